@@ -1,0 +1,273 @@
+"""Versioned records that stages hand to each other, one JSON object a line or a file.
+
+Every record is strict: an unknown or missing key is an error. A changed meaning gets a new SCHEMA_VERSION and a test that
+freezes the old one (tests/evaluation/test_records.py). Nothing here holds a time, a host or a commit: two runs of the same
+inputs give the same bytes. Such facts go to timings.jsonl, which only the report reads.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SCHEMA_VERSION = 1
+
+Identifier = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=120)]
+ClipId = Annotated[str, Field(pattern=r"^[a-z0-9_]+-[0-9]+$", max_length=140)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Record(BaseModel):
+    """Base of every record: immutable, strict about keys, finite numbers only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+
+
+class Prompt(Record):
+    """One prompt of a suite.
+
+    prompt: the short text that names and scores the clip; extended: the text fed to the model.
+    samples: clips rendered per row; keep: None, or how many of them the static filter keeps.
+    facts: ground truth for the scorers (VBench calls it auxiliary_info).
+    """
+
+    id: Identifier
+    prompt: str
+    extended: str
+    dimensions: tuple[str, ...]
+    samples: Annotated[int, Field(ge=1)]
+    keep: Annotated[int, Field(ge=1)] | None = None
+    facts: dict[str, Any]
+
+
+class Clip(Record):
+    """One rendered clip: a line of manifest.jsonl.
+
+    noise: how its random numbers were keyed, e.g. "portable:<suite>" or "upstream:<seed>".
+    sha256: of the mp4 file's bytes; latents_sha256: of the float32 latents, None for rendered controls.
+    settings_sha256: of the canonical JSON of the row's sampling settings.
+    """
+
+    clip_id: ClipId
+    row: Identifier
+    prompt_id: Identifier
+    sample: Annotated[int, Field(ge=0)]
+    file: str
+    sha256: Sha256
+    latents_sha256: Sha256 | None
+    noise: str
+    weights_sha256: Sha256 | None
+    settings_sha256: Sha256
+    batch_size: Annotated[int, Field(ge=1)]
+    pixel_frames: int
+    height: int
+    width: int
+    fps: int
+
+
+class ClipTiming(Record):
+    """What a clip cost and where it was made; read by the report only.
+
+    sample_s, decode_s, write_s: seconds of this clip's share of its batch. peak_mb: peak memory of the process, MiB.
+    """
+
+    clip_id: ClipId
+    row: Identifier
+    sample_s: float
+    decode_s: float
+    write_s: float
+    network_calls: int
+    peak_mb: float
+    device: str
+    commit: str
+    finished: str
+
+
+class FilteredPrompt(BaseModel):
+    """Outcome of the static filter for one prompt: every value is kept, not only the winners."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    prompt_id: Identifier
+    motion: tuple[float, ...]
+    static: tuple[bool, ...]
+    kept: tuple[int, ...]
+    short: int
+
+
+class FilteredSet(Record):
+    """Which samples of each prompt go on to scoring (numeric order). `filtered` lists the prompts with a `keep`."""
+
+    row: Identifier
+    threshold: float
+    filtered: tuple[FilteredPrompt, ...]
+    kept: dict[str, tuple[int, ...]]
+
+
+class ClipScore(BaseModel):
+    """The score of one clip on one dimension, on the dimension's raw scale."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    clip_id: ClipId
+    prompt_id: Identifier
+    sample: int
+    value: float
+
+
+class DimensionResult(Record):
+    """All scores of one row on one dimension. `mean` is the mean over clips, as VBench prints it.
+
+    kind: "exact" (computed from known facts), "official" (VBench's own scorer) or "stand-in".
+    """
+
+    suite: str
+    row: Identifier
+    dimension: str
+    kind: Literal["exact", "official", "stand-in"]
+    mean: float
+    clips: tuple[ClipScore, ...]
+
+
+class WeightsManifest(Record):
+    """What `convert` (or a shipped file) hands to `sample`.
+
+    flavour: "full", "adapter", "bundle" or "merged"; base: file an adapter needs. Paths are relative to the manifest's folder.
+    """
+
+    name: Identifier
+    flavour: Literal["full", "adapter", "bundle", "merged"]
+    file: str
+    sha256: Sha256
+    tensors: int
+    base: str | None = None
+    base_sha256: Sha256 | None = None
+    step: int | None = None
+
+
+class TrainManifest(Record):
+    """What `train` hands on: deterministic facts of the finished checkpoint (sha256 over its tensors, in key order)."""
+
+    name: Identifier
+    step: int
+    tensors_sha256: Sha256
+    settings_sha256: Sha256
+    init_sha256: Sha256
+
+
+class Interval(BaseModel):
+    """A mean and its 95 % bootstrap interval over prompts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    mean: float
+    low: float
+    high: float
+
+
+class DimensionSummary(BaseModel):
+    """One cell of the table. raw and normalised intervals; prompts and clips are counts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    kind: Literal["exact", "official", "stand-in"]
+    raw: Interval
+    normalised: Interval
+    prompts: int
+    clips: int
+
+
+class RowSummary(BaseModel):
+    """One row of the table. Totals are None (and `incomplete` says why) unless every dimension of the suite is there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    row: Identifier
+    label: str
+    kind: Literal["native", "external", "import", "control", "shipped"]
+    dimensions: dict[str, DimensionSummary]
+    quality: Interval | None
+    semantic: Interval | None
+    total: Interval | None
+    incomplete: str | None
+
+
+class PairedDifference(BaseModel):
+    """Row `a` minus row `b` on common prompts; p_value from the paired bootstrap, holm over the family it belongs to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    a: Identifier
+    b: Identifier
+    measure: str
+    difference: Interval
+    p_value: float
+    holm: float
+    prompts: int
+
+
+class ScoresTable(Record):
+    """aggregate/scores.json: everything the report's numbers come from."""
+
+    suite: str
+    dimensions: tuple[str, ...]
+    rows: tuple[RowSummary, ...]
+    pairs: tuple[PairedDifference, ...]
+    draws: int
+    seed: int
+
+
+AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
+
+
+def parse(kind: type[AnyRecord], text: str, where: str) -> AnyRecord:
+    """A record from JSON text. Raises ValueError naming the place and every wrong key in one sentence."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the record'}: {e['msg']}" for e in error.errors())
+        raise ValueError(f"{where} is not a valid {kind.__name__} record ({wrong}); remake it with its stage.") from error
+
+
+def read_json(kind: type[AnyRecord], path: Path | str) -> AnyRecord:
+    """One record from one file. Raises FileNotFoundError or ValueError with the file's name."""
+    return parse(kind, Path(path).read_text(encoding="utf-8"), str(path))
+
+
+def read_jsonl(kind: type[AnyRecord], path: Path | str) -> list[AnyRecord]:
+    """Records of a .jsonl file, in order. Raises ValueError naming file and line."""
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return [parse(kind, line, f"{path} line {number}") for number, line in enumerate(lines, 1)]
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a file whole or not at all: to a temporary name beside it, then rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_json(path: Path | str, record: BaseModel) -> None:
+    """One record, indented, with a final newline; byte for byte reproducible."""
+    write_text(path, record.model_dump_json(indent=1) + "\n")
+
+
+def write_jsonl(path: Path | str, records: Iterable[BaseModel]) -> None:
+    """Records one a line, in the given order."""
+    write_text(path, "".join(record.model_dump_json() + "\n" for record in records))
+
+
+def clip_id(prompt_id: str, sample: int) -> str:
+    """Name of a clip: `<prompt_id>-<sample>`. Raises ValueError if the prompt id is not [a-z0-9_]+."""
+    if not re.fullmatch(r"[a-z0-9_]+", prompt_id):
+        raise ValueError(f"prompt id {prompt_id!r} has characters outside [a-z0-9_]; rename it in the prompt list.")
+    return f"{prompt_id}-{sample}"
