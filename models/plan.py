@@ -7,7 +7,7 @@ imports no torch, so every policy can be checked against the tables of the paper
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 KeyForm = Literal["rotated", "raw"]
 
@@ -69,3 +69,248 @@ class AttendPlan:
     absorb: Absorb | None
     write: Write | None
     reads: tuple[Read, ...]
+
+
+Kind = Literal["denoise", "commit"]
+
+
+class Planner(Protocol):
+    """Plans the calls of one rollout, in order; holds the write pointers and nothing else."""
+
+    def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan: ...
+
+
+class Policy(Protocol):
+    """Settings of a cache policy. `planner` starts a fresh rollout, `num_slots` sizes its cache."""
+
+    def planner(self) -> Planner: ...
+
+    def num_slots(self, total_frames: int, chunk: int) -> int: ...
+
+
+@dataclass(slots=True)
+class Pointers:
+    """used: slots filled so far; seen: highest frame end that was given slots (or, unwritten, was made room for)."""
+
+    used: int = 0
+    seen: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbsolutePolicy:
+    """Keys are stored rotated at their absolute frame; sink frames stay, the rest leaves oldest first.
+
+    window: frames a chunk may see, None for all. With counting "includes_current" it covers sink, history and the chunk itself
+    (Self Forcing, LongLive); with "history_only" it covers the history after the sink (RAVEN, whose sink and window in chunks are
+    sink * chunk and window * chunk here). capacity: frames after which the method is undefined, None for no limit.
+    denoise_writes: False leaves the cache unwritten until the clean pass (RAVEN).
+    Source: baselines.md 2.0 (pointer rule) and 2.7, raven.md 4.7.
+    """
+
+    window: int | None = None
+    sink: int = 0
+    capacity: int | None = None
+    counting: Literal["includes_current", "history_only"] = "includes_current"
+    denoise_writes: bool = True
+
+    def __post_init__(self) -> None:
+        if self.sink < 0 or (self.window is not None and self.window < 1):
+            raise ValueError(
+                f"cache: window {self.window} must be at least 1 and sink {self.sink} at least 0; correct them."
+            )
+        if self.window is not None and self.counting == "includes_current" and self.window <= self.sink:
+            raise ValueError(
+                f"cache: window {self.window} includes the sink of {self.sink} frames and leaves no room for a chunk; "
+                "raise window or lower sink."
+            )
+
+    def planner(self) -> AbsolutePlanner:
+        return AbsolutePlanner(self, Pointers())
+
+    def num_slots(self, total_frames: int, chunk: int) -> int:
+        """Slots a rollout of total_frames in chunks needs, counting the chunk being written."""
+        history = self.history(chunk)
+        return total_frames if history is None else min(total_frames, history + chunk)
+
+    def history(self, frames: int) -> int | None:
+        """Cached frames a chunk of `frames` may see beside itself, sink included; None for all."""
+        if self.window is None:
+            return None
+        return self.window - frames if self.counting == "includes_current" else self.sink + self.window
+
+
+@dataclass(slots=True)
+class AbsolutePlanner:
+    """Plans the calls of one rollout under an AbsolutePolicy."""
+
+    policy: AbsolutePolicy
+    pointers: Pointers
+
+    def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan:
+        """Plan the call on frames [start, start + frames). Raises ValueError past the capacity or where the window is too small."""
+        policy, at, end = self.policy, self.pointers, start + frames
+        fresh = end > at.seen
+        moves: tuple[Move, ...] = ()
+        if fresh:
+            moves = make_room(at, policy.sink, policy.history(frames))
+            if policy.capacity is not None and at.used + frames > policy.capacity:
+                raise ValueError(
+                    f"cache: frames {start} to {end - 1} do not fit the capacity of {policy.capacity} frames, which this "
+                    "method never exceeds; sample fewer frames or set a window."
+                )
+        slot = at.used if fresh else at.used - frames
+        write = None
+        if kind == "commit" or policy.denoise_writes:
+            write = Write(slot, frames, 0, "rotated")
+            at.used, at.seen = slot + frames, max(end, at.seen)
+        return AttendPlan(
+            frames, start, moves, None, write, (*cached(0, slot, None), Read("self", 0, frames, start))
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotRelativePolicy:
+    """Keys are stored unrotated and rotated at every call by their place among the keys read, so positions never exceed the window.
+
+    window: frames read, sink and current chunk included; also the capacity. alpha: None keeps the sink as it was, otherwise the
+    evicted frames are blended into it (Reward Forcing: 0.999). ema_dtype "bfloat16" rounds each of the blend's three operations.
+    Source: baselines.md 2.5.
+    """
+
+    window: int
+    sink: int
+    alpha: float | None = None
+    ema_dtype: Literal["bfloat16", "float32"] = "bfloat16"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sink < self.window or (self.alpha is not None and not self.sink):
+            raise ValueError(
+                f"cache: sink {self.sink} must lie in 0..{self.window - 1}, and above 0 to be blended into; correct it."
+            )
+        if self.alpha is not None and not 0 <= self.alpha <= 1:
+            raise ValueError(f"cache: ema {self.alpha} must lie in 0..1; correct it.")
+
+    def planner(self) -> SlotRelativePlanner:
+        return SlotRelativePlanner(self, Pointers())
+
+    def num_slots(self, total_frames: int, chunk: int) -> int:
+        """Slots a rollout of total_frames needs, whatever its chunk."""
+        return min(self.window, total_frames)
+
+
+@dataclass(slots=True)
+class SlotRelativePlanner:
+    """Plans the calls of one rollout under a SlotRelativePolicy."""
+
+    policy: SlotRelativePolicy
+    pointers: Pointers
+
+    def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan:
+        """Plan the call on frames [start, start + frames); denoise and commit differ in nothing but who calls first.
+
+        Raises ValueError if evicted frames and sink differ in number while they are to be blended.
+        """
+        policy, at, end = self.policy, self.pointers, start + frames
+        moves: tuple[Move, ...] = ()
+        absorb = None
+        fresh = end > at.seen
+        if fresh:
+            evicted = max(0, at.used - (policy.window - frames))
+            if evicted and policy.alpha is not None:
+                if evicted != policy.sink:
+                    raise ValueError(
+                        f"cache: {evicted} evicted frames cannot be blended into a sink of {policy.sink} frames; make "
+                        "sink equal to the chunk, and window a multiple of it."
+                    )
+                absorb = Absorb(policy.sink, 0, policy.sink, policy.alpha, policy.ema_dtype)
+            moves = make_room(at, policy.sink, policy.window - frames)
+        slot = at.used if fresh else at.used - frames
+        at.used, at.seen = slot + frames, max(end, at.seen)
+        reads = (*cached(0, slot, 0), Read("self", 0, frames, slot))
+        return AttendPlan(frames, slot, moves, absorb, Write(slot, frames, 0, "raw"), reads)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnchoredSinkPolicy:
+    """Joint windows of several blocks; only the first block is cached, and block 0 is a sink rotated to sit just before the history.
+
+    window: frames attended to, sink and joint window included; sink: frames of block 0, which is also the block size;
+    capacity: cached frames after which the oldest block but block 0 leaves. Source: baselines.md 2.6.
+    """
+
+    window: int
+    sink: int
+    capacity: int
+
+    def __post_init__(self) -> None:
+        if (
+            self.sink < 1
+            or self.window % self.sink
+            or self.capacity % self.sink
+            or not self.sink < self.window <= self.capacity
+        ):
+            raise ValueError(
+                f"cache: window {self.window} and capacity {self.capacity} must be multiples of sink {self.sink}, with sink "
+                "below window and window not above capacity; correct them."
+            )
+
+    def planner(self) -> AnchoredSinkPlanner:
+        return AnchoredSinkPlanner(self, Pointers())
+
+    def num_slots(self, total_frames: int, chunk: int) -> int:
+        """Slots a rollout of total_frames needs, whatever its chunk."""
+        return min(self.capacity, total_frames)
+
+
+@dataclass(slots=True)
+class AnchoredSinkPlanner:
+    """Plans the calls of one rollout under an AnchoredSinkPolicy."""
+
+    policy: AnchoredSinkPolicy
+    pointers: Pointers
+
+    def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan:
+        """Plan a denoise call on the joint window [start, start + frames), or a commit call on its first block alone.
+
+        Raises ValueError if the joint window leaves no room for the sink.
+        """
+        policy, at = self.policy, self.pointers
+        sink, end = policy.sink, start + policy.sink
+        if frames % sink or (start and frames + sink > policy.window):
+            raise ValueError(
+                f"cache: a joint window of {frames} frames must be a multiple of the block of {sink} frames and fit, with "
+                f"the sink, into window {policy.window}; change the number of steps or the window."
+            )
+        fresh = end > at.seen
+        moves = make_room(at, sink, policy.capacity - sink) if fresh else ()
+        slot = at.used if fresh else at.used - sink
+        at.used, at.seen = slot + sink, max(end, at.seen)
+        write = Write(slot, sink, 0, "raw" if start == 0 else "rotated")
+        own = Read("self", 0, frames, start)
+        if start == 0:
+            return AttendPlan(frames, start, moves, None, write, (own,))
+        if kind == "denoise":
+            working = min(policy.window - frames - sink, slot - sink)
+            history = (*cached(0, sink, start - working - sink), *cached(slot - working, working, None))
+        elif slot + sink <= policy.window:
+            history = (*cached(0, sink, 0), *cached(sink, slot - sink, None))
+        else:  # upstream's slice starts behind block 0: the commit goes without a sink
+            history = cached(slot + sink - policy.window, policy.window - sink, None)
+        return AttendPlan(frames, start, moves, None, write, (*history, own))
+
+
+def make_room(at: Pointers, sink: int, keep: int | None) -> tuple[Move, ...]:
+    """Evict the oldest frames behind the sink until at most `keep` are used; None keeps all. Advances the pointer."""
+    if keep is None or at.used <= keep:
+        return ()
+    if keep < sink:
+        raise ValueError(
+            f"cache: {keep} frames of history cannot hold a sink of {sink} frames; raise window or lower sink or chunk."
+        )
+    evicted, at.used = at.used - keep, keep
+    return (Move(sink, sink + evicted, keep - sink),) if keep > sink else ()
+
+
+def cached(start: int, length: int, rotary: int | None) -> tuple[Read, ...]:
+    """A read of `length` cached frames, or no read where there are none."""
+    return (Read("cache", start, length, rotary),) if length > 0 else ()

@@ -1,0 +1,290 @@
+"""Cache policies against the tables of baselines.md section 2, by a simulator that moves integers instead of tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pytest
+
+from models.plan import AbsolutePolicy, AnchoredSinkPolicy, AttendPlan, Policy, SlotRelativePolicy
+
+SELF_FORCING = AbsolutePolicy(capacity=21)
+LONGLIVE = AbsolutePolicy(window=12, sink=3)
+REWARD_FORCING = SlotRelativePolicy(window=9, sink=3, alpha=0.999)
+ROLLING_FORCING = AnchoredSinkPolicy(window=21, sink=3, capacity=24)
+RAVEN = AbsolutePolicy(denoise_writes=False, counting="history_only")
+
+
+def frames(*ranges: tuple[int, int]) -> list[int]:
+    """Frame ids of inclusive ranges, as the tables print them."""
+    return [frame for first, last in ranges for frame in range(first, last + 1)]
+
+
+class Seen(NamedTuple):
+    """What one call attends to: frame ids and rotary positions of its keys in order, of its queries, frames absorbed into the sink."""
+
+    keys: list[int]
+    key_rotary: list[int]
+    query_rotary: list[int]
+    absorbed: list[int]
+
+
+@dataclass
+class Slots:
+    """A cache whose slots hold (frame id, rotary position or None for raw, clean) instead of keys."""
+
+    held: dict[int, tuple[int, int | None, bool]] = field(default_factory=dict)
+
+    def run(self, plan: AttendPlan, start: int, clean: bool) -> Seen:
+        """Execute a plan in the documented order; KeyError means a slot was read that nobody wrote."""
+        absorb = plan.absorb
+        absorbed = [] if absorb is None else [self.held[absorb.src + i][0] for i in range(absorb.length)]
+        for move in plan.moves:
+            block = [self.held[move.src + i] for i in range(move.length)]
+            self.held.update({move.dst + i: entry for i, entry in enumerate(block)})
+        if plan.write is not None:
+            for i in range(plan.write.length):
+                call_frame = plan.write.offset + i
+                rotary = plan.q_rotary_start + call_frame if plan.write.form == "rotated" else None
+                self.held[plan.write.slot + i] = (start + call_frame, rotary, clean)
+        keys, key_rotary = [], []
+        for read in plan.reads:
+            for i in range(read.length):
+                if read.source == "self":
+                    assert read.rotary is not None, "a chunk's own keys are never rotated yet"
+                    keys.append(start + read.start + i)
+                    key_rotary.append(read.rotary + i)
+                    continue
+                frame, stored, is_clean = self.held[read.start + i]
+                assert is_clean, f"frame {frame} is read from the cache before its clean pass"
+                assert (stored is None) != (read.rotary is None), f"frame {frame} is rotated twice or never"
+                keys.append(frame)
+                key_rotary.append(stored if stored is not None else read.rotary + i)
+        queries = [plan.q_rotary_start + i for i in range(plan.frames)]
+        return Seen(keys, key_rotary, queries, absorbed)
+
+
+def chunked(policy: Policy, total: int, chunk: int = 3, steps: int = 4) -> list[list[Seen]]:
+    """All calls of every chunk of a chunked rollout: `steps` denoise calls, then the commit."""
+    planner, slots, chunks = policy.planner(), Slots(), []
+    for start in range(0, total, chunk):
+        calls = [slots.run(planner.plan(start, chunk, "denoise"), start, clean=False) for _ in range(steps)]
+        calls.append(slots.run(planner.plan(start, chunk, "commit"), start, clean=True))
+        chunks.append(calls)
+        assert max(slots.held) < policy.num_slots(total, chunk), "num_slots is too small"
+    return chunks
+
+
+class Window(NamedTuple):
+    """The two calls of one rolling window."""
+
+    denoise: Seen
+    commit: Seen
+
+
+def rolling(policy: AnchoredSinkPolicy, total: int, block: int = 3, steps: int = 5) -> list[Window]:
+    """All windows of a rolling rollout."""
+    planner, slots, windows = policy.planner(), Slots(), []
+    num_blocks = total // block
+    for w in range(num_blocks + steps - 1):
+        first, last = max(0, w - steps + 1), min(num_blocks - 1, w)
+        start, width = first * block, (last - first + 1) * block
+        denoise = slots.run(planner.plan(start, width, "denoise"), start, clean=False)
+        windows.append(Window(denoise, slots.run(planner.plan(start, block, "commit"), start, clean=True)))
+        assert max(slots.held) < policy.num_slots(total, block)
+    return windows
+
+
+@pytest.mark.parametrize("policy", [SELF_FORCING, RAVEN], ids=["self_forcing", "raven"])
+def test_all_history_sees_every_frame_so_far(policy: Policy) -> None:
+    """baselines.md 2.2: frames 0..3c+2 at absolute positions. Guards against a chunk that misses history or slots that drift."""
+    for c, calls in enumerate(chunked(policy, 21)):
+        for seen in calls:
+            assert seen.keys == seen.key_rotary == frames((0, 3 * c + 2))
+            assert seen.query_rotary == frames((3 * c, 3 * c + 2))
+
+
+def test_frame_wise_chunks_see_every_frame_so_far() -> None:
+    """Chunks of one frame (Causal Forcing frame-wise) take the same planner."""
+    for c, calls in enumerate(chunked(SELF_FORCING, 21, chunk=1)):
+        assert all(seen.keys == frames((0, c)) for seen in calls)
+
+
+def test_longlive_table() -> None:
+    """baselines.md 2.4: the sink stays, the oldest other chunk leaves, positions stay absolute."""
+    table = [
+        frames((0, 2)),
+        frames((0, 5)),
+        frames((0, 8)),
+        frames((0, 11)),
+        frames((0, 2), (6, 14)),
+        frames((0, 2), (9, 17)),
+        frames((0, 2), (12, 20)),
+        frames((0, 2), (15, 23)),
+        frames((0, 2), (18, 26)),
+        frames((0, 2), (21, 29)),
+        frames((0, 2), (24, 32)),
+        frames((0, 2), (27, 35)),
+    ]
+    for c, (calls, expected) in enumerate(zip(chunked(LONGLIVE, 36), table, strict=True)):
+        for seen in calls:
+            assert seen.keys == seen.key_rotary == expected
+            assert seen.query_rotary == frames((3 * c, 3 * c + 2))
+
+
+def test_reward_forcing_table() -> None:
+    """baselines.md 2.5: keys at slot positions, the oldest non-sink chunk absorbed once, in the first call of a chunk (RwF issue #5)."""
+    table = [
+        (frames((0, 2)), []),
+        (frames((0, 5)), []),
+        (frames((0, 8)), []),
+        (frames((0, 2), (6, 11)), frames((3, 5))),
+        (frames((0, 2), (9, 14)), frames((6, 8))),
+        (frames((0, 2), (12, 17)), frames((9, 11))),
+        (frames((0, 2), (15, 20)), frames((12, 14))),
+        (frames((0, 2), (18, 23)), frames((15, 17))),
+    ]
+    for calls, (keys, absorbed) in zip(chunked(REWARD_FORCING, 24), table, strict=True):
+        assert [seen.absorbed for seen in calls] == [absorbed, [], [], [], []]
+        for seen in calls:
+            assert seen.keys == keys
+            assert seen.key_rotary == list(range(len(keys)))
+            assert seen.query_rotary == list(range(len(keys) - 3, len(keys)))
+
+
+def test_reward_forcing_blends_before_it_attends() -> None:
+    """The absorb names the slots before the shift and the sink as its target, with the released rounding."""
+    planner = REWARD_FORCING.planner()
+    plans = [planner.plan(start, 3, "denoise") for start in (0, 3, 6, 9)]
+    assert [plan.absorb for plan in plans[:3]] == [None] * 3
+    absorb = plans[3].absorb
+    assert absorb is not None
+    assert (absorb.src, absorb.dst, absorb.length, absorb.alpha, absorb.dtype) == (3, 0, 3, 0.999, "bfloat16")
+    assert [(m.dst, m.src, m.length) for m in plans[3].moves] == [(3, 6, 3)]
+
+
+ROLLING_TABLE = [
+    # window frames, denoise keys besides the window, commit keys: baselines.md 2.6
+    ((0, 2), [], frames((0, 2))),
+    ((0, 5), [], frames((0, 2))),
+    ((0, 8), [], frames((0, 2))),
+    ((0, 11), [], frames((0, 2))),
+    ((0, 14), [], frames((0, 2))),
+    ((3, 17), frames((0, 2)), frames((0, 5))),
+    ((6, 20), frames((0, 5)), frames((0, 8))),
+    ((9, 20), frames((0, 8)), frames((0, 11))),
+    ((12, 20), frames((0, 11)), frames((0, 14))),
+    ((15, 20), frames((0, 14)), frames((0, 17))),
+    ((18, 20), frames((0, 17)), frames((0, 20))),
+]
+
+
+def test_rolling_forcing_table() -> None:
+    """baselines.md 2.6, denoise and commit columns; at 21 frames the sink sits at position 0 in every call."""
+    for (window, extra, commit_keys), (denoise, commit) in zip(
+        ROLLING_TABLE, rolling(ROLLING_FORCING, 21), strict=True
+    ):
+        assert denoise.keys == denoise.key_rotary == extra + frames(window)
+        assert denoise.query_rotary == frames(window)
+        assert commit.keys == commit.key_rotary == commit_keys
+        assert commit.query_rotary == frames((window[0], window[0] + 2))
+
+
+def test_rolling_forcing_at_36_frames() -> None:
+    """baselines.md 2.6: from window 7 the sink sits at 3, 6, 9, ...; commits from block 7 on see no sink; block 8 evicts block 1."""
+    windows = rolling(ROLLING_FORCING, 36)
+    full = range(7, 12)
+    for w in full:
+        denoise = windows[w].denoise
+        first = 3 * (w - 4)
+        assert denoise.keys == frames((0, 2), (first - 3, first + 14))
+        assert denoise.key_rotary == frames((first - 6, first + 14))
+    assert [windows[w].denoise.key_rotary[0] for w in full] == [3, 6, 9, 12, 15]
+    for block in range(12):
+        commit = windows[block + 4].commit
+        first = 3 * block
+        assert commit.keys == commit.key_rotary == frames((max(0, first - 18), first + 2))
+        assert (0 in commit.keys) == (block < 7)
+    tail = windows[
+        15
+    ].denoise  # blocks 11 only: 3 window frames, 3 sink frames, 15 working frames before them
+    assert tail.keys == frames((0, 2), (18, 35))
+    assert tail.key_rotary == frames((15, 35))
+
+
+def test_raven_window_counts_history_only() -> None:
+    """raven.md 4.2 and 4.7: chunk k sees the sink chunks and the last `window` clean chunks beside itself, in both kinds of call."""
+    for sink in (0, 1, 2):
+        for window in (1, 2, 3):
+            policy = AbsolutePolicy(
+                window=3 * window, sink=3 * sink, counting="history_only", denoise_writes=False
+            )
+            for k, calls in enumerate(chunked(policy, 36)):
+                visible = [j for j in range(k) if j < sink or k - j <= window] + [k]
+                for seen in calls:
+                    assert seen.keys == seen.key_rotary == frames(*((3 * j, 3 * j + 2) for j in visible))
+
+
+def test_raven_writes_clean_chunks_only() -> None:
+    """baselines.md 2.7: the cache is read only while denoising."""
+    planner = RAVEN.planner()
+    kinds = ["denoise", "denoise", "commit"] * 2
+    plans = [planner.plan(3 * (i // 3), 3, kind) for i, kind in enumerate(kinds)]
+    assert [plan.write is not None for plan in plans] == [kind == "commit" for kind in kinds]
+
+
+def test_windows_are_never_exceeded_and_positions_never_negative() -> None:
+    """Invariants over many settings: total read <= window, rotary positions >= 0 and distinct, every slot read was written clean."""
+    for window in range(4, 15):
+        for sink in range(0, window - 1):
+            for chunk in (1, 2, 3):
+                if window - chunk < max(sink, 1):
+                    continue
+                for policy in (
+                    AbsolutePolicy(window=window, sink=sink),
+                    SlotRelativePolicy(window=window, sink=sink),
+                ):
+                    for calls in chunked(policy, 30 - 30 % chunk, chunk=chunk, steps=2):
+                        for seen in calls:
+                            assert len(seen.keys) <= window
+                            assert min(seen.key_rotary) >= 0
+                            assert len(set(seen.key_rotary)) == len(seen.keys) == len(set(seen.keys))
+    for sink in (1, 2, 3):
+        for steps in (2, 3, 5):
+            for extra in (1, 2, 3):
+                policy = AnchoredSinkPolicy(
+                    window=sink * (steps + extra), sink=sink, capacity=sink * (steps + extra + 1)
+                )
+                for window in rolling(policy, 12 * sink, block=sink, steps=steps):
+                    for seen in window:
+                        assert len(seen.keys) <= policy.window
+                        assert min(seen.key_rotary) >= 0
+                        assert len(set(seen.key_rotary)) == len(seen.keys)
+
+
+def test_two_rollouts_share_no_state() -> None:
+    """A policy is settings only; a second rollout starts from an empty cache."""
+    first = [plan.reads for plan in map(LONGLIVE.planner().plan, (0,), (3,), ("denoise",))]
+    planner = LONGLIVE.planner()
+    for start in range(0, 21, 3):
+        planner.plan(start, 3, "commit")
+    assert [LONGLIVE.planner().plan(0, 3, "denoise").reads] == first
+
+
+def test_faults_are_sentences() -> None:
+    """Past the supported length (SF issue #39), a window too small, a blend of unequal lengths: said, not computed."""
+    planner = SELF_FORCING.planner()
+    with pytest.raises(ValueError, match="do not fit the capacity of 21 frames"):
+        for start in range(0, 24, 3):
+            planner.plan(start, 3, "commit")
+    with pytest.raises(ValueError, match="cannot be blended into a sink of 3"):
+        blend = SlotRelativePolicy(window=9, sink=3, alpha=0.999).planner()
+        for start in range(0, 12, 2):
+            blend.plan(start, 2, "commit")
+    with pytest.raises(ValueError, match="leaves no room"):
+        AbsolutePolicy(window=3, sink=3)
+    with pytest.raises(ValueError, match="must be multiples of sink"):
+        AnchoredSinkPolicy(window=20, sink=3, capacity=24)
+    with pytest.raises(ValueError, match="joint window of 21 frames"):
+        ROLLING_FORCING.planner().plan(3, 21, "denoise")
