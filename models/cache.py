@@ -1,0 +1,148 @@
+"""Keys and values of past frames, one pair of tensors a layer, and the one executor of an AttendPlan.
+
+Legend: B batch, S slots (frames), P tokens per frame, N heads, D head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from models.attention import attend
+from models.config import WanConfig
+from models.plan import AttendPlan, Read
+from models.rope import Rotation, rotate
+
+RotationAt = Callable[[int, int], Rotation]
+"""(first time position, frames) -> rotation of that many consecutive frames."""
+
+
+class KVCache:
+    """Room for `capacity` frames in every layer. Contents are never read before a plan has written them.
+
+    Stored keys and values are detached; inside a call that needs gradients, reads of the call's own frames use the live tensors.
+    """
+
+    def __init__(
+        self, config: WanConfig, *, batch: int, capacity: int, tokens_per_frame: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        shape = (batch, capacity, tokens_per_frame, config.num_heads, config.head_dim)
+        self.capacity = capacity
+        self.tokens_per_frame = tokens_per_frame
+        # NaN-filled on purpose: a plan that reads a slot nothing wrote shows at once instead of blending in zeros.
+        self.keys = [torch.full(shape, torch.nan, device=device, dtype=dtype) for _ in range(config.num_layers)]
+        self.values = [torch.full(shape, torch.nan, device=device, dtype=dtype) for _ in range(config.num_layers)]
+
+    def clone(self) -> KVCache:
+        """An independent copy, e.g. to replay a call."""
+        copy = object.__new__(KVCache)
+        copy.capacity, copy.tokens_per_frame = self.capacity, self.tokens_per_frame
+        copy.keys = [k.clone() for k in self.keys]
+        copy.values = [v.clone() for v in self.values]
+        return copy
+
+
+def check_plan(plan: AttendPlan, capacity: int) -> None:
+    """Raise ValueError if a plan leaves the cache's capacity or its own frames."""
+    ends = [read.start + read.length for read in plan.reads if read.source == "cache"]
+    if plan.write is not None:
+        ends.append(plan.write.slot + plan.write.length)
+    ends += [end for move in plan.moves for end in (move.src + move.length, move.dst + move.length)]
+    if ends and max(ends) > capacity:
+        raise ValueError(
+            f"An attend plan reaches slot {max(ends)} of a cache with {capacity} frames; "
+            "enlarge the capacity or set a window in the baseline's cache section."
+        )
+
+
+def attend_cached(
+    cache: KVCache, plan: AttendPlan, layer: int, q: Tensor, k: Tensor, v: Tensor, *, rotation_at: RotationAt
+) -> Tensor:
+    """Self-attention of one call in one layer, by plan: capture, move, write, absorb, then attend.
+
+    q, k, v: [B, T, N, D] un-rotated, T = plan.frames * P. Returns [B, T, N, D] in v's dtype. The cache is updated in place.
+    """
+    keys, values = cache.keys[layer], cache.values[layer]
+    frames, tokens = plan.frames, cache.tokens_per_frame
+    k_rotated = rotate(k, rotation_at(plan.q_rotary_start, frames)).to(v.dtype)
+    own_k = {"rotated": k_rotated.unflatten(1, (frames, tokens)), "raw": k.to(v.dtype).unflatten(1, (frames, tokens))}
+    own_v = v.unflatten(1, (frames, tokens))
+    with torch.no_grad():
+        _update(keys, values, plan, own_k, own_v)
+
+    def gather(read: Read) -> list[tuple[Tensor, Tensor]]:
+        """The frames of one read as pieces [B, f, P, N, D], rotated as the read says."""
+        if read.source == "self":
+            window = slice(read.start, read.start + read.length)
+            if read.rotary == plan.q_rotary_start + read.start:
+                return [(own_k["rotated"][:, window], own_v[:, window])]
+            return [(_turn(own_k["raw"][:, window], read.rotary), own_v[:, window])]
+        pieces = []
+        for start, length, own in _split_at_write(read, plan, live=v.requires_grad):
+            if own is None:
+                piece = (keys[:, start : start + length], values[:, start : start + length])
+            else:
+                piece = (own_k[plan.write.form][:, own : own + length], own_v[:, own : own + length])
+            position = None if read.rotary is None else read.rotary + start - read.start
+            pieces.append((_turn(piece[0], position), piece[1]))
+        return pieces
+
+    def _turn(piece: Tensor, position: int | None) -> Tensor:
+        if position is None:
+            return piece
+        frame_count = piece.shape[1]
+        return rotate(piece.flatten(1, 2), rotation_at(position, frame_count)).unflatten(1, (frame_count, tokens))
+
+    gathered = [piece for read in plan.reads for piece in gather(read)]
+    read_k = torch.cat([piece[0] for piece in gathered], dim=1) if len(gathered) > 1 else gathered[0][0]
+    read_v = torch.cat([piece[1] for piece in gathered], dim=1) if len(gathered) > 1 else gathered[0][1]
+    q_rotated = rotate(q, rotation_at(plan.q_rotary_start, frames)).to(v.dtype)
+    return attend(q_rotated, read_k.flatten(1, 2), read_v.flatten(1, 2))
+
+
+def _split_at_write(read: Read, plan: AttendPlan, *, live: bool) -> list[tuple[int, int, int | None]]:
+    """Cut a cache read into (start slot, length, None or the call's own first frame) so that live frames keep their gradient."""
+    if not live or plan.write is None:
+        return [(read.start, read.length, None)]
+    end, write_end = read.start + read.length, plan.write.slot + plan.write.length
+    first, last = max(read.start, plan.write.slot), min(end, write_end)
+    if first >= last:
+        return [(read.start, read.length, None)]
+    parts = [
+        (read.start, first - read.start, None),
+        (first, last - first, plan.write.offset + first - plan.write.slot),
+        (last, end - last, None),
+    ]
+    return [part for part in parts if part[1] > 0]
+
+
+def _update(keys: Tensor, values: Tensor, plan: AttendPlan, own_k: dict[str, Tensor], own_v: Tensor) -> None:
+    absorb = plan.absorb
+    if absorb is not None:
+        leaving_k = keys[:, absorb.src : absorb.src + absorb.length].clone()
+        leaving_v = values[:, absorb.src : absorb.src + absorb.length].clone()
+    for move in plan.moves:
+        for stored in (keys, values):
+            stored[:, move.dst : move.dst + move.length] = stored[:, move.src : move.src + move.length].clone()
+    if plan.write is not None:
+        slots = slice(plan.write.slot, plan.write.slot + plan.write.length)
+        source = slice(plan.write.offset, plan.write.offset + plan.write.length)
+        keys[:, slots] = own_k[plan.write.form][:, source]
+        values[:, slots] = own_v[:, source]
+    if absorb is not None:
+        sink = slice(absorb.dst, absorb.dst + absorb.length)
+        keys[:, sink] = blend(keys[:, sink], leaving_k, absorb.alpha, absorb.dtype)
+        values[:, sink] = blend(values[:, sink], leaving_v, absorb.alpha, absorb.dtype)
+
+
+def blend(sink: Tensor, leaving: Tensor, alpha: float, dtype: str) -> Tensor:
+    """alpha * sink + (1 - alpha) * leaving.
+
+    dtype "bfloat16": each of the three operations is rounded to bfloat16, with which the decay alpha = 0.999 is an exact no-op
+    (baselines.md 2.5); "float32": one rounding, to the sink's dtype, at the end.
+    """
+    if dtype == "bfloat16":
+        return (alpha * sink.to(torch.bfloat16) + (1 - alpha) * leaving.to(torch.bfloat16)).to(sink.dtype)
+    return (alpha * sink.float() + (1 - alpha) * leaving.float()).to(sink.dtype)

@@ -1,0 +1,71 @@
+"""Sizes and precision of the backbone, as plain data (no torch, so that the workflow can read it while parsing)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WanConfig:
+    """Shape of one Wan DiT; the defaults are Wan2.1-T2V-1.3B.
+
+    freq_dim: size of the timestep sinusoid. text_len: rows every prompt is zero-padded to (never masked).
+    Raises ValueError if the heads do not divide `dim` or a head cannot be split into rotary pairs for three axes.
+    """
+
+    dim: int = 1536
+    ffn_dim: int = 8960
+    num_layers: int = 30
+    num_heads: int = 12
+    freq_dim: int = 256
+    text_dim: int = 4096
+    text_len: int = 512
+    in_channels: int = 16
+    out_channels: int = 16
+    patch_height: int = 2
+    patch_width: int = 2
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.dim % self.num_heads:
+            raise ValueError(f"WanConfig: dim {self.dim} is not a multiple of num_heads {self.num_heads}; choose a dim that is.")
+        if self.head_dim % 2 or self.head_dim < 6:
+            raise ValueError(f"WanConfig: head size {self.head_dim} has no rotary pairs for three axes; use an even size >= 6.")
+        if self.freq_dim % 2:
+            raise ValueError(f"WanConfig: freq_dim {self.freq_dim} is odd; the sinusoid needs cosine and sine halves.")
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.num_heads
+
+    @property
+    def rotary_pairs(self) -> tuple[int, int, int]:
+        """Complex pairs of a head given to time, height and width (22, 21, 21 for a head of 128)."""
+        third = self.head_dim // 2 // 3
+        return self.head_dim // 2 - 2 * third, third, third
+
+    def tokens_per_frame(self, height: int, width: int) -> int:
+        """Tokens of one latent frame of `height` x `width`. Raises ValueError if the patch does not divide the frame."""
+        if height % self.patch_height or width % self.patch_width:
+            raise ValueError(
+                f"A latent frame of {height}x{width} cannot be cut into patches of {self.patch_height}x{self.patch_width}; "
+                "choose a clip size whose latent height and width the patch divides."
+            )
+        return (height // self.patch_height) * (width // self.patch_width)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numerics:
+    """Where the forward leaves the parameters' dtype.
+
+    rotary: dtype of the rotation. islands: dtype of time embedding, modulation, residual stream and head
+    ("parameters": whatever they are stored in, every operation rounded; "float32": kept in float32 around lower-precision
+    matrix products, as RAVEN and Wan's own code do).
+    """
+
+    rotary: Literal["float64", "float32"] = "float64"
+    islands: Literal["float32", "parameters"] = "parameters"

@@ -1,0 +1,107 @@
+"""LoRA adapters on the Wan transformer (peft), and their three stored flavours: adapter, bundle, merged.
+
+Key layouts are those of the released files (raven.md 14.2): adapter "base_model.model.<module>.lora_A.weight"; bundle
+"base_model.model.<module>.base_layer.weight" and "....lora_A.default.weight"; merged has Wan's own names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+
+from models.wan import Wan
+from models.weights import load_strict
+
+PREFIX = "base_model.model."
+BLOCK_LINEARS = tuple(f"{a}_attn.{p}" for a in ("self", "cross") for p in "qkvo") + ("ffn.0", "ffn.2")
+OUTER_LINEARS = ("text_embedding.0", "text_embedding.2", "time_embedding.0", "time_embedding.2", "time_projection.1", "head.head")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraSettings:
+    """Rank, alpha (scale is alpha / rank) and whether the six linears outside the blocks are adapted too (CM-GRPO: yes)."""
+
+    rank: int
+    alpha: float
+    outer: bool = True
+
+
+def add_lora(wan: Wan, settings: LoraSettings, *, seed: int) -> PeftModel:
+    """Wrap `wan` with fresh adapters (A Kaiming-uniform, B zero), so that the wrapped model equals `wan`.
+
+    Only adapter parameters require grad afterwards. `inner_wan` gives the callable transformer back.
+    """
+    targets = BLOCK_LINEARS + (OUTER_LINEARS if settings.outer else ())
+    pattern = r"(.*\.)?(" + "|".join(re.escape(name) for name in targets) + ")"
+    config = LoraConfig(r=settings.rank, lora_alpha=cast(int, settings.alpha), lora_dropout=0.0, bias="none", target_modules=pattern)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return cast(PeftModel, get_peft_model(cast(torch.nn.Module, wan), config))  # type: ignore[arg-type]
+
+
+def inner_wan(wrapped: PeftModel) -> Wan:
+    """The transformer inside a wrapped model, adapters active; its methods run with LoRA."""
+    return cast(Wan, wrapped.base_model.model)
+
+
+def adapter_state(bundle: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Adapter flavour from a bundle: the lora tensors, without the adapter's name."""
+    return {name.replace(".default.", "."): value for name, value in bundle.items() if ".lora_" in name}
+
+
+def merged_state(bundle: Mapping[str, Tensor], *, alpha: float) -> dict[str, Tensor]:
+    """Merged flavour from a bundle: W + (alpha / rank) B A in float32, stored in W's dtype, under Wan's names."""
+    merged: dict[str, Tensor] = {}
+    for name, value in bundle.items():
+        if ".lora_" in name:
+            continue
+        plain = name.removeprefix(PREFIX).replace(".base_layer.", ".")
+        stem = name.removesuffix(".base_layer.weight")
+        if stem != name:
+            down, up = bundle[f"{stem}.lora_A.default.weight"].float(), bundle[f"{stem}.lora_B.default.weight"].float()
+            value = (value.float() + (alpha / down.shape[0]) * (up @ down)).to(value.dtype)
+        merged[plain] = value
+    return merged
+
+
+def load_adapter(wan: Wan, adapter: Mapping[str, Tensor], *, alpha: float, where: str) -> PeftModel:
+    """Wrap `wan` (base weights in place) with a stored adapter. The targets come from the file's own names.
+
+    alpha: as trained; the rank comes from the tensors. Raises ValueError if the names do not fit.
+    """
+    wrapped = add_lora(wan, _settings_of(adapter, alpha), seed=0)
+    state = wrapped.state_dict()
+    named = {re.sub(r"\.lora_([AB])\.weight$", r".lora_\1.default.weight", name): value for name, value in adapter.items()}
+    load_strict(wrapped, {**{n: v for n, v in state.items() if ".lora_" not in n}, **named}, where=where)
+    return wrapped
+
+
+def load_bundle(wan: Wan, bundle: Mapping[str, Tensor], *, alpha: float, where: str) -> PeftModel:
+    """Wrap `wan` and fill base and adapter from a bundle."""
+    wrapped = add_lora(wan, _settings_of(bundle, alpha), seed=0)
+    load_strict(wrapped, bundle, where=where)
+    return wrapped
+
+
+def fold(wrapped: PeftModel) -> Wan:
+    """A plain transformer with the adapters folded into its weights; the wrapped model must not be used afterwards."""
+    return cast(Wan, wrapped.merge_and_unload())
+
+
+def lora_parameters(wrapped: nn.Module) -> dict[str, nn.Parameter]:
+    """The trainable adapter parameters by name."""
+    return {name: value for name, value in wrapped.named_parameters() if value.requires_grad}
+
+
+def _settings_of(state: Mapping[str, Tensor], alpha: float) -> LoraSettings:
+    ranks = {value.shape[0] for name, value in state.items() if ".lora_A." in name}
+    if len(ranks) != 1:
+        raise ValueError(f"An adapter must have one rank in all its lora_A tensors, found {sorted(ranks)}; the file is no such adapter.")
+    outer = any(f"{PREFIX}head.head.lora_A" in name for name in state)
+    return LoraSettings(rank=ranks.pop(), alpha=alpha, outer=outer)

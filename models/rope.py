@@ -1,0 +1,70 @@
+"""Three-axis rotary position embedding of Wan2.1 (raven.md 3.3): tables by integer position, rotation of interleaved pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+POSITIONS = 1024  # rows of Wan's table: absolute-position methods cannot go past this latent frame
+THETA = 10000.0
+
+
+class Rotation(NamedTuple):
+    """cos, sin: [T, 1, head_dim / 2], ready to broadcast over heads; their dtype is the precision of the rotation."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+def _angles(positions: Tensor, pairs: int) -> Tensor:
+    """[len(positions), pairs] angles in float64; each axis has its own ladder of frequencies."""
+    frequencies = THETA ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+    return torch.outer(positions.to(torch.float64), frequencies)
+
+
+@lru_cache(maxsize=512)
+def _rotation(
+    frames: tuple[int, ...], height: int, width: int, pairs: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+) -> Rotation:
+    time, rows, columns = pairs
+    grid = (len(frames), height, width)
+    angles = torch.cat(
+        [
+            _angles(torch.tensor(frames), time)[:, None, None].expand(*grid, time),
+            _angles(torch.arange(height), rows)[None, :, None].expand(*grid, rows),
+            _angles(torch.arange(width), columns)[None, None, :].expand(*grid, columns),
+        ],
+        dim=-1,
+    ).reshape(-1, 1, sum(pairs))
+    return Rotation(angles.cos().to(device, dtype), angles.sin().to(device, dtype))
+
+
+def rotation(
+    frames: Sequence[int], height: int, width: int, pairs: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+) -> Rotation:
+    """Rotation for tokens in (frame, row, column) order whose frames sit at the given time positions.
+
+    frames: one time position per latent frame; height, width: tokens per axis. T = len(frames) * height * width.
+    Raises ValueError for a position outside the table of 1024.
+    """
+    if frames and not 0 <= min(frames) <= max(frames) < POSITIONS:
+        raise ValueError(
+            f"Rotary time positions {min(frames)}..{max(frames)} leave the table of {POSITIONS} rows; "
+            "sample fewer latent frames or use a slot-relative cache policy."
+        )
+    with torch.inference_mode(False):
+        return _rotation(tuple(frames), height, width, pairs, dtype, device)
+
+
+def rotate(x: Tensor, by: Rotation) -> Tensor:
+    """Rotate q or k [B, T, N, head_dim]; pairs are (2i, 2i+1). Computed in the rotation's dtype, returned in x's.
+
+    float64 tables give the result upstream gets from complex128 arithmetic. Source: raven.md 3.3.
+    """
+    even, odd = x.to(by.cos.dtype).unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack((even * by.cos - odd * by.sin, even * by.sin + odd * by.cos), dim=-1)
+    return turned.flatten(-2).to(x.dtype)

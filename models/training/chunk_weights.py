@@ -1,0 +1,57 @@
+"""Chunk-wise loss weights of RAVEN (raven.md 7): plain floats, mean weight 1 over elements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+
+def chunk_weights(chunks: Sequence[int], rule: float | str | None) -> tuple[float, ...]:
+    """Weight of each chunk for chunks of the given frame counts.
+
+    rule: None or 0 (equal); alpha > 0 (early chunks heavier); alpha < 0 (late chunks heavier); "ln_LOC_SCALE" (logit-normal
+    mass); "mode_S". Normalised so that the frame-weighted mean is 1. Raises ValueError for another rule or a negative weight.
+    """
+    total = sum(chunks)
+    part = [sum(chunks[k:]) / total for k in range(len(chunks))]
+    after = [*part[1:], 0.0]
+    if rule is None or rule == 0:
+        raw = [1.0] * len(chunks)
+    elif isinstance(rule, str):
+        raw = _density(rule, part, after)
+    elif rule > 0:
+        raw = [rule * p / (1 + (rule - 1) * p) for p in part]
+    else:
+        ratio = [part[-1] / p for p in part]
+        raw = [-rule * r / (1 + (-rule - 1) * r) for r in ratio]
+    if min(raw) < 0:
+        raise ValueError(f"chunk weighting {rule!r} gives the negative weights {raw} for chunks {tuple(chunks)}.")
+    scale = total / sum(w * n for w, n in zip(raw, chunks, strict=True))
+    return tuple(w * scale for w in raw)
+
+
+def _density(rule: str, part: list[float], after: list[float]) -> list[float]:
+    name, *numbers = rule.split("_")
+    if name == "ln" and len(numbers) == 2:
+        loc, scale = float(numbers[0]), float(numbers[1])
+        return [(_logit_normal(p, loc, scale) - _logit_normal(q, loc, scale)) / (p - q) for p, q in zip(part, after, strict=True)]
+    if name == "mode" and len(numbers) in (1, 2):
+        strength = float(".".join(numbers))
+        return [(_mode_inverse(q, strength) - _mode_inverse(p, strength)) / (p - q) for p, q in zip(part, after, strict=True)]
+    raise ValueError(f"chunk weighting {rule!r} is unknown; allowed are a number, 'ln_LOC_SCALE', 'mode_S' or null.")
+
+
+def _logit_normal(x: float, loc: float, scale: float) -> float:
+    if x <= 0.0 or x >= 1.0:
+        return float(x >= 1.0)
+    return NormalDist().cdf((math.log(x / (1 - x)) - loc) / scale)
+
+
+def _mode_inverse(value: float, strength: float) -> float:
+    low, high = 0.0, 1.0
+    for _ in range(32):
+        middle = (low + high) / 2
+        there = 1 - middle - strength * (math.cos(math.pi * middle / 2) ** 2 - 1 + middle)
+        low, high = (middle, high) if there > value else (low, middle)
+    return (low + high) / 2

@@ -1,0 +1,228 @@
+"""Settings of every training recipe: frozen dataclasses, plain numbers, no torch (the Snakefile reads them too).
+
+Times are seconds, learning rates are per step, timesteps run 0..1000. A recipe's settings are hashed into its manifest, so what
+is declared is exactly what is used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+SAMPLING_TIMESTEPS = (1000, 938, 833, 625)
+CHUNKS = (3, 3, 3, 3, 3, 3, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerSettings:
+    """AdamW (or Muon for the matrices of the blocks), warm-up in steps, then constant or cosine to `final` of the rate.
+
+    clip: largest gradient norm; 1000 means practically off, as RAVEN sets it (raven.md 6.7).
+    """
+
+    lr: float
+    kind: str = "adamw"
+    muon_lr: float = 0.02
+    betas: tuple[float, float] = (0.0, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip: float = 1000.0
+    warmup: int = 0
+    schedule: str = "constant"
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        _one_of("optimizer kind", self.kind, ("adamw", "muon"))
+        _one_of("optimizer schedule", self.schedule, ("constant", "cosine"))
+        if not (self.lr > 0 and self.clip > 0 and self.warmup >= 0):
+            raise ValueError(
+                f"optimizer settings need lr > 0, clip > 0 and warmup >= 0, found {self.lr}, {self.clip}, {self.warmup}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseSettings:
+    """The bidirectional base model (stand-in for Wan2.1): flow matching with its own text encoder."""
+
+    iterations: int
+    batch: int
+    seed: int
+    optimizer: OptimizerSettings
+    shift: float = 3.0
+    text_dropout: float = 0.1
+    ema: float = 0.999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CausalInitSettings:
+    """Causal initialisation: teacher forcing on data, then regression to the teacher's guided endpoints.
+
+    forcing_share: part of the run spent on (a); trajectories: size of the endpoint pool; euler_steps: network calls of the
+    teacher per trajectory; timesteps: where the pool keeps states, the first four are RAVEN's sampling timesteps.
+    """
+
+    iterations: int
+    batch: int
+    seed: int
+    optimizer: OptimizerSettings
+    forcing_share: float = 0.4
+    shift: float = 5.0
+    text_dropout: float = 0.0
+    guidance: float = 3.0
+    trajectories: int = 4096
+    euler_steps: int = 32
+    timesteps: tuple[float, ...] = SAMPLING_TIMESTEPS
+    ema: float = 0.995
+    chunks: tuple[int, ...] = CHUNKS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DmdSettings:
+    """Distribution matching distillation (raven.md 6): common to RAVEN and the embedded students.
+
+    fake_updates: fake-score steps per generator step (ttur); slices: pieces a batch is cut into for memory.
+    chunk_weighting: rule of raven.md 7 for the generator loss, a number, "ln_LOC_SCALE" or "mode_S", None for equal weights.
+    sink, window: attention of the training-time test in chunks; window None is all history.
+    """
+
+    iterations: int
+    batch: int
+    seed: int
+    student: OptimizerSettings
+    fake: OptimizerSettings
+    slices: int = 1
+    fake_updates: int = 2
+    guidance: float = 3.0
+    score_shift: float = 5.0
+    score_range: tuple[float, float] = (0.02, 0.98)
+    norm_min: float = 1e-5
+    chunk_weighting: float | str | None = -1.0
+    ema: float = 0.9675
+    timesteps: tuple[float, ...] = SAMPLING_TIMESTEPS
+    chunks: tuple[int, ...] = CHUNKS
+    sink: int = 0
+    window: int | None = None
+    checkpoint_every: int = 50
+
+    def __post_init__(self) -> None:
+        _dividing("batch", self.batch, "slices", self.slices)
+        if self.fake_updates < 1:
+            raise ValueError(f"fake_updates is {self.fake_updates}, the fake score needs at least 1 step per generator step.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CmGrpoSettings:
+    """CM-GRPO (raven.md 9): LoRA on RAVEN, Gaussian transitions of the consistency sampler, group advantages.
+
+    prompts x group rollouts per iteration; rewards: checker name -> weight; heldout: prompts judged before and after.
+    policy_scale: factor on the policy loss (100 upstream); slices: micro-batches of one update.
+    """
+
+    iterations: int
+    prompts: int
+    group: int
+    seed: int
+    optimizer: OptimizerSettings
+    rewards: dict[str, float]
+    slices: int = 1
+    lora_rank: int = 32
+    lora_alpha: float = 32.0
+    policy_scale: float = 100.0
+    advantage_clip: float = 5.0
+    chunk_weighting: float | str | None = -1.0
+    ema: float = 0.9675
+    timesteps: tuple[float, ...] = SAMPLING_TIMESTEPS
+    chunks: tuple[int, ...] = CHUNKS
+    sink: int = 0
+    window: int | None = None
+    heldout: int = 64
+    checkpoint_every: int = 10
+
+    def __post_init__(self) -> None:
+        _dividing("prompts x group", self.prompts * self.group, "slices", self.slices)
+        if self.group < 2:
+            raise ValueError(f"group is {self.group}, an advantage inside a group needs at least 2 rollouts per prompt.")
+        if not self.rewards or any(weight <= 0 for weight in self.rewards.values()):
+            raise ValueError("rewards must name at least one checker, each with a weight above 0.")
+
+
+Settings = TypeVar("Settings", BaseSettings, CausalInitSettings, DmdSettings, CmGrpoSettings)
+RECIPES: dict[str, type] = {"raven": DmdSettings, "cm_grpo": CmGrpoSettings}
+
+
+def canonical(settings: Any) -> str:
+    """Settings as JSON with sorted keys and no spaces: the text that is hashed and handed between processes."""
+    return json.dumps(dataclasses.asdict(settings), sort_keys=True, separators=(",", ":"))
+
+
+def settings_sha256(settings: Any) -> str:
+    """Sha256 of the canonical JSON, in hexadecimal."""
+    return hashlib.sha256(canonical(settings).encode()).hexdigest()
+
+
+def from_json(kind: type[Settings], text: str, where: str) -> Settings:
+    """Settings from JSON text, strictly. Raises ValueError in one sentence naming place, key and allowed keys."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where} is not JSON ({error}); pass one JSON object with the keys of {kind.__name__}.") from error
+    return typing.cast(Settings, _build(kind, values, where))
+
+
+def _build(kind: type, values: Any, where: str) -> Any:
+    fields = {entry.name: entry for entry in dataclasses.fields(kind)}
+    if not isinstance(values, dict):
+        raise ValueError(f"{where} must be a mapping with the keys {', '.join(fields)}, found {type(values).__name__}.")
+    needed = [name for name, entry in fields.items() if _has_no_default(entry)]
+    wrong = [f"unknown key {name!r}" for name in values if name not in fields]
+    wrong += [f"missing key {name!r}" for name in needed if name not in values]
+    if wrong:
+        raise ValueError(f"{where}: {'; '.join(wrong)}; allowed keys are {', '.join(fields)}.")
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, where)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        for choice in (str, float, int):
+            if choice in arguments and _is_a(choice, value):
+                return choice(value)
+    elif origin is tuple and isinstance(value, list):
+        item = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(item) == len(value):
+            return tuple(_convert(one, entry, f"{where}[{i}]") for i, (one, entry) in enumerate(zip(item, value, strict=True)))
+    elif origin is dict and isinstance(value, dict):
+        return {str(name): _convert(arguments[1], entry, f"{where}.{name}") for name, entry in value.items()}
+    elif hint in (str, float, int, bool) and _is_a(hint, value):
+        return hint(value)
+    raise ValueError(f"{where} must be {hint}, found {value!r}.")
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _has_no_default(entry: dataclasses.Field[Any]) -> bool:
+    return entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+
+
+def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{what} is {value!r}, allowed are {', '.join(allowed)}.")
+
+
+def _dividing(what: str, whole: int, by: str, parts: int) -> None:
+    if parts < 1 or whole < 1 or whole % parts:
+        raise ValueError(f"{what} is {whole} and {by} is {parts}, but {by} must divide {what} and both must be positive.")

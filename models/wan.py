@@ -1,0 +1,318 @@
+"""The causal Wan2.1 text-to-video DiT: one set of weights, four ways to attend.
+
+Legend: B batch, F latent frames of the clip, G frames in the sequence (noisy and clean copies), P tokens per frame,
+T = G * P, N heads, D head size. Clips and velocities are [B, F, C, H, W]; timesteps are [B, F] in 0..1000.
+
+State-dict names are Wan's (raven.md 14.1), so a bidirectional checkpoint loads unchanged. The network predicts the velocity
+v = noise - x0. Sources: raven.md 3-4, baselines.md 0.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.attention import attend, attend_interleaved, block_causal_mask, interleaved_mask
+from models.cache import KVCache, attend_cached, check_plan
+from models.config import Numerics, WanConfig
+from models.plan import AttendPlan
+from models.rope import Rotation, rotate, rotation
+
+SelfAttend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""(layer, q, k, v) with un-rotated [B, T, N, D] tensors -> [B, queries, N, D]."""
+
+MASK_TOKENS = 4096  # up to this many tokens a boolean mask is cheaper than one attention call per block
+
+
+class TextKV(NamedTuple):
+    """Cross-attention keys and values of every layer, [B, text_len, N, D] each: computed once per prompt."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm over the last axis: float32 inside, cast back, then times the weight."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype) * self.weight
+
+
+def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
+    """A linear layer in its weights' dtype (the explicit form of autocast)."""
+    return layer(x.to(layer.weight.dtype))
+
+
+class Attention(nn.Module):
+    """Projections and norms of self- or cross-attention; the kernel is chosen by the caller."""
+
+    def __init__(self, config: WanConfig) -> None:
+        super().__init__()
+        self.heads = config.num_heads
+        self.q = nn.Linear(config.dim, config.dim)
+        self.k = nn.Linear(config.dim, config.dim)
+        self.v = nn.Linear(config.dim, config.dim)
+        self.o = nn.Linear(config.dim, config.dim)
+        self.norm_q = RMSNorm(config.dim, config.eps)
+        self.norm_k = RMSNorm(config.dim, config.eps)
+
+    def query(self, x: Tensor) -> Tensor:
+        return self.norm_q(apply_linear(self.q, x)).unflatten(-1, (self.heads, -1))
+
+    def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        key = self.norm_k(apply_linear(self.k, x)).unflatten(-1, (self.heads, -1))
+        return key, apply_linear(self.v, x).unflatten(-1, (self.heads, -1))
+
+
+class WanBlock(nn.Module):
+    """One transformer block with its own six modulation rows: shift, scale, gate for attention and for the FFN."""
+
+    def __init__(self, config: WanConfig, numerics: Numerics) -> None:
+        super().__init__()
+        self.eps = config.eps
+        self.island = torch.float32 if numerics.islands == "float32" else None
+        self.self_attn = Attention(config)
+        self.norm3 = nn.LayerNorm(config.dim, eps=config.eps)
+        self.cross_attn = Attention(config)
+        self.ffn = nn.Sequential(
+            nn.Linear(config.dim, config.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(config.ffn_dim, config.dim)
+        )
+        self.modulation = nn.Parameter(torch.zeros(1, 6, config.dim))
+
+    def forward(
+        self, x: Tensor, e0: Tensor, text_kv: tuple[Tensor, Tensor], self_attend: Callable[..., Tensor], queries: int
+    ) -> Tensor:
+        """x: [B, G, P, dim]; e0: [B, G, 6, dim]. Only the first `queries` frames go on after self-attention."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation[:, None] + e0).unsqueeze(3).unbind(2)
+        hidden = (norm(x, self.eps, self.island) * (1 + scale1) + shift1).flatten(1, 2)
+        keys, values = self.self_attn.key_value(hidden)
+        tokens = queries * x.shape[2]
+        attended = self_attend(self.self_attn.query(hidden[:, :tokens]), keys, values).flatten(2)
+        x = x[:, :queries]
+        gate1, shift2, scale2, gate2 = (row[:, :queries] for row in (gate1, shift2, scale2, gate2))
+        x = x + apply_linear(self.self_attn.o, attended).view_as(x) * gate1
+        crossed = attend_text(self.cross_attn, affine_norm(self.norm3, x), text_kv)
+        x = x + crossed
+        hidden = norm(x, self.eps, self.island) * (1 + scale2) + shift2
+        up, activation, down = self.ffn
+        return x + apply_linear(down, activation(apply_linear(up, hidden))) * gate2
+
+
+def norm(x: Tensor, eps: float, island: torch.dtype | None) -> Tensor:
+    """LayerNorm without parameters; in float32 where the numerics keep an island, else in x's dtype."""
+    return functional.layer_norm(x if island is None else x.to(island), x.shape[-1:], eps=eps)
+
+
+def affine_norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
+    """LayerNorm with parameters, in the parameters' dtype."""
+    return layer(x.to(layer.weight.dtype))
+
+
+def attend_text(layer: Attention, x: Tensor, text_kv: tuple[Tensor, Tensor]) -> Tensor:
+    """Cross-attention of [B, G, P, dim] tokens to all text rows, padding included."""
+    keys, values = text_kv
+    attended = attend(layer.query(x.flatten(1, 2)).to(values.dtype), keys.to(values.dtype), values)
+    return apply_linear(layer.o, attended.flatten(2)).unflatten(1, x.shape[1:3])
+
+
+class Head(nn.Module):
+    """Last norm, modulated by the time embedding itself, and the projection to patches."""
+
+    def __init__(self, config: WanConfig, numerics: Numerics) -> None:
+        super().__init__()
+        self.eps = config.eps
+        self.island = torch.float32 if numerics.islands == "float32" else None
+        self.head = nn.Linear(config.dim, config.patch_height * config.patch_width * config.out_channels)
+        self.modulation = nn.Parameter(torch.zeros(1, 2, config.dim))
+
+    def forward(self, x: Tensor, e: Tensor) -> Tensor:
+        shift, scale = (self.modulation[:, None] + e[:, :, None]).unsqueeze(3).unbind(2)
+        return apply_linear(self.head, norm(x, self.eps, self.island) * (1 + scale) + shift)
+
+
+class Wan(nn.Module):
+    """Wan2.1 DiT, from a 2-layer toy to 1.3B; see the module docstring for shapes."""
+
+    def __init__(self, config: WanConfig, numerics: Numerics | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.numerics = numerics or Numerics(rotary="float32")
+        dim = config.dim
+        self.patch_embedding = nn.Conv3d(
+            config.in_channels, dim, kernel_size=(1, config.patch_height, config.patch_width),
+            stride=(1, config.patch_height, config.patch_width),
+        )  # fmt: skip
+        self.text_embedding = nn.Sequential(nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim))
+        self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+        self.blocks = nn.ModuleList(WanBlock(config, self.numerics) for _ in range(config.num_layers))
+        self.head = Head(config, self.numerics)
+
+    # -- the four ways to call the network ------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor, t: Tensor, context: Tensor | TextKV) -> Tensor:
+        """Velocity with every token seeing every token (teacher, fake score, base model). x: [B, F, C, H, W]; t: [B, F]."""
+        turn = self._rotation(range(x.shape[1]), x)
+
+        def self_attend(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attend(rotate(q, turn).to(v.dtype), rotate(k, turn).to(v.dtype), v)
+
+        return self._run(x, t, self._text(context), self_attend)
+
+    def interleaved(
+        self, noisy: Tensor, clean: Tensor, t: Tensor, context: Tensor | TextKV, *,
+        chunks: Sequence[int], sink: int = 0, window: int | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Velocity of every noisy chunk given the clean copies of the chunks before it, in one forward (training-time test).
+
+        noisy, clean: [B, F, C, H, W]; t: [B, F] timesteps of the noisy frames, clean ones are at 0. chunks: frames of each
+        chunk, summing to F; sink, window: in chunks. Equals `cached` on the same clean history (tests T2, T8 of raven.md 20).
+        Raises ValueError if the chunks do not add up to F.
+        """
+        frames = noisy.shape[1]
+        if sum(chunks) != frames:
+            raise ValueError(f"Chunks {tuple(chunks)} add up to {sum(chunks)} frames but the clip has {frames}; pass chunks that fit.")
+        history = frames - chunks[-1]
+        positions = (*range(frames), *range(history))
+        turn = self._rotation(positions, noisy)
+        tokens = self._tokens_per_frame(noisy)
+        mask = None
+        if len(positions) * tokens <= MASK_TOKENS:
+            mask = interleaved_mask(chunks, tokens, sink=sink, window=window, device=noisy.device)
+
+        def self_attend(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            queries = q.shape[1]
+            q = rotate(q, Rotation(turn.cos[:queries], turn.sin[:queries])).to(v.dtype)
+            k = rotate(k, turn).to(v.dtype)
+            if mask is not None:
+                return attend(q, k, v, mask[:queries])
+            return attend_interleaved(q, k, v, chunks, tokens, sink=sink, window=window)
+
+        x = torch.cat([noisy, clean[:, :history].to(noisy.dtype)], dim=1)
+        t = torch.cat([t, t.new_zeros(t.shape[0], history)], dim=1)
+        return self._run(x, t, self._text(context), self_attend, queries=frames)
+
+    def block_causal(self, x: Tensor, t: Tensor, context: Tensor | TextKV, *, chunks: Sequence[int]) -> Tensor:
+        """Velocity with every chunk seeing itself and all earlier chunks as they are (diffusion forcing)."""
+        turn = self._rotation(range(x.shape[1]), x)
+        mask = block_causal_mask(chunks, self._tokens_per_frame(x), x.device)
+
+        def self_attend(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attend(rotate(q, turn).to(v.dtype), rotate(k, turn).to(v.dtype), v, mask)
+
+        return self._run(x, t, self._text(context), self_attend)
+
+    def cached(self, x: Tensor, t: Tensor, context: Tensor | TextKV, cache: KVCache, plan: AttendPlan) -> Tensor:
+        """Velocity of the frames of one call, attending to the cache as the plan says; the cache is updated in place.
+
+        Raises ValueError if the plan is for another number of frames or leaves the cache.
+        """
+        if x.shape[1] != plan.frames:
+            raise ValueError(f"The attend plan is for {plan.frames} frames but the call has {x.shape[1]}; plan this call's frames.")
+        check_plan(plan, cache.capacity)
+
+        def rotation_at(start: int, frames: int) -> Rotation:
+            return self._rotation(range(start, start + frames), x)
+
+        def self_attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attend_cached(cache, plan, layer, q, k, v, rotation_at=rotation_at)
+
+        return self._run(x, t, self._text(context), self_attend)
+
+    # -- parts ------------------------------------------------------------------------------------------------------------
+
+    def embed_text(self, text: Tensor) -> Tensor:
+        """[B, L, text_dim] -> [B, text_len, dim]; rows past L are the MLP's answer to zeros and stay visible (raven.md 3.2).
+
+        Raises ValueError if there are more rows than text_len.
+        """
+        missing = self.config.text_len - text.shape[1]
+        if missing < 0:
+            raise ValueError(f"A prompt has {text.shape[1]} text rows, the model takes {self.config.text_len}; shorten the prompt.")
+        first, activation, second = self.text_embedding
+        padded = functional.pad(text, (0, 0, 0, missing))
+        return apply_linear(second, activation(apply_linear(first, padded)))
+
+    def text_kv(self, context: Tensor) -> TextKV:
+        """Cross-attention keys and values of all layers from embedded text [B, text_len, dim]."""
+        pairs = [block.cross_attn.key_value(context) for block in self.blocks]
+        return TextKV([key for key, _ in pairs], [value for _, value in pairs])
+
+    def _text(self, context: Tensor | TextKV) -> TextKV:
+        return context if isinstance(context, TextKV) else self.text_kv(context)
+
+    def _tokens_per_frame(self, x: Tensor) -> int:
+        return self.config.tokens_per_frame(x.shape[3], x.shape[4])
+
+    def _rotation(self, frames: Sequence[int], x: Tensor) -> Rotation:
+        dtype = torch.float64 if self.numerics.rotary == "float64" else torch.float32
+        height, width = x.shape[3] // self.config.patch_height, x.shape[4] // self.config.patch_width
+        return rotation(frames, height, width, self.config.rotary_pairs, dtype, x.device)
+
+    def embed_time(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Time embedding e [B, F, dim] and block modulation e0 [B, F, 6, dim]. The sinusoid is computed in float64."""
+        half = self.config.freq_dim // 2
+        frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=t.device) / half)
+        angles = t.to(torch.float64)[..., None] * frequencies
+        sinusoid = torch.cat([angles.cos(), angles.sin()], dim=-1)
+        first, activation, second = self.time_embedding
+        e = apply_linear(second, activation(apply_linear(first, sinusoid)))
+        silu, project = self.time_projection
+        return e, apply_linear(project, silu(e)).unflatten(-1, (6, -1))
+
+    def _run(self, x: Tensor, t: Tensor, text_kv: TextKV, self_attend: SelfAttend, queries: int | None = None) -> Tensor:
+        """Patchify, blocks, head, unpatchify. `queries`: frames whose output is wanted; the rest only serves as keys."""
+        config = self.config
+        height, width = x.shape[3] // config.patch_height, x.shape[4] // config.patch_width
+        self._tokens_per_frame(x)
+        patches = rearrange(x, "b f c (h p) (w q) -> b f (h w) (c p q)", p=config.patch_height, q=config.patch_width)
+        weight = self.patch_embedding.weight
+        tokens = functional.linear(patches.to(weight.dtype), weight.flatten(1), self.patch_embedding.bias)
+        e, e0 = self.embed_time(t)
+        last = len(self.blocks) - 1
+        wanted = x.shape[1] if queries is None else queries
+        for layer, block in enumerate(self.blocks):
+
+            def attend_here(q: Tensor, k: Tensor, v: Tensor, layer: int = layer) -> Tensor:
+                return self_attend(layer, q, k, v)
+
+            keep = wanted if layer == last else x.shape[1]
+            tokens = block(tokens, e0, (text_kv.keys[layer], text_kv.values[layer]), attend_here, keep)
+        out = self.head(tokens, e[:, :wanted])
+        return rearrange(
+            out, "b f (h w) (p q c) -> b f c (h p) (w q)", h=height, w=width, p=config.patch_height, q=config.patch_width
+        )
+
+
+def init_weights(wan: Wan, generator: torch.Generator, *, zero_head: bool = True) -> None:
+    """Wan's own initialisation: Xavier for linear layers, N(0, 0.02) for text and time embeddings, N(0, 1/dim) modulations.
+
+    zero_head False gives the head and the norms random values too, which tests need: with a zero head every output is 0.
+    """
+    with torch.no_grad():
+        for name, parameter in wan.named_parameters():
+            if name.endswith("modulation"):
+                parameter.normal_(std=wan.config.dim**-0.5, generator=generator)
+            elif name.endswith("norm_q.weight") or name.endswith("norm_k.weight") or "norm3" in name:
+                centre = 0.0 if name.endswith("bias") else 1.0
+                parameter.fill_(centre)
+                if not zero_head:
+                    parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator, device=parameter.device))
+            elif name.endswith("bias"):
+                parameter.zero_()
+            elif name == "head.head.weight" and zero_head:
+                parameter.zero_()
+            elif name.startswith(("text_embedding", "time_embedding")):
+                parameter.normal_(std=0.02, generator=generator)
+            else:
+                nn.init.xavier_uniform_(parameter.flatten(1) if parameter.dim() > 2 else parameter, generator=generator)
