@@ -294,6 +294,17 @@ class Wan(nn.Module):
         )
 
 
+ISLANDS = ("time_embedding", "time_projection", "modulation", "norm", "head")
+
+
+def cast_parameters(wan: Wan, dtype: torch.dtype) -> Wan:
+    """Cast the weights to `dtype`, leaving float32 islands (time path, modulations, norms, head) where the numerics ask for them."""
+    for name, parameter in wan.named_parameters():
+        island = wan.numerics.islands == "float32" and any(part in name for part in ISLANDS)
+        parameter.data = parameter.data.to(torch.float32 if island else dtype)
+    return wan
+
+
 def init_weights(wan: Wan, generator: torch.Generator, *, zero_head: bool = True) -> None:
     """Wan's own initialisation: Xavier for linear layers, N(0, 0.02) for text and time embeddings, N(0, 1/dim) modulations.
 
