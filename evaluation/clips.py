@@ -1,0 +1,111 @@
+"""Clips as files: write and read mp4, and say what is wrong with one.
+
+T pixel frames, H and W pixels. Frames are uint8 RGB [T, H, W, 3]. Files are H.264 in yuv420p, one encoder thread, so that
+the same frames give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+Frames = NDArray[np.uint8]
+
+CRF = 18  # as RAVEN's vendored baselines encode (baselines.md 1.2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipShape:
+    """What every clip of a suite must look like: counts in pixels, fps in frames per second."""
+
+    pixel_frames: int
+    height: int
+    width: int
+    fps: int
+
+
+class DecodedClip(NamedTuple):
+    """Frames [T, H, W, 3] uint8 and frames per second, as read from the file."""
+
+    frames: Frames
+    fps: float
+
+
+def upscale(frames: Frames, *, height: int, width: int) -> Frames:
+    """Nearest-neighbour enlargement of [T, h, w, 3] to [T, height, width, 3] by whole factors.
+
+    Raises ValueError if height or width is no whole multiple of the frames' own.
+    """
+    rows, columns = frames.shape[1:3]
+    if height % rows or width % columns:
+        raise ValueError(
+            f"frames of {columns}x{rows} pixels cannot be enlarged to {width}x{height} by whole factors; "
+            "set the suite's clip size to a multiple of the model's."
+        )
+    return frames.repeat(height // rows, axis=1).repeat(width // columns, axis=2)
+
+
+def write_clip(path: Path, frames: Frames, *, fps: int) -> None:
+    """Write frames [T, H, W, 3] as an mp4, whole or not at all (temporary name, then rename)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    height, width = frames.shape[1:3]
+    with av.open(str(temporary), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": str(CRF)})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.thread_count = 1
+        for picture in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        container.mux(stream.encode(None))
+    os.replace(temporary, path)
+
+
+def read_clip(path: Path) -> DecodedClip:
+    """Every frame of the clip. Raises FileNotFoundError, or ValueError if the file cannot be decoded or holds no frame."""
+    if not path.is_file():
+        raise FileNotFoundError(f"clip {path} does not exist; rerun the sample stage, which makes the clips that are missing.")
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.thread_count = 1
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+            rate = stream.average_rate
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError(f"clip {path} cannot be decoded ({error}); delete it and rerun, the sample stage remakes it.") from error
+    if not frames or rate is None:
+        raise ValueError(f"clip {path} holds no frame; delete it and rerun, the sample stage remakes it.")
+    return DecodedClip(np.stack(frames), float(rate))
+
+
+def clip_faults(clip: DecodedClip, shape: ClipShape) -> list[str]:
+    """What is wrong with a decoded clip, one phrase each; empty if nothing is."""
+    frames, height, width = clip.frames.shape[:3]
+    faults = []
+    if frames != shape.pixel_frames:
+        faults.append(f"has {frames} frames instead of {shape.pixel_frames}")
+    if (height, width) != (shape.height, shape.width):
+        faults.append(f"is {width}x{height} pixels instead of {shape.width}x{shape.height}")
+    if abs(clip.fps - shape.fps) > 1e-3:
+        faults.append(f"plays at {clip.fps:g} frames per second instead of {shape.fps}")
+    if clip.frames.min() == clip.frames.max():
+        faults.append(f"is constant (every pixel of every frame is {clip.frames.flat[0]})")
+    return faults
+
+
+def content_sha256(frames: Frames) -> str:
+    """Sha256 of the decoded pixels and their shape: two clips with the same pictures have the same one."""
+    return hashlib.sha256(repr(frames.shape).encode() + np.ascontiguousarray(frames).tobytes()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
