@@ -1,0 +1,114 @@
+"""Confidence intervals and paired comparisons over prompts. Pure numpy; randomness comes in as a Generator.
+
+The unit that is drawn is the prompt: samples of one prompt are not independent, so they stay together.
+All rows and all dimensions share one matrix of draws, so a prompt that serves several dimensions stays joined, an
+interval of Total goes through the whole formula, and every difference of two rows is a paired one.
+
+Axes: D draws, P prompts, M measures (dimensions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class Range(NamedTuple):
+    """A 95 % percentile interval."""
+
+    low: float
+    high: float
+
+
+def bootstrap_generator(seed: int) -> np.random.Generator:
+    """Philox generator of the bootstrap: the same stream on every machine and NumPy build."""
+    return np.random.Generator(np.random.Philox(key=seed))
+
+
+def draw_weights(
+    strata: Mapping[str, Hashable], draws: int, generator: np.random.Generator
+) -> tuple[tuple[str, ...], Array]:
+    """Sorted prompt ids and their bootstrap weights [D, P].
+
+    strata: prompt id -> what the suite fixes by design (here: the set of dimensions the prompt serves). Prompts are
+    drawn within strata, so no draw can leave a dimension without prompts. n - 1 of n prompts are drawn with
+    replacement and weighted n / (n - 1): the variance of a mean is then the unbiased s^2 / n and not (n - 1) / n of it.
+    A stratum of one prompt cannot vary. Independent of the order of the mapping.
+    Source: Rao and Wu (1988), "Resampling inference with complex survey data", JASA 83.
+    """
+    if not strata or draws < 1:
+        raise ValueError(
+            f"A bootstrap needs prompts and draws; found {len(strata)} prompts and {draws} draws."
+        )
+    prompts = tuple(sorted(strata))
+    column = {prompt: index for index, prompt in enumerate(prompts)}
+    weights = np.ones((draws, len(prompts)))
+    for stratum in sorted(set(strata.values()), key=repr):
+        members = np.array([column[prompt] for prompt in prompts if strata[prompt] == stratum])
+        n = len(members)
+        if n > 1:
+            counts = generator.multinomial(n - 1, np.full(n, 1.0 / n), size=draws)
+            weights[:, members] = counts * (n / (n - 1))
+    return prompts, weights
+
+
+def resample_means(weights: Array, sums: Array, counts: Array) -> Array:
+    """Means over clips in every draw, [D, M].
+
+    weights: [D, P]; sums, counts: [M, P], the sum of clip values and the number of clips of each prompt (0 where
+    the measure does not use the prompt). A ratio of two weighted sums, so prompts with more clips weigh more, as in
+    the mean over clips that it resamples. Raises ValueError if a measure has no clips in some draw.
+    """
+    below = weights @ counts.T
+    if not (below > 0).all():
+        empty = sorted(set(np.nonzero(~(below > 0).all(axis=0))[0].tolist()))
+        raise ValueError(
+            f"Measures {empty} have no clip in some bootstrap draw; make the dimension set the stratum."
+        )
+    return (weights @ sums.T) / below
+
+
+def percentile_range(values: Array) -> Range:
+    """The central 95 % of draws [D]."""
+    low, high = np.percentile(values, [2.5, 97.5])
+    return Range(float(low), float(high))
+
+
+def paired_p_value(differences: Array, prompts: int) -> float:
+    """Two-sided p-value that a difference is zero, from its draws [D].
+
+    Twice the smaller tail, with one added to count and draws, so it is never 0. It is never below 2 / 2^prompts
+    either, the least that any exact sign test could give with so few prompts: one prompt proves nothing.
+    """
+    draws = len(differences)
+    tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    return min(1.0, max(2.0 * (tail + 1) / (draws + 1), 2.0 / 2.0 ** min(prompts, 60)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values, in the given order. Source: Holm (1979), Scand. J. Statist. 6."""
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
+    return adjusted
+
+
+def tie_groups(ordered: Sequence[str], differ: Callable[[str, str], bool]) -> dict[str, int]:
+    """Group number (1 = best) of each row, best first.
+
+    A row belongs to the group above it unless it differs from that group's best row; then it opens the next group.
+    """
+    groups: dict[str, int] = {}
+    leader, group = None, 0
+    for row in ordered:
+        if leader is None or differ(leader, row):
+            leader, group = row, group + 1
+        groups[row] = group
+    return groups

@@ -1,0 +1,284 @@
+"""Normalisation, totals and refusals of the aggregate stage."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+from evaluation.aggregate import AggregateSettings, aggregate, check_result, scores_csv, totals
+from evaluation.dimensions import BY_NAME, DIMENSIONS, NAMES, bounds_of
+from evaluation.records import (
+    ClipScore,
+    DimensionResult,
+    Prompt,
+    ScoresTable,
+    clip_id,
+    read_json,
+    write_jsonl,
+)
+
+# Self-Aligned Forcing paper, table 6 (per dimension) and table 1 (Total, Quality, Semantic), as read in features.md 4.3.
+PUBLISHED = {
+    "Self Forcing": (
+        [95.09, 96.10, 99.01, 98.24, 66.38, 65.79, 69.71, 93.16, 87.19, 96.40, 86.83, 81.77, 56.13, 20.34, 24.45, 26.85],
+        (83.80, 84.59, 80.64),
+    ),
+    "LongLive": (
+        [96.98, 96.92, 99.35, 98.79, 40.83, 67.03, 69.18, 96.28, 86.49, 95.80, 90.79, 80.56, 58.79, 20.42, 24.16, 26.61],
+        (83.22, 83.68, 81.37),
+    ),
+    "Causal Forcing": (
+        [95.48, 95.86, 99.22, 97.53, 84.44, 66.63, 70.31, 95.17, 87.82, 96.00, 86.16, 80.98, 55.00, 20.53, 24.72, 26.65],
+        (84.88, 85.93, 80.67),
+    ),
+}  # fmt: skip
+
+
+def make_prompts(count: int = 24) -> list[Prompt]:
+    """Prompts in two kinds: even ones serve the seven quality dimensions and three others, odd ones the rest."""
+    first = tuple(d.name for d in DIMENSIONS if d.group == "quality") + ("color", "object_class", "scene")
+    second = tuple(name for name in NAMES if name not in first) + ("color",)
+    return [
+        Prompt(
+            id=f"p{i:02d}",
+            prompt=f"prompt {i}",
+            extended="long",
+            dimensions=(first, second)[i % 2],
+            samples=2,
+            facts={},
+        )
+        for i in range(count)
+    ]
+
+
+def make_result(row: str, dimension: str, prompts: list[Prompt], value) -> DimensionResult:
+    """A result with `value(prompt number, sample)` for every expected clip."""
+    clips = tuple(
+        ClipScore(clip_id=clip_id(p.id, s), prompt_id=p.id, sample=s, value=value(int(p.id[1:]), s))
+        for p in prompts
+        if dimension in p.dimensions
+        for s in range(p.samples if p.keep is None else p.keep)
+    )
+    mean = sum(clip.value for clip in clips) / len(clips)
+    return DimensionResult(suite="toybox", row=row, dimension=dimension, kind="exact", mean=mean, clips=clips)
+
+
+def make_settings(
+    rows: dict[str, str], bounds: str = "toybox", dimensions: tuple[str, ...] = NAMES
+) -> AggregateSettings:
+    named = {row: {"label": row.title(), "kind": kind} for row, kind in rows.items()}
+    return AggregateSettings.model_validate(
+        {"bounds": bounds, "dimensions": dimensions, "draws": 500, "seed": 0, "rows": named}
+    )
+
+
+def noisy(lead: float):
+    """Values around 0.5 + lead that share their noise between rows, as clips of one noise source do."""
+    return lambda prompt, sample: 0.5 + lead + 0.3 * np.sin(prompt * 12.9898 + sample * 78.233)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_rows_give_their_printed_totals(name):
+    """Golden: sixteen published raw scores in, the totals printed in the same paper out, within 0.02."""
+    raw, printed = PUBLISHED[name]
+    normalised = {n: np.asarray(bounds_of(n, "vbench").normalise(v)) for n, v in zip(NAMES, raw, strict=True)}
+    assert totals(normalised) == pytest.approx(printed, abs=0.02)
+
+
+def test_published_rows_through_the_whole_stage():
+    """The same, from per-clip records: the table is in percent and uses the official bounds."""
+    prompts = make_prompts()
+    raw, printed = PUBLISHED["LongLive"]
+    results = [
+        make_result("longlive", n, prompts, lambda p, s, v=v: v / 100)
+        for n, v in zip(NAMES, raw, strict=True)
+    ]
+    (row,) = aggregate("toybox", prompts, results, make_settings({"longlive": "native"}, "vbench")).rows
+    assert (row.total.mean, row.quality.mean, row.semantic.mean) == pytest.approx(printed, abs=0.02)
+    assert row.dimensions["scene"].raw.mean == pytest.approx(58.79)
+    assert row.total.low == pytest.approx(row.total.mean) and row.incomplete is None
+
+
+def test_constants():
+    """Guards the table: 16 rows, 7 quality of weight 6.5 in all, 9 semantic."""
+    assert len(DIMENSIONS) == 16 and sum(d.weight for d in DIMENSIONS if d.group == "quality") == 6.5
+    assert sum(d.weight for d in DIMENSIONS if d.group == "semantic") == 9
+    assert BY_NAME["dynamic_degree"].weight == 0.5
+
+
+def test_a_missing_dimension_is_no_zero():
+    """VBench's script counts it as 0 (83.80 would become 81.65); here there is no total, and the reason names it."""
+    prompts = make_prompts()
+    results = [make_result("raven", n, prompts, noisy(0)) for n in NAMES if n != "human_action"]
+    table = aggregate("toybox", prompts, results, make_settings({"raven": "native", "absent": "native"}))
+    row, absent = table.rows
+    assert row.total is row.quality is row.semantic is None
+    assert "15 of 16" in row.incomplete and "human_action" in row.incomplete
+    assert absent.dimensions == {} and "0 of 16" in absent.incomplete
+    assert not any(pair.measure == "total" or "absent" in (pair.a, pair.b) for pair in table.pairs)
+    with pytest.raises(ValueError, match="human_action"):
+        totals({n: np.asarray(1.0) for n in NAMES if n != "human_action"})
+
+
+def change(result: DimensionResult, clips) -> DimensionResult:
+    mean = sum(clip.value for clip in clips) / len(clips)
+    return result.model_copy(update={"clips": tuple(clips), "mean": mean})
+
+
+def test_results_with_wrong_clips_stop():
+    """Each fault stops with a sentence naming row, dimension and clip."""
+    prompts = make_prompts(4)
+    good = make_result("raven", "color", prompts, noisy(0))
+    check_result(good, prompts)
+    first = good.clips[0]
+    stray = first.model_copy(update={"clip_id": "p99-0", "prompt_id": "p99"})
+    third = first.model_copy(update={"clip_id": "p00-2", "sample": 2})
+    faults = {
+        "color result of row raven does not hold.*p00-0 is missing": good.clips[1:],
+        "counts clip p00-0 twice": (*good.clips, first),
+        "no prompt p99": (*good.clips, stray),
+        "p00-2 is not wanted": (*good.clips, third),
+        "value 1.5, outside 0..1": (first.model_copy(update={"value": 1.5}), *good.clips[1:]),
+        "value nan": (first.model_copy(update={"value": float("nan")}), *good.clips[1:]),
+    }
+    for sentence, clips in faults.items():
+        with pytest.raises(ValueError, match=sentence):
+            check_result(change(good, clips), prompts)
+    with pytest.raises(ValueError, match="says its mean"):
+        check_result(good.model_copy(update={"mean": good.mean + 0.01}), prompts)
+
+
+def test_filtered_prompts_need_exactly_the_kept_number():
+    """25 samples, 5 kept, any numbers: four or a sample number out of range stop."""
+    static = [
+        Prompt(
+            id="p00",
+            prompt="s",
+            extended="s",
+            dimensions=("temporal_flickering",),
+            samples=25,
+            keep=5,
+            facts={},
+        )
+    ]
+
+    def result(samples):
+        clips = tuple(
+            ClipScore(clip_id=clip_id("p00", s), prompt_id="p00", sample=s, value=0.9) for s in samples
+        )
+        return DimensionResult(
+            suite="toybox", row="raven", dimension="temporal_flickering", kind="exact", mean=0.9, clips=clips
+        )
+
+    check_result(result([1, 4, 9, 20, 24]), static)
+    for wrong in ([1, 4, 9, 20], [1, 4, 9, 20, 25]):
+        with pytest.raises(ValueError, match="5 of 25 are kept"):
+            check_result(result(wrong), static)
+
+
+def test_foreign_and_repeated_results_stop():
+    """A result of another suite, row or dimension, or given twice, is not silently dropped."""
+    prompts = make_prompts(4)
+    good = make_result("raven", "color", prompts, noisy(0))
+    settings = make_settings({"raven": "native"}, dimensions=("color",))
+    for wrong in (good.model_copy(update={"suite": "vbench"}), good.model_copy(update={"row": "other"})):
+        with pytest.raises(ValueError, match="not part of this run"):
+            aggregate("toybox", prompts, [wrong], settings)
+    with pytest.raises(ValueError, match="given twice"):
+        aggregate("toybox", prompts, [good, good], settings)
+    with pytest.raises(ValueError, match="different kinds"):
+        other = good.model_copy(update={"row": "b", "kind": "stand-in"})
+        aggregate(
+            "toybox",
+            prompts,
+            [good, other],
+            make_settings({"raven": "native", "b": "native"}, dimensions=("color",)),
+        )
+
+
+@pytest.fixture(scope="module")
+def compared() -> tuple[list[Prompt], list[DimensionResult], ScoresTable]:
+    """Three rows: b leads a by 0.02 everywhere, c equals a; and a control."""
+    prompts = make_prompts()
+    leads = {"a": 0.0, "b": 0.02, "c": 0.0, "noise": -0.15}
+    results = [make_result(row, n, prompts, noisy(lead)) for row, lead in leads.items() for n in NAMES]
+    settings = make_settings({"a": "native", "b": "native", "c": "native", "noise": "control"})
+    return prompts, results, aggregate("toybox", prompts, results, settings)
+
+
+def test_pairs_share_their_draws(compared):
+    """A constant lead has an interval of no width, although each row's own interval is wide; controls are not ranked."""
+    _, _, table = compared
+    pairs = {(p.a, p.b, p.measure): p for p in table.pairs}
+    assert len(pairs) == 3 * 19
+    lead = pairs["a", "b", "total"]
+    assert (lead.difference.low, lead.difference.high) == pytest.approx((-2.0, -2.0), abs=1e-6)
+    assert lead.holm == pytest.approx(2 * lead.p_value * 1.5) and lead.holm < 0.05
+    assert pairs["a", "c", "total"].p_value == 1.0
+    rows = {row.row: row for row in table.rows}
+    assert rows["a"].total.high - rows["a"].total.low > 2
+    assert rows["b"].total.low < rows["a"].total.high
+
+
+def test_the_total_interval_is_that_of_the_formula(compared):
+    """Closed form: Total is linear in prompt values, so its error is that of one weighted value per prompt and stratum."""
+    prompts, results, _ = compared
+    settings = make_settings({"a": "native"}).model_copy(update={"draws": 20_000})
+    (row,) = aggregate("toybox", prompts, [r for r in results if r.row == "a"], settings).rows
+    influence = {p.id: 0.0 for p in prompts}
+    for result in results:
+        if result.row == "a":
+            d = BY_NAME[result.dimension]
+            share = 0.8 * d.weight / 6.5 if d.group == "quality" else 0.2 / 9
+            for clip in result.clips:
+                influence[clip.prompt_id] += 100 * share * clip.value / len(result.clips)
+    variance = 0.0
+    for parity in (0, 1):
+        values = np.array([influence[p.id] for p in prompts[parity::2]]) * 12
+        variance += values.var(ddof=1) / 12
+    assert (row.total.high - row.total.low) / 2 == pytest.approx(1.96 * variance**0.5, rel=0.05)
+
+
+def test_order_of_inputs_does_not_matter(compared):
+    """Shuffled prompts, results and clips give the same bytes."""
+    prompts, results, table = compared
+    mixed = random.Random(0)
+    turned = [change(r, mixed.sample(r.clips, len(r.clips))) for r in mixed.sample(results, len(results))]
+    settings = make_settings({"a": "native", "b": "native", "c": "native", "noise": "control"})
+    again = aggregate("toybox", mixed.sample(prompts, len(prompts)), turned, settings)
+    assert again.model_dump_json() == table.model_dump_json()
+
+
+def test_script_writes_table_and_csv(tmp_path, monkeypatch, compared):
+    """The command line of the rule, in process: same table, and a CSV line per row and measure."""
+    from workflow.scripts import aggregate as script
+
+    prompts, results, table = compared
+    write_jsonl(tmp_path / "prompts.jsonl", prompts)
+    paths = []
+    for result in results:
+        paths.append(tmp_path / f"{result.row}-{result.dimension}.json")
+        paths[-1].write_text(result.model_dump_json())
+    settings = make_settings({"a": "native", "b": "native", "c": "native", "noise": "control"}).model_dump()
+    flags = [
+        "aggregate",
+        "--suite",
+        "toybox",
+        "--prompts",
+        str(tmp_path / "prompts.jsonl"),
+        "--settings",
+        json.dumps(settings),
+    ]
+    flags += [
+        "--output",
+        str(tmp_path / "out/scores.json"),
+        "--csv",
+        str(tmp_path / "out/scores.csv"),
+        "--results",
+    ]
+    monkeypatch.setattr("sys.argv", [*flags, *map(str, paths)])
+    script.main()
+    assert read_json(ScoresTable, tmp_path / "out/scores.json") == table
+    lines = (tmp_path / "out/scores.csv").read_text().splitlines()
+    assert len(lines) == 1 + 4 * 19 and scores_csv(table).splitlines() == lines

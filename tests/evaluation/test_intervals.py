@@ -1,0 +1,129 @@
+"""Intervals and tests over prompts, against closed forms."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from evaluation.intervals import (
+    bootstrap_generator,
+    draw_weights,
+    holm,
+    paired_p_value,
+    percentile_range,
+    resample_means,
+    tie_groups,
+)
+
+
+def clustered(seed: int, prompts: int = 40, samples: int = 5) -> np.ndarray:
+    """Values [P, S] with a prompt effect four times the sample effect."""
+    random = np.random.default_rng(seed)
+    return random.normal(0, 2.0, (prompts, 1)) + random.normal(0, 0.5, (prompts, samples))
+
+
+def test_standard_error_is_that_of_prompts_not_of_clips():
+    """Guards against drawing clips (5 times too many units). Analytic: s / sqrt(P) of prompt means, unbiased s.
+
+    Tolerance: the relative Monte-Carlo error of a standard deviation is 1 / sqrt(2 D) = 0.5 % at D = 20,000; 4 of them.
+    """
+    values = clustered(1)
+    _, weights = draw_weights({f"p{i:02d}": "one" for i in range(40)}, 20_000, bootstrap_generator(0))
+    means = resample_means(weights, values.sum(axis=1)[None], np.full((1, 40), 5.0))[:, 0]
+    analytic = values.mean(axis=1).std(ddof=1) / np.sqrt(40)
+    assert means.std() == pytest.approx(analytic, rel=0.02)
+    assert means.mean() == pytest.approx(values.mean(), abs=4 * analytic / np.sqrt(20_000))
+    low, high = percentile_range(means)
+    assert (high - low) / 2 == pytest.approx(1.96 * analytic, rel=0.05)
+
+
+def test_strata_add_their_own_variances():
+    """Two strata with different means: the gap between them must not enter the error. Analytic: sum of w^2 s^2 / n."""
+    random = np.random.default_rng(2)
+    first, second = random.normal(0, 1, 12), random.normal(50, 3, 6)
+    strata = {f"p{i:02d}": ("a" if i < 12 else "b") for i in range(18)}
+    _, weights = draw_weights(strata, 20_000, bootstrap_generator(0))
+    means = resample_means(weights, np.concatenate([first, second])[None], np.ones((1, 18)))[:, 0]
+    analytic = np.sqrt((12 / 18) ** 2 * first.var(ddof=1) / 12 + (6 / 18) ** 2 * second.var(ddof=1) / 6)
+    assert means.std() == pytest.approx(analytic, rel=0.02)
+
+
+def test_every_draw_keeps_the_weight_of_its_stratum_and_a_lonely_prompt():
+    """No draw may leave a dimension without prompts, whatever the draw."""
+    strata = {"a": "x", "b": "x", "c": "x", "lonely": "y"}
+    prompts, weights = draw_weights(strata, 500, bootstrap_generator(3))
+    assert prompts == ("a", "b", "c", "lonely")
+    assert np.allclose(weights[:, :3].sum(axis=1), 3.0)
+    assert (weights[:, 3] == 1.0).all()
+
+
+def test_draws_do_not_depend_on_the_order_of_prompts():
+    """Guards byte equality of scores.json when the prompt list is sorted differently."""
+    strata = {f"p{i}": i % 3 for i in range(9)}
+    shuffled = dict(reversed(strata.items()))
+    first = draw_weights(strata, 50, bootstrap_generator(5))
+    second = draw_weights(shuffled, 50, bootstrap_generator(5))
+    assert first[0] == second[0] and np.array_equal(first[1], second[1])
+
+
+def test_a_measure_without_clips_in_a_draw_is_an_error():
+    """A 0 / 0 mean must never become a number."""
+    with pytest.raises(ValueError, match="no clip"):
+        resample_means(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), np.array([[0.0, 1.0]]))
+
+
+def test_a_paired_difference_is_tighter_than_two_intervals():
+    """A constant lead of 0.1 on every prompt is certain, although the two rows' own intervals overlap widely."""
+    values = clustered(4).mean(axis=1)
+    _, weights = draw_weights({f"p{i:02d}": 0 for i in range(40)}, 2_000, bootstrap_generator(0))
+    ones = np.ones((2, 40))
+    means = resample_means(weights, np.stack([values, values + 0.1]), ones)
+    assert percentile_range(means[:, 1])[0] < percentile_range(means[:, 0])[1]
+    difference = means[:, 1] - means[:, 0]
+    assert percentile_range(difference) == pytest.approx((0.1, 0.1))
+    assert paired_p_value(difference, 40) == pytest.approx(2 / 2_001)
+
+
+def test_p_values_under_the_null_are_uniform():
+    """Closed form: 5 % of true nulls fall below 0.05. 400 repeats, so the bound is 0.05 + 4 sqrt(.05 .95 / 400)."""
+    random = np.random.default_rng(6)
+    _, weights = draw_weights({f"p{i:02d}": 0 for i in range(50)}, 400, bootstrap_generator(0))
+    nulls = random.normal(0, 1, (400, 50))
+    means = resample_means(weights, nulls, np.ones((400, 50)))
+    p_values = np.array([paired_p_value(means[:, i], 50) for i in range(400)])
+    assert (p_values < 0.05).mean() < 0.094
+    assert 0.4 < p_values.mean() < 0.6
+
+
+def test_p_values_of_nothing_and_of_one_prompt():
+    """Equal rows are certainly equal, and one prompt cannot prove a difference."""
+    assert paired_p_value(np.zeros(100), 40) == 1.0
+    assert paired_p_value(np.ones(2_000), 1) == 1.0
+    assert paired_p_value(np.ones(2_000), 4) == pytest.approx(2 / 16)
+
+
+def test_holm_against_its_definition():
+    """Holm (1979): reject in order while p(k) <= alpha / (m - k + 1), for every alpha between the adjusted values."""
+    p_values = [0.04, 0.01, 0.03, 0.005]
+    adjusted = holm(p_values)
+    assert adjusted == pytest.approx([0.06, 0.03, 0.06, 0.02])
+    for alpha in np.linspace(0.001, 0.1, 100):
+        rejected: set[int] = set()
+        for rank, index in enumerate(np.argsort(p_values)):
+            if p_values[index] > alpha / (4 - rank):
+                break
+            rejected.add(int(index))
+        assert rejected == {i for i, p in enumerate(adjusted) if p <= alpha}
+    assert holm([]) == []
+
+
+def test_tie_groups():
+    """A group is what cannot be told from its best row; the order inside does not open a new one."""
+    gaps = {frozenset(pair) for pair in itertools.combinations("abcd", 2)} - {
+        frozenset("ab"),
+        frozenset("bc"),
+        frozenset("cd"),
+    }
+    assert tie_groups("abcd", lambda x, y: frozenset((x, y)) in gaps) == {"a": 1, "b": 1, "c": 2, "d": 2}
+    assert tie_groups("abc", lambda x, y: True) == {"a": 1, "b": 2, "c": 3}
+    assert tie_groups((), lambda x, y: True) == {}
