@@ -1,0 +1,160 @@
+"""Few-step flow-matching schedules: which timesteps the network sees, and how latents move between them.
+
+Noise level sigma: x_t = (1 - sigma) * x0 + sigma * noise, velocity v = noise - x0, timestep about 1000 * sigma. Steps are carried as
+indices 0..num_steps - 1 and never recovered from float timesteps. Legend: B batch, F latent frames, C channels, H, W latent size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+NUM_TRAIN_STEPS = 1000
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class SigmaTable(NamedTuple):
+    """Noise levels of the 1000 training steps, noisiest first, and their timesteps; float32."""
+
+    sigmas: Tensor
+    timesteps: Tensor
+
+
+def sigma_table(shift: float) -> SigmaTable:
+    """shift * s / (1 + (shift - 1) * s) of s = 1, .999, ..., .001, computed in float32 on the CPU (baselines.md 0.4)."""
+    s = torch.linspace(1, 0, NUM_TRAIN_STEPS + 1, dtype=torch.float32)[:-1]
+    sigmas = shift * s / (1 + (shift - 1) * s)
+    return SigmaTable(sigmas, sigmas * NUM_TRAIN_STEPS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One denoising step. timestep: what the network is told; sigma: the noise level used (a float32 value).
+
+    table_index: row of the sigma table that the lookup found; None where sigma is timestep / 1000.
+    """
+
+    timestep: float
+    sigma: float
+    table_index: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """The steps of one method and the precision of its arithmetic.
+
+    x0_dtype: precision of x0 = x - sigma * v. renoise_dtype: precision of (1 - sigma) * x0 + sigma * noise. Both round once, to the
+    dtype of the latents they are given. Source: baselines.md 0.4, raven.md 2.
+    """
+
+    steps: tuple[Step, ...]
+    x0_dtype: torch.dtype = torch.float64
+    renoise_dtype: torch.dtype = torch.float32
+
+    @property
+    def num_steps(self) -> int:
+        return len(self.steps)
+
+    @property
+    def timesteps(self) -> tuple[float, ...]:
+        return tuple(step.timestep for step in self.steps)
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        return tuple(step.sigma for step in self.steps)
+
+    def frame_timesteps(self, steps: Sequence[int], batch: int, device: torch.device) -> Tensor:
+        """[B, F] float32 timesteps of frames at these step indices, the same for every sample."""
+        row = torch.tensor([self.steps[k].timestep for k in steps], dtype=torch.float32, device=device)
+        return row.expand(batch, -1)
+
+    def to_x0(self, x: Tensor, v: Tensor, steps: int | Sequence[int]) -> Tensor:
+        """Clean latents x - sigma * v, in x's dtype. x, v: [B, F, C, H, W]; steps: one index, or one per frame."""
+        sigma = self._sigma(steps, x, self.x0_dtype)
+        return (x.to(self.x0_dtype) - sigma * v.to(self.x0_dtype)).to(x.dtype)
+
+    def renoise(self, x0: Tensor, noise: Tensor, steps: int | Sequence[int]) -> Tensor:
+        """Clean latents put back at the noise of `steps` (one index, or one per frame), in x0's dtype.
+
+        x0, noise: [B, F, C, H, W]. Index num_steps stands for no noise and returns x0.
+        """
+        sigma = self._sigma(steps, x0, self.renoise_dtype)
+        mixed = (1 - sigma) * x0.to(self.renoise_dtype) + sigma * noise.to(self.renoise_dtype)
+        return mixed.to(x0.dtype)
+
+    def transition(self, x0: Tensor, step: int) -> Transition:
+        """The Gaussian that carries clean latents, predicted at `step`, to the next step's noise level (raven.md 2.3)."""
+        sigma = 0.0 if step + 1 == self.num_steps else self.steps[step + 1].sigma
+        return Transition(mean=(1 - sigma) * x0, std=sigma, dmean_dx0=1 - sigma)
+
+    def _sigma(self, steps: int | Sequence[int], like: Tensor, dtype: torch.dtype) -> Tensor:
+        """[F or 1, 1, 1, 1] noise levels, to broadcast over [B, F, C, H, W]."""
+        indices = [steps] if isinstance(steps, int) else steps
+        assert len(indices) in (1, like.shape[1]), f"{len(indices)} step indices for {like.shape[1]} frames"
+        levels = (*self.sigmas, 0.0)
+        row = torch.tensor([levels[k] for k in indices], dtype=torch.float32).to(like.device, dtype)
+        return row[:, None, None, None]
+
+
+class Transition(NamedTuple):
+    """N(mean, std^2) of the next state. std 0 has no density. dmean_dx0: derivative of the mean by the clean prediction."""
+
+    mean: Tensor
+    std: float
+    dmean_dx0: float
+
+
+def build_schedule(
+    steps: Sequence[int],
+    *,
+    shift: float,
+    warp: bool,
+    timestep_dtype: Literal["int64", "float32"],
+    sigma: Literal["table", "timestep"],
+    x0_dtype: Literal["float64", "float32"],
+    renoise_dtype: Literal["float64", "float32"],
+) -> Schedule:
+    """The schedule a baseline's settings describe.
+
+    steps: configured list, falling, each in 1..1000. warp: read it through the shifted table (step 750 of shift 5 becomes 937.5)
+    instead of feeding it as it stands. timestep_dtype "int64" rounds half to even. sigma: "table" takes the level of the nearest
+    timestep of the table (the first of equals), "timestep" takes timestep / 1000.
+    Raises ValueError if the list does not fall or leaves 1..1000.
+    """
+    if (
+        not steps
+        or list(steps) != sorted(set(steps), reverse=True)
+        or not 1 <= steps[-1] <= steps[0] <= NUM_TRAIN_STEPS
+    ):
+        raise ValueError(
+            f"schedule: steps {list(steps)} must fall strictly within 1000..1; correct the list."
+        )
+    table = sigma_table(shift)
+    if warp:
+        timesteps = torch.cat([table.timesteps, torch.zeros(1)])[NUM_TRAIN_STEPS - torch.tensor(steps)]
+    else:
+        timesteps = torch.tensor(steps, dtype=torch.float32)
+    if timestep_dtype == "int64":
+        timesteps = timesteps.round()
+    found: list[Step] = []
+    for timestep in timesteps:
+        index = int((table.timesteps - timestep).abs().argmin()) if sigma == "table" else None
+        level = timestep / NUM_TRAIN_STEPS if index is None else table.sigmas[index]
+        found.append(Step(timestep=timestep.item(), sigma=level.item(), table_index=index))
+    return Schedule(steps=tuple(found), x0_dtype=DTYPES[x0_dtype], renoise_dtype=DTYPES[renoise_dtype])
+
+
+def training_timesteps(
+    count: int, *, generator: torch.Generator, shift: float = 5.0, low: float = 0.02, high: float = 0.98
+) -> Tensor:
+    """[count] int64 timesteps of score and fake-score training, 20..980 by default (raven.md 2.2).
+
+    Uniform in float64, shifted, scaled to low..high, times 1000, rounded half to even. On the generator's device.
+    """
+    u = torch.rand(count, dtype=torch.float64, generator=generator, device=generator.device)
+    shifted = shift * u / (1 + (shift - 1) * u)
+    return ((shifted * (high - low) + low) * NUM_TRAIN_STEPS).round().to(torch.int64)
