@@ -1,0 +1,190 @@
+"""Every random draw of a sample, behind one protocol, so that a rollout never owns a generator.
+
+Legend: B samples of a batch, F latent frames, C channels, H, W latent size; f frames of one chunk or block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LatentShape = tuple[int, int, int, int]
+"""(F, C, H, W) of a whole clip."""
+
+
+class JointWindow(NamedTuple):
+    """The frames of one rolling network call, and where the block to be re-noised lies among them."""
+
+    frames: int
+    offset: int
+
+
+class NoiseSource(Protocol):
+    """Standard normals of one batch. A rollout asks in a fixed order, so sources may be plain generators."""
+
+    def initial(self) -> Tensor:
+        """[B, F, C, H, W]: where sampling starts. Asked once, first."""
+        ...
+
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        """[B, f, C, H, W] for `frames` frames of chunk number `chunk` after its denoising step `step`; window: rolling only."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SampleKey:
+    """Which sample of which prompt a row of a batch is."""
+
+    prompt_id: str
+    sample: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortableNoise:
+    """The same noise on every machine, for every method, batch and order: NumPy's counter-based Philox, keyed by what it is for.
+
+    The key of a draw is the first 128 bits (big endian) of sha256 of the JSON list [suite, prompt_id, sample, purpose, draw]:
+    purpose "initial" with draw 0 is the whole clip, "renoise" with draw 100 * chunk + step one chunk. Values are float32 in
+    [f, C, H, W] order and cast to `dtype` last. Rolling blocks count as chunks, so methods share their noise.
+    """
+
+    suite: str
+    samples: Sequence[SampleKey]
+    shape: LatentShape
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float32
+
+    def initial(self) -> Tensor:
+        return self._draw("initial", 0, self.shape[0])
+
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        if step >= 100:
+            raise ValueError(f"Portable noise numbers at most 100 steps a chunk, got step {step}; use fewer steps.")
+        return self._draw("renoise", 100 * chunk + step, frames)
+
+    def _draw(self, purpose: str, draw: int, frames: int) -> Tensor:
+        shape = (frames, *self.shape[1:])
+        rows = [portable_normal((self.suite, key.prompt_id, key.sample, purpose, draw), shape) for key in self.samples]
+        return torch.from_numpy(np.stack(rows)).to(self.device).to(self.dtype)
+
+
+def portable_normal(name: Sequence[str | int], shape: Sequence[int]) -> np.ndarray:
+    """float32 standard normals that depend on `name` and `shape` alone."""
+    text = json.dumps(list(name), separators=(",", ":"))
+    key = int.from_bytes(hashlib.sha256(text.encode("ascii")).digest()[:16], "big")
+    return np.random.Generator(np.random.Philox(key=key)).standard_normal(tuple(shape), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamProfile:
+    """How a method's released code draws: what it seeds with, in which layout and precision, and from how many generators.
+
+    seed: of item 0; item i of the expanded (prompt x sample) list uses seed + i. layout: "frame_major" [F, C, H, W] or
+    "channel_major" [C, F, H, W]. renoise: "same" generator, or a "forked" second one seeded by the LCG. extent: a re-noise draw
+    covers the "chunk" or the whole joint "window", of which one block is used. Source: baselines.md 1.3, 2.0, 2.6, 2.7.
+    """
+
+    seed: int
+    layout: Literal["frame_major", "channel_major"]
+    dtype: torch.dtype
+    renoise: Literal["same", "forked"]
+    extent: Literal["chunk", "window"]
+
+
+def lcg(seed: int) -> int:
+    """The next seed of RAVEN's linear congruential chain: (1103515245 * seed + 12345) mod 2^31 (raven.md 6.8)."""
+    return (1103515245 * seed + 12345) % 2**31
+
+
+class UpstreamNoise:
+    """Each method's own noise: per sample a torch generator, drawn in upstream's order, shapes and dtype.
+
+    Equal to upstream bit for bit only on the same kind of device, since torch's normals differ between CPU and GPU models.
+    items: index of each sample in the expanded (prompt x sample) list. dtype: what the draws are cast to for use, if not their own.
+    """
+
+    def __init__(
+        self,
+        profile: UpstreamProfile,
+        items: Sequence[int],
+        shape: LatentShape,
+        *,
+        device: torch.device = torch.device("cpu"),
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.profile, self.shape = profile, shape
+        self.dtype = dtype or profile.dtype
+        seeds = [profile.seed + item for item in items]
+        self._first = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self._later = self._first
+        if profile.renoise == "forked":
+            self._later = [torch.Generator(device).manual_seed(lcg(seed)) for seed in seeds]
+
+    def initial(self) -> Tensor:
+        frames = self.shape[0]
+        return torch.stack([self._draw(generator, frames, lead=(1,))[0] for generator in self._first]).to(self.dtype)
+
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        if self.profile.extent == "chunk" or window is None:
+            return torch.stack([self._draw(generator, frames) for generator in self._later]).to(self.dtype)
+        rows = [self._draw(generator, window.frames, lead=(1,))[0] for generator in self._later]
+        return torch.stack(rows)[:, window.offset : window.offset + frames].to(self.dtype)
+
+    def _draw(self, generator: torch.Generator, frames: int, lead: tuple[int, ...] = ()) -> Tensor:
+        """[*lead, f, C, H, W] normals of one generator, drawn in the profile's layout and dtype."""
+        _, channels, height, width = self.shape
+        frame_major = self.profile.layout == "frame_major"
+        axes = (frames, channels) if frame_major else (channels, frames)
+        drawn = torch.randn(
+            (*lead, *axes, height, width), generator=generator, dtype=self.profile.dtype, device=generator.device
+        )
+        return drawn if frame_major else drawn.transpose(-4, -3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorNoise:
+    """Plain draws of one generator in the order asked, on its device. Used in training."""
+
+    generator: torch.Generator
+    batch: int
+    shape: LatentShape
+    dtype: torch.dtype = torch.float32
+
+    def initial(self) -> Tensor:
+        return self._draw(self.shape[0])
+
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        return self._draw(frames)
+
+    def _draw(self, frames: int) -> Tensor:
+        shape = (self.batch, frames, *self.shape[1:])
+        return torch.randn(shape, generator=self.generator, dtype=self.dtype, device=self.generator.device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorNoise:
+    """Noise given as tensors. start: [B, F, C, H, W]; draws: (chunk, step) -> [B, f, C, H, W]."""
+
+    start: Tensor
+    draws: Mapping[tuple[int, int], Tensor]
+
+    def initial(self) -> Tensor:
+        return self.start
+
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        """Raises ValueError if the draw was not given or has another number of frames."""
+        if (chunk, step) not in self.draws:
+            raise ValueError(f"TensorNoise holds no draw for chunk {chunk} after step {step}; add it to draws.")
+        noise = self.draws[chunk, step]
+        if noise.shape[1] != frames:
+            raise ValueError(
+                f"TensorNoise has {noise.shape[1]} frames for chunk {chunk} after step {step}, {frames} are needed; resize that draw."
+            )
+        return noise
