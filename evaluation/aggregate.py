@@ -36,14 +36,16 @@ from evaluation.intervals import (
 from evaluation.records import (
     DimensionResult,
     DimensionSummary,
+    FilteredSet,
     Interval,
     PairedDifference,
     Prompt,
     RowSummary,
     ScoresTable,
+    clip_id,
 )
 
-TOTALS: tuple[Literal["total", "quality", "semantic"], ...] = ("total", "quality", "semantic")
+TOTALS: tuple[str, ...] = ("total", "quality", "semantic")
 RANKED_KINDS = ("native", "external", "import")
 
 
@@ -99,55 +101,69 @@ def totals(normalised: Mapping[str, Array]) -> Totals:
     return Totals(total=total, quality=means["quality"], semantic=means["semantic"])
 
 
-def check_result(result: DimensionResult, prompts: Sequence[Prompt]) -> None:
+def expected_samples(prompt: Prompt, filtered: FilteredSet | None, row: str) -> tuple[int, ...]:
+    """Which samples of a prompt a row must be scored on: all of them, or those that the static filter kept.
+
+    The filter may keep fewer than `keep` (VBench's convention: a gap is not filled). Raises ValueError without a filter.
+    """
+    if prompt.keep is None:
+        return tuple(range(prompt.samples))
+    if filtered is None or filtered.row != row or prompt.id not in filtered.kept:
+        raise ValueError(
+            f"Prompt {prompt.id} keeps {prompt.keep} of {prompt.samples} samples, but no static filter of row {row} "
+            "says which; give the row's filter/<row>.json."
+        )
+    return filtered.kept[prompt.id]
+
+
+def check_result(
+    result: DimensionResult, prompts: Sequence[Prompt], filtered: FilteredSet | None = None
+) -> None:
     """Prove that a result holds exactly the clips its dimension asks for, each with a possible value.
 
-    A prompt with `keep` must have exactly that many distinct samples (the static filter chose which), any other
-    prompt its samples 0 .. samples-1. Raises ValueError with one sentence naming row, dimension and clips.
+    filtered: what the static filter kept of this row. A result without clips passes if none was expected.
+    Raises ValueError with one sentence naming row, dimension and clips.
     """
     where = f"The {result.dimension} result of row {result.row}"
-    wanted = {prompt.id: prompt for prompt in prompts if result.dimension in prompt.dimensions}
-    found: dict[str, set[int]] = {}
+    wanted = [prompt for prompt in prompts if result.dimension in prompt.dimensions]
+    expected = {clip_id(p.id, sample) for p in wanted for sample in expected_samples(p, filtered, result.row)}
+    found: set[str] = set()
+    lowest = BY_NAME[result.dimension].lowest
     for clip in result.clips:
-        if clip.prompt_id not in wanted:
-            raise ValueError(
-                f"{where} has clip {clip.clip_id}, but no prompt {clip.prompt_id} is scored on it; score it again."
-            )
-        if clip.sample in found.setdefault(clip.prompt_id, set()):
+        if clip.clip_id in found:
             raise ValueError(f"{where} counts clip {clip.clip_id} twice; score it again.")
-        found[clip.prompt_id].add(clip.sample)
-        lowest = BY_NAME[result.dimension].lowest
+        if clip.clip_id != clip_id(clip.prompt_id, clip.sample):
+            raise ValueError(
+                f"{where} says clip {clip.clip_id} is sample {clip.sample} of {clip.prompt_id}; score it again."
+            )
         if not lowest - 1e-6 <= clip.value <= 1.0 + 1e-6:  # also false for NaN
             raise ValueError(
                 f"{where} gives clip {clip.clip_id} the value {clip.value}, outside {lowest:g}..1; "
                 "its scorer or the scorer's weights are wrong."
             )
-    problems = []
-    for prompt in wanted.values():
-        have = found.get(prompt.id, set())
-        if prompt.keep is None:
-            lost = [f"{prompt.id}-{sample}" for sample in range(prompt.samples) if sample not in have]
-            extra = [f"{prompt.id}-{sample}" for sample in sorted(have) if sample >= prompt.samples]
-            problems += [f"{clip} is missing" for clip in lost] + [f"{clip} is not wanted" for clip in extra]
-        elif len(have) != prompt.keep or max(have, default=0) >= prompt.samples:
-            problems.append(
-                f"{prompt.id} has samples {sorted(have)} where {prompt.keep} of {prompt.samples} are kept"
-            )
+        found.add(clip.clip_id)
+    problems = [f"{clip} is missing" for clip in sorted(expected - found)]
+    problems += [f"{clip} is not wanted" for clip in sorted(found - expected)]
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         raise ValueError(
             f"{where} does not hold the expected clips: {shown}. Sample and score them before aggregating."
         )
     mean = math.fsum(clip.value for clip in result.clips) / max(len(result.clips), 1)
-    if not result.clips or abs(mean - result.mean) > 1e-6:
+    if result.clips and abs(mean - result.mean) > 1e-6:
         raise ValueError(
-            f"{where} says its mean is {result.mean}, its {len(result.clips)} clips give {mean}; score it again."
+            f"{where} says its mean is {result.mean}, its {len(found)} clips give {mean}; score it again."
         )
 
 
 class RowDraws(NamedTuple):
-    """Of one row: observed means and bootstrap draws [D] of raw and normalised scores and totals (percent)."""
+    """Of one row: observed means and bootstrap draws [D] of raw and normalised scores and totals (percent).
 
+    sums, counts: per dimension [P], the sum of raw clip values (percent) and the number of clips of each prompt.
+    """
+
+    sums: dict[str, Array]
+    counts: dict[str, Array]
     raw: dict[str, float]
     raw_draws: dict[str, Array]
     normalised: dict[str, float]
@@ -184,11 +200,23 @@ def _row_draws(
         for measure in TOTALS:
             normalised[measure] = float(mean._asdict()[measure])
             normalised_draws[measure] = drawn._asdict()[measure]
-    return RowDraws(raw, raw_draws, normalised, normalised_draws)
+    return RowDraws(
+        sums=dict(zip(names, sums, strict=True)),
+        counts=dict(zip(names, counts, strict=True)),
+        raw=raw,
+        raw_draws=raw_draws,
+        normalised=normalised,
+        normalised_draws=normalised_draws,
+    )
 
 
 def _row_summary(
-    row: str, name: RowName, results: Mapping[str, DimensionResult], draws: RowDraws, asked: Sequence[str]
+    row: str,
+    name: RowName,
+    results: Mapping[str, DimensionResult],
+    draws: RowDraws,
+    asked: Sequence[str],
+    empty: Sequence[str],
 ) -> RowSummary:
     dimensions = {
         key: DimensionSummary(
@@ -207,7 +235,8 @@ def _row_summary(
         not_asked = [key for key in missing if key not in asked]
         incomplete = f"{len(NAMES) - len(missing)} of {len(NAMES)} dimensions scored"
         incomplete += "; this run leaves some out by its settings" if not_asked else ""
-        lost = [key for key in missing if key in asked]
+        incomplete += f"; no clip passed the static filter: {', '.join(empty)}" if empty else ""
+        lost = [key for key in missing if key in asked and key not in empty]
         incomplete += f"; missing: {', '.join(lost)}" if lost else ""
     intervals: dict[str, Interval | None] = {
         measure: None if missing else _interval(draws.normalised[measure], draws.normalised_draws[measure])
@@ -219,57 +248,87 @@ def _row_summary(
     )  # fmt: skip
 
 
-class _Pair(NamedTuple):
-    a: str
-    b: str
-    difference: Interval
-    p_value: float
+class _Difference(NamedTuple):
+    mean: float
+    draws: Array
     prompts: int
 
 
+def _compare_dimension(
+    one: RowDraws, other: RowDraws, name: str, weights: Array, scale: float
+) -> _Difference | None:
+    """Normalised difference of two rows on the prompts that both have clips of; None if there is none."""
+    common = ((one.counts[name] > 0) & (other.counts[name] > 0)).astype(np.float64)
+    if not common.any():
+        return None
+    sums = np.stack([one.sums[name], other.sums[name]]) * common
+    counts = np.stack([one.counts[name], other.counts[name]]) * common
+    means = sums.sum(axis=1) / counts.sum(axis=1)
+    drawn = resample_means(weights, sums, counts)
+    return _Difference(
+        scale * float(means[0] - means[1]), scale * (drawn[:, 0] - drawn[:, 1]), int(common.sum())
+    )
+
+
 def _pairs(
-    draws: Mapping[str, RowDraws], rows: Sequence[str], prompts_of: Mapping[str, int]
+    draws: Mapping[str, RowDraws],
+    rows: Sequence[str],
+    weights: Array,
+    bounds: BoundsName,
+    prompts_of: Mapping[str, int],
 ) -> list[PairedDifference]:
     """All pairs of ranked rows on every measure both have.
 
     Holm families: the 16 dimensions of one pair; and, for each of Total, Quality and Semantic, all pairs of rows.
     """
-    by_measure: dict[str, list[_Pair]] = {}
-    for (a, b), measure in itertools.product(itertools.combinations(rows, 2), (*TOTALS, *NAMES)):
-        if measure in draws[a].normalised and measure in draws[b].normalised:
-            drawn = draws[a].normalised_draws[measure] - draws[b].normalised_draws[measure]
-            difference = _interval(draws[a].normalised[measure] - draws[b].normalised[measure], drawn)
-            p_value = paired_p_value(drawn, prompts_of[measure])
-            by_measure.setdefault(measure, []).append(_Pair(a, b, difference, p_value, prompts_of[measure]))
-    found: list[tuple[str, _Pair, float]] = []
+    found: list[PairedDifference] = []
     for measure in TOTALS:
-        pairs = by_measure.get(measure, [])
-        found += [
-            (measure, pair, p) for pair, p in zip(pairs, holm([pair.p_value for pair in pairs]), strict=True)
-        ]
+        family = []
+        for a, b in itertools.combinations(rows, 2):
+            if measure in draws[a].normalised and measure in draws[b].normalised:
+                gap = draws[a].normalised[measure] - draws[b].normalised[measure]
+                drawn = draws[a].normalised_draws[measure] - draws[b].normalised_draws[measure]
+                family.append((a, b, measure, _Difference(gap, drawn, prompts_of[measure])))
+        found += _holm_family(family)
     for a, b in itertools.combinations(rows, 2):
-        family = [(m, pair) for m in NAMES for pair in by_measure.get(m, []) if (pair.a, pair.b) == (a, b)]
-        adjusted = holm([pair.p_value for _, pair in family])
-        found += [(measure, pair, p) for (measure, pair), p in zip(family, adjusted, strict=True)]
+        family = []
+        for name in NAMES:
+            if name in draws[a].raw and name in draws[b].raw:
+                limits = bounds_of(name, bounds)
+                scale = 100.0 / (limits.high - limits.low)
+                difference = _compare_dimension(draws[a], draws[b], name, weights, scale)
+                if difference is not None:
+                    family.append((a, b, name, difference))
+        found += _holm_family(family)
+    return found
+
+
+def _holm_family(family: Sequence[tuple[str, str, str, _Difference]]) -> list[PairedDifference]:
+    p_values = [paired_p_value(difference.draws, difference.prompts) for _, _, _, difference in family]
     return [
         PairedDifference(
-            a=pair.a, b=pair.b, measure=measure, difference=pair.difference,
-            p_value=pair.p_value, holm=adjusted_p, prompts=pair.prompts,
+            a=a, b=b, measure=measure, difference=_interval(difference.mean, difference.draws),
+            p_value=p_value, holm=adjusted, prompts=difference.prompts,
         )
-        for measure, pair, adjusted_p in found
+        for (a, b, measure, difference), p_value, adjusted in zip(family, p_values, holm(p_values), strict=True)
     ]  # fmt: skip
 
 
 def aggregate(
-    suite: str, prompts: Sequence[Prompt], results: Sequence[DimensionResult], settings: AggregateSettings
+    suite: str,
+    prompts: Sequence[Prompt],
+    results: Sequence[DimensionResult],
+    filtered: Sequence[FilteredSet],
+    settings: AggregateSettings,
 ) -> ScoresTable:
     """The table of scores of one suite.
 
-    Rows whose dimensions are not all there get totals None and the reason; a result that lacks a clip, or holds a
+    filtered: the static filter's outcome of every row, wanted where a prompt has `keep`. Rows whose dimensions are not all there get totals None and the reason; a result that lacks a clip, or holds a
     wrong one, stops everything. Raises ValueError with one sentence.
     """
     by_row: dict[str, dict[str, DimensionResult]] = {row: {} for row in settings.rows}
     asked = [name for name in NAMES if name in settings.dimensions]
+    kept = {entry.row: entry for entry in filtered}
     unknown = [name for name in settings.dimensions if name not in BY_NAME]
     if unknown:
         raise ValueError(
@@ -284,7 +343,7 @@ def aggregate(
             )
         if result.dimension in by_row[result.row]:
             raise ValueError(f"{where} was given twice; give each result file once.")
-        check_result(result, prompts)
+        check_result(result, prompts, kept.get(result.row))
         by_row[result.row][result.dimension] = result
     kinds = {(result.dimension, result.kind) for result in results}
     for dimension in asked:
@@ -293,8 +352,12 @@ def aggregate(
             raise ValueError(
                 f"Rows were scored on {dimension} by different kinds of scorer ({', '.join(found)}); use one."
             )
+    empty = {row: [n for n in found if not found[n].clips] for row, found in by_row.items()}
+    by_row = {
+        row: {n: result for n, result in found.items() if result.clips} for row, found in by_row.items()
+    }
     scored = {prompt.id: prompt for prompt in prompts if any(name in asked for name in prompt.dimensions)}
-    strata = {key: tuple(sorted(prompt.dimensions)) for key, prompt in scored.items()}
+    strata = {key: (tuple(sorted(prompt.dimensions)), prompt.keep) for key, prompt in scored.items()}
     order, weights = draw_weights(strata, settings.draws, bootstrap_generator(settings.seed))
     draws = {row: _row_draws(by_row[row], order, weights, settings.bounds) for row in settings.rows}
     prompts_of = {name: sum(name in prompt.dimensions for prompt in scored.values()) for name in NAMES}
@@ -307,9 +370,10 @@ def aggregate(
         suite=suite,
         dimensions=tuple(asked),
         rows=tuple(
-            _row_summary(row, name, by_row[row], draws[row], asked) for row, name in settings.rows.items()
+            _row_summary(row, name, by_row[row], draws[row], asked, empty[row])
+            for row, name in settings.rows.items()
         ),
-        pairs=tuple(_pairs(draws, ranked, prompts_of)),
+        pairs=tuple(_pairs(draws, ranked, weights, settings.bounds, prompts_of)),
         draws=settings.draws,
         seed=settings.seed,
     )

@@ -61,21 +61,20 @@ def resample_means(weights: Array, sums: Array, counts: Array) -> Array:
     """Means over clips in every draw, [D, M].
 
     weights: [D, P]; sums, counts: [M, P], the sum of clip values and the number of clips of each prompt (0 where
-    the measure does not use the prompt). A ratio of two weighted sums, so prompts with more clips weigh more, as in
-    the mean over clips that it resamples. Raises ValueError if a measure has no clips in some draw.
+    the measure does not use the prompt, or no clip passed the static filter). A ratio of two weighted sums, so prompts
+    with more clips weigh more, as in the mean over clips that it resamples. A draw without any clip of a measure (it
+    takes a filter that left very few prompts) is NaN, and is left out below.
     """
     below = weights @ counts.T
-    if not (below > 0).all():
-        empty = sorted(set(np.nonzero(~(below > 0).all(axis=0))[0].tolist()))
-        raise ValueError(
-            f"Measures {empty} have no clip in some bootstrap draw; make the dimension set the stratum."
-        )
-    return (weights @ sums.T) / below
+    return np.divide(weights @ sums.T, below, out=np.full_like(below, np.nan), where=below > 0)
 
 
 def percentile_range(values: Array) -> Range:
-    """The central 95 % of draws [D]."""
-    low, high = np.percentile(values, [2.5, 97.5])
+    """The central 95 % of draws [D], of those that are defined. Raises ValueError if none is."""
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        raise ValueError("No bootstrap draw holds a clip of this measure; draw more often.")
+    low, high = np.percentile(defined, [2.5, 97.5])
     return Range(float(low), float(high))
 
 
@@ -85,7 +84,7 @@ def paired_p_value(differences: Array, prompts: int) -> float:
     Twice the smaller tail, with one added to count and draws, so it is never 0. It is never below 2 / 2^prompts
     either, the least that any exact sign test could give with so few prompts: one prompt proves nothing.
     """
-    draws = len(differences)
+    draws = int((~np.isnan(differences)).sum())
     tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return min(1.0, max(2.0 * (tail + 1) / (draws + 1), 2.0 / 2.0 ** min(prompts, 60)))
 

@@ -11,6 +11,7 @@ from evaluation.dimensions import BY_NAME, DIMENSIONS, NAMES, bounds_of
 from evaluation.records import (
     ClipScore,
     DimensionResult,
+    FilteredSet,
     Prompt,
     ScoresTable,
     clip_id,
@@ -94,7 +95,7 @@ def test_published_rows_through_the_whole_stage():
         make_result("longlive", n, prompts, lambda p, s, v=v: v / 100)
         for n, v in zip(NAMES, raw, strict=True)
     ]
-    (row,) = aggregate("toybox", prompts, results, make_settings({"longlive": "native"}, "vbench")).rows
+    (row,) = aggregate("toybox", prompts, results, [], make_settings({"longlive": "native"}, "vbench")).rows
     assert (row.total.mean, row.quality.mean, row.semantic.mean) == pytest.approx(printed, abs=0.02)
     assert row.dimensions["scene"].raw.mean == pytest.approx(58.79)
     assert row.total.low == pytest.approx(row.total.mean) and row.incomplete is None
@@ -111,7 +112,7 @@ def test_a_missing_dimension_is_no_zero():
     """VBench's script counts it as 0 (83.80 would become 81.65); here there is no total, and the reason names it."""
     prompts = make_prompts()
     results = [make_result("raven", n, prompts, noisy(0)) for n in NAMES if n != "human_action"]
-    table = aggregate("toybox", prompts, results, make_settings({"raven": "native", "absent": "native"}))
+    table = aggregate("toybox", prompts, results, [], make_settings({"raven": "native", "absent": "native"}))
     row, absent = table.rows
     assert row.total is row.quality is row.semantic is None
     assert "15 of 16" in row.incomplete and "human_action" in row.incomplete
@@ -137,7 +138,7 @@ def test_results_with_wrong_clips_stop():
     faults = {
         "color result of row raven does not hold.*p00-0 is missing": good.clips[1:],
         "counts clip p00-0 twice": (*good.clips, first),
-        "no prompt p99": (*good.clips, stray),
+        "p99-0 is not wanted": (*good.clips, stray),
         "p00-2 is not wanted": (*good.clips, third),
         "value 1.5, outside 0..1": (first.model_copy(update={"value": 1.5}), *good.clips[1:]),
         "value nan": (first.model_copy(update={"value": float("nan")}), *good.clips[1:]),
@@ -149,32 +150,61 @@ def test_results_with_wrong_clips_stop():
         check_result(good.model_copy(update={"mean": good.mean + 0.01}), prompts)
 
 
-def test_filtered_prompts_need_exactly_the_kept_number():
-    """25 samples, 5 kept, any numbers: four or a sample number out of range stop."""
-    static = [
-        Prompt(
-            id="p00",
-            prompt="s",
-            extended="s",
-            dimensions=("temporal_flickering",),
-            samples=25,
-            keep=5,
-            facts={},
-        )
-    ]
+def static_case(kept: dict[str, tuple[int, ...]], row: str = "a") -> FilteredSet:
+    return FilteredSet(row=row, threshold=0.5, filtered=(), kept=kept)
 
-    def result(samples):
-        clips = tuple(
-            ClipScore(clip_id=clip_id("p00", s), prompt_id="p00", sample=s, value=0.9) for s in samples
-        )
-        return DimensionResult(
-            suite="toybox", row="raven", dimension="temporal_flickering", kind="exact", mean=0.9, clips=clips
-        )
 
-    check_result(result([1, 4, 9, 20, 24]), static)
-    for wrong in ([1, 4, 9, 20], [1, 4, 9, 20, 25]):
-        with pytest.raises(ValueError, match="5 of 25 are kept"):
-            check_result(result(wrong), static)
+def static_result(row: str, values: dict[str, float]) -> DimensionResult:
+    clips = tuple(
+        ClipScore(clip_id=c, prompt_id=c.split("-")[0], sample=int(c.split("-")[1]), value=v)
+        for c, v in values.items()
+    )
+    mean = sum(values.values()) / max(len(values), 1)
+    return DimensionResult(
+        suite="toybox", row=row, dimension="temporal_flickering", kind="exact", mean=mean, clips=clips
+    )
+
+
+STATIC = [
+    Prompt(
+        id=f"p{i}", prompt="s", extended="s", dimensions=("temporal_flickering",), samples=25, keep=2 if i < 4 else None,
+        facts={},
+    )
+    for i in range(4)
+]  # fmt: skip
+
+
+def test_filtered_prompts_need_exactly_the_kept_clips():
+    """A row is scored on what its own filter kept, no more and no less, and never without a filter."""
+    result = static_result("a", {"p0-3": 0.9, "p0-24": 0.8, "p2-1": 0.7})
+    kept = static_case({"p0": (3, 24), "p1": (), "p2": (1,), "p3": ()})
+    check_result(result, STATIC, kept)
+    with pytest.raises(ValueError, match="p3-7 is missing"):
+        check_result(result, STATIC, static_case({**kept.kept, "p3": (7,)}))
+    with pytest.raises(ValueError, match="p2-1 is not wanted"):
+        check_result(result, STATIC, static_case({**kept.kept, "p2": ()}))
+    for absent in (None, static_case(kept.kept, row="b")):
+        with pytest.raises(ValueError, match="no static filter of row a"):
+            check_result(result, STATIC, absent)
+
+
+def test_rows_are_compared_on_common_prompts_only():
+    """Filters keep different prompts. Row b has the hard prompt p3, row a has not; on p0..p2 they are equal."""
+    same = {"p0-0": 0.9, "p1-0": 0.8, "p2-0": 0.7}
+    results = [static_result("a", same), static_result("b", {**same, "p3-0": 0.0}), static_result("none", {})]
+    kept = {"p0": (0,), "p1": (0,), "p2": (0,)}
+    filters = [static_case({**kept, "p3": ()}), static_case({**kept, "p3": (0,)}, "b")]
+    filters.append(static_case(dict.fromkeys(("p0", "p1", "p2", "p3"), ()), "none"))
+    settings = make_settings(
+        {"a": "native", "b": "native", "none": "native"}, dimensions=("temporal_flickering",)
+    )
+    table = aggregate("toybox", STATIC, results, filters, settings)
+    (pair,) = table.pairs
+    assert (pair.difference.mean, pair.difference.high, pair.p_value, pair.prompts) == (0.0, 0.0, 1.0, 3)
+    a, b, none = table.rows
+    assert a.dimensions["temporal_flickering"].raw.mean == pytest.approx(80)
+    assert b.dimensions["temporal_flickering"].raw.mean == pytest.approx(60)
+    assert none.dimensions == {} and "no clip passed the static filter" in none.incomplete
 
 
 def test_foreign_and_repeated_results_stop():
@@ -184,15 +214,16 @@ def test_foreign_and_repeated_results_stop():
     settings = make_settings({"raven": "native"}, dimensions=("color",))
     for wrong in (good.model_copy(update={"suite": "vbench"}), good.model_copy(update={"row": "other"})):
         with pytest.raises(ValueError, match="not part of this run"):
-            aggregate("toybox", prompts, [wrong], settings)
+            aggregate("toybox", prompts, [wrong], [], settings)
     with pytest.raises(ValueError, match="given twice"):
-        aggregate("toybox", prompts, [good, good], settings)
+        aggregate("toybox", prompts, [good, good], [], settings)
     with pytest.raises(ValueError, match="different kinds"):
         other = good.model_copy(update={"row": "b", "kind": "stand-in"})
         aggregate(
             "toybox",
             prompts,
             [good, other],
+            [],
             make_settings({"raven": "native", "b": "native"}, dimensions=("color",)),
         )
 
@@ -204,7 +235,7 @@ def compared() -> tuple[list[Prompt], list[DimensionResult], ScoresTable]:
     leads = {"a": 0.0, "b": 0.02, "c": 0.0, "noise": -0.15}
     results = [make_result(row, n, prompts, noisy(lead)) for row, lead in leads.items() for n in NAMES]
     settings = make_settings({"a": "native", "b": "native", "c": "native", "noise": "control"})
-    return prompts, results, aggregate("toybox", prompts, results, settings)
+    return prompts, results, aggregate("toybox", prompts, results, [], settings)
 
 
 def test_pairs_share_their_draws(compared):
@@ -225,7 +256,7 @@ def test_the_total_interval_is_that_of_the_formula(compared):
     """Closed form: Total is linear in prompt values, so its error is that of one weighted value per prompt and stratum."""
     prompts, results, _ = compared
     settings = make_settings({"a": "native"}).model_copy(update={"draws": 20_000})
-    (row,) = aggregate("toybox", prompts, [r for r in results if r.row == "a"], settings).rows
+    (row,) = aggregate("toybox", prompts, [r for r in results if r.row == "a"], [], settings).rows
     influence = {p.id: 0.0 for p in prompts}
     for result in results:
         if result.row == "a":
@@ -246,7 +277,7 @@ def test_order_of_inputs_does_not_matter(compared):
     mixed = random.Random(0)
     turned = [change(r, mixed.sample(r.clips, len(r.clips))) for r in mixed.sample(results, len(results))]
     settings = make_settings({"a": "native", "b": "native", "c": "native", "noise": "control"})
-    again = aggregate("toybox", mixed.sample(prompts, len(prompts)), turned, settings)
+    again = aggregate("toybox", mixed.sample(prompts, len(prompts)), turned, [], settings)
     assert again.model_dump_json() == table.model_dump_json()
 
 
@@ -275,6 +306,7 @@ def test_script_writes_table_and_csv(tmp_path, monkeypatch, compared):
         str(tmp_path / "out/scores.json"),
         "--csv",
         str(tmp_path / "out/scores.csv"),
+        "--filtered",
         "--results",
     ]
     monkeypatch.setattr("sys.argv", [*flags, *map(str, paths)])

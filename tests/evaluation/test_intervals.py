@@ -66,10 +66,16 @@ def test_draws_do_not_depend_on_the_order_of_prompts():
     assert first[0] == second[0] and np.array_equal(first[1], second[1])
 
 
-def test_a_measure_without_clips_in_a_draw_is_an_error():
-    """A 0 / 0 mean must never become a number."""
-    with pytest.raises(ValueError, match="no clip"):
-        resample_means(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), np.array([[0.0, 1.0]]))
+def test_a_draw_without_clips_is_left_out():
+    """A 0 / 0 mean must never become a number: such draws count in no interval and in no p-value."""
+    means = resample_means(
+        np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 0.7]]), np.array([[0.0, 1.0]])
+    )[:, 0]
+    assert np.isnan(means[0]) and means[1] == 0.7
+    assert percentile_range(means) == (0.7, 0.7)
+    assert paired_p_value(means, 40) == 1.0  # 2 (0 + 1) / (1 + 1): one draw tells nothing
+    with pytest.raises(ValueError, match="No bootstrap draw"):
+        percentile_range(means[:1])
 
 
 def test_a_paired_difference_is_tighter_than_two_intervals():

@@ -1,6 +1,6 @@
 """Join every row's per-dimension results into aggregate/scores.json and scores.csv.
 
-Inputs: prompts.jsonl, any number of <dimension>.result.json files. `--settings` is one JSON object with exactly the
+Inputs: prompts.jsonl, any number of <dimension>.result.json files, every row's filter/<row>.json. `--settings` is one JSON object with exactly the
 keys of evaluation.aggregate.AggregateSettings: bounds, dimensions, draws, seed, rows {row: {label, kind}}.
 """
 
@@ -11,7 +11,16 @@ import logging
 from pathlib import Path
 
 from evaluation.aggregate import AggregateSettings, aggregate, scores_csv
-from evaluation.records import DimensionResult, Prompt, parse, read_json, read_jsonl, write_json, write_text
+from evaluation.records import (
+    DimensionResult,
+    FilteredSet,
+    Prompt,
+    parse,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_text,
+)
 
 log = logging.getLogger("aggregate")
 
@@ -22,6 +31,7 @@ def main() -> None:
     parser.add_argument("--suite", required=True)
     parser.add_argument("--prompts", required=True, type=Path)
     parser.add_argument("--results", required=True, type=Path, nargs="*")
+    parser.add_argument("--filtered", required=True, type=Path, nargs="*")
     parser.add_argument("--settings", required=True, help="JSON object, see the module's docstring")
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--csv", required=True, type=Path)
@@ -29,7 +39,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     settings = parse(AggregateSettings, flags.settings, "--settings")
     results = [read_json(DimensionResult, path) for path in flags.results]
-    table = aggregate(flags.suite, read_jsonl(Prompt, flags.prompts), results, settings)
+    filtered = [read_json(FilteredSet, path) for path in flags.filtered]
+    table = aggregate(flags.suite, read_jsonl(Prompt, flags.prompts), results, filtered, settings)
     write_text(flags.csv, scores_csv(table))
     write_json(flags.output, table)
     incomplete = [row.row for row in table.rows if row.incomplete]
