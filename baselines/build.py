@@ -1,0 +1,191 @@
+"""Baseline + network -> sampler. The one place that picks a cache policy and a rollout.
+
+    wan = cast_parameters(Wan(config, precision.numerics), precision.matmul)
+    sampler = build_sampler(load_baseline("baselines/longlive.yaml"), wan, latent_shape=(21, 16, 8, 8), profile="float32")
+    noise = sampler.portable_noise("toybox", [SampleKey("p0001", 0)])
+    for chunk in sampler.sample(text, noise):          # text [B, L, text_dim]
+        chunk.start, chunk.latents                     # first latent frame, [B, 3, C, H, W]
+
+Legend: B batch, F latent frames, C channels, H, W latent size, L text rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from baselines.spec import Baseline, CacheSettings
+from models.cache import KVCache
+from models.config import Numerics
+from models.noise import LatentShape, NoiseSource, PortableNoise, SampleKey, UpstreamNoise, UpstreamProfile
+from models.plan import AbsolutePolicy, AnchoredSinkPolicy, AttendPlan, Planner, Policy, SlotRelativePolicy
+from models.rollout import Finished, NetworkCall, Record, chunked, rolling
+from models.schedule import Schedule, build_schedule
+from models.wan import Wan
+
+Profile = Literal["exact", "fast", "float32"]
+"""exact: the released code's precision. fast: the same with rotations in float32. float32: everything (the embedded suite)."""
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+class Precision(NamedTuple):
+    """matmul: dtype for models/wan.py cast_parameters; numerics: for Wan(config, numerics); latents: between network calls."""
+
+    matmul: torch.dtype
+    numerics: Numerics
+    latents: torch.dtype
+
+
+def precision_of(baseline: Baseline, profile: Profile) -> Precision:
+    """How a baseline computes under a profile."""
+    numerics = baseline.numerics
+    if profile == "float32":
+        return Precision(torch.float32, Numerics(rotary="float32", islands="parameters"), torch.float32)
+    rotary = numerics.rotary if profile == "exact" else "float32"
+    return Precision(DTYPES[numerics.matmul], Numerics(rotary=rotary, islands=numerics.islands), DTYPES[numerics.latents])
+
+
+POLICIES: dict[str, type[AbsolutePolicy] | type[SlotRelativePolicy] | type[AnchoredSinkPolicy]] = {
+    "absolute": AbsolutePolicy,
+    "slot_relative": SlotRelativePolicy,
+    "anchored_sink": AnchoredSinkPolicy,
+}
+
+
+def build_policy(cache: CacheSettings, profile: Profile) -> Policy:
+    """The cache policy of a baseline. In float32 the sink's blend is not rounded to bfloat16."""
+    fields = cache.model_dump(exclude={"policy"})
+    if profile == "float32" and "ema_dtype" in fields:
+        fields["ema_dtype"] = "float32"
+    return POLICIES[cache.policy](**fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sampler:
+    """A baseline ready to sample with one network. Holds no state between clips."""
+
+    baseline: Baseline
+    wan: Wan
+    latent_shape: LatentShape
+    schedule: Schedule
+    policy: Policy
+    latents_dtype: torch.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.wan.patch_embedding.weight.device
+
+    def sample(self, text: Tensor, noise: NoiseSource) -> Iterator[Finished]:
+        """Final clean latents chunk by chunk, in order of frames. text: [B, L, text_dim]; one row per row of the noise."""
+        return (record for record in self.rollout(text, noise) if isinstance(record, Finished))
+
+    def rollout(self, text: Tensor, noise: NoiseSource, *, grad_step: int | None = None) -> Iterator[Record]:
+        """Every network call as a record (models/rollout.py), for training and for timing.
+
+        grad_step: chunked: stop every chunk at this step, with gradient in that call (exit_step); rolling: gradient in windows
+        w = grad_step mod S (grad_offset). Without it no gradient is kept anywhere.
+        Raises ValueError if text or noise does not fit.
+        """
+        with torch.set_grad_enabled(grad_step is not None):
+            text_kv = self.wan.text_kv(self.wan.embed_text(text))
+        frames, _, height, width = self.latent_shape
+        chunk = self.baseline.rollout.chunk
+        cache = KVCache(
+            self.wan.config,
+            batch=text.shape[0],
+            capacity=self.policy.num_slots(frames, chunk),
+            tokens_per_frame=self.wan.config.tokens_per_frame(height, width),
+            device=self.device,
+            dtype=self.wan.patch_embedding.weight.dtype,
+        )
+
+        def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
+            if x.shape[0] != text.shape[0] or tuple(x.shape[2:]) != self.latent_shape[1:]:
+                raise ValueError(
+                    f"The noise has shape [B, f, C, H, W] = {list(x.shape)}, but {text.shape[0]} prompts of "
+                    f"{list(self.latent_shape[1:])} latents were to be sampled; make noise, text and latent_shape agree."
+                )
+            return self.wan.cached(x, t, text_kv, cache, plan)
+
+        return ROLLOUTS[self.baseline.rollout.kind](self, network, self.policy.planner(), noise, grad_step)
+
+    def portable_noise(self, suite: str, samples: Sequence[SampleKey]) -> PortableNoise:
+        """Noise that is the same on every machine and for every method; one row per sample."""
+        return PortableNoise(
+            suite=suite, samples=samples, shape=self.latent_shape, device=self.device, dtype=self.latents_dtype
+        )
+
+    def upstream_noise(self, items: Sequence[int], device: torch.device) -> UpstreamNoise:
+        """Noise as the released code draws it. items: indices in the expanded (prompt x sample) list; device: of the generators."""
+        settings = self.baseline.noise
+        profile = UpstreamProfile(
+            seed=settings.seed,
+            layout=settings.layout,
+            dtype=DTYPES[settings.dtype],
+            renoise=settings.renoise,
+            extent=settings.extent,
+        )
+        return UpstreamNoise(profile, items, self.latent_shape, device=device, dtype=self.latents_dtype)
+
+
+def _run_chunked(
+    sampler: Sampler, network: NetworkCall, planner: Planner, noise: NoiseSource, grad_step: int | None
+) -> Iterator[Record]:
+    settings = sampler.baseline
+    return chunked(
+        network, sampler.schedule, planner, noise,
+        chunk=settings.rollout.chunk, exit_step=grad_step, draw_last=settings.noise.draw_last,
+    )  # fmt: skip
+
+
+def _run_rolling(
+    sampler: Sampler, network: NetworkCall, planner: Planner, noise: NoiseSource, grad_step: int | None
+) -> Iterator[Record]:
+    return rolling(network, sampler.schedule, planner, noise, chunk=sampler.baseline.rollout.chunk, grad_offset=grad_step)
+
+
+ROLLOUTS: dict[str, Callable[[Sampler, NetworkCall, Planner, NoiseSource, int | None], Iterator[Record]]] = {
+    "chunked": _run_chunked,
+    "rolling": _run_rolling,
+}
+
+
+def schedule_of(baseline: Baseline) -> Schedule:
+    """The few-step schedule of a baseline."""
+    s = baseline.schedule
+    return build_schedule(
+        s.steps, shift=s.shift, warp=s.warp, timestep_dtype=s.timestep_dtype, sigma=s.sigma,
+        x0_dtype=s.x0_dtype, renoise_dtype=s.renoise_dtype,
+    )  # fmt: skip
+
+
+def build_sampler(baseline: Baseline, wan: Wan, *, latent_shape: LatentShape, profile: Profile) -> Sampler:
+    """A baseline's sampler on a network whose precision the caller chose with `precision_of`.
+
+    latent_shape: (F, C, H, W) of a clip. Raises ValueError if the network has another precision than the profile asks for.
+    """
+    precision = precision_of(baseline, profile)
+    found = wan.patch_embedding.weight.dtype
+    if found != precision.matmul:
+        raise ValueError(
+            f"Baseline {baseline.name} under profile {profile} multiplies in {precision.matmul}, but the network's weights are {found}; "
+            "cast them with cast_parameters."
+        )
+    if profile != "float32" and wan.numerics != precision.numerics:
+        raise ValueError(
+            f"Baseline {baseline.name} under profile {profile} needs {precision.numerics}, but the network has {wan.numerics}; "
+            "build it with these."
+        )
+    return Sampler(
+        baseline=baseline,
+        wan=wan,
+        latent_shape=latent_shape,
+        schedule=schedule_of(baseline),
+        policy=build_policy(baseline.cache, profile),
+        latents_dtype=precision.latents,
+    )

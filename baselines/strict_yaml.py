@@ -1,0 +1,185 @@
+"""Flat YAML, read strictly: any fault is one sentence naming the file, the key and the keys that are allowed there.
+
+Imports no torch: the Snakefile reads configuration with it while parsing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+T = TypeVar("T")
+JsonSchema = dict[str, Any]
+
+
+class StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses duplicate keys, leaves dates as text and reads 5e-6 as a number."""
+
+
+StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
+
+
+def _construct_mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str):
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} appears twice", key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
+
+
+def read_strict(path: Path | str, kind: type[T]) -> T:
+    """The object a YAML file describes; kind: a pydantic model or a standard dataclass.
+
+    No type is coerced (an integer may stand for a float). Raises FileNotFoundError, or ValueError with one sentence: file, key,
+    what is wrong, and which keys are allowed there.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; check the path or restore the file.")
+    return parse_strict(path.read_text(encoding="utf-8"), kind, where=str(path))
+
+
+def parse_strict(text: str, kind: type[T], *, where: str) -> T:
+    """As `read_strict`, from text; where: what to call its origin in errors."""
+    try:
+        data = yaml.load(text, Loader=StrictLoader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where}: {_yaml_fault(error)}; correct the file.") from error
+    return validate_strict(data, kind, where=where)
+
+
+def validate_strict(data: Any, kind: type[T], *, where: str) -> T:
+    """As `read_strict`, from plain data that YAML or JSON gave."""
+    adapter = TypeAdapter(kind)
+    schema = adapter.json_schema()
+    unknown = _unknown_keys(data, schema, schema, ())
+    if unknown:
+        raise ValueError(
+            f"{where}: {_named(unknown[0], 'key')} is unknown; {_allowed(data, schema, unknown[0][:-1])}; "
+            f"correct or remove it{_more(len(unknown))}."
+        )
+    try:
+        return adapter.validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+        raise ValueError(f"{where}: {_describe(faults[0], data, schema)}{_more(len(faults))}.") from error
+
+
+def _yaml_fault(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} (line {error.problem_mark.line + 1})"
+    return "is not YAML"
+
+
+def _describe(fault: Any, data: Any, schema: JsonSchema) -> str:
+    """One fault of pydantic as a clause. Tags of unions are dropped from the location, because the file has no such key."""
+    location = _in_file(fault["loc"], data, missing=fault["type"] == "missing")
+    if fault["type"] == "missing":
+        return f"{_named(location, 'key')} is missing; {_allowed(data, schema, location[:-1])}; add it"
+    if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        tag = fault["ctx"]["discriminator"].strip("'")
+        found = (_at(data, location) or {}).get(tag, "missing")
+        expected = fault["ctx"].get("expected_tags", "one of the known values")
+        return f"{_named((*location, tag), 'key')} is {found!r} but must be one of {expected}; correct it"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error":
+        return f"{_named(location, 'section') if location else 'the file'} is wrong: {message.rstrip('.')}"
+    return f"{_named(location, 'key')} is {_at(data, location)!r} but {_lower(message)}; correct it"
+
+
+def _unknown_keys(data: Any, schema: JsonSchema, root: JsonSchema, at: tuple[str | int, ...]) -> list[tuple[str | int, ...]]:
+    schema = _resolve(schema, root, data)
+    if isinstance(data, list) and "items" in schema:
+        return [found for i, item in enumerate(data) for found in _unknown_keys(item, schema["items"], root, (*at, i))]
+    if not isinstance(data, dict):
+        return []
+    properties = schema.get("properties")
+    if properties is None:
+        values = schema.get("additionalProperties")
+        if not isinstance(values, dict):
+            return []
+        return [found for key, item in data.items() for found in _unknown_keys(item, values, root, (*at, key))]
+    unknown: list[tuple[str | int, ...]] = [(*at, key) for key in data if key not in properties]
+    for key, item in data.items():
+        if key in properties:
+            unknown += _unknown_keys(item, properties[key], root, (*at, key))
+    return unknown
+
+
+def _resolve(schema: JsonSchema, root: JsonSchema, data: Any) -> JsonSchema:
+    """Follow references, and in unions the branch that the data chose (by its tag, or the first that describes its kind)."""
+    while "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    if "discriminator" in schema and isinstance(data, dict):
+        discriminator = schema["discriminator"]
+        reference = discriminator["mapping"].get(data.get(discriminator["propertyName"]))
+        return _resolve({"$ref": reference}, root, data) if reference else {}
+    for branch in schema.get("anyOf", ()):
+        resolved = _resolve(branch, root, data)
+        if resolved.get("type") == {dict: "object", list: "array"}.get(type(data)):
+            return resolved
+    return schema
+
+
+def _allowed(data: Any, schema: JsonSchema, location: tuple[str | int, ...]) -> str:
+    here, root = _resolve(schema, schema, data), schema
+    for part in location:
+        data = _at(data, (part,))
+        branch = here.get("items") if isinstance(part, int) else here.get("properties", {}).get(part, here.get("additionalProperties"))
+        here = _resolve(branch if isinstance(branch, dict) else {}, root, data)
+    where = f"allowed in '{_dotted(location)}'" if location else "allowed at the top"
+    return f"{where} are {', '.join(here.get('properties', {})) or 'no keys'}"
+
+
+def _in_file(location: tuple[str | int, ...], data: Any, *, missing: bool) -> tuple[str | int, ...]:
+    kept: list[str | int] = []
+    for number, part in enumerate(location):
+        present = (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int))
+        if present or (missing and number == len(location) - 1):
+            kept.append(part)
+            data = _at(data, (part,))
+    return tuple(kept)
+
+
+def _at(data: Any, location: tuple[str | int, ...]) -> Any:
+    for part in location:
+        if isinstance(data, dict):
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            return None
+    return data
+
+
+def _named(location: tuple[str | int, ...], noun: str) -> str:
+    return f"{noun} '{_dotted(location)}'" if location else "the file"
+
+
+def _dotted(location: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, location))
+
+
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+def _more(faults: int) -> str:
+    return f" (and {faults - 1} more like it)" if faults > 1 else ""
