@@ -1,0 +1,145 @@
+"""CM-GRPO: policy gradient on the consistency sampler's Gaussian transitions, with LoRA (raven.md 9).
+
+A rollout's step i carries x_t to x_s by N((1 - sigma_s) x0, sigma_s^2). One interleaved forward gives x0 with gradient for all
+chunks of a rollout at one random step; the reward's advantage inside the prompt's group weighs the log-probability.
+
+Legend: N rollouts, F latent frames, C channels, H, W latent size, P prompts, G rollouts of one prompt, S steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+
+from models.lora import inner_wan
+from models.noise import LatentShape
+from models.training.chunk_weights import chunk_weights
+from models.training.dmd import cut
+from models.training.flow_matching import to_x0
+from models.training.loop import Trainee, finite
+from models.training.rollouts import Trajectory, consistency_rollout, trajectory
+from models.training.settings import CmGrpoSettings
+from models.training.streams import StreamNoise, Streams
+
+Reward = Callable[[Tensor, list[int]], Mapping[str, Tensor]]
+"""(latents [N, F, C, H, W], prompt index of each) -> raw rewards [N] by name."""
+
+
+class Policy(NamedTuple):
+    """loss: mean of -advantage * ratio; ratio: [N], 1 when the policy is the one that made the rollout."""
+
+    loss: Tensor
+    ratio: Tensor
+
+
+def normalise_then_sum(rewards: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Combined reward [P, G]: each reward standardised inside its group, then the weighted mean (raven.md 9.3).
+
+    Raises ValueError if a weighted reward is missing.
+    """
+    missing = sorted(weights.keys() - rewards.keys())
+    if missing:
+        raise ValueError(f"The reward gave {', '.join(sorted(rewards))} but {', '.join(missing)} is weighted too; correct `rewards`.")
+    total = sum(abs(weight) for weight in weights.values())
+    return torch.stack([weight * standardise(rewards[name]) for name, weight in weights.items()]).sum(0) / total
+
+
+def standardise(values: Tensor) -> Tensor:
+    """(r - mean) / (max(population deviation, 1e-4) + 1e-5) over the last axis; zero where all are equal."""
+    spread = values.std(-1, correction=0, keepdim=True).clamp_min(1e-4) + 1e-5
+    return (values - values.mean(-1, keepdim=True)) / spread
+
+
+def advantages(rewards: Tensor, clip: float) -> Tensor:
+    """Group advantages [P, G] of combined rewards, clipped to +-clip (raven.md 9.4)."""
+    return standardise(rewards).clamp(-clip, clip)
+
+
+def transition_log_probability(x0: Tensor, action: Tensor, sigma: Tensor, weights: Tensor) -> Tensor:
+    """[N] weighted mean over elements of log N(action; (1 - sigma) x0, sigma^2), without its constant.
+
+    x0, action: [N, F, C, H, W]; sigma: [N] of the next state, above 0; weights: [F], mean 1.
+    """
+    scale = sigma[:, None, None, None, None]
+    density = -0.5 * ((action - (1 - scale) * x0) / scale).square()
+    return (density * weights[:, None, None, None]).flatten(1).mean(1)
+
+
+def policy_loss(log_probability: Tensor, rolled_log_probability: Tensor, advantage: Tensor) -> Policy:
+    """Mean of -advantage * exp(logp - logp of the rollout), all [N]; the rollout's is a constant."""
+    ratio = (log_probability - rolled_log_probability.detach()).exp()
+    return Policy(-(advantage * ratio).mean(), ratio.detach())
+
+
+class CmGrpo:
+    """Recipe: P prompts x G rollouts of the current policy, their rewards, one update of the LoRA parameters.
+
+    policy: wrapped model; texts: pool [T, L, text_dim] of prompts, drawn without replacement inside an iteration; reward: scores
+    clean latents of pool prompts. The last transition has no density and is never trained.
+    """
+
+    def __init__(self, policy: PeftModel, texts: Tensor, reward: Reward, shape: LatentShape, settings: CmGrpoSettings,
+                 streams: Streams) -> None:
+        if len(texts) < settings.prompts:
+            raise ValueError(f"CM-GRPO draws {settings.prompts} prompts an iteration, the pool has {len(texts)}; enlarge the pool.")
+        self.settings, self.streams, self.texts, self.reward, self.shape = settings, streams, texts, reward, shape
+        self.wan = inner_wan(policy)
+        self.student = Trainee("student", policy, settings.optimizer, ema=settings.ema)
+        self.trainees = [self.student]
+        self.rollout = consistency_rollout(settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window)
+        per_chunk = chunk_weights(settings.chunks, settings.chunk_weighting)
+        self.weights = torch.tensor([w for w, n in zip(per_chunk, settings.chunks, strict=True) for _ in range(n)],
+                                    device=streams.device)
+
+    def step(self, iteration: int, fraction: float) -> dict[str, float]:
+        settings = self.settings
+        order = torch.randperm(len(self.texts), generator=self.streams.generator("prompts", iteration))[: settings.prompts]
+        prompts = [int(p) for p in order for _ in range(settings.group)]
+        text = self.texts[prompts].to(self.streams.device, torch.float32)
+        slices = cut(len(prompts), settings.slices)
+        rolled = [self.roll_out(iteration, samples, text) for samples in slices]
+        raw = self.reward(torch.cat([one.endpoints for one in rolled]), prompts)
+        grouped = {name: raw[name].view(settings.prompts, settings.group) for name in sorted(raw)}
+        combined = normalise_then_sum(grouped, settings.rewards)
+        gain = advantages(combined, settings.advantage_clip).flatten().to(self.streams.device, torch.float32)
+        total, ratios = 0.0, []
+        for samples, one in zip(slices, rolled, strict=True):
+            piece, share = slice(samples.start, samples.stop), len(samples) / len(prompts)
+            policy = self.policy(iteration, samples, one, text[piece], gain[piece])
+            finite(settings.policy_scale * share * policy.loss, "policy loss", iteration).backward()
+            total += policy.loss.item() * share
+            ratios.append(policy.ratio)
+        ratio = torch.cat(ratios)
+        metrics = {f"reward_{name}": float(values.mean()) for name, values in grouped.items()}
+        weighted = sum(weight * metrics[f"reward_{name}"] for name, weight in settings.rewards.items())
+        metrics |= {"reward": weighted / sum(settings.rewards.values()), "policy_loss": total,
+                    "reward_spread": float(torch.stack([grouped[n].std(-1, correction=0).mean() for n in settings.rewards]).mean()),
+                    "ratio_error": float((ratio - 1).abs().max())}
+        return {**metrics, **self.student.step(iteration, fraction)}
+
+    def roll_out(self, iteration: int, samples: range, text: Tensor) -> Trajectory:
+        """Rollouts of some samples with the current policy, without gradient."""
+        noise = StreamNoise(streams=self.streams, iteration=iteration, samples=samples, shape=self.shape)
+        return trajectory(self.rollout.run(self.wan, text[samples.start : samples.stop], noise), self.rollout.num_steps)
+
+    def policy(self, iteration: int, samples: range, rolled: Trajectory, text: Tensor, gain: Tensor) -> Policy:
+        """Policy loss of some rollouts, each at one random step before the last."""
+        step = trained_steps(self.streams, iteration, samples, self.rollout.num_steps).to(text.device)
+        row = torch.arange(len(step), device=text.device)
+        times = torch.tensor(self.settings.timesteps, dtype=torch.float32, device=text.device)
+        noisy, action, sigma = rolled.states[step, row], rolled.states[step + 1, row], times[step + 1] / 1000
+        t = times[step]
+        v = self.wan.interleaved(noisy, rolled.endpoints, t[:, None].expand(-1, noisy.shape[1]), self.wan.embed_text(text),
+                                 chunks=self.settings.chunks, sink=self.settings.sink, window=self.settings.window)
+        now = transition_log_probability(to_x0(noisy, v, t), action, sigma, self.weights)
+        then = transition_log_probability(rolled.x0[step, row], action, sigma, self.weights)
+        return policy_loss(now, then, gain)
+
+
+def trained_steps(streams: Streams, iteration: int, samples: range, num_steps: int) -> Tensor:
+    """[N] step index of each rollout, uniform over all but the last: the transition to sigma 0 has no density."""
+    return streams.choice("policy step", iteration, samples, num_steps - 1)[:, 0]

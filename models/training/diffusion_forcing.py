@@ -1,0 +1,70 @@
+"""Diffusion forcing with DMD (CausVid): block-causal attention over noised data, every chunk at its own timestep.
+
+A chunk may also stay clean (timestep 0), so that the student knows the history it will see when sampling; such chunks carry no
+gradient. Source: raven.md 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from models.schedule import Step
+from models.training.dmd import Scores, cut, frame_weights, generator_due
+from models.training.loop import Trainee, finite
+from models.training.settings import DmdSettings
+from models.training.streams import Streams
+from models.wan import Wan
+
+
+class DiffusionForcing:
+    """Recipe: student predictions on noised data, judged by DMD; the fake score trains on those predictions.
+
+    latents: data [N, F, C, H, W]; texts: their text rows [N, L, text_dim]; steps: noise levels a chunk may stand at.
+    """
+
+    def __init__(self, student: Wan, fake: Wan, teacher: Wan, latents: Tensor, texts: Tensor, steps: Sequence[Step],
+                 settings: DmdSettings, streams: Streams) -> None:
+        self.settings, self.streams, self.latents, self.texts, self.wan = settings, streams, latents, texts, student
+        levels = [(step.timestep, step.sigma) for step in steps] + [(0.0, 0.0)]
+        self.levels = torch.tensor(levels, dtype=torch.float32, device=streams.device)
+        self.student = Trainee("student", student, settings.student, ema=settings.ema)
+        self.scores = Scores(Trainee("fake", fake, settings.fake, ema=None), teacher, settings, streams)
+        self.trainees = [self.student, self.scores.fake]
+        self.weights = frame_weights(settings, streams.device)
+
+    def step(self, iteration: int, fraction: float) -> dict[str, float]:
+        settings, device = self.settings, self.streams.device
+        slices = cut(settings.batch, settings.slices)
+        chosen = self.streams.choice("clip", iteration, range(settings.batch), len(self.latents))[:, 0].to(self.latents.device)
+        data = self.latents[chosen].to(device, torch.float32)
+        text = self.texts[chosen].to(device, torch.float32)
+        due = generator_due(iteration, settings.fake_updates)
+        made, total, distance = [], 0.0, 0.0
+        for samples in slices:
+            piece, share = slice(samples.start, samples.stop), len(samples) / settings.batch
+            with torch.set_grad_enabled(due):
+                x0 = self.predict(iteration, samples, data[piece], text[piece])
+            made.append(x0.detach())
+            if due:
+                loss = self.scores.generator_loss(iteration, samples, x0, text[piece], self.weights)
+                (finite(loss.loss, "generator loss", iteration) * share).backward()
+                total += loss.loss.item() * share
+                distance += loss.normaliser.mean().item() * share
+        metrics: dict[str, float] = {}
+        if due:
+            metrics = {"generator_loss": total, "teacher_distance": distance, **self.student.step(iteration, fraction)}
+        return {**self.scores.train_fake(iteration, fraction, slices, torch.cat(made), text), **metrics}
+
+    def predict(self, iteration: int, samples: range, data: Tensor, text: Tensor) -> Tensor:
+        """[b, F, C, H, W] clean predictions of every chunk from its own noise level."""
+        chunks = self.settings.chunks
+        index = self.streams.choice("chunk level", iteration, samples, len(self.levels), len(chunks)).to(data.device)
+        frames = index.repeat_interleave(torch.tensor(chunks, device=data.device), dim=1)
+        t, sigma = self.levels[frames].unbind(-1)
+        sigma = sigma[:, :, None, None, None]
+        noise = self.streams.normal("data noise", iteration, samples, data.shape[1:])
+        x = (1 - sigma) * data + sigma * noise
+        return x - sigma * self.wan.block_causal(x, t, self.wan.embed_text(text), chunks=chunks)

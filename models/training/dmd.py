@@ -1,0 +1,105 @@
+"""Distribution matching distillation: the fake score's loss and the generator's gradient (raven.md 6.3 to 6.5).
+
+Legend: B batch, F latent frames, C channels, H, W latent size, L text rows. sigma = t / 1000, x0 = x - sigma v.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.training.chunk_weights import chunk_weights
+from models.training.flow_matching import guided_velocity, mix, to_x0
+from models.training.loop import Trainee, finite
+from models.training.settings import DmdSettings
+from models.training.streams import Streams
+from models.wan import Wan
+
+
+class GeneratorLoss(NamedTuple):
+    """loss: its value means nothing, its gradient is the DMD direction. normaliser: [B] mean distance to the teacher's endpoint."""
+
+    loss: Tensor
+    normaliser: Tensor
+
+
+def dmd_loss(x0: Tensor, fake_x0: Tensor, teacher_x0: Tensor, weights: Tensor, *, norm_min: float = 1e-5) -> GeneratorLoss:
+    """Mean over all elements of weight (r - f)(f - x0) / norm in float64; d loss / d x0 = weight (f - r) / norm / count.
+
+    x0: generator's prediction with gradient, fake_x0 (f) and teacher_x0 (r): constants, all [B, F, C, H, W]; weights: [F].
+    norm: one scalar per sample, mean |x0 - r|, at least norm_min, without gradient.
+    """
+    x, f, r = x0.double(), fake_x0.detach().double(), teacher_x0.detach().double()
+    normaliser = (x.detach() - r).abs().flatten(1).mean(1).clamp_min(norm_min)
+    elements = (r - f) * (f - x) / normaliser[:, None, None, None, None]
+    return GeneratorLoss((elements * weights.double()[:, None, None, None]).mean(), normaliser)
+
+
+def fake_score_loss(fake: Wan, endpoints: Tensor, noise: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    """Mean squared velocity error of the fake score on the generator's clips. t: [B], one time for the whole clip."""
+    x = mix(endpoints, noise, t)
+    v = fake(x, t[:, None].expand(-1, x.shape[1]), fake.embed_text(text))
+    return (v - (noise - endpoints)).square().mean()
+
+
+def frame_weights(settings: DmdSettings, device: torch.device) -> Tensor:
+    """[F] weight of every latent frame's generator loss."""
+    per_chunk = chunk_weights(settings.chunks, settings.chunk_weighting)
+    return torch.tensor([w for w, n in zip(per_chunk, settings.chunks, strict=True) for _ in range(n)], device=device)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """The two networks that judge a generator: the trained fake score and the frozen teacher, and how they are asked."""
+
+    fake: Trainee
+    teacher: Wan
+    settings: DmdSettings
+    streams: Streams
+
+    @property
+    def network(self) -> Wan:
+        module = self.fake.module
+        assert isinstance(module, Wan), f"the fake score is a {type(module).__name__}"
+        return module
+
+    def train_fake(self, iteration: int, fraction: float, slices: Sequence[range], endpoints: Tensor, text: Tensor) -> dict[str, float]:
+        """Fake phase: one optimizer step on the generator's clips [B, F, C, H, W], gradients added up over slices of samples."""
+        total = 0.0
+        for samples in slices:
+            piece = slice(samples.start, samples.stop)
+            t = self._timesteps("fake time", iteration, samples)
+            noise = self.streams.normal("fake noise", iteration, samples, endpoints.shape[1:])
+            loss = fake_score_loss(self.network, endpoints[piece], noise, t, text[piece]) * (len(samples) / len(endpoints))
+            finite(loss, "fake-score loss", iteration).backward()
+            total += loss.item()
+        return {"fake_loss": total, **self.fake.step(iteration, fraction)}
+
+    def generator_loss(self, iteration: int, samples: range, x0: Tensor, text: Tensor, weights: Tensor) -> GeneratorLoss:
+        """The DMD loss of the predictions x0 [b, F, C, H, W] (with gradient) of some samples; scores run without gradient."""
+        t = self._timesteps("score time", iteration, samples)
+        noise = self.streams.normal("score noise", iteration, samples, x0.shape[1:])
+        with torch.no_grad():
+            x = mix(x0.detach(), noise, t)
+            fake_v = self.network(x, t[:, None].expand(-1, x.shape[1]), self.network.embed_text(text))
+            teacher_v = guided_velocity(self.teacher, x, t, text, self.settings.guidance)
+        return dmd_loss(x0, to_x0(x, fake_v, t), to_x0(x, teacher_v, t), weights, norm_min=self.settings.norm_min)
+
+    def _timesteps(self, purpose: str, iteration: int, samples: range) -> Tensor:
+        low, high = self.settings.score_range
+        return self.streams.timesteps(purpose, iteration, samples, shift=self.settings.score_shift, low=low, high=high)
+
+
+def cut(batch: int, slices: int) -> list[range]:
+    """Samples 0..batch-1 in equal consecutive slices."""
+    size = batch // slices
+    return [range(start, start + size) for start in range(0, batch, size)]
+
+
+def generator_due(iteration: int, fake_updates: int) -> bool:
+    """Whether the generator is trained in this iteration (counted from 0): every `fake_updates`-th one."""
+    return (iteration + 1) % fake_updates == 0

@@ -1,0 +1,256 @@
+"""What every recipe shares: optimizer with checks, moving average, checkpoints, metrics, and the loop around a recipe's step.
+
+Nothing non-finite ever reaches an optimizer step: the run stops with a sentence that names iteration and tensor.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from models.training.settings import OptimizerSettings
+from models.weights import load_strict, read_dcp, replace_directory, write_dcp
+
+log = logging.getLogger(__name__)
+
+
+class Muon(torch.optim.Optimizer):
+    """Orthogonalised momentum for matrices, all matrices of one shape in one batched computation.
+
+    Five Newton-Schulz rounds; the step is scaled by sqrt(max(1, rows / columns)). Source: Jordan et al. 2024, Muon.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95) -> None:
+        super().__init__(list(parameters), {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        for group in self.param_groups:
+            shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    shapes.setdefault(tuple(parameter.shape), []).append(parameter)
+            for shape, same in shapes.items():
+                for parameter in same:
+                    self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+                momenta = [self.state[parameter]["momentum"] for parameter in same]
+                gradients = [parameter.grad for parameter in same]
+                torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+                mixed = torch.stack(torch._foreach_lerp(gradients, momenta, group["momentum"]))
+                update = orthogonalise(mixed) * max(1.0, shape[0] / shape[1]) ** 0.5
+                torch._foreach_add_(same, list(update.unbind(0)), alpha=-group["lr"])
+
+
+def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:
+    """Nearest semi-orthogonal matrices, roughly (singular values in about 0.7..1.2), of [N, rows, columns]."""
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(rounds):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.mT if tall else x
+
+
+class Trainee:
+    """A module that is trained: its optimizers, its moving average (or None) and the number of updates done."""
+
+    def __init__(self, name: str, module: nn.Module, settings: OptimizerSettings, *, ema: float | None) -> None:
+        self.name, self.module, self.settings, self.decay = name, module, settings, ema
+        self.parameters = {key: value for key, value in module.named_parameters() if value.requires_grad}
+        if not self.parameters:
+            raise ValueError(f"Model {name} has no parameter that requires a gradient, so there is nothing to train.")
+        self.average = {key: value.detach().clone() for key, value in self.parameters.items()} if ema is not None else None
+        self.updates = 0
+        self.optimizers, self._rates = _optimizers(self.parameters, settings)
+
+    def step(self, iteration: int, fraction: float) -> dict[str, float]:
+        """One optimizer step and moving-average update from the gradients in place, which are cleared.
+
+        fraction: share of the run done, for the cosine schedule. Returns gradient norm and rate.
+        Raises FloatingPointError if a gradient is not finite; no parameter has changed then.
+        """
+        gradients = [value.grad for value in self.parameters.values() if value.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        size = norm.item()
+        if not math.isfinite(size):
+            bad = [key for key, value in self.parameters.items() if value.grad is not None and not torch.isfinite(value.grad).all()]
+            raise FloatingPointError(f"The gradient of {self.name}.{(bad or ['(norm overflow)'])[0]} is not finite at iteration "
+                                     f"{iteration} ({len(bad)} such tensors); the optimizer step was not taken, lower the rate.")
+        if size > self.settings.clip:
+            torch._foreach_mul_(gradients, self.settings.clip / size)
+        factor = _rate_factor(self.settings, self.updates, fraction)
+        for optimizer, rate in zip(self.optimizers, self._rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.updates += 1
+        if self.average is not None and self.decay is not None:
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.average.values()), list(self.parameters.values()), 1 - self.decay)
+        return {f"{self.name}_grad_norm": size, f"{self.name}_lr": self.settings.lr * factor}
+
+    def clear(self) -> None:
+        """Drop all gradients."""
+        for value in self.parameters.values():
+            value.grad = None
+
+    def averaged_state(self) -> dict[str, Tensor]:
+        """State dict with the moving average in place of the trained parameters (the plain one if there is no average)."""
+        return {**self.module.state_dict(), **(self.average or {})}
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """Optimizer tensors by "<parameter>|<what>", and the number of updates."""
+        names = {value: key for key, value in self.parameters.items()}
+        state = {f"{names[parameter]}|{what}": value if isinstance(value, Tensor) else torch.tensor(value)
+                 for optimizer in self.optimizers for parameter, entry in optimizer.state.items() for what, value in entry.items()}
+        return {**state, "updates": torch.tensor(self.updates)}
+
+    def load(self, model: Mapping[str, Tensor], average: Mapping[str, Tensor] | None, optimizer: Mapping[str, Tensor], where: str) -> None:
+        """Continue from a checkpoint's tensors."""
+        load_strict(self.module, model, where=where)
+        if self.average is not None and average is not None:
+            for key, value in self.average.items():
+                value.copy_(average[key])
+        self.updates = int(optimizer["updates"])
+        for name, value in optimizer.items():
+            if "|" in name:
+                key, what = name.split("|")
+                parameter = self.parameters[key]
+                owner = next(o for o in self.optimizers if any(parameter is p for g in o.param_groups for p in g["params"]))
+                owner.state[parameter][what] = value.to(parameter.device if what != "step" else value.device)
+
+
+class Recipe(Protocol):
+    """One training algorithm: the models it trains and one iteration of it."""
+
+    trainees: list[Trainee]
+
+    def step(self, iteration: int, fraction: float) -> dict[str, float]:
+        """Run iteration number `iteration`; the numbers returned go to metrics.jsonl."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLimits:
+    """When a run ends and how often it saves: iterations, seconds (None: no limit), iterations between checkpoints."""
+
+    iterations: int
+    seconds: float | None = None
+    checkpoint_every: int | None = None
+
+
+def finite(loss: Tensor, name: str, iteration: int) -> Tensor:
+    """The loss itself. Raises FloatingPointError naming loss and iteration if it is not finite."""
+    if not bool(torch.isfinite(loss).all()):
+        raise FloatingPointError(f"The {name} is {float(loss.detach())} at iteration {iteration}; training stopped before the "
+                                 "backward pass. Look at the metrics before it, and lower the learning rate.")
+    return loss
+
+
+def train(recipe: Recipe, limits: RunLimits, *, output: Path | None, identity: str) -> int:
+    """Run a recipe to its limits, resuming from `output`/checkpoint if that belongs to the same `identity`. Returns iterations done.
+
+    identity: hash of everything that shapes the run; a checkpoint of another identity is removed, with a line saying so.
+    output None keeps nothing (the caller saves). Metrics are appended to metrics.jsonl, one line an iteration.
+    """
+    start = 0 if output is None else resume(recipe.trainees, output, identity)
+    began, spoken = time.monotonic(), -math.inf
+    iteration = start
+    while iteration < limits.iterations:
+        elapsed = time.monotonic() - began
+        if limits.seconds is not None and elapsed >= limits.seconds:
+            break
+        fraction = max(iteration / limits.iterations, elapsed / limits.seconds if limits.seconds else 0.0)
+        metrics = recipe.step(iteration, fraction)
+        iteration += 1
+        elapsed = time.monotonic() - began
+        if output is not None:
+            with open(output / "metrics.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps({"iteration": iteration, **metrics, "elapsed_s": round(elapsed, 3)}) + "\n")
+        if elapsed - spoken > 10 or iteration == limits.iterations:
+            spoken = elapsed
+            _report(iteration, start, limits, elapsed, metrics)
+        last = iteration == limits.iterations
+        if output is not None and (last or (limits.checkpoint_every and iteration % limits.checkpoint_every == 0)):
+            save(recipe.trainees, output, iteration, identity, finished=last)
+    return iteration
+
+
+def save(trainees: list[Trainee], output: Path, iteration: int, identity: str, *, finished: bool) -> None:
+    """Write `output`/checkpoint whole or not at all: models/<name>, models/<name>_ema, optimizers/<name>, progress.json.
+
+    Every tensor folder is a distributed checkpoint (raven.md 14.3).
+    """
+    temporary = output / f"checkpoint.{os.getpid()}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    for trainee in trainees:
+        write_dcp(temporary / "models" / trainee.name, trainee.module.state_dict())
+        if trainee.average is not None:
+            write_dcp(temporary / "models" / f"{trainee.name}_ema", trainee.averaged_state())
+        write_dcp(temporary / "optimizers" / trainee.name, trainee.optimizer_state())
+    progress = {"iteration": iteration, "identity": identity, "finished": finished}
+    (temporary / "progress.json").write_text(json.dumps(progress) + "\n", encoding="utf-8")
+    replace_directory(temporary, output / "checkpoint")
+
+
+def resume(trainees: list[Trainee], output: Path, identity: str) -> int:
+    """Continue from `output`/checkpoint if it is there and of the same identity; returns the iterations it holds, else 0."""
+    output.mkdir(parents=True, exist_ok=True)
+    folder, metrics = output / "checkpoint", output / "metrics.jsonl"
+    done = 0
+    if (folder / "progress.json").is_file():
+        progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+        if progress["identity"] == identity:
+            done = int(progress["iteration"])
+            for trainee in trainees:
+                average = read_dcp(folder / "models" / f"{trainee.name}_ema") if trainee.average is not None else None
+                optimizer = read_dcp(folder / "optimizers" / trainee.name)
+                trainee.load(read_dcp(folder / "models" / trainee.name), average, optimizer, str(folder))
+            log.info("resuming %s after %d iterations", folder, done)
+        else:
+            log.info("%s belongs to other settings, weights or code: starting afresh", folder)
+    if done == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    kept = metrics.read_text(encoding="utf-8").splitlines()[:done] if metrics.exists() and done else []
+    metrics.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    return done
+
+
+def _optimizers(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> tuple[list[torch.optim.Optimizer], list[float]]:
+    """AdamW for everything, or Muon for the matrices inside blocks and AdamW for the rest; and their base rates."""
+    matrices = [value for key, value in parameters.items() if settings.kind == "muon" and ".weight" in key and "blocks." in key
+                and value.dim() == 2]
+    chosen = {id(value) for value in matrices}
+    others = [value for value in parameters.values() if id(value) not in chosen]
+    adamw = torch.optim.AdamW(others, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay)
+    if not matrices:
+        return [adamw], [settings.lr]
+    return [adamw, Muon(matrices, lr=settings.muon_lr)], [settings.lr, settings.muon_lr]
+
+
+def _rate_factor(settings: OptimizerSettings, updates: int, fraction: float) -> float:
+    warm = min(1.0, (updates + 1) / settings.warmup) if settings.warmup else 1.0
+    if settings.schedule == "constant":
+        return warm
+    return warm * (settings.final + (1 - settings.final) * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction))))
+
+
+def _report(iteration: int, start: int, limits: RunLimits, elapsed: float, metrics: Mapping[str, float]) -> None:
+    pace = elapsed / (iteration - start)
+    left = (limits.iterations - iteration) * pace
+    left = left if limits.seconds is None else min(left, limits.seconds - elapsed)
+    numbers = ", ".join(f"{key} {value:.4g}" for key, value in metrics.items() if not key.endswith("_lr"))
+    log.info("iteration %d of %d, %.2f s each, %.0f s left: %s", iteration, limits.iterations, pace, max(left, 0.0), numbers)

@@ -1,0 +1,81 @@
+"""Random numbers of training, keyed by what they are for: (seed, purpose, iteration, global sample index).
+
+Two runs that cut the same batch into other slices or ranks draw the same numbers for each sample, and a resumed run continues
+exactly (raven.md 6.8). Legend: B samples, F latent frames, C channels, H, W latent size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.noise import JointWindow, LatentShape
+from models.schedule import training_timesteps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """Keyed random streams. device: where the numbers are wanted.
+
+    per_sample True: one CPU stream per sample, exact under any slicing. False: one stream per call on `device`, keyed by its first
+    sample: much faster for the large batches of a GPU, but a draw then depends on how the batch is sliced.
+    """
+
+    seed: int
+    device: torch.device
+    per_sample: bool = True
+
+    def generator(self, purpose: str, *numbers: int, device: torch.device | None = None) -> torch.Generator:
+        """A fresh generator that depends on the key alone."""
+        key = hashlib.sha256(json.dumps([self.seed, purpose, *numbers]).encode()).digest()
+        return torch.Generator(device or torch.device("cpu")).manual_seed(int.from_bytes(key[:8], "big") >> 1)
+
+    def normal(self, purpose: str, iteration: int, samples: Sequence[int], shape: Sequence[int], *key: int) -> Tensor:
+        """[len(samples), *shape] standard normals, float32."""
+        if not self.per_sample:
+            generator = self.generator(purpose, iteration, samples[0], *key, device=self.device)
+            return torch.randn((len(samples), *shape), generator=generator, device=self.device)
+        rows = [torch.randn(tuple(shape), generator=self.generator(purpose, iteration, one, *key)) for one in samples]
+        return torch.stack(rows).to(self.device)
+
+    def uniform(self, purpose: str, iteration: int, samples: Sequence[int], count: int = 1) -> Tensor:
+        """[len(samples), count] numbers in [0, 1), float64, on the CPU."""
+        if not self.per_sample:
+            return torch.rand(len(samples), count, dtype=torch.float64, generator=self.generator(purpose, iteration, samples[0]))
+        return torch.stack([torch.rand(count, dtype=torch.float64, generator=self.generator(purpose, iteration, one))
+                            for one in samples])
+
+    def choice(self, purpose: str, iteration: int, samples: Sequence[int], high: int, count: int = 1) -> Tensor:
+        """[len(samples), count] whole numbers uniform in 0..high-1, on the CPU."""
+        return (self.uniform(purpose, iteration, samples, count) * high).long().clamp_max(high - 1)
+
+    def timesteps(self, purpose: str, iteration: int, samples: Sequence[int], *, shift: float, low: float, high: float) -> Tensor:
+        """[len(samples)] whole timesteps of the shifted uniform law (raven.md 2.2), float32 on `device`."""
+        if not self.per_sample:
+            generator = self.generator(purpose, iteration, samples[0])
+            drawn = training_timesteps(len(samples), generator=generator, shift=shift, low=low, high=high)
+        else:
+            drawn = torch.cat([training_timesteps(1, generator=self.generator(purpose, iteration, one), shift=shift, low=low, high=high)
+                               for one in samples])
+        return drawn.float().to(self.device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamNoise:
+    """The noise of one training rollout as a NoiseSource (models/noise.py), drawn from keyed streams."""
+
+    streams: Streams
+    iteration: int
+    samples: Sequence[int]
+    shape: LatentShape
+
+    def initial(self) -> Tensor:
+        return self.streams.normal("initial", self.iteration, self.samples, self.shape)
+
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        return self.streams.normal("renoise", self.iteration, self.samples, (frames, *self.shape[1:]), chunk, step)
