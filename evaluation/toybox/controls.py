@@ -1,0 +1,81 @@
+"""Frames of the control rows: what a perfect, a blind and a cheating generator would hand in.
+
+truth                    the prompt's facts, rendered: the ceiling
+noise                    independent uniform pixels: the floor
+truth_shuffled_captions  another prompt's facts, rendered: what ignoring the caption is worth
+shuffled_frames          the truth with its pixel frames in random order: what time is worth
+frozen_first_frame       the truth's first pixel frame throughout: wins consistency, must lose dynamic degree
+Every clip depends on the prompt list, the prompt and the sample only, and no two clips are equal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from evaluation.records import Prompt
+from evaluation.toybox.facts import Facts, facts_key
+from evaluation.toybox.render import PIXEL_FRAMES, SIZE, Frames, render
+
+CONTROLS = ("truth", "noise", "truth_shuffled_captions", "shuffled_frames", "frozen_first_frame")
+
+
+def _generator(purpose: str, prompt: Prompt, sample: int) -> np.random.Generator:
+    digest = hashlib.sha256(f"{purpose}|{prompt.id}|{facts_key(prompt.facts)}|{sample}".encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
+
+
+def _common_facts(a: Facts, b: Facts) -> int:
+    """How many named facts two clips share: colours, shapes, scene, and any motion, relation, style, camera or action."""
+    common = int(a["scene"] == b["scene"])
+    for part in ("color", "shape"):
+        common += len({thing[part] for thing in a["objects"]} & {thing[part] for thing in b["objects"]})
+    plain = {"style": "natural", "camera": "fixed", "relation": None, "action": None, "motion": "still"}
+    for fact, value in plain.items():
+        common += int(a[fact] == b[fact] and (a[fact] != value or fact == "motion"))
+    return common
+
+
+def shuffled_prompts(prompts: Sequence[Prompt]) -> dict[str, Prompt]:
+    """For each prompt id the prompt whose facts its clip shows instead: a derangement with the fewest facts in common.
+
+    Deterministic. Raises ValueError if there is only one distinct set of facts to hand round.
+    """
+    never = 10**6
+    keys = [facts_key(prompt.facts) for prompt in prompts]
+    cost = np.array(
+        [
+            [never if ka == kb else _common_facts(a.facts, b.facts) for b, kb in zip(prompts, keys, strict=True)]
+            for a, ka in zip(prompts, keys, strict=True)
+        ]
+    )
+    rows, columns = linear_sum_assignment(cost)
+    if cost[rows, columns].max() >= never:
+        raise ValueError(
+            f"The captions of {len(prompts)} prompts cannot be shuffled so that each gets other facts; "
+            "give truth_shuffled_captions at least two prompts that differ."
+        )
+    return {prompts[row].id: prompts[column] for row, column in zip(rows, columns, strict=True)}
+
+
+def control_frames(name: str, prompts: Sequence[Prompt], prompt: Prompt, sample: int) -> Frames:
+    """The clip of a control row for one prompt and sample, uint8 [81, 32, 32, 3]; `prompts`: the whole suite, in order.
+
+    Raises ValueError for an unknown control.
+    """
+    if name == "noise":
+        shape = (PIXEL_FRAMES, SIZE, SIZE, 3)
+        return _generator("noise", prompt, sample).integers(0, 256, shape, dtype=np.uint8)
+    if name == "truth_shuffled_captions":
+        return render(shuffled_prompts(prompts)[prompt.id].facts, sample)
+    if name not in CONTROLS:
+        raise ValueError(f"There is no toybox control called {name!r}; expected one of {', '.join(CONTROLS)}.")
+    frames = render(prompt.facts, sample)
+    if name == "shuffled_frames":
+        return frames[_generator("order", prompt, sample).permutation(PIXEL_FRAMES)]
+    if name == "frozen_first_frame":
+        return np.repeat(frames[:1], PIXEL_FRAMES, axis=0)
+    return frames

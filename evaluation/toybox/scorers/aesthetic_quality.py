@@ -1,0 +1,42 @@
+"""Aesthetic quality: a STAND-IN, the share of pixels that have a colour of this world ("cleanliness of drawing").
+
+No ground truth of beauty exists here. A clean drawing has about 0.96: only anti-aliased edges miss the palette. It does
+not ask for the caption, so shuffled captions do not lower it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evaluation.toybox.facts import COLORS, Facts
+from evaluation.toybox.perception import see
+from evaluation.toybox.render import Frames, background, object_color
+
+DIMENSION = "aesthetic_quality"
+KIND = "stand-in"
+FLOOR = 0.5  # the controls named below score under this
+CEILING = 0.9  # rendered truth scores at least this
+FLOOR_CONTROLS = ("noise",)
+NEAR_SCENE = 20.0  # distance in RGB from the line of the scene's colours
+NEAR_COLOR = 45.0  # distance in RGB from an object colour
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """frames uint8 [81, 32, 32, 3]; a clip in the natural style. In 0..1."""
+    seen = see(frames)
+    pixels = seen.frames[::2].reshape(-1, 3)
+    texture = background(seen.scene).reshape(-1, 3)
+    center = texture.mean(0)
+    axis = np.linalg.svd(texture - center, full_matrices=False)[2][0]
+    reach = (texture - center) @ axis
+    along = np.clip((pixels - center) @ axis, reach.min(), reach.max())
+    clean = np.linalg.norm(pixels - center - along[:, None] * axis, axis=1) < NEAR_SCENE
+    for color in COLORS:
+        clean |= np.linalg.norm(pixels - object_color(color), axis=1) < NEAR_COLOR
+    return float(clean.mean())
+
+
+if __name__ == "__main__":
+    from evaluation.scoring import run_scorer
+
+    run_scorer(DIMENSION, KIND, score)

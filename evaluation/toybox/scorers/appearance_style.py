@@ -1,0 +1,40 @@
+"""Appearance style: share of frames whose palette is the named one (monochrome, sepia, neon, negative).
+
+Exact in this world; VBench asks an image-text network instead. Monochrome and sepia are lines in colour space, which every
+pixel must lie on; the others are told by which styled scene is nearest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evaluation.toybox.facts import STYLES, Facts
+from evaluation.toybox.perception import read_style
+from evaluation.toybox.render import Frames
+
+DIMENSION = "appearance_style"
+KIND = "exact"
+FLOOR = 0.3  # the controls named below score under this
+CEILING = 0.99  # rendered truth scores at least this
+FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
+MAX_ERROR = 22.0  # as in scene.py
+MAX_OFF_LINE = 7.0  # mean absolute distance from the line of greys or browns, 0..255
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """frames uint8 [81, 32, 32, 3]; a clip with a fixed camera. In 0..1."""
+    reading = read_style(frames)
+    near = reading.scene_error.min(1) < MAX_ERROR
+    gray, brown = reading.gray < MAX_OFF_LINE, reading.brown < MAX_OFF_LINE
+    if facts["style"] == "monochrome":
+        return float(np.mean(near & gray))
+    if facts["style"] == "sepia":
+        return float(np.mean(near & brown & ~gray))
+    best = reading.scene_error.argmin(1)
+    return float(np.mean(near & ~gray & ~brown & (best == STYLES.index(facts["style"]))))
+
+
+if __name__ == "__main__":
+    from evaluation.scoring import run_scorer
+
+    run_scorer(DIMENSION, KIND, score)

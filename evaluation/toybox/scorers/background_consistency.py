@@ -1,0 +1,40 @@
+"""Background consistency: how much the pixels outside the objects stay as they were in the first and the previous frame.
+
+Exact in this world, for clips with a fixed camera: 1 - mean absolute difference / 64, at least 0. VBench compares network
+features of whole frames instead. It does not ask for the caption, so shuffled captions do not lower it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evaluation.toybox.facts import Facts
+from evaluation.toybox.perception import see
+from evaluation.toybox.render import Frames
+
+DIMENSION = "background_consistency"
+KIND = "exact"
+FLOOR = 0.3  # the controls named below score under this
+CEILING = 0.95  # rendered truth scores at least this
+FLOOR_CONTROLS = ("noise",)
+MIN_BACKGROUND = 0.2  # share of the picture that must be background in both frames
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """frames uint8 [81, 32, 32, 3]; a clip with a fixed camera. In 0..1."""
+    seen = see(frames)
+    outside = seen.alpha.sum(1) < 0.1
+
+    def likeness(i: int, j: int) -> float:
+        both = outside[i] & outside[j]
+        if both.mean() < MIN_BACKGROUND:
+            return 0.0
+        return max(0.0, 1 - float(np.abs(seen.frames[i][both] - seen.frames[j][both]).mean()) / 64)
+
+    return float(np.mean([(likeness(i, 0) + likeness(i, i - 1)) / 2 for i in range(1, len(outside))]))
+
+
+if __name__ == "__main__":
+    from evaluation.scoring import run_scorer
+
+    run_scorer(DIMENSION, KIND, score)

@@ -1,0 +1,38 @@
+"""Color: share of frames in which the largest coloured blob has the named colour and a plausible size.
+
+Exact in this world; VBench asks an image-captioning network instead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evaluation.toybox.facts import Facts
+from evaluation.toybox.perception import blobs, color_index, see
+from evaluation.toybox.render import Frames
+
+DIMENSION = "color"
+KIND = "exact"
+FLOOR = 0.3  # the controls named below score under this
+CEILING = 0.99  # rendered truth scores at least this
+FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """frames uint8 [81, 32, 32, 3]; facts of one object. In 0..1."""
+    found = blobs(see(frames).alpha)
+    named = color_index(facts["objects"][0]["color"])
+    return float(np.mean(found.present()[:, named] & (found.area.argmax(1) == named)))
+
+
+def soft(frames: Frames, facts: Facts) -> float:
+    """Graded form for rewards: named colour's share of all coloured pixels, times its area up to that of a shape."""
+    area = blobs(see(frames).alpha).area
+    named = area[:, color_index(facts["objects"][0]["color"])]
+    return float(np.mean(named / np.maximum(area.sum(1), 1.0) * np.minimum(named / 90.0, 1.0)))
+
+
+if __name__ == "__main__":
+    from evaluation.scoring import run_scorer
+
+    run_scorer(DIMENSION, KIND, score)

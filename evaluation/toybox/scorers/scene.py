@@ -1,0 +1,38 @@
+"""Scene: share of frames whose background is nearest to the named scene, and near it.
+
+Exact in this world; VBench asks an image-tagging network instead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evaluation.toybox.facts import SCENES, Facts
+from evaluation.toybox.perception import scene_errors
+from evaluation.toybox.render import Frames
+
+DIMENSION = "scene"
+KIND = "exact"
+FLOOR = 0.3  # the controls named below score under this
+CEILING = 0.99  # rendered truth scores at least this
+FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
+MAX_ERROR = 22.0  # mean absolute difference of 0..255, at most 40 a pixel; noise has more than 30
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """frames uint8 [81, 32, 32, 3]; a clip with a fixed camera, in the style of its facts. In 0..1."""
+    errors = scene_errors(frames, facts["style"])
+    named = SCENES.index(facts["scene"])
+    return float(np.mean((errors.argmin(1) == named) & (errors[:, named] < MAX_ERROR)))
+
+
+def soft(frames: Frames, facts: Facts) -> float:
+    """Graded form for rewards: 1 at no error, 0 at MAX_ERROR."""
+    errors = scene_errors(frames, facts["style"])[:, SCENES.index(facts["scene"])]
+    return float(np.clip(1 - errors / MAX_ERROR, 0, 1).mean())
+
+
+if __name__ == "__main__":
+    from evaluation.scoring import run_scorer
+
+    run_scorer(DIMENSION, KIND, score)

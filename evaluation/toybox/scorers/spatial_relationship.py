@@ -1,0 +1,36 @@
+"""Spatial relationship: share of frames in which both colours are there, in the named order.
+
+Exact in this world; VBench asks a detector for boxes instead. The named axis must also be the longer one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evaluation.toybox.facts import Facts
+from evaluation.toybox.perception import blobs, color_index, see
+from evaluation.toybox.render import Frames
+
+DIMENSION = "spatial_relationship"
+KIND = "exact"
+FLOOR = 0.3  # the controls named below score under this
+CEILING = 0.99  # rendered truth scores at least this
+FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """frames uint8 [81, 32, 32, 3]; facts of two objects and their relation. In 0..1."""
+    found = blobs(see(frames).alpha)
+    a, b = (color_index(thing["color"]) for thing in facts["objects"])
+    both = found.present()[:, a] & found.present()[:, b]
+    across, down = found.x[both, a] - found.x[both, b], found.y[both, a] - found.y[both, b]
+    along, other = (across, down) if facts["relation"] in ("left", "right") else (down, across)
+    sign = -1 if facts["relation"] in ("left", "above") else 1
+    holds = (sign * along >= 4.0) & (np.abs(along) > np.abs(other))
+    return float(holds.sum() / len(both))
+
+
+if __name__ == "__main__":
+    from evaluation.scoring import run_scorer
+
+    run_scorer(DIMENSION, KIND, score)

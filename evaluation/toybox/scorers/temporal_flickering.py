@@ -1,0 +1,31 @@
+"""Temporal flickering: VBench's own formula, 1 - mean absolute difference of neighbouring frames / 255, on still prompts.
+
+Exact, and the official computation. It does not ask for the caption, so shuffled captions do not lower it much.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from evaluation.toybox.facts import Facts
+from evaluation.toybox.perception import check_frames
+from evaluation.toybox.render import Frames
+
+DIMENSION = "temporal_flickering"
+KIND = "exact"
+FLOOR = 0.8  # the controls named below score under this
+CEILING = 0.95  # rendered truth scores at least this
+FLOOR_CONTROLS = ("noise",)
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """frames uint8 [81, 32, 32, 3]; a clip of a still prompt. In 0..1."""
+    check_frames(frames)
+    steps = np.abs(np.diff(frames.astype(np.int16), axis=0))
+    return float(1 - steps.mean() / 255)
+
+
+if __name__ == "__main__":
+    from evaluation.scoring import run_scorer
+
+    run_scorer(DIMENSION, KIND, score)
