@@ -66,12 +66,17 @@ class PortableNoise:
 
     def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
         if step >= 100:
-            raise ValueError(f"Portable noise numbers at most 100 steps a chunk, got step {step}; use fewer steps.")
+            raise ValueError(
+                f"Portable noise numbers at most 100 steps a chunk, got step {step}; use fewer steps."
+            )
         return self._draw("renoise", 100 * chunk + step, frames)
 
     def _draw(self, purpose: str, draw: int, frames: int) -> Tensor:
         shape = (frames, *self.shape[1:])
-        rows = [portable_normal((self.suite, key.prompt_id, key.sample, purpose, draw), shape) for key in self.samples]
+        rows = [
+            portable_normal((self.suite, key.prompt_id, key.sample, purpose, draw), shape)
+            for key in self.samples
+        ]
         return torch.from_numpy(np.stack(rows)).to(self.device).to(self.dtype)
 
 
@@ -129,12 +134,14 @@ class UpstreamNoise:
 
     def initial(self) -> Tensor:
         frames = self.shape[0]
-        return torch.stack([self._draw(generator, frames, lead=(1,))[0] for generator in self._first]).to(self.dtype)
+        return torch.stack([self._draw(generator, frames, lead=(1,))[0] for generator in self._first]).to(
+            self.dtype
+        )
 
     def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
         if self.profile.extent == "chunk" or window is None:
             return torch.stack([self._draw(generator, frames) for generator in self._later]).to(self.dtype)
-        rows = [self._draw(generator, window.frames, lead=(1,))[0] for generator in self._later]
+        rows = [self._draw(generator, window.frames) for generator in self._later]
         return torch.stack(rows)[:, window.offset : window.offset + frames].to(self.dtype)
 
     def _draw(self, generator: torch.Generator, frames: int, lead: tuple[int, ...] = ()) -> Tensor:
@@ -143,7 +150,10 @@ class UpstreamNoise:
         frame_major = self.profile.layout == "frame_major"
         axes = (frames, channels) if frame_major else (channels, frames)
         drawn = torch.randn(
-            (*lead, *axes, height, width), generator=generator, dtype=self.profile.dtype, device=generator.device
+            (*lead, *axes, height, width),
+            generator=generator,
+            dtype=self.profile.dtype,
+            device=generator.device,
         )
         return drawn if frame_major else drawn.transpose(-4, -3)
 
@@ -181,7 +191,9 @@ class TensorNoise:
     def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
         """Raises ValueError if the draw was not given or has another number of frames."""
         if (chunk, step) not in self.draws:
-            raise ValueError(f"TensorNoise holds no draw for chunk {chunk} after step {step}; add it to draws.")
+            raise ValueError(
+                f"TensorNoise holds no draw for chunk {chunk} after step {step}; add it to draws."
+            )
         noise = self.draws[chunk, step]
         if noise.shape[1] != frames:
             raise ValueError(
