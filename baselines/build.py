@@ -47,7 +47,9 @@ def precision_of(baseline: Baseline, profile: Profile) -> Precision:
     if profile == "float32":
         return Precision(torch.float32, Numerics(rotary="float32", islands="parameters"), torch.float32)
     rotary = numerics.rotary if profile == "exact" else "float32"
-    return Precision(DTYPES[numerics.matmul], Numerics(rotary=rotary, islands=numerics.islands), DTYPES[numerics.latents])
+    return Precision(
+        DTYPES[numerics.matmul], Numerics(rotary=rotary, islands=numerics.islands), DTYPES[numerics.latents]
+    )
 
 
 POLICIES: dict[str, type[AbsolutePolicy] | type[SlotRelativePolicy] | type[AnchoredSinkPolicy]] = {
@@ -117,7 +119,11 @@ class Sampler:
     def portable_noise(self, suite: str, samples: Sequence[SampleKey]) -> PortableNoise:
         """Noise that is the same on every machine and for every method; one row per sample."""
         return PortableNoise(
-            suite=suite, samples=samples, shape=self.latent_shape, device=self.device, dtype=self.latents_dtype
+            suite=suite,
+            samples=samples,
+            shape=self.latent_shape,
+            device=self.device,
+            dtype=self.latents_dtype,
         )
 
     def upstream_noise(self, items: Sequence[int], device: torch.device) -> UpstreamNoise:
@@ -146,7 +152,9 @@ def _run_chunked(
 def _run_rolling(
     sampler: Sampler, network: NetworkCall, planner: Planner, noise: NoiseSource, grad_step: int | None
 ) -> Iterator[Record]:
-    return rolling(network, sampler.schedule, planner, noise, chunk=sampler.baseline.rollout.chunk, grad_offset=grad_step)
+    return rolling(
+        network, sampler.schedule, planner, noise, chunk=sampler.baseline.rollout.chunk, grad_offset=grad_step
+    )
 
 
 ROLLOUTS: dict[str, Callable[[Sampler, NetworkCall, Planner, NoiseSource, int | None], Iterator[Record]]] = {

@@ -99,7 +99,9 @@ class AnchoredSinkCache(Section):
     capacity: Count
 
 
-CacheSettings = Annotated[AbsoluteCache | SlotRelativeCache | AnchoredSinkCache, Field(discriminator="policy")]
+CacheSettings = Annotated[
+    AbsoluteCache | SlotRelativeCache | AnchoredSinkCache, Field(discriminator="policy")
+]
 
 
 class NoiseSettings(Section):
@@ -150,7 +152,9 @@ class Baseline(Section):
         frames, chunk, steps = self.rollout.frames, self.rollout.chunk, len(self.schedule.steps)
         rolling, anchored = self.rollout.kind == "rolling", self.cache.policy == "anchored_sink"
         if frames % chunk:
-            raise ValueError(f"rollout.frames {frames} is not a multiple of rollout.chunk {chunk}; correct one of them")
+            raise ValueError(
+                f"rollout.frames {frames} is not a multiple of rollout.chunk {chunk}; correct one of them"
+            )
         if rolling != anchored:
             raise ValueError(
                 f"rollout.kind {self.rollout.kind} does not go with cache.policy {self.cache.policy}; rolling needs anchored_sink "
@@ -162,7 +166,9 @@ class Baseline(Section):
                 "many blocks as steps"
             )
         if isinstance(self.cache, AnchoredSinkCache) and self.cache.sink != chunk:
-            raise ValueError(f"cache.sink {self.cache.sink} must equal rollout.chunk {chunk}, since block 0 is the sink; correct it")
+            raise ValueError(
+                f"cache.sink {self.cache.sink} must equal rollout.chunk {chunk}, since block 0 is the sink; correct it"
+            )
         return self
 
 
@@ -170,7 +176,9 @@ def load_baseline(path: Path | str) -> Baseline:
     """A baseline from its YAML file. Raises ValueError in one sentence, also when file name and name differ."""
     baseline = read_strict(path, Baseline)
     if baseline.name != Path(path).stem:
-        raise ValueError(f"{path}: key 'name' is {baseline.name!r} but the file is called {Path(path).name}; make them agree.")
+        raise ValueError(
+            f"{path}: key 'name' is {baseline.name!r} but the file is called {Path(path).name}; make them agree."
+        )
     return baseline
 
 

@@ -25,7 +25,9 @@ StrictLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-StrictLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
+StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def _construct_mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -34,9 +36,13 @@ def _construct_mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any
     for key_node, _ in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key!r} is not text", key_node.start_mark
+            )
         if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} appears twice", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key!r} appears twice", key_node.start_mark
+            )
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -104,10 +110,16 @@ def _describe(fault: Any, data: Any, schema: JsonSchema) -> str:
     return f"{_named(location, 'key')} is {_at(data, location)!r} but {_lower(message)}; correct it"
 
 
-def _unknown_keys(data: Any, schema: JsonSchema, root: JsonSchema, at: tuple[str | int, ...]) -> list[tuple[str | int, ...]]:
+def _unknown_keys(
+    data: Any, schema: JsonSchema, root: JsonSchema, at: tuple[str | int, ...]
+) -> list[tuple[str | int, ...]]:
     schema = _resolve(schema, root, data)
     if isinstance(data, list) and "items" in schema:
-        return [found for i, item in enumerate(data) for found in _unknown_keys(item, schema["items"], root, (*at, i))]
+        return [
+            found
+            for i, item in enumerate(data)
+            for found in _unknown_keys(item, schema["items"], root, (*at, i))
+        ]
     if not isinstance(data, dict):
         return []
     properties = schema.get("properties")
@@ -115,7 +127,9 @@ def _unknown_keys(data: Any, schema: JsonSchema, root: JsonSchema, at: tuple[str
         values = schema.get("additionalProperties")
         if not isinstance(values, dict):
             return []
-        return [found for key, item in data.items() for found in _unknown_keys(item, values, root, (*at, key))]
+        return [
+            found for key, item in data.items() for found in _unknown_keys(item, values, root, (*at, key))
+        ]
     unknown: list[tuple[str | int, ...]] = [(*at, key) for key in data if key not in properties]
     for key, item in data.items():
         if key in properties:
@@ -142,7 +156,11 @@ def _allowed(data: Any, schema: JsonSchema, location: tuple[str | int, ...]) -> 
     here, root = _resolve(schema, schema, data), schema
     for part in location:
         data = _at(data, (part,))
-        branch = here.get("items") if isinstance(part, int) else here.get("properties", {}).get(part, here.get("additionalProperties"))
+        branch = (
+            here.get("items")
+            if isinstance(part, int)
+            else here.get("properties", {}).get(part, here.get("additionalProperties"))
+        )
         here = _resolve(branch if isinstance(branch, dict) else {}, root, data)
     where = f"allowed in '{_dotted(location)}'" if location else "allowed at the top"
     return f"{where} are {', '.join(here.get('properties', {})) or 'no keys'}"
@@ -151,7 +169,9 @@ def _allowed(data: Any, schema: JsonSchema, location: tuple[str | int, ...]) -> 
 def _in_file(location: tuple[str | int, ...], data: Any, *, missing: bool) -> tuple[str | int, ...]:
     kept: list[str | int] = []
     for number, part in enumerate(location):
-        present = (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int))
+        present = (isinstance(data, dict) and part in data) or (
+            isinstance(data, list) and isinstance(part, int)
+        )
         if present or (missing and number == len(location) - 1):
             kept.append(part)
             data = _at(data, (part,))

@@ -1,0 +1,371 @@
+"""Every baseline's sampler against an obvious reference without a cache, its draws, its batches, and the teeth of its policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from baselines.build import Sampler, build_sampler, precision_of
+from baselines.spec import Baseline, load_all
+from models.attention import attend
+from models.config import WanConfig
+from models.noise import SampleKey
+from models.rollout import Denoised, Finished
+from models.rope import rotate, rotation
+from models.wan import Wan, cast_parameters, init_weights
+
+BASELINES = load_all(Path(__file__).parents[2] / "baselines")
+CONFIG = WanConfig(
+    dim=48,
+    ffn_dim=96,
+    num_layers=2,
+    num_heads=3,
+    freq_dim=32,
+    text_dim=20,
+    text_len=12,
+    in_channels=4,
+    out_channels=4,
+)
+CHANNELS, SIZE = 4, 4
+KEYS = [SampleKey("red_ball", 0), SampleKey("blue_box", 1)]
+UPSTREAM_SIX = ("causvid", "causvid_4step", "self_forcing", "reward_forcing", "causal_forcing", "longlive")
+
+
+@pytest.fixture(scope="module")
+def wan() -> Wan:
+    """Two layers with attention sharp enough that a wrong key changes the output by far more than rounding."""
+    network = Wan(CONFIG, precision_of(BASELINES["raven"], "float32").numerics)
+    init_weights(network, torch.Generator().manual_seed(0), zero_head=False)
+    with torch.no_grad():
+        for block in network.blocks:
+            block.self_attn.norm_q.weight.mul_(2)
+            block.modulation.add_(
+                torch.randn(block.modulation.shape, generator=torch.Generator().manual_seed(1))
+            )
+    return network.requires_grad_(False)
+
+
+def text(batch: int) -> Tensor:
+    return torch.randn(2, 5, CONFIG.text_dim, generator=torch.Generator().manual_seed(9))[:batch]
+
+
+def sampler_of(wan: Wan, baseline: Baseline, frames: int = 21) -> Sampler:
+    return build_sampler(baseline, wan, latent_shape=(frames, CHANNELS, SIZE, SIZE), profile="float32")
+
+
+def sample(sampler: Sampler, keys: Sequence[SampleKey] = KEYS[:1]) -> Tensor:
+    noise = sampler.portable_noise("test", keys)
+    return torch.cat([chunk.latents for chunk in sampler.sample(text(len(keys)), noise)], dim=1)
+
+
+# -- a reference that recomputes everything ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sees:
+    """What the frames of one query chunk attend to: frame ids with a rotary position each, and the queries' positions.
+
+    blended: blocks of frames that were blended, one after the other, into the first keys before this chunk attends.
+    """
+
+    keys: list[int]
+    key_positions: list[int]
+    query_positions: list[int]
+    blended: list[list[int]]
+
+
+def span(first: int, last: int) -> list[int]:
+    return list(range(first, last + 1))
+
+
+def at_own_frames(keys: list[int], queries: list[int]) -> Sees:
+    return Sees(keys, keys, queries, [])
+
+
+def sees_all(start: int, frames: int, clean: bool) -> Sees:
+    """Self Forcing, Causal Forcing, CausVid, RAVEN: baselines.md 2.1-2.3, 2.7."""
+    return at_own_frames(span(0, start + frames - 1), span(start, start + frames - 1))
+
+
+def sees_longlive(start: int, frames: int, clean: bool) -> Sees:
+    """baselines.md 2.4: at most 12 frames, of which 0-2 stay."""
+    keys = span(0, start + 2) if start <= 9 else span(0, 2) + span(start - 6, start + 2)
+    return at_own_frames(keys, span(start, start + 2))
+
+
+def sees_reward_forcing(start: int, frames: int, clean: bool) -> Sees:
+    """baselines.md 2.5: 9 frames at their place in the window; what left the window was blended into 0-2."""
+    if start <= 6:
+        return Sees(span(0, start + 2), span(0, start + 2), span(start, start + 2), [])
+    left = [span(first, first + 2) for first in range(3, start - 5, 3)]
+    return Sees(span(0, 2) + span(start - 3, start + 2), span(0, 8), span(6, 8), left)
+
+
+def sees_rolling_forcing(start: int, frames: int, clean: bool) -> Sees:
+    """baselines.md 2.6: clean blocks see up to 21 frames ending in themselves; a joint window sees sink, working frames, itself."""
+    end = start + frames - 1
+    if clean:
+        return at_own_frames(span(max(0, end - 20), end), span(start, end))
+    if start == 0:
+        return at_own_frames(span(0, end), span(0, end))
+    working = span(max(3, start - (21 - frames - 3)), start - 1)
+    sink_at = start - len(working) - 3
+    positions = span(sink_at, sink_at + 2) + working + span(start, end)
+    return Sees([0, 1, 2] + working + span(start, end), positions, span(start, end), [])
+
+
+SeesRule = Callable[[int, int, bool], Sees]
+ALPHA = 0.999
+
+
+def velocity_without_cache(
+    wan: Wan, context: Tensor, history: Tensor, x: Tensor, t: Tensor, rule: SeesRule
+) -> Tensor:
+    """Velocity of x given clean history [B, start, ...]: one forward over history and x together, every layer from scratch.
+
+    Each chunk of three history frames and x itself attends densely to the keys its rule names; keys are rotated and blended here.
+    """
+    start, frames = history.shape[1], x.shape[1]
+    tokens = CONFIG.tokens_per_frame(SIZE, SIZE)
+    queries = [(first, 3, True) for first in range(0, start, 3)] + [(start, frames, False)]
+
+    def turn(k_BTND: Tensor, positions: list[int]) -> Tensor:
+        grid = SIZE // 2
+        return rotate(k_BTND, rotation(positions, grid, grid, CONFIG.rotary_pairs, torch.float32, x.device))
+
+    def take(of_BTND: Tensor, ids: list[int]) -> Tensor:
+        return torch.cat([of_BTND[:, i * tokens : (i + 1) * tokens] for i in ids], dim=1)
+
+    def self_attend(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        pieces = []
+        for first, length, clean in queries:
+            sees = rule(first, length, clean)
+            keys, values = take(k, sees.keys), take(v, sees.keys)
+            for left in sees.blended:
+                blend = slice(0, len(left) * tokens)
+                keys[:, blend] = ALPHA * keys[:, blend] + (1 - ALPHA) * take(k, left)
+                values[:, blend] = ALPHA * values[:, blend] + (1 - ALPHA) * take(v, left)
+            own = take(q, span(first, first + length - 1))
+            pieces.append(attend(turn(own, sees.query_positions), turn(keys, sees.key_positions), values))
+        return torch.cat(pieces, dim=1)
+
+    sequence = torch.cat([history, x], dim=1)
+    times = torch.cat([torch.zeros(x.shape[0], start), t], dim=1)
+    return wan._run(sequence, times, wan.text_kv(context), self_attend)[:, start:]
+
+
+def sample_without_cache(sampler: Sampler, keys: Sequence[SampleKey], rule: SeesRule) -> Tensor:
+    """Chunked sampling of baselines.md 2.0 or rolling of 2.6, on `velocity_without_cache`."""
+    schedule, noise = sampler.schedule, sampler.portable_noise("test", keys)
+    context = sampler.wan.embed_text(text(len(keys)))
+    z = noise.initial()
+    total, done = z.shape[1], z[:, :0]
+    last = schedule.num_steps - 1
+
+    def predict(x: Tensor, steps: list[int]) -> Tensor:
+        t = torch.tensor([[schedule.timesteps[k] for k in steps]]).expand(len(keys), -1)
+        return schedule.to_x0(x, velocity_without_cache(sampler.wan, context, done, x, t, rule), steps)
+
+    if sampler.baseline.rollout.kind == "chunked":
+        for c, start in enumerate(range(0, total, 3)):
+            x = z[:, start : start + 3]
+            for k in range(last + 1):
+                x0 = predict(x, [k] * 3)
+                if k < last:
+                    x = schedule.renoise(x0, noise.renoise(c, k, 3, None), k + 1)
+            done = torch.cat([done, x0], dim=1)
+        return done
+    blocks = list(z.split(3, dim=1))
+    for w in range(len(blocks) + last):
+        a, b = max(0, w - last), min(len(blocks) - 1, w)
+        x0 = predict(torch.cat(blocks[a : b + 1], dim=1), [w - j for j in span(a, b) for _ in range(3)])
+        for j, clean in zip(span(a, b), x0.split(3, dim=1), strict=True):
+            if w - j < last:
+                blocks[j] = schedule.renoise(clean, noise.renoise(j, w - j, 3, None), w - j + 1)
+            else:
+                done = torch.cat([done, clean], dim=1)
+    return done
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "rule"),
+    [
+        ("raven", 21, sees_all),
+        ("self_forcing", 21, sees_all),
+        ("causvid", 21, sees_all),
+        ("longlive", 21, sees_longlive),
+        ("reward_forcing", 21, sees_reward_forcing),
+        ("rolling_forcing", 21, sees_rolling_forcing),
+        ("rolling_forcing", 36, sees_rolling_forcing),
+        ("longlive", 30, sees_longlive),
+    ],
+)
+def test_sampler_equals_recomputation_without_cache(wan: Wan, name: str, frames: int, rule: SeesRule) -> None:
+    """The whole sampler against dense recomputation: catches a key at a wrong place or position, a stale or noisy key, a blend
+    too many. 36 frames exercise the moving sink, commits without sink and eviction. Tolerance: float32 over up to 12 chunks.
+    """
+    sampler = sampler_of(wan, BASELINES[name], frames)
+    with torch.no_grad():
+        expected = sample_without_cache(sampler, KEYS, rule)
+    torch.testing.assert_close(sample(sampler, KEYS), expected, rtol=0, atol=1e-5)
+
+
+# -- teeth ------------------------------------------------------------------------------------------------------------
+
+
+def with_cache_of(baseline: Baseline, other: str) -> Baseline:
+    return baseline.model_copy(update={"cache": BASELINES[other].cache})
+
+
+def changed_chunks(one: Tensor, other: Tensor) -> list[int]:
+    """Numbers of the chunks whose latents differ by more than rounding."""
+    gaps = (one - other).abs().unflatten(1, (-1, 3)).amax(dim=(0, 2, 3, 4, 5))
+    return (gaps > 1e-5).nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "first_changed"),
+    [
+        ("self_forcing", "longlive", 4),
+        ("self_forcing", "reward_forcing", 3),
+        ("longlive", "reward_forcing", 3),
+    ],
+)
+def test_another_policy_changes_late_chunks_only(wan: Wan, name: str, other: str, first_changed: int) -> None:
+    """Issue 2, teeth: swapping a cache policy shows from the chunk where the windows part, and not before."""
+    baseline = BASELINES[name]
+    swapped = sample(sampler_of(wan, with_cache_of(baseline, other)))
+    assert changed_chunks(sample(sampler_of(wan, baseline)), swapped) == list(range(first_changed, 7))
+
+
+def test_equal_policies_sample_equal_latents(wan: Wan) -> None:
+    """Self Forcing and Causal Forcing differ in weights alone; RAVEN's own counting of the window changes nothing without one."""
+    reference = sample(sampler_of(wan, BASELINES["self_forcing"]))
+    assert torch.equal(sample(sampler_of(wan, BASELINES["causal_forcing"])), reference)
+    assert torch.equal(sample(sampler_of(wan, with_cache_of(BASELINES["self_forcing"], "raven"))), reference)
+
+
+def test_the_blended_sink_is_used(wan: Wan) -> None:
+    """Reward Forcing without its blend differs from chunk 3 on, where the first block is absorbed."""
+    baseline = BASELINES["reward_forcing"]
+    strong = baseline.model_copy(update={"cache": baseline.cache.model_copy(update={"alpha": 0.9})})
+    frozen = baseline.model_copy(update={"cache": baseline.cache.model_copy(update={"alpha": None})})
+    assert changed_chunks(sample(sampler_of(wan, strong)), sample(sampler_of(wan, frozen))) == [3, 4, 5, 6]
+
+
+def test_every_method_samples_its_own_clip(wan: Wan) -> None:
+    """With the same weights and noise the recipes differ, except the two pairs that differ in weights only."""
+    clips = {name: sample(sampler_of(wan, baseline)) for name, baseline in BASELINES.items()}
+    same = {("causal_forcing", "self_forcing"), ("cm_grpo", "raven")}
+    for one in clips:
+        for other in clips:
+            if one < other:
+                assert bool(changed_chunks(clips[one], clips[other])) != ((one, other) in same), (one, other)
+
+
+# -- batches, streams, draws ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(BASELINES))
+def test_a_clip_does_not_depend_on_its_batch(wan: Wan, name: str) -> None:
+    """design.md 3: the second sample of a batch is what it is alone, up to kernel rounding."""
+    sampler = sampler_of(wan, BASELINES[name])
+    noise = sampler.portable_noise("test", KEYS[1:])
+    alone = torch.cat([chunk.latents for chunk in sampler.sample(text(2)[1:], noise)], dim=1)
+    torch.testing.assert_close(sample(sampler, KEYS)[1:], alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(BASELINES))
+def test_chunks_stream_in_order_and_final(wan: Wan, name: str) -> None:
+    """design.md 6: chunk by chunk, each yielded once, before later ones are computed, without gradient, never rewritten."""
+    sampler = sampler_of(wan, BASELINES[name])
+    stream = sampler.rollout(text(1), sampler.portable_noise("test", KEYS[:1]))
+    finished, calls_before_first = [], 0
+    for record in stream:
+        calls_before_first += isinstance(record, Denoised) and not finished
+        if isinstance(record, Finished):
+            assert not record.latents.requires_grad
+            finished.append((record.start, record.latents, record.latents.clone()))
+    assert [start for start, _, _ in finished] == list(range(0, 21, 3))
+    assert all(torch.equal(kept, copy) for _, kept, copy in finished)
+    assert calls_before_first == sampler.schedule.num_steps
+
+
+class DrawLog(TorchFunctionMode):
+    """Every torch.randn while active, as (shape, dtype)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draws: list[tuple[tuple[int, ...], torch.dtype]] = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        kwargs = kwargs or {}
+        if func is torch.randn:
+            self.draws.append((tuple(args[0]), kwargs["dtype"]))
+        return func(*args, **kwargs)
+
+
+def upstream_draws(wan: Wan, name: str) -> list[tuple[tuple[int, ...], torch.dtype]]:
+    sampler, rows = sampler_of(wan, BASELINES[name]), text(1)
+    with DrawLog() as log:
+        for _ in sampler.sample(rows, sampler.upstream_noise([7], torch.device("cpu"))):
+            pass
+    return log.draws
+
+
+@pytest.mark.parametrize("name", list(UPSTREAM_SIX))
+def test_draw_log_of_the_chunked_six(wan: Wan, name: str) -> None:
+    """baselines.md 1.3, 2.0: one bfloat16 draw of the whole clip, then steps - 1 draws a chunk (CausVid 2, others 3)."""
+    per_chunk = 2 if name == "causvid" else 3
+    expected = [((1, 21, 4, 4, 4), torch.bfloat16)] + [((3, 4, 4, 4), torch.bfloat16)] * (7 * per_chunk)
+    assert upstream_draws(wan, name) == expected
+
+
+def test_draw_log_of_rolling_forcing(wan: Wan) -> None:
+    """baselines.md 2.6, column "draws x frames": one draw of the whole joint window per block that goes on, 330 frames in all."""
+    table = [(1, 3), (2, 6), (3, 9), (4, 12), (4, 15), (4, 15), (4, 15), (3, 12), (2, 9), (1, 6)]
+    expected = [((1, 21, 4, 4, 4), torch.bfloat16)]
+    expected += [((frames, 4, 4, 4), torch.bfloat16) for draws, frames in table for _ in range(draws)]
+    assert upstream_draws(wan, "rolling_forcing") == expected
+    assert sum(shape[0] for shape, _ in expected[1:]) == 330
+
+
+@pytest.mark.parametrize("name", ["raven", "cm_grpo"])
+def test_draw_log_of_raven(wan: Wan, name: str) -> None:
+    """baselines.md 1.3: float32, channel-major, four draws a chunk including the one after the last step."""
+    expected = [((1, 4, 21, 4, 4), torch.float32)] + [((4, 3, 4, 4), torch.float32)] * 28
+    assert upstream_draws(wan, name) == expected
+
+
+# -- precision --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["self_forcing", "reward_forcing", "rolling_forcing", "raven"])
+@pytest.mark.parametrize("profile", ["exact", "fast"])
+def test_lower_precision_profiles_run_and_stay_close(wan: Wan, name: str, profile: str) -> None:
+    """Latents come out in the profile's dtype, and the first chunk is the float32 one up to bfloat16 steps (8 bits, 4 steps)."""
+    precision = precision_of(BASELINES[name], profile)  # type: ignore[arg-type]
+    half = Wan(CONFIG, precision.numerics)
+    half.load_state_dict(wan.state_dict())
+    cast_parameters(half, precision.matmul).requires_grad_(False)
+    sampler = build_sampler(BASELINES[name], half, latent_shape=(21, 4, 4, 4), profile=profile)  # type: ignore[arg-type]
+    done = sample(sampler)
+    assert done.dtype == (torch.float32 if name == "raven" else torch.bfloat16)
+    assert done.isfinite().all()
+    gap = (done.float() - sample(sampler_of(wan, BASELINES[name])))[:, :3].abs().mean().item()
+    assert 0 < gap < 0.1
+
+
+def test_faults_are_sentences(wan: Wan) -> None:
+    """A network of the wrong precision, or noise of the wrong size or batch, is refused before it is used."""
+    with pytest.raises(ValueError, match="cast them with cast_parameters"):
+        build_sampler(BASELINES["raven"], wan, latent_shape=(21, 4, 4, 4), profile="exact")
+    sampler = sampler_of(wan, BASELINES["raven"])
+    with pytest.raises(ValueError, match="make noise, text and latent_shape agree"):
+        next(sampler.sample(text(1), sampler.portable_noise("test", KEYS)))
