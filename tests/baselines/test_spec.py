@@ -1,0 +1,171 @@
+"""Baseline files against the comparison tables, and what a user is told about a broken file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from baselines.build import schedule_of
+from baselines.spec import Baseline, load_all, load_baseline
+from baselines.strict_yaml import parse_strict, read_strict
+from models.config import WanConfig
+
+FOLDER = Path(__file__).parents[2] / "baselines"
+BASELINES = load_all(FOLDER)
+
+WEIGHTS = {  # baselines.md 1.1; raven.md 14.2
+    "raven": ("mvp-lab/RAVEN", "raven_model.pt", None, None),
+    "cm_grpo": ("mvp-lab/RAVEN", "raven_model.pt", None, "cmgrpo_raven_lora.safetensors"),
+    "causvid": ("tianweiy/CausVid", "autoregressive_checkpoint/model.pt", "generator", None),
+    "causvid_4step": ("tianweiy/CausVid", "autoregressive_checkpoint_warp_4step_cfg2/model.pt", "generator", None),
+    "self_forcing": ("gdhe17/Self-Forcing", "checkpoints/self_forcing_dmd.pt", "generator_ema", None),
+    "reward_forcing": ("JaydenLu666/Reward-Forcing-T2V-1.3B", "rewardforcing.pt", None, None),
+    "causal_forcing": ("zhuhz22/Causal-Forcing", "chunkwise/causal_forcing.pt", "generator", None),
+    "longlive": ("Efficient-Large-Model/LongLive-1.3B", "models/longlive_base.pt", "generator", "models/lora.pt"),
+    "rolling_forcing": ("TencentARC/RollingForcing", "checkpoints/rolling_forcing_dmd.pt", "generator_ema", None),
+}
+FOUR = (1000.0, 937.5, 833.3333129882812, 625.0)
+RAVEN = (1000.0, 938.0, 833.0, 625.0)
+FIVE = (1000.0, 952.3810424804688, 882.3529052734375, 769.2307739257812, 555.5556030273438)
+SAMPLING = {  # baselines.md 1.2: timesteps, policy, window, sink, licence
+    "raven": (RAVEN, "absolute", None, 0, "CC BY-NC 4.0"),
+    "cm_grpo": (RAVEN, "absolute", None, 0, "CC BY-NC 4.0"),
+    "causvid": ((1000.0, 757.0, 522.0), "absolute", None, 0, "CC BY-NC-SA 4.0"),
+    "causvid_4step": ((1000.0, 960.0, 888.888916015625, 727.2727661132812), "absolute", None, 0, "CC BY-NC-SA 4.0"),
+    "self_forcing": (FOUR, "absolute", None, 0, "Apache-2.0"),
+    "reward_forcing": (FOUR, "slot_relative", 9, 3, "Apache-2.0"),
+    "causal_forcing": (FOUR, "absolute", None, 0, "Apache-2.0"),
+    "longlive": (FOUR, "absolute", 12, 3, "Apache-2.0"),
+    "rolling_forcing": (FIVE, "anchored_sink", 21, 3, "academic use only"),
+}
+
+
+def test_weights_are_the_published_ones() -> None:
+    """EMA or not, base or adapter, init file or student: the wrong choice gives plausible garbage (baselines.md 1.1)."""
+    assert set(BASELINES) == set(WEIGHTS)
+    for name, baseline in BASELINES.items():
+        adapter = baseline.adapter.file if baseline.adapter else None
+        assert (baseline.weights.repo, baseline.weights.file, baseline.weights.key, adapter) == WEIGHTS[name]
+        assert baseline.weights.tensors == 825
+    assert [b.adapter.tensors for b in (BASELINES["longlive"], BASELINES["cm_grpo"]) if b.adapter] == [600, 612]
+
+
+def test_sampling_settings_are_the_published_ones() -> None:
+    """baselines.md 1.2: what each network is really told, and what it sees."""
+    for name, baseline in BASELINES.items():
+        found = (schedule_of(baseline).timesteps, baseline.cache.policy, baseline.cache.window, baseline.cache.sink, baseline.licence)
+        assert found == SAMPLING[name], name
+        assert (baseline.rollout.chunk, baseline.rollout.frames) == (3, 21)
+
+
+def test_five_of_six_differ_only_in_data() -> None:
+    """Issue 2 item 4: of the six, all but Rolling Forcing share the rollout, and all but two the policy."""
+    six = ("causvid", "self_forcing", "reward_forcing", "causal_forcing", "longlive", "rolling_forcing")
+    assert [BASELINES[name].rollout.kind for name in six] == ["chunked"] * 5 + ["rolling"]
+    own = {"name", "title", "weights", "adapter", "licence", "citation", "sources"}
+    one, other = (BASELINES[name].model_dump(exclude=own) for name in ("self_forcing", "causal_forcing"))
+    assert one == other
+    assert BASELINES["raven"].model_dump(exclude=own) == BASELINES["cm_grpo"].model_dump(exclude=own)
+
+
+def test_files_are_flat() -> None:
+    """design.md 5: one level of nesting, so that a reader finds a key without following anything."""
+    for path in FOLDER.glob("*.yaml"):
+        for section in yaml.safe_load(path.read_text()).values():
+            inner = section.values() if isinstance(section, dict) else []
+            assert not any(isinstance(value, dict) for value in inner), path
+
+
+def test_reading_baselines_needs_no_torch() -> None:
+    """The Snakefile reads them while parsing, many times a run; torch alone would cost seconds."""
+    code = "import sys; from baselines.spec import load_all; load_all('baselines'); print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
+TEXT = (FOLDER / "longlive.yaml").read_text()
+BROKEN = [
+    ("  window: 12", "  widow: 12", "key 'cache.widow' is unknown; allowed in 'cache' are policy, window, sink, capacity"),
+    ("title: LongLive 1.0\n", "", "key 'title' is missing; allowed at the top are name, title, weights"),
+    ("  sink: 3\n", "", "key 'cache.sink' is missing; allowed in 'cache' are policy, window, sink"),
+    ("  shift: 5.0", "  shift: five", "key 'schedule.shift' is 'five' but input should be a valid number"),
+    ("  warp: true", "  warp: 1", "key 'schedule.warp' is 1 but input should be a valid boolean"),
+    ("  chunk: 3", '  chunk: "3"', "key 'rollout.chunk' is '3' but input should be a valid integer"),
+    ("  chunk: 3", "  chunk: 4", "rollout.frames 21 is not a multiple of rollout.chunk 4"),
+    ("  frames: 21", "  frames: 21\n  frames: 24", "key 'frames' appears twice (line"),
+    ("  policy: absolute", "  policy: absolut", "key 'cache.policy' is 'absolut' but must be one of 'absolute', 'slot_relative'"),
+    ("  policy: absolute\n", "", "key 'cache.policy' is 'missing' but must be one of"),
+    ("  kind: chunked", "  kind: rolling", "rollout.kind rolling does not go with cache.policy absolute"),
+    ("steps: [1000, 750, 500, 250]", "steps: [1000, 750, 500, 2.5]", "key 'schedule.steps.3' is 2.5 but input should be a valid integer"),
+    ("adapter:", "adaptor:", "key 'adaptor' is unknown"),
+    ("  rank: 256", "  rnak: 256", "key 'adapter.rnak' is unknown; allowed in 'adapter' are file, sha256, key, rank"),
+    ("name: longlive", "name: [longlive", "correct the file"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("good", "bad", "sentence"), BROKEN)
+def test_a_broken_file_is_explained_in_one_sentence(tmp_path: Path, good: str, bad: str, sentence: str) -> None:
+    """Issue 2 item 2: file, key and allowed keys, in one line; nothing is silently ignored or converted."""
+    assert TEXT.count(good) >= 1
+    path = tmp_path / "longlive.yaml"
+    path.write_text(TEXT.replace(good, bad, 1))
+    with pytest.raises(ValueError) as raised:
+        load_baseline(path)
+    message = str(raised.value)
+    assert message.startswith(f"{path}: ")
+    assert sentence in message
+    assert "\n" not in message and message.endswith(".")
+
+
+def test_name_and_file_must_agree(tmp_path: Path) -> None:
+    """A copied file with the old name inside would overwrite the other baseline's results."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(TEXT)
+    with pytest.raises(ValueError, match=r"key 'name' is 'longlive' but the file is called mine\.yaml"):
+        load_baseline(path)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        load_baseline(tmp_path / "other.yaml")
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    lr: float
+    betas: tuple[float, float]
+    started: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    optimiser: Optimiser
+    steps: dict[str, int]
+
+
+def test_standard_dataclasses_are_read_as_strictly() -> None:
+    """Training settings are plain dataclasses, which pydantic alone would let carry unknown keys; 5e-6 must be a number."""
+    text = "optimiser: {lr: 5e-6, betas: [0, 0.999], started: 2026-01-02}\nsteps: {a: 1}\n"
+    assert parse_strict(text, Recipe, where="x.yaml") == Recipe(Optimiser(5e-6, (0.0, 0.999), "2026-01-02"), {"a": 1})
+    with pytest.raises(ValueError, match="x.yaml: key 'optimiser.rl' is unknown; allowed in 'optimiser' are lr, betas, started"):
+        parse_strict(text.replace("lr", "rl"), Recipe, where="x.yaml")
+    with pytest.raises(ValueError, match="x.yaml: key 'steps.a' is 'one' but input should be a valid integer"):
+        parse_strict(text.replace("a: 1", "a: one"), Recipe, where="x.yaml")
+    with pytest.raises(ValueError, match="x.yaml: the file is 'nothing'"):
+        parse_strict("nothing", Recipe, where="x.yaml")
+
+
+def test_other_modules_configs_can_be_read(tmp_path: Path) -> None:
+    """A model size from YAML, with the dataclass's own checks speaking."""
+    path = tmp_path / "model.yaml"
+    path.write_text("dim: 48\nnum_heads: 5\n")
+    with pytest.raises(ValueError, match="not a multiple of num_heads 5"):
+        read_strict(path, WanConfig)
+
+
+def test_a_baseline_survives_json() -> None:
+    """Its JSON is what the manifest's settings digest is taken of; nothing may be lost in it."""
+    for baseline in BASELINES.values():
+        assert Baseline.model_validate_json(baseline.model_dump_json()) == baseline
