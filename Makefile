@@ -1,0 +1,52 @@
+# One command to a result: `make report`. Every target sets up what it needs; doing it again costs seconds.
+# TORCH=cpu|cuda chooses the build of torch (default: cuda if an NVIDIA driver is present).
+# SUITE=toybox|ci|tiny|vbench chooses workflow/config/<suite>.yaml; ALL=1 makes `make test` run the slow tests too.
+SHELL := /bin/bash
+SUITE ?= toybox
+TORCH ?=
+ALL ?=
+BIN := .venv/bin
+CONFIG := workflow/config/$(SUITE).yaml
+FLAGS ?=
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help env report dry-run test check format doctor fetch clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: ## build .venv (torch by pip, the rest from the hashed lock)
+	@envs/main/install.sh $(TORCH)
+
+report: env ## run the pipeline of SUITE (default: toybox) and write reports/table.html
+	snakemake --profile local --configfile $(CONFIG) $(FLAGS) reports/table.html
+
+dry-run: env ## list the jobs that `make report` would run, and why
+	snakemake --profile local --configfile $(CONFIG) -n $(FLAGS) reports/table.html
+
+test: env ## run the tests (ALL=1: the slow ones too)
+	python -m pytest $(if $(ALL),,-m "not slow") tests
+
+check: env ## lint, format and types
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow/rules
+	mypy
+	envs/main/lint_workflow.sh
+
+format: env ## put code and rules into shape
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow/rules
+
+doctor: env ## say what this machine can run: python, torch, GPUs, disk, codec, shipped weights
+	python -m workflow.scripts.doctor --config $(CONFIG)
+
+fetch: env ## bring and prove the files of SUITE (default here: vbench); the only target that uses the network afterwards
+	python -m workflow.scripts.fetch --config workflow/config/$(if $(filter toybox,$(SUITE)),vbench,$(SUITE)).yaml
+
+clean: ## remove what runs made (results/, reports/table.html); keeps .venv and resources/
+	rm -rf results reports/table.html .snakemake
+
+distclean: clean ## remove .venv and fetched files too
+	rm -rf .venv .venvs resources

@@ -1,0 +1,31 @@
+# raven-bench: fetch, prompts, train, convert, sample, check, filter, score, aggregate, report.
+# `snakemake --profile local` runs the embedded suite, `--profile slurm` the vbench suite; `--configfile` chooses another.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/fetch.smk"
+include: "workflow/rules/prompts.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/convert.smk"
+include: "workflow/rules/sample.smk"
+include: "workflow/rules/check.smk"
+include: "workflow/rules/filter.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/aggregate.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    """The report of the chosen suite."""
+    default_target: True
+    input:
+        "reports/table.html",
+    localrule: True
+
+
+onstart:
+    require_fetched()
+    print_start()

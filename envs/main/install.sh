@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Build .venv: torch through the user's own pip configuration, everything else from the hashed lock.
+# Costs seconds when nothing changed: a stamp holds the sha256 of the lock and the choice of torch.
+# Usage: envs/main/install.sh [cpu|cuda]        (default: cuda if an NVIDIA driver is present)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+VENV=.venv
+LOCK=envs/main/requirements.lock
+TORCH_VERSION=2.13.0 # supported: 2.11 to 2.13
+choice=${1:-}
+if [ -z "$choice" ]; then
+  if command -v nvidia-smi >/dev/null 2>&1; then choice=cuda; else choice=cpu; fi
+fi
+case $choice in cpu | cuda) ;; *)
+  echo "TORCH is '$choice', but must be cpu or cuda; run for example: make report TORCH=cpu" >&2
+  exit 2
+  ;;
+esac
+
+python=${PYTHON:-}
+if [ -z "$python" ]; then
+  for name in python3.12 python3.11 python3; do
+    if command -v "$name" >/dev/null 2>&1; then python=$name && break; fi
+  done
+fi
+if ! "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))'; then
+  echo "Python 3.11 or 3.12 is needed, found $("$python" --version 2>&1); set PYTHON=/path/to/python3.12." >&2
+  exit 2
+fi
+
+stamp=$VENV/raven-bench.stamp
+want="$(sha256sum <"$LOCK" | cut -d' ' -f1) torch $TORCH_VERSION $choice $("$python" -c 'import platform; print(platform.python_version())')"
+if [ -x "$VENV/bin/python" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then
+  exit 0
+fi
+
+echo "Building $VENV ($choice build of torch $TORCH_VERSION); this takes minutes the first time." >&2
+[ -x "$VENV/bin/python" ] || "$python" -m venv "$VENV"
+"$VENV/bin/python" -m pip install --quiet "torch==$TORCH_VERSION"
+"$VENV/bin/python" -m pip install --quiet --no-deps --require-hashes -r "$LOCK"
+built=$("$VENV/bin/python" -c 'import torch; print(torch.version.cuda or "")')
+if [ "$choice" = cuda ] && [ -z "$built" ]; then
+  echo "TORCH=cuda was asked for, but pip's configuration offers only a CPU build of torch $TORCH_VERSION; point pip at an" \
+    "index with CUDA builds (pip config set global.index-url ...), or run with TORCH=cpu." >&2
+  exit 1
+fi
+echo "$want" >"$stamp"

@@ -1,0 +1,89 @@
+"""Which files a suite needs from the network, and where each comes from. No network here: workflow/scripts/fetch.py fetches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from baselines.spec import Sha256, load_baseline
+from baselines.strict_yaml import read_strict
+from workflow.settings import Suite
+
+RELEASED_MB = 5700.0  # a 1.3 B model in float32, as most baselines publish it
+ADAPTER_MB = 700.0  # rank 256 on every linear layer, bfloat16
+
+
+class Resource(BaseModel):
+    """One file under resources/. Either a url, or a file of a hub repository (revision None: its newest)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$")]
+    group: str
+    url: str | None = None
+    repo: str | None = None
+    revision: str | None = None
+    file: str | None = None
+    sha256: Sha256 | None
+    size_mb: float
+    licence: str
+
+    @model_validator(mode="after")
+    def check_origin(self) -> Resource:
+        """Raises ValueError unless exactly one origin is given."""
+        if (self.url is None) == (self.repo is None) or (self.repo is None) != (self.file is None):
+            raise ValueError(f"{self.path} needs either a url, or a repo and a file")
+        return self
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for people."""
+        return self.url or f"{self.repo} : {self.file}"
+
+
+def listed_resources(root: Path) -> list[Resource]:
+    """The files of workflow/resources.yaml."""
+    return list(read_strict(root / "workflow" / "resources.yaml", list[Resource]))
+
+
+def released_weights(root: Path, row: str) -> list[Resource]:
+    """The released files of a baseline, as its YAML names them: weights and, where it has one, the adapter."""
+    baseline = load_baseline(root / "baselines" / f"{row}.yaml")
+    weights = baseline.weights
+    files = [(weights.file, weights.sha256, RELEASED_MB)]
+    if baseline.adapter is not None:
+        files.append((baseline.adapter.file, baseline.adapter.sha256, ADAPTER_MB))
+    return [
+        Resource(
+            path=f"weights/{row}/{Path(file).name}",
+            group="weights",
+            repo=weights.repo,
+            revision=weights.revision,
+            file=file,
+            sha256=sha256,
+            size_mb=size_mb,
+            licence=baseline.licence,
+        )
+        for file, sha256, size_mb in files
+    ]
+
+
+def needed_resources(root: Path, suite: Suite) -> list[Resource]:
+    """Everything a suite must fetch: the listed groups it names, and released weights of the rows whose files are in resources/.
+
+    Raises ValueError for a group that workflow/resources.yaml does not have.
+    """
+    if not suite.resources:
+        return []
+    listed = listed_resources(root)
+    known = {entry.group for entry in listed}
+    unknown = [group for group in suite.resources if group not in known]
+    if unknown:
+        raise ValueError(f"unknown resource group {unknown[0]!r} in suite {suite.suite}; workflow/resources.yaml has {', '.join(sorted(known))}.")
+    needed = [entry for entry in listed if entry.group in suite.resources]
+    for row, path in suite.weights.items():
+        if path.startswith("resources/"):
+            needed += released_weights(root, row)
+    return needed

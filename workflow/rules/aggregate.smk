@@ -1,0 +1,36 @@
+# scores of every row and dimension -> aggregate/scores.{json,csv}
+
+
+rule aggregate:
+    """Normalise, total and compare: intervals over prompts, paired tests; an incomplete row gets no total."""
+    input:
+        prompts=PROMPTS,
+        results=expand(
+            f"{RESULTS}/scores/{{row}}/{{dimension}}.result.json",
+            row=SUITE.rows,
+            dimension=SUITE.dimensions,
+        ),
+    output:
+        scores=f"{RESULTS}/aggregate/scores.json",
+        csv=f"{RESULTS}/aggregate/scores.csv",
+    log:
+        f"{LOGS}/aggregate.log",
+    benchmark:
+        f"{BENCHMARKS}/aggregate.tsv"
+    localrule: True
+    threads: 1
+    params:
+        suite=SUITE.suite,
+        settings=as_json(
+            {
+                "bounds": SUITE.world,
+                "dimensions": SUITE.dimensions,
+                "rows": row_names(),
+                **SUITE.aggregate.model_dump(),
+            }
+        ),
+        code=digest("workflow.scripts.aggregate"),
+    shell:
+        "python -m workflow.scripts.aggregate --suite {params.suite:q} --prompts {input.prompts:q}"
+        " --results {input.results:q} --settings {params.settings:q}"
+        " --output {output.scores:q} --csv {output.csv:q} > {log:q} 2>&1"

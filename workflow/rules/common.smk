@@ -1,0 +1,164 @@
+# What every stage shares: the validated suite, paths, settings as JSON, code digests. No job is defined here.
+# Only `from ... import` below: `import workflow.x` would hide Snakemake's own `workflow`.
+import json
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT))
+
+from baselines.spec import load_baseline
+from workflow.code_digest import code_digest
+from workflow.presence import withdraw_false_manifests
+from workflow.settings import (
+    CONTROLS,
+    config_name,
+    control_settings,
+    load_suite,
+    sampling_settings,
+)
+from workflow.resources import needed_resources
+from workflow.start import missing_resources, put_python_first, start_banner
+
+put_python_first()
+
+SUITE = load_suite(ROOT, workflow.configfiles, workflow.config_settings.config)
+BASELINES = {
+    row: load_baseline(ROOT / "baselines" / f"{row}.yaml") for row in SUITE.baselines
+}
+
+CONFIG = config_name(ROOT, workflow.configfiles)
+
+RESULTS = f"results/{SUITE.suite}"
+LOGS = f"{RESULTS}/logs"
+BENCHMARKS = f"{RESULTS}/benchmarks"
+PROMPTS = f"{RESULTS}/prompts/prompts.jsonl"
+FETCHED = f"{RESULTS}/fetch/resources.json"
+SHARD = f"{RESULTS}/clips/{{row}}/shards/{{shard}}"
+CLIPS = f"{RESULTS}/clips/{{row}}"
+
+
+wildcard_constraints:
+    row="|".join(SUITE.rows),
+    dimension="|".join(SUITE.dimensions),
+    shard=r"\d+-of-\d+",
+
+
+def as_json(value):
+    """Canonical JSON of plain values: what a rule tracks as params is exactly what its command line receives."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(module, *data):
+    """Digest of exactly the modules a stage imports, and of the data files matching the globs `data`."""
+    return code_digest(ROOT, module, data)
+
+
+def never_matching(rows):
+    """A wildcard constraint that admits just these rows, or nothing."""
+    return "|".join(rows) or "(?!)"
+
+
+def fetched():
+    """The proof that fetched files are there, for suites that need any."""
+    return [FETCHED] if SUITE.resources else []
+
+
+def trained_file(row, flavour, suffix):
+    """File that `convert` makes of a trained row: suffix "json" is the manifest, "safetensors" the weights."""
+    return f"{RESULTS}/weights/{row}/{flavour}.{suffix}"
+
+
+def description(name):
+    """Small file that stands for weights in the DAG (its content is compared, however large or touched the weights are):
+    a manifest of `convert`, the description beside a shipped file, or the proof of what was fetched.
+    """
+    if name in SUITE.train:
+        return trained_file(name, SUITE.train[name].flavour, "json")
+    return (
+        FETCHED
+        if name.startswith("resources/")
+        else str(Path(name).with_suffix(".json"))
+    )
+
+
+def weights_file(name):
+    """The weights themselves: of a row trained in this run, or the named file."""
+    return (
+        trained_file(name, SUITE.train[name].flavour, "safetensors")
+        if name in SUITE.train
+        else name
+    )
+
+
+def declared(name):
+    """The weights as an input, unless they were fetched (then the proof stands for them)."""
+    return [] if name.startswith("resources/") else [ancient(weights_file(name))]
+
+
+def converted(*flavours):
+    """Outputs of converting a checkpoint: each flavour's manifest and weights."""
+    return {
+        f"{flavour}_{kind}": trained_file("{row}", flavour, suffix)
+        for flavour in flavours
+        for kind, suffix in (("manifest", "json"), ("weights", "safetensors"))
+    }
+
+
+def row_weights(row):
+    """Name of a row's weights: the row itself where it is trained, else its file."""
+    return row if row in SUITE.train else SUITE.weights[row]
+
+
+def scorer(dimension):
+    """Module that scores one dimension."""
+    return f"evaluation.{SUITE.world}.scorers.{dimension}"
+
+
+def scorer_digest(dimension):
+    """Digest of the modules this one scorer imports."""
+    return digest(scorer(dimension))
+
+
+def row_names():
+    """Label and kind of every line of the table, in its order; embedded rows say that they are toys."""
+    toy = " recipe (toy)" if SUITE.world == "toybox" else ""
+    natives = {
+        row: {"label": BASELINES[row].title + toy, "kind": "native"}
+        for row in SUITE.baselines
+    }
+    return natives | {
+        row: {"label": CONTROLS[row], "kind": "control"} for row in SUITE.controls
+    }
+
+
+def report_settings():
+    """What the report is told beside the results: names, kinds and settings of every row."""
+    rows = row_names()
+    for row, baseline in BASELINES.items():
+        rows[row]["settings"] = baseline.model_dump(mode="json") | {"sample": SUITE.sample.model_dump()}
+    for row in SUITE.controls:
+        rows[row]["settings"] = control_settings(SUITE, row)
+    return {"suite": SUITE.suite, "label": SUITE.label, "bounds": SUITE.world, "rows": rows, **SUITE.report.model_dump()}
+
+
+if workflow.is_main_process:
+    for row in SUITE.rows:
+        if gone := withdraw_false_manifests(Path(RESULTS) / "clips" / row):
+            logger.warning(
+                f"{row}: {len(gone)} clips that were finished are gone ({', '.join(gone[:3])}"
+                f"{', ...' if len(gone) > 3 else ''}); they will be made again."
+            )
+
+
+def require_fetched():
+    """Stop before the first job, in one screen, if files of the suite were never fetched."""
+    if SUITE.resources and (screen := missing_resources(ROOT, SUITE)):
+        raise WorkflowError(screen)
+
+
+def print_start():
+    """Say what is about to be done and what it will cost."""
+    logger.info(start_banner(SUITE))

@@ -1,0 +1,19 @@
+# resources/ (filled by `make fetch`) -> fetch/resources.json: proof of what is there, with sha256.
+
+
+rule fetch:
+    """Prove that every fetched file of the suite is present and unchanged. Uses no network: `make fetch` does."""
+    output:
+        manifest=FETCHED,
+    log:
+        f"{LOGS}/fetch.log",
+    benchmark:
+        f"{BENCHMARKS}/fetch.tsv"
+    localrule: True
+    threads: 1
+    params:
+        config=CONFIG,
+        needed=as_json([entry.model_dump() for entry in needed_resources(ROOT, SUITE)]),
+    shell:
+        "python -m workflow.scripts.fetch --verify --config {params.config:q}"
+        " --output {output.manifest:q} > {log:q} 2>&1"

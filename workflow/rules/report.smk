@@ -1,0 +1,28 @@
+# scores + manifests + timings + benchmarks -> report.html, copied to reports/table.html
+
+
+rule report:
+    """Build the self-contained report of this suite; reports/table.html is the last one built and names its suite."""
+    input:
+        scores=f"{RESULTS}/aggregate/scores.json",
+        prompts=PROMPTS,
+        manifests=expand(f"{CLIPS}/manifest.jsonl", row=SUITE.rows),
+        timings=expand(f"{CLIPS}/timings.jsonl", row=SUITE.rows),
+        filtered=expand(f"{RESULTS}/filter/{{row}}.json", row=SUITE.rows),
+        trained=expand(f"{RESULTS}/train/{{row}}/train.json", row=SUITE.train),
+    output:
+        report=f"{RESULTS}/report.html",
+        table="reports/table.html",
+    log:
+        f"{LOGS}/report.log",
+    benchmark:
+        f"{BENCHMARKS}/report.tsv"
+    localrule: True
+    threads: 1
+    params:
+        settings=as_json(report_settings()),
+        folder=lambda wc: RESULTS,
+        code=lambda wc: digest("workflow.scripts.report", "reports/templates/*"),
+    shell:
+        "python -m workflow.scripts.report --scores {input.scores:q} --settings {params.settings:q}"
+        " --results-dir {params.folder:q} --output {output.report:q} --copy {output.table:q} > {log:q} 2>&1"

@@ -1,0 +1,60 @@
+# prompts + weights -> clips/<row>/mp4/*.mp4 (undeclared) + clips/<row>/shards/<i>-of-<n>.{manifest,timings}.jsonl
+# Clips are undeclared because Snakemake deletes the declared outputs of a killed job; the sampler resumes with what is there.
+
+
+rule sample:
+    """Sample one shard of a native row: a causal network rolled out chunk by chunk."""
+    input:
+        prompts=PROMPTS,
+        weights=lambda wc: description(row_weights(wc.row)),
+        codec=description(SUITE.model.codec),
+        text=description(SUITE.model.text),
+        files=lambda wc: declared(row_weights(wc.row)),
+    output:
+        manifest=f"{SHARD}.manifest.jsonl",
+        timings=f"{SHARD}.timings.jsonl",
+    log:
+        f"{LOGS}/sample/{{row}}/{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/sample/{{row}}/{{shard}}.tsv"
+    wildcard_constraints:
+        row=never_matching(SUITE.baselines),
+    threads: 1
+    params:
+        settings=lambda wc: as_json(sampling_settings(SUITE, BASELINES[wc.row])),
+        weights=lambda wc: weights_file(row_weights(wc.row)),
+        codec=SUITE.model.codec,
+        text=SUITE.model.text,
+        noise=SUITE.sample.noise,
+        device=SUITE.device,
+        code=lambda wc: digest("workflow.scripts.sample"),
+        folder=lambda wc: CLIPS.format(row=wc.row),
+    shell:
+        "python -m workflow.scripts.sample --row {wildcards.row:q} --shard {wildcards.shard:q}"
+        " --prompts {input.prompts:q} --settings {params.settings:q} --code {params.code:q} --noise {params.noise:q}"
+        " --weights {params.weights:q} --codec {params.codec:q} --text {params.text:q} --device {params.device:q}"
+        " --clips {params.folder:q} --manifest {output.manifest:q} --timings {output.timings:q} > {log:q} 2>&1"
+
+
+rule render:
+    """Render one shard of a control row; from here on controls take the same path as sampled rows."""
+    input:
+        prompts=PROMPTS,
+    output:
+        manifest=f"{SHARD}.manifest.jsonl",
+        timings=f"{SHARD}.timings.jsonl",
+    log:
+        f"{LOGS}/render/{{row}}/{{shard}}.log",
+    benchmark:
+        f"{BENCHMARKS}/render/{{row}}/{{shard}}.tsv"
+    wildcard_constraints:
+        row=never_matching(SUITE.controls),
+    threads: 1
+    params:
+        settings=lambda wc: as_json(control_settings(SUITE, wc.row)),
+        code=lambda wc: digest("workflow.scripts.render"),
+        folder=lambda wc: CLIPS.format(row=wc.row),
+    shell:
+        "python -m workflow.scripts.render --row {wildcards.row:q} --shard {wildcards.shard:q}"
+        " --prompts {input.prompts:q} --settings {params.settings:q} --code {params.code:q}"
+        " --clips {params.folder:q} --manifest {output.manifest:q} --timings {output.timings:q} > {log:q} 2>&1"

@@ -1,0 +1,27 @@
+# prompts + manifest + filter + mp4 -> scores/<row>/<dimension>{,.result}.json, one job per row and dimension
+# The scorer is the only thing looked up by world.
+
+
+rule score:
+    """Score one row on one dimension from its decoded clips."""
+    input:
+        prompts=PROMPTS,
+        manifest=f"{CLIPS}/manifest.jsonl",
+        filtered=f"{RESULTS}/filter/{{row}}.json",
+    output:
+        official=f"{RESULTS}/scores/{{row}}/{{dimension}}.json",
+        result=f"{RESULTS}/scores/{{row}}/{{dimension}}.result.json",
+    log:
+        f"{LOGS}/score/{{row}}/{{dimension}}.log",
+    benchmark:
+        f"{BENCHMARKS}/score/{{row}}/{{dimension}}.tsv"
+    threads: 1
+    params:
+        suite=SUITE.suite,
+        module=lambda wc: scorer(wc.dimension),
+        code=lambda wc: scorer_digest(wc.dimension),
+        folder=lambda wc: f"{CLIPS.format(row=wc.row)}/mp4",
+    shell:
+        "python -m {params.module:q} --suite {params.suite:q} --row {wildcards.row:q} --prompts {input.prompts:q}"
+        " --manifest {input.manifest:q} --filtered {input.filtered:q} --clips {params.folder:q}"
+        " --output {output.official:q} --result {output.result:q} > {log:q} 2>&1"

@@ -1,0 +1,36 @@
+# initial weights + teacher -> train/<row>/{checkpoint/, metrics.jsonl, train.json}
+# Only train.json is declared: checkpoint and metrics must survive a killed job, so that training resumes.
+
+
+rule train:
+    """Train one row by its recipe (RAVEN or CM-GRPO); resumes from the last checkpoint of the same settings and code."""
+    input:
+        init=lambda wc: description(SUITE.train[wc.row].init),
+        teacher=lambda wc: description(SUITE.train[wc.row].teacher),
+        codec=description(SUITE.model.codec),
+        text=description(SUITE.model.text),
+        weights=lambda wc: [
+            *declared(SUITE.train[wc.row].init),
+            *declared(SUITE.train[wc.row].teacher),
+        ],
+    output:
+        manifest=f"{RESULTS}/train/{{row}}/train.json",
+    log:
+        f"{LOGS}/train/{{row}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train/{{row}}.tsv"
+    wildcard_constraints:
+        row=never_matching(SUITE.train),
+    threads: 2
+    params:
+        recipe=lambda wc: SUITE.train[wc.row].recipe,
+        settings=lambda wc: SUITE.recipe_settings(SUITE.train[wc.row].recipe),
+        init=lambda wc: weights_file(SUITE.train[wc.row].init),
+        teacher=lambda wc: weights_file(SUITE.train[wc.row].teacher),
+        device=SUITE.device,
+        code=lambda wc: digest("workflow.scripts.train"),
+        folder=lambda wc: f"{RESULTS}/train/{wc.row}",
+    shell:
+        "python -m workflow.scripts.train --recipe {params.recipe:q} --settings {params.settings:q}"
+        " --init {params.init:q} --teacher {params.teacher:q} --device {params.device:q} --code {params.code:q}"
+        " --output {params.folder:q} > {log:q} 2>&1"

@@ -1,0 +1,122 @@
+"""Say in one screen what this machine can run for a suite, and what is missing; exits 1 if something needed is."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from evaluation.clips import file_sha256, read_clip, write_clip
+from workflow.settings import Suite, read_suite
+from workflow.start import missing_resources, start_banner
+
+
+class Finding(NamedTuple):
+    """One line: "ok", "note" or "MISSING", what was looked at, and what was found."""
+
+    verdict: str
+    what: str
+    found: str
+
+
+def check_python() -> Finding:
+    good = (3, 11) <= sys.version_info[:2] <= (3, 12)
+    return Finding("ok" if good else "MISSING", "python", f"{platform.python_version()} (3.11 or 3.12 is supported)")
+
+
+def check_torch(suite: Suite) -> Finding:
+    """Version and build of torch, and whether it fits the suite's device."""
+    if importlib.util.find_spec("torch") is None:
+        return Finding("MISSING", "torch", "not installed; run make env")
+    import torch  # only here: the other findings must show without it
+
+    build = f"{torch.__version__}, {'CUDA ' + torch.version.cuda if torch.version.cuda else 'CPU build'}"
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    found = f"{build}, {len(gpus)} GPUs{': ' + ', '.join(gpus) if gpus else ''}"
+    if suite.device == "cuda" and not gpus:
+        return Finding("note", "torch", f"{found}; suite {suite.suite} samples on GPUs, on this machine it can only be planned")
+    return Finding("ok", "torch", found)
+
+
+def check_machine() -> Finding:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return Finding("ok" if memory >= 4 else "note", "machine", f"{os.cpu_count()} cores, {memory:.1f} GiB of memory (4 are enough)")
+
+
+def check_disk(suite: Suite) -> Finding:
+    free = shutil.disk_usage(".").free / 1e9
+    return Finding("ok" if free > 2 else "note", "disk", f"{free:.1f} GB free here; results/{suite.suite} is the run's folder")
+
+
+def check_codec() -> Finding:
+    """Write and read a small clip."""
+    frames = np.random.default_rng(0).integers(0, 255, (9, 32, 32, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        write_clip(path, frames, fps=16)
+        count = len(read_clip(path).frames)
+    return Finding("ok" if count == 9 else "MISSING", "mp4 codec", f"wrote and read {count} of 9 frames (libx264)")
+
+
+def check_shipped(suite: Suite) -> Finding:
+    """Shipped weights: present, and the bytes that their description promises."""
+    names = {*suite.weights.values(), suite.model.codec, suite.model.text}
+    names |= {name for plan in suite.train.values() for name in (plan.init, plan.teacher) if "/" in name}
+    shipped = sorted(Path(name) for name in names if not name.startswith("resources/"))
+    absent = [str(path) for path in shipped if not path.is_file()]
+    if absent:
+        return Finding("MISSING", "shipped weights", f"{', '.join(absent)}; restore them with git checkout")
+    wrong = [str(path) for path in shipped if file_sha256(path) not in path.with_suffix(".json").read_text(encoding="utf-8")]
+    if wrong:
+        return Finding("MISSING", "shipped weights", f"{', '.join(wrong)} differ from the sha256 in their .json; restore them")
+    return Finding("ok", "shipped weights", f"{len(shipped)} files, all as described")
+
+
+def check_fetched(suite: Suite) -> Finding:
+    screen = missing_resources(Path.cwd(), suite)
+    return Finding("MISSING", "fetched files", screen) if screen else Finding("ok", "fetched files", "nothing is missing")
+
+
+def check_slurm() -> Finding:
+    if shutil.which("sbatch") is None:
+        return Finding("note", "slurm", "no sbatch here; --profile slurm needs a login node of a cluster")
+    answer = subprocess.run(["sinfo", "-h", "-o", "%P %D %G"], capture_output=True, text=True, check=False, timeout=20)
+    partitions = "; ".join(answer.stdout.split("\n")[:4]).strip("; ")
+    return Finding("ok" if answer.returncode == 0 else "note", "slurm", partitions or answer.stderr.strip()[:200])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", required=True, type=Path)
+    flags = parser.parse_args()
+    suite = read_suite(flags.config, Path.cwd())
+    checks: list[Callable[[], Finding]] = [
+        check_python,
+        lambda: check_torch(suite),
+        check_machine,
+        lambda: check_disk(suite),
+        check_codec,
+        lambda: check_shipped(suite),
+        lambda: check_fetched(suite),
+        check_slurm,
+    ]
+    findings = [check() for check in checks]
+    for finding in findings:
+        sys.stdout.write(f"{finding.verdict:8}{finding.what:17}{finding.found}\n")
+    if suite.world == "toybox" or findings[-2].verdict == "ok":
+        sys.stdout.write(start_banner(suite) + "\n")
+    return 1 if any(finding.verdict == "MISSING" for finding in findings) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

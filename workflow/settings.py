@@ -1,0 +1,243 @@
+"""A suite's configuration (workflow/config/<suite>.yaml), read strictly while Snakemake parses. No torch, no pandas.
+
+Config carries the science, profiles carry the machines. One file is one whole suite: files are not merged, so that what is in
+the file is what runs; `--config key=value` replaces one top-level key and is checked the same way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from baselines.spec import Baseline
+from baselines.strict_yaml import parse_strict, validate_strict
+from models.training.settings import RECIPES, canonical, from_json
+
+DEFAULT_CONFIG = "workflow/config/toybox.yaml"
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=60)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class PromptSettings(Strict):
+    """Which prompts, and how often each is rendered.
+
+    seed: of the embedded world's list (VBench's list is fixed and ignores it).
+    per_dimension: at most the first so many prompts of each dimension; null takes all.
+    static_samples, static_keep: clips rendered and kept of a still prompt (VBench: 25 and 5).
+    """
+
+    seed: Annotated[int, Field(ge=0)]
+    per_dimension: Count | None
+    samples: Count
+    static_samples: Count
+    static_keep: Count
+
+
+class ClipSettings(Strict):
+    """What every clip must look like."""
+
+    pixel_frames: Count
+    height: Count
+    width: Count
+    fps: Count
+
+
+class SampleSettings(Strict):
+    """How rows are sampled. batch: clips made together (part of the result); shards: jobs per row (a cost knob only)."""
+
+    batch: Count
+    shards: Count
+    noise: Literal["portable", "upstream"]
+    numerics: Literal["exact", "fast"]
+
+
+class ModelFiles(Strict):
+    """Files every native row needs beside its own weights: the codec (latents to pixels) and the text encoder."""
+
+    codec: str
+    text: str
+
+
+class TrainPlan(Strict):
+    """A row trained in the run. init: a file, or the name of another trained row; teacher: a file.
+
+    flavour: which of the files that `convert` writes is sampled; only CM-GRPO has others than "full".
+    """
+
+    recipe: Literal["raven", "cm_grpo"]
+    init: str
+    teacher: str
+    flavour: Literal["full", "adapter", "bundle", "merged"]
+
+
+class AggregatePlan(Strict):
+    """Bootstrap draws over prompts, and their seed."""
+
+    draws: Count
+    seed: int
+
+
+class ReportPlan(Strict):
+    """clips_budget_mb: size of the clips inside the single file; note: a sentence shown at its top, or null."""
+
+    clips_budget_mb: Annotated[float, Field(ge=0)]
+    note: str | None
+
+
+class Rates(Strict):
+    """Measured costs, for the estimate printed at the start. Seconds of one job slot (a core, or a GPU); clip_mb is MB."""
+
+    train_s: float
+    clip_s: float
+    score_clip_s: float
+    job_s: float
+    clip_mb: float
+
+
+class Suite(Strict):
+    """One suite: prompts, rows, sample counts, training and scoring.
+
+    world: where prompts and scorers come from. label: what the report says about the suite at its top.
+    weights: files of the rows that are not trained in the run. raven, cm_grpo: settings of the two training recipes.
+    resources: groups of workflow/resources.yaml that must be fetched.
+    """
+
+    suite: Name
+    world: Literal["toybox", "vbench"]
+    label: str
+    device: Literal["cpu", "cuda", "auto"]
+    baselines: tuple[Name, ...]
+    controls: tuple[Name, ...]
+    dimensions: Annotated[tuple[Name, ...], Field(min_length=1)]
+    prompts: PromptSettings
+    clip: ClipSettings
+    sample: SampleSettings
+    model: ModelFiles
+    weights: dict[Name, str]
+    train: dict[Name, TrainPlan]
+    raven: dict[str, Any] | None
+    cm_grpo: dict[str, Any] | None
+    aggregate: AggregatePlan
+    report: ReportPlan
+    rates: Rates
+    resources: tuple[Name, ...]
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Lines of the table: baselines, then controls."""
+        return self.baselines + self.controls
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """Names of a row's shards."""
+        return tuple(f"{i}-of-{self.sample.shards}" for i in range(self.sample.shards))
+
+    def recipe_settings(self, recipe: str) -> str:
+        """Canonical JSON of a training recipe's settings, defaults filled in."""
+        values = {"raven": self.raven, "cm_grpo": self.cm_grpo}[recipe]
+        return canonical(from_json(RECIPES[recipe], json.dumps(values), recipe))
+
+
+CONTROLS = {
+    "truth": "Rendered truth",
+    "noise": "Noise",
+    "truth_shuffled_captions": "Truth, captions shuffled",
+    "shuffled_frames": "Truth, frames shuffled",
+    "frozen_first_frame": "Truth, first frame frozen",
+}
+
+
+def load_suite(root: Path, files: Sequence[str | Path], replaced: Mapping[str, Any]) -> Suite:
+    """The suite Snakemake was given: its one config file, with `--config` values in place of the file's.
+
+    files: config files on the command line or in the profile (none: the embedded default); replaced: `--config` values.
+    Raises ValueError, one sentence that names file, key and allowed keys.
+    """
+    if len(files) > 1:
+        raise ValueError(
+            f"{len(files)} config files were given ({', '.join(map(str, files))}), but a suite is exactly one file; "
+            "pass one --configfile, or copy the file and edit the copy."
+        )
+    where = config_name(root, files)
+    path = root / where
+    if not path.is_file():
+        raise FileNotFoundError(f"Config file {where} does not exist; the shipped ones are in workflow/config/.")
+    return suite_from(read_mapping(path, where) | dict(replaced), where, root)
+
+
+def config_name(root: Path, files: Sequence[str | Path]) -> str:
+    """The suite's file, relative to the repository where it lies inside."""
+    path = Path(files[0]) if files else Path(DEFAULT_CONFIG)
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+
+def read_mapping(path: Path, where: str) -> dict[str, Any]:
+    """The plain values of a suite's file. Raises ValueError if it is no mapping, or names a key twice."""
+    return parse_strict(path.read_text(encoding="utf-8"), dict[str, Any], where=where)
+
+
+def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
+    """A validated suite from plain values. Raises ValueError in one sentence."""
+    suite = validate_strict(dict(values), Suite, where=where)
+    for row in suite.controls:
+        if row not in CONTROLS:
+            raise ValueError(f"{where}: unknown control {row!r}; the controls are {', '.join(CONTROLS)}.")
+    doubled = sorted({row for row in suite.rows if suite.rows.count(row) > 1})
+    if doubled:
+        raise ValueError(f"{where}: {', '.join(doubled)} is listed more than once among baselines and controls; list a row once.")
+    for row in suite.baselines:
+        if not (root / "baselines" / f"{row}.yaml").is_file():
+            raise ValueError(f"{where}: baseline {row!r} has no file baselines/{row}.yaml; write it or take the row out.")
+        if (row in suite.weights) == (row in suite.train):
+            raise ValueError(
+                f"{where}: baseline {row!r} must be in exactly one of `weights` (a file) and `train` (trained in the run), "
+                f"found in {'both' if row in suite.weights else 'neither'}."
+            )
+    for row in (*suite.weights, *suite.train):
+        if row not in suite.baselines and not any(plan.init == row for plan in suite.train.values()):
+            raise ValueError(f"{where}: {row!r} has weights but is no row; add it to `baselines` or take its weights out.")
+    for row, plan in suite.train.items():
+        _check_train(suite, row, plan, where)
+    return suite
+
+
+def read_suite(path: Path, root: Path) -> Suite:
+    """The suite in one file, for scripts that run without Snakemake."""
+    return load_suite(root, [path], {})
+
+
+def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
+    values = {"raven": suite.raven, "cm_grpo": suite.cm_grpo}[plan.recipe]
+    if values is None:
+        raise ValueError(f"{where}: row {row!r} is trained by recipe {plan.recipe!r}, but the key {plan.recipe!r} is null; set it.")
+    if (plan.recipe == "raven") != (plan.flavour == "full"):
+        raise ValueError(
+            f"{where}: train.{row}.flavour is {plan.flavour!r}; raven is always full, cm_grpo is adapter, bundle or merged."
+        )
+    if "/" not in plan.init and plan.init not in suite.train:
+        raise ValueError(f"{where}: train.{row}.init is {plan.init!r}, neither a file nor a row of `train`; name one of them.")
+    from_json(RECIPES[plan.recipe], json.dumps(values), f"{where}: {plan.recipe}")
+
+
+def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:
+    """What decides a native row's clips, as plain values: titles, licences and released weights are left out."""
+    sections = {"schedule", "rollout", "cache", "noise", "numerics"}
+    return {**_common_settings(suite), **baseline.model_dump(mode="json", include=sections), "profile": suite.sample.numerics}
+
+
+def control_settings(suite: Suite, control: str) -> dict[str, Any]:
+    """What decides a control row's clips, as plain values."""
+    return {**_common_settings(suite), "control": control}
+
+
+def _common_settings(suite: Suite) -> dict[str, Any]:
+    return {"suite": suite.suite, "clip": suite.clip.model_dump(), "batch": suite.sample.batch}

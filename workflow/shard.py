@@ -1,0 +1,212 @@
+"""Make the clips of one shard: skip what is finished, write each clip whole, then the shard's manifest and timings.
+
+How a batch becomes pixels is the caller's: a network (workflow/scripts/sample.py) or the renderer (render.py). Every finished
+clip is also written down in a journal beside the clips, one file per shard, so that a killed job, or a run with another
+number of shards, goes on with the clips there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import resource
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from evaluation.clips import ClipShape, Frames, file_sha256, upscale, write_clip
+from evaluation.records import Clip, ClipTiming, Prompt, Sha256, write_jsonl
+from evaluation.shards import Batch, Sample, canonical_sha256, full_batches, parse_shard, shard_batches, work_list
+
+log = logging.getLogger(__name__)
+
+
+class Made(NamedTuple):
+    """One clip as made: frames [T, h, w, 3] uint8, hash of its latents (None for renderings), and what it cost in seconds."""
+
+    frames: Frames
+    latents_sha256: str | None
+    sample_s: float
+    decode_s: float
+    network_calls: int
+
+
+class JournalEntry(BaseModel):
+    """A finished clip. key: digest of everything the clip depends on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    key: Sha256
+    clip: Clip
+    timing: ClipTiming
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardJob:
+    """What one shard needs to know beside how to make a batch.
+
+    settings: the row's sampling settings as plain values; depends_on: what else a clip depends on (code, weights, files);
+    whole_list: whether a clip depends on the other prompts too.
+    """
+
+    row: str
+    shard: str
+    prompts: Sequence[Prompt]
+    folder: Path
+    shape: ClipShape
+    batch_size: int
+    noise: str
+    weights_sha256: str | None
+    settings: dict[str, Any]
+    depends_on: dict[str, Any]
+    whole_list: bool
+    device: str
+
+    def key(self, sample: Sample) -> str:
+        """Digest of everything the clip of `sample` depends on."""
+        prompts = self.prompts if self.whole_list else [sample.prompt]
+        listed = [prompt.model_dump(mode="json") for prompt in prompts]
+        return canonical_sha256([self.settings, self.depends_on, listed, sample.clip_id])
+
+
+def make_shard(job: ShardJob, make: Callable[[Batch], list[Made]]) -> list[JournalEntry]:
+    """Entries of every wanted clip of the shard, in work-list order; makes those that are not finished.
+
+    `make` turns a full batch into one Made per sample; batches of which every clip is finished are skipped whole.
+    """
+    batches = shard_batches(full_batches(work_list(job.prompts), job.batch_size), *parse_shard(job.shard))
+    keys = {s.clip_id: job.key(s) for batch in batches for s in batch.wanted}
+    finished = finished_clips(job.folder, keys)
+    log.info("%s %s: %d of %d clips are finished", job.row, job.shard, len(finished), len(keys))
+    journal = job.folder / "journal" / f"{job.shard}.jsonl"
+    _rewrite(journal, finished.values())
+    start, made = time.monotonic(), 0
+    waiting = sum(1 for batch in batches for s in batch.wanted if s.clip_id not in finished)
+    for batch in batches:
+        missing = [s for s in batch.wanted if s.clip_id not in finished]
+        if not missing:
+            continue
+        results = make(batch)
+        assert len(results) == len(batch.samples), "make must return one result per sample of the batch"
+        for sample, result in zip(batch.wanted, results, strict=False):
+            if sample.clip_id not in finished:
+                finished[sample.clip_id] = entry = _finish(job, sample, result, keys[sample.clip_id])
+                _append(journal, entry)
+        made += len(missing)
+        left = (time.monotonic() - start) / made * (waiting - made)
+        log.info("%s %s: %d of %d clips, about %.0f s left", job.row, job.shard, len(keys) - waiting + made, len(keys), left)
+    return [finished[clip] for clip in keys]
+
+
+def finished_clips(folder: Path, keys: dict[str, str]) -> dict[str, JournalEntry]:
+    """Journal entries, of any shard, whose key is wanted and whose file still has the noted bytes; by clip id."""
+    finished: dict[str, JournalEntry] = {}
+    for journal in sorted((folder / "journal").glob("*.jsonl")):
+        for line in journal.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = JournalEntry.model_validate_json(line)
+            except ValidationError:
+                continue  # the line that was being written when its job was killed; its clip is made again
+            clip = entry.clip
+            path = folder / clip.file
+            if keys.get(clip.clip_id) == entry.key and path.is_file() and file_sha256(path) == clip.sha256:
+                finished[clip.clip_id] = entry
+    return finished
+
+
+def _finish(job: ShardJob, sample: Sample, made: Made, key: str) -> JournalEntry:
+    started = time.perf_counter()
+    file = f"mp4/{sample.clip_id}.mp4"
+    write_clip(job.folder / file, upscale(made.frames, height=job.shape.height, width=job.shape.width), fps=job.shape.fps)
+    clip = Clip(
+        clip_id=sample.clip_id,
+        row=job.row,
+        prompt_id=sample.prompt.id,
+        sample=sample.index,
+        file=file,
+        sha256=file_sha256(job.folder / file),
+        latents_sha256=made.latents_sha256,
+        noise=job.noise,
+        weights_sha256=job.weights_sha256,
+        settings_sha256=canonical_sha256(job.settings),
+        batch_size=job.batch_size,
+        pixel_frames=len(made.frames),
+        height=job.shape.height,
+        width=job.shape.width,
+        fps=job.shape.fps,
+    )
+    timing = ClipTiming(
+        clip_id=sample.clip_id,
+        row=job.row,
+        sample_s=round(made.sample_s, 6),
+        decode_s=round(made.decode_s, 6),
+        write_s=round(time.perf_counter() - started, 6),
+        network_calls=made.network_calls,
+        peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        device=job.device,
+        commit=_commit(),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return JournalEntry(key=key, clip=clip, timing=timing)
+
+
+def _rewrite(journal: Path, entries: Any) -> None:
+    write_jsonl(journal, entries)
+
+
+def _append(journal: Path, entry: JournalEntry) -> None:
+    with journal.open("a", encoding="utf-8") as stream:
+        stream.write(entry.model_dump_json() + "\n")
+
+
+_known_commit: list[str] = []
+
+
+def _commit() -> str:
+    """The commit this process runs from, "-dirty" if changed, or "unknown" outside a git checkout."""
+    if not _known_commit:
+        root = Path(__file__).parent.parent
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        _known_commit.append(answer.stdout.strip() if answer.returncode == 0 else "unknown")
+    return _known_commit[0]
+
+
+def shard_parser(description: str | None) -> argparse.ArgumentParser:
+    """Flags that sampling and rendering share."""
+    parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
+    parser.add_argument("--row", required=True)
+    parser.add_argument("--shard", required=True, help="<i>-of-<n>")
+    parser.add_argument("--prompts", required=True, type=Path)
+    parser.add_argument("--settings", required=True, help="JSON of the row's sampling settings")
+    parser.add_argument("--code", required=True, help="digest of the code that makes the clips")
+    parser.add_argument("--clips", required=True, type=Path, help="folder of the row")
+    parser.add_argument("--manifest", required=True, type=Path)
+    parser.add_argument("--timings", required=True, type=Path)
+    return parser
+
+
+def write_shard(entries: Sequence[JournalEntry], manifest: Path, timings: Path) -> None:
+    """Manifest (reproducible) and timings (not) of a finished shard."""
+    write_jsonl(timings, [entry.timing for entry in entries])
+    write_jsonl(manifest, [entry.clip for entry in entries])
+
+
+def settings_from(text: str) -> dict[str, Any]:
+    """Settings from the command line. Raises ValueError if they are not one JSON object."""
+    settings = json.loads(text)
+    if not isinstance(settings, dict):
+        raise ValueError(f"--settings must be one JSON object, found {type(settings).__name__}.")
+    return settings
