@@ -1,9 +1,11 @@
 """Causal initialisation of the students, in two parts.
 
-(a) Teacher forcing: flow matching of noisy chunks on data, with clean data as history. (b) Regression from states of the teacher's
-guided trajectories to their endpoints, with clean endpoints as history: one network call then reaches the end of the trajectory.
+(a) Teacher forcing: flow matching of noisy chunks on data, with clean data as history. (b) Regression from states of guided
+trajectories to their endpoints: one network call then reaches the end of a trajectory. With "causal" paths the trajectories are
+those of (a) itself, each chunk given clean history, so that the map from noise to endpoint is one the student can represent
+(Causal Forcing); with "bidirectional" paths they are the base model's.
 
-Legend: B batch, F latent frames, C channels, H, W latent size, N trajectories, L text rows.
+Legend: B batch, F latent frames, C channels, H, W latent size, N trajectories, K kept timesteps, L text rows.
 """
 
 from __future__ import annotations
@@ -14,78 +16,104 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.training.flow_matching import CaptionedClips, euler_grid, euler_sample, mix, to_x0
+from models.training.flow_matching import CaptionedClips, draw_clips, euler_grid, follow, guided_velocity, mix, to_x0
 from models.training.loop import Trainee, finite
-from models.training.settings import CausalInitSettings
+from models.training.settings import EndpointSettings, TeacherForcingSettings
 from models.training.streams import Streams
 from models.wan import Wan
+
+GRID_SHIFT = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trajectories:
-    """The teacher's guided paths. states: [K, N, F, C, H, W] at `timesteps`; endpoints: [N, F, C, H, W]; text: [N, L, text_dim]."""
+    """Guided paths. states: [K, N, F, C, H, W] at `timesteps`; endpoints, history: [N, F, C, H, W]; text: [N, L, text_dim]."""
 
     states: Tensor
     endpoints: Tensor
+    history: Tensor
     text: Tensor
     timesteps: tuple[float, ...]
 
 
-def teacher_trajectories(teacher: Wan, text: Tensor, settings: CausalInitSettings, streams: Streams, shape: tuple[int, ...],
-                         batch: int, dtype: torch.dtype, said: Callable[[int], None]) -> Trajectories:
-    """Guided Euler paths for every text row of `text`, kept in `dtype` on the text's device. said(n): called as paths get done."""
-    sigmas = [t / 1000 for t in settings.timesteps]
-    grid = euler_grid(settings.euler_steps, 5.0, sigmas)
-    states, ends = [], []
-    for start in range(0, len(text), batch):
-        rows = text[start : start + batch].to(streams.device, torch.float32)
-        noise = streams.normal("trajectory", 0, range(start, start + len(rows)), shape)
-        end, kept = euler_sample(teacher, rows, noise, scale=settings.guidance, grid=grid, keep=sigmas)
-        states.append(torch.stack(kept).to(text.device, dtype))
-        ends.append(end.to(text.device, dtype))
-        said(start + len(rows))
-    return Trajectories(torch.cat(states, dim=1), torch.cat(ends), text, settings.timesteps)
+def causal_paths(wan: Wan, text: Tensor, history: Tensor, noise: Tensor, settings: EndpointSettings) -> Trajectories:
+    """Paths of a teacher-forced causal model, every chunk on its own given the clean chunks before it. history, noise: [B, F, ...]."""
+    both = wan.text_kv(wan.embed_text(torch.cat([text, torch.zeros_like(text)])))
+    clean = torch.cat([history, history])
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        times = torch.cat([t, t])[:, None].expand(-1, x.shape[1])
+        with_text, without = wan.interleaved(torch.cat([x, x]), clean, times, both, chunks=settings.chunks).chunk(2)
+        return without + settings.guidance * (with_text - without)
+
+    return _kept(follow(velocity, noise, _grid(settings)), history, text, settings)
 
 
-class CausalInit:
-    """Recipe: part (a) for the first `forcing_share` of the run, then part (b)."""
+def bidirectional_paths(wan: Wan, text: Tensor, noise: Tensor, settings: EndpointSettings) -> Trajectories:
+    """Paths of the base model on whole clips; the history of a chunk is the endpoint itself."""
 
-    def __init__(self, student: Wan, clips: CaptionedClips, encode: Callable[[Tensor], Tensor], paths: Trajectories,
-                 settings: CausalInitSettings, streams: Streams) -> None:
-        self.wan, self.clips, self.encode, self.paths = student, clips, encode, paths
-        self.settings, self.streams = settings, streams
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        return guided_velocity(wan, x, t, text, settings.guidance)
+
+    states = follow(velocity, noise, _grid(settings))
+    return _kept(states, states[0.0], text, settings)
+
+
+def join(pieces: list[Trajectories]) -> Trajectories:
+    """One pool of several batches."""
+    return Trajectories(torch.cat([p.states for p in pieces], dim=1), torch.cat([p.endpoints for p in pieces]),
+                        torch.cat([p.history for p in pieces]), torch.cat([p.text for p in pieces]), pieces[0].timesteps)
+
+
+class TeacherForcing:
+    """Recipe (a): mean squared velocity error of noisy data chunks, one time per sample, clean data before them.
+
+    encode: word ids [B, L] -> text rows; all padding gives zeros.
+    """
+
+    def __init__(self, student: Wan, clips: CaptionedClips, encode: Callable[[Tensor], Tensor], settings: TeacherForcingSettings,
+                 streams: Streams) -> None:
+        self.wan, self.clips, self.encode, self.settings, self.streams = student, clips, encode, settings, streams
         self.trainees = [Trainee("student", student, settings.optimizer, ema=settings.ema)]
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
-        forcing = fraction < self.settings.forcing_share
-        loss = self.forcing_loss(iteration) if forcing else self.endpoint_loss(iteration)
-        finite(loss, "teacher-forcing loss" if forcing else "endpoint loss", iteration).backward()
-        name = "forcing_loss" if forcing else "endpoint_loss"
-        return {name: loss.item(), **self.trainees[0].step(iteration, fraction)}
-
-    def forcing_loss(self, iteration: int) -> Tensor:
-        """(a): mean squared velocity error of noisy data chunks, one time per sample, clean data before them."""
-        samples, device, home = range(self.settings.batch), self.streams.device, self.clips.latents.device
-        which = self.streams.choice("clip", iteration, samples, len(self.clips.latents))[:, 0].to(home)
-        wording = self.streams.choice("wording", iteration, samples, self.clips.ids.shape[1])[:, 0].to(home)
-        data = self.clips.latents[which].to(device, torch.float32)
-        text = self.encode(self.clips.ids[which, wording].to(device, torch.int64))
-        t = self.streams.timesteps("time", iteration, samples, shift=self.settings.shift, low=0.001, high=1.0)
+        settings, samples = self.settings, range(self.settings.batch)
+        data, ids = draw_clips(self.clips, self.streams, iteration, settings.batch, settings.text_dropout)
+        t = self.streams.timesteps("time", iteration, samples, shift=settings.shift, low=0.001, high=1.0)
         noise = self.streams.normal("noise", iteration, samples, data.shape[1:])
-        v = self._velocity(mix(data, noise, t), data, t, text)
-        return (v - (noise - data)).square().mean()
+        v = self.wan.interleaved(mix(data, noise, t), data, t[:, None].expand(-1, data.shape[1]),
+                                 self.wan.embed_text(self.encode(ids)), chunks=settings.chunks)
+        loss = finite((v - (noise - data)).square().mean(), "teacher-forcing loss", iteration)
+        loss.backward()
+        return {"forcing_loss": loss.item(), **self.trainees[0].step(iteration, fraction)}
 
-    def endpoint_loss(self, iteration: int) -> Tensor:
-        """(b): mean squared error of the clean prediction from a state of a trajectory to its endpoint."""
-        samples, device, home = range(self.settings.batch), self.streams.device, self.paths.endpoints.device
-        which = self.streams.choice("trajectory", iteration, samples, len(self.paths.endpoints))[:, 0].to(home)
-        level = self.streams.choice("level", iteration, samples, len(self.paths.timesteps))[:, 0]
-        t = torch.tensor(self.paths.timesteps, dtype=torch.float32)[level].to(device)
-        noisy = self.paths.states[level.to(home), which].to(device, torch.float32)
-        end = self.paths.endpoints[which].to(device, torch.float32)
-        text = self.paths.text[which].to(device, torch.float32)
-        return (to_x0(noisy, self._velocity(noisy, end, t, text), t) - end).square().mean()
 
-    def _velocity(self, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        return self.wan.interleaved(noisy, clean, t[:, None].expand(-1, noisy.shape[1]), self.wan.embed_text(text),
-                                    chunks=self.settings.chunks)
+class EndpointRegression:
+    """Recipe (b): mean squared error of the clean prediction from a state of a trajectory to its endpoint."""
+
+    def __init__(self, student: Wan, paths: Trajectories, settings: EndpointSettings, streams: Streams) -> None:
+        self.wan, self.paths, self.settings, self.streams = student, paths, settings, streams
+        self.trainees = [Trainee("student", student, settings.optimizer, ema=settings.ema)]
+
+    def step(self, iteration: int, fraction: float) -> dict[str, float]:
+        paths, device, home = self.paths, self.streams.device, self.paths.endpoints.device
+        samples = range(self.settings.batch)
+        which = self.streams.choice("trajectory", iteration, samples, len(paths.endpoints))[:, 0].to(home)
+        level = self.streams.choice("level", iteration, samples, len(paths.timesteps))[:, 0].to(home)
+        t = torch.tensor(paths.timesteps, dtype=torch.float32, device=home)[level].to(device)
+        noisy, end, history, text = (value.to(device, torch.float32) for value in (
+            paths.states[level, which], paths.endpoints[which], paths.history[which], paths.text[which]))
+        v = self.wan.interleaved(noisy, history, t[:, None].expand(-1, noisy.shape[1]), self.wan.embed_text(text),
+                                 chunks=self.settings.chunks)
+        loss = finite((to_x0(noisy, v, t) - end).square().mean(), "endpoint loss", iteration)
+        loss.backward()
+        return {"endpoint_loss": loss.item(), **self.trainees[0].step(iteration, fraction)}
+
+
+def _grid(settings: EndpointSettings) -> list[float]:
+    return euler_grid(settings.euler_steps, GRID_SHIFT, [t / 1000 for t in settings.timesteps])
+
+
+def _kept(states: dict[float, Tensor], history: Tensor, text: Tensor, settings: EndpointSettings) -> Trajectories:
+    kept = torch.stack([states[t / 1000] for t in settings.timesteps])
+    return Trajectories(kept.half(), states[0.0].half(), history.half(), text.half(), settings.timesteps)

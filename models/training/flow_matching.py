@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,16 @@ class CaptionedClips:
 
     latents: Tensor
     ids: Tensor
+
+
+def draw_clips(clips: CaptionedClips, streams: Streams, iteration: int, batch: int, dropout: float) -> tuple[Tensor, Tensor]:
+    """A batch of clips [B, F, C, H, W] and word ids [B, L], one random wording each; dropped captions are all padding."""
+    samples, home = range(batch), clips.latents.device
+    which = streams.choice("clip", iteration, samples, len(clips.latents))[:, 0].to(home)
+    wording = streams.choice("wording", iteration, samples, clips.ids.shape[1])[:, 0].to(home)
+    dropped = (streams.uniform("drop", iteration, samples)[:, 0] < dropout).to(home)
+    ids = clips.ids[which, wording].to(torch.int64).masked_fill(dropped[:, None], 0)
+    return clips.latents[which].to(streams.device, torch.float32), ids.to(streams.device)
 
 
 def mix(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -59,39 +68,39 @@ def euler_grid(steps: int, shift: float, through: Sequence[float] = ()) -> list[
 
 
 @torch.no_grad()
-def euler_sample(wan: Wan, text: Tensor, noise: Tensor, *, scale: float, grid: Sequence[float],
-                 keep: Sequence[float] = ()) -> tuple[Tensor, list[Tensor]]:
-    """Guided Euler integration from noise [B, F, C, H, W] along `grid`: the endpoint, and the states at the sigmas in `keep`."""
-    x, kept = noise, {1.0: noise}
+def follow(velocity: Callable[[Tensor, Tensor], Tensor], noise: Tensor, grid: Sequence[float]) -> dict[float, Tensor]:
+    """Euler integration of velocity(x, t [B]) from noise [B, F, C, H, W] along falling sigmas: the state at every sigma of `grid`."""
+    x, states = noise, {grid[0]: noise}
     for high, low in zip(grid[:-1], grid[1:], strict=True):
-        t = torch.full((x.shape[0],), high * 1000, device=x.device)
-        x = x + (low - high) * guided_velocity(wan, x, t, text, scale)
-        kept[low] = x
-    return x, [kept[sigma] for sigma in keep]
+        x = x + (low - high) * velocity(x, torch.full((x.shape[0],), high * 1000, device=x.device))
+        states[low] = x
+    return states
+
+
+def euler_sample(wan: Wan, text: Tensor, noise: Tensor, *, scale: float, steps: int, shift: float) -> Tensor:
+    """The base model's sampler: `steps` guided Euler steps from noise [B, F, C, H, W] to clean latents."""
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        return guided_velocity(wan, x, t, text, scale)
+
+    return follow(velocity, noise, euler_grid(steps, shift))[0.0]
 
 
 class FlowMatching:
     """Recipe of the base model: velocity loss at shifted uniform times, text dropped now and then, text encoder trained along."""
 
-    def __init__(self, wan: Wan, encoder: ToyTextEncoder, clips: CaptionedClips, settings: BaseSettings, streams: Streams,
-                 compiled: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None) -> None:
+    def __init__(self, wan: Wan, encoder: ToyTextEncoder, clips: CaptionedClips, settings: BaseSettings, streams: Streams) -> None:
         self.wan, self.encoder, self.clips, self.settings, self.streams = wan, encoder, clips, settings, streams
-        self.velocity = compiled or cast(Callable[[Tensor, Tensor, Tensor], Tensor], wan)
         self.trainees = [Trainee("base", nn.ModuleDict({"wan": wan, "text": encoder}), settings.optimizer, ema=settings.ema)]
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
-        samples, settings = range(self.settings.batch), self.settings
-        which = self.streams.choice("clip", iteration, samples, len(self.clips.latents))[:, 0]
-        wording = self.streams.choice("wording", iteration, samples, self.clips.ids.shape[1])[:, 0]
-        dropped = self.streams.uniform("drop", iteration, samples)[:, 0] < settings.text_dropout
-        home = self.clips.latents.device
-        which, wording, dropped = which.to(home), wording.to(home), dropped.to(self.streams.device)
-        x0 = self.clips.latents[which].to(self.streams.device, torch.float32)
-        ids = self.clips.ids[which, wording].to(self.streams.device, torch.int64)
-        text = self.encoder(ids.masked_fill(dropped[:, None], 0))
+        settings = self.settings
+        x0, ids = draw_clips(self.clips, self.streams, iteration, settings.batch, settings.text_dropout)
+        samples = range(settings.batch)
         t = self.streams.timesteps("time", iteration, samples, shift=settings.shift, low=0.001, high=1.0)
         noise = self.streams.normal("noise", iteration, samples, x0.shape[1:])
-        v = self.velocity(mix(x0, noise, t), t[:, None].expand(-1, x0.shape[1]), self.wan.embed_text(text))
+        text = self.wan.embed_text(self.encoder(ids))
+        v = self.wan(mix(x0, noise, t), t[:, None].expand(-1, x0.shape[1]), text)
         loss = finite((v - (noise - x0)).square().mean(), "flow-matching loss", iteration)
         loss.backward()
         return {"loss": loss.item(), **self.trainees[0].step(iteration, fraction)}

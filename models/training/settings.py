@@ -59,26 +59,42 @@ class BaseSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CausalInitSettings:
-    """Causal initialisation: teacher forcing on data, then regression to the teacher's guided endpoints.
+class TeacherForcingSettings:
+    """Part (a) of the causal initialisation: flow matching of noisy chunks on data, clean data as history."""
 
-    forcing_share: part of the run spent on (a); trajectories: size of the endpoint pool; euler_steps: network calls of the
-    teacher per trajectory; timesteps: where the pool keeps states, the first four are RAVEN's sampling timesteps.
+    iterations: int
+    batch: int
+    seed: int
+    optimizer: OptimizerSettings
+    shift: float = 5.0
+    text_dropout: float = 0.1
+    ema: float = 0.995
+    chunks: tuple[int, ...] = CHUNKS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointSettings:
+    """Part (b): regression from states of guided trajectories to their endpoints.
+
+    paths: "causal" follows the teacher-forced model chunk by chunk given clean data history (Causal Forcing), "bidirectional" the
+    base model on the whole clip. trajectories: size of the pool; euler_steps: network calls per trajectory; timesteps: where the
+    pool keeps states.
     """
 
     iterations: int
     batch: int
     seed: int
     optimizer: OptimizerSettings
-    forcing_share: float = 0.4
-    shift: float = 5.0
-    text_dropout: float = 0.0
+    paths: str = "causal"
     guidance: float = 3.0
     trajectories: int = 4096
     euler_steps: int = 32
     timesteps: tuple[float, ...] = SAMPLING_TIMESTEPS
     ema: float = 0.995
     chunks: tuple[int, ...] = CHUNKS
+
+    def __post_init__(self) -> None:
+        _one_of("paths", self.paths, ("causal", "bidirectional"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +167,7 @@ class CmGrpoSettings:
             raise ValueError("rewards must name at least one checker, each with a weight above 0.")
 
 
-Settings = TypeVar("Settings", BaseSettings, CausalInitSettings, DmdSettings, CmGrpoSettings)
+Settings = TypeVar("Settings", BaseSettings, TeacherForcingSettings, EndpointSettings, DmdSettings, CmGrpoSettings)
 RECIPES: dict[str, type] = {"raven": DmdSettings, "cm_grpo": CmGrpoSettings}
 
 

@@ -1,0 +1,520 @@
+"""Make the shipped models of the embedded suite: codec, text encoder, base model, causal initialisation and the six students.
+
+One stage per process; stages share a working folder on the machine:
+
+    python -m workflow.scripts.train_embedded --stage data        --work W --output O --clips 40000
+    python -m workflow.scripts.train_embedded --stage base        --work W --output O --minutes 7 --device cuda --compile
+    python -m workflow.scripts.train_embedded --stage causal_init --work W --output O --minutes 4 --device cuda --compile
+    python -m workflow.scripts.train_embedded --stage causvid     --work W --output O --minutes 5 --device cuda   (and the others)
+
+Every stage writes <name>.safetensors (float16; the codec float32) and <name>.json (command, settings, seconds, hashes, checker scores)
+to the output folder. Validation prompts choose among the moving averages seen on the way; the suite's prompts measure the choice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import json
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines.build import build_policy, schedule_of
+from baselines.spec import load_baseline
+from evaluation.records import Prompt, write_text
+from evaluation.toybox.captions import VOCABULARY, caption, extended_caption
+from evaluation.toybox.facts import sample_facts
+from evaluation.toybox.render import render
+from evaluation.toybox.suite import heldout_prompts, toybox_prompts
+from models.codec import LinearCodec, fit_codec, psnr, to_pixels
+from models.config import Numerics, WanConfig
+from models.lora import LoraSettings, adapter_state, add_lora, inner_wan
+from models.noise import PortableNoise, SampleKey
+from models.text import ToyTextEncoder
+from models.training import causal_init
+from models.training.diffusion_forcing import DiffusionForcing
+from models.training.flow_matching import CaptionedClips, FlowMatching, euler_sample
+from models.training.loop import Recipe, RunLimits, train
+from models.training.rollouts import Rollout, consistency_rollout, endpoints
+from models.training.self_forcing import SelfForcing
+from models.training.settings import (
+    BaseSettings,
+    DmdSettings,
+    EndpointSettings,
+    OptimizerSettings,
+    TeacherForcingSettings,
+    canonical,
+    from_json,
+)
+from models.training.streams import Streams
+from models.wan import Wan, init_weights
+from models.weights import (
+    file_sha256,
+    load_strict,
+    read_metadata,
+    read_safetensors,
+    read_weights,
+    tensors_sha256,
+    write_safetensors,
+)
+from workflow.scripts.checkers import check_clips, means, start_workers
+
+log = logging.getLogger("train_embedded")
+
+SHAPE = (21, 16, 8, 8)
+SIZES = {
+    "embedded": WanConfig(dim=128, ffn_dim=384, num_layers=5, num_heads=4, freq_dim=64, text_dim=64, text_len=32),
+    "toy": WanConfig(dim=32, ffn_dim=64, num_layers=2, num_heads=2, freq_dim=32, text_dim=64, text_len=32),
+}
+STUDENTS = ("causvid", "self_forcing", "reward_forcing", "causal_forcing", "longlive", "rolling_forcing")
+STAGES = ("data", "base", "causal_init", *STUDENTS)
+SUITE_SEED = 20260701
+VALIDATION_SEED = 11
+BASE_GUIDANCE, BASE_STEPS, BASE_SHIFT = 3.0, 25, 5.0
+PATH_TIMESTEPS = (1000.0, 960.0, 938.0, 882.0, 833.0, 757.0, 625.0, 540.0)
+LONGLIVE_LORA = LoraSettings(rank=32, alpha=32.0, outer=False)
+RESERVE_S = 25.0
+
+Sample = Callable[[Tensor, PortableNoise], Tensor]
+"""(text rows [B, L, text_dim], noise) -> clean latents [B, F, C, H, W]."""
+
+
+def default_settings(stage: str, seed: int) -> dict[str, Any]:
+    """Settings of a stage by part; --settings overrides single keys of them."""
+    endless = 10**6
+    if stage == "base":
+        optimizer = OptimizerSettings(lr=2e-3, kind="muon", muon_lr=0.02, betas=(0.9, 0.95), clip=1.0, warmup=200, schedule="cosine")
+        return {"base": BaseSettings(iterations=endless, batch=256, seed=seed, optimizer=optimizer)}
+    if stage == "causal_init":
+        forcing = OptimizerSettings(lr=1e-3, kind="muon", muon_lr=0.01, betas=(0.9, 0.95), clip=1.0, warmup=100, schedule="cosine",
+                                    final=0.05)
+        regress = dataclasses.replace(forcing, lr=7e-4, muon_lr=0.007, final=0.0)
+        return {
+            "forcing": TeacherForcingSettings(iterations=endless, batch=256, seed=seed, optimizer=forcing),
+            "endpoint": EndpointSettings(iterations=endless, batch=256, seed=seed + 1, optimizer=regress, trajectories=16384,
+                                         timesteps=PATH_TIMESTEPS),
+        }  # fmt: skip
+    student = OptimizerSettings(lr=2e-4 if stage == "longlive" else 5e-5, warmup=20, schedule="cosine", final=0.1, clip=10.0)
+    fake = OptimizerSettings(lr=1e-4, warmup=20, clip=10.0)
+    return {"dmd": DmdSettings(iterations=endless, batch=128, seed=seed, student=student, fake=fake, fake_updates=3, ema=0.98,
+                               chunk_weighting=None)}  # fmt: skip
+
+
+@dataclass
+class Bench:
+    """What every stage needs: where it runs, how long it may, and its measuring tools. began: start of the process, seconds."""
+
+    arguments: argparse.Namespace
+    device: torch.device
+    began: float
+    workers: ProcessPoolExecutor
+    codec: LinearCodec
+    encoder: ToyTextEncoder
+    validation: list[Prompt] = field(default_factory=list)
+
+    def left(self) -> float:
+        """Seconds until training must stop, so that measuring and writing still fit."""
+        return self.arguments.minutes * 60 - (time.monotonic() - self.began) - RESERVE_S
+
+    def streams(self, seed: int) -> Streams:
+        return Streams(seed=seed, device=self.device, per_sample=self.device.type == "cpu")
+
+    def measure(self, sample: Sample, encoder: ToyTextEncoder, prompts: list[Prompt], samples: int) -> dict[str, float]:
+        """Mean checker scores of clips sampled for prompts, with the suite's portable noise."""
+        jobs = [(prompt, number) for prompt in prompts for number in range(samples)]
+        scores: list[dict[str, float]] = []
+        size = self.arguments.sample_batch
+        for start in range(0, len(jobs), size):
+            part = jobs[start : start + size]
+            noise = PortableNoise(suite="toybox", samples=[SampleKey(p.id, n) for p, n in part], shape=SHAPE, device=self.device)
+            with torch.no_grad():
+                text = encoder.encode([prompt.extended for prompt, _ in part])
+                frames = self.codec.decode_uint8(sample(text, noise)).cpu().numpy()
+            scores += check_clips(frames, [prompt for prompt, _ in part], self.workers)
+        return means(scores)
+
+
+class Watched:
+    """A recipe that is measured every few minutes; keeps the moving average with the best validation mean."""
+
+    def __init__(self, recipe: Recipe, bench: Bench, measure: Callable[[Mapping[str, Tensor]], dict[str, float]]) -> None:
+        self.recipe, self.bench, self.measure = recipe, bench, measure
+        self.trainees = recipe.trainees
+        self.curve: list[dict[str, Any]] = []
+        self.best: tuple[float, int, dict[str, Tensor]] = (-1.0, 0, {})
+        self.last = time.monotonic()
+        self.done = 0
+
+    def step(self, iteration: int, fraction: float) -> dict[str, float]:
+        metrics = self.recipe.step(iteration, fraction)
+        self.done = iteration + 1
+        if time.monotonic() - self.last > self.bench.arguments.eval_every * 60:
+            self.validate()
+        return metrics
+
+    def validate(self) -> None:
+        """Measure the current moving average and remember it if it is the best so far."""
+        state = {name: value.detach().clone() for name, value in self.trainees[0].averaged_state().items()}
+        scores = self.measure(state)
+        elapsed = time.monotonic() - self.bench.began
+        self.curve.append({"iteration": self.done, "seconds": round(elapsed, 1), "scores": rounded(scores)})
+        log.info("validation after %d iterations, %.0f s: %s", self.done, elapsed, rounded(scores))
+        if scores["mean"] > self.best[0]:
+            self.best = (scores["mean"], self.done, state)
+        self.last = time.monotonic()
+
+
+def run(recipe: Recipe, bench: Bench, iterations: int, seconds: float,
+        measure: Callable[[Mapping[str, Tensor]], dict[str, float]]) -> Watched:
+    """Train until the first limit, then measure once more."""
+    watched = Watched(recipe, bench, measure)
+    watched.done = train(watched, RunLimits(iterations=iterations, seconds=max(seconds, 1.0)), output=None, identity="")
+    watched.validate()
+    return watched
+
+
+# -- stages -----------------------------------------------------------------------------------------------------------------
+
+
+def make_data(arguments: argparse.Namespace, began: float) -> None:
+    """Fit the codec, then render and encode the training clips; latents and word ids go to the working folder."""
+    output, work = Path(arguments.output), Path(arguments.work)
+    workers = start_workers(arguments.workers)
+    first = list(workers.map(render_clip, [(arguments.seed, n) for n in range(min(1024, arguments.clips))], chunksize=8))
+    pixels = to_pixels(torch.from_numpy(np.stack(first)))
+    codec = fit_codec(pixels[: len(pixels) * 3 // 4])
+    held = pixels[len(pixels) * 3 // 4 :]
+    quality = psnr(held, codec.decode(codec.encode(held)))
+    codec.save(output / "codec.safetensors")
+    prompts = toybox_prompts(SUITE_SEED)
+    truth = np.stack([render(prompt.facts, 0) for prompt in prompts])
+    decoded = codec.decode_uint8(codec.encode(to_pixels(torch.from_numpy(truth)))).numpy()
+    scores = {"truth": rounded(means(check_clips(truth, prompts, workers))),
+              "decoded": rounded(means(check_clips(decoded, prompts, workers)))}
+    log.info("codec: %.2f dB, suite scores %s", quality, scores)
+    jobs = [(arguments.seed, start, min(64, arguments.clips - start), str(output / "codec.safetensors"))
+            for start in range(0, arguments.clips, 64)]
+    pieces = list(workers.map(encode_clips, jobs))
+    workers.shutdown()
+    latents, ids = torch.cat([p[0] for p in pieces]), torch.cat([p[1] for p in pieces])
+    write_safetensors(work / "data.safetensors", {"latents": latents, "ids": ids})
+    log.info("%d clips, latent deviation %.3f, %.0f s", len(latents), float(latents[:512].float().std()), time.monotonic() - began)
+    write_facts(arguments, "codec", began, {"psnr_db": round(quality, 2), "suite_scores": scores, "clips": len(latents)})
+
+
+def render_clip(key: tuple[int, int]) -> np.ndarray:
+    """Training clip number key[1]: uint8 [81, 32, 32, 3]."""
+    return render(sample_facts(np.random.Generator(np.random.Philox(key=key))), key[1])
+
+
+def encode_clips(job: tuple[int, int, int, str]) -> tuple[Tensor, Tensor]:
+    """Latents (float16) and word ids (int16, short and long caption) of `count` clips from `start`."""
+    seed, start, count, path = job
+    codec, encoder = LinearCodec.load(path), ToyTextEncoder(VOCABULARY)
+    facts = [sample_facts(np.random.Generator(np.random.Philox(key=(seed, n)))) for n in range(start, start + count)]
+    clips = np.stack([render(one, start + n) for n, one in enumerate(facts)])
+    ids = torch.stack([encoder.tokenize([caption(one), extended_caption(one)]) for one in facts])
+    return codec.encode(to_pixels(torch.from_numpy(clips))).half(), ids.to(torch.int16)
+
+
+def train_base(bench: Bench) -> None:
+    """The bidirectional base model and its text encoder."""
+    arguments, settings = bench.arguments, chosen_settings(bench.arguments)["base"]
+    config = SIZES[arguments.size]
+    wan, encoder = new_wan(config, bench.device), bench.encoder
+    init_weights(wan, torch.Generator(bench.device).manual_seed(settings.seed))
+    judge, judge_encoder = copy.deepcopy(wan), copy.deepcopy(encoder)
+    if arguments.compile:
+        wan.compile(dynamic=False)
+
+    def sample(text: Tensor, noise: PortableNoise) -> Tensor:
+        return euler_sample(judge, text, noise.initial(), scale=BASE_GUIDANCE, steps=BASE_STEPS, shift=BASE_SHIFT)
+
+    def use(state: Mapping[str, Tensor]) -> None:
+        load_strict(judge, part_of(state, "wan."), where="the moving average")
+        load_strict(judge_encoder, part_of(state, "text."), where="the moving average")
+
+    def measure(state: Mapping[str, Tensor]) -> dict[str, float]:
+        use(state)
+        return bench.measure(sample, judge_encoder, bench.validation, 1)
+
+    recipe = FlowMatching(wan, encoder, load_clips(arguments, bench.device), settings, bench.streams(settings.seed))
+    watched = run(recipe, bench, settings.iterations, bench.left(), measure)
+    state = {name: value.half().float() for name, value in watched.best[2].items()}
+    use(state)
+    judge_encoder.save(Path(arguments.output) / "text.safetensors", dtype=torch.float16)
+    scores = bench.measure(sample, judge_encoder, toybox_prompts(SUITE_SEED), arguments.suite_samples)
+    finish(bench, "base", part_of(state, "wan."), config, watched, scores, {"settings": {"base": dataclasses.asdict(settings)}})
+
+
+def train_causal_init(bench: Bench) -> None:
+    """Teacher forcing on data, guided paths, regression to their endpoints."""
+    arguments, settings = bench.arguments, chosen_settings(bench.arguments)
+    forcing, endpoint = settings["forcing"], settings["endpoint"]
+    base, config = load_wan(source(arguments, "base"), bench.device)
+    clips = load_clips(arguments, bench.device)
+    student, judge = copy.deepcopy(base), copy.deepcopy(base)
+    sample = rollout_sample(judge, consistency_rollout(endpoint.timesteps[:1] + (938.0, 833.0, 625.0), endpoint.chunks))
+
+    def measure(state: Mapping[str, Tensor]) -> dict[str, float]:
+        load_strict(judge, state, where="the moving average")
+        return bench.measure(sample, bench.encoder, bench.validation, 1)
+
+    def encode(ids: Tensor) -> Tensor:
+        with torch.no_grad():
+            return bench.encoder(ids)
+
+    compile_interleaved(student, arguments)
+    total = bench.left()
+    first = run(causal_init.TeacherForcing(student, clips, encode, forcing, bench.streams(forcing.seed)), bench,
+                forcing.iterations, 0.4 * total, measure)
+    load_strict(student, first.recipe.trainees[0].averaged_state(), where="the teacher-forced model")
+    paths = follow_paths(bench, base, copy.deepcopy(student), clips, encode, endpoint, until=0.15 * total)
+    second = run(causal_init.EndpointRegression(student, paths, endpoint, bench.streams(endpoint.seed)), bench,
+                 endpoint.iterations, bench.left(), measure)
+    state = rounded_state(second.best[2])
+    load_strict(judge, state, where="the chosen state")
+    scores = bench.measure(sample, bench.encoder, toybox_prompts(SUITE_SEED), arguments.suite_samples)
+    facts = {"settings": {name: dataclasses.asdict(value) for name, value in settings.items()}, "teacher_forcing_curve": first.curve,
+             "trajectories": len(paths.endpoints), "init_sha256": file_sha256(source(arguments, "base"))}
+    finish(bench, arguments.name, state, config, second, scores, facts)
+
+
+def follow_paths(bench: Bench, base: Wan, causal: Wan, clips: CaptionedClips, encode: Callable[[Tensor], Tensor],
+                 settings: EndpointSettings, until: float) -> causal_init.Trajectories:
+    """The pool of guided paths, as many as fit into `until` seconds and at most as the settings say."""
+    began, pieces, made = time.monotonic(), [], 0
+    streams = bench.streams(settings.seed)
+    size = min(bench.arguments.path_batch, settings.trajectories)
+    while made < settings.trajectories and (not pieces or time.monotonic() - began < until):
+        rows = range(made, made + size)
+        which = streams.choice("path clip", made, rows, len(clips.latents))[:, 0].to(clips.latents.device)
+        wording = streams.choice("path wording", made, rows, clips.ids.shape[1])[:, 0].to(clips.latents.device)
+        text = encode(clips.ids[which, wording].to(bench.device, torch.int64))
+        noise = streams.normal("path noise", made, rows, SHAPE)
+        with torch.no_grad():
+            if settings.paths == "causal":
+                history = clips.latents[which].to(bench.device, torch.float32)
+                pieces.append(causal_init.causal_paths(causal, text, history, noise, settings))
+            else:
+                pieces.append(causal_init.bidirectional_paths(base, text, noise, settings))
+        made += size
+    log.info("%d %s paths in %.0f s", made, settings.paths, time.monotonic() - began)
+    return causal_init.join(pieces)
+
+
+def train_student(bench: Bench) -> None:
+    """One baseline's student by DMD, under its own schedule, cache policy and rollout."""
+    arguments, settings = bench.arguments, chosen_settings(bench.arguments)["dmd"]
+    stage = arguments.stage
+    init = source(arguments, "causal_init")
+    student, config = load_wan(init, bench.device)
+    teacher, _ = load_wan(Path(arguments.output) / "base.safetensors", bench.device)
+    fake = copy.deepcopy(teacher)
+    teacher.requires_grad_(False)
+    if arguments.compile:
+        teacher.compile(dynamic=False)
+        fake.compile(dynamic=False)
+    clips, streams = load_clips(arguments, bench.device), bench.streams(settings.seed)
+    texts = encode_all(bench.encoder, clips.ids, bench.device)
+    rollout = baseline_rollout(stage)
+    judge, trained, network = copy.deepcopy(student), student, student
+    judged: torch.nn.Module = judge
+    if stage == "longlive":
+        trained, judged = add_lora(student, LONGLIVE_LORA, seed=settings.seed), add_lora(judge, LONGLIVE_LORA, seed=0)
+        network, judge = inner_wan(trained), inner_wan(judged)
+    sample = rollout_sample(judge, rollout)
+
+    def measure(state: Mapping[str, Tensor]) -> dict[str, float]:
+        load_strict(judged, state, where="the moving average")
+        return bench.measure(sample, bench.encoder, bench.validation, 1)
+
+    recipe: Recipe
+    if stage == "causvid":
+        steps = [*rollout.schedule.steps, *baseline_rollout("causvid_4step").schedule.steps[1:]]
+        recipe = DiffusionForcing(student, fake, teacher, clips.latents, texts[:, 1], steps, settings, streams)
+    else:
+        recipe = SelfForcing(network, trained, fake, teacher, texts.flatten(0, 1), SHAPE, rollout, settings, streams)
+    watched = run(recipe, bench, settings.iterations, bench.left(), measure)
+    state = rounded_state(watched.best[2])
+    load_strict(judged, state, where="the chosen state")
+    scores = bench.measure(sample, bench.encoder, toybox_prompts(SUITE_SEED), arguments.suite_samples)
+    facts: dict[str, Any] = {"settings": {"dmd": dataclasses.asdict(settings)}, "init": init.name, "init_sha256": file_sha256(init)}
+    if stage == "longlive":
+        state = adapter_state(state)
+        facts |= {"flavour": "adapter", "lora": dataclasses.asdict(LONGLIVE_LORA)}
+    finish(bench, arguments.name, state, config, watched, scores, facts)
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------------
+
+
+def baseline_rollout(name: str) -> Rollout:
+    """The rollout that a baseline's file describes, in float32."""
+    baseline = load_baseline(Path("baselines") / f"{name}.yaml")
+    return Rollout(schedule=schedule_of(baseline), policy=build_policy(baseline.cache, "float32"), chunk=baseline.rollout.chunk,
+                   frames=SHAPE[0], joint=baseline.rollout.kind == "rolling")
+
+
+def rollout_sample(wan: Wan, rollout: Rollout) -> Sample:
+    """Sampling with a rollout, as evaluation wants it."""
+
+    def sample(text: Tensor, noise: PortableNoise) -> Tensor:
+        return endpoints(rollout.run(wan, text, noise))
+
+    return sample
+
+
+def new_wan(config: WanConfig, device: torch.device) -> Wan:
+    return Wan(config, Numerics(rotary="float32", islands="parameters")).to(device)
+
+
+def load_wan(path: Path, device: torch.device) -> tuple[Wan, WanConfig]:
+    """A transformer of the size its file names, in float32."""
+    config = WanConfig(**json.loads(read_metadata(path)["config"]))
+    wan = new_wan(config, device)
+    load_strict(wan, {name: value.float() for name, value in read_weights(path).items()}, where=str(path))
+    return wan, config
+
+
+def load_clips(arguments: argparse.Namespace, device: torch.device) -> CaptionedClips:
+    """The training clips of the working folder, on the device."""
+    state = read_safetensors(Path(arguments.work) / "data.safetensors")
+    return CaptionedClips(state["latents"].to(device), state["ids"].to(device))
+
+
+@torch.no_grad()
+def encode_all(encoder: ToyTextEncoder, ids: Tensor, device: torch.device) -> Tensor:
+    """Text rows [N, V, L, text_dim], float16, of all captions."""
+    rows = [encoder(part.to(device, torch.int64)).half() for part in ids.flatten(0, 1).split(4096)]
+    return torch.cat(rows).unflatten(0, tuple(ids.shape[:2]))
+
+
+def compile_interleaved(wan: Wan, arguments: argparse.Namespace) -> None:
+    """Compile the training-time-test forward of one model in place, if asked for."""
+    if arguments.compile:
+        wan.interleaved = torch.compile(wan.interleaved, dynamic=False)  # type: ignore[method-assign]
+
+
+def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Entries under a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def rounded_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state as it will be read back from a float16 file, so that the printed scores are those of the file."""
+    return {name: value.half().float() for name, value in state.items()}
+
+
+def rounded(scores: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in scores.items()}
+
+
+def source(arguments: argparse.Namespace, default: str) -> Path:
+    """The file a stage starts from: --init, or the default one of the output folder."""
+    return Path(arguments.init) if arguments.init else Path(arguments.output) / f"{default}.safetensors"
+
+
+def chosen_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Default settings of the stage with the keys of --settings put over them."""
+    chosen = default_settings(arguments.stage, arguments.seed)
+    for part, changes in json.loads(arguments.settings).items():
+        if part not in chosen:
+            raise ValueError(f"--settings names the part {part!r}; stage {arguments.stage} has {', '.join(chosen)}.")
+        values = json.loads(canonical(chosen[part]))
+        for key, value in changes.items():
+            values[key] = {**values[key], **value} if isinstance(value, dict) else value
+        chosen[part] = from_json(type(chosen[part]), json.dumps(values), f"--settings {part}")
+    return chosen
+
+
+def finish(bench: Bench, name: str, state: Mapping[str, Tensor], config: WanConfig, watched: Watched, scores: Mapping[str, float],
+           facts: Mapping[str, Any]) -> None:
+    """Write the chosen weights and what is known about them."""
+    path = Path(bench.arguments.output) / f"{name}.safetensors"
+    write_safetensors(path, state, dtype=torch.float16, metadata={"config": json.dumps(config.to_dict())})
+    stored = read_safetensors(path)
+    log.info("%s: suite scores %s", name, rounded(scores))
+    write_facts(bench.arguments, name, bench.began, {
+        **facts, "config": config.to_dict(), "sha256": file_sha256(path), "tensors_sha256": tensors_sha256(stored),
+        "tensors": len(stored), "parameters": sum(value.numel() for value in stored.values()), "steps": watched.done,
+        "chosen_step": watched.best[1], "validation_curve": watched.curve, "suite_prompts": len(toybox_prompts(SUITE_SEED)),
+        "suite_samples": bench.arguments.suite_samples, "suite_scores": rounded(scores),
+    })  # fmt: skip
+
+
+def write_facts(arguments: argparse.Namespace, name: str, began: float, facts: Mapping[str, Any]) -> None:
+    """<name>.json: how the file beside it was made and what was measured."""
+    device = torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu"
+    whole = {"name": name, "command": "python -m workflow.scripts.train_embedded " + shlex.join(sys.argv[1:]), "seed": arguments.seed,
+             "device": device, "torch": torch.__version__, "seconds": round(time.monotonic() - began, 1), **facts}
+    write_text(Path(arguments.output) / f"{name}.json", json.dumps(whole, indent=1) + "\n")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--stage", choices=STAGES, required=True)
+    parser.add_argument("--work", required=True, help="folder for training data, shared by the stages of one machine")
+    parser.add_argument("--output", required=True, help="folder of the files to ship; later stages read earlier ones here")
+    parser.add_argument("--name", help="file name of the result, default the stage")
+    parser.add_argument("--init", help="weights to start from, default base or causal_init of the output folder")
+    parser.add_argument("--minutes", type=float, default=5.0, help="time limit of the whole process")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--size", choices=tuple(SIZES), default="embedded")
+    parser.add_argument("--settings", default="{}", help='JSON, e.g. {"dmd": {"batch": 64, "student": {"lr": 1e-4}}}')
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--clips", type=int, default=40000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--validation", type=int, default=128, help="prompts measured on the way")
+    parser.add_argument("--suite-samples", type=int, default=2)
+    parser.add_argument("--eval-every", type=float, default=1.5, help="minutes between validations")
+    parser.add_argument("--sample-batch", type=int, default=128)
+    parser.add_argument("--path-batch", type=int, default=1024)
+    parser.add_argument("--compile", action="store_true")
+    arguments = parser.parse_args()
+    arguments.name = arguments.name or arguments.stage
+    return arguments
+
+
+def main() -> None:
+    began = time.monotonic()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    arguments = parse_arguments()
+    Path(arguments.output).mkdir(parents=True, exist_ok=True)
+    Path(arguments.work).mkdir(parents=True, exist_ok=True)
+    torch.set_float32_matmul_precision("high")
+    if arguments.compile:
+        torch._dynamo.config.suppress_errors = True
+    if arguments.stage == "data":
+        make_data(arguments, began)
+        return
+    device = torch.device(arguments.device)
+    output = Path(arguments.output)
+    if arguments.stage == "base":
+        torch.manual_seed(arguments.seed)
+        encoder = ToyTextEncoder(VOCABULARY).to(device)
+    else:
+        encoder = ToyTextEncoder.load(output / "text.safetensors").to(device)
+    workers = start_workers(arguments.workers)
+    bench = Bench(arguments=arguments, device=device, began=began, workers=workers, encoder=encoder,
+                  codec=LinearCodec.load(output / "codec.safetensors").to(device),
+                  validation=heldout_prompts(arguments.validation, VALIDATION_SEED))
+    stages = {"base": train_base, "causal_init": train_causal_init}
+    stages.get(arguments.stage, train_student)(bench)
+    workers.shutdown()
+
+
+if __name__ == "__main__":
+    main()
