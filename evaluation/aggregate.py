@@ -366,6 +366,12 @@ def aggregate(
         prompts_of[group] = sum(bool(members & set(prompt.dimensions)) for prompt in scored.values())
     prompts_of["total"] = len(scored)
     ranked = [row for row, name in settings.rows.items() if name.kind in RANKED_KINDS]
+    family = max(len(ranked) * (len(ranked) - 1) // 2, len(NAMES))
+    if settings.draws < 40 * family:
+        raise ValueError(
+            f"{settings.draws} bootstrap draws cannot show a difference among {family} tests at the 5 % level after Holm's "
+            f"correction; set draws to at least {40 * family}."
+        )
     return ScoresTable(
         suite=suite,
         dimensions=tuple(asked),

@@ -63,7 +63,8 @@ def test_draws_do_not_depend_on_the_order_of_prompts():
     shuffled = dict(reversed(strata.items()))
     first = draw_weights(strata, 50, bootstrap_generator(5))
     second = draw_weights(shuffled, 50, bootstrap_generator(5))
-    assert first[0] == second[0] and np.array_equal(first[1], second[1])
+    assert first[0] == second[0]
+    assert np.array_equal(first[1], second[1])
 
 
 def test_a_draw_without_clips_is_left_out():
@@ -71,7 +72,8 @@ def test_a_draw_without_clips_is_left_out():
     means = resample_means(
         np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 0.7]]), np.array([[0.0, 1.0]])
     )[:, 0]
-    assert np.isnan(means[0]) and means[1] == 0.7
+    assert np.isnan(means[0])
+    assert means[1] == 0.7
     assert percentile_range(means) == (0.7, 0.7)
     assert paired_p_value(means, 40) == 1.0  # 2 (0 + 1) / (1 + 1): one draw tells nothing
     with pytest.raises(ValueError, match="No bootstrap draw"):

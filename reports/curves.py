@@ -1,0 +1,151 @@
+"""Training curves and the paired check of CM-GRPO: metrics.jsonl and heldout.json -> plain numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from evaluation.intervals import (
+    bootstrap_generator,
+    draw_weights,
+    paired_p_value,
+    percentile_range,
+    resample_means,
+)
+from evaluation.records import Interval, read_json
+
+STEP_KEYS = ("step", "iteration")
+CLOCKS = ("elapsed_s",)  # in metrics.jsonl for people who look at a running job; costs have their own section
+DRAWS = 2000
+
+
+class Curve(NamedTuple):
+    """One metric over training: steps and values, both of length n."""
+
+    name: str
+    steps: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+class CurveGroup(NamedTuple):
+    """Curves that share a panel."""
+
+    name: str
+    curves: tuple[Curve, ...]
+
+
+def group_name(key: str) -> str:
+    """Panel of a metric: the text before "/", else before the first "_"; `reward/color` -> `reward`."""
+    return key.split("/")[0] if "/" in key else key.split("_")[0]
+
+
+def read_metrics(path: Path) -> list[CurveGroup]:
+    """The curves of a metrics.jsonl: flat objects with "step" or "iteration" and numbers.
+
+    A metric may be absent on some lines. Raises ValueError naming the line for anything that is not a finite number.
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        values = json.loads(line)
+        where = f"{path.name} line {line_number}"
+        step_key = next((key for key in STEP_KEYS if key in values), None)
+        if step_key is None:
+            raise ValueError(f"{where} has no step; expected one of the keys {', '.join(STEP_KEYS)}.")
+        for key, value in values.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ValueError(f"{where} has {key} = {value!r}; a metric is a finite number.")
+            if key != step_key and key not in CLOCKS:
+                found.setdefault(key, []).append((float(values[step_key]), float(value)))
+    groups: dict[str, list[Curve]] = {}
+    for key, points in found.items():
+        curve = Curve(key, tuple(step for step, _ in points), tuple(value for _, value in points))
+        groups.setdefault(group_name(key), []).append(curve)
+    return [CurveGroup(name, tuple(curves)) for name, curves in groups.items()]
+
+
+class HeldOutMeasure(BaseModel):
+    """A measure per held-out prompt, same noise before and after. trained: whether it is part of the reward."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str
+    trained: bool
+    before: tuple[float | None, ...]
+    after: tuple[float | None, ...]
+
+
+class HeldOut(BaseModel):
+    """train/cm_grpo/heldout.json: the paired check on prompts that no training saw.
+
+    before, after: rows; prompts: ids; measures: the reward and each checker, values in the order of prompts,
+    None where a checker does not apply to a prompt.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    before: str
+    after: str
+    prompts: tuple[str, ...]
+    measures: tuple[HeldOutMeasure, ...]
+
+    @model_validator(mode="after")
+    def _aligned(self) -> HeldOut:
+        for measure in self.measures:
+            if not len(measure.before) == len(measure.after) == len(self.prompts):
+                raise ValueError(
+                    f"{measure.name} needs one value per prompt ({len(self.prompts)}), before and after"
+                )
+        return self
+
+
+class HeldOutLine(NamedTuple):
+    """Means before and after, their paired difference with a 95 % interval over prompts, and its p-value."""
+
+    name: str
+    trained: bool
+    before: float
+    after: float
+    difference: Interval
+    p_value: float
+    prompts: int
+
+
+def read_heldout(path: Path) -> HeldOut:
+    """The record, strictly. Raises ValueError naming file and keys."""
+    return read_json(HeldOut, path)
+
+
+def compare_heldout(record: HeldOut, seed: int = 0) -> list[HeldOutLine]:
+    """One line per measure: what was trained on first, then what was held out, each in the record's order."""
+    lines = []
+    for measure in record.measures:
+        both = {
+            prompt: (before, after)
+            for prompt, before, after in zip(record.prompts, measure.before, measure.after, strict=True)
+            if before is not None and after is not None
+        }
+        if not both:
+            continue
+        order, weights = draw_weights(dict.fromkeys(both, 0), DRAWS, bootstrap_generator(seed))
+        before, after = np.array([both[prompt] for prompt in order]).T
+        drawn = resample_means(weights, (after - before)[None], np.ones((1, len(order))))[:, 0]
+        low, high = percentile_range(drawn)
+        difference = Interval(mean=float((after - before).mean()), low=low, high=high)
+        p_value = paired_p_value(drawn, len(order))
+        lines.append(
+            HeldOutLine(
+                measure.name,
+                measure.trained,
+                float(before.mean()),
+                float(after.mean()),
+                difference,
+                p_value,
+                len(order),
+            )
+        )
+    return sorted(lines, key=lambda line: not line.trained)

@@ -1,0 +1,198 @@
+"""Figures as inline SVG that follows the page's colours. Pure: numbers in, SVG text out, the same bytes every time.
+
+matplotlib draws with marker colours, which are replaced by CSS variables of the page; that is how one picture is
+readable on a light screen, on a dark one and on paper.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from evaluation.aggregate import RANKED_KINDS
+from evaluation.dimensions import DIMENSIONS, BoundsName
+from evaluation.records import Interval, RowSummary
+from reports.curves import CurveGroup, HeldOutLine
+from reports.tables import TOTAL_NAMES
+
+matplotlib.use("svg")
+
+INK, MUTED, LINE, PAGE, ACCENT = "#010a01", "#010a02", "#010a03", "#010a04", "#010a05"
+SERIES = ("#010a11", "#010a12", "#010a13", "#010a14", "#010a15", "#010a16")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)))
+_VARIABLES = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    LINE: "var(--line)",
+    PAGE: "var(--page)",
+    ACCENT: "var(--accent)",
+}
+_VARIABLES |= {colour: f"var(--s{index})" for index, colour in enumerate(SERIES, 1)}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none", "svg.hashsalt": "raven-bench", "font.size": 9.0, "text.color": INK, "axes.edgecolor": LINE,
+    "axes.labelcolor": INK, "xtick.color": MUTED, "ytick.color": INK, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": LINE, "grid.linewidth": 0.6,
+    "axes.titlesize": 9.5, "axes.titleweight": "bold", "axes.titlecolor": INK, "legend.frameon": False,
+    "legend.fontsize": 8.0, "lines.linewidth": 1.4,
+}  # fmt: skip
+
+
+class Picture(NamedTuple):
+    """svg: an inline <svg> element; width: the least CSS pixels at which its text is readable."""
+
+    svg: str
+    width: int
+
+
+def _svg(figure: Figure, name: str, alt: str) -> Picture:
+    """Inline SVG with page colours, ids that are unique per `name`, and an accessible name."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
+    text = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', text)
+    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
+    text = re.sub(r"(font: [^;\"]*?\d(?:\.\d+)?px) [^;\"]*", r"\1 system-ui, sans-serif", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, variable)
+    points = figure.get_size_inches()[0] * 72
+    height = figure.get_size_inches()[1] * 72
+    head = f'<svg viewBox="0 0 {points:g} {height:g}" role="img" aria-label="{escape(alt)}">'
+    text = re.sub(r"^<svg[^>]*>", lambda _: head, text, count=1).replace("xlink:href", "href")
+    return Picture(text.strip(), round(points * 0.92))
+
+
+def _colour(row: RowSummary, trained: Sequence[str]) -> str:
+    if row.row in trained:
+        return ACCENT
+    return SERIES[0] if row.kind in RANKED_KINDS else MUTED
+
+
+def _dots(
+    axes: Axes, rows: Sequence[RowSummary], values: Sequence[Interval | None], trained: Sequence[str]
+) -> None:
+    """One dot with its interval per row, first row on top; controls are hollow."""
+    for place, (row, value) in enumerate(zip(rows, values, strict=True)):
+        if value is not None:
+            colour = _colour(row, trained)
+            axes.plot(
+                [value.low, value.high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt"
+            )
+            face = colour if row.kind in RANKED_KINDS else PAGE
+            axes.plot(value.mean, place, "o", markersize=4.5, markeredgecolor=colour, markerfacecolor=face)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.tick_params(length=0)
+    axes.grid(axis="y", visible=False)
+
+
+def _span(values: Sequence[Interval | None]) -> tuple[float, float]:
+    """0..100, stretched where an interval leaves it."""
+    known = [value for value in values if value is not None]
+    return min([-2.0, *(v.low - 2 for v in known)]), max([102.0, *(v.high + 2 for v in known)])
+
+
+def totals_figure(rows: Sequence[RowSummary], trained: Sequence[str], bounds: BoundsName) -> Picture:
+    """Total, Quality and Semantic of the given rows with 95 % intervals; `trained` rows in the accent colour."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(10.5, 1.0 + 0.24 * len(rows)), layout="constrained")
+        panels = figure.subplots(1, 3, sharey=True)
+        for axes, title, measure in zip(
+            panels,
+            (TOTAL_NAMES[bounds], "Quality", "Semantic"),
+            ("total", "quality", "semantic"),
+            strict=True,
+        ):
+            values = [{"total": r.total, "quality": r.quality, "semantic": r.semantic}[measure] for r in rows]
+            _dots(axes, rows, values, trained)
+            axes.set_title(title, loc="left")
+        return _svg(
+            figure,
+            "totals",
+            "Total, Quality and Semantic of every row with 95 percent intervals; numbers in the table",
+        )
+
+
+def dimensions_figure(rows: Sequence[RowSummary], trained: Sequence[str]) -> Picture:
+    """Sixteen panels of normalised scores with 95 % intervals, all on the same scale."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(12.5, 4 * (0.62 + 0.19 * len(rows))), layout="constrained")
+        panels = figure.subplots(4, 4, sharey=True)
+        for axes, dimension in zip(panels.flat, DIMENSIONS, strict=True):
+            cells = [row.dimensions.get(dimension.name) for row in rows]
+            values = [None if cell is None else cell.normalised for cell in cells]
+            _dots(axes, rows, values, trained)
+            axes.set_xlim(*_span(values))
+            kinds = sorted({cell.kind for cell in cells if cell is not None})
+            axes.set_title(f"{dimension.title} ({kinds[0] if kinds else 'not scored'})", loc="left")
+        return _svg(
+            figure,
+            "dimensions",
+            "Normalised score of every row in sixteen dimensions with 95 percent intervals; numbers in the table",
+        )
+
+
+def curves_figure(row: str, label: str, groups: Sequence[CurveGroup]) -> Picture:
+    """Training metrics of one row, one panel per group."""
+    columns = min(3, len(groups))
+    lines = -(-len(groups) // columns)
+    longest = max(len(group.curves) for group in groups)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(3.6 * columns + 0.3, 2.5 * lines + 0.15 * longest), layout="constrained")
+        panels = figure.subplots(lines, columns, squeeze=False)
+        for axes, group in zip(panels.flat, groups, strict=False):
+            for index, curve in enumerate(group.curves):
+                axes.plot(
+                    curve.steps, curve.values, color=SERIES[index % len(SERIES)], label=curve.name.removeprefix(f"{group.name}/"),
+                    linestyle=DASHES[index // len(SERIES) % len(DASHES)], marker="o" if len(curve.steps) < 3 else "",
+                    markersize=3,
+                )  # fmt: skip
+            axes.set_title(group.name, loc="left")
+            axes.set_xlabel("step", color=MUTED)
+            axes.tick_params(length=0)
+            if len(group.curves) > 1:
+                axes.legend(loc="upper left", bbox_to_anchor=(-0.05, -0.2), borderaxespad=0, ncols=2)
+        for axes in list(panels.flat)[len(groups) :]:
+            axes.set_visible(False)
+        return _svg(
+            figure,
+            f"curves-{row}",
+            f"Training curves of {label}: {', '.join(group.name for group in groups)}",
+        )
+
+
+def heldout_figure(lines: Sequence[HeldOutLine]) -> Picture:
+    """Paired change of each measure with its 95 % interval; filled: part of the reward, hollow: held out."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8.0, 0.9 + 0.26 * len(lines)), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(0, color=MUTED, linewidth=1)
+        for place, line in enumerate(lines):
+            colour = ACCENT if line.trained else SERIES[0]
+            axes.plot(
+                [line.difference.low, line.difference.high], [place, place], color=colour, linewidth=1.6
+            )
+            face = colour if line.trained else PAGE
+            axes.plot(
+                line.difference.mean, place, "o", markersize=5, markeredgecolor=colour, markerfacecolor=face
+            )
+        names = [
+            f"{line.name.replace('_', ' ')} ({'rewarded' if line.trained else 'held out'})" for line in lines
+        ]
+        axes.set_yticks(range(len(lines)), names)
+        axes.set_ylim(len(lines) - 0.4, -0.6)
+        axes.tick_params(length=0)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("after minus before, same prompts and noise", color=MUTED)
+        return _svg(
+            figure, "heldout", "Change of reward and checkers on held-out prompts with 95 percent intervals"
+        )

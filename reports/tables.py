@@ -1,0 +1,237 @@
+"""Score table -> ranked lines, and the same table as Markdown and LaTeX. Pure; no number is computed here that decides anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from evaluation.aggregate import RANKED_KINDS, TOTALS, totals
+from evaluation.dimensions import DIMENSIONS, NAMES, BoundsName, Dimension, bounds_of
+from evaluation.intervals import tie_groups
+from evaluation.records import Interval, PairedDifference, RowSummary, ScoresTable
+
+LEVEL = 0.05
+TOTAL_NAMES: dict[BoundsName, str] = {"toybox": "Toybox-Total", "vbench": "Total"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MainLine:
+    """One line of the main table. group: tie group, 1 is best, None if not ranked; versus: row minus best, paired.
+
+    best: significantly above every other ranked row, so it may be bold.
+    """
+
+    row: str
+    label: str
+    kind: str
+    group: int | None
+    best: bool
+    total: Interval | None
+    quality: Interval | None
+    semantic: Interval | None
+    dynamic: Interval | None
+    versus: Interval | None
+    p_value: float | None
+    incomplete: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShippedLine:
+    """A row that was measured when its file was shipped, not in this run: means only (percent), no interval, no rank."""
+
+    row: str
+    label: str
+    raw: dict[str, float]
+    normalised: dict[str, float]
+    total: float | None
+    quality: float | None
+    semantic: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MainTable:
+    """Ranked rows best first, then rows without a total, then controls in the run's order."""
+
+    ranked: tuple[MainLine, ...]
+    incomplete: tuple[MainLine, ...]
+    controls: tuple[MainLine, ...]
+
+
+class Pairs:
+    """Paired differences by rows and measure, in either direction."""
+
+    def __init__(self, pairs: Sequence[PairedDifference]) -> None:
+        self._pairs = {(pair.a, pair.b, pair.measure): pair for pair in pairs}
+
+    def find(self, a: str, b: str, measure: str) -> tuple[Interval, float] | None:
+        """`a` minus `b` with its interval, and the Holm-adjusted p-value; None where the two were not compared."""
+        if (pair := self._pairs.get((a, b, measure))) is not None:
+            return pair.difference, pair.holm
+        if (pair := self._pairs.get((b, a, measure))) is not None:
+            turned = pair.difference
+            return Interval(mean=-turned.mean, low=-turned.high, high=-turned.low), pair.holm
+        return None
+
+    def differ(self, a: str, b: str, measure: str) -> bool:
+        """Whether the two were compared and differ at the 5 % level after Holm's correction."""
+        found = self.find(a, b, measure)
+        return found is not None and found[1] < LEVEL
+
+
+def _line(
+    summary: RowSummary, group: int | None, best: bool, versus: tuple[Interval, float] | None
+) -> MainLine:
+    dynamic = summary.dimensions.get("dynamic_degree")
+    return MainLine(
+        row=summary.row, label=summary.label, kind=summary.kind, group=group, best=best,
+        total=summary.total, quality=summary.quality, semantic=summary.semantic,
+        dynamic=None if dynamic is None else dynamic.normalised,
+        versus=None if versus is None else versus[0], p_value=None if versus is None else versus[1],
+        incomplete=summary.incomplete,
+    )  # fmt: skip
+
+
+def main_table(table: ScoresTable) -> MainTable:
+    """Ranks by Total; ties by the paired test; best is marked only where it stands alone."""
+    pairs = Pairs(table.pairs)
+    ranked = [row for row in table.rows if row.kind in RANKED_KINDS and row.total is not None]
+    ranked.sort(key=lambda row: (-row.total.mean if row.total else 0.0, row.row))
+    groups = tie_groups([row.row for row in ranked], lambda a, b: pairs.differ(a, b, "total"))
+    first = ranked[0].row if ranked else ""
+    alone = len(ranked) > 1 and all(pairs.differ(first, row.row, "total") for row in ranked[1:])
+    return MainTable(
+        ranked=tuple(
+            _line(row, groups[row.row], alone and row.row == first, pairs.find(row.row, first, "total"))
+            for row in ranked
+        ),
+        incomplete=tuple(
+            _line(row, None, False, None)
+            for row in table.rows
+            if row.kind in RANKED_KINDS and row.total is None
+        ),
+        controls=tuple(_line(row, None, False, None) for row in table.rows if row.kind not in RANKED_KINDS),
+    )
+
+
+def best_alone(table: ScoresTable, dimension: str) -> str | None:
+    """The ranked row that is above every other on a dimension by the paired test, or None if there is a tie."""
+    pairs = Pairs(table.pairs)
+    rows = [row for row in table.rows if row.kind in RANKED_KINDS and dimension in row.dimensions]
+    if len(rows) < 2:
+        return None
+    first = max(rows, key=lambda row: row.dimensions[dimension].normalised.mean)
+    alone = all(pairs.differ(first.row, row.row, dimension) for row in rows if row is not first)
+    return first.row if alone else None
+
+
+def told_apart(table: ScoresTable, dimension: str) -> tuple[int, int]:
+    """How many pairs of ranked rows a dimension tells apart, and how many it compared."""
+    pairs = [pair for pair in table.pairs if pair.measure == dimension]
+    return sum(pair.holm < LEVEL for pair in pairs), len(pairs)
+
+
+def shipped_line(row: str, label: str, scores: Mapping[str, float], bounds: BoundsName) -> ShippedLine:
+    """scores: raw fractions by dimension, as the shipped file's own record says. Totals only if all sixteen are there."""
+    raw = {name: 100.0 * scores[name] for name in NAMES if name in scores}
+    normalised = {name: bounds_of(name, bounds).normalise(value) for name, value in raw.items()}
+    whole = (
+        totals({name: np.asarray(value) for name, value in normalised.items()})
+        if len(raw) == len(NAMES)
+        else None
+    )
+    return ShippedLine(
+        row=row, label=label, raw=raw, normalised=normalised,
+        total=None if whole is None else float(whole.total),
+        quality=None if whole is None else float(whole.quality),
+        semantic=None if whole is None else float(whole.semantic),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormulaLine:
+    """How a dimension enters the total: its bounds and its share of Total in percent."""
+
+    dimension: Dimension
+    low: float
+    high: float
+    share: float
+
+
+def formula(bounds: BoundsName) -> list[FormulaLine]:
+    """The sixteen rows of "how the total is built"; shares add up to 100."""
+    weights = {g: sum(d.weight for d in DIMENSIONS if d.group == g) for g in ("quality", "semantic")}
+    group_share = {"quality": 80.0, "semantic": 20.0}
+    return [
+        FormulaLine(
+            dimension=dimension,
+            low=bounds_of(dimension.name, bounds).low,
+            high=bounds_of(dimension.name, bounds).high,
+            share=group_share[dimension.group] * dimension.weight / weights[dimension.group],
+        )
+        for dimension in DIMENSIONS
+    ]
+
+
+def number(interval: Interval | None, style: Literal["plain", "latex"] = "plain", digits: int = 2) -> str:
+    """`84.96 [83.1, 86.2]`, or a dash; in LaTeX the interval is an index."""
+    if interval is None:
+        return "--" if style == "latex" else "-"
+    if style == "latex":
+        return f"${interval.mean:.{digits}f}_{{[{interval.low:.1f},\\,{interval.high:.1f}]}}$"
+    return f"{interval.mean:.{digits}f} [{interval.low:.1f}, {interval.high:.1f}]"
+
+
+def _all_lines(main: MainTable) -> list[MainLine]:
+    return [*main.ranked, *main.incomplete, *main.controls]
+
+
+def _plain(text: str) -> str:
+    """A label inside one Markdown cell."""
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def markdown(table: ScoresTable, bounds: BoundsName) -> str:
+    """The main table as Markdown, with the suite and the meaning of the brackets."""
+    lines = [
+        f"| tie group | row | kind | {TOTAL_NAMES[bounds]} | Quality | Semantic | note |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for line in _all_lines(main_table(table)):
+        label = f"**{_plain(line.label)}**" if line.best else _plain(line.label)
+        group = "-" if line.group is None else str(line.group)
+        values = " | ".join(number(getattr(line, measure)) for measure in TOTALS)
+        lines.append(f"| {group} | {label} | {line.kind} | {values} | {_plain(line.incomplete or '')} |")
+    lines += [
+        "",
+        f"Suite {table.suite}; brackets: 95 % bootstrap intervals over prompts, {table.draws} draws.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_LATEX = str.maketrans(
+    {c: "\\" + c for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
+
+
+def latex(table: ScoresTable, bounds: BoundsName) -> str:
+    """The main table as a booktabs tabular; best row bold only where it stands alone."""
+    lines = [
+        f"% suite {table.suite}; indices: 95 % bootstrap intervals over prompts, {table.draws} draws",
+        r"\begin{tabular}{lrrrr}",
+        r"\toprule",
+        f"Method & {TOTAL_NAMES[bounds]} & Quality & Semantic & Tie group \\\\",
+        r"\midrule",
+    ]
+    main = main_table(table)
+    for block in ([*main.ranked, *main.incomplete], list(main.controls)):
+        for line in block:
+            label = line.label.replace("\\", "/").translate(_LATEX)
+            label = rf"\textbf{{{label}}}" if line.best else label
+            values = " & ".join(number(getattr(line, measure), "latex") for measure in TOTALS)
+            lines.append(f"{label} & {values} & {line.group or '--'} \\\\")
+        lines.append(r"\midrule")
+    lines[-1] = r"\bottomrule"
+    return "\n".join([*lines, r"\end{tabular}"]) + "\n"

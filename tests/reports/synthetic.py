@@ -1,0 +1,258 @@
+"""A small results folder with made-up numbers, for tests of the report only. No number here was measured."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.aggregate import AggregateSettings, aggregate
+from evaluation.clips import write_clip
+from evaluation.dimensions import NAMES
+from evaluation.records import (
+    Clip,
+    ClipScore,
+    ClipTiming,
+    DimensionResult,
+    FilteredPrompt,
+    FilteredSet,
+    Prompt,
+    ScoresTable,
+    TrainManifest,
+    WeightsManifest,
+    clip_id,
+    write_json,
+    write_jsonl,
+)
+
+INJECTION = '</script><script>alert("1")</script><img src=x onerror=alert(2)> & "quoted"'
+ROWS = {
+    "raven": ("RAVEN recipe (toy)", "native", 0.12),
+    "cm_grpo": ("RAVEN + CM-GRPO recipe (toy)", "native", 0.15),
+    "self_forcing": ("Self Forcing recipe (toy)", "native", 0.10),
+    "longlive": ("LongLive recipe (toy)", "native", 0.02),
+    "rolling_forcing": ("Rolling Forcing recipe (toy)", "native", -0.05),
+    "truth": ("Rendered truth", "control", 0.38),
+    "noise": ("Noise", "control", -0.45),
+}
+KINDS = {
+    "move": NAMES[:2] + NAMES[3:8] + ("color", "scene", "overall_consistency"),
+    "pair": ("multiple_objects", "spatial_relationship", "overall_consistency"),
+    "style": ("appearance_style", "temporal_style", "human_action"),
+    "still": ("temporal_flickering",),
+}
+PER_KIND = 10
+DIGEST = "0" * 64
+
+
+def prompts() -> list[Prompt]:
+    """Ten prompts of four kinds; the first text tries to break out of the page, the first still one is filtered."""
+    made = []
+    for kind, dimensions in KINDS.items():
+        for n in range(PER_KIND):
+            filtered = kind == "still" and n == 0
+            text = INJECTION if (kind, n) == ("move", 0) else f"a red circle, {kind} number {n}"
+            made.append(
+                Prompt(
+                    id=f"{kind}_{n:02d}", prompt=text, extended=f"{text}, on a green meadow in soft light",
+                    dimensions=dimensions, samples=5 if filtered else 2, keep=2 if filtered else None, facts={},
+                )
+            )  # fmt: skip
+    return made
+
+
+def report_settings() -> dict[str, Any]:
+    """Settings of the report rule, with a shipped reference row."""
+    rows: dict[str, Any] = {}
+    for index, (row, (label, kind, _)) in enumerate(ROWS.items()):
+        schedule = {"steps": 4, "timesteps": [1000, 750, 500, 250]}
+        cache = {"policy": ("absolute", "slot_relative")[index % 2], "window": 21 - index, "sink": index % 3}
+        settings = (
+            {"schedule": schedule, "cache": cache, "chunk": 3} if kind == "native" else {"control": row}
+        )
+        rows[row] = {
+            "label": label,
+            "kind": kind,
+            "settings": {**settings, "noise": "portable", "profile": "exact"},
+        }
+    rows["base"] = {
+        "label": "Bidirectional base model", "kind": "shipped", "settings": {}, "scores": dict.fromkeys(NAMES, 0.8),
+        "scores_source": "models/embedded/base.json",
+    }  # fmt: skip
+    return {
+        "suite": "toybox", "label": "Toybox suite: tiny models in a procedural world", "bounds": "toybox",
+        "clips_budget_mb": 12, "rows": rows,
+    }  # fmt: skip
+
+
+def _value(row: str, dimension: str, prompt: str, sample: int) -> float:
+    lead = ROWS[row][2]
+    shared = np.random.default_rng(list(hashlib.sha256(f"{dimension}{prompt}{sample}".encode()).digest()))
+    own = np.random.default_rng(list(hashlib.sha256(f"{row}{dimension}{prompt}{sample}".encode()).digest()))
+    return float(np.clip(0.55 + lead + shared.normal(0, 0.12) + own.normal(0, 0.05), 0, 1))
+
+
+def _scores(listed: list[Prompt], filters: list[FilteredSet], without: tuple[str, str] | None) -> ScoresTable:
+    results = []
+    for found in filters:
+        for dimension in NAMES:
+            clips = tuple(
+                ClipScore(
+                    clip_id=clip_id(p.id, s),
+                    prompt_id=p.id,
+                    sample=s,
+                    value=_value(found.row, dimension, p.id, s),
+                )
+                for p in listed
+                if dimension in p.dimensions
+                for s in found.kept[p.id]
+            )
+            if (found.row, dimension) != without:
+                kind = "stand-in" if dimension == "aesthetic_quality" else "exact"
+                mean = sum(clip.value for clip in clips) / len(clips)
+                results.append(
+                    DimensionResult(
+                        suite="toybox", row=found.row, dimension=dimension, kind=kind, mean=mean, clips=clips
+                    )
+                )  # fmt: skip
+    rows = {row: {"label": label, "kind": kind} for row, (label, kind, _) in ROWS.items()}
+    settings = {"bounds": "toybox", "dimensions": NAMES, "draws": 1000, "seed": 0, "rows": rows}
+    return aggregate("toybox", listed, results, filters, AggregateSettings.model_validate(settings))
+
+
+def picture(row: str, prompt: str, frames: int, size: int) -> np.ndarray:
+    """A square that moves over a plain ground; colours depend on row and prompt."""
+    ground = np.frombuffer(hashlib.sha256(prompt.encode()).digest()[:3], np.uint8) // 2 + 64
+    colour = np.frombuffer(hashlib.sha256(row.encode()).digest()[:3], np.uint8)
+    clip = np.broadcast_to(ground, (frames, size, size, 3)).copy()
+    for t in range(frames):
+        x = t * (size - size // 4) // max(frames - 1, 1)
+        clip[t, size // 3 : size // 3 + size // 4, x : x + size // 4] = colour
+    return clip
+
+
+def _write_clips(folder: Path, row: str, listed: list[Prompt], embedded: int, frames: int, size: int) -> None:
+    native = ROWS[row][1] == "native"
+    clips, timings = [], []
+    for n, prompt in enumerate(listed):
+        for sample in range(prompt.samples):
+            name = clip_id(prompt.id, sample)
+            path = folder / "clips" / row / "mp4" / f"{name}.mp4"
+            digest = DIGEST
+            if sample == 0 and n % PER_KIND < embedded:
+                write_clip(path, picture(row, prompt.id, frames, size), fps=16)
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            clips.append(
+                Clip(
+                    clip_id=name, row=row, prompt_id=prompt.id, sample=sample, file=f"mp4/{name}.mp4", sha256=digest,
+                    latents_sha256=DIGEST if native else None, noise="portable:toybox",
+                    weights_sha256=DIGEST if native else None, settings_sha256=DIGEST, batch_size=4,
+                    pixel_frames=frames, height=size, width=size, fps=16,
+                )
+            )  # fmt: skip
+            timings.append(
+                ClipTiming(
+                    clip_id=name, row=row, sample_s=0.31, decode_s=0.01, write_s=0.02, network_calls=35 if native else 0,
+                    peak_mb=512.0, device="cpu", commit="c" * 40, finished="2026-01-01T00:00:00Z",
+                )
+            )  # fmt: skip
+    write_jsonl(folder / "clips" / row / "manifest.jsonl", clips)
+    write_jsonl(folder / "clips" / row / "timings.jsonl", timings)
+
+
+def _write_training(folder: Path) -> None:
+    for row in ("raven", "cm_grpo"):
+        path = folder / "train" / row / "metrics.jsonl"
+        path.parent.mkdir(parents=True)
+        lines = []
+        for step in range(1, 61):
+            line: dict[str, float] = {"iteration": step, "elapsed_s": step * 1.5}
+            if row == "raven":
+                line |= {"loss_fake": 1 / step + 0.1, "checker/color": 1 - 1 / step}
+                if step % 2 == 0:
+                    line |= {"loss_student": 2 / step + 0.2}
+            else:
+                line |= {
+                    "reward/mean": 0.5 + step / 200,
+                    "reward/spread": 0.2 - step / 600,
+                    "loss": 0.1 / step,
+                }
+                line |= {f"checker/{name}": 0.4 + step / 300 + 0.01 * i for i, name in enumerate(NAMES[7:15])}
+            lines.append(json.dumps(line))
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_json(
+            path.parent / "train.json",
+            TrainManifest(
+                name=row, step=60, tensors_sha256=DIGEST, settings_sha256=DIGEST, init_sha256=DIGEST
+            ),
+        )
+        write_json(
+            folder / "weights" / row / "weights.json",
+            WeightsManifest(
+                name=row, flavour="full", file=f"{row}.safetensors", sha256=DIGEST, tensors=90, step=60
+            ),
+        )
+    names = [f"check_{n:04d}" for n in range(64)]
+    measures = []
+    for name, trained, gain in (
+        ("reward", True, 0.06),
+        ("color", True, 0.08),
+        ("scene", False, -0.01),
+        ("object_class", False, 0.0),
+    ):
+        noise = np.random.default_rng(len(name)).normal(0, 0.1, (2, 64))
+        measures.append({
+            "name": name, "trained": trained, "before": (0.6 + noise[0]).tolist(),
+            "after": (0.6 + gain + noise[0] + 0.3 * noise[1]).tolist(),
+        })  # fmt: skip
+    record = {"before": "raven", "after": "cm_grpo", "prompts": names, "measures": measures}
+    (folder / "train" / "cm_grpo" / "heldout.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+def _write_benchmarks(folder: Path) -> None:
+    head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+    for rule, seconds in {"train": 181.2, "sample": 24.7, "score": 3.1, "aggregate": 0.4}.items():
+        path = folder / "benchmarks" / rule / "x.tsv"
+        path.parent.mkdir(parents=True)
+        measured = (
+            "NA\tNA\tNA\tNA\tNA\tNA\tNA\tNA"
+            if seconds < 1
+            else f"900.5\t1\t1\t1\t0\t0\t98.2\t{seconds * 1.8:.1f}"
+        )
+        path.write_text(f"{head}{seconds}\t0:00:00\t{measured}\n", encoding="utf-8")
+
+
+def make_results(
+    folder: Path,
+    *,
+    embedded: int = 2,
+    frames: int = 9,
+    size: int = 32,
+    without: tuple[str, str] | None = None,
+) -> Path:
+    """Fill `folder` as a finished run would; returns aggregate/scores.json.
+
+    embedded: prompts of each kind that have clip files; without: (row, dimension) that was never scored.
+    """
+    listed = prompts()
+    write_jsonl(folder / "prompts" / "prompts.jsonl", listed)
+    filters = []
+    for row in ROWS:
+        motion = (0.1, 0.9, 0.2, 1.4, 0.3) if row != "rolling_forcing" else (0.8, 0.9, 0.2, 1.4, 0.9)
+        static = tuple(value < 0.5 for value in motion)
+        kept = tuple(i for i, still in enumerate(static) if still)[:2]
+        outcome = FilteredPrompt(
+            prompt_id="still_00", motion=motion, static=static, kept=kept, short=2 - len(kept)
+        )
+        all_kept = {p.id: kept if p.keep else tuple(range(p.samples)) for p in listed}
+        filters.append(FilteredSet(row=row, threshold=0.5, filtered=(outcome,), kept=all_kept))
+        write_json(folder / "filter" / f"{row}.json", filters[-1])
+        _write_clips(folder, row, listed, embedded, frames, size)
+    _write_training(folder)
+    _write_benchmarks(folder)
+    scores = folder / "aggregate" / "scores.json"
+    write_json(scores, _scores(listed, filters, without))
+    return scores
