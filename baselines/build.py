@@ -34,7 +34,9 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 class Precision(NamedTuple):
-    """matmul: dtype for models/wan.py cast_parameters; numerics: for Wan(config, numerics); latents: between network calls."""
+    """matmul: dtype for models/wan.py cast_parameters; numerics: for Wan(config, numerics); latents:
+    between network calls.
+    """
 
     matmul: torch.dtype
     numerics: Numerics
@@ -83,15 +85,17 @@ class Sampler:
         return self.wan.patch_embedding.weight.device
 
     def sample(self, text: Tensor, noise: NoiseSource) -> Iterator[Finished]:
-        """Final clean latents chunk by chunk, in order of frames. text: [B, L, text_dim]; one row per row of the noise."""
+        """Final clean latents chunk by chunk, in order of frames. text: [B, L, text_dim]; one row per row
+        of the noise.
+        """
         return (record for record in self.rollout(text, noise) if isinstance(record, Finished))
 
     def rollout(self, text: Tensor, noise: NoiseSource, *, grad_step: int | None = None) -> Iterator[Record]:
         """Every network call as a record (models/rollout.py), for training and for timing.
 
-        grad_step: chunked: stop every chunk at this step, with gradient in that call (exit_step); rolling: gradient in windows
-        w = grad_step mod S (grad_offset). Without it no gradient is kept anywhere.
-        Raises ValueError if text or noise does not fit.
+        grad_step: chunked: stop every chunk at this step, with gradient in that call (exit_step); rolling:
+        gradient in windows w = grad_step mod S (grad_offset). Without it no gradient is kept anywhere. Raises
+        ValueError if text or noise does not fit.
         """
         with torch.set_grad_enabled(grad_step is not None):
             text_kv = self.wan.text_kv(self.wan.embed_text(text))
@@ -127,7 +131,9 @@ class Sampler:
         )
 
     def upstream_noise(self, items: Sequence[int], device: torch.device) -> UpstreamNoise:
-        """Noise as the released code draws it. items: indices in the expanded (prompt x sample) list; device: of the generators."""
+        """Noise as the released code draws it. items: indices in the expanded (prompt x sample) list;
+        device: of the generators.
+        """
         settings = self.baseline.noise
         profile = UpstreamProfile(
             seed=settings.seed,
@@ -175,7 +181,8 @@ def schedule_of(baseline: Baseline) -> Schedule:
 def build_sampler(baseline: Baseline, wan: Wan, *, latent_shape: LatentShape, profile: Profile) -> Sampler:
     """A baseline's sampler on a network whose precision the caller chose with `precision_of`.
 
-    latent_shape: (F, C, H, W) of a clip. Raises ValueError if the network has another precision than the profile asks for.
+    latent_shape: (F, C, H, W) of a clip. Raises ValueError if the network has another precision than the
+    profile asks for.
     """
     precision = precision_of(baseline, profile)
     found = wan.patch_embedding.weight.dtype

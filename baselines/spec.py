@@ -1,4 +1,5 @@
-"""What a baseline is: one flat YAML file, checked when read. Imports no torch (the Snakefile reads baselines while parsing).
+"""What a baseline is: one flat YAML file, checked when read. Imports no torch (the Snakefile reads baselines
+while parsing).
 
 Frames are latent frames throughout. Sources of every number: /baselines/*.yaml name theirs.
 """
@@ -24,9 +25,11 @@ class Section(BaseModel):
 
 
 class Weights(Section):
-    """The released weights. key: dict level that holds them, None if the file is the state dict itself or its loader finds out.
+    """The released weights. key: dict level that holds them, None if the file is the state dict itself or its
+    loader finds out.
 
-    revision, sha256: what `fetch` pins and checks; None until a first fetch has shown them. tensors: names that must be supplied.
+    revision, sha256: what `fetch` pins and checks; None until a first fetch has shown them. tensors: names
+    that must be supplied.
     """
 
     repo: str
@@ -38,7 +41,9 @@ class Weights(Section):
 
 
 class Adapter(Section):
-    """A LoRA adapter on top of the weights, from the same repository. targets: name endings of the adapted linear layers."""
+    """A LoRA adapter on top of the weights, from the same repository. targets: name endings of the adapted
+    linear layers.
+    """
 
     file: str
     sha256: Sha256 | None
@@ -62,7 +67,9 @@ class ScheduleSettings(Section):
 
 
 class RolloutSettings(Section):
-    """kind: which loop of models/rollout.py. chunk: frames denoised together (rolling: a block). frames: of a whole clip."""
+    """kind: which loop of models/rollout.py. chunk: frames denoised together (rolling: a block). frames:
+    of a whole clip.
+    """
 
     kind: Literal["chunked", "rolling"]
     chunk: Count
@@ -116,7 +123,8 @@ class NoiseSettings(Section):
 
 
 class NumericsSettings(Section):
-    """The `exact` profile. matmul: dtype of the weights in matrix products. islands, rotary: models/config.py Numerics.
+    """The `exact` profile. matmul: dtype of the weights in matrix products. islands, rotary: models/config.py
+    Numerics.
 
     latents: dtype of the latents between network calls.
     """
@@ -130,7 +138,8 @@ class NumericsSettings(Section):
 class Baseline(Section):
     """One native baseline: everything that makes it differ from the others.
 
-    licence: of the released code and weights as far as stated. sources: sections of our reference that the numbers come from.
+    licence: of the released code and weights as far as stated. sources: sections of our reference that the
+    numbers come from.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -173,7 +182,9 @@ class Baseline(Section):
 
 
 def load_baseline(path: Path | str) -> Baseline:
-    """A baseline from its YAML file. Raises ValueError in one sentence, also when file name and name differ."""
+    """A baseline from its YAML file. Raises ValueError in one sentence, also when file name and name
+    differ.
+    """
     baseline = read_strict(path, Baseline)
     if baseline.name != Path(path).stem:
         raise ValueError(

@@ -1,4 +1,5 @@
-"""Flat YAML, read strictly: any fault is one sentence naming the file, the key and the keys that are allowed there.
+"""Flat YAML, read strictly: any fault is one sentence naming the file, the key and the keys that are allowed
+there.
 
 Imports no torch: the Snakefile reads configuration with it while parsing.
 """
@@ -53,8 +54,8 @@ StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _co
 def read_strict(path: Path | str, kind: type[T]) -> T:
     """The object a YAML file describes; kind: a pydantic model or a standard dataclass.
 
-    No type is coerced (an integer may stand for a float). Raises FileNotFoundError, or ValueError with one sentence: file, key,
-    what is wrong, and which keys are allowed there.
+    No type is coerced (an integer may stand for a float). Raises FileNotFoundError, or ValueError with one
+    sentence: file, key, what is wrong, and which keys are allowed there.
     """
     path = Path(path)
     if not path.is_file():
@@ -95,7 +96,9 @@ def _yaml_fault(error: yaml.YAMLError) -> str:
 
 
 def _describe(fault: Any, data: Any, schema: JsonSchema) -> str:
-    """One fault of pydantic as a clause. Tags of unions are dropped from the location, because the file has no such key."""
+    """One fault of pydantic as a clause. Tags of unions are dropped from the location, because the file
+    has no such key.
+    """
     location = _in_file(fault["loc"], data, missing=fault["type"] == "missing")
     if fault["type"] == "missing":
         return f"{_named(location, 'key')} is missing; {_allowed(data, schema, location[:-1])}; add it"
@@ -138,7 +141,9 @@ def _unknown_keys(
 
 
 def _resolve(schema: JsonSchema, root: JsonSchema, data: Any) -> JsonSchema:
-    """Follow references, and in unions the branch that the data chose (by its tag, or the first that describes its kind)."""
+    """Follow references, and in unions the branch that the data chose (by its tag, or the first that
+    describes its kind).
+    """
     while "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
     if "discriminator" in schema and isinstance(data, dict):
@@ -147,7 +152,7 @@ def _resolve(schema: JsonSchema, root: JsonSchema, data: Any) -> JsonSchema:
         return _resolve({"$ref": reference}, root, data) if reference else {}
     for branch in schema.get("anyOf", ()):
         resolved = _resolve(branch, root, data)
-        if resolved.get("type") == {dict: "object", list: "array"}.get(type(data)):
+        if isinstance(data, dict if resolved.get("type") == "object" else list):
             return resolved
     return schema
 

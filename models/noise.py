@@ -18,6 +18,8 @@ from torch import Tensor
 LatentShape = tuple[int, int, int, int]
 """(F, C, H, W) of a whole clip."""
 
+CPU = torch.device("cpu")
+
 
 class JointWindow(NamedTuple):
     """The frames of one rolling network call, and where the block to be re-noised lies among them."""
@@ -34,7 +36,9 @@ class NoiseSource(Protocol):
         ...
 
     def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
-        """[B, f, C, H, W] for `frames` frames of chunk number `chunk` after its denoising step `step`; window: rolling only."""
+        """[B, f, C, H, W] for `frames` frames of chunk number `chunk` after its denoising step `step`;
+        window: rolling only.
+        """
         ...
 
 
@@ -48,23 +52,25 @@ class SampleKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortableNoise:
-    """The same noise on every machine, for every method, batch and order: NumPy's counter-based Philox, keyed by what it is for.
+    """The same noise on every machine, for every method, batch and order: NumPy's counter-based Philox, keyed
+    by what it is for.
 
-    The key of a draw is the first 128 bits (big endian) of sha256 of the JSON list [suite, prompt_id, sample, purpose, draw]:
-    purpose "initial" with draw 0 is the whole clip, "renoise" with draw 100 * chunk + step one chunk. Values are float32 in
-    [f, C, H, W] order and cast to `dtype` last. Rolling blocks count as chunks, so methods share their noise.
+    The key of a draw is the first 128 bits (big endian) of sha256 of the JSON list [suite, prompt_id, sample,
+    purpose, draw]: purpose "initial" with draw 0 is the whole clip, "renoise" with draw 100 * chunk + step
+    one chunk. Values are float32 in [f, C, H, W] order and cast to `dtype` last. Rolling blocks count as
+    chunks, so methods share their noise.
     """
 
     suite: str
     samples: Sequence[SampleKey]
     shape: LatentShape
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     dtype: torch.dtype = torch.float32
 
     def initial(self) -> Tensor:
         return self._draw("initial", 0, self.shape[0])
 
-    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
         if step >= 100:
             raise ValueError(
                 f"Portable noise numbers at most 100 steps a chunk, got step {step}; use fewer steps."
@@ -89,11 +95,13 @@ def portable_normal(name: Sequence[str | int], shape: Sequence[int]) -> np.ndarr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamProfile:
-    """How a method's released code draws: what it seeds with, in which layout and precision, and from how many generators.
+    """How a method's released code draws: what it seeds with, in which layout and precision, and from how
+    many generators.
 
-    seed: of item 0; item i of the expanded (prompt x sample) list uses seed + i. layout: "frame_major" [F, C, H, W] or
-    "channel_major" [C, F, H, W]. renoise: "same" generator, or a "forked" second one seeded by the LCG. extent: a re-noise draw
-    covers the "chunk" or the whole joint "window", of which one block is used. Source: baselines.md 1.3, 2.0, 2.6, 2.7.
+    seed: of item 0; item i of the expanded (prompt x sample) list uses seed + i. layout: "frame_major" [F, C,
+    H, W] or "channel_major" [C, F, H, W]. renoise: "same" generator, or a "forked" second one seeded by the
+    LCG. extent: a re-noise draw covers the "chunk" or the whole joint "window", of which one block is used.
+    Source: baselines.md 1.3, 2.0, 2.6, 2.7.
     """
 
     seed: int
@@ -104,15 +112,18 @@ class UpstreamProfile:
 
 
 def lcg(seed: int) -> int:
-    """The next seed of RAVEN's linear congruential chain: (1103515245 * seed + 12345) mod 2^31 (raven.md 6.8)."""
+    """The next seed of RAVEN's linear congruential chain: (1103515245 * seed + 12345) mod 2^31 (raven.md
+    6.8).
+    """
     return (1103515245 * seed + 12345) % 2**31
 
 
 class UpstreamNoise:
     """Each method's own noise: per sample a torch generator, drawn in upstream's order, shapes and dtype.
 
-    Equal to upstream bit for bit only on the same kind of device, since torch's normals differ between CPU and GPU models.
-    items: index of each sample in the expanded (prompt x sample) list. dtype: what the draws are cast to for use, if not their own.
+    Equal to upstream bit for bit only on the same kind of device, since torch's normals differ between CPU
+    and GPU models. items: index of each sample in the expanded (prompt x sample) list. dtype: what the draws
+    are cast to for use, if not their own.
     """
 
     def __init__(
@@ -121,7 +132,7 @@ class UpstreamNoise:
         items: Sequence[int],
         shape: LatentShape,
         *,
-        device: torch.device = torch.device("cpu"),
+        device: torch.device = CPU,
         dtype: torch.dtype | None = None,
     ) -> None:
         self.profile, self.shape = profile, shape
@@ -138,7 +149,7 @@ class UpstreamNoise:
             self.dtype
         )
 
-    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
         if self.profile.extent == "chunk" or window is None:
             return torch.stack([self._draw(generator, frames) for generator in self._later]).to(self.dtype)
         rows = [self._draw(generator, window.frames) for generator in self._later]
@@ -170,7 +181,7 @@ class GeneratorNoise:
     def initial(self) -> Tensor:
         return self._draw(self.shape[0])
 
-    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
         return self._draw(frames)
 
     def _draw(self, frames: int) -> Tensor:
@@ -188,7 +199,7 @@ class TensorNoise:
     def initial(self) -> Tensor:
         return self.start
 
-    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
         """Raises ValueError if the draw was not given or has another number of frames."""
         if (chunk, step) not in self.draws:
             raise ValueError(

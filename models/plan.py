@@ -1,7 +1,8 @@
 """Cache policies as integers: what one network call moves, writes and reads in the key/value cache.
 
-A policy plans, models/cache.py executes. Everything here counts latent frames ("slots" are frame-sized places of the cache) and
-imports no torch, so every policy can be checked against the tables of the papers on any machine.
+A policy plans, models/cache.py executes. Everything here counts latent frames ("slots" are frame-sized places
+of the cache) and imports no torch, so every policy can be checked against the tables of the papers on any
+machine.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ class Move:
 class Absorb:
     """Blend evicted slots into the sink: sink <- alpha * sink + (1 - alpha) * evicted, for keys and values.
 
-    src is captured before the moves, the blend lands after the write. dtype names the rounding of the three operations
-    ("bfloat16": each operation rounded, as the released model was trained; "float32": one rounding at the end).
+    src is captured before the moves, the blend lands after the write. dtype names the rounding of the three
+    operations ("bfloat16": each operation rounded, as the released model was trained; "float32": one rounding
+    at the end).
     """
 
     src: int
@@ -38,7 +40,9 @@ class Absorb:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Store `length` frames of this call, from its frame `offset`, at `slot`; rotated keys carry their position in the call."""
+    """Store `length` frames of this call, from its frame `offset`, at `slot`; rotated keys carry their
+    position in the call.
+    """
 
     slot: int
     length: int
@@ -50,7 +54,8 @@ class Write:
 class Read:
     """Keys to attend to, in order. `start`: first slot ("cache") or first frame of the call ("self").
 
-    rotary: time position of the first frame, or None when the stored keys are rotated already. "self" frames always need one.
+    rotary: time position of the first frame, or None when the stored keys are rotated already. "self" frames
+    always need one.
     """
 
     source: Literal["cache", "self"]
@@ -61,7 +66,9 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class AttendPlan:
-    """One network call of `frames` frames. Executed in this order: capture absorb.src, moves, write, absorb, reads."""
+    """One network call of `frames` frames. Executed in this order: capture absorb.src, moves, write,
+    absorb, reads.
+    """
 
     frames: int
     q_rotary_start: int
@@ -90,7 +97,9 @@ class Policy(Protocol):
 
 @dataclass(slots=True)
 class Pointers:
-    """used: slots filled so far; seen: highest frame end that was given slots (or, unwritten, was made room for)."""
+    """used: slots filled so far; seen: highest frame end that was given slots (or, unwritten, was made
+    room for).
+    """
 
     used: int = 0
     seen: int = 0
@@ -100,11 +109,11 @@ class Pointers:
 class AbsolutePolicy:
     """Keys are stored rotated at their absolute frame; sink frames stay, the rest leaves oldest first.
 
-    window: frames a chunk may see, None for all. With counting "includes_current" it covers sink, history and the chunk itself
-    (Self Forcing, LongLive); with "history_only" it covers the history after the sink (RAVEN, whose sink and window in chunks are
-    sink * chunk and window * chunk here). capacity: frames after which the method is undefined, None for no limit.
-    denoise_writes: False leaves the cache unwritten until the clean pass (RAVEN).
-    Source: baselines.md 2.0 (pointer rule) and 2.7, raven.md 4.7.
+    window: frames a chunk may see, None for all. With counting "includes_current" it covers sink, history and
+    the chunk itself (Self Forcing, LongLive); with "history_only" it covers the history after the sink
+    (RAVEN, whose sink and window in chunks are sink * chunk and window * chunk here). capacity: frames after
+    which the method is undefined, None for no limit. denoise_writes: False leaves the cache unwritten until
+    the clean pass (RAVEN). Source: baselines.md 2.0 (pointer rule) and 2.7, raven.md 4.7.
     """
 
     window: int | None = None
@@ -147,7 +156,9 @@ class AbsolutePlanner:
     pointers: Pointers
 
     def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan:
-        """Plan the call on frames [start, start + frames). Raises ValueError past the capacity or where the window is too small."""
+        """Plan the call on frames [start, start + frames). Raises ValueError past the capacity or where
+        the window is too small.
+        """
         policy, at, end = self.policy, self.pointers, start + frames
         fresh = end > at.seen
         moves: tuple[Move, ...] = ()
@@ -170,11 +181,12 @@ class AbsolutePlanner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotRelativePolicy:
-    """Keys are stored unrotated and rotated at every call by their place among the keys read, so positions never exceed the window.
+    """Keys are stored unrotated and rotated at every call by their place among the keys read, so positions
+    never exceed the window.
 
-    window: frames read, sink and current chunk included; also the capacity. alpha: None keeps the sink as it was, otherwise the
-    evicted frames are blended into it (Reward Forcing: 0.999). ema_dtype "bfloat16" rounds each of the blend's three operations.
-    Source: baselines.md 2.5.
+    window: frames read, sink and current chunk included; also the capacity. alpha: None keeps the sink as it
+    was, otherwise the evicted frames are blended into it (Reward Forcing: 0.999). ema_dtype "bfloat16" rounds
+    each of the blend's three operations. Source: baselines.md 2.5.
     """
 
     window: int
@@ -193,7 +205,7 @@ class SlotRelativePolicy:
     def planner(self) -> SlotRelativePlanner:
         return SlotRelativePlanner(self, Pointers())
 
-    def num_slots(self, total_frames: int, chunk: int) -> int:
+    def num_slots(self, total_frames: int, chunk: int) -> int:  # noqa: ARG002
         """Slots a rollout of total_frames needs, whatever its chunk."""
         return min(self.window, total_frames)
 
@@ -205,8 +217,9 @@ class SlotRelativePlanner:
     policy: SlotRelativePolicy
     pointers: Pointers
 
-    def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan:
-        """Plan the call on frames [start, start + frames); denoise and commit differ in nothing but who calls first.
+    def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan:  # noqa: ARG002
+        """Plan the call on frames [start, start + frames); denoise and commit differ in nothing but who calls
+        first.
 
         Raises ValueError if evicted frames and sink differ in number while they are to be blended.
         """
@@ -232,10 +245,12 @@ class SlotRelativePlanner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnchoredSinkPolicy:
-    """Joint windows of several blocks; only the first block is cached, and block 0 is a sink rotated to sit just before the history.
+    """Joint windows of several blocks; only the first block is cached, and block 0 is a sink rotated to sit
+    just before the history.
 
-    window: frames attended to, sink and joint window included; sink: frames of block 0, which is also the block size;
-    capacity: cached frames after which the oldest block but block 0 leaves. Source: baselines.md 2.6.
+    window: frames attended to, sink and joint window included; sink: frames of block 0, which is also the
+    block size; capacity: cached frames after which the oldest block but block 0 leaves. Source: baselines.md
+    2.6.
     """
 
     window: int
@@ -257,7 +272,7 @@ class AnchoredSinkPolicy:
     def planner(self) -> AnchoredSinkPlanner:
         return AnchoredSinkPlanner(self, Pointers())
 
-    def num_slots(self, total_frames: int, chunk: int) -> int:
+    def num_slots(self, total_frames: int, chunk: int) -> int:  # noqa: ARG002
         """Slots a rollout of total_frames needs, whatever its chunk."""
         return min(self.capacity, total_frames)
 
@@ -270,7 +285,8 @@ class AnchoredSinkPlanner:
     pointers: Pointers
 
     def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan:
-        """Plan a denoise call on the joint window [start, start + frames), or a commit call on its first block alone.
+        """Plan a denoise call on the joint window [start, start + frames), or a commit call on its first
+        block alone.
 
         Raises ValueError if the joint window leaves no room for the sink.
         """
@@ -300,7 +316,9 @@ class AnchoredSinkPlanner:
 
 
 def make_room(at: Pointers, sink: int, keep: int | None) -> tuple[Move, ...]:
-    """Evict the oldest frames behind the sink until at most `keep` are used; None keeps all. Advances the pointer."""
+    """Evict the oldest frames behind the sink until at most `keep` are used; None keeps all. Advances the
+    pointer.
+    """
     if keep is None or at.used <= keep:
         return ()
     if keep < sink:

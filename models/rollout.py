@@ -1,8 +1,9 @@
 """The two few-step rollouts: chunk by chunk, and a rolling window of blocks at falling noise levels.
 
-Both are generators of frozen records, one per network call and one per finished chunk, so that callers stream, time, decode or
-record trajectories without the loop knowing. A rollout knows no baseline: schedule, cache policy, noise and network come in.
-Legend: B batch, F latent frames of the clip, f frames of one call, C channels, H, W latent size; S steps.
+Both are generators of frozen records, one per network call and one per finished chunk, so that callers
+stream, time, decode or record trajectories without the loop knowing. A rollout knows no baseline: schedule,
+cache policy, noise and network come in. Legend: B batch, F latent frames of the clip, f frames of one call, C
+channels, H, W latent size; S steps.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ NetworkCall = Callable[[Tensor, Tensor, AttendPlan], Tensor]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Denoised:
-    """One denoising call. steps: step index of each frame; x_t, v, x0: [B, f, C, H, W]; with gradient only where asked for."""
+    """One denoising call. steps: step index of each frame; x_t, v, x0: [B, f, C, H, W]; with gradient only
+    where asked for.
+    """
 
     start: int
     frames: int
@@ -71,18 +74,23 @@ def chunked(
 ) -> Iterator[Record]:
     """Denoise one chunk after another, each given the clean chunks before it (baselines.md 2.0, raven.md 5).
 
-    chunk: latent frames. exit_step: stop every chunk at this step index and let gradients into that call alone; the history stays
-    detached (self forcing). draw_last: also draw, and discard, noise after the last step, as RAVEN's generator does.
-    commit_last: run the clean pass after the last chunk too, which changes nothing here (baselines.md 8).
-    Raises ValueError if the chunks do not divide the clip, or exit_step is no step.
+    chunk: latent frames. exit_step: stop every chunk at this step index and let gradients into that call
+    alone; the history stays detached (self forcing). draw_last: also draw, and discard, noise after the last
+    step, as RAVEN's generator does. commit_last: run the clean pass after the last chunk too, which changes
+    nothing here (baselines.md 8). Raises ValueError if the chunks do not divide the clip, or exit_step is no
+    step.
     """
     z = noise.initial()
     total = z.shape[1]
     last_step = schedule.num_steps - 1
     if total % chunk:
-        raise ValueError(f"A clip of {total} latent frames is not a multiple of chunk {chunk}; change one of the two.")
+        raise ValueError(
+            f"A clip of {total} latent frames is not a multiple of chunk {chunk}; change one of the two."
+        )
     if exit_step is not None and not 0 <= exit_step <= last_step:
-        raise ValueError(f"Exit step {exit_step} is not one of the steps 0..{last_step}; choose one of these.")
+        raise ValueError(
+            f"Exit step {exit_step} is not one of the steps 0..{last_step}; choose one of these."
+        )
     stop = last_step if exit_step is None else exit_step
     for c, start in enumerate(range(0, total, chunk)):
         x = z[:, start : start + chunk]
@@ -91,14 +99,13 @@ def chunked(
             plan = planner.plan(start, chunk, "denoise")
             record = denoise(network, schedule, plan, x, start=start, steps=steps, grad=step == exit_step)
             yield record
-            x0 = record.x0.detach()
             if step < stop:
-                x = schedule.renoise(x0, noise.renoise(c, step, chunk, None), step + 1)
+                x = schedule.renoise(record.x0, noise.renoise(c, step, chunk, None), step + 1)
             elif draw_last and step == last_step:
                 noise.renoise(c, step, chunk, None)
         yield Finished(start, record.x0)
         if commit_last or start + chunk < total:
-            yield commit(network, planner, x0, start)
+            yield commit(network, planner, record.x0, start)
 
 
 def rolling(
@@ -111,12 +118,14 @@ def rolling(
     grad_offset: int | None = None,
     commit_last: bool = False,
 ) -> Iterator[Record]:
-    """Denoise up to S neighbouring blocks in one call, the oldest cleanest; each call finishes one block (baselines.md 2.6).
+    """Denoise up to S neighbouring blocks in one call, the oldest cleanest; each call finishes one block
+    (baselines.md 2.6).
 
-    chunk: latent frames of a block. Block j has step index w - j in window w. grad_offset: let gradients into windows
-    w = grad_offset mod S; their clean predictions cover every block exactly once (Rolling Forcing's training).
-    Clean passes on a block that is not finished, and the one after the last block unless commit_last, change nothing and are skipped.
-    Raises ValueError if the blocks do not divide the clip, are fewer than S, or grad_offset is no step.
+    chunk: latent frames of a block. Block j has step index w - j in window w. grad_offset: let gradients into
+    windows w = grad_offset mod S; their clean predictions cover every block exactly once (Rolling Forcing's
+    training). Clean passes on a block that is not finished, and the one after the last block unless
+    commit_last, change nothing and are skipped. Raises ValueError if the blocks do not divide the clip, are
+    fewer than S, or grad_offset is no step.
     """
     z = noise.initial()
     total, num_steps = z.shape[1], schedule.num_steps
@@ -127,8 +136,10 @@ def rolling(
             f"hold {total / chunk:g} blocks of {chunk}. Sample more frames or use fewer steps."
         )
     if grad_offset is not None and not 0 <= grad_offset < num_steps:
-        raise ValueError(f"Gradient offset {grad_offset} is not one of 0..{num_steps - 1}; choose one of these.")
-    noisy = dict(enumerate(z.split(chunk, dim=1)))  # current state of each block not yet finished
+        raise ValueError(
+            f"Gradient offset {grad_offset} is not one of 0..{num_steps - 1}; choose one of these."
+        )
+    noisy = dict(enumerate(torch.split(z, chunk, dim=1)))  # current state of each block not yet finished
     for w in range(num_blocks + num_steps - 1):
         blocks = range(max(0, w - num_steps + 1), min(num_blocks - 1, w) + 1)
         start, frames = blocks[0] * chunk, len(blocks) * chunk
@@ -138,7 +149,7 @@ def rolling(
         grad = grad_offset is not None and w % num_steps == grad_offset
         record = denoise(network, schedule, plan, x, start=start, steps=steps, grad=grad)
         yield record
-        clean = dict(zip(blocks, record.x0.detach().split(chunk, dim=1), strict=True))
+        clean = dict(zip(blocks, torch.split(record.x0.detach(), chunk, dim=1), strict=True))
         for position, j in enumerate(blocks):
             step = w - j
             if step < num_steps - 1:
@@ -151,9 +162,18 @@ def rolling(
 
 
 def denoise(
-    network: NetworkCall, schedule: Schedule, plan: AttendPlan, x: Tensor, *, start: int, steps: tuple[int, ...], grad: bool
+    network: NetworkCall,
+    schedule: Schedule,
+    plan: AttendPlan,
+    x: Tensor,
+    *,
+    start: int,
+    steps: tuple[int, ...],
+    grad: bool,
 ) -> Denoised:
-    """One network call and its clean prediction. The gradient mode is set for this call alone, never across a yield."""
+    """One network call and its clean prediction. The gradient mode is set for this call alone, never
+    across a yield.
+    """
     with torch.set_grad_enabled(grad):
         v = network(x, schedule.frame_timesteps(steps, x.shape[0], x.device), plan)
         x0 = schedule.to_x0(x, v, steps)

@@ -1,7 +1,8 @@
 """Few-step flow-matching schedules: which timesteps the network sees, and how latents move between them.
 
-Noise level sigma: x_t = (1 - sigma) * x0 + sigma * noise, velocity v = noise - x0, timestep about 1000 * sigma. Steps are carried as
-indices 0..num_steps - 1 and never recovered from float timesteps. Legend: B batch, F latent frames, C channels, H, W latent size.
+Noise level sigma: x_t = (1 - sigma) * x0 + sigma * noise, velocity v = noise - x0, timestep about 1000 *
+sigma. Steps are carried as indices 0..num_steps - 1 and never recovered from float timesteps. Legend: B
+batch, F latent frames, C channels, H, W latent size.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ class SigmaTable(NamedTuple):
 
 
 def sigma_table(shift: float) -> SigmaTable:
-    """shift * s / (1 + (shift - 1) * s) of s = 1, .999, ..., .001, computed in float32 on the CPU (baselines.md 0.4)."""
+    """shift * s / (1 + (shift - 1) * s) of s = 1, .999, ..., .001, computed in float32 on the CPU
+    (baselines.md 0.4).
+    """
     s = torch.linspace(1, 0, NUM_TRAIN_STEPS + 1, dtype=torch.float32)[:-1]
     sigmas = shift * s / (1 + (shift - 1) * s)
     return SigmaTable(sigmas, sigmas * NUM_TRAIN_STEPS)
@@ -47,8 +50,8 @@ class Step:
 class Schedule:
     """The steps of one method and the precision of its arithmetic.
 
-    x0_dtype: precision of x0 = x - sigma * v. renoise_dtype: precision of (1 - sigma) * x0 + sigma * noise. Both round once, to the
-    dtype of the latents they are given. Source: baselines.md 0.4, raven.md 2.
+    x0_dtype: precision of x0 = x - sigma * v. renoise_dtype: precision of (1 - sigma) * x0 + sigma * noise.
+    Both round once, to the dtype of the latents they are given. Source: baselines.md 0.4, raven.md 2.
     """
 
     steps: tuple[Step, ...]
@@ -73,7 +76,9 @@ class Schedule:
         return row.expand(batch, -1)
 
     def to_x0(self, x: Tensor, v: Tensor, steps: int | Sequence[int]) -> Tensor:
-        """Clean latents x - sigma * v, in x's dtype. x, v: [B, F, C, H, W]; steps: one index, or one per frame."""
+        """Clean latents x - sigma * v, in x's dtype. x, v: [B, F, C, H, W]; steps: one index, or one per
+        frame.
+        """
         sigma = self._sigma(steps, x, self.x0_dtype)
         return (x.to(self.x0_dtype) - sigma * v.to(self.x0_dtype)).to(x.dtype)
 
@@ -87,7 +92,9 @@ class Schedule:
         return mixed.to(x0.dtype)
 
     def transition(self, x0: Tensor, step: int) -> Transition:
-        """The Gaussian that carries clean latents, predicted at `step`, to the next step's noise level (raven.md 2.3)."""
+        """The Gaussian that carries clean latents, predicted at `step`, to the next step's noise level
+        (raven.md 2.3).
+        """
         sigma = 0.0 if step + 1 == self.num_steps else self.steps[step + 1].sigma
         return Transition(mean=(1 - sigma) * x0, std=sigma, dmean_dx0=1 - sigma)
 
@@ -101,7 +108,9 @@ class Schedule:
 
 
 class Transition(NamedTuple):
-    """N(mean, std^2) of the next state. std 0 has no density. dmean_dx0: derivative of the mean by the clean prediction."""
+    """N(mean, std^2) of the next state. std 0 has no density. dmean_dx0: derivative of the mean by the
+    clean prediction.
+    """
 
     mean: Tensor
     std: float
@@ -120,10 +129,10 @@ def build_schedule(
 ) -> Schedule:
     """The schedule a baseline's settings describe.
 
-    steps: configured list, falling, each in 1..1000. warp: read it through the shifted table (step 750 of shift 5 becomes 937.5)
-    instead of feeding it as it stands. timestep_dtype "int64" rounds half to even. sigma: "table" takes the level of the nearest
-    timestep of the table (the first of equals), "timestep" takes timestep / 1000.
-    Raises ValueError if the list does not fall or leaves 1..1000.
+    steps: configured list, falling, each in 1..1000. warp: read it through the shifted table (step 750 of
+    shift 5 becomes 937.5) instead of feeding it as it stands. timestep_dtype "int64" rounds half to even.
+    sigma: "table" takes the level of the nearest timestep of the table (the first of equals), "timestep"
+    takes timestep / 1000. Raises ValueError if the list does not fall or leaves 1..1000.
     """
     if (
         not steps
@@ -153,7 +162,8 @@ def training_timesteps(
 ) -> Tensor:
     """[count] int64 timesteps of score and fake-score training, 20..980 by default (raven.md 2.2).
 
-    Uniform in float64, shifted, scaled to low..high, times 1000, rounded half to even. On the generator's device.
+    Uniform in float64, shifted, scaled to low..high, times 1000, rounded half to even. On the generator's
+    device.
     """
     u = torch.rand(count, dtype=torch.float64, generator=generator, device=generator.device)
     shifted = shift * u / (1 + (shift - 1) * u)

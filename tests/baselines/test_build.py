@@ -1,4 +1,6 @@
-"""Every baseline's sampler against an obvious reference without a cache, its draws, its batches, and the teeth of its policy."""
+"""Every baseline's sampler against an obvious reference without a cache, its draws, its batches, and the
+teeth of its policy.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ UPSTREAM_SIX = ("causvid", "causvid_4step", "self_forcing", "reward_forcing", "c
 
 @pytest.fixture(scope="module")
 def wan() -> Wan:
-    """Two layers with attention sharp enough that a wrong key changes the output by far more than rounding."""
+    """Two layers with attention sharp enough that a wrong key changes the output by far more than
+    rounding.
+    """
     network = Wan(CONFIG, precision_of(BASELINES["raven"], "float32").numerics)
     init_weights(network, torch.Generator().manual_seed(0), zero_head=False)
     with torch.no_grad():
@@ -69,9 +73,11 @@ def sample(sampler: Sampler, keys: Sequence[SampleKey] = KEYS[:1]) -> Tensor:
 
 @dataclass(frozen=True)
 class Sees:
-    """What the frames of one query chunk attend to: frame ids with a rotary position each, and the queries' positions.
+    """What the frames of one query chunk attend to: frame ids with a rotary position each, and the queries'
+    positions.
 
-    blended: blocks of frames that were blended, one after the other, into the first keys before this chunk attends.
+    blended: blocks of frames that were blended, one after the other, into the first keys before this chunk
+    attends.
     """
 
     keys: list[int]
@@ -108,7 +114,9 @@ def sees_reward_forcing(start: int, frames: int, clean: bool) -> Sees:
 
 
 def sees_rolling_forcing(start: int, frames: int, clean: bool) -> Sees:
-    """baselines.md 2.6: clean blocks see up to 21 frames ending in themselves; a joint window sees sink, working frames, itself."""
+    """baselines.md 2.6: clean blocks see up to 21 frames ending in themselves; a joint window sees sink,
+    working frames, itself.
+    """
     end = start + frames - 1
     if clean:
         return at_own_frames(span(max(0, end - 20), end), span(start, end))
@@ -117,7 +125,7 @@ def sees_rolling_forcing(start: int, frames: int, clean: bool) -> Sees:
     working = span(max(3, start - (21 - frames - 3)), start - 1)
     sink_at = start - len(working) - 3
     positions = span(sink_at, sink_at + 2) + working + span(start, end)
-    return Sees([0, 1, 2] + working + span(start, end), positions, span(start, end), [])
+    return Sees([0, 1, 2, *working, *span(start, end)], positions, span(start, end), [])
 
 
 SeesRule = Callable[[int, int, bool], Sees]
@@ -127,9 +135,11 @@ ALPHA = 0.999
 def velocity_without_cache(
     wan: Wan, context: Tensor, history: Tensor, x: Tensor, t: Tensor, rule: SeesRule
 ) -> Tensor:
-    """Velocity of x given clean history [B, start, ...]: one forward over history and x together, every layer from scratch.
+    """Velocity of x given clean history [B, start, ...]: one forward over history and x together, every layer
+    from scratch.
 
-    Each chunk of three history frames and x itself attends densely to the keys its rule names; keys are rotated and blended here.
+    Each chunk of three history frames and x itself attends densely to the keys its rule names; keys are
+    rotated and blended here.
     """
     start, frames = history.shape[1], x.shape[1]
     tokens = CONFIG.tokens_per_frame(SIZE, SIZE)
@@ -207,8 +217,9 @@ def sample_without_cache(sampler: Sampler, keys: Sequence[SampleKey], rule: Sees
     ],
 )
 def test_sampler_equals_recomputation_without_cache(wan: Wan, name: str, frames: int, rule: SeesRule) -> None:
-    """The whole sampler against dense recomputation: catches a key at a wrong place or position, a stale or noisy key, a blend
-    too many. 36 frames exercise the moving sink, commits without sink and eviction. Tolerance: float32 over up to 12 chunks.
+    """The whole sampler against dense recomputation: catches a key at a wrong place or position, a stale
+    or noisy key, a blend too many. 36 frames exercise the moving sink, commits without sink and
+    eviction. Tolerance: float32 over up to 12 chunks.
     """
     sampler = sampler_of(wan, BASELINES[name], frames)
     with torch.no_grad():
@@ -245,7 +256,9 @@ def test_another_policy_changes_late_chunks_only(wan: Wan, name: str, other: str
 
 
 def test_equal_policies_sample_equal_latents(wan: Wan) -> None:
-    """Self Forcing and Causal Forcing differ in weights alone; RAVEN's own counting of the window changes nothing without one."""
+    """Self Forcing and Causal Forcing differ in weights alone; RAVEN's own counting of the window changes
+    nothing without one.
+    """
     reference = sample(sampler_of(wan, BASELINES["self_forcing"]))
     assert torch.equal(sample(sampler_of(wan, BASELINES["causal_forcing"])), reference)
     assert torch.equal(sample(sampler_of(wan, with_cache_of(BASELINES["self_forcing"], "raven"))), reference)
@@ -260,7 +273,9 @@ def test_the_blended_sink_is_used(wan: Wan) -> None:
 
 
 def test_every_method_samples_its_own_clip(wan: Wan) -> None:
-    """With the same weights and noise the recipes differ, except the two pairs that differ in weights only."""
+    """With the same weights and noise the recipes differ, except the two pairs that differ in weights
+    only.
+    """
     clips = {name: sample(sampler_of(wan, baseline)) for name, baseline in BASELINES.items()}
     same = {("causal_forcing", "self_forcing"), ("cm_grpo", "raven")}
     for one in clips:
@@ -283,7 +298,9 @@ def test_a_clip_does_not_depend_on_its_batch(wan: Wan, name: str) -> None:
 
 @pytest.mark.parametrize("name", list(BASELINES))
 def test_chunks_stream_in_order_and_final(wan: Wan, name: str) -> None:
-    """design.md 6: chunk by chunk, each yielded once, before later ones are computed, without gradient, never rewritten."""
+    """design.md 6: chunk by chunk, each yielded once, before later ones are computed, without gradient,
+    never rewritten.
+    """
     sampler = sampler_of(wan, BASELINES[name])
     stream = sampler.rollout(text(1), sampler.portable_noise("test", KEYS[:1]))
     finished, calls_before_first = [], 0
@@ -321,14 +338,18 @@ def upstream_draws(wan: Wan, name: str) -> list[tuple[tuple[int, ...], torch.dty
 
 @pytest.mark.parametrize("name", list(UPSTREAM_SIX))
 def test_draw_log_of_the_chunked_six(wan: Wan, name: str) -> None:
-    """baselines.md 1.3, 2.0: one bfloat16 draw of the whole clip, then steps - 1 draws a chunk (CausVid 2, others 3)."""
+    """baselines.md 1.3, 2.0: one bfloat16 draw of the whole clip, then steps - 1 draws a chunk (CausVid 2,
+    others 3).
+    """
     per_chunk = 2 if name == "causvid" else 3
     expected = [((1, 21, 4, 4, 4), torch.bfloat16)] + [((3, 4, 4, 4), torch.bfloat16)] * (7 * per_chunk)
     assert upstream_draws(wan, name) == expected
 
 
 def test_draw_log_of_rolling_forcing(wan: Wan) -> None:
-    """baselines.md 2.6, column "draws x frames": one draw of the whole joint window per block that goes on, 330 frames in all."""
+    """baselines.md 2.6, column "draws x frames": one draw of the whole joint window per block that goes
+    on, 330 frames in all.
+    """
     table = [(1, 3), (2, 6), (3, 9), (4, 12), (4, 15), (4, 15), (4, 15), (3, 12), (2, 9), (1, 6)]
     expected = [((1, 21, 4, 4, 4), torch.bfloat16)]
     expected += [((frames, 4, 4, 4), torch.bfloat16) for draws, frames in table for _ in range(draws)]
@@ -349,7 +370,9 @@ def test_draw_log_of_raven(wan: Wan, name: str) -> None:
 @pytest.mark.parametrize("name", ["self_forcing", "reward_forcing", "rolling_forcing", "raven"])
 @pytest.mark.parametrize("profile", ["exact", "fast"])
 def test_lower_precision_profiles_run_and_stay_close(wan: Wan, name: str, profile: str) -> None:
-    """Latents come out in the profile's dtype, and the first chunk is the float32 one up to bfloat16 steps (8 bits, 4 steps)."""
+    """Latents come out in the profile's dtype, and the first chunk is the float32 one up to bfloat16 steps
+    (8 bits, 4 steps).
+    """
     precision = precision_of(BASELINES[name], profile)  # type: ignore[arg-type]
     half = Wan(CONFIG, precision.numerics)
     half.load_state_dict(wan.state_dict())

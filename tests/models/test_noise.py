@@ -41,7 +41,9 @@ def test_portable_noise_is_pinned() -> None:
 
 
 def test_portable_key_is_the_documented_digest() -> None:
-    """design.md 5: the first 128 bits of sha256 of the JSON list; written out here so that other code can reproduce it."""
+    """design.md 5: the first 128 bits of sha256 of the JSON list; written out here so that other code can
+    reproduce it.
+    """
     digest = hashlib.sha256(b'["toybox","red_ball",1,"renoise",302]').digest()
     generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
     expected = generator.standard_normal((3, 4, 2, 2), dtype=np.float32)
@@ -49,7 +51,9 @@ def test_portable_key_is_the_documented_digest() -> None:
 
 
 def test_portable_noise_ignores_batch_order_and_method() -> None:
-    """A sample's noise depends on its own key only: not on its batch, on earlier draws, or on a rolling window around it."""
+    """A sample's noise depends on its own key only: not on its batch, on earlier draws, or on a rolling
+    window around it.
+    """
     batch, single = portable(A, B, C), portable(B)
     renoised = batch.renoise(5, 1, 3, JointWindow(15, 6))  # asked first, and through a window
     assert torch.equal(batch.initial()[1], single.initial()[0])
@@ -58,7 +62,9 @@ def test_portable_noise_ignores_batch_order_and_method() -> None:
 
 
 def test_portable_draws_all_differ() -> None:
-    """No two of suite, prompt, sample, purpose, chunk, step share a draw (chunk 0 step 0 and the start are easily confused)."""
+    """No two of suite, prompt, sample, purpose, chunk, step share a draw (chunk 0 step 0 and the start are
+    easily confused).
+    """
     draws = [
         portable(key, suite=suite).renoise(c, k, 3, None)
         for suite in "st"
@@ -74,7 +80,9 @@ def test_portable_draws_all_differ() -> None:
 
 
 def test_portable_noise_is_standard_normal() -> None:
-    """Moments within 4 standard errors of 50 clips x 21 x 16 values, and no correlation between two samples of one prompt."""
+    """Moments within 4 standard errors of 50 clips x 21 x 16 values, and no correlation between two
+    samples of one prompt.
+    """
     noise = PortableNoise(
         suite="s", samples=[SampleKey("p", i) for i in range(50)], shape=(21, 16, 1, 1)
     ).initial()
@@ -106,7 +114,9 @@ def upstream(
 
 
 def test_self_forcing_family_draws_from_one_generator_per_sample() -> None:
-    """baselines.md 2.0: bfloat16, frame-major, start and re-noise from the same generator seeded seed + index, not shared in a batch."""
+    """baselines.md 2.0: bfloat16, frame-major, start and re-noise from the same generator seeded seed +
+    index, not shared in a batch.
+    """
     noise = upstream([7, 3], layout="frame_major", dtype=torch.bfloat16, renoise="same", extent="chunk")
     start, first, second = noise.initial(), noise.renoise(0, 0, 3, None), noise.renoise(0, 1, 3, None)
     for row, item in enumerate((7, 3)):
@@ -119,7 +129,9 @@ def test_self_forcing_family_draws_from_one_generator_per_sample() -> None:
 
 
 def test_raven_draws_channel_major_from_a_fork() -> None:
-    """baselines.md 1.3: float32 [C, F, H, W] start; re-noise from a second generator seeded by the LCG of the sample's seed."""
+    """baselines.md 1.3: float32 [C, F, H, W] start; re-noise from a second generator seeded by the LCG of
+    the sample's seed.
+    """
     noise = upstream(
         [5], layout="channel_major", dtype=torch.float32, renoise="forked", extent="chunk", seed=20001019
     )
@@ -141,7 +153,9 @@ def test_rolling_draws_whole_windows() -> None:
 
 
 def test_plain_sources() -> None:
-    """GeneratorNoise draws in the order asked; TensorNoise hands out what it was given and says what it lacks."""
+    """GeneratorNoise draws in the order asked; TensorNoise hands out what it was given and says what it
+    lacks.
+    """
     noise = GeneratorNoise(generator=torch.Generator().manual_seed(1), batch=2, shape=SHAPE)
     generator = torch.Generator().manual_seed(1)
     assert torch.equal(noise.initial(), torch.randn(2, *SHAPE, generator=generator))

@@ -1,4 +1,6 @@
-"""Cache policies against the tables of baselines.md section 2, by a simulator that moves integers instead of tensors."""
+"""Cache policies against the tables of baselines.md section 2, by a simulator that moves integers instead
+of tensors.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def frames(*ranges: tuple[int, int]) -> list[int]:
 
 
 class Seen(NamedTuple):
-    """What one call attends to: frame ids and rotary positions of its keys in order, of its queries, frames absorbed into the sink."""
+    """What one call attends to: frame ids and rotary positions of its keys in order, of its queries,
+    frames absorbed into the sink.
+    """
 
     keys: list[int]
     key_rotary: list[int]
@@ -98,7 +102,9 @@ def rolling(policy: AnchoredSinkPolicy, total: int, block: int = 3, steps: int =
 
 @pytest.mark.parametrize("policy", [SELF_FORCING, RAVEN], ids=["self_forcing", "raven"])
 def test_all_history_sees_every_frame_so_far(policy: Policy) -> None:
-    """baselines.md 2.2: frames 0..3c+2 at absolute positions. Guards against a chunk that misses history or slots that drift."""
+    """baselines.md 2.2: frames 0..3c+2 at absolute positions. Guards against a chunk that misses history
+    or slots that drift.
+    """
     for c, calls in enumerate(chunked(policy, 21)):
         for seen in calls:
             assert seen.keys == seen.key_rotary == frames((0, 3 * c + 2))
@@ -134,7 +140,9 @@ def test_longlive_table() -> None:
 
 
 def test_reward_forcing_table() -> None:
-    """baselines.md 2.5: keys at slot positions, the oldest non-sink chunk absorbed once, in the first call of a chunk (RwF issue #5)."""
+    """baselines.md 2.5: keys at slot positions, the oldest non-sink chunk absorbed once, in the first call
+    of a chunk (RwF issue #5).
+    """
     table = [
         (frames((0, 2)), []),
         (frames((0, 5)), []),
@@ -181,7 +189,9 @@ ROLLING_TABLE = [
 
 
 def test_rolling_forcing_table() -> None:
-    """baselines.md 2.6, denoise and commit columns; at 21 frames the sink sits at position 0 in every call."""
+    """baselines.md 2.6, denoise and commit columns; at 21 frames the sink sits at position 0 in every
+    call.
+    """
     for (window, extra, commit_keys), (denoise, commit) in zip(
         ROLLING_TABLE, rolling(ROLLING_FORCING, 21), strict=True
     ):
@@ -192,7 +202,9 @@ def test_rolling_forcing_table() -> None:
 
 
 def test_rolling_forcing_at_36_frames() -> None:
-    """baselines.md 2.6: from window 7 the sink sits at 3, 6, 9, ...; commits from block 7 on see no sink; block 8 evicts block 1."""
+    """baselines.md 2.6: from window 7 the sink sits at 3, 6, 9, ...; commits from block 7 on see no sink;
+    block 8 evicts block 1.
+    """
     windows = rolling(ROLLING_FORCING, 36)
     full = range(7, 12)
     for w in full:
@@ -214,7 +226,9 @@ def test_rolling_forcing_at_36_frames() -> None:
 
 
 def test_raven_window_counts_history_only() -> None:
-    """raven.md 4.2 and 4.7: chunk k sees the sink chunks and the last `window` clean chunks beside itself, in both kinds of call."""
+    """raven.md 4.2 and 4.7: chunk k sees the sink chunks and the last `window` clean chunks beside itself,
+    in both kinds of call.
+    """
     for sink in (0, 1, 2):
         for window in (1, 2, 3):
             policy = AbsolutePolicy(
@@ -235,7 +249,9 @@ def test_raven_writes_clean_chunks_only() -> None:
 
 
 def test_windows_are_never_exceeded_and_positions_never_negative() -> None:
-    """Invariants over many settings: total read <= window, rotary positions >= 0 and distinct, every slot read was written clean."""
+    """Invariants over many settings: total read <= window, rotary positions >= 0 and distinct, every slot
+    read was written clean.
+    """
     for window in range(4, 15):
         for sink in range(0, window - 1):
             for chunk in (1, 2, 3):
@@ -273,15 +289,13 @@ def test_two_rollouts_share_no_state() -> None:
 
 
 def test_faults_are_sentences() -> None:
-    """Past the supported length (SF issue #39), a window too small, a blend of unequal lengths: said, not computed."""
-    planner = SELF_FORCING.planner()
+    """Past the supported length (SF issue #39), a window too small, a blend of unequal lengths: said, not
+    computed.
+    """
     with pytest.raises(ValueError, match="do not fit the capacity of 21 frames"):
-        for start in range(0, 24, 3):
-            planner.plan(start, 3, "commit")
+        chunked(SELF_FORCING, 24)
     with pytest.raises(ValueError, match="cannot be blended into a sink of 3"):
-        blend = SlotRelativePolicy(window=9, sink=3, alpha=0.999).planner()
-        for start in range(0, 12, 2):
-            blend.plan(start, 2, "commit")
+        chunked(REWARD_FORCING, 12, chunk=2)
     with pytest.raises(ValueError, match="leaves no room"):
         AbsolutePolicy(window=3, sink=3)
     with pytest.raises(ValueError, match="must be multiples of sink"):

@@ -1,9 +1,12 @@
-"""The two rollout loops, with networks whose answer is known in closed form and with a tiny real Wan for gradients."""
+"""The two rollout loops, with networks whose answer is known in closed form and with a tiny real Wan for
+gradients.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -65,7 +68,8 @@ def wan_call(wan: Wan, batch: int, capacity: int) -> NetworkCall:
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_both_loops_reach_the_target_of_a_perfect_network(batch: int) -> None:
-    """With the exact velocity towards a target every step predicts it, so all chunks must be it, in place and in order.
+    """With the exact velocity towards a target every step predicts it, so all chunks must be it, in place and
+    in order.
 
     Tolerance: float32 rounding of sigma * v.
     """
@@ -89,7 +93,9 @@ def test_both_loops_reach_the_target_of_a_perfect_network(batch: int) -> None:
 
 
 def test_rolling_equals_chunked_without_attention() -> None:
-    """Invariant: blocks that do not see each other take the same steps with the same noise in either order."""
+    """Invariant: blocks that do not see each other take the same steps with the same noise in either
+    order.
+    """
     one = latents(chunked(contraction, FIVE, AbsolutePolicy().planner(), noise(2), chunk=3))
     other = latents(rolling(contraction, FIVE, ROLLING.planner(), noise(2), chunk=3))
     torch.testing.assert_close(one, other, rtol=0, atol=0)
@@ -97,7 +103,9 @@ def test_rolling_equals_chunked_without_attention() -> None:
 
 
 def test_chunked_follows_the_written_algorithm() -> None:
-    """baselines.md 2.0 as a plain loop over chunks and steps; noise after step k goes into step k + 1, none after the last."""
+    """baselines.md 2.0 as a plain loop over chunks and steps; noise after step k goes into step k + 1,
+    none after the last.
+    """
     source, expected = noise(), []
     for c in range(7):
         x = source.initial()[:, 3 * c : 3 * c + 3]
@@ -113,7 +121,9 @@ def test_chunked_follows_the_written_algorithm() -> None:
 
 
 def test_rolling_windows_follow_the_table() -> None:
-    """baselines.md 2.6: blocks, step indices and re-noise draws of all 11 windows; a block finishes with index 4, in order."""
+    """baselines.md 2.6: blocks, step indices and re-noise draws of all 11 windows; a block finishes with
+    index 4, in order.
+    """
     asked: list[tuple[int, int]] = []
 
     class Counting(PortableNoise):
@@ -162,7 +172,7 @@ def test_states_chain_into_each_other() -> None:
         for r in chunked(contraction, FOUR, AbsolutePolicy().planner(), source, chunk=3)
         if isinstance(r, Denoised)
     ]
-    for before, after in zip(calls, calls[1:], strict=False):
+    for before, after in pairwise(calls):
         if after.step:
             expected = FOUR.renoise(
                 before.x0, source.renoise(before.start // 3, before.step, 3, None), after.step
@@ -173,7 +183,9 @@ def test_states_chain_into_each_other() -> None:
 
 
 def test_clean_passes_nobody_reads_change_nothing(toy_wan: Callable[..., Wan]) -> None:
-    """baselines.md 8: the last clean pass, and rolling's on an unfinished block, may be skipped; and a streaming caller may stop."""
+    """baselines.md 8: the last clean pass, and rolling's on an unfinished block, may be skipped; and a
+    streaming caller may stop.
+    """
     wan = toy_wan(torch.float32)
     runs = [
         latents(
@@ -220,9 +232,11 @@ def test_clean_passes_nobody_reads_change_nothing(toy_wan: Callable[..., Wan]) -
 
 @pytest.mark.parametrize("exit_step", [0, 2, 3])
 def test_exit_step_keeps_gradient_in_that_call_alone(toy_wan: Callable[..., Wan], exit_step: int) -> None:
-    """Self forcing: every chunk stops at the exit step; the gradient of chunk 0 equals that of a plain forward on it.
+    """Self forcing: every chunk stops at the exit step; the gradient of chunk 0 equals that of a plain
+    forward on it.
 
-    Guards against gradient leaking into earlier steps (memory, wrong gradient) and against a detached exit step (no training).
+    Guards against gradient leaking into earlier steps (memory, wrong gradient) and against a detached exit
+    step (no training).
     """
     wan = toy_wan(torch.float32).requires_grad_(True)
     source = GeneratorNoise(generator=torch.Generator().manual_seed(3), batch=2, shape=SHAPE)
@@ -243,7 +257,8 @@ def test_exit_step_keeps_gradient_in_that_call_alone(toy_wan: Callable[..., Wan]
     (plain,) = torch.autograd.grad(x0.square().sum(), parameter)
     torch.testing.assert_close(through_rollout, plain, rtol=1e-4, atol=1e-5)
     torch.cat(finished, dim=1).square().mean().backward()
-    assert parameter.grad is not None and parameter.grad.isfinite().all()
+    assert parameter.grad is not None
+    assert parameter.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("offset", range(5))
@@ -261,7 +276,9 @@ def test_gradient_windows_cover_every_block_once(toy_wan: Callable[..., Wan], of
 
 
 def test_gradient_mode_never_leaks_to_the_caller(toy_wan: Callable[..., Wan]) -> None:
-    """A generator that yields inside a no_grad block would switch the caller's gradients off between records."""
+    """A generator that yields inside a no_grad block would switch the caller's gradients off between
+    records.
+    """
     network = wan_call(toy_wan(torch.float32), 1, 21)
     for enabled in (True, False):
         with torch.set_grad_enabled(enabled):
@@ -274,7 +291,7 @@ def test_faults_are_sentences() -> None:
     planner = AbsolutePolicy().planner()
     with pytest.raises(ValueError, match="not a multiple of chunk 4"):
         next(chunked(contraction, FOUR, planner, noise(), chunk=4))
-    with pytest.raises(ValueError, match="Exit step 4 is not one of the steps 0..3"):
+    with pytest.raises(ValueError, match=r"Exit step 4 is not one of the steps 0\.\.3"):
         next(chunked(contraction, FOUR, planner, noise(), chunk=3, exit_step=4))
     with pytest.raises(ValueError, match="hold 3 blocks of 7"):
         next(rolling(contraction, FIVE, ROLLING.planner(), noise(), chunk=7))

@@ -46,7 +46,9 @@ def test_golden_table(
     rows: tuple[int, ...],
     sigmas: tuple[float, ...],
 ) -> None:
-    """Every list of baselines.md 0.4, timesteps to the last float32 bit; catches t/1000 in place of CausVid's lookup (757)."""
+    """Every list of baselines.md 0.4, timesteps to the last float32 bit; catches t/1000 in place of
+    CausVid's lookup (757).
+    """
     schedule = upstream(steps, shift, warp)
     assert schedule.timesteps == timesteps
     assert tuple(step.table_index for step in schedule.steps) == rows
@@ -54,7 +56,9 @@ def test_golden_table(
 
 
 def test_raven_steps_are_rounded_integers() -> None:
-    """raven.md 2.2: 937.5 rounds half to even to 938, and sigma is t / 1000 in float32, not the table's .9375."""
+    """raven.md 2.2: 937.5 rounds half to even to 938, and sigma is t / 1000 in float32, not the table's
+    .9375.
+    """
     assert RAVEN.timesteps == (1000, 938, 833, 625)
     assert RAVEN.sigmas == tuple(torch.tensor([1, 0.938, 0.833, 0.625], dtype=torch.float32).tolist())
     assert [step.table_index for step in RAVEN.steps] == [None] * 4
@@ -68,7 +72,9 @@ def test_table_ends() -> None:
 
 
 def test_x0_inverts_renoise() -> None:
-    """Closed form: with the true velocity, x0 comes back from every noise level. Tolerance: float32 rounding of values near 4."""
+    """Closed form: with the true velocity, x0 comes back from every noise level. Tolerance: float32
+    rounding of values near 4.
+    """
     generator = torch.Generator().manual_seed(1)
     x0, noise = torch.randn(2, 2, 3, 4, 2, 2, generator=generator)
     for schedule in (RAVEN, upstream([1000, 757, 522], 8.0, False)):
@@ -96,7 +102,9 @@ def test_frames_may_stand_at_different_steps() -> None:
 
 
 def test_bfloat16_latents_are_rounded_once() -> None:
-    """baselines.md 4.5: x0 in float64 and re-noise in float32, one rounding each; bf16 arithmetic differs, which this would catch."""
+    """baselines.md 4.5: x0 in float64 and re-noise in float32, one rounding each; bf16 arithmetic differs,
+    which this would catch.
+    """
     schedule = upstream([1000, 750, 500, 250], 5.0, True)
     generator = torch.Generator().manual_seed(3)
     x, v = torch.randn(2, 1, 3, 16, 8, 8, generator=generator).to(torch.bfloat16)
@@ -120,10 +128,13 @@ def test_transition_is_the_consistency_kernel() -> None:
 
 
 def test_training_timesteps_follow_the_shifted_uniform() -> None:
-    """raven.md 2.2: integers in 20..980 whose distribution function is the inverse shift (4 standard errors of 20000 draws)."""
+    """raven.md 2.2: integers in 20..980 whose distribution function is the inverse shift (4 standard
+    errors of 20000 draws).
+    """
     t = training_timesteps(20000, generator=torch.Generator().manual_seed(4))
     assert t.dtype == torch.int64
-    assert t.min() >= 20 and t.max() <= 980
+    assert t.min() >= 20
+    assert t.max() <= 980
     for threshold in (200, 500, 800):
         y = ((threshold + 0.5) / 1000 - 0.02) / 0.96
         expected = y / (5 - 4 * y)  # inverse of 5u / (1 + 4u)
