@@ -19,10 +19,10 @@ env: ## build .venv (torch by pip, the rest from the hashed lock)
 	@envs/main/install.sh $(TORCH)
 
 report: env ## run the pipeline of SUITE (default: toybox) and write reports/table.html
-	snakemake --profile local --configfile $(CONFIG) $(FLAGS) reports/table.html
+	snakemake reports/table.html --profile local --configfile $(CONFIG) $(FLAGS)
 
 dry-run: env ## list the jobs that `make report` would run, and why
-	snakemake --profile local --configfile $(CONFIG) -n $(FLAGS) reports/table.html
+	snakemake reports/table.html -n --profile local --configfile $(CONFIG) $(FLAGS)
 
 test: env ## run the tests (ALL=1: the slow ones too)
 	python -m pytest $(if $(ALL),,-m "not slow") tests

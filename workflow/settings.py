@@ -57,7 +57,7 @@ class SampleSettings(Strict):
     batch: Count
     shards: Count
     noise: Literal["portable", "upstream"]
-    numerics: Literal["exact", "fast"]
+    numerics: Literal["exact", "fast", "float32"]
 
 
 class ModelFiles(Strict):

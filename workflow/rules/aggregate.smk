@@ -10,6 +10,7 @@ rule aggregate:
             row=SUITE.rows,
             dimension=SUITE.dimensions,
         ),
+        filtered=expand(f"{RESULTS}/filter/{{row}}.json", row=SUITE.rows),
     output:
         scores=f"{RESULTS}/aggregate/scores.json",
         csv=f"{RESULTS}/aggregate/scores.csv",
@@ -32,5 +33,5 @@ rule aggregate:
         code=digest("workflow.scripts.aggregate"),
     shell:
         "python -m workflow.scripts.aggregate --suite {params.suite:q} --prompts {input.prompts:q}"
-        " --results {input.results:q} --settings {params.settings:q}"
+        " --results {input.results:q} --filtered {input.filtered:q} --settings {params.settings:q}"
         " --output {output.scores:q} --csv {output.csv:q} > {log:q} 2>&1"

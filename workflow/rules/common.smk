@@ -47,8 +47,8 @@ wildcard_constraints:
 
 
 def as_json(value):
-    """Canonical JSON of plain values: what a rule tracks as params is exactly what its command line receives."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """Compact JSON in the order given (the order of rows means something): what a rule tracks as params is exactly what its command line receives."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest(module, *data):
@@ -138,10 +138,18 @@ def report_settings():
     """What the report is told beside the results: names, kinds and settings of every row."""
     rows = row_names()
     for row, baseline in BASELINES.items():
-        rows[row]["settings"] = baseline.model_dump(mode="json") | {"sample": SUITE.sample.model_dump()}
+        rows[row]["settings"] = baseline.model_dump(mode="json") | {
+            "sample": SUITE.sample.model_dump()
+        }
     for row in SUITE.controls:
         rows[row]["settings"] = control_settings(SUITE, row)
-    return {"suite": SUITE.suite, "label": SUITE.label, "bounds": SUITE.world, "rows": rows, **SUITE.report.model_dump()}
+    return {
+        "suite": SUITE.suite,
+        "label": SUITE.label,
+        "bounds": SUITE.world,
+        "rows": rows,
+        **SUITE.report.model_dump(),
+    }
 
 
 if workflow.is_main_process:

@@ -20,7 +20,7 @@ rule score:
         suite=SUITE.suite,
         module=lambda wc: scorer(wc.dimension),
         code=lambda wc: scorer_digest(wc.dimension),
-        folder=lambda wc: f"{CLIPS.format(row=wc.row)}/mp4",
+        folder=lambda wc: CLIPS.format(row=wc.row),
     shell:
         "python -m {params.module:q} --suite {params.suite:q} --row {wildcards.row:q} --prompts {input.prompts:q}"
         " --manifest {input.manifest:q} --filtered {input.filtered:q} --clips {params.folder:q}"
