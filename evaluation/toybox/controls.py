@@ -48,7 +48,10 @@ def shuffled_prompts(prompts: Sequence[Prompt]) -> dict[str, Prompt]:
     keys = [facts_key(prompt.facts) for prompt in prompts]
     cost = np.array(
         [
-            [never if ka == kb else _common_facts(a.facts, b.facts) for b, kb in zip(prompts, keys, strict=True)]
+            [
+                never if ka == kb else _common_facts(a.facts, b.facts)
+                for b, kb in zip(prompts, keys, strict=True)
+            ]
             for a, ka in zip(prompts, keys, strict=True)
         ]
     )
@@ -72,7 +75,9 @@ def control_frames(name: str, prompts: Sequence[Prompt], prompt: Prompt, sample:
     if name == "truth_shuffled_captions":
         return render(shuffled_prompts(prompts)[prompt.id].facts, sample)
     if name not in CONTROLS:
-        raise ValueError(f"There is no toybox control called {name!r}; expected one of {', '.join(CONTROLS)}.")
+        raise ValueError(
+            f"There is no toybox control called {name!r}; expected one of {', '.join(CONTROLS)}."
+        )
     frames = render(prompt.facts, sample)
     if name == "shuffled_frames":
         return frames[_generator("order", prompt, sample).permutation(PIXEL_FRAMES)]

@@ -32,6 +32,7 @@ STRIDE = 4  # every fourth pixel frame is looked at unless a scorer says otherwi
 MIN_AREA, MAX_AREA = 45.0, 230.0  # pixels; shapes cover 98 to 144, a stick figure about 90
 MIN_SHAPE_OVERLAP = 0.6  # soft intersection over union with the best template
 MAX_RESIDUAL = 75.0  # distance in RGB from the line between background and object colour
+MOTIONLESS = -1  # number of the sequences that show no move and no action
 _COLOR_NAMES = list(COLORS)
 
 
@@ -50,9 +51,9 @@ class Blobs(NamedTuple):
     x: Floats
     y: Floats
 
-    def present(self) -> NDArray[np.bool_]:
-        """Where a blob has a plausible size, [T, K]."""
-        return np.asarray((self.area >= MIN_AREA) & (self.area <= MAX_AREA))
+    def present(self, zoom: float = 1.0) -> NDArray[np.bool_]:
+        """Where a blob has a plausible size, [T, K]; zoom: how much larger than drawn a shape may be."""
+        return np.asarray((self.area >= MIN_AREA) & (self.area <= MAX_AREA * zoom**2))
 
 
 def check_frames(frames: Frames) -> None:
@@ -204,20 +205,31 @@ def read_style(frames: Frames, stride: int = 8) -> StyleReading:
 
 
 class CameraReading(NamedTuple):
-    """Best error of each camera move, in luma units at most 40 a pixel: float32 [cameras] in the order of facts.CAMERAS."""
+    """errors: best error of each camera move in the order of facts.CAMERAS, float32 [cameras], in luma units at most 40 a
+    pixel; motionless: the best error of a view that is moved or zoomed but does not change."""
 
     errors: Floats
+    motionless: float
 
 
 @cache
 def _camera_bank(scene: str) -> tuple[Floats, NDArray[np.int64]]:
     """Luma of the empty scene under every camera: [sequences, T, 32, 32], and the camera number of each sequence."""
     sequences, numbers = [], []
+    still = np.ones(len(range(0, PIXEL_FRAMES, STRIDE)), np.float32)
+    luma = np.array([0.299, 0.587, 0.114], np.float32)
+    # Moved but motionless views explain a frozen clip better than any move does.
+    motionless = [(0.0, 0.0, zoom) for zoom in (1.2, 1.4, 1.55, 1.7)]
+    motionless += [(x, y, 1.0) for x in (-2.4, -1.5, 0.0, 1.5, 2.4) for y in (-1.4, 0.0, 1.4) if x or y]
+    for x, y, zoom in motionless:
+        view = moved_background(background(scene), still[:1] * x, still[:1] * y, still[:1] * zoom)
+        sequences.append(np.repeat(view @ luma, len(still), axis=0))
+        numbers.append(MOTIONLESS)
     for number, camera in enumerate(CAMERAS):
-        for phase in np.arange(8) / 8 if camera == "shake" else (0.0,):
+        for phase in np.arange(16) / 16 if camera == "shake" else (0.0,):
             path = [part[::STRIDE] for part in camera_path(camera, float(phase))]
             seen = moved_background(background(scene), *path)
-            sequences.append(seen @ np.array([0.299, 0.587, 0.114], np.float32))
+            sequences.append(seen @ luma)
             numbers.append(number)
     return np.stack(sequences), np.array(numbers)
 
@@ -235,7 +247,7 @@ def read_camera(seen: Seen) -> CameraReading:
     gap = np.minimum(np.abs((luma - mean) - (bank - bank_mean)), 40.0) * outside
     each = gap.sum((1, 2, 3)) / max(float(outside.sum()), 1.0)
     errors = np.array([each[numbers == number].min() for number in range(len(CAMERAS))], np.float32)
-    return CameraReading(errors)
+    return CameraReading(errors, float(each[numbers == MOTIONLESS].min()))
 
 
 @cache
@@ -249,14 +261,27 @@ def _action_bank() -> tuple[Floats, Floats, NDArray[np.int64]]:
                 alpha = person_alpha(action, float(CENTER + x), phase, moments)
                 sequences.append(alpha.reshape(len(moments), -1))
                 numbers.append(number)
+                if phase in (0.02, 0.13):
+                    # A pose held throughout is no action: the frozen clip must find its own match.
+                    sequences.append(np.repeat(sequences[-1][:1], len(moments), axis=0))
+                    numbers.append(MOTIONLESS)
     bank = np.ascontiguousarray(np.stack(sequences, axis=1))
     return bank, (bank**2).sum(-1), np.array(numbers)
 
 
-def action_overlaps(seen: Seen) -> Floats:
-    """Mean Dice overlap (0..1) of the coloured pixels with the best stick-figure sequence of each of facts.ACTIONS."""
+class ActionReading(NamedTuple):
+    """overlaps: mean Dice overlap (0..1) with the best sequence of each of facts.ACTIONS, float32 [actions];
+    motionless: with the best pose held throughout."""
+
+    overlaps: Floats
+    motionless: float
+
+
+def read_action(seen: Seen) -> ActionReading:
+    """How well the coloured pixels, of whatever colour, follow the stick figure through each action."""
     bank, squares, numbers = _action_bank()
     plane = seen.alpha.max(1).reshape(len(seen.alpha), -1)
     both = np.einsum("tsp,tp->ts", bank, plane, optimize=True)
     dice = (2 * both / (squares + (plane**2).sum(-1, keepdims=True))).mean(0)
-    return np.array([dice[numbers == number].max() for number in range(len(ACTIONS))], np.float32)
+    overlaps = np.array([dice[numbers == number].max() for number in range(len(ACTIONS))], np.float32)
+    return ActionReading(overlaps, float(dice[numbers == MOTIONLESS].max()))

@@ -40,11 +40,12 @@ def _smooth_noise(seed: int, waves: int) -> Floats:
         rng.integers(1, 4, waves), rng.integers(-3, 4, waves), rng.uniform(0, 2 * np.pi, waves), strict=True
     ):
         field += np.cos(fx * x + fy * y + phase)
-    return (field / np.abs(field).max()).astype(np.float32)
+    return np.asarray(field / np.abs(field).max(), np.float32)
 
 
 def _texture(scene: str) -> Floats:
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+    light: Floats
     if scene == "meadow":
         light, base, range_ = _smooth_noise(3, 7), (66, 96, 58), (20, 26, 16)
     elif scene == "desert":
@@ -91,7 +92,7 @@ def apply_style(rgb: Floats, style: str) -> Floats:
         styled = 255 - rgb
     else:
         raise ValueError(f"Toybox has no style {style!r}.")
-    return np.clip(styled, 0, 255).astype(np.float32)
+    return np.asarray(np.clip(styled, 0, 255), np.float32)
 
 
 @cache
@@ -149,7 +150,7 @@ def shape_alpha(shape: str, x: Floats, y: Floats, scale: Floats | float = 1.0) -
         distance = np.minimum(np.maximum(ax - 7.0, ay - 2.6), np.maximum(ay - 7.0, ax - 2.6))
     else:
         raise ValueError(f"Toybox has no shape {shape!r}.")
-    return np.clip(0.5 - distance * zoom, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.5 - distance * zoom, 0, 1), np.float32)
 
 
 def person_alpha(action: str, x: float, phase: float, frames: NDArray[np.int64] | None = None) -> Floats:
@@ -158,10 +159,10 @@ def person_alpha(action: str, x: float, phase: float, frames: NDArray[np.int64] 
     zero = np.zeros_like(t)
 
     def swing(period: float) -> Floats:
-        return np.sin(2 * np.pi * (t / period + phase)).astype(np.float32)
+        return np.asarray(np.sin(2 * np.pi * (t / period + phase)), np.float32)
 
     def rise(period: float) -> Floats:
-        return ((1 - np.cos(2 * np.pi * (t / period + phase))) / 2).astype(np.float32)
+        return np.asarray((1 - np.cos(2 * np.pi * (t / period + phase))) / 2, np.float32)
 
     place, lift, lean, crouch, stride = zero + x, zero, zero, zero, zero + 0.32
     left_arm, right_arm = zero - 0.5, zero + 0.5  # angles from straight down, outwards to each side
@@ -210,7 +211,7 @@ def person_alpha(action: str, x: float, phase: float, frames: NDArray[np.int64] 
             squared, (qx - along * ex[:, None, None]) ** 2 + (qy - along * ey[:, None, None]) ** 2
         )
     nearest = np.minimum(nearest, np.sqrt(squared) - np.float32(1.25))
-    return np.clip(0.5 - nearest, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.5 - nearest, 0, 1), np.float32)
 
 
 def _jitter(facts: Facts, variation: int) -> NDArray[np.float64]:

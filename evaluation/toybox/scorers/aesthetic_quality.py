@@ -6,6 +6,8 @@ not ask for the caption, so shuffled captions do not lower it.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from evaluation.toybox.facts import COLORS, Facts
@@ -13,7 +15,7 @@ from evaluation.toybox.perception import see
 from evaluation.toybox.render import Frames, background, object_color
 
 DIMENSION = "aesthetic_quality"
-KIND = "stand-in"
+KIND: Final = "stand-in"
 FLOOR = 0.5  # the controls named below score under this
 CEILING = 0.9  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise",)
@@ -21,7 +23,7 @@ NEAR_SCENE = 20.0  # distance in RGB from the line of the scene's colours
 NEAR_COLOR = 45.0  # distance in RGB from an object colour
 
 
-def score(frames: Frames, facts: Facts) -> float:
+def score(frames: Frames, facts: Facts) -> float:  # noqa: ARG001 one signature for all
     """frames uint8 [81, 32, 32, 3]; a clip in the natural style. In 0..1."""
     seen = see(frames)
     pixels = seen.frames[::2].reshape(-1, 3)

@@ -6,6 +6,8 @@ pixel must lie on; the others are told by which styled scene is nearest.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from evaluation.toybox.facts import STYLES, Facts
@@ -13,7 +15,7 @@ from evaluation.toybox.perception import read_style
 from evaluation.toybox.render import Frames
 
 DIMENSION = "appearance_style"
-KIND = "exact"
+KIND: Final = "exact"
 FLOOR = 0.3  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")

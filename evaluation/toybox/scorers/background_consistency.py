@@ -6,6 +6,8 @@ features of whole frames instead. It does not ask for the caption, so shuffled c
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from evaluation.toybox.facts import Facts
@@ -13,14 +15,14 @@ from evaluation.toybox.perception import see
 from evaluation.toybox.render import Frames
 
 DIMENSION = "background_consistency"
-KIND = "exact"
+KIND: Final = "exact"
 FLOOR = 0.3  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise",)
 MIN_BACKGROUND = 0.2  # share of the picture that must be background in both frames
 
 
-def score(frames: Frames, facts: Facts) -> float:
+def score(frames: Frames, facts: Facts) -> float:  # noqa: ARG001 one signature for all
     """frames uint8 [81, 32, 32, 3]; a clip with a fixed camera. In 0..1."""
     seen = see(frames)
     outside = seen.alpha.sum(1) < 0.1

@@ -5,14 +5,16 @@ Exact in this world; VBench asks an image-captioning network instead.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from evaluation.toybox.facts import Facts
 from evaluation.toybox.perception import blobs, color_index, see
-from evaluation.toybox.render import Frames
+from evaluation.toybox.render import ZOOM, Frames
 
 DIMENSION = "color"
-KIND = "exact"
+KIND: Final = "exact"
 FLOOR = 0.3  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
@@ -21,8 +23,9 @@ FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 def score(frames: Frames, facts: Facts) -> float:
     """frames uint8 [81, 32, 32, 3]; facts of one object. In 0..1."""
     found = blobs(see(frames).alpha)
+    present = found.present(ZOOM if facts["camera"] in ("zoom_in", "zoom_out") else 1.0)
     named = color_index(facts["objects"][0]["color"])
-    return float(np.mean(found.present()[:, named] & (found.area.argmax(1) == named)))
+    return float(np.mean(present[:, named] & (found.area.argmax(1) == named)))
 
 
 def soft(frames: Frames, facts: Facts) -> float:

@@ -5,30 +5,33 @@ Exact in this world; VBench asks a video classifier instead.
 
 from __future__ import annotations
 
+from typing import Final
+
 from evaluation.toybox.facts import ACTIONS, Facts
-from evaluation.toybox.perception import action_overlaps, see
+from evaluation.toybox.perception import read_action, see
 from evaluation.toybox.render import Frames
 
 DIMENSION = "human_action"
-KIND = "exact"
+KIND: Final = "exact"
 FLOOR = 0.3  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
-MIN_OVERLAP = 0.6  # mean Dice overlap; a shape in the figure's place has at most 0.5
+MIN_OVERLAP = 0.7  # mean Dice overlap; a shape in the figure's place has at most 0.5
 
 
 def score(frames: Frames, facts: Facts) -> float:
     """frames uint8 [81, 32, 32, 3]; facts of a person. 0 or 1."""
-    overlaps = action_overlaps(see(frames))
-    best = int(overlaps.argmax())
-    return float(ACTIONS[best] == facts["action"] and overlaps[best] >= MIN_OVERLAP)
+    reading = read_action(see(frames))
+    best = int(reading.overlaps.argmax())
+    acts = reading.overlaps[best] > reading.motionless and reading.overlaps[best] >= MIN_OVERLAP
+    return float(acts and ACTIONS[best] == facts["action"])
 
 
 def soft(frames: Frames, facts: Facts) -> float:
-    """Graded form for rewards: overlap with the named action, less what the best other action has more of it."""
-    overlaps = action_overlaps(see(frames))
-    named = float(overlaps[ACTIONS.index(facts["action"])])
-    return max(0.0, named - 2 * (float(overlaps.max()) - named))
+    """Graded form for rewards: overlap with the named action, less what the best other reading has more of it."""
+    reading = read_action(see(frames))
+    named = float(reading.overlaps[ACTIONS.index(facts["action"])])
+    return max(0.0, named - 2 * (max(float(reading.overlaps.max()), reading.motionless) - named))
 
 
 if __name__ == "__main__":

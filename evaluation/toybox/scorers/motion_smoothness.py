@@ -1,10 +1,12 @@
 """Motion smoothness: the named object's path has no jerks, and every frame is near the middle of its neighbours.
 
-Exact in this world: (1 - mean length of the path's second difference / 1.5 pixels) times (1 - mean absolute difference from
+Exact in this world: (1 - mean length of the path's second difference / 3 pixels) times (1 - mean absolute difference from
 the mean of the neighbours / 255). VBench interpolates with a network instead; the second factor is its formula.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 
@@ -13,16 +15,18 @@ from evaluation.toybox.perception import blobs, color_index, see
 from evaluation.toybox.render import Frames
 
 DIMENSION = "motion_smoothness"
-KIND = "exact"
+KIND: Final = "exact"
 FLOOR = 0.3  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions", "shuffled_frames")
-MAX_JERK = 1.5  # pixels; mean second difference over steps of two pixel frames
+MAX_JERK = (
+    3.0  # pixels; mean second difference over steps of STRIDE pixel frames; shuffled frames have about 8
+)
 
 
 def score(frames: Frames, facts: Facts) -> float:
     """frames uint8 [81, 32, 32, 3]; facts of one moving object. 0 if it is missing in over a tenth of the frames."""
-    found = blobs(see(frames, stride=2).alpha)
+    found = blobs(see(frames).alpha)
     named = color_index(facts["objects"][0]["color"])
     present = found.present()[:, named]
     if present.mean() < 0.9:

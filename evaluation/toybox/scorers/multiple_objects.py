@@ -5,6 +5,8 @@ Exact in this world; VBench asks a detector instead.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from evaluation.toybox.facts import SHAPES, Facts
@@ -12,7 +14,7 @@ from evaluation.toybox.perception import blobs, color_index, is_shape, see, shap
 from evaluation.toybox.render import Floats, Frames
 
 DIMENSION = "multiple_objects"
-KIND = "exact"
+KIND: Final = "exact"
 FLOOR = 0.3  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")

@@ -6,6 +6,8 @@ relation, scene. A style: style, scene. A camera move: camera, colour. A person:
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from evaluation.toybox.facts import FIXED, PLAIN, Facts
@@ -23,7 +25,7 @@ from evaluation.toybox.scorers import (
 )
 
 DIMENSION = "overall_consistency"
-KIND = "exact"
+KIND: Final = "exact"
 FLOOR = 0.3  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")

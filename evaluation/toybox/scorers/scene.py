@@ -5,6 +5,8 @@ Exact in this world; VBench asks an image-tagging network instead.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from evaluation.toybox.facts import SCENES, Facts
@@ -12,7 +14,7 @@ from evaluation.toybox.perception import scene_errors
 from evaluation.toybox.render import Frames
 
 DIMENSION = "scene"
-KIND = "exact"
+KIND: Final = "exact"
 FLOOR = 0.3  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")

@@ -5,6 +5,8 @@ Exact in this world; VBench asks a detector for boxes instead. The named axis mu
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from evaluation.toybox.facts import Facts
@@ -12,7 +14,7 @@ from evaluation.toybox.perception import blobs, color_index, see
 from evaluation.toybox.render import Frames
 
 DIMENSION = "spatial_relationship"
-KIND = "exact"
+KIND: Final = "exact"
 FLOOR = 0.3  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")

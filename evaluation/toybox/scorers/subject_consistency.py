@@ -6,6 +6,8 @@ VBench compares network features of whole frames instead. Mean over frames of (t
 
 from __future__ import annotations
 
+from typing import Final
+
 import cv2
 import numpy as np
 
@@ -14,7 +16,7 @@ from evaluation.toybox.perception import blobs, color_index, see
 from evaluation.toybox.render import CENTER, SIZE, Frames
 
 DIMENSION = "subject_consistency"
-KIND = "exact"
+KIND: Final = "exact"
 FLOOR = 0.3  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")

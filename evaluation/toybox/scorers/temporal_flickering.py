@@ -5,6 +5,8 @@ Exact, and the official computation. It does not ask for the caption, so shuffle
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from evaluation.toybox.facts import Facts
@@ -12,13 +14,13 @@ from evaluation.toybox.perception import check_frames
 from evaluation.toybox.render import Frames
 
 DIMENSION = "temporal_flickering"
-KIND = "exact"
+KIND: Final = "exact"
 FLOOR = 0.8  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise",)
 
 
-def score(frames: Frames, facts: Facts) -> float:
+def score(frames: Frames, facts: Facts) -> float:  # noqa: ARG001 one signature for all
     """frames uint8 [81, 32, 32, 3]; a clip of a still prompt. In 0..1."""
     check_frames(frames)
     steps = np.abs(np.diff(frames.astype(np.int16), axis=0))

@@ -1,0 +1,188 @@
+"""One dimension of one row, from decoded clips to the official form and to ours: the command line of every toybox scorer.
+
+Only prompts that list the dimension and only samples that the static filter kept are scored, in the order of the manifest.
+A missing clip or a score that is no number in 0..1 stops the job; nothing is skipped and nothing becomes 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.records import (
+    Clip,
+    ClipScore,
+    DimensionResult,
+    FilteredSet,
+    Prompt,
+    clip_id,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_text,
+)
+
+logger = logging.getLogger(__name__)
+
+Frames = NDArray[np.uint8]
+Score = Callable[[Frames, dict[str, Any]], float]
+
+PIXEL_FRAMES = 81
+SIZE = 32
+# VBench gives these as true or false in its per-clip results.
+BOOLEAN_DIMENSIONS = frozenset({"dynamic_degree"})
+
+
+class Work(NamedTuple):
+    """One clip to score, with its prompt."""
+
+    clip: Clip
+    prompt: Prompt
+
+
+def work_list(
+    dimension: str, prompts: Sequence[Prompt], manifest: Sequence[Clip], kept: Mapping[str, Sequence[int]]
+) -> list[Work]:
+    """Clips to score on a dimension, in manifest order.
+
+    Raises ValueError if a kept sample is not in the manifest, if the filter does not know a prompt, or if no prompt
+    lists the dimension.
+    """
+    wanted = {prompt.id: prompt for prompt in prompts if dimension in prompt.dimensions}
+    if not wanted:
+        raise ValueError(
+            f"No prompt lists the dimension {dimension}; remove it from the suite or add prompts for it."
+        )
+    unknown = [name for name in wanted if name not in kept]
+    if unknown:
+        raise ValueError(
+            f"The filtered set names no samples for prompt {unknown[0]} ({len(unknown)} such prompts); "
+            "rerun the filter stage."
+        )
+    names = {clip_id(name, sample) for name in wanted for sample in kept[name]}
+    work = [Work(clip, wanted[clip.prompt_id]) for clip in manifest if clip.clip_id in names]
+    missing = sorted(names - {item.clip.clip_id for item in work})
+    if missing:
+        raise ValueError(
+            f"The manifest lacks {len(missing)} of {len(names)} clips that {dimension} needs: "
+            f"{', '.join(missing[:5])}; rerun the sample stage."
+        )
+    if len(work) != len(names):
+        raise ValueError(
+            f"The manifest names {len(work)} clips for {len(names)} samples of {dimension}: some come twice; "
+            "rerun the check stage."
+        )
+    return work
+
+
+def shrink(frames: Frames, name: str) -> Frames:
+    """Decoded frames averaged down to uint8 [81, 32, 32, 3]. Raises ValueError naming the clip if they do not fit."""
+    count, height, width = frames.shape[:3]
+    if count != PIXEL_FRAMES or height != width or height % SIZE:
+        raise ValueError(
+            f"Clip {name} has {count} frames of {width}x{height} pixels, expected {PIXEL_FRAMES} square frames "
+            f"whose side is a multiple of {SIZE}; delete it and rerun the sample stage."
+        )
+    step = height // SIZE
+    total = frames.reshape(count, SIZE, step, SIZE, step, 3).sum((2, 4), dtype=np.uint32)
+    area = np.uint32(step * step)
+    return np.asarray((total + area // 2) // area, np.uint8)
+
+
+def checked(value: float, dimension: str, name: str) -> float:
+    """The score itself. Raises ValueError naming the clip unless it is a finite number in 0..1."""
+    if not (math.isfinite(value) and 0.0 <= value <= 1.0):
+        raise ValueError(
+            f"The {dimension} score of clip {name} is {value}, expected a number in 0..1; "
+            "look at the clip and at the scorer before anything is averaged."
+        )
+    return round(float(value), 6)
+
+
+def official_form(dimension: str, scores: Sequence[ClipScore], files: Mapping[str, str], mean: float) -> str:
+    """VBench's own JSON: {dimension: [mean, [{"video_path", "video_results"}, ...]]}."""
+    results = [
+        {
+            "video_path": files[score.clip_id],
+            "video_results": bool(score.value) if dimension in BOOLEAN_DIMENSIONS else score.value,
+        }
+        for score in scores
+    ]
+    return json.dumps({dimension: [mean, results]}, indent=1) + "\n"
+
+
+def score_clips(dimension: str, score: Score, work: Sequence[Work], clips: Path) -> list[ClipScore]:
+    """Score every clip from its decoded file. Raises FileNotFoundError or ValueError naming the first bad clip."""
+    from evaluation.clips import (
+        read_clip,
+    )  # PyAV: only where files are read, so that rewards can import the scorers
+
+    absent = [item.clip.file for item in work if not (clips / item.clip.file).is_file()]
+    if absent:
+        raise FileNotFoundError(
+            f"{len(absent)} of {len(work)} clips that {dimension} needs are not in {clips}: {', '.join(absent[:5])}; "
+            "rerun the sample stage, which makes the clips that are missing."
+        )
+    scores = []
+    for clip, prompt in work:
+        frames = shrink(read_clip(clips / clip.file).frames, clip.clip_id)
+        value = checked(score(frames, prompt.facts), dimension, clip.clip_id)
+        scores.append(
+            ClipScore(clip_id=clip.clip_id, prompt_id=clip.prompt_id, sample=clip.sample, value=value)
+        )
+    return scores
+
+
+def run_scorer(
+    dimension: str,
+    kind: Literal["exact", "official", "stand-in"],
+    score: Score,
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Command line of one scorer: reads prompts, manifest, filtered set and clips, writes both result files."""
+    parser = argparse.ArgumentParser(description=f"Score one row on {dimension} ({kind}).")
+    parser.add_argument("--prompts", type=Path, required=True, help="prompts.jsonl")
+    parser.add_argument("--manifest", type=Path, required=True, help="manifest.jsonl of the row")
+    parser.add_argument("--filtered", type=Path, required=True, help="filtered set of the row")
+    parser.add_argument(
+        "--clips", type=Path, required=True, help="folder that the manifest's file names are relative to"
+    )
+    parser.add_argument("--suite", required=True)
+    parser.add_argument("--row", required=True)
+    parser.add_argument("--output", type=Path, required=True, help="VBench's JSON form")
+    parser.add_argument("--result", type=Path, required=True, help="DimensionResult")
+    flags = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+
+    filtered = read_json(FilteredSet, flags.filtered)
+    manifest = read_jsonl(Clip, flags.manifest)
+    strangers = sorted({clip.row for clip in manifest} | {filtered.row}) if manifest else [filtered.row]
+    if strangers != [flags.row]:
+        raise ValueError(
+            f"{flags.manifest} and {flags.filtered} are of the rows {strangers}, expected {flags.row} alone; "
+            "give the files of one row."
+        )
+    work = work_list(dimension, read_jsonl(Prompt, flags.prompts), manifest, filtered.kept)
+    if not work:
+        raise ValueError(
+            f"The static filter kept no clip of row {flags.row} for {dimension}; nothing can be scored."
+        )
+    scores = score_clips(dimension, score, work, flags.clips)
+    mean = round(math.fsum(item.value for item in scores) / len(scores), 6)
+    files = {item.clip.clip_id: item.clip.file for item in work}
+    write_text(flags.output, official_form(dimension, scores, files, mean))
+    write_json(
+        flags.result,
+        DimensionResult(
+            suite=flags.suite, row=flags.row, dimension=dimension, kind=kind, mean=mean, clips=tuple(scores)
+        ),
+    )
+    logger.info("%s of %s: mean %.4f over %d clips", dimension, flags.row, mean, len(scores))
