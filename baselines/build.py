@@ -182,7 +182,7 @@ def build_sampler(baseline: Baseline, wan: Wan, *, latent_shape: LatentShape, pr
     """A baseline's sampler on a network whose precision the caller chose with `precision_of`.
 
     latent_shape: (F, C, H, W) of a clip. Raises ValueError if the network has another precision than the
-    profile asks for.
+    profile asks for, or the clip is longer than the method's cache allows.
     """
     precision = precision_of(baseline, profile)
     found = wan.patch_embedding.weight.dtype
@@ -196,11 +196,15 @@ def build_sampler(baseline: Baseline, wan: Wan, *, latent_shape: LatentShape, pr
             f"Baseline {baseline.name} under profile {profile} needs {precision.numerics}, but the network has {wan.numerics}; "
             "build it with these."
         )
+    policy = build_policy(baseline.cache, profile)
+    policy.num_slots(
+        latent_shape[0], baseline.rollout.chunk
+    )  # a clip the method cannot sample is refused here
     return Sampler(
         baseline=baseline,
         wan=wan,
         latent_shape=latent_shape,
         schedule=schedule_of(baseline),
-        policy=build_policy(baseline.cache, profile),
+        policy=policy,
         latents_dtype=precision.latents,
     )

@@ -137,9 +137,18 @@ class AbsolutePolicy:
         return AbsolutePlanner(self, Pointers())
 
     def num_slots(self, total_frames: int, chunk: int) -> int:
-        """Slots a rollout of total_frames in chunks needs, counting the chunk being written."""
+        """Slots a rollout of total_frames in chunks needs, counting the chunk being written.
+
+        Raises ValueError if that is more than the capacity.
+        """
         history = self.history(chunk)
-        return total_frames if history is None else min(total_frames, history + chunk)
+        needed = total_frames if history is None else min(total_frames, history + chunk)
+        if self.capacity is not None and needed > self.capacity:
+            raise ValueError(
+                f"cache: {total_frames} latent frames need {needed} cached frames but capacity is {self.capacity}, which this "
+                "method never exceeds; sample fewer frames or set a window."
+            )
+        return needed
 
     def history(self, frames: int) -> int | None:
         """Cached frames a chunk of `frames` may see beside itself, sink included; None for all."""

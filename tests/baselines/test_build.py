@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from baselines.build import Sampler, build_sampler, precision_of
+from baselines.build import Sampler, build_policy, build_sampler, precision_of
 from baselines.spec import Baseline, load_all
 from models.attention import attend
 from models.config import WanConfig
@@ -227,6 +227,30 @@ def test_sampler_equals_recomputation_without_cache(wan: Wan, name: str, frames:
     torch.testing.assert_close(sample(sampler, KEYS), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("sink", "window"), [(0, None), (1, 2), (0, 1), (2, 1)])
+def test_replaying_a_rollout_through_the_interleaved_forward(wan: Wan, sink: int, window: int | None) -> None:
+    """T8 of raven.md 20 and the bar of issue 2: recorded states and endpoints, fed to the
+    training-time-test forward at each step, give the recorded velocities of every chunk. Catches any
+    difference between what is trained and what is sampled.
+    """
+    cache = {"sink": 3 * sink, "window": None if window is None else 3 * window}
+    baseline = BASELINES["raven"]
+    sampler = sampler_of(wan, baseline.model_copy(update={"cache": baseline.cache.model_copy(update=cache)}))
+    records = list(sampler.rollout(text(2), sampler.portable_noise("test", KEYS)))
+    calls = [record for record in records if isinstance(record, Denoised)]
+    endpoints = torch.cat([record.latents for record in records if isinstance(record, Finished)], dim=1)
+    for step, timestep in enumerate(sampler.schedule.timesteps):
+        states, velocities = (
+            torch.cat([part(call) for call in calls if call.step == step], dim=1)
+            for part in (lambda call: call.x_t, lambda call: call.v)
+        )
+        replayed = wan.interleaved(
+            states, endpoints, torch.full((2, 21), timestep), wan.embed_text(text(2)),
+            chunks=(3,) * 7, sink=sink, window=window,
+        )  # fmt: skip
+        torch.testing.assert_close(replayed, velocities, rtol=0, atol=1e-5)
+
+
 # -- teeth ------------------------------------------------------------------------------------------------------------
 
 
@@ -385,10 +409,21 @@ def test_lower_precision_profiles_run_and_stay_close(wan: Wan, name: str, profil
     assert 0 < gap < 0.1
 
 
+def test_sink_is_blended_in_the_profile_s_precision() -> None:
+    """baselines.md 2.5: parity needs the three bfloat16 roundings; a float32 run must not round the sink
+    to bfloat16.
+    """
+    cache = BASELINES["reward_forcing"].cache
+    rounded = {profile: build_policy(cache, profile).ema_dtype for profile in ("exact", "fast", "float32")}
+    assert rounded == {"exact": "bfloat16", "fast": "bfloat16", "float32": "float32"}
+
+
 def test_faults_are_sentences(wan: Wan) -> None:
     """A network of the wrong precision, or noise of the wrong size or batch, is refused before it is used."""
     with pytest.raises(ValueError, match="cast them with cast_parameters"):
         build_sampler(BASELINES["raven"], wan, latent_shape=(21, 4, 4, 4), profile="exact")
+    with pytest.raises(ValueError, match="24 latent frames need 24 cached frames"):
+        sampler_of(wan, BASELINES["self_forcing"], frames=24)
     sampler = sampler_of(wan, BASELINES["raven"])
     with pytest.raises(ValueError, match="make noise, text and latent_shape agree"):
         next(sampler.sample(text(1), sampler.portable_noise("test", KEYS)))

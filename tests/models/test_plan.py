@@ -292,8 +292,13 @@ def test_faults_are_sentences() -> None:
     """Past the supported length (SF issue #39), a window too small, a blend of unequal lengths: said, not
     computed.
     """
+    with pytest.raises(ValueError, match="24 latent frames need 24 cached frames but capacity is 21"):
+        SELF_FORCING.num_slots(24, 3)
+    planner = SELF_FORCING.planner()
+    for start in range(0, 21, 3):
+        planner.plan(start, 3, "commit")
     with pytest.raises(ValueError, match="do not fit the capacity of 21 frames"):
-        chunked(SELF_FORCING, 24)
+        planner.plan(21, 3, "denoise")
     with pytest.raises(ValueError, match="cannot be blended into a sink of 3"):
         chunked(REWARD_FORCING, 12, chunk=2)
     with pytest.raises(ValueError, match="leaves no room"):
