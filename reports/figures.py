@@ -68,7 +68,7 @@ def _svg(figure: Figure, name: str, alt: str) -> Picture:
     height = figure.get_size_inches()[1] * 72
     head = f'<svg viewBox="0 0 {points:g} {height:g}" role="img" aria-label="{escape(alt)}">'
     text = re.sub(r"^<svg[^>]*>", lambda _: head, text, count=1).replace("xlink:href", "href")
-    return Picture(text.strip(), round(points * 0.92))
+    return Picture(text.strip(), round(points * 1.1))
 
 
 def _colour(row: RowSummary, trained: Sequence[str]) -> str:

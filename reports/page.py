@@ -311,6 +311,8 @@ def render(inputs: Inputs, run: Mapping[str, Any]) -> str:
         for row, groups in inputs.curves.items()
         if groups
     }
+    ranked = [row.row for row in rows if row.kind in RANKED_KINDS]
+    noises = {clip.noise for row in ranked for clip in inputs.manifests.get(row, ())}
     gallery = {
         "fps": inputs.gallery.fps,
         "rows": [{"row": row.row, "label": row.label} for row in rows],
@@ -358,6 +360,7 @@ def render(inputs: Inputs, run: Mapping[str, Any]) -> str:
         heldout_record=inputs.heldout,
         heldout_figure=heldout_figure(heldout) if heldout else None,
         gallery=inputs.gallery,
+        shared_noise=len(noises) == 1 and all(noise.startswith("portable:") for noise in noises),
         gallery_json=json.dumps(gallery, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c"),
         filters=inputs.filters,
         stages=inputs.stages,

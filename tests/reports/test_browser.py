@@ -1,0 +1,129 @@
+"""The report in a real browser: no console error, no sideways scrolling on a phone, players that play in step."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.reports import synthetic
+from tests.reports.test_report import run_script
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+MISSING = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        bool(MISSING),
+        reason=f"{' and '.join(MISSING)} not installed (apt-get install chromium chromium-driver)",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """Headless Chromium with an empty profile, showing a synthetic report."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    folder = tmp_path_factory.mktemp("toybox")
+    scores = synthetic.make_results(folder, frames=33, size=64)
+    with pytest.MonkeyPatch.context() as patch:
+        page = run_script(folder, scores, synthetic.report_settings(), patch)
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    browser.page = page.as_uri()
+    yield browser
+    browser.quit()
+
+
+def resize(driver, width: int, scheme: str = "light") -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "screen", "features": features})
+
+
+def wait(driver, script: str, seconds: float = 10.0):
+    """The script's first truthy value."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := driver.execute_script(f"return {script}"):
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"not true after {seconds:g} s: {script}")
+
+
+def errors(driver) -> list[str]:
+    return [json.dumps(line) for line in driver.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
+
+
+def test_no_console_errors_and_no_overflow(driver) -> None:
+    """Guards the CSP hash and every inlined picture (a refused one is a console error), and the phone layout."""
+    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
+        resize(driver, width, scheme)
+        driver.get(driver.page)
+        wait(driver, "document.querySelectorAll('#clips video').length")
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+        assert errors(driver) == []
+
+
+def test_dark_page_is_dark_and_its_figures_are_light(driver) -> None:
+    """A figure drawn in fixed black would vanish on the dark page."""
+    script = "getComputedStyle(document.querySelector('svg text')).fill + getComputedStyle(document.body).backgroundColor"
+    found = {}
+    for scheme in ("light", "dark"):
+        resize(driver, 1280, scheme)
+        driver.get(driver.page)
+        found[scheme] = driver.execute_script(f"return {script}")
+    assert found == {
+        "light": "rgb(91, 101, 112)rgb(255, 255, 255)",
+        "dark": "rgb(160, 169, 179)rgb(20, 23, 27)",
+    }
+
+
+def test_players_play_step_and_change_prompt(driver) -> None:
+    """All clips of a prompt run from one button and nothing plays before it; the keyboard reaches everything."""
+    from selenium.webdriver.common.keys import Keys
+
+    resize(driver, 1280)
+    driver.get(driver.page)
+    videos = "[...document.querySelectorAll('#clips video')]"
+    wait(driver, f"{videos}.length === {len(synthetic.ROWS)} && {videos}.every(v => v.readyState >= 2)")
+    assert driver.execute_script(f"return {videos}.every(v => v.paused && v.currentTime === 0)")
+    play = driver.find_element("id", "play")
+    play.send_keys(Keys.ENTER)
+    wait(driver, f"{videos}.every(v => !v.paused && v.currentTime > 0.1)")
+    assert play.text == "Pause"
+    play.click()
+    assert driver.execute_script(f"return {videos}.every(v => v.paused)")
+    driver.find_element("id", "start").click()
+    for _ in range(3):
+        driver.find_element("id", "forward").click()
+    wait(driver, f"{videos}.every(v => Math.abs(v.currentTime - 3.1 / 16) < 0.01)")
+    assert driver.find_element("id", "time").text == "frame 4"
+    driver.find_element("id", "back").click()
+    wait(driver, f"{videos}.every(v => Math.abs(v.currentTime - 2.1 / 16) < 0.01)")
+    before = driver.find_element("id", "prompt-text").text
+    assert before == synthetic.INJECTION
+    driver.find_element("id", "next").click()
+    assert driver.find_element("id", "prompt-text").text == "a red circle, pair number 0"
+    assert errors(driver) == []
+
+
+def test_raw_and_normalised_switch(driver) -> None:
+    """The radio buttons really change which number is shown."""
+    resize(driver, 1280)
+    driver.get(driver.page)
+    shown = "[...document.querySelectorAll('#dimension-table .raw')].map(e => getComputedStyle(e).display)"
+    assert set(driver.execute_script(f"return {shown}")) == {"none"}
+    driver.find_element("id", "show-raw").click()
+    assert "none" not in driver.execute_script(f"return {shown}")

@@ -1,0 +1,280 @@
+"""The report as a file: true, complete, self-contained and safe. All numbers here are synthetic (synthetic.py)."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from evaluation.records import Clip, ScoresTable, parse, read_json, read_jsonl, write_json
+from reports.page import ReportSettings, read_inputs, render
+from tests.reports import synthetic
+from workflow.scripts import report
+
+VOID = {"meta", "link", "br", "input", "img", "path", "use", "rect", "circle", "line"}
+
+
+class Page(HTMLParser):
+    """Elements and text of a page; complains about tags that do not nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == [], f"left open: {self._open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {key: value or "" for key, value in attrs}))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {key: value or "" for key, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self._open.pop() == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append((self._open[-1] if self._open else "", data))
+
+
+def run_script(folder: Path, scores: Path, settings: dict, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The rule's command line, in process; returns report.html."""
+    output = folder / "report.html"
+    flags = [
+        "report",
+        "--scores",
+        str(scores),
+        "--settings",
+        json.dumps(settings),
+        "--results-dir",
+        str(folder),
+    ]
+    monkeypatch.setattr(
+        "sys.argv", [*flags, "--output", str(output), "--copy", str(folder / "copy" / "table.html")]
+    )
+    report.main()
+    return output
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished synthetic run in which Rolling Forcing was never scored on scene, and its page."""
+    folder = tmp_path_factory.mktemp("toybox")
+    scores = synthetic.make_results(folder, without=("rolling_forcing", "scene"))
+    with pytest.MonkeyPatch.context() as patch:
+        output = run_script(folder, scores, synthetic.report_settings(), patch)
+    return folder, output.read_text(encoding="utf-8")
+
+
+def test_page_parses_and_ids_are_unique(results: tuple[Path, str]) -> None:
+    """Guards against a broken template and against ids that collide between inlined figures."""
+    page = Page(results[1])
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    inside = {"#" + name for name in ids}
+    links = {
+        attributes["href"] for _, attributes in page.elements if attributes.get("href", "").startswith("#")
+    }
+    assert links <= inside
+
+
+def test_page_loads_nothing_from_outside(results: tuple[Path, str]) -> None:
+    """No remote asset, and a policy that would refuse one; the only script is the one whose hash the policy names."""
+    page = Page(results[1])
+    for tag, attributes in page.elements:
+        for key in ("src", "href", "data", "poster", "action", "srcset"):
+            assert re.match(r"(#|data:|$)", attributes.get(key, "")), f"<{tag} {key}={attributes.get(key)}>"
+        assert not any(key.startswith("on") for key in attributes)
+    assert "@import" not in results[1]
+    assert not re.search(r"url\((?!#)", results[1])
+    policy = next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy
+    scripts = re.findall(r"<script>(.*?)</script>", results[1], flags=re.DOTALL)
+    assert len(scripts) == 1
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
+
+
+def test_prompts_are_text_only(results: tuple[Path, str]) -> None:
+    """A prompt that closes a script and opens another one shows up as text and as nothing else."""
+    page = Page(results[1])
+    assert not any(tag == "img" for tag, _ in page.elements)
+    assert sum(tag == "script" for tag, _ in page.elements) == 2  # the data block and the player
+    assert "<script>alert" not in results[1]
+    assert any(tag == "option" and synthetic.INJECTION in text for tag, text in page.texts)
+    block = re.search(
+        r'<script type="application/json" id="clip-data">(.*?)</script>', results[1], flags=re.DOTALL
+    )
+    assert block is not None
+    data = json.loads(block.group(1))
+    assert data["prompts"][0]["prompt"] == synthetic.INJECTION
+    assert set(data["prompts"][0]["clips"]) == set(synthetic.ROWS)
+
+
+def row_text(html: str, row: str) -> str:
+    found = re.search(rf'<tr data-row="{row}"[^>]*>.*?</tr>', html, flags=re.DOTALL)
+    assert found is not None, f"row {row} is not in the main table"
+    return " ".join(re.sub(r"<[^>]+>", " ", found.group(0)).split())
+
+
+def test_every_row_is_in_the_main_table_with_its_own_numbers(results: tuple[Path, str]) -> None:
+    """Numbers on the page are those of scores.json; the incomplete row has no total, and says what is missing."""
+    folder, html = results
+    table = read_json(ScoresTable, folder / "aggregate" / "scores.json")
+    for row in table.rows:
+        text = row_text(html, row.row)
+        if row.row == "rolling_forcing":
+            assert row.total is None
+            assert "15 of 16 dimensions scored; missing: scene" in text
+        else:
+            assert row.total is not None
+            assert f"{row.total.mean:.2f} {row.total.low:.1f} to {row.total.high:.1f}" in text
+    assert "80.00" in row_text(html, "base")
+    order = re.findall(r'<tr data-row="(\w+)"', html)
+    assert order[0] == "cm_grpo"
+    assert order[3:] == ["longlive", "rolling_forcing", "base", "truth", "noise"]
+    assert "Incomplete rows have no total and no rank: Rolling Forcing recipe (toy)" in html
+
+
+def test_label_comes_first_and_names_are_toy_names(results: tuple[Path, str]) -> None:
+    """The honest label stands above every number; nothing is called by the bare name of a total."""
+    html = results[1]
+    assert html.index("They say nothing about the published models") < html.index('id="main-table"')
+    assert "Toybox-Total" in html
+    assert ">Total<" not in html
+
+
+def test_sections_hold_what_the_files_say(results: tuple[Path, str]) -> None:
+    """One landmark number of every file that the report reads."""
+    html = results[1]
+    text = " ".join(re.sub(r"<[^>]+>", " ", html).split())
+    assert "64 prompts that no training saw" in text
+    assert "cache.window" in text
+    assert "train 1 181 181 326 900" in text  # benchmarks
+    assert "aggregate 1 0.4 0.4 - -" in text  # too short to be measured
+    assert "Rolling Forcing recipe (toy) 0.5 5 1 1 1" in text  # static filter: one short
+    assert "RAVEN recipe (toy) 83 0.310 0.010 0.020 35 512 cpu" in text
+    assert "curves-raven" in html
+    assert "8 of 8 prompts are in this file" in text
+
+
+def test_exports_and_run_record(results: tuple[Path, str]) -> None:
+    """The page, its copy and the exports agree; the record holds hashes and no path of this machine."""
+    folder, html = results
+    assert (folder / "copy" / "table.html").read_text(encoding="utf-8") == html
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert run["suite"] == "toybox"
+    assert run["prompts"]["lines"] == 40
+    assert run["weights"]["raven"]["sha256"] == synthetic.DIGEST
+    assert (
+        run["scores_sha256"]
+        == hashlib.sha256((folder / "aggregate" / "scores.json").read_bytes()).hexdigest()
+    )
+    for text in (html, json.dumps(run)):
+        assert str(Path.home()) + "/" not in text
+        assert str(folder) not in text
+    markdown = (folder / "table.md").read_text(encoding="utf-8")
+    latex = (folder / "table.tex").read_text(encoding="utf-8")
+    assert "| - | Rolling Forcing recipe (toy) | native | - | - | - | 15 of 16" in markdown
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 1
+    assert len((folder / "table.csv").read_text(encoding="utf-8").splitlines()) == 1 + 6 * 19 + 15
+
+
+def test_same_inputs_give_the_same_bytes(results: tuple[Path, str]) -> None:
+    """Guards against times, dictionary orders and random ids of figures in the page."""
+    folder, html = results
+    settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert render(read_inputs(folder / "aggregate" / "scores.json", folder, settings), run) == html
+
+
+def test_secrets_and_home_paths_are_removed() -> None:
+    """Whatever a config holds, neither page nor run.json shows tokens or where somebody lives."""
+    from reports.provenance import scrub
+
+    given = {
+        "hf_token": "abc",
+        "tokens": 16,
+        "a": ["/home/ann/x", "/repo/models/y", {"password": "p"}],
+        "b": "/root/z",
+    }
+    wanted = {
+        "hf_token": "<removed>",
+        "tokens": 16,
+        "a": ["~/x", "./models/y", {"password": "<removed>"}],
+        "b": "~/z",
+    }
+    assert scrub(given, "/repo") == wanted
+
+
+def test_a_bare_run_leaves_sections_out_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No training, no benchmarks, no filters, no clip files, two dimensions: the page still stands and says so."""
+    scores = synthetic.make_results(tmp_path, embedded=0)
+    table = read_json(ScoresTable, scores)
+    keep = ("color", "scene")
+    rows = tuple(
+        row.model_copy(
+            update={
+                "dimensions": {name: row.dimensions[name] for name in keep}, "total": None, "quality": None,
+                "semantic": None, "incomplete": "2 of 16 dimensions scored",
+            }
+        )
+        for row in table.rows
+    )  # fmt: skip
+    pairs = tuple(pair for pair in table.pairs if pair.measure in keep)
+    write_json(scores, table.model_copy(update={"dimensions": keep, "rows": rows, "pairs": pairs}))
+    for name in ("train", "weights", "benchmarks", "filter"):
+        for path in sorted((tmp_path / name).rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+    for path in tmp_path.glob("clips/*/timings.jsonl"):
+        path.unlink()
+    html = run_script(tmp_path, scores, synthetic.report_settings(), monkeypatch).read_text(encoding="utf-8")
+    Page(html)
+    for sentence in (
+        "Subset run: 2 of 16 dimensions", "No clips are in this file", "No row was trained in this run",
+        "holds no paired check", "holds no static-filter records", "holds no timings", "holds no benchmark files",
+    ):  # fmt: skip
+        assert sentence in html
+
+
+def test_a_clip_that_is_not_the_manifests_stops(tmp_path: Path) -> None:
+    """The page must not show another file than the one that was checked and scored."""
+    scores = synthetic.make_results(tmp_path, embedded=1)
+    settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
+    (tmp_path / "clips" / "raven" / "mp4" / "pair_00-0.mp4").write_bytes(b"other")
+    with pytest.raises(ValueError, match="Clip pair_00-0 of row raven is not the file"):
+        read_inputs(scores, tmp_path, settings)
+
+
+def test_size_budget_lists_what_was_left_out(results: tuple[Path, str]) -> None:
+    """Prompts go in whole, one of each kind first; the rest is listed, and nothing exceeds the budget."""
+    from reports.clips import embed
+
+    folder, _ = results
+    prompts = synthetic.prompts()
+    manifests = {row: read_jsonl(Clip, folder / "clips" / row / "manifest.jsonl") for row in synthetic.ROWS}
+    whole = embed(folder, prompts, manifests, 10**9)
+    assert [entry.prompt.id for entry in whole.embedded][:4] == ["move_00", "pair_00", "style_00", "still_00"]
+    cut = embed(folder, prompts, manifests, whole.size // 2)
+    assert cut.size <= whole.size // 2
+    assert len(cut.embedded) + len(cut.left_out) == 8
+    assert len(cut.left_out) >= 4
+    assert len(cut.without_clips) == 32
+
+
+def test_settings_are_strict() -> None:
+    """A misspelt key in the rule's settings is one sentence that names it."""
+    wrong = synthetic.report_settings() | {"clip_budget_mb": 1}
+    with pytest.raises(ValueError, match="clip_budget_mb"):
+        parse(ReportSettings, json.dumps(wrong), "--settings")

@@ -1,0 +1,81 @@
+"""Ranks, ties and marks of the main table."""
+
+import pytest
+
+from evaluation.dimensions import NAMES
+from evaluation.records import Interval, PairedDifference, RowSummary, ScoresTable
+from reports.tables import Pairs, formula, latex, main_table, markdown, shipped_line
+
+
+def table(totals: dict[str, float], different: set[frozenset[str]]) -> ScoresTable:
+    """Rows with the given totals; pairs in `different` have p = 0.001, the others 0.5."""
+
+    def exact(value: float) -> Interval:
+        return Interval(mean=value, low=value, high=value)
+
+    rows = tuple(
+        RowSummary(
+            row=row, label=f"{row} & co_", kind="native", dimensions={}, incomplete=None,
+            total=exact(value), quality=exact(value), semantic=exact(value),
+        )
+        for row, value in totals.items()
+    )  # fmt: skip
+    names = list(totals)
+    pairs = tuple(
+        PairedDifference(
+            a=a, b=b, measure="total", difference=exact(totals[a] - totals[b]),
+            p_value=0.5, holm=0.001 if frozenset((a, b)) in different else 0.5, prompts=40,
+        )
+        for i, a in enumerate(names) for b in names[i + 1 :]
+    )  # fmt: skip
+    return ScoresTable(suite="toybox", dimensions=NAMES, rows=rows, pairs=pairs, draws=2000, seed=0)
+
+
+def test_best_is_marked_only_where_it_stands_alone() -> None:
+    """Two rows within noise share group 1 and neither is bold, whatever their order in the file."""
+    tied = main_table(table({"a": 80, "b": 81, "c": 70}, {frozenset("ac"), frozenset("bc")}))
+    assert [(line.row, line.group, line.best) for line in tied.ranked] == [
+        ("b", 1, False),
+        ("a", 1, False),
+        ("c", 2, False),
+    ]
+    alone = main_table(table({"a": 80, "b": 81}, {frozenset("ab")}))
+    assert [(line.row, line.group, line.best) for line in alone.ranked] == [("b", 1, True), ("a", 2, False)]
+    assert [line.best for line in main_table(table({"a": 80}, set())).ranked] == [False]
+
+
+def test_a_difference_reads_the_same_from_both_sides() -> None:
+    """Turning a pair around turns its sign and swaps its bounds."""
+    difference = Interval(mean=1.0, low=-0.5, high=3.0)
+    pairs = Pairs(
+        [
+            PairedDifference(
+                a="a", b="b", measure="total", difference=difference, p_value=0.2, holm=0.2, prompts=9
+            )
+        ]
+    )
+    assert pairs.find("a", "b", "total") == (difference, 0.2)
+    assert pairs.find("b", "a", "total") == (Interval(mean=-1.0, low=-3.0, high=0.5), 0.2)
+    assert pairs.find("a", "c", "total") is None
+
+
+def test_exports_escape_their_markup() -> None:
+    """Labels are data in LaTeX and Markdown too."""
+    one = table({"a": 80}, set())
+    assert r"a \& co\_ & $80.00_{[80.0,\,80.0]}$" in latex(one, "toybox")
+    piped = one.model_copy(update={"rows": (one.rows[0].model_copy(update={"label": "x|y"}),)})
+    assert r"| x\|y |" in markdown(piped, "toybox")
+
+
+def test_formula_shares_add_up() -> None:
+    """Closed form: shares of Total sum to 100, and to 80 over quality."""
+    for bounds in ("toybox", "vbench"):
+        lines = formula(bounds)
+        assert sum(line.share for line in lines) == pytest.approx(100)
+        assert sum(line.share for line in lines if line.dimension.group == "quality") == pytest.approx(80)
+
+
+def test_shipped_rows_get_no_total_from_part_of_the_dimensions() -> None:
+    """Fifteen of sixteen shipped scores make no total."""
+    assert shipped_line("base", "Base", dict.fromkeys(NAMES, 0.5), "toybox").total == pytest.approx(50)
+    assert shipped_line("base", "Base", dict.fromkeys(NAMES[1:], 0.5), "toybox").total is None
