@@ -6,17 +6,20 @@ Key layouts are those of the released files (raven.md 14.2): adapter "base_model
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
+from models.config import Numerics, WanConfig
 from models.wan import Wan
-from models.weights import load_strict
+from models.weights import load_strict, read_metadata, read_weights
 
 PREFIX = "base_model.model."
 BLOCK_LINEARS = tuple(f"{a}_attn.{p}" for a in ("self", "cross") for p in "qkvo") + ("ffn.0", "ffn.2")
@@ -87,6 +90,35 @@ def load_bundle(wan: Wan, bundle: Mapping[str, Tensor], *, alpha: float, where: 
     wrapped = add_lora(wan, _settings_of(bundle, alpha), seed=0)
     load_strict(wrapped, bundle, where=where)
     return wrapped
+
+
+def weights_header(config: WanConfig, *, alpha: float | None = None, base: str | None = None) -> dict[str, str]:
+    """Header of a .safetensors file of ours: the size of its model; for adapters and bundles alpha, for adapters the base's file name."""
+    header = {"config": json.dumps(config.to_dict(), sort_keys=True)}
+    if alpha is not None:
+        header["lora_alpha"] = json.dumps(alpha)
+    return header if base is None else {**header, "base": base}
+
+
+def open_wan(path: Path | str, numerics: Numerics | None = None, *, base: Path | None = None) -> Wan:
+    """The float32 transformer of a .safetensors file of ours, whichever flavour: full, merged, bundle, or adapter with its base.
+
+    Size, alpha and the base's name come from the file's header; base overrides the latter (default: that name beside the file).
+    Returned with adapters active, not folded in. Raises ValueError if the header has no model size or the tensors do not fit.
+    """
+    path, header = Path(path), read_metadata(path)
+    if "config" not in header:
+        raise ValueError(f"{path} has no model size in its header, so it was not written by this program; convert it first.")
+    state = {name: value.float() for name, value in read_weights(path).items()}
+    wan = Wan(WanConfig(**json.loads(header["config"])), numerics)
+    if "lora_alpha" not in header:
+        load_strict(wan, state, where=str(path))
+        return wan
+    alpha = float(json.loads(header["lora_alpha"]))
+    if "base" not in header:
+        return inner_wan(load_bundle(wan, state, alpha=alpha, where=str(path)))
+    beneath = open_wan(base or path.parent / header["base"], numerics)
+    return inner_wan(load_adapter(beneath, state, alpha=alpha, where=str(path)))
 
 
 def fold(wrapped: PeftModel) -> Wan:

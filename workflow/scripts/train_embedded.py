@@ -40,7 +40,7 @@ from evaluation.toybox.render import render
 from evaluation.toybox.suite import heldout_prompts, toybox_prompts
 from models.codec import LinearCodec, fit_codec, psnr, to_pixels
 from models.config import Numerics, WanConfig
-from models.lora import LoraSettings, adapter_state, add_lora, inner_wan
+from models.lora import LoraSettings, adapter_state, add_lora, inner_wan, open_wan, weights_header
 from models.noise import PortableNoise, SampleKey
 from models.text import ToyTextEncoder
 from models.training import causal_init
@@ -63,9 +63,7 @@ from models.wan import Wan, init_weights
 from models.weights import (
     file_sha256,
     load_strict,
-    read_metadata,
     read_safetensors,
-    read_weights,
     tensors_sha256,
     write_safetensors,
 )
@@ -74,6 +72,7 @@ from workflow.scripts.checkers import check_clips, means, start_workers
 log = logging.getLogger("train_embedded")
 
 SHAPE = (21, 16, 8, 8)
+NUMERICS = Numerics(rotary="float32", islands="parameters")
 SIZES = {
     "embedded": WanConfig(dim=128, ffn_dim=384, num_layers=5, num_heads=4, freq_dim=64, text_dim=64, text_len=32),
     "toy": WanConfig(dim=32, ffn_dim=64, num_layers=2, num_heads=2, freq_dim=32, text_dim=64, text_len=32),
@@ -211,7 +210,7 @@ def make_data(arguments: argparse.Namespace, began: float) -> None:
     latents, ids = torch.cat([p[0] for p in pieces]), torch.cat([p[1] for p in pieces])
     write_safetensors(work / "data.safetensors", {"latents": latents, "ids": ids})
     log.info("%d clips, latent deviation %.3f, %.0f s", len(latents), float(latents[:512].float().std()), time.monotonic() - began)
-    write_facts(arguments, "codec", began, {"psnr_db": round(quality, 2), "suite_scores": scores, "clips": len(latents)})
+    write_facts(arguments, "codec", began, {"sha256": file_sha256(output / "codec.safetensors"), "psnr_db": round(quality, 2), "suite_scores": scores, "clips": len(latents)})
 
 
 def render_clip(key: tuple[int, int]) -> np.ndarray:
@@ -254,7 +253,9 @@ def train_base(bench: Bench) -> None:
     watched = run(recipe, bench, settings.iterations, bench.left(), measure)
     state = {name: value.half().float() for name, value in watched.best[2].items()}
     use(state)
-    judge_encoder.save(Path(arguments.output) / "text.safetensors", dtype=torch.float16)
+    text = Path(arguments.output) / "text.safetensors"
+    judge_encoder.save(text, dtype=torch.float16)
+    write_facts(arguments, "text", bench.began, {"sha256": file_sha256(text), "words": len(VOCABULARY), "trained_with": "base"})
     scores = bench.measure(sample, judge_encoder, toybox_prompts(SUITE_SEED), arguments.suite_samples)
     finish(bench, "base", part_of(state, "wan."), config, watched, scores, {"settings": {"base": dataclasses.asdict(settings)}})
 
@@ -354,8 +355,9 @@ def train_student(bench: Bench) -> None:
     facts: dict[str, Any] = {"settings": {"dmd": dataclasses.asdict(settings)}, "init": init.name, "init_sha256": file_sha256(init)}
     if stage == "longlive":
         state = adapter_state(state)
-        facts |= {"flavour": "adapter", "lora": dataclasses.asdict(LONGLIVE_LORA)}
-    finish(bench, arguments.name, state, config, watched, scores, facts)
+        facts |= {"flavour": "adapter", "lora": dataclasses.asdict(LONGLIVE_LORA), "base": init.name}
+    header = weights_header(config, alpha=LONGLIVE_LORA.alpha, base=init.name) if stage == "longlive" else None
+    finish(bench, arguments.name, state, config, watched, scores, facts, header)
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------------
@@ -378,15 +380,13 @@ def rollout_sample(wan: Wan, rollout: Rollout) -> Sample:
 
 
 def new_wan(config: WanConfig, device: torch.device) -> Wan:
-    return Wan(config, Numerics(rotary="float32", islands="parameters")).to(device)
+    return Wan(config, NUMERICS).to(device)
 
 
 def load_wan(path: Path, device: torch.device) -> tuple[Wan, WanConfig]:
     """A transformer of the size its file names, in float32."""
-    config = WanConfig(**json.loads(read_metadata(path)["config"]))
-    wan = new_wan(config, device)
-    load_strict(wan, {name: value.float() for name, value in read_weights(path).items()}, where=str(path))
-    return wan, config
+    wan = open_wan(path, NUMERICS).to(device)
+    return wan, wan.config
 
 
 def load_clips(arguments: argparse.Namespace, device: torch.device) -> CaptionedClips:
@@ -441,10 +441,10 @@ def chosen_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def finish(bench: Bench, name: str, state: Mapping[str, Tensor], config: WanConfig, watched: Watched, scores: Mapping[str, float],
-           facts: Mapping[str, Any]) -> None:
+           facts: Mapping[str, Any], header: dict[str, str] | None = None) -> None:
     """Write the chosen weights and what is known about them."""
     path = Path(bench.arguments.output) / f"{name}.safetensors"
-    write_safetensors(path, state, dtype=torch.float16, metadata={"config": json.dumps(config.to_dict())})
+    write_safetensors(path, state, dtype=torch.float16, metadata=header or weights_header(config))
     stored = read_safetensors(path)
     log.info("%s: suite scores %s", name, rounded(scores))
     write_facts(bench.arguments, name, bench.began, {
