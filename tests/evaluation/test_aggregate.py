@@ -74,6 +74,12 @@ def make_settings(
     )
 
 
+def scale(name: str) -> float:
+    """Normalised points per raw point of a dimension in the toybox table."""
+    bounds = bounds_of(name, "toybox")
+    return 100.0 / (bounds.high - bounds.low)
+
+
 def noisy(lead: float):
     """Values around 0.5 + lead that share their noise between rows, as clips of one noise source do."""
     return lambda prompt, sample: 0.5 + lead + 0.3 * np.sin(prompt * 12.9898 + sample * 78.233)
@@ -252,7 +258,8 @@ def test_pairs_share_their_draws(compared):
     pairs = {(p.a, p.b, p.measure): p for p in table.pairs}
     assert len(pairs) == 3 * 19
     lead = pairs["a", "b", "total"]
-    assert (lead.difference.low, lead.difference.high) == pytest.approx((-2.0, -2.0), abs=1e-6)
+    gap = float(totals({name: np.asarray(2.0 * scale(name)) for name in NAMES}).total)
+    assert (lead.difference.low, lead.difference.high) == pytest.approx((-gap, -gap), abs=1e-6)
     assert lead.holm == pytest.approx(2 * lead.p_value * 1.5)
     assert lead.holm < 0.05
     assert pairs["a", "c", "total"].p_value == 1.0
@@ -272,7 +279,7 @@ def test_the_total_interval_is_that_of_the_formula(compared):
             d = BY_NAME[result.dimension]
             share = 0.8 * d.weight / 6.5 if d.group == "quality" else 0.2 / 9
             for clip in result.clips:
-                influence[clip.prompt_id] += 100 * share * clip.value / len(result.clips)
+                influence[clip.prompt_id] += 100 * share * scale(d.name) * clip.value / len(result.clips)
     variance = 0.0
     for parity in (0, 1):
         values = np.array([influence[p.id] for p in prompts[parity::2]]) * 12
