@@ -106,7 +106,7 @@ def _vocabulary() -> tuple[str, ...]:
 
 VOCABULARY: tuple[str, ...] = _vocabulary()
 
-assert set(_ACTION) == set(ACTIONS) and set(_STYLE) == set(STYLES), "every action and style needs its words"
-assert set(_RELATION) == set(RELATIONS) and set(_LONG_SCENE) == set(SCENES), (
-    "every relation and scene needs its words"
-)
+assert set(_ACTION) == set(ACTIONS), "every action needs its words"
+assert set(_STYLE) == set(STYLES), "every style needs its words"
+assert set(_RELATION) == set(RELATIONS), "every relation needs its words"
+assert set(_LONG_SCENE) == set(SCENES), "every scene needs its words"

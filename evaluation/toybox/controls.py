@@ -11,7 +11,9 @@ Every clip depends on the prompt list, the prompt and the sample only, and no tw
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -39,29 +41,28 @@ def _common_facts(a: Facts, b: Facts) -> int:
     return common
 
 
+@cache
+def _derangement(keys: tuple[str, ...]) -> tuple[int, ...]:
+    """For each set of facts, given by its key, the place of the one whose clip is shown instead."""
+    never = 10**6
+    facts = [json.loads(key) for key in keys]
+    cost = np.array([[never if a == b else _common_facts(a, b) for b in facts] for a in facts])
+    rows, columns = linear_sum_assignment(cost)
+    if cost[rows, columns].max() >= never:
+        raise ValueError(
+            f"The captions of {len(keys)} prompts cannot be shuffled so that each gets other facts; "
+            "give truth_shuffled_captions at least two prompts that differ."
+        )
+    return tuple(int(column) for column in columns)
+
+
 def shuffled_prompts(prompts: Sequence[Prompt]) -> dict[str, Prompt]:
     """For each prompt id the prompt whose facts its clip shows instead: a derangement with the fewest facts in common.
 
     Deterministic. Raises ValueError if there is only one distinct set of facts to hand round.
     """
-    never = 10**6
-    keys = [facts_key(prompt.facts) for prompt in prompts]
-    cost = np.array(
-        [
-            [
-                never if ka == kb else _common_facts(a.facts, b.facts)
-                for b, kb in zip(prompts, keys, strict=True)
-            ]
-            for a, ka in zip(prompts, keys, strict=True)
-        ]
-    )
-    rows, columns = linear_sum_assignment(cost)
-    if cost[rows, columns].max() >= never:
-        raise ValueError(
-            f"The captions of {len(prompts)} prompts cannot be shuffled so that each gets other facts; "
-            "give truth_shuffled_captions at least two prompts that differ."
-        )
-    return {prompts[row].id: prompts[column] for row, column in zip(rows, columns, strict=True)}
+    order = _derangement(tuple(facts_key(prompt.facts) for prompt in prompts))
+    return {prompt.id: prompts[place] for prompt, place in zip(prompts, order, strict=True)}
 
 
 def control_frames(name: str, prompts: Sequence[Prompt], prompt: Prompt, sample: int) -> Frames:

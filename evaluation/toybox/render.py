@@ -45,12 +45,11 @@ def _smooth_noise(seed: int, waves: int) -> Floats:
 
 def _texture(scene: str) -> Floats:
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
-    light: Floats
     if scene == "meadow":
         light, base, range_ = _smooth_noise(3, 7), (66, 96, 58), (20, 26, 16)
     elif scene == "desert":
         wave = np.sin(2 * np.pi * (2 * y / SIZE) + 1.6 * np.sin(2 * np.pi * x / SIZE))
-        light, base, range_ = wave.astype(np.float32), (204, 180, 132), (20, 20, 22)
+        light, base, range_ = np.asarray(wave, np.float32), (204, 180, 132), (20, 20, 22)
     elif scene == "night":
         light = np.zeros((SIZE, SIZE), np.float32)
         for sx, sy, glow in (
@@ -70,7 +69,7 @@ def _texture(scene: str) -> Floats:
         row = np.floor(y / 8)
         across = (x + 8 * (row % 2)) % 16
         joint = np.minimum(np.minimum(across, 16 - across), np.minimum(y % 8, 8 - y % 8))
-        light = (np.clip(joint / 1.6, 0, 1) * 2 - 1).astype(np.float32)
+        light = np.asarray(np.clip(joint / 1.6, 0, 1) * 2 - 1, np.float32)
         base, range_ = (88, 96, 118), (20, 20, 20)
     else:
         raise ValueError(f"Toybox has no scene {scene!r}.")
@@ -87,7 +86,7 @@ def apply_style(rgb: Floats, style: str) -> Floats:
     elif style == "sepia":
         styled = luma * np.array([1.0, 0.78, 0.5], np.float32) + np.array([14, 6, 0], np.float32)
     elif style == "neon":
-        styled = 0.4 * luma + 2.6 * (rgb - luma)
+        styled = np.asarray(0.4 * luma + 2.6 * (rgb - luma), np.float32)
     elif style == "negative":
         styled = 255 - rgb
     else:
@@ -120,9 +119,8 @@ def moved_background(image: Floats, shift_x: Floats, shift_y: Floats, zoom: Floa
         part = (at - low).astype(np.float32)[..., None]
         column = low.astype(np.int64)[..., None] % SIZE
         axis = np.arange(SIZE)
-        return (axis == column) * (1 - part) + (
-            axis == (column + 1) % SIZE
-        ) * part  # [T, 32 screen, 32 world]
+        near, far = axis == column, axis == (column + 1) % SIZE
+        return np.asarray(near * (1 - part) + far * part, np.float32)  # [T, 32 screen, 32 world]
 
     rows = weights(shift_y) @ image.reshape(SIZE, SIZE * 3)  # [T, 32, 96]
     rows = rows.reshape(-1, SIZE, SIZE, 3)
@@ -180,7 +178,7 @@ def person_alpha(action: str, x: float, phase: float, frames: NDArray[np.int64] 
         left_arm, right_arm = -0.1 + zero, 0.1 + zero
     elif action == "sit":
         ramp = np.clip((t + 40 * phase - 12) / 28, 0, 1)
-        crouch = ramp * ramp * (3 - 2 * ramp)
+        crouch = np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
     else:
         raise ValueError(f"Toybox has no action {action!r}.")
 

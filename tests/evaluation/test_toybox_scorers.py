@@ -1,0 +1,286 @@
+"""The toybox scorers against the control rows, measured through a real mp4, and the command line around them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from evaluation.clips import read_clip, upscale, write_clip
+from evaluation.dimensions import NAMES
+from evaluation.records import Clip, DimensionResult, FilteredSet, Prompt, read_json, write_json, write_jsonl
+from evaluation.scoring import checked, run_scorer, shrink
+from evaluation.toybox.controls import control_frames
+from evaluation.toybox.facts import make_facts, sample_facts
+from evaluation.toybox.render import Frames, render
+from evaluation.toybox.scorers import color, human_action, temporal_style
+from evaluation.toybox.suite import toybox_prompts
+
+PROMPTS = toybox_prompts(0)
+SCORERS: dict[str, ModuleType] = {
+    name: importlib.import_module(f"evaluation.toybox.scorers.{name}") for name in NAMES
+}
+AT_LEAST_99 = {
+    "color",
+    "object_class",
+    "multiple_objects",
+    "spatial_relationship",
+    "scene",
+    "appearance_style",
+    "human_action",
+}
+
+
+class Probe(NamedTuple):
+    """A prompt and the frames a scorer would read from its mp4."""
+
+    prompt: Prompt
+    frames: Frames
+
+
+def through_mp4(frames: Frames, folder: Path) -> Frames:
+    """Enlarge, encode, decode and average down: what the pipeline does to every clip."""
+    path = folder / "clip.mp4"
+    write_clip(path, upscale(frames, height=128, width=128), fps=16)
+    return shrink(read_clip(path).frames, "clip")
+
+
+def probes(row: str, folder: Path, step: int) -> list[Probe]:
+    """Every step-th prompt of the suite as the control row shows it."""
+    chosen = PROMPTS[::step]
+    return [Probe(p, through_mp4(control_frames(row, PROMPTS, p, 0), folder)) for p in chosen]
+
+
+def means(shown: list[Probe]) -> dict[str, float]:
+    """Mean score per dimension over the prompts that list it."""
+    scores: dict[str, list[float]] = {}
+    for prompt, frames in shown:
+        for name in prompt.dimensions:
+            scores.setdefault(name, []).append(SCORERS[name].score(frames, prompt.facts))
+    return {name: float(np.mean(values)) for name, values in scores.items()}
+
+
+def test_every_dimension_has_a_scorer_with_its_own_thresholds() -> None:
+    """Guards the contract of the rule files: one module a dimension, its name, kind, floor and ceiling beside it."""
+    for name, module in SCORERS.items():
+        assert name == module.DIMENSION
+        assert ("stand-in" if name == "aesthetic_quality" else "exact") == module.KIND
+        assert 0 <= module.FLOOR < module.CEILING <= 1
+        assert "noise" in module.FLOOR_CONTROLS
+
+
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 5])
+def test_rendered_truth_reaches_the_bars(step: int, tmp_path: Path) -> None:
+    """Bars of issue 2: truth at least 0.99 on the exact semantic dimensions, 0.95 on the other exact ones."""
+    found = means(probes("truth", tmp_path, step))
+    assert set(found) == set(NAMES)
+    for name, mean in found.items():
+        bar = 0.99 if name in AT_LEAST_99 else 0.95 if SCORERS[name].KIND == "exact" else 0.9
+        assert mean >= max(bar, SCORERS[name].CEILING), (name, mean)
+
+
+@pytest.mark.parametrize("row", ["noise", "truth_shuffled_captions", "shuffled_frames", "frozen_first_frame"])
+def test_controls_stay_under_the_floor_of_every_dimension_that_names_them(row: str, tmp_path: Path) -> None:
+    """Bar of issue 2: noise and shuffled controls below a threshold per dimension, written beside each scorer."""
+    found = means(probes(row, tmp_path, 12 if row == "noise" else 7))
+    judged = [name for name in found if row in SCORERS[name].FLOOR_CONTROLS]
+    for name in judged:
+        assert found[name] < SCORERS[name].FLOOR, (name, found[name])
+    assert judged
+    if row == "noise":
+        assert set(judged) == set(NAMES)
+    if row == "frozen_first_frame":
+        assert found["subject_consistency"] > 0.98
+        assert found["background_consistency"] > 0.98
+        assert found["dynamic_degree"] == found["human_action"] == found["temporal_style"] == 0.0
+    if row == "shuffled_frames":
+        assert found["motion_smoothness"] < 0.1
+        assert found["human_action"] < 0.7
+
+
+def _codec(clips: list[Frames]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and first 16 directions of 4 x 4 pixel x 4 frame patches: about what models/codec.py keeps."""
+    patches = np.concatenate([_patches(clip.astype(np.float32))[::3] for clip in clips])
+    mean = patches.mean(0)
+    return mean, np.linalg.eigh(np.cov((patches - mean).T))[1][:, -16:].astype(np.float32)
+
+
+def _patches(clip: np.ndarray) -> np.ndarray:
+    split = clip[1:].reshape(20, 4, 8, 4, 8, 4, 3)
+    return split.transpose(0, 2, 4, 1, 3, 5, 6).reshape(-1, 192)
+
+
+def test_truth_survives_a_lossy_codec(tmp_path: Path) -> None:
+    """Guards against checkers that only read perfect pixels: 16-component PCA and 6 levels of noise (under 30 dB).
+
+    Colour, object class and scene must keep 0.95, since every model's clips come through such a codec.
+    """
+    rng = np.random.default_rng(0)
+    mean, basis = _codec([render(sample_facts(rng), i) for i in range(12)])
+    shown, errors = [], []
+    for prompt in [p for p in PROMPTS if "color" in p.dimensions][::2]:
+        frames = render(prompt.facts, 0)
+        kept = (_patches(frames.astype(np.float32)) - mean) @ basis @ basis.T + mean
+        back = kept.reshape(20, 8, 8, 4, 4, 4, 3).transpose(0, 3, 1, 4, 2, 5, 6).reshape(80, 32, 32, 3)
+        lossy = np.concatenate([frames[:1].astype(np.float32), back])
+        lossy = np.clip(lossy + rng.normal(0, 6, lossy.shape), 0, 255).astype(np.uint8)
+        errors.append(float(np.square(lossy.astype(float) - frames).mean()))
+        shown.append(Probe(prompt, through_mp4(lossy, tmp_path)))
+    assert 24 < 10 * np.log10(255**2 / np.mean(errors)) < 30
+    found = means(shown)
+    assert min(found[name] for name in ("color", "object_class", "scene")) >= 0.95
+    assert found["motion_smoothness"] > 0.85
+    assert found["dynamic_degree"] == 1.0
+
+
+def test_flicker_is_the_official_formula() -> None:
+    """Closed form: alternating between two greys a apart must score 1 - a / 255."""
+    frames = np.zeros((81, 32, 32, 3), np.uint8)
+    frames[1::2] = 51
+    assert SCORERS["temporal_flickering"].score(frames, PROMPTS[0].facts) == pytest.approx(0.8)
+
+
+def test_one_wrong_fact_fails_the_dimension_that_asks_for_it() -> None:
+    """Guards against a scorer that passes on something else than its fact: each clip differs in that fact alone."""
+    move = make_facts([("red", "circle")], "meadow", motion="left")
+    pair = make_facts([("red", "circle"), ("blue", "square")], "stone", relation="left")
+    person = make_facts([("cyan", "person")], "night", action="wave")
+    pan = make_facts([("red", "circle")], "desert", camera="pan_left")
+    style = make_facts([("red", "circle")], "desert", style="sepia")
+    wrong = [
+        ("color", move, {"objects": [{"color": "magenta", "shape": "circle"}]}),
+        ("object_class", move, {"objects": [{"color": "red", "shape": "square"}]}),
+        ("scene", move, {"scene": "stone"}),
+        ("multiple_objects", pair, {"objects": [pair["objects"][0], {"color": "blue", "shape": "cross"}]}),
+        ("spatial_relationship", pair, {"relation": "above"}),
+        ("human_action", person, {"action": "jump"}),
+        ("temporal_style", pan, {"camera": "pan_right"}),
+        ("appearance_style", style, {"style": "natural"}),
+    ]
+    for name, facts, change in wrong:
+        assert SCORERS[name].score(render(facts, 0), facts) == 1.0, name
+        assert SCORERS[name].score(render(facts | change, 0), facts) == 0.0, name
+
+
+def test_graded_rewards_order_clips_by_how_wrong_they_are() -> None:
+    """Guards the reward of CM-GRPO: half the wrong colour earns between nothing and all."""
+    facts = make_facts([("red", "circle")], "meadow", motion="left")
+    right, other = render(facts, 0), render(facts | {"objects": [{"color": "blue", "shape": "circle"}]}, 0)
+    half = np.concatenate([right[:40], other[40:]])
+    rewards = [color.soft(frames, facts) for frames in (other, half, right)]
+    assert rewards[0] < 0.1 < 0.4 < rewards[1] < 0.6 < 0.95 < rewards[2]
+    person = make_facts([("red", "person")], "meadow", action="bow")
+    assert human_action.soft(render(person, 0), person) > human_action.soft(right, person)
+    pan = make_facts([("red", "circle")], "meadow", camera="zoom_in")
+    assert temporal_style.soft(render(pan, 0), pan) > temporal_style.soft(right, pan)
+
+
+class Row(NamedTuple):
+    """Files of one small row."""
+
+    flags: list[str]
+    clips: Path
+    manifest: Path
+    output: Path
+    result: Path
+
+
+@pytest.fixture
+def row(tmp_path: Path) -> Row:
+    """Two prompts with two samples each, of which one prompt keeps a single sample, as files."""
+    prompts = [p for p in PROMPTS if "dynamic_degree" in p.dimensions][:2] + PROMPTS[:1]
+    clips = []
+    for prompt in prompts:
+        for sample in range(2):
+            name = f"{prompt.id}-{sample}"
+            frames = (
+                render(prompt.facts, sample)
+                if sample == 0
+                else np.repeat(render(prompt.facts, 1)[:1], 81, axis=0)
+            )
+            write_clip(tmp_path / "mp4" / f"{name}.mp4", upscale(frames, height=128, width=128), fps=16)
+            clips.append(
+                Clip(
+                    clip_id=name,
+                    row="truth",
+                    prompt_id=prompt.id,
+                    sample=sample,
+                    file=f"mp4/{name}.mp4",
+                    sha256="0" * 64,
+                    latents_sha256=None,
+                    noise="portable:toybox",
+                    weights_sha256=None,
+                    settings_sha256="0" * 64,
+                    batch_size=1,
+                    pixel_frames=81,
+                    height=128,
+                    width=128,
+                    fps=16,
+                )
+            )
+    write_jsonl(tmp_path / "prompts.jsonl", prompts)
+    write_jsonl(tmp_path / "manifest.jsonl", clips)
+    kept = {prompts[0].id: (0, 1), prompts[1].id: (0,), prompts[2].id: (0, 1)}
+    write_json(tmp_path / "filter.json", FilteredSet(row="truth", threshold=0.5, filtered=(), kept=kept))
+    paths = {
+        "prompts": "prompts.jsonl",
+        "manifest": "manifest.jsonl",
+        "filtered": "filter.json",
+        "clips": ".",
+        "output": "out.json",
+        "result": "out.result.json",
+    }
+    flags = [part for flag, file in paths.items() for part in (f"--{flag}", str(tmp_path / file))]
+    flags += ["--suite", "toybox", "--row", "truth"]
+    return Row(
+        flags, tmp_path, tmp_path / "manifest.jsonl", tmp_path / "out.json", tmp_path / "out.result.json"
+    )
+
+
+def test_run_scorer_writes_the_official_form_and_ours(row: Row) -> None:
+    """Guards the two result files: only kept samples of prompts that list the dimension, in order, booleans as VBench."""
+    module = SCORERS["dynamic_degree"]
+    run_scorer("dynamic_degree", "exact", module.score, row.flags)
+    official = json.loads(row.output.read_text())
+    mean, results = official["dynamic_degree"]
+    names = [Path(one["video_path"]).stem for one in results]
+    first, second = [p.id for p in PROMPTS if "dynamic_degree" in p.dimensions][:2]
+    assert names == [f"{first}-0", f"{first}-1", f"{second}-0"]
+    assert [one["video_results"] for one in results] == [True, False, True]
+    assert mean == pytest.approx(2 / 3, abs=1e-6)
+    ours = read_json(DimensionResult, row.result)
+    assert (ours.suite, ours.row, ours.kind, ours.mean) == ("toybox", "truth", "exact", mean)
+    assert [clip.clip_id for clip in ours.clips] == names
+    before = row.output.read_bytes(), row.result.read_bytes()
+    run_scorer("dynamic_degree", "exact", module.score, row.flags)
+    assert (row.output.read_bytes(), row.result.read_bytes()) == before
+
+
+def test_faults_never_become_numbers(row: Row) -> None:
+    """Guards against a mean over what is left: a missing file, a missing line and a NaN stop with the clip's name."""
+    score = SCORERS["dynamic_degree"].score
+    name = json.loads(row.manifest.read_text().splitlines()[0])["clip_id"]
+    with pytest.raises(ValueError, match=f"score of clip {name} is nan"):
+        run_scorer("dynamic_degree", "exact", lambda frames, facts: float("nan"), row.flags)
+    lines = row.manifest.read_text().splitlines(keepends=True)
+    row.manifest.write_text("".join(lines[1:]))
+    with pytest.raises(ValueError, match=f"lacks 1 of 3 clips.*{name}"):
+        run_scorer("dynamic_degree", "exact", score, row.flags)
+    row.manifest.write_text("".join(lines))
+    (row.clips / "mp4" / f"{name}.mp4").unlink()
+    with pytest.raises(FileNotFoundError, match=f"1 of 3 clips.*{name}"):
+        run_scorer("dynamic_degree", "exact", score, row.flags)
+    with pytest.raises(ValueError, match="No prompt lists the dimension color_of_sound"):
+        run_scorer("color_of_sound", "exact", score, row.flags)
+    assert not row.output.exists()
+    assert not row.result.exists()
+    for value in (1.2, -0.1, float("inf")):
+        with pytest.raises(ValueError, match="expected a number in"):
+            checked(value, "color", "x-0")
+    with pytest.raises(ValueError, match="Clip x-0 has 80 frames"):
+        shrink(np.zeros((80, 128, 128, 3), np.uint8), "x-0")
