@@ -17,6 +17,9 @@ from baselines.spec import Baseline
 from baselines.strict_yaml import parse_strict, validate_strict
 from models.training.settings import RECIPES, canonical, from_json
 
+SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
+"""Sections of a baseline's file that decide its clips."""
+
 DEFAULT_CONFIG = "workflow/config/toybox.yaml"
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=60)]
@@ -61,10 +64,15 @@ class SampleSettings(Strict):
 
 
 class ModelFiles(Strict):
-    """Files every native row needs beside its own weights: the codec (latents to pixels) and the text encoder."""
+    """Files every native row needs beside its own weights, and the size of a latent frame.
+
+    codec: latents to pixels; text: prompts to text rows; latent_height, latent_width: in latent pixels.
+    """
 
     codec: str
     text: str
+    latent_height: Count
+    latent_width: Count
 
 
 class TrainPlan(Strict):
@@ -230,8 +238,12 @@ def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
 
 def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:
     """What decides a native row's clips, as plain values: titles, licences and released weights are left out."""
-    sections = {"schedule", "rollout", "cache", "noise", "numerics"}
-    return {**_common_settings(suite), **baseline.model_dump(mode="json", include=sections), "profile": suite.sample.numerics}
+    return {
+        **_common_settings(suite),
+        **baseline.model_dump(mode="json", include=set(SAMPLED_SECTIONS)),
+        "profile": suite.sample.numerics,
+        "latent_size": [suite.model.latent_height, suite.model.latent_width],
+    }
 
 
 def control_settings(suite: Suite, control: str) -> dict[str, Any]:

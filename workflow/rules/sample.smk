@@ -23,6 +23,7 @@ rule sample:
     params:
         settings=lambda wc: as_json(sampling_settings(SUITE, BASELINES[wc.row])),
         weights=lambda wc: weights_file(row_weights(wc.row)),
+        baseline=lambda wc: f"baselines/{wc.row}.yaml",
         codec=SUITE.model.codec,
         text=SUITE.model.text,
         noise=SUITE.sample.noise,
@@ -32,7 +33,7 @@ rule sample:
     shell:
         "python -m workflow.scripts.sample --row {wildcards.row:q} --shard {wildcards.shard:q}"
         " --prompts {input.prompts:q} --settings {params.settings:q} --code {params.code:q} --noise {params.noise:q}"
-        " --weights {params.weights:q} --codec {params.codec:q} --text {params.text:q} --device {params.device:q}"
+        " --baseline {params.baseline:q} --weights {params.weights:q} --codec {params.codec:q} --text {params.text:q} --device {params.device:q}"
         " --clips {params.folder:q} --manifest {output.manifest:q} --timings {output.timings:q} > {log:q} 2>&1"
 
 

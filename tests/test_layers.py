@@ -1,0 +1,62 @@
+"""Imports go one way: models <- baselines, evaluation <- reports; only workflow may import all four."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ALLOWED = {
+    "models": {"models"},
+    "baselines": {"baselines", "models"},
+    "evaluation": {"evaluation"},
+    "reports": {"reports", "evaluation"},
+    "workflow": {"workflow", "models", "baselines", "evaluation", "reports"},
+}
+HEAVY = {"torch", "av", "diffusers", "transformers", "pandas", "matplotlib"}
+
+
+def imports_of(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """Root names of every module a file imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_imports_go_one_way(package: str) -> None:
+    """Guards against a scorer that needs our models, or models that need the scorers: two environments must stay apart."""
+    for path in sorted((ROOT / package).rglob("*.py")):
+        wrong = (imports_of(path) & set(ALLOWED)) - ALLOWED[package]
+        assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("package", ["evaluation", "reports"])
+def test_scoring_and_reports_need_no_torch(package: str) -> None:
+    """Guards against torch in the scorers: they run in an environment with another torch, or none."""
+    for path in sorted((ROOT / package).rglob("*.py")):
+        assert "torch" not in imports_of(path), path.relative_to(ROOT)
+
+
+def test_parsing_the_workflow_imports_nothing_heavy() -> None:
+    """Guards against a slow `snakemake -n`, and against every Slurm job paying for torch or pandas while it parses."""
+    from workflow.code_digest import imported_files
+
+    smk = (ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8")
+    parsed = re.findall(r"^from ((?:baselines|workflow|evaluation|models|reports)[\w.]*) import", smk, re.MULTILINE)
+    assert len(parsed) >= 5
+    for module in parsed:
+        for path in imported_files(ROOT, module):
+            heavy = imports_of(ROOT / path, top_level_only=True) & HEAVY
+            assert not heavy, f"{path}, imported while the Snakefile is parsed, imports {sorted(heavy)}"
+
+
+def test_the_lock_holds_no_torch() -> None:
+    """Guards against a lock that pins one build of torch (or its CUDA libraries) for every machine."""
+    lock = (ROOT / "envs/main/requirements.lock").read_text(encoding="utf-8")
+    names = {line.split("==")[0] for line in lock.splitlines() if "==" in line and not line.startswith(" ")}
+    assert len(names) > 50
+    assert not {name for name in names if name in ("torch", "triton") or name.startswith(("nvidia-", "flash"))}

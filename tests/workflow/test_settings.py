@@ -1,0 +1,100 @@
+"""A suite's file is read strictly, and every mistake is one sentence that names file and key."""
+
+import copy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workflow.settings import load_suite, read_mapping, sampling_settings, suite_from
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "workflow/config").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configs_are_valid_and_named_after_their_suite(path: Path) -> None:
+    assert load_suite(ROOT, [path], {}).suite == path.stem
+
+
+def toybox() -> dict[str, Any]:
+    return copy.deepcopy(read_mapping(ROOT / "workflow/config/toybox.yaml", "toybox.yaml"))
+
+
+MISTAKES: list[tuple[Callable[[dict[str, Any]], object], tuple[str, ...]]] = [
+    (lambda v: v.update(sampels=3), ("sampels", "unknown", "allowed", "sample")),
+    (lambda v: v.pop("dimensions"), ("dimensions", "missing")),
+    (lambda v: v["prompts"].update(sample=1), ("prompts.sample", "static_keep")),
+    (lambda v: v["sample"].update(batch="four"), ("sample.batch", "four")),
+    (lambda v: v["controls"].append("silence"), ("silence", "shuffled_frames")),
+    (lambda v: v["baselines"].append("dummy_forcing"), ("dummy_forcing", "baselines/dummy_forcing.yaml")),
+    (lambda v: v["baselines"].append("raven"), ("raven", "more than once")),
+    (lambda v: v["weights"].pop("longlive"), ("longlive", "exactly one of")),
+    (lambda v: v["weights"].update(raven="x"), ("raven", "both")),
+    (lambda v: v["raven"].update(iteration=3), ("iteration", "allowed keys")),
+    (lambda v: v.update(raven=None), ("raven", "null")),
+    (lambda v: v["train"]["raven"].update(flavour="merged"), ("train.raven.flavour", "full")),
+    (lambda v: v["train"]["cm_grpo"].update(init="ravn"), ("train.cm_grpo.init", "ravn")),
+]
+
+
+@pytest.mark.parametrize(("spoil", "words"), MISTAKES)
+def test_mistakes_are_one_sentence(spoil: Callable[[dict[str, Any]], object], words: tuple[str, ...]) -> None:
+    """Guards against typos that a lenient reader ignores, and against a page of validation output."""
+    values = toybox()
+    spoil(values)
+    with pytest.raises(ValueError, match=r"^workflow/config/toybox\.yaml") as caught:
+        suite_from(values, "workflow/config/toybox.yaml", ROOT)
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+    assert message.endswith(".")
+
+
+def test_command_line_values_replace_whole_keys_and_are_checked() -> None:
+    path = ROOT / "workflow/config/toybox.yaml"
+    assert load_suite(ROOT, [path], {"controls": ["truth"]}).controls == ("truth",)
+    with pytest.raises(ValueError, match="sampels"):
+        load_suite(ROOT, [path], {"sampels": 3})
+
+
+def test_files_are_never_merged() -> None:
+    """Guards against Snakemake's merging of config files, which would hide what runs."""
+    with pytest.raises(ValueError, match="exactly one file"):
+        load_suite(ROOT, CONFIGS[:2], {})
+
+
+def test_no_file_means_the_embedded_suite() -> None:
+    assert load_suite(ROOT, [], {}).suite == "toybox"
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "workflow/config/toybox.yaml", tmp_path / "x.yaml")
+    with (tmp_path / "x.yaml").open("a") as stream:
+        stream.write("suite: other\n")
+    with pytest.raises(ValueError, match="suite"):
+        load_suite(ROOT, [tmp_path / "x.yaml"], {})
+
+
+def test_titles_and_licences_do_not_decide_clips() -> None:
+    """Guards against resampling for a corrected citation."""
+    from baselines.spec import load_baseline
+
+    suite = load_suite(ROOT, [ROOT / "workflow/config/toybox.yaml"], {})
+    baseline = load_baseline(ROOT / "baselines/longlive.yaml")
+    corrected = baseline.model_copy(update={"title": "x", "licence": "y", "citation": "z"})
+    assert sampling_settings(suite, baseline) == sampling_settings(suite, corrected)
+    wider = baseline.model_copy(update={"cache": baseline.cache.model_copy(update={"window": 6})})
+    assert sampling_settings(suite, baseline) != sampling_settings(suite, wider)
+
+
+def test_the_shard_count_decides_nothing() -> None:
+    from baselines.spec import load_baseline
+
+    values = toybox()
+    values["sample"]["shards"] = 7
+    baseline = load_baseline(ROOT / "baselines/longlive.yaml")
+    one = sampling_settings(load_suite(ROOT, [ROOT / "workflow/config/toybox.yaml"], {}), baseline)
+    assert one == sampling_settings(suite_from(values, "x", ROOT), baseline)
