@@ -1,0 +1,192 @@
+"""Sampling and rendering: shards, resuming, and what is skipped."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from evaluation.clips import ClipShape
+from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl, write_jsonl
+from evaluation.toybox.suite import toybox_prompts
+from tests.workflow.embedded import write_embedded
+from workflow.scripts import check, filter, render, sample
+from workflow.settings import control_settings, load_suite, sampling_settings
+from workflow.shard import Made, ShardJob, make_shard
+
+ROOT = Path(__file__).parents[2]
+SUITE = load_suite(ROOT, [ROOT / "workflow/config/tiny.yaml"], {"sample": {"batch": 2, "shards": 1, "noise": "portable", "numerics": "float32"}})
+PICKED = ("move_00", "still_00", "move_01", "still_01")
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("embedded")
+    write_embedded(folder, ("self_forcing",))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[Prompt]:
+    """Four prompts, seven clips: an odd number, so that the last batch of two is padded."""
+    known = {prompt.id: prompt for prompt in toybox_prompts(0)}
+    counts = {"still_00": (3, 1), "still_01": (2, None)}
+    return [known[name].model_copy(update=dict(zip(("samples", "keep"), counts.get(name, (1, None)), strict=True))) for name in PICKED]
+
+
+def call(monkeypatch: pytest.MonkeyPatch, main: Callable[[], Any], *arguments: object) -> Any:
+    monkeypatch.setattr("sys.argv", ["script", *map(str, arguments)])
+    return main()
+
+
+def run_row(monkeypatch: pytest.MonkeyPatch, folder: Path, embedded: Path | None, prompts: Sequence[Prompt], num_shards: int) -> list[Clip]:
+    """Sample (or, without model files, render) a row in `num_shards` shards and check it."""
+    from baselines.spec import load_baseline
+
+    write_jsonl(folder / "prompts.jsonl", prompts)
+    row = "self_forcing" if embedded else "truth"
+    for shard in range(num_shards):
+        name = f"{shard}-of-{num_shards}"
+        common = ["--row", row, "--shard", name, "--prompts", folder / "prompts.jsonl", "--code", "c", "--clips", folder]
+        common += ["--manifest", folder / f"{name}.m", "--timings", folder / f"{name}.t"]
+        if embedded:
+            settings = sampling_settings(SUITE, load_baseline(ROOT / "baselines/self_forcing.yaml"))
+            files = ["--weights", embedded / "self_forcing.safetensors", "--codec", embedded / "codec.safetensors"]
+            files += ["--text", embedded / "text.safetensors", "--baseline", ROOT / "baselines/self_forcing.yaml"]
+            call(monkeypatch, sample.main, *common, *files, "--settings", json.dumps(settings), "--noise", "portable", "--device", "cpu")
+        else:
+            call(monkeypatch, render.main, *common, "--settings", json.dumps(control_settings(SUITE, row)))
+    names = [f"{shard}-of-{num_shards}" for shard in range(num_shards)]
+    code = call(
+        monkeypatch, check.main, "--row", row, "--prompts", folder / "prompts.jsonl", "--clip", json.dumps(SUITE.clip.model_dump()),
+        "--clips", folder, "--manifests", *(folder / f"{n}.m" for n in names), "--timings", *(folder / f"{n}.t" for n in names),
+        "--output", folder / "manifest.jsonl", "--output-timings", folder / "timings.jsonl",
+    )  # fmt: skip
+    assert code == 0
+    return read_jsonl(Clip, folder / "manifest.jsonl")
+
+
+def test_1_3_and_7_shards_give_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, embedded: Path, prompts: list[Prompt]
+) -> None:
+    """Guards against clips that depend on how the work was divided: latents, mp4, manifest, filter and scores agree to the byte."""
+    from evaluation.toybox.scorers import color
+
+    torch.set_num_threads(1)
+    outcomes = {}
+    for num_shards in (1, 3, 7):
+        folder = tmp_path / str(num_shards)
+        clips = run_row(monkeypatch, folder, embedded, prompts, num_shards)
+        assert len({clip.latents_sha256 for clip in clips}) == len(clips) == 7
+        arguments = ["--row", "self_forcing", "--prompts", folder / "prompts.jsonl", "--manifest", folder / "manifest.jsonl", "--clips", folder]
+        call(monkeypatch, filter.main, *arguments, "--output", folder / "filter.json")
+        from evaluation.scoring import run_scorer
+
+        scoring = [*arguments, "--filtered", folder / "filter.json", "--suite", "tiny", "--output", folder / "o.json"]
+        run_scorer("color", color.KIND, color.score, [*map(str, scoring), "--result", str(folder / "r.json")])  # type: ignore[arg-type]
+        outcomes[num_shards] = [(folder / name).read_bytes() for name in ("manifest.jsonl", "filter.json", "o.json", "r.json")]
+    assert outcomes[1] == outcomes[3] == outcomes[7]
+
+
+def test_an_interrupted_shard_goes_on_with_the_clips_it_has(tmp_path: Path, prompts: list[Prompt]) -> None:
+    """Guards against starting over after a kill, against trusting a half-written journal line, and against stale clips."""
+    made: list[str] = []
+
+    def job(code: str = "c", changed: Sequence[Prompt] = prompts) -> ShardJob:
+        return ShardJob(
+            row="truth", shard="0-of-1", prompts=changed, folder=tmp_path, shape=ClipShape(**SUITE.clip.model_dump()), batch_size=2,
+            noise="rendered", weights_sha256=None, settings={"a": 1}, depends_on={"code": code}, whole_list=False, device="cpu",
+        )  # fmt: skip
+
+    def make(batch: Any) -> list[Made]:
+        made.extend(s.clip_id for s in batch.wanted)
+        if interrupted and len(made) == 4:
+            raise KeyboardInterrupt
+        return render.render_batch("truth", prompts, batch)
+
+    interrupted = True
+    with pytest.raises(KeyboardInterrupt):
+        make_shard(job(), make)
+    interrupted = False
+    with (tmp_path / "journal/0-of-1.jsonl").open("a") as stream:
+        stream.write('{"key": "torn')
+    made.clear()
+    entries = make_shard(job(), make)
+    assert len(entries) == 7
+    assert made == ["still_00-1", "still_00-2", "move_01-0", "still_01-0", "still_01-1"]
+    made.clear()
+    assert make_shard(job(), make) == entries
+    assert made == []
+    (tmp_path / entries[3].clip.file).write_bytes(b"damaged")
+    assert make_shard(job(), make)[3].clip == entries[3].clip
+    assert made == ["still_00-1", "still_00-2"], "the whole batch of the damaged clip is made again"
+    made.clear()
+    edited = [prompt.model_copy(update={"extended": "x"}) if prompt.id == "move_01" else prompt for prompt in prompts]
+    make_shard(job(changed=edited), make)
+    assert made == ["move_01-0", "still_01-0"], "an edited prompt remakes its own batch only"
+    made.clear()
+    make_shard(job(code="new", changed=edited), make)
+    assert len(made) == 7, "other code remakes every clip"
+
+
+def test_check_names_every_fault_and_deletes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prompts: list[Prompt], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guards against a missing, damaged, swapped or doubled clip that is scored, or that takes its neighbours with it."""
+    clips = run_row(monkeypatch, tmp_path, None, prompts, 1)
+    expected = [clip.clip_id for clip in clips]
+    shape = ClipShape(**SUITE.clip.model_dump())
+    (tmp_path / clips[0].file).unlink()
+    (tmp_path / clips[1].file).write_bytes((tmp_path / clips[1].file).read_bytes()[:-500])
+    (tmp_path / clips[3].file).write_bytes((tmp_path / clips[2].file).read_bytes())
+    doubled = clips[3].model_copy(update={"sha256": clips[2].sha256})
+    listed = [*clips[:3], doubled, *clips[4:6]]
+    before = sorted(path.name for path in (tmp_path / "mp4").iterdir())
+    faults = check.wrong_clips("truth", tmp_path, listed, expected, shape)
+    text = "\n".join(faults)
+    assert len(faults) == 4, text
+    assert f"{clips[0].clip_id} of row truth: clip {tmp_path / clips[0].file} does not exist" in text
+    assert f"{clips[1].clip_id} of row truth is not the file that was sampled" in text
+    assert f"{doubled.clip_id} of row truth shows the same frames as {clips[2].clip_id}" in text
+    assert f"{clips[6].clip_id} of row truth is missing from the shards' manifests" in text
+    assert sorted(path.name for path in (tmp_path / "mp4").iterdir()) == before
+    (tmp_path / "manifest.jsonl").unlink()
+    code = call(
+        monkeypatch, check.main, "--row", "truth", "--prompts", tmp_path / "prompts.jsonl", "--clip", json.dumps(SUITE.clip.model_dump()),
+        "--clips", tmp_path, "--manifests", tmp_path / "0-of-1.m", "--timings", tmp_path / "0-of-1.t",
+        "--output", tmp_path / "manifest.jsonl", "--output-timings", tmp_path / "timings.jsonl",
+    )  # fmt: skip
+    assert code == 1
+    assert not (tmp_path / "manifest.jsonl").exists()
+    assert "delete the files named" in caplog.text
+
+
+def test_the_filter_records_every_value(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prompts: list[Prompt]) -> None:
+    run_row(monkeypatch, tmp_path, None, prompts, 1)
+    arguments = ["--row", "truth", "--prompts", tmp_path / "prompts.jsonl", "--manifest", tmp_path / "manifest.jsonl"]
+    call(monkeypatch, filter.main, *arguments, "--clips", tmp_path, "--output", tmp_path / "f.json")
+    outcome = read_json(FilteredSet, tmp_path / "f.json")
+    assert [(entry.prompt_id, len(entry.motion), entry.kept) for entry in outcome.filtered] == [("still_00", 3, (0,))]
+    assert set(outcome.kept) == set(PICKED)
+
+
+def test_weights_must_be_the_described_bytes(embedded: Path, tmp_path: Path) -> None:
+    """Guards against sampling with a file that was swapped after it was measured."""
+    for suffix in ("safetensors", "json"):
+        (tmp_path / f"w.{suffix}").write_bytes((embedded / f"self_forcing.{suffix}").read_bytes())
+    sample.described_weights(tmp_path / "w.safetensors")
+    with (tmp_path / "w.safetensors").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(ValueError, match="restore or remake"):
+        sample.described_weights(tmp_path / "w.safetensors")
+
+
+def test_an_edited_baseline_is_noticed() -> None:
+    from baselines.spec import load_baseline
+
+    settings = sampling_settings(SUITE, load_baseline(ROOT / "baselines/longlive.yaml"))
+    settings["cache"]["window"] = 6
+    with pytest.raises(ValueError, match="changed in cache"):
+        sample.tracked_baseline(ROOT / "baselines/longlive.yaml", settings)
