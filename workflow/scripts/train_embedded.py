@@ -458,7 +458,8 @@ def finish(bench: Bench, name: str, state: Mapping[str, Tensor], config: WanConf
 def write_facts(arguments: argparse.Namespace, name: str, began: float, facts: Mapping[str, Any]) -> None:
     """<name>.json: how the file beside it was made and what was measured."""
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu"
-    whole = {"name": name, "command": "python -m workflow.scripts.train_embedded " + shlex.join(sys.argv[1:]), "seed": arguments.seed,
+    words = ["WORK" if w == arguments.work else "OUTPUT" if w == arguments.output else w for w in sys.argv[1:]]
+    whole = {"name": name, "command": "python -m workflow.scripts.train_embedded " + shlex.join(words), "seed": arguments.seed,
              "device": device, "torch": torch.__version__, "seconds": round(time.monotonic() - began, 1), **facts}
     write_text(Path(arguments.output) / f"{name}.json", json.dumps(whole, indent=1) + "\n")
 
