@@ -138,6 +138,14 @@ def test_truth_survives_a_lossy_codec(tmp_path: Path) -> None:
     assert found["dynamic_degree"] == 1.0
 
 
+def test_shrink_averages_and_rounds_to_nearest() -> None:
+    """Naive reference: the mean of every 4 x 4 block, halves up; 255 everywhere must not overflow."""
+    frames = np.random.default_rng(0).integers(0, 256, (81, 128, 128, 3), dtype=np.uint8)
+    naive = np.floor(frames[7].reshape(32, 4, 32, 4, 3).mean((1, 3)) + 0.5)
+    assert np.array_equal(shrink(frames, "x-0")[7], naive)
+    assert shrink(np.full_like(frames, 255), "x-0").min() == 255
+
+
 def test_flicker_is_the_official_formula() -> None:
     """Closed form: alternating between two greys a apart must score 1 - a / 255."""
     frames = np.zeros((81, 32, 32, 3), np.uint8)

@@ -37,6 +37,7 @@ from evaluation.toybox.suite import (
 )
 
 DRAWS = [sample_any_facts(np.random.default_rng(seed)) for seed in range(1500)]
+PROMPTS = toybox_prompts(0)
 
 
 def test_captions_use_one_vocabulary_and_tell_all_facts_apart() -> None:
@@ -131,7 +132,7 @@ def test_object_colours_lie_near_no_background() -> None:
 
 def test_suite_has_twelve_prompts_a_dimension_and_the_filtered_ones_first() -> None:
     """Guards the counts of design.md 2 and that a third of the prompts are combinations never seen in training."""
-    prompts = toybox_prompts(0)
+    prompts = PROMPTS
     assert 64 <= len(prompts) <= 80
     counts = Counter(name for prompt in prompts for name in prompt.dimensions)
     assert set(counts) == set(NAMES)
@@ -159,7 +160,7 @@ def test_prompt_lists_are_disjoint_for_different_seeds() -> None:
 
 def test_controls_are_deterministic_and_pairwise_different() -> None:
     """Guards the duplicate check of the run: no two clips of a control row are equal, remade clips are."""
-    prompts = toybox_prompts(0)
+    prompts = PROMPTS
     some = [prompts[0], prompts[20], prompts[30], prompts[70]]
     for name in CONTROLS:
         clips = [
@@ -173,7 +174,7 @@ def test_controls_are_deterministic_and_pairwise_different() -> None:
 
 def test_shuffled_captions_give_every_prompt_other_facts() -> None:
     """Guards the floor: a derangement whose donors share no colour, shape or scene with the prompt they stand in for."""
-    prompts = toybox_prompts(0)
+    prompts = PROMPTS
     donors = shuffled_prompts(prompts)
     assert sorted(p.id for p in donors.values()) == sorted(p.id for p in prompts)
     for prompt in prompts:
