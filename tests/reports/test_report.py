@@ -163,6 +163,8 @@ def test_sections_hold_what_the_files_say(results: tuple[Path, str]) -> None:
     assert "aggregate 1 0.4 0.4 - -" in text  # too short to be measured
     assert "Rolling Forcing recipe (toy) 0.5 5 1 1 1" in text  # static filter: one short
     assert "RAVEN recipe (toy) 83 0.310 0.010 0.020 35 512 cpu" in text
+    assert "9.9" not in text.split("Stages")[1].split("How the total")[0]  # an earlier report's own cost
+    assert "RAVEN recipe (toy) and RAVEN + CM-GRPO recipe (toy) trained in this run" in text
     assert "curves-raven" in html
     assert "8 of 8 prompts are in this file" in text
 
@@ -271,6 +273,30 @@ def test_size_budget_lists_what_was_left_out(results: tuple[Path, str]) -> None:
     assert len(cut.embedded) + len(cut.left_out) == 8
     assert len(cut.left_out) >= 4
     assert len(cut.without_clips) == 32
+
+
+def test_noise_does_not_fill_the_budget(tmp_path: Path) -> None:
+    """A row whose clips are far larger than the others is in the first prompts only; all other rows stay."""
+    from reports.clips import OVERSIZE_PROMPTS, embed
+
+    prompts = [p for p in synthetic.prompts() if p.id.startswith("pair")][:6]
+    manifests: dict[str, list[Clip]] = {}
+    for row, size in {"a": 100, "b": 120, "noise": 5000}.items():
+        (tmp_path / "clips" / row / "mp4").mkdir(parents=True)
+        for prompt in prompts:
+            name, content = f"{prompt.id}-0", bytes(size)
+            (tmp_path / "clips" / row / "mp4" / f"{name}.mp4").write_bytes(content)
+            sha = hashlib.sha256(content).hexdigest()
+            manifests.setdefault(row, []).append(
+                Clip(
+                    clip_id=name, row=row, prompt_id=prompt.id, sample=0, file="x", sha256=sha, latents_sha256=None,
+                    noise="portable:x", weights_sha256=None, settings_sha256=sha, batch_size=1, pixel_frames=1,
+                    height=1, width=1, fps=16,
+                )
+            )  # fmt: skip
+    gallery = embed(tmp_path, prompts, manifests, 10**6)
+    assert [len(entry.clips) for entry in gallery.embedded] == [3] * OVERSIZE_PROMPTS + [2, 2]
+    assert gallery.oversize == ("noise",)
 
 
 def test_settings_are_strict() -> None:

@@ -10,7 +10,7 @@ Reads, below --results-dir (a file marked ? may be absent; its section then says
   filter/<row>.json ?
   train/<row>/metrics.jsonl ?, train/<row>/train.json ?, train/cm_grpo/heldout.json ? (reports.curves.HeldOut)
   weights/**/weights.json ?
-  benchmarks/<rule>/**/*.tsv ?
+  benchmarks/<rule>.tsv ?, benchmarks/<rule>/**/*.tsv ? (not the report's own)
 Writes --output, --copy, and beside --output: run.json, table.csv, table.md, table.tex.
 """
 
