@@ -77,5 +77,5 @@ def test_formula_shares_add_up() -> None:
 
 def test_shipped_rows_get_no_total_from_part_of_the_dimensions() -> None:
     """Fifteen of sixteen shipped scores make no total."""
-    assert shipped_line("base", "Base", dict.fromkeys(NAMES, 0.5), "toybox").total == pytest.approx(50)
+    assert shipped_line("base", "Base", dict.fromkeys(NAMES, 1.0), "toybox").total == pytest.approx(100)
     assert shipped_line("base", "Base", dict.fromkeys(NAMES[1:], 0.5), "toybox").total is None
