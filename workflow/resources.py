@@ -11,6 +11,7 @@ from baselines.spec import Sha256, load_baseline
 from baselines.strict_yaml import read_strict
 from workflow.settings import Suite
 
+RAW_GITHUB = "https://raw.githubusercontent.com/"
 RELEASED_MB = 5700.0  # a 1.3 B model in float32, as most baselines publish it
 ADAPTER_MB = 700.0  # rank 256 on every linear layer, bfloat16
 
@@ -40,7 +41,12 @@ class Resource(BaseModel):
     @property
     def origin(self) -> str:
         """Where it comes from, for people."""
-        return self.url or f"{self.repo} : {self.file}"
+        if self.url is None:
+            return f"{self.repo} : {self.file}"
+        if self.url.startswith(RAW_GITHUB):
+            owner, name, commit, *path = self.url.removeprefix(RAW_GITHUB).split("/")
+            return f"github {owner}/{name} @ {commit[:8]} : {'/'.join(path)}"
+        return self.url
 
 
 def listed_resources(root: Path) -> list[Resource]:
