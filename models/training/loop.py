@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -160,10 +160,11 @@ def finite(loss: Tensor, name: str, iteration: int) -> Tensor:
     return loss
 
 
-def train(recipe: Recipe, limits: RunLimits, *, output: Path | None, identity: str) -> int:
+def train(recipe: Recipe, limits: RunLimits, *, output: Path | None, identity: str, facts: Mapping[str, Any] | None = None) -> int:
     """Run a recipe to its limits, resuming from `output`/checkpoint if that belongs to the same `identity`. Returns iterations done.
 
     identity: hash of everything that shapes the run; a checkpoint of another identity is removed, with a line saying so.
+    facts: what a reader of the checkpoint must know, e.g. the model's size; kept in progress.json.
     output None keeps nothing (the caller saves). Metrics are appended to metrics.jsonl, one line an iteration.
     """
     start = 0 if output is None else resume(recipe.trainees, output, identity)
@@ -185,11 +186,11 @@ def train(recipe: Recipe, limits: RunLimits, *, output: Path | None, identity: s
             _report(iteration, start, limits, elapsed, metrics)
         last = iteration == limits.iterations
         if output is not None and (last or (limits.checkpoint_every and iteration % limits.checkpoint_every == 0)):
-            save(recipe.trainees, output, iteration, identity, finished=last)
+            save(recipe.trainees, output, iteration, identity, facts or {})
     return iteration
 
 
-def save(trainees: list[Trainee], output: Path, iteration: int, identity: str, *, finished: bool) -> None:
+def save(trainees: list[Trainee], output: Path, iteration: int, identity: str, facts: Mapping[str, Any]) -> None:
     """Write `output`/checkpoint whole or not at all: models/<name>, models/<name>_ema, optimizers/<name>, progress.json.
 
     Every tensor folder is a distributed checkpoint (raven.md 14.3).
@@ -201,7 +202,7 @@ def save(trainees: list[Trainee], output: Path, iteration: int, identity: str, *
         if trainee.average is not None:
             write_dcp(temporary / "models" / f"{trainee.name}_ema", trainee.averaged_state())
         write_dcp(temporary / "optimizers" / trainee.name, trainee.optimizer_state())
-    progress = {"iteration": iteration, "identity": identity, "finished": finished}
+    progress = {"iteration": iteration, "identity": identity, "facts": dict(facts)}
     (temporary / "progress.json").write_text(json.dumps(progress) + "\n", encoding="utf-8")
     replace_directory(temporary, output / "checkpoint")
 

@@ -28,9 +28,12 @@ rule train:
         init=lambda wc: weights_file(SUITE.train[wc.row].init),
         teacher=lambda wc: weights_file(SUITE.train[wc.row].teacher),
         device=SUITE.device,
-        code=lambda wc: digest("workflow.scripts.train"),
+        codec=SUITE.model.codec,
+        text=SUITE.model.text,
+        code=lambda wc: digest(f"workflow.scripts.train_{SUITE.train[wc.row].recipe}"),
         folder=lambda wc: f"{RESULTS}/train/{wc.row}",
     shell:
-        "python -m workflow.scripts.train --recipe {params.recipe:q} --settings {params.settings:q}"
-        " --init {params.init:q} --teacher {params.teacher:q} --device {params.device:q} --code {params.code:q}"
+        "python -m workflow.scripts.train_{params.recipe} --recipe {params.recipe:q} --settings {params.settings:q}"
+        " --init {params.init:q} --teacher {params.teacher:q} --text {params.text:q} --codec {params.codec:q}"
+        " --device {params.device:q} --code {params.code:q}"
         " --output {params.folder:q} > {log:q} 2>&1"

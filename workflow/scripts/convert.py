@@ -1,0 +1,106 @@
+"""Distributed checkpoint -> safetensors and their manifests: full weights of RAVEN, or adapter, bundle and merged of CM-GRPO.
+
+The moving average is what is shipped. The three flavours of CM-GRPO must sample the same clip; a difference stops the job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from evaluation.records import TrainManifest, WeightsManifest, read_json, write_json
+from models.config import WanConfig
+from models.lora import adapter_state, merged_state, open_wan, weights_header
+from models.noise import GeneratorNoise
+from models.training.rollouts import consistency_rollout, endpoints
+from models.training.settings import CmGrpoSettings, DmdSettings, from_json
+from models.weights import file_sha256, read_dcp, write_safetensors
+
+log = logging.getLogger("convert")
+
+TOLERANCE = 1e-4  # of latents after a whole rollout: merging rounds W + BA once, unmerged models add two products
+
+
+def convert(train_dir: Path, settings_json: str, output: Path, base: Path | None) -> list[Path]:
+    """Write every flavour of a trained row and its manifest; returns the weight files.
+
+    Raises FileNotFoundError for an unfinished checkpoint, ValueError if the recipe needs a base and none is given.
+    """
+    manifest = read_json(TrainManifest, train_dir / "train.json")
+    facts = json.loads((train_dir / "checkpoint" / "progress.json").read_text(encoding="utf-8"))["facts"]
+    config = WanConfig(**facts["config"])
+    state = read_dcp(train_dir / "checkpoint" / "models" / "student_ema")
+    if facts["recipe"] == "raven":
+        from_json(DmdSettings, settings_json, "--settings")
+        return [write_flavour(output, "full", state, weights_header(config), manifest)]
+    settings = from_json(CmGrpoSettings, settings_json, "--settings")
+    if base is None:
+        raise ValueError(f"Row {manifest.name} was trained as an adapter; pass the weights beneath it with --base.")
+    alpha = settings.lora_alpha
+    files = [
+        write_flavour(output, "adapter", adapter_state(state), weights_header(config, alpha=alpha, base=base_name(base, output)), manifest, base),
+        write_flavour(output, "bundle", state, weights_header(config, alpha=alpha), manifest),
+        write_flavour(output, "merged", merged_state(state, alpha=alpha), weights_header(config), manifest),
+    ]
+    check_same_clip(files, base, settings)
+    return files
+
+
+def write_flavour(output: Path, flavour: str, state: dict[str, Tensor], header: dict[str, str], trained: TrainManifest,
+                  base: Path | None = None) -> Path:
+    """One weight file and the manifest beside it."""
+    path = output / f"{flavour}.safetensors"
+    write_safetensors(path, state, metadata=header)
+    write_json(path.with_suffix(".json"), WeightsManifest.model_validate({
+        "name": trained.name, "flavour": flavour, "file": path.name, "sha256": file_sha256(path), "tensors": len(state),
+        "base": base_name(base, output) if base else None, "base_sha256": file_sha256(base) if base else None, "step": trained.step,
+    }))  # fmt: skip
+    log.info("%s: %d tensors, %.2f MB", path.name, len(state), path.stat().st_size / 1e6)
+    return path
+
+
+def base_name(base: Path, output: Path) -> str:
+    """Path of the base from the manifest's folder."""
+    return Path(os.path.relpath(base, output)).as_posix()
+
+
+def check_same_clip(files: list[Path], base: Path, settings: CmGrpoSettings) -> None:
+    """Raise ValueError, naming the worst file, if the flavours do not sample the same clip from the same noise and text."""
+    rollout = consistency_rollout(settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window)
+    clips = []
+    for path in files:
+        wan = open_wan(path, base=base)
+        generator = torch.Generator().manual_seed(0)
+        text = torch.randn(1, wan.config.text_len, wan.config.text_dim, generator=generator)
+        size = (2 * wan.config.patch_height, 2 * wan.config.patch_width)
+        noise = GeneratorNoise(generator=generator, batch=1, shape=(rollout.frames, wan.config.in_channels, *size))
+        clips.append(endpoints(rollout.run(wan, text, noise)))
+    for path, clip in zip(files[1:], clips[1:], strict=True):
+        difference = float((clip - clips[0]).abs().max())
+        log.info("%s and %s differ by at most %.2g in a sampled clip", files[0].name, path.name, difference)
+        if not difference <= TOLERANCE * max(1.0, float(clips[0].abs().max())):
+            raise ValueError(f"{path} samples another clip than {files[0].name} (largest difference {difference:.3g}); "
+                             "the checkpoint or its base is damaged, train again.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--train-dir", required=True, type=Path)
+    parser.add_argument("--settings", required=True, help="the recipe's settings as one JSON object")
+    parser.add_argument("--base", type=Path, help="weights beneath an adapter")
+    parser.add_argument("--output-dir", required=True, type=Path)
+    flags = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    flags.output_dir.mkdir(parents=True, exist_ok=True)
+    convert(flags.train_dir, flags.settings, flags.output_dir, flags.base)
+
+
+if __name__ == "__main__":
+    main()
