@@ -16,7 +16,7 @@ from evaluation.dimensions import NAMES
 from evaluation.records import Clip, DimensionResult, FilteredSet, Prompt, read_json, write_json, write_jsonl
 from evaluation.scoring import checked, run_scorer, shrink
 from evaluation.toybox.controls import control_frames
-from evaluation.toybox.facts import make_facts, sample_facts
+from evaluation.toybox.facts import ACTIONS, CAMERAS, make_facts, sample_facts
 from evaluation.toybox.render import Frames, render
 from evaluation.toybox.scorers import color, human_action, temporal_style
 from evaluation.toybox.suite import toybox_prompts
@@ -173,6 +173,19 @@ def test_one_wrong_fact_fails_the_dimension_that_asks_for_it() -> None:
     for name, facts, change in wrong:
         assert SCORERS[name].score(render(facts, 0), facts) == 1.0, name
         assert SCORERS[name].score(render(facts | change, 0), facts) == 0.0, name
+
+
+def test_no_held_pose_or_view_passes_for_an_action_or_a_camera_move() -> None:
+    """Guards against scorers that judge single frames: every action and move scores 1, its frozen first frame 0."""
+    clips = [("human_action", make_facts([("red", "person")], "night", action=action)) for action in ACTIONS]
+    clips += [
+        ("temporal_style", make_facts([("red", "cross")], "stone", camera=camera)) for camera in CAMERAS[1:]
+    ]
+    for name, facts in clips:
+        for variation in (0, 1):
+            frames = render(facts, variation)
+            assert SCORERS[name].score(frames, facts) == 1.0, facts
+            assert SCORERS[name].score(np.repeat(frames[:1], 81, axis=0), facts) == 0.0, facts
 
 
 def test_graded_rewards_order_clips_by_how_wrong_they_are() -> None:
