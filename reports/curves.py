@@ -40,8 +40,14 @@ class CurveGroup(NamedTuple):
 
 
 def group_name(key: str) -> str:
-    """Panel of a metric: the text before "/", else before the first "_"; `reward/color` -> `reward`."""
-    return key.split("/")[0] if "/" in key else key.split("_")[0]
+    """Panel of a metric: metrics of one unit share one, anything else stands alone.
+
+    `fake_grad_norm` -> `grad_norm`, `student_lr` -> `lr`, `reward_color` -> `reward`, `checker/color` -> `checker`.
+    """
+    if "/" in key:
+        return key.split("/")[0]
+    suffix = next((suffix for suffix in ("grad_norm", "lr") if key.endswith(f"_{suffix}")), None)
+    return suffix or ("reward" if key.startswith("reward_") else key)
 
 
 def read_metrics(path: Path) -> list[CurveGroup]:

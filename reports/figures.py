@@ -156,7 +156,7 @@ def curves_figure(row: str, label: str, groups: Sequence[CurveGroup]) -> Picture
                     linestyle=DASHES[index // len(SERIES) % len(DASHES)], marker="o" if len(curve.steps) < 3 else "",
                     markersize=3,
                 )  # fmt: skip
-            axes.set_title(group.name, loc="left")
+            axes.set_title(group.name.replace("_", " "), loc="left")
             axes.set_xlabel("step", color=MUTED)
             axes.tick_params(length=0)
             if len(group.curves) > 1:

@@ -169,11 +169,16 @@ def _write_training(folder: Path) -> None:
         path.parent.mkdir(parents=True)
         lines = []
         for step in range(1, 61):
-            line: dict[str, float] = {"iteration": step, "elapsed_s": step * 1.5}
+            line: dict[str, float] = {
+                "iteration": step,
+                "elapsed_s": step * 1.5,
+                "student_lr": 1e-4,
+                "student_grad_norm": 1 + 1 / step,
+            }
             if row == "raven":
-                line |= {"loss_fake": 1 / step + 0.1, "checker/color": 1 - 1 / step}
+                line |= {"fake_loss": 1 / step + 0.1, "checker/color": 1 - 1 / step}
                 if step % 2 == 0:
-                    line |= {"loss_student": 2 / step + 0.2}
+                    line |= {"student_loss": 2 / step + 0.2}
             else:
                 line |= {
                     "reward/mean": 0.5 + step / 200,

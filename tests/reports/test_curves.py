@@ -12,17 +12,18 @@ from reports.curves import compare_heldout, group_name, read_heldout, read_metri
 def test_metrics_are_grouped_and_may_be_sparse(tmp_path: Path) -> None:
     """A metric that is only on every second line keeps its own steps; clocks are no curve."""
     lines = [
-        {"iteration": 1, "loss_fake": 2.0, "elapsed_s": 0.1},
-        {"iteration": 2, "loss_fake": 1.0, "loss_student": 5, "reward/color": 0.5, "elapsed_s": 0.2},
+        {"iteration": 1, "fake_loss": 2.0, "elapsed_s": 0.1},
+        {"iteration": 2, "fake_loss": 1.0, "student_loss": 5, "reward/color": 0.5, "elapsed_s": 0.2},
     ]
     path = tmp_path / "metrics.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
     groups = {group.name: group.curves for group in read_metrics(path)}
-    assert list(groups) == ["loss", "reward"]
-    fake, student = groups["loss"]
+    assert list(groups) == ["fake_loss", "student_loss", "reward"]
+    (fake,), (student,) = groups["fake_loss"], groups["student_loss"]
     assert (fake.steps, fake.values) == ((1.0, 2.0), (2.0, 1.0))
     assert (student.steps, student.values) == ((2.0,), (5.0,))
-    assert group_name("grad_norm/student") == "grad_norm"
+    panels = {"fake_grad_norm": "grad_norm", "student_lr": "lr", "reward": "reward", "reward_color": "reward"}
+    assert {key: group_name(key) for key in panels} == panels
 
 
 @pytest.mark.parametrize("line", ['{"step": 1, "loss": NaN}', '{"step": 1, "loss": "1"}', '{"loss": 1}'])

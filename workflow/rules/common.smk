@@ -138,11 +138,18 @@ def report_settings():
     """What the report is told beside the results: names, kinds and settings of every row."""
     rows = row_names()
     for row, baseline in BASELINES.items():
-        rows[row]["settings"] = baseline.model_dump(mode="json") | {
-            "sample": SUITE.sample.model_dump()
-        }
+        rows[row]["settings"] = sampling_settings(SUITE, baseline)
     for row in SUITE.controls:
         rows[row]["settings"] = control_settings(SUITE, row)
+    base = ROOT / "models" / "embedded" / "base.json"
+    if SUITE.world == "toybox" and base.is_file():
+        rows["base"] = {
+            "label": "Bidirectional base model (toy)",
+            "kind": "shipped",
+            "settings": {},
+            "scores": json.loads(base.read_text(encoding="utf-8"))["suite_scores"],
+            "scores_source": "models/embedded/base.json (same prompts, before mp4)",
+        }
     return {
         "suite": SUITE.suite,
         "label": SUITE.label,
