@@ -21,7 +21,8 @@ NETWORKS = ("base", "causal_init", "causvid", "self_forcing", "reward_forcing", 
 
 
 def describe(path: Path) -> None:
-    path.with_suffix(".json").write_text(json.dumps({"name": path.stem, "sha256": file_sha256(path)}) + "\n")
+    facts = {"name": path.stem, "sha256": file_sha256(path), "suite_scores": {"color": 0.25}}
+    path.with_suffix(".json").write_text(json.dumps(facts) + "\n")
 
 
 def random_network(seed: int) -> Wan:

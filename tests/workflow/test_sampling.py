@@ -176,11 +176,11 @@ def test_weights_must_be_the_described_bytes(embedded: Path, tmp_path: Path) -> 
     """Guards against sampling with a file that was swapped after it was measured."""
     for suffix in ("safetensors", "json"):
         (tmp_path / f"w.{suffix}").write_bytes((embedded / f"self_forcing.{suffix}").read_bytes())
-    sample.described_weights(tmp_path / "w.safetensors")
+    sample.described_sha256(tmp_path / "w.safetensors")
     with (tmp_path / "w.safetensors").open("ab") as stream:
         stream.write(b"x")
     with pytest.raises(ValueError, match="restore or remake"):
-        sample.described_weights(tmp_path / "w.safetensors")
+        sample.described_sha256(tmp_path / "w.safetensors")
 
 
 def test_an_edited_baseline_is_noticed() -> None:

@@ -27,9 +27,9 @@ rule train:
         settings=lambda wc: SUITE.recipe_settings(SUITE.train[wc.row].recipe),
         init=lambda wc: weights_file(SUITE.train[wc.row].init),
         teacher=lambda wc: weights_file(SUITE.train[wc.row].teacher),
-        device=SUITE.device,
         codec=SUITE.model.codec,
         text=SUITE.model.text,
+        device=SUITE.device,
         code=lambda wc: digest(f"workflow.scripts.train_{SUITE.train[wc.row].recipe}"),
         folder=lambda wc: f"{RESULTS}/train/{wc.row}",
     shell:

@@ -20,13 +20,12 @@ from evaluation.clips import ClipShape
 from evaluation.records import Prompt, read_jsonl
 from evaluation.shards import Batch, Sample, work_list
 from models.codec import LinearCodec
-from models.config import Numerics, WanConfig
-from models.lora import fold, load_adapter, load_bundle
+from models.lora import open_wan
 from models.noise import NoiseSource, SampleKey
 from models.rollout import Finished
 from models.text import ToyTextEncoder
-from models.wan import Wan, cast_parameters
-from models.weights import file_sha256, load_strict, read_metadata, read_weights
+from models.wan import cast_parameters
+from models.weights import file_sha256
 from workflow.device import choose_device
 from workflow.settings import SAMPLED_SECTIONS
 from workflow.shard import Made, ShardJob, make_shard, settings_from, shard_parser, write_shard
@@ -34,19 +33,8 @@ from workflow.shard import Made, ShardJob, make_shard, settings_from, shard_pars
 log = logging.getLogger("sample")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightsFile:
-    """Weights and what the .json beside them says. base: what an adapter sits on; alpha: its scale times its rank."""
-
-    path: Path
-    sha256: str
-    flavour: str
-    base: Path | None
-    alpha: float | None
-
-
-def described_weights(path: Path) -> WeightsFile:
-    """A weights file with its description (`convert`'s manifest, or the facts beside a shipped file).
+def described_sha256(path: Path) -> str:
+    """Sha256 of a weights file, proven to be what the .json beside it says (a manifest of `convert`, or a shipped file's facts).
 
     Raises FileNotFoundError if either is missing, ValueError if the bytes are not the described ones.
     """
@@ -58,30 +46,7 @@ def described_weights(path: Path) -> WeightsFile:
     found = file_sha256(path)
     if found != facts["sha256"]:
         raise ValueError(f"{path} has sha256 {found}, but {description.name} says {facts['sha256']}; restore or remake the file.")
-    if "flavour" not in facts or facts["flavour"] in ("full", "merged"):
-        return WeightsFile(path=path, sha256=found, flavour="full", base=None, alpha=None)
-    alpha = facts["lora"]["alpha"] if "lora" in facts else float(read_metadata(path)["lora_alpha"])
-    named = facts["init"] if "init" in facts else facts["base"]
-    base = None if facts["flavour"] == "bundle" else path.parent / named
-    return WeightsFile(path=path, sha256=found, flavour=facts["flavour"], base=base, alpha=alpha)
-
-
-def load_network(weights: WeightsFile, numerics: Numerics) -> Wan:
-    """The network of a weights file in float32, adapters folded in. Every tensor must be supplied."""
-    where = str(weights.path)
-    source = weights.path if weights.base is None else weights.base
-    config = WanConfig(**json.loads(read_metadata(source)["config"]))
-    wan = Wan(config, numerics)
-    state = {name: value.float() for name, value in read_weights(weights.path).items()}
-    if weights.flavour == "full":
-        load_strict(wan, state, where=where)
-        return wan.eval().requires_grad_(False)
-    assert weights.alpha is not None, "an adapter or bundle has an alpha"
-    if weights.flavour == "bundle":
-        return fold(load_bundle(wan, state, alpha=weights.alpha, where=where)).eval().requires_grad_(False)
-    base = {name: value.float() for name, value in read_weights(source).items()}
-    load_strict(wan, base, where=str(source))
-    return fold(load_adapter(wan, state, alpha=weights.alpha, where=where)).eval().requires_grad_(False)
+    return found
 
 
 def tracked_baseline(path: Path, settings: dict[str, Any]) -> Baseline:
@@ -157,9 +122,9 @@ def main() -> None:
     baseline = tracked_baseline(flags.baseline, settings)
     profile: Profile = settings["profile"]
     precision = precision_of(baseline, profile)
-    weights = described_weights(flags.weights)
-    codec, text = described_weights(flags.codec), described_weights(flags.text)
-    wan = cast_parameters(load_network(weights, precision.numerics), precision.matmul).to(device)
+    weights, codec, text = (described_sha256(path) for path in (flags.weights, flags.codec, flags.text))
+    wan = open_wan(flags.weights, precision.numerics).eval().requires_grad_(False)
+    wan = cast_parameters(wan, precision.matmul).to(device)
     shape = (baseline.rollout.frames, wan.config.in_channels, *settings["latent_size"])
     prompts = read_jsonl(Prompt, flags.prompts)
     maker = BatchSampler(
@@ -178,9 +143,9 @@ def main() -> None:
         shape=ClipShape(**settings["clip"]),
         batch_size=settings["batch"],
         noise=f"{flags.noise}:{settings['suite'] if flags.noise == 'portable' else baseline.noise.seed}",
-        weights_sha256=weights.sha256,
+        weights_sha256=weights,
         settings=settings,
-        depends_on={"code": flags.code, "weights": weights.sha256, "codec": codec.sha256, "text": text.sha256, "noise": flags.noise},
+        depends_on={"code": flags.code, "weights": weights, "codec": codec, "text": text, "noise": flags.noise},
         whole_list=flags.noise == "upstream",
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     )

@@ -1,0 +1,52 @@
+"""A copy of the project with small random models, in which tests may run Snakemake and edit anything."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.workflow.embedded import write_embedded
+
+ROOT = Path(__file__).parents[2]
+LEFT_OUT = (".venv", ".git", ".snakemake", "results", "resources", "tests", "__pycache__", ".*_cache", "embedded", "*.tmp", "table.html")
+
+Job = tuple[str, ...]
+"""(rule, row, dimension) as far as a job has them."""
+
+
+def copy_project(folder: Path, config: str) -> None:
+    """The project at `folder`, with random models and the suite `config` as workflow/config/<suite>.yaml."""
+    shutil.copytree(ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    write_embedded(folder / "models/embedded")
+    suite = re.search(r"^suite: (\w+)", config, re.MULTILINE)
+    assert suite, "the config names its suite"
+    (folder / f"workflow/config/{suite[1]}.yaml").write_text(config)
+
+
+def snakemake(folder: Path, suite: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake with the local profile on two cores; output is captured."""
+    command = [sys.executable, "-m", "snakemake", "reports/table.html", *arguments, "--cores", "2"]
+    command += ["--profile", "local", "--configfile", f"workflow/config/{suite}.yaml"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=580)
+
+
+def planned(folder: Path, suite: str) -> set[Job]:
+    """What `snakemake -n` would run."""
+    answer = snakemake(folder, suite, "-n")
+    text = answer.stdout + answer.stderr
+    assert answer.returncode == 0, text[-3000:]
+    jobs = set()
+    for block in re.split(r"\n(?=(?:local)?rule \w+:\n)", text):
+        if rule := re.match(r"(?:local)?rule (\w+):\n", block):
+            wildcards = re.search(r"^    wildcards: (.*)$", block, re.MULTILINE)
+            values = dict(pair.split("=") for pair in wildcards[1].split(", ")) if wildcards else {}
+            jobs.add((rule[1], *(values[name] for name in ("row", "dimension") if name in values)))
+    return jobs
+
+
+def replace_in(path: Path, old: str, new: str) -> None:
+    """Edit a file of the copy; the text to replace must be there."""
+    text = path.read_text()
+    assert old in text, f"{path} does not hold {old!r}"
+    path.write_text(text.replace(old, new, 1))

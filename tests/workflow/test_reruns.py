@@ -1,0 +1,193 @@
+"""Surgical reruns, on the DAG of a run that really finished (small random models, one training iteration).
+
+Each case edits one thing and compares the exact set of jobs that `snakemake -n` would run.
+"""
+
+import os
+import random
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.project import Job, copy_project, planned, replace_in, snakemake
+
+pytestmark = pytest.mark.slow
+
+NATIVE = ("raven", "cm_grpo", "self_forcing")
+CONTROLS = ("truth",)
+ROWS = NATIVE + CONTROLS
+DIMENSIONS = ("temporal_flickering", "color")
+CONFIG = """
+suite: matrix
+world: toybox
+label: "The rerun tests"
+device: cpu
+baselines: [raven, cm_grpo, self_forcing]
+controls: [truth]
+dimensions: [temporal_flickering, color]
+prompts: {seed: 0, per_dimension: 5, samples: 1, static_samples: 2, static_keep: 1}
+clip: {pixel_frames: 81, height: 128, width: 128, fps: 16}
+sample: {batch: 4, shards: 1, noise: portable, numerics: float32}
+model:
+  codec: models/embedded/codec.safetensors
+  text: models/embedded/text.safetensors
+  latent_height: 8
+  latent_width: 8
+weights:
+  self_forcing: models/embedded/self_forcing.safetensors
+train:
+  raven: {recipe: raven, init: models/embedded/causal_init.safetensors, teacher: models/embedded/base.safetensors, flavour: full}
+  cm_grpo: {recipe: cm_grpo, init: raven, teacher: models/embedded/base.safetensors, flavour: merged}
+raven: {iterations: 1, batch: 2, seed: 1, student: {lr: 1e-4}, fake: {lr: 1e-4}}
+cm_grpo: {iterations: 1, prompts: 1, group: 2, seed: 2, heldout: 2, lora_rank: 4, optimizer: {lr: 1e-3}, rewards: {color: 1.0}}
+aggregate: {draws: 2000, seed: 0}
+report: {clips_budget_mb: 2, note: null}
+rates: {train_s: 5, clip_s: 0.1, score_clip_s: 0.02, job_s: 1.0, clip_mb: 0.01}
+resources: []
+"""
+LAST: set[Job] = {("aggregate",), ("report",)}
+
+
+def made(*rows: str) -> set[Job]:
+    """Jobs that make, prove, filter and score the clips of rows."""
+    jobs: set[Job] = {("render" if row in CONTROLS else "sample", row) for row in rows}
+    jobs |= {(rule, row) for rule in ("check", "filter") for row in rows}
+    return jobs | {("score", row, dimension) for row in rows for dimension in DIMENSIONS}
+
+
+TRAIN_RAVEN: set[Job] = {("train", "raven"), ("convert_raven", "raven")}
+TRAIN_CM_GRPO: set[Job] = {("train", "cm_grpo"), ("convert_cm_grpo", "cm_grpo")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("matrix") / "project"
+    copy_project(folder, CONFIG)
+    answer = snakemake(folder, "matrix")
+    assert answer.returncode == 0, (answer.stdout + answer.stderr)[-6000:]
+    assert (folder / "reports/table.html").stat().st_size > 10_000
+    return folder
+
+
+@pytest.fixture
+def project(finished: Path) -> Iterator[Path]:
+    """The finished run; whatever a test edits is put back, with other modification times."""
+    kept = {path: path.read_bytes() for path in sources(finished)}
+    yield finished
+    for path in sources(finished):
+        if path not in kept:
+            path.unlink()
+    for path, content in kept.items():
+        if not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
+
+
+def sources(folder: Path) -> list[Path]:
+    tops = ("workflow", "models", "baselines", "evaluation", "reports", "results/matrix/prompts")
+    found = [path for top in tops for path in (folder / top).rglob("*") if path.is_file()]
+    return [path for path in found if path.suffix in (".py", ".yaml", ".smk", ".jsonl", ".j2", ".css", ".js")]
+
+
+def test_a_second_run_has_nothing_to_do_however_files_were_touched(project: Path) -> None:
+    """Guards against reruns after a fresh checkout, a touch, or a copy to another machine."""
+    started = os.times()
+    assert planned(project, "matrix") == set()
+    ended = os.times()
+    assert (ended.children_user + ended.children_system) - (started.children_user + started.children_system) < 5
+    rng = random.Random(0)
+    for path in project.rglob("*"):
+        if path.is_file() and ".snakemake" not in path.parts:
+            os.utime(path, times=(time.time() - rng.uniform(0, 1e6),) * 2)
+    assert planned(project, "matrix") == set()
+
+
+def test_a_copy_has_nothing_to_do(project: Path, tmp_path: Path) -> None:
+    """Guards against metadata that holds absolute paths, hosts or times."""
+    shutil.copytree(project, tmp_path / "copy", symlinks=True, copy_function=shutil.copy)
+    assert planned(tmp_path / "copy", "matrix") == set()
+
+
+def test_one_baseline(project: Path) -> None:
+    replace_in(project / "baselines/self_forcing.yaml", "sink: 0", "sink: 3")
+    replace_in(project / "baselines/self_forcing.yaml", "window: null", "window: 12")
+    assert planned(project, "matrix") == made("self_forcing") | LAST
+
+
+def test_a_citation(project: Path) -> None:
+    """Guards against resampling for a corrected citation."""
+    replace_in(project / "baselines/self_forcing.yaml", 'citation: "', 'citation: "corrected, ')
+    assert planned(project, "matrix") <= {("report",)}
+
+
+def test_the_report_template(project: Path) -> None:
+    with (project / "reports/templates/style.css").open("a") as stream:
+        stream.write("/* edited */\n")
+    assert planned(project, "matrix") == {("report",)}
+
+
+def test_one_prompt(project: Path) -> None:
+    """A prompt edited in the list: every row is made again from sampling on (the sampler remakes only its clips), no training."""
+    prompts = project / "results/matrix/prompts/prompts.jsonl"
+    lines = prompts.read_text().splitlines()
+    lines[-1] = lines[-1].replace('"extended":"', '"extended":"a ', 1)
+    prompts.write_text("\n".join(lines) + "\n")
+    assert planned(project, "matrix") == made(*ROWS) | LAST
+
+
+def test_the_code_of_controls_and_of_checks(project: Path) -> None:
+    with (project / "workflow/scripts/render.py").open("a") as stream:
+        stream.write("# edited\n")
+    assert planned(project, "matrix") == made(*CONTROLS) | LAST
+    with (project / "evaluation/static_filter.py").open("a") as stream:
+        stream.write("# edited\n")
+    scored = {("score", row, dimension) for row in ROWS for dimension in DIMENSIONS}
+    assert planned(project, "matrix") == made(*CONTROLS) | {("filter", row) for row in ROWS} | scored | LAST
+
+
+def test_one_scorer(project: Path) -> None:
+    """CM-GRPO is rewarded by the scorers, so that it depends on them; RAVEN and the fifteen other dimensions do not."""
+    with (project / "evaluation/toybox/scorers/color.py").open("a") as stream:
+        stream.write("# edited\n")
+    expected = {("score", row, "color") for row in ROWS} | TRAIN_CM_GRPO | made("cm_grpo") | LAST
+    assert planned(project, "matrix") == expected
+
+
+def test_the_rollout(project: Path) -> None:
+    with (project / "models/rollout.py").open("a") as stream:
+        stream.write("# edited\n")
+    assert planned(project, "matrix") == made(*NATIVE) | TRAIN_RAVEN | TRAIN_CM_GRPO | LAST
+
+
+def test_the_training_code(project: Path) -> None:
+    """RAVEN's training code retrains RAVEN and what starts from it; shipped rows and controls stay."""
+    with (project / "models/training/raven.py").open("a") as stream:
+        stream.write("# edited\n")
+    assert planned(project, "matrix") == TRAIN_RAVEN | TRAIN_CM_GRPO | made("raven", "cm_grpo") | LAST
+
+
+def test_another_baseline_is_one_file_and_one_line(project: Path) -> None:
+    text = (project / "baselines/self_forcing.yaml").read_text()
+    (project / "baselines/dummy_forcing.yaml").write_text(text.replace("name: self_forcing", "name: dummy_forcing"))
+    config = project / "workflow/config/matrix.yaml"
+    replace_in(config, "baselines: [raven, cm_grpo, self_forcing]", "baselines: [raven, cm_grpo, self_forcing, dummy_forcing]")
+    replace_in(config, "weights:\n", "weights:\n  dummy_forcing: models/embedded/self_forcing.safetensors\n")
+    assert planned(project, "matrix") == made("dummy_forcing") | LAST
+
+
+def test_a_deleted_clip_is_made_again_and_only_it(project: Path) -> None:
+    """Guards against a clip that was deleted by hand and is silently missing; every other clip keeps its bytes."""
+    folder = project / "results/matrix/clips/self_forcing/mp4"
+    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+    name = sorted(before)[0]
+    (folder / name).unlink()
+    assert planned(project, "matrix") == made("self_forcing") | LAST
+    answer = snakemake(project, "matrix")
+    assert answer.returncode == 0, (answer.stdout + answer.stderr)[-3000:]
+    after = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+    assert {n: content for n, (_, content) in after.items()} == {n: content for n, (_, content) in before.items()}
+    assert [n for n in after if after[n][0] != before[n][0]] == [name]
+    assert planned(project, "matrix") == set()
