@@ -246,6 +246,22 @@ def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:
     }
 
 
+def settings_in_use(suite: Suite, baseline: Baseline) -> dict[str, Any]:
+    """What the report's audit shows of a native row: its sampling settings without those that the suite overrides.
+
+    Portable noise replaces a method's own noise, and the float32 profile its dtypes.
+    """
+    shown = sampling_settings(suite, baseline)
+    if suite.sample.noise == "portable":
+        shown["noise"] = {"source": "portable", "draw_last": baseline.noise.draw_last}
+    else:
+        shown["noise"] = {"source": "upstream", **shown["noise"]}
+    if suite.sample.numerics == "float32":
+        del shown["numerics"]
+        shown["cache"] = {key: value for key, value in shown["cache"].items() if key != "ema_dtype"}
+    return shown
+
+
 def control_settings(suite: Suite, control: str) -> dict[str, Any]:
     """What decides a control row's clips, as plain values."""
     return {**_common_settings(suite), "control": control}

@@ -1,9 +1,10 @@
-"""A manifest that lists a clip somebody deleted is withdrawn, so that Snakemake remakes the clip."""
+"""A clip somebody deleted is noted where Snakemake looks, so that it is made again."""
 
 import json
+import os
 from pathlib import Path
 
-from workflow.presence import withdraw_false_manifests
+from workflow.presence import note_lost_clips
 
 
 def row(folder: Path, shards: dict[str, list[str]]) -> None:
@@ -16,18 +17,29 @@ def row(folder: Path, shards: dict[str, list[str]]) -> None:
             (folder / "mp4" / f"{name}.mp4").touch()
 
 
-def test_only_the_shard_of_a_deleted_clip_is_withdrawn(tmp_path: Path) -> None:
-    """Guards against a deleted clip that nobody notices, and against remaking a whole row for it."""
+def notes(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in (folder / "shards").glob("*.lost")}
+
+
+def test_only_the_shard_of_a_deleted_clip_is_noted_and_once(tmp_path: Path) -> None:
+    """Guards against a deleted clip that nobody notices, against remaking a whole row, and against reruns without end."""
     row(tmp_path, {"0-of-2": ["a-0", "a-1"], "1-of-2": ["b-0"]})
-    assert withdraw_false_manifests(tmp_path) == []
+    assert note_lost_clips(tmp_path) == []
+    assert notes(tmp_path) == {}
     (tmp_path / "mp4/a-1.mp4").unlink()
-    assert withdraw_false_manifests(tmp_path) == ["a-1.mp4"]
-    assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == ["1-of-2.manifest.jsonl"]
+    assert note_lost_clips(tmp_path) == ["a-1.mp4"]
+    assert note_lost_clips(tmp_path) == ["a-1.mp4"]
+    assert notes(tmp_path) == {"0-of-2.lost": "a-1.mp4\n"}
+    manifest = tmp_path / "shards/0-of-2.manifest.jsonl"
+    later = (tmp_path / "shards/0-of-2.lost").stat().st_mtime + 10
+    os.utime(manifest, (later, later))  # the shard was made again, and the clip deleted again
+    assert note_lost_clips(tmp_path) == ["a-1.mp4"]
+    assert notes(tmp_path) == {"0-of-2.lost": "a-1.mp4\na-1.mp4\n"}
 
 
 def test_a_row_that_never_ran_or_lost_everything(tmp_path: Path) -> None:
-    assert withdraw_false_manifests(tmp_path / "nothing") == []
+    assert note_lost_clips(tmp_path / "nothing") == []
     row(tmp_path, {"0-of-1": ["a-0"]})
     (tmp_path / "mp4/a-0.mp4").unlink()
     (tmp_path / "mp4").rmdir()
-    assert withdraw_false_manifests(tmp_path) == ["a-0.mp4"]
+    assert note_lost_clips(tmp_path) == ["a-0.mp4"]

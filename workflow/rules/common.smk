@@ -11,13 +11,14 @@ sys.path.insert(0, str(ROOT))
 
 from baselines.spec import load_baseline
 from workflow.code_digest import code_digest
-from workflow.presence import withdraw_false_manifests
+from workflow.presence import lost_note, note_lost_clips
 from workflow.settings import (
     CONTROLS,
     config_name,
     control_settings,
     load_suite,
     sampling_settings,
+    settings_in_use,
 )
 from workflow.resources import needed_resources
 from workflow.start import missing_resources, put_python_first, start_banner
@@ -107,6 +108,12 @@ def converted(*flavours):
     }
 
 
+def lost(wildcards):
+    """The note of clips that this shard made and that were deleted since, if there ever was one."""
+    note = lost_note(Path(f"{SHARD.format(**wildcards)}.manifest.jsonl"))
+    return [str(note)] if note.is_file() else []
+
+
 def row_weights(row):
     """Name of a row's weights: the row itself where it is trained, else its file."""
     return row if row in SUITE.train else SUITE.weights[row]
@@ -138,7 +145,7 @@ def report_settings():
     """What the report is told beside the results: names, kinds and settings of every row."""
     rows = row_names()
     for row, baseline in BASELINES.items():
-        rows[row]["settings"] = sampling_settings(SUITE, baseline)
+        rows[row]["settings"] = settings_in_use(SUITE, baseline)
     for row in SUITE.controls:
         rows[row]["settings"] = control_settings(SUITE, row)
     base = ROOT / "models" / "embedded" / "base.json"
@@ -161,7 +168,7 @@ def report_settings():
 
 if workflow.is_main_process:
     for row in SUITE.rows:
-        if gone := withdraw_false_manifests(Path(RESULTS) / "clips" / row):
+        if gone := note_lost_clips(Path(RESULTS) / "clips" / row):
             logger.warning(
                 f"{row}: {len(gone)} clips that were finished are gone ({', '.join(gone[:3])}"
                 f"{', ...' if len(gone) > 3 else ''}); they will be made again."

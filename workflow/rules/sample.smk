@@ -10,6 +10,7 @@ rule sample:
         codec=description(SUITE.model.codec),
         text=description(SUITE.model.text),
         files=lambda wc: declared(row_weights(wc.row)),
+        lost=lost,
     output:
         manifest=f"{SHARD}.manifest.jsonl",
         timings=f"{SHARD}.timings.jsonl",
@@ -41,6 +42,7 @@ rule render:
     """Render one shard of a control row; from here on controls take the same path as sampled rows."""
     input:
         prompts=PROMPTS,
+        lost=lost,
     output:
         manifest=f"{SHARD}.manifest.jsonl",
         timings=f"{SHARD}.timings.jsonl",
