@@ -304,3 +304,23 @@ def test_settings_are_strict() -> None:
     wrong = synthetic.report_settings() | {"clip_budget_mb": 1}
     with pytest.raises(ValueError, match="clip_budget_mb"):
         parse(ReportSettings, json.dumps(wrong), "--settings")
+
+
+def test_audit_shows_only_settings_that_were_in_use() -> None:
+    """Under portable noise and float32, a method's own generator and dtypes had no effect and must not look as if."""
+    from baselines.spec import load_baseline
+    from workflow.settings import load_suite, settings_in_use
+
+    root = Path(__file__).parents[2]
+    suite = load_suite(root, [], {})
+    baseline = load_baseline(root / "baselines" / "reward_forcing.yaml")
+    sample = suite.sample.model_copy(update={"noise": "portable", "numerics": "float32"})
+    shown = settings_in_use(suite.model_copy(update={"sample": sample}), baseline)
+    assert shown["noise"] == {"source": "portable", "draw_last": baseline.noise.draw_last}
+    assert "numerics" not in shown
+    assert "ema_dtype" not in shown["cache"]
+    sample = suite.sample.model_copy(update={"noise": "upstream", "numerics": "exact"})
+    shown = settings_in_use(suite.model_copy(update={"sample": sample}), baseline)
+    assert shown["noise"]["seed"] == baseline.noise.seed
+    assert shown["numerics"]["matmul"] == "bfloat16"
+    assert "ema_dtype" in shown["cache"]

@@ -19,6 +19,7 @@ from workflow.settings import (
     load_suite,
     sampling_settings,
     settings_in_use,
+    settings_in_use,
 )
 from workflow.resources import needed_resources
 from workflow.start import missing_resources, put_python_first, start_banner

@@ -1,0 +1,90 @@
+"""The loop: resume, faults that stop, streams, settings (T32, T33 of raven.md section 20)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.training.loop import Muon, RunLimits, Trainee, finite, orthogonalise, train
+from models.training.settings import DmdSettings, OptimizerSettings, canonical, from_json
+from models.training.streams import StreamNoise, Streams
+from models.weights import read_dcp, tensors_sha256
+from tests.models.training_toys import CPU, SHAPE, dmd_settings, normal, raven_of
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)["fake_loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
+    """T33: stop after 2 of 4 iterations and continue in a new process' place: same weights, averages, optimizers and losses."""
+    settings = dmd_settings()
+    whole, first, second = (raven_of(settings) for _ in range(3))
+    train(whole, RunLimits(iterations=4), output=tmp_path / "whole", identity="a")
+    train(first, RunLimits(iterations=2), output=tmp_path / "broken", identity="a")
+    assert train(second, RunLimits(iterations=4), output=tmp_path / "broken", identity="a") == 4
+    for name in ("models/student", "models/student_ema", "models/fake", "optimizers/student", "optimizers/fake"):
+        one, other = (read_dcp(tmp_path / kind / "checkpoint" / name) for kind in ("whole", "broken"))
+        assert tensors_sha256(one) == tensors_sha256(other), name
+    assert losses(tmp_path / "whole") == losses(tmp_path / "broken") and len(losses(tmp_path / "whole")) == 4
+
+
+def test_checkpoint_of_another_run_is_not_continued(tmp_path: Path) -> None:
+    """Settings, weights or code that differ must start afresh, also the metrics."""
+    train(raven_of(dmd_settings()), RunLimits(iterations=2), output=tmp_path, identity="a")
+    train(raven_of(dmd_settings()), RunLimits(iterations=1), output=tmp_path, identity="b")
+    assert len(losses(tmp_path)) == 1
+    assert json.loads((tmp_path / "checkpoint" / "progress.json").read_text())["identity"] == "b"
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step() -> None:
+    """design.md 7: a fault never becomes a number. The sentence names tensor and iteration, and no weight has moved."""
+    layer = torch.nn.Linear(2, 2)
+    trainee = Trainee("student", layer, OptimizerSettings(lr=0.1), ema=0.9)
+    before = layer.weight.detach().clone()
+    layer.weight.grad, layer.bias.grad = torch.full((2, 2), torch.nan), torch.ones(2)
+    with pytest.raises(FloatingPointError, match=r"student\.weight is not finite at iteration 17"):
+        trainee.step(17, 0.0)
+    assert torch.equal(layer.weight, before) and trainee.updates == 0
+    with pytest.raises(FloatingPointError, match="fake-score loss is inf at iteration 3"):
+        finite(torch.tensor(torch.inf), "fake-score loss", 3)
+
+
+def test_streams_depend_on_key_and_sample_alone() -> None:
+    """The same sample gets the same noise however the batch is cut; purposes, iterations and chunks all differ."""
+    streams = Streams(seed=1, device=CPU)
+    whole = StreamNoise(streams=streams, iteration=5, samples=range(4), shape=SHAPE)
+    part = StreamNoise(streams=streams, iteration=5, samples=range(2, 4), shape=SHAPE)
+    assert torch.equal(whole.initial()[2:], part.initial())
+    assert torch.equal(whole.renoise(1, 2, 2, None)[2:], part.renoise(1, 2, 2, None))
+    draws = [streams.normal(p, i, [s], (4,)) for p in ("a", "b") for i in (0, 1) for s in (0, 1)]
+    draws += [whole.renoise(c, k, 1, None)[0].flatten()[None, :4] for c in (0, 1) for k in (0, 1)]
+    assert len({tuple(draw.flatten().tolist()) for draw in draws}) == 12
+    assert streams.choice("c", 0, range(300), 3).unique().tolist() == [0, 1, 2]
+
+
+def test_orthogonalised_update() -> None:
+    """Singular values end near 1 (Newton-Schulz leaves about 0.7 to 1.2) with the input's directions; a step moves by lr."""
+    matrices = normal(3, 12, 20, dtype=torch.float32)
+    values = torch.linalg.svdvals(orthogonalise(matrices))
+    assert values.min() > 0.5 and values.max() < 1.3
+    weight = torch.nn.Parameter(torch.zeros(12, 20))
+    weight.grad = matrices[0]
+    Muon([weight], lr=0.1).step()
+    torch.testing.assert_close(weight.detach(), -0.1 * orthogonalise(matrices[:1])[0], rtol=1e-4, atol=1e-5)
+
+
+def test_settings_are_read_strictly() -> None:
+    """A wrong key is one sentence with place, key and allowed keys; what is written is what is read."""
+    settings = dmd_settings()
+    assert from_json(DmdSettings, canonical(settings), "x") == settings
+    values = json.loads(canonical(settings))
+    with pytest.raises(ValueError, match=r"raven\.student: unknown key 'rate'; missing key 'lr'; allowed keys are lr, kind"):
+        from_json(DmdSettings, json.dumps({**values, "student": {"rate": 1}}), "raven")
+    with pytest.raises(ValueError, match=r"raven\.batch must be .*int.*found '4'"):
+        from_json(DmdSettings, json.dumps({**values, "batch": "4"}), "raven")
+    with pytest.raises(ValueError, match="slices must divide batch"):
+        from_json(DmdSettings, json.dumps({**values, "batch": 3, "slices": 2}), "raven")

@@ -1,0 +1,43 @@
+"""Small recipes on small real networks, shared by the training tests: 8 latent frames of 4 x 4 x 4 in 4 chunks of 2."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from models.config import Numerics, WanConfig
+from models.training.raven import Raven
+from models.training.settings import DmdSettings, OptimizerSettings
+from models.training.streams import Streams
+from models.wan import Wan, init_weights
+
+CONFIG = WanConfig(
+    dim=24, ffn_dim=32, num_layers=2, num_heads=2, freq_dim=16, text_dim=8, text_len=6, in_channels=4, out_channels=4
+)
+CHUNKS = (2, 2, 2, 2)
+SHAPE = (8, 4, 4, 4)
+CPU = torch.device("cpu")
+
+
+def wan_of(seed: int, dtype: torch.dtype = torch.float32) -> Wan:
+    """A trainable random network without any zero layer, rotations in its own dtype."""
+    rotary = "float64" if dtype == torch.float64 else "float32"
+    wan = Wan(CONFIG, Numerics(rotary=rotary))
+    init_weights(wan, torch.Generator().manual_seed(seed), zero_head=False)
+    return wan.to(dtype)
+
+
+def normal(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def dmd_settings(*, batch: int = 4, slices: int = 1, iterations: int = 4, ema: float = 0.9) -> DmdSettings:
+    adamw = OptimizerSettings(lr=1e-3)
+    return DmdSettings(iterations=iterations, batch=batch, slices=slices, seed=7, student=adamw, fake=adamw, chunks=CHUNKS, ema=ema)
+
+
+def raven_of(settings: DmdSettings) -> Raven:
+    """Student, fake score and teacher with three different random weights, six prompts."""
+    teacher = wan_of(3).requires_grad_(False)
+    texts = normal(6, 6, 8, seed=5, dtype=torch.float32)
+    return Raven(wan_of(1), wan_of(2), teacher, texts, SHAPE, settings, Streams(seed=settings.seed, device=CPU))
