@@ -74,7 +74,9 @@ log = logging.getLogger("train_embedded")
 SHAPE = (21, 16, 8, 8)
 NUMERICS = Numerics(rotary="float32", islands="parameters")
 SIZES = {
-    "embedded": WanConfig(dim=128, ffn_dim=384, num_layers=5, num_heads=4, freq_dim=64, text_dim=64, text_len=32),
+    "embedded": WanConfig(
+        dim=128, ffn_dim=384, num_layers=5, num_heads=4, freq_dim=64, text_dim=64, text_len=32
+    ),
     "toy": WanConfig(dim=32, ffn_dim=64, num_layers=2, num_heads=2, freq_dim=32, text_dim=64, text_len=32),
 }
 STUDENTS = ("causvid", "self_forcing", "reward_forcing", "causal_forcing", "longlive", "rolling_forcing")
@@ -94,18 +96,30 @@ def default_settings(stage: str, seed: int) -> dict[str, Any]:
     """Settings of a stage by part; --settings overrides single keys of them."""
     endless = 10**6
     if stage == "base":
-        optimizer = OptimizerSettings(lr=2e-3, kind="muon", muon_lr=0.02, betas=(0.9, 0.95), clip=1.0, warmup=200, schedule="cosine")
+        optimizer = OptimizerSettings(
+            lr=2e-3, kind="muon", muon_lr=0.02, betas=(0.9, 0.95), clip=1.0, warmup=200, schedule="cosine"
+        )
         return {"base": BaseSettings(iterations=endless, batch=256, seed=seed, optimizer=optimizer)}
     if stage == "causal_init":
-        forcing = OptimizerSettings(lr=1e-3, kind="muon", muon_lr=0.01, betas=(0.9, 0.95), clip=1.0, warmup=100, schedule="cosine",
-                                    final=0.05)
+        forcing = OptimizerSettings(
+            lr=1e-3,
+            kind="muon",
+            muon_lr=0.01,
+            betas=(0.9, 0.95),
+            clip=1.0,
+            warmup=100,
+            schedule="cosine",
+            final=0.05,
+        )
         regress = dataclasses.replace(forcing, lr=7e-4, muon_lr=0.007, final=0.0)
         return {
             "forcing": TeacherForcingSettings(iterations=endless, batch=256, seed=seed, optimizer=forcing),
             "endpoint": EndpointSettings(iterations=endless, batch=256, seed=seed + 1, optimizer=regress, trajectories=16384,
                                          timesteps=PATH_TIMESTEPS),
         }  # fmt: skip
-    student = OptimizerSettings(lr=2e-4 if stage == "longlive" else 5e-5, warmup=20, schedule="cosine", final=0.1, clip=10.0)
+    student = OptimizerSettings(
+        lr=2e-4 if stage == "longlive" else 5e-5, warmup=20, schedule="cosine", final=0.1, clip=10.0
+    )
     fake = OptimizerSettings(lr=1e-4, warmup=20, clip=10.0)
     return {"dmd": DmdSettings(iterations=endless, batch=128, seed=seed, student=student, fake=fake, fake_updates=3, ema=0.98,
                                chunk_weighting=None)}  # fmt: skip
@@ -130,14 +144,18 @@ class Bench:
     def streams(self, seed: int) -> Streams:
         return Streams(seed=seed, device=self.device, per_sample=self.device.type == "cpu")
 
-    def measure(self, sample: Sample, encoder: ToyTextEncoder, prompts: list[Prompt], samples: int) -> dict[str, float]:
+    def measure(
+        self, sample: Sample, encoder: ToyTextEncoder, prompts: list[Prompt], samples: int
+    ) -> dict[str, float]:
         """Mean checker scores of clips sampled for prompts, with the suite's portable noise."""
         jobs = [(prompt, number) for prompt in prompts for number in range(samples)]
         scores: list[dict[str, float]] = []
         size = self.arguments.sample_batch
         for start in range(0, len(jobs), size):
             part = jobs[start : start + size]
-            noise = PortableNoise(suite="toybox", samples=[SampleKey(p.id, n) for p, n in part], shape=SHAPE, device=self.device)
+            noise = PortableNoise(
+                suite="toybox", samples=[SampleKey(p.id, n) for p, n in part], shape=SHAPE, device=self.device
+            )
             with torch.no_grad():
                 text = encoder.encode([prompt.extended for prompt, _ in part])
                 frames = self.codec.decode_uint8(sample(text, noise)).cpu().numpy()
@@ -148,7 +166,9 @@ class Bench:
 class Watched:
     """A recipe that is measured every few minutes; keeps the moving average with the best validation mean."""
 
-    def __init__(self, recipe: Recipe, bench: Bench, measure: Callable[[Mapping[str, Tensor]], dict[str, float]]) -> None:
+    def __init__(
+        self, recipe: Recipe, bench: Bench, measure: Callable[[Mapping[str, Tensor]], dict[str, float]]
+    ) -> None:
         self.recipe, self.bench, self.measure = recipe, bench, measure
         self.trainees = recipe.trainees
         self.curve: list[dict[str, Any]] = []
@@ -157,7 +177,8 @@ class Watched:
         self.done = 0
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
-        metrics = self.recipe.step(iteration, fraction)
+        with torch.autocast(self.bench.device.type, torch.bfloat16, enabled=self.bench.arguments.autocast):
+            metrics = self.recipe.step(iteration, fraction)
         self.done = iteration + 1
         if time.monotonic() - self.last > self.bench.arguments.eval_every * 60:
             self.validate()
@@ -175,11 +196,18 @@ class Watched:
         self.last = time.monotonic()
 
 
-def run(recipe: Recipe, bench: Bench, iterations: int, seconds: float,
-        measure: Callable[[Mapping[str, Tensor]], dict[str, float]]) -> Watched:
+def run(
+    recipe: Recipe,
+    bench: Bench,
+    iterations: int,
+    seconds: float,
+    measure: Callable[[Mapping[str, Tensor]], dict[str, float]],
+) -> Watched:
     """Train until the first limit, then measure once more."""
     watched = Watched(recipe, bench, measure)
-    watched.done = train(watched, RunLimits(iterations=iterations, seconds=max(seconds, 1.0)), output=None, identity="")
+    watched.done = train(
+        watched, RunLimits(iterations=iterations, seconds=max(seconds, 1.0)), output=None, identity=""
+    )
     watched.validate()
     return watched
 
@@ -191,7 +219,11 @@ def make_data(arguments: argparse.Namespace, began: float) -> None:
     """Fit the codec, then render and encode the training clips; latents and word ids go to the working folder."""
     output, work = Path(arguments.output), Path(arguments.work)
     workers = start_workers(arguments.workers)
-    first = list(workers.map(render_clip, [(arguments.seed, n) for n in range(min(1024, arguments.clips))], chunksize=8))
+    first = list(
+        workers.map(
+            render_clip, [(arguments.seed, n) for n in range(min(1024, arguments.clips))], chunksize=8
+        )
+    )
     pixels = to_pixels(torch.from_numpy(np.stack(first)))
     codec = fit_codec(pixels[: len(pixels) * 3 // 4])
     held = pixels[len(pixels) * 3 // 4 :]
@@ -200,17 +232,36 @@ def make_data(arguments: argparse.Namespace, began: float) -> None:
     prompts = toybox_prompts(SUITE_SEED)
     truth = np.stack([render(prompt.facts, 0) for prompt in prompts])
     decoded = codec.decode_uint8(codec.encode(to_pixels(torch.from_numpy(truth)))).numpy()
-    scores = {"truth": rounded(means(check_clips(truth, prompts, workers))),
-              "decoded": rounded(means(check_clips(decoded, prompts, workers)))}
+    scores = {
+        "truth": rounded(means(check_clips(truth, prompts, workers))),
+        "decoded": rounded(means(check_clips(decoded, prompts, workers))),
+    }
     log.info("codec: %.2f dB, suite scores %s", quality, scores)
-    jobs = [(arguments.seed, start, min(64, arguments.clips - start), str(output / "codec.safetensors"))
-            for start in range(0, arguments.clips, 64)]
+    jobs = [
+        (arguments.seed, start, min(64, arguments.clips - start), str(output / "codec.safetensors"))
+        for start in range(0, arguments.clips, 64)
+    ]
     pieces = list(workers.map(encode_clips, jobs))
     workers.shutdown()
     latents, ids = torch.cat([p[0] for p in pieces]), torch.cat([p[1] for p in pieces])
     write_safetensors(work / "data.safetensors", {"latents": latents, "ids": ids})
-    log.info("%d clips, latent deviation %.3f, %.0f s", len(latents), float(latents[:512].float().std()), time.monotonic() - began)
-    write_facts(arguments, "codec", began, {"sha256": file_sha256(output / "codec.safetensors"), "psnr_db": round(quality, 2), "suite_scores": scores, "clips": len(latents)})
+    log.info(
+        "%d clips, latent deviation %.3f, %.0f s",
+        len(latents),
+        float(latents[:512].float().std()),
+        time.monotonic() - began,
+    )
+    write_facts(
+        arguments,
+        "codec",
+        began,
+        {
+            "sha256": file_sha256(output / "codec.safetensors"),
+            "psnr_db": round(quality, 2),
+            "suite_scores": scores,
+            "clips": len(latents),
+        },
+    )
 
 
 def render_clip(key: tuple[int, int]) -> np.ndarray:
@@ -222,24 +273,33 @@ def encode_clips(job: tuple[int, int, int, str]) -> tuple[Tensor, Tensor]:
     """Latents (float16) and word ids (int16, short and long caption) of `count` clips from `start`."""
     seed, start, count, path = job
     codec, encoder = LinearCodec.load(path), ToyTextEncoder(VOCABULARY)
-    facts = [sample_facts(np.random.Generator(np.random.Philox(key=(seed, n)))) for n in range(start, start + count)]
+    facts = [
+        sample_facts(np.random.Generator(np.random.Philox(key=(seed, n))))
+        for n in range(start, start + count)
+    ]
     clips = np.stack([render(one, start + n) for n, one in enumerate(facts)])
     ids = torch.stack([encoder.tokenize([caption(one), extended_caption(one)]) for one in facts])
     return codec.encode(to_pixels(torch.from_numpy(clips))).half(), ids.to(torch.int16)
 
 
 def train_base(bench: Bench) -> None:
-    """The bidirectional base model and its text encoder."""
+    """The bidirectional base model and its text encoder; --init trains a base model on and keeps the encoder as it is."""
     arguments, settings = bench.arguments, chosen_settings(bench.arguments)["base"]
-    config = SIZES[arguments.size]
-    wan, encoder = new_wan(config, bench.device), bench.encoder
-    init_weights(wan, torch.Generator(bench.device).manual_seed(settings.seed))
+    encoder = bench.encoder
+    if arguments.init:
+        wan, config = load_wan(Path(arguments.init), bench.device)
+    else:
+        config = SIZES[arguments.size]
+        wan = new_wan(config, bench.device)
+        init_weights(wan, torch.Generator(bench.device).manual_seed(settings.seed))
     judge, judge_encoder = copy.deepcopy(wan), copy.deepcopy(encoder)
     if arguments.compile:
         wan.compile(dynamic=False)
 
     def sample(text: Tensor, noise: PortableNoise) -> Tensor:
-        return euler_sample(judge, text, noise.initial(), scale=BASE_GUIDANCE, steps=BASE_STEPS, shift=BASE_SHIFT)
+        return euler_sample(
+            judge, text, noise.initial(), scale=BASE_GUIDANCE, steps=BASE_STEPS, shift=BASE_SHIFT
+        )
 
     def use(state: Mapping[str, Tensor]) -> None:
         load_strict(judge, part_of(state, "wan."), where="the moving average")
@@ -249,15 +309,27 @@ def train_base(bench: Bench) -> None:
         use(state)
         return bench.measure(sample, judge_encoder, bench.validation, 1)
 
-    recipe = FlowMatching(wan, encoder, load_clips(arguments, bench.device), settings, bench.streams(settings.seed))
+    recipe = FlowMatching(
+        wan, encoder, load_clips(arguments, bench.device), settings, bench.streams(settings.seed)
+    )
     watched = run(recipe, bench, settings.iterations, bench.left(), measure)
     state = {name: value.half().float() for name, value in watched.best[2].items()}
     use(state)
-    text = Path(arguments.output) / "text.safetensors"
-    judge_encoder.save(text, dtype=torch.float16)
-    write_facts(arguments, "text", bench.began, {"sha256": file_sha256(text), "words": len(VOCABULARY), "trained_with": "base"})
+    if not arguments.init:
+        text = Path(arguments.output) / "text.safetensors"
+        judge_encoder.save(text, dtype=torch.float16)
+        written = {"sha256": file_sha256(text), "words": len(VOCABULARY), "trained_with": "base"}
+        write_facts(arguments, "text", bench.began, written)
     scores = bench.measure(sample, judge_encoder, toybox_prompts(SUITE_SEED), arguments.suite_samples)
-    finish(bench, "base", part_of(state, "wan."), config, watched, scores, {"settings": {"base": dataclasses.asdict(settings)}})
+    finish(
+        bench,
+        "base",
+        part_of(state, "wan."),
+        config,
+        watched,
+        scores,
+        {"settings": {"base": dataclasses.asdict(settings)}},
+    )
 
 
 def train_causal_init(bench: Bench) -> None:
@@ -267,7 +339,9 @@ def train_causal_init(bench: Bench) -> None:
     base, config = load_wan(source(arguments, "base"), bench.device)
     clips = load_clips(arguments, bench.device)
     student, judge = copy.deepcopy(base), copy.deepcopy(base)
-    sample = rollout_sample(judge, consistency_rollout(endpoint.timesteps[:1] + (938.0, 833.0, 625.0), endpoint.chunks))
+    sample = rollout_sample(
+        judge, consistency_rollout(endpoint.timesteps[:1] + (938.0, 833.0, 625.0), endpoint.chunks)
+    )
 
     def measure(state: Mapping[str, Tensor]) -> dict[str, float]:
         load_strict(judge, state, where="the moving average")
@@ -279,22 +353,43 @@ def train_causal_init(bench: Bench) -> None:
 
     compile_interleaved(student, arguments)
     total = bench.left()
-    first = run(causal_init.TeacherForcing(student, clips, encode, forcing, bench.streams(forcing.seed)), bench,
-                forcing.iterations, 0.4 * total, measure)
+    first = run(
+        causal_init.TeacherForcing(student, clips, encode, forcing, bench.streams(forcing.seed)),
+        bench,
+        forcing.iterations,
+        arguments.forcing_share * total,
+        measure,
+    )
     load_strict(student, first.recipe.trainees[0].averaged_state(), where="the teacher-forced model")
     paths = follow_paths(bench, base, copy.deepcopy(student), clips, encode, endpoint, until=0.15 * total)
-    second = run(causal_init.EndpointRegression(student, paths, endpoint, bench.streams(endpoint.seed)), bench,
-                 endpoint.iterations, bench.left(), measure)
+    second = run(
+        causal_init.EndpointRegression(student, paths, endpoint, bench.streams(endpoint.seed)),
+        bench,
+        endpoint.iterations,
+        bench.left(),
+        measure,
+    )
     state = rounded_state(second.best[2])
     load_strict(judge, state, where="the chosen state")
     scores = bench.measure(sample, bench.encoder, toybox_prompts(SUITE_SEED), arguments.suite_samples)
-    facts = {"settings": {name: dataclasses.asdict(value) for name, value in settings.items()}, "teacher_forcing_curve": first.curve,
-             "trajectories": len(paths.endpoints), "init_sha256": file_sha256(source(arguments, "base"))}
+    facts = {
+        "settings": {name: dataclasses.asdict(value) for name, value in settings.items()},
+        "teacher_forcing_curve": first.curve,
+        "trajectories": len(paths.endpoints),
+        "init_sha256": file_sha256(source(arguments, "base")),
+    }
     finish(bench, arguments.name, state, config, second, scores, facts)
 
 
-def follow_paths(bench: Bench, base: Wan, causal: Wan, clips: CaptionedClips, encode: Callable[[Tensor], Tensor],
-                 settings: EndpointSettings, until: float) -> causal_init.Trajectories:
+def follow_paths(
+    bench: Bench,
+    base: Wan,
+    causal: Wan,
+    clips: CaptionedClips,
+    encode: Callable[[Tensor], Tensor],
+    settings: EndpointSettings,
+    until: float,
+) -> causal_init.Trajectories:
     """The pool of guided paths, as many as fit into `until` seconds and at most as the settings say."""
     began, pieces, made = time.monotonic(), [], 0
     streams = bench.streams(settings.seed)
@@ -302,7 +397,9 @@ def follow_paths(bench: Bench, base: Wan, causal: Wan, clips: CaptionedClips, en
     while made < settings.trajectories and (not pieces or time.monotonic() - began < until):
         rows = range(made, made + size)
         which = streams.choice("path clip", made, rows, len(clips.latents))[:, 0].to(clips.latents.device)
-        wording = streams.choice("path wording", made, rows, clips.ids.shape[1])[:, 0].to(clips.latents.device)
+        wording = streams.choice("path wording", made, rows, clips.ids.shape[1])[:, 0].to(
+            clips.latents.device
+        )
         text = encode(clips.ids[which, wording].to(bench.device, torch.int64))
         noise = streams.normal("path noise", made, rows, SHAPE)
         with torch.no_grad():
@@ -334,7 +431,10 @@ def train_student(bench: Bench) -> None:
     judge, trained, network = copy.deepcopy(student), student, student
     judged: torch.nn.Module = judge
     if stage == "longlive":
-        trained, judged = add_lora(student, LONGLIVE_LORA, seed=settings.seed), add_lora(judge, LONGLIVE_LORA, seed=0)
+        trained, judged = (
+            add_lora(student, LONGLIVE_LORA, seed=settings.seed),
+            add_lora(judge, LONGLIVE_LORA, seed=0),
+        )
         network, judge = inner_wan(trained), inner_wan(judged)
     sample = rollout_sample(judge, rollout)
 
@@ -345,18 +445,28 @@ def train_student(bench: Bench) -> None:
     recipe: Recipe
     if stage == "causvid":
         steps = [*rollout.schedule.steps, *baseline_rollout("causvid_4step").schedule.steps[1:]]
-        recipe = DiffusionForcing(student, fake, teacher, clips.latents, texts[:, 1], steps, settings, streams)
+        recipe = DiffusionForcing(
+            student, fake, teacher, clips.latents, texts[:, 1], steps, settings, streams
+        )
     else:
-        recipe = SelfForcing(network, trained, fake, teacher, texts.flatten(0, 1), SHAPE, rollout, settings, streams)
+        recipe = SelfForcing(
+            network, trained, fake, teacher, texts.flatten(0, 1), SHAPE, rollout, settings, streams
+        )
     watched = run(recipe, bench, settings.iterations, bench.left(), measure)
     state = rounded_state(watched.best[2])
     load_strict(judged, state, where="the chosen state")
     scores = bench.measure(sample, bench.encoder, toybox_prompts(SUITE_SEED), arguments.suite_samples)
-    facts: dict[str, Any] = {"settings": {"dmd": dataclasses.asdict(settings)}, "init": init.name, "init_sha256": file_sha256(init)}
+    facts: dict[str, Any] = {
+        "settings": {"dmd": dataclasses.asdict(settings)},
+        "init": init.name,
+        "init_sha256": file_sha256(init),
+    }
     if stage == "longlive":
         state = adapter_state(state)
         facts |= {"flavour": "adapter", "lora": dataclasses.asdict(LONGLIVE_LORA), "base": init.name}
-    header = weights_header(config, alpha=LONGLIVE_LORA.alpha, base=init.name) if stage == "longlive" else None
+    header = (
+        weights_header(config, alpha=LONGLIVE_LORA.alpha, base=init.name) if stage == "longlive" else None
+    )
     finish(bench, arguments.name, state, config, watched, scores, facts, header)
 
 
@@ -366,8 +476,13 @@ def train_student(bench: Bench) -> None:
 def baseline_rollout(name: str) -> Rollout:
     """The rollout that a baseline's file describes, in float32."""
     baseline = load_baseline(Path("baselines") / f"{name}.yaml")
-    return Rollout(schedule=schedule_of(baseline), policy=build_policy(baseline.cache, "float32"), chunk=baseline.rollout.chunk,
-                   frames=SHAPE[0], joint=baseline.rollout.kind == "rolling")
+    return Rollout(
+        schedule=schedule_of(baseline),
+        policy=build_policy(baseline.cache, "float32"),
+        chunk=baseline.rollout.chunk,
+        frames=SHAPE[0],
+        joint=baseline.rollout.kind == "rolling",
+    )
 
 
 def rollout_sample(wan: Wan, rollout: Rollout) -> Sample:
@@ -432,7 +547,9 @@ def chosen_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     chosen = default_settings(arguments.stage, arguments.seed)
     for part, changes in json.loads(arguments.settings).items():
         if part not in chosen:
-            raise ValueError(f"--settings names the part {part!r}; stage {arguments.stage} has {', '.join(chosen)}.")
+            raise ValueError(
+                f"--settings names the part {part!r}; stage {arguments.stage} has {', '.join(chosen)}."
+            )
         values = json.loads(canonical(chosen[part]))
         for key, value in changes.items():
             values[key] = {**values[key], **value} if isinstance(value, dict) else value
@@ -440,8 +557,16 @@ def chosen_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return chosen
 
 
-def finish(bench: Bench, name: str, state: Mapping[str, Tensor], config: WanConfig, watched: Watched, scores: Mapping[str, float],
-           facts: Mapping[str, Any], header: dict[str, str] | None = None) -> None:
+def finish(
+    bench: Bench,
+    name: str,
+    state: Mapping[str, Tensor],
+    config: WanConfig,
+    watched: Watched,
+    scores: Mapping[str, float],
+    facts: Mapping[str, Any],
+    header: dict[str, str] | None = None,
+) -> None:
     """Write the chosen weights and what is known about them."""
     path = Path(bench.arguments.output) / f"{name}.safetensors"
     write_safetensors(path, state, dtype=torch.float16, metadata=header or weights_header(config))
@@ -458,23 +583,40 @@ def finish(bench: Bench, name: str, state: Mapping[str, Tensor], config: WanConf
 def write_facts(arguments: argparse.Namespace, name: str, began: float, facts: Mapping[str, Any]) -> None:
     """<name>.json: how the file beside it was made and what was measured."""
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu"
-    words = ["WORK" if w == arguments.work else "OUTPUT" if w == arguments.output else w for w in sys.argv[1:]]
-    whole = {"name": name, "command": "python -m workflow.scripts.train_embedded " + shlex.join(words), "seed": arguments.seed,
-             "device": device, "torch": torch.__version__, "seconds": round(time.monotonic() - began, 1), **facts}
+    words = [
+        "WORK" if w == arguments.work else "OUTPUT" if w == arguments.output else w for w in sys.argv[1:]
+    ]
+    whole = {
+        "name": name,
+        "command": "python -m workflow.scripts.train_embedded " + shlex.join(words),
+        "seed": arguments.seed,
+        "device": device,
+        "torch": torch.__version__,
+        "seconds": round(time.monotonic() - began, 1),
+        **facts,
+    }
     write_text(Path(arguments.output) / f"{name}.json", json.dumps(whole, indent=1) + "\n")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--stage", choices=STAGES, required=True)
-    parser.add_argument("--work", required=True, help="folder for training data, shared by the stages of one machine")
-    parser.add_argument("--output", required=True, help="folder of the files to ship; later stages read earlier ones here")
+    parser.add_argument(
+        "--work", required=True, help="folder for training data, shared by the stages of one machine"
+    )
+    parser.add_argument(
+        "--output", required=True, help="folder of the files to ship; later stages read earlier ones here"
+    )
     parser.add_argument("--name", help="file name of the result, default the stage")
-    parser.add_argument("--init", help="weights to start from, default base or causal_init of the output folder")
+    parser.add_argument(
+        "--init", help="weights to start from, default base or causal_init of the output folder"
+    )
     parser.add_argument("--minutes", type=float, default=5.0, help="time limit of the whole process")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--size", choices=tuple(SIZES), default="embedded")
-    parser.add_argument("--settings", default="{}", help='JSON, e.g. {"dmd": {"batch": 64, "student": {"lr": 1e-4}}}')
+    parser.add_argument(
+        "--settings", default="{}", help='JSON, e.g. {"dmd": {"batch": 64, "student": {"lr": 1e-4}}}'
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clips", type=int, default=40000)
     parser.add_argument("--workers", type=int, default=2)
@@ -483,7 +625,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--eval-every", type=float, default=1.5, help="minutes between validations")
     parser.add_argument("--sample-batch", type=int, default=128)
     parser.add_argument("--path-batch", type=int, default=1024)
+    parser.add_argument(
+        "--forcing-share", type=float, default=0.4, help="part of causal_init spent on teacher forcing"
+    )
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument(
+        "--autocast", action="store_true", help="bfloat16 matrix products (base and causal_init)"
+    )
     arguments = parser.parse_args()
     arguments.name = arguments.name or arguments.stage
     return arguments
@@ -503,15 +651,21 @@ def main() -> None:
         return
     device = torch.device(arguments.device)
     output = Path(arguments.output)
-    if arguments.stage == "base":
+    if arguments.stage == "base" and not arguments.init:
         torch.manual_seed(arguments.seed)
         encoder = ToyTextEncoder(VOCABULARY).to(device)
     else:
         encoder = ToyTextEncoder.load(output / "text.safetensors").to(device)
     workers = start_workers(arguments.workers)
-    bench = Bench(arguments=arguments, device=device, began=began, workers=workers, encoder=encoder,
-                  codec=LinearCodec.load(output / "codec.safetensors").to(device),
-                  validation=heldout_prompts(arguments.validation, VALIDATION_SEED))
+    bench = Bench(
+        arguments=arguments,
+        device=device,
+        began=began,
+        workers=workers,
+        encoder=encoder,
+        codec=LinearCodec.load(output / "codec.safetensors").to(device),
+        validation=heldout_prompts(arguments.validation, VALIDATION_SEED),
+    )
     stages = {"base": train_base, "causal_init": train_causal_init}
     stages.get(arguments.stage, train_student)(bench)
     workers.shutdown()
