@@ -37,7 +37,9 @@ class LinearCodec(nn.Module):
         """Latents of whole clips. Raises ValueError unless T is 1 + 4k and the picture is a multiple of 4 pixels."""
         frames, height, width = pixels.shape[1], pixels.shape[3], pixels.shape[4]
         if frames % GROUP != 1 or height % PATCH or width % PATCH:
-            raise ValueError(f"The codec takes 1 + 4k pixel frames of multiples of 4 pixels, found {frames} of {height}x{width}.")
+            raise ValueError(
+                f"The codec takes 1 + 4k pixel frames of multiples of 4 pixels, found {frames} of {height}x{width}."
+            )
         first, rest = _patches(pixels)
         coded = [((first - self.first_mean) @ self.first_basis.T) / self.first_scale]
         coded.append(((rest - self.rest_mean) @ self.rest_basis.T) / self.rest_scale)
@@ -66,7 +68,9 @@ class LinearCodec(nn.Module):
         """A codec from its file. Raises ValueError if the file is something else."""
         state = read_safetensors(path)
         if "first_basis" not in state:
-            raise ValueError(f"{path} holds no linear codec (no tensor first_basis); pass the codec file of this suite.")
+            raise ValueError(
+                f"{path} holds no linear codec (no tensor first_basis); pass the codec file of this suite."
+            )
         codec = cls(state["first_basis"].shape[0])
         load_strict(codec, state, where=str(path))
         return codec.eval()

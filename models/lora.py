@@ -23,7 +23,14 @@ from models.weights import load_strict, read_metadata, read_weights
 
 PREFIX = "base_model.model."
 BLOCK_LINEARS = tuple(f"{a}_attn.{p}" for a in ("self", "cross") for p in "qkvo") + ("ffn.0", "ffn.2")
-OUTER_LINEARS = ("text_embedding.0", "text_embedding.2", "time_embedding.0", "time_embedding.2", "time_projection.1", "head.head")
+OUTER_LINEARS = (
+    "text_embedding.0",
+    "text_embedding.2",
+    "time_embedding.0",
+    "time_embedding.2",
+    "time_projection.1",
+    "head.head",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +49,13 @@ def add_lora(wan: Wan, settings: LoraSettings, *, seed: int) -> PeftModel:
     """
     targets = BLOCK_LINEARS + (OUTER_LINEARS if settings.outer else ())
     pattern = r"(.*\.)?(" + "|".join(re.escape(name) for name in targets) + ")"
-    config = LoraConfig(r=settings.rank, lora_alpha=cast(int, settings.alpha), lora_dropout=0.0, bias="none", target_modules=pattern)
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=cast(int, settings.alpha),
+        lora_dropout=0.0,
+        bias="none",
+        target_modules=pattern,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return cast(PeftModel, get_peft_model(cast(torch.nn.Module, wan), config))  # type: ignore[arg-type]
@@ -67,7 +80,10 @@ def merged_state(bundle: Mapping[str, Tensor], *, alpha: float) -> dict[str, Ten
         plain = name.removeprefix(PREFIX).replace(".base_layer.", ".")
         stem = name.removesuffix(".base_layer.weight")
         if stem != name:
-            down, up = bundle[f"{stem}.lora_A.default.weight"].float(), bundle[f"{stem}.lora_B.default.weight"].float()
+            down, up = (
+                bundle[f"{stem}.lora_A.default.weight"].float(),
+                bundle[f"{stem}.lora_B.default.weight"].float(),
+            )
             value = (value.float() + (alpha / down.shape[0]) * (up @ down)).to(value.dtype)
         merged[plain] = value
     return merged
@@ -80,7 +96,10 @@ def load_adapter(wan: Wan, adapter: Mapping[str, Tensor], *, alpha: float, where
     """
     wrapped = add_lora(wan, _settings_of(adapter, alpha), seed=0)
     state = wrapped.state_dict()
-    named = {re.sub(r"\.lora_([AB])\.weight$", r".lora_\1.default.weight", name): value for name, value in adapter.items()}
+    named = {
+        re.sub(r"\.lora_([AB])\.weight$", r".lora_\1.default.weight", name): value
+        for name, value in adapter.items()
+    }
     load_strict(wrapped, {**{n: v for n, v in state.items() if ".lora_" not in n}, **named}, where=where)
     return wrapped
 
@@ -92,7 +111,9 @@ def load_bundle(wan: Wan, bundle: Mapping[str, Tensor], *, alpha: float, where: 
     return wrapped
 
 
-def weights_header(config: WanConfig, *, alpha: float | None = None, base: str | None = None) -> dict[str, str]:
+def weights_header(
+    config: WanConfig, *, alpha: float | None = None, base: str | None = None
+) -> dict[str, str]:
     """Header of a .safetensors file of ours: the size of its model; for adapters and bundles alpha, for adapters the base's file name."""
     header = {"config": json.dumps(config.to_dict(), sort_keys=True)}
     if alpha is not None:
@@ -108,7 +129,9 @@ def open_wan(path: Path | str, numerics: Numerics | None = None, *, base: Path |
     """
     path, header = Path(path), read_metadata(path)
     if "config" not in header:
-        raise ValueError(f"{path} has no model size in its header, so it was not written by this program; convert it first.")
+        raise ValueError(
+            f"{path} has no model size in its header, so it was not written by this program; convert it first."
+        )
     state = {name: value.float() for name, value in read_weights(path).items()}
     wan = Wan(WanConfig(**json.loads(header["config"])), numerics)
     if "lora_alpha" not in header:
@@ -134,6 +157,8 @@ def lora_parameters(wrapped: nn.Module) -> dict[str, nn.Parameter]:
 def _settings_of(state: Mapping[str, Tensor], alpha: float) -> LoraSettings:
     ranks = {value.shape[0] for name, value in state.items() if ".lora_A." in name}
     if len(ranks) != 1:
-        raise ValueError(f"An adapter must have one rank in all its lora_A tensors, found {sorted(ranks)}; the file is no such adapter.")
+        raise ValueError(
+            f"An adapter must have one rank in all its lora_A tensors, found {sorted(ranks)}; the file is no such adapter."
+        )
     outer = any(f"{PREFIX}head.head.lora_A" in name for name in state)
     return LoraSettings(rank=ranks.pop(), alpha=alpha, outer=outer)

@@ -26,17 +26,25 @@ class ToyTextEncoder(nn.Module):
     words: the whole vocabulary, sorted and without duplicates; id 0 is padding, word i has id i + 1.
     """
 
-    def __init__(self, words: Sequence[str], *, text_dim: int = 64, text_len: int = 32, layers: int = 2, heads: int = 4) -> None:
+    def __init__(
+        self, words: Sequence[str], *, text_dim: int = 64, text_len: int = 32, layers: int = 2, heads: int = 4
+    ) -> None:
         super().__init__()
         if not words or list(words) != sorted(set(words)):
-            raise ValueError("The vocabulary must be a sorted list of distinct words, with at least one word.")
+            raise ValueError(
+                "The vocabulary must be a sorted list of distinct words, with at least one word."
+            )
         self.words = tuple(words)
         self.text_len = text_len
         self.index = {word: number for number, word in enumerate(words, 1)}
         self.word = nn.Embedding(len(words) + 1, text_dim)
         self.position = nn.Embedding(text_len, text_dim)
-        layer = nn.TransformerEncoderLayer(text_dim, heads, 4 * text_dim, dropout=0.0, batch_first=True, norm_first=True)
-        self.layers = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(text_dim), enable_nested_tensor=False)
+        layer = nn.TransformerEncoderLayer(
+            text_dim, heads, 4 * text_dim, dropout=0.0, batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(
+            layer, layers, norm=nn.LayerNorm(text_dim), enable_nested_tensor=False
+        )
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:
         """Word ids [B, text_len] (int64), 0 past the caption.
@@ -48,10 +56,14 @@ class ToyTextEncoder(nn.Module):
             words = split_words(caption)
             unknown = [word for word in words if word not in self.index]
             if unknown:
-                raise ValueError(f"The word {unknown[0]!r} of the prompt {caption!r} is not in the embedded vocabulary of "
-                                 f"{len(self.words)} words; use words of the embedded world.")
+                raise ValueError(
+                    f"The word {unknown[0]!r} of the prompt {caption!r} is not in the embedded vocabulary of "
+                    f"{len(self.words)} words; use words of the embedded world."
+                )
             if len(words) > self.text_len:
-                raise ValueError(f"The prompt {caption!r} has {len(words)} words, the encoder takes {self.text_len}; shorten it.")
+                raise ValueError(
+                    f"The prompt {caption!r} has {len(words)} words, the encoder takes {self.text_len}; shorten it."
+                )
             ids[row, : len(words)] = torch.tensor([self.index[word] for word in words], dtype=torch.int64)
         return ids
 
@@ -71,17 +83,31 @@ class ToyTextEncoder(nn.Module):
     def save(self, path: Path | str, *, dtype: torch.dtype | None = None) -> None:
         """Write weights to a .safetensors file with the vocabulary in its header."""
         heads = self.layers.layers[0].self_attn.num_heads
-        shape = {"text_dim": self.word.embedding_dim, "text_len": self.text_len, "layers": len(self.layers.layers), "heads": heads}
-        write_safetensors(path, self.state_dict(), dtype=dtype, metadata={"words": json.dumps(self.words), "shape": json.dumps(shape)})
+        shape = {
+            "text_dim": self.word.embedding_dim,
+            "text_len": self.text_len,
+            "layers": len(self.layers.layers),
+            "heads": heads,
+        }
+        write_safetensors(
+            path,
+            self.state_dict(),
+            dtype=dtype,
+            metadata={"words": json.dumps(self.words), "shape": json.dumps(shape)},
+        )
 
     @classmethod
     def load(cls, path: Path | str) -> ToyTextEncoder:
         """An encoder from its file, in float32, frozen. Raises ValueError if the header has no vocabulary."""
         header = read_metadata(path)
         if "words" not in header or "shape" not in header:
-            raise ValueError(f"{path} holds no embedded text encoder (no vocabulary in its header); pass the encoder of this suite.")
+            raise ValueError(
+                f"{path} holds no embedded text encoder (no vocabulary in its header); pass the encoder of this suite."
+            )
         encoder = cls(json.loads(header["words"]), **json.loads(header["shape"]))
-        load_strict(encoder, {name: value.float() for name, value in read_safetensors(path).items()}, where=str(path))
+        load_strict(
+            encoder, {name: value.float() for name, value in read_safetensors(path).items()}, where=str(path)
+        )
         return encoder.eval().requires_grad_(False)
 
 

@@ -24,7 +24,9 @@ WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module."
 CONTAINERS = ("generator", "generator_ema", "model")
 
 
-def normalise_keys(state: Mapping[str, object], *, key: str | None = None, where: str = "the file") -> dict[str, Tensor]:
+def normalise_keys(
+    state: Mapping[str, object], *, key: str | None = None, where: str = "the file"
+) -> dict[str, Tensor]:
     """Flat state dict with Wan's names from any container of the field.
 
     key: the dict level to take; None descends through "generator", "generator_ema" and "model" in that order of preference.
@@ -33,20 +35,26 @@ def normalise_keys(state: Mapping[str, object], *, key: str | None = None, where
     Source: baselines.md 1.1, raven.md 14.2.
     """
     if key is not None and key not in state:
-        raise ValueError(f"{where} has no level {key!r}, found {_some(state)}; set the key of the weights to one of these.")
+        raise ValueError(
+            f"{where} has no level {key!r}, found {_some(state)}; set the key of the weights to one of these."
+        )
     level: Mapping[str, object] = state if key is None else _mapping(state[key], f"{where}[{key!r}]")
     while inner := [name for name in CONTAINERS if isinstance(level.get(name), Mapping)]:
         level = _mapping(level[inner[0]], where)
     flat: dict[str, Tensor] = {}
     for name, value in level.items():
         if not isinstance(value, Tensor):
-            raise ValueError(f"{where} holds {type(value).__name__} under {name!r}, expected tensors; name the level to take.")
+            raise ValueError(
+                f"{where} holds {type(value).__name__} under {name!r}, expected tensors; name the level to take."
+            )
         plain = name
         for wrapper in WRAPPERS:
             plain = plain.replace(wrapper, "")
         plain = plain.removeprefix("model.")
         if plain in flat:
-            raise ValueError(f"{where} has two tensors named {plain!r} once wrapper prefixes are removed; the file is ambiguous.")
+            raise ValueError(
+                f"{where} has two tensors named {plain!r} once wrapper prefixes are removed; the file is ambiguous."
+            )
         flat[plain] = value
     return flat
 
@@ -58,13 +66,21 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str) -
     """
     own = module.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shaped = sorted(f"{n} {tuple(state[n].shape)} for {tuple(own[n].shape)}" for n in own.keys() & state.keys()
-                    if state[n].shape != own[n].shape)
-    wrong = [f"{len(names)} {what} ({_some(names)})" for what, names in
-             (("missing", missing), ("unexpected", unexpected), ("of another shape", shaped)) if names]
+    shaped = sorted(
+        f"{n} {tuple(state[n].shape)} for {tuple(own[n].shape)}"
+        for n in own.keys() & state.keys()
+        if state[n].shape != own[n].shape
+    )
+    wrong = [
+        f"{len(names)} {what} ({_some(names)})"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shaped))
+        if names
+    ]
     if wrong:
-        raise ValueError(f"{where} does not fit {type(module).__name__}, which has {len(own)} tensors: {', '.join(wrong)}; "
-                         "check the model size and the key of the weights.")
+        raise ValueError(
+            f"{where} does not fit {type(module).__name__}, which has {len(own)} tensors: {', '.join(wrong)}; "
+            "check the model size and the key of the weights."
+        )
     module.load_state_dict(dict(state), strict=True)
 
 
@@ -89,8 +105,10 @@ def read_weights(path: Path | str, *, key: str | None = None) -> dict[str, Tenso
     if path.suffix in (".pt", ".pth", ".bin"):
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return normalise_keys(state, key=key, where=str(path))
-    raise ValueError(f"{path} is no weight file this program reads; expected .safetensors, .safetensors.index.json, .pt, .pth, "
-                     ".bin or a distributed checkpoint directory.")
+    raise ValueError(
+        f"{path} is no weight file this program reads; expected .safetensors, .safetensors.index.json, .pt, .pth, "
+        ".bin or a distributed checkpoint directory."
+    )
 
 
 def read_safetensors(path: Path | str) -> dict[str, Tensor]:
@@ -105,8 +123,13 @@ def read_metadata(path: Path | str) -> dict[str, str]:
         return dict(file.metadata() or {})
 
 
-def write_safetensors(path: Path | str, state: Mapping[str, Tensor], *, dtype: torch.dtype | None = None,
-                      metadata: Mapping[str, str] | None = None) -> None:
+def write_safetensors(
+    path: Path | str,
+    state: Mapping[str, Tensor],
+    *,
+    dtype: torch.dtype | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write a .safetensors file whole or not at all, names sorted; floating tensors become `dtype` if one is given.
 
     Raises ValueError, naming the tensor, if a value is not finite once stored.
@@ -118,7 +141,9 @@ def write_safetensors(path: Path | str, state: Mapping[str, Tensor], *, dtype: t
         value = state[name].detach().cpu()
         value = value.to(dtype) if dtype is not None and value.is_floating_point() else value
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise ValueError(f"{name} has values that are not finite in {value.dtype}, so {path} was not written.")
+            raise ValueError(
+                f"{name} has values that are not finite in {value.dtype}, so {path} was not written."
+            )
         stored[name] = value.contiguous().clone()
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     save_file(stored, temporary, metadata=dict(metadata or {}))
@@ -152,12 +177,16 @@ def read_dcp(path: Path | str) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not (path / ".metadata").is_file():
-        raise FileNotFoundError(f"{path} has no .metadata, so it is no finished distributed checkpoint; train again or remove it.")
+        raise FileNotFoundError(
+            f"{path} has no .metadata, so it is no finished distributed checkpoint; train again or remove it."
+        )
     reader = dcp.FileSystemReader(path)
     state: dict[str, Tensor] = {}
     for name, entry in reader.read_metadata().state_dict_metadata.items():
         if not isinstance(entry, TensorStorageMetadata):
-            raise ValueError(f"{path} holds something other than a tensor under {name!r}; expected a flat state dict.")
+            raise ValueError(
+                f"{path} holds something other than a tensor under {name!r}; expected a flat state dict."
+            )
         state[name] = torch.empty(entry.size, dtype=entry.properties.dtype)
     dcp.load(state, storage_reader=reader, no_dist=True)
     return state

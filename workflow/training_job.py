@@ -35,8 +35,12 @@ def training_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--text", required=True, type=Path, help="text encoder")
     parser.add_argument("--codec", required=True, type=Path, help="video codec")
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
-    parser.add_argument("--code", default="", help="digest of the code; another one makes an old checkpoint useless")
-    parser.add_argument("--output", required=True, type=Path, help="folder for checkpoint/, metrics.jsonl and train.json")
+    parser.add_argument(
+        "--code", default="", help="digest of the code; another one makes an old checkpoint useless"
+    )
+    parser.add_argument(
+        "--output", required=True, type=Path, help="folder for checkpoint/, metrics.jsonl and train.json"
+    )
     return parser
 
 
@@ -44,7 +48,9 @@ def begin(flags: argparse.Namespace, recipe: str) -> torch.device:
     """Log to stderr and choose the device. Raises ValueError if the script was asked for another recipe."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     if flags.recipe != recipe:
-        raise ValueError(f"This script trains the recipe {recipe}, found --recipe {flags.recipe}; call the script of that recipe.")
+        raise ValueError(
+            f"This script trains the recipe {recipe}, found --recipe {flags.recipe}; call the script of that recipe."
+        )
     flags.output.mkdir(parents=True, exist_ok=True)
     return choose_device(flags.device)
 
@@ -57,7 +63,9 @@ def streams_of(seed: int, device: torch.device) -> Streams:
 def text_rows(encoder: ToyTextEncoder, prompts: Sequence[Prompt]) -> Tensor:
     """[P, L, text_dim] text rows of the prompts' extended form, which is what the models read."""
     captions = [prompt.extended for prompt in prompts]
-    return torch.cat([encoder.encode(captions[i : i + ENCODED_AT_ONCE]) for i in range(0, len(captions), ENCODED_AT_ONCE)])
+    return torch.cat(
+        [encoder.encode(captions[i : i + ENCODED_AT_ONCE]) for i in range(0, len(captions), ENCODED_AT_ONCE)]
+    )
 
 
 def identity(flags: argparse.Namespace, settings: Any) -> str:

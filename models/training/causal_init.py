@@ -16,7 +16,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.training.flow_matching import CaptionedClips, draw_clips, euler_grid, follow, guided_velocity, mix, to_x0
+from models.training.flow_matching import (
+    CaptionedClips,
+    draw_clips,
+    euler_grid,
+    follow,
+    guided_velocity,
+    mix,
+    to_x0,
+)
 from models.training.loop import Trainee, finite
 from models.training.settings import EndpointSettings, TeacherForcingSettings
 from models.training.streams import Streams
@@ -36,14 +44,18 @@ class Trajectories:
     timesteps: tuple[float, ...]
 
 
-def causal_paths(wan: Wan, text: Tensor, history: Tensor, noise: Tensor, settings: EndpointSettings) -> Trajectories:
+def causal_paths(
+    wan: Wan, text: Tensor, history: Tensor, noise: Tensor, settings: EndpointSettings
+) -> Trajectories:
     """Paths of a teacher-forced causal model, every chunk on its own given the clean chunks before it. history, noise: [B, F, ...]."""
     both = wan.text_kv(wan.embed_text(torch.cat([text, torch.zeros_like(text)])))
     clean = torch.cat([history, history])
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
         times = torch.cat([t, t])[:, None].expand(-1, x.shape[1])
-        with_text, without = wan.interleaved(torch.cat([x, x]), clean, times, both, chunks=settings.chunks).chunk(2)
+        with_text, without = wan.interleaved(
+            torch.cat([x, x]), clean, times, both, chunks=settings.chunks
+        ).chunk(2)
         return without + settings.guidance * (with_text - without)
 
     return _kept(follow(velocity, noise, _grid(settings)), history, text, settings)
@@ -61,8 +73,13 @@ def bidirectional_paths(wan: Wan, text: Tensor, noise: Tensor, settings: Endpoin
 
 def join(pieces: list[Trajectories]) -> Trajectories:
     """One pool of several batches."""
-    return Trajectories(torch.cat([p.states for p in pieces], dim=1), torch.cat([p.endpoints for p in pieces]),
-                        torch.cat([p.history for p in pieces]), torch.cat([p.text for p in pieces]), pieces[0].timesteps)
+    return Trajectories(
+        torch.cat([p.states for p in pieces], dim=1),
+        torch.cat([p.endpoints for p in pieces]),
+        torch.cat([p.history for p in pieces]),
+        torch.cat([p.text for p in pieces]),
+        pieces[0].timesteps,
+    )
 
 
 class TeacherForcing:
@@ -71,9 +88,21 @@ class TeacherForcing:
     encode: word ids [B, L] -> text rows; all padding gives zeros.
     """
 
-    def __init__(self, student: Wan, clips: CaptionedClips, encode: Callable[[Tensor], Tensor], settings: TeacherForcingSettings,
-                 streams: Streams) -> None:
-        self.wan, self.clips, self.encode, self.settings, self.streams = student, clips, encode, settings, streams
+    def __init__(
+        self,
+        student: Wan,
+        clips: CaptionedClips,
+        encode: Callable[[Tensor], Tensor],
+        settings: TeacherForcingSettings,
+        streams: Streams,
+    ) -> None:
+        self.wan, self.clips, self.encode, self.settings, self.streams = (
+            student,
+            clips,
+            encode,
+            settings,
+            streams,
+        )
         self.trainees = [Trainee("student", student, settings.optimizer, ema=settings.ema)]
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
@@ -81,8 +110,13 @@ class TeacherForcing:
         data, ids = draw_clips(self.clips, self.streams, iteration, settings.batch, settings.text_dropout)
         t = self.streams.timesteps("time", iteration, samples, shift=settings.shift, low=0.001, high=1.0)
         noise = self.streams.normal("noise", iteration, samples, data.shape[1:])
-        v = self.wan.interleaved(mix(data, noise, t), data, t[:, None].expand(-1, data.shape[1]),
-                                 self.wan.embed_text(self.encode(ids)), chunks=settings.chunks)
+        v = self.wan.interleaved(
+            mix(data, noise, t),
+            data,
+            t[:, None].expand(-1, data.shape[1]),
+            self.wan.embed_text(self.encode(ids)),
+            chunks=settings.chunks,
+        )
         loss = finite((v - (noise - data)).square().mean(), "teacher-forcing loss", iteration)
         loss.backward()
         return {"forcing_loss": loss.item(), **self.trainees[0].step(iteration, fraction)}
@@ -91,7 +125,9 @@ class TeacherForcing:
 class EndpointRegression:
     """Recipe (b): mean squared error of the clean prediction from a state of a trajectory to its endpoint."""
 
-    def __init__(self, student: Wan, paths: Trajectories, settings: EndpointSettings, streams: Streams) -> None:
+    def __init__(
+        self, student: Wan, paths: Trajectories, settings: EndpointSettings, streams: Streams
+    ) -> None:
         self.wan, self.paths, self.settings, self.streams = student, paths, settings, streams
         self.trainees = [Trainee("student", student, settings.optimizer, ema=settings.ema)]
 
@@ -101,10 +137,22 @@ class EndpointRegression:
         which = self.streams.choice("trajectory", iteration, samples, len(paths.endpoints))[:, 0].to(home)
         level = self.streams.choice("level", iteration, samples, len(paths.timesteps))[:, 0].to(home)
         t = torch.tensor(paths.timesteps, dtype=torch.float32, device=home)[level].to(device)
-        noisy, end, history, text = (value.to(device, torch.float32) for value in (
-            paths.states[level, which], paths.endpoints[which], paths.history[which], paths.text[which]))
-        v = self.wan.interleaved(noisy, history, t[:, None].expand(-1, noisy.shape[1]), self.wan.embed_text(text),
-                                 chunks=self.settings.chunks)
+        noisy, end, history, text = (
+            value.to(device, torch.float32)
+            for value in (
+                paths.states[level, which],
+                paths.endpoints[which],
+                paths.history[which],
+                paths.text[which],
+            )
+        )
+        v = self.wan.interleaved(
+            noisy,
+            history,
+            t[:, None].expand(-1, noisy.shape[1]),
+            self.wan.embed_text(text),
+            chunks=self.settings.chunks,
+        )
         loss = finite((to_x0(noisy, v, t) - end).square().mean(), "endpoint loss", iteration)
         loss.backward()
         return {"endpoint_loss": loss.item(), **self.trainees[0].step(iteration, fraction)}
@@ -114,6 +162,8 @@ def _grid(settings: EndpointSettings) -> list[float]:
     return euler_grid(settings.euler_steps, GRID_SHIFT, [t / 1000 for t in settings.timesteps])
 
 
-def _kept(states: dict[float, Tensor], history: Tensor, text: Tensor, settings: EndpointSettings) -> Trajectories:
+def _kept(
+    states: dict[float, Tensor], history: Tensor, text: Tensor, settings: EndpointSettings
+) -> Trajectories:
     kept = torch.stack([states[t / 1000] for t in settings.timesteps])
     return Trajectories(kept.half(), states[0.0].half(), history.half(), text.half(), settings.timesteps)

@@ -26,7 +26,9 @@ def chunk_weights(chunks: Sequence[int], rule: float | str | None) -> tuple[floa
         ratio = [part[-1] / p for p in part]
         raw = [-rule * r / (1 + (-rule - 1) * r) for r in ratio]
     if min(raw) < 0:
-        raise ValueError(f"chunk weighting {rule!r} gives the negative weights {raw} for chunks {tuple(chunks)}.")
+        raise ValueError(
+            f"chunk weighting {rule!r} gives the negative weights {raw} for chunks {tuple(chunks)}."
+        )
     scale = total / sum(w * n for w, n in zip(raw, chunks, strict=True))
     return tuple(w * scale for w in raw)
 
@@ -35,11 +37,19 @@ def _density(rule: str, part: list[float], after: list[float]) -> list[float]:
     name, *numbers = rule.split("_")
     if name == "ln" and len(numbers) == 2:
         loc, scale = float(numbers[0]), float(numbers[1])
-        return [(_logit_normal(p, loc, scale) - _logit_normal(q, loc, scale)) / (p - q) for p, q in zip(part, after, strict=True)]
+        return [
+            (_logit_normal(p, loc, scale) - _logit_normal(q, loc, scale)) / (p - q)
+            for p, q in zip(part, after, strict=True)
+        ]
     if name == "mode" and len(numbers) in (1, 2):
         strength = float(".".join(numbers))
-        return [(_mode_inverse(q, strength) - _mode_inverse(p, strength)) / (p - q) for p, q in zip(part, after, strict=True)]
-    raise ValueError(f"chunk weighting {rule!r} is unknown; allowed are a number, 'ln_LOC_SCALE', 'mode_S' or null.")
+        return [
+            (_mode_inverse(q, strength) - _mode_inverse(p, strength)) / (p - q)
+            for p, q in zip(part, after, strict=True)
+        ]
+    raise ValueError(
+        f"chunk weighting {rule!r} is unknown; allowed are a number, 'ln_LOC_SCALE', 'mode_S' or null."
+    )
 
 
 def _logit_normal(x: float, loc: float, scale: float) -> float:

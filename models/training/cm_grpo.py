@@ -43,9 +43,13 @@ def normalise_then_sum(rewards: Mapping[str, Tensor], weights: Mapping[str, floa
     """
     missing = sorted(weights.keys() - rewards.keys())
     if missing:
-        raise ValueError(f"The reward gave {', '.join(sorted(rewards))} but {', '.join(missing)} is weighted too; correct `rewards`.")
+        raise ValueError(
+            f"The reward gave {', '.join(sorted(rewards))} but {', '.join(missing)} is weighted too; correct `rewards`."
+        )
     total = sum(abs(weight) for weight in weights.values())
-    return torch.stack([weight * standardise(rewards[name]) for name, weight in weights.items()]).sum(0) / total
+    return (
+        torch.stack([weight * standardise(rewards[name]) for name, weight in weights.items()]).sum(0) / total
+    )
 
 
 def standardise(values: Tensor) -> Tensor:
@@ -82,22 +86,43 @@ class CmGrpo:
     clean latents of pool prompts. The last transition has no density and is never trained.
     """
 
-    def __init__(self, policy: PeftModel, texts: Tensor, reward: Reward, shape: LatentShape, settings: CmGrpoSettings,
-                 streams: Streams) -> None:
+    def __init__(
+        self,
+        policy: PeftModel,
+        texts: Tensor,
+        reward: Reward,
+        shape: LatentShape,
+        settings: CmGrpoSettings,
+        streams: Streams,
+    ) -> None:
         if len(texts) < settings.prompts:
-            raise ValueError(f"CM-GRPO draws {settings.prompts} prompts an iteration, the pool has {len(texts)}; enlarge the pool.")
-        self.settings, self.streams, self.texts, self.reward, self.shape = settings, streams, texts, reward, shape
+            raise ValueError(
+                f"CM-GRPO draws {settings.prompts} prompts an iteration, the pool has {len(texts)}; enlarge the pool."
+            )
+        self.settings, self.streams, self.texts, self.reward, self.shape = (
+            settings,
+            streams,
+            texts,
+            reward,
+            shape,
+        )
         self.wan = inner_wan(policy)
         self.student = Trainee("student", policy, settings.optimizer, ema=settings.ema)
         self.trainees = [self.student]
-        self.rollout = consistency_rollout(settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window)
+        self.rollout = consistency_rollout(
+            settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window
+        )
         per_chunk = chunk_weights(settings.chunks, settings.chunk_weighting)
-        self.weights = torch.tensor([w for w, n in zip(per_chunk, settings.chunks, strict=True) for _ in range(n)],
-                                    device=streams.device)
+        self.weights = torch.tensor(
+            [w for w, n in zip(per_chunk, settings.chunks, strict=True) for _ in range(n)],
+            device=streams.device,
+        )
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
         settings = self.settings
-        order = torch.randperm(len(self.texts), generator=self.streams.generator("prompts", iteration))[: settings.prompts]
+        order = torch.randperm(len(self.texts), generator=self.streams.generator("prompts", iteration))[
+            : settings.prompts
+        ]
         prompts = [int(p) for p in order for _ in range(settings.group)]
         text = self.texts[prompts].to(self.streams.device, torch.float32)
         slices = cut(len(prompts), settings.slices)
@@ -116,25 +141,41 @@ class CmGrpo:
         ratio = torch.cat(ratios)
         metrics = {f"reward_{name}": float(values.mean()) for name, values in grouped.items()}
         weighted = sum(weight * metrics[f"reward_{name}"] for name, weight in settings.rewards.items())
-        metrics |= {"reward": weighted / sum(settings.rewards.values()), "policy_loss": total,
-                    "reward_spread": float(torch.stack([grouped[n].std(-1, correction=0).mean() for n in settings.rewards]).mean()),
-                    "ratio_error": float((ratio - 1).abs().max())}
+        metrics |= {
+            "reward": weighted / sum(settings.rewards.values()),
+            "policy_loss": total,
+            "reward_spread": float(
+                torch.stack([grouped[n].std(-1, correction=0).mean() for n in settings.rewards]).mean()
+            ),
+            "ratio_error": float((ratio - 1).abs().max()),
+        }
         return {**metrics, **self.student.step(iteration, fraction)}
 
     def roll_out(self, iteration: int, samples: range, text: Tensor) -> Trajectory:
         """Rollouts of some samples with the current policy, without gradient."""
         noise = StreamNoise(streams=self.streams, iteration=iteration, samples=samples, shape=self.shape)
-        return trajectory(self.rollout.run(self.wan, text[samples.start : samples.stop], noise), self.rollout.num_steps)
+        return trajectory(
+            self.rollout.run(self.wan, text[samples.start : samples.stop], noise), self.rollout.num_steps
+        )
 
-    def policy(self, iteration: int, samples: range, rolled: Trajectory, text: Tensor, gain: Tensor) -> Policy:
+    def policy(
+        self, iteration: int, samples: range, rolled: Trajectory, text: Tensor, gain: Tensor
+    ) -> Policy:
         """Policy loss of some rollouts, each at one random step before the last."""
         step = trained_steps(self.streams, iteration, samples, self.rollout.num_steps).to(text.device)
         row = torch.arange(len(step), device=text.device)
         times = torch.tensor(self.settings.timesteps, dtype=torch.float32, device=text.device)
         noisy, action, sigma = rolled.states[step, row], rolled.states[step + 1, row], times[step + 1] / 1000
         t = times[step]
-        v = self.wan.interleaved(noisy, rolled.endpoints, t[:, None].expand(-1, noisy.shape[1]), self.wan.embed_text(text),
-                                 chunks=self.settings.chunks, sink=self.settings.sink, window=self.settings.window)
+        v = self.wan.interleaved(
+            noisy,
+            rolled.endpoints,
+            t[:, None].expand(-1, noisy.shape[1]),
+            self.wan.embed_text(text),
+            chunks=self.settings.chunks,
+            sink=self.settings.sink,
+            window=self.settings.window,
+        )
         now = transition_log_probability(to_x0(noisy, v, t), action, sigma, self.weights)
         then = transition_log_probability(rolled.x0[step, row], action, sigma, self.weights)
         return policy_loss(now, then, gain)

@@ -25,9 +25,24 @@ class DiffusionForcing:
     latents: data [N, F, C, H, W]; texts: their text rows [N, L, text_dim]; steps: noise levels a chunk may stand at.
     """
 
-    def __init__(self, student: Wan, fake: Wan, teacher: Wan, latents: Tensor, texts: Tensor, steps: Sequence[Step],
-                 settings: DmdSettings, streams: Streams) -> None:
-        self.settings, self.streams, self.latents, self.texts, self.wan = settings, streams, latents, texts, student
+    def __init__(
+        self,
+        student: Wan,
+        fake: Wan,
+        teacher: Wan,
+        latents: Tensor,
+        texts: Tensor,
+        steps: Sequence[Step],
+        settings: DmdSettings,
+        streams: Streams,
+    ) -> None:
+        self.settings, self.streams, self.latents, self.texts, self.wan = (
+            settings,
+            streams,
+            latents,
+            texts,
+            student,
+        )
         levels = [(step.timestep, step.sigma) for step in steps] + [(0.0, 0.0)]
         self.levels = torch.tensor(levels, dtype=torch.float32, device=streams.device)
         self.student = Trainee("student", student, settings.student, ema=settings.ema)
@@ -38,7 +53,9 @@ class DiffusionForcing:
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
         settings, device = self.settings, self.streams.device
         slices = cut(settings.batch, settings.slices)
-        chosen = self.streams.choice("clip", iteration, range(settings.batch), len(self.latents))[:, 0].to(self.latents.device)
+        chosen = self.streams.choice("clip", iteration, range(settings.batch), len(self.latents))[:, 0].to(
+            self.latents.device
+        )
         data = self.latents[chosen].to(device, torch.float32)
         text = self.texts[chosen].to(device, torch.float32)
         due = generator_due(iteration, settings.fake_updates)
@@ -55,13 +72,19 @@ class DiffusionForcing:
                 distance += loss.normaliser.mean().item() * share
         metrics: dict[str, float] = {}
         if due:
-            metrics = {"generator_loss": total, "teacher_distance": distance, **self.student.step(iteration, fraction)}
+            metrics = {
+                "generator_loss": total,
+                "teacher_distance": distance,
+                **self.student.step(iteration, fraction),
+            }
         return {**self.scores.train_fake(iteration, fraction, slices, torch.cat(made), text), **metrics}
 
     def predict(self, iteration: int, samples: range, data: Tensor, text: Tensor) -> Tensor:
         """[b, F, C, H, W] clean predictions of every chunk from its own noise level."""
         chunks = self.settings.chunks
-        index = self.streams.choice("chunk level", iteration, samples, len(self.levels), len(chunks)).to(data.device)
+        index = self.streams.choice("chunk level", iteration, samples, len(self.levels), len(chunks)).to(
+            data.device
+        )
         frames = index.repeat_interleave(torch.tensor(chunks, device=data.device), dim=1)
         t, sigma = self.levels[frames].unbind(-1)
         sigma = sigma[:, :, None, None, None]

@@ -27,7 +27,9 @@ class GeneratorLoss(NamedTuple):
     normaliser: Tensor
 
 
-def dmd_loss(x0: Tensor, fake_x0: Tensor, teacher_x0: Tensor, weights: Tensor, *, norm_min: float = 1e-5) -> GeneratorLoss:
+def dmd_loss(
+    x0: Tensor, fake_x0: Tensor, teacher_x0: Tensor, weights: Tensor, *, norm_min: float = 1e-5
+) -> GeneratorLoss:
     """Mean over all elements of weight (r - f)(f - x0) / norm in float64; d loss / d x0 = weight (f - r) / norm / count.
 
     x0: generator's prediction with gradient, fake_x0 (f) and teacher_x0 (r): constants, all [B, F, C, H, W]; weights: [F].
@@ -49,7 +51,9 @@ def fake_score_loss(fake: Wan, endpoints: Tensor, noise: Tensor, t: Tensor, text
 def frame_weights(settings: DmdSettings, device: torch.device) -> Tensor:
     """[F] weight of every latent frame's generator loss."""
     per_chunk = chunk_weights(settings.chunks, settings.chunk_weighting)
-    return torch.tensor([w for w, n in zip(per_chunk, settings.chunks, strict=True) for _ in range(n)], device=device)
+    return torch.tensor(
+        [w for w, n in zip(per_chunk, settings.chunks, strict=True) for _ in range(n)], device=device
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,19 +71,25 @@ class Scores:
         assert isinstance(module, Wan), f"the fake score is a {type(module).__name__}"
         return module
 
-    def train_fake(self, iteration: int, fraction: float, slices: Sequence[range], endpoints: Tensor, text: Tensor) -> dict[str, float]:
+    def train_fake(
+        self, iteration: int, fraction: float, slices: Sequence[range], endpoints: Tensor, text: Tensor
+    ) -> dict[str, float]:
         """Fake phase: one optimizer step on the generator's clips [B, F, C, H, W], gradients added up over slices of samples."""
         total = 0.0
         for samples in slices:
             piece = slice(samples.start, samples.stop)
             t = self._timesteps("fake time", iteration, samples)
             noise = self.streams.normal("fake noise", iteration, samples, endpoints.shape[1:])
-            loss = fake_score_loss(self.network, endpoints[piece], noise, t, text[piece]) * (len(samples) / len(endpoints))
+            loss = fake_score_loss(self.network, endpoints[piece], noise, t, text[piece]) * (
+                len(samples) / len(endpoints)
+            )
             finite(loss, "fake-score loss", iteration).backward()
             total += loss.item()
         return {"fake_loss": total, **self.fake.step(iteration, fraction)}
 
-    def generator_loss(self, iteration: int, samples: range, x0: Tensor, text: Tensor, weights: Tensor) -> GeneratorLoss:
+    def generator_loss(
+        self, iteration: int, samples: range, x0: Tensor, text: Tensor, weights: Tensor
+    ) -> GeneratorLoss:
         """The DMD loss of the predictions x0 [b, F, C, H, W] (with gradient) of some samples; scores run without gradient."""
         t = self._timesteps("score time", iteration, samples)
         noise = self.streams.normal("score noise", iteration, samples, x0.shape[1:])
@@ -87,11 +97,15 @@ class Scores:
             x = mix(x0.detach(), noise, t)
             fake_v = self.network(x, t[:, None].expand(-1, x.shape[1]), self.network.embed_text(text))
             teacher_v = guided_velocity(self.teacher, x, t, text, self.settings.guidance)
-        return dmd_loss(x0, to_x0(x, fake_v, t), to_x0(x, teacher_v, t), weights, norm_min=self.settings.norm_min)
+        return dmd_loss(
+            x0, to_x0(x, fake_v, t), to_x0(x, teacher_v, t), weights, norm_min=self.settings.norm_min
+        )
 
     def _timesteps(self, purpose: str, iteration: int, samples: range) -> Tensor:
         low, high = self.settings.score_range
-        return self.streams.timesteps(purpose, iteration, samples, shift=self.settings.score_shift, low=low, high=high)
+        return self.streams.timesteps(
+            purpose, iteration, samples, shift=self.settings.score_shift, low=low, high=high
+        )
 
 
 def cut(batch: int, slices: int) -> list[range]:

@@ -26,7 +26,9 @@ class CaptionedClips:
     ids: Tensor
 
 
-def draw_clips(clips: CaptionedClips, streams: Streams, iteration: int, batch: int, dropout: float) -> tuple[Tensor, Tensor]:
+def draw_clips(
+    clips: CaptionedClips, streams: Streams, iteration: int, batch: int, dropout: float
+) -> tuple[Tensor, Tensor]:
     """A batch of clips [B, F, C, H, W] and word ids [B, L], one random wording each; dropped captions are all padding."""
     samples, home = range(batch), clips.latents.device
     which = streams.choice("clip", iteration, samples, len(clips.latents))[:, 0].to(home)
@@ -68,7 +70,9 @@ def euler_grid(steps: int, shift: float, through: Sequence[float] = ()) -> list[
 
 
 @torch.no_grad()
-def follow(velocity: Callable[[Tensor, Tensor], Tensor], noise: Tensor, grid: Sequence[float]) -> dict[float, Tensor]:
+def follow(
+    velocity: Callable[[Tensor, Tensor], Tensor], noise: Tensor, grid: Sequence[float]
+) -> dict[float, Tensor]:
     """Euler integration of velocity(x, t [B]) from noise [B, F, C, H, W] along falling sigmas: the state at every sigma of `grid`."""
     x, states = noise, {grid[0]: noise}
     for high, low in zip(grid[:-1], grid[1:], strict=True):
@@ -89,9 +93,26 @@ def euler_sample(wan: Wan, text: Tensor, noise: Tensor, *, scale: float, steps: 
 class FlowMatching:
     """Recipe of the base model: velocity loss at shifted uniform times, text dropped now and then, text encoder trained along."""
 
-    def __init__(self, wan: Wan, encoder: ToyTextEncoder, clips: CaptionedClips, settings: BaseSettings, streams: Streams) -> None:
-        self.wan, self.encoder, self.clips, self.settings, self.streams = wan, encoder, clips, settings, streams
-        self.trainees = [Trainee("base", nn.ModuleDict({"wan": wan, "text": encoder}), settings.optimizer, ema=settings.ema)]
+    def __init__(
+        self,
+        wan: Wan,
+        encoder: ToyTextEncoder,
+        clips: CaptionedClips,
+        settings: BaseSettings,
+        streams: Streams,
+    ) -> None:
+        self.wan, self.encoder, self.clips, self.settings, self.streams = (
+            wan,
+            encoder,
+            clips,
+            settings,
+            streams,
+        )
+        self.trainees = [
+            Trainee(
+                "base", nn.ModuleDict({"wan": wan, "text": encoder}), settings.optimizer, ema=settings.ema
+            )
+        ]
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
         settings = self.settings

@@ -66,12 +66,20 @@ def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:
 class Trainee:
     """A module that is trained: its optimizers, its moving average (or None) and the number of updates done."""
 
-    def __init__(self, name: str, module: nn.Module, settings: OptimizerSettings, *, ema: float | None) -> None:
+    def __init__(
+        self, name: str, module: nn.Module, settings: OptimizerSettings, *, ema: float | None
+    ) -> None:
         self.name, self.module, self.settings, self.decay = name, module, settings, ema
         self.parameters = {key: value for key, value in module.named_parameters() if value.requires_grad}
         if not self.parameters:
-            raise ValueError(f"Model {name} has no parameter that requires a gradient, so there is nothing to train.")
-        self.average = {key: value.detach().clone() for key, value in self.parameters.items()} if ema is not None else None
+            raise ValueError(
+                f"Model {name} has no parameter that requires a gradient, so there is nothing to train."
+            )
+        self.average = (
+            {key: value.detach().clone() for key, value in self.parameters.items()}
+            if ema is not None
+            else None
+        )
         self.updates = 0
         self.optimizers, self._rates = _optimizers(self.parameters, settings)
 
@@ -85,9 +93,15 @@ class Trainee:
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         size = norm.item()
         if not math.isfinite(size):
-            bad = [key for key, value in self.parameters.items() if value.grad is not None and not torch.isfinite(value.grad).all()]
-            raise FloatingPointError(f"The gradient of {self.name}.{(bad or ['(norm overflow)'])[0]} is not finite at iteration "
-                                     f"{iteration} ({len(bad)} such tensors); the optimizer step was not taken, lower the rate.")
+            bad = [
+                key
+                for key, value in self.parameters.items()
+                if value.grad is not None and not torch.isfinite(value.grad).all()
+            ]
+            raise FloatingPointError(
+                f"The gradient of {self.name}.{(bad or ['(norm overflow)'])[0]} is not finite at iteration "
+                f"{iteration} ({len(bad)} such tensors); the optimizer step was not taken, lower the rate."
+            )
         if size > self.settings.clip:
             torch._foreach_mul_(gradients, self.settings.clip / size)
         factor = _rate_factor(self.settings, self.updates, fraction)
@@ -99,7 +113,9 @@ class Trainee:
         self.updates += 1
         if self.average is not None and self.decay is not None:
             with torch.no_grad():
-                torch._foreach_lerp_(list(self.average.values()), list(self.parameters.values()), 1 - self.decay)
+                torch._foreach_lerp_(
+                    list(self.average.values()), list(self.parameters.values()), 1 - self.decay
+                )
         return {f"{self.name}_grad_norm": size, f"{self.name}_lr": self.settings.lr * factor}
 
     def clear(self) -> None:
@@ -114,11 +130,21 @@ class Trainee:
     def optimizer_state(self) -> dict[str, Tensor]:
         """Optimizer tensors by "<parameter>|<what>", and the number of updates."""
         names = {value: key for key, value in self.parameters.items()}
-        state = {f"{names[parameter]}|{what}": value if isinstance(value, Tensor) else torch.tensor(value)
-                 for optimizer in self.optimizers for parameter, entry in optimizer.state.items() for what, value in entry.items()}
+        state = {
+            f"{names[parameter]}|{what}": value if isinstance(value, Tensor) else torch.tensor(value)
+            for optimizer in self.optimizers
+            for parameter, entry in optimizer.state.items()
+            for what, value in entry.items()
+        }
         return {**state, "updates": torch.tensor(self.updates)}
 
-    def load(self, model: Mapping[str, Tensor], average: Mapping[str, Tensor] | None, optimizer: Mapping[str, Tensor], where: str) -> None:
+    def load(
+        self,
+        model: Mapping[str, Tensor],
+        average: Mapping[str, Tensor] | None,
+        optimizer: Mapping[str, Tensor],
+        where: str,
+    ) -> None:
         """Continue from a checkpoint's tensors."""
         load_strict(self.module, model, where=where)
         if self.average is not None and average is not None:
@@ -129,7 +155,11 @@ class Trainee:
             if "|" in name:
                 key, what = name.split("|")
                 parameter = self.parameters[key]
-                owner = next(o for o in self.optimizers if any(parameter is p for g in o.param_groups for p in g["params"]))
+                owner = next(
+                    o
+                    for o in self.optimizers
+                    if any(parameter is p for g in o.param_groups for p in g["params"])
+                )
                 owner.state[parameter][what] = value.to(parameter.device if what != "step" else value.device)
 
 
@@ -155,12 +185,21 @@ class RunLimits:
 def finite(loss: Tensor, name: str, iteration: int) -> Tensor:
     """The loss itself. Raises FloatingPointError naming loss and iteration if it is not finite."""
     if not bool(torch.isfinite(loss).all()):
-        raise FloatingPointError(f"The {name} is {float(loss.detach())} at iteration {iteration}; training stopped before the "
-                                 "backward pass. Look at the metrics before it, and lower the learning rate.")
+        raise FloatingPointError(
+            f"The {name} is {float(loss.detach())} at iteration {iteration}; training stopped before the "
+            "backward pass. Look at the metrics before it, and lower the learning rate."
+        )
     return loss
 
 
-def train(recipe: Recipe, limits: RunLimits, *, output: Path | None, identity: str, facts: Mapping[str, Any] | None = None) -> int:
+def train(
+    recipe: Recipe,
+    limits: RunLimits,
+    *,
+    output: Path | None,
+    identity: str,
+    facts: Mapping[str, Any] | None = None,
+) -> int:
     """Run a recipe to its limits, resuming from `output`/checkpoint if that belongs to the same `identity`. Returns iterations done.
 
     identity: hash of everything that shapes the run; a checkpoint of another identity is removed, with a line saying so.
@@ -180,17 +219,23 @@ def train(recipe: Recipe, limits: RunLimits, *, output: Path | None, identity: s
         elapsed = time.monotonic() - began
         if output is not None:
             with open(output / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps({"iteration": iteration, **metrics, "elapsed_s": round(elapsed, 3)}) + "\n")
+                file.write(
+                    json.dumps({"iteration": iteration, **metrics, "elapsed_s": round(elapsed, 3)}) + "\n"
+                )
         if elapsed - spoken > 10 or iteration == limits.iterations:
             spoken = elapsed
             _report(iteration, start, limits, elapsed, metrics)
         last = iteration == limits.iterations
-        if output is not None and (last or (limits.checkpoint_every and iteration % limits.checkpoint_every == 0)):
+        if output is not None and (
+            last or (limits.checkpoint_every and iteration % limits.checkpoint_every == 0)
+        ):
             save(recipe.trainees, output, iteration, identity, facts or {})
     return iteration
 
 
-def save(trainees: list[Trainee], output: Path, iteration: int, identity: str, facts: Mapping[str, Any]) -> None:
+def save(
+    trainees: list[Trainee], output: Path, iteration: int, identity: str, facts: Mapping[str, Any]
+) -> None:
     """Write `output`/checkpoint whole or not at all: models/<name>, models/<name>_ema, optimizers/<name>, progress.json.
 
     Every tensor folder is a distributed checkpoint (raven.md 14.3).
@@ -217,7 +262,11 @@ def resume(trainees: list[Trainee], output: Path, identity: str) -> int:
         if progress["identity"] == identity:
             done = int(progress["iteration"])
             for trainee in trainees:
-                average = read_dcp(folder / "models" / f"{trainee.name}_ema") if trainee.average is not None else None
+                average = (
+                    read_dcp(folder / "models" / f"{trainee.name}_ema")
+                    if trainee.average is not None
+                    else None
+                )
                 optimizer = read_dcp(folder / "optimizers" / trainee.name)
                 trainee.load(read_dcp(folder / "models" / trainee.name), average, optimizer, str(folder))
             log.info("resuming %s after %d iterations", folder, done)
@@ -230,13 +279,20 @@ def resume(trainees: list[Trainee], output: Path, identity: str) -> int:
     return done
 
 
-def _optimizers(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> tuple[list[torch.optim.Optimizer], list[float]]:
+def _optimizers(
+    parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings
+) -> tuple[list[torch.optim.Optimizer], list[float]]:
     """AdamW for everything, or Muon for the matrices inside blocks and AdamW for the rest; and their base rates."""
-    matrices = [value for key, value in parameters.items() if settings.kind == "muon" and ".weight" in key and "blocks." in key
-                and value.dim() == 2]
+    matrices = [
+        value
+        for key, value in parameters.items()
+        if settings.kind == "muon" and ".weight" in key and "blocks." in key and value.dim() == 2
+    ]
     chosen = {id(value) for value in matrices}
     others = [value for value in parameters.values() if id(value) not in chosen]
-    adamw = torch.optim.AdamW(others, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay)
+    adamw = torch.optim.AdamW(
+        others, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
+    )
     if not matrices:
         return [adamw], [settings.lr]
     return [adamw, Muon(matrices, lr=settings.muon_lr)], [settings.lr, settings.muon_lr]
@@ -249,9 +305,18 @@ def _rate_factor(settings: OptimizerSettings, updates: int, fraction: float) -> 
     return warm * (settings.final + (1 - settings.final) * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction))))
 
 
-def _report(iteration: int, start: int, limits: RunLimits, elapsed: float, metrics: Mapping[str, float]) -> None:
+def _report(
+    iteration: int, start: int, limits: RunLimits, elapsed: float, metrics: Mapping[str, float]
+) -> None:
     pace = elapsed / (iteration - start)
     left = (limits.iterations - iteration) * pace
     left = left if limits.seconds is None else min(left, limits.seconds - elapsed)
     numbers = ", ".join(f"{key} {value:.4g}" for key, value in metrics.items() if not key.endswith("_lr"))
-    log.info("iteration %d of %d, %.2f s each, %.0f s left: %s", iteration, limits.iterations, pace, max(left, 0.0), numbers)
+    log.info(
+        "iteration %d of %d, %.2f s each, %.0f s left: %s",
+        iteration,
+        limits.iterations,
+        pace,
+        max(left, 0.0),
+        numbers,
+    )

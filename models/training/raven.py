@@ -27,14 +27,30 @@ class Raven:
     texts: pool of text rows [P, L, text_dim] that prompts are drawn from; shape: (F, C, H, W) of a clip.
     """
 
-    def __init__(self, student: Wan, fake: Wan, teacher: Wan, texts: Tensor, shape: LatentShape, settings: DmdSettings,
-                 streams: Streams) -> None:
-        self.settings, self.streams, self.texts, self.shape, self.wan = settings, streams, texts, shape, student
+    def __init__(
+        self,
+        student: Wan,
+        fake: Wan,
+        teacher: Wan,
+        texts: Tensor,
+        shape: LatentShape,
+        settings: DmdSettings,
+        streams: Streams,
+    ) -> None:
+        self.settings, self.streams, self.texts, self.shape, self.wan = (
+            settings,
+            streams,
+            texts,
+            shape,
+            student,
+        )
         self.student = Trainee("student", student, settings.student, ema=settings.ema)
         self.scores = Scores(Trainee("fake", fake, settings.fake, ema=None), teacher, settings, streams)
         self.trainees = [self.student, self.scores.fake]
         self.weights = frame_weights(settings, streams.device)
-        self.rollout = consistency_rollout(settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window)
+        self.rollout = consistency_rollout(
+            settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window
+        )
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
         slices = cut(self.settings.batch, self.settings.slices)
@@ -48,11 +64,18 @@ class Raven:
         total, distance = 0.0, 0.0
         for samples, one in zip(slices, rolled, strict=True):
             rows, share = text[samples.start : samples.stop], len(samples) / self.settings.batch
-            loss = self.scores.generator_loss(iteration, samples, self.predict(iteration, samples, one, rows), rows, self.weights)
+            loss = self.scores.generator_loss(
+                iteration, samples, self.predict(iteration, samples, one, rows), rows, self.weights
+            )
             (finite(loss.loss, "generator loss", iteration) * share).backward()
             total += loss.loss.item() * share
             distance += loss.normaliser.mean().item() * share
-        return {**metrics, "generator_loss": total, "teacher_distance": distance, **self.student.step(iteration, fraction)}
+        return {
+            **metrics,
+            "generator_loss": total,
+            "teacher_distance": distance,
+            **self.student.step(iteration, fraction),
+        }
 
     def roll_out(self, iteration: int, samples: range, text: Tensor) -> Trajectory:
         """All steps of all chunks of some samples, without gradient and without guidance."""
@@ -62,7 +85,9 @@ class Raven:
 
     def predict(self, iteration: int, samples: range, rolled: Trajectory, text: Tensor) -> Tensor:
         """Clean predictions with gradient at one random step per sample, from one interleaved forward."""
-        step = self.streams.choice("student step", iteration, samples, self.rollout.num_steps)[:, 0].to(self.streams.device)
+        step = self.streams.choice("student step", iteration, samples, self.rollout.num_steps)[:, 0].to(
+            self.streams.device
+        )
         times = torch.tensor(self.settings.timesteps, dtype=torch.float32, device=self.streams.device)[step]
         noisy = rolled.states[step, torch.arange(len(step), device=step.device)]
         return replay(self.wan, noisy, rolled.endpoints, times, text, self.settings)
@@ -70,6 +95,13 @@ class Raven:
 
 def replay(wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor, settings: DmdSettings) -> Tensor:
     """Clean predictions of every chunk given the clean chunks before it. noisy, clean: [B, F, C, H, W]; t: [B]."""
-    v = wan.interleaved(noisy, clean, t[:, None].expand(-1, noisy.shape[1]), wan.embed_text(text), chunks=settings.chunks,
-                        sink=settings.sink, window=settings.window)
+    v = wan.interleaved(
+        noisy,
+        clean,
+        t[:, None].expand(-1, noisy.shape[1]),
+        wan.embed_text(text),
+        chunks=settings.chunks,
+        sink=settings.sink,
+        window=settings.window,
+    )
     return to_x0(noisy, v, t)

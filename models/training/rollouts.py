@@ -33,7 +33,9 @@ class Rollout:
     def num_steps(self) -> int:
         return self.schedule.num_steps
 
-    def run(self, wan: Wan, text: Tensor, noise: NoiseSource, *, grad_at: int | None = None) -> Iterator[Record]:
+    def run(
+        self, wan: Wan, text: Tensor, noise: NoiseSource, *, grad_at: int | None = None
+    ) -> Iterator[Record]:
         """Records of one rollout of `wan` on text rows [B, L, text_dim].
 
         grad_at: exit step of a chunked rollout, or window offset of a rolling one, where gradients are kept; None for no gradient.
@@ -99,13 +101,18 @@ def endpoints(records: Iterable[Record]) -> Tensor:
 
 def predictions_with_gradient(records: Iterable[Record]) -> Tensor:
     """[B, F, C, H, W]: clean predictions of the calls that kept a gradient, ordered by frame; they cover the clip once."""
-    calls = sorted((call for call in records if isinstance(call, Denoised) and call.x0.requires_grad), key=lambda call: call.start)
+    calls = sorted(
+        (call for call in records if isinstance(call, Denoised) and call.x0.requires_grad),
+        key=lambda call: call.start,
+    )
     ends = [call.start + call.frames for call in calls]
     assert [call.start for call in calls] == [0, *ends[:-1]], f"calls with gradient cover frames {calls}"
     return torch.cat([call.x0 for call in calls], dim=1)
 
 
-def consistency_rollout(timesteps: Sequence[float], chunks: Sequence[int], *, sink: int = 0, window: int | None = None) -> Rollout:
+def consistency_rollout(
+    timesteps: Sequence[float], chunks: Sequence[int], *, sink: int = 0, window: int | None = None
+) -> Rollout:
     """RAVEN's own sampler: sigma is timestep / 1000, arithmetic in float32, the cache written in clean passes only.
 
     chunks: equal frame counts; sink, window: in chunks (raven.md 4.7, 5). Raises ValueError if the chunks differ.
@@ -113,8 +120,14 @@ def consistency_rollout(timesteps: Sequence[float], chunks: Sequence[int], *, si
     if len(set(chunks)) != 1:
         raise ValueError(f"Chunks {tuple(chunks)} differ in length; the rollout takes equal chunks.")
     chunk = chunks[0]
-    steps = tuple(Step(timestep=float(t), sigma=float(torch.tensor(t) / 1000), table_index=None) for t in timesteps)
+    steps = tuple(
+        Step(timestep=float(t), sigma=float(torch.tensor(t) / 1000), table_index=None) for t in timesteps
+    )
     schedule = Schedule(steps=steps, x0_dtype=torch.float32, renoise_dtype=torch.float32)
-    policy = AbsolutePolicy(window=None if window is None else window * chunk, sink=sink * chunk, counting="history_only",
-                            denoise_writes=False)
+    policy = AbsolutePolicy(
+        window=None if window is None else window * chunk,
+        sink=sink * chunk,
+        counting="history_only",
+        denoise_writes=False,
+    )
     return Rollout(schedule=schedule, policy=policy, chunk=chunk, frames=sum(chunks))

@@ -24,8 +24,18 @@ class SelfForcing:
     network: the callable transformer; trained: the module whose parameters train (the same, or its LoRA wrapper).
     """
 
-    def __init__(self, network: Wan, trained: torch.nn.Module, fake: Wan, teacher: Wan, texts: Tensor, shape: LatentShape,
-                 rollout: Rollout, settings: DmdSettings, streams: Streams) -> None:
+    def __init__(
+        self,
+        network: Wan,
+        trained: torch.nn.Module,
+        fake: Wan,
+        teacher: Wan,
+        texts: Tensor,
+        shape: LatentShape,
+        rollout: Rollout,
+        settings: DmdSettings,
+        streams: Streams,
+    ) -> None:
         self.settings, self.streams, self.texts, self.shape = settings, streams, texts, shape
         self.wan, self.rollout = network, rollout
         self.student = Trainee("student", trained, settings.student, ema=settings.ema)
@@ -51,7 +61,11 @@ class SelfForcing:
                 distance += loss.normaliser.mean().item() * share
         metrics: dict[str, float] = {}
         if due:
-            metrics = {"generator_loss": total, "teacher_distance": distance, **self.student.step(iteration, fraction)}
+            metrics = {
+                "generator_loss": total,
+                "teacher_distance": distance,
+                **self.student.step(iteration, fraction),
+            }
         return {**self.scores.train_fake(iteration, fraction, slices, torch.cat(made), text), **metrics}
 
     def roll_out(self, iteration: int, samples: range, text: Tensor, stop: int) -> Tensor:

@@ -128,7 +128,9 @@ class DmdSettings:
     def __post_init__(self) -> None:
         _dividing("batch", self.batch, "slices", self.slices)
         if self.fake_updates < 1:
-            raise ValueError(f"fake_updates is {self.fake_updates}, the fake score needs at least 1 step per generator step.")
+            raise ValueError(
+                f"fake_updates is {self.fake_updates}, the fake score needs at least 1 step per generator step."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,12 +164,16 @@ class CmGrpoSettings:
     def __post_init__(self) -> None:
         _dividing("prompts x group", self.prompts * self.group, "slices", self.slices)
         if self.group < 2:
-            raise ValueError(f"group is {self.group}, an advantage inside a group needs at least 2 rollouts per prompt.")
+            raise ValueError(
+                f"group is {self.group}, an advantage inside a group needs at least 2 rollouts per prompt."
+            )
         if not self.rewards or any(weight <= 0 for weight in self.rewards.values()):
             raise ValueError("rewards must name at least one checker, each with a weight above 0.")
 
 
-Settings = TypeVar("Settings", BaseSettings, TeacherForcingSettings, EndpointSettings, DmdSettings, CmGrpoSettings)
+Settings = TypeVar(
+    "Settings", BaseSettings, TeacherForcingSettings, EndpointSettings, DmdSettings, CmGrpoSettings
+)
 RECIPES: dict[str, type] = {"raven": DmdSettings, "cm_grpo": CmGrpoSettings}
 
 
@@ -186,14 +192,18 @@ def from_json(kind: type[Settings], text: str, where: str) -> Settings:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is not JSON ({error}); pass one JSON object with the keys of {kind.__name__}.") from error
+        raise ValueError(
+            f"{where} is not JSON ({error}); pass one JSON object with the keys of {kind.__name__}."
+        ) from error
     return typing.cast(Settings, _build(kind, values, where))
 
 
 def _build(kind: type, values: Any, where: str) -> Any:
     fields = {entry.name: entry for entry in dataclasses.fields(kind)}
     if not isinstance(values, dict):
-        raise ValueError(f"{where} must be a mapping with the keys {', '.join(fields)}, found {type(values).__name__}.")
+        raise ValueError(
+            f"{where} must be a mapping with the keys {', '.join(fields)}, found {type(values).__name__}."
+        )
     needed = [name for name, entry in fields.items() if _has_no_default(entry)]
     wrong = [f"unknown key {name!r}" for name in values if name not in fields]
     wrong += [f"missing key {name!r}" for name in needed if name not in values]
@@ -216,7 +226,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     elif origin is tuple and isinstance(value, list):
         item = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
         if len(item) == len(value):
-            return tuple(_convert(one, entry, f"{where}[{i}]") for i, (one, entry) in enumerate(zip(item, value, strict=True)))
+            return tuple(
+                _convert(one, entry, f"{where}[{i}]")
+                for i, (one, entry) in enumerate(zip(item, value, strict=True))
+            )
     elif origin is dict and isinstance(value, dict):
         return {str(name): _convert(arguments[1], entry, f"{where}.{name}") for name, entry in value.items()}
     elif hint in (str, float, int, bool) and _is_a(hint, value):
@@ -241,4 +254,6 @@ def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def _dividing(what: str, whole: int, by: str, parts: int) -> None:
     if parts < 1 or whole < 1 or whole % parts:
-        raise ValueError(f"{what} is {whole} and {by} is {parts}, but {by} must divide {what} and both must be positive.")
+        raise ValueError(
+            f"{what} is {whole} and {by} is {parts}, but {by} must divide {what} and both must be positive."
+        )

@@ -35,33 +35,57 @@ class Streams:
         key = hashlib.sha256(json.dumps([self.seed, purpose, *numbers]).encode()).digest()
         return torch.Generator(device or torch.device("cpu")).manual_seed(int.from_bytes(key[:8], "big") >> 1)
 
-    def normal(self, purpose: str, iteration: int, samples: Sequence[int], shape: Sequence[int], *key: int) -> Tensor:
+    def normal(
+        self, purpose: str, iteration: int, samples: Sequence[int], shape: Sequence[int], *key: int
+    ) -> Tensor:
         """[len(samples), *shape] standard normals, float32."""
         if not self.per_sample:
             generator = self.generator(purpose, iteration, samples[0], *key, device=self.device)
             return torch.randn((len(samples), *shape), generator=generator, device=self.device)
-        rows = [torch.randn(tuple(shape), generator=self.generator(purpose, iteration, one, *key)) for one in samples]
+        rows = [
+            torch.randn(tuple(shape), generator=self.generator(purpose, iteration, one, *key))
+            for one in samples
+        ]
         return torch.stack(rows).to(self.device)
 
     def uniform(self, purpose: str, iteration: int, samples: Sequence[int], count: int = 1) -> Tensor:
         """[len(samples), count] numbers in [0, 1), float64, on the CPU."""
         if not self.per_sample:
-            return torch.rand(len(samples), count, dtype=torch.float64, generator=self.generator(purpose, iteration, samples[0]))
-        return torch.stack([torch.rand(count, dtype=torch.float64, generator=self.generator(purpose, iteration, one))
-                            for one in samples])
+            return torch.rand(
+                len(samples),
+                count,
+                dtype=torch.float64,
+                generator=self.generator(purpose, iteration, samples[0]),
+            )
+        return torch.stack(
+            [
+                torch.rand(count, dtype=torch.float64, generator=self.generator(purpose, iteration, one))
+                for one in samples
+            ]
+        )
 
-    def choice(self, purpose: str, iteration: int, samples: Sequence[int], high: int, count: int = 1) -> Tensor:
+    def choice(
+        self, purpose: str, iteration: int, samples: Sequence[int], high: int, count: int = 1
+    ) -> Tensor:
         """[len(samples), count] whole numbers uniform in 0..high-1, on the CPU."""
         return (self.uniform(purpose, iteration, samples, count) * high).long().clamp_max(high - 1)
 
-    def timesteps(self, purpose: str, iteration: int, samples: Sequence[int], *, shift: float, low: float, high: float) -> Tensor:
+    def timesteps(
+        self, purpose: str, iteration: int, samples: Sequence[int], *, shift: float, low: float, high: float
+    ) -> Tensor:
         """[len(samples)] whole timesteps of the shifted uniform law (raven.md 2.2), float32 on `device`."""
         if not self.per_sample:
             generator = self.generator(purpose, iteration, samples[0])
             drawn = training_timesteps(len(samples), generator=generator, shift=shift, low=low, high=high)
         else:
-            drawn = torch.cat([training_timesteps(1, generator=self.generator(purpose, iteration, one), shift=shift, low=low, high=high)
-                               for one in samples])
+            drawn = torch.cat(
+                [
+                    training_timesteps(
+                        1, generator=self.generator(purpose, iteration, one), shift=shift, low=low, high=high
+                    )
+                    for one in samples
+                ]
+            )
         return drawn.float().to(self.device)
 
 
@@ -78,4 +102,6 @@ class StreamNoise:
         return self.streams.normal("initial", self.iteration, self.samples, self.shape)
 
     def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
-        return self.streams.normal("renoise", self.iteration, self.samples, (frames, *self.shape[1:]), chunk, step)
+        return self.streams.normal(
+            "renoise", self.iteration, self.samples, (frames, *self.shape[1:]), chunk, step
+        )

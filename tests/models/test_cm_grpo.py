@@ -26,7 +26,14 @@ def grpo_of(**changes: object) -> CmGrpo:
     )  # fmt: skip
     policy = add_lora(wan_of(1), LoraSettings(rank=2, alpha=2.0), seed=0)
     texts = normal(5, 6, 8, dtype=torch.float32)
-    return CmGrpo(policy, texts, lambda x, which: {"level": x.mean((1, 2, 3, 4))}, SHAPE, settings, Streams(seed=3, device=CPU))
+    return CmGrpo(
+        policy,
+        texts,
+        lambda x, which: {"level": x.mean((1, 2, 3, 4))},
+        SHAPE,
+        settings,
+        Streams(seed=3, device=CPU),
+    )
 
 
 def test_first_update_is_on_policy() -> None:
@@ -43,7 +50,11 @@ def test_first_update_is_on_policy() -> None:
 def test_ratio_form_has_the_gradient_of_the_regression_form() -> None:
     """T23: raven.md 9.5's detached regression and -advantage * mean log-probability agree to 1e-10 in float64."""
     x0, action = normal(3, *SHAPE, seed=1).requires_grad_(), normal(3, *SHAPE, seed=2)
-    sigma, gain, weights = torch.tensor([0.938, 0.833, 0.625]).double(), torch.tensor([1.5, -0.5, 2.0]).double(), torch.ones(8).double()
+    sigma, gain, weights = (
+        torch.tensor([0.938, 0.833, 0.625]).double(),
+        torch.tensor([1.5, -0.5, 2.0]).double(),
+        torch.ones(8).double(),
+    )
     logp = transition_log_probability(x0, action, sigma, weights)
     ours = torch.autograd.grad(policy_loss(logp, logp.detach(), gain).loss, x0)[0]
     scale = sigma[:, None, None, None, None]
@@ -54,8 +65,14 @@ def test_ratio_form_has_the_gradient_of_the_regression_form() -> None:
 
 def test_log_probability_is_the_normal_density() -> None:
     """Mean log-density of torch's own Normal, up to its constant, with chunk weights."""
-    x0, action, weights = normal(1, *SHAPE, seed=1), normal(1, *SHAPE, seed=2), torch.linspace(0.5, 1.5, 8).double()
-    density = torch.distributions.Normal(0.375 * x0, 0.625).log_prob(action) + torch.log(torch.tensor(0.625 * (2 * torch.pi) ** 0.5))
+    x0, action, weights = (
+        normal(1, *SHAPE, seed=1),
+        normal(1, *SHAPE, seed=2),
+        torch.linspace(0.5, 1.5, 8).double(),
+    )
+    density = torch.distributions.Normal(0.375 * x0, 0.625).log_prob(action) + torch.log(
+        torch.tensor(0.625 * (2 * torch.pi) ** 0.5)
+    )
     expected = (density * weights[:, None, None, None]).mean()
     found = transition_log_probability(x0, action, torch.tensor([0.625]).double(), weights)
     torch.testing.assert_close(found[0], expected, rtol=1e-6, atol=1e-7)
@@ -68,7 +85,9 @@ def test_advantages_are_group_relative() -> None:
     gain = advantages(rewards, 5.0)
     torch.testing.assert_close(gain.mean(1), torch.zeros(3).double(), rtol=0, atol=1e-12)
     assert torch.equal(gain[1], torch.zeros(8).double())
-    torch.testing.assert_close(advantages(rewards + torch.tensor([[1.0], [2.0], [3.0]]), 5.0), gain, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        advantages(rewards + torch.tensor([[1.0], [2.0], [3.0]]), 5.0), gain, rtol=1e-9, atol=1e-12
+    )
     outlier = torch.zeros(1, 101).double()
     outlier[0, 0] = 1.0
     assert advantages(outlier, 5.0).max() == 5.0
@@ -77,7 +96,9 @@ def test_advantages_are_group_relative() -> None:
 def test_rewards_are_combined_by_hand() -> None:
     """T25: two rewards, weights 1 and 3: z = (+1, -1) and (-1, +1) give (1 - 3) / 4 and its negative."""
     rewards = {"a": torch.tensor([[2.0, 0.0]]), "b": torch.tensor([[0.0, 10.0]])}
-    torch.testing.assert_close(normalise_then_sum(rewards, {"a": 1.0, "b": 3.0}), torch.tensor([[-0.5, 0.5]]), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        normalise_then_sum(rewards, {"a": 1.0, "b": 3.0}), torch.tensor([[-0.5, 0.5]]), rtol=1e-4, atol=0
+    )
     with pytest.raises(ValueError, match="c is weighted too"):
         normalise_then_sum(rewards, {"c": 1.0})
 
@@ -94,9 +115,13 @@ def test_bandit_improves() -> None:
     x0 = torch.zeros(1, *SHAPE, dtype=torch.float64, requires_grad=True)
     optimizer, sigma, means = torch.optim.Adam([x0], lr=0.05), torch.full((16,), 0.625).double(), []
     for _ in range(50):
-        action = 0.375 * x0.detach() + 0.625 * torch.randn(16, *SHAPE, generator=generator, dtype=torch.float64)
+        action = 0.375 * x0.detach() + 0.625 * torch.randn(
+            16, *SHAPE, generator=generator, dtype=torch.float64
+        )
         reward = -(action / 0.375 - target).square().mean((1, 2, 3, 4))
-        logp = transition_log_probability(x0.expand(16, -1, -1, -1, -1), action, sigma, torch.ones(8).double())
+        logp = transition_log_probability(
+            x0.expand(16, -1, -1, -1, -1), action, sigma, torch.ones(8).double()
+        )
         optimizer.zero_grad()
         policy_loss(logp, logp.detach(), advantages(reward[None], 5.0)[0]).loss.backward()
         optimizer.step()
@@ -107,4 +132,6 @@ def test_bandit_improves() -> None:
 def test_groups_of_one_are_refused() -> None:
     """B16 of raven.md 18: a group of one has no advantage and would train on nothing, silently."""
     with pytest.raises(ValueError, match="at least 2 rollouts"):
-        CmGrpoSettings(iterations=1, prompts=2, group=1, seed=0, optimizer=OptimizerSettings(lr=1.0), rewards={"a": 1.0})
+        CmGrpoSettings(
+            iterations=1, prompts=2, group=1, seed=0, optimizer=OptimizerSettings(lr=1.0), rewards={"a": 1.0}
+        )

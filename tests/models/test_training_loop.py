@@ -26,7 +26,13 @@ def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
     train(whole, RunLimits(iterations=4), output=tmp_path / "whole", identity="a")
     train(first, RunLimits(iterations=2), output=tmp_path / "broken", identity="a")
     assert train(second, RunLimits(iterations=4), output=tmp_path / "broken", identity="a") == 4
-    for name in ("models/student", "models/student_ema", "models/fake", "optimizers/student", "optimizers/fake"):
+    for name in (
+        "models/student",
+        "models/student_ema",
+        "models/fake",
+        "optimizers/student",
+        "optimizers/fake",
+    ):
         one, other = (read_dcp(tmp_path / kind / "checkpoint" / name) for kind in ("whole", "broken"))
         assert tensors_sha256(one) == tensors_sha256(other), name
     assert losses(tmp_path / "whole") == losses(tmp_path / "broken") and len(losses(tmp_path / "whole")) == 4
@@ -82,7 +88,9 @@ def test_settings_are_read_strictly() -> None:
     settings = dmd_settings()
     assert from_json(DmdSettings, canonical(settings), "x") == settings
     values = json.loads(canonical(settings))
-    with pytest.raises(ValueError, match=r"raven\.student: unknown key 'rate'; missing key 'lr'; allowed keys are lr, kind"):
+    with pytest.raises(
+        ValueError, match=r"raven\.student: unknown key 'rate'; missing key 'lr'; allowed keys are lr, kind"
+    ):
         from_json(DmdSettings, json.dumps({**values, "student": {"rate": 1}}), "raven")
     with pytest.raises(ValueError, match=r"raven\.batch must be .*int.*found '4'"):
         from_json(DmdSettings, json.dumps({**values, "batch": "4"}), "raven")

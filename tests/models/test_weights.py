@@ -50,17 +50,27 @@ def test_adapter_flavours_are_one_model(tmp_path: Path) -> None:
     assert torch.equal(velocity(inner_wan(policy)), plain)
     trainee = Trainee("student", policy, OptimizerSettings(lr=1.0), ema=0.9)
     assert trainee.averaged_state().keys() == policy.state_dict().keys()
-    assert all(torch.equal(trainee.averaged_state()[name], value) for name, value in policy.state_dict().items())  # B2: T16
+    assert all(
+        torch.equal(trainee.averaged_state()[name], value) for name, value in policy.state_dict().items()
+    )  # B2: T16
     for number, value in enumerate(lora_parameters(policy).values()):
         value.data = 0.1 * normal(*value.shape, seed=number, dtype=torch.float32)
     adapted = velocity(inner_wan(policy))
     assert (adapted - plain).abs().max() > 1e-2
     bundle = dict(policy.state_dict())
-    write_safetensors(tmp_path / "adapter.safetensors", adapter_state(bundle), metadata=weights_header(CONFIG, alpha=6.0, base="base.safetensors"))
+    write_safetensors(
+        tmp_path / "adapter.safetensors",
+        adapter_state(bundle),
+        metadata=weights_header(CONFIG, alpha=6.0, base="base.safetensors"),
+    )
     write_safetensors(tmp_path / "bundle.safetensors", bundle, metadata=weights_header(CONFIG, alpha=6.0))
-    write_safetensors(tmp_path / "merged.safetensors", merged_state(bundle, alpha=6.0), metadata=weights_header(CONFIG))
+    write_safetensors(
+        tmp_path / "merged.safetensors", merged_state(bundle, alpha=6.0), metadata=weights_header(CONFIG)
+    )
     for flavour in ("adapter", "bundle", "merged"):
-        torch.testing.assert_close(velocity(open_wan(tmp_path / f"{flavour}.safetensors")), adapted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            velocity(open_wan(tmp_path / f"{flavour}.safetensors")), adapted, rtol=1e-4, atol=1e-5
+        )
 
 
 def test_key_sets_of_the_real_size() -> None:
@@ -73,16 +83,31 @@ def test_key_sets_of_the_real_size() -> None:
     adapter = adapter_state(bundle)
     assert len(bundle) == 1437 and len(adapter) == 612 and len(lora_parameters(policy)) == 612
     assert sum(value.numel() for value in adapter.values()) == 356_597_760
-    assert {"base_model.model.blocks.0.self_attn.q.lora_A.weight", "base_model.model.head.head.lora_B.weight"} <= adapter.keys()
-    assert "base_model.model.blocks.29.ffn.2.base_layer.bias" in bundle and "base_model.model.blocks.0.norm3.weight" in bundle
+    assert {
+        "base_model.model.blocks.0.self_attn.q.lora_A.weight",
+        "base_model.model.head.head.lora_B.weight",
+    } <= adapter.keys()
+    assert (
+        "base_model.model.blocks.29.ffn.2.base_layer.bias" in bundle
+        and "base_model.model.blocks.0.norm3.weight" in bundle
+    )
 
 
 def test_every_container_loads_strictly(tmp_path: Path) -> None:
     """T31: the field's containers and wrapper names all come out as Wan's names; one renamed key fails and is named."""
     state = wan_of(1).state_dict()
-    wrapped = {f"model._fsdp_wrapped_module.{name}".replace("blocks.0.", "blocks.0._checkpoint_wrapped_module."): v for name, v in state.items()}
+    wrapped = {
+        f"model._fsdp_wrapped_module.{name}".replace("blocks.0.", "blocks.0._checkpoint_wrapped_module."): v
+        for name, v in state.items()
+    }
     prefixed = {f"model.{name}": value for name, value in state.items()}
-    for container in (state, {"generator": prefixed}, {"generator_ema": wrapped}, {"model": state}, {"generator": {"model": state}}):
+    for container in (
+        state,
+        {"generator": prefixed},
+        {"generator_ema": wrapped},
+        {"model": state},
+        {"generator": {"model": state}},
+    ):
         torch.save(container, tmp_path / "w.pt")
         found = read_weights(tmp_path / "w.pt")
         load_strict(wan_of(2), found, where="w.pt")
@@ -134,7 +159,9 @@ def test_codec_is_exact_with_all_components_and_causal(tmp_path: Path) -> None:
     assert decoded.abs().max() <= 1 and psnr(pixels, decoded) > psnr(pixels, torch.zeros_like(pixels))
     torch.testing.assert_close(codec.encode(pixels[:, :1]), latents[:, :1])
     codec.save(tmp_path / "codec.safetensors")
-    assert torch.equal(LinearCodec.load(tmp_path / "codec.safetensors").decode_uint8(latents), codec.decode_uint8(latents))
+    assert torch.equal(
+        LinearCodec.load(tmp_path / "codec.safetensors").decode_uint8(latents), codec.decode_uint8(latents)
+    )
     with pytest.raises(ValueError, match="1 \\+ 4k pixel frames"):
         codec.encode(pixels[:, :8])
 
@@ -142,13 +169,24 @@ def test_codec_is_exact_with_all_components_and_causal(tmp_path: Path) -> None:
 def test_text_encoder_names_unknown_words(tmp_path: Path) -> None:
     """Rows past the caption are exactly zero whatever else is in the batch; unknown or too many words are one sentence."""
     torch.manual_seed(0)
-    encoder = ToyTextEncoder(vocabulary(["a red circle moving left", "a blue square"]), text_dim=16, text_len=6).eval()
+    encoder = ToyTextEncoder(
+        vocabulary(["a red circle moving left", "a blue square"]), text_dim=16, text_len=6
+    ).eval()
     rows = encoder.encode(["a red circle", "", "a blue square moving left"])
-    assert rows.shape == (3, 6, 16) and torch.equal(rows[0, 3:], torch.zeros(3, 16)) and torch.equal(rows[1], torch.zeros(6, 16))
+    assert (
+        rows.shape == (3, 6, 16)
+        and torch.equal(rows[0, 3:], torch.zeros(3, 16))
+        and torch.equal(rows[1], torch.zeros(6, 16))
+    )
     torch.testing.assert_close(encoder.encode(["a red circle"])[0], rows[0])
-    assert not torch.allclose(encoder.encode(["circle a red"])[0, :3].sum(0), rows[0, :3].sum(0)), "word order must matter"
+    assert not torch.allclose(encoder.encode(["circle a red"])[0, :3].sum(0), rows[0, :3].sum(0)), (
+        "word order must matter"
+    )
     encoder.save(tmp_path / "t.safetensors")
-    assert torch.equal(ToyTextEncoder.load(tmp_path / "t.safetensors").encode(["a red circle"]), encoder.encode(["a red circle"]))
+    assert torch.equal(
+        ToyTextEncoder.load(tmp_path / "t.safetensors").encode(["a red circle"]),
+        encoder.encode(["a red circle"]),
+    )
     with pytest.raises(ValueError, match="word 'purple' of the prompt 'a purple circle'"):
         encoder.encode(["a purple circle"])
     with pytest.raises(ValueError, match="has 7 words, the encoder takes 6"):

@@ -12,7 +12,15 @@ from models.training.streams import Streams
 from models.wan import Wan, init_weights
 
 CONFIG = WanConfig(
-    dim=24, ffn_dim=32, num_layers=2, num_heads=2, freq_dim=16, text_dim=8, text_len=6, in_channels=4, out_channels=4
+    dim=24,
+    ffn_dim=32,
+    num_layers=2,
+    num_heads=2,
+    freq_dim=16,
+    text_dim=8,
+    text_len=6,
+    in_channels=4,
+    out_channels=4,
 )
 CHUNKS = (2, 2, 2, 2)
 SHAPE = (8, 4, 4, 4)
@@ -33,11 +41,22 @@ def normal(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Te
 
 def dmd_settings(*, batch: int = 4, slices: int = 1, iterations: int = 4, ema: float = 0.9) -> DmdSettings:
     adamw = OptimizerSettings(lr=1e-3)
-    return DmdSettings(iterations=iterations, batch=batch, slices=slices, seed=7, student=adamw, fake=adamw, chunks=CHUNKS, ema=ema)
+    return DmdSettings(
+        iterations=iterations,
+        batch=batch,
+        slices=slices,
+        seed=7,
+        student=adamw,
+        fake=adamw,
+        chunks=CHUNKS,
+        ema=ema,
+    )
 
 
 def raven_of(settings: DmdSettings) -> Raven:
     """Student, fake score and teacher with three different random weights, six prompts."""
     teacher = wan_of(3).requires_grad_(False)
     texts = normal(6, 6, 8, seed=5, dtype=torch.float32)
-    return Raven(wan_of(1), wan_of(2), teacher, texts, SHAPE, settings, Streams(seed=settings.seed, device=CPU))
+    return Raven(
+        wan_of(1), wan_of(2), teacher, texts, SHAPE, settings, Streams(seed=settings.seed, device=CPU)
+    )

@@ -57,7 +57,9 @@ def start_workers(processes: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_single_thread)
 
 
-def check_clips(frames: Frames, prompts: Sequence[Prompt], workers: ProcessPoolExecutor | None) -> list[dict[str, float]]:
+def check_clips(
+    frames: Frames, prompts: Sequence[Prompt], workers: ProcessPoolExecutor | None
+) -> list[dict[str, float]]:
     """Scores of clips [N, 81, 32, 32, 3], one prompt each; workers None checks in this process."""
     tasks = list(zip(frames, prompts, strict=True))
     if workers is None:

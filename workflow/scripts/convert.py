@@ -25,7 +25,9 @@ from models.weights import file_sha256, read_dcp, write_safetensors
 
 log = logging.getLogger("convert")
 
-TOLERANCE = 1e-4  # of latents after a whole rollout: merging rounds W + BA once, unmerged models add two products
+TOLERANCE = (
+    1e-4  # of latents after a whole rollout: merging rounds W + BA once, unmerged models add two products
+)
 
 
 def convert(train_dir: Path, settings_json: str, output: Path, base: Path | None) -> list[Path]:
@@ -42,10 +44,19 @@ def convert(train_dir: Path, settings_json: str, output: Path, base: Path | None
         return [write_flavour(output, "full", state, weights_header(config), manifest)]
     settings = from_json(CmGrpoSettings, settings_json, "--settings")
     if base is None:
-        raise ValueError(f"Row {manifest.name} was trained as an adapter; pass the weights beneath it with --base.")
+        raise ValueError(
+            f"Row {manifest.name} was trained as an adapter; pass the weights beneath it with --base."
+        )
     alpha = settings.lora_alpha
     files = [
-        write_flavour(output, "adapter", adapter_state(state), weights_header(config, alpha=alpha, base=base_name(base, output)), manifest, base),
+        write_flavour(
+            output,
+            "adapter",
+            adapter_state(state),
+            weights_header(config, alpha=alpha, base=base_name(base, output)),
+            manifest,
+            base,
+        ),
         write_flavour(output, "bundle", state, weights_header(config, alpha=alpha), manifest),
         write_flavour(output, "merged", merged_state(state, alpha=alpha), weights_header(config), manifest),
     ]
@@ -53,8 +64,14 @@ def convert(train_dir: Path, settings_json: str, output: Path, base: Path | None
     return files
 
 
-def write_flavour(output: Path, flavour: str, state: dict[str, Tensor], header: dict[str, str], trained: TrainManifest,
-                  base: Path | None = None) -> Path:
+def write_flavour(
+    output: Path,
+    flavour: str,
+    state: dict[str, Tensor],
+    header: dict[str, str],
+    trained: TrainManifest,
+    base: Path | None = None,
+) -> Path:
     """One weight file and the manifest beside it."""
     path = output / f"{flavour}.safetensors"
     write_safetensors(path, state, metadata=header)
@@ -73,21 +90,27 @@ def base_name(base: Path, output: Path) -> str:
 
 def check_same_clip(files: list[Path], base: Path, settings: CmGrpoSettings) -> None:
     """Raise ValueError, naming the worst file, if the flavours do not sample the same clip from the same noise and text."""
-    rollout = consistency_rollout(settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window)
+    rollout = consistency_rollout(
+        settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window
+    )
     clips = []
     for path in files:
         wan = open_wan(path, base=base)
         generator = torch.Generator().manual_seed(0)
         text = torch.randn(1, wan.config.text_len, wan.config.text_dim, generator=generator)
         size = (2 * wan.config.patch_height, 2 * wan.config.patch_width)
-        noise = GeneratorNoise(generator=generator, batch=1, shape=(rollout.frames, wan.config.in_channels, *size))
+        noise = GeneratorNoise(
+            generator=generator, batch=1, shape=(rollout.frames, wan.config.in_channels, *size)
+        )
         clips.append(endpoints(rollout.run(wan, text, noise)))
     for path, clip in zip(files[1:], clips[1:], strict=True):
         difference = float((clip - clips[0]).abs().max())
         log.info("%s and %s differ by at most %.2g in a sampled clip", files[0].name, path.name, difference)
         if not difference <= TOLERANCE * max(1.0, float(clips[0].abs().max())):
-            raise ValueError(f"{path} samples another clip than {files[0].name} (largest difference {difference:.3g}); "
-                             "the checkpoint or its base is damaged, train again.")
+            raise ValueError(
+                f"{path} samples another clip than {files[0].name} (largest difference {difference:.3g}); "
+                "the checkpoint or its base is damaged, train again."
+            )
 
 
 def main() -> None:

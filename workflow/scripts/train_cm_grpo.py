@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluation.records import Prompt, write_text
-from evaluation.toybox.scorers import color, dynamic_degree, human_action, multiple_objects, object_class, scene, temporal_style
+from evaluation.toybox.scorers import (
+    color,
+    dynamic_degree,
+    human_action,
+    multiple_objects,
+    object_class,
+    scene,
+    temporal_style,
+)
 from evaluation.toybox.suite import heldout_prompts, kind_of, training_prompts
 from models.codec import LinearCodec
 from models.config import WanConfig
@@ -50,10 +58,14 @@ def rewarded_prompts(prompts: Sequence[Prompt], rewards: Mapping[str, float]) ->
     """Prompts on which every rewarded dimension is defined. Raises ValueError if a reward has no graded checker or no prompt fits."""
     unknown = sorted(rewards.keys() - REWARDS.keys())
     if unknown:
-        raise ValueError(f"cm_grpo.rewards names {', '.join(unknown)}; graded checkers exist for {', '.join(sorted(REWARDS))}.")
+        raise ValueError(
+            f"cm_grpo.rewards names {', '.join(unknown)}; graded checkers exist for {', '.join(sorted(REWARDS))}."
+        )
     fitting = [prompt for prompt in prompts if rewards.keys() <= set(prompt.dimensions)]
     if not fitting:
-        raise ValueError(f"No prompt has all the rewarded dimensions {', '.join(sorted(rewards))}; choose dimensions of one kind of prompt.")
+        raise ValueError(
+            f"No prompt has all the rewarded dimensions {', '.join(sorted(rewards))}; choose dimensions of one kind of prompt."
+        )
     return fitting
 
 
@@ -67,13 +79,20 @@ def combined(scores: Mapping[str, float], rewards: Mapping[str, float]) -> float
     return sum(weight * scores[name] for name, weight in rewards.items()) / sum(rewards.values())
 
 
-def sample_frames(wan: Wan, rollout: Rollout, codec: LinearCodec, texts: Tensor, prompts: Sequence[Prompt]) -> Frames:
+def sample_frames(
+    wan: Wan, rollout: Rollout, codec: LinearCodec, texts: Tensor, prompts: Sequence[Prompt]
+) -> Frames:
     """Decoded clips [P, 81, 32, 32, 3], sample 0 of each prompt with its portable noise."""
     made = []
     shape = (rollout.frames, wan.config.in_channels, *LATENT_SIZE)
     for start in range(0, len(prompts), SAMPLED_AT_ONCE):
         part = slice(start, start + SAMPLED_AT_ONCE)
-        noise = PortableNoise(suite="heldout", samples=[SampleKey(p.id, 0) for p in prompts[part]], shape=shape, device=texts.device)
+        noise = PortableNoise(
+            suite="heldout",
+            samples=[SampleKey(p.id, 0) for p in prompts[part]],
+            shape=shape,
+            device=texts.device,
+        )
         made.append(codec.decode_uint8(endpoints(rollout.run(wan, texts[part], noise)).cpu()).numpy())
     return np.concatenate(made)
 
@@ -83,7 +102,9 @@ def heldout_list(settings: CmGrpoSettings) -> list[Prompt]:
     everything = heldout_prompts(500, settings.seed)
     fitting = rewarded_prompts(everything, settings.rewards)
     if len(fitting) < settings.heldout:
-        raise ValueError(f"cm_grpo.heldout is {settings.heldout}, but the world has {len(fitting)} held-out prompts for these rewards.")
+        raise ValueError(
+            f"cm_grpo.heldout is {settings.heldout}, but the world has {len(fitting)} held-out prompts for these rewards."
+        )
     chosen = fitting[: settings.heldout]
     seen = {kind_of(prompt.facts) for prompt in chosen}
     for kind in sorted({kind_of(prompt.facts) for prompt in everything} - seen):
@@ -91,7 +112,9 @@ def heldout_list(settings: CmGrpoSettings) -> list[Prompt]:
     return chosen
 
 
-def measure(frames: Frames, prompts: Sequence[Prompt], settings: CmGrpoSettings) -> dict[str, list[float | None]]:
+def measure(
+    frames: Frames, prompts: Sequence[Prompt], settings: CmGrpoSettings
+) -> dict[str, list[float | None]]:
     """Reward and every checker per prompt; None where a measure is not defined for a prompt."""
     rewarded = {prompt.id for prompt in rewarded_prompts(prompts, settings.rewards)}
     table: dict[str, list[float | None]] = {"reward": [], **{name: [] for name in CHECKERS}}
@@ -103,19 +126,45 @@ def measure(frames: Frames, prompts: Sequence[Prompt], settings: CmGrpoSettings)
     return table
 
 
-def write_heldout(flags: argparse.Namespace, settings: CmGrpoSettings, prompts: Sequence[Prompt],
-                  before: dict[str, list[float | None]], after: dict[str, list[float | None]]) -> None:
+def write_heldout(
+    flags: argparse.Namespace,
+    settings: CmGrpoSettings,
+    prompts: Sequence[Prompt],
+    before: dict[str, list[float | None]],
+    after: dict[str, list[float | None]],
+) -> None:
     """heldout.json: same prompts and noise before and after training (read by reports/curves.py)."""
-    measures = [{"name": name, "trained": name == "reward" or name in settings.rewards, "before": before[name], "after": after[name]}
-                for name in before]
-    record = {"before": "raven", "after": "cm_grpo", "prompts": [prompt.id for prompt in prompts], "measures": measures}
+    measures = [
+        {
+            "name": name,
+            "trained": name == "reward" or name in settings.rewards,
+            "before": before[name],
+            "after": after[name],
+        }
+        for name in before
+    ]
+    record = {
+        "before": "raven",
+        "after": "cm_grpo",
+        "prompts": [prompt.id for prompt in prompts],
+        "measures": measures,
+    }
     write_text(flags.output / "heldout.json", json.dumps(record) + "\n")
     for name in ("reward", *sorted(settings.rewards)):
-        pairs = [(a, b) for a, b in zip(before[name], after[name], strict=True) if a is not None and b is not None]
+        pairs = [
+            (a, b) for a, b in zip(before[name], after[name], strict=True) if a is not None and b is not None
+        ]
         change = np.array([b - a for a, b in pairs])
         error = 1.96 * change.std(ddof=1) / len(change) ** 0.5
-        log.info("held out %s on %d prompts: %.4f before, %.4f after, difference %.4f +- %.4f", name, len(pairs),
-                 np.mean([a for a, _ in pairs]), np.mean([b for _, b in pairs]), change.mean(), error)
+        log.info(
+            "held out %s on %d prompts: %.4f before, %.4f after, difference %.4f +- %.4f",
+            name,
+            len(pairs),
+            np.mean([a for a, _ in pairs]),
+            np.mean([b for _, b in pairs]),
+            change.mean(),
+            error,
+        )
 
 
 def plain_copy(state: Mapping[str, Tensor], config: WanConfig, settings: CmGrpoSettings) -> Wan:
@@ -134,22 +183,33 @@ def main() -> None:
     checked = heldout_list(settings)
     start = open_wan(flags.init)
     config = start.config
-    policy = add_lora(start, LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha), seed=settings.seed).to(device)
+    policy = add_lora(
+        start, LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha), seed=settings.seed
+    ).to(device)
 
     def reward(latents: Tensor, which: list[int]) -> dict[str, Tensor]:
         frames = codec.decode_uint8(latents.cpu()).numpy()
-        scores = [soft_scores(clip, prompts[i], settings.rewards) for clip, i in zip(frames, which, strict=True)]
-        return {name: torch.tensor([one[name] for one in scores], dtype=torch.float64) for name in settings.rewards}
+        scores = [
+            soft_scores(clip, prompts[i], settings.rewards) for clip, i in zip(frames, which, strict=True)
+        ]
+        return {
+            name: torch.tensor([one[name] for one in scores], dtype=torch.float64)
+            for name in settings.rewards
+        }
 
     shape = (sum(settings.chunks), config.in_channels, *LATENT_SIZE)
-    recipe = CmGrpo(policy, text_rows(encoder, prompts), reward, shape, settings, streams_of(settings.seed, device))
+    recipe = CmGrpo(
+        policy, text_rows(encoder, prompts), reward, shape, settings, streams_of(settings.seed, device)
+    )
     limits = RunLimits(iterations=settings.iterations, checkpoint_every=settings.checkpoint_every)
     facts = {"recipe": flags.recipe, "config": config.to_dict(), "alpha": settings.lora_alpha}
     step = train(recipe, limits, output=flags.output, identity=identity(flags, settings), facts=facts)
     texts = text_rows(encoder, checked).to(device)
     trained = plain_copy(recipe.student.averaged_state(), config, settings).to(device)
-    rows = [measure(sample_frames(wan, recipe.rollout, codec, texts, checked), checked, settings)
-            for wan in (open_wan(flags.init).to(device), trained)]
+    rows = [
+        measure(sample_frames(wan, recipe.rollout, codec, texts, checked), checked, settings)
+        for wan in (open_wan(flags.init).to(device), trained)
+    ]
     write_heldout(flags, settings, checked, rows[0], rows[1])
     write_manifest(flags, settings, recipe.student, step)
 
