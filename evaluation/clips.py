@@ -63,7 +63,9 @@ def write_clip(path: Path, frames: Frames, *, fps: int) -> None:
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.thread_count = 1
         for picture in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"))
+            )
         container.mux(stream.encode(None))
     os.replace(temporary, path)
 
@@ -71,7 +73,9 @@ def write_clip(path: Path, frames: Frames, *, fps: int) -> None:
 def read_clip(path: Path) -> DecodedClip:
     """Every frame of the clip. Raises FileNotFoundError, or ValueError if the file cannot be decoded or holds no frame."""
     if not path.is_file():
-        raise FileNotFoundError(f"clip {path} does not exist; rerun the sample stage, which makes the clips that are missing.")
+        raise FileNotFoundError(
+            f"clip {path} does not exist; rerun the sample stage, which makes the clips that are missing."
+        )
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
@@ -79,7 +83,9 @@ def read_clip(path: Path) -> DecodedClip:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
             rate = stream.average_rate
     except (av.FFmpegError, IndexError) as error:
-        raise ValueError(f"clip {path} cannot be decoded ({error}); delete it and rerun, the sample stage remakes it.") from error
+        raise ValueError(
+            f"clip {path} cannot be decoded ({error}); delete it and rerun, the sample stage remakes it."
+        ) from error
     if not frames or rate is None:
         raise ValueError(f"clip {path} holds no frame; delete it and rerun, the sample stage remakes it.")
     return DecodedClip(np.stack(frames), float(rate))

@@ -36,10 +36,14 @@ def require_consistent(prompts: Sequence[Prompt], dimensions: Sequence[str], whe
     ids = [p.id for p in prompts]
     doubled = sorted({i for i in ids if ids.count(i) > 1})
     if doubled:
-        raise ValueError(f"{where} uses the prompt ids {', '.join(doubled)} more than once; ids must be unique.")
+        raise ValueError(
+            f"{where} uses the prompt ids {', '.join(doubled)} more than once; ids must be unique."
+        )
     too_many = [p.id for p in prompts if p.keep is not None and p.keep > p.samples]
     if too_many:
-        raise ValueError(f"{where} keeps more samples than it renders for {', '.join(too_many)}; lower `keep`.")
+        raise ValueError(
+            f"{where} keeps more samples than it renders for {', '.join(too_many)}; lower `keep`."
+        )
     covered = {dimension for p in prompts for dimension in p.dimensions}
     uncovered = [d for d in dimensions if d not in covered]
     if uncovered:
@@ -81,7 +85,9 @@ def vbench_prompts(
             f"VBench's lists have {len(full_info)} records, {len(short)} short and {len(extended)} extended lines; "
             f"all three must have {VBENCH_LINES}. Run `make fetch` again."
         )
-    differing = [i for i, (entry, text) in enumerate(zip(full_info, short, strict=True)) if entry["prompt_en"] != text]
+    differing = [
+        i for i, (entry, text) in enumerate(zip(full_info, short, strict=True)) if entry["prompt_en"] != text
+    ]
     if differing:
         raise ValueError(
             f"line {differing[0] + 1} of the short list is not the prompt of record {differing[0]} of VBench_full_info.json "
@@ -91,7 +97,9 @@ def vbench_prompts(
     for number, text in enumerate(short):
         lines.setdefault(text, []).append(number)
     if len(lines) != VBENCH_DISTINCT:
-        raise ValueError(f"VBench's list has {len(lines)} distinct prompts, expected {VBENCH_DISTINCT}; run `make fetch` again.")
+        raise ValueError(
+            f"VBench's list has {len(lines)} distinct prompts, expected {VBENCH_DISTINCT}; run `make fetch` again."
+        )
     prompts = []
     for number, text in enumerate(short):
         same = lines[text]

@@ -11,11 +11,11 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=120)]
 ClipId = Annotated[str, Field(pattern=r"^[a-z0-9_]+-[0-9]+$", max_length=140)]

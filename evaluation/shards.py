@@ -59,7 +59,9 @@ def full_batches(samples: Sequence[Sample], batch_size: int) -> list[Batch]:
 def shard_batches(batches: Sequence[Batch], shard: int, num_shards: int) -> list[Batch]:
     """The whole batches of shard `shard` (0-based) of `num_shards`: contiguous, sizes differ by at most one batch."""
     if not 0 <= shard < num_shards:
-        raise ValueError(f"shard {shard} of {num_shards} does not exist; shards are numbered 0 to {num_shards - 1}.")
+        raise ValueError(
+            f"shard {shard} of {num_shards} does not exist; shards are numbered 0 to {num_shards - 1}."
+        )
     return list(batches[shard * len(batches) // num_shards : (shard + 1) * len(batches) // num_shards])
 
 

@@ -7,6 +7,7 @@ those are kept and the gap is recorded as `short`, never filled. Its network (RA
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -28,19 +29,22 @@ def motion(frames: Frames) -> float:
     if len(grey) < 2:
         raise ValueError(f"motion needs at least {STRIDE + 1} frames, found {len(frames)}.")
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    fastest = []
-    for before, after in zip(grey, grey[1:], strict=False):
+    fastest: list[float] = []
+    for before, after in pairwise(grey):
         speed = np.linalg.norm(flow.calc(before, after, None), axis=-1).ravel()  # type: ignore[call-overload]
         count = max(1, round(TOP_SHARE * speed.size))
         fastest.append(float(np.partition(speed, -count)[-count:].mean()))
-    return round(float(np.mean(fastest)) * GRID / frames.shape[2], 6)
+    width = int(frames.shape[2])
+    return round(sum(fastest) / len(fastest) * GRID / width, 6)
 
 
 def filter_prompt(prompt_id: str, values: Sequence[float], keep: int) -> FilteredPrompt:
     """Keep the first `keep` samples whose motion is below THRESHOLD, in numeric order; `short` counts what is lacking."""
     static = tuple(value < THRESHOLD for value in values)
     kept = tuple(index for index, still in enumerate(static) if still)[:keep]
-    return FilteredPrompt(prompt_id=prompt_id, motion=tuple(values), static=static, kept=kept, short=keep - len(kept))
+    return FilteredPrompt(
+        prompt_id=prompt_id, motion=tuple(values), static=static, kept=kept, short=keep - len(kept)
+    )
 
 
 def filtered_set(row: str, prompts: Sequence[Prompt], values: Mapping[str, Sequence[float]]) -> FilteredSet:

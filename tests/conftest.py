@@ -12,7 +12,11 @@ MUST_RUN_IN_CI = ("browser", "slurm")
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI a browser or Slurm test that skips is a failure: its packages are installed there."""
     report = yield
-    if report.skipped and os.environ.get("RAVEN_BENCH_CI") and any(item.get_closest_marker(name) for name in MUST_RUN_IN_CI):
+    if (
+        report.skipped
+        and os.environ.get("RAVEN_BENCH_CI")
+        and any(item.get_closest_marker(name) for name in MUST_RUN_IN_CI)
+    ):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} skipped, but CI must run it: {report.longrepr}"
     return report

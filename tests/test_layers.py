@@ -46,7 +46,9 @@ def test_parsing_the_workflow_imports_nothing_heavy() -> None:
     from workflow.code_digest import imported_files
 
     smk = (ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8")
-    parsed = re.findall(r"^from ((?:baselines|workflow|evaluation|models|reports)[\w.]*) import", smk, re.MULTILINE)
+    parsed = re.findall(
+        r"^from ((?:baselines|workflow|evaluation|models|reports)[\w.]*) import", smk, re.MULTILINE
+    )
     assert len(parsed) >= 5
     for module in parsed:
         for path in imported_files(ROOT, module):
@@ -59,4 +61,6 @@ def test_the_lock_holds_no_torch() -> None:
     lock = (ROOT / "envs/main/requirements.lock").read_text(encoding="utf-8")
     names = {line.split("==")[0] for line in lock.splitlines() if "==" in line and not line.startswith(" ")}
     assert len(names) > 50
-    assert not {name for name in names if name in ("torch", "triton") or name.startswith(("nvidia-", "flash"))}
+    assert not {
+        name for name in names if name in ("torch", "triton") or name.startswith(("nvidia-", "flash"))
+    }

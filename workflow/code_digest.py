@@ -30,7 +30,9 @@ def imported_files(root: Path, module: str) -> list[Path]:
         seen.add(name)
         path = _file_of(root, name)
         if path is None:
-            raise FileNotFoundError(f"module {name}, reached from {module}, has no file under {root}; restore it or fix the import.")
+            raise FileNotFoundError(
+                f"module {name}, reached from {module}, has no file under {root}; restore it or fix the import."
+            )
         for package in _packages_of(root, name):
             found.add(package.relative_to(root))
             waiting.extend(_imports(root, _module_of(root, package)))
@@ -45,7 +47,9 @@ def code_digest(root: Path, module: str, data: Iterable[str] = ()) -> str:
     for pattern in data:
         matches = sorted(path.relative_to(root) for path in root.glob(pattern) if path.is_file())
         if not matches:
-            raise FileNotFoundError(f"no file matches {pattern} under {root}, which {module} reads; restore it.")
+            raise FileNotFoundError(
+                f"no file matches {pattern} under {root}, which {module} reads; restore it."
+            )
         files += matches
     digest = hashlib.sha256()
     for path in files:

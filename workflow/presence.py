@@ -15,7 +15,9 @@ from pathlib import Path
 
 def lost_clips(manifest: Path, present: set[str]) -> list[str]:
     """Names of the clip files a manifest lists that are not among `present`."""
-    names = [Path(json.loads(line)["file"]).name for line in manifest.read_text(encoding="utf-8").splitlines()]
+    names = [
+        Path(json.loads(line)["file"]).name for line in manifest.read_text(encoding="utf-8").splitlines()
+    ]
     return [name for name in names if name not in present]
 
 

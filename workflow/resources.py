@@ -87,7 +87,9 @@ def needed_resources(root: Path, suite: Suite) -> list[Resource]:
     known = {entry.group for entry in listed}
     unknown = [group for group in suite.resources if group not in known]
     if unknown:
-        raise ValueError(f"unknown resource group {unknown[0]!r} in suite {suite.suite}; workflow/resources.yaml has {', '.join(sorted(known))}.")
+        raise ValueError(
+            f"unknown resource group {unknown[0]!r} in suite {suite.suite}; workflow/resources.yaml has {', '.join(sorted(known))}."
+        )
     needed = [entry for entry in listed if entry.group in suite.resources]
     for row, path in suite.weights.items():
         if path.startswith("resources/"):

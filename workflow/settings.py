@@ -20,6 +20,12 @@ from models.training.settings import RECIPES, canonical, from_json
 SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
 """Sections of a baseline's file that decide its clips."""
 
+SCORERS = {"toybox": "evaluation.toybox.scorers.{dimension}", "vbench": "evaluation.vbench_client"}
+"""Module that scores a dimension, by world: the one thing that is looked up by it."""
+
+RUNNABLE_WORLDS = ("toybox",)
+"""Worlds whose every stage exists; others can be planned and fetched."""
+
 DEFAULT_CONFIG = "workflow/config/toybox.yaml"
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=60)]
@@ -178,7 +184,9 @@ def load_suite(root: Path, files: Sequence[str | Path], replaced: Mapping[str, A
     where = config_name(root, files)
     path = root / where
     if not path.is_file():
-        raise FileNotFoundError(f"Config file {where} does not exist; the shipped ones are in workflow/config/.")
+        raise FileNotFoundError(
+            f"Config file {where} does not exist; the shipped ones are in workflow/config/."
+        )
     return suite_from(read_mapping(path, where) | dict(replaced), where, root)
 
 
@@ -201,10 +209,14 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             raise ValueError(f"{where}: unknown control {row!r}; the controls are {', '.join(CONTROLS)}.")
     doubled = sorted({row for row in suite.rows if suite.rows.count(row) > 1})
     if doubled:
-        raise ValueError(f"{where}: {', '.join(doubled)} is listed more than once among baselines and controls; list a row once.")
+        raise ValueError(
+            f"{where}: {', '.join(doubled)} is listed more than once among baselines and controls; list a row once."
+        )
     for row in suite.baselines:
         if not (root / "baselines" / f"{row}.yaml").is_file():
-            raise ValueError(f"{where}: baseline {row!r} has no file baselines/{row}.yaml; write it or take the row out.")
+            raise ValueError(
+                f"{where}: baseline {row!r} has no file baselines/{row}.yaml; write it or take the row out."
+            )
         if (row in suite.weights) == (row in suite.train):
             raise ValueError(
                 f"{where}: baseline {row!r} must be in exactly one of `weights` (a file) and `train` (trained in the run), "
@@ -212,7 +224,9 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             )
     for row in (*suite.weights, *suite.train):
         if row not in suite.baselines and not any(plan.init == row for plan in suite.train.values()):
-            raise ValueError(f"{where}: {row!r} has weights but is no row; add it to `baselines` or take its weights out.")
+            raise ValueError(
+                f"{where}: {row!r} has weights but is no row; add it to `baselines` or take its weights out."
+            )
     for row, plan in suite.train.items():
         _check_train(suite, row, plan, where)
     return suite
@@ -226,13 +240,17 @@ def read_suite(path: Path, root: Path) -> Suite:
 def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
     values = {"raven": suite.raven, "cm_grpo": suite.cm_grpo}[plan.recipe]
     if values is None:
-        raise ValueError(f"{where}: row {row!r} is trained by recipe {plan.recipe!r}, but the key {plan.recipe!r} is null; set it.")
+        raise ValueError(
+            f"{where}: row {row!r} is trained by recipe {plan.recipe!r}, but the key {plan.recipe!r} is null; set it."
+        )
     if (plan.recipe == "raven") != (plan.flavour == "full"):
         raise ValueError(
             f"{where}: train.{row}.flavour is {plan.flavour!r}; raven is always full, cm_grpo is adapter, bundle or merged."
         )
     if "/" not in plan.init and plan.init not in suite.train:
-        raise ValueError(f"{where}: train.{row}.init is {plan.init!r}, neither a file nor a row of `train`; name one of them.")
+        raise ValueError(
+            f"{where}: train.{row}.init is {plan.init!r}, neither a file nor a row of `train`; name one of them."
+        )
     from_json(RECIPES[plan.recipe], json.dumps(values), f"{where}: {plan.recipe}")
 
 

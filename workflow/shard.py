@@ -23,7 +23,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evaluation.clips import ClipShape, Frames, file_sha256, upscale, write_clip
 from evaluation.records import Clip, ClipTiming, Prompt, Sha256, write_jsonl
-from evaluation.shards import Batch, Sample, canonical_sha256, full_batches, parse_shard, shard_batches, work_list
+from evaluation.shards import (
+    Batch,
+    Sample,
+    canonical_sha256,
+    full_batches,
+    parse_shard,
+    shard_batches,
+    work_list,
+)
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +109,14 @@ def make_shard(job: ShardJob, make: Callable[[Batch], list[Made]]) -> list[Journ
                 _append(journal, entry)
         made += len(missing)
         left = (time.monotonic() - start) / made * (waiting - made)
-        log.info("%s %s: %d of %d clips, about %.0f s left", job.row, job.shard, len(keys) - waiting + made, len(keys), left)
+        log.info(
+            "%s %s: %d of %d clips, about %.0f s left",
+            job.row,
+            job.shard,
+            len(keys) - waiting + made,
+            len(keys),
+            left,
+        )
     return [finished[clip] for clip in keys]
 
 
@@ -124,7 +139,11 @@ def finished_clips(folder: Path, keys: dict[str, str]) -> dict[str, JournalEntry
 def _finish(job: ShardJob, sample: Sample, made: Made, key: str) -> JournalEntry:
     started = time.perf_counter()
     file = f"mp4/{sample.clip_id}.mp4"
-    write_clip(job.folder / file, upscale(made.frames, height=job.shape.height, width=job.shape.width), fps=job.shape.fps)
+    write_clip(
+        job.folder / file,
+        upscale(made.frames, height=job.shape.height, width=job.shape.width),
+        fps=job.shape.fps,
+    )
     clip = Clip(
         clip_id=sample.clip_id,
         row=job.row,

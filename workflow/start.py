@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.prompts import count_prompts
+from evaluation.records import Prompt
 from workflow.resources import needed_resources
 from workflow.scripts.prompts import suite_prompts
 from workflow.settings import Suite
@@ -29,21 +31,30 @@ def missing_resources(root: Path, suite: Suite) -> str:
     total = sum(entry.size_mb for entry in missing)
     return (
         f"Suite {suite.suite} needs {len(needed)} fetched files, and {len(missing)} of them (about {total / 1000:.1f} GB) are not in "
-        "resources/:\n" + "\n".join(lines) + f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}\n"
+        "resources/:\n"
+        + "\n".join(lines)
+        + f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}\n"
         "Nothing was started. The embedded suite needs none of this: snakemake --profile local reports/table.html"
     )
 
 
-def start_banner(suite: Suite) -> str:
-    """Prompts, clips and a cost estimate for a run from nothing, by the suite's measured rates."""
+def planned_prompts(suite: Suite) -> list[Prompt]:
+    """The prompts that the suite's `prompts` stage will write."""
     settings = {"world": suite.world, "dimensions": suite.dimensions, **suite.prompts.model_dump()}
-    prompts = suite_prompts(json.loads(json.dumps(settings)))
+    return suite_prompts(json.loads(json.dumps(settings)))
+
+
+def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
+    """Prompts, clips and a cost estimate for a run from nothing, by the suite's measured rates."""
     counts = count_prompts(prompts)
     rates, rows, natives = suite.rates, len(suite.rows), len(suite.baselines)
     scored = sum((p.keep or p.samples) * len(p.dimensions) for p in prompts)
     jobs = 3 + 2 * len(suite.train) + rows * (suite.sample.shards + 2 + len(suite.dimensions))
     seconds = (
-        len(suite.train) * rates.train_s + natives * counts.clips * rates.clip_s + rows * scored * rates.score_clip_s + jobs * rates.job_s
+        len(suite.train) * rates.train_s
+        + natives * counts.clips * rates.clip_s
+        + rows * scored * rates.score_clip_s
+        + jobs * rates.job_s
     )
     unit = "core" if suite.device == "cpu" else "GPU"
     disk = rows * counts.clips * rates.clip_mb

@@ -5,7 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.clips import ClipShape, clip_faults, content_sha256, file_sha256, read_clip, upscale, write_clip
+from evaluation.clips import (
+    ClipShape,
+    clip_faults,
+    content_sha256,
+    file_sha256,
+    read_clip,
+    upscale,
+    write_clip,
+)
 
 SHAPE = ClipShape(pixel_frames=9, height=64, width=64, fps=16)
 
@@ -25,7 +33,9 @@ def test_the_same_frames_give_the_same_bytes_and_survive_the_codec(tmp_path: Pat
     assert file_sha256(tmp_path / "a.mp4") == file_sha256(tmp_path / "b.mp4")
     clip = read_clip(tmp_path / "a.mp4")
     assert clip_faults(clip, SHAPE) == []
-    assert np.abs(clip.frames.astype(int) - big).mean() < 4  # crf 18 on flat areas; 4 of 255 is far below any checker's margin
+    assert (
+        np.abs(clip.frames.astype(int) - big).mean() < 4
+    )  # crf 18 on flat areas; 4 of 255 is far below any checker's margin
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
 
 

@@ -12,7 +12,9 @@ SHARED = Path(__file__).parents[2].parent / "shared" / "prompts"
 
 
 def prompt(name: str, *dimensions: str, samples: int = 2, keep: int | None = None) -> Prompt:
-    return Prompt(id=name, prompt=name, extended=name, dimensions=dimensions, samples=samples, keep=keep, facts={})
+    return Prompt(
+        id=name, prompt=name, extended=name, dimensions=dimensions, samples=samples, keep=keep, facts={}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,10 @@ def vbench() -> tuple[list[dict], list[str], list[str]]:
     if not SHARED.is_dir():
         pytest.skip(f"VBench's prompt files are not in {SHARED}; they are not shipped with the repository")
     info = json.loads((SHARED / "VBench_full_info.json").read_text(encoding="utf-8"))
-    lists = [(SHARED / name).read_text(encoding="utf-8").removesuffix("\n").split("\n") for name in ("all_dimension.txt", "all_dimension_extended.txt")]
+    lists = [
+        (SHARED / name).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        for name in ("all_dimension.txt", "all_dimension_extended.txt")
+    ]
     return info, *lists
 
 
@@ -29,14 +34,21 @@ def test_vbench_counts(vbench: tuple[list[dict], list[str], list[str]]) -> None:
     prompts = vbench_prompts(*vbench, samples=5, static_samples=25, static_keep=5)
     counts = count_prompts(prompts)
     assert (counts.lines, counts.prompts, counts.clips) == (946, 944, 6220)
-    per_dimension = {d: sum(d in p.dimensions for p in prompts) for d in ("human_action", "temporal_flickering", "scene", "color")}
+    per_dimension = {
+        d: sum(d in p.dimensions for p in prompts)
+        for d in ("human_action", "temporal_flickering", "scene", "color")
+    }
     assert per_dimension == {"human_action": 100, "temporal_flickering": 75, "scene": 86, "color": 85}
 
 
 def test_the_later_of_two_equal_lines_wins(vbench: tuple[list[dict], list[str], list[str]]) -> None:
     """Guards against the race of upstream, where whichever finished last was scored (VBench#58: the later line)."""
     info, short, extended = vbench
-    doubled = [p for p in vbench_prompts(info, short, extended, samples=5, static_samples=25, static_keep=5) if len(p.facts["lines"]) > 1]
+    doubled = [
+        p
+        for p in vbench_prompts(info, short, extended, samples=5, static_samples=25, static_keep=5)
+        if len(p.facts["lines"]) > 1
+    ]
     assert {p.id: tuple(p.facts["lines"]) for p in doubled} == {"v0746": (503, 746), "v0748": (495, 748)}
     for p in doubled:
         assert p.extended == extended[p.facts["lines"][-1]] != extended[p.facts["lines"][0]]

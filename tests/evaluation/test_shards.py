@@ -10,7 +10,8 @@ from evaluation.shards import full_batches, parse_shard, shard_batches, work_lis
 
 def prompts(counts: list[int]) -> list[Prompt]:
     return [
-        Prompt(id=f"p{i}", prompt="a", extended="b", dimensions=("color",), samples=n, facts={}) for i, n in enumerate(counts)
+        Prompt(id=f"p{i}", prompt="a", extended="b", dimensions=("color",), samples=n, facts={})
+        for i, n in enumerate(counts)
     ]
 
 

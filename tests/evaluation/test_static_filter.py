@@ -41,7 +41,9 @@ def test_a_gap_is_recorded_and_not_filled() -> None:
 
 def test_prompts_without_keep_keep_all_samples() -> None:
     def prompt(name: str, samples: int, keep: int | None) -> Prompt:
-        return Prompt(id=name, prompt="a", extended="b", dimensions=("color",), samples=samples, keep=keep, facts={})
+        return Prompt(
+            id=name, prompt="a", extended="b", dimensions=("color",), samples=samples, keep=keep, facts={}
+        )
 
     outcome = filtered_set("truth", [prompt("a", 3, None), prompt("b", 4, 2)], {"b": [0.0, 9.0, 0.0, 0.0]})
     assert outcome.kept == {"a": (0, 1, 2), "b": (0, 2)}

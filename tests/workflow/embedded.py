@@ -17,7 +17,16 @@ from models.wan import Wan, init_weights
 from models.weights import file_sha256, write_safetensors
 
 CONFIG = WanConfig(dim=32, ffn_dim=48, num_layers=1, num_heads=2, freq_dim=32, text_dim=16, text_len=32)
-NETWORKS = ("base", "causal_init", "causvid", "self_forcing", "reward_forcing", "causal_forcing", "longlive", "rolling_forcing")
+NETWORKS = (
+    "base",
+    "causal_init",
+    "causvid",
+    "self_forcing",
+    "reward_forcing",
+    "causal_forcing",
+    "longlive",
+    "rolling_forcing",
+)
 
 
 def describe(path: Path) -> None:
@@ -36,12 +45,21 @@ def write_embedded(folder: Path, networks: tuple[str, ...] = NETWORKS) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     prompts: list[Prompt] = toybox_prompts(0)[::9]
     pixels = np.stack([render(prompt.facts, 0) for prompt in prompts])
-    fit_codec(torch.from_numpy(pixels).permute(0, 1, 4, 2, 3).float() / 127.5 - 1).save(folder / "codec.safetensors")
+    fit_codec(torch.from_numpy(pixels).permute(0, 1, 4, 2, 3).float() / 127.5 - 1).save(
+        folder / "codec.safetensors"
+    )
     torch.manual_seed(0)
     words = sorted(set(VOCABULARY))
-    ToyTextEncoder(words, text_dim=CONFIG.text_dim, text_len=CONFIG.text_len).save(folder / "text.safetensors")
+    ToyTextEncoder(words, text_dim=CONFIG.text_dim, text_len=CONFIG.text_len).save(
+        folder / "text.safetensors"
+    )
     for seed, name in enumerate(networks):
         state = random_network(seed).state_dict()
-        write_safetensors(folder / f"{name}.safetensors", state, dtype=torch.float16, metadata={"config": json.dumps(CONFIG.to_dict())})
+        write_safetensors(
+            folder / f"{name}.safetensors",
+            state,
+            dtype=torch.float16,
+            metadata={"config": json.dumps(CONFIG.to_dict())},
+        )
     for path in folder.glob("*.safetensors"):
         describe(path)

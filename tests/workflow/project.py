@@ -9,7 +9,19 @@ from pathlib import Path
 from tests.workflow.embedded import write_embedded
 
 ROOT = Path(__file__).parents[2]
-LEFT_OUT = (".venv", ".git", ".snakemake", "results", "resources", "tests", "__pycache__", ".*_cache", "embedded", "*.tmp", "table.html")
+LEFT_OUT = (
+    ".venv",
+    ".git",
+    ".snakemake",
+    "results",
+    "resources",
+    "tests",
+    "__pycache__",
+    ".*_cache",
+    "embedded",
+    "*.tmp",
+    "table.html",
+)
 
 Job = tuple[str, ...]
 """(rule, row, dimension) as far as a job has them."""

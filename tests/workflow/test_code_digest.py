@@ -52,7 +52,7 @@ def test_only_imported_files_and_named_data_change_the_digest(tree: Path) -> Non
 
 
 def test_what_is_not_there_is_named(tree: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="models.gone"):
+    with pytest.raises(FileNotFoundError, match=r"models\.gone"):
         imported_files(tree, "models.gone")
     with pytest.raises(FileNotFoundError, match="no file matches"):
         code_digest(tree, "models.a", ["reports/*.css"])
@@ -63,12 +63,16 @@ def test_stages_see_what_they_must_and_no_more() -> None:
     _imports.cache_clear()
     sample = {path.as_posix() for path in imported_files(ROOT, "workflow.scripts.sample")}
     assert {"models/rollout.py", "models/plan.py", "models/wan.py", "evaluation/clips.py"} <= sample
-    assert not {path for path in sample if path.startswith(("models/training/d", "models/training/r", "reports/"))}
+    assert not {
+        path for path in sample if path.startswith(("models/training/d", "models/training/r", "reports/"))
+    }
     color = {path.as_posix() for path in imported_files(ROOT, "evaluation.toybox.scorers.color")}
     assert "evaluation/toybox/scorers/color.py" in color
-    assert not {path for path in color if path.startswith(("models/", "evaluation/toybox/scorers/")) and "__init__" not in path} - {
-        "evaluation/toybox/scorers/color.py"
-    }
+    assert not {
+        path
+        for path in color
+        if path.startswith(("models/", "evaluation/toybox/scorers/")) and "__init__" not in path
+    } - {"evaluation/toybox/scorers/color.py"}
     for stage in ("render", "check", "filter", "aggregate", "report"):
         files = {path.as_posix() for path in imported_files(ROOT, f"workflow.scripts.{stage}")}
         assert not {path for path in files if path.startswith("models/")} - {"models/__init__.py"}, stage

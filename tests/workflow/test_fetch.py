@@ -7,13 +7,13 @@ import pytest
 
 from workflow.resources import Resource, listed_resources, needed_resources
 from workflow.scripts.fetch import fetch, prove
-from workflow.settings import load_suite
-from workflow.start import missing_resources, start_banner
+from workflow.settings import Suite, load_suite
+from workflow.start import missing_resources, planned_prompts, start_banner
 
 ROOT = Path(__file__).parents[2]
 
 
-def suite(name: str):  # noqa: ANN201
+def suite(name: str) -> Suite:
     return load_suite(ROOT, [ROOT / f"workflow/config/{name}.yaml"], {})
 
 
@@ -26,7 +26,15 @@ def test_the_vbench_suite_says_in_one_screen_what_is_missing(tmp_path: Path) -> 
     lines = screen.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 160
-    for word in ("make fetch", "gdhe17/Self-Forcing", "checkpoints/self_forcing_dmd.pt", "Wan2.1_VAE.pth", "MB", "lora.pt", "GB"):
+    for word in (
+        "make fetch",
+        "gdhe17/Self-Forcing",
+        "checkpoints/self_forcing_dmd.pt",
+        "Wan2.1_VAE.pth",
+        "MB",
+        "lora.pt",
+        "GB",
+    ):
         assert word in screen
     for entry in needed_resources(tmp_path, suite("vbench")):
         (tmp_path / "resources" / entry.path).parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +89,6 @@ def test_paths_cannot_leave_the_folder(path: str) -> None:
 
 
 def test_the_banner_counts_what_will_be_made() -> None:
-    banner = start_banner(suite("tiny"))
+    banner = start_banner(suite("tiny"), planned_prompts(suite("tiny")))
     assert "4 lines, 4 distinct prompts, 4 clips per row" in banner
     assert "about 15 jobs" in banner

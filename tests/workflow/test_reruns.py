@@ -97,7 +97,9 @@ def test_a_second_run_has_nothing_to_do_however_files_were_touched(project: Path
     started = os.times()
     assert planned(project, "matrix") == set()
     ended = os.times()
-    assert (ended.children_user + ended.children_system) - (started.children_user + started.children_system) < 5
+    assert (ended.children_user + ended.children_system) - (
+        started.children_user + started.children_system
+    ) < 5
     rng = random.Random(0)
     for path in project.rglob("*"):
         if path.is_file() and ".snakemake" not in path.parts:
@@ -171,9 +173,15 @@ def test_the_training_code(project: Path) -> None:
 
 def test_another_baseline_is_one_file_and_one_line(project: Path) -> None:
     text = (project / "baselines/self_forcing.yaml").read_text()
-    (project / "baselines/dummy_forcing.yaml").write_text(text.replace("name: self_forcing", "name: dummy_forcing"))
+    (project / "baselines/dummy_forcing.yaml").write_text(
+        text.replace("name: self_forcing", "name: dummy_forcing")
+    )
     config = project / "workflow/config/matrix.yaml"
-    replace_in(config, "baselines: [raven, cm_grpo, self_forcing]", "baselines: [raven, cm_grpo, self_forcing, dummy_forcing]")
+    replace_in(
+        config,
+        "baselines: [raven, cm_grpo, self_forcing]",
+        "baselines: [raven, cm_grpo, self_forcing, dummy_forcing]",
+    )
     replace_in(config, "weights:\n", "weights:\n  dummy_forcing: models/embedded/self_forcing.safetensors\n")
     assert planned(project, "matrix") == made("dummy_forcing") | LAST
 
@@ -188,6 +196,8 @@ def test_a_deleted_clip_is_made_again_and_only_it(project: Path) -> None:
     answer = snakemake(project, "matrix")
     assert answer.returncode == 0, (answer.stdout + answer.stderr)[-3000:]
     after = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
-    assert {n: content for n, (_, content) in after.items()} == {n: content for n, (_, content) in before.items()}
+    assert {n: content for n, (_, content) in after.items()} == {
+        n: content for n, (_, content) in before.items()
+    }
     assert [n for n in after if after[n][0] != before[n][0]] == [name]
     assert planned(project, "matrix") == set()

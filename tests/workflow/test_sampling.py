@@ -17,7 +17,11 @@ from workflow.settings import control_settings, load_suite, sampling_settings
 from workflow.shard import Made, ShardJob, make_shard
 
 ROOT = Path(__file__).parents[2]
-SUITE = load_suite(ROOT, [ROOT / "workflow/config/tiny.yaml"], {"sample": {"batch": 2, "shards": 1, "noise": "portable", "numerics": "float32"}})
+SUITE = load_suite(
+    ROOT,
+    [ROOT / "workflow/config/tiny.yaml"],
+    {"sample": {"batch": 2, "shards": 1, "noise": "portable", "numerics": "float32"}},
+)
 PICKED = ("move_00", "still_00", "move_01", "still_01")
 
 
@@ -33,7 +37,12 @@ def prompts() -> list[Prompt]:
     """Four prompts, seven clips: an odd number, so that the last batch of two is padded."""
     known = {prompt.id: prompt for prompt in toybox_prompts(0)}
     counts = {"still_00": (3, 1), "still_01": (2, None)}
-    return [known[name].model_copy(update=dict(zip(("samples", "keep"), counts.get(name, (1, None)), strict=True))) for name in PICKED]
+    return [
+        known[name].model_copy(
+            update=dict(zip(("samples", "keep"), counts.get(name, (1, None)), strict=True))
+        )
+        for name in PICKED
+    ]
 
 
 def call(monkeypatch: pytest.MonkeyPatch, main: Callable[[], Any], *arguments: object) -> Any:
@@ -41,7 +50,13 @@ def call(monkeypatch: pytest.MonkeyPatch, main: Callable[[], Any], *arguments: o
     return main()
 
 
-def run_row(monkeypatch: pytest.MonkeyPatch, folder: Path, embedded: Path | None, prompts: Sequence[Prompt], num_shards: int) -> list[Clip]:
+def run_row(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    embedded: Path | None,
+    prompts: Sequence[Prompt],
+    num_shards: int,
+) -> list[Clip]:
     """Sample (or, without model files, render) a row in `num_shards` shards and check it."""
     from baselines.spec import load_baseline
 
@@ -49,13 +64,45 @@ def run_row(monkeypatch: pytest.MonkeyPatch, folder: Path, embedded: Path | None
     row = "self_forcing" if embedded else "truth"
     for shard in range(num_shards):
         name = f"{shard}-of-{num_shards}"
-        common = ["--row", row, "--shard", name, "--prompts", folder / "prompts.jsonl", "--code", "c", "--clips", folder]
+        common = [
+            "--row",
+            row,
+            "--shard",
+            name,
+            "--prompts",
+            folder / "prompts.jsonl",
+            "--code",
+            "c",
+            "--clips",
+            folder,
+        ]
         common += ["--manifest", folder / f"{name}.m", "--timings", folder / f"{name}.t"]
         if embedded:
             settings = sampling_settings(SUITE, load_baseline(ROOT / "baselines/self_forcing.yaml"))
-            files = ["--weights", embedded / "self_forcing.safetensors", "--codec", embedded / "codec.safetensors"]
-            files += ["--text", embedded / "text.safetensors", "--baseline", ROOT / "baselines/self_forcing.yaml"]
-            call(monkeypatch, sample.main, *common, *files, "--settings", json.dumps(settings), "--noise", "portable", "--device", "cpu")
+            files = [
+                "--weights",
+                embedded / "self_forcing.safetensors",
+                "--codec",
+                embedded / "codec.safetensors",
+            ]
+            files += [
+                "--text",
+                embedded / "text.safetensors",
+                "--baseline",
+                ROOT / "baselines/self_forcing.yaml",
+            ]
+            call(
+                monkeypatch,
+                sample.main,
+                *common,
+                *files,
+                "--settings",
+                json.dumps(settings),
+                "--noise",
+                "portable",
+                "--device",
+                "cpu",
+            )
         else:
             call(monkeypatch, render.main, *common, "--settings", json.dumps(control_settings(SUITE, row)))
     names = [f"{shard}-of-{num_shards}" for shard in range(num_shards)]
@@ -80,13 +127,32 @@ def test_1_3_and_7_shards_give_the_same_bytes(
         folder = tmp_path / str(num_shards)
         clips = run_row(monkeypatch, folder, embedded, prompts, num_shards)
         assert len({clip.latents_sha256 for clip in clips}) == len(clips) == 7
-        arguments = ["--row", "self_forcing", "--prompts", folder / "prompts.jsonl", "--manifest", folder / "manifest.jsonl", "--clips", folder]
+        arguments = [
+            "--row",
+            "self_forcing",
+            "--prompts",
+            folder / "prompts.jsonl",
+            "--manifest",
+            folder / "manifest.jsonl",
+            "--clips",
+            folder,
+        ]
         call(monkeypatch, filter.main, *arguments, "--output", folder / "filter.json")
         from evaluation.scoring import run_scorer
 
-        scoring = [*arguments, "--filtered", folder / "filter.json", "--suite", "tiny", "--output", folder / "o.json"]
+        scoring = [
+            *arguments,
+            "--filtered",
+            folder / "filter.json",
+            "--suite",
+            "tiny",
+            "--output",
+            folder / "o.json",
+        ]
         run_scorer("color", color.KIND, color.score, [*map(str, scoring), "--result", str(folder / "r.json")])  # type: ignore[arg-type]
-        outcomes[num_shards] = [(folder / name).read_bytes() for name in ("manifest.jsonl", "filter.json", "o.json", "r.json")]
+        outcomes[num_shards] = [
+            (folder / name).read_bytes() for name in ("manifest.jsonl", "filter.json", "o.json", "r.json")
+        ]
     assert outcomes[1] == outcomes[3] == outcomes[7]
 
 
@@ -123,7 +189,10 @@ def test_an_interrupted_shard_goes_on_with_the_clips_it_has(tmp_path: Path, prom
     assert make_shard(job(), make)[3].clip == entries[3].clip
     assert made == ["still_00-1", "still_00-2"], "the whole batch of the damaged clip is made again"
     made.clear()
-    edited = [prompt.model_copy(update={"extended": "x"}) if prompt.id == "move_01" else prompt for prompt in prompts]
+    edited = [
+        prompt.model_copy(update={"extended": "x"}) if prompt.id == "move_01" else prompt
+        for prompt in prompts
+    ]
     make_shard(job(changed=edited), make)
     assert made == ["move_01-0", "still_01-0"], "an edited prompt remakes its own batch only"
     made.clear()
@@ -163,12 +232,23 @@ def test_check_names_every_fault_and_deletes_nothing(
     assert "delete the files named" in caplog.text
 
 
-def test_the_filter_records_every_value(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prompts: list[Prompt]) -> None:
+def test_the_filter_records_every_value(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prompts: list[Prompt]
+) -> None:
     run_row(monkeypatch, tmp_path, None, prompts, 1)
-    arguments = ["--row", "truth", "--prompts", tmp_path / "prompts.jsonl", "--manifest", tmp_path / "manifest.jsonl"]
+    arguments = [
+        "--row",
+        "truth",
+        "--prompts",
+        tmp_path / "prompts.jsonl",
+        "--manifest",
+        tmp_path / "manifest.jsonl",
+    ]
     call(monkeypatch, filter.main, *arguments, "--clips", tmp_path, "--output", tmp_path / "f.json")
     outcome = read_json(FilteredSet, tmp_path / "f.json")
-    assert [(entry.prompt_id, len(entry.motion), entry.kept) for entry in outcome.filtered] == [("still_00", 3, (0,))]
+    assert [(entry.prompt_id, len(entry.motion), entry.kept) for entry in outcome.filtered] == [
+        ("still_00", 3, (0,))
+    ]
     assert set(outcome.kept) == set(PICKED)
 
 

@@ -17,7 +17,9 @@ from evaluation.shards import work_list
 log = logging.getLogger("check")
 
 
-def wrong_clips(row: str, folder: Path, clips: Sequence[Clip], expected: Sequence[str], shape: ClipShape) -> list[str]:
+def wrong_clips(
+    row: str, folder: Path, clips: Sequence[Clip], expected: Sequence[str], shape: ClipShape
+) -> list[str]:
     """One sentence per clip of the row that is missing, extra, changed, undecodable, wrong in shape, constant or doubled."""
     faults = _completeness(row, clips, expected)
     contents: dict[str, str] = {}
@@ -25,16 +27,22 @@ def wrong_clips(row: str, folder: Path, clips: Sequence[Clip], expected: Sequenc
         path = folder / clip.file
         try:
             if path.is_file() and file_sha256(path) != clip.sha256:
-                faults.append(f"Clip {clip.clip_id} of row {row} is not the file that was sampled (its sha256 differs): {path}.")
+                faults.append(
+                    f"Clip {clip.clip_id} of row {row} is not the file that was sampled (its sha256 differs): {path}."
+                )
                 continue
             decoded = read_clip(path)
         except (FileNotFoundError, ValueError) as error:
             faults.append(f"Clip {clip.clip_id} of row {row}: {error}")
             continue
-        faults += [f"Clip {clip.clip_id} of row {row} {fault}: {path}." for fault in clip_faults(decoded, shape)]
+        faults += [
+            f"Clip {clip.clip_id} of row {row} {fault}: {path}." for fault in clip_faults(decoded, shape)
+        ]
         content = content_sha256(decoded.frames)
         if content in contents:
-            faults.append(f"Clip {clip.clip_id} of row {row} shows the same frames as {contents[content]}: {path}.")
+            faults.append(
+                f"Clip {clip.clip_id} of row {row} shows the same frames as {contents[content]}: {path}."
+            )
         contents.setdefault(content, clip.clip_id)
         if number % 100 == 0:
             log.info("%s: %d of %d clips", row, number, len(clips))
@@ -44,13 +52,21 @@ def wrong_clips(row: str, folder: Path, clips: Sequence[Clip], expected: Sequenc
 def _completeness(row: str, clips: Sequence[Clip], expected: Sequence[str]) -> list[str]:
     listed = Counter(clip.clip_id for clip in clips)
     wanted = set(expected)
-    faults = [f"Clip {name} of row {row} is missing from the shards' manifests." for name in expected if not listed[name]]
+    faults = [
+        f"Clip {name} of row {row} is missing from the shards' manifests."
+        for name in expected
+        if not listed[name]
+    ]
     faults += [f"Clip {name} of row {row} belongs to no prompt." for name in listed if name not in wanted]
-    faults += [f"Clip {name} of row {row} is in {times} shards." for name, times in listed.items() if times > 1]
+    faults += [
+        f"Clip {name} of row {row} is in {times} shards." for name, times in listed.items() if times > 1
+    ]
     return faults + [f"Clip {c.clip_id} is of row {c.row}, not of row {row}." for c in clips if c.row != row]
 
 
-def in_order(clips: Mapping[str, Clip], timings: Mapping[str, ClipTiming], expected: Sequence[str]) -> tuple[list[Clip], list[ClipTiming]]:
+def in_order(
+    clips: Mapping[str, Clip], timings: Mapping[str, ClipTiming], expected: Sequence[str]
+) -> tuple[list[Clip], list[ClipTiming]]:
     """Clips and timings in work-list order."""
     return [clips[name] for name in expected], [timings[name] for name in expected]
 

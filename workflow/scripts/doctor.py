@@ -18,7 +18,7 @@ import numpy as np
 
 from evaluation.clips import file_sha256, read_clip, write_clip
 from workflow.settings import Suite, read_suite
-from workflow.start import missing_resources, start_banner
+from workflow.start import missing_resources, planned_prompts, start_banner
 
 
 class Finding(NamedTuple):
@@ -31,7 +31,9 @@ class Finding(NamedTuple):
 
 def check_python() -> Finding:
     good = (3, 11) <= sys.version_info[:2] <= (3, 12)
-    return Finding("ok" if good else "MISSING", "python", f"{platform.python_version()} (3.11 or 3.12 is supported)")
+    return Finding(
+        "ok" if good else "MISSING", "python", f"{platform.python_version()} (3.11 or 3.12 is supported)"
+    )
 
 
 def check_torch(suite: Suite) -> Finding:
@@ -44,18 +46,30 @@ def check_torch(suite: Suite) -> Finding:
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     found = f"{build}, {len(gpus)} GPUs{': ' + ', '.join(gpus) if gpus else ''}"
     if suite.device == "cuda" and not gpus:
-        return Finding("note", "torch", f"{found}; suite {suite.suite} samples on GPUs, on this machine it can only be planned")
+        return Finding(
+            "note",
+            "torch",
+            f"{found}; suite {suite.suite} samples on GPUs, on this machine it can only be planned",
+        )
     return Finding("ok", "torch", found)
 
 
 def check_machine() -> Finding:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return Finding("ok" if memory >= 4 else "note", "machine", f"{os.cpu_count()} cores, {memory:.1f} GiB of memory (4 are enough)")
+    return Finding(
+        "ok" if memory >= 4 else "note",
+        "machine",
+        f"{os.cpu_count()} cores, {memory:.1f} GiB of memory (4 are enough)",
+    )
 
 
 def check_disk(suite: Suite) -> Finding:
     free = shutil.disk_usage(".").free / 1e9
-    return Finding("ok" if free > 2 else "note", "disk", f"{free:.1f} GB free here; results/{suite.suite} is the run's folder")
+    return Finding(
+        "ok" if free > 2 else "note",
+        "disk",
+        f"{free:.1f} GB free here; results/{suite.suite} is the run's folder",
+    )
 
 
 def check_codec() -> Finding:
@@ -65,7 +79,9 @@ def check_codec() -> Finding:
         path = Path(folder) / "clip.mp4"
         write_clip(path, frames, fps=16)
         count = len(read_clip(path).frames)
-    return Finding("ok" if count == 9 else "MISSING", "mp4 codec", f"wrote and read {count} of 9 frames (libx264)")
+    return Finding(
+        "ok" if count == 9 else "MISSING", "mp4 codec", f"wrote and read {count} of 9 frames (libx264)"
+    )
 
 
 def check_shipped(suite: Suite) -> Finding:
@@ -76,23 +92,39 @@ def check_shipped(suite: Suite) -> Finding:
     absent = [str(path) for path in shipped if not path.is_file()]
     if absent:
         return Finding("MISSING", "shipped weights", f"{', '.join(absent)}; restore them with git checkout")
-    wrong = [str(path) for path in shipped if file_sha256(path) not in path.with_suffix(".json").read_text(encoding="utf-8")]
+    wrong = [
+        str(path)
+        for path in shipped
+        if file_sha256(path) not in path.with_suffix(".json").read_text(encoding="utf-8")
+    ]
     if wrong:
-        return Finding("MISSING", "shipped weights", f"{', '.join(wrong)} differ from the sha256 in their .json; restore them")
+        return Finding(
+            "MISSING",
+            "shipped weights",
+            f"{', '.join(wrong)} differ from the sha256 in their .json; restore them",
+        )
     return Finding("ok", "shipped weights", f"{len(shipped)} files, all as described")
 
 
 def check_fetched(suite: Suite) -> Finding:
     screen = missing_resources(Path.cwd(), suite)
-    return Finding("MISSING", "fetched files", screen) if screen else Finding("ok", "fetched files", "nothing is missing")
+    return (
+        Finding("MISSING", "fetched files", screen)
+        if screen
+        else Finding("ok", "fetched files", "nothing is missing")
+    )
 
 
 def check_slurm() -> Finding:
     if shutil.which("sbatch") is None:
         return Finding("note", "slurm", "no sbatch here; --profile slurm needs a login node of a cluster")
-    answer = subprocess.run(["sinfo", "-h", "-o", "%P %D %G"], capture_output=True, text=True, check=False, timeout=20)
+    answer = subprocess.run(
+        ["sinfo", "-h", "-o", "%P %D %G"], capture_output=True, text=True, check=False, timeout=20
+    )
     partitions = "; ".join(answer.stdout.split("\n")[:4]).strip("; ")
-    return Finding("ok" if answer.returncode == 0 else "note", "slurm", partitions or answer.stderr.strip()[:200])
+    return Finding(
+        "ok" if answer.returncode == 0 else "note", "slurm", partitions or answer.stderr.strip()[:200]
+    )
 
 
 def main() -> int:
@@ -114,7 +146,7 @@ def main() -> int:
     for finding in findings:
         sys.stdout.write(f"{finding.verdict:8}{finding.what:17}{finding.found}\n")
     if suite.world == "toybox" or findings[-2].verdict == "ok":
-        sys.stdout.write(start_banner(suite) + "\n")
+        sys.stdout.write(start_banner(suite, planned_prompts(suite)) + "\n")
     return 1 if any(finding.verdict == "MISSING" for finding in findings) else 0
 
 

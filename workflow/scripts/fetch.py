@@ -35,13 +35,18 @@ def download(entry: Resource, target: Path) -> None:
     """Bring one file to `target`, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if entry.url is not None:
-        with urllib.request.urlopen(entry.url, timeout=120) as answer, tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part:
+        # Only urls of workflow/resources.yaml come here, each proven by sha256 afterwards.
+        with (
+            urllib.request.urlopen(entry.url, timeout=120) as answer,
+            tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part,
+        ):
             shutil.copyfileobj(answer, part)
         os.replace(part.name, target)
         return
     from huggingface_hub import hf_hub_download  # only here: it is slow to import and opens the network
 
-    assert entry.repo is not None and entry.file is not None, "a resource without url has repo and file"
+    assert entry.repo is not None, "a resource without url has a repo"
+    assert entry.file is not None, "a resource without url has a file"
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         os.replace(hf_hub_download(entry.repo, entry.file, revision=entry.revision, local_dir=folder), target)
 
@@ -63,7 +68,14 @@ def fetch(entries: Sequence[Resource], folder: Path) -> dict[str, str]:
     lock = read_lock(folder)
     for number, entry in enumerate(entries, 1):
         if not (folder / entry.path).is_file():
-            log.info("%d of %d: %s, about %.0f MB, from %s", number, len(entries), entry.path, entry.size_mb, entry.origin)
+            log.info(
+                "%d of %d: %s, about %.0f MB, from %s",
+                number,
+                len(entries),
+                entry.path,
+                entry.size_mb,
+                entry.origin,
+            )
             download(entry, folder / entry.path)
         lock[entry.path] = prove(entry, folder, lock)
         write_text(folder / LOCK, json.dumps(lock, indent=1, sort_keys=True) + "\n")
@@ -85,9 +97,13 @@ def main() -> int:
         log.error("%s", screen)
         return 1
     lock = read_lock(RESOURCES)
-    hashes = {e.path: prove(e, RESOURCES, lock) for e in entries} if flags.verify else fetch(entries, RESOURCES)
+    hashes = (
+        {e.path: prove(e, RESOURCES, lock) for e in entries} if flags.verify else fetch(entries, RESOURCES)
+    )
     if flags.output:
-        write_text(flags.output, json.dumps({entry.path: hashes[entry.path] for entry in entries}, indent=1) + "\n")
+        write_text(
+            flags.output, json.dumps({entry.path: hashes[entry.path] for entry in entries}, indent=1) + "\n"
+        )
     log.info("%d files are present and proven", len(entries))
     return 0
 

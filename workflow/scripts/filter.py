@@ -26,7 +26,8 @@ def main() -> None:
     clips = {(clip.prompt_id, clip.sample): clip for clip in read_jsonl(Clip, flags.manifest)}
     values = {
         prompt.id: [
-            motion(read_clip(flags.clips / clips[prompt.id, sample].file).frames) for sample in range(prompt.samples)
+            motion(read_clip(flags.clips / clips[prompt.id, sample].file).frames)
+            for sample in range(prompt.samples)
         ]
         for prompt in prompts
         if prompt.keep is not None

@@ -48,7 +48,9 @@ def _lines(path: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--settings", required=True, help="JSON: world, dimensions and the suite's prompt settings")
+    parser.add_argument(
+        "--settings", required=True, help="JSON: world, dimensions and the suite's prompt settings"
+    )
     parser.add_argument("--output", required=True, type=Path)
     flags = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")

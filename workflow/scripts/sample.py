@@ -41,11 +41,15 @@ def described_sha256(path: Path) -> str:
     description = path.with_suffix(".json")
     for needed in (path, description):
         if not needed.is_file():
-            raise FileNotFoundError(f"{needed} does not exist; shipped files are in the repository, others come from `convert`.")
+            raise FileNotFoundError(
+                f"{needed} does not exist; shipped files are in the repository, others come from `convert`."
+            )
     facts = json.loads(description.read_text(encoding="utf-8"))
     found = file_sha256(path)
     if found != facts["sha256"]:
-        raise ValueError(f"{path} has sha256 {found}, but {description.name} says {facts['sha256']}; restore or remake the file.")
+        raise ValueError(
+            f"{path} has sha256 {found}, but {description.name} says {facts['sha256']}; restore or remake the file."
+        )
     return found
 
 
@@ -58,7 +62,9 @@ def tracked_baseline(path: Path, settings: dict[str, Any]) -> Baseline:
     found = baseline.model_dump(mode="json", include=set(SAMPLED_SECTIONS))
     differing = [name for name in SAMPLED_SECTIONS if found[name] != settings[name]]
     if differing:
-        raise ValueError(f"{path} changed in {', '.join(differing)} since this run was planned; start the run again.")
+        raise ValueError(
+            f"{path} changed in {', '.join(differing)} since this run was planned; start the run again."
+        )
     return baseline
 
 
@@ -87,7 +93,9 @@ class BatchSampler:
     def make(self, batch: Batch) -> list[Made]:
         """One clip per sample of the batch. Raises FloatingPointError naming a clip whose latents are not finite."""
         started = time.perf_counter()
-        text = self.encoder.encode([sample.prompt.extended for sample in batch.samples]).to(self.sampler.device)
+        text = self.encoder.encode([sample.prompt.extended for sample in batch.samples]).to(
+            self.sampler.device
+        )
         chunks, calls = [], 0
         for record in self.sampler.rollout(text, self.noise_of(batch.samples)):
             if isinstance(record, Finished):
@@ -145,7 +153,13 @@ def main() -> None:
         noise=f"{flags.noise}:{settings['suite'] if flags.noise == 'portable' else baseline.noise.seed}",
         weights_sha256=weights,
         settings=settings,
-        depends_on={"code": flags.code, "weights": weights, "codec": codec, "text": text, "noise": flags.noise},
+        depends_on={
+            "code": flags.code,
+            "weights": weights,
+            "codec": codec,
+            "text": text,
+            "noise": flags.noise,
+        },
         whole_list=flags.noise == "upstream",
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     )

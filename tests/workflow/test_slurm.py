@@ -1,0 +1,152 @@
+"""The literal command against a real Slurm: GPU requests, a killed job retried with more memory, a lost node survived."""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.workflow.project import ROOT, copy_project, replace_in
+
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+
+TOOL = ROOT.parent / "shared" / "tools" / "slurm_local.sh"
+PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "scontrol")
+# What a site would put into its own profile: here small memory and quick status checks.
+SITE = """
+slurm-init-seconds-before-status-checks: 1
+latency-wait: 10
+default-resources: {slurm_partition: gpu, mem_mb: "900 * attempt", runtime: 20}
+set-resources:
+  train: {gpu: 1, mem_mb: "1100 * attempt", runtime: 20}
+  sample: {gpu: 1, mem_mb: "1200 * attempt", runtime: 20}
+  score: {gpu: 1, mem_mb: "1000 * attempt", runtime: 20}
+"""
+
+
+def environment() -> dict[str, str]:
+    paths = [str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin", "/sbin"]
+    return {**os.environ, "PATH": os.pathsep.join(paths)}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Two nodes with two fake GPUs each; gives a function that runs a command with the cluster's settings."""
+    absent = [name for name in PROGRAMS if shutil.which(name, path=environment()["PATH"]) is None]
+    if absent or os.geteuid() != 0 or not TOOL.is_file():
+        pytest.skip(
+            f"needs root, {TOOL} and the Debian packages slurmctld slurmd slurm-client munge; absent: {absent or 'none'}"
+        )
+    folder = tmp_path_factory.mktemp("slurm")
+    folder.parent.chmod(0o755)
+    settings = {"DIR": folder / "cluster", "NODES": 2, "CPUS": 8, "MEM": 32000, "GPUS": 2, "PORT": 18117}
+    env = {**environment(), **{f"SLURM_LOCAL_{key}": str(value) for key, value in settings.items()}}
+    env["SLURM_CONF"] = str(folder / "cluster/etc/slurm.conf")
+
+    def run(*command: object) -> str:
+        answer = subprocess.run(
+            list(map(str, command)), env=env, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert answer.returncode == 0, f"{command}: {answer.stdout[-1000:]} {answer.stderr[-1000:]}"
+        return answer.stdout
+
+    run("bash", TOOL, "start")
+    yield run
+    run("bash", TOOL, "clean")
+
+
+def jobs(run: Callable[..., str]) -> list[dict[str, str]]:
+    """Every job Slurm remembers, newest last, as the fields of `scontrol show job`."""
+    lines = run("scontrol", "show", "job", "-o", "-a").splitlines()
+    return [dict(re.findall(r"(\w[\w/:]*)=(\S*)", line)) for line in lines if line.startswith("JobId=")]
+
+
+def wait_for(
+    what: str, find: Callable[[], dict[str, str] | None], process: subprocess.Popen[str], log: Path
+) -> dict[str, str]:
+    end = time.monotonic() + 150
+    while time.monotonic() < end:
+        if found := find():
+            return found
+        assert process.poll() is None, f"snakemake ended before {what}: {log.read_text()[-3000:]}"
+        time.sleep(0.3)
+    raise AssertionError(f"no {what} within 150 s: {log.read_text()[-3000:]}")
+
+
+def end_processes_of(job_id: str) -> None:
+    """End what runs of a job, as the death of its node would: the simulated node's death ends only its daemon."""
+    for process in psutil.process_iter(["cmdline"]):
+        if f"slurmstepd: [{job_id}." in " ".join(process.info["cmdline"] or []):
+            for one in [*process.children(recursive=True), process]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+
+
+def test_the_literal_command_survives_a_killed_job_and_a_lost_node(
+    cluster: Callable[..., str], tmp_path: Path
+) -> None:
+    """Guards against GPU requests that reach no sbatch option, retries inside one allocation, and polling that never ends."""
+    project = tmp_path / "project"
+    copy_project(project, (ROOT / "workflow/config/tiny.yaml").read_text())
+    replace_in(
+        project / "workflow/config/tiny.yaml", "iterations: 2", "iterations: 80\n  checkpoint_every: 8"
+    )
+    (project / "site").mkdir()
+    (project / "site/config.yaml").write_text(SITE)
+    log = tmp_path / "log"
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--profile",
+        "slurm",
+        "--profile",
+        "site",
+        "reports/table.html",
+    ]
+    command += ["--configfile", "workflow/config/tiny.yaml"]
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            command, cwd=project, env=environment(), stdout=stream, stderr=subprocess.STDOUT, text=True
+        )
+    try:
+
+        def training(memory: str, state: str) -> dict[str, str] | None:
+            found = [
+                job for job in jobs(cluster) if "train" in job["Comment"] and job["MinMemoryNode"] == memory
+            ]
+            return found[-1] if found and found[-1]["JobState"] == state else None
+
+        first = wait_for("a running training job", lambda: training("1100M", "RUNNING"), process, log)
+        cluster("scancel", first["JobId"])
+        second = wait_for("its retry with more memory", lambda: training("2200M", "RUNNING"), process, log)
+        assert second["JobId"] != first["JobId"]
+        cluster("bash", TOOL, "down", second["NodeList"].removeprefix("node"))
+        end_processes_of(second["JobId"])
+        requeued = wait_for(
+            "the job of the lost node in the queue again", lambda: training("2200M", "PENDING"), process, log
+        )
+        assert requeued["JobId"] == second["JobId"]
+        cluster("scontrol", "update", f"jobid={second['JobId']}", "StartTime=now")
+        assert process.wait(timeout=400) == 0, log.read_text()[-4000:]
+    finally:
+        if process.poll() is None:
+            process.send_signal(2)
+            process.wait(timeout=60)
+    assert "tiny" in (project / "reports/table.html").read_text()
+    finished = [job for job in jobs(cluster) if job["JobState"] == "COMPLETED"]
+    for rule in ("train", "sample", "score"):
+        of_rule = [job for job in finished if f"rule_{rule}_" in job["Comment"]]
+        assert of_rule, f"no {rule} job in {[job['Comment'] for job in finished]}"
+        assert {job["TresPerJob"] for job in of_rule} == {"gres:gpu:1"}
+    assert "resuming" in (project / "results/tiny/logs/train/raven.log").read_text()
+    survivor = next(job for job in finished if "train" in job["Comment"])
+    assert (survivor["JobId"], survivor["Restarts"]) == (second["JobId"], "1")
+    assert survivor["NodeList"] != second["NodeList"]
