@@ -18,14 +18,15 @@ case $choice in cpu | cuda) ;; *)
   ;;
 esac
 
-python=${PYTHON:-}
+# The first Python that runs and is 3.11 or 3.12 (a name on PATH may be a shim for a version that is not there).
+fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1; }
+python=
+for name in ${PYTHON:-python3 python3.12 python3.11}; do
+  if fits "$name"; then python=$name && break; fi
+done
 if [ -z "$python" ]; then
-  for name in python3.12 python3.11 python3; do
-    if command -v "$name" >/dev/null 2>&1; then python=$name && break; fi
-  done
-fi
-if ! "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))'; then
-  echo "Python 3.11 or 3.12 is needed, found $("$python" --version 2>&1); set PYTHON=/path/to/python3.12." >&2
+  echo "Python 3.11 or 3.12 is needed and ${PYTHON:-neither python3, python3.12 nor python3.11} is one;" \
+    "set PYTHON=/path/to/python3.12." >&2
   exit 2
 fi
 

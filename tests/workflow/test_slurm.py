@@ -96,7 +96,7 @@ def test_the_literal_command_survives_a_killed_job_and_a_lost_node(
     project = tmp_path / "project"
     copy_project(project, (ROOT / "workflow/config/tiny.yaml").read_text())
     replace_in(
-        project / "workflow/config/tiny.yaml", "iterations: 2", "iterations: 80\n  checkpoint_every: 8"
+        project / "workflow/config/tiny.yaml", "iterations: 2", "iterations: 40\n  checkpoint_every: 4"
     )
     (project / "site").mkdir()
     (project / "site/config.yaml").write_text(SITE)
@@ -128,6 +128,8 @@ def test_the_literal_command_survives_a_killed_job_and_a_lost_node(
         cluster("scancel", first["JobId"])
         second = wait_for("its retry with more memory", lambda: training("2200M", "RUNNING"), process, log)
         assert second["JobId"] != first["JobId"]
+        checkpoint = project / "results/tiny/train/raven/checkpoint/progress.json"
+        wait_for("a checkpoint", lambda: {"there": "yes"} if checkpoint.is_file() else None, process, log)
         cluster("bash", TOOL, "down", second["NodeList"].removeprefix("node"))
         end_processes_of(second["JobId"])
         requeued = wait_for(
