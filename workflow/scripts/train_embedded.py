@@ -118,9 +118,9 @@ def default_settings(stage: str, seed: int) -> dict[str, Any]:
                                          timesteps=PATH_TIMESTEPS),
         }  # fmt: skip
     student = OptimizerSettings(
-        lr=2e-4 if stage == "longlive" else 5e-5, warmup=20, schedule="cosine", final=0.1, clip=10.0
+        lr=8e-4 if stage == "longlive" else 2e-4, warmup=20, schedule="cosine", final=0.1, clip=10.0
     )
-    fake = OptimizerSettings(lr=1e-4, warmup=20, clip=10.0)
+    fake = OptimizerSettings(lr=2e-4, warmup=20, clip=10.0)
     return {"dmd": DmdSettings(iterations=endless, batch=128, seed=seed, student=student, fake=fake, fake_updates=3, ema=0.98,
                                chunk_weighting=None)}  # fmt: skip
 
