@@ -15,12 +15,17 @@ from torch import Tensor
 
 from evaluation.records import Prompt, write_text
 from evaluation.toybox.scorers import (
+    aesthetic_quality,
+    background_consistency,
     color,
     dynamic_degree,
     human_action,
+    imaging_quality,
+    motion_smoothness,
     multiple_objects,
     object_class,
     scene,
+    subject_consistency,
     temporal_style,
 )
 from evaluation.toybox.suite import heldout_prompts, kind_of, training_prompts
@@ -41,12 +46,24 @@ from workflow.training_job import begin, identity, streams_of, text_rows, traini
 log = logging.getLogger("train_cm_grpo")
 
 Frames = NDArray[np.uint8]
-SoftChecker = Callable[[Frames, dict[str, Any]], float]
+GradedChecker = Callable[[Frames, dict[str, Any]], float]
 
-# Graded forms of the checkers: a reward that is mostly 0 or 1 gives a group no direction.
-REWARDS: dict[str, SoftChecker] = {
-    module.DIMENSION: module.soft
-    for module in (color, dynamic_degree, human_action, multiple_objects, object_class, scene, temporal_style)
+# Graded forms where a checker is mostly 0 or 1, which would give a group no direction; the others are graded as they are.
+REWARDS: dict[str, GradedChecker] = {
+    **{
+        m.DIMENSION: m.soft
+        for m in (color, dynamic_degree, human_action, multiple_objects, object_class, scene, temporal_style)
+    },
+    **{
+        m.DIMENSION: m.score
+        for m in (
+            aesthetic_quality,
+            background_consistency,
+            imaging_quality,
+            motion_smoothness,
+            subject_consistency,
+        )
+    },
 }
 POOL = 4096
 OTHER_PROMPTS_OF_A_KIND = 8
