@@ -232,8 +232,12 @@ def parse(kind: type[AnyRecord], text: str, where: str) -> AnyRecord:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the record'}: {e['msg']}" for e in error.errors())
-        raise ValueError(f"{where} is not a valid {kind.__name__} record ({wrong}); remake it with its stage.") from error
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'the record'}: {e['msg']}" for e in error.errors()
+        )
+        raise ValueError(
+            f"{where} is not a valid {kind.__name__} record ({wrong}); remake it with its stage."
+        ) from error
 
 
 def read_json(kind: type[AnyRecord], path: Path | str) -> AnyRecord:
@@ -269,5 +273,7 @@ def write_jsonl(path: Path | str, records: Iterable[BaseModel]) -> None:
 def clip_id(prompt_id: str, sample: int) -> str:
     """Name of a clip: `<prompt_id>-<sample>`. Raises ValueError if the prompt id is not [a-z0-9_]+."""
     if not re.fullmatch(r"[a-z0-9_]+", prompt_id):
-        raise ValueError(f"prompt id {prompt_id!r} has characters outside [a-z0-9_]; rename it in the prompt list.")
+        raise ValueError(
+            f"prompt id {prompt_id!r} has characters outside [a-z0-9_]; rename it in the prompt list."
+        )
     return f"{prompt_id}-{sample}"

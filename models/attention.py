@@ -15,7 +15,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(D)) v. q: [B, T, N, D]; k, v: [B, S, N, D]; mask: [T, S] bool, True is visible. Returns [B, T, N, D]."""
-    out = scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask)
+    out = scaled_dot_product_attention(
+        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask
+    )
     return out.transpose(1, 2)
 
 
@@ -34,7 +36,9 @@ def interleaved_blocks(num_chunks: int, *, sink: int = 0, window: int | None = N
     Raises ValueError for a negative sink or window.
     """
     if sink < 0 or (window is not None and window < 0):
-        raise ValueError(f"Interleaved attention got sink {sink} and window {window}; both count chunks and cannot be negative.")
+        raise ValueError(
+            f"Interleaved attention got sink {sink} and window {window}; both count chunks and cannot be negative."
+        )
     blocks = []
     for k in range(num_chunks):
         sees = tuple(j for j in range(k) if j < sink or window is None or k - j <= window)
@@ -45,7 +49,12 @@ def interleaved_blocks(num_chunks: int, *, sink: int = 0, window: int | None = N
 
 
 def interleaved_mask(
-    chunks: Sequence[int], tokens_per_frame: int, *, sink: int = 0, window: int | None = None, device: torch.device | None = None
+    chunks: Sequence[int],
+    tokens_per_frame: int,
+    *,
+    sink: int = 0,
+    window: int | None = None,
+    device: torch.device | None = None,
 ) -> Tensor:
     """[T, T] bool mask over tokens laid out as all noisy chunks, then all clean chunks but the last.
 
@@ -79,7 +88,14 @@ def interleaved_ranges(chunks: Sequence[int], tokens_per_frame: int) -> Interlea
 
 
 def attend_interleaved(
-    q: Tensor, k: Tensor, v: Tensor, chunks: Sequence[int], tokens_per_frame: int, *, sink: int, window: int | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    chunks: Sequence[int],
+    tokens_per_frame: int,
+    *,
+    sink: int,
+    window: int | None,
 ) -> Tensor:
     """Block-wise form of `attend` with `interleaved_mask`: one dense call a block, no [T, T] mask.
 
@@ -98,7 +114,9 @@ def attend_interleaved(
     return torch.cat(pieces[False] + pieces[True], dim=1)
 
 
-def block_causal_mask(chunks: Sequence[int], tokens_per_frame: int, device: torch.device | None = None) -> Tensor:
+def block_causal_mask(
+    chunks: Sequence[int], tokens_per_frame: int, device: torch.device | None = None
+) -> Tensor:
     """[T, T] bool: a chunk sees itself and every earlier chunk (diffusion forcing, no clean copies)."""
     sizes = torch.tensor(chunks) * tokens_per_frame
     chunk_of = torch.repeat_interleave(torch.arange(len(chunks)), sizes)

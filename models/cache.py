@@ -26,14 +26,25 @@ class KVCache:
     """
 
     def __init__(
-        self, config: WanConfig, *, batch: int, capacity: int, tokens_per_frame: int, device: torch.device, dtype: torch.dtype
+        self,
+        config: WanConfig,
+        *,
+        batch: int,
+        capacity: int,
+        tokens_per_frame: int,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
         shape = (batch, capacity, tokens_per_frame, config.num_heads, config.head_dim)
         self.capacity = capacity
         self.tokens_per_frame = tokens_per_frame
         # NaN-filled on purpose: a plan that reads a slot nothing wrote shows at once instead of blending in zeros.
-        self.keys = [torch.full(shape, torch.nan, device=device, dtype=dtype) for _ in range(config.num_layers)]
-        self.values = [torch.full(shape, torch.nan, device=device, dtype=dtype) for _ in range(config.num_layers)]
+        self.keys = [
+            torch.full(shape, torch.nan, device=device, dtype=dtype) for _ in range(config.num_layers)
+        ]
+        self.values = [
+            torch.full(shape, torch.nan, device=device, dtype=dtype) for _ in range(config.num_layers)
+        ]
 
     def clone(self) -> KVCache:
         """An independent copy, e.g. to replay a call."""
@@ -67,7 +78,10 @@ def attend_cached(
     keys, values = cache.keys[layer], cache.values[layer]
     frames, tokens = plan.frames, cache.tokens_per_frame
     k_rotated = rotate(k, rotation_at(plan.q_rotary_start, frames)).to(v.dtype)
-    own_k = {"rotated": k_rotated.unflatten(1, (frames, tokens)), "raw": k.to(v.dtype).unflatten(1, (frames, tokens))}
+    own_k = {
+        "rotated": k_rotated.unflatten(1, (frames, tokens)),
+        "raw": k.to(v.dtype).unflatten(1, (frames, tokens)),
+    }
     own_v = v.unflatten(1, (frames, tokens))
     with torch.no_grad():
         _update(keys, values, plan, own_k, own_v)
@@ -93,7 +107,9 @@ def attend_cached(
         if position is None:
             return piece
         frame_count = piece.shape[1]
-        return rotate(piece.flatten(1, 2), rotation_at(position, frame_count)).unflatten(1, (frame_count, tokens))
+        return rotate(piece.flatten(1, 2), rotation_at(position, frame_count)).unflatten(
+            1, (frame_count, tokens)
+        )
 
     gathered = [piece for read in plan.reads for piece in gather(read)]
     read_k = torch.cat([piece[0] for piece in gathered], dim=1) if len(gathered) > 1 else gathered[0][0]
@@ -125,7 +141,9 @@ def _update(keys: Tensor, values: Tensor, plan: AttendPlan, own_k: dict[str, Ten
         leaving_v = values[:, absorb.src : absorb.src + absorb.length].clone()
     for move in plan.moves:
         for stored in (keys, values):
-            stored[:, move.dst : move.dst + move.length] = stored[:, move.src : move.src + move.length].clone()
+            stored[:, move.dst : move.dst + move.length] = stored[
+                :, move.src : move.src + move.length
+            ].clone()
     if plan.write is not None:
         slots = slice(plan.write.slot, plan.write.slot + plan.write.length)
         source = slice(plan.write.offset, plan.write.offset + plan.write.length)

@@ -29,11 +29,17 @@ class WanConfig:
 
     def __post_init__(self) -> None:
         if self.dim % self.num_heads:
-            raise ValueError(f"WanConfig: dim {self.dim} is not a multiple of num_heads {self.num_heads}; choose a dim that is.")
+            raise ValueError(
+                f"WanConfig: dim {self.dim} is not a multiple of num_heads {self.num_heads}; choose a dim that is."
+            )
         if self.head_dim % 2 or self.head_dim < 6:
-            raise ValueError(f"WanConfig: head size {self.head_dim} has no rotary pairs for three axes; use an even size >= 6.")
+            raise ValueError(
+                f"WanConfig: head size {self.head_dim} has no rotary pairs for three axes; use an even size >= 6."
+            )
         if self.freq_dim % 2:
-            raise ValueError(f"WanConfig: freq_dim {self.freq_dim} is odd; the sinusoid needs cosine and sine halves.")
+            raise ValueError(
+                f"WanConfig: freq_dim {self.freq_dim} is odd; the sinusoid needs cosine and sine halves."
+            )
 
     @property
     def head_dim(self) -> int:

@@ -28,7 +28,12 @@ def _angles(positions: Tensor, pairs: int) -> Tensor:
 
 @lru_cache(maxsize=512)
 def _rotation(
-    frames: tuple[int, ...], height: int, width: int, pairs: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+    frames: tuple[int, ...],
+    height: int,
+    width: int,
+    pairs: tuple[int, int, int],
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Rotation:
     time, rows, columns = pairs
     grid = (len(frames), height, width)
@@ -44,7 +49,12 @@ def _rotation(
 
 
 def rotation(
-    frames: Sequence[int], height: int, width: int, pairs: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+    frames: Sequence[int],
+    height: int,
+    width: int,
+    pairs: tuple[int, int, int],
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Rotation:
     """Rotation for tokens in (frame, row, column) order whose frames sit at the given time positions.
 

@@ -85,12 +85,19 @@ class WanBlock(nn.Module):
         self.norm3 = nn.LayerNorm(config.dim, eps=config.eps)
         self.cross_attn = Attention(config)
         self.ffn = nn.Sequential(
-            nn.Linear(config.dim, config.ffn_dim), nn.GELU(approximate="tanh"), nn.Linear(config.ffn_dim, config.dim)
+            nn.Linear(config.dim, config.ffn_dim),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(config.ffn_dim, config.dim),
         )
         self.modulation = nn.Parameter(torch.zeros(1, 6, config.dim))
 
     def forward(
-        self, x: Tensor, e0: Tensor, text_kv: tuple[Tensor, Tensor], self_attend: Callable[..., Tensor], queries: int
+        self,
+        x: Tensor,
+        e0: Tensor,
+        text_kv: tuple[Tensor, Tensor],
+        self_attend: Callable[..., Tensor],
+        queries: int,
     ) -> Tensor:
         """x: [B, G, P, dim]; e0: [B, G, 6, dim]. Only the first `queries` frames go on after self-attention."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation[:, None] + e0).unsqueeze(3).unbind(2)
@@ -152,7 +159,9 @@ class Wan(nn.Module):
             config.in_channels, dim, kernel_size=(1, config.patch_height, config.patch_width),
             stride=(1, config.patch_height, config.patch_width),
         )  # fmt: skip
-        self.text_embedding = nn.Sequential(nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim))
+        self.text_embedding = nn.Sequential(
+            nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
+        )
         self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
         self.blocks = nn.ModuleList(WanBlock(config, self.numerics) for _ in range(config.num_layers))
@@ -181,7 +190,9 @@ class Wan(nn.Module):
         """
         frames = noisy.shape[1]
         if sum(chunks) != frames:
-            raise ValueError(f"Chunks {tuple(chunks)} add up to {sum(chunks)} frames but the clip has {frames}; pass chunks that fit.")
+            raise ValueError(
+                f"Chunks {tuple(chunks)} add up to {sum(chunks)} frames but the clip has {frames}; pass chunks that fit."
+            )
         history = frames - chunks[-1]
         positions = (*range(frames), *range(history))
         turn = self._rotation(positions, noisy)
@@ -202,7 +213,9 @@ class Wan(nn.Module):
         t = torch.cat([t, t.new_zeros(t.shape[0], history)], dim=1)
         return self._run(x, t, self._text(context), self_attend, queries=frames)
 
-    def block_causal(self, x: Tensor, t: Tensor, context: Tensor | TextKV, *, chunks: Sequence[int]) -> Tensor:
+    def block_causal(
+        self, x: Tensor, t: Tensor, context: Tensor | TextKV, *, chunks: Sequence[int]
+    ) -> Tensor:
         """Velocity with every chunk seeing itself and all earlier chunks as they are (diffusion forcing)."""
         turn = self._rotation(range(x.shape[1]), x)
         mask = block_causal_mask(chunks, self._tokens_per_frame(x), x.device)
@@ -212,13 +225,17 @@ class Wan(nn.Module):
 
         return self._run(x, t, self._text(context), self_attend)
 
-    def cached(self, x: Tensor, t: Tensor, context: Tensor | TextKV, cache: KVCache, plan: AttendPlan) -> Tensor:
+    def cached(
+        self, x: Tensor, t: Tensor, context: Tensor | TextKV, cache: KVCache, plan: AttendPlan
+    ) -> Tensor:
         """Velocity of the frames of one call, attending to the cache as the plan says; the cache is updated in place.
 
         Raises ValueError if the plan is for another number of frames or leaves the cache.
         """
         if x.shape[1] != plan.frames:
-            raise ValueError(f"The attend plan is for {plan.frames} frames but the call has {x.shape[1]}; plan this call's frames.")
+            raise ValueError(
+                f"The attend plan is for {plan.frames} frames but the call has {x.shape[1]}; plan this call's frames."
+            )
         check_plan(plan, cache.capacity)
 
         def rotation_at(start: int, frames: int) -> Rotation:
@@ -238,7 +255,9 @@ class Wan(nn.Module):
         """
         missing = self.config.text_len - text.shape[1]
         if missing < 0:
-            raise ValueError(f"A prompt has {text.shape[1]} text rows, the model takes {self.config.text_len}; shorten the prompt.")
+            raise ValueError(
+                f"A prompt has {text.shape[1]} text rows, the model takes {self.config.text_len}; shorten the prompt."
+            )
         first, activation, second = self.text_embedding
         padded = functional.pad(text, (0, 0, 0, missing))
         return apply_linear(second, activation(apply_linear(first, padded)))
@@ -270,12 +289,16 @@ class Wan(nn.Module):
         silu, project = self.time_projection
         return e, apply_linear(project, silu(e)).unflatten(-1, (6, -1))
 
-    def _run(self, x: Tensor, t: Tensor, text_kv: TextKV, self_attend: SelfAttend, queries: int | None = None) -> Tensor:
+    def _run(
+        self, x: Tensor, t: Tensor, text_kv: TextKV, self_attend: SelfAttend, queries: int | None = None
+    ) -> Tensor:
         """Patchify, blocks, head, unpatchify. `queries`: frames whose output is wanted; the rest only serves as keys."""
         config = self.config
         height, width = x.shape[3] // config.patch_height, x.shape[4] // config.patch_width
         self._tokens_per_frame(x)
-        patches = rearrange(x, "b f c (h p) (w q) -> b f (h w) (c p q)", p=config.patch_height, q=config.patch_width)
+        patches = rearrange(
+            x, "b f c (h p) (w q) -> b f (h w) (c p q)", p=config.patch_height, q=config.patch_width
+        )
         weight = self.patch_embedding.weight
         tokens = functional.linear(patches.to(weight.dtype), weight.flatten(1), self.patch_embedding.bias)
         e, e0 = self.embed_time(t)
@@ -290,7 +313,12 @@ class Wan(nn.Module):
             tokens = block(tokens, e0, (text_kv.keys[layer], text_kv.values[layer]), attend_here, keep)
         out = self.head(tokens, e[:, :wanted])
         return rearrange(
-            out, "b f (h w) (p q c) -> b f c (h p) (w q)", h=height, w=width, p=config.patch_height, q=config.patch_width
+            out,
+            "b f (h w) (p q c) -> b f c (h p) (w q)",
+            h=height,
+            w=width,
+            p=config.patch_height,
+            q=config.patch_width,
         )
 
 
@@ -318,7 +346,9 @@ def init_weights(wan: Wan, generator: torch.Generator, *, zero_head: bool = True
                 centre = 0.0 if name.endswith("bias") else 1.0
                 parameter.fill_(centre)
                 if not zero_head:
-                    parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator, device=parameter.device))
+                    parameter.add_(
+                        0.1 * torch.randn(parameter.shape, generator=generator, device=parameter.device)
+                    )
             elif name.endswith("bias"):
                 parameter.zero_()
             elif name == "head.head.weight" and zero_head:
@@ -326,4 +356,6 @@ def init_weights(wan: Wan, generator: torch.Generator, *, zero_head: bool = True
             elif name.startswith(("text_embedding", "time_embedding")):
                 parameter.normal_(std=0.02, generator=generator)
             else:
-                nn.init.xavier_uniform_(parameter.flatten(1) if parameter.dim() > 2 else parameter, generator=generator)
+                nn.init.xavier_uniform_(
+                    parameter.flatten(1) if parameter.dim() > 2 else parameter, generator=generator
+                )

@@ -20,7 +20,14 @@ FROZEN = (
     records.TrainManifest, records.ScoresTable,
 )  # fmt: skip
 
-PROMPT = Prompt(id="p0001", prompt="a red circle", extended="one large red circle", dimensions=("color",), samples=2, facts={})
+PROMPT = Prompt(
+    id="p0001",
+    prompt="a red circle",
+    extended="one large red circle",
+    dimensions=("color",),
+    samples=2,
+    facts={},
+)
 
 
 def schemas() -> dict[str, object]:
@@ -41,7 +48,10 @@ def test_schemas_are_frozen() -> None:
 
 def test_jsonl_round_trip_is_byte_for_byte(tmp_path: Path) -> None:
     """What is written is read back equal, and writing it again gives the same bytes."""
-    prompts = [PROMPT, PROMPT.model_copy(update={"id": "p0002", "keep": 5, "prompt": 'quotes " and \n newline \u00e9'})]
+    prompts = [
+        PROMPT,
+        PROMPT.model_copy(update={"id": "p0002", "keep": 5, "prompt": 'quotes " and \n newline \u00e9'}),
+    ]
     first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     records.write_jsonl(first, prompts)
     assert records.read_jsonl(Prompt, first) == prompts

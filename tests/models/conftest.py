@@ -11,7 +11,15 @@ from models.config import WanConfig
 from models.wan import Wan, init_weights
 
 TOY = WanConfig(
-    dim=48, ffn_dim=96, num_layers=3, num_heads=3, freq_dim=32, text_dim=20, text_len=12, in_channels=4, out_channels=4
+    dim=48,
+    ffn_dim=96,
+    num_layers=3,
+    num_heads=3,
+    freq_dim=32,
+    text_dim=20,
+    text_len=12,
+    in_channels=4,
+    out_channels=4,
 )
 
 

@@ -29,7 +29,12 @@ def inputs(dtype: torch.dtype = torch.float64, batch: int = 2) -> tuple[Tensor, 
     """noisy, clean [B, F, C, H, W], t [B, F], text [B, 7, 20]."""
     shape = (batch, FRAMES, CHANNELS, SIZE, SIZE)
     t = torch.full((batch, FRAMES), 625.0, dtype=dtype)
-    return draw(*shape, seed=1, dtype=dtype), draw(*shape, seed=2, dtype=dtype), t, draw(batch, 7, 20, seed=3, dtype=dtype)
+    return (
+        draw(*shape, seed=1, dtype=dtype),
+        draw(*shape, seed=2, dtype=dtype),
+        t,
+        draw(batch, 7, 20, seed=3, dtype=dtype),
+    )
 
 
 def cached_loop(wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor, sink: int, window: int | None,
@@ -39,7 +44,14 @@ def cached_loop(wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor,
     The list `slots` is the cache's content by chunk, kept by hand; eviction follows the visibility rule of raven.md 4.2.
     """
     tokens = wan.config.tokens_per_frame(SIZE, SIZE)
-    cache = KVCache(wan.config, batch=noisy.shape[0], capacity=FRAMES, tokens_per_frame=tokens, device=noisy.device, dtype=noisy.dtype)
+    cache = KVCache(
+        wan.config,
+        batch=noisy.shape[0],
+        capacity=FRAMES,
+        tokens_per_frame=tokens,
+        device=noisy.device,
+        dtype=noisy.dtype,
+    )
     context = wan.text_kv(wan.embed_text(text))
     outputs = []
     for k, length in enumerate(CHUNKS):
@@ -49,7 +61,14 @@ def cached_loop(wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor,
         reads = tuple(Read("cache", 2 * j, 2, None) for j in visible) + (Read("self", 0, length, start),)
         plan = AttendPlan(frames=length, q_rotary_start=start, moves=(), absorb=None, write=None, reads=reads)
         outputs.append(wan.cached(noisy[:, here], t[:, here], context, cache, plan))
-        store = AttendPlan(frames=length, q_rotary_start=start, moves=(), absorb=None, write=Write(start, length, 0, "rotated"), reads=reads)
+        store = AttendPlan(
+            frames=length,
+            q_rotary_start=start,
+            moves=(),
+            absorb=None,
+            write=Write(start, length, 0, "rotated"),
+            reads=reads,
+        )
         wan.cached(clean[:, here], torch.full_like(t[:, here], clean_t), context, cache, store)
     return torch.cat(outputs, dim=1)
 
@@ -66,9 +85,13 @@ def test_state_dict_names_are_wans() -> None:
               "head.head"]  # fmt: skip
     assert top == {f"{name}.{kind}" for name in linear for kind in ("weight", "bias")} | {"head.modulation"}
     block = {name.removeprefix("blocks.29.") for name in shapes if name.startswith("blocks.29.")}
-    attention = {f"{a}.{p}.{kind}" for a in ("self_attn", "cross_attn") for p in "qkvo" for kind in ("weight", "bias")}
+    attention = {
+        f"{a}.{p}.{kind}" for a in ("self_attn", "cross_attn") for p in "qkvo" for kind in ("weight", "bias")
+    }
     attention |= {f"{a}.norm_{p}.weight" for a in ("self_attn", "cross_attn") for p in "qk"}
-    assert block == attention | {f"{n}.{k}" for n in ("norm3", "ffn.0", "ffn.2") for k in ("weight", "bias")} | {"modulation"}
+    assert block == attention | {
+        f"{n}.{k}" for n in ("norm3", "ffn.0", "ffn.2") for k in ("weight", "bias")
+    } | {"modulation"}
     assert shapes["patch_embedding.weight"] == (1536, 16, 1, 2, 2)
     assert shapes["time_projection.1.weight"] == (9216, 1536)
     assert shapes["blocks.0.modulation"] == (1, 6, 1536)
@@ -115,7 +138,9 @@ def test_interleaved_equals_cached_in_float32(toy_wan: Callable[..., Wan]) -> No
     assert (packed - cached_loop(wan, noisy, clean, t, text, 0, None)).abs().max() < 1e-5
 
 
-def test_masked_and_blockwise_attention_agree(toy_wan: Callable[..., Wan], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masked_and_blockwise_attention_agree(
+    toy_wan: Callable[..., Wan], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Long sequences take one call per block instead of a mask; both must be the same function."""
     wan = toy_wan()
     noisy, clean, t, text = inputs()
@@ -150,7 +175,9 @@ def test_one_chunk_is_bidirectional(toy_wan: Callable[..., Wan]) -> None:
     noisy, clean, t, text = inputs()
     context = wan.embed_text(text)
     whole = wan(noisy, t, context)
-    assert torch.allclose(wan.interleaved(noisy, clean, t, context, chunks=(FRAMES,)), whole, atol=1e-12, rtol=0)
+    assert torch.allclose(
+        wan.interleaved(noisy, clean, t, context, chunks=(FRAMES,)), whole, atol=1e-12, rtol=0
+    )
     assert torch.allclose(wan.block_causal(noisy, t, context, chunks=(FRAMES,)), whole, atol=1e-12, rtol=0)
 
 
@@ -218,7 +245,9 @@ def test_raw_keys_rotated_at_read_equal_stored_rotated(toy_wan: Callable[..., Wa
     context = wan.embed_text(text)
     results = []
     for form, rotary in (("rotated", None), ("raw", 0)):
-        cache = KVCache(wan.config, batch=2, capacity=4, tokens_per_frame=4, device=noisy.device, dtype=noisy.dtype)
+        cache = KVCache(
+            wan.config, batch=2, capacity=4, tokens_per_frame=4, device=noisy.device, dtype=noisy.dtype
+        )
         first = AttendPlan(2, 0, (), None, Write(0, 2, 0, form), (Read("cache", 0, 2, rotary),))
         second = AttendPlan(2, 2, (), None, Write(2, 2, 0, form), (Read("cache", 0, 4, rotary),))
         wan.cached(noisy[:, :2], t[:, :2], context, cache, first)
@@ -231,10 +260,20 @@ def test_cache_moves_then_writes(toy_wan: Callable[..., Wan]) -> None:
     wan = toy_wan()
     noisy, _, t, text = inputs()
     context = wan.embed_text(text)
-    cache = KVCache(wan.config, batch=2, capacity=6, tokens_per_frame=4, device=noisy.device, dtype=noisy.dtype)
-    wan.cached(noisy[:, :6], t[:, :6], context, cache, AttendPlan(6, 0, (), None, Write(0, 6, 0, "rotated"), (Read("self", 0, 6, 0),)))
+    cache = KVCache(
+        wan.config, batch=2, capacity=6, tokens_per_frame=4, device=noisy.device, dtype=noisy.dtype
+    )
+    wan.cached(
+        noisy[:, :6],
+        t[:, :6],
+        context,
+        cache,
+        AttendPlan(6, 0, (), None, Write(0, 6, 0, "rotated"), (Read("self", 0, 6, 0),)),
+    )
     before = cache.clone()
-    plan = AttendPlan(2, 6, (Move(dst=1, src=3, length=3),), None, Write(4, 2, 0, "rotated"), (Read("cache", 0, 6, None),))
+    plan = AttendPlan(
+        2, 6, (Move(dst=1, src=3, length=3),), None, Write(4, 2, 0, "rotated"), (Read("cache", 0, 6, None),)
+    )
     wan.cached(noisy[:, 6:], t[:, 6:], context, cache, plan)
     for layer in range(3):
         assert torch.equal(cache.keys[layer][:, :1], before.keys[layer][:, :1])
@@ -253,10 +292,18 @@ def test_gradient_flows_through_own_keys_only(toy_wan: Callable[..., Wan]) -> No
         ((Read("cache", 0, 4, None),), Write(2, 2, 0, "rotated")),
         ((Read("cache", 0, 2, None), Read("self", 0, 2, 2)), None),
     ):
-        cache = KVCache(wan.config, batch=2, capacity=4, tokens_per_frame=4, device=noisy.device, dtype=noisy.dtype)
+        cache = KVCache(
+            wan.config, batch=2, capacity=4, tokens_per_frame=4, device=noisy.device, dtype=noisy.dtype
+        )
         context = wan.text_kv(wan.embed_text(text))
         with torch.no_grad():
-            wan.cached(noisy[:, :2], t[:, :2], context, cache, AttendPlan(2, 0, (), None, Write(0, 2, 0, "rotated"), (Read("self", 0, 2, 0),)))
+            wan.cached(
+                noisy[:, :2],
+                t[:, :2],
+                context,
+                cache,
+                AttendPlan(2, 0, (), None, Write(0, 2, 0, "rotated"), (Read("self", 0, 2, 0),)),
+            )
         out = wan.cached(noisy[:, 2:4], t[:, 2:4], context, cache, AttendPlan(2, 2, (), None, write, reads))
         wan.zero_grad()
         out.square().sum().backward()

@@ -122,7 +122,9 @@ def check_slurm() -> Finding:
         ["sinfo", "-h", "-o", "%P %D %G"], capture_output=True, text=True, check=False, timeout=20
     )
     if answer.returncode != 0:
-        return Finding("note", "slurm", "sbatch is installed, but no cluster answers; --profile slurm needs one")
+        return Finding(
+            "note", "slurm", "sbatch is installed, but no cluster answers; --profile slurm needs one"
+        )
     return Finding("ok", "slurm", "; ".join(answer.stdout.split("\n")[:4]).strip("; "))
 
 
