@@ -5,6 +5,7 @@ Legend: B batch, T query tokens, S key tokens, N heads, D head size.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -83,7 +84,7 @@ def interleaved_ranges(chunks: Sequence[int], tokens_per_frame: int) -> Interlea
     starts = [0]
     for frames in (*chunks, *chunks[:-1]):
         starts.append(starts[-1] + frames * tokens_per_frame)
-    ranges = [slice(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+    ranges = [slice(a, b) for a, b in itertools.pairwise(starts)]
     return InterleavedRanges(ranges[: len(chunks)], ranges[len(chunks) :], starts[-1])
 
 

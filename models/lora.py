@@ -22,7 +22,7 @@ from models.wan import Wan
 from models.weights import load_strict, read_metadata, read_weights
 
 PREFIX = "base_model.model."
-BLOCK_LINEARS = tuple(f"{a}_attn.{p}" for a in ("self", "cross") for p in "qkvo") + ("ffn.0", "ffn.2")
+BLOCK_LINEARS = (*tuple(f"{a}_attn.{p}" for a in ("self", "cross") for p in "qkvo"), "ffn.0", "ffn.2")
 OUTER_LINEARS = (
     "text_embedding.0",
     "text_embedding.2",

@@ -349,9 +349,7 @@ def init_weights(wan: Wan, generator: torch.Generator, *, zero_head: bool = True
                     parameter.add_(
                         0.1 * torch.randn(parameter.shape, generator=generator, device=parameter.device)
                     )
-            elif name.endswith("bias"):
-                parameter.zero_()
-            elif name == "head.head.weight" and zero_head:
+            elif name.endswith("bias") or (name == "head.head.weight" and zero_head):
                 parameter.zero_()
             elif name.startswith(("text_embedding", "time_embedding")):
                 parameter.normal_(std=0.02, generator=generator)

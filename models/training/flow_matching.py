@@ -5,6 +5,7 @@ Legend: B batch, F latent frames, C channels, H, W latent size, L text rows. Vel
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -75,7 +76,7 @@ def follow(
 ) -> dict[float, Tensor]:
     """Euler integration of velocity(x, t [B]) from noise [B, F, C, H, W] along falling sigmas: the state at every sigma of `grid`."""
     x, states = noise, {grid[0]: noise}
-    for high, low in zip(grid[:-1], grid[1:], strict=True):
+    for high, low in itertools.pairwise(grid):
         x = x + (low - high) * velocity(x, torch.full((x.shape[0],), high * 1000, device=x.device))
         states[low] = x
     return states

@@ -35,7 +35,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(list(parameters), {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # noqa: ARG002 (Optimizer.step takes it)
         for group in self.param_groups:
             shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
             for parameter in group["params"]:

@@ -101,7 +101,7 @@ class StreamNoise:
     def initial(self) -> Tensor:
         return self.streams.normal("initial", self.iteration, self.samples, self.shape)
 
-    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002 (NoiseSource takes it)
         return self.streams.normal(
             "renoise", self.iteration, self.samples, (frames, *self.shape[1:]), chunk, step
         )

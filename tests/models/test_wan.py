@@ -58,7 +58,7 @@ def cached_loop(wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor,
         start = sum(CHUNKS[:k])
         here = slice(start, start + length)
         visible = [j for j in range(k) if j < sink or window is None or k - j <= window]
-        reads = tuple(Read("cache", 2 * j, 2, None) for j in visible) + (Read("self", 0, length, start),)
+        reads = (*tuple(Read("cache", 2 * j, 2, None) for j in visible), Read("self", 0, length, start))
         plan = AttendPlan(frames=length, q_rotary_start=start, moves=(), absorb=None, write=None, reads=reads)
         outputs.append(wan.cached(noisy[:, here], t[:, here], context, cache, plan))
         store = AttendPlan(
@@ -98,7 +98,7 @@ def test_state_dict_names_are_wans() -> None:
     assert shapes["head.head.weight"] == (64, 1536)
 
 
-@pytest.mark.parametrize("sink, window", SINK_WINDOW)
+@pytest.mark.parametrize(("sink", "window"), SINK_WINDOW)
 @pytest.mark.parametrize("num_chunks", [1, 2, 3, 4])
 def test_mask_is_the_visibility_rule(num_chunks: int, sink: int, window: int | None) -> None:
     """T1: blocks and dense mask equal a brute-force reading of raven.md 4.2, token by token."""
@@ -107,9 +107,9 @@ def test_mask_is_the_visibility_rule(num_chunks: int, sink: int, window: int | N
     mask = interleaved_mask(chunks, tokens, sink=sink, window=window)
     owner = {}
     for k in range(num_chunks):
-        owner |= {token: ("N", k) for token in range(noisy[k].start, noisy[k].stop)}
+        owner |= dict.fromkeys(range(noisy[k].start, noisy[k].stop), ("N", k))
         if k < num_chunks - 1:
-            owner |= {token: ("C", k) for token in range(clean[k].start, clean[k].stop)}
+            owner |= dict.fromkeys(range(clean[k].start, clean[k].stop), ("C", k))
     assert sorted(owner) == list(range(end))
     for a, b in itertools.product(range(end), repeat=2):
         (kind_a, k), (kind_b, j) = owner[a], owner[b]
@@ -119,7 +119,7 @@ def test_mask_is_the_visibility_rule(num_chunks: int, sink: int, window: int | N
     assert len(interleaved_blocks(num_chunks)) == 2 * num_chunks - 1
 
 
-@pytest.mark.parametrize("sink, window", SINK_WINDOW)
+@pytest.mark.parametrize(("sink", "window"), SINK_WINDOW)
 def test_interleaved_equals_cached(toy_wan: Callable[..., Wan], sink: int, window: int | None) -> None:
     """T2: training-time test computes what inference computes. float64 round-off 1e-12; a cache pass at t = 7 must differ."""
     wan = toy_wan()

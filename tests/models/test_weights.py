@@ -119,7 +119,7 @@ def test_every_container_loads_strictly(tmp_path: Path) -> None:
         load_strict(wan_of(2), renamed, where="w.pt")
     with pytest.raises(ValueError, match="no level 'critic'"):
         normalise_keys({"generator": state}, key="critic")
-    with pytest.raises(ValueError, match="two tensors named 'head.head.bias'"):
+    with pytest.raises(ValueError, match=r"two tensors named 'head\.head\.bias'"):
         normalise_keys({**state, "model.head.head.bias": state["head.head.bias"]})
 
 
@@ -138,7 +138,7 @@ def test_distributed_checkpoint_round_trip(tmp_path: Path) -> None:
 
 def test_values_that_do_not_fit_float16_are_refused(tmp_path: Path) -> None:
     """An overflow to infinity when storing would only show as noise in a clip."""
-    with pytest.raises(ValueError, match="big has values that are not finite in torch.float16"):
+    with pytest.raises(ValueError, match=r"big has values that are not finite in torch\.float16"):
         write_safetensors(tmp_path / "w.safetensors", {"big": torch.tensor([1e6])}, dtype=torch.float16)
     assert not list(tmp_path.iterdir())
 

@@ -340,7 +340,7 @@ def train_causal_init(bench: Bench) -> None:
     clips = load_clips(arguments, bench.device)
     student, judge = copy.deepcopy(base), copy.deepcopy(base)
     sample = rollout_sample(
-        judge, consistency_rollout(endpoint.timesteps[:1] + (938.0, 833.0, 625.0), endpoint.chunks)
+        judge, consistency_rollout((*endpoint.timesteps[:1], 938.0, 833.0, 625.0), endpoint.chunks)
     )
 
     def measure(state: Mapping[str, Tensor]) -> dict[str, float]:
