@@ -31,10 +31,9 @@ from evaluation.toybox.suite import (
     STILL_FILTERED,
     STILL_KEEP,
     STILL_SAMPLES,
-    heldout_prompts,
     toybox_prompts,
-    training_prompts,
 )
+from evaluation.toybox.training_prompts import heldout_prompts, training_prompts
 
 DRAWS = [sample_any_facts(np.random.default_rng(seed)) for seed in range(1500)]
 PROMPTS = toybox_prompts(0)

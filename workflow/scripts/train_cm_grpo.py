@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluation.records import Prompt, write_text
+from evaluation.toybox.prompt_kinds import kind_of
 from evaluation.toybox.scorers import (
     aesthetic_quality,
     background_consistency,
@@ -28,7 +29,7 @@ from evaluation.toybox.scorers import (
     subject_consistency,
     temporal_style,
 )
-from evaluation.toybox.suite import heldout_prompts, kind_of, training_prompts
+from evaluation.toybox.training_prompts import heldout_prompts, training_prompts
 from models.codec import LinearCodec
 from models.config import WanConfig
 from models.lora import LoraSettings, add_lora, inner_wan, open_wan

@@ -37,7 +37,8 @@ from evaluation.records import Prompt, write_text
 from evaluation.toybox.captions import VOCABULARY, caption, extended_caption
 from evaluation.toybox.facts import sample_facts
 from evaluation.toybox.render import render
-from evaluation.toybox.suite import heldout_prompts, toybox_prompts
+from evaluation.toybox.suite import toybox_prompts
+from evaluation.toybox.training_prompts import heldout_prompts
 from models.codec import LinearCodec, fit_codec, psnr, to_pixels
 from models.config import Numerics, WanConfig
 from models.lora import LoraSettings, adapter_state, add_lora, inner_wan, open_wan, weights_header

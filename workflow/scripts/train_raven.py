@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from evaluation.toybox.suite import training_prompts
+from evaluation.toybox.training_prompts import training_prompts
 from models.lora import open_wan
 from models.text import ToyTextEncoder
 from models.training.loop import RunLimits, train
