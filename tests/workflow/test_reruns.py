@@ -140,6 +140,13 @@ def test_one_prompt(project: Path) -> None:
     assert planned(project, "matrix") == made(*ROWS) | LAST
 
 
+def test_the_prompts_of_the_suite(project: Path) -> None:
+    """The suite's prompts are made again, and every row with them; training prompts are another file, so nothing retrains."""
+    with (project / "evaluation/toybox/suite.py").open("a") as stream:
+        stream.write("# edited\n")
+    assert planned(project, "matrix") == {("prompts",)} | made(*ROWS) | LAST
+
+
 def test_the_code_of_controls_and_of_checks(project: Path) -> None:
     with (project / "workflow/scripts/render.py").open("a") as stream:
         stream.write("# edited\n")
