@@ -6,7 +6,6 @@ the file is what runs; `--config key=value` replaces one top-level key and is ch
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from baselines.spec import Baseline
 from baselines.strict_yaml import parse_strict, validate_strict
-from models.training.settings import RECIPES, canonical, from_json
+from models.training.settings import RECIPES, canonical
 
 SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
 """Sections of a baseline's file that decide its clips."""
@@ -158,7 +157,7 @@ class Suite(Strict):
     def recipe_settings(self, recipe: str) -> str:
         """Canonical JSON of a training recipe's settings, defaults filled in."""
         values = {"raven": self.raven, "cm_grpo": self.cm_grpo}[recipe]
-        return canonical(from_json(RECIPES[recipe], json.dumps(values), recipe))
+        return canonical(validate_strict(values, RECIPES[recipe], where=recipe))
 
 
 CONTROLS = {
@@ -251,7 +250,7 @@ def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
         raise ValueError(
             f"{where}: train.{row}.init is {plan.init!r}, neither a file nor a row of `train`; name one of them."
         )
-    from_json(RECIPES[plan.recipe], json.dumps(values), f"{where}: {plan.recipe}")
+    validate_strict(values, RECIPES[plan.recipe], where=f"{where}: {plan.recipe}")
 
 
 def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:

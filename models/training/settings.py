@@ -9,10 +9,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import types
-import typing
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 SAMPLING_TIMESTEPS = (1000, 938, 833, 625)
 CHUNKS = (3, 3, 3, 3, 3, 3, 3)
@@ -171,9 +169,6 @@ class CmGrpoSettings:
             raise ValueError("rewards must name at least one checker, each with a weight above 0.")
 
 
-Settings = TypeVar(
-    "Settings", BaseSettings, TeacherForcingSettings, EndpointSettings, DmdSettings, CmGrpoSettings
-)
 RECIPES: dict[str, type] = {"raven": DmdSettings, "cm_grpo": CmGrpoSettings}
 
 
@@ -185,66 +180,6 @@ def canonical(settings: Any) -> str:
 def settings_sha256(settings: Any) -> str:
     """Sha256 of the canonical JSON, in hexadecimal."""
     return hashlib.sha256(canonical(settings).encode()).hexdigest()
-
-
-def from_json(kind: type[Settings], text: str, where: str) -> Settings:
-    """Settings from JSON text, strictly. Raises ValueError in one sentence naming place, key and allowed keys."""
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{where} is not JSON ({error}); pass one JSON object with the keys of {kind.__name__}."
-        ) from error
-    return typing.cast(Settings, _build(kind, values, where))
-
-
-def _build(kind: type, values: Any, where: str) -> Any:
-    fields = {entry.name: entry for entry in dataclasses.fields(kind)}
-    if not isinstance(values, dict):
-        raise ValueError(
-            f"{where} must be a mapping with the keys {', '.join(fields)}, found {type(values).__name__}."
-        )
-    needed = [name for name, entry in fields.items() if _has_no_default(entry)]
-    wrong = [f"unknown key {name!r}" for name in values if name not in fields]
-    wrong += [f"missing key {name!r}" for name in needed if name not in values]
-    if wrong:
-        raise ValueError(f"{where}: {'; '.join(wrong)}; allowed keys are {', '.join(fields)}.")
-    hints = typing.get_type_hints(kind)
-    return kind(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in values.items()})
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value, where)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        for choice in (str, float, int):
-            if choice in arguments and _is_a(choice, value):
-                return choice(value)
-    elif origin is tuple and isinstance(value, list):
-        item = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
-        if len(item) == len(value):
-            return tuple(
-                _convert(one, entry, f"{where}[{i}]")
-                for i, (one, entry) in enumerate(zip(item, value, strict=True))
-            )
-    elif origin is dict and isinstance(value, dict):
-        return {str(name): _convert(arguments[1], entry, f"{where}.{name}") for name, entry in value.items()}
-    elif hint in (str, float, int, bool) and _is_a(hint, value):
-        return hint(value)
-    raise ValueError(f"{where} must be {hint}, found {value!r}.")
-
-
-def _is_a(kind: type, value: Any) -> bool:
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
-
-def _has_no_default(entry: dataclasses.Field[Any]) -> bool:
-    return entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:

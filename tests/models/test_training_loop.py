@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from baselines.strict_yaml import parse_strict
 from models.training.loop import Muon, RunLimits, Trainee, finite, orthogonalise, train
-from models.training.settings import DmdSettings, OptimizerSettings, canonical, from_json
+from models.training.settings import DmdSettings, OptimizerSettings, canonical
 from models.training.streams import StreamNoise, Streams
 from models.weights import read_dcp, tensors_sha256
 from tests.models.training_toys import CPU, SHAPE, dmd_settings, normal, raven_of
@@ -86,13 +87,13 @@ def test_orthogonalised_update() -> None:
 def test_settings_are_read_strictly() -> None:
     """A wrong key is one sentence with place, key and allowed keys; what is written is what is read."""
     settings = dmd_settings()
-    assert from_json(DmdSettings, canonical(settings), "x") == settings
+    assert parse_strict(canonical(settings), DmdSettings, where="x") == settings
     values = json.loads(canonical(settings))
     with pytest.raises(
-        ValueError, match=r"raven\.student: unknown key 'rate'; missing key 'lr'; allowed keys are lr, kind"
+        ValueError, match=r"raven: key 'student\.rate' is unknown; allowed in 'student' are lr, kind"
     ):
-        from_json(DmdSettings, json.dumps({**values, "student": {"rate": 1}}), "raven")
-    with pytest.raises(ValueError, match=r"raven\.batch must be .*int.*found '4'"):
-        from_json(DmdSettings, json.dumps({**values, "batch": "4"}), "raven")
+        parse_strict(json.dumps({**values, "student": {"rate": 1}}), DmdSettings, where="raven")
+    with pytest.raises(ValueError, match=r"raven: key 'batch' is '4' but input should be a valid integer"):
+        parse_strict(json.dumps({**values, "batch": "4"}), DmdSettings, where="raven")
     with pytest.raises(ValueError, match="slices must divide batch"):
-        from_json(DmdSettings, json.dumps({**values, "batch": 3, "slices": 2}), "raven")
+        parse_strict(json.dumps({**values, "batch": 3, "slices": 2}), DmdSettings, where="raven")

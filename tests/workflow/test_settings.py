@@ -33,7 +33,7 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], object], tuple[str, ...]]] = [
     (lambda v: v["baselines"].append("raven"), ("raven", "more than once")),
     (lambda v: v["weights"].pop("longlive"), ("longlive", "exactly one of")),
     (lambda v: v["weights"].update(raven="x"), ("raven", "both")),
-    (lambda v: v["raven"].update(iteration=3), ("iteration", "allowed keys")),
+    (lambda v: v["raven"].update(iteration=3), ("iteration", "allowed at the top are iterations")),
     (lambda v: v.update(raven=None), ("raven", "null")),
     (lambda v: v["train"]["raven"].update(flavour="merged"), ("train.raven.flavour", "full")),
     (lambda v: v["train"]["cm_grpo"].update(init="ravn"), ("train.cm_grpo.init", "ravn")),

@@ -15,12 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from baselines.strict_yaml import parse_strict
 from evaluation.records import TrainManifest, WeightsManifest, read_json, write_json
 from models.config import WanConfig
 from models.lora import adapter_state, merged_state, open_wan, weights_header
 from models.noise import GeneratorNoise
 from models.training.rollouts import consistency_rollout, endpoints
-from models.training.settings import CmGrpoSettings, DmdSettings, from_json
+from models.training.settings import CmGrpoSettings, DmdSettings
 from models.weights import file_sha256, read_dcp, write_safetensors
 
 log = logging.getLogger("convert")
@@ -40,9 +41,9 @@ def convert(train_dir: Path, settings_json: str, output: Path, base: Path | None
     config = WanConfig(**facts["config"])
     state = read_dcp(train_dir / "checkpoint" / "models" / "student_ema")
     if facts["recipe"] == "raven":
-        from_json(DmdSettings, settings_json, "--settings")
+        parse_strict(settings_json, DmdSettings, where="--settings")
         return [write_flavour(output, "full", state, weights_header(config), manifest)]
-    settings = from_json(CmGrpoSettings, settings_json, "--settings")
+    settings = parse_strict(settings_json, CmGrpoSettings, where="--settings")
     if base is None:
         raise ValueError(
             f"Row {manifest.name} was trained as an adapter; pass the weights beneath it with --base."

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from baselines.strict_yaml import parse_strict
 from evaluation.records import Prompt, write_text
 from evaluation.toybox.prompt_kinds import kind_of
 from evaluation.toybox.scorers import (
@@ -38,7 +39,7 @@ from models.text import ToyTextEncoder
 from models.training.cm_grpo import CmGrpo
 from models.training.loop import RunLimits, train
 from models.training.rollouts import Rollout, endpoints
-from models.training.settings import CmGrpoSettings, from_json
+from models.training.settings import CmGrpoSettings
 from models.wan import Wan
 from models.weights import load_strict
 from workflow.scripts.checkers import CHECKERS
@@ -195,7 +196,7 @@ def plain_copy(state: Mapping[str, Tensor], config: WanConfig, settings: CmGrpoS
 def main() -> None:
     flags = training_parser(__doc__).parse_args()
     device = begin(flags, "cm_grpo")
-    settings = from_json(CmGrpoSettings, flags.settings, "--settings")
+    settings = parse_strict(flags.settings, CmGrpoSettings, where="--settings")
     encoder, codec = ToyTextEncoder.load(flags.text), LinearCodec.load(flags.codec)
     prompts = rewarded_prompts(training_prompts(POOL, settings.seed), settings.rewards)
     checked = heldout_list(settings)

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from baselines.build import build_policy, schedule_of
 from baselines.spec import load_baseline
+from baselines.strict_yaml import validate_strict
 from evaluation.records import Prompt, write_text
 from evaluation.toybox.captions import VOCABULARY, caption, extended_caption
 from evaluation.toybox.facts import sample_facts
@@ -57,7 +58,6 @@ from models.training.settings import (
     OptimizerSettings,
     TeacherForcingSettings,
     canonical,
-    from_json,
 )
 from models.training.streams import Streams
 from models.wan import Wan, init_weights
@@ -554,7 +554,7 @@ def chosen_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         values = json.loads(canonical(chosen[part]))
         for key, value in changes.items():
             values[key] = {**values[key], **value} if isinstance(value, dict) else value
-        chosen[part] = from_json(type(chosen[part]), json.dumps(values), f"--settings {part}")
+        chosen[part] = validate_strict(values, type(chosen[part]), where=f"--settings {part}")
     return chosen
 
 

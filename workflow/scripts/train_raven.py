@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 
+from baselines.strict_yaml import parse_strict
 from evaluation.toybox.training_prompts import training_prompts
 from models.lora import open_wan
 from models.text import ToyTextEncoder
 from models.training.loop import RunLimits, train
 from models.training.raven import Raven
-from models.training.settings import DmdSettings, from_json
+from models.training.settings import DmdSettings
 from workflow.training_job import begin, identity, streams_of, text_rows, training_parser, write_manifest
 
 PROMPTS = 1024
@@ -19,7 +20,7 @@ LATENT_SIZE = (8, 8)
 def main() -> None:
     flags = training_parser(__doc__).parse_args()
     device = begin(flags, "raven")
-    settings = from_json(DmdSettings, flags.settings, "--settings")
+    settings = parse_strict(flags.settings, DmdSettings, where="--settings")
     student, teacher = open_wan(flags.init).to(device), open_wan(flags.teacher).to(device)
     fake = copy.deepcopy(teacher)
     teacher.requires_grad_(False)
