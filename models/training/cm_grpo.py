@@ -8,7 +8,7 @@ Legend: N rollouts, F latent frames, C channels, H, W latent size, P prompts, G 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -163,22 +163,40 @@ class CmGrpo:
     ) -> Policy:
         """Policy loss of some rollouts, each at one random step before the last."""
         step = trained_steps(self.streams, iteration, samples, self.rollout.num_steps).to(text.device)
-        row = torch.arange(len(step), device=text.device)
-        times = torch.tensor(self.settings.timesteps, dtype=torch.float32, device=text.device)
-        noisy, action, sigma = rolled.states[step, row], rolled.states[step + 1, row], times[step + 1] / 1000
-        t = times[step]
+        taken = transitions(rolled, step, self.settings.timesteps)
         v = self.wan.interleaved(
-            noisy,
+            taken.noisy,
             rolled.endpoints,
-            t[:, None].expand(-1, noisy.shape[1]),
+            taken.t[:, None].expand(-1, taken.noisy.shape[1]),
             self.wan.embed_text(text),
             chunks=self.settings.chunks,
             sink=self.settings.sink,
             window=self.settings.window,
         )
-        now = transition_log_probability(to_x0(noisy, v, t), action, sigma, self.weights)
-        then = transition_log_probability(rolled.x0[step, row], action, sigma, self.weights)
+        x0 = to_x0(taken.noisy, v, taken.t)
+        now = transition_log_probability(x0, taken.action, taken.sigma, self.weights)
+        then = transition_log_probability(taken.x0, taken.action, taken.sigma, self.weights)
         return policy_loss(now, then, gain)
+
+
+class Transitions(NamedTuple):
+    """One step of each rollout. noisy -> action, [N, F, C, H, W]; t: [N] timestep of noisy; sigma: [N] of action; x0: as rolled out."""
+
+    noisy: Tensor
+    action: Tensor
+    t: Tensor
+    sigma: Tensor
+    x0: Tensor
+
+
+def transitions(rolled: Trajectory, step: Tensor, timesteps: Sequence[float]) -> Transitions:
+    """The transition from step[n] to step[n] + 1 of every rollout n. step: [N], each below the last."""
+    row = torch.arange(len(step), device=step.device)
+    times = torch.tensor(timesteps, dtype=torch.float32, device=step.device)
+    states = rolled.states
+    return Transitions(
+        states[step, row], states[step + 1, row], times[step], times[step + 1] / 1000, rolled.x0[step, row]
+    )
 
 
 def trained_steps(streams: Streams, iteration: int, samples: range, num_steps: int) -> Tensor:

@@ -13,6 +13,7 @@ from models.training.cm_grpo import (
     policy_loss,
     trained_steps,
     transition_log_probability,
+    transitions,
 )
 from models.training.settings import CmGrpoSettings, OptimizerSettings
 from models.training.streams import Streams
@@ -45,6 +46,21 @@ def test_first_update_is_on_policy() -> None:
     metrics = recipe.step(0, 0.0)
     assert metrics["ratio_error"] < 1e-5
     assert metrics["student_grad_norm"] > 0
+
+
+def test_recorded_actions_are_draws_of_the_transition() -> None:
+    """T22: (action - (1 - sigma) x0) / sigma of a rollout is standard normal for the *next* state's sigma (4096 draws, 5 deviations).
+
+    Guards the pairing of states, predictions and noise levels, to which the ratio alone is blind.
+    """
+    recipe = grpo_of()
+    rolled = recipe.roll_out(0, range(8), recipe.texts[torch.arange(8) % 5])
+    for step in range(3):
+        taken = transitions(rolled, torch.full((8,), step), recipe.settings.timesteps)
+        scale = taken.sigma[:, None, None, None, None]
+        noise = (taken.action - (1 - scale) * taken.x0) / scale
+        assert abs(float(noise.mean())) < 5 / noise.numel() ** 0.5
+        assert float(noise.var()) == pytest.approx(1.0, abs=5 * (2 / noise.numel()) ** 0.5)
 
 
 def test_ratio_form_has_the_gradient_of_the_regression_form() -> None:
