@@ -153,7 +153,13 @@ class CmGrpo:
 
     def roll_out(self, iteration: int, samples: range, text: Tensor) -> Trajectory:
         """Rollouts of some samples with the current policy, without gradient."""
-        noise = StreamNoise(streams=self.streams, iteration=iteration, samples=samples, shape=self.shape)
+        noise = StreamNoise(
+            streams=self.streams,
+            iteration=iteration,
+            samples=samples,
+            shape=self.shape,
+            sharing=self.settings.group if self.settings.shared_noise else 1,
+        )
         return trajectory(
             self.rollout.run(self.wan, text[samples.start : samples.stop], noise), self.rollout.num_steps
         )

@@ -136,7 +136,8 @@ class CmGrpoSettings:
     """CM-GRPO (raven.md 9): LoRA on RAVEN, Gaussian transitions of the consistency sampler, group advantages.
 
     prompts x group rollouts per iteration; rewards: checker name -> weight; heldout: prompts judged before and after.
-    policy_scale: factor on the policy loss (100 upstream); slices: micro-batches of one update.
+    shared_noise: rollouts of a prompt start from one initial noise, so that only the policy's own draws tell them apart (upstream
+    draws each afresh). policy_scale: factor on the policy loss (100 upstream); slices: micro-batches of one update.
     """
 
     iterations: int
@@ -156,6 +157,7 @@ class CmGrpoSettings:
     chunks: tuple[int, ...] = CHUNKS
     sink: int = 0
     window: int | None = None
+    shared_noise: bool = False
     heldout: int = 64
     checkpoint_every: int = 10
 

@@ -91,15 +91,21 @@ class Streams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamNoise:
-    """The noise of one training rollout as a NoiseSource (models/noise.py), drawn from keyed streams."""
+    """The noise of one training rollout as a NoiseSource (models/noise.py), drawn from keyed streams.
+
+    sharing: how many consecutive samples start from the same initial noise; what is drawn later is always their own.
+    """
 
     streams: Streams
     iteration: int
     samples: Sequence[int]
     shape: LatentShape
+    sharing: int = 1
 
     def initial(self) -> Tensor:
-        return self.streams.normal("initial", self.iteration, self.samples, self.shape)
+        starts = sorted({sample // self.sharing for sample in self.samples})
+        drawn = self.streams.normal("initial", self.iteration, starts, self.shape)
+        return drawn[[starts.index(sample // self.sharing) for sample in self.samples]]
 
     def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002 (NoiseSource takes it)
         return self.streams.normal(

@@ -73,6 +73,17 @@ def test_streams_depend_on_key_and_sample_alone() -> None:
     assert streams.choice("c", 0, range(300), 3).unique().tolist() == [0, 1, 2]
 
 
+def test_a_group_shares_its_start_and_nothing_else() -> None:
+    """With sharing 2, samples 2 and 3 start alike, samples 1 and 2 do not, and every later draw is a sample's own."""
+    streams = Streams(seed=1, device=CPU)
+    whole = StreamNoise(streams=streams, iteration=5, samples=range(4), shape=SHAPE, sharing=2)
+    start, later = whole.initial(), whole.renoise(1, 2, 2, None)
+    assert torch.equal(start[2], start[3]) and not torch.equal(start[1], start[2])
+    assert not torch.equal(later[2], later[3])
+    part = StreamNoise(streams=streams, iteration=5, samples=range(1, 3), shape=SHAPE, sharing=2)
+    assert torch.equal(part.initial(), start[1:3])
+
+
 def test_orthogonalised_update() -> None:
     """Singular values end near 1 (Newton-Schulz leaves about 0.7 to 1.2) with the input's directions; a step moves by lr."""
     matrices = normal(3, 12, 20, dtype=torch.float32)
