@@ -18,6 +18,7 @@ from evaluation.records import Prompt, write_text
 from evaluation.toybox.prompt_kinds import kind_of
 from evaluation.toybox.scorers import (
     aesthetic_quality,
+    appearance_style,
     background_consistency,
     color,
     dynamic_degree,
@@ -54,7 +55,16 @@ GradedChecker = Callable[[Frames, dict[str, Any]], float]
 REWARDS: dict[str, GradedChecker] = {
     **{
         m.DIMENSION: m.soft
-        for m in (color, dynamic_degree, human_action, multiple_objects, object_class, scene, temporal_style)
+        for m in (
+            appearance_style,
+            color,
+            dynamic_degree,
+            human_action,
+            multiple_objects,
+            object_class,
+            scene,
+            temporal_style,
+        )
     },
     **{
         m.DIMENSION: m.score

@@ -36,6 +36,14 @@ def score(frames: Frames, facts: Facts) -> float:
     return float(np.mean(near & ~gray & ~brown & (best == STYLES.index(facts["style"]))))
 
 
+def soft(frames: Frames, facts: Facts) -> float:
+    """Graded form for rewards: nearness to the scene in the named style and, for greys and browns, to their line. In 0..1."""
+    reading = read_style(frames)
+    fit = np.clip(1 - reading.scene_error[:, STYLES.index(facts["style"])] / (2 * MAX_ERROR), 0, 1)
+    line = {"monochrome": reading.gray, "sepia": reading.brown}.get(facts["style"], np.zeros_like(fit))
+    return float(np.mean(fit * np.clip(1 - line / (2 * MAX_OFF_LINE), 0, 1)))
+
+
 if __name__ == "__main__":
     from evaluation.scoring import run_scorer
 
