@@ -21,7 +21,9 @@ rule train:
         f"{BENCHMARKS}/train/{{row}}.tsv"
     wildcard_constraints:
         row=never_matching(SUITE.train),
-    threads: 2
+    # One thread: other rows are sampled and scored beside it, and two OpenMP threads that share a core wait for each other 40 times longer.
+    threads: 1
+    priority: 10
     params:
         recipe=lambda wc: SUITE.train[wc.row].recipe,
         settings=lambda wc: SUITE.recipe_settings(SUITE.train[wc.row].recipe),
@@ -32,9 +34,8 @@ rule train:
         device=SUITE.device,
         code=lambda wc: digest(f"workflow.scripts.train_{SUITE.train[wc.row].recipe}"),
         folder=lambda wc: f"{RESULTS}/train/{wc.row}",
-    # A spinning OpenMP barrier is 40 times slower as soon as another process wants the core; a short spin loses little when none does.
     shell:
-        "GOMP_SPINCOUNT=1000 python -m workflow.scripts.train_{params.recipe} --recipe {params.recipe:q} --settings {params.settings:q}"
+        "python -m workflow.scripts.train_{params.recipe} --recipe {params.recipe:q} --settings {params.settings:q}"
         " --init {params.init:q} --teacher {params.teacher:q} --text {params.text:q} --codec {params.codec:q}"
         " --device {params.device:q} --code {params.code:q}"
         " --output {params.folder:q} > {log:q} 2>&1"
