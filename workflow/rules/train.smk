@@ -21,9 +21,9 @@ rule train:
         f"{BENCHMARKS}/train/{{row}}.tsv"
     wildcard_constraints:
         row=never_matching(SUITE.train),
+    priority: 10
     # One thread: other rows are sampled and scored beside it, and two OpenMP threads that share a core wait for each other 40 times longer.
     threads: 1
-    priority: 10
     params:
         recipe=lambda wc: SUITE.train[wc.row].recipe,
         settings=lambda wc: SUITE.recipe_settings(SUITE.train[wc.row].recipe),
