@@ -15,6 +15,7 @@ rule convert_raven:
         row=never_matching(
             [row for row, plan in SUITE.train.items() if plan.recipe == "raven"]
         ),
+    priority: 10
     threads: 1
     params:
         settings=SUITE.raven and SUITE.recipe_settings("raven"),
@@ -41,6 +42,7 @@ rule convert_cm_grpo:
         row=never_matching(
             [row for row, plan in SUITE.train.items() if plan.recipe == "cm_grpo"]
         ),
+    priority: 10
     threads: 1
     params:
         settings=SUITE.cm_grpo and SUITE.recipe_settings("cm_grpo"),
