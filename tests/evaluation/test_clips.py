@@ -26,17 +26,22 @@ def moving_square(offset: int = 0) -> np.ndarray:
 
 
 def test_the_same_frames_give_the_same_bytes_and_survive_the_codec(tmp_path: Path) -> None:
-    """Guards against an encoder with threads or dates in the file, and against lost colours at 4:2:0."""
+    """Guards against an encoder with threads, dates or stray memory in the file, and against lost colours at 4:2:0.
+
+    200 times, because x264's AVX-512 code gives other bytes for about 1 clip in 100.
+    """
     big = upscale(moving_square(), height=64, width=64)
-    for name in ("a", "b"):
-        write_clip(tmp_path / f"{name}.mp4", big, fps=16)
-    assert file_sha256(tmp_path / "a.mp4") == file_sha256(tmp_path / "b.mp4")
+    hashes = set()
+    for _ in range(200):
+        write_clip(tmp_path / "a.mp4", big, fps=16)
+        hashes.add(file_sha256(tmp_path / "a.mp4"))
+    assert len(hashes) == 1
     clip = read_clip(tmp_path / "a.mp4")
     assert clip_faults(clip, SHAPE) == []
     assert (
         np.abs(clip.frames.astype(int) - big).mean() < 4
     )  # crf 18 on flat areas; 4 of 255 is far below any checker's margin
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 
 @pytest.mark.parametrize(
