@@ -11,7 +11,7 @@ Legend: B batch, F latent frames, C channels, H, W latent size, L text rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -19,11 +19,18 @@ import torch
 from torch import Tensor
 
 from baselines.spec import Baseline, CacheSettings
-from models.cache import KVCache
 from models.config import Numerics
-from models.noise import LatentShape, NoiseSource, PortableNoise, SampleKey, UpstreamNoise, UpstreamProfile
-from models.plan import AbsolutePolicy, AnchoredSinkPolicy, AttendPlan, Planner, Policy, SlotRelativePolicy
-from models.rollout import Finished, NetworkCall, Record, chunked, rolling
+from models.noise import (
+    JointWindow,
+    LatentShape,
+    NoiseSource,
+    PortableNoise,
+    SampleKey,
+    UpstreamNoise,
+    UpstreamProfile,
+)
+from models.plan import AbsolutePolicy, AnchoredSinkPolicy, Policy, SlotRelativePolicy
+from models.rollout import Finished, Record, Rollout
 from models.schedule import Schedule, build_schedule
 from models.wan import Wan
 
@@ -76,8 +83,7 @@ class Sampler:
     baseline: Baseline
     wan: Wan
     latent_shape: LatentShape
-    schedule: Schedule
-    policy: Policy
+    rollout: Rollout
     latents_dtype: torch.dtype
 
     @property
@@ -88,37 +94,14 @@ class Sampler:
         """Final clean latents chunk by chunk, in order of frames. text: [B, L, text_dim]; one row per row
         of the noise.
         """
-        return (record for record in self.rollout(text, noise) if isinstance(record, Finished))
+        return (record for record in self.records(text, noise) if isinstance(record, Finished))
 
-    def rollout(self, text: Tensor, noise: NoiseSource, *, grad_step: int | None = None) -> Iterator[Record]:
-        """Every network call as a record (models/rollout.py), for training and for timing.
+    def records(self, text: Tensor, noise: NoiseSource) -> Iterator[Record]:
+        """Every network call as a record (models/rollout.py), without gradient: for timing and for comparing.
 
-        grad_step: chunked: stop every chunk at this step, with gradient in that call (exit_step); rolling:
-        gradient in windows w = grad_step mod S (grad_offset). Without it no gradient is kept anywhere. Raises
-        ValueError if text or noise does not fit.
+        Raises ValueError if the noise is for clips of another size, or text and noise are of different batches.
         """
-        with torch.set_grad_enabled(grad_step is not None):
-            text_kv = self.wan.text_kv(self.wan.embed_text(text))
-        frames, _, height, width = self.latent_shape
-        chunk = self.baseline.rollout.chunk
-        cache = KVCache(
-            self.wan.config,
-            batch=text.shape[0],
-            capacity=self.policy.num_slots(frames, chunk),
-            tokens_per_frame=self.wan.config.tokens_per_frame(height, width),
-            device=self.device,
-            dtype=self.wan.patch_embedding.weight.dtype,
-        )
-
-        def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
-            if x.shape[0] != text.shape[0] or tuple(x.shape[2:]) != self.latent_shape[1:]:
-                raise ValueError(
-                    f"The noise has shape [B, f, C, H, W] = {list(x.shape)}, but {text.shape[0]} prompts of "
-                    f"{list(self.latent_shape[1:])} latents were to be sampled; make noise, text and latent_shape agree."
-                )
-            return self.wan.cached(x, t, text_kv, cache, plan)
-
-        return ROLLOUTS[self.baseline.rollout.kind](self, network, self.policy.planner(), noise, grad_step)
+        return self.rollout.run(self.wan, text, _Sized(noise, self.latent_shape))
 
     def portable_noise(self, suite: str, samples: Sequence[SampleKey]) -> PortableNoise:
         """Noise that is the same on every machine and for every method; one row per sample."""
@@ -145,28 +128,24 @@ class Sampler:
         return UpstreamNoise(profile, items, self.latent_shape, device=device, dtype=self.latents_dtype)
 
 
-def _run_chunked(
-    sampler: Sampler, network: NetworkCall, planner: Planner, noise: NoiseSource, grad_step: int | None
-) -> Iterator[Record]:
-    settings = sampler.baseline
-    return chunked(
-        network, sampler.schedule, planner, noise,
-        chunk=settings.rollout.chunk, exit_step=grad_step, draw_last=settings.noise.draw_last,
-    )  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    """A noise source whose first draw must be for clips of the sampler's size."""
 
+    source: NoiseSource
+    shape: LatentShape
 
-def _run_rolling(
-    sampler: Sampler, network: NetworkCall, planner: Planner, noise: NoiseSource, grad_step: int | None
-) -> Iterator[Record]:
-    return rolling(
-        network, sampler.schedule, planner, noise, chunk=sampler.baseline.rollout.chunk, grad_offset=grad_step
-    )
+    def initial(self) -> Tensor:
+        z = self.source.initial()
+        if tuple(z.shape[1:]) != self.shape:
+            raise ValueError(
+                f"The noise is for clips [F, C, H, W] = {list(z.shape[1:])}, but the sampler was built for "
+                f"{list(self.shape)}; make noise and latent_shape agree."
+            )
+        return z
 
-
-ROLLOUTS: dict[str, Callable[[Sampler, NetworkCall, Planner, NoiseSource, int | None], Iterator[Record]]] = {
-    "chunked": _run_chunked,
-    "rolling": _run_rolling,
-}
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        return self.source.renoise(chunk, step, frames, window)
 
 
 def schedule_of(baseline: Baseline) -> Schedule:
@@ -176,6 +155,23 @@ def schedule_of(baseline: Baseline) -> Schedule:
         s.steps, shift=s.shift, warp=s.warp, timestep_dtype=s.timestep_dtype, sigma=s.sigma,
         x0_dtype=s.x0_dtype, renoise_dtype=s.renoise_dtype,
     )  # fmt: skip
+
+
+def rollout_of(baseline: Baseline, frames: int, profile: Profile) -> Rollout:
+    """How a baseline samples clips of so many latent frames.
+
+    Raises ValueError if the clip is longer than the method's cache allows.
+    """
+    policy = build_policy(baseline.cache, profile)
+    policy.num_slots(frames, baseline.rollout.chunk)  # a clip the method cannot sample is refused here
+    return Rollout(
+        schedule=schedule_of(baseline),
+        policy=policy,
+        chunk=baseline.rollout.chunk,
+        frames=frames,
+        joint=baseline.rollout.kind == "rolling",
+        draw_last=baseline.noise.draw_last,
+    )
 
 
 def build_sampler(baseline: Baseline, wan: Wan, *, latent_shape: LatentShape, profile: Profile) -> Sampler:
@@ -196,15 +192,10 @@ def build_sampler(baseline: Baseline, wan: Wan, *, latent_shape: LatentShape, pr
             f"Baseline {baseline.name} under profile {profile} needs {precision.numerics}, but the network has {wan.numerics}; "
             "build it with these."
         )
-    policy = build_policy(baseline.cache, profile)
-    policy.num_slots(
-        latent_shape[0], baseline.rollout.chunk
-    )  # a clip the method cannot sample is refused here
     return Sampler(
         baseline=baseline,
         wan=wan,
         latent_shape=latent_shape,
-        schedule=schedule_of(baseline),
-        policy=policy,
+        rollout=rollout_of(baseline, latent_shape[0], profile),
         latents_dtype=precision.latents,
     )

@@ -3,7 +3,7 @@
 Both are generators of frozen records, one per network call and one per finished chunk, so that callers
 stream, time, decode or record trajectories without the loop knowing. A rollout knows no baseline: schedule,
 cache policy, noise and network come in. Legend: B batch, F latent frames of the clip, f frames of one call, C
-channels, H, W latent size; S steps.
+channels, H, W latent size, L text rows; S steps.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.cache import KVCache
 from models.noise import JointWindow, NoiseSource
-from models.plan import AttendPlan, Planner
+from models.plan import AttendPlan, Planner, Policy
 from models.schedule import Schedule
+from models.wan import Wan
 
 NetworkCall = Callable[[Tensor, Tensor, AttendPlan], Tensor]
 """(x [B, f, C, H, W], timesteps [B, f], plan) -> velocity [B, f, C, H, W]; also carries out the plan on the cache."""
@@ -59,6 +61,65 @@ class Finished:
 
 
 Record = Denoised | Committed | Finished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """How a method samples: chunk by chunk, or (joint) a rolling window of blocks. One for sampling and for training.
+
+    chunk: latent frames of a chunk or block; frames: of a clip; draw_last: see `chunked`.
+    """
+
+    schedule: Schedule
+    policy: Policy
+    chunk: int
+    frames: int
+    joint: bool = False
+    draw_last: bool = False
+
+    @property
+    def num_steps(self) -> int:
+        return self.schedule.num_steps
+
+    def run(
+        self, wan: Wan, text: Tensor, noise: NoiseSource, *, grad_at: int | None = None
+    ) -> Iterator[Record]:
+        """Records of one rollout of `wan` on text rows [B, L, text_dim]; a cache of its own, nothing is kept afterwards.
+
+        grad_at: exit step of a chunked rollout, or window offset of a rolling one, where gradients are kept;
+        None for no gradient anywhere. Raises ValueError if noise and text are of different batches.
+        """
+        with torch.set_grad_enabled(grad_at is not None):
+            text_kv = wan.text_kv(wan.embed_text(text))
+        batch, capacity = text.shape[0], self.policy.num_slots(self.frames, self.chunk)
+        caches: list[KVCache] = []  # made at the first call, which shows the size of a latent frame
+
+        def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
+            if x.shape[0] != batch:
+                raise ValueError(
+                    f"The noise is for {x.shape[0]} clips but there are text rows for {batch}; make noise and text agree."
+                )
+            if not caches:
+                tokens = wan.config.tokens_per_frame(x.shape[3], x.shape[4])
+                caches.append(
+                    KVCache(
+                        wan.config,
+                        batch=batch,
+                        capacity=capacity,
+                        tokens_per_frame=tokens,
+                        device=x.device,
+                        dtype=text_kv.values[0].dtype,
+                    )
+                )
+            return wan.cached(x, t, text_kv, caches[0], plan)
+
+        planner = self.policy.planner()
+        if self.joint:
+            return rolling(network, self.schedule, planner, noise, chunk=self.chunk, grad_offset=grad_at)
+        return chunked(
+            network, self.schedule, planner, noise,
+            chunk=self.chunk, exit_step=grad_at, draw_last=self.draw_last,
+        )  # fmt: skip
 
 
 def chunked(

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from models.schedule import Step
-from models.training.dmd import Scores, cut, frame_weights, generator_due
-from models.training.loop import Trainee, finite
+from models.training.dmd import Scores, cut
+from models.training.loop import Trainee
 from models.training.settings import DmdSettings
 from models.training.streams import Streams
 from models.wan import Wan
@@ -48,7 +48,6 @@ class DiffusionForcing:
         self.student = Trainee("student", student, settings.student, ema=settings.ema)
         self.scores = Scores(Trainee("fake", fake, settings.fake, ema=None), teacher, settings, streams)
         self.trainees = [self.student, self.scores.fake]
-        self.weights = frame_weights(settings, streams.device)
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
         settings, device = self.settings, self.streams.device
@@ -58,26 +57,11 @@ class DiffusionForcing:
         )
         data = self.latents[chosen].to(device, torch.float32)
         text = self.texts[chosen].to(device, torch.float32)
-        due = generator_due(iteration, settings.fake_updates)
-        made, total, distance = [], 0.0, 0.0
-        for samples in slices:
-            piece, share = slice(samples.start, samples.stop), len(samples) / settings.batch
-            with torch.set_grad_enabled(due):
-                x0 = self.predict(iteration, samples, data[piece], text[piece])
-            made.append(x0.detach())
-            if due:
-                loss = self.scores.generator_loss(iteration, samples, x0, text[piece], self.weights)
-                (finite(loss.loss, "generator loss", iteration) * share).backward()
-                total += loss.loss.item() * share
-                distance += loss.normaliser.mean().item() * share
-        metrics: dict[str, float] = {}
-        if due:
-            metrics = {
-                "generator_loss": total,
-                "teacher_distance": distance,
-                **self.student.step(iteration, fraction),
-            }
-        return {**self.scores.train_fake(iteration, fraction, slices, torch.cat(made), text), **metrics}
+
+        def predict(samples: range, rows: Tensor) -> Tensor:
+            return self.predict(iteration, samples, data[samples.start : samples.stop], rows)
+
+        return self.scores.train_both(iteration, fraction, self.student, slices, predict, text)
 
     def predict(self, iteration: int, samples: range, data: Tensor, text: Tensor) -> Tensor:
         """[b, F, C, H, W] clean predictions of every chunk from its own noise level."""

@@ -5,7 +5,7 @@ Legend: B batch, F latent frames, C channels, H, W latent size, L text rows. sig
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -70,6 +70,41 @@ class Scores:
         module = self.fake.module
         assert isinstance(module, Wan), f"the fake score is a {type(module).__name__}"
         return module
+
+    def train_both(
+        self,
+        iteration: int,
+        fraction: float,
+        student: Trainee,
+        slices: Sequence[range],
+        predict: Callable[[range, Tensor], Tensor],
+        text: Tensor,
+    ) -> dict[str, float]:
+        """One iteration of a student that predicts while it is trained: generator step if due, then the fake phase.
+
+        predict: (samples, their text rows) -> clean predictions [b, F, C, H, W], with gradient where one is asked for.
+        """
+        due = generator_due(iteration, self.settings.fake_updates)
+        weights = frame_weights(self.settings, self.streams.device)
+        made, total, distance = [], 0.0, 0.0
+        for samples in slices:
+            rows, share = text[samples.start : samples.stop], len(samples) / len(text)
+            with torch.set_grad_enabled(due):
+                x0 = predict(samples, rows)
+            made.append(x0.detach())
+            if due:
+                loss = self.generator_loss(iteration, samples, x0, rows, weights)
+                (finite(loss.loss, "generator loss", iteration) * share).backward()
+                total += loss.loss.item() * share
+                distance += loss.normaliser.mean().item() * share
+        metrics: dict[str, float] = {}
+        if due:
+            metrics = {
+                "generator_loss": total,
+                "teacher_distance": distance,
+                **student.step(iteration, fraction),
+            }
+        return {**self.train_fake(iteration, fraction, slices, torch.cat(made), text), **metrics}
 
     def train_fake(
         self, iteration: int, fraction: float, slices: Sequence[range], endpoints: Tensor, text: Tensor

@@ -1,75 +1,19 @@
-"""Rollouts inside training: a schedule, a cache policy and a way of rolling, run with the network that is being trained.
+"""What training takes from a rollout of the network that is being trained, and RAVEN's own rollout.
 
 Legend: B batch, F latent frames, C channels, H, W latent size, S steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from models.cache import KVCache
-from models.noise import NoiseSource
-from models.plan import AbsolutePolicy, AttendPlan, Policy
-from models.rollout import Denoised, Finished, Record, chunked, rolling
+from models.plan import AbsolutePolicy
+from models.rollout import Denoised, Finished, Record, Rollout
 from models.schedule import Schedule, Step
-from models.wan import Wan
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollout:
-    """How a student samples: chunk by chunk, or (joint) a rolling window of blocks. frames: latent frames of a clip."""
-
-    schedule: Schedule
-    policy: Policy
-    chunk: int
-    frames: int
-    joint: bool = False
-
-    @property
-    def num_steps(self) -> int:
-        return self.schedule.num_steps
-
-    def run(
-        self, wan: Wan, text: Tensor, noise: NoiseSource, *, grad_at: int | None = None
-    ) -> Iterator[Record]:
-        """Records of one rollout of `wan` on text rows [B, L, text_dim].
-
-        grad_at: exit step of a chunked rollout, or window offset of a rolling one, where gradients are kept; None for no gradient.
-        """
-        with torch.set_grad_enabled(grad_at is not None):
-            text_kv = wan.text_kv(wan.embed_text(text))
-        initial = _Asked(noise, noise.initial())
-        height, width = initial.start.shape[-2:]
-        cache = KVCache(
-            wan.config, batch=text.shape[0], capacity=self.policy.num_slots(self.frames, self.chunk),
-            tokens_per_frame=wan.config.tokens_per_frame(height, width), device=text.device, dtype=text_kv.values[0].dtype,
-        )  # fmt: skip
-
-        def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
-            return wan.cached(x, t, text_kv, cache, plan)
-
-        planner = self.policy.planner()
-        if self.joint:
-            return rolling(network, self.schedule, planner, initial, chunk=self.chunk, grad_offset=grad_at)
-        return chunked(network, self.schedule, planner, initial, chunk=self.chunk, exit_step=grad_at)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A noise source whose first draw was taken already, to learn the clip's size."""
-
-    source: NoiseSource
-    start: Tensor
-
-    def initial(self) -> Tensor:
-        return self.start
-
-    def renoise(self, chunk: int, step: int, frames: int, window: object) -> Tensor:
-        return self.source.renoise(chunk, step, frames, window)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

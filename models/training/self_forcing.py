@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from models.noise import LatentShape
-from models.training.dmd import Scores, cut, frame_weights, generator_due
-from models.training.loop import Trainee, finite
-from models.training.rollouts import Rollout, predictions_with_gradient
+from models.rollout import Rollout
+from models.training.dmd import Scores, cut
+from models.training.loop import Trainee
+from models.training.rollouts import predictions_with_gradient
 from models.training.settings import DmdSettings
 from models.training.streams import StreamNoise, Streams
 from models.wan import Wan
@@ -41,32 +42,17 @@ class SelfForcing:
         self.student = Trainee("student", trained, settings.student, ema=settings.ema)
         self.scores = Scores(Trainee("fake", fake, settings.fake, ema=None), teacher, settings, streams)
         self.trainees = [self.student, self.scores.fake]
-        self.weights = frame_weights(settings, streams.device)
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
         slices = cut(self.settings.batch, self.settings.slices)
         chosen = self.streams.choice("prompt", iteration, range(self.settings.batch), len(self.texts))[:, 0]
         text = self.texts[chosen.to(self.texts.device)].to(self.streams.device, torch.float32)
         stop = int(self.streams.choice("exit step", iteration, [0], self.rollout.num_steps)[0, 0])
-        due = generator_due(iteration, self.settings.fake_updates)
-        made, total, distance = [], 0.0, 0.0
-        for samples in slices:
-            rows, share = text[samples.start : samples.stop], len(samples) / self.settings.batch
-            x0 = self.roll_out(iteration, samples, rows, stop)
-            made.append(x0.detach())
-            if due:
-                loss = self.scores.generator_loss(iteration, samples, x0, rows, self.weights)
-                (finite(loss.loss, "generator loss", iteration) * share).backward()
-                total += loss.loss.item() * share
-                distance += loss.normaliser.mean().item() * share
-        metrics: dict[str, float] = {}
-        if due:
-            metrics = {
-                "generator_loss": total,
-                "teacher_distance": distance,
-                **self.student.step(iteration, fraction),
-            }
-        return {**self.scores.train_fake(iteration, fraction, slices, torch.cat(made), text), **metrics}
+
+        def predict(samples: range, rows: Tensor) -> Tensor:
+            return self.roll_out(iteration, samples, rows, stop)
+
+        return self.scores.train_both(iteration, fraction, self.student, slices, predict, text)
 
     def roll_out(self, iteration: int, samples: range, text: Tensor, stop: int) -> Tensor:
         """[b, F, C, H, W] clean predictions at the exit step (or of the windows) `stop`, with gradient."""

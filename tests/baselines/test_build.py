@@ -172,7 +172,7 @@ def velocity_without_cache(
 
 def sample_without_cache(sampler: Sampler, keys: Sequence[SampleKey], rule: SeesRule) -> Tensor:
     """Chunked sampling of baselines.md 2.0 or rolling of 2.6, on `velocity_without_cache`."""
-    schedule, noise = sampler.schedule, sampler.portable_noise("test", keys)
+    schedule, noise = sampler.rollout.schedule, sampler.portable_noise("test", keys)
     context = sampler.wan.embed_text(text(len(keys)))
     z = noise.initial()
     total, done = z.shape[1], z[:, :0]
@@ -236,10 +236,10 @@ def test_replaying_a_rollout_through_the_interleaved_forward(wan: Wan, sink: int
     cache = {"sink": 3 * sink, "window": None if window is None else 3 * window}
     baseline = BASELINES["raven"]
     sampler = sampler_of(wan, baseline.model_copy(update={"cache": baseline.cache.model_copy(update=cache)}))
-    records = list(sampler.rollout(text(2), sampler.portable_noise("test", KEYS)))
+    records = list(sampler.records(text(2), sampler.portable_noise("test", KEYS)))
     calls = [record for record in records if isinstance(record, Denoised)]
     endpoints = torch.cat([record.latents for record in records if isinstance(record, Finished)], dim=1)
-    for step, timestep in enumerate(sampler.schedule.timesteps):
+    for step, timestep in enumerate(sampler.rollout.schedule.timesteps):
         states, velocities = (
             torch.cat([part(call) for call in calls if call.step == step], dim=1)
             for part in (lambda call: call.x_t, lambda call: call.v)
@@ -326,7 +326,7 @@ def test_chunks_stream_in_order_and_final(wan: Wan, name: str) -> None:
     never rewritten.
     """
     sampler = sampler_of(wan, BASELINES[name])
-    stream = sampler.rollout(text(1), sampler.portable_noise("test", KEYS[:1]))
+    stream = sampler.records(text(1), sampler.portable_noise("test", KEYS[:1]))
     finished, calls_before_first = [], 0
     for record in stream:
         calls_before_first += isinstance(record, Denoised) and not finished
@@ -335,7 +335,7 @@ def test_chunks_stream_in_order_and_final(wan: Wan, name: str) -> None:
             finished.append((record.start, record.latents, record.latents.clone()))
     assert [start for start, _, _ in finished] == list(range(0, 21, 3))
     assert all(torch.equal(kept, copy) for _, kept, copy in finished)
-    assert calls_before_first == sampler.schedule.num_steps
+    assert calls_before_first == sampler.rollout.schedule.num_steps
 
 
 class DrawLog(TorchFunctionMode):
@@ -425,5 +425,8 @@ def test_faults_are_sentences(wan: Wan) -> None:
     with pytest.raises(ValueError, match="24 latent frames need 24 cached frames"):
         sampler_of(wan, BASELINES["self_forcing"], frames=24)
     sampler = sampler_of(wan, BASELINES["raven"])
-    with pytest.raises(ValueError, match="make noise, text and latent_shape agree"):
+    with pytest.raises(ValueError, match="make noise and text agree"):
         next(sampler.sample(text(1), sampler.portable_noise("test", KEYS)))
+    larger = build_sampler(BASELINES["raven"], wan, latent_shape=(21, 4, 6, 4), profile="float32")
+    with pytest.raises(ValueError, match="make noise and latent_shape agree"):
+        next(sampler.sample(text(1), larger.portable_noise("test", KEYS[:1])))

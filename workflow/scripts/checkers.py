@@ -36,14 +36,14 @@ from evaluation.toybox.scorers import (
 Frames = NDArray[np.uint8]
 Checker = Callable[[Frames, dict[str, Any]], float]
 
-CHECKERS: dict[str, Checker] = {
-    module.DIMENSION: module.score
-    for module in (
-        aesthetic_quality, appearance_style, background_consistency, color, dynamic_degree, human_action, imaging_quality,
-        motion_smoothness, multiple_objects, object_class, overall_consistency, scene, spatial_relationship,
-        subject_consistency, temporal_flickering, temporal_style,
-    )
-}  # fmt: skip
+_MODULES = (
+    aesthetic_quality, appearance_style, background_consistency, color, dynamic_degree, human_action, imaging_quality,
+    motion_smoothness, multiple_objects, object_class, overall_consistency, scene, spatial_relationship,
+    subject_consistency, temporal_flickering, temporal_style,
+)  # fmt: skip
+CHECKERS: dict[str, Checker] = {module.DIMENSION: module.score for module in _MODULES}
+# As rewards: the graded form where a checker is mostly 0 or 1, which would give a group no direction; others as they are.
+REWARDS: dict[str, Checker] = {module.DIMENSION: getattr(module, "soft", module.score) for module in _MODULES}
 
 
 def check_clip(task: tuple[Frames, Prompt]) -> dict[str, float]:

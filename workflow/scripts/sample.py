@@ -97,7 +97,7 @@ class BatchSampler:
             self.sampler.device
         )
         chunks, calls = [], 0
-        for record in self.sampler.rollout(text, self.noise_of(batch.samples)):
+        for record in self.sampler.records(text, self.noise_of(batch.samples)):
             if isinstance(record, Finished):
                 chunks.append(record.latents)
             else:

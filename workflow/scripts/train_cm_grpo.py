@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,67 +15,25 @@ from torch import Tensor
 from baselines.strict_yaml import parse_strict
 from evaluation.records import Prompt, write_text
 from evaluation.toybox.prompt_kinds import kind_of
-from evaluation.toybox.scorers import (
-    aesthetic_quality,
-    appearance_style,
-    background_consistency,
-    color,
-    dynamic_degree,
-    human_action,
-    imaging_quality,
-    motion_smoothness,
-    multiple_objects,
-    object_class,
-    scene,
-    subject_consistency,
-    temporal_style,
-)
 from evaluation.toybox.training_prompts import heldout_prompts, training_prompts
 from models.codec import LinearCodec
 from models.config import WanConfig
 from models.lora import LoraSettings, add_lora, inner_wan, open_wan
 from models.noise import PortableNoise, SampleKey
+from models.rollout import Rollout
 from models.text import ToyTextEncoder
 from models.training.cm_grpo import CmGrpo
 from models.training.loop import RunLimits, train
-from models.training.rollouts import Rollout, endpoints
+from models.training.rollouts import endpoints
 from models.training.settings import CmGrpoSettings
 from models.wan import Wan
 from models.weights import load_strict
-from workflow.scripts.checkers import CHECKERS
+from workflow.scripts.checkers import CHECKERS, REWARDS
 from workflow.training_job import begin, identity, streams_of, text_rows, training_parser, write_manifest
 
 log = logging.getLogger("train_cm_grpo")
 
 Frames = NDArray[np.uint8]
-GradedChecker = Callable[[Frames, dict[str, Any]], float]
-
-# Graded forms where a checker is mostly 0 or 1, which would give a group no direction; the others are graded as they are.
-REWARDS: dict[str, GradedChecker] = {
-    **{
-        m.DIMENSION: m.soft
-        for m in (
-            appearance_style,
-            color,
-            dynamic_degree,
-            human_action,
-            multiple_objects,
-            object_class,
-            scene,
-            temporal_style,
-        )
-    },
-    **{
-        m.DIMENSION: m.score
-        for m in (
-            aesthetic_quality,
-            background_consistency,
-            imaging_quality,
-            motion_smoothness,
-            subject_consistency,
-        )
-    },
-}
 POOL = 4096
 OTHER_PROMPTS_OF_A_KIND = 8
 LATENT_SIZE = (8, 8)

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.build import build_policy, schedule_of
+from baselines.build import rollout_of
 from baselines.spec import load_baseline
 from baselines.strict_yaml import validate_strict
 from evaluation.records import Prompt, write_text
@@ -44,12 +44,13 @@ from models.codec import LinearCodec, fit_codec, psnr, to_pixels
 from models.config import Numerics, WanConfig
 from models.lora import LoraSettings, adapter_state, add_lora, inner_wan, open_wan, weights_header
 from models.noise import PortableNoise, SampleKey
+from models.rollout import Rollout
 from models.text import ToyTextEncoder
 from models.training import causal_init
 from models.training.diffusion_forcing import DiffusionForcing
 from models.training.flow_matching import CaptionedClips, FlowMatching, euler_sample
 from models.training.loop import Recipe, RunLimits, train
-from models.training.rollouts import Rollout, consistency_rollout, endpoints
+from models.training.rollouts import consistency_rollout, endpoints
 from models.training.self_forcing import SelfForcing
 from models.training.settings import (
     BaseSettings,
@@ -476,14 +477,7 @@ def train_student(bench: Bench) -> None:
 
 def baseline_rollout(name: str) -> Rollout:
     """The rollout that a baseline's file describes, in float32."""
-    baseline = load_baseline(Path("baselines") / f"{name}.yaml")
-    return Rollout(
-        schedule=schedule_of(baseline),
-        policy=build_policy(baseline.cache, "float32"),
-        chunk=baseline.rollout.chunk,
-        frames=SHAPE[0],
-        joint=baseline.rollout.kind == "rolling",
-    )
+    return rollout_of(load_baseline(Path("baselines") / f"{name}.yaml"), SHAPE[0], "float32")
 
 
 def rollout_sample(wan: Wan, rollout: Rollout) -> Sample:
