@@ -2,12 +2,14 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from evaluation import dimensions
 from evaluation.prompt_lists import TOYBOX_WORD, WORLDS, read_prompt_list
+from evaluation.prompts import list_notices
 from evaluation.records import Prompt
 from evaluation.toybox import controls
 from evaluation.toybox.captions import caption, extended_caption
@@ -16,6 +18,7 @@ from evaluation.toybox.suite import toybox_prompts
 from evaluation.without_facts import CONTROLS_WITHOUT_FACTS, ON_REQUEST, VBENCH_FACTS, WITHOUT_FACTS
 
 ROOT = Path(__file__).parents[2]
+QUALITATIVE = ROOT.parent / "shared" / "prompts" / "qualitative_100.txt"
 TOYBOX, VBENCH = WORLDS["toybox"], WORLDS["vbench"]
 RED = "a red circle moving left on meadow"
 BLUE = "a blue square moving right on desert"
@@ -225,3 +228,15 @@ def test_controls_without_facts() -> None:
         else:
             with pytest.raises(ValueError, match=r"facts"):
                 control_frames(name, bare, bare[0], 0)
+
+
+def test_the_qualitative_set() -> None:
+    """RAVEN's list: 100 prompts, one clip each, readable as it is."""
+    if not QUALITATIVE.is_file():
+        pytest.skip(f"{QUALITATIVE} is absent; the list is fetched, not shipped")
+    prompts = read_prompt_list(QUALITATIVE.read_bytes(), QUALITATIVE.name, VBENCH, 1)
+    assert [p.id for p in prompts] == [f"p{i:04d}" for i in range(100)]
+    assert {p.dimensions for p in prompts} == {WITHOUT_FACTS["vbench"]}
+    assert sum(p.samples for p in prompts) == 100
+    assert all(re.search("[a-z]", p.prompt) for p in prompts)
+    assert any("no extended text" in notice for notice in list_notices(prompts, named_by_prompt=True))

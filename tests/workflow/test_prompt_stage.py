@@ -11,6 +11,7 @@ from evaluation.records import Clip, Prompt, read_jsonl
 from evaluation.without_facts import WITHOUT_FACTS
 from tests.workflow.project import LEFT_OUT, copy_project, planned, replace_in, snakemake
 from workflow.prompt_plan import STANDARD, prompt_stage_settings, protocol_note
+from workflow.resources import needed_resources
 from workflow.settings import Suite, load_suite
 from workflow.start import check_own_list, planned_prompts, start_banner, start_notices
 
@@ -141,6 +142,7 @@ def test_what_leaves_the_standard_protocol_says_so() -> None:
     assert (protocol_note(ROOT, few) or "").endswith("keep it: at most 2 prompts per dimension.")
     part = suite("vbench", dimensions=["color", "scene"])
     assert (protocol_note(ROOT, part) or "").endswith("keep it: 2 of 16 dimensions.")
+    assert "qualitative_100.txt (sha256 8f8b7b036fc4)" in (protocol_note(ROOT, suite("qualitative")) or "")
 
 
 def test_a_subset_is_written_on_the_command_line_as_text() -> None:
@@ -151,6 +153,29 @@ def test_a_subset_is_written_on_the_command_line_as_text() -> None:
     )
     assert suite("vbench", prompts=given | {"per_dimension": "null"}).prompts == suite("vbench").prompts
     assert suite("tiny", label="Two: words").label == "Two: words"
+
+
+def test_the_qualitative_suite() -> None:
+    """RAVEN's list at its pinned commit, only what needs no facts, nothing trained, and a label that says what it is."""
+    qualitative = suite("qualitative")
+    assert qualitative.dimensions == WITHOUT_FACTS["vbench"]
+    assert not qualitative.train
+    assert "Qualitative" in qualitative.label
+    assert "Not VBench" in qualitative.label
+    brought = {f"resources/{entry.path}": entry for entry in needed_resources(ROOT, qualitative)}
+    assert {*qualitative.weights.values(), qualitative.model.codec, qualitative.model.text} <= set(brought)
+    listed = brought[str(qualitative.prompts.list)]
+    assert "mvp-ai-lab/RAVEN/3bacebd2a33114986fd5c6e3de1e1053401935ca/" in str(listed.url)
+    source = ROOT.parent / "shared/prompts/qualitative_100.txt"
+    if not source.is_file():
+        pytest.skip(f"{source} is absent; the list is fetched, not shipped")
+    settings = prompt_stage_settings(ROOT, qualitative)
+    from workflow.scripts.prompts import suite_prompts
+
+    assert len(suite_prompts(settings, own=source)) == 100
+    settings["sha256"] = {"list": "0" * 64}
+    with pytest.raises(ValueError, match="list has sha256 8f8b7b03"):
+        suite_prompts(settings, own=source)
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +219,15 @@ def test_a_faulty_list_stops_before_anything_is_planned(project: Path) -> None:
         "bad.csv line 3: the embedded world does not know the word 'purple' of prompt"
         in answer.stdout + answer.stderr
     )
+
+
+def test_the_qualitative_suite_is_planned(project: Path) -> None:
+    """Without its files and its weights, which only `make fetch` brings: nine rows, six dimensions, no training."""
+    jobs = planned(project, "qualitative")
+    assert {rule for rule, *_ in jobs} == {
+        "fetch", "prompts", "sample", "check", "filter", "score", "aggregate", "report"
+    }  # fmt: skip
+    assert len([job for job in jobs if job[0] == "score"]) == 9 * 6
 
 
 @pytest.mark.slow
