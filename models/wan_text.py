@@ -90,10 +90,11 @@ class WanTextEncoder:
         # transformers takes seconds to import, and the embedded suite never needs it
         from transformers import UMT5EncoderModel
 
-        words = open_tokenizer(tokenizer)
         state = _one_table(to_transformers(read_library_weights(path)), where=str(path))
+        config = _config(state, where=str(path))
+        words = open_tokenizer(tokenizer)
         with torch.device("meta"):
-            module = UMT5EncoderModel(_config(state, where=str(path)))
+            module = UMT5EncoderModel(config)
         module.set_input_embeddings(module.shared)  # one table, not two equal ones
         load_strict(module, {**state, TABLE_AGAIN: state[TABLE]}, where=str(path), assign=True)
         return cls(module.to(device=device, dtype=dtype), words)

@@ -162,7 +162,6 @@ class WanVaeStream:
         self.vae = vae
         self.batch = batch
         self.memory: list[Any] = [None] * vae.memories["decoder"]
-        self.starts = True
 
     @torch.no_grad()
     def push(self, latents: Tensor) -> Tensor:
@@ -180,9 +179,7 @@ class WanVaeStream:
                     self.vae.module.post_quant_conv(frame),
                     feat_cache=self.memory,
                     feat_idx=[0],
-                    first_chunk=self.starts,
                 )
-            self.starts = False
             decoded.append(to_uint8(pixels))
         return torch.cat(decoded, dim=1)
 

@@ -125,8 +125,10 @@ def test_both_layouts_are_one_model(folder: Path, tmp_path: Path, encoder: WanTe
         WanTextEncoder.load(whole, tokenizer=folder / "google/umt5-xxl")
 
 
-def test_the_word_table_is_held_once(encoder: WanTextEncoder) -> None:
-    """Guards against a second copy of the table (2 GB in the real model)."""
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_word_table_is_held_once(dtype: torch.dtype, folder: Path, wan_file: Path) -> None:
+    """Guards against a second copy of the table (2 GB in the real model), taken from the file or converted."""
+    encoder = WanTextEncoder.load(wan_file, tokenizer=folder / "google/umt5-xxl", dtype=dtype)
     assert encoder.module.shared.weight.data_ptr() == encoder.module.encoder.embed_tokens.weight.data_ptr()
 
 
