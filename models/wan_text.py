@@ -14,7 +14,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -28,6 +28,9 @@ from models.weights import (
     tensors_sha256,
     write_safetensors,
 )
+
+if TYPE_CHECKING:
+    from models.text_and_pixels import TextEncoder
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +50,6 @@ WAN_BLOCK_NAMES = {
     "ffn.fc2.weight": "layer.1.DenseReluDense.wo.weight",
 }
 TABLE, TABLE_AGAIN = "shared.weight", "encoder.embed_tokens.weight"
-
-
-class Encodes(Protocol):
-    """What PromptEmbeddings needs of an encoder; text_and_pixels.TextEncoder states the whole contract."""
-
-    text_len: int
-
-    def encode(self, prompts: Sequence[str]) -> Tensor: ...
 
 
 class WanTextEncoder:
@@ -220,11 +215,13 @@ class PromptEmbeddings:
     The encoder is made by `make_encoder` at the first prompt that has no good file, and is kept until `release`.
     """
 
-    def __init__(self, folder: Path | str, encoder_sha256: str, make_encoder: Callable[[], Encodes]) -> None:
+    def __init__(
+        self, folder: Path | str, encoder_sha256: str, make_encoder: Callable[[], TextEncoder]
+    ) -> None:
         self.folder = Path(folder)
         self.encoder_sha256 = encoder_sha256
         self.make_encoder = make_encoder
-        self.encoder: Encodes | None = None
+        self.encoder: TextEncoder | None = None
 
     def rows(self, prompts: Sequence[str]) -> Tensor:
         """[B, L, D] in bfloat16 on the CPU: what the encoder gives for each prompt alone. Raises ValueError for another dtype."""

@@ -125,6 +125,26 @@ def test_both_layouts_are_one_model(folder: Path, tmp_path: Path, encoder: WanTe
         WanTextEncoder.load(whole, tokenizer=folder / "google/umt5-xxl")
 
 
+def test_the_real_models_shapes_fit(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Guards the sizes read off the tensors at umT5-xxl's shapes (raven.md 13), from a file of shapes without numbers."""
+    state = {"token_embedding.weight": (256384, 4096), "norm.weight": (4096,)}
+    for block in (f"blocks.{i}" for i in range(24)):
+        state |= {f"{block}.attn.{part}.weight": (4096, 4096) for part in "qkvo"}
+        state |= {f"{block}.norm1.weight": (4096,), f"{block}.norm2.weight": (4096,)}
+        state |= {f"{block}.ffn.{part}.weight": (10240, 4096) for part in ("gate.0", "fc1")}
+        state |= {
+            f"{block}.ffn.fc2.weight": (4096, 10240),
+            f"{block}.pos_embedding.embedding.weight": (32, 64),
+        }
+    torch.save(
+        {name: torch.empty(shape, device="meta") for name, shape in state.items()}, tmp_path / "t5.pth"
+    )
+    encoder = WanTextEncoder.load(tmp_path / "t5.pth", tokenizer=folder / "google/umt5-xxl", device="meta")
+    config = encoder.module.config
+    assert (encoder.text_dim, config.num_heads, config.d_kv, config.num_layers) == (4096, 64, 64, 24)
+    assert sum(value.numel() for value in encoder.module.parameters()) == 5_680_910_336  # 11.4 GB in bfloat16
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_word_table_is_held_once(dtype: torch.dtype, folder: Path, wan_file: Path) -> None:
     """Guards against a second copy of the table (2 GB in the real model), taken from the file or converted."""

@@ -105,6 +105,22 @@ def test_wan_names_are_the_references(original: AutoencoderKLWan) -> None:
     assert len(names) == len(original.state_dict())
 
 
+def test_the_real_models_shapes_fit(tmp_path: Path) -> None:
+    """Guards the widths read off the tensors at Wan2.1's size (diffusers' defaults), from a file of shapes without numbers."""
+    with torch.device("meta"):
+        state = {wan_name(name): value for name, value in AutoencoderKLWan().state_dict().items()}
+    torch.save(state, tmp_path / "vae.pth")
+    vae = WanVae.load(tmp_path / "vae.pth", device="meta")
+    assert sum(value.numel() for value in vae.module.parameters()) == 126_892_531  # 508 MB in float32
+    assert state["conv1.weight"].shape == (32, 32, 1, 1, 1) and state["conv2.weight"].shape == (
+        16,
+        16,
+        1,
+        1,
+        1,
+    )
+
+
 def test_decode_is_diffusers_decode(original: AutoencoderKLWan, vae: WanVae) -> None:
     """Guards the key mapping, normalisation, feature memories and bytes: diffusers' frames, byte by byte except at an edge of float32."""
     latents = latents_of(5, batch=2)
