@@ -85,7 +85,7 @@ class LinearCodec(nn.Module):
 
 
 class LinearStream:
-    """Frames of `batch` clips, chunk by chunk; the codec looks at one latent frame at a time, so only the place is remembered."""
+    """Frames of `batch` clips, chunk by chunk; each latent frame is decoded alone, so only the place is remembered."""
 
     def __init__(self, codec: LinearCodec, batch: int) -> None:
         self.codec = codec

@@ -1,6 +1,7 @@
-"""Opening what turns prompts into text rows and latents into pixels, by what a file is: embedded world, Wan's own files, Diffusers folders.
+"""Text encoders and codecs, opened by what a file is: the embedded world's, Wan's own, or a Diffusers folder.
 
-Legend: B batch, L text rows, D text size, F latent frames, C latent channels, H and W latent size, T pixel frames, h and w pixels.
+Legend: B batch, L text rows, D text size, F latent frames, C latent channels, H and W latent size,
+T pixel frames, h and w pixels.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ class CodecStream(Protocol):
     """A decoder in the middle of `batch` clips. Streams of one codec are independent of one another."""
 
     def push(self, latents: Tensor) -> Tensor:
-        """Latents of the next chunk [B, f, C, H, W], any f >= 1 -> its frames, uint8 [B, t, h, w, 3] on the codec's device.
+        """Latents of the next chunk [B, f, C, H, W], f >= 1 -> its frames, uint8 [B, t, h, w, 3].
 
-        t is 4f, three fewer for the chunk that starts the clip. Raises ValueError for another batch.
+        On the codec's device; t is 4f, three fewer for the clip's first chunk. Raises ValueError for another batch.
         """
         ...
 
@@ -87,7 +88,7 @@ def open_text(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.bfloat16,
 ) -> TextEncoder:
-    """The text encoder in a file or folder: our small one (always float32), Wan's umT5 file, or a `text_encoder/` folder.
+    """The text encoder in a file or folder: our small one (float32), Wan's umT5 file, or a `text_encoder/` folder.
 
     tokenizer: umT5's folder; None takes google/umt5-xxl or tokenizer beside `path`. dtype: of umT5.
     Raises FileNotFoundError, ValueError naming what does not fit.
@@ -122,5 +123,6 @@ def _tokenizer_beside(path: Path) -> Path:
         if (folder / "tokenizer.json").is_file():
             return folder
     raise FileNotFoundError(
-        f"No tokenizer lies beside {path} (looked for {' and '.join(TOKENIZERS)} with tokenizer.json); fetch it, or name its folder."
+        f"No tokenizer lies beside {path} (looked for {' and '.join(TOKENIZERS)} with tokenizer.json); "
+        "fetch it, or name its folder."
     )

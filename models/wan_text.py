@@ -1,7 +1,8 @@
-"""Wan2.1's text encoder: transformers' UMT5EncoderModel fed from Wan's own file or a text_encoder/ folder, and embeddings kept on disk.
+"""Wan2.1's text encoder: transformers' UMT5EncoderModel fed from Wan's file or text_encoder/; embeddings on disk.
 
-A prompt becomes [512, text_dim]: its rows, then exact zeros. Nothing masks the zeros later: the network sees all 512 rows.
-Legend: B prompts, L = text_len rows, D = text_dim. Sources: raven.md 13, baselines.md 0.5; Wan2.1 (Apache-2.0) for the dtypes.
+A prompt becomes [512, text_dim]: its rows, then exact zeros. Nothing masks the zeros later: the network sees 512 rows.
+Legend: B prompts, L = text_len rows, D = text_dim.
+Sources: raven.md 13, baselines.md 0.5; Wan2.1 (Apache-2.0) for the dtypes.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class WanTextEncoder:
     ) -> WanTextEncoder:
         """The encoder of `models_t5_umt5-xxl-enc-bf16.pth` or of a transformers text_encoder/ folder.
 
-        tokenizer: local folder with tokenizer.json. Sizes are read off the tensors; the file is mapped, so one copy is held.
+        tokenizer: local folder with tokenizer.json. Sizes are read off the tensors; the file is mapped: one copy.
         Raises FileNotFoundError, ValueError in one sentence if any tensor is missing, unknown or of another shape.
         """
         # transformers takes seconds to import, and the embedded suite never needs it
@@ -126,7 +127,7 @@ class WanTextEncoder:
 
 
 def clean_prompt(prompt: str) -> str:
-    """A prompt as the tokenizer gets it: encoding faults mended, HTML unescaped twice, white space collapsed and stripped.
+    """A prompt as the tokenizer gets it: encoding mended, HTML unescaped twice, white space collapsed and stripped.
 
     Not idempotent ("<i> &amp;amp;amp;lt;" keeps two of its escapes), so clean once.
     """
@@ -138,8 +139,8 @@ def clean_prompt(prompt: str) -> str:
 def open_tokenizer(folder: Path | str) -> Any:
     """The tokenizer that the folder's tokenizer.json describes, as it stands.
 
-    Not AutoTokenizer: for a T5Tokenizer, transformers 5 keeps the word list but rebuilds everything around it for T5 (unknown
-    token 2, no byte fallback, words split first), which is wrong for umT5.
+    Not AutoTokenizer: for a T5Tokenizer, transformers 5 keeps the word list but rebuilds everything around it
+    for T5 (unknown token 2, no byte fallback, words split first), which is wrong for umT5.
     Raises FileNotFoundError if the folder has no tokenizer.json.
     """
     from transformers import PreTrainedTokenizerFast
@@ -168,13 +169,13 @@ def _one_table(state: dict[str, Tensor], *, where: str) -> dict[str, Tensor]:
     again = state.pop(TABLE_AGAIN, None)
     if again is not None and not torch.equal(state.setdefault(TABLE, again), again):
         raise ValueError(
-            f"{where} holds two different word tables ({TABLE}, {TABLE_AGAIN}); umT5 has one, so pass an unchanged file."
+            f"{where} holds two different word tables ({TABLE}, {TABLE_AGAIN}); pass an unchanged file."
         )
     return state
 
 
 def _config(state: Mapping[str, Tensor], *, where: str) -> Any:
-    """transformers' configuration, with the sizes of the tensors. Raises ValueError if a tensor that shows one is missing."""
+    """transformers' configuration with the tensors' sizes. Raises ValueError if one that shows a size is missing."""
     from transformers import UMT5Config
 
     first = "encoder.block.0.layer"
@@ -185,7 +186,8 @@ def _config(state: Mapping[str, Tensor], *, where: str) -> Any:
     for name in names:
         if name not in state:
             raise ValueError(
-                f"{where} holds no umT5 encoder (no tensor {name}); pass models_t5_umt5-xxl-enc-bf16.pth or a text_encoder/ folder."
+                f"{where} holds no umT5 encoder (no tensor {name}); pass models_t5_umt5-xxl-enc-bf16.pth or a "
+                "text_encoder/ folder."
             )
     (vocab, dim), (buckets, heads), (inner, _), (hidden, _) = (state[name].shape for name in names)
     blocks = {match[1] for name in state if (match := re.match(r"encoder\.block\.(\d+)\.", name))}
@@ -209,9 +211,9 @@ def _config(state: Mapping[str, Tensor], *, where: str) -> Any:
 
 
 class PromptEmbeddings:
-    """Text rows by prompt, kept as one .safetensors per distinct cleaned prompt: the non-zero rows in bfloat16, text in the header.
+    """Text rows by prompt: one .safetensors per distinct cleaned prompt, its rows in bfloat16, its text in the header.
 
-    Several jobs may share the folder. encoder_sha256 names the encoder (its file's hash) and is part of every file's name.
+    Several jobs may share the folder. encoder_sha256 is the hash of the encoder's file and part of every file's name.
     The encoder is made by `make_encoder` at the first prompt that has no good file, and is kept until `release`.
     """
 
@@ -224,7 +226,10 @@ class PromptEmbeddings:
         self.encoder: TextEncoder | None = None
 
     def rows(self, prompts: Sequence[str]) -> Tensor:
-        """[B, L, D] in bfloat16 on the CPU: what the encoder gives for each prompt alone. Raises ValueError for another dtype."""
+        """[B, L, D] in bfloat16 on the CPU: what the encoder gives for each prompt alone.
+
+        Raises ValueError if the encoder gives another dtype.
+        """
         made: dict[str, Tensor] = {}
         for prompt in prompts:
             text = clean_prompt(prompt)
@@ -252,7 +257,7 @@ class PromptEmbeddings:
         padded = self.encoder.encode([prompt])[0].cpu()
         if padded.dtype != torch.bfloat16:
             raise ValueError(
-                f"The text encoder gives {padded.dtype}, embeddings are stored in bfloat16; load the encoder in bfloat16."
+                f"The text encoder gives {padded.dtype}, embeddings are stored in bfloat16; load it in bfloat16."
             )
         used = padded.ne(0).any(dim=1).nonzero()
         kept = {"rows": padded[: int(used.max()) + 1 if len(used) else 0]}

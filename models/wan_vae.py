@@ -1,7 +1,7 @@
-"""Wan2.1's video autoencoder: diffusers' AutoencoderKLWan fed from Wan's own file or a Diffusers folder, decoding chunk by chunk.
+"""Wan2.1's video autoencoder: diffusers' AutoencoderKLWan fed from Wan's file or a Diffusers folder, chunk by chunk.
 
-Causal: latent frame 0 covers pixel frame 0, each later one covers 4. Every convolution remembers its last 2 input frames; a stream
-owns that memory, so streams never disturb one another.
+Causal: latent frame 0 covers pixel frame 0, each later one covers 4. Every convolution remembers its last 2 input
+frames; a stream owns that memory, so streams never disturb one another.
 
 Legend: B batch, T pixel frames, F latent frames, C latent channels, H and W latent size (pixels are 8H x 8W).
 Sources: raven.md 13, baselines.md 0.5 and 4 (12, 14); Wan2.1 (Apache-2.0) for the dtypes.
@@ -39,7 +39,8 @@ OWN_LAYOUT = "decoder.middle.0.residual.0.gamma"
 class ChannelNorm(nn.Module):
     """x / |x| over channels, times sqrt(channels) and gamma, each step in the dtype the surrounding precision gives it.
 
-    Takes the place of diffusers' norm, which divides in float32 whatever the dtype; Wan's own does not, and in bfloat16 that shows.
+    Takes the place of diffusers' norm, which divides in float32 whatever the dtype; Wan's own does not, which shows
+    in bfloat16.
     """
 
     def __init__(self, gamma: nn.Parameter) -> None:
@@ -53,7 +54,8 @@ class ChannelNorm(nn.Module):
 class WanVae:
     """Latents <-> pixels of Wan2.1. Latents are normalised per channel: (mean of the posterior - mean) / std.
 
-    autocast: float32 weights under bfloat16 autocast (RAVEN's profile); otherwise all in the weights' dtype (the baselines': bfloat16).
+    autocast: float32 weights under bfloat16 autocast (RAVEN's profile); otherwise all is in the weights' dtype (the
+    baselines': bfloat16).
     """
 
     def __init__(self, module: Any, *, autocast: bool = False) -> None:
@@ -62,11 +64,12 @@ class WanVae:
         weight = module.post_quant_conv.weight
         if autocast and weight.dtype != torch.float32:
             raise ValueError(
-                f"The VAE's weights are {weight.dtype}, but autocast is for float32 weights; load them as torch.float32."
+                f"The VAE's weights are {weight.dtype}, but autocast is for float32 weights; load them so."
             )
         if module.config.z_dim != len(LATENT_MEAN):
             raise ValueError(
-                f"The VAE has {module.config.z_dim} latent channels, Wan2.1's has {len(LATENT_MEAN)}; pass the VAE of Wan2.1."
+                f"The VAE has {module.config.z_dim} latent channels, Wan2.1's has {len(LATENT_MEAN)}; "
+                "pass the VAE of Wan2.1."
             )
         for name, part in list(module.named_modules()):
             if isinstance(part, WanRMS_norm):
@@ -131,7 +134,7 @@ class WanVae:
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        """Normalised latents [B, F, C, H, W] (float32) of pixels [B, T, 3, 8H, 8W] in [-1, 1]: the posterior's mean, not a draw.
+        """Normalised latents [B, F, C, H, W] (float32) of pixels [B, T, 3, 8H, 8W] in [-1, 1]: the posterior's mean.
 
         Raises ValueError unless T is 1 + 4k and the picture is a multiple of 8 pixels.
         """
@@ -185,7 +188,7 @@ class WanVaeStream:
 
 
 def to_uint8(pixels: Tensor) -> Tensor:
-    """Bytes [B, T, h, w, 3] of pixels [B, 3, T, h, w] in about [-1, 1]: clamped, scaled in float32 and truncated, not rounded."""
+    """Bytes [B, T, h, w, 3] of pixels [B, 3, T, h, w] in about [-1, 1]: clamped, scaled in float32, truncated."""
     unit = ((pixels.float().clamp(-1, 1) + 1) / 2).clamp(0, 1)
     return rearrange((unit * 255).to(torch.uint8), "b c t h w -> b t h w c")
 
@@ -196,7 +199,7 @@ def _to_diffusers(state: dict[str, Tensor], *, where: str) -> dict[str, Tensor]:
     converted: dict[str, Tensor] = convert_wan_vae_to_diffusers(dict(state))
     if len(converted) != len(state):
         raise ValueError(
-            f"{where} holds {len(state)} tensors that become only {len(converted)} under diffusers' names, so some name the "
-            "same one twice; pass a file with one layout."
+            f"{where} holds {len(state)} tensors that become only {len(converted)} under diffusers' names, so some "
+            "name the same one twice; pass a file with one layout."
         )
     return converted

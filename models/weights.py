@@ -62,7 +62,7 @@ def normalise_keys(
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str, assign: bool = False) -> None:
     """Copy `state` into `module`; every name and shape must agree.
 
-    assign: make the tensors of `state` themselves the module's (their dtype, no copy), for a module built on the meta device.
+    assign: make the tensors of `state` themselves the module's (no copy, their dtype), for a module on the meta device.
     Raises ValueError with one sentence that lists missing, unexpected and wrongly shaped tensors.
     """
     own = module.state_dict()
@@ -113,7 +113,7 @@ def read_weights(path: Path | str, *, key: str | None = None) -> dict[str, Tenso
 
 
 def read_library_weights(path: Path | str) -> dict[str, Tensor]:
-    """State dict of one weight file, or of a folder as transformers and diffusers write it (one .safetensors, or an index of shards).
+    """State dict of one weight file, or of a folder of transformers or diffusers (a .safetensors, or an index of shards).
 
     Raises FileNotFoundError, ValueError if the folder holds no safetensors or several variants.
     """
@@ -123,8 +123,8 @@ def read_library_weights(path: Path | str) -> dict[str, Tensor]:
     files = sorted(path.glob("*.safetensors.index.json")) or sorted(path.glob("*.safetensors"))
     if len(files) != 1:
         raise ValueError(
-            f"{path} holds {len(files)} sets of safetensors{f' ({_some(f.name for f in files)})' if files else ''}, expected "
-            "one; pass the component's own folder (text_encoder/ or vae/), or the file itself."
+            f"{path} holds {len(files)} sets of safetensors{f' ({_some(f.name for f in files)})' if files else ''}, "
+            "expected one; pass the component's own folder (text_encoder/ or vae/), or the file itself."
         )
     return read_weights(files[0])
 

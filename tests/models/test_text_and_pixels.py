@@ -23,7 +23,7 @@ EMBEDDED = Path(__file__).parents[2] / "models/embedded"
 
 
 def test_codecs(tmp_path: Path) -> None:
-    """Guards the choice between our codec, a Diffusers folder and its single file, and the settings that reach the VAE."""
+    """Guards the choice between our codec, a Diffusers folder and its file, and the settings that reach the VAE."""
     assert isinstance(open_codec(EMBEDDED / "codec.safetensors"), LinearCodec)
     AutoencoderKLWan(base_dim=4).save_pretrained(tmp_path / "vae")
     for path in (tmp_path / "vae", tmp_path / "vae/diffusion_pytorch_model.safetensors"):

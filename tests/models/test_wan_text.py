@@ -43,7 +43,7 @@ def encoder(folder: Path, wan_file: Path) -> WanTextEncoder:
 
 
 def bucket(distance: int) -> int:
-    """umT5's bidirectional bucket in whole numbers: 8 exact distances, then 8 * 2**(k/2), the last one from 128 / sqrt(2) on."""
+    """umT5's bidirectional bucket in whole numbers: 8 exact distances, then steps at 8 * 2**(k/2), 8 of them."""
     size = abs(distance)
     far = 8 + min(7, (size * size // 64).bit_length() - 1) if size >= 8 else size
     return far + (BUCKETS // 2 if distance > 0 else 0)
@@ -79,7 +79,7 @@ def naive_umt5(state: dict[str, Tensor], ids: list[int], length: int) -> Tensor:
 
 
 def test_encoder_is_the_naive_one(encoder: WanTextEncoder, tokenizer: Tokenizer) -> None:
-    """Guards the key mapping (gate and fc1 swapped), scaling, buckets, one bias per layer, norms, the mask; float32 round-off."""
+    """Guards the key mapping (gate and fc1 swapped), scaling, buckets, a bias per layer, norms, the mask; round-off."""
     rows = encoder.encode(PROMPTS)
     assert rows.shape == (3, 512, DIM) and encoder.text_dim == DIM
     for prompt, found in zip(PROMPTS, rows, strict=True):
@@ -90,7 +90,10 @@ def test_encoder_is_the_naive_one(encoder: WanTextEncoder, tokenizer: Tokenizer)
 
 
 def test_bfloat16_rounds_where_wan_rounds(folder: Path, wan_file: Path, tokenizer: Tokenizer) -> None:
-    """Guards against float32 islands (transformers can keep wo in float32) and fused attention: the naive bfloat16 model, bit by bit."""
+    """Guards against float32 islands (transformers can keep wo in float32) and fused attention.
+
+    The naive model in bfloat16, bit by bit.
+    """
     encoder = WanTextEncoder.load(wan_file, tokenizer=folder / "google/umt5-xxl")
     assert {value.dtype for value in encoder.module.state_dict().values()} == {torch.bfloat16}
     state = {name: value.bfloat16() for name, value in wan_state().items()}
@@ -126,7 +129,7 @@ def test_both_layouts_are_one_model(folder: Path, tmp_path: Path, encoder: WanTe
 
 
 def test_the_real_models_shapes_fit(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    """Guards the sizes read off the tensors at umT5-xxl's shapes (raven.md 13), from a file of shapes without numbers."""
+    """Guards the sizes read off the tensors at umT5-xxl's shapes (raven.md 13), from a file without numbers."""
     state = {"token_embedding.weight": (256384, 4096), "norm.weight": (4096,)}
     for block in (f"blocks.{i}" for i in range(24)):
         state |= {f"{block}.attn.{part}.weight": (4096, 4096) for part in "qkvo"}
@@ -188,7 +191,7 @@ def test_a_tokenizer_of_another_model_is_refused(folder: Path, tokenizer: Tokeni
 
 
 def test_the_tokenizer_is_the_one_in_the_file(folder: Path, tokenizer: Tokenizer) -> None:
-    """Guards against AutoTokenizer, which in transformers 5 rebuilds a T5Tokenizer without byte fallback and with unknown 2."""
+    """Guards against AutoTokenizer, which rebuilds a T5Tokenizer without byte fallback and with unknown 2."""
     opened = open_tokenizer(folder / "google/umt5-xxl")
     for text in ("a red ball", "zebra <s> 猫", "balls café"):
         assert opened(text).input_ids == tokenizer.encode(text).ids
@@ -243,7 +246,7 @@ def maker(folder: Path, wan_file: Path) -> Maker:
 
 
 def test_embeddings_are_made_once_and_exact(tmp_path: Path, maker: Maker) -> None:
-    """Guards the cache: same rows as the encoder bit by bit, one file per cleaned prompt, no encoder the second time."""
+    """Guards the cache: the encoder's rows bit by bit, one file per cleaned prompt, no encoder the second time."""
     prompts = ["a red ball", "  a red\nball", "", "<i> &amp;amp;amp;lt; cat", "a red ball"]
     first = PromptEmbeddings(tmp_path / "text", "e" * 64, maker)
     rows = first.rows(prompts)
