@@ -113,7 +113,7 @@ def read_weights(path: Path | str, *, key: str | None = None) -> dict[str, Tenso
 
 
 def read_library_weights(path: Path | str) -> dict[str, Tensor]:
-    """State dict of one weight file, or of a folder of transformers or diffusers (a .safetensors, or an index of shards).
+    """State dict of one weight file, or of a folder of transformers or diffusers (a .safetensors or an index of shards).
 
     Raises FileNotFoundError, ValueError if the folder holds no safetensors or several variants.
     """

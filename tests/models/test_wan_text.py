@@ -97,8 +97,10 @@ def test_bfloat16_rounds_where_wan_rounds(folder: Path, wan_file: Path, tokenize
     encoder = WanTextEncoder.load(wan_file, tokenizer=folder / "google/umt5-xxl")
     assert {value.dtype for value in encoder.module.state_dict().values()} == {torch.bfloat16}
     state = {name: value.bfloat16() for name, value in wan_state().items()}
-    found = encoder.encode([PROMPTS[2]])[0]
-    assert torch.equal(found, naive_umt5(state, tokenizer.encode(clean_prompt(PROMPTS[2])).ids, 512))
+    ids = tokenizer.encode(clean_prompt(PROMPTS[2])).ids
+    # oneDNN may sum in an order that depends on the processor and on how many axes a matrix has
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert torch.equal(encoder.encode([PROMPTS[2]])[0], naive_umt5(state, ids, 512))
 
 
 def test_both_layouts_are_one_model(folder: Path, tmp_path: Path, encoder: WanTextEncoder) -> None:
