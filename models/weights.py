@@ -59,9 +59,10 @@ def normalise_keys(
     return flat
 
 
-def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str, assign: bool = False) -> None:
     """Copy `state` into `module`; every name and shape must agree.
 
+    assign: make the tensors of `state` themselves the module's (no copy, their dtype), for a module on the meta device.
     Raises ValueError with one sentence that lists missing, unexpected and wrongly shaped tensors.
     """
     own = module.state_dict()
@@ -81,7 +82,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str) -
             f"{where} does not fit {type(module).__name__}, which has {len(own)} tensors: {', '.join(wrong)}; "
             "check the model size and the key of the weights."
         )
-    module.load_state_dict(dict(state), strict=True)
+    module.load_state_dict(dict(state), strict=True, assign=assign)
 
 
 def read_weights(path: Path | str, *, key: str | None = None) -> dict[str, Tensor]:
@@ -109,6 +110,23 @@ def read_weights(path: Path | str, *, key: str | None = None) -> dict[str, Tenso
         f"{path} is no weight file this program reads; expected .safetensors, .safetensors.index.json, .pt, .pth, "
         ".bin or a distributed checkpoint directory."
     )
+
+
+def read_library_weights(path: Path | str) -> dict[str, Tensor]:
+    """State dict of one weight file, or of a folder of transformers or diffusers (a .safetensors or an index of shards).
+
+    Raises FileNotFoundError, ValueError if the folder holds no safetensors or several variants.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return read_weights(path)
+    files = sorted(path.glob("*.safetensors.index.json")) or sorted(path.glob("*.safetensors"))
+    if len(files) != 1:
+        raise ValueError(
+            f"{path} holds {len(files)} sets of safetensors{f' ({_some(f.name for f in files)})' if files else ''}, "
+            "expected one; pass the component's own folder (text_encoder/ or vae/), or the file itself."
+        )
+    return read_weights(files[0])
 
 
 def read_safetensors(path: Path | str) -> dict[str, Tensor]:
