@@ -32,7 +32,7 @@ from models.noise import (
 from models.plan import AbsolutePolicy, AnchoredSinkPolicy, Policy, SlotRelativePolicy
 from models.rollout import Finished, Record, Rollout
 from models.schedule import Schedule, build_schedule
-from models.wan import Wan
+from models.wan import Wan, stored_dtype
 
 Profile = Literal["exact", "fast", "float32"]
 """exact: the released code's precision and operations. fast: rotations in float32, fused operations (baselines/precision.py
@@ -230,6 +230,13 @@ def build_sampler(baseline: Baseline, wan: Wan, *, latent_shape: LatentShape, pr
             f"Baseline {baseline.name} under profile {profile} needs {precision.numerics}, but the network has {wan.numerics}; "
             "build it with these."
         )
+    for name, parameter in wan.named_parameters():  # peft makes float32 adapters on a bfloat16 network
+        wanted = stored_dtype(name, wan.numerics, precision.matmul)
+        if parameter.dtype != wanted:
+            raise ValueError(
+                f"Baseline {baseline.name} under profile {profile} stores {name} in {wanted}, but the network has it in "
+                f"{parameter.dtype}; cast the network with cast_parameters after its adapters are in place."
+            )
     return Sampler(
         baseline=baseline,
         wan=wan,

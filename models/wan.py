@@ -340,11 +340,18 @@ class Wan(nn.Module):
 ISLANDS = ("time_embedding", "time_projection", "modulation", "norm", "head")
 
 
+def stored_dtype(name: str, numerics: Numerics, dtype: torch.dtype) -> torch.dtype:
+    """dtype of one parameter of a network whose weights are `dtype`: float32 in an island (time path, modulations, norms, head;
+    adapters inside them too) where the numerics keep any.
+    """
+    island = numerics.islands == "float32" and any(part in name for part in ISLANDS)
+    return torch.float32 if island else dtype
+
+
 def cast_parameters(wan: Wan, dtype: torch.dtype) -> Wan:
-    """Cast the weights to `dtype`, leaving float32 islands (time path, modulations, norms, head) where the numerics ask for them."""
+    """Cast the weights, and adapters on them, to `dtype` but for the float32 islands."""
     for name, parameter in wan.named_parameters():
-        island = wan.numerics.islands == "float32" and any(part in name for part in ISLANDS)
-        parameter.data = parameter.data.to(torch.float32 if island else dtype)
+        parameter.data = parameter.data.to(stored_dtype(name, wan.numerics, dtype))
     return wan
 
 
