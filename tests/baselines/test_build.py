@@ -25,6 +25,7 @@ from baselines.spec import Baseline, load_all
 from models.attention import attend
 from models.config import WanConfig
 from models.noise import GeneratorNoise, JointWindow, NoiseSource, SampleKey, TensorNoise
+from models.plan import AbsolutePolicy, AnchoredSinkPolicy, SlotRelativePolicy
 from models.rollout import Denoised, Finished
 from models.rope import rotate, rotation
 from models.schedule import Schedule
@@ -443,6 +444,19 @@ def test_lower_precision_profiles_run_and_stay_close(wan: Wan, name: str, profil
     assert done.isfinite().all()
     gap = (done.float() - sample(sampler_of(wan, BASELINES[name])))[:, :3].abs().mean().item()
     assert 0 < gap < 0.1
+
+
+def test_policies_are_those_of_the_plan_tables() -> None:
+    """tests/models/test_plan.py proves the composition tables for these; a baseline file must not name other numbers."""
+    everything = AbsolutePolicy(capacity=21)
+    expected = {
+        **dict.fromkeys(BASELINES, everything),
+        **dict.fromkeys(("raven", "cm_grpo"), AbsolutePolicy(denoise_writes=False, counting="history_only")),
+        "longlive": AbsolutePolicy(window=12, sink=3, capacity=12),
+        "reward_forcing": SlotRelativePolicy(window=9, sink=3, alpha=0.999),
+        "rolling_forcing": AnchoredSinkPolicy(window=21, sink=3, capacity=24),
+    }
+    assert {name: build_policy(b.cache, "exact") for name, b in BASELINES.items()} == expected
 
 
 def test_sink_is_blended_in_the_profile_s_precision() -> None:

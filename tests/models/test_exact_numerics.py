@@ -7,6 +7,7 @@ from typing import Literal
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from models.config import Numerics, WanConfig
 from models.lora import LoraSettings, add_lora, inner_wan
@@ -97,6 +98,16 @@ def test_one_block_is_bit_equal(islands: Islands) -> None:
     found = wan.blocks[0](x, e0, wan.blocks[0].cross_attn.key_value(context), self_attend, 4)
     assert found.dtype == (F32 if islands == "float32" else BF16)
     assert torch.equal(found, naive.block(0, x, e0, context, attend))
+
+
+def test_patch_embedding_is_a_convolution() -> None:
+    """baselines.md 0.2 item 1: at the real width the matrix product of the fused form rounds some outputs otherwise."""
+    config = WanConfig(num_layers=0, ffn_dim=8, text_dim=8)
+    wan = cast_parameters(Wan(config, Numerics(operators="plain")), BF16).requires_grad_(False)
+    x = torch.randn(1, 3, 16, 8, 8, generator=torch.Generator().manual_seed(1)).to(BF16)
+    weight, bias = wan.patch_embedding.weight, wan.patch_embedding.bias
+    expected = functional.conv3d(x.transpose(1, 2), weight, bias, stride=(1, 2, 2)).flatten(3)
+    assert torch.equal(wan._patchify(x), expected.permute(0, 2, 3, 1))
 
 
 @pytest.mark.parametrize(("islands", "outer"), [("parameters", False), ("float32", True)])
