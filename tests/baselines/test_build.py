@@ -24,6 +24,7 @@ from baselines.build import (
 from baselines.spec import Baseline, load_all
 from models.attention import attend
 from models.config import WanConfig
+from models.lora import LoraSettings, add_lora, inner_wan
 from models.noise import GeneratorNoise, JointWindow, NoiseSource, SampleKey, TensorNoise
 from models.plan import AbsolutePolicy, AnchoredSinkPolicy, SlotRelativePolicy
 from models.rollout import Denoised, Finished
@@ -472,6 +473,12 @@ def test_faults_are_sentences(wan: Wan) -> None:
     """A network of the wrong precision, or noise of the wrong size or batch, is refused before it is used."""
     with pytest.raises(ValueError, match="cast them with cast_parameters"):
         build_sampler(BASELINES["raven"], wan, latent_shape=(21, 4, 4, 4), profile="exact")
+    half = Wan(CONFIG, precision_of(BASELINES["longlive"], "exact").numerics)
+    late = inner_wan(add_lora(cast_parameters(half, torch.bfloat16), LoraSettings(rank=2, alpha=2), seed=0))
+    with pytest.raises(
+        ValueError, match="cast the network with cast_parameters after its adapters are in place"
+    ):
+        build_sampler(BASELINES["longlive"], late, latent_shape=(21, 4, 4, 4), profile="exact")
     with pytest.raises(ValueError, match="24 latent frames need 24 cached frames"):
         sampler_of(wan, BASELINES["self_forcing"], frames=24)
     sampler = sampler_of(wan, BASELINES["raven"])

@@ -196,6 +196,17 @@ def test_a_broken_file_is_explained_in_one_sentence(
     assert "\n" not in message
 
 
+def test_a_rolling_rollout_has_one_list_of_steps(tmp_path: Path) -> None:
+    """Its windows hold blocks of all steps at once, so a first chunk of its own would be ignored without a word."""
+    text = (FOLDER / "rolling_forcing.yaml").read_text()
+    path = tmp_path / "rolling_forcing.yaml"
+    path.write_text(text.replace("first_chunk_steps: null", "first_chunk_steps: [1000]"))
+    with pytest.raises(
+        ValueError, match=r"schedule\.first_chunk_steps does not go with rollout\.kind rolling"
+    ):
+        load_baseline(path)
+
+
 def test_name_and_file_must_agree(tmp_path: Path) -> None:
     """A copied file with the old name inside would overwrite the other baseline's results."""
     path = tmp_path / "mine.yaml"
