@@ -35,8 +35,8 @@ from models.schedule import Schedule, build_schedule
 from models.wan import Wan, stored_dtype
 
 Profile = Literal["exact", "fast", "float32"]
-"""exact: the released code's precision and operations. fast: rotations in float32, fused operations (baselines/precision.py
-measures what that costs). float32: everything in float32 (the embedded suite)."""
+"""exact: the released code's precision and operations. fast: rotations in float32, fused operations
+(baselines/precision.py measures what that costs). float32: everything in float32 (the embedded suite)."""
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -106,8 +106,8 @@ class Sampler:
     def records(self, text: Tensor, noise: NoiseSource) -> Iterator[Record]:
         """Every network call as a record (models/rollout.py), without gradient: for timing and for comparing.
 
-        Raises ValueError if the noise is for clips of another size or of another dtype than the profile's latents, or text and
-        noise are of different batches.
+        Raises ValueError if the noise is for clips of another size or of another dtype than the profile's
+        latents, or text and noise are of different batches.
         """
         return self.rollout.run(self.wan, text, _Checked(noise, self.latent_shape, self.latents_dtype))
 
@@ -129,7 +129,8 @@ class Sampler:
         return UpstreamNoise(profile, items, self.latent_shape, device=device, dtype=self.latents_dtype)
 
     def recorded_noise(self, draws: Sequence[Tensor]) -> UpstreamNoise:
-        """Noise of one clip from the draws that another implementation made, in its order and shapes (models/README.md)."""
+        """Noise of one clip from the draws that another implementation made, in its order and shapes
+        (models/README.md)."""
         profile = upstream_profile(self.baseline)
         return UpstreamNoise.recorded(profile, draws, self.latent_shape, dtype=self.latents_dtype)
 

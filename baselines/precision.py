@@ -3,8 +3,8 @@
     costs = measure_profiles(load_baseline("baselines/longlive.yaml"), build_network, text, latent_shape=(21, 16, 60, 104))
     costs.fast[6] / costs.exact[6], costs.fast_is_allowed
 
-All runs share weights, text and noise to the last bit: the reference computes in float32 on the weights and noise that `exact`
-has stored, so that what is measured is arithmetic alone. Legend: B batch, L text rows.
+All runs share weights, text and noise to the last bit: the reference computes in float32 on the weights and
+noise that `exact` has stored, so that what is measured is arithmetic alone. Legend: B batch, L text rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from models.noise import JointWindow, LatentShape, NoiseSource, SampleKey
 from models.wan import Wan, cast_parameters, stored_dtype
 
 BuildNetwork = Callable[[Numerics], Wan]
-"""A new float32 network of these numerics, the same weights every time, on the device to measure on (models/lora.py open_wan)."""
+"""A new float32 network of these numerics, the same weights every time, on the device to measure on
+(models/lora.py open_wan)."""
 
 ALLOWED_RATIO = 1.5
 """fast is the default where its error is at most this many times that of exact (design.md 5)."""
@@ -30,7 +31,8 @@ ALLOWED_RATIO = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileCosts:
-    """Relative errors |profile - float32| / |float32| (Frobenius norms) of the latents of a chunk, by chunk number."""
+    """Relative errors |profile - float32| / |float32| (Frobenius norms) of the latents of a chunk, by chunk
+    number."""
 
     baseline: str
     exact: dict[int, float]
@@ -58,8 +60,9 @@ def measure_profiles(
 ) -> ProfileCosts:
     """Sample the same clips in float32, `exact` and `fast`, and compare the latents of these chunks.
 
-    text: [B, L, text_dim], rounded to the weights' dtype by the network; B clips with portable noise of prompts "0", "1", ...
-    One network is held at a time. Raises ValueError if a chunk is not among the clip's, or a result is not finite.
+    text: [B, L, text_dim], rounded to the weights' dtype by the network; B clips with portable noise of
+    prompts "0", "1", ... One network is held at a time. Raises ValueError if a chunk is not among the clip's,
+    or a result is not finite.
     """
     last = latent_shape[0] // baseline.rollout.chunk - 1
     if not all(0 <= chunk <= last for chunk in chunks):

@@ -448,7 +448,8 @@ def test_lower_precision_profiles_run_and_stay_close(wan: Wan, name: str, profil
 
 
 def test_policies_are_those_of_the_plan_tables() -> None:
-    """tests/models/test_plan.py proves the composition tables for these; a baseline file must not name other numbers."""
+    """tests/models/test_plan.py proves the composition tables for these; a baseline file must not name other
+    numbers."""
     everything = AbsolutePolicy(capacity=21)
     expected = {
         **dict.fromkeys(BASELINES, everything),

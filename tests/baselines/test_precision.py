@@ -46,8 +46,8 @@ def costs_of(name: str) -> ProfileCosts:
 
 @pytest.mark.parametrize("name", list(BASELINES))
 def test_fast_obeys_the_rule(name: str) -> None:
-    """fast may be the default where it errs at most 1.5 times as much as exact after chunk 0 and chunk 6. Both errors are of
-    bfloat16 size: above a float32 rounding, so that the runs do differ, and below a tenth.
+    """fast may be the default where it errs at most 1.5 times as much as exact after chunk 0 and chunk 6.
+    Both errors are of bfloat16 size: above a float32 rounding, so that the runs do differ, and below a tenth.
     """
     costs = costs_of(name)
     assert set(costs.exact) == set(costs.fast) == {0, 6}

@@ -226,8 +226,8 @@ LONG_ROLLING_TABLE = [
 
 
 def test_rolling_forcing_at_36_frames() -> None:
-    """baselines.md 2.6: from window 7 the sink sits at 3, 6, 9, ..., just before the working frames; commits from block 7 on see
-    no sink; block 8 evicts block 1.
+    """baselines.md 2.6: from window 7 the sink sits at 3, 6, 9, ..., just before the working frames; commits
+    from block 7 on see no sink; block 8 evicts block 1.
     """
     for (window, working, sink_at, commit_keys), (denoise, commit) in zip(
         LONG_ROLLING_TABLE, rolling(ROLLING_FORCING, 36), strict=True

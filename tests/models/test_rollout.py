@@ -165,8 +165,9 @@ def test_chunked_calls_and_clean_passes() -> None:
 
 
 def test_the_first_chunk_may_have_steps_of_its_own() -> None:
-    """Causal Forcing++ (baselines.md 2.3): five steps for chunk 0, four for each later one; chunk 0 is that of a rollout with the
-    first schedule alone, and without attention every later one that of a rollout with the other.
+    """Causal Forcing++ (baselines.md 2.3): five steps for chunk 0, four for each later one; chunk 0 is that
+    of a rollout with the first schedule alone, and without attention every later one that of a rollout with
+    the other.
     """
     records = list(
         chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), chunk=3, first_schedule=FIVE)
