@@ -35,7 +35,8 @@ def describe_checkpoints(
 ) -> Checkpoints:
     """Check the weights of every row and of every model that training starts from; other weight files are described only.
 
-    entries: the suite's fetched files; hashes: their sha256 by path; folder: resources/.
+    entries: the suite's fetched files; hashes: their sha256 by path (null in the record of a file put there by hand under a name
+    that nothing fetches); folder: resources/.
     """
     releases: list[Release] = []
     for row, path in suite.weights.items():
@@ -70,5 +71,5 @@ def describe_checkpoints(
     described = {}
     for one in found:
         name = str(Path(one.path).relative_to(folder))
-        described[name] = {**one.to_dict(), "path": name, "sha256": hashes[name]}
+        described[name] = {**one.to_dict(), "path": name, "sha256": hashes.get(name)}
     return Checkpoints(described, faults)

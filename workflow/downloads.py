@@ -176,6 +176,9 @@ def prove_all(entries: Sequence[Resource], folder: Path, lock: dict[str, Locked]
     """Prove every file that is present; all faults at once. Files that are not there are passed over."""
     hashes: dict[str, str] = {}
     faults = []
+    size = sum((folder / entry.path).stat().st_size for entry in entries if (folder / entry.path).is_file())
+    if size > 1e9:
+        log.info("proving %s that are there, about %s at 1 GB/s", _gb(size), duration(size / 1e9))
     for entry in entries:
         if (folder / entry.path).is_file():
             try:

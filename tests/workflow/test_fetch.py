@@ -18,7 +18,9 @@ import torch
 
 from models.config import WanConfig
 from models.released import Release, check_released
+from models.wan import Wan
 from models.weights import write_safetensors
+from tests.models.test_released import sparse
 from workflow.checkpoints import describe_checkpoints
 from workflow.downloads import Progress, Sources, announce, fetch, plan_fetch, prove_all
 from workflow.resources import INITIALISATION_SHA256, Resource, listed_resources, needed_resources, read_lock
@@ -95,6 +97,8 @@ class Hub(ThreadingHTTPServer):
         self.cut: int | None = None
         self.broken: int | None = None
         self.wrong_sha256 = False
+        self.cdn: Hub | None = None
+        self.tokens: list[str | None] = []
         self.asked: list[tuple[str, str, str]] = []
 
     @property
@@ -118,7 +122,16 @@ class HubHandler(BaseHTTPRequestHandler):
         hub, start = self.server, self.headers.get("Range", "")
         repo, _, rest = self.path.lstrip("/").partition("/resolve/")
         hub.asked.append((self.command, self.path, start))
-        content = hub.files.get(f"{repo}/{rest.partition('/')[2]}")
+        hub.tokens.append(self.headers.get("Authorization"))
+        if body and hub.cdn is not None:
+            self.send_response(302)
+            self.send_header(
+                "Location", f"http://127.0.0.1:{hub.cdn.server_port}{self.path}?Signature=signed"
+            )
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        content = hub.files.get(f"{repo}/{rest.partition('?')[0].partition('/')[2]}")
         if hub.broken or content is None:
             self.send_error(hub.broken or 404)
             return
@@ -142,14 +155,19 @@ class HubHandler(BaseHTTPRequestHandler):
             self.wfile.write(content[first:])
 
 
+def served() -> Hub:
+    server = Hub()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    return server
+
+
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setenv("HF_TOKEN", SECRET)
     monkeypatch.setattr(
         "huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000
     )  # 10 MB: a cut loses what is not a whole one
-    server = Hub()
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    server = served()
     yield server
     server.shutdown()
     server.server_close()
@@ -263,6 +281,20 @@ def test_no_network_and_no_access_are_one_sentence(
     hub.broken = None
     assert fetch([entry_of("a.bin")], tmp_path, hub.sources).faults == []
     assert SECRET not in caplog.text
+
+
+def test_a_token_goes_to_the_hub_alone(tmp_path: Path, hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
+    """Guards against a token sent to the storage that the hub redirects to, and against signed addresses in faults."""
+    caplog.set_level(logging.INFO, logger="fetch")
+    hub.cdn = served()
+    hub.files = hub.cdn.files = {"org/model/a.bin": content_of(1)}
+    assert fetch([entry_of("a.bin")], tmp_path, hub.sources).faults == []
+    assert set(hub.tokens) == {f"Bearer {SECRET}"} and hub.cdn.tokens == [None]
+    hub.cdn.broken = 500
+    (fault,) = fetch([entry_of("a.bin")], tmp_path / "again", hub.sources).faults
+    assert "the server answers with 500" in fault and "Signature" not in fault
+    hub.cdn.shutdown()
+    hub.cdn.server_close()
 
 
 def test_every_wrong_file_is_listed_at_once(tmp_path: Path, hub: Hub) -> None:
@@ -401,6 +433,18 @@ def test_checkpoints_are_described_and_mixed_up_ones_refused(tmp_path: Path) -> 
     assert "only the 2 tensors of a LoRA" in found.faults[0] and len(found.faults) == 1
     vae = found.described["weights/wan/Wan2.1_VAE.pth"]
     assert (vae["flavour"], vae["dtypes"], vae["sha256"]) == ("other", {"bfloat16": 1}, "0" * 64)
+    path = "resources/weights/raven/raven_model.safetensors"
+    with torch.device("meta"):
+        shapes = {name: tuple(value.shape) for name, value in Wan(WanConfig()).state_dict().items()}
+    sparse(put(tmp_path / path.removeprefix("resources/"), b""), shapes)
+    raven = describe_checkpoints(
+        ROOT, vbench.model_copy(update={"weights": {"raven": path}}), [], {}, tmp_path
+    )
+    assert raven.faults == [] and raven.described["weights/raven/raven_model.safetensors"]["tensors"] == 825
+    assert (
+        json.loads(json.dumps(raven.described))["weights/raven/raven_model.safetensors"]["config"]["dim"]
+        == 1536
+    )
     write_safetensors(tmp_path / "w.safetensors", {"x": torch.zeros(1)})
     with pytest.raises(ValueError, match="825 tensors: 825 missing"):
         check_released(Release(path=tmp_path / "w.safetensors", key=None, config=WanConfig()))
