@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -83,6 +84,7 @@ def test_prompt_files_are_pinned_to_a_commit_and_a_hash() -> None:
 
 
 COMMIT = "c" * 40
+TEACHER = "weights/wan/diffusion_pytorch_model.safetensors"
 SECRET = "hf_secrettoken"
 
 
@@ -496,3 +498,54 @@ def test_the_banner_counts_what_will_be_made() -> None:
     banner = start_banner(suite("tiny"), planned_prompts(suite("tiny")))
     assert "4 lines, 4 distinct prompts, 4 clips per row" in banner
     assert "about 15 jobs" in banner
+
+
+@pytest.mark.slow
+def test_the_command_fetches_verifies_and_records(tmp_path: Path) -> None:
+    """`make fetch MIRROR=...`, then the rule's --verify: both records are written; a truncated file is one sentence and exit 1."""
+    for name in ("baselines", "models", "evaluation"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "workflow", tmp_path / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
+    listing = [
+        entry for entry in listed_resources(ROOT) if entry.path in ("weights/wan/Wan2.1_VAE.pth", TEACHER)
+    ]
+    plain = [{**entry.model_dump(exclude_none=True), "sha256": None} for entry in listing]
+    put(tmp_path / "workflow/resources.yaml", json.dumps(plain).encode())
+    config = (ROOT / "workflow/config/vbench.yaml").read_text(encoding="utf-8")
+    start, end = config.index("weights:\n"), config.index("train:\n")
+    config = config[:start] + "weights: {}\n" + config[end:]
+    config = config.replace("[prompts, wan, train]", "[wan]").replace("suite: vbench", "suite: few")
+    config = re.sub(r"baselines: \[.*\]", "baselines: [raven, cm_grpo]", config)
+    put(tmp_path / "workflow/config/few.yaml", config.encode())
+    with torch.device("meta"):
+        shapes = {name: tuple(value.shape) for name, value in Wan(WanConfig()).state_dict().items()}
+    mirror = tmp_path / "mirror/Wan-AI/Wan2.1-T2V-1.3B"
+    sparse(put(mirror / "diffusion_pytorch_model.safetensors", b""), shapes)
+    torch.save({"decoder.conv1.weight": torch.zeros(2)}, mirror / "Wan2.1_VAE.pth")
+
+    def run(*flags: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "workflow.scripts.fetch",
+            "--config",
+            "workflow/config/few.yaml",
+            *flags,
+        ]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    records = ("--verify", "--output", "r/resources.json", "--checkpoints", "r/checkpoints.json")
+    fetched = run("--mirror", "mirror")
+    assert fetched.returncode == 0 and "2 from mirror" in fetched.stderr, fetched.stderr
+    verified = run(*records)
+    assert verified.returncode == 0, verified.stderr
+    held = json.loads((tmp_path / "r/checkpoints.json").read_text(encoding="utf-8"))
+    hashes = json.loads((tmp_path / "r/resources.json").read_text(encoding="utf-8"))
+    assert held[TEACHER]["tensors"] == 825 and held["weights/wan/Wan2.1_VAE.pth"]["tensors"] == 1
+    assert {path: one["sha256"] for path, one in held.items()} == hashes
+    os.truncate(mirror / "diffusion_pytorch_model.safetensors", 5000)
+    refused = run(*records)
+    assert refused.returncode == 1 and "(has 5,000 of" in refused.stderr and "Traceback" not in refused.stderr

@@ -57,6 +57,9 @@ def main() -> int:
     except ValueError as fault:
         log.error("%s", fault)
         return 1
+    except KeyboardInterrupt:
+        log.error("Stopped; what was brought stays, and the next `make fetch` goes on where this one was.")
+        return 130
     for sentence in fetched.faults:
         log.error("%s", sentence)
     if fetched.faults:
