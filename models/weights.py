@@ -179,6 +179,23 @@ def _read_torch(path: Path) -> Mapping[str, object]:
         ) from error
 
 
+def read_library_weights(path: Path | str) -> dict[str, Tensor]:
+    """State dict of one weight file, or of a folder of transformers or diffusers (a .safetensors or an index of shards).
+
+    Raises FileNotFoundError, ValueError if the folder holds no safetensors or several variants.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return read_weights(path)
+    files = sorted(path.glob("*.safetensors.index.json")) or sorted(path.glob("*.safetensors"))
+    if len(files) != 1:
+        raise ValueError(
+            f"{path} holds {len(files)} sets of safetensors{f' ({_some(f.name for f in files)})' if files else ''}, "
+            "expected one; pass the component's own folder (text_encoder/ or vae/), or the file itself."
+        )
+    return read_weights(files[0])
+
+
 def read_safetensors(
     path: Path | str, *, shapes_only: bool = False, endings: tuple[str, ...] = ("",)
 ) -> dict[str, Tensor]:

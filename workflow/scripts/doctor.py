@@ -19,7 +19,7 @@ import numpy as np
 from evaluation.clips import file_sha256, read_clip, write_clip
 from workflow.resources import needed_resources
 from workflow.settings import Suite, read_suite
-from workflow.start import missing_resources, planned_prompts, start_banner
+from workflow.start import missing_resources, planned_prompts, start_banner, start_notices
 
 
 class Finding(NamedTuple):
@@ -152,7 +152,9 @@ def main() -> int:
     for finding in findings:
         sys.stdout.write(f"{finding.verdict:8}{finding.what:17}{finding.found}\n")
     if suite.world == "toybox" or findings[-2].verdict == "ok":
-        sys.stdout.write(start_banner(suite, planned_prompts(suite)) + "\n")
+        prompts = planned_prompts(suite)
+        for line in (start_banner(suite, prompts), *start_notices(suite, prompts, Path.cwd())):
+            sys.stdout.write(f"{line}\n")
     return 1 if any(finding.verdict == "MISSING" for finding in findings) else 0
 
 
