@@ -12,7 +12,7 @@ from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
 from evaluation.without_facts import CONTROLS_WITHOUT_FACTS
 from workflow.prompt_plan import has_own_list, prompt_stage_settings, protocol_note
-from workflow.resources import needed_resources
+from workflow.resources import Locked, Resource, needed_resources, read_lock
 from workflow.scripts.prompts import NAMED_BY_PROMPT, suite_prompts
 from workflow.settings import Suite
 
@@ -23,21 +23,37 @@ def put_python_first() -> None:
 
 
 def missing_resources(root: Path, suite: Suite) -> str:
-    """One screen naming every file of the suite that was not fetched and how to get it; empty if all are there."""
+    """One screen naming every file of the suite that was not fetched, or is cut short, and how to get it; empty if all are there."""
     needed = needed_resources(root, suite)
-    missing = [entry for entry in needed if not (root / "resources" / entry.path).is_file()]
+    if not needed:
+        return ""
+    lock = read_lock(root / "resources")
+    missing = [(entry, state) for entry in needed if (state := _absence(root / "resources", entry, lock))]
     if not missing:
         return ""
-    width = max(len(entry.path) for entry in missing)
-    lines = [f"  {e.path:<{width}}  {e.size_mb:>9,.1f} MB  {e.origin}" for e in missing]
-    total = sum(entry.size_mb for entry in missing)
+    width = max(len(entry.path) for entry, _ in missing)
+    lines = [
+        f"  {e.path:<{width}}  {e.size_mb:>9,.1f} MB  {e.origin}{state}".rstrip() for e, state in missing
+    ]
+    total = sum(entry.size_mb for entry, _ in missing)
     return (
         f"Suite {suite.suite} needs {len(needed)} fetched files, and {len(missing)} of them (about {total / 1000:.1f} GB) are not in "
         "resources/:\n"
         + "\n".join(lines)
-        + f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}\n"
+        + f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}   (or from a folder: MIRROR=/path)\n"
         "Nothing was started. The embedded suite needs none of this: snakemake --profile local reports/table.html"
     )
+
+
+def _absence(folder: Path, entry: Resource, lock: dict[str, Locked]) -> str:
+    """Empty if a file is there in its size; else what to add to its line, at least a blank. Hashes are the fetch stage's work."""
+    path, known = folder / entry.path, lock.get(entry.path)
+    if not path.is_file():
+        return " "
+    size = path.stat().st_size
+    if known is None or known.size in (None, size):
+        return ""
+    return f"  (has {size:,} of {known.size:,} bytes: delete it first)"
 
 
 def planned_prompts(suite: Suite, root: Path = Path()) -> list[Prompt]:
