@@ -43,20 +43,31 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 class Precision(NamedTuple):
     """matmul: dtype for models/wan.py cast_parameters; numerics: for Wan(config, numerics); latents:
-    between network calls.
+    between network calls; codec, codec_autocast: of Wan's VAE (models/text_and_pixels.py open_codec).
     """
 
     matmul: torch.dtype
     numerics: Numerics
     latents: torch.dtype
+    codec: torch.dtype
+    codec_autocast: bool
 
 
 def precision_of(baseline: Baseline, profile: Profile) -> Precision:
     """How a baseline computes under a profile."""
     numerics = baseline.numerics
     if profile == "float32":
-        return Precision(torch.float32, Numerics(rotary="float32", islands="parameters"), torch.float32)
+        return Precision(
+            torch.float32,
+            Numerics(rotary="float32", islands="parameters"),
+            torch.float32,
+            codec=torch.float32,
+            codec_autocast=False,
+        )
     exact = profile == "exact"
+    autocast = (
+        exact and numerics.islands == "float32"
+    )  # RAVEN's decoder keeps float32 weights (baselines.md 1.3)
     return Precision(
         DTYPES[numerics.matmul],
         Numerics(
@@ -65,6 +76,8 @@ def precision_of(baseline: Baseline, profile: Profile) -> Precision:
             operators="plain" if exact else "fused",
         ),
         DTYPES[numerics.latents],
+        codec=torch.float32 if autocast else DTYPES[numerics.matmul],
+        codec_autocast=autocast,
     )
 
 

@@ -94,14 +94,14 @@ def open_text(
     Raises FileNotFoundError, ValueError naming what does not fit.
     """
     path = _existing(path)
-    if path.suffix == ".safetensors" and "words" in read_metadata(path):
+    if is_small_text(path):
         return ToyTextEncoder.load(path).to(device)
     # only here, so that the embedded suite runs without transformers
     from models.wan_text import WanTextEncoder
 
     return WanTextEncoder.load(
         path,
-        tokenizer=_tokenizer_beside(path) if tokenizer is None else tokenizer,
+        tokenizer=tokenizer_beside(path) if tokenizer is None else tokenizer,
         device=device,
         dtype=dtype,
     )
@@ -118,7 +118,13 @@ def _names(path: Path) -> set[str]:
         return set(file.keys())
 
 
-def _tokenizer_beside(path: Path) -> Path:
+def is_small_text(path: Path) -> bool:
+    """Whether a text encoder's file is the embedded world's: its vocabulary is in its header."""
+    return path.suffix == ".safetensors" and "words" in read_metadata(path)
+
+
+def tokenizer_beside(path: Path) -> Path:
+    """The folder with umT5's tokenizer that goes with a text encoder. Raises FileNotFoundError if there is none."""
     for folder in (path.parent / name for name in TOKENIZERS):
         if (folder / "tokenizer.json").is_file():
             return folder

@@ -10,6 +10,7 @@ rule sample:
         codec=description(SUITE.model.codec),
         text=description(SUITE.model.text),
         files=lambda wc: declared(row_weights(wc.row)),
+        proof=fetched(),
         lost=lost,
     output:
         manifest=f"{SHARD}.manifest.jsonl",
@@ -28,13 +29,16 @@ rule sample:
         codec=SUITE.model.codec,
         text=SUITE.model.text,
         noise=SUITE.sample.noise,
+        proof=f"--proof {FETCHED}" if SUITE.resources else "",
+        embeddings=f"{RESULTS}/embeddings",
         device=SUITE.device,
         code=lambda wc: digest("workflow.scripts.sample"),
         folder=lambda wc: CLIPS.format(row=wc.row),
     shell:
         "python -m workflow.scripts.sample --row {wildcards.row:q} --shard {wildcards.shard:q}"
         " --prompts {input.prompts:q} --settings {params.settings:q} --code {params.code:q} --noise {params.noise:q}"
-        " --baseline {params.baseline:q} --weights {params.weights:q} --codec {params.codec:q} --text {params.text:q} --device {params.device:q}"
+        " --baseline {params.baseline:q} --weights {params.weights:q} --codec {params.codec:q} --text {params.text:q} --embeddings {params.embeddings:q}"
+        " {params.proof} --device {params.device:q}"
         " --clips {params.folder:q} --manifest {output.manifest:q} --timings {output.timings:q} > {log:q} 2>&1"
 
 
