@@ -162,7 +162,7 @@ def outside_files(row):
     """Files outside the workflow that a row is made from: imported clips, or an external baseline's weights."""
     baseline = BASELINES[row]
     if row in IMPORTED:
-        return original_files(ROOT / baseline.clips.path)
+        return original_files(Path(baseline.clips.path))
     return [Path(name) for name in baseline.files]
 
 
