@@ -375,7 +375,7 @@ def _values(path: Path | str) -> Any:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; check the path or restore the file.")
-    return parse_strict(path.read_text(encoding="utf-8"), Any, where=str(path))  # type: ignore[arg-type]
+    return parse_strict(path.read_text(encoding="utf-8"), Any, where=str(path))
 
 
 def _kind(values: Any, path: Path | str) -> str:
