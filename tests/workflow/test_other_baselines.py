@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from baselines.spec import ExternalBaseline, load_row
+from baselines.spec import PLACEHOLDERS, ExternalBaseline, load_row
 from evaluation.clips import write_clip
 from evaluation.records import Clip, Prompt, read_jsonl, write_jsonl
 from evaluation.shards import work_list
@@ -27,7 +28,7 @@ from tests.workflow.other_baselines import (
     write_others,
     write_tool,
 )
-from tests.workflow.project import Job, planned, replace_in, snakemake
+from tests.workflow.project import ROOT, Job, planned, replace_in, snakemake
 from workflow import external, imports
 from workflow.external import code_identity, external_settings, import_settings, verify_code
 from workflow.imports import match_names, zip_members
@@ -221,10 +222,10 @@ def test_a_stopped_program_goes_on_where_it_was(place: Path, monkeypatch: pytest
     mood.write_text("2\nsys.exit(3)\n")
     assert call(monkeypatch, external_script.main, words) == 1
     mood.write_text("1\nimport os; os.kill(os.getppid(), 9)\n")
-    root = Path(__file__).parents[2]
+
     killed = subprocess.run(
         [sys.executable, "-m", "workflow.scripts.external", *words],
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         check=False,
     )
@@ -566,3 +567,39 @@ def test_a_row_that_is_not_allowed_stops_before_anything(finished: Path) -> None
     config.write_text(kept)
     assert answer.returncode != 0
     assert "baseline 'tool' is external" in answer.stdout + answer.stderr
+
+
+def test_the_examples_of_the_page_can_be_copied(tmp_path: Path) -> None:
+    """Guards against a page that drifts from the code: its YAML files load, its work list has the schema."""
+    page = (ROOT / "baselines/README.md").read_text()
+    blocks = re.findall(r"^```(yaml|json)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    kinds = []
+    for language, text in blocks:
+        if language == "json":
+            assert WorkList.model_validate_json(text).samples[0].clip_id == "v0003-2"
+        else:
+            name = text.split()[1]
+            (tmp_path / f"{name}.yaml").write_text(text)
+            kinds.append((name, load_row(tmp_path / f"{name}.yaml").kind))
+    assert kinds == [("streamer", "external"), ("theirs", "import"), ("steps", "external")]
+    assert [language for language, _ in blocks].count("json") == 1
+    assert all(f"{{{name}}}" in page for name in PLACEHOLDERS)
+
+
+@pytest.mark.slow
+def test_the_rules_of_the_page_can_be_copied(finished: Path) -> None:
+    """The row `steps` of the page, planned by Snakemake."""
+    page = (ROOT / "baselines/README.md").read_text()
+    folder = finished / "baselines/steps"
+    folder.mkdir()
+    rules = re.search(r"^```snakemake\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    spec = re.search(r"^```yaml\n(name: steps\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert rules
+    assert spec
+    (folder / "rules.smk").write_text(rules[1])
+    (folder.parent / "steps.yaml").write_text(spec[1])
+    config = finished / "workflow/config/others.yaml"
+    kept = config.read_text()
+    config.write_text(kept.replace(", ruled]", ", ruled, steps]"))
+    assert {("steps_clips",)} | later("steps") <= planned(finished, "others")
+    config.write_text(kept)
