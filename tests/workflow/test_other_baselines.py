@@ -37,6 +37,7 @@ from workflow.scripts import external as external_script
 from workflow.scripts import import_clips
 from workflow.scripts.fetch_external import fetch_external
 from workflow.settings import suite_from
+from workflow.start import start_banner
 from workflow.work_list import WorkList, seed_of
 
 COPYING = """
@@ -105,6 +106,15 @@ def test_an_external_baseline_needs_to_be_named_before_its_code_runs(made: Path)
         suite_from(values | {"allow_external": ["tool", "ruled", "folder"]}, "others.yaml", made)
     with pytest.raises(ValueError, match=r"'folder' is of kind import.* take it out of `weights`"):
         suite_from(values | {"weights": {"folder": "x.safetensors"}}, "others.yaml", made)
+
+
+def test_the_start_banner_does_not_price_what_it_cannot_know(made: Path) -> None:
+    """Guards against an estimate that counts somebody's program, or clips that exist, as our own sampling."""
+    banner = start_banner(others(made), others_prompts(made))
+    assert (
+        "4 baselines (0 trained here, 4 external or imported, whose own time is not counted below) and 0 controls"
+        in banner
+    )
 
 
 # The program of an external baseline.
@@ -603,3 +613,36 @@ def test_the_rules_of_the_page_can_be_copied(finished: Path) -> None:
     config.write_text(kept.replace(", ruled]", ", ruled, steps]"))
     assert {("steps_clips",)} | later("steps") <= planned(finished, "others")
     config.write_text(kept)
+
+
+@pytest.mark.slow
+def test_a_pinned_repository_is_fetched_first_and_then_runs_in_its_environment(finished: Path) -> None:
+    """What is not there is said before the first job, all of it; after the fetch the same command goes through, offline."""
+    write_tool(
+        finished / "elsewhere/tool",
+        COPYING.format(
+            which="",
+            last="print(sys.prefix)\nassert '.venvs' in sys.prefix\nimport os\nassert os.environ['HF_HUB_OFFLINE'] == '1'",
+        ).replace(
+            'pathlib.Path(__file__).parents[1] / "clips"', f"pathlib.Path({str(finished / 'originals')!r})"
+        ),
+    )
+    shutil.copytree(finished / "results/others/clips/zipped/mp4", finished / "originals")
+    pinned(finished, commit(finished / "elsewhere/tool"))
+    config = finished / "workflow/config/others.yaml"
+    config.write_text(
+        re.sub(r"baselines: \[.*\]", "baselines: [tool]", config.read_text()).replace(", ruled]", "]")
+    )
+    refused = snakemake(finished, "others")
+    said = refused.stdout + refused.stderr
+    assert refused.returncode != 0
+    for part in ("is not cloned to", ".venvs/tool has no bin folder", "Nothing was started."):
+        assert part in said, said[-3000:]
+    fetched = subprocess.run(
+        [sys.executable, "-m", "workflow.scripts.fetch_external", "--config", str(config)],
+        cwd=finished, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert fetched.returncode == 0, fetched.stderr
+    answer = snakemake(finished, "others")
+    assert answer.returncode == 0, (answer.stdout + answer.stderr)[-6000:]
+    assert planned(finished, "others") == set()

@@ -18,6 +18,7 @@ rule external_contract:
     threads: lambda wc: BASELINES[wc.row].threads
     resources:
         gpu=lambda wc: 0 if SUITE.device == "cpu" else BASELINES[wc.row].gpus,
+        runtime=lambda wc: BASELINES[wc.row].timeout_s // 60 + 30,
     params:
         settings=lambda wc: row_settings(wc.row),
         baseline=lambda wc: f"baselines/{wc.row}.yaml",
