@@ -1,7 +1,7 @@
 """External baselines: where their code and environment lie, what identifies them, and the command that runs them.
 
-No network (workflow/scripts/fetch_external.py clones and builds) and nothing heavy: the Snakefile imports this while parsing.
-Nothing of the baseline is run here but git, to ask for its commit.
+No network (workflow/scripts/fetch_external.py clones and builds) and nothing heavy: the Snakefile imports this while
+parsing. Nothing of the baseline is run here but git, to ask for its commit.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def code_folder(root: Path, baseline: ExternalBaseline) -> Path:
 def code_identity(root: Path, baseline: ExternalBaseline) -> dict[str, str]:
     """What the clips depend on of the code: the pinned commit, or what a local folder holds now.
 
-    A local folder that is the top of a clean git checkout is known by its commit, a changed one by commit and content, any
-    other by its content. The rules of a baseline's own folder are known by their content.
+    A local folder that is the top of a clean git checkout is known by its commit, a changed one by commit and
+    content, any other by its content. The rules of a baseline's own folder are known by their content.
     Raises ValueError if a local folder is missing or too large to be read at every start.
     """
     if isinstance(baseline.code, GitCode):
@@ -109,7 +109,10 @@ def missing_code(root: Path, baseline: ExternalBaseline) -> str:
 
 
 def content_sha256(folder: Path, names: Iterable[str]) -> str:
-    """Sha256 over names and bytes of files of a folder; of a link its target's name. Raises ValueError beyond the limits."""
+    """Sha256 over names and bytes of files of a folder; of a link its target's name.
+
+    Raises ValueError beyond the limits.
+    """
     digest, size, number = hashlib.sha256(), 0, 0
     for name in sorted({name for name in names if name}):
         path = folder / name
@@ -221,7 +224,8 @@ def tool_environment(root: Path, baseline: ExternalBaseline, variables: Mapping[
 def tool_command(
     baseline: ExternalBaseline, values: Mapping[str, str], *, folder: Path, path: str
 ) -> list[str]:
-    """The baseline's command with its placeholders filled in; its program is looked up in `path`, or in `folder` if it has a slash.
+    """The baseline's command with its placeholders filled in; its program is looked up in `path`, or in `folder` if
+    it has a slash.
 
     Raises FileNotFoundError if there is no such program.
     """

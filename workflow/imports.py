@@ -105,7 +105,8 @@ def _unsafe(member: zipfile.ZipInfo) -> str | None:
 
 
 def match_names(names: Sequence[str], samples: Sequence[Sample]) -> Match:
-    """Which file is which clip, named `<clip_id>.mp4` or VBench's `<short prompt>-<sample>.mp4`: the way that fits more files.
+    """Which file is which clip, named `<clip_id>.mp4` or VBench's `<short prompt>-<sample>.mp4`: the way that fits
+    more files.
 
     Raises ValueError if VBench's way is used and two prompts of the suite have the same short text.
     """
@@ -138,7 +139,10 @@ def _plain(name: str) -> str:
 
 
 def bring_all(path: Path, match: Match, folder: Path) -> None:
-    """Copy or unpack every matched file to `folder`/<clip_id>.mp4. Raises ValueError if the disk is too full, or a member is damaged."""
+    """Copy or unpack every matched file to `folder`/<clip_id>.mp4.
+
+    Raises ValueError if the disk is too full, or a member is damaged.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         _require_space(folder, sum((path / name).stat().st_size for name in match.files.values()))

@@ -1,7 +1,8 @@
 """Let an external baseline's program make clips from a JSON work list, prove them and take them in.
 
-shard: one shard of a row. contract: one clip, before the rest. work-list, collect: the two ends alone, for a baseline whose own
-rules make the clips. A program that fails is shown: what was expected, what was found, its command and its last lines.
+shard: one shard of a row. contract: one clip, before the rest. work-list, collect: the two ends alone, for a baseline
+whose own rules make the clips. A program that fails is shown: what was expected, what was found, its command and its
+last lines.
 """
 
 from __future__ import annotations
@@ -120,7 +121,10 @@ class Outcome(NamedTuple):
 
 
 def make_and_prove(tool: Tool, job: ShardJob, samples: Sequence[Sample], private: Path, what: str) -> Outcome:
-    """Run the program for `samples` in the folder `private` and look at every clip. what: how to call this run in messages."""
+    """Run the program for `samples` in the folder `private` and look at every clip.
+
+    what: how to call this run in messages.
+    """
     clips, handed, printed = private / "clips", private / "work_list.json", private / "output.log"
     clips.mkdir(parents=True, exist_ok=True)
     for sample in samples:  # a program may skip what is there
@@ -165,7 +169,8 @@ def last_lines(path: Path) -> str:
 def make_outside_shard(tool: Tool, job: ShardJob, samples: Sequence[Sample]) -> Taken:
     """Every clip of a shard: those of the journal, those a stopped run left behind, and the rest by the program.
 
-    Raises ToolError if the program fails; right clips are taken in first, so that the next run asks for the others only.
+    Raises ToolError if the program fails; right clips are taken in first, so that the next run asks for the others
+    only.
     """
     taken = open_shard(job, samples)
     private = job.folder / "incoming" / job.shard
@@ -205,7 +210,10 @@ def _seconds_each(private: Path, left: Sequence[Sample]) -> float:
 
 
 def check_contract(tool: Tool, job: ShardJob, samples: Sequence[Sample], output: Path) -> None:
-    """One clip by the program, proven and thrown away; says in `output` that it was. Raises ToolError if it is wrong."""
+    """One clip by the program, proven and thrown away; says in `output` that it was.
+
+    Raises ToolError if it is wrong.
+    """
     private = output.parent / "contract"
     shutil.rmtree(private, ignore_errors=True)
     first = samples[:1]
@@ -223,7 +231,10 @@ def check_contract(tool: Tool, job: ShardJob, samples: Sequence[Sample], output:
 
 
 def ready_tool(root: Path, baseline: ExternalBaseline, settings: Mapping[str, Any]) -> Tool:
-    """The baseline's program, proven to be what the run was planned with. Raises ValueError in one sentence if it is not."""
+    """The baseline's program, proven to be what the run was planned with.
+
+    Raises ValueError in one sentence if it is not.
+    """
     planned = None if baseline.command is None else list(baseline.command)
     if planned is None:
         raise ValueError(

@@ -1,7 +1,8 @@
-"""Clone the repositories and build the environments of a suite's external baselines; the one place that uses the network for them.
+"""Clone the repositories and build the environments of a suite's external baselines; the one place that uses the
+network for them.
 
-Nothing of a repository is run, but building an environment runs what its packages bring: only baselines that the suite's
-`allow_external` names come this far.
+Nothing of a repository is run, but building an environment runs what its packages bring: only baselines that the
+suite's `allow_external` names come this far.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ log = logging.getLogger("fetch_external")
 
 
 def clone(root: Path, baseline: ExternalBaseline) -> None:
-    """Bring the pinned commit, with its submodules, whole or not at all. Raises ValueError if there is another commit already."""
+    """Bring the pinned commit, with its submodules, whole or not at all.
+
+    Raises ValueError if there is another commit already.
+    """
     assert isinstance(baseline.code, GitCode), "only repositories are cloned"
     folder = code_folder(root, baseline)
     if folder.exists():
@@ -52,7 +56,10 @@ def clone(root: Path, baseline: ExternalBaseline) -> None:
 
 
 def build_environment(root: Path, baseline: ExternalBaseline) -> None:
-    """Build .venvs/<name> from the baseline's file, unless it was built from the same one. Raises ValueError if that fails."""
+    """Build .venvs/<name> from the baseline's file, unless it was built from the same one.
+
+    Raises ValueError if that fails.
+    """
     if isinstance(baseline.environment, PrefixEnvironment | None) or not missing_environment(root, baseline):
         return
     prefix, file = environment_prefix(root, baseline), root / baseline.environment.file
