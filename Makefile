@@ -5,6 +5,7 @@ SHELL := /bin/bash
 SUITE ?= toybox
 TORCH ?=
 ALL ?=
+MIRROR ?=
 BIN := .venv/bin
 CONFIG := workflow/config/$(SUITE).yaml
 FLAGS ?=
@@ -42,8 +43,8 @@ format: env ## put code and rules into shape
 doctor: env ## say what this machine can run: python, torch, GPUs, disk, codec, shipped weights
 	python -m workflow.scripts.doctor --config $(CONFIG)
 
-fetch: env ## bring and prove the files of SUITE (default here: vbench); the only target that uses the network afterwards
-	python -m workflow.scripts.fetch --config workflow/config/$(if $(filter toybox,$(SUITE)),vbench,$(SUITE)).yaml
+fetch: env ## bring and prove the files of SUITE (default here: vbench), from MIRROR=folder first; only this uses the network
+	python -m workflow.scripts.fetch --config workflow/config/$(if $(filter toybox,$(SUITE)),vbench,$(SUITE)).yaml $(if $(MIRROR),--mirror "$(MIRROR)")
 
 clean: ## remove what runs made (results/, reports/table.html); keeps .venv and resources/
 	rm -rf results reports/table.html .snakemake

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from baselines.spec import Baseline, kind_of
-from baselines.strict_yaml import parse_strict, validate_strict
+from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
+from evaluation.without_facts import WITHOUT_FACTS
 from models.training.settings import RECIPES, canonical
 
 SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
@@ -24,6 +26,9 @@ SCORERS = {"toybox": "evaluation.toybox.scorers.{dimension}", "vbench": "evaluat
 
 RUNNABLE_WORLDS = ("toybox",)
 """Worlds whose every stage exists; others can be planned and fetched."""
+
+FETCHED_FOLDER = "resources/"
+"""What lies below is brought by `make fetch` and may not be there yet."""
 
 DEFAULT_CONFIG = "workflow/config/toybox.yaml"
 
@@ -38,16 +43,36 @@ class Strict(BaseModel):
 class PromptSettings(Strict):
     """Which prompts, and how often each is rendered.
 
+    list: a file of one's own prompts (evaluation/prompt_lists.py has its form); without it, the world's list.
     seed: of the embedded world's list (VBench's list is fixed and ignores it).
     per_dimension: at most the first so many prompts of each dimension; null takes all.
+    samples: clips of each prompt; with a list only if the list itself does not say.
     static_samples, static_keep: clips rendered and kept of a still prompt (VBench: 25 and 5).
     """
 
-    seed: Annotated[int, Field(ge=0)]
+    list: Annotated[str, Field(min_length=1)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
     per_dimension: Count | None
-    samples: Count
-    static_samples: Count
-    static_keep: Count
+    samples: Count | None = None
+    static_samples: Count | None = None
+    static_keep: Count | None = None
+
+    @model_validator(mode="after")
+    def check_list(self) -> PromptSettings:
+        """Raises ValueError if a key of the world's list is missing, or stands beside a list of one's own."""
+        world = {"seed": self.seed, "static_samples": self.static_samples, "static_keep": self.static_keep}
+        if self.list is None:
+            missing = [key for key, value in (world | {"samples": self.samples}).items() if value is None]
+            if missing:
+                raise ValueError(
+                    f"it lacks {', '.join(missing)}; add them, or give a file of prompts as `list`"
+                )
+        elif given := [key for key, value in world.items() if value is not None]:
+            raise ValueError(
+                f"{', '.join(given)} mean nothing beside `list`, whose lines say how often each prompt is rendered "
+                "and kept; remove them"
+            )
+        return self
 
 
 class ClipSettings(Strict):
@@ -188,7 +213,23 @@ def load_suite(root: Path, files: Sequence[str | Path], replaced: Mapping[str, A
         raise FileNotFoundError(
             f"Config file {where} does not exist; the shipped ones are in workflow/config/."
         )
-    return suite_from(read_mapping(path, where) | dict(replaced), where, root)
+    given = {key: _retyped(value) for key, value in replaced.items()}
+    return suite_from(read_mapping(path, where) | given, where, root)
+
+
+def _retyped(value: Any) -> Any:
+    """A `--config` value with numbers, truth values and nulls in place of their texts: Snakemake leaves text inside {} and []."""
+    if isinstance(value, Mapping):
+        return {key: _retyped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_retyped(item) for item in value]
+    if isinstance(value, str):
+        try:
+            read = yaml.load(value, Loader=StrictLoader)  # noqa: S506 (a SafeLoader)
+        except yaml.YAMLError:
+            return value
+        return value if isinstance(read, dict | list) else read
+    return value
 
 
 def config_name(root: Path, files: Sequence[str | Path]) -> str:
@@ -203,8 +244,24 @@ def read_mapping(path: Path, where: str) -> dict[str, Any]:
 
 
 def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
-    """A validated suite from plain values. Raises ValueError in one sentence."""
+    """A validated suite from plain values. Raises ValueError in one sentence.
+
+    A suite with a prompt list of its own may leave `dimensions` out: then they are those that need no facts.
+    """
+    prompts, world = values.get("prompts"), values.get("world")
+    if (
+        values.get("dimensions") is None
+        and isinstance(prompts, Mapping)
+        and "list" in prompts
+        and world in WITHOUT_FACTS
+    ):
+        values = {**values, "dimensions": list(WITHOUT_FACTS[world])}
     suite = validate_strict(dict(values), Suite, where=where)
+    own = suite.prompts.list
+    if own is not None and not own.startswith(FETCHED_FOLDER) and not (root / own).is_file():
+        raise ValueError(
+            f"{where}: prompts.list is {own!r}, which is no file; give its path, seen from the repository."
+        )
     for row in suite.controls:
         if row not in CONTROLS:
             raise ValueError(f"{where}: unknown control {row!r}; the controls are {', '.join(CONTROLS)}.")

@@ -31,13 +31,21 @@ from workflow.settings import (
     sampling_settings,
     settings_in_use,
 )
+from workflow.prompt_plan import (
+    has_own_list,
+    keep_copy,
+    prompt_stage_settings,
+    protocol_note,
+)
 from workflow.resources import needed_resources
 from workflow.progress import job_costs, start_progress
 from workflow.start import (
+    check_own_list,
     missing_resources,
     planned_prompts,
     put_python_first,
     start_banner,
+    start_notices,
 )
 
 put_python_first()
@@ -85,6 +93,15 @@ def never_matching(rows):
 def fetched():
     """The proof that fetched files are there, for suites that need any."""
     return [FETCHED] if SUITE.resources else []
+
+
+def kept_list():
+    """Where the prompts stage reads the suite's list: a fetched one in its place, one's own as a copy kept with the results.
+    Only the copy's content can change, so that moving, renaming or touching the list reruns nothing.
+    """
+    if has_own_list(SUITE):
+        return f"{RESULTS}/prompts/list{Path(SUITE.prompts.list).suffix.lower()}"
+    return SUITE.prompts.list
 
 
 def trained_file(row, flavour, suffix):
@@ -222,16 +239,25 @@ def report_settings():
             "scores": json.loads(base.read_text(encoding="utf-8"))["suite_scores"],
             "scores_source": "models/embedded/base.json (same prompts, before mp4)",
         }
+    notes = [
+        note
+        for note in (SUITE.report.note, protocol_note(ROOT, SUITE))
+        if note is not None
+    ]
     return {
         "suite": SUITE.suite,
         "label": SUITE.label,
         "bounds": SUITE.world,
         "rows": rows,
         **SUITE.report.model_dump(),
+        "note": " ".join(notes) or None,
     }
 
 
 if workflow.is_main_process:
+    check_own_list(SUITE, ROOT)
+    if has_own_list(SUITE):
+        keep_copy(ROOT / SUITE.prompts.list, Path(kept_list()))
     for row in SUITE.rows:
         if gone := note_lost_clips(Path(RESULTS) / "clips" / row):
             logger.warning(
@@ -273,8 +299,10 @@ def require_outside():
 
 def print_start():
     """Say what is about to be done and what it will cost, then how far it is."""
-    prompts = planned_prompts(SUITE)
+    prompts = planned_prompts(SUITE, ROOT)
     logger.info(start_banner(SUITE, prompts))
+    for notice in start_notices(SUITE, prompts, ROOT):
+        logger.info(f"Note: {notice}")
     start_progress(
         jobs_so_far, job_costs(SUITE, prompts), SUITE.rates.job_s, logger.info
     )
