@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from baselines.spec import Baseline
+from baselines.spec import Baseline, kind_of
 from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
 from evaluation.without_facts import WITHOUT_FACTS
 from models.training.settings import RECIPES, canonical
@@ -146,7 +146,8 @@ class Suite(Strict):
 
     world: where prompts and scorers come from. label: what the report says about the suite at its top.
     weights: files of the rows that are not trained in the run. raven, cm_grpo: settings of the two training recipes.
-    resources: groups of workflow/resources.yaml that must be fetched.
+    resources: groups of workflow/resources.yaml that must be fetched. allow_external: baselines of kind external whose code
+    may run.
     """
 
     suite: Name
@@ -168,6 +169,7 @@ class Suite(Strict):
     report: ReportPlan
     rates: Rates
     resources: tuple[Name, ...]
+    allow_external: tuple[Name, ...] = ()
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -273,10 +275,18 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             raise ValueError(
                 f"{where}: baseline {row!r} has no file baselines/{row}.yaml; write it or take the row out."
             )
-        if (row in suite.weights) == (row in suite.train):
+        kind = kind_of(root / "baselines" / f"{row}.yaml")
+        _check_kind(suite, row, kind, where)
+        if kind == "native" and (row in suite.weights) == (row in suite.train):
             raise ValueError(
                 f"{where}: baseline {row!r} must be in exactly one of `weights` (a file) and `train` (trained in the run), "
                 f"found in {'both' if row in suite.weights else 'neither'}."
+            )
+    for row in suite.allow_external:
+        if row not in suite.baselines or kind_of(root / "baselines" / f"{row}.yaml") != "external":
+            raise ValueError(
+                f"{where}: allow_external names {row!r}, which is no external baseline of this suite; take it out, or add the row "
+                "to `baselines`."
             )
     for row in (*suite.weights, *suite.train):
         if row not in suite.baselines and not any(plan.init == row for plan in suite.train.values()):
@@ -286,6 +296,20 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
     for row, plan in suite.train.items():
         _check_train(suite, row, plan, where)
     return suite
+
+
+def _check_kind(suite: Suite, row: str, kind: str, where: str) -> None:
+    """Raises ValueError for an external row that was not allowed, and for weights of a row that has no network."""
+    if kind == "external" and row not in suite.allow_external:
+        raise ValueError(
+            f"{where}: baseline {row!r} is external, so its own code would run here, but `allow_external` holds "
+            f"{', '.join(suite.allow_external) or 'no name'}; read that code, then add {row} to `allow_external` or take the row out."
+        )
+    if kind != "native" and (row in suite.weights or row in suite.train):
+        raise ValueError(
+            f"{where}: baseline {row!r} is of kind {kind}, which has no network of ours to load or train; take it out of "
+            f"`{'weights' if row in suite.weights else 'train'}`."
+        )
 
 
 def read_suite(path: Path, root: Path) -> Suite:

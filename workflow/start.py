@@ -90,7 +90,9 @@ def start_notices(suite: Suite, prompts: Sequence[Prompt], root: Path) -> list[s
 def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
     """Prompts, clips and a cost estimate for a run from nothing, by the suite's measured rates."""
     counts = count_prompts(prompts)
-    rates, rows, natives = suite.rates, len(suite.rows), len(suite.baselines)
+    rates, rows = suite.rates, len(suite.rows)
+    natives = sum(row in suite.weights or row in suite.train for row in suite.baselines)
+    outside = len(suite.baselines) - natives
     scored = sum((p.keep or p.samples) * len(p.dimensions) for p in prompts)
     jobs = 3 + 2 * len(suite.train) + rows * (suite.sample.shards + 2 + len(suite.dimensions))
     seconds = (
@@ -101,8 +103,9 @@ def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
     )
     unit = "core" if suite.device == "cpu" else "GPU"
     disk = rows * counts.clips * rates.clip_mb
+    elsewhere = f", {outside} external or imported, whose own time is not counted below" if outside else ""
     return (
-        f"Suite {suite.suite}: {counts}; {natives} baselines ({len(suite.train)} trained here) and {rows - natives} controls, "
+        f"Suite {suite.suite}: {counts}; {len(suite.baselines)} baselines ({len(suite.train)} trained here{elsewhere}) and {len(suite.controls)} controls, "
         f"{rows * counts.clips:,} clips, {len(suite.dimensions)} dimensions.\n"
         f"From nothing about {jobs} jobs, {_duration(seconds)} of one {unit} and {disk:,.0f} MB of disk; "
         "a run that continues does only what is left."

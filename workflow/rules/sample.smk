@@ -20,10 +20,10 @@ rule sample:
     benchmark:
         f"{BENCHMARKS}/sample/{{row}}/{{shard}}.tsv"
     wildcard_constraints:
-        row=never_matching(SUITE.baselines),
+        row=never_matching(NATIVE),
     threads: 1
     params:
-        settings=lambda wc: as_json(sampling_settings(SUITE, BASELINES[wc.row])),
+        settings=lambda wc: row_settings(wc.row),
         weights=lambda wc: weights_file(row_weights(wc.row)),
         baseline=lambda wc: f"baselines/{wc.row}.yaml",
         codec=SUITE.model.codec,
@@ -58,7 +58,7 @@ rule render:
         row=never_matching(SUITE.controls),
     threads: 1
     params:
-        settings=lambda wc: as_json(control_settings(SUITE, wc.row)),
+        settings=lambda wc: row_settings(wc.row),
         code=lambda wc: digest("workflow.scripts.render"),
         folder=lambda wc: CLIPS.format(row=wc.row),
     shell:
