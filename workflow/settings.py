@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from baselines.spec import Baseline, kind_of
+from baselines.spec import Baseline, kind_of, load_baseline
 from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
 from evaluation.without_facts import WITHOUT_FACTS
 from models.training.settings import RECIPES, canonical
@@ -24,8 +24,11 @@ SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
 SCORERS = {"toybox": "evaluation.toybox.scorers.{dimension}", "vbench": "evaluation.vbench_client"}
 """Module that scores a dimension, by world: the one thing that is looked up by it."""
 
-RUNNABLE_WORLDS = ("toybox",)
-"""Worlds whose every stage exists; others can be planned and fetched."""
+SCORABLE_WORLDS = ("toybox",)
+"""Worlds whose trainers and scorers exist; rows of others can be planned, fetched and, from files, sampled."""
+
+RELEASED = "released"
+"""As `weights`: every native row is sampled from its published files, and nothing is trained."""
 
 FETCHED_FOLDER = "resources/"
 """What lies below is brought by `make fetch` and may not be there yet."""
@@ -145,7 +148,7 @@ class Suite(Strict):
     """One suite: prompts, rows, sample counts, training and scoring.
 
     world: where prompts and scorers come from. label: what the report says about the suite at its top.
-    weights: files of the rows that are not trained in the run. raven, cm_grpo: settings of the two training recipes.
+    weights: files of the rows that are not trained in the run ("released" in the file: see RELEASED). raven, cm_grpo: settings of the two training recipes.
     resources: groups of workflow/resources.yaml that must be fetched. allow_external: baselines of kind external whose code
     may run.
     """
@@ -256,6 +259,8 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
         and world in WITHOUT_FACTS
     ):
         values = {**values, "dimensions": list(WITHOUT_FACTS[world])}
+    if values.get("weights") == RELEASED:
+        values = {**values, **_released(values, root)}
     suite = validate_strict(dict(values), Suite, where=where)
     own = suite.prompts.list
     if own is not None and not own.startswith(FETCHED_FOLDER) and not (root / own).is_file():
@@ -298,6 +303,17 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
     return suite
 
 
+def _released(values: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """`weights`, `train` and `resources` of a suite that samples published files only."""
+    weights = {}
+    for row in values.get("baselines") or ():
+        path = root / "baselines" / f"{row}.yaml"
+        if path.is_file() and kind_of(path) == "native":
+            weights[row] = f"{FETCHED_FOLDER}weights/{row}/{Path(load_baseline(path).weights.file).name}"
+    groups = [group for group in values.get("resources") or () if group != "train"]
+    return {"weights": weights, "train": {}, "resources": groups}
+
+
 def _check_kind(suite: Suite, row: str, kind: str, where: str) -> None:
     """Raises ValueError for an external row that was not allowed, and for weights of a row that has no network."""
     if kind == "external" and row not in suite.allow_external:
@@ -312,9 +328,9 @@ def _check_kind(suite: Suite, row: str, kind: str, where: str) -> None:
         )
 
 
-def read_suite(path: Path, root: Path) -> Suite:
+def read_suite(path: Path, root: Path, replaced: Mapping[str, Any] | None = None) -> Suite:
     """The suite in one file, for scripts that run without Snakemake."""
-    return load_suite(root, [path], {})
+    return load_suite(root, [path], replaced or {})
 
 
 def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:

@@ -40,7 +40,7 @@ def missing_resources(root: Path, suite: Suite) -> str:
         f"Suite {suite.suite} needs {len(needed)} fetched files, and {len(missing)} of them (about {total / 1000:.1f} GB) are not in "
         "resources/:\n"
         + "\n".join(lines)
-        + f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}   (or from a folder: MIRROR=/path)\n"
+        + f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}   (from a folder: MIRROR=/path; without what only training needs: RELEASED=1)\n"
         "Nothing was started. The embedded suite needs none of this: snakemake --profile local reports/table.html"
     )
 

@@ -23,7 +23,7 @@ from workflow.outside_files import note_changes, outside_note
 from workflow.presence import lost_note, note_lost_clips
 from workflow.settings import (
     CONTROLS,
-    RUNNABLE_WORLDS,
+    SCORABLE_WORLDS,
     SCORERS,
     config_name,
     control_settings,
@@ -201,7 +201,7 @@ def scorer(dimension):
 
 def scorer_digest(dimension):
     """Digest of the modules this one scorer imports; a planned suite may have no scorer yet."""
-    return digest(scorer(dimension)) if SUITE.world in RUNNABLE_WORLDS else "absent"
+    return digest(scorer(dimension)) if SUITE.world in SCORABLE_WORLDS else "absent"
 
 
 def row_names():
@@ -273,13 +273,14 @@ if workflow.is_main_process:
 
 
 def require_fetched():
-    """Stop before the first job, in one screen, if files of the suite were never fetched."""
+    """Stop before the first job, in one screen, if files of the suite were never fetched, or if a stage of it does not exist."""
     if SUITE.resources and (screen := missing_resources(ROOT, SUITE)):
         raise WorkflowError(screen)
-    if SUITE.world not in RUNNABLE_WORLDS:
+    rules = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    if SUITE.world not in SCORABLE_WORLDS and rules & {"train", "filter", "score"}:
         raise WorkflowError(
-            f"Suite {SUITE.suite} can be planned (-n) and fetched, but this version cannot run it yet: it has no sampler "
-            "for Wan's own text encoder and VAE and no official scorer. Nothing was started."
+            f"This version can sample suite {SUITE.suite} from published weights, but has no trainer of that size and no official "
+            "scorer yet. Clips alone: snakemake --profile slurm clips --config weights=released. Nothing was started."
         )
 
 

@@ -15,7 +15,8 @@ rule fetch:
     threads: 1
     params:
         config=CONFIG,
+        replaced=as_json(dict(workflow.config_settings.config)),
         needed=as_json([entry.model_dump() for entry in needed_resources(ROOT, SUITE)]),
     shell:
-        "python -m workflow.scripts.fetch --verify --config {params.config:q}"
+        "python -m workflow.scripts.fetch --verify --config {params.config:q} --replace {params.replaced:q}"
         " --output {output.manifest:q} --checkpoints {output.checkpoints:q} > {log:q} 2>&1"

@@ -34,6 +34,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, type=Path, help="a suite's file")
     parser.add_argument(
+        "--replace",
+        type=json.loads,
+        default={},
+        help='JSON of top-level keys to replace, {"weights": "released"}',
+    )
+    parser.add_argument(
         "--mirror", type=Path, help="folder asked before the network: <repo>/<file>, or as resources/"
     )
     parser.add_argument("--verify", action="store_true", help="no network: prove what is there")
@@ -44,7 +50,7 @@ def main() -> int:
     for name in ("httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)  # it logs addresses, some of them signed
     root = Path.cwd()
-    suite = read_suite(flags.config, root)
+    suite = read_suite(flags.config, root, flags.replace)
     entries = needed_resources(root, suite)
     if flags.verify and (screen := missing_resources(root, suite)):
         log.error("%s", screen)
