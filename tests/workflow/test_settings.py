@@ -127,15 +127,8 @@ def test_the_real_suite_asks_for_its_files_first(arguments: tuple[str, ...], ans
     """Guards against a first job before everything is there. Runs Snakemake up to its start, in this checkout without resources/."""
     if (ROOT / "resources").exists():
         pytest.skip("this checkout has fetched files")
-    command = [
-        "snakemake",
-        "--nolock",
-        "--profile",
-        "local",
-        "--configfile",
-        "workflow/config/vbench.yaml",
-        *arguments,
-    ]
+    suite = "workflow/config/vbench.yaml"
+    command = ["snakemake", *arguments, "--nolock", "--profile", "local", "--configfile", suite]
     run = subprocess.run(
         [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
     )
