@@ -113,6 +113,15 @@ def test_a_copy_has_nothing_to_do(project: Path, tmp_path: Path) -> None:
     assert planned(tmp_path / "copy", "matrix") == set()
 
 
+def test_another_suite_is_not_up_to_date_because_a_report_lies_there(project: Path) -> None:
+    """Guards against `make report SUITE=ci` and then `make report`, which has nothing to do and leaves the first suite's table."""
+    other = project / "workflow/config/other.yaml"
+    other.write_text(CONFIG.replace("suite: matrix", "suite: other"))
+    everything = made(*ROWS) | TRAIN_RAVEN | TRAIN_CM_GRPO | LAST | {("prompts",)}
+    assert planned(project, "other") == everything
+    assert planned(project, "matrix") == set()
+
+
 def test_one_baseline(project: Path) -> None:
     replace_in(project / "baselines/self_forcing.yaml", "sink: 0", "sink: 3")
     replace_in(project / "baselines/self_forcing.yaml", "window: null", "window: 12")

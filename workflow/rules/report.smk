@@ -1,4 +1,5 @@
-# scores + manifests + timings + benchmarks -> report.html, copied to reports/table.html
+# scores + manifests + timings + benchmarks -> <suite>/report.html (undeclared), copied to reports/table.html
+# The copy is the only output: were the suite's own file one too, a table of another suite would count as up to date.
 
 
 rule report:
@@ -11,7 +12,6 @@ rule report:
         filtered=expand(f"{RESULTS}/filter/{{row}}.json", row=SUITE.rows),
         trained=expand(f"{RESULTS}/train/{{row}}/train.json", row=SUITE.train),
     output:
-        report=f"{RESULTS}/report.html",
         table="reports/table.html",
     log:
         f"{LOGS}/report.log",
@@ -22,7 +22,8 @@ rule report:
     params:
         settings=lambda wc: as_json(report_settings()),
         folder=lambda wc: RESULTS,
+        report=f"{RESULTS}/report.html",
         code=lambda wc: digest("workflow.scripts.report", "reports/templates/*"),
     shell:
         "python -m workflow.scripts.report --scores {input.scores:q} --settings {params.settings:q}"
-        " --results-dir {params.folder:q} --output {output.report:q} --copy {output.table:q} > {log:q} 2>&1"
+        " --results-dir {params.folder:q} --output {params.report:q} --copy {output.table:q} > {log:q} 2>&1"
