@@ -32,10 +32,11 @@ from models.noise import (
 from models.plan import AbsolutePolicy, AnchoredSinkPolicy, Policy, SlotRelativePolicy
 from models.rollout import Binding, Finished, Record, Rollout, bind_network
 from models.schedule import Schedule, build_schedule
-from models.wan import Wan
+from models.wan import Wan, stored_dtype
 
 Profile = Literal["exact", "fast", "float32"]
-"""exact: the released code's precision. fast: the same with rotations in float32. float32: everything (the embedded suite)."""
+"""exact: the released code's precision and operations. fast: rotations in float32, fused operations (baselines/precision.py
+measures what that costs). float32: everything in float32 (the embedded suite)."""
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -55,9 +56,15 @@ def precision_of(baseline: Baseline, profile: Profile) -> Precision:
     numerics = baseline.numerics
     if profile == "float32":
         return Precision(torch.float32, Numerics(rotary="float32", islands="parameters"), torch.float32)
-    rotary = numerics.rotary if profile == "exact" else "float32"
+    exact = profile == "exact"
     return Precision(
-        DTYPES[numerics.matmul], Numerics(rotary=rotary, islands=numerics.islands), DTYPES[numerics.latents]
+        DTYPES[numerics.matmul],
+        Numerics(
+            rotary=numerics.rotary if exact else "float32",
+            islands=numerics.islands,
+            operators="plain" if exact else "fused",
+        ),
+        DTYPES[numerics.latents],
     )
 
 
@@ -100,9 +107,12 @@ class Sampler:
     def records(self, text: Tensor, noise: NoiseSource) -> Iterator[Record]:
         """Every network call as a record (models/rollout.py), without gradient: for timing and for comparing.
 
-        Raises ValueError if the noise is for clips of another size, or text and noise are of different batches.
+        Raises ValueError if the noise is for clips of another size or of another dtype than the profile's latents, or text and
+        noise are of different batches.
         """
-        return self.rollout.run(self.wan, text, _Sized(noise, self.latent_shape), bind=self.bind)
+        return self.rollout.run(
+            self.wan, text, _Checked(noise, self.latent_shape, self.latents_dtype), bind=self.bind
+        )
 
     def portable_noise(self, suite: str, samples: Sequence[SampleKey]) -> PortableNoise:
         """Noise that is the same on every machine and for every method; one row per sample."""
@@ -118,23 +128,34 @@ class Sampler:
         """Noise as the released code draws it. items: indices in the expanded (prompt x sample) list;
         device: of the generators.
         """
-        settings = self.baseline.noise
-        profile = UpstreamProfile(
-            seed=settings.seed,
-            layout=settings.layout,
-            dtype=DTYPES[settings.dtype],
-            renoise=settings.renoise,
-            extent=settings.extent,
-        )
+        profile = upstream_profile(self.baseline)
         return UpstreamNoise(profile, items, self.latent_shape, device=device, dtype=self.latents_dtype)
+
+    def recorded_noise(self, draws: Sequence[Tensor]) -> UpstreamNoise:
+        """Noise of one clip from the draws that another implementation made, in its order and shapes (models/README.md)."""
+        profile = upstream_profile(self.baseline)
+        return UpstreamNoise.recorded(profile, draws, self.latent_shape, dtype=self.latents_dtype)
+
+
+def upstream_profile(baseline: Baseline) -> UpstreamProfile:
+    """How a baseline's released code draws."""
+    settings = baseline.noise
+    return UpstreamProfile(
+        seed=settings.seed,
+        layout=settings.layout,
+        dtype=DTYPES[settings.dtype],
+        renoise=settings.renoise,
+        extent=settings.extent,
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Sized:
-    """A noise source whose first draw must be for clips of the sampler's size."""
+class _Checked:
+    """A noise source whose draws must be for clips of the sampler's size, in the precision of its latents."""
 
     source: NoiseSource
     shape: LatentShape
+    dtype: torch.dtype
 
     def initial(self) -> Tensor:
         z = self.source.initial()
@@ -143,17 +164,35 @@ class _Sized:
                 f"The noise is for clips [F, C, H, W] = {list(z.shape[1:])}, but the sampler was built for "
                 f"{list(self.shape)}; make noise and latent_shape agree."
             )
-        return z
+        return self._in_latents_dtype(z)
 
     def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
-        return self.source.renoise(chunk, step, frames, window)
+        return self._in_latents_dtype(self.source.renoise(chunk, step, frames, window))
+
+    def _in_latents_dtype(self, noise: Tensor) -> Tensor:
+        if noise.dtype != self.dtype:
+            raise ValueError(
+                f"The noise is {noise.dtype}, but the sampler keeps latents in {self.dtype} between network calls; cast the "
+                "noise, or make it with dtype=sampler.latents_dtype."
+            )
+        return noise
 
 
 def schedule_of(baseline: Baseline) -> Schedule:
     """The few-step schedule of a baseline."""
+    return _schedule(baseline, baseline.schedule.steps)
+
+
+def first_schedule_of(baseline: Baseline) -> Schedule | None:
+    """The schedule of the first chunk where it has one of its own (Causal Forcing++), else None."""
+    steps = baseline.schedule.first_chunk_steps
+    return None if steps is None else _schedule(baseline, steps)
+
+
+def _schedule(baseline: Baseline, steps: Sequence[int]) -> Schedule:
     s = baseline.schedule
     return build_schedule(
-        s.steps, shift=s.shift, warp=s.warp, timestep_dtype=s.timestep_dtype, sigma=s.sigma,
+        steps, shift=s.shift, warp=s.warp, timestep_dtype=s.timestep_dtype, sigma=s.sigma,
         x0_dtype=s.x0_dtype, renoise_dtype=s.renoise_dtype,
     )  # fmt: skip
 
@@ -167,6 +206,7 @@ def rollout_of(baseline: Baseline, frames: int, profile: Profile) -> Rollout:
     policy.num_slots(frames, baseline.rollout.chunk)  # a clip the method cannot sample is refused here
     return Rollout(
         schedule=schedule_of(baseline),
+        first_schedule=first_schedule_of(baseline),
         policy=policy,
         chunk=baseline.rollout.chunk,
         frames=frames,
@@ -200,6 +240,13 @@ def build_sampler(
             f"Baseline {baseline.name} under profile {profile} needs {precision.numerics}, but the network has {wan.numerics}; "
             "build it with these."
         )
+    for name, parameter in wan.named_parameters():  # peft makes float32 adapters on a bfloat16 network
+        wanted = stored_dtype(name, wan.numerics, precision.matmul)
+        if parameter.dtype != wanted:
+            raise ValueError(
+                f"Baseline {baseline.name} under profile {profile} stores {name} in {wanted}, but the network has it in "
+                f"{parameter.dtype}; cast the network with cast_parameters after its adapters are in place."
+            )
     return Sampler(
         baseline=baseline,
         wan=wan,

@@ -55,9 +55,13 @@ class Adapter(Section):
 
 
 class ScheduleSettings(Section):
-    """Arguments of models/schedule.py build_schedule; the keys mean the same."""
+    """Arguments of models/schedule.py build_schedule; the keys mean the same.
+
+    first_chunk_steps: steps of the first chunk where it takes others than the rest (Causal Forcing++), else None.
+    """
 
     steps: Annotated[tuple[int, ...], Field(min_length=1)]
+    first_chunk_steps: Annotated[tuple[int, ...], Field(min_length=1)] | None
     shift: Annotated[float, Field(gt=0)]
     warp: bool
     timestep_dtype: Literal["int64", "float32"]
@@ -168,6 +172,11 @@ class Baseline(Section):
             raise ValueError(
                 f"rollout.kind {self.rollout.kind} does not go with cache.policy {self.cache.policy}; rolling needs anchored_sink "
                 "and chunked one of the others"
+            )
+        if rolling and self.schedule.first_chunk_steps is not None:
+            raise ValueError(
+                "schedule.first_chunk_steps does not go with rollout.kind rolling, whose windows share one list of steps; set it "
+                "to null"
             )
         if rolling and frames // chunk < steps:
             raise ValueError(

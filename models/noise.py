@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -17,6 +17,9 @@ from torch import Tensor
 
 LatentShape = tuple[int, int, int, int]
 """(F, C, H, W) of a whole clip."""
+
+Draw = Callable[[tuple[int, ...]], Tensor]
+"""Shape -> standard normals: the next draw of one sample's generator."""
 
 CPU = torch.device("cpu")
 
@@ -138,40 +141,81 @@ class UpstreamNoise:
         self.profile, self.shape = profile, shape
         self.dtype = dtype or profile.dtype
         seeds = [profile.seed + item for item in items]
-        self._first = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self._first = [self._seeded(seed, device) for seed in seeds]
         self._later = self._first
         if profile.renoise == "forked":
-            self._later = [torch.Generator(device).manual_seed(lcg(seed)) for seed in seeds]
+            self._later = [self._seeded(lcg(seed), device) for seed in seeds]
+
+    @classmethod
+    def recorded(
+        cls,
+        profile: UpstreamProfile,
+        draws: Sequence[Tensor],
+        shape: LatentShape,
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> UpstreamNoise:
+        """One clip's draws as another implementation made them: in its order, shapes and layout (models/README.md lists them).
+
+        Raises ValueError, when asked, for a draw that is missing or of another shape.
+        """
+        noise = cls(profile, [], shape, dtype=dtype)
+        noise._first = noise._later = [_replay(draws)]
+        return noise
 
     def initial(self) -> Tensor:
-        frames = self.shape[0]
-        return torch.stack([self._draw(generator, frames, lead=(1,))[0] for generator in self._first]).to(
+        return torch.stack([self._take(draw, self.shape[0], lead=(1,))[0] for draw in self._first]).to(
             self.dtype
         )
 
     def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
         if self.profile.extent == "chunk" or window is None:
-            return torch.stack([self._draw(generator, frames) for generator in self._later]).to(self.dtype)
-        rows = [self._draw(generator, window.frames) for generator in self._later]
+            return torch.stack([self._take(draw, frames) for draw in self._later]).to(self.dtype)
+        rows = [self._take(draw, window.frames) for draw in self._later]
         return torch.stack(rows)[:, window.offset : window.offset + frames].to(self.dtype)
 
-    def _draw(self, generator: torch.Generator, frames: int, lead: tuple[int, ...] = ()) -> Tensor:
-        """[*lead, f, C, H, W] normals of one generator, drawn in the profile's layout and dtype."""
+    def _seeded(self, seed: int, device: torch.device) -> Draw:
+        generator = torch.Generator(device).manual_seed(seed)
+
+        def draw(shape: tuple[int, ...]) -> Tensor:
+            return torch.randn(shape, generator=generator, dtype=self.profile.dtype, device=device)
+
+        return draw
+
+    def _take(self, draw: Draw, frames: int, lead: tuple[int, ...] = ()) -> Tensor:
+        """[*lead, f, C, H, W] normals of one sample, drawn in the profile's layout and dtype."""
         _, channels, height, width = self.shape
         frame_major = self.profile.layout == "frame_major"
         axes = (frames, channels) if frame_major else (channels, frames)
-        drawn = torch.randn(
-            (*lead, *axes, height, width),
-            generator=generator,
-            dtype=self.profile.dtype,
-            device=generator.device,
-        )
+        drawn = draw((*lead, *axes, height, width))
         return drawn if frame_major else drawn.transpose(-4, -3)
+
+
+def _replay(draws: Sequence[Tensor]) -> Draw:
+    remaining = iter(enumerate(draws))
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        number, tensor = next(remaining, (len(draws), None))
+        if tensor is None:
+            raise ValueError(
+                f"The recording holds {len(draws)} draws but draw number {number + 1}, of shape {list(shape)}, is asked for; "
+                "record the whole clip."
+            )
+        if tuple(tensor.shape) != shape:
+            raise ValueError(
+                f"Draw number {number + 1} of the recording has shape {list(tensor.shape)} where {list(shape)} is asked for; "
+                "record this method's own draws, in its order."
+            )
+        return tensor
+
+    return draw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratorNoise:
-    """Plain draws of one generator in the order asked, on its device. Used in training."""
+    """Plain draws of one generator in the order asked, on its device: [B, F, C, H, W] first, then [B, f, C, H, W] for every
+    chunk or block that is re-noised.
+    """
 
     generator: torch.Generator
     batch: int
@@ -191,7 +235,11 @@ class GeneratorNoise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorNoise:
-    """Noise given as tensors. start: [B, F, C, H, W]; draws: (chunk, step) -> [B, f, C, H, W]."""
+    """Noise given as tensors. start: [B, F, C, H, W]; draws: (chunk, step) -> [B, f, C, H, W] added after that step.
+
+    In a rolling rollout a block counts as a chunk, and only the block's own frames are given. RAVEN also asks after the last
+    step of a chunk and discards the answer, so zeros will do there.
+    """
 
     start: Tensor
     draws: Mapping[tuple[int, int], Tensor]

@@ -83,7 +83,7 @@ def bind_network(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
 class Rollout:
     """How a method samples: chunk by chunk, or (joint) a rolling window of blocks. One for sampling and for training.
 
-    chunk: latent frames of a chunk or block; frames: of a clip; draw_last: see `chunked`.
+    chunk: latent frames of a chunk or block; frames: of a clip; first_schedule, draw_last: see `chunked`.
     """
 
     schedule: Schedule
@@ -92,6 +92,7 @@ class Rollout:
     frames: int
     joint: bool = False
     draw_last: bool = False
+    first_schedule: Schedule | None = None
 
     @property
     def num_steps(self) -> int:
@@ -128,7 +129,7 @@ class Rollout:
             return rolling(network, self.schedule, planner, noise, chunk=self.chunk, grad_offset=grad_at)
         return chunked(
             network, self.schedule, planner, noise,
-            chunk=self.chunk, exit_step=grad_at, draw_last=self.draw_last,
+            chunk=self.chunk, exit_step=grad_at, draw_last=self.draw_last, first_schedule=self.first_schedule,
         )  # fmt: skip
 
 
@@ -142,14 +143,16 @@ def chunked(
     exit_step: int | None = None,
     draw_last: bool = False,
     commit_last: bool = False,
+    first_schedule: Schedule | None = None,
 ) -> Iterator[Record]:
     """Denoise one chunk after another, each given the clean chunks before it (baselines.md 2.0, raven.md 5).
 
     chunk: latent frames. exit_step: stop every chunk at this step index and let gradients into that call
     alone; the history stays detached (self forcing). draw_last: also draw, and discard, noise after the last
     step, as RAVEN's generator does. commit_last: run the clean pass after the last chunk too, which changes
-    nothing here (baselines.md 8). Raises ValueError if the chunks do not divide the clip, or exit_step is no
-    step.
+    nothing here (baselines.md 8). first_schedule: steps of chunk 0 if they are others than the rest's
+    (baselines.md 2.3, Causal Forcing++); the step indices of its records count in it. Raises ValueError if
+    the chunks do not divide the clip, exit_step is no step, or is asked for beside a first_schedule.
     """
     z = noise.initial()
     total = z.shape[1]
@@ -162,17 +165,23 @@ def chunked(
         raise ValueError(
             f"Exit step {exit_step} is not one of the steps 0..{last_step}; choose one of these."
         )
-    stop = last_step if exit_step is None else exit_step
+    if exit_step is not None and first_schedule is not None:
+        raise ValueError(
+            f"Exit step {exit_step} means another noise level in the first chunk, which has steps of its own; train without "
+            "first_schedule."
+        )
     for c, start in enumerate(range(0, total, chunk)):
+        here = first_schedule if first_schedule is not None and c == 0 else schedule
+        stop = here.num_steps - 1 if exit_step is None else exit_step
         x = z[:, start : start + chunk]
         for step in range(stop + 1):
             steps = (step,) * chunk
             plan = planner.plan(start, chunk, "denoise")
-            record = denoise(network, schedule, plan, x, start=start, steps=steps, grad=step == exit_step)
+            record = denoise(network, here, plan, x, start=start, steps=steps, grad=step == exit_step)
             yield record
             if step < stop:
-                x = schedule.renoise(record.x0, noise.renoise(c, step, chunk, None), step + 1)
-            elif draw_last and step == last_step:
+                x = here.renoise(record.x0, noise.renoise(c, step, chunk, None), step + 1)
+            elif draw_last and step == here.num_steps - 1:
                 noise.renoise(c, step, chunk, None)
         yield Finished(start, record.x0)
         if commit_last or start + chunk < total:

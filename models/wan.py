@@ -37,15 +37,19 @@ class TextKV(NamedTuple):
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm over the last axis: float32 inside, cast back, then times the weight."""
+    """Root-mean-square norm over the last axis: float32 inside, cast back, then times the weight (two roundings)."""
 
-    def __init__(self, dim: int, eps: float) -> None:
+    def __init__(self, dim: int, eps: float, *, fused: bool) -> None:
         super().__init__()
-        self.eps = eps
+        self.eps, self.fused = eps, fused
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.rms_norm(x.float(), x.shape[-1:], eps=self.eps).to(x.dtype) * self.weight
+        wide = x.float()
+        if self.fused:
+            return functional.rms_norm(wide, x.shape[-1:], eps=self.eps).to(x.dtype) * self.weight
+        scale = torch.rsqrt(wide.pow(2).mean(dim=-1, keepdim=True) + self.eps)
+        return (wide * scale).to(x.dtype) * self.weight
 
 
 def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
@@ -56,15 +60,15 @@ def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Projections and norms of self- or cross-attention; the kernel is chosen by the caller."""
 
-    def __init__(self, config: WanConfig) -> None:
+    def __init__(self, config: WanConfig, numerics: Numerics) -> None:
         super().__init__()
-        self.heads = config.num_heads
+        self.heads, fused = config.num_heads, numerics.operators == "fused"
         self.q = nn.Linear(config.dim, config.dim)
         self.k = nn.Linear(config.dim, config.dim)
         self.v = nn.Linear(config.dim, config.dim)
         self.o = nn.Linear(config.dim, config.dim)
-        self.norm_q = RMSNorm(config.dim, config.eps)
-        self.norm_k = RMSNorm(config.dim, config.eps)
+        self.norm_q = RMSNorm(config.dim, config.eps, fused=fused)
+        self.norm_k = RMSNorm(config.dim, config.eps, fused=fused)
 
     def query(self, x: Tensor) -> Tensor:
         return self.norm_q(apply_linear(self.q, x)).unflatten(-1, (self.heads, -1))
@@ -81,9 +85,9 @@ class WanBlock(nn.Module):
         super().__init__()
         self.eps = config.eps
         self.island = torch.float32 if numerics.islands == "float32" else None
-        self.self_attn = Attention(config)
+        self.self_attn = Attention(config, numerics)
         self.norm3 = nn.LayerNorm(config.dim, eps=config.eps)
-        self.cross_attn = Attention(config)
+        self.cross_attn = Attention(config, numerics)
         self.ffn = nn.Sequential(
             nn.Linear(config.dim, config.ffn_dim),
             nn.GELU(approximate="tanh"),
@@ -116,8 +120,12 @@ class WanBlock(nn.Module):
 
 
 def norm(x: Tensor, eps: float, island: torch.dtype | None) -> Tensor:
-    """LayerNorm without parameters; in float32 where the numerics keep an island, else in x's dtype."""
-    return functional.layer_norm(x if island is None else x.to(island), x.shape[-1:], eps=eps)
+    """LayerNorm without parameters in x's dtype. With an island it is computed and returned in the island's dtype, but its
+    values are rounded to x's: that shows in the first block, whose x is the patch embedding (raven.md 3.4).
+    """
+    if island is None:
+        return functional.layer_norm(x, x.shape[-1:], eps=eps)
+    return functional.layer_norm(x.to(island), x.shape[-1:], eps=eps).to(x.dtype).to(island)
 
 
 def affine_norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
@@ -270,6 +278,18 @@ class Wan(nn.Module):
     def _text(self, context: Tensor | TextKV) -> TextKV:
         return context if isinstance(context, TextKV) else self.text_kv(context)
 
+    def _patchify(self, x: Tensor) -> Tensor:
+        """[B, F, C, H, W] -> [B, F, P, dim]. Raises ValueError if the patch does not divide the frame."""
+        self._tokens_per_frame(x)
+        layer, config = self.patch_embedding, self.config
+        x = x.to(layer.weight.dtype)
+        if self.numerics.operators == "plain":
+            return rearrange(layer(x.transpose(1, 2)), "b d f h w -> b f (h w) d")
+        patches = rearrange(
+            x, "b f c (h p) (w q) -> b f (h w) (c p q)", p=config.patch_height, q=config.patch_width
+        )
+        return functional.linear(patches, layer.weight.flatten(1), layer.bias)
+
     def _tokens_per_frame(self, x: Tensor) -> int:
         return self.config.tokens_per_frame(x.shape[3], x.shape[4])
 
@@ -295,12 +315,7 @@ class Wan(nn.Module):
         """Patchify, blocks, head, unpatchify. `queries`: frames whose output is wanted; the rest only serves as keys."""
         config = self.config
         height, width = x.shape[3] // config.patch_height, x.shape[4] // config.patch_width
-        self._tokens_per_frame(x)
-        patches = rearrange(
-            x, "b f c (h p) (w q) -> b f (h w) (c p q)", p=config.patch_height, q=config.patch_width
-        )
-        weight = self.patch_embedding.weight
-        tokens = functional.linear(patches.to(weight.dtype), weight.flatten(1), self.patch_embedding.bias)
+        tokens = self._patchify(x)
         e, e0 = self.embed_time(t)
         last = len(self.blocks) - 1
         wanted = x.shape[1] if queries is None else queries
@@ -325,11 +340,18 @@ class Wan(nn.Module):
 ISLANDS = ("time_embedding", "time_projection", "modulation", "norm", "head")
 
 
+def stored_dtype(name: str, numerics: Numerics, dtype: torch.dtype) -> torch.dtype:
+    """dtype of one parameter of a network whose weights are `dtype`: float32 in an island (time path, modulations, norms, head;
+    adapters inside them too) where the numerics keep any.
+    """
+    island = numerics.islands == "float32" and any(part in name for part in ISLANDS)
+    return torch.float32 if island else dtype
+
+
 def cast_parameters(wan: Wan, dtype: torch.dtype) -> Wan:
-    """Cast the weights to `dtype`, leaving float32 islands (time path, modulations, norms, head) where the numerics ask for them."""
+    """Cast the weights, and adapters on them, to `dtype` but for the float32 islands."""
     for name, parameter in wan.named_parameters():
-        island = wan.numerics.islands == "float32" and any(part in name for part in ISLANDS)
-        parameter.data = parameter.data.to(torch.float32 if island else dtype)
+        parameter.data = parameter.data.to(stored_dtype(name, wan.numerics, dtype))
     return wan
 
 

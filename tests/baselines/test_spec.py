@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from baselines.build import schedule_of
+from baselines.build import first_schedule_of, schedule_of
 from baselines.spec import Baseline, load_all, load_baseline
 from baselines.strict_yaml import parse_strict, read_strict
 from models.config import WanConfig
@@ -44,6 +44,24 @@ WEIGHTS = {  # baselines.md 1.1; raven.md 14.2
         "generator_ema",
         None,
     ),
+    "causal_forcing_framewise": (
+        "zhuhz22/Causal-Forcing",
+        "framewise/causal_forcing.pt",
+        "generator_ema",
+        None,
+    ),
+    "causal_forcing_pp_2step": (
+        "zhuhz22/Causal-Forcing",
+        "causal-forcing++/framewise-2step.pt",
+        "generator_ema",
+        None,
+    ),
+    "causal_forcing_pp_1step": (
+        "zhuhz22/Causal-Forcing",
+        "causal-forcing++/framewise-1step.pt",
+        "generator_ema",
+        None,
+    ),
 }
 FOUR = (1000.0, 937.5, 833.3333129882812, 625.0)
 RAVEN = (1000.0, 938.0, 833.0, 625.0)
@@ -64,7 +82,12 @@ SAMPLING = {  # baselines.md 1.2: timesteps, policy, window, sink, licence
     "causal_forcing": (FOUR, "absolute", None, 0, "Apache-2.0"),
     "longlive": (FOUR, "absolute", 12, 3, "Apache-2.0"),
     "rolling_forcing": (FIVE, "anchored_sink", 21, 3, "academic use only"),
+    "causal_forcing_framewise": (FOUR, "absolute", None, 0, "Apache-2.0"),
+    "causal_forcing_pp_2step": ((1000.0, 833.3333129882812), "absolute", None, 0, "Apache-2.0"),
+    "causal_forcing_pp_1step": ((1000.0,), "absolute", None, 0, "Apache-2.0"),
 }
+FIRST_CHUNK = {"causal_forcing_pp_2step": FOUR, "causal_forcing_pp_1step": FOUR}  # baselines.md 2.3
+FRAME_WISE = ("causal_forcing_framewise", *FIRST_CHUNK)
 
 
 def test_weights_are_the_published_ones() -> None:
@@ -93,7 +116,21 @@ def test_sampling_settings_are_the_published_ones() -> None:
             baseline.licence,
         )
         assert found == SAMPLING[name], name
-        assert (baseline.rollout.chunk, baseline.rollout.frames) == (3, 21)
+        first = first_schedule_of(baseline)
+        assert (None if first is None else first.timesteps) == FIRST_CHUNK.get(name)
+        assert (baseline.rollout.chunk, baseline.rollout.frames) == (1 if name in FRAME_WISE else 3, 21)
+
+
+def test_frame_wise_variants_differ_from_causal_forcing_in_chunk_and_steps_only() -> None:
+    """baselines.md 2.3: weights and config only."""
+    own = {"name", "title", "weights"}
+    base = BASELINES["causal_forcing"].model_dump(exclude=own)
+    for name in FRAME_WISE:
+        other = BASELINES[name].model_dump(exclude=own)
+        for section, keys in (("rollout", ("chunk",)), ("schedule", ("steps", "first_chunk_steps"))):
+            for key in keys:
+                other[section][key] = base[section][key]
+        assert other == base
 
 
 def test_five_of_six_differ_only_in_data() -> None:

@@ -1,0 +1,74 @@
+"""What the frames of a call attend to, method by method: the composition tables of baselines.md section 2 as plain lists.
+
+Both references in the tests (float32 without a cache, bfloat16 with every rounding) read these rules; the samplers do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sees:
+    """What the frames of one query chunk attend to: frame ids with a rotary position each, and the queries'
+    positions.
+
+    blended: blocks of frames that were blended, one after the other, into the first keys before this chunk
+    attends.
+    """
+
+    keys: list[int]
+    key_positions: list[int]
+    query_positions: list[int]
+    blended: list[list[int]]
+
+
+def span(first: int, last: int) -> list[int]:
+    return list(range(first, last + 1))
+
+
+def at_own_frames(keys: list[int], queries: list[int]) -> Sees:
+    return Sees(keys, keys, queries, [])
+
+
+def sees_all(start: int, frames: int, clean: bool) -> Sees:
+    """Self Forcing, Causal Forcing, CausVid, RAVEN: baselines.md 2.1-2.3, 2.7."""
+    return at_own_frames(span(0, start + frames - 1), span(start, start + frames - 1))
+
+
+def sees_longlive(start: int, frames: int, clean: bool) -> Sees:
+    """baselines.md 2.4: at most 12 frames, of which 0-2 stay."""
+    keys = span(0, start + 2) if start <= 9 else span(0, 2) + span(start - 6, start + 2)
+    return at_own_frames(keys, span(start, start + 2))
+
+
+def sees_reward_forcing(start: int, frames: int, clean: bool) -> Sees:
+    """baselines.md 2.5: 9 frames at their place in the window; what left the window was blended into 0-2."""
+    if start <= 6:
+        return Sees(span(0, start + 2), span(0, start + 2), span(start, start + 2), [])
+    left = [span(first, first + 2) for first in range(3, start - 5, 3)]
+    return Sees(span(0, 2) + span(start - 3, start + 2), span(0, 8), span(6, 8), left)
+
+
+def sees_rolling_forcing(start: int, frames: int, clean: bool) -> Sees:
+    """baselines.md 2.6: clean blocks see up to 21 frames ending in themselves; a joint window sees sink,
+    working frames, itself.
+    """
+    end = start + frames - 1
+    if clean:
+        return at_own_frames(span(max(0, end - 20), end), span(start, end))
+    if start == 0:
+        return at_own_frames(span(0, end), span(0, end))
+    working = span(max(3, start - (21 - frames - 3)), start - 1)
+    sink_at = start - len(working) - 3
+    positions = span(sink_at, sink_at + 2) + working + span(start, end)
+    return Sees([0, 1, 2, *working, *span(start, end)], positions, span(start, end), [])
+
+
+SeesRule = Callable[[int, int, bool], Sees]
+OWN_RULE = {
+    "longlive": sees_longlive,
+    "reward_forcing": sees_reward_forcing,
+    "rolling_forcing": sees_rolling_forcing,
+}
