@@ -11,11 +11,18 @@ include: "workflow/rules/prompts.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/convert.smk"
 include: "workflow/rules/sample.smk"
+include: "workflow/rules/external.smk"
+include: "workflow/rules/import.smk"
 include: "workflow/rules/check.smk"
 include: "workflow/rules/filter.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/report.smk"
+
+
+for rules in own_rules():
+
+    include: rules
 
 
 rule all:
@@ -28,4 +35,5 @@ rule all:
 
 onstart:
     require_fetched()
+    require_outside()
     print_start()

@@ -35,28 +35,39 @@ from models.schedule import Schedule, build_schedule
 from models.wan import Wan, stored_dtype
 
 Profile = Literal["exact", "fast", "float32"]
-"""exact: the released code's precision and operations. fast: rotations in float32, fused operations (baselines/precision.py
-measures what that costs). float32: everything in float32 (the embedded suite)."""
+"""exact: the released code's precision and operations. fast: rotations in float32, fused operations
+(baselines/precision.py measures what that costs). float32: everything in float32 (the embedded suite)."""
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 class Precision(NamedTuple):
     """matmul: dtype for models/wan.py cast_parameters; numerics: for Wan(config, numerics); latents:
-    between network calls.
+    between network calls; codec, codec_autocast: of Wan's VAE (models/text_and_pixels.py open_codec).
     """
 
     matmul: torch.dtype
     numerics: Numerics
     latents: torch.dtype
+    codec: torch.dtype
+    codec_autocast: bool
 
 
 def precision_of(baseline: Baseline, profile: Profile) -> Precision:
     """How a baseline computes under a profile."""
     numerics = baseline.numerics
     if profile == "float32":
-        return Precision(torch.float32, Numerics(rotary="float32", islands="parameters"), torch.float32)
+        return Precision(
+            torch.float32,
+            Numerics(rotary="float32", islands="parameters"),
+            torch.float32,
+            codec=torch.float32,
+            codec_autocast=False,
+        )
     exact = profile == "exact"
+    autocast = (
+        exact and numerics.islands == "float32"
+    )  # RAVEN's decoder keeps float32 weights (baselines.md 1.3)
     return Precision(
         DTYPES[numerics.matmul],
         Numerics(
@@ -65,6 +76,8 @@ def precision_of(baseline: Baseline, profile: Profile) -> Precision:
             operators="plain" if exact else "fused",
         ),
         DTYPES[numerics.latents],
+        codec=torch.float32 if autocast else DTYPES[numerics.matmul],
+        codec_autocast=autocast,
     )
 
 
@@ -107,8 +120,8 @@ class Sampler:
     def records(self, text: Tensor, noise: NoiseSource) -> Iterator[Record]:
         """Every network call as a record (models/rollout.py), without gradient: for timing and for comparing.
 
-        Raises ValueError if the noise is for clips of another size or of another dtype than the profile's latents, or text and
-        noise are of different batches.
+        Raises ValueError if the noise is for clips of another size or of another dtype than the profile's
+        latents, or text and noise are of different batches.
         """
         return self.rollout.run(
             self.wan, text, _Checked(noise, self.latent_shape, self.latents_dtype), bind=self.bind
@@ -132,7 +145,8 @@ class Sampler:
         return UpstreamNoise(profile, items, self.latent_shape, device=device, dtype=self.latents_dtype)
 
     def recorded_noise(self, draws: Sequence[Tensor]) -> UpstreamNoise:
-        """Noise of one clip from the draws that another implementation made, in its order and shapes (models/README.md)."""
+        """Noise of one clip from the draws that another implementation made, in its order and shapes
+        (models/README.md)."""
         profile = upstream_profile(self.baseline)
         return UpstreamNoise.recorded(profile, draws, self.latent_shape, dtype=self.latents_dtype)
 

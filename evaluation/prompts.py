@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import hashlib
+import re
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,24 +14,144 @@ from evaluation.records import Prompt
 VBENCH_LINES = 946
 VBENCH_DISTINCT = 944
 VBENCH_FLICKER_LINES = 75
+VBENCH_UNRELATED = (
+    47  # of 946; the true pairing has 14 lines without a common word, one shifted by a line has 424
+)
+
+NAME_BYTES = 255  # of common file systems
+UNSAFE_IN_NAMES = re.compile(r"""[/\\"$`\x00-\x1f\x7f]""")
+LITTLE_WORDS = frozenset(
+    ["a", "an", "and", "at", "by", "from", "in", "is", "of", "on", "person", "style", "the", "to", "with"]
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptCounts:
-    """What a run is about to do: lines of the source list, prompts rendered, clips per row."""
+    """What a run is about to do: lines of the source list, samples that they ask for, prompts rendered, clips per row."""
 
     lines: int
+    samples: int
     prompts: int
     clips: int
 
     def __str__(self) -> str:
-        return f"{self.lines} lines, {self.prompts} distinct prompts, {self.clips} clips per row"
+        asked = f" (of {self.samples:,} samples asked for)" if self.samples != self.clips else ""
+        return f"{self.lines} lines, {self.prompts} distinct prompts, {self.clips:,} clips per row{asked}"
 
 
 def count_prompts(prompts: Sequence[Prompt]) -> PromptCounts:
     """Counts of a prompt list. A prompt that stands for several source lines carries them in facts["lines"]."""
-    lines = sum(len(p.facts["lines"]) if "lines" in p.facts else 1 for p in prompts)
-    return PromptCounts(lines=lines, prompts=len(prompts), clips=sum(p.samples for p in prompts))
+    lines = [len(p.facts["lines"]) if "lines" in p.facts else 1 for p in prompts]
+    return PromptCounts(
+        lines=sum(lines),
+        samples=sum(number * p.samples for number, p in zip(lines, prompts, strict=True)),
+        prompts=len(prompts),
+        clips=sum(p.samples for p in prompts),
+    )
+
+
+def list_notices(prompts: Sequence[Prompt], *, named_by_prompt: bool) -> list[str]:
+    """What a reader of the counts should know, one sentence each: lines that are not rendered, prompts that would share a
+    file name, and prompts that models are fed without an extended text.
+
+    named_by_prompt: the world's scorer names its files by the prompt (VBench: `<prompt>-<index>.mp4`).
+    """
+    notices = []
+    doubled = [p for p in prompts if len(p.facts.get("lines", ())) > 1]
+    if doubled:
+        pairs = ", ".join(f"{line} ({p.id})" for p in doubled for line in p.facts["lines"][:-1])
+        notices.append(
+            f"Not rendered: lines {pairs}, counted from 0; each repeats the prompt named in brackets, whose later line is "
+            "rendered and stands for both."
+        )
+    if named_by_prompt:
+        notices += _name_notices(prompts)
+    plain = [p.id for p in prompts if p.extended == p.prompt]
+    if plain:
+        notices.append(
+            f"{len(plain)} of {len(prompts)} prompts have no extended text: the models are fed the prompt itself."
+        )
+    return notices
+
+
+def _name_notices(prompts: Sequence[Prompt]) -> list[str]:
+    """Prompts whose official file names collide where case does not count, or cannot be used everywhere."""
+    folded: dict[str, list[str]] = {}
+    for p in prompts:
+        folded.setdefault(unicodedata.normalize("NFC", p.prompt).casefold(), []).append(p.id)
+    notices = []
+    collisions = [" and ".join(ids) for ids in folded.values() if len(ids) > 1]
+    if collisions:
+        notices.append(
+            f"The prompts {', '.join(collisions)} differ in case only: our clips are named by id and stay apart, but VBench's own "
+            "file names need a file system that tells case."
+        )
+    unsafe = [p.id for p in prompts if not is_safe_name(p.prompt, p.samples)]
+    if unsafe:
+        notices.append(
+            f"{len(unsafe)} prompts cannot be file names of VBench's form ({', '.join(unsafe[:5])}): they hold a slash, a quote or "
+            f"the like, end in -<number>, or are too long; clips are named by id, but an export under VBench's names will fail."
+        )
+    return notices
+
+
+def is_safe_name(prompt: str, samples: int) -> bool:
+    """Whether `<prompt>-<index>.mp4` is a file name on common systems, and gives the prompt back unchanged."""
+    return (
+        not UNSAFE_IN_NAMES.search(prompt)
+        and prompt == prompt.strip()
+        and not re.search(r"-[0-9]+$", prompt)
+        and unicodedata.is_normalized("NFC", prompt)
+        and len(f"{prompt}-{samples - 1}.mp4".encode()) <= NAME_BYTES
+    )
+
+
+def require_sha256(files: Mapping[str, bytes], expected: Mapping[str, str]) -> None:
+    """Raise ValueError if the content of a file is not what its pinned sha256 says."""
+    for name, sha256 in expected.items():
+        found = hashlib.sha256(files[name]).hexdigest()
+        if found != sha256:
+            raise ValueError(
+                f"{name} has sha256 {found}, expected {sha256}; it is damaged, another version, or changed since this run "
+                "was planned. Fetch it again (`make fetch`) or start the run again."
+            )
+
+
+def unrelated_lines(short: Sequence[str], extended: Sequence[str]) -> list[int]:
+    """Lines, from 0, whose extended text has no word of the short prompt, not counting little words like "a"."""
+
+    def words(text: str) -> set[str]:
+        return set(re.findall("[a-z]+", text.lower())) - LITTLE_WORDS
+
+    return [i for i, (a, b) in enumerate(zip(short, extended, strict=True)) if not words(a) & words(b)]
+
+
+def require_extended(short: Sequence[str], extended: Sequence[str]) -> None:
+    """Raise ValueError unless every extended text is one, and belongs to its line.
+
+    Of the published lists none of 946 is equal to its short prompt or shorter (the least is 1.7 times as long), all are
+    distinct, and 14 share no word with it. Models that are fed short prompts lose about ten points of the semantic score.
+    """
+    fallback = [
+        i for i, (a, b) in enumerate(zip(short, extended, strict=True)) if len(b.strip()) <= len(a.strip())
+    ]
+    if fallback:
+        raise ValueError(
+            f"{len(fallback)} of {len(short)} extended prompts are no longer than their short prompt (first: line {fallback[0] + 1}, "
+            f"{extended[fallback[0]][:60]!r}); this is the short list or a mixture. Run `make fetch` again."
+        )
+    if len(set(extended)) != len(extended):
+        raise ValueError(
+            f"the extended list has {len(set(extended))} distinct texts in {len(extended)} lines, expected one for each; "
+            "run `make fetch` again."
+        )
+    unrelated = unrelated_lines(short, extended)
+    if len(unrelated) > VBENCH_UNRELATED:
+        raise ValueError(
+            f"{len(unrelated)} of {len(short)} extended prompts have no word in common with their short prompt (first: line "
+            f"{unrelated[0] + 1}), expected at most {VBENCH_UNRELATED}; the lines of the two lists do not belong together. "
+            "Run `make fetch` again."
+        )
 
 
 def require_consistent(prompts: Sequence[Prompt], dimensions: Sequence[str], where: str) -> None:
@@ -78,7 +201,7 @@ def vbench_prompts(
 
     Of two lines with the same short prompt the later is rendered (Vchitect/VBench#58); it takes over the dimensions and the
     facts of the earlier. The first 75 lines are the still prompts: `static_samples` of them are rendered, `static_keep` kept.
-    Raises ValueError if the three files do not belong together.
+    Raises ValueError if the three files do not belong together, or the counts do not add up.
     """
     if not len(full_info) == len(short) == len(extended) == VBENCH_LINES:
         raise ValueError(
@@ -92,6 +215,13 @@ def vbench_prompts(
         raise ValueError(
             f"line {differing[0] + 1} of the short list is not the prompt of record {differing[0]} of VBench_full_info.json "
             f"({len(differing)} differ); the files are of different versions. Run `make fetch` again."
+        )
+    require_extended(short, extended)
+    flicker = [i for i, entry in enumerate(full_info) if "temporal_flickering" in entry["dimension"]]
+    if flicker != list(range(VBENCH_FLICKER_LINES)):
+        raise ValueError(
+            f"VBench_full_info.json scores {len(flicker)} prompts on temporal_flickering, expected exactly the first "
+            f"{VBENCH_FLICKER_LINES}; run `make fetch` again."
         )
     lines: dict[str, list[int]] = {}
     for number, text in enumerate(short):
@@ -119,5 +249,18 @@ def vbench_prompts(
                 keep=static_keep if static else None,
                 facts=facts,
             )
+        )
+    counts = count_prompts(prompts)
+    still, moving = VBENCH_FLICKER_LINES, VBENCH_LINES - VBENCH_FLICKER_LINES
+    expected = PromptCounts(
+        lines=VBENCH_LINES,
+        samples=still * static_samples + moving * samples,
+        prompts=VBENCH_DISTINCT,
+        clips=still * static_samples + (moving - (VBENCH_LINES - VBENCH_DISTINCT)) * samples,
+    )
+    if counts != expected:
+        raise ValueError(
+            f"VBench's prompts do not add up: {counts} (still prompts among the repeated ones?), expected {expected}; "
+            "run `make fetch` again."
         )
     return prompts

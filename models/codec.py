@@ -47,17 +47,25 @@ class LinearCodec(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels [B, 1 + 4 (F - 1), 3, 4H, 4W] in [-1, 1]."""
-        coded = rearrange(latents.to(self.first_basis.dtype), "b f c h w -> b f h w c")
-        first = (coded[:, :1] * self.first_scale) @ self.first_basis + self.first_mean
-        rest = (coded[:, 1:] * self.rest_scale) @ self.rest_basis + self.rest_mean
+        return self._decode(latents, starts=True)
+
+    def _decode(self, latents: Tensor, *, starts: bool) -> Tensor:
+        """Pixels of consecutive latent frames; starts: the first one is latent frame 0 of the clip."""
+        coded = rearrange(latents.to(self.first_basis), "b f c h w -> b f h w c")
+        first, rest = coded[:, : int(starts)], coded[:, int(starts) :]
+        first = (first * self.first_scale) @ self.first_basis + self.first_mean
+        rest = (rest * self.rest_scale) @ self.rest_basis + self.rest_mean
         still = rearrange(first, "b f h w (c p q) -> b f c (h p) (w q)", p=PATCH, q=PATCH)
         moving = rearrange(rest, "b f h w (g c p q) -> b (f g) c (h p) (w q)", g=GROUP, p=PATCH, q=PATCH)
         return torch.cat([still, moving], dim=1).clamp(-1, 1)
 
     def decode_uint8(self, latents: Tensor) -> Tensor:
         """Decoded clips as bytes, channels last: uint8 [B, T, 4H, 4W, 3]. Rounds (x + 1) * 127.5."""
-        pixels = ((self.decode(latents) + 1) * 127.5).round().to(torch.uint8)
-        return rearrange(pixels, "b t c h w -> b t h w c")
+        return self.stream(len(latents)).push(latents)
+
+    def stream(self, batch: int) -> LinearStream:
+        """A decoder of `batch` clips that takes latents chunk by chunk."""
+        return LinearStream(self, batch)
 
     def save(self, path: Path | str) -> None:
         """Write the codec to a .safetensors file (float32)."""
@@ -74,6 +82,34 @@ class LinearCodec(nn.Module):
         codec = cls(state["first_basis"].shape[0])
         load_strict(codec, state, where=str(path))
         return codec.eval()
+
+
+class LinearStream:
+    """Frames of `batch` clips, chunk by chunk; each latent frame is decoded alone, so only the place is remembered."""
+
+    def __init__(self, codec: LinearCodec, batch: int) -> None:
+        self.codec = codec
+        self.batch = batch
+        self.starts = True
+
+    def push(self, latents: Tensor) -> Tensor:
+        """Next latents [B, f, C, H, W] -> uint8 frames [B, 4f, 4H, 4W, 3], three fewer for the first chunk.
+
+        Raises ValueError if the batch is another one.
+        """
+        check_batch(latents, self.batch)
+        pixels = ((self.codec._decode(latents, starts=self.starts) + 1) * 127.5).round().to(torch.uint8)
+        self.starts = False
+        return rearrange(pixels, "b t c h w -> b t h w c")
+
+
+def check_batch(latents: Tensor, batch: int) -> None:
+    """Raises ValueError unless latents are [batch, f >= 1, C, H, W]."""
+    if latents.ndim != 5 or latents.shape[0] != batch or latents.shape[1] < 1:
+        raise ValueError(
+            f"A stream of {batch} clips takes latents [{batch}, frames, channels, height, width], found "
+            f"{list(latents.shape)}; push the chunks of these clips, at least one latent frame each."
+        )
 
 
 def fit_codec(pixels: Tensor, *, channels: int = 16, whitening: float = 0.5) -> LinearCodec:

@@ -71,8 +71,8 @@ class Numerics:
     rotary: dtype of the rotation. islands: dtype of time embedding, modulation, residual stream and head
     ("parameters": whatever they are stored in, every operation rounded; "float32": kept in float32 around lower-precision
     matrix products, as RAVEN and Wan's own code do).
-    operators: "plain" calls the very operations of Wan's public code where torch has a faster equal that may round its last
-    bit elsewhere (Conv3d patch embedding, RMSNorm spelled out); "fused" calls the faster ones.
+    operators: "plain" calls the very operations of Wan's public code where torch has a faster equal that may
+    round its last bit elsewhere (Conv3d patch embedding, RMSNorm spelled out); "fused" calls the faster ones.
     """
 
     rotary: Literal["float64", "float32"] = "float64"

@@ -71,6 +71,17 @@ def adapter_state(bundle: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.replace(".default.", "."): value for name, value in bundle.items() if ".lora_" in name}
 
 
+def bundle_state(base: Mapping[str, Tensor], adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Bundle from base weights with Wan's names and an adapter; the tensors are shared, not copied."""
+    loras = {re.sub(r"\.lora_([AB])\.weight$", r".lora_\1.default.weight", n): v for n, v in adapter.items()}
+    adapted = {name.partition(".lora_")[0].removeprefix(PREFIX) for name in loras}
+    bundle = {}
+    for name, value in base.items():
+        module, _, last = name.rpartition(".")
+        bundle[f"{PREFIX}{module}.base_layer.{last}" if module in adapted else f"{PREFIX}{name}"] = value
+    return bundle | loras
+
+
 def merged_state(bundle: Mapping[str, Tensor], *, alpha: float) -> dict[str, Tensor]:
     """Merged flavour from a bundle: W + (alpha / rank) B A in float32, stored in W's dtype, under Wan's names."""
     merged: dict[str, Tensor] = {}
@@ -104,10 +115,12 @@ def load_adapter(wan: Wan, adapter: Mapping[str, Tensor], *, alpha: float, where
     return wrapped
 
 
-def load_bundle(wan: Wan, bundle: Mapping[str, Tensor], *, alpha: float, where: str) -> PeftModel:
-    """Wrap `wan` and fill base and adapter from a bundle."""
+def load_bundle(
+    wan: Wan, bundle: Mapping[str, Tensor], *, alpha: float, where: str, assign: bool = False
+) -> PeftModel:
+    """Wrap `wan` and fill base and adapter from a bundle. assign: as in `load_strict`, with `wan` on the meta device."""
     wrapped = add_lora(wan, _settings_of(bundle, alpha), seed=0)
-    load_strict(wrapped, bundle, where=where)
+    load_strict(wrapped, bundle, where=where, assign=assign)
     return wrapped
 
 

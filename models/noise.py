@@ -155,7 +155,8 @@ class UpstreamNoise:
         *,
         dtype: torch.dtype | None = None,
     ) -> UpstreamNoise:
-        """One clip's draws as another implementation made them: in its order, shapes and layout (models/README.md lists them).
+        """One clip's draws as another implementation made them: in its order, shapes and layout
+        (models/README.md lists them).
 
         Raises ValueError, when asked, for a draw that is missing or of another shape.
         """
@@ -213,8 +214,8 @@ def _replay(draws: Sequence[Tensor]) -> Draw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratorNoise:
-    """Plain draws of one generator in the order asked, on its device: [B, F, C, H, W] first, then [B, f, C, H, W] for every
-    chunk or block that is re-noised.
+    """Plain draws of one generator in the order asked, on its device: [B, F, C, H, W] first, then
+    [B, f, C, H, W] for every chunk or block that is re-noised.
     """
 
     generator: torch.Generator
@@ -237,8 +238,8 @@ class GeneratorNoise:
 class TensorNoise:
     """Noise given as tensors. start: [B, F, C, H, W]; draws: (chunk, step) -> [B, f, C, H, W] added after that step.
 
-    In a rolling rollout a block counts as a chunk, and only the block's own frames are given. RAVEN also asks after the last
-    step of a chunk and discards the answer, so zeros will do there.
+    In a rolling rollout a block counts as a chunk, and only the block's own frames are given. RAVEN also asks
+    after the last step of a chunk and discards the answer, so zeros will do there.
     """
 
     start: Tensor

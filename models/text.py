@@ -36,6 +36,7 @@ class ToyTextEncoder(nn.Module):
             )
         self.words = tuple(words)
         self.text_len = text_len
+        self.text_dim = text_dim
         self.index = {word: number for number, word in enumerate(words, 1)}
         self.word = nn.Embedding(len(words) + 1, text_dim)
         self.position = nn.Embedding(text_len, text_dim)

@@ -120,8 +120,9 @@ class WanBlock(nn.Module):
 
 
 def norm(x: Tensor, eps: float, island: torch.dtype | None) -> Tensor:
-    """LayerNorm without parameters in x's dtype. With an island it is computed and returned in the island's dtype, but its
-    values are rounded to x's: that shows in the first block, whose x is the patch embedding (raven.md 3.4).
+    """LayerNorm without parameters in x's dtype. With an island it is computed and returned in the island's
+    dtype, but its values are rounded to x's: that shows in the first block, whose x is the patch embedding
+    (raven.md 3.4).
     """
     if island is None:
         return functional.layer_norm(x, x.shape[-1:], eps=eps)
@@ -341,8 +342,8 @@ ISLANDS = ("time_embedding", "time_projection", "modulation", "norm", "head")
 
 
 def stored_dtype(name: str, numerics: Numerics, dtype: torch.dtype) -> torch.dtype:
-    """dtype of one parameter of a network whose weights are `dtype`: float32 in an island (time path, modulations, norms, head;
-    adapters inside them too) where the numerics keep any.
+    """dtype of one parameter of a network whose weights are `dtype`: float32 in an island (time path,
+    modulations, norms, head; adapters inside them too) where the numerics keep any.
     """
     island = numerics.islands == "float32" and any(part in name for part in ISLANDS)
     return torch.float32 if island else dtype

@@ -10,6 +10,7 @@ for the first of a clip, 4 for every other.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,8 +25,8 @@ TAP_CHANNELS = (
 )  # widths at which cuDNN's 2-D kernels are faster on three frames side by side (performance.md C)
 
 
-class CausalConv:
-    """A causal convolution over time with its input buffer. `room` gives the part to write, `run` convolves, without bias."""
+class ConvWeights:
+    """A convolution's weights in the layout that is used; shared by all streams."""
 
     def __init__(self, conv: nn.Module, *, taps: bool | None = None) -> None:
         """taps: whether to convolve in 2-D over three frames side by side; None: where it is known to be faster."""
@@ -41,18 +42,22 @@ class CausalConv:
             if taps
             else weight.contiguous(memory_format=LAYOUT)
         )
-        self.buffer: Tensor | None = None
 
-    def reset(self) -> None:
-        """Forget the past: a new clip begins."""
-        self.buffer = None
+
+class CausalConv:
+    """A causal convolution over time with its input buffer. `room` gives the part to write, `run` convolves, without bias."""
+
+    def __init__(self, weights: ConvWeights) -> None:
+        self.weights = weights
+        self.bias = weights.bias
+        self.buffer: Tensor | None = None
 
     def room(self, batch: int, frames: int, height: int, width: int) -> Tensor:
         """[B, C, T, H, W] part of the buffer behind the history, to be overwritten with this step's input."""
-        shape = (batch, self.channels, HISTORY + frames, height, width)
+        shape = (batch, self.weights.channels, HISTORY + frames, height, width)
         old = self.buffer
         if old is None:
-            self.buffer = torch.zeros(shape, dtype=self.weight.dtype, device=self.weight.device).to(
+            self.buffer = torch.zeros(shape, dtype=self.bias.dtype, device=self.bias.device).to(
                 memory_format=LAYOUT
             )
         else:
@@ -67,13 +72,17 @@ class CausalConv:
     def run(self) -> Tensor:
         """[B, C_out, T, H, W] for the frames last written, without the bias."""
         assert self.buffer is not None, "room comes before run"
-        if not self.taps:
-            return functional.conv3d(self.buffer, self.weight, padding=(0, *self.spatial))
+        weight, spatial = self.weights.weight, self.weights.spatial
+        if not self.weights.taps:
+            return functional.conv3d(self.buffer, weight, padding=(0, *spatial))
         frames = self.buffer.shape[2] - HISTORY
         beside = torch.cat([self.buffer[:, :, tap : tap + frames] for tap in range(HISTORY + 1)], dim=1)
         pictures = beside.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        out = functional.conv2d(pictures, self.weight, padding=self.spatial)
+        out = functional.conv2d(pictures, weight, padding=spatial)
         return out.unflatten(0, (-1, frames)).transpose(1, 2)
+
+
+Prepare = Callable[[nn.Module], ConvWeights]
 
 
 def add_norm_silu(
@@ -99,14 +108,10 @@ def add_norm_silu(
 class Residual:
     """Two normed convolutions and a shortcut; the norm before the first one is run by whoever made the input."""
 
-    def __init__(self, block: Any) -> None:
+    def __init__(self, block: Any, prepare: Prepare) -> None:
         self.gamma1, self.gamma2 = block.norm1.gamma.flatten(), block.norm2.gamma.flatten()
-        self.conv1, self.conv2 = CausalConv(block.conv1), CausalConv(block.conv2)
+        self.conv1, self.conv2 = CausalConv(prepare(block.conv1)), CausalConv(prepare(block.conv2))
         self.shortcut = block.conv_shortcut if isinstance(block.conv_shortcut, nn.Conv3d) else None
-
-    @property
-    def convs(self) -> list[CausalConv]:
-        return [self.conv1, self.conv2]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(convolved, bias, residual) whose sum is the block's output; conv1's buffer already holds silu(norm1(x))."""
@@ -120,15 +125,10 @@ class Residual:
 class Upsample:
     """Nearest enlargement by 2 in space, and by 2 in time where the level has it, then a 3x3 convolution that halves C."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, prepare: Prepare) -> None:
         conv = module.resample[1]
-        self.weight = conv.weight.contiguous(memory_format=torch.channels_last)
-        self.bias = conv.bias
-        self.time = CausalConv(module.time_conv) if module.mode == "upsample3d" else None
-
-    @property
-    def convs(self) -> list[CausalConv]:
-        return [] if self.time is None else [self.time]
+        self.weight, self.bias = conv.weight, conv.bias
+        self.time = CausalConv(prepare(module.time_conv)) if module.mode == "upsample3d" else None
 
     def forward(self, x: Tensor, first: bool) -> Tensor:
         """[B, C, T, H, W] -> [B, C/2, T', 2H, 2W] without the bias; the first frame of a clip stays one frame."""
@@ -147,37 +147,34 @@ class Upsample:
 
 
 class FastDecoder:
-    """Decoded frames of one stream of latents. Weights are shared with the diffusers module; buffers are this object's own."""
+    """Decoded frames of one stream of latents. Weights are the diffusers module's and shared; buffers are this object's own."""
 
-    def __init__(self, vae: Any) -> None:
-        decoder = vae.decoder
-        self.post = vae.post_quant_conv
-        self.conv_in = CausalConv(decoder.conv_in)
-        self.middle = [Residual(block) for block in decoder.mid_block.resnets]
+    def __init__(self, module: Any, prepared: dict[int, ConvWeights] | None = None) -> None:
+        """module: AutoencoderKLWan; prepared: weights in their layout, filled at the first stream and passed to the next ones."""
+        kept = {} if prepared is None else prepared
+
+        def prepare(conv: nn.Module) -> ConvWeights:
+            if id(conv) not in kept:
+                kept[id(conv)] = ConvWeights(conv)
+            return kept[id(conv)]
+
+        decoder = module.decoder
+        self.post = module.post_quant_conv
+        self.conv_in = CausalConv(prepare(decoder.conv_in))
+        self.middle = [Residual(block, prepare) for block in decoder.mid_block.resnets]
         self.attention = decoder.mid_block.attentions[0]
         self.levels = [
             (
-                [Residual(block) for block in level.resnets],
-                Upsample(level.upsamplers[0]) if level.upsamplers else None,
+                [Residual(block, prepare) for block in level.resnets],
+                Upsample(level.upsamplers[0], prepare) if level.upsamplers else None,
             )
             for level in decoder.up_blocks
         ]
         self.gamma_out = decoder.norm_out.gamma.flatten()
-        self.conv_out = CausalConv(decoder.conv_out)
+        self.conv_out = CausalConv(prepare(decoder.conv_out))
         self.first = True
 
-    def reset(self) -> None:
-        """Forget the past: a new clip begins."""
-        self.first = True
-        convs = [self.conv_in, self.conv_out]
-        for block in (*self.middle, *(b for blocks, _ in self.levels for b in blocks)):
-            convs += block.convs
-        for _, up in self.levels:
-            convs += up.convs if up is not None else []
-        for conv in convs:
-            conv.reset()
-
-    @torch.inference_mode()
+    @torch.no_grad()
     def step(self, z: Tensor) -> Tensor:
         """De-normalised latents of one frame [B, C, 1, H, W] -> pixels [B, 3, 1 or 4, 8H, 8W], not clamped."""
         z = self.post(z)

@@ -9,59 +9,105 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.distributed.checkpoint as dcp
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
-CONTAINERS = ("generator", "generator_ema", "model")
+PREFIXES = ("model.", "net.")
+GENERATORS = ("generator", "generator_ema", "generator_lora")
+CONTAINERS = (*GENERATORS, "model")
+LEVELS = (*GENERATORS, "critic")
+"""First parts of dotted names that stand for dict levels in formats without nesting (distributed checkpoints, safetensors)."""
+
+STORED_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""Names of dtypes in the header of a .safetensors file."""
 
 
-def normalise_keys(
-    state: Mapping[str, object], *, key: str | None = None, where: str = "the file"
-) -> dict[str, Tensor]:
-    """Flat state dict with Wan's names from any container of the field.
+class Unwrapped(NamedTuple):
+    """A flat state dict with Wan's names (or peft's), and what was around it.
 
-    key: the dict level to take; None descends through "generator", "generator_ema" and "model" in that order of preference.
-    Removes every FSDP, compile and activation-checkpoint wrapper name and one leading "model.".
-    Raises ValueError if the level is missing, something is no tensor, or two names fall together.
+    level: dict levels descended; others: tensors of each level that was left; prefixes: parts of names that were removed.
+    """
+
+    state: dict[str, Tensor]
+    level: tuple[str, ...]
+    others: dict[str, int]
+    prefixes: tuple[str, ...]
+
+
+def unwrap(state: Mapping[str, object], *, key: str | None = None, where: str = "the file") -> Unwrapped:
+    """Flat state dict from any container of the field.
+
+    key: the dict level to take; None descends through "generator", "generator_ema", "generator_lora" and "model" as long as
+    there is no choice. Removes every FSDP, compile and activation-checkpoint wrapper name and leading "model." and "net.".
+    Raises ValueError if the level is missing (naming those the file has), if None leaves a choice, if something is no tensor,
+    or if two names fall together.
     Source: baselines.md 1.1, raven.md 14.2.
     """
-    if key is not None and key not in state:
-        raise ValueError(
-            f"{where} has no level {key!r}, found {_some(state)}; set the key of the weights to one of these."
-        )
-    level: Mapping[str, object] = state if key is None else _mapping(state[key], f"{where}[{key!r}]")
-    while inner := [name for name in CONTAINERS if isinstance(level.get(name), Mapping)]:
-        level = _mapping(level[inner[0]], where)
+    nested = _nested(state)
+    held = {name: _count(value) for name, value in nested.items() if isinstance(value, Mapping)}
+    if key is not None and not isinstance(nested.get(key), Mapping):
+        raise ValueError(_no_level(key, held, nested, where))
+    level = [] if key is None else [key]
+    current: Mapping[str, object] = nested if key is None else _mapping(nested[key], where)
+    while inner := [name for name in CONTAINERS if isinstance(current.get(name), Mapping)]:
+        choice = [name for name in inner if name in GENERATORS]
+        if len(choice) > 1:
+            raise ValueError(
+                f"{where} has the levels {', '.join(choice)}, and which one is the model cannot be guessed; set the key of the "
+                "weights to one of them."
+            )
+        level.append(inner[0])
+        current = _mapping(current[inner[0]], where)
     flat: dict[str, Tensor] = {}
-    for name, value in level.items():
+    removed: dict[str, None] = {}
+    for name, value in current.items():
         if not isinstance(value, Tensor):
             raise ValueError(
                 f"{where} holds {type(value).__name__} under {name!r}, expected tensors; name the level to take."
             )
-        plain = name
-        for wrapper in WRAPPERS:
-            plain = plain.replace(wrapper, "")
-        plain = plain.removeprefix("model.")
+        plain = _plain(name, removed)
         if plain in flat:
             raise ValueError(
                 f"{where} has two tensors named {plain!r} once wrapper prefixes are removed; the file is ambiguous."
             )
         flat[plain] = value
-    return flat
+    others = {name: count for name, count in held.items() if name not in level[:1] and count}
+    return Unwrapped(flat, tuple(level), others, tuple(removed))
 
 
-def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
+def normalise_keys(
+    state: Mapping[str, object], *, key: str | None = None, where: str = "the file"
+) -> dict[str, Tensor]:
+    """The state dict of `unwrap` alone."""
+    return unwrap(state, key=key, where=where).state
+
+
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str, assign: bool = False) -> None:
     """Copy `state` into `module`; every name and shape must agree.
 
+    assign: take the tensors themselves, in their own dtype, as parameters (a module on the meta device; nothing is copied).
     Raises ValueError with one sentence that lists missing, unexpected and wrongly shaped tensors.
     """
     own = module.state_dict()
@@ -81,40 +127,127 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str) -
             f"{where} does not fit {type(module).__name__}, which has {len(own)} tensors: {', '.join(wrong)}; "
             "check the model size and the key of the weights."
         )
-    module.load_state_dict(dict(state), strict=True)
+    module.load_state_dict(dict(state), strict=True, assign=assign)
 
 
 def read_weights(path: Path | str, *, key: str | None = None) -> dict[str, Tensor]:
-    """Normalised state dict of a .safetensors file, a sharded .safetensors.index.json, a torch file or a DCP directory.
+    """Normalised state dict of any weight file that `read_container` reads; key as in `unwrap`."""
+    return unwrap(read_container(path), key=key, where=str(path)).state
 
-    Torch files are read with weights_only, memory-mapped. Raises FileNotFoundError, ValueError for another kind of file.
+
+def read_container(path: Path | str, *, shapes_only: bool = False) -> Mapping[str, object]:
+    """What a .safetensors file, a .safetensors.index.json, a torch file or a DCP directory holds, names and levels as they are.
+
+    Files are memory-mapped: no tensor data is read before it is used. A DCP directory is read whole. shapes_only gives tensors on
+    the meta device (of torch files: mapped ones). Torch files are read with weights_only.
+    Raises FileNotFoundError; ValueError for another kind of file, a truncated one, or one with other Python objects in it.
     """
     path = Path(path)
     if path.is_dir():
-        return normalise_keys(read_dcp(path), key=key, where=str(path))
+        return dict(dcp_shapes(path) if shapes_only else read_dcp(path))
     if not path.is_file():
         raise FileNotFoundError(f"There are no weights at {path}; run the stage that makes or fetches them.")
     if path.name.endswith(".safetensors"):
-        return normalise_keys(read_safetensors(path), key=key, where=str(path))
+        return dict(read_safetensors(path, shapes_only=shapes_only))
     if path.name.endswith(".safetensors.index.json"):
-        shards = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-        whole: dict[str, Tensor] = {}
-        for shard in shards:
-            whole.update(read_safetensors(path.parent / shard))
-        return normalise_keys(whole, key=key, where=str(path))
+        return dict(read_sharded(path, shapes_only=shapes_only))
     if path.suffix in (".pt", ".pth", ".bin"):
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return normalise_keys(state, key=key, where=str(path))
+        return _read_torch(path)
     raise ValueError(
         f"{path} is no weight file this program reads; expected .safetensors, .safetensors.index.json, .pt, .pth, "
         ".bin or a distributed checkpoint directory."
     )
 
 
-def read_safetensors(path: Path | str) -> dict[str, Tensor]:
-    """All tensors of one .safetensors file, names as they are, on the CPU."""
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+def _read_torch(path: Path) -> Mapping[str, object]:
+    if path.open("rb").read(4) != b"PK\x03\x04":
+        raise ValueError(
+            f"{path} is no torch file of version 1.6 or later (those are zip archives); if it is a page or a Git LFS pointer that "
+            "was saved in its place, fetch it again, if it is an older torch file, load and save it once with a newer torch."
+        )
+    try:
+        return _mapping(torch.load(path, map_location="cpu", weights_only=True, mmap=True), str(path))
+    except pickle.UnpicklingError as error:
+        culprit = str(error).split("GLOBAL ")[-1].split(" ")[0] if "GLOBAL " in str(error) else "unknown ones"
+        raise ValueError(
+            f"{path} holds Python objects beside tensors ({culprit}), which are never unpickled here; save its state dict alone "
+            "with torch.save, or use the released file."
+        ) from error
+    except (RuntimeError, OSError) as error:
+        raise ValueError(
+            f"{path} is truncated or damaged: torch says {_first_line(error)}; delete it and run `make fetch` again."
+        ) from error
+
+
+def read_library_weights(path: Path | str) -> dict[str, Tensor]:
+    """State dict of one weight file, or of a folder of transformers or diffusers (a .safetensors or an index of shards).
+
+    Raises FileNotFoundError, ValueError if the folder holds no safetensors or several variants.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return read_weights(path)
+    files = sorted(path.glob("*.safetensors.index.json")) or sorted(path.glob("*.safetensors"))
+    if len(files) != 1:
+        raise ValueError(
+            f"{path} holds {len(files)} sets of safetensors{f' ({_some(f.name for f in files)})' if files else ''}, "
+            "expected one; pass the component's own folder (text_encoder/ or vae/), or the file itself."
+        )
+    return read_weights(files[0])
+
+
+def read_safetensors(
+    path: Path | str, *, shapes_only: bool = False, endings: tuple[str, ...] = ("",)
+) -> dict[str, Tensor]:
+    """The tensors of one .safetensors file, names as they are, on the CPU, memory-mapped; shapes_only: on the meta device.
+
+    endings: only tensors whose name ends in one of these (the system reads ahead whatever is asked for).
+    Raises ValueError if it is truncated.
+    """
+    try:
+        if shapes_only:  # not through torch, which would map the whole file into memory that must be free
+            with safe_open(path, framework="np") as file:
+                slices = {name: file.get_slice(name) for name in file.keys() if name.endswith(endings)}  # noqa: SIM118
+                return {
+                    name: torch.empty(held.get_shape(), dtype=STORED_DTYPES[held.get_dtype()], device="meta")
+                    for name, held in slices.items()
+                }
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys() if name.endswith(endings)}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is truncated or damaged: safetensors says {_first_line(error)}; delete it and run `make fetch` again."
+        ) from error
+
+
+def read_sharded(path: Path | str, *, shapes_only: bool = False) -> dict[str, Tensor]:
+    """All tensors of the files that a .safetensors.index.json names, which lie beside it.
+
+    Raises FileNotFoundError naming every absent file, ValueError if the files hold other tensors than the index says.
+    """
+    path = Path(path)
+    where = dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
+    shards = sorted(set(where.values()))
+    if any(Path(shard).name != shard for shard in shards):
+        raise ValueError(
+            f"{path} names files outside its own folder; it is no index of a model, fetch it again."
+        )
+    absent = [shard for shard in shards if not (path.parent / shard).is_file()]
+    if absent:
+        raise FileNotFoundError(
+            f"{path} needs {len(shards)} files beside it and {len(absent)} are absent ({', '.join(absent)}); run `make fetch`."
+        )
+    whole: dict[str, Tensor] = {}
+    for shard in shards:
+        held = read_safetensors(path.parent / shard, shapes_only=shapes_only)
+        promised = {name for name, file in where.items() if file == shard}
+        if held.keys() != promised:
+            raise ValueError(
+                f"{path.parent / shard} holds other tensors than {path.name} says ({_some(sorted(held.keys() ^ promised))}); "
+                "index and files are of different versions, fetch them again."
+            )
+        whole.update(held)
+    return whole
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
@@ -176,19 +309,25 @@ def read_dcp(path: Path | str) -> dict[str, Tensor]:
     Raises FileNotFoundError if `.metadata` is missing (an unfinished checkpoint), ValueError if it holds other things than tensors.
     """
     path = Path(path)
+    state = {name: torch.empty_like(value, device="cpu") for name, value in dcp_shapes(path).items()}
+    dcp.load(state, storage_reader=dcp.FileSystemReader(path), no_dist=True)
+    return state
+
+
+def dcp_shapes(path: Path | str) -> dict[str, Tensor]:
+    """The tensors of a distributed checkpoint directory on the meta device: names, shapes and dtypes. Raises as `read_dcp`."""
+    path = Path(path)
     if not (path / ".metadata").is_file():
         raise FileNotFoundError(
             f"{path} has no .metadata, so it is no finished distributed checkpoint; train again or remove it."
         )
-    reader = dcp.FileSystemReader(path)
     state: dict[str, Tensor] = {}
-    for name, entry in reader.read_metadata().state_dict_metadata.items():
+    for name, entry in dcp.FileSystemReader(path).read_metadata().state_dict_metadata.items():
         if not isinstance(entry, TensorStorageMetadata):
             raise ValueError(
                 f"{path} holds something other than a tensor under {name!r}; expected a flat state dict."
             )
-        state[name] = torch.empty(entry.size, dtype=entry.properties.dtype)
-    dcp.load(state, storage_reader=reader, no_dist=True)
+        state[name] = torch.empty(entry.size, dtype=entry.properties.dtype, device="meta")
     return state
 
 
@@ -206,6 +345,57 @@ def tensors_sha256(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}|{value.dtype}|{tuple(value.shape)}|".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _nested(state: Mapping[str, object]) -> dict[str, object]:
+    """The mapping with dotted names of known levels ("generator.x") gathered into those levels."""
+    nested: dict[str, object] = {}
+    for name, value in state.items():
+        level, dot, rest = name.partition(".")
+        if dot and level in LEVELS and isinstance(value, Tensor):
+            gathered = nested.setdefault(level, {})
+            assert isinstance(gathered, dict), "dotted and nested forms of one level cannot mix"
+            gathered[rest] = value
+        else:
+            nested[name] = value
+    return nested
+
+
+def _plain(name: str, removed: dict[str, None]) -> str:
+    """The name without wrappers and leading prefixes; what was removed is noted in `removed`."""
+    for wrapper in WRAPPERS:
+        if wrapper in name:
+            removed[wrapper] = None
+            name = name.replace(wrapper, "")
+    while prefix := next((p for p in PREFIXES if name.startswith(p)), ""):
+        removed[prefix] = None
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _count(value: object) -> int:
+    """Tensors below a level."""
+    return sum(map(_count, value.values())) if isinstance(value, Mapping) else int(isinstance(value, Tensor))
+
+
+def _no_level(key: str, held: Mapping[str, int], state: Mapping[str, object], where: str) -> str:
+    flat = sum(isinstance(value, Tensor) for value in state.values())
+    levels = [f"{name} ({count} tensors)" for name, count in held.items()]
+    found = ", ".join(levels) if levels else f"no levels at all, it is itself a dict of {flat} tensors"
+    advice = (
+        "set the key of the weights to the level that holds this method's model, or use the released file"
+    )
+    other = {"generator": "generator_ema", "generator_ema": "generator"}.get(key)
+    if other in held:
+        advice = (
+            f"it has {other}, which is {'the running average' if other == 'generator_ema' else 'not the running average'} and another "
+            "model; which of the two is used belongs to the method, so use the released file"
+        )
+    return f"{where} has no level {key!r}, found {found}; {advice}."
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")
 
 
 def _mapping(value: object, where: str) -> Mapping[str, object]:

@@ -73,6 +73,7 @@ class ReportRow(BaseModel):
     """A row as the report names it. settings: its sampling settings, nested as the config has them.
 
     scores: only for shipped rows that this run did not sample: raw fractions by dimension, and where they come from.
+    licence, citation: of rows that others made.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -82,6 +83,8 @@ class ReportRow(BaseModel):
     settings: dict[str, Any]
     scores: dict[str, float] | None = None
     scores_source: str | None = None
+    licence: str | None = None
+    citation: str | None = None
 
 
 class ReportSettings(BaseModel):
@@ -109,9 +112,13 @@ class StageCost(NamedTuple):
 
 
 class RowCost(NamedTuple):
-    """Sampling cost of one row: mean seconds per clip, network calls per clip, peak memory in MiB, devices."""
+    """Sampling cost of one row: mean seconds per clip, network calls per clip, peak memory in MiB, devices.
+
+    whole: another program's time, which is one number for all it did.
+    """
 
     label: str
+    whole: bool
     clips: int
     sample_s: float
     decode_s: float
@@ -182,6 +189,7 @@ def row_costs(settings: ReportSettings, timings: Mapping[str, Sequence[ClipTimin
             costs.append(
                 RowCost(
                     label=settings.rows[row].label,
+                    whole=settings.rows[row].kind == "external",
                     clips=n,
                     sample_s=sum(t.sample_s for t in found) / n,
                     decode_s=sum(t.decode_s for t in found) / n,

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from evaluation.prompts import count_prompts
 from evaluation.records import Clip, ClipTiming, Prompt, ScoresTable, TrainManifest, WeightsManifest, parse
 
 RUN_SCHEMA = 1
@@ -115,6 +116,7 @@ def run_record(
         }
         for row, found in manifests.items()
     }
+    counts = count_prompts(prompts)
     record = {
         "schema_version": RUN_SCHEMA,
         "suite": table.suite,
@@ -125,9 +127,9 @@ def run_record(
         "processor": _processor(),
         "prompts": {
             "sha256": sha256_of(results_dir / "prompts" / "prompts.jsonl"),
-            "lines": len(prompts),
-            "distinct": len({prompt.prompt for prompt in prompts}),
-            "clips_per_row": sum(prompt.samples for prompt in prompts),
+            "lines": counts.lines,
+            "distinct": counts.prompts,
+            "clips_per_row": counts.clips,
         },
         "scores_sha256": sha256_of(scores_path),
         "bootstrap": {"draws": table.draws, "seed": table.seed},

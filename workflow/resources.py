@@ -1,19 +1,36 @@
-"""Which files a suite needs from the network, and where each comes from. No network here: workflow/scripts/fetch.py fetches."""
+"""Which files a suite needs from the network, where each comes from, and what was fetched. No network here: workflow/downloads.py."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from baselines.spec import Sha256, load_baseline
-from baselines.strict_yaml import read_strict
+from baselines.strict_yaml import read_strict, validate_strict
 from workflow.settings import Suite
 
 RAW_GITHUB = "https://raw.githubusercontent.com/"
 RELEASED_MB = 5700.0  # a 1.3 B model in float32, as most baselines publish it
 ADAPTER_MB = 700.0  # rank 256 on every linear layer, bfloat16
+
+INITIALISATION_SHA256 = {
+    "b5396b8076ab3b920c9e4f4a2b52daa2c98c9983fb5e067ae5160fdf778dce21": "Self Forcing's checkpoints/ode_init.pt",
+}
+"""Known files that have the format of a student and are none (baselines.md 1.1)."""
+
+
+class Locked(BaseModel):
+    """What a file was when it was first fetched. revision: the commit it came from; None where a source tells none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: Sha256
+    size: int | None
+    origin: str
+    revision: str | None
 
 
 class Resource(BaseModel):
@@ -47,6 +64,25 @@ class Resource(BaseModel):
             owner, name, commit, *path = self.url.removeprefix(RAW_GITHUB).split("/")
             return f"github {owner}/{name} @ {commit[:8]} : {'/'.join(path)}"
         return self.url
+
+
+def read_lock(folder: Path) -> dict[str, Locked]:
+    """Every file fetched so far, by path, of `folder`/lock.json. Raises ValueError if that is no such file.
+
+    Locks of version 0.1 held the sha256 alone.
+    """
+    path = folder / "lock.json"
+    if not path.is_file():
+        return {}
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is no JSON ({error}); delete it and run `make fetch` again, which pins anew what is there."
+        ) from error
+    bare = {"size": None, "origin": "", "revision": None}
+    entries = {name: {"sha256": one, **bare} if isinstance(one, str) else one for name, one in held.items()}
+    return validate_strict(entries, dict[str, Locked], where=str(path))
 
 
 def listed_resources(root: Path) -> list[Resource]:
@@ -94,4 +130,4 @@ def needed_resources(root: Path, suite: Suite) -> list[Resource]:
     for row, path in suite.weights.items():
         if path.startswith("resources/"):
             needed += released_weights(root, row)
-    return needed
+    return list({entry.path: entry for entry in needed}.values())

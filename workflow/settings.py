@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from baselines.spec import Baseline
-from baselines.strict_yaml import parse_strict, validate_strict
+from baselines.spec import Baseline, kind_of, load_baseline
+from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
+from evaluation.without_facts import WITHOUT_FACTS
 from models.training.settings import RECIPES, canonical
 
 SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
@@ -22,8 +24,14 @@ SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
 SCORERS = {"toybox": "evaluation.toybox.scorers.{dimension}", "vbench": "evaluation.vbench_client"}
 """Module that scores a dimension, by world: the one thing that is looked up by it."""
 
-RUNNABLE_WORLDS = ("toybox",)
-"""Worlds whose every stage exists; others can be planned and fetched."""
+SCORABLE_WORLDS = ("toybox",)
+"""Worlds whose trainers and scorers exist; rows of others can be planned, fetched and, from files, sampled."""
+
+RELEASED = "released"
+"""As `weights`: every native row is sampled from its published files, and nothing is trained."""
+
+FETCHED_FOLDER = "resources/"
+"""What lies below is brought by `make fetch` and may not be there yet."""
 
 DEFAULT_CONFIG = "workflow/config/toybox.yaml"
 
@@ -38,16 +46,36 @@ class Strict(BaseModel):
 class PromptSettings(Strict):
     """Which prompts, and how often each is rendered.
 
+    list: a file of one's own prompts (evaluation/prompt_lists.py has its form); without it, the world's list.
     seed: of the embedded world's list (VBench's list is fixed and ignores it).
     per_dimension: at most the first so many prompts of each dimension; null takes all.
+    samples: clips of each prompt; with a list only if the list itself does not say.
     static_samples, static_keep: clips rendered and kept of a still prompt (VBench: 25 and 5).
     """
 
-    seed: Annotated[int, Field(ge=0)]
+    list: Annotated[str, Field(min_length=1)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
     per_dimension: Count | None
-    samples: Count
-    static_samples: Count
-    static_keep: Count
+    samples: Count | None = None
+    static_samples: Count | None = None
+    static_keep: Count | None = None
+
+    @model_validator(mode="after")
+    def check_list(self) -> PromptSettings:
+        """Raises ValueError if a key of the world's list is missing, or stands beside a list of one's own."""
+        world = {"seed": self.seed, "static_samples": self.static_samples, "static_keep": self.static_keep}
+        if self.list is None:
+            missing = [key for key, value in (world | {"samples": self.samples}).items() if value is None]
+            if missing:
+                raise ValueError(
+                    f"it lacks {', '.join(missing)}; add them, or give a file of prompts as `list`"
+                )
+        elif given := [key for key, value in world.items() if value is not None]:
+            raise ValueError(
+                f"{', '.join(given)} mean nothing beside `list`, whose lines say how often each prompt is rendered "
+                "and kept; remove them"
+            )
+        return self
 
 
 class ClipSettings(Strict):
@@ -120,8 +148,9 @@ class Suite(Strict):
     """One suite: prompts, rows, sample counts, training and scoring.
 
     world: where prompts and scorers come from. label: what the report says about the suite at its top.
-    weights: files of the rows that are not trained in the run. raven, cm_grpo: settings of the two training recipes.
-    resources: groups of workflow/resources.yaml that must be fetched.
+    weights: files of the rows that are not trained in the run ("released" in the file: see RELEASED). raven, cm_grpo: settings of the two training recipes.
+    resources: groups of workflow/resources.yaml that must be fetched. allow_external: baselines of kind external whose code
+    may run.
     """
 
     suite: Name
@@ -143,6 +172,7 @@ class Suite(Strict):
     report: ReportPlan
     rates: Rates
     resources: tuple[Name, ...]
+    allow_external: tuple[Name, ...] = ()
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -186,7 +216,23 @@ def load_suite(root: Path, files: Sequence[str | Path], replaced: Mapping[str, A
         raise FileNotFoundError(
             f"Config file {where} does not exist; the shipped ones are in workflow/config/."
         )
-    return suite_from(read_mapping(path, where) | dict(replaced), where, root)
+    given = {key: _retyped(value) for key, value in replaced.items()}
+    return suite_from(read_mapping(path, where) | given, where, root)
+
+
+def _retyped(value: Any) -> Any:
+    """A `--config` value with numbers, truth values and nulls in place of their texts: Snakemake leaves text inside {} and []."""
+    if isinstance(value, Mapping):
+        return {key: _retyped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_retyped(item) for item in value]
+    if isinstance(value, str):
+        try:
+            read = yaml.load(value, Loader=StrictLoader)  # noqa: S506 (a SafeLoader)
+        except yaml.YAMLError:
+            return value
+        return value if isinstance(read, dict | list) else read
+    return value
 
 
 def config_name(root: Path, files: Sequence[str | Path]) -> str:
@@ -201,8 +247,26 @@ def read_mapping(path: Path, where: str) -> dict[str, Any]:
 
 
 def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
-    """A validated suite from plain values. Raises ValueError in one sentence."""
+    """A validated suite from plain values. Raises ValueError in one sentence.
+
+    A suite with a prompt list of its own may leave `dimensions` out: then they are those that need no facts.
+    """
+    prompts, world = values.get("prompts"), values.get("world")
+    if (
+        values.get("dimensions") is None
+        and isinstance(prompts, Mapping)
+        and "list" in prompts
+        and world in WITHOUT_FACTS
+    ):
+        values = {**values, "dimensions": list(WITHOUT_FACTS[world])}
+    if values.get("weights") == RELEASED:
+        values = {**values, **_released(values, root)}
     suite = validate_strict(dict(values), Suite, where=where)
+    own = suite.prompts.list
+    if own is not None and not own.startswith(FETCHED_FOLDER) and not (root / own).is_file():
+        raise ValueError(
+            f"{where}: prompts.list is {own!r}, which is no file; give its path, seen from the repository."
+        )
     for row in suite.controls:
         if row not in CONTROLS:
             raise ValueError(f"{where}: unknown control {row!r}; the controls are {', '.join(CONTROLS)}.")
@@ -216,10 +280,18 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             raise ValueError(
                 f"{where}: baseline {row!r} has no file baselines/{row}.yaml; write it or take the row out."
             )
-        if (row in suite.weights) == (row in suite.train):
+        kind = kind_of(root / "baselines" / f"{row}.yaml")
+        _check_kind(suite, row, kind, where)
+        if kind == "native" and (row in suite.weights) == (row in suite.train):
             raise ValueError(
                 f"{where}: baseline {row!r} must be in exactly one of `weights` (a file) and `train` (trained in the run), "
                 f"found in {'both' if row in suite.weights else 'neither'}."
+            )
+    for row in suite.allow_external:
+        if row not in suite.baselines or kind_of(root / "baselines" / f"{row}.yaml") != "external":
+            raise ValueError(
+                f"{where}: allow_external names {row!r}, which is no external baseline of this suite; take it out, or add the row "
+                "to `baselines`."
             )
     for row in (*suite.weights, *suite.train):
         if row not in suite.baselines and not any(plan.init == row for plan in suite.train.values()):
@@ -231,9 +303,34 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
     return suite
 
 
-def read_suite(path: Path, root: Path) -> Suite:
+def _released(values: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """`weights`, `train` and `resources` of a suite that samples published files only."""
+    weights = {}
+    for row in values.get("baselines") or ():
+        path = root / "baselines" / f"{row}.yaml"
+        if path.is_file() and kind_of(path) == "native":
+            weights[row] = f"{FETCHED_FOLDER}weights/{row}/{Path(load_baseline(path).weights.file).name}"
+    groups = [group for group in values.get("resources") or () if group != "train"]
+    return {"weights": weights, "train": {}, "resources": groups}
+
+
+def _check_kind(suite: Suite, row: str, kind: str, where: str) -> None:
+    """Raises ValueError for an external row that was not allowed, and for weights of a row that has no network."""
+    if kind == "external" and row not in suite.allow_external:
+        raise ValueError(
+            f"{where}: baseline {row!r} is external, so its own code would run here, but `allow_external` holds "
+            f"{', '.join(suite.allow_external) or 'no name'}; read that code, then add {row} to `allow_external` or take the row out."
+        )
+    if kind != "native" and (row in suite.weights or row in suite.train):
+        raise ValueError(
+            f"{where}: baseline {row!r} is of kind {kind}, which has no network of ours to load or train; take it out of "
+            f"`{'weights' if row in suite.weights else 'train'}`."
+        )
+
+
+def read_suite(path: Path, root: Path, replaced: Mapping[str, Any] | None = None) -> Suite:
     """The suite in one file, for scripts that run without Snakemake."""
-    return load_suite(root, [path], {})
+    return load_suite(root, [path], replaced or {})
 
 
 def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:

@@ -13,7 +13,7 @@ import logging
 import resource
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,7 +94,7 @@ def make_shard(job: ShardJob, make: Callable[[Batch], list[Made]]) -> list[Journ
     finished = finished_clips(job.folder, keys)
     log.info("%s %s: %d of %d clips are finished", job.row, job.shard, len(finished), len(keys))
     journal = job.folder / "journal" / f"{job.shard}.jsonl"
-    _rewrite(journal, finished.values())
+    start_journal(journal, finished.values())
     start, made = time.monotonic(), 0
     waiting = sum(1 for batch in batches for s in batch.wanted if s.clip_id not in finished)
     for batch in batches:
@@ -106,7 +106,7 @@ def make_shard(job: ShardJob, make: Callable[[Batch], list[Made]]) -> list[Journ
         for sample, result in zip(batch.wanted, results, strict=False):
             if sample.clip_id not in finished:
                 finished[sample.clip_id] = entry = _finish(job, sample, result, keys[sample.clip_id])
-                _append(journal, entry)
+                append_entry(journal, entry)
         made += len(missing)
         left = (time.monotonic() - start) / made * (waiting - made)
         log.info(
@@ -138,29 +138,12 @@ def finished_clips(folder: Path, keys: dict[str, str]) -> dict[str, JournalEntry
 
 def _finish(job: ShardJob, sample: Sample, made: Made, key: str) -> JournalEntry:
     started = time.perf_counter()
-    file = f"mp4/{sample.clip_id}.mp4"
     write_clip(
-        job.folder / file,
+        job.folder / clip_file(sample),
         upscale(made.frames, height=job.shape.height, width=job.shape.width),
         fps=job.shape.fps,
     )
-    clip = Clip(
-        clip_id=sample.clip_id,
-        row=job.row,
-        prompt_id=sample.prompt.id,
-        sample=sample.index,
-        file=file,
-        sha256=file_sha256(job.folder / file),
-        latents_sha256=made.latents_sha256,
-        noise=job.noise,
-        weights_sha256=job.weights_sha256,
-        settings_sha256=canonical_sha256(job.settings),
-        batch_size=job.batch_size,
-        pixel_frames=len(made.frames),
-        height=job.shape.height,
-        width=job.shape.width,
-        fps=job.shape.fps,
-    )
+    clip = clip_record(job, sample, pixel_frames=len(made.frames), latents_sha256=made.latents_sha256)
     timing = ClipTiming(
         clip_id=sample.clip_id,
         row=job.row,
@@ -168,19 +151,57 @@ def _finish(job: ShardJob, sample: Sample, made: Made, key: str) -> JournalEntry
         decode_s=round(made.decode_s, 6),
         write_s=round(time.perf_counter() - started, 6),
         network_calls=made.network_calls,
-        peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        peak_mb=peak_mb(resource.RUSAGE_SELF),
         device=job.device,
-        commit=_commit(),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=this_commit(),
+        finished=now(),
     )
     return JournalEntry(key=key, clip=clip, timing=timing)
 
 
-def _rewrite(journal: Path, entries: Any) -> None:
+def clip_file(sample: Sample) -> str:
+    """Where a sample's clip lies in its row's folder."""
+    return f"mp4/{sample.clip_id}.mp4"
+
+
+def clip_record(job: ShardJob, sample: Sample, *, pixel_frames: int, latents_sha256: str | None) -> Clip:
+    """The manifest's line of a clip that lies in its place."""
+    return Clip(
+        clip_id=sample.clip_id,
+        row=job.row,
+        prompt_id=sample.prompt.id,
+        sample=sample.index,
+        file=clip_file(sample),
+        sha256=file_sha256(job.folder / clip_file(sample)),
+        latents_sha256=latents_sha256,
+        noise=job.noise,
+        weights_sha256=job.weights_sha256,
+        settings_sha256=canonical_sha256(job.settings),
+        batch_size=job.batch_size,
+        pixel_frames=pixel_frames,
+        height=job.shape.height,
+        width=job.shape.width,
+        fps=job.shape.fps,
+    )
+
+
+def peak_mb(of: int) -> float:
+    """Peak memory in MiB of this process (resource.RUSAGE_SELF) or its children (resource.RUSAGE_CHILDREN)."""
+    return round(resource.getrusage(of).ru_maxrss / 1024, 1)
+
+
+def now() -> str:
+    """The time, for timings."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def start_journal(journal: Path, entries: Iterable[JournalEntry]) -> None:
+    """Write a shard's journal anew, with the clips that are finished."""
     write_jsonl(journal, entries)
 
 
-def _append(journal: Path, entry: JournalEntry) -> None:
+def append_entry(journal: Path, entry: JournalEntry) -> None:
+    """Note one more finished clip."""
     with journal.open("a", encoding="utf-8") as stream:
         stream.write(entry.model_dump_json() + "\n")
 
@@ -188,7 +209,7 @@ def _append(journal: Path, entry: JournalEntry) -> None:
 _known_commit: list[str] = []
 
 
-def _commit() -> str:
+def this_commit() -> str:
     """The commit this process runs from, "-dirty" if changed, or "unknown" outside a git checkout."""
     if not _known_commit:
         root = Path(__file__).parent.parent

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.prompts import count_prompts
+from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
-from workflow.resources import needed_resources
-from workflow.scripts.prompts import suite_prompts
+from evaluation.without_facts import CONTROLS_WITHOUT_FACTS
+from workflow.prompt_plan import has_own_list, prompt_stage_settings, protocol_note
+from workflow.resources import Locked, Resource, needed_resources, read_lock
+from workflow.scripts.prompts import NAMED_BY_PROMPT, suite_prompts
 from workflow.settings import Suite
 
 
@@ -21,33 +23,76 @@ def put_python_first() -> None:
 
 
 def missing_resources(root: Path, suite: Suite) -> str:
-    """One screen naming every file of the suite that was not fetched and how to get it; empty if all are there."""
+    """One screen naming every file of the suite that was not fetched, or is cut short, and how to get it; empty if all are there."""
     needed = needed_resources(root, suite)
-    missing = [entry for entry in needed if not (root / "resources" / entry.path).is_file()]
+    if not needed:
+        return ""
+    lock = read_lock(root / "resources")
+    missing = [(entry, state) for entry in needed if (state := _absence(root / "resources", entry, lock))]
     if not missing:
         return ""
-    width = max(len(entry.path) for entry in missing)
-    lines = [f"  {e.path:<{width}}  {e.size_mb:>9,.1f} MB  {e.origin}" for e in missing]
-    total = sum(entry.size_mb for entry in missing)
+    width = max(len(entry.path) for entry, _ in missing)
+    lines = [
+        f"  {e.path:<{width}}  {e.size_mb:>9,.1f} MB  {e.origin}{state}".rstrip() for e, state in missing
+    ]
+    total = sum(entry.size_mb for entry, _ in missing)
     return (
         f"Suite {suite.suite} needs {len(needed)} fetched files, and {len(missing)} of them (about {total / 1000:.1f} GB) are not in "
         "resources/:\n"
         + "\n".join(lines)
-        + f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}\n"
+        + f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}   (from a folder: MIRROR=/path; without what only training needs: RELEASED=1)\n"
         "Nothing was started. The embedded suite needs none of this: snakemake --profile local reports/table.html"
     )
 
 
-def planned_prompts(suite: Suite) -> list[Prompt]:
-    """The prompts that the suite's `prompts` stage will write."""
-    settings = {"world": suite.world, "dimensions": suite.dimensions, **suite.prompts.model_dump()}
-    return suite_prompts(json.loads(json.dumps(settings)))
+def _absence(folder: Path, entry: Resource, lock: dict[str, Locked]) -> str:
+    """Empty if a file is there in its size; else what to add to its line, at least a blank. Hashes are the fetch stage's work."""
+    path, known = folder / entry.path, lock.get(entry.path)
+    if not path.is_file():
+        return " "
+    size = path.stat().st_size
+    if known is None or known.size in (None, size):
+        return ""
+    return f"  (has {size:,} of {known.size:,} bytes: delete it first)"
+
+
+def planned_prompts(suite: Suite, root: Path = Path()) -> list[Prompt]:
+    """The prompts that the suite's `prompts` stage will write. Raises ValueError as that stage does."""
+    settings = json.loads(json.dumps(prompt_stage_settings(root, suite)))
+    return suite_prompts(
+        settings, root / "resources/prompts", root / suite.prompts.list if suite.prompts.list else None
+    )
+
+
+def check_own_list(suite: Suite, root: Path) -> None:
+    """Refuse a faulty prompt list, and controls that it gives no facts to render, before anything is planned.
+
+    A fetched list may not be there yet; the prompts stage reads it. Raises ValueError.
+    """
+    if not has_own_list(suite):
+        return
+    prompts = planned_prompts(suite, root)
+    bare = [prompt.id for prompt in prompts if not prompt.facts]
+    rendered = [row for row in suite.controls if row not in CONTROLS_WITHOUT_FACTS]
+    if bare and rendered:
+        raise ValueError(
+            f"The controls {', '.join(rendered)} render the facts of a prompt, and {len(bare)} prompts of {suite.prompts.list} "
+            f"have none (first: {bare[0]}); leave {', '.join(CONTROLS_WITHOUT_FACTS)} alone in `controls`, or give every prompt facts."
+        )
+
+
+def start_notices(suite: Suite, prompts: Sequence[Prompt], root: Path) -> list[str]:
+    """What to know beside the counts: how the run leaves the standard protocol, lines not rendered, names that collide."""
+    note = protocol_note(root, suite)
+    return [*([note] if note else []), *list_notices(prompts, named_by_prompt=suite.world in NAMED_BY_PROMPT)]
 
 
 def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
     """Prompts, clips and a cost estimate for a run from nothing, by the suite's measured rates."""
     counts = count_prompts(prompts)
-    rates, rows, natives = suite.rates, len(suite.rows), len(suite.baselines)
+    rates, rows = suite.rates, len(suite.rows)
+    natives = sum(row in suite.weights or row in suite.train for row in suite.baselines)
+    outside = len(suite.baselines) - natives
     scored = sum((p.keep or p.samples) * len(p.dimensions) for p in prompts)
     jobs = 3 + 2 * len(suite.train) + rows * (suite.sample.shards + 2 + len(suite.dimensions))
     seconds = (
@@ -58,9 +103,10 @@ def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
     )
     unit = "core" if suite.device == "cpu" else "GPU"
     disk = rows * counts.clips * rates.clip_mb
+    elsewhere = f", {outside} external or imported, whose own time is not counted below" if outside else ""
     return (
-        f"Suite {suite.suite}: {counts}; {natives} baselines ({len(suite.train)} trained here) and {rows - natives} controls, "
-        f"{rows * counts.clips} clips, {len(suite.dimensions)} dimensions.\n"
+        f"Suite {suite.suite}: {counts}; {len(suite.baselines)} baselines ({len(suite.train)} trained here{elsewhere}) and {len(suite.controls)} controls, "
+        f"{rows * counts.clips:,} clips, {len(suite.dimensions)} dimensions.\n"
         f"From nothing about {jobs} jobs, {_duration(seconds)} of one {unit} and {disk:,.0f} MB of disk; "
         "a run that continues does only what is left."
     )

@@ -25,7 +25,9 @@ from baselines.build import (
 from baselines.spec import Baseline, load_all
 from models.attention import attend
 from models.config import WanConfig
+from models.lora import LoraSettings, add_lora, inner_wan
 from models.noise import GeneratorNoise, JointWindow, NoiseSource, SampleKey, TensorNoise
+from models.plan import AbsolutePolicy, AnchoredSinkPolicy, SlotRelativePolicy
 from models.rollout import Denoised, Finished, bind_network
 from models.rope import rotate, rotation
 from models.schedule import Schedule
@@ -446,6 +448,20 @@ def test_lower_precision_profiles_run_and_stay_close(wan: Wan, name: str, profil
     assert 0 < gap < 0.1
 
 
+def test_policies_are_those_of_the_plan_tables() -> None:
+    """tests/models/test_plan.py proves the composition tables for these; a baseline file must not name other
+    numbers."""
+    everything = AbsolutePolicy(capacity=21)
+    expected = {
+        **dict.fromkeys(BASELINES, everything),
+        **dict.fromkeys(("raven", "cm_grpo"), AbsolutePolicy(denoise_writes=False, counting="history_only")),
+        "longlive": AbsolutePolicy(window=12, sink=3, capacity=12),
+        "reward_forcing": SlotRelativePolicy(window=9, sink=3, alpha=0.999),
+        "rolling_forcing": AnchoredSinkPolicy(window=21, sink=3, capacity=24),
+    }
+    assert {name: build_policy(b.cache, "exact") for name, b in BASELINES.items()} == expected
+
+
 def test_sink_is_blended_in_the_profile_s_precision() -> None:
     """baselines.md 2.5: parity needs the three bfloat16 roundings; a float32 run must not round the sink
     to bfloat16.
@@ -459,6 +475,12 @@ def test_faults_are_sentences(wan: Wan) -> None:
     """A network of the wrong precision, or noise of the wrong size or batch, is refused before it is used."""
     with pytest.raises(ValueError, match="cast them with cast_parameters"):
         build_sampler(BASELINES["raven"], wan, latent_shape=(21, 4, 4, 4), profile="exact")
+    half = Wan(CONFIG, precision_of(BASELINES["longlive"], "exact").numerics)
+    late = inner_wan(add_lora(cast_parameters(half, torch.bfloat16), LoraSettings(rank=2, alpha=2), seed=0))
+    with pytest.raises(
+        ValueError, match="cast the network with cast_parameters after its adapters are in place"
+    ):
+        build_sampler(BASELINES["longlive"], late, latent_shape=(21, 4, 4, 4), profile="exact")
     with pytest.raises(ValueError, match="24 latent frames need 24 cached frames"):
         sampler_of(wan, BASELINES["self_forcing"], frames=24)
     sampler = sampler_of(wan, BASELINES["raven"])

@@ -1,7 +1,8 @@
 """Whole clips under `exact`, bit by bit against a second implementation of baselines.md section 2 in bfloat16.
 
 The reference keeps the clean, un-rotated keys of every frame in a dict, looks up which of them a call may see
-(tests/baselines/visibility.py), and draws its noise by itself. It shares torch's kernels with the sampler and nothing else.
+(tests/baselines/visibility.py), and draws its noise by itself. It shares torch's kernels with the sampler and
+nothing else.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ METHODS = {
 
 
 class NaiveSampler:
-    """One clip of one method. `memory[layer][frame]` holds a clean frame's un-rotated key and its value, [1, P, N, H] each."""
+    """One clip of one method. `memory[layer][frame]` holds a clean frame's un-rotated key and its value,
+    [1, P, N, H] each."""
 
     def __init__(self, name: str, wan: NaiveWan, rows: Tensor) -> None:
         self.facts, self.wan, self.rows = METHODS[name], wan, rows
@@ -99,7 +101,8 @@ class NaiveSampler:
         return self.wan.velocity(x, torch.tensor([t], dtype=F32), self.rows, attend)
 
     def blend(self, sees: Sees) -> None:
-        """Reward Forcing: what left the window goes into frames 0-2, once, with three bfloat16 roundings (baselines.md 2.5)."""
+        """Reward Forcing: what left the window goes into frames 0-2, once, with three bfloat16 roundings
+        (baselines.md 2.5)."""
         for left in sees.blended if self.blends else []:
             if tuple(left) in self.blended:
                 continue
@@ -182,7 +185,8 @@ class NaiveSampler:
 
 
 def both(name: str) -> tuple[Wan, NaiveWan]:
-    """Our network under `exact` and the naive one, on the same float32 weights, with adapters where the method has them."""
+    """Our network under `exact` and the naive one, on the same float32 weights, with adapters where the
+    method has them."""
     facts, baseline = METHODS[name], BASELINES[name]
     precision = precision_of(baseline, "exact")
     wan = Wan(CONFIG, precision.numerics)
@@ -209,9 +213,10 @@ LONG = ("raven", "longlive", "reward_forcing", "rolling_forcing")
     ("name", "frames"), [*((name, 21) for name in METHODS), *((name, 36) for name in LONG)]
 )
 def test_exact_clip_is_bit_equal(name: str, frames: int) -> None:
-    """Issue 3 item 4, every method: timesteps and noise levels, dtypes between calls, draws and their generators, what each call
-    sees and where it is rotated, the blend's three roundings, unmerged adapters. Bits agree because both sides hand torch's
-    kernels equal tensors; one rounding more or less anywhere and they do not.
+    """Issue 3 item 4, every method: timesteps and noise levels, dtypes between calls, draws and their
+    generators, what each call sees and where it is rotated, the blend's three roundings, unmerged adapters.
+    Bits agree because both sides hand torch's kernels equal tensors; one rounding more or less anywhere and
+    they do not.
     """
     assert set(METHODS) == set(BASELINES)
     wan, naive_wan = both(name)

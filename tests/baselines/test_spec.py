@@ -12,7 +12,15 @@ import pytest
 import yaml
 
 from baselines.build import first_schedule_of, schedule_of
-from baselines.spec import Baseline, load_all, load_baseline
+from baselines.spec import (
+    Baseline,
+    ExternalBaseline,
+    GitCode,
+    ImportBaseline,
+    load_all,
+    load_baseline,
+    load_row,
+)
 from baselines.strict_yaml import parse_strict, read_strict
 from models.config import WanConfig
 
@@ -196,6 +204,17 @@ def test_a_broken_file_is_explained_in_one_sentence(
     assert "\n" not in message
 
 
+def test_a_rolling_rollout_has_one_list_of_steps(tmp_path: Path) -> None:
+    """Its windows hold blocks of all steps at once, so a first chunk of its own would be ignored without a word."""
+    text = (FOLDER / "rolling_forcing.yaml").read_text()
+    path = tmp_path / "rolling_forcing.yaml"
+    path.write_text(text.replace("first_chunk_steps: null", "first_chunk_steps: [1000]"))
+    with pytest.raises(
+        ValueError, match=r"schedule\.first_chunk_steps does not go with rollout\.kind rolling"
+    ):
+        load_baseline(path)
+
+
 def test_name_and_file_must_agree(tmp_path: Path) -> None:
     """A copied file with the old name inside would overwrite the other baseline's results."""
     path = tmp_path / "mine.yaml"
@@ -252,3 +271,98 @@ def test_a_baseline_survives_json() -> None:
     """Its JSON is what the manifest's settings digest is taken of; nothing may be lost in it."""
     for baseline in BASELINES.values():
         assert Baseline.model_validate_json(baseline.model_dump_json()) == baseline
+
+
+EXTERNAL = """
+name: streamer
+kind: external
+title: Streamer
+code: {kind: git, url: "https://example.org/streamer", commit: 0123456789abcdef0123456789abcdef01234567}
+environment: {kind: uv, file: resources/external/streamer/requirements.txt, python: "3.11"}
+command: [python, generate.py, "--gpus={gpus}", "{work_list}", "--say", "{{hi}}"]
+files: [resources/weights/streamer/model.pt]
+timeout_s: 3600
+gpus: 1
+threads: 2
+declared: {steps: 4, noise: null, seeds: null, prompts: extended, numerics: null, encoder: null}
+licence: MIT
+citation: "Somebody, Streamer, 2026"
+"""
+IMPORTED = """
+name: streamer
+kind: import
+title: Streamer
+clips: {path: clips.zip}
+declared: {steps: null, noise: null, seeds: null, prompts: null, numerics: null, encoder: null}
+licence: MIT
+citation: "Somebody, Streamer, 2026"
+"""
+
+
+def test_the_kind_of_a_file_chooses_what_it_may_hold(tmp_path: Path) -> None:
+    """A file without a kind is native; only native ones have a network to build."""
+    path = tmp_path / "streamer.yaml"
+    path.write_text(EXTERNAL)
+    found = load_row(path)
+    assert isinstance(found, ExternalBaseline)
+    assert isinstance(found.code, GitCode)
+    assert found.command is not None
+    assert found.command[-1] == "{{hi}}"
+    with pytest.raises(ValueError, match="key 'kind' is 'external', but only a native baseline"):
+        load_baseline(path)
+    path.write_text(IMPORTED)
+    assert isinstance(load_row(path), ImportBaseline)
+    assert load_all(tmp_path) == {}
+    native = tmp_path / "longlive.yaml"
+    native.write_text(f"kind: native\n{TEXT}")
+    assert load_row(native) == BASELINES["longlive"]
+    assert list(load_all(tmp_path)) == ["longlive"]
+
+
+BROKEN_KINDS = [
+    (EXTERNAL, "kind: external", "kind: extern", "key 'kind' is 'extern' but must be one of native, external, import"),
+    (EXTERNAL, "kind: external", "kind: [external]", "must be one of native, external, import"),
+    (EXTERNAL, "{work_list}", "{worklist}", "the unknown placeholder {worklist}; the known ones are {work_list}, {output}"),
+    (EXTERNAL, "{gpus}", "{prompt}", "the unknown placeholder {prompt}"),
+    (EXTERNAL, "{gpus}", "{gpus[0]}", "the unknown placeholder {gpus[0]}"),
+    (EXTERNAL, "{gpus}", "{gpus!r}", "the unknown placeholder {gpus}"),
+    (EXTERNAL, "{gpus}", "{}", "the unknown placeholder {}"),
+    (EXTERNAL, "{gpus}", "{gpus", "has unpaired braces"),
+    (EXTERNAL, "{work_list}", "{output}", "no argument holds {work_list}"),
+    (EXTERNAL, '[python, generate.py, "--gpus={gpus}", "{work_list}", "--say", "{{hi}}"]', "python generate.py {work_list}", "key 'command' is 'python generate.py {work_list}' but"),
+    (EXTERNAL, "01234567}", "0123456}", "key 'code.commit' is '0123456789abcdef0123456789abcdef0123456' but string should match"),
+    (EXTERNAL, "https://example.org", "ext::sh -c id", "key 'code.url'"),
+    (EXTERNAL, "commit: 0", "comit: 0", "key 'code.comit' is unknown; allowed in 'code' are kind, url, commit"),
+    (EXTERNAL, "kind: git", "kind: hg", "key 'code.kind' is 'hg' but must be one of 'git', 'path'"),
+    (EXTERNAL, 'python: "3.11"', "pyhton: null", "key 'environment.pyhton' is unknown; allowed in 'environment' are kind, file, python"),
+    (EXTERNAL, "timeout_s: 3600\n", "", "key 'timeout_s' is missing; allowed at the top are name, kind, title, code, environment"),
+    (EXTERNAL, "timeout_s: 3600", "timeout: 3600", "key 'timeout' is unknown"),
+    (IMPORTED, "path: clips.zip", "folder: clips", "key 'clips.folder' is unknown; allowed in 'clips' are path"),
+    (IMPORTED, "noise: null, ", "", "key 'declared.noise' is missing; allowed in 'declared' are steps, noise, seeds"),
+    (IMPORTED, "prompts: null", "prompts: long", "key 'declared.prompts' is 'long' but input should be 'short' or 'extended'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "good", "bad", "sentence"), BROKEN_KINDS)
+def test_other_kinds_are_read_as_strictly(
+    tmp_path: Path, text: str, good: str, bad: str, sentence: str
+) -> None:
+    """Issue 3 item 6: file, key and allowed keys; no shell line, no prompt and no unknown name in a command."""
+    assert good in text
+    path = tmp_path / "streamer.yaml"
+    path.write_text(text.replace(good, bad, 1))
+    with pytest.raises(ValueError, match=re.escape(sentence)) as raised:
+        load_row(path)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_command_and_its_code_go_together(tmp_path: Path) -> None:
+    """Without a command the rules of the baseline's folder make the clips, so code and environment would be ignored."""
+    path = tmp_path / "streamer.yaml"
+    path.write_text(re.sub("command: .*", "command: null", EXTERNAL))
+    with pytest.raises(ValueError, match="command and code go together"):
+        load_row(path)
+    path.write_text(re.sub("code: .*", "code: null", path.read_text()))
+    with pytest.raises(ValueError, match="environment is of no use without a command"):
+        load_row(path)

@@ -1,6 +1,8 @@
-"""What the frames of a call attend to, method by method: the composition tables of baselines.md section 2 as plain lists.
+"""What the frames of a call attend to, method by method: the composition tables of baselines.md section 2 as
+plain lists.
 
-Both references in the tests (float32 without a cache, bfloat16 with every rounding) read these rules; the samplers do not.
+Both references in the tests (float32 without a cache, bfloat16 with every rounding) read these rules; the
+samplers do not.
 """
 
 from __future__ import annotations

@@ -1,65 +1,241 @@
-"""Prompt lists add up, or the run stops."""
+"""Prompt lists add up and their lines belong together, or the run stops."""
 
+import copy
+import hashlib
+import itertools
 import json
+import string
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from evaluation.prompts import choose, count_prompts, require_consistent, vbench_prompts
+from evaluation.prompts import (
+    choose,
+    count_prompts,
+    is_safe_name,
+    list_notices,
+    require_consistent,
+    require_sha256,
+    unrelated_lines,
+    vbench_prompts,
+)
 from evaluation.records import Prompt
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "prompts"
+FILES = ("VBench_full_info.json", "all_dimension.txt", "all_dimension_extended.txt")
+COUNTS = {"samples": 5, "static_samples": 25, "static_keep": 5}
+
+Lists = tuple[list[dict], list[str], list[str]]
+"""Records of VBench_full_info.json, short prompts, extended prompts."""
 
 
-def prompt(name: str, *dimensions: str, samples: int = 2, keep: int | None = None) -> Prompt:
+def prompt(name: str, *dimensions: str, samples: int = 2, keep: int | None = None, text: str = "") -> Prompt:
     return Prompt(
-        id=name, prompt=name, extended=name, dimensions=dimensions, samples=samples, keep=keep, facts={}
+        id=name,
+        prompt=text or name,
+        extended=f"{text or name}, at length",
+        dimensions=dimensions,
+        samples=samples,
+        keep=keep,
+        facts={},
     )
 
 
 @pytest.fixture(scope="module")
-def vbench() -> tuple[list[dict], list[str], list[str]]:
+def vbench() -> Lists:
     if not SHARED.is_dir():
         pytest.skip(f"VBench's prompt files are not in {SHARED}; they are not shipped with the repository")
-    info = json.loads((SHARED / "VBench_full_info.json").read_text(encoding="utf-8"))
-    lists = [
-        (SHARED / name).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        for name in ("all_dimension.txt", "all_dimension_extended.txt")
+    info, short, extended = ((SHARED / name).read_text(encoding="utf-8") for name in FILES)
+    return json.loads(info), *(text.removesuffix("\n").split("\n") for text in (short, extended))
+
+
+@pytest.fixture
+def made_up() -> Lists:
+    """946 lines of VBench's shape, with its two repeated prompts, that need no fetched file."""
+    words = itertools.islice(itertools.product(string.ascii_lowercase, repeat=3), 946)
+    short = ["".join(word) * 2 for word in words]
+    short[748], short[746] = short[495], short[503]
+    info = [
+        {"prompt_en": text, "dimension": ["temporal_flickering" if i < 75 else "color"]}
+        for i, text in enumerate(short)
     ]
-    return info, *lists
+    return info, short, [f"{text}, which is line {i} at length" for i, text in enumerate(short)]
 
 
-def test_vbench_counts(vbench: tuple[list[dict], list[str], list[str]]) -> None:
+def test_vbench_counts(vbench: Lists) -> None:
     """Guards against the 945 that `wc -l` prints, and against rendering a prompt twice: 946 lines, 944 prompts, 6,220 clips."""
-    prompts = vbench_prompts(*vbench, samples=5, static_samples=25, static_keep=5)
+    prompts = vbench_prompts(*vbench, **COUNTS)
     counts = count_prompts(prompts)
-    assert (counts.lines, counts.prompts, counts.clips) == (946, 944, 6220)
+    assert (counts.lines, counts.samples, counts.prompts, counts.clips) == (946, 6230, 944, 6220)
+    assert str(counts) == "946 lines, 944 distinct prompts, 6,220 clips per row (of 6,230 samples asked for)"
     per_dimension = {
         d: sum(d in p.dimensions for p in prompts)
         for d in ("human_action", "temporal_flickering", "scene", "color")
     }
     assert per_dimension == {"human_action": 100, "temporal_flickering": 75, "scene": 86, "color": 85}
+    assert [p.id for p in prompts if p.samples == 25] == [f"v{i:04d}" for i in range(75)]
+    assert all((p.keep == 5) == ("temporal_flickering" in p.dimensions) for p in prompts)
 
 
-def test_the_later_of_two_equal_lines_wins(vbench: tuple[list[dict], list[str], list[str]]) -> None:
+def test_the_later_of_two_equal_lines_wins(vbench: Lists) -> None:
     """Guards against the race of upstream, where whichever finished last was scored (VBench#58: the later line)."""
     info, short, extended = vbench
-    doubled = [
-        p
-        for p in vbench_prompts(info, short, extended, samples=5, static_samples=25, static_keep=5)
-        if len(p.facts["lines"]) > 1
-    ]
+    doubled = [p for p in vbench_prompts(info, short, extended, **COUNTS) if len(p.facts["lines"]) > 1]
     assert {p.id: tuple(p.facts["lines"]) for p in doubled} == {"v0746": (503, 746), "v0748": (495, 748)}
     for p in doubled:
         assert p.extended == extended[p.facts["lines"][-1]] != extended[p.facts["lines"][0]]
+        assert set(p.dimensions) == {
+            "appearance_style",
+            "overall_consistency",
+            "aesthetic_quality",
+            "imaging_quality",
+        }
 
 
-def test_lists_of_different_versions_are_refused(vbench: tuple[list[dict], list[str], list[str]]) -> None:
+def test_vbench_notices(vbench: Lists) -> None:
+    """Guards against lines that vanish without a word, and against two prompts that share a file name unnoticed."""
+    notices = list_notices(vbench_prompts(*vbench, **COUNTS), named_by_prompt=True)
+    assert len(notices) == 2
+    assert "lines 503 (v0746), 495 (v0748), counted from 0" in notices[0]
+    assert "v0713 and v0734 differ in case only" in notices[1]
+    assert all(is_safe_name(text, 25) for text in vbench[1])
+
+
+def test_the_files_are_those_that_are_pinned(vbench: Lists) -> None:
+    """Guards against the other list of extended prompts that circulates under nearly the same name."""
+    from workflow.resources import listed_resources
+
+    pinned = {
+        Path(e.path).name: e.sha256
+        for e in listed_resources(Path(__file__).parents[2])
+        if e.group == "prompts"
+    }
+    assert set(pinned) == set(FILES)
+    files = {name: (SHARED / name).read_bytes() for name in FILES}
+    require_sha256(files, pinned)
+    files[FILES[2]] = files[FILES[1]]
+    with pytest.raises(ValueError, match=r"all_dimension_extended\.txt has sha256 f9b50654"):
+        require_sha256(files, pinned)
+
+
+def test_the_real_pairing_is_far_from_the_bounds(vbench: Lists) -> None:
+    """Where the bounds come from: of 946 pairs 14 share no word; shifted by a line 424 do not."""
+    _, short, extended = vbench
+    assert len(unrelated_lines(short, extended)) == 14
+    assert len(unrelated_lines(short, [*extended[1:], extended[0]])) == 424
+    assert sum(len(b) <= 1.5 * len(a) for a, b in zip(short, extended, strict=True)) == 0
+
+
+def test_lists_of_different_versions_are_refused(vbench: Lists) -> None:
     info, short, extended = vbench
     with pytest.raises(ValueError, match="946"):
-        vbench_prompts(info, short[:-1], extended, samples=5, static_samples=25, static_keep=5)
+        vbench_prompts(info, short[:-1], extended, **COUNTS)
     with pytest.raises(ValueError, match="different versions"):
-        vbench_prompts(info, [*short[1:], short[0]], extended, samples=5, static_samples=25, static_keep=5)
+        vbench_prompts(info, [*short[1:], short[0]], extended, **COUNTS)
+    with pytest.raises(ValueError, match=r"424 of 946 .* do not belong together"):
+        vbench_prompts(info, short, [*extended[1:], extended[0]], **COUNTS)
+
+
+def test_a_made_up_list_of_the_same_shape_adds_up(made_up: Lists) -> None:
+    """The lists of the fault tests below are right but for their fault."""
+    counts = count_prompts(vbench_prompts(*made_up, **COUNTS))
+    assert (counts.lines, counts.samples, counts.prompts, counts.clips) == (946, 6230, 944, 6220)
+    few = count_prompts(vbench_prompts(*made_up, samples=1, static_samples=2, static_keep=1))
+    assert (few.samples, few.clips) == (75 * 2 + 871, 75 * 2 + 869)
+
+
+def _shorten(lists: Lists) -> None:
+    lists[2][800:900] = lists[1][800:900]
+
+
+def _one_short(lists: Lists) -> None:
+    lists[2][3] = lists[1][3]
+
+
+def _repeat_extended(lists: Lists) -> None:
+    lists[2][6] = f"{lists[2][5]}"
+
+
+def _misalign_a_block(lists: Lists) -> None:
+    lists[2][400:500] = [*lists[2][401:500], lists[2][400]]
+
+
+def _move_a_still_prompt(lists: Lists) -> None:
+    lists[0][74]["dimension"], lists[0][75]["dimension"] = ["color"], ["temporal_flickering"]
+
+
+def _third_repetition(lists: Lists) -> None:
+    lists[1][900] = lists[0][900]["prompt_en"] = lists[1][100]
+    lists[2][900] += f" {lists[1][100]}"
+
+
+def _repeat_a_still_prompt(lists: Lists) -> None:
+    """Two repeated prompts again, but one of them still: the counts of lines and of prompts stay right."""
+    lists[1][503] = lists[0][503]["prompt_en"] = "zzzzzz"
+    lists[1][746] = lists[0][746]["prompt_en"] = lists[1][10]
+    lists[2][503], lists[2][746] = "zzzzzz at length", f"{lists[1][10]} once more"
+
+
+FAULTS: list[tuple[Callable[[Lists], None], str]] = [
+    (_shorten, r"100 of 946 extended prompts are no longer than .* line 801"),
+    (_one_short, r"1 of 946 extended prompts are no longer than .* line 4,"),
+    (_repeat_extended, "945 distinct texts in 946 lines"),
+    (_misalign_a_block, r"no word in common .*expected at most 47"),
+    (_move_a_still_prompt, "exactly the first 75"),
+    (_third_repetition, "943 distinct prompts, expected 944"),
+    (_repeat_a_still_prompt, "do not add up"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), FAULTS, ids=[spoil.__name__ for spoil, _ in FAULTS])
+def test_faults_of_vbench_lists_are_refused(
+    made_up: Lists, spoil: Callable[[Lists], None], message: str
+) -> None:
+    """Guards against models that are fed the short prompts in silence (ten points of the semantic score), and against pairs
+    of lines that do not belong together.
+    """
+    lists = copy.deepcopy(made_up)
+    spoil(lists)
+    with pytest.raises(ValueError, match=message):
+        vbench_prompts(*lists, **COUNTS)
+
+
+def test_names_that_vbench_cannot_use() -> None:
+    """Guards against an export in which two prompts share a file, or a prompt is cut or split by its own characters."""
+    for unsafe in (
+        "a/b",
+        'a "b"',
+        "a\\b",
+        "$HOME",
+        "a`b`",
+        "a\nb",
+        " a",
+        "take-2",
+        "x" * 250,
+        "fac\u0327ade",
+    ):
+        assert not is_safe_name(unsafe, 5), unsafe
+    for safe in ("Fireworks.", "a cat's bed", "fa\u00e7ade", "a well-kept garden", "x" * 249):
+        assert is_safe_name(safe, 5), safe
+    assert not is_safe_name("x" * 249, 25)
+    prompts = [prompt("a", text="A cat"), prompt("b", text="a cat"), prompt("c", text="a/c")]
+    assert [("a and b" in n, "(c)" in n) for n in list_notices(prompts, named_by_prompt=True)] == [
+        (True, False),
+        (False, True),
+    ]
+    assert list_notices(prompts, named_by_prompt=False) == []
+    short = prompts[0].model_copy(update={"extended": "A cat"})
+    assert (
+        "1 of 2 prompts have no extended text" in list_notices([short, prompts[2]], named_by_prompt=False)[0]
+    )
+
+
+def test_a_changed_file_is_refused() -> None:
+    sha256 = hashlib.sha256(b"one").hexdigest()
+    require_sha256({"list": b"one", "other": b"free"}, {"list": sha256})
+    with pytest.raises(ValueError, match="expected " + sha256):
+        require_sha256({"list": b"two"}, {"list": sha256})
 
 
 def test_choose_limits_each_dimension() -> None:

@@ -1,8 +1,9 @@
 """A second Wan, written from baselines.md 0.2-0.5 and 4 and raven.md 3.4 alone, with every rounding spelled out.
 
-It imports nothing of ours; it takes a float32 state dict with Wan's names and casts it as the documents say. Elementwise
-operations run in float32 and are rounded one by one, which is what an eager bfloat16 operation does; matrix products,
-LayerNorm, GELU, SiLU and attention call torch's own functions, so that equal inputs give equal bits.
+It imports nothing of ours; it takes a float32 state dict with Wan's names and casts it as the documents say.
+Elementwise operations run in float32 and are rounded one by one, which is what an eager bfloat16 operation
+does; matrix products, LayerNorm, GELU, SiLU and attention call torch's own functions, so that equal inputs
+give equal bits.
 
 Legend: B batch, F frames of the call, P tokens per frame, D width, N heads, H head size; x [B, F, C, h, w].
 """
@@ -24,8 +25,8 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 class NaiveWan(NamedTuple):
-    """weights: float32, by Wan's names. wide: RAVEN's policy (float32 time path, modulation, residual, norms, head) in place of
-    pure bfloat16.
+    """weights: float32, by Wan's names. wide: RAVEN's policy (float32 time path, modulation, residual, norms,
+    head) in place of pure bfloat16.
     """
 
     weights: Mapping[str, Tensor]
@@ -42,7 +43,8 @@ class NaiveWan(NamedTuple):
         return self.weights[name].to(F32 if stays else BF16)
 
     def linear(self, name: str, x: Tensor) -> Tensor:
-        """x W^T + b in the weight's dtype. With an adapter: bf16(base(x)) + bf16(B bf16(A x)), rounded (baselines.md 2.4)."""
+        """x W^T + b in the weight's dtype. With an adapter: bf16(base(x)) + bf16(B bf16(A x)), rounded
+        (baselines.md 2.4)."""
         if f"{name}.weight" in self.weights:
             weight, bias = self.parameter(f"{name}.weight"), self.parameter(f"{name}.bias")
             return functional.linear(x.to(weight.dtype), weight, bias)
@@ -58,7 +60,8 @@ class NaiveWan(NamedTuple):
         return times(normed, self.parameter(f"{name}.weight"))
 
     def layer_norm(self, x: Tensor) -> Tensor:
-        """Pure: on bfloat16. RAVEN: in float32, rounded to x's dtype, then widened for the modulation (raven.md 3.4)."""
+        """Pure: on bfloat16. RAVEN: in float32, rounded to x's dtype, then widened for the modulation
+        (raven.md 3.4)."""
         if self.wide:
             return functional.layer_norm(x.to(F32), x.shape[-1:], eps=self.eps).to(x.dtype).to(F32)
         return functional.layer_norm(x, x.shape[-1:], eps=self.eps)
@@ -149,7 +152,8 @@ def attention_by_definition(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def turned(x: Tensor, positions: list[int], height: int, width: int) -> Tensor:
-    """[B, F, P, N, H] rotated at time positions (one a frame), in complex128, rounded to x's dtype (baselines.md 0.3)."""
+    """[B, F, P, N, H] rotated at time positions (one a frame), in complex128, rounded to x's dtype
+    (baselines.md 0.3)."""
     pairs = x.shape[-1] // 2
     third = pairs // 3
     axes = (pairs - 2 * third, third, third)

@@ -7,6 +7,7 @@ from typing import Literal
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from models.config import Numerics, WanConfig
 from models.lora import LoraSettings, add_lora, inner_wan
@@ -66,8 +67,9 @@ def joint_attention(kernel=sdpa):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("islands", ["parameters", "float32"])
 @pytest.mark.parametrize("config", [SMALL, REAL_HEADS], ids=["small", "head_128"])
 def test_one_network_call_is_bit_equal(config: WanConfig, islands: Islands) -> None:
-    """baselines.md 0.2-0.3, 4.1-4.4; raven.md 3.4. Every rounding is where the documents put it, so the bits agree: of the
-    time sinusoid (882.35 would move if rounded before), modulation, gates, residual, both norms, rotation, head.
+    """baselines.md 0.2-0.3, 4.1-4.4; raven.md 3.4. Every rounding is where the documents put it, so the bits
+    agree: of the time sinusoid (882.35 would move if rounded before), modulation, gates, residual, both
+    norms, rotation, head.
     """
     wan, naive = pair(config, islands)
     x, rows = inputs(config, F32 if islands == "float32" else BF16)
@@ -78,8 +80,9 @@ def test_one_network_call_is_bit_equal(config: WanConfig, islands: Islands) -> N
 
 @pytest.mark.parametrize("islands", ["parameters", "float32"])
 def test_one_block_is_bit_equal(islands: Islands) -> None:
-    """One block alone on a bfloat16 residual stream, which is what block 0 gets: RAVEN's first LayerNorm is rounded to bfloat16
-    before it is modulated in float32 (raven.md 3.4), and the residual leaves the block in float32.
+    """One block alone on a bfloat16 residual stream, which is what block 0 gets: RAVEN's first LayerNorm is
+    rounded to bfloat16 before it is modulated in float32 (raven.md 3.4), and the residual leaves the block in
+    float32.
     """
     wan, naive = pair(SMALL, islands)
     generator = torch.Generator().manual_seed(6)
@@ -99,10 +102,22 @@ def test_one_block_is_bit_equal(islands: Islands) -> None:
     assert torch.equal(found, naive.block(0, x, e0, context, attend))
 
 
+def test_patch_embedding_is_a_convolution() -> None:
+    """baselines.md 0.2 item 1: at the real width the matrix product of the fused form rounds some outputs
+    otherwise."""
+    config = WanConfig(num_layers=0, ffn_dim=8, text_dim=8)
+    wan = cast_parameters(Wan(config, Numerics(operators="plain")), BF16).requires_grad_(False)
+    x = torch.randn(1, 3, 16, 8, 8, generator=torch.Generator().manual_seed(1)).to(BF16)
+    weight, bias = wan.patch_embedding.weight, wan.patch_embedding.bias
+    expected = functional.conv3d(x.transpose(1, 2), weight, bias, stride=(1, 2, 2)).flatten(3)
+    assert torch.equal(wan._patchify(x), expected.permute(0, 2, 3, 1))
+
+
 @pytest.mark.parametrize(("islands", "outer"), [("parameters", False), ("float32", True)])
 def test_unmerged_adapter_is_bit_equal(islands: Islands, outer: bool) -> None:
-    """baselines.md 2.4, 4.11: out = bf16(base(x)) + bf16(B(A(x))), each stage rounded; peft, whose adapters are cast like the base,
-    does exactly that. Adapters of the float32 islands (CM-GRPO) stay float32. Merged weights would give other bits.
+    """baselines.md 2.4, 4.11: out = bf16(base(x)) + bf16(B(A(x))), each stage rounded; peft, whose adapters
+    are cast like the base, does exactly that. Adapters of the float32 islands (CM-GRPO) stay float32. Merged
+    weights would give other bits.
     """
     wan, naive = pair(SMALL, islands, lora=LoraSettings(rank=4, alpha=4, outer=outer))
     for name, parameter in wan.named_parameters():
@@ -115,8 +130,9 @@ def test_unmerged_adapter_is_bit_equal(islands: Islands, outer: bool) -> None:
 
 @pytest.mark.parametrize("islands", ["parameters", "float32"])
 def test_attention_is_the_definition(islands: Islands) -> None:
-    """With attention written out in float32 the bits may differ: torch's kernel rounds the softmax weights to bfloat16 before the
-    second product. 2^-7 of the norm is twice a bfloat16 rounding; a wrong scale or a mask gives 10 times that.
+    """With attention written out in float32 the bits may differ: torch's kernel rounds the softmax weights to
+    bfloat16 before the second product. 2^-7 of the norm is twice a bfloat16 rounding; a wrong scale or a mask
+    gives 10 times that.
     """
     wan, naive = pair(SMALL, islands)
     x, rows = inputs(SMALL, F32 if islands == "float32" else BF16)

@@ -164,6 +164,29 @@ def test_chunked_calls_and_clean_passes() -> None:
         assert kinds == {"Denoised": 28, "Finished": 7, "Committed": expected}
 
 
+def test_the_first_chunk_may_have_steps_of_its_own() -> None:
+    """Causal Forcing++ (baselines.md 2.3): five steps for chunk 0, four for each later one; chunk 0 is that
+    of a rollout with the first schedule alone, and without attention every later one that of a rollout with
+    the other.
+    """
+    records = list(
+        chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), chunk=3, first_schedule=FIVE)
+    )
+    calls = [record for record in records if isinstance(record, Denoised)]
+    assert [call.step for call in calls] == [*range(5), *(list(range(4)) * 6)]
+    done, first, other = (
+        latents(found)
+        for found in (
+            records,
+            chunked(contraction, FIVE, AbsolutePolicy().planner(), noise(), chunk=3),
+            chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), chunk=3),
+        )
+    )
+    assert torch.equal(done[:, :3], first[:, :3])
+    assert torch.equal(done[:, 3:], other[:, 3:])
+    assert not torch.equal(done[:, :3], other[:, :3])
+
+
 def test_states_chain_into_each_other() -> None:
     """raven.md 5: a recorded x_t is the re-noised x0 of the step before; trained transitions depend on it."""
     source = noise()
@@ -293,6 +316,8 @@ def test_faults_are_sentences() -> None:
         next(chunked(contraction, FOUR, planner, noise(), chunk=4))
     with pytest.raises(ValueError, match=r"Exit step 4 is not one of the steps 0\.\.3"):
         next(chunked(contraction, FOUR, planner, noise(), chunk=3, exit_step=4))
+    with pytest.raises(ValueError, match="train without first_schedule"):
+        next(chunked(contraction, FOUR, planner, noise(), chunk=3, exit_step=1, first_schedule=FIVE))
     with pytest.raises(ValueError, match="hold 3 blocks of 7"):
         next(rolling(contraction, FIVE, ROLLING.planner(), noise(), chunk=7))
     with pytest.raises(ValueError, match="Gradient offset 5"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.wan_decoder import CausalConv, FastDecoder, add_norm_silu
+from models.wan_decoder import CausalConv, ConvWeights, FastDecoder, add_norm_silu
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -41,13 +41,13 @@ def test_equals_the_reference_decoder(frames: int) -> None:
     torch.testing.assert_close(found, reference, atol=5e-5, rtol=0)
 
 
-def test_a_reset_forgets_the_past_and_streams_are_apart() -> None:
-    """Guards against features of one clip that leak into the next, or between two decoders of the same weights."""
-    vae = random_vae()
+def test_streams_share_weights_and_nothing_else() -> None:
+    """Guards against features of one clip that leak into another one of the same weights, before or beside it."""
+    vae, prepared = random_vae(), {}
     z, other = latents(3), latents(3) + 1
-    one, two = FastDecoder(vae), FastDecoder(vae)
-    alone = decoded(one, z)
-    one.reset()
+    alone = decoded(FastDecoder(vae, prepared), z)
+    one, two = FastDecoder(vae, prepared), FastDecoder(vae, prepared)
+    assert one.conv_in.weights is two.conv_in.weights
     woven = [(one.step(z[:, :, i : i + 1]), two.step(other[:, :, i : i + 1])) for i in range(3)]
     assert torch.equal(torch.cat([a for a, _ in woven], dim=2), alone)
     assert not torch.equal(torch.cat([b for _, b in woven], dim=2), alone)
@@ -56,7 +56,7 @@ def test_a_reset_forgets_the_past_and_streams_are_apart() -> None:
 def test_three_taps_beside_each_other_are_the_same_convolution() -> None:
     """Guards against taps in the wrong order, and history that only one of the two forms keeps."""
     conv = torch.nn.Conv3d(5, 7, 3)
-    forms = [CausalConv(conv, taps=False), CausalConv(conv, taps=True)]
+    forms = [CausalConv(ConvWeights(conv, taps=taps)) for taps in (False, True)]
     for frames in (1, 4, 4, 2):
         x = torch.randn(2, 5, frames, 6, 4)
         for form in forms:

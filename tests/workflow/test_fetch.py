@@ -1,12 +1,30 @@
-"""What must be fetched, what a missing file looks like, and how a damaged one is refused."""
+"""What must be fetched, what a missing file looks like, and how a damaged one is refused; a hub of our own on 127.0.0.1."""
 
 import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 
-from workflow.resources import Resource, listed_resources, needed_resources
-from workflow.scripts.fetch import fetch, prove
+from models.config import WanConfig
+from models.released import Release, check_released
+from models.wan import Wan
+from models.weights import write_safetensors
+from tests.models.test_released import sparse
+from workflow.checkpoints import describe_checkpoints
+from workflow.downloads import Progress, Sources, announce, fetch, plan_fetch, prove_all
+from workflow.resources import INITIALISATION_SHA256, Resource, listed_resources, needed_resources, read_lock
 from workflow.settings import Suite, load_suite
 from workflow.start import missing_resources, planned_prompts, start_banner
 
@@ -24,8 +42,8 @@ def test_the_vbench_suite_says_in_one_screen_what_is_missing(tmp_path: Path) -> 
     (tmp_path / "baselines").symlink_to(ROOT / "baselines")
     screen = missing_resources(tmp_path, suite("vbench"))
     lines = screen.splitlines()
-    assert len(lines) <= 24
-    assert max(map(len, lines)) <= 160
+    assert len(lines) <= 32
+    assert max(map(len, lines)) <= 180
     for word in (
         "make fetch",
         "gdhe17/Self-Forcing",
@@ -65,21 +83,409 @@ def test_prompt_files_are_pinned_to_a_commit_and_a_hash() -> None:
             assert any(len(part) == 40 for part in entry.url.split("/"))
 
 
-def test_a_file_is_fetched_proven_and_remembered(tmp_path: Path) -> None:
-    """Guards against a damaged file, and against one that changes at its source after the first fetch."""
-    source = tmp_path / "source.txt"
-    source.write_text("first")
-    entry = Resource(path="a/b.txt", group="g", url=source.as_uri(), sha256=None, size_mb=0, licence="x")
-    folder = tmp_path / "resources"
-    lock = fetch([entry], folder)
-    assert lock == {"a/b.txt": hashlib.sha256(b"first").hexdigest()}
-    assert sorted(path.name for path in (folder / "a").iterdir()) == ["b.txt"]
-    (folder / "a/b.txt").write_text("other")
-    with pytest.raises(ValueError, match="damaged or another version"):
-        fetch([entry], folder)
-    pinned = entry.model_copy(update={"sha256": "0" * 64})
-    with pytest.raises(ValueError, match="expected 0000"):
-        prove(pinned, folder, {})
+COMMIT = "c" * 40
+TEACHER = "weights/wan/diffusion_pytorch_model.safetensors"
+SECRET = "hf_secrettoken"
+
+
+class Hub(ThreadingHTTPServer):
+    """A hub: files by "<repo>/<file>". cut: bytes after which a connection breaks, once; broken: status of every later request."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), HubHandler)
+        self.files: dict[str, bytes] = {}
+        self.cut: int | None = None
+        self.broken: int | None = None
+        self.wrong_sha256 = False
+        self.cdn: Hub | None = None
+        self.tokens: list[str | None] = []
+        self.asked: list[tuple[str, str, str]] = []
+
+    @property
+    def sources(self) -> Sources:
+        return Sources(endpoint=f"http://127.0.0.1:{self.server_port}")
+
+
+class HubHandler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def log_message(self, *_: object) -> None:
+        return
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, *, body: bool) -> None:
+        hub, start = self.server, self.headers.get("Range", "")
+        repo, _, rest = self.path.lstrip("/").partition("/resolve/")
+        hub.asked.append((self.command, self.path, start))
+        hub.tokens.append(self.headers.get("Authorization"))
+        if body and hub.cdn is not None:
+            self.send_response(302)
+            self.send_header(
+                "Location", f"http://127.0.0.1:{hub.cdn.server_port}{self.path}?Signature=signed"
+            )
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        content = hub.files.get(f"{repo}/{rest.partition('?')[0].partition('/')[2]}")
+        if hub.broken or content is None:
+            self.send_error(hub.broken or 404)
+            return
+        first = int(start.removeprefix("bytes=").rstrip("-")) if start else 0
+        digest = hashlib.sha256(content).hexdigest()
+        self.send_response(206 if start else 200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Linked-Etag", f'"{"0" * 64 if hub.wrong_sha256 else digest}"')
+        self.send_header("X-Linked-Size", str(len(content)))
+        self.send_header("Content-Length", str(len(content) - first))
+        if start:
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        if not body:
+            return
+        if hub.cut is not None:
+            self.wfile.write(content[first : hub.cut])
+            hub.cut, hub.broken = None, 503
+            self.close_connection = True
+        else:
+            self.wfile.write(content[first:])
+
+
+def served() -> Hub:
+    server = Hub()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    return server
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000
+    )  # 10 MB: a cut loses what is not a whole one
+    server = served()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def entry_of(name: str, **changes: object) -> Resource:
+    plain = Resource(
+        path=f"weights/{name}",
+        group="wan",
+        repo="org/model",
+        file=name,
+        sha256=None,
+        size_mb=0.1,
+        licence="x",
+    )
+    return plain.model_copy(update=changes)
+
+
+def put(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def content_of(seed: int, size: int = 100_000) -> bytes:
+    return hashlib.shake_128(bytes([seed])).digest(size)
+
+
+def test_a_file_is_fetched_proven_and_pinned(tmp_path: Path, hub: Hub) -> None:
+    """Guards against a damaged file, one that changes at its source after the first fetch, and a mix of two commits."""
+    hub.files = {"org/model/a.bin": content_of(1), "org/model/b.bin": content_of(2)}
+    entries, folder = [entry_of("a.bin"), entry_of("b.bin")], tmp_path / "resources"
+    fetched = fetch(entries[:1], folder, hub.sources)
+    assert fetched.faults == [] and fetched.hashes == {
+        "weights/a.bin": hashlib.sha256(content_of(1)).hexdigest()
+    }
+    lock = read_lock(folder)["weights/a.bin"]
+    assert (lock.revision, lock.size, lock.origin) == (COMMIT, 100_000, "org/model : a.bin")
+    hub.asked.clear()
+    assert fetch(entries, folder, hub.sources).faults == []
+    assert [path for _, path, _ in hub.asked] == [f"/org/model/resolve/{COMMIT}/b.bin"] * 2
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == [
+        "lock.json", "weights/a.bin", "weights/b.bin",
+    ]  # fmt: skip
+    (folder / "weights/a.bin").unlink()
+    hub.files["org/model/a.bin"] = content_of(3)
+    (fault,) = fetch(entries, folder, hub.sources).faults
+    assert "expected" in fault and "MIRROR" in fault
+    assert not (folder / "weights/a.bin").exists() and (folder / "weights/b.bin").exists()
+
+
+def test_a_fetch_goes_on_where_it_was_cut(tmp_path: Path, hub: Hub) -> None:
+    """Guards against 11 GB that start again from zero: the partial file outlives the process and a Range request continues it."""
+    hub.files = {"org/model/a.bin": content_of(1), "org/model/b.bin": content_of(2)}
+    hub.cut = 60_000
+    entries, folder = [entry_of("a.bin"), entry_of("b.bin")], tmp_path / "resources"
+    faults = fetch(entries, folder, hub.sources).faults
+    assert "weights/a.bin could not be fetched from org/model : a.bin" in faults[0] and "503" in faults[0]
+    parts = list((folder / ".incoming").iterdir())
+    assert [part.stat().st_size for part in parts if "a.bin" in part.name] == [60_000]
+    hub.broken = None
+    hub.asked.clear()
+    assert fetch(entries, folder, hub.sources).faults == []
+    assert ("GET", f"/org/model/resolve/{COMMIT}/a.bin", "bytes=60000-") in hub.asked
+    assert (folder / "weights/a.bin").read_bytes() == content_of(1)
+    assert list((folder / ".incoming").iterdir()) == []
+
+
+def test_a_partial_file_of_another_version_is_not_continued(tmp_path: Path, hub: Hub) -> None:
+    """Guards against a file put together from two versions."""
+    hub.files, hub.cut, folder = {"org/model/a.bin": content_of(1)}, 60_000, tmp_path / "resources"
+    fetch([entry_of("a.bin")], folder, hub.sources)
+    hub.files, hub.broken = {"org/model/a.bin": content_of(2)}, None
+    assert fetch([entry_of("a.bin")], folder, hub.sources).faults == []
+    assert (folder / "weights/a.bin").read_bytes() == content_of(2)
+
+
+def test_one_bad_file_keeps_the_others(tmp_path: Path, hub: Hub) -> None:
+    """Every fault is one sentence with what to do, all in one run; what is good is kept."""
+    hub.files = {"org/model/b.bin": content_of(2), "org/model/c.bin": content_of(3)}
+    wrong = entry_of("c.bin", sha256="0" * 64)
+    faults = fetch([entry_of("a.bin"), wrong, entry_of("b.bin")], tmp_path, hub.sources).faults
+    assert len(faults) == 2 and (tmp_path / "weights/b.bin").is_file()
+    assert "weights/a.bin could not be fetched" in faults[0] and "does not exist there (404)" in faults[0]
+    assert "weights/c.bin has sha256" in faults[1] and f"expected {'0' * 64}" in faults[1]
+    assert all("\n" not in fault and fault.endswith(".") for fault in faults)
+    assert list(read_lock(tmp_path)) == ["weights/b.bin"]
+    hub.files["org/model/d.bin"], hub.wrong_sha256 = content_of(4), True
+    (fault,) = fetch([entry_of("d.bin")], tmp_path, hub.sources).faults
+    assert "but the hub says 0000" in fault
+
+
+def test_no_network_and_no_access_are_one_sentence(
+    tmp_path: Path, hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guards against a page of traceback, a retry of 30 files, and tokens in logs."""
+    caplog.set_level(logging.DEBUG)
+    hub.files = {"org/model/a.bin": content_of(1)}
+    hub.broken = 403
+    (fault,) = fetch([entry_of("a.bin")], tmp_path, hub.sources).faults
+    assert "403" in fault and "HF_TOKEN" in fault and "org/model" in fault
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nowhere = Sources(endpoint=f"http://127.0.0.1:{closed.getsockname()[1]}")
+    faults = fetch([entry_of("a.bin"), entry_of("b.bin")], tmp_path, nowhere).faults
+    assert (
+        len(faults) == 1
+        and "weights/a.bin could not be fetched" in faults[0]
+        and "run `make fetch` again" in faults[0]
+    )
+    hub.broken = None
+    assert fetch([entry_of("a.bin")], tmp_path, hub.sources).faults == []
+    assert SECRET not in caplog.text
+
+
+def test_a_token_goes_to_the_hub_alone(tmp_path: Path, hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
+    """Guards against a token sent to the storage that the hub redirects to, and against signed addresses in faults."""
+    caplog.set_level(logging.INFO, logger="fetch")
+    hub.cdn = served()
+    hub.files = hub.cdn.files = {"org/model/a.bin": content_of(1)}
+    assert fetch([entry_of("a.bin")], tmp_path, hub.sources).faults == []
+    assert set(hub.tokens) == {f"Bearer {SECRET}"} and hub.cdn.tokens == [None]
+    hub.cdn.broken = 500
+    (fault,) = fetch([entry_of("a.bin")], tmp_path / "again", hub.sources).faults
+    assert "the server answers with 500" in fault and "Signature" not in fault
+    hub.cdn.shutdown()
+    hub.cdn.server_close()
+
+
+def test_every_wrong_file_is_listed_at_once(tmp_path: Path, hub: Hub) -> None:
+    """Truncated, changed, taken from elsewhere, an initialisation: one sentence each, and the good file stays pinned."""
+    names = ["cut", "changed", "moved", "good"]
+    hub.files = {f"org/model/{name}": content_of(i) for i, name in enumerate(names)}
+    entries = [entry_of(name) for name in names]
+    assert fetch(entries, tmp_path, hub.sources).faults == []
+    put(tmp_path / "weights/cut", content_of(0)[:500])
+    put(tmp_path / "weights/changed", content_of(9))
+    entries[2] = entry_of("moved", repo="other/model")
+    proven = prove_all(entries, tmp_path, read_lock(tmp_path))
+    assert list(proven.hashes) == ["weights/good"]
+    assert "has 500 bytes, expected 100,000: it is truncated" in proven.faults[0]
+    assert "has sha256" in proven.faults[1] and "was fetched from org/model : moved" in proven.faults[2]
+    assert all("delete it and run `make fetch` again" in fault for fault in proven.faults)
+
+
+def test_a_known_initialisation_is_recognised_by_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(INITIALISATION_SHA256, hashlib.sha256(b"x").hexdigest(), "somebody's ode_init.pt")
+    put(tmp_path / "weights/a.bin", b"x")
+    assert (
+        "byte for byte somebody's ode_init.pt"
+        in prove_all([entry_of("a.bin", group="weights")], tmp_path, {}).faults[0]
+    )
+    assert prove_all([entry_of("a.bin", group="train")], tmp_path, {}).faults == []
+
+
+@pytest.mark.parametrize("layout", ["org/model/a.bin", "weights/a.bin"])
+def test_a_mirror_is_linked_and_proven(tmp_path: Path, layout: str) -> None:
+    """Both layouts; no copy where a link will do; a wrong file in the mirror is refused and left as it is."""
+    inside = put(tmp_path / "mirror" / layout, content_of(1))
+    folder, sources = tmp_path / "resources", Sources(mirror=tmp_path / "mirror", offline=True)
+    entry = entry_of("a.bin", sha256=hashlib.sha256(content_of(1)).hexdigest())
+    assert plan_fetch([entry], folder, {}, sources)[0].source == "mirror"
+    assert fetch([entry], folder, sources).faults == []
+    assert (folder / "weights/a.bin").samefile(inside)
+    wrong = entry_of("a.bin", sha256="0" * 64)
+    (fault,) = fetch([wrong], tmp_path / "again", sources).faults
+    assert "expected 0000" in fault and inside.read_bytes() == content_of(1)
+
+
+def cache_file(cache: Path, content: bytes) -> Path:
+    """A file as huggingface_hub keeps it: snapshots of commits, and a name for the newest."""
+    model = cache / "models--org--model"
+    put(model / "refs" / "main", COMMIT.encode())
+    return put(model / "snapshots" / COMMIT / "a.bin", content)
+
+
+def test_offline_takes_the_hub_cache_and_opens_no_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against a compute node that hangs on a connection, and lists everything absent at once."""
+
+    def no_socket(*_: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", no_socket)
+    cache_file(tmp_path / "cache", content_of(1))
+    sources, folder = Sources(offline=True, cache=tmp_path / "cache"), tmp_path / "resources"
+    assert fetch([entry_of("a.bin")], folder, sources).faults == []
+    assert read_lock(folder)["weights/a.bin"].revision == COMMIT
+    with pytest.raises(
+        ValueError, match=r"2 files are neither .*weights/b.bin \(org/model : b.bin\), weights/c.bin .*MIRROR"
+    ):
+        fetch([entry_of("a.bin"), entry_of("b.bin"), entry_of("c.bin")], folder, sources)
+
+
+def test_one_file_of_two_rows_is_brought_once(tmp_path: Path, hub: Hub) -> None:
+    hub.files = {"org/model/a.bin": content_of(1)}
+    twice = [entry_of("a.bin"), entry_of("a.bin", path="weights/other/a.bin")]
+    assert fetch(twice, tmp_path, hub.sources).faults == []
+    assert [method for method, _, _ in hub.asked] == ["HEAD", "GET"]
+    assert (tmp_path / "weights/other/a.bin").samefile(tmp_path / "weights/a.bin")
+
+
+def test_the_start_says_what_it_costs_and_stops_if_it_will_not_fit(tmp_path: Path, hub: Hub) -> None:
+    """40 GB at 50 MB/s are 13 minutes; a file bigger than the disk stops before its first byte."""
+    hub.files = {"org/model/a.bin": b"x"}
+    free = shutil.disk_usage(tmp_path).free
+    entries = [entry_of("a.bin", size_mb=40_000.0)]
+    text = announce(plan_fetch(entries, tmp_path, {}, hub.sources), 3, tmp_path)
+    assert (
+        "1 of 3 files are missing, about 40.0 GB (1 from network)" in text
+        and "About 13 minutes at 50 MB/s." in text
+    )
+    assert "of disk are free" in text and "org/model : a.bin" in text
+    mirror = Sources(mirror=tmp_path / "mirror")
+    huge = Resource(
+        path="a", group="g", url="http://127.0.0.1:9/x", sha256=None, size_mb=free / 1e6 + 5000, licence="x"
+    )
+    with pytest.raises(
+        ValueError, match=r"need .* GB and the disk of .* free; free 5\.\d GB there .* nothing was fetched"
+    ):
+        fetch([huge], tmp_path, mirror)
+
+
+def test_progress_says_how_long_it_will_take() -> None:
+    """Rates count what arrived in this run, not what an earlier one left."""
+    now, said = [0.0], []
+    progress = Progress(total=400e6, say=said.append, clock=lambda: now[0])
+    progress.start_file("a", 300e6, 100e6)
+    for _ in range(4):
+        now[0] += 5.0
+        progress.add(25_000_000)
+    assert (
+        said[0] == "a: 150.0 MB of 300.0 MB, 5.0 MB/s, 30 s left; all files: 150.0 MB of 400.0 MB, 50 s left"
+    )
+    assert len(said) == 2
+
+
+def test_old_locks_are_read(tmp_path: Path) -> None:
+    """Version 0.1 wrote the hash alone."""
+    put(tmp_path / "lock.json", json.dumps({"weights/a.bin": "0" * 64}).encode())
+    put(tmp_path / "weights/a.bin", b"x")
+    assert "expected 0000" in prove_all([entry_of("a.bin")], tmp_path, read_lock(tmp_path)).faults[0]
+    put(tmp_path / "lock.json", b"{")
+    with pytest.raises(ValueError, match="is no JSON"):
+        read_lock(tmp_path)
+
+
+def test_checkpoints_are_described_and_mixed_up_ones_refused(tmp_path: Path) -> None:
+    """What `fetch --verify` records; an adapter where a student belongs is named before anything starts."""
+    vbench = suite("vbench")
+    chosen = vbench.model_copy(update={"weights": {"self_forcing": vbench.weights["self_forcing"]}})
+    base = put(tmp_path / "weights/self_forcing/self_forcing_dmd.pt", b"")
+    lora = {f"base_model.model.blocks.0.ffn.0.lora_{ab}.weight": torch.zeros(2, 2) for ab in "AB"}
+    torch.save({"generator_ema": lora}, base)
+    torch.save(
+        {"encoder.conv1.weight": torch.zeros(2).bfloat16()}, put(tmp_path / "weights/wan/Wan2.1_VAE.pth", b"")
+    )
+    entries = [e for e in needed_resources(ROOT, vbench) if (tmp_path / e.path).exists()]
+    found = describe_checkpoints(ROOT, chosen, entries, {e.path: "0" * 64 for e in entries}, tmp_path)
+    assert "only the 2 tensors of a LoRA" in found.faults[0] and len(found.faults) == 1
+    vae = found.described["weights/wan/Wan2.1_VAE.pth"]
+    assert (vae["flavour"], vae["dtypes"], vae["sha256"]) == ("other", {"bfloat16": 1}, "0" * 64)
+    path = "resources/weights/raven/raven_model.safetensors"
+    with torch.device("meta"):
+        shapes = {name: tuple(value.shape) for name, value in Wan(WanConfig()).state_dict().items()}
+    sparse(put(tmp_path / path.removeprefix("resources/"), b""), shapes)
+    raven = describe_checkpoints(
+        ROOT, vbench.model_copy(update={"weights": {"raven": path}}), [], {}, tmp_path
+    )
+    assert raven.faults == [] and raven.described["weights/raven/raven_model.safetensors"]["tensors"] == 825
+    assert (
+        json.loads(json.dumps(raven.described))["weights/raven/raven_model.safetensors"]["config"]["dim"]
+        == 1536
+    )
+    write_safetensors(tmp_path / "w.safetensors", {"x": torch.zeros(1)})
+    with pytest.raises(ValueError, match="825 tensors: 825 missing"):
+        check_released(Release(path=tmp_path / "w.safetensors", key=None, config=WanConfig()))
+
+
+def test_make_fetch_says_what_is_absent_offline(tmp_path: Path) -> None:
+    """The command itself, HF_HUB_OFFLINE set: one sentence that names every file, exit code 1, no traceback."""
+    for name in ("workflow", "baselines", "models", "evaluation"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    done = subprocess.run(
+        [sys.executable, "-m", "workflow.scripts.fetch", "--config", "workflow/config/vbench.yaml"],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "neither in the mirror nor in the local hub cache" in done.stderr
+    for word in (
+        "spiece.model",
+        "diffusion_pytorch_model-00006-of-00006.safetensors",
+        "free",
+        "GB",
+        "lora.pt",
+    ):
+        assert word in done.stderr
+
+
+def test_the_real_models_are_listed_file_by_file() -> None:
+    """Guards against a tokenizer or a shard that nobody fetches; commits and hashes are pinned for all of Wan's own files."""
+    listed = {entry.path: entry for entry in listed_resources(ROOT)}
+    assert sum(path.startswith("weights/wan/google/umt5-xxl/") for path in listed) == 4
+    assert sum("-of-00006" in path for path in listed) == 6
+    for entry in listed.values():
+        if entry.repo is not None and entry.repo.startswith("Wan-AI/"):
+            assert entry.revision is not None and len(entry.revision) == 40
+            assert entry.sha256 or entry.path.endswith(".index.json")
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../b", "a//b", ".hidden"])
@@ -92,3 +498,54 @@ def test_the_banner_counts_what_will_be_made() -> None:
     banner = start_banner(suite("tiny"), planned_prompts(suite("tiny")))
     assert "4 lines, 4 distinct prompts, 4 clips per row" in banner
     assert "about 15 jobs" in banner
+
+
+@pytest.mark.slow
+def test_the_command_fetches_verifies_and_records(tmp_path: Path) -> None:
+    """`make fetch MIRROR=...`, then the rule's --verify: both records are written; a truncated file is one sentence and exit 1."""
+    for name in ("baselines", "models", "evaluation"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "workflow", tmp_path / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
+    listing = [
+        entry for entry in listed_resources(ROOT) if entry.path in ("weights/wan/Wan2.1_VAE.pth", TEACHER)
+    ]
+    plain = [{**entry.model_dump(exclude_none=True), "sha256": None} for entry in listing]
+    put(tmp_path / "workflow/resources.yaml", json.dumps(plain).encode())
+    config = (ROOT / "workflow/config/vbench.yaml").read_text(encoding="utf-8")
+    start, end = config.index("weights:\n"), config.index("train:\n")
+    config = config[:start] + "weights: {}\n" + config[end:]
+    config = config.replace("[prompts, wan, train]", "[wan]").replace("suite: vbench", "suite: few")
+    config = re.sub(r"baselines: \[.*\]", "baselines: [raven, cm_grpo]", config)
+    put(tmp_path / "workflow/config/few.yaml", config.encode())
+    with torch.device("meta"):
+        shapes = {name: tuple(value.shape) for name, value in Wan(WanConfig()).state_dict().items()}
+    mirror = tmp_path / "mirror/Wan-AI/Wan2.1-T2V-1.3B"
+    sparse(put(mirror / "diffusion_pytorch_model.safetensors", b""), shapes)
+    torch.save({"decoder.conv1.weight": torch.zeros(2)}, mirror / "Wan2.1_VAE.pth")
+
+    def run(*flags: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "workflow.scripts.fetch",
+            "--config",
+            "workflow/config/few.yaml",
+            *flags,
+        ]
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    records = ("--verify", "--output", "r/resources.json", "--checkpoints", "r/checkpoints.json")
+    fetched = run("--mirror", "mirror")
+    assert fetched.returncode == 0 and "2 from mirror" in fetched.stderr, fetched.stderr
+    verified = run(*records)
+    assert verified.returncode == 0, verified.stderr
+    held = json.loads((tmp_path / "r/checkpoints.json").read_text(encoding="utf-8"))
+    hashes = json.loads((tmp_path / "r/resources.json").read_text(encoding="utf-8"))
+    assert held[TEACHER]["tensors"] == 825 and held["weights/wan/Wan2.1_VAE.pth"]["tensors"] == 1
+    assert {path: one["sha256"] for path, one in held.items()} == hashes
+    os.truncate(mirror / "diffusion_pytorch_model.safetensors", 5000)
+    refused = run(*records)
+    assert refused.returncode == 1 and "(has 5,000 of" in refused.stderr and "Traceback" not in refused.stderr

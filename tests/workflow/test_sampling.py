@@ -12,6 +12,7 @@ from evaluation.clips import ClipShape
 from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl, write_jsonl
 from evaluation.toybox.suite import toybox_prompts
 from tests.workflow.embedded import write_embedded
+from workflow.model_files import proven_sha256
 from workflow.scripts import check, filter, render, sample
 from workflow.settings import control_settings, load_suite, sampling_settings
 from workflow.shard import Made, ShardJob, make_shard
@@ -88,6 +89,8 @@ def run_row(
             files += [
                 "--text",
                 embedded / "text.safetensors",
+                "--embeddings",
+                folder / "embeddings",
                 "--baseline",
                 ROOT / "baselines/self_forcing.yaml",
             ]
@@ -256,11 +259,11 @@ def test_weights_must_be_the_described_bytes(embedded: Path, tmp_path: Path) -> 
     """Guards against sampling with a file that was swapped after it was measured."""
     for suffix in ("safetensors", "json"):
         (tmp_path / f"w.{suffix}").write_bytes((embedded / f"self_forcing.{suffix}").read_bytes())
-    sample.described_sha256(tmp_path / "w.safetensors")
+    proven_sha256(tmp_path / "w.safetensors", {})
     with (tmp_path / "w.safetensors").open("ab") as stream:
         stream.write(b"x")
     with pytest.raises(ValueError, match="restore or remake"):
-        sample.described_sha256(tmp_path / "w.safetensors")
+        proven_sha256(tmp_path / "w.safetensors", {})
 
 
 def test_an_edited_baseline_is_noticed() -> None:

@@ -2,12 +2,15 @@
 
 import copy
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from workflow.resources import needed_resources
 from workflow.settings import load_suite, read_mapping, sampling_settings, suite_from
 
 ROOT = Path(__file__).parents[2]
@@ -98,3 +101,37 @@ def test_the_shard_count_decides_nothing() -> None:
     baseline = load_baseline(ROOT / "baselines/longlive.yaml")
     one = sampling_settings(load_suite(ROOT, [ROOT / "workflow/config/toybox.yaml"], {}), baseline)
     assert one == sampling_settings(suite_from(values, "x", ROOT), baseline)
+
+
+def test_released_weights_replace_training() -> None:
+    """Guards against a row that keeps training, a file that fetch does not bring, and 57 GB of teacher that nobody asked for."""
+    path = ROOT / "workflow/config/vbench.yaml"
+    plain, released = (load_suite(ROOT, [path], given) for given in ({}, {"weights": "released"}))
+    assert plain.train
+    assert not released.train
+    assert set(released.weights) == set(released.baselines) == set(plain.baselines)
+    brought = {f"resources/{entry.path}" for entry in needed_resources(ROOT, released)}
+    assert set(released.weights.values()) <= brought
+    assert not any("wan_14b" in name for name in brought)
+    assert {row: released.weights[row] for row in plain.weights} == plain.weights
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (("clips", "--config", "weights=released"), "needs 21 fetched files"),
+        (("reports/table.html",), "needs 26 fetched files"),
+    ],
+)
+def test_the_real_suite_asks_for_its_files_first(arguments: tuple[str, ...], answer: str) -> None:
+    """Guards against a first job before everything is there. Runs Snakemake up to its start, in this checkout without resources/."""
+    if (ROOT / "resources").exists():
+        pytest.skip("this checkout has fetched files")
+    suite = "workflow/config/vbench.yaml"
+    command = ["snakemake", *arguments, "--nolock", "--profile", "local", "--configfile", suite]
+    run = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode != 0
+    assert answer in run.stderr + run.stdout
+    assert "Nothing was started" in run.stderr + run.stdout

@@ -25,3 +25,10 @@ rule check:
         "python -m workflow.scripts.check --row {wildcards.row:q} --prompts {input.prompts:q}"
         " --manifests {input.manifests:q} --timings {input.timings:q} --clip {params.clip:q} --clips {params.folder:q}"
         " --output {output.manifest:q} --output-timings {output.timings:q} > {log:q} 2>&1"
+
+
+rule clips:
+    """Every row's clips, proven, without filter, scores and report."""
+    input:
+        expand(f"{CLIPS}/manifest.jsonl", row=SUITE.rows),
+    localrule: True

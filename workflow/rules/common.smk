@@ -9,12 +9,21 @@ from snakemake.exceptions import WorkflowError
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 
-from baselines.spec import load_baseline
+from baselines.spec import load_row
+from reports.provenance import scrub
 from workflow.code_digest import code_digest
+from workflow.external import (
+    external_settings,
+    import_settings,
+    missing_parts,
+    outside_settings_in_use,
+)
+from workflow.imports import original_files
+from workflow.outside_files import note_changes, outside_note
 from workflow.presence import lost_note, note_lost_clips
 from workflow.settings import (
     CONTROLS,
-    RUNNABLE_WORLDS,
+    SCORABLE_WORLDS,
     SCORERS,
     config_name,
     control_settings,
@@ -22,21 +31,32 @@ from workflow.settings import (
     sampling_settings,
     settings_in_use,
 )
+from workflow.prompt_plan import (
+    has_own_list,
+    keep_copy,
+    prompt_stage_settings,
+    protocol_note,
+)
 from workflow.resources import needed_resources
 from workflow.progress import job_costs, start_progress
 from workflow.start import (
+    check_own_list,
     missing_resources,
     planned_prompts,
     put_python_first,
     start_banner,
+    start_notices,
 )
 
 put_python_first()
 
 SUITE = load_suite(ROOT, workflow.configfiles, workflow.config_settings.config)
 BASELINES = {
-    row: load_baseline(ROOT / "baselines" / f"{row}.yaml") for row in SUITE.baselines
+    row: load_row(ROOT / "baselines" / f"{row}.yaml") for row in SUITE.baselines
 }
+NATIVE = [row for row, baseline in BASELINES.items() if baseline.kind == "native"]
+EXTERNAL = [row for row, baseline in BASELINES.items() if baseline.kind == "external"]
+IMPORTED = [row for row, baseline in BASELINES.items() if baseline.kind == "import"]
 
 CONFIG = config_name(ROOT, workflow.configfiles)
 
@@ -73,6 +93,15 @@ def never_matching(rows):
 def fetched():
     """The proof that fetched files are there, for suites that need any."""
     return [FETCHED] if SUITE.resources else []
+
+
+def kept_list():
+    """Where the prompts stage reads the suite's list: a fetched one in its place, one's own as a copy kept with the results.
+    Only the copy's content can change, so that moving, renaming or touching the list reruns nothing.
+    """
+    if has_own_list(SUITE):
+        return f"{RESULTS}/prompts/list{Path(SUITE.prompts.list).suffix.lower()}"
+    return SUITE.prompts.list
 
 
 def trained_file(row, flavour, suffix):
@@ -122,6 +151,44 @@ def lost(wildcards):
     return [str(note)] if note.is_file() else []
 
 
+def own_rules():
+    """Rule files that baselines of this suite bring along, as baselines/<row>/rules.smk."""
+    files = {row: ROOT / "baselines" / row / "rules.smk" for row in BASELINES}
+    for row in EXTERNAL:
+        if BASELINES[row].command is None and not files[row].is_file():
+            raise ValueError(
+                f"baselines/{row}.yaml has no command, so rules of its own must make its clips, but baselines/{row}/rules.smk "
+                "does not exist; write it, or give a command and code."
+            )
+    return [str(file) for file in files.values() if file.is_file()]
+
+
+def row_settings(row):
+    """What decides a row's clips, as the JSON that its rule tracks and its script receives."""
+    baseline = BASELINES.get(row)
+    if baseline is None:
+        return as_json(control_settings(SUITE, row))
+    if row in NATIVE:
+        return as_json(sampling_settings(SUITE, baseline))
+    if row in IMPORTED:
+        return as_json(import_settings(SUITE))
+    return as_json(external_settings(SUITE, baseline, ROOT))
+
+
+def outside_files(row):
+    """Files outside the workflow that a row is made from: imported clips, or an external baseline's weights."""
+    baseline = BASELINES[row]
+    if row in IMPORTED:
+        return original_files(Path(baseline.clips.path))
+    return [Path(name) for name in baseline.files]
+
+
+def outside_changed(wildcards):
+    """The note that a row's outside files changed since it was made, if they ever did."""
+    note = outside_note(Path(CLIPS.format(row=wildcards.row)))
+    return [str(note)] if note.is_file() else []
+
+
 def row_weights(row):
     """Name of a row's weights: the row itself where it is trained, else its file."""
     return row if row in SUITE.train else SUITE.weights[row]
@@ -134,17 +201,18 @@ def scorer(dimension):
 
 def scorer_digest(dimension):
     """Digest of the modules this one scorer imports; a planned suite may have no scorer yet."""
-    return digest(scorer(dimension)) if SUITE.world in RUNNABLE_WORLDS else "absent"
+    return digest(scorer(dimension)) if SUITE.world in SCORABLE_WORLDS else "absent"
 
 
 def row_names():
     """Label and kind of every line of the table, in its order; embedded rows say that they are toys."""
     toy = " recipe (toy)" if SUITE.world == "toybox" else ""
-    natives = {
-        row: {"label": BASELINES[row].title + toy, "kind": "native"}
-        for row in SUITE.baselines
+    said = {"native": toy, "external": " (external)", "import": " (imported)"}
+    baselines = {
+        row: {"label": baseline.title + said[baseline.kind], "kind": baseline.kind}
+        for row, baseline in BASELINES.items()
     }
-    return natives | {
+    return baselines | {
         row: {"label": CONTROLS[row], "kind": "control"} for row in SUITE.controls
     }
 
@@ -153,7 +221,13 @@ def report_settings():
     """What the report is told beside the results: names, kinds and settings of every row."""
     rows = row_names()
     for row, baseline in BASELINES.items():
-        rows[row]["settings"] = settings_in_use(SUITE, baseline)
+        if row in NATIVE:
+            rows[row]["settings"] = settings_in_use(SUITE, baseline)
+        else:
+            shown = outside_settings_in_use(SUITE, baseline, ROOT)
+            rows[row]["settings"] = scrub(shown, str(ROOT))
+            rows[row]["licence"] = baseline.licence
+            rows[row]["citation"] = baseline.citation
     for row in SUITE.controls:
         rows[row]["settings"] = control_settings(SUITE, row)
     base = ROOT / "models" / "embedded" / "base.json"
@@ -165,39 +239,71 @@ def report_settings():
             "scores": json.loads(base.read_text(encoding="utf-8"))["suite_scores"],
             "scores_source": "models/embedded/base.json (same prompts, before mp4)",
         }
+    notes = [
+        note
+        for note in (SUITE.report.note, protocol_note(ROOT, SUITE))
+        if note is not None
+    ]
     return {
         "suite": SUITE.suite,
         "label": SUITE.label,
         "bounds": SUITE.world,
         "rows": rows,
         **SUITE.report.model_dump(),
+        "note": " ".join(notes) or None,
     }
 
 
 if workflow.is_main_process:
+    check_own_list(SUITE, ROOT)
+    if has_own_list(SUITE):
+        keep_copy(ROOT / SUITE.prompts.list, Path(kept_list()))
     for row in SUITE.rows:
         if gone := note_lost_clips(Path(RESULTS) / "clips" / row):
             logger.warning(
                 f"{row}: {len(gone)} clips that were finished are gone ({', '.join(gone[:3])}"
                 f"{', ...' if len(gone) > 3 else ''}); they will be made again."
             )
+    for row in EXTERNAL + IMPORTED:
+        if changed := note_changes(Path(RESULTS) / "clips" / row, outside_files(row)):
+            logger.warning(
+                f"{row}: {len(changed)} files it was made from have changed ({', '.join(changed[:3])}"
+                f"{', ...' if len(changed) > 3 else ''}); it will be made again."
+            )
 
 
 def require_fetched():
-    """Stop before the first job, in one screen, if files of the suite were never fetched."""
+    """Stop before the first job, in one screen, if files of the suite were never fetched, or if a stage of it does not exist."""
     if SUITE.resources and (screen := missing_resources(ROOT, SUITE)):
         raise WorkflowError(screen)
-    if SUITE.world not in RUNNABLE_WORLDS:
+    rules = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    if SUITE.world not in SCORABLE_WORLDS and rules & {"train", "filter", "score"}:
         raise WorkflowError(
-            f"Suite {SUITE.suite} can be planned (-n) and fetched, but this version cannot run it yet: it has no sampler "
-            "for Wan's own text encoder and VAE and no official scorer. Nothing was started."
+            f"This version can sample suite {SUITE.suite} from published weights, but has no trainer of that size and no official "
+            "scorer yet. Clips alone: snakemake --profile slurm clips --config weights=released. Nothing was started."
         )
+
+
+def require_outside():
+    """Stop before the first job, naming all at once, if code, environments or clips of the rows to be made are not here."""
+    rows = {
+        job.wildcards.row
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name in ("external_contract", "external", "import_clips")
+    }
+    missing = [
+        text for row in sorted(rows) for text in missing_parts(ROOT, BASELINES[row])
+    ]
+    if missing:
+        raise WorkflowError("\n".join([*missing, "Nothing was started."]))
 
 
 def print_start():
     """Say what is about to be done and what it will cost, then how far it is."""
-    prompts = planned_prompts(SUITE)
+    prompts = planned_prompts(SUITE, ROOT)
     logger.info(start_banner(SUITE, prompts))
+    for notice in start_notices(SUITE, prompts, ROOT):
+        logger.info(f"Note: {notice}")
     start_progress(
         jobs_so_far, job_costs(SUITE, prompts), SUITE.rates.job_s, logger.info
     )

@@ -1,10 +1,11 @@
-# (fetched prompt files) -> prompts/prompts.jsonl
+# (fetched prompt files, or a list of one's own) -> prompts/prompts.jsonl
 
 
 rule prompts:
     """Write the suite's prompt records: text, dimensions, sample counts, ground truth."""
     input:
         fetched=fetched(),
+        own=kept_list() if has_own_list(SUITE) else [],
     output:
         prompts=PROMPTS,
     log:
@@ -14,14 +15,9 @@ rule prompts:
     localrule: True
     threads: 1
     params:
-        settings=as_json(
-            {
-                "world": SUITE.world,
-                "dimensions": list(SUITE.dimensions),
-                **SUITE.prompts.model_dump(),
-            }
-        ),
+        settings=as_json(prompt_stage_settings(ROOT, SUITE)),
+        own=["--list", kept_list()] if SUITE.prompts.list else [],
         code=digest("workflow.scripts.prompts"),
     shell:
-        "python -m workflow.scripts.prompts --settings {params.settings:q}"
+        "python -m workflow.scripts.prompts --settings {params.settings:q} {params.own:q}"
         " --output {output.prompts:q} > {log:q} 2>&1"

@@ -20,7 +20,7 @@ rule report:
     localrule: True
     threads: 1
     params:
-        settings=as_json(report_settings()),
+        settings=lambda wc: as_json(report_settings()),
         folder=lambda wc: RESULTS,
         code=lambda wc: digest("workflow.scripts.report", "reports/templates/*"),
     shell:

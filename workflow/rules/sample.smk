@@ -10,6 +10,7 @@ rule sample:
         codec=description(SUITE.model.codec),
         text=description(SUITE.model.text),
         files=lambda wc: declared(row_weights(wc.row)),
+        proof=fetched(),
         lost=lost,
     output:
         manifest=f"{SHARD}.manifest.jsonl",
@@ -19,22 +20,25 @@ rule sample:
     benchmark:
         f"{BENCHMARKS}/sample/{{row}}/{{shard}}.tsv"
     wildcard_constraints:
-        row=never_matching(SUITE.baselines),
+        row=never_matching(NATIVE),
     threads: 1
     params:
-        settings=lambda wc: as_json(sampling_settings(SUITE, BASELINES[wc.row])),
+        settings=lambda wc: row_settings(wc.row),
         weights=lambda wc: weights_file(row_weights(wc.row)),
         baseline=lambda wc: f"baselines/{wc.row}.yaml",
         codec=SUITE.model.codec,
         text=SUITE.model.text,
         noise=SUITE.sample.noise,
+        proof=f"--proof {FETCHED}" if SUITE.resources else "",
+        embeddings=f"{RESULTS}/embeddings",
         device=SUITE.device,
         code=lambda wc: digest("workflow.scripts.sample"),
         folder=lambda wc: CLIPS.format(row=wc.row),
     shell:
         "python -m workflow.scripts.sample --row {wildcards.row:q} --shard {wildcards.shard:q}"
         " --prompts {input.prompts:q} --settings {params.settings:q} --code {params.code:q} --noise {params.noise:q}"
-        " --baseline {params.baseline:q} --weights {params.weights:q} --codec {params.codec:q} --text {params.text:q} --device {params.device:q}"
+        " --baseline {params.baseline:q} --weights {params.weights:q} --codec {params.codec:q} --text {params.text:q} --embeddings {params.embeddings:q}"
+        " {params.proof} --device {params.device:q}"
         " --clips {params.folder:q} --manifest {output.manifest:q} --timings {output.timings:q} > {log:q} 2>&1"
 
 
@@ -54,7 +58,7 @@ rule render:
         row=never_matching(SUITE.controls),
     threads: 1
     params:
-        settings=lambda wc: as_json(control_settings(SUITE, wc.row)),
+        settings=lambda wc: row_settings(wc.row),
         code=lambda wc: digest("workflow.scripts.render"),
         folder=lambda wc: CLIPS.format(row=wc.row),
     shell:

@@ -25,11 +25,11 @@ from torch import Tensor
 
 from baselines.build import Profile, Sampler, build_sampler, precision_of
 from baselines.spec import Baseline, load_all
-from evaluation.clips import write_clip
+from evaluation.clips import Frames, write_clip
 from evaluation.records import write_text
 from models.config import WanConfig
 from models.flops import call_flops, text_flops
-from models.noise import SampleKey
+from models.noise import JointWindow, NoiseSource, SampleKey
 from models.plan import AttendPlan
 from models.rollout import Binding, Finished, NetworkCall, bind_network
 from models.text_and_pixels import Codec
@@ -53,7 +53,9 @@ class Size:
 SIZES = {
     "full": Size(config=WanConfig(), latent=(21, 16, 60, 104), vae_dim=96, matrix=8192),
     "tiny": Size(
-        config=WanConfig(dim=48, ffn_dim=96, num_layers=2, num_heads=3, freq_dim=32, text_dim=20, text_len=12),
+        config=WanConfig(
+            dim=48, ffn_dim=96, num_layers=2, num_heads=3, freq_dim=32, text_dim=20, text_len=12
+        ),
         latent=(21, 16, 4, 4),
         vae_dim=8,
         matrix=256,
@@ -162,7 +164,7 @@ def time_method(
     frames = codec.decode_uint8(latents).cpu().numpy()
     with tempfile.TemporaryDirectory() as folder:
         write_s = median_time(
-            lambda: [write_clip(Path(folder) / "clip.mp4", one, fps=FPS) for one in frames],
+            lambda: write_clips(Path(folder), frames),
             torch.device("cpu"),
             repeats=1,
         )
@@ -217,7 +219,12 @@ def clip(sampler: Sampler, text: Tensor) -> Tensor:
     return torch.cat([chunk.latents for chunk in sampler.sample(text, noise_of(sampler, text))], dim=1)
 
 
-def noise_of(sampler: Sampler, text: Tensor) -> Any:
+def write_clips(folder: Path, frames: Frames) -> None:
+    for one in frames:
+        write_clip(folder / "clip.mp4", one, fps=FPS)
+
+
+def noise_of(sampler: Sampler, text: Tensor) -> NoiseSource:
     return sampler.portable_noise("bench", [SampleKey("clip", i) for i in range(len(text))])
 
 
@@ -225,7 +232,7 @@ def chunk_times(sampler: Sampler, text: Tensor) -> list[float]:
     """Seconds from one finished chunk to the next, text keys and values in the first; the clean pass after a chunk counts
     with the next one. Drawing the first noise is not counted.
     """
-    noise = _Drawn(noise_of(sampler, text))
+    noise = Drawn(noise_of(sampler, text))
     last = now(sampler.device)
     seconds = []
     for record in sampler.records(text, noise):
@@ -238,7 +245,7 @@ def chunk_times(sampler: Sampler, text: Tensor) -> list[float]:
 
 def streamed_times(sampler: Sampler, codec: Codec, text: Tensor) -> tuple[float, float]:
     """Seconds until the first chunk's frames, and until the last's, decoding each chunk as it is finished."""
-    noise = _Drawn(noise_of(sampler, text))
+    noise = Drawn(noise_of(sampler, text))
     stream = codec.stream(len(text))
     started, first = now(sampler.device), 0.0
     for number, chunk in enumerate(sampler.sample(text, noise)):
@@ -248,17 +255,17 @@ def streamed_times(sampler: Sampler, codec: Codec, text: Tensor) -> tuple[float,
     return first, now(sampler.device) - started
 
 
-class _Drawn:
+class Drawn:
     """Noise whose first draw is made beforehand; the small later ones are drawn when asked, as in sampling."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: NoiseSource) -> None:
         self.source, self.start = source, source.initial()
 
     def initial(self) -> Tensor:
         return self.start
 
-    def renoise(self, *place: Any) -> Tensor:
-        return self.source.renoise(*place)
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        return self.source.renoise(chunk, step, frames, window)
 
 
 def random_codec(size: Size, device: torch.device, dtype: torch.dtype, *, fast: bool) -> Codec:
@@ -267,19 +274,20 @@ def random_codec(size: Size, device: torch.device, dtype: torch.dtype, *, fast: 
 
     from models.wan_vae import WanVae
 
+    make: Any = AutoencoderKLWan
     with torch.device(device):
-        module = AutoencoderKLWan(base_dim=size.vae_dim)
+        module = make(base_dim=size.vae_dim)
     return WanVae(module.to(dtype), fast=fast)
 
 
 def table(timings: Sequence[Timing]) -> str:
     """The figures for people."""
     header = (
-        f"{'method':<16} {'numerics':<8} {'B':>2} {'calls':>5} {'DiT s':>7} {'VAE s':>7} {'both s':>7} {'FPS DiT':>8} {'FPS':>7} "
+        f"{'method':<24} {'numerics':<8} {'B':>2} {'calls':>5} {'DiT s':>7} {'VAE s':>7} {'both s':>7} {'FPS DiT':>8} {'FPS':>7} "
         f"{'1st lat':>8} {'1st pix':>8} {'write s':>8} {'MFU':>6} {'GiB':>6}"
     )
     lines = [
-        f"{t.method:<16} {t.numerics:<8} {t.batch:>2} {t.network_calls:>5} {t.network_s:>7.3f} {t.decode_s:>7.3f} {t.together_s:>7.3f} "
+        f"{t.method:<24} {t.numerics:<8} {t.batch:>2} {t.network_calls:>5} {t.network_s:>7.3f} {t.decode_s:>7.3f} {t.together_s:>7.3f} "
         f"{t.fps_network:>8.1f} {t.fps_together:>7.1f} {t.first_latents_s:>8.3f} {t.first_pixels_s:>8.3f} {t.write_s:>8.3f} "
         f"{t.mfu:>6.1%} {t.peak_gib:>6.1f}"
         for t in timings
@@ -315,9 +323,16 @@ def main() -> None:
                 graphs = device.type == "cuda" and not flags.no_graphs
                 timings.append(
                     time_method(
-                        baselines[method], profile, batch, size, codec, rate,
-                        device=device, repeats=flags.repeats, graphs=graphs,
-                    )  # fmt: skip
+                        baselines[method],
+                        profile,
+                        batch,
+                        size,
+                        codec,
+                        rate,
+                        device=device,
+                        repeats=flags.repeats,
+                        graphs=graphs,
+                    )
                 )
                 log.info("%s", table(timings[-1:]).splitlines()[1])
                 facts = {

@@ -17,8 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from evaluation.clips import file_sha256, read_clip, write_clip
+from workflow.resources import needed_resources
 from workflow.settings import Suite, read_suite
-from workflow.start import missing_resources, planned_prompts, start_banner
+from workflow.start import missing_resources, planned_prompts, start_banner, start_notices
 
 
 class Finding(NamedTuple):
@@ -64,11 +65,15 @@ def check_machine() -> Finding:
 
 
 def check_disk(suite: Suite) -> Finding:
+    """Free disk here, against what is still to be fetched."""
     free = shutil.disk_usage(".").free / 1e9
+    absent = [e for e in needed_resources(Path.cwd(), suite) if not Path("resources", e.path).is_file()]
+    to_fetch = sum(entry.size_mb for entry in absent) / 1000
+    fetching = f", {to_fetch:.1f} GB are still to be fetched" if absent else ""
     return Finding(
-        "ok" if free > 2 else "note",
+        "ok" if free > 2 + to_fetch else "note",
         "disk",
-        f"{free:.1f} GB free here; results/{suite.suite} is the run's folder",
+        f"{free:.1f} GB free here{fetching}; results/{suite.suite} is the run's folder",
     )
 
 
@@ -147,7 +152,9 @@ def main() -> int:
     for finding in findings:
         sys.stdout.write(f"{finding.verdict:8}{finding.what:17}{finding.found}\n")
     if suite.world == "toybox" or findings[-2].verdict == "ok":
-        sys.stdout.write(start_banner(suite, planned_prompts(suite)) + "\n")
+        prompts = planned_prompts(suite)
+        for line in (start_banner(suite, prompts), *start_notices(suite, prompts, Path.cwd())):
+            sys.stdout.write(f"{line}\n")
     return 1 if any(finding.verdict == "MISSING" for finding in findings) else 0
 
 

@@ -5,105 +5,95 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import shutil
 import sys
-import tempfile
-import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.clips import file_sha256
 from evaluation.records import write_text
-from workflow.resources import Resource, needed_resources
+from workflow.downloads import Sources, fetch, prove_all
+from workflow.resources import needed_resources, read_lock
 from workflow.settings import read_suite
 from workflow.start import missing_resources
 
 RESOURCES = Path("resources")
-LOCK = "lock.json"
 
 log = logging.getLogger("fetch")
 
 
-def read_lock(folder: Path) -> dict[str, str]:
-    """Sha256 of every file fetched so far, by path."""
-    path = folder / LOCK
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+def sources_of(mirror: Path | None) -> Sources:
+    """The mirror, and offline mode if HF_HUB_OFFLINE says so. Raises ValueError if the mirror is no folder."""
+    from huggingface_hub import constants  # only here: slow to import, and --verify needs none of it
 
-
-def download(entry: Resource, target: Path) -> None:
-    """Bring one file to `target`, whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if entry.url is not None:
-        # Only urls of workflow/resources.yaml come here, each proven by sha256 afterwards.
-        with (
-            urllib.request.urlopen(entry.url, timeout=120) as answer,
-            tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as part,
-        ):
-            shutil.copyfileobj(answer, part)
-        os.replace(part.name, target)
-        return
-    from huggingface_hub import hf_hub_download  # only here: it is slow to import and opens the network
-
-    assert entry.repo is not None, "a resource without url has a repo"
-    assert entry.file is not None, "a resource without url has a file"
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        os.replace(hf_hub_download(entry.repo, entry.file, revision=entry.revision, local_dir=folder), target)
-
-
-def prove(entry: Resource, folder: Path, lock: dict[str, str]) -> str:
-    """Sha256 of a fetched file. Raises ValueError if it is not the one that is pinned, or that was fetched first."""
-    found = file_sha256(folder / entry.path)
-    expected = entry.sha256 or lock.get(entry.path)
-    if expected is not None and found != expected:
+    if mirror is not None and not mirror.is_dir():
         raise ValueError(
-            f"resources/{entry.path} has sha256 {found}, expected {expected}; it is damaged or another version. "
-            "Delete it and run `make fetch` again."
+            f"The mirror {mirror} is no folder; pass one laid out as <repo>/<file> or as resources/ is."
         )
-    return found
-
-
-def fetch(entries: Sequence[Resource], folder: Path) -> dict[str, str]:
-    """Bring what is missing, prove everything, and remember the hashes."""
-    lock = read_lock(folder)
-    for number, entry in enumerate(entries, 1):
-        if not (folder / entry.path).is_file():
-            log.info(
-                "%d of %d: %s, about %.0f MB, from %s",
-                number,
-                len(entries),
-                entry.path,
-                entry.size_mb,
-                entry.origin,
-            )
-            download(entry, folder / entry.path)
-        lock[entry.path] = prove(entry, folder, lock)
-        write_text(folder / LOCK, json.dumps(lock, indent=1, sort_keys=True) + "\n")
-    return lock
+    return Sources(mirror=mirror, offline=constants.HF_HUB_OFFLINE)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, type=Path, help="a suite's file")
+    parser.add_argument(
+        "--replace",
+        type=json.loads,
+        default={},
+        help='JSON of top-level keys to replace, {"weights": "released"}',
+    )
+    parser.add_argument(
+        "--mirror", type=Path, help="folder asked before the network: <repo>/<file>, or as resources/"
+    )
     parser.add_argument("--verify", action="store_true", help="no network: prove what is there")
     parser.add_argument("--output", type=Path, help="write the hashes of the suite's files here")
+    parser.add_argument("--checkpoints", type=Path, help="write here what was found in every checkpoint")
     flags = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # it logs addresses, some of them signed
     root = Path.cwd()
-    suite = read_suite(flags.config, root)
+    suite = read_suite(flags.config, root, flags.replace)
     entries = needed_resources(root, suite)
-    screen = missing_resources(root, suite)
-    if flags.verify and screen:
+    if flags.verify and (screen := missing_resources(root, suite)):
         log.error("%s", screen)
         return 1
-    lock = read_lock(RESOURCES)
-    hashes = (
-        {e.path: prove(e, RESOURCES, lock) for e in entries} if flags.verify else fetch(entries, RESOURCES)
-    )
-    if flags.output:
-        write_text(
-            flags.output, json.dumps({entry.path: hashes[entry.path] for entry in entries}, indent=1) + "\n"
+    try:
+        if flags.verify:
+            fetched = prove_all(entries, RESOURCES, read_lock(RESOURCES))
+        else:
+            fetched = fetch(entries, RESOURCES, sources_of(flags.mirror))
+    except ValueError as fault:
+        log.error("%s", fault)
+        return 1
+    except KeyboardInterrupt:
+        log.error("Stopped; what was brought stays, and the next `make fetch` goes on where this one was.")
+        return 130
+    for sentence in fetched.faults:
+        log.error("%s", sentence)
+    if fetched.faults:
+        log.error(
+            "%d of %d files are wrong or absent; the others are kept.", len(fetched.faults), len(entries)
         )
+        return 1
+    if flags.checkpoints:
+        from workflow.checkpoints import describe_checkpoints  # only here: imports torch
+
+        checkpoints = describe_checkpoints(root, suite, entries, fetched.hashes, RESOURCES)
+        for sentence in checkpoints.faults:
+            log.error("%s", sentence)
+        if checkpoints.faults:
+            return 1
+        write_text(flags.checkpoints, json.dumps(checkpoints.described, indent=1, sort_keys=True) + "\n")
+        for path, one in checkpoints.described.items():
+            log.info(
+                "%s: %s, %d tensors %s, level %s",
+                path,
+                one["flavour"],
+                one["tensors"],
+                one["dtypes"],
+                one["level"],
+            )
+    if flags.output:
+        hashes = {entry.path: fetched.hashes[entry.path] for entry in entries}
+        write_text(flags.output, json.dumps(hashes, indent=1) + "\n")
     log.info("%d files are present and proven", len(entries))
     return 0
 

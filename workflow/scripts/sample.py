@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +17,24 @@ from baselines.build import Profile, Sampler, build_sampler, precision_of
 from baselines.spec import Baseline, load_baseline
 from evaluation.clips import ClipShape
 from evaluation.records import Prompt, read_jsonl
-from evaluation.shards import Batch, Sample, work_list
-from models.codec import LinearCodec
-from models.lora import open_wan
+from evaluation.shards import Batch, Sample, full_batches, parse_shard, shard_batches, work_list
 from models.noise import NoiseSource, SampleKey
 from models.rollout import Finished
-from models.text import ToyTextEncoder
-from models.wan import cast_parameters
-from models.weights import file_sha256
+from models.text_and_pixels import Codec, open_codec
 from workflow.device import choose_device
+from workflow.model_files import (
+    TextRows,
+    open_network,
+    proven_sha256,
+    read_proof,
+    row_sha256,
+    text_rows,
+    text_sha256,
+)
 from workflow.settings import SAMPLED_SECTIONS
 from workflow.shard import Made, ShardJob, make_shard, settings_from, shard_parser, write_shard
 
 log = logging.getLogger("sample")
-
-
-def described_sha256(path: Path) -> str:
-    """Sha256 of a weights file, proven to be what the .json beside it says (a manifest of `convert`, or a shipped file's facts).
-
-    Raises FileNotFoundError if either is missing, ValueError if the bytes are not the described ones.
-    """
-    description = path.with_suffix(".json")
-    for needed in (path, description):
-        if not needed.is_file():
-            raise FileNotFoundError(
-                f"{needed} does not exist; shipped files are in the repository, others come from `convert`."
-            )
-    facts = json.loads(description.read_text(encoding="utf-8"))
-    found = file_sha256(path)
-    if found != facts["sha256"]:
-        raise ValueError(
-            f"{path} has sha256 {found}, but {description.name} says {facts['sha256']}; restore or remake the file."
-        )
-    return found
 
 
 def tracked_baseline(path: Path, settings: dict[str, Any]) -> Baseline:
@@ -73,16 +57,24 @@ def latents_sha256(latents: Tensor) -> str:
     return hashlib.sha256(latents.float().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BatchSampler:
-    """Turns batches into clips: text encoder, sampler, codec and noise of one row."""
+    """Turns batches into clips: text rows, sampler, codec and noise of one row."""
 
-    sampler: Sampler
-    encoder: ToyTextEncoder
-    codec: LinearCodec
-    noise: str
-    suite: str
-    items: dict[str, int]
+    def __init__(
+        self,
+        *,
+        sampler: Sampler,
+        text: TextRows,
+        codec: Codec,
+        noise: str,
+        suite: str,
+        items: Mapping[str, int],
+        prompts: Sequence[str],
+    ) -> None:
+        """prompts: all texts of the job; they are prepared before its first batch."""
+        self.sampler, self.text, self.codec, self.prompts = sampler, text, codec, prompts
+        self.noise, self.suite, self.items = noise, suite, items
+        self.encoded = False
 
     def noise_of(self, samples: tuple[Sample, ...]) -> NoiseSource:
         """Portable noise keyed by sample, or the method's own by place in the work list."""
@@ -91,28 +83,41 @@ class BatchSampler:
         return self.sampler.upstream_noise([self.items[s.clip_id] for s in samples], self.sampler.device)
 
     def make(self, batch: Batch) -> list[Made]:
-        """One clip per sample of the batch. Raises FloatingPointError naming a clip whose latents are not finite."""
-        started = time.perf_counter()
-        text = self.encoder.encode([sample.prompt.extended for sample in batch.samples]).to(
-            self.sampler.device
-        )
-        chunks, calls = [], 0
+        """One clip per sample of the batch; each chunk is decoded as it is finished.
+
+        Raises FloatingPointError naming a clip whose latents are not finite.
+        """
+        if not self.encoded:
+            self.text.prepare(self.prompts)
+            self.encoded = True
+        started = self._now()
+        device, size = self.sampler.device, len(batch.samples)
+        text = self.text.rows([sample.prompt.extended for sample in batch.samples]).to(device)
+        stream, frames, chunks, calls, decode_s = self.codec.stream(size), [], [], 0, 0.0
         for record in self.sampler.records(text, self.noise_of(batch.samples)):
             if isinstance(record, Finished):
+                decoding = self._now()
                 chunks.append(record.latents)
+                frames.append(stream.push(record.latents).cpu())
+                decode_s += self._now() - decoding
             else:
                 calls += 1
-        latents = torch.cat(chunks, dim=1)
-        sampled = time.perf_counter()
+        sample_s = self._now() - started - decode_s
+        latents, pictures = torch.cat(chunks, dim=1), torch.cat(frames, dim=1).numpy()
         for sample, one in zip(batch.samples, latents, strict=True):
-            if not math.isfinite(float(one.abs().sum())):
+            if not math.isfinite(float(one.float().abs().sum())):
                 raise FloatingPointError(
                     f"The latents of clip {sample.clip_id} are not finite, so no clip was written; look at the row's weights."
                 )
-        frames = self.codec.decode_uint8(latents.float().cpu()).numpy()
-        size = len(batch.samples)
-        sample_s, decode_s = (sampled - started) / size, (time.perf_counter() - sampled) / size
-        return [Made(frames[i], latents_sha256(latents[i]), sample_s, decode_s, calls) for i in range(size)]
+        return [
+            Made(pictures[i], latents_sha256(latents[i]), sample_s / size, decode_s / size, calls)
+            for i in range(size)
+        ]
+
+    def _now(self) -> float:
+        if self.sampler.device.type == "cuda":
+            torch.cuda.synchronize(self.sampler.device)
+        return time.perf_counter()
 
 
 def main() -> None:
@@ -121,6 +126,8 @@ def main() -> None:
     parser.add_argument("--weights", required=True, type=Path)
     parser.add_argument("--codec", required=True, type=Path)
     parser.add_argument("--text", required=True, type=Path)
+    parser.add_argument("--embeddings", required=True, type=Path, help="folder of encoded prompts")
+    parser.add_argument("--proof", type=Path, help="sha256 of fetched files, as the fetch stage proved them")
     parser.add_argument("--noise", required=True, choices=("portable", "upstream"))
     parser.add_argument("--device", required=True, choices=("cpu", "cuda", "auto"))
     flags = parser.parse_args()
@@ -130,18 +137,23 @@ def main() -> None:
     baseline = tracked_baseline(flags.baseline, settings)
     profile: Profile = settings["profile"]
     precision = precision_of(baseline, profile)
-    weights, codec, text = (described_sha256(path) for path in (flags.weights, flags.codec, flags.text))
-    wan = open_wan(flags.weights, precision.numerics).eval().requires_grad_(False)
-    wan = cast_parameters(wan, precision.matmul).to(device)
-    shape = (baseline.rollout.frames, wan.config.in_channels, *settings["latent_size"])
+    proof = read_proof(flags.proof)
+    weights = row_sha256(flags.weights, baseline, proof)
+    codec, text = proven_sha256(flags.codec, proof), text_sha256(flags.text, proof)
     prompts = read_jsonl(Prompt, flags.prompts)
+    batches = shard_batches(full_batches(work_list(prompts), settings["batch"]), *parse_shard(flags.shard))
+    wan = open_network(flags.weights, baseline, precision, device)
+    shape = (baseline.rollout.frames, wan.config.in_channels, *settings["latent_size"])
     maker = BatchSampler(
         sampler=build_sampler(baseline, wan, latent_shape=shape, profile=profile),
-        encoder=ToyTextEncoder.load(flags.text),
-        codec=LinearCodec.load(flags.codec),
+        text=text_rows(flags.text, text, flags.embeddings, device),
+        codec=open_codec(
+            flags.codec, device=device, dtype=precision.codec, autocast=precision.codec_autocast
+        ),
         noise=flags.noise,
         suite=settings["suite"],
         items={sample.clip_id: item for item, sample in enumerate(work_list(prompts))},
+        prompts=list(dict.fromkeys(sample.prompt.extended for batch in batches for sample in batch.samples)),
     )
     job = ShardJob(
         row=flags.row,

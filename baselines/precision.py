@@ -1,0 +1,135 @@
+"""What a numerics profile costs: the error of `exact` and of `fast` against a float32 run (design.md 5).
+
+    costs = measure_profiles(load_baseline("baselines/longlive.yaml"), build_network, text, latent_shape=(21, 16, 60, 104))
+    costs.fast[6] / costs.exact[6], costs.fast_is_allowed
+
+All runs share weights, text and noise to the last bit: the reference computes in float32 on the weights and
+noise that `exact` has stored, so that what is measured is arithmetic alone. Legend: B batch, L text rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from baselines.build import Profile, Sampler, build_sampler, precision_of
+from baselines.spec import Baseline
+from models.config import Numerics
+from models.noise import JointWindow, LatentShape, NoiseSource, SampleKey
+from models.wan import Wan, cast_parameters, stored_dtype
+
+BuildNetwork = Callable[[Numerics], Wan]
+"""A new float32 network of these numerics, the same weights every time, on the device to measure on
+(models/lora.py open_wan)."""
+
+ALLOWED_RATIO = 1.5
+"""fast is the default where its error is at most this many times that of exact (design.md 5)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileCosts:
+    """Relative errors |profile - float32| / |float32| (Frobenius norms) of the latents of a chunk, by chunk
+    number."""
+
+    baseline: str
+    exact: dict[int, float]
+    fast: dict[int, float]
+
+    @property
+    def ratio(self) -> dict[int, float]:
+        """How many times the error of exact that of fast is, by chunk number."""
+        return {chunk: self.fast[chunk] / self.exact[chunk] for chunk in self.exact}
+
+    @property
+    def fast_is_allowed(self) -> bool:
+        """Whether fast may be the default (design.md 5)."""
+        return all(ratio <= ALLOWED_RATIO for ratio in self.ratio.values())
+
+
+def measure_profiles(
+    baseline: Baseline,
+    build_network: BuildNetwork,
+    text: Tensor,
+    *,
+    latent_shape: LatentShape,
+    chunks: Sequence[int] = (0, 6),
+    suite: str = "precision",
+) -> ProfileCosts:
+    """Sample the same clips in float32, `exact` and `fast`, and compare the latents of these chunks.
+
+    text: [B, L, text_dim], rounded to the weights' dtype by the network; B clips with portable noise of
+    prompts "0", "1", ... One network is held at a time. Raises ValueError if a chunk is not among the clip's,
+    or a result is not finite.
+    """
+    last = latent_shape[0] // baseline.rollout.chunk - 1
+    if not all(0 <= chunk <= last for chunk in chunks):
+        raise ValueError(
+            f"Baseline {baseline.name} at {latent_shape[0]} latent frames has chunks 0..{last}, but {list(chunks)} are asked "
+            "for; choose among them."
+        )
+    keys = [SampleKey(str(row), 0) for row in range(text.shape[0])]
+    matmul = precision_of(baseline, "exact").matmul
+    text = text.to(matmul)
+
+    def latents(profile: Profile) -> list[Tensor]:
+        precision = precision_of(baseline, profile)
+        wan = build_network(precision.numerics)
+        _round_to_stored(wan, baseline)
+        cast_parameters(wan, precision.matmul).requires_grad_(False)
+        sampler = build_sampler(baseline, wan, latent_shape=latent_shape, profile=profile)
+        noise = _Rounded(sampler, baseline, suite, keys)
+        finished = [chunk.latents for chunk in sampler.sample(text.to(sampler.device), noise)]
+        return [finished[chunk].to("cpu", torch.float32) for chunk in chunks]
+
+    reference = latents("float32")
+    errors = {
+        profile: {
+            chunk: _relative_error(baseline.name, chunk, found, expected)
+            for chunk, found, expected in zip(chunks, latents(profile), reference, strict=True)
+        }
+        for profile in ("exact", "fast")
+    }
+    return ProfileCosts(baseline=baseline.name, exact=errors["exact"], fast=errors["fast"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Rounded:
+    """Portable noise rounded to the dtype `exact` keeps latents in, handed out in the sampler's own."""
+
+    sampler: Sampler
+    baseline: Baseline
+    suite: str
+    keys: Sequence[SampleKey]
+
+    @property
+    def _source(self) -> NoiseSource:
+        return self.sampler.portable_noise(self.suite, self.keys)
+
+    def _round(self, noise: Tensor) -> Tensor:
+        return noise.to(precision_of(self.baseline, "exact").latents).to(self.sampler.latents_dtype)
+
+    def initial(self) -> Tensor:
+        return self._round(self._source.initial())
+
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        return self._round(self._source.renoise(chunk, step, frames, window))
+
+
+def _round_to_stored(wan: Wan, baseline: Baseline) -> None:
+    """Give a float32 network the values that `exact` stores, still in float32."""
+    exact = precision_of(baseline, "exact")
+    for name, parameter in wan.named_parameters():
+        parameter.data = parameter.data.to(stored_dtype(name, exact.numerics, exact.matmul)).float()
+
+
+def _relative_error(name: str, chunk: int, found: Tensor, expected: Tensor) -> float:
+    error = float((found - expected).norm() / expected.norm())
+    if not torch.isfinite(torch.tensor(error)):
+        raise ValueError(
+            f"Baseline {name}: the error of chunk {chunk} is {error}; a run has produced values that are not finite, so find them "
+            "before comparing precisions."
+        )
+    return error

@@ -1,0 +1,45 @@
+"""A baseline's released weights as its YAML describes them, ready for models/released.py to check and open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from baselines.spec import Baseline
+from models.released import Adapter, Release
+
+
+def release_of(baseline: Baseline, weights: Path, *, base_alone: bool = False) -> Release:
+    """Where a baseline's released files lie, and what they must be.
+
+    weights: the fetched file, resources/weights/<row>/<name>; the adapter lies beside it, and files that are no student (the
+    bidirectional model, RAVEN's initialisation) in the folders next to it. An adapter with the weights' own file name is inside
+    them (a bundle). base_alone: leave the adapter out on purpose.
+    """
+    return Release(
+        path=weights,
+        key=baseline.weights.key,
+        adapter=None if base_alone else adapter_of(baseline, weights.parent),
+        published_as=baseline.weights.file,
+        not_these={
+            "the bidirectional Wan2.1 model": weights.parents[1]
+            / "wan"
+            / "diffusion_pytorch_model.safetensors",
+            "an initialisation checkpoint": weights.parents[1] / "causal_forcing" / "causal_ode.pt",
+        },
+        base_alone=base_alone,
+    )
+
+
+def adapter_of(baseline: Baseline, folder: Path) -> Adapter | None:
+    """The baseline's adapter, or None if it has none."""
+    adapter = baseline.adapter
+    if adapter is None:
+        return None
+    return Adapter(
+        path=None if adapter.file == baseline.weights.file else folder / Path(adapter.file).name,
+        key=adapter.key,
+        rank=adapter.rank,
+        alpha=adapter.alpha,
+        tensors=adapter.tensors,
+        targets=adapter.targets,
+    )

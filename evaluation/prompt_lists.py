@@ -1,0 +1,310 @@
+"""A user's own prompt list -> prompt records; any fault is one sentence with the file's name and line.
+
+.csv, .tsv, .jsonl: one prompt a line, with the columns (keys) id and prompt, samples (unless the suite's `prompts.samples`
+gives one number for all) and, if wanted, extended, dimensions, keep and, in .jsonl, facts. A column that is there is filled
+in every line, except for `dimensions` and `keep`. In .csv and .tsv blanks around a cell are not part of it, a prompt with a
+comma is put in double quotes, and several dimensions are separated by semicolons.
+.txt: one prompt a line and nothing else; ids are p0000, p0001, ... in the file's order.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.records import Prompt
+from evaluation.toybox.captions import MAX_WORDS, VOCABULARY
+from evaluation.toybox.facts import check_facts
+from evaluation.toybox.prompt_kinds import DIMENSIONS_OF_KIND, kind_of
+from evaluation.without_facts import ON_REQUEST, VBENCH_FACTS, WITHOUT_FACTS
+
+REQUIRED = ("id", "prompt")
+OPTIONAL = ("samples", "extended", "dimensions", "keep")
+MAY_BE_EMPTY = ("dimensions", "keep")
+MAX_ID = 120
+
+TOYBOX_WORD = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
+"""How the embedded text encoder cuts a caption; models.text says the same, and a test compares the two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptWorld:
+    """What a list may ask of a world.
+
+    free: dimensions that need no facts, of a prompt that names none; on_request: need none either.
+    by_facts: dimensions that a prompt's facts allow; raises ValueError if they are no facts of this world.
+    words: all that the text encoder knows (None: any text); max_words: the longest text, in words.
+    """
+
+    free: tuple[str, ...]
+    on_request: tuple[str, ...]
+    by_facts: Callable[[Mapping[str, Any]], tuple[str, ...]]
+    words: frozenset[str] | None
+    max_words: int | None
+
+
+def _toybox_dimensions(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    check_facts(dict(facts))
+    return DIMENSIONS_OF_KIND[kind_of(dict(facts))]
+
+
+def _vbench_dimensions(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    unknown = [key for key in facts if key not in VBENCH_FACTS]
+    if unknown:
+        raise ValueError(f"facts has the key {unknown[0]!r}, expected some of {', '.join(VBENCH_FACTS)}")
+    return tuple(facts)
+
+
+WORLDS: dict[str, PromptWorld] = {
+    "toybox": PromptWorld(
+        free=WITHOUT_FACTS["toybox"],
+        on_request=ON_REQUEST["toybox"],
+        by_facts=_toybox_dimensions,
+        words=frozenset(VOCABULARY),
+        max_words=MAX_WORDS,
+    ),
+    "vbench": PromptWorld(
+        free=WITHOUT_FACTS["vbench"],
+        on_request=ON_REQUEST["vbench"],
+        by_facts=_vbench_dimensions,
+        words=None,
+        max_words=None,
+    ),
+}
+
+
+def read_prompt_list(content: bytes, name: str, world: PromptWorld, samples: int | None) -> list[Prompt]:
+    """The prompts of a list, in its order. name: the file's name, whose ending says its format, for errors.
+
+    samples: of every prompt, for lists without that column; None where the list says it.
+    Raises ValueError for the first fault: what, file and line, found, expected, what to do.
+    """
+    ending = name.rpartition(".")[2].lower()
+    if ending not in READERS:
+        raise ValueError(
+            f"{name} ends in .{ending}, expected one of .{', .'.join(READERS)}; save the prompt list as one of these."
+        )
+    prompts: list[Prompt] = []
+    ids: dict[str, int] = {}
+    texts: dict[str, int] = {}
+    for line, cells in READERS[ending](_text(content, name), name):
+        where = f"{name} line {line}"
+        if samples is not None and "samples" in cells:
+            raise ValueError(
+                f"{where} gives samples, and so does the suite's `prompts.samples` ({samples}); take one of the two out."
+            )
+        prompt = _prompt({"samples": samples, **cells} if samples is not None else cells, where, world)
+        if prompt.id in ids:
+            raise ValueError(
+                f"{where}: id {prompt.id!r} is already that of line {ids[prompt.id]}; ids must be unique."
+            )
+        if prompt.prompt in texts:
+            raise ValueError(
+                f"{where}: the prompt is the same as in line {texts[prompt.prompt]}; keep one of them and raise its `samples`."
+            )
+        ids[prompt.id] = texts[prompt.prompt] = line
+        prompts.append(prompt)
+    if not prompts:
+        raise ValueError(f"{name} holds no prompt; write one a line.")
+    return prompts
+
+
+Lines = Iterator[tuple[int, dict[str, Any]]]
+"""Line number, counted from 1, and the line's cells by column."""
+
+
+def _text(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{name} line {line} has a byte that is not UTF-8 (0x{content[error.start]:02x}); save the file as UTF-8."
+        ) from error
+
+
+def _table(text: str, name: str, delimiter: str) -> Lines:
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
+    columns: list[str] = []
+    line = 1
+    try:
+        for row in rows:
+            cells = [cell.strip() for cell in row]
+            if not columns:
+                columns = cells
+                _check_columns(columns, (*REQUIRED, *OPTIONAL), f"{name} line 1")
+            elif len(cells) != len(columns):
+                raise ValueError(
+                    f"{name} line {line} has {len(cells)} cells, expected {len(columns)} ({', '.join(columns)}); "
+                    "put a prompt that holds the separator in double quotes, and leave no line empty."
+                )
+            else:
+                yield line, _cells(dict(zip(columns, cells, strict=True)), f"{name} line {line}")
+            line = rows.line_num + 1
+    except csv.Error as error:
+        raise ValueError(
+            f"{name} line {line} cannot be read ({error}); double a double quote that is part of a quoted cell."
+        ) from error
+
+
+def _cells(row: Mapping[str, str], where: str) -> dict[str, Any]:
+    """Text of a table's row as the values that .jsonl would have; an empty optional cell is as if it were not there."""
+    cells: dict[str, Any] = {key: value for key, value in row.items() if value or key not in MAY_BE_EMPTY}
+    for key in ("samples", "keep"):
+        if key in cells:
+            if not re.fullmatch(r"[0-9]{1,6}", cells[key]):
+                raise ValueError(
+                    f"{where}: {key} is {cells[key]!r}, expected a whole number from 1 on; correct it."
+                )
+            cells[key] = int(cells[key])
+    if "dimensions" in cells:
+        cells["dimensions"] = [part.strip() for part in cells["dimensions"].split(";")]
+    return cells
+
+
+def _json_lines(text: str, name: str) -> Lines:
+    for line, source in enumerate(text.removesuffix("\n").split("\n"), 1):
+        where = f"{name} line {line}"
+        try:
+            cells = json.loads(source, object_pairs_hook=_unique_keys)
+        except ValueError as error:
+            raise ValueError(f"{where} is no JSON object ({error}); write one object a line.") from error
+        if not isinstance(cells, dict):
+            raise ValueError(f"{where} is no JSON object; write one object a line.")
+        _check_columns(list(cells), (*REQUIRED, *OPTIONAL, "facts"), where)
+        yield line, cells
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        raise ValueError("a key appears twice")
+    return dict(pairs)
+
+
+def _plain_lines(text: str, name: str) -> Lines:
+    del name  # one signature for all readers
+    for number, prompt in enumerate(text.removesuffix("\n").split("\n")):
+        yield number + 1, {"id": f"p{number:04d}", "prompt": prompt.strip()}
+
+
+READERS: dict[str, Callable[[str, str], Lines]] = {
+    "csv": lambda text, name: _table(text, name, ","),
+    "tsv": lambda text, name: _table(text, name, "\t"),
+    "jsonl": _json_lines,
+    "txt": _plain_lines,
+}
+
+
+def _check_columns(columns: Sequence[str], known: Sequence[str], where: str) -> None:
+    for column in columns:
+        if column not in known:
+            facts = "; `facts` needs .jsonl" if column == "facts" else ""
+            raise ValueError(
+                f"{where}: column {column!r} is unknown; the columns are {', '.join(known)}{facts}; correct or remove it."
+            )
+        if columns.count(column) > 1:
+            raise ValueError(f"{where}: column {column!r} appears twice; remove one.")
+    for column in REQUIRED:
+        if column not in columns:
+            raise ValueError(
+                f"{where}: column {column!r} is missing; the columns are {', '.join(known)}; add it."
+            )
+
+
+def _prompt(cells: Mapping[str, Any], where: str, world: PromptWorld) -> Prompt:
+    """One prompt from the cells of its line. Raises ValueError."""
+    if "samples" not in cells:
+        raise ValueError(
+            f"{where} has no samples; add that column, or give the suite one number as `prompts.samples`."
+        )
+    name = cells["id"]
+    if not isinstance(name, str) or not re.fullmatch(rf"[a-z0-9_]{{1,{MAX_ID}}}", name):
+        raise ValueError(
+            f"{where}: id is {name!r}, expected 1 to {MAX_ID} of the characters a-z, 0-9 and _ (it names the clips); rename it."
+        )
+    text = _written(cells["prompt"], "prompt", where, world)
+    extended = _written(cells["extended"], "extended", where, world) if "extended" in cells else text
+    samples = _count(cells["samples"], "samples", where)
+    keep = _count(cells["keep"], "keep", where) if cells.get("keep") is not None else None
+    if keep is not None and keep > samples:
+        raise ValueError(f"{where}: keep is {keep}, but only {samples} samples are rendered; lower it.")
+    facts = cells["facts"] if cells.get("facts") is not None else {}
+    return Prompt(
+        id=name,
+        prompt=text,
+        extended=extended,
+        dimensions=_dimensions(cells.get("dimensions"), facts, where, world),
+        samples=samples,
+        keep=keep,
+        facts=facts,
+    )
+
+
+def _count(value: Any, column: str, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{where}: {column} is {value!r}, expected a whole number from 1 on; correct it.")
+    return value
+
+
+def _written(value: Any, column: str, where: str, world: PromptWorld) -> str:
+    """A text that a model can be given. Raises ValueError if it is empty, or has characters or words that cannot be used."""
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: {column} is {value!r}, expected text; correct it.")
+    text = value.strip()
+    if not text:
+        rest = (
+            "fill it in, or take the whole column out to feed the prompts themselves"
+            if column == "extended"
+            else "write it or remove the line"
+        )
+        raise ValueError(f"{where}: {column} is empty; {rest}.")
+    odd = [character for character in text if not character.isprintable()]
+    if odd:
+        raise ValueError(
+            f"{where}: {column} holds the unprintable character {odd[0]!r}; write it as one plain line."
+        )
+    if world.words is not None and world.max_words is not None:
+        words = TOYBOX_WORD.findall(text.lower())
+        unknown = [word for word in words if word not in world.words]
+        if unknown:
+            raise ValueError(
+                f"{where}: the embedded world does not know the word {unknown[0]!r} of {column}; "
+                f"its {len(world.words)} words are {' '.join(sorted(world.words))}; use these, without punctuation."
+            )
+        if len(words) > world.max_words:
+            raise ValueError(
+                f"{where}: {column} has {len(words)} words, and the embedded world reads at most {world.max_words}; shorten it."
+            )
+    return text
+
+
+def _dimensions(value: Any, facts: Any, where: str, world: PromptWorld) -> tuple[str, ...]:
+    """Dimensions that a line asks for, or those that need no facts. Raises ValueError if its facts do not allow one."""
+    if not isinstance(facts, dict):
+        raise ValueError(f"{where}: facts is {facts!r}, expected an object; correct it.")
+    try:
+        by_facts = world.by_facts(facts) if facts else ()
+    except ValueError as error:
+        raise ValueError(f"{where}: {str(error).rstrip('.')}; correct the facts.") from error
+    if value is None:
+        return world.free
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
+        raise ValueError(
+            f"{where}: dimensions is {value!r}, expected names of dimensions; correct or leave it out."
+        )
+    allowed = tuple(dict.fromkeys((*world.free, *world.on_request, *by_facts)))
+    for item in value:
+        if item not in allowed:
+            raise ValueError(
+                f"{where}: dimension {item!r} cannot be scored with {'these' if facts else 'no'} facts; "
+                f"this prompt's are {', '.join(allowed)}; take it out{'' if facts else ' or give facts (.jsonl)'}."
+            )
+        if value.count(item) > 1:
+            raise ValueError(f"{where}: dimension {item!r} appears twice; remove one.")
+    return tuple(value)

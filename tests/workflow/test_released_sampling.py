@@ -1,0 +1,109 @@
+"""Sampling from Wan's own kinds of file, at small size: a released checkpoint, umT5's .pth with a tokenizer, a VAE's folder."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from baselines.build import Profile, build_sampler, precision_of
+from baselines.released import release_of
+from baselines.spec import Baseline, load_all
+from evaluation.records import Prompt
+from evaluation.shards import full_batches, work_list
+from models.config import WanConfig
+from models.noise import SampleKey
+from models.released import open_released
+from models.text_and_pixels import Codec, open_codec, open_text
+from models.wan import Wan, cast_parameters, init_weights
+from tests.models.test_wan_vae import random_vae
+from tests.models.umt5_toys import DIM, wan_state, write_tokenizer
+from workflow.model_files import row_sha256, text_rows, text_sha256
+from workflow.scripts.sample import BatchSampler
+
+BASELINES = load_all(Path(__file__).parents[2] / "baselines")
+CONFIG = WanConfig(
+    dim=128, ffn_dim=64, num_layers=1, num_heads=1, freq_dim=32, text_dim=DIM, in_channels=16, out_channels=16
+)
+PROMPTS = [
+    Prompt(id=f"p{i}", prompt="a", extended=text, dimensions=("color",), samples=1, keep=None, facts={})
+    for i, text in enumerate(("a red ball", "a cat on a meadow"))
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """resources/ with a Self Forcing checkpoint (two levels, wrapped names), text encoder, tokenizer and VAE."""
+    folder = tmp_path_factory.mktemp("site") / "resources" / "weights"
+    (folder / "self_forcing").mkdir(parents=True)
+    wan = Wan(CONFIG)
+    init_weights(wan, torch.Generator().manual_seed(0), zero_head=False)
+    good = {f"model._fsdp_wrapped_module.{name}": value for name, value in wan.state_dict().items()}
+    bad = {name: torch.zeros_like(value) for name, value in good.items()}
+    torch.save({"generator": bad, "generator_ema": good}, folder / "self_forcing" / "self_forcing_dmd.pt")
+    (folder / "wan").mkdir()
+    torch.save(wan_state(dtype=torch.bfloat16), folder / "wan" / "umt5.pth")
+    write_tokenizer(folder / "wan" / "google" / "umt5-xxl")
+    random_vae().save_pretrained(folder / "wan" / "vae")
+    return folder
+
+
+def network(files: Path, baseline: Baseline, profile: Profile) -> Wan:
+    precision = precision_of(baseline, profile)
+    release = release_of(baseline, files / "self_forcing" / "self_forcing_dmd.pt")
+    wan = open_released(dataclasses.replace(release, config=CONFIG), precision.numerics)
+    return cast_parameters(wan.eval().requires_grad_(False), precision.matmul)
+
+
+@pytest.mark.parametrize("profile", ["exact", "float32"])
+def test_clips_are_the_parts_put_together(files: Path, tmp_path: Path, profile: Profile) -> None:
+    """Guards against text of another prompt, chunks decoded out of order, a second encoder load, latents cast before hashing."""
+    baseline = BASELINES["self_forcing"]
+    precision = precision_of(baseline, profile)
+    wan = network(files, baseline, profile)
+    codec: Codec = open_codec(files / "wan" / "vae", dtype=precision.codec, autocast=precision.codec_autocast)
+    sampler = build_sampler(baseline, wan, latent_shape=(21, 16, 2, 2), profile=profile)
+    texts = [prompt.extended for prompt in PROMPTS]
+    rows = text_rows(files / "wan" / "umt5.pth", "0" * 64, tmp_path / "embeddings", torch.device("cpu"))
+    maker = BatchSampler(
+        sampler=sampler, text=rows, codec=codec, noise="portable", suite="s", items={}, prompts=texts
+    )
+    made = maker.make(full_batches(work_list(PROMPTS), 2)[0])
+
+    direct = open_text(files / "wan" / "umt5.pth").encode(texts)
+    noise = sampler.portable_noise("s", [SampleKey(prompt.id, 0) for prompt in PROMPTS])
+    latents = torch.cat([chunk.latents for chunk in sampler.sample(direct, noise)], dim=1)
+    frames = codec.decode_uint8(latents)
+    assert latents.abs().sum() > 0
+    for number, clip in enumerate(made):
+        assert clip.frames.shape == (81, 16, 16, 3)
+        assert torch.equal(torch.from_numpy(clip.frames), frames[number])
+        assert clip.network_calls == 34
+    assert len(list((tmp_path / "embeddings").glob("*.safetensors"))) == 2
+    assert rows.embeddings.encoder is None  # type: ignore[attr-defined]
+
+
+def test_hashes_come_from_the_proof_and_cover_every_file(
+    monkeypatch: pytest.MonkeyPatch, files: Path
+) -> None:
+    """Guards against clips that survive another adapter or tokenizer, and against files that nobody proved."""
+    monkeypatch.chdir(files.parents[1])
+    root = Path("resources/weights")
+    proof = {
+        "weights/wan/umt5.pth": "1" * 64,
+        "weights/wan/google/umt5-xxl/tokenizer.json": "2" * 64,
+        "weights/longlive/longlive_base.pt": "3" * 64,
+        "weights/longlive/lora.pt": "4" * 64,
+    }
+    text = text_sha256(root / "wan" / "umt5.pth", proof)
+    assert text != text_sha256(
+        root / "wan" / "umt5.pth", proof | {"weights/wan/google/umt5-xxl/tokenizer.json": "5" * 64}
+    )
+    (root / "longlive").mkdir()
+    for name in ("longlive_base.pt", "lora.pt"):
+        (root / "longlive" / name).touch()
+    base = root / "longlive" / "longlive_base.pt"
+    whole = row_sha256(base, BASELINES["longlive"], proof)
+    assert whole != row_sha256(base, BASELINES["longlive"], proof | {"weights/longlive/lora.pt": "6" * 64})
+    with pytest.raises(FileNotFoundError, match="make fetch"):
+        row_sha256(root / "self_forcing" / "self_forcing_dmd.pt", BASELINES["self_forcing"], proof)

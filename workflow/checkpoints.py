@@ -1,0 +1,75 @@
+"""What the fetched checkpoints of a suite hold, and whether each is what its YAML says: read on the CPU, before any GPU second."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from baselines.released import release_of
+from baselines.spec import load_baseline
+from models.config import WanConfig
+from models.released import WAN_14B, Found, Release, Role, check_released, inspect_released
+from workflow.resources import Resource
+from workflow.settings import Suite
+
+SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
+MODELS: dict[str, tuple[Role, WanConfig]] = {
+    "weights/wan/diffusion_pytorch_model.safetensors": ("bidirectional", WanConfig()),
+    "weights/wan_14b/diffusion_pytorch_model.safetensors.index.json": ("bidirectional", WAN_14B),
+    "weights/causal_forcing/causal_ode.pt": ("initialisation", WanConfig()),
+}
+"""Transformers that are no student: what each must be."""
+
+
+class Checkpoints(NamedTuple):
+    """Descriptions by path, with sha256, and one sentence for every file that is not what it should be."""
+
+    described: dict[str, dict[str, Any]]
+    faults: list[str]
+
+
+def describe_checkpoints(
+    root: Path, suite: Suite, entries: Sequence[Resource], hashes: Mapping[str, str], folder: Path
+) -> Checkpoints:
+    """Check the weights of every row and of every model that training starts from; other weight files are described only.
+
+    entries: the suite's fetched files; hashes: their sha256 by path (null in the record of a file put there by hand under a name
+    that nothing fetches); folder: resources/.
+    """
+    releases: list[Release] = []
+    for row, path in suite.weights.items():
+        if path.startswith("resources/"):
+            weights = folder / path.removeprefix("resources/")
+            releases.append(release_of(load_baseline(root / "baselines" / f"{row}.yaml"), weights))
+    students = {release.path for release in releases}
+    students |= {one.adapter.path for one in releases if one.adapter and one.adapter.path}
+    others: list[Path] = []
+    for entry in entries:
+        if entry.path in MODELS:
+            role, config = MODELS[entry.path]
+            releases.append(Release(path=folder / entry.path, key=None, role=role, config=config))
+        elif (
+            entry.path.endswith((".pt", ".pth", ".safetensors"))
+            and not SHARD.search(entry.path)
+            and folder / entry.path not in students
+        ):
+            others.append(folder / entry.path)
+    found: list[Found] = []
+    faults = []
+    for release in releases:
+        try:
+            found += check_released(release)
+        except (ValueError, FileNotFoundError) as fault:
+            faults.append(str(fault))
+    for other in others:
+        try:
+            found.append(inspect_released(other))
+        except ValueError as fault:
+            faults.append(str(fault))
+    described = {}
+    for one in found:
+        name = str(Path(one.path).relative_to(folder))
+        described[name] = {**one.to_dict(), "path": name, "sha256": hashes.get(name)}
+    return Checkpoints(described, faults)

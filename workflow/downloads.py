@@ -1,0 +1,517 @@
+"""Bringing files to resources/ and proving them: where each comes from, resume, and the lock of what was fetched.
+
+A file is brought to resources/.incoming/, proven there, and only then put in place. A partial file stays in .incoming/ and is gone
+on with by the next run. resources/lock.json is written after every file: sha256, size and resolved commit, required ever after.
+huggingface_hub names, authorises and transfers; its own downloads are not resumed by another process, so the partial file is ours.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import TypeAdapter
+
+from evaluation.clips import file_sha256
+from evaluation.records import write_text
+from workflow.resources import INITIALISATION_SHA256, Locked, Resource, read_lock
+
+INCOMING = ".incoming"
+LOCK = "lock.json"
+ASSUMED_MB_S = 50.0
+"""Rate of the estimate before the start, in MB/s; the log then shows the measured one."""
+
+REPORT_EVERY_S = 10.0
+
+log = logging.getLogger("fetch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where files may come from. mirror: a folder asked first, laid out as <repo>/<file> or as resources/ is.
+
+    offline: hub files come from the local hub cache and nothing opens a socket. endpoint, cache: of the hub, None for its own.
+    """
+
+    mirror: Path | None = None
+    offline: bool = False
+    endpoint: str | None = None
+    cache: Path | None = None
+
+
+class Planned(NamedTuple):
+    """A file to bring. local: where it lies already, None if it comes from the network."""
+
+    entry: Resource
+    source: Literal["resources", "mirror", "hub cache", "network", "nowhere"]
+    local: Path | None
+
+
+class Remote(NamedTuple):
+    """What a server says of a file. sha256: where the hub knows it (large files). tag: changes with the content."""
+
+    url: str
+    size: int | None
+    sha256: str | None
+    revision: str | None
+    tag: str | None
+
+
+class Fetched(NamedTuple):
+    """Sha256 by path of every file that is present and proven, and one sentence for every file that is not."""
+
+    hashes: dict[str, str]
+    faults: list[str]
+
+
+@dataclass(slots=True)
+class Progress:
+    """Says every few seconds how far a file and the whole fetch are. Sizes in bytes; clock and say are replaced in tests."""
+
+    total: float
+    say: Callable[[str], None] = log.info
+    clock: Callable[[], float] = time.monotonic
+    name: str = ""
+    size: float = 0.0
+    done: float = 0.0
+    file_done: float = 0.0
+    received: float = 0.0
+    started: float = field(default=0.0)
+    said: float = field(default=0.0)
+
+    def start_file(self, name: str, size: float, already: float) -> None:
+        """Begin a file of which `already` bytes are here."""
+        self.name, self.size, self.file_done = name, size, already
+        self.done += already
+        self.started = self.started or self.clock()
+        self.said = self.clock()
+
+    def add(self, count: int) -> None:
+        """Count bytes that arrived."""
+        self.file_done += count
+        self.done += count
+        self.received += count
+        now = self.clock()
+        if now - self.said >= REPORT_EVERY_S:
+            self.said = now
+            rate = self.received / max(now - self.started, 1e-3)
+            left, all_left = max(self.size - self.file_done, 0) / rate, max(self.total - self.done, 0) / rate
+            self.say(
+                f"{self.name}: {_gb(self.file_done)} of {_gb(self.size)}, {rate / 1e6:.1f} MB/s, {duration(left)} left; all files: "
+                f"{_gb(self.done)} of {_gb(self.total)}, {duration(all_left)} left"
+            )
+
+
+class CountedFile(io.FileIO):
+    """A binary file that counts what is written."""
+
+    def __init__(self, path: Path, mode: str, count: Callable[[int], None]) -> None:
+        super().__init__(path, mode)
+        self.count = count
+
+    def write(self, data: Any) -> int:
+        """As FileIO, counted."""
+        written = super().write(data)
+        self.count(written)
+        return written
+
+
+def write_lock(folder: Path, lock: dict[str, Locked]) -> None:
+    """Write resources/lock.json whole or not at all."""
+    plain = TypeAdapter(dict[str, Locked]).dump_python({path: lock[path] for path in sorted(lock)})
+    write_text(folder / LOCK, json.dumps(plain, indent=1) + "\n")
+
+
+def prove(entry: Resource, folder: Path, lock: dict[str, Locked]) -> Locked:
+    """What a fetched file is, for the lock.
+
+    Raises ValueError, one sentence, if it is not the file that is pinned or was fetched first, or is known to be another one.
+    """
+    path, name, known = folder / entry.path, f"resources/{entry.path}", lock.get(entry.path)
+    again = f"delete it and run `make fetch` again (the other files stay), {_or_mirror(entry)}"
+    if known is not None and known.origin and known.origin != entry.origin:
+        raise ValueError(
+            f"{name} was fetched from {known.origin}, but now {entry.origin} is asked for; {again}."
+        )
+    size = path.stat().st_size
+    if (
+        known is not None
+        and known.size is not None
+        and size != known.size
+        and entry.sha256 in (None, known.sha256)
+    ):
+        raise ValueError(
+            f"{name} has {size:,} bytes, expected {known.size:,}: it is truncated or another file; {again}."
+        )
+    return _proven(entry, path, name, known, again)
+
+
+def _proven(entry: Resource, path: Path, name: str, known: Locked | None, again: str) -> Locked:
+    found = file_sha256(path)
+    if found in INITIALISATION_SHA256 and entry.group == "weights":
+        raise ValueError(
+            f"{name} is byte for byte {INITIALISATION_SHA256[found]}, an initialisation checkpoint and not the method's released "
+            f"weights; {again}."
+        )
+    expected = entry.sha256 or (known.sha256 if known else None)
+    if expected is not None and found != expected:
+        raise ValueError(
+            f"{name} has sha256 {found}, expected {expected}: it is damaged, truncated or another version; {again}."
+        )
+    revision = entry.revision or (known.revision if known else None)
+    return Locked(sha256=found, size=path.stat().st_size, origin=entry.origin, revision=revision)
+
+
+def prove_all(entries: Sequence[Resource], folder: Path, lock: dict[str, Locked]) -> Fetched:
+    """Prove every file that is present; all faults at once. Files that are not there are passed over."""
+    hashes: dict[str, str] = {}
+    faults = []
+    size = sum((folder / entry.path).stat().st_size for entry in entries if (folder / entry.path).is_file())
+    if size > 1e9:
+        log.info("proving %s that are there, about %s at 1 GB/s", _gb(size), duration(size / 1e9))
+    for entry in entries:
+        if (folder / entry.path).is_file():
+            try:
+                hashes[entry.path] = prove(entry, folder, lock).sha256
+            except ValueError as fault:
+                faults.append(str(fault))
+    return Fetched(hashes, faults)
+
+
+def plan_fetch(
+    entries: Sequence[Resource], folder: Path, lock: dict[str, Locked], sources: Sources
+) -> list[Planned]:
+    """Where each missing file would come from. Opens no socket."""
+    here: dict[str, Path] = {}
+    planned = []
+    for entry in entries:
+        target = folder / entry.path
+        if target.is_file():
+            here[entry.origin] = target
+            continue
+        planned.append(_source_of(entry, here, lock, sources))
+        here.setdefault(entry.origin, target)
+    return planned
+
+
+def _source_of(entry: Resource, here: dict[str, Path], lock: dict[str, Locked], sources: Sources) -> Planned:
+    if entry.origin in here:
+        return Planned(entry, "resources", here[entry.origin])
+    if sources.mirror is not None:
+        inside = [entry.path, f"{entry.repo}/{entry.file}"] if entry.repo else [entry.path]
+        found = [sources.mirror / name for name in inside if (sources.mirror / name).is_file()]
+        if found:
+            return Planned(entry, "mirror", found[0])
+    if not sources.offline:
+        return Planned(entry, "network", None)
+    cached = _cached(entry, lock, sources)
+    return Planned(entry, "hub cache" if cached else "nowhere", cached)
+
+
+def _cached(entry: Resource, lock: dict[str, Locked], sources: Sources) -> Path | None:
+    """The file in the local hub cache, if it is there."""
+    if entry.repo is None or entry.file is None:
+        return None
+    from huggingface_hub import try_to_load_from_cache  # only here: it is slow to import
+
+    found = try_to_load_from_cache(
+        entry.repo, entry.file, cache_dir=sources.cache, revision=_revision(entry, lock)
+    )
+    return Path(found) if isinstance(found, str) else None
+
+
+def _revision(entry: Resource, lock: dict[str, Locked]) -> str | None:
+    """The commit to take a file from: its own, the one it was fetched from before, or that of another file of its repository."""
+    if entry.revision is not None:
+        return entry.revision
+    if entry.path in lock:
+        return lock[entry.path].revision
+    repo = [
+        one.revision for one in lock.values() if one.origin.startswith(f"{entry.repo} : ") and one.revision
+    ]
+    return repo[-1] if repo else None
+
+
+def announce(planned: Sequence[Planned], total: int, folder: Path) -> str:
+    """What is about to be brought: files, GB, sources, free disk, and the time at an assumed rate."""
+    size = sum(plan.entry.size_mb for plan in planned)
+    network = sum(plan.entry.size_mb for plan in planned if plan.source == "network")
+    counts = {
+        source: sum(plan.source == source for plan in planned)
+        for source in dict.fromkeys(p.source for p in planned)
+    }
+    width = max(len(plan.entry.path) for plan in planned)
+    lines = [
+        f"  {plan.entry.path:<{width}}  {plan.entry.size_mb:>9,.1f} MB  {plan.source}: {plan.local or plan.entry.origin}"
+        for plan in planned
+    ]
+    return (
+        f"{len(planned)} of {total} files are missing, about {size / 1000:.1f} GB ("
+        + ", ".join(f"{count} from {source}" for source, count in counts.items())
+        + f"); {_gb(_free(folder))} of disk are free.\n"
+        + "\n".join(lines)
+        + (f"\nAbout {duration(network / ASSUMED_MB_S)} at {ASSUMED_MB_S:.0f} MB/s." if network else "")
+    )
+
+
+def fetch(entries: Sequence[Resource], folder: Path, sources: Sources | None = None) -> Fetched:
+    """Bring what is missing, prove everything, and pin it in the lock after every file.
+
+    A fault of one file does not keep the others from being fetched; a network that does not answer ends the fetch.
+    Raises ValueError before anything is brought if files are nowhere to be had, or will not fit on the disk.
+    """
+    sources, lock = sources or Sources(), read_lock(folder)
+    hashes, faults = _keep_present(entries, folder, lock)
+    planned = plan_fetch(entries, folder, lock, sources)
+    if not planned:
+        return Fetched(hashes, faults)
+    log.info("%s", announce(planned, len(entries), folder))
+    nowhere = [plan.entry for plan in planned if plan.source == "nowhere"]
+    if nowhere:
+        raise ValueError(
+            f"{len(nowhere)} files are neither in the mirror nor in the local hub cache, and HF_HUB_OFFLINE forbids the network: "
+            + ", ".join(f"{entry.path} ({entry.origin})" for entry in nowhere)
+            + "; fetch them on a machine with network and pass that folder as MIRROR, nothing was started."
+        )
+    remotes = {}
+    for plan in list(planned):
+        if plan.source == "network":
+            try:
+                remotes[plan.entry.path] = ask(plan.entry, lock, sources)
+            except _network_errors() as error:
+                faults.append(explain(plan.entry, error))
+                planned.remove(plan)
+                if _no_network(error):
+                    return Fetched(hashes, faults)
+    total = _check_disk(planned, remotes, folder)
+    progress = Progress(total=total)
+    for plan in planned:
+        path, started = plan.entry.path, time.monotonic()
+        try:
+            locked = bring(plan, folder, lock, remotes.get(path), progress)
+        except ValueError as fault:
+            faults.append(str(fault))
+            continue
+        except _network_errors() as error:
+            faults.append(explain(plan.entry, error))
+            if _no_network(error) or getattr(error, "errno", None) == errno.ENOSPC:
+                break
+            continue
+        lock[path], hashes[path] = locked, locked.sha256
+        write_lock(folder, lock)
+        log.info(
+            "%s is there and proven, from %s, %s", path, plan.source, duration(time.monotonic() - started)
+        )
+    return Fetched(hashes, faults)
+
+
+def _keep_present(entries: Sequence[Resource], folder: Path, lock: dict[str, Locked]) -> Fetched:
+    """Prove what is there already, and pin files that were put there by hand."""
+    hashes, faults = prove_all(entries, folder, lock)
+    new = [entry for entry in entries if entry.path in hashes and entry.path not in lock]
+    for entry in new:
+        size = (folder / entry.path).stat().st_size
+        lock[entry.path] = Locked(
+            sha256=hashes[entry.path], size=size, origin=entry.origin, revision=entry.revision
+        )
+        log.info("%s was there already; its hash is pinned now", entry.path)
+    if new:
+        write_lock(folder, lock)
+    return Fetched(hashes, faults)
+
+
+def bring(
+    plan: Planned, folder: Path, lock: dict[str, Locked], remote: Remote | None, progress: Progress
+) -> Locked:
+    """Bring one file, prove it and put it in place.
+
+    Raises ValueError if it is not the expected file (it is then removed), and what huggingface_hub raises if it cannot be had.
+    """
+    entry, target = plan.entry, folder / plan.entry.path
+    incoming = folder / INCOMING
+    incoming.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if remote is not None:
+        part = _download(entry, incoming, remote, progress)
+    else:
+        assert plan.local is not None, "what does not come from the network lies somewhere"
+        if not plan.local.is_file():
+            raise ValueError(
+                f"resources/{entry.path} equals {plan.local}, which could not be fetched; run `make fetch` again."
+            )
+        part = _link_or_copy(plan.local, incoming / _part_name(entry, "local"))
+    known = lock.get(entry.path)
+    again = f"it was thrown away, run `make fetch` again; if that happens twice, the publisher changed the file, {_or_mirror(entry)}"
+    try:
+        locked = _proven(entry, part, f"The file brought for resources/{entry.path}", known, again)
+        if remote is not None and remote.sha256 not in (None, locked.sha256):
+            raise ValueError(
+                f"The file brought for resources/{entry.path} has sha256 {locked.sha256}, but the hub says {remote.sha256}: it was damaged "
+                f"on the way; {again}."
+            )
+    except ValueError:
+        part.unlink()
+        raise
+    os.replace(part, target)
+    revision = remote.revision if remote is not None else _cached_revision(plan)
+    return locked.model_copy(update={"revision": locked.revision or revision})
+
+
+def ask(entry: Resource, lock: dict[str, Locked], sources: Sources) -> Remote:
+    """What the server says of a file. For a plain url nothing is asked: those files are small."""
+    if entry.url is not None:
+        return Remote(entry.url, None, None, None, None)
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url  # only here: slow to import
+
+    assert entry.repo is not None, "a resource without url has a repo"
+    assert entry.file is not None, "a resource without url has a file"
+    url = hf_hub_url(entry.repo, entry.file, revision=_revision(entry, lock), endpoint=sources.endpoint)
+    said = get_hf_file_metadata(url, endpoint=sources.endpoint, retry_on_errors=False)
+    sha256 = said.etag if said.etag is not None and re.fullmatch("[0-9a-f]{64}", said.etag) else None
+    if said.commit_hash is not None:  # the very commit that was asked about, should the branch move meanwhile
+        url = hf_hub_url(entry.repo, entry.file, revision=said.commit_hash, endpoint=sources.endpoint)
+    return Remote(url, said.size, sha256, said.commit_hash, said.etag)
+
+
+def _download(entry: Resource, incoming: Path, remote: Remote, progress: Progress) -> Path:
+    """The whole file in .incoming/, going on with a partial one of the same content."""
+    from huggingface_hub.file_download import http_get  # only here: slow to import
+    from huggingface_hub.utils import build_hf_headers, disable_progress_bars  # type: ignore[attr-defined]
+
+    disable_progress_bars()
+    part = incoming / _part_name(entry, remote.tag or "url")
+    for old in incoming.glob(f"{_part_name(entry, '*')}"):
+        if old != part:
+            old.unlink()  # the file changed at its source
+    already = part.stat().st_size if part.exists() and remote.tag is not None else 0
+    if remote.size is not None and already > remote.size:
+        already = 0
+    progress.start_file(entry.path, remote.size or entry.size_mb * 1e6, already)
+    if already:
+        log.info("%s: going on after %s that an earlier run brought", entry.path, _gb(already))
+    else:
+        log.info("%s: from %s", entry.path, entry.origin)
+    headers = build_hf_headers() if entry.url is None else {}
+    with CountedFile(part, "ab" if already else "wb", progress.add) as file:
+        http_get(remote.url, file, resume_size=already, headers=headers, expected_size=remote.size)
+    return part
+
+
+def _part_name(entry: Resource, tag: str) -> str:
+    kept = tag if tag == "*" else re.sub(r"[^0-9A-Za-z]", "", tag)[:16]
+    return f"{entry.path.replace('/', '--')}.{kept}.part"
+
+
+def _link_or_copy(source: Path, target: Path) -> Path:
+    """A hard link, or a copy where the file system allows none."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target
+
+
+def _cached_revision(plan: Planned) -> str | None:
+    """The commit of a file of the hub cache, which is in its path."""
+    if plan.source != "hub cache" or plan.local is None:
+        return None
+    parts = plan.local.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
+
+
+def _check_disk(planned: Sequence[Planned], remotes: dict[str, Remote], folder: Path) -> float:
+    """Bytes to bring from the network. Raises ValueError if all that is to be brought will not fit."""
+    needed = network = 0.0
+    for plan in planned:
+        remote = remotes.get(plan.entry.path)
+        size = (remote.size if remote else None) or plan.entry.size_mb * 1e6
+        if remote is not None:
+            network += size
+            parts = (folder / INCOMING).glob(_part_name(plan.entry, remote.tag or "url"))
+            size -= sum(part.stat().st_size for part in parts)
+        elif plan.source == "resources" or (plan.local is not None and _same_device(plan.local, folder)):
+            size = 0.0
+        needed += max(size, 0.0)
+    free = _free(folder)
+    if needed > free:
+        raise ValueError(
+            f"The missing files need {_gb(needed)} and the disk of {folder} has {_gb(free)} free; free {_gb(needed - free)} there or make "
+            f"{folder} a link to a larger disk, nothing was fetched."
+        )
+    return network
+
+
+def _existing(folder: Path) -> Path:
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _free(folder: Path) -> float:
+    return float(shutil.disk_usage(_existing(folder)).free)
+
+
+def _same_device(path: Path, folder: Path) -> bool:
+    return path.resolve().stat().st_dev == _existing(folder).stat().st_dev
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # only here: slow to import
+
+    return HTTPError, OSError
+
+
+def _no_network(error: Exception) -> bool:
+    """Whether the next file would fail alike: no answer at all, rather than an answer that refuses this file."""
+    return getattr(error, "response", None) is None and getattr(error, "errno", None) is None
+
+
+def explain(entry: Resource, error: Exception) -> str:
+    """One sentence: file, origin, cause, what to do. Addresses are left out: they may be signed."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    cause = (
+        re.sub(r"https?://\S+", "its address", str(error).strip().split("\n")[0]).rstrip(".")
+        or "no reason given"
+    )
+    todo = "run `make fetch` again, it goes on where it was"
+    if status in (401, 403):
+        cause, todo = (
+            f"the server refuses it ({status})",
+            f"accept its licence at the hub page of {entry.repo} and set HF_TOKEN, or correct its name",
+        )
+    elif status in (404, 410):
+        cause, todo = (
+            f"it does not exist there ({status})",
+            "correct workflow/resources.yaml or the baseline's YAML",
+        )
+    elif status is not None:
+        cause = f"the server answers with {status}"
+    elif getattr(error, "errno", None) == errno.ENOSPC:
+        cause, todo = "the disk is full", "make room and run `make fetch` again, it goes on where it was"
+    return f"resources/{entry.path} could not be fetched from {entry.origin}: {type(error).__name__}, {cause}; {todo}, {_or_mirror(entry)}."
+
+
+def _or_mirror(entry: Resource) -> str:
+    inside = f"{entry.repo}/{entry.file}" if entry.repo else entry.path
+    return f"or give a folder that has {inside} as MIRROR"
+
+
+def _gb(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} s"

@@ -1,0 +1,279 @@
+"""External baselines: where their code and environment lie, what identifies them, and the command that runs them.
+
+No network (workflow/scripts/fetch_external.py clones and builds) and nothing heavy: the Snakefile imports this while
+parsing. Nothing of the baseline is run here but git, to ask for its commit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from baselines.spec import (
+    CondaEnvironment,
+    Declared,
+    ExternalBaseline,
+    GitCode,
+    ImportBaseline,
+    LocalCode,
+    PrefixEnvironment,
+    UvEnvironment,
+)
+from workflow.settings import Suite
+
+MAX_FILES = 20_000
+MAX_BYTES = 512 * 2**20
+"""Most a local folder may hold: it is read whole whenever the workflow is parsed."""
+
+STAMP = "raven-bench.sha256"
+"""File in an environment that `make fetch` built: sha256 of the file it was built from."""
+
+NOT_CODE = frozenset({".git", "__pycache__"})
+
+
+def code_folder(root: Path, baseline: ExternalBaseline) -> Path:
+    """Folder of the baseline's code: the clone that `make fetch` made, the local path, or that of its own rules."""
+    if isinstance(baseline.code, GitCode):
+        return root / "resources" / "external" / baseline.name
+    return root / baseline.code.path if baseline.code else root / "baselines" / baseline.name
+
+
+def code_identity(root: Path, baseline: ExternalBaseline) -> dict[str, str]:
+    """What the clips depend on of the code: the pinned commit, or what a local folder holds now.
+
+    A local folder that is the top of a clean git checkout is known by its commit, a changed one by commit and
+    content, any other by its content. The rules of a baseline's own folder are known by their content.
+    Raises ValueError if a local folder is missing or too large to be read at every start.
+    """
+    if isinstance(baseline.code, GitCode):
+        return {"commit": baseline.code.commit}
+    folder = code_folder(root, baseline)
+    if not folder.is_dir():
+        raise ValueError(
+            f"baselines/{baseline.name}.yaml: the folder {folder} does not exist; correct code.path or restore it."
+        )
+    if not (folder / ".git").exists():
+        names = (
+            path.relative_to(folder).as_posix()
+            for path in folder.rglob("*")
+            if not path.is_dir() and NOT_CODE.isdisjoint(path.relative_to(folder).parts)
+        )
+        return {"content_sha256": content_sha256(folder, names)}
+    commit = git(folder, "rev-parse", "HEAD")
+    if not git(folder, "status", "--porcelain"):
+        return {"commit": commit}
+    listed = git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    return {"commit": commit, "changed": content_sha256(folder, listed.split("\0"))}
+
+
+def verify_code(root: Path, baseline: ExternalBaseline, planned: Mapping[str, str]) -> Path:
+    """Folder of the code, proven to be what the run was planned with.
+
+    Raises ValueError in one sentence if it is absent, at another commit, or changed.
+    """
+    folder = code_folder(root, baseline)
+    if not isinstance(baseline.code, GitCode):
+        if code_identity(root, baseline) != planned:
+            raise ValueError(f"{folder} changed since this run was planned; start the run again.")
+        return folder
+    if sentence := missing_code(root, baseline):
+        raise ValueError(sentence)
+    changed = git(folder, "status", "--porcelain").splitlines()
+    if changed:
+        raise ValueError(
+            f"{folder} has {len(changed)} changed or unknown files ({', '.join(line[3:] for line in changed[:3])}), but baseline "
+            f"{baseline.name} is pinned to a commit; delete the folder and run `make fetch`, or use code.kind path."
+        )
+    return folder
+
+
+def missing_code(root: Path, baseline: ExternalBaseline) -> str:
+    """One sentence if the code is not there or is at another commit than the pinned one; else empty."""
+    folder = code_folder(root, baseline)
+    if not isinstance(baseline.code, GitCode):
+        return "" if folder.is_dir() else f"{folder} does not exist; correct code.path or restore it."
+    if not (folder / ".git").exists():
+        return f"Baseline {baseline.name}: {baseline.code.url} is not cloned to {folder}; run `make fetch`."
+    found = git(folder, "rev-parse", "HEAD")
+    if found == baseline.code.commit:
+        return ""
+    return (
+        f"Baseline {baseline.name}: {folder} is at commit {found}, expected the pinned {baseline.code.commit}; delete the folder "
+        "and run `make fetch`, or correct code.commit."
+    )
+
+
+def content_sha256(folder: Path, names: Iterable[str]) -> str:
+    """Sha256 over names and bytes of files of a folder; of a link its target's name.
+
+    Raises ValueError beyond the limits.
+    """
+    digest, size, number = hashlib.sha256(), 0, 0
+    for name in sorted({name for name in names if name}):
+        path = folder / name
+        if path.is_symlink():
+            content = b"link " + os.readlink(path).encode()
+        elif path.is_file():
+            size, number = size + path.stat().st_size, number + 1
+            if size > MAX_BYTES or number > MAX_FILES:
+                raise ValueError(
+                    f"{folder} holds more than {MAX_FILES} files or {MAX_BYTES >> 20} MiB, too much to be read at every start; "
+                    "make it a git repository with such files ignored, or keep weights elsewhere and name them under `files`."
+                )
+            content = path.read_bytes()
+        else:
+            content = b"gone"
+        digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def git(folder: Path, *words: str) -> str:
+    """What a git command on `folder` prints. Raises ValueError with git's own last line."""
+    answer = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        last = (answer.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ValueError(f"git {words[0]} failed in {folder} ({last}); look at that folder.")
+    return answer.stdout.strip()
+
+
+def environment_prefix(root: Path, baseline: ExternalBaseline) -> Path | None:
+    """Folder of the baseline's environment, None for PATH as it is."""
+    if isinstance(baseline.environment, PrefixEnvironment):
+        return root / baseline.environment.path
+    return None if baseline.environment is None else root / ".venvs" / baseline.name
+
+
+def environment_identity(root: Path, baseline: ExternalBaseline) -> dict[str, str | None]:
+    """What the clips depend on of the environment: the content of the file it is built from; a prefix is known by its path."""
+    match baseline.environment:
+        case None:
+            return {"kind": "path"}
+        case PrefixEnvironment(path=path):
+            return {"kind": "prefix", "path": path}
+        case UvEnvironment(file=file, python=python):
+            return {"kind": "uv", "file_sha256": file_digest(root / file), "python": python}
+        case CondaEnvironment(file=file):
+            return {"kind": "conda", "file_sha256": file_digest(root / file)}
+
+
+def file_digest(path: Path) -> str | None:
+    """Sha256 of a small file, None if it is not there (yet)."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def missing_environment(root: Path, baseline: ExternalBaseline) -> str:
+    """One sentence if the environment is not there or was built from another file; else empty."""
+    prefix = environment_prefix(root, baseline)
+    if prefix is None:
+        return ""
+    if not (prefix / "bin").is_dir():
+        remedy = (
+            "correct environment.path"
+            if isinstance(baseline.environment, PrefixEnvironment)
+            else "run `make fetch`"
+        )
+        return f"Baseline {baseline.name}: the environment {prefix} has no bin folder; {remedy}."
+    if isinstance(baseline.environment, PrefixEnvironment):
+        return ""
+    stamp = prefix / STAMP
+    built_from = stamp.read_text(encoding="utf-8").strip() if stamp.is_file() else None
+    if built_from is not None and built_from == environment_identity(root, baseline)["file_sha256"]:
+        return ""
+    return (
+        f"Baseline {baseline.name}: the environment {prefix} was not built from the file that environment.file names now; "
+        "run `make fetch`."
+    )
+
+
+def missing_parts(root: Path, baseline: ExternalBaseline | ImportBaseline) -> list[str]:
+    """Everything a row needs that is not on this machine, one sentence each."""
+    if isinstance(baseline, ImportBaseline):
+        path = root / baseline.clips.path
+        return (
+            [] if path.exists() else [f"Baseline {baseline.name}: {path} does not exist; correct clips.path."]
+        )
+    absent = [
+        f"Baseline {baseline.name}: {name}, listed under `files`, does not exist; bring it or correct the path."
+        for name in baseline.files
+        if not (root / name).is_file()
+    ]
+    return [
+        text for text in (missing_code(root, baseline), missing_environment(root, baseline), *absent) if text
+    ]
+
+
+def tool_environment(root: Path, baseline: ExternalBaseline, variables: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables of the program: its own environment first in PATH, nothing of our Python, hubs offline."""
+    ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX")
+    found = {name: value for name, value in variables.items() if name not in ours}
+    offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"), "1")
+    # Bytecode in a pinned checkout would look like a change of it.
+    found |= {**offline, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    prefix = environment_prefix(root, baseline)
+    if prefix is not None:
+        found["PATH"] = f"{prefix / 'bin'}{os.pathsep}{found.get('PATH', '')}"
+        found["CONDA_PREFIX" if (prefix / "conda-meta").is_dir() else "VIRTUAL_ENV"] = str(prefix)
+    return found
+
+
+def tool_command(
+    baseline: ExternalBaseline, values: Mapping[str, str], *, folder: Path, path: str
+) -> list[str]:
+    """The baseline's command with its placeholders filled in; its program is looked up in `path`, or in `folder` if
+    it has a slash.
+
+    Raises FileNotFoundError if there is no such program.
+    """
+    assert baseline.command is not None, "a baseline whose rules make its clips has no command"
+    words = [part.format(**values) for part in baseline.command]
+    program = str(folder / words[0]) if "/" in words[0] else words[0]
+    found = shutil.which(program, path=path)
+    if found is None:
+        raise FileNotFoundError(
+            f"Baseline {baseline.name}: its command starts with {words[0]!r}, which is no program in {folder if '/' in words[0] else 'PATH'}; "
+            "correct `command` or `environment`."
+        )
+    return [found, *words[1:]]
+
+
+def external_settings(suite: Suite, baseline: ExternalBaseline, root: Path) -> dict[str, Any]:
+    """What decides the clips of an external row, as plain values: titles, licences, time limits and what it declares are left out."""
+    return {
+        "suite": suite.suite,
+        "clip": suite.clip.model_dump(),
+        "code": code_identity(root, baseline),
+        "environment": environment_identity(root, baseline),
+        "command": None if baseline.command is None else list(baseline.command),
+        "files": list(baseline.files),
+    }
+
+
+def import_settings(suite: Suite) -> dict[str, Any]:
+    """What decides the clips of an imported row beside their files, as plain values."""
+    return {"suite": suite.suite, "clip": suite.clip.model_dump()}
+
+
+def outside_settings_in_use(
+    suite: Suite, baseline: ExternalBaseline | ImportBaseline, root: Path
+) -> dict[str, Any]:
+    """What the report's audit shows of a row that we did not sample: what is known, what it declares, and what is unknown."""
+    declared = {f"declared {name}": value for name, value in shown_declaration(baseline.declared).items()}
+    if isinstance(baseline, ImportBaseline):
+        return {**import_settings(suite), "clips": "made elsewhere", **declared}
+    settings = external_settings(suite, baseline, root)
+    if isinstance(baseline.code, GitCode):
+        settings["code"] = {"repository": baseline.code.url, **settings["code"]}
+    elif isinstance(baseline.code, LocalCode):
+        settings["code"] = {"repository": "local folder", **settings["code"]}
+    settings["command"] = "rules of its own" if baseline.command is None else " ".join(baseline.command)
+    return {**settings, **declared}
+
+
+def shown_declaration(declared: Declared) -> dict[str, Any]:
+    """What a baseline declares; what it does not say is "unknown"."""
+    return {name: "unknown" if value is None else value for name, value in declared.model_dump().items()}

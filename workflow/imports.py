@@ -1,0 +1,170 @@
+"""Finished clips made elsewhere: what a folder or zip offers, guarded, and which clip each file is.
+
+A zip is a stranger's: no absolute names, no "..", no links, no doubles, no more than the limits below. Nothing heavy is
+imported; the Snakefile asks here for the files of a folder.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import stat
+import unicodedata
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from evaluation.shards import Sample
+
+MAX_CLIP_MB = 256
+MAX_ZIP_GB = 256
+MAX_MEMBERS = 200_000
+MAX_RATIO = 100  # unpacked to packed bytes of a member over 1 MiB; mp4 hardly compresses
+SHOWN = 10
+
+
+class Match(NamedTuple):
+    """Which file is which clip: names of files by clip id; clips without a file; files that are no clip of the suite."""
+
+    files: dict[str, str]
+    missing: list[str]
+    extra: list[str]
+    naming: str
+
+
+def original_files(path: Path) -> list[Path]:
+    """Files on disk that an import is made from: the zip itself, or the mp4 files of a folder (not of folders in it)."""
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if is_clip_name(file.name))
+    return [path]
+
+
+def is_clip_name(name: str) -> bool:
+    """Whether a file name is that of a clip; hidden files are not (macOS writes ._x.mp4 beside x.mp4)."""
+    return name.lower().endswith(".mp4") and not name.startswith(".")
+
+
+def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """The clips of a zip by file name, folders dropped. Raises ValueError naming the first member that is not safe."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} cannot be read as a zip ({error}); make it again.") from error
+    if len(members) > MAX_MEMBERS:
+        raise ValueError(f"{path} holds {len(members)} files, more than {MAX_MEMBERS}; pack only the clips.")
+    for member in members:
+        if fault := _unsafe(member):
+            raise ValueError(
+                f"{path}: member {member.filename[:200]!r} {fault}, so nothing of it was unpacked; make the zip again."
+            )
+    total = sum(member.file_size for member in members)
+    if total > MAX_ZIP_GB * 2**30:
+        raise ValueError(
+            f"{path} unpacks to {total / 2**30:.0f} GiB, more than {MAX_ZIP_GB}; split the suite or import a folder."
+        )
+    clips = [
+        m
+        for m in members
+        if not m.is_dir() and is_clip_name(PurePosixPath(m.filename).name) and "__MACOSX" not in m.filename
+    ]
+    doubled = [
+        name for name, times in Counter(PurePosixPath(m.filename).name for m in clips).items() if times > 1
+    ]
+    if doubled:
+        raise ValueError(
+            f"{path} holds {len(doubled)} file names more than once ({', '.join(doubled[:SHOWN])}), so it is not clear which is meant; "
+            "keep one of each."
+        )
+    return {PurePosixPath(member.filename).name: member for member in clips}
+
+
+def _unsafe(member: zipfile.ZipInfo) -> str | None:
+    """What is wrong with a member of a zip, or None."""
+    # The name as stored: zipfile turns backslashes into slashes on Windows only, and cuts names at a null.
+    name = member.orig_filename
+    mode = member.external_attr >> 16
+    if name.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", name):
+        return "has an absolute name"
+    if ".." in re.split(r"[/\\]", name):
+        return 'has ".." in its name'
+    if "\\" in name or "\0" in name:
+        return "has a backslash or a null in its name"
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device"
+    if member.flag_bits & 1:
+        return "is encrypted"
+    if member.file_size > MAX_CLIP_MB * 2**20:
+        return f"unpacks to {member.file_size >> 20} MiB, more than {MAX_CLIP_MB}"
+    if member.file_size > 2**20 and member.file_size > MAX_RATIO * member.compress_size:
+        return f"unpacks to more than {MAX_RATIO} times its packed size"
+    return None
+
+
+def match_names(names: Sequence[str], samples: Sequence[Sample]) -> Match:
+    """Which file is which clip, named `<clip_id>.mp4` or VBench's `<short prompt>-<sample>.mp4`: the way that fits
+    more files.
+
+    Raises ValueError if VBench's way is used and two prompts of the suite have the same short text.
+    """
+    ours = {f"{sample.clip_id}.mp4": sample.clip_id for sample in samples}
+    vbench = {_plain(f"{sample.prompt.prompt}-{sample.index}.mp4"): sample.clip_id for sample in samples}
+    by_text = sum(_plain(name) in vbench for name in names) > sum(name in ours for name in names)
+    if by_text and len(vbench) < len(samples):
+        texts = Counter(sample.prompt.prompt for sample in samples if sample.index == 0)
+        same = next(text for text, times in texts.items() if times > 1)
+        raise ValueError(
+            f"Two prompts of the suite have the short text {same!r}, so that <short prompt>-<sample>.mp4 does not say which clip a file is; "
+            "name the files <clip_id>.mp4."
+        )
+    known = vbench if by_text else ours
+    files: dict[str, str] = {}
+    extra: list[str] = []
+    for name in names:
+        clip = known.get(_plain(name) if by_text else name)
+        if clip is None or clip in files:
+            extra.append(name)
+        else:
+            files[clip] = name
+    missing = [sample.clip_id for sample in samples if sample.clip_id not in files]
+    return Match(files, missing, extra, "<short prompt>-<sample>.mp4" if by_text else "<clip_id>.mp4")
+
+
+def _plain(name: str) -> str:
+    """A name in one Unicode form: macOS writes accents as characters of their own."""
+    return unicodedata.normalize("NFC", name)
+
+
+def bring_all(path: Path, match: Match, folder: Path) -> None:
+    """Copy or unpack every matched file to `folder`/<clip_id>.mp4.
+
+    Raises ValueError if the disk is too full, or a member is damaged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        _require_space(folder, sum((path / name).stat().st_size for name in match.files.values()))
+        for clip, name in match.files.items():
+            shutil.copyfile(path / name, folder / f"{clip}.mp4")
+        return
+    members = zip_members(path)
+    _require_space(folder, sum(members[name].file_size for name in match.files.values()))
+    with zipfile.ZipFile(path) as archive:
+        for clip, name in match.files.items():
+            try:
+                with archive.open(members[name]) as packed, (folder / f"{clip}.mp4").open("wb") as target:
+                    shutil.copyfileobj(packed, target, 2**20)
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+                raise ValueError(
+                    f"{path}: member {name!r} cannot be unpacked ({error}); make the zip again."
+                ) from error
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"The clips need {needed >> 20} MiB, but {folder} has {free >> 20} MiB left; make room."
+        )

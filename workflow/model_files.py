@@ -1,0 +1,132 @@
+"""What a sampling job loads, by what the files are: ours with a header, or released and fetched ones. Legend: B prompts, L rows, D text size."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from baselines.build import Precision
+from baselines.released import release_of
+from baselines.spec import Baseline
+from evaluation.shards import canonical_sha256
+from models.lora import open_wan
+from models.released import open_released
+from models.text_and_pixels import is_small_text, open_text, tokenizer_beside
+from models.wan import Wan, cast_parameters
+from models.weights import file_sha256, read_metadata
+
+if TYPE_CHECKING:
+    from models.wan_text import PromptEmbeddings
+
+RESOURCES = "resources/"
+
+
+class TextRows(Protocol):
+    """Text rows of prompts. `prepare` may encode beforehand and free the encoder's memory."""
+
+    def prepare(self, prompts: Sequence[str]) -> None: ...
+
+    def rows(self, prompts: Sequence[str]) -> Tensor:
+        """[B, L, D], rows past a prompt zero."""
+        ...
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a weights file was written by this program: its header says the size of the model."""
+    return path.suffix == ".safetensors" and path.is_file() and "config" in read_metadata(path)
+
+
+def read_proof(path: Path | None) -> dict[str, str]:
+    """Sha256 of fetched files by path, as the fetch stage proved them; empty for suites that fetch nothing."""
+    return {} if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def proven_sha256(path: Path, proof: Mapping[str, str]) -> str:
+    """Sha256 of a model file: a fetched one's from its proof, any other's computed and compared with the .json beside it.
+
+    That .json is a manifest of `convert`, or a shipped file's facts. Raises FileNotFoundError if something is missing,
+    ValueError if the bytes are not the described ones.
+    """
+    if str(path).startswith(RESOURCES):
+        name = str(path).removeprefix(RESOURCES)
+        if name not in proof or not path.exists():
+            raise FileNotFoundError(f"{path} is not among the fetched and proven files; run `make fetch`.")
+        return proof[name]
+    description = path.with_suffix(".json")
+    for needed in (path, description):
+        if not needed.is_file():
+            raise FileNotFoundError(
+                f"{needed} does not exist; shipped files are in the repository, others come from `convert`."
+            )
+    facts = json.loads(description.read_text(encoding="utf-8"))
+    found = file_sha256(path)
+    if found != facts["sha256"]:
+        raise ValueError(
+            f"{path} has sha256 {found}, but {description.name} says {facts['sha256']}; restore or remake the file."
+        )
+    return found
+
+
+def row_sha256(path: Path, baseline: Baseline, proof: Mapping[str, str]) -> str:
+    """Identity of a row's weights; where a released adapter goes on top, of both files together."""
+    own = proven_sha256(path, proof)
+    if is_ours(path):
+        return own
+    adapter = release_of(baseline, path).adapter
+    if adapter is None or adapter.path is None:
+        return own
+    return canonical_sha256([own, proven_sha256(adapter.path, proof)])
+
+
+def text_sha256(path: Path, proof: Mapping[str, str]) -> str:
+    """Identity of a text encoder; where its tokenizer is a file of its own, of both together."""
+    own = proven_sha256(path, proof)
+    if is_small_text(path):
+        return own
+    return canonical_sha256([own, proven_sha256(tokenizer_beside(path) / "tokenizer.json", proof)])
+
+
+def open_network(path: Path, baseline: Baseline, precision: Precision, device: torch.device) -> Wan:
+    """A row's network, frozen, on the device, in the precision of its profile; adapters active and not folded in."""
+    if is_ours(path):
+        wan = open_wan(path, precision.numerics)
+    else:
+        wan = open_released(release_of(baseline, path), precision.numerics)
+    return cast_parameters(wan.eval().requires_grad_(False), precision.matmul).to(device)
+
+
+class _Encoded:
+    """A small text encoder that is asked anew for every batch."""
+
+    def __init__(self, encode: Callable[[Sequence[str]], Tensor]) -> None:
+        self.rows = encode
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """Nothing to gain."""
+
+
+class _Stored:
+    """A large text encoder whose rows are kept on disk."""
+
+    def __init__(self, embeddings: PromptEmbeddings) -> None:
+        self.embeddings, self.rows = embeddings, embeddings.rows
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """Encode what is missing, then let go of the encoder."""
+        for prompt in prompts:
+            self.embeddings.rows([prompt])
+        self.embeddings.release()
+
+
+def text_rows(path: Path, sha256: str, folder: Path, device: torch.device) -> TextRows:
+    """Text rows of the encoder in a file. umT5's are kept in `folder` per prompt, and it is only opened if some are missing."""
+    if is_small_text(path):
+        return _Encoded(open_text(path, device=device).encode)
+    from models.wan_text import PromptEmbeddings  # only here: the embedded suite runs without transformers
+
+    return _Stored(PromptEmbeddings(folder, sha256, lambda: open_text(path, device=device)))
