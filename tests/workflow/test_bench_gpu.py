@@ -8,6 +8,7 @@ import pytest
 from workflow.scripts import bench_gpu
 
 
+@pytest.mark.slow
 def test_figures_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Guards against uncounted calls, chunks that are not timed, and rates over the wrong number of frames."""
     output = tmp_path / "gpu.json"
