@@ -12,7 +12,7 @@ FETCHED := workflow/config/$(if $(filter toybox,$(SUITE)),vbench,$(SUITE)).yaml
 FLAGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env report dry-run test check format doctor fetch lock clean distclean
+.PHONY: help env report dry-run test check format doctor fetch bench-gpu lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ doctor: env ## say what this machine can run: python, torch, GPUs, disk, codec, 
 fetch: env ## bring and prove the files of SUITE (default here: vbench; RELEASED=1: nothing for training), from MIRROR=folder first
 	python -m workflow.scripts.fetch --config $(FETCHED) $(if $(RELEASED),--replace '{"weights":"released"}') $(if $(MIRROR),--mirror "$(MIRROR)")
 	python -m workflow.scripts.fetch_external --config $(FETCHED)
+
+bench-gpu: env ## time every method at full size with random weights on this GPU -> results/bench/gpu.json (FLAGS="--help": options)
+	python -m workflow.scripts.bench_gpu $(FLAGS)
 
 lock: ## remake envs/main/requirements.lock from requirements.in (needs uv)
 	uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 --override envs/main/torch-excluded.txt \

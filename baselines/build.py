@@ -30,7 +30,7 @@ from models.noise import (
     UpstreamProfile,
 )
 from models.plan import AbsolutePolicy, AnchoredSinkPolicy, Policy, SlotRelativePolicy
-from models.rollout import Finished, Record, Rollout
+from models.rollout import Binding, Finished, Record, Rollout, bind_network
 from models.schedule import Schedule, build_schedule
 from models.wan import Wan, stored_dtype
 
@@ -98,13 +98,14 @@ def build_policy(cache: CacheSettings, profile: Profile) -> Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sampler:
-    """A baseline ready to sample with one network. Holds no state between clips."""
+    """A baseline ready to sample with one network. Holds no state between clips, but for what `bind` keeps."""
 
     baseline: Baseline
     wan: Wan
     latent_shape: LatentShape
     rollout: Rollout
     latents_dtype: torch.dtype
+    bind: Binding
 
     @property
     def device(self) -> torch.device:
@@ -122,7 +123,9 @@ class Sampler:
         Raises ValueError if the noise is for clips of another size or of another dtype than the profile's
         latents, or text and noise are of different batches.
         """
-        return self.rollout.run(self.wan, text, _Checked(noise, self.latent_shape, self.latents_dtype))
+        return self.rollout.run(
+            self.wan, text, _Checked(noise, self.latent_shape, self.latents_dtype), bind=self.bind
+        )
 
     def portable_noise(self, suite: str, samples: Sequence[SampleKey]) -> PortableNoise:
         """Noise that is the same on every machine and for every method; one row per sample."""
@@ -226,10 +229,17 @@ def rollout_of(baseline: Baseline, frames: int, profile: Profile) -> Rollout:
     )
 
 
-def build_sampler(baseline: Baseline, wan: Wan, *, latent_shape: LatentShape, profile: Profile) -> Sampler:
+def build_sampler(
+    baseline: Baseline,
+    wan: Wan,
+    *,
+    latent_shape: LatentShape,
+    profile: Profile,
+    bind: Binding = bind_network,
+) -> Sampler:
     """A baseline's sampler on a network whose precision the caller chose with `precision_of`.
 
-    latent_shape: (F, C, H, W) of a clip. Raises ValueError if the network has another precision than the
+    latent_shape: (F, C, H, W) of a clip; bind: how network calls are made (models/graphs.py replays them). Raises ValueError if the network has another precision than the
     profile asks for, or the clip is longer than the method's cache allows.
     """
     precision = precision_of(baseline, profile)
@@ -257,4 +267,5 @@ def build_sampler(baseline: Baseline, wan: Wan, *, latent_shape: LatentShape, pr
         latent_shape=latent_shape,
         rollout=rollout_of(baseline, latent_shape[0], profile),
         latents_dtype=precision.latents,
+        bind=bind,
     )

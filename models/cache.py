@@ -46,6 +46,14 @@ class KVCache:
             torch.full(shape, torch.nan, device=device, dtype=dtype) for _ in range(config.num_layers)
         ]
 
+    @classmethod
+    def for_calls(cls, config: WanConfig, x: Tensor, capacity: int, dtype: torch.dtype) -> KVCache:
+        """A cache for calls on latents like x [B, f, C, H, W]."""
+        tokens = config.tokens_per_frame(x.shape[3], x.shape[4])
+        return cls(
+            config, batch=x.shape[0], capacity=capacity, tokens_per_frame=tokens, device=x.device, dtype=dtype
+        )
+
     def clone(self) -> KVCache:
         """An independent copy, e.g. to replay a call."""
         copy = object.__new__(KVCache)

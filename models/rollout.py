@@ -62,6 +62,22 @@ class Finished:
 
 Record = Denoised | Committed | Finished
 
+Binding = Callable[[Wan, Tensor, int], NetworkCall]
+"""(network, text rows [B, L, text_dim], cache capacity in frames) -> network calls on these prompts."""
+
+
+def bind_network(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
+    """Plain calls with a cache of their own, made at the first call, which shows the size of a latent frame."""
+    text_kv = wan.text_kv(wan.embed_text(text))
+    caches: list[KVCache] = []
+
+    def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
+        if not caches:
+            caches.append(KVCache.for_calls(wan.config, x, capacity, text_kv.values[0].dtype))
+        return wan.cached(x, t, text_kv, caches[0], plan)
+
+    return network
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
@@ -83,36 +99,30 @@ class Rollout:
         return self.schedule.num_steps
 
     def run(
-        self, wan: Wan, text: Tensor, noise: NoiseSource, *, grad_at: int | None = None
+        self,
+        wan: Wan,
+        text: Tensor,
+        noise: NoiseSource,
+        *,
+        grad_at: int | None = None,
+        bind: Binding | None = None,
     ) -> Iterator[Record]:
-        """Records of one rollout of `wan` on text rows [B, L, text_dim]; a cache of its own, nothing is kept afterwards.
+        """Records of one rollout of `wan` on text rows [B, L, text_dim].
 
-        grad_at: exit step of a chunked rollout, or window offset of a rolling one, where gradients are kept;
-        None for no gradient anywhere. Raises ValueError if noise and text are of different batches.
+        grad_at: exit step of a chunked rollout, or window offset of a rolling one, where gradients are kept; None for no
+        gradient anywhere. bind: how calls are made (default `bind_network`: a cache of its own, nothing is kept afterwards).
+        Raises ValueError if noise and text are of different batches.
         """
+        capacity = self.policy.num_slots(self.frames, self.chunk)
         with torch.set_grad_enabled(grad_at is not None):
-            text_kv = wan.text_kv(wan.embed_text(text))
-        batch, capacity = text.shape[0], self.policy.num_slots(self.frames, self.chunk)
-        caches: list[KVCache] = []  # made at the first call, which shows the size of a latent frame
+            bound = (bind or bind_network)(wan, text, capacity)
 
         def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
-            if x.shape[0] != batch:
+            if x.shape[0] != text.shape[0]:
                 raise ValueError(
-                    f"The noise is for {x.shape[0]} clips but there are text rows for {batch}; make noise and text agree."
+                    f"The noise is for {x.shape[0]} clips but there are text rows for {text.shape[0]}; make noise and text agree."
                 )
-            if not caches:
-                tokens = wan.config.tokens_per_frame(x.shape[3], x.shape[4])
-                caches.append(
-                    KVCache(
-                        wan.config,
-                        batch=batch,
-                        capacity=capacity,
-                        tokens_per_frame=tokens,
-                        device=x.device,
-                        dtype=text_kv.values[0].dtype,
-                    )
-                )
-            return wan.cached(x, t, text_kv, caches[0], plan)
+            return bound(x, t, plan)
 
         planner = self.policy.planner()
         if self.joint:

@@ -66,10 +66,11 @@ def open_codec(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.bfloat16,
     autocast: bool = False,
+    fast: bool = False,
 ) -> Codec:
     """The codec in a file or folder: our linear one (always float32), `Wan2.1_VAE.pth`, or a Diffusers `vae/` folder.
 
-    dtype, autocast: of Wan's VAE; bfloat16 for the baselines, float32 under autocast for RAVEN's profile.
+    dtype, autocast, fast: of Wan's VAE; bfloat16 for the baselines, float32 under autocast for RAVEN's profile.
     Raises FileNotFoundError, ValueError naming what does not fit.
     """
     path = _existing(path)
@@ -78,7 +79,7 @@ def open_codec(
     # only here, so that the embedded suite runs without diffusers
     from models.wan_vae import WanVae
 
-    return WanVae.load(path, device=device, dtype=dtype, autocast=autocast)
+    return WanVae.load(path, device=device, dtype=dtype, autocast=autocast, fast=fast)
 
 
 def open_text(

@@ -18,6 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from models.codec import check_batch
+from models.wan_decoder import ConvWeights, FastDecoder
 from models.weights import load_strict, read_library_weights
 
 STRIDE = 8
@@ -56,15 +57,20 @@ class WanVae:
 
     autocast: float32 weights under bfloat16 autocast (RAVEN's profile); otherwise all is in the weights' dtype (the
     baselines': bfloat16).
+    fast: decode by models/wan_decoder.py, the same function with fewer passes over memory and other roundings.
     """
 
-    def __init__(self, module: Any, *, autocast: bool = False) -> None:
+    def __init__(self, module: Any, *, autocast: bool = False, fast: bool = False) -> None:
         from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanRMS_norm
 
         weight = module.post_quant_conv.weight
         if autocast and weight.dtype != torch.float32:
             raise ValueError(
                 f"The VAE's weights are {weight.dtype}, but autocast is for float32 weights; load them so."
+            )
+        if autocast and fast:
+            raise ValueError(
+                "The VAE's fast decoder computes in its weights' dtype; ask for autocast or for fast."
             )
         if module.config.z_dim != len(LATENT_MEAN):
             raise ValueError(
@@ -76,7 +82,8 @@ class WanVae:
                 parent, _, leaf = name.rpartition(".")
                 setattr(module.get_submodule(parent), leaf, ChannelNorm(part.gamma))
         self.module = module.eval().requires_grad_(False)
-        self.autocast = autocast
+        self.autocast, self.fast = autocast, fast
+        self.prepared: dict[int, ConvWeights] = {}
         self.device, self.dtype = weight.device, weight.dtype
         self.memories = {
             name: sum(isinstance(part, WanCausalConv3d) for part in module.get_submodule(name).modules())
@@ -94,6 +101,7 @@ class WanVae:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.bfloat16,
         autocast: bool = False,
+        fast: bool = False,
     ) -> WanVae:
         """The VAE of `Wan2.1_VAE.pth` or of a Diffusers `vae/` folder; its width is read off the tensors.
 
@@ -117,7 +125,7 @@ class WanVae:
                 z_dim=state["post_quant_conv.weight"].shape[0],
             )
         load_strict(module, state, where=str(path), assign=True)
-        return cls(module.to(device=device, dtype=dtype), autocast=autocast)
+        return cls(module.to(device=device, dtype=dtype), autocast=autocast, fast=fast)
 
     def decode_uint8(self, latents: Tensor) -> Tensor:
         """Decoded clips as bytes, channels last: uint8 [B, 1 + 4 (F - 1), 8H, 8W, 3] of latents [B, F, C, H, W]."""
@@ -165,6 +173,7 @@ class WanVaeStream:
         self.vae = vae
         self.batch = batch
         self.memory: list[Any] = [None] * vae.memories["decoder"]
+        self.decoder = FastDecoder(vae.module, vae.prepared) if vae.fast else None
 
     @torch.no_grad()
     def push(self, latents: Tensor) -> Tensor:
@@ -177,6 +186,9 @@ class WanVaeStream:
         z = rearrange(self.vae.denormalise(latents), "b f c h w -> b c f h w")
         decoded = []
         for frame in z.split(1, dim=2):
+            if self.decoder is not None:
+                decoded.append(to_uint8(self.decoder.step(frame)))
+                continue
             with self.vae._precision():
                 pixels = self.vae.module.decoder(
                     self.vae.module.post_quant_conv(frame),

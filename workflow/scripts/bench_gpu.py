@@ -1,0 +1,352 @@
+"""Time every method at full size with random weights: text, each chunk, decoding, writing, memory, share of the matrix rate.
+
+Parts are timed apart and together, medians of --repeats after a warm-up; the matrix rate is measured in the same process and every
+figure is stored with it. `--size tiny` runs the same code on any CPU, to try it.
+
+Legend: B clips of a batch, F latent frames, C channels, H, W latent size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from baselines.build import Profile, Sampler, build_sampler, precision_of
+from baselines.spec import Baseline, load_all
+from evaluation.clips import Frames, write_clip
+from evaluation.records import write_text
+from models.config import WanConfig
+from models.flops import call_flops, text_flops
+from models.noise import JointWindow, NoiseSource, SampleKey
+from models.plan import AttendPlan
+from models.rollout import Binding, Finished, NetworkCall, bind_network
+from models.text_and_pixels import Codec
+from models.wan import Wan, cast_parameters, init_weights
+
+log = logging.getLogger("bench_gpu")
+
+FPS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What is timed. latent: (F, C, H, W); vae_dim: base width of the VAE; matrix: side of the product that gives the rate."""
+
+    config: WanConfig
+    latent: tuple[int, int, int, int]
+    vae_dim: int
+    matrix: int
+
+
+SIZES = {
+    "full": Size(config=WanConfig(), latent=(21, 16, 60, 104), vae_dim=96, matrix=8192),
+    "tiny": Size(
+        config=WanConfig(
+            dim=48, ffn_dim=96, num_layers=2, num_heads=3, freq_dim=32, text_dim=20, text_len=12
+        ),
+        latent=(21, 16, 4, 4),
+        vae_dim=8,
+        matrix=256,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Seconds of one batch unless said, medians. fps: pixel frames a second of all clips together.
+
+    chunk_s: from one finished chunk to the next, without pixels; first_pixels_s: until the first chunk's frames are decoded, when
+    decoding streams; mfu: share of the matrix rate that the network's counted operations reach; peak_gib: GPU memory.
+    """
+
+    method: str
+    numerics: str
+    batch: int
+    network_calls: int
+    network_s: float
+    chunk_s: tuple[float, ...]
+    decode_s: float
+    together_s: float
+    first_latents_s: float
+    first_pixels_s: float
+    write_s: float
+    fps_network: float
+    fps_together: float
+    tflop: float
+    mfu: float
+    peak_gib: float
+
+
+def matrix_rate(side: int, device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of one large matrix product on random data."""
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    seconds = median_time(lambda: a @ b, device, repeats=5, inner=10)
+    return 2 * side**3 / seconds
+
+
+def median_time(work: Callable[[], Any], device: torch.device, *, repeats: int, inner: int = 1) -> float:
+    """Seconds of one `work`, median of `repeats` timings of `inner` calls after one warm-up."""
+    work()
+    seconds = []
+    for _ in range(repeats):
+        started = now(device)
+        for _ in range(inner):
+            work()
+        seconds.append((now(device) - started) / inner)
+    return statistics.median(seconds)
+
+
+def now(device: torch.device) -> float:
+    """Wall clock after the device has finished what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def counting(flops: list[float], tokens: int) -> Binding:
+    """Plain calls that also note each call's operations."""
+
+    def bind(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
+        network = bind_network(wan, text, capacity)
+
+        def call(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
+            flops.append(call_flops(wan.config, plan, tokens))
+            return network(x, t, plan)
+
+        return call
+
+    return bind
+
+
+def time_method(
+    baseline: Baseline,
+    profile: Profile,
+    batch: int,
+    size: Size,
+    codec: Codec,
+    rate: float,
+    *,
+    device: torch.device,
+    repeats: int,
+    graphs: bool,
+) -> Timing:
+    """All figures of one method at one batch size."""
+    wan = random_network(baseline, profile, size.config, device)
+    text = torch.randn(batch, size.config.text_len, size.config.text_dim, device=device)
+    noted: list[float] = []
+    tokens = size.config.tokens_per_frame(*size.latent[2:])
+    build = sampler_builder(baseline, wan, size, profile)
+    clip(build(counting(noted, tokens)), text)  # a warm-up that counts
+    operations = batch * (sum(noted) + text_flops(size.config))
+    sampler = build(graphed() if graphs else bind_network)
+    for _ in range(2):  # the first captures, the second replays
+        clip(sampler, text)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    runs = [chunk_times(sampler, text) for _ in range(repeats)]
+    chunks = tuple(statistics.median(run[i] for run in runs) for i in range(len(runs[0])))
+    network_s = statistics.median(sum(run) for run in runs)
+    latents = clip(sampler, text)
+    decode_s = median_time(lambda: codec.decode_uint8(latents), device, repeats=repeats)
+    streamed = [streamed_times(sampler, codec, text) for _ in range(repeats)]
+    frames = codec.decode_uint8(latents).cpu().numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        write_s = median_time(
+            lambda: write_clips(Path(folder), frames),
+            torch.device("cpu"),
+            repeats=1,
+        )
+    together_s = statistics.median(total for _, total in streamed)
+    pixels = batch * frames.shape[1]
+    return Timing(
+        method=baseline.name,
+        numerics=profile,
+        batch=batch,
+        network_calls=len(noted),
+        network_s=network_s,
+        chunk_s=chunks,
+        decode_s=decode_s,
+        together_s=together_s,
+        first_latents_s=chunks[0],
+        first_pixels_s=statistics.median(first for first, _ in streamed),
+        write_s=write_s,
+        fps_network=pixels / network_s,
+        fps_together=pixels / together_s,
+        tflop=operations / 1e12,
+        mfu=operations / network_s / rate,
+        peak_gib=torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0,
+    )
+
+
+def random_network(baseline: Baseline, profile: Profile, config: WanConfig, device: torch.device) -> Wan:
+    """A network of random weights, no layer at zero, in the profile's precision."""
+    precision = precision_of(baseline, profile)
+    with torch.device(device):
+        wan = Wan(config, precision.numerics)
+    init_weights(wan, torch.Generator(device).manual_seed(0), zero_head=False)
+    return cast_parameters(wan, precision.matmul).requires_grad_(False).eval()
+
+
+def sampler_builder(
+    baseline: Baseline, wan: Wan, size: Size, profile: Profile
+) -> Callable[[Binding], Sampler]:
+    def build(bind: Binding) -> Sampler:
+        return build_sampler(baseline, wan, latent_shape=size.latent, profile=profile, bind=bind)
+
+    return build
+
+
+def graphed() -> Binding:
+    from models.graphs import GraphedCalls  # CUDA only
+
+    return GraphedCalls()
+
+
+def clip(sampler: Sampler, text: Tensor) -> Tensor:
+    """Latents [B, F, C, H, W] of one batch."""
+    return torch.cat([chunk.latents for chunk in sampler.sample(text, noise_of(sampler, text))], dim=1)
+
+
+def write_clips(folder: Path, frames: Frames) -> None:
+    for one in frames:
+        write_clip(folder / "clip.mp4", one, fps=FPS)
+
+
+def noise_of(sampler: Sampler, text: Tensor) -> NoiseSource:
+    return sampler.portable_noise("bench", [SampleKey("clip", i) for i in range(len(text))])
+
+
+def chunk_times(sampler: Sampler, text: Tensor) -> list[float]:
+    """Seconds from one finished chunk to the next, text keys and values in the first; the clean pass after a chunk counts
+    with the next one. Drawing the first noise is not counted.
+    """
+    noise = Drawn(noise_of(sampler, text))
+    last = now(sampler.device)
+    seconds = []
+    for record in sampler.records(text, noise):
+        if isinstance(record, Finished):
+            moment = now(sampler.device)
+            seconds.append(moment - last)
+            last = moment
+    return seconds
+
+
+def streamed_times(sampler: Sampler, codec: Codec, text: Tensor) -> tuple[float, float]:
+    """Seconds until the first chunk's frames, and until the last's, decoding each chunk as it is finished."""
+    noise = Drawn(noise_of(sampler, text))
+    stream = codec.stream(len(text))
+    started, first = now(sampler.device), 0.0
+    for number, chunk in enumerate(sampler.sample(text, noise)):
+        stream.push(chunk.latents).cpu()
+        if number == 0:
+            first = now(sampler.device) - started
+    return first, now(sampler.device) - started
+
+
+class Drawn:
+    """Noise whose first draw is made beforehand; the small later ones are drawn when asked, as in sampling."""
+
+    def __init__(self, source: NoiseSource) -> None:
+        self.source, self.start = source, source.initial()
+
+    def initial(self) -> Tensor:
+        return self.start
+
+    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        return self.source.renoise(chunk, step, frames, window)
+
+
+def random_codec(size: Size, device: torch.device, dtype: torch.dtype, *, fast: bool) -> Codec:
+    """A VAE of random weights."""
+    from diffusers import AutoencoderKLWan
+
+    from models.wan_vae import WanVae
+
+    make: Any = AutoencoderKLWan
+    with torch.device(device):
+        module = make(base_dim=size.vae_dim)
+    return WanVae(module.to(dtype), fast=fast)
+
+
+def table(timings: Sequence[Timing]) -> str:
+    """The figures for people."""
+    header = (
+        f"{'method':<24} {'numerics':<8} {'B':>2} {'calls':>5} {'DiT s':>7} {'VAE s':>7} {'both s':>7} {'FPS DiT':>8} {'FPS':>7} "
+        f"{'1st lat':>8} {'1st pix':>8} {'write s':>8} {'MFU':>6} {'GiB':>6}"
+    )
+    lines = [
+        f"{t.method:<24} {t.numerics:<8} {t.batch:>2} {t.network_calls:>5} {t.network_s:>7.3f} {t.decode_s:>7.3f} {t.together_s:>7.3f} "
+        f"{t.fps_network:>8.1f} {t.fps_together:>7.1f} {t.first_latents_s:>8.3f} {t.first_pixels_s:>8.3f} {t.write_s:>8.3f} "
+        f"{t.mfu:>6.1%} {t.peak_gib:>6.1f}"
+        for t in timings
+    ]
+    return "\n".join([header, *lines])
+
+
+def main() -> None:
+    root = Path(__file__).parents[2]
+    baselines = load_all(root / "baselines")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--methods", nargs="+", choices=sorted(baselines), default=sorted(baselines))
+    parser.add_argument("--numerics", nargs="+", choices=("exact", "fast", "float32"), default=["fast"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1])
+    parser.add_argument("--size", choices=sorted(SIZES), default="full")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--no-graphs", action="store_true", help="plain calls instead of CUDA graphs")
+    parser.add_argument("--output", type=Path, default=Path("results/bench/gpu.json"))
+    flags = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu" and flags.size == "full":
+        parser.error("there is no GPU here; the full size needs one. Try the code with --size tiny.")
+    size, dtype = SIZES[flags.size], torch.bfloat16 if device.type == "cuda" else torch.float32
+    rate = matrix_rate(size.matrix, device, dtype)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    log.info("%s, torch %s, %s matrix product %.1f TFLOP/s", name, torch.__version__, dtype, rate / 1e12)
+    timings: list[Timing] = []
+    for profile in flags.numerics:
+        codec = random_codec(size, device, dtype, fast=profile == "fast" and device.type == "cuda")
+        for method in flags.methods:
+            for batch in flags.batches:
+                graphs = device.type == "cuda" and not flags.no_graphs
+                timings.append(
+                    time_method(
+                        baselines[method],
+                        profile,
+                        batch,
+                        size,
+                        codec,
+                        rate,
+                        device=device,
+                        repeats=flags.repeats,
+                        graphs=graphs,
+                    )
+                )
+                log.info("%s", table(timings[-1:]).splitlines()[1])
+                facts = {
+                    "device": name,
+                    "torch": torch.__version__,
+                    "matrix_tflop_per_s": rate / 1e12,
+                    "size": flags.size,
+                    "weights": "random",
+                    "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "timings": [asdict(timing) for timing in timings],
+                }
+                write_text(flags.output, json.dumps(facts, indent=1) + "\n")
+    print(table(timings))
+
+
+if __name__ == "__main__":
+    main()
