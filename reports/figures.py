@@ -149,7 +149,7 @@ def curves_figure(row: str, label: str, groups: Sequence[CurveGroup]) -> Picture
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(3.6 * columns + 0.3, 2.5 * lines + 0.15 * longest), layout="constrained")
         panels = figure.subplots(lines, columns, squeeze=False)
-        for axes, group in zip(panels.flat, groups, strict=False):
+        for axes, group in zip(panels.flat[: len(groups)], groups, strict=True):
             for index, curve in enumerate(group.curves):
                 axes.plot(
                     curve.steps, curve.values, color=SERIES[index % len(SERIES)], label=curve.name.removeprefix(f"{group.name}/"),

@@ -103,7 +103,7 @@ def make_shard(job: ShardJob, make: Callable[[Batch], list[Made]]) -> list[Journ
             continue
         results = make(batch)
         assert len(results) == len(batch.samples), "make must return one result per sample of the batch"
-        for sample, result in zip(batch.wanted, results, strict=False):
+        for sample, result in zip(batch.wanted, results[: len(batch.wanted)], strict=True):
             if sample.clip_id not in finished:
                 finished[sample.clip_id] = entry = _finish(job, sample, result, keys[sample.clip_id])
                 append_entry(journal, entry)
