@@ -125,7 +125,8 @@ class WanVae:
                 z_dim=state["post_quant_conv.weight"].shape[0],
             )
         load_strict(module, state, where=str(path), assign=True)
-        return cls(module.to(device=device, dtype=dtype), autocast=autocast, fast=fast)
+        # torch's own `to`: diffusers' warns about modules to be kept in float32, of which this model has none
+        return cls(nn.Module.to(module, device=device, dtype=dtype), autocast=autocast, fast=fast)
 
     def decode_uint8(self, latents: Tensor) -> Tensor:
         """Decoded clips as bytes, channels last: uint8 [B, 1 + 4 (F - 1), 8H, 8W, 3] of latents [B, F, C, H, W]."""

@@ -395,7 +395,7 @@ def _no_level(key: str, held: Mapping[str, int], state: Mapping[str, object], wh
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
+    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
 
 
 def _mapping(value: object, where: str) -> Mapping[str, object]:
