@@ -430,6 +430,7 @@ def test_every_method_takes_given_noise(wan: Wan, name: str) -> None:
 # -- precision --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["self_forcing", "reward_forcing", "rolling_forcing", "raven"])
 @pytest.mark.parametrize("profile", ["exact", "fast"])
 def test_lower_precision_profiles_run_and_stay_close(wan: Wan, name: str, profile: str) -> None:

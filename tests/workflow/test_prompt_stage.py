@@ -192,6 +192,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_list_is_planned_and_its_stage_runs(project: Path) -> None:
     """The real stage, and then `snakemake -n` after the list was moved: all jobs but the prompts stage are left."""
     rows = {(rule, row) for rule in ("check", "filter") for row in ("self_forcing", "noise")}

@@ -116,6 +116,7 @@ def test_released_weights_replace_training() -> None:
     assert {row: released.weights[row] for row in plain.weights} == plain.weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
