@@ -182,7 +182,7 @@ class FastDecoder:
         parts: tuple[Tensor, Tensor, Tensor | None] = (self.conv_in.run(), self.conv_in.bias, None)
         parts = self._residual(parts, self.middle[0])
         x = self.attention(_sum(parts)).contiguous(memory_format=LAYOUT)
-        parts = (x, torch.zeros_like(self.middle[1].conv1.bias[:1]).expand(x.shape[1]), None)
+        parts = (x, x.new_zeros(x.shape[1]), None)
         parts = self._residual(parts, self.middle[1])
         for blocks, up in self.levels:
             for block in blocks:
