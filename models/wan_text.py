@@ -239,6 +239,12 @@ class PromptEmbeddings:
                 made[text] = self._make(text, prompt) if stored is None else stored
         return torch.stack([made[clean_prompt(prompt)] for prompt in prompts])
 
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """Make what is missing, then let go of the encoder."""
+        for prompt in prompts:
+            self.rows([prompt])
+        self.release()
+
     def release(self) -> None:
         """Let go of the encoder, so that its memory can be used for something else."""
         self.encoder = None

@@ -304,7 +304,7 @@ def fetch(entries: Sequence[Resource], folder: Path, sources: Sources | None = N
             continue
         except _network_errors() as error:
             faults.append(explain(plan.entry, error))
-            if _no_network(error) or getattr(error, "errno", None) == errno.ENOSPC:
+            if _no_network(error) or _errno(error) == errno.ENOSPC:
                 break
             continue
         lock[path], hashes[path] = locked, locked.sha256
@@ -473,12 +473,23 @@ def _network_errors() -> tuple[type[Exception], ...]:
 
 def _no_network(error: Exception) -> bool:
     """Whether the next file would fail alike: no answer at all, rather than an answer that refuses this file."""
-    return getattr(error, "response", None) is None and getattr(error, "errno", None) is None
+    return _status(error) is None and _errno(error) is None
+
+
+def _errno(error: Exception) -> int | None:
+    """The system's number of a failure, where it is one of the system."""
+    return error.errno if isinstance(error, OSError) else None
+
+
+def _status(error: Exception) -> int | None:
+    """The server's answer, where there was one: errors of the connection itself carry no response."""
+    response = getattr(error, "response", None)
+    return None if response is None else int(response.status_code)
 
 
 def explain(entry: Resource, error: Exception) -> str:
     """One sentence: file, origin, cause, what to do. Addresses are left out: they may be signed."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    status = _status(error)
     cause = (
         re.sub(r"https?://\S+", "its address", str(error).strip().split("\n")[0]).rstrip(".")
         or "no reason given"
@@ -496,7 +507,7 @@ def explain(entry: Resource, error: Exception) -> str:
         )
     elif status is not None:
         cause = f"the server answers with {status}"
-    elif getattr(error, "errno", None) == errno.ENOSPC:
+    elif _errno(error) == errno.ENOSPC:
         cause, todo = "the disk is full", "make room and run `make fetch` again, it goes on where it was"
     return f"resources/{entry.path} could not be fetched from {entry.origin}: {type(error).__name__}, {cause}; {todo}, {_or_mirror(entry)}."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,11 +19,7 @@ from models.released import open_released
 from models.text_and_pixels import is_small_text, open_text, tokenizer_beside
 from models.wan import Wan, cast_parameters
 from models.weights import file_sha256, read_metadata
-
-if TYPE_CHECKING:
-    from models.wan_text import PromptEmbeddings
-
-RESOURCES = "resources/"
+from workflow.settings import FETCHED_FOLDER
 
 
 class TextRows(Protocol):
@@ -52,8 +48,8 @@ def proven_sha256(path: Path, proof: Mapping[str, str]) -> str:
     That .json is a manifest of `convert`, or a shipped file's facts. Raises FileNotFoundError if something is missing,
     ValueError if the bytes are not the described ones.
     """
-    if str(path).startswith(RESOURCES):
-        name = str(path).removeprefix(RESOURCES)
+    if str(path).startswith(FETCHED_FOLDER):
+        name = str(path).removeprefix(FETCHED_FOLDER)
         if name not in proof or not path.exists():
             raise FileNotFoundError(f"{path} is not among the fetched and proven files; run `make fetch`.")
         return proof[name]
@@ -110,23 +106,10 @@ class _Encoded:
         """Nothing to gain."""
 
 
-class _Stored:
-    """A large text encoder whose rows are kept on disk."""
-
-    def __init__(self, embeddings: PromptEmbeddings) -> None:
-        self.embeddings, self.rows = embeddings, embeddings.rows
-
-    def prepare(self, prompts: Sequence[str]) -> None:
-        """Encode what is missing, then let go of the encoder."""
-        for prompt in prompts:
-            self.embeddings.rows([prompt])
-        self.embeddings.release()
-
-
 def text_rows(path: Path, sha256: str, folder: Path, device: torch.device) -> TextRows:
     """Text rows of the encoder in a file. umT5's are kept in `folder` per prompt, and it is only opened if some are missing."""
     if is_small_text(path):
         return _Encoded(open_text(path, device=device).encode)
     from models.wan_text import PromptEmbeddings  # only here: the embedded suite runs without transformers
 
-    return _Stored(PromptEmbeddings(folder, sha256, lambda: open_text(path, device=device)))
+    return PromptEmbeddings(folder, sha256, lambda: open_text(path, device=device))

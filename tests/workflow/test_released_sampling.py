@@ -80,7 +80,7 @@ def test_clips_are_the_parts_put_together(files: Path, tmp_path: Path, profile: 
         assert torch.equal(torch.from_numpy(clip.frames), frames[number])
         assert clip.network_calls == 34
     assert len(list((tmp_path / "embeddings").glob("*.safetensors"))) == 2
-    assert rows.embeddings.encoder is None  # type: ignore[attr-defined]
+    assert rows.encoder is None  # type: ignore[attr-defined]
 
 
 def test_hashes_come_from_the_proof_and_cover_every_file(

@@ -43,7 +43,14 @@ _MODULES = (
 )  # fmt: skip
 CHECKERS: dict[str, Checker] = {module.DIMENSION: module.score for module in _MODULES}
 # As rewards: the graded form where a checker is mostly 0 or 1, which would give a group no direction; others as they are.
-REWARDS: dict[str, Checker] = {module.DIMENSION: getattr(module, "soft", module.score) for module in _MODULES}
+_GRADED = (
+    appearance_style, color, dynamic_degree, human_action, multiple_objects, object_class, scene, temporal_style,
+)  # fmt: skip
+_SMOOTH = (aesthetic_quality, background_consistency, imaging_quality, motion_smoothness, subject_consistency)
+REWARDS: dict[str, Checker] = {
+    **{module.DIMENSION: module.soft for module in _GRADED},
+    **{module.DIMENSION: module.score for module in _SMOOTH},
+}
 
 
 def check_clip(task: tuple[Frames, Prompt]) -> dict[str, float]:

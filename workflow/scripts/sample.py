@@ -141,7 +141,8 @@ def main() -> None:
     weights = row_sha256(flags.weights, baseline, proof)
     codec, text = proven_sha256(flags.codec, proof), text_sha256(flags.text, proof)
     prompts = read_jsonl(Prompt, flags.prompts)
-    batches = shard_batches(full_batches(work_list(prompts), settings["batch"]), *parse_shard(flags.shard))
+    samples = work_list(prompts)
+    batches = shard_batches(full_batches(samples, settings["batch"]), *parse_shard(flags.shard))
     wan = open_network(flags.weights, baseline, precision, device)
     shape = (baseline.rollout.frames, wan.config.in_channels, *settings["latent_size"])
     maker = BatchSampler(
@@ -152,7 +153,7 @@ def main() -> None:
         ),
         noise=flags.noise,
         suite=settings["suite"],
-        items={sample.clip_id: item for item, sample in enumerate(work_list(prompts))},
+        items={sample.clip_id: item for item, sample in enumerate(samples)},
         prompts=list(dict.fromkeys(sample.prompt.extended for batch in batches for sample in batch.samples)),
     )
     job = ShardJob(
