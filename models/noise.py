@@ -86,7 +86,10 @@ class PortableNoise:
             portable_normal((self.suite, key.prompt_id, key.sample, purpose, draw), shape)
             for key in self.samples
         ]
-        return torch.from_numpy(np.stack(rows)).to(self.device).to(self.dtype)
+        drawn = torch.from_numpy(np.stack(rows))
+        if self.device.type == "cuda":  # from pinned memory the copy does not wait for the work that was given before it
+            drawn = drawn.pin_memory()
+        return drawn.to(self.device, non_blocking=True).to(self.dtype)
 
 
 def portable_normal(name: Sequence[str | int], shape: Sequence[int]) -> np.ndarray:

@@ -31,7 +31,7 @@ from models.plan import AbsolutePolicy, AnchoredSinkPolicy, SlotRelativePolicy
 from models.rollout import Denoised, Finished, bind_network
 from models.rope import rotate, rotation
 from models.schedule import Schedule
-from models.wan import Wan, cast_parameters, init_weights
+from models.wan import Projected, Wan, cast_parameters, init_weights
 from tests.baselines.visibility import OWN_RULE, SeesRule, sees_all, span
 
 BASELINES = load_all(Path(__file__).parents[2] / "baselines")
@@ -106,7 +106,8 @@ def velocity_without_cache(
     def take(of_BTND: Tensor, ids: list[int]) -> Tensor:
         return torch.cat([of_BTND[:, i * tokens : (i + 1) * tokens] for i in ids], dim=1)
 
-    def self_attend(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def self_attend(_: int, here: Projected) -> Tensor:
+        q, k, v = here.queries(), here.keys(), here.v
         pieces = []
         for first, length, clean in queries:
             sees = rule(first, length, clean)
