@@ -47,9 +47,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 
     Half-precision CUDA tensors without mask or gradient go to `best_kernel`, everything else to torch's own choice.
     """
-    if q.is_cuda and mask is None and q.dtype in (torch.bfloat16, torch.float16):
-        if not (torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)):
-            return best_kernel(torch.cuda.get_device_capability(q.device)).run(q, k, v)
+    half = q.is_cuda and q.dtype in (torch.bfloat16, torch.float16)
+    trained = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
+    if half and mask is None and not trained:
+        return best_kernel(torch.cuda.get_device_capability(q.device)).run(q, k, v)
     return _sdpa(q, k, v, mask)
 
 

@@ -162,7 +162,9 @@ def _split_at_write(read: Read, plan: AttendPlan, *, live: bool) -> list[tuple[i
     return [part for part in parts if part[1] > 0]
 
 
-def _update(keys: Tensor, values: Tensor, plan: AttendPlan, own_k: dict[KeyForm, Tensor], own_v: Tensor) -> None:
+def _update(
+    keys: Tensor, values: Tensor, plan: AttendPlan, own_k: dict[KeyForm, Tensor], own_v: Tensor
+) -> None:
     absorb = plan.absorb
     if absorb is not None:
         leaving_k = keys[:, absorb.src : absorb.src + absorb.length].clone()

@@ -13,12 +13,14 @@ from torch import Tensor
 
 @triton.jit
 def _add_norm_silu(
-    x, bias, residual, gamma, total, out, rows, rows_per_clip, out_stride, scale,
+    x, bias, residual, gamma, total, out, rows, frame_rows, frames, out_stride, scale,
     C: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, RESIDUAL: tl.constexpr, KEEP: tl.constexpr,
+    NORM: tl.constexpr, TAPS: tl.constexpr,
 ):  # fmt: skip
     r = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     c = tl.arange(0, WIDTH)
-    mask = (r < rows)[:, None] & (c < C)[None, :]
+    inside = r < rows
+    mask = inside[:, None] & (c < C)[None, :]
     at = r[:, None] * C + c[None, :]
     value = tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
     value += tl.load(bias + c, mask=c < C, other=0.0).to(tl.float32)[None, :]
@@ -27,27 +29,41 @@ def _add_norm_silu(
     value = tl.where(mask, value, 0.0)
     if KEEP:
         tl.store(total + at, value.to(total.dtype.element_ty), mask=mask)
-    length = tl.sqrt(tl.sum(value * value, axis=1))
-    normed = value / tl.maximum(length, 1e-12)[:, None] * scale
-    normed *= tl.load(gamma + c, mask=c < C, other=0.0).to(tl.float32)[None, :]
-    normed *= tl.sigmoid(normed)
-    clip = r // rows_per_clip
-    to = clip[:, None] * out_stride + (r - clip * rows_per_clip)[:, None] * C + c[None, :]
-    tl.store(out + to, normed.to(out.dtype.element_ty), mask=mask)
+    if NORM:
+        length = tl.sqrt(tl.sum(value * value, axis=1))
+        normed = value / tl.maximum(length, 1e-12)[:, None] * scale
+        normed *= tl.load(gamma + c, mask=c < C, other=0.0).to(tl.float32)[None, :]
+        normed = (normed * tl.sigmoid(normed)).to(out.dtype.element_ty)
+        clip = r // (frame_rows * frames)
+        within = r - clip * (frame_rows * frames)
+        to = clip[:, None] * out_stride + within[:, None] * (TAPS * C) + c[None, :]
+        tl.store(out + to + (TAPS - 1) * C, normed, mask=mask)
+        for later in tl.static_range(1, TAPS):
+            shown = (within // frame_rows + later < frames)[:, None] & mask
+            tl.store(out + to + later * frame_rows * (TAPS * C) + (TAPS - 1 - later) * C, normed, mask=shown)
 
 
 def add_norm_silu_cuda(
-    x: Tensor, bias: Tensor, residual: Tensor | None, gamma: Tensor, out: Tensor, *, keep_sum: bool
+    x: Tensor,
+    bias: Tensor,
+    residual: Tensor | None,
+    gamma: Tensor | None,
+    out: Tensor | None,
+    *,
+    keep_sum: bool,
 ) -> Tensor | None:
     """models/wan_decoder.py add_norm_silu on CUDA. All tensors channels-last; out may be a part of a larger buffer along T.
 
     Raises ValueError for another layout.
     """
-    batch, channels = x.shape[:2]
-    per_clip = x.shape[2] * x.shape[3] * x.shape[4]
-    inner = (1, x.shape[3] * x.shape[4] * channels, x.shape[4] * channels, channels)  # strides of C, T, H, W
+    batch, channels, frames, height, width = x.shape
+    taps = 1 if out is None else out.shape[1] // channels
     for name, value in (("x", x), ("residual", residual), ("out", out)):
-        if value is not None and any(
+        if value is None:
+            continue
+        depth = value.shape[1]
+        inner = (1, height * width * depth, width * depth, depth)  # strides of C, T, H, W
+        if any(
             stride != wanted and size > 1
             for stride, wanted, size in zip(value.stride()[1:], inner, value.shape[1:], strict=True)
         ):
@@ -55,13 +71,13 @@ def add_norm_silu_cuda(
                 f"{name} has strides {value.stride()}, expected channels-last; convert it first."
             )
     total = x.new_empty(batch, *x.shape[2:], channels).permute(0, 4, 1, 2, 3) if keep_sum else None
-    rows = batch * per_clip
-    width = triton.next_power_of_2(channels)
-    block = max(1, 4096 // width)
+    rows, padded = batch * frames * height * width, triton.next_power_of_2(channels)
+    block = max(1, 4096 // padded)
     _add_norm_silu[(triton.cdiv(rows, block),)](
-        x, bias, residual if residual is not None else x, gamma, total if total is not None else x, out,
-        rows, per_clip, out.stride(0), channels**0.5,
-        C=channels, WIDTH=width, ROWS=block, RESIDUAL=residual is not None, KEEP=keep_sum, num_warps=8,
+        x, bias, x if residual is None else residual, bias if gamma is None else gamma, x if total is None else total,
+        x if out is None else out, rows, height * width, frames, 0 if out is None else out.stride(0), channels**0.5,
+        C=channels, WIDTH=padded, ROWS=block, RESIDUAL=residual is not None, KEEP=keep_sum, NORM=gamma is not None, TAPS=taps,
+        num_warps=8,
     )  # fmt: skip
     return total
 

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.transfer import upload
+
 LatentShape = tuple[int, int, int, int]
 """(F, C, H, W) of a whole clip."""
 
@@ -86,10 +88,7 @@ class PortableNoise:
             portable_normal((self.suite, key.prompt_id, key.sample, purpose, draw), shape)
             for key in self.samples
         ]
-        drawn = torch.from_numpy(np.stack(rows))
-        if self.device.type == "cuda":  # from pinned memory the copy does not wait for the work that was given before it
-            drawn = drawn.pin_memory()
-        return drawn.to(self.device, non_blocking=True).to(self.dtype)
+        return upload(torch.from_numpy(np.stack(rows)), self.device).to(self.dtype)
 
 
 def portable_normal(name: Sequence[str | int], shape: Sequence[int]) -> np.ndarray:

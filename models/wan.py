@@ -423,7 +423,6 @@ class Wan(nn.Module):
         last = len(self.blocks) - 1
         wanted = x.shape[1] if queries is None else queries
         for layer, block in enumerate(self.blocks):
-
             keep = wanted if layer == last else x.shape[1]
             stream = block(
                 stream, e0, (text_kv.keys[layer], text_kv.values[layer]), partial(self_attend, layer), keep

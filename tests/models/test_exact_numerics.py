@@ -95,7 +95,10 @@ def test_one_block_is_bit_equal(islands: Islands) -> None:
     attend = joint_attention()
 
     def self_attend(tokens: Projected) -> Tensor:
-        q, k = (part.unflatten(-1, (SMALL.num_heads, -1)) for part in (tokens.norm_q(tokens.q), tokens.norm_k(tokens.k)))
+        q, k = (
+            part.unflatten(-1, (SMALL.num_heads, -1))
+            for part in (tokens.norm_q(tokens.q), tokens.norm_k(tokens.k))
+        )
         return attend(0, *(part.unflatten(1, (4, 6)) for part in (q, k, tokens.v))).flatten(1, 2)
 
     found = wan.blocks[0](Residual(x), e0, wan.blocks[0].cross_attn.key_value(context), self_attend, 4).x

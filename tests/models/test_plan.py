@@ -273,7 +273,9 @@ def test_raven_keeps_clean_chunks_only() -> None:
     for start in range(0, 12, 3):
         for kind in ("denoise", "denoise", "commit"):
             plan = planner.plan(start, 3, kind)  # type: ignore[arg-type]
-            read = [slot for r in plan.reads if r.source == "cache" for slot in range(r.start, r.start + r.length)]
+            read = [
+                slot for r in plan.reads if r.source == "cache" for slot in range(r.start, r.start + r.length)
+            ]
             written = [plan.write.slot + i for i in range(plan.write.length)] if plan.write else []
             assert read == history
             assert written == [len(history) + i for i in range(3)]

@@ -155,8 +155,8 @@ def _write_clips(folder: Path, row: str, listed: list[Prompt], embedded: int, fr
             )  # fmt: skip
             timings.append(
                 ClipTiming(
-                    clip_id=name, row=row, sample_s=0.31, decode_s=0.01, write_s=0.02, network_calls=35 if native else 0,
-                    peak_mb=512.0, device="cpu", commit="c" * 40, finished="2026-01-01T00:00:00Z",
+                    clip_id=name, row=row, sample_s=0.31, decode_s=0.01, write_s=0.02, first_frames_s=None,
+                    network_calls=35 if native else 0, peak_mb=512.0, peak_gpu_mb=None, device="cpu", attention=None, commit="c" * 40, finished="2026-01-01T00:00:00Z",
                 )
             )  # fmt: skip
     write_jsonl(folder / "clips" / row / "manifest.jsonl", clips)
