@@ -5,6 +5,10 @@ from collections.abc import Generator
 
 import pytest
 
+# Before torch starts its threads: on a shared core two that wait for each other make toy networks many times slower.
+# Programs that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 MUST_RUN_IN_CI = ("browser", "slurm")
 
 
