@@ -45,20 +45,27 @@ KINDS = {
     "still": ("temporal_flickering",),
 }
 PER_KIND = 10
+REPEATED = {"move_00": [3, 40], "style_01": [17, 21, 41]}
+"""Source lines, from 0, of prompts that stand for several."""
 DIGEST = "0" * 64
 
 
-def prompts() -> list[Prompt]:
-    """Ten prompts of four kinds; the first text tries to break out of the page, the first still one is filtered."""
+def prompts(repeated: bool = False) -> list[Prompt]:
+    """Ten prompts of four kinds; the first text tries to break out of the page, the first still one is filtered.
+
+    repeated: some of them stand for several lines of their list.
+    """
     made = []
     for kind, dimensions in KINDS.items():
         for n in range(PER_KIND):
             filtered = kind == "still" and n == 0
             text = INJECTION if (kind, n) == ("move", 0) else f"a red circle, {kind} number {n}"
+            name = f"{kind}_{n:02d}"
+            facts = {"lines": REPEATED[name]} if repeated and name in REPEATED else {}
             made.append(
                 Prompt(
-                    id=f"{kind}_{n:02d}", prompt=text, extended=f"{text}, on a green meadow in soft light",
-                    dimensions=dimensions, samples=5 if filtered else 2, keep=2 if filtered else None, facts={},
+                    id=name, prompt=text, extended=f"{text}, on a green meadow in soft light",
+                    dimensions=dimensions, samples=5 if filtered else 2, keep=2 if filtered else None, facts=facts,
                 )
             )  # fmt: skip
     return made
@@ -243,12 +250,13 @@ def make_results(
     frames: int = 9,
     size: int = 32,
     without: tuple[str, str] | None = None,
+    repeated: bool = False,
 ) -> Path:
     """Fill `folder` as a finished run would; returns aggregate/scores.json.
 
-    embedded: prompts of each kind that have clip files; without: (row, dimension) that was never scored.
+    embedded: prompts of each kind that have clip files; without: (row, dimension) that was never scored; repeated: see prompts.
     """
-    listed = prompts()
+    listed = prompts(repeated)
     write_jsonl(folder / "prompts" / "prompts.jsonl", listed)
     filters = []
     for row in ROWS:
