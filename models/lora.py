@@ -162,9 +162,19 @@ def open_wan(path: Path | str, numerics: Numerics | None = None, *, base: Path |
     return inner_wan(load_adapter(beneath, state, alpha=alpha, where=str(path)))
 
 
-def fold(wrapped: PeftModel) -> Wan:
-    """A plain transformer with the adapters folded into its weights; the wrapped model must not be used afterwards."""
-    return cast(Wan, wrapped.merge_and_unload())
+def fold_adapters(wan: Wan) -> Wan:
+    """The same transformer, changed in place: W + (alpha / rank) B A in float32 where there was an adapter, else untouched."""
+    if not any(".lora_" in name for name, _ in wan.named_parameters()):
+        return wan
+    from peft.tuners.lora import LoraLayer  # here, as in add_lora
+
+    for name, layer in list(wan.named_modules()):
+        if isinstance(layer, LoraLayer):
+            cast(nn.Module, layer).float()
+            layer.merge()
+            parent, _, leaf = name.rpartition(".")
+            setattr(wan.get_submodule(parent), leaf, layer.get_base_layer())
+    return wan
 
 
 def lora_parameters(wrapped: nn.Module) -> dict[str, nn.Parameter]:
