@@ -4,7 +4,6 @@ teeth of its policy.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from baselines.build import (
+    Profile,
     Sampler,
     build_policy,
     build_sampler,
@@ -518,15 +518,19 @@ def test_faults_are_sentences(wan: Wan) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("profile", ["exact", "fast", "float32"])
 @pytest.mark.parametrize("name", BASELINES)
-def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str) -> None:
+def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str, profile: Profile) -> None:
     """Guards against stale inputs, a cache that a capture moved, and text of an earlier clip: equal bit for bit, clip after clip."""
     from models.graphs import GraphedCalls
 
-    on_gpu = copy.deepcopy(wan).cuda()
+    precision = precision_of(BASELINES[name], profile)
+    on_gpu = Wan(CONFIG, precision.numerics).cuda()
+    on_gpu.load_state_dict(wan.state_dict())
+    cast_parameters(on_gpu, precision.matmul).requires_grad_(False)
     plain, graphed = (
         build_sampler(
-            BASELINES[name], on_gpu, latent_shape=(21, CHANNELS, SIZE, SIZE), profile="float32", bind=bind
+            BASELINES[name], on_gpu, latent_shape=(21, CHANNELS, SIZE, SIZE), profile=profile, bind=bind
         )
         for bind in (bind_network, GraphedCalls())
     )

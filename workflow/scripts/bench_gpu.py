@@ -144,11 +144,11 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def counting(flops: list[float], tokens: int) -> Binding:
-    """Plain calls that also note each call's operations."""
+def counting(binding: Binding, flops: list[float], tokens: int) -> Binding:
+    """The same calls, each of which also notes its operations."""
 
     def bind(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
-        network = bind_network(wan, text, capacity)
+        network = binding(wan, text, capacity)
 
         def call(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
             flops.append(call_flops(wan.config, plan, tokens))
@@ -176,17 +176,16 @@ def time_method(
     noted: list[float] = []
     tokens = size.config.tokens_per_frame(*size.latent[2:])
     build = sampler_builder(baseline, wan, size, profile)
-    clip(build(counting(noted, tokens)), text)  # a warm-up that counts
+    binding = best_binding(device) if graphs else bind_network
+    clip(build(counting(binding, noted, tokens)), text)  # counts, and captures the graphs
     operations = batch * (sum(noted) + text_flops(size.config))
-    sampler = build(best_binding(device) if graphs else bind_network)
-    for _ in range(2):  # the first captures, the second replays
-        clip(sampler, text)
+    sampler = build(binding)
+    latents = clip(sampler, text)  # the first that replays
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     runs = [chunk_times(sampler, text) for _ in range(repeats)]
     chunks = tuple(statistics.median(run[i] for run in runs) for i in range(len(runs[0])))
     network_s = statistics.median(sum(run) for run in runs)
-    latents = clip(sampler, text)
     decode_s = median_time(lambda: codec.decode_uint8(latents), device, repeats=repeats)
     maker, work = whole_batches(sampler, codec, text)
     frames = maker.start(work)()[0].frames
