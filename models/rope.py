@@ -45,7 +45,8 @@ def rotation(
         )
     time, rows, columns = pairs
     grid = (len(frames), height, width)
-    with torch.inference_mode(False):  # a table outlives the call that needs it first
+    # a table outlives the call that needs it first; cosines differ between devices in the last bit
+    with torch.inference_mode(False), torch.device("cpu"):
         angles = torch.cat(
             [
                 _angles(torch.tensor(frames), time)[:, None, None].expand(*grid, time),

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 NUM_TRAIN_STEPS = 1000
+CPU = torch.device("cpu")
+"""Where schedules are computed, whatever the default device: a GPU divides by 1000 otherwise (833 / 1000 is one bit off)."""
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -30,7 +32,7 @@ def sigma_table(shift: float) -> SigmaTable:
     """shift * s / (1 + (shift - 1) * s) of s = 1, .999, ..., .001, computed in float32 on the CPU
     (baselines.md 0.4).
     """
-    s = torch.linspace(1, 0, NUM_TRAIN_STEPS + 1, dtype=torch.float32)[:-1]
+    s = torch.linspace(1, 0, NUM_TRAIN_STEPS + 1, dtype=torch.float32, device=CPU)[:-1]
     sigmas = shift * s / (1 + (shift - 1) * s)
     return SigmaTable(sigmas, sigmas * NUM_TRAIN_STEPS)
 
@@ -112,7 +114,7 @@ class Schedule:
 def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """The numbers, rounded to float32, as a tensor that is never written to: a copy to a GPU would wait for all work before it."""
     with torch.inference_mode(False):
-        return torch.tensor(values, dtype=torch.float32).to(device, dtype)
+        return torch.tensor(values, dtype=torch.float32, device=CPU).to(device, dtype)
 
 
 class Transition(NamedTuple):
@@ -152,9 +154,10 @@ def build_schedule(
         )
     table = sigma_table(shift)
     if warp:
-        timesteps = torch.cat([table.timesteps, torch.zeros(1)])[NUM_TRAIN_STEPS - torch.tensor(steps)]
+        places = NUM_TRAIN_STEPS - torch.tensor(steps, device=CPU)
+        timesteps = torch.cat([table.timesteps, torch.zeros(1, device=CPU)])[places]
     else:
-        timesteps = torch.tensor(steps, dtype=torch.float32)
+        timesteps = torch.tensor(steps, dtype=torch.float32, device=CPU)
     if timestep_dtype == "int64":
         timesteps = timesteps.round()
     found: list[Step] = []

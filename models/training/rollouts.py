@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.plan import AbsolutePolicy
 from models.rollout import Denoised, Finished, Record, Rollout
-from models.schedule import Schedule, Step
+from models.schedule import CPU, Schedule, Step
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +65,8 @@ def consistency_rollout(
         raise ValueError(f"Chunks {tuple(chunks)} differ in length; the rollout takes equal chunks.")
     chunk = chunks[0]
     steps = tuple(
-        Step(timestep=float(t), sigma=float(torch.tensor(t) / 1000), table_index=None) for t in timesteps
+        Step(timestep=float(t), sigma=float(torch.tensor(t, device=CPU) / 1000), table_index=None)
+        for t in timesteps
     )
     schedule = Schedule(steps=steps, x0_dtype=torch.float32, renoise_dtype=torch.float32)
     policy = AbsolutePolicy(
