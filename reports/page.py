@@ -197,10 +197,17 @@ def row_costs(settings: ReportSettings, timings: Mapping[str, Sequence[ClipTimin
                     write_s=sum(t.write_s for t in found) / n,
                     network_calls=sum(t.network_calls for t in found) / n,
                     peak_mb=max(t.peak_mb for t in found),
-                    devices=tuple(sorted({t.device for t in found})),
+                    devices=tuple(sorted({device_line(t) for t in found})),
                 )
             )
     return costs
+
+
+def device_line(timing: ClipTiming) -> str:
+    """Where a clip was made; on a GPU with the attention kernel, on which its last bits depend."""
+    if timing.device == "cpu" or timing.attention is None:
+        return timing.device
+    return f"{timing.device}, attention {timing.attention}"
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

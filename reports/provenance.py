@@ -113,6 +113,7 @@ def run_record(
             "settings_sha256": sorted({clip.settings_sha256 for clip in found}),
             "made_by_commits": sorted({timing.commit for timing in timings.get(row, ())}),
             "devices": sorted({timing.device for timing in timings.get(row, ())}),
+            "attention": sorted({timing.attention for timing in timings.get(row, ()) if timing.attention}),
         }
         for row, found in manifests.items()
     }
