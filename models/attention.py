@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import itertools
 import os
 from collections.abc import Callable, Sequence
@@ -68,27 +69,48 @@ def _sdpa_by_priority(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 @lru_cache
 def best_kernel(capability: tuple[int, int]) -> Kernel:
-    """The fastest kernel that is installed for GPUs of a compute capability: FlashAttention 3 on Hopper, FlashAttention 2
-    from Ampere on, else torch's SDPA with cuDNN first (performance.md C has their rates).
+    """The fastest kernel that is installed for GPUs of a compute capability (performance.md C has their rates): FlashAttention 3 on
+    Hopper, FlashAttention 2 on Ampere and Ada, else torch's SDPA with cuDNN first, which on Hopper beats FlashAttention 2.
 
-    Raises ValueError if RAVEN_BENCH_ATTENTION names a kernel that is unknown, not installed or not for this GPU.
+    Raises ValueError if RAVEN_BENCH_ATTENTION names a kernel that is unknown, not installed or not for this GPU, or if an installed
+    kernel cannot be imported.
     """
-    usable = [name for name, fits in (("fa3", capability == (9, 0)), ("fa2", capability >= (8, 0))) if fits]
     forced = os.environ.get(FORCED)
-    wanted = usable if forced is None else [name for name in usable if name == forced]
-    for name in wanted:
+    hopper, ampere = capability == (9, 0), capability >= (8, 0)
+    fits = {"fa3": hopper, "fa2": ampere and (forced == "fa2" or capability < (9, 0))}
+    for name in [name for name in FLASH if fits[name] and forced in (None, name)]:
         for module, package in FLASH[name]:
-            try:
-                function = importlib.import_module(module).flash_attn_func
-            except ModuleNotFoundError:
-                continue
-            return Kernel(f"{name} ({package} {importlib.metadata.version(package)})", function)
+            if importlib.util.find_spec(module) is not None:
+                return Kernel(f"{name} ({package} {_version(package)})", _flash(name, module))
     if forced not in (None, "sdpa"):
         raise ValueError(
             f"{FORCED} asks for attention kernel {forced}, which is not one of fa3, fa2, sdpa, not installed, or not for a GPU of "
             f"compute capability {capability[0]}.{capability[1]}; install it or unset the variable."
         )
     return Kernel("sdpa (cuDNN first)", _sdpa_by_priority)
+
+
+def _flash(name: str, module: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    try:
+        function = importlib.import_module(module).flash_attn_func
+    except (ImportError, AttributeError) as fault:
+        raise ValueError(
+            f"Attention kernel {name} is installed but {module} cannot be used ({fault}); install a build for torch "
+            f"{torch.__version__}, remove it, or set {FORCED}=sdpa."
+        ) from fault
+
+    def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        out = function(q, k, v)
+        return out[0] if isinstance(out, tuple) else out  # some versions also return the softmax's log-sums
+
+    return run
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"
 
 
 def kernel_name(device: torch.device) -> str:

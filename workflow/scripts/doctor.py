@@ -46,6 +46,13 @@ def check_torch(suite: Suite) -> Finding:
     build = f"{torch.__version__}, {'CUDA ' + torch.version.cuda if torch.version.cuda else 'CPU build'}"
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     found = f"{build}, {len(gpus)} GPUs{': ' + ', '.join(gpus) if gpus else ''}"
+    if gpus:
+        from models.attention import kernel_name
+
+        try:
+            found += f"; attention {kernel_name(torch.device('cuda'))}"
+        except ValueError as fault:
+            return Finding("MISSING", "torch", f"{found}; {fault}")
     if suite.device == "cuda" and not gpus:
         return Finding(
             "note",
