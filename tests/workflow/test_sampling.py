@@ -11,6 +11,7 @@ import torch
 
 from evaluation.clips import ClipShape
 from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl, write_jsonl
+from evaluation.shards import Batch
 from evaluation.toybox.suite import toybox_prompts
 from tests.workflow.embedded import write_embedded
 from workflow.model_files import proven_sha256
@@ -202,6 +203,49 @@ def test_an_interrupted_shard_goes_on_with_the_clips_it_has(tmp_path: Path, prom
     made.clear()
     make_shard(job(code="new", changed=edited), make)
     assert len(made) == 7, "other code remakes every clip"
+
+
+def test_batches_started_ahead_change_nothing(tmp_path: Path, prompts: list[Prompt]) -> None:
+    """Guards against clips written under another's name, entries out of order, more batches ahead than allowed, and finished
+    clips that are lost when a later batch fails: that is what keeps a GPU busy (job.ahead).
+    """
+    started: list[int] = []
+    waited: list[int] = []
+
+    def job(folder: str, ahead: int) -> ShardJob:
+        return ShardJob(
+            row="truth", shard="0-of-1", prompts=prompts, folder=tmp_path / folder, shape=ClipShape(**SUITE.clip.model_dump()),
+            batch_size=2, noise="rendered", weights_sha256=None, settings={}, depends_on={}, whole_list=False, device="cpu", ahead=ahead,
+        )  # fmt: skip
+
+    def start(batch: Batch) -> Callable[[], list[Made]]:
+        number = len(started)
+        started.append(number)
+        if number == failing:
+            raise RuntimeError("out of memory")
+        assert number - len(waited) <= 3, "two batches wait while a third is started"
+
+        def wait() -> list[Made]:
+            made = render.render_batch("truth", prompts, batch)
+            waited.append(number)
+            return made
+
+        return wait
+
+    failing = None
+    alone = make_shard(job("alone", 0), start)
+    assert waited == [0, 1, 2, 3]
+    started.clear()
+    waited.clear()
+    ahead = make_shard(job("ahead", 2), start)
+    assert [entry.clip for entry in ahead] == [entry.clip for entry in alone]
+    started.clear()
+    waited.clear()
+    failing = 3
+    with pytest.raises(RuntimeError, match="out of memory"):
+        make_shard(job("failed", 2), start)
+    lines = (tmp_path / "failed/journal/0-of-1.jsonl").read_text().splitlines()
+    assert [json.loads(line)["clip"]["clip_id"] for line in lines] == [e.clip.clip_id for e in alone[:6]]
 
 
 def test_check_names_every_fault_and_deletes_nothing(
