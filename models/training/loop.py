@@ -202,7 +202,7 @@ def finite(loss: Tensor, name: str, iteration: int) -> Tensor:
     return loss
 
 
-class Preempted(Exception):
+class Preempted(Exception):  # noqa: N818 (nothing went wrong)
     """The run was asked to stop, and has saved what it had done; starting it again goes on from there."""
 
 

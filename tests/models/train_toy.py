@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from models.training.distributed import join, leave
-from models.training.loop import Preempted, Recipe, RunLimits, train
+from models.training.loop import Preempted, RunLimits, train
 from models.training.preemption import EXIT_CODE, stop_requests
+from models.wan import Wan
 from tests.models.training_toys import CPU, dmd_settings, grpo_of, raven_of
 
 
@@ -23,13 +24,20 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=2)
     parser.add_argument("--pause-s", type=float, default=0.0, help="wait so long in every iteration")
     parser.add_argument("--asynchronous", action="store_true")
+    parser.add_argument("--recompute", action="store_true", help="checkpoint activations")
+    parser.add_argument("--poison", type=int, help="rank whose texts are not numbers")
     flags = parser.parse_args()
     torch.manual_seed(time.monotonic_ns() % 2**31)  # nothing may depend on a global generator
     stop, world = stop_requests(), join(CPU)
     limits = RunLimits(
         iterations=flags.iterations, checkpoint_every=flags.every, asynchronous=flags.asynchronous
     )
-    recipe: Recipe = raven_of(dmd_settings(), world) if flags.recipe == "raven" else grpo_of(world)
+    recipe = raven_of(dmd_settings(), world) if flags.recipe == "raven" else grpo_of(world)
+    if flags.recompute:
+        for trainee in recipe.trainees:
+            next(module for module in trainee.module.modules() if isinstance(module, Wan)).recompute = True
+    if flags.poison == world.rank:
+        recipe.texts = recipe.texts * torch.nan
     step = recipe.step
 
     def slow_step(iteration: int, fraction: float) -> dict[str, float]:
