@@ -55,9 +55,8 @@ def assert_close(one: Path, other: Path) -> None:
             torch.testing.assert_close(
                 found[name], value, rtol=1e-5, atol=1e-5, msg=lambda m, n=name: f"{folder} {n}: {m}"
             )
-    lines = [
-        [json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()] for f in (one, other)
-    ]
+    metrics = [(folder / "metrics.jsonl").read_text().splitlines() for folder in (one, other)]
+    lines = [[json.loads(line) for line in each] for each in metrics]
     assert [line["iteration"] for line in lines[0]] == [1, 2, 3, 4]
     for a, b in zip(*lines, strict=True):
         assert a.keys() == b.keys()

@@ -31,12 +31,12 @@ def start(output: Path, *arguments: object) -> subprocess.Popen[str]:
 
 def content(output: Path) -> dict[str, str]:
     """Hash of every folder of the last checkpoint, and the metrics without their times."""
-    link = output / "checkpoint"
+    whole = (output / "checkpoint").resolve()
     hashes = {
-        str(path.parent.relative_to(link)): tensors_sha256(read_dcp(path.parent))
-        for path in sorted(link.resolve().rglob(".metadata"))
-        for link in [link.resolve()]
+        str(path.parent.relative_to(whole)): tensors_sha256(read_dcp(path.parent))
+        for path in sorted(whole.rglob(".metadata"))
     }
+    assert len(hashes) == 5
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     return {
         **hashes,
