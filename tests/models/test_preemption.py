@@ -136,3 +136,19 @@ def test_a_copy_is_written_while_training_goes_on(tmp_path: Path) -> None:
     checkpoints.save(3)
     found = {name: tensors_sha256(read_dcp(tmp_path / "states/0000002" / name)) for name in before}
     assert found == before
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_launcher_reaches_all_processes(tmp_path: Path) -> None:
+    """The launcher alone gets SIGUSR1: both processes finish one and the same iteration, save, and its code asks for another try."""
+    output = tmp_path / "launched"
+    program = [sys.executable, "-m", "workflow.scripts.launch", "tests.models.train_toy", "raven", output]
+    program += ["--iterations", "8", "--every", "1000", "--pause-s", "1"]
+    env = {**os.environ, "N": "2", "MASTER_PORT": "17893", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(list(map(str, program)), cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
+    wait_for_iterations(output, 2, process)
+    process.send_signal(signal.SIGUSR1)
+    error = process.communicate(timeout=120)[1]
+    assert process.returncode == EXIT_CODE, error[-3000:]
+    done = json.loads((output / "checkpoint/progress.json").read_text())["iteration"]
+    assert 2 <= done < 8 and len((output / "metrics.jsonl").read_text().splitlines()) == done
