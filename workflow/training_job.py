@@ -1,4 +1,4 @@
-"""What the training scripts of the run share: flags, text rows of prompts, identity of a run, the manifest."""
+"""What the training scripts of the run share: flags, processes, text rows of prompts, identity of a run, the manifest."""
 
 from __future__ import annotations
 
@@ -6,23 +6,39 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from baselines.strict_yaml import parse_strict
 from evaluation.records import Prompt, TrainManifest, write_json
 from models.text import ToyTextEncoder
-from models.training.loop import Trainee
-from models.training.settings import settings_sha256
+from models.training.distributed import World, join, leave, shard
+from models.training.loop import Preempted, Recipe, RunLimits, train
+from models.training.preemption import EXIT_CODE, stop_requests
+from models.training.settings import CmGrpoSettings, DmdSettings, Execution, settings_sha256
 from models.training.streams import Streams
-from models.weights import file_sha256, tensors_sha256
+from models.wan import Wan
+from models.weights import file_sha256, read_dcp, tensors_sha256
 from workflow.device import choose_device
 
 ENCODED_AT_ONCE = 256
+
+log = logging.getLogger(__name__)
+
+
+class Job(NamedTuple):
+    """Where and how this process trains. stop: whether it was asked to stop."""
+
+    device: torch.device
+    world: World
+    execution: Execution
+    stop: Callable[[], bool]
 
 
 def training_parser(description: str | None) -> argparse.ArgumentParser:
@@ -39,25 +55,69 @@ def training_parser(description: str | None) -> argparse.ArgumentParser:
         "--code", default="", help="digest of the code; another one makes an old checkpoint useless"
     )
     parser.add_argument(
+        "--execution", default="{}", help="how the run is carried out, as one JSON object; changes no result"
+    )
+    parser.add_argument(
         "--output", required=True, type=Path, help="folder for checkpoint/, metrics.jsonl and train.json"
     )
     return parser
 
 
-def begin(flags: argparse.Namespace, recipe: str) -> torch.device:
-    """Log to stderr and choose the device. Raises ValueError if the script was asked for another recipe."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+def begin(flags: argparse.Namespace, recipe: str) -> Job:
+    """Log to stderr, choose the device, join the other processes. Raises ValueError if the script was asked for another recipe."""
+    rank = os.environ.get("RANK", "0")
+    level, where = (logging.INFO, "") if rank == "0" else (logging.WARNING, f"[rank {rank}] ")
+    logging.basicConfig(level=level, format=f"%(asctime)s {where}%(name)s %(message)s", stream=sys.stderr)
     if flags.recipe != recipe:
         raise ValueError(
             f"This script trains the recipe {recipe}, found --recipe {flags.recipe}; call the script of that recipe."
         )
+    execution = parse_strict(flags.execution, Execution, where="--execution")
+    stop = stop_requests()
+    device = choose_device(flags.device)
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     flags.output.mkdir(parents=True, exist_ok=True)
-    return choose_device(flags.device)
+    return Job(device, join(device), execution, stop)
+
+
+def place(wan: Wan, job: Job, *, trained: bool) -> Wan:
+    """A network on the job's device, sharded over its processes; a trained one checkpoints activations if the job says so."""
+    wan.recompute = trained and job.execution.recompute
+    return shard(wan.to(job.device), job.world)
+
+
+def run_to_end(
+    recipe: Recipe,
+    settings: DmdSettings | CmGrpoSettings,
+    job: Job,
+    flags: argparse.Namespace,
+    facts: Mapping[str, Any],
+) -> int:
+    """Train, save and part from the other processes; returns the iterations done. Raises SystemExit if the run was asked to stop."""
+    limits = RunLimits(
+        iterations=settings.iterations,
+        checkpoint_every=settings.checkpoint_every,
+        keep=job.execution.keep,
+        asynchronous=job.execution.asynchronous,
+        tensorboard=job.execution.tensorboard,
+    )
+    try:
+        done = train(
+            recipe, limits, output=flags.output, identity=identity(flags, settings), facts=facts,
+            world=job.world, stop=job.stop,
+        )  # fmt: skip
+    except Preempted as stopped:
+        log.info("%s", stopped)
+        leave(job.world)
+        sys.exit(EXIT_CODE)
+    leave(job.world)  # not after an error: others may wait for this process, and torchrun must see it end
+    return done
 
 
 def streams_of(seed: int, device: torch.device) -> Streams:
-    """Exact per-sample streams on a CPU, one stream per draw on a GPU."""
-    return Streams(seed=seed, device=device, per_sample=device.type == "cpu")
+    """Streams that give a sample the same numbers on any device, in any slice, in any process."""
+    return Streams(seed=seed, device=device)
 
 
 def text_rows(encoder: ToyTextEncoder, prompts: Sequence[Prompt]) -> Tensor:
@@ -75,9 +135,14 @@ def identity(flags: argparse.Namespace, settings: Any) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def write_manifest(flags: argparse.Namespace, settings: Any, trainee: Trainee, step: int) -> None:
+def averaged_weights(flags: argparse.Namespace) -> dict[str, Tensor]:
+    """The moving average of the last checkpoint, whole: what is shipped."""
+    return read_dcp(flags.output / "checkpoint" / "models" / "student_ema")
+
+
+def write_manifest(flags: argparse.Namespace, settings: Any, step: int) -> None:
     """train.json, the one declared output: written last, so that it proves a finished run."""
     write_json(flags.output / "train.json", TrainManifest(
-        name=flags.output.name, step=step, tensors_sha256=tensors_sha256(trainee.averaged_state()),
+        name=flags.output.name, step=step, tensors_sha256=tensors_sha256(averaged_weights(flags)),
         settings_sha256=settings_sha256(settings), init_sha256=file_sha256(flags.init),
     ))  # fmt: skip

@@ -5,10 +5,7 @@ Nothing non-finite ever reaches an optimizer step: the run stops with a sentence
 
 from __future__ import annotations
 
-import json
-import logging
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +17,7 @@ from torch import Tensor, nn
 from models.training.checkpoints import Checkpoints
 from models.training.distributed import ALONE, World, here, local, whole
 from models.training.settings import OptimizerSettings
-
-log = logging.getLogger(__name__)
+from models.training.watching import Watch
 
 
 class Muon(torch.optim.Optimizer):
@@ -183,6 +179,7 @@ class RunLimits:
 
     iterations, seconds: whichever comes first, None for no limit. checkpoint_every: iterations, None for the last one only;
     keep: how many of them, the newest, stay on disk; asynchronous: train on while a copy of the state is written.
+    tensorboard: write the metrics as TensorBoard events too.
     """
 
     iterations: int
@@ -190,6 +187,7 @@ class RunLimits:
     checkpoint_every: int | None = None
     keep: int = 2
     asynchronous: bool = False
+    tensorboard: bool = False
 
 
 def finite(loss: Tensor, name: str, iteration: int) -> Tensor:
@@ -229,23 +227,22 @@ def train(
         )
     checkpoints = output and Checkpoints(output, recipe.trainees, identity, facts or {}, world, limits.keep)
     start = checkpoints.resume() if checkpoints else 0
-    began, spoken = time.monotonic(), -math.inf
+    watch = Watch(
+        output if world.rank == 0 else None,
+        start=start,
+        iterations=limits.iterations,
+        seconds=limits.seconds,
+        tensorboard=limits.tensorboard,
+    )
     iteration = start
     while iteration < limits.iterations:
-        elapsed = time.monotonic() - began
+        elapsed = watch.elapsed_s
         if limits.seconds is not None and elapsed >= limits.seconds:
             break
         fraction = max(iteration / limits.iterations, elapsed / limits.seconds if limits.seconds else 0.0)
         metrics = world.mean(recipe.step(iteration, fraction))
         iteration += 1
-        elapsed = time.monotonic() - began
-        if output is not None and world.rank == 0:
-            line = {"iteration": iteration, **metrics, "elapsed_s": round(elapsed, 3)}
-            with open(output / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        if world.rank == 0 and (elapsed - spoken > 10 or iteration == limits.iterations):
-            spoken = elapsed
-            _report(iteration, start, limits, elapsed, metrics)
+        watch.note(iteration, metrics)
         last, stopped = iteration == limits.iterations, world.any(stop())
         due = limits.checkpoint_every and iteration % limits.checkpoint_every == 0
         if checkpoints and (last or stopped or due):
@@ -283,20 +280,3 @@ def _rate_factor(settings: OptimizerSettings, updates: int, fraction: float) -> 
     if settings.schedule == "constant":
         return warm
     return warm * (settings.final + (1 - settings.final) * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction))))
-
-
-def _report(
-    iteration: int, start: int, limits: RunLimits, elapsed: float, metrics: Mapping[str, float]
-) -> None:
-    pace = elapsed / (iteration - start)
-    left = (limits.iterations - iteration) * pace
-    left = left if limits.seconds is None else min(left, limits.seconds - elapsed)
-    numbers = ", ".join(f"{key} {value:.4g}" for key, value in metrics.items() if not key.endswith("_lr"))
-    log.info(
-        "iteration %d of %d, %.2f s each, %.0f s left: %s",
-        iteration,
-        limits.iterations,
-        pace,
-        max(left, 0.0),
-        numbers,
-    )

@@ -171,6 +171,27 @@ class CmGrpoSettings:
             raise ValueError("rewards must name at least one checker, each with a weight above 0.")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How a run is carried out; nothing of it changes what comes out, so none of it is part of a recipe's settings.
+
+    recompute: keep no activations inside blocks (less memory, a third more time); keep: newest checkpoints that stay on disk;
+    asynchronous: train on while a checkpoint is written, at the cost of a copy of all weights in the host's memory;
+    tensorboard: also write the metrics as TensorBoard events.
+    """
+
+    recompute: bool = False
+    keep: int = 2
+    asynchronous: bool = False
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise ValueError(
+                f"keep is {self.keep}, but a run without any checkpoint cannot go on; keep at least 1."
+            )
+
+
 RECIPES: dict[str, type] = {"raven": DmdSettings, "cm_grpo": CmGrpoSettings}
 
 
