@@ -6,6 +6,7 @@ the file is what runs; `--config key=value` replaces one top-level key and is ch
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from baselines.spec import Baseline, kind_of, load_baseline
 from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
 from evaluation.without_facts import WITHOUT_FACTS
-from models.training.settings import RECIPES, canonical
+from models.training.settings import RECIPES, Execution, canonical
 
 SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
 """Sections of a baseline's file that decide its clips."""
@@ -112,12 +113,27 @@ class TrainPlan(Strict):
     """A row trained in the run. init: a file, or the name of another trained row; teacher: a file.
 
     flavour: which of the files that `convert` writes is sampled; only CM-GRPO has others than "full".
+    nodes, gpus: nodes of the job, and GPUs (processes) of each. recompute, keep, asynchronous, tensorboard: see `Execution`
+    (models/training/settings.py). None of these changes what comes out.
     """
 
     recipe: Literal["raven", "cm_grpo"]
     init: str
     teacher: str
     flavour: Literal["full", "adapter", "bundle", "merged"]
+    nodes: Count = 1
+    gpus: Count = 1
+    recompute: bool = False
+    keep: Count = 2
+    asynchronous: bool = False
+    tensorboard: bool = False
+
+    @property
+    def execution(self) -> str:
+        """Canonical JSON of how the run is carried out."""
+        return canonical(
+            Execution(**self.model_dump(include={f.name for f in dataclasses.fields(Execution)}))
+        )
 
 
 class AggregatePlan(Strict):

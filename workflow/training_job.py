@@ -78,7 +78,10 @@ def begin(flags: argparse.Namespace, recipe: str) -> Job:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     flags.output.mkdir(parents=True, exist_ok=True)
-    return Job(device, join(device), execution, stop)
+    world = join(device)
+    if world.mesh is not None:
+        log.info("training in %d processes, %d on each of %d nodes", world.size, *reversed(world.mesh.shape))
+    return Job(device, world, execution, stop)
 
 
 def place(wan: Wan, job: Job, *, trained: bool) -> Wan:

@@ -98,6 +98,32 @@ def plan_launch(
     )
 
 
+def srun_command(
+    nodes: int, processes: int, program: Sequence[str], environment: Mapping[str, str]
+) -> list[str]:
+    """The command that starts one launcher of `processes` processes on each node of this Slurm job.
+
+    program: the module and its arguments. GPUs are asked for where the job was granted some. srun does not inherit the number of
+    CPUs of a task (Slurm 22.05 and later), hence the flag.
+    """
+    granted = any(
+        environment.get(name) for name in ("CUDA_VISIBLE_DEVICES", "SLURM_GPUS_ON_NODE", "SLURM_JOB_GPUS")
+    )
+    return [
+        "srun",
+        f"--nodes={nodes}",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={processes}",
+        *([f"--gres=gpu:{processes}"] if granted else []),
+        "--kill-on-bad-exit=1",
+        "python",
+        "-m",
+        "workflow.scripts.launch",
+        f"--processes={processes}",
+        *program,
+    ]
+
+
 def first_host(nodes: str) -> str:
     """First host of a Slurm node list: "gpu[003-005,9],cpu1" gives "gpu003"; empty for an empty list."""
     first = re.match(r"[^,\[]*(?:\[[^\]]*\][^,\[]*)*", nodes)

@@ -152,3 +152,34 @@ def test_the_literal_command_survives_a_killed_job_and_a_lost_node(
     survivor = next(job for job in finished if "train" in job["Comment"])
     assert (survivor["JobId"], survivor["Restarts"]) == (second["JobId"], "1")
     assert survivor["NodeList"] != second["NodeList"]
+
+
+def test_training_on_two_nodes(cluster: Callable[..., str], tmp_path: Path) -> None:
+    """Config asks for nodes and GPUs, Slurm grants them, and one launcher on each node starts its processes.
+
+    Guards against `gpu` and `gres` together, an srun around the srun, node names that do not resolve, and a finished run that
+    starts again because it would now be carried out otherwise.
+    """
+    project = tmp_path / "project"
+    copy_project(project, (ROOT / "workflow/config/tiny.yaml").read_text())
+    config = project / "workflow/config/tiny.yaml"
+    replace_in(config, "flavour: full", "flavour: full\n    nodes: 2\n    gpus: 2")
+    replace_in(config, "batch: 2", "batch: 4")
+    (project / "site").mkdir()
+    (project / "site/config.yaml").write_text(SITE.replace("train: {gpu: 1, ", "train: {"))
+    command = [sys.executable, "-m", "snakemake", "results/tiny/train/raven/train.json"]
+    command += ["--configfile", "workflow/config/tiny.yaml", "--profile", "slurm", "--profile", "site"]
+    done = subprocess.run(
+        command, cwd=project, env=environment(), capture_output=True, text=True, check=False, timeout=500
+    )
+    log = project / "results/tiny/logs/train/raven.log"
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:] + log.read_text()[-4000:]
+    assert "training in 4 processes, 2 on each of 2 nodes" in log.read_text()
+    assert len((project / "results/tiny/train/raven/metrics.jsonl").read_text().splitlines()) == 2
+    job = next(job for job in reversed(jobs(cluster)) if "rule_train_" in job["Comment"])
+    assert (job["NumNodes"], job["TresPerNode"]) == ("2", "gres:gpu:2")
+    replace_in(config, "nodes: 2\n    gpus: 2", "nodes: 1\n    gpus: 1")
+    again = subprocess.run(
+        [*command, "-n"], cwd=project, env=environment(), capture_output=True, text=True, check=True
+    )
+    assert "Nothing to be done" in again.stdout + again.stderr

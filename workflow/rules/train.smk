@@ -1,5 +1,5 @@
-# initial weights + teacher -> train/<row>/{checkpoint/, metrics.jsonl, train.json}
-# Only train.json is declared: checkpoint and metrics must survive a killed job, so that training resumes.
+# initial weights + teacher -> train/<row>/{states/, checkpoint (a link), metrics.jsonl, train.json}
+# Only train.json is declared: checkpoints and metrics must survive a killed job, so that training resumes.
 
 
 rule train:
@@ -22,8 +22,17 @@ rule train:
     wildcard_constraints:
         row=never_matching(SUITE.train),
     priority: 10
-    # One thread: other rows are sampled and scored beside it, and two OpenMP threads that share a core wait for each other 40 times longer.
-    threads: 1
+    # One thread a process: other rows are sampled and scored beside it, and two OpenMP threads that share a core wait for each other 40 times longer.
+    threads: lambda wc: train_shape(wc.row)["threads"]
+    resources:
+        # How many processes, on how many nodes: of no influence on the result, so nothing here makes a finished run start again.
+        nodes=lambda wc: SUITE.train[wc.row].nodes,
+        processes=lambda wc: SUITE.train[wc.row].gpus,
+        gpu=lambda wc: train_shape(wc.row)["gpu"],
+        gres=lambda wc: train_shape(wc.row)["gres"],
+        mpi=lambda wc: train_shape(wc.row)["mpi"],
+        tasks_per_node=lambda wc: train_shape(wc.row)["tasks_per_node"],
+        execution=lambda wc: SUITE.train[wc.row].execution,
     params:
         recipe=lambda wc: SUITE.train[wc.row].recipe,
         settings=lambda wc: SUITE.recipe_settings(SUITE.train[wc.row].recipe),
@@ -35,7 +44,10 @@ rule train:
         code=lambda wc: digest(f"workflow.scripts.train_{SUITE.train[wc.row].recipe}"),
         folder=lambda wc: f"{RESULTS}/train/{wc.row}",
     shell:
-        "python -m workflow.scripts.train_{params.recipe} --recipe {params.recipe:q} --settings {params.settings:q}"
+        # exec: a signal of Slurm must reach the launcher, and would end a shell that waits for it
+        "exec python -m workflow.scripts.launch --nodes {resources.nodes} --processes {resources.processes}"
+        " workflow.scripts.train_{params.recipe} --recipe {params.recipe:q} --settings {params.settings:q}"
+        " --execution {resources.execution:q}"
         " --init {params.init:q} --teacher {params.teacher:q} --text {params.text:q} --codec {params.codec:q}"
         " --device {params.device:q} --code {params.code:q}"
         " --output {params.folder:q} > {log:q} 2>&1"

@@ -1,18 +1,20 @@
-"""Start a training module on this node: as one process, or as several through torchrun. Use: python -m workflow.scripts.launch MODULE ...
+"""Start a training module: as one process, as several of this node through torchrun, or on several nodes through srun.
 
-Everything after the module's name is passed on unchanged. The environment says how many processes there are: models/training/launch.py.
-A preempted run ends with the code that asks for another attempt.
+python -m workflow.scripts.launch [--nodes N] [--processes N] MODULE [arguments]: what follows the module's name is passed on
+unchanged. Without the two flags the environment says how many there are, as models/training/launch.py explains. A preempted run
+ends with the code that asks for another attempt.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import socket
 import subprocess
 import sys
 
-from models.training.launch import plan_launch
+from models.training.launch import plan_launch, srun_command
 from models.training.preemption import EXIT_CODE, SIGNALS
 
 
@@ -36,12 +38,19 @@ def has_address(host: str) -> bool:
 
 
 def main() -> None:
-    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
-        raise ValueError(
-            "No module to start was named; use: python -m workflow.scripts.launch MODULE [arguments]."
-        )
-    module, arguments = sys.argv[1], sys.argv[2:]
-    launch = plan_launch(os.environ, count_gpus, has_address)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, help="nodes of the job; more than 1 starts one launcher on each")
+    parser.add_argument("--processes", type=int, help="processes of a node, one a GPU")
+    parser.add_argument("module", help="e.g. workflow.scripts.train_raven")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the module")
+    flags = parser.parse_args()
+    module, arguments = flags.module, flags.arguments
+    if flags.nodes is not None and flags.nodes > 1:
+        command = srun_command(flags.nodes, flags.processes or 1, [module, *arguments], os.environ)
+        os.execvp(command[0], command)  # noqa: S606 (no shell)
+    given = {"NNODES": flags.nodes, "N": flags.processes}
+    environment = {**os.environ, **{name: str(value) for name, value in given.items() if value is not None}}
+    launch = plan_launch(environment, count_gpus, has_address)
     for name, value in launch.environment(len(os.sched_getaffinity(0))).items():
         os.environ.setdefault(name, value)
     if launch.alone:
@@ -52,7 +61,7 @@ def main() -> None:
     from torch.distributed.run import parse_args, run
 
     try:
-        run(parse_args(launch.torchrun(module, arguments)))
+        run(parse_args(launch.torchrun(module, arguments)))  # type: ignore[no-untyped-call]
     except SignalException as stopped:
         sys.exit(EXIT_CODE if stopped.sigval in SIGNALS else 1)
     except ChildFailedError as failed:
