@@ -18,6 +18,7 @@ from baselines.spec import Baseline, kind_of, load_baseline
 from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
 from evaluation.without_facts import WITHOUT_FACTS
 from models.training.settings import RECIPES, Execution, canonical
+from models.training.shares import share
 
 SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
 """Sections of a baseline's file that decide its clips."""
@@ -363,7 +364,11 @@ def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
         raise ValueError(
             f"{where}: train.{row}.init is {plan.init!r}, neither a file nor a row of `train`; name one of them."
         )
-    validate_strict(values, RECIPES[plan.recipe], where=f"{where}: {plan.recipe}")
+    settings: Any = validate_strict(values, RECIPES[plan.recipe], where=f"{where}: {plan.recipe}")
+    try:
+        share(settings.samples, settings.slices, rank=0, size=plan.nodes * plan.gpus)
+    except ValueError as fault:
+        raise ValueError(f"{where}: train.{row}: {fault}") from None
 
 
 def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
+from models.training.shares import share
 from models.wan import Wan
 
 TIMEOUT = timedelta(minutes=60)
@@ -37,22 +38,8 @@ class World:
     writers: distributed.ProcessGroup | None = None
 
     def share(self, batch: int, slices: int) -> list[range]:
-        """This process' samples of a batch of B = `batch`, as global indices, in equal consecutive slices of at most B / slices.
-
-        Raises ValueError if the processes, or the slices, do not divide the batch.
-        """
-        if batch % self.size:
-            raise ValueError(
-                f"A batch of {batch} samples cannot be shared equally by {self.size} processes; change the batch or start others."
-            )
-        mine = batch // self.size
-        piece = min(batch // slices, mine)
-        if mine % piece:
-            raise ValueError(
-                f"Slices of {piece} samples do not divide the {mine} samples of each of {self.size} processes; change `slices`."
-            )
-        first = self.rank * mine
-        return [range(start, start + piece) for start in range(first, first + mine, piece)]
+        """This process' samples of a batch of B: see `share` (models/training/shares.py)."""
+        return share(batch, slices, rank=self.rank, size=self.size)
 
     def gather(self, values: Tensor) -> Tensor:
         """[size * n, ...] on the CPU: the values [n, ...] of every process, in order of rank."""

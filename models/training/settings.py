@@ -123,6 +123,11 @@ class DmdSettings:
     window: int | None = None
     checkpoint_every: int = 50
 
+    @property
+    def samples(self) -> int:
+        """Samples of one iteration, which processes share."""
+        return self.batch
+
     def __post_init__(self) -> None:
         _dividing("batch", self.batch, "slices", self.slices)
         if self.fake_updates < 1:
@@ -160,6 +165,11 @@ class CmGrpoSettings:
     shared_noise: bool = False
     heldout: int = 64
     checkpoint_every: int = 10
+
+    @property
+    def samples(self) -> int:
+        """Rollouts of one iteration, which processes share."""
+        return self.prompts * self.group
 
     def __post_init__(self) -> None:
         _dividing("prompts x group", self.prompts * self.group, "slices", self.slices)

@@ -107,9 +107,9 @@ def test_shares_are_the_batch(batch: int, slices: int, size: int) -> None:
 
 def test_shares_that_do_not_come_out_even_are_refused() -> None:
     """An unequal share would weigh its samples differently, silently."""
-    with pytest.raises(ValueError, match="8 samples cannot be shared equally by 3 processes"):
+    with pytest.raises(ValueError, match="batch of 8 samples cannot be shared equally by 3 processes"):
         World(size=3).share(8, 8)
-    with pytest.raises(ValueError, match="Slices of 4 samples do not divide the 6 samples"):
+    with pytest.raises(ValueError, match="slices of 4 samples do not divide the 6 samples"):
         World(size=2).share(12, 3)
     assert ALONE.share(4, 2) == [range(2), range(2, 4)]
 

@@ -164,7 +164,7 @@ def test_training_on_two_nodes(cluster: Callable[..., str], tmp_path: Path) -> N
     copy_project(project, (ROOT / "workflow/config/tiny.yaml").read_text())
     config = project / "workflow/config/tiny.yaml"
     replace_in(config, "flavour: full", "flavour: full\n    nodes: 2\n    gpus: 2")
-    replace_in(config, "batch: 2", "batch: 4")
+    replace_in(config, "iterations: 2\n  batch: 2", "iterations: 2\n  batch: 4")
     (project / "site").mkdir()
     (project / "site/config.yaml").write_text(SITE.replace("train: {gpu: 1, ", "train: {"))
     command = [sys.executable, "-m", "snakemake", "results/tiny/train/raven/train.json"]
