@@ -113,6 +113,9 @@ class ModelFiles(Strict):
 class TrainPlan(Strict):
     """A row trained in the run. init: a file, or the name of another trained row; teacher: a file.
 
+    fake: file that RAVEN's fake score starts from, null for the teacher's. prompts: file with a training prompt on each line, null
+    for the embedded world's captions.
+
     flavour: which of the files that `convert` writes is sampled; only CM-GRPO has others than "full".
     nodes, gpus: nodes of the job, and GPUs (processes) of each. recompute, keep, asynchronous, tensorboard: see `Execution`
     (models/training/settings.py). None of these changes what comes out.
@@ -122,6 +125,8 @@ class TrainPlan(Strict):
     init: str
     teacher: str
     flavour: Literal["full", "adapter", "bundle", "merged"]
+    fake: str | None = None
+    prompts: str | None = None
     nodes: Count = 1
     gpus: Count = 1
     recompute: bool = False

@@ -17,19 +17,33 @@ from torch import Tensor
 
 from baselines.strict_yaml import parse_strict
 from evaluation.records import Prompt, TrainManifest, write_json
+from evaluation.toybox.training_prompts import training_prompts
+from models.config import Numerics
+from models.lora import is_ours, open_wan
+from models.released import Release, Role, inspect_released, open_released
 from models.text import ToyTextEncoder
-from models.training.distributed import World, join, leave, shard
+from models.text_and_pixels import is_small_text, open_text
+from models.training.distributed import World, join, leave, shard, shard_modules
 from models.training.loop import Preempted, Recipe, RunLimits, train
 from models.training.preemption import EXIT_CODE, stop_requests
+from models.training.prompts import NEGATIVE, PromptPool, read_prompt_list
 from models.training.settings import CmGrpoSettings, DmdSettings, Execution, settings_sha256
 from models.training.streams import Streams
-from models.wan import Wan
+from models.wan import Wan, cast_parameters
 from models.weights import file_sha256, read_dcp, tensors_sha256
 from workflow.device import choose_device
 
 ENCODED_AT_ONCE = 256
+EMBEDDED_PROMPTS = 1024
 
 log = logging.getLogger(__name__)
+
+
+class Texts(NamedTuple):
+    """pool: text rows of prompts, see `Raven`; negative: rows [1, L, D] of the prompt to be guided away from, None for the empty one."""
+
+    pool: Tensor | PromptPool
+    negative: Tensor | None
 
 
 class Job(NamedTuple):
@@ -48,6 +62,13 @@ def training_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--settings", required=True, help="the recipe's settings as one JSON object")
     parser.add_argument("--init", required=True, type=Path, help="weights to start from")
     parser.add_argument("--teacher", required=True, type=Path, help="weights of the base model")
+    parser.add_argument(
+        "--fake", type=Path, help="weights the fake score starts from (default: the teacher's)"
+    )
+    parser.add_argument(
+        "--prompts", type=Path, help="list of training prompts (default: the embedded world's)"
+    )
+    parser.add_argument("--latent-size", type=int, nargs=2, default=(8, 8), metavar=("H", "W"))
     parser.add_argument("--text", required=True, type=Path, help="text encoder")
     parser.add_argument("--codec", required=True, type=Path, help="video codec")
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
@@ -84,6 +105,55 @@ def begin(flags: argparse.Namespace, recipe: str) -> Job:
     return Job(device, world, execution, stop)
 
 
+def open_model(path: Path, role: Role, *, trained: bool) -> Wan:
+    """The transformer in a file, on the CPU: ours in float32; a released one as raven.md 3.4 computes it.
+
+    Released and trained: float32 weights, products in bfloat16. Released and frozen: bfloat16 weights but for the float32
+    islands, which computes the same with half the memory (raven.md 18, B30). Raises ValueError if the file is no such model.
+    """
+    if is_ours(path):
+        return open_wan(path).requires_grad_(trained)
+    found = inspect_released(path).config
+    if found is None:
+        raise ValueError(
+            f"{path} is no Wan transformer of a known size; name the {role} weights that `make fetch` brings."
+        )
+    numerics = Numerics(rotary="float32", islands="float32", products="bfloat16" if trained else "parameters")
+    wan = open_released(Release(path=path, key=None, role=role, config=found), numerics).requires_grad_(
+        trained
+    )
+    if not trained:
+        return cast_parameters(wan, torch.bfloat16)
+    for parameter in wan.parameters():
+        parameter.data = parameter.data.to(
+            torch.float32, copy=True
+        )  # the file stays mapped, and must stay as it is
+    return wan
+
+
+def open_prompts(flags: argparse.Namespace, job: Job, seed: int) -> Texts:
+    """The pool that prompts are drawn from: the embedded world's captions, or a list encoded by the text encoder as it is drawn.
+
+    Raises ValueError if a list comes with the embedded encoder, or the other way round.
+    """
+    if (flags.prompts is None) != is_small_text(flags.text):
+        raise ValueError(
+            f"--prompts is {flags.prompts} and the text encoder {flags.text}: the embedded encoder knows its own captions alone, and "
+            "any other needs a list; give both or neither (`prompts` of the row in the suite's `train`)."
+        )
+    if flags.prompts is None:
+        captions = training_prompts(EMBEDDED_PROMPTS, seed)
+        return Texts(text_rows(ToyTextEncoder.load(flags.text), captions), None)
+    # transformers takes seconds to import, and the embedded suite never needs it
+    from models.wan_text import WanTextEncoder
+
+    encoder = open_text(flags.text, device=job.device)
+    assert isinstance(encoder, WanTextEncoder), f"{flags.text} is a {type(encoder).__name__}"
+    shard_modules([*encoder.module.encoder.block, encoder.module], job.world)
+    negative = encoder.encode([NEGATIVE]).float()
+    return Texts(PromptPool(read_prompt_list(flags.prompts), encoder.encode), negative)
+
+
 def place(wan: Wan, job: Job, *, trained: bool) -> Wan:
     """A network on the job's device, sharded over its processes; a trained one checkpoints activations if the job says so."""
     wan.recompute = trained and job.execution.recompute
@@ -107,7 +177,8 @@ def run_to_end(
     )
     try:
         done = train(
-            recipe, limits, output=flags.output, identity=identity(flags, settings), facts=facts,
+            recipe, limits, output=flags.output, facts=facts,
+            identity=identity(flags, settings) if job.world.rank == 0 else "",  # hashing reads every file; process 0 decides
             world=job.world, stop=job.stop,
         )  # fmt: skip
     except Preempted as stopped:
@@ -132,9 +203,13 @@ def text_rows(encoder: ToyTextEncoder, prompts: Sequence[Prompt]) -> Tensor:
 
 
 def identity(flags: argparse.Namespace, settings: Any) -> str:
-    """Hash of everything that shapes a run: recipe, settings, weights, text encoder, codec, code, device."""
-    files = [file_sha256(path) for path in (flags.init, flags.teacher, flags.text, flags.codec)]
-    parts = [flags.recipe, settings_sha256(settings), *files, flags.code, flags.device]
+    """Hash of everything that shapes a run: recipe, settings, weights, text encoder, codec, prompts, code, device, size.
+
+    Of weights in several files the index is hashed; `fetch` has proven the others.
+    """
+    paths = (flags.init, flags.teacher, flags.text, flags.codec, flags.fake, flags.prompts)
+    files = [file_sha256(path) for path in paths if path is not None]
+    parts = [flags.recipe, settings_sha256(settings), *files, flags.code, flags.device, *flags.latent_size]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

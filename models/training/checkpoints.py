@@ -88,7 +88,7 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             for unfinished in self.folder.glob("*.tmp"):
                 shutil.rmtree(unfinished)
-        done = self.world.decide(self._newest())
+        done = self.world.decide(self._newest() if self.world.rank == 0 else 0)
         if done:
             folder = self.folder / _name(done)
             for trainee in self.trainees:

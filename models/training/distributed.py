@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
@@ -112,19 +112,25 @@ def shard(wan: Wan, world: World) -> Wan:
     Parameters are gathered in the dtype they are stored in, gradients are averaged over all processes in float32 (raven.md
     16.3, 18 B13). Call it before anything holds on to the parameters, e.g. an optimizer. A single process gets `wan` back.
     """
-    if world.mesh is None:
-        return wan
     # velocities are views, and nobody writes into them
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+    if shard_modules([*wan.blocks, wan], world):
+        for block in wan.blocks:
+            register_fsdp_forward_method(block, "text_kv")
+        for method in ("interleaved", "block_causal", "cached", "embed_text"):
+            register_fsdp_forward_method(wan, method)
+    return wan
+
+
+def shard_modules(modules: Sequence[nn.Module], world: World) -> bool:
+    """Shard every module's own parameters as one unit, those inside others first; answers whether there was anything to share."""
+    if world.mesh is None:
+        return False
     mesh = world.mesh if world.mesh.shape[0] > 1 else world.mesh["shard"]
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
-    for block in wan.blocks:
-        fully_shard(block, mesh=mesh, mp_policy=policy)
-        register_fsdp_forward_method(block, "text_kv")
-    fully_shard(wan, mesh=mesh, mp_policy=policy)
-    for method in ("interleaved", "block_causal", "cached", "embed_text"):
-        register_fsdp_forward_method(wan, method)
-    return wan
+    for module in modules:
+        fully_shard(module, mesh=mesh, mp_policy=policy)
+    return True
 
 
 def local(value: Tensor) -> Tensor:

@@ -58,12 +58,16 @@ def frame_weights(settings: DmdSettings, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """The two networks that judge a generator: the trained fake score and the frozen teacher, and how they are asked."""
+    """The two networks that judge a generator: the trained fake score and the frozen teacher, and how they are asked.
+
+    negative: text rows [1, L, text_dim] that the teacher is guided away from; None for the empty prompt.
+    """
 
     fake: Trainee
     teacher: Wan
     settings: DmdSettings
     streams: Streams
+    negative: Tensor | None = None
 
     @property
     def network(self) -> Wan:
@@ -133,7 +137,7 @@ class Scores:
         with torch.no_grad():
             x = mix(x0.detach(), noise, t)
             fake_v = self.network(x, t[:, None].expand(-1, x.shape[1]), self.network.embed_text(text))
-            teacher_v = guided_velocity(self.teacher, x, t, text, self.settings.guidance)
+            teacher_v = guided_velocity(self.teacher, x, t, text, self.settings.guidance, self.negative)
         return dmd_loss(
             x0, to_x0(x, fake_v, t), to_x0(x, teacher_v, t), weights, norm_min=self.settings.norm_min
         )

@@ -16,6 +16,7 @@ from models.training.distributed import ALONE, World
 from models.training.dmd import Scores, frame_weights, generator_due, rows_of
 from models.training.flow_matching import to_x0
 from models.training.loop import Trainee, finite
+from models.training.prompts import PromptPool
 from models.training.rollouts import Trajectory, consistency_rollout, trajectory
 from models.training.settings import DmdSettings
 from models.training.streams import StreamNoise, Streams
@@ -25,7 +26,7 @@ from models.wan import Wan
 class Raven:
     """Recipe: fake score every iteration, student every `fake_updates`-th, a fresh rollout of the current student each time.
 
-    texts: pool of text rows [P, L, text_dim] that prompts are drawn from; shape: (F, C, H, W) of a clip. world: the processes
+    texts: pool of text rows [P, L, text_dim] that prompts are drawn from; negative: see `Scores`; shape: (F, C, H, W) of a clip. world: the processes
     that share every batch; each rolls out and judges samples of its own.
     """
 
@@ -34,11 +35,12 @@ class Raven:
         student: Wan,
         fake: Wan,
         teacher: Wan,
-        texts: Tensor,
+        texts: Tensor | PromptPool,
         shape: LatentShape,
         settings: DmdSettings,
         streams: Streams,
         world: World = ALONE,
+        negative: Tensor | None = None,
     ) -> None:
         self.settings, self.streams, self.texts, self.shape, self.wan = (
             settings,
@@ -49,7 +51,8 @@ class Raven:
         )
         self.student = Trainee("student", student, settings.student, ema=settings.ema)
         self.world = world
-        self.scores = Scores(Trainee("fake", fake, settings.fake, ema=None), teacher, settings, streams)
+        judge = Trainee("fake", fake, settings.fake, ema=None)
+        self.scores = Scores(judge, teacher, settings, streams, negative)
         self.trainees = [self.student, self.scores.fake]
         self.weights = frame_weights(settings, streams.device)
         self.rollout = consistency_rollout(

@@ -189,6 +189,15 @@ def outside_changed(wildcards):
     return [str(note)] if note.is_file() else []
 
 
+def own_files(row):
+    """Files that only some trained rows have, by flag: weights of the fake score, a list of prompts."""
+    plan = SUITE.train[row]
+    return {
+        "fake": [plan.fake] if plan.fake else [],
+        "prompts": [plan.prompts] if plan.prompts else [],
+    }
+
+
 def train_shape(row):
     """What a training job asks Slurm for, in the plugin's words; None is not asked for.
 

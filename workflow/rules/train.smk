@@ -7,11 +7,21 @@ rule train:
     input:
         init=lambda wc: description(SUITE.train[wc.row].init),
         teacher=lambda wc: description(SUITE.train[wc.row].teacher),
+        fake=lambda wc: [description(name) for name in own_files(wc.row)["fake"]],
+        prompts=lambda wc: [
+            FETCHED if name.startswith("resources/") else name
+            for name in own_files(wc.row)["prompts"]
+        ],
         codec=description(SUITE.model.codec),
         text=description(SUITE.model.text),
         weights=lambda wc: [
             *declared(SUITE.train[wc.row].init),
             *declared(SUITE.train[wc.row].teacher),
+            *[
+                file
+                for name in own_files(wc.row)["fake"]
+                for file in declared(name)
+            ],
         ],
     output:
         manifest=f"{RESULTS}/train/{{row}}/train.json",
@@ -40,6 +50,12 @@ rule train:
         teacher=lambda wc: weights_file(SUITE.train[wc.row].teacher),
         codec=SUITE.model.codec,
         text=SUITE.model.text,
+        own=lambda wc: [
+            f"--{flag}={name}"
+            for flag, names in own_files(wc.row).items()
+            for name in names
+        ],
+        size=f"{SUITE.model.latent_height} {SUITE.model.latent_width}",
         device=SUITE.device,
         code=lambda wc: digest(f"workflow.scripts.train_{SUITE.train[wc.row].recipe}"),
         folder=lambda wc: f"{RESULTS}/train/{wc.row}",
@@ -49,5 +65,5 @@ rule train:
         " workflow.scripts.train_{params.recipe} --recipe {params.recipe:q} --settings {params.settings:q}"
         " --execution {resources.execution:q}"
         " --init {params.init:q} --teacher {params.teacher:q} --text {params.text:q} --codec {params.codec:q}"
-        " --device {params.device:q} --code {params.code:q}"
+        " {params.own:q} --latent-size {params.size} --device {params.device:q} --code {params.code:q}"
         " --output {params.folder:q} > {log:q} 2>&1"
