@@ -29,7 +29,7 @@ from models.training.preemption import EXIT_CODE, stop_requests
 from models.training.prompts import NEGATIVE, PromptPool, read_prompt_list
 from models.training.settings import CmGrpoSettings, DmdSettings, Execution, settings_sha256
 from models.training.streams import Streams
-from models.wan import Wan, cast_parameters
+from models.wan import Wan, stored_dtype
 from models.weights import file_sha256, read_dcp, tensors_sha256
 from workflow.device import choose_device
 
@@ -71,6 +71,7 @@ def training_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--latent-size", type=int, nargs=2, default=(8, 8), metavar=("H", "W"))
     parser.add_argument("--text", required=True, type=Path, help="text encoder")
     parser.add_argument("--codec", required=True, type=Path, help="video codec")
+    parser.add_argument("--numerics", choices=("float32", "fast", "exact"), default="float32")
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
     parser.add_argument(
         "--code", default="", help="digest of the code; another one makes an old checkpoint useless"
@@ -105,30 +106,36 @@ def begin(flags: argparse.Namespace, recipe: str) -> Job:
     return Job(device, world, execution, stop)
 
 
-def open_model(path: Path, role: Role, *, trained: bool) -> Wan:
-    """The transformer in a file, on the CPU: ours in float32; a released one as raven.md 3.4 computes it.
+def training_numerics(profile: str, *, trained: bool) -> Numerics:
+    """How a network computes in training under a suite's profile: all in float32, or as raven.md 3.4 says, on fast or exact operators.
 
-    Released and trained: float32 weights, products in bfloat16. Released and frozen: bfloat16 weights but for the float32
-    islands, which computes the same with half the memory (raven.md 18, B30). Raises ValueError if the file is no such model.
+    There, what is trained keeps float32 weights and has its products in bfloat16.
     """
+    if profile == "float32":
+        return Numerics(rotary="float32")
+    return Numerics(
+        rotary="float64" if profile == "exact" else "float32",
+        operators="plain" if profile == "exact" else "fused",
+        islands="float32",
+        products="bfloat16" if trained else "parameters",
+    )
+
+
+def open_model(path: Path, role: Role, profile: str, *, trained: bool) -> Wan:
+    """The transformer in a file, on the CPU, a released one in the file's own dtypes and not read yet; then `place` it.
+
+    profile: "float32", "fast" or "exact". Raises ValueError if the file is no such model.
+    """
+    numerics = training_numerics(profile, trained=trained)
     if is_ours(path):
-        return open_wan(path).requires_grad_(trained)
+        return open_wan(path, numerics).requires_grad_(trained)
     found = inspect_released(path).config
     if found is None:
         raise ValueError(
             f"{path} is no Wan transformer of a known size; name the {role} weights that `make fetch` brings."
         )
-    numerics = Numerics(rotary="float32", islands="float32", products="bfloat16" if trained else "parameters")
-    wan = open_released(Release(path=path, key=None, role=role, config=found), numerics).requires_grad_(
-        trained
-    )
-    if not trained:
-        return cast_parameters(wan, torch.bfloat16)
-    for parameter in wan.parameters():
-        parameter.data = parameter.data.to(
-            torch.float32, copy=True
-        )  # the file stays mapped, and must stay as it is
-    return wan
+    release = Release(path=path, key=None, role=role, config=found)
+    return open_released(release, numerics).requires_grad_(trained)
 
 
 def open_prompts(flags: argparse.Namespace, job: Job, seed: int) -> Texts:
@@ -155,9 +162,18 @@ def open_prompts(flags: argparse.Namespace, job: Job, seed: int) -> Texts:
 
 
 def place(wan: Wan, job: Job, *, trained: bool) -> Wan:
-    """A network on the job's device, sharded over its processes; a trained one checkpoints activations if the job says so."""
+    """A network on the job's device, sharded over its processes; a trained one checkpoints activations if the job says so.
+
+    What is trained has float32 weights. What is frozen has bfloat16 ones but for the float32 islands, if it has such, which computes
+    the same with half the memory (raven.md 3.4, 18 B30). Tensors go from the file to the device one by one: no process holds a model in host memory.
+    """
+    frozen = not trained and wan.numerics.islands == "float32"
+    for name, parameter in wan.named_parameters():
+        dtype = stored_dtype(name, wan.numerics, torch.bfloat16) if frozen else torch.float32
+        # a copy even where nothing changes: the file stays mapped, and must stay as it is
+        parameter.data = parameter.data.to(job.device, copy=trained).to(dtype)
     wan.recompute = trained and job.execution.recompute
-    return shard(wan.to(job.device), job.world)
+    return shard(wan, job.world)
 
 
 def run_to_end(
@@ -209,7 +225,8 @@ def identity(flags: argparse.Namespace, settings: Any) -> str:
     """
     paths = (flags.init, flags.teacher, flags.text, flags.codec, flags.fake, flags.prompts)
     files = [file_sha256(path) for path in paths if path is not None]
-    parts = [flags.recipe, settings_sha256(settings), *files, flags.code, flags.device, *flags.latent_size]
+    parts = [flags.recipe, settings_sha256(settings), *files, flags.code, flags.device, flags.numerics]
+    parts += [str(length) for length in flags.latent_size]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -19,7 +19,7 @@ from models.training.settings import DmdSettings, Execution, OptimizerSettings, 
 from models.wan import Wan, init_weights, stored_dtype
 from models.weights import read_dcp, write_safetensors
 from tests.models.umt5_toys import DIM, wan_state, write_tokenizer
-from workflow.training_job import Job, open_model, open_prompts
+from workflow.training_job import Job, open_model, open_prompts, place
 
 ROOT = Path(__file__).parents[2]
 CONFIG = WanConfig(
@@ -56,7 +56,7 @@ def flags(files: Path, output: Path) -> list[str]:
         "--execution", '{"recompute": true, "asynchronous": true}',
         "--init", str(files / "causal_ode.pt"), "--teacher", str(files / "base.safetensors"),
         "--fake", str(files / "base.safetensors"), "--prompts", str(files / "prompts.txt"),
-        "--text", str(files / "umt5.pth"), "--codec", str(files / "umt5.pth"), "--latent-size", "4", "6",
+        "--text", str(files / "umt5.pth"), "--codec", str(files / "umt5.pth"), "--latent-size", "4", "6", "--numerics", "fast",
     ]  # fmt: skip
 
 
@@ -66,7 +66,10 @@ def test_released_models_compute_as_raven_does(files: Path) -> None:
     Guards against autocast inside the islands, a residual in bfloat16, and training in place in a mapped file.
     """
     path = files / "base.safetensors"
-    trained, frozen = (open_model(path, "bidirectional", trained=value) for value in (True, False))
+    trained, frozen = (
+        place(open_model(path, "bidirectional", "fast", trained=value), JOB, trained=value)
+        for value in (True, False)
+    )
     assert {value.dtype for value in trained.parameters()} == {torch.float32}
     assert all(value.requires_grad for value in trained.parameters())
     for name, value in frozen.named_parameters():

@@ -56,6 +56,7 @@ rule train:
             for name in names
         ],
         size=f"{SUITE.model.latent_height} {SUITE.model.latent_width}",
+        numerics=SUITE.sample.numerics,
         device=SUITE.device,
         code=lambda wc: digest(f"workflow.scripts.train_{SUITE.train[wc.row].recipe}"),
         folder=lambda wc: f"{RESULTS}/train/{wc.row}",
@@ -65,5 +66,5 @@ rule train:
         " workflow.scripts.train_{params.recipe} --recipe {params.recipe:q} --settings {params.settings:q}"
         " --execution {resources.execution:q}"
         " --init {params.init:q} --teacher {params.teacher:q} --text {params.text:q} --codec {params.codec:q}"
-        " {params.own:q} --latent-size {params.size} --device {params.device:q} --code {params.code:q}"
+        " {params.own:q} --latent-size {params.size} --numerics {params.numerics:q} --device {params.device:q} --code {params.code:q}"
         " --output {params.folder:q} > {log:q} 2>&1"

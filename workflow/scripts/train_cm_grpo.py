@@ -31,6 +31,7 @@ from workflow.scripts.checkers import CHECKERS, REWARDS
 from workflow.training_job import (
     averaged_weights,
     begin,
+    open_model,
     place,
     run_to_end,
     streams_of,
@@ -175,7 +176,7 @@ def main() -> None:
     encoder, codec = ToyTextEncoder.load(flags.text), LinearCodec.load(flags.codec)
     prompts = rewarded_prompts(training_prompts(POOL, settings.seed), settings.rewards)
     checked = heldout_list(settings)
-    start = open_wan(flags.init)
+    start = open_model(flags.init, "student", flags.numerics, trained=True)
     config = start.config
     policy = add_lora(
         start, LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha), seed=settings.seed

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from baselines.strict_yaml import parse_strict
+from models.released import Role
 from models.training.raven import Raven
 from models.training.settings import DmdSettings
+from models.wan import Wan
 from workflow.training_job import (
     begin,
     open_model,
@@ -21,9 +25,13 @@ def main() -> None:
     flags = training_parser(__doc__).parse_args()
     job = begin(flags, "raven")
     settings = parse_strict(flags.settings, DmdSettings, where="--settings")
-    student = place(open_model(flags.init, "initialisation", trained=True), job, trained=True)
-    teacher = place(open_model(flags.teacher, "bidirectional", trained=False), job, trained=False)
-    fake = place(open_model(flags.fake or flags.teacher, "bidirectional", trained=True), job, trained=True)
+
+    def network(path: Path, role: Role, *, trained: bool) -> Wan:
+        return place(open_model(path, role, flags.numerics, trained=trained), job, trained=trained)
+
+    student = network(flags.init, "initialisation", trained=True)
+    teacher = network(flags.teacher, "bidirectional", trained=False)
+    fake = network(flags.fake or flags.teacher, "bidirectional", trained=True)
     texts = open_prompts(flags, job, settings.seed)
     shape = (sum(settings.chunks), student.config.in_channels, *flags.latent_size)
     streams = streams_of(settings.seed, job.device)
