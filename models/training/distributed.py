@@ -85,6 +85,8 @@ def join(device: torch.device) -> World:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     size, per_node = distributed.get_world_size(), int(os.environ["LOCAL_WORLD_SIZE"])
+    if size == 1:
+        return ALONE
     if size % per_node:
         raise ValueError(
             f"{size} processes with {per_node} on this node are no whole number of nodes; start as many on every node."
@@ -102,7 +104,7 @@ def leave(world: World) -> None:
 
 
 def here() -> str:
-    """ " on rank 3" where there are several processes, for sentences about faults."""
+    """Which process this is, e.g. " on rank 3", for sentences about faults; empty where there is but one."""
     return f" on rank {distributed.get_rank()}" if distributed.is_initialized() else ""
 
 
@@ -129,7 +131,8 @@ def shard_modules(modules: Sequence[nn.Module], world: World) -> bool:
     mesh = world.mesh if world.mesh.shape[0] > 1 else world.mesh["shard"]
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
     for module in modules:
-        fully_shard(module, mesh=mesh, mp_policy=policy)
+        # always freed again: copies that a rollout gathered would not see the next optimizer step
+        fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
     return True
 
 

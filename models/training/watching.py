@@ -43,6 +43,7 @@ class Watch:
         if self.events is not None:
             for name, value in metrics.items():
                 self.events.add_scalar(name, value, iteration)
+            self.events.flush()
         if elapsed - self.spoken > SPEAK_S or iteration == self.iterations:
             self.spoken = elapsed
             self._say(iteration, elapsed, metrics)

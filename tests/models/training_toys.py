@@ -43,14 +43,13 @@ def normal(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Te
 
 
 def dmd_settings(*, batch: int = 4, slices: int = 1, iterations: int = 4, ema: float = 0.9) -> DmdSettings:
-    adamw = OptimizerSettings(lr=1e-3)
     return DmdSettings(
         iterations=iterations,
         batch=batch,
         slices=slices,
         seed=7,
-        student=adamw,
-        fake=adamw,
+        student=OptimizerSettings(lr=1e-3, warmup=3),
+        fake=OptimizerSettings(lr=1e-3, clip=1.0),  # below its gradients' norm, so that clipping is exercised
         chunks=CHUNKS,
         ema=ema,
     )

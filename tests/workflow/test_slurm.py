@@ -160,6 +160,8 @@ def test_training_on_two_nodes(cluster: Callable[..., str], tmp_path: Path) -> N
     Guards against `gpu` and `gres` together, an srun around the srun, node names that do not resolve, and a finished run that
     starts again because it would now be carried out otherwise.
     """
+    for node in (1, 2):  # another test may have ended one
+        cluster("bash", TOOL, "up", node)
     project = tmp_path / "project"
     copy_project(project, (ROOT / "workflow/config/tiny.yaml").read_text())
     config = project / "workflow/config/tiny.yaml"
