@@ -135,7 +135,6 @@ class Checkpoints:
             progress = {"iteration": iteration, "identity": self.identity, "facts": self.facts}
             (temporary / "progress.json").write_text(json.dumps(progress) + "\n", encoding="utf-8")
             _to_disk(temporary)
-            _remove(final)
             os.replace(temporary, final)
             _link(self.output / "checkpoint", final)
             for old in sorted(path for path in self.folder.glob("*") if path.name.isdigit())[: -self.keep]:

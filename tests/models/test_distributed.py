@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.noise import GeneratorNoise
 from models.training.distributed import ALONE, World
+from models.training.rollouts import consistency_rollout, predictions_with_gradient
 from models.weights import read_dcp
 from tests.models.training_toys import CHUNKS, SHAPE, normal, wan_of
 
@@ -115,7 +117,7 @@ def test_shares_that_do_not_come_out_even_are_refused() -> None:
 
 
 def test_recomputed_activations_change_no_bit() -> None:
-    """Activation checkpointing replays the same operations; a call that writes a cache must never be replayed."""
+    """Activation checkpointing replays the same operations."""
     found = []
     noisy, clean, text = (
         normal(2, *s, seed=i, dtype=torch.float32) for i, s in enumerate((SHAPE, SHAPE, (4, 8)))
@@ -126,4 +128,18 @@ def test_recomputed_activations_change_no_bit() -> None:
         v = wan.interleaved(noisy, clean, torch.full((2, 8), 833.0), wan.embed_text(text), chunks=CHUNKS)
         v.square().mean().backward()
         found.append([v, *(value.grad for value in wan.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_a_call_that_writes_a_cache_is_never_recomputed() -> None:
+    """raven.md 8: self forcing's cache is overwritten later, so a replay of the call would see another history."""
+    found = []
+    rollout = consistency_rollout((1000, 625), CHUNKS, window=1)
+    for recompute in (False, True):
+        wan = wan_of(1)
+        wan.recompute = recompute
+        noise = GeneratorNoise(generator=torch.Generator().manual_seed(5), batch=1, shape=SHAPE)
+        records = rollout.run(wan, normal(1, 4, 8, dtype=torch.float32), noise, grad_at=1)
+        predictions_with_gradient(list(records)).square().mean().backward()
+        found.append([value.grad for value in wan.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
