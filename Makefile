@@ -26,8 +26,9 @@ report: env ## run the pipeline of SUITE (default: toybox) and write reports/tab
 dry-run: env ## list the jobs that `make report` would run, and why
 	snakemake reports/table.html -n --profile local --configfile $(CONFIG) $(FLAGS)
 
+# The quick tests run side by side. The slow ones do not: they start Snakemake and train on all cores.
 test: env ## run the tests (ALL=1: the slow ones too)
-	python -m pytest $(if $(ALL),,-m "not slow") tests
+	python -m pytest $(if $(ALL),,-n auto --maxprocesses 4 --dist loadfile -m "not slow") tests
 
 check: env ## lint, format and types
 	ruff check .

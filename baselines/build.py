@@ -35,15 +35,17 @@ from models.schedule import Schedule, build_schedule
 from models.wan import Wan, stored_dtype
 
 Profile = Literal["exact", "fast", "float32"]
-"""exact: the released code's precision and operations. fast: rotations in float32, fused operations
-(baselines/precision.py measures what that costs). float32: everything in float32 (the embedded suite)."""
+"""exact: the released code's precision and operations. fast: rotations in float32, fused operations, adapters
+folded into the weights (baselines/precision.py measures what that costs). float32: everything in float32 (the
+embedded suite)."""
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 class Precision(NamedTuple):
     """matmul: dtype for models/wan.py cast_parameters; numerics: for Wan(config, numerics); latents:
-    between network calls; codec, codec_autocast: of Wan's VAE (models/text_and_pixels.py open_codec).
+    between network calls; codec, codec_autocast: of Wan's VAE (models/text_and_pixels.py open_codec);
+    folded: whether adapters are folded into the weights first (models/lora.py fold_adapters).
     """
 
     matmul: torch.dtype
@@ -51,6 +53,7 @@ class Precision(NamedTuple):
     latents: torch.dtype
     codec: torch.dtype
     codec_autocast: bool
+    folded: bool
 
 
 def precision_of(baseline: Baseline, profile: Profile) -> Precision:
@@ -63,6 +66,7 @@ def precision_of(baseline: Baseline, profile: Profile) -> Precision:
             torch.float32,
             codec=torch.float32,
             codec_autocast=False,
+            folded=False,
         )
     exact = profile == "exact"
     autocast = (
@@ -78,6 +82,7 @@ def precision_of(baseline: Baseline, profile: Profile) -> Precision:
         DTYPES[numerics.latents],
         codec=torch.float32 if autocast else DTYPES[numerics.matmul],
         codec_autocast=autocast,
+        folded=not exact,
     )
 
 

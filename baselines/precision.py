@@ -18,6 +18,7 @@ from torch import Tensor
 from baselines.build import Profile, Sampler, build_sampler, precision_of
 from baselines.spec import Baseline
 from models.config import Numerics
+from models.lora import fold_adapters
 from models.noise import JointWindow, LatentShape, NoiseSource, SampleKey
 from models.wan import Wan, cast_parameters, stored_dtype
 
@@ -78,6 +79,8 @@ def measure_profiles(
         precision = precision_of(baseline, profile)
         wan = build_network(precision.numerics)
         _round_to_stored(wan, baseline)
+        if precision.folded:
+            fold_adapters(wan)
         cast_parameters(wan, precision.matmul).requires_grad_(False)
         sampler = build_sampler(baseline, wan, latent_shape=latent_shape, profile=profile)
         noise = _Rounded(sampler, baseline, suite, keys)

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from evaluation.records import Prompt
 
@@ -50,6 +50,23 @@ def count_prompts(prompts: Sequence[Prompt]) -> PromptCounts:
     )
 
 
+class UnrenderedLine(NamedTuple):
+    """A line of the source list, counted from 0, whose prompt a later line repeats: that one is rendered and stands for both."""
+
+    line: int
+    rendered: int
+    prompt: Prompt
+
+
+def unrendered_lines(prompts: Sequence[Prompt]) -> list[UnrenderedLine]:
+    """Every source line that is not rendered itself, in the order of the prompts that stand for them."""
+    return [
+        UnrenderedLine(line, p.facts["lines"][-1], p)
+        for p in prompts
+        for line in p.facts.get("lines", ())[:-1]
+    ]
+
+
 def list_notices(prompts: Sequence[Prompt], *, named_by_prompt: bool) -> list[str]:
     """What a reader of the counts should know, one sentence each: lines that are not rendered, prompts that would share a
     file name, and prompts that models are fed without an extended text.
@@ -57,9 +74,8 @@ def list_notices(prompts: Sequence[Prompt], *, named_by_prompt: bool) -> list[st
     named_by_prompt: the world's scorer names its files by the prompt (VBench: `<prompt>-<index>.mp4`).
     """
     notices = []
-    doubled = [p for p in prompts if len(p.facts.get("lines", ())) > 1]
-    if doubled:
-        pairs = ", ".join(f"{line} ({p.id})" for p in doubled for line in p.facts["lines"][:-1])
+    if unrendered := unrendered_lines(prompts):
+        pairs = ", ".join(f"{found.line} ({found.prompt.id})" for found in unrendered)
         notices.append(
             f"Not rendered: lines {pairs}, counted from 0; each repeats the prompt named in brackets, whose later line is "
             "rendered and stands for both."

@@ -75,7 +75,9 @@ class Clip(Record):
 class ClipTiming(Record):
     """What a clip cost and where it was made; read by the report only.
 
-    sample_s, decode_s, write_s: seconds of this clip's share of its batch. peak_mb: peak memory of the process, MiB.
+    sample_s, decode_s, write_s: seconds of this clip's share of its batch. first_frames_s: from the batch's start until the pixels of
+    its first chunk are decoded, None where clips are not streamed. peak_mb, peak_gpu_mb: peak memory of the process, and on its
+    GPU, MiB. attention: the attention kernel, None where no network of ours ran.
     """
 
     clip_id: ClipId
@@ -83,9 +85,12 @@ class ClipTiming(Record):
     sample_s: float
     decode_s: float
     write_s: float
+    first_frames_s: float | None
     network_calls: int
     peak_mb: float
+    peak_gpu_mb: float | None
     device: str
+    attention: str | None
     commit: str
     finished: str
 

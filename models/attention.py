@@ -5,21 +5,97 @@ Legend: B batch, T query tokens, S key tokens, N heads, D head size.
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import itertools
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
+
+FORCED = "RAVEN_BENCH_ATTENTION"
+"""Environment variable that names the kernel to use (fa3, fa2 or sdpa) where the best one is not wanted."""
+
+FLASH = {
+    "fa3": (("flash_attn_interface", "flash_attn_3"), ("fa3_fwd_interface", "fa3_fwd")),
+    "fa2": (("flash_attn", "flash_attn"),),
+}
+"""Modules with a `flash_attn_func` and the packages they come from, best first."""
+
+BACKENDS = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+
+
+class Kernel(NamedTuple):
+    """An attention kernel without mask or gradient: its name with version, and [B, T, N, D] q, k, v -> [B, T, N, D]."""
+
+    name: str
+    run: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v. q: [B, T, N, D]; k, v: [B, S, N, D]; mask: [T, S] bool, True is visible. Returns [B, T, N, D]."""
+    """softmax(q k^T / sqrt(D)) v. q: [B, T, N, D]; k, v: [B, S, N, D]; mask: [T, S] bool, True is visible. Returns [B, T, N, D].
+
+    Half-precision CUDA tensors without mask or gradient go to `best_kernel`, everything else to torch's own choice.
+    """
+    half = q.is_cuda and q.dtype in (torch.bfloat16, torch.float16)
+    trained = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
+    if half and mask is None and not trained:
+        return best_kernel(torch.cuda.get_device_capability(q.device)).run(q, k, v)
+    return _sdpa(q, k, v, mask)
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     out = scaled_dot_product_attention(
         q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask
     )
     return out.transpose(1, 2)
+
+
+def _sdpa_by_priority(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    with sdpa_kernel(BACKENDS, set_priority=True):
+        return _sdpa(q, k, v)
+
+
+@lru_cache
+def best_kernel(capability: tuple[int, int]) -> Kernel:
+    """The fastest kernel that is installed for GPUs of a compute capability: FlashAttention 3 on Hopper, FlashAttention 2
+    from Ampere on, else torch's SDPA with cuDNN first (performance.md C has their rates).
+
+    Raises ValueError if RAVEN_BENCH_ATTENTION names a kernel that is unknown, not installed or not for this GPU.
+    """
+    usable = [name for name, fits in (("fa3", capability == (9, 0)), ("fa2", capability >= (8, 0))) if fits]
+    forced = os.environ.get(FORCED)
+    wanted = usable if forced is None else [name for name in usable if name == forced]
+    for name in wanted:
+        for module, package in FLASH[name]:
+            try:
+                function = importlib.import_module(module).flash_attn_func
+            except ModuleNotFoundError:
+                continue
+            return Kernel(f"{name} ({package} {importlib.metadata.version(package)})", function)
+    if forced not in (None, "sdpa"):
+        raise ValueError(
+            f"{FORCED} asks for attention kernel {forced}, which is not one of fa3, fa2, sdpa, not installed, or not for a GPU of "
+            f"compute capability {capability[0]}.{capability[1]}; install it or unset the variable."
+        )
+    return Kernel("sdpa (cuDNN first)", _sdpa_by_priority)
+
+
+def kernel_name(device: torch.device) -> str:
+    """The attention kernel of sampling on a device, for records."""
+    if device.type != "cuda":
+        return "sdpa"
+    return best_kernel(torch.cuda.get_device_capability(device)).name
 
 
 class Block(NamedTuple):

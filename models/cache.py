@@ -6,13 +6,14 @@ Legend: B batch, S slots (frames), P tokens per frame, N heads, D head size.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from models.attention import attend
 from models.config import WanConfig
-from models.plan import AttendPlan, Read
+from models.plan import AttendPlan, KeyForm, Read
 from models.rope import Rotation, rotate
 
 RotationAt = Callable[[int, int], Rotation]
@@ -76,54 +77,73 @@ def check_plan(plan: AttendPlan, capacity: int) -> None:
         )
 
 
+class Tokens(Protocol):
+    """Queries, keys and values [B, T, N, D] of one layer, T = plan.frames * P; rotated where a rotation is given."""
+
+    v: Tensor
+
+    def queries(self, turn: Rotation | None = None) -> Tensor: ...
+
+    def keys(self, turn: Rotation | None = None) -> Tensor: ...
+
+
 def attend_cached(
-    cache: KVCache, plan: AttendPlan, layer: int, q: Tensor, k: Tensor, v: Tensor, *, rotation_at: RotationAt
+    cache: KVCache, plan: AttendPlan, layer: int, own: Tokens, *, rotation_at: RotationAt
 ) -> Tensor:
     """Self-attention of one call in one layer, by plan: capture, move, write, absorb, then attend.
 
-    q, k, v: [B, T, N, D] un-rotated, T = plan.frames * P. Returns [B, T, N, D] in v's dtype. The cache is updated in place.
+    own: the call's tokens. Returns [B, T, N, D] in v's dtype. The cache is updated in place.
     """
     keys, values = cache.keys[layer], cache.values[layer]
     frames, tokens = plan.frames, cache.tokens_per_frame
-    k_rotated = rotate(k, rotation_at(plan.q_rotary_start, frames)).to(v.dtype)
-    own_k = {
-        "rotated": k_rotated.unflatten(1, (frames, tokens)),
-        "raw": k.to(v.dtype).unflatten(1, (frames, tokens)),
-    }
+    here, v = rotation_at(plan.q_rotary_start, frames), own.v
+    own_k: dict[KeyForm, Tensor] = {}
+    for form in _own_forms(plan):
+        own_k[form] = own.keys(here if form == "rotated" else None).unflatten(1, (frames, tokens))
     own_v = v.unflatten(1, (frames, tokens))
     with torch.no_grad():
         _update(keys, values, plan, own_k, own_v)
+
+    def turn(piece: Tensor, position: int | None) -> Tensor:
+        if position is None:
+            return piece
+        rotation = rotation_at(position, piece.shape[1])
+        return rotate(piece.flatten(1, 2), rotation).unflatten(1, (-1, tokens))
 
     def gather(read: Read) -> list[tuple[Tensor, Tensor]]:
         """The frames of one read as pieces [B, f, P, N, D], rotated as the read says."""
         if read.source == "self":
             window = slice(read.start, read.start + read.length)
-            if read.rotary == plan.q_rotary_start + read.start:
+            if _as_the_call(plan, read):
                 return [(own_k["rotated"][:, window], own_v[:, window])]
-            return [(_turn(own_k["raw"][:, window], read.rotary), own_v[:, window])]
+            return [(turn(own_k["raw"][:, window], read.rotary), own_v[:, window])]
         pieces = []
-        for start, length, own in _split_at_write(read, plan, live=v.requires_grad):
-            if own is None:
+        for start, length, first in _split_at_write(read, plan, live=v.requires_grad):
+            if first is None:
                 piece = (keys[:, start : start + length], values[:, start : start + length])
             else:
-                piece = (own_k[plan.write.form][:, own : own + length], own_v[:, own : own + length])
+                piece = (own_k[plan.write.form][:, first : first + length], own_v[:, first : first + length])
             position = None if read.rotary is None else read.rotary + start - read.start
-            pieces.append((_turn(piece[0], position), piece[1]))
+            pieces.append((turn(piece[0], position), piece[1]))
         return pieces
-
-    def _turn(piece: Tensor, position: int | None) -> Tensor:
-        if position is None:
-            return piece
-        frame_count = piece.shape[1]
-        return rotate(piece.flatten(1, 2), rotation_at(position, frame_count)).unflatten(
-            1, (frame_count, tokens)
-        )
 
     gathered = [piece for read in plan.reads for piece in gather(read)]
     read_k = torch.cat([piece[0] for piece in gathered], dim=1) if len(gathered) > 1 else gathered[0][0]
     read_v = torch.cat([piece[1] for piece in gathered], dim=1) if len(gathered) > 1 else gathered[0][1]
-    q_rotated = rotate(q, rotation_at(plan.q_rotary_start, frames)).to(v.dtype)
-    return attend(q_rotated, read_k.flatten(1, 2), read_v.flatten(1, 2))
+    return attend(own.queries(here), read_k.flatten(1, 2), read_v.flatten(1, 2))
+
+
+def _as_the_call(plan: AttendPlan, read: Read) -> bool:
+    """Whether a read of the call's own frames wants them rotated to where its queries are."""
+    return read.rotary == plan.q_rotary_start + read.start
+
+
+def _own_forms(plan: AttendPlan) -> set[KeyForm]:
+    """In which forms the call's own keys are written or read."""
+    forms: set[KeyForm] = set() if plan.write is None else {plan.write.form}
+    return forms | {
+        "rotated" if _as_the_call(plan, read) else "raw" for read in plan.reads if read.source == "self"
+    }
 
 
 def _split_at_write(read: Read, plan: AttendPlan, *, live: bool) -> list[tuple[int, int, int | None]]:
@@ -142,7 +162,9 @@ def _split_at_write(read: Read, plan: AttendPlan, *, live: bool) -> list[tuple[i
     return [part for part in parts if part[1] > 0]
 
 
-def _update(keys: Tensor, values: Tensor, plan: AttendPlan, own_k: dict[str, Tensor], own_v: Tensor) -> None:
+def _update(
+    keys: Tensor, values: Tensor, plan: AttendPlan, own_k: dict[KeyForm, Tensor], own_v: Tensor
+) -> None:
     absorb = plan.absorb
     if absorb is not None:
         leaving_k = keys[:, absorb.src : absorb.src + absorb.length].clone()

@@ -11,15 +11,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
 from models.config import Numerics, WanConfig
 from models.wan import Wan
 from models.weights import load_strict, read_metadata, read_weights
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 PREFIX = "base_model.model."
 BLOCK_LINEARS = (*tuple(f"{a}_attn.{p}" for a in ("self", "cross") for p in "qkvo"), "ffn.0", "ffn.2")
@@ -47,6 +49,9 @@ def add_lora(wan: Wan, settings: LoraSettings, *, seed: int) -> PeftModel:
 
     Only adapter parameters require grad afterwards. `inner_wan` gives the callable transformer back.
     """
+    # Here, since peft brings transformers: two seconds that every job without adapters would wait.
+    from peft import LoraConfig, PeftModel, get_peft_model
+
     targets = BLOCK_LINEARS + (OUTER_LINEARS if settings.outer else ())
     pattern = r"(.*\.)?(" + "|".join(re.escape(name) for name in targets) + ")"
     config = LoraConfig(
@@ -162,9 +167,19 @@ def open_wan(path: Path | str, numerics: Numerics | None = None, *, base: Path |
     return inner_wan(load_adapter(beneath, state, alpha=alpha, where=str(path)))
 
 
-def fold(wrapped: PeftModel) -> Wan:
-    """A plain transformer with the adapters folded into its weights; the wrapped model must not be used afterwards."""
-    return cast(Wan, wrapped.merge_and_unload())
+def fold_adapters(wan: Wan) -> Wan:
+    """The same transformer, changed in place: W + (alpha / rank) B A in float32 where there was an adapter, else untouched."""
+    if not any(".lora_" in name for name, _ in wan.named_parameters()):
+        return wan
+    from peft.tuners.lora import LoraLayer  # here, as in add_lora
+
+    for name, layer in list(wan.named_modules()):
+        if isinstance(layer, LoraLayer):
+            cast(nn.Module, layer).float()
+            layer.merge()
+            parent, _, leaf = name.rpartition(".")
+            setattr(wan.get_submodule(parent), leaf, layer.get_base_layer())
+    return wan
 
 
 def lora_parameters(wrapped: nn.Module) -> dict[str, nn.Parameter]:

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.transfer import upload
+
 LatentShape = tuple[int, int, int, int]
 """(F, C, H, W) of a whole clip."""
 
@@ -86,7 +88,7 @@ class PortableNoise:
             portable_normal((self.suite, key.prompt_id, key.sample, purpose, draw), shape)
             for key in self.samples
         ]
-        return torch.from_numpy(np.stack(rows)).to(self.device).to(self.dtype)
+        return upload(torch.from_numpy(np.stack(rows)), self.device).to(self.dtype)
 
 
 def portable_normal(name: Sequence[str | int], shape: Sequence[int]) -> np.ndarray:

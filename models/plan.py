@@ -7,7 +7,8 @@ machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Protocol
 
 KeyForm = Literal["rotated", "raw"]
@@ -112,8 +113,9 @@ class AbsolutePolicy:
     window: frames a chunk may see, None for all. With counting "includes_current" it covers sink, history and
     the chunk itself (Self Forcing, LongLive); with "history_only" it covers the history after the sink
     (RAVEN, whose sink and window in chunks are sink * chunk and window * chunk here). capacity: frames after
-    which the method is undefined, None for no limit. denoise_writes: False leaves the cache unwritten until
-    the clean pass (RAVEN). Source: baselines.md 2.0 (pointer rule) and 2.7, raven.md 4.7.
+    which the method is undefined, None for no limit. denoise_writes: False keeps nothing of a
+    denoising call (RAVEN): it writes behind the history, so that its keys lie in one piece, and every later
+    call overwrites that. Source: baselines.md 2.0 (pointer rule) and 2.7, raven.md 4.7.
     """
 
     window: int | None = None
@@ -179,13 +181,10 @@ class AbsolutePlanner:
                     "method never exceeds; sample fewer frames or set a window."
                 )
         slot = at.used if fresh else at.used - frames
-        write = None
         if kind == "commit" or policy.denoise_writes:
-            write = Write(slot, frames, 0, "rotated")
             at.used, at.seen = slot + frames, max(end, at.seen)
-        return AttendPlan(
-            frames, start, moves, None, write, (*cached(0, slot, None), Read("self", 0, frames, start))
-        )
+        reads = (*cached(0, slot, None), Read("self", 0, frames, start))
+        return AttendPlan(frames, start, moves, None, Write(slot, frames, 0, "rotated"), reads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,3 +340,35 @@ def make_room(at: Pointers, sink: int, keep: int | None) -> tuple[Move, ...]:
 def cached(start: int, length: int, rotary: int | None) -> tuple[Read, ...]:
     """A read of `length` cached frames, or no read where there are none."""
     return (Read("cache", start, length, rotary),) if length > 0 else ()
+
+
+def merged_reads(plan: AttendPlan) -> tuple[Read, ...]:
+    """The same keys in fewer pieces: what a call has just written is read from the cache, and neighbours are one read.
+
+    For calls without gradient, since the cache holds detached values.
+    """
+    merged: list[Read] = []
+    for read in map(partial(_as_written, plan), plan.reads):
+        last = merged[-1] if merged else None
+        follows = (
+            last is not None
+            and (last.source, last.start + last.length) == (read.source, read.start)
+            and read.rotary == (None if last.rotary is None else last.rotary + last.length)
+        )
+        if last is not None and follows:
+            merged[-1] = replace(last, length=last.length + read.length)
+        else:
+            merged.append(read)
+    return tuple(merged)
+
+
+def _as_written(plan: AttendPlan, read: Read) -> Read:
+    """A read of the call's own frames as a read of the slots they were written to, if they hold what is read."""
+    write = plan.write
+    if read.source == "cache" or write is None:
+        return read
+    inside = write.offset <= read.start and read.start + read.length <= write.offset + write.length
+    if not inside or (write.form == "rotated" and read.rotary != plan.q_rotary_start + read.start):
+        return read
+    slot = write.slot + read.start - write.offset
+    return Read("cache", slot, read.length, None if write.form == "rotated" else read.rotary)

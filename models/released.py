@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from models.config import Numerics, WanConfig
-from models.lora import PREFIX, bundle_state, inner_wan, load_bundle, merged_state
+from models.lora import PREFIX, bundle_state, inner_wan, load_bundle
 from models.wan import Wan
 from models.weights import GENERATORS, Unwrapped, load_strict, read_container, read_safetensors, unwrap
 
@@ -147,11 +147,11 @@ def check_released(release: Release) -> list[Found]:
     return [described.found for described in _checked(release, shapes_only=True)]
 
 
-def open_released(release: Release, numerics: Numerics | None = None, *, merge: bool = False) -> Wan:
+def open_released(release: Release, numerics: Numerics | None = None) -> Wan:
     """The transformer of released weights, on the CPU, in the dtypes of the file; cast it with models/wan.py cast_parameters.
 
     Parameters are the file's memory-mapped tensors, so that nothing is copied before it is cast or moved. An adapter stays
-    unfolded, as LongLive runs it upstream, unless merge (a rounding apart, baselines.md 4 item 11; then adapted layers are copied).
+    unfolded, as LongLive runs it upstream (models/lora.py fold_adapters folds it, a rounding apart: baselines.md 4 item 11).
     What was found is logged. Raises as `check_released`.
     """
     base, *top = _checked(release, shapes_only=False)
@@ -165,9 +165,6 @@ def open_released(release: Release, numerics: Numerics | None = None, *, merge: 
         return wan
     bundle = bundle_state(base.state, top[0].state) if top else base.state
     where = " with ".join(described.found.path for described in (base, *top))
-    if merge:
-        load_strict(wan, merged_state(bundle, alpha=adapter.alpha), where=where, assign=True)
-        return wan
     with torch.device("meta"):
         return inner_wan(load_bundle(wan, bundle, alpha=adapter.alpha, where=where, assign=True))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -26,28 +25,6 @@ def _angles(positions: Tensor, pairs: int) -> Tensor:
     return torch.outer(positions.to(torch.float64), frequencies)
 
 
-@lru_cache(maxsize=512)
-def _rotation(
-    frames: tuple[int, ...],
-    height: int,
-    width: int,
-    pairs: tuple[int, int, int],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Rotation:
-    time, rows, columns = pairs
-    grid = (len(frames), height, width)
-    angles = torch.cat(
-        [
-            _angles(torch.tensor(frames), time)[:, None, None].expand(*grid, time),
-            _angles(torch.arange(height), rows)[None, :, None].expand(*grid, rows),
-            _angles(torch.arange(width), columns)[None, None, :].expand(*grid, columns),
-        ],
-        dim=-1,
-    ).reshape(-1, 1, sum(pairs))
-    return Rotation(angles.cos().to(device, dtype), angles.sin().to(device, dtype))
-
-
 def rotation(
     frames: Sequence[int],
     height: int,
@@ -66,15 +43,30 @@ def rotation(
             f"Rotary time positions {min(frames)}..{max(frames)} leave the table of {POSITIONS} rows; "
             "sample fewer latent frames or use a slot-relative cache policy."
         )
-    with torch.inference_mode(False):
-        return _rotation(tuple(frames), height, width, pairs, dtype, device)
+    time, rows, columns = pairs
+    grid = (len(frames), height, width)
+    with torch.inference_mode(False):  # a table outlives the call that needs it first
+        angles = torch.cat(
+            [
+                _angles(torch.tensor(frames), time)[:, None, None].expand(*grid, time),
+                _angles(torch.arange(height), rows)[None, :, None].expand(*grid, rows),
+                _angles(torch.arange(width), columns)[None, None, :].expand(*grid, columns),
+            ],
+            dim=-1,
+        ).reshape(-1, 1, sum(pairs))
+        return Rotation(angles.cos().to(device, dtype), angles.sin().to(device, dtype))
 
 
 def rotate(x: Tensor, by: Rotation) -> Tensor:
     """Rotate q or k [B, T, N, head_dim]; pairs are (2i, 2i+1). Computed in the rotation's dtype, returned in x's.
 
-    float64 tables give the result upstream gets from complex128 arithmetic. Source: raven.md 3.3.
+    float64 tables give the result upstream gets from complex128 arithmetic. Source: raven.md 3.3. With float32 tables, on
+    CUDA and without gradient it is one kernel.
     """
+    if x.is_cuda and by.cos.dtype == torch.float32 and not torch.is_grad_enabled():
+        from models.kernels import norm_rotate_cuda  # Triton is there with CUDA builds of torch only
+
+        return norm_rotate_cuda(x, None, 0.0, by, x.dtype)
     even, odd = x.to(by.cos.dtype).unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((even * by.cos - odd * by.sin, even * by.sin + odd * by.cos), dim=-1)
     return turned.flatten(-2).to(x.dtype)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import torch
@@ -72,7 +73,7 @@ class Schedule:
 
     def frame_timesteps(self, steps: Sequence[int], batch: int, device: torch.device) -> Tensor:
         """[B, F] float32 timesteps of frames at these step indices, the same for every sample."""
-        row = torch.tensor([self.steps[k].timestep for k in steps], dtype=torch.float32, device=device)
+        row = _constants(tuple(self.steps[k].timestep for k in steps), torch.float32, device)
         return row.expand(batch, -1)
 
     def to_x0(self, x: Tensor, v: Tensor, steps: int | Sequence[int]) -> Tensor:
@@ -103,8 +104,15 @@ class Schedule:
         indices = [steps] if isinstance(steps, int) else steps
         assert len(indices) in (1, like.shape[1]), f"{len(indices)} step indices for {like.shape[1]} frames"
         levels = (*self.sigmas, 0.0)
-        row = torch.tensor([levels[k] for k in indices], dtype=torch.float32).to(like.device, dtype)
+        row = _constants(tuple(levels[k] for k in indices), dtype, like.device)
         return row[:, None, None, None]
+
+
+@lru_cache(maxsize=256)
+def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The numbers, rounded to float32, as a tensor that is never written to: a copy to a GPU would wait for all work before it."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=torch.float32).to(device, dtype)
 
 
 class Transition(NamedTuple):

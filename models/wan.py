@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -22,11 +24,8 @@ from torch.utils.checkpoint import checkpoint
 from models.attention import attend, attend_interleaved, block_causal_mask, interleaved_mask
 from models.cache import KVCache, attend_cached, check_plan
 from models.config import Numerics, WanConfig
-from models.plan import AttendPlan
+from models.plan import AttendPlan, merged_reads
 from models.rope import Rotation, rotate, rotation
-
-SelfAttend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""(layer, q, k, v) with un-rotated [B, T, N, D] tensors -> [B, queries, N, D]."""
 
 MASK_TOKENS = 4096  # up to this many tokens a boolean mask is cheaper than one attention call per block
 
@@ -53,6 +52,20 @@ class RMSNorm(nn.Module):
         scale = torch.rsqrt(wide.pow(2).mean(dim=-1, keepdim=True) + self.eps)
         return (wide * scale).to(x.dtype) * self.weight
 
+    def heads(self, x: Tensor, size: int, turn: Rotation | None = None) -> Tensor:
+        """Normed and, where a rotation is given, rotated heads [B, T, N, size] of projections x [B, T, dim], in x's dtype."""
+        if self.fused and in_kernels(x) and (turn is None or turn.cos.dtype == torch.float32):
+            from models.kernels import norm_rotate_cuda  # Triton is there with CUDA builds of torch only
+
+            return norm_rotate_cuda(x.unflatten(-1, (-1, size)), self.weight, self.eps, turn, x.dtype)
+        normed = self(x).unflatten(-1, (-1, size))
+        return (normed if turn is None else rotate(normed, turn)).to(x.dtype)
+
+
+def in_kernels(x: Tensor) -> bool:
+    """Whether fused operators on x run as kernels of models/kernels.py, which know no gradient."""
+    return x.is_cuda and not torch.is_grad_enabled()
+
 
 def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
     """A linear layer in its weights' dtype (the explicit form of autocast)."""
@@ -64,7 +77,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: WanConfig, numerics: Numerics) -> None:
         super().__init__()
-        self.heads, fused = config.num_heads, numerics.operators == "fused"
+        self.heads, self.size, fused = config.num_heads, config.head_dim, numerics.operators == "fused"
         self.q = nn.Linear(config.dim, config.dim)
         self.k = nn.Linear(config.dim, config.dim)
         self.v = nn.Linear(config.dim, config.dim)
@@ -72,12 +85,51 @@ class Attention(nn.Module):
         self.norm_q = RMSNorm(config.dim, config.eps, fused=fused)
         self.norm_k = RMSNorm(config.dim, config.eps, fused=fused)
 
-    def query(self, x: Tensor) -> Tensor:
-        return self.norm_q(apply_linear(self.q, x)).unflatten(-1, (self.heads, -1))
+    def project(self, x: Tensor, queries: int) -> Projected:
+        """Projections of tokens x [B, T, dim], of the first `queries` alone for q."""
+        return Projected(
+            apply_linear(self.q, x[:, :queries]),
+            apply_linear(self.k, x),
+            apply_linear(self.v, x).unflatten(-1, (self.heads, -1)),
+            self.norm_q,
+            self.norm_k,
+        )
 
     def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        key = self.norm_k(apply_linear(self.k, x)).unflatten(-1, (self.heads, -1))
-        return key, apply_linear(self.v, x).unflatten(-1, (self.heads, -1))
+        """Normed keys and values [B, T, N, D] of tokens x [B, T, dim]."""
+        return self.norm_k.heads(apply_linear(self.k, x), self.size), apply_linear(self.v, x).unflatten(
+            -1, (self.heads, -1)
+        )
+
+
+class Projected(NamedTuple):
+    """One layer's tokens before norm and rotation. q: [B, queries, dim]; k: [B, T, dim]; v: [B, T, N, D]."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    norm_q: RMSNorm
+    norm_k: RMSNorm
+
+    def queries(self, turn: Rotation | None = None) -> Tensor:
+        """[B, queries, N, D], normed and, where a rotation is given, rotated; in v's dtype."""
+        return self.norm_q.heads(self.q, self.v.shape[-1], turn)
+
+    def keys(self, turn: Rotation | None = None) -> Tensor:
+        """[B, T, N, D], normed and, where a rotation is given, rotated; in v's dtype."""
+        return self.norm_k.heads(self.k, self.v.shape[-1], turn)
+
+
+SelfAttend = Callable[[int, Projected], Tensor]
+"""(layer, its projections of the queries and of all tokens) -> [B, queries, N, D]."""
+
+
+class Residual(NamedTuple):
+    """The residual stream x [B, G, P, dim], and a last update, times its gate, that is not yet added (fused operators only)."""
+
+    x: Tensor
+    update: Tensor | None = None
+    gate: Tensor | None = None
 
 
 class WanBlock(nn.Module):
@@ -85,7 +137,7 @@ class WanBlock(nn.Module):
 
     def __init__(self, config: WanConfig, numerics: Numerics) -> None:
         super().__init__()
-        self.eps = config.eps
+        self.eps, self.fused = config.eps, numerics.operators == "fused"
         self.island = torch.float32 if numerics.islands == "float32" else None
         self.self_attn = Attention(config, numerics)
         self.norm3 = nn.LayerNorm(config.dim, eps=config.eps)
@@ -103,47 +155,89 @@ class WanBlock(nn.Module):
 
     def forward(
         self,
-        x: Tensor,
+        stream: Residual,
         e0: Tensor,
         text: Tensor | tuple[Tensor, Tensor],
-        self_attend: Callable[..., Tensor],
+        self_attend: Callable[[Projected], Tensor],
         queries: int,
         recompute: bool = False,
-    ) -> Tensor:
-        """x: [B, G, P, dim]; e0: [B, G, 6, dim]; text: embedded rows [B, text_len, dim] or their `text_kv`.
+    ) -> Residual:
+        """stream of G frames; e0: [B, G, 6, dim]; text: embedded rows [B, text_len, dim] or their `text_kv`.
 
         Only the first `queries` frames go on after self-attention. recompute: keep the inputs alone for the backward pass
         (activation checkpointing); `self_attend` then runs twice, so it must change nothing.
         """
         if recompute:
             return checkpoint(
-                self._compute, x, e0, text, self_attend, queries,
+                self._compute, stream, e0, text, self_attend, queries,
                 use_reentrant=False, preserve_rng_state=False,
             )  # fmt: skip
-        return self._compute(x, e0, text, self_attend, queries)
+        return self._compute(stream, e0, text, self_attend, queries)
 
     def _compute(
         self,
-        x: Tensor,
+        stream: Residual,
         e0: Tensor,
         text: Tensor | tuple[Tensor, Tensor],
-        self_attend: Callable[..., Tensor],
+        self_attend: Callable[[Projected], Tensor],
         queries: int,
-    ) -> Tensor:
+    ) -> Residual:
         text_kv = self.cross_attn.key_value(text) if isinstance(text, Tensor) else text
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation[:, None] + e0).unsqueeze(3).unbind(2)
-        hidden = (norm(x, self.eps, self.island) * (1 + scale1) + shift1).flatten(1, 2)
-        keys, values = self.self_attn.key_value(hidden)
+        x, hidden = self._add_norm(*stream, scale1, shift1)
         tokens = queries * x.shape[2]
-        attended = self_attend(self.self_attn.query(hidden[:, :tokens]), keys, values).flatten(2)
+        attended = self_attend(self.self_attn.project(hidden.flatten(1, 2), tokens)).flatten(2)
         x = x[:, :queries]
         gate1, shift2, scale2, gate2 = (row[:, :queries] for row in (gate1, shift2, scale2, gate2))
-        x = x + apply_linear(self.self_attn.o, attended).view_as(x) * gate1
-        crossed = attend_text(self.cross_attn, affine_norm(self.norm3, x), text_kv)
-        x = x + crossed
-        hidden = norm(x, self.eps, self.island) * (1 + scale2) + shift2
-        up, activation, down = self.ffn
-        return x + apply_linear(down, activation(apply_linear(up, hidden))) * gate2
+        x, hidden = self._add_norm3(x, apply_linear(self.self_attn.o, attended).view_as(x), gate1)
+        crossed = attend_text(self.cross_attn, hidden, text_kv)
+        x, hidden = self._add_norm(x, crossed, None, scale2, shift2)
+        update = apply_linear(self.ffn[2], self._activated(hidden))
+        if self.fused and in_kernels(x):
+            return Residual(x, update, gate2)
+        return Residual(add_gated(x, update, gate2))
+
+    def _activated(self, hidden: Tensor) -> Tensor:
+        """GELU of the first FFN layer; one matrix product with it in the epilogue where there is no adapter."""
+        up, activation, _ = self.ffn
+        if self.fused and in_kernels(hidden) and type(up) is nn.Linear and up.weight.dtype == torch.bfloat16:
+            rows = hidden.flatten(0, -2)
+            return torch._addmm_activation(up.bias, rows, up.weight.t(), use_gelu=True).view(
+                *hidden.shape[:-1], -1
+            )
+        return activation(apply_linear(up, hidden))
+
+    def _add_norm(
+        self, x: Tensor, update: Tensor | None, gate: Tensor | None, scale: Tensor, shift: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(x + update * gate, its norm modulated for the projections that follow)."""
+        if self.fused and in_kernels(x):
+            from models.kernels import add_norm_cuda  # Triton is there with CUDA builds of torch only
+
+            dtype = self.self_attn.q.weight.dtype
+            return add_norm_cuda(x, update, gate, scale, shift, eps=self.eps, one=True, dtype=dtype)
+        x = add_gated(x, update, gate)
+        return x, norm(x, self.eps, self.island) * (1 + scale) + shift
+
+    def _add_norm3(self, x: Tensor, update: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
+        """(x + update * gate, its norm with parameters)."""
+        layer = self.norm3
+        if self.fused and in_kernels(x):
+            from models.kernels import add_norm_cuda  # Triton is there with CUDA builds of torch only
+
+            dtype = self.self_attn.q.weight.dtype
+            return add_norm_cuda(
+                x, update, gate, layer.weight, layer.bias, eps=layer.eps, one=False, dtype=dtype
+            )
+        x = add_gated(x, update, gate)
+        return x, affine_norm(layer, x)
+
+
+def add_gated(x: Tensor, update: Tensor | None, gate: Tensor | None) -> Tensor:
+    """x + update * gate, or what there is of it."""
+    if update is None:
+        return x
+    return x + (update if gate is None else update * gate)
 
 
 def norm(x: Tensor, eps: float, island: torch.dtype | None) -> Tensor:
@@ -164,7 +258,8 @@ def affine_norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
 def attend_text(layer: Attention, x: Tensor, text_kv: tuple[Tensor, Tensor]) -> Tensor:
     """Cross-attention of [B, G, P, dim] tokens to all text rows, padding included."""
     keys, values = text_kv
-    attended = attend(layer.query(x.flatten(1, 2)).to(values.dtype), keys.to(values.dtype), values)
+    queries = layer.norm_q.heads(apply_linear(layer.q, x.flatten(1, 2)), layer.size)
+    attended = attend(queries, keys, values)
     return apply_linear(layer.o, attended.flatten(2)).unflatten(1, x.shape[1:3])
 
 
@@ -178,7 +273,8 @@ class Head(nn.Module):
         self.head = nn.Linear(config.dim, config.patch_height * config.patch_width * config.out_channels)
         self.modulation = nn.Parameter(torch.zeros(1, 2, config.dim))
 
-    def forward(self, x: Tensor, e: Tensor) -> Tensor:
+    def forward(self, stream: Residual, e: Tensor) -> Tensor:
+        x = add_gated(*stream)
         shift, scale = (self.modulation[:, None] + e[:, :, None]).unsqueeze(3).unbind(2)
         return apply_linear(self.head, norm(x, self.eps, self.island) * (1 + scale) + shift)
 
@@ -206,6 +302,7 @@ class Wan(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
         self.blocks = nn.ModuleList(WanBlock(config, self.numerics) for _ in range(config.num_layers))
         self.head = Head(config, self.numerics)
+        self._tables: dict[tuple[object, ...], Rotation] = {}  # kept for good: CUDA graphs read them
 
     # -- the four ways to call the network ------------------------------------------------------------------------------
 
@@ -213,8 +310,8 @@ class Wan(nn.Module):
         """Velocity with every token seeing every token (teacher, fake score, base model). x: [B, F, C, H, W]; t: [B, F]."""
         turn = self._rotation(range(x.shape[1]), x)
 
-        def self_attend(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return attend(rotate(q, turn).to(v.dtype), rotate(k, turn).to(v.dtype), v)
+        def self_attend(_: int, tokens: Projected) -> Tensor:
+            return attend(tokens.queries(turn), tokens.keys(turn), tokens.v)
 
         return self._run(x, t, context, self_attend)
 
@@ -241,13 +338,13 @@ class Wan(nn.Module):
         if len(positions) * tokens <= MASK_TOKENS:
             mask = interleaved_mask(chunks, tokens, sink=sink, window=window, device=noisy.device)
 
-        def self_attend(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            queries = q.shape[1]
-            q = rotate(q, Rotation(turn.cos[:queries], turn.sin[:queries])).to(v.dtype)
-            k = rotate(k, turn).to(v.dtype)
+        def self_attend(_: int, projected: Projected) -> Tensor:
+            queries = projected.q.shape[1]
+            q = projected.queries(Rotation(turn.cos[:queries], turn.sin[:queries]))
+            k = projected.keys(turn)
             if mask is not None:
-                return attend(q, k, v, mask[:queries])
-            return attend_interleaved(q, k, v, chunks, tokens, sink=sink, window=window)
+                return attend(q, k, projected.v, mask[:queries])
+            return attend_interleaved(q, k, projected.v, chunks, tokens, sink=sink, window=window)
 
         x = torch.cat([noisy, clean[:, :history].to(noisy.dtype)], dim=1)
         t = torch.cat([t, t.new_zeros(t.shape[0], history)], dim=1)
@@ -260,8 +357,8 @@ class Wan(nn.Module):
         turn = self._rotation(range(x.shape[1]), x)
         mask = block_causal_mask(chunks, self._tokens_per_frame(x), x.device)
 
-        def self_attend(_: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return attend(rotate(q, turn).to(v.dtype), rotate(k, turn).to(v.dtype), v, mask)
+        def self_attend(_: int, tokens: Projected) -> Tensor:
+            return attend(tokens.queries(turn), tokens.keys(turn), tokens.v, mask)
 
         return self._run(x, t, context, self_attend)
 
@@ -277,12 +374,14 @@ class Wan(nn.Module):
                 f"The attend plan is for {plan.frames} frames but the call has {x.shape[1]}; plan this call's frames."
             )
         check_plan(plan, cache.capacity)
+        if not torch.is_grad_enabled():
+            plan = replace(plan, reads=merged_reads(plan))
 
         def rotation_at(start: int, frames: int) -> Rotation:
             return self._rotation(range(start, start + frames), x)
 
-        def self_attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return attend_cached(cache, plan, layer, q, k, v, rotation_at=rotation_at)
+        def self_attend(layer: int, tokens: Projected) -> Tensor:
+            return attend_cached(cache, plan, layer, tokens, rotation_at=rotation_at)
 
         return self._run(x, t, context, self_attend, recompute=False)
 
@@ -333,7 +432,10 @@ class Wan(nn.Module):
     def _rotation(self, frames: Sequence[int], x: Tensor) -> Rotation:
         dtype = torch.float64 if self.numerics.rotary == "float64" else torch.float32
         height, width = x.shape[3] // self.config.patch_height, x.shape[4] // self.config.patch_width
-        return rotation(frames, height, width, self.config.rotary_pairs, dtype, x.device)
+        key = (tuple(frames), height, width, dtype, x.device)
+        if key not in self._tables:
+            self._tables[key] = rotation(frames, height, width, self.config.rotary_pairs, dtype, x.device)
+        return self._tables[key]
 
     def embed_time(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Time embedding e [B, F, dim] and block modulation e0 [B, F, 6, dim]. The sinusoid is computed in float64."""
@@ -359,21 +461,17 @@ class Wan(nn.Module):
         config = self.config
         height, width = x.shape[3] // config.patch_height, x.shape[4] // config.patch_width
         with self._products(x):
-            tokens = self._patchify(x)
+            stream = Residual(self._patchify(x))
         e, e0 = self.embed_time(t)
         recompute = recompute and self.recompute and torch.is_grad_enabled()
         last = len(self.blocks) - 1
         wanted = x.shape[1] if queries is None else queries
         for layer, block in enumerate(self.blocks):
-
-            def attend_here(q: Tensor, k: Tensor, v: Tensor, layer: int = layer) -> Tensor:
-                return self_attend(layer, q, k, v)
-
             keep = wanted if layer == last else x.shape[1]
             text = context if isinstance(context, Tensor) else (context.keys[layer], context.values[layer])
             with self._products(x):
-                tokens = block(tokens, e0, text, attend_here, keep, recompute)
-        out = self.head(tokens, e[:, :wanted])
+                stream = block(stream, e0, text, partial(self_attend, layer), keep, recompute)
+        out = self.head(stream, e[:, :wanted])
         return rearrange(
             out,
             "b f (h w) (p q c) -> b f c (h p) (w q)",

@@ -18,7 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from models.codec import check_batch
-from models.wan_decoder import ConvWeights, FastDecoder
+from models.wan_decoder import FastDecoder, Prepared
 from models.weights import load_strict, read_library_weights
 
 STRIDE = 8
@@ -83,8 +83,8 @@ class WanVae:
                 setattr(module.get_submodule(parent), leaf, ChannelNorm(part.gamma))
         self.module = module.eval().requires_grad_(False)
         self.autocast, self.fast = autocast, fast
-        self.prepared: dict[int, ConvWeights] = {}
         self.device, self.dtype = weight.device, weight.dtype
+        self.prepared = Prepared(on_cuda=self.device.type == "cuda")
         self.memories = {
             name: sum(isinstance(part, WanCausalConv3d) for part in module.get_submodule(name).modules())
             for name in ("encoder", "decoder")

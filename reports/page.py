@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.dimensions import BY_NAME, DIMENSIONS, NAMES, BoundsName
+from evaluation.prompts import count_prompts, unrendered_lines
 from evaluation.records import (
     Clip,
     ClipTiming,
@@ -379,6 +380,8 @@ def render(inputs: Inputs, run: Mapping[str, Any]) -> str:
         oversize_prompts=OVERSIZE_PROMPTS,
         shared_noise=len(noises) == 1 and all(noise.startswith("portable:") for noise in noises),
         gallery_json=json.dumps(gallery, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c"),
+        counts=count_prompts(inputs.prompts),
+        unrendered=unrendered_lines(inputs.prompts),
         filters=inputs.filters,
         stages=inputs.stages,
         costs=row_costs(settings, inputs.timings),

@@ -1,11 +1,20 @@
 """What every test sees: one thread per test, and no silent skips in CI."""
 
+import gc
 import os
 from collections.abc import Generator
 
 import pytest
 
+# Before torch starts its threads: on a shared core two that wait for each other make toy networks many times slower.
+# Programs that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 MUST_RUN_IN_CI = ("browser", "slurm")
+
+# 400,000 objects of torch, transformers and matplotlib live until the end; looking through them for garbage after every 700 new
+# ones is a twentieth of the run.
+gc.set_threshold(100_000)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,8 +1,9 @@
-"""Which device a job computes on, and the one sentence for a GPU that was granted but cannot be used."""
+"""Which device a job computes on, the one sentence for a GPU that was granted but cannot be used, and when its work was done."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from typing import Literal
 
@@ -31,3 +32,33 @@ def choose_device(choice: DeviceChoice, environment: Mapping[str, str] = os.envi
             "The suite's device is cuda, but torch finds no GPU here; ask for one (--profile slurm does), or set `device: cpu`."
         )
     return torch.device("cpu")
+
+
+class Moments:
+    """Points in a device's work, in order. Taking one does not wait; on a GPU that comes with `wait`, before times are read."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.on_gpu = device.type == "cuda"
+        self.events: list[torch.cuda.Event] = []
+        self.clock: list[float] = []
+
+    def take(self) -> int:
+        """Number of a new point, behind all work given to the device so far."""
+        if not self.on_gpu:
+            self.clock.append(time.perf_counter())
+            return len(self.clock) - 1
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        self.events.append(event)
+        return len(self.events) - 1
+
+    def wait(self) -> None:
+        """Until the device has reached the last point."""
+        if self.events:
+            self.events[-1].synchronize()
+
+    def seconds(self, first: int, last: int) -> float:
+        """Between two points."""
+        if self.on_gpu:
+            return float(self.events[first].elapsed_time(self.events[last])) / 1000
+        return self.clock[last] - self.clock[first]

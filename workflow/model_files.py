@@ -14,7 +14,7 @@ from baselines.build import Precision
 from baselines.released import release_of
 from baselines.spec import Baseline
 from evaluation.shards import canonical_sha256
-from models.lora import is_ours, open_wan
+from models.lora import fold_adapters, is_ours, open_wan
 from models.released import open_released
 from models.text_and_pixels import is_small_text, open_text, tokenizer_beside
 from models.wan import Wan, cast_parameters
@@ -83,12 +83,15 @@ def text_sha256(path: Path, proof: Mapping[str, str]) -> str:
 
 
 def open_network(path: Path, baseline: Baseline, precision: Precision, device: torch.device) -> Wan:
-    """A row's network, frozen, on the device, in the precision of its profile; adapters active and not folded in."""
+    """A row's network, frozen, on the device, in the precision of its profile; adapters active, or folded in where it says so."""
     if is_ours(path):
         wan = open_wan(path, precision.numerics)
     else:
         wan = open_released(release_of(baseline, path), precision.numerics)
-    return cast_parameters(wan.eval().requires_grad_(False), precision.matmul).to(device)
+    wan.eval().requires_grad_(False)
+    if precision.folded:
+        fold_adapters(wan)
+    return cast_parameters(wan, precision.matmul).to(device)
 
 
 class _Encoded:

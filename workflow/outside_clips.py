@@ -107,9 +107,12 @@ def take_in(
             sample_s=round(seconds, 6),
             decode_s=0.0,
             write_s=0.0,
+            first_frames_s=None,
             network_calls=0,
             peak_mb=peak_mb(resource.RUSAGE_CHILDREN),
+            peak_gpu_mb=None,
             device=job.device,
+            attention=None,
             commit=this_commit(),
             finished=now(),
         )

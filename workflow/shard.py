@@ -8,17 +8,22 @@ number of shards, goes on with the clips there are.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import resource
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evaluation.clips import ClipShape, Frames, file_sha256, upscale, write_clip
@@ -37,13 +42,18 @@ log = logging.getLogger(__name__)
 
 
 class Made(NamedTuple):
-    """One clip as made: frames [T, h, w, 3] uint8, hash of its latents (None for renderings), and what it cost in seconds."""
+    """One clip as made: frames [T, h, w, 3] uint8, its latents [F, C, H, W] in float32 (None for renderings), and what it cost."""
 
     frames: Frames
-    latents_sha256: str | None
+    latents: np.ndarray | None
     sample_s: float
     decode_s: float
+    first_frames_s: float | None
     network_calls: int
+
+
+Making = Callable[[Batch], Callable[[], list[Made]]]
+"""Starts a batch and returns what waits for it: one Made per sample of the batch."""
 
 
 class JournalEntry(BaseModel):
@@ -61,7 +71,8 @@ class ShardJob:
     """What one shard needs to know beside how to make a batch.
 
     settings: the row's sampling settings as plain values; depends_on: what else a clip depends on (code, weights, files);
-    whole_list: whether a clip depends on the other prompts too.
+    whole_list: whether a clip depends on the other prompts too; attention: name of the attention kernel; ahead: batches that
+    may be started before earlier ones are written (a GPU is kept busy so; on a CPU both would want the same cores).
     """
 
     row: str
@@ -76,6 +87,8 @@ class ShardJob:
     depends_on: dict[str, Any]
     whole_list: bool
     device: str
+    attention: str | None = None
+    ahead: int = 0
 
     def key(self, sample: Sample) -> str:
         """Digest of everything the clip of `sample` depends on."""
@@ -84,10 +97,11 @@ class ShardJob:
         return canonical_sha256([self.settings, self.depends_on, listed, sample.clip_id])
 
 
-def make_shard(job: ShardJob, make: Callable[[Batch], list[Made]]) -> list[JournalEntry]:
+def make_shard(job: ShardJob, making: Making) -> list[JournalEntry]:
     """Entries of every wanted clip of the shard, in work-list order; makes those that are not finished.
 
-    `make` turns a full batch into one Made per sample; batches of which every clip is finished are skipped whole.
+    Batches of which every clip is finished are skipped whole. Clips are written beside the sampling of the next batches, as many
+    as job.ahead says. Whatever stops the shard, clips that were made before are written and noted first.
     """
     batches = shard_batches(full_batches(work_list(job.prompts), job.batch_size), *parse_shard(job.shard))
     keys = {s.clip_id: job.key(s) for batch in batches for s in batch.wanted}
@@ -96,28 +110,45 @@ def make_shard(job: ShardJob, make: Callable[[Batch], list[Made]]) -> list[Journ
     journal = job.folder / "journal" / f"{job.shard}.jsonl"
     start_journal(journal, finished.values())
     start, made = time.monotonic(), 0
-    waiting = sum(1 for batch in batches for s in batch.wanted if s.clip_id not in finished)
-    for batch in batches:
-        missing = [s for s in batch.wanted if s.clip_id not in finished]
-        if not missing:
-            continue
-        results = make(batch)
-        assert len(results) == len(batch.samples), "make must return one result per sample of the batch"
-        for sample, result in zip(batch.wanted, results[: len(batch.wanted)], strict=True):
-            if sample.clip_id not in finished:
-                finished[sample.clip_id] = entry = _finish(job, sample, result, keys[sample.clip_id])
-                append_entry(journal, entry)
-        made += len(missing)
+    todo = [(batch, [s for s in batch.wanted if s.clip_id not in finished]) for batch in batches]
+    todo = [(batch, missing) for batch, missing in todo if missing]
+    waiting = sum(len(missing) for _, missing in todo)
+    writing: deque[Future[list[JournalEntry]]] = deque()
+
+    def note(entries: Sequence[JournalEntry]) -> None:
+        nonlocal made
+        for entry in entries:
+            finished[entry.clip.clip_id] = entry
+            append_entry(journal, entry)
+        made += len(entries)
         left = (time.monotonic() - start) / made * (waiting - made)
-        log.info(
-            "%s %s: %d of %d clips, about %.0f s left",
-            job.row,
-            job.shard,
-            len(keys) - waiting + made,
-            len(keys),
-            left,
-        )
+        done = len(keys) - waiting + made
+        log.info("%s %s: %d of %d clips, about %.0f s left", job.row, job.shard, done, len(keys), left)
+
+    with ThreadPoolExecutor(max_workers=max(1, job.ahead)) as pool:
+        try:
+            for batch, missing in todo:
+                writing.append(pool.submit(_write_batch, job, batch, missing, making(batch), keys))
+                while len(writing) > job.ahead:
+                    note(writing.popleft().result())
+        finally:
+            while writing:
+                note(writing.popleft().result())
     return [finished[clip] for clip in keys]
+
+
+def _write_batch(
+    job: ShardJob,
+    batch: Batch,
+    missing: Sequence[Sample],
+    result: Callable[[], list[Made]],
+    keys: Mapping[str, str],
+) -> list[JournalEntry]:
+    """Wait for a batch and write those of its clips that are missing."""
+    results = result()
+    assert len(results) == len(batch.samples), "one result per sample of the batch"
+    made = dict(zip((sample.clip_id for sample in batch.wanted), results[: len(batch.wanted)], strict=True))
+    return [_finish(job, sample, made[sample.clip_id], keys[sample.clip_id]) for sample in missing]
 
 
 def finished_clips(folder: Path, keys: dict[str, str]) -> dict[str, JournalEntry]:
@@ -143,16 +174,20 @@ def _finish(job: ShardJob, sample: Sample, made: Made, key: str) -> JournalEntry
         upscale(made.frames, height=job.shape.height, width=job.shape.width),
         fps=job.shape.fps,
     )
-    clip = clip_record(job, sample, pixel_frames=len(made.frames), latents_sha256=made.latents_sha256)
+    latents = None if made.latents is None else hashlib.sha256(made.latents.tobytes()).hexdigest()
+    clip = clip_record(job, sample, pixel_frames=len(made.frames), latents_sha256=latents)
     timing = ClipTiming(
         clip_id=sample.clip_id,
         row=job.row,
         sample_s=round(made.sample_s, 6),
         decode_s=round(made.decode_s, 6),
         write_s=round(time.perf_counter() - started, 6),
+        first_frames_s=None if made.first_frames_s is None else round(made.first_frames_s, 6),
         network_calls=made.network_calls,
         peak_mb=peak_mb(resource.RUSAGE_SELF),
+        peak_gpu_mb=peak_gpu_mb(),
         device=job.device,
+        attention=job.attention,
         commit=this_commit(),
         finished=now(),
     )
@@ -188,6 +223,14 @@ def clip_record(job: ShardJob, sample: Sample, *, pixel_frames: int, latents_sha
 def peak_mb(of: int) -> float:
     """Peak memory in MiB of this process (resource.RUSAGE_SELF) or its children (resource.RUSAGE_CHILDREN)."""
     return round(resource.getrusage(of).ru_maxrss / 1024, 1)
+
+
+def peak_gpu_mb() -> float | None:
+    """Peak GPU memory of this process in MiB, None where it uses none."""
+    torch = sys.modules.get("torch")  # rendering runs without it
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return float(round(torch.cuda.max_memory_allocated() / 2**20, 1))
 
 
 def now() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +13,10 @@ from evaluation.toybox.facts import (
     ACTIONS,
     CAMERAS,
     COLORS,
+    FIXED,
     MOTIONS,
     PERSON,
+    PLAIN,
     RELATIONS,
     SCENES,
     SHAPES,
@@ -33,27 +36,41 @@ STILL_FILTERED = 4
 # Prompts of each kind in the suite.
 PROMPTS_OF_KIND = {"still": 12, "move": 16, "pair": 12, "style": 12, "camera": 12, "action": 12}
 
+_COLORS, _SHAPES = np.array(list(COLORS)), np.array(SHAPES)
 
-def _candidate(kind: str, turn: int, rng: np.random.Generator) -> Facts:
+
+class _Candidate(NamedTuple):
+    """Arguments of make_facts. Hashable: of 200 draws most repeat earlier ones, and each is judged once."""
+
+    objects: tuple[tuple[str, str], ...]
+    scene: str
+    motion: str = "still"
+    relation: str | None = None
+    style: str = PLAIN
+    camera: str = FIXED
+    action: str | None = None
+
+
+def _candidate(kind: str, turn: int, rng: np.random.Generator) -> _Candidate:
     """Random facts of one kind; `turn` runs through the values of the fact that the kind is about."""
-    colors = [str(c) for c in rng.permutation(list(COLORS))[:2]]
-    shapes = [str(s) for s in rng.permutation(SHAPES)[:2]]
+    colors: list[str] = rng.permutation(_COLORS)[:2].tolist()
+    shapes: list[str] = rng.permutation(_SHAPES)[:2].tolist()
     scene = SCENES[int(rng.integers(len(SCENES)))]
-    first = [(colors[0], shapes[0])]
+    first = ((colors[0], shapes[0]),)
     if kind == "still":
-        return make_facts(first, scene)
+        return _Candidate(first, scene)
     if kind == "move":
-        return make_facts(first, scene, motion=MOTIONS[turn % 4])
+        return _Candidate(first, scene, motion=MOTIONS[turn % 4])
     if kind == "pair":
-        pair = list(zip(colors, shapes, strict=True))
-        return make_facts(pair, scene, relation=RELATIONS[turn % len(RELATIONS)])
+        pair = tuple(zip(colors, shapes, strict=True))
+        return _Candidate(pair, scene, relation=RELATIONS[turn % len(RELATIONS)])
     if kind == "style":
         motion = MOTIONS[int(rng.integers(len(MOTIONS)))]
-        return make_facts(first, scene, motion=motion, style=STYLES[1 + turn % (len(STYLES) - 1)])
+        return _Candidate(first, scene, motion=motion, style=STYLES[1 + turn % (len(STYLES) - 1)])
     if kind == "camera":
-        return make_facts(first, scene, camera=CAMERAS[1 + turn % (len(CAMERAS) - 1)])
+        return _Candidate(first, scene, camera=CAMERAS[1 + turn % (len(CAMERAS) - 1)])
     if kind == "action":
-        return make_facts([(colors[0], PERSON)], scene, action=ACTIONS[turn % len(ACTIONS)])
+        return _Candidate(((colors[0], PERSON),), scene, action=ACTIONS[turn % len(ACTIONS)])
     raise ValueError(
         f"There is no kind of toybox prompt called {kind!r}; expected one of {list(PROMPTS_OF_KIND)}."
     )
@@ -79,7 +96,8 @@ def toybox_prompts(seed: int) -> list[Prompt]:
     for kind, number in PROMPTS_OF_KIND.items():
         used: Counter[str] = Counter()
         for turn in range(number):
-            drawn = (_candidate(kind, turn, rng) for _ in range(200))
+            distinct = dict.fromkeys(_candidate(kind, turn, rng) for _ in range(200))
+            drawn = (make_facts(**candidate._asdict()) for candidate in distinct)
             pool = [facts for facts in drawn if share_of(facts) == "suite" and facts_key(facts) not in taken]
             wanted = [facts for facts in pool if held_out(facts) == (turn % 3 == 2)]
             facts = min(wanted or pool, key=_crowding(used))

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import sdpa_kernel
 
 from baselines.build import build_sampler, precision_of
 from baselines.spec import load_all
+from models.attention import BACKENDS, FORCED, best_kernel
 from models.config import WanConfig
 from models.lora import LoraSettings, add_lora, inner_wan
 from models.wan import Wan, cast_parameters, init_weights
@@ -72,14 +74,15 @@ class NaiveSampler:
     [1, P, N, H] each."""
 
     def __init__(self, name: str, wan: NaiveWan, rows: Tensor) -> None:
+        """Everything is on the device of the prompt's rows; on a GPU it runs with that as torch's default device."""
         self.facts, self.wan, self.rows = METHODS[name], wan, rows
         self.rule, self.blends = OWN_RULE.get(name, sees_all), name == "reward_forcing"
         self.memory: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in range(wan.layers)]
         self.blended: set[tuple[int, ...]] = set()
         seed = 20001019 + ITEM if self.facts.raven else ITEM
-        self.first = self.later = torch.Generator().manual_seed(seed)
+        self.first = self.later = torch.Generator(rows.device).manual_seed(seed)
         if self.facts.raven:
-            self.later = torch.Generator().manual_seed((1103515245 * seed + 12345) % 2**31)
+            self.later = torch.Generator(rows.device).manual_seed((1103515245 * seed + 12345) % 2**31)
 
     def network(self, x: Tensor, t: list[float], start: int, clean: bool) -> Tensor:
         """Velocity of frames start, start + 1, ...; a clean call leaves their keys in memory."""
@@ -219,13 +222,35 @@ def test_exact_clip_is_bit_equal(name: str, frames: int) -> None:
     they do not.
     """
     assert set(METHODS) == set(BASELINES)
-    wan, naive_wan = both(name)
-    rows = torch.randn(1, 5, CONFIG.text_dim, generator=torch.Generator().manual_seed(9)).to(BF16)
+    compare(name, frames, torch.device("cpu"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("name", METHODS)
+def test_exact_clip_is_bit_equal_on_a_gpu(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same with the generators, kernels and attention of a GPU; both sides use torch's own attention."""
+    monkeypatch.setenv(FORCED, "sdpa")
+    best_kernel.cache_clear()
+    with torch.device("cuda"), sdpa_kernel(BACKENDS, set_priority=True):
+        compare(name, 21, torch.device("cuda"))
+    best_kernel.cache_clear()
+
+
+def compare(name: str, frames: int, device: torch.device) -> None:
+    """Assert equal bits, chunk by chunk."""
+    with torch.device("cpu"):
+        wan, naive_wan = both(name)
+        rows = torch.randn(1, 5, CONFIG.text_dim, generator=torch.Generator().manual_seed(9)).to(BF16)
+    wan, rows = wan.to(device), rows.to(device)
+    naive_wan = naive_wan._replace(
+        weights={key: value.to(device) for key, value in naive_wan.weights.items()}
+    )
     sampler = build_sampler(BASELINES[name], wan, latent_shape=(frames, *SHAPE), profile="exact")
     naive = NaiveSampler(name, naive_wan, rows)
     with torch.no_grad():
         expected = naive.rolling(frames) if name == "rolling_forcing" else naive.chunked(frames)
-        noise = sampler.upstream_noise([ITEM], torch.device("cpu"))
+        noise = sampler.upstream_noise([ITEM], device)
         for chunk, latents in zip(sampler.sample(rows, noise), expected, strict=True):
             assert chunk.latents.dtype == (F32 if METHODS[name].raven else BF16)
             assert torch.equal(chunk.latents, latents), f"frames from {chunk.start}"

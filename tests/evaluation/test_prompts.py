@@ -18,6 +18,7 @@ from evaluation.prompts import (
     require_consistent,
     require_sha256,
     unrelated_lines,
+    unrendered_lines,
     vbench_prompts,
 )
 from evaluation.records import Prompt
@@ -143,6 +144,16 @@ def test_a_made_up_list_of_the_same_shape_adds_up(made_up: Lists) -> None:
     assert (counts.lines, counts.samples, counts.prompts, counts.clips) == (946, 6230, 944, 6220)
     few = count_prompts(vbench_prompts(*made_up, samples=1, static_samples=2, static_keep=1))
     assert (few.samples, few.clips) == (75 * 2 + 871, 75 * 2 + 869)
+
+
+def test_lines_that_are_not_rendered_are_named(made_up: Lists) -> None:
+    """Guards against counting the rendered line among the others, and against lists that have no repeated prompt."""
+    prompts = vbench_prompts(*made_up, **COUNTS)
+    found = [(line, rendered, prompt.id) for line, rendered, prompt in unrendered_lines(prompts)]
+    assert found == [(503, 746, "v0746"), (495, 748, "v0748")]
+    plain = [p.model_copy(update={"facts": {}}) for p in prompts]
+    assert unrendered_lines(plain) == []
+    assert not any("Not rendered" in notice for notice in list_notices(plain, named_by_prompt=True))
 
 
 def _shorten(lists: Lists) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from models.config import Numerics, WanConfig
 from models.lora import LoraSettings, add_lora, inner_wan
-from models.wan import Wan, cast_parameters, init_weights
+from models.wan import Projected, Residual, Wan, cast_parameters, init_weights
 from tests.models.naive_wan import BF16, F32, NaiveWan, attention_by_definition, sdpa, turned
 
 SMALL = WanConfig(
@@ -94,10 +94,14 @@ def test_one_block_is_bit_equal(islands: Islands) -> None:
     assert torch.equal(context, naive.text(rows))
     attend = joint_attention()
 
-    def self_attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return attend(0, *(part.unflatten(1, (4, 6)) for part in (q, k, v))).flatten(1, 2)
+    def self_attend(tokens: Projected) -> Tensor:
+        q, k = (
+            part.unflatten(-1, (SMALL.num_heads, -1))
+            for part in (tokens.norm_q(tokens.q), tokens.norm_k(tokens.k))
+        )
+        return attend(0, *(part.unflatten(1, (4, 6)) for part in (q, k, tokens.v))).flatten(1, 2)
 
-    found = wan.blocks[0](x, e0, wan.blocks[0].cross_attn.key_value(context), self_attend, 4)
+    found = wan.blocks[0](Residual(x), e0, wan.blocks[0].cross_attn.key_value(context), self_attend, 4).x
     assert found.dtype == (F32 if islands == "float32" else BF16)
     assert torch.equal(found, naive.block(0, x, e0, context, attend))
 

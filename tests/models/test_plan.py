@@ -4,12 +4,20 @@ of tensors.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pytest
 
-from models.plan import AbsolutePolicy, AnchoredSinkPolicy, AttendPlan, Policy, SlotRelativePolicy
+from models.plan import (
+    AbsolutePolicy,
+    AnchoredSinkPolicy,
+    AttendPlan,
+    Policy,
+    SlotRelativePolicy,
+    merged_reads,
+)
 
 SELF_FORCING = AbsolutePolicy(capacity=21)
 LONGLIVE = AbsolutePolicy(window=12, sink=3)
@@ -256,12 +264,46 @@ def test_raven_window_counts_history_only() -> None:
                     assert seen.keys == seen.key_rotary == frames(*((3 * j, 3 * j + 2) for j in visible))
 
 
-def test_raven_writes_clean_chunks_only() -> None:
-    """baselines.md 2.7: the cache is read only while denoising."""
+def test_raven_keeps_clean_chunks_only() -> None:
+    """baselines.md 2.7: the history is read only while denoising. A denoising call writes where no call before the next
+    write reads, and the history grows with clean passes alone.
+    """
     planner = RAVEN.planner()
-    kinds = ["denoise", "denoise", "commit"] * 2
-    plans = [planner.plan(3 * (i // 3), 3, kind) for i, kind in enumerate(kinds)]
-    assert [plan.write is not None for plan in plans] == [kind == "commit" for kind in kinds]
+    history: list[int] = []
+    for start in range(0, 12, 3):
+        for kind in ("denoise", "denoise", "commit"):
+            plan = planner.plan(start, 3, kind)  # type: ignore[arg-type]
+            read = [
+                slot for r in plan.reads if r.source == "cache" for slot in range(r.start, r.start + r.length)
+            ]
+            written = [plan.write.slot + i for i in range(plan.write.length)] if plan.write else []
+            assert read == history
+            assert written == [len(history) + i for i in range(3)]
+        history += written
+
+
+@pytest.mark.parametrize("policy", [RAVEN, SELF_FORCING, LONGLIVE, REWARD_FORCING])
+def test_keys_of_every_chunked_method_lie_in_one_piece(policy: Policy) -> None:
+    """What lets attention read the cache without copies; rotated on the way by consecutive positions, or not at all."""
+    planner = policy.planner()
+    for start in range(0, 21, 3):
+        for kind in ("denoise", "denoise", "commit"):
+            plan = planner.plan(start, 3, kind)  # type: ignore[arg-type]
+            (read,) = merged_reads(plan)
+            assert read.source == "cache"
+            assert read.length == sum(r.length for r in plan.reads)
+            assert read.rotary == (0 if policy is REWARD_FORCING else None)
+
+
+def test_merged_reads_are_the_same_keys() -> None:
+    """Guards against merging what is not written, not adjacent, or rotated otherwise: a cache of slots reads the same."""
+    for policy, joint in ((LONGLIVE, False), (REWARD_FORCING, False), (ROLLING_FORCING, True)):
+        planner, apart, together = policy.planner(), Slots(), Slots()
+        for start in range(0, 30, 3):
+            for kind in ("denoise", "commit"):
+                plan = planner.plan(start, 9 if joint and kind == "denoise" else 3, kind)  # type: ignore[arg-type]
+                merged = dataclasses.replace(plan, reads=merged_reads(plan))
+                assert together.run(merged, start, clean=True) == apart.run(plan, start, clean=True)
 
 
 def test_windows_are_never_exceeded_and_positions_never_negative() -> None:

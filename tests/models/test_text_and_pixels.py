@@ -70,8 +70,9 @@ def test_the_embedded_world_needs_no_large_library() -> None:
     """Guards the seconds that every embedded stage would pay for importing transformers or diffusers."""
     program = (
         "import sys; from models.text_and_pixels import open_codec, open_text\n"
+        "from workflow.scripts import convert, sample, train_raven\n"
         f"open_codec({str(EMBEDDED / 'codec.safetensors')!r}); open_text({str(EMBEDDED / 'text.safetensors')!r})\n"
-        "print(sorted({'transformers', 'diffusers', 'ftfy'} & set(sys.modules)))"
+        "print(sorted({'transformers', 'diffusers', 'ftfy', 'peft'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=EMBEDDED.parents[1]

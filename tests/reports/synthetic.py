@@ -45,20 +45,27 @@ KINDS = {
     "still": ("temporal_flickering",),
 }
 PER_KIND = 10
+REPEATED = {"move_00": [3, 40], "style_01": [17, 21, 41]}
+"""Source lines, from 0, of prompts that stand for several."""
 DIGEST = "0" * 64
 
 
-def prompts() -> list[Prompt]:
-    """Ten prompts of four kinds; the first text tries to break out of the page, the first still one is filtered."""
+def prompts(repeated: bool = False) -> list[Prompt]:
+    """Ten prompts of four kinds; the first text tries to break out of the page, the first still one is filtered.
+
+    repeated: some of them stand for several lines of their list.
+    """
     made = []
     for kind, dimensions in KINDS.items():
         for n in range(PER_KIND):
             filtered = kind == "still" and n == 0
             text = INJECTION if (kind, n) == ("move", 0) else f"a red circle, {kind} number {n}"
+            name = f"{kind}_{n:02d}"
+            facts = {"lines": REPEATED[name]} if repeated and name in REPEATED else {}
             made.append(
                 Prompt(
-                    id=f"{kind}_{n:02d}", prompt=text, extended=f"{text}, on a green meadow in soft light",
-                    dimensions=dimensions, samples=5 if filtered else 2, keep=2 if filtered else None, facts={},
+                    id=name, prompt=text, extended=f"{text}, on a green meadow in soft light",
+                    dimensions=dimensions, samples=5 if filtered else 2, keep=2 if filtered else None, facts=facts,
                 )
             )  # fmt: skip
     return made
@@ -155,8 +162,8 @@ def _write_clips(folder: Path, row: str, listed: list[Prompt], embedded: int, fr
             )  # fmt: skip
             timings.append(
                 ClipTiming(
-                    clip_id=name, row=row, sample_s=0.31, decode_s=0.01, write_s=0.02, network_calls=35 if native else 0,
-                    peak_mb=512.0, device="cpu", commit="c" * 40, finished="2026-01-01T00:00:00Z",
+                    clip_id=name, row=row, sample_s=0.31, decode_s=0.01, write_s=0.02, first_frames_s=None,
+                    network_calls=35 if native else 0, peak_mb=512.0, peak_gpu_mb=None, device="cpu", attention=None, commit="c" * 40, finished="2026-01-01T00:00:00Z",
                 )
             )  # fmt: skip
     write_jsonl(folder / "clips" / row / "manifest.jsonl", clips)
@@ -243,12 +250,13 @@ def make_results(
     frames: int = 9,
     size: int = 32,
     without: tuple[str, str] | None = None,
+    repeated: bool = False,
 ) -> Path:
     """Fill `folder` as a finished run would; returns aggregate/scores.json.
 
-    embedded: prompts of each kind that have clip files; without: (row, dimension) that was never scored.
+    embedded: prompts of each kind that have clip files; without: (row, dimension) that was never scored; repeated: see prompts.
     """
-    listed = prompts()
+    listed = prompts(repeated)
     write_jsonl(folder / "prompts" / "prompts.jsonl", listed)
     filters = []
     for row in ROWS:

@@ -31,7 +31,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     from selenium.webdriver.chrome.service import Service
 
     folder = tmp_path_factory.mktemp("toybox")
-    scores = synthetic.make_results(folder, frames=33, size=64)
+    scores = synthetic.make_results(folder, frames=33, size=64, repeated=True)
     with pytest.MonkeyPatch.context() as patch:
         page = run_script(folder, scores, synthetic.report_settings(), patch)
     options = webdriver.ChromeOptions()

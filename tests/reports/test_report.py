@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -66,9 +67,9 @@ def run_script(folder: Path, scores: Path, settings: dict, monkeypatch: pytest.M
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A finished synthetic run in which Rolling Forcing was never scored on scene, and its page."""
+    """A finished synthetic run in which Rolling Forcing was never scored on scene and prompts repeat, and its page."""
     folder = tmp_path_factory.mktemp("toybox")
-    scores = synthetic.make_results(folder, without=("rolling_forcing", "scene"))
+    scores = synthetic.make_results(folder, without=("rolling_forcing", "scene"), repeated=True)
     with pytest.MonkeyPatch.context() as patch:
         output = run_script(folder, scores, synthetic.report_settings(), patch)
     return folder, output.read_text(encoding="utf-8")
@@ -169,13 +170,29 @@ def test_sections_hold_what_the_files_say(results: tuple[Path, str]) -> None:
     assert "8 of 8 prompts are in this file" in text
 
 
+def test_lines_that_are_not_rendered_are_listed(results: tuple[Path, str]) -> None:
+    """Guards against lines that vanish: every repeated one is named with the later line that won; its text stays text."""
+    html = results[1]
+    assert "43 lines, 40 distinct prompts, 83 clips per row (of 89 samples asked for)" in html
+    assert '<a href="#unrendered">3 lines are not rendered</a>' in html
+    found = re.search(r'<table id="unrendered-table">.*?<tbody>(.*?)</tbody>', html, flags=re.DOTALL)
+    assert found is not None
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in found.group(1).split("</tr>")[:-1]]
+    won, other = "40<small>move_00</small>", "41<small>style_01</small>"
+    text = "a red circle, style number 1"
+    assert [[unescape(cell) for cell in row] for row in cells] == [
+        ["3", won, synthetic.INJECTION], ["17", other, text], ["21", other, text],
+    ]  # fmt: skip
+    assert not re.search(r"<(?!/?(tr|th|td|small)\b)", found.group(1))
+
+
 def test_exports_and_run_record(results: tuple[Path, str]) -> None:
     """The page, its copy and the exports agree; the record holds hashes and no path of this machine."""
     folder, html = results
     assert (folder / "copy" / "table.html").read_text(encoding="utf-8") == html
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert run["suite"] == "toybox"
-    assert run["prompts"]["lines"] == 40
+    assert (run["prompts"]["lines"], run["prompts"]["distinct"]) == (43, 40)
     assert run["weights"]["raven"]["sha256"] == synthetic.DIGEST
     assert (
         run["scores_sha256"]
@@ -248,6 +265,8 @@ def test_a_bare_run_leaves_sections_out_with_a_sentence(
         "holds no paired check", "holds no static-filter records", "holds no timings", "holds no benchmark files",
     ):  # fmt: skip
         assert sentence in html
+    assert "40 prompts, 40 distinct, 83 clips a row" in html
+    assert "not rendered" not in html
 
 
 def test_a_clip_that_is_not_the_manifests_stops(tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ def test_figures_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         assert timing["network_calls"] == {"raven": 34, "rolling_forcing": 17}[timing["method"]]
         assert len(timing["chunk_s"]) == 7
         assert timing["first_latents_s"] == timing["chunk_s"][0]
+        assert timing["text_s"] > 0
+        assert timing["first_latents_s"] < timing["network_s"]
+        assert timing["fps_stream"] * timing["stream_s"] == pytest.approx(81 * timing["batch"])
         assert timing["fps_network"] * timing["network_s"] == pytest.approx(81 * timing["batch"])
         assert timing["mfu"] * timing["network_s"] * facts["matrix_tflop_per_s"] == pytest.approx(
             timing["tflop"]

@@ -71,6 +71,11 @@ def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def listed(folder: Path) -> list[Prompt]:
+    """The suite's prompts, from the file that `made` wrote; planning them again takes a while."""
+    return read_jsonl(Prompt, folder / "prompts.jsonl")
+
+
 def arguments(place: Path, what: str, settings: dict[str, Any] | None = None) -> list[str]:
     """Flags of `external shard` or `external contract` for the row `tool`, as the rules give them."""
     suite, baseline = others(place), load_row(place / "baselines/tool.yaml")
@@ -110,7 +115,7 @@ def test_an_external_baseline_needs_to_be_named_before_its_code_runs(made: Path)
 
 def test_the_start_banner_does_not_price_what_it_cannot_know(made: Path) -> None:
     """Guards against an estimate that counts somebody's program, or clips that exist, as our own sampling."""
-    banner = start_banner(others(made), others_prompts(made))
+    banner = start_banner(others(made), listed(made))
     assert (
         "4 baselines (0 trained here, 4 external or imported, whose own time is not counted below) and 0 controls"
         in banner
@@ -152,7 +157,7 @@ def test_seeds_are_fixed(made: Path) -> None:
     """The closed form of the docstring: seeds decide clips, so they may never move."""
     import hashlib
 
-    sample = work_list(others_prompts(made))[1]
+    sample = work_list(listed(made))[1]
     text = json.dumps(["others", sample.prompt.id, sample.index, "seed"], separators=(",", ":"))
     expected = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
     assert seed_of("others", sample) == expected
@@ -211,7 +216,7 @@ def test_a_failed_contract_is_told_apart(
 
 def test_a_stopped_program_goes_on_where_it_was(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two clips, then a crash, then the job itself is killed after a third: the last run is asked for the other three only."""
-    clip_ids = [sample.clip_id for sample in work_list(others_prompts(place))]
+    clip_ids = [sample.clip_id for sample in work_list(listed(place))]
     write_tool(place / "elsewhere/tool", COPYING.format(which="[:2]", last="sys.exit(3)"))
     settings = json.loads(arguments(place, "shard")[arguments(place, "shard").index("--settings") + 1])
     assert call(monkeypatch, external_script.main, arguments(place, "shard")) == 1
@@ -366,7 +371,7 @@ def test_clips_are_imported_under_either_name(
     """Folder by clip id, zip under VBench's names: the same clips, copied (an edited original must not change a scored clip)."""
     assert run_import(monkeypatch, place, source) == 0
     clips = [clip for name in ("m0", "m1") for clip in read_jsonl(Clip, place / name)]
-    assert [clip.clip_id for clip in clips] == [s.clip_id for s in work_list(others_prompts(place))]
+    assert [clip.clip_id for clip in clips] == [s.clip_id for s in work_list(listed(place))]
     for clip in clips:
         original = place / "elsewhere/clips" / f"{clip.clip_id}.mp4"
         assert (place / "row" / clip.file).read_bytes() == original.read_bytes()
@@ -458,7 +463,7 @@ def test_size_limits_of_a_zip(
 
 def test_names_that_do_not_say_which_clip(made: Path) -> None:
     """Two prompts with one short text cannot be told apart by VBench's names."""
-    prompts = others_prompts(made)
+    prompts = listed(made)
     prompts[1] = prompts[1].model_copy(update={"prompt": prompts[0].prompt})
     with pytest.raises(ValueError, match="Two prompts of the suite have the short text"):
         match_names([f"{prompts[0].prompt}-0.mp4"], work_list(prompts))

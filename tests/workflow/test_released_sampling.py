@@ -19,7 +19,7 @@ from models.wan import Wan, cast_parameters, init_weights
 from tests.models.test_wan_vae import random_vae
 from tests.models.umt5_toys import DIM, wan_state, write_tokenizer
 from workflow.model_files import row_sha256, text_rows, text_sha256
-from workflow.scripts.sample import BatchSampler
+from workflow.sampling import BatchSampler
 
 BASELINES = load_all(Path(__file__).parents[2] / "baselines")
 CONFIG = WanConfig(
@@ -68,7 +68,7 @@ def test_clips_are_the_parts_put_together(files: Path, tmp_path: Path, profile: 
     maker = BatchSampler(
         sampler=sampler, text=rows, codec=codec, noise="portable", suite="s", items={}, prompts=texts
     )
-    made = maker.make(full_batches(work_list(PROMPTS), 2)[0])
+    made = maker.start(full_batches(work_list(PROMPTS), 2)[0])()
 
     direct = open_text(files / "wan" / "umt5.pth").encode(texts)
     noise = sampler.portable_noise("s", [SampleKey(prompt.id, 0) for prompt in PROMPTS])
@@ -78,6 +78,10 @@ def test_clips_are_the_parts_put_together(files: Path, tmp_path: Path, profile: 
     for number, clip in enumerate(made):
         assert clip.frames.shape == (81, 16, 16, 3)
         assert torch.equal(torch.from_numpy(clip.frames), frames[number])
+        assert clip.latents is not None
+        assert torch.equal(torch.from_numpy(clip.latents), latents[number].float())
+        assert clip.first_frames_s is not None
+        assert 0 < clip.first_frames_s < 2 * (clip.sample_s + clip.decode_s)
         assert clip.network_calls == 34
     assert len(list((tmp_path / "embeddings").glob("*.safetensors"))) == 2
     assert rows.encoder is None  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +170,11 @@ def test_an_interrupted_shard_goes_on_with_the_clips_it_has(tmp_path: Path, prom
             noise="rendered", weights_sha256=None, settings={"a": 1}, depends_on={"code": code}, whole_list=False, device="cpu",
         )  # fmt: skip
 
-    def make(batch: Any) -> list[Made]:
+    def make(batch: Any) -> Callable[[], list[Made]]:
         made.extend(s.clip_id for s in batch.wanted)
         if interrupted and len(made) == 4:
             raise KeyboardInterrupt
-        return render.render_batch("truth", prompts, batch)
+        return partial(render.render_batch, "truth", prompts, batch)
 
     interrupted = True
     with pytest.raises(KeyboardInterrupt):

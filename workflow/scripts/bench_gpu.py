@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,10 @@ from torch import Tensor
 
 from baselines.build import Profile, Sampler, build_sampler, precision_of
 from baselines.spec import Baseline, load_all
-from evaluation.clips import Frames, write_clip
-from evaluation.records import write_text
+from evaluation.clips import write_clip
+from evaluation.records import Prompt, write_text
+from evaluation.shards import Batch, full_batches, work_list
+from models.attention import kernel_name
 from models.config import WanConfig
 from models.flops import call_flops, text_flops
 from models.noise import JointWindow, NoiseSource, SampleKey
@@ -34,30 +38,50 @@ from models.plan import AttendPlan
 from models.rollout import Binding, Finished, NetworkCall, bind_network
 from models.text_and_pixels import Codec
 from models.wan import Wan, cast_parameters, init_weights
+from workflow.sampling import BatchSampler, best_binding
 
 log = logging.getLogger("bench_gpu")
 
 FPS = 16
+PROFILES: tuple[Profile, ...] = ("exact", "fast", "float32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """What is timed. latent: (F, C, H, W); vae_dim: base width of the VAE; matrix: side of the product that gives the rate."""
+    """What is timed. latent: (F, C, H, W); vae_dim: base width of the VAE; encoder: of UMT5Config; matrix: side of the product that
+    gives the rate.
+    """
 
     config: WanConfig
     latent: tuple[int, int, int, int]
     vae_dim: int
+    encoder: dict[str, Any]
     matrix: int
 
 
 SIZES = {
-    "full": Size(config=WanConfig(), latent=(21, 16, 60, 104), vae_dim=96, matrix=8192),
+    "full": Size(
+        config=WanConfig(),
+        latent=(21, 16, 60, 104),
+        vae_dim=96,
+        encoder={
+            "vocab_size": 256384,
+            "d_model": 4096,
+            "d_kv": 64,
+            "d_ff": 10240,
+            "num_layers": 24,
+            "num_heads": 64,
+            "feed_forward_proj": "gated-gelu",
+        },
+        matrix=8192,
+    ),
     "tiny": Size(
         config=WanConfig(
             dim=48, ffn_dim=96, num_layers=2, num_heads=3, freq_dim=32, text_dim=20, text_len=12
         ),
         latent=(21, 16, 4, 4),
         vae_dim=8,
+        encoder={"vocab_size": 64, "d_model": 20, "d_kv": 4, "d_ff": 32, "num_layers": 2, "num_heads": 2},
         matrix=256,
     ),
 }
@@ -67,23 +91,28 @@ SIZES = {
 class Timing:
     """Seconds of one batch unless said, medians. fps: pixel frames a second of all clips together.
 
-    chunk_s: from one finished chunk to the next, without pixels; first_pixels_s: until the first chunk's frames are decoded, when
-    decoding streams; mfu: share of the matrix rate that the network's counted operations reach; peak_gib: GPU memory.
+    text_s: umT5 alone; network_s, chunk_s: rollout alone, and from one finished chunk to the next; decode_s: decoding alone;
+    together_s: from prompt rows to frames on the host, decoding each chunk as it is finished, one batch alone; stream_s: the same
+    when batches follow one another as in sampling; first_pixels_s: until the first chunk's frames; write_s: one clip's mp4, which
+    threads write beside all that; mfu: share of the matrix rate that the network's counted operations reach; peak_gib: GPU memory.
     """
 
     method: str
     numerics: str
     batch: int
     network_calls: int
+    text_s: float
     network_s: float
     chunk_s: tuple[float, ...]
     decode_s: float
     together_s: float
+    stream_s: float
     first_latents_s: float
     first_pixels_s: float
     write_s: float
     fps_network: float
     fps_together: float
+    fps_stream: float
     tflop: float
     mfu: float
     peak_gib: float
@@ -115,11 +144,11 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def counting(flops: list[float], tokens: int) -> Binding:
-    """Plain calls that also note each call's operations."""
+def counting(binding: Binding, flops: list[float], tokens: int) -> Binding:
+    """The same calls, each of which also notes its operations."""
 
     def bind(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
-        network = bind_network(wan, text, capacity)
+        network = binding(wan, text, capacity)
 
         def call(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
             flops.append(call_flops(wan.config, plan, tokens))
@@ -135,57 +164,61 @@ def time_method(
     profile: Profile,
     batch: int,
     size: Size,
-    codec: Codec,
-    rate: float,
+    machine: Machine,
     *,
-    device: torch.device,
     repeats: int,
     graphs: bool,
 ) -> Timing:
     """All figures of one method at one batch size."""
+    device, codec = machine.device, machine.codecs[profile]
     wan = random_network(baseline, profile, size.config, device)
     text = torch.randn(batch, size.config.text_len, size.config.text_dim, device=device)
     noted: list[float] = []
     tokens = size.config.tokens_per_frame(*size.latent[2:])
     build = sampler_builder(baseline, wan, size, profile)
-    clip(build(counting(noted, tokens)), text)  # a warm-up that counts
+    binding = best_binding(device) if graphs else bind_network
+    clip(build(counting(binding, noted, tokens)), text)  # counts, and captures the graphs
     operations = batch * (sum(noted) + text_flops(size.config))
-    sampler = build(graphed() if graphs else bind_network)
-    for _ in range(2):  # the first captures, the second replays
-        clip(sampler, text)
+    sampler = build(binding)
+    latents = clip(sampler, text)  # the first that replays
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     runs = [chunk_times(sampler, text) for _ in range(repeats)]
     chunks = tuple(statistics.median(run[i] for run in runs) for i in range(len(runs[0])))
     network_s = statistics.median(sum(run) for run in runs)
-    latents = clip(sampler, text)
     decode_s = median_time(lambda: codec.decode_uint8(latents), device, repeats=repeats)
-    streamed = [streamed_times(sampler, codec, text) for _ in range(repeats)]
-    frames = codec.decode_uint8(latents).cpu().numpy()
-    with tempfile.TemporaryDirectory() as folder:
-        write_s = median_time(
-            lambda: write_clips(Path(folder), frames),
-            torch.device("cpu"),
-            repeats=1,
-        )
-    together_s = statistics.median(total for _, total in streamed)
-    pixels = batch * frames.shape[1]
+    maker, work = whole_batches(sampler, codec, text)
+    frames = maker.start(work)()[0].frames
+    alone, first = [], []
+    for _ in range(repeats):
+        started = now(device)
+        made = maker.start(work)()
+        alone.append(now(device) - started)
+        first.append(made[0].first_frames_s or 0.0)
+    started = now(device)
+    for wait in [maker.start(work) for _ in range(repeats + 1)]:
+        wait()
+    stream_s, together_s = (now(device) - started) / (repeats + 1), statistics.median(alone)
+    pixels = batch * frames.shape[0]
     return Timing(
         method=baseline.name,
         numerics=profile,
         batch=batch,
         network_calls=len(noted),
+        text_s=machine.text_s(batch),
         network_s=network_s,
         chunk_s=chunks,
         decode_s=decode_s,
         together_s=together_s,
+        stream_s=stream_s,
         first_latents_s=chunks[0],
-        first_pixels_s=statistics.median(first for first, _ in streamed),
-        write_s=write_s,
+        first_pixels_s=statistics.median(first),
+        write_s=write_time(frames.shape),
         fps_network=pixels / network_s,
         fps_together=pixels / together_s,
+        fps_stream=pixels / stream_s,
         tflop=operations / 1e12,
-        mfu=operations / network_s / rate,
+        mfu=operations / network_s / machine.rate,
         peak_gib=torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0,
     )
 
@@ -208,20 +241,54 @@ def sampler_builder(
     return build
 
 
-def graphed() -> Binding:
-    from models.graphs import GraphedCalls  # CUDA only
-
-    return GraphedCalls()
-
-
 def clip(sampler: Sampler, text: Tensor) -> Tensor:
     """Latents [B, F, C, H, W] of one batch."""
     return torch.cat([chunk.latents for chunk in sampler.sample(text, noise_of(sampler, text))], dim=1)
 
 
-def write_clips(folder: Path, frames: Frames) -> None:
-    for one in frames:
-        write_clip(folder / "clip.mp4", one, fps=FPS)
+@lru_cache
+def write_time(shape: tuple[int, ...]) -> float:
+    """Seconds to write one clip [T, h, w, 3] of a smooth moving picture."""
+    t, y, x = (torch.arange(n, dtype=torch.float32) for n in shape[:3])
+    waves = [
+        torch.sin((y[:, None] / (9 + i) + x / (13 - i))[None] + t[:, None, None] / (4 + i)) for i in range(3)
+    ]
+    frames = (torch.stack(waves, dim=-1) * 100 + 128).to(torch.uint8).numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        return median_time(lambda: write_clip(path, frames, fps=FPS), torch.device("cpu"), repeats=1)
+
+
+class FixedRows:
+    """Text rows that are there already."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.given = rows
+
+    def rows(self, prompts: Sequence[str]) -> Tensor:
+        assert len(prompts) == len(self.given)
+        return self.given
+
+    def prepare(self, prompts: Sequence[str]) -> None:
+        """They are."""
+
+
+def whole_batches(sampler: Sampler, codec: Codec, text: Tensor) -> tuple[BatchSampler, Batch]:
+    """Sampling as the `sample` stage does it, and one full batch of work."""
+    prompt = Prompt(
+        id="bench", prompt="bench", extended="bench", dimensions=("color",), samples=len(text), facts={}
+    )
+    (batch,) = full_batches(work_list([prompt]), len(text))
+    maker = BatchSampler(
+        sampler=sampler,
+        text=FixedRows(text.cpu()),
+        codec=codec,
+        noise="portable",
+        suite="bench",
+        items={},
+        prompts=[],
+    )
+    return maker, batch
 
 
 def noise_of(sampler: Sampler, text: Tensor) -> NoiseSource:
@@ -243,18 +310,6 @@ def chunk_times(sampler: Sampler, text: Tensor) -> list[float]:
     return seconds
 
 
-def streamed_times(sampler: Sampler, codec: Codec, text: Tensor) -> tuple[float, float]:
-    """Seconds until the first chunk's frames, and until the last's, decoding each chunk as it is finished."""
-    noise = Drawn(noise_of(sampler, text))
-    stream = codec.stream(len(text))
-    started, first = now(sampler.device), 0.0
-    for number, chunk in enumerate(sampler.sample(text, noise)):
-        stream.push(chunk.latents).cpu()
-        if number == 0:
-            first = now(sampler.device) - started
-    return first, now(sampler.device) - started
-
-
 class Drawn:
     """Noise whose first draw is made beforehand; the small later ones are drawn when asked, as in sampling."""
 
@@ -268,6 +323,35 @@ class Drawn:
         return self.source.renoise(chunk, step, frames, window)
 
 
+class Machine:
+    """What all methods share: the matrix rate, a VAE a profile and a text encoder, all of random weights."""
+
+    def __init__(self, size: Size, device: torch.device) -> None:
+        self.size, self.device = size, device
+        self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        self.rate = matrix_rate(size.matrix, device, self.dtype)
+        on_gpu = device.type == "cuda"
+        self.codecs = {
+            p: random_codec(size, device, self.dtype, fast=p == "fast" and on_gpu) for p in PROFILES
+        }
+        self.texts: dict[int, float] = {}
+
+    def text_s(self, batch: int) -> float:
+        """Seconds of umT5 for a batch of full prompts."""
+        if batch not in self.texts:
+            from transformers import UMT5Config, UMT5EncoderModel
+
+            with torch.device(self.device):
+                encoder = UMT5EncoderModel(UMT5Config(dropout_rate=0.0, **self.size.encoder))
+            torch.nn.Module.to(encoder, dtype=self.dtype)
+            ids = torch.randint(
+                self.size.encoder["vocab_size"], (batch, self.size.config.text_len), device=self.device
+            )
+            with torch.no_grad():
+                self.texts[batch] = median_time(lambda: encoder(input_ids=ids), self.device, repeats=3)
+        return self.texts[batch]
+
+
 def random_codec(size: Size, device: torch.device, dtype: torch.dtype, *, fast: bool) -> Codec:
     """A VAE of random weights."""
     from diffusers import AutoencoderKLWan
@@ -277,19 +361,19 @@ def random_codec(size: Size, device: torch.device, dtype: torch.dtype, *, fast: 
     make: Any = AutoencoderKLWan
     with torch.device(device):
         module = make(base_dim=size.vae_dim)
-    return WanVae(module.to(dtype), fast=fast)
+    return WanVae(torch.nn.Module.to(module, dtype=dtype), fast=fast)
 
 
 def table(timings: Sequence[Timing]) -> str:
     """The figures for people."""
     header = (
-        f"{'method':<24} {'numerics':<8} {'B':>2} {'calls':>5} {'DiT s':>7} {'VAE s':>7} {'both s':>7} {'FPS DiT':>8} {'FPS':>7} "
-        f"{'1st lat':>8} {'1st pix':>8} {'write s':>8} {'MFU':>6} {'GiB':>6}"
+        f"{'method':<24} {'numerics':<8} {'B':>2} {'calls':>5} {'text s':>7} {'DiT s':>7} {'VAE s':>7} {'both s':>7} {'in a row':>8} "
+        f"{'FPS DiT':>8} {'FPS':>7} {'1st lat':>8} {'1st pix':>8} {'write s':>8} {'MFU':>6} {'GiB':>6}"
     )
     lines = [
-        f"{t.method:<24} {t.numerics:<8} {t.batch:>2} {t.network_calls:>5} {t.network_s:>7.3f} {t.decode_s:>7.3f} {t.together_s:>7.3f} "
-        f"{t.fps_network:>8.1f} {t.fps_together:>7.1f} {t.first_latents_s:>8.3f} {t.first_pixels_s:>8.3f} {t.write_s:>8.3f} "
-        f"{t.mfu:>6.1%} {t.peak_gib:>6.1f}"
+        f"{t.method:<24} {t.numerics:<8} {t.batch:>2} {t.network_calls:>5} {t.text_s:>7.3f} {t.network_s:>7.3f} {t.decode_s:>7.3f} "
+        f"{t.together_s:>7.3f} {t.stream_s:>8.3f} {t.fps_network:>8.1f} {t.fps_stream:>7.1f} {t.first_latents_s:>8.3f} "
+        f"{t.first_pixels_s:>8.3f} {t.write_s:>8.3f} {t.mfu:>6.1%} {t.peak_gib:>6.1f}"
         for t in timings
     ]
     return "\n".join([header, *lines])
@@ -300,7 +384,7 @@ def main() -> None:
     baselines = load_all(root / "baselines")
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--methods", nargs="+", choices=sorted(baselines), default=sorted(baselines))
-    parser.add_argument("--numerics", nargs="+", choices=("exact", "fast", "float32"), default=["fast"])
+    parser.add_argument("--numerics", nargs="+", choices=PROFILES, default=["fast"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1])
     parser.add_argument("--size", choices=sorted(SIZES), default="full")
     parser.add_argument("--repeats", type=int, default=3)
@@ -311,40 +395,37 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and flags.size == "full":
         parser.error("there is no GPU here; the full size needs one. Try the code with --size tiny.")
-    size, dtype = SIZES[flags.size], torch.bfloat16 if device.type == "cuda" else torch.float32
-    rate = matrix_rate(size.matrix, device, dtype)
+    size = SIZES[flags.size]
+    machine = Machine(size, device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    log.info("%s, torch %s, %s matrix product %.1f TFLOP/s", name, torch.__version__, dtype, rate / 1e12)
+    log.info(
+        "%s, torch %s, %s matrix product %.1f TFLOP/s",
+        name,
+        torch.__version__,
+        machine.dtype,
+        machine.rate / 1e12,
+    )
+    graphs = device.type == "cuda" and not flags.no_graphs
     timings: list[Timing] = []
-    for profile in flags.numerics:
-        codec = random_codec(size, device, dtype, fast=profile == "fast" and device.type == "cuda")
-        for method in flags.methods:
-            for batch in flags.batches:
-                graphs = device.type == "cuda" and not flags.no_graphs
-                timings.append(
-                    time_method(
-                        baselines[method],
-                        profile,
-                        batch,
-                        size,
-                        codec,
-                        rate,
-                        device=device,
-                        repeats=flags.repeats,
-                        graphs=graphs,
-                    )
-                )
-                log.info("%s", table(timings[-1:]).splitlines()[1])
-                facts = {
-                    "device": name,
-                    "torch": torch.__version__,
-                    "matrix_tflop_per_s": rate / 1e12,
-                    "size": flags.size,
-                    "weights": "random",
-                    "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                    "timings": [asdict(timing) for timing in timings],
-                }
-                write_text(flags.output, json.dumps(facts, indent=1) + "\n")
+    for profile, method, batch in product(flags.numerics, flags.methods, flags.batches):
+        timings.append(
+            time_method(
+                baselines[method], profile, batch, size, machine, repeats=flags.repeats, graphs=graphs
+            )
+        )
+        log.info("%s", table(timings[-1:]).splitlines()[1])
+        facts = {
+            "device": name,
+            "torch": torch.__version__,
+            "attention": kernel_name(device),
+            "graphs": graphs,
+            "matrix_tflop_per_s": machine.rate / 1e12,
+            "size": flags.size,
+            "weights": "random",
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "timings": [asdict(timing) for timing in timings],
+        }
+        write_text(flags.output, json.dumps(facts, indent=1) + "\n")
     print(table(timings))
 
 

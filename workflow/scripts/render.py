@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from evaluation.clips import ClipShape
 from evaluation.records import Prompt, read_jsonl
@@ -19,7 +20,7 @@ def render_batch(control: str, prompts: Sequence[Prompt], batch: Batch) -> list[
     for sample in batch.samples:
         started = time.perf_counter()
         frames = control_frames(control, prompts, sample.prompt, sample.index)
-        made.append(Made(frames, None, time.perf_counter() - started, 0.0, 0))
+        made.append(Made(frames, None, time.perf_counter() - started, 0.0, None, 0))
     return made
 
 
@@ -42,7 +43,7 @@ def main() -> None:
         whole_list=True,
         device="cpu",
     )
-    entries = make_shard(job, lambda batch: render_batch(settings["control"], prompts, batch))
+    entries = make_shard(job, lambda batch: partial(render_batch, settings["control"], prompts, batch))
     write_shard(entries, flags.manifest, flags.timings)
 
 
