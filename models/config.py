@@ -78,3 +78,4 @@ class Numerics:
     rotary: Literal["float64", "float32"] = "float64"
     islands: Literal["float32", "parameters"] = "parameters"
     operators: Literal["plain", "fused"] = "fused"
+    products: Literal["parameters", "bfloat16"] = "parameters"

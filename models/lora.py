@@ -139,6 +139,11 @@ def weights_header(
     return header if base is None else {**header, "base": base}
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a weights file was written by this program: its header says the size of the model."""
+    return path.suffix == ".safetensors" and path.is_file() and "config" in read_metadata(path)
+
+
 def open_wan(path: Path | str, numerics: Numerics | None = None, *, base: Path | None = None) -> Wan:
     """The float32 transformer of a .safetensors file of ours, whichever flavour: full, merged, bundle, or adapter with its base.
 

@@ -10,6 +10,7 @@ v = noise - x0. Sources: raven.md 3-4, baselines.md 0.2.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -18,6 +19,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from models.attention import attend, attend_interleaved, block_causal_mask, interleaved_mask
 from models.cache import KVCache, attend_cached, check_plan
@@ -147,15 +149,40 @@ class WanBlock(nn.Module):
         )
         self.modulation = nn.Parameter(torch.zeros(1, 6, config.dim))
 
+    def text_kv(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-attention keys and values of embedded text [B, text_len, dim]."""
+        return self.cross_attn.key_value(context)
+
     def forward(
         self,
         stream: Residual,
         e0: Tensor,
-        text_kv: tuple[Tensor, Tensor],
+        text: Tensor | tuple[Tensor, Tensor],
+        self_attend: Callable[[Projected], Tensor],
+        queries: int,
+        recompute: bool = False,
+    ) -> Residual:
+        """stream of G frames; e0: [B, G, 6, dim]; text: embedded rows [B, text_len, dim] or their `text_kv`.
+
+        Only the first `queries` frames go on after self-attention. recompute: keep the inputs alone for the backward pass
+        (activation checkpointing); `self_attend` then runs twice, so it must change nothing.
+        """
+        if recompute:
+            return checkpoint(
+                self._compute, stream, e0, text, self_attend, queries,
+                use_reentrant=False, preserve_rng_state=False,
+            )  # fmt: skip
+        return self._compute(stream, e0, text, self_attend, queries)
+
+    def _compute(
+        self,
+        stream: Residual,
+        e0: Tensor,
+        text: Tensor | tuple[Tensor, Tensor],
         self_attend: Callable[[Projected], Tensor],
         queries: int,
     ) -> Residual:
-        """stream of G frames; e0: [B, G, 6, dim]. Only the first `queries` frames go on after self-attention."""
+        text_kv = self.cross_attn.key_value(text) if isinstance(text, Tensor) else text
         shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation[:, None] + e0).unsqueeze(3).unbind(2)
         x, hidden = self._add_norm(*stream, scale1, shift1)
         tokens = queries * x.shape[2]
@@ -253,12 +280,16 @@ class Head(nn.Module):
 
 
 class Wan(nn.Module):
-    """Wan2.1 DiT, from a 2-layer toy to 1.3B; see the module docstring for shapes."""
+    """Wan2.1 DiT, from a 2-layer toy to 1.3B; see the module docstring for shapes.
+
+    recompute: set it to checkpoint the activations of every block where a gradient is wanted and no cache is written.
+    """
 
     def __init__(self, config: WanConfig, numerics: Numerics | None = None) -> None:
         super().__init__()
         self.config = config
         self.numerics = numerics or Numerics(rotary="float32")
+        self.recompute = False
         dim = config.dim
         self.patch_embedding = nn.Conv3d(
             config.in_channels, dim, kernel_size=(1, config.patch_height, config.patch_width),
@@ -282,7 +313,7 @@ class Wan(nn.Module):
         def self_attend(_: int, tokens: Projected) -> Tensor:
             return attend(tokens.queries(turn), tokens.keys(turn), tokens.v)
 
-        return self._run(x, t, self._text(context), self_attend)
+        return self._run(x, t, context, self_attend)
 
     def interleaved(
         self, noisy: Tensor, clean: Tensor, t: Tensor, context: Tensor | TextKV, *,
@@ -317,7 +348,7 @@ class Wan(nn.Module):
 
         x = torch.cat([noisy, clean[:, :history].to(noisy.dtype)], dim=1)
         t = torch.cat([t, t.new_zeros(t.shape[0], history)], dim=1)
-        return self._run(x, t, self._text(context), self_attend, queries=frames)
+        return self._run(x, t, context, self_attend, queries=frames)
 
     def block_causal(
         self, x: Tensor, t: Tensor, context: Tensor | TextKV, *, chunks: Sequence[int]
@@ -329,7 +360,7 @@ class Wan(nn.Module):
         def self_attend(_: int, tokens: Projected) -> Tensor:
             return attend(tokens.queries(turn), tokens.keys(turn), tokens.v, mask)
 
-        return self._run(x, t, self._text(context), self_attend)
+        return self._run(x, t, context, self_attend)
 
     def cached(
         self, x: Tensor, t: Tensor, context: Tensor | TextKV, cache: KVCache, plan: AttendPlan
@@ -352,7 +383,7 @@ class Wan(nn.Module):
         def self_attend(layer: int, tokens: Projected) -> Tensor:
             return attend_cached(cache, plan, layer, tokens, rotation_at=rotation_at)
 
-        return self._run(x, t, self._text(context), self_attend)
+        return self._run(x, t, context, self_attend, recompute=False)
 
     # -- parts ------------------------------------------------------------------------------------------------------------
 
@@ -368,15 +399,14 @@ class Wan(nn.Module):
             )
         first, activation, second = self.text_embedding
         padded = functional.pad(text, (0, 0, 0, missing))
-        return apply_linear(second, activation(apply_linear(first, padded)))
+        with self._products(text):
+            return apply_linear(second, activation(apply_linear(first, padded)))
 
     def text_kv(self, context: Tensor) -> TextKV:
         """Cross-attention keys and values of all layers from embedded text [B, text_len, dim]."""
-        pairs = [block.cross_attn.key_value(context) for block in self.blocks]
+        with self._products(context):
+            pairs = [block.text_kv(context) for block in self.blocks]
         return TextKV([key for key, _ in pairs], [value for _, value in pairs])
-
-    def _text(self, context: Tensor | TextKV) -> TextKV:
-        return context if isinstance(context, TextKV) else self.text_kv(context)
 
     def _patchify(self, x: Tensor) -> Tensor:
         """[B, F, C, H, W] -> [B, F, P, dim]. Raises ValueError if the patch does not divide the frame."""
@@ -389,6 +419,12 @@ class Wan(nn.Module):
             x, "b f c (h p) (w q) -> b f (h w) (c p q)", p=config.patch_height, q=config.patch_width
         )
         return functional.linear(patches, layer.weight.flatten(1), layer.bias)
+
+    def _products(self, x: Tensor) -> AbstractContextManager[object]:
+        """Where matrix products are in `numerics.products`. No cache of casted weights: they change, and are gathered anew."""
+        if self.numerics.products == "parameters":
+            return nullcontext()
+        return torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False)
 
     def _tokens_per_frame(self, x: Tensor) -> int:
         return self.config.tokens_per_frame(x.shape[3], x.shape[4])
@@ -413,20 +449,28 @@ class Wan(nn.Module):
         return e, apply_linear(project, silu(e)).unflatten(-1, (6, -1))
 
     def _run(
-        self, x: Tensor, t: Tensor, text_kv: TextKV, self_attend: SelfAttend, queries: int | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        context: Tensor | TextKV,
+        self_attend: SelfAttend,
+        queries: int | None = None,
+        recompute: bool = True,
     ) -> Tensor:
         """Patchify, blocks, head, unpatchify. `queries`: frames whose output is wanted; the rest only serves as keys."""
         config = self.config
         height, width = x.shape[3] // config.patch_height, x.shape[4] // config.patch_width
-        stream = Residual(self._patchify(x))
+        with self._products(x):
+            stream = Residual(self._patchify(x))
         e, e0 = self.embed_time(t)
+        recompute = recompute and self.recompute and torch.is_grad_enabled()
         last = len(self.blocks) - 1
         wanted = x.shape[1] if queries is None else queries
         for layer, block in enumerate(self.blocks):
             keep = wanted if layer == last else x.shape[1]
-            stream = block(
-                stream, e0, (text_kv.keys[layer], text_kv.values[layer]), partial(self_attend, layer), keep
-            )
+            text = context if isinstance(context, Tensor) else (context.keys[layer], context.values[layer])
+            with self._products(x):
+                stream = block(stream, e0, text, partial(self_attend, layer), keep, recompute)
         out = self.head(stream, e[:, :wanted])
         return rearrange(
             out,

@@ -20,6 +20,7 @@ import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
@@ -312,6 +313,26 @@ def read_dcp(path: Path | str) -> dict[str, Tensor]:
     state = {name: torch.empty_like(value, device="cpu") for name, value in dcp_shapes(path).items()}
     dcp.load(state, storage_reader=dcp.FileSystemReader(path), no_dist=True)
     return state
+
+
+def fill_from_dcp(
+    path: Path | str, state: Mapping[str, Tensor], *, group: ProcessGroup | None = None, alone: bool = True
+) -> None:
+    """Fill tensors in place, sharded ones too, from a distributed checkpoint directory, however it was sharded when written.
+
+    alone: one process reads; else every process of the group (None: the default one) must ask, each for its own shards.
+    Raises as `dcp_shapes`, and ValueError if names or shapes differ.
+    """
+    stored = dcp_shapes(path)
+    differ = sorted(stored.keys() ^ state.keys()) or sorted(
+        name for name, value in state.items() if value.shape != stored[name].shape
+    )
+    if differ:
+        raise ValueError(
+            f"{path} holds {len(stored)} tensors and {len(state)} are wanted; these are in one only or of another shape: "
+            f"{_some(differ)}. It belongs to another model; remove it."
+        )
+    dcp.load(dict(state), storage_reader=dcp.FileSystemReader(path), process_group=group, no_dist=alone)
 
 
 def dcp_shapes(path: Path | str) -> dict[str, Tensor]:

@@ -14,11 +14,11 @@ from baselines.build import Precision
 from baselines.released import release_of
 from baselines.spec import Baseline
 from evaluation.shards import canonical_sha256
-from models.lora import fold_adapters, open_wan
+from models.lora import fold_adapters, is_ours, open_wan
 from models.released import open_released
 from models.text_and_pixels import is_small_text, open_text, tokenizer_beside
 from models.wan import Wan, cast_parameters
-from models.weights import file_sha256, read_metadata
+from models.weights import file_sha256
 from workflow.settings import FETCHED_FOLDER
 
 
@@ -30,11 +30,6 @@ class TextRows(Protocol):
     def rows(self, prompts: Sequence[str]) -> Tensor:
         """[B, L, D], rows past a prompt zero."""
         ...
-
-
-def is_ours(path: Path) -> bool:
-    """Whether a weights file was written by this program: its header says the size of the model."""
-    return path.suffix == ".safetensors" and path.is_file() and "config" in read_metadata(path)
 
 
 def read_proof(path: Path | None) -> dict[str, str]:

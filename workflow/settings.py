@@ -6,6 +6,7 @@ the file is what runs; `--config key=value` replaces one top-level key and is ch
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from baselines.spec import Baseline, kind_of, load_baseline
 from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
 from evaluation.without_facts import WITHOUT_FACTS
-from models.training.settings import RECIPES, canonical
+from models.training.settings import RECIPES, Execution, canonical
+from models.training.shares import share
 
 SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
 """Sections of a baseline's file that decide its clips."""
@@ -111,13 +113,33 @@ class ModelFiles(Strict):
 class TrainPlan(Strict):
     """A row trained in the run. init: a file, or the name of another trained row; teacher: a file.
 
+    fake: file that RAVEN's fake score starts from, null for the teacher's. prompts: file with a training prompt on each line, null
+    for the embedded world's captions.
+
     flavour: which of the files that `convert` writes is sampled; only CM-GRPO has others than "full".
+    nodes, gpus: nodes of the job, and GPUs (processes) of each. recompute, keep, asynchronous, tensorboard: see `Execution`
+    (models/training/settings.py). None of these changes what comes out.
     """
 
     recipe: Literal["raven", "cm_grpo"]
     init: str
     teacher: str
     flavour: Literal["full", "adapter", "bundle", "merged"]
+    fake: str | None = None
+    prompts: str | None = None
+    nodes: Count = 1
+    gpus: Count = 1
+    recompute: bool = False
+    keep: Count = 2
+    asynchronous: bool = False
+    tensorboard: bool = False
+
+    @property
+    def execution(self) -> str:
+        """Canonical JSON of how the run is carried out."""
+        return canonical(
+            Execution(**self.model_dump(include={f.name for f in dataclasses.fields(Execution)}))
+        )
 
 
 class AggregatePlan(Strict):
@@ -347,7 +369,11 @@ def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
         raise ValueError(
             f"{where}: train.{row}.init is {plan.init!r}, neither a file nor a row of `train`; name one of them."
         )
-    validate_strict(values, RECIPES[plan.recipe], where=f"{where}: {plan.recipe}")
+    settings: Any = validate_strict(values, RECIPES[plan.recipe], where=f"{where}: {plan.recipe}")
+    try:
+        share(settings.samples, settings.slices, rank=0, size=plan.nodes * plan.gpus)
+    except ValueError as fault:
+        raise ValueError(f"{where}: train.{row}: {fault}") from None
 
 
 def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:

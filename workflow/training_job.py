@@ -1,4 +1,4 @@
-"""What the training scripts of the run share: flags, text rows of prompts, identity of a run, the manifest."""
+"""What the training scripts of the run share: flags, processes, text rows of prompts, identity of a run, the manifest."""
 
 from __future__ import annotations
 
@@ -6,23 +6,53 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from baselines.strict_yaml import parse_strict
 from evaluation.records import Prompt, TrainManifest, write_json
+from evaluation.toybox.training_prompts import training_prompts
+from models.config import Numerics
+from models.lora import is_ours, open_wan
+from models.released import Release, Role, inspect_released, open_released
 from models.text import ToyTextEncoder
-from models.training.loop import Trainee
-from models.training.settings import settings_sha256
+from models.text_and_pixels import is_small_text, open_text
+from models.training.distributed import World, join, leave, shard, shard_modules
+from models.training.loop import Preempted, Recipe, RunLimits, train
+from models.training.preemption import EXIT_CODE, stop_requests
+from models.training.prompts import NEGATIVE, PromptPool, read_prompt_list
+from models.training.settings import CmGrpoSettings, DmdSettings, Execution, settings_sha256
 from models.training.streams import Streams
-from models.weights import file_sha256, tensors_sha256
+from models.wan import Wan, stored_dtype
+from models.weights import file_sha256, read_dcp, tensors_sha256
 from workflow.device import choose_device
 
 ENCODED_AT_ONCE = 256
+EMBEDDED_PROMPTS = 1024
+
+log = logging.getLogger(__name__)
+
+
+class Texts(NamedTuple):
+    """pool: text rows of prompts, see `Raven`; negative: rows [1, L, D] of the prompt to be guided away from, None for the empty one."""
+
+    pool: Tensor | PromptPool
+    negative: Tensor | None
+
+
+class Job(NamedTuple):
+    """Where and how this process trains. stop: whether it was asked to stop."""
+
+    device: torch.device
+    world: World
+    execution: Execution
+    stop: Callable[[], bool]
 
 
 def training_parser(description: str | None) -> argparse.ArgumentParser:
@@ -32,11 +62,22 @@ def training_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--settings", required=True, help="the recipe's settings as one JSON object")
     parser.add_argument("--init", required=True, type=Path, help="weights to start from")
     parser.add_argument("--teacher", required=True, type=Path, help="weights of the base model")
+    parser.add_argument(
+        "--fake", type=Path, help="weights the fake score starts from (default: the teacher's)"
+    )
+    parser.add_argument(
+        "--prompts", type=Path, help="list of training prompts (default: the embedded world's)"
+    )
+    parser.add_argument("--latent-size", type=int, nargs=2, default=(8, 8), metavar=("H", "W"))
     parser.add_argument("--text", required=True, type=Path, help="text encoder")
     parser.add_argument("--codec", required=True, type=Path, help="video codec")
+    parser.add_argument("--numerics", choices=("float32", "fast", "exact"), default="float32")
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
     parser.add_argument(
         "--code", default="", help="digest of the code; another one makes an old checkpoint useless"
+    )
+    parser.add_argument(
+        "--execution", default="{}", help="how the run is carried out, as one JSON object; changes no result"
     )
     parser.add_argument(
         "--output", required=True, type=Path, help="folder for checkpoint/, metrics.jsonl and train.json"
@@ -44,20 +85,129 @@ def training_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def begin(flags: argparse.Namespace, recipe: str) -> torch.device:
-    """Log to stderr and choose the device. Raises ValueError if the script was asked for another recipe."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+def begin(flags: argparse.Namespace, recipe: str) -> Job:
+    """Log to stderr, choose the device, join the other processes. Raises ValueError if the script was asked for another recipe."""
+    rank = os.environ.get("RANK", "0")
+    level, where = (logging.INFO, "") if rank == "0" else (logging.WARNING, f"[rank {rank}] ")
+    logging.basicConfig(level=level, format=f"%(asctime)s {where}%(name)s %(message)s", stream=sys.stderr)
     if flags.recipe != recipe:
         raise ValueError(
             f"This script trains the recipe {recipe}, found --recipe {flags.recipe}; call the script of that recipe."
         )
+    execution = parse_strict(flags.execution, Execution, where="--execution")
+    stop = stop_requests()
+    device = choose_device(flags.device)
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     flags.output.mkdir(parents=True, exist_ok=True)
-    return choose_device(flags.device)
+    world = join(device)
+    if world.mesh is not None:
+        log.info("training in %d processes, %d on each of %d nodes", world.size, *reversed(world.mesh.shape))
+    return Job(device, world, execution, stop)
+
+
+def training_numerics(profile: str, *, trained: bool) -> Numerics:
+    """How a network computes in training under a suite's profile: all in float32, or as raven.md 3.4 says, on fast or exact operators.
+
+    There, what is trained keeps float32 weights and has its products in bfloat16.
+    """
+    if profile == "float32":
+        return Numerics(rotary="float32")
+    return Numerics(
+        rotary="float64" if profile == "exact" else "float32",
+        operators="plain" if profile == "exact" else "fused",
+        islands="float32",
+        products="bfloat16" if trained else "parameters",
+    )
+
+
+def open_model(path: Path, role: Role, profile: str, *, trained: bool) -> Wan:
+    """The transformer in a file, on the CPU, a released one in the file's own dtypes and not read yet; then `place` it.
+
+    profile: "float32", "fast" or "exact". Raises ValueError if the file is no such model.
+    """
+    numerics = training_numerics(profile, trained=trained)
+    if is_ours(path):
+        return open_wan(path, numerics).requires_grad_(trained)
+    found = inspect_released(path).config
+    if found is None:
+        raise ValueError(
+            f"{path} is no Wan transformer of a known size; name the {role} weights that `make fetch` brings."
+        )
+    release = Release(path=path, key=None, role=role, config=found)
+    return open_released(release, numerics).requires_grad_(trained)
+
+
+def open_prompts(flags: argparse.Namespace, job: Job, seed: int) -> Texts:
+    """The pool that prompts are drawn from: the embedded world's captions, or a list encoded by the text encoder as it is drawn.
+
+    Raises ValueError if a list comes with the embedded encoder, or the other way round.
+    """
+    if (flags.prompts is None) != is_small_text(flags.text):
+        raise ValueError(
+            f"--prompts is {flags.prompts} and the text encoder {flags.text}: the embedded encoder knows its own captions alone, and "
+            "any other needs a list; give both or neither (`prompts` of the row in the suite's `train`)."
+        )
+    if flags.prompts is None:
+        captions = training_prompts(EMBEDDED_PROMPTS, seed)
+        return Texts(text_rows(ToyTextEncoder.load(flags.text), captions), None)
+    # transformers takes seconds to import, and the embedded suite never needs it
+    from models.wan_text import WanTextEncoder
+
+    encoder = open_text(flags.text, device=job.device)
+    assert isinstance(encoder, WanTextEncoder), f"{flags.text} is a {type(encoder).__name__}"
+    shard_modules([*encoder.module.encoder.block, encoder.module], job.world)
+    negative = encoder.encode([NEGATIVE]).float()
+    return Texts(PromptPool(read_prompt_list(flags.prompts), encoder.encode), negative)
+
+
+def place(wan: Wan, job: Job, *, trained: bool) -> Wan:
+    """A network on the job's device, sharded over its processes; a trained one checkpoints activations if the job says so.
+
+    What is trained has float32 weights. What is frozen has bfloat16 ones but for the float32 islands, if it has such, which computes
+    the same with half the memory (raven.md 3.4, 18 B30). Tensors go from the file to the device one by one: no process holds a model in host memory.
+    """
+    frozen = not trained and wan.numerics.islands == "float32"
+    for name, parameter in wan.named_parameters():
+        dtype = stored_dtype(name, wan.numerics, torch.bfloat16) if frozen else torch.float32
+        # a copy even where nothing changes: the file stays mapped, and must stay as it is
+        parameter.data = parameter.data.to(job.device, copy=trained).to(dtype)
+    wan.recompute = trained and job.execution.recompute
+    return shard(wan, job.world)
+
+
+def run_to_end(
+    recipe: Recipe,
+    settings: DmdSettings | CmGrpoSettings,
+    job: Job,
+    flags: argparse.Namespace,
+    facts: Mapping[str, Any],
+) -> int:
+    """Train, save and part from the other processes; returns the iterations done. Raises SystemExit if the run was asked to stop."""
+    limits = RunLimits(
+        iterations=settings.iterations,
+        checkpoint_every=settings.checkpoint_every,
+        keep=job.execution.keep,
+        asynchronous=job.execution.asynchronous,
+        tensorboard=job.execution.tensorboard,
+    )
+    try:
+        done = train(
+            recipe, limits, output=flags.output, facts=facts,
+            identity=identity(flags, settings) if job.world.rank == 0 else "",  # hashing reads every file; process 0 decides
+            world=job.world, stop=job.stop,
+        )  # fmt: skip
+    except Preempted as stopped:
+        log.info("%s", stopped)
+        leave(job.world)
+        sys.exit(EXIT_CODE)
+    leave(job.world)  # not after an error: others may wait for this process, and torchrun must see it end
+    return done
 
 
 def streams_of(seed: int, device: torch.device) -> Streams:
-    """Exact per-sample streams on a CPU, one stream per draw on a GPU."""
-    return Streams(seed=seed, device=device, per_sample=device.type == "cpu")
+    """Streams that give a sample the same numbers on any device, in any slice, in any process."""
+    return Streams(seed=seed, device=device)
 
 
 def text_rows(encoder: ToyTextEncoder, prompts: Sequence[Prompt]) -> Tensor:
@@ -69,15 +219,25 @@ def text_rows(encoder: ToyTextEncoder, prompts: Sequence[Prompt]) -> Tensor:
 
 
 def identity(flags: argparse.Namespace, settings: Any) -> str:
-    """Hash of everything that shapes a run: recipe, settings, weights, text encoder, codec, code, device."""
-    files = [file_sha256(path) for path in (flags.init, flags.teacher, flags.text, flags.codec)]
-    parts = [flags.recipe, settings_sha256(settings), *files, flags.code, flags.device]
+    """Hash of everything that shapes a run: recipe, settings, weights, text encoder, codec, prompts, code, device, size.
+
+    Of weights in several files the index is hashed; `fetch` has proven the others.
+    """
+    paths = (flags.init, flags.teacher, flags.text, flags.codec, flags.fake, flags.prompts)
+    files = [file_sha256(path) for path in paths if path is not None]
+    parts = [flags.recipe, settings_sha256(settings), *files, flags.code, flags.device, flags.numerics]
+    parts += [str(length) for length in flags.latent_size]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def write_manifest(flags: argparse.Namespace, settings: Any, trainee: Trainee, step: int) -> None:
+def averaged_weights(flags: argparse.Namespace) -> dict[str, Tensor]:
+    """The moving average of the last checkpoint, whole: what is shipped."""
+    return read_dcp(flags.output / "checkpoint" / "models" / "student_ema")
+
+
+def write_manifest(flags: argparse.Namespace, settings: Any, step: int) -> None:
     """train.json, the one declared output: written last, so that it proves a finished run."""
     write_json(flags.output / "train.json", TrainManifest(
-        name=flags.output.name, step=step, tensors_sha256=tensors_sha256(trainee.averaged_state()),
+        name=flags.output.name, step=step, tensors_sha256=tensors_sha256(averaged_weights(flags)),
         settings_sha256=settings_sha256(settings), init_sha256=file_sha256(flags.init),
     ))  # fmt: skip

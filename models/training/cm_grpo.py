@@ -18,7 +18,8 @@ from torch import Tensor
 from models.lora import inner_wan
 from models.noise import LatentShape
 from models.training.chunk_weights import chunk_weights
-from models.training.dmd import cut
+from models.training.distributed import ALONE, World
+from models.training.dmd import rows_of
 from models.training.flow_matching import to_x0
 from models.training.loop import Trainee, finite
 from models.training.rollouts import Trajectory, consistency_rollout, trajectory
@@ -83,7 +84,7 @@ class CmGrpo:
     """Recipe: P prompts x G rollouts of the current policy, their rewards, one update of the LoRA parameters.
 
     policy: wrapped model; texts: pool [T, L, text_dim] of prompts, drawn without replacement inside an iteration; reward: scores
-    clean latents of pool prompts. The last transition has no density and is never trained.
+    clean latents of pool prompts. world: the processes that share the rollouts of an iteration. The last transition has no density and is never trained.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class CmGrpo:
         shape: LatentShape,
         settings: CmGrpoSettings,
         streams: Streams,
+        world: World = ALONE,
     ) -> None:
         if len(texts) < settings.prompts:
             raise ValueError(
@@ -106,7 +108,7 @@ class CmGrpo:
             reward,
             shape,
         )
-        self.wan = inner_wan(policy)
+        self.wan, self.world = inner_wan(policy), world
         self.student = Trainee("student", policy, settings.optimizer, ema=settings.ema)
         self.trainees = [self.student]
         self.rollout = consistency_rollout(
@@ -123,22 +125,28 @@ class CmGrpo:
         order = torch.randperm(len(self.texts), generator=self.streams.generator("prompts", iteration))[
             : settings.prompts
         ]
-        prompts = [int(p) for p in order for _ in range(settings.group)]
+        everyone = [int(p) for p in order for _ in range(settings.group)]
+        slices = self.world.share(len(everyone), settings.slices)
+        mine = slice(slices[0].start, slices[-1].stop)
+        prompts = everyone[mine]
         text = self.texts[prompts].to(self.streams.device, torch.float32)
-        slices = cut(len(prompts), settings.slices)
-        rolled = [self.roll_out(iteration, samples, text) for samples in slices]
+        rolled = [self.roll_out(iteration, samples, text[rows_of(samples, slices)]) for samples in slices]
         raw = self.reward(torch.cat([one.endpoints for one in rolled]), prompts)
-        grouped = {name: raw[name].view(settings.prompts, settings.group) for name in sorted(raw)}
+        # groups may lie across processes, so every process standardises all of them
+        grouped = {
+            name: self.world.gather(raw[name]).view(settings.prompts, settings.group) for name in sorted(raw)
+        }
         combined = normalise_then_sum(grouped, settings.rewards)
-        gain = advantages(combined, settings.advantage_clip).flatten().to(self.streams.device, torch.float32)
+        gain = advantages(combined, settings.advantage_clip).flatten()[mine]
+        gain = gain.to(self.streams.device, torch.float32)
         total, ratios = 0.0, []
         for samples, one in zip(slices, rolled, strict=True):
-            piece, share = slice(samples.start, samples.stop), len(samples) / len(prompts)
+            piece, share = rows_of(samples, slices), len(samples) / len(prompts)
             policy = self.policy(iteration, samples, one, text[piece], gain[piece])
             finite(settings.policy_scale * share * policy.loss, "policy loss", iteration).backward()
             total += policy.loss.item() * share
             ratios.append(policy.ratio)
-        ratio = torch.cat(ratios)
+        ratio = self.world.gather(torch.cat(ratios))
         metrics = {f"reward_{name}": float(values.mean()) for name, values in grouped.items()}
         weighted = sum(weight * metrics[f"reward_{name}"] for name, weight in settings.rewards.items())
         metrics |= {
@@ -152,7 +160,7 @@ class CmGrpo:
         return {**metrics, **self.student.step(iteration, fraction)}
 
     def roll_out(self, iteration: int, samples: range, text: Tensor) -> Trajectory:
-        """Rollouts of some samples with the current policy, without gradient."""
+        """Rollouts of some samples, given their text rows, with the current policy, without gradient."""
         noise = StreamNoise(
             streams=self.streams,
             iteration=iteration,
@@ -160,9 +168,7 @@ class CmGrpo:
             shape=self.shape,
             sharing=self.settings.group if self.settings.shared_noise else 1,
         )
-        return trajectory(
-            self.rollout.run(self.wan, text[samples.start : samples.stop], noise), self.rollout.num_steps
-        )
+        return trajectory(self.rollout.run(self.wan, text, noise), self.rollout.num_steps)
 
     def policy(
         self, iteration: int, samples: range, rolled: Trajectory, text: Tensor, gain: Tensor

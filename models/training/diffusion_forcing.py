@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from models.schedule import Step
-from models.training.dmd import Scores, cut
+from models.training.distributed import ALONE, World
+from models.training.dmd import Scores, rows_of
 from models.training.loop import Trainee
 from models.training.settings import DmdSettings
 from models.training.streams import Streams
@@ -35,6 +36,7 @@ class DiffusionForcing:
         steps: Sequence[Step],
         settings: DmdSettings,
         streams: Streams,
+        world: World = ALONE,
     ) -> None:
         self.settings, self.streams, self.latents, self.texts, self.wan = (
             settings,
@@ -43,6 +45,7 @@ class DiffusionForcing:
             texts,
             student,
         )
+        self.world = world
         levels = [(step.timestep, step.sigma) for step in steps] + [(0.0, 0.0)]
         self.levels = torch.tensor(levels, dtype=torch.float32, device=streams.device)
         self.student = Trainee("student", student, settings.student, ema=settings.ema)
@@ -51,15 +54,14 @@ class DiffusionForcing:
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
         settings, device = self.settings, self.streams.device
-        slices = cut(settings.batch, settings.slices)
-        chosen = self.streams.choice("clip", iteration, range(settings.batch), len(self.latents))[:, 0].to(
-            self.latents.device
-        )
+        slices = self.world.share(settings.batch, settings.slices)
+        mine = range(slices[0].start, slices[-1].stop)
+        chosen = self.streams.choice("clip", iteration, mine, len(self.latents))[:, 0].to(self.latents.device)
         data = self.latents[chosen].to(device, torch.float32)
         text = self.texts[chosen].to(device, torch.float32)
 
         def predict(samples: range, rows: Tensor) -> Tensor:
-            return self.predict(iteration, samples, data[samples.start : samples.stop], rows)
+            return self.predict(iteration, samples, data[rows_of(samples, slices)], rows)
 
         return self.scores.train_both(iteration, fraction, self.student, slices, predict, text)
 

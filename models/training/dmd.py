@@ -58,12 +58,16 @@ def frame_weights(settings: DmdSettings, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """The two networks that judge a generator: the trained fake score and the frozen teacher, and how they are asked."""
+    """The two networks that judge a generator: the trained fake score and the frozen teacher, and how they are asked.
+
+    negative: text rows [1, L, text_dim] that the teacher is guided away from; None for the empty prompt.
+    """
 
     fake: Trainee
     teacher: Wan
     settings: DmdSettings
     streams: Streams
+    negative: Tensor | None = None
 
     @property
     def network(self) -> Wan:
@@ -82,13 +86,15 @@ class Scores:
     ) -> dict[str, float]:
         """One iteration of a student that predicts while it is trained: generator step if due, then the fake phase.
 
+        slices, text: samples of this process, and their text rows [n, L, text_dim].
+
         predict: (samples, their text rows) -> clean predictions [b, F, C, H, W], with gradient where one is asked for.
         """
         due = generator_due(iteration, self.settings.fake_updates)
         weights = frame_weights(self.settings, self.streams.device)
         made, total, distance = [], 0.0, 0.0
         for samples in slices:
-            rows, share = text[samples.start : samples.stop], len(samples) / len(text)
+            rows, share = text[rows_of(samples, slices)], len(samples) / len(text)
             with torch.set_grad_enabled(due):
                 x0 = predict(samples, rows)
             made.append(x0.detach())
@@ -109,10 +115,10 @@ class Scores:
     def train_fake(
         self, iteration: int, fraction: float, slices: Sequence[range], endpoints: Tensor, text: Tensor
     ) -> dict[str, float]:
-        """Fake phase: one optimizer step on the generator's clips [B, F, C, H, W], gradients added up over slices of samples."""
+        """Fake phase: one optimizer step on the generator's clips [n, F, C, H, W], gradients added up over slices of samples."""
         total = 0.0
         for samples in slices:
-            piece = slice(samples.start, samples.stop)
+            piece = rows_of(samples, slices)
             t = self._timesteps("fake time", iteration, samples)
             noise = self.streams.normal("fake noise", iteration, samples, endpoints.shape[1:])
             loss = fake_score_loss(self.network, endpoints[piece], noise, t, text[piece]) * (
@@ -131,7 +137,7 @@ class Scores:
         with torch.no_grad():
             x = mix(x0.detach(), noise, t)
             fake_v = self.network(x, t[:, None].expand(-1, x.shape[1]), self.network.embed_text(text))
-            teacher_v = guided_velocity(self.teacher, x, t, text, self.settings.guidance)
+            teacher_v = guided_velocity(self.teacher, x, t, text, self.settings.guidance, self.negative)
         return dmd_loss(
             x0, to_x0(x, fake_v, t), to_x0(x, teacher_v, t), weights, norm_min=self.settings.norm_min
         )
@@ -143,10 +149,9 @@ class Scores:
         )
 
 
-def cut(batch: int, slices: int) -> list[range]:
-    """Samples 0..batch-1 in equal consecutive slices."""
-    size = batch // slices
-    return [range(start, start + size) for start in range(0, batch, size)]
+def rows_of(samples: range, slices: Sequence[range]) -> slice:
+    """Where samples lie in a tensor that holds the samples of `slices`, which are consecutive."""
+    return slice(samples.start - slices[0].start, samples.stop - slices[0].start)
 
 
 def generator_due(iteration: int, fake_updates: int) -> bool:

@@ -50,9 +50,15 @@ def to_x0(x: Tensor, v: Tensor, t: Tensor) -> Tensor:
     return x - (t / 1000).reshape(*t.shape, *[1] * (x.dim() - t.dim())) * v
 
 
-def guided_velocity(wan: Wan, x: Tensor, t: Tensor, text: Tensor, scale: float) -> Tensor:
-    """v- + scale (v+ - v-) of a bidirectional model, positive and empty prompt in one merged batch. t: [B]."""
-    both = wan.embed_text(torch.cat([text, torch.zeros_like(text)]))
+def guided_velocity(
+    wan: Wan, x: Tensor, t: Tensor, text: Tensor, scale: float, negative: Tensor | None = None
+) -> Tensor:
+    """v- + scale (v+ - v-) of a bidirectional model, positive and negative prompt in one merged batch. t: [B].
+
+    negative: text rows [1, L, text_dim] for all; None for the empty prompt.
+    """
+    against = torch.zeros_like(text) if negative is None else negative.expand_as(text)
+    both = wan.embed_text(torch.cat([text, against]))
     times = t[:, None].expand(-1, x.shape[1])
     with_text, without = wan(torch.cat([x, x]), torch.cat([times, times]), both).chunk(2)
     return without + scale * (with_text - without)

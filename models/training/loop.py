@@ -1,17 +1,12 @@
-"""What every recipe shares: optimizer with checks, moving average, checkpoints, metrics, and the loop around a recipe's step.
+"""What every recipe shares: optimizer with checks, moving average, metrics, and the loop around a recipe's step.
 
 Nothing non-finite ever reaches an optimizer step: the run stops with a sentence that names iteration and tensor.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import math
-import os
-import shutil
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,10 +14,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from models.training.checkpoints import Checkpoints
+from models.training.distributed import ALONE, World, here, local, whole
 from models.training.settings import OptimizerSettings
-from models.weights import load_strict, read_dcp, replace_directory, write_dcp
-
-log = logging.getLogger(__name__)
+from models.training.watching import Watch
 
 
 class Muon(torch.optim.Optimizer):
@@ -90,17 +85,16 @@ class Trainee:
         Raises FloatingPointError if a gradient is not finite; no parameter has changed then.
         """
         gradients = [value.grad for value in self.parameters.values() if value.grad is not None]
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        size = norm.item()
+        size = whole(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))).item()
         if not math.isfinite(size):
             bad = [
                 key
                 for key, value in self.parameters.items()
-                if value.grad is not None and not torch.isfinite(value.grad).all()
+                if value.grad is not None and not torch.isfinite(local(value.grad)).all()
             ]
             raise FloatingPointError(
-                f"The gradient of {self.name}.{(bad or ['(norm overflow)'])[0]} is not finite at iteration "
-                f"{iteration} ({len(bad)} such tensors); the optimizer step was not taken, lower the rate."
+                f"The gradient of {self.name}.{(bad or ['(norm overflow, or a shard of another rank)'])[0]} is not finite "
+                f"at iteration {iteration}{here()} ({len(bad)} such tensors); the optimizer step was not taken, lower the rate."
             )
         if size > self.settings.clip:
             torch._foreach_mul_(gradients, self.settings.clip / size)
@@ -138,18 +132,24 @@ class Trainee:
         }
         return {**state, "updates": torch.tensor(self.updates)}
 
-    def load(
-        self,
-        model: Mapping[str, Tensor],
-        average: Mapping[str, Tensor] | None,
-        optimizer: Mapping[str, Tensor],
-        where: str,
-    ) -> None:
-        """Continue from a checkpoint's tensors."""
-        load_strict(self.module, model, where=where)
-        if self.average is not None and average is not None:
-            for key, value in self.average.items():
-                value.copy_(average[key])
+    def states(self) -> dict[str, dict[str, Tensor]]:
+        """Everything that a checkpoint holds of it, by folder (raven.md 14.3); model and average share memory with what trains."""
+        states = {f"models/{self.name}": self.module.state_dict()}
+        if self.average is not None:
+            states[f"models/{self.name}_ema"] = self.averaged_state()
+        return {**states, f"optimizers/{self.name}": self.optimizer_state()}
+
+    def room_for(self, optimizer: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors to read an optimizer's state into: sharded as the parameters where they have a parameter's shape."""
+        room = {}
+        for name, value in optimizer.items():
+            parameter = self.parameters.get(name.split("|")[0])
+            alike = parameter is not None and parameter.shape == value.shape and value.dim() > 0
+            room[name] = torch.zeros_like(parameter) if alike else torch.zeros_like(value, device="cpu")
+        return room
+
+    def load_optimizer(self, optimizer: Mapping[str, Tensor]) -> None:
+        """Continue with the optimizer tensors and the number of updates of a checkpoint."""
         self.updates = int(optimizer["updates"])
         for name, value in optimizer.items():
             if "|" in name:
@@ -160,7 +160,7 @@ class Trainee:
                     for o in self.optimizers
                     if any(parameter is p for g in o.param_groups for p in g["params"])
                 )
-                owner.state[parameter][what] = value.to(parameter.device if what != "step" else value.device)
+                owner.state[parameter][what] = value
 
 
 class Recipe(Protocol):
@@ -175,21 +175,33 @@ class Recipe(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLimits:
-    """When a run ends and how often it saves: iterations, seconds (None: no limit), iterations between checkpoints."""
+    """When a run ends and how it saves.
+
+    iterations, seconds: whichever comes first, None for no limit. checkpoint_every: iterations, None for the last one only;
+    keep: how many of them, the newest, stay on disk; asynchronous: train on while a copy of the state is written.
+    tensorboard: write the metrics as TensorBoard events too.
+    """
 
     iterations: int
     seconds: float | None = None
     checkpoint_every: int | None = None
+    keep: int = 2
+    asynchronous: bool = False
+    tensorboard: bool = False
 
 
 def finite(loss: Tensor, name: str, iteration: int) -> Tensor:
     """The loss itself. Raises FloatingPointError naming loss and iteration if it is not finite."""
     if not bool(torch.isfinite(loss).all()):
         raise FloatingPointError(
-            f"The {name} is {float(loss.detach())} at iteration {iteration}; training stopped before the "
+            f"The {name} is {float(loss.detach())} at iteration {iteration}{here()}; training stopped before the "
             "backward pass. Look at the metrics before it, and lower the learning rate."
         )
     return loss
+
+
+class Preempted(Exception):  # noqa: N818 (nothing went wrong)
+    """The run was asked to stop, and has saved what it had done; starting it again goes on from there."""
 
 
 def train(
@@ -199,84 +211,45 @@ def train(
     output: Path | None,
     identity: str,
     facts: Mapping[str, Any] | None = None,
+    world: World = ALONE,
+    stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Run a recipe to its limits, resuming from `output`/checkpoint if that belongs to the same `identity`. Returns iterations done.
+    """Run a recipe to its limits, resuming from `output` if its checkpoints belong to the same `identity`. Returns iterations done.
 
-    identity: hash of everything that shapes the run; a checkpoint of another identity is removed, with a line saying so.
-    facts: what a reader of the checkpoint must know, e.g. the model's size; kept in progress.json.
-    output None keeps nothing (the caller saves). Metrics are appended to metrics.jsonl, one line an iteration.
+    identity: hash of everything that shapes the run (how many processes share the work does not); checkpoints of another identity
+    are removed, with a line saying so. facts: what a reader of the checkpoint must know, e.g. the model's size; kept in
+    progress.json. output None keeps nothing (the caller saves). Metrics are appended to metrics.jsonl, one line an iteration.
+    stop: asked after every iteration. Raises Preempted, once a checkpoint is written, if it is true in any process.
     """
-    start = 0 if output is None else resume(recipe.trainees, output, identity)
-    began, spoken = time.monotonic(), -math.inf
+    if limits.seconds is not None and world.size > 1:
+        raise ValueError(
+            "A run of several processes cannot end after seconds, their clocks differ; give it iterations alone."
+        )
+    checkpoints = output and Checkpoints(output, recipe.trainees, identity, facts or {}, world, limits.keep)
+    start = checkpoints.resume() if checkpoints else 0
+    watch = Watch(
+        output if world.rank == 0 else None,
+        start=start,
+        iterations=limits.iterations,
+        seconds=limits.seconds,
+        tensorboard=limits.tensorboard,
+    )
     iteration = start
     while iteration < limits.iterations:
-        elapsed = time.monotonic() - began
+        elapsed = watch.elapsed_s
         if limits.seconds is not None and elapsed >= limits.seconds:
             break
         fraction = max(iteration / limits.iterations, elapsed / limits.seconds if limits.seconds else 0.0)
-        metrics = recipe.step(iteration, fraction)
+        metrics = world.mean(recipe.step(iteration, fraction))
         iteration += 1
-        elapsed = time.monotonic() - began
-        if output is not None:
-            with open(output / "metrics.jsonl", "a", encoding="utf-8") as file:
-                file.write(
-                    json.dumps({"iteration": iteration, **metrics, "elapsed_s": round(elapsed, 3)}) + "\n"
-                )
-        if elapsed - spoken > 10 or iteration == limits.iterations:
-            spoken = elapsed
-            _report(iteration, start, limits, elapsed, metrics)
-        last = iteration == limits.iterations
-        if output is not None and (
-            last or (limits.checkpoint_every and iteration % limits.checkpoint_every == 0)
-        ):
-            save(recipe.trainees, output, iteration, identity, facts or {})
+        watch.note(iteration, metrics)
+        last, stopped = iteration == limits.iterations, world.any(stop())
+        due = limits.checkpoint_every and iteration % limits.checkpoint_every == 0
+        if checkpoints and (last or stopped or due):
+            checkpoints.save(iteration, wait=last or stopped or not limits.asynchronous)
+        if stopped and not last:
+            raise Preempted(f"asked to stop: saved after iteration {iteration} of {limits.iterations}")
     return iteration
-
-
-def save(
-    trainees: list[Trainee], output: Path, iteration: int, identity: str, facts: Mapping[str, Any]
-) -> None:
-    """Write `output`/checkpoint whole or not at all: models/<name>, models/<name>_ema, optimizers/<name>, progress.json.
-
-    Every tensor folder is a distributed checkpoint (raven.md 14.3).
-    """
-    temporary = output / f"checkpoint.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    for trainee in trainees:
-        write_dcp(temporary / "models" / trainee.name, trainee.module.state_dict())
-        if trainee.average is not None:
-            write_dcp(temporary / "models" / f"{trainee.name}_ema", trainee.averaged_state())
-        write_dcp(temporary / "optimizers" / trainee.name, trainee.optimizer_state())
-    progress = {"iteration": iteration, "identity": identity, "facts": dict(facts)}
-    (temporary / "progress.json").write_text(json.dumps(progress) + "\n", encoding="utf-8")
-    replace_directory(temporary, output / "checkpoint")
-
-
-def resume(trainees: list[Trainee], output: Path, identity: str) -> int:
-    """Continue from `output`/checkpoint if it is there and of the same identity; returns the iterations it holds, else 0."""
-    output.mkdir(parents=True, exist_ok=True)
-    folder, metrics = output / "checkpoint", output / "metrics.jsonl"
-    done = 0
-    if (folder / "progress.json").is_file():
-        progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-        if progress["identity"] == identity:
-            done = int(progress["iteration"])
-            for trainee in trainees:
-                average = (
-                    read_dcp(folder / "models" / f"{trainee.name}_ema")
-                    if trainee.average is not None
-                    else None
-                )
-                optimizer = read_dcp(folder / "optimizers" / trainee.name)
-                trainee.load(read_dcp(folder / "models" / trainee.name), average, optimizer, str(folder))
-            log.info("resuming %s after %d iterations", folder, done)
-        else:
-            log.info("%s belongs to other settings, weights or code: starting afresh", folder)
-    if done == 0:
-        shutil.rmtree(folder, ignore_errors=True)
-    kept = metrics.read_text(encoding="utf-8").splitlines()[:done] if metrics.exists() and done else []
-    metrics.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-    return done
 
 
 def _optimizers(
@@ -295,6 +268,10 @@ def _optimizers(
     )
     if not matrices:
         return [adamw], [settings.lr]
+    if any(local(value) is not value for value in matrices):
+        raise ValueError(
+            "Muon needs whole matrices, but this model is sharded over several processes; train with kind adamw, or in one process."
+        )
     return [adamw, Muon(matrices, lr=settings.muon_lr)], [settings.lr, settings.muon_lr]
 
 
@@ -303,20 +280,3 @@ def _rate_factor(settings: OptimizerSettings, updates: int, fraction: float) -> 
     if settings.schedule == "constant":
         return warm
     return warm * (settings.final + (1 - settings.final) * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction))))
-
-
-def _report(
-    iteration: int, start: int, limits: RunLimits, elapsed: float, metrics: Mapping[str, float]
-) -> None:
-    pace = elapsed / (iteration - start)
-    left = (limits.iterations - iteration) * pace
-    left = left if limits.seconds is None else min(left, limits.seconds - elapsed)
-    numbers = ", ".join(f"{key} {value:.4g}" for key, value in metrics.items() if not key.endswith("_lr"))
-    log.info(
-        "iteration %d of %d, %.2f s each, %.0f s left: %s",
-        iteration,
-        limits.iterations,
-        pace,
-        max(left, 0.0),
-        numbers,
-    )

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from models.noise import LatentShape
-from models.training.dmd import Scores, cut, frame_weights, generator_due
+from models.training.distributed import ALONE, World
+from models.training.dmd import Scores, frame_weights, generator_due, rows_of
 from models.training.flow_matching import to_x0
 from models.training.loop import Trainee, finite
+from models.training.prompts import PromptPool
 from models.training.rollouts import Trajectory, consistency_rollout, trajectory
 from models.training.settings import DmdSettings
 from models.training.streams import StreamNoise, Streams
@@ -24,7 +26,8 @@ from models.wan import Wan
 class Raven:
     """Recipe: fake score every iteration, student every `fake_updates`-th, a fresh rollout of the current student each time.
 
-    texts: pool of text rows [P, L, text_dim] that prompts are drawn from; shape: (F, C, H, W) of a clip.
+    texts: pool of text rows [P, L, text_dim] that prompts are drawn from; negative: see `Scores`; shape: (F, C, H, W) of a clip. world: the processes
+    that share every batch; each rolls out and judges samples of its own.
     """
 
     def __init__(
@@ -32,10 +35,12 @@ class Raven:
         student: Wan,
         fake: Wan,
         teacher: Wan,
-        texts: Tensor,
+        texts: Tensor | PromptPool,
         shape: LatentShape,
         settings: DmdSettings,
         streams: Streams,
+        world: World = ALONE,
+        negative: Tensor | None = None,
     ) -> None:
         self.settings, self.streams, self.texts, self.shape, self.wan = (
             settings,
@@ -45,7 +50,9 @@ class Raven:
             student,
         )
         self.student = Trainee("student", student, settings.student, ema=settings.ema)
-        self.scores = Scores(Trainee("fake", fake, settings.fake, ema=None), teacher, settings, streams)
+        self.world = world
+        judge = Trainee("fake", fake, settings.fake, ema=None)
+        self.scores = Scores(judge, teacher, settings, streams, negative)
         self.trainees = [self.student, self.scores.fake]
         self.weights = frame_weights(settings, streams.device)
         self.rollout = consistency_rollout(
@@ -53,17 +60,18 @@ class Raven:
         )
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
-        slices = cut(self.settings.batch, self.settings.slices)
-        chosen = self.streams.choice("prompt", iteration, range(self.settings.batch), len(self.texts))[:, 0]
-        text = self.texts[chosen.to(self.texts.device)].to(self.streams.device, torch.float32)
-        rolled = [self.roll_out(iteration, samples, text) for samples in slices]
+        slices = self.world.share(self.settings.batch, self.settings.slices)
+        mine = range(slices[0].start, slices[-1].stop)
+        chosen = self.streams.choice("prompt", iteration, mine, len(self.texts))[:, 0]
+        text = self.texts[chosen.tolist()].to(self.streams.device, torch.float32)
+        rolled = [self.roll_out(iteration, samples, text[rows_of(samples, slices)]) for samples in slices]
         made = torch.cat([one.endpoints for one in rolled])
         metrics = self.scores.train_fake(iteration, fraction, slices, made, text)
         if not generator_due(iteration, self.settings.fake_updates):
             return metrics
         total, distance = 0.0, 0.0
         for samples, one in zip(slices, rolled, strict=True):
-            rows, share = text[samples.start : samples.stop], len(samples) / self.settings.batch
+            rows, share = text[rows_of(samples, slices)], len(samples) / len(mine)
             loss = self.scores.generator_loss(
                 iteration, samples, self.predict(iteration, samples, one, rows), rows, self.weights
             )
@@ -78,9 +86,9 @@ class Raven:
         }
 
     def roll_out(self, iteration: int, samples: range, text: Tensor) -> Trajectory:
-        """All steps of all chunks of some samples, without gradient and without guidance."""
+        """All steps of all chunks of some samples, given their text rows, without gradient and without guidance."""
         noise = StreamNoise(streams=self.streams, iteration=iteration, samples=samples, shape=self.shape)
-        records: Iterator = self.rollout.run(self.wan, text[samples.start : samples.stop], noise)
+        records: Iterator = self.rollout.run(self.wan, text, noise)
         return trajectory(records, self.rollout.num_steps)
 
     def predict(self, iteration: int, samples: range, rolled: Trajectory, text: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from models.noise import LatentShape
 from models.rollout import Rollout
-from models.training.dmd import Scores, cut
+from models.training.distributed import ALONE, World
+from models.training.dmd import Scores
 from models.training.loop import Trainee
 from models.training.rollouts import predictions_with_gradient
 from models.training.settings import DmdSettings
@@ -36,17 +37,19 @@ class SelfForcing:
         rollout: Rollout,
         settings: DmdSettings,
         streams: Streams,
+        world: World = ALONE,
     ) -> None:
         self.settings, self.streams, self.texts, self.shape = settings, streams, texts, shape
-        self.wan, self.rollout = network, rollout
+        self.wan, self.rollout, self.world = network, rollout, world
         self.student = Trainee("student", trained, settings.student, ema=settings.ema)
         self.scores = Scores(Trainee("fake", fake, settings.fake, ema=None), teacher, settings, streams)
         self.trainees = [self.student, self.scores.fake]
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
-        slices = cut(self.settings.batch, self.settings.slices)
-        chosen = self.streams.choice("prompt", iteration, range(self.settings.batch), len(self.texts))[:, 0]
-        text = self.texts[chosen.to(self.texts.device)].to(self.streams.device, torch.float32)
+        slices = self.world.share(self.settings.batch, self.settings.slices)
+        mine = range(slices[0].start, slices[-1].stop)
+        chosen = self.streams.choice("prompt", iteration, mine, len(self.texts))[:, 0]
+        text = self.texts[chosen.tolist()].to(self.streams.device, torch.float32)
         stop = int(self.streams.choice("exit step", iteration, [0], self.rollout.num_steps)[0, 0])
 
         def predict(samples: range, rows: Tensor) -> Tensor:

@@ -123,6 +123,11 @@ class DmdSettings:
     window: int | None = None
     checkpoint_every: int = 50
 
+    @property
+    def samples(self) -> int:
+        """Samples of one iteration, which processes share."""
+        return self.batch
+
     def __post_init__(self) -> None:
         _dividing("batch", self.batch, "slices", self.slices)
         if self.fake_updates < 1:
@@ -161,6 +166,11 @@ class CmGrpoSettings:
     heldout: int = 64
     checkpoint_every: int = 10
 
+    @property
+    def samples(self) -> int:
+        """Rollouts of one iteration, which processes share."""
+        return self.prompts * self.group
+
     def __post_init__(self) -> None:
         _dividing("prompts x group", self.prompts * self.group, "slices", self.slices)
         if self.group < 2:
@@ -169,6 +179,27 @@ class CmGrpoSettings:
             )
         if not self.rewards or any(weight <= 0 for weight in self.rewards.values()):
             raise ValueError("rewards must name at least one checker, each with a weight above 0.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How a run is carried out; nothing of it changes what comes out, so none of it is part of a recipe's settings.
+
+    recompute: keep no activations inside blocks (less memory, a third more time); keep: newest checkpoints that stay on disk;
+    asynchronous: train on while a checkpoint is written, at the cost of a copy of all weights in the host's memory;
+    tensorboard: also write the metrics as TensorBoard events.
+    """
+
+    recompute: bool = False
+    keep: int = 2
+    asynchronous: bool = False
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise ValueError(
+                f"keep is {self.keep}, but a run without any checkpoint cannot go on; keep at least 1."
+            )
 
 
 RECIPES: dict[str, type] = {"raven": DmdSettings, "cm_grpo": CmGrpoSettings}

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.lora import LoraSettings, add_lora
 from models.training.cm_grpo import (
-    CmGrpo,
     advantages,
     normalise_then_sum,
     policy_loss,
@@ -17,24 +15,7 @@ from models.training.cm_grpo import (
 )
 from models.training.settings import CmGrpoSettings, OptimizerSettings
 from models.training.streams import Streams
-from tests.models.training_toys import CHUNKS, CPU, SHAPE, normal, wan_of
-
-
-def grpo_of(**changes: object) -> CmGrpo:
-    settings = CmGrpoSettings(
-        iterations=2, prompts=2, group=4, seed=3, optimizer=OptimizerSettings(lr=1e-2), rewards={"level": 1.0}, slices=2,
-        lora_rank=2, lora_alpha=2.0, chunks=CHUNKS,
-    )  # fmt: skip
-    policy = add_lora(wan_of(1), LoraSettings(rank=2, alpha=2.0), seed=0)
-    texts = normal(5, 6, 8, dtype=torch.float32)
-    return CmGrpo(
-        policy,
-        texts,
-        lambda x, which: {"level": x.mean((1, 2, 3, 4))},
-        SHAPE,
-        settings,
-        Streams(seed=3, device=CPU),
-    )
+from tests.models.training_toys import CPU, SHAPE, grpo_of, normal
 
 
 def test_first_update_is_on_policy() -> None:

@@ -7,7 +7,8 @@ import torch
 
 from models.training.chunk_weights import chunk_weights
 from models.training.diffusion_forcing import DiffusionForcing
-from models.training.dmd import cut, dmd_loss, fake_score_loss, generator_due
+from models.training.distributed import ALONE
+from models.training.dmd import dmd_loss, fake_score_loss, generator_due
 from models.training.flow_matching import euler_grid, follow, mix, to_x0
 from models.training.loop import Trainee
 from models.training.raven import replay
@@ -109,11 +110,11 @@ def test_slices_do_not_change_the_gradient() -> None:
     """T15: four samples in one slice or in four draw the same numbers and give the same student gradient (float32 rounding)."""
     recipe = raven_of(dmd_settings())
     text, found = recipe.texts[:4], []
-    for slices in (cut(4, 1), cut(4, 4)):
+    for slices in (ALONE.share(4, 1), ALONE.share(4, 4)):
         total = torch.zeros(())
         for samples in slices:
             rows = text[samples.start : samples.stop]
-            x0 = recipe.predict(9, samples, recipe.roll_out(9, samples, text), rows)
+            x0 = recipe.predict(9, samples, recipe.roll_out(9, samples, rows), rows)
             total = (
                 total
                 + recipe.scores.generator_loss(9, samples, x0, rows, recipe.weights).loss * len(samples) / 4

@@ -6,8 +6,11 @@ import torch
 from torch import Tensor
 
 from models.config import Numerics, WanConfig
+from models.lora import LoraSettings, add_lora, inner_wan
+from models.training.cm_grpo import CmGrpo
+from models.training.distributed import ALONE, World, shard
 from models.training.raven import Raven
-from models.training.settings import DmdSettings, OptimizerSettings
+from models.training.settings import CmGrpoSettings, DmdSettings, OptimizerSettings
 from models.training.streams import Streams
 from models.wan import Wan, init_weights
 
@@ -40,23 +43,39 @@ def normal(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Te
 
 
 def dmd_settings(*, batch: int = 4, slices: int = 1, iterations: int = 4, ema: float = 0.9) -> DmdSettings:
-    adamw = OptimizerSettings(lr=1e-3)
     return DmdSettings(
         iterations=iterations,
         batch=batch,
         slices=slices,
         seed=7,
-        student=adamw,
-        fake=adamw,
+        student=OptimizerSettings(lr=1e-3, warmup=3),
+        fake=OptimizerSettings(lr=1e-3, clip=1.0),  # below its gradients' norm, so that clipping is exercised
         chunks=CHUNKS,
         ema=ema,
     )
 
 
-def raven_of(settings: DmdSettings) -> Raven:
+def raven_of(settings: DmdSettings, world: World = ALONE) -> Raven:
     """Student, fake score and teacher with three different random weights, six prompts."""
-    teacher = wan_of(3).requires_grad_(False)
+    nets = [shard(wan, world) for wan in (wan_of(1), wan_of(2), wan_of(3).requires_grad_(False))]
     texts = normal(6, 6, 8, seed=5, dtype=torch.float32)
-    return Raven(
-        wan_of(1), wan_of(2), teacher, texts, SHAPE, settings, Streams(seed=settings.seed, device=CPU)
+    return Raven(*nets, texts, SHAPE, settings, Streams(seed=settings.seed, device=CPU), world)
+
+
+def grpo_of(world: World = ALONE, *, iterations: int = 2) -> CmGrpo:
+    """A LoRA of rank 2 on a random network, two of five prompts an iteration, rewarded by the mean of its latents."""
+    settings = CmGrpoSettings(
+        iterations=iterations, prompts=2, group=4, seed=3, optimizer=OptimizerSettings(lr=1e-2), rewards={"level": 1.0},
+        slices=2, lora_rank=2, lora_alpha=2.0, chunks=CHUNKS,
+    )  # fmt: skip
+    policy = add_lora(wan_of(1), LoraSettings(rank=2, alpha=2.0), seed=0)
+    shard(inner_wan(policy), world)
+    return CmGrpo(
+        policy,
+        normal(5, 6, 8, dtype=torch.float32),
+        lambda x, which: {"level": x.mean((1, 2, 3, 4))},
+        SHAPE,
+        settings,
+        Streams(seed=3, device=CPU),
+        world,
     )

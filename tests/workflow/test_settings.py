@@ -136,3 +136,15 @@ def test_the_real_suite_asks_for_its_files_first(arguments: tuple[str, ...], ans
     assert run.returncode != 0
     assert answer in run.stderr + run.stdout
     assert "Nothing was started" in run.stderr + run.stdout
+
+
+def test_processes_that_do_not_divide_the_batch_are_refused_while_parsing() -> None:
+    """Guards against a job of 16 GPUs that ends at its first iteration, three times over."""
+    values = read_mapping(ROOT / "workflow/config/tiny.yaml", "tiny.yaml")
+    values["train"]["raven"] |= {"nodes": 2, "gpus": 8}
+    with pytest.raises(
+        ValueError, match=r"tiny\.yaml: train\.raven: a batch of 2 samples cannot be shared equally by 16"
+    ):
+        suite_from(values, "tiny.yaml", ROOT)
+    values["raven"]["batch"] = 32
+    assert suite_from(values, "tiny.yaml", ROOT).train["raven"].gpus == 8

@@ -1,6 +1,7 @@
 """The literal command against a real Slurm: GPU requests, a killed job retried with more memory, a lost node survived."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -152,3 +153,77 @@ def test_the_literal_command_survives_a_killed_job_and_a_lost_node(
     survivor = next(job for job in finished if "train" in job["Comment"])
     assert (survivor["JobId"], survivor["Restarts"]) == (second["JobId"], "1")
     assert survivor["NodeList"] != second["NodeList"]
+
+
+def test_training_on_two_nodes(cluster: Callable[..., str], tmp_path: Path) -> None:
+    """Config asks for nodes and GPUs, Slurm grants them, and one launcher on each node starts its processes.
+
+    Guards against `gpu` and `gres` together, an srun around the srun, node names that do not resolve, and a finished run that
+    starts again because it would now be carried out otherwise.
+    """
+    for node in (1, 2):  # another test may have ended one
+        cluster("bash", TOOL, "up", node)
+    project = tmp_path / "project"
+    copy_project(project, (ROOT / "workflow/config/tiny.yaml").read_text())
+    config = project / "workflow/config/tiny.yaml"
+    replace_in(config, "flavour: full", "flavour: full\n    nodes: 2\n    gpus: 2")
+    replace_in(config, "iterations: 2\n  batch: 2", "iterations: 2\n  batch: 4")
+    (project / "site").mkdir()
+    (project / "site/config.yaml").write_text(SITE.replace("train: {gpu: 1, ", "train: {"))
+    command = [sys.executable, "-m", "snakemake", "results/tiny/train/raven/train.json"]
+    command += ["--configfile", "workflow/config/tiny.yaml", "--profile", "slurm", "--profile", "site"]
+    done = subprocess.run(
+        command, cwd=project, env=environment(), capture_output=True, text=True, check=False, timeout=500
+    )
+    log = project / "results/tiny/logs/train/raven.log"
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:] + log.read_text()[-4000:]
+    assert "training in 4 processes, 2 on each of 2 nodes" in log.read_text()
+    assert len((project / "results/tiny/train/raven/metrics.jsonl").read_text().splitlines()) == 2
+    job = next(job for job in reversed(jobs(cluster)) if "rule_train_" in job["Comment"])
+    assert (job["NumNodes"], job["TresPerNode"]) == ("2", "gres:gpu:2")
+    replace_in(config, "nodes: 2\n    gpus: 2", "nodes: 1\n    gpus: 1")
+    again = subprocess.run(
+        [*command, "-n"], cwd=project, env=environment(), capture_output=True, text=True, check=True
+    )
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_warned_training_job_saves_and_is_tried_again(cluster: Callable[..., str], tmp_path: Path) -> None:
+    """Slurm's signal before a time limit or a preemption goes to every process of the step: only the training may act on it.
+
+    No checkpoint is ever due here, so that the second attempt can only go on from the one that the signal caused.
+    """
+    for node in (1, 2):
+        cluster("bash", TOOL, "up", node)
+    project = tmp_path / "project"
+    copy_project(project, (ROOT / "workflow/config/tiny.yaml").read_text())
+    replace_in(
+        project / "workflow/config/tiny.yaml", "iterations: 2", "iterations: 150\n  checkpoint_every: 1000"
+    )
+    (project / "site").mkdir()
+    warned = "train: {slurm_extra: \"'--signal=TERM@600'\", "
+    (project / "site/config.yaml").write_text(SITE.replace("train: {", warned))
+    log = tmp_path / "log"
+    command = [sys.executable, "-m", "snakemake", "results/tiny/train/raven/train.json"]
+    command += ["--configfile", "workflow/config/tiny.yaml", "--profile", "slurm", "--profile", "site"]
+    before = {job["JobId"] for job in jobs(cluster)}
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            command, cwd=project, env=environment(), stdout=stream, stderr=subprocess.STDOUT, text=True
+        )
+    try:
+        metrics = project / "results/tiny/train/raven/metrics.jsonl"
+
+        def begun() -> dict[str, str] | None:
+            running = [job for job in jobs(cluster) if job["JobId"] not in before]
+            return running[0] if metrics.exists() and metrics.read_text().count("\n") > 3 else None
+
+        first = wait_for("a few iterations", begun, process, log)
+        cluster("scancel", "--signal=TERM", first["JobId"])
+        assert process.wait(timeout=300) == 0, log.read_text()[-4000:]
+    finally:
+        if process.poll() is None:
+            process.send_signal(2)
+            process.wait(timeout=60)
+    assert "resuming" in (project / "results/tiny/logs/train/raven.log").read_text()
+    assert [json.loads(line)["iteration"] for line in metrics.read_text().splitlines()] == list(range(1, 151))

@@ -189,6 +189,39 @@ def outside_changed(wildcards):
     return [str(note)] if note.is_file() else []
 
 
+def own_files(row):
+    """Files that only some trained rows have, by flag: weights of the fake score, a list of prompts."""
+    plan = SUITE.train[row]
+    return {
+        "fake": [plan.fake] if plan.fake else [],
+        "prompts": [plan.prompts] if plan.prompts else [],
+    }
+
+
+def train_shape(row):
+    """What a training job asks Slurm for, in the plugin's words; None is not asked for.
+
+    One node: GPUs of the job. Several: GPUs of each node, and `mpi`, which keeps the plugin from wrapping the job in an srun of
+    its own (one launcher starts on each node, workflow/scripts/launch.py); tasks_per_node then means CPU slots.
+    """
+    plan = SUITE.train[row]
+    if plan.nodes == 1:
+        return {
+            "threads": plan.gpus,
+            "gpu": plan.gpus,
+            "gres": None,
+            "mpi": None,
+            "tasks_per_node": None,
+        }
+    return {
+        "threads": 1,
+        "gpu": None,
+        "gres": f"gpu:{plan.gpus}",
+        "mpi": "srun",
+        "tasks_per_node": max(2, plan.gpus),
+    }
+
+
 def row_weights(row):
     """Name of a row's weights: the row itself where it is trained, else its file."""
     return row if row in SUITE.train else SUITE.weights[row]

@@ -23,13 +23,22 @@ from models.noise import PortableNoise, SampleKey
 from models.rollout import Rollout
 from models.text import ToyTextEncoder
 from models.training.cm_grpo import CmGrpo
-from models.training.loop import RunLimits, train
 from models.training.rollouts import endpoints
 from models.training.settings import CmGrpoSettings
 from models.wan import Wan
 from models.weights import load_strict
 from workflow.scripts.checkers import CHECKERS, REWARDS
-from workflow.training_job import begin, identity, streams_of, text_rows, training_parser, write_manifest
+from workflow.training_job import (
+    averaged_weights,
+    begin,
+    open_model,
+    place,
+    run_to_end,
+    streams_of,
+    text_rows,
+    training_parser,
+    write_manifest,
+)
 
 log = logging.getLogger("train_cm_grpo")
 
@@ -162,16 +171,17 @@ def plain_copy(state: Mapping[str, Tensor], config: WanConfig, settings: CmGrpoS
 
 def main() -> None:
     flags = training_parser(__doc__).parse_args()
-    device = begin(flags, "cm_grpo")
+    job = begin(flags, "cm_grpo")
     settings = parse_strict(flags.settings, CmGrpoSettings, where="--settings")
     encoder, codec = ToyTextEncoder.load(flags.text), LinearCodec.load(flags.codec)
     prompts = rewarded_prompts(training_prompts(POOL, settings.seed), settings.rewards)
     checked = heldout_list(settings)
-    start = open_wan(flags.init)
+    start = open_model(flags.init, "student", flags.numerics, trained=True)
     config = start.config
     policy = add_lora(
         start, LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha), seed=settings.seed
-    ).to(device)
+    )
+    place(inner_wan(policy), job, trained=True)
 
     def reward(latents: Tensor, which: list[int]) -> dict[str, Tensor]:
         frames = codec.decode_uint8(latents.cpu()).numpy()
@@ -184,20 +194,21 @@ def main() -> None:
         }
 
     shape = (sum(settings.chunks), config.in_channels, *LATENT_SIZE)
-    recipe = CmGrpo(
-        policy, text_rows(encoder, prompts), reward, shape, settings, streams_of(settings.seed, device)
-    )
-    limits = RunLimits(iterations=settings.iterations, checkpoint_every=settings.checkpoint_every)
+    streams = streams_of(settings.seed, job.device)
+    recipe = CmGrpo(policy, text_rows(encoder, prompts), reward, shape, settings, streams, job.world)
     facts = {"recipe": flags.recipe, "config": config.to_dict(), "alpha": settings.lora_alpha}
-    step = train(recipe, limits, output=flags.output, identity=identity(flags, settings), facts=facts)
+    step = run_to_end(recipe, settings, job, flags, facts)
+    if job.world.rank > 0:
+        return
+    device = job.device
     texts = text_rows(encoder, checked).to(device)
-    trained = plain_copy(recipe.student.averaged_state(), config, settings).to(device)
+    trained = plain_copy(averaged_weights(flags), config, settings).to(device)
     rows = [
         measure(sample_frames(wan, recipe.rollout, codec, texts, checked), checked, settings)
         for wan in (open_wan(flags.init).to(device), trained)
     ]
     write_heldout(flags, settings, checked, rows[0], rows[1])
-    write_manifest(flags, settings, recipe.student, step)
+    write_manifest(flags, settings, step)
 
 
 if __name__ == "__main__":

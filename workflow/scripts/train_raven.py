@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-import copy
+from pathlib import Path
 
 from baselines.strict_yaml import parse_strict
-from evaluation.toybox.training_prompts import training_prompts
-from models.lora import open_wan
-from models.text import ToyTextEncoder
-from models.training.loop import RunLimits, train
+from models.released import Role
 from models.training.raven import Raven
 from models.training.settings import DmdSettings
-from workflow.training_job import begin, identity, streams_of, text_rows, training_parser, write_manifest
-
-PROMPTS = 1024
-LATENT_SIZE = (8, 8)
+from models.wan import Wan
+from workflow.training_job import (
+    begin,
+    open_model,
+    open_prompts,
+    place,
+    run_to_end,
+    streams_of,
+    training_parser,
+    write_manifest,
+)
 
 
 def main() -> None:
     flags = training_parser(__doc__).parse_args()
-    device = begin(flags, "raven")
+    job = begin(flags, "raven")
     settings = parse_strict(flags.settings, DmdSettings, where="--settings")
-    student, teacher = open_wan(flags.init).to(device), open_wan(flags.teacher).to(device)
-    fake = copy.deepcopy(teacher)
-    teacher.requires_grad_(False)
-    texts = text_rows(ToyTextEncoder.load(flags.text), training_prompts(PROMPTS, settings.seed))
-    shape = (sum(settings.chunks), student.config.in_channels, *LATENT_SIZE)
-    recipe = Raven(student, fake, teacher, texts, shape, settings, streams_of(settings.seed, device))
-    limits = RunLimits(iterations=settings.iterations, checkpoint_every=settings.checkpoint_every)
+
+    def network(path: Path, role: Role, *, trained: bool) -> Wan:
+        return place(open_model(path, role, flags.numerics, trained=trained), job, trained=trained)
+
+    student = network(flags.init, "initialisation", trained=True)
+    teacher = network(flags.teacher, "bidirectional", trained=False)
+    fake = network(flags.fake or flags.teacher, "bidirectional", trained=True)
+    texts = open_prompts(flags, job, settings.seed)
+    shape = (sum(settings.chunks), student.config.in_channels, *flags.latent_size)
+    streams = streams_of(settings.seed, job.device)
+    recipe = Raven(student, fake, teacher, texts.pool, shape, settings, streams, job.world, texts.negative)
     facts = {"recipe": flags.recipe, "config": student.config.to_dict()}
-    step = train(recipe, limits, output=flags.output, identity=identity(flags, settings), facts=facts)
-    write_manifest(flags, settings, recipe.student, step)
+    step = run_to_end(recipe, settings, job, flags, facts)
+    if job.world.rank == 0:
+        write_manifest(flags, settings, step)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,142 @@
+"""How many processes a training job gets, on which nodes, and where they meet: read from the environment (raven.md 16.1).
+
+One launcher runs on every node (under Slurm: srun with one task a node). Its variables, each with its default:
+N processes of a node (the node's GPUs), NNODES (SLURM_NNODES, 1), NODE_RANK (SLURM_NODEID, 0), MASTER_ADDR (first host of
+SLURM_JOB_NODELIST, localhost), MASTER_PORT (10000 + SLURM_JOB_ID modulo 20000, 7890), D (0; n > 0 debugs n processes on this node).
+No torch here: the plan is made before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """processes: of each node; node_rank: this node; host, port: where processes meet; debug: kernels one by one, checked collectives."""
+
+    processes: int
+    nodes: int
+    node_rank: int
+    host: str
+    port: int
+    debug: bool
+
+    @property
+    def alone(self) -> bool:
+        """Whether one process does it all, so that no launcher is needed."""
+        return self.processes * self.nodes == 1 and not self.debug
+
+    def torchrun(self, module: str, arguments: Sequence[str]) -> list[str]:
+        """Arguments of torchrun that start `module` with `arguments`. One node needs no meeting point that can change."""
+        return [
+            f"--nnodes={self.nodes}",
+            f"--nproc-per-node={self.processes}",
+            f"--node-rank={self.node_rank}",
+            f"--rdzv-backend={'static' if self.nodes == 1 else 'c10d'}",
+            f"--rdzv-endpoint={self.host}:{self.port}",
+            f"--rdzv-id={self.port}",
+            "--signals-to-handle=SIGTERM,SIGUSR1,SIGINT,SIGHUP",
+            "-m",
+            module,
+            *arguments,
+        ]
+
+    def environment(self, cores: int) -> dict[str, str]:
+        """Variables for the processes where they are not set yet. cores: of this node that the job may use."""
+        settings = {
+            "OMP_NUM_THREADS": str(max(1, cores // self.processes)),
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+            "NCCL_DEBUG": "INFO",
+            "NCCL_IB_TIMEOUT": "31",
+            # a step and a checkpoint may take minutes; Slurm's own limit ends them anyway
+            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "3600",
+        }
+        if self.debug:
+            settings |= {"CUDA_LAUNCH_BLOCKING": "1", "TORCH_DISTRIBUTED_DEBUG": "DETAIL"}
+        return settings
+
+
+def plan_launch(
+    environment: Mapping[str, str], gpus: Callable[[], int], resolves: Callable[[str], bool] = lambda _: True
+) -> Launch:
+    """The launch that the environment describes.
+
+    gpus: counts this node's GPUs, asked if nothing else says it (0: one process, on the CPU); resolves: whether a host name has an
+    address, else the address of the node that called srun stands in for the first host.
+    Raises ValueError naming the variable that is no number, or out of range.
+    """
+    debug = _number(environment, ("D",), 0, least=0)
+    processes = debug or _number(environment, ("N", "SLURM_GPUS_ON_NODE"), 0, least=0) or max(1, gpus())
+    nodes = 1 if debug else _number(environment, ("NNODES", "SLURM_NNODES"), 1)
+    node_rank = 0 if debug else _number(environment, ("NODE_RANK", "SLURM_NODEID"), 0, least=0)
+    if node_rank >= nodes:
+        raise ValueError(
+            f"This is node {node_rank} of {nodes}; NODE_RANK counts from 0 to NNODES - 1, correct one of the two."
+        )
+    job = _number(environment, ("SLURM_JOB_ID",), -1, least=-1)
+    port = _number(environment, ("MASTER_PORT",), 7890 if job < 0 else 10000 + job % 20000)
+    host = environment.get("MASTER_ADDR", "")
+    if not host and nodes > 1:
+        host = first_host(environment.get("SLURM_JOB_NODELIST", ""))
+        if host and not resolves(host):
+            host = environment.get("SLURM_LAUNCH_NODE_IPADDR", "")
+        if not host:
+            raise ValueError(
+                f"{nodes} nodes need a host to meet at, and neither MASTER_ADDR nor SLURM_JOB_NODELIST names one; set MASTER_ADDR."
+            )
+    return Launch(
+        processes=processes,
+        nodes=nodes,
+        node_rank=node_rank,
+        host=host or "localhost",
+        port=port,
+        debug=debug > 0,
+    )
+
+
+def srun_command(
+    nodes: int, processes: int, program: Sequence[str], environment: Mapping[str, str]
+) -> list[str]:
+    """The command that starts one launcher of `processes` processes on each node of this Slurm job.
+
+    program: the module and its arguments. GPUs are asked for where the job was granted some. srun does not inherit the number of
+    CPUs of a task (Slurm 22.05 and later), hence the flag.
+    """
+    granted = any(
+        environment.get(name) for name in ("CUDA_VISIBLE_DEVICES", "SLURM_GPUS_ON_NODE", "SLURM_JOB_GPUS")
+    )
+    return [
+        "srun",
+        f"--nodes={nodes}",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={processes}",
+        *([f"--gres=gpu:{processes}"] if granted else []),
+        "--kill-on-bad-exit=1",
+        "python",
+        "-m",
+        "workflow.scripts.launch",
+        f"--processes={processes}",
+        *program,
+    ]
+
+
+def first_host(nodes: str) -> str:
+    """First host of a Slurm node list: "gpu[003-005,9],cpu1" gives "gpu003"; empty for an empty list."""
+    first = re.match(r"[^,\[]*(?:\[[^\]]*\][^,\[]*)*", nodes)
+    return re.sub(r"\[([^,\-\]]*)[^\]]*\]", r"\1", first.group()) if first else ""
+
+
+def _number(environment: Mapping[str, str], names: Sequence[str], default: int, *, least: int = 1) -> int:
+    """The first of these variables that is set, as a whole number of at least `least`."""
+    for name in names:
+        if text := environment.get(name, ""):
+            if not text.isdecimal() or int(text) < least:
+                raise ValueError(
+                    f"{name} is {text!r}, expected a whole number of at least {least}; set or unset it."
+                )
+            return int(text)
+    return default

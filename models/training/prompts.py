@@ -1,0 +1,59 @@
+"""Training prompts at full size: a list of texts, encoded when they are drawn.
+
+Which prompts an iteration draws follows from seed, iteration and global sample index alone (models/training/streams.py), uniformly and
+with replacement as in raven.md 12. So there is no position to save: a resumed run draws what an unbroken one would have drawn, and
+every process encodes its own samples and nobody else's. The list's order means nothing, hence it is not shuffled.
+
+Legend: n drawn prompts, L text rows, D text size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+# ruff: noqa: RUF001 (full-width commas are Chinese)
+NEGATIVE = (
+    "slow motion, time dilation, 高帧率，"
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，"
+    "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，"
+    "形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
+)
+"""What the teacher is guided away from: three phrases of RAVEN's and Wan2.1's own negative prompt (raven.md 6.6; Apache-2.0)."""
+
+
+class PromptPool:
+    """Prompts as a pool of text rows: pool[indices] encodes those prompts, one call of the encoder each, whatever else is drawn.
+
+    encode: prompts -> [B, L, D]. Every process makes as many calls as it has samples, so the encoder itself may be sharded.
+    """
+
+    def __init__(self, prompts: Sequence[str], encode: Callable[[Sequence[str]], Tensor]) -> None:
+        self.prompts, self.encode = prompts, encode
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __getitem__(self, indices: Sequence[int]) -> Tensor:
+        """[n, L, D] text rows of n prompts by their place in the list."""
+        return torch.cat([self.encode([self.prompts[index]]) for index in indices])
+
+
+def read_prompt_list(path: Path | str) -> list[str]:
+    """The distinct prompts of a text file, one a line, without surrounding white space and empty lines, in the file's order.
+
+    Raises FileNotFoundError, or ValueError if there is none.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no list of training prompts at {path}; fetch it, or name another file as `prompts`."
+        )
+    lines = dict.fromkeys(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines.pop("", None)
+    if not lines:
+        raise ValueError(f"{path} holds no prompt; put one on each line.")
+    return list(lines)

@@ -1,0 +1,83 @@
+"""The launcher's plan: defaults, Slurm's variables, overrides, ports, and arguments left alone (T37 of raven.md section 20)."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.training.launch import first_host, plan_launch
+
+SLURM = {
+    "SLURM_NNODES": "2",
+    "SLURM_NODEID": "1",
+    "SLURM_GPUS_ON_NODE": "8",
+    "SLURM_JOB_ID": "1234567",
+    "SLURM_JOB_NODELIST": "gpu[003-004]",
+    "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.3",
+}
+
+
+def test_without_slurm_one_node_meets_itself() -> None:
+    """Guards the defaults: all GPUs of the machine, and no launcher at all for a single process."""
+    launch = plan_launch({}, lambda: 4)
+    assert (launch.processes, launch.nodes, launch.host, launch.port) == (4, 1, "localhost", 7890)
+    assert not launch.alone and plan_launch({}, lambda: 1).alone
+    assert plan_launch({}, lambda: 0).alone, "a machine without GPU trains in one process"
+
+
+def test_slurm_says_everything() -> None:
+    """Two nodes of eight GPUs: the first host of the list, a port of the job's own, a meeting point that all nodes can join."""
+    launch = plan_launch(SLURM, lambda: 99)
+    assert (launch.processes, launch.nodes, launch.node_rank) == (8, 2, 1)
+    assert (launch.host, launch.port) == ("gpu003", 10000 + 1234567 % 20000)
+    assert plan_launch(SLURM, lambda: 99, lambda _: False).host == "10.0.0.3"
+    arguments = launch.torchrun("workflow.scripts.train_raven", ["--settings", '{"a": 1}', "two words"])
+    assert {
+        "--nnodes=2",
+        "--node-rank=1",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint=gpu003:{launch.port}",
+    } <= {*arguments}
+    assert arguments[-5:] == ["-m", "workflow.scripts.train_raven", "--settings", '{"a": 1}', "two words"]
+    assert "--rdzv-backend=static" in plan_launch({}, lambda: 2).torchrun("m", [])
+
+
+def test_own_variables_come_first() -> None:
+    """raven.md 16.1: N, NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT override Slurm; D stays on one node."""
+    own = {"N": "3", "NNODES": "4", "NODE_RANK": "2", "MASTER_ADDR": "head", "MASTER_PORT": "5000"}
+    launch = plan_launch({**SLURM, **own}, lambda: 99)
+    assert (launch.processes, launch.nodes, launch.node_rank, launch.host, launch.port) == (
+        3,
+        4,
+        2,
+        "head",
+        5000,
+    )
+    debug = plan_launch({**SLURM, "D": "1"}, lambda: 99)
+    assert (debug.processes, debug.nodes, debug.node_rank, debug.alone) == (1, 1, 0, False)
+    assert debug.environment(8)["CUDA_LAUNCH_BLOCKING"] == "1"
+    assert launch.environment(16)["OMP_NUM_THREADS"] == "5"
+
+
+def test_what_makes_no_sense_is_one_sentence() -> None:
+    """A typing error must not start a job of another shape."""
+    with pytest.raises(ValueError, match="N is 'eight', expected a whole number"):
+        plan_launch({"N": "eight"}, lambda: 1)
+    with pytest.raises(ValueError, match="node 2 of 2"):
+        plan_launch({**SLURM, "NODE_RANK": "2"}, lambda: 1)
+    with pytest.raises(ValueError, match="set MASTER_ADDR"):
+        plan_launch({"NNODES": "2"}, lambda: 1)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("gpu[003-005,9],cpu1", "gpu003"),
+        ("node1", "node1"),
+        ("a-b[7,9]", "a-b7"),
+        ("r[1-2]n[05-06]", "r1n05"),
+        ("", ""),
+    ],
+)
+def test_first_host_of_a_node_list(nodes: str, first: str) -> None:
+    """Slurm folds host names; the first one must come out with its zeros."""
+    assert first_host(nodes) == first

@@ -1,0 +1,58 @@
+"""A whole small training as a program, to be killed, signalled and started by torchrun: see test_distributed.py, test_preemption.py."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from models.training.distributed import join, leave
+from models.training.loop import Preempted, RunLimits, train
+from models.training.preemption import EXIT_CODE, stop_requests
+from models.wan import Wan
+from tests.models.training_toys import CPU, dmd_settings, grpo_of, raven_of
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("recipe", choices=("raven", "cm_grpo"))
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--iterations", type=int, default=4)
+    parser.add_argument("--every", type=int, default=2)
+    parser.add_argument("--pause-s", type=float, default=0.0, help="wait so long in every iteration")
+    parser.add_argument("--asynchronous", action="store_true")
+    parser.add_argument("--recompute", action="store_true", help="checkpoint activations")
+    parser.add_argument("--poison", type=int, help="rank whose texts are not numbers")
+    flags = parser.parse_args()
+    torch.manual_seed(time.monotonic_ns() % 2**31)  # nothing may depend on a global generator
+    stop, world = stop_requests(), join(CPU)
+    limits = RunLimits(
+        iterations=flags.iterations, checkpoint_every=flags.every, asynchronous=flags.asynchronous
+    )
+    recipe = raven_of(dmd_settings(), world) if flags.recipe == "raven" else grpo_of(world)
+    if flags.recompute:
+        for trainee in recipe.trainees:
+            next(module for module in trainee.module.modules() if isinstance(module, Wan)).recompute = True
+    if flags.poison == world.rank:
+        recipe.texts = recipe.texts * torch.nan
+    step = recipe.step
+
+    def slow_step(iteration: int, fraction: float) -> dict[str, float]:
+        time.sleep(flags.pause_s)
+        return step(iteration, fraction)
+
+    recipe.step = slow_step  # type: ignore[method-assign]
+    code = 0
+    try:
+        train(recipe, limits, output=flags.output, identity="toy", world=world, stop=stop)
+    except Preempted:
+        code = EXIT_CODE
+    leave(world)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

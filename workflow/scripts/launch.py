@@ -1,0 +1,74 @@
+"""Start a training module: as one process, as several of this node through torchrun, or on several nodes through srun.
+
+python -m workflow.scripts.launch [--nodes N] [--processes N] MODULE [arguments]: what follows the module's name is passed on
+unchanged. Without the two flags the environment says how many there are, as models/training/launch.py explains. A preempted run
+ends with the code that asks for another attempt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+from models.training.launch import plan_launch, srun_command
+from models.training.preemption import EXIT_CODE, SIGNALS
+
+
+def count_gpus() -> int:
+    """GPUs that this process may use: those it was given, else those nvidia-smi lists."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return len([device for device in given.split(",") if device.strip()])
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
+    return listed.stdout.count("GPU ") if listed.returncode == 0 else 0
+
+
+def has_address(host: str) -> bool:
+    """Whether this node can look the host up."""
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except OSError:
+        return False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, help="nodes of the job; more than 1 starts one launcher on each")
+    parser.add_argument("--processes", type=int, help="processes of a node, one a GPU")
+    parser.add_argument("module", help="e.g. workflow.scripts.train_raven")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the module")
+    flags = parser.parse_args()
+    module, arguments = flags.module, flags.arguments
+    if flags.nodes is not None and flags.nodes > 1:
+        command = srun_command(flags.nodes, flags.processes or 1, [module, *arguments], os.environ)
+        os.execvp(command[0], command)  # noqa: S606 (no shell)
+    given = {"NNODES": flags.nodes, "N": flags.processes}
+    environment = {**os.environ, **{name: str(value) for name, value in given.items() if value is not None}}
+    launch = plan_launch(environment, count_gpus, has_address)
+    for name, value in launch.environment(len(os.sched_getaffinity(0))).items():
+        os.environ.setdefault(name, value)
+    if launch.alone:
+        os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 (no shell)
+    # torch takes seconds to import, which a single process does once, after the line above
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    try:
+        run(parse_args(launch.torchrun(module, arguments)))  # type: ignore[no-untyped-call]
+    except SignalException as stopped:
+        sys.exit(EXIT_CODE if stopped.sigval in SIGNALS else 1)
+    except ChildFailedError as failed:
+        codes = {failure.exitcode for failure in failed.failures.values()}
+        print(failed, file=sys.stderr)
+        sys.exit(EXIT_CODE if codes == {EXIT_CODE} else 1)
+
+
+if __name__ == "__main__":
+    main()
