@@ -17,11 +17,7 @@ rule train:
         weights=lambda wc: [
             *declared(SUITE.train[wc.row].init),
             *declared(SUITE.train[wc.row].teacher),
-            *[
-                file
-                for name in own_files(wc.row)["fake"]
-                for file in declared(name)
-            ],
+            *[file for name in own_files(wc.row)["fake"] for file in declared(name)],
         ],
     output:
         manifest=f"{RESULTS}/train/{{row}}/train.json",
