@@ -37,31 +37,46 @@ class Policy(NamedTuple):
     ratio: Tensor
 
 
-def normalise_then_sum(rewards: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Combined reward [P, G]: each reward standardised inside its group, then the weighted mean (raven.md 9.3).
+def combined_reward(rewards: Mapping[str, Tensor], settings: CmGrpoSettings) -> Tensor:
+    """Combined reward [P, G] of rewards [P, G] by name, as `reward_aggregation` says (raven.md 9.3)."""
+    if settings.reward_aggregation == "sum_then_normalise":
+        return weighted_mean(rewards, settings.rewards)
+    return normalise_then_sum(rewards, settings.rewards, over=settings.reward_group)
 
-    Raises ValueError if a weighted reward is missing.
-    """
+
+def normalise_then_sum(
+    rewards: Mapping[str, Tensor], weights: Mapping[str, float], *, over: int | None = None
+) -> Tensor:
+    """Weighted mean [P, G] of the weighted rewards, each standardised over `over` neighbouring rollouts of a prompt, None for all G."""
+    scores = {name: standardise(values, over=over) for name, values in rewards.items() if name in weights}
+    return weighted_mean(scores, weights)
+
+
+def weighted_mean(rewards: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """sum(w r) / sum(|w|), [P, G]. Raises ValueError if a weighted reward is missing."""
     missing = sorted(weights.keys() - rewards.keys())
     if missing:
         raise ValueError(
             f"The reward gave {', '.join(sorted(rewards))} but {', '.join(missing)} is weighted too; correct `rewards`."
         )
     total = sum(abs(weight) for weight in weights.values())
-    return (
-        torch.stack([weight * standardise(rewards[name]) for name, weight in weights.items()]).sum(0) / total
-    )
+    return torch.stack([weight * rewards[name] for name, weight in weights.items()]).sum(0) / total
 
 
-def standardise(values: Tensor) -> Tensor:
-    """(r - mean) / (max(population deviation, 1e-4) + 1e-5) over the last axis; zero where all are equal."""
-    spread = values.std(-1, correction=0, keepdim=True).clamp_min(1e-4) + 1e-5
-    return (values - values.mean(-1, keepdim=True)) / spread
+def standardise(values: Tensor, *, over: int | None = None, spread: str = "group") -> Tensor:
+    """(r - mean) / (max(population deviation, 1e-4) + 1e-5) of values [P, G]; zero where all are equal.
+
+    over: neighbours of the last axis that share a mean, None for all of them. spread: whose deviation, of the same neighbours
+    ("group") or of all values ("batch").
+    """
+    groups = values.unflatten(-1, (-1, over or values.shape[-1]))
+    deviation = groups.std(-1, correction=0, keepdim=True) if spread == "group" else groups.std(correction=0)
+    return ((groups - groups.mean(-1, keepdim=True)) / (deviation.clamp_min(1e-4) + 1e-5)).flatten(-2)
 
 
-def advantages(rewards: Tensor, clip: float) -> Tensor:
-    """Group advantages [P, G] of combined rewards, clipped to +-clip (raven.md 9.4)."""
-    return standardise(rewards).clamp(-clip, clip)
+def advantages(rewards: Tensor, clip: float, *, over: int | None = None, spread: str = "group") -> Tensor:
+    """Advantages [P, G] of combined rewards, standardised (see `standardise`), clipped to +-clip (raven.md 9.4)."""
+    return standardise(rewards, over=over, spread=spread).clamp(-clip, clip)
 
 
 def transition_log_probability(x0: Tensor, action: Tensor, sigma: Tensor, weights: Tensor) -> Tensor:
@@ -136,8 +151,12 @@ class CmGrpo:
         grouped = {
             name: self.world.gather(raw[name]).view(settings.prompts, settings.group) for name in sorted(raw)
         }
-        combined = normalise_then_sum(grouped, settings.rewards)
-        gain = advantages(combined, settings.advantage_clip).flatten()[mine]
+        gain = advantages(
+            combined_reward(grouped, settings),
+            settings.advantage_clip,
+            over=settings.advantage_group,
+            spread=settings.advantage_spread,
+        ).flatten()[mine]
         gain = gain.to(self.streams.device, torch.float32)
         total, ratios = 0.0, []
         for samples, one in zip(slices, rolled, strict=True):

@@ -143,6 +143,12 @@ class CmGrpoSettings:
     prompts x group rollouts per iteration; rewards: checker name -> weight; heldout: prompts judged before and after.
     shared_noise: rollouts of a prompt start from one initial noise, so that only the policy's own draws tell them apart (upstream
     draws each afresh). policy_scale: factor on the policy loss (100 upstream); slices: micro-batches of one update.
+
+    reward_aggregation: "normalise_then_sum" standardises each reward before the weighted mean, "sum_then_normalise" takes the mean
+    of raw rewards (raven.md 9.3). reward_group: neighbouring rollouts of a prompt over which each reward is standardised, None for the
+    whole group; upstream takes the 4 of one call of the network. advantage_group: the same for the advantage of the
+    combined reward (upstream without its per-prompt tracker: the rollouts of one process). advantage_spread: divide by the
+    deviation of the "group" or of the whole "batch" (raven.md 9.4).
     """
 
     iterations: int
@@ -155,6 +161,10 @@ class CmGrpoSettings:
     lora_rank: int = 32
     lora_alpha: float = 32.0
     policy_scale: float = 100.0
+    reward_aggregation: str = "normalise_then_sum"
+    reward_group: int | None = None
+    advantage_group: int | None = None
+    advantage_spread: str = "group"
     advantage_clip: float = 5.0
     chunk_weighting: float | str | None = -1.0
     ema: float = 0.9675
@@ -179,6 +189,18 @@ class CmGrpoSettings:
             )
         if not self.rewards or any(weight <= 0 for weight in self.rewards.values()):
             raise ValueError("rewards must name at least one checker, each with a weight above 0.")
+        _one_of("reward_aggregation", self.reward_aggregation, ("normalise_then_sum", "sum_then_normalise"))
+        _one_of("advantage_spread", self.advantage_spread, ("group", "batch"))
+        for name, size in (("reward_group", self.reward_group), ("advantage_group", self.advantage_group)):
+            if size is not None and (size < 2 or self.group % size):
+                raise ValueError(
+                    f"{name} is {size} and group is {self.group}, but {name} must divide group and be at least 2: the mean of one "
+                    "rollout is itself, which leaves zeros."
+                )
+        if self.reward_group is not None and self.reward_aggregation == "sum_then_normalise":
+            raise ValueError(
+                f"reward_group is {self.reward_group}, but sum_then_normalise standardises no single reward; remove one of the two."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

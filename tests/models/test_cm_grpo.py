@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+from typing import Any
+
 import pytest
 import torch
 
 from models.training.cm_grpo import (
     advantages,
+    combined_reward,
     normalise_then_sum,
     policy_loss,
     trained_steps,
@@ -15,7 +20,22 @@ from models.training.cm_grpo import (
 )
 from models.training.settings import CmGrpoSettings, OptimizerSettings
 from models.training.streams import Streams
-from tests.models.training_toys import CPU, SHAPE, grpo_of, normal
+from tests.models.training_toys import CPU, SHAPE, grpo_of, grpo_settings, normal
+
+
+def settings_of(**changed: Any) -> CmGrpoSettings:
+    """The toy recipe's settings with some of them changed."""
+    return dataclasses.replace(grpo_settings(), **changed)
+
+
+def adapter_after_one_step(**changed: Any) -> str:
+    """Hash of the gradient norm and the adapter after one update of the toy recipe, two rewards of different scale."""
+    recipe = grpo_of(settings=settings_of(rewards={"level": 1.0, "contrast": 2.0}, **changed))
+    metrics = recipe.step(0, 0.0)
+    found = hashlib.sha256(repr(metrics["student_grad_norm"]).encode())
+    for value in recipe.student.parameters.values():
+        found.update(value.detach().numpy().tobytes())
+    return found.hexdigest()
 
 
 def test_first_update_is_on_policy() -> None:
@@ -98,6 +118,86 @@ def test_rewards_are_combined_by_hand() -> None:
     )
     with pytest.raises(ValueError, match="c is weighted too"):
         normalise_then_sum(rewards, {"c": 1.0})
+
+
+def test_raw_rewards_are_summed_first() -> None:
+    """T25, the other order: weights 1 and 3 on raw rewards give (2 + 0) / 4 and (0 + 30) / 4, so the larger scale decides.
+
+    Guards against a silent second standardisation: normalise-then-sum of the same rewards ranks by weight alone.
+    """
+    rewards, weights = (
+        {"a": torch.tensor([[8.0, 0.0]]), "b": torch.tensor([[0.0, 2.0]])},
+        {"a": 1.0, "b": 3.0},
+    )
+    settings = settings_of(rewards=weights, reward_aggregation="sum_then_normalise")
+    summed = combined_reward(rewards, settings)
+    assert torch.equal(summed, torch.tensor([[2.0, 1.5]]))
+    torch.testing.assert_close(advantages(summed, 5.0), torch.tensor([[1.0, -1.0]]), rtol=1e-3, atol=0)
+    normalised = combined_reward(rewards, settings_of(rewards=weights))
+    torch.testing.assert_close(advantages(normalised, 5.0), torch.tensor([[-1.0, 1.0]]), rtol=1e-3, atol=0)
+
+
+def test_rewards_are_standardised_over_part_of_a_group() -> None:
+    """raven.md 9.3: over 2 of 4 rollouts, (1, 3) and (10, 30) both become (-1, 1): what sets the two calls apart is lost.
+
+    Upstream does so with 4 of 32; over the whole group the first two are both below the mean. The part that is the whole group
+    changes no bit.
+    """
+    rewards = {"a": torch.tensor([[1.0, 3.0, 10.0, 30.0]]), "unused": torch.tensor([[torch.nan] * 4])}
+    part = combined_reward(rewards, settings_of(rewards={"a": 2.0}, reward_group=2))
+    torch.testing.assert_close(part, torch.tensor([[-1.0, 1.0, -1.0, 1.0]]), rtol=1e-4, atol=0)
+    whole = combined_reward(rewards, settings_of(rewards={"a": 2.0}))
+    assert (whole[0, :2] < 0).all()
+    assert torch.equal(combined_reward(rewards, settings_of(rewards={"a": 2.0}, reward_group=4)), whole)
+
+
+def test_advantages_choose_mean_and_deviation() -> None:
+    """raven.md 9.4 by hand, prompts (0, 2, 8, 10) and (4, 4, 4, 4): deviations sqrt(17) and 0.
+
+    Of all eight: mean 4.5, mean square 232 / 8 = 29, so the deviation is sqrt(29 - 20.25).
+    """
+    rewards = torch.tensor([[0.0, 2.0, 8.0, 10.0], [4.0, 4.0, 4.0, 4.0]]).double()
+    centred = torch.tensor([[-5.0, -3.0, 3.0, 5.0], [0.0, 0.0, 0.0, 0.0]]).double()
+    for found, expected in (
+        (advantages(rewards, 5.0), centred / (17**0.5 + 1e-5)),
+        (advantages(rewards, 5.0, spread="batch"), centred / (8.75**0.5 + 1e-5)),
+        (
+            advantages(rewards, 5.0, over=2),
+            torch.tensor([[-1.0, 1.0, -1.0, 1.0], [0.0] * 4]).double() / (1 + 1e-5),
+        ),
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"reward_aggregation": "sum"}, "reward_aggregation is 'sum', allowed are"),
+        ({"advantage_spread": "global"}, "advantage_spread is 'global', allowed are"),
+        ({"reward_group": 1}, "reward_group is 1 and group is 4"),
+        ({"advantage_group": 3}, "advantage_group is 3 and group is 4"),
+        ({"reward_group": 2, "reward_aggregation": "sum_then_normalise"}, "standardises no single reward"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any], sentence: str) -> None:
+    """B16 of raven.md 18: a part of one rollout gives all-zero rewards, a typo another algorithm, silently."""
+    with pytest.raises(ValueError, match=sentence):
+        settings_of(**wrong)
+
+
+def test_every_option_reaches_the_step() -> None:
+    """A declared option that the recipe does not hand on would be hashed into the manifest and change nothing."""
+    losses = {
+        name: adapter_after_one_step(**options)
+        for name, options in {
+            "default": {},
+            "sum": {"reward_aggregation": "sum_then_normalise"},
+            "part": {"reward_group": 2},
+            "parts": {"advantage_group": 2},
+            "batch": {"advantage_spread": "batch"},
+        }.items()
+    }
+    assert len(set(losses.values())) == len(losses), losses
 
 
 def test_last_transition_is_never_trained() -> None:

@@ -63,18 +63,30 @@ def raven_of(settings: DmdSettings, world: World = ALONE, dtype: torch.dtype = t
     return Raven(*nets, texts, SHAPE, settings, Streams(seed=settings.seed, device=CPU), world)
 
 
-def grpo_of(world: World = ALONE, *, iterations: int = 2, dtype: torch.dtype = torch.float32) -> CmGrpo:
-    """A LoRA of rank 2 on a random network, two of five prompts an iteration, rewarded by the mean of its latents."""
-    settings = CmGrpoSettings(
+def grpo_settings(*, iterations: int = 2) -> CmGrpoSettings:
+    """Two of five prompts an iteration, four rollouts of each."""
+    return CmGrpoSettings(
         iterations=iterations, prompts=2, group=4, seed=3, optimizer=OptimizerSettings(lr=1e-2), rewards={"level": 1.0},
         slices=2, lora_rank=2, lora_alpha=2.0, chunks=CHUNKS,
     )  # fmt: skip
+
+
+def grpo_of(
+    world: World = ALONE,
+    *,
+    iterations: int = 2,
+    dtype: torch.dtype = torch.float32,
+    settings: CmGrpoSettings | None = None,
+) -> CmGrpo:
+    """A LoRA of rank 2 on a random network, rewarded by the mean of its latents, or their deviation if the settings say so."""
+    settings = settings or grpo_settings(iterations=iterations)
     policy = add_lora(wan_of(1, dtype), LoraSettings(rank=2, alpha=2.0), seed=0).to(dtype)
     shard(inner_wan(policy), world)
+    rewards = {"level": Tensor.mean, "contrast": Tensor.std}
     return CmGrpo(
         policy,
         normal(5, 6, 8, dtype=torch.float32),
-        lambda x, which: {"level": x.mean((1, 2, 3, 4))},
+        lambda x, which: {name: rewards[name](x, (1, 2, 3, 4)) for name in settings.rewards},
         SHAPE,
         settings,
         Streams(seed=3, device=CPU),
