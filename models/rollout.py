@@ -179,13 +179,16 @@ def chunked(
             plan = planner.plan(start, chunk, "denoise")
             record = denoise(network, here, plan, x, start=start, steps=steps, grad=step == exit_step)
             yield record
+            made = record.x0
             if step < stop:
-                x = here.renoise(record.x0, noise.renoise(c, step, chunk, None), step + 1)
+                x = here.advance(record.x_t, record.x0, noise.renoise(c, step, chunk, None), step)
+            elif here.noisy_end and step == here.num_steps - 1:
+                made = here.advance(record.x_t, record.x0, noise.renoise(c, step, chunk, None), step)
             elif draw_last and step == here.num_steps - 1:
                 noise.renoise(c, step, chunk, None)
-        yield Finished(start, record.x0)
+        yield Finished(start, made)
         if commit_last or start + chunk < total:
-            yield commit(network, planner, record.x0, start)
+            yield commit(network, planner, made, start)
 
 
 def rolling(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,6 +57,9 @@ class Schedule:
     Both round once, to the dtype of the latents they are given. Source: baselines.md 0.4, raven.md 2.
     """
 
+    noisy_end: ClassVar[bool] = False
+    """Whether the last step adds noise too, so that what a rollout makes is not its last clean prediction."""
+
     steps: tuple[Step, ...]
     x0_dtype: torch.dtype = torch.float64
     renoise_dtype: torch.dtype = torch.float32
@@ -94,12 +97,21 @@ class Schedule:
         mixed = (1 - sigma) * x0.to(self.renoise_dtype) + sigma * noise.to(self.renoise_dtype)
         return mixed.to(x0.dtype)
 
-    def transition(self, x0: Tensor, step: int) -> Transition:
-        """The Gaussian that carries clean latents, predicted at `step`, to the next step's noise level
-        (raven.md 2.3).
+    def advance(self, x_t: Tensor, x0: Tensor, noise: Tensor, step: int) -> Tensor:  # noqa: ARG002 (other samplers need x_t)
+        """Latents after `step`, in x0's dtype: x0, predicted there from x_t, at the next step's noise. All [B, F, C, H, W]."""
+        return self.renoise(x0, noise, step + 1)
+
+    def transition(self, x_t: Tensor, x0: Tensor, step: Tensor) -> Transition:  # noqa: ARG002 (as above)
+        """The Gaussian that `advance` draws from, each sample at a step of its own (raven.md 2.3).
+
+        x_t, x0: [B, F, C, H, W] state and clean prediction; step: [B] whole numbers.
         """
-        sigma = 0.0 if step + 1 == self.num_steps else self.steps[step + 1].sigma
-        return Transition(mean=(1 - sigma) * x0, std=sigma, dmean_dx0=1 - sigma)
+        sigma = self._levels(step + 1, x0)
+        return Transition(mean=(1 - sigma) * x0, std=sigma)
+
+    def _levels(self, index: Tensor, like: Tensor) -> Tensor:
+        """[B, 1, 1, 1, 1] float32 noise levels; index num_steps is 0."""
+        return _constants((*self.sigmas, 0.0), torch.float32, like.device)[index][:, None, None, None, None]
 
     def _sigma(self, steps: int | Sequence[int], like: Tensor, dtype: torch.dtype) -> Tensor:
         """[F or 1, 1, 1, 1] noise levels, to broadcast over [B, F, C, H, W]."""
@@ -118,13 +130,39 @@ def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.devi
 
 
 class Transition(NamedTuple):
-    """N(mean, std^2) of the next state. std 0 has no density. dmean_dx0: derivative of the mean by the
-    clean prediction.
-    """
+    """N(mean, std^2) of the next state. mean: [B, F, C, H, W]; std: [B, 1, 1, 1, 1], where 0 there is no density."""
 
     mean: Tensor
-    std: float
-    dmean_dx0: float
+    std: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EulerMaruyama(Schedule):
+    """Stochastic Euler steps in place of consistency steps: the sampler of FlowGRPO (raven.md 11).
+
+    noise_level: a of the diffusion g^2 = a^2 sigma (1 + sigma / (1 - min(sigma, sigma_max))), which is a^2 sigma / (1 - sigma) below
+    sigma_max. sigma_max: below 1; at 1, as released configs leave it, 1 / (1 - sigma) is 1e6 at the first step, which then
+    multiplies the noise by -309 at a = 0.1.
+    """
+
+    noisy_end: ClassVar[bool] = True
+
+    noise_level: float
+    sigma_max: float
+
+    def advance(self, x_t: Tensor, x0: Tensor, noise: Tensor, step: int) -> Tensor:
+        taken = self.transition(x_t, x0, torch.full((len(x_t),), step, device=x_t.device))
+        return (taken.mean + taken.std * noise).to(x0.dtype)
+
+    def transition(self, x_t: Tensor, x0: Tensor, step: Tensor) -> Transition:
+        sigma, following = self._levels(step, x0), self._levels(step + 1, x0)
+        length = sigma - following
+        velocity = (x_t - x0) / sigma
+        noise = x_t + (1 - sigma) * velocity
+        clean_share = (1 - sigma.clamp_max(self.sigma_max)).clamp_min(1e-6)
+        diffusion = self.noise_level**2 * sigma * (1 + sigma / clean_share)
+        mean = x_t - length * (velocity + 0.5 * diffusion * noise / sigma)
+        return Transition(mean, (diffusion * length).sqrt())
 
 
 def build_schedule(

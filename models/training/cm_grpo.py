@@ -1,6 +1,6 @@
 """CM-GRPO: policy gradient on the consistency sampler's Gaussian transitions, with LoRA (raven.md 9).
 
-A rollout's step i carries x_t to x_s by N((1 - sigma_s) x0, sigma_s^2). One interleaved forward gives x0 with gradient for all
+A rollout's step i carries x_t to x_s by N((1 - sigma_s) x0, sigma_s^2), or by FlowGRPO's Euler-Maruyama step. One interleaved forward gives x0 with gradient for all
 chunks of a rollout at one random step; the reward's advantage inside the prompt's group weighs the log-probability.
 
 Legend: N rollouts, F latent frames, C channels, H, W latent size, P prompts, G rollouts of one prompt, S steps.
@@ -8,6 +8,7 @@ Legend: N rollouts, F latent frames, C channels, H, W latent size, P prompts, G 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from models.lora import inner_wan
 from models.noise import LatentShape
+from models.rollout import Rollout
+from models.schedule import EulerMaruyama, Transition
 from models.training.chunk_weights import chunk_weights
 from models.training.distributed import ALONE, World
 from models.training.dmd import rows_of
@@ -69,7 +72,7 @@ def standardise(values: Tensor, *, over: int | None = None, spread: str = "group
     over: neighbours of the last axis that share a mean, None for all of them. spread: whose deviation, of the same neighbours
     ("group") or of all values ("batch").
     """
-    groups = values.unflatten(-1, (-1, over or values.shape[-1]))
+    groups = values.reshape(*values.shape[:-1], -1, over or values.shape[-1])
     deviation = groups.std(-1, correction=0, keepdim=True) if spread == "group" else groups.std(correction=0)
     return ((groups - groups.mean(-1, keepdim=True)) / (deviation.clamp_min(1e-4) + 1e-5)).flatten(-2)
 
@@ -79,14 +82,17 @@ def advantages(rewards: Tensor, clip: float, *, over: int | None = None, spread:
     return standardise(rewards, over=over, spread=spread).clamp(-clip, clip)
 
 
-def transition_log_probability(x0: Tensor, action: Tensor, sigma: Tensor, weights: Tensor) -> Tensor:
-    """[N] weighted mean over elements of log N(action; (1 - sigma) x0, sigma^2), without its constant.
+def log_probability(action: Tensor, transition: Transition, weights: Tensor) -> Tensor:
+    """[N] weighted mean over elements of log N(action; mean, std^2), without its constant.
 
-    x0, action: [N, F, C, H, W]; sigma: [N] of the next state, above 0; weights: [F], mean 1.
+    action: [N, F, C, H, W]; transition: std above 0; weights: [F], mean 1.
     """
-    scale = sigma[:, None, None, None, None]
-    density = -0.5 * ((action - (1 - scale) * x0) / scale).square()
-    return (density * weights[:, None, None, None]).flatten(1).mean(1)
+    return frame_mean(-0.5 * ((action - transition.mean) / transition.std).square(), weights)
+
+
+def frame_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """[N] weighted mean over elements of values [N, F, C, H, W]; weights: [F], mean 1."""
+    return (values * weights[:, None, None, None]).flatten(1).mean(1)
 
 
 def policy_loss(log_probability: Tensor, rolled_log_probability: Tensor, advantage: Tensor) -> Policy:
@@ -126,9 +132,7 @@ class CmGrpo:
         self.wan, self.world = inner_wan(policy), world
         self.student = Trainee("student", policy, settings.optimizer, ema=settings.ema)
         self.trainees = [self.student]
-        self.rollout = consistency_rollout(
-            settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window
-        )
+        self.rollout = policy_rollout(settings)
         per_chunk = chunk_weights(settings.chunks, settings.chunk_weighting)
         self.weights = torch.tensor(
             [w for w, n in zip(per_chunk, settings.chunks, strict=True) for _ in range(n)],
@@ -194,7 +198,7 @@ class CmGrpo:
     ) -> Policy:
         """Policy loss of some rollouts, each at one random step before the last."""
         step = trained_steps(self.streams, iteration, samples, self.rollout.num_steps).to(text.device)
-        taken = transitions(rolled, step, self.settings.timesteps)
+        taken = taken_transitions(rolled, step, self.settings.timesteps)
         v = self.wan.interleaved(
             taken.noisy,
             rolled.endpoints,
@@ -205,31 +209,53 @@ class CmGrpo:
             window=self.settings.window,
         )
         x0 = to_x0(taken.noisy, v, taken.t)
-        now = transition_log_probability(x0, taken.action, taken.sigma, self.weights)
-        then = transition_log_probability(taken.x0, taken.action, taken.sigma, self.weights)
-        return policy_loss(now, then, gain)
+        schedule = self.rollout.schedule
+        now = schedule.transition(taken.noisy, x0, step)
+        then = schedule.transition(taken.noisy, taken.x0, step)
+        return policy_loss(
+            log_probability(taken.action, now, self.weights),
+            log_probability(taken.action, then, self.weights),
+            gain,
+        )
 
 
-class Transitions(NamedTuple):
-    """One step of each rollout. noisy -> action, [N, F, C, H, W]; t: [N] timestep of noisy; sigma: [N] of action; x0: as rolled out."""
+class Taken(NamedTuple):
+    """One step of each rollout. noisy -> action, [N, F, C, H, W]; t: [N] timestep of noisy; x0: as rolled out."""
 
     noisy: Tensor
     action: Tensor
     t: Tensor
-    sigma: Tensor
     x0: Tensor
 
 
-def transitions(rolled: Trajectory, step: Tensor, timesteps: Sequence[float]) -> Transitions:
+def taken_transitions(rolled: Trajectory, step: Tensor, timesteps: Sequence[float]) -> Taken:
     """The transition from step[n] to step[n] + 1 of every rollout n. step: [N], each below the last."""
     row = torch.arange(len(step), device=step.device)
     times = torch.tensor(timesteps, dtype=torch.float32, device=step.device)
-    states = rolled.states
-    return Transitions(
-        states[step, row], states[step + 1, row], times[step], times[step + 1] / 1000, rolled.x0[step, row]
+    return Taken(rolled.states[step, row], rolled.states[step + 1, row], times[step], rolled.x0[step, row])
+
+
+def policy_rollout(settings: CmGrpoSettings) -> Rollout:
+    """How the policy samples while it is trained: consistency steps, or those of the FlowGRPO ablation (raven.md 11)."""
+    rollout = consistency_rollout(
+        settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window
     )
+    ablation, plain = settings.flow_grpo, rollout.schedule
+    if ablation is None:
+        return rollout
+    schedule = EulerMaruyama(
+        steps=plain.steps,
+        x0_dtype=plain.x0_dtype,
+        renoise_dtype=plain.renoise_dtype,
+        noise_level=ablation.noise_level,
+        sigma_max=plain.sigmas[1] if ablation.sigma_max is None else ablation.sigma_max,
+    )
+    return dataclasses.replace(rollout, schedule=schedule)
 
 
 def trained_steps(streams: Streams, iteration: int, samples: range, num_steps: int) -> Tensor:
-    """[N] step index of each rollout, uniform over all but the last: the transition to sigma 0 has no density."""
+    """[N] step index of each rollout, uniform over all but the last: the consistency transition to sigma 0 has no density.
+
+    FlowGRPO's has one, and is left out all the same (raven.md 17.2, skip_timesteps).
+    """
     return streams.choice("policy step", iteration, samples, num_steps - 1)[:, 0]

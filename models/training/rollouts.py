@@ -18,24 +18,28 @@ from models.schedule import CPU, Schedule, Step
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trajectory:
-    """A finished chunked rollout, without gradient. states, x0: [S, B, F, C, H, W] inputs and clean predictions of each step."""
+    """A finished chunked rollout, without gradient. states, x0: [S, B, F, C, H, W] inputs and clean predictions of each step.
+
+    endpoints: [B, F, C, H, W], what the rollout made: x0[-1], unless the sampler adds noise after its last step too.
+    """
 
     states: Tensor
     x0: Tensor
-
-    @property
-    def endpoints(self) -> Tensor:
-        """[B, F, C, H, W]: what the rollout made."""
-        return self.x0[-1]
+    endpoints: Tensor
 
 
 def trajectory(records: Iterable[Record], num_steps: int) -> Trajectory:
     """Collect a chunked rollout that ran all its steps."""
-    calls = [record for record in records if isinstance(record, Denoised)]
+    calls, made = [], []
+    for record in records:
+        if isinstance(record, Denoised):
+            calls.append(record)
+        elif isinstance(record, Finished):
+            made.append(record.latents)
     by_step = [[call for call in calls if call.step == step] for step in range(num_steps)]
     states = torch.stack([torch.cat([call.x_t for call in row], dim=1) for row in by_step])
     x0 = torch.stack([torch.cat([call.x0 for call in row], dim=1) for row in by_step])
-    return Trajectory(states.detach(), x0.detach())
+    return Trajectory(states.detach(), x0.detach(), torch.cat(made, dim=1).detach())
 
 
 def endpoints(records: Iterable[Record]) -> Tensor:

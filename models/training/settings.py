@@ -137,6 +137,28 @@ class DmdSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FlowGrpoSettings:
+    """The FlowGRPO ablation of CM-GRPO: rollouts by Euler-Maruyama steps (raven.md 11).
+
+    noise_level: a, 0.1, 0.4 or 0.8 in the released configs. sigma_max: the largest sigma in 1 / (1 - sigma), which is singular at
+    the first step; None takes the second sampling step's (0.938). 1 is what the released configs do: the first step blows up.
+    """
+
+    noise_level: float
+    sigma_max: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.noise_level <= 0:
+            raise ValueError(
+                f"noise_level is {self.noise_level}, but steps without noise have no density; set it above 0."
+            )
+        if self.sigma_max is not None and not 0 < self.sigma_max <= 1:
+            raise ValueError(
+                f"sigma_max is {self.sigma_max}, but noise levels lie above 0 and up to 1; correct it or leave it out."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CmGrpoSettings:
     """CM-GRPO (raven.md 9): LoRA on RAVEN, Gaussian transitions of the consistency sampler, group advantages.
 
@@ -149,6 +171,8 @@ class CmGrpoSettings:
     whole group; upstream takes the 4 of one call of the network. advantage_group: the same for the advantage of the
     combined reward (upstream without its per-prompt tracker: the rollouts of one process). advantage_spread: divide by the
     deviation of the "group" or of the whole "batch" (raven.md 9.4).
+
+    flow_grpo: the ablation's rollout sampler and transition, None for the consistency sampler's.
     """
 
     iterations: int
@@ -173,6 +197,7 @@ class CmGrpoSettings:
     sink: int = 0
     window: int | None = None
     shared_noise: bool = False
+    flow_grpo: FlowGrpoSettings | None = None
     heldout: int = 64
     checkpoint_every: int = 10
 

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 import torch
 
+from models.schedule import Transition
 from models.training.cm_grpo import (
     advantages,
     combined_reward,
+    log_probability,
     normalise_then_sum,
     policy_loss,
+    taken_transitions,
     trained_steps,
-    transition_log_probability,
-    transitions,
 )
 from models.training.settings import CmGrpoSettings, OptimizerSettings
 from models.training.streams import Streams
@@ -26,6 +27,12 @@ from tests.models.training_toys import CPU, SHAPE, grpo_of, grpo_settings, norma
 def settings_of(**changed: Any) -> CmGrpoSettings:
     """The toy recipe's settings with some of them changed."""
     return dataclasses.replace(grpo_settings(), **changed)
+
+
+def consistency_transition(x0: torch.Tensor, sigma: torch.Tensor) -> Transition:
+    """N((1 - sigma) x0, sigma^2) in x0's precision. sigma: [N]."""
+    scale = sigma[:, None, None, None, None]
+    return Transition((1 - scale) * x0, scale)
 
 
 def adapter_after_one_step(**changed: Any) -> str:
@@ -57,8 +64,8 @@ def test_recorded_actions_are_draws_of_the_transition() -> None:
     recipe = grpo_of()
     rolled = recipe.roll_out(0, range(8), recipe.texts[torch.arange(8) % 5])
     for step in range(3):
-        taken = transitions(rolled, torch.full((8,), step), recipe.settings.timesteps)
-        scale = taken.sigma[:, None, None, None, None]
+        taken = taken_transitions(rolled, torch.full((8,), step), recipe.settings.timesteps)
+        scale = recipe.settings.timesteps[step + 1] / 1000
         noise = (taken.action - (1 - scale) * taken.x0) / scale
         assert abs(float(noise.mean())) < 5 / noise.numel() ** 0.5
         assert float(noise.var()) == pytest.approx(1.0, abs=5 * (2 / noise.numel()) ** 0.5)
@@ -72,7 +79,7 @@ def test_ratio_form_has_the_gradient_of_the_regression_form() -> None:
         torch.tensor([1.5, -0.5, 2.0]).double(),
         torch.ones(8).double(),
     )
-    logp = transition_log_probability(x0, action, sigma, weights)
+    logp = log_probability(action, consistency_transition(x0, sigma), weights)
     ours = torch.autograd.grad(policy_loss(logp, logp.detach(), gain).loss, x0)[0]
     scale = sigma[:, None, None, None, None]
     g = 0.5 * (1 - scale) * -gain[:, None, None, None, None] * (action - (1 - scale) * x0) / scale**2
@@ -91,7 +98,7 @@ def test_log_probability_is_the_normal_density() -> None:
         torch.tensor(0.625 * (2 * torch.pi) ** 0.5)
     )
     expected = (density * weights[:, None, None, None]).mean()
-    found = transition_log_probability(x0, action, torch.tensor([0.625]).double(), weights)
+    found = log_probability(action, consistency_transition(x0, torch.tensor([0.625]).double()), weights)
     torch.testing.assert_close(found[0], expected, rtol=1e-6, atol=1e-7)
 
 
@@ -216,8 +223,8 @@ def test_bandit_improves() -> None:
             16, *SHAPE, generator=generator, dtype=torch.float64
         )
         reward = -(action / 0.375 - target).square().mean((1, 2, 3, 4))
-        logp = transition_log_probability(
-            x0.expand(16, -1, -1, -1, -1), action, sigma, torch.ones(8).double()
+        logp = log_probability(
+            action, consistency_transition(x0.expand(16, -1, -1, -1, -1), sigma), torch.ones(8).double()
         )
         optimizer.zero_grad()
         policy_loss(logp, logp.detach(), advantages(reward[None], 5.0)[0]).loss.backward()

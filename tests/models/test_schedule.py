@@ -131,14 +131,16 @@ def test_bfloat16_latents_are_rounded_once() -> None:
 
 
 def test_transition_is_the_consistency_kernel() -> None:
-    """raven.md 2.3, table of std and coefficient; the last transition has no density."""
-    x0 = torch.ones(1, 3, 2, 2, 2)
-    kernels = [RAVEN.transition(x0, step) for step in range(4)]
-    assert [round(kernel.std, 3) for kernel in kernels] == [0.938, 0.833, 0.625, 0.0]
-    assert [round(kernel.dmean_dx0, 3) for kernel in kernels] == [0.062, 0.167, 0.375, 1.0]
-    for step, kernel in enumerate(kernels[:3]):
-        noise = torch.full_like(x0, 0.5)
-        torch.testing.assert_close(kernel.mean + kernel.std * noise, RAVEN.renoise(x0, noise, step + 1))
+    """raven.md 2.3, table of std and coefficient; the last transition has no density; every sample has its own step."""
+    x0 = torch.ones(4, 3, 2, 2, 2)
+    kernel = RAVEN.transition(torch.full_like(x0, 7.0), x0, torch.arange(4))
+    assert [round(std, 3) for std in kernel.std.flatten().tolist()] == [0.938, 0.833, 0.625, 0.0]
+    slope = kernel.mean - RAVEN.transition(x0, x0 - 1, torch.arange(4)).mean
+    assert [round(one, 3) for one in slope[:, 0, 0, 0, 0].tolist()] == [0.062, 0.167, 0.375, 1.0]
+    noise = torch.full_like(x0, 0.5)
+    for step in range(3):
+        drawn = RAVEN.advance(x0, x0, noise, step)
+        torch.testing.assert_close((kernel.mean + kernel.std * noise)[step], drawn[step])
 
 
 def test_training_timesteps_follow_the_shifted_uniform() -> None:

@@ -23,7 +23,7 @@ from models.noise import PortableNoise, SampleKey
 from models.rollout import Rollout
 from models.text import ToyTextEncoder
 from models.training.cm_grpo import CmGrpo
-from models.training.rollouts import endpoints
+from models.training.rollouts import consistency_rollout, endpoints
 from models.training.settings import CmGrpoSettings
 from models.wan import Wan
 from models.weights import load_strict
@@ -203,8 +203,12 @@ def main() -> None:
     device = job.device
     texts = text_rows(encoder, checked).to(device)
     trained = plain_copy(averaged_weights(flags), config, settings).to(device)
+    # as it will be sampled, whatever the rollouts of training were (raven.md 11)
+    rollout = consistency_rollout(
+        settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window
+    )
     rows = [
-        measure(sample_frames(wan, recipe.rollout, codec, texts, checked), checked, settings)
+        measure(sample_frames(wan, rollout, codec, texts, checked), checked, settings)
         for wan in (open_wan(flags.init).to(device), trained)
     ]
     write_heldout(flags, settings, checked, rows[0], rows[1])
