@@ -1,7 +1,8 @@
 """CM-GRPO: policy gradient on the consistency sampler's Gaussian transitions, with LoRA (raven.md 9).
 
-A rollout's step i carries x_t to x_s by N((1 - sigma_s) x0, sigma_s^2), or by FlowGRPO's Euler-Maruyama step. One interleaved forward gives x0 with gradient for all
-chunks of a rollout at one random step; the reward's advantage inside the prompt's group weighs the log-probability.
+A rollout's step i carries x_t to x_s by N((1 - sigma_s) x0, sigma_s^2), or by FlowGRPO's Euler-Maruyama step. One interleaved
+forward gives x0 with gradient for all chunks of a rollout at one random step; the reward's advantage inside the prompt's group weighs
+the log-probability. A KL term may hold the transition near a reference's.
 
 Legend: N rollouts, F latent frames, C channels, H, W latent size, P prompts, G rollouts of one prompt, S steps.
 """
@@ -23,21 +24,23 @@ from models.schedule import EulerMaruyama, Transition
 from models.training.chunk_weights import chunk_weights
 from models.training.distributed import ALONE, World
 from models.training.dmd import rows_of
-from models.training.flow_matching import to_x0
+from models.training.flow_matching import guided_velocity, to_x0
 from models.training.loop import Trainee, finite
 from models.training.rollouts import Trajectory, consistency_rollout, trajectory
 from models.training.settings import CmGrpoSettings
 from models.training.streams import StreamNoise, Streams
+from models.wan import Wan
 
 Reward = Callable[[Tensor, list[int]], Mapping[str, Tensor]]
 """(latents [N, F, C, H, W], prompt index of each) -> raw rewards [N] by name."""
 
 
 class Policy(NamedTuple):
-    """loss: mean of -advantage * ratio; ratio: [N], 1 when the policy is the one that made the rollout."""
+    """loss: mean of -advantage * ratio; ratio: [N], 1 when the policy is the one that made the rollout; kl: mean, None if not asked for."""
 
     loss: Tensor
     ratio: Tensor
+    kl: Tensor | None = None
 
 
 def combined_reward(rewards: Mapping[str, Tensor], settings: CmGrpoSettings) -> Tensor:
@@ -90,6 +93,14 @@ def log_probability(action: Tensor, transition: Transition, weights: Tensor) -> 
     return frame_mean(-0.5 * ((action - transition.mean) / transition.std).square(), weights)
 
 
+def kl_divergence(transition: Transition, reference: Transition, weights: Tensor) -> Tensor:
+    """[N] weighted mean over elements of KL(transition || reference), whose deviations are the same (raven.md 9.6).
+
+    transition, reference: means [N, F, C, H, W]; weights: [F], mean 1.
+    """
+    return frame_mean(0.5 * ((transition.mean - reference.mean) / transition.std).square(), weights)
+
+
 def frame_mean(values: Tensor, weights: Tensor) -> Tensor:
     """[N] weighted mean over elements of values [N, F, C, H, W]; weights: [F], mean 1."""
     return (values * weights[:, None, None, None]).flatten(1).mean(1)
@@ -105,7 +116,9 @@ class CmGrpo:
     """Recipe: P prompts x G rollouts of the current policy, their rewards, one update of the LoRA parameters.
 
     policy: wrapped model; texts: pool [T, L, text_dim] of prompts, drawn without replacement inside an iteration; reward: scores
-    clean latents of pool prompts. world: the processes that share the rollouts of an iteration. The last transition has no density and is never trained.
+    clean latents of pool prompts. world: the processes that share the rollouts of an iteration. base: the bidirectional model, only
+    where `kl.reference` asks for it; the other reference is the policy with its adapters off, not a second copy. The last transition
+    is never trained. Raises ValueError if the pool is too small, or base and settings do not agree.
     """
 
     def __init__(
@@ -117,7 +130,14 @@ class CmGrpo:
         settings: CmGrpoSettings,
         streams: Streams,
         world: World = ALONE,
+        *,
+        base: Wan | None = None,
     ) -> None:
+        if (base is not None) != needs_base(settings):
+            raise ValueError(
+                f"CM-GRPO {'got' if base is not None else 'lacks'} a base model, which is the reference of kl.reference 'base' alone, but "
+                f"kl is {settings.kl}; make the two agree."
+            )
         if len(texts) < settings.prompts:
             raise ValueError(
                 f"CM-GRPO draws {settings.prompts} prompts an iteration, the pool has {len(texts)}; enlarge the pool."
@@ -129,14 +149,20 @@ class CmGrpo:
             reward,
             shape,
         )
-        self.wan, self.world = inner_wan(policy), world
+        self.wan, self.base, self.world = inner_wan(policy), base, world
+        self.adapted = policy
         self.student = Trainee("student", policy, settings.optimizer, ema=settings.ema)
         self.trainees = [self.student]
         self.rollout = policy_rollout(settings)
-        per_chunk = chunk_weights(settings.chunks, settings.chunk_weighting)
-        self.weights = torch.tensor(
-            [w for w, n in zip(per_chunk, settings.chunks, strict=True) for _ in range(n)],
-            device=streams.device,
+        self.weights = self.frame_weights(settings.chunk_weighting)
+        self.kl_weights = self.frame_weights(settings.kl.chunk_weighting if settings.kl else None)
+
+    def frame_weights(self, rule: float | str | None) -> Tensor:
+        """[F] loss weight of each latent frame (raven.md 7), mean 1."""
+        chunks = self.settings.chunks
+        return torch.tensor(
+            [w for w, n in zip(chunk_weights(chunks, rule), chunks, strict=True) for _ in range(n)],
+            device=self.streams.device,
         )
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
@@ -162,11 +188,15 @@ class CmGrpo:
             spread=settings.advantage_spread,
         ).flatten()[mine]
         gain = gain.to(self.streams.device, torch.float32)
-        total, ratios = 0.0, []
+        total, divergence, ratios = 0.0, 0.0, []
         for samples, one in zip(slices, rolled, strict=True):
             piece, share = rows_of(samples, slices), len(samples) / len(prompts)
             policy = self.policy(iteration, samples, one, text[piece], gain[piece])
-            finite(settings.policy_scale * share * policy.loss, "policy loss", iteration).backward()
+            loss = settings.policy_scale * share * policy.loss
+            if settings.kl is not None and policy.kl is not None:
+                loss = loss + settings.kl.weight * share * policy.kl
+                divergence += policy.kl.item() * share
+            finite(loss, "policy loss", iteration).backward()
             total += policy.loss.item() * share
             ratios.append(policy.ratio)
         ratio = self.world.gather(torch.cat(ratios))
@@ -180,6 +210,8 @@ class CmGrpo:
             ),
             "ratio_error": float((ratio - 1).abs().max()),
         }
+        if settings.kl is not None:
+            metrics["kl"] = divergence
         return {**metrics, **self.student.step(iteration, fraction)}
 
     def roll_out(self, iteration: int, samples: range, text: Tensor) -> Trajectory:
@@ -196,27 +228,50 @@ class CmGrpo:
     def policy(
         self, iteration: int, samples: range, rolled: Trajectory, text: Tensor, gain: Tensor
     ) -> Policy:
-        """Policy loss of some rollouts, each at one random step before the last."""
+        """Policy loss, and KL if asked for, of some rollouts, each at one random step before the last."""
         step = trained_steps(self.streams, iteration, samples, self.rollout.num_steps).to(text.device)
         taken = taken_transitions(rolled, step, self.settings.timesteps)
+        schedule, kl = self.rollout.schedule, None
+        # before the policy's forward: no graph may be open while adapters are off
+        reference = None if self.settings.kl is None else self.reference_x0(taken, rolled.endpoints, text)
+        now = schedule.transition(taken.noisy, self.replayed_x0(taken, rolled.endpoints, text), step)
+        if reference is not None:
+            kl = kl_divergence(now, schedule.transition(taken.noisy, reference, step), self.kl_weights).mean()
+        then = schedule.transition(taken.noisy, taken.x0, step)
+        loss = policy_loss(
+            log_probability(taken.action, now, self.weights),
+            log_probability(taken.action, then, self.weights),
+            gain,
+        )
+        return loss._replace(kl=kl)
+
+    def replayed_x0(self, taken: Taken, history: Tensor, text: Tensor) -> Tensor:
+        """Clean predictions [N, F, C, H, W] of the policy for all chunks at once, each given the finished chunks before it."""
         v = self.wan.interleaved(
             taken.noisy,
-            rolled.endpoints,
+            history,
             taken.t[:, None].expand(-1, taken.noisy.shape[1]),
             self.wan.embed_text(text),
             chunks=self.settings.chunks,
             sink=self.settings.sink,
             window=self.settings.window,
         )
-        x0 = to_x0(taken.noisy, v, taken.t)
-        schedule = self.rollout.schedule
-        now = schedule.transition(taken.noisy, x0, step)
-        then = schedule.transition(taken.noisy, taken.x0, step)
-        return policy_loss(
-            log_probability(taken.action, now, self.weights),
-            log_probability(taken.action, then, self.weights),
-            gain,
-        )
+        return to_x0(taken.noisy, v, taken.t)
+
+    @torch.no_grad()
+    def reference_x0(self, taken: Taken, history: Tensor, text: Tensor) -> Tensor:
+        """Clean predictions of KL's reference: the policy without adapters, or the guided base model on the whole noisy clip."""
+        kl = self.settings.kl
+        if self.base is not None and kl is not None and kl.guidance is not None:
+            v = guided_velocity(self.base, taken.noisy, taken.t, text, kl.guidance)
+            return to_x0(taken.noisy, v, taken.t)
+        with self.adapted.disable_adapter():
+            return self.replayed_x0(taken, history, text)
+
+
+def needs_base(settings: CmGrpoSettings) -> bool:
+    """Whether KL's reference is the bidirectional base model, which must be loaded then."""
+    return settings.kl is not None and settings.kl.reference == "base"
 
 
 class Taken(NamedTuple):

@@ -159,6 +159,32 @@ class FlowGrpoSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KlSettings:
+    """KL term of CM-GRPO (raven.md 9.6): weight beta, 0.004 in some FlowGRPO ablations.
+
+    reference: "start", the policy with its adapters off; or "base", the bidirectional base model with `guidance` on the whole noisy
+    clip, which is what the released configs pull towards (3.0; raven.md 18 B25). chunk_weighting: rule of raven.md 7 for this term.
+    """
+
+    weight: float
+    reference: str = "start"
+    guidance: float | None = None
+    chunk_weighting: float | str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("kl.reference", self.reference, ("start", "base"))
+        if self.weight <= 0:
+            raise ValueError(
+                f"kl.weight is {self.weight}, but a term without weight would still cost a reference forward; leave `kl` out."
+            )
+        if (self.guidance is None) != (self.reference == "start"):
+            raise ValueError(
+                f"kl.guidance is {self.guidance} with the reference {self.reference!r}, but 'base' needs a guidance scale (3.0 upstream) "
+                "and 'start' has none; correct one of the two."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CmGrpoSettings:
     """CM-GRPO (raven.md 9): LoRA on RAVEN, Gaussian transitions of the consistency sampler, group advantages.
 
@@ -172,7 +198,8 @@ class CmGrpoSettings:
     combined reward (upstream without its per-prompt tracker: the rollouts of one process). advantage_spread: divide by the
     deviation of the "group" or of the whole "batch" (raven.md 9.4).
 
-    flow_grpo: the ablation's rollout sampler and transition, None for the consistency sampler's.
+    flow_grpo: the ablation's rollout sampler and transition, None for the consistency sampler's. kl: distance to a
+    reference that is added to the loss, None for no such term and no reference at all.
     """
 
     iterations: int
@@ -198,6 +225,7 @@ class CmGrpoSettings:
     window: int | None = None
     shared_noise: bool = False
     flow_grpo: FlowGrpoSettings | None = None
+    kl: KlSettings | None = None
     heldout: int = 64
     checkpoint_every: int = 10
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from models.config import Numerics, WanConfig
 from models.lora import LoraSettings, add_lora, inner_wan
-from models.training.cm_grpo import CmGrpo
+from models.training.cm_grpo import CmGrpo, needs_base
 from models.training.distributed import ALONE, World, shard
 from models.training.raven import Raven
 from models.training.settings import CmGrpoSettings, DmdSettings, OptimizerSettings
@@ -91,4 +91,5 @@ def grpo_of(
         settings,
         Streams(seed=3, device=CPU),
         world,
+        base=shard(wan_of(3).requires_grad_(False), world) if needs_base(settings) else None,
     )

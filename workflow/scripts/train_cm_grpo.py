@@ -22,7 +22,7 @@ from models.lora import LoraSettings, add_lora, inner_wan, open_wan
 from models.noise import PortableNoise, SampleKey
 from models.rollout import Rollout
 from models.text import ToyTextEncoder
-from models.training.cm_grpo import CmGrpo
+from models.training.cm_grpo import CmGrpo, needs_base
 from models.training.rollouts import consistency_rollout, endpoints
 from models.training.settings import CmGrpoSettings
 from models.wan import Wan
@@ -182,6 +182,11 @@ def main() -> None:
         start, LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha), seed=settings.seed
     )
     place(inner_wan(policy), job, trained=True)
+    base = None
+    if needs_base(settings):
+        base = place(
+            open_model(flags.teacher, "bidirectional", flags.numerics, trained=False), job, trained=False
+        )
 
     def reward(latents: Tensor, which: list[int]) -> dict[str, Tensor]:
         frames = codec.decode_uint8(latents.cpu()).numpy()
@@ -195,7 +200,9 @@ def main() -> None:
 
     shape = (sum(settings.chunks), config.in_channels, *LATENT_SIZE)
     streams = streams_of(settings.seed, job.device)
-    recipe = CmGrpo(policy, text_rows(encoder, prompts), reward, shape, settings, streams, job.world)
+    recipe = CmGrpo(
+        policy, text_rows(encoder, prompts), reward, shape, settings, streams, job.world, base=base
+    )
     facts = {"recipe": flags.recipe, "config": config.to_dict(), "alpha": settings.lora_alpha}
     step = run_to_end(recipe, settings, job, flags, facts)
     if job.world.rank > 0:
