@@ -91,5 +91,5 @@ def grpo_of(
         settings,
         Streams(seed=3, device=CPU),
         world,
-        base=shard(wan_of(3).requires_grad_(False), world) if needs_base(settings) else None,
+        base=shard(wan_of(3, dtype).requires_grad_(False), world) if needs_base(settings) else None,
     )
