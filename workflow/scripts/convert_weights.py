@@ -19,6 +19,7 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from models.convert import (
@@ -110,6 +111,7 @@ def main() -> None:
     )
     flags = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is what is meant
     try:
         convert_weights(**vars(flags))
     except (ValueError, OSError) as error:
