@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import sys
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from models.weights import (
 from tests.models.training_toys import CONFIG, dmd_settings, grpo_of, raven_of, wan_of
 from workflow.scripts.convert import convert as convert_row
 from workflow.scripts.convert_weights import convert_weights, main
+from workflow.training_job import identity, open_model
 
 ROOT = Path(__file__).parents[2]
 ALPHA = 6.0
@@ -221,6 +223,31 @@ def test_longlive_adapter_layout(runs: Path, tmp_path: Path) -> None:
     assert_same(open_released(release).state_dict(), ours)
 
 
+def test_foreign_files_become_ours(runs: Path, tmp_path: Path) -> None:
+    """Wrapped names, several levels, peft's prefix left out, a flattened patch: what comes out has one form (raven.md 14.2)."""
+    convert_weights(runs / "cm_grpo", tmp_path / "bundle.safetensors", flavour="bundle")
+    bundle, state = tensors(tmp_path / "bundle.safetensors"), wan_of(1).state_dict()
+    wrapped = {f"model._fsdp_wrapped_module.{name}": value for name, value in state.items()}
+    wrapped["model._fsdp_wrapped_module.patch_embedding.weight"] = state["patch_embedding.weight"].flatten(1)
+    torch.save({"generator": {}, "generator_ema": wrapped, "step": 3}, tmp_path / "base.pt")
+    bare = {
+        name.removeprefix("base_model.model."): value for name, value in bundle.items() if ".lora_" in name
+    }
+    torch.save({"generator_lora": bare}, tmp_path / "lora.pt")
+    like = runs / "raven.safetensors"
+    convert_weights(tmp_path / "base.pt", tmp_path / "base.safetensors", key="generator_ema", like=like)
+    assert (tmp_path / "base.safetensors").read_bytes() == like.read_bytes()
+    convert_weights(
+        tmp_path / "lora.pt", tmp_path / "again.safetensors", flavour="bundle", base=like, alpha=ALPHA
+    )
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "bundle.safetensors").read_bytes()
+    torch.save(
+        {name.removeprefix("base_model.model."): value for name, value in bundle.items()}, tmp_path / "b.pt"
+    )
+    convert_weights(tmp_path / "b.pt", tmp_path / "b.safetensors", alpha=ALPHA, like=like)
+    assert (tmp_path / "b.safetensors").read_bytes() == (tmp_path / "bundle.safetensors").read_bytes()
+
+
 def test_dcp_directories_start_training_and_other_tools_read_them(runs: Path, tmp_path: Path) -> None:
     """open_wan and torch's own converter read it; its hash is of tensors, since files of equal tensors differ (and would retrain)."""
     convert_weights(runs / "raven.safetensors", tmp_path / "one")
@@ -229,6 +256,17 @@ def test_dcp_directories_start_training_and_other_tools_read_them(runs: Path, tm
     dcp_to_torch_save(tmp_path / "one", tmp_path / "torch.pt")
     assert_same(torch.load(tmp_path / "torch.pt", weights_only=True), wan_of(1).state_dict())
     assert weights_sha256(tmp_path / "one") == weights_sha256(tmp_path / "two")
+    assert_same(
+        open_model(tmp_path / "one", "student", "fast", trained=True).state_dict(), wan_of(1).state_dict()
+    )
+    settings = dmd_settings()
+    flags = Namespace(
+        init=tmp_path / "one", teacher=tmp_path / "one", text=runs / "raven.safetensors", codec=runs / "raven.safetensors",
+        fake=None, prompts=None, recipe="raven", code="", device="cpu", numerics="fast", latent_size=(4, 4),
+    )  # fmt: skip
+    assert identity(flags, settings) == identity(
+        Namespace(**{**vars(flags), "init": tmp_path / "two"}), settings
+    )
     convert_weights(runs / "raven", tmp_path / "three")
     assert weights_sha256(tmp_path / "three") != weights_sha256(tmp_path / "one")
 
