@@ -280,6 +280,9 @@ def write_safetensors(
     save_file(stored, temporary, metadata=dict(metadata or {}))
     if len(metadata or {}) > 1:
         _sort_metadata(temporary)
+    umask = os.umask(0)  # there is no way to ask without setting it
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)  # the library lets nobody else read its files, a group's weights must be
     os.replace(temporary, path)
 
 

@@ -403,6 +403,13 @@ def test_the_command(
     assert capsys.readouterr().err.startswith(f"{runs / 'raven'}") and not (tmp_path / "b.pt").exists()
 
 
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
+    """safetensors writes with mode 0600, which keeps a group from sampling the weights that one of it trained."""
+    (tmp_path / "plain").write_text("")
+    write_safetensors(tmp_path / "w.safetensors", {"x": torch.zeros(1)})
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_a_slice_is_stored_alone(tmp_path: Path) -> None:
     """torch.save writes the whole memory behind a view: an adapter out of a bundle could bring the bundle along."""
     write_torch(tmp_path / "w.pt", {"part": torch.zeros(100_000)[:2]})

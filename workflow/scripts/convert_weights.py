@@ -1,4 +1,4 @@
-"""Convert weights: a training checkpoint, a distributed checkpoint (DCP) directory or a weight file, to any of the last two.
+"""Convert weights: from a training checkpoint, a distributed checkpoint (DCP) directory or a file, to a DCP directory or a file.
 
 examples:
   a run's moving average as the released file      results/vbench/train/raven raven.pt
