@@ -12,10 +12,10 @@ FETCHED := workflow/config/$(if $(filter toybox,$(SUITE)),vbench,$(SUITE)).yaml
 FLAGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env report dry-run test check format doctor fetch bench-gpu lock clean distclean
+.PHONY: help env report dry-run test check format doctor fetch bench-gpu bench-train lock clean distclean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: ## build .venv (torch by pip, the rest from the hashed lock)
 	@envs/main/install.sh $(TORCH)
@@ -51,6 +51,9 @@ fetch: env ## bring and prove the files of SUITE (default here: vbench; RELEASED
 
 bench-gpu: env ## time every method at full size with random weights on this GPU -> results/bench/gpu.json (FLAGS="--help": options)
 	python -m workflow.scripts.bench_gpu $(FLAGS)
+
+bench-train: env ## time the parts of a training step at full size with random weights on this GPU -> results/bench/train.json
+	python -m workflow.scripts.bench_train $(FLAGS)
 
 lock: ## remake envs/main/requirements.lock from requirements.in (needs uv)
 	uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 --override envs/main/torch-excluded.txt \

@@ -46,13 +46,14 @@ class Kernel(NamedTuple):
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(D)) v. q: [B, T, N, D]; k, v: [B, S, N, D]; mask: [T, S] bool, True is visible. Returns [B, T, N, D].
 
-    Half-precision CUDA tensors without mask or gradient go to `best_kernel`, everything else to torch's own choice.
+    Half-precision CUDA tensors without mask go to `best_kernel`, or with gradient to SDPA with cuDNN first; everything else to torch's
+    own choice.
     """
-    half = q.is_cuda and q.dtype in (torch.bfloat16, torch.float16)
-    trained = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
-    if half and mask is None and not trained:
-        return best_kernel(torch.cuda.get_device_capability(q.device)).run(q, k, v)
-    return _sdpa(q, k, v, mask)
+    if mask is not None or not q.is_cuda or q.dtype not in (torch.bfloat16, torch.float16):
+        return _sdpa(q, k, v, mask)
+    if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
+        return _sdpa_by_priority(q, k, v)
+    return best_kernel(torch.cuda.get_device_capability(q.device)).run(q, k, v)
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -211,6 +212,16 @@ def attend_interleaved(
         own_v = torch.cat([v[:, part] for part in seen], dim=1)
         pieces[block.clean].append(attend(q[:, rows], own_k, own_v))
     return torch.cat(pieces[False] + pieces[True], dim=1)
+
+
+def attend_block_causal(
+    q: Tensor, k: Tensor, v: Tensor, chunks: Sequence[int], tokens_per_frame: int
+) -> Tensor:
+    """Block-wise form of `attend` with `block_causal_mask`: one dense call a chunk, no [T, T] mask, no work on what is masked."""
+    ends = list(itertools.accumulate(frames * tokens_per_frame for frames in chunks))
+    starts = [0, *ends[:-1]]
+    pieces = [attend(q[:, a:b], k[:, :b], v[:, :b]) for a, b in zip(starts, ends, strict=True)]
+    return torch.cat(pieces, dim=1)
 
 
 def block_causal_mask(

@@ -21,7 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from models.attention import attend, attend_interleaved, block_causal_mask, interleaved_mask
+from models.attention import (
+    attend,
+    attend_block_causal,
+    attend_interleaved,
+    block_causal_mask,
+    interleaved_mask,
+)
 from models.cache import KVCache, attend_cached, check_plan
 from models.config import Numerics, WanConfig
 from models.plan import AttendPlan, merged_reads
@@ -355,10 +361,16 @@ class Wan(nn.Module):
     ) -> Tensor:
         """Velocity with every chunk seeing itself and all earlier chunks as they are (diffusion forcing)."""
         turn = self._rotation(range(x.shape[1]), x)
-        mask = block_causal_mask(chunks, self._tokens_per_frame(x), x.device)
+        tokens = self._tokens_per_frame(x)
+        mask = None
+        if x.shape[1] * tokens <= MASK_TOKENS:
+            mask = block_causal_mask(chunks, tokens, x.device)
 
-        def self_attend(_: int, tokens: Projected) -> Tensor:
-            return attend(tokens.queries(turn), tokens.keys(turn), tokens.v, mask)
+        def self_attend(_: int, own: Projected) -> Tensor:
+            q, k = own.queries(turn), own.keys(turn)
+            if mask is not None:
+                return attend(q, k, own.v, mask)
+            return attend_block_causal(q, k, own.v, chunks, tokens)
 
         return self._run(x, t, context, self_attend)
 

@@ -144,10 +144,16 @@ def test_masked_and_blockwise_attention_agree(
     """Long sequences take one call per block instead of a mask; both must be the same function."""
     wan = toy_wan()
     noisy, clean, t, text = inputs()
-    masked = wan.interleaved(noisy, clean, t, wan.embed_text(text), chunks=CHUNKS, sink=1, window=1)
+    context = wan.embed_text(text)
+
+    def both() -> list[Tensor]:
+        packed = wan.interleaved(noisy, clean, t, context, chunks=CHUNKS, sink=1, window=1)
+        return [packed, wan.block_causal(noisy, t, context, chunks=CHUNKS)]
+
+    masked = both()
     monkeypatch.setattr("models.wan.MASK_TOKENS", 0)
-    blockwise = wan.interleaved(noisy, clean, t, wan.embed_text(text), chunks=CHUNKS, sink=1, window=1)
-    assert torch.allclose(masked, blockwise, atol=1e-12, rtol=0)
+    for with_mask, blockwise in zip(masked, both(), strict=True):
+        assert torch.allclose(with_mask, blockwise, atol=1e-12, rtol=0)
 
 
 def test_causality(toy_wan: Callable[..., Wan]) -> None:

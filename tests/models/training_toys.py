@@ -55,20 +55,21 @@ def dmd_settings(*, batch: int = 4, slices: int = 1, iterations: int = 4, ema: f
     )
 
 
-def raven_of(settings: DmdSettings, world: World = ALONE) -> Raven:
+def raven_of(settings: DmdSettings, world: World = ALONE, dtype: torch.dtype = torch.float32) -> Raven:
     """Student, fake score and teacher with three different random weights, six prompts."""
-    nets = [shard(wan, world) for wan in (wan_of(1), wan_of(2), wan_of(3).requires_grad_(False))]
+    student, fake, teacher = (wan_of(seed, dtype) for seed in (1, 2, 3))
+    nets = [shard(wan, world) for wan in (student, fake, teacher.requires_grad_(False))]
     texts = normal(6, 6, 8, seed=5, dtype=torch.float32)
     return Raven(*nets, texts, SHAPE, settings, Streams(seed=settings.seed, device=CPU), world)
 
 
-def grpo_of(world: World = ALONE, *, iterations: int = 2) -> CmGrpo:
+def grpo_of(world: World = ALONE, *, iterations: int = 2, dtype: torch.dtype = torch.float32) -> CmGrpo:
     """A LoRA of rank 2 on a random network, two of five prompts an iteration, rewarded by the mean of its latents."""
     settings = CmGrpoSettings(
         iterations=iterations, prompts=2, group=4, seed=3, optimizer=OptimizerSettings(lr=1e-2), rewards={"level": 1.0},
         slices=2, lora_rank=2, lora_alpha=2.0, chunks=CHUNKS,
     )  # fmt: skip
-    policy = add_lora(wan_of(1), LoraSettings(rank=2, alpha=2.0), seed=0)
+    policy = add_lora(wan_of(1, dtype), LoraSettings(rank=2, alpha=2.0), seed=0).to(dtype)
     shard(inner_wan(policy), world)
     return CmGrpo(
         policy,

@@ -1,0 +1,39 @@
+"""The training benchmark's own arithmetic, and its code at tiny size on the CPU; speed itself is never tested."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from models.config import WanConfig
+from workflow.scripts import bench_train
+
+
+def test_operations_of_a_pass() -> None:
+    """performance.md D: a forward at 32,760 tokens is 283 TFLOP with dense attention, 198 block-causal."""
+    frames, tokens, chunks = 21, 1560, (3,) * 7
+    dense = bench_train.forward_flops(WanConfig(), frames, tokens, frames**2)
+    causal = sum(3 * 3 * (k + 1) for k in range(7))
+    assert dense / 1e12 == pytest.approx(283, abs=0.6)
+    assert bench_train.forward_flops(WanConfig(), frames, tokens, causal) / 1e12 == pytest.approx(
+        198, abs=0.6
+    )
+    # noisy chunk k sees k clean ones and itself, and so does clean chunk k, but the last is left out
+    assert bench_train.interleaved_pairs(chunks) == 2 * causal - 3 * 3 * 7
+
+
+@pytest.mark.slow
+def test_every_part_is_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Guards against parts that no longer fit the recipe."""
+    output = tmp_path / "train.json"
+    monkeypatch.setattr(
+        "sys.argv", ["bench_train", "--size", "tiny", "--repeats", "1", "--output", str(output)]
+    )
+    bench_train.main()
+    facts = json.loads(output.read_text(encoding="utf-8"))
+    assert [(part["part"], part["checkpointed"]) for part in facts["parts"]] == [
+        ("bidirectional fwd+bwd", True), ("interleaved fwd+bwd", True), ("bidirectional fwd+bwd", False),
+        ("interleaved fwd+bwd", False), ("rollout", False), ("student fwd+bwd", True), ("student optimizer step", False),
+        ("teacher, guided", False), ("fake-score update", True), ("whole iteration", True),
+    ]  # fmt: skip
+    assert all(part["seconds"] > 0 for part in facts["parts"])

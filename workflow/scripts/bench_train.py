@@ -1,0 +1,255 @@
+"""Time a training step at full size with random weights: rollout, student, fake score and teacher apart, memory, share of the matrix rate.
+
+Forward and backward of one clip of 32,760 tokens, bidirectional and interleaved, with and without checkpointed activations, and the
+parts of one RAVEN iteration. The matrix rate is measured in the same process and stored with every figure. `--size tiny` runs the same
+code on any CPU, to try it.
+
+Legend: F latent frames, C channels, H, W latent size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evaluation.records import write_text
+from models.attention import interleaved_blocks, kernel_name
+from models.config import WanConfig
+from models.training.flow_matching import guided_velocity
+from models.training.raven import Raven
+from models.training.settings import CHUNKS, DmdSettings, OptimizerSettings
+from models.training.streams import Streams
+from models.wan import Wan, cast_parameters, init_weights
+from workflow.scripts.bench_gpu import SIZES, matrix_rate, median_time
+from workflow.training_job import training_numerics
+
+log = logging.getLogger("bench_train")
+
+TEACHERS = {
+    "full": WanConfig(dim=5120, ffn_dim=13824, num_layers=40, num_heads=40),
+    "tiny": SIZES["tiny"].config,
+}
+PASSES_OF_BACKWARD = 2  # a backward pass has twice the operations of the forward pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Median seconds of one part. tflop: operations of the model itself, without recomputation; mfu: share of the matrix rate that
+    they reach; peak_gib: GPU memory, all that is held included.
+    """
+
+    part: str
+    checkpointed: bool
+    seconds: float
+    tflop: float
+    mfu: float
+    peak_gib: float
+
+
+def forward_flops(config: WanConfig, frames: int, tokens_per_frame: int, pairs: int) -> float:
+    """Operations of one forward of one clip: matrix products over `frames` frames of tokens, attention over `pairs` of frames that
+    see one another, and over the text rows. A multiply-add is two. Source: performance.md C.
+    """
+    tokens, dim = frames * tokens_per_frame, config.dim
+    linear = config.num_layers * (6 * dim * dim + 2 * dim * config.ffn_dim)
+    attention = 2 * config.num_layers * dim * (pairs * tokens_per_frame**2 + tokens * config.text_len)
+    return 2.0 * (tokens * linear + attention)
+
+
+def interleaved_pairs(chunks: tuple[int, ...]) -> int:
+    """Pairs of frames that see one another in the packed sequence of training-time test, last clean chunk left out."""
+    blocks = interleaved_blocks(len(chunks))
+    return sum(chunks[b.chunk] * (chunks[b.chunk] + sum(chunks[j] for j in b.sees)) for b in blocks)
+
+
+class Bench:
+    """Measures parts on one device and remembers them."""
+
+    def __init__(self, device: torch.device, rate: float, repeats: int) -> None:
+        self.device, self.rate, self.repeats = device, rate, repeats
+        self.parts: list[Part] = []
+
+    def time(self, part: str, work: Callable[[], Any], flops: float, *, checkpointed: bool = False) -> None:
+        """Time `work`, whose model operations are `flops`."""
+        on_gpu = self.device.type == "cuda"
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(self.device)
+        seconds = median_time(work, self.device, repeats=self.repeats)
+        peak = torch.cuda.max_memory_allocated(self.device) / 2**30 if on_gpu else 0.0
+        self.parts.append(
+            Part(
+                part=part,
+                checkpointed=checkpointed,
+                seconds=seconds,
+                tflop=flops / 1e12,
+                mfu=flops / seconds / self.rate,
+                peak_gib=peak,
+            )
+        )
+        log.info("%s", table(self.parts[-1:]).splitlines()[1])
+
+
+def network(config: WanConfig, device: torch.device, *, trained: bool) -> Wan:
+    """Random weights as the trainers hold them: float32 with products in bfloat16 if trained, else bfloat16 with float32 islands."""
+    profile = "fast" if device.type == "cuda" else "float32"
+    with torch.device(device):
+        wan = Wan(config, training_numerics(profile, trained=trained))
+    init_weights(wan, torch.Generator(device).manual_seed(0), zero_head=False)
+    if not trained and profile == "fast":
+        cast_parameters(wan, torch.bfloat16)
+    return wan.requires_grad_(trained)
+
+
+def differentiate(v: Tensor) -> None:
+    """A backward pass from a mean of squares."""
+    torch.autograd.backward(v.square().mean())
+
+
+def time_forward_backward(bench: Bench, wan: Wan, latent: tuple[int, int, int, int], text: Tensor) -> None:
+    """Forward and backward of one clip, all frames seeing all frames, and packed as in training-time test."""
+    frames, tokens = latent[0], wan.config.tokens_per_frame(*latent[2:])
+    x, clean = (torch.randn(1, *latent, device=bench.device) for _ in range(2))
+    t = torch.full((1, frames), 700.0, device=bench.device)
+
+    def bidirectional() -> Tensor:
+        return wan.forward(x, t, wan.embed_text(text))
+
+    def interleaved() -> Tensor:
+        return wan.interleaved(x, clean, t, wan.embed_text(text), chunks=CHUNKS)
+
+    def backward(forward: Callable[[], Tensor]) -> Callable[[], None]:
+        def work() -> None:
+            wan.zero_grad(set_to_none=True)
+            differentiate(forward())
+
+        return work
+
+    dense = forward_flops(wan.config, frames, tokens, frames**2)
+    packed = forward_flops(wan.config, 2 * frames - CHUNKS[-1], tokens, interleaved_pairs(CHUNKS))
+    for recompute in (True, False):
+        wan.recompute = recompute
+        for name, forward, flops in (
+            ("bidirectional fwd+bwd", bidirectional, dense),
+            ("interleaved fwd+bwd", interleaved, packed),
+        ):
+            bench.time(name, backward(forward), (1 + PASSES_OF_BACKWARD) * flops, checkpointed=recompute)
+    wan.zero_grad(set_to_none=True)
+
+
+def time_raven(
+    bench: Bench, student: Wan, fake: Wan, teacher: Wan, latent: tuple[int, int, int, int], text: Tensor
+) -> None:
+    """The parts of one RAVEN iteration on one sample, and the whole of it."""
+    optimizer = OptimizerSettings(lr=2e-6)
+    settings = DmdSettings(
+        iterations=100, batch=1, seed=0, student=optimizer, fake=optimizer, fake_updates=1, chunks=CHUNKS
+    )
+    student.recompute = fake.recompute = True
+    recipe = Raven(
+        student, fake, teacher, text.float(), latent, settings, Streams(seed=0, device=bench.device)
+    )
+    rows, one = text.float(), range(1)
+    frames, tokens = latent[0], student.config.tokens_per_frame(*latent[2:])
+    dense = forward_flops(student.config, frames, tokens, frames**2)
+    packed = forward_flops(student.config, 2 * frames - CHUNKS[-1], tokens, interleaved_pairs(CHUNKS))
+    ends = [sum(CHUNKS[: k + 1]) for k in range(len(CHUNKS))]
+    calls = [forward_flops(student.config, c, tokens, c * end) for c, end in zip(CHUNKS, ends, strict=True)]
+    steps = len(settings.timesteps)
+    rollout = (steps + 1) * sum(calls) - calls[-1]
+    asked = forward_flops(teacher.config, frames, tokens, frames**2)
+    rolled = recipe.roll_out(0, one, rows)
+    x, t = rolled.endpoints, torch.full((1,), 700.0, device=bench.device)
+
+    def student_pass() -> None:
+        differentiate(recipe.predict(0, one, rolled, rows))
+
+    def optimizer_step(gradients: list[Tensor]) -> None:
+        for parameter, gradient in zip(recipe.student.parameters.values(), gradients, strict=True):
+            parameter.grad = gradient
+        recipe.student.step(0, 0.0)
+
+    def teacher_pass() -> None:
+        with torch.no_grad():
+            guided_velocity(teacher, x, t, rows, settings.guidance)
+
+    bench.time("rollout", lambda: recipe.roll_out(0, one, rows), rollout)
+    bench.time("student fwd+bwd", student_pass, (1 + PASSES_OF_BACKWARD) * packed, checkpointed=True)
+    gradients = [torch.randn_like(value) for value in recipe.student.parameters.values()]
+    bench.time("student optimizer step", partial(optimizer_step, gradients), 0.0)
+    gradients.clear()
+    bench.time("teacher, guided", teacher_pass, 2 * asked)
+    bench.time(
+        "fake-score update",
+        lambda: recipe.scores.train_fake(0, 0.0, [one], rolled.endpoints, rows),
+        (1 + PASSES_OF_BACKWARD) * dense,
+        checkpointed=True,
+    )
+    whole = rollout + (1 + PASSES_OF_BACKWARD) * (packed + dense) + 2 * asked + dense
+    bench.time("whole iteration", lambda: recipe.step(0, 0.0), whole, checkpointed=True)
+
+
+def table(parts: list[Part]) -> str:
+    """The figures for people."""
+    header = f"{'part':<28} {'checkpointed':<12} {'s':>8} {'TFLOP':>8} {'MFU':>6} {'GiB':>6}"
+    lines = [
+        f"{p.part:<28} {'yes' if p.checkpointed else 'no':<12} {p.seconds:>8.3f} {p.tflop:>8.1f} {p.mfu:>6.1%} {p.peak_gib:>6.1f}"
+        for p in parts
+    ]
+    return "\n".join([header, *lines])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--size", choices=sorted(SIZES), default="full")
+    parser.add_argument(
+        "--teacher", choices=("14b", "student"), default="14b", help="size of RAVEN's teacher"
+    )
+    parser.add_argument("--parts", nargs="+", choices=("passes", "raven"), default=["passes", "raven"])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("results/bench/train.json"))
+    flags = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu" and flags.size == "full":
+        parser.error("there is no GPU here; the full size needs one. Try the code with --size tiny.")
+    size = SIZES[flags.size]
+    rate = matrix_rate(size.matrix, device, torch.bfloat16 if device.type == "cuda" else torch.float32)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    log.info("%s, torch %s, matrix product %.1f TFLOP/s", name, torch.__version__, rate / 1e12)
+    bench = Bench(device, rate, flags.repeats)
+    text = torch.randn(1, size.config.text_len, size.config.text_dim, device=device)
+    student = network(size.config, device, trained=True)
+    if "passes" in flags.parts:
+        time_forward_backward(bench, student, size.latent, text)
+    if "raven" in flags.parts:
+        fake = network(size.config, device, trained=True)
+        teacher = network(
+            TEACHERS[flags.size] if flags.teacher == "14b" else size.config, device, trained=False
+        )
+        time_raven(bench, student, fake, teacher, size.latent, text)
+    facts = {
+        "device": name,
+        "torch": torch.__version__,
+        "attention": kernel_name(device),
+        "matrix_tflop_per_s": rate / 1e12,
+        "size": flags.size,
+        "weights": "random",
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "parts": [asdict(part) for part in bench.parts],
+    }
+    write_text(flags.output, json.dumps(facts, indent=1) + "\n")
+    print(table(bench.parts))
+
+
+if __name__ == "__main__":
+    main()
