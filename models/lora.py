@@ -76,6 +76,23 @@ def adapter_state(bundle: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.replace(".default.", "."): value for name, value in bundle.items() if ".lora_" in name}
 
 
+def adapter_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A stored adapter under the released names: with peft's prefix and without the adapter's name, whichever the file has."""
+    return {
+        f"{PREFIX}{name.removeprefix(PREFIX)}".replace(".default.", "."): value
+        for name, value in state.items()
+    }
+
+
+def base_state(bundle: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights beneath a bundle's adapter, without it, under Wan's names."""
+    return {
+        name.removeprefix(PREFIX).replace(".base_layer.", "."): value
+        for name, value in bundle.items()
+        if ".lora_" not in name
+    }
+
+
 def bundle_state(base: Mapping[str, Tensor], adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bundle from base weights with Wan's names and an adapter; the tensors are shared, not copied."""
     loras = {re.sub(r"\.lora_([AB])\.weight$", r".lora_\1.default.weight", n): v for n, v in adapter.items()}
@@ -132,7 +149,7 @@ def load_bundle(
 def weights_header(
     config: WanConfig, *, alpha: float | None = None, base: str | None = None
 ) -> dict[str, str]:
-    """Header of a .safetensors file of ours: the size of its model; for adapters and bundles alpha, for adapters the base's file name."""
+    """String table of weights of ours: the size of the model; for adapters and bundles alpha, for adapters the base's file name."""
     header = {"config": json.dumps(config.to_dict(), sort_keys=True)}
     if alpha is not None:
         header["lora_alpha"] = json.dumps(alpha)
@@ -140,12 +157,13 @@ def weights_header(
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a weights file was written by this program: its header says the size of the model."""
-    return path.suffix == ".safetensors" and path.is_file() and "config" in read_metadata(path)
+    """Whether weights (a .safetensors file, a distributed checkpoint directory) are by this program: they say the size of the model."""
+    readable = path.is_dir() or (path.suffix == ".safetensors" and path.is_file())
+    return readable and "config" in read_metadata(path)
 
 
 def open_wan(path: Path | str, numerics: Numerics | None = None, *, base: Path | None = None) -> Wan:
-    """The float32 transformer of a .safetensors file of ours, whichever flavour: full, merged, bundle, or adapter with its base.
+    """The float32 transformer of weights of ours (see `is_ours`), whichever flavour: full, merged, bundle, or adapter with its base.
 
     Size, alpha and the base's name come from the file's header; base overrides the latter (default: that name beside the file).
     Returned with adapters active, not folded in. Raises ValueError if the header has no model size or the tensors do not fit.

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from models.config import Numerics, WanConfig
-from models.lora import PREFIX, bundle_state, inner_wan, load_bundle
+from models.lora import PREFIX, adapter_names, base_state, bundle_state, inner_wan, load_bundle
 from models.wan import Wan
 from models.weights import GENERATORS, Unwrapped, load_strict, read_container, read_safetensors, unwrap
 
@@ -136,7 +136,7 @@ def inspect_released(path: Path | str, *, key: str | None = None) -> Found:
     key: the dict level to look into, None if there is no choice. Raises FileNotFoundError; ValueError for a file that cannot be
     read, a level that it does not have, or a choice of levels that the key does not make.
     """
-    return _describe(path, key, shapes_only=True).found
+    return read_released(path, key, shapes_only=True).found
 
 
 def check_released(release: Release) -> list[Found]:
@@ -175,7 +175,7 @@ def _checked(release: Release, *, shapes_only: bool) -> list[Described]:
     if release.role == "student":
         for name in (str(release.path), release.published_as or ""):
             _refuse_by_name(release.path, name, alone=adapter is None and not release.base_alone)
-    base = _describe(release.path, release.key, shapes_only=shapes_only)
+    base = read_released(release.path, release.key, shapes_only=shapes_only)
     _check_full(base, release.config, bundle=adapter is not None and adapter.path is None)
     refuse_copies(release)
     if adapter is None:
@@ -242,7 +242,11 @@ def size_name(config: WanConfig) -> str:
     return f"{kind} (dim {config.dim}, {config.num_layers} blocks{channels})"
 
 
-def _describe(path: Path | str, key: str | None, *, shapes_only: bool) -> Described:
+def read_released(path: Path | str, key: str | None = None, *, shapes_only: bool = False) -> Described:
+    """What is in a checkpoint of any format, and its tensors; key and errors as in `inspect_released`.
+
+    Tensors of files are memory-mapped, and read when they are used. shapes_only: they may be on the meta device.
+    """
     return _described(path, unwrap(read_container(path, shapes_only=shapes_only), key=key, where=str(path)))
 
 
@@ -259,10 +263,7 @@ def _describe_adapter(adapter: Adapter, *, shapes_only: bool) -> Described:
     described = _described(
         adapter.path, unwrap(held, key=adapter.key if levels else None, where=str(adapter.path))
     )
-    state = {f"{PREFIX}{name.removeprefix(PREFIX)}": value for name, value in described.state.items()}
-    return Described(
-        described.found, {name.replace(".default.", "."): value for name, value in state.items()}
-    )
+    return Described(described.found, adapter_names(described.state))
 
 
 def _described(path: Path | str, unwrapped: Unwrapped) -> Described:
@@ -339,11 +340,7 @@ def _check_full(base: Described, config: WanConfig, *, bundle: bool) -> None:
         )
     with torch.device("meta"):
         wan = Wan(config)
-    plain = {
-        name.removeprefix(PREFIX).replace(".base_layer.", "."): value.to("meta")
-        for name, value in base.state.items()
-        if ".lora_" not in name
-    }
+    plain = {name: value.to("meta") for name, value in base_state(base.state).items()}
     load_strict(wan, plain, where=found.path, assign=True)
 
 

@@ -1,4 +1,4 @@
-"""Weight files: reading every container of the field, strict loading, hashing, safetensors and distributed checkpoints.
+"""Weight files: reading every container of the field, strict loading, hashing; writing safetensors, torch files and distributed checkpoints.
 
 A state dict is a flat mapping from Wan's names to tensors (raven.md 14.1). Nothing is ever loaded partly: missing and unexpected
 names are one sentence and an error.
@@ -29,6 +29,9 @@ GENERATORS = ("generator", "generator_ema", "generator_lora")
 CONTAINERS = (*GENERATORS, "model")
 LEVELS = (*GENERATORS, "critic")
 """First parts of dotted names that stand for dict levels in formats without nesting (distributed checkpoints, safetensors)."""
+
+HEADER = "header.json"
+"""In a distributed checkpoint directory of ours: the string table that a .safetensors file has in its header."""
 
 STORED_DTYPES = {
     "F64": torch.float64,
@@ -252,7 +255,10 @@ def read_sharded(path: Path | str, *, shapes_only: bool = False) -> dict[str, Te
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    """The string table in the header of one .safetensors file."""
+    """The string table of one .safetensors file (its header) or distributed checkpoint directory (header.json); empty if it has none."""
+    table = Path(path) / HEADER
+    if Path(path).is_dir():
+        return dict(json.loads(table.read_text(encoding="utf-8"))) if table.is_file() else {}
     with safe_open(path, framework="pt") as file:
         return dict(file.metadata() or {})
 
@@ -266,9 +272,35 @@ def write_safetensors(
 ) -> None:
     """Write a .safetensors file whole or not at all, names sorted; floating tensors become `dtype` if one is given.
 
-    Raises ValueError, naming the tensor, if a value is not finite once stored.
+    Equal tensors and metadata give equal bytes. Raises ValueError, naming the tensor, if a value is not finite once stored.
     """
     path = Path(path)
+    stored = _stored(state, path, dtype)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    save_file(stored, temporary, metadata=dict(metadata or {}))
+    if len(metadata or {}) > 1:
+        _sort_metadata(temporary)
+    umask = os.umask(0)  # there is no way to ask without setting it
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)  # the library lets nobody else read its files, a group's weights must be
+    os.replace(temporary, path)
+
+
+def write_torch(path: Path | str, state: Mapping[str, Tensor], *, level: str | None = None) -> None:
+    """Write a torch file whole or not at all: plain tensors, names sorted, in a dict or in a dict under `level`.
+
+    Equal tensors give equal bytes, whatever the file's name. Raises as `write_safetensors`.
+    """
+    path = Path(path)
+    stored = _stored(state, path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:  # given a name, torch would write that into the file
+        torch.save(stored if level is None else {level: stored}, file)
+    os.replace(temporary, path)
+
+
+def _stored(state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """Copies on the CPU, in name order, each with memory of its own; the folder of `path` exists afterwards."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stored: dict[str, Tensor] = {}
     for name in sorted(state):
@@ -279,18 +311,37 @@ def write_safetensors(
                 f"{name} has values that are not finite in {value.dtype}, so {path} was not written."
             )
         stored[name] = value.contiguous().clone()
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    save_file(stored, temporary, metadata=dict(metadata or {}))
-    os.replace(temporary, path)
+    return stored
 
 
-def write_dcp(path: Path | str, state: Mapping[str, Tensor]) -> None:
-    """Write a distributed checkpoint directory through a temporary name, then rename; an old one at `path` is replaced."""
+def _sort_metadata(path: Path) -> None:
+    """Put the string table of a .safetensors file in name order, in place: the library writes it in another order every time."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+        assert len(ordered) == size, "the same header in another order has another length"
+        file.seek(8)
+        file.write(ordered)
+
+
+def write_dcp(
+    path: Path | str, state: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a distributed checkpoint directory through a temporary name, then rename; an old one at `path` is replaced.
+
+    metadata: goes to header.json in it, which other readers pass over. Raises as `write_safetensors`.
+    """
     path = Path(path)
+    stored = _stored(state, path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    dcp.save(dict(state), checkpoint_id=temporary, no_dist=True)
+    dcp.save(stored, checkpoint_id=temporary, no_dist=True)
+    if metadata:
+        (temporary / HEADER).write_text(
+            json.dumps(dict(metadata), indent=1, sort_keys=True) + "\n", encoding="utf-8"
+        )
     replace_directory(temporary, path)
 
 
@@ -356,6 +407,11 @@ def file_sha256(path: Path | str) -> str:
     """Sha256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_sha256(path: Path | str) -> str:
+    """Sha256 of a weight file's bytes; of a distributed checkpoint directory, whose bytes are never twice the same, of its tensors."""
+    return tensors_sha256(read_dcp(path)) if Path(path).is_dir() else file_sha256(path)
 
 
 def tensors_sha256(state: Mapping[str, Tensor]) -> str:

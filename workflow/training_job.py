@@ -30,7 +30,7 @@ from models.training.prompts import NEGATIVE, PromptPool, read_prompt_list
 from models.training.settings import CmGrpoSettings, DmdSettings, Execution, settings_sha256
 from models.training.streams import Streams
 from models.wan import Wan, stored_dtype
-from models.weights import file_sha256, read_dcp, tensors_sha256
+from models.weights import read_dcp, tensors_sha256, weights_sha256
 from workflow.device import choose_device
 
 ENCODED_AT_ONCE = 256
@@ -224,7 +224,7 @@ def identity(flags: argparse.Namespace, settings: Any) -> str:
     Of weights in several files the index is hashed; `fetch` has proven the others.
     """
     paths = (flags.init, flags.teacher, flags.text, flags.codec, flags.fake, flags.prompts)
-    files = [file_sha256(path) for path in paths if path is not None]
+    files = [weights_sha256(path) for path in paths if path is not None]
     parts = [flags.recipe, settings_sha256(settings), *files, flags.code, flags.device, flags.numerics]
     parts += [str(length) for length in flags.latent_size]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -239,5 +239,5 @@ def write_manifest(flags: argparse.Namespace, settings: Any, step: int) -> None:
     """train.json, the one declared output: written last, so that it proves a finished run."""
     write_json(flags.output / "train.json", TrainManifest(
         name=flags.output.name, step=step, tensors_sha256=tensors_sha256(averaged_weights(flags)),
-        settings_sha256=settings_sha256(settings), init_sha256=file_sha256(flags.init),
+        settings_sha256=settings_sha256(settings), init_sha256=weights_sha256(flags.init),
     ))  # fmt: skip

@@ -1,28 +1,27 @@
-"""Distributed checkpoint -> safetensors and their manifests: full weights of RAVEN, or adapter, bundle and merged of CM-GRPO.
+"""The stage: distributed checkpoint -> safetensors and their manifests: full weights of RAVEN, or adapter, bundle and merged of CM-GRPO.
 
-The moving average is what is shipped. The three flavours of CM-GRPO must sample the same clip; a difference stops the job.
+The moving average is what is shipped; for anything else, and other formats, there is convert_weights.py. The three flavours of CM-GRPO
+must sample the same clip; a difference stops the job.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from baselines.strict_yaml import parse_strict
 from evaluation.records import TrainManifest, WeightsManifest, read_json, write_json
-from models.config import WanConfig
-from models.lora import adapter_state, merged_state, open_wan, weights_header
+from models.convert import Flavour, Source, header_of, open_source, to_flavour
+from models.lora import open_wan
 from models.noise import GeneratorNoise
 from models.training.rollouts import consistency_rollout, endpoints
 from models.training.settings import CmGrpoSettings, DmdSettings
-from models.weights import file_sha256, read_dcp, write_safetensors
+from models.weights import file_sha256, write_safetensors
 
 log = logging.getLogger("convert")
 
@@ -37,29 +36,19 @@ def convert(train_dir: Path, settings_json: str, output: Path, base: Path | None
     Raises FileNotFoundError for an unfinished checkpoint, ValueError if the recipe needs a base and none is given.
     """
     manifest = read_json(TrainManifest, train_dir / "train.json")
-    facts = json.loads((train_dir / "checkpoint" / "progress.json").read_text(encoding="utf-8"))["facts"]
-    config = WanConfig(**facts["config"])
-    state = read_dcp(train_dir / "checkpoint" / "models" / "student_ema")
-    if facts["recipe"] == "raven":
+    source = open_source(train_dir)
+    if source.flavour == "full":
         parse_strict(settings_json, DmdSettings, where="--settings")
-        return [write_flavour(output, "full", state, weights_header(config), manifest)]
+        return [write_flavour(output, "full", source, manifest)]
     settings = parse_strict(settings_json, CmGrpoSettings, where="--settings")
     if base is None:
         raise ValueError(
             f"Row {manifest.name} was trained as an adapter; pass the weights beneath it with --base."
         )
-    alpha = settings.lora_alpha
     files = [
-        write_flavour(
-            output,
-            "adapter",
-            adapter_state(state),
-            weights_header(config, alpha=alpha, base=base_name(base, output)),
-            manifest,
-            base,
-        ),
-        write_flavour(output, "bundle", state, weights_header(config, alpha=alpha), manifest),
-        write_flavour(output, "merged", merged_state(state, alpha=alpha), weights_header(config), manifest),
+        write_flavour(output, "adapter", source, manifest, base),
+        write_flavour(output, "bundle", source, manifest),
+        write_flavour(output, "merged", source, manifest),
     ]
     check_same_clip(files, base, settings)
     return files
@@ -67,14 +56,15 @@ def convert(train_dir: Path, settings_json: str, output: Path, base: Path | None
 
 def write_flavour(
     output: Path,
-    flavour: str,
-    state: dict[str, Tensor],
-    header: dict[str, str],
+    flavour: Flavour,
+    source: Source,
     trained: TrainManifest,
     base: Path | None = None,
 ) -> Path:
     """One weight file and the manifest beside it."""
     path = output / f"{flavour}.safetensors"
+    state = to_flavour(source, flavour)
+    header = header_of(source, flavour, base_name(base, output) if base else None)
     write_safetensors(path, state, metadata=header)
     write_json(path.with_suffix(".json"), WeightsManifest.model_validate({
         "name": trained.name, "flavour": flavour, "file": path.name, "sha256": file_sha256(path), "tensors": len(state),

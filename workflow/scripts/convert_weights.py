@@ -1,0 +1,122 @@
+"""Convert weights: from a training checkpoint, a distributed checkpoint (DCP) directory or a file, to a DCP directory or a file.
+
+examples:
+  a run's moving average as the released file      results/vbench/train/raven raven.pt
+  its raw generator, for this program              results/vbench/train/raven raven.safetensors --key generator
+  one checkpoint, as Self Forcing's loader wants   results/vbench/train/raven/states/0000050 sf.pt --layout generator_ema
+  CM-GRPO's adapter alone                          results/vbench/train/cm_grpo lora.safetensors --flavour adapter --base raven.safetensors
+  CM-GRPO folded into one model                    results/vbench/train/cm_grpo merged.pt --flavour merged
+  a released file as a DCP directory to start from raven_model.pt raven_dcp
+
+The output's name says what is written: .safetensors (with a header: model size, alpha, an adapter's base), .pt or .pth (plain tensors
+that torch.load opens with weights_only=True), or no ending for a DCP directory (with the same header in header.json). Nothing is ever
+overwritten. Bits and dtypes stay as they are; only merging computes, in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from models.convert import (
+    FLAVOURS,
+    LAYOUTS,
+    Flavour,
+    check_base,
+    check_layout,
+    header_of,
+    kind_of,
+    open_source,
+    to_flavour,
+    write_weights,
+)
+
+log = logging.getLogger("convert")
+
+
+def convert_weights(
+    source: Path,
+    output: Path,
+    *,
+    flavour: Flavour | None = None,
+    key: str | None = None,
+    layout: str = "flat",
+    base: Path | None = None,
+    alpha: float | None = None,
+    like: Path | None = None,
+) -> int:
+    """Write `output` from `source`; returns the number of tensors. flavour None: the source's own. Others: see `open_source`.
+
+    Raises FileExistsError if there is an output already; FileNotFoundError and ValueError as models/convert.py does.
+    """
+    kind = kind_of(output)
+    if output.exists():
+        raise FileExistsError(
+            f"{output} exists, and nothing is overwritten; remove it or choose another name."
+        )
+    held = open_source(source, key=key, base=base, alpha=alpha, like=like)
+    wanted = flavour or held.flavour
+    check_layout(layout, kind, wanted)
+    if base is not None and held.flavour != "adapter":
+        if wanted != "adapter":
+            raise ValueError(
+                f"{wanted} weights of {held.where} need no base from elsewhere; leave {base} out."
+            )
+        check_base(held)
+    name = _seen_from(output.parent, held.base)
+    header = {} if kind == "torch" else header_of(held, wanted, name)
+    state = to_flavour(held, wanted)
+    write_weights(output, state, header=header, layout=layout)
+    log.info("%s: %s from %s, %d tensors", output, wanted, held.where, len(state))
+    return len(state)
+
+
+def _seen_from(folder: Path, base: Path | None) -> str | None:
+    return None if base is None else Path(os.path.relpath(base, folder)).as_posix()
+
+
+def main() -> None:
+    about, _, rest = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m workflow.scripts.convert_weights",
+        description=about,
+        epilog=rest,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", type=Path, help="a run, one of its states/, a DCP directory, or a file")
+    parser.add_argument("output", type=Path, help="what to write; see below")
+    parser.add_argument(
+        "--flavour",
+        choices=FLAVOURS,
+        help="full: a model without adapter; adapter; bundle: base and adapter; merged: adapter folded in; base: without its adapter "
+        "(default: as the source)",
+    )
+    parser.add_argument(
+        "--key",
+        help="generator or generator_ema of a training checkpoint (default: generator_ema), or the level of a file that has several",
+    )
+    parser.add_argument(
+        "--layout", choices=LAYOUTS, default="flat", help="nesting and names of a torch file (default: flat)"
+    )
+    parser.add_argument(
+        "--base", type=Path, help="weights beneath an adapter (default: what the adapter's header names)"
+    )
+    parser.add_argument("--alpha", type=float, help="LoRA alpha, where the source does not say it")
+    parser.add_argument(
+        "--like", type=Path, help="weights of ours of the same size, where the source does not show it"
+    )
+    flags = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is what is meant
+    try:
+        convert_weights(**vars(flags))
+    except (ValueError, OSError) as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()
