@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from statistics import NormalDist
+
+WELL_FORMED = re.compile(r"[a-z]+(_-?[0-9]+(\.[0-9]+)?)+")
 
 
 def chunk_weights(chunks: Sequence[int], rule: float | str | None) -> tuple[float, ...]:
@@ -34,8 +37,8 @@ def chunk_weights(chunks: Sequence[int], rule: float | str | None) -> tuple[floa
 
 
 def _density(rule: str, part: list[float], after: list[float]) -> list[float]:
-    name, *numbers = rule.split("_")
-    if name == "ln" and len(numbers) == 2:
+    name, *numbers = rule.split("_") if WELL_FORMED.fullmatch(rule) else ("",)
+    if name == "ln" and len(numbers) == 2 and float(numbers[1]) > 0:
         loc, scale = float(numbers[0]), float(numbers[1])
         return [
             (_logit_normal(p, loc, scale) - _logit_normal(q, loc, scale)) / (p - q)

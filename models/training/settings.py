@@ -12,8 +12,19 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from models.training.chunk_weights import chunk_weights
+
 SAMPLING_TIMESTEPS = (1000, 938, 833, 625)
 CHUNKS = (3, 3, 3, 3, 3, 3, 3)
+
+FORCINGS = (
+    "training_time_test",
+    "teacher_forcing",
+    "diffusion_forcing",
+    "diffusion_forcing_self_rollout",
+    "self_forcing",
+)
+"""What a generator step trains on, see `DmdSettings.forcing`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +113,10 @@ class DmdSettings:
     fake_updates: fake-score steps per generator step (ttur); slices: pieces a batch is cut into for memory.
     chunk_weighting: rule of raven.md 7 for the generator loss, a number, "ln_LOC_SCALE" or "mode_S", None for equal weights.
     sink, window: attention of the training-time test in chunks; window None is all history.
+    forcing: what a generator step of RAVEN trains on (raven.md 8): its own states and endpoints ("training_time_test"), noised real
+    latents with real history ("teacher_forcing"), noised real latents or endpoints, each chunk at a level of its own ("diffusion_forcing",
+    "diffusion_forcing_self_rollout"), or its own states with its own predictions as history ("self_forcing").
+    ema: decay of the moving average that is shipped; 0 ships the student itself.
     """
 
     iterations: int
@@ -109,6 +124,7 @@ class DmdSettings:
     seed: int
     student: OptimizerSettings
     fake: OptimizerSettings
+    forcing: str = "training_time_test"
     slices: int = 1
     fake_updates: int = 2
     guidance: float = 3.0
@@ -128,12 +144,26 @@ class DmdSettings:
         """Samples of one iteration, which processes share."""
         return self.batch
 
+    @property
+    def uses_data(self) -> bool:
+        """Whether the generator trains on real latents, whose captions are then the prompts."""
+        return self.forcing in ("teacher_forcing", "diffusion_forcing")
+
     def __post_init__(self) -> None:
         _dividing("batch", self.batch, "slices", self.slices)
         if self.fake_updates < 1:
             raise ValueError(
                 f"fake_updates is {self.fake_updates}, the fake score needs at least 1 step per generator step."
             )
+        _one_of("forcing", self.forcing, FORCINGS)
+        if self.forcing.startswith("diffusion") and (self.sink, self.window) != (0, None):
+            raise ValueError(
+                f"forcing is {self.forcing!r}, in which a chunk sees every earlier one, but sink is {self.sink} and window "
+                f"{self.window}; leave both out."
+            )
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}, expected a decay of at least 0 and below 1.")
+        chunk_weights(self.chunks, self.chunk_weighting)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
