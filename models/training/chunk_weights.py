@@ -46,6 +46,10 @@ def _density(rule: str, part: list[float], after: list[float]) -> list[float]:
         ]
     if name == "mode" and len(numbers) in (1, 2):
         strength = float(".".join(numbers))
+        if not -1 <= strength <= 2 / (math.pi - 2):
+            raise ValueError(
+                f"chunk weighting {rule!r} has no inverse; 'mode_S' takes a strength -1 to 1.75, where its map only falls."
+            )
         return [
             (_mode_inverse(q, strength) - _mode_inverse(p, strength)) / (p - q)
             for p, q in zip(part, after, strict=True)
