@@ -19,6 +19,7 @@ from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
 from evaluation.without_facts import WITHOUT_FACTS
 from models.training.settings import RECIPES, Execution, canonical
 from models.training.shares import share
+from workflow.published import published_settings
 
 SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
 """Sections of a baseline's file that decide its clips."""
@@ -171,6 +172,7 @@ class Suite(Strict):
 
     world: where prompts and scorers come from. label: what the report says about the suite at its top.
     weights: files of the rows that are not trained in the run ("released" in the file: see RELEASED). raven, cm_grpo: settings of the two training recipes.
+    published: a profile of published settings, which take the place of `raven` and `cm_grpo` (workflow/published.py).
     resources: groups of workflow/resources.yaml that must be fetched. allow_external: baselines of kind external whose code
     may run.
     """
@@ -190,6 +192,7 @@ class Suite(Strict):
     train: dict[Name, TrainPlan]
     raven: dict[str, Any] | None
     cm_grpo: dict[str, Any] | None
+    published: str | None = None
     aggregate: AggregatePlan
     report: ReportPlan
     rates: Rates
@@ -283,6 +286,11 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
         values = {**values, "dimensions": list(WITHOUT_FACTS[world])}
     if values.get("weights") == RELEASED:
         values = {**values, **_released(values, root)}
+    if isinstance(published := values.get("published"), str):
+        try:
+            values = {**values, **published_settings(root, published)}
+        except ValueError as fault:
+            raise ValueError(f"{where}: {fault}") from None
     suite = validate_strict(dict(values), Suite, where=where)
     own = suite.prompts.list
     if own is not None and not own.startswith(FETCHED_FOLDER) and not (root / own).is_file():

@@ -1,0 +1,167 @@
+"""The published profiles give what raven.md section 17 tabulates, and models/training/README.md says where they differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baselines.strict_yaml import read_strict, validate_strict
+from models.training.chunk_weights import chunk_weights
+from models.training.settings import FORCINGS, RECIPES
+from workflow.published import Profile, differences, load_profile, profile_names, published_settings
+from workflow.settings import load_suite
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "models/training/README.md").read_text(encoding="utf-8")
+SUITE = ROOT / "workflow/config/vbench.yaml"
+
+ADAMW = {"kind": "adamw", "betas": (0.0, 0.999), "weight_decay": 0.0, "clip": 1000.0, "warmup": 0, "schedule": "constant"}  # fmt: skip
+TABLE_17_1 = {
+    "iterations": 220, "fake_updates": 2, "seed": 20001019, "checkpoint_every": 110, "timesteps": (1000, 938, 833, 625),
+    "score_shift": 5.0, "score_range": (0.02, 0.98), "guidance": 3.0, "norm_min": 1e-5, "forcing": "training_time_test",
+    "chunk_weighting": -1.0, "ema": 0.9675, "chunks": (3,) * 7, "sink": 0, "window": None,
+    "student": ADAMW | {"lr": 2e-6, "eps": 1e-8}, "fake": ADAMW | {"lr": 4e-7, "eps": 1e-8},
+}  # fmt: skip
+TABLE_17_2 = {
+    "iterations": 160, "seed": 20001019, "checkpoint_every": 80, "timesteps": (1000, 938, 833, 625), "policy_scale": 100.0,
+    "advantage_clip": 5.0, "chunk_weighting": -1.0, "ema": 0.9675, "lora_rank": 256, "lora_alpha": 256.0, "group": 32,
+    "chunks": (3,) * 7, "sink": 0, "window": None, "shared_noise": False, "optimizer": ADAMW | {"lr": 5e-6, "eps": 1e-10},
+}  # fmt: skip
+REWARDS = ("dynamic_degree", "temporal_style", "aesthetic_quality", "imaging_quality", "motion_smoothness")
+"""The columns RAFT, TA, AES, IMG, MS of raven.md 17.2."""
+WEIGHTS = {
+    "": (0.35, 2, 1, 1, 0.75),
+    "ablation_raft0.35ta1aq1iq1ms0.75": (0.35, 1, 1, 1, 0.75),
+    "ablation_raft0.35ta2aq1iq1ms1": (0.35, 2, 1, 1, 1),
+    "ablation_raft0.35ta2aq2iq2ms0.75": (0.35, 2, 2, 2, 0.75),
+    "ablation_raft0.3ta2aq1iq1ms0.75": (0.3, 2, 1, 1, 0.75),
+}
+SEVEN_CHUNKS = {
+    "ablation_alpha0": (1, 1, 1, 1, 1, 1, 1),
+    "ablation_alpha1": (1.75, 1.5, 1.25, 1, 0.75, 0.5, 0.25),
+    "ablation_ln0_1": (0.256, 1.002, 1.449, 1.585, 1.449, 1.002, 0.256),
+    "ablation_mode0.54n": (1.395, 0.923, 0.799, 0.767, 0.799, 0.923, 1.395),
+    "ablation_mode0.81": (0.611, 0.796, 1.216, 1.754, 1.216, 0.796, 0.611),
+}
+
+
+def settings_of(published: str, recipe: str) -> dict[str, Any]:
+    """Settings with defaults filled in, as the recipe's script gets them."""
+    return dataclasses.asdict(
+        validate_strict(published_settings(ROOT, published)[recipe], RECIPES[recipe], where=published)
+    )
+
+
+def part(values: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
+    """The given keys of the values, also inside sections."""
+    return {
+        key: part(values[key], inner) if isinstance(inner, dict) else values[key]
+        for key, inner in keys.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["paper", "released"])
+@pytest.mark.parametrize(("recipe", "table"), [("raven", TABLE_17_1), ("cm_grpo", TABLE_17_2)])
+def test_a_profile_is_the_table(name: str, recipe: str, table: dict[str, Any]) -> None:
+    """Guards against a number that is typed wrongly, and against a default that changes under a profile."""
+    assert part(settings_of(name, recipe), table) == table
+    fields = {field.name for field in dataclasses.fields(RECIPES[recipe])}
+    written = published_settings(ROOT, name)[recipe].keys()
+    layout_only = {
+        "heldout",
+        "reward_group",
+        "reward_aggregation",
+        "advantage_group",
+        "advantage_spread",
+        "flow_grpo",
+    }
+    assert fields - written <= layout_only, "everything that shapes a published run is written out"
+
+
+@pytest.mark.parametrize("name", ["paper", "released"])
+def test_batches_are_those_of_the_tables(name: str) -> None:
+    """17: one sample per process, rollouts in pairs (slices_per_step 2), group x sync is 32, main rewards."""
+    profile, raven, grpo = load_profile(ROOT, name), settings_of(name, "raven"), settings_of(name, "cm_grpo")
+    assert raven["batch"] // raven["slices"] == profile.raven_layout.samples_per_process == 1
+    assert grpo["prompts"] * grpo["group"] // grpo["slices"] == 2
+    assert tuple(grpo["rewards"][reward] for reward in REWARDS) == WEIGHTS[""]
+    layout = profile.cm_grpo_layout
+    assert (layout.group_size, layout.sync_group_size) == {"paper": (32, 1), "released": (4, 8)}[name]
+
+
+@pytest.mark.parametrize("variant", WEIGHTS)
+def test_reward_variants_are_the_rows_of_the_table(variant: str) -> None:
+    grpo = settings_of(f"released/{variant}" if variant else "released", "cm_grpo")
+    assert tuple(grpo["rewards"][reward] for reward in REWARDS) == WEIGHTS[variant]
+    assert grpo | {"rewards": None} == settings_of("released", "cm_grpo") | {"rewards": None}
+
+
+@pytest.mark.parametrize("variant", SEVEN_CHUNKS)
+def test_chunk_weight_variants_are_the_rows_of_section_7(variant: str) -> None:
+    raven = settings_of(f"released/{variant}", "raven")
+    assert chunk_weights(raven["chunks"], raven["chunk_weighting"]) == pytest.approx(
+        SEVEN_CHUNKS[variant], abs=6e-4
+    )
+    assert raven | {"chunk_weighting": None} == settings_of("released", "raven") | {"chunk_weighting": None}
+
+
+def test_every_forcing_is_a_variant() -> None:
+    """raven.md 8: the forcings change nothing else; there is no variant that this file does not know."""
+    for forcing in FORCINGS[1:]:
+        raven = settings_of(f"released/ablation_{forcing}", "raven")
+        assert raven == settings_of("released", "raven") | {"forcing": forcing}
+    known = {*SEVEN_CHUNKS, *WEIGHTS, *(f"ablation_{forcing}" for forcing in FORCINGS)}
+    assert set(load_profile(ROOT, "released").variants) <= known
+    assert profile_names(ROOT) == ["paper", "released"]
+
+
+def test_the_page_lists_the_differences() -> None:
+    """Guards against a page that has fallen behind the profiles: its table is exactly where they differ."""
+    rows = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| `(.+?)` \| `(.+?)` \|", PAGE, flags=re.MULTILINE)
+    found = [(key, json.loads(paper), json.loads(released)) for key, paper, released in rows]
+    assert found == differences(load_profile(ROOT, "paper"), load_profile(ROOT, "released"))
+    assert found, "two profiles that agree in everything need no names"
+
+
+def test_the_page_names_every_variant() -> None:
+    for variant in load_profile(ROOT, "released").variants:
+        assert f"`{variant}`" in PAGE, variant
+    for forcing in FORCINGS:
+        assert f"`{forcing}`" in PAGE, forcing
+
+
+def test_a_suite_takes_a_profile_whole() -> None:
+    """`--config published=released/...` replaces both recipes' settings, so nothing of the suite's file is mixed in."""
+    suite = load_suite(ROOT, [SUITE], {"published": "released/ablation_alpha1"})
+    expected = settings_of("released/ablation_alpha1", "raven")
+    assert json.loads(suite.recipe_settings("raven")) == json.loads(json.dumps(expected))
+    assert load_suite(ROOT, [SUITE], {}).published is None
+
+
+@pytest.mark.parametrize(
+    ("published", "words"),
+    [
+        ("papers", "has paper, released; name one of these"),
+        ("released/ablation_alpha2", "has the variants ablation_alpha0"),
+        ("paper/ablation_alpha0", "(none)"),
+        (["paper"], "published"),
+    ],
+)
+def test_unknown_profiles_are_one_sentence(published: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)) as caught:
+        load_suite(ROOT, [SUITE], {"published": published})
+    assert str(caught.value).startswith("workflow/config/vbench.yaml: ") and "\n" not in str(caught.value)
+
+
+def test_a_layout_that_contradicts_the_batch_is_refused(tmp_path: Path) -> None:
+    text = (ROOT / "workflow/config/profiles/released.yaml").read_text(encoding="utf-8")
+    (tmp_path / "x.yaml").write_text(
+        text.replace("sync_group_size: 8", "sync_group_size: 4"), encoding="utf-8"
+    )
+    with pytest.raises(ValueError, match=r"\(64, 32, 8\).*\(64, 16, 16\)"):
+        read_strict(tmp_path / "x.yaml", Profile)

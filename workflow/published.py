@@ -1,0 +1,114 @@
+"""Published training settings: workflow/config/profiles/<name>.yaml, each both recipes whole, with the variants its authors compared.
+
+A suite asks for one with `published: <name>` or `published: <name>/<variant>`, in place of settings of its own: nothing is mixed with
+what the suite's file says about `raven` and `cm_grpo`. No torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from baselines.strict_yaml import read_strict
+
+FOLDER = "workflow/config/profiles"
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class RavenLayout(Strict):
+    """How RAVEN's batch lies on processes. It changes no result here, where noise is keyed by sample."""
+
+    processes: Count
+    samples_per_process: Count
+
+
+class CmGrpoLayout(Strict):
+    """How CM-GRPO's rollouts lie on processes: group_size of them in each, sync_group_size processes with one prompt."""
+
+    processes: Count
+    group_size: Count
+    sync_group_size: Count
+
+
+class Variant(Strict):
+    """What a variant changes: whole keys of a recipe."""
+
+    raven: dict[str, Any] = {}
+    cm_grpo: dict[str, Any] = {}
+
+
+class Profile(Strict):
+    """Settings of both recipes (models/training/settings.py), where they are from, and the machines they were meant for."""
+
+    source: str
+    raven: dict[str, Any]
+    cm_grpo: dict[str, Any]
+    raven_layout: RavenLayout
+    cm_grpo_layout: CmGrpoLayout
+    variants: dict[str, Variant] = {}
+
+    @model_validator(mode="after")
+    def check_layout(self) -> Profile:
+        """Raises ValueError if batch or rollouts are not what the layout makes of them."""
+        one, other = self.raven_layout, self.cm_grpo_layout
+        found = (self.raven.get("batch"), self.cm_grpo.get("group"), self.cm_grpo.get("prompts"))
+        expected = (
+            one.processes * one.samples_per_process,
+            other.group_size * other.sync_group_size,
+            other.processes // other.sync_group_size,
+        )
+        if found != expected:
+            raise ValueError(
+                f"raven.batch, cm_grpo.group and cm_grpo.prompts are {found}, but the layouts make {expected} of them; correct one"
+            )
+        return self
+
+
+def profile_names(root: Path) -> list[str]:
+    """Names of the profiles that are there."""
+    return sorted(path.stem for path in (root / FOLDER).glob("*.yaml"))
+
+
+def load_profile(root: Path, name: str) -> Profile:
+    """A profile by name. Raises ValueError in one sentence if there is none, or its file is wrong."""
+    if name not in profile_names(root):
+        raise ValueError(
+            f"published is {name!r}, but {FOLDER}/ has {', '.join(profile_names(root))}; name one of these."
+        )
+    return read_strict(root / FOLDER / f"{name}.yaml", Profile)
+
+
+def published_settings(root: Path, published: str) -> dict[str, dict[str, Any]]:
+    """Settings of each recipe by its name. published: "<name>" or "<name>/<variant>".
+
+    Raises ValueError if there is no such profile or variant.
+    """
+    name, _, chosen = published.partition("/")
+    profile = load_profile(root, name)
+    if chosen and chosen not in profile.variants:
+        raise ValueError(
+            f"published is {published!r}, but {FOLDER}/{name}.yaml has the variants {', '.join(profile.variants) or '(none)'}; name "
+            "one of these."
+        )
+    variant = profile.variants[chosen] if chosen else Variant()
+    return {"raven": {**profile.raven, **variant.raven}, "cm_grpo": {**profile.cm_grpo, **variant.cm_grpo}}
+
+
+def differences(one: Profile, other: Profile) -> list[tuple[str, Any, Any]]:
+    """(dotted key, value in one, value in the other) of everything but source and variants that is not the same in both profiles."""
+    rows = []
+    plain = [profile.model_dump(mode="json", exclude={"source", "variants"}) for profile in (one, other)]
+    for section in plain[0]:
+        keys = [*plain[0][section], *(plain[1][section].keys() - plain[0][section].keys())]
+        rows += [
+            (f"{section}.{key}", *(part[section].get(key) for part in plain))
+            for key in keys
+            if plain[0][section].get(key) != plain[1][section].get(key)
+        ]
+    return rows
