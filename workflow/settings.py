@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from baselines.spec import Baseline, kind_of, load_baseline
 from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
 from evaluation.without_facts import WITHOUT_FACTS
-from models.training.settings import RECIPES, Execution, canonical
+from models.training.settings import RECIPES, DmdSettings, Execution, canonical
 from models.training.shares import share
 from workflow.published import published_settings
 
@@ -115,7 +115,8 @@ class TrainPlan(Strict):
     """A row trained in the run. init: a file, or the name of another trained row; teacher: a file.
 
     fake: file that RAVEN's fake score starts from, null for the teacher's. prompts: file with a training prompt on each line, null
-    for the embedded world's captions.
+    for the embedded world's captions. data: latents of real clips for the forcings that train on them (models/training/clips.py);
+    `prompts` are then their captions, a line each, or null for clips of the embedded world.
 
     flavour: which of the files that `convert` writes is sampled; only CM-GRPO has others than "full".
     nodes, gpus: nodes of the job, and GPUs (processes) of each. recompute, keep, asynchronous, tensorboard: see `Execution`
@@ -128,6 +129,7 @@ class TrainPlan(Strict):
     flavour: Literal["full", "adapter", "bundle", "merged"]
     fake: str | None = None
     prompts: str | None = None
+    data: str | None = None
     nodes: Count = 1
     gpus: Count = 1
     recompute: bool = False
@@ -378,6 +380,13 @@ def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
             f"{where}: train.{row}.init is {plan.init!r}, neither a file nor a row of `train`; name one of them."
         )
     settings: Any = validate_strict(values, RECIPES[plan.recipe], where=f"{where}: {plan.recipe}")
+    wanted = isinstance(settings, DmdSettings) and settings.uses_data
+    if wanted != (plan.data is not None):
+        forcing = f"with forcing {settings.forcing!r} " if plan.recipe == "raven" else ""
+        raise ValueError(
+            f"{where}: train.{row}.data is {plan.data!r}, but {plan.recipe} {forcing}trains on "
+            f"{'real clips; name their latents' if wanted else 'none; take it out'}."
+        )
     try:
         share(settings.samples, settings.slices, rank=0, size=plan.nodes * plan.gpus)
     except ValueError as fault:

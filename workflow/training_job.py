@@ -23,6 +23,7 @@ from models.lora import is_ours, open_wan
 from models.released import Release, Role, inspect_released, open_released
 from models.text import ToyTextEncoder
 from models.text_and_pixels import is_small_text, open_text
+from models.training.clips import ClipFile, read_captions
 from models.training.distributed import World, join, leave, shard, shard_modules
 from models.training.loop import Preempted, Recipe, RunLimits, train
 from models.training.preemption import EXIT_CODE, stop_requests
@@ -67,6 +68,11 @@ def training_parser(description: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--prompts", type=Path, help="list of training prompts (default: the embedded world's)"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="latents of real clips, for the forcings that train on them; --prompts are then their captions",
     )
     parser.add_argument("--latent-size", type=int, nargs=2, default=(8, 8), metavar=("H", "W"))
     parser.add_argument("--text", required=True, type=Path, help="text encoder")
@@ -138,8 +144,10 @@ def open_model(path: Path, role: Role, profile: str, *, trained: bool) -> Wan:
     return open_released(release, numerics).requires_grad_(trained)
 
 
-def open_prompts(flags: argparse.Namespace, job: Job, seed: int) -> Texts:
+def open_prompts(flags: argparse.Namespace, job: Job, seed: int, clips: ClipFile | None = None) -> Texts:
     """The pool that prompts are drawn from: the embedded world's captions, or a list encoded by the text encoder as it is drawn.
+
+    clips: real clips whose captions are the prompts, one for each.
 
     Raises ValueError if a list comes with the embedded encoder, or the other way round.
     """
@@ -148,6 +156,8 @@ def open_prompts(flags: argparse.Namespace, job: Job, seed: int) -> Texts:
             f"--prompts is {flags.prompts} and the text encoder {flags.text}: the embedded encoder knows its own captions alone, and "
             "any other needs a list; give both or neither (`prompts` of the row in the suite's `train`)."
         )
+    if flags.prompts is None and clips is not None:
+        return Texts(encoded_ids(ToyTextEncoder.load(flags.text), clips.word_ids()), None)
     if flags.prompts is None:
         captions = training_prompts(EMBEDDED_PROMPTS, seed)
         return Texts(text_rows(ToyTextEncoder.load(flags.text), captions), None)
@@ -158,7 +168,8 @@ def open_prompts(flags: argparse.Namespace, job: Job, seed: int) -> Texts:
     assert isinstance(encoder, WanTextEncoder), f"{flags.text} is a {type(encoder).__name__}"
     shard_modules([*encoder.module.encoder.block, encoder.module], job.world)
     negative = encoder.encode([NEGATIVE]).float()
-    return Texts(PromptPool(read_prompt_list(flags.prompts), encoder.encode), negative)
+    prompts = read_prompt_list(flags.prompts) if clips is None else read_captions(flags.prompts, len(clips))
+    return Texts(PromptPool(prompts, encoder.encode), negative)
 
 
 def place(wan: Wan, job: Job, *, trained: bool) -> Wan:
@@ -218,12 +229,18 @@ def text_rows(encoder: ToyTextEncoder, prompts: Sequence[Prompt]) -> Tensor:
     )
 
 
+@torch.no_grad()
+def encoded_ids(encoder: ToyTextEncoder, ids: Tensor) -> Tensor:
+    """[N, L, text_dim] text rows of word ids [N, L]."""
+    return torch.cat([encoder(ids[i : i + ENCODED_AT_ONCE]) for i in range(0, len(ids), ENCODED_AT_ONCE)])
+
+
 def identity(flags: argparse.Namespace, settings: Any) -> str:
-    """Hash of everything that shapes a run: recipe, settings, weights, text encoder, codec, prompts, code, device, size.
+    """Hash of everything that shapes a run: recipe, settings, weights, text encoder, codec, prompts, clips, code, device, size.
 
     Of weights in several files the index is hashed; `fetch` has proven the others.
     """
-    paths = (flags.init, flags.teacher, flags.text, flags.codec, flags.fake, flags.prompts)
+    paths = (flags.init, flags.teacher, flags.text, flags.codec, flags.fake, flags.prompts, flags.data)
     files = [weights_sha256(path) for path in paths if path is not None]
     parts = [flags.recipe, settings_sha256(settings), *files, flags.code, flags.device, flags.numerics]
     parts += [str(length) for length in flags.latent_size]

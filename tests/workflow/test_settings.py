@@ -40,6 +40,11 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], object], tuple[str, ...]]] = [
     (lambda v: v.update(raven=None), ("raven", "null")),
     (lambda v: v["train"]["raven"].update(flavour="merged"), ("train.raven.flavour", "full")),
     (lambda v: v["train"]["cm_grpo"].update(init="ravn"), ("train.cm_grpo.init", "ravn")),
+    (lambda v: v["raven"].update(forcing="teacher"), ("forcing", "'teacher'", "self_forcing")),
+    (lambda v: v["raven"].update(forcing="teacher_forcing"), ("train.raven.data", "None", "real clips")),
+    (lambda v: v["train"]["raven"].update(data="x.safetensors"), ("train.raven.data", "take it out")),
+    (lambda v: v["train"]["cm_grpo"].update(data="x.safetensors"), ("train.cm_grpo.data", "take it out")),
+    (lambda v: v.update(published="paper/x"), ("published", "paper.yaml", "variants")),
 ]
 
 

@@ -190,11 +190,12 @@ def outside_changed(wildcards):
 
 
 def own_files(row):
-    """Files that only some trained rows have, by flag: weights of the fake score, a list of prompts."""
+    """Files that only some trained rows have, by flag: weights of the fake score, a list of prompts, latents of real clips."""
     plan = SUITE.train[row]
     return {
         "fake": [plan.fake] if plan.fake else [],
         "prompts": [plan.prompts] if plan.prompts else [],
+        "data": [plan.data] if plan.data else [],
     }
 
 

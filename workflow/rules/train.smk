@@ -8,9 +8,10 @@ rule train:
         init=lambda wc: description(SUITE.train[wc.row].init),
         teacher=lambda wc: description(SUITE.train[wc.row].teacher),
         fake=lambda wc: [description(name) for name in own_files(wc.row)["fake"]],
-        prompts=lambda wc: [
+        lists=lambda wc: [
             FETCHED if name.startswith("resources/") else name
-            for name in own_files(wc.row)["prompts"]
+            for flag in ("prompts", "data")
+            for name in own_files(wc.row)[flag]
         ],
         codec=description(SUITE.model.codec),
         text=description(SUITE.model.text),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from baselines.strict_yaml import parse_strict
 from models.released import Role
+from models.training.clips import ClipFile
 from models.training.raven import Raven
 from models.training.settings import DmdSettings
 from models.wan import Wan
@@ -32,10 +33,13 @@ def main() -> None:
     student = network(flags.init, "initialisation", trained=True)
     teacher = network(flags.teacher, "bidirectional", trained=False)
     fake = network(flags.fake or flags.teacher, "bidirectional", trained=True)
-    texts = open_prompts(flags, job, settings.seed)
     shape = (sum(settings.chunks), student.config.in_channels, *flags.latent_size)
+    clips = ClipFile(flags.data, shape) if flags.data else None
+    texts = open_prompts(flags, job, settings.seed, clips)
     streams = streams_of(settings.seed, job.device)
-    recipe = Raven(student, fake, teacher, texts.pool, shape, settings, streams, job.world, texts.negative)
+    recipe = Raven(
+        student, fake, teacher, texts.pool, shape, settings, streams, job.world, texts.negative, clips
+    )
     facts = {"recipe": flags.recipe, "config": student.config.to_dict()}
     step = run_to_end(recipe, settings, job, flags, facts)
     if job.world.rank == 0:
