@@ -29,6 +29,7 @@ TABLE_17_1 = {
 }  # fmt: skip
 TABLE_17_2 = {
     "iterations": 160, "seed": 20001019, "checkpoint_every": 80, "timesteps": (1000, 938, 833, 625), "policy_scale": 100.0,
+    "reward_aggregation": "normalise_then_sum", "advantage_group": None, "advantage_spread": "group", "flow_grpo": None, "kl": None,
     "advantage_clip": 5.0, "chunk_weighting": -1.0, "ema": 0.9675, "lora_rank": 256, "lora_alpha": 256.0, "group": 32,
     "chunks": (3,) * 7, "sink": 0, "window": None, "shared_noise": False, "optimizer": ADAMW | {"lr": 5e-6, "eps": 1e-10},
 }  # fmt: skip
@@ -72,16 +73,7 @@ def test_a_profile_is_the_table(name: str, recipe: str, table: dict[str, Any]) -
     assert part(settings_of(name, recipe), table) == table
     fields = {field.name for field in dataclasses.fields(RECIPES[recipe])}
     written = published_settings(ROOT, name)[recipe].keys()
-    free = {
-        "heldout",
-        "reward_group",
-        "reward_aggregation",
-        "advantage_group",
-        "advantage_spread",
-        "flow_grpo",
-        "kl",
-    }
-    assert fields - written <= free, "everything that shapes a published run is written out"
+    assert fields - written <= {"heldout", "warmup"}, "everything that shapes a published run is written out"
 
 
 @pytest.mark.parametrize("name", ["paper", "released"])
@@ -92,6 +84,9 @@ def test_batches_are_those_of_the_tables(name: str) -> None:
     assert grpo["prompts"] * grpo["group"] // grpo["slices"] == 2
     assert tuple(grpo["rewards"][reward] for reward in REWARDS) == WEIGHTS[""]
     layout = profile.cm_grpo_layout
+    assert grpo["reward_group"] == {"paper": None, "released": 4}[name], (
+        "groups_per_infer of the released code"
+    )
     assert (layout.group_size, layout.sync_group_size) == {"paper": (32, 1), "released": (4, 8)}[name]
 
 
@@ -100,6 +95,20 @@ def test_reward_variants_are_the_rows_of_the_table(variant: str) -> None:
     grpo = settings_of(f"released/{variant}" if variant else "released", "cm_grpo")
     assert tuple(grpo["rewards"][reward] for reward in REWARDS) == WEIGHTS[variant]
     assert grpo | {"rewards": None} == settings_of("released", "cm_grpo") | {"rewards": None}
+
+
+@pytest.mark.parametrize("beta", ["0", "0.004"])
+@pytest.mark.parametrize("noise", ["0.1", "0.4", "0.8"])
+def test_flow_grpo_variants_are_the_row_of_the_table(beta: str, noise: str) -> None:
+    """17.2: sampler and beta alone; the step that explodes upstream (raven.md 18, B5) is the fixed one."""
+    main, grpo = (
+        settings_of(name, "cm_grpo")
+        for name in ("released", f"released/ablation_flowgrpo_beta{beta}_em{noise}")
+    )
+    assert grpo["flow_grpo"] == {"noise_level": float(noise), "sigma_max": None}
+    kl = grpo["kl"] and part(grpo["kl"], {"weight": 0, "reference": 0, "guidance": 0})
+    assert kl == (None if beta == "0" else {"weight": 0.004, "reference": "base", "guidance": 3.0})
+    assert grpo | {"flow_grpo": None, "kl": None} == main
 
 
 @pytest.mark.parametrize("variant", SEVEN_CHUNKS)
@@ -116,7 +125,8 @@ def test_every_forcing_is_a_variant() -> None:
     for forcing in FORCINGS[1:]:
         raven = settings_of(f"released/ablation_{forcing}", "raven")
         assert raven == settings_of("released", "raven") | {"forcing": forcing}
-    known = {*SEVEN_CHUNKS, *WEIGHTS, *(f"ablation_{forcing}" for forcing in FORCINGS)}
+    flow = {f"ablation_flowgrpo_beta{beta}_em{noise}" for beta in ("0", "0.004") for noise in (0.1, 0.4, 0.8)}
+    known = {*flow, *SEVEN_CHUNKS, *WEIGHTS, *(f"ablation_{forcing}" for forcing in FORCINGS)}
     assert set(load_profile(ROOT, "released").variants) <= known
     assert profile_names(ROOT) == ["paper", "released"]
 
