@@ -170,7 +170,7 @@ def time_method(
     graphs: bool,
 ) -> Timing:
     """All figures of one method at one batch size."""
-    device, codec = machine.device, machine.codecs[profile]
+    device, codec = machine.device, machine.codec(profile)
     wan = random_network(baseline, profile, size.config, device)
     text = torch.randn(batch, size.config.text_len, size.config.text_dim, device=device)
     noted: list[float] = []
@@ -330,11 +330,15 @@ class Machine:
         self.size, self.device = size, device
         self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self.rate = matrix_rate(size.matrix, device, self.dtype)
-        on_gpu = device.type == "cuda"
-        self.codecs = {
-            p: random_codec(size, device, self.dtype, fast=p == "fast" and on_gpu) for p in PROFILES
-        }
+        self.codecs: dict[Profile, Codec] = {}
         self.texts: dict[int, float] = {}
+
+    def codec(self, profile: Profile) -> Codec:
+        """The VAE of a profile."""
+        if profile not in self.codecs:
+            fast = profile == "fast" and self.device.type == "cuda"
+            self.codecs[profile] = random_codec(self.size, self.device, self.dtype, fast=fast)
+        return self.codecs[profile]
 
     def text_s(self, batch: int) -> float:
         """Seconds of umT5 for a batch of full prompts."""
@@ -379,28 +383,58 @@ def table(timings: Sequence[Timing]) -> str:
     return "\n".join([header, *lines])
 
 
-def main() -> None:
-    root = Path(__file__).parents[2]
-    baselines = load_all(root / "baselines")
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--methods", nargs="+", choices=sorted(baselines), default=sorted(baselines))
-    parser.add_argument("--numerics", nargs="+", choices=PROFILES, default=["fast"])
-    parser.add_argument("--batches", nargs="+", type=int, default=[1])
+def bench_parser(description: str | None, output: str) -> argparse.ArgumentParser:
+    """Flags that all benchmarks share; output: where figures go by default."""
+    parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
     parser.add_argument("--size", choices=sorted(SIZES), default="full")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--no-graphs", action="store_true", help="plain calls instead of CUDA graphs")
-    parser.add_argument("--output", type=Path, default=Path("results/bench/gpu.json"))
+    parser.add_argument("--output", type=Path, default=Path(output))
+    return parser
+
+
+def begin(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, torch.device]:
+    """Flags and device; the program ends with a sentence if the full size is wanted without a GPU."""
     flags = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and flags.size == "full":
         parser.error("there is no GPU here; the full size needs one. Try the code with --size tiny.")
+    return flags, device
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def store(flags: argparse.Namespace, device: torch.device, rate: float, figures: dict[str, Any]) -> None:
+    """Write figures with what they depend on."""
+    facts = {
+        "device": device_name(device),
+        "torch": torch.__version__,
+        "attention": kernel_name(device),
+        "matrix_tflop_per_s": rate / 1e12,
+        "size": flags.size,
+        "weights": "random",
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **figures,
+    }
+    write_text(flags.output, json.dumps(facts, indent=1) + "\n")
+
+
+def main() -> None:
+    root = Path(__file__).parents[2]
+    baselines = load_all(root / "baselines")
+    parser = bench_parser(__doc__, "results/bench/gpu.json")
+    parser.add_argument("--methods", nargs="+", choices=sorted(baselines), default=sorted(baselines))
+    parser.add_argument("--numerics", nargs="+", choices=PROFILES, default=["fast"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1])
+    parser.add_argument("--no-graphs", action="store_true", help="plain calls instead of CUDA graphs")
+    flags, device = begin(parser)
     size = SIZES[flags.size]
     machine = Machine(size, device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     log.info(
         "%s, torch %s, %s matrix product %.1f TFLOP/s",
-        name,
+        device_name(device),
         torch.__version__,
         machine.dtype,
         machine.rate / 1e12,
@@ -414,18 +448,8 @@ def main() -> None:
             )
         )
         log.info("%s", table(timings[-1:]).splitlines()[1])
-        facts = {
-            "device": name,
-            "torch": torch.__version__,
-            "attention": kernel_name(device),
-            "graphs": graphs,
-            "matrix_tflop_per_s": machine.rate / 1e12,
-            "size": flags.size,
-            "weights": "random",
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "timings": [asdict(timing) for timing in timings],
-        }
-        write_text(flags.output, json.dumps(facts, indent=1) + "\n")
+        found = {"graphs": graphs, "timings": [asdict(timing) for timing in timings]}
+        store(flags, device, machine.rate, found)
     print(table(timings))
 
 

@@ -9,28 +9,31 @@ Legend: F latent frames, C channels, H, W latent size.
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from evaluation.records import write_text
-from models.attention import interleaved_blocks, kernel_name
+from models.attention import interleaved_blocks
 from models.config import WanConfig
 from models.training.flow_matching import guided_velocity
 from models.training.raven import Raven
 from models.training.settings import CHUNKS, DmdSettings, OptimizerSettings
 from models.training.streams import Streams
 from models.wan import Wan, cast_parameters, init_weights
-from workflow.scripts.bench_gpu import SIZES, matrix_rate, median_time
+from workflow.scripts.bench_gpu import (
+    SIZES,
+    begin,
+    bench_parser,
+    device_name,
+    matrix_rate,
+    median_time,
+    store,
+)
 from workflow.training_job import training_numerics
 
 log = logging.getLogger("bench_train")
@@ -209,23 +212,15 @@ def table(parts: list[Part]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--size", choices=sorted(SIZES), default="full")
+    parser = bench_parser(__doc__, "results/bench/train.json")
     parser.add_argument(
         "--teacher", choices=("14b", "student"), default="14b", help="size of RAVEN's teacher"
     )
     parser.add_argument("--parts", nargs="+", choices=("passes", "raven"), default=["passes", "raven"])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path("results/bench/train.json"))
-    flags = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu" and flags.size == "full":
-        parser.error("there is no GPU here; the full size needs one. Try the code with --size tiny.")
+    flags, device = begin(parser)
     size = SIZES[flags.size]
     rate = matrix_rate(size.matrix, device, torch.bfloat16 if device.type == "cuda" else torch.float32)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    log.info("%s, torch %s, matrix product %.1f TFLOP/s", name, torch.__version__, rate / 1e12)
+    log.info("%s, torch %s, matrix product %.1f TFLOP/s", device_name(device), torch.__version__, rate / 1e12)
     bench = Bench(device, rate, flags.repeats)
     text = torch.randn(1, size.config.text_len, size.config.text_dim, device=device)
     student = network(size.config, device, trained=True)
@@ -237,17 +232,7 @@ def main() -> None:
             TEACHERS[flags.size] if flags.teacher == "14b" else size.config, device, trained=False
         )
         time_raven(bench, student, fake, teacher, size.latent, text)
-    facts = {
-        "device": name,
-        "torch": torch.__version__,
-        "attention": kernel_name(device),
-        "matrix_tflop_per_s": rate / 1e12,
-        "size": flags.size,
-        "weights": "random",
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "parts": [asdict(part) for part in bench.parts],
-    }
-    write_text(flags.output, json.dumps(facts, indent=1) + "\n")
+    store(flags, device, rate, {"parts": [asdict(part) for part in bench.parts]})
     print(table(bench.parts))
 
 
