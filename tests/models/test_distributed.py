@@ -86,6 +86,22 @@ def test_groups_lie_across_processes(tmp_path: Path) -> None:
     assert_close(trained(tmp_path / "cm_grpo_1"), trained(tmp_path / "cm_grpo_2", processes=2))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
+@pytest.mark.parametrize("recipe", ["raven", "cm_grpo"])
+def test_two_gpus_equal_one(recipe: str, tmp_path: Path) -> None:
+    """T15, T33 over NCCL: the shared batch on sharded parameters, copies staged from GPU memory while training goes on, and a run that
+    one GPU began.
+    """
+    cuda = ("--device", "cuda")
+    whole = trained(tmp_path / f"{recipe}_whole", *cuda)
+    assert_close(
+        whole, trained(tmp_path / f"{recipe}_shared", *cuda, "--recompute", "--asynchronous", processes=2)
+    )
+    begun = trained(tmp_path / f"{recipe}_begun", *cuda, "--iterations", 2)
+    assert_close(whole, trained(begun, *cuda, processes=2))
+
+
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_names_its_rank(tmp_path: Path) -> None:
     """design.md 7: one process sees the fault, all stop before the optimizer step, and no checkpoint is left."""

@@ -13,7 +13,7 @@ from models.training.distributed import join, leave
 from models.training.loop import Preempted, RunLimits, train
 from models.training.preemption import EXIT_CODE, stop_requests
 from models.wan import Wan
-from tests.models.training_toys import CPU, dmd_settings, grpo_of, raven_of
+from tests.models.training_toys import dmd_settings, grpo_of, raven_of
 
 
 def main() -> None:
@@ -25,14 +25,19 @@ def main() -> None:
     parser.add_argument("--pause-s", type=float, default=0.0, help="wait so long in every iteration")
     parser.add_argument("--asynchronous", action="store_true")
     parser.add_argument("--recompute", action="store_true", help="checkpoint activations")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--poison", type=int, help="rank whose texts are not numbers")
     flags = parser.parse_args()
     torch.manual_seed(time.monotonic_ns() % 2**31)  # nothing may depend on a global generator
-    stop, world = stop_requests(), join(CPU)
+    stop, world = stop_requests(), join(flags.device)
     limits = RunLimits(
         iterations=flags.iterations, checkpoint_every=flags.every, asynchronous=flags.asynchronous
     )
-    recipe = raven_of(dmd_settings(), world) if flags.recipe == "raven" else grpo_of(world)
+    recipe = (
+        raven_of(dmd_settings(), world, device=flags.device)
+        if flags.recipe == "raven"
+        else grpo_of(world, device=flags.device)
+    )
     if flags.recompute:
         for trainee in recipe.trainees:
             next(module for module in trainee.module.modules() if isinstance(module, Wan)).recompute = True

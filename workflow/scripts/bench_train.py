@@ -2,7 +2,8 @@
 
 Forward and backward of one clip of 32,760 tokens, bidirectional and interleaved, with and without checkpointed activations, and the
 parts of one RAVEN iteration. The matrix rate is measured in the same process and stored with every figure. `--size tiny` runs the same
-code on any CPU, to try it.
+code on any CPU, to try it. Started by torchrun, the networks are sharded over its processes, each with a sample of its own; figures
+are those of process 0.
 
 Legend: F latent frames, C channels, H, W latent size.
 """
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from models.attention import interleaved_blocks
 from models.config import WanConfig
+from models.training.distributed import World, join, leave, shard
 from models.training.flow_matching import guided_velocity
 from models.training.raven import Raven
 from models.training.settings import CHUNKS, DmdSettings, OptimizerSettings
@@ -83,11 +85,15 @@ class Bench:
         self.parts: list[Part] = []
 
     def time(self, part: str, work: Callable[[], Any], flops: float, *, checkpointed: bool = False) -> None:
-        """Time `work`, whose model operations are `flops`."""
+        """Time `work`, whose model operations are `flops`. What does not fit into the GPU's memory is said and left out."""
         on_gpu = self.device.type == "cuda"
         if on_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
-        seconds = median_time(work, self.device, repeats=self.repeats)
+        try:
+            seconds = median_time(work, self.device, repeats=self.repeats)
+        except torch.OutOfMemoryError:
+            log.warning("%s%s does not fit into memory", part, ", checkpointed" if checkpointed else "")
+            return
         peak = torch.cuda.max_memory_allocated(self.device) / 2**30 if on_gpu else 0.0
         self.parts.append(
             Part(
@@ -150,18 +156,30 @@ def time_forward_backward(bench: Bench, wan: Wan, latent: tuple[int, int, int, i
 
 
 def time_raven(
-    bench: Bench, student: Wan, fake: Wan, teacher: Wan, latent: tuple[int, int, int, int], text: Tensor
+    bench: Bench,
+    student: Wan,
+    fake: Wan,
+    teacher: Wan,
+    latent: tuple[int, int, int, int],
+    text: Tensor,
+    world: World,
 ) -> None:
-    """The parts of one RAVEN iteration on one sample, and the whole of it."""
+    """The parts of one RAVEN iteration with one sample a process, and the whole of it."""
     optimizer = OptimizerSettings(lr=2e-6)
     settings = DmdSettings(
-        iterations=100, batch=1, seed=0, student=optimizer, fake=optimizer, fake_updates=1, chunks=CHUNKS
+        iterations=100,
+        batch=world.size,
+        slices=world.size,
+        seed=0,
+        student=optimizer,
+        fake=optimizer,
+        fake_updates=1,
+        chunks=CHUNKS,
     )
     student.recompute = fake.recompute = True
-    recipe = Raven(
-        student, fake, teacher, text.float(), latent, settings, Streams(seed=0, device=bench.device)
-    )
-    rows, one = text.float(), range(1)
+    streams = Streams(seed=0, device=bench.device)
+    recipe = Raven(student, fake, teacher, text.float(), latent, settings, streams, world)
+    rows, one = text.float(), world.share(settings.batch, settings.slices)[0]
     frames, tokens = latent[0], student.config.tokens_per_frame(*latent[2:])
     dense = forward_flops(student.config, frames, tokens, frames**2)
     packed = forward_flops(student.config, 2 * frames - CHUNKS[-1], tokens, interleaved_pairs(CHUNKS))
@@ -187,6 +205,7 @@ def time_raven(
 
     bench.time("rollout", lambda: recipe.roll_out(0, one, rows), rollout)
     bench.time("student fwd+bwd", student_pass, (1 + PASSES_OF_BACKWARD) * packed, checkpointed=True)
+    recipe.student.clear()
     gradients = [torch.randn_like(value) for value in recipe.student.parameters.values()]
     bench.time("student optimizer step", partial(optimizer_step, gradients), 0.0)
     gradients.clear()
@@ -218,22 +237,30 @@ def main() -> None:
     )
     parser.add_argument("--parts", nargs="+", choices=("passes", "raven"), default=["passes", "raven"])
     flags, device = begin(parser)
+    world = join(device)
+    log.setLevel(logging.INFO if world.rank == 0 else logging.WARNING)
     size = SIZES[flags.size]
     rate = matrix_rate(size.matrix, device, torch.bfloat16 if device.type == "cuda" else torch.float32)
     log.info("%s, torch %s, matrix product %.1f TFLOP/s", device_name(device), torch.__version__, rate / 1e12)
     bench = Bench(device, rate, flags.repeats)
     text = torch.randn(1, size.config.text_len, size.config.text_dim, device=device)
-    student = network(size.config, device, trained=True)
+    student = shard(network(size.config, device, trained=True), world)
     if "passes" in flags.parts:
         time_forward_backward(bench, student, size.latent, text)
     if "raven" in flags.parts:
-        fake = network(size.config, device, trained=True)
-        teacher = network(
-            TEACHERS[flags.size] if flags.teacher == "14b" else size.config, device, trained=False
-        )
-        time_raven(bench, student, fake, teacher, size.latent, text)
-    store(flags, device, rate, {"parts": [asdict(part) for part in bench.parts]})
-    print(table(bench.parts))
+        fake = shard(network(size.config, device, trained=True), world)
+        asked = TEACHERS[flags.size] if flags.teacher == "14b" else size.config
+        teacher = shard(network(asked, device, trained=False), world)
+        time_raven(bench, student, fake, teacher, size.latent, text, world)
+    if world.rank == 0:
+        figures = {
+            "processes": world.size,
+            "teacher": flags.teacher,
+            "parts": [asdict(part) for part in bench.parts],
+        }
+        store(flags, device, rate, figures)
+        print(table(bench.parts))
+    leave(world)
 
 
 if __name__ == "__main__":
