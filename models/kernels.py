@@ -134,6 +134,7 @@ class _AddNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, update, gate, scale, shift, eps, one, dtype):
         channels, tokens = x.shape[-1], x.shape[2]
+        gate, scale, shift = (_evenly_spaced(row) for row in (gate, scale, shift))
         total, out = x, torch.empty(x.shape, dtype=dtype, device=x.device)
         if update is not None:
             update = update.contiguous()
@@ -229,11 +230,15 @@ def _add_norm_backward(
 
 def _frame_stride(row: Tensor | None) -> int:
     """Elements from one frame's row to the next, over batch and frames; 0 for one row that all share."""
+    return 0 if row is None or row.ndim == 1 else row.stride(1)
+
+
+def _evenly_spaced(row: Tensor | None) -> Tensor | None:
+    """Rows [B, G, 1, C] with one stride over batch and frames: those of the first frames of each clip are copied."""
     if row is None or row.ndim == 1:
-        return 0
-    if row.stride(-1) != 1 or (row.shape[0] > 1 and row.stride(0) != row.shape[1] * row.stride(1)):
-        raise ValueError(f"Rows of strides {row.stride()} are not evenly spaced; make them contiguous.")
-    return row.stride(1)
+        return row
+    even = row.stride(-1) == 1 and (row.shape[0] == 1 or row.stride(0) == row.shape[1] * row.stride(1))
+    return row if even else row.contiguous()
 
 
 @triton.jit
