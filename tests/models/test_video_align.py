@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from models.training.video_align import (
-    LORA_ALPHA,
     MEAN,
     REWARD_TOKENS,
     STD,
@@ -102,7 +101,7 @@ def naive_score(held: dict[str, Tensor], frames: Tensor, prompt: str) -> float:
         stem = name.removesuffix(".base_layer.weight")
         if stem != name:
             down, up = held[f"{stem}.lora_A.default.weight"], held[f"{stem}.lora_B.default.weight"]
-            value = value + LORA_ALPHA / RANK * up @ down
+            value = value + 128 / RANK * up @ down
         new = plain if plain.startswith("lm_head") else f"model.{plain}"
         merged[new.replace("model.model.", "model.language_model.")] = value
     merged["lm_head.weight"] = merged["model.language_model.embed_tokens.weight"]
