@@ -12,8 +12,10 @@ from __future__ import annotations
 import importlib
 import pickle
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +28,9 @@ FILES = {
     "aesthetic_head": "aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth",
 }
 """Where each network's weights lie below the folder of VBench's weights."""
+
+RAFT_ZIP, RAFT_MEMBER = "raft_model/models.zip", "models/raft-things.pth"
+"""How RAFT is published, and where in it our network lies; read from there where `FILES` was not unpacked."""
 
 AMT_S = {"corr_radius": 3, "corr_lvls": 4, "num_flows": 3}
 """network.params of vbench/third_party/amt/cfgs/AMT-S.yaml."""
@@ -47,13 +52,15 @@ class Ignored:
         pass
 
 
-def read_state(path: Path, *, key: str | None = None) -> dict[str, Tensor]:
+def read_state(path: Path, *, key: str | None = None, member: str | None = None) -> dict[str, Tensor]:
     """The tensors of a torch file by name, on the CPU, without the prefix `module.`; key: the level they lie at.
 
-    Read with weights_only. Some published files hold other objects too (AMT's, training options): each class that torch would refuse is
-    replaced by `Ignored` before anything is built, so no code of the file runs. Raises FileNotFoundError, or ValueError in one sentence.
+    member: the torch file's name inside `path`, which is a zip of several. Read with weights_only. Some published files hold other objects
+    too (AMT's, training options): each class that torch would refuse is replaced by `Ignored` before anything is built, so no code of the
+    file runs. Raises FileNotFoundError, or ValueError in one sentence.
     """
-    found = _read(path)
+    _existing(path)
+    found = _read(path, member)
     level = found.get(key) if key is not None else found
     if not isinstance(level, Mapping):
         raise ValueError(
@@ -67,14 +74,23 @@ def read_state(path: Path, *, key: str | None = None) -> dict[str, Tensor]:
     return state
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    _existing(path)
+def _read(path: Path, member: str | None) -> Mapping[str, Any]:
     try:
-        unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        source = BytesIO(path.read_bytes() if member is None else ZipFile(path).read(member))
+        unknown = torch.serialization.get_unsafe_globals_in_checkpoint(source)
         inert: list[Any] = [(type(name, (Ignored,), {}), name) for name in unknown]
+        source.seek(0)
         with torch.serialization.safe_globals(inert):
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError) as error:
+            found = torch.load(source, map_location="cpu", weights_only=True)
+    except (
+        RuntimeError,
+        ValueError,
+        KeyError,
+        OSError,
+        EOFError,
+        BadZipFile,
+        pickle.UnpicklingError,
+    ) as error:
         raise ValueError(
             f"{path} is no torch file that can be read safely ({_first_line(error)}); delete it and fetch it again."
         ) from error
@@ -129,9 +145,11 @@ def load_raft(folder: Path, device: torch.device) -> nn.Module:
     from easydict import EasyDict
     from vbench.third_party.RAFT.core.raft import RAFT
 
-    path = folder / FILES["raft"]
+    path, member = folder / FILES["raft"], None
+    if not path.is_file() and (folder / RAFT_ZIP).is_file():
+        path, member = folder / RAFT_ZIP, RAFT_MEMBER
     network = RAFT(EasyDict(small=False, mixed_precision=False, alternate_corr=False))
-    return load_whole(network, read_state(path), path).to(device)
+    return load_whole(network, read_state(path, member=member), path).to(device)
 
 
 def load_amt(folder: Path, device: torch.device) -> nn.Module:
