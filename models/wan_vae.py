@@ -9,6 +9,7 @@ Sources: raven.md 13, baselines.md 0.5 and 4 (12, 14); Wan2.1 (Apache-2.0) for t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -176,19 +177,22 @@ class WanVaeStream:
         self.memory: list[Any] = [None] * vae.memories["decoder"]
         self.decoder = FastDecoder(vae.module, vae.prepared) if vae.fast else None
 
-    @torch.no_grad()
     def push(self, latents: Tensor) -> Tensor:
         """Next latents [B, f, C, H, W] -> uint8 frames [B, 4f, 8H, 8W, 3], three fewer for the first chunk.
 
         One latent frame at a time, so the frames do not depend on how a clip is cut into chunks.
         Raises ValueError if the batch is another one.
         """
+        return torch.cat([to_uint8(pixels) for pixels in self.decoded(latents)], dim=1)
+
+    @torch.no_grad()
+    def decoded(self, latents: Tensor) -> Iterator[Tensor]:
+        """Pixels [B, 3, T, 8H, 8W] of each latent frame in turn, in about [-1, 1], in the decoder's dtype. Raises ValueError as `push`."""
         check_batch(latents, self.batch)
         z = rearrange(self.vae.denormalise(latents), "b f c h w -> b c f h w")
-        decoded = []
         for frame in z.split(1, dim=2):
             if self.decoder is not None:
-                decoded.append(to_uint8(self.decoder.step(frame)))
+                yield self.decoder.step(frame)
                 continue
             with self.vae._precision():
                 pixels = self.vae.module.decoder(
@@ -196,8 +200,7 @@ class WanVaeStream:
                     feat_cache=self.memory,
                     feat_idx=[0],
                 )
-            decoded.append(to_uint8(pixels))
-        return torch.cat(decoded, dim=1)
+            yield pixels
 
 
 def to_uint8(pixels: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+VBENCH = ROOT / "evaluation/vbench"
 ALLOWED = {
     "models": {"models"},
     "baselines": {"baselines", "models"},
@@ -36,9 +37,24 @@ def test_imports_go_one_way(package: str) -> None:
 
 @pytest.mark.parametrize("package", ["evaluation", "reports"])
 def test_scoring_and_reports_need_no_torch(package: str) -> None:
-    """Guards against torch in the scorers: they run in an environment with another torch, or none."""
+    """Guards against torch in the scorers: only those of evaluation/vbench, whose environment has a torch of its own, may use it."""
     for path in sorted((ROOT / package).rglob("*.py")):
-        assert "torch" not in imports_of(path), path.relative_to(ROOT)
+        if path.parent != VBENCH:
+            assert "torch" not in imports_of(path), path.relative_to(ROOT)
+
+
+def test_only_its_own_programs_import_what_runs_beside_vbench() -> None:
+    """Guards against the harness importing evaluation/vbench/networks.py and the like, whose packages its environment lacks."""
+    from workflow.code_digest import imported_files
+
+    needs = {path for path in VBENCH.rglob("*.py") if imports_of(path) & {"torch", "vbench", "pyiqa", "clip"}}
+    assert needs
+    for package in sorted(ALLOWED):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if path.parent != VBENCH:
+                module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+                reached = {ROOT / file for file in imported_files(ROOT, module.removesuffix(".__init__"))}
+                assert not reached & needs, f"{module} reaches {sorted(reached & needs)}"
 
 
 def test_parsing_the_workflow_imports_nothing_heavy() -> None:

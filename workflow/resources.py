@@ -16,6 +16,15 @@ RAW_GITHUB = "https://raw.githubusercontent.com/"
 RELEASED_MB = 5700.0  # a 1.3 B model in float32, as most baselines publish it
 ADAPTER_MB = 700.0  # rank 256 on every linear layer, bfloat16
 
+REWARD_FILES = (
+    "clip_model/ViT-L-14.pt",
+    "aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth",
+    "pyiqa_model/musiq_spaq_ckpt-358bb6af.pth",
+    "amt_model/amt-s.pth",
+    "raft_model/models.zip",
+)
+"""Checkpoints of the official scorer, below weights/vbench/, that CM-GRPO's rewards are computed with too."""
+
 INITIALISATION_SHA256 = {
     "b5396b8076ab3b920c9e4f4a2b52daa2c98c9983fb5e067ae5160fdf778dce21": "Self Forcing's checkpoints/ode_init.pt",
 }
@@ -113,7 +122,7 @@ def released_weights(root: Path, row: str) -> list[Resource]:
 
 
 def needed_resources(root: Path, suite: Suite) -> list[Resource]:
-    """Everything a suite must fetch: the listed groups it names, and released weights of the rows whose files are in resources/.
+    """Everything a suite must fetch: the listed groups it names, what its rewards need, and released weights of rows with files in resources/.
 
     Raises ValueError for a group that workflow/resources.yaml does not have.
     """
@@ -127,6 +136,9 @@ def needed_resources(root: Path, suite: Suite) -> list[Resource]:
             f"unknown resource group {unknown[0]!r} in suite {suite.suite}; workflow/resources.yaml has {', '.join(sorted(known))}."
         )
     needed = [entry for entry in listed if entry.group in suite.resources]
+    if any(plan.rewards for plan in suite.train.values()):
+        rewards = {f"weights/vbench/{name}" for name in REWARD_FILES}
+        needed += [entry for entry in listed if entry.path in rewards]
     for row, path in suite.weights.items():
         if path.startswith("resources/"):
             needed += released_weights(root, row)

@@ -30,6 +30,9 @@ SCORERS = {"toybox": "evaluation.toybox.scorers.{dimension}", "vbench": "evaluat
 SCORABLE_WORLDS = ("toybox",)
 """Worlds whose trainers and scorers exist; rows of others can be planned, fetched and, from files, sampled."""
 
+FULL_REWARDS = ("raft", "text_alignment", "aesthetic", "imaging", "motion_smoothness")
+"""Rewards of CM-GRPO on real clips (raven.md 10): RAFT's flow, VideoAlign, LAION's aesthetic head, MUSIQ, AMT (workflow/rewards.py)."""
+
 RELEASED = "released"
 """As `weights`: every native row is sampled from its published files, and nothing is trained."""
 
@@ -116,7 +119,8 @@ class TrainPlan(Strict):
 
     fake: file that RAVEN's fake score starts from, null for the teacher's. prompts: file with a training prompt on each line, null
     for the embedded world's captions. data: latents of real clips for the forcings that train on them (models/training/clips.py);
-    `prompts` are then their captions, a line each, or null for clips of the embedded world.
+    `prompts` are then their captions, a line each, or null for clips of the embedded world. rewards: folder with the weights of CM-GRPO's
+    rewards of real clips (workflow/rewards.py), null for the embedded checkers.
 
     flavour: which of the files that `convert` writes is sampled; only CM-GRPO has others than "full".
     nodes, gpus: nodes of the job, and GPUs (processes) of each. recompute, keep, asynchronous, tensorboard: see `Execution`
@@ -130,6 +134,7 @@ class TrainPlan(Strict):
     fake: str | None = None
     prompts: str | None = None
     data: str | None = None
+    rewards: str | None = None
     nodes: Count = 1
     gpus: Count = 1
     recompute: bool = False
@@ -387,10 +392,26 @@ def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
             f"{where}: train.{row}.data is {plan.data!r}, but {plan.recipe} {forcing}trains on "
             f"{'real clips; name their latents' if wanted else 'none; take it out'}."
         )
+    if (plan.rewards is not None) != (plan.recipe == "cm_grpo" and plan.prompts is not None):
+        raise ValueError(
+            f"{where}: train.{row}.rewards is {plan.rewards!r} and its prompts {plan.prompts!r}; CM-GRPO on a list of prompts needs the folder of "
+            "its rewards' weights, and nothing else has one."
+        )
+    if plan.rewards is not None:
+        check_rewards(settings.rewards, f"{where}: cm_grpo.rewards")
     try:
         share(settings.samples, settings.slices, rank=0, size=plan.nodes * plan.gpus)
     except ValueError as fault:
         raise ValueError(f"{where}: train.{row}: {fault}") from None
+
+
+def check_rewards(weights: Mapping[str, float], where: str) -> None:
+    """Raises ValueError, one sentence, if a reward is none of those of real clips."""
+    unknown = sorted(weights.keys() - set(FULL_REWARDS))
+    if unknown:
+        raise ValueError(
+            f"{where} names {', '.join(unknown)}; the rewards of real clips are {', '.join(FULL_REWARDS)}."
+        )
 
 
 def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from workflow.resources import Locked, Resource, needed_resources, read_lock
 from workflow.scripts.prompts import NAMED_BY_PROMPT, suite_prompts
 from workflow.settings import Suite
 
+REWARD_PYTHON = ".venvs/vbench/bin/python"
+"""Of the environment that envs/vbench/install.sh builds."""
+
 
 def put_python_first() -> None:
     """Let `python` in a rule be the one that runs Snakemake, whether or not its environment is activated."""
@@ -42,6 +45,16 @@ def missing_resources(root: Path, suite: Suite) -> str:
         + "\n".join(lines)
         + f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}   (from a folder: MIRROR=/path; without what only training needs: RELEASED=1)\n"
         "Nothing was started. The embedded suite needs none of this: snakemake --profile local reports/table.html"
+    )
+
+
+def missing_reward_environment(root: Path) -> str:
+    """One sentence if the environment in which rewards of real clips are computed is not built; empty if it is."""
+    if (root / REWARD_PYTHON).is_file():
+        return ""
+    return (
+        f"there is no {REWARD_PYTHON}, in which most of CM-GRPO's rewards are computed; build it with envs/vbench/install.sh. Nothing was "
+        "started."
     )
 
 

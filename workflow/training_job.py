@@ -193,8 +193,12 @@ def run_to_end(
     job: Job,
     flags: argparse.Namespace,
     facts: Mapping[str, Any],
+    files: Sequence[Path] = (),
 ) -> int:
-    """Train, save and part from the other processes; returns the iterations done. Raises SystemExit if the run was asked to stop."""
+    """Train, save and part from the other processes; returns the iterations done. Raises SystemExit if the run was asked to stop.
+
+    files: what shapes the run beside the flags' own.
+    """
     limits = RunLimits(
         iterations=settings.iterations,
         checkpoint_every=settings.checkpoint_every,
@@ -205,7 +209,7 @@ def run_to_end(
     try:
         done = train(
             recipe, limits, output=flags.output, facts=facts,
-            identity=identity(flags, settings) if job.world.rank == 0 else "",  # hashing reads every file; process 0 decides
+            identity=identity(flags, settings, files) if job.world.rank == 0 else "",  # hashing reads every file; process 0 decides
             world=job.world, stop=job.stop,
         )  # fmt: skip
     except Preempted as stopped:
@@ -235,12 +239,21 @@ def encoded_ids(encoder: ToyTextEncoder, ids: Tensor) -> Tensor:
     return torch.cat([encoder(ids[i : i + ENCODED_AT_ONCE]) for i in range(0, len(ids), ENCODED_AT_ONCE)])
 
 
-def identity(flags: argparse.Namespace, settings: Any) -> str:
-    """Hash of everything that shapes a run: recipe, settings, weights, text encoder, codec, prompts, clips, code, device, size.
+def identity(flags: argparse.Namespace, settings: Any, others: Sequence[Path] = ()) -> str:
+    """Hash of everything that shapes a run: recipe, settings, weights, text encoder, codec, prompts, clips, others, code, device, size.
 
     Of weights in several files the index is hashed; `fetch` has proven the others.
     """
-    paths = (flags.init, flags.teacher, flags.text, flags.codec, flags.fake, flags.prompts, flags.data)
+    paths = (
+        flags.init,
+        flags.teacher,
+        flags.text,
+        flags.codec,
+        flags.fake,
+        flags.prompts,
+        flags.data,
+        *others,
+    )
     files = [weights_sha256(path) for path in paths if path is not None]
     parts = [flags.recipe, settings_sha256(settings), *files, flags.code, flags.device, flags.numerics]
     parts += [str(length) for length in flags.latent_size]

@@ -1,16 +1,17 @@
 """CM-GRPO: policy gradient on the consistency sampler's Gaussian transitions, with LoRA (raven.md 9).
 
 A rollout's step i carries x_t to x_s by N((1 - sigma_s) x0, sigma_s^2), or by FlowGRPO's Euler-Maruyama step. One interleaved
-forward gives x0 with gradient for all chunks of a rollout at one random step; the reward's advantage inside the prompt's group weighs
+forward gives x0 with gradient for all chunks of a rollout at one of its steps; the reward's advantage inside the prompt's group weighs
 the log-probability. A KL term may hold the transition near a reference's.
 
-Legend: N rollouts, F latent frames, C channels, H, W latent size, P prompts, G rollouts of one prompt, S steps.
+What is trained on is a pair of a rollout and one of its steps. Legend: N pairs or rollouts, F latent frames, C channels, H, W latent size,
+P prompts, G rollouts of one prompt, S steps.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ from models.training.distributed import ALONE, World
 from models.training.dmd import rows_of
 from models.training.flow_matching import guided_velocity, to_x0
 from models.training.loop import Trainee, finite
+from models.training.prompts import PromptPool
 from models.training.rollouts import Trajectory, consistency_rollout, trajectory
 from models.training.settings import CmGrpoSettings
 from models.training.streams import StreamNoise, Streams
@@ -36,7 +38,9 @@ Reward = Callable[[Tensor, list[int]], Mapping[str, Tensor]]
 
 
 class Policy(NamedTuple):
-    """loss: mean of -advantage * ratio; ratio: [N], 1 when the policy is the one that made the rollout; kl: mean, None if not asked for."""
+    """loss: mean of -advantage * ratio, clipped if asked for; ratio: [N], 1 when the policy is the one that made the rollout; kl: mean,
+    None if not asked for.
+    """
 
     loss: Tensor
     ratio: Tensor
@@ -106,10 +110,25 @@ def frame_mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights[:, None, None, None]).flatten(1).mean(1)
 
 
-def policy_loss(log_probability: Tensor, rolled_log_probability: Tensor, advantage: Tensor) -> Policy:
-    """Mean of -advantage * exp(logp - logp of the rollout), all [N]; the rollout's is a constant."""
+def policy_loss(
+    log_probability: Tensor, rolled_log_probability: Tensor, advantage: Tensor, *, clip: float | None = None
+) -> Policy:
+    """Mean of -advantage * exp(logp - logp of the rollout), all [N]; the rollout's is a constant.
+
+    clip: a pair whose ratio has left 1 +- clip in the direction of its advantage gives no gradient any more (PPO); None for no clip.
+    """
     ratio = (log_probability - rolled_log_probability.detach()).exp()
-    return Policy(-(advantage * ratio).mean(), ratio.detach())
+    gain = advantage * ratio
+    if clip is not None:
+        gain = torch.minimum(gain, advantage * ratio.clamp(1 - clip, 1 + clip))
+    return Policy(-gain.mean(), ratio.detach())
+
+
+def step_weights(std: Tensor, timesteps: Sequence[float], step: Tensor) -> Tensor:
+    """[N] sigma_s / max(|t - s| / 1000, 1e-6): `policy_timestep_reweight` of raven.md 9.5. std: [N, 1, 1, 1, 1] of the transitions."""
+    times = torch.tensor([*timesteps, 0.0], dtype=torch.float32, device=step.device)
+    length = (times[step] - times[step + 1]).abs() / 1000
+    return std.flatten() / length.clamp_min(1e-6)
 
 
 class CmGrpo:
@@ -117,14 +136,15 @@ class CmGrpo:
 
     policy: wrapped model; texts: pool [T, L, text_dim] of prompts, drawn without replacement inside an iteration; reward: scores
     clean latents of pool prompts. world: the processes that share the rollouts of an iteration. base: the bidirectional model, only
-    where `kl.reference` asks for it; the other reference is the policy with its adapters off, not a second copy. The last transition
-    is never trained. Raises ValueError if the pool is too small, or base and settings do not agree.
+    where `kl.reference` asks for it; the other reference is the policy with its adapters off, not a second copy. negative: text rows
+    [1, L, text_dim] of the empty prompt, which base is guided away from, None where they are zeros. The last transition is never trained.
+    Raises ValueError if the pool is too small, base and settings do not agree, or a process cannot deal its pairs into updates.
     """
 
     def __init__(
         self,
         policy: PeftModel,
-        texts: Tensor,
+        texts: Tensor | PromptPool,
         reward: Reward,
         shape: LatentShape,
         settings: CmGrpoSettings,
@@ -132,6 +152,7 @@ class CmGrpo:
         world: World = ALONE,
         *,
         base: Wan | None = None,
+        negative: Tensor | None = None,
     ) -> None:
         if (base is not None) != needs_base(settings):
             raise ValueError(
@@ -142,6 +163,11 @@ class CmGrpo:
             raise ValueError(
                 f"CM-GRPO draws {settings.prompts} prompts an iteration, the pool has {len(texts)}; enlarge the pool."
             )
+        if settings.pairs % (world.size * settings.optim_steps):
+            raise ValueError(
+                f"CM-GRPO has {settings.pairs} pairs of a rollout and a step, which {world.size} processes cannot deal equally into "
+                f"{settings.optim_steps} updates; change optim_steps, prompts, group or the number of processes."
+            )
         self.settings, self.streams, self.texts, self.reward, self.shape = (
             settings,
             streams,
@@ -149,7 +175,7 @@ class CmGrpo:
             reward,
             shape,
         )
-        self.wan, self.base, self.world = inner_wan(policy), base, world
+        self.wan, self.base, self.world, self.negative = inner_wan(policy), base, world, negative
         self.adapted = policy
         self.student = Trainee("student", policy, settings.optimizer, ema=settings.ema)
         self.trainees = [self.student]
@@ -174,9 +200,13 @@ class CmGrpo:
         slices = self.world.share(len(everyone), settings.slices)
         mine = slice(slices[0].start, slices[-1].stop)
         prompts = everyone[mine]
-        text = self.texts[prompts].to(self.streams.device, torch.float32)
-        rolled = [self.roll_out(iteration, samples, text[rows_of(samples, slices)]) for samples in slices]
-        raw = self.reward(torch.cat([one.endpoints for one in rolled]), prompts)
+        # each prompt is encoded once, by every process: the text encoder may lie across them
+        drawn = self.texts[order.tolist()]
+        text = drawn[[sample // settings.group for sample in range(mine.start, mine.stop)]]
+        text = text.to(self.streams.device, torch.float32)
+        pieces = [self.roll_out(iteration, samples, text[rows_of(samples, slices)]) for samples in slices]
+        rolled = joined(pieces)
+        raw = self.reward(rolled.endpoints, prompts)
         # groups may lie across processes, so every process standardises all of them
         grouped = {
             name: self.world.gather(raw[name]).view(settings.prompts, settings.group) for name in sorted(raw)
@@ -188,17 +218,21 @@ class CmGrpo:
             spread=settings.advantage_spread,
         ).flatten()[mine]
         gain = gain.to(self.streams.device, torch.float32)
-        total, divergence, ratios = 0.0, 0.0, []
-        for samples, one in zip(slices, rolled, strict=True):
-            piece, share = rows_of(samples, slices), len(samples) / len(prompts)
-            policy = self.policy(iteration, samples, one, text[piece], gain[piece])
-            loss = settings.policy_scale * share * policy.loss
-            if settings.kl is not None and policy.kl is not None:
-                loss = loss + settings.kl.weight * share * policy.kl
-                divergence += policy.kl.item() * share
-            finite(loss, "policy loss", iteration).backward()
-            total += policy.loss.item() * share
-            ratios.append(policy.ratio)
+        pairs = self.pairs(iteration, range(mine.start, mine.stop))
+        total, divergence, ratios, updated = 0.0, 0.0, [], {}
+        for part in updates(pairs, settings.optim_steps, self.streams, iteration):
+            size = len(slices[0])
+            for micro in (part[i : i + size] for i in range(0, len(part), size)):
+                share = len(micro) / len(part)
+                policy = self.policy(rolled, micro, text, gain)
+                loss = settings.policy_scale * share * policy.loss
+                if settings.kl is not None and policy.kl is not None:
+                    loss = loss + settings.kl.weight * share * policy.kl
+                    divergence += policy.kl.item() * share / settings.optim_steps
+                finite(loss, "policy loss", iteration).backward()
+                total += policy.loss.item() * share / settings.optim_steps
+                ratios.append(policy.ratio)
+            updated = self.student.step(iteration, fraction)
         ratio = self.world.gather(torch.cat(ratios))
         metrics = {f"reward_{name}": float(values.mean()) for name, values in grouped.items()}
         weighted = sum(weight * metrics[f"reward_{name}"] for name, weight in settings.rewards.items())
@@ -210,9 +244,21 @@ class CmGrpo:
             ),
             "ratio_error": float((ratio - 1).abs().max()),
         }
+        if settings.ratio_clip is not None:
+            metrics["ratio_outside"] = float(((ratio - 1).abs() > settings.ratio_clip).float().mean())
         if settings.kl is not None:
             metrics["kl"] = divergence
-        return {**metrics, **self.student.step(iteration, fraction)}
+        return {**metrics, **updated}
+
+    def pairs(self, iteration: int, samples: range) -> list[Pair]:
+        """What an iteration trains on of some rollouts: each at one random step, or at every one before the last."""
+        trained = self.rollout.num_steps - 1
+        if not self.settings.random_policy_timestep:
+            return [Pair(row, sample, step) for row, sample in enumerate(samples) for step in range(trained)]
+        drawn = trained_steps(self.streams, iteration, samples, self.rollout.num_steps).tolist()
+        return [
+            Pair(row, sample, step) for row, (sample, step) in enumerate(zip(samples, drawn, strict=True))
+        ]
 
     def roll_out(self, iteration: int, samples: range, text: Tensor) -> Trajectory:
         """Rollouts of some samples, given their text rows, with the current policy, without gradient."""
@@ -225,23 +271,27 @@ class CmGrpo:
         )
         return trajectory(self.rollout.run(self.wan, text, noise), self.rollout.num_steps)
 
-    def policy(
-        self, iteration: int, samples: range, rolled: Trajectory, text: Tensor, gain: Tensor
-    ) -> Policy:
-        """Policy loss, and KL if asked for, of some rollouts, each at one random step before the last."""
-        step = trained_steps(self.streams, iteration, samples, self.rollout.num_steps).to(text.device)
-        taken = taken_transitions(rolled, step, self.settings.timesteps)
+    def policy(self, rolled: Trajectory, pairs: Sequence[Pair], text: Tensor, gain: Tensor) -> Policy:
+        """Policy loss, and KL if asked for, of some pairs. rolled, text, gain: of all rollouts of this process."""
+        rows = torch.tensor([pair.row for pair in pairs], device=text.device)
+        step = torch.tensor([pair.step for pair in pairs], device=text.device)
+        taken = taken_transitions(rolled, step, self.settings.timesteps, rows=rows)
+        history, text = rolled.endpoints[rows], text[rows]
         schedule, kl = self.rollout.schedule, None
         # before the policy's forward: no graph may be open while adapters are off
-        reference = None if self.settings.kl is None else self.reference_x0(taken, rolled.endpoints, text)
-        now = schedule.transition(taken.noisy, self.replayed_x0(taken, rolled.endpoints, text), step)
+        reference = None if self.settings.kl is None else self.reference_x0(taken, history, text)
+        now = schedule.transition(taken.noisy, self.replayed_x0(taken, history, text), step)
         if reference is not None:
             kl = kl_divergence(now, schedule.transition(taken.noisy, reference, step), self.kl_weights).mean()
         then = schedule.transition(taken.noisy, taken.x0, step)
+        advantage = gain[rows]
+        if self.settings.policy_timestep_reweight:
+            advantage = advantage * step_weights(now.std, self.settings.timesteps, step)
         loss = policy_loss(
             log_probability(taken.action, now, self.weights),
             log_probability(taken.action, then, self.weights),
-            gain,
+            advantage,
+            clip=self.settings.ratio_clip,
         )
         return loss._replace(kl=kl)
 
@@ -263,7 +313,7 @@ class CmGrpo:
         """Clean predictions of KL's reference: the policy without adapters, or the guided base model on the whole noisy clip."""
         kl = self.settings.kl
         if self.base is not None and kl is not None and kl.guidance is not None:
-            v = guided_velocity(self.base, taken.noisy, taken.t, text, kl.guidance)
+            v = guided_velocity(self.base, taken.noisy, taken.t, text, kl.guidance, self.negative)
             return to_x0(taken.noisy, v, taken.t)
         with self.adapted.disable_adapter():
             return self.replayed_x0(taken, history, text)
@@ -272,6 +322,31 @@ class CmGrpo:
 def needs_base(settings: CmGrpoSettings) -> bool:
     """Whether KL's reference is the bidirectional base model, which must be loaded then."""
     return settings.kl is not None and settings.kl.reference == "base"
+
+
+class Pair(NamedTuple):
+    """A rollout and the step of it that is trained. row: its place among the rollouts of this process; sample: among all."""
+
+    row: int
+    sample: int
+    step: int
+
+
+def updates(pairs: Sequence[Pair], count: int, streams: Streams, iteration: int) -> Iterator[Sequence[Pair]]:
+    """The pairs dealt into `count` updates, the same way however processes share them.
+
+    Of every `count` neighbours one goes to each update, at random, so an update sees every prompt. Raises ValueError if they do not deal out.
+    """
+    if len(pairs) % count:
+        raise ValueError(f"{len(pairs)} pairs cannot be dealt into {count} updates; change optim_steps.")
+    hands: list[list[Pair]] = [[] for _ in range(count)]
+    for start in range(0, len(pairs), count):
+        block = pairs[start : start + count]
+        key = streams.generator("update", iteration, block[0].sample, block[0].step)
+        deal = torch.randperm(count, generator=key).tolist() if count > 1 else [0]
+        for hand, pair in zip(deal, block, strict=True):
+            hands[hand].append(pair)
+    yield from hands
 
 
 class Taken(NamedTuple):
@@ -283,11 +358,22 @@ class Taken(NamedTuple):
     x0: Tensor
 
 
-def taken_transitions(rolled: Trajectory, step: Tensor, timesteps: Sequence[float]) -> Taken:
-    """The transition from step[n] to step[n] + 1 of every rollout n. step: [N], each below the last."""
-    row = torch.arange(len(step), device=step.device)
+def taken_transitions(
+    rolled: Trajectory, step: Tensor, timesteps: Sequence[float], *, rows: Tensor | None = None
+) -> Taken:
+    """The transition from step[n] to step[n] + 1 of every pair n. step: [N], each below the last; rows: [N] rollouts, None for all."""
+    row = torch.arange(len(step), device=step.device) if rows is None else rows
     times = torch.tensor(timesteps, dtype=torch.float32, device=step.device)
     return Taken(rolled.states[step, row], rolled.states[step + 1, row], times[step], rolled.x0[step, row])
+
+
+def joined(pieces: Sequence[Trajectory]) -> Trajectory:
+    """Trajectories of several slices as one."""
+    return Trajectory(
+        torch.cat([one.states for one in pieces], dim=1),
+        torch.cat([one.x0 for one in pieces], dim=1),
+        torch.cat([one.endpoints for one in pieces]),
+    )
 
 
 def policy_rollout(settings: CmGrpoSettings) -> Rollout:

@@ -218,7 +218,8 @@ class KlSettings:
 class CmGrpoSettings:
     """CM-GRPO (raven.md 9): LoRA on RAVEN, Gaussian transitions of the consistency sampler, group advantages.
 
-    prompts x group rollouts per iteration; rewards: checker name -> weight; heldout: prompts judged before and after.
+    prompts x group rollouts per iteration; rewards: name of a reward -> weight (in the embedded world a graded checker, at full size one
+    of workflow/settings.py FULL_REWARDS); heldout: prompts judged before and after.
     shared_noise: rollouts of a prompt start from one initial noise, so that only the policy's own draws tell them apart (upstream
     draws each afresh). policy_scale: factor on the policy loss (100 upstream); slices: micro-batches of one update.
 
@@ -227,6 +228,12 @@ class CmGrpoSettings:
     whole group; upstream takes the 4 of one call of the network. advantage_group: the same for the advantage of the
     combined reward (upstream without its per-prompt tracker: the rollouts of one process). advantage_spread: divide by the
     deviation of the "group" or of the whole "batch" (raven.md 9.4).
+
+    random_policy_timestep: each rollout is trained at one random step; False for every step before the last, which is three times the
+    work (raven.md 9.2). policy_timestep_reweight: weigh a step by sigma_s / (t - s), the deviation of its transition over its length
+    (raven.md 9.5). optim_steps: updates of one iteration, among which rollouts and steps are dealt at random; from the second on the
+    policy is another one than that of the rollouts, so ratio_clip must bound the ratio of the two as PPO does: a pair that has left
+    1 +- ratio_clip in the direction of its advantage trains no more. None for no bound (raven.md 18 B16: upstream has none).
 
     flow_grpo: the ablation's rollout sampler and transition, None for the consistency sampler's. kl: distance to a
     reference that is added to the loss, None for no such term and no reference at all.
@@ -254,6 +261,10 @@ class CmGrpoSettings:
     sink: int = 0
     window: int | None = None
     shared_noise: bool = False
+    random_policy_timestep: bool = True
+    policy_timestep_reweight: bool = False
+    optim_steps: int = 1
+    ratio_clip: float | None = None
     flow_grpo: FlowGrpoSettings | None = None
     kl: KlSettings | None = None
     heldout: int = 64
@@ -264,6 +275,11 @@ class CmGrpoSettings:
         """Rollouts of one iteration, which processes share."""
         return self.prompts * self.group
 
+    @property
+    def pairs(self) -> int:
+        """Rollouts, each with a step that is trained, of one iteration."""
+        return self.samples * (1 if self.random_policy_timestep else len(self.timesteps) - 1)
+
     def __post_init__(self) -> None:
         _dividing("prompts x group", self.prompts * self.group, "slices", self.slices)
         if self.group < 2:
@@ -272,6 +288,14 @@ class CmGrpoSettings:
             )
         if not self.rewards or any(weight <= 0 for weight in self.rewards.values()):
             raise ValueError("rewards must name at least one checker, each with a weight above 0.")
+        _dividing("rollouts x trained steps", self.pairs, "optim_steps", self.optim_steps)
+        if self.ratio_clip is not None and not 0 < self.ratio_clip < 1:
+            raise ValueError(f"ratio_clip is {self.ratio_clip}, expected a bound above 0 and below 1.")
+        if self.optim_steps > 1 and self.ratio_clip is None:
+            raise ValueError(
+                f"optim_steps is {self.optim_steps}, but updates after the first are made from rollouts of an older policy, which nothing "
+                "bounds without ratio_clip; set ratio_clip (0.2 is PPO's), or optim_steps to 1."
+            )
         _one_of("reward_aggregation", self.reward_aggregation, ("normalise_then_sum", "sum_then_normalise"))
         _one_of("advantage_spread", self.advantage_spread, ("group", "batch"))
         for name, size in (("reward_group", self.reward_group), ("advantage_group", self.advantage_group)):

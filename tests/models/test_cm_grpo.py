@@ -11,14 +11,19 @@ import torch
 
 from models.schedule import Transition
 from models.training.cm_grpo import (
+    CmGrpo,
+    Pair,
     advantages,
     combined_reward,
     log_probability,
     normalise_then_sum,
     policy_loss,
+    step_weights,
     taken_transitions,
     trained_steps,
+    updates,
 )
+from models.training.distributed import World
 from models.training.settings import CmGrpoSettings, OptimizerSettings
 from models.training.streams import Streams
 from tests.models.training_toys import CPU, SHAPE, grpo_of, grpo_settings, normal
@@ -184,6 +189,9 @@ def test_advantages_choose_mean_and_deviation() -> None:
         ({"reward_group": 1}, "reward_group is 1 and group is 4"),
         ({"advantage_group": 3}, "advantage_group is 3 and group is 4"),
         ({"reward_group": 2, "reward_aggregation": "sum_then_normalise"}, "standardises no single reward"),
+        ({"optim_steps": 2}, "optim_steps is 2, but updates after the first"),
+        ({"optim_steps": 3, "ratio_clip": 0.2}, "rollouts x trained steps is 8 and optim_steps is 3"),
+        ({"ratio_clip": 0.0}, "ratio_clip is 0.0"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any], sentence: str) -> None:
@@ -202,9 +210,111 @@ def test_every_option_reaches_the_step() -> None:
             "part": {"reward_group": 2},
             "parts": {"advantage_group": 2},
             "batch": {"advantage_spread": "batch"},
+            "grid": {"random_policy_timestep": False},
+            "weighted": {"policy_timestep_reweight": True},
+            "twice": {"optim_steps": 2, "ratio_clip": 0.2},
         }.items()
     }
     assert len(set(losses.values())) == len(losses), losses
+
+
+def test_new_options_are_off_as_published() -> None:
+    """raven.md 17.2: one random step of each rollout, no weights of steps, one update, no clip."""
+    settings = settings_of()
+    assert (settings.random_policy_timestep, settings.policy_timestep_reweight) == (True, False)
+    assert (settings.optim_steps, settings.ratio_clip, settings.pairs) == (1, None, 8)
+
+
+def test_clipped_ratios_are_those_of_ppo() -> None:
+    """Four ratios at bound 0.2: value min(r A, clip(r) A), and no gradient once the ratio has left the bound in the advantage's direction."""
+    logp = torch.tensor([1.5, 0.5, 1.5, 0.5]).double().log().requires_grad_()
+    gain = torch.tensor([2.0, 2.0, -2.0, -2.0]).double()
+    found = policy_loss(logp, torch.zeros(4).double(), gain, clip=0.2)
+    expected = [2.0 * 1.2, 2.0 * 0.5, -2.0 * 1.5, -2.0 * 0.8]
+    assert float(found.loss.detach()) == pytest.approx(-sum(expected) / 4)
+    (gradient,) = torch.autograd.grad(found.loss, logp)
+    torch.testing.assert_close(
+        gradient, -torch.tensor([0.0, 2.0 * 0.5, -2.0 * 1.5, 0.0]).double() / 4, rtol=1e-9, atol=1e-12
+    )
+    assert torch.equal(found.ratio, logp.detach().exp())
+
+
+def test_steps_are_weighed_by_deviation_over_length() -> None:
+    """raven.md 9.5 by hand: 0.938 / 0.062, 0.833 / 0.105, 0.625 / 0.208."""
+    std = torch.tensor([0.938, 0.833, 0.625])[:, None, None, None, None]
+    found = step_weights(std, (1000, 938, 833, 625), torch.arange(3))
+    torch.testing.assert_close(
+        found, torch.tensor([0.938 / 0.062, 0.833 / 0.105, 0.625 / 0.208]), rtol=1e-5, atol=0
+    )
+
+
+def norm_of(recipe: CmGrpo, parts: list[list[Pair]], weights: list[float]) -> float:
+    """Norm of the adapters' gradient of the weighted mean over parts of the mean policy loss of a part's pairs, in iteration 0."""
+    order = torch.randperm(5, generator=recipe.streams.generator("prompts", 0))[:2].tolist()
+    which = [order[sample // 4] for sample in range(8)]
+    text = recipe.texts[which]
+    rolled = recipe.roll_out(0, range(8), text)
+    raw = {name: value.view(2, 4) for name, value in recipe.reward(rolled.endpoints, which).items()}
+    gain = advantages(combined_reward(raw, recipe.settings), 5.0).flatten()
+    losses = [recipe.policy(rolled, part, text, gain).loss for part in parts]
+    total = torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).mean()
+    (100 * total).backward()
+    values = recipe.student.parameters.values()
+    return float(torch.stack([value.grad.norm() for value in values if value.grad is not None]).norm())
+
+
+@pytest.mark.parametrize("reweight", [False, True])
+def test_every_step_of_a_rollout_is_trained(reweight: bool) -> None:
+    """`random_policy_timestep: false` is the mean over three steps of a rollout; weights of steps come on top of it (raven.md 9.2, 9.5).
+
+    Against one loss a step, all rollouts at once. T26: 3 slices of a rollout. The optimizer is bypassed: its step would hide scale.
+    """
+    weights = [0.938 / 0.062, 0.833 / 0.105, 0.625 / 0.208] if reweight else [1.0] * 3
+    parts = [[Pair(row, row, step) for row in range(8)] for step in range(3)]
+    norm = norm_of(grpo_of(settings=settings_of()), parts, weights)
+    recipe = grpo_of(
+        settings=settings_of(random_policy_timestep=False, policy_timestep_reweight=reweight, slices=4)
+    )
+    assert len(recipe.pairs(0, range(8))) == recipe.settings.pairs == 24
+    assert recipe.step(0, 0.0)["student_grad_norm"] == pytest.approx(norm, rel=1e-4)
+    only_one = grpo_of(settings=settings_of(policy_timestep_reweight=reweight)).step(0, 0.0)
+    assert only_one["student_grad_norm"] != pytest.approx(norm, rel=1e-2), "one step is not three"
+
+
+def test_pairs_are_dealt_alike_however_they_are_shared() -> None:
+    """Guards against an update that depends on the number of processes, and against a pair that is trained twice or never."""
+    streams = Streams(seed=3, device=CPU)
+    pairs = [Pair(sample, sample, step) for sample in range(8) for step in range(3)]
+    whole = [set(part) for part in updates(pairs, 4, streams, 5)]
+    assert all(len(part) == 6 for part in whole) and set().union(*whole) == set(pairs)
+    second = [
+        pair._replace(row=pair.row - 4) for pair in pairs[12:]
+    ]  # as the second of two processes counts them
+    halves = [list(updates(half, 4, streams, 5)) for half in (pairs[:12], second)]
+    for part, one, other in zip(whole, *halves, strict=True):
+        assert {pair[1:] for pair in part} == {pair[1:] for pair in (*one, *other)}
+    assert whole != [set(part) for part in updates(pairs, 4, streams, 6)], "another iteration, another deal"
+    assert list(updates(pairs, 1, streams, 5)) == [pairs]
+
+
+def test_later_updates_are_off_policy_and_bounded() -> None:
+    """`optim_steps: 2`: two optimizer steps and averages an iteration; the second's ratio is 1 only if the first changed nothing."""
+    for rate, lowest, highest in ((1e-1, 1e-4, 1e3), (1e-12, 0.0, 1e-5)):
+        recipe = grpo_of(
+            settings=settings_of(optim_steps=2, ratio_clip=0.2, optimizer=OptimizerSettings(lr=rate))
+        )
+        metrics = recipe.step(0, 0.0)
+        assert recipe.student.updates == 2
+        assert lowest <= metrics["ratio_error"] < highest
+        assert 0 <= metrics["ratio_outside"] <= 0.5, "the first half is on policy"
+    # nothing changed between the updates: the last one's gradient is that of its own pairs, at the start
+    last = list(updates(recipe.pairs(0, range(8)), 2, recipe.streams, 0))[1]
+    assert metrics["student_grad_norm"] == pytest.approx(norm_of(grpo_of(), [list(last)], [1.0]), rel=1e-4)
+
+
+def test_processes_that_cannot_deal_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 processes cannot deal equally into 8 updates"):
+        grpo_of(World(size=2), settings=settings_of(optim_steps=8, ratio_clip=0.2))
 
 
 def test_last_transition_is_never_trained() -> None:

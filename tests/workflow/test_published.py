@@ -31,9 +31,10 @@ TABLE_17_2 = {
     "iterations": 160, "seed": 20001019, "checkpoint_every": 80, "timesteps": (1000, 938, 833, 625), "policy_scale": 100.0,
     "reward_aggregation": "normalise_then_sum", "advantage_group": None, "advantage_spread": "group", "flow_grpo": None, "kl": None,
     "advantage_clip": 5.0, "chunk_weighting": -1.0, "ema": 0.9675, "lora_rank": 256, "lora_alpha": 256.0, "group": 32,
-    "chunks": (3,) * 7, "sink": 0, "window": None, "shared_noise": False, "optimizer": ADAMW | {"lr": 5e-6, "eps": 1e-10},
+    "chunks": (3,) * 7, "sink": 0, "window": None, "shared_noise": False, "random_policy_timestep": True,
+    "policy_timestep_reweight": False, "optim_steps": 1, "ratio_clip": None, "optimizer": ADAMW | {"lr": 5e-6, "eps": 1e-10},
 }  # fmt: skip
-REWARDS = ("dynamic_degree", "temporal_style", "aesthetic_quality", "imaging_quality", "motion_smoothness")
+REWARDS = ("raft", "text_alignment", "aesthetic", "imaging", "motion_smoothness")
 """The columns RAFT, TA, AES, IMG, MS of raven.md 17.2."""
 WEIGHTS = {
     "": (0.35, 2, 1, 1, 0.75),

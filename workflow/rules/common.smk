@@ -41,6 +41,7 @@ from workflow.resources import needed_resources
 from workflow.progress import job_costs, start_progress
 from workflow.start import (
     check_own_list,
+    missing_reward_environment,
     missing_resources,
     planned_prompts,
     put_python_first,
@@ -190,12 +191,13 @@ def outside_changed(wildcards):
 
 
 def own_files(row):
-    """Files that only some trained rows have, by flag: weights of the fake score, a list of prompts, latents of real clips."""
+    """Files that only some trained rows have, by flag: weights of the fake score, a list of prompts, latents of real clips, weights of rewards."""
     plan = SUITE.train[row]
     return {
         "fake": [plan.fake] if plan.fake else [],
         "prompts": [plan.prompts] if plan.prompts else [],
         "data": [plan.data] if plan.data else [],
+        "rewards": [plan.rewards] if plan.rewards else [],
     }
 
 
@@ -221,6 +223,12 @@ def train_shape(row):
         "mpi": "srun",
         "tasks_per_node": max(2, plan.gpus),
     }
+
+
+def train_digest(plan):
+    """Digest of the modules that train a row, and of those that compute its rewards in another environment."""
+    own = digest(f"workflow.scripts.train_{plan.recipe}")
+    return own + (digest("evaluation.vbench.reward_worker") if plan.rewards else "")
 
 
 def row_weights(row):
@@ -311,11 +319,18 @@ def require_fetched():
     if SUITE.resources and (screen := missing_resources(ROOT, SUITE)):
         raise WorkflowError(screen)
     rules = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    if SUITE.world not in SCORABLE_WORLDS and rules & {"train", "filter", "score"}:
+    if SUITE.world not in SCORABLE_WORLDS and rules & {"filter", "score"}:
         raise WorkflowError(
-            f"This version can sample suite {SUITE.suite} from published weights, but has no trainer of that size and no official "
-            "scorer yet. Clips alone: snakemake --profile slurm clips --config weights=released. Nothing was started."
+            f"This version can train and sample suite {SUITE.suite}, but has no official scorer yet. "
+            "Clips alone: snakemake --profile slurm clips (from published weights: --config weights=released). Nothing was started."
         )
+    rewarded = {
+        job.wildcards.row
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name == "train" and SUITE.train[job.wildcards.row].rewards
+    }
+    if rewarded and (fault := missing_reward_environment(ROOT)):
+        raise WorkflowError(f"{', '.join(sorted(rewarded))}: {fault}")
 
 
 def require_outside():

@@ -10,7 +10,7 @@ rule train:
         fake=lambda wc: [description(name) for name in own_files(wc.row)["fake"]],
         lists=lambda wc: [
             FETCHED if name.startswith("resources/") else name
-            for flag in ("prompts", "data")
+            for flag in ("prompts", "data", "rewards")
             for name in own_files(wc.row)[flag]
         ],
         codec=description(SUITE.model.codec),
@@ -51,11 +51,12 @@ rule train:
             f"--{flag}={name}"
             for flag, names in own_files(wc.row).items()
             for name in names
-        ],
+        ]
+        + ([f"--fps={SUITE.clip.fps}"] if SUITE.train[wc.row].rewards else []),
         size=f"{SUITE.model.latent_height} {SUITE.model.latent_width}",
         numerics=SUITE.sample.numerics,
         device=SUITE.device,
-        code=lambda wc: digest(f"workflow.scripts.train_{SUITE.train[wc.row].recipe}"),
+        code=lambda wc: train_digest(SUITE.train[wc.row]),
         folder=lambda wc: f"{RESULTS}/train/{wc.row}",
     shell:
         # exec: a signal of Slurm must reach the launcher, and would end a shell that waits for it

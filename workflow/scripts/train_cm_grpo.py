@@ -1,11 +1,17 @@
-"""Train CM-GRPO: LoRA on RAVEN, rewarded by some of the embedded checkers; the others are held out and reported beside them."""
+"""Train CM-GRPO: LoRA on RAVEN, rewarded by graded checkers of the embedded world, or by reward networks that watch real clips.
+
+With --prompts the world is real: prompts of a list, Wan's VAE, networks as rewards. Without, it is the embedded one. Either holds prompts
+out and measures clips of them before and after training.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,20 +28,24 @@ from models.lora import LoraSettings, add_lora, inner_wan, open_wan
 from models.noise import PortableNoise, SampleKey
 from models.rollout import Rollout
 from models.text import ToyTextEncoder
-from models.training.cm_grpo import CmGrpo, needs_base
+from models.training.cm_grpo import CmGrpo, Reward, needs_base
+from models.training.prompts import PromptPool
 from models.training.rollouts import consistency_rollout, endpoints
 from models.training.settings import CmGrpoSettings
 from models.wan import Wan
 from models.weights import load_strict
 from workflow.scripts.checkers import CHECKERS, REWARDS
 from workflow.training_job import (
+    Job,
     averaged_weights,
     begin,
     open_model,
+    open_prompts,
     place,
     run_to_end,
     streams_of,
     text_rows,
+    training_numerics,
     training_parser,
     write_manifest,
 )
@@ -43,10 +53,27 @@ from workflow.training_job import (
 log = logging.getLogger("train_cm_grpo")
 
 Frames = NDArray[np.uint8]
+Measures = dict[str, list[float | None]]
+"""By name, a value for each held-out prompt; None where a measure is not defined for a prompt."""
+
 POOL = 4096
 OTHER_PROMPTS_OF_A_KIND = 8
 LATENT_SIZE = (8, 8)
 SAMPLED_AT_ONCE = 32
+
+
+class World(NamedTuple):
+    """What CM-GRPO trains in. texts, negative, reward: of `CmGrpo`; latent_size: (H, W); heldout: ids of the prompts that `measured` samples
+    a clip of, and measures; files: what else shapes the run.
+    """
+
+    texts: Tensor | PromptPool
+    negative: Tensor | None
+    reward: Reward
+    latent_size: tuple[int, int]
+    heldout: list[str]
+    measured: Callable[[Wan, Rollout], Measures]
+    files: tuple[Path, ...] = ()
 
 
 def rewarded_prompts(prompts: Sequence[Prompt], rewards: Mapping[str, float]) -> list[Prompt]:
@@ -107,12 +134,10 @@ def heldout_list(settings: CmGrpoSettings) -> list[Prompt]:
     return chosen
 
 
-def measure(
-    frames: Frames, prompts: Sequence[Prompt], settings: CmGrpoSettings
-) -> dict[str, list[float | None]]:
+def measure(frames: Frames, prompts: Sequence[Prompt], settings: CmGrpoSettings) -> Measures:
     """Reward and every checker per prompt; None where a measure is not defined for a prompt."""
     rewarded = {prompt.id for prompt in rewarded_prompts(prompts, settings.rewards)}
-    table: dict[str, list[float | None]] = {"reward": [], **{name: [] for name in CHECKERS}}
+    table: Measures = {"reward": [], **{name: [] for name in CHECKERS}}
     for clip, prompt in zip(frames, prompts, strict=True):
         soft = soft_scores(clip, prompt, settings.rewards) if prompt.id in rewarded else None
         table["reward"].append(None if soft is None else combined(soft, settings.rewards))
@@ -124,9 +149,9 @@ def measure(
 def write_heldout(
     flags: argparse.Namespace,
     settings: CmGrpoSettings,
-    prompts: Sequence[Prompt],
-    before: dict[str, list[float | None]],
-    after: dict[str, list[float | None]],
+    prompts: Sequence[str],
+    before: Measures,
+    after: Measures,
 ) -> None:
     """heldout.json: same prompts and noise before and after training (read by reports/curves.py)."""
     measures = [
@@ -141,7 +166,7 @@ def write_heldout(
     record = {
         "before": "raven",
         "after": "cm_grpo",
-        "prompts": [prompt.id for prompt in prompts],
+        "prompts": list(prompts),
         "measures": measures,
     }
     write_text(flags.output / "heldout.json", json.dumps(record) + "\n")
@@ -162,31 +187,27 @@ def write_heldout(
         )
 
 
-def plain_copy(state: Mapping[str, Tensor], config: WanConfig, settings: CmGrpoSettings) -> Wan:
-    """A wrapped transformer holding a bundle's tensors, for sampling."""
-    wrapped = add_lora(Wan(config), LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha), seed=0)
-    load_strict(wrapped, state, where="the moving average")
+def first_policy(flags: argparse.Namespace) -> Wan:
+    """What training started from, as it will be sampled."""
+    if flags.prompts is None:
+        return open_wan(flags.init)
+    return open_model(flags.init, "student", flags.numerics, trained=True).float()
+
+
+def trained_policy(flags: argparse.Namespace, config: WanConfig, settings: CmGrpoSettings) -> Wan:
+    """The moving average of the last checkpoint, adapters active, as it will be sampled."""
+    numerics = None if flags.prompts is None else training_numerics(flags.numerics, trained=True)
+    lora = LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha)
+    wrapped = add_lora(Wan(config, numerics), lora, seed=0)
+    load_strict(wrapped, averaged_weights(flags), where="the moving average")
     return inner_wan(wrapped)
 
 
-def main() -> None:
-    flags = training_parser(__doc__).parse_args()
-    job = begin(flags, "cm_grpo")
-    settings = parse_strict(flags.settings, CmGrpoSettings, where="--settings")
+def embedded_world(flags: argparse.Namespace, job: Job, settings: CmGrpoSettings) -> World:
+    """Toy captions, the linear codec, graded checkers as rewards and all checkers as measures."""
     encoder, codec = ToyTextEncoder.load(flags.text), LinearCodec.load(flags.codec)
     prompts = rewarded_prompts(training_prompts(POOL, settings.seed), settings.rewards)
     checked = heldout_list(settings)
-    start = open_model(flags.init, "student", flags.numerics, trained=True)
-    config = start.config
-    policy = add_lora(
-        start, LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha), seed=settings.seed
-    )
-    place(inner_wan(policy), job, trained=True)
-    base = None
-    if needs_base(settings):
-        base = place(
-            open_model(flags.teacher, "bidirectional", flags.numerics, trained=False), job, trained=False
-        )
 
     def reward(latents: Tensor, which: list[int]) -> dict[str, Tensor]:
         frames = codec.decode_uint8(latents.cpu()).numpy()
@@ -198,27 +219,131 @@ def main() -> None:
             for name in settings.rewards
         }
 
-    shape = (sum(settings.chunks), config.in_channels, *LATENT_SIZE)
+    def measured(wan: Wan, rollout: Rollout) -> Measures:
+        texts = text_rows(encoder, checked).to(job.device)
+        return measure(sample_frames(wan, rollout, codec, texts, checked), checked, settings)
+
+    ids = [prompt.id for prompt in checked]
+    return World(text_rows(encoder, prompts), None, reward, LATENT_SIZE, ids, measured)
+
+
+def listed_world(flags: argparse.Namespace, job: Job, settings: CmGrpoSettings) -> World:
+    """Prompts of a list, some of them held out, Wan's VAE, and the reward networks, which measure the held-out prompts too."""
+    # what real clips need takes seconds to import, and the embedded suite never needs it
+    from workflow.rewards import open_rewards, reward_files
+
+    if flags.rewards is None:
+        raise ValueError(
+            "CM-GRPO on a list of prompts needs --rewards, the folder with the weights of its rewards (`rewards` of the row)."
+        )
+    rewards = open_rewards(
+        settings.rewards,
+        folder=flags.rewards,
+        codec=flags.codec,
+        device=job.device,
+        fps=flags.fps,
+        log_file=flags.output / f"rewards.{job.world.rank}.log",
+        python=flags.reward_python,
+    )
+    texts = open_prompts(flags, job, settings.seed).pool
+    assert isinstance(texts, PromptPool), "a list is encoded as it is drawn"
+    split = split_prompts(texts.prompts, settings)
+    # encoded by all processes now: afterwards only the first is left, without the others' parts of the encoder
+    rows = [texts.encode([prompt]).cpu() for prompt in split.heldout]
+
+    def reward(latents: Tensor, which: list[int]) -> dict[str, Tensor]:
+        return rewards.batch(latents, [split.trained[i] for i in which])
+
+    def measured(wan: Wan, rollout: Rollout) -> Measures:
+        table: Measures = {name: [] for name in ("reward", *sorted(settings.rewards))}
+        shape = (rollout.frames, wan.config.in_channels, *flags.latent_size)
+        for prompt, row in zip(split.heldout, rows, strict=True):
+            noise = PortableNoise(
+                suite="heldout", samples=[SampleKey(prompt, 0)], shape=shape, device=job.device
+            )
+            made = endpoints(rollout.run(wan, row.to(job.device, torch.float32), noise))
+            scores = rewards.score(made[0], prompt)
+            table["reward"].append(combined(scores, settings.rewards))
+            for name, value in scores.items():
+                table[name].append(value)
+        return table
+
+    pool = PromptPool(split.trained, texts.encode)
+    negative = texts.encode([""]).to(torch.float32) if needs_base(settings) else None
+    height, width = flags.latent_size
+    files = reward_files(settings.rewards, flags.rewards)
+    return World(pool, negative, reward, (height, width), split.heldout, measured, files)
+
+
+class Split(NamedTuple):
+    """Prompts to train on, and prompts that no training sees."""
+
+    trained: list[str]
+    heldout: list[str]
+
+
+def split_prompts(prompts: Sequence[str], settings: CmGrpoSettings) -> Split:
+    """`heldout` prompts of a list, drawn by the seed, and the others, both in the list's order. Raises ValueError if too few remain."""
+    if len(prompts) < settings.heldout + settings.prompts:
+        raise ValueError(
+            f"The list has {len(prompts)} prompts, but cm_grpo.heldout is {settings.heldout} and an iteration draws {settings.prompts}; take a "
+            "longer list or hold out fewer."
+        )
+    order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(settings.seed))
+    kept = set(order[: settings.heldout].tolist())
+    return Split(
+        [prompt for i, prompt in enumerate(prompts) if i not in kept],
+        [prompt for i, prompt in enumerate(prompts) if i in kept],
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """Flags of this script: those of every training script, and what rewards of real clips need."""
+    flags = training_parser(__doc__)
+    flags.add_argument("--rewards", type=Path, help="folder with the weights of the rewards of real clips")
+    flags.add_argument(
+        "--reward-python",
+        type=Path,
+        default=Path(".venvs/vbench/bin/python"),
+        help="python of envs/vbench, in which most of them are computed",
+    )
+    flags.add_argument("--fps", type=float, default=16.0, help="frames a second of the clips")
+    return flags
+
+
+def main() -> None:
+    flags = parser().parse_args()
+    job = begin(flags, "cm_grpo")
+    settings = parse_strict(flags.settings, CmGrpoSettings, where="--settings")
+    world = (embedded_world if flags.prompts is None else listed_world)(flags, job, settings)
+    start = open_model(flags.init, "student", flags.numerics, trained=True)
+    config = start.config
+    policy = add_lora(
+        start, LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha), seed=settings.seed
+    )
+    place(inner_wan(policy), job, trained=True)
+    base = None
+    if needs_base(settings):
+        base = place(
+            open_model(flags.teacher, "bidirectional", flags.numerics, trained=False), job, trained=False
+        )
+    shape = (sum(settings.chunks), config.in_channels, *world.latent_size)
     streams = streams_of(settings.seed, job.device)
     recipe = CmGrpo(
-        policy, text_rows(encoder, prompts), reward, shape, settings, streams, job.world, base=base
-    )
+        policy, world.texts, world.reward, shape, settings, streams, job.world, base=base, negative=world.negative
+    )  # fmt: skip
     facts = {"recipe": flags.recipe, "config": config.to_dict(), "alpha": settings.lora_alpha}
-    step = run_to_end(recipe, settings, job, flags, facts)
+    step = run_to_end(recipe, settings, job, flags, facts, world.files)
     if job.world.rank > 0:
         return
-    device = job.device
-    texts = text_rows(encoder, checked).to(device)
-    trained = plain_copy(averaged_weights(flags), config, settings).to(device)
     # as it will be sampled, whatever the rollouts of training were (raven.md 11)
     rollout = consistency_rollout(
         settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window
     )
-    rows = [
-        measure(sample_frames(wan, rollout, codec, texts, checked), checked, settings)
-        for wan in (open_wan(flags.init).to(device), trained)
-    ]
-    write_heldout(flags, settings, checked, rows[0], rows[1])
+    if world.heldout:
+        before = world.measured(first_policy(flags).to(job.device), rollout)
+        after = world.measured(trained_policy(flags, config, settings).to(job.device), rollout)
+        write_heldout(flags, settings, world.heldout, before, after)
     write_manifest(flags, settings, step)
 
 

@@ -1,0 +1,261 @@
+"""Rewards of CM-GRPO at full size: latents -> clips -> VideoAlign in this process, VBench's networks in a process of their own environment.
+
+VBench's networks need packages that exclude ours (transformers 4.33, NumPy 1.26), so each training process starts one worker in
+envs/vbench, on the same GPU, for the whole run: evaluation/vbench/reward_worker.py, which says how the two speak. A fault there, a
+worker that dies or does not answer, and a score that is not finite are one sentence here and end the run: never a number.
+
+Legend: N clips, T pixel frames, h, w pixels, F latent frames, C channels, H, W latent size.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import selectors
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.training.video_align import FILES, VideoAlign
+from models.wan_vae import WanVae
+from workflow.settings import check_rewards
+
+ROOT = Path(__file__).parents[1]
+IN_PROCESS = "text_alignment"
+VBENCH_WEIGHTS, VIDEO_ALIGN_WEIGHTS = "vbench", "videoalign"
+"""Folders below that of the rewards' weights."""
+
+VBENCH_FILES = {
+    "raft": ("raft_model/models/raft-things.pth", "raft_model/models.zip"),
+    "aesthetic": ("clip_model/ViT-L-14.pt", "aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth"),
+    "imaging": ("pyiqa_model/musiq_spaq_ckpt-358bb6af.pth",),
+    "motion_smoothness": ("amt_model/amt-s.pth",),
+}
+"""Files of each reward in the folder of VBench's weights, as evaluation/vbench/networks.py reads them; RAFT's lies there or in its zip."""
+
+PYTHON = Path(".venvs/vbench/bin/python")
+"""Of the environment that envs/vbench/install.sh builds."""
+
+START_S, ANSWER_S = 600.0, 600.0
+"""How long a worker may take to load its networks, and to score a clip, in seconds."""
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (a folder of its own is made below)
+
+log = logging.getLogger("rewards")
+
+
+class RewardWorker:
+    """A running reward worker. rewards: names it serves; log_file: where what it prints goes.
+
+    Raises FileNotFoundError if the environment is not built, ValueError in one sentence for any fault of the worker.
+    """
+
+    def __init__(
+        self,
+        rewards: Sequence[str],
+        *,
+        weights: Path,
+        device: str,
+        log_file: Path,
+        python: Path = ROOT / PYTHON,
+        start_s: float = START_S,
+        answer_s: float = ANSWER_S,
+    ) -> None:
+        if not python.is_file():
+            raise FileNotFoundError(
+                f"There is no {python}, in which the rewards {', '.join(rewards)} are computed; build it: envs/vbench/install.sh."
+            )
+        self.rewards, self.log_file, self.answer_s = tuple(rewards), log_file, answer_s
+        command = [python, "-m", "evaluation.vbench.reward_worker", "--device", device]
+        command += ["--weights", weights.resolve(), "--rewards", ",".join(rewards)]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        environment |= {"VBENCH_CACHE_DIR": str(weights.resolve()), "HF_HUB_OFFLINE": "1"}
+        with log_file.open("wb") as printed:
+            self.process = subprocess.Popen(
+                [str(part) for part in command], cwd=ROOT, env=environment,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed,
+            )  # fmt: skip
+        self.pending = b""
+        self.folder = tempfile.TemporaryDirectory(
+            prefix="raven-bench-", dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+        )
+        versions = self._answer("ready", start_s)
+        log.info("rewards %s by %s", ", ".join(rewards), versions)
+
+    def scores(self, frames: NDArray[np.uint8], fps: float) -> dict[str, float]:
+        """Raw rewards of one clip [T, h, w, 3] by name, all finite."""
+        place = Path(self.folder.name)
+        if shutil.disk_usage(place).free < frames.nbytes:  # containers often have 64 MB of shared memory
+            self.folder.cleanup()
+            self.folder = tempfile.TemporaryDirectory(prefix="raven-bench-")
+            place = Path(self.folder.name)
+        path = place / "clip.raw"
+        np.ascontiguousarray(frames).tofile(path)
+        request = {"frames": str(path), "shape": list(frames.shape), "fps": fps}
+        assert self.process.stdin is not None, "the worker was started with a pipe"
+        try:
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise self._fault("has ended") from None
+        found = self._answer("scores", self.answer_s)
+        path.unlink()
+        if not isinstance(found, dict) or found.keys() != set(self.rewards):
+            raise self._fault(f"answered {found!r} where {', '.join(self.rewards)} were asked for")
+        bad = [name for name, value in found.items() if not math.isfinite(value)]
+        if bad:
+            raise self._fault(f"gave {found[bad[0]]} as {bad[0]}")
+        return {name: float(found[name]) for name in self.rewards}
+
+    def close(self) -> None:
+        """End the worker and remove what was shared with it."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.folder.cleanup()
+
+    def _answer(self, key: str, seconds: float) -> Any:
+        """What the next line says under `key`. Raises ValueError if it says something else, or does not come in time."""
+        line = self._line(seconds)
+        try:
+            said = json.loads(line)
+        except ValueError:
+            raise self._fault(f"answered {line[:100]!r}, which is no JSON") from None
+        if not isinstance(said, dict) or key not in said:
+            raise self._fault(f"says: {said.get('error') if isinstance(said, dict) else said}")
+        return said[key]
+
+    def _line(self, seconds: float) -> bytes:
+        assert self.process.stdout is not None, "the worker was started with a pipe"
+        until = time.monotonic() + seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self.pending:
+                if not selector.select(max(0.0, until - time.monotonic())):
+                    raise self._fault(f"did not answer within {seconds:g} s")
+                part = os.read(self.process.stdout.fileno(), 65536)
+                if not part:
+                    raise self._fault("has ended")
+                self.pending += part
+        line, _, self.pending = self.pending.partition(b"\n")
+        return line
+
+    def _fault(self, what: str) -> ValueError:
+        """The sentence about a worker that is of no more use; it is ended."""
+        self.process.kill()
+        code = self.process.wait()
+        said = self.log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        last = f", last line of {self.log_file}: {said[-1][:300]}" if said else ""
+        return ValueError(
+            f"The worker that computes the rewards {', '.join(self.rewards)} {what.rstrip('.')} (exit code {code}{last}); mend that and start "
+            "again, training goes on from its last checkpoint."
+        )
+
+
+def frames_of(vae: WanVae, latents: Tensor) -> Tensor:
+    """Bytes [T, h, w, 3] of one clip's latents [F, C, H, W]: decoded, clamped to [-1, 1], rounded (raven.md 10).
+
+    Raises FloatingPointError if a pixel is not finite.
+    """
+    return torch.cat([as_bytes(pixels[0]) for pixels in vae.stream(1).decoded(latents[None])])
+
+
+def as_bytes(pixels: Tensor) -> Tensor:
+    """Bytes [T, h, w, 3] of pixels [3, T, h, w]: round((x + 1) * 127.5) of x clamped to [-1, 1]. Raises FloatingPointError."""
+    if not bool(torch.isfinite(pixels).all()):
+        raise FloatingPointError(
+            "A decoded clip has pixels that are not finite, so it has no reward; look at the metrics before it, and lower the rate."
+        )
+    scaled = (pixels.float().clamp(-1, 1) + 1) * 127.5
+    return scaled.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 3, 0)
+
+
+class ClipRewards:
+    """Raw rewards of clips by name. worker: None if no reward asks for it; text_alignment: likewise; fps: of the clips."""
+
+    def __init__(
+        self,
+        vae: WanVae,
+        worker: RewardWorker | None,
+        text_alignment: Callable[[Tensor, float, str], float] | None,
+        fps: float,
+    ) -> None:
+        self.vae, self.worker, self.text_alignment, self.fps = vae, worker, text_alignment, fps
+
+    def score(self, latents: Tensor, prompt: str) -> dict[str, float]:
+        """Rewards of one clip, latents [F, C, H, W]. Raises ValueError or FloatingPointError where one has no finite value."""
+        frames = frames_of(self.vae, latents)
+        found: dict[str, float] = {}
+        if self.text_alignment is not None:
+            found[IN_PROCESS] = self.text_alignment(frames, self.fps, prompt)
+            if not math.isfinite(found[IN_PROCESS]):
+                raise ValueError(
+                    f"VideoAlign gave {found[IN_PROCESS]} for the prompt {prompt[:60]!r}; look at its weights."
+                )
+        if self.worker is not None:
+            found |= self.worker.scores(frames.cpu().numpy(), self.fps)
+        return found
+
+    def batch(self, latents: Tensor, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Rewards [N] in float64, on the CPU, of clips [N, F, C, H, W]."""
+        scores = [self.score(one, prompt) for one, prompt in zip(latents, prompts, strict=True)]
+        return {name: torch.tensor([one[name] for one in scores], dtype=torch.float64) for name in scores[0]}
+
+    def close(self) -> None:
+        """End the worker."""
+        if self.worker is not None:
+            self.worker.close()
+
+
+def reward_files(weights: Mapping[str, float], folder: Path) -> tuple[Path, ...]:
+    """The files that the weighted rewards are computed with, below the folder of their weights."""
+    names = [f"{VIDEO_ALIGN_WEIGHTS}/{name}" for name in FILES] if IN_PROCESS in weights else []
+    for reward in weights:
+        names += [f"{VBENCH_WEIGHTS}/{name}" for name in VBENCH_FILES.get(reward, ())]
+    return tuple(folder / name for name in names if (folder / name).is_file())
+
+
+def open_rewards(
+    weights: Mapping[str, float],
+    *,
+    folder: Path,
+    codec: Path,
+    device: torch.device,
+    fps: float,
+    log_file: Path,
+    python: Path,
+) -> ClipRewards:
+    """The rewards that have a weight, ready on a device. folder: holds vbench/ and videoalign/; codec: Wan's VAE.
+
+    The VAE has float32 weights under bfloat16 autocast (raven.md 13). Raises ValueError for an unknown reward, and as the parts do.
+    """
+    check_rewards(weights, "cm_grpo.rewards")
+    served = [name for name in weights if name != IN_PROCESS]
+    place = f"{device.type}:{device.index or 0}" if device.type == "cuda" else device.type
+    worker = (
+        RewardWorker(served, weights=folder / VBENCH_WEIGHTS, device=place, log_file=log_file, python=python)
+        if served
+        else None
+    )
+    align = (
+        VideoAlign.load(folder / VIDEO_ALIGN_WEIGHTS, device=device).score if IN_PROCESS in weights else None
+    )
+    vae = WanVae.load(codec, device=device, dtype=torch.float32, autocast=True)
+    return ClipRewards(vae, worker, align, fps)
