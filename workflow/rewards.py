@@ -79,8 +79,7 @@ class RewardWorker:
         self.rewards, self.log_file, self.answer_s = tuple(rewards), log_file, answer_s
         command = [python, "-m", "evaluation.vbench.reward_worker", "--device", device]
         command += ["--weights", weights.resolve(), "--rewards", ",".join(rewards)]
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        environment |= {"VBENCH_CACHE_DIR": str(weights.resolve()), "HF_HUB_OFFLINE": "1"}
+        environment = os.environ | {"VBENCH_CACHE_DIR": str(weights.resolve()), "HF_HUB_OFFLINE": "1"}
         with log_file.open("wb") as printed:
             self.process = subprocess.Popen(
                 [str(part) for part in command], cwd=ROOT, env=environment,

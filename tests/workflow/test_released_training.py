@@ -1,13 +1,18 @@
-"""RAVEN's script on Wan's own kinds of file, at small size: released checkpoints, umT5's .pth with a tokenizer, a list of prompts."""
+"""Both recipes' scripts on Wan's own kinds of file, at small size: released checkpoints, umT5's .pth with a tokenizer, a list of prompts.
+
+CM-GRPO also decodes with Wan's VAE and is rewarded by VideoAlign, and by VBench's networks where their environment is built.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +20,22 @@ import torch
 from models.config import Numerics, WanConfig
 from models.training.distributed import ALONE
 from models.training.prompts import PromptPool, read_prompt_list
-from models.training.settings import DmdSettings, Execution, OptimizerSettings, canonical
+from models.training.settings import (
+    CmGrpoSettings,
+    DmdSettings,
+    Execution,
+    KlSettings,
+    OptimizerSettings,
+    canonical,
+)
 from models.wan import Wan, init_weights, stored_dtype
 from models.weights import read_dcp, write_safetensors
+from reports.curves import read_heldout
+from tests.evaluation.test_vbench_rewards import CPU_SITE, PYTHON, in_vbench
+from tests.models.test_wan_vae import random_vae, wan_name
 from tests.models.umt5_toys import DIM, wan_state, write_tokenizer
+from tests.models.videoalign_toys import write_videoalign
+from workflow.scripts.train_cm_grpo import split_prompts
 from workflow.training_job import Job, open_model, open_prompts, place
 
 ROOT = Path(__file__).parents[2]
@@ -127,3 +144,130 @@ def test_the_script_trains_released_files_in_one_process_and_in_two(files: Path,
     assert max(float((one[name] - other[name]).abs().max()) for name in one) < 2.1e-4, (
         "two updates of rate 1e-4"
     )
+
+
+PICTURE = dataclasses.replace(CONFIG, in_channels=16, out_channels=16)
+"""A transformer for latents of Wan's VAE, which have 16 channels."""
+
+
+@pytest.fixture(scope="module")
+def clips(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What CM-GRPO needs beside umT5 and prompts: a policy and a base model, Wan's VAE a 24th as wide, VideoAlign's files."""
+    folder = tmp_path_factory.mktemp("clips")
+    for seed, name in enumerate(("policy", "base")):
+        wan = Wan(PICTURE)
+        init_weights(wan, torch.Generator().manual_seed(seed), zero_head=False)
+        write_safetensors(folder / f"{name}.safetensors", wan.state_dict())
+    vae = {wan_name(name): value for name, value in random_vae().state_dict().items()}
+    torch.save(vae, folder / "Wan2.1_VAE.pth")
+    write_videoalign(folder / "videoalign")
+    return folder
+
+
+def grpo_settings(**changed: Any) -> CmGrpoSettings:
+    """Both of the prompts that are left of three when one is held out, two rollouts of each."""
+    rewards = {"text_alignment": 2.0}
+    plain = CmGrpoSettings(
+        iterations=2, prompts=2, group=2, slices=2, seed=3, optimizer=OptimizerSettings(lr=1e-3), rewards=rewards, chunks=(1, 1),
+        lora_rank=4, lora_alpha=4.0, heldout=1, checkpoint_every=1,
+    )  # fmt: skip
+    return dataclasses.replace(plain, **changed)
+
+
+def train_cm_grpo(
+    files: Path, clips: Path, output: Path, settings: CmGrpoSettings, *, processes: int = 1
+) -> subprocess.CompletedProcess[str]:
+    """CM-GRPO's script through the launcher, as the rule calls it."""
+    program = ["-m", "workflow.scripts.launch", "--nodes", "1", "--processes", str(processes)]
+    arguments = [
+        "--recipe", "cm_grpo", "--settings", canonical(settings), "--output", str(output), "--execution", '{"recompute": true}',
+        "--init", str(clips / "policy.safetensors"), "--teacher", str(clips / "base.safetensors"),
+        "--prompts", str(files / "prompts.txt"), "--rewards", str(clips), "--fps", "16", "--reward-python", str(PYTHON),
+        "--text", str(files / "umt5.pth"), "--codec", str(clips / "Wan2.1_VAE.pth"), "--latent-size", "16", "16", "--numerics", "fast",
+    ]  # fmt: skip
+    paths = [str(ROOT), *([str(CPU_SITE)] if CPU_SITE.is_dir() else [])]
+    environment = {"OMP_NUM_THREADS": "1", "MASTER_PORT": "17895", "PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.run(
+        [sys.executable, *program, "workflow.scripts.train_cm_grpo", *arguments],
+        cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+def test_held_out_prompts_are_not_trained_on() -> None:
+    """Guards against a held-out check on prompts that training saw, and against a list that is too short."""
+    prompts = [f"prompt {i}" for i in range(10)]
+    split = split_prompts(prompts, grpo_settings(heldout=4))
+    assert len(split.heldout) == 4 and not set(split.heldout) & set(split.trained)
+    assert set(split.heldout) | set(split.trained) == set(prompts)
+    assert split_prompts(prompts, grpo_settings(heldout=4, seed=4)).heldout != split.heldout
+    with pytest.raises(ValueError, match=r"10 prompts, but cm_grpo\.heldout is 9"):
+        split_prompts(prompts, grpo_settings(heldout=9))
+
+
+@pytest.mark.slow
+def test_cm_grpo_trains_on_real_kinds_of_file_in_one_process_and_in_two(
+    files: Path, clips: Path, tmp_path: Path
+) -> None:
+    """umT5, list, released policy, Wan's VAE, VideoAlign: end to end; both draw the same and measure the held-out prompt before training.
+
+    The KL to the guided base model needs umT5's rows of the empty prompt, so that path is in it too.
+    """
+    kl = KlSettings(weight=0.1, reference="base", guidance=3.0)
+    lines, measured = [], []
+    for processes in (1, 2):
+        output = tmp_path / f"grpo{processes}"
+        done = train_cm_grpo(files, clips, output, grpo_settings(kl=kl), processes=processes)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert json.loads((output / "train.json").read_text())["step"] == 2
+        lines.append(json.loads((output / "metrics.jsonl").read_text().splitlines()[0]))
+        measured.append(json.loads((output / "heldout.json").read_text()))
+    for name in ("reward", "reward_text_alignment", "student_grad_norm", "kl"):
+        assert lines[0][name] == pytest.approx(lines[1][name], rel=5e-2, abs=2e-2), name
+    assert lines[0]["ratio_error"] < 2e-3, "on policy, but for bfloat16 products"
+    assert lines[0]["kl"] > 0
+    for record in measured:
+        assert [m["name"] for m in record["measures"]] == ["reward", "text_alignment"]
+        assert record["prompts"] == measured[0]["prompts"] and len(record["prompts"]) == 1
+    before = [record["measures"][1]["before"][0] for record in measured]
+    assert before[0] == pytest.approx(before[1], abs=1e-6)
+    assert read_heldout(tmp_path / "grpo1/heldout.json").before == "raven"
+
+
+@pytest.mark.slow
+def test_cm_grpo_is_rewarded_by_every_network(files: Path, clips: Path, tmp_path: Path) -> None:
+    """All five published rewards and weights, the worker in VBench's environment included."""
+    if not PYTHON.is_file():
+        pytest.skip(f"VBench's environment is not built ({PYTHON}); build it: envs/vbench/install.sh")
+    made = in_vbench("-m", "tests.evaluation.vbench_reward_probe", str(tmp_path / "random"), "weights")
+    assert made.returncode == 0, made.stderr[-3000:]
+    (tmp_path / "random/weights").rename(tmp_path / "vbench")
+    (tmp_path / "videoalign").symlink_to(clips / "videoalign")
+    for name in ("policy.safetensors", "base.safetensors", "Wan2.1_VAE.pth"):
+        (tmp_path / name).symlink_to(clips / name)
+    weights = {
+        "raft": 0.35,
+        "text_alignment": 2.0,
+        "aesthetic": 1.0,
+        "imaging": 1.0,
+        "motion_smoothness": 0.75,
+    }
+    done = train_cm_grpo(
+        files, tmp_path, tmp_path / "grpo", grpo_settings(rewards=weights, iterations=1, slices=4)
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    line = json.loads((tmp_path / "grpo/metrics.jsonl").read_text())
+    assert line["reward_raft"] > 0
+    assert 0 < line["reward_motion_smoothness"] < 1
+    assert 0.3 < line["reward_aesthetic"] < 0.7 and 0.3 < line["reward_imaging"] < 0.7
+    assert line["student_grad_norm"] > 0
+    raw = sum(weight * line[f"reward_{name}"] for name, weight in weights.items()) / 5.1
+    assert line["reward"] == pytest.approx(raw)
+
+
+@pytest.mark.slow
+def test_a_fault_of_a_reward_ends_the_run_in_one_sentence(files: Path, clips: Path, tmp_path: Path) -> None:
+    """Nothing is trained, and no finished run is claimed, where a reward cannot be computed."""
+    done = train_cm_grpo(files, clips, tmp_path / "grpo", grpo_settings(rewards={"raft": 1.0}))
+    assert done.returncode != 0
+    assert "envs/vbench/install.sh" in done.stderr or "There are no weights at" in done.stderr
+    assert not (tmp_path / "grpo/train.json").exists()

@@ -1,0 +1,119 @@
+"""The client of the reward worker: what it does with a worker that dies, sleeps, lies or was never built; frames on their way to it."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from workflow.rewards import SHARED_MEMORY, RewardWorker, as_bytes, reward_files
+from workflow.settings import FULL_REWARDS, check_rewards, load_suite, read_mapping, suite_from
+
+ROOT = Path(__file__).parents[2]
+FRAMES = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+READY = 'print(json.dumps({"ready": {"torch": "1"}}), flush=True)\n'
+ANSWERS = """
+for line in sys.stdin:
+    request = json.loads(line)
+    data = open(request["frames"], "rb").read()
+    assert len(data) == 120 and request["shape"] == [2, 4, 5, 3], request
+    print(json.dumps({"scores": {"raft": sum(data) / request["fps"]}}), flush=True)
+"""
+
+
+def worker_of(tmp_path: Path, program: str, **limits: float) -> RewardWorker:
+    """A client whose `python` runs this program instead of our worker."""
+    python = tmp_path / "python"
+    python.write_text(f"#!{sys.executable}\nimport json, sys, time\n{program}")
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    return RewardWorker(
+        ["raft"], weights=tmp_path, device="cpu", log_file=tmp_path / "log", python=python, **limits
+    )
+
+
+def test_frames_go_over_and_scores_come_back(tmp_path: Path) -> None:
+    """The documented layout: T h w 3 bytes in a file, nothing else; nothing is left when the client is closed."""
+    worker = worker_of(tmp_path, READY + ANSWERS)
+    folder = Path(worker.folder.name)
+    assert folder.parent == SHARED_MEMORY or not SHARED_MEMORY.is_dir()
+    for _ in range(2):
+        assert worker.scores(FRAMES, 16.0) == {"raft": FRAMES.sum() / 16}
+    worker.close()
+    assert worker.process.returncode == 0
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("sys.exit('no such library')", ("has ended", "no such library", "exit code 1")),
+        ("print('hello', flush=True)", ("no JSON",)),
+        ('print(json.dumps({"error": "bad weights"}), flush=True); sys.exit(1)', ("bad weights",)),
+        ("time.sleep(60)", ("did not answer within 1 s",)),
+        (READY + "sys.exit(7)", ("has ended", "exit code 7")),
+        (READY + "sys.stdin.readline(); time.sleep(60)", ("did not answer within 1 s",)),
+        (READY + 'sys.stdin.readline(); print(\'{"scores": {"raft": NaN}}\', flush=True)', ("nan as raft",)),
+        (READY + "sys.stdin.readline(); print('{\"scores\": {}}', flush=True)", ("raft were asked for",)),
+        (READY + 'sys.stdin.readline(); print(\'{"error": "too small"}\', flush=True)', ("too small",)),
+    ],
+)
+def test_every_fault_of_a_worker_is_one_sentence(
+    tmp_path: Path, program: str, words: tuple[str, ...]
+) -> None:
+    """A fault never becomes a number, nor a process that waits for ever."""
+    patience = 1.0 if "sleep" in program else 30.0
+    with pytest.raises(ValueError, match="The worker that computes the rewards raft") as caught:
+        worker_of(tmp_path, program, start_s=patience, answer_s=patience).scores(FRAMES, 16.0)
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+
+
+def test_our_worker_says_what_its_environment_lacks(tmp_path: Path) -> None:
+    """The real worker in this environment, which has none of VBench's packages: a sentence, not a traceback."""
+    with pytest.raises(ValueError, match=r"says: ModuleNotFoundError: No module named") as caught:
+        RewardWorker(
+            ["raft"], weights=tmp_path, device="cpu", log_file=tmp_path / "log", python=Path(sys.executable)
+        )
+    assert "\n" not in str(caught.value)
+    with pytest.raises(FileNotFoundError, match=r"envs/vbench/install\.sh"):
+        RewardWorker(
+            ["raft"], weights=tmp_path, device="cpu", log_file=tmp_path / "log", python=tmp_path / "x"
+        )
+
+
+def test_pixels_become_bytes_by_rounding() -> None:
+    """raven.md 10: round((x + 1) * 127.5) of x clamped to [-1, 1], channels last; what is not finite has no reward."""
+    pixels = (
+        torch.tensor([-2.0, -1.0, 0.0, 0.5 / 127.5, 0.6 / 127.5, 1.0]).view(1, 1, 1, 6).expand(3, 2, 1, 6)
+    )
+    found = as_bytes(pixels)
+    assert found.shape == (2, 1, 6, 3)
+    assert found[0, 0, :, 0].tolist() == [0, 0, 128, 128, 128, 255]
+    with pytest.raises(FloatingPointError, match="not finite"):
+        as_bytes(torch.full((3, 1, 2, 2), torch.nan))
+
+
+def test_rewards_are_named_strictly(tmp_path: Path) -> None:
+    """Guards against yesterday's `temporal_style`, which is another measure, and against a list of prompts without reward weights."""
+    suite = ROOT / "workflow/config/vbench.yaml"
+    assert tuple(load_suite(ROOT, [suite], {}).cm_grpo["rewards"]) == FULL_REWARDS  # type: ignore[index]
+    values = read_mapping(suite, "vbench.yaml")
+    values["cm_grpo"]["rewards"] = {"temporal_style": 2.0}
+    with pytest.raises(
+        ValueError, match=r"cm_grpo\.rewards names temporal_style; the rewards of real clips are raft"
+    ):
+        suite_from(values, "vbench.yaml", ROOT)
+    for spoil in ({"rewards": None}, {"prompts": None}):
+        values = read_mapping(suite, "vbench.yaml")
+        values["train"]["cm_grpo"] |= spoil
+        with pytest.raises(ValueError, match=r"train\.cm_grpo\.rewards is"):
+            suite_from(values, "vbench.yaml", ROOT)
+    check_rewards({"raft": 1.0}, "x")
+    (tmp_path / "vbench/amt_model").mkdir(parents=True)
+    (tmp_path / "vbench/amt_model/amt-s.pth").touch()
+    assert [path.name for path in reward_files(dict.fromkeys(FULL_REWARDS, 1.0), tmp_path)] == ["amt-s.pth"]
