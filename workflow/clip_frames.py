@@ -103,7 +103,9 @@ def take_frames(clip: RawClip, form: ClipForm, identity: str) -> Taken:
             stream.thread_type = "AUTO"
             for number, frame in enumerate(container.decode(stream)):
                 if number == wanted[len(taken)]:
-                    taken.append(to_pixels(frame.to_ndarray(format="rgb24"), form))
+                    taken.append(
+                        to_pixels(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), form)
+                    )
                 if len(taken) == len(wanted):
                     break
     except (av.FFmpegError, IndexError) as error:
