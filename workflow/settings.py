@@ -119,8 +119,8 @@ class TrainPlan(Strict):
     `prompts` are then their captions, a line each, or null for clips of the embedded world.
 
     flavour: which of the files that `convert` writes is sampled; only CM-GRPO has others than "full".
-    nodes, gpus: nodes of the job, and GPUs (processes) of each. recompute, keep, asynchronous, tensorboard: see `Execution`
-    (models/training/settings.py). None of these changes what comes out.
+    nodes, gpus: nodes of the job, and GPUs (processes) of each. recompute, keep, asynchronous, tensorboard, wandb, validate_every: see
+    `Execution` (models/training/settings.py). None of these changes what comes out.
     """
 
     recipe: Literal["raven", "cm_grpo"]
@@ -136,6 +136,8 @@ class TrainPlan(Strict):
     keep: Count = 2
     asynchronous: bool = False
     tensorboard: bool = False
+    wandb: Name | None = None
+    validate_every: Annotated[int, Field(ge=0)] = 0
 
     @property
     def execution(self) -> str:

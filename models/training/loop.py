@@ -6,7 +6,8 @@ Nothing non-finite ever reaches an optimizer step: the run stops with a sentence
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -121,6 +122,25 @@ class Trainee:
         """State dict with the moving average in place of the trained parameters (the plain one if there is no average)."""
         return {**self.module.state_dict(), **(self.average or {})}
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the module computes with its moving average (if it has one); afterwards every bit is back where it was.
+
+        Exchanged in place, a tensor at a time: what is sharded stays sharded, and no second model is held. Save nothing inside.
+        """
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for key, average in (self.average or {}).items():
+            kept = self.parameters[key].detach().clone()
+            self.parameters[key].copy_(average)
+            average.copy_(kept)
+
     def optimizer_state(self) -> dict[str, Tensor]:
         """Optimizer tensors by "<parameter>|<what>", and the number of updates."""
         names = {value: key for key, value in self.parameters.items()}
@@ -173,13 +193,30 @@ class Recipe(Protocol):
         ...
 
 
+class Validation(Protocol):
+    """Something to look at, made from the weights every so often, which leaves training as it was. every: iterations.
+
+    Every process must call every method.
+    """
+
+    every: int
+
+    def forget_after(self, done: int) -> None:
+        """Remove what was made later than after `done` iterations, which are done again; 0 removes everything."""
+        ...
+
+    def make(self, iteration: int) -> None:
+        """Look at the weights after `iteration` iterations, unless that was done."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLimits:
     """When a run ends and how it saves.
 
     iterations, seconds: whichever comes first, None for no limit. checkpoint_every: iterations, None for the last one only;
     keep: how many of them, the newest, stay on disk; asynchronous: train on while a copy of the state is written.
-    tensorboard: write the metrics as TensorBoard events too.
+    tensorboard: write the metrics as TensorBoard events too; wandb: send them to this project too, None for none.
     """
 
     iterations: int
@@ -188,6 +225,7 @@ class RunLimits:
     keep: int = 2
     asynchronous: bool = False
     tensorboard: bool = False
+    wandb: str | None = None
 
 
 def finite(loss: Tensor, name: str, iteration: int) -> Tensor:
@@ -213,6 +251,7 @@ def train(
     facts: Mapping[str, Any] | None = None,
     world: World = ALONE,
     stop: Callable[[], bool] = lambda: False,
+    validation: Validation | None = None,
 ) -> int:
     """Run a recipe to its limits, resuming from `output` if its checkpoints belong to the same `identity`. Returns iterations done.
 
@@ -220,6 +259,7 @@ def train(
     are removed, with a line saying so. facts: what a reader of the checkpoint must know, e.g. the model's size; kept in
     progress.json. output None keeps nothing (the caller saves). Metrics are appended to metrics.jsonl, one line an iteration.
     stop: asked after every iteration. Raises Preempted, once a checkpoint is written, if it is true in any process.
+    validation: made after every so many iterations and the last one, once these are saved; a resumed run makes up for what is missing.
     """
     if limits.seconds is not None and world.size > 1:
         raise ValueError(
@@ -233,8 +273,17 @@ def train(
         iterations=limits.iterations,
         seconds=limits.seconds,
         tensorboard=limits.tensorboard,
+        wandb=limits.wandb,
     )
+
+    def validate(done: int) -> None:
+        if validation is not None and done and (done % validation.every == 0 or done == limits.iterations):
+            validation.make(done)
+
+    if validation is not None:
+        validation.forget_after(start)
     iteration = start
+    validate(start)
     while iteration < limits.iterations:
         elapsed = watch.elapsed_s
         if limits.seconds is not None and elapsed >= limits.seconds:
@@ -249,6 +298,7 @@ def train(
             checkpoints.save(iteration, wait=last or stopped or not limits.asynchronous)
         if stopped and not last:
             raise Preempted(f"asked to stop: saved after iteration {iteration} of {limits.iterations}")
+        validate(iteration)
     return iteration
 
 

@@ -12,8 +12,9 @@ import torch
 from models.training.distributed import join, leave
 from models.training.loop import Preempted, RunLimits, train
 from models.training.preemption import EXIT_CODE, stop_requests
+from models.training.raven import Raven
 from models.wan import Wan
-from tests.models.training_toys import CPU, dmd_settings, grpo_of, raven_of
+from tests.models.training_toys import CPU, dmd_settings, grpo_of, raven_of, validation_of
 
 
 def main() -> None:
@@ -25,6 +26,9 @@ def main() -> None:
     parser.add_argument("--pause-s", type=float, default=0.0, help="wait so long in every iteration")
     parser.add_argument("--asynchronous", action="store_true")
     parser.add_argument("--recompute", action="store_true", help="checkpoint activations")
+    parser.add_argument(
+        "--codec", type=Path, help="make validation clips every 2 iterations of RAVEN, with this codec"
+    )
     parser.add_argument("--poison", type=int, help="rank whose texts are not numbers")
     flags = parser.parse_args()
     torch.manual_seed(time.monotonic_ns() % 2**31)  # nothing may depend on a global generator
@@ -45,9 +49,15 @@ def main() -> None:
         return step(iteration, fraction)
 
     recipe.step = slow_step  # type: ignore[method-assign]
+    validation = None
+    if flags.codec is not None:
+        assert isinstance(recipe, Raven)
+        validation = validation_of(recipe, flags.output, flags.codec)
     code = 0
     try:
-        train(recipe, limits, output=flags.output, identity="toy", world=world, stop=stop)
+        train(
+            recipe, limits, output=flags.output, identity="toy", world=world, stop=stop, validation=validation
+        )
     except Preempted:
         code = EXIT_CODE
     leave(world)
