@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models.training.checkpoints import Checkpoints
-from models.training.distributed import ALONE, World, here, local, whole
+from models.training.distributed import ALONE, World, here, local, shard_like, whole
 from models.training.settings import OptimizerSettings
 from models.training.watching import Watch
 
@@ -24,7 +24,8 @@ from models.training.watching import Watch
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum for matrices, all matrices of one shape in one batched computation.
 
-    Five Newton-Schulz rounds; the step is scaled by sqrt(max(1, rows / columns)). Source: Jordan et al. 2024, Muon.
+    Five Newton-Schulz rounds; the step is scaled by sqrt(max(1, rows / columns)). Momentum is sharded as its matrix is; the matrices of
+    one shape are gathered whole for the rounds, in every process the same, of which each keeps its shard. Source: Jordan et al. 2024, Muon.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95) -> None:
@@ -43,9 +44,12 @@ class Muon(torch.optim.Optimizer):
                 momenta = [self.state[parameter]["momentum"] for parameter in same]
                 gradients = [parameter.grad for parameter in same]
                 torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-                mixed = torch.stack(torch._foreach_lerp(gradients, momenta, group["momentum"]))
+                mixed = torch.stack(
+                    [whole(one) for one in torch._foreach_lerp(gradients, momenta, group["momentum"])]
+                )
                 update = orthogonalise(mixed) * max(1.0, shape[0] / shape[1]) ** 0.5
-                torch._foreach_add_(same, list(update.unbind(0)), alpha=-group["lr"])
+                shards = [shard_like(one, parameter) for one, parameter in zip(update, same, strict=True)]
+                torch._foreach_add_(same, shards, alpha=-group["lr"])
 
 
 def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:
@@ -318,10 +322,6 @@ def _optimizers(
     )
     if not matrices:
         return [adamw], [settings.lr]
-    if any(local(value) is not value for value in matrices):
-        raise ValueError(
-            "Muon needs whole matrices, but this model is sharded over several processes; train with kind adamw, or in one process."
-        )
     return [adamw, Muon(matrices, lr=settings.muon_lr)], [settings.lr, settings.muon_lr]
 
 

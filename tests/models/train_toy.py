@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument(
         "--codec", type=Path, help="make validation clips every 2 iterations of RAVEN, with this codec"
     )
+    parser.add_argument("--muon", action="store_true", help="train RAVEN's student with it")
     parser.add_argument("--poison", type=int, help="rank whose texts are not numbers")
     flags = parser.parse_args()
     torch.manual_seed(time.monotonic_ns() % 2**31)  # nothing may depend on a global generator
@@ -36,7 +38,10 @@ def main() -> None:
     limits = RunLimits(
         iterations=flags.iterations, checkpoint_every=flags.every, asynchronous=flags.asynchronous
     )
-    recipe = raven_of(dmd_settings(), world) if flags.recipe == "raven" else grpo_of(world)
+    settings = dmd_settings()
+    if flags.muon:
+        settings = replace(settings, student=replace(settings.student, kind="muon"))
+    recipe = raven_of(settings, world) if flags.recipe == "raven" else grpo_of(world)
     if flags.recompute:
         for trainee in recipe.trainees:
             next(module for module in trainee.module.modules() if isinstance(module, Wan)).recompute = True
