@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Replicate
 
 from models.training.shares import share
 from models.wan import Wan
@@ -161,3 +161,13 @@ def local(value: Tensor) -> Tensor:
 def whole(value: Tensor) -> Tensor:
     """A tensor with nothing sharded; every process must ask."""
     return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def shard_like(value: Tensor, other: Tensor) -> Tensor:
+    """A tensor that every process has whole, sharded as `other` is: each keeps its part, nothing is sent."""
+    if not isinstance(other, DTensor):
+        return value
+    copies = [Replicate()] * other.device_mesh.ndim
+    return DTensor.from_local(value, other.device_mesh, copies, run_check=False).redistribute(
+        placements=other.placements
+    )

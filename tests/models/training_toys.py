@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from models.training.raven import Raven
 from models.training.settings import CmGrpoSettings, DmdSettings, OptimizerSettings
 from models.training.streams import Streams
 from models.wan import Wan, init_weights
+from workflow.validation import ValidationClips
 
 CONFIG = WanConfig(
     dim=24,
@@ -66,6 +69,14 @@ def raven_of(
     nets = [shard(wan, world) for wan in (student, fake, teacher.requires_grad_(False))]
     texts = normal(6, 6, 8, seed=5, dtype=torch.float32)
     return Raven(*nets, texts, SHAPE, settings, Streams(seed=settings.seed, device=device), world)
+
+
+def validation_of(recipe: Raven, output: Path, codec: Path, *, every: int = 2) -> ValidationClips:
+    """Clips of 2 of the six prompts; `codec` is for 4 channels."""
+    return ValidationClips(
+        every=every, output=output, student=recipe.student, network=recipe.wan, rollout=recipe.rollout, texts=recipe.texts,
+        shape=SHAPE, codec=codec, device=CPU, world=recipe.world, clips=2,
+    )  # fmt: skip
 
 
 def grpo_settings(*, iterations: int = 2) -> CmGrpoSettings:
