@@ -256,6 +256,7 @@ def test_the_form_is_the_suites() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_killed_run_goes_on(videos: Path, tmp_path: Path) -> None:
     """kill -9 as soon as a part is there; what the next run adds makes the bytes of an unbroken one."""
     rows = "".join(f'{{"file": "{NAMES[i % 5]}", "caption": "{i}"}}\n' for i in range(100))
