@@ -55,9 +55,11 @@ bench-gpu: env ## time every method at full size with random weights on this GPU
 bench-train: env ## time the parts of a training step at full size with random weights on this GPU -> results/bench/train.json
 	python -m workflow.scripts.bench_train $(FLAGS)
 
-lock: ## remake envs/main/requirements.lock from requirements.in (needs uv)
+lock: ## remake the hashed locks of envs/ from their requirements.in (needs uv)
 	uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 --override envs/main/torch-excluded.txt \
 		envs/main/requirements.in -o envs/main/requirements.lock
+	uv pip compile -q --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11 envs/vbench/requirements.in \
+		-o envs/vbench/requirements.lock
 
 clean: ## remove what runs made (results/, reports/table.html); keeps .venv and resources/
 	rm -rf results reports/table.html .snakemake
