@@ -1,0 +1,182 @@
+"""Strict loaders of the networks of VBench 0.1.5: RAFT, AMT-S, MUSIQ, CLIP, LAION's aesthetic head.
+
+Runs in envs/vbench alone, whose torch is another one; nothing of the harness is imported. The classes are those of the pinned packages
+(vbench, pyiqa, openai-clip); only how their files are read is ours: no Python object of a file ever runs, and no tensor is left out.
+Imports of those packages are inside the functions, since each takes seconds and a job needs one or two.
+
+Files lie as in VBENCH_CACHE_DIR (vbench.md 6), whose parts are named in `FILES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FILES = {
+    "raft": "raft_model/models/raft-things.pth",
+    "amt": "amt_model/amt-s.pth",
+    "musiq": "pyiqa_model/musiq_spaq_ckpt-358bb6af.pth",
+    "clip_l14": "clip_model/ViT-L-14.pt",
+    "aesthetic_head": "aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth",
+}
+"""Where each network's weights lie below the folder of VBench's weights."""
+
+AMT_S = {"corr_radius": 3, "corr_lvls": 4, "num_flows": 3}
+"""network.params of vbench/third_party/amt/cfgs/AMT-S.yaml."""
+
+CLIP_L14 = {"visual.conv1.weight": (1024, 3, 14, 14), "visual.proj": (1024, 768)}
+"""What tells CLIP ViT-L/14 from its sisters."""
+
+SCRIPT_ENTRIES = ("input_resolution", "context_length", "vocab_size")
+"""Numbers that OpenAI's archives hold beside the parameters."""
+
+
+class Ignored:
+    """Stands for an object of a checkpoint that is no tensor, such as training options: it is built, and does nothing."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+def read_state(path: Path, *, key: str | None = None) -> dict[str, Tensor]:
+    """The tensors of a torch file by name, on the CPU, without the prefix `module.`; key: the level they lie at.
+
+    Read with weights_only. Some published files hold other objects too (AMT's, training options): each class that torch would refuse is
+    replaced by `Ignored` before anything is built, so no code of the file runs. Raises FileNotFoundError, or ValueError in one sentence.
+    """
+    found = _read(path)
+    level = found.get(key) if key is not None else found
+    if not isinstance(level, Mapping):
+        raise ValueError(
+            f"{path} has no level {key!r}, found {', '.join(sorted(map(str, found)))[:200]}; fetch the published file again."
+        )
+    state = {str(name).removeprefix("module."): value for name, value in level.items()}
+    if len(state) != len(level) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(
+            f"{path} holds other things than tensors where its weights should be, or two of one name; fetch the published file again."
+        )
+    return state
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    _existing(path)
+    try:
+        unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        inert: list[Any] = [(type(name, (Ignored,), {}), name) for name in unknown]
+        with torch.serialization.safe_globals(inert):
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"{path} is no torch file that can be read safely ({_first_line(error)}); delete it and fetch it again."
+        ) from error
+    if not isinstance(found, Mapping):
+        raise ValueError(
+            f"{path} holds a {type(found).__name__}, expected tensors by name; fetch the published file again."
+        )
+    return found
+
+
+def read_script_state(path: Path) -> dict[str, Tensor]:
+    """The parameters in a TorchScript archive, which is how OpenAI publishes CLIP; its program is read by torch's own reader and never run.
+
+    That reader builds tensors and TorchScript classes and knows no Python callables, unlike pickle. Raises FileNotFoundError, ValueError.
+    """
+    _existing(path)
+    try:
+        script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    except (RuntimeError, OSError, EOFError) as error:
+        raise ValueError(
+            f"{path} is no TorchScript archive ({_first_line(error)}); delete it and fetch it again."
+        ) from error
+    state: dict[str, Tensor] = script.state_dict()
+    return {name: value for name, value in state.items() if name not in SCRIPT_ENTRIES}
+
+
+def load_whole(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn.Module:
+    """The module in evaluation mode, without gradients, with exactly these tensors. Raises ValueError naming what does not fit."""
+    own = module.state_dict()
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shaped = sorted(n for n in own.keys() & state.keys() if own[n].shape != state[n].shape)
+    faults = [
+        f"{len(names)} {what} (first: {names[0]})"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shaped))
+        if names
+    ]
+    if faults:
+        raise ValueError(
+            f"{path} does not fit {type(module).__name__}: of its {len(own)} tensors {', '.join(faults)}; fetch the published file again."
+        )
+    bad = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise ValueError(
+            f"{path} holds numbers that are not finite ({bad[0]}); delete it and fetch it again."
+        )
+    module.load_state_dict(dict(state), strict=True)
+    return module.eval().requires_grad_(False)
+
+
+def load_raft(folder: Path, device: torch.device) -> nn.Module:
+    """RAFT (large, things): (first, second) [1, 3, h, w] floats 0..255, sides multiples of 8 -> flow, see `rewards.optical_flow`."""
+    from easydict import EasyDict
+    from vbench.third_party.RAFT.core.raft import RAFT
+
+    path = folder / FILES["raft"]
+    network = RAFT(EasyDict(small=False, mixed_precision=False, alternate_corr=False))
+    return load_whole(network, read_state(path), path).to(device)
+
+
+def load_amt(folder: Path, device: torch.device) -> nn.Module:
+    """AMT-S: the frame between two, [1, 3, h, w] in 0..1, sides multiples of 16."""
+    path = folder / FILES["amt"]
+    network = importlib.import_module("vbench.third_party.amt.networks.AMT-S").Model(**AMT_S)
+    return load_whole(network, read_state(path, key="state_dict"), path).to(device)
+
+
+def load_musiq(folder: Path, device: torch.device) -> nn.Module:
+    """MUSIQ trained on SPAQ: pictures [N, 3, h, w] in 0..1 -> opinion scores [N, 1], 0..100."""
+    from pyiqa.archs.musiq_arch import MUSIQ
+
+    path = folder / FILES["musiq"]
+    return load_whole(MUSIQ(pretrained=False), read_state(path), path).to(device)
+
+
+def load_clip_l14(folder: Path, device: torch.device) -> nn.Module:
+    """CLIP ViT-L/14 as openai-clip builds it: float16 on a GPU (VBench's numbers are such), float32 on the CPU."""
+    from clip.model import build_model
+
+    path = folder / FILES["clip_l14"]
+    state = read_script_state(path)
+    found = {name: tuple(state[name].shape) for name in CLIP_L14 if name in state}
+    if found != CLIP_L14:
+        raise ValueError(
+            f"{path} is not CLIP ViT-L/14 (shapes {found}, expected {CLIP_L14}); fetch the published file again."
+        )
+    network: nn.Module = build_model(dict(state))  # strict itself
+    network = load_whole(network, state, path).to(device)
+    return network.float() if device.type == "cpu" else network
+
+
+def load_aesthetic_head(folder: Path, device: torch.device) -> nn.Module:
+    """LAION's linear head: normalised CLIP ViT-L/14 features [N, 768] -> ratings [N, 1], about 0..10."""
+    path = folder / FILES["aesthetic_head"]
+    return load_whole(nn.Linear(768, 1), read_state(path), path).to(device)
+
+
+def _existing(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There are no weights at {path}; fetch the files of this suite (make fetch)."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
