@@ -53,9 +53,7 @@ def in_official_order(dimension: str, prompts: Sequence[Prompt]) -> list[Prompt]
     if not single:
         return wanted
     middle = (min(single) + max(single)) / 2
-    return sorted(
-        wanted, key=lambda prompt: min(prompt.facts["lines"], key=lambda line: abs(line - middle))
-    )
+    return sorted(wanted, key=lambda prompt: min(prompt.facts["lines"], key=lambda line: abs(line - middle)))
 
 
 def entries_of(
@@ -68,15 +66,15 @@ def entries_of(
     clips = {clip.clip_id: clip for clip in manifest}
     ordered = in_official_order(dimension, prompts)
     if not ordered:
-        raise ValueError(f"No prompt lists the dimension {dimension}; take it out of the suite or give it prompts.")
+        raise ValueError(
+            f"No prompt lists the dimension {dimension}; take it out of the suite or give it prompts."
+        )
     unknown = [prompt.id for prompt in ordered if prompt.id not in kept]
     if unknown:
         raise ValueError(
             f"The filtered set names no samples for prompt {unknown[0]} ({len(unknown)} such prompts); rerun the filter stage."
         )
-    missing = [
-        name for p in ordered for sample in kept[p.id] if (name := clip_id(p.id, sample)) not in clips
-    ]
+    missing = [name for p in ordered for sample in kept[p.id] if (name := clip_id(p.id, sample)) not in clips]
     if missing:
         raise ValueError(
             f"The manifest lacks {len(missing)} clips that {dimension} needs: {', '.join(missing[:5])}; rerun the sample stage."
@@ -115,24 +113,27 @@ def link_clips(entries: Sequence[Entry], clips: Path, folder: Path) -> None:
 
     clips: the row's folder. Raises FileNotFoundError or ValueError if a clip is not there, or not the one in the manifest.
     """
-    wanted = [item for entry in entries for item in entry.wanted]
-    absent = [item.clip.file for item in wanted if not (clips / item.clip.file).is_file()]
-    if absent:
+    for entry in entries:
+        for item in entry.wanted:
+            source, target = proven_clip(item.clip, clips), folder / item.name
+            if target.exists():
+                raise ValueError(
+                    f"{os.path.realpath(target)!r} stands where {item.name!r} should: two prompts share this name here; put temporary files on a "
+                    "file system that tells upper from lower case."
+                )
+            target.symlink_to(source)
+
+
+def proven_clip(clip: Clip, clips: Path) -> Path:
+    """A clip's file, absolute. Raises FileNotFoundError or ValueError if it is not there, or not the one in the manifest."""
+    path = (clips / clip.file).resolve()
+    if not path.is_file():
         raise FileNotFoundError(
-            f"{len(absent)} of {len(wanted)} clips are not in {clips}: {', '.join(absent[:5])}; rerun the sample stage, which makes the clips "
-            "that are missing."
+            f"Clip {path} does not exist; rerun the sample stage, which makes the clips that are missing."
         )
-    for item in wanted:
-        source = (clips / item.clip.file).resolve()
-        if file_sha256(source) != item.clip.sha256:
-            raise ValueError(
-                f"Clip {source} is not the file that was checked (its sha256 differs from the manifest's): it was damaged or replaced; delete "
-                "it and rerun, the sample stage makes it again."
-            )
-        target = folder / item.name
-        if target.exists():
-            raise ValueError(
-                f"{target.name!r} and {os.path.realpath(target)!r}: two prompts share this file name here; use a file system that tells "
-                "upper from lower case for temporary files (TMPDIR)."
-            )
-        target.symlink_to(source)
+    if file_sha256(path) != clip.sha256:
+        raise ValueError(
+            f"Clip {path} is not the file that was checked (its sha256 differs from the manifest's): it was damaged or replaced; delete it and "
+            "rerun, the sample stage makes it again."
+        )
+    return path

@@ -36,7 +36,8 @@ def _imaging(rows: Sequence[Row]) -> float:
 
 
 def _per_frame_pair(rows: Sequence[Row]) -> float:
-    return running_sum(row["video_sim"] for row in rows) / sum(row["cnt_per_video"] for row in rows)
+    pairs: int = sum(row["cnt_per_video"] for row in rows)
+    return running_sum(row["video_sim"] for row in rows) / pairs
 
 
 def _hits(rows: Sequence[Row]) -> float:

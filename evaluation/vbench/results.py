@@ -13,30 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from evaluation.dimensions import NAMES
 from evaluation.records import ClipScore, DimensionResult
+from evaluation.vbench.parts import Part
 from evaluation.vbench.plan import Entry
 from evaluation.vbench.reduce import clip_value, official_score
-
-
-class Part(BaseModel):
-    """What one job scored. names: its clips under the package's names, in order; rows: the package's own, video_path the bare name.
-
-    score: what the package printed for this part alone, None if it could count no clip. versions: what computed it.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    suite: str
-    row: str
-    dimension: str
-    part: str
-    names: tuple[str, ...]
-    score: float | None
-    rows: tuple[dict[str, Any], ...]
-    versions: dict[str, str]
 
 
 def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> list[dict[str, Any]]:
@@ -49,7 +30,9 @@ def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> lis
     where = f"The parts of {dimension}"
     runs = {(part.suite, part.row, part.dimension) for part in parts}
     if len(runs) != 1 or next(iter(runs))[2] != dimension:
-        raise ValueError(f"{where} are of {len(runs)} different runs or of another dimension ({sorted(runs)}); score them again.")
+        raise ValueError(
+            f"{where} are of {len(runs)} different runs or of another dimension ({sorted(runs)}); score them again."
+        )
     if found != expected:
         wrong = sorted(set(expected) ^ set(found))
         raise ValueError(
@@ -63,10 +46,14 @@ def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> lis
     names = [row["video_path"] for row in rows]
     kept = set(names)
     if names != [name for name in expected if name in kept] or len(kept) != len(names):
-        raise ValueError(f"{where} have rows of other clips than asked for, twice, or out of order; score the parts again.")
+        raise ValueError(
+            f"{where} have rows of other clips than asked for, twice, or out of order; score the parts again."
+        )
     if len(names) < len(expected) and dimension != "color":
         lost = next(name for name in expected if name not in kept)
-        raise ValueError(f"{where} lack {len(expected) - len(names)} clips (first: {lost!r}); score the parts again.")
+        raise ValueError(
+            f"{where} lack {len(expected) - len(names)} clips (first: {lost!r}); score the parts again."
+        )
     return rows
 
 
@@ -116,7 +103,9 @@ def leaderboard_zip(results: Mapping[str, str]) -> bytes:
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(entry, results[name])
     if faults := check_leaderboard(buffer.getvalue()):
-        raise ValueError(f"The leaderboard's zip would not be complete: {'; '.join(faults[:5])}; score what is missing.")
+        raise ValueError(
+            f"The leaderboard's zip would not be complete: {'; '.join(faults[:5])}; score what is missing."
+        )
     return buffer.getvalue()
 
 
@@ -163,7 +152,9 @@ def _fault(name: str, value: Any) -> str | None:
     score, rows = value
     if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
         return f"has the score {score!r}"
-    if not rows or not all(isinstance(row, dict) and {"video_path", "video_results"} <= row.keys() for row in rows):
+    if not rows or not all(
+        isinstance(row, dict) and {"video_path", "video_results"} <= row.keys() for row in rows
+    ):
         return "has no rows, or rows without video_path and video_results"
     try:
         again = official_score(name, rows)

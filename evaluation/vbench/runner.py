@@ -142,9 +142,7 @@ def evaluate(scorer: Scorer, job: dict[str, Any], watch: Watch) -> tuple[float |
         try:
             # Some dimensions keep the graph of every frame otherwise (scene: 22 GB for one clip); no value depends on it.
             with torch.no_grad(), scorer.around():
-                official.evaluate(
-                    job["videos"], name="part", dimension_list=[scorer.dimension], local=True
-                )
+                official.evaluate(job["videos"], name="part", dimension_list=[scorer.dimension], local=True)
         except ZeroDivisionError:
             if not (scorer.leaves_out and watch.finished):
                 raise

@@ -30,7 +30,13 @@ FACTS: dict[str, Any] = {
         "spatial_relationship": {"object_a": "bird", "object_b": "cat", "relationship": "on the left of"}
     },
 }
-TEXTS = ("a red bird", "a person's alley, in Van Gogh style", "Fireworks.", "a person is yoga", "a façade (old)")
+TEXTS = (
+    "a red bird",
+    "a person's alley, in Van Gogh style",
+    "Fireworks.",
+    "a person is yoga",
+    "a façade (old)",
+)
 
 
 def needs_environment() -> pytest.MarkDecorator:
@@ -42,7 +48,12 @@ def needs_environment() -> pytest.MarkDecorator:
 
 def has_detectron2() -> bool:
     """Whether VBench's environment has detectron2."""
-    return PYTHON.is_file() and not subprocess.run([PYTHON, "-c", "import detectron2"], check=False, capture_output=True).returncode
+    return (
+        PYTHON.is_file()
+        and not subprocess.run(
+            [PYTHON, "-c", "import detectron2"], check=False, capture_output=True
+        ).returncode
+    )
 
 
 def environment() -> dict[str, str]:
@@ -103,13 +114,18 @@ def make_run(folder: Path, *, samples: int = 2, height: int = 96, width: int = 1
     write_json(folder / "filter.json", FilteredSet(row="mine", threshold=1.0, filtered=(), kept=kept))
 
 
+def stamp_hash() -> str:
+    """What the environment under test says it was made from."""
+    return (PYTHON.parents[1] / "raven-bench.stamp").read_text().split()[0]
+
+
 def part_command(folder: Path, dimension: str, part: str) -> list[str]:
     """Flags of workflow/scripts/score_part.py for one part of the tiny run; it writes folder/<dimension>.<part>.json."""
     return [
         "--suite", "tiny", "--row", "mine", "--dimension", dimension, "--part", part,
         "--prompts", str(folder / "prompts.jsonl"), "--manifest", str(folder / "manifest.jsonl"),
         "--filtered", str(folder / "filter.json"), "--clips", str(folder / "clips"),
-        "--weights", str(folder / "weights.json"), "--python", str(PYTHON), "--device", "cpu", "--threads", "1",
+        "--weights", str(folder / "weights.json"), "--python", str(PYTHON), "--environment", stamp_hash(), "--device", "cpu", "--threads", "1",
         "--output", str(folder / f"{dimension}.{part}.json"),
     ]  # fmt: skip
 
@@ -158,9 +174,7 @@ def run_official(folder: Path, *dimensions: str) -> dict[str, Any]:
     videos, out = folder / "official", folder / "official_out"
     videos.mkdir(exist_ok=True)
     prompts = read_jsonl(Prompt, folder / "prompts.jsonl")
-    info = [
-        {"prompt_en": p.prompt, "dimension": list(NAMES), "auxiliary_info": p.facts} for p in prompts
-    ]
+    info = [{"prompt_en": p.prompt, "dimension": list(NAMES), "auxiliary_info": p.facts} for p in prompts]
     (folder / "full_info.json").write_text(json.dumps(info))
     for prompt in prompts:
         for sample in range(prompt.samples):

@@ -23,8 +23,9 @@ from workflow.outside_files import note_changes, outside_note
 from workflow.presence import lost_note, note_lost_clips
 from workflow.settings import (
     CONTROLS,
-    SCORABLE_WORLDS,
+    OFFICIAL_WORLDS,
     SCORERS,
+    TRAINABLE_WORLDS,
     config_name,
     control_settings,
     load_suite,
@@ -37,7 +38,7 @@ from workflow.prompt_plan import (
     prompt_stage_settings,
     protocol_note,
 )
-from workflow.resources import needed_resources
+from workflow.resources import needed_resources, scorer_resources
 from workflow.progress import job_costs, start_progress
 from workflow.start import (
     check_own_list,
@@ -234,8 +235,14 @@ def scorer(dimension):
 
 
 def scorer_digest(dimension):
-    """Digest of the modules this one scorer imports; a planned suite may have no scorer yet."""
-    return digest(scorer(dimension)) if SUITE.world in SCORABLE_WORLDS else "absent"
+    """Digest of the modules this one scorer imports."""
+    return digest(scorer(dimension))
+
+
+def scoring_rules():
+    """Rule files that filter and score: the official VBench is an environment of its own and works in parts."""
+    names = ["official"] if SUITE.world in OFFICIAL_WORLDS else ["filter", "score"]
+    return [f"workflow/rules/{name}.smk" for name in names]
 
 
 def row_names():
@@ -307,15 +314,19 @@ if workflow.is_main_process:
 
 
 def require_fetched():
-    """Stop before the first job, in one screen, if files of the suite were never fetched, or if a stage of it does not exist."""
+    """Stop before the first job, in one screen, if files that it needs were never fetched, or if a stage of it does not exist."""
     if SUITE.resources and (screen := missing_resources(ROOT, SUITE)):
         raise WorkflowError(screen)
     rules = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    if SUITE.world not in SCORABLE_WORLDS and rules & {"train", "filter", "score"}:
+    if SUITE.world not in TRAINABLE_WORLDS and "train" in rules:
         raise WorkflowError(
-            f"This version can sample suite {SUITE.suite} from published weights, but has no trainer of that size and no official "
-            "scorer yet. Clips alone: snakemake --profile slurm clips --config weights=released. Nothing was started."
+            f"This version can sample and score suite {SUITE.suite} from published weights, but has no trainer of that size yet. Without "
+            "training: --config weights=released. Nothing was started."
         )
+    if "vbench_weights" in rules and (
+        screen := missing_resources(ROOT, SUITE, scorer=True)
+    ):
+        raise WorkflowError(screen)
 
 
 def require_outside():

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl, write_json, write_text
+from evaluation.vbench.parts import Part
 from evaluation.vbench.plan import entries_of
 from evaluation.vbench.reduce import several_process_score
-from evaluation.vbench.results import Part, dimension_result, join, official_json
+from evaluation.vbench.results import dimension_result, join, official_json
 
 log = logging.getLogger("score")
 

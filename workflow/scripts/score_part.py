@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +12,9 @@ from typing import Any
 
 from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl, write_json
 from evaluation.shards import parse_shard
+from evaluation.vbench.parts import Part
 from evaluation.vbench.plan import Entry, entries_of, link_clips, part_of
-from evaluation.vbench.results import Part
+from workflow.vbench_process import job_of, run_worker
 
 log = logging.getLogger("score")
 
@@ -38,19 +36,6 @@ def part_entries(flags: argparse.Namespace) -> list[Entry]:
     return part_of(entries, *parse_shard(flags.part))
 
 
-def run_worker(command: Sequence[str | Path], threads: int) -> None:
-    """Run a module in VBench's environment. Raises RuntimeError with one sentence if it ends badly; the log above has its own."""
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    done = subprocess.run(list(map(str, command)), env=os.environ | limits, check=False)  # noqa: S603
-    if done.returncode < 0:
-        raise RuntimeError(
-            f"VBench's process was killed by signal {-done.returncode} (9: most often for memory); give the job more memory. Parts that are "
-            "done are kept, this one starts anew."
-        )
-    if done.returncode:
-        raise RuntimeError("VBench's process failed; the sentence above says why. Nothing was written.")
-
-
 def score(entries: Sequence[Entry], flags: argparse.Namespace) -> dict[str, Any]:
     """What the worker says of the clips: score, rows, versions."""
     work = flags.output.with_name(f"{flags.output.name}.work")
@@ -59,26 +44,14 @@ def score(entries: Sequence[Entry], flags: argparse.Namespace) -> dict[str, Any]
     links.mkdir(parents=True)
     try:
         link_clips(entries, flags.clips, links)
-        weights = json.loads(flags.weights.read_text(encoding="utf-8"))
-        job = {
+        job = job_of(flags, work) | {
             "entries": [entry.full_info(flags.dimension) for entry in entries],
             "names": [item.name for entry in entries for item in entry.wanted],
             "videos": str(links.resolve()),
-            "cache": str(flags.weights.parent.resolve() / "cache"),
-            "sizes": {name: entry["size"] for name, entry in weights.items()},
-            "device": flags.device,
-            "threads": flags.threads,
-            "output": str((work / "rows.json").resolve()),
         }
-        path = work / "job.json"
-        path.write_text(json.dumps(job, indent=1), encoding="utf-8")
-        run_worker(
-            [flags.python, "-m", f"evaluation.vbench.scorers.{flags.dimension}", "--job", path], flags.threads
-        )
-        outcome: dict[str, Any] = json.loads((work / "rows.json").read_text(encoding="utf-8"))
+        return run_worker(flags, f"evaluation.vbench.scorers.{flags.dimension}", job, work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return outcome
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", required=True, type=Path, help="folder of the row")
     parser.add_argument("--weights", required=True, type=Path, help="weights.json, with the cache beside it")
     parser.add_argument("--python", required=True, type=Path, help="of VBench's environment")
+    parser.add_argument("--environment", required=True, help="hash that its stamp begins with")
     parser.add_argument("--device", required=True, choices=("cpu", "cuda", "auto"))
     parser.add_argument("--threads", required=True, type=int)
     parser.add_argument("--output", required=True, type=Path)
