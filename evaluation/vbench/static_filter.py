@@ -14,6 +14,7 @@ import argparse
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             log.info("%d of %d: %s %s", number, len(job["clips"]), name, outcome)
         write_whole(Path(job["output"]), {"found": found, "versions": versions()})
     except Exception as error:
-        log.exception("%s", sentence("static filter", error, watch))
+        traceback.print_exc()
+        log.error("%s", sentence("static filter", error, watch))
         return 1
     return 0
 

@@ -88,7 +88,9 @@ def drifting(seed: int, frames: int, height: int, width: int) -> np.ndarray[Any,
     return np.stack(moved).astype(np.uint8)
 
 
-def make_run(folder: Path, *, samples: int = 2, height: int = 96, width: int = 128, prompts: int = 5) -> None:
+def make_run(
+    folder: Path, *, samples: int = 2, height: int = 128, width: int = 160, prompts: int = 5
+) -> None:
     """prompts.jsonl, manifest.jsonl, filter.json and clips/ of the row `mine`; clips have 6 to 10 frames at 8 per second."""
     records, manifest = [], []
     for index, text in enumerate(TEXTS[:prompts]):

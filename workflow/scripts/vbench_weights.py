@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True, type=Path, help="a suite's file")
     parser.add_argument("--replace", type=json.loads, default={}, help="JSON of top-level keys to replace")
+    parser.add_argument("--python", required=True, type=Path, help="of VBench's environment")
     parser.add_argument(
         "--output", required=True, type=Path, help="weights.json; the cache is made beside it"
     )
