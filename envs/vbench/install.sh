@@ -62,10 +62,13 @@ source_of_detectron2() {
 }
 built_from=$(source_of_detectron2)
 hash=$(cat "$LOCK" envs/vbench/install.sh | sha256sum | cut -d' ' -f1)
-want="$hash torch $TORCH_VERSION $choice $("$python" -c 'import platform; print(platform.python_version())') detectron2 $built_from"
+base="$hash torch $TORCH_VERSION $choice $("$python" -c 'import platform; print(platform.python_version())') detectron2"
+want="$base $built_from"
 stamp=$venv/raven-bench.stamp
-if [ -x "$venv/bin/python" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then
-  exit 0
+if [ -x "$venv/bin/python" ] && [ -f "$stamp" ]; then
+  have=$(cat "$stamp")
+  if [ "$have" = "$want" ]; then exit 0; fi
+  if [ "$detectron2" = none ] && [ "${have#"$base "}" != "$have" ]; then exit 0; fi # one that has it serves as well
 fi
 
 echo "Building $venv ($choice build of torch $TORCH_VERSION); this takes minutes the first time." >&2
@@ -89,7 +92,7 @@ if [ "$choice" = cuda ] && [ -z "$cuda" ]; then
 fi
 
 if [ "$detectron2" = none ]; then
-  pip uninstall --quiet --yes detectron2 2>/dev/null || true
+  :
 elif [ "${detectron2%.whl}" != "$detectron2" ]; then
   pip install --quiet --no-deps --force-reinstall "$detectron2"
 else

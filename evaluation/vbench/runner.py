@@ -231,8 +231,6 @@ def begin(cache: Path) -> None:
 def sentence(dimension: str, error: Exception, watch: Watch) -> str:
     """What went wrong, where, in one line."""
     cause = " ".join(f"{error}".split()) or type(error).__name__
-    if isinstance(error, FileNotFoundError | ValueError | RuntimeError) and watch.item == 0:
-        return f"{dimension}: {cause}"
     if "out of memory" in cause.lower():
         return (
             f"{dimension} ran out of memory at clip {watch.clip} ({cause}); give the job more, or a GPU that nobody else uses. Parts that are "
@@ -240,6 +238,13 @@ def sentence(dimension: str, error: Exception, watch: Watch) -> str:
         )
     if watch.finished and isinstance(error, ValueError):
         return cause
+    if watch.item == 0 and isinstance(error, FileNotFoundError | ValueError):
+        return f"{dimension}: {cause}"
+    if watch.item == 0:
+        return (
+            f"{dimension} failed before its first clip with {type(error).__name__}: {cause}; a checkpoint is another file than the published "
+            "one (delete it and run `make fetch`), or the environment is broken (delete .venvs/vbench)."
+        )
     return (
         f"{dimension} failed at clip {watch.clip} with {type(error).__name__}: {cause}; if the clip cannot be decoded, delete it and rerun, "
         "the sample stage makes it again."
