@@ -14,7 +14,7 @@ from evaluation.without_facts import CONTROLS_WITHOUT_FACTS
 from workflow.prompt_plan import has_own_list, prompt_stage_settings, protocol_note
 from workflow.resources import Locked, Resource, needed_resources, read_lock, scorer_resources
 from workflow.scripts.prompts import NAMED_BY_PROMPT, suite_prompts
-from workflow.settings import Suite
+from workflow.settings import OFFICIAL_WORLDS, Suite
 
 
 def put_python_first() -> None:
@@ -98,6 +98,9 @@ def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
     outside = len(suite.baselines) - natives
     scored = sum((p.keep or p.samples) * len(p.dimensions) for p in prompts)
     jobs = 3 + 2 * len(suite.train) + rows * (suite.sample.shards + 2 + len(suite.dimensions))
+    if suite.world in OFFICIAL_WORLDS:
+        parts = len(suite.filter_parts) + sum(len(suite.score_parts(name)) for name in suite.dimensions)
+        jobs += 2 + rows * parts
     seconds = (
         len(suite.train) * rates.train_s
         + natives * counts.clips * rates.clip_s

@@ -261,3 +261,18 @@ def test_a_wrong_submission_is_named() -> None:
     faults = check_leaderboard(buffer.getvalue())
     assert any("no strict JSON" in fault for fault in faults)
     assert "color comes twice" in faults
+
+
+def test_the_command_packs_and_checks(tmp_path: Path) -> None:
+    """Guards the command line that a user sends a submission with: sixteen files in, one zip out, a damaged one named."""
+    from workflow.scripts.leaderboard import main
+
+    for name, text in submission().items():
+        (tmp_path / f"{name}.json").write_text(text)
+        (tmp_path / f"{name}.result.json").write_text("{}")
+    archive = tmp_path / "mine.zip"
+    packed = [str(path) for path in sorted(tmp_path.glob("*.json"))]
+    assert main(["--results", *packed, "--output", str(archive)]) == 0
+    assert main(["--check", str(archive)]) == 0
+    archive.write_bytes(archive.read_bytes()[:-40])
+    assert main(["--check", str(archive)]) == 1

@@ -3,6 +3,8 @@
 # filter and score and of nothing else.
 from hashlib import sha256
 
+from evaluation.dimensions import NAMES
+
 VBENCH = f"{RESULTS}/vbench"
 VBENCH_VENV = ".venvs/vbench"
 VBENCH_STAMP = f"{VBENCH_VENV}/raven-bench.stamp"
@@ -175,3 +177,32 @@ rule score:
         " --dimension {wildcards.dimension:q} --prompts {input.prompts:q} --manifest {input.manifest:q}"
         " --filtered {input.filtered:q} --parts {input.parts:q} --output {output.official:q} --result {output.result:q}"
         " > {log:q} 2>&1"
+
+
+rule leaderboard_zip:
+    """Pack the sixteen official results of a row as VBench's leaderboard takes them, checked."""
+    input:
+        results=expand(
+            f"{RESULTS}/scores/{{row}}/{{dimension}}.json",
+            dimension=NAMES,
+            allow_missing=True,
+        ),
+    output:
+        archive=f"{RESULTS}/leaderboard/{{row}}.zip",
+    log:
+        f"{LOGS}/leaderboard/{{row}}.log",
+    benchmark:
+        f"{BENCHMARKS}/leaderboard/{{row}}.tsv"
+    localrule: True
+    threads: 1
+    params:
+        code=digest("workflow.scripts.leaderboard"),
+    shell:
+        "python -m workflow.scripts.leaderboard --results {input.results:q} --output {output.archive:q} > {log:q} 2>&1"
+
+
+rule leaderboard:
+    """The leaderboard's zip of every row."""
+    input:
+        expand(f"{RESULTS}/leaderboard/{{row}}.zip", row=SUITE.rows),
+    localrule: True
