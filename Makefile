@@ -12,7 +12,7 @@ FETCHED := workflow/config/$(if $(filter toybox,$(SUITE)),vbench,$(SUITE)).yaml
 FLAGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env report dry-run test check format doctor fetch bench-gpu bench-train lock clean distclean
+.PHONY: help env report dry-run test test-vbench check format doctor fetch bench-gpu bench-train lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,11 @@ dry-run: env ## list the jobs that `make report` would run, and why
 
 # The quick tests run side by side. The slow ones do not: they start Snakemake and train on all cores.
 test: env ## run the tests (ALL=1: the slow ones too)
-	python -m pytest $(if $(ALL),,-n auto --maxprocesses 4 --dist loadfile -m "not slow") tests
+	python -m pytest $(if $(ALL),-m "not vbench",-n auto --maxprocesses 4 --dist loadfile -m "not slow and not vbench") tests
+
+test-vbench: env ## build VBench's environment and test against the official package (DETECTRON2=checkout or wheel; ALL=1: all dimensions)
+	@envs/vbench/install.sh $(if $(TORCH),--torch $(TORCH)) --detectron2 "$(or $(DETECTRON2),none)"
+	python -m pytest $(if $(ALL),,-m "not slow") tests/vbench
 
 check: env ## lint, format and types
 	ruff check .
@@ -55,9 +59,11 @@ bench-gpu: env ## time every method at full size with random weights on this GPU
 bench-train: env ## time the parts of a training step at full size with random weights on this GPU -> results/bench/train.json
 	python -m workflow.scripts.bench_train $(FLAGS)
 
-lock: ## remake envs/main/requirements.lock from requirements.in (needs uv)
+lock: ## remake the hashed locks of envs/ from their requirements.in (needs uv)
 	uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 --override envs/main/torch-excluded.txt \
 		envs/main/requirements.in -o envs/main/requirements.lock
+	uv pip compile -q --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11 envs/vbench/requirements.in \
+		-o envs/vbench/requirements.lock
 
 clean: ## remove what runs made (results/, reports/table.html); keeps .venv and resources/
 	rm -rf results reports/table.html .snakemake

@@ -14,10 +14,13 @@ include: "workflow/rules/sample.smk"
 include: "workflow/rules/external.smk"
 include: "workflow/rules/import.smk"
 include: "workflow/rules/check.smk"
-include: "workflow/rules/filter.smk"
-include: "workflow/rules/score.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/report.smk"
+
+
+for rules in scoring_rules():
+
+    include: rules
 
 
 for rules in own_rules():

@@ -127,6 +127,11 @@ def check_result(
     where = f"The {result.dimension} result of row {result.row}"
     wanted = [prompt for prompt in prompts if result.dimension in prompt.dimensions]
     expected = {clip_id(p.id, sample) for p in wanted for sample in expected_samples(p, filtered, result.row)}
+    if result.left_out and (result.kind, result.dimension) != ("official", "color"):
+        raise ValueError(
+            f"{where} leaves out {len(result.left_out)} clips, which only the official color does; score it again."
+        )
+    expected -= set(result.left_out)
     found: set[str] = set()
     lowest = BY_NAME[result.dimension].lowest
     for clip in result.clips:

@@ -131,6 +131,7 @@ class DimensionResult(Record):
     """All scores of one row on one dimension. `mean` is the mean over clips, as VBench prints it.
 
     kind: "exact" (computed from known facts), "official" (VBench's own scorer) or "stand-in".
+    left_out: clips that the official scorer does not count (color: the object is never seen with any colour); it says so by their absence.
     """
 
     suite: str
@@ -139,6 +140,7 @@ class DimensionResult(Record):
     kind: Literal["exact", "official", "stand-in"]
     mean: float
     clips: tuple[ClipScore, ...]
+    left_out: tuple[ClipId, ...] = ()
 
 
 class WeightsManifest(Record):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from workflow.code_digest import imported_files
+
 ROOT = Path(__file__).parents[1]
 VBENCH = ROOT / "evaluation/vbench"
 ALLOWED = {
@@ -39,28 +41,51 @@ def test_imports_go_one_way(package: str) -> None:
 def test_scoring_and_reports_need_no_torch(package: str) -> None:
     """Guards against torch in the scorers: only those of evaluation/vbench, whose environment has a torch of its own, may use it."""
     for path in sorted((ROOT / package).rglob("*.py")):
-        if path.parent != VBENCH:
+        if not path.is_relative_to(VBENCH):
             assert "torch" not in imports_of(path), path.relative_to(ROOT)
 
 
 def test_only_its_own_programs_import_what_runs_beside_vbench() -> None:
     """Guards against the harness importing evaluation/vbench/networks.py and the like, whose packages its environment lacks."""
-    from workflow.code_digest import imported_files
-
     needs = {path for path in VBENCH.rglob("*.py") if imports_of(path) & {"torch", "vbench", "pyiqa", "clip"}}
     assert needs
     for package in sorted(ALLOWED):
         for path in sorted((ROOT / package).rglob("*.py")):
-            if path.parent != VBENCH:
+            if not path.is_relative_to(VBENCH):
                 module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
                 reached = {ROOT / file for file in imported_files(ROOT, module.removesuffix(".__init__"))}
                 assert not reached & needs, f"{module} reaches {sorted(reached & needs)}"
 
 
+VBENCH_ENVIRONMENT = ("scorers", "runner", "static_filter", "guard", "files", "loading")
+MAIN_ONLY = {"pydantic", "av", "diffusers", "peft", "snakemake"}
+
+
+def test_the_worker_needs_no_package_of_the_main_environment() -> None:
+    """Guards against a worker that dies in VBench's environment, which has neither pydantic nor PyAV."""
+    folder = ROOT / "evaluation/vbench"
+    modules = [
+        path
+        for path in folder.rglob("*.py")
+        if path.relative_to(folder).parts[0].removesuffix(".py") in VBENCH_ENVIRONMENT
+    ]
+    assert len(modules) >= 20
+    for module in modules:
+        name = ".".join(module.relative_to(ROOT).with_suffix("").parts)
+        for path in imported_files(ROOT, name):
+            wrong = imports_of(ROOT / path) & MAIN_ONLY
+            assert not wrong, f"{path}, reached from {name}, imports {sorted(wrong)}"
+
+
+def test_the_main_environment_parses_the_worker_s_plan_without_torch() -> None:
+    """Guards against a planner, reducer or joiner that needs torch: they run in every job of the main environment."""
+    for name in ("plan", "reduce", "results", "still"):
+        for path in imported_files(ROOT, f"evaluation.vbench.{name}"):
+            assert "torch" not in imports_of(ROOT / path), f"{path}, reached from evaluation.vbench.{name}"
+
+
 def test_parsing_the_workflow_imports_nothing_heavy() -> None:
     """Guards against a slow `snakemake -n`, and against every Slurm job paying for torch or pandas while it parses."""
-    from workflow.code_digest import imported_files
-
     smk = (ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8")
     parsed = re.findall(
         r"^from ((?:baselines|workflow|evaluation|models|reports)[\w.]*) import", smk, re.MULTILINE

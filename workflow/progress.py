@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from evaluation.records import Prompt
-from workflow.settings import Suite
+from workflow.settings import OFFICIAL_WORLDS, Suite
 
 INTERVAL_S = 20.0
 
@@ -21,10 +21,15 @@ def job_costs(suite: Suite, prompts: Sequence[Prompt]) -> dict[str, float]:
     rates = suite.rates
     clips = sum(prompt.samples for prompt in prompts)
     scored = sum((prompt.keep or prompt.samples) * len(prompt.dimensions) for prompt in prompts)
+    scoring = scored * rates.score_clip_s
     return {
         "train": rates.train_s,
         "sample": clips * rates.clip_s / suite.sample.shards,
-        "score": scored * rates.score_clip_s / len(suite.dimensions),
+        **(
+            {"score_part": scoring / sum(len(suite.score_parts(name)) for name in suite.dimensions)}
+            if suite.world in OFFICIAL_WORLDS
+            else {"score": scoring / len(suite.dimensions)}
+        ),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from baselines.spec import Sha256, load_baseline
 from baselines.strict_yaml import read_strict, validate_strict
-from workflow.settings import Suite
+from workflow.settings import OFFICIAL_WORLDS, Suite
 
 RAW_GITHUB = "https://raw.githubusercontent.com/"
 RELEASED_MB = 5700.0  # a 1.3 B model in float32, as most baselines publish it
@@ -128,18 +129,29 @@ def needed_resources(root: Path, suite: Suite) -> list[Resource]:
     """
     if not suite.resources:
         return []
-    listed = listed_resources(root)
-    known = {entry.group for entry in listed}
-    unknown = [group for group in suite.resources if group not in known]
-    if unknown:
-        raise ValueError(
-            f"unknown resource group {unknown[0]!r} in suite {suite.suite}; workflow/resources.yaml has {', '.join(sorted(known))}."
-        )
-    needed = [entry for entry in listed if entry.group in suite.resources]
+    needed = _in_groups(root, suite, suite.resources)
     if any(plan.rewards for plan in suite.train.values()):
         rewards = {f"weights/vbench/{name}" for name in REWARD_FILES}
-        needed += [entry for entry in listed if entry.path in rewards]
+        needed += [entry for entry in listed_resources(root) if entry.path in rewards]
     for row, path in suite.weights.items():
         if path.startswith("resources/"):
             needed += released_weights(root, row)
     return list({entry.path: entry for entry in needed}.values())
+
+
+def scorer_resources(root: Path, suite: Suite) -> list[Resource]:
+    """What the official scorer of a suite needs, apart from all else: a new checkpoint of it must not sample anything again."""
+    if suite.world not in OFFICIAL_WORLDS:
+        return []
+    return _in_groups(root, suite, suite.scoring.resources)
+
+
+def _in_groups(root: Path, suite: Suite, groups: Sequence[str]) -> list[Resource]:
+    listed = listed_resources(root)
+    known = {entry.group for entry in listed}
+    unknown = [group for group in groups if group not in known]
+    if unknown:
+        raise ValueError(
+            f"unknown resource group {unknown[0]!r} in suite {suite.suite}; workflow/resources.yaml has {', '.join(sorted(known))}."
+        )
+    return [entry for entry in listed if entry.group in groups]

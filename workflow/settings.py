@@ -24,11 +24,14 @@ from workflow.published import published_settings
 SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
 """Sections of a baseline's file that decide its clips."""
 
-SCORERS = {"toybox": "evaluation.toybox.scorers.{dimension}", "vbench": "evaluation.vbench_client"}
+SCORERS = {
+    "toybox": "evaluation.toybox.scorers.{dimension}",
+    "vbench": "evaluation.vbench.scorers.{dimension}",
+}
 """Module that scores a dimension, by world: the one thing that is looked up by it."""
 
-SCORABLE_WORLDS = ("toybox",)
-"""Worlds whose trainers and scorers exist; rows of others can be planned, fetched and, from files, sampled."""
+OFFICIAL_WORLDS = ("vbench",)
+"""Worlds scored by the official VBench, in an environment of its own and in parts."""
 
 FULL_REWARDS = ("raft", "text_alignment", "aesthetic", "imaging", "motion_smoothness")
 """Rewards of CM-GRPO on real clips (raven.md 10): RAFT's flow, VideoAlign, LAION's aesthetic head, MUSIQ, AMT (workflow/rewards.py)."""
@@ -152,6 +155,21 @@ class TrainPlan(Strict):
         )
 
 
+class ScoringPlan(Strict):
+    """How the official scorer is run, in worlds that have it; nothing here changes a number.
+
+    resources: groups of workflow/resources.yaml that it needs. detectron2: null for its repository, or a checkout or a wheel, where that
+    host cannot be reached. parts: jobs that a dimension is cut into, 1 if it is not named. filter_parts: jobs of the static filter.
+    threads: of a job.
+    """
+
+    resources: tuple[Name, ...] = ("scorer",)
+    detectron2: Annotated[str, Field(min_length=1)] | None = None
+    parts: dict[Name, Count] = {}
+    filter_parts: Count = 1
+    threads: Count = 4
+
+
 class AggregatePlan(Strict):
     """Bootstrap draws over prompts, and their seed."""
 
@@ -181,6 +199,7 @@ class Suite(Strict):
 
     world: where prompts and scorers come from. label: what the report says about the suite at its top.
     weights: files of the rows that are not trained in the run ("released" in the file: see RELEASED). raven, cm_grpo: settings of the two training recipes.
+    scoring: how the official scorer is run.
     published: a profile of published settings, which take the place of `raven` and `cm_grpo` (workflow/published.py).
     resources: groups of workflow/resources.yaml that must be fetched. allow_external: baselines of kind external whose code
     may run.
@@ -202,6 +221,7 @@ class Suite(Strict):
     raven: dict[str, Any] | None
     cm_grpo: dict[str, Any] | None
     published: str | None = None
+    scoring: ScoringPlan = ScoringPlan()
     aggregate: AggregatePlan
     report: ReportPlan
     rates: Rates
@@ -217,6 +237,16 @@ class Suite(Strict):
     def shards(self) -> tuple[str, ...]:
         """Names of a row's shards."""
         return tuple(f"{i}-of-{self.sample.shards}" for i in range(self.sample.shards))
+
+    def score_parts(self, dimension: str) -> tuple[str, ...]:
+        """Names of the parts of a dimension, where it is scored in parts."""
+        count = self.scoring.parts.get(dimension, 1)
+        return tuple(f"{i}-of-{count}" for i in range(count))
+
+    @property
+    def filter_parts(self) -> tuple[str, ...]:
+        """Names of the parts of the static filter, where it runs in parts."""
+        return tuple(f"{i}-of-{self.scoring.filter_parts}" for i in range(self.scoring.filter_parts))
 
     def recipe_settings(self, recipe: str) -> str:
         """Canonical JSON of a training recipe's settings, defaults filled in."""
@@ -339,6 +369,11 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             )
     for row, plan in suite.train.items():
         _check_train(suite, row, plan, where)
+    for dimension in suite.scoring.parts:
+        if dimension not in suite.dimensions:
+            raise ValueError(
+                f"{where}: scoring.parts names {dimension!r}, which is none of the suite's dimensions ({', '.join(suite.dimensions)})."
+            )
     return suite
 
 

@@ -12,9 +12,9 @@ from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
 from evaluation.without_facts import CONTROLS_WITHOUT_FACTS
 from workflow.prompt_plan import has_own_list, prompt_stage_settings, protocol_note
-from workflow.resources import Locked, Resource, needed_resources, read_lock
+from workflow.resources import Locked, Resource, needed_resources, read_lock, scorer_resources
 from workflow.scripts.prompts import NAMED_BY_PROMPT, suite_prompts
-from workflow.settings import Suite
+from workflow.settings import OFFICIAL_WORLDS, Suite
 
 REWARD_PYTHON = ".venvs/vbench/bin/python"
 """Of the environment that envs/vbench/install.sh builds."""
@@ -25,9 +25,12 @@ def put_python_first() -> None:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
-def missing_resources(root: Path, suite: Suite) -> str:
-    """One screen naming every file of the suite that was not fetched, or is cut short, and how to get it; empty if all are there."""
-    needed = needed_resources(root, suite)
+def missing_resources(root: Path, suite: Suite, *, scorer: bool = False) -> str:
+    """One screen naming every file of the suite that was not fetched, or is cut short, and how to get it; empty if all are there.
+
+    scorer: of those that only scoring needs.
+    """
+    needed = scorer_resources(root, suite) if scorer else needed_resources(root, suite)
     if not needed:
         return ""
     lock = read_lock(root / "resources")
@@ -40,7 +43,7 @@ def missing_resources(root: Path, suite: Suite) -> str:
     ]
     total = sum(entry.size_mb for entry, _ in missing)
     return (
-        f"Suite {suite.suite} needs {len(needed)} fetched files, and {len(missing)} of them (about {total / 1000:.1f} GB) are not in "
+        f"Suite {suite.suite} needs {len(needed)} fetched files{' for scoring' if scorer else ''}, and {len(missing)} of them (about {total / 1000:.1f} GB) are not in "
         "resources/:\n"
         + "\n".join(lines)
         + f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}   (from a folder: MIRROR=/path; without what only training needs: RELEASED=1)\n"
@@ -108,6 +111,9 @@ def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
     outside = len(suite.baselines) - natives
     scored = sum((p.keep or p.samples) * len(p.dimensions) for p in prompts)
     jobs = 3 + 2 * len(suite.train) + rows * (suite.sample.shards + 2 + len(suite.dimensions))
+    if suite.world in OFFICIAL_WORLDS:
+        parts = len(suite.filter_parts) + sum(len(suite.score_parts(name)) for name in suite.dimensions)
+        jobs += 2 + rows * parts
     seconds = (
         len(suite.train) * rates.train_s
         + natives * counts.clips * rates.clip_s

@@ -11,6 +11,7 @@ from tests.workflow.embedded import write_embedded
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = (
     ".venv",
+    ".venvs",
     ".git",
     ".snakemake",
     "results",

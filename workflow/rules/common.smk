@@ -23,7 +23,7 @@ from workflow.outside_files import note_changes, outside_note
 from workflow.presence import lost_note, note_lost_clips
 from workflow.settings import (
     CONTROLS,
-    SCORABLE_WORLDS,
+    OFFICIAL_WORLDS,
     SCORERS,
     config_name,
     control_settings,
@@ -37,7 +37,7 @@ from workflow.prompt_plan import (
     prompt_stage_settings,
     protocol_note,
 )
-from workflow.resources import needed_resources
+from workflow.resources import needed_resources, scorer_resources
 from workflow.progress import job_costs, start_progress
 from workflow.start import (
     check_own_list,
@@ -225,6 +225,12 @@ def train_shape(row):
     }
 
 
+def reward_environment(row):
+    """The environment of VBench, in which most rewards of real clips are computed, where a rule of this suite builds it."""
+    built = SUITE.train[row].rewards and SUITE.world in OFFICIAL_WORLDS
+    return [ancient(VBENCH_STAMP)] if built else []
+
+
 def train_digest(plan):
     """Digest of the modules that train a row, and of those that compute its rewards in another environment."""
     own = digest(f"workflow.scripts.train_{plan.recipe}")
@@ -242,8 +248,14 @@ def scorer(dimension):
 
 
 def scorer_digest(dimension):
-    """Digest of the modules this one scorer imports; a planned suite may have no scorer yet."""
-    return digest(scorer(dimension)) if SUITE.world in SCORABLE_WORLDS else "absent"
+    """Digest of the modules this one scorer imports."""
+    return digest(scorer(dimension))
+
+
+def scoring_rules():
+    """Rule files that filter and score: the official VBench is an environment of its own and works in parts."""
+    names = ["official"] if SUITE.world in OFFICIAL_WORLDS else ["filter", "score"]
+    return [f"workflow/rules/{name}.smk" for name in names]
 
 
 def row_names():
@@ -315,22 +327,23 @@ if workflow.is_main_process:
 
 
 def require_fetched():
-    """Stop before the first job, in one screen, if files of the suite were never fetched, or if a stage of it does not exist."""
+    """Stop before the first job, in one screen, if files that it needs were never fetched, or if a stage of it does not exist."""
     if SUITE.resources and (screen := missing_resources(ROOT, SUITE)):
         raise WorkflowError(screen)
     rules = {job.rule.name for job in workflow.dag.needrun_jobs()}
-    if SUITE.world not in SCORABLE_WORLDS and rules & {"filter", "score"}:
-        raise WorkflowError(
-            f"This version can train and sample suite {SUITE.suite}, but has no official scorer yet. "
-            "Clips alone: snakemake --profile slurm clips (from published weights: --config weights=released). Nothing was started."
-        )
     rewarded = {
         job.wildcards.row
         for job in workflow.dag.needrun_jobs()
-        if job.rule.name == "train" and SUITE.train[job.wildcards.row].rewards
+        if job.rule.name == "train"
+        and SUITE.train[job.wildcards.row].rewards
+        and not reward_environment(job.wildcards.row)
     }
     if rewarded and (fault := missing_reward_environment(ROOT)):
         raise WorkflowError(f"{', '.join(sorted(rewarded))}: {fault}")
+    if "vbench_weights" in rules and (
+        screen := missing_resources(ROOT, SUITE, scorer=True)
+    ):
+        raise WorkflowError(screen)
 
 
 def require_outside():

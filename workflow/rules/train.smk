@@ -15,6 +15,7 @@ rule train:
         ],
         codec=description(SUITE.model.codec),
         text=description(SUITE.model.text),
+        environment=lambda wc: reward_environment(wc.row),
         weights=lambda wc: [
             *declared(SUITE.train[wc.row].init),
             *declared(SUITE.train[wc.row].teacher),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from evaluation.records import write_text
 from workflow.downloads import Sources, fetch, prove_all
-from workflow.resources import needed_resources, read_lock
+from workflow.resources import needed_resources, read_lock, scorer_resources
 from workflow.settings import read_suite
 from workflow.start import missing_resources
 
@@ -52,6 +52,8 @@ def main() -> int:
     root = Path.cwd()
     suite = read_suite(flags.config, root, flags.replace)
     entries = needed_resources(root, suite)
+    if not flags.verify:
+        entries += scorer_resources(root, suite)  # proven by a rule of their own, vbench_weights
     if flags.verify and (screen := missing_resources(root, suite)):
         log.error("%s", screen)
         return 1

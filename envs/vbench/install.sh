@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Build .venvs/vbench, where the official VBench runs, apart from everything else. Scoring calls this by itself.
+# torch and torchvision come through the user's own pip configuration, all else from the hashed lock, detectron2 from one commit.
+# Costs a second when nothing changed: a stamp holds the hashes of lock and installer and what was asked for.
+# Usage: envs/vbench/install.sh [--torch cpu|cuda] [--detectron2 none|<checkout>|<wheel>] [--venv FOLDER]
+#   --torch       default: cuda if an NVIDIA driver is present
+#   --detectron2  default: its repository; none leaves out the four dimensions that need it (GRiT)
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+LOCK=envs/vbench/requirements.lock
+TORCH_VERSION=2.13.0
+TORCHVISION_VERSION=0.28.0 # the one made for that torch
+DETECTRON2_REPO=https://github.com/facebookresearch/detectron2
+DETECTRON2_COMMIT=a25898a09d6ee232767647e92c6177fb1c642369
+
+venv=.venvs/vbench
+choice=
+detectron2=$DETECTRON2_REPO
+while [ $# -gt 0 ]; do
+  case $1 in
+  --torch) choice=$2 ;;
+  --detectron2) detectron2=${2:-$DETECTRON2_REPO} ;;
+  --venv) venv=$2 ;;
+  *)
+    echo "envs/vbench/install.sh knows --torch, --detectron2 and --venv, not '$1'." >&2
+    exit 2
+    ;;
+  esac
+  shift 2
+done
+if [ -z "$choice" ]; then
+  if command -v nvidia-smi >/dev/null 2>&1; then choice=cuda; else choice=cpu; fi
+fi
+case $choice in cpu | cuda) ;; *)
+  echo "--torch is '$choice', but must be cpu or cuda." >&2
+  exit 2
+  ;;
+esac
+
+fits() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
+python=
+for name in ${PYTHON:-python3.11 python3 python}; do
+  if fits "$name"; then python=$name && break; fi
+done
+if [ -z "$python" ]; then
+  echo "VBench needs Python 3.11 exactly (its tokenizers 0.13.3 has no wheel for newer ones) and ${PYTHON:-neither python3.11 nor python3}" \
+    "is one; set PYTHON=/path/to/python3.11." >&2
+  exit 2
+fi
+
+# What detectron2 is built from. Its dimensions call none of its CUDA code, so one CPU build of its extension serves everywhere.
+source_of_detectron2() {
+  case $detectron2 in
+  none) echo none ;;
+  *.whl)
+    [ -f "$detectron2" ] || { echo "The detectron2 wheel $detectron2 does not exist; correct its path." >&2 && return 1; }
+    echo "wheel $(sha256sum <"$detectron2" | cut -d' ' -f1)"
+    ;;
+  *) echo "commit $DETECTRON2_COMMIT" ;;
+  esac
+}
+built_from=$(source_of_detectron2)
+hash=$(cat "$LOCK" envs/vbench/install.sh | sha256sum | cut -d' ' -f1)
+base="$hash torch $TORCH_VERSION $choice $("$python" -c 'import platform; print(platform.python_version())') detectron2"
+want="$base $built_from"
+stamp=$venv/raven-bench.stamp
+if [ -x "$venv/bin/python" ] && [ -f "$stamp" ]; then
+  have=$(cat "$stamp")
+  if [ "$have" = "$want" ]; then exit 0; fi
+  if [ "$detectron2" = none ] && [ "${have#"$base "}" != "$have" ]; then exit 0; fi # one that has it serves as well
+fi
+
+echo "Building $venv ($choice build of torch $TORCH_VERSION); this takes minutes the first time." >&2
+rm -f "$stamp"
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+# First what the packages without wheels are built with: openai-clip's setup needs an old setuptools, which isolation would not give.
+first=$(mktemp)
+work=
+trap 'rm -rf "$first" "$work"' EXIT
+awk '/^[a-z]/ {keep = /^(setuptools|wheel|ninja|numpy|cython)==/} keep' "$LOCK" >"$first"
+pip install --quiet --no-deps --require-hashes -r "$first"
+pip install --quiet "torch==$TORCH_VERSION"
+pip install --quiet --no-deps "torchvision==$TORCHVISION_VERSION"
+pip install --quiet --no-deps --no-build-isolation --require-hashes -r "$LOCK"
+cuda=$("$venv/bin/python" -c 'import torch; print(torch.version.cuda or "")')
+if [ "$choice" = cuda ] && [ -z "$cuda" ]; then
+  echo "--torch cuda was asked for, but pip's configuration offers only a CPU build of torch $TORCH_VERSION; point pip at an index" \
+    "with CUDA builds (pip config set global.index-url ...)." >&2
+  exit 1
+fi
+
+if [ "$detectron2" = none ]; then
+  :
+elif [ "${detectron2%.whl}" != "$detectron2" ]; then
+  pip install --quiet --no-deps --force-reinstall "$detectron2"
+else
+  wheels=.venvs/wheels/detectron2-${DETECTRON2_COMMIT:0:12}-torch$TORCH_VERSION-${cuda:-cpu}
+  if ! ls "$wheels"/*.whl >/dev/null 2>&1; then
+    work=$(mktemp -d)
+    if [ "$detectron2" = "$DETECTRON2_REPO" ]; then
+      git -C "$work" init --quiet
+      git -C "$work" fetch --quiet --depth 1 "$DETECTRON2_REPO" "$DETECTRON2_COMMIT" || {
+        echo "detectron2 could not be fetched from $DETECTRON2_REPO; where that host cannot be reached, name a checkout at commit" \
+          "$DETECTRON2_COMMIT, or a wheel built from it, as scoring.detectron2 in the suite's file." >&2
+        exit 1
+      }
+      git -C "$work" checkout --quiet FETCH_HEAD
+    else
+      found=$(git -c safe.directory='*' -C "$detectron2" rev-parse HEAD 2>/dev/null || echo "no checkout")
+      if [ "$found" != "$DETECTRON2_COMMIT" ]; then
+        echo "The detectron2 checkout $detectron2 is at $found, expected commit $DETECTRON2_COMMIT; check that commit out, or name a" \
+          "wheel built from it." >&2
+        exit 1
+      fi
+      git -c safe.directory='*' -C "$detectron2" archive HEAD | tar x -C "$work"
+    fi
+    echo "Building detectron2 ${DETECTRON2_COMMIT:0:12}, about 4 minutes of one core." >&2
+    mkdir -p "$wheels"
+    CUDA_VISIBLE_DEVICES='' FORCE_CUDA=0 MAX_JOBS=${MAX_JOBS:-2} pip wheel --quiet --no-deps --no-build-isolation -w "$wheels" "$work"
+  fi
+  pip install --quiet --no-deps --force-reinstall "$wheels"/*.whl
+fi
+echo "$want" >"$stamp"

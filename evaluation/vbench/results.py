@@ -1,0 +1,165 @@
+"""Parts as the worker leaves them, joined: VBench's own JSON, our record, and the leaderboard's zip with an offline checker.
+
+Runs in the main environment.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.dimensions import NAMES
+from evaluation.records import ClipScore, DimensionResult
+from evaluation.vbench.parts import Part
+from evaluation.vbench.plan import Entry
+from evaluation.vbench.reduce import clip_value, official_score
+
+
+def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> list[dict[str, Any]]:
+    """Rows of all parts in the order of one process.
+
+    Raises ValueError, one sentence, if the parts are of different runs or do not hold exactly the clips of `entries`, each once.
+    """
+    expected = [item.name for entry in entries for item in entry.wanted]
+    found = [name for part in parts for name in part.names]
+    where = f"The parts of {dimension}"
+    runs = {(part.suite, part.row, part.dimension) for part in parts}
+    if len(runs) != 1 or next(iter(runs))[2] != dimension:
+        raise ValueError(
+            f"{where} are of {len(runs)} different runs or of another dimension ({sorted(runs)}); score them again."
+        )
+    if found != expected:
+        wrong = sorted(set(expected) ^ set(found))
+        raise ValueError(
+            f"{where} hold {len(found)} clips, expected {len(expected)} in the order of the list"
+            f"{f' (first that differs: {wrong[0]!r})' if wrong else ''}; score the parts again."
+        )
+    versions = {tuple(sorted(part.versions.items())) for part in parts if part.rows}
+    if len({dict(one).get("vbench") for one in versions}) > 1:
+        raise ValueError(f"{where} were computed by different versions of vbench; score them again.")
+    rows = [row for part in parts for row in part.rows]
+    names = [row["video_path"] for row in rows]
+    kept = set(names)
+    if names != [name for name in expected if name in kept] or len(kept) != len(names):
+        raise ValueError(
+            f"{where} have rows of other clips than asked for, twice, or out of order; score the parts again."
+        )
+    if len(names) < len(expected) and dimension != "color":
+        lost = next(name for name in expected if name not in kept)
+        raise ValueError(
+            f"{where} lack {len(expected) - len(names)} clips (first: {lost!r}); score the parts again."
+        )
+    return rows
+
+
+def official_json(dimension: str, score: float, rows: Sequence[Mapping[str, Any]]) -> str:
+    """VBench's own form, as its save_json writes it: {dimension: [score, [row, ...]]}."""
+    return json.dumps({dimension: [score, list(rows)]}, indent=4, allow_nan=False)
+
+
+def dimension_result(
+    suite: str, row: str, dimension: str, rows: Sequence[Mapping[str, Any]], entries: Sequence[Entry]
+) -> DimensionResult:
+    """Our record: clips under our ids, values as fractions, the mean as the package prints it."""
+    by_name = {item.name: item.clip for entry in entries for item in entry.wanted}
+    scores = []
+    for one in rows:
+        clip = by_name[one["video_path"]]
+        scores.append(
+            ClipScore(
+                clip_id=clip.clip_id,
+                prompt_id=clip.prompt_id,
+                sample=clip.sample,
+                value=clip_value(dimension, one),
+            )
+        )
+    counted = {score.clip_id for score in scores}
+    return DimensionResult(
+        suite=suite,
+        row=row,
+        dimension=dimension,
+        kind="official",
+        mean=official_score(dimension, rows),
+        clips=tuple(scores),
+        left_out=tuple(clip.clip_id for clip in by_name.values() if clip.clip_id not in counted),
+    )
+
+
+def leaderboard_zip(results: Mapping[str, str]) -> bytes:
+    """The zip that VBench's leaderboard takes: one <dimension>_eval_results.json for each of the sixteen, same bytes for same results.
+
+    results: official JSON text by dimension. Raises ValueError unless it passes `check_leaderboard`.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in NAMES:
+            if name in results:
+                entry = zipfile.ZipInfo(f"{name}_eval_results.json", (1980, 1, 1, 0, 0, 0))
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, results[name])
+    if faults := check_leaderboard(buffer.getvalue()):
+        raise ValueError(
+            f"The leaderboard's zip would not be complete: {'; '.join(faults[:5])}; score what is missing."
+        )
+    return buffer.getvalue()
+
+
+def check_leaderboard(content: bytes) -> list[str]:
+    """What is wrong with a submission, one phrase each, read as VBench's scripts/cal_final_score.py reads it; empty if nothing is.
+
+    That script takes every JSON of the zip, a later one in place of an earlier, and counts a dimension that is missing as 0.
+    """
+    faults: list[str] = []
+    scores: dict[str, float] = {}
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except zipfile.BadZipFile as error:
+        return [f"it is no zip ({error})"]
+    with archive:
+        for member in archive.namelist():
+            if Path(member).name != member or not member.endswith(".json"):
+                faults.append(f"{member!r} is no JSON at the top level")
+                continue
+            try:
+                read = json.loads(archive.read(member), parse_constant=_refuse_constant)
+            except ValueError as error:
+                faults.append(f"{member} is no strict JSON ({error})")
+                continue
+            for name, value in read.items():
+                if name in scores:
+                    faults.append(f"{name} comes twice")
+                if fault := _fault(name, value):
+                    faults.append(f"{name} {fault}")
+                else:
+                    scores[name] = value[0]
+    return faults + [f"{name} is missing" for name in NAMES if name not in scores]
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _fault(name: str, value: Any) -> str | None:
+    if name not in NAMES:
+        return "is no dimension of VBench"
+    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], list):
+        return "is not [score, rows]"
+    score, rows = value
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        return f"has the score {score!r}"
+    if not rows or not all(
+        isinstance(row, dict) and {"video_path", "video_results"} <= row.keys() for row in rows
+    ):
+        return "has no rows, or rows without video_path and video_results"
+    try:
+        again = official_score(name, rows)
+    except (KeyError, ValueError) as error:
+        return f"has rows that give no score ({error})"
+    if again != score:
+        return f"has the score {score!r}, its rows give {again!r}"
+    return None

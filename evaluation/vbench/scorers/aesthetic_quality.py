@@ -1,0 +1,13 @@
+"""Aesthetic quality: LAION's linear head on CLIP ViT-L/14 features."""
+
+from __future__ import annotations
+
+import sys
+
+from evaluation.vbench.files import AESTHETIC_HEAD, CLIP_L14
+from evaluation.vbench.runner import Scorer, run
+
+SCORER = Scorer("aesthetic_quality", CLIP_L14 + AESTHETIC_HEAD)
+
+if __name__ == "__main__":
+    sys.exit(run(SCORER))

@@ -1,0 +1,13 @@
+"""Appearance style: CLIP ViT-B/32's logit of every frame and the style phrase."""
+
+from __future__ import annotations
+
+import sys
+
+from evaluation.vbench.files import CLIP_B32
+from evaluation.vbench.runner import Scorer, run
+
+SCORER = Scorer("appearance_style", CLIP_B32)
+
+if __name__ == "__main__":
+    sys.exit(run(SCORER))

@@ -1,0 +1,13 @@
+"""Color: GRiT's captions of the named object. Clips in which it is never seen with any colour are left out, as VBench does."""
+
+from __future__ import annotations
+
+import sys
+
+from evaluation.vbench.files import GRIT
+from evaluation.vbench.runner import Scorer, run
+
+SCORER = Scorer("color", GRIT, leaves_out=True)
+
+if __name__ == "__main__":
+    sys.exit(run(SCORER))

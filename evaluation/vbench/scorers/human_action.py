@@ -1,0 +1,17 @@
+"""Human action: whether the label is among UMT's first five of 400 actions.
+
+VBench loads the weights with strict=False, so a file with other names would load nothing, silently.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from evaluation.vbench.files import UMT
+from evaluation.vbench.loading import complete_loading
+from evaluation.vbench.runner import Scorer, run
+
+SCORER = Scorer("human_action", UMT, around=complete_loading)
+
+if __name__ == "__main__":
+    sys.exit(run(SCORER))

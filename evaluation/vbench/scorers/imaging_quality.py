@@ -1,0 +1,13 @@
+"""Imaging quality: MUSIQ trained on SPAQ; clips on 0..100, the score on 0..1."""
+
+from __future__ import annotations
+
+import sys
+
+from evaluation.vbench.files import MUSIQ
+from evaluation.vbench.runner import Scorer, run
+
+SCORER = Scorer("imaging_quality", MUSIQ)
+
+if __name__ == "__main__":
+    sys.exit(run(SCORER))

@@ -1,0 +1,13 @@
+"""Motion smoothness: how well AMT-S predicts every other frame."""
+
+from __future__ import annotations
+
+import sys
+
+from evaluation.vbench.files import AMT
+from evaluation.vbench.runner import Scorer, run
+
+SCORER = Scorer("motion_smoothness", AMT)
+
+if __name__ == "__main__":
+    sys.exit(run(SCORER))

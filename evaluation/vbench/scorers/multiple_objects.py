@@ -1,0 +1,13 @@
+"""Multiple objects: share of frames in which GRiT names both."""
+
+from __future__ import annotations
+
+import sys
+
+from evaluation.vbench.files import GRIT
+from evaluation.vbench.runner import Scorer, run
+
+SCORER = Scorer("multiple_objects", GRIT)
+
+if __name__ == "__main__":
+    sys.exit(run(SCORER))

@@ -1,0 +1,13 @@
+"""Temporal style: ViCLIP's cosine of clip and prompt."""
+
+from __future__ import annotations
+
+import sys
+
+from evaluation.vbench.files import VICLIP
+from evaluation.vbench.runner import Scorer, run
+
+SCORER = Scorer("temporal_style", VICLIP)
+
+if __name__ == "__main__":
+    sys.exit(run(SCORER))

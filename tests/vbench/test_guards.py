@@ -1,0 +1,301 @@
+"""Faults that must end in a sentence and never in a number: the network, swallowed errors, dropped clips, wrong checkpoints, the filter."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.records import Prompt, clip_id
+from evaluation.vbench import files
+from evaluation.vbench.runner import Scorer, Watch, check_files, check_rows, sentence
+from evaluation.vbench.static_filter import judge
+from evaluation.vbench.still import FilterPart, Found, filtered_set
+from evaluation.vbench.weights import AMT_FILE, RAFT_MEMBER, RAFT_ZIP, lay_out, missing
+
+ROOT = Path(__file__).parents[2]
+
+TRIES = {
+    "urllib": "import urllib.request; urllib.request.urlopen('http://192.0.2.1/x', timeout=5)",
+    "name": "import socket; socket.create_connection(('example.org', 80), timeout=5)",
+    "datagram": "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 53))",
+    "wget": "import subprocess; subprocess.run(['wget', '-q', 'http://192.0.2.1/x'])",
+    "shell": "import os; os.system('git clone http://192.0.2.1/x')",
+    "torch.hub": "import torch; torch.hub.load_state_dict_from_url('https://192.0.2.1/x.pth', model_dir='.')",
+    "connection": "import http.client; http.client.HTTPSConnection('192.0.2.1', timeout=5).request('GET', '/')",
+}
+
+
+@pytest.mark.parametrize("way", sorted(TRIES))
+def test_nothing_leaves_the_machine(way: str, tmp_path: Path) -> None:
+    """Guards scoring against downloads, also swallowed ones: refused before anything is sent, and remembered."""
+    program = (
+        "from evaluation.vbench.guard import REFUSED, forbid_network\nforbid_network()\n"
+        f"import os; os.chdir({str(tmp_path)!r})\ntry:\n    {TRIES[way]}\nexcept BaseException: pass\n"
+        "print(len(REFUSED), REFUSED[:1])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1].split()[0]) >= 1, done.stdout
+
+
+def test_what_stays_on_the_machine_is_allowed() -> None:
+    """Guards against a guard that breaks what libraries do at home: a pair of local sockets, an ordinary program."""
+    program = (
+        "from evaluation.vbench.guard import REFUSED, forbid_network\nforbid_network()\n"
+        "import socket, subprocess\na, b = socket.socketpair()\na.sendall(b'x')\nsubprocess.run(['true'], check=True)\n"
+        "print(REFUSED)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def rows(*names: str) -> list[dict[str, Any]]:
+    return [{"video_path": name, "video_results": 0.5, "frame_results": [0.5]} for name in names]
+
+
+def test_dropped_swallowed_and_strange_results_are_refused() -> None:
+    """Guards against VBench's silence: a clip it could not read is dropped, an error in a frame counts as nothing found."""
+    scorer, watch = Scorer("temporal_flickering", ()), Watch(finished=True)
+    check_rows(scorer, rows("a", "b"), ["a", "b"], watch)
+    with pytest.raises(ValueError, match=r"dropped 1 of 2 clips without a word \(first: b\)"):
+        check_rows(scorer, rows("a"), ["a", "b"], watch)
+    with pytest.raises(ValueError, match="not those of the 2 clips in order"):
+        check_rows(scorer, rows("b", "a"), ["a", "b"], watch)
+    bad = rows("a", "b")
+    bad[1]["frame_results"] = [0.5, float("nan")]
+    with pytest.raises(ValueError, match="no finite number for b"):
+        check_rows(scorer, bad, ["a", "b"], watch)
+    with pytest.raises(ValueError, match="1 errors that it would have counted"):
+        check_rows(scorer, rows("a"), ["a"], Watch(finished=True, faults=["RuntimeError in a: x"]))
+    check_rows(Scorer("color", (), leaves_out=True), rows("b"), ["a", "b"], watch)
+
+
+def test_a_missing_or_short_checkpoint_is_named(tmp_path: Path) -> None:
+    """Guards against VBench's own answer to a missing file, which is to download it."""
+    with pytest.raises(FileNotFoundError, match=r"amt-s\.pth is missing; run `make fetch`"):
+        check_files(files.AMT, tmp_path, {})
+    path = tmp_path / files.AMT[0]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"12")
+    with pytest.raises(ValueError, match="has 2 bytes, expected 3"):
+        check_files(files.AMT, tmp_path, {files.AMT[0]: 3})
+
+
+def test_out_of_memory_says_what_to_do() -> None:
+    """Guards against a traceback as the only answer; torch says it in many ways."""
+    said = sentence(
+        "scene", RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), Watch(clip="a-0.mp4", item=1)
+    )
+    assert said.startswith("scene ran out of memory at clip a-0.mp4")
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.0000001, 2.0, 30.0]), min_size=1, max_size=30),
+    st.lists(st.sampled_from([0.0, 1.9, 2.0, 4.0, 4.1, 100.0]), min_size=2, max_size=2),
+    st.integers(0, 6),
+)
+def test_stopping_early_judges_as_vbench_does(
+    neighbours: list[float], ends: list[float], allowed: int
+) -> None:
+    """Guards the early stop against the rule written out over all pairs, at and beside every limit."""
+    limit = 1.0
+    static = sum(value > limit for value in neighbours) <= allowed and all(
+        v <= limit * allowed * 2 for v in ends
+    )
+    found = judge(neighbours, ends, limit=limit, allowed=allowed)
+    assert found.static == static
+    assert (found.motion <= 1.0) == static
+    assert found.pairs <= len(neighbours) + 2
+
+
+def test_a_moving_clip_costs_only_the_pairs_that_prove_it() -> None:
+    """Guards the saving: of endless pairs, allowed + 1 moving ones are computed."""
+    assert judge((9.0 for _ in count()), [], limit=1.0, allowed=10).pairs == 11
+
+
+def test_a_flow_that_is_no_number_is_refused() -> None:
+    """Guards against NaN, which every comparison calls small, so that a broken network would call all clips still."""
+    with pytest.raises(ValueError, match="no finite number"):
+        judge([0.0, float("nan")], [0.0, 0.0], limit=1.0, allowed=2)
+
+
+def prompt(name: str, samples: int, keep: int | None) -> Prompt:
+    return Prompt(
+        id=name, prompt=name, extended=name, dimensions=("temporal_flickering",), samples=samples, keep=keep, facts={}
+    )  # fmt: skip
+
+
+def filter_part(static: dict[str, list[bool]], name: str = "0-of-1") -> FilterPart:
+    found = {
+        clip_id(prompt_id, i): Found(static=one, motion=0.5 if one else 2.0, pairs=3)
+        for prompt_id, values in static.items()
+        for i, one in enumerate(values)
+    }
+    return FilterPart(row="mine", part=name, found=found, versions={})
+
+
+def test_the_first_static_samples_in_numeric_order_are_kept() -> None:
+    """Guards RAVEN's rule against VBench's order of names, in which sample 10 comes before 2; all values stay, gaps are said."""
+    prompts = [prompt("a", 12, 3), prompt("b", 2, None), prompt("c", 3, 2)]
+    still = [i in (1, 2, 10, 11) for i in range(12)]
+    outcome = filtered_set(
+        "mine", prompts, [filter_part({"a": still}), filter_part({"c": [False, True, False]})]
+    )
+    assert outcome.kept == {"a": (1, 2, 10), "b": (0, 1), "c": (1,)}
+    assert [len(entry.motion) for entry in outcome.filtered] == [12, 3]
+    assert [entry.short for entry in outcome.filtered] == [0, 1]
+
+
+def test_a_filter_that_saw_other_clips_is_refused() -> None:
+    """Guards against a part that is missing, doubled, or of another row."""
+    prompts = [prompt("a", 2, 1), prompt("c", 2, 1)]
+    one = filter_part({"a": [True, True]})
+    with pytest.raises(ValueError, match="holds 2 clips, expected 4"):
+        filtered_set("mine", prompts, [one])
+    with pytest.raises(ValueError, match="repeats clips"):
+        filtered_set("mine", prompts, [one, one])
+    with pytest.raises(ValueError, match="is of row mine"):
+        filtered_set("other", prompts, [one])
+
+
+def fetched_files(folder: Path) -> list[str]:
+    """A stand-in of every fetched file, named as workflow/resources.yaml names them."""
+    from workflow.resources import listed_resources
+
+    names = [
+        entry.path.removeprefix("weights/vbench/")
+        for entry in listed_resources(ROOT)
+        if entry.group == "scorer"
+    ]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    with zipfile.ZipFile(folder / RAFT_ZIP, "w") as archive:
+        archive.writestr(RAFT_MEMBER, b"raft")
+    return names
+
+
+def test_fetched_files_lie_where_every_dimension_looks(tmp_path: Path) -> None:
+    """Guards the list of checkpoints: whatever a scorer names is fetched and laid out, and the hub finds BERT offline."""
+    from importlib import import_module
+
+    from evaluation.dimensions import NAMES
+
+    names = fetched_files(tmp_path / "fetched")
+    cache = tmp_path / "cache"
+    laid_out = lay_out(
+        tmp_path / "fetched", names, cache, lambda source, target: target.write_bytes(source.read_bytes())
+    )
+    for name in NAMES:
+        scorer = import_module(f"evaluation.vbench.scorers.{name}").SCORER
+        assert scorer.dimension == name
+        assert missing(scorer.files, cache) == []
+        assert set(scorer.files) <= laid_out.keys()
+    assert (cache / files.RAFT[0]).read_bytes() == b"raft"
+    assert (cache / files.AMT[0]).read_bytes() == AMT_FILE.encode()
+    assert (cache / "hf/hub/models--bert-base-uncased/refs/main").read_text() == files.BERT_REVISION
+    json.dumps(laid_out)
+
+
+def test_bert_is_fetched_at_the_commit_of_its_folder() -> None:
+    """Guards the folder's name, which the hub's own layout takes from the commit."""
+    from workflow.resources import listed_resources
+
+    revisions = {e.revision for e in listed_resources(ROOT) if "bert-base-uncased" in e.path}
+    assert revisions == {files.BERT_REVISION}
+
+
+def test_a_wrong_zip_is_named(tmp_path: Path) -> None:
+    """Guards against a page of a file host that was saved as models.zip."""
+    (tmp_path / "raft_model").mkdir()
+    (tmp_path / RAFT_ZIP).write_text("<html>")
+    with pytest.raises(ValueError, match="delete it and fetch it again"):
+        lay_out(tmp_path, [RAFT_ZIP], tmp_path / "cache", lambda *_: None)
+
+
+@pytest.fixture
+def cpu_site() -> Any:
+    """The stand-ins for torchvision's native code, imported without staying among the finders of modules."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("cpu_site", ROOT / "tests/vbench/cpu/sitecustomize.py")
+    assert spec is not None
+    assert spec.loader is not None
+    before = list(sys.meta_path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.meta_path[:] = before
+    return module
+
+
+def test_suppression_is_greedy(cpu_site: Any) -> None:
+    """Guards the CPU stand-in of nms against the rule written out box by box."""
+    import torch
+
+    draw = torch.Generator().manual_seed(0)
+    low = torch.rand(60, 2, generator=draw) * 50
+    boxes = torch.cat([low, low + 1 + torch.rand(60, 2, generator=draw) * 30], dim=1)
+    scores = torch.rand(60, generator=draw)
+
+    def overlap(one: Any, other: Any) -> float:
+        sides = (torch.minimum(one[2:], other[2:]) - torch.maximum(one[:2], other[:2])).clamp(min=0)
+        area = lambda box: float((box[2:] - box[:2]).prod())  # noqa: E731
+        return float(sides.prod()) / (area(one) + area(other) - float(sides.prod()))
+
+    kept: list[int] = []
+    for i in scores.argsort(descending=True).tolist():
+        if all(overlap(boxes[i], boxes[k]) <= 0.4 for k in kept):
+            kept.append(i)
+    assert cpu_site.nms(boxes, scores, 0.4).tolist() == kept
+    assert 5 < len(kept) < 60
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_pooling_averages_bilinear_samples(cpu_site: Any, aligned: bool) -> None:
+    """Guards the CPU stand-in of roi_align against reading every sample by hand."""
+    import math
+
+    import torch
+
+    draw = torch.Generator().manual_seed(1)
+    maps = torch.randn(2, 3, 12, 16, generator=draw)
+    rois = torch.tensor([[0, 4.0, 6.0, 60.0, 40.0], [1, 0.0, 0.0, 20.0, 18.0]])
+    found = cpu_site.roi_align(maps, rois, 0.25, 3, 4, 0, aligned)
+
+    def read(image: Any, y: float, x: float) -> Any:
+        y, x = min(max(y, 0.0), 11.0), min(max(x, 0.0), 15.0)
+        y0, x0 = int(y), int(x)
+        y1, x1 = min(y0 + 1, 11), min(x0 + 1, 15)
+        fy, fx = y - y0, x - x0
+        top = image[:, y0, x0] * (1 - fx) + image[:, y0, x1] * fx
+        return top * (1 - fy) + (image[:, y1, x0] * (1 - fx) + image[:, y1, x1] * fx) * fy
+
+    for k, (image, *corners) in enumerate(rois.tolist()):
+        x0, y0, x1, y1 = (corner * 0.25 - (0.5 if aligned else 0.0) for corner in corners)
+        tall, wide = (y1 - y0) / 3, (x1 - x0) / 4
+        down, across = math.ceil(tall), math.ceil(wide)
+        for i in range(3):
+            for j in range(4):
+                values = [
+                    read(
+                        maps[int(image)],
+                        y0 + tall * (i + (a + 0.5) / down),
+                        x0 + wide * (j + (b + 0.5) / across),
+                    )
+                    for a in range(down)
+                    for b in range(across)
+                ]
+                torch.testing.assert_close(
+                    found[k, :, i, j], torch.stack(values).mean(0), atol=1e-5, rtol=1e-5
+                )

@@ -1,0 +1,238 @@
+"""Against the real package in its own environment, with random weights on tiny clips: equal to the last digit, offline, faults named."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.vbench import tiny
+
+pytestmark = [tiny.needs_environment(), pytest.mark.vbench]
+
+QUICK = ("temporal_flickering", "background_consistency", "motion_smoothness")
+SLOW = ("subject_consistency", "imaging_quality", "dynamic_degree", "appearance_style")
+SLOWEST = ("aesthetic_quality", "temporal_style", "overall_consistency", "human_action", "scene")
+GRIT = ("object_class", "multiple_objects", "color", "spatial_relationship")
+NOTED = ("video_sim", "cnt_per_video")
+"""What our worker adds to the rows of subject consistency."""
+
+Run = tuple[Path, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Ten clips of five prompts, of different lengths, and what one official process says of them in three dimensions."""
+    folder = tmp_path_factory.mktemp("official")
+    tiny.make_cache(folder, "clip_b32", "amt", "raft")
+    tiny.make_run(folder)
+    return folder, tiny.run_official(folder, *QUICK)
+
+
+def fresh(folder: Path, new: Path) -> Path:
+    """A copy of a run that a test may damage: clips copied, the cache linked."""
+    new.mkdir()
+    for name in ("prompts.jsonl", "manifest.jsonl", "filter.json", "weights.json"):
+        shutil.copyfile(folder / name, new / name)
+    shutil.copytree(folder / "clips", new / "clips")
+    (new / "cache").symlink_to(folder / "cache")
+    return new
+
+
+def plain_rows(dimension: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows without folders and without what our worker adds."""
+    added = NOTED if dimension == "subject_consistency" else ()
+    return [
+        {key: value for key, value in row.items() if key not in added}
+        | {"video_path": Path(row["video_path"]).name}
+        for row in rows
+    ]
+
+
+def check_joined(folder: Path, dimension: str, parts: int, official: dict[str, Any]) -> None:
+    """Score a dimension in parts, join them, and compare score and rows with the official ones: exact equality."""
+    for i in range(parts):
+        done = tiny.score_part(folder, dimension, f"{i}-of-{parts}")
+        assert done.returncode == 0, done.stderr[-3000:]
+    done = tiny.join_parts(folder, dimension, parts)
+    assert done.returncode == 0, done.stderr[-3000:]
+    score, rows = json.loads((folder / f"{dimension}.json").read_text())[dimension]
+    assert score == official[dimension][0]
+    assert plain_rows(dimension, rows) == plain_rows(dimension, official[dimension][1])
+
+
+@pytest.mark.parametrize("dimension", QUICK)
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_any_number_of_parts_gives_the_official_json(quick: Run, dimension: str, parts: int) -> None:
+    """Guards the number itself: score and every row as one official process prints them, to the last digit."""
+    check_joined(quick[0], dimension, parts, quick[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dimension", SLOW + SLOWEST + GRIT)
+def test_every_other_dimension_gives_the_official_json(dimension: str, tmp_path: Path) -> None:
+    """Guards the adapters: none of them changes a score or a row. Of color, random weights find nothing: see below."""
+    if dimension in GRIT and not tiny.has_detectron2():
+        pytest.skip("detectron2 is not in VBench's environment (envs/vbench/install.sh builds it)")
+    needed = {
+        "subject_consistency": ["dino"], "imaging_quality": ["musiq"], "dynamic_degree": ["raft"],
+        "appearance_style": ["clip_b32"], "aesthetic_quality": ["clip_l14", "aesthetic"], "human_action": ["umt"],
+        "temporal_style": ["viclip"], "overall_consistency": ["viclip"], "scene": ["bert", "tag2text"],
+    }  # fmt: skip
+    tiny.make_cache(tmp_path, *needed.get(dimension, ["bert", "grit"]))
+    tiny.make_run(tmp_path, samples=1, prompts=2)
+    if dimension == "color":
+        done = tiny.score_part(tmp_path, dimension, "0-of-1")
+        assert done.returncode == 0, done.stderr[-3000:]
+        part = json.loads((tmp_path / "color.0-of-1.json").read_text())
+        assert (part["score"], part["rows"]) == (None, [])
+        done = tiny.join_parts(tmp_path, dimension, 1)
+        assert done.returncode == 1
+        assert "could count no clip for color" in done.stderr
+        return
+    check_joined(tmp_path, dimension, 2, tiny.run_official(tmp_path, dimension))
+
+
+def test_scoring_needs_no_network(quick: Run, tmp_path: Path) -> None:
+    """Guards offline runs where it counts: in a network namespace without any interface a part is scored as elsewhere."""
+    isolated = ["unshare", "--net", "--map-root-user"]
+    if subprocess.run([*isolated, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine does not allow network namespaces")
+    folder = fresh(quick[0], tmp_path / "run")
+    command = [
+        *isolated, sys.executable, "-m", "workflow.scripts.score_part",
+        *tiny.part_command(folder, "background_consistency", "0-of-5"),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = json.loads((folder / "background_consistency.0-of-5.json").read_text())["rows"]
+    assert rows == plain_rows("background_consistency", quick[1]["background_consistency"][1])[:2]
+
+
+def failing(folder: Path, dimension: str, part: str = "0-of-5") -> str:
+    """What is printed by a part that must fail and leave nothing."""
+    done = tiny.score_part(folder, dimension, part)
+    assert done.returncode == 1, done.stderr[-2000:]
+    assert not list(folder.glob(f"{dimension}.{part}.json*"))
+    return done.stderr
+
+
+def damage(folder: Path, name: str, *, declared: bool) -> None:
+    """Cut a clip short; declared: as if it had been so when it was checked."""
+    path = folder / "clips" / name
+    path.write_bytes(path.read_bytes()[:300])
+    if declared:
+        from evaluation.clips import file_sha256
+
+        lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+        for line in lines:
+            if line["file"] == name:
+                line["sha256"] = file_sha256(path)
+        (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_a_damaged_or_missing_clip_ends_in_a_sentence(quick: Run, tmp_path: Path) -> None:
+    """Guards against means over the other clips, which is what the package would print."""
+    folder = fresh(quick[0], tmp_path / "run")
+    damage(folder, "p0-1.mp4", declared=False)
+    assert "p0-1.mp4 is not the file that was checked" in failing(folder, "temporal_flickering")
+    damage(folder, "p0-1.mp4", declared=True)
+    said = failing(folder, "temporal_flickering")
+    assert "dropped 1 of 2 clips without a word (first: a red bird-1.mp4)" in said
+    assert "background_consistency failed at clip a red bird-1.mp4" in failing(
+        folder, "background_consistency"
+    )
+    (folder / "clips/p1-0.mp4").unlink()
+    assert "p1-0.mp4 does not exist; rerun the sample stage" in failing(
+        folder, "temporal_flickering", "1-of-5"
+    )
+
+
+def test_a_missing_or_wrong_checkpoint_ends_in_a_sentence(quick: Run, tmp_path: Path) -> None:
+    """Guards against downloads, and against weights of something else."""
+    folder = fresh(quick[0], tmp_path / "run")
+    (folder / "cache").unlink()
+    shutil.copytree(quick[0] / "cache", folder / "cache")
+    amt = folder / "cache/vbench/amt_model/amt-s.pth"
+    raft = folder / "cache/vbench/raft_model/models/raft-things.pth"
+    amt.unlink()
+    assert "amt-s.pth is missing; run `make fetch`" in failing(folder, "motion_smoothness")
+    shutil.copyfile(raft, amt)
+    assert "remake the cache" in failing(folder, "motion_smoothness")
+    sizes = json.loads((folder / "weights.json").read_text())
+    sizes["vbench/amt_model/amt-s.pth"]["size"] = amt.stat().st_size
+    (folder / "weights.json").write_text(json.dumps(sizes))
+    said = failing(folder, "motion_smoothness")
+    assert "motion_smoothness failed before its first clip with KeyError: 'state_dict'" in said
+
+
+def test_a_killed_part_starts_anew_and_ends_the_same(quick: Run, tmp_path: Path) -> None:
+    """Guards the resume: kill -9 of the whole job leaves no result, and the next run gives the same bytes."""
+    folder = fresh(quick[0], tmp_path / "run")
+    command = [sys.executable, "-m", "workflow.scripts.score_part"]
+    command += tiny.part_command(folder, "motion_smoothness", "0-of-2")
+    job = subprocess.Popen(
+        command, cwd=tiny.ROOT, env=tiny.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    work = folder / "motion_smoothness.0-of-2.json.work"
+    for _ in range(600):
+        if (work / "job.json").exists():
+            break
+        time.sleep(0.05)
+    time.sleep(2)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    assert work.is_dir()
+    assert not (folder / "motion_smoothness.0-of-2.json").exists()
+    done = tiny.score_part(folder, "motion_smoothness", "0-of-2")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not work.exists()
+    rows = json.loads((folder / "motion_smoothness.0-of-2.json").read_text())["rows"]
+    assert rows == plain_rows("motion_smoothness", quick[1]["motion_smoothness"][1])[:4]
+
+
+FILTER = """
+import json, sys
+import torch
+from easydict import EasyDict
+from vbench.cli import static_filter as official
+official.DEVICE = "cpu"
+args = EasyDict(model=sys.argv[1], small=False, mixed_precision=False, alternate_corr=False)
+torch.set_num_threads(1)
+judge = official.StaticFilter(args, device="cpu")
+print(json.dumps([bool(judge.infer(path)) for path in sys.argv[2:]]))
+"""
+
+
+def test_the_static_filter_judges_as_the_official_one(quick: Run, tmp_path: Path) -> None:
+    """Guards the early stop against the package's own filter, which computes every pair; both outcomes occur."""
+    folder = quick[0]
+    clips = {name: str(folder / f"clips/{name}.mp4") for name in ("p0-0", "p3-0")}
+    raft = folder / "cache/vbench/raft_model/models/raft-things.pth"
+    official = subprocess.run(
+        [tiny.PYTHON, "-c", FILTER, raft, *clips.values()],
+        check=True, cwd=tmp_path, env=tiny.environment() | {"VBENCH_CACHE_DIR": str(folder / "cache/vbench")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    job = {
+        "cache": str(folder / "cache"), "sizes": {}, "device": "cpu", "threads": 1, "clips": clips,
+        "output": str(tmp_path / "answer.json"),
+    }  # fmt: skip
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    subprocess.run(
+        [tiny.PYTHON, "-m", "evaluation.vbench.static_filter", "--job", tmp_path / "job.json"],
+        check=True, cwd=tiny.ROOT, env=tiny.environment(), capture_output=True,
+    )  # fmt: skip
+    found = json.loads((tmp_path / "answer.json").read_text())["found"]
+    static = [found[name]["static"] for name in clips]
+    assert static == json.loads(official.stdout.splitlines()[-1])
+    assert len(set(static)) == 2, "the random weights no longer give both outcomes; change FLOW_SCALE"

@@ -1,0 +1,278 @@
+"""What the worker is told, and what is made of its answers: order, parts, names, joining, reducing, the leaderboard's zip. No torch."""
+
+import io
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.aggregate import check_result
+from evaluation.dimensions import NAMES
+from evaluation.records import Clip, Prompt, clip_id
+from evaluation.vbench.parts import Part
+from evaluation.vbench.plan import Entry, entries_of, in_official_order, part_of, proven_clip
+from evaluation.vbench.reduce import RULES, clip_value, official_score, running_sum, several_process_score
+from evaluation.vbench.results import (
+    check_leaderboard,
+    dimension_result,
+    join,
+    leaderboard_zip,
+    official_json,
+)
+
+GOLDEN = Path(__file__).parents[1] / "golden/vbench_official.json"
+ZERO = "0" * 64
+
+
+def prompt(
+    number: int, *, lines: list[int] | None = None, dimensions: tuple[str, ...] = ("color",)
+) -> Prompt:
+    facts: dict[str, Any] = {"color": {"color": "red"}}
+    if lines is not None:
+        facts["lines"] = lines
+    return Prompt(
+        id=f"v{number:04d}", prompt=f"a red thing {number}", extended="x", dimensions=dimensions, samples=2, facts=facts
+    )  # fmt: skip
+
+
+def clip(prompt_id: str, sample: int) -> Clip:
+    return Clip(
+        clip_id=clip_id(prompt_id, sample), row="mine", prompt_id=prompt_id, sample=sample, file=f"{prompt_id}-{sample}.mp4",
+        sha256=ZERO, latents_sha256=None, noise="none", weights_sha256=None, settings_sha256=ZERO, batch_size=1,
+        pixel_frames=9, height=8, width=8, fps=8,
+    )  # fmt: skip
+
+
+PROMPTS = [prompt(i, lines=[i]) for i in range(7)]
+CLIPS = [clip(p.id, sample) for p in PROMPTS for sample in range(2)]
+KEPT = {p.id: (0, 1) for p in PROMPTS}
+
+
+def color_entries() -> list[Entry]:
+    return entries_of("color", PROMPTS, CLIPS, KEPT)
+
+
+def rows_of(entries: list[Entry]) -> list[dict[str, Any]]:
+    names = [item.name for entry in entries for item in entry.wanted]
+    return [
+        {"video_path": name, "video_results": 1 / (i + 1), "cur_success_frame_rate": 1 / (i + 1)}
+        for i, name in enumerate(names)
+    ]
+
+
+def part(entries: list[Entry], rows: list[dict[str, Any]], name: str = "0-of-1") -> Part:
+    names = tuple(item.name for entry in entries for item in entry.wanted)
+    return Part(
+        suite="s", row="mine", dimension="color", part=name, names=names, score=None, rows=tuple(rows), versions={}
+    )  # fmt: skip
+
+
+def test_a_prompt_of_two_lines_stands_where_the_dimension_s_line_is() -> None:
+    """Guards the order of a running sum: lines 495 and 748 of VBench's list are one prompt, first among styles, late among overall."""
+    style = [prompt(i, lines=[i], dimensions=("appearance_style",)) for i in (493, 494, 496, 582)]
+    overall = [prompt(i, lines=[i], dimensions=("overall_consistency",)) for i in (683, 747, 749, 775)]
+    both = prompt(748, lines=[495, 748], dimensions=("appearance_style", "overall_consistency"))
+    prompts = [*style, *overall[:2], both, *overall[2:]]
+    assert [p.id for p in in_official_order("appearance_style", prompts)] == [
+        "v0493",
+        "v0494",
+        "v0748",
+        "v0496",
+        "v0582",
+    ]
+    assert [p.id for p in in_official_order("overall_consistency", prompts)] == [
+        "v0683",
+        "v0747",
+        "v0748",
+        "v0749",
+        "v0775",
+    ]
+
+
+def test_the_real_list_has_the_official_order() -> None:
+    """Guards all sixteen orders against VBench's own list, where it was fetched."""
+    from evaluation.prompts import vbench_prompts
+
+    folder = Path(__file__).parents[2] / "resources/prompts"
+    if not folder.is_dir():
+        pytest.skip("VBench's list was not fetched (make fetch)")
+    info = json.loads((folder / "VBench_full_info.json").read_text())
+    lines = [
+        (folder / n).read_text().splitlines() for n in ("all_dimension.txt", "all_dimension_extended.txt")
+    ]
+    prompts = vbench_prompts(info, *lines, samples=5, static_samples=25, static_keep=5)
+    for name in NAMES:
+        official = [entry["prompt_en"] for entry in info if name in entry["dimension"]]
+        assert [p.prompt for p in in_official_order(name, prompts)] == official
+
+
+@given(st.integers(0, 40), st.integers(1, 12))
+def test_parts_unite_to_the_list(count: int, parts: int) -> None:
+    """Guards against a prompt that is scored twice or never, for any number of parts."""
+    entries: Any = list(range(count))
+    united = [item for part in range(parts) for item in part_of(entries, part, parts)]
+    assert united == entries
+
+
+def test_kept_clips_are_named_as_vbench_does_and_numbered_anew() -> None:
+    """Guards the names that the package looks for: index 0 to 4, whatever samples the static filter left."""
+    entries = entries_of("color", PROMPTS[:1], CLIPS, {"v0000": (1,)})
+    assert [(item.name, item.clip.clip_id) for item in entries[0].wanted] == [
+        ("a red thing 0-0.mp4", "v0000-1")
+    ]
+    assert entries[0].full_info("color")["auxiliary_info"] == {"color": {"color": "red"}}
+
+
+def test_what_the_package_would_ignore_is_refused() -> None:
+    """Guards against means over what happens to be there: missing clips, samples beyond the fifth, names that do not come back."""
+    with pytest.raises(ValueError, match=r"lacks 1 clips that color needs: v0006-1"):
+        entries_of("color", PROMPTS, CLIPS[:-1], KEPT)
+    with pytest.raises(ValueError, match="VBench looks at 5"):
+        entries_of("color", PROMPTS[:1], [clip("v0000", i) for i in range(6)], {"v0000": tuple(range(6))})
+    strange = PROMPTS[0].model_copy(update={"prompt": "a red/blue thing"})
+    with pytest.raises(ValueError, match="cannot be a file name of VBench's form"):
+        entries_of("color", [strange], CLIPS, KEPT)
+
+
+def test_a_clip_that_was_replaced_is_refused(tmp_path: Path) -> None:
+    """Guards against scores of a file that nobody checked."""
+    (tmp_path / "v0000-0.mp4").write_bytes(b"other")
+    with pytest.raises(ValueError, match="not the file that was checked"):
+        proven_clip(CLIPS[0], tmp_path)
+    with pytest.raises(FileNotFoundError, match="rerun the sample stage"):
+        proven_clip(CLIPS[1], tmp_path)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_joined_parts_are_one_process(parts: int) -> None:
+    """Guards the joined score and rows for any cut, with exact equality; the rows are the running sum's worst case, thirds and so on."""
+    entries = color_entries()
+    rows = rows_of(entries)
+    by_name = {row["video_path"]: row for row in rows}
+    cut = [part_of(entries, i, parts) for i in range(parts)]
+    made = [part(e, [by_name[item.name] for entry in e for item in entry.wanted]) for e in cut]
+    joined = join(made, entries, "color")
+    assert joined == rows
+    total = 0.0
+    for row in rows:
+        total += row["video_results"]
+    assert official_score("color", joined) == total / len(rows)
+
+
+def test_joining_refuses_what_is_not_exactly_the_clips() -> None:
+    """Guards against a part that is missing, doubled, of another order, or lacks a row."""
+    entries = color_entries()
+    rows = rows_of(entries)
+    whole = part(entries, rows)
+    half = part(entries[:3], rows[:6])
+    for wrong in ([half], [whole, half], [part(entries[3:], rows[6:]), half]):
+        with pytest.raises(ValueError, match="expected 14 in the order of the list"):
+            join(wrong, entries, "color")
+    with pytest.raises(ValueError, match="twice, or out of order"):
+        join([part(entries, rows[::-1])], entries, "color")
+    other = whole.model_copy(update={"dimension": "scene"})
+    with pytest.raises(ValueError, match="lack 1 clips"):
+        join([other.model_copy(update={"rows": whole.rows[1:]})], entries, "scene")
+
+
+def test_clips_that_color_leaves_out_are_named_and_only_there() -> None:
+    """Guards color's own denominator: clips without the object in any colour are left out, said, and pass the completeness check."""
+    entries = color_entries()
+    rows = rows_of(entries)[1:]
+    result = dimension_result("s", "mine", "color", join([part(entries, rows)], entries, "color"), entries)
+    assert result.left_out == ("v0000-0",)
+    check_result(result, PROMPTS)
+    with pytest.raises(ValueError, match="only the official color does"):
+        check_result(result.model_copy(update={"kind": "exact"}), PROMPTS)
+    with pytest.raises(ValueError, match="could count no clip for color"):
+        dimension_result("s", "mine", "color", [], entries)
+
+
+def test_a_sum_is_rounded_after_every_addition() -> None:
+    """Guards against Python's own sum, which compensates since 3.12 and would differ from the package's loop in the last digit."""
+    values = [0.1] * 10
+    assert running_sum(values) == 0.9999999999999999 != math.fsum(values)
+
+
+def test_scores_of_several_processes_are_other_numbers() -> None:
+    """Guards the convention that is reported: appearance style of several processes is the mean of last frames."""
+    rows = [
+        {"video_path": "a", "video_results": 0.2, "frame_results": [0.1, 0.3], "cur_sim": 0.3},
+        {"video_path": "b", "video_results": 0.5, "frame_results": [0.5], "cur_sim": 0.5},
+    ]
+    assert official_score("appearance_style", rows) == (0.1 + 0.3 + 0.5) / 3
+    assert several_process_score("appearance_style", rows) == 0.4
+    assert clip_value("imaging_quality", {"video_results": 50.0}) == 0.5
+
+
+def test_rows_of_real_runs_give_the_official_scores() -> None:
+    """Guards every rule against scores that vbench 0.1.5 itself printed (random weights, tiny clips of different lengths)."""
+    golden = json.loads(GOLDEN.read_text())
+    assert set(golden) <= set(RULES)
+    for name, (score, rows) in golden.items():
+        assert official_score(name, rows) == score, name
+
+
+def submission() -> dict[str, str]:
+    """A complete one, of made-up rows that every rule can read."""
+    rows = [
+        {
+            "video_path": f"a-{i}.mp4", "video_results": value, "video_sim": value * 4, "cnt_per_video": 4,
+            "success_frame_count": i, "frame_count": 16, "cor_num_per_video": i % 2, "cur_success_frame_rate": value,
+            "frame_results": [value, value / 2], "cur_sim": value,
+        }
+        for i, value in enumerate(np.linspace(0.1, 0.9, 5).tolist())
+    ]  # fmt: skip
+    return {name: official_json(name, official_score(name, rows), rows) for name in NAMES}
+
+
+def test_the_leaderboard_s_zip_is_complete_and_reproducible() -> None:
+    """Guards against a submission whose missing dimension counts as 0, and against bytes that change from run to run."""
+    results = submission()
+    content = leaderboard_zip(results)
+    assert content == leaderboard_zip(results)
+    assert check_leaderboard(content) == []
+    with pytest.raises(ValueError, match="scene is missing"):
+        leaderboard_zip({name: text for name, text in results.items() if name != "scene"})
+
+
+def test_a_wrong_submission_is_named() -> None:
+    """Guards the offline checker against what the official script reads without a word."""
+    results = submission()
+    scene = json.loads(results["scene"])["scene"]
+    changed = {
+        "scene has the score 0.5, its rows give": {"scene": [0.5, scene[1]]},
+        "scene has no rows": {"scene": [0.5, []]},
+        "Scene is no dimension": {"Scene": scene},
+    }
+    for sentence, wrong in changed.items():
+        with pytest.raises(ValueError, match=sentence):
+            leaderboard_zip(results | {"scene": json.dumps(wrong)})
+    buffer = io.BytesIO(leaderboard_zip(results))
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("other.json", results["color"].replace("0.", "NaN", 1))
+        archive.writestr("again.json", results["color"])
+    faults = check_leaderboard(buffer.getvalue())
+    assert any("no strict JSON" in fault for fault in faults)
+    assert "color comes twice" in faults
+
+
+def test_the_command_packs_and_checks(tmp_path: Path) -> None:
+    """Guards the command line that a user sends a submission with: sixteen files in, one zip out, a damaged one named."""
+    from workflow.scripts.leaderboard import main
+
+    for name, text in submission().items():
+        (tmp_path / f"{name}.json").write_text(text)
+        (tmp_path / f"{name}.result.json").write_text("{}")
+    archive = tmp_path / "mine.zip"
+    packed = [str(path) for path in sorted(tmp_path.glob("*.json"))]
+    assert main(["--results", *packed, "--output", str(archive)]) == 0
+    assert main(["--check", str(archive)]) == 0
+    archive.write_bytes(archive.read_bytes()[:-40])
+    assert main(["--check", str(archive)]) == 1

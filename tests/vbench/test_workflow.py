@@ -1,0 +1,137 @@
+"""The vbench world from imported clips to the table, as Snakemake runs it: filter and three dimensions by the official package."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evaluation.clips import write_clip
+from evaluation.records import DimensionResult, FilteredSet, read_json
+from evaluation.vbench import files
+from tests.vbench import tiny
+from tests.workflow.project import LEFT_OUT, planned
+
+SUITE = """\
+suite: mini
+world: vbench
+label: "Official VBench with random weights on tiny clips: proves the path and nothing else."
+device: cpu
+baselines: [folder]
+controls: []
+dimensions: [temporal_flickering, background_consistency, motion_smoothness]
+prompts: {list: mini.csv, per_dimension: null}
+clip: {pixel_frames: 7, height: 128, width: 160, fps: 8}
+sample: {batch: 1, shards: 1, noise: portable, numerics: float32}
+model: {codec: none, text: none, latent_height: 1, latent_width: 1}
+weights: {}
+train: {}
+raven: null
+cm_grpo: null
+scoring: {resources: [scorer], detectron2: null, parts: {background_consistency: 2}, filter_parts: 1, threads: 1}
+aggregate: {draws: 2000, seed: 0}
+report: {clips_budget_mb: 2, note: null}
+rates: {train_s: 5, clip_s: 0.1, score_clip_s: 0.02, job_s: 1.0, clip_mb: 0.01}
+resources: []
+"""
+
+PROMPTS = """\
+id,prompt,samples,dimensions,keep
+still,"a still vase, on a table",3,temporal_flickering,2
+bird,a red bird,2,background_consistency;motion_smoothness,
+cat,a person's cat,1,background_consistency;motion_smoothness,
+"""
+
+IMPORT = """\
+name: folder
+kind: import
+title: Theirs
+clips: {path: elsewhere}
+declared: {steps: null, noise: null, seeds: null, prompts: extended, numerics: null, encoder: null}
+licence: CC BY 4.0
+citation: "B. Author, Theirs, 2026"
+"""
+
+FILES = {
+    "clip_model/ViT-B-32.pt": files.CLIP_B32[0],
+    "amt_model/amt-s.pth": files.AMT[0],
+    "raft_model/models.zip": files.RAFT[0],
+}
+"""Fetched files, by what the random cache has in their place."""
+
+
+def make_project(folder: Path, cache: Path) -> None:
+    """A copy of the project with the suite `mini`, six clips and random checkpoints where `make fetch` would put them."""
+    ignored = shutil.ignore_patterns(*LEFT_OUT)
+    shutil.copytree(tiny.ROOT, folder, symlinks=True, ignore=ignored)
+    (folder / "workflow/config/mini.yaml").write_text(SUITE)
+    (folder / "mini.csv").write_text(PROMPTS)
+    (folder / "baselines/folder.yaml").write_text(IMPORT)
+    frozen = tiny.drifting(1, 1, 128, 160).repeat(7, axis=0)
+    for name, frames in {
+        "still-0": frozen,
+        "still-1": tiny.drifting(2, 7, 128, 160),
+        "still-2": tiny.drifting(3, 1, 128, 160).repeat(7, axis=0),
+        "bird-0": tiny.drifting(4, 7, 128, 160),
+        "bird-1": tiny.drifting(5, 7, 128, 160),
+        "cat-0": tiny.drifting(6, 7, 128, 160),
+    }.items():
+        frames[3, :8, :8] = 255 - frames[3, :8, :8] // 2  # no two frames alike
+        write_clip(folder / f"elsewhere/{name}.mp4", frames, fps=8)
+    listed = (folder / "workflow/resources.yaml").read_text()
+    entries = re.split(r"^(?=- path: )", listed, flags=re.MULTILINE)
+    wanted = [e for e in entries if any(f"weights/vbench/{name}\n" in e for name in FILES)]
+    assert len(wanted) == len(FILES)
+    kept = "".join(re.sub(r"sha256: .*", "sha256: null", entry) for entry in wanted)
+    (folder / "workflow/resources.yaml").write_text(kept)
+    for name, source in FILES.items():
+        target = folder / "resources/weights/vbench" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".zip"):
+            packed = cache / "models" / Path(source).name
+            packed.parent.mkdir(exist_ok=True)
+            shutil.copyfile(cache / source, packed)
+            shutil.make_archive(str(target.with_suffix("")), "zip", cache, "models")
+        else:
+            shutil.copyfile(cache / source, target)
+    (folder / ".venvs").mkdir()
+    (folder / ".venvs/vbench").symlink_to(tiny.PYTHON.parents[1])
+
+
+def run(folder: Path, *arguments: str) -> str:
+    """Run the suite `mini` on two cores; what Snakemake printed. Fails if it does."""
+    command = [sys.executable, "-m", "snakemake", "reports/table.html", "--profile", "local", "--cores", "2"]
+    command += ["--configfile", "workflow/config/mini.yaml", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=tiny.environment(), capture_output=True, text=True, check=False, timeout=580
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    return done.stdout + done.stderr
+
+
+@pytest.mark.vbench
+@tiny.needs_environment()
+def test_imported_clips_are_filtered_and_scored_by_the_official_package(tmp_path: Path) -> None:
+    """Guards the whole path: environment, checkpoints, filter, parts, join, table; and what reruns when the environment changes."""
+    tiny.make_cache(tmp_path, "clip_b32", "amt", "raft")
+    folder = tmp_path / "project"
+    make_project(folder, tmp_path / "cache")
+    run(folder)
+    results = folder / "results/mini"
+    filtered = read_json(FilteredSet, results / "filter/folder.json")
+    assert filtered.filtered[0].motion and len(filtered.filtered[0].motion) == 3
+    assert filtered.kept["still"] == tuple(i for i, s in enumerate(filtered.filtered[0].static) if s)[:2]
+    for dimension, count in {"background_consistency": 3, "motion_smoothness": 3}.items():
+        result = read_json(DimensionResult, results / f"scores/folder/{dimension}.result.json")
+        score, rows = json.loads((results / f"scores/folder/{dimension}.json").read_text())[dimension]
+        assert (result.kind, len(result.clips), len(rows), result.mean) == ("official", count, count, score)
+    assert json.loads((results / "aggregate/scores.json").read_text())["rows"][0]["incomplete"]
+    assert planned(folder, "mini") == set()
+    lock = folder / "envs/vbench/requirements.lock"
+    lock.write_text(lock.read_text() + "# changed\n")
+    rules = {job[0] for job in planned(folder, "mini")}
+    assert {"filter_part", "score_part"} <= rules
+    assert not rules & {"prompts", "import_clips", "check"}

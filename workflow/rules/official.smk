@@ -1,0 +1,208 @@
+# prompts + manifest + mp4 -> filter/<row>.json, scores/<row>/<dimension>{,.result}.json by the official VBench, in parts
+# It runs in .venvs/vbench, built here when it is first needed. The environment and the scorer's checkpoints are inputs of
+# filter and score and of nothing else.
+from hashlib import sha256
+
+from evaluation.dimensions import NAMES
+
+VBENCH = f"{RESULTS}/vbench"
+VBENCH_VENV = ".venvs/vbench"
+VBENCH_STAMP = f"{VBENCH_VENV}/raven-bench.stamp"
+VBENCH_PYTHON = f"{VBENCH_VENV}/bin/python"
+SCORE_PART = f"{RESULTS}/scores/{{row}}/{{dimension}}.parts/{{part}}.json"
+FILTER_PART = f"{RESULTS}/filter/{{row}}.parts/{{part}}.json"
+GRIT = {"object_class", "multiple_objects", "color", "spatial_relationship"}
+
+
+wildcard_constraints:
+    part=r"\d+-of-\d+",
+
+
+def vbench_hash():
+    """Of what the environment is made from, as its stamp begins with it."""
+    made_from = [
+        ROOT / "envs/vbench" / name for name in ("requirements.lock", "install.sh")
+    ]
+    return sha256(b"".join(path.read_bytes() for path in made_from)).hexdigest()
+
+
+rule vbench_environment:
+    """Build the environment of the official scorer, detectron2 included where a dimension of the suite needs it."""
+    output:
+        stamp=VBENCH_STAMP,
+    log:
+        f"{LOGS}/vbench_environment.log",
+    benchmark:
+        f"{BENCHMARKS}/vbench_environment.tsv"
+    localrule: True
+    threads: 2
+    params:
+        made_from=vbench_hash(),
+        detectron2=(
+            (SUITE.scoring.detectron2 or "")
+            if GRIT & set(SUITE.dimensions)
+            else "none"
+        ),
+        torch="--torch cpu" if SUITE.device == "cpu" else "",
+    shell:
+        "envs/vbench/install.sh {params.torch} --detectron2 {params.detectron2:q} > {log:q} 2>&1"
+
+
+rule vbench_weights:
+    """Prove the scorer's fetched checkpoints and lay them out as VBench looks for them."""
+    input:
+        environment=ancient(VBENCH_STAMP),
+    output:
+        weights=f"{VBENCH}/weights.json",
+    log:
+        f"{LOGS}/vbench_weights.log",
+    benchmark:
+        f"{BENCHMARKS}/vbench_weights.tsv"
+    localrule: True
+    threads: 1
+    params:
+        config=CONFIG,
+        replaced=as_json(dict(workflow.config_settings.config)),
+        needed=as_json([entry.model_dump() for entry in scorer_resources(ROOT, SUITE)]),
+        python=VBENCH_PYTHON,
+        code=digest("workflow.scripts.vbench_weights")
+        + digest("evaluation.vbench.amt_tensors"),
+    shell:
+        "python -m workflow.scripts.vbench_weights --config {params.config:q} --replace {params.replaced:q}"
+        " --python {params.python:q} --output {output.weights:q} > {log:q} 2>&1"
+
+
+rule filter_part:
+    """Judge the samples of some still prompts by the official static filter, each clip only as far as is needed."""
+    input:
+        prompts=PROMPTS,
+        manifest=f"{CLIPS}/manifest.jsonl",
+        weights=f"{VBENCH}/weights.json",
+        environment=ancient(VBENCH_STAMP),
+    output:
+        part=FILTER_PART,
+    log:
+        f"{LOGS}/filter/{{row}}.{{part}}.log",
+    benchmark:
+        f"{BENCHMARKS}/filter/{{row}}.{{part}}.tsv"
+    threads: SUITE.scoring.threads
+    params:
+        code=digest("workflow.scripts.filter_part")
+        + digest("evaluation.vbench.static_filter"),
+        environment=vbench_hash(),
+        folder=lambda wc: CLIPS.format(row=wc.row),
+        python=VBENCH_PYTHON,
+        device=SUITE.device,
+    shell:
+        "python -m workflow.scripts.filter_part --row {wildcards.row:q} --part {wildcards.part:q}"
+        " --prompts {input.prompts:q} --manifest {input.manifest:q} --clips {params.folder:q} --weights {input.weights:q}"
+        " --python {params.python:q} --environment {params.environment:q} --device {params.device:q} --threads {threads}"
+        " --output {output.part:q} > {log:q} 2>&1"
+
+
+rule filter:
+    """Keep the first static samples of every still prompt; what was found of each sample is recorded."""
+    input:
+        prompts=PROMPTS,
+        parts=expand(FILTER_PART, part=SUITE.filter_parts, allow_missing=True),
+    output:
+        filtered=f"{RESULTS}/filter/{{row}}.json",
+    log:
+        f"{LOGS}/filter/{{row}}.log",
+    benchmark:
+        f"{BENCHMARKS}/filter/{{row}}.tsv"
+    localrule: True
+    threads: 1
+    params:
+        code=digest("workflow.scripts.filter_join"),
+    shell:
+        "python -m workflow.scripts.filter_join --row {wildcards.row:q} --prompts {input.prompts:q}"
+        " --parts {input.parts:q} --output {output.filtered:q} > {log:q} 2>&1"
+
+
+rule score_part:
+    """Score some prompts of one row on one dimension by the official VBench, in one process of its own environment."""
+    input:
+        prompts=PROMPTS,
+        manifest=f"{CLIPS}/manifest.jsonl",
+        filtered=f"{RESULTS}/filter/{{row}}.json",
+        weights=f"{VBENCH}/weights.json",
+        environment=ancient(VBENCH_STAMP),
+    output:
+        part=SCORE_PART,
+    log:
+        f"{LOGS}/score/{{row}}/{{dimension}}.{{part}}.log",
+    benchmark:
+        f"{BENCHMARKS}/score/{{row}}/{{dimension}}.{{part}}.tsv"
+    threads: SUITE.scoring.threads
+    params:
+        suite=SUITE.suite,
+        code=lambda wc: digest("workflow.scripts.score_part")
+        + scorer_digest(wc.dimension),
+        environment=vbench_hash(),
+        folder=lambda wc: CLIPS.format(row=wc.row),
+        python=VBENCH_PYTHON,
+        device=SUITE.device,
+    shell:
+        "python -m workflow.scripts.score_part --suite {params.suite:q} --row {wildcards.row:q}"
+        " --dimension {wildcards.dimension:q} --part {wildcards.part:q} --prompts {input.prompts:q}"
+        " --manifest {input.manifest:q} --filtered {input.filtered:q} --clips {params.folder:q} --weights {input.weights:q}"
+        " --python {params.python:q} --environment {params.environment:q} --device {params.device:q} --threads {threads}"
+        " --output {output.part:q} > {log:q} 2>&1"
+
+
+rule score:
+    """Join the parts of a dimension into what one official process would have written, to the last digit."""
+    input:
+        prompts=PROMPTS,
+        manifest=f"{CLIPS}/manifest.jsonl",
+        filtered=f"{RESULTS}/filter/{{row}}.json",
+        parts=lambda wc: expand(
+            SCORE_PART, part=SUITE.score_parts(wc.dimension), allow_missing=True
+        ),
+    output:
+        official=f"{RESULTS}/scores/{{row}}/{{dimension}}.json",
+        result=f"{RESULTS}/scores/{{row}}/{{dimension}}.result.json",
+    log:
+        f"{LOGS}/score/{{row}}/{{dimension}}.log",
+    benchmark:
+        f"{BENCHMARKS}/score/{{row}}/{{dimension}}.tsv"
+    localrule: True
+    threads: 1
+    params:
+        suite=SUITE.suite,
+        code=digest("workflow.scripts.score_join"),
+    shell:
+        "python -m workflow.scripts.score_join --suite {params.suite:q} --row {wildcards.row:q}"
+        " --dimension {wildcards.dimension:q} --prompts {input.prompts:q} --manifest {input.manifest:q}"
+        " --filtered {input.filtered:q} --parts {input.parts:q} --output {output.official:q} --result {output.result:q}"
+        " > {log:q} 2>&1"
+
+
+rule leaderboard_zip:
+    """Pack the sixteen official results of a row as VBench's leaderboard takes them, checked."""
+    input:
+        results=expand(
+            f"{RESULTS}/scores/{{row}}/{{dimension}}.json",
+            dimension=NAMES,
+            allow_missing=True,
+        ),
+    output:
+        archive=f"{RESULTS}/leaderboard/{{row}}.zip",
+    log:
+        f"{LOGS}/leaderboard/{{row}}.log",
+    benchmark:
+        f"{BENCHMARKS}/leaderboard/{{row}}.tsv"
+    localrule: True
+    threads: 1
+    params:
+        code=digest("workflow.scripts.leaderboard"),
+    shell:
+        "python -m workflow.scripts.leaderboard --results {input.results:q} --output {output.archive:q} > {log:q} 2>&1"
+
+
+rule leaderboard:
+    """The leaderboard's zip of every row."""
+    input:
+        expand(f"{RESULTS}/leaderboard/{{row}}.zip", row=SUITE.rows),
+    localrule: True

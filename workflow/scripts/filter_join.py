@@ -1,0 +1,47 @@
+"""Join the parts of the official static filter: which samples of each prompt are scored."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.records import Prompt, read_json, read_jsonl, write_json
+from evaluation.vbench.still import FilterPart, filtered_set
+
+log = logging.getLogger("filter")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--row", required=True)
+    parser.add_argument("--prompts", required=True, type=Path)
+    parser.add_argument("--parts", required=True, type=Path, nargs="+")
+    parser.add_argument("--output", required=True, type=Path)
+    flags = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    try:
+        parts = [read_json(FilterPart, path) for path in flags.parts]
+        outcome = filtered_set(flags.row, read_jsonl(Prompt, flags.prompts), parts)
+    except ValueError as fault:
+        log.error("%s", fault)
+        return 1
+    for entry in outcome.filtered:
+        level = logging.WARNING if entry.short else logging.INFO
+        log.log(
+            level,
+            "%s: %d of %d samples are static, kept %s, %d short",
+            entry.prompt_id,
+            sum(entry.static),
+            len(entry.static),
+            list(entry.kept),
+            entry.short,
+        )
+    write_json(flags.output, outcome)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

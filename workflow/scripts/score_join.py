@@ -1,0 +1,60 @@
+"""Join the parts of one dimension into what one official process would have written, and into our record."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl, write_json, write_text
+from evaluation.vbench.parts import Part
+from evaluation.vbench.plan import entries_of
+from evaluation.vbench.reduce import several_process_score
+from evaluation.vbench.results import dimension_result, join, official_json
+
+log = logging.getLogger("score")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--suite", required=True)
+    parser.add_argument("--row", required=True)
+    parser.add_argument("--dimension", required=True)
+    parser.add_argument("--prompts", required=True, type=Path)
+    parser.add_argument("--manifest", required=True, type=Path)
+    parser.add_argument("--filtered", required=True, type=Path)
+    parser.add_argument("--parts", required=True, type=Path, nargs="+", help="in order")
+    parser.add_argument("--output", required=True, type=Path, help="VBench's JSON form")
+    parser.add_argument("--result", required=True, type=Path, help="DimensionResult")
+    flags = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    try:
+        entries = entries_of(
+            flags.dimension,
+            read_jsonl(Prompt, flags.prompts),
+            read_jsonl(Clip, flags.manifest),
+            read_json(FilteredSet, flags.filtered).kept,
+        )
+        rows = join([read_json(Part, path) for path in flags.parts], entries, flags.dimension)
+        result = dimension_result(flags.suite, flags.row, flags.dimension, rows, entries)
+    except ValueError as fault:
+        log.error("%s", fault)
+        return 1
+    write_text(flags.output, official_json(flags.dimension, result.mean, rows))
+    write_json(flags.result, result)
+    log.info(
+        "%s of %s: %r over %d clips, %d left out; several official processes would have printed %r",
+        flags.dimension,
+        flags.row,
+        result.mean,
+        len(rows),
+        len(result.left_out),
+        several_process_score(flags.dimension, rows),
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

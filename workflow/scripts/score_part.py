@@ -1,0 +1,92 @@
+"""Score one part of a row's clips on one dimension by the official VBench, which runs in its own environment."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl, write_json
+from evaluation.shards import parse_shard
+from evaluation.vbench.parts import Part
+from evaluation.vbench.plan import Entry, entries_of, link_clips, part_of
+from workflow.vbench_process import job_of, run_worker
+
+log = logging.getLogger("score")
+
+
+def part_entries(flags: argparse.Namespace) -> list[Entry]:
+    """The prompts and clips of this part."""
+    filtered = read_json(FilteredSet, flags.filtered)
+    manifest = read_jsonl(Clip, flags.manifest)
+    rows = {clip.row for clip in manifest} | {filtered.row}
+    if rows != {flags.row}:
+        raise ValueError(
+            f"{flags.manifest} and {flags.filtered} are of the rows {sorted(rows)}, expected {flags.row} alone; give the files of one row."
+        )
+    entries = entries_of(flags.dimension, read_jsonl(Prompt, flags.prompts), manifest, filtered.kept)
+    if not entries:
+        raise ValueError(
+            f"The static filter kept no clip of row {flags.row} for {flags.dimension}; nothing can be scored."
+        )
+    return part_of(entries, *parse_shard(flags.part))
+
+
+def score(entries: Sequence[Entry], flags: argparse.Namespace) -> dict[str, Any]:
+    """What the worker says of the clips: score, rows, versions."""
+    work = flags.output.with_name(f"{flags.output.name}.work")
+    shutil.rmtree(work, ignore_errors=True)  # of a job that was killed
+    links = work / "clips"
+    links.mkdir(parents=True)
+    try:
+        link_clips(entries, flags.clips, links)
+        job = job_of(flags, work) | {
+            "entries": [entry.full_info(flags.dimension) for entry in entries],
+            "names": [item.name for entry in entries for item in entry.wanted],
+            "videos": str(links.resolve()),
+        }
+        return run_worker(flags, f"evaluation.vbench.scorers.{flags.dimension}", job, work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--suite", required=True)
+    parser.add_argument("--row", required=True)
+    parser.add_argument("--dimension", required=True)
+    parser.add_argument("--part", required=True, help="<i>-of-<n>")
+    parser.add_argument("--prompts", required=True, type=Path)
+    parser.add_argument("--manifest", required=True, type=Path)
+    parser.add_argument("--filtered", required=True, type=Path)
+    parser.add_argument("--clips", required=True, type=Path, help="folder of the row")
+    parser.add_argument("--weights", required=True, type=Path, help="weights.json, with the cache beside it")
+    parser.add_argument("--python", required=True, type=Path, help="of VBench's environment")
+    parser.add_argument("--environment", required=True, help="hash that its stamp begins with")
+    parser.add_argument("--device", required=True, choices=("cpu", "cuda", "auto"))
+    parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--output", required=True, type=Path)
+    flags = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    try:
+        entries = part_entries(flags)
+        outcome = score(entries, flags) if entries else {"score": None, "rows": [], "versions": {}}
+    except (ValueError, OSError, RuntimeError) as fault:
+        log.error("%s", fault)
+        return 1
+    names = tuple(item.name for entry in entries for item in entry.wanted)
+    part = Part(
+        suite=flags.suite, row=flags.row, dimension=flags.dimension, part=flags.part, names=names,
+        score=outcome["score"], rows=tuple(outcome["rows"]), versions=outcome["versions"],
+    )  # fmt: skip
+    write_json(flags.output, part)
+    log.info("%s of %s, part %s: %d clips", flags.dimension, flags.row, flags.part, len(names))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
