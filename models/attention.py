@@ -35,6 +35,14 @@ BACKENDS = [
     SDPBackend.MATH,
 ]
 
+KERNEL_OPERATORS = [
+    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+]
+"""What torch's SDPA calls where it does not spell attention out: too dear to compute twice."""
+
 
 class Kernel(NamedTuple):
     """An attention kernel without mask or gradient: its name with version, and [B, T, N, D] q, k, v -> [B, T, N, D]."""
@@ -201,26 +209,37 @@ def attend_interleaved(
 
     q: [B, T, N, D] for the noisy tokens alone or for all; k, v: all tokens. Returns one row per query token.
     """
-    noisy, clean, _ = interleaved_ranges(chunks, tokens_per_frame)
-    pieces: dict[bool, list[Tensor]] = {False: [], True: []}
+    sizes = [frames * tokens_per_frame for frames in (*chunks, *chunks[:-1])]
+    own_q = q.split(sizes[: len(chunks)] if q.shape[1] < sum(sizes) else sizes, dim=1)
+    own_k, own_v = (
+        k.split(sizes, dim=1),
+        v.split(sizes, dim=1),
+    )  # a split's gradient is one copy, a slice's one each
+    rows: dict[int, Tensor] = {}
     for block in interleaved_blocks(len(chunks), sink=sink, window=window):
-        rows = clean[block.chunk] if block.clean else noisy[block.chunk]
-        if rows.start >= q.shape[1]:
+        row = block.chunk + len(chunks) * block.clean
+        if row >= len(own_q):
             continue
-        seen = [clean[j] for j in block.sees] + [rows]
-        own_k = torch.cat([k[:, part] for part in seen], dim=1)
-        own_v = torch.cat([v[:, part] for part in seen], dim=1)
-        pieces[block.clean].append(attend(q[:, rows], own_k, own_v))
-    return torch.cat(pieces[False] + pieces[True], dim=1)
+        seen = [*(len(chunks) + j for j in block.sees), row]
+        rows[row] = attend(own_q[row], joined(own_k, seen), joined(own_v, seen))
+    return torch.cat([rows[row] for row in range(len(own_q))], dim=1)
+
+
+def joined(parts: Sequence[Tensor], which: Sequence[int]) -> Tensor:
+    """Parts one after another along the tokens."""
+    return torch.cat([parts[i] for i in which], dim=1) if len(which) > 1 else parts[which[0]]
 
 
 def attend_block_causal(
     q: Tensor, k: Tensor, v: Tensor, chunks: Sequence[int], tokens_per_frame: int
 ) -> Tensor:
     """Block-wise form of `attend` with `block_causal_mask`: one dense call a chunk, no [T, T] mask, no work on what is masked."""
-    ends = list(itertools.accumulate(frames * tokens_per_frame for frames in chunks))
-    starts = [0, *ends[:-1]]
-    pieces = [attend(q[:, a:b], k[:, :b], v[:, :b]) for a, b in zip(starts, ends, strict=True)]
+    sizes = [frames * tokens_per_frame for frames in chunks]
+    own_q, own_k, own_v = (x.split(sizes, dim=1) for x in (q, k, v))
+    pieces = [
+        attend(own_q[row], joined(own_k, range(row + 1)), joined(own_v, range(row + 1)))
+        for row in range(len(sizes))
+    ]
     return torch.cat(pieces, dim=1)
 
 

@@ -7,9 +7,9 @@ Sources: raven.md 14, baselines.md 1.1.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -26,9 +26,9 @@ from models.lora import (
     merged_state,
     weights_header,
 )
-from models.released import read_released
+from models.released import config_of, read_released
 from models.wan import Wan
-from models.weights import load_strict, read_metadata, write_dcp, write_safetensors, write_torch
+from models.weights import json_mapping, load_strict, read_metadata, write_dcp, write_safetensors, write_torch
 
 Flavour = Literal["full", "adapter", "bundle", "merged", "base"]
 PLAIN: tuple[Flavour, ...] = ("full", "merged", "base")
@@ -37,23 +37,29 @@ FLAVOURS: tuple[Flavour, ...] = ("full", "adapter", "bundle", "merged", "base")
 STUDENTS = {"generator": "student", "generator_ema": "student_ema"}
 """Folders of a training checkpoint by the level that released torch files have for the same."""
 
+PAIR = re.compile(r"\.lora_[AB]\.weight$")
+BLOCK = re.compile(r"\bblocks\.(\d+)\.(.+)$")
+
 Kind = Literal["safetensors", "torch", "dcp"]
 
 
 class Layout(NamedTuple):
-    """How a torch file nests and names its tensors. level: dict level around them; prefix: before Wan's names; flavours: that it is for."""
+    """How a torch file nests and names its tensors. levels: dicts around them, none for no dict, each with weights of its own; prefix:
+    before Wan's names; flavours: that it is for.
+    """
 
-    level: str | None
+    levels: tuple[str, ...]
     prefix: str
     flavours: tuple[Flavour, ...]
 
 
 LAYOUTS = {
-    "flat": Layout(None, "", FLAVOURS),
-    "prefixed": Layout(None, "model.", PLAIN),
-    "generator": Layout("generator", "model.", PLAIN),
-    "generator_ema": Layout("generator_ema", "model.", PLAIN),
-    "generator_lora": Layout("generator_lora", "", ("adapter",)),
+    "flat": Layout((), "", FLAVOURS),
+    "prefixed": Layout((), "model.", PLAIN),
+    "generator": Layout(("generator",), "model.", PLAIN),
+    "generator_ema": Layout(("generator_ema",), "model.", PLAIN),
+    "both": Layout(("generator", "generator_ema"), "model.", PLAIN),
+    "generator_lora": Layout(("generator_lora",), "", ("adapter",)),
 }
 """By name; models/README.md says which released file has which."""
 
@@ -87,12 +93,14 @@ def open_source(
     no choice). base: weights beneath an adapter, default those that the file names. alpha, like: LoRA alpha, and weights of ours with
     the same model size, for sources that do not say.
     Raises FileNotFoundError; ValueError if that level is absent, if the tensors are no complete Wan transformer or adapter, or if
-    alpha is another than the source's.
+    alpha is not above 0 or another than the source's.
     """
+    if alpha is not None and not 0 < alpha < float("inf"):
+        raise ValueError(f"alpha is {alpha:g}, but LoRA's scale is alpha / rank; pass a number above 0.")
     checkpoint = _checkpoint(path)
     if checkpoint is None:
         where, described = path, read_released(path, key)
-        said = _said(read_metadata(path) if path.is_dir() or path.suffix == ".safetensors" else {})
+        said = _said(read_metadata(path) if path.is_dir() or path.suffix == ".safetensors" else {}, path)
     else:
         where, said = _student(checkpoint, key), _facts(checkpoint)
         described = read_released(where)
@@ -216,17 +224,22 @@ def check_layout(layout: str, kind: Kind, flavour: Flavour) -> None:
 
 
 def write_weights(
-    path: Path, state: Mapping[str, Tensor], *, header: Mapping[str, str], layout: str = "flat"
+    path: Path, states: Sequence[Mapping[str, Tensor]], *, header: Mapping[str, str], layout: str = "flat"
 ) -> None:
-    """Write tensors as the file's name says, whole or not at all: .safetensors or DCP with the header, torch files in the layout."""
-    kind = kind_of(path)
+    """Write tensors as the file's name says, whole or not at all: .safetensors or DCP with the header, torch files in the layout.
+
+    states: one for each level of the layout, one where there is none.
+    """
+    kind, (levels, prefix, _) = kind_of(path), LAYOUTS[layout]
+    if kind == "torch":
+        named = [{f"{prefix}{name}": value for name, value in state.items()} for state in states]
+        write_torch(path, dict(zip(levels or (None,), named, strict=True)))
+        return
+    (state,) = states
     if kind == "safetensors":
         write_safetensors(path, state, metadata=header)
-    elif kind == "dcp":
-        write_dcp(path, state, metadata=header)
     else:
-        level, prefix, _ = LAYOUTS[layout]
-        write_torch(path, {f"{prefix}{name}": value for name, value in state.items()}, level=level)
+        write_dcp(path, state, metadata=header)
 
 
 class _Said(NamedTuple):
@@ -237,10 +250,35 @@ class _Said(NamedTuple):
     base: str | None
 
 
-def _said(header: Mapping[str, str]) -> _Said:
-    config = WanConfig(**json.loads(header["config"])) if "config" in header else None
-    alpha = float(json.loads(header["lora_alpha"])) if "lora_alpha" in header else None
+def _said(header: Mapping[str, str], where: Path) -> _Said:
+    config = _config(header["config"], f"config in the header of {where}") if "config" in header else None
+    alpha = (
+        _number(header["lora_alpha"], f"lora_alpha in the header of {where}")
+        if "lora_alpha" in header
+        else None
+    )
     return _Said(config, alpha, header.get("base"))
+
+
+def _config(value: object, where: str) -> WanConfig:
+    sizes = json_mapping(value, where)
+    known = {field.name: field.type for field in fields(WanConfig)}
+    wrong = sorted(sizes.keys() - known.keys()) + sorted(
+        name for name, size in sizes.items() if name in known and not isinstance(size, int | float)
+    )
+    if wrong or "dim" not in sizes:
+        raise ValueError(
+            f"{where} is no model size of this program ({', '.join(wrong) or 'dim'} {'unknown or no number' if wrong else 'absent'}); it is "
+            "damaged or of another version."
+        )
+    return WanConfig(**sizes)
+
+
+def _number(value: object, where: str) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where} is {value!r}, expected a number; the file is damaged.") from error
 
 
 def _said_by(like: Path) -> _Said:
@@ -248,7 +286,7 @@ def _said_by(like: Path) -> _Said:
         raise ValueError(
             f"{like} does not say the size of its model; name a .safetensors file or a directory that this program wrote."
         )
-    return _said(read_metadata(like))
+    return _said(read_metadata(like), like)
 
 
 def _checkpoint(path: Path) -> Path | None:
@@ -257,8 +295,12 @@ def _checkpoint(path: Path) -> Path | None:
 
 
 def _facts(checkpoint: Path) -> _Said:
-    facts = json.loads((checkpoint / "progress.json").read_text(encoding="utf-8"))["facts"]
-    return _Said(WanConfig(**facts["config"]), float(facts["alpha"]) if "alpha" in facts else None, None)
+    path = checkpoint / "progress.json"
+    facts = json_mapping(
+        json_mapping(path.read_text(encoding="utf-8"), str(path)).get("facts"), f"facts in {path}"
+    )
+    alpha = _number(facts["alpha"], f"alpha in {path}") if "alpha" in facts else None
+    return _Said(_config(facts.get("config"), f"config in {path}"), alpha, None)
 
 
 def _student(checkpoint: Path, key: str | None) -> Path:
@@ -306,15 +348,27 @@ def _with_base(source: Source) -> Source:
 
 def _check(source: Source) -> None:
     """Raise ValueError unless the tensors are all of a transformer of that size, and every adapter is a pair that fits its layer."""
-    if source.config is not None and source.flavour != "adapter":
-        with torch.device("meta"):
-            wan = Wan(source.config)
-        load_strict(
-            wan,
-            {name: value.to("meta") for name, value in base_state(source.state).items()},
-            where=source.where,
-            assign=True,
+    other = sorted(name for name, value in source.state.items() if not value.is_floating_point())
+    if other:
+        raise ValueError(
+            f"{source.where} holds {source.state[other[0]].dtype} under {other[0]}, expected weights."
         )
+    if source.flavour != "adapter":
+        plain = {name: value.to("meta") for name, value in base_state(source.state).items()}
+        # names and shapes are those of any number of heads
+        config = source.config or config_of(plain, num_heads=1)
+        if config is None:
+            raise ValueError(
+                f"{source.where} lacks tensors that every Wan transformer has, or has them in other shapes; it is no whole model."
+            )
+        with torch.device("meta"):
+            wan = Wan(config)
+        load_strict(wan, plain, where=source.where, assign=True)
+    _check_pairs(source)
+
+
+def _check_pairs(source: Source) -> None:
+    """Raise ValueError unless every adapter is a pair that fits its layer, of one rank, and alike in all blocks."""
     shapes = {name.replace(".default.", "."): tuple(value.shape) for name, value in source.state.items()}
     stems = {name.partition(".lora_")[0] for name in shapes if ".lora_" in name}
     for stem in sorted(stems):
@@ -328,6 +382,36 @@ def _check(source: Source) -> None:
             raise ValueError(
                 f"{source.where} has no adapter that fits its layer at {stem}: lora_A {down or 'absent'}, lora_B {up or 'absent'}{weight}; "
                 "adapter and base belong to different models."
+            )
+    strange = sorted(name for name in shapes if ".lora_" in name and not PAIR.search(name))
+    if strange:
+        raise ValueError(
+            f"{source.where} has {strange[0]} beside its pairs of matrices, so it is another kind of adapter than LoRA; nothing here "
+            "computes with it."
+        )
+    ranks = {shapes[f"{stem}.lora_A.weight"][0] for stem in stems}
+    if len(ranks) > 1:
+        raise ValueError(
+            f"{source.where} has adapters of the ranks {sorted(ranks)}, expected one rank; it is mixed or damaged."
+        )
+    blocks: dict[str, set[str]] = {}
+    for match in filter(None, map(BLOCK.search, stems)):
+        blocks.setdefault(match[1], set()).add(match[2])
+    absent = (
+        sorted(set(range(source.config.num_layers)) - set(map(int, blocks)))
+        if blocks and source.config
+        else []
+    )
+    if absent:
+        raise ValueError(
+            f"{source.where} adapts {len(blocks)} blocks and not block {absent[0]}; its tensors are not all there."
+        )
+    every = set().union(*blocks.values())
+    for number, own in sorted(blocks.items(), key=lambda item: int(item[0])):
+        if own != every:
+            raise ValueError(
+                f"{source.where} adapts {', '.join(sorted(every - own))} in other blocks and not in block {number}; its tensors are not "
+                "all there."
             )
 
 

@@ -19,9 +19,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from models.attention import (
+    KERNEL_OPERATORS,
     attend,
     attend_block_causal,
     attend_interleaved,
@@ -32,6 +33,9 @@ from models.cache import KVCache, attend_cached, check_plan
 from models.config import Numerics, WanConfig
 from models.plan import AttendPlan, merged_reads
 from models.rope import Rotation, rotate, rotation
+
+keeping_attention = partial(create_selective_checkpoint_contexts, KERNEL_OPERATORS)
+"""Checkpointing that keeps the outputs of attention: two bytes a channel and token, for a third of a block's forward time."""
 
 MASK_TOKENS = 4096  # up to this many tokens a boolean mask is cheaper than one attention call per block
 
@@ -69,13 +73,25 @@ class RMSNorm(nn.Module):
 
 
 def in_kernels(x: Tensor) -> bool:
-    """Whether fused operators on x run as kernels of models/kernels.py, which know no gradient."""
-    return x.is_cuda and not torch.is_grad_enabled()
+    """Whether fused operators on x run as kernels of models/kernels.py, which compute in float32."""
+    return x.is_cuda and x.dtype != torch.float64
+
+
+def products_dtype(layer: nn.Module, device: torch.device) -> torch.dtype:
+    """dtype of a layer's matrix product: its weights', or autocast's where that is on."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.get_autocast_dtype(device.type)
+    return layer.weight.dtype
 
 
 def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
-    """A linear layer in its weights' dtype (the explicit form of autocast)."""
-    return layer(x.to(layer.weight.dtype))
+    """A linear layer in the dtype of its product (the explicit form of autocast)."""
+    return layer(x.to(products_dtype(layer, x.device)))
+
+
+def first_frames(x: Tensor, count: int) -> Tensor:
+    """x[:, :count]; x itself where that is all of it, because the gradient of a slice is a copy."""
+    return x if x.shape[1] == count else x[:, :count]
 
 
 class Attention(nn.Module):
@@ -94,7 +110,7 @@ class Attention(nn.Module):
     def project(self, x: Tensor, queries: int) -> Projected:
         """Projections of tokens x [B, T, dim], of the first `queries` alone for q."""
         return Projected(
-            apply_linear(self.q, x[:, :queries]),
+            apply_linear(self.q, first_frames(x, queries)),
             apply_linear(self.k, x),
             apply_linear(self.v, x).unflatten(-1, (self.heads, -1)),
             self.norm_q,
@@ -170,13 +186,13 @@ class WanBlock(nn.Module):
     ) -> Residual:
         """stream of G frames; e0: [B, G, 6, dim]; text: embedded rows [B, text_len, dim] or their `text_kv`.
 
-        Only the first `queries` frames go on after self-attention. recompute: keep the inputs alone for the backward pass
-        (activation checkpointing); `self_attend` then runs twice, so it must change nothing.
+        Only the first `queries` frames go on after self-attention. recompute: keep the inputs and what attention gave alone for the
+        backward pass (activation checkpointing); `self_attend` then runs twice, so it must change nothing.
         """
         if recompute:
             return checkpoint(
                 self._compute, stream, e0, text, self_attend, queries,
-                use_reentrant=False, preserve_rng_state=False,
+                use_reentrant=False, preserve_rng_state=False, context_fn=keeping_attention,
             )  # fmt: skip
         return self._compute(stream, e0, text, self_attend, queries)
 
@@ -193,8 +209,9 @@ class WanBlock(nn.Module):
         x, hidden = self._add_norm(*stream, scale1, shift1)
         tokens = queries * x.shape[2]
         attended = self_attend(self.self_attn.project(hidden.flatten(1, 2), tokens)).flatten(2)
-        x = x[:, :queries]
-        gate1, shift2, scale2, gate2 = (row[:, :queries] for row in (gate1, shift2, scale2, gate2))
+        x, gate1, shift2, scale2, gate2 = (
+            first_frames(part, queries) for part in (x, gate1, shift2, scale2, gate2)
+        )
         x, hidden = self._add_norm3(x, apply_linear(self.self_attn.o, attended).view_as(x), gate1)
         crossed = attend_text(self.cross_attn, hidden, text_kv)
         x, hidden = self._add_norm(x, crossed, None, scale2, shift2)
@@ -206,11 +223,16 @@ class WanBlock(nn.Module):
     def _activated(self, hidden: Tensor) -> Tensor:
         """GELU of the first FFN layer; one matrix product with it in the epilogue where there is no adapter."""
         up, activation, _ = self.ffn
-        if self.fused and in_kernels(hidden) and type(up) is nn.Linear and up.weight.dtype == torch.bfloat16:
-            rows = hidden.flatten(0, -2)
-            return torch._addmm_activation(up.bias, rows, up.weight.t(), use_gelu=True).view(
-                *hidden.shape[:-1], -1
-            )
+        dtype, without_gradient = products_dtype(up, hidden.device), not torch.is_grad_enabled()
+        if (
+            self.fused
+            and in_kernels(hidden)
+            and without_gradient
+            and type(up) is nn.Linear
+            and dtype == torch.bfloat16
+        ):
+            bias, rows, weight = up.bias.to(dtype), hidden.flatten(0, -2), up.weight.to(dtype)
+            return torch._addmm_activation(bias, rows, weight.t(), use_gelu=True).view(*hidden.shape[:-1], -1)
         return activation(apply_linear(up, hidden))
 
     def _add_norm(
@@ -220,7 +242,7 @@ class WanBlock(nn.Module):
         if self.fused and in_kernels(x):
             from models.kernels import add_norm_cuda  # Triton is there with CUDA builds of torch only
 
-            dtype = self.self_attn.q.weight.dtype
+            dtype = products_dtype(self.self_attn.q, x.device)
             return add_norm_cuda(x, update, gate, scale, shift, eps=self.eps, one=True, dtype=dtype)
         x = add_gated(x, update, gate)
         return x, norm(x, self.eps, self.island) * (1 + scale) + shift
@@ -231,7 +253,7 @@ class WanBlock(nn.Module):
         if self.fused and in_kernels(x):
             from models.kernels import add_norm_cuda  # Triton is there with CUDA builds of torch only
 
-            dtype = self.self_attn.q.weight.dtype
+            dtype = products_dtype(self.cross_attn.q, x.device)
             return add_norm_cuda(
                 x, update, gate, layer.weight, layer.bias, eps=layer.eps, one=False, dtype=dtype
             )

@@ -13,7 +13,7 @@ import pickle
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
@@ -46,6 +47,20 @@ STORED_DTYPES = {
     "BOOL": torch.bool,
 }
 """Names of dtypes in the header of a .safetensors file."""
+
+
+DCP_CLASSES = {
+    "torch.distributed.checkpoint.metadata": (
+        "BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta", "TensorProperties",
+        "TensorStorageMetadata", "_MEM_FORMAT_ENCODING",
+    ),
+    "torch.distributed.checkpoint.filesystem": ("_StorageInfo",),
+    "torch.serialization": ("_get_layout",),
+    "torch": ("Size", *(name for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype))),
+    "pathlib": ("Path", "PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath"),
+    "collections": ("OrderedDict",),
+}  # fmt: skip
+"""What the .metadata of a distributed checkpoint may hold: it is a pickle, which torch reads without restriction."""
 
 
 class Unwrapped(NamedTuple):
@@ -230,7 +245,8 @@ def read_sharded(path: Path | str, *, shapes_only: bool = False) -> dict[str, Te
     Raises FileNotFoundError naming every absent file, ValueError if the files hold other tensors than the index says.
     """
     path = Path(path)
-    where = dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
+    index = json_mapping(path.read_text(encoding="utf-8"), str(path))
+    where = dict(json_mapping(index.get("weight_map"), f"weight_map of {path}"))
     shards = sorted(set(where.values()))
     if any(Path(shard).name != shard for shard in shards):
         raise ValueError(
@@ -286,16 +302,17 @@ def write_safetensors(
     os.replace(temporary, path)
 
 
-def write_torch(path: Path | str, state: Mapping[str, Tensor], *, level: str | None = None) -> None:
-    """Write a torch file whole or not at all: plain tensors, names sorted, in a dict or in a dict under `level`.
+def write_torch(path: Path | str, levels: Mapping[str | None, Mapping[str, Tensor]]) -> None:
+    """Write a torch file whole or not at all: plain tensors, names sorted, in a dict for each level; level None: in no dict, alone.
 
     Equal tensors give equal bytes, whatever the file's name. Raises as `write_safetensors`.
     """
     path = Path(path)
-    stored = _stored(state, path)
+    assert None not in levels or len(levels) == 1, "tensors lie beside levels"
+    stored = {level: _stored(state, path) for level, state in levels.items()}
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:  # given a name, torch would write that into the file
-        torch.save(stored if level is None else {level: stored}, file)
+        torch.save(stored.get(None, stored), file)
     os.replace(temporary, path)
 
 
@@ -306,7 +323,9 @@ def _stored(state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None =
     for name in sorted(state):
         value = state[name].detach().cpu()
         value = value.to(dtype) if dtype is not None and value.is_floating_point() else value
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        # torch cannot ask this of numbers of one byte
+        seen = value.float() if value.itemsize == 1 else value
+        if value.is_floating_point() and not bool(torch.isfinite(seen).all()):
             raise ValueError(
                 f"{name} has values that are not finite in {value.dtype}, so {path} was not written."
             )
@@ -362,7 +381,7 @@ def read_dcp(path: Path | str) -> dict[str, Tensor]:
     """
     path = Path(path)
     state = {name: torch.empty_like(value, device="cpu") for name, value in dcp_shapes(path).items()}
-    dcp.load(state, storage_reader=dcp.FileSystemReader(path), no_dist=True)
+    _load_dcp(path, state, None, alone=True)
     return state
 
 
@@ -383,7 +402,17 @@ def fill_from_dcp(
             f"{path} holds {len(stored)} tensors and {len(state)} are wanted; these are in one only or of another shape: "
             f"{_some(differ)}. It belongs to another model; remove it."
         )
-    dcp.load(dict(state), storage_reader=dcp.FileSystemReader(path), process_group=group, no_dist=alone)
+    _load_dcp(Path(path), dict(state), group, alone=alone)
+
+
+def _load_dcp(path: Path, state: dict[str, Tensor], group: ProcessGroup | None, *, alone: bool) -> None:
+    try:
+        dcp.load(state, storage_reader=dcp.FileSystemReader(path), process_group=group, no_dist=alone)
+    except CheckpointException as failed:
+        cause = next(iter(failed.failures.values()))[0]
+        raise ValueError(
+            f"{path} is truncated or damaged: torch says {_first_line(cause)}; take another checkpoint."
+        ) from failed
 
 
 def dcp_shapes(path: Path | str) -> dict[str, Tensor]:
@@ -393,6 +422,7 @@ def dcp_shapes(path: Path | str) -> dict[str, Tensor]:
         raise FileNotFoundError(
             f"{path} has no .metadata, so it is no finished distributed checkpoint; train again or remove it."
         )
+    _check_metadata(path / ".metadata")
     state: dict[str, Tensor] = {}
     for name, entry in dcp.FileSystemReader(path).read_metadata().state_dict_metadata.items():
         if not isinstance(entry, TensorStorageMetadata):
@@ -401,6 +431,45 @@ def dcp_shapes(path: Path | str) -> dict[str, Tensor]:
             )
         state[name] = torch.empty(entry.size, dtype=entry.properties.dtype, device="meta")
     return state
+
+
+class _MetadataUnpickler(pickle.Unpickler):
+    """Finds the classes of `DCP_CLASSES` and no other."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name not in DCP_CLASSES.get(module, ()):
+            raise pickle.UnpicklingError(f"it holds {module}.{name}")
+        return super().find_class(module, name)
+
+
+def _check_metadata(path: Path) -> None:
+    """Raise ValueError unless reading this pickle can make descriptions of tensors only."""
+    try:
+        with path.open("rb") as file:
+            _MetadataUnpickler(file).load()
+    except (
+        pickle.UnpicklingError,
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ValueError(
+            f"{path} is no description of a distributed checkpoint, or a damaged one ({_first_line(error)}); take another checkpoint."
+        ) from error
+
+
+def json_mapping(value: object, where: str) -> dict[str, Any]:
+    """A JSON object, given as itself or as text. Raises ValueError, naming `where`, if it is something else."""
+    try:
+        read = json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where} is damaged: it is no JSON ({error}); take another file.") from error
+    if not isinstance(read, dict):
+        raise ValueError(f"{where} is {type(read).__name__}, expected a JSON object; take another file.")
+    return read
 
 
 def file_sha256(path: Path | str) -> str:
@@ -471,7 +540,7 @@ def _no_level(key: str, held: Mapping[str, int], state: Mapping[str, object], wh
     return f"{where} has no level {key!r}, found {found}; {advice}."
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
 
 

@@ -123,8 +123,8 @@ class TrainPlan(Strict):
     rewards of real clips (workflow/rewards.py), null for the embedded checkers.
 
     flavour: which of the files that `convert` writes is sampled; only CM-GRPO has others than "full".
-    nodes, gpus: nodes of the job, and GPUs (processes) of each. recompute, keep, asynchronous, tensorboard: see `Execution`
-    (models/training/settings.py). None of these changes what comes out.
+    nodes, gpus: nodes of the job, and GPUs (processes) of each. recompute, keep, asynchronous, tensorboard, wandb, validate_every: see
+    `Execution` (models/training/settings.py). None of these changes what comes out.
     """
 
     recipe: Literal["raven", "cm_grpo"]
@@ -141,6 +141,8 @@ class TrainPlan(Strict):
     keep: Count = 2
     asynchronous: bool = False
     tensorboard: bool = False
+    wandb: Name | None = None
+    validate_every: Annotated[int, Field(ge=0)] = 0
 
     @property
     def execution(self) -> str:

@@ -25,7 +25,7 @@ from models.text import ToyTextEncoder
 from models.text_and_pixels import is_small_text, open_text
 from models.training.clips import ClipFile, read_captions
 from models.training.distributed import World, join, leave, shard, shard_modules
-from models.training.loop import Preempted, Recipe, RunLimits, train
+from models.training.loop import Preempted, Recipe, RunLimits, Validation, train
 from models.training.preemption import EXIT_CODE, stop_requests
 from models.training.prompts import NEGATIVE, PromptPool, read_prompt_list
 from models.training.settings import CmGrpoSettings, DmdSettings, Execution, settings_sha256
@@ -194,23 +194,30 @@ def run_to_end(
     flags: argparse.Namespace,
     facts: Mapping[str, Any],
     files: Sequence[Path] = (),
+    validation: Validation | None = None,
 ) -> int:
-    """Train, save and part from the other processes; returns the iterations done. Raises SystemExit if the run was asked to stop.
+    """Train, save and part from the other processes; returns the iterations done.
 
-    files: what shapes the run beside the flags' own.
+    files: what shapes the run beside the flags' own. Raises SystemExit if the run was asked to stop; ValueError if validation clips are
+    wanted of a recipe that makes none.
     """
+    if job.execution.validate_every and validation is None:
+        raise ValueError(
+            f"validate_every is {job.execution.validate_every}, but {flags.recipe} makes no validation clips; leave it out."
+        )
     limits = RunLimits(
         iterations=settings.iterations,
         checkpoint_every=settings.checkpoint_every,
         keep=job.execution.keep,
         asynchronous=job.execution.asynchronous,
         tensorboard=job.execution.tensorboard,
+        wandb=job.execution.wandb,
     )
     try:
         done = train(
             recipe, limits, output=flags.output, facts=facts,
             identity=identity(flags, settings, files) if job.world.rank == 0 else "",  # hashing reads every file; process 0 decides
-            world=job.world, stop=job.stop,
+            world=job.world, stop=job.stop, validation=validation,
         )  # fmt: skip
     except Preempted as stopped:
         log.info("%s", stopped)

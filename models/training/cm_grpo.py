@@ -23,7 +23,7 @@ from models.noise import LatentShape
 from models.rollout import Rollout
 from models.schedule import EulerMaruyama, Transition
 from models.training.chunk_weights import chunk_weights
-from models.training.distributed import ALONE, World
+from models.training.distributed import ALONE, World, gathered
 from models.training.dmd import rows_of
 from models.training.flow_matching import guided_velocity, to_x0
 from models.training.loop import Trainee, finite
@@ -269,7 +269,8 @@ class CmGrpo:
             shape=self.shape,
             sharing=self.settings.group if self.settings.shared_noise else 1,
         )
-        return trajectory(self.rollout.run(self.wan, text, noise), self.rollout.num_steps)
+        with gathered(self.wan):
+            return trajectory(self.rollout.run(self.wan, text, noise), self.rollout.num_steps)
 
     def policy(self, rolled: Trajectory, pairs: Sequence[Pair], text: Tensor, gain: Tensor) -> Policy:
         """Policy loss, and KL if asked for, of some pairs. rolled, text, gain: of all rollouts of this process."""

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, Replicate
 
 from models.training.shares import share
 from models.wan import Wan
@@ -131,9 +132,25 @@ def shard_modules(modules: Sequence[nn.Module], world: World) -> bool:
     mesh = world.mesh if world.mesh.shape[0] > 1 else world.mesh["shard"]
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
     for module in modules:
-        # always freed again: copies that a rollout gathered would not see the next optimizer step
         fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
     return True
+
+
+@contextmanager
+def gathered(wan: Wan) -> Iterator[None]:
+    """Parameters are gathered once for all calls inside, e.g. of a rollout, which needs the room of the whole network; without gradient.
+
+    They are freed at the end: such copies would not see the next optimizer step.
+    """
+    sharded = [module for module in wan.modules() if isinstance(module, FSDPModule)]
+    for module in sharded:
+        module.set_reshard_after_forward(False, recurse=False)
+    try:
+        yield
+    finally:
+        for module in sharded:
+            module.set_reshard_after_forward(True, recurse=False)
+            module.reshard()
 
 
 def local(value: Tensor) -> Tensor:
@@ -144,3 +161,13 @@ def local(value: Tensor) -> Tensor:
 def whole(value: Tensor) -> Tensor:
     """A tensor with nothing sharded; every process must ask."""
     return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def shard_like(value: Tensor, other: Tensor) -> Tensor:
+    """A tensor that every process has whole, sharded as `other` is: each keeps its part, nothing is sent."""
+    if not isinstance(other, DTensor):
+        return value
+    copies = [Replicate()] * other.device_mesh.ndim
+    return DTensor.from_local(value, other.device_mesh, copies, run_check=False).redistribute(
+        placements=other.placements
+    )

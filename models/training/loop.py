@@ -6,7 +6,8 @@ Nothing non-finite ever reaches an optimizer step: the run stops with a sentence
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models.training.checkpoints import Checkpoints
-from models.training.distributed import ALONE, World, here, local, whole
+from models.training.distributed import ALONE, World, here, local, shard_like, whole
 from models.training.settings import OptimizerSettings
 from models.training.watching import Watch
 
@@ -23,7 +24,8 @@ from models.training.watching import Watch
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum for matrices, all matrices of one shape in one batched computation.
 
-    Five Newton-Schulz rounds; the step is scaled by sqrt(max(1, rows / columns)). Source: Jordan et al. 2024, Muon.
+    Five Newton-Schulz rounds; the step is scaled by sqrt(max(1, rows / columns)). Momentum is sharded as its matrix is; the matrices of
+    one shape are gathered whole for the rounds, in every process the same, of which each keeps its shard. Source: Jordan et al. 2024, Muon.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95) -> None:
@@ -42,9 +44,12 @@ class Muon(torch.optim.Optimizer):
                 momenta = [self.state[parameter]["momentum"] for parameter in same]
                 gradients = [parameter.grad for parameter in same]
                 torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-                mixed = torch.stack(torch._foreach_lerp(gradients, momenta, group["momentum"]))
+                mixed = torch.stack(
+                    [whole(one) for one in torch._foreach_lerp(gradients, momenta, group["momentum"])]
+                )
                 update = orthogonalise(mixed) * max(1.0, shape[0] / shape[1]) ** 0.5
-                torch._foreach_add_(same, list(update.unbind(0)), alpha=-group["lr"])
+                shards = [shard_like(one, parameter) for one, parameter in zip(update, same, strict=True)]
+                torch._foreach_add_(same, shards, alpha=-group["lr"])
 
 
 def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:
@@ -121,6 +126,25 @@ class Trainee:
         """State dict with the moving average in place of the trained parameters (the plain one if there is no average)."""
         return {**self.module.state_dict(), **(self.average or {})}
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the module computes with its moving average (if it has one); afterwards every bit is back where it was.
+
+        Exchanged in place, a tensor at a time: what is sharded stays sharded, and no second model is held. Save nothing inside.
+        """
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for key, average in (self.average or {}).items():
+            kept = self.parameters[key].detach().clone()
+            self.parameters[key].copy_(average)
+            average.copy_(kept)
+
     def optimizer_state(self) -> dict[str, Tensor]:
         """Optimizer tensors by "<parameter>|<what>", and the number of updates."""
         names = {value: key for key, value in self.parameters.items()}
@@ -173,13 +197,30 @@ class Recipe(Protocol):
         ...
 
 
+class Validation(Protocol):
+    """Something to look at, made from the weights every so often, which leaves training as it was. every: iterations.
+
+    Every process must call every method.
+    """
+
+    every: int
+
+    def forget_after(self, done: int) -> None:
+        """Remove what was made later than after `done` iterations, which are done again; 0 removes everything."""
+        ...
+
+    def make(self, iteration: int) -> None:
+        """Look at the weights after `iteration` iterations, unless that was done."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLimits:
     """When a run ends and how it saves.
 
     iterations, seconds: whichever comes first, None for no limit. checkpoint_every: iterations, None for the last one only;
     keep: how many of them, the newest, stay on disk; asynchronous: train on while a copy of the state is written.
-    tensorboard: write the metrics as TensorBoard events too.
+    tensorboard: write the metrics as TensorBoard events too; wandb: send them to this project too, None for none.
     """
 
     iterations: int
@@ -188,6 +229,7 @@ class RunLimits:
     keep: int = 2
     asynchronous: bool = False
     tensorboard: bool = False
+    wandb: str | None = None
 
 
 def finite(loss: Tensor, name: str, iteration: int) -> Tensor:
@@ -213,6 +255,7 @@ def train(
     facts: Mapping[str, Any] | None = None,
     world: World = ALONE,
     stop: Callable[[], bool] = lambda: False,
+    validation: Validation | None = None,
 ) -> int:
     """Run a recipe to its limits, resuming from `output` if its checkpoints belong to the same `identity`. Returns iterations done.
 
@@ -220,6 +263,7 @@ def train(
     are removed, with a line saying so. facts: what a reader of the checkpoint must know, e.g. the model's size; kept in
     progress.json. output None keeps nothing (the caller saves). Metrics are appended to metrics.jsonl, one line an iteration.
     stop: asked after every iteration. Raises Preempted, once a checkpoint is written, if it is true in any process.
+    validation: made after every so many iterations and the last one, once these are saved; a resumed run makes up for what is missing.
     """
     if limits.seconds is not None and world.size > 1:
         raise ValueError(
@@ -233,8 +277,17 @@ def train(
         iterations=limits.iterations,
         seconds=limits.seconds,
         tensorboard=limits.tensorboard,
+        wandb=limits.wandb,
     )
+
+    def validate(done: int) -> None:
+        if validation is not None and done and (done % validation.every == 0 or done == limits.iterations):
+            validation.make(done)
+
+    if validation is not None:
+        validation.forget_after(start)
     iteration = start
+    validate(start)
     while iteration < limits.iterations:
         elapsed = watch.elapsed_s
         if limits.seconds is not None and elapsed >= limits.seconds:
@@ -249,6 +302,7 @@ def train(
             checkpoints.save(iteration, wait=last or stopped or not limits.asynchronous)
         if stopped and not last:
             raise Preempted(f"asked to stop: saved after iteration {iteration} of {limits.iterations}")
+        validate(iteration)
     return iteration
 
 
@@ -268,10 +322,6 @@ def _optimizers(
     )
     if not matrices:
         return [adamw], [settings.lr]
-    if any(local(value) is not value for value in matrices):
-        raise ValueError(
-            "Muon needs whole matrices, but this model is sharded over several processes; train with kind adamw, or in one process."
-        )
     return [adamw, Muon(matrices, lr=settings.muon_lr)], [settings.lr, settings.muon_lr]
 
 

@@ -9,7 +9,6 @@ Legend: B batch, b samples of a slice, F latent frames, C channels, H, W latent 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from models.noise import LatentShape
 from models.rollout import Rollout, bind_network, commit
-from models.training.distributed import ALONE, World
+from models.training.distributed import ALONE, World, gathered
 from models.training.dmd import Scores, frame_weights, generator_due, rows_of
 from models.training.flow_matching import mix, to_x0
 from models.training.loop import Trainee, finite
@@ -112,8 +111,8 @@ class Raven:
     def roll_out(self, iteration: int, samples: range, text: Tensor) -> Trajectory:
         """All steps of all chunks of some samples, given their text rows, without gradient and without guidance."""
         noise = StreamNoise(streams=self.streams, iteration=iteration, samples=samples, shape=self.shape)
-        records: Iterator = self.rollout.run(self.wan, text, noise)
-        return trajectory(records, self.rollout.num_steps)
+        with gathered(self.wan):
+            return trajectory(self.rollout.run(self.wan, text, noise), self.rollout.num_steps)
 
     def predict(
         self, iteration: int, samples: range, rolled: Trajectory, text: Tensor, data: Tensor | None = None

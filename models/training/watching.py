@@ -1,4 +1,4 @@
-"""How a run is watched: metrics.jsonl, a line in the log now and then, TensorBoard events if they are asked for."""
+"""How a run is watched: metrics.jsonl, a line in the log now and then, TensorBoard or Weights & Biases if they are asked for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,25 @@ SPEAK_S = 10.0
 class Watch:
     """Notes of one process on a run that has `start` of `iterations` behind it; seconds: its limit, or None.
 
-    output: folder for metrics.jsonl, and for tensorboard/ if `tensorboard`; None writes no file.
-    Raises ModuleNotFoundError if events are wanted and the package tensorboard is not installed.
+    output: folder for metrics.jsonl, and for tensorboard/ if `tensorboard`; None writes no file. wandb: project of Weights & Biases that
+    the metrics are sent to, or None; the environment says where and as whom (WANDB_MODE=offline keeps them in wandb/).
+    Raises ModuleNotFoundError if the package tensorboard or wandb is wanted and not installed.
     """
 
     def __init__(
-        self, output: Path | None, *, start: int, iterations: int, seconds: float | None, tensorboard: bool
+        self,
+        output: Path | None,
+        *,
+        start: int,
+        iterations: int,
+        seconds: float | None,
+        tensorboard: bool,
+        wandb: str | None = None,
     ) -> None:
         self.output, self.start, self.iterations, self.seconds = output, start, iterations, seconds
         self.began, self.spoken = time.monotonic(), -math.inf
         self.events = _events(output / "tensorboard", start) if output and tensorboard else None
+        self.project = _wandb_run(wandb, output, start) if output and wandb else None
 
     @property
     def elapsed_s(self) -> float:
@@ -44,6 +54,8 @@ class Watch:
             for name, value in metrics.items():
                 self.events.add_scalar(name, value, iteration)
             self.events.flush()
+        if self.project is not None:
+            self.project.log(dict(metrics), step=iteration)
         if elapsed - self.spoken > SPEAK_S or iteration == self.iterations:
             self.spoken = elapsed
             self._say(iteration, elapsed, metrics)
@@ -74,3 +86,23 @@ def _events(folder: Path, start: int) -> Any:
             "tensorboard` in .venv, or set `tensorboard: false`. metrics.jsonl has the same numbers."
         ) from absent
     return SummaryWriter(str(folder), purge_step=start + 1)
+
+
+def _wandb_run(project: str, output: Path, start: int) -> Any:
+    """A run of Weights & Biases named as its folder; one that goes on after iteration `start` stays the same run."""
+    try:
+        # not among our requirements: only who asks for it needs it
+        import wandb
+    except ModuleNotFoundError as absent:
+        raise ModuleNotFoundError(
+            f"Metrics of {output} are to be sent to the wandb project {project}, but the package {absent.name} is not installed; run "
+            "`pip install wandb` in .venv, or leave `wandb` out. metrics.jsonl has the same numbers."
+        ) from absent
+    name = output / "wandb_run"
+    if start == 0 or not name.is_file():
+        name.write_text(uuid.uuid4().hex, encoding="utf-8")
+    # neither paths, code and host of this machine, nor what it prints
+    quiet = wandb.Settings(console="off", disable_code=True, disable_git=True, x_disable_meta=True)
+    return wandb.init(
+        project=project, name=output.name, id=name.read_text(encoding="utf-8"), resume="allow", dir=str(output), settings=quiet
+    )  # fmt: skip

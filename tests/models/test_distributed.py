@@ -81,9 +81,37 @@ def test_two_processes_equal_one_and_read_each_others_checkpoints(tmp_path: Path
 
 
 @pytest.mark.slow
+def test_muon_orthogonalises_whole_matrices(tmp_path: Path) -> None:
+    """Orthogonalising each process' rows alone would be another optimizer; its momentum is resharded as everything is."""
+    whole = trained(tmp_path / "whole", "--muon")
+    assert_close(whole, trained(tmp_path / "shared", "--muon", processes=2))
+    trained(tmp_path / "from_two", "--muon", "--iterations", 2, processes=2)
+    assert_close(whole, trained(tmp_path / "from_two", "--muon"))
+    plain = read_dcp(trained(tmp_path / "plain") / "checkpoint/models/student")
+    moved = read_dcp(whole / "checkpoint/models/student")
+    assert float((plain["blocks.0.ffn.0.weight"] - moved["blocks.0.ffn.0.weight"]).abs().max()) > 1e-3
+
+
+@pytest.mark.slow
 def test_groups_lie_across_processes(tmp_path: Path) -> None:
     """CM-GRPO's advantages need every reward of a prompt: without the exchange each process would standardise its own."""
     assert_close(trained(tmp_path / "cm_grpo_1"), trained(tmp_path / "cm_grpo_2", processes=2))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
+@pytest.mark.parametrize("recipe", ["raven", "cm_grpo"])
+def test_two_gpus_equal_one(recipe: str, tmp_path: Path) -> None:
+    """T15, T33 over NCCL: the shared batch on sharded parameters, copies staged from GPU memory while training goes on, and a run that
+    one GPU began.
+    """
+    cuda = ("--device", "cuda")
+    whole = trained(tmp_path / f"{recipe}_whole", *cuda)
+    assert_close(
+        whole, trained(tmp_path / f"{recipe}_shared", *cuda, "--recompute", "--asynchronous", processes=2)
+    )
+    begun = trained(tmp_path / f"{recipe}_begun", *cuda, "--iterations", 2)
+    assert_close(whole, trained(begun, *cuda, processes=2))
 
 
 @pytest.mark.slow

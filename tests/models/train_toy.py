@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,8 +13,9 @@ import torch
 from models.training.distributed import join, leave
 from models.training.loop import Preempted, RunLimits, train
 from models.training.preemption import EXIT_CODE, stop_requests
+from models.training.raven import Raven
 from models.wan import Wan
-from tests.models.training_toys import CPU, dmd_settings, grpo_of, raven_of
+from tests.models.training_toys import dmd_settings, grpo_of, raven_of, validation_of
 
 
 def main() -> None:
@@ -25,14 +27,26 @@ def main() -> None:
     parser.add_argument("--pause-s", type=float, default=0.0, help="wait so long in every iteration")
     parser.add_argument("--asynchronous", action="store_true")
     parser.add_argument("--recompute", action="store_true", help="checkpoint activations")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument(
+        "--codec", type=Path, help="make validation clips every 2 iterations of RAVEN, with this codec"
+    )
+    parser.add_argument("--muon", action="store_true", help="train RAVEN's student with it")
     parser.add_argument("--poison", type=int, help="rank whose texts are not numbers")
     flags = parser.parse_args()
     torch.manual_seed(time.monotonic_ns() % 2**31)  # nothing may depend on a global generator
-    stop, world = stop_requests(), join(CPU)
+    stop, world = stop_requests(), join(flags.device)
     limits = RunLimits(
         iterations=flags.iterations, checkpoint_every=flags.every, asynchronous=flags.asynchronous
     )
-    recipe = raven_of(dmd_settings(), world) if flags.recipe == "raven" else grpo_of(world)
+    settings = dmd_settings()
+    if flags.muon:
+        settings = replace(settings, student=replace(settings.student, kind="muon"))
+    recipe = (
+        raven_of(settings, world, device=flags.device)
+        if flags.recipe == "raven"
+        else grpo_of(world, device=flags.device)
+    )
     if flags.recompute:
         for trainee in recipe.trainees:
             next(module for module in trainee.module.modules() if isinstance(module, Wan)).recompute = True
@@ -45,9 +59,15 @@ def main() -> None:
         return step(iteration, fraction)
 
     recipe.step = slow_step  # type: ignore[method-assign]
+    validation = None
+    if flags.codec is not None:
+        assert isinstance(recipe, Raven)
+        validation = validation_of(recipe, flags.output, flags.codec)
     code = 0
     try:
-        train(recipe, limits, output=flags.output, identity="toy", world=world, stop=stop)
+        train(
+            recipe, limits, output=flags.output, identity="toy", world=world, stop=stop, validation=validation
+        )
     except Preempted:
         code = EXIT_CODE
     leave(world)

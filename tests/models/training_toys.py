@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from models.training.raven import Raven
 from models.training.settings import CmGrpoSettings, DmdSettings, OptimizerSettings
 from models.training.streams import Streams
 from models.wan import Wan, init_weights
+from workflow.validation import ValidationClips
 
 CONFIG = WanConfig(
     dim=24,
@@ -55,12 +58,25 @@ def dmd_settings(*, batch: int = 4, slices: int = 1, iterations: int = 4, ema: f
     )
 
 
-def raven_of(settings: DmdSettings, world: World = ALONE, dtype: torch.dtype = torch.float32) -> Raven:
+def raven_of(
+    settings: DmdSettings,
+    world: World = ALONE,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device = CPU,
+) -> Raven:
     """Student, fake score and teacher with three different random weights, six prompts."""
-    student, fake, teacher = (wan_of(seed, dtype) for seed in (1, 2, 3))
+    student, fake, teacher = (wan_of(seed, dtype).to(device) for seed in (1, 2, 3))
     nets = [shard(wan, world) for wan in (student, fake, teacher.requires_grad_(False))]
     texts = normal(6, 6, 8, seed=5, dtype=torch.float32)
-    return Raven(*nets, texts, SHAPE, settings, Streams(seed=settings.seed, device=CPU), world)
+    return Raven(*nets, texts, SHAPE, settings, Streams(seed=settings.seed, device=device), world)
+
+
+def validation_of(recipe: Raven, output: Path, codec: Path, *, every: int = 2) -> ValidationClips:
+    """Clips of 2 of the six prompts; `codec` is for 4 channels."""
+    return ValidationClips(
+        every=every, output=output, student=recipe.student, network=recipe.wan, rollout=recipe.rollout, texts=recipe.texts,
+        shape=SHAPE, codec=codec, device=CPU, world=recipe.world, clips=2,
+    )  # fmt: skip
 
 
 def grpo_settings(*, iterations: int = 2) -> CmGrpoSettings:
@@ -77,10 +93,11 @@ def grpo_of(
     iterations: int = 2,
     dtype: torch.dtype = torch.float32,
     settings: CmGrpoSettings | None = None,
+    device: torch.device = CPU,
 ) -> CmGrpo:
     """A LoRA of rank 2 on a random network, rewarded by the mean of its latents, or their deviation if the settings say so."""
     settings = settings or grpo_settings(iterations=iterations)
-    policy = add_lora(wan_of(1, dtype), LoraSettings(rank=2, alpha=2.0), seed=0).to(dtype)
+    policy = add_lora(wan_of(1, dtype), LoraSettings(rank=2, alpha=2.0), seed=0).to(device, dtype)
     shard(inner_wan(policy), world)
     rewards = {"level": Tensor.mean, "contrast": Tensor.std}
     return CmGrpo(
@@ -89,7 +106,9 @@ def grpo_of(
         lambda x, which: {name: rewards[name](x, (1, 2, 3, 4)) for name in settings.rewards},
         SHAPE,
         settings,
-        Streams(seed=3, device=CPU),
+        Streams(seed=3, device=device),
         world,
-        base=shard(wan_of(3, dtype).requires_grad_(False), world) if needs_base(settings) else None,
+        base=shard(wan_of(3, dtype).to(device).requires_grad_(False), world)
+        if needs_base(settings)
+        else None,
     )

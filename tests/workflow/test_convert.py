@@ -27,6 +27,7 @@ from models.weights import (
     file_sha256,
     read_dcp,
     read_safetensors,
+    tensors_sha256,
     weights_sha256,
     write_dcp,
     write_safetensors,
@@ -169,6 +170,62 @@ def test_torch_files_have_the_released_nesting(runs: Path, tmp_path: Path, layou
     assert (tmp_path / "w.pt").stat().st_size < 1.5 * (tmp_path / "w.safetensors").stat().st_size
     wan = open_released(Release(path=tmp_path / "w.pt", key=None, config=CONFIG))
     assert_same(wan.state_dict(), open_wan(tmp_path / "w.safetensors").state_dict())
+
+
+def test_one_file_with_generator_and_average(runs: Path, tmp_path: Path) -> None:
+    """raven.md 14.2: released files carry both. Each level is what it is called, from a run, from such a file, and merged."""
+    raw, average = (read_dcp(runs / "raven/checkpoint/models" / name) for name in ("student", "student_ema"))
+    assert convert_weights(runs / "raven", tmp_path / "both.pt", layout="both") == 2 * len(raw)
+    held = torch.load(tmp_path / "both.pt", weights_only=True)
+    assert list(held) == ["generator", "generator_ema"]
+    for level, expected in zip(held.values(), (raw, average), strict=True):
+        assert_same({name.removeprefix("model."): value for name, value in level.items()}, expected)
+    convert_weights(tmp_path / "both.pt", tmp_path / "again.pt", layout="both")
+    assert (tmp_path / "again.pt").read_bytes() == (tmp_path / "both.pt").read_bytes()
+    convert_weights(tmp_path / "both.pt", tmp_path / "ema.pt", key="generator_ema")
+    assert_same(tensors(tmp_path / "ema.pt"), average)
+    convert_weights(runs / "cm_grpo", tmp_path / "merged.pt", flavour="merged", layout="both")
+    for level in held:
+        convert_weights(runs / "cm_grpo", tmp_path / f"{level}.pt", flavour="merged", key=level, layout=level)
+        one, other = (
+            torch.load(tmp_path / f"{name}.pt", weights_only=True)[level] for name in ("merged", level)
+        )
+        assert_same(one, other)
+    with pytest.raises(
+        ValueError, match="takes generator and generator_ema of the source; leave the key 'generator' out"
+    ):
+        convert_weights(runs / "raven", tmp_path / "x.pt", layout="both", key="generator")
+
+
+def test_a_manifest_says_what_came_from_what(runs: Path, tmp_path: Path) -> None:
+    """Hashes of output and source, and no path that another machine could not follow; the same bytes every time."""
+    convert_weights(runs / "cm_grpo", tmp_path / "m.pt", flavour="merged", layout="both")
+    about = json.loads((tmp_path / "m.pt.json").read_text())
+    assert about["sha256"] == file_sha256(tmp_path / "m.pt") and about["config"] == CONFIG.to_dict()
+    assert (about["file"], about["flavour"], about["layout"], about["lora_alpha"]) == (
+        "m.pt",
+        "merged",
+        "both",
+        None,
+    )
+    for level, folder, one in zip(
+        ("generator", "generator_ema"), ("student", "student_ema"), about["weights"], strict=True
+    ):
+        held = torch.load(tmp_path / "m.pt", weights_only=True)[level]
+        plain = {name.removeprefix("model."): value for name, value in held.items()}
+        assert one["tensors_sha256"] == tensors_sha256(plain) and one["dtypes"] == {"float32": len(held)}
+        source = runs / "cm_grpo/checkpoint/models" / folder
+        assert (tmp_path / one["from"]["path"]).resolve() == source.resolve() and not Path(
+            one["from"]["path"]
+        ).is_absolute()
+        assert one["from"]["sha256"] == weights_sha256(source)
+    convert_weights(runs / "cm_grpo", tmp_path / "a", flavour="adapter", base=runs / "raven.safetensors")
+    about = json.loads((tmp_path / "a.json").read_text())
+    assert about["sha256"] is None and (about["layout"], about["lora_alpha"]) == ("dcp", ALPHA)
+    assert about["base"]["sha256"] == file_sha256(runs / "raven.safetensors")
+    (tmp_path / "n.pt.json").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"n\.pt\.json exists, and nothing is overwritten"):
+        convert_weights(runs / "raven", tmp_path / "n.pt")
 
 
 def test_outputs_are_raven_and_cm_grpo_releases(runs: Path, tmp_path: Path) -> None:
@@ -412,5 +469,5 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
 
 def test_a_slice_is_stored_alone(tmp_path: Path) -> None:
     """torch.save writes the whole memory behind a view: an adapter out of a bundle could bring the bundle along."""
-    write_torch(tmp_path / "w.pt", {"part": torch.zeros(100_000)[:2]})
+    write_torch(tmp_path / "w.pt", {None: {"part": torch.zeros(100_000)[:2]}})
     assert (tmp_path / "w.pt").stat().st_size < 10_000

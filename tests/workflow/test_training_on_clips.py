@@ -90,7 +90,7 @@ def test_the_script_trains_on_clips(clips: Path, tmp_path: Path, forcing: str) -
             sys.executable, "-m", "workflow.scripts.train_raven", "--recipe", "raven", "--settings", json.dumps(settings),
             "--init", str(EMBEDDED / "causal_init.safetensors"), "--teacher", str(EMBEDDED / "base.safetensors"),
             "--text", str(EMBEDDED / "text.safetensors"), "--codec", str(EMBEDDED / "codec.safetensors"),
-            "--data", str(clips), "--output", str(tmp_path),
+            "--data", str(clips), "--output", str(tmp_path), "--execution", '{"validate_every": 2}',
         ],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
@@ -98,3 +98,4 @@ def test_the_script_trains_on_clips(clips: Path, tmp_path: Path, forcing: str) -
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["student_grad_norm"] > 0
     assert read_dcp(tmp_path / "checkpoint/models/student_ema")
+    assert len(list((tmp_path / "validation/0000002").glob("*.mp4"))) == 4

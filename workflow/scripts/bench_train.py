@@ -1,28 +1,34 @@
 """Time a training step at full size with random weights: rollout, student, fake score and teacher apart, memory, share of the matrix rate.
 
 Forward and backward of one clip of 32,760 tokens, bidirectional and interleaved, with and without checkpointed activations, and the
-parts of one RAVEN iteration. The matrix rate is measured in the same process and stored with every figure. `--size tiny` runs the same
-code on any CPU, to try it.
+parts of a CM-GRPO and of a RAVEN iteration. The matrix rate is measured in the same process and stored with every figure. `--size tiny` runs the same
+code on any CPU, to try it. Started by torchrun, the networks are sharded over its processes, each with a sample of its own; figures
+are those of process 0.
 
 Legend: F latent frames, C channels, H, W latent size.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from peft import PeftModel
 from torch import Tensor
 
 from models.attention import interleaved_blocks
 from models.config import WanConfig
+from models.lora import LoraSettings, add_lora, inner_wan
+from models.training.cm_grpo import CmGrpo
+from models.training.distributed import World, join, leave, shard
 from models.training.flow_matching import guided_velocity
 from models.training.raven import Raven
-from models.training.settings import CHUNKS, DmdSettings, OptimizerSettings
+from models.training.settings import CHUNKS, CmGrpoSettings, DmdSettings, OptimizerSettings
 from models.training.streams import Streams
 from models.wan import Wan, cast_parameters, init_weights
 from workflow.scripts.bench_gpu import (
@@ -43,6 +49,10 @@ TEACHERS = {
     "tiny": SIZES["tiny"].config,
 }
 PASSES_OF_BACKWARD = 2  # a backward pass has twice the operations of the forward pass
+LORA_RANK = 256
+
+Latent = tuple[int, int, int, int]
+"""(F, C, H, W) of a clip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +69,64 @@ class Part:
     peak_gib: float
 
 
-def forward_flops(config: WanConfig, frames: int, tokens_per_frame: int, pairs: int) -> float:
-    """Operations of one forward of one clip: matrix products over `frames` frames of tokens, attention over `pairs` of frames that
-    see one another, and over the text rows. A multiply-add is two. Source: performance.md C.
+class Flops(NamedTuple):
+    """Operations of one forward; a multiply-add is two. products: with weights; attention: self and to the text; adapters: LoRA's own."""
+
+    products: float
+    attention: float
+    adapters: float
+
+    @property
+    def forward(self) -> float:
+        return sum(self)
+
+    @property
+    def trained(self) -> float:
+        """Forward and backward where all weights are trained."""
+        return (1 + PASSES_OF_BACKWARD) * self.forward
+
+    @property
+    def adapted(self) -> float:
+        """Forward and backward where the adapters alone are trained: the other weights' own gradients are not computed."""
+        return 2 * self.products + (1 + PASSES_OF_BACKWARD) * (self.attention + self.adapters)
+
+
+def forward_flops(
+    config: WanConfig, frames: int, tokens_per_frame: int, pairs: int, *, rank: int = 0
+) -> Flops:
+    """One clip: matrix products over `frames` frames of tokens, attention over `pairs` of frames that see one another, and over the text
+    rows; adapters of `rank` on every product. Source: performance.md C.
     """
-    tokens, dim = frames * tokens_per_frame, config.dim
-    linear = config.num_layers * (6 * dim * dim + 2 * dim * config.ffn_dim)
-    attention = 2 * config.num_layers * dim * (pairs * tokens_per_frame**2 + tokens * config.text_len)
-    return 2.0 * (tokens * linear + attention)
+    tokens, dim, ffn, layers = frames * tokens_per_frame, config.dim, config.ffn_dim, config.num_layers
+    attention = 2 * layers * dim * (pairs * tokens_per_frame**2 + tokens * config.text_len)
+    return Flops(
+        products=2.0 * tokens * layers * (6 * dim * dim + 2 * dim * ffn),
+        attention=2.0 * attention,
+        adapters=2.0 * tokens * layers * rank * (6 * 2 * dim + 2 * (dim + ffn)),
+    )
+
+
+def dense_flops(config: WanConfig, latent: Latent) -> Flops:
+    """All frames of a clip seeing one another."""
+    return forward_flops(config, latent[0], config.tokens_per_frame(*latent[2:]), latent[0] ** 2)
+
+
+def packed_flops(config: WanConfig, latent: Latent, *, rank: int = 0) -> Flops:
+    """A clip packed with its clean history."""
+    frames = 2 * latent[0] - CHUNKS[-1]
+    tokens = config.tokens_per_frame(*latent[2:])
+    return forward_flops(config, frames, tokens, interleaved_pairs(CHUNKS), rank=rank)
+
+
+def rollout_flops(config: WanConfig, latent: Latent, steps: int, *, rank: int = 0) -> float:
+    """All steps of every chunk and a clean pass after each but the last."""
+    tokens = config.tokens_per_frame(*latent[2:])
+    ends = itertools.accumulate(CHUNKS)
+    calls = [
+        forward_flops(config, c, tokens, c * end, rank=rank).forward
+        for c, end in zip(CHUNKS, ends, strict=True)
+    ]
+    return (steps + 1) * sum(calls) - calls[-1]
 
 
 def interleaved_pairs(chunks: tuple[int, ...]) -> int:
@@ -83,11 +143,15 @@ class Bench:
         self.parts: list[Part] = []
 
     def time(self, part: str, work: Callable[[], Any], flops: float, *, checkpointed: bool = False) -> None:
-        """Time `work`, whose model operations are `flops`."""
+        """Time `work`, whose model operations are `flops`. What does not fit into the GPU's memory is said and left out."""
         on_gpu = self.device.type == "cuda"
         if on_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
-        seconds = median_time(work, self.device, repeats=self.repeats)
+        try:
+            seconds = median_time(work, self.device, repeats=self.repeats)
+        except torch.OutOfMemoryError:
+            log.warning("%s%s does not fit into memory", part, ", checkpointed" if checkpointed else "")
+            return
         peak = torch.cuda.max_memory_allocated(self.device) / 2**30 if on_gpu else 0.0
         self.parts.append(
             Part(
@@ -118,11 +182,10 @@ def differentiate(v: Tensor) -> None:
     torch.autograd.backward(v.square().mean())
 
 
-def time_forward_backward(bench: Bench, wan: Wan, latent: tuple[int, int, int, int], text: Tensor) -> None:
+def time_forward_backward(bench: Bench, wan: Wan, latent: Latent, text: Tensor) -> None:
     """Forward and backward of one clip, all frames seeing all frames, and packed as in training-time test."""
-    frames, tokens = latent[0], wan.config.tokens_per_frame(*latent[2:])
     x, clean = (torch.randn(1, *latent, device=bench.device) for _ in range(2))
-    t = torch.full((1, frames), 700.0, device=bench.device)
+    t = torch.full((1, latent[0]), 700.0, device=bench.device)
 
     def bidirectional() -> Tensor:
         return wan.forward(x, t, wan.embed_text(text))
@@ -137,39 +200,44 @@ def time_forward_backward(bench: Bench, wan: Wan, latent: tuple[int, int, int, i
 
         return work
 
-    dense = forward_flops(wan.config, frames, tokens, frames**2)
-    packed = forward_flops(wan.config, 2 * frames - CHUNKS[-1], tokens, interleaved_pairs(CHUNKS))
     for recompute in (True, False):
         wan.recompute = recompute
         for name, forward, flops in (
-            ("bidirectional fwd+bwd", bidirectional, dense),
-            ("interleaved fwd+bwd", interleaved, packed),
+            ("bidirectional fwd+bwd", bidirectional, dense_flops(wan.config, latent)),
+            ("interleaved fwd+bwd", interleaved, packed_flops(wan.config, latent)),
         ):
-            bench.time(name, backward(forward), (1 + PASSES_OF_BACKWARD) * flops, checkpointed=recompute)
+            bench.time(name, backward(forward), flops.trained, checkpointed=recompute)
     wan.zero_grad(set_to_none=True)
 
 
 def time_raven(
-    bench: Bench, student: Wan, fake: Wan, teacher: Wan, latent: tuple[int, int, int, int], text: Tensor
+    bench: Bench,
+    student: Wan,
+    fake: Wan,
+    teacher: Wan,
+    latent: Latent,
+    text: Tensor,
+    world: World,
 ) -> None:
-    """The parts of one RAVEN iteration on one sample, and the whole of it."""
+    """The parts of one RAVEN iteration with one sample a process, and the whole of it."""
     optimizer = OptimizerSettings(lr=2e-6)
     settings = DmdSettings(
-        iterations=100, batch=1, seed=0, student=optimizer, fake=optimizer, fake_updates=1, chunks=CHUNKS
+        iterations=100,
+        batch=world.size,
+        slices=world.size,
+        seed=0,
+        student=optimizer,
+        fake=optimizer,
+        fake_updates=1,
+        chunks=CHUNKS,
     )
     student.recompute = fake.recompute = True
-    recipe = Raven(
-        student, fake, teacher, text.float(), latent, settings, Streams(seed=0, device=bench.device)
-    )
-    rows, one = text.float(), range(1)
-    frames, tokens = latent[0], student.config.tokens_per_frame(*latent[2:])
-    dense = forward_flops(student.config, frames, tokens, frames**2)
-    packed = forward_flops(student.config, 2 * frames - CHUNKS[-1], tokens, interleaved_pairs(CHUNKS))
-    ends = [sum(CHUNKS[: k + 1]) for k in range(len(CHUNKS))]
-    calls = [forward_flops(student.config, c, tokens, c * end) for c, end in zip(CHUNKS, ends, strict=True)]
-    steps = len(settings.timesteps)
-    rollout = (steps + 1) * sum(calls) - calls[-1]
-    asked = forward_flops(teacher.config, frames, tokens, frames**2)
+    streams = Streams(seed=0, device=bench.device)
+    recipe = Raven(student, fake, teacher, text.float(), latent, settings, streams, world)
+    rows, one = text.float(), world.share(settings.batch, settings.slices)[0]
+    dense, packed = dense_flops(student.config, latent), packed_flops(student.config, latent)
+    rollout = rollout_flops(student.config, latent, len(settings.timesteps))
+    asked = dense_flops(teacher.config, latent).forward
     rolled = recipe.roll_out(0, one, rows)
     x, t = rolled.endpoints, torch.full((1,), 700.0, device=bench.device)
 
@@ -186,7 +254,8 @@ def time_raven(
             guided_velocity(teacher, x, t, rows, settings.guidance)
 
     bench.time("rollout", lambda: recipe.roll_out(0, one, rows), rollout)
-    bench.time("student fwd+bwd", student_pass, (1 + PASSES_OF_BACKWARD) * packed, checkpointed=True)
+    bench.time("student fwd+bwd", student_pass, packed.trained, checkpointed=True)
+    recipe.student.clear()
     gradients = [torch.randn_like(value) for value in recipe.student.parameters.values()]
     bench.time("student optimizer step", partial(optimizer_step, gradients), 0.0)
     gradients.clear()
@@ -194,11 +263,42 @@ def time_raven(
     bench.time(
         "fake-score update",
         lambda: recipe.scores.train_fake(0, 0.0, [one], rolled.endpoints, rows),
-        (1 + PASSES_OF_BACKWARD) * dense,
+        dense.trained,
         checkpointed=True,
     )
-    whole = rollout + (1 + PASSES_OF_BACKWARD) * (packed + dense) + 2 * asked + dense
+    whole = rollout + packed.trained + dense.trained + 2 * asked + dense.forward
     bench.time("whole iteration", lambda: recipe.step(0, 0.0), whole, checkpointed=True)
+
+
+def time_cm_grpo(bench: Bench, policy: PeftModel, latent: Latent, text: Tensor, world: World) -> None:
+    """The parts of a CM-GRPO iteration that grow with its rollouts, for one on each process, without decoding and rewards."""
+    settings = CmGrpoSettings(
+        iterations=100,
+        prompts=1,
+        group=2 * world.size,
+        slices=2 * world.size,
+        seed=0,
+        optimizer=OptimizerSettings(lr=5e-6),
+        rewards={"level": 1.0},
+        chunks=CHUNKS,
+    )
+    streams, rows = Streams(seed=0, device=bench.device), text.float()
+    recipe = CmGrpo(
+        policy, rows, lambda x, _: {"level": x.mean((1, 2, 3, 4))}, latent, settings, streams, world
+    )
+    recipe.wan.recompute = True
+    samples, config = world.share(settings.samples, settings.slices)[0], recipe.wan.config
+    rolled, gain = recipe.roll_out(0, samples, rows), torch.ones(1, device=bench.device)
+    pairs = recipe.pairs(0, samples)
+
+    def policy_pass() -> None:
+        torch.autograd.backward(recipe.policy(rolled, pairs, rows, gain).loss)
+
+    made = rollout_flops(config, latent, len(settings.timesteps), rank=LORA_RANK)
+    bench.time("CM-GRPO rollout", lambda: recipe.roll_out(0, samples, rows), made)
+    packed = packed_flops(config, latent, rank=LORA_RANK)
+    bench.time("CM-GRPO policy fwd+bwd", policy_pass, packed.adapted, checkpointed=True)
+    recipe.student.clear()
 
 
 def table(parts: list[Part]) -> str:
@@ -216,24 +316,40 @@ def main() -> None:
     parser.add_argument(
         "--teacher", choices=("14b", "student"), default="14b", help="size of RAVEN's teacher"
     )
-    parser.add_argument("--parts", nargs="+", choices=("passes", "raven"), default=["passes", "raven"])
+    parts = ("passes", "cm_grpo", "raven")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     flags, device = begin(parser)
+    world = join(device)
+    log.setLevel(logging.INFO if world.rank == 0 else logging.WARNING)
     size = SIZES[flags.size]
     rate = matrix_rate(size.matrix, device, torch.bfloat16 if device.type == "cuda" else torch.float32)
     log.info("%s, torch %s, matrix product %.1f TFLOP/s", device_name(device), torch.__version__, rate / 1e12)
     bench = Bench(device, rate, flags.repeats)
     text = torch.randn(1, size.config.text_len, size.config.text_dim, device=device)
-    student = network(size.config, device, trained=True)
+    student = shard(network(size.config, device, trained=True), world)
     if "passes" in flags.parts:
         time_forward_backward(bench, student, size.latent, text)
-    if "raven" in flags.parts:
-        fake = network(size.config, device, trained=True)
-        teacher = network(
-            TEACHERS[flags.size] if flags.teacher == "14b" else size.config, device, trained=False
+    if "cm_grpo" in flags.parts:
+        policy = add_lora(
+            network(size.config, device, trained=True), LoraSettings(rank=LORA_RANK, alpha=LORA_RANK), seed=0
         )
-        time_raven(bench, student, fake, teacher, size.latent, text)
-    store(flags, device, rate, {"parts": [asdict(part) for part in bench.parts]})
-    print(table(bench.parts))
+        shard(inner_wan(policy), world)
+        time_cm_grpo(bench, policy, size.latent, text, world)
+        del policy
+    if "raven" in flags.parts:
+        fake = shard(network(size.config, device, trained=True), world)
+        asked = TEACHERS[flags.size] if flags.teacher == "14b" else size.config
+        teacher = shard(network(asked, device, trained=False), world)
+        time_raven(bench, student, fake, teacher, size.latent, text, world)
+    if world.rank == 0:
+        figures = {
+            "processes": world.size,
+            "teacher": flags.teacher,
+            "parts": [asdict(part) for part in bench.parts],
+        }
+        store(flags, device, rate, figures)
+        print(table(bench.parts))
+    leave(world)
 
 
 if __name__ == "__main__":

@@ -4,27 +4,33 @@ examples:
   a run's moving average as the released file      results/vbench/train/raven raven.pt
   its raw generator, for this program              results/vbench/train/raven raven.safetensors --key generator
   one checkpoint, as Self Forcing's loader wants   results/vbench/train/raven/states/0000050 sf.pt --layout generator_ema
+  raw generator and moving average in one file     results/vbench/train/raven both.pt --layout both
   CM-GRPO's adapter alone                          results/vbench/train/cm_grpo lora.safetensors --flavour adapter --base raven.safetensors
   CM-GRPO folded into one model                    results/vbench/train/cm_grpo merged.pt --flavour merged
   a released file as a DCP directory to start from raven_model.pt raven_dcp
 
 The output's name says what is written: .safetensors (with a header: model size, alpha, an adapter's base), .pt or .pth (plain tensors
 that torch.load opens with weights_only=True), or no ending for a DCP directory (with the same header in header.json). Nothing is ever
-overwritten. Bits and dtypes stay as they are; only merging computes, in float32.
+overwritten. Bits and dtypes stay as they are; only merging computes, in float32. <output>.json beside it says what it is, from what it was
+made, and the hashes of both.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 
+from evaluation.records import write_text
 from models.convert import (
     FLAVOURS,
     LAYOUTS,
+    PLAIN,
     Flavour,
     check_base,
     check_layout,
@@ -34,6 +40,7 @@ from models.convert import (
     to_flavour,
     write_weights,
 )
+from models.weights import file_sha256, tensors_sha256, weights_sha256
 
 log = logging.getLogger("convert")
 
@@ -49,16 +56,26 @@ def convert_weights(
     alpha: float | None = None,
     like: Path | None = None,
 ) -> int:
-    """Write `output` from `source`; returns the number of tensors. flavour None: the source's own. Others: see `open_source`.
+    """Write `output` from `source`, and <output>.json; returns the number of tensors. flavour None: the source's own. Others: see `open_source`.
 
     Raises FileExistsError if there is an output already; FileNotFoundError and ValueError as models/convert.py does.
     """
-    kind = kind_of(output)
-    if output.exists():
-        raise FileExistsError(
-            f"{output} exists, and nothing is overwritten; remove it or choose another name."
+    kind, manifest = kind_of(output), output.with_name(f"{output.name}.json")
+    for path in (output, manifest):
+        if path.exists() or path.is_symlink():
+            raise FileExistsError(
+                f"{path} exists, and nothing is overwritten; remove it or choose another name."
+            )
+    levels = LAYOUTS[layout].levels if layout in LAYOUTS else ()
+    if len(levels) > 1 and key is not None:
+        raise ValueError(
+            f"Layout {layout!r} takes {' and '.join(levels)} of the source; leave the key {key!r} out."
         )
-    held = open_source(source, key=key, base=base, alpha=alpha, like=like)
+    sources = [
+        open_source(source, key=one, base=base, alpha=alpha, like=like)
+        for one in (levels if len(levels) > 1 else (key,))
+    ]
+    held = sources[0]
     wanted = flavour or held.flavour
     check_layout(layout, kind, wanted)
     if base is not None and held.flavour != "adapter":
@@ -69,10 +86,40 @@ def convert_weights(
         check_base(held)
     name = _seen_from(output.parent, held.base)
     header = {} if kind == "torch" else header_of(held, wanted, name)
-    state = to_flavour(held, wanted)
-    write_weights(output, state, header=header, layout=layout)
-    log.info("%s: %s from %s, %d tensors", output, wanted, held.where, len(state))
-    return len(state)
+    states = [to_flavour(one, wanted) for one in sources]
+    write_weights(output, states, header=header, layout=layout)
+    about = {
+        "file": output.name,
+        "sha256": file_sha256(output) if output.is_file() else None,
+        "flavour": wanted,
+        "layout": layout if kind == "torch" else kind,
+        "config": None if held.config is None else held.config.to_dict(),
+        "lora_alpha": None if wanted in PLAIN else held.alpha,
+        "base": None if wanted != "adapter" else _file(held.base, output.parent),
+        "weights": [
+            {
+                "level": level,
+                "tensors": len(state),
+                "dtypes": dict(
+                    sorted(Counter(str(v.dtype).removeprefix("torch.") for v in state.values()).items())
+                ),
+                "tensors_sha256": tensors_sha256(state),
+                "from": _file(Path(one.where), output.parent),
+                "beneath": None
+                if one.base is None or wanted == "adapter"
+                else _file(one.base, output.parent),
+            }
+            for level, state, one in zip(levels or (None,), states, sources, strict=True)
+        ],
+    }
+    write_text(manifest, json.dumps(about, indent=1) + "\n")
+    log.info("%s: %s from %s, %d tensors", output, wanted, held.where, sum(map(len, states)))
+    return sum(map(len, states))
+
+
+def _file(path: Path | None, folder: Path) -> dict[str, str | None] | None:
+    """A file of weights as a manifest in `folder` names it: where it lies, and its hash (of a directory: of its tensors)."""
+    return None if path is None else {"path": _seen_from(folder, path), "sha256": weights_sha256(path)}
 
 
 def _seen_from(folder: Path, base: Path | None) -> str | None:

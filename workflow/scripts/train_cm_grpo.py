@@ -49,6 +49,7 @@ from workflow.training_job import (
     training_parser,
     write_manifest,
 )
+from workflow.validation import ValidationClips
 
 log = logging.getLogger("train_cm_grpo")
 
@@ -333,13 +334,18 @@ def main() -> None:
         policy, world.texts, world.reward, shape, settings, streams, job.world, base=base, negative=world.negative
     )  # fmt: skip
     facts = {"recipe": flags.recipe, "config": config.to_dict(), "alpha": settings.lora_alpha}
-    step = run_to_end(recipe, settings, job, flags, facts, world.files)
-    if job.world.rank > 0:
-        return
-    # as it will be sampled, whatever the rollouts of training were (raven.md 11)
+    # as it will be sampled, whatever the rollouts of training are (raven.md 11)
     rollout = consistency_rollout(
         settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window
     )
+    every = job.execution.validate_every
+    validation = None if every == 0 else ValidationClips(
+        every=every, output=flags.output, student=recipe.student, network=recipe.wan, rollout=rollout, texts=world.texts, shape=shape,
+        codec=flags.codec, device=job.device, world=job.world,
+    )  # fmt: skip
+    step = run_to_end(recipe, settings, job, flags, facts, world.files, validation)
+    if job.world.rank > 0:
+        return
     if world.heldout:
         before = world.measured(first_policy(flags).to(job.device), rollout)
         after = world.measured(trained_policy(flags, config, settings).to(job.device), rollout)

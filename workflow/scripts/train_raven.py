@@ -20,6 +20,7 @@ from workflow.training_job import (
     training_parser,
     write_manifest,
 )
+from workflow.validation import ValidationClips
 
 
 def main() -> None:
@@ -41,7 +42,12 @@ def main() -> None:
         student, fake, teacher, texts.pool, shape, settings, streams, job.world, texts.negative, clips
     )
     facts = {"recipe": flags.recipe, "config": student.config.to_dict()}
-    step = run_to_end(recipe, settings, job, flags, facts)
+    every = job.execution.validate_every
+    validation = None if every == 0 else ValidationClips(
+        every=every, output=flags.output, student=recipe.student, network=student, rollout=recipe.rollout, texts=texts.pool, shape=shape,
+        codec=flags.codec, device=job.device, world=job.world,
+    )  # fmt: skip
+    step = run_to_end(recipe, settings, job, flags, facts, validation=validation)
     if job.world.rank == 0:
         write_manifest(flags, settings, step)
 

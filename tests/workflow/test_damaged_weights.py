@@ -1,0 +1,178 @@
+"""Weights that are damaged, incomplete or of another kind: each is one sentence, and nothing is written (raven.md 14.2, 18 B11, B22)."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.lora import LoraSettings, adapter_state, add_lora, weights_header
+from models.weights import read_dcp, write_dcp, write_safetensors
+from tests.models.training_toys import CONFIG, wan_of
+from workflow.scripts.convert_weights import convert_weights
+
+LAYER = "base_model.model.blocks.0.ffn.0"
+State = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """base.safetensors, and the same as a directory dcp."""
+    folder = tmp_path_factory.mktemp("weights")
+    write_safetensors(folder / "base.safetensors", wan_of(1).state_dict(), metadata=weights_header(CONFIG))
+    write_dcp(folder / "dcp", wan_of(1).state_dict(), metadata=weights_header(CONFIG))
+    return folder
+
+
+def renamed(state: State, old: str, new: str) -> State:
+    return {name.replace(old, new): value for name, value in state.items()}
+
+
+FILES: dict[str, tuple[Callable[[State], object], str]] = {
+    "a renamed key": (
+        lambda s: renamed(s, "1.ffn.0.bias", "1.ffn.0.biass"),
+        "1 missing .blocks.1.ffn.0.bias., 1 unexpected",
+    ),
+    "a key that shows the size": (
+        lambda s: renamed(s, "0.ffn.0.weight", "0.ffn.0.wieght"),
+        "lacks tensors that every Wan transformer",
+    ),
+    "another shape": (
+        lambda s: {**s, "head.head.bias": torch.zeros(3)},
+        r"1 of another shape .head.head.bias .3,. for",
+    ),
+    "one more": (lambda s: {**s, "head.extra": torch.zeros(3)}, "1 unexpected .head.extra."),
+    "whole numbers": (
+        lambda s: {**s, "head.head.bias": s["head.head.bias"].long()},
+        "holds torch.int64 under head.head.bias",
+    ),
+    "a list": (lambda s: [s], "is list, expected a mapping"),
+    "a module": (
+        lambda s: {"model": torch.nn.Linear(2, 2)},
+        "holds Python objects beside tensors .torch.nn.modules.linear.Linear",
+    ),
+    "another model": (lambda s: {"generator": {"conv.weight": torch.zeros(3)}}, "is no Wan transformer"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_models_that_are_not_whole(folder: Path, tmp_path: Path, name: str) -> None:
+    """Guards against a conversion between torch files, which need no size: a file of unknown head count went through unchecked."""
+    change, sentence = FILES[name]
+    torch.save(change(wan_of(1).state_dict()), tmp_path / "w.pt")
+    refused(tmp_path / "w.pt", sentence)
+
+
+ADAPTERS: dict[str, tuple[Callable[[State], State], str]] = {
+    "DoRA": (lambda s: {**s, f"{LAYER}.lora_magnitude_vector.weight": torch.ones(32)}, "lora_magnitude_vector.weight beside its pairs"),
+    "a pair absent": (lambda s: {n: v for n, v in s.items() if "blocks.1.ffn.0" not in n}, "adapts ffn.0 in other blocks and not in block 1"),
+    "a block absent": (lambda s: {n: v for n, v in s.items() if "blocks.1." not in n}, "adapts 1 blocks and not block 1"),
+    "two ranks": (
+        lambda s: {**s, f"{LAYER}.lora_A.weight": torch.zeros(3, 24), f"{LAYER}.lora_B.weight": torch.zeros(32, 3)},
+        r"adapters of the ranks .2, 3.",
+    ),
+    "another name": (lambda s: renamed(s, ".lora_A.", ".lora_A.student."), "no adapter that fits its layer"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_adapters_that_are_not_whole(folder: Path, tmp_path: Path, name: str) -> None:
+    """Guards against a merge that leaves layers out, or ignores what it does not know."""
+    change, sentence = ADAPTERS[name]
+    whole = adapter_state(add_lora(wan_of(1), LoraSettings(rank=2, alpha=2.0), seed=0).state_dict())
+    for state in (whole, change(whole)):
+        torch.save(state, tmp_path / "lora.pt")
+        options = {"flavour": "merged", "base": folder / "base.safetensors", "alpha": 2.0}
+        if state is whole:
+            convert_weights(tmp_path / "lora.pt", tmp_path / "ok.pt", **options)  # type: ignore[arg-type]
+        else:
+            refused(tmp_path / "lora.pt", sentence, **options)
+    for alpha in (0.0, float("nan")):
+        refused(tmp_path / "lora.pt", "pass a number above 0", **{**options, "alpha": alpha})
+
+
+def refused(source: Path, sentence: str, **options: Any) -> None:
+    output = source.with_name("out.pt")
+    with pytest.raises(ValueError, match=sentence) as caught:
+        convert_weights(source, output, **options)
+    assert "\n" not in str(caught.value)
+    assert not list(source.parent.glob("out.pt*"))
+
+
+@pytest.mark.parametrize(
+    "header", ["{", "[]", '{"dim": "x"}', json.dumps({**CONFIG.to_dict(), "foo": 1}), "{}"]
+)
+def test_headers_and_facts_that_are_damaged(folder: Path, tmp_path: Path, header: str) -> None:
+    """A header, and the facts of a checkpoint, that say no size of a model."""
+    write_safetensors(tmp_path / "w.safetensors", wan_of(1).state_dict(), metadata={"config": header})
+    refused(tmp_path / "w.safetensors", r"config in the header of .*w.safetensors is")
+    (tmp_path / "run/models").mkdir(parents=True)
+    shutil.copytree(folder / "dcp", tmp_path / "run/models/student_ema")
+    progress = tmp_path / "run/progress.json"
+    for text in ("", "{}", '{"facts": {}}', f'{{"facts": {{"config": {header}}}}}'):
+        progress.write_text(text)
+        refused(tmp_path / "run", r"progress.json is")
+    progress.write_text(json.dumps({"facts": {"config": CONFIG.to_dict(), "alpha": "x"}}))
+    refused(tmp_path / "run", "alpha in .*progress.json is 'x', expected a number")
+
+
+class Loud:
+    """A pickle that runs a command when it is read without restriction."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.trace}",)
+
+
+def test_directories_that_are_damaged(folder: Path, tmp_path: Path) -> None:
+    """Truncated, without a part, and with a command in its pickle, which torch itself would run."""
+    for name, sentence in (
+        ("__0_0.distcp", "is truncated or damaged: torch says"),
+        (".metadata", "or a damaged one"),
+    ):
+        shutil.copytree(folder / "dcp", tmp_path / "dcp")
+        whole = (tmp_path / "dcp" / name).read_bytes()
+        (tmp_path / "dcp" / name).write_bytes(whole[: len(whole) // 2])
+        refused(tmp_path / "dcp", sentence)
+        shutil.rmtree(tmp_path / "dcp")
+    shutil.copytree(folder / "dcp", tmp_path / "dcp")
+    (tmp_path / "dcp/.metadata").write_bytes(pickle.dumps(Loud(tmp_path / "trace")))
+    refused(tmp_path / "dcp", r"it holds \w+.system")
+    assert not (tmp_path / "trace").exists()
+    (tmp_path / "dcp/.metadata").write_bytes((folder / "dcp/.metadata").read_bytes())
+    (tmp_path / "dcp/__0_0.distcp").unlink()
+    refused(tmp_path / "dcp", "No such file or directory")
+
+
+def test_dtypes_of_checkpoints_are_all_read(tmp_path: Path) -> None:
+    """The restricted reader knows whatever a tensor may be: bfloat16, float8, whole numbers, truth values, no dimension at all."""
+    kinds = (
+        torch.bfloat16,
+        torch.float16,
+        torch.float64,
+        torch.float8_e4m3fn,
+        torch.int64,
+        torch.bool,
+        torch.uint8,
+    )
+    state: dict[str, Tensor] = {str(kind): torch.ones(3).to(kind) for kind in kinds} | {
+        "none": torch.tensor(1.5)
+    }
+    write_dcp(tmp_path / "dcp", state)
+    found = read_dcp(tmp_path / "dcp")
+    assert {name: value.dtype for name, value in found.items()} == {
+        name: value.dtype for name, value in state.items()
+    }
+    assert all(torch.equal(value.float(), state[name].float()) for name, value in found.items())
+    (tmp_path / "i.safetensors.index.json").write_text("{}")
+    refused(tmp_path / "i.safetensors.index.json", "weight_map of .* is NoneType, expected a JSON object")

@@ -1,0 +1,115 @@
+"""Training pictures of a video: which frames are taken, how they are decoded, cropped and resized (raven.md 12).
+
+Legend: T pixel frames taken, H and W their size, h and w the video's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from workflow.clip_sources import RawClip
+
+Frames = NDArray[np.uint8]
+
+
+class UnusableClip(Exception):  # noqa: N818 (a clip that is left out is no error)
+    """A clip that nothing can be trained on; its text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipForm:
+    """What is taken from every video: T pixel frames of H x W at fps frames per second, beginning where `seed` says."""
+
+    pixel_frames: int
+    height: int
+    width: int
+    fps: int
+    seed: int
+
+
+class Taken(NamedTuple):
+    """start: the first frame taken, counted in the video's frames; pixels: [T, 3, H, W] in [-1, 1]."""
+
+    start: int
+    pixels: Tensor
+
+
+def frame_numbers(length: int, rate: Fraction, form: ClipForm, identity: str) -> list[int]:
+    """Which frames of a video of `length` frames at `rate` a second are taken: at 48 for 16, every third from a random start.
+
+    identity: of the clip; start follows from it and the seed alone. Rates that are no multiple take the nearest frame (a half
+    rounds up). Raises UnusableClip if the video is too short, or too slow, so that frames would have to be repeated.
+    """
+    step = rate / form.fps
+    if step < 1:
+        raise UnusableClip(f"plays at {float(rate):g} frames per second, fewer than {form.fps}")
+    after = [int(step * i + Fraction(1, 2)) for i in range(form.pixel_frames)]
+    spare = length - 1 - after[-1]
+    if spare < 0:
+        raise UnusableClip(
+            f"has {length} frames at {float(rate):g} per second, and {after[-1] + 1} are needed"
+        )
+    key = hashlib.sha256(f"{form.seed}|{identity}".encode()).digest()
+    start = int.from_bytes(key, "big") % (spare + 1)  # 256 bits: even to 1 in 10**70
+    return [start + i for i in after]
+
+
+def crop_box(height: int, width: int, form: ClipForm) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the largest centred piece with the form's proportions: 720x1280 gives 720x1248 for 480x832."""
+    rows = min(height, round(Fraction(width * form.height, form.width)))
+    columns = min(width, round(Fraction(height * form.width, form.height)))
+    return (height - rows) // 2, (width - columns) // 2, rows, columns
+
+
+def to_pixels(frame: Frames, form: ClipForm) -> Tensor:
+    """[3, H, W] in [-1, 1] of a frame [h, w, 3]: centre crop, then bilinear, with antialiasing where it gets smaller."""
+    top, left, rows, columns = crop_box(frame.shape[0], frame.shape[1], form)
+    piece = torch.from_numpy(np.ascontiguousarray(frame[top : top + rows, left : left + columns]))
+    unit = piece.permute(2, 0, 1)[None].float() / 255
+    if (rows, columns) != (form.height, form.width):
+        unit = F.interpolate(
+            unit, size=(form.height, form.width), mode="bilinear", align_corners=False, antialias=True
+        )
+    return unit[0].clamp(0, 1) * 2 - 1
+
+
+def take_frames(clip: RawClip, form: ClipForm, identity: str) -> Taken:
+    """The training pictures of a video; one decoded frame is held at a time.
+
+    Raises UnusableClip if the video cannot be decoded, is too short or too slow.
+    """
+    try:
+        with av.open(clip.opened(), "r") as container:
+            stream = container.streams.video[0]
+            rate = stream.average_rate
+            # counted without decoding: a header may say nothing, or something else
+            length = sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
+        if not rate:
+            raise UnusableClip("does not say how many frames it shows a second")
+        wanted = frame_numbers(length, rate, form, identity)
+        taken: list[Tensor] = []
+        with av.open(clip.opened(), "r") as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for number, frame in enumerate(container.decode(stream)):
+                if number == wanted[len(taken)]:
+                    taken.append(
+                        to_pixels(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), form)
+                    )
+                if len(taken) == len(wanted):
+                    break
+    except (av.FFmpegError, IndexError) as error:
+        raise UnusableClip(f"cannot be decoded ({error})") from error
+    if len(taken) < len(wanted):
+        raise UnusableClip(f"ends after {len(taken)} of the {len(wanted)} frames that it should give")
+    return Taken(wanted[0], torch.stack(taken))
