@@ -77,11 +77,7 @@ def read_state(path: Path, *, key: str | None = None, member: str | None = None)
 def _read(path: Path, member: str | None) -> Mapping[str, Any]:
     try:
         source = BytesIO(path.read_bytes() if member is None else ZipFile(path).read(member))
-        unknown = torch.serialization.get_unsafe_globals_in_checkpoint(source)
-        inert: list[Any] = [(type(name, (Ignored,), {}), name) for name in unknown]
-        source.seek(0)
-        with torch.serialization.safe_globals(inert):
-            found = torch.load(source, map_location="cpu", weights_only=True)
+        found = _tensors_and_inert(source)
     except (
         RuntimeError,
         ValueError,
@@ -99,6 +95,18 @@ def _read(path: Path, member: str | None) -> Mapping[str, Any]:
             f"{path} holds a {type(found).__name__}, expected tensors by name; fetch the published file again."
         )
     return found
+
+
+def _tensors_and_inert(source: BytesIO) -> Any:
+    try:
+        return torch.load(source, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        source.seek(0)
+        unknown = torch.serialization.get_unsafe_globals_in_checkpoint(source)
+    inert: list[Any] = [(type(name, (Ignored,), {}), name) for name in unknown]
+    source.seek(0)
+    with torch.serialization.safe_globals(inert):
+        return torch.load(source, map_location="cpu", weights_only=True)
 
 
 def read_script_state(path: Path) -> dict[str, Tensor]:

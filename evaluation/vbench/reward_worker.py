@@ -9,7 +9,8 @@ Started once per training process, with the python of envs/vbench, from the repo
   nothing else; the worker reads it and leaves it where it is
 - its answer, out: {"scores": {reward: number}}, all finite, or {"error": sentence}; then the worker goes on
 
-It ends when its input ends. What libraries print goes to stderr, so that nothing but these lines reaches the pipe.
+It ends when its input ends, and ignores the signals that ask a training run to stop: the run still needs it then, to save after its
+iteration. What libraries print goes to stderr, so that nothing but these lines reaches the pipe.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +29,9 @@ import numpy as np
 import torch
 
 from evaluation.vbench.rewards import OPENERS, Frames, Reward, versions
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+"""What Slurm, or a person, sends to all processes of a job."""
 
 
 def read_frames(request: Mapping[str, Any]) -> Frames:
@@ -66,6 +71,8 @@ def main() -> None:
     parser.add_argument("--device", required=True, help="cpu, or cuda:<index>")
     parser.add_argument("--rewards", required=True, help=f"comma-separated, of {', '.join(OPENERS)}")
     flags = parser.parse_args()
+    for asked in STOP_SIGNALS:
+        signal.signal(asked, signal.SIG_IGN)
     # libraries print to file descriptor 1; from here on that is stderr, and the answers have one of their own
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

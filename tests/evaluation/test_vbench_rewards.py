@@ -119,6 +119,8 @@ def test_objects_of_a_checkpoint_are_never_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="can be read safely"):
         read_state(tmp_path / "trap.pth", key="state_dict")
     assert not (tmp_path / "ran").exists()
+    torch.save(state, tmp_path / "older.pth", _use_new_zipfile_serialization=False)
+    assert read_state(tmp_path / "older.pth").keys() == {"a"}, "torch before 1.6 wrote no zip"
     with zipfile.ZipFile(tmp_path / "several.zip", "w") as packed:
         packed.write(tmp_path / "good.pth", "models/good.pth")
     inside = read_state(tmp_path / "several.zip", key="state_dict", member="models/good.pth")

@@ -81,15 +81,21 @@ def test_reference_is_the_policy_without_adapters(flow_grpo: FlowGrpoSettings | 
     assert all(value.requires_grad for value in recipe.student.parameters.values())
 
 
-def test_base_reference_is_guided_and_sees_the_whole_clip() -> None:
-    """raven.md 9.6: the bidirectional model at the common timestep, v- + 3 (v+ - v-), empty negative prompt, two plain calls."""
+@pytest.mark.parametrize("rows", [False, True])
+def test_base_reference_is_guided_and_sees_the_whole_clip(rows: bool) -> None:
+    """raven.md 9.6: the bidirectional model at the common timestep, v- + 3 (v+ - v-), empty negative prompt, two plain calls.
+
+    The empty prompt is zeros of the embedded encoder, but a row of its own (the end token's) of umT5.
+    """
     recipe = recipe_with(KlSettings(weight=0.004, reference="base", guidance=3.0))
+    empty = normal(1, 6, 8, seed=4, dtype=torch.float32) if rows else torch.zeros(1, 6, 8)
+    recipe.negative = empty if rows else None
     text = recipe.texts[torch.arange(4)]
     rolled = recipe.roll_out(0, range(4), text)
     taken = taken_transitions(rolled, torch.arange(4) % 3, recipe.settings.timesteps)
     base, times = wan_of(3).requires_grad_(False), taken.t[:, None].expand(-1, 8)
     towards = base(taken.noisy, times, base.embed_text(text))
-    against = base(taken.noisy, times, base.embed_text(torch.zeros_like(text)))
+    against = base(taken.noisy, times, base.embed_text(empty.expand_as(text)))
     v = against + 3.0 * (towards - against)
     expected = taken.noisy - taken.t[:, None, None, None, None] / 1000 * v
     found = recipe.reference_x0(taken, rolled.endpoints, text)

@@ -43,7 +43,7 @@ def test_the_vbench_suite_says_in_one_screen_what_is_missing(tmp_path: Path) -> 
     screen = missing_resources(tmp_path, suite("vbench"))
     lines = screen.splitlines()
     assert len(lines) <= 45
-    assert max(map(len, lines)) <= 180
+    assert max(map(len, lines)) <= 230  # OpenAI puts the sha256 into the address
     for word in (
         "make fetch",
         "gdhe17/Self-Forcing",

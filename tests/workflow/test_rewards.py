@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import stat
 import sys
 from pathlib import Path
@@ -10,7 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from workflow.rewards import SHARED_MEMORY, RewardWorker, as_bytes, reward_files
+from evaluation.vbench.networks import FILES, RAFT_ZIP
+from models.training.video_align import FILES as VIDEO_ALIGN_FILES
+from tests.evaluation.test_vbench_rewards import CPU_SITE, PYTHON, in_vbench
+from workflow.resources import REWARD_FILES, needed_resources
+from workflow.rewards import SHARED_MEMORY, VBENCH_FILES, RewardWorker, as_bytes, reward_files
 from workflow.settings import FULL_REWARDS, check_rewards, load_suite, read_mapping, suite_from
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +92,31 @@ def test_our_worker_says_what_its_environment_lacks(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
+def test_the_real_worker_outlives_the_signal_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In VBench's environment, on random weights: a score, the same after SIGTERM (training then saves with its help), and a fault."""
+    if not PYTHON.is_file():
+        pytest.skip(f"VBench's environment is not built ({PYTHON}); build it: envs/vbench/install.sh")
+    made = in_vbench("-m", "tests.evaluation.vbench_reward_probe", str(tmp_path), "weights")
+    assert made.returncode == 0, made.stderr[-3000:]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(CPU_SITE)]))
+    worker = RewardWorker(
+        ["motion_smoothness"],
+        weights=tmp_path / "weights",
+        device="cpu",
+        log_file=tmp_path / "log",
+        python=PYTHON,
+    )
+    clip = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    first = worker.scores(clip, 16.0)
+    assert 0 < first["motion_smoothness"] < 1
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.scores(clip, 16.0) == first
+    with pytest.raises(ValueError, match="motion smoothness needs 3 frames"):
+        worker.scores(clip[:2], 16.0)
+    worker.close()
+
+
 def test_pixels_become_bytes_by_rounding() -> None:
     """raven.md 10: round((x + 1) * 127.5) of x clamped to [-1, 1], channels last; what is not finite has no reward."""
     pixels = (
@@ -116,4 +147,13 @@ def test_rewards_are_named_strictly(tmp_path: Path) -> None:
     check_rewards({"raft": 1.0}, "x")
     (tmp_path / "vbench/amt_model").mkdir(parents=True)
     (tmp_path / "vbench/amt_model/amt-s.pth").touch()
+    assert set(FILES.values()) | {RAFT_ZIP} == {name for names in VBENCH_FILES.values() for name in names}
+    brought = {entry.path for entry in needed_resources(ROOT, load_suite(ROOT, [suite], {}))}
+    assert {f"weights/vbench/{name}" for name in REWARD_FILES} <= brought
+    assert {f"weights/videoalign/{name}" for name in VIDEO_ALIGN_FILES} <= brought
+    assert set(FILES.values()) - {FILES["raft"]} | {RAFT_ZIP} == set(REWARD_FILES)
+    released = load_suite(ROOT, [suite], {"weights": "released"})
+    assert not {entry.path for entry in needed_resources(ROOT, released)} & {
+        f"weights/vbench/{n}" for n in REWARD_FILES
+    }
     assert [path.name for path in reward_files(dict.fromkeys(FULL_REWARDS, 1.0), tmp_path)] == ["amt-s.pth"]

@@ -176,7 +176,7 @@ def write_heldout(
             (a, b) for a, b in zip(before[name], after[name], strict=True) if a is not None and b is not None
         ]
         change = np.array([b - a for a, b in pairs])
-        error = 1.96 * change.std(ddof=1) / len(change) ** 0.5
+        error = 1.96 * change.std(ddof=1) / len(change) ** 0.5 if len(change) > 1 else float("nan")
         log.info(
             "held out %s on %d prompts: %.4f before, %.4f after, difference %.4f +- %.4f",
             name,
