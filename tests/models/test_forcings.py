@@ -15,7 +15,7 @@ from models.cache import KVCache
 from models.training.chunk_weights import chunk_weights
 from models.training.dmd import rows_of
 from models.training.flow_matching import mix, to_x0
-from models.training.raven import Raven
+from models.training.raven import Raven, replay
 from models.training.rollouts import Trajectory
 from models.training.settings import FORCINGS, DmdSettings
 from models.training.streams import StreamNoise, Streams
@@ -163,6 +163,21 @@ def test_self_forcing_gives_no_gradient_to_the_history() -> None:
     whole = Case("training_time_test")
     through = [parameter_gradient(one.recipe.wan, one.x0[:, 6:].square().sum()) for one in (case, whole)]
     assert float((through[0] - through[1]).norm() / through[1].norm()) > 1e-2, "the history carries gradient"
+
+
+@pytest.mark.parametrize(("sink", "window"), [(0, None), (0, 1), (1, 1), (1, 2)])
+def test_self_forcing_keeps_the_window(sink: int, window: int | None) -> None:
+    """Its cached calls see what the interleaved mask shows for the same history, and a cache that moves on spoils no gradient."""
+    recipe = recipe_of(forcing="self_forcing", sink=sink, window=window)
+    text = recipe.texts[[0, 1, 2, 3]]
+    rolled = recipe.roll_out(5, FOUR, text)
+    x0 = recipe.predict(5, FOUR, rolled, text)
+    step = recipe.streams.choice("student step", 5, FOUR, 4)[:, 0]
+    states = rolled.states[step, torch.arange(4)]
+    expected = replay(recipe.wan, states, x0.detach(), TIMES[step], text, recipe.settings)
+    torch.testing.assert_close(x0, expected, rtol=1e-4, atol=1e-5)
+    gradients = [parameter_gradient(recipe.wan, one[:, :2].square().sum()) for one in (x0, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("forcing", FORCINGS)
