@@ -45,6 +45,23 @@ def work_list(prompts: Sequence[Prompt]) -> list[Sample]:
     return [Sample(prompt, index) for prompt in prompts for index in range(prompt.samples)]
 
 
+def published_items(prompts: Sequence[Prompt]) -> dict[str, int]:
+    """Place of every clip, by id, among the samples of all lines of the list as published, lines that are not rendered counted too.
+
+    Published samplers number their seeds so (raven.md 15.2); a list without repeated lines has the places of its `work_list`.
+    """
+    lines = sorted(
+        (line, place) for place, prompt in enumerate(prompts) for line in prompt.facts.get("lines", (place,))
+    )
+    items, first = {}, 0
+    for line, place in lines:
+        prompt = prompts[place]
+        if line == prompt.facts.get("lines", (place,))[-1]:
+            items |= {Sample(prompt, index).clip_id: first + index for index in range(prompt.samples)}
+        first += prompt.samples
+    return items
+
+
 def full_batches(samples: Sequence[Sample], batch_size: int) -> list[Batch]:
     """Cut a work list into full batches of `batch_size`; the last is padded with copies of its last sample."""
     if batch_size < 1:

@@ -21,7 +21,8 @@ from evaluation.prompts import (
     unrendered_lines,
     vbench_prompts,
 )
-from evaluation.records import Prompt
+from evaluation.records import Prompt, clip_id
+from evaluation.shards import published_items
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "prompts"
 FILES = ("VBench_full_info.json", "all_dimension.txt", "all_dimension_extended.txt")
@@ -92,6 +93,19 @@ def test_the_later_of_two_equal_lines_wins(vbench: Lists) -> None:
             "aesthetic_quality",
             "imaging_quality",
         }
+
+
+def test_seeds_count_the_lines_that_are_not_rendered(vbench: Lists) -> None:
+    """T34, raven.md 15.2: item 25 p + i of the first 75 lines, then 1875 + 5 (p - 75) + i, over all 946 lines and not over 944 prompts."""
+    prompts = vbench_prompts(*vbench, **COUNTS)
+    items = published_items(prompts)
+    assert len(items) == 6220
+    for prompt in prompts:
+        line = prompt.facts["lines"][-1]
+        for index in range(prompt.samples):
+            expected = 25 * line + index if line < 75 else 1875 + 5 * (line - 75) + index
+            assert items[clip_id(prompt.id, index)] == expected
+    assert max(items.values()) == 6229
 
 
 def test_vbench_notices(vbench: Lists) -> None:

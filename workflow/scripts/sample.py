@@ -12,7 +12,7 @@ from baselines.build import Profile, build_sampler, precision_of
 from baselines.spec import Baseline, load_baseline
 from evaluation.clips import ClipShape
 from evaluation.records import Prompt, read_jsonl
-from evaluation.shards import full_batches, parse_shard, shard_batches, work_list
+from evaluation.shards import full_batches, parse_shard, published_items, shard_batches, work_list
 from models.attention import kernel_name
 from models.text_and_pixels import open_codec
 from workflow.device import choose_device
@@ -84,7 +84,7 @@ def main() -> None:
         ),
         noise=flags.noise,
         suite=settings["suite"],
-        items={sample.clip_id: item for item, sample in enumerate(samples)},
+        items=published_items(prompts),
         prompts=list(dict.fromkeys(sample.prompt.extended for batch in batches for sample in batch.samples)),
     )
     job = ShardJob(
