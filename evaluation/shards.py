@@ -53,7 +53,8 @@ def published_items(prompts: Sequence[Prompt]) -> dict[str, int]:
     lines = sorted(
         (line, place) for place, prompt in enumerate(prompts) for line in prompt.facts.get("lines", (place,))
     )
-    items, first = {}, 0
+    items: dict[str, int] = {}
+    first = 0
     for line, place in lines:
         prompt = prompts[place]
         if line == prompt.facts.get("lines", (place,))[-1]:
