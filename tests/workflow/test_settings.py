@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from workflow.resources import needed_resources
-from workflow.settings import load_suite, read_mapping, sampling_settings, suite_from
-from workflow.start import REWARD_PYTHON, missing_reward_environment
+from workflow.settings import REWARD_PYTHON, load_suite, read_mapping, sampling_settings, suite_from
+from workflow.start import missing_reward_environment
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "workflow/config").glob("*.yaml"))
