@@ -29,7 +29,7 @@ from torch import Tensor
 
 from models.training.video_align import FILES, VideoAlign
 from models.wan_vae import WanVae
-from workflow.settings import check_rewards
+from workflow.settings import REWARD_PYTHON, check_rewards
 
 ROOT = Path(__file__).parents[1]
 IN_PROCESS = "text_alignment"
@@ -43,9 +43,6 @@ VBENCH_FILES = {
     "motion_smoothness": ("amt_model/amt-s.pth",),
 }
 """Files of each reward in the folder of VBench's weights, as evaluation/vbench/networks.py reads them; RAFT's lies there or in its zip."""
-
-PYTHON = Path(".venvs/vbench/bin/python")
-"""Of the environment that envs/vbench/install.sh builds."""
 
 START_S, ANSWER_S = 600.0, 600.0
 """How long a worker may take to load its networks, and to score a clip, in seconds."""
@@ -68,7 +65,7 @@ class RewardWorker:
         weights: Path,
         device: str,
         log_file: Path,
-        python: Path = ROOT / PYTHON,
+        python: Path = ROOT / REWARD_PYTHON,
         start_s: float = START_S,
         answer_s: float = ANSWER_S,
     ) -> None:

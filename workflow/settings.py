@@ -37,6 +37,9 @@ OFFICIAL_WORLDS = ("vbench",)
 FULL_REWARDS = ("raft", "text_alignment", "aesthetic", "imaging", "motion_smoothness")
 """Rewards of CM-GRPO on real clips (raven.md 10): RAFT's flow, VideoAlign, LAION's aesthetic head, MUSIQ, AMT (workflow/rewards.py)."""
 
+REWARD_PYTHON = ".venvs/vbench/bin/python"
+"""Python of the environment that envs/vbench/install.sh builds, where most of them are computed; seen from the repository."""
+
 RELEASED = "released"
 """As `weights`: every native row is sampled from its published files, and nothing is trained."""
 

@@ -14,10 +14,7 @@ from evaluation.without_facts import CONTROLS_WITHOUT_FACTS
 from workflow.prompt_plan import has_own_list, prompt_stage_settings, protocol_note
 from workflow.resources import Locked, Resource, needed_resources, read_lock, scorer_resources
 from workflow.scripts.prompts import NAMED_BY_PROMPT, suite_prompts
-from workflow.settings import OFFICIAL_WORLDS, Suite
-
-REWARD_PYTHON = ".venvs/vbench/bin/python"
-"""Of the environment that envs/vbench/install.sh builds."""
+from workflow.settings import OFFICIAL_WORLDS, REWARD_PYTHON, Suite
 
 
 def put_python_first() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from workflow.resources import needed_resources
-from workflow.settings import load_suite, read_mapping, sampling_settings, suite_from
+from workflow.settings import REWARD_PYTHON, load_suite, read_mapping, sampling_settings, suite_from
+from workflow.start import missing_reward_environment
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "workflow/config").glob("*.yaml"))
@@ -141,6 +142,31 @@ def test_the_real_suite_asks_for_its_files_first(arguments: tuple[str, ...], ans
     assert run.returncode != 0
     assert answer in run.stderr + run.stdout
     assert "Nothing was started" in run.stderr + run.stdout
+
+
+@pytest.mark.slow
+def test_the_real_suite_plans_both_trainings() -> None:
+    """Guards against a suite that cannot train: RAVEN, then CM-GRPO on it with its list, the weights of its rewards and the clips' rate."""
+    target = "results/vbench/train/cm_grpo/train.json"
+    command = ["snakemake", target, "-n", "-p", "--nolock", "--profile", "local"]
+    run = subprocess.run(
+        [sys.executable, "-m", *command, "--configfile", "workflow/config/vbench.yaml"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    said = run.stdout + run.stderr
+    for recipe in ("raven", "cm_grpo"):
+        assert f"workflow.scripts.train_{recipe} --recipe {recipe}" in said
+    assert said.count("--prompts=resources/prompts/vidprom_filtered_extended.txt") == 2
+    assert "--rewards=resources/weights --fps=16" in said and '"text_alignment":2' in said
+
+
+def test_a_reward_environment_is_asked_for_in_one_sentence(tmp_path: Path) -> None:
+    assert "envs/vbench/install.sh" in missing_reward_environment(tmp_path)
+    python = tmp_path / REWARD_PYTHON
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert missing_reward_environment(tmp_path) == ""
 
 
 def test_processes_that_do_not_divide_the_batch_are_refused_while_parsing() -> None:

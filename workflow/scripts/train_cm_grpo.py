@@ -35,6 +35,7 @@ from models.training.settings import CmGrpoSettings
 from models.wan import Wan
 from models.weights import load_strict
 from workflow.scripts.checkers import CHECKERS, REWARDS
+from workflow.settings import REWARD_PYTHON
 from workflow.training_job import (
     Job,
     averaged_weights,
@@ -305,7 +306,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--reward-python",
         type=Path,
-        default=Path(".venvs/vbench/bin/python"),
+        default=Path(REWARD_PYTHON),
         help="python of envs/vbench, in which most of them are computed",
     )
     flags.add_argument("--fps", type=float, default=16.0, help="frames a second of the clips")
