@@ -28,7 +28,7 @@ from models.training.dmd import rows_of
 from models.training.flow_matching import guided_velocity, to_x0
 from models.training.loop import Trainee, finite
 from models.training.prompts import PromptPool
-from models.training.rollouts import Trajectory, consistency_rollout, trajectory
+from models.training.rollouts import Trajectory, consistency_rollout, replay_cached, trajectory
 from models.training.settings import CmGrpoSettings
 from models.training.streams import StreamNoise, Streams
 from models.wan import Wan
@@ -288,16 +288,21 @@ class CmGrpo:
         advantage = gain[rows]
         if self.settings.policy_timestep_reweight:
             advantage = advantage * step_weights(now.std, self.settings.timesteps, step)
-        loss = policy_loss(
-            log_probability(taken.action, now, self.weights),
-            log_probability(taken.action, then, self.weights),
-            advantage,
-            clip=self.settings.ratio_clip,
-        )
+        found = log_probability(taken.action, now, self.weights)
+        rolled_out = log_probability(taken.action, then, self.weights)
+        if self.settings.forcing == "self_forcing":
+            # another history than the rollout's, so not the policy that made it: published without a ratio (raven.md 9.5, 18 B24)
+            loss = policy_loss(found, found, advantage)._replace(ratio=(found - rolled_out).detach().exp())
+        else:
+            loss = policy_loss(found, rolled_out, advantage, clip=self.settings.ratio_clip)
         return loss._replace(kl=kl)
 
     def replayed_x0(self, taken: Taken, history: Tensor, text: Tensor) -> Tensor:
-        """Clean predictions [N, F, C, H, W] of the policy for all chunks at once, each given the finished chunks before it."""
+        """Clean predictions [N, F, C, H, W] of the policy for all chunks, each given the finished chunks before it, or in self forcing
+        what this call predicted for them.
+        """
+        if self.settings.forcing == "self_forcing":
+            return replay_cached(self.wan, taken.noisy, taken.t, text, self.rollout)
         v = self.wan.interleaved(
             taken.noisy,
             history,

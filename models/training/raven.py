@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from models.noise import LatentShape
-from models.rollout import Rollout, bind_network, commit
 from models.training.distributed import ALONE, World, gathered
 from models.training.dmd import Scores, frame_weights, generator_due, rows_of
 from models.training.flow_matching import mix, to_x0
 from models.training.loop import Trainee, finite
 from models.training.prompts import PromptPool
-from models.training.rollouts import Trajectory, consistency_rollout, trajectory
+from models.training.rollouts import Trajectory, consistency_rollout, replay_cached, trajectory
 from models.training.settings import DmdSettings
 from models.training.streams import StreamNoise, Streams
 from models.wan import Wan
@@ -162,23 +161,6 @@ def replay(wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor, sett
         window=settings.window,
     )
     return to_x0(noisy, v, t)
-
-
-def replay_cached(wan: Wan, noisy: Tensor, t: Tensor, text: Tensor, rollout: Rollout) -> Tensor:
-    """Clean predictions of every chunk given those of the chunks before it, through a key/value cache (self forcing).
-
-    noisy: [B, F, C, H, W]; t: [B]. The history is written without gradient, so a chunk's loss reaches that chunk's own call alone; and
-    it is what was predicted at t, not what the rollout ended in. No activations are recomputed: the cache changes after each call.
-    """
-    network = bind_network(wan, text, rollout.policy.num_slots(rollout.frames, rollout.chunk))
-    planner, made = rollout.policy.planner(), []
-    for start in range(0, rollout.frames, rollout.chunk):
-        x = noisy[:, start : start + rollout.chunk]
-        plan = planner.plan(start, rollout.chunk, "denoise")
-        made.append(to_x0(x, network(x, t[:, None].expand(-1, rollout.chunk), plan), t))
-        if start + rollout.chunk < rollout.frames:
-            commit(network, planner, made[-1].detach(), start)
-    return torch.cat(made, dim=1)
 
 
 def predict_block_causal(wan: Wan, noisy: Tensor, t: Tensor, text: Tensor, settings: DmdSettings) -> Tensor:

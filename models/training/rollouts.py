@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from models.plan import AbsolutePolicy
-from models.rollout import Denoised, Finished, Record, Rollout
+from models.rollout import Denoised, Finished, Record, Rollout, bind_network, commit
 from models.schedule import CPU, Schedule, Step
+from models.training.flow_matching import to_x0
+from models.wan import Wan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +58,23 @@ def predictions_with_gradient(records: Iterable[Record]) -> Tensor:
     ends = [call.start + call.frames for call in calls]
     assert [call.start for call in calls] == [0, *ends[:-1]], f"calls with gradient cover frames {calls}"
     return torch.cat([call.x0 for call in calls], dim=1)
+
+
+def replay_cached(wan: Wan, noisy: Tensor, t: Tensor, text: Tensor, rollout: Rollout) -> Tensor:
+    """Clean predictions of every chunk given those of the chunks before it, through a key/value cache (self forcing).
+
+    noisy: [B, F, C, H, W]; t: [B]. The history is written without gradient, so a chunk's loss reaches that chunk's own call alone; and
+    it is what was predicted at t, not what the rollout ended in. No activations are recomputed: the cache changes after each call.
+    """
+    network = bind_network(wan, text, rollout.policy.num_slots(rollout.frames, rollout.chunk))
+    planner, made = rollout.policy.planner(), []
+    for start in range(0, rollout.frames, rollout.chunk):
+        x = noisy[:, start : start + rollout.chunk]
+        plan = planner.plan(start, rollout.chunk, "denoise")
+        made.append(to_x0(x, network(x, t[:, None].expand(-1, rollout.chunk), plan), t))
+        if start + rollout.chunk < rollout.frames:
+            commit(network, planner, made[-1].detach(), start)
+    return torch.cat(made, dim=1)
 
 
 def consistency_rollout(

@@ -235,6 +235,9 @@ class CmGrpoSettings:
     policy is another one than that of the rollouts, so ratio_clip must bound the ratio of the two as PPO does: a pair that has left
     1 +- ratio_clip in the direction of its advantage trains no more. None for no bound (raven.md 18 B16: upstream has none).
 
+    forcing: history of the policy's forward, the rollout's endpoints ("training_time_test") or its own predictions at the trained step
+    ("self_forcing", as published on Causal Forcing, raven.md 9.7): no longer the policy that made the rollout, so no ratio is taken.
+
     flow_grpo: the ablation's rollout sampler and transition, None for the consistency sampler's. kl: distance to a
     reference that is added to the loss, None for no such term and no reference at all.
     """
@@ -261,6 +264,7 @@ class CmGrpoSettings:
     sink: int = 0
     window: int | None = None
     shared_noise: bool = False
+    forcing: str = "training_time_test"
     random_policy_timestep: bool = True
     policy_timestep_reweight: bool = False
     optim_steps: int = 1
@@ -295,6 +299,12 @@ class CmGrpoSettings:
             raise ValueError(
                 f"optim_steps is {self.optim_steps}, but updates after the first are made from rollouts of an older policy, which nothing "
                 "bounds without ratio_clip; set ratio_clip (0.2 is PPO's), or optim_steps to 1."
+            )
+        _one_of("forcing", self.forcing, ("training_time_test", "self_forcing"))
+        if self.forcing == "self_forcing" and self.ratio_clip is not None:
+            raise ValueError(
+                f"forcing is 'self_forcing', whose policy has no ratio to that of the rollouts, but ratio_clip is {self.ratio_clip}; take it "
+                "out, and keep optim_steps at 1."
             )
         _one_of("reward_aggregation", self.reward_aggregation, ("normalise_then_sum", "sum_then_normalise"))
         _one_of("advantage_spread", self.advantage_spread, ("group", "batch"))

@@ -349,3 +349,41 @@ def test_groups_of_one_are_refused() -> None:
         CmGrpoSettings(
             iterations=1, prompts=2, group=1, seed=0, optimizer=OptimizerSettings(lr=1.0), rewards={"a": 1.0}
         )
+
+
+def test_self_forcing_s_policy_is_another_than_the_rollout_s() -> None:
+    """9.7, 18 B24: its history is what it predicts at the trained step, so the ratio is not 1 and the update is plain REINFORCE.
+
+    At the last step that is trained the history would be nearly the rollout's; the first chunk has none and agrees exactly.
+    """
+    recipe = grpo_of(settings=settings_of(forcing="self_forcing"))
+    samples, text = range(4), recipe.texts[[0, 0, 1, 1]].float()
+    rolled = recipe.roll_out(0, samples, text)
+    pairs = [Pair(row, row, step) for row, step in enumerate((0, 1, 2, 0))]
+    taken = taken_transitions(
+        rolled, torch.tensor([0, 1, 2, 0]), recipe.settings.timesteps, rows=torch.arange(4)
+    )
+    x0 = recipe.replayed_x0(taken, rolled.endpoints, text)
+    first = recipe.settings.chunks[0]
+    torch.testing.assert_close(x0[:, :first], taken.x0[:, :first], rtol=1e-5, atol=1e-5)
+    assert float((x0[:, first:] - taken.x0[:, first:]).abs().max()) > 1e-3
+    gain = torch.tensor([1.0, -1.0, 0.5, 2.0])
+    policy = recipe.policy(rolled, pairs, text, gain)
+    assert float((policy.ratio - 1).abs().max()) > 1e-6
+    assert float(policy.loss.detach()) == pytest.approx(-float(gain.mean()), abs=1e-6)
+    policy.loss.backward()
+    found = [value.grad.clone() for value in recipe.student.parameters.values()]
+    recipe.student.clear()
+    step = torch.tensor([0, 1, 2, 0])
+    now = recipe.rollout.schedule.transition(
+        taken.noisy, recipe.replayed_x0(taken, rolled.endpoints, text), step
+    )
+    (-(gain * log_probability(taken.action, now, recipe.weights)).mean()).backward()
+    for mine, value in zip(found, recipe.student.parameters.values(), strict=True):
+        torch.testing.assert_close(mine, value.grad, rtol=1e-5, atol=1e-8)
+
+
+def test_self_forcing_takes_no_ratio_clip() -> None:
+    """A clip around a ratio that is not 1 at the start would silence rollouts for no reason of theirs."""
+    with pytest.raises(ValueError, match="has no ratio to that of the rollouts"):
+        settings_of(forcing="self_forcing", ratio_clip=0.2)

@@ -43,6 +43,7 @@ WEIGHTS = {
     "ablation_raft0.35ta2aq2iq2ms0.75": (0.35, 2, 2, 2, 0.75),
     "ablation_raft0.3ta2aq1iq1ms0.75": (0.3, 2, 1, 1, 0.75),
 }
+CAUSAL_FORCING = "cmgrpo_causalforcing_raft2.35ta2aq1iq1ms0.75"
 SEVEN_CHUNKS = {
     "ablation_alpha0": (1, 1, 1, 1, 1, 1, 1),
     "ablation_alpha1": (1.75, 1.5, 1.25, 1, 0.75, 0.5, 0.25),
@@ -112,6 +113,18 @@ def test_flow_grpo_variants_are_the_row_of_the_table(beta: str, noise: str) -> N
     assert grpo | {"flow_grpo": None, "kl": None} == main
 
 
+def test_cm_grpo_on_causal_forcing_is_its_row() -> None:
+    """9.7, 17.2: self forcing's forward, RAFT 2.35, a smaller rate with weight decay, no chunk weights; all else as in the main config."""
+    main, grpo = (settings_of(name, "cm_grpo") for name in ("released", f"released/{CAUSAL_FORCING}"))
+    assert tuple(grpo["rewards"][reward] for reward in REWARDS) == (2.35, 2, 1, 1, 0.75)
+    changed = {
+        "optimizer": main["optimizer"] | {"lr": 2e-6, "weight_decay": 0.01},
+        "chunk_weighting": None,
+        "forcing": "self_forcing",
+    }
+    assert grpo == main | changed | {"rewards": grpo["rewards"]}
+
+
 @pytest.mark.parametrize("variant", SEVEN_CHUNKS)
 def test_chunk_weight_variants_are_the_rows_of_section_7(variant: str) -> None:
     raven = settings_of(f"released/{variant}", "raven")
@@ -127,7 +140,7 @@ def test_every_forcing_is_a_variant() -> None:
         raven = settings_of(f"released/ablation_{forcing}", "raven")
         assert raven == settings_of("released", "raven") | {"forcing": forcing}
     flow = {f"ablation_flowgrpo_beta{beta}_em{noise}" for beta in ("0", "0.004") for noise in (0.1, 0.4, 0.8)}
-    known = {*flow, *SEVEN_CHUNKS, *WEIGHTS, *(f"ablation_{forcing}" for forcing in FORCINGS)}
+    known = {CAUSAL_FORCING, *flow, *SEVEN_CHUNKS, *WEIGHTS, *(f"ablation_{forcing}" for forcing in FORCINGS)}
     assert set(load_profile(ROOT, "released").variants) <= known
     assert profile_names(ROOT) == ["paper", "released"]
 
