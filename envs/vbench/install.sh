@@ -67,12 +67,15 @@ want="$base $built_from"
 stamp=$venv/raven-bench.stamp
 if [ -x "$venv/bin/python" ] && [ -f "$stamp" ]; then
   have=$(cat "$stamp")
-  if [ "$have" = "$want" ]; then exit 0; fi
-  if [ "$detectron2" = none ] && [ "${have#"$base "}" != "$have" ]; then exit 0; fi # one that has it serves as well
+  # Without detectron2 asked for, an environment that has it serves as well.
+  if [ "$have" = "$want" ] || { [ "$detectron2" = none ] && [ "${have#"$base "}" != "$have" ]; }; then
+    touch "$venv/built-${hash:0:12}"
+    exit 0
+  fi
 fi
 
 echo "Building $venv ($choice build of torch $TORCH_VERSION); this takes minutes the first time." >&2
-rm -f "$stamp"
+rm -f "$stamp" "$venv"/built-*
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 # First what the packages without wheels are built with: openai-clip's setup needs an old setuptools, which isolation would not give.
@@ -123,3 +126,4 @@ else
   pip install --quiet --no-deps --force-reinstall "$wheels"/*.whl
 fi
 echo "$want" >"$stamp"
+touch "$venv/built-${hash:0:12}" # what Snakemake looks for: another lock or installer, another name
