@@ -57,7 +57,16 @@ source_of_detectron2() {
     [ -f "$detectron2" ] || { echo "The detectron2 wheel $detectron2 does not exist; correct its path." >&2 && return 1; }
     echo "wheel $(sha256sum <"$detectron2" | cut -d' ' -f1)"
     ;;
-  *) echo "commit $DETECTRON2_COMMIT" ;;
+  "$DETECTRON2_REPO") echo "commit $DETECTRON2_COMMIT" ;;
+  *)
+    found=$(git -c safe.directory='*' -C "$detectron2" rev-parse HEAD 2>/dev/null || echo "no commit (it is no checkout)")
+    if [ "$found" != "$DETECTRON2_COMMIT" ]; then
+      echo "The detectron2 checkout $detectron2 is at $found, expected $DETECTRON2_COMMIT; check that commit out, or name a wheel built" \
+        "from it." >&2
+      return 1
+    fi
+    echo "commit $DETECTRON2_COMMIT"
+    ;;
   esac
 }
 built_from=$(source_of_detectron2)
@@ -111,12 +120,6 @@ else
       }
       git -C "$work" checkout --quiet FETCH_HEAD
     else
-      found=$(git -c safe.directory='*' -C "$detectron2" rev-parse HEAD 2>/dev/null || echo "no checkout")
-      if [ "$found" != "$DETECTRON2_COMMIT" ]; then
-        echo "The detectron2 checkout $detectron2 is at $found, expected commit $DETECTRON2_COMMIT; check that commit out, or name a" \
-          "wheel built from it." >&2
-        exit 1
-      fi
       git -c safe.directory='*' -C "$detectron2" archive HEAD | tar x -C "$work"
     fi
     echo "Building detectron2 ${DETECTRON2_COMMIT:0:12}, about 4 minutes of one core." >&2

@@ -224,6 +224,38 @@ def test_a_wrong_zip_is_named(tmp_path: Path) -> None:
         lay_out(tmp_path, [RAFT_ZIP], tmp_path / "cache", lambda *_: None)
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--detectron2", "absent.whl"], "wheel absent.whl does not exist"),
+        (["--detectron2", "."], "expected a25898a09d6ee232767647e92c6177fb1c642369"),
+        (["--torch", "tpu"], "must be cpu or cuda"),
+        (["--cuda", "12"], "not '--cuda'"),
+    ],
+)
+def test_the_installer_refuses_before_it_builds(flags: list[str], said: str, tmp_path: Path) -> None:
+    """Guards against minutes of installing before a wrong path or commit is named."""
+    command = ["envs/vbench/install.sh", *flags, "--venv", str(tmp_path / "venv")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_the_lock_of_vbench_holds_no_torch_and_every_hash() -> None:
+    """Guards against a lock that pins one build of torch or torchvision, or lets a package in unproven."""
+    lock = (ROOT / "envs/vbench/requirements.lock").read_text(encoding="utf-8")
+    pinned = [line.split("==")[0] for line in lock.splitlines() if "==" in line]
+    wanted = [
+        line.split("==")[0]
+        for line in (ROOT / "envs/vbench/requirements.in").read_text().splitlines()
+        if "==" in line
+    ]
+    assert len(pinned) == len(wanted) > 90
+    assert not {name for name in pinned if name.startswith(("torch", "triton", "nvidia"))}
+    assert lock.count("--hash=sha256:") >= len(pinned)
+
+
 @pytest.fixture
 def cpu_site() -> Any:
     """The stand-ins for torchvision's native code, imported without staying among the finders of modules."""
