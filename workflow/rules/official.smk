@@ -44,7 +44,7 @@ rule vbench_environment:
             if GRIT & set(SUITE.dimensions)
             else "none"
         ),
-        torch="--torch cpu" if SUITE.device == "cpu" else "",
+        torch="" if SUITE.device == "auto" else f"--torch {SUITE.device}",
     shell:
         "envs/vbench/install.sh {params.torch} --detectron2 {params.detectron2:q} > {log:q} 2>&1"
 
