@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from baselines.spec import Baseline, kind_of, load_baseline
 from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
-from evaluation.dimensions import NAMES
 from evaluation.without_facts import WITHOUT_FACTS
 from models.training.settings import RECIPES, DmdSettings, Execution, canonical
 from models.training.shares import share
@@ -367,9 +366,9 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
     for row, plan in suite.train.items():
         _check_train(suite, row, plan, where)
     for dimension in suite.scoring.parts:
-        if dimension not in NAMES:
+        if dimension not in suite.dimensions:
             raise ValueError(
-                f"{where}: scoring.parts names {dimension!r}, which is no dimension; expected some of {', '.join(NAMES)}."
+                f"{where}: scoring.parts names {dimension!r}, which is none of the suite's dimensions ({', '.join(suite.dimensions)})."
             )
     return suite
 

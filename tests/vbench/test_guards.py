@@ -18,6 +18,8 @@ from evaluation.vbench.runner import Scorer, Watch, check_files, check_rows, sen
 from evaluation.vbench.static_filter import judge
 from evaluation.vbench.still import FilterPart, Found, filtered_set
 from evaluation.vbench.weights import AMT_FILE, RAFT_MEMBER, RAFT_ZIP, lay_out, missing
+from workflow.resources import needed_resources, scorer_resources
+from workflow.settings import read_suite
 
 ROOT = Path(__file__).parents[2]
 
@@ -331,3 +333,22 @@ def test_pooling_averages_bilinear_samples(cpu_site: Any, aligned: bool) -> None
                 torch.testing.assert_close(
                     found[k, :, i, j], torch.stack(values).mean(0), atol=1e-5, rtol=1e-5
                 )
+
+
+def test_parts_are_of_dimensions() -> None:
+    """Guards against a misspelt dimension that would silently be one long job."""
+    vbench = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)
+    assert vbench.score_parts("dynamic_degree") == ("0-of-4", "1-of-4", "2-of-4", "3-of-4")
+    assert vbench.score_parts("scene") == ("0-of-1",)
+    assert len(vbench.filter_parts) == 25
+    with pytest.raises(ValueError, match=r"scoring\.parts names 'dynamic'"):
+        read_suite(ROOT / "workflow/config/vbench.yaml", ROOT, {"scoring": {"parts": {"dynamic": 2}}})
+
+
+def test_the_scorer_s_files_are_apart_from_the_sampler_s() -> None:
+    """Guards against sampling everything again because a checkpoint of the scorer changed, and against a suite that fetches it in vain."""
+    vbench = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)
+    scorer = {entry.path for entry in scorer_resources(ROOT, vbench)}
+    assert len(scorer) >= 19
+    assert not scorer & {entry.path for entry in needed_resources(ROOT, vbench)}
+    assert scorer_resources(ROOT, read_suite(ROOT / "workflow/config/toybox.yaml", ROOT)) == []

@@ -226,8 +226,7 @@ def test_the_qualitative_suite_is_planned(project: Path) -> None:
     """Without its files and its weights, which only `make fetch` brings: nine rows, six dimensions, no training."""
     jobs = planned(project, "qualitative")
     assert {rule for rule, *_ in jobs} == {
-        "fetch", "prompts", "sample", "check", "filter", "score", "aggregate", "report",
-        "vbench_environment", "vbench_weights", "filter_part", "score_part",
+        "fetch", "prompts", "sample", "check", "filter", "score", "aggregate", "report"
     }  # fmt: skip
     assert len([job for job in jobs if job[0] == "score"]) == 9 * 6
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from workflow.resources import needed_resources, scorer_resources
-from workflow.settings import load_suite, read_mapping, read_suite, sampling_settings, suite_from
+from workflow.resources import needed_resources
+from workflow.settings import load_suite, read_mapping, sampling_settings, suite_from
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "workflow/config").glob("*.yaml"))
@@ -153,22 +153,3 @@ def test_processes_that_do_not_divide_the_batch_are_refused_while_parsing() -> N
         suite_from(values, "tiny.yaml", ROOT)
     values["raven"]["batch"] = 32
     assert suite_from(values, "tiny.yaml", ROOT).train["raven"].gpus == 8
-
-
-def test_parts_are_of_dimensions() -> None:
-    """Guards against a misspelt dimension that would silently be one long job."""
-    vbench = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)
-    assert vbench.score_parts("dynamic_degree") == ("0-of-4", "1-of-4", "2-of-4", "3-of-4")
-    assert vbench.score_parts("scene") == ("0-of-1",)
-    assert len(vbench.filter_parts) == 25
-    with pytest.raises(ValueError, match=r"scoring\.parts names 'dynamic', which is no dimension"):
-        read_suite(ROOT / "workflow/config/vbench.yaml", ROOT, {"scoring": {"parts": {"dynamic": 2}}})
-
-
-def test_the_scorer_s_files_are_apart_from_the_sampler_s() -> None:
-    """Guards against sampling everything again because a checkpoint of the scorer changed, and against a suite that fetches it in vain."""
-    vbench = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)
-    scorer = {entry.path for entry in scorer_resources(ROOT, vbench)}
-    assert len(scorer) >= 19
-    assert not scorer & {entry.path for entry in needed_resources(ROOT, vbench)}
-    assert scorer_resources(ROOT, read_suite(ROOT / "workflow/config/toybox.yaml", ROOT)) == []
