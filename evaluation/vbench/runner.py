@@ -30,17 +30,23 @@ log = logging.getLogger("vbench_job")
 Row = dict[str, Any]
 READERS = ("load_video", "read_frames_decord_by_fps")
 """Names under which the dimensions import what reads a clip."""
+BATCHES = (16, 4, 1)
+"""Pictures at once that are tried one after another when memory runs out."""
 
 
 @dataclass
 class Watch:
-    """What the package's loop is at. item: number of items begun; finished: whether the loop ran to its end."""
+    """What the package's loop is at. item: number of items begun; finished: whether the loop ran to its end.
+
+    limit: pictures that go through the network at once, None for as many as the package takes; lowered when memory runs out.
+    """
 
     clip: str = "none yet"
     item: int = 0
     finished: bool = False
     faults: list[str] = field(default_factory=list)
     on_item: Callable[[], None] | None = None
+    limit: int | None = None
 
     def loop(self, items: Sequence[Any], **_: Any) -> Iterator[Any]:
         """In place of tqdm: the same items, remembered and logged."""
@@ -70,12 +76,14 @@ class Scorer:
 
     files: checkpoints it reads, below the cache folder. adapt: called with the package's module of the dimension and the watch before the
     run, it returns what is called with the rows afterwards, or None. leaves_out: whether the package may leave clips out on purpose.
+    batched: whether `adapt` made the network obey the watch's limit, so that a smaller batch can be tried.
     """
 
     dimension: str
     files: tuple[str, ...]
     adapt: Callable[[ModuleType, Watch], Callable[[list[Row]], None] | None] | None = None
     leaves_out: bool = False
+    batched: bool = False
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
@@ -142,7 +150,13 @@ def evaluate(scorer: Scorer, job: dict[str, Any], watch: Watch) -> tuple[float |
         try:
             # Some dimensions keep the graph of every frame otherwise (scene: 22 GB for one clip); no value depends on it.
             with torch.no_grad(), scorer.around():
-                official.evaluate(job["videos"], name="part", dimension_list=[scorer.dimension], local=True)
+                try_batches(
+                    scorer,
+                    watch,
+                    lambda: official.evaluate(
+                        job["videos"], name="part", dimension_list=[scorer.dimension], local=True
+                    ),
+                )
         except ZeroDivisionError:
             if not (scorer.leaves_out and watch.finished):
                 raise
@@ -155,6 +169,43 @@ def evaluate(scorer: Scorer, job: dict[str, Any], watch: Watch) -> tuple[float |
     if finish is not None:
         finish(rows)
     return score, rows
+
+
+def try_batches(scorer: Scorer, watch: Watch, attempt: Callable[[], None]) -> None:
+    """Run the package; where memory runs out and the scorer can do with smaller batches, again with them, from the first clip."""
+    import torch
+
+    limits = BATCHES if scorer.batched else ()
+    for smaller in (*limits, None):
+        try:
+            attempt()
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            if smaller is None:
+                raise
+            log.warning(
+                "out of memory at %s with %s pictures at once (%s); again with %d",
+                watch.clip,
+                watch.limit or "all",
+                error,
+                smaller,
+            )
+        else:
+            return
+        watch.limit, watch.item, watch.finished = smaller, 0, False
+        torch.cuda.empty_cache()
+
+
+def in_batches(
+    network: Callable[[Any], Any], watch: Watch, join: Callable[[list[Any]], Any]
+) -> Callable[[Any], Any]:
+    """A function of a stack of pictures that obeys the watch's limit. Rounding may differ in the last digits from one batch."""
+
+    def limited(pictures: Any) -> Any:
+        if watch.limit is None or len(pictures) <= watch.limit:
+            return network(pictures)
+        return join([network(part) for part in pictures.split(watch.limit)])
+
+    return limited
 
 
 def check_rows(scorer: Scorer, rows: Sequence[Row], names: Sequence[str], watch: Watch) -> None:

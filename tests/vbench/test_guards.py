@@ -18,6 +18,8 @@ from evaluation.vbench.runner import Scorer, Watch, check_files, check_rows, sen
 from evaluation.vbench.static_filter import judge
 from evaluation.vbench.still import FilterPart, Found, filtered_set
 from evaluation.vbench.weights import AMT_FILE, RAFT_MEMBER, RAFT_ZIP, lay_out, missing
+from workflow.resources import needed_resources, scorer_resources
+from workflow.settings import read_suite
 
 ROOT = Path(__file__).parents[2]
 
@@ -224,6 +226,38 @@ def test_a_wrong_zip_is_named(tmp_path: Path) -> None:
         lay_out(tmp_path, [RAFT_ZIP], tmp_path / "cache", lambda *_: None)
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--detectron2", "absent.whl"], "wheel absent.whl does not exist"),
+        (["--detectron2", "."], "expected a25898a09d6ee232767647e92c6177fb1c642369"),
+        (["--torch", "tpu"], "must be cpu or cuda"),
+        (["--cuda", "12"], "not '--cuda'"),
+    ],
+)
+def test_the_installer_refuses_before_it_builds(flags: list[str], said: str, tmp_path: Path) -> None:
+    """Guards against minutes of installing before a wrong path or commit is named."""
+    command = ["envs/vbench/install.sh", *flags, "--venv", str(tmp_path / "venv")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_the_lock_of_vbench_holds_no_torch_and_every_hash() -> None:
+    """Guards against a lock that pins one build of torch or torchvision, or lets a package in unproven."""
+    lock = (ROOT / "envs/vbench/requirements.lock").read_text(encoding="utf-8")
+    pinned = [line.split("==")[0] for line in lock.splitlines() if "==" in line]
+    wanted = [
+        line.split("==")[0]
+        for line in (ROOT / "envs/vbench/requirements.in").read_text().splitlines()
+        if "==" in line
+    ]
+    assert len(pinned) == len(wanted) > 90
+    assert not {name for name in pinned if name.startswith(("torch", "triton", "nvidia"))}
+    assert lock.count("--hash=sha256:") >= len(pinned)
+
+
 @pytest.fixture
 def cpu_site() -> Any:
     """The stand-ins for torchvision's native code, imported without staying among the finders of modules."""
@@ -299,3 +333,22 @@ def test_pooling_averages_bilinear_samples(cpu_site: Any, aligned: bool) -> None
                 torch.testing.assert_close(
                     found[k, :, i, j], torch.stack(values).mean(0), atol=1e-5, rtol=1e-5
                 )
+
+
+def test_parts_are_of_dimensions() -> None:
+    """Guards against a misspelt dimension that would silently be one long job."""
+    vbench = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)
+    assert vbench.score_parts("dynamic_degree") == ("0-of-4", "1-of-4", "2-of-4", "3-of-4")
+    assert vbench.score_parts("scene") == ("0-of-1",)
+    assert len(vbench.filter_parts) == 25
+    with pytest.raises(ValueError, match=r"scoring\.parts names 'dynamic'"):
+        read_suite(ROOT / "workflow/config/vbench.yaml", ROOT, {"scoring": {"parts": {"dynamic": 2}}})
+
+
+def test_the_scorer_s_files_are_apart_from_the_sampler_s() -> None:
+    """Guards against sampling everything again because a checkpoint of the scorer changed, and against a suite that fetches it in vain."""
+    vbench = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)
+    scorer = {entry.path for entry in scorer_resources(ROOT, vbench)}
+    assert len(scorer) >= 19
+    assert not scorer & {entry.path for entry in needed_resources(ROOT, vbench)}
+    assert scorer_resources(ROOT, read_suite(ROOT / "workflow/config/toybox.yaml", ROOT)) == []

@@ -200,6 +200,46 @@ def test_a_killed_part_starts_anew_and_ends_the_same(quick: Run, tmp_path: Path)
     assert rows == plain_rows("motion_smoothness", quick[1]["motion_smoothness"][1])[:4]
 
 
+LITTLE_MEMORY = """
+import sys
+import clip.model
+import torch
+official = clip.model.CLIP.encode_image
+def encode_image(self, pictures):
+    if len(pictures) > 4:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+    return official(self, pictures)
+clip.model.CLIP.encode_image = encode_image
+from evaluation.vbench.runner import run
+from evaluation.vbench.scorers.background_consistency import SCORER
+sys.exit(run(SCORER, ["--job", sys.argv[1]]))
+"""
+
+
+def test_little_memory_is_met_with_smaller_batches(quick: Run, tmp_path: Path) -> None:
+    """Guards the retry: a network that has room for four frames at once gives the same values, up to rounding."""
+    folder, official = quick
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for path in (folder / "official").glob("a red bird-*.mp4"):
+        (videos / path.name).symlink_to(path.resolve())
+    job = {
+        "cache": str(folder / "cache"), "sizes": {}, "device": "cpu", "threads": 1, "videos": str(videos),
+        "entries": [{"prompt_en": "a red bird", "dimension": ["background_consistency"]}],
+        "names": ["a red bird-0.mp4", "a red bird-1.mp4"], "output": str(tmp_path / "answer.json"),
+    }  # fmt: skip
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    done = subprocess.run(
+        [tiny.PYTHON, "-c", LITTLE_MEMORY, tmp_path / "job.json"],
+        check=False, cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "with 16 pictures at once" in done.stderr
+    values = [row["video_results"] for row in json.loads((tmp_path / "answer.json").read_text())["rows"]]
+    expected = [row["video_results"] for row in official["background_consistency"][1][:2]]
+    assert values == pytest.approx(expected, rel=1e-5)
+
+
 FILTER = """
 import json, sys
 import torch

@@ -133,5 +133,5 @@ def test_imported_clips_are_filtered_and_scored_by_the_official_package(tmp_path
     lock = folder / "envs/vbench/requirements.lock"
     lock.write_text(lock.read_text() + "# changed\n")
     rules = {job[0] for job in planned(folder, "mini")}
-    assert {"filter_part", "score_part"} <= rules
+    assert {"vbench_environment", "filter_part", "score_part"} <= rules
     assert not rules & {"prompts", "import_clips", "check"}

@@ -5,9 +5,18 @@ from hashlib import sha256
 
 from evaluation.dimensions import NAMES
 
+
+def vbench_hash():
+    """Of what the environment is made from, as its stamp begins with it."""
+    made_from = [
+        ROOT / "envs/vbench" / name for name in ("requirements.lock", "install.sh")
+    ]
+    return sha256(b"".join(path.read_bytes() for path in made_from)).hexdigest()
+
+
 VBENCH = f"{RESULTS}/vbench"
 VBENCH_VENV = ".venvs/vbench"
-VBENCH_STAMP = f"{VBENCH_VENV}/raven-bench.stamp"
+VBENCH_BUILT = f"{VBENCH_VENV}/built-{vbench_hash()[:12]}"
 VBENCH_PYTHON = f"{VBENCH_VENV}/bin/python"
 SCORE_PART = f"{RESULTS}/scores/{{row}}/{{dimension}}.parts/{{part}}.json"
 FILTER_PART = f"{RESULTS}/filter/{{row}}.parts/{{part}}.json"
@@ -18,18 +27,10 @@ wildcard_constraints:
     part=r"\d+-of-\d+",
 
 
-def vbench_hash():
-    """Of what the environment is made from, as its stamp begins with it."""
-    made_from = [
-        ROOT / "envs/vbench" / name for name in ("requirements.lock", "install.sh")
-    ]
-    return sha256(b"".join(path.read_bytes() for path in made_from)).hexdigest()
-
-
 rule vbench_environment:
     """Build the environment of the official scorer, detectron2 included where a dimension of the suite needs it."""
     output:
-        stamp=VBENCH_STAMP,
+        built=VBENCH_BUILT,
     log:
         f"{LOGS}/vbench_environment.log",
     benchmark:
@@ -43,7 +44,7 @@ rule vbench_environment:
             if GRIT & set(SUITE.dimensions)
             else "none"
         ),
-        torch="--torch cpu" if SUITE.device == "cpu" else "",
+        torch="" if SUITE.device == "auto" else f"--torch {SUITE.device}",
     shell:
         "envs/vbench/install.sh {params.torch} --detectron2 {params.detectron2:q} > {log:q} 2>&1"
 
@@ -51,7 +52,7 @@ rule vbench_environment:
 rule vbench_weights:
     """Prove the scorer's fetched checkpoints and lay them out as VBench looks for them."""
     input:
-        environment=ancient(VBENCH_STAMP),
+        environment=ancient(VBENCH_BUILT),
     output:
         weights=f"{VBENCH}/weights.json",
     log:
@@ -78,7 +79,7 @@ rule filter_part:
         prompts=PROMPTS,
         manifest=f"{CLIPS}/manifest.jsonl",
         weights=f"{VBENCH}/weights.json",
-        environment=ancient(VBENCH_STAMP),
+        environment=ancient(VBENCH_BUILT),
     output:
         part=FILTER_PART,
     log:
@@ -127,7 +128,7 @@ rule score_part:
         manifest=f"{CLIPS}/manifest.jsonl",
         filtered=f"{RESULTS}/filter/{{row}}.json",
         weights=f"{VBENCH}/weights.json",
-        environment=ancient(VBENCH_STAMP),
+        environment=ancient(VBENCH_BUILT),
     output:
         part=SCORE_PART,
     log:

@@ -1,13 +1,14 @@
-"""Aesthetic quality: LAION's linear head on CLIP ViT-L/14 features."""
+"""Aesthetic quality: LAION's linear head on CLIP ViT-L/14 features, 32 frames at once."""
 
 from __future__ import annotations
 
 import sys
 
+from evaluation.vbench.clip_batches import limit_batches
 from evaluation.vbench.files import AESTHETIC_HEAD, CLIP_L14
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("aesthetic_quality", CLIP_L14 + AESTHETIC_HEAD)
+SCORER = Scorer("aesthetic_quality", CLIP_L14 + AESTHETIC_HEAD, limit_batches, batched=True)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

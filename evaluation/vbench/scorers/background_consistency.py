@@ -1,13 +1,14 @@
-"""Background consistency: CLIP ViT-B/32 features of neighbouring frames and of the first."""
+"""Background consistency: CLIP ViT-B/32 features of neighbouring frames and of the first, all frames of a clip in one batch."""
 
 from __future__ import annotations
 
 import sys
 
+from evaluation.vbench.clip_batches import limit_batches
 from evaluation.vbench.files import CLIP_B32
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("background_consistency", CLIP_B32)
+SCORER = Scorer("background_consistency", CLIP_B32, limit_batches, batched=True)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))
