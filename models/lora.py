@@ -51,6 +51,7 @@ def add_lora(wan: Wan, settings: LoraSettings, *, seed: int) -> PeftModel:
     """
     # Here, since peft brings transformers: two seconds that every job without adapters would wait.
     from peft import LoraConfig, PeftModel, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     targets = BLOCK_LINEARS + (OUTER_LINEARS if settings.outer else ())
     pattern = r"(.*\.)?(" + "|".join(re.escape(name) for name in targets) + ")"
@@ -63,7 +64,12 @@ def add_lora(wan: Wan, settings: LoraSettings, *, seed: int) -> PeftModel:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return cast(PeftModel, get_peft_model(cast(torch.nn.Module, wan), config))  # type: ignore[arg-type]
+        wrapped = cast(PeftModel, get_peft_model(cast(torch.nn.Module, wan), config))  # type: ignore[arg-type]
+    for module in wrapped.modules():
+        if isinstance(module, BaseTunerLayer):
+            # inputs come in the products' dtype (models/wan.py apply_linear); peft would widen them for autocast to narrow them again
+            module.cast_input_dtype_enabled = False
+    return wrapped
 
 
 def inner_wan(wrapped: PeftModel) -> Wan:

@@ -164,7 +164,8 @@ import torch
 from vbench import VBench
 videos, info, out, *dimensions = sys.argv[1:]
 torch.set_num_threads(1)
-VBench(torch.device("cpu"), info, out).evaluate(videos, name="official", dimension_list=dimensions, local=True)
+with torch.no_grad():  # scene keeps the graph of every frame otherwise, 22 GB for one clip; no value depends on it
+    VBench(torch.device("cpu"), info, out).evaluate(videos, name="official", dimension_list=dimensions, local=True)
 """
 
 
