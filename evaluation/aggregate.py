@@ -258,16 +258,19 @@ def _compare_dimension(
     one: RowDraws, other: RowDraws, name: str, weights: Array, scale: float
 ) -> _Difference | None:
     """Normalised difference of two rows on the prompts that both have clips of; None if there is none."""
-    common = ((one.counts[name] > 0) & (other.counts[name] > 0)).astype(np.float64)
+    has, other_has = one.counts[name] > 0, other.counts[name] > 0
+    common = has & other_has
     if not common.any():
         return None
+    prompts = int(common.sum())
+    if np.array_equal(has, other_has):  # the rows' own draws are on these very prompts
+        drawn = one.raw_draws[name] - other.raw_draws[name]
+        return _Difference(scale * (one.raw[name] - other.raw[name]), scale * drawn, prompts)
     sums = np.stack([one.sums[name], other.sums[name]]) * common
     counts = np.stack([one.counts[name], other.counts[name]]) * common
     means = sums.sum(axis=1) / counts.sum(axis=1)
     drawn = resample_means(weights, sums, counts)
-    return _Difference(
-        scale * float(means[0] - means[1]), scale * (drawn[:, 0] - drawn[:, 1]), int(common.sum())
-    )
+    return _Difference(scale * float(means[0] - means[1]), scale * (drawn[:, 0] - drawn[:, 1]), prompts)
 
 
 def _pairs(
