@@ -6,6 +6,7 @@ rule report:
     """Build the self-contained report of this suite; reports/table.html is the last one built and names its suite."""
     input:
         scores=f"{RESULTS}/aggregate/scores.json",
+        variance=f"{RESULTS}/aggregate/variance.json",
         prompts=PROMPTS,
         manifests=expand(f"{CLIPS}/manifest.jsonl", row=SUITE.rows),
         timings=expand(f"{CLIPS}/timings.jsonl", row=SUITE.rows),
