@@ -9,6 +9,7 @@ import base64
 import csv
 import hashlib
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.dimensions import BY_NAME, DIMENSIONS, NAMES, BoundsName
+from evaluation.intervals import NEAR_END, SMALL
 from evaluation.prompts import count_prompts, unrendered_lines
 from evaluation.records import (
     Clip,
@@ -29,19 +31,22 @@ from evaluation.records import (
     read_json,
     read_jsonl,
 )
+from evaluation.variance import VarianceTable
 from reports.clips import OVERSIZE_PROMPTS, Gallery, embed
 from reports.curves import CurveGroup, HeldOut, HeldOutLine, compare_heldout, read_heldout, read_metrics
 from reports.figures import Picture, curves_figure, dimensions_figure, heldout_figure, totals_figure
+from reports.published import PublishedLine, read_published
+from reports.speed import Speed, speed_of
 from reports.tables import (
     LEVEL,
     TOTAL_NAMES,
     Pairs,
     ShippedLine,
-    best_alone,
+    dimension_marks,
     formula,
     main_table,
+    power,
     shipped_line,
-    told_apart,
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -137,6 +142,18 @@ class AuditLine(NamedTuple):
     differs: bool
 
 
+class SpreadLine(NamedTuple):
+    """Spread of one dimension, medians over ranked rows, normalised points. seed_share: of the error that is due to seeds, 0..1.
+
+    narrower: how much narrower intervals would be with endless seeds, 0..1. None where no prompt has two samples.
+    """
+
+    prompt_sd: float
+    seed_sd: float | None
+    seed_share: float | None
+    narrower: float | None
+
+
 class Inputs(NamedTuple):
     """Everything the page shows, read from files."""
 
@@ -149,6 +166,8 @@ class Inputs(NamedTuple):
     curves: dict[str, list[CurveGroup]]
     heldout: HeldOut | None
     stages: list[StageCost]
+    variance: VarianceTable | None
+    speed: dict[str, Speed]
     gallery: Gallery
 
 
@@ -254,18 +273,46 @@ def read_inputs(scores: Path, results_dir: Path, settings: ReportSettings) -> In
     metrics = {row: results_dir / "train" / row / "metrics.jsonl" for row in settings.rows}
     filtered = {row: results_dir / "filter" / f"{row}.json" for row in settings.rows}
     heldout = results_dir / "train" / "cm_grpo" / "heldout.json"
+    variance = scores.with_name("variance.json")
+    timings = {row: read_jsonl(ClipTiming, path) for row, path in timed.items() if path.is_file()}
+    speed = {
+        row: speed_of(manifests[row], found, whole=settings.rows[row].kind == "external")
+        for row, found in timings.items()
+        if settings.rows[row].kind in RANKED_KINDS
+    }
     return Inputs(
         settings=settings,
         table=table,
         prompts=prompts,
         filters=[read_json(FilteredSet, path) for path in filtered.values() if path.is_file()],
         manifests=manifests,
-        timings={row: read_jsonl(ClipTiming, path) for row, path in timed.items() if path.is_file()},
+        timings=timings,
         curves={row: read_metrics(path) for row, path in metrics.items() if path.is_file()},
         heldout=read_heldout(heldout) if heldout.is_file() else None,
         stages=read_stages(results_dir / "benchmarks"),
+        variance=read_json(VarianceTable, variance) if variance.is_file() else None,
+        speed={row: found for row, found in speed.items() if found is not None},
         gallery=embed(results_dir, prompts, manifests, round(settings.clips_budget_mb * 1e6)),
     )
+
+
+def spread_lines(variance: VarianceTable | None, rows: Sequence[str]) -> dict[str, SpreadLine]:
+    """Spread by dimension over the given rows."""
+    lines = {}
+    for name in NAMES:
+        cells = [c for c in variance.cells if c.dimension == name and c.row in rows] if variance else []
+        if not cells:
+            continue
+        seeds = [cell.seed_sd for cell in cells if cell.seed_sd is not None]
+        shares = [cell.seed_share for cell in cells if cell.seed_share is not None]
+        share = statistics.median(shares) if shares else None
+        lines[name] = SpreadLine(
+            prompt_sd=statistics.median(cell.prompt_sd for cell in cells),
+            seed_sd=statistics.median(seeds) if seeds else None,
+            seed_share=share,
+            narrower=None if share is None else 1 - (1 - share) ** 0.5,
+        )
+    return lines
 
 
 def warnings(inputs: Inputs) -> list[str]:
@@ -350,7 +397,20 @@ def render(inputs: Inputs, run: Mapping[str, Any]) -> str:
             for entry in inputs.gallery.embedded
         ],
     }
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    names = ["tables.js", *(["players.js"] if inputs.gallery.embedded else [])]
+    script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+    published: dict[str, list[PublishedLine]] = read_published() if settings.bounds == "vbench" else {}
+    fewest = {
+        name: min(
+            (
+                row.dimensions[name].prompts
+                for row in rows
+                if row.kind in RANKED_KINDS and name in row.dimensions
+            ),
+            default=0,
+        )
+        for name in NAMES
+    }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
@@ -371,8 +431,16 @@ def render(inputs: Inputs, run: Mapping[str, Any]) -> str:
         warnings=warnings(inputs),
         shipped=shipped,
         dimensions=DIMENSIONS,
-        best={name: best_alone(table, name) for name in NAMES},
-        told_apart={name: told_apart(table, name) for name in NAMES},
+        marks=dimension_marks(table),
+        power={name: power(table, name) for name in ("total", "quality", "semantic", *NAMES)},
+        spread=spread_lines(inputs.variance, ranked),
+        fewest=fewest,
+        small_totals=any(0 < count < SMALL for count in fewest.values()),
+        by_name={row.row: row for row in rows},
+        small=SMALL,
+        near_end=NEAR_END,
+        speed=inputs.speed,
+        published={row.row: published[row.row] for row in rows if row.row in published},
         kinds={
             name: sorted({r.dimensions[name].kind for r in rows if name in r.dimensions}) for name in NAMES
         },

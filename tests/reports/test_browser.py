@@ -127,3 +127,28 @@ def test_raw_and_normalised_switch(driver) -> None:
     assert set(driver.execute_script(f"return {shown}")) == {"none"}
     driver.find_element("id", "show-raw").click()
     assert "none" not in driver.execute_script(f"return {shown}")
+
+
+def test_main_table_sorts_and_hides_columns(driver) -> None:
+    """A press orders the ranked rows by that column and says so; rows without a value stay last; columns come and go."""
+    from selenium.webdriver.common.keys import Keys
+
+    resize(driver, 1280)
+    driver.get(driver.page)
+    rows = "[...document.querySelectorAll('#main-table tbody:first-of-type tr')].map(r => r.dataset.row)"
+    by_rank = driver.execute_script(f"return {rows}")
+    head = driver.find_element("css selector", "#main-table th[data-sort=total] .sort")
+    head.send_keys(Keys.ENTER)
+    assert driver.execute_script(f"return {rows}") == by_rank[::-1]
+    assert driver.find_element("id", "sorted").text.startswith("Sorted by Toybox-Total, lowest first")
+    head.click()
+    assert driver.execute_script(f"return {rows}") == by_rank
+    shown = "[...document.querySelectorAll('#main-table .c-dimension')].map(e => getComputedStyle(e).display)"
+    assert set(driver.execute_script(f"return {shown}")) == {"none"}
+    driver.find_element("id", "col-dimensions").click()
+    assert "none" not in driver.execute_script(f"return {shown}")
+    driver.find_element("css selector", "#main-table th[data-sort=color] .sort").click()
+    values = "[...document.querySelectorAll('#main-table tbody:first-of-type [data-col=color]')].map(e => +e.dataset.value)"
+    found = driver.execute_script(f"return {values}")
+    assert found == sorted(found, reverse=True)
+    assert errors(driver) == []

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.records import Clip, ScoresTable, parse, read_json, read_jsonl, write_json
+from evaluation.records import Clip, ClipTiming, ScoresTable, parse, read_json, read_jsonl, write_json
+from evaluation.variance import VarianceTable
 from reports.page import ReportSettings, read_inputs, render
+from reports.published import read_published
+from reports.speed import speed_of
 from tests.reports import synthetic
 from workflow.scripts import report
 
@@ -144,6 +147,108 @@ def test_every_row_is_in_the_main_table_with_its_own_numbers(results: tuple[Path
     assert order[0] == "cm_grpo"
     assert order[3:] == ["longlive", "rolling_forcing", "base", "truth", "noise"]
     assert "Incomplete rows have no total and no rank: Rolling Forcing recipe (toy)" in html
+
+
+def test_published_numbers_stand_beside_official_scores_only(tmp_path: Path) -> None:
+    """Toy rows carry the same names as published models and must never stand beside their numbers; official rows do, with
+    source and protocol; a row that no paper names says so."""
+    scores = synthetic.make_results(tmp_path, embedded=0)
+    settings = synthetic.report_settings()
+    pages = {}
+    for bounds in ("toybox", "vbench"):
+        made = parse(ReportSettings, json.dumps(settings | {"bounds": bounds}), "settings")
+        run = {
+            "commit": "c", "dirty": False, "prompts": {"sha256": "", "lines": 1, "distinct": 1, "clips_per_row": 1},
+            "scores_sha256": "", "bootstrap": {"draws": 1, "seed": 0}, "processor": "", "python": "", "packages": {},
+            "weights": {},
+        }  # fmt: skip
+        pages[bounds] = render(read_inputs(scores, tmp_path, made), run)
+        Page(pages[bounds])
+    assert "Published" not in pages["toybox"]
+    assert "84.27" not in pages["toybox"]
+    assert " 84.27 " in row_text(pages["vbench"], "self_forcing")
+    box = re.search(r'<div popover id="published-self_forcing".*?</div>', pages["vbench"], flags=re.DOTALL)
+    assert box is not None
+    for shown in (
+        "Self Forcing recipe (toy)", "RAVEN, table 1", "arXiv 2605.15190", "84.31", "arXiv 2506.08009",
+        "not yet compared with the PDF",
+    ):  # fmt: skip
+        assert shown in box.group(0)
+    assert not re.search(r'<button[^>]*popovertarget="published-truth"', pages["vbench"])
+
+
+def test_statistics_are_said_in_words_and_numbers(results: tuple[Path, str]) -> None:
+    """Ten prompts per kind: the small-sample method is named where it is used; spreads are those of variance.json."""
+    html = results[1]
+    found = html.split('id="power-table"')[1].split("</table>")[0]
+    text = " ".join(unescape(re.sub(r"<[^>]+>", " ", found)).split())
+    assert "spatial relationship 10 Student's t" in text
+    assert "overall consistency 20 bootstrap" in text
+    assert text.index("Student's t") < text.index("subject consistency")  # totals rest on small dimensions
+    cells = read_json(VarianceTable, results[0] / "aggregate" / "variance.json").cells
+    ranked = [c for c in cells if c.dimension == "color" and synthetic.ROWS[c.row][1] == "native"]
+    middle = sorted(cell.prompt_sd for cell in ranked)[len(ranked) // 2]
+    line = re.search(r"color 10 Student's t \d+ of 10 \d+ ([\d.]+) ([\d.]+) (\d+) %", text)
+    assert line is not None
+    assert float(line.group(1)) == pytest.approx(middle, abs=0.051)
+    assert "Any two rows, by Toybox-Total" in html
+
+
+def test_speed_is_that_of_the_timings(results: tuple[Path, str]) -> None:
+    """9 pixel frames in 0.31 s of network and 0.01 s of decoding, 35 calls, 512 MiB of the process; no stream, no first chunk."""
+    for row in ("raven", "rolling_forcing"):
+        assert row_text(results[1], row).split(" 29.0 28.1 - 0.5 process 35 ")[1]
+
+
+def test_speed_of_rows() -> None:
+    """GPU memory wins over the process's; another program's clips have one time and unknown calls; medians, not means."""
+    clips = [clip(f"p{i}-0") for i in range(3)]
+    timings = [timing(c.clip_id, s, 1.0) for c, s in zip(clips, (1.0, 2.0, 100.0), strict=True)]
+    found = speed_of(clips, timings, whole=False)
+    assert found is not None
+    assert (found.fps, found.fps_decoded, found.peak_mb, found.on_gpu) == (40.5, 27.0, 2048.0, True)
+    assert found.first_chunk_s == 0.5
+    other = speed_of(clips, timings, whole=True)
+    assert other is not None
+    assert (other.fps, other.fps_decoded) == (None, 27.0)
+    assert speed_of(clips, [], whole=False) is None
+    with pytest.raises(ValueError, match="p0-0, which its manifest lacks"):
+        speed_of(clips[1:], timings, whole=False)
+
+
+def clip(name: str) -> Clip:
+    return Clip(
+        clip_id=name, row="a", prompt_id=name.split("-")[0], sample=0, file="x", sha256=synthetic.DIGEST,
+        latents_sha256=None, noise="portable:x", weights_sha256=None, settings_sha256=synthetic.DIGEST, batch_size=1,
+        pixel_frames=81, height=1, width=1, fps=16,
+    )  # fmt: skip
+
+
+def timing(name: str, sample_s: float, decode_s: float) -> ClipTiming:
+    return ClipTiming(
+        clip_id=name, row="a", sample_s=sample_s, decode_s=decode_s, write_s=0, first_frames_s=0.5, network_calls=35,
+        peak_mb=512, peak_gpu_mb=2048, device="H200", attention="flash", commit="c", finished="t",
+    )  # fmt: skip
+
+
+def test_published_file_is_strict(tmp_path: Path) -> None:
+    """A misspelt key, or a number without its source, is one sentence."""
+    wrong = tmp_path / "published.yaml"
+    entry = "{source: x, total: 80.0, quality: 80.0, semantic: 80.0}"
+    wrong.write_text(f"sources: {{}}\nrows:\n  raven: [{entry}]\n")
+    with pytest.raises(ValueError, match="sources x are not listed"):
+        read_published(wrong)
+    wrong.write_text("sources: {}\nrows: {}\nrow: {}\n")
+    with pytest.raises(ValueError, match="row: Extra"):
+        read_published(wrong)
+
+
+def test_published_totals_follow_the_formula() -> None:
+    """Guards against a slip of the pen: Total = (4 Quality + Semantic) / 5 holds for every copied line within 0.02."""
+    lines = [line.totals for found in read_published().values() for line in found]
+    assert len(lines) >= 20
+    for line in lines:
+        assert line.total == pytest.approx((4 * line.quality + line.semantic) / 5, abs=0.021), line
 
 
 def test_label_comes_first_and_names_are_toy_names(results: tuple[Path, str]) -> None:

@@ -24,7 +24,9 @@ rule report:
         settings=lambda wc: as_json(report_settings()),
         folder=lambda wc: RESULTS,
         report=f"{RESULTS}/report.html",
-        code=lambda wc: digest("workflow.scripts.report", "reports/templates/*"),
+        code=lambda wc: digest(
+            "workflow.scripts.report", "reports/templates/*", "reports/published.yaml"
+        ),
     shell:
         "python -m workflow.scripts.report --scores {input.scores:q} --settings {params.settings:q}"
         " --results-dir {params.folder:q} --output {params.report:q} --copy {output.table:q} > {log:q} 2>&1"
