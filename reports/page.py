@@ -34,7 +34,15 @@ from evaluation.records import (
 from evaluation.variance import VarianceTable
 from reports.clips import OVERSIZE_PROMPTS, Gallery, embed
 from reports.curves import CurveGroup, HeldOut, HeldOutLine, compare_heldout, read_heldout, read_metrics
-from reports.figures import Picture, curves_figure, dimensions_figure, heldout_figure, totals_figure
+from reports.figures import (
+    Picture,
+    cost_figure,
+    curves_figure,
+    dimensions_figure,
+    filter_figure,
+    heldout_figure,
+    totals_figure,
+)
 from reports.published import PublishedLine, read_published
 from reports.speed import Speed, speed_of
 from reports.tables import (
@@ -365,6 +373,11 @@ def content_policy(script: str) -> str:
     )
 
 
+def _inside_script(value: Any) -> str:
+    """JSON that cannot end the <script> element it stands in."""
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+
+
 def render(inputs: Inputs, run: Mapping[str, Any]) -> str:
     """The page. run: the record of run.json, shown as provenance. Deterministic; every text from outside is escaped."""
     settings, table = inputs.settings, inputs.table
@@ -398,6 +411,15 @@ def render(inputs: Inputs, run: Mapping[str, Any]) -> str:
         ],
     }
     names = ["tables.js", *(["players.js"] if inputs.gallery.embedded else [])]
+    compared = {
+        "measures": {**{"total": TOTAL_NAMES[settings.bounds], "quality": "Quality", "semantic": "Semantic"},
+                     **{dimension.name: dimension.title for dimension in DIMENSIONS}},
+        "pairs": [
+            [p.a, p.b, p.measure, *(round(x, 3) for x in (p.difference.mean, p.difference.low, p.difference.high)),
+             float(f"{p.holm:.3g}"), p.prompts]
+            for p in table.pairs
+        ],
+    }  # fmt: skip
     script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
     published: dict[str, list[PublishedLine]] = read_published() if settings.bounds == "vbench" else {}
     fewest = {
@@ -436,6 +458,7 @@ def render(inputs: Inputs, run: Mapping[str, Any]) -> str:
         spread=spread_lines(inputs.variance, ranked),
         fewest=fewest,
         small_totals=any(0 < count < SMALL for count in fewest.values()),
+        compared_rows=[row for row in rows if row.kind in RANKED_KINDS and row.dimensions],
         by_name={row.row: row for row in rows},
         small=SMALL,
         near_end=NEAR_END,
@@ -447,6 +470,9 @@ def render(inputs: Inputs, run: Mapping[str, Any]) -> str:
         formula=formula(settings.bounds),
         totals_figure=totals_figure(complete, trained, settings.bounds) if complete else None,
         dimensions_figure=dimensions_figure(rows, trained),
+        whole_scale=any(row.kind == "control" for row in rows),
+        cost_figure=cost_figure(complete, inputs.speed, trained, settings.bounds),
+        filter_figure=filter_figure(inputs.filters, {name: row.label for name, row in settings.rows.items()}),
         curves=curves,
         heldout=heldout,
         heldout_record=inputs.heldout,
@@ -454,7 +480,8 @@ def render(inputs: Inputs, run: Mapping[str, Any]) -> str:
         gallery=inputs.gallery,
         oversize_prompts=OVERSIZE_PROMPTS,
         shared_noise=len(noises) == 1 and all(noise.startswith("portable:") for noise in noises),
-        gallery_json=json.dumps(gallery, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c"),
+        gallery_json=_inside_script(gallery),
+        pairs_json=_inside_script(compared),
         counts=count_prompts(inputs.prompts),
         unrendered=unrendered_lines(inputs.prompts),
         filters=inputs.filters,

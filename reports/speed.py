@@ -16,6 +16,7 @@ class Speed(NamedTuple):
     the GPU, of the process where there is none. whole: another program's clips: one time for all it did, its calls unknown.
     """
 
+    clip_s: float | None
     fps: float | None
     fps_decoded: float | None
     first_chunk_s: float | None
@@ -43,7 +44,9 @@ def speed_of(clips: Sequence[Clip], timings: Sequence[ClipTiming], *, whole: boo
     frames = [pixel_frames[timing.clip_id] for timing in timings]
     first = [timing.first_frames_s for timing in timings if timing.first_frames_s is not None]
     on_gpu = all(timing.peak_gpu_mb is not None for timing in timings)
+    spent = statistics.median(timing.sample_s + timing.decode_s for timing in timings)
     return Speed(
+        clip_s=spent if spent > 0 else None,
         fps=None if whole else _rate(frames, [timing.sample_s for timing in timings]),
         fps_decoded=_rate(frames, [timing.sample_s + timing.decode_s for timing in timings]),
         first_chunk_s=statistics.median(first) if first else None,

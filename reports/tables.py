@@ -275,3 +275,15 @@ def latex(table: ScoresTable, bounds: BoundsName) -> str:
         lines.append(r"\midrule")
     lines[-1] = r"\bottomrule"
     return "\n".join([*lines, r"\end{tabular}"]) + "\n"
+
+
+def pairs_csv(table: ScoresTable) -> str:
+    """One line per two rows and measure: a minus b in normalised points, its interval, p-value raw and after Holm, prompts."""
+    lines = ["a,b,measure,difference,low,high,p_value,holm,prompts"]
+    for pair in table.pairs:
+        found = pair.difference
+        lines.append(
+            f"{pair.a},{pair.b},{pair.measure},{found.mean:.4f},{found.low:.4f},{found.high:.4f},{pair.p_value:.6g},"
+            f"{pair.holm:.6g},{pair.prompts}"
+        )
+    return "\n".join(lines) + "\n"

@@ -152,3 +152,34 @@ def test_main_table_sorts_and_hides_columns(driver) -> None:
     found = driver.execute_script(f"return {values}")
     assert found == sorted(found, reverse=True)
     assert errors(driver) == []
+
+
+def test_two_rows_are_compared_in_both_directions(driver) -> None:
+    """The chosen pair's numbers are those of the record, turned around with the choice; one row against itself says so."""
+    from selenium.webdriver.support.ui import Select
+
+    resize(driver, 390)
+    driver.get(driver.page)
+    one, other = (Select(driver.find_element("id", name)) for name in ("pair-a", "pair-b"))
+
+    def total() -> list[str]:
+        return driver.find_element("css selector", "#compare-table tbody tr").text.split()
+
+    one.select_by_value("raven")
+    other.select_by_value("longlive")
+    data = json.loads(driver.execute_script("return document.getElementById('pair-data').textContent"))
+    (pair,) = [p for p in data["pairs"] if p[:3] == ["raven", "longlive", "total"]]
+    assert total()[:5] == [
+        "Toybox-Total",
+        *(f"{x:+.{n}f}" for x, n in zip(pair[3:5], (2, 1), strict=True)),
+        "to",
+        f"{pair[5]:+.1f}",
+    ]
+    assert driver.execute_script("return document.querySelectorAll('#compare-table tbody tr').length") == 19
+    one.select_by_value("longlive")
+    other.select_by_value("raven")
+    assert total()[:5] == ["Toybox-Total", f"{-pair[3]:+.2f}", f"{-pair[5]:+.1f}", "to", f"{-pair[4]:+.1f}"]
+    other.select_by_value("longlive")
+    assert driver.find_element("css selector", "#compare-table tbody").text == "Choose two different rows."
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert errors(driver) == []

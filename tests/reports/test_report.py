@@ -112,7 +112,7 @@ def test_prompts_are_text_only(results: tuple[Path, str]) -> None:
     """A prompt that closes a script and opens another one shows up as text and as nothing else."""
     page = Page(results[1])
     assert not any(tag == "img" for tag, _ in page.elements)
-    assert sum(tag == "script" for tag, _ in page.elements) == 2  # the data block and the player
+    assert sum(tag == "script" for tag, _ in page.elements) == 3  # two data blocks and the script
     assert "<script>alert" not in results[1]
     assert any(tag == "option" and synthetic.INJECTION in text for tag, text in page.texts)
     block = re.search(
@@ -272,6 +272,8 @@ def test_sections_hold_what_the_files_say(results: tuple[Path, str]) -> None:
     assert "9.9" not in text.split("Stages")[1].split("How the total")[0]  # an earlier report's own cost
     assert "RAVEN recipe (toy) and RAVEN + CM-GRPO recipe (toy) trained in this run" in text
     assert "curves-raven" in html
+    assert "against the median time of a clip" in html
+    assert "at least so many static samples" in html
     assert "8 of 8 prompts are in this file" in text
 
 
@@ -310,6 +312,7 @@ def test_exports_and_run_record(results: tuple[Path, str]) -> None:
     latex = (folder / "table.tex").read_text(encoding="utf-8")
     assert "| - | Rolling Forcing recipe (toy) | native | - | - | - | 15 of 16" in markdown
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 1
+    assert len((folder / "pairs.csv").read_text(encoding="utf-8").splitlines()) == 1 + 6 * 19 + 4 * 15
     assert len((folder / "table.csv").read_text(encoding="utf-8").splitlines()) == 1 + 6 * 19 + 15
 
 

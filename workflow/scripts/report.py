@@ -12,7 +12,7 @@ Reads, below --results-dir (a file marked ? may be absent; its section then says
   train/<row>/metrics.jsonl ?, train/<row>/train.json ?, train/cm_grpo/heldout.json ? (reports.curves.HeldOut)
   weights/**/weights.json ?
   benchmarks/<rule>.tsv ?, benchmarks/<rule>/**/*.tsv ? (not the report's own)
-Writes --output, --copy, and beside --output: run.json, table.csv, table.md, table.tex.
+Writes --output, --copy, and beside --output: run.json, table.csv, pairs.csv, table.md, table.tex.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from evaluation.aggregate import scores_csv
 from evaluation.records import parse, write_text
 from reports.page import ReportSettings, read_inputs, render
 from reports.provenance import run_record, scrub
-from reports.tables import latex, markdown
+from reports.tables import latex, markdown, pairs_csv
 
 ROOT = Path(__file__).resolve().parents[2]
 log = logging.getLogger("report")
@@ -59,6 +59,7 @@ def main() -> None:
     beside = flags.output.parent
     write_text(beside / "run.json", json.dumps(run, indent=1, ensure_ascii=False) + "\n")
     write_text(beside / "table.csv", scores_csv(inputs.table))
+    write_text(beside / "pairs.csv", pairs_csv(inputs.table))
     write_text(beside / "table.md", markdown(inputs.table, settings.bounds))
     write_text(beside / "table.tex", latex(inputs.table, settings.bounds))
     write_text(flags.copy, page)
