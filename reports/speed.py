@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from evaluation.records import Clip, ClipTiming
 
 
-class Speed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Speed:
     """fps: pixel frames per second of sampling alone; fps_decoded: with the VAE's decoding, without writing the file.
 
     first_chunk_s: from the start until the first chunk's pixels are there, None where clips are not streamed; peak_mb: MiB on
@@ -52,6 +53,6 @@ def speed_of(clips: Sequence[Clip], timings: Sequence[ClipTiming], *, whole: boo
         first_chunk_s=statistics.median(first) if first else None,
         peak_mb=max((t.peak_gpu_mb if on_gpu and t.peak_gpu_mb is not None else t.peak_mb) for t in timings),
         on_gpu=on_gpu,
-        network_calls=statistics.mean(timing.network_calls for timing in timings),
+        network_calls=statistics.fmean(timing.network_calls for timing in timings),
         whole=whole,
     )

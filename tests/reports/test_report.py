@@ -12,12 +12,14 @@ import pytest
 
 from evaluation.records import Clip, ClipTiming, ScoresTable, parse, read_json, read_jsonl, write_json
 from evaluation.variance import VarianceTable
-from reports.page import ReportSettings, read_inputs, render
+from reports.page import render
 from reports.published import read_published
+from reports.run import ReportSettings, Run, read_run
 from reports.speed import speed_of
 from tests.reports import synthetic
-from workflow.scripts import report
+from workflow.scripts import rebuild, report
 
+RUN_SCHEMA = Path(__file__).parents[1] / "golden" / "run_schema.json"
 VOID = {"meta", "link", "br", "input", "img", "path", "use", "rect", "circle", "line"}
 
 
@@ -157,12 +159,7 @@ def test_published_numbers_stand_beside_official_scores_only(tmp_path: Path) -> 
     pages = {}
     for bounds in ("toybox", "vbench"):
         made = parse(ReportSettings, json.dumps(settings | {"bounds": bounds}), "settings")
-        run = {
-            "commit": "c", "dirty": False, "prompts": {"sha256": "", "lines": 1, "distinct": 1, "clips_per_row": 1},
-            "scores_sha256": "", "bootstrap": {"draws": 1, "seed": 0}, "processor": "", "python": "", "packages": {},
-            "weights": {},
-        }  # fmt: skip
-        pages[bounds] = render(read_inputs(scores, tmp_path, made), run)
+        pages[bounds] = render(read_run(scores, tmp_path, made, tmp_path))
         Page(pages[bounds])
     assert "Published" not in pages["toybox"]
     assert "84.27" not in pages["toybox"]
@@ -297,7 +294,9 @@ def test_exports_and_run_record(results: tuple[Path, str]) -> None:
     """The page, its copy and the exports agree; the record holds hashes and no path of this machine."""
     folder, html = results
     assert (folder / "copy" / "table.html").read_text(encoding="utf-8") == html
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    whole = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert whole["schema_version"] == 2
+    run = whole["provenance"]
     assert run["suite"] == "toybox"
     assert (run["prompts"]["lines"], run["prompts"]["distinct"]) == (43, 40)
     assert run["weights"]["raven"]["sha256"] == synthetic.DIGEST
@@ -305,7 +304,7 @@ def test_exports_and_run_record(results: tuple[Path, str]) -> None:
         run["scores_sha256"]
         == hashlib.sha256((folder / "aggregate" / "scores.json").read_bytes()).hexdigest()
     )
-    for text in (html, json.dumps(run)):
+    for text in (html, json.dumps(whole)):
         assert str(Path.home()) + "/" not in text
         assert str(folder) not in text
     markdown = (folder / "table.md").read_text(encoding="utf-8")
@@ -320,8 +319,37 @@ def test_same_inputs_give_the_same_bytes(results: tuple[Path, str]) -> None:
     """Guards against times, dictionary orders and random ids of figures in the page."""
     folder, html = results
     settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    assert render(read_inputs(folder / "aggregate" / "scores.json", folder, settings), run) == html
+    root = Path(__file__).parents[2]
+    assert render(read_run(folder / "aggregate" / "scores.json", folder, settings, root)) == html
+
+
+def test_the_page_is_rebuilt_from_run_json_alone(
+    results: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine with nothing but run.json builds the same bytes, clips included; another schema is refused."""
+    record, output = tmp_path / "run.json", tmp_path / "rebuilt.html"
+    text = (results[0] / "run.json").read_text(encoding="utf-8")
+    record.write_text(text, encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["rebuild", "--run", str(record), "--output", str(output)])
+    rebuild.main()
+    assert output.read_text(encoding="utf-8") == results[1]
+    record.write_text(text.replace('"schema_version":2', '"schema_version":3', 1), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"run.json is not a valid Run record \(schema_version"):
+        rebuild.main()
+
+
+def test_the_schema_of_run_json_is_frozen() -> None:
+    """Guards outside readers: a changed field without a new schema version must fail here. Remade by running this file."""
+    assert RUN_SCHEMA.read_text(encoding="utf-8") == run_schema()
+
+
+def run_schema() -> str:
+    def strip(node: object) -> object:
+        if isinstance(node, dict):
+            return {key: strip(value) for key, value in node.items() if key not in ("description", "title")}
+        return [strip(item) for item in node] if isinstance(node, list) else node
+
+    return json.dumps(strip(Run.model_json_schema()), indent=1, sort_keys=True) + "\n"
 
 
 def test_secrets_and_home_paths_are_removed() -> None:
@@ -383,7 +411,7 @@ def test_a_clip_that_is_not_the_manifests_stops(tmp_path: Path) -> None:
     settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
     (tmp_path / "clips" / "raven" / "mp4" / "pair_00-0.mp4").write_bytes(b"other")
     with pytest.raises(ValueError, match="Clip pair_00-0 of row raven is not the file"):
-        read_inputs(scores, tmp_path, settings)
+        read_run(scores, tmp_path, settings, tmp_path)
 
 
 def test_size_budget_lists_what_was_left_out(results: tuple[Path, str]) -> None:
@@ -451,3 +479,7 @@ def test_audit_shows_only_settings_that_were_in_use() -> None:
     assert shown["noise"]["seed"] == baseline.noise.seed
     assert shown["numerics"]["matmul"] == "bfloat16"
     assert "ema_dtype" in shown["cache"]
+
+
+if __name__ == "__main__":
+    RUN_SCHEMA.write_text(run_schema(), encoding="utf-8")
