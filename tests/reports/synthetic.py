@@ -258,10 +258,12 @@ def make_results(
     size: int = 32,
     without: tuple[str, str] | None = None,
     repeated: bool = False,
+    keep_results: bool = False,
 ) -> Path:
     """Fill `folder` as a finished run would; returns aggregate/scores.json.
 
-    embedded: prompts of each kind that have clip files; without: (row, dimension) that was never scored; repeated: see prompts.
+    embedded: prompts of each kind that have clip files; without: (row, dimension) that was never scored; repeated: see prompts;
+    keep_results: whether scores/<row>/<dimension>.result.json are there too.
     """
     listed = prompts(repeated)
     write_jsonl(folder / "prompts" / "prompts.jsonl", listed)
@@ -281,6 +283,8 @@ def make_results(
     _write_benchmarks(folder)
     scores = folder / "aggregate" / "scores.json"
     results = _results(listed, filters, without)
+    for result in results if keep_results else ():
+        write_json(folder / "scores" / result.row / f"{result.dimension}.result.json", result)
     write_json(scores, _scores(listed, filters, results))
     write_json(scores.with_name("variance.json"), variance_table("toybox", results, "toybox"))
     return scores
