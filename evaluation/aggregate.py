@@ -24,15 +24,8 @@ from evaluation.dimensions import (
     BoundsName,
     bounds_of,
 )
-from evaluation.intervals import (
-    Array,
-    bootstrap_generator,
-    draw_weights,
-    holm,
-    paired_p_value,
-    percentile_range,
-    resample_means,
-)
+from evaluation.estimates import Design, Estimate, make_design, mean_estimates
+from evaluation.intervals import Array, holm
 from evaluation.records import (
     DimensionResult,
     DimensionSummary,
@@ -162,57 +155,65 @@ def check_result(
 
 
 class RowDraws(NamedTuple):
-    """Of one row: observed means and bootstrap draws [D] of raw and normalised scores and totals (percent).
+    """Of one row: estimates of raw and normalised scores (percent), totals among the latter under their own names.
 
     sums, counts: per dimension [P], the sum of raw clip values (percent) and the number of clips of each prompt.
     """
 
     sums: dict[str, Array]
     counts: dict[str, Array]
-    raw: dict[str, float]
-    raw_draws: dict[str, Array]
-    normalised: dict[str, float]
-    normalised_draws: dict[str, Array]
+    raw: dict[str, Estimate]
+    normalised: dict[str, Estimate]
 
 
-def _interval(mean: float, draws: Array) -> Interval:
-    low, high = percentile_range(draws)
-    return Interval(mean=mean, low=low, high=high)
+def total_estimates(normalised: Mapping[str, Estimate], prompts_of: Mapping[str, int]) -> dict[str, Estimate]:
+    """Quality, Semantic and Total of a row that has all dimensions: the formula over means, draws and influence values."""
+    means = totals({name: np.asarray(found.mean) for name, found in normalised.items()})
+    draws = totals({name: found.draws for name, found in normalised.items()})
+    influence = totals({name: found.influence for name, found in normalised.items()})
+    fewest = min(found.fewest for found in normalised.values())
+    return {
+        measure: Estimate(
+            float(means._asdict()[measure]), draws._asdict()[measure], influence._asdict()[measure],
+            prompts_of[measure], fewest,
+        )
+        for measure in TOTALS
+    }  # fmt: skip
 
 
 def _row_draws(
-    results: Mapping[str, DimensionResult], prompts: tuple[str, ...], weights: Array, bounds: BoundsName
+    results: Mapping[str, DimensionResult],
+    design: Design,
+    bounds: BoundsName,
+    prompts_of: Mapping[str, int],
 ) -> RowDraws:
     """Resample one row. Totals join the normalised scores under their own names when all dimensions are there."""
-    column = {prompt: index for index, prompt in enumerate(prompts)}
+    column = {prompt: index for index, prompt in enumerate(design.prompts)}
     names = [name for name in NAMES if name in results]
-    sums, counts = np.zeros((len(names), len(prompts))), np.zeros((len(names), len(prompts)))
+    sums, counts = np.zeros((len(names), len(column))), np.zeros((len(names), len(column)))
     for line, name in enumerate(names):
         for clip in sorted(results[name].clips, key=lambda clip: clip.clip_id):
             sums[line, column[clip.prompt_id]] += 100.0 * clip.value
             counts[line, column[clip.prompt_id]] += 1
-    raw = dict(zip(names, (sums.sum(axis=1) / counts.sum(axis=1)).tolist(), strict=True))
-    raw_draws = dict(zip(names, resample_means(weights, sums, counts).T, strict=True)) if names else {}
-    limits = {name: bounds_of(name, bounds) for name in names}
-    normalised = {name: limits[name].normalise(raw[name]) for name in names}
-    normalised_draws = {
-        name: 100.0 * (raw_draws[name] - limits[name].low) / (limits[name].high - limits[name].low)
-        for name in names
+    ends = [(0.0, 100.0) if BY_NAME[name].lowest == 0.0 else None for name in names]
+    raw = dict(zip(names, mean_estimates(sums, counts, design, ends), strict=True)) if names else {}
+    normalised = {
+        name: found.scaled(_scale(name, bounds), bounds_of(name, bounds).low) for name, found in raw.items()
     }
     if len(names) == len(NAMES):
-        mean = totals({name: np.asarray(value) for name, value in normalised.items()})
-        drawn = totals(normalised_draws)
-        for measure in TOTALS:
-            normalised[measure] = float(mean._asdict()[measure])
-            normalised_draws[measure] = drawn._asdict()[measure]
+        normalised |= total_estimates(normalised, prompts_of)
     return RowDraws(
         sums=dict(zip(names, sums, strict=True)),
         counts=dict(zip(names, counts, strict=True)),
         raw=raw,
-        raw_draws=raw_draws,
         normalised=normalised,
-        normalised_draws=normalised_draws,
     )
+
+
+def _scale(name: str, bounds: BoundsName) -> float:
+    """Normalised points per raw percent."""
+    limits = bounds_of(name, bounds)
+    return 100.0 / (limits.high - limits.low)
 
 
 def _row_summary(
@@ -220,14 +221,15 @@ def _row_summary(
     name: RowName,
     results: Mapping[str, DimensionResult],
     draws: RowDraws,
+    design: Design,
     asked: Sequence[str],
     empty: Sequence[str],
 ) -> RowSummary:
     dimensions = {
         key: DimensionSummary(
             kind=results[key].kind,
-            raw=_interval(draws.raw[key], draws.raw_draws[key]),
-            normalised=_interval(draws.normalised[key], draws.normalised_draws[key]),
+            raw=draws.raw[key].interval(design),
+            normalised=draws.normalised[key].interval(design),
             prompts=len({clip.prompt_id for clip in results[key].clips}),
             clips=len(results[key].clips),
         )
@@ -244,8 +246,7 @@ def _row_summary(
         lost = [key for key in missing if key in asked and key not in empty]
         incomplete += f"; missing: {', '.join(lost)}" if lost else ""
     intervals: dict[str, Interval | None] = {
-        measure: None if missing else _interval(draws.normalised[measure], draws.normalised_draws[measure])
-        for measure in TOTALS
+        measure: None if missing else draws.normalised[measure].interval(design) for measure in TOTALS
     }
     return RowSummary(
         row=row, label=name.label, kind=name.kind, dimensions=dimensions, incomplete=incomplete,
@@ -253,34 +254,24 @@ def _row_summary(
     )  # fmt: skip
 
 
-class _Difference(NamedTuple):
-    mean: float
-    draws: Array
-    prompts: int
-
-
 def _compare_dimension(
-    one: RowDraws, other: RowDraws, name: str, weights: Array, scale: float
-) -> _Difference | None:
+    one: RowDraws, other: RowDraws, name: str, design: Design, scale: float
+) -> Estimate | None:
     """Normalised difference of two rows on the prompts that both have clips of; None if there is none."""
-    common = ((one.counts[name] > 0) & (other.counts[name] > 0)).astype(np.float64)
+    has, other_has = one.counts[name] > 0, other.counts[name] > 0
+    common = has & other_has
     if not common.any():
         return None
+    if np.array_equal(has, other_has):  # the rows' own draws are on these very prompts
+        return one.raw[name].minus(other.raw[name]).scaled(scale)
     sums = np.stack([one.sums[name], other.sums[name]]) * common
     counts = np.stack([one.counts[name], other.counts[name]]) * common
-    means = sums.sum(axis=1) / counts.sum(axis=1)
-    drawn = resample_means(weights, sums, counts)
-    return _Difference(
-        scale * float(means[0] - means[1]), scale * (drawn[:, 0] - drawn[:, 1]), int(common.sum())
-    )
+    a, b = mean_estimates(sums, counts, design)
+    return a.minus(b).scaled(scale)
 
 
 def _pairs(
-    draws: Mapping[str, RowDraws],
-    rows: Sequence[str],
-    weights: Array,
-    bounds: BoundsName,
-    prompts_of: Mapping[str, int],
+    draws: Mapping[str, RowDraws], rows: Sequence[str], design: Design, bounds: BoundsName
 ) -> list[PairedDifference]:
     """All pairs of ranked rows on every measure both have.
 
@@ -291,28 +282,25 @@ def _pairs(
         family = []
         for a, b in itertools.combinations(rows, 2):
             if measure in draws[a].normalised and measure in draws[b].normalised:
-                gap = draws[a].normalised[measure] - draws[b].normalised[measure]
-                drawn = draws[a].normalised_draws[measure] - draws[b].normalised_draws[measure]
-                family.append((a, b, measure, _Difference(gap, drawn, prompts_of[measure])))
-        found += _holm_family(family)
+                difference = draws[a].normalised[measure].minus(draws[b].normalised[measure])
+                family.append((a, b, measure, difference))
+        found += _holm_family(family, design)
     for a, b in itertools.combinations(rows, 2):
         family = []
         for name in NAMES:
             if name in draws[a].raw and name in draws[b].raw:
-                limits = bounds_of(name, bounds)
-                scale = 100.0 / (limits.high - limits.low)
-                difference = _compare_dimension(draws[a], draws[b], name, weights, scale)
-                if difference is not None:
-                    family.append((a, b, name, difference))
-        found += _holm_family(family)
+                compared = _compare_dimension(draws[a], draws[b], name, design, _scale(name, bounds))
+                if compared is not None:
+                    family.append((a, b, name, compared))
+        found += _holm_family(family, design)
     return found
 
 
-def _holm_family(family: Sequence[tuple[str, str, str, _Difference]]) -> list[PairedDifference]:
-    p_values = [paired_p_value(difference.draws, difference.prompts) for _, _, _, difference in family]
+def _holm_family(family: Sequence[tuple[str, str, str, Estimate]], design: Design) -> list[PairedDifference]:
+    p_values = [difference.p_value(design) for _, _, _, difference in family]
     return [
         PairedDifference(
-            a=a, b=b, measure=measure, difference=_interval(difference.mean, difference.draws),
+            a=a, b=b, measure=measure, difference=difference.interval(design),
             p_value=p_value, holm=adjusted, prompts=difference.prompts,
         )
         for (a, b, measure, difference), p_value, adjusted in zip(family, p_values, holm(p_values), strict=True)
@@ -363,13 +351,12 @@ def aggregate(
     }
     scored = {prompt.id: prompt for prompt in prompts if any(name in asked for name in prompt.dimensions)}
     strata = {key: (tuple(sorted(prompt.dimensions)), prompt.keep) for key, prompt in scored.items()}
-    order, weights = draw_weights(strata, settings.draws, bootstrap_generator(settings.seed))
-    draws = {row: _row_draws(by_row[row], order, weights, settings.bounds) for row in settings.rows}
-    prompts_of = {name: sum(name in prompt.dimensions for prompt in scored.values()) for name in NAMES}
+    design = make_design(strata, settings.draws, settings.seed)
+    prompts_of = {"total": len(scored)}
     for group in ("quality", "semantic"):
         members = {dimension.name for dimension in DIMENSIONS if dimension.group == group}
         prompts_of[group] = sum(bool(members & set(prompt.dimensions)) for prompt in scored.values())
-    prompts_of["total"] = len(scored)
+    draws = {row: _row_draws(by_row[row], design, settings.bounds, prompts_of) for row in settings.rows}
     ranked = [row for row, name in settings.rows.items() if name.kind in RANKED_KINDS]
     family = max(len(ranked) * (len(ranked) - 1) // 2, len(NAMES))
     if settings.draws < 40 * family:
@@ -381,10 +368,10 @@ def aggregate(
         suite=suite,
         dimensions=tuple(asked),
         rows=tuple(
-            _row_summary(row, name, by_row[row], draws[row], asked, empty[row])
+            _row_summary(row, name, by_row[row], draws[row], design, asked, empty[row])
             for row, name in settings.rows.items()
         ),
-        pairs=tuple(_pairs(draws, ranked, weights, settings.bounds, prompts_of)),
+        pairs=tuple(_pairs(draws, ranked, design, settings.bounds)),
         draws=settings.draws,
         seed=settings.seed,
     )

@@ -3,6 +3,9 @@
 The unit that is drawn is the prompt: samples of one prompt are not independent, so they stay together.
 All rows and all dimensions share one matrix of draws, so a prompt that serves several dimensions stays joined, an
 interval of Total goes through the whole formula, and every difference of two rows is a paired one.
+Below SMALL prompts a percentile interval is too narrow (92 % at 12 prompts where 95 % are meant); there Student's t takes its
+place, on the same prompts and strata, with every measure as a sum over prompts (its influence values). Near an end of a
+bounded scale (96 % of clips pass) both are too narrow (89 % at 72 prompts), and Wilson's interval is used.
 
 Axes: D draws, P prompts, M measures (dimensions).
 """
@@ -14,8 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
 Array = NDArray[np.float64]
+SMALL = 20
+"""Prompts below which Student's t is used instead of the bootstrap."""
+NEAR_END = 15
+"""Passes or failures, as if prompts were independent trials, below which Wilson's interval is used for a bounded mean."""
 
 
 class Range(NamedTuple):
@@ -87,6 +95,66 @@ def paired_p_value(differences: Array, prompts: int) -> float:
     draws = int((~np.isnan(differences)).sum())
     tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return min(1.0, max(2.0 * (tail + 1) / (draws + 1), 2.0 / 2.0 ** min(prompts, 60)))
+
+
+class Error(NamedTuple):
+    """Standard error of an estimate, and the degrees of freedom it was found with."""
+
+    se: float
+    df: float
+
+
+def linear_error(influence: Array, strata: NDArray[np.intp], prompts: int) -> Error:
+    """Error of an estimate whose change with the prompts' values is the sum of `influence` [P].
+
+    strata: stratum number of each prompt [P], those within which draw_weights draws; its variances are s^2 n / (n - 1) in
+    each, so this is the error that the draws have in the limit. Degrees of freedom: Welch and Satterthwaite over strata, at
+    most prompts - 1, where prompts is how many the estimate rests on.
+    Source: Satterthwaite (1946), Biometrics Bulletin 2; linearisation of a ratio as in Cochran, Sampling Techniques, 6.
+    """
+    n = np.bincount(strata)
+    centred = influence - (np.bincount(strata, influence) / np.maximum(n, 1))[strata]
+    free = np.maximum(n - 1, 1)
+    variances = np.where(n > 1, np.bincount(strata, centred**2) * n / free, 0.0)
+    variance = float(variances.sum())
+    if variance == 0.0:
+        return Error(0.0, max(prompts - 1.0, 1.0))
+    df = variance**2 / float((variances**2 / free).sum())
+    return Error(variance**0.5, max(1.0, min(df, prompts - 1.0)))
+
+
+def student_range(mean: float, error: Error) -> Range:
+    """The 95 % interval of Student's t around a mean."""
+    half = float(stdtrit(error.df, 0.975)) * error.se
+    return Range(mean - half, mean + half)
+
+
+def effective_trials(share: float, error: Error, prompts: int) -> float:
+    """How many independent trials would know a mean of 0..1 as well as these prompts do; all prompts alike: their number."""
+    if share <= 0.0 or share >= 1.0:
+        return float(prompts)
+    return share * (1.0 - share) / error.se**2 if error.se > 0.0 else float("inf")
+
+
+def wilson_range(share: float, error: Error, trials: float) -> Range:
+    """The 95 % interval of a mean of 0..1 that lies near an end of its scale, with t in the place of the normal quantile.
+
+    trials: see effective_trials. Source: Wilson (1927), JASA 22; effective numbers of trials: Korn and Graubard (1998),
+    Survey Methodology 24.
+    """
+    share = min(max(share, 0.0), 1.0)
+    squared = float(stdtrit(error.df, 0.975)) ** 2 / trials
+    centre = (share + squared / 2) / (1 + squared)
+    half = (squared * share * (1 - share) + squared**2 / 4) ** 0.5 / (1 + squared)
+    return Range(min(centre - half, share), max(centre + half, share))
+
+
+def student_p_value(mean: float, error: Error, prompts: int) -> float:
+    """Two-sided p-value of Student's t that a difference is zero; never below 2 / 2^prompts, see paired_p_value."""
+    if error.se == 0.0:
+        return 1.0 if mean == 0.0 else 2.0 / 2.0 ** min(prompts, 60)
+    p_value = 2.0 * float(stdtr(error.df, -abs(mean) / error.se))
+    return min(1.0, max(p_value, 2.0 / 2.0 ** min(prompts, 60)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -6,8 +6,8 @@ import base64
 import hashlib
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from evaluation.records import Clip, Prompt, clip_id
 
@@ -16,14 +16,16 @@ OVERSIZE_PROMPTS = 4  # so many prompts show such a row all the same
 SAMPLE = 0  # same index for all rows, so all clips of a prompt start from the same noise
 
 
-class EmbeddedPrompt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class EmbeddedPrompt:
     """A prompt whose clips are in the page: row -> base64 of its mp4."""
 
     prompt: Prompt
     clips: dict[str, str]
 
 
-class Gallery(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Gallery:
     """embedded: prompts in the page; left_out: ids that did not fit; without_clips: ids no row has a file of.
 
     oversize: rows whose clips are far larger than the others and are shown with the first few prompts only;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,8 @@ CLOCKS = ("elapsed_s",)  # in metrics.jsonl for people who look at a running job
 DRAWS = 2000
 
 
-class Curve(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Curve:
     """One metric over training: steps and values, both of length n."""
 
     name: str
@@ -32,7 +34,8 @@ class Curve(NamedTuple):
     values: tuple[float, ...]
 
 
-class CurveGroup(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CurveGroup:
     """Curves that share a panel."""
 
     name: str

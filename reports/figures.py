@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.dimensions import DIMENSIONS, BoundsName
-from evaluation.records import Interval, RowSummary
+from evaluation.records import FilteredSet, Interval, RowSummary
 from reports.curves import CurveGroup, HeldOutLine
+from reports.speed import Speed
 from reports.tables import TOTAL_NAMES
 
 matplotlib.use("svg")
@@ -95,10 +96,14 @@ def _dots(
     axes.grid(axis="y", visible=False)
 
 
-def _span(values: Sequence[Interval | None]) -> tuple[float, float]:
-    """0..100, stretched where an interval leaves it."""
+def _span(values: Sequence[Interval | None], whole: bool) -> tuple[float, float]:
+    """0..100, stretched where an interval leaves it; or, unless `whole`, just what the intervals need."""
     known = [value for value in values if value is not None]
-    return min([-2.0, *(v.low - 2 for v in known)]), max([102.0, *(v.high + 2 for v in known)])
+    if whole or not known:
+        return min([-2.0, *(v.low - 2 for v in known)]), max([102.0, *(v.high + 2 for v in known)])
+    low, high = min(v.low for v in known), max(v.high for v in known)
+    room = max(0.08 * (high - low), 0.05)
+    return low - room, high + room
 
 
 def totals_figure(rows: Sequence[RowSummary], trained: Sequence[str], bounds: BoundsName) -> Picture:
@@ -123,7 +128,11 @@ def totals_figure(rows: Sequence[RowSummary], trained: Sequence[str], bounds: Bo
 
 
 def dimensions_figure(rows: Sequence[RowSummary], trained: Sequence[str]) -> Picture:
-    """Sixteen panels of normalised scores with 95 % intervals, all on the same scale."""
+    """Sixteen panels of normalised scores with 95 % intervals: a forest plot per dimension.
+
+    All on the scale 0..100 where a control shows its ends; otherwise each on its own, since good rows differ by few points.
+    """
+    whole = any(row.kind == "control" for row in rows)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(12.5, 4 * (0.62 + 0.19 * len(rows))), layout="constrained")
         panels = figure.subplots(4, 4, sharey=True)
@@ -131,7 +140,7 @@ def dimensions_figure(rows: Sequence[RowSummary], trained: Sequence[str]) -> Pic
             cells = [row.dimensions.get(dimension.name) for row in rows]
             values = [None if cell is None else cell.normalised for cell in cells]
             _dots(axes, rows, values, trained)
-            axes.set_xlim(*_span(values))
+            axes.set_xlim(*_span(values, whole))
             kinds = sorted({cell.kind for cell in cells if cell is not None})
             axes.set_title(f"{dimension.title} ({kinds[0] if kinds else 'not scored'})", loc="left")
         return _svg(
@@ -139,6 +148,63 @@ def dimensions_figure(rows: Sequence[RowSummary], trained: Sequence[str]) -> Pic
             "dimensions",
             "Normalised score of every row in sixteen dimensions with 95 percent intervals; numbers in the table",
         )
+
+
+def cost_figure(
+    rows: Sequence[RowSummary], speed: Mapping[str, Speed], trained: Sequence[str], bounds: BoundsName
+) -> Picture | None:
+    """Total with its 95 % interval against seconds per clip, network and VAE; None if fewer than two rows have both."""
+    known = [(row, row.total, found) for row in rows if row.total and (found := speed.get(row.row))]
+    points = [(row, total, found.clip_s) for row, total, found in known if found.clip_s is not None]
+    if len(points) < 2:
+        return None
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8.0, 4.2), layout="constrained")
+        axes = figure.subplots()
+        order = sorted(points, key=lambda point: -point[1].mean)
+        for number, (row, total, seconds) in enumerate(order, 1):
+            colour = _colour(row, trained)
+            axes.plot([seconds, seconds], [total.low, total.high], color=colour, linewidth=1.6)
+            axes.plot(seconds, total.mean, "o", markersize=5, markeredgecolor=colour, markerfacecolor=colour)
+            axes.annotate(
+                str(number), (seconds, total.mean), xytext=(6, -3), textcoords="offset points", fontsize=8.5
+            )
+            axes.plot([], [], " ", label=f"{number}  {row.label}")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=0, handletextpad=0)
+        spent = [seconds for _, _, seconds in points]
+        axes.set_xlim(max(0.0, 0.9 * min(spent)), 1.08 * max(spent))
+        axes.tick_params(length=0)
+        axes.set_xlabel("seconds per clip, network and VAE", color=MUTED)
+        axes.set_ylabel(TOTAL_NAMES[bounds], color=MUTED)
+        return _svg(
+            figure, "cost", "Total with 95 percent interval against seconds per clip; numbers in the table"
+        )
+
+
+def filter_figure(filters: Sequence[FilteredSet], labels: Mapping[str, str]) -> Picture | None:
+    """Per row, how many prompts of the static filter have at least n static samples; None if nothing was filtered."""
+    found = [entry for entry in filters if entry.filtered]
+    if not found:
+        return None
+    most = max(len(line.motion) for entry in found for line in entry.filtered)
+    prompts = max(len(entry.filtered) for entry in found)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8.0, 3.6), layout="constrained")
+        axes = figure.subplots()
+        for index, entry in enumerate(found):
+            static = [sum(line.static) for line in entry.filtered]
+            share = [sum(count >= n for count in static) for n in range(most + 1)]
+            axes.plot(
+                range(most + 1), share, color=SERIES[index % len(SERIES)], label=labels[entry.row],
+                linestyle=DASHES[index // len(SERIES) % len(DASHES)],
+            )  # fmt: skip
+        axes.set_xlim(0, most)
+        axes.set_ylim(0, prompts * 1.04)
+        axes.tick_params(length=0)
+        axes.set_xlabel("static samples of a prompt, at least", color=MUTED)
+        axes.set_ylabel("prompts", color=MUTED)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        return _svg(figure, "static", "Number of prompts with at least so many static samples, by row")
 
 
 def curves_figure(row: str, label: str, groups: Sequence[CurveGroup]) -> Picture:

@@ -1,4 +1,4 @@
-"""The report: scores, curves, clips, costs and provenance -> one HTML text. Reads the files of one results folder.
+"""The report: the record of a run -> one HTML text. Pure, but for reading its own templates.
 
 The page loads nothing: style, script, pictures and clips are inside, and its Content-Security-Policy says so.
 """
@@ -6,42 +6,47 @@ The page loads nothing: style, script, pictures and clips are inside, and its Co
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
-from pydantic import BaseModel, ConfigDict, Field
 
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.dimensions import BY_NAME, DIMENSIONS, NAMES, BoundsName
+from evaluation.intervals import NEAR_END, SMALL
 from evaluation.prompts import count_prompts, unrendered_lines
 from evaluation.records import (
-    Clip,
-    ClipTiming,
-    FilteredSet,
-    Prompt,
     RowSummary,
     ScoresTable,
-    read_json,
-    read_jsonl,
 )
-from reports.clips import OVERSIZE_PROMPTS, Gallery, embed
-from reports.curves import CurveGroup, HeldOut, HeldOutLine, compare_heldout, read_heldout, read_metrics
-from reports.figures import Picture, curves_figure, dimensions_figure, heldout_figure, totals_figure
+from evaluation.variance import VarianceTable
+from reports.clips import OVERSIZE_PROMPTS
+from reports.curves import HeldOutLine, compare_heldout
+from reports.figures import (
+    Picture,
+    cost_figure,
+    curves_figure,
+    dimensions_figure,
+    filter_figure,
+    heldout_figure,
+    totals_figure,
+)
+from reports.published import PublishedLine, read_published
+from reports.run import ReportSettings, Run
 from reports.tables import (
     LEVEL,
     TOTAL_NAMES,
     Pairs,
     ShippedLine,
-    best_alone,
+    dimension_marks,
     formula,
     main_table,
+    power,
     shipped_line,
-    told_apart,
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -70,65 +75,6 @@ LIMITS: dict[BoundsName, tuple[str, ...]] = {
 }
 
 
-class ReportRow(BaseModel):
-    """A row as the report names it. settings: its sampling settings, nested as the config has them.
-
-    scores: only for shipped rows that this run did not sample: raw fractions by dimension, and where they come from.
-    licence, citation: of rows that others made.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    label: str
-    kind: Literal["native", "external", "import", "control", "shipped"]
-    settings: dict[str, Any]
-    scores: dict[str, float] | None = None
-    scores_source: str | None = None
-    licence: str | None = None
-    citation: str | None = None
-
-
-class ReportSettings(BaseModel):
-    """Settings of the report stage. label: the suite's title; clips_budget_mb: of base64; note: a banner, or none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    suite: str
-    label: str
-    bounds: BoundsName
-    clips_budget_mb: Annotated[float, Field(ge=0)]
-    rows: dict[str, ReportRow]
-    note: str | None = None
-
-
-class StageCost(NamedTuple):
-    """All jobs of one rule: wall seconds in sum and of the longest, CPU seconds, largest resident memory in MiB."""
-
-    rule: str
-    jobs: int
-    wall_s: float
-    longest_s: float
-    cpu_s: float | None
-    memory_mb: float | None
-
-
-class RowCost(NamedTuple):
-    """Sampling cost of one row: mean seconds per clip, network calls per clip, peak memory in MiB, devices.
-
-    whole: another program's time, which is one number for all it did.
-    """
-
-    label: str
-    whole: bool
-    clips: int
-    sample_s: float
-    decode_s: float
-    write_s: float
-    network_calls: float
-    peak_mb: float
-    devices: tuple[str, ...]
-
-
 class AuditLine(NamedTuple):
     """One setting over the ranked rows; differs: not all rows have the same value."""
 
@@ -137,77 +83,16 @@ class AuditLine(NamedTuple):
     differs: bool
 
 
-class Inputs(NamedTuple):
-    """Everything the page shows, read from files."""
+class SpreadLine(NamedTuple):
+    """Spread of one dimension, medians over ranked rows, normalised points. seed_share: of the error that is due to seeds, 0..1.
 
-    settings: ReportSettings
-    table: ScoresTable
-    prompts: list[Prompt]
-    filters: list[FilteredSet]
-    manifests: dict[str, list[Clip]]
-    timings: dict[str, list[ClipTiming]]
-    curves: dict[str, list[CurveGroup]]
-    heldout: HeldOut | None
-    stages: list[StageCost]
-    gallery: Gallery
-
-
-def _optional(text: str | None) -> float | None:
-    """A number of a benchmark file; Snakemake writes NA or - where it could not measure."""
-    return None if text is None or text in ("", "-", "NA") else float(text)
-
-
-def read_stages(folder: Path) -> list[StageCost]:
-    """Costs by rule from benchmarks/<rule>.tsv and benchmarks/<rule>/**/*.tsv, Snakemake's benchmark files.
-
-    The report's own file is left out: it is that of an earlier report, or not there.
+    narrower: how much narrower intervals would be with endless seeds, 0..1. None where no prompt has two samples.
     """
-    found: dict[str, list[dict[str, str]]] = {}
-    for path in sorted(folder.rglob("*.tsv")):
-        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
-        if rule != "report":
-            with path.open(encoding="utf-8", newline="") as file:
-                found.setdefault(rule, []).extend(csv.DictReader(file, delimiter="\t"))
-    stages = []
-    for rule, lines in sorted(found.items()):
-        walls = [float(line["s"]) for line in lines]
-        cpu = [value for line in lines if (value := _optional(line.get("cpu_time"))) is not None]
-        memory = [value for line in lines if (value := _optional(line.get("max_rss"))) is not None]
-        if walls:
-            spent = sum(cpu) if cpu else None
-            stages.append(
-                StageCost(rule, len(walls), sum(walls), max(walls), spent, max(memory, default=None))
-            )
-    return stages
 
-
-def row_costs(settings: ReportSettings, timings: Mapping[str, Sequence[ClipTiming]]) -> list[RowCost]:
-    """Sampling cost of every row that has timings, in the run's order."""
-    costs = []
-    for row, found in timings.items():
-        n = len(found)
-        if n:
-            costs.append(
-                RowCost(
-                    label=settings.rows[row].label,
-                    whole=settings.rows[row].kind == "external",
-                    clips=n,
-                    sample_s=sum(t.sample_s for t in found) / n,
-                    decode_s=sum(t.decode_s for t in found) / n,
-                    write_s=sum(t.write_s for t in found) / n,
-                    network_calls=sum(t.network_calls for t in found) / n,
-                    peak_mb=max(t.peak_mb for t in found),
-                    devices=tuple(sorted({device_line(t) for t in found})),
-                )
-            )
-    return costs
-
-
-def device_line(timing: ClipTiming) -> str:
-    """Where a clip was made; on a GPU with the attention kernel, on which its last bits depend."""
-    if timing.device == "cpu" or timing.attention is None:
-        return timing.device
-    return f"{timing.device}, attention {timing.attention}"
+    prompt_sd: float
+    seed_sd: float | None
+    seed_share: float | None
+    narrower: float | None
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -231,47 +116,29 @@ def audit(settings: ReportSettings) -> list[AuditLine]:
     return [AuditLine(key, found, len(set(found)) > 1) for key, found in values]
 
 
-def read_inputs(scores: Path, results_dir: Path, settings: ReportSettings) -> Inputs:
-    """Read and check everything. Raises ValueError or FileNotFoundError naming the file that is wrong or missing.
-
-    Missing curves, filters, benchmarks or clips leave their section out with a sentence; manifests of rows that the
-    table scores must be there.
-    """
-    table = read_json(ScoresTable, scores)
-    if table.suite != settings.suite:
-        raise ValueError(
-            f"{scores.name} is of suite {table.suite}, the report's settings of {settings.suite}; use one."
+def spread_lines(variance: VarianceTable | None, rows: Sequence[str]) -> dict[str, SpreadLine]:
+    """Spread by dimension over the given rows."""
+    lines = {}
+    for name in NAMES:
+        cells = [c for c in variance.cells if c.dimension == name and c.row in rows] if variance else []
+        if not cells:
+            continue
+        seeds = [cell.seed_sd for cell in cells if cell.seed_sd is not None]
+        shares = [cell.seed_share for cell in cells if cell.seed_share is not None]
+        share = statistics.median(shares) if shares else None
+        lines[name] = SpreadLine(
+            prompt_sd=statistics.median(cell.prompt_sd for cell in cells),
+            seed_sd=statistics.median(seeds) if seeds else None,
+            seed_share=share,
+            narrower=None if share is None else 1 - (1 - share) ** 0.5,
         )
-    absent = [row.row for row in table.rows if row.row not in settings.rows]
-    if absent:
-        raise ValueError(
-            f"The report's settings name no row {', '.join(absent)}, which the scores hold; add it to rows."
-        )
-    prompts = read_jsonl(Prompt, results_dir / "prompts" / "prompts.jsonl")
-    scored = [row.row for row in table.rows if row.dimensions]
-    manifests = {row: read_jsonl(Clip, results_dir / "clips" / row / "manifest.jsonl") for row in scored}
-    timed = {row: results_dir / "clips" / row / "timings.jsonl" for row in scored}
-    metrics = {row: results_dir / "train" / row / "metrics.jsonl" for row in settings.rows}
-    filtered = {row: results_dir / "filter" / f"{row}.json" for row in settings.rows}
-    heldout = results_dir / "train" / "cm_grpo" / "heldout.json"
-    return Inputs(
-        settings=settings,
-        table=table,
-        prompts=prompts,
-        filters=[read_json(FilteredSet, path) for path in filtered.values() if path.is_file()],
-        manifests=manifests,
-        timings={row: read_jsonl(ClipTiming, path) for row, path in timed.items() if path.is_file()},
-        curves={row: read_metrics(path) for row, path in metrics.items() if path.is_file()},
-        heldout=read_heldout(heldout) if heldout.is_file() else None,
-        stages=read_stages(results_dir / "benchmarks"),
-        gallery=embed(results_dir, prompts, manifests, round(settings.clips_budget_mb * 1e6)),
-    )
+    return lines
 
 
-def warnings(inputs: Inputs) -> list[str]:
+def warnings(run: Run) -> list[str]:
     """Sentences that a reader needs before any number: subsets, missing rows, dimensions on few prompts."""
-    found = [inputs.settings.note] if inputs.settings.note else []
-    table = inputs.table
+    found = [run.settings.note] if run.settings.note else []
+    table = run.table
     if len(table.dimensions) < len(NAMES):
         found.append(
             f"Subset run: {len(table.dimensions)} of {len(NAMES)} dimensions were asked for, so no row has a total."
@@ -292,9 +159,9 @@ def warnings(inputs: Inputs) -> list[str]:
     return found
 
 
-def _trained(inputs: Inputs) -> str:
+def _trained(run: Run) -> str:
     """Which rows this run trained, for the label."""
-    names = [inputs.settings.rows[row].label for row in inputs.curves]
+    names = [run.settings.rows[row].label for row in run.curves]
     return (
         f"{' and '.join(names)} trained in this run within minutes"
         if names
@@ -318,27 +185,31 @@ def content_policy(script: str) -> str:
     )
 
 
-def render(inputs: Inputs, run: Mapping[str, Any]) -> str:
-    """The page. run: the record of run.json, shown as provenance. Deterministic; every text from outside is escaped."""
-    settings, table = inputs.settings, inputs.table
+def _inside_script(value: Any) -> str:
+    """JSON that cannot end the <script> element it stands in."""
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def render(run: Run) -> str:
+    """The page of a run. Deterministic; every text from outside is escaped."""
+    settings, table = run.settings, run.table
     rows = _ordered(table)
     complete = [row for row in rows if row.total is not None]
-    trained = list(inputs.curves)
+    trained = list(run.curves)
     shipped: list[ShippedLine] = [
         shipped_line(name, row.label, row.scores, settings.bounds)
         for name, row in settings.rows.items()
         if row.scores is not None
     ]
-    heldout: list[HeldOutLine] = compare_heldout(inputs.heldout) if inputs.heldout is not None else []
+    heldout: list[HeldOutLine] = compare_heldout(run.heldout) if run.heldout is not None else []
     curves: dict[str, Picture] = {
         row: curves_figure(row, settings.rows[row].label, groups)
-        for row, groups in inputs.curves.items()
+        for row, groups in run.curves.items()
         if groups
     }
     ranked = [row.row for row in rows if row.kind in RANKED_KINDS]
-    noises = {clip.noise for row in ranked for clip in inputs.manifests.get(row, ())}
     gallery = {
-        "fps": inputs.gallery.fps,
+        "fps": run.gallery.fps,
         "rows": [{"row": row.row, "label": row.label} for row in rows],
         "prompts": [
             {
@@ -347,10 +218,32 @@ def render(inputs: Inputs, run: Mapping[str, Any]) -> str:
                 "extended": entry.prompt.extended,
                 "clips": entry.clips,
             }
-            for entry in inputs.gallery.embedded
+            for entry in run.gallery.embedded
         ],
     }
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    names = ["tables.js", *(["players.js"] if run.gallery.embedded else [])]
+    compared = {
+        "measures": {**{"total": TOTAL_NAMES[settings.bounds], "quality": "Quality", "semantic": "Semantic"},
+                     **{dimension.name: dimension.title for dimension in DIMENSIONS}},
+        "pairs": [
+            [p.a, p.b, p.measure, *(round(x, 3) for x in (p.difference.mean, p.difference.low, p.difference.high)),
+             float(f"{p.holm:.3g}"), p.prompts]
+            for p in table.pairs
+        ],
+    }  # fmt: skip
+    script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+    published: dict[str, list[PublishedLine]] = read_published() if settings.bounds == "vbench" else {}
+    fewest = {
+        name: min(
+            (
+                row.dimensions[name].prompts
+                for row in rows
+                if row.kind in RANKED_KINDS and name in row.dimensions
+            ),
+            default=0,
+        )
+        for name in NAMES
+    }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
@@ -366,34 +259,47 @@ def render(inputs: Inputs, run: Mapping[str, Any]) -> str:
         pairs=Pairs(table.pairs),
         level=LEVEL,
         total_name=TOTAL_NAMES[settings.bounds],
-        honest_label=HONEST_LABELS[settings.bounds].format(trained=_trained(inputs)),
+        honest_label=HONEST_LABELS[settings.bounds].format(trained=_trained(run)),
         limits=LIMITS[settings.bounds],
-        warnings=warnings(inputs),
+        warnings=warnings(run),
         shipped=shipped,
         dimensions=DIMENSIONS,
-        best={name: best_alone(table, name) for name in NAMES},
-        told_apart={name: told_apart(table, name) for name in NAMES},
+        marks=dimension_marks(table),
+        power={name: power(table, name) for name in ("total", "quality", "semantic", *NAMES)},
+        spread=spread_lines(run.variance, ranked),
+        fewest=fewest,
+        small_totals=any(0 < count < SMALL for count in fewest.values()),
+        compared_rows=[row for row in rows if row.kind in RANKED_KINDS and row.dimensions],
+        by_name={row.row: row for row in rows},
+        small=SMALL,
+        near_end=NEAR_END,
+        speed=run.speed,
+        published={row.row: published[row.row] for row in rows if row.row in published},
         kinds={
             name: sorted({r.dimensions[name].kind for r in rows if name in r.dimensions}) for name in NAMES
         },
         formula=formula(settings.bounds),
         totals_figure=totals_figure(complete, trained, settings.bounds) if complete else None,
         dimensions_figure=dimensions_figure(rows, trained),
+        whole_scale=any(row.kind == "control" for row in rows),
+        cost_figure=cost_figure(complete, run.speed, trained, settings.bounds),
+        filter_figure=filter_figure(run.filters, {name: row.label for name, row in settings.rows.items()}),
         curves=curves,
         heldout=heldout,
-        heldout_record=inputs.heldout,
+        heldout_record=run.heldout,
         heldout_figure=heldout_figure(heldout) if heldout else None,
-        gallery=inputs.gallery,
+        gallery=run.gallery,
         oversize_prompts=OVERSIZE_PROMPTS,
-        shared_noise=len(noises) == 1 and all(noise.startswith("portable:") for noise in noises),
-        gallery_json=json.dumps(gallery, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c"),
-        counts=count_prompts(inputs.prompts),
-        unrendered=unrendered_lines(inputs.prompts),
-        filters=inputs.filters,
-        stages=inputs.stages,
-        costs=row_costs(settings, inputs.timings),
+        shared_noise=len(run.noises) == 1 and run.noises[0].startswith("portable:"),
+        gallery_json=_inside_script(gallery),
+        pairs_json=_inside_script(compared),
+        counts=count_prompts(run.prompts),
+        unrendered=unrendered_lines(run.prompts),
+        filters=run.filters,
+        stages=run.stages,
+        costs=run.costs,
         audit=audit(settings),
         audited=[row for row in settings.rows.values() if row.kind in RANKED_KINDS],
-        run=run,
-        run_json=json.dumps(run, indent=1, ensure_ascii=False),
+        run=run.provenance,
+        provenance_json=json.dumps(run.provenance, indent=1, ensure_ascii=False),
     )

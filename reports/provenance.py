@@ -1,4 +1,4 @@
-"""run.json: what a report was made from. No host name, no home path, no secret; the same inputs give the same bytes."""
+"""Provenance: what a report was made from. No host name, no home path, no secret; the same inputs give the same bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Any
 from evaluation.prompts import count_prompts
 from evaluation.records import Clip, ClipTiming, Prompt, ScoresTable, TrainManifest, WeightsManifest, parse
 
-RUN_SCHEMA = 1
 PACKAGES = (
     "av", "diffusers", "jinja2", "matplotlib", "numpy", "opencv-python-headless", "peft", "pydantic",
     "safetensors", "scipy", "snakemake", "torch", "transformers",
@@ -99,7 +98,6 @@ def run_record(
     prompts: Sequence[Prompt],
     manifests: Mapping[str, Sequence[Clip]],
     timings: Mapping[str, Sequence[ClipTiming]],
-    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The record as plain JSON values."""
     changed = _git(root, "status", "--porcelain", "--untracked-files=no")
@@ -119,7 +117,6 @@ def run_record(
     }
     counts = count_prompts(prompts)
     record = {
-        "schema_version": RUN_SCHEMA,
         "suite": table.suite,
         "commit": _git(root, "rev-parse", "HEAD") or "not a git checkout",
         "dirty": None if changed is None else bool(changed),
@@ -137,7 +134,6 @@ def run_record(
         "weights": {name: found.model_dump(mode="json") for name, found in read_weights(results_dir).items()},
         "trained": {name: found.model_dump(mode="json") for name, found in read_train(results_dir).items()},
         "clips": clips,
-        "settings": dict(settings),
     }
     cleaned: dict[str, Any] = scrub(json.loads(json.dumps(record)), str(root))
     return cleaned

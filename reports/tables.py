@@ -21,7 +21,7 @@ TOTAL_NAMES: dict[BoundsName, str] = {"toybox": "Toybox-Total", "vbench": "Total
 class MainLine:
     """One line of the main table. group: tie group, 1 is best, None if not ranked; versus: row minus best, paired.
 
-    best: significantly above every other ranked row, so it may be bold.
+    best: significantly above every other ranked row, so it may be bold; second: below the best alone and above all others.
     """
 
     row: str
@@ -29,6 +29,7 @@ class MainLine:
     kind: str
     group: int | None
     best: bool
+    second: bool
     total: Interval | None
     quality: Interval | None
     semantic: Interval | None
@@ -82,11 +83,14 @@ class Pairs:
 
 
 def _line(
-    summary: RowSummary, group: int | None, best: bool, versus: tuple[Interval, float] | None
+    summary: RowSummary,
+    group: int | None = None,
+    mark: Literal["best", "second"] | None = None,
+    versus: tuple[Interval, float] | None = None,
 ) -> MainLine:
     dynamic = summary.dimensions.get("dynamic_degree")
     return MainLine(
-        row=summary.row, label=summary.label, kind=summary.kind, group=group, best=best,
+        row=summary.row, label=summary.label, kind=summary.kind, group=group, best=mark == "best", second=mark == "second",
         total=summary.total, quality=summary.quality, semantic=summary.semantic,
         dynamic=None if dynamic is None else dynamic.normalised,
         versus=None if versus is None else versus[0], p_value=None if versus is None else versus[1],
@@ -94,37 +98,71 @@ def _line(
     )  # fmt: skip
 
 
+def marks(ordered: Sequence[str], measure: str, pairs: Pairs) -> dict[str, Literal["best", "second"]]:
+    """Which rows may be marked, best first in `ordered`: each must differ from every row below, and the second needs a best."""
+    found: dict[str, Literal["best", "second"]] = {}
+    for place, mark in enumerate(("best", "second")[: max(len(ordered) - 1, 0)]):
+        row, below = ordered[place], ordered[place + 1 :]
+        if not all(pairs.differ(row, other, measure) for other in below):
+            break
+        found[row] = "best" if mark == "best" else "second"
+    return found
+
+
 def main_table(table: ScoresTable) -> MainTable:
-    """Ranks by Total; ties by the paired test; best is marked only where it stands alone."""
+    """Ranks by Total; ties by the paired test; best and second are marked only where each stands alone."""
     pairs = Pairs(table.pairs)
     ranked = [row for row in table.rows if row.kind in RANKED_KINDS and row.total is not None]
     ranked.sort(key=lambda row: (-row.total.mean if row.total else 0.0, row.row))
-    groups = tie_groups([row.row for row in ranked], lambda a, b: pairs.differ(a, b, "total"))
-    first = ranked[0].row if ranked else ""
-    alone = len(ranked) > 1 and all(pairs.differ(first, row.row, "total") for row in ranked[1:])
+    order = [row.row for row in ranked]
+    groups = tie_groups(order, lambda a, b: pairs.differ(a, b, "total"))
+    marked = marks(order, "total", pairs)
     return MainTable(
         ranked=tuple(
-            _line(row, groups[row.row], alone and row.row == first, pairs.find(row.row, first, "total"))
+            _line(row, groups[row.row], marked.get(row.row), pairs.find(row.row, order[0], "total"))
             for row in ranked
         ),
-        incomplete=tuple(
-            _line(row, None, False, None)
-            for row in table.rows
-            if row.kind in RANKED_KINDS and row.total is None
-        ),
-        controls=tuple(_line(row, None, False, None) for row in table.rows if row.kind not in RANKED_KINDS),
+        incomplete=tuple(_line(row) for row in table.rows if row.kind in RANKED_KINDS and row.total is None),
+        controls=tuple(_line(row) for row in table.rows if row.kind not in RANKED_KINDS),
     )
 
 
-def best_alone(table: ScoresTable, dimension: str) -> str | None:
-    """The ranked row that is above every other on a dimension by the paired test, or None if there is a tie."""
+def score(row: RowSummary, measure: str) -> Interval | None:
+    """Total, Quality, Semantic or the normalised score of a dimension; None where the row has none."""
+    if measure in TOTALS:
+        return {"total": row.total, "quality": row.quality, "semantic": row.semantic}[measure]
+    return row.dimensions[measure].normalised if measure in row.dimensions else None
+
+
+def _ordered(table: ScoresTable, measure: str) -> list[str]:
+    """Ranked rows that have a measure, highest first."""
+    found = [(score(row, measure), row.row) for row in table.rows if row.kind in RANKED_KINDS]
+    return [
+        row for value, row in sorted(((v.mean, r) for v, r in found if v is not None), key=lambda x: -x[0])
+    ]
+
+
+def dimension_marks(table: ScoresTable) -> dict[str, dict[str, Literal["best", "second"]]]:
+    """Marks of every dimension, of Quality and of Semantic, see `marks`."""
     pairs = Pairs(table.pairs)
-    rows = [row for row in table.rows if row.kind in RANKED_KINDS and dimension in row.dimensions]
-    if len(rows) < 2:
-        return None
-    first = max(rows, key=lambda row: row.dimensions[dimension].normalised.mean)
-    alone = all(pairs.differ(first.row, row.row, dimension) for row in rows if row is not first)
-    return first.row if alone else None
+    return {name: marks(_ordered(table, name), name, pairs) for name in (*TOTALS, *NAMES)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """What a dimension can tell: separated of compared pairs, and how many groups of rows it makes (1: all tied)."""
+
+    separated: int
+    compared: int
+    groups: int
+
+
+def power(table: ScoresTable, measure: str) -> Power:
+    """Of the ranked rows, by the paired tests of one dimension or total."""
+    pairs = Pairs(table.pairs)
+    separated, compared = told_apart(table, measure)
+    groups = tie_groups(_ordered(table, measure), lambda a, b: pairs.differ(a, b, measure))
+    return Power(separated=separated, compared=compared, groups=max(groups.values(), default=0))
 
 
 def told_apart(table: ScoresTable, dimension: str) -> tuple[int, int]:
@@ -229,9 +267,23 @@ def latex(table: ScoresTable, bounds: BoundsName) -> str:
     for block in ([*main.ranked, *main.incomplete], list(main.controls)):
         for line in block:
             label = line.label.replace("\\", "/").translate(_LATEX)
-            label = rf"\textbf{{{label}}}" if line.best else label
+            label = (
+                rf"\textbf{{{label}}}" if line.best else rf"\underline{{{label}}}" if line.second else label
+            )
             values = " & ".join(number(getattr(line, measure), "latex") for measure in TOTALS)
             lines.append(f"{label} & {values} & {line.group or '--'} \\\\")
         lines.append(r"\midrule")
     lines[-1] = r"\bottomrule"
     return "\n".join([*lines, r"\end{tabular}"]) + "\n"
+
+
+def pairs_csv(table: ScoresTable) -> str:
+    """One line per two rows and measure: a minus b in normalised points, its interval, p-value raw and after Holm, prompts."""
+    lines = ["a,b,measure,difference,low,high,p_value,holm,prompts"]
+    for pair in table.pairs:
+        found = pair.difference
+        lines.append(
+            f"{pair.a},{pair.b},{pair.measure},{found.mean:.4f},{found.low:.4f},{found.high:.4f},{pair.p_value:.6g},"
+            f"{pair.holm:.6g},{pair.prompts}"
+        )
+    return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from evaluation.aggregate import AggregateSettings, aggregate, check_result, scores_csv, totals
 from evaluation.dimensions import BY_NAME, DIMENSIONS, NAMES, bounds_of
@@ -18,6 +19,7 @@ from evaluation.records import (
     read_json,
     write_jsonl,
 )
+from evaluation.variance import VarianceTable
 
 # Self-Aligned Forcing paper, table 6 (per dimension) and table 1 (Total, Quality, Semantic), as read in features.md 4.3.
 PUBLISHED = {
@@ -268,23 +270,29 @@ def test_pairs_share_their_draws(compared):
     assert rows["b"].total.low < rows["a"].total.high
 
 
-def test_the_total_interval_is_that_of_the_formula(compared):
-    """Closed form: Total is linear in prompt values, so its error is that of one weighted value per prompt and stratum."""
-    prompts, results, _ = compared
+@pytest.mark.parametrize(("count", "method"), [(24, "student"), (80, "bootstrap")])
+def test_the_total_interval_is_that_of_the_formula(count, method):
+    """Closed form: Total is linear in prompt values, so its error is that of one weighted value per prompt and stratum.
+
+    12 prompts per dimension: Student's t, exactly, with Satterthwaite's degrees of freedom. 40: the bootstrap, whose end
+    points have 1 % of Monte-Carlo error at 20,000 draws.
+    """
+    prompts = make_prompts(count)
+    results = [make_result("a", name, prompts, noisy(0)) for name in NAMES]
     settings = make_settings({"a": "native"}).model_copy(update={"draws": 20_000})
-    (row,) = aggregate("toybox", prompts, [r for r in results if r.row == "a"], [], settings).rows
+    (row,) = aggregate("toybox", prompts, results, [], settings).rows
     influence = {p.id: 0.0 for p in prompts}
     for result in results:
-        if result.row == "a":
-            d = BY_NAME[result.dimension]
-            share = 0.8 * d.weight / 6.5 if d.group == "quality" else 0.2 / 9
-            for clip in result.clips:
-                influence[clip.prompt_id] += 100 * share * scale(d.name) * clip.value / len(result.clips)
-    variance = 0.0
-    for parity in (0, 1):
-        values = np.array([influence[p.id] for p in prompts[parity::2]]) * 12
-        variance += values.var(ddof=1) / 12
-    assert (row.total.high - row.total.low) / 2 == pytest.approx(1.96 * variance**0.5, rel=0.05)
+        d = BY_NAME[result.dimension]
+        share = 0.8 * d.weight / 6.5 if d.group == "quality" else 0.2 / 9
+        for clip in result.clips:
+            influence[clip.prompt_id] += 100 * share * scale(d.name) * clip.value / len(result.clips)
+    n = count // 2
+    parts = [np.array([influence[p.id] for p in prompts[parity::2]]).var(ddof=1) * n for parity in (0, 1)]
+    df = sum(parts) ** 2 / sum(part**2 / (n - 1) for part in parts)
+    t = {"student": stats.t.ppf(0.975, df), "bootstrap": 1.96}[method]
+    close = {"student": 1e-6, "bootstrap": 0.05}[method]
+    assert (row.total.high - row.total.low) / 2 == pytest.approx(t * sum(parts) ** 0.5, rel=close)
 
 
 def test_order_of_inputs_does_not_matter(compared):
@@ -322,6 +330,8 @@ def test_script_writes_table_and_csv(tmp_path, monkeypatch, compared):
         str(tmp_path / "out/scores.json"),
         "--csv",
         str(tmp_path / "out/scores.csv"),
+        "--variance",
+        str(tmp_path / "out/variance.json"),
         "--filtered",
         "--results",
     ]
@@ -331,3 +341,5 @@ def test_script_writes_table_and_csv(tmp_path, monkeypatch, compared):
     lines = (tmp_path / "out/scores.csv").read_text().splitlines()
     assert len(lines) == 1 + 4 * 19
     assert scores_csv(table).splitlines() == lines
+    variance = read_json(VarianceTable, tmp_path / "out/variance.json")
+    assert {(cell.row, cell.dimension) for cell in variance.cells} == {(r.row, r.dimension) for r in results}

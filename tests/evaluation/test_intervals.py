@@ -4,15 +4,22 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from evaluation.intervals import (
+    Error,
     bootstrap_generator,
     draw_weights,
+    effective_trials,
     holm,
+    linear_error,
     paired_p_value,
     percentile_range,
     resample_means,
+    student_p_value,
+    student_range,
     tie_groups,
+    wilson_range,
 )
 
 
@@ -108,6 +115,48 @@ def test_p_values_of_nothing_and_of_one_prompt():
     assert paired_p_value(np.zeros(100), 40) == 1.0
     assert paired_p_value(np.ones(2_000), 1) == 1.0
     assert paired_p_value(np.ones(2_000), 4) == pytest.approx(2 / 16)
+
+
+def test_the_small_sample_method_is_students_t():
+    """Naive reference: scipy's own one-sample test and interval, of a mean of 9 prompts in one stratum."""
+    values = np.random.default_rng(7).normal(0.4, 1.0, 9)
+    error = linear_error((values - values.mean()) / 9, np.zeros(9, np.intp), 9)
+    other = stats.ttest_1samp(values, 0.0)
+    assert student_range(values.mean(), error) == pytest.approx(other.confidence_interval(0.95))
+    assert student_p_value(values.mean(), error, 9) == pytest.approx(other.pvalue)
+
+
+def test_small_samples_in_strata_are_welch():
+    """Naive reference: the difference of two stratum means is Welch's test, with its degrees of freedom."""
+    random = np.random.default_rng(8)
+    a, b = random.normal(1.0, 1.0, 12), random.normal(0.0, 4.0, 6)
+    influence = np.concatenate([a / 12, -b / 6])
+    error = linear_error(influence, np.repeat([0, 1], [12, 6]), 18)
+    other = stats.ttest_ind(a, b, equal_var=False)
+    assert error.df == pytest.approx(other.df)
+    assert student_p_value(a.mean() - b.mean(), error, 18) == pytest.approx(other.pvalue)
+
+
+def test_small_samples_without_spread_prove_little():
+    """Guards 0 / 0: equal prompts have no error, and the p-value is no smaller than a sign test's."""
+    none = linear_error(np.zeros(4), np.zeros(4, np.intp), 4)
+    assert student_range(0.3, none) == (0.3, 0.3)
+    assert student_p_value(0.0, none, 4) == 1.0
+    assert student_p_value(0.3, none, 4) == 2 / 16
+    lonely = linear_error(np.array([0.5, 0.2]), np.array([0, 1]), 2)
+    assert lonely.se == 0.0
+
+
+def test_near_an_end_the_interval_is_wilsons():
+    """Naive reference: scipy's Wilson interval of 58 passes in 60 independent trials; t and normal meet at large df."""
+    share = 58 / 60
+    error = Error((share * (1 - share) / 60) ** 0.5, 1e9)
+    trials = effective_trials(share, error, 60)
+    assert trials == pytest.approx(60)
+    other = stats.binomtest(58, 60).proportion_ci(method="wilson")
+    assert wilson_range(share, error, trials) == pytest.approx((other.low, other.high))
+    assert effective_trials(1.0, Error(0.0, 59), 60) == 60
+    assert wilson_range(1.0, Error(0.0, 1e9), 60) == pytest.approx((1 / (1 + 1.95996**2 / 60), 1.0), rel=1e-5)
 
 
 def test_holm_against_its_definition():

@@ -27,6 +27,7 @@ from evaluation.records import (
     write_json,
     write_jsonl,
 )
+from evaluation.variance import variance_table
 
 INJECTION = '</script><script>alert("1")</script><img src=x onerror=alert(2)> & "quoted"'
 ROWS = {
@@ -102,7 +103,9 @@ def _value(row: str, dimension: str, prompt: str, sample: int) -> float:
     return float(np.clip(0.55 + lead + shared.normal(0, 0.12) + own.normal(0, 0.05), 0, 1))
 
 
-def _scores(listed: list[Prompt], filters: list[FilteredSet], without: tuple[str, str] | None) -> ScoresTable:
+def _results(
+    listed: list[Prompt], filters: list[FilteredSet], without: tuple[str, str] | None
+) -> list[DimensionResult]:
     results = []
     for found in filters:
         for dimension in NAMES:
@@ -125,6 +128,10 @@ def _scores(listed: list[Prompt], filters: list[FilteredSet], without: tuple[str
                         suite="toybox", row=found.row, dimension=dimension, kind=kind, mean=mean, clips=clips
                     )
                 )  # fmt: skip
+    return results
+
+
+def _scores(listed: list[Prompt], filters: list[FilteredSet], results: list[DimensionResult]) -> ScoresTable:
     rows = {row: {"label": label, "kind": kind} for row, (label, kind, _) in ROWS.items()}
     settings = {"bounds": "toybox", "dimensions": NAMES, "draws": 1000, "seed": 0, "rows": rows}
     return aggregate("toybox", listed, results, filters, AggregateSettings.model_validate(settings))
@@ -251,10 +258,12 @@ def make_results(
     size: int = 32,
     without: tuple[str, str] | None = None,
     repeated: bool = False,
+    keep_results: bool = False,
 ) -> Path:
     """Fill `folder` as a finished run would; returns aggregate/scores.json.
 
-    embedded: prompts of each kind that have clip files; without: (row, dimension) that was never scored; repeated: see prompts.
+    embedded: prompts of each kind that have clip files; without: (row, dimension) that was never scored; repeated: see prompts;
+    keep_results: whether scores/<row>/<dimension>.result.json are there too.
     """
     listed = prompts(repeated)
     write_jsonl(folder / "prompts" / "prompts.jsonl", listed)
@@ -273,5 +282,9 @@ def make_results(
     _write_training(folder)
     _write_benchmarks(folder)
     scores = folder / "aggregate" / "scores.json"
-    write_json(scores, _scores(listed, filters, without))
+    results = _results(listed, filters, without)
+    for result in results if keep_results else ():
+        write_json(folder / "scores" / result.row / f"{result.dimension}.result.json", result)
+    write_json(scores, _scores(listed, filters, results))
+    write_json(scores.with_name("variance.json"), variance_table("toybox", results, "toybox"))
     return scores

@@ -127,3 +127,59 @@ def test_raw_and_normalised_switch(driver) -> None:
     assert set(driver.execute_script(f"return {shown}")) == {"none"}
     driver.find_element("id", "show-raw").click()
     assert "none" not in driver.execute_script(f"return {shown}")
+
+
+def test_main_table_sorts_and_hides_columns(driver) -> None:
+    """A press orders the ranked rows by that column and says so; rows without a value stay last; columns come and go."""
+    from selenium.webdriver.common.keys import Keys
+
+    resize(driver, 1280)
+    driver.get(driver.page)
+    rows = "[...document.querySelectorAll('#main-table tbody:first-of-type tr')].map(r => r.dataset.row)"
+    by_rank = driver.execute_script(f"return {rows}")
+    head = driver.find_element("css selector", "#main-table th[data-sort=total] .sort")
+    head.send_keys(Keys.ENTER)
+    assert driver.execute_script(f"return {rows}") == by_rank[::-1]
+    assert driver.find_element("id", "sorted").text.startswith("Sorted by Toybox-Total, lowest first")
+    head.click()
+    assert driver.execute_script(f"return {rows}") == by_rank
+    shown = "[...document.querySelectorAll('#main-table .c-dimension')].map(e => getComputedStyle(e).display)"
+    assert set(driver.execute_script(f"return {shown}")) == {"none"}
+    driver.find_element("id", "col-dimensions").click()
+    assert "none" not in driver.execute_script(f"return {shown}")
+    driver.find_element("css selector", "#main-table th[data-sort=color] .sort").click()
+    values = "[...document.querySelectorAll('#main-table tbody:first-of-type [data-col=color]')].map(e => +e.dataset.value)"
+    found = driver.execute_script(f"return {values}")
+    assert found == sorted(found, reverse=True)
+    assert errors(driver) == []
+
+
+def test_two_rows_are_compared_in_both_directions(driver) -> None:
+    """The chosen pair's numbers are those of the record, turned around with the choice; one row against itself says so."""
+    from selenium.webdriver.support.ui import Select
+
+    resize(driver, 390)
+    driver.get(driver.page)
+    one, other = (Select(driver.find_element("id", name)) for name in ("pair-a", "pair-b"))
+
+    def total() -> list[str]:
+        return driver.find_element("css selector", "#compare-table tbody tr").text.split()
+
+    one.select_by_value("raven")
+    other.select_by_value("longlive")
+    data = json.loads(driver.execute_script("return document.getElementById('pair-data').textContent"))
+    (pair,) = [p for p in data["pairs"] if p[:3] == ["raven", "longlive", "total"]]
+    assert total()[:5] == [
+        "Toybox-Total",
+        *(f"{x:+.{n}f}" for x, n in zip(pair[3:5], (2, 1), strict=True)),
+        "to",
+        f"{pair[5]:+.1f}",
+    ]
+    assert driver.execute_script("return document.querySelectorAll('#compare-table tbody tr').length") == 19
+    one.select_by_value("longlive")
+    other.select_by_value("raven")
+    assert total()[:5] == ["Toybox-Total", f"{-pair[3]:+.2f}", f"{-pair[5]:+.1f}", "to", f"{-pair[4]:+.1f}"]
+    other.select_by_value("longlive")
+    assert driver.find_element("css selector", "#compare-table tbody").text == "Choose two different rows."
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert errors(driver) == []

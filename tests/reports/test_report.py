@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.records import Clip, ScoresTable, parse, read_json, read_jsonl, write_json
-from reports.page import ReportSettings, read_inputs, render
+from evaluation.records import Clip, ClipTiming, ScoresTable, parse, read_json, read_jsonl, write_json
+from evaluation.variance import VarianceTable
+from reports.page import render
+from reports.published import read_published
+from reports.run import ReportSettings, Run, read_run
+from reports.speed import speed_of
 from tests.reports import synthetic
-from workflow.scripts import report
+from workflow.scripts import rebuild, report
 
+RUN_SCHEMA = Path(__file__).parents[1] / "golden" / "run_schema.json"
 VOID = {"meta", "link", "br", "input", "img", "path", "use", "rect", "circle", "line"}
 
 
@@ -109,7 +114,7 @@ def test_prompts_are_text_only(results: tuple[Path, str]) -> None:
     """A prompt that closes a script and opens another one shows up as text and as nothing else."""
     page = Page(results[1])
     assert not any(tag == "img" for tag, _ in page.elements)
-    assert sum(tag == "script" for tag, _ in page.elements) == 2  # the data block and the player
+    assert sum(tag == "script" for tag, _ in page.elements) == 3  # two data blocks and the script
     assert "<script>alert" not in results[1]
     assert any(tag == "option" and synthetic.INJECTION in text for tag, text in page.texts)
     block = re.search(
@@ -146,6 +151,103 @@ def test_every_row_is_in_the_main_table_with_its_own_numbers(results: tuple[Path
     assert "Incomplete rows have no total and no rank: Rolling Forcing recipe (toy)" in html
 
 
+def test_published_numbers_stand_beside_official_scores_only(tmp_path: Path) -> None:
+    """Toy rows carry the same names as published models and must never stand beside their numbers; official rows do, with
+    source and protocol; a row that no paper names says so."""
+    scores = synthetic.make_results(tmp_path, embedded=0)
+    settings = synthetic.report_settings()
+    pages = {}
+    for bounds in ("toybox", "vbench"):
+        made = parse(ReportSettings, json.dumps(settings | {"bounds": bounds}), "settings")
+        pages[bounds] = render(read_run(scores, tmp_path, made, tmp_path))
+        Page(pages[bounds])
+    assert "Published" not in pages["toybox"]
+    assert "84.27" not in pages["toybox"]
+    assert " 84.27 " in row_text(pages["vbench"], "self_forcing")
+    box = re.search(r'<div popover id="published-self_forcing".*?</div>', pages["vbench"], flags=re.DOTALL)
+    assert box is not None
+    for shown in (
+        "Self Forcing recipe (toy)", "RAVEN, table 1", "arXiv 2605.15190", "84.31", "arXiv 2506.08009",
+        "not yet compared with the PDF",
+    ):  # fmt: skip
+        assert shown in box.group(0)
+    assert not re.search(r'<button[^>]*popovertarget="published-truth"', pages["vbench"])
+
+
+def test_statistics_are_said_in_words_and_numbers(results: tuple[Path, str]) -> None:
+    """Ten prompts per kind: the small-sample method is named where it is used; spreads are those of variance.json."""
+    html = results[1]
+    found = html.split('id="power-table"')[1].split("</table>")[0]
+    text = " ".join(unescape(re.sub(r"<[^>]+>", " ", found)).split())
+    assert "spatial relationship 10 Student's t" in text
+    assert "overall consistency 20 bootstrap" in text
+    assert text.index("Student's t") < text.index("subject consistency")  # totals rest on small dimensions
+    cells = read_json(VarianceTable, results[0] / "aggregate" / "variance.json").cells
+    ranked = [c for c in cells if c.dimension == "color" and synthetic.ROWS[c.row][1] == "native"]
+    middle = sorted(cell.prompt_sd for cell in ranked)[len(ranked) // 2]
+    line = re.search(r"color 10 Student's t \d+ of 10 \d+ ([\d.]+) ([\d.]+) (\d+) %", text)
+    assert line is not None
+    assert float(line.group(1)) == pytest.approx(middle, abs=0.051)
+    assert "Any two rows, by Toybox-Total" in html
+
+
+def test_speed_is_that_of_the_timings(results: tuple[Path, str]) -> None:
+    """9 pixel frames in 0.31 s of network and 0.01 s of decoding, 35 calls, 512 MiB of the process; no stream, no first chunk."""
+    for row in ("raven", "rolling_forcing"):
+        assert row_text(results[1], row).split(" 29.0 28.1 - 0.5 process 35 ")[1]
+
+
+def test_speed_of_rows() -> None:
+    """GPU memory wins over the process's; another program's clips have one time and unknown calls; medians, not means."""
+    clips = [clip(f"p{i}-0") for i in range(3)]
+    timings = [timing(c.clip_id, s, 1.0) for c, s in zip(clips, (1.0, 2.0, 100.0), strict=True)]
+    found = speed_of(clips, timings, whole=False)
+    assert found is not None
+    assert (found.fps, found.fps_decoded, found.peak_mb, found.on_gpu) == (40.5, 27.0, 2048.0, True)
+    assert found.first_chunk_s == 0.5
+    other = speed_of(clips, timings, whole=True)
+    assert other is not None
+    assert (other.fps, other.fps_decoded) == (None, 27.0)
+    assert speed_of(clips, [], whole=False) is None
+    with pytest.raises(ValueError, match="p0-0, which its manifest lacks"):
+        speed_of(clips[1:], timings, whole=False)
+
+
+def clip(name: str) -> Clip:
+    return Clip(
+        clip_id=name, row="a", prompt_id=name.split("-")[0], sample=0, file="x", sha256=synthetic.DIGEST,
+        latents_sha256=None, noise="portable:x", weights_sha256=None, settings_sha256=synthetic.DIGEST, batch_size=1,
+        pixel_frames=81, height=1, width=1, fps=16,
+    )  # fmt: skip
+
+
+def timing(name: str, sample_s: float, decode_s: float) -> ClipTiming:
+    return ClipTiming(
+        clip_id=name, row="a", sample_s=sample_s, decode_s=decode_s, write_s=0, first_frames_s=0.5, network_calls=35,
+        peak_mb=512, peak_gpu_mb=2048, device="H200", attention="flash", commit="c", finished="t",
+    )  # fmt: skip
+
+
+def test_published_file_is_strict(tmp_path: Path) -> None:
+    """A misspelt key, or a number without its source, is one sentence."""
+    wrong = tmp_path / "published.yaml"
+    entry = "{source: x, total: 80.0, quality: 80.0, semantic: 80.0}"
+    wrong.write_text(f"sources: {{}}\nrows:\n  raven: [{entry}]\n")
+    with pytest.raises(ValueError, match="sources x are not listed"):
+        read_published(wrong)
+    wrong.write_text("sources: {}\nrows: {}\nrow: {}\n")
+    with pytest.raises(ValueError, match="row: Extra"):
+        read_published(wrong)
+
+
+def test_published_totals_follow_the_formula() -> None:
+    """Guards against a slip of the pen: Total = (4 Quality + Semantic) / 5 holds for every copied line within 0.02."""
+    lines = [line.totals for found in read_published().values() for line in found]
+    assert len(lines) >= 20
+    for line in lines:
+        assert line.total == pytest.approx((4 * line.quality + line.semantic) / 5, abs=0.021), line
+
+
 def test_label_comes_first_and_names_are_toy_names(results: tuple[Path, str]) -> None:
     """The honest label stands above every number; nothing is called by the bare name of a total."""
     html = results[1]
@@ -167,6 +269,8 @@ def test_sections_hold_what_the_files_say(results: tuple[Path, str]) -> None:
     assert "9.9" not in text.split("Stages")[1].split("How the total")[0]  # an earlier report's own cost
     assert "RAVEN recipe (toy) and RAVEN + CM-GRPO recipe (toy) trained in this run" in text
     assert "curves-raven" in html
+    assert "against the median time of a clip" in html
+    assert "at least so many static samples" in html
     assert "8 of 8 prompts are in this file" in text
 
 
@@ -190,7 +294,9 @@ def test_exports_and_run_record(results: tuple[Path, str]) -> None:
     """The page, its copy and the exports agree; the record holds hashes and no path of this machine."""
     folder, html = results
     assert (folder / "copy" / "table.html").read_text(encoding="utf-8") == html
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    whole = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert whole["schema_version"] == 2
+    run = whole["provenance"]
     assert run["suite"] == "toybox"
     assert (run["prompts"]["lines"], run["prompts"]["distinct"]) == (43, 40)
     assert run["weights"]["raven"]["sha256"] == synthetic.DIGEST
@@ -198,13 +304,14 @@ def test_exports_and_run_record(results: tuple[Path, str]) -> None:
         run["scores_sha256"]
         == hashlib.sha256((folder / "aggregate" / "scores.json").read_bytes()).hexdigest()
     )
-    for text in (html, json.dumps(run)):
+    for text in (html, json.dumps(whole)):
         assert str(Path.home()) + "/" not in text
         assert str(folder) not in text
     markdown = (folder / "table.md").read_text(encoding="utf-8")
     latex = (folder / "table.tex").read_text(encoding="utf-8")
     assert "| - | Rolling Forcing recipe (toy) | native | - | - | - | 15 of 16" in markdown
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 1
+    assert len((folder / "pairs.csv").read_text(encoding="utf-8").splitlines()) == 1 + 6 * 19 + 4 * 15
     assert len((folder / "table.csv").read_text(encoding="utf-8").splitlines()) == 1 + 6 * 19 + 15
 
 
@@ -212,8 +319,37 @@ def test_same_inputs_give_the_same_bytes(results: tuple[Path, str]) -> None:
     """Guards against times, dictionary orders and random ids of figures in the page."""
     folder, html = results
     settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    assert render(read_inputs(folder / "aggregate" / "scores.json", folder, settings), run) == html
+    root = Path(__file__).parents[2]
+    assert render(read_run(folder / "aggregate" / "scores.json", folder, settings, root)) == html
+
+
+def test_the_page_is_rebuilt_from_run_json_alone(
+    results: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another machine with nothing but run.json builds the same bytes, clips included; another schema is refused."""
+    record, output = tmp_path / "run.json", tmp_path / "rebuilt.html"
+    text = (results[0] / "run.json").read_text(encoding="utf-8")
+    record.write_text(text, encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["rebuild", "--run", str(record), "--output", str(output)])
+    rebuild.main()
+    assert output.read_text(encoding="utf-8") == results[1]
+    record.write_text(text.replace('"schema_version":2', '"schema_version":3', 1), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"run.json is not a valid Run record \(schema_version"):
+        rebuild.main()
+
+
+def test_the_schema_of_run_json_is_frozen() -> None:
+    """Guards outside readers: a changed field without a new schema version must fail here. Remade by running this file."""
+    assert RUN_SCHEMA.read_text(encoding="utf-8") == run_schema()
+
+
+def run_schema() -> str:
+    def strip(node: object) -> object:
+        if isinstance(node, dict):
+            return {key: strip(value) for key, value in node.items() if key not in ("description", "title")}
+        return [strip(item) for item in node] if isinstance(node, list) else node
+
+    return json.dumps(strip(Run.model_json_schema()), indent=1, sort_keys=True) + "\n"
 
 
 def test_secrets_and_home_paths_are_removed() -> None:
@@ -275,7 +411,7 @@ def test_a_clip_that_is_not_the_manifests_stops(tmp_path: Path) -> None:
     settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
     (tmp_path / "clips" / "raven" / "mp4" / "pair_00-0.mp4").write_bytes(b"other")
     with pytest.raises(ValueError, match="Clip pair_00-0 of row raven is not the file"):
-        read_inputs(scores, tmp_path, settings)
+        read_run(scores, tmp_path, settings, tmp_path)
 
 
 def test_size_budget_lists_what_was_left_out(results: tuple[Path, str]) -> None:
@@ -343,3 +479,7 @@ def test_audit_shows_only_settings_that_were_in_use() -> None:
     assert shown["noise"]["seed"] == baseline.noise.seed
     assert shown["numerics"]["matmul"] == "bfloat16"
     assert "ema_dtype" in shown["cache"]
+
+
+if __name__ == "__main__":
+    RUN_SCHEMA.write_text(run_schema(), encoding="utf-8")

@@ -4,7 +4,7 @@ import pytest
 
 from evaluation.dimensions import NAMES
 from evaluation.records import Interval, PairedDifference, RowSummary, ScoresTable
-from reports.tables import Pairs, formula, latex, main_table, markdown, shipped_line
+from reports.tables import Pairs, formula, latex, main_table, markdown, power, shipped_line
 
 
 def table(totals: dict[str, float], different: set[frozenset[str]]) -> ScoresTable:
@@ -42,6 +42,30 @@ def test_best_is_marked_only_where_it_stands_alone() -> None:
     alone = main_table(table({"a": 80, "b": 81}, {frozenset("ab")}))
     assert [(line.row, line.group, line.best) for line in alone.ranked] == [("b", 1, True), ("a", 2, False)]
     assert [line.best for line in main_table(table({"a": 80}, set())).ranked] == [False]
+
+
+def test_second_is_marked_only_below_a_best() -> None:
+    """The second row needs a best above it and must differ from every row below; either tie withholds the mark."""
+
+    def marked(different: set[frozenset[str]]) -> list[str]:
+        lines = main_table(table({"a": 81, "b": 80, "c": 70, "d": 69}, different)).ranked
+        return ["best" * line.best + "second" * line.second for line in lines]
+
+    best = {frozenset("ab"), frozenset("ac"), frozenset("ad")}
+    assert marked(best | {frozenset("bc"), frozenset("bd")}) == ["best", "second", "", ""]
+    assert marked(best | {frozenset("bc")}) == ["best", "", "", ""]
+    assert marked({frozenset("ac"), frozenset("ad"), frozenset("bc"), frozenset("bd")}) == [""] * 4
+    latex_lines = latex(table({"a": 81, "b": 80, "c": 70}, best | {frozenset("bc")}), "toybox")
+    assert r"\textbf{a \& co\_} &" in latex_lines
+    assert r"\underline{b \& co\_} &" in latex_lines
+
+
+def test_power_counts_pairs_and_levels() -> None:
+    """Two levels: {a, b} above {c}; a measure that separates nothing makes one group."""
+    found = power(table({"a": 80, "b": 81, "c": 70}, {frozenset("ac"), frozenset("bc")}), "total")
+    assert (found.separated, found.compared, found.groups) == (2, 3, 2)
+    assert power(table({"a": 80, "b": 81}, set()), "total").groups == 1
+    assert power(table({"a": 80, "b": 81}, set()), "scene").groups == 0
 
 
 def test_a_difference_reads_the_same_from_both_sides() -> None:

@@ -1,4 +1,4 @@
-# scores of every row and dimension -> aggregate/scores.{json,csv}
+# scores of every row and dimension -> aggregate/scores.{json,csv}, aggregate/variance.json
 
 
 rule aggregate:
@@ -14,6 +14,7 @@ rule aggregate:
     output:
         scores=f"{RESULTS}/aggregate/scores.json",
         csv=f"{RESULTS}/aggregate/scores.csv",
+        variance=f"{RESULTS}/aggregate/variance.json",
     log:
         f"{LOGS}/aggregate.log",
     benchmark:
@@ -34,4 +35,4 @@ rule aggregate:
     shell:
         "python -m workflow.scripts.aggregate --suite {params.suite:q} --prompts {input.prompts:q}"
         " --results {input.results:q} --filtered {input.filtered:q} --settings {params.settings:q}"
-        " --output {output.scores:q} --csv {output.csv:q} > {log:q} 2>&1"
+        " --output {output.scores:q} --csv {output.csv:q} --variance {output.variance:q} > {log:q} 2>&1"

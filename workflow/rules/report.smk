@@ -6,6 +6,7 @@ rule report:
     """Build the self-contained report of this suite; reports/table.html is the last one built and names its suite."""
     input:
         scores=f"{RESULTS}/aggregate/scores.json",
+        variance=f"{RESULTS}/aggregate/variance.json",
         prompts=PROMPTS,
         manifests=expand(f"{CLIPS}/manifest.jsonl", row=SUITE.rows),
         timings=expand(f"{CLIPS}/timings.jsonl", row=SUITE.rows),
@@ -23,7 +24,9 @@ rule report:
         settings=lambda wc: as_json(report_settings()),
         folder=lambda wc: RESULTS,
         report=f"{RESULTS}/report.html",
-        code=lambda wc: digest("workflow.scripts.report", "reports/templates/*"),
+        code=lambda wc: digest(
+            "workflow.scripts.report", "reports/templates/*", "reports/published.yaml"
+        ),
     shell:
         "python -m workflow.scripts.report --scores {input.scores:q} --settings {params.settings:q}"
         " --results-dir {params.folder:q} --output {params.report:q} --copy {output.table:q} > {log:q} 2>&1"

@@ -1,4 +1,4 @@
-"""Join every row's per-dimension results into aggregate/scores.json and scores.csv.
+"""Join every row's per-dimension results into aggregate/scores.json, scores.csv and variance.json.
 
 Inputs: prompts.jsonl, any number of <dimension>.result.json files, every row's filter/<row>.json. `--settings` is one JSON object with exactly the
 keys of evaluation.aggregate.AggregateSettings: bounds, dimensions, draws, seed, rows {row: {label, kind}}.
@@ -21,12 +21,13 @@ from evaluation.records import (
     write_json,
     write_text,
 )
+from evaluation.variance import variance_table
 
 log = logging.getLogger("aggregate")
 
 
 def main() -> None:
-    """Parse flags, aggregate, write both files whole or not at all."""
+    """Parse flags, aggregate, write the three files, each whole or not at all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--suite", required=True)
     parser.add_argument("--prompts", required=True, type=Path)
@@ -35,12 +36,14 @@ def main() -> None:
     parser.add_argument("--settings", required=True, help="JSON object, see the module's docstring")
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--csv", required=True, type=Path)
+    parser.add_argument("--variance", required=True, type=Path)
     flags = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     settings = parse(AggregateSettings, flags.settings, "--settings")
     results = [read_json(DimensionResult, path) for path in flags.results]
     filtered = [read_json(FilteredSet, path) for path in flags.filtered]
     table = aggregate(flags.suite, read_jsonl(Prompt, flags.prompts), results, filtered, settings)
+    write_json(flags.variance, variance_table(flags.suite, results, settings.bounds))
     write_text(flags.csv, scores_csv(table))
     write_json(flags.output, table)
     incomplete = [row.row for row in table.rows if row.incomplete]

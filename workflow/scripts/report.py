@@ -1,17 +1,18 @@
 """Make report.html, its copy, run.json and the table's exports from one results folder. Nothing is computed on a GPU.
 
 Flags: --scores aggregate/scores.json, --results-dir results/<suite>, --output report.html, --copy reports/table.html,
---settings JSON (exactly the keys of reports.page.ReportSettings: suite, label, bounds, clips_budget_mb,
+--settings JSON (exactly the keys of reports.run.ReportSettings: suite, label, bounds, clips_budget_mb,
 rows {row: {label, kind, settings, scores?, scores_source?}}, note?).
 
 Reads, below --results-dir (a file marked ? may be absent; its section then says so):
   prompts/prompts.jsonl
+  aggregate/variance.json ?, beside --scores
   clips/<row>/manifest.jsonl, clips/<row>/timings.jsonl ?, clips/<row>/mp4/<prompt>-0.mp4 ?   of every scored row
-  filter/<row>.json ?
+  filter/<row>.json ?, scores/<row>/<dimension>.result.json ?
   train/<row>/metrics.jsonl ?, train/<row>/train.json ?, train/cm_grpo/heldout.json ? (reports.curves.HeldOut)
   weights/**/weights.json ?
   benchmarks/<rule>.tsv ?, benchmarks/<rule>/**/*.tsv ? (not the report's own)
-Writes --output, --copy, and beside --output: run.json, table.csv, table.md, table.tex.
+Writes --output, --copy, and beside --output: run.json, table.csv, pairs.csv, table.md, table.tex.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from pathlib import Path
 
 from evaluation.aggregate import scores_csv
 from evaluation.records import parse, write_text
-from reports.page import ReportSettings, read_inputs, render
-from reports.provenance import run_record, scrub
-from reports.tables import latex, markdown
+from reports.page import render
+from reports.provenance import scrub
+from reports.run import ReportSettings, read_run
+from reports.tables import latex, markdown, pairs_csv
 
 ROOT = Path(__file__).resolve().parents[2]
 log = logging.getLogger("report")
@@ -43,28 +45,19 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     given = scrub(json.loads(flags.settings), str(ROOT))
     settings = parse(ReportSettings, json.dumps(given), "--settings")
-    inputs = read_inputs(flags.scores, flags.results_dir, settings)
-    run = run_record(
-        root=ROOT,
-        results_dir=flags.results_dir,
-        scores_path=flags.scores,
-        table=inputs.table,
-        prompts=inputs.prompts,
-        manifests=inputs.manifests,
-        timings=inputs.timings,
-        settings=given,
-    )
-    page = render(inputs, run)
+    run = read_run(flags.scores, flags.results_dir, settings, ROOT)
+    page = render(run)
     beside = flags.output.parent
-    write_text(beside / "run.json", json.dumps(run, indent=1, ensure_ascii=False) + "\n")
-    write_text(beside / "table.csv", scores_csv(inputs.table))
-    write_text(beside / "table.md", markdown(inputs.table, settings.bounds))
-    write_text(beside / "table.tex", latex(inputs.table, settings.bounds))
+    write_text(beside / "run.json", run.model_dump_json() + "\n")
+    write_text(beside / "table.csv", scores_csv(run.table))
+    write_text(beside / "pairs.csv", pairs_csv(run.table))
+    write_text(beside / "table.md", markdown(run.table, settings.bounds))
+    write_text(beside / "table.tex", latex(run.table, settings.bounds))
     write_text(flags.copy, page)
     write_text(flags.output, page)
     log.info(
         "%s: %d rows, %d prompts with clips (%.1f MB of clips), %.1f MB in all",
-        flags.output, len(inputs.table.rows), len(inputs.gallery.embedded), inputs.gallery.size / 1e6, len(page) / 1e6,
+        flags.output, len(run.table.rows), len(run.gallery.embedded), run.gallery.size / 1e6, len(page) / 1e6,
     )  # fmt: skip
 
 

@@ -1,0 +1,115 @@
+"""Estimates over prompts: a mean with its bootstrap draws and influence values, and what follows from them. Pure numpy.
+
+An estimate can be scaled, subtracted and put through the formula of the totals; interval and p-value come last.
+
+Axes: D draws, P prompts, M measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.intervals import (
+    NEAR_END,
+    SMALL,
+    Array,
+    bootstrap_generator,
+    draw_weights,
+    effective_trials,
+    linear_error,
+    paired_p_value,
+    percentile_range,
+    resample_means,
+    student_p_value,
+    student_range,
+    wilson_range,
+)
+from evaluation.records import Interval
+
+
+class Design(NamedTuple):
+    """What all rows share: sorted prompt ids [P], bootstrap weights [D, P], stratum number of each prompt [P]."""
+
+    prompts: tuple[str, ...]
+    weights: Array
+    strata: NDArray[np.intp]
+
+
+def make_design(strata: Mapping[str, Hashable], draws: int, seed: int) -> Design:
+    """Draws for prompts in their strata, see draw_weights."""
+    prompts, weights = draw_weights(strata, draws, bootstrap_generator(seed))
+    numbers = {stratum: number for number, stratum in enumerate(sorted(set(strata.values()), key=repr))}
+    return Design(prompts, weights, np.array([numbers[strata[prompt]] for prompt in prompts]))
+
+
+class Estimate(NamedTuple):
+    """A mean (percent), its bootstrap draws [D] and its influence values [P].
+
+    prompts: how many it rests on; fewest: of any one dimension in it, which decides between bootstrap and Student's t.
+    ends: of the scale, where clip values cannot leave it; None otherwise and for differences and totals.
+    """
+
+    mean: float
+    draws: Array
+    influence: Array
+    prompts: int
+    fewest: int
+    ends: tuple[float, float] | None = None
+
+    def scaled(self, scale: float, low: float = 0.0) -> Estimate:
+        """scale (estimate - low)."""
+        ends = None if self.ends is None else (scale * (self.ends[0] - low), scale * (self.ends[1] - low))
+        draws = scale * (self.draws - low)
+        return self._replace(
+            mean=scale * (self.mean - low), draws=draws, influence=scale * self.influence, ends=ends
+        )
+
+    def minus(self, other: Estimate) -> Estimate:
+        """The paired difference on the prompts of this estimate."""
+        return Estimate(
+            self.mean - other.mean, self.draws - other.draws, self.influence - other.influence, self.prompts,
+            min(self.fewest, other.fewest),
+        )  # fmt: skip
+
+    def interval(self, design: Design) -> Interval:
+        """95 %: Wilson's near an end of the scale, Student's t below SMALL prompts, percentiles of the draws otherwise."""
+        error = linear_error(self.influence, design.strata, self.prompts)
+        if self.ends is not None:
+            low, high = self.ends
+            width = high - low
+            share, known = (self.mean - low) / width, error._replace(se=error.se / width)
+            trials = effective_trials(share, known, self.prompts)
+            if trials * min(share, 1.0 - share) < NEAR_END:
+                found = wilson_range(share, known, trials)
+                return Interval(mean=self.mean, low=low + width * found.low, high=low + width * found.high)
+        found = student_range(self.mean, error) if self.fewest < SMALL else percentile_range(self.draws)
+        return Interval(mean=self.mean, low=found.low, high=found.high)
+
+    def p_value(self, design: Design) -> float:
+        """That the mean is zero; by the method of `interval`."""
+        if self.fewest < SMALL:
+            error = linear_error(self.influence, design.strata, self.prompts)
+            return student_p_value(self.mean, error, self.prompts)
+        return paired_p_value(self.draws, self.prompts)
+
+
+def mean_estimates(
+    sums: Array, counts: Array, design: Design, ends: Sequence[tuple[float, float] | None] | None = None
+) -> list[Estimate]:
+    """Means over clips of M measures. sums, counts: [M, P], see resample_means; ends: [M], see Estimate."""
+    clips = counts.sum(axis=1)
+    means = sums.sum(axis=1) / clips
+    draws = resample_means(design.weights, sums, counts)
+    influence = (sums - means[:, None] * counts) / clips[:, None]
+    prompts = (counts > 0).sum(axis=1)
+    return [
+        Estimate(
+            float(means[m]), draws[:, m], influence[m], int(prompts[m]), int(prompts[m]),
+            None if ends is None else ends[m],
+        )
+        for m in range(len(means))
+    ]  # fmt: skip

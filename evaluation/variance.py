@@ -1,0 +1,93 @@
+"""How much of a score's spread is between prompts and how much between seeds of one prompt. Pure numpy.
+
+One-way random effects: value = mean + prompt effect + seed effect, by the analysis of variance for unequal numbers of samples.
+Source: Searle, Casella and McCulloch (1992), Variance Components, 3.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from evaluation.dimensions import BoundsName, bounds_of
+from evaluation.intervals import Array
+from evaluation.records import DimensionResult, Identifier, Record
+
+
+class Components(NamedTuple):
+    """Standard deviations in the values' unit, and samples per prompt (n0 of the analysis of variance, their mean if equal).
+
+    seed_sd: None where no prompt has two samples; the spread between prompts then holds both.
+    """
+
+    prompt_sd: float
+    seed_sd: float | None
+    samples: float
+
+
+class VarianceCell(Record):
+    """Of one row and dimension, in normalised points. seed_share: part of the mean's error that comes from seeds, 0..1."""
+
+    row: Identifier
+    dimension: str
+    prompts: int
+    samples: float
+    prompt_sd: float
+    seed_sd: float | None
+    seed_share: float | None
+
+
+class VarianceTable(Record):
+    """aggregate/variance.json: spread between prompts and between seeds."""
+
+    suite: str
+    cells: tuple[VarianceCell, ...]
+
+
+def components(values: Array, prompts: Sequence[str]) -> Components:
+    """values: [N], one per clip; prompts: its prompt. Raises ValueError with fewer than two prompts."""
+    names, index = np.unique(np.asarray(prompts), return_inverse=True)
+    n = np.bincount(index).astype(np.float64)
+    if len(names) < 2:
+        raise ValueError(f"A spread between prompts needs two prompts; found {len(names)}.")
+    means = np.bincount(index, values) / n
+    between = float((n * (means - values.mean()) ** 2).sum()) / (len(names) - 1)
+    samples = (n.sum() - (n**2).sum() / n.sum()) / (len(names) - 1)
+    if n.max() == 1:
+        return Components(between**0.5, None, 1.0)
+    within = float(((values - means[index]) ** 2).sum()) / (n.sum() - len(names))
+    return Components(max(0.0, (between - within) / samples) ** 0.5, within**0.5, float(samples))
+
+
+def seed_share(found: Components) -> float | None:
+    """Part of the variance of the mean over prompts that more samples per prompt would take away, 0..1.
+
+    None where it cannot be told: one sample per prompt, or no spread at all.
+    """
+    if found.seed_sd is None:
+        return None
+    seeds = found.seed_sd**2 / found.samples
+    whole = found.prompt_sd**2 + seeds
+    return seeds / whole if whole > 0 else None
+
+
+def variance_table(suite: str, results: Sequence[DimensionResult], bounds: BoundsName) -> VarianceTable:
+    """A cell per result with at least two prompts, in the order given."""
+    cells = []
+    for result in results:
+        limits = bounds_of(result.dimension, bounds)
+        clips = sorted(result.clips, key=lambda clip: clip.clip_id)
+        names = [clip.prompt_id for clip in clips]
+        if len(set(names)) < 2:
+            continue
+        values = np.array([limits.normalise(100.0 * clip.value) for clip in clips])
+        found = components(values, names)
+        cells.append(
+            VarianceCell(
+                row=result.row, dimension=result.dimension, prompts=len(set(names)), samples=found.samples,
+                prompt_sd=found.prompt_sd, seed_sd=found.seed_sd, seed_share=seed_share(found),
+            )
+        )  # fmt: skip
+    return VarianceTable(suite=suite, cells=tuple(sorted(cells, key=lambda c: (c.row, c.dimension))))

@@ -1,0 +1,87 @@
+"""What changed between two runs: inputs that differ, and scores by paired tests. All numbers are synthetic."""
+
+from pathlib import Path
+
+import pytest
+
+from evaluation.records import read_json, write_json
+from reports.changes import changed_inputs, score_changes
+from reports.run import PromptScore, ReportSettings, Run, read_run
+from tests.reports import synthetic
+from workflow.scripts import compare_runs
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run whose scores per prompt lie in the results folder."""
+    folder = tmp_path_factory.mktemp("toybox")
+    scores = synthetic.make_results(folder, embedded=0, keep_results=True)
+    settings = ReportSettings.model_validate(synthetic.report_settings())
+    return read_run(scores, folder, settings, Path(__file__).parents[2])
+
+
+def lifted(run: Run, row: str, dimension: str, by: float) -> Run:
+    """The same run with one row's dimension raised on every prompt."""
+    scores = {name: dict(found) for name, found in run.scores.items()}
+    raised = {key: PromptScore(value.mean + by, value.clips) for key, value in scores[row][dimension].items()}
+    scores[row][dimension] = raised
+    return run.model_copy(update={"scores": scores})
+
+
+def test_a_run_against_itself_has_no_change(run: Run) -> None:
+    """Closed form: every difference is 0 with p = 1, and no input differs."""
+    assert changed_inputs(run, run) == []
+    changes = score_changes(run, run)
+    assert len(changes) == len(synthetic.ROWS) * 19
+    assert {(c.difference.mean, c.difference.low, c.difference.high, c.holm) for c in changes} == {
+        (0.0, 0.0, 0.0, 1.0)
+    }
+
+
+def test_one_changed_dimension_is_found_and_goes_into_the_total(run: Run) -> None:
+    """0.02 more on color is 2 points there, 2/9 in Semantic and 2/45 in Total, and nothing anywhere else."""
+    changes = {(c.row, c.measure): c for c in score_changes(run, lifted(run, "raven", "color", 0.02))}
+    moved = {key: c.difference.mean for key, c in changes.items() if abs(c.difference.mean) > 1e-9}
+    assert moved == pytest.approx(
+        {("raven", "color"): 2.0, ("raven", "semantic"): 2 / 9, ("raven", "total"): 2 / 45}
+    )
+    assert changes["raven", "color"].holm < 0.05
+    assert changes["raven", "scene"].holm == 1.0
+
+
+def test_changed_inputs_are_named(run: Run) -> None:
+    """A new commit, another weight and a changed setting each show up under their own key."""
+    weights = {"raven": {**run.provenance["weights"]["raven"], "sha256": "1" * 64}}
+    provenance = {**run.provenance, "commit": "d" * 40, "weights": {**run.provenance["weights"], **weights}}
+    settings = run.settings.model_copy(update={"clips_budget_mb": 1.0})
+    changed = changed_inputs(run, run.model_copy(update={"provenance": provenance, "settings": settings}))
+    assert [c.key for c in changed] == ["commit", "settings.clips_budget_mb", "weights.raven.sha256"]
+
+
+def test_only_the_same_prompts_are_compared(run: Run) -> None:
+    """A prompt whose text changed under the same id is another prompt; runs without common ground are refused."""
+    first = next(p for p in run.prompts if p.id == "move_01")
+    other = [p if p is not first else p.model_copy(update={"extended": "another text"}) for p in run.prompts]
+    changes = score_changes(run, run.model_copy(update={"prompts": other}))
+    assert {c.prompts for c in changes if c.measure == "color"} == {9}
+    with pytest.raises(ValueError, match="no prompt in common"):
+        score_changes(run, run.model_copy(update={"prompts": []}))
+    with pytest.raises(ValueError, match="`before` holds no scores per prompt"):
+        score_changes(run.model_copy(update={"scores": {}}), run)
+    with pytest.raises(ValueError, match="no common scale"):
+        score_changes(run, run.model_copy(update={"table": run.table.model_copy(update={"suite": "vbench"})}))
+
+
+def test_script_writes_markdown(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line, from two run.json files; the record survives its file."""
+    after = lifted(run, "raven", "color", 0.02)
+    for name, record in (("before", run), ("after", after)):
+        write_json(tmp_path / f"{name}.json", record)
+    assert read_json(Run, tmp_path / "after.json") == after
+    flags = ["--before", str(tmp_path / "before.json"), "--after", str(tmp_path / "after.json")]
+    monkeypatch.setattr("sys.argv", ["compare_runs", *flags, "--output", str(tmp_path / "changes.md")])
+    compare_runs.main()
+    text = (tmp_path / "changes.md").read_text()
+    assert "## Inputs: 0 differ" in text
+    assert "| raven | color | +2.00 | +2.00 to +2.00 |" in text
+    assert "| raven | Toybox-Total | +0.04 |" in text
