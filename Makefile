@@ -32,7 +32,8 @@ test: env ## run the tests (ALL=1: the slow ones too)
 
 test-vbench: env ## build VBench's environment and test against the official package (DETECTRON2=checkout or wheel; ALL=1: all dimensions)
 	@envs/vbench/install.sh $(if $(TORCH),--torch $(TORCH)) --detectron2 "$(or $(DETECTRON2),none)"
-	python -m pytest -n 2 --dist loadfile $(if $(ALL),,-m "not slow") tests/vbench
+	python -m pytest -n 2 --dist loadfile $(if $(ALL),,-m "not slow") tests/vbench \
+		tests/evaluation/test_vbench_rewards.py tests/workflow/test_released_training.py::test_cm_grpo_is_rewarded_by_every_network
 
 check: env ## lint, format and types
 	ruff check .

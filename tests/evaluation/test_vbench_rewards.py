@@ -44,7 +44,7 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.vbench
 def test_rewards_are_vbenchs_numbers(probed: dict[str, Any]) -> None:
     """Guards against another resize, crop, normalisation, padding, quantisation or share: random networks of true shape show any of them.
 
@@ -55,7 +55,7 @@ def test_rewards_are_vbenchs_numbers(probed: dict[str, Any]) -> None:
         assert ours == pytest.approx(theirs, rel=1e-6 if name == "raft" else 1e-12), name
 
 
-@pytest.mark.slow
+@pytest.mark.vbench
 def test_closed_forms(probed: dict[str, Any]) -> None:
     """raven.md 10. AMT: a predictor of midpoints is right on constant and even motion, and 51 of 255 off where odd frames jump by 51.
 
@@ -73,7 +73,7 @@ def test_closed_forms(probed: dict[str, Any]) -> None:
     assert closed["clip_mean"] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.vbench
 def test_spoilt_weights_are_one_sentence(probed: dict[str, Any]) -> None:
     """Guards against a network that keeps its random tensors: its scores would look like scores."""
     said = probed["faults"]

@@ -233,7 +233,7 @@ def test_cm_grpo_trains_on_real_kinds_of_file_in_one_process_and_in_two(
     assert read_heldout(tmp_path / "grpo1/heldout.json").before == "raven"
 
 
-@pytest.mark.slow
+@pytest.mark.vbench
 def test_cm_grpo_is_rewarded_by_every_network(files: Path, clips: Path, tmp_path: Path) -> None:
     """All five published rewards and weights, the worker in VBench's environment included."""
     if not PYTHON.is_file():
