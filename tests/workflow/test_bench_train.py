@@ -11,13 +11,10 @@ from workflow.scripts import bench_train
 
 def test_operations_of_a_pass() -> None:
     """performance.md D: a forward at 32,760 tokens is 283 TFLOP with dense attention, 198 block-causal."""
-    frames, tokens, chunks = 21, 1560, (3,) * 7
-    dense = bench_train.forward_flops(WanConfig(), frames, tokens, frames**2)
+    chunks, latent = (3,) * 7, (21, 16, 60, 104)
     causal = sum(3 * 3 * (k + 1) for k in range(7))
-    assert dense.forward / 1e12 == pytest.approx(283, abs=0.6)
-    assert bench_train.forward_flops(WanConfig(), frames, tokens, causal).forward / 1e12 == pytest.approx(
-        198, abs=0.6
-    )
+    assert bench_train.dense_flops(WanConfig(), latent).forward / 1e12 == pytest.approx(283, abs=0.6)
+    assert bench_train.causal_flops(WanConfig(), latent).forward / 1e12 == pytest.approx(198, abs=0.6)
     # noisy chunk k sees k clean ones and itself, and so does clean chunk k, but the last is left out
     assert bench_train.interleaved_pairs(chunks) == 2 * causal - 3 * 3 * 7
 
@@ -32,7 +29,8 @@ def test_every_part_is_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     bench_train.main()
     facts = json.loads(output.read_text(encoding="utf-8"))
     assert [(part["part"], part["checkpointed"]) for part in facts["parts"]] == [
-        ("bidirectional fwd+bwd", True), ("interleaved fwd+bwd", True), ("bidirectional fwd+bwd", False),
+        ("bidirectional fwd+bwd", True), ("block-causal fwd+bwd", True), ("interleaved fwd+bwd", True),
+        ("bidirectional fwd+bwd", False), ("block-causal fwd+bwd", False),
         ("interleaved fwd+bwd", False), ("CM-GRPO rollout", False), ("CM-GRPO policy fwd+bwd", True), ("rollout", False), ("student fwd+bwd", True), ("student optimizer step", False),
         ("teacher, guided", False), ("fake-score update", True), ("whole iteration", True),
     ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Time a training step at full size with random weights: rollout, student, fake score and teacher apart, memory, share of the matrix rate.
 
-Forward and backward of one clip of 32,760 tokens, bidirectional and interleaved, with and without checkpointed activations, and the
+Forward and backward of one clip of 32,760 tokens, bidirectional, block-causal and interleaved, with and without checkpointed activations, and the
 parts of a CM-GRPO and of a RAVEN iteration. The matrix rate is measured in the same process and stored with every figure. `--size tiny` runs the same
 code on any CPU, to try it. Started by torchrun, the networks are sharded over its processes, each with a sample of its own; figures
 are those of process 0.
@@ -111,6 +111,12 @@ def dense_flops(config: WanConfig, latent: Latent) -> Flops:
     return forward_flops(config, latent[0], config.tokens_per_frame(*latent[2:]), latent[0] ** 2)
 
 
+def causal_flops(config: WanConfig, latent: Latent) -> Flops:
+    """Every chunk of a clip seeing itself and those before it."""
+    pairs = sum(c * end for c, end in zip(CHUNKS, itertools.accumulate(CHUNKS), strict=True))
+    return forward_flops(config, latent[0], config.tokens_per_frame(*latent[2:]), pairs)
+
+
 def packed_flops(config: WanConfig, latent: Latent, *, rank: int = 0) -> Flops:
     """A clip packed with its clean history."""
     frames = 2 * latent[0] - CHUNKS[-1]
@@ -183,12 +189,15 @@ def differentiate(v: Tensor) -> None:
 
 
 def time_forward_backward(bench: Bench, wan: Wan, latent: Latent, text: Tensor) -> None:
-    """Forward and backward of one clip, all frames seeing all frames, and packed as in training-time test."""
+    """Forward and backward of one clip: all frames seeing all frames, chunks those before them, and packed as in training-time test."""
     x, clean = (torch.randn(1, *latent, device=bench.device) for _ in range(2))
     t = torch.full((1, latent[0]), 700.0, device=bench.device)
 
     def bidirectional() -> Tensor:
         return wan.forward(x, t, wan.embed_text(text))
+
+    def block_causal() -> Tensor:
+        return wan.block_causal(x, t, wan.embed_text(text), chunks=CHUNKS)
 
     def interleaved() -> Tensor:
         return wan.interleaved(x, clean, t, wan.embed_text(text), chunks=CHUNKS)
@@ -204,6 +213,7 @@ def time_forward_backward(bench: Bench, wan: Wan, latent: Latent, text: Tensor) 
         wan.recompute = recompute
         for name, forward, flops in (
             ("bidirectional fwd+bwd", bidirectional, dense_flops(wan.config, latent)),
+            ("block-causal fwd+bwd", block_causal, causal_flops(wan.config, latent)),
             ("interleaved fwd+bwd", interleaved, packed_flops(wan.config, latent)),
         ):
             bench.time(name, backward(forward), flops.trained, checkpointed=recompute)
