@@ -18,7 +18,7 @@ from evaluation.vbench.runner import Scorer, Watch, check_files, check_rows, sen
 from evaluation.vbench.static_filter import judge
 from evaluation.vbench.still import FilterPart, Found, filtered_set
 from evaluation.vbench.weights import AMT_FILE, RAFT_MEMBER, RAFT_ZIP, lay_out, missing
-from workflow.resources import needed_resources, scorer_resources
+from workflow.resources import REWARD_FILES, needed_resources, scorer_resources
 from workflow.settings import read_suite
 
 ROOT = Path(__file__).parents[2]
@@ -346,9 +346,15 @@ def test_parts_are_of_dimensions() -> None:
 
 
 def test_the_scorer_s_files_are_apart_from_the_sampler_s() -> None:
-    """Guards against sampling everything again because a checkpoint of the scorer changed, and against a suite that fetches it in vain."""
+    """Guards against sampling everything again because a checkpoint of the scorer changed, and against a suite that fetches it in vain.
+
+    CM-GRPO is rewarded by five of them, so a suite that trains it needs these before anything is sampled.
+    """
     vbench = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)
     scorer = {entry.path for entry in scorer_resources(ROOT, vbench)}
     assert len(scorer) >= 19
-    assert not scorer & {entry.path for entry in needed_resources(ROOT, vbench)}
+    rewards = {f"weights/vbench/{name}" for name in REWARD_FILES}
+    assert scorer & {entry.path for entry in needed_resources(ROOT, vbench)} == rewards
+    untrained = vbench.model_copy(update={"train": {}})
+    assert not scorer & {entry.path for entry in needed_resources(ROOT, untrained)}
     assert scorer_resources(ROOT, read_suite(ROOT / "workflow/config/toybox.yaml", ROOT)) == []

@@ -228,7 +228,7 @@ def train_shape(row):
 def reward_environment(row):
     """The environment of VBench, in which most rewards of real clips are computed, where a rule of this suite builds it."""
     built = SUITE.train[row].rewards and SUITE.world in OFFICIAL_WORLDS
-    return [ancient(VBENCH_STAMP)] if built else []
+    return [ancient(VBENCH_BUILT)] if built else []
 
 
 def train_digest(plan):
