@@ -210,11 +210,9 @@ def attend_interleaved(
     q: [B, T, N, D] for the noisy tokens alone or for all; k, v: all tokens. Returns one row per query token.
     """
     sizes = [frames * tokens_per_frame for frames in (*chunks, *chunks[:-1])]
+    # one split, not a slice for every block: a split's gradient is one copy, a slice's one of full size each
     own_q = q.split(sizes[: len(chunks)] if q.shape[1] < sum(sizes) else sizes, dim=1)
-    own_k, own_v = (
-        k.split(sizes, dim=1),
-        v.split(sizes, dim=1),
-    )  # a split's gradient is one copy, a slice's one each
+    own_k, own_v = (x.split(sizes, dim=1) for x in (k, v))
     rows: dict[int, Tensor] = {}
     for block in interleaved_blocks(len(chunks), sink=sink, window=window):
         row = block.chunk + len(chunks) * block.clean
