@@ -218,8 +218,8 @@ def number(interval: Interval | None, style: Literal["plain", "latex"] = "plain"
     if interval is None:
         return "--" if style == "latex" else "-"
     if style == "latex":
-        return f"${interval.mean:.{digits}f}_{{[{interval.low:.1f},\\,{interval.high:.1f}]}}$"
-    return f"{interval.mean:.{digits}f} [{interval.low:.1f}, {interval.high:.1f}]"
+        return f"${interval.mean:.{digits}f}_{{[{interval.low:z.1f},\\,{interval.high:z.1f}]}}$"
+    return f"{interval.mean:.{digits}f} [{interval.low:z.1f}, {interval.high:z.1f}]"
 
 
 def _all_lines(main: MainTable) -> list[MainLine]:
