@@ -5,11 +5,43 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 STAMP = "raven-bench.stamp"
+
+
+def part_parser(description: str | None) -> argparse.ArgumentParser:
+    """The flags of every job that looks at one part of a row's clips in VBench's environment."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--row", required=True)
+    parser.add_argument("--part", required=True, help="<i>-of-<n>")
+    parser.add_argument("--prompts", required=True, type=Path)
+    parser.add_argument("--manifest", required=True, type=Path)
+    parser.add_argument("--clips", required=True, type=Path, help="folder of the row")
+    parser.add_argument("--weights", required=True, type=Path, help="weights.json, with the cache beside it")
+    parser.add_argument("--python", required=True, type=Path, help="of VBench's environment")
+    parser.add_argument("--environment", required=True, help="hash that its stamp begins with")
+    parser.add_argument("--device", required=True, choices=("cpu", "cuda", "auto"))
+    parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--output", required=True, type=Path)
+    return parser
+
+
+@contextmanager
+def work_folder(output: Path) -> Iterator[Path]:
+    """An empty folder beside the output, gone afterwards; what a killed job left in it is removed first."""
+    work = output.with_name(f"{output.name}.work")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def job_of(flags: argparse.Namespace, work: Path) -> dict[str, Any]:

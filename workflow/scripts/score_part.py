@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl,
 from evaluation.shards import parse_shard
 from evaluation.vbench.parts import Part
 from evaluation.vbench.plan import Entry, entries_of, link_clips, part_of
-from workflow.vbench_process import job_of, run_worker
+from workflow.vbench_process import job_of, part_parser, run_worker, work_folder
 
 log = logging.getLogger("score")
 
@@ -38,11 +37,9 @@ def part_entries(flags: argparse.Namespace) -> list[Entry]:
 
 def score(entries: Sequence[Entry], flags: argparse.Namespace) -> dict[str, Any]:
     """What the worker says of the clips: score, rows, versions."""
-    work = flags.output.with_name(f"{flags.output.name}.work")
-    shutil.rmtree(work, ignore_errors=True)  # of a job that was killed
-    links = work / "clips"
-    links.mkdir(parents=True)
-    try:
+    with work_folder(flags.output) as work:
+        links = work / "clips"
+        links.mkdir()
         link_clips(entries, flags.clips, links)
         job = job_of(flags, work) | {
             "entries": [entry.full_info(flags.dimension) for entry in entries],
@@ -50,26 +47,13 @@ def score(entries: Sequence[Entry], flags: argparse.Namespace) -> dict[str, Any]
             "videos": str(links.resolve()),
         }
         return run_worker(flags, f"evaluation.vbench.scorers.{flags.dimension}", job, work)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = part_parser(__doc__)
     parser.add_argument("--suite", required=True)
-    parser.add_argument("--row", required=True)
     parser.add_argument("--dimension", required=True)
-    parser.add_argument("--part", required=True, help="<i>-of-<n>")
-    parser.add_argument("--prompts", required=True, type=Path)
-    parser.add_argument("--manifest", required=True, type=Path)
     parser.add_argument("--filtered", required=True, type=Path)
-    parser.add_argument("--clips", required=True, type=Path, help="folder of the row")
-    parser.add_argument("--weights", required=True, type=Path, help="weights.json, with the cache beside it")
-    parser.add_argument("--python", required=True, type=Path, help="of VBench's environment")
-    parser.add_argument("--environment", required=True, help="hash that its stamp begins with")
-    parser.add_argument("--device", required=True, choices=("cpu", "cuda", "auto"))
-    parser.add_argument("--threads", required=True, type=int)
-    parser.add_argument("--output", required=True, type=Path)
     flags = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
