@@ -57,7 +57,16 @@ def test_only_its_own_programs_import_what_runs_beside_vbench() -> None:
                 assert not reached & needs, f"{module} reaches {sorted(reached & needs)}"
 
 
-VBENCH_ENVIRONMENT = ("scorers", "runner", "static_filter", "guard", "files", "loading")
+VBENCH_ENVIRONMENT = (
+    "scorers",
+    "runner",
+    "static_filter",
+    "guard",
+    "files",
+    "loading",
+    "read_ahead",
+    "frame_values",
+)
 MAIN_ONLY = {"pydantic", "av", "diffusers", "peft", "snakemake"}
 
 

@@ -160,11 +160,12 @@ class TrainPlan(Strict):
 
 
 class ScoringPlan(Strict):
-    """How the official scorer is run, in worlds that have it; nothing here changes a number.
+    """How the official scorer is run, in worlds that have it; nothing here changes a number, but `path` in its last digits.
 
     resources: groups of workflow/resources.yaml that it needs. detectron2: null for its repository, or a checkout or a wheel, where that
     host cannot be reached. parts: jobs that a dimension is cut into, 1 if it is not named. filter_parts: jobs of the static filter.
-    threads: of a job.
+    threads: of a job. path: "fast" computes in batches and stops early, "official" leaves the package as it is; equal up to the rounding of
+    sums (evaluation/vbench/README.md).
     """
 
     resources: tuple[Name, ...] = ("scorer",)
@@ -172,6 +173,7 @@ class ScoringPlan(Strict):
     parts: dict[Name, Count] = {}
     filter_parts: Count = 1
     threads: Count = 4
+    path: Literal["fast", "official"] = "fast"
 
 
 class AggregatePlan(Strict):

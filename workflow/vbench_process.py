@@ -28,6 +28,7 @@ def part_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--environment", required=True, help="hash that its stamp begins with")
     parser.add_argument("--device", required=True, choices=("cpu", "cuda", "auto"))
     parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--path", required=True, choices=("fast", "official"), help="how values are computed")
     parser.add_argument("--output", required=True, type=Path)
     return parser
 
@@ -45,13 +46,14 @@ def work_folder(output: Path) -> Iterator[Path]:
 
 
 def job_of(flags: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """What every job says: cache and sizes of the weights, device, threads, and where the answer goes (in the folder `work`)."""
+    """What every job says: cache and sizes of the weights, device, threads, path, and where the answer goes (in the folder `work`)."""
     weights = json.loads(flags.weights.read_text(encoding="utf-8"))
     return {
         "cache": str(flags.weights.parent.resolve() / "cache"),
         "sizes": {name: entry["size"] for name, entry in weights.items()},
         "device": flags.device,
         "threads": flags.threads,
+        "path": flags.path,
         "output": str((work / "answer.json").resolve()),
     }
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from evaluation.dimensions import NAMES
 from evaluation.records import ClipScore, DimensionResult
+from evaluation.vbench.frame_values import without_frame_values
 from evaluation.vbench.parts import Part
 from evaluation.vbench.plan import Entry
 from evaluation.vbench.reduce import clip_value, official_score
@@ -42,6 +43,10 @@ def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> lis
     versions = {tuple(sorted(part.versions.items())) for part in parts if part.rows}
     if len({dict(one).get("vbench") for one in versions}) > 1:
         raise ValueError(f"{where} were computed by different versions of vbench; score them again.")
+    if len(paths := {dict(one).get("path") for one in versions}) > 1:
+        raise ValueError(
+            f"{where} were computed on different paths ({', '.join(sorted(map(str, paths)))}); score them again."
+        )
     rows = [row for part in parts for row in part.rows]
     names = [row["video_path"] for row in rows]
     kept = set(names)
@@ -58,8 +63,8 @@ def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> lis
 
 
 def official_json(dimension: str, score: float, rows: Sequence[Mapping[str, Any]]) -> str:
-    """VBench's own form, as its save_json writes it: {dimension: [score, [row, ...]]}."""
-    return json.dumps({dimension: [score, list(rows)]}, indent=4, allow_nan=False)
+    """VBench's own form, as its save_json writes it: {dimension: [score, [row, ...]]}; without the values of frames, which it lacks."""
+    return json.dumps({dimension: [score, without_frame_values(rows)]}, indent=4, allow_nan=False)
 
 
 def dimension_result(

@@ -23,7 +23,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from evaluation.vbench.frame_values import FRAME_VALUES
 from evaluation.vbench.guard import REFUSED, forbid_network
+from evaluation.vbench.read_ahead import ReadAhead
 
 log = logging.getLogger("vbench_job")
 
@@ -39,6 +41,8 @@ class Watch:
     """What the package's loop is at. item: number of items begun; finished: whether the loop ran to its end.
 
     limit: pictures that go through the network at once, None for as many as the package takes; lowered when memory runs out.
+    paths: clips in the order in which they are read; workers: threads that read ahead. frame_values: of a clip, by its name, one value for
+    every pixel frame, a fraction, None where a frame has none; what a fast path knows of them.
     """
 
     clip: str = "none yet"
@@ -47,6 +51,13 @@ class Watch:
     faults: list[str] = field(default_factory=list)
     on_item: Callable[[], None] | None = None
     limit: int | None = None
+    paths: tuple[str, ...] = ()
+    workers: int = 1
+    frame_values: dict[str, list[float | None]] = field(default_factory=dict)
+
+    def ahead(self, read: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that reads a clip, which reads the next ones meanwhile."""
+        return ReadAhead(read, self.paths, self.workers)
 
     def loop(self, items: Sequence[Any], **_: Any) -> Iterator[Any]:
         """In place of tqdm: the same items, remembered and logged."""
@@ -77,6 +88,8 @@ class Scorer:
     files: checkpoints it reads, below the cache folder. adapt: called with the package's module of the dimension and the watch before the
     run, it returns what is called with the rows afterwards, or None. leaves_out: whether the package may leave clips out on purpose.
     batched: whether `adapt` made the network obey the watch's limit, so that a smaller batch can be tried.
+    speed_up: called with the module and the watch before everything else, on the fast path only. It replaces functions and classes of the
+    module by ones that give the same values up to the rounding of sums, in batches that obey the watch's limit.
     """
 
     dimension: str
@@ -85,6 +98,11 @@ class Scorer:
     leaves_out: bool = False
     batched: bool = False
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
+    speed_up: Callable[[ModuleType, Watch], None] | None = None
+
+    def path(self, asked: str) -> str:
+        """Which path computes: "fast" where it is asked for and there is one, else "official"."""
+        return "fast" if asked == "fast" and self.speed_up is not None else "official"
 
 
 def environment(cache: Path) -> dict[str, str]:
@@ -138,6 +156,10 @@ def evaluate(scorer: Scorer, job: dict[str, Any], watch: Watch) -> tuple[float |
         torch.set_num_threads(job["threads"])
     device = open_device(job["device"])
     module = importlib.import_module(f"vbench.{scorer.dimension}")
+    watch.paths = tuple(str(Path(job["videos"], name)) for name in job["names"])
+    watch.workers = job["threads"] or 1
+    if scorer.speed_up is not None and scorer.path(job["path"]) == "fast":
+        scorer.speed_up(module, watch)
     module.tqdm = watch.loop  # type: ignore[attr-defined]
     for name in READERS:
         if hasattr(module, name):
@@ -151,7 +173,7 @@ def evaluate(scorer: Scorer, job: dict[str, Any], watch: Watch) -> tuple[float |
             # Some dimensions keep the graph of every frame otherwise (scene: 22 GB for one clip); no value depends on it.
             with torch.no_grad(), scorer.around():
                 try_batches(
-                    scorer,
+                    scorer.batched or scorer.path(job["path"]) == "fast",
                     watch,
                     lambda: official.evaluate(
                         job["videos"], name="part", dimension_list=[scorer.dimension], local=True
@@ -166,16 +188,18 @@ def evaluate(scorer: Scorer, job: dict[str, Any], watch: Watch) -> tuple[float |
         ]
     for row in rows:
         row["video_path"] = Path(row["video_path"]).name
+        if row["video_path"] in watch.frame_values:
+            row[FRAME_VALUES] = watch.frame_values[row["video_path"]]
     if finish is not None:
         finish(rows)
     return score, rows
 
 
-def try_batches(scorer: Scorer, watch: Watch, attempt: Callable[[], None]) -> None:
-    """Run the package; where memory runs out and the scorer can do with smaller batches, again with them, from the first clip."""
+def try_batches(batched: bool, watch: Watch, attempt: Callable[[], None]) -> None:
+    """Run the package; where memory runs out and smaller batches can be had, again with them, from the first clip."""
     import torch
 
-    limits = BATCHES if scorer.batched else ()
+    limits = BATCHES if batched else ()
     for smaller in (*limits, None):
         try:
             attempt()
@@ -262,7 +286,12 @@ def run(scorer: Scorer, arguments: Sequence[str] | None = None) -> int:
         check_rows(scorer, rows, job["names"], watch)
         write_whole(
             Path(job["output"]),
-            {"dimension": scorer.dimension, "score": score, "rows": rows, "versions": versions()},
+            {
+                "dimension": scorer.dimension,
+                "score": score,
+                "rows": rows,
+                "versions": versions() | {"path": scorer.path(job["path"])},
+            },
         )
     except Exception as error:
         traceback.print_exc()

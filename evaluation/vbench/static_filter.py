@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcome = network.judge_clip(path)
             found[name] = outcome._asdict()
             log.info("%d of %d: %s %s", number, len(job["clips"]), name, outcome)
-        write_whole(Path(job["output"]), {"found": found, "versions": versions()})
+        write_whole(Path(job["output"]), {"found": found, "versions": versions() | {"path": "official"}})
     except Exception as error:
         traceback.print_exc()
         log.error("%s", sentence("static filter", error, watch))

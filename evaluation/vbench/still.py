@@ -55,6 +55,10 @@ def filtered_set(row: str, prompts: Sequence[Prompt], parts: Sequence[FilterPart
                 "filter again."
             )
         found |= part.found
+    if len(paths := {part.versions.get("path") for part in parts if part.found}) > 1:
+        raise ValueError(
+            f"Parts of the static filter of row {row} were computed on different paths ({', '.join(sorted(map(str, paths)))}); filter again."
+        )
     expected = {clip_id(p.id, sample) for p in prompts if p.keep is not None for sample in range(p.samples)}
     if found.keys() != expected:
         wrong = sorted(found.keys() ^ expected)

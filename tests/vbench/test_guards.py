@@ -138,13 +138,13 @@ def prompt(name: str, samples: int, keep: int | None) -> Prompt:
     )  # fmt: skip
 
 
-def filter_part(static: dict[str, list[bool]], name: str = "0-of-1") -> FilterPart:
+def filter_part(static: dict[str, list[bool]], name: str = "0-of-1", path: str = "fast") -> FilterPart:
     found = {
         clip_id(prompt_id, i): Found(static=one, motion=0.5 if one else 2.0, pairs=3)
         for prompt_id, values in static.items()
         for i, one in enumerate(values)
     }
-    return FilterPart(row="mine", part=name, found=found, versions={})
+    return FilterPart(row="mine", part=name, found=found, versions={"path": path})
 
 
 def test_the_first_static_samples_in_numeric_order_are_kept() -> None:
@@ -169,6 +169,8 @@ def test_a_filter_that_saw_other_clips_is_refused() -> None:
         filtered_set("mine", prompts, [one, one])
     with pytest.raises(ValueError, match="is of row mine"):
         filtered_set("other", prompts, [one])
+    with pytest.raises(ValueError, match=r"different paths \(fast, official\)"):
+        filtered_set("mine", prompts, [one, filter_part({"c": [True, True]}, path="official")])
 
 
 def fetched_files(folder: Path) -> list[str]:

@@ -224,7 +224,7 @@ def test_little_memory_is_met_with_smaller_batches(quick: Run, tmp_path: Path) -
     for path in (folder / "official").glob("a red bird-*.mp4"):
         (videos / path.name).symlink_to(path.resolve())
     job = {
-        "cache": str(folder / "cache"), "sizes": {}, "device": "cpu", "threads": 1, "videos": str(videos),
+        "cache": str(folder / "cache"), "sizes": {}, "device": "cpu", "threads": 1, "path": "official", "videos": str(videos),
         "entries": [{"prompt_en": "a red bird", "dimension": ["background_consistency"]}],
         "names": ["a red bird-0.mp4", "a red bird-1.mp4"], "output": str(tmp_path / "answer.json"),
     }  # fmt: skip
@@ -264,7 +264,7 @@ def test_the_static_filter_judges_as_the_official_one(quick: Run, tmp_path: Path
         capture_output=True, text=True,
     )  # fmt: skip
     job = {
-        "cache": str(folder / "cache"), "sizes": {}, "device": "cpu", "threads": 1, "clips": clips,
+        "cache": str(folder / "cache"), "sizes": {}, "device": "cpu", "threads": 1, "path": "official", "clips": clips,
         "output": str(tmp_path / "answer.json"),
     }  # fmt: skip
     (tmp_path / "job.json").write_text(json.dumps(job))

@@ -66,11 +66,36 @@ def rows_of(entries: list[Entry]) -> list[dict[str, Any]]:
     ]
 
 
-def part(entries: list[Entry], rows: list[dict[str, Any]], name: str = "0-of-1") -> Part:
+def part(entries: list[Entry], rows: list[dict[str, Any]], name: str = "0-of-1", path: str = "fast") -> Part:
     names = tuple(item.name for entry in entries for item in entry.wanted)
     return Part(
-        suite="s", row="mine", dimension="color", part=name, names=names, score=None, rows=tuple(rows), versions={}
+        suite="s", row="mine", dimension="color", part=name, names=names, score=None, rows=tuple(rows),
+        versions={"path": path},
     )  # fmt: skip
+
+
+def test_parts_of_different_paths_are_not_joined() -> None:
+    """Guards against a mean over values that were computed in two ways; a part without rows was computed in none."""
+    entries = color_entries()
+    rows = rows_of(entries)
+    half = len(entries) // 2
+    first, second = entries[:half], entries[half:]
+    named = {item.name for entry in first for item in entry.wanted}
+    parts = [
+        part(first, [row for row in rows if row["video_path"] in named]),
+        part(second, [row for row in rows if row["video_path"] not in named], "1-of-2", "official"),
+    ]
+    with pytest.raises(ValueError, match=r"of color were computed on different paths \(fast, official\)"):
+        join(parts, entries, "color")
+    empty = parts[1].model_copy(update={"rows": ()})
+    assert join([part(entries, rows), empty.model_copy(update={"names": ()})], entries, "color") == rows
+
+
+def test_the_official_form_has_no_values_of_frames() -> None:
+    """Guards the leaderboard's form against keys that the package does not write."""
+    rows = rows_of(color_entries())
+    noted = [row | {"frame_values": [None, 0.5]} for row in rows]
+    assert official_json("color", 0.5, noted) == official_json("color", 0.5, rows)
 
 
 def test_a_prompt_of_two_lines_stands_where_the_dimension_s_line_is() -> None:

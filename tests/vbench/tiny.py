@@ -121,23 +121,25 @@ def stamp_hash() -> str:
     return (PYTHON.parents[1] / "raven-bench.stamp").read_text().split()[0]
 
 
-def part_command(folder: Path, dimension: str, part: str) -> list[str]:
+def part_command(folder: Path, dimension: str, part: str, path: str = "official") -> list[str]:
     """Flags of workflow/scripts/score_part.py for one part of the tiny run; it writes folder/<dimension>.<part>.json."""
     return [
         "--suite", "tiny", "--row", "mine", "--dimension", dimension, "--part", part,
         "--prompts", str(folder / "prompts.jsonl"), "--manifest", str(folder / "manifest.jsonl"),
         "--filtered", str(folder / "filter.json"), "--clips", str(folder / "clips"),
         "--weights", str(folder / "weights.json"), "--python", str(PYTHON), "--environment", stamp_hash(), "--device", "cpu", "--threads", "1",
-        "--output", str(folder / f"{dimension}.{part}.json"),
+        "--path", path, "--output", str(folder / f"{dimension}.{part}.json"),
     ]  # fmt: skip
 
 
-def score_part(folder: Path, dimension: str, part: str) -> subprocess.CompletedProcess[str]:
+def score_part(
+    folder: Path, dimension: str, part: str, path: str = "official"
+) -> subprocess.CompletedProcess[str]:
     """Run one part as the rule does."""
     import sys
 
     return subprocess.run(
-        [sys.executable, "-m", "workflow.scripts.score_part", *part_command(folder, dimension, part)],
+        [sys.executable, "-m", "workflow.scripts.score_part", *part_command(folder, dimension, part, path)],
         cwd=ROOT, env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
 

@@ -94,10 +94,12 @@ rule filter_part:
         folder=lambda wc: CLIPS.format(row=wc.row),
         python=VBENCH_PYTHON,
         device=SUITE.device,
+        path=SUITE.scoring.path,
     shell:
         "python -m workflow.scripts.filter_part --row {wildcards.row:q} --part {wildcards.part:q}"
         " --prompts {input.prompts:q} --manifest {input.manifest:q} --clips {params.folder:q} --weights {input.weights:q}"
         " --python {params.python:q} --environment {params.environment:q} --device {params.device:q} --threads {threads}"
+        " --path {params.path:q}"
         " --output {output.part:q} > {log:q} 2>&1"
 
 
@@ -144,11 +146,13 @@ rule score_part:
         folder=lambda wc: CLIPS.format(row=wc.row),
         python=VBENCH_PYTHON,
         device=SUITE.device,
+        path=SUITE.scoring.path,
     shell:
         "python -m workflow.scripts.score_part --suite {params.suite:q} --row {wildcards.row:q}"
         " --dimension {wildcards.dimension:q} --part {wildcards.part:q} --prompts {input.prompts:q}"
         " --manifest {input.manifest:q} --filtered {input.filtered:q} --clips {params.folder:q} --weights {input.weights:q}"
         " --python {params.python:q} --environment {params.environment:q} --device {params.device:q} --threads {threads}"
+        " --path {params.path:q}"
         " --output {output.part:q} > {log:q} 2>&1"
 
 
