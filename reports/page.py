@@ -25,6 +25,7 @@ from evaluation.records import (
 )
 from evaluation.variance import VarianceTable
 from reports.clips import OVERSIZE_PROMPTS
+from reports.cost import amount, size
 from reports.curves import HeldOutLine, compare_heldout
 from reports.figures import (
     Picture,
@@ -48,6 +49,7 @@ from reports.tables import (
     power,
     shipped_line,
 )
+from reports.trust import trust_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 FEW_PROMPTS = 8
@@ -301,5 +303,9 @@ def render(run: Run) -> str:
         audit=audit(settings),
         audited=[row for row in settings.rows.values() if row.kind in RANKED_KINDS],
         run=run.provenance,
+        trust=trust_of(run),
+        run_cost=run.measured,
+        amount=amount,
+        size=size,
         provenance_json=json.dumps(run.provenance, indent=1, ensure_ascii=False),
     )

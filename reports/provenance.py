@@ -5,41 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evaluation.prompts import count_prompts
 from evaluation.records import Clip, ClipTiming, Prompt, ScoresTable, TrainManifest, WeightsManifest, parse
+from reports.scrubbing import scrub
 
 PACKAGES = (
     "av", "diffusers", "jinja2", "matplotlib", "numpy", "opencv-python-headless", "peft", "pydantic",
     "safetensors", "scipy", "snakemake", "torch", "transformers",
 )  # fmt: skip
-_SECRET_KEY = re.compile(
-    r"(^|_)(token|secret|password|passwd|credential|credentials|api_?key)$", re.IGNORECASE
-)
-_HOME_PATH = re.compile(r"(/home/[^/\s\"']+|/Users/[^/\s\"']+|/root)(?=/|$)")
-
-
-def scrub(value: Any, root: str) -> Any:
-    """The same JSON value without secrets and machine paths: the repository root becomes ".", home folders become "~"."""
-    if isinstance(value, Mapping):
-        return {
-            key: "<removed>" if _SECRET_KEY.search(str(key)) and isinstance(item, str) else scrub(item, root)
-            for key, item in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [scrub(item, root) for item in value]
-    return _HOME_PATH.sub("~", value.replace(root, ".")) if isinstance(value, str) else value
 
 
 def sha256_of(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class CodeState(NamedTuple):
+    """Commit of a checkout, and whether tracked files differ from it; None where there is no git."""
+
+    commit: str
+    dirty: bool | None
+
+
+def code_state(root: Path) -> CodeState:
+    """Of the checkout at root."""
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return CodeState(
+        _git(root, "rev-parse", "HEAD") or "not a git checkout", None if changed is None else bool(changed)
+    )
 
 
 def _git(root: Path, *words: str) -> str | None:
@@ -100,7 +99,7 @@ def run_record(
     timings: Mapping[str, Sequence[ClipTiming]],
 ) -> dict[str, Any]:
     """The record as plain JSON values."""
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    code = code_state(root)
     clips = {
         row: {
             "clips": len(found),
@@ -118,8 +117,8 @@ def run_record(
     counts = count_prompts(prompts)
     record = {
         "suite": table.suite,
-        "commit": _git(root, "rev-parse", "HEAD") or "not a git checkout",
-        "dirty": None if changed is None else bool(changed),
+        "commit": code.commit,
+        "dirty": code.dirty,
         "python": platform.python_version(),
         "packages": _packages(),
         "processor": _processor(),

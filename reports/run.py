@@ -25,9 +25,11 @@ from evaluation.records import (
 )
 from evaluation.variance import VarianceTable
 from reports.clips import Gallery, embed
+from reports.cost import Measured, measure, optional_number
 from reports.curves import CurveGroup, HeldOut, read_heldout, read_metrics
 from reports.provenance import run_record
 from reports.speed import Speed, speed_of
+from reports.starts import Start, read_starts
 
 
 class ReportRow(BaseModel):
@@ -49,7 +51,10 @@ class ReportRow(BaseModel):
 
 
 class ReportSettings(BaseModel):
-    """Settings of the report stage. label: the suite's title; clips_budget_mb: of base64; note: a banner, or none."""
+    """Settings of the report stage. label: the suite's title; clips_budget_mb: of base64; note: a banner, or none.
+
+    config: the suite's configuration as validated, defaults filled in; gpus: see reports.cost.measure.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -58,6 +63,8 @@ class ReportSettings(BaseModel):
     bounds: BoundsName
     clips_budget_mb: Annotated[float, Field(ge=0)]
     rows: dict[str, ReportRow]
+    config: dict[str, Any]
+    gpus: dict[str, int] = {}
     note: str | None = None
 
 
@@ -101,14 +108,16 @@ class PromptScore(NamedTuple):
 class Run(BaseModel):
     """run.json: everything that the page shows, so that it can be built again anywhere, and compared with another run.
 
-    provenance: commit, packages, hashes, see reports.provenance; noises: of the ranked rows' clips; scores: row -> dimension ->
-    prompt; the rest as the sections of the page. A changed meaning gets a new schema_version.
+    provenance: commit, packages, hashes, see reports.provenance; starts: oldest first; measured: what the run cost; noises: of the ranked
+    rows' clips; scores: row -> dimension -> prompt; the rest as the sections of the page. A changed meaning gets a new schema_version.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     provenance: dict[str, Any]
+    starts: list[Start]
+    measured: Measured
     settings: ReportSettings
     table: ScoresTable
     prompts: list[Prompt]
@@ -139,11 +148,6 @@ def prompt_scores(folder: Path) -> dict[str, dict[str, PromptScore]]:
     return found
 
 
-def _optional(text: str | None) -> float | None:
-    """A number of a benchmark file; Snakemake writes NA or - where it could not measure."""
-    return None if text is None or text in ("", "-", "NA") else float(text)
-
-
 def read_stages(folder: Path) -> list[StageCost]:
     """Costs by rule from benchmarks/<rule>.tsv and benchmarks/<rule>/**/*.tsv, Snakemake's benchmark files.
 
@@ -158,8 +162,8 @@ def read_stages(folder: Path) -> list[StageCost]:
     stages = []
     for rule, lines in sorted(found.items()):
         walls = [float(line["s"]) for line in lines]
-        cpu = [value for line in lines if (value := _optional(line.get("cpu_time"))) is not None]
-        memory = [value for line in lines if (value := _optional(line.get("max_rss"))) is not None]
+        cpu = [value for line in lines if (value := optional_number(line.get("cpu_time"))) is not None]
+        memory = [value for line in lines if (value := optional_number(line.get("max_rss"))) is not None]
         if walls:
             spent = sum(cpu) if cpu else None
             stages.append(
@@ -235,6 +239,8 @@ def read_run(scores: Path, results_dir: Path, settings: ReportSettings, root: Pa
     )  # fmt: skip
     return Run(
         provenance=provenance,
+        starts=read_starts(results_dir),
+        measured=measure(results_dir, tuple(settings.rows), settings.config, settings.gpus),
         settings=settings,
         table=table,
         prompts=prompts,

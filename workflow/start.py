@@ -6,11 +6,16 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
 from evaluation.without_facts import CONTROLS_WITHOUT_FACTS
+from reports.cost import Estimate
+from reports.provenance import code_state, sha256_of
+from reports.scrubbing import scrub, scrub_command
+from reports.starts import Start
 from workflow.prompt_plan import has_own_list, prompt_stage_settings, protocol_note
 from workflow.resources import Locked, Resource, needed_resources, read_lock, scorer_resources
 from workflow.scripts.prompts import NAMED_BY_PROMPT, suite_prompts
@@ -100,31 +105,55 @@ def start_notices(suite: Suite, prompts: Sequence[Prompt], root: Path) -> list[s
     return [*([note] if note else []), *list_notices(prompts, named_by_prompt=suite.world in NAMED_BY_PROMPT)]
 
 
-def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
-    """Prompts, clips and a cost estimate for a run from nothing, by the suite's measured rates."""
-    counts = count_prompts(prompts)
-    rates, rows = suite.rates, len(suite.rows)
+def estimated_cost(suite: Suite, prompts: Sequence[Prompt]) -> Estimate:
+    """Jobs, time of one core or GPU, and disk of a run from nothing, by the suite's measured rates."""
+    rates, rows, clips = suite.rates, len(suite.rows), count_prompts(prompts).clips
     natives = sum(row in suite.weights or row in suite.train for row in suite.baselines)
-    outside = len(suite.baselines) - natives
     scored = sum((p.keep or p.samples) * len(p.dimensions) for p in prompts)
     jobs = 3 + 2 * len(suite.train) + rows * (suite.sample.shards + 2 + len(suite.dimensions))
     if suite.world in OFFICIAL_WORLDS:
         parts = len(suite.filter_parts) + sum(len(suite.score_parts(name)) for name in suite.dimensions)
         jobs += 2 + rows * parts
-    seconds = (
-        len(suite.train) * rates.train_s
-        + natives * counts.clips * rates.clip_s
-        + rows * scored * rates.score_clip_s
-        + jobs * rates.job_s
+    return Estimate(
+        unit="core" if suite.device == "cpu" else "GPU",
+        jobs=jobs,
+        seconds={
+            "train": len(suite.train) * rates.train_s,
+            "sample": natives * clips * rates.clip_s,
+            "score": rows * scored * rates.score_clip_s,
+            "rest": jobs * rates.job_s,
+        },
+        disk_mb=rows * clips * rates.clip_mb,
     )
-    unit = "core" if suite.device == "cpu" else "GPU"
-    disk = rows * counts.clips * rates.clip_mb
+
+
+def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
+    """Prompts, clips and the estimated cost of a run from nothing."""
+    counts, estimate = count_prompts(prompts), estimated_cost(suite, prompts)
+    outside = sum(row not in suite.weights and row not in suite.train for row in suite.baselines)
     elsewhere = f", {outside} external or imported, whose own time is not counted below" if outside else ""
     return (
         f"Suite {suite.suite}: {counts}; {len(suite.baselines)} baselines ({len(suite.train)} trained here{elsewhere}) and {len(suite.controls)} controls, "
-        f"{rows * counts.clips:,} clips, {len(suite.dimensions)} dimensions.\n"
-        f"From nothing about {jobs} jobs, {_duration(seconds)} of one {unit} and {disk:,.0f} MB of disk; "
+        f"{len(suite.rows) * counts.clips:,} clips, {len(suite.dimensions)} dimensions.\n"
+        f"From nothing about {estimate.jobs} jobs, {_duration(estimate.total_s)} of one {estimate.unit} and {estimate.disk_mb:,.0f} MB of disk; "
         "a run that continues does only what is left."
+    )
+
+
+def this_start(
+    suite: Suite, prompts: Sequence[Prompt], *, root: Path, config: str, command: Sequence[str], jobs: int
+) -> Start:
+    """The record of this start. config: the suite's file; command: as typed, scrubbed here; jobs: that are to be run."""
+    code = code_state(root)
+    return Start(
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=scrub_command(command, str(root)),
+        config=scrub(config, str(root)),
+        config_sha256=sha256_of(root / config),
+        commit=code.commit,
+        dirty=code.dirty,
+        jobs=jobs,
+        estimate=estimated_cost(suite, prompts),
     )
 
 

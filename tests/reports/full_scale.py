@@ -30,6 +30,7 @@ from evaluation.records import (
     write_json,
     write_jsonl,
 )
+from workflow.settings import load_suite
 
 # vbench.md 1.2: the eleven blocks of the list, in its order.
 BLOCKS: tuple[tuple[int, tuple[str, ...]], ...] = (
@@ -154,6 +155,12 @@ def aggregate_settings() -> dict[str, Any]:
     return {"bounds": "vbench", "dimensions": NAMES, "draws": 10_000, "seed": 0, "rows": rows}
 
 
+CONFIG = load_suite(
+    Path(__file__).parents[2], [Path(__file__).parents[2] / "workflow/config/vbench.yaml"], {}
+).model_dump(mode="json")
+"""The suite of the real protocol, as the report rule hands it over."""
+
+
 def report_settings() -> dict[str, Any]:
     """As the report rule hands them over."""
     rows = {
@@ -165,7 +172,7 @@ def report_settings() -> dict[str, Any]:
     }  # fmt: skip
     return {
         "suite": "vbench", "label": "Full-scale synthetic run: no number was measured", "bounds": "vbench",
-        "clips_budget_mb": 25, "rows": rows,
+        "clips_budget_mb": 25, "rows": rows, "config": CONFIG,
     }  # fmt: skip
 
 

@@ -28,6 +28,9 @@ from evaluation.records import (
     write_jsonl,
 )
 from evaluation.variance import variance_table
+from reports.cost import Estimate
+from reports.starts import Start, note_start
+from workflow.settings import load_suite
 
 INJECTION = '</script><script>alert("1")</script><img src=x onerror=alert(2)> & "quoted"'
 ROWS = {
@@ -49,6 +52,7 @@ PER_KIND = 10
 REPEATED = {"move_00": [3, 40], "style_01": [17, 21, 41]}
 """Source lines, from 0, of prompts that stand for several."""
 DIGEST = "0" * 64
+ROOT = Path(__file__).parents[2]
 
 
 def prompts(repeated: bool = False) -> list[Prompt]:
@@ -92,7 +96,7 @@ def report_settings() -> dict[str, Any]:
     }  # fmt: skip
     return {
         "suite": "toybox", "label": "Toybox suite: tiny models in a procedural world", "bounds": "toybox",
-        "clips_budget_mb": 12, "rows": rows,
+        "clips_budget_mb": 12, "rows": rows, "config": load_suite(ROOT, [], {}).model_dump(mode="json"),
     }  # fmt: skip
 
 
@@ -231,6 +235,15 @@ def _write_training(folder: Path) -> None:
     (folder / "train" / "cm_grpo" / "heldout.json").write_text(json.dumps(record), encoding="utf-8")
 
 
+def start() -> Start:
+    """The one start of the run."""
+    return Start(
+        started="2026-01-01T00:00:00+00:00", command="snakemake reports/table.html --profile local", config="workflow/config/toybox.yaml",
+        config_sha256=DIGEST, commit="c" * 40, dirty=False, jobs=200,
+        estimate=Estimate(unit="core", jobs=200, seconds={"train": 400, "sample": 60, "score": 30, "rest": 300}, disk_mb=20.0),
+    )  # fmt: skip
+
+
 def _write_benchmarks(folder: Path) -> None:
     head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
     for rule, seconds in {
@@ -281,6 +294,7 @@ def make_results(
         _write_clips(folder, row, listed, embedded, frames, size)
     _write_training(folder)
     _write_benchmarks(folder)
+    note_start(folder, start())
     scores = folder / "aggregate" / "scores.json"
     results = _results(listed, filters, without)
     for result in results if keep_results else ():

@@ -10,7 +10,8 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 
 from baselines.spec import load_row
-from reports.provenance import scrub
+from reports.scrubbing import scrub
+from reports.starts import note_start
 from workflow.code_digest import code_digest
 from workflow.external import (
     external_settings,
@@ -47,6 +48,7 @@ from workflow.start import (
     put_python_first,
     start_banner,
     start_notices,
+    this_start,
 )
 
 put_python_first()
@@ -271,6 +273,13 @@ def row_names():
     }
 
 
+def held_gpus():
+    """GPUs of jobs that hold another number than one, by rule and row."""
+    return {
+        f"train/{row}": plan.nodes * plan.gpus for row, plan in SUITE.train.items()
+    } | {f"external/{row}": BASELINES[row].gpus for row in EXTERNAL}
+
+
 def report_settings():
     """What the report is told beside the results: names, kinds and settings of every row."""
     rows = row_names()
@@ -303,6 +312,8 @@ def report_settings():
         "label": SUITE.label,
         "bounds": SUITE.world,
         "rows": rows,
+        "config": SUITE.model_dump(mode="json"),
+        "gpus": held_gpus(),
         **SUITE.report.model_dump(),
         "note": " ".join(notes) or None,
     }
@@ -361,8 +372,13 @@ def require_outside():
 
 
 def print_start():
-    """Say what is about to be done and what it will cost, then how far it is."""
+    """Say what is about to be done and what it will cost, note that, then say how far it is."""
     prompts = planned_prompts(SUITE, ROOT)
+    left = len(jobs_so_far()[1])
+    start = this_start(
+        SUITE, prompts, root=ROOT, config=CONFIG, command=sys.argv, jobs=left
+    )
+    note_start(Path(RESULTS), start)
     logger.info(start_banner(SUITE, prompts))
     for notice in start_notices(SUITE, prompts, ROOT):
         logger.info(f"Note: {notice}")

@@ -25,8 +25,8 @@ from pathlib import Path
 from evaluation.aggregate import scores_csv
 from evaluation.records import parse, write_text
 from reports.page import render
-from reports.provenance import scrub
 from reports.run import ReportSettings, read_run
+from reports.scrubbing import scrub
 from reports.tables import latex, markdown, pairs_csv
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,87 @@
+"""What a run cost, beside its estimate: sums of benchmark files and of file sizes, by closed form."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from reports.cost import amount, cost_line, measure, stage_lines
+from tests.reports import synthetic
+from workflow.settings import load_suite
+from workflow.start import estimated_cost, planned_prompts, start_banner
+
+ROOT = Path(__file__).parents[2]
+HEAD = "s\th:m:s\tmax_rss\tcpu_time\n"
+
+
+def benchmark(folder: Path, name: str, wall: float, cpu: str) -> None:
+    path = folder / "benchmarks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{HEAD}{wall}\t0:00:00\t1\t{cpu}\n", encoding="utf-8")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    benchmark(tmp_path, "train/raven.tsv", 100, "180")
+    benchmark(tmp_path, "sample/raven/0-of-2.tsv", 10, "20")
+    benchmark(tmp_path, "sample/raven/1-of-2.tsv", 1, "NA")
+    benchmark(tmp_path, "filter/raven.0-of-1.tsv", 5, "6")
+    benchmark(tmp_path, "score/raven/color.0-of-1.tsv", 7, "8")
+    benchmark(tmp_path, "score/raven/color.tsv", 2, "3")
+    benchmark(tmp_path, "prompts.tsv", 1, "0.5")
+    benchmark(tmp_path, "report.tsv", 1000, "1000")
+    (tmp_path / "clips/raven/mp4").mkdir(parents=True)
+    (tmp_path / "clips/raven/mp4/a.mp4").write_bytes(bytes(1_500_000))
+    (tmp_path / "clips/raven/mp4/b.mp4").symlink_to("a.mp4")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/x.log").write_bytes(bytes(9_000_000))
+    return tmp_path
+
+
+def test_cores_are_counted_by_cpu_time(folder: Path) -> None:
+    """CPU seconds, wall seconds where a job was too short; an earlier report's own cost is left out; links have no size."""
+    found = measure(folder, ("raven",), {"device": "cpu"}, {"train/raven": 8})
+    assert found.seconds == {"train": 180, "sample": 21, "score": 17, "rest": 0.5}
+    assert found.rows == {"raven": {"train": 180, "sample": 21, "score": 17}}
+    assert found.disk_mb["clips"] == found.row_disk_mb["raven"] == pytest.approx(1.5, abs=1e-3)
+    assert "logs" not in found.disk_mb
+
+
+def test_gpus_are_counted_by_wall_time_and_number(folder: Path) -> None:
+    """Eight GPUs of training, one of a shard or part; joining parts and writing prompts holds none."""
+    found = measure(folder, ("raven",), {"device": "cuda"}, {"train/raven": 8})
+    assert found.unit == "GPU"
+    assert found.seconds == {"train": 800, "sample": 11, "score": 12}
+
+
+def test_estimate_is_the_banners(folder: Path) -> None:
+    """One formula: the banner's words and the record's numbers are the same."""
+    suite = load_suite(ROOT, [], {})
+    prompts = planned_prompts(suite, ROOT)
+    estimate = estimated_cost(suite, prompts)
+    banner = start_banner(suite, prompts)
+    assert f"{estimate.jobs} jobs" in banner
+    minutes = re.search(r"(\d+) minutes of one core", banner)
+    assert minutes and int(minutes[1]) == round(estimate.total_s / 60)
+    lines = stage_lines(estimate, measure(folder, (), {"device": "cpu"}, {}))
+    assert [line.title for line in lines] == [
+        "Training",
+        "Sampling",
+        "Static filter and scoring",
+        "All else",
+        "In all",
+    ]
+    assert lines[-1].estimated == pytest.approx(estimate.total_s)
+    assert lines[-1].measured == 218.5
+
+
+def test_sentence_of_the_main_table(folder: Path) -> None:
+    """Units that a person reads; without a note of the start it says so; without benchmarks there is none."""
+    measured = measure(folder, (), {"device": "cpu"}, {})
+    assert cost_line(synthetic.start().estimate, measured) == (
+        "This run took 3.6 core-minutes and 1.5 MB of disk, 1.5 MB of it clips; estimated at its start: 13.2 core-minutes and "
+        "20.0 MB of clips."
+    )
+    assert "no estimate was noted" in str(cost_line(None, measured))
+    assert cost_line(None, measured.model_copy(update={"seconds": {}})) is None
+    assert (amount(None, "GPU"), amount(9000, "GPU")) == ("-", "2.5 GPU-hours")
