@@ -15,22 +15,16 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from evaluation.dimensions import (
-    BY_NAME,
-    DIMENSIONS,
-    NAMES,
-    QUALITY_SHARE,
-    SEMANTIC_SHARE,
-    BoundsName,
-    bounds_of,
-)
+from evaluation.dimensions import DIMENSIONS, NAMES, QUALITY_SHARE, SEMANTIC_SHARE, BoundsName
 from evaluation.estimates import Design, Estimate, make_design, mean_estimates
 from evaluation.intervals import Array, holm
+from evaluation.measures import OWN_GROUP, Measure, measures
 from evaluation.records import (
     DimensionResult,
     DimensionSummary,
     FilteredSet,
     Interval,
+    OwnDimension,
     PairedDifference,
     Prompt,
     RowSummary,
@@ -56,6 +50,8 @@ class AggregateSettings(BaseModel):
 
     bounds: which normalisation table; dimensions: those this run was asked to score; draws, seed: of the bootstrap;
     rows: every row that the run was asked for, in the order of the table, also those without results.
+    own: dimensions of the user's; subset: what a subset run leaves out, as one sentence; totals: false of a run on some prompts or
+    samples only, which has no total.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,6 +61,19 @@ class AggregateSettings(BaseModel):
     draws: Annotated[int, Field(ge=100)]
     seed: Annotated[int, Field(ge=0)]
     rows: dict[str, RowName]
+    own: tuple[OwnDimension, ...] = ()
+    subset: str | None = None
+    totals: bool = True
+
+    @property
+    def known(self) -> dict[str, Measure]:
+        """Every measure that a result may be of: the sixteen, then one's own."""
+        return measures(self.bounds, self.own)
+
+    @property
+    def scored(self) -> dict[str, Measure]:
+        """The measures that this run was asked for."""
+        return {n: m for n, m in self.known.items() if m.group == OWN_GROUP or n in self.dimensions}
 
 
 class Totals(NamedTuple):
@@ -110,15 +119,18 @@ def expected_samples(prompt: Prompt, filtered: FilteredSet | None, row: str) -> 
 
 
 def check_result(
-    result: DimensionResult, prompts: Sequence[Prompt], filtered: FilteredSet | None = None
+    result: DimensionResult,
+    prompts: Sequence[Prompt],
+    filtered: FilteredSet | None,
+    measure: Measure,
 ) -> None:
-    """Prove that a result holds exactly the clips its dimension asks for, each with a possible value.
+    """Prove that a result holds exactly the clips its measure asks for, each with a possible value.
 
     filtered: what the static filter kept of this row. A result without clips passes if none was expected.
     Raises ValueError with one sentence naming row, dimension and clips.
     """
     where = f"The {result.dimension} result of row {result.row}"
-    wanted = [prompt for prompt in prompts if result.dimension in prompt.dimensions]
+    wanted = [prompt for prompt in prompts if measure.serves(prompt)]
     expected = {clip_id(p.id, sample) for p in wanted for sample in expected_samples(p, filtered, result.row)}
     if result.left_out and (result.kind, result.dimension) != ("official", "color"):
         raise ValueError(
@@ -126,7 +138,12 @@ def check_result(
         )
     expected -= set(result.left_out)
     found: set[str] = set()
-    lowest = BY_NAME[result.dimension].lowest
+    lengths = {None if clip.frame_values is None else len(clip.frame_values) for clip in result.clips}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{where} has values of pixel frames for some clips only, or of different lengths; score it again."
+        )
+    low, high = measure.lowest - 1e-6, measure.highest + 1e-6
     for clip in result.clips:
         if clip.clip_id in found:
             raise ValueError(f"{where} counts clip {clip.clip_id} twice; score it again.")
@@ -134,11 +151,12 @@ def check_result(
             raise ValueError(
                 f"{where} says clip {clip.clip_id} is sample {clip.sample} of {clip.prompt_id}; score it again."
             )
-        if not lowest - 1e-6 <= clip.value <= 1.0 + 1e-6:  # also false for NaN
-            raise ValueError(
-                f"{where} gives clip {clip.clip_id} the value {clip.value}, outside {lowest:g}..1; "
-                "its scorer or the scorer's weights are wrong."
-            )
+        for value in (clip.value, *(clip.frame_values or ())):
+            if value is not None and not low <= value <= high:  # also false for NaN
+                raise ValueError(
+                    f"{where} gives clip {clip.clip_id} the value {value}, outside {measure.lowest:g}..{measure.highest:g}; "
+                    "its scorer or the scorer's weights are wrong."
+                )
         found.add(clip.clip_id)
     problems = [f"{clip} is missing" for clip in sorted(expected - found)]
     problems += [f"{clip} is not wanted" for clip in sorted(found - expected)]
@@ -148,16 +166,16 @@ def check_result(
             f"{where} does not hold the expected clips: {shown}. Sample and score them before aggregating."
         )
     mean = math.fsum(clip.value for clip in result.clips) / max(len(result.clips), 1)
-    if result.clips and abs(mean - result.mean) > 1e-6:
+    if result.clips and abs(mean - result.mean) > 1e-6 * max(1.0, measure.highest - measure.lowest):
         raise ValueError(
             f"{where} says its mean is {result.mean}, its {len(found)} clips give {mean}; score it again."
         )
 
 
 class RowDraws(NamedTuple):
-    """Of one row: estimates of raw and normalised scores (percent), totals among the latter under their own names.
+    """Of one row: estimates of shown raw and of normalised scores, totals among the latter under their own names.
 
-    sums, counts: per dimension [P], the sum of raw clip values (percent) and the number of clips of each prompt.
+    sums, counts: per dimension [P], the sum of shown raw clip values and the number of clips of each prompt.
     """
 
     sums: dict[str, Array]
@@ -184,24 +202,23 @@ def total_estimates(normalised: Mapping[str, Estimate], prompts_of: Mapping[str,
 def _row_draws(
     results: Mapping[str, DimensionResult],
     design: Design,
-    bounds: BoundsName,
+    settings: AggregateSettings,
     prompts_of: Mapping[str, int],
 ) -> RowDraws:
     """Resample one row. Totals join the normalised scores under their own names when all dimensions are there."""
     column = {prompt: index for index, prompt in enumerate(design.prompts)}
-    names = [name for name in NAMES if name in results]
+    known = settings.known
+    names = [name for name in known if name in results]
     sums, counts = np.zeros((len(names), len(column))), np.zeros((len(names), len(column)))
     for line, name in enumerate(names):
         for clip in sorted(results[name].clips, key=lambda clip: clip.clip_id):
-            sums[line, column[clip.prompt_id]] += 100.0 * clip.value
+            sums[line, column[clip.prompt_id]] += known[name].factor * clip.value
             counts[line, column[clip.prompt_id]] += 1
-    ends = [(0.0, 100.0) if BY_NAME[name].lowest == 0.0 else None for name in names]
+    ends = [known[name].ends for name in names]
     raw = dict(zip(names, mean_estimates(sums, counts, design, ends), strict=True)) if names else {}
-    normalised = {
-        name: found.scaled(_scale(name, bounds), bounds_of(name, bounds).low) for name, found in raw.items()
-    }
-    if len(names) == len(NAMES):
-        normalised |= total_estimates(normalised, prompts_of)
+    normalised = {name: found.scaled(known[name].scale, known[name].low) for name, found in raw.items()}
+    if settings.totals and all(name in results for name in NAMES):
+        normalised |= total_estimates({name: normalised[name] for name in NAMES}, prompts_of)
     return RowDraws(
         sums=dict(zip(names, sums, strict=True)),
         counts=dict(zip(names, counts, strict=True)),
@@ -210,21 +227,16 @@ def _row_draws(
     )
 
 
-def _scale(name: str, bounds: BoundsName) -> float:
-    """Normalised points per raw percent."""
-    limits = bounds_of(name, bounds)
-    return 100.0 / (limits.high - limits.low)
-
-
 def _row_summary(
     row: str,
     name: RowName,
     results: Mapping[str, DimensionResult],
     draws: RowDraws,
     design: Design,
-    asked: Sequence[str],
+    settings: AggregateSettings,
     empty: Sequence[str],
 ) -> RowSummary:
+    asked = settings.dimensions
     dimensions = {
         key: DimensionSummary(
             kind=results[key].kind,
@@ -233,7 +245,7 @@ def _row_summary(
             prompts=len({clip.prompt_id for clip in results[key].clips}),
             clips=len(results[key].clips),
         )
-        for key in NAMES
+        for key in settings.known
         if key in results
     }
     missing = [key for key in NAMES if key not in results]
@@ -245,8 +257,10 @@ def _row_summary(
         incomplete += f"; no clip passed the static filter: {', '.join(empty)}" if empty else ""
         lost = [key for key in missing if key in asked and key not in empty]
         incomplete += f"; missing: {', '.join(lost)}" if lost else ""
+    elif not settings.totals:
+        incomplete = "no total on a subset of the prompts or samples"
     intervals: dict[str, Interval | None] = {
-        measure: None if missing else draws.normalised[measure].interval(design) for measure in TOTALS
+        measure: None if incomplete else draws.normalised[measure].interval(design) for measure in TOTALS
     }
     return RowSummary(
         row=row, label=name.label, kind=name.kind, dimensions=dimensions, incomplete=incomplete,
@@ -271,11 +285,12 @@ def _compare_dimension(
 
 
 def _pairs(
-    draws: Mapping[str, RowDraws], rows: Sequence[str], design: Design, bounds: BoundsName
+    draws: Mapping[str, RowDraws], rows: Sequence[str], design: Design, known: Mapping[str, Measure]
 ) -> list[PairedDifference]:
     """All pairs of ranked rows on every measure both have.
 
-    Holm families: the 16 dimensions of one pair; and, for each of Total, Quality and Semantic, all pairs of rows.
+    Holm families: the 16 dimensions of one pair; its own dimensions, so that adding one changes no other p-value; and, for each of
+    Total, Quality and Semantic, all pairs of rows.
     """
     found: list[PairedDifference] = []
     for measure in TOTALS:
@@ -284,19 +299,20 @@ def _pairs(
             if measure in draws[a].normalised and measure in draws[b].normalised:
                 difference = draws[a].normalised[measure].minus(draws[b].normalised[measure])
                 family.append((a, b, measure, difference))
-        found += _holm_family(family, design)
+        found += holm_family(family, design)
     for a, b in itertools.combinations(rows, 2):
-        family = []
-        for name in NAMES:
+        families: dict[bool, list[tuple[str, str, str, Estimate]]] = {False: [], True: []}
+        for name, described in known.items():
             if name in draws[a].raw and name in draws[b].raw:
-                compared = _compare_dimension(draws[a], draws[b], name, design, _scale(name, bounds))
+                compared = _compare_dimension(draws[a], draws[b], name, design, described.scale)
                 if compared is not None:
-                    family.append((a, b, name, compared))
-        found += _holm_family(family, design)
+                    families[described.group == OWN_GROUP].append((a, b, name, compared))
+        found += [pair for family in families.values() for pair in holm_family(family, design)]
     return found
 
 
-def _holm_family(family: Sequence[tuple[str, str, str, Estimate]], design: Design) -> list[PairedDifference]:
+def holm_family(family: Sequence[tuple[str, str, str, Estimate]], design: Design) -> list[PairedDifference]:
+    """Paired differences (row, row, measure, estimate) of one family, with p-values after Holm's correction."""
     p_values = [difference.p_value(design) for _, _, _, difference in family]
     return [
         PairedDifference(
@@ -305,6 +321,12 @@ def _holm_family(family: Sequence[tuple[str, str, str, Estimate]], design: Desig
         )
         for (a, b, measure, difference), p_value, adjusted in zip(family, p_values, holm(p_values), strict=True)
     ]  # fmt: skip
+
+
+def run_design(prompts: Sequence[Prompt], settings: AggregateSettings) -> Design:
+    """The draws that every number of a run shares: over all its prompts, in strata of what they are scored on and filtered by."""
+    strata = {prompt.id: (tuple(sorted(prompt.dimensions)), prompt.keep) for prompt in prompts}
+    return make_design(strata, settings.draws, settings.seed)
 
 
 def aggregate(
@@ -320,9 +342,9 @@ def aggregate(
     wrong one, stops everything. Raises ValueError with one sentence.
     """
     by_row: dict[str, dict[str, DimensionResult]] = {row: {} for row in settings.rows}
-    asked = [name for name in NAMES if name in settings.dimensions]
+    asked = list(settings.scored)
     kept = {entry.row: entry for entry in filtered}
-    unknown = [name for name in settings.dimensions if name not in BY_NAME]
+    unknown = [name for name in settings.dimensions if name not in NAMES]
     if unknown:
         raise ValueError(
             f"Unknown dimensions {', '.join(unknown)} in the settings; expected some of {', '.join(NAMES)}."
@@ -336,7 +358,7 @@ def aggregate(
             )
         if result.dimension in by_row[result.row]:
             raise ValueError(f"{where} was given twice; give each result file once.")
-        check_result(result, prompts, kept.get(result.row))
+        check_result(result, prompts, kept.get(result.row), settings.known[result.dimension])
         by_row[result.row][result.dimension] = result
     kinds = {(result.dimension, result.kind) for result in results}
     for dimension in asked:
@@ -349,16 +371,15 @@ def aggregate(
     by_row = {
         row: {n: result for n, result in found.items() if result.clips} for row, found in by_row.items()
     }
-    scored = {prompt.id: prompt for prompt in prompts if any(name in asked for name in prompt.dimensions)}
-    strata = {key: (tuple(sorted(prompt.dimensions)), prompt.keep) for key, prompt in scored.items()}
-    design = make_design(strata, settings.draws, settings.seed)
+    design = run_design(prompts, settings)
+    scored = {p.id: p for p in prompts if set(settings.dimensions) & set(p.dimensions)}
     prompts_of = {"total": len(scored)}
     for group in ("quality", "semantic"):
         members = {dimension.name for dimension in DIMENSIONS if dimension.group == group}
         prompts_of[group] = sum(bool(members & set(prompt.dimensions)) for prompt in scored.values())
-    draws = {row: _row_draws(by_row[row], design, settings.bounds, prompts_of) for row in settings.rows}
+    draws = {row: _row_draws(by_row[row], design, settings, prompts_of) for row in settings.rows}
     ranked = [row for row, name in settings.rows.items() if name.kind in RANKED_KINDS]
-    family = max(len(ranked) * (len(ranked) - 1) // 2, len(NAMES))
+    family = max(len(ranked) * (len(ranked) - 1) // 2, len(NAMES), len(settings.own))
     if settings.draws < 40 * family:
         raise ValueError(
             f"{settings.draws} bootstrap draws cannot show a difference among {family} tests at the 5 % level after Holm's "
@@ -366,12 +387,14 @@ def aggregate(
         )
     return ScoresTable(
         suite=suite,
-        dimensions=tuple(asked),
+        dimensions=tuple(name for name in NAMES if name in settings.dimensions),
+        own=settings.own,
+        subset=settings.subset,
         rows=tuple(
-            _row_summary(row, name, by_row[row], draws[row], design, asked, empty[row])
+            _row_summary(row, name, by_row[row], draws[row], design, settings, empty[row])
             for row, name in settings.rows.items()
         ),
-        pairs=tuple(_pairs(draws, ranked, design, settings.bounds)),
+        pairs=tuple(_pairs(draws, ranked, design, settings.known)),
         draws=settings.draws,
         seed=settings.seed,
     )

@@ -62,7 +62,10 @@ class Estimate(NamedTuple):
 
     def scaled(self, scale: float, low: float = 0.0) -> Estimate:
         """scale (estimate - low)."""
-        ends = None if self.ends is None else (scale * (self.ends[0] - low), scale * (self.ends[1] - low))
+        ends = None
+        if self.ends is not None:
+            a, b = (scale * (end - low) for end in self.ends)
+            ends = (min(a, b), max(a, b))
         draws = scale * (self.draws - low)
         return self._replace(
             mean=scale * (self.mean - low), draws=draws, influence=scale * self.influence, ends=ends
@@ -95,6 +98,17 @@ class Estimate(NamedTuple):
             error = linear_error(self.influence, design.strata, self.prompts)
             return student_p_value(self.mean, error, self.prompts)
         return paired_p_value(self.draws, self.prompts)
+
+
+def average(estimates: Sequence[Estimate], prompts: int) -> Estimate:
+    """The mean of several measures, which rests on so many prompts in all."""
+    return Estimate(
+        sum(found.mean for found in estimates) / len(estimates),
+        np.mean([found.draws for found in estimates], axis=0),
+        np.mean([found.influence for found in estimates], axis=0),
+        prompts,
+        min(found.fewest for found in estimates),
+    )
 
 
 def mean_estimates(

@@ -117,7 +117,11 @@ class FilteredSet(Record):
 
 
 class ClipScore(BaseModel):
-    """The score of one clip on one dimension, on the dimension's raw scale."""
+    """The score of one clip on one dimension, on the dimension's raw scale.
+
+    frame_values: [T], the same for each pixel frame, null where nothing was looked at; None of a scorer that does not work frame
+    by frame. A measure of two frames stands at the later one.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -125,19 +129,39 @@ class ClipScore(BaseModel):
     prompt_id: Identifier
     sample: int
     value: float
+    frame_values: tuple[float | None, ...] | None = None
+
+
+class OwnDimension(BaseModel):
+    """A dimension that a file of the user's adds; never part of a total.
+
+    worst, best: raw values, in `unit`, that normalise to 0 and to 100; no score may lie outside. prompts: the dimension whose prompts
+    it is scored on, or "all". file: where its function is, as the suite names it; sha256: of that file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: Identifier
+    title: str
+    unit: str
+    worst: float
+    best: float
+    prompts: str
+    file: str
+    sha256: Sha256
 
 
 class DimensionResult(Record):
     """All scores of one row on one dimension. `mean` is the mean over clips, as VBench prints it.
 
-    kind: "exact" (computed from known facts), "official" (VBench's own scorer) or "stand-in".
+    kind: "exact" (computed from known facts), "official" (VBench's own scorer), "stand-in" or "own" (a dimension of the user's).
     left_out: clips that the official scorer does not count (color: the object is never seen with any colour); it says so by their absence.
     """
 
     suite: str
     row: Identifier
     dimension: str
-    kind: Literal["exact", "official", "stand-in"]
+    kind: Literal["exact", "official", "stand-in", "own"]
     mean: float
     clips: tuple[ClipScore, ...]
     left_out: tuple[ClipId, ...] = ()
@@ -180,11 +204,11 @@ class Interval(BaseModel):
 
 
 class DimensionSummary(BaseModel):
-    """One cell of the table. raw and normalised intervals; prompts and clips are counts."""
+    """One cell of the table. raw (percent, or the unit of an own dimension) and normalised intervals; prompts and clips are counts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    kind: Literal["exact", "official", "stand-in"]
+    kind: Literal["exact", "official", "stand-in", "own"]
     raw: Interval
     normalised: Interval
     prompts: int
@@ -221,10 +245,16 @@ class PairedDifference(BaseModel):
 
 
 class ScoresTable(Record):
-    """aggregate/scores.json: everything the report's numbers come from."""
+    """aggregate/scores.json: everything the report's numbers come from.
+
+    dimensions: those of the sixteen that were asked for; own: dimensions of the user's. subset: a sentence saying what a subset run
+    leaves out, None of a whole one.
+    """
 
     suite: str
     dimensions: tuple[str, ...]
+    own: tuple[OwnDimension, ...] = ()
+    subset: str | None = None
     rows: tuple[RowSummary, ...]
     pairs: tuple[PairedDifference, ...]
     draws: int

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.frame_scores import FrameScores
 from evaluation.records import (
     Clip,
     ClipScore,
@@ -33,7 +34,7 @@ from evaluation.records import (
 logger = logging.getLogger(__name__)
 
 Frames = NDArray[np.uint8]
-Score = Callable[[Frames, dict[str, Any]], float]
+Score = Callable[[Frames, dict[str, Any]], float | FrameScores]
 
 PIXEL_FRAMES = 81
 SIZE = 32
@@ -134,11 +135,18 @@ def score_clips(dimension: str, score: Score, work: Sequence[Work], clips: Path)
     scores = []
     for clip, prompt in work:
         frames = shrink(read_clip(clips / clip.file).frames, clip.clip_id)
-        value = checked(score(frames, prompt.facts), dimension, clip.clip_id)
-        scores.append(
-            ClipScore(clip_id=clip.clip_id, prompt_id=clip.prompt_id, sample=clip.sample, value=value)
-        )
+        scores.append(clip_score(clip, score(frames, prompt.facts), dimension))
     return scores
+
+
+def clip_score(clip: Clip, found: float | FrameScores, dimension: str) -> ClipScore:
+    """The record of one clip, with the values of its frames where the scorer gives them. Raises ValueError as `checked`."""
+    judged = found if isinstance(found, FrameScores) else FrameScores(found, ())
+    values = tuple(None if v is None else checked(v, dimension, clip.clip_id) for v in judged.frames)
+    return ClipScore(
+        clip_id=clip.clip_id, prompt_id=clip.prompt_id, sample=clip.sample,
+        value=checked(judged.value, dimension, clip.clip_id), frame_values=values or None,
+    )  # fmt: skip
 
 
 def run_scorer(

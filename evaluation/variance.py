@@ -6,13 +6,13 @@ Source: Searle, Casella and McCulloch (1992), Variance Components, 3.6.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.dimensions import BoundsName, bounds_of
 from evaluation.intervals import Array
+from evaluation.measures import Measure
 from evaluation.records import DimensionResult, Identifier, Record
 
 
@@ -73,16 +73,18 @@ def seed_share(found: Components) -> float | None:
     return seeds / whole if whole > 0 else None
 
 
-def variance_table(suite: str, results: Sequence[DimensionResult], bounds: BoundsName) -> VarianceTable:
-    """A cell per result with at least two prompts, in the order given."""
+def variance_table(
+    suite: str, results: Sequence[DimensionResult], known: Mapping[str, Measure]
+) -> VarianceTable:
+    """A cell per result with at least two prompts, by row and dimension. known: every measure by name."""
     cells = []
     for result in results:
-        limits = bounds_of(result.dimension, bounds)
+        measure = known[result.dimension]
         clips = sorted(result.clips, key=lambda clip: clip.clip_id)
         names = [clip.prompt_id for clip in clips]
         if len(set(names)) < 2:
             continue
-        values = np.array([limits.normalise(100.0 * clip.value) for clip in clips])
+        values = np.array([measure.normalise(measure.factor * clip.value) for clip in clips])
         found = components(values, names)
         cells.append(
             VarianceCell(

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from evaluation.aggregate import RANKED_KINDS
+from evaluation.chunks import ChunkTable
 from evaluation.dimensions import NAMES, BoundsName
 from evaluation.records import (
     Clip,
@@ -129,6 +130,7 @@ class Run(BaseModel):
     heldout: HeldOut | None
     stages: list[StageCost]
     variance: VarianceTable | None
+    chunks: ChunkTable | None = None
     speed: dict[str, Speed]
     gallery: Gallery
 
@@ -225,7 +227,7 @@ def read_run(scores: Path, results_dir: Path, settings: ReportSettings, root: Pa
     metrics = {row: results_dir / "train" / row / "metrics.jsonl" for row in settings.rows}
     filtered = {row: results_dir / "filter" / f"{row}.json" for row in settings.rows}
     heldout = results_dir / "train" / "cm_grpo" / "heldout.json"
-    variance = scores.with_name("variance.json")
+    variance, chunks = (scores.with_name(name) for name in ("variance.json", "chunks.json"))
     timings = {row: read_jsonl(ClipTiming, path) for row, path in timed.items() if path.is_file()}
     speed = {
         row: speed_of(manifests[row], found, whole=settings.rows[row].kind == "external")
@@ -252,6 +254,7 @@ def read_run(scores: Path, results_dir: Path, settings: ReportSettings, root: Pa
         heldout=read_heldout(heldout) if heldout.is_file() else None,
         stages=read_stages(results_dir / "benchmarks"),
         variance=read_json(VarianceTable, variance) if variance.is_file() else None,
+        chunks=read_json(ChunkTable, chunks) if chunks.is_file() else None,
         speed={row: found for row, found in speed.items() if found is not None},
         gallery=embed(results_dir, prompts, manifests, round(settings.clips_budget_mb * 1e6)),
     )

@@ -6,8 +6,9 @@ as decoded from the mp4 and averaged down; everything here tolerates the codec's
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,6 +30,7 @@ from evaluation.toybox.render import (
 )
 
 STRIDE = 4  # every fourth pixel frame is looked at unless a scorer says otherwise: 21 of 81
+STYLE_STRIDE = 8
 MIN_AREA, MAX_AREA = 45.0, 230.0  # pixels; shapes cover 98 to 144, a stick figure about 90
 MIN_SHAPE_OVERLAP = 0.6  # soft intersection over union with the best template
 MAX_RESIDUAL = 75.0  # distance in RGB from the line between background and object colour
@@ -63,6 +65,16 @@ def check_frames(frames: Frames) -> None:
             f"A toybox scorer was given {frames.dtype} frames of shape {frames.shape}, "
             f"expected uint8 {(PIXEL_FRAMES, SIZE, SIZE, 3)}; decode the clip and average it down first."
         )
+
+
+def at_frames(
+    values: Sequence[float] | NDArray[Any], first: int = 0, stride: int = STRIDE
+) -> tuple[float | None, ...]:
+    """Scores of probed frames in their places among all PIXEL_FRAMES; the first probe is `first`, the others `stride` apart."""
+    placed: list[float | None] = [None] * PIXEL_FRAMES
+    for number, value in enumerate(values):
+        placed[first + number * stride] = float(value)
+    return tuple(placed)
 
 
 def color_index(color: str) -> int:
@@ -192,7 +204,7 @@ class StyleReading(NamedTuple):
     brown: Floats
 
 
-def read_style(frames: Frames, stride: int = 8) -> StyleReading:
+def read_style(frames: Frames, stride: int = STYLE_STRIDE) -> StyleReading:
     """How near each probed frame is to each style, whatever it shows (fixed camera)."""
     probed = frames[::stride].astype(np.float32)
     error = np.stack([scene_errors(frames, style, stride).min(1) for style in STYLES], axis=1)

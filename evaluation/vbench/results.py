@@ -15,7 +15,7 @@ from typing import Any
 
 from evaluation.dimensions import NAMES
 from evaluation.records import ClipScore, DimensionResult
-from evaluation.vbench.frame_values import without_frame_values
+from evaluation.vbench.frame_values import FRAME_VALUES, without_frame_values
 from evaluation.vbench.parts import Part
 from evaluation.vbench.plan import Entry
 from evaluation.vbench.reduce import clip_value, official_score
@@ -81,6 +81,7 @@ def dimension_result(
                 prompt_id=clip.prompt_id,
                 sample=clip.sample,
                 value=clip_value(dimension, one),
+                frame_values=one.get(FRAME_VALUES),
             )
         )
     counted = {score.clip_id for score in scores}

@@ -9,6 +9,7 @@ from scipy import stats
 
 from evaluation.aggregate import AggregateSettings, aggregate, check_result, scores_csv, totals
 from evaluation.dimensions import BY_NAME, DIMENSIONS, NAMES, bounds_of
+from evaluation.measures import measures
 from evaluation.records import (
     ClipScore,
     DimensionResult,
@@ -20,6 +21,8 @@ from evaluation.records import (
     write_jsonl,
 )
 from evaluation.variance import VarianceTable
+
+KNOWN = measures("toybox")
 
 # Self-Aligned Forcing paper, table 6 (per dimension) and table 1 (Total, Quality, Semantic), as read in features.md 4.3.
 PUBLISHED = {
@@ -143,7 +146,7 @@ def test_results_with_wrong_clips_stop():
     """Each fault stops with a sentence naming row, dimension and clip."""
     prompts = make_prompts(4)
     good = make_result("raven", "color", prompts, noisy(0))
-    check_result(good, prompts)
+    check_result(good, prompts, None, KNOWN["color"])
     first = good.clips[0]
     stray = first.model_copy(update={"clip_id": "p99-0", "prompt_id": "p99"})
     third = first.model_copy(update={"clip_id": "p00-2", "sample": 2})
@@ -153,13 +156,14 @@ def test_results_with_wrong_clips_stop():
         "p99-0 is not wanted": (*good.clips, stray),
         "p00-2 is not wanted": (*good.clips, third),
         "value 1.5, outside 0..1": (first.model_copy(update={"value": 1.5}), *good.clips[1:]),
+        "frames for some clips only": (first.model_copy(update={"frame_values": (0.5,)}), *good.clips[1:]),
         "value nan": (first.model_copy(update={"value": float("nan")}), *good.clips[1:]),
     }
     for sentence, clips in faults.items():
         with pytest.raises(ValueError, match=sentence):
-            check_result(change(good, clips), prompts)
+            check_result(change(good, clips), prompts, None, KNOWN["color"])
     with pytest.raises(ValueError, match="says its mean"):
-        check_result(good.model_copy(update={"mean": good.mean + 0.01}), prompts)
+        check_result(good.model_copy(update={"mean": good.mean + 0.01}), prompts, None, KNOWN["color"])
 
 
 def static_case(kept: dict[str, tuple[int, ...]], row: str = "a") -> FilteredSet:
@@ -190,14 +194,14 @@ def test_filtered_prompts_need_exactly_the_kept_clips():
     """A row is scored on what its own filter kept, no more and no less, and never without a filter."""
     result = static_result("a", {"p0-3": 0.9, "p0-24": 0.8, "p2-1": 0.7})
     kept = static_case({"p0": (3, 24), "p1": (), "p2": (1,), "p3": ()})
-    check_result(result, STATIC, kept)
+    check_result(result, STATIC, kept, KNOWN["temporal_flickering"])
     with pytest.raises(ValueError, match="p3-7 is missing"):
-        check_result(result, STATIC, static_case({**kept.kept, "p3": (7,)}))
+        check_result(result, STATIC, static_case({**kept.kept, "p3": (7,)}), KNOWN["temporal_flickering"])
     with pytest.raises(ValueError, match="p2-1 is not wanted"):
-        check_result(result, STATIC, static_case({**kept.kept, "p2": ()}))
+        check_result(result, STATIC, static_case({**kept.kept, "p2": ()}), KNOWN["temporal_flickering"])
     for absent in (None, static_case(kept.kept, row="b")):
         with pytest.raises(ValueError, match="no static filter of row a"):
-            check_result(result, STATIC, absent)
+            check_result(result, STATIC, absent, KNOWN["temporal_flickering"])
 
 
 def test_rows_are_compared_on_common_prompts_only():
@@ -332,6 +336,8 @@ def test_script_writes_table_and_csv(tmp_path, monkeypatch, compared):
         str(tmp_path / "out/scores.csv"),
         "--variance",
         str(tmp_path / "out/variance.json"),
+        "--chunks",
+        str(tmp_path / "out/chunks.json"),
         "--filtered",
         "--results",
     ]

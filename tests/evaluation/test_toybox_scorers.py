@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from evaluation.chunks import chunk_means
 from evaluation.clips import read_clip, upscale, write_clip
 from evaluation.dimensions import NAMES
 from evaluation.records import Clip, DimensionResult, FilteredSet, Prompt, read_json, write_json, write_jsonl
@@ -305,3 +306,40 @@ def test_faults_never_become_numbers(row: Row) -> None:
             checked(value, "color", "x-0")
     with pytest.raises(ValueError, match="Clip x-0 has 80 frames"):
         shrink(np.zeros((80, 128, 128, 3), np.uint8), "x-0")
+
+
+NOT_BY_FRAME = {"dynamic_degree", "human_action", "temporal_style", "overall_consistency"}
+
+
+def test_scores_of_frames_are_those_of_the_clip(tmp_path: Path) -> None:
+    """Their mean is the clip's score (motion smoothness is a product of two means), every chunk has one, and truth is flat."""
+    by_frame = {name for name, module in SCORERS.items() if hasattr(module, "score_frames")}
+    assert by_frame == set(NAMES) - NOT_BY_FRAME
+    seen: dict[str, list[list[float | None]]] = {}
+    for row in ("truth", "shuffled_frames"):
+        for prompt, frames in probes(row, tmp_path, 9):
+            for name in by_frame & set(prompt.dimensions):
+                found = SCORERS[name].score_frames(frames, prompt.facts)
+                assert found.value == SCORERS[name].score(frames, prompt.facts)
+                assert len(found.frames) == 81
+                values = [value for value in found.frames if value is not None]
+                if name != "motion_smoothness":
+                    assert np.mean(values) == pytest.approx(found.value, abs=1e-6)
+                chunks = chunk_means(found.frames)
+                assert None not in chunks
+                if row == "truth":
+                    seen.setdefault(name, []).append(chunks)
+    for name, chunks in seen.items():
+        first, last = np.array(chunks, np.float64).mean(0)[[0, -1]]
+        assert abs(first - last) < 0.02, (name, first, last)
+
+
+def test_a_clip_that_decays_does_so_in_the_right_chunk(tmp_path: Path) -> None:
+    """Noise from pixel frame 45 on, where chunk 4 begins: chunks 0 to 3 are as they were, the others fall."""
+    prompt = next(p for p in PROMPTS if "imaging_quality" in p.dimensions)
+    frames = control_frames("truth", PROMPTS, prompt, 0).copy()
+    frames[45:] = control_frames("noise", PROMPTS, prompt, 0)[45:]
+    found = SCORERS["imaging_quality"].score_frames(through_mp4(frames, tmp_path), prompt.facts)
+    chunks = np.array(chunk_means(found.frames), np.float64)
+    assert chunks[:4].min() > 0.9
+    assert chunks[4:].max() < 0.2

@@ -225,7 +225,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
             "--suite", "vbench", "--prompts", str(folder / "prompts" / "prompts.jsonl"), "--results", *scored,
             "--filtered", *kept, "--settings", json.dumps(aggregate_settings()),
             "--output", str(aggregated / "scores.json"), "--csv", str(aggregated / "scores.csv"),
-            "--variance", str(aggregated / "variance.json"),
+            "--variance", str(aggregated / "variance.json"), "--chunks", str(aggregated / "chunks.json"),
         ],
         "report": [
             "--scores", str(aggregated / "scores.json"), "--settings", json.dumps(report_settings()),

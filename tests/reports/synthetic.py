@@ -12,6 +12,7 @@ import numpy as np
 from evaluation.aggregate import AggregateSettings, aggregate
 from evaluation.clips import write_clip
 from evaluation.dimensions import NAMES
+from evaluation.measures import measures
 from evaluation.records import (
     Clip,
     ClipScore,
@@ -300,5 +301,5 @@ def make_results(
     for result in results if keep_results else ():
         write_json(folder / "scores" / result.row / f"{result.dimension}.result.json", result)
     write_json(scores, _scores(listed, filters, results))
-    write_json(scores.with_name("variance.json"), variance_table("toybox", results, "toybox"))
+    write_json(scores.with_name("variance.json"), variance_table("toybox", results, measures("toybox")))
     return scores

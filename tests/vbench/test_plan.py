@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from evaluation.aggregate import check_result
 from evaluation.dimensions import NAMES
+from evaluation.measures import measures
 from evaluation.records import Clip, Prompt, clip_id
 from evaluation.vbench.parts import Part
 from evaluation.vbench.plan import Entry, entries_of, in_official_order, part_of, proven_clip
@@ -212,9 +213,9 @@ def test_clips_that_color_leaves_out_are_named_and_only_there() -> None:
     rows = rows_of(entries)[1:]
     result = dimension_result("s", "mine", "color", join([part(entries, rows)], entries, "color"), entries)
     assert result.left_out == ("v0000-0",)
-    check_result(result, PROMPTS)
+    check_result(result, PROMPTS, None, measures("vbench")["color"])
     with pytest.raises(ValueError, match="only the official color does"):
-        check_result(result.model_copy(update={"kind": "exact"}), PROMPTS)
+        check_result(result.model_copy(update={"kind": "exact"}), PROMPTS, None, measures("vbench")["color"])
     with pytest.raises(ValueError, match="could count no clip for color"):
         dimension_result("s", "mine", "color", [], entries)
 
@@ -255,6 +256,19 @@ def submission() -> dict[str, str]:
         for i, value in enumerate(np.linspace(0.1, 0.9, 5).tolist())
     ]  # fmt: skip
     return {name: official_json(name, official_score(name, rows), rows) for name in NAMES}
+
+
+def test_values_of_frames_are_kept_for_our_record_and_left_out_of_the_official_form() -> None:
+    """Guards the official JSON, which stays as the package writes it, and rows of scorers that note no frames."""
+    entries = color_entries()
+    plain = rows_of(entries)
+    noted = [{**row, "frame_values": [None, 0.5, 1.0]} for row in plain]
+    assert official_json("color", 0.5, noted) == official_json("color", 0.5, plain)
+    for rows, expected in ((plain, None), (noted, (None, 0.5, 1.0))):
+        result = dimension_result(
+            "s", "mine", "color", join([part(entries, rows)], entries, "color"), entries
+        )
+        assert {clip.frame_values for clip in result.clips} == {expected}
 
 
 def test_the_leaderboard_s_zip_is_complete_and_reproducible() -> None:

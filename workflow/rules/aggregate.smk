@@ -1,4 +1,4 @@
-# scores of every row and dimension -> aggregate/scores.{json,csv}, aggregate/variance.json
+# scores of every row and dimension -> aggregate/scores.{json,csv}, aggregate/{variance,chunks}.json
 
 
 rule aggregate:
@@ -15,6 +15,7 @@ rule aggregate:
         scores=f"{RESULTS}/aggregate/scores.json",
         csv=f"{RESULTS}/aggregate/scores.csv",
         variance=f"{RESULTS}/aggregate/variance.json",
+        chunks=f"{RESULTS}/aggregate/chunks.json",
     log:
         f"{LOGS}/aggregate.log",
     benchmark:
@@ -35,4 +36,4 @@ rule aggregate:
     shell:
         "python -m workflow.scripts.aggregate --suite {params.suite:q} --prompts {input.prompts:q}"
         " --results {input.results:q} --filtered {input.filtered:q} --settings {params.settings:q}"
-        " --output {output.scores:q} --csv {output.csv:q} --variance {output.variance:q} > {log:q} 2>&1"
+        " --output {output.scores:q} --csv {output.csv:q} --variance {output.variance:q} --chunks {output.chunks:q} > {log:q} 2>&1"

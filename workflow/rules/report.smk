@@ -7,6 +7,7 @@ rule report:
     input:
         scores=f"{RESULTS}/aggregate/scores.json",
         variance=f"{RESULTS}/aggregate/variance.json",
+        chunks=f"{RESULTS}/aggregate/chunks.json",
         prompts=PROMPTS,
         manifests=expand(f"{CLIPS}/manifest.jsonl", row=SUITE.rows),
         timings=expand(f"{CLIPS}/timings.jsonl", row=SUITE.rows),

@@ -6,7 +6,7 @@ rows {row: {label, kind, settings, scores?, scores_source?}}, note?).
 
 Reads, below --results-dir (a file marked ? may be absent; its section then says so):
   prompts/prompts.jsonl
-  aggregate/variance.json ?, beside --scores
+  aggregate/variance.json ?, aggregate/chunks.json ?, beside --scores
   clips/<row>/manifest.jsonl, clips/<row>/timings.jsonl ?, clips/<row>/mp4/<prompt>-0.mp4 ?   of every scored row
   filter/<row>.json ?, scores/<row>/<dimension>.result.json ?
   train/<row>/metrics.jsonl ?, train/<row>/train.json ?, train/cm_grpo/heldout.json ? (reports.curves.HeldOut)

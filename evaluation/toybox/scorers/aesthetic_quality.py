@@ -10,8 +10,9 @@ from typing import Final
 
 import numpy as np
 
+from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import COLORS, Facts
-from evaluation.toybox.perception import see
+from evaluation.toybox.perception import STRIDE, at_frames, see
 from evaluation.toybox.render import Frames, background, object_color
 
 DIMENSION = "aesthetic_quality"
@@ -23,7 +24,7 @@ NEAR_SCENE = 20.0  # distance in RGB from the line of the scene's colours
 NEAR_COLOR = 45.0  # distance in RGB from an object colour
 
 
-def score(frames: Frames, facts: Facts) -> float:  # noqa: ARG001 one signature for all
+def score_frames(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one signature for all
     """frames uint8 [81, 32, 32, 3]; a clip in the natural style. In 0..1."""
     seen = see(frames)
     pixels = seen.frames[::2].reshape(-1, 3)
@@ -35,10 +36,16 @@ def score(frames: Frames, facts: Facts) -> float:  # noqa: ARG001 one signature 
     clean = np.linalg.norm(pixels - center - along[:, None] * axis, axis=1) < NEAR_SCENE
     for color in COLORS:
         clean |= np.linalg.norm(pixels - object_color(color), axis=1) < NEAR_COLOR
-    return float(clean.mean())
+    by_frame = clean.reshape(len(seen.frames[::2]), -1).mean(1)
+    return FrameScores(float(clean.mean()), at_frames(by_frame, stride=2 * STRIDE))
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """The clip alone, see score_frames."""
+    return score_frames(frames, facts).value
 
 
 if __name__ == "__main__":
     from evaluation.scoring import run_scorer
 
-    run_scorer(DIMENSION, KIND, score)
+    run_scorer(DIMENSION, KIND, score_frames)

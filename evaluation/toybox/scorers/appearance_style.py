@@ -10,8 +10,9 @@ from typing import Final
 
 import numpy as np
 
+from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import STYLES, Facts
-from evaluation.toybox.perception import read_style
+from evaluation.toybox.perception import STYLE_STRIDE, at_frames, read_style
 from evaluation.toybox.render import Frames
 
 DIMENSION = "appearance_style"
@@ -23,17 +24,24 @@ MAX_ERROR = 22.0  # as in scene.py
 MAX_OFF_LINE = 7.0  # mean absolute distance from the line of greys or browns, 0..255
 
 
-def score(frames: Frames, facts: Facts) -> float:
+def score_frames(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; a clip with a fixed camera. In 0..1."""
     reading = read_style(frames)
     near = reading.scene_error.min(1) < MAX_ERROR
     gray, brown = reading.gray < MAX_OFF_LINE, reading.brown < MAX_OFF_LINE
     if facts["style"] == "monochrome":
-        return float(np.mean(near & gray))
-    if facts["style"] == "sepia":
-        return float(np.mean(near & brown & ~gray))
-    best = reading.scene_error.argmin(1)
-    return float(np.mean(near & ~gray & ~brown & (best == STYLES.index(facts["style"]))))
+        found = near & gray
+    elif facts["style"] == "sepia":
+        found = near & brown & ~gray
+    else:
+        best = reading.scene_error.argmin(1)
+        found = near & ~gray & ~brown & (best == STYLES.index(facts["style"]))
+    return FrameScores(float(np.mean(found)), at_frames(found, stride=STYLE_STRIDE))
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """The clip alone, see score_frames."""
+    return score_frames(frames, facts).value
 
 
 def soft(frames: Frames, facts: Facts) -> float:
@@ -47,4 +55,4 @@ def soft(frames: Frames, facts: Facts) -> float:
 if __name__ == "__main__":
     from evaluation.scoring import run_scorer
 
-    run_scorer(DIMENSION, KIND, score)
+    run_scorer(DIMENSION, KIND, score_frames)

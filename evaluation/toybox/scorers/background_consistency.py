@@ -10,8 +10,9 @@ from typing import Final
 
 import numpy as np
 
+from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import Facts
-from evaluation.toybox.perception import see
+from evaluation.toybox.perception import STRIDE, at_frames, see
 from evaluation.toybox.render import Frames
 
 DIMENSION = "background_consistency"
@@ -22,7 +23,7 @@ FLOOR_CONTROLS = ("noise",)
 MIN_BACKGROUND = 0.2  # share of the picture that must be background in both frames
 
 
-def score(frames: Frames, facts: Facts) -> float:  # noqa: ARG001 one signature for all
+def score_frames(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one signature for all
     """frames uint8 [81, 32, 32, 3]; a clip with a fixed camera. In 0..1."""
     seen = see(frames)
     outside = seen.alpha.sum(1) < 0.1
@@ -33,10 +34,16 @@ def score(frames: Frames, facts: Facts) -> float:  # noqa: ARG001 one signature 
             return 0.0
         return max(0.0, 1 - float(np.abs(seen.frames[i][both] - seen.frames[j][both]).mean()) / 64)
 
-    return float(np.mean([(likeness(i, 0) + likeness(i, i - 1)) / 2 for i in range(1, len(outside))]))
+    values = [(likeness(i, 0) + likeness(i, i - 1)) / 2 for i in range(1, len(outside))]
+    return FrameScores(float(np.mean(values)), at_frames(values, first=STRIDE))
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """The clip alone, see score_frames."""
+    return score_frames(frames, facts).value
 
 
 if __name__ == "__main__":
     from evaluation.scoring import run_scorer
 
-    run_scorer(DIMENSION, KIND, score)
+    run_scorer(DIMENSION, KIND, score_frames)

@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import Facts
-from evaluation.toybox.perception import blobs, color_index, see
+from evaluation.toybox.perception import at_frames, blobs, color_index, see
 from evaluation.toybox.render import ZOOM, Frames
 
 DIMENSION = "color"
@@ -20,12 +21,18 @@ CEILING = 0.99  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 
 
-def score(frames: Frames, facts: Facts) -> float:
+def score_frames(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; facts of one object. In 0..1."""
     found = blobs(see(frames).alpha)
     present = found.present(ZOOM if facts["camera"] in ("zoom_in", "zoom_out") else 1.0)
     named = color_index(facts["objects"][0]["color"])
-    return float(np.mean(present[:, named] & (found.area.argmax(1) == named)))
+    hits = present[:, named] & (found.area.argmax(1) == named)
+    return FrameScores(float(np.mean(hits)), at_frames(hits))
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """The clip alone, see score_frames."""
+    return score_frames(frames, facts).value
 
 
 def soft(frames: Frames, facts: Facts) -> float:
@@ -38,4 +45,4 @@ def soft(frames: Frames, facts: Facts) -> float:
 if __name__ == "__main__":
     from evaluation.scoring import run_scorer
 
-    run_scorer(DIMENSION, KIND, score)
+    run_scorer(DIMENSION, KIND, score_frames)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import Facts
-from evaluation.toybox.perception import blobs, color_index, see
-from evaluation.toybox.render import Frames
+from evaluation.toybox.perception import STRIDE, at_frames, blobs, color_index, see
+from evaluation.toybox.render import Floats, Frames
 
 DIMENSION = "motion_smoothness"
 KIND: Final = "exact"
@@ -24,21 +26,40 @@ MAX_JERK = (
 )
 
 
-def score(frames: Frames, facts: Facts) -> float:
-    """frames uint8 [81, 32, 32, 3]; facts of one moving object. 0 if it is missing in over a tenth of the frames."""
+def score_frames(frames: Frames, facts: Facts) -> FrameScores:
+    """frames uint8 [81, 32, 32, 3]; facts of one moving object. 0 if it is missing in over a tenth of the frames.
+
+    A probed frame has the score of its own second difference and its own neighbours, 0 where the object is missing in one of the
+    three probes; the clip's is a product of two means, which the mean of the frames need not be.
+    """
     found = blobs(see(frames).alpha)
     named = color_index(facts["objects"][0]["color"])
     present = found.present()[:, named]
+    light = frames.astype(np.float32)
+    off_middle = np.abs(light[1:-1] - (light[:-2] + light[2:]) / 2)
+    by_frame = at_frames(_by_frame(found.x[:, named], found.y[:, named], present, off_middle), first=STRIDE)
     if present.mean() < 0.9:
-        return 0.0
+        return FrameScores(0.0, by_frame)
     path = np.stack([found.x[present, named], found.y[present, named]], axis=1)
     jerk = float(np.linalg.norm(np.diff(path, n=2, axis=0), axis=1).mean())
-    light = frames.astype(np.float32)
-    middle = float(np.abs(light[1:-1] - (light[:-2] + light[2:]) / 2).mean())
-    return max(0.0, 1 - jerk / MAX_JERK) * (1 - middle / 255)
+    middle = float(off_middle.mean())
+    return FrameScores(max(0.0, 1 - jerk / MAX_JERK) * (1 - middle / 255), by_frame)
+
+
+def _by_frame(x: Floats, y: Floats, present: NDArray[np.bool_], off_middle: Floats) -> Floats:
+    """Scores of the probes that have a probe on either side, [T - 2]; x, y, present: [T]; off_middle: pixel frames 1 to 79."""
+    jerks = np.hypot(np.diff(x, n=2), np.diff(y, n=2))
+    there = present[:-2] & present[1:-1] & present[2:]
+    own = off_middle[STRIDE - 1 :: STRIDE][: len(jerks)].mean((1, 2, 3))
+    return np.asarray(np.where(there, np.clip(1 - jerks / MAX_JERK, 0, 1), 0.0) * (1 - own / 255), np.float32)
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """The clip alone, see score_frames."""
+    return score_frames(frames, facts).value
 
 
 if __name__ == "__main__":
     from evaluation.scoring import run_scorer
 
-    run_scorer(DIMENSION, KIND, score)
+    run_scorer(DIMENSION, KIND, score_frames)

@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import SHAPES, Facts
-from evaluation.toybox.perception import blobs, color_index, is_shape, see, shape_overlaps
+from evaluation.toybox.perception import at_frames, blobs, color_index, is_shape, see, shape_overlaps
 from evaluation.toybox.render import Floats, Frames
 
 DIMENSION = "multiple_objects"
@@ -27,11 +28,17 @@ def _overlaps(frames: Frames, facts: Facts) -> list[Floats]:
     return [shape_overlaps(alpha[:, k], found.x[:, k], found.y[:, k]) for k in columns]
 
 
-def score(frames: Frames, facts: Facts) -> float:
+def score_frames(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; facts of two objects. In 0..1."""
     shapes = [thing["shape"] for thing in facts["objects"]]
     there = [is_shape(one, shape) for one, shape in zip(_overlaps(frames, facts), shapes, strict=True)]
-    return float(np.mean(there[0] & there[1]))
+    both = there[0] & there[1]
+    return FrameScores(float(np.mean(both)), at_frames(both))
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """The clip alone, see score_frames."""
+    return score_frames(frames, facts).value
 
 
 def soft(frames: Frames, facts: Facts) -> float:
@@ -44,4 +51,4 @@ def soft(frames: Frames, facts: Facts) -> float:
 if __name__ == "__main__":
     from evaluation.scoring import run_scorer
 
-    run_scorer(DIMENSION, KIND, score)
+    run_scorer(DIMENSION, KIND, score_frames)

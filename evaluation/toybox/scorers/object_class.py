@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import SHAPES, Facts
-from evaluation.toybox.perception import blobs, is_shape, see, shape_overlaps
+from evaluation.toybox.perception import at_frames, blobs, is_shape, see, shape_overlaps
 from evaluation.toybox.render import Floats, Frames
 
 DIMENSION = "object_class"
@@ -27,9 +28,15 @@ def _overlaps(frames: Frames) -> Floats:
     return shape_overlaps(alpha[rows, largest], found.x[rows, largest], found.y[rows, largest])
 
 
-def score(frames: Frames, facts: Facts) -> float:
+def score_frames(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; facts of one shape. In 0..1."""
-    return float(is_shape(_overlaps(frames), facts["objects"][0]["shape"]).mean())
+    hits = is_shape(_overlaps(frames), facts["objects"][0]["shape"])
+    return FrameScores(float(hits.mean()), at_frames(hits))
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """The clip alone, see score_frames."""
+    return score_frames(frames, facts).value
 
 
 def soft(frames: Frames, facts: Facts) -> float:
@@ -42,4 +49,4 @@ def soft(frames: Frames, facts: Facts) -> float:
 if __name__ == "__main__":
     from evaluation.scoring import run_scorer
 
-    run_scorer(DIMENSION, KIND, score)
+    run_scorer(DIMENSION, KIND, score_frames)

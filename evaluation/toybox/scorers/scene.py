@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import SCENES, Facts
-from evaluation.toybox.perception import scene_errors
+from evaluation.toybox.perception import at_frames, scene_errors
 from evaluation.toybox.render import Frames
 
 DIMENSION = "scene"
@@ -21,11 +22,17 @@ FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 MAX_ERROR = 22.0  # mean absolute difference of 0..255, at most 40 a pixel; noise has more than 30
 
 
-def score(frames: Frames, facts: Facts) -> float:
+def score_frames(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; a clip with a fixed camera, in the style of its facts. In 0..1."""
     errors = scene_errors(frames, facts["style"])
     named = SCENES.index(facts["scene"])
-    return float(np.mean((errors.argmin(1) == named) & (errors[:, named] < MAX_ERROR)))
+    hits = (errors.argmin(1) == named) & (errors[:, named] < MAX_ERROR)
+    return FrameScores(float(np.mean(hits)), at_frames(hits))
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """The clip alone, see score_frames."""
+    return score_frames(frames, facts).value
 
 
 def soft(frames: Frames, facts: Facts) -> float:
@@ -37,4 +44,4 @@ def soft(frames: Frames, facts: Facts) -> float:
 if __name__ == "__main__":
     from evaluation.scoring import run_scorer
 
-    run_scorer(DIMENSION, KIND, score)
+    run_scorer(DIMENSION, KIND, score_frames)

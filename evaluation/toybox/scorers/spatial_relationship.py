@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import Facts
-from evaluation.toybox.perception import blobs, color_index, see
+from evaluation.toybox.perception import at_frames, blobs, color_index, see
 from evaluation.toybox.render import Frames
 
 DIMENSION = "spatial_relationship"
@@ -20,7 +21,7 @@ CEILING = 0.99  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 
 
-def score(frames: Frames, facts: Facts) -> float:
+def score_frames(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; facts of two objects and their relation. In 0..1."""
     found = blobs(see(frames).alpha)
     a, b = (color_index(thing["color"]) for thing in facts["objects"])
@@ -29,10 +30,17 @@ def score(frames: Frames, facts: Facts) -> float:
     along, other = (across, down) if facts["relation"] in ("left", "right") else (down, across)
     sign = -1 if facts["relation"] in ("left", "above") else 1
     holds = (sign * along >= 4.0) & (np.abs(along) > np.abs(other))
-    return float(holds.sum() / len(both))
+    hits = np.zeros(len(both), np.bool_)
+    hits[both] = holds
+    return FrameScores(float(holds.sum() / len(both)), at_frames(hits))
+
+
+def score(frames: Frames, facts: Facts) -> float:
+    """The clip alone, see score_frames."""
+    return score_frames(frames, facts).value
 
 
 if __name__ == "__main__":
     from evaluation.scoring import run_scorer
 
-    run_scorer(DIMENSION, KIND, score)
+    run_scorer(DIMENSION, KIND, score_frames)

@@ -1,0 +1,264 @@
+"""Quality over time: scores of pixel frames -> a curve over latent chunks, and its drift from the first chunk to the last.
+
+A chunk is CHUNK latent frames, what a causal model denoises together: the first holds pixel frames 0 to 8, every later one 12
+more (the first latent frame is one pixel frame, each other STEP). A chunk's value is the mean over clips of the mean over the
+clip's frames in it; prompts are drawn again as for every other number of the table, with the same draws.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from evaluation.aggregate import RANKED_KINDS, AggregateSettings, holm_family, run_design
+from evaluation.estimates import Design, Estimate, average, mean_estimates
+from evaluation.intervals import Array, holm
+from evaluation.measures import Measure
+from evaluation.records import DimensionResult, Identifier, Interval, PairedDifference, Prompt, Record
+
+CHUNK = 3
+"""Latent frames of a chunk."""
+STEP = 4
+"""Pixel frames of a latent frame, but for the first."""
+SUMMARY = "frame_quality"
+"""Name of the curve that is the mean of the quality dimensions which are scored frame by frame."""
+
+
+class ChunkCurve(BaseModel):
+    """Of one row and measure, in normalised points. chunks: None where no frame of the chunk has a value.
+
+    drift: last chunk minus first, on the same prompts; holm: its p-value among the curves of the measure, ranked rows and
+    controls apart; all None if fewer than two chunks have values.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    row: Identifier
+    measure: str
+    chunks: tuple[Interval | None, ...]
+    drift: Interval | None
+    p_value: float | None
+    holm: float | None
+    prompts: int
+
+
+class ChunkTable(Record):
+    """aggregate/chunks.json. pixel_frames: of a clip; without: dimensions of the run whose scorer gives no values of frames.
+
+    pairs: difference of two ranked rows' drifts on common prompts; Holm over the pairs of a measure.
+    """
+
+    suite: str
+    pixel_frames: int
+    measures: tuple[str, ...]
+    without: tuple[str, ...]
+    curves: tuple[ChunkCurve, ...]
+    pairs: tuple[PairedDifference, ...]
+
+
+def chunk_of(pixel_frame: int) -> int:
+    """The chunk that a pixel frame is decoded from."""
+    return -(-pixel_frame // STEP) // CHUNK
+
+
+def chunk_frames(chunk: int, pixel_frames: int) -> range:
+    """The pixel frames of a chunk, in a clip of so many."""
+    return range(
+        max(0, STEP * (CHUNK * chunk - 1) + 1), min(pixel_frames, STEP * (CHUNK * (chunk + 1) - 1) + 1)
+    )
+
+
+def chunk_means(values: Sequence[float | None]) -> list[float | None]:
+    """Mean of the frames of each chunk that have a value; None for a chunk without any. values: [T]."""
+    means: list[float | None] = []
+    for chunk in range(chunk_of(len(values) - 1) + 1):
+        found = [v for f in chunk_frames(chunk, len(values)) if (v := values[f]) is not None]
+        # Rounded, so that equal frames give equal chunks however many there are.
+        means.append(round(math.fsum(found) / len(found), 9) if found else None)
+    return means
+
+
+class RowCurve(NamedTuple):
+    """Of one row and measure. sums, counts: [C, P], sums of shown raw chunk values of a prompt's clips, and how many they are."""
+
+    sums: Array
+    counts: Array
+
+
+def row_curve(result: DimensionResult, design: Design, factor: float) -> RowCurve | None:
+    """The chunks of a result's clips; None if its scorer gave no values of frames."""
+    lines = [(clip.prompt_id, clip.frame_values) for clip in result.clips]
+    means = [(prompt, chunk_means(values)) for prompt, values in lines if values is not None]
+    if not means:
+        return None
+    column = {prompt: index for index, prompt in enumerate(design.prompts)}
+    sums, counts = np.zeros((2, len(means[0][1]), len(column)))
+    for prompt, chunks in means:
+        for chunk, value in enumerate(chunks):
+            if value is not None:
+                sums[chunk, column[prompt]] += factor * value
+                counts[chunk, column[prompt]] += 1
+    return RowCurve(sums, counts)
+
+
+class Drawn(NamedTuple):
+    """Normalised estimates of the chunks that have values, by number."""
+
+    chunks: dict[int, Estimate]
+
+    def drift(self) -> Estimate | None:
+        """Last chunk minus first; None if there is only one."""
+        first, last = min(self.chunks), max(self.chunks)
+        return self.chunks[last].minus(self.chunks[first]) if last > first else None
+
+
+def _drawn(curve: RowCurve, measure: Measure, design: Design, prompts: Array | None = None) -> Drawn | None:
+    """Estimates of a curve, on all its prompts or on those where `prompts` [P] is true; None if it has no value there."""
+    chosen = np.ones(len(design.prompts)) if prompts is None else prompts
+    sums, counts = curve.sums * chosen, curve.counts * chosen
+    known = np.flatnonzero(counts.sum(axis=1))
+    if not len(known):
+        return None
+    found = mean_estimates(sums[known], counts[known], design, [measure.ends] * len(known))
+    scaled = [one.scaled(measure.scale, measure.low) for one in found]
+    return Drawn(dict(zip(known.tolist(), scaled, strict=True)))
+
+
+def _summary(curves: Mapping[str, Drawn], prompts: int) -> Drawn:
+    """The mean of several measures, chunk by chunk, where all have values."""
+    common = set.intersection(*(set(drawn.chunks) for drawn in curves.values()))
+    return Drawn(
+        {c: average([drawn.chunks[c] for drawn in curves.values()], prompts) for c in sorted(common)}
+    )
+
+
+def _drawn_row(
+    curves: Mapping[str, RowCurve],
+    known: Mapping[str, Measure],
+    summarised: Sequence[str],
+    design: Design,
+    common: Mapping[str, Array] | None = None,
+) -> dict[str, Drawn]:
+    """Every measure of one row, and their summary if all that belong to it are there. common: prompts [P] to keep, by measure."""
+    drawn = {}
+    for name, curve in curves.items():
+        found = _drawn(curve, known[name], design, None if common is None else common[name])
+        if found is not None:
+            drawn[name] = found
+    if summarised and all(name in drawn for name in summarised):
+        served = np.any([curves[name].counts.sum(axis=0) > 0 for name in summarised], axis=0)
+        summary = _summary({name: drawn[name] for name in summarised}, int(served.sum()))
+        if summary.chunks:
+            drawn[SUMMARY] = summary
+    return drawn
+
+
+def _curves_of(
+    drawn: Mapping[str, Mapping[str, Drawn]], measure: str, rows: Sequence[str], chunks: int, design: Design
+) -> list[ChunkCurve]:
+    """The curves of one measure, whose drifts are one family of tests."""
+    shown = [row for row in rows if measure in drawn[row]]
+    drifts = {row: drift for row in shown if (drift := drawn[row][measure].drift()) is not None}
+    p_values = [drift.p_value(design) for drift in drifts.values()]
+    adjusted = dict(zip(drifts, zip(p_values, holm(p_values), strict=True), strict=True))
+    curves = []
+    for row in shown:
+        found = drawn[row][measure].chunks
+        p_value, corrected = adjusted.get(row, (None, None))
+        curves.append(
+            ChunkCurve(
+                row=row, measure=measure, p_value=p_value, holm=corrected,
+                chunks=tuple(found[c].interval(design) if c in found else None for c in range(chunks)),
+                drift=drifts[row].interval(design) if row in drifts else None,
+                prompts=max(one.prompts for one in found.values()),
+            )
+        )  # fmt: skip
+    return curves
+
+
+def _pairs(
+    curves: Mapping[str, Mapping[str, RowCurve]],
+    drawn: Mapping[str, Mapping[str, Drawn]],
+    rows: Sequence[str],
+    known: Mapping[str, Measure],
+    summarised: Sequence[str],
+    design: Design,
+) -> list[PairedDifference]:
+    """Difference of drifts of any two rows, on the prompts that both have clips of."""
+    families: dict[str, list[tuple[str, str, str, Estimate]]] = {}
+    for a, b in itertools.combinations(rows, 2):
+        shared = [name for name in curves[a] if name in curves[b]]
+        has = {row: {name: curves[row][name].counts.sum(axis=0) > 0 for name in shared} for row in (a, b)}
+        if all(np.array_equal(has[a][name], has[b][name]) for name in shared):
+            one, other = drawn[a], drawn[b]
+        else:
+            common = {name: (has[a][name] & has[b][name]).astype(np.float64) for name in shared}
+            one, other = (
+                _drawn_row({n: curves[row][n] for n in shared}, known, summarised, design, common)
+                for row in (a, b)
+            )
+        for measure in one:
+            if measure in other:
+                left, right = one[measure].drift(), other[measure].drift()
+                if left is not None and right is not None:
+                    families.setdefault(measure, []).append((a, b, measure, left.minus(right)))
+    return [pair for family in families.values() for pair in holm_family(family, design)]
+
+
+def chunk_table(
+    suite: str, prompts: Sequence[Prompt], results: Sequence[DimensionResult], settings: AggregateSettings
+) -> ChunkTable:
+    """Curves of every row and measure whose scorer gave values of frames, with the draws of the table of scores.
+
+    results: as `aggregate` has proven them. Raises ValueError if clips are of different lengths.
+    """
+    design, known = run_design(prompts, settings), settings.scored
+    curves: dict[str, dict[str, RowCurve]] = {row: {} for row in settings.rows}
+    lengths = {len(c.frame_values) for result in results for c in result.clips if c.frame_values is not None}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"Values of pixel frames come in lists of {sorted(lengths)}; clips of a suite are equally long. Score them again."
+        )
+    frames = max(lengths, default=0)
+    for result in results:
+        if (curve := row_curve(result, design, known[result.dimension].factor)) is not None:
+            curves[result.row][result.dimension] = curve
+    names = [name for name in known if any(name in found for found in curves.values())]
+    curves = {row: {n: found[n] for n in names if n in found} for row, found in curves.items()}
+    summarised = [name for name in names if known[name].group == "quality"]
+    drawn = {row: _drawn_row(found, known, summarised, design) for row, found in curves.items()}
+    measures = ([SUMMARY] if any(SUMMARY in found for found in drawn.values()) else []) + names
+    ranked = [row for row, name in settings.rows.items() if name.kind in RANKED_KINDS]
+    others = [row for row in settings.rows if row not in ranked]
+    chunks = chunk_of(frames - 1) + 1 if frames else 0
+    return ChunkTable(
+        suite=suite,
+        pixel_frames=frames,
+        measures=tuple(measures),
+        without=tuple(name for name in known if name not in names),
+        curves=tuple(
+            curve
+            for measure in measures
+            for rows in (ranked, others)
+            for curve in _curves_of(drawn, measure, rows, chunks, design)
+        ),
+        pairs=tuple(_pairs(curves, drawn, ranked, known, summarised, design)),
+    )
+
+
+def chunks_csv(table: ChunkTable) -> str:
+    """One line per row, measure and chunk, in normalised points, and one for each drift, whose p-value is after Holm's correction."""
+    lines = ["row,measure,chunk,normalised,low,high,holm,prompts"]
+    for curve in table.curves:
+        for place, found in [*enumerate(curve.chunks), ("drift", curve.drift)]:
+            if found is not None:
+                p_value = f"{curve.holm:.6g}" if place == "drift" else ""
+                lines.append(
+                    f"{curve.row},{curve.measure},{place},{found.mean:.4f},{found.low:.4f},{found.high:.4f},{p_value},{curve.prompts}"
+                )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,74 @@
+"""Everything that a run is scored on, described alike: the sixteen dimensions, then those that the user's own files add.
+
+Tables, figures and statistics go through these descriptions; only the totals know the sixteen by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from evaluation.dimensions import DIMENSIONS, BoundsName, bounds_of
+from evaluation.records import OwnDimension, Prompt
+
+ALL_PROMPTS = "all"
+OWN_GROUP: Final = "own"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One line of the tables. unit, factor: shown raw score = factor x recorded value, in `unit`.
+
+    low, high: shown raw scores that normalise to 0 and to 100; low lies above high where less is better.
+    lowest, highest: recorded values that a correct scorer can return. bounded: whether these are ends of the scale.
+    prompts: the dimension whose prompts it is scored on, or ALL_PROMPTS.
+    """
+
+    name: str
+    title: str
+    group: Literal["quality", "semantic", "own"]
+    unit: str
+    factor: float
+    low: float
+    high: float
+    lowest: float
+    highest: float
+    bounded: bool
+    prompts: str
+
+    @property
+    def scale(self) -> float:
+        """Normalised points per shown raw unit; negative where less is better."""
+        return 100.0 / (self.high - self.low)
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Ends of the scale of shown raw scores; None where values may leave it."""
+        return (self.factor * self.lowest, self.factor * self.highest) if self.bounded else None
+
+    def normalise(self, shown: float) -> float:
+        """Percent of the way from `low` to `high` of a shown raw score."""
+        return self.scale * (shown - self.low)
+
+    def serves(self, prompt: Prompt) -> bool:
+        """Whether the clips of a prompt are scored on it."""
+        return self.prompts == ALL_PROMPTS or self.prompts in prompt.dimensions
+
+
+def measures(bounds: BoundsName, own: Sequence[OwnDimension] = ()) -> dict[str, Measure]:
+    """All measures by name: the sixteen in VBench's order, then one's own in the suite's."""
+    official = {
+        d.name: Measure(
+            name=d.name, title=d.title, group=d.group, unit="%", factor=100.0, low=bounds_of(d.name, bounds).low,
+            high=bounds_of(d.name, bounds).high, lowest=d.lowest, highest=1.0, bounded=d.lowest == 0.0, prompts=d.name,
+        )
+        for d in DIMENSIONS
+    }  # fmt: skip
+    return official | {
+        d.name: Measure(
+            name=d.name, title=d.title, group=OWN_GROUP, unit=d.unit, factor=1.0, low=d.worst, high=d.best,
+            lowest=min(d.worst, d.best), highest=max(d.worst, d.best), bounded=True, prompts=d.prompts,
+        )
+        for d in own
+    }  # fmt: skip
