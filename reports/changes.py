@@ -13,7 +13,8 @@ from evaluation.dimensions import BY_NAME, NAMES, BoundsName, bounds_of
 from evaluation.estimates import Design, Estimate, make_design, mean_estimates
 from evaluation.intervals import holm
 from evaluation.records import Interval
-from reports.run import PromptScore, Run
+from reports.clips import PromptScore
+from reports.run import Run
 from reports.tables import LEVEL, TOTAL_NAMES
 
 ABSENT = "absent"

@@ -1,43 +1,109 @@
-"""Which clips go into the page, as data: URIs under a size budget, and what was left out. Reads files, writes none."""
+"""Which clips and posters go into the page under a size budget, and what was left out. Reads files, writes none.
+
+Posters come first, up to POSTER_SHARE of the budget: those of every dimension's and row's worst prompts, then of all rows of
+prompt after prompt. Clips take the rest: sample 0 of all rows of prompt after prompt, then sample 1, and so on. Prompts come
+in turn from every set of dimensions, so that whatever fits shows every kind.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from evaluation.records import Clip, Prompt, clip_id
+from reports.posters import PREVIEW_WIDTH, poster, preview
 
 OVERSIZE = 4  # times the median clip of a prompt: noise does not compress, one such row would fill the budget
 OVERSIZE_PROMPTS = 4  # so many prompts show such a row all the same
 SAMPLE = 0  # same index for all rows, so all clips of a prompt start from the same noise
+WORST = 20  # prompts in a gallery of the worst
+POSTER_SHARE = 0.3  # of the budget
+BATCH = 64  # posters that are made before the budget is looked at again
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddedPrompt:
-    """A prompt whose clips are in the page: row -> base64 of its mp4."""
+class PromptScore(NamedTuple):
+    """Of one row, dimension and prompt: mean raw score (fraction) over its scored clips, and how many they are."""
 
-    prompt: Prompt
-    clips: dict[str, str]
+    mean: float
+    clips: int
 
 
-@dataclass(frozen=True, slots=True)
+Scores = Mapping[str, Mapping[str, Mapping[str, PromptScore]]]
+"""row -> dimension -> prompt id -> score."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gallery:
-    """embedded: prompts in the page; left_out: ids that did not fit; without_clips: ids no row has a file of.
+    """What the page shows of the clips; base64 of mp4 and WebP files.
 
-    oversize: rows whose clips are far larger than the others and are shown with the first few prompts only;
-    size: bytes of base64; fps: of the clips.
+    clips: prompt id -> row -> sample -> mp4; posters: prompt id -> row -> picture of sample 0. left_out: ids with clip files,
+    none of them in the page; without_clips: ids no row has a file of; absent: row -> clips of other prompts without a file.
+    oversize: rows whose clips are far larger than the others and are shown with the first few prompts only.
+    size, posters_size: bytes of base64; preview: width of the copies that stand for wider clips, None where there are none.
+    fps, pixel_frames, width, height: of the clips.
     """
 
-    embedded: tuple[EmbeddedPrompt, ...]
+    clips: dict[str, dict[str, dict[int, str]]]
+    posters: dict[str, dict[str, str]]
     left_out: tuple[str, ...]
     without_clips: tuple[str, ...]
+    absent: dict[str, tuple[str, ...]]
     oversize: tuple[str, ...]
     size: int
+    posters_size: int
+    preview: int | None
     fps: int
+    pixel_frames: int
+    width: int
+    height: int
+
+
+class Source(NamedTuple):
+    """A clip file that is there, with the manifest's line for it."""
+
+    path: Path
+    clip: Clip
+
+    def read(self) -> bytes:
+        """Its bytes. Raises ValueError if they are not those that the manifest names: another clip was checked and scored."""
+        content = self.path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.clip.sha256:
+            raise ValueError(
+                f"Clip {self.clip.clip_id} of row {self.clip.row} is not the file its manifest names; "
+                "sample and check it again."
+            )
+        return content
+
+    def poster(self) -> str:
+        """Base64 of its poster."""
+        return _base64(poster(self.read()))
+
+    def embedded(self) -> str:
+        """Base64 of the clip, or of a smaller copy of a wide one."""
+        content = self.read()
+        return _base64(preview(content) if self.clip.width > PREVIEW_WIDTH else content)
+
+
+Sources = dict[str, dict[str, Source]]
+"""row -> clip id -> file."""
+
+
+class Embedded(NamedTuple):
+    """Clips that fit: prompt id -> row -> sample -> base64; rows that were oversize; bytes."""
+
+    clips: dict[str, dict[str, dict[int, str]]]
+    oversize: tuple[str, ...]
+    size: int
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
 
 
 def spread(prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -49,50 +115,129 @@ def spread(prompts: Sequence[Prompt]) -> list[Prompt]:
     return [found[turn] for turn in range(longest) for found in kinds.values() if turn < len(found)]
 
 
+def poster_order(prompts: Sequence[Prompt], rows: Iterable[str], scores: Scores) -> list[tuple[str, str]]:
+    """(prompt id, row) of all posters, wanted ones first: the worst of every row and dimension, then its second worst, ...
+
+    After WORST of each come all rows of prompt after prompt.
+    """
+    lowest = [
+        [(prompt, row) for prompt in sorted(values, key=lambda name: (values[name].mean, name))[:WORST]]
+        for row, found in scores.items()
+        for values in found.values()
+    ]
+    worst = [cells[place] for place in range(WORST) for cells in lowest if place < len(cells)]
+    names = list(rows)
+    return list(dict.fromkeys([*worst, *((prompt.id, row) for prompt in spread(prompts) for row in names)]))
+
+
+def find_sources(results_dir: Path, manifests: Mapping[str, Sequence[Clip]]) -> Sources:
+    """Clip files that are there, by row and clip; one listing of a folder a row."""
+    found: Sources = {}
+    for row, clips in manifests.items():
+        folder = results_dir / "clips" / row / "mp4"
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        found[row] = {
+            clip.clip_id: Source(folder / f"{clip.clip_id}.mp4", clip)
+            for clip in clips
+            if f"{clip.clip_id}.mp4" in names
+        }
+    return found
+
+
+def embed_posters(
+    sources: Sources, wanted: Sequence[tuple[str, str]], budget: int, pool: ThreadPoolExecutor
+) -> tuple[dict[str, dict[str, str]], int]:
+    """Posters of sample 0 in the order wanted until one does not fit, and their bytes."""
+    posters: dict[str, dict[str, str]] = {}
+    size = 0
+    cells = [
+        (prompt, row, source)
+        for prompt, row in wanted
+        if (source := sources.get(row, {}).get(clip_id(prompt, SAMPLE)))
+    ]
+    for first in range(0, len(cells), BATCH):
+        batch = cells[first : first + BATCH]
+        made = pool.map(Source.poster, [source for _, _, source in batch])
+        for (prompt, row, _), picture in zip(batch, made, strict=True):
+            if size + len(picture) > budget:
+                return posters, size
+            size += len(picture)
+            posters.setdefault(prompt, {})[row] = picture
+    return posters, size
+
+
+def _in_order(prompts: Sequence[Prompt]) -> Iterator[tuple[int, Prompt]]:
+    """Sample 0 of every prompt, then sample 1 of those that have one, ..."""
+    order = spread(prompts)
+    for sample in range(max((prompt.samples for prompt in prompts), default=0)):
+        yield from ((sample, prompt) for prompt in order if sample < prompt.samples)
+
+
+def embed_clips(
+    sources: Sources, prompts: Sequence[Prompt], budget: int, pool: ThreadPoolExecutor
+) -> Embedded:
+    """Clips of prompt after prompt, all rows (but oversized ones) or none, until one prompt does not fit."""
+    clips: dict[str, dict[str, dict[int, str]]] = {}
+    oversize: set[str] = set()
+    size = turn = 0
+    for sample, prompt in _in_order(prompts):
+        name = clip_id(prompt.id, sample)
+        there = {row: found[name] for row, found in sources.items() if name in found}
+        if not there:
+            continue
+        made = dict(zip(there, pool.map(Source.embedded, there.values()), strict=True))
+        if turn >= OVERSIZE_PROMPTS:
+            limit = OVERSIZE * statistics.median(map(len, made.values()))
+            large = {row for row, content in made.items() if len(content) > limit}
+            oversize |= large
+            made = {row: content for row, content in made.items() if row not in large}
+        cost = sum(map(len, made.values()))
+        if size + cost > budget:
+            break
+        size += cost
+        turn += 1
+        for row, content in made.items():
+            clips.setdefault(prompt.id, {}).setdefault(row, {})[sample] = content
+    return Embedded(clips, tuple(sorted(oversize)), size)
+
+
 def embed(
-    results_dir: Path, prompts: Sequence[Prompt], manifests: Mapping[str, Sequence[Clip]], budget: int
+    results_dir: Path,
+    prompts: Sequence[Prompt],
+    manifests: Mapping[str, Sequence[Clip]],
+    scores: Scores,
+    budget: int,
+    *,
+    threads: int = 1,
 ) -> Gallery:
-    """Clips of sample 0 of as many prompts as fit `budget` bytes of base64: all rows of a prompt (but oversized ones) or none.
+    """Posters and clips within `budget` bytes of base64, by the rule on top of this file.
 
     manifests: row -> its clips. A file's bytes must have the manifest's sha256; raises ValueError naming the clip if not.
     """
-    known = {row: {clip.clip_id: clip for clip in clips} for row, clips in manifests.items()}
-    embedded: list[EmbeddedPrompt] = []
-    left_out: list[str] = []
-    without: list[str] = []
-    oversize: set[str] = set()
-    size = 0
-    for prompt in spread(prompts):
-        name = clip_id(prompt.id, SAMPLE)
-        found: dict[str, bytes] = {}
-        for row, clips in known.items():
-            path = results_dir / "clips" / row / "mp4" / f"{name}.mp4"
-            if name in clips and path.is_file():
-                found[row] = path.read_bytes()
-                if hashlib.sha256(found[row]).hexdigest() != clips[name].sha256:
-                    raise ValueError(
-                        f"Clip {name} of row {row} is not the file its manifest names; sample and check it again."
-                    )
-        if len(embedded) >= OVERSIZE_PROMPTS and found:
-            limit = OVERSIZE * statistics.median(map(len, found.values()))
-            large = {row for row, content in found.items() if len(content) > limit}
-            oversize |= large
-            found = {row: content for row, content in found.items() if row not in large}
-        cost = sum(4 * ((len(content) + 2) // 3) for content in found.values())
-        if not found:
-            without.append(prompt.id)
-        elif left_out or size + cost > budget:
-            left_out.append(prompt.id)
-        else:
-            size += cost
-            encoded = {row: base64.b64encode(content).decode("ascii") for row, content in found.items()}
-            embedded.append(EmbeddedPrompt(prompt, encoded))
-    rates = {clip.fps for clips in manifests.values() for clip in clips}
+    sources = find_sources(results_dir, manifests)
+    with ThreadPoolExecutor(threads) as pool:
+        wanted = poster_order(prompts, manifests, scores)
+        posters, posters_size = embed_posters(sources, wanted, round(budget * POSTER_SHARE), pool)
+        embedded = embed_clips(sources, prompts, budget - posters_size, pool)
+    having = {source.clip.prompt_id for found in sources.values() for source in found.values()}
+    first = next((clip for clips in manifests.values() for clip in clips), None)
+    missing = {
+        row: tuple(c.clip_id for c in clips if c.prompt_id in having and c.clip_id not in sources[row])
+        for row, clips in manifests.items()
+    }
+    wide = first is not None and first.width > PREVIEW_WIDTH and bool(embedded.clips)
     return Gallery(
-        tuple(embedded),
-        tuple(left_out),
-        tuple(without),
-        tuple(sorted(oversize)),
-        size,
-        max(rates, default=16),
+        clips=embedded.clips,
+        posters=posters,
+        left_out=tuple(p.id for p in prompts if p.id in having and p.id not in embedded.clips),
+        without_clips=tuple(p.id for p in prompts if p.id not in having),
+        absent={row: names for row, names in missing.items() if names},
+        oversize=embedded.oversize,
+        size=embedded.size,
+        posters_size=posters_size,
+        preview=PREVIEW_WIDTH if wide else None,
+        fps=first.fps if first else 16,
+        pixel_frames=first.pixel_frames if first else 0,
+        width=first.width if first else 1,
+        height=first.height if first else 1,
     )

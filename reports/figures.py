@@ -40,7 +40,7 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "raven-bench", "font.size": 9.0, "text.color": INK, "axes.edgecolor": LINE,
     "axes.labelcolor": INK, "xtick.color": MUTED, "ytick.color": INK, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": LINE, "grid.linewidth": 0.6,
-    "axes.titlesize": 9.5, "axes.titleweight": "bold", "axes.titlecolor": INK, "legend.frameon": False,
+    "text.parse_math": False, "axes.titlesize": 9.5, "axes.titleweight": "bold", "axes.titlecolor": INK, "legend.frameon": False,
     "legend.fontsize": 8.0, "lines.linewidth": 1.4,
 }  # fmt: skip
 

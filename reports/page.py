@@ -24,7 +24,8 @@ from evaluation.records import (
     ScoresTable,
 )
 from evaluation.variance import VarianceTable
-from reports.clips import OVERSIZE_PROMPTS
+from reports.browser import browser_blocks, browser_index
+from reports.clips import OVERSIZE_PROMPTS, WORST
 from reports.cost import amount, size
 from reports.curves import HeldOutLine, compare_heldout
 from reports.figures import (
@@ -187,6 +188,18 @@ def content_policy(script: str) -> str:
     )
 
 
+def beside_clips(page: str) -> str:
+    """The page for a results folder: it also plays clips/<row>/mp4/<clip>.mp4 below its own folder, and loads nothing else.
+
+    page: as `render` makes it. file: is there because 'self' means nothing to some browsers when a page is opened as a file.
+    """
+    strict, html = "media-src data:;", '<html lang="en">'
+    assert strict in page, "the page has no policy to change"
+    assert html in page, "the page has no root element to change"
+    page = page.replace(html, '<html lang="en" data-clips="clips">', 1)
+    return page.replace(strict, "media-src data: 'self' file:;", 1)
+
+
 def _inside_script(value: Any) -> str:
     """JSON that cannot end the <script> element it stands in."""
     return json.dumps(value, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
@@ -210,20 +223,13 @@ def render(run: Run) -> str:
         if groups
     }
     ranked = [row.row for row in rows if row.kind in RANKED_KINDS]
-    gallery = {
-        "fps": run.gallery.fps,
-        "rows": [{"row": row.row, "label": row.label} for row in rows],
-        "prompts": [
-            {
-                "id": entry.prompt.id,
-                "prompt": entry.prompt.prompt,
-                "extended": entry.prompt.extended,
-                "clips": entry.clips,
-            }
-            for entry in run.gallery.embedded
-        ],
-    }
-    names = ["tables.js", *(["players.js"] if run.gallery.embedded else [])]
+    titles = {dimension.name: dimension.title for dimension in DIMENSIONS}
+    clips = browser_index(run.prompts, rows, titles, run.gallery, run.scores, settings.bounds)
+    names = [
+        "page.js",
+        "tables.js",
+        *(["clips.js", "players.js", "browse.js"] if run.gallery.clips or clips["scores"] else []),
+    ]
     compared = {
         "measures": {**{"total": TOTAL_NAMES[settings.bounds], "quality": "Quality", "semantic": "Semantic"},
                      **{dimension.name: dimension.title for dimension in DIMENSIONS}},
@@ -292,8 +298,12 @@ def render(run: Run) -> str:
         heldout_figure=heldout_figure(heldout) if heldout else None,
         gallery=run.gallery,
         oversize_prompts=OVERSIZE_PROMPTS,
+        worst=WORST,
+        clip_rows=[row for row in rows if run.scores.get(row.row)],
+        clip_counts={name: len(found["prompts"]) for name, found in clips["scores"].items()},
         shared_noise=len(run.noises) == 1 and run.noises[0].startswith("portable:"),
-        gallery_json=_inside_script(gallery),
+        clips_json=_inside_script(clips),
+        clip_blocks=[(n, _inside_script(block)) for n, block in browser_blocks(run.prompts, run.gallery)],
         pairs_json=_inside_script(compared),
         counts=count_prompts(run.prompts),
         unrendered=unrendered_lines(run.prompts),

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,7 +25,7 @@ from evaluation.records import (
     read_jsonl,
 )
 from evaluation.variance import VarianceTable
-from reports.clips import Gallery, embed
+from reports.clips import Gallery, PromptScore, embed
 from reports.cost import Measured, measure, optional_number
 from reports.curves import CurveGroup, HeldOut, read_heldout, read_metrics
 from reports.provenance import run_record
@@ -52,7 +52,7 @@ class ReportRow(BaseModel):
 
 
 class ReportSettings(BaseModel):
-    """Settings of the report stage. label: the suite's title; clips_budget_mb: of base64; note: a banner, or none.
+    """Settings of the report stage. label: the suite's title; clips_budget_mb: of clips and posters, as base64; note: a banner.
 
     config: the suite's configuration as validated, defaults filled in; gpus: see reports.cost.measure.
     """
@@ -97,13 +97,6 @@ class RowCost:
     network_calls: float
     peak_mb: float
     devices: tuple[str, ...]
-
-
-class PromptScore(NamedTuple):
-    """Of one row, dimension and prompt: mean raw score (fraction) over its scored clips, and how many they are."""
-
-    mean: float
-    clips: int
 
 
 class Run(BaseModel):
@@ -203,10 +196,13 @@ def device_line(timing: ClipTiming) -> str:
     return f"{timing.device}, attention {timing.attention}"
 
 
-def read_run(scores: Path, results_dir: Path, settings: ReportSettings, root: Path) -> Run:
+def read_run(
+    scores: Path, results_dir: Path, settings: ReportSettings, root: Path, *, threads: int = 1
+) -> Run:
     """Read and check everything. Raises ValueError or FileNotFoundError naming the file that is wrong or missing.
 
     root: the repository, for provenance; its path and home folders are scrubbed from all that the settings say.
+    threads: for posters and small copies of clips.
     Missing curves, filters, benchmarks or clips leave their section out with a sentence; manifests of rows that the
     table scores must be there.
     """
@@ -239,6 +235,8 @@ def read_run(scores: Path, results_dir: Path, settings: ReportSettings, root: Pa
         root=root, results_dir=results_dir, scores_path=scores, table=table, prompts=prompts, manifests=manifests,
         timings=timings,
     )  # fmt: skip
+    by_prompt = {row: prompt_scores(results_dir / "scores" / row) for row in scored}
+    budget = round(settings.clips_budget_mb * 1e6)
     return Run(
         provenance=provenance,
         starts=read_starts(results_dir),
@@ -249,12 +247,12 @@ def read_run(scores: Path, results_dir: Path, settings: ReportSettings, root: Pa
         filters=[read_json(FilteredSet, path) for path in filtered.values() if path.is_file()],
         noises=tuple(sorted({clip.noise for row in ranked for clip in manifests.get(row, ())})),
         costs=row_costs(settings, timings),
-        scores={row: prompt_scores(results_dir / "scores" / row) for row in scored},
+        scores=by_prompt,
         curves={row: read_metrics(path) for row, path in metrics.items() if path.is_file()},
         heldout=read_heldout(heldout) if heldout.is_file() else None,
         stages=read_stages(results_dir / "benchmarks"),
         variance=read_json(VarianceTable, variance) if variance.is_file() else None,
         chunks=read_json(ChunkTable, chunks) if chunks.is_file() else None,
         speed={row: found for row, found in speed.items() if found is not None},
-        gallery=embed(results_dir, prompts, manifests, round(settings.clips_budget_mb * 1e6)),
+        gallery=embed(results_dir, prompts, manifests, by_prompt, budget, threads=threads),
     )

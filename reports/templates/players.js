@@ -1,86 +1,132 @@
 "use strict";
-// One list of clips per prompt, one clock for all players. Nothing plays before a button is pressed.
-const data = JSON.parse(document.getElementById("clip-data").textContent);
-const part = (id) => document.getElementById(id);
-const box = part("clips"), chosen = part("chosen"), seek = part("seek"), play = part("play"), time = part("time");
-let videos = [];
+// One clock for all players of a prompt. Nothing plays before a button or key is pressed.
+const players = (() => {
+  const { data, make } = clips;
+  const part = (id) => document.getElementById(id);
+  const box = part("clips"), seek = part("seek"), play = part("play"), time = part("time"), sample = part("sample");
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  let videos = [], prompt = -1;
 
-function show(index) {
-  pause();
-  const entry = data.prompts[index];
-  part("prompt-text").textContent = entry.prompt;
-  part("extended-text").textContent = entry.extended;
-  videos = [];
-  box.replaceChildren(...data.rows.map((row) => {
-    const figure = document.createElement("figure"), caption = document.createElement("figcaption");
-    caption.textContent = row.label;
-    let picture;
-    if (row.row in entry.clips) {
-      picture = document.createElement("video");
-      picture.muted = true;
-      picture.loop = true;
-      picture.playsInline = true;
-      picture.preload = "auto";
-      picture.setAttribute("aria-label", row.label + ": " + entry.prompt);
-      picture.src = "data:video/mp4;base64," + entry.clips[row.row];
-      videos.push(picture);
-    } else {
-      picture = document.createElement("div");
-      picture.className = "absent";
-      picture.textContent = "no clip";
+  const wanted = () => new Set([...document.querySelectorAll("#shown-rows input:checked")].map((input) => input.value));
+  const frames = () => data.frames || Math.round((videos[0] && videos[0].duration || 0) * data.fps);
+  const frameOf = (video) => Math.floor(video.currentTime * data.fps + 0.01);
+  const say = (frame) => {
+    seek.value = frame;
+    time.textContent = "frame " + (frame + 1) + " of " + frames();
+    seek.setAttribute("aria-valuetext", time.textContent);
+  };
+
+  const scores = (row) => {
+    const lines = clips.dimensions(prompt).map((name) => [clips.titles.get(name), clips.points(name, row, prompt)]);
+    return make("dl", { className: "points" }, ...lines.flatMap(([title, value]) =>
+      [make("dt", { textContent: title }), make("dd", { textContent: value === null ? "-" : value.toFixed(1) })]));
+  };
+  const absent = (frame, text) => {
+    frame.append(make("p", { className: "absent", textContent: text }));
+  };
+  const player = (inside, row) => {
+    const list = clips.sources(inside, prompt, row.row, Number(sample.value)), poster = clips.poster(inside, row.row);
+    const frame = make("div", { className: "frame" });
+    frame.style.aspectRatio = data.width + " / " + data.height;
+    if (poster && !list.length) frame.append(make("img", { src: poster, alt: "Middle frame of " + row.label }));
+    if (!list.length) absent(frame, data.prompts[prompt].files ? "clip not in this file" : "no clip");
+    else {
+      const video = make("video", { muted: true, loop: !still.matches, playsInline: true, preload: "auto" });
+      video.setAttribute("aria-label", row.label + ": " + data.prompts[prompt].prompt);
+      if (poster) video.poster = poster;
+      video.addEventListener("error", () => {
+        list.shift();
+        if (list.length) { video.src = list[0]; return; }
+        videos = videos.filter((other) => other !== video);
+        video.remove();
+        absent(frame, "clip not beside this file");
+      });
+      video.addEventListener("ended", pause);
+      video.src = list[0];
+      videos.push(video);
+      frame.append(video);
     }
-    figure.append(picture, caption);
-    return figure;
-  }));
-  if (videos.length) videos[0].addEventListener("timeupdate", follow);
-  seek.value = 0;
-  time.textContent = "frame 1";
-}
+    return make("figure", {}, frame, make("figcaption", {}, make("strong", { textContent: row.label, dir: "auto" }), scores(row.row)));
+  };
 
-function length() { return videos.length && videos[0].duration || 1; }
-function label(seconds) { time.textContent = "frame " + (1 + Math.floor(seconds * data.fps + 0.01)); }
-function follow() {
-  const now = videos[0].currentTime;
-  seek.value = 1000 * now / length();
-  label(now);
-  for (const video of videos) {
-    const gap = Math.abs(video.currentTime - now);
-    if (!video.paused && gap > 0.15 && gap < length() - 0.15) video.currentTime = now;
+  const render = () => {
+    pause();
+    const at = seek.value, inside = clips.block(prompt), shown = wanted();
+    videos = [];
+    box.replaceChildren(...data.rows.filter((row) => shown.has(row.row)).map((row) => player(inside, row)));
+    box.classList.toggle("pixels", data.width <= 128);
+    for (const video of videos) video.playbackRate = Number(part("speed").value);
+    seek.max = Math.max(0, frames() - 1);
+    jump(Number(at));
+  };
+  const show = (index) => {
+    prompt = index;
+    const facts = data.prompts[index], inside = clips.block(index), list = clips.samples(inside, index);
+    part("prompt-text").textContent = facts.prompt;
+    part("prompt-id").textContent = facts.id;
+    part("extended-text").textContent = facts.extended;
+    const before = list.includes(Number(sample.value)) ? sample.value : "0";
+    sample.replaceChildren(...(list.length ? list : [0]).map((n) => make("option", { value: n, textContent: n })));
+    sample.value = before;
+    part("sample-choice").hidden = list.length < 2;
+    seek.value = 0;
+    render();
+    part("player-state").textContent = "Prompt " + facts.id + ", " + videos.length + " clips: " + facts.prompt;
+  };
+
+  const jump = (frame) => {
+    const last = Math.max(0, frames() - 1), at = Math.min(Math.max(frame, 0), last);
+    for (const video of videos) video.currentTime = at ? (at + 0.1) / data.fps : 0;
+    say(at);
+  };
+  function pause() {
+    for (const video of videos) video.pause();
+    play.textContent = "Play";
+    play.setAttribute("aria-pressed", "false");
   }
-}
-function jump(seconds) {
-  const end = length() - 0.5 / data.fps, at = Math.min(Math.max(seconds, 0), end);
-  for (const video of videos) video.currentTime = at;
-  seek.value = 1000 * at / length();
-  label(at);
-}
-function pause() {
-  for (const video of videos) video.pause();
-  play.textContent = "Play";
-  play.setAttribute("aria-pressed", "false");
-}
-function toggle() {
-  if (play.getAttribute("aria-pressed") === "true") { pause(); return; }
-  for (const video of videos) { video.currentTime = videos[0].currentTime; video.play().catch(() => {}); }
-  play.textContent = "Pause";
-  play.setAttribute("aria-pressed", "true");
-}
-function step(frames) {
-  pause();
-  if (videos.length) jump((Math.round(videos[0].currentTime * data.fps) + frames) / data.fps + 0.1 / data.fps);
-}
-function turn(by) {
-  chosen.selectedIndex = (chosen.selectedIndex + by + data.prompts.length) % data.prompts.length;
-  show(chosen.selectedIndex);
-}
-if (data.prompts.length) {
-  chosen.addEventListener("change", () => show(chosen.selectedIndex));
+  const follow = () => {
+    if (play.getAttribute("aria-pressed") !== "true" || !videos.length) return;
+    const now = videos[0].currentTime, end = videos[0].duration;
+    say(frameOf(videos[0]));
+    for (const video of videos) {
+      const late = Math.abs(video.currentTime - now);
+      if (late > 0.12 && late < end - 0.2 && !video.seeking) video.currentTime = now;
+    }
+    requestAnimationFrame(follow);
+  };
+  const toggle = () => {
+    if (play.getAttribute("aria-pressed") === "true") { pause(); return; }
+    if (!videos.length) return;
+    if (videos[0].ended) jump(0);
+    for (const video of videos) { video.currentTime = videos[0].currentTime; video.play().catch(() => {}); }
+    play.textContent = "Pause";
+    play.setAttribute("aria-pressed", "true");
+    requestAnimationFrame(follow);
+  };
+  const step = (by) => { pause(); jump(Number(seek.value) + by); };
+  const start = () => { pause(); jump(0); };
+
   play.addEventListener("click", toggle);
   part("back").addEventListener("click", () => step(-1));
   part("forward").addEventListener("click", () => step(1));
-  part("start").addEventListener("click", () => { pause(); jump(0); });
-  part("previous").addEventListener("click", () => turn(-1));
-  part("next").addEventListener("click", () => turn(1));
-  seek.addEventListener("input", () => { pause(); jump(seek.value / 1000 * length()); });
-  show(0);
-}
+  part("start").addEventListener("click", start);
+  seek.addEventListener("input", () => { pause(); jump(Number(seek.value)); });
+  sample.addEventListener("change", render);
+  part("shown-rows").addEventListener("change", render);
+  part("speed").addEventListener("change", () => {
+    for (const video of videos) video.playbackRate = Number(part("speed").value);
+  });
+  // Keys act while the focus is in this section, and not where a key already means something.
+  const keys = {
+    " ": toggle, k: toggle, ArrowRight: () => step(1), ".": () => step(1), ArrowLeft: () => step(-1), ",": () => step(-1),
+    Home: start, n: () => part("next").click(), p: () => part("previous").click(), "?": () => part("keys").togglePopover(),
+  };
+  part("watch").addEventListener("keydown", (event) => {
+    const tag = event.target.tagName, own = tag === "INPUT" && event.target.type !== "checkbox" || tag === "SELECT";
+    const presses = event.key === " " && ["BUTTON", "SUMMARY", "INPUT"].includes(tag);
+    if (!(event.key in keys) || own || presses || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    keys[event.key]();
+  });
+  return { show, current: () => prompt };
+})();

@@ -34,6 +34,11 @@ from reports.starts import Start, note_start
 from workflow.settings import load_suite
 
 INJECTION = '</script><script>alert("1")</script><img src=x onerror=alert(2)> & "quoted"'
+HOSTILE = (  # quotes of all kinds, an emoji, right-to-left text with an override, a long word, 300 characters and more
+    'it\'s a "cat" `and` $(rm -rf ~) \U0001f431\u200d\U0001f680 \u0642\u0637\u0629 \u202eevil\u202c \u05d7\u05ea\u05d5\u05dc <!-- ]]> '
+    + "x" * 120
+    + " and so on" * 25
+)
 ROWS = {
     "raven": ("RAVEN recipe (toy)", "native", 0.12),
     "cm_grpo": ("RAVEN + CM-GRPO recipe (toy)", "native", 0.15),
@@ -57,7 +62,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def prompts(repeated: bool = False) -> list[Prompt]:
-    """Ten prompts of four kinds; the first text tries to break out of the page, the first still one is filtered.
+    """Ten prompts of four kinds; the first two texts try to break out of the page, the first still one is filtered.
 
     repeated: some of them stand for several lines of their list.
     """
@@ -65,7 +70,9 @@ def prompts(repeated: bool = False) -> list[Prompt]:
     for kind, dimensions in KINDS.items():
         for n in range(PER_KIND):
             filtered = kind == "still" and n == 0
-            text = INJECTION if (kind, n) == ("move", 0) else f"a red circle, {kind} number {n}"
+            text = {("move", 0): INJECTION, ("move", 1): HOSTILE}.get(
+                (kind, n), f"a red circle, {kind} number {n}"
+            )
             name = f"{kind}_{n:02d}"
             facts = {"lines": REPEATED[name]} if repeated and name in REPEATED else {}
             made.append(
@@ -161,8 +168,8 @@ def _write_clips(folder: Path, row: str, listed: list[Prompt], embedded: int, fr
             name = clip_id(prompt.id, sample)
             path = folder / "clips" / row / "mp4" / f"{name}.mp4"
             digest = DIGEST
-            if sample == 0 and n % PER_KIND < embedded:
-                write_clip(path, picture(row, prompt.id, frames, size), fps=16)
+            if embedded and ((sample == 0 and n % PER_KIND < embedded) or (sample == 1 and n == 0)):
+                write_clip(path, picture(row, f"{prompt.id} {sample}", frames, size), fps=16)
                 digest = hashlib.sha256(path.read_bytes()).hexdigest()
             clips.append(
                 Clip(
@@ -276,7 +283,7 @@ def make_results(
 ) -> Path:
     """Fill `folder` as a finished run would; returns aggregate/scores.json.
 
-    embedded: prompts of each kind that have clip files; without: (row, dimension) that was never scored; repeated: see prompts;
+    embedded: prompts of each kind that have clip files of sample 0, the first of all of sample 1 too; without: (row, dimension) that was never scored; repeated: see prompts;
     keep_results: whether scores/<row>/<dimension>.result.json are there too.
     """
     listed = prompts(repeated)

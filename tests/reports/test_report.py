@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.records import Clip, ClipTiming, ScoresTable, parse, read_json, read_jsonl, write_json
+from evaluation.records import Clip, ClipTiming, ScoresTable, parse, read_json, write_json
 from evaluation.variance import VarianceTable
-from reports.page import render
+from reports.page import beside_clips, render
 from reports.published import read_published
 from reports.run import ReportSettings, Run, read_run
 from reports.speed import speed_of
@@ -52,8 +52,8 @@ class Page(HTMLParser):
 
 
 def run_script(folder: Path, scores: Path, settings: dict, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The rule's command line, in process; returns report.html."""
-    output = folder / "report.html"
+    """The rule's command line, in process; returns the file that stands alone, as reports/table.html does."""
+    copy = folder / "copy" / "table.html"
     flags = [
         "report",
         "--scores",
@@ -63,18 +63,18 @@ def run_script(folder: Path, scores: Path, settings: dict, monkeypatch: pytest.M
         "--results-dir",
         str(folder),
     ]
-    monkeypatch.setattr(
-        "sys.argv", [*flags, "--output", str(output), "--copy", str(folder / "copy" / "table.html")]
-    )
+    monkeypatch.setattr("sys.argv", [*flags, "--output", str(folder / "report.html"), "--copy", str(copy)])
     report.main()
-    return output
+    return copy
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A finished synthetic run in which Rolling Forcing was never scored on scene and prompts repeat, and its page."""
     folder = tmp_path_factory.mktemp("toybox")
-    scores = synthetic.make_results(folder, without=("rolling_forcing", "scene"), repeated=True)
+    scores = synthetic.make_results(
+        folder, without=("rolling_forcing", "scene"), repeated=True, keep_results=True
+    )
     with pytest.MonkeyPatch.context() as patch:
         output = run_script(folder, scores, synthetic.report_settings(), patch)
     return folder, output.read_text(encoding="utf-8")
@@ -95,6 +95,7 @@ def test_page_parses_and_ids_are_unique(results: tuple[Path, str]) -> None:
 def test_page_loads_nothing_from_outside(results: tuple[Path, str]) -> None:
     """No remote asset, and a policy that would refuse one; the only script is the one whose hash the policy names."""
     page = Page(results[1])
+    assert "media-src data:;" in results[1]
     for tag, attributes in page.elements:
         for key in ("src", "href", "data", "poster", "action", "srcset"):
             assert re.match(r"(#|data:|$)", attributes.get(key, "")), f"<{tag} {key}={attributes.get(key)}>"
@@ -114,16 +115,37 @@ def test_prompts_are_text_only(results: tuple[Path, str]) -> None:
     """A prompt that closes a script and opens another one shows up as text and as nothing else."""
     page = Page(results[1])
     assert not any(tag == "img" for tag, _ in page.elements)
-    assert sum(tag == "script" for tag, _ in page.elements) == 3  # two data blocks and the script
+    scripts = [facts for tag, facts in page.elements if tag == "script"]
+    assert len(scripts) == 3 + 8  # pairs, clips, the script; eight prompts with clips
+    assert [facts for facts in scripts if facts.get("type") != "application/json"] == [{}]
     assert "<script>alert" not in results[1]
-    assert any(tag == "option" and synthetic.INJECTION in text for tag, text in page.texts)
     block = re.search(
         r'<script type="application/json" id="clip-data">(.*?)</script>', results[1], flags=re.DOTALL
     )
     assert block is not None
     data = json.loads(block.group(1))
-    assert data["prompts"][0]["prompt"] == synthetic.INJECTION
-    assert set(data["prompts"][0]["clips"]) == set(synthetic.ROWS)
+    assert [entry["prompt"] for entry in data["prompts"][:2]] == [synthetic.INJECTION, synthetic.HOSTILE]
+    first = re.search(r'<script type="application/json" id="clip-0">(.*?)</script>', results[1])
+    assert first is not None
+    assert set(json.loads(first.group(1))["clips"]) == set(synthetic.ROWS)
+
+
+def test_names_of_rows_are_text_only(results: tuple[Path, str], tmp_path: Path) -> None:
+    """A row whose label is markup, quotes and right-to-left text is shown as it is written, wherever labels appear."""
+    label = synthetic.INJECTION + synthetic.HOSTILE[:60] + r" $\frac{$"
+    table = read_json(ScoresTable, results[0] / "aggregate" / "scores.json")
+    rows = tuple(r.model_copy(update={"label": label}) if r.row == "raven" else r for r in table.rows)
+    scores = tmp_path / "scores.json"
+    write_json(scores, table.model_copy(update={"rows": rows}))
+    given = synthetic.report_settings()
+    given["rows"]["raven"]["label"] = given["label"] = label
+    settings = parse(ReportSettings, json.dumps(given), "settings")
+    html = render(read_run(scores, results[0], settings, tmp_path))
+    page = Page(html)
+    assert "<script>alert" not in html
+    assert not any(tag == "img" or any(key.startswith("on") for key in facts) for tag, facts in page.elements)
+    assert label in {text for _, text in page.texts}
+    assert sum(tag == "script" for tag, _ in page.elements) == 11
 
 
 def row_text(html: str, row: str) -> str:
@@ -275,7 +297,7 @@ def test_sections_hold_what_the_files_say(results: tuple[Path, str]) -> None:
     assert "curves-raven" in html
     assert "against the median time of a clip" in html
     assert "at least so many static samples" in html
-    assert "8 of 8 prompts are in this file" in text
+    assert "8 of 8 prompts with clips" in text
 
 
 def test_lines_that_are_not_rendered_are_listed(results: tuple[Path, str]) -> None:
@@ -297,7 +319,7 @@ def test_lines_that_are_not_rendered_are_listed(results: tuple[Path, str]) -> No
 def test_exports_and_run_record(results: tuple[Path, str]) -> None:
     """The page, its copy and the exports agree; the record holds hashes and no path of this machine."""
     folder, html = results
-    assert (folder / "copy" / "table.html").read_text(encoding="utf-8") == html
+    assert (folder / "report.html").read_text(encoding="utf-8") == beside_clips(html)
     whole = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert whole["schema_version"] == 3
     run = whole["provenance"]
@@ -388,55 +410,6 @@ def test_a_bare_run_leaves_sections_out_with_a_sentence(
         assert sentence in html
     assert "40 prompts, 40 distinct, 83 clips a row" in html
     assert "not rendered" not in html
-
-
-def test_a_clip_that_is_not_the_manifests_stops(tmp_path: Path) -> None:
-    """The page must not show another file than the one that was checked and scored."""
-    scores = synthetic.make_results(tmp_path, embedded=1)
-    settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
-    (tmp_path / "clips" / "raven" / "mp4" / "pair_00-0.mp4").write_bytes(b"other")
-    with pytest.raises(ValueError, match="Clip pair_00-0 of row raven is not the file"):
-        read_run(scores, tmp_path, settings, tmp_path)
-
-
-def test_size_budget_lists_what_was_left_out(results: tuple[Path, str]) -> None:
-    """Prompts go in whole, one of each kind first; the rest is listed, and nothing exceeds the budget."""
-    from reports.clips import embed
-
-    folder, _ = results
-    prompts = synthetic.prompts()
-    manifests = {row: read_jsonl(Clip, folder / "clips" / row / "manifest.jsonl") for row in synthetic.ROWS}
-    whole = embed(folder, prompts, manifests, 10**9)
-    assert [entry.prompt.id for entry in whole.embedded][:4] == ["move_00", "pair_00", "style_00", "still_00"]
-    cut = embed(folder, prompts, manifests, whole.size // 2)
-    assert cut.size <= whole.size // 2
-    assert len(cut.embedded) + len(cut.left_out) == 8
-    assert len(cut.left_out) >= 4
-    assert len(cut.without_clips) == 32
-
-
-def test_noise_does_not_fill_the_budget(tmp_path: Path) -> None:
-    """A row whose clips are far larger than the others is in the first prompts only; all other rows stay."""
-    from reports.clips import OVERSIZE_PROMPTS, embed
-
-    prompts = [p for p in synthetic.prompts() if p.id.startswith("pair")][:6]
-    manifests: dict[str, list[Clip]] = {}
-    for row, size in {"a": 100, "b": 120, "noise": 5000}.items():
-        (tmp_path / "clips" / row / "mp4").mkdir(parents=True)
-        for prompt in prompts:
-            name, content = f"{prompt.id}-0", bytes(size)
-            (tmp_path / "clips" / row / "mp4" / f"{name}.mp4").write_bytes(content)
-            sha = hashlib.sha256(content).hexdigest()
-            manifests.setdefault(row, []).append(
-                Clip(
-                    clip_id=name, row=row, prompt_id=prompt.id, sample=0, file="x", sha256=sha, latents_sha256=None,
-                    noise="portable:x", weights_sha256=None, settings_sha256=sha, batch_size=1, pixel_frames=1,
-                    height=1, width=1, fps=16,
-                )
-            )  # fmt: skip
-    gallery = embed(tmp_path, prompts, manifests, 10**6)
-    assert [len(entry.clips) for entry in gallery.embedded] == [3] * OVERSIZE_PROMPTS + [2, 2]
-    assert gallery.oversize == ("noise",)
 
 
 def test_settings_are_strict() -> None:

@@ -20,7 +20,7 @@ rule report:
     benchmark:
         f"{BENCHMARKS}/report.tsv"
     localrule: True
-    threads: 1
+    threads: 8
     params:
         settings=lambda wc: as_json(report_settings()),
         folder=lambda wc: RESULTS,
@@ -30,4 +30,5 @@ rule report:
         ),
     shell:
         "python -m workflow.scripts.report --scores {input.scores:q} --settings {params.settings:q}"
-        " --results-dir {params.folder:q} --output {params.report:q} --copy {output.table:q} > {log:q} 2>&1"
+        " --results-dir {params.folder:q} --output {params.report:q} --copy {output.table:q}"
+        " --threads {threads} > {log:q} 2>&1"

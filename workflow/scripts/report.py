@@ -1,7 +1,7 @@
 """Make report.html, its copy, run.json and the table's exports from one results folder. Nothing is computed on a GPU.
 
 Flags: --scores aggregate/scores.json, --results-dir results/<suite>, --output report.html, --copy reports/table.html,
---settings JSON (exactly the keys of reports.run.ReportSettings: suite, label, bounds, clips_budget_mb,
+--threads for posters and small copies of clips, --settings JSON (exactly the keys of reports.run.ReportSettings: suite, label, bounds, clips_budget_mb,
 rows {row: {label, kind, settings, scores?, scores_source?}}, note?).
 
 Reads, below --results-dir (a file marked ? may be absent; its section then says so):
@@ -12,7 +12,8 @@ Reads, below --results-dir (a file marked ? may be absent; its section then says
   train/<row>/metrics.jsonl ?, train/<row>/train.json ?, train/cm_grpo/heldout.json ? (reports.curves.HeldOut)
   weights/**/weights.json ?
   benchmarks/<rule>.tsv ?, benchmarks/<rule>/**/*.tsv ? (not the report's own)
-Writes --output, --copy, and beside --output: run.json, table.csv, pairs.csv, table.md, table.tex.
+Writes --copy, one file that holds clips up to the budget and loads nothing; --output, the same page, which must lie in
+--results-dir and also plays all other clips from there; and beside --output: run.json, table.csv, pairs.csv, table.md, table.tex.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 
 from evaluation.aggregate import scores_csv
 from evaluation.records import parse, write_text
-from reports.page import render
+from reports.page import beside_clips, render
 from reports.run import ReportSettings, read_run
 from reports.scrubbing import scrub
 from reports.tables import latex, markdown, pairs_csv
@@ -41,11 +42,12 @@ def main() -> None:
     parser.add_argument("--results-dir", required=True, type=Path)
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--copy", required=True, type=Path)
+    parser.add_argument("--threads", type=int, default=1)
     flags = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     given = scrub(json.loads(flags.settings), str(ROOT))
     settings = parse(ReportSettings, json.dumps(given), "--settings")
-    run = read_run(flags.scores, flags.results_dir, settings, ROOT)
+    run = read_run(flags.scores, flags.results_dir, settings, ROOT, threads=flags.threads)
     page = render(run)
     beside = flags.output.parent
     write_text(beside / "run.json", run.model_dump_json() + "\n")
@@ -54,10 +56,10 @@ def main() -> None:
     write_text(beside / "table.md", markdown(run.table, settings.bounds))
     write_text(beside / "table.tex", latex(run.table, settings.bounds))
     write_text(flags.copy, page)
-    write_text(flags.output, page)
+    write_text(flags.output, beside_clips(page))
     log.info(
-        "%s: %d rows, %d prompts with clips (%.1f MB of clips), %.1f MB in all",
-        flags.output, len(run.table.rows), len(run.gallery.embedded), run.gallery.size / 1e6, len(page) / 1e6,
+        "%s: %d rows, clips of %d prompts (%.1f MB) and posters (%.1f MB) inside, %.1f MB in all", flags.output,
+        len(run.table.rows), len(run.gallery.clips), run.gallery.size / 1e6, run.gallery.posters_size / 1e6, len(page) / 1e6,
     )  # fmt: skip
 
 

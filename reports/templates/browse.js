@@ -1,0 +1,122 @@
+"use strict";
+// The list of prompts (a page of it at a time) and the gallery of the worst.
+{
+  const { data, make } = clips;
+  const part = (id) => document.getElementById(id);
+  const LENGTH = 10;
+  let order = [], page = 0;
+
+  // Which controls an order needs; what it sorts by, lowest first (null last); what the list shows of it.
+  const orders = {
+    list: { needs: [], value: (prompt) => prompt, text: () => "" },
+    gap: {
+      needs: ["find-a-choice", "find-b-choice"],
+      value: (prompt, a, b, name) => { const gap = clips.gap(prompt, a, b, name); return gap === null ? null : -Math.abs(gap); },
+      text: (prompt, a, b, name) => { const gap = clips.gap(prompt, a, b, name); return gap === null ? "-" : clips.signed(gap); },
+    },
+    lowest: {
+      needs: ["find-a-choice"],
+      value: (prompt, a, b, name) => clips.score(prompt, a, name),
+      text: (prompt, a, b, name) => { const score = clips.score(prompt, a, name); return score === null ? "-" : score.toFixed(1); },
+    },
+  };
+  const states = {
+    any: () => true, inside: (facts) => facts.clips, out: (facts) => facts.files && !facts.clips, none: (facts) => !facts.files,
+  };
+  const lines = data.prompts.map((facts) => (facts.id + " " + facts.prompt).toLowerCase());
+  const chosen = () => [part("find-a").value, part("find-b").value, part("find-dimension").value];
+  const describe = { list: "in list order", gap: "largest gap first", lowest: "lowest score first" };
+
+  const find = () => {
+    const words = part("find-text").value.toLowerCase().split(/\s+/).filter(Boolean), name = part("find-dimension").value;
+    const inside = name ? new Set(data.scores[name].prompts) : null, state = states[part("find-state").value];
+    const kind = part("find-order").value, { needs, value } = orders[kind];
+    for (const id of ["find-a-choice", "find-b-choice"]) part(id).hidden = !needs.includes(id);
+    const found = data.prompts
+      .map((facts, prompt) => prompt)
+      .filter((prompt) => (!inside || inside.has(prompt)) && state(data.prompts[prompt]) && words.every((word) => lines[prompt].includes(word)))
+      .map((prompt) => [value(prompt, ...chosen()), prompt]);
+    found.sort(([a, one], [b, other]) => (a === null) - (b === null) || a - b || one - other);
+    order = found.map(([, prompt]) => prompt);
+    page = 0;
+    part("found").textContent = order.length + " of " + data.prompts.length + " prompts, " + describe[kind];
+    draw();
+  };
+  const draw = () => {
+    const { text } = orders[part("find-order").value], first = page * LENGTH;
+    part("prompts").replaceChildren(...order.slice(first, first + LENGTH).map((prompt) => {
+      const facts = data.prompts[prompt], button = make("button", { type: "button" },
+        make("span", { textContent: facts.prompt, dir: "auto", className: "cut" }),
+        make("small", { textContent: facts.id + (facts.clips ? "" : facts.files ? ", left out" : ", no clip files") }),
+        make("b", { textContent: text(prompt, ...chosen()) }));
+      if (prompt === players.current()) button.setAttribute("aria-current", "true");
+      button.addEventListener("click", () => { players.show(prompt); mark(prompt); });
+      button.dataset.prompt = prompt;
+      return make("li", { value: first + 1 + order.slice(first, first + LENGTH).indexOf(prompt) }, button);
+    }));
+    const pages = Math.max(1, Math.ceil(order.length / LENGTH));
+    part("page").textContent = "page " + (page + 1) + " of " + pages;
+    part("page-back").disabled = page === 0;
+    part("page-on").disabled = page >= pages - 1;
+  };
+  const mark = (prompt) => {
+    for (const button of part("prompts").querySelectorAll("button")) {
+      if (Number(button.dataset.prompt) === prompt) button.setAttribute("aria-current", "true");
+      else button.removeAttribute("aria-current");
+    }
+  };
+  const turn = (by) => {
+    if (!order.length) return;
+    const at = order.indexOf(players.current()), next = at < 0 ? 0 : (at + by + order.length) % order.length;
+    page = Math.floor(next / LENGTH);
+    players.show(order[next]);
+    draw();
+  };
+
+  // The worst: by score of a row or of any row, or by what a row loses against another one.
+  const worst = () => {
+    const name = part("worst-dimension").value, row = part("worst-row").value, against = part("worst-against").value;
+    const losses = part("worst-kind").value === "loss";
+    part("worst-against-choice").hidden = !losses;
+    const rows = row ? [row] : [...clips.labels.keys()].filter((each) => !(losses && each === against));
+    const cells = rows.flatMap((each) => data.scores[name].prompts.map((prompt) =>
+      [losses ? clips.gap(prompt, each, against, name) : clips.points(name, each, prompt), prompt, each]));
+    const found = cells.filter(([value]) => value !== null && !(losses && value >= 0));
+    found.sort(([a, one], [b, other]) => a - b || one - other);
+    part("worst-state").textContent = (losses ? "Largest losses in " : "Lowest scores in ") + clips.titles.get(name) +
+      (row ? " of " + clips.labels.get(row) : ", all rows") + (losses ? " against " + clips.labels.get(against) : "") +
+      ": " + Math.min(found.length, data.worst) + " of " + found.length + ".";
+    part("worst").replaceChildren(...found.slice(0, data.worst).map(([value, prompt, each]) => {
+      const facts = data.prompts[prompt], poster = clips.poster(clips.block(prompt), each);
+      const frame = make("span", { className: "frame" });
+      frame.style.aspectRatio = data.width + " / " + data.height;
+      frame.append(poster ? make("img", { src: poster, alt: "" })
+        : make("span", { className: "absent", textContent: facts.files ? "not in this file" : "no clip" }));
+      const button = make("button", { type: "button" }, frame,
+        make("b", { textContent: losses ? clips.signed(value) : value.toFixed(1) }),
+        make("span", { textContent: clips.labels.get(each), dir: "auto" }),
+        make("small", { textContent: facts.prompt, dir: "auto", className: "cut" }), make("small", { textContent: facts.id }));
+      button.addEventListener("click", () => {
+        players.show(prompt);
+        mark(prompt);
+        part("player").scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+        part("player").focus({ preventScroll: true });
+      });
+      return make("li", {}, button);
+    }));
+    part("worst").classList.toggle("pixels", data.width <= 128);
+  };
+
+  part("find-text").addEventListener("input", find);
+  for (const id of ["find-dimension", "find-state", "find-order", "find-a", "find-b"]) part(id).addEventListener("change", find);
+  part("page-back").addEventListener("click", () => { page -= 1; draw(); });
+  part("page-on").addEventListener("click", () => { page += 1; draw(); });
+  part("previous").addEventListener("click", () => turn(-1));
+  part("next").addEventListener("click", () => turn(1));
+  for (const id of ["worst-kind", "worst-row", "worst-against", "worst-dimension"]) part(id).addEventListener("change", worst);
+  find();
+  const first = order.find((prompt) => data.prompts[prompt].clips);
+  players.show(first === undefined ? 0 : first);
+  mark(players.current());
+  if (part("worst-dimension").options.length) worst();
+}

@@ -1,0 +1,13 @@
+"use strict";
+// The section in view is marked in the bar of sections, which moves along on a phone.
+{
+  const links = new Map([...document.querySelectorAll("body > nav a")].map((link) => [link.hash.slice(1), link]));
+  const bar = document.querySelector("body > nav"), seen = new Set();
+  const watch = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) isIntersecting ? seen.add(target.id) : seen.delete(target.id);
+    const now = [...links.keys()].find((id) => seen.has(id));
+    for (const [id, link] of links) id === now ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
+    if (now) bar.scrollTo({ left: links.get(now).offsetLeft - bar.clientWidth / 2 + links.get(now).clientWidth / 2 });
+  }, { rootMargin: "-20% 0px -70% 0px" });
+  for (const id of links.keys()) if (document.getElementById(id)) watch.observe(document.getElementById(id));
+}
