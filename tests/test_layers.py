@@ -64,6 +64,7 @@ VBENCH_ENVIRONMENT = (
     "guard",
     "files",
     "loading",
+    "probe",
     "read_ahead",
     "frame_values",
 )

@@ -9,10 +9,25 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+VENV = ".venvs/vbench"
+"""VBench's environment, seen from the repository."""
+
 STAMP = "raven-bench.stamp"
+MADE_FROM = ("envs/vbench/requirements.lock", "envs/vbench/install.sh")
+
+
+def environment_hash(root: Path) -> str:
+    """Of what VBench's environment is made from, as its stamp begins with it."""
+    return sha256(b"".join((root / name).read_bytes() for name in MADE_FROM)).hexdigest()
+
+
+def stamp_of(venv: Path) -> str:
+    """The hash of what an environment says it was made from."""
+    return (venv / STAMP).read_text(encoding="utf-8").split()[0]
 
 
 def part_parser(description: str | None) -> argparse.ArgumentParser:
@@ -71,7 +86,7 @@ def run_worker(flags: argparse.Namespace, module: str, job: dict[str, Any], work
             f"VBench's environment {flags.python.parents[1]} is not there, or its building was stopped; run envs/vbench/install.sh on a "
             "machine that reaches a package registry."
         )
-    if stamp.read_text(encoding="utf-8").split()[0] != flags.environment:
+    if stamp_of(stamp.parent) != flags.environment:
         raise RuntimeError(
             f"VBench's environment {flags.python.parents[1]} was built from another lock or installer than envs/vbench has now; run "
             "envs/vbench/install.sh."

@@ -1,22 +1,12 @@
 # prompts + manifest + mp4 -> filter/<row>.json, scores/<row>/<dimension>{,.result}.json by the official VBench, in parts
 # It runs in .venvs/vbench, built here when it is first needed. The environment and the scorer's checkpoints are inputs of
 # filter and score and of nothing else.
-from hashlib import sha256
-
 from evaluation.dimensions import NAMES
-
-
-def vbench_hash():
-    """Of what the environment is made from, as its stamp begins with it."""
-    made_from = [
-        ROOT / "envs/vbench" / name for name in ("requirements.lock", "install.sh")
-    ]
-    return sha256(b"".join(path.read_bytes() for path in made_from)).hexdigest()
-
+from workflow.vbench_process import VENV as VBENCH_VENV, environment_hash
 
 VBENCH = f"{RESULTS}/vbench"
-VBENCH_VENV = ".venvs/vbench"
-VBENCH_BUILT = f"{VBENCH_VENV}/built-{vbench_hash()[:12]}"
+VBENCH_HASH = environment_hash(ROOT)
+VBENCH_BUILT = f"{VBENCH_VENV}/built-{VBENCH_HASH[:12]}"
 VBENCH_PYTHON = f"{VBENCH_VENV}/bin/python"
 SCORE_PART = f"{RESULTS}/scores/{{row}}/{{dimension}}.parts/{{part}}.json"
 FILTER_PART = f"{RESULTS}/filter/{{row}}.parts/{{part}}.json"
@@ -38,7 +28,7 @@ rule vbench_environment:
     localrule: True
     threads: 2
     params:
-        made_from=vbench_hash(),
+        made_from=VBENCH_HASH,
         detectron2=(
             (SUITE.scoring.detectron2 or "")
             if GRIT & set(SUITE.dimensions)
@@ -90,7 +80,7 @@ rule filter_part:
     params:
         code=digest("workflow.scripts.filter_part")
         + digest("evaluation.vbench.static_filter"),
-        environment=vbench_hash(),
+        environment=VBENCH_HASH,
         folder=lambda wc: CLIPS.format(row=wc.row),
         python=VBENCH_PYTHON,
         device=SUITE.device,
@@ -142,7 +132,7 @@ rule score_part:
         suite=SUITE.suite,
         code=lambda wc: digest("workflow.scripts.score_part")
         + scorer_digest(wc.dimension),
-        environment=vbench_hash(),
+        environment=VBENCH_HASH,
         folder=lambda wc: CLIPS.format(row=wc.row),
         python=VBENCH_PYTHON,
         device=SUITE.device,

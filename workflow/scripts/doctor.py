@@ -12,22 +12,15 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from evaluation.clips import file_sha256, read_clip, write_clip
+from workflow.findings import Finding
 from workflow.resources import needed_resources
-from workflow.settings import Suite, read_suite
+from workflow.settings import OFFICIAL_WORLDS, Suite, read_suite
 from workflow.start import missing_resources, planned_prompts, start_banner, start_notices
-
-
-class Finding(NamedTuple):
-    """One line: "ok", "note" or "MISSING", what was looked at, and what was found."""
-
-    verdict: str
-    what: str
-    found: str
+from workflow.vbench_doctor import SHOWN, vbench_findings
 
 
 def check_python() -> Finding:
@@ -119,12 +112,13 @@ def check_shipped(suite: Suite) -> Finding:
 
 
 def check_fetched(suite: Suite) -> Finding:
+    """The first lines of what `make fetch` would list."""
     screen = missing_resources(Path.cwd(), suite)
-    return (
-        Finding("MISSING", "fetched files", screen)
-        if screen
-        else Finding("ok", "fetched files", "nothing is missing")
-    )
+    if not screen:
+        return Finding("ok", "fetched files", "nothing is missing")
+    first, *files, get, _ = screen.splitlines()
+    more = [f"  and {len(files) - SHOWN} more"] if len(files) > SHOWN else []
+    return Finding("MISSING", "fetched files", "\n".join([first, *files[:SHOWN], *more, get]))
 
 
 def check_slurm() -> Finding:
@@ -156,9 +150,12 @@ def main() -> int:
         check_slurm,
     ]
     findings = [check() for check in checks]
+    fetched = findings[-2].verdict == "ok"
+    if suite.world in OFFICIAL_WORLDS:
+        findings += vbench_findings(suite, Path.cwd())
     for finding in findings:
         sys.stdout.write(f"{finding.verdict:8}{finding.what:17}{finding.found}\n")
-    if suite.world == "toybox" or findings[-2].verdict == "ok":
+    if suite.world == "toybox" or fetched:
         prompts = planned_prompts(suite)
         for line in (start_banner(suite, prompts), *start_notices(suite, prompts, Path.cwd())):
             sys.stdout.write(f"{line}\n")
