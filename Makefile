@@ -47,7 +47,7 @@ format: env ## put code and rules into shape
 	ruff format .
 	snakefmt Snakefile workflow/rules
 
-doctor: env ## say what this machine can run: python, torch, GPUs, disk, codec, shipped weights
+doctor: env ## say what this machine can run for SUITE, what is missing, and what brings it (SUITE=vbench: the official scorer too)
 	python -m workflow.scripts.doctor --config $(CONFIG)
 
 fetch: env ## bring and prove the files of SUITE (default here: vbench; RELEASED=1: nothing for training), from MIRROR=folder first

@@ -30,6 +30,8 @@ from evaluation.vbench.read_ahead import ReadAhead
 log = logging.getLogger("vbench_job")
 
 Row = dict[str, Any]
+ROUNDING = 2e-3
+"""How far beyond its limits a value may be, of their distance: cosines of float16 features (CLIP on a GPU) come in steps of 0.001 there."""
 READERS = ("load_video", "read_frames_decord_by_fps")
 """Names under which the dimensions import what reads a clip."""
 BATCHES = (16, 4, 1)
@@ -90,6 +92,7 @@ class Scorer:
     batched: whether `adapt` made the network obey the watch's limit, so that a smaller batch can be tried.
     speed_up: called with the module and the watch before everything else, on the fast path only. It replaces functions and classes of the
     module by ones that give the same values up to the rounding of sums, in batches that obey the watch's limit.
+    limits: what a clip's own value can be, on the scale of the package's rows.
     """
 
     dimension: str
@@ -97,6 +100,7 @@ class Scorer:
     adapt: Callable[[ModuleType, Watch], Callable[[list[Row]], None] | None] | None = None
     leaves_out: bool = False
     batched: bool = False
+    limits: tuple[float, float] = (0.0, 1.0)
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     speed_up: Callable[[ModuleType, Watch], None] | None = None
 
@@ -259,6 +263,21 @@ def check_rows(scorer: Scorer, rows: Sequence[Row], names: Sequence[str], watch:
     if bad:
         raise ValueError(
             f"{what} gave a result that is no finite number for {bad[0]} ({len(bad)} such clips); look at the clip and the weights."
+        )
+    refuse_impossible(scorer, rows)
+
+
+def refuse_impossible(scorer: Scorer, rows: Sequence[Row]) -> None:
+    """Raises ValueError naming the model's file if a clip's value is none that the dimension can have (VBench prints 323.99 then)."""
+    low, high = scorer.limits
+    spare = ROUNDING * (high - low)
+    wrong = [row for row in rows if not low - spare <= float(row["video_results"]) <= high + spare]
+    if wrong:
+        models = ", ".join(scorer.files) or "none, it reads no checkpoint"
+        raise ValueError(
+            f"VBench's {scorer.dimension} gave {float(wrong[0]['video_results']):g} for {wrong[0]['video_path']} ({len(wrong)} of {len(rows)} "
+            f"clips), outside {low:g} to {high:g}: a model file is damaged or another than the published one ({models}); delete it in "
+            "resources/weights/vbench and run `make fetch`. Nothing was scored."
         )
 
 

@@ -137,9 +137,12 @@ def make_amt(cache: Path) -> None:
 
 
 FLOW_SCALE = 0.02  # drawn at random, RAFT sees 50 pixels a frame everywhere; so a few clips stand still
+MOVING = (
+    2.3 * FLOW_SCALE
+)  # so that dynamic degree's limit lies between what a drifting picture and what noise give
 
 
-def make_raft(cache: Path) -> None:
+def make_raft(cache: Path, scale: float = FLOW_SCALE) -> None:
     import torch
     from easydict import EasyDict
     from vbench.third_party.RAFT.core.raft import RAFT
@@ -147,16 +150,22 @@ def make_raft(cache: Path) -> None:
     network = RAFT(EasyDict(small=False, mixed_precision=False, alternate_corr=False))
     with torch.no_grad():
         for value in network.update_block.flow_head.conv2.parameters():
-            value.mul_(FLOW_SCALE)
+            value.mul_(scale)
     save(small_state(network, "module."), cache / files.RAFT[0])
 
 
+YOGA = 370  # of the 400 actions
+
+
 def make_umt(cache: Path) -> None:
+    """UMT that is sure of yoga, whatever it sees: drawn at random, it is sure of nothing."""
+    import torch
     from vbench.third_party.umt.models.modeling_finetune import vit_large_patch16_224
 
     network = vit_large_patch16_224(
         num_classes=400, all_frames=16, tubelet_size=1, use_mean_pooling=True, init_scale=0.001
     )
+    torch.nn.init.constant_(network.head.bias[YOGA], 4.0)
     save(small_state(network), cache / files.UMT[0])
 
 
@@ -180,6 +189,11 @@ def make_viclip(cache: Path) -> None:
     save({"model": small_state(network)}, cache / files.VICLIP[0])
 
 
+SAID = {6794: "bird", 9721: "cat", 28205: "red", 1310: "blue", 22312: "alley"}
+"""Numbers of words that GRiT (the last: Tag2Text), drawn at random, happens to say of the tiny clips, and what they are called: so that
+something is found."""
+
+
 def make_bert(cache: Path) -> None:
     """Tokenizer with a made-up vocabulary of the right length and special places, and an encoder."""
     from transformers import BertConfig, BertModel
@@ -189,7 +203,7 @@ def make_bert(cache: Path) -> None:
     head = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
     head += letters + [f"##{letter}" for letter in letters if letter.isalnum()]
-    head += [f"word{i}" for i in range(30522 - len(head))]
+    head += [SAID.get(i, f"word{i}") for i in range(30522 - len(head))]
     vocabulary.write_text("\n".join(head) + "\n")
     network = BertModel(BertConfig(), add_pooling_layer=False)
     config.write_text(BertConfig(architectures=["BertForMaskedLM"]).to_json_string())
@@ -216,9 +230,11 @@ def make_grit(cache: Path) -> None:
     network = build_model(setup_cfg(get_parser(torch.device("cpu"), str(path))))
     lifted: dict[str, Callable[[Any], Any]] = {
         "agn_hm.bias": lambda bias: bias.fill_(1.0),
-        "bbox_pred.bias": lambda bias: bias.fill_(32.0),  # large boxes, of which suppression leaves a few
+        "bbox_pred.bias": lambda bias: bias.fill_(
+            12.0
+        ),  # large boxes, of which suppression leaves about three
         "cls_score.bias": lambda bias: bias.copy_(torch.tensor([2.0] * (len(bias) - 1) + [-2.0])),
-        "textual.output.bias": lambda bias: bias[102].fill_(2.0),  # the end of a text
+        "textual.output.bias": lambda bias: bias[102].fill_(2.2),  # the end of a text
     }
     with torch.no_grad():
         for name, value in network.named_parameters():
@@ -236,6 +252,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "musiq": make_musiq,
     "amt": make_amt,
     "raft": make_raft,
+    "raft_moving": lambda cache: make_raft(cache, MOVING),
     "umt": make_umt,
     "viclip": make_viclip,
     "bert": make_bert,  # before the two that read it

@@ -83,6 +83,26 @@ def test_dropped_swallowed_and_strange_results_are_refused() -> None:
     check_rows(Scorer("color", (), leaves_out=True), rows("b"), ["a", "b"], watch)
 
 
+def test_an_impossible_value_names_the_model_s_file() -> None:
+    """Guards against numbers like overall consistency 323.99, which a wrong model file gives; float16's rounding passes."""
+    from importlib import import_module
+
+    from evaluation.dimensions import BY_NAME, NAMES
+
+    viclip = import_module("evaluation.vbench.scorers.overall_consistency").SCORER
+    good = [{"video_path": "a", "video_results": -0.02}, {"video_path": "b", "video_results": 1.001}]
+    check_rows(viclip, good, ["a", "b"], Watch(finished=True))
+    wrong = [good[0], {"video_path": "b", "video_results": 323.99}]
+    with pytest.raises(
+        ValueError,
+        match=r"gave 323\.99 for b \(1 of 2 clips\), outside -1 to 1: .*ViClip-InternVid-10M-FLT\.pth.*make fetch",
+    ):
+        check_rows(viclip, wrong, ["a", "b"], Watch(finished=True))
+    for name in NAMES:
+        low, high = import_module(f"evaluation.vbench.scorers.{name}").SCORER.limits
+        assert (low, high) == ((0, 100) if name == "imaging_quality" else (BY_NAME[name].lowest, 1))
+
+
 def test_a_missing_or_short_checkpoint_is_named(tmp_path: Path) -> None:
     """Guards against VBench's own answer to a missing file, which is to download it."""
     with pytest.raises(FileNotFoundError, match=r"amt-s\.pth is missing; run `make fetch`"):

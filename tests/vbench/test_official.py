@@ -20,6 +20,13 @@ QUICK = ("temporal_flickering", "background_consistency", "motion_smoothness")
 SLOW = ("subject_consistency", "imaging_quality", "dynamic_degree", "appearance_style")
 SLOWEST = ("aesthetic_quality", "temporal_style", "overall_consistency", "human_action", "scene")
 GRIT = ("object_class", "multiple_objects", "color", "spatial_relationship")
+FOUND = (*GRIT, "scene", "human_action", "dynamic_degree")
+"""Dimensions of a yes or no in every frame or clip."""
+CHECKPOINTS = {
+    "subject_consistency": ["dino"], "imaging_quality": ["musiq"], "dynamic_degree": ["raft_moving"],
+    "appearance_style": ["clip_b32"], "aesthetic_quality": ["clip_l14", "aesthetic"], "human_action": ["umt"],
+    "temporal_style": ["viclip"], "overall_consistency": ["viclip"], "scene": ["bert", "tag2text"],
+}  # fmt: skip
 NOTED = ("video_sim", "cnt_per_video")
 """What our worker adds to the rows of subject consistency."""
 
@@ -55,6 +62,12 @@ def plain_rows(dimension: str, rows: list[dict[str, Any]]) -> list[dict[str, Any
     ]
 
 
+def needs_detectron2(dimension: str) -> None:
+    """Skip a test of GRiT where its package is not installed."""
+    if dimension in GRIT and not tiny.has_detectron2():
+        pytest.skip("detectron2 is not in VBench's environment (envs/vbench/install.sh builds it)")
+
+
 def check_joined(folder: Path, dimension: str, parts: int, official: dict[str, Any]) -> None:
     """Score a dimension in parts, join them, and compare score and rows with the official ones: exact equality."""
     for i in range(parts):
@@ -77,26 +90,30 @@ def test_any_number_of_parts_gives_the_official_json(quick: Run, dimension: str,
 @pytest.mark.slow
 @pytest.mark.parametrize("dimension", SLOW + SLOWEST + GRIT)
 def test_every_other_dimension_gives_the_official_json(dimension: str, tmp_path: Path) -> None:
-    """Guards the adapters: none of them changes a score or a row. Of color, random weights find nothing: see below."""
-    if dimension in GRIT and not tiny.has_detectron2():
-        pytest.skip("detectron2 is not in VBench's environment (envs/vbench/install.sh builds it)")
-    needed = {
-        "subject_consistency": ["dino"], "imaging_quality": ["musiq"], "dynamic_degree": ["raft"],
-        "appearance_style": ["clip_b32"], "aesthetic_quality": ["clip_l14", "aesthetic"], "human_action": ["umt"],
-        "temporal_style": ["viclip"], "overall_consistency": ["viclip"], "scene": ["bert", "tag2text"],
-    }  # fmt: skip
-    tiny.make_cache(tmp_path, *needed.get(dimension, ["bert", "grit"]))
-    tiny.make_run(tmp_path, samples=1, prompts=2)
-    if dimension == "color":
-        done = tiny.score_part(tmp_path, dimension, "0-of-1")
-        assert done.returncode == 0, done.stderr[-3000:]
-        part = json.loads((tmp_path / "color.0-of-1.json").read_text())
-        assert (part["score"], part["rows"]) == (None, [])
-        done = tiny.join_parts(tmp_path, dimension, 1)
-        assert done.returncode == 1
-        assert "could count no clip for color" in done.stderr
-        return
-    check_joined(tmp_path, dimension, 2, tiny.run_official(tmp_path, dimension))
+    """Guards the adapters: none of them changes a score or a row. Where clips are right or wrong, both occur."""
+    needs_detectron2(dimension)
+    tiny.make_cache(tmp_path, *CHECKPOINTS.get(dimension, ["bert", "grit"]))
+    chosen = (0, 3) if dimension == "human_action" else (0, 1)
+    tiny.make_run(tmp_path, samples=1, chosen=chosen, noise=dimension == "dynamic_degree")
+    official = tiny.run_official(tmp_path, dimension)
+    check_joined(tmp_path, dimension, 2, official)
+    if dimension in FOUND:
+        assert 0 < official[dimension][0] < 1, "the random weights no longer give both outcomes"
+
+
+@pytest.mark.slow
+def test_no_countable_clip_is_a_sentence(tmp_path: Path) -> None:
+    """Guards color's own end, the package's division by zero: the object is in no frame, so there is no score."""
+    needs_detectron2("color")
+    tiny.make_cache(tmp_path, "bert", "grit")
+    tiny.make_run(tmp_path, samples=1, chosen=(1,))
+    done = tiny.score_part(tmp_path, "color", "0-of-1")
+    assert done.returncode == 0, done.stderr[-3000:]
+    part = json.loads((tmp_path / "color.0-of-1.json").read_text())
+    assert (part["score"], part["rows"]) == (None, [])
+    done = tiny.join_parts(tmp_path, "color", 1)
+    assert done.returncode == 1
+    assert "could count no clip for color" in done.stderr
 
 
 def test_scoring_needs_no_network(quick: Run, tmp_path: Path) -> None:

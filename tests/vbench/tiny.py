@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,13 @@ FACTS: dict[str, Any] = {
     "multiple_objects": {"object": "bird and cat"},
     "color": {"color": "red"},
     "appearance_style": {"appearance_style": "Van Gogh style"},
-    "scene": {"scene": {"scene": "alley"}},
+    "scene": {"scene": {"scene": "castle"}},
     "spatial_relationship": {
         "spatial_relationship": {"object_a": "bird", "object_b": "cat", "relationship": "on the left of"}
     },
 }
+ALLEY = FACTS | {"scene": {"scene": {"scene": "alley"}}}
+"""Of the second prompt: the random captioner says alley of everything, and never castle."""
 TEXTS = (
     "a red bird",
     "a person's alley, in Van Gogh style",
@@ -89,17 +92,35 @@ def drifting(seed: int, frames: int, height: int, width: int) -> np.ndarray[Any,
 
 
 def make_run(
-    folder: Path, *, samples: int = 2, height: int = 128, width: int = 160, prompts: int = 5
+    folder: Path,
+    *,
+    samples: int = 2,
+    height: int = 128,
+    width: int = 160,
+    chosen: Sequence[int] = range(5),
+    noise: bool = False,
 ) -> None:
-    """prompts.jsonl, manifest.jsonl, filter.json and clips/ of the row `mine`; clips have 6 to 10 frames at 8 per second."""
+    """prompts.jsonl, manifest.jsonl, filter.json and clips/ of the row `mine`; clips have 6 to 10 frames at 8 per second.
+
+    chosen: of TEXTS; noise: the last of them is shown as noise.
+    """
     records, manifest = [], []
-    for index, text in enumerate(TEXTS[:prompts]):
+    for index in chosen:
+        text = TEXTS[index]
         prompt = Prompt(
-            id=f"p{index}", prompt=text, extended=text, dimensions=NAMES, samples=samples, facts=FACTS
+            id=f"p{index}",
+            prompt=text,
+            extended=text,
+            dimensions=NAMES,
+            samples=samples,
+            facts=ALLEY if index == 1 else FACTS,
         )
         records.append(prompt)
         for sample in range(samples):
-            frames = drifting(10 * index + sample, 6 + (index + 2 * sample) % 5, height, width)
+            length = 6 + (index + 2 * sample) % 5
+            frames = drifting(10 * index + sample, length, height, width)
+            if noise and index == chosen[-1]:
+                frames = np.random.default_rng(index).integers(0, 256, frames.shape, dtype=np.uint8)
             name = clip_id(prompt.id, sample)
             path = folder / "clips" / f"{name}.mp4"
             write_clip(path, frames, fps=8)

@@ -7,7 +7,7 @@ import sys
 from evaluation.vbench.files import CLIP_B32
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("appearance_style", CLIP_B32)
+SCORER = Scorer("appearance_style", CLIP_B32, limits=(-1.0, 1.0))
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

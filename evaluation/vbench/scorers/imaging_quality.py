@@ -7,7 +7,7 @@ import sys
 from evaluation.vbench.files import MUSIQ
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("imaging_quality", MUSIQ)
+SCORER = Scorer("imaging_quality", MUSIQ, limits=(0.0, 100.0))
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

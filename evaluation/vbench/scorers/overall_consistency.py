@@ -7,7 +7,7 @@ import sys
 from evaluation.vbench.files import VICLIP
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("overall_consistency", VICLIP)
+SCORER = Scorer("overall_consistency", VICLIP, limits=(-1.0, 1.0))
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

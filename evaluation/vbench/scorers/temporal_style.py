@@ -7,7 +7,7 @@ import sys
 from evaluation.vbench.files import VICLIP
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("temporal_style", VICLIP)
+SCORER = Scorer("temporal_style", VICLIP, limits=(-1.0, 1.0))
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))
