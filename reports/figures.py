@@ -1,75 +1,21 @@
-"""Figures as inline SVG that follows the page's colours. Pure: numbers in, SVG text out, the same bytes every time.
-
-matplotlib draws with marker colours, which are replaced by CSS variables of the page; that is how one picture is
-readable on a light screen, on a dark one and on paper.
-"""
+"""Figures of the report. Pure: numbers in, SVG text out, see reports/drawing.py."""
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping, Sequence
-from html import escape
-from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evaluation.aggregate import RANKED_KINDS
-from evaluation.dimensions import DIMENSIONS, BoundsName
+from evaluation.dimensions import BoundsName
+from evaluation.measures import Measure
 from evaluation.records import FilteredSet, Interval, RowSummary
 from reports.curves import CurveGroup, HeldOutLine
+from reports.drawing import ACCENT, DASHES, MUTED, PAGE, SERIES, STYLE, Picture, to_svg
 from reports.speed import Speed
 from reports.tables import TOTAL_NAMES
-
-matplotlib.use("svg")
-
-INK, MUTED, LINE, PAGE, ACCENT = "#010a01", "#010a02", "#010a03", "#010a04", "#010a05"
-SERIES = ("#010a11", "#010a12", "#010a13", "#010a14", "#010a15", "#010a16")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)))
-_VARIABLES = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    LINE: "var(--line)",
-    PAGE: "var(--page)",
-    ACCENT: "var(--accent)",
-}
-_VARIABLES |= {colour: f"var(--s{index})" for index, colour in enumerate(SERIES, 1)}
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "raven-bench", "font.size": 9.0, "text.color": INK, "axes.edgecolor": LINE,
-    "axes.labelcolor": INK, "xtick.color": MUTED, "ytick.color": INK, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": LINE, "grid.linewidth": 0.6,
-    "text.parse_math": False, "axes.titlesize": 9.5, "axes.titleweight": "bold", "axes.titlecolor": INK, "legend.frameon": False,
-    "legend.fontsize": 8.0, "lines.linewidth": 1.4,
-}  # fmt: skip
-
-
-class Picture(NamedTuple):
-    """svg: an inline <svg> element; width: the least CSS pixels at which its text is readable."""
-
-    svg: str
-    width: int
-
-
-def _svg(figure: Figure, name: str, alt: str) -> Picture:
-    """Inline SVG with page colours, ids that are unique per `name`, and an accessible name."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
-    text = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', text)
-    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
-    text = re.sub(r"(font: [^;\"]*?\d(?:\.\d+)?px) [^;\"]*", r"\1 system-ui, sans-serif", text)
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, variable)
-    points = figure.get_size_inches()[0] * 72
-    height = figure.get_size_inches()[1] * 72
-    head = f'<svg viewBox="0 0 {points:g} {height:g}" role="img" aria-label="{escape(alt)}">'
-    text = re.sub(r"^<svg[^>]*>", lambda _: head, text, count=1).replace("xlink:href", "href")
-    return Picture(text.strip(), round(points * 1.1))
 
 
 def _colour(row: RowSummary, trained: Sequence[str]) -> str:
@@ -108,7 +54,7 @@ def _span(values: Sequence[Interval | None], whole: bool) -> tuple[float, float]
 
 def totals_figure(rows: Sequence[RowSummary], trained: Sequence[str], bounds: BoundsName) -> Picture:
     """Total, Quality and Semantic of the given rows with 95 % intervals; `trained` rows in the accent colour."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10.5, 1.0 + 0.24 * len(rows)), layout="constrained")
         panels = figure.subplots(1, 3, sharey=True)
         for axes, title, measure in zip(
@@ -120,33 +66,38 @@ def totals_figure(rows: Sequence[RowSummary], trained: Sequence[str], bounds: Bo
             values = [{"total": r.total, "quality": r.quality, "semantic": r.semantic}[measure] for r in rows]
             _dots(axes, rows, values, trained)
             axes.set_title(title, loc="left")
-        return _svg(
+        return to_svg(
             figure,
             "totals",
             "Total, Quality and Semantic of every row with 95 percent intervals; numbers in the table",
         )
 
 
-def dimensions_figure(rows: Sequence[RowSummary], trained: Sequence[str]) -> Picture:
-    """Sixteen panels of normalised scores with 95 % intervals: a forest plot per dimension.
+def dimensions_figure(
+    rows: Sequence[RowSummary], trained: Sequence[str], shown: Sequence[Measure]
+) -> Picture:
+    """A panel of normalised scores with 95 % intervals for every measure: a forest plot per dimension.
 
     All on the scale 0..100 where a control shows its ends; otherwise each on its own, since good rows differ by few points.
     """
     whole = any(row.kind == "control" for row in rows)
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(12.5, 4 * (0.62 + 0.19 * len(rows))), layout="constrained")
-        panels = figure.subplots(4, 4, sharey=True)
-        for axes, dimension in zip(panels.flat, DIMENSIONS, strict=True):
+    with matplotlib.rc_context(STYLE):
+        lines = -(-len(shown) // 4)
+        figure = Figure(figsize=(12.5, lines * (0.62 + 0.19 * len(rows))), layout="constrained")
+        panels = figure.subplots(lines, 4, sharey=True, squeeze=False)
+        for axes in list(panels.flat)[len(shown) :]:
+            axes.set_visible(False)
+        for axes, dimension in zip(panels.flat, shown, strict=False):
             cells = [row.dimensions.get(dimension.name) for row in rows]
             values = [None if cell is None else cell.normalised for cell in cells]
             _dots(axes, rows, values, trained)
             axes.set_xlim(*_span(values, whole))
             kinds = sorted({cell.kind for cell in cells if cell is not None})
             axes.set_title(f"{dimension.title} ({kinds[0] if kinds else 'not scored'})", loc="left")
-        return _svg(
+        return to_svg(
             figure,
             "dimensions",
-            "Normalised score of every row in sixteen dimensions with 95 percent intervals; numbers in the table",
+            f"Normalised score of every row in {len(shown)} dimensions with 95 percent intervals; numbers in the table",
         )
 
 
@@ -158,7 +109,7 @@ def cost_figure(
     points = [(row, total, found.clip_s) for row, total, found in known if found.clip_s is not None]
     if len(points) < 2:
         return None
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.0, 4.2), layout="constrained")
         axes = figure.subplots()
         order = sorted(points, key=lambda point: -point[1].mean)
@@ -176,7 +127,7 @@ def cost_figure(
         axes.tick_params(length=0)
         axes.set_xlabel("seconds per clip, network and VAE", color=MUTED)
         axes.set_ylabel(TOTAL_NAMES[bounds], color=MUTED)
-        return _svg(
+        return to_svg(
             figure, "cost", "Total with 95 percent interval against seconds per clip; numbers in the table"
         )
 
@@ -188,7 +139,7 @@ def filter_figure(filters: Sequence[FilteredSet], labels: Mapping[str, str]) -> 
         return None
     most = max(len(line.motion) for entry in found for line in entry.filtered)
     prompts = max(len(entry.filtered) for entry in found)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.0, 3.6), layout="constrained")
         axes = figure.subplots()
         for index, entry in enumerate(found):
@@ -204,7 +155,7 @@ def filter_figure(filters: Sequence[FilteredSet], labels: Mapping[str, str]) -> 
         axes.set_xlabel("static samples of a prompt, at least", color=MUTED)
         axes.set_ylabel("prompts", color=MUTED)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        return _svg(figure, "static", "Number of prompts with at least so many static samples, by row")
+        return to_svg(figure, "static", "Number of prompts with at least so many static samples, by row")
 
 
 def curves_figure(row: str, label: str, groups: Sequence[CurveGroup]) -> Picture:
@@ -212,7 +163,7 @@ def curves_figure(row: str, label: str, groups: Sequence[CurveGroup]) -> Picture
     columns = min(3, len(groups))
     lines = -(-len(groups) // columns)
     longest = max(len(group.curves) for group in groups)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.6 * columns + 0.3, 2.5 * lines + 0.15 * longest), layout="constrained")
         panels = figure.subplots(lines, columns, squeeze=False)
         for axes, group in zip(panels.flat[: len(groups)], groups, strict=True):
@@ -229,7 +180,7 @@ def curves_figure(row: str, label: str, groups: Sequence[CurveGroup]) -> Picture
                 axes.legend(loc="upper left", bbox_to_anchor=(-0.05, -0.2), borderaxespad=0, ncols=2)
         for axes in list(panels.flat)[len(groups) :]:
             axes.set_visible(False)
-        return _svg(
+        return to_svg(
             figure,
             f"curves-{row}",
             f"Training curves of {label}: {', '.join(group.name for group in groups)}",
@@ -238,7 +189,7 @@ def curves_figure(row: str, label: str, groups: Sequence[CurveGroup]) -> Picture
 
 def heldout_figure(lines: Sequence[HeldOutLine]) -> Picture:
     """Paired change of each measure with its 95 % interval; filled: part of the reward, hollow: held out."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.0, 0.9 + 0.26 * len(lines)), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0, color=MUTED, linewidth=1)
@@ -259,6 +210,6 @@ def heldout_figure(lines: Sequence[HeldOutLine]) -> Picture:
         axes.tick_params(length=0)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("after minus before, same prompts and noise", color=MUTED)
-        return _svg(
+        return to_svg(
             figure, "heldout", "Change of reward and checkers on held-out prompts with 95 percent intervals"
         )

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import jinja2
 
 from evaluation.aggregate import RANKED_KINDS
-from evaluation.dimensions import BY_NAME, DIMENSIONS, NAMES, BoundsName
+from evaluation.dimensions import NAMES, BoundsName
 from evaluation.intervals import NEAR_END, SMALL
+from evaluation.measures import measures
 from evaluation.prompts import count_prompts, unrendered_lines
 from evaluation.records import (
     RowSummary,
@@ -28,8 +29,8 @@ from reports.browser import browser_blocks, browser_index
 from reports.clips import OVERSIZE_PROMPTS, WORST
 from reports.cost import amount, size
 from reports.curves import HeldOutLine, compare_heldout
+from reports.drawing import Picture
 from reports.figures import (
-    Picture,
     cost_figure,
     curves_figure,
     dimensions_figure,
@@ -37,6 +38,7 @@ from reports.figures import (
     heldout_figure,
     totals_figure,
 )
+from reports.over_time import over_time
 from reports.published import PublishedLine, read_published
 from reports.run import ReportSettings, Run
 from reports.tables import (
@@ -122,7 +124,7 @@ def audit(settings: ReportSettings) -> list[AuditLine]:
 def spread_lines(variance: VarianceTable | None, rows: Sequence[str]) -> dict[str, SpreadLine]:
     """Spread by dimension over the given rows."""
     lines = {}
-    for name in NAMES:
+    for name in dict.fromkeys(cell.dimension for cell in variance.cells) if variance else ():
         cells = [c for c in variance.cells if c.dimension == name and c.row in rows] if variance else []
         if not cells:
             continue
@@ -141,7 +143,7 @@ def spread_lines(variance: VarianceTable | None, rows: Sequence[str]) -> dict[st
 def warnings(run: Run) -> list[str]:
     """Sentences that a reader needs before any number: subsets, missing rows, dimensions on few prompts."""
     found = [run.settings.note] if run.settings.note else []
-    table = run.table
+    table, known = run.table, measures(run.settings.bounds, run.table.own)
     if len(table.dimensions) < len(NAMES):
         found.append(
             f"Subset run: {len(table.dimensions)} of {len(NAMES)} dimensions were asked for, so no row has a total."
@@ -154,7 +156,7 @@ def warnings(run: Run) -> list[str]:
         if row.kind in RANKED_KINDS:
             for name, cell in row.dimensions.items():
                 counts[name] = min(counts.get(name, cell.prompts), cell.prompts)
-    few = [f"{BY_NAME[name].title} ({count})" for name, count in counts.items() if count < FEW_PROMPTS]
+    few = [f"{known[name].title} ({count})" for name, count in counts.items() if count < FEW_PROMPTS]
     if few:
         found.append(
             f"Fewer than {FEW_PROMPTS} prompts, so that intervals and tests say little: {', '.join(few)}."
@@ -208,7 +210,7 @@ def _inside_script(value: Any) -> str:
 def render(run: Run) -> str:
     """The page of a run. Deterministic; every text from outside is escaped."""
     settings, table = run.settings, run.table
-    rows = _ordered(table)
+    rows, known = _ordered(table), measures(settings.bounds, table.own)
     complete = [row for row in rows if row.total is not None]
     trained = list(run.curves)
     shipped: list[ShippedLine] = [
@@ -223,7 +225,7 @@ def render(run: Run) -> str:
         if groups
     }
     ranked = [row.row for row in rows if row.kind in RANKED_KINDS]
-    titles = {dimension.name: dimension.title for dimension in DIMENSIONS}
+    titles = {name: measure.title for name, measure in known.items()}
     clips = browser_index(run.prompts, rows, titles, run.gallery, run.scores, settings.bounds)
     names = [
         "page.js",
@@ -232,7 +234,7 @@ def render(run: Run) -> str:
     ]
     compared = {
         "measures": {**{"total": TOTAL_NAMES[settings.bounds], "quality": "Quality", "semantic": "Semantic"},
-                     **{dimension.name: dimension.title for dimension in DIMENSIONS}},
+                     **{name: measure.title for name, measure in known.items()}},
         "pairs": [
             [p.a, p.b, p.measure, *(round(x, 3) for x in (p.difference.mean, p.difference.low, p.difference.high)),
              float(f"{p.holm:.3g}"), p.prompts]
@@ -250,7 +252,7 @@ def render(run: Run) -> str:
             ),
             default=0,
         )
-        for name in NAMES
+        for name in known
     }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
@@ -271,10 +273,11 @@ def render(run: Run) -> str:
         limits=LIMITS[settings.bounds],
         warnings=warnings(run),
         shipped=shipped,
-        dimensions=DIMENSIONS,
+        dimensions=list(known.values()),
         marks=dimension_marks(table),
-        power={name: power(table, name) for name in ("total", "quality", "semantic", *NAMES)},
+        power={name: power(table, name) for name in ("total", "quality", "semantic", *known)},
         spread=spread_lines(run.variance, ranked),
+        over_time=over_time(run.chunks, rows, known, run.gallery.fps),
         fewest=fewest,
         small_totals=any(0 < count < SMALL for count in fewest.values()),
         compared_rows=[row for row in rows if row.kind in RANKED_KINDS and row.dimensions],
@@ -284,11 +287,11 @@ def render(run: Run) -> str:
         speed=run.speed,
         published={row.row: published[row.row] for row in rows if row.row in published},
         kinds={
-            name: sorted({r.dimensions[name].kind for r in rows if name in r.dimensions}) for name in NAMES
+            name: sorted({r.dimensions[name].kind for r in rows if name in r.dimensions}) for name in known
         },
         formula=formula(settings.bounds),
         totals_figure=totals_figure(complete, trained, settings.bounds) if complete else None,
-        dimensions_figure=dimensions_figure(rows, trained),
+        dimensions_figure=dimensions_figure(rows, trained, list(known.values())),
         whole_scale=any(row.kind == "control" for row in rows),
         cost_figure=cost_figure(complete, run.speed, trained, settings.bounds),
         filter_figure=filter_figure(run.filters, {name: row.label for name, row in settings.rows.items()}),

@@ -145,7 +145,10 @@ def _ordered(table: ScoresTable, measure: str) -> list[str]:
 def dimension_marks(table: ScoresTable) -> dict[str, dict[str, Literal["best", "second"]]]:
     """Marks of every dimension, of Quality and of Semantic, see `marks`."""
     pairs = Pairs(table.pairs)
-    return {name: marks(_ordered(table, name), name, pairs) for name in (*TOTALS, *NAMES)}
+    return {
+        name: marks(_ordered(table, name), name, pairs)
+        for name in (*TOTALS, *NAMES, *(own.name for own in table.own))
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.aggregate import AggregateSettings, aggregate
+from evaluation.chunks import chunk_of, chunk_table
 from evaluation.clips import write_clip
 from evaluation.dimensions import NAMES
 from evaluation.measures import measures
@@ -21,7 +22,6 @@ from evaluation.records import (
     FilteredPrompt,
     FilteredSet,
     Prompt,
-    ScoresTable,
     TrainManifest,
     WeightsManifest,
     clip_id,
@@ -55,6 +55,9 @@ KINDS = {
     "still": ("temporal_flickering",),
 }
 PER_KIND = 10
+BY_FRAME = (*NAMES[:4], "aesthetic_quality", "imaging_quality", "color", "scene")
+DECAY = {"longlive": 0.01, "rolling_forcing": 0.025}
+"""Lost from chunk to chunk, of the scale 0 to 1."""
 REPEATED = {"move_00": [3, 40], "style_01": [17, 21, 41]}
 """Source lines, from 0, of prompts that stand for several."""
 DIGEST = "0" * 64
@@ -115,6 +118,15 @@ def _value(row: str, dimension: str, prompt: str, sample: int) -> float:
     return float(np.clip(0.55 + lead + shared.normal(0, 0.12) + own.normal(0, 0.05), 0, 1))
 
 
+def _frames(row: str, dimension: str, prompt: str, sample: int) -> tuple[float | None, ...] | None:
+    """Every fourth pixel frame around the clip's value, falling by DECAY of the row from chunk to chunk."""
+    if dimension not in BY_FRAME:
+        return None
+    value, fall = _value(row, dimension, prompt, sample), DECAY.get(row, 0.0)
+    falling = [round(float(np.clip(value - fall * (chunk_of(f) - 3), 0, 1)), 4) for f in range(0, 81, 4)]
+    return tuple(None if f % 4 else falling[f // 4] for f in range(81))
+
+
 def _results(
     listed: list[Prompt], filters: list[FilteredSet], without: tuple[str, str] | None
 ) -> list[DimensionResult]:
@@ -127,6 +139,7 @@ def _results(
                     prompt_id=p.id,
                     sample=s,
                     value=_value(found.row, dimension, p.id, s),
+                    frame_values=_frames(found.row, dimension, p.id, s),
                 )
                 for p in listed
                 if dimension in p.dimensions
@@ -143,10 +156,10 @@ def _results(
     return results
 
 
-def _scores(listed: list[Prompt], filters: list[FilteredSet], results: list[DimensionResult]) -> ScoresTable:
+def _plan() -> AggregateSettings:
     rows = {row: {"label": label, "kind": kind} for row, (label, kind, _) in ROWS.items()}
     settings = {"bounds": "toybox", "dimensions": NAMES, "draws": 1000, "seed": 0, "rows": rows}
-    return aggregate("toybox", listed, results, filters, AggregateSettings.model_validate(settings))
+    return AggregateSettings.model_validate(settings)
 
 
 def picture(row: str, prompt: str, frames: int, size: int) -> np.ndarray:
@@ -307,6 +320,7 @@ def make_results(
     results = _results(listed, filters, without)
     for result in results if keep_results else ():
         write_json(folder / "scores" / result.row / f"{result.dimension}.result.json", result)
-    write_json(scores, _scores(listed, filters, results))
+    write_json(scores, aggregate("toybox", listed, results, filters, _plan()))
+    write_json(scores.with_name("chunks.json"), chunk_table("toybox", listed, results, _plan()))
     write_json(scores.with_name("variance.json"), variance_table("toybox", results, measures("toybox")))
     return scores

@@ -13,7 +13,8 @@ Reads, below --results-dir (a file marked ? may be absent; its section then says
   weights/**/weights.json ?
   benchmarks/<rule>.tsv ?, benchmarks/<rule>/**/*.tsv ? (not the report's own)
 Writes --copy, one file that holds clips up to the budget and loads nothing; --output, the same page, which must lie in
---results-dir and also plays all other clips from there; and beside --output: run.json, table.csv, pairs.csv, table.md, table.tex.
+--results-dir and also plays all other clips from there; and beside --output: run.json, table.csv, pairs.csv, chunks.csv ?, table.md,
+table.tex.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import logging
 from pathlib import Path
 
 from evaluation.aggregate import scores_csv
+from evaluation.chunks import chunks_csv
 from evaluation.records import parse, write_text
 from reports.page import beside_clips, render
 from reports.run import ReportSettings, read_run
@@ -52,6 +54,8 @@ def main() -> None:
     beside = flags.output.parent
     write_text(beside / "run.json", run.model_dump_json() + "\n")
     write_text(beside / "table.csv", scores_csv(run.table))
+    if run.chunks is not None:
+        write_text(beside / "chunks.csv", chunks_csv(run.chunks))
     write_text(beside / "pairs.csv", pairs_csv(run.table))
     write_text(beside / "table.md", markdown(run.table, settings.bounds))
     write_text(beside / "table.tex", latex(run.table, settings.bounds))
