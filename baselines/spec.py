@@ -317,10 +317,23 @@ class ExternalBaseline(Section):
         return self
 
 
+class ImportedShape(Section):
+    """What every clip looks like: frames and pixels are counts, fps whole frames per second."""
+
+    pixel_frames: Annotated[int, Field(ge=2)]
+    height: Count
+    width: Count
+    fps: Count
+
+
 class ImportedClips(Section):
-    """path: a folder or a .zip of <clip_id>.mp4 or of VBench's <short prompt>-<i>.mp4, absolute or relative to our root."""
+    """path: a folder or a .zip of <clip_id>.mp4 or of VBench's <short prompt>-<i>.mp4, absolute or relative to our root.
+
+    shape: of clips that are not what the suite asks of all others, None for the suite's.
+    """
 
     path: Annotated[str, Field(min_length=1)]
+    shape: ImportedShape | None = None
 
 
 class ImportBaseline(Section):

@@ -229,6 +229,11 @@ def _row_draws(
     )
 
 
+def percent(fraction: float | None) -> float | None:
+    """A raw score in percent, if there is one."""
+    return None if fraction is None else 100.0 * fraction
+
+
 def _row_summary(
     row: str,
     name: RowName,
@@ -246,6 +251,8 @@ def _row_summary(
             normalised=draws.normalised[key].interval(design),
             prompts=len({clip.prompt_id for clip in results[key].clips}),
             clips=len(results[key].clips),
+            left_out=len(results[key].left_out),
+            several_processes=percent(results[key].several_processes),
         )
         for key in settings.known
         if key in results

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -50,11 +51,13 @@ class ChunkCurve(BaseModel):
 class ChunkTable(Record):
     """aggregate/chunks.json. pixel_frames: of a clip; without: dimensions of the run whose scorer gives no values of frames.
 
+    apart: rows whose clips are of another length, which have no curve.
     pairs: difference of two ranked rows' drifts on common prompts; Holm over the pairs of a measure.
     """
 
     suite: str
     pixel_frames: int
+    apart: tuple[Identifier, ...] = ()
     measures: tuple[str, ...]
     without: tuple[str, ...]
     curves: tuple[ChunkCurve, ...]
@@ -210,22 +213,40 @@ def _pairs(
     return [pair for family in families.values() for pair in holm_family(family, design)]
 
 
+def row_lengths(results: Sequence[DimensionResult]) -> dict[str, int]:
+    """Pixel frames of the clips of each row that has values of them. Raises ValueError if a row has clips of different lengths."""
+    found: dict[str, set[int]] = {}
+    for result in results:
+        for clip in result.clips:
+            if clip.frame_values is not None:
+                found.setdefault(result.row, set()).add(len(clip.frame_values))
+    for row, lengths in found.items():
+        if len(lengths) > 1:
+            raise ValueError(
+                f"Values of pixel frames of row {row} come in lists of {sorted(lengths)}; clips of a row are equally long. Score them again."
+            )
+    return {row: lengths.pop() for row, lengths in found.items()}
+
+
 def chunk_table(
     suite: str, prompts: Sequence[Prompt], results: Sequence[DimensionResult], settings: AggregateSettings
 ) -> ChunkTable:
     """Curves of every row and measure whose scorer gave values of frames, with the draws of the table of scores.
 
-    results: as `aggregate` has proven them. Raises ValueError if clips are of different lengths.
+    results: as `aggregate` has proven them, so that the clips of one are equally long. Rows of another length than most have no curve: their
+    chunks lie elsewhere in time.
     """
     design, known = run_design(prompts, settings), settings.scored
     curves: dict[str, dict[str, RowCurve]] = {row: {} for row in settings.rows}
-    lengths = {len(c.frame_values) for result in results for c in result.clips if c.frame_values is not None}
-    if len(lengths) > 1:
-        raise ValueError(
-            f"Values of pixel frames come in lists of {sorted(lengths)}; clips of a suite are equally long. Score them again."
-        )
-    frames = max(lengths, default=0)
+    lengths = row_lengths(results)
+    frames = (
+        Counter(lengths[row] for row in settings.rows if row in lengths).most_common(1)[0][0]
+        if lengths
+        else 0
+    )
     for result in results:
+        if lengths.get(result.row) != frames:
+            continue
         if (curve := row_curve(result, design, known[result.dimension].factor)) is not None:
             curves[result.row][result.dimension] = curve
     names = [name for name in known if any(name in found for found in curves.values())]
@@ -239,6 +260,7 @@ def chunk_table(
     return ChunkTable(
         suite=suite,
         pixel_frames=frames,
+        apart=tuple(row for row in settings.rows if lengths.get(row, frames) != frames),
         measures=tuple(measures),
         without=tuple(name for name in known if name not in names),
         curves=tuple(

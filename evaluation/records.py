@@ -156,6 +156,8 @@ class DimensionResult(Record):
 
     kind: "exact" (computed from known facts), "official" (VBench's own scorer), "stand-in" or "own" (a dimension of the user's).
     left_out: clips that the official scorer does not count (color: the object is never seen with any colour); it says so by their absence.
+    several_processes: what the official scorer prints if several processes share the clips, which for three dimensions is another average;
+    None where it would print `mean`.
     """
 
     suite: str
@@ -165,6 +167,7 @@ class DimensionResult(Record):
     mean: float
     clips: tuple[ClipScore, ...]
     left_out: tuple[ClipId, ...] = ()
+    several_processes: float | None = None
 
 
 class WeightsManifest(Record):
@@ -204,7 +207,10 @@ class Interval(BaseModel):
 
 
 class DimensionSummary(BaseModel):
-    """One cell of the table. raw (percent, or the unit of an own dimension) and normalised intervals; prompts and clips are counts."""
+    """One cell of the table. raw (percent, or the unit of an own dimension) and normalised intervals; prompts and clips are counts.
+
+    left_out, several_processes: as in DimensionResult, a count and a raw score in percent.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -213,6 +219,8 @@ class DimensionSummary(BaseModel):
     normalised: Interval
     prompts: int
     clips: int
+    left_out: int = 0
+    several_processes: float | None = None
 
 
 class RowSummary(BaseModel):

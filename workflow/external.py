@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from baselines.spec import (
+    AnyBaseline,
     CondaEnvironment,
     Declared,
     ExternalBaseline,
@@ -253,9 +254,33 @@ def external_settings(suite: Suite, baseline: ExternalBaseline, root: Path) -> d
     }
 
 
-def import_settings(suite: Suite) -> dict[str, Any]:
+def import_settings(suite: Suite, baseline: ImportBaseline) -> dict[str, Any]:
     """What decides the clips of an imported row beside their files, as plain values."""
-    return {"suite": suite.suite, "clip": suite.clip.model_dump()}
+    return {"suite": suite.suite, "clip": row_clip(suite, baseline)}
+
+
+def row_clip(suite: Suite, baseline: AnyBaseline | None) -> dict[str, int]:
+    """What every clip of a row must look like: the suite's shape, or that which an imported row declares. None: a control."""
+    own = baseline.clips.shape if isinstance(baseline, ImportBaseline) else None
+    return (suite.clip if own is None else own).model_dump()
+
+
+def shape_notes(suite: Suite, baselines: Iterable[AnyBaseline]) -> list[str]:
+    """A sentence for each imported row whose clips are of another shape than all others."""
+    notes = []
+    for baseline in baselines:
+        own = row_clip(suite, baseline)
+        if own != suite.clip.model_dump():
+            notes.append(
+                f"The clips of {baseline.title} have {_shape(own)}, those of the suite {_shape(suite.clip.model_dump())}: they are scored as they "
+                "are, but differences of size, length and rate are then in its scores too (dynamic degree looks at every clip at about 8 frames "
+                "per second, its limit grows with the size)."
+            )
+    return notes
+
+
+def _shape(clip: Mapping[str, int]) -> str:
+    return f"{clip['pixel_frames']} frames of {clip['width']}x{clip['height']} pixels at {clip['fps']} per second"
 
 
 def outside_settings_in_use(
@@ -264,7 +289,7 @@ def outside_settings_in_use(
     """What the report's audit shows of a row that we did not sample: what is known, what it declares, and what is unknown."""
     declared = {f"declared {name}": value for name, value in shown_declaration(baseline.declared).items()}
     if isinstance(baseline, ImportBaseline):
-        return {**import_settings(suite), "clips": "made elsewhere", **declared}
+        return {**import_settings(suite, baseline), "clips": "made elsewhere", **declared}
     settings = external_settings(suite, baseline, root)
     if isinstance(baseline.code, GitCode):
         settings["code"] = {"repository": baseline.code.url, **settings["code"]}

@@ -133,6 +133,22 @@ def match_names(names: Sequence[str], samples: Sequence[Sample]) -> Match:
     return Match(files, missing, extra, "<short prompt>-<sample>.mp4" if by_text else "<clip_id>.mp4")
 
 
+def samples_hint(match: Match, samples: Sequence[Sample]) -> str | None:
+    """What to do if all that is missing are the further samples of still prompts: people score VBench on 5 of each, filtered or not."""
+    missing = {sample.clip_id: sample for sample in samples if sample.clip_id in set(match.missing)}
+    kept = {sample.prompt.keep for sample in missing.values()}
+    if not missing or any(
+        sample.index < (sample.prompt.keep or sample.index + 1) for sample in missing.values()
+    ):
+        return None
+    asked = max(sample.prompt.samples for sample in missing.values())
+    return (
+        f"only samples from number {max(filter(None, kept))} on of still prompts are missing: the suite wants {asked} of each, of which the static "
+        f"filter keeps {max(filter(None, kept))}; if you have no more, set static_samples: {max(filter(None, kept))} under `prompts` in a "
+        "suite's file of your own, for all its rows"
+    )
+
+
 def _plain(name: str) -> str:
     """A name in one Unicode form: macOS writes accents as characters of their own."""
     return unicodedata.normalize("NFC", name)

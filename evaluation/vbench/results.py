@@ -18,7 +18,7 @@ from evaluation.records import ClipScore, DimensionResult
 from evaluation.vbench.frame_values import FRAME_VALUES, without_frame_values
 from evaluation.vbench.parts import Part
 from evaluation.vbench.plan import Entry
-from evaluation.vbench.reduce import clip_value, official_score
+from evaluation.vbench.reduce import clip_value, official_score, several_process_score
 
 
 def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> list[dict[str, Any]]:
@@ -85,14 +85,16 @@ def dimension_result(
             )
         )
     counted = {score.clip_id for score in scores}
+    mean, several = official_score(dimension, rows), several_process_score(dimension, rows)
     return DimensionResult(
         suite=suite,
         row=row,
         dimension=dimension,
         kind="official",
-        mean=official_score(dimension, rows),
+        mean=mean,
         clips=tuple(scores),
         left_out=tuple(clip.clip_id for clip in by_name.values() if clip.clip_id not in counted),
+        several_processes=several if abs(several - mean) > 1e-9 else None,
     )
 
 

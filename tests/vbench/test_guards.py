@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from baselines.spec import load_row
 from evaluation.records import Prompt, clip_id
 from evaluation.vbench import files
 from evaluation.vbench.runner import Scorer, Watch, check_files, check_rows, sentence
 from evaluation.vbench.static_filter import judge
 from evaluation.vbench.still import FilterPart, Found, filtered_set
 from evaluation.vbench.weights import AMT_FILE, RAFT_MEMBER, RAFT_ZIP, lay_out, missing
+from workflow.external import row_clip
 from workflow.resources import REWARD_FILES, needed_resources, scorer_resources
 from workflow.settings import read_suite
 
@@ -380,3 +382,26 @@ def test_the_scorer_s_files_are_apart_from_the_sampler_s() -> None:
     untrained = vbench.model_copy(update={"train": {}})
     assert not scorer & {entry.path for entry in needed_resources(ROOT, untrained)}
     assert scorer_resources(ROOT, read_suite(ROOT / "workflow/config/toybox.yaml", ROOT)) == []
+
+
+def test_clips_of_one_s_own_need_only_prompts_and_scorer(tmp_path: Path) -> None:
+    """Guards five lines of baselines/README.md: scoring a folder fetches no model, for any size and length of clips."""
+    root = tmp_path / "project"
+    for name in ("workflow/resources.yaml", "workflow/config/vbench.yaml"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text((ROOT / name).read_text())
+    readme = (ROOT / "baselines/README.md").read_text()
+    example = readme.split("`baselines/theirs.yaml`, and")[1].split("```yaml\n")[1].split("```")[0]
+    (root / "baselines").mkdir()
+    shape = "path: theirs, shape: {pixel_frames: 121, height: 720, width: 1280, fps: 24}"
+    plain = example.replace("path: imports/theirs.zip  # or a folder", shape)
+    assert shape in plain
+    (root / "baselines/theirs.yaml").write_text(plain.replace(f"clips:\n  {shape}", f"clips: {{{shape}}}"))
+    own = {"suite": "mine", "baselines": ["theirs"], "weights": {}, "train": {}, "resources": ["prompts"]}
+    suite = read_suite(root / "workflow/config/vbench.yaml", root, own)
+    assert {entry.group for entry in needed_resources(root, suite)} == {"prompts"}
+    scorer = scorer_resources(root, suite)
+    assert len(scorer) == 19
+    assert sum(entry.size_mb for entry in scorer) < 8500
+    baseline = load_row(root / "baselines/theirs.yaml")
+    assert row_clip(suite, baseline) == {"pixel_frames": 121, "height": 720, "width": 1280, "fps": 24}

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.vbench import tiny
+from tests.vbench.golden import make_run
 
 pytestmark = [tiny.needs_environment(), pytest.mark.vbench]
 
@@ -22,11 +23,6 @@ SLOWEST = ("aesthetic_quality", "temporal_style", "overall_consistency", "human_
 GRIT = ("object_class", "multiple_objects", "color", "spatial_relationship")
 FOUND = (*GRIT, "scene", "human_action", "dynamic_degree")
 """Dimensions of a yes or no in every frame or clip."""
-CHECKPOINTS = {
-    "subject_consistency": ["dino"], "imaging_quality": ["musiq"], "dynamic_degree": ["raft_moving"],
-    "appearance_style": ["clip_b32"], "aesthetic_quality": ["clip_l14", "aesthetic"], "human_action": ["umt"],
-    "temporal_style": ["viclip"], "overall_consistency": ["viclip"], "scene": ["bert", "tag2text"],
-}  # fmt: skip
 NOTED = ("video_sim", "cnt_per_video")
 """What our worker adds to the rows of subject consistency."""
 
@@ -92,9 +88,7 @@ def test_any_number_of_parts_gives_the_official_json(quick: Run, dimension: str,
 def test_every_other_dimension_gives_the_official_json(dimension: str, tmp_path: Path) -> None:
     """Guards the adapters: none of them changes a score or a row. Where clips are right or wrong, both occur."""
     needs_detectron2(dimension)
-    tiny.make_cache(tmp_path, *CHECKPOINTS.get(dimension, ["bert", "grit"]))
-    chosen = (0, 3) if dimension == "human_action" else (0, 1)
-    tiny.make_run(tmp_path, samples=1, chosen=chosen, noise=dimension == "dynamic_degree")
+    make_run(tmp_path, dimension)
     official = tiny.run_official(tmp_path, dimension)
     check_joined(tmp_path, dimension, 2, official)
     if dimension in FOUND:

@@ -235,6 +235,11 @@ def test_scores_of_several_processes_are_other_numbers() -> None:
     assert official_score("appearance_style", rows) == (0.1 + 0.3 + 0.5) / 3
     assert several_process_score("appearance_style", rows) == 0.4
     assert clip_value("imaging_quality", {"video_results": 50.0}) == 0.5
+    entries = entries_of("color", PROMPTS[:1], CLIPS, KEPT)
+    named = [row | {"video_path": f"a red thing 0-{i}.mp4"} for i, row in enumerate(rows)]
+    result = dimension_result("s", "mine", "appearance_style", named, entries)
+    assert (result.mean, result.several_processes) == ((0.1 + 0.3 + 0.5) / 3, 0.4)
+    assert dimension_result("s", "mine", "temporal_style", named, entries).several_processes is None
 
 
 def test_rows_of_real_runs_give_the_official_scores() -> None:

@@ -24,7 +24,7 @@ baselines: [folder]
 controls: []
 dimensions: [temporal_flickering, background_consistency, motion_smoothness]
 prompts: {list: mini.csv, per_dimension: null}
-clip: {pixel_frames: 7, height: 128, width: 160, fps: 8}
+clip: {pixel_frames: 9, height: 32, width: 64, fps: 16}
 sample: {batch: 1, shards: 1, noise: portable, numerics: float32}
 model: {codec: none, text: none, latent_height: 1, latent_width: 1}
 weights: {}
@@ -49,7 +49,7 @@ IMPORT = """\
 name: folder
 kind: import
 title: Theirs
-clips: {path: elsewhere}
+clips: {path: elsewhere, shape: {pixel_frames: 7, height: 128, width: 160, fps: 8}}
 declared: {steps: null, noise: null, seeds: null, prompts: extended, numerics: null, encoder: null}
 licence: CC BY 4.0
 citation: "B. Author, Theirs, 2026"
@@ -64,7 +64,7 @@ FILES = {
 
 
 def make_project(folder: Path, cache: Path) -> None:
-    """A copy of the project with the suite `mini`, six clips and random checkpoints where `make fetch` would put them."""
+    """A copy of the project with the suite `mini`, six clips under VBench's names, of another shape than the suite's, and random checkpoints where `make fetch` would put them."""
     ignored = shutil.ignore_patterns(*LEFT_OUT)
     shutil.copytree(tiny.ROOT, folder, symlinks=True, ignore=ignored)
     (folder / "workflow/config/mini.yaml").write_text(SUITE)
@@ -72,12 +72,12 @@ def make_project(folder: Path, cache: Path) -> None:
     (folder / "baselines/folder.yaml").write_text(IMPORT)
     frozen = tiny.drifting(1, 1, 128, 160).repeat(7, axis=0)
     for name, frames in {
-        "still-0": frozen,
-        "still-1": tiny.drifting(2, 7, 128, 160),
-        "still-2": tiny.drifting(3, 1, 128, 160).repeat(7, axis=0),
-        "bird-0": tiny.drifting(4, 7, 128, 160),
-        "bird-1": tiny.drifting(5, 7, 128, 160),
-        "cat-0": tiny.drifting(6, 7, 128, 160),
+        "a still vase, on a table-0": frozen,
+        "a still vase, on a table-1": tiny.drifting(2, 7, 128, 160),
+        "a still vase, on a table-2": tiny.drifting(3, 1, 128, 160).repeat(7, axis=0),
+        "a red bird-0": tiny.drifting(4, 7, 128, 160),
+        "a red bird-1": tiny.drifting(5, 7, 128, 160),
+        "a person's cat-0": tiny.drifting(6, 7, 128, 160),
     }.items():
         frames[3, :8, :8] = 255 - frames[3, :8, :8] // 2  # no two frames alike
         write_clip(folder / f"elsewhere/{name}.mp4", frames, fps=8)
@@ -129,6 +129,11 @@ def test_imported_clips_are_filtered_and_scored_by_the_official_package(tmp_path
         score, rows = json.loads((results / f"scores/folder/{dimension}.json").read_text())[dimension]
         assert (result.kind, len(result.clips), len(rows), result.mean) == ("official", count, count, score)
     assert json.loads((results / "aggregate/scores.json").read_text())["rows"][0]["incomplete"]
+    page = (folder / "reports/table.html").read_text()
+    assert (
+        "The clips of Theirs have 7 frames of 160x128 pixels at 8 per second, those of the suite 9 frames of 64x32"
+        in page
+    )
     assert planned(folder, "mini") == set()
     lock = folder / "envs/vbench/requirements.lock"
     lock.write_text(lock.read_text() + "# changed\n")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from baselines.spec import PLACEHOLDERS, ExternalBaseline, load_row
+from baselines.spec import PLACEHOLDERS, ExternalBaseline, ImportBaseline, load_row
 from evaluation.clips import write_clip
 from evaluation.records import Clip, Prompt, read_jsonl, write_jsonl
 from evaluation.shards import work_list
@@ -30,8 +30,15 @@ from tests.workflow.other_baselines import (
 )
 from tests.workflow.project import ROOT, Job, planned, replace_in, snakemake
 from workflow import external, imports
-from workflow.external import code_identity, external_settings, import_settings, verify_code
-from workflow.imports import match_names, zip_members
+from workflow.external import (
+    code_identity,
+    external_settings,
+    import_settings,
+    outside_settings_in_use,
+    shape_notes,
+    verify_code,
+)
+from workflow.imports import match_names, samples_hint, zip_members
 from workflow.outside_files import note_changes, outside_note, remember
 from workflow.scripts import external as external_script
 from workflow.scripts import import_clips
@@ -357,9 +364,21 @@ def test_a_local_folder_is_known_by_commit_or_content(place: Path) -> None:
 # Imported clips.
 
 
+def imported(place: Path) -> ImportBaseline:
+    baseline = load_row(place / "baselines/folder.yaml")
+    assert isinstance(baseline, ImportBaseline)
+    return baseline
+
+
 def run_import(monkeypatch: pytest.MonkeyPatch, place: Path, source: str) -> int:
     words = ["--row", "folder", "--from", source, "--prompts", "prompts.jsonl", "--clips", "row"]
-    words += ["--settings", json.dumps(import_settings(others(place))), "--shards", "0-of-2", "1-of-2"]
+    words += [
+        "--settings",
+        json.dumps(import_settings(others(place), imported(place))),
+        "--shards",
+        "0-of-2",
+        "1-of-2",
+    ]
     words += ["--manifests", "m0", "m1", "--timings", "t0", "t1"]
     return call(monkeypatch, import_clips.main, words)
 
@@ -396,6 +415,41 @@ def test_nothing_is_half_imported(
         assert part in message, message
     assert not [path for path in (place / "row").rglob("*") if path.is_file()]
     assert not (place / "m0").exists()
+
+
+def test_clips_of_another_size_and_length_are_declared(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guards any model on earth against being refused for its size, and the table against a size that nobody declared."""
+    suite = others(place).model_copy(update={"clip": others(place).clip.model_copy(update={"height": 32})})
+    assert suite.clip.height == 32
+    words = ["--row", "folder", "--from", "elsewhere/clips", "--prompts", "prompts.jsonl", "--clips", "row"]
+    words += ["--shards", "0-of-1", "--manifests", "m0", "--timings", "t0"]
+    settings = import_settings(suite, imported(place))
+    assert call(monkeypatch, import_clips.main, [*words, "--settings", json.dumps(settings)]) == 1
+    assert "is 64x64 pixels instead of 64x32" in caplog.records[-1].getMessage()
+    assert shape_notes(suite, [imported(place)]) == []
+    shaped = "path: elsewhere/clips, shape: {pixel_frames: 81, height: 64, width: 64, fps: 16}"
+    replace_in(place / "baselines/folder.yaml", "path: elsewhere/clips", shaped)
+    settings = import_settings(suite, imported(place))
+    assert call(monkeypatch, import_clips.main, [*words, "--settings", json.dumps(settings)]) == 0
+    assert {(clip.height, clip.width) for clip in read_jsonl(Clip, place / "m0")} == {(64, 64)}
+    (note,) = shape_notes(suite, [imported(place)])
+    assert "81 frames of 64x64 pixels at 16 per second, those of the suite 81 frames of 64x32" in note
+    assert outside_settings_in_use(suite, imported(place), place)["clip"]["height"] == 64
+
+
+def test_five_samples_of_still_prompts_are_explained(made: Path) -> None:
+    """Guards people who have five of each prompt, as VBench's own scoring reads them, against a list of thousands of names."""
+    still = [p.model_copy(update={"samples": 25, "keep": 5}) for p in listed(made)[:2]]
+    samples = work_list(still)
+    have = [f"{s.clip_id}.mp4" for s in samples if s.index < 5]
+    said = samples_hint(match_names(have, samples), samples)
+    assert said is not None
+    assert "the suite wants 25 of each, of which the static filter keeps 5" in said
+    assert "static_samples: 5" in said
+    assert samples_hint(match_names(have[1:], samples), samples) is None
+    assert samples_hint(match_names([f"{s.clip_id}.mp4" for s in samples], samples), samples) is None
 
 
 def test_a_long_list_of_faults_is_cut_and_counted(

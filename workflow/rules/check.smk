@@ -18,7 +18,7 @@ rule check:
         f"{BENCHMARKS}/check/{{row}}.tsv"
     threads: 1
     params:
-        clip=as_json(SUITE.clip.model_dump()),
+        clip=lambda wc: as_json(row_clip(SUITE, BASELINES.get(wc.row))),
         code=digest("workflow.scripts.check"),
         folder=lambda wc: CLIPS.format(row=wc.row),
     shell:

@@ -18,6 +18,8 @@ from workflow.external import (
     import_settings,
     missing_parts,
     outside_settings_in_use,
+    row_clip,
+    shape_notes,
 )
 from workflow.imports import original_files
 from workflow.outside_files import note_changes, outside_note
@@ -174,7 +176,7 @@ def row_settings(row):
     if row in NATIVE:
         return as_json(sampling_settings(SUITE, baseline))
     if row in IMPORTED:
-        return as_json(import_settings(SUITE))
+        return as_json(import_settings(SUITE, baseline))
     return as_json(external_settings(SUITE, baseline, ROOT))
 
 
@@ -304,7 +306,11 @@ def report_settings():
         }
     notes = [
         note
-        for note in (SUITE.report.note, protocol_note(ROOT, SUITE))
+        for note in (
+            SUITE.report.note,
+            protocol_note(ROOT, SUITE),
+            *shape_notes(SUITE, BASELINES.values()),
+        )
         if note is not None
     ]
     return {
@@ -380,7 +386,8 @@ def print_start():
     )
     note_start(Path(RESULTS), start)
     logger.info(start_banner(SUITE, prompts))
-    for notice in start_notices(SUITE, prompts, ROOT):
+    shapes = shape_notes(SUITE, BASELINES.values())
+    for notice in (*start_notices(SUITE, prompts, ROOT), *shapes):
         logger.info(f"Note: {notice}")
     start_progress(
         jobs_so_far, job_costs(SUITE, prompts), SUITE.rates.job_s, logger.info

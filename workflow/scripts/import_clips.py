@@ -13,7 +13,7 @@ from pathlib import Path
 from evaluation.clips import ClipShape
 from evaluation.records import Prompt, read_jsonl, write_jsonl
 from evaluation.shards import Sample, work_list
-from workflow.imports import bring_all, match_names, original_files, zip_members
+from workflow.imports import bring_all, match_names, original_files, samples_hint, zip_members
 from workflow.outside_clips import listed, prove
 from workflow.outside_files import remember
 from workflow.shard import ShardJob, clip_file, clip_record, settings_from
@@ -35,6 +35,8 @@ def stage_clips(path: Path, samples: Sequence[Sample], shape: ClipShape, folder:
     faults += [f"{name} is no clip of this suite" for name in match.extra]
     if match.missing and match.extra:
         faults[0] += f" (files are read as {match.naming})"
+    if hint := samples_hint(match, samples):
+        faults[0] += f" ({hint})"
     bring_all(path, match, folder)
     present = [sample for sample in samples if sample.clip_id in match.files]
     return faults + prove(folder, present, shape).faults

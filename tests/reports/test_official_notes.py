@@ -1,0 +1,33 @@
+"""What the page says where the official scorer counts in its own way: clips that color leaves out, averages of several processes."""
+
+import json
+from pathlib import Path
+
+from reports.page import render
+from reports.run import ReportSettings, Run, read_run
+from tests.reports import synthetic
+
+
+def with_cells(run: Run, **changes: dict[str, object]) -> Run:
+    """The run with other facts in cells of its first row, by dimension."""
+    first, *others = run.table.rows
+    cells = {name: cell.model_copy(update=changes.get(name, {})) for name, cell in first.dimensions.items()}
+    rows = (first.model_copy(update={"dimensions": cells}), *others)
+    return run.model_copy(update={"table": run.table.model_copy(update={"rows": rows})})
+
+
+def test_left_out_clips_and_the_other_averages_are_shown(tmp_path: Path) -> None:
+    """Guards the number that color's mean is over, and readers who compare with scores made on several GPUs; else nothing is said."""
+    scores = synthetic.make_results(tmp_path)
+    settings = ReportSettings.model_validate_json(json.dumps(synthetic.report_settings()))
+    run = read_run(scores, tmp_path, settings, synthetic.ROOT)
+    plain = render(run)
+    assert "leaves a clip out of color" not in plain
+    assert "As several official processes" not in plain
+    clips = run.table.rows[0].dimensions["color"].clips
+    page = render(with_cells(run, color={"left_out": 3}, appearance_style={"several_processes": 12.34567}))
+    label = run.table.rows[0].label
+    assert f"{label} 3 of {clips + 3} clips left out" in page
+    assert "As several official processes would print it" in page
+    assert "<td>12.3457</td>" in page
+    assert page.count("<td>12.3457</td>") == 1

@@ -1,0 +1,73 @@
+"""Make tests/golden/vbench_official.json anew, or some of its dimensions: what one official process prints of tiny clips, random weights.
+
+    .venv/bin/python -m tests.vbench.golden [dimension ...]
+
+Needs VBench's environment (detectron2 for four dimensions) and about an hour of one core for all. Rows hold no folders.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from evaluation.dimensions import NAMES
+from tests.vbench import tiny
+
+GOLDEN = Path(__file__).parents[1] / "golden/vbench_official.json"
+
+CHECKPOINTS = {
+    "subject_consistency": ["dino"], "imaging_quality": ["musiq"], "dynamic_degree": ["raft_moving"], "motion_smoothness": ["amt"],
+    "background_consistency": ["clip_b32"], "appearance_style": ["clip_b32"], "aesthetic_quality": ["clip_l14", "aesthetic"],
+    "human_action": ["umt"], "temporal_style": ["viclip"], "overall_consistency": ["viclip"], "scene": ["bert", "tag2text"],
+    "temporal_flickering": [], "object_class": ["bert", "grit"], "multiple_objects": ["bert", "grit"], "color": ["bert", "grit"],
+    "spatial_relationship": ["bert", "grit"],
+}  # fmt: skip
+"""What each dimension reads, as tests/vbench/random_cache.py calls it."""
+
+
+def make_run(folder: Path, dimension: str) -> None:
+    """Random checkpoints and two clips: of a yes or no, both occur."""
+    if CHECKPOINTS[dimension]:
+        tiny.make_cache(folder, *CHECKPOINTS[dimension])
+    else:
+        (folder / "cache").mkdir()
+        (folder / "weights.json").write_text("{}")
+    chosen = (0, 3) if dimension == "human_action" else (0, 1)
+    tiny.make_run(folder, samples=1, chosen=chosen, noise=dimension == "dynamic_degree")
+
+
+def without_folders(dimension: str, official: dict[str, Any]) -> list[Any]:
+    """[score, rows] of an official process, each video_path a bare name."""
+    score, rows = official[dimension]
+    return [score, [row | {"video_path": Path(row["video_path"]).name} for row in rows]]
+
+
+def write(found: dict[str, list[Any]]) -> None:
+    """Put results in place of the older ones of the same dimensions."""
+    held = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    GOLDEN.write_text(json.dumps(held | found, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def main(dimensions: list[str]) -> None:
+    for dimension in dimensions or NAMES:
+        with tempfile.TemporaryDirectory(prefix="golden-") as folder:
+            make_run(Path(folder), dimension)
+            official = tiny.run_official(Path(folder), dimension)
+            if (
+                dimension == "subject_consistency"
+            ):  # its rows lack the sums that its score is made of: our worker notes them
+                for job in (
+                    tiny.score_part(Path(folder), dimension, "0-of-1"),
+                    tiny.join_parts(Path(folder), dimension, 1),
+                ):
+                    job.check_returncode()
+                ours = json.loads(Path(folder, f"{dimension}.json").read_text(encoding="utf-8"))
+                official = {dimension: [official[dimension][0], ours[dimension][1]]}
+            write({dimension: without_folders(dimension, official)})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
