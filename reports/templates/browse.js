@@ -86,10 +86,11 @@
     part("worst-state").textContent = (losses ? "Largest losses in " : "Lowest scores in ") + clips.titles.get(name) +
       (row ? " of " + clips.labels.get(row) : ", all rows") + (losses ? " against " + clips.labels.get(against) : "") +
       ": " + Math.min(found.length, data.worst) + " of " + found.length + ".";
-    part("worst").replaceChildren(...found.slice(0, data.worst).map(([value, prompt, each]) => {
-      const facts = data.prompts[prompt], poster = clips.poster(clips.block(prompt), each);
-      const frame = make("span", { className: "frame" });
-      frame.style.aspectRatio = data.width + " / " + data.height;
+    const shown = found.slice(0, data.worst).map((cell) => [...cell, clips.poster(clips.block(cell[1]), cell[2])]);
+    const pictures = shown.some(([, , , poster]) => poster);
+    part("worst").replaceChildren(...shown.map(([value, prompt, each, poster]) => {
+      const facts = data.prompts[prompt], frame = make("span", { className: "frame" });
+      if (pictures) frame.style.aspectRatio = data.width + " / " + data.height;
       frame.append(poster ? make("img", { src: poster, alt: "" })
         : make("span", { className: "absent", textContent: facts.files ? "not in this file" : "no clip" }));
       const button = make("button", { type: "button" }, frame,

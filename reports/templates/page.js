@@ -11,3 +11,11 @@
   }, { rootMargin: "-20% 0px -70% 0px" });
   for (const id of links.keys()) if (document.getElementById(id)) watch.observe(document.getElementById(id));
 }
+
+// On a phone the main table starts with its scores; the other columns are a press away.
+if (matchMedia("(max-width: 40rem)").matches) {
+  for (const id of ["col-gap", "col-published", "col-speed"]) {
+    const box = document.getElementById(id);
+    if (box) box.checked = false;
+  }
+}
