@@ -2,6 +2,9 @@
 
 VBench and its libraries fetch what they miss (wget, git, torch.hub, hub clients) and some of them swallow the failure. Here a missing
 file must end in a sentence. Standard library only.
+
+What the hook cannot see is a program that a library starts, and code that calls the kernel without Python: the first is sent to a proxy that
+nobody serves (runner.py), and that scoring needs neither is shown in a network namespace without any interface (tests/vbench/test_official.py).
 """
 
 from __future__ import annotations

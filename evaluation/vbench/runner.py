@@ -32,6 +32,11 @@ log = logging.getLogger("vbench_job")
 Row = dict[str, Any]
 ROUNDING = 2e-3
 """How far beyond its limits a value may be, of their distance: cosines of float16 features (CLIP on a GPU) come in steps of 0.001 there."""
+PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+NOWHERE = "http://127.0.0.1:9"
+"""The discard port, where nobody listens: a program that a library starts has no guard of ours (guard.py), so its downloads end here."""
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+"""How torch, its CPU allocator and CUDA's libraries say it."""
 READERS = ("load_video", "read_frames_decord_by_fps")
 """Names under which the dimensions import what reads a clip."""
 BATCHES = (16, 4, 1)
@@ -118,6 +123,7 @@ def environment(cache: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        **dict.fromkeys(PROXIES, NOWHERE),
     }
 
 
@@ -199,6 +205,11 @@ def evaluate(scorer: Scorer, job: dict[str, Any], watch: Watch) -> tuple[float |
     return score, rows
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU, where torch raises a plain RuntimeError."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
+
+
 def try_batches(batched: bool, watch: Watch, attempt: Callable[[], None]) -> None:
     """Run the package; where memory runs out and smaller batches can be had, again with them, from the first clip."""
     import torch
@@ -207,8 +218,8 @@ def try_batches(batched: bool, watch: Watch, attempt: Callable[[], None]) -> Non
     for smaller in (*limits, None):
         try:
             attempt()
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            if smaller is None:
+        except (RuntimeError, MemoryError) as error:
+            if smaller is None or not is_out_of_memory(error):
                 raise
             log.warning(
                 "out of memory at %s with %s pictures at once (%s); again with %d",
@@ -314,7 +325,7 @@ def run(scorer: Scorer, arguments: Sequence[str] | None = None) -> int:
         )
     except Exception as error:
         traceback.print_exc()
-        log.error("%s", sentence(scorer.dimension, error, watch))
+        log.error("%s", sentence(scorer.dimension, error, watch, scorer.files))
         return 1
     return 0
 
@@ -327,10 +338,10 @@ def begin(cache: Path) -> None:
     sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != root]
 
 
-def sentence(dimension: str, error: Exception, watch: Watch) -> str:
-    """What went wrong, where, in one line."""
+def sentence(dimension: str, error: Exception, watch: Watch, files: Sequence[str] = ()) -> str:
+    """What went wrong, where, in one line. files: checkpoints that are read before the first clip."""
     cause = " ".join(f"{error}".split()) or type(error).__name__
-    if "out of memory" in cause.lower():
+    if is_out_of_memory(error):
         return (
             f"{dimension} ran out of memory at clip {watch.clip} ({cause}); give the job more, or a GPU that nobody else uses. Parts that are "
             "done are kept."
@@ -341,8 +352,9 @@ def sentence(dimension: str, error: Exception, watch: Watch) -> str:
         return f"{dimension}: {cause}"
     if watch.item == 0:
         return (
-            f"{dimension} failed before its first clip with {type(error).__name__}: {cause}; a checkpoint is another file than the published "
-            "one (delete it and run `make fetch`), or the environment is broken (delete .venvs/vbench)."
+            f"{dimension} failed before its first clip with {type(error).__name__}: {cause[:500]}; a checkpoint is another file than the "
+            f"published one ({', '.join(files) or 'none is read'}: delete it in resources/weights/vbench and run `make fetch`), or the environment "
+            "is broken (delete .venvs/vbench)."
         )
     return (
         f"{dimension} failed at clip {watch.clip} with {type(error).__name__}: {cause}; if the clip cannot be decoded, delete it and rerun, "

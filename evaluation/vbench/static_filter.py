@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_whole(Path(job["output"]), {"found": found, "versions": versions() | {"path": "official"}})
     except Exception as error:
         traceback.print_exc()
-        log.error("%s", sentence("static filter", error, watch))
+        log.error("%s", sentence("static filter", error, watch, RAFT))
         return 1
     return 0
 

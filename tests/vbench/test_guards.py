@@ -1,6 +1,7 @@
 """Faults that must end in a sentence and never in a number: the network, swallowed errors, dropped clips, wrong checkpoints, the filter."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from baselines.spec import load_row
 from evaluation.records import Prompt, clip_id
 from evaluation.vbench import files
-from evaluation.vbench.runner import Scorer, Watch, check_files, check_rows, sentence
+from evaluation.vbench.runner import Scorer, Watch, check_files, check_rows, environment, sentence
 from evaluation.vbench.static_filter import judge
 from evaluation.vbench.still import FilterPart, Found, filtered_set
 from evaluation.vbench.weights import AMT_FILE, RAFT_MEMBER, RAFT_ZIP, lay_out, missing
@@ -32,6 +33,9 @@ TRIES = {
     "wget": "import subprocess; subprocess.run(['wget', '-q', 'http://192.0.2.1/x'])",
     "shell": "import os; os.system('git clone http://192.0.2.1/x')",
     "torch.hub": "import torch; torch.hub.load_state_dict_from_url('https://192.0.2.1/x.pth', model_dir='.')",
+    "torch.hub repository": "import torch; torch.hub.load('example/repository', 'model', trust_repo=True)",
+    "hub client": "from huggingface_hub import hf_hub_download; hf_hub_download('example/repository', 'config.json', cache_dir='.')",
+    "hub snapshot": "from huggingface_hub import snapshot_download; snapshot_download('example/repository', cache_dir='.')",
     "connection": "import http.client; http.client.HTTPSConnection('192.0.2.1', timeout=5).request('GET', '/')",
 }
 
@@ -49,6 +53,16 @@ def test_nothing_leaves_the_machine(way: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.splitlines()[-1].split()[0]) >= 1, done.stdout
+
+
+def test_a_program_that_is_started_reaches_nothing(tmp_path: Path) -> None:
+    """Guards what the audit hook does not see: a child's download goes to a port where nobody listens, at once."""
+    program = "import urllib.request\ntry:\n    urllib.request.urlopen('http://192.0.2.1/x', timeout=20)\nexcept OSError as e:\n    print(e)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PATH": os.environ["PATH"], **environment(tmp_path)}, capture_output=True, text=True, check=True, timeout=15,
+    )  # fmt: skip
+    assert "Connection refused" in done.stdout
 
 
 def test_what_stays_on_the_machine_is_allowed() -> None:
@@ -116,12 +130,76 @@ def test_a_missing_or_short_checkpoint_is_named(tmp_path: Path) -> None:
         check_files(files.AMT, tmp_path, {files.AMT[0]: 3})
 
 
-def test_out_of_memory_says_what_to_do() -> None:
-    """Guards against a traceback as the only answer; torch says it in many ways."""
-    said = sentence(
-        "scene", RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), Watch(clip="a-0.mp4", item=1)
-    )
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_says_what_to_do(error: Exception) -> None:
+    """Guards against a traceback as the only answer, and against blaming the clip; torch says it in many ways."""
+    said = sentence("scene", error, Watch(clip="a-0.mp4", item=1))
     assert said.startswith("scene ran out of memory at clip a-0.mp4")
+
+
+LITTLE_MEMORY = """
+import resource, sys
+import torch
+from evaluation.vbench.runner import Watch, in_batches, try_batches
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 700 * 2**20,) * 2)
+watch, seen = Watch(), []
+def network(pictures):
+    seen.append(len(pictures))
+    torch.empty(len(pictures), 300 * 2**20, dtype=torch.uint8)
+    return pictures
+limited = in_batches(network, watch, torch.cat)
+pictures = torch.arange(20)
+found = []
+try_batches(sys.argv[1] == "batched", watch, lambda: found.append(limited(pictures)))
+assert torch.equal(found[0], pictures)
+print(watch.limit, seen[:3])
+"""
+
+
+def test_a_real_limit_of_memory_is_met_with_smaller_batches() -> None:
+    """Guards the retry with the allocator's own error under a limit of the process: 20, 16 and 4 pictures are too many, 1 is not."""
+    command = [sys.executable, "-c", LITTLE_MEMORY]
+    done = subprocess.run([*command, "batched"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["1", "[20,", "16,", "4]"]
+    done = subprocess.run([*command, "whole"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "allocate memory" in done.stderr
+
+
+def test_parameters_that_a_checkpoint_leaves_out_are_an_error() -> None:
+    """Guards human action and scene, which VBench loads without looking: other names load nothing and give a score all the same."""
+    import torch
+    from torch import nn
+
+    from evaluation.vbench.loading import complete_loading
+
+    plain = nn.Module.load_state_dict
+    network = nn.BatchNorm1d(2)
+    whole = network.state_dict()
+    with complete_loading():
+        network.load_state_dict(whole | {"further": torch.zeros(1)}, strict=False)
+        network.load_state_dict({n: v for n, v in whole.items() if "running" not in n}, strict=False)
+        with pytest.raises(
+            ValueError, match=r"leaves 2 of 2 parameters of BatchNorm1d unset \(first: weight\)"
+        ):
+            network.load_state_dict({f"module.{name}": value for name, value in whole.items()}, strict=False)
+    assert nn.Module.load_state_dict is plain
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named() -> None:
+    """Guards against an error of pickle or zip that does not say which of nineteen files it means."""
+    said = sentence("motion_smoothness", EOFError("Ran out of input"), Watch(), files.AMT)
+    assert "vbench/amt_model/amt-s.pth: delete it in resources/weights/vbench" in said
 
 
 @given(

@@ -183,6 +183,11 @@ def test_a_missing_or_wrong_checkpoint_ends_in_a_sentence(quick: Run, tmp_path: 
     (folder / "weights.json").write_text(json.dumps(sizes))
     said = failing(folder, "motion_smoothness")
     assert "motion_smoothness failed before its first clip with KeyError: 'state_dict'" in said
+    assert "vbench/amt_model/amt-s.pth: delete it in resources/weights/vbench and run `make fetch`" in said
+    amt.write_bytes(amt.read_bytes()[: amt.stat().st_size // 2].ljust(amt.stat().st_size, b"\0"))
+    said = failing(folder, "motion_smoothness")
+    assert "motion_smoothness failed before its first clip with" in said
+    assert "vbench/amt_model/amt-s.pth: delete it" in said
 
 
 def test_a_killed_part_starts_anew_and_ends_the_same(quick: Run, tmp_path: Path) -> None:
