@@ -14,6 +14,7 @@ include: "workflow/rules/sample.smk"
 include: "workflow/rules/external.smk"
 include: "workflow/rules/import.smk"
 include: "workflow/rules/check.smk"
+include: "workflow/rules/own.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/report.smk"
 

@@ -50,14 +50,18 @@ class Work(NamedTuple):
 
 
 def work_list(
-    dimension: str, prompts: Sequence[Prompt], manifest: Sequence[Clip], kept: Mapping[str, Sequence[int]]
+    dimension: str,
+    prompts: Sequence[Prompt],
+    manifest: Sequence[Clip],
+    kept: Mapping[str, Sequence[int]],
+    serves: Callable[[Prompt], bool] | None = None,
 ) -> list[Work]:
-    """Clips to score on a dimension, in manifest order.
+    """Clips to score on a dimension, in manifest order. serves: which prompts, None for those that list the dimension.
 
     Raises ValueError if a kept sample is not in the manifest, if the filter does not know a prompt, or if no prompt
     lists the dimension.
     """
-    wanted = {prompt.id: prompt for prompt in prompts if dimension in prompt.dimensions}
+    wanted = {p.id: p for p in prompts if (serves(p) if serves is not None else dimension in p.dimensions)}
     if not wanted:
         raise ValueError(
             f"No prompt lists the dimension {dimension}; remove it from the suite or add prompts for it."

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.dimensions import BoundsName, bounds_of
+from evaluation.measures import Measure
 from evaluation.records import Prompt, RowSummary
 from reports.clips import WORST, Gallery, Scores
 
 
 def browser_scores(
-    prompts: Sequence[Prompt], scores: Scores, bounds: BoundsName
+    prompts: Sequence[Prompt], scores: Scores, known: Mapping[str, Measure]
 ) -> dict[str, dict[str, Any]]:
     """dimension -> prompts (places in the list) and points (row -> normalised mean of each of them, None where not scored)."""
     place = {prompt.id: index for index, prompt in enumerate(prompts)}
     names = dict.fromkeys(name for found in scores.values() for name in found)
     data = {}
     for name in names:
-        limits = bounds_of(name, bounds)
+        measure = known[name]
         by_row = {row: found[name] for row, found in scores.items() if name in found}
         listed = sorted({prompt for found in by_row.values() for prompt in found}, key=place.__getitem__)
         points = {
             row: [
-                round(limits.normalise(100 * found[prompt].mean), 2) if prompt in found else None
+                round(measure.normalise(measure.factor * found[prompt].mean), 2) if prompt in found else None
                 for prompt in listed
             ]
             for row, found in by_row.items()
@@ -35,14 +35,13 @@ def browser_scores(
 def browser_index(
     prompts: Sequence[Prompt],
     rows: Sequence[RowSummary],
-    titles: dict[str, str],
+    known: Mapping[str, Measure],
     gallery: Gallery,
     scores: Scores,
-    bounds: BoundsName,
 ) -> dict[str, Any]:
-    """Everything but the clips and posters themselves. titles: of the dimensions, in the page's order."""
+    """Everything but the clips and posters themselves. known: the measures, in the page's order."""
     having = set(gallery.without_clips)
-    scored = browser_scores(prompts, scores, bounds)
+    scored = browser_scores(prompts, scores, known)
     return {
         "fps": gallery.fps,
         "frames": gallery.pixel_frames,
@@ -52,7 +51,7 @@ def browser_index(
         "worst": WORST,
         "rows": [{"row": row.row, "label": row.label} for row in rows],
         "absent": gallery.absent,
-        "dimensions": {name: title for name, title in titles.items() if name in scored},
+        "dimensions": {name: measure.title for name, measure in known.items() if name in scored},
         "scores": scored,
         "prompts": [
             {

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from evaluation.aggregate import TOTALS, total_estimates
-from evaluation.dimensions import BY_NAME, NAMES, BoundsName, bounds_of
+from evaluation.dimensions import NAMES
 from evaluation.estimates import Design, Estimate, make_design, mean_estimates
 from evaluation.intervals import holm
+from evaluation.measures import Measure, measures
 from evaluation.records import Interval
 from reports.clips import PromptScore
 from reports.run import Run
@@ -33,7 +34,7 @@ class ChangedInput:
 class ScoreChange:
     """After minus before of one row and measure, normalised points, on `prompts` common prompts.
 
-    holm: over the dimensions of the row, or, for each of Total, Quality and Semantic, over the rows.
+    holm: over the dimensions of the row, its own ones apart, or, for each of Total, Quality and Semantic, over the rows.
     """
 
     row: str
@@ -74,23 +75,27 @@ def _estimates(
     scores: Mapping[str, Mapping[str, PromptScore]],
     chosen: Mapping[str, set[str]],
     design: Design,
-    bounds: BoundsName,
+    known: Mapping[str, Measure],
 ) -> dict[str, Estimate]:
     """Normalised dimensions of one run's row on the chosen prompts, and totals if all sixteen are there."""
-    names = [name for name in NAMES if chosen.get(name)]
+    names = [name for name in known if chosen.get(name)]
     sums, counts = np.zeros((2, len(names), len(design.prompts)))
     for line, name in enumerate(names):
         for column, prompt in enumerate(design.prompts):
             if prompt in chosen[name]:
                 found = scores[name][prompt]
-                sums[line, column], counts[line, column] = 100.0 * found.mean * found.clips, found.clips
-    ends = [(0.0, 100.0) if BY_NAME[name].lowest == 0.0 else None for name in names]
+                sums[line, column], counts[line, column] = (
+                    known[name].factor * found.mean * found.clips,
+                    found.clips,
+                )
+    ends = [known[name].ends for name in names]
     estimates = {}
     for name, raw in zip(names, mean_estimates(sums, counts, design, ends), strict=True):
-        limits = bounds_of(name, bounds)
-        estimates[name] = raw.scaled(100.0 / (limits.high - limits.low), limits.low)
-    if len(names) == len(NAMES):
-        estimates |= total_estimates(estimates, dict.fromkeys(TOTALS, len(design.prompts)))
+        estimates[name] = raw.scaled(known[name].scale, known[name].low)
+    if all(name in estimates for name in NAMES):
+        estimates |= total_estimates(
+            {name: estimates[name] for name in NAMES}, dict.fromkeys(TOTALS, len(design.prompts))
+        )
     return estimates
 
 
@@ -116,19 +121,22 @@ def score_changes(before: Run, after: Run) -> list[ScoreChange]:
     if not strata:
         raise ValueError("The two runs have no prompt in common; nothing can be compared.")
     design = make_design(strata, after.table.draws, after.table.seed)
+    own = [one for one in after.table.own if one in before.table.own]
+    known = measures(after.settings.bounds, own)
     found: dict[tuple[str, str], Estimate] = {}
     for row in (row for row in after.scores if row in before.scores):
         one, other = before.scores[row], after.scores[row]
         chosen = {
             name: one[name].keys() & other[name].keys() & strata.keys()
-            for name in NAMES
+            for name in known
             if name in one and name in other
         }
-        old, new = (_estimates(scores, chosen, design, after.settings.bounds) for scores in (one, other))
+        old, new = (_estimates(scores, chosen, design, known) for scores in (one, other))
         found |= {(row, measure): new[measure].minus(old[measure])._replace(ends=None) for measure in new}
     families: dict[str, list[tuple[str, str]]] = {}
     for row, measure in found:
-        families.setdefault(measure if measure in TOTALS else f"row {row}", []).append((row, measure))
+        group = f"row {row}{', own' if measure not in NAMES else ''}"
+        families.setdefault(measure if measure in TOTALS else group, []).append((row, measure))
     adjusted: dict[tuple[str, str], float] = {}
     for family in families.values():
         adjusted |= dict(zip(family, holm([found[key].p_value(design) for key in family]), strict=True))

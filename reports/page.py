@@ -225,8 +225,7 @@ def render(run: Run) -> str:
         if groups
     }
     ranked = [row.row for row in rows if row.kind in RANKED_KINDS]
-    titles = {name: measure.title for name, measure in known.items()}
-    clips = browser_index(run.prompts, rows, titles, run.gallery, run.scores, settings.bounds)
+    clips = browser_index(run.prompts, rows, known, run.gallery, run.scores)
     names = [
         "page.js",
         "tables.js",

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.chunks import ChunkTable
-from evaluation.dimensions import NAMES, BoundsName
+from evaluation.dimensions import BoundsName
+from evaluation.measures import measures
 from evaluation.records import (
     Clip,
     ClipTiming,
@@ -128,10 +129,10 @@ class Run(BaseModel):
     gallery: Gallery
 
 
-def prompt_scores(folder: Path) -> dict[str, dict[str, PromptScore]]:
+def prompt_scores(folder: Path, names: Sequence[str]) -> dict[str, dict[str, PromptScore]]:
     """Scores of a row by dimension and prompt, from its <dimension>.result.json files; empty where there are none."""
     found: dict[str, dict[str, PromptScore]] = {}
-    for name in NAMES:
+    for name in names:
         path = folder / f"{name}.result.json"
         if path.is_file():
             values: dict[str, list[float]] = {}
@@ -218,6 +219,7 @@ def read_run(
         )
     prompts = read_jsonl(Prompt, results_dir / "prompts" / "prompts.jsonl")
     scored = [row.row for row in table.rows if row.dimensions]
+    measured = list(measures(settings.bounds, table.own))
     manifests = {row: read_jsonl(Clip, results_dir / "clips" / row / "manifest.jsonl") for row in scored}
     timed = {row: results_dir / "clips" / row / "timings.jsonl" for row in scored}
     metrics = {row: results_dir / "train" / row / "metrics.jsonl" for row in settings.rows}
@@ -235,7 +237,7 @@ def read_run(
         root=root, results_dir=results_dir, scores_path=scores, table=table, prompts=prompts, manifests=manifests,
         timings=timings,
     )  # fmt: skip
-    by_prompt = {row: prompt_scores(results_dir / "scores" / row) for row in scored}
+    by_prompt = {row: prompt_scores(results_dir / "scores" / row, measured) for row in scored}
     budget = round(settings.clips_budget_mb * 1e6)
     return Run(
         provenance=provenance,

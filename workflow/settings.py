@@ -176,6 +176,13 @@ class ScoringPlan(Strict):
     path: Literal["fast", "official"] = "fast"
 
 
+class OwnPlan(Strict):
+    """A dimension of one's own (evaluation/README.md). file: seen from the repository; prompts: "all", or the dimension whose it is scored on."""
+
+    file: Annotated[str, Field(min_length=1)]
+    prompts: Name = "all"
+
+
 class AggregatePlan(Strict):
     """Bootstrap draws over prompts, and their seed."""
 
@@ -204,6 +211,7 @@ class Suite(Strict):
     """One suite: prompts, rows, sample counts, training and scoring.
 
     world: where prompts and scorers come from. label: what the report says about the suite at its top.
+    own_dimensions: dimensions that files of one's own add, never part of a total.
     weights: files of the rows that are not trained in the run ("released" in the file: see RELEASED). raven, cm_grpo: settings of the two training recipes.
     scoring: how the official scorer is run.
     published: a profile of published settings, which take the place of `raven` and `cm_grpo` (workflow/published.py).
@@ -218,6 +226,7 @@ class Suite(Strict):
     baselines: tuple[Name, ...]
     controls: tuple[Name, ...]
     dimensions: Annotated[tuple[Name, ...], Field(min_length=1)]
+    own_dimensions: dict[Name, OwnPlan] = {}
     prompts: PromptSettings
     clip: ClipSettings
     sample: SampleSettings

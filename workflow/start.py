@@ -110,7 +110,11 @@ def estimated_cost(suite: Suite, prompts: Sequence[Prompt]) -> Estimate:
     rates, rows, clips = suite.rates, len(suite.rows), count_prompts(prompts).clips
     natives = sum(row in suite.weights or row in suite.train for row in suite.baselines)
     scored = sum((p.keep or p.samples) * len(p.dimensions) for p in prompts)
-    jobs = 3 + 2 * len(suite.train) + rows * (suite.sample.shards + 2 + len(suite.dimensions))
+    jobs = (
+        3
+        + 2 * len(suite.train)
+        + rows * (suite.sample.shards + 2 + len(suite.dimensions) + len(suite.own_dimensions))
+    )
     if suite.world in OFFICIAL_WORLDS:
         parts = len(suite.filter_parts) + sum(len(suite.score_parts(name)) for name in suite.dimensions)
         jobs += 2 + rows * parts

@@ -13,7 +13,7 @@ from evaluation.aggregate import AggregateSettings, aggregate
 from evaluation.chunks import chunk_of, chunk_table
 from evaluation.clips import write_clip
 from evaluation.dimensions import NAMES
-from evaluation.measures import measures
+from evaluation.measures import Measure, measures
 from evaluation.records import (
     Clip,
     ClipScore,
@@ -21,6 +21,7 @@ from evaluation.records import (
     DimensionResult,
     FilteredPrompt,
     FilteredSet,
+    OwnDimension,
     Prompt,
     TrainManifest,
     WeightsManifest,
@@ -128,25 +129,31 @@ def _frames(row: str, dimension: str, prompt: str, sample: int) -> tuple[float |
 
 
 def _results(
-    listed: list[Prompt], filters: list[FilteredSet], without: tuple[str, str] | None
+    listed: list[Prompt],
+    filters: list[FilteredSet],
+    without: tuple[str, str] | None,
+    known: dict[str, Measure],
 ) -> list[DimensionResult]:
     results = []
     for found in filters:
-        for dimension in NAMES:
+        for dimension, measure in known.items():
+            span = measure.high - measure.low if measure.group == "own" else 1.0
+            low = measure.low if measure.group == "own" else 0.0
             clips = tuple(
                 ClipScore(
                     clip_id=clip_id(p.id, s),
                     prompt_id=p.id,
                     sample=s,
-                    value=_value(found.row, dimension, p.id, s),
+                    value=low + span * _value(found.row, dimension, p.id, s),
                     frame_values=_frames(found.row, dimension, p.id, s),
                 )
                 for p in listed
-                if dimension in p.dimensions
+                if measure.serves(p)
                 for s in found.kept[p.id]
             )
             if (found.row, dimension) != without:
                 kind = "stand-in" if dimension == "aesthetic_quality" else "exact"
+                kind = "own" if measure.group == "own" else kind
                 mean = sum(clip.value for clip in clips) / len(clips)
                 results.append(
                     DimensionResult(
@@ -156,10 +163,10 @@ def _results(
     return results
 
 
-def _plan() -> AggregateSettings:
+def _plan(**more: Any) -> AggregateSettings:
     rows = {row: {"label": label, "kind": kind} for row, (label, kind, _) in ROWS.items()}
     settings = {"bounds": "toybox", "dimensions": NAMES, "draws": 1000, "seed": 0, "rows": rows}
-    return AggregateSettings.model_validate(settings)
+    return AggregateSettings.model_validate(settings | more)
 
 
 def picture(row: str, prompt: str, frames: int, size: int) -> np.ndarray:
@@ -293,11 +300,13 @@ def make_results(
     without: tuple[str, str] | None = None,
     repeated: bool = False,
     keep_results: bool = False,
+    own: tuple[OwnDimension, ...] = (),
+    **plan: Any,
 ) -> Path:
     """Fill `folder` as a finished run would; returns aggregate/scores.json.
 
     embedded: prompts of each kind that have clip files of sample 0, the first of all of sample 1 too; without: (row, dimension) that was never scored; repeated: see prompts;
-    keep_results: whether scores/<row>/<dimension>.result.json are there too.
+    keep_results: whether scores/<row>/<dimension>.result.json are there too; own: dimensions of the user's; plan: further settings of aggregate.
     """
     listed = prompts(repeated)
     write_jsonl(folder / "prompts" / "prompts.jsonl", listed)
@@ -317,10 +326,13 @@ def make_results(
     _write_benchmarks(folder)
     note_start(folder, start())
     scores = folder / "aggregate" / "scores.json"
-    results = _results(listed, filters, without)
+    known, planned = measures("toybox", own), _plan(own=own, **plan)
+    results = [
+        result for result in _results(listed, filters, without, known) if result.dimension in planned.scored
+    ]
     for result in results if keep_results else ():
         write_json(folder / "scores" / result.row / f"{result.dimension}.result.json", result)
-    write_json(scores, aggregate("toybox", listed, results, filters, _plan()))
-    write_json(scores.with_name("chunks.json"), chunk_table("toybox", listed, results, _plan()))
-    write_json(scores.with_name("variance.json"), variance_table("toybox", results, measures("toybox")))
+    write_json(scores, aggregate("toybox", listed, results, filters, planned))
+    write_json(scores.with_name("chunks.json"), chunk_table("toybox", listed, results, planned))
+    write_json(scores.with_name("variance.json"), variance_table("toybox", results, known))
     return scores

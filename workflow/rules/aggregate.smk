@@ -8,7 +8,7 @@ rule aggregate:
         results=expand(
             f"{RESULTS}/scores/{{row}}/{{dimension}}.result.json",
             row=SUITE.rows,
-            dimension=SUITE.dimensions,
+            dimension=[*SUITE.dimensions, *OWN],
         ),
         filtered=expand(f"{RESULTS}/filter/{{row}}.json", row=SUITE.rows),
     output:
@@ -29,6 +29,7 @@ rule aggregate:
                 "bounds": SUITE.world,
                 "dimensions": SUITE.dimensions,
                 "rows": row_names(),
+                **({"own": [own.model_dump() for own in OWN.values()]} if OWN else {}),
                 **SUITE.aggregate.model_dump(),
             }
         ),

@@ -23,6 +23,7 @@ from workflow.external import (
 )
 from workflow.imports import original_files
 from workflow.outside_files import note_changes, outside_note
+from workflow.own_plans import own_dimensions
 from workflow.presence import lost_note, note_lost_clips
 from workflow.settings import (
     CONTROLS,
@@ -63,6 +64,8 @@ NATIVE = [row for row, baseline in BASELINES.items() if baseline.kind == "native
 EXTERNAL = [row for row, baseline in BASELINES.items() if baseline.kind == "external"]
 IMPORTED = [row for row, baseline in BASELINES.items() if baseline.kind == "import"]
 
+OWN = {own.name: own for own in own_dimensions(SUITE, ROOT)}
+
 CONFIG = config_name(ROOT, workflow.configfiles)
 
 RESULTS = f"results/{SUITE.suite}"
@@ -77,6 +80,7 @@ CLIPS = f"{RESULTS}/clips/{{row}}"
 wildcard_constraints:
     row="|".join(SUITE.rows),
     dimension="|".join(SUITE.dimensions),
+    own="|".join(SUITE.own_dimensions) or "(?!)",
     shard=r"\d+-of-\d+",
 
 

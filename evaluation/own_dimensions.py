@@ -1,0 +1,125 @@
+"""Dimensions of one's own: a Python file with a function clip -> number, and what that number means.
+
+The file declares, as plain constants, TITLE, UNIT, WORST and BEST (raw values that normalise to 0 and to 100, in either order; no
+score may lie outside) and WORLDS (where it means something), and defines score(frames, prompt). It is read, not run, while the
+workflow is planned, and may import packages of the main environment but no module of this project: a change there would not be
+noticed. evaluation/README.md says how to add one; evaluation/own/colour_drift.py is an example.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evaluation.dimensions import NAMES
+from evaluation.measures import ALL_PROMPTS
+from evaluation.records import OwnDimension
+
+CONSTANTS = {"TITLE": str, "UNIT": str, "WORST": float, "BEST": float, "WORLDS": tuple}
+PROJECT = ("models", "baselines", "evaluation", "reports", "workflow")
+TAKEN = (*NAMES, "total", "quality", "semantic", "frame_quality", ALL_PROMPTS)
+"""Names that mean something else in a table."""
+
+
+class Declaration(NamedTuple):
+    """What a file says about its scores, without running it. sha256: of the file."""
+
+    title: str
+    unit: str
+    worst: float
+    best: float
+    worlds: tuple[str, ...]
+    sha256: str
+
+
+def read_declaration(path: Path) -> Declaration:
+    """The declaration in a file. Raises ValueError, one sentence, if it is not there or not whole, FileNotFoundError without a file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file; write the dimension there, or correct its `file`.")
+    content = path.read_bytes()
+    try:
+        tree = ast.parse(content, filename=str(path))
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{path} is no Python ({error}); correct it.") from error
+    _check_code(tree, path)
+    values = _constants(tree, path)
+    worst, best = float(values["WORST"]), float(values["BEST"])
+    if not (math.isfinite(worst) and math.isfinite(best)) or worst == best:
+        raise ValueError(f"{path}: WORST is {worst:g} and BEST {best:g}; give two different, finite numbers.")
+    worlds = tuple(str(world) for world in values["WORLDS"])
+    if not worlds or not values["TITLE"].strip() or not values["UNIT"].strip():
+        raise ValueError(
+            f"{path}: TITLE, UNIT or WORLDS is empty; say what is measured, in which unit and where."
+        )
+    return Declaration(
+        values["TITLE"], values["UNIT"], worst, best, worlds, hashlib.sha256(content).hexdigest()
+    )
+
+
+def _check_code(tree: ast.Module, path: Path) -> None:
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if "score" not in functions or len(functions["score"].args.args) != 2:
+        raise ValueError(
+            f"{path} defines no function score(frames, prompt); see evaluation/own/colour_drift.py for the form."
+        )
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        relative = isinstance(node, ast.ImportFrom) and node.level
+        if ours := next((name for name in names if relative or name.split(".")[0] in PROJECT), None):
+            raise ValueError(
+                f"{path} imports {ours!r} of this project, whose changes would not be noticed; a dimension is one file: copy what it "
+                "needs into it."
+            )
+
+
+def _constants(tree: ast.Module, path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for node in tree.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(node, ast.Assign) and isinstance(target, ast.Name) and target.id in CONSTANTS:
+            try:
+                values[target.id] = ast.literal_eval(node.value)
+            except ValueError as error:
+                raise ValueError(
+                    f"{path} line {node.lineno}: {target.id} must be a plain constant, it is read without running the file."
+                ) from error
+    missing = [name for name in CONSTANTS if name not in values]
+    if missing:
+        raise ValueError(
+            f"{path} does not set {', '.join(missing)}; a dimension declares {', '.join(CONSTANTS)}."
+        )
+    for name, kind in CONSTANTS.items():
+        wanted = int | float if kind is float else kind
+        if not isinstance(values[name], wanted) or isinstance(values[name], bool):
+            raise ValueError(f"{path}: {name} is {values[name]!r}, expected a {kind.__name__}.")
+    return values
+
+
+def own_dimension(
+    name: str, path: Path, *, shown: str, prompts: str, world: str, dimensions: Sequence[str]
+) -> OwnDimension:
+    """The record of one dimension of a suite. shown: how the report calls its file; dimensions: of the sixteen, those of the suite.
+
+    Raises ValueError, one sentence, for a name that is taken, a world it is not made for, or prompts that nothing is scored on.
+    """
+    if name in TAKEN:
+        raise ValueError(f"own_dimensions.{name}: the name {name} is taken; choose another one.")
+    declared = read_declaration(path)
+    if world not in declared.worlds:
+        raise ValueError(
+            f"own_dimensions.{name}: {shown} says that it means something in {', '.join(declared.worlds)}, but this suite's world is "
+            f"{world}; take it out, or add the world to its WORLDS if that is true."
+        )
+    if prompts not in (ALL_PROMPTS, *dimensions):
+        raise ValueError(
+            f"own_dimensions.{name}.prompts is {prompts!r}, expected {ALL_PROMPTS} or a dimension of the suite ({', '.join(dimensions)})."
+        )
+    return OwnDimension(
+        name=name, title=declared.title, unit=declared.unit, worst=declared.worst, best=declared.best, prompts=prompts,
+        file=shown, sha256=declared.sha256,
+    )  # fmt: skip

@@ -1,0 +1,65 @@
+"""Run a dimension of one's own: its file's function on every clip. Apart from reading its declaration, which planning does."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.clips import read_clip
+from evaluation.records import ClipScore, OwnDimension
+from evaluation.scoring import Work
+
+OwnScore = Callable[[NDArray[np.uint8], dict[str, Any]], float]
+
+
+def load_score(path: Path, own: OwnDimension) -> OwnScore:
+    """The function of a file, which is run here. Raises ValueError if it is not the file that the run was planned with."""
+    if hashlib.sha256(path.read_bytes()).hexdigest() != own.sha256:
+        raise ValueError(f"{path} changed since this run was planned; start the run again.")
+    spec = importlib.util.spec_from_file_location(f"own_dimension_{own.name}", path)
+    assert spec is not None and spec.loader is not None, "a .py file that was parsed has a loader"  # noqa: PT018
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    score: OwnScore = module.score
+    return score
+
+
+def checked_value(value: Any, own: OwnDimension, clip: str) -> float:
+    """The score itself. Raises ValueError naming clip and file unless it is a finite number between WORST and BEST."""
+    low, high = min(own.worst, own.best), max(own.worst, own.best)
+    if not isinstance(value, Real | np.number | np.bool_) or not low <= float(value) <= high:
+        raise ValueError(
+            f"{own.file} gave clip {clip} the {own.title} {value!r}, expected a number from {low:g} to {high:g} {own.unit}; look at the clip, "
+            "correct score(), or widen WORST and BEST."
+        )
+    return round(float(value), 9)
+
+
+def score_own(own: OwnDimension, score: OwnScore, work: Sequence[Work], clips: Path) -> list[ClipScore]:
+    """Score every clip from its decoded frames. Raises ValueError or FileNotFoundError naming the first bad clip, and the file."""
+    scores = []
+    for clip, prompt in work:
+        told = {"id": prompt.id, "prompt": prompt.prompt, "extended": prompt.extended, "facts": prompt.facts}
+        frames = read_clip(clips / clip.file).frames
+        try:
+            value = score(frames, told)
+        except Exception as error:
+            raise ValueError(
+                f"score() of {own.file} failed on clip {clip.clip_id} of row {clip.row} with {type(error).__name__}: {error}; correct it."
+            ) from error
+        scores.append(
+            ClipScore(
+                clip_id=clip.clip_id,
+                prompt_id=clip.prompt_id,
+                sample=clip.sample,
+                value=checked_value(value, own, clip.clip_id),
+            )
+        )
+    return scores

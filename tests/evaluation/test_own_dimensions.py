@@ -1,0 +1,231 @@
+"""Dimensions of one's own: what a file must say, what may go wrong and is named, and that nothing but them changes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.aggregate import AggregateSettings, aggregate
+from evaluation.chunks import chunk_table
+from evaluation.clips import write_clip
+from evaluation.dimensions import NAMES
+from evaluation.measures import measures
+from evaluation.own_dimensions import own_dimension, read_declaration
+from evaluation.own_scoring import load_score
+from evaluation.records import (
+    Clip,
+    ClipScore,
+    DimensionResult,
+    FilteredSet,
+    OwnDimension,
+    Prompt,
+    clip_id,
+    read_json,
+    write_json,
+    write_jsonl,
+)
+from evaluation.toybox.controls import control_frames
+from evaluation.toybox.suite import toybox_prompts
+from evaluation.variance import variance_table
+from workflow.scripts import score_own
+
+EXAMPLE = Path(__file__).parents[2] / "evaluation" / "own" / "colour_drift.py"
+GOOD = """
+TITLE = "brightness"
+UNIT = "levels"
+WORST = 0
+BEST = 255.0
+WORLDS = ("toybox",)
+
+
+def score(frames, prompt):
+    return float(frames.mean())
+"""
+
+
+def declared(folder: Path, text: str, name: str = "brightness", **changed: str) -> OwnDimension:
+    path = folder / "mine.py"
+    path.write_text(text)
+    given = {"prompts": "all", "world": "toybox", **changed}
+    return own_dimension(name, path, shown="mine.py", dimensions=("color", "scene"), **given)
+
+
+FAULTS = {
+    "does not set UNIT": GOOD.replace('UNIT = "levels"', ""),
+    "UNIT is 3, expected a str": GOOD.replace('"levels"', "3"),
+    "BEST must be a plain constant": GOOD.replace("255.0", "float(255)"),
+    "two different, finite numbers": GOOD.replace("255.0", "0"),
+    "defines no function score": GOOD.replace("def score", "def scored"),
+    "imports 'evaluation.toybox.facts' of this project": "from evaluation.toybox.facts import COLORS\n"
+    + GOOD,
+    "is no Python": GOOD + "\n)",
+    "WORLDS is empty": GOOD.replace('("toybox",)', "()"),
+}
+
+
+@pytest.mark.parametrize("sentence", FAULTS)
+def test_a_file_that_does_not_declare_itself_is_one_sentence(sentence: str, tmp_path: Path) -> None:
+    """Guards against a dimension whose scale nobody knows; the file is read, never run, so that planning stays safe."""
+    with pytest.raises(ValueError, match=sentence) as caught:
+        declared(tmp_path, FAULTS[sentence])
+    assert "mine.py" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"name": "color"}, "the name color is taken"),
+        ({"name": "total"}, "the name total is taken"),
+        ({"world": "vbench"}, "means something in toybox, but this suite's world is vbench"),
+        ({"prompts": "human_action"}, r"prompts is 'human_action', expected all or a dimension of the suite \(color, scene\)"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_the_suite_is_refused(change: dict[str, str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=words):
+        declared(tmp_path, GOOD, **change)
+
+
+def test_a_file_is_not_run_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(GOOD + "\nraise SystemExit('ran')\n")
+    assert read_declaration(path).best == 255.0
+
+
+PROMPTS = [
+    Prompt(id=f"p{i}", prompt="p", extended="long", dimensions=("color",) if i else ("scene",), samples=2, facts={"i": i})
+    for i in range(3)
+]  # fmt: skip
+
+
+def job(folder: Path, own: OwnDimension) -> list[str]:
+    """Flags of the scoring job of one row, on six little clips, clip n of brightness 20 n."""
+    clips, digest = [], "0" * 64
+    for n, (prompt, sample) in enumerate((p, s) for p in PROMPTS for s in range(2)):
+        name = clip_id(prompt.id, sample)
+        write_clip(folder / f"mp4/{name}.mp4", np.full((9, 32, 32, 3), 20 * n, np.uint8), fps=16)
+        clips.append(
+            Clip(
+                clip_id=name, row="raven", prompt_id=prompt.id, sample=sample, file=f"mp4/{name}.mp4", sha256=digest,
+                latents_sha256=None, noise="x", weights_sha256=None, settings_sha256=digest, batch_size=1, pixel_frames=9,
+                height=32, width=32, fps=16,
+            )
+        )  # fmt: skip
+    write_jsonl(folder / "manifest.jsonl", clips)
+    write_jsonl(folder / "prompts.jsonl", PROMPTS)
+    kept = {p.id: (0, 1) for p in PROMPTS}
+    write_json(folder / "filter.json", FilteredSet(row="raven", threshold=1, filtered=(), kept=kept))
+    return [
+        "--suite", "toybox", "--row", "raven", "--file", str(folder / "mine.py"), "--declaration", own.model_dump_json(),
+        "--prompts", str(folder / "prompts.jsonl"), "--manifest", str(folder / "manifest.jsonl"),
+        "--filtered", str(folder / "filter.json"), "--clips", str(folder), "--result", str(folder / "out.json"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("prompts", "clips"), [("all", 6), ("scene", 2)])
+def test_a_row_is_scored_on_the_prompts_that_are_declared(prompts: str, clips: int, tmp_path: Path) -> None:
+    assert score_own.main(job(tmp_path, declared(tmp_path, GOOD, prompts=prompts))) == 0
+    result = read_json(DimensionResult, tmp_path / "out.json")
+    assert (result.kind, result.dimension, len(result.clips)) == ("own", "brightness", clips)
+    for n, clip in enumerate(result.clips):
+        assert clip.value == pytest.approx(20 * n, abs=2)
+
+
+BAD = {
+    "nan, expected a number from 0 to 255 levels": "return float('nan')",
+    "256.0, expected a number": "return 256.0 if prompt['facts']['i'] == 1 else 1.0",
+    "None, expected a number": "return None",
+    "failed on clip p2-0 of row raven with KeyError": "return float(prompt['facts']['i'] == 2 and prompt['fact'])",
+}
+
+
+@pytest.mark.parametrize("words", BAD)
+def test_a_wrong_score_stops_with_the_clip_and_the_file(
+    words: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guards against a fault that becomes a number; nothing is written."""
+    text = GOOD.replace("return float(frames.mean())", BAD[words])
+    assert score_own.main(job(tmp_path, declared(tmp_path, text))) == 1
+    assert words in caplog.text
+    assert "mine.py" in caplog.text
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_file_edited_after_planning_is_refused(tmp_path: Path) -> None:
+    own = declared(tmp_path, GOOD)
+    (tmp_path / "mine.py").write_text(GOOD + "\n")
+    with pytest.raises(ValueError, match="changed since this run was planned"):
+        load_score(tmp_path / "mine.py", own)
+
+
+def test_colour_drift_of_clips_with_a_known_answer(tmp_path: Path) -> None:
+    """The worked example: frozen clips drift by nothing, a clip that gets 30 levels brighter by 15 (mean, but not spread)."""
+    own = own_dimension(
+        "colour_drift", EXAMPLE, shown="colour_drift.py", prompts="all", world="toybox", dimensions=NAMES
+    )
+    assert (own.worst, own.best) == (64, 0)
+    score = load_score(EXAMPLE, own)
+    prompts = toybox_prompts(0)
+    for prompt in prompts[::15]:
+        frozen = control_frames("frozen_first_frame", prompts, prompt, 0)
+        assert score(frozen, {}) == 0.0
+        if prompt.facts["camera"] == "fixed":
+            assert score(control_frames("truth", prompts, prompt, 0), {}) < 3.0
+    ramp = np.clip(np.full((81, 8, 8, 3), 100) + np.linspace(0, 40, 81)[:, None, None, None], 0, 255)
+    ramp[:9], ramp[-12:] = 100, 130
+    assert score(ramp.astype(np.uint8), {}) == pytest.approx(15)
+    assert (
+        score(np.concatenate([np.zeros((40, 8, 8, 3), np.uint8), np.full((41, 8, 8, 3), 255, np.uint8)]), {})
+        == 64
+    )
+
+
+def test_own_dimensions_are_in_every_table_and_change_no_other_number(tmp_path: Path) -> None:
+    """Less is better: normalised by hand, compared, spread and power known; all else is as without it, totals too."""
+    prompts = [
+        Prompt(id=f"p{i:02d}", prompt="p", extended="p", dimensions=NAMES, samples=2, facts={})
+        for i in range(24)
+    ]
+    own = declared(tmp_path, GOOD.replace("WORST = 0", "WORST = 40").replace("BEST = 255.0", "BEST = 0"))
+    leads = {"a": 0.0, "b": 0.1}
+
+    def value(lead: float, i: int, s: int) -> float:
+        return 0.4 + lead + 0.2 * float(np.sin(13 * i + 7 * s))
+
+    def result(row: str, name: str, kind: str, scale: float) -> DimensionResult:
+        clips = tuple(
+            ClipScore(
+                clip_id=clip_id(p.id, s), prompt_id=p.id, sample=s, value=scale * value(leads[row], i, s)
+            )
+            for i, p in enumerate(prompts)
+            for s in range(2)
+        )
+        mean = sum(clip.value for clip in clips) / len(clips)
+        return DimensionResult.model_validate(
+            {"suite": "x", "row": row, "dimension": name, "kind": kind, "mean": mean, "clips": clips}
+        )
+
+    sixteen = [result(row, name, "exact", 1.0) for row in leads for name in NAMES]
+    mine = [result(row, own.name, "own", 20.0) for row in leads]
+    base = {
+        "bounds": "toybox", "dimensions": NAMES, "draws": 800, "seed": 0,
+        "rows": {row: {"label": row, "kind": "native"} for row in leads},
+    }  # fmt: skip
+    plain = AggregateSettings.model_validate(base)
+    more = AggregateSettings.model_validate({**base, "own": [json.loads(own.model_dump_json())]})
+    without = aggregate("x", prompts, sixteen, [], plain)
+    table = aggregate("x", prompts, sixteen + mine, [], more)
+    assert table.own == (own,)
+    for row, bare in zip(table.rows, without.rows, strict=True):
+        cell = row.dimensions[own.name]
+        assert cell.normalised.mean == pytest.approx(100 * (40 - cell.raw.mean) / 40)
+        assert cell.normalised.low < cell.normalised.mean < cell.normalised.high
+        assert {k: v for k, v in row.dimensions.items() if k != own.name} == bare.dimensions
+        assert (row.total, row.quality, row.semantic) == (bare.total, bare.quality, bare.semantic)
+    assert [pair for pair in table.pairs if pair.measure != own.name] == list(without.pairs)
+    (pair,) = (pair for pair in table.pairs if pair.measure == own.name)
+    assert pair.difference.mean == pytest.approx(100 * 2 / 40), "b has 2 levels more, which is worse"
+    assert pair.holm == pair.p_value < 0.05
+    known = measures("toybox", [own])
+    assert {cell.dimension for cell in variance_table("x", mine, known).cells} == {own.name}
+    assert chunk_table("x", prompts, sixteen + mine, more).without[-1] == own.name

@@ -1,0 +1,71 @@
+"""A dimension of the user's own is in every part of the report, and in no total."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from evaluation.aggregate import scores_csv
+from evaluation.records import OwnDimension, ScoresTable, parse, read_json
+from reports.changes import score_changes
+from reports.page import render
+from reports.run import ReportSettings, Run, read_run
+from reports.tables import pairs_csv
+from tests.reports import synthetic
+
+OWN = OwnDimension(
+    name="colour_drift", title="colour <drift>", unit="levels", worst=64, best=0, prompts="color", file="mine/drift.py",
+    sha256="d" * 64,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
+    folder = tmp_path_factory.mktemp("toybox")
+    scores = synthetic.make_results(folder, embedded=0, own=(OWN,), keep_results=True)
+    settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
+    made = read_run(scores, folder, settings, Path(__file__).parents[2])
+    return made, render(made)
+
+
+def test_it_is_in_every_part_of_the_page(run: tuple[Run, str]) -> None:
+    """Tables, figures, statistics, comparison and browser name it without knowing it; its title is escaped like any other text."""
+    made, page = run
+    cell = made.table.rows[0].dimensions["colour_drift"]
+    sections = dict(re.findall(r'<section id="([a-z-]+)">(.*?)</section>', page, flags=re.DOTALL))
+    line = re.search(
+        r'<tr><th scope="row">colour &lt;drift&gt;.*?</tr>', sections["by-dimension"], flags=re.DOTALL
+    )
+    assert line is not None
+    assert f"{cell.normalised.mean:.1f}<small>" in line.group(0)
+    assert f"{cell.raw.mean:.1f}<small>" in line.group(0)
+    assert "levels, from 64 (0) to 0 (100)" in line.group(0)
+    assert "less is better, on the prompts of color; mine/drift.py" in sections["by-dimension"]
+    assert "colour &lt;drift&gt; (own)" in sections["by-dimension"], "a panel of the forest plot"
+    assert "colour &lt;drift&gt;</th><td>10</td>" in sections["statistics"], "its prompts and its power"
+    assert "all 17 dimensions" in sections["scores"]
+    assert "colour &lt;drift&gt;" in sections["over-time"]
+    assert "<drift>" not in page.replace("\\u003cdrift>", "")
+    assert "colour_drift" not in sections["formula"]
+
+
+def test_it_is_in_the_exports_and_in_no_total(run: tuple[Run, str], tmp_path: Path) -> None:
+    made, _ = run
+    assert "colour_drift,own," in scores_csv(made.table)
+    assert ",colour_drift," in pairs_csv(made.table)
+    assert set(made.scores["raven"]["colour_drift"]) == {
+        p.id for p in made.prompts if "color" in p.dimensions
+    }
+    plain = read_json(ScoresTable, synthetic.make_results(tmp_path, embedded=0))
+    assert [row.total for row in made.table.rows] == [row.total for row in plain.rows]
+
+
+def test_two_runs_compare_it_only_if_it_is_the_same(run: tuple[Run, str]) -> None:
+    """Guards against a difference of two functions that share a name."""
+    made, _ = run
+    assert {c.measure for c in score_changes(made, made)} >= {"colour_drift", "total"}
+    other = made.table.model_copy(update={"own": (OWN.model_copy(update={"sha256": "e" * 64}),)})
+    changed = {c.measure for c in score_changes(made, made.model_copy(update={"table": other}))}
+    assert "colour_drift" not in changed
+    assert "total" in changed

@@ -1,0 +1,69 @@
+"""Score one row on a dimension of the user's: its file's function, clip by clip, in the main environment."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.measures import measures
+from evaluation.own_scoring import load_score, score_own
+from evaluation.records import (
+    Clip,
+    DimensionResult,
+    FilteredSet,
+    OwnDimension,
+    Prompt,
+    parse,
+    read_json,
+    read_jsonl,
+    write_json,
+)
+from evaluation.scoring import work_list
+
+log = logging.getLogger("score")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--suite", required=True)
+    parser.add_argument("--row", required=True)
+    parser.add_argument("--file", required=True, type=Path, help="the dimension's Python file")
+    parser.add_argument("--declaration", required=True, help="JSON of the OwnDimension")
+    parser.add_argument("--prompts", required=True, type=Path)
+    parser.add_argument("--manifest", required=True, type=Path)
+    parser.add_argument("--filtered", required=True, type=Path)
+    parser.add_argument("--clips", required=True, type=Path, help="folder of the row")
+    parser.add_argument("--result", required=True, type=Path, help="DimensionResult")
+    flags = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    own = parse(OwnDimension, flags.declaration, "--declaration")
+    measure = measures("toybox", [own])[own.name]
+    try:
+        work = work_list(
+            own.name,
+            read_jsonl(Prompt, flags.prompts),
+            read_jsonl(Clip, flags.manifest),
+            read_json(FilteredSet, flags.filtered).kept,
+            measure.serves,
+        )
+        scores = score_own(own, load_score(flags.file, own), work, flags.clips)
+    except (ValueError, OSError) as fault:
+        log.error("%s", fault, exc_info=fault.__cause__)
+        return 1
+    mean = math.fsum(one.value for one in scores) / max(len(scores), 1)
+    write_json(
+        flags.result,
+        DimensionResult(
+            suite=flags.suite, row=flags.row, dimension=own.name, kind="own", mean=mean, clips=tuple(scores)
+        ),
+    )
+    log.info("%s of %s: mean %.4f %s over %d clips", own.name, flags.row, mean, own.unit, len(scores))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
