@@ -77,7 +77,7 @@ class ClipTiming(Record):
 
     sample_s, decode_s, write_s: seconds of this clip's share of its batch. first_frames_s: from the batch's start until the pixels of
     its first chunk are decoded, None where clips are not streamed. peak_mb, peak_gpu_mb: peak memory of the process, and on its
-    GPU, MiB. attention: the attention kernel, None where no network of ours ran.
+    GPU, MiB. attention: the attention kernel, None where no network of ours ran. software: versions by name, see workflow/device.py.
     """
 
     clip_id: ClipId
@@ -93,6 +93,7 @@ class ClipTiming(Record):
     attention: str | None
     commit: str
     finished: str
+    software: dict[str, str] = {}
 
 
 class FilteredPrompt(BaseModel):
@@ -158,6 +159,7 @@ class DimensionResult(Record):
     left_out: clips that the official scorer does not count (color: the object is never seen with any colour); it says so by their absence.
     several_processes: what the official scorer prints if several processes share the clips, which for three dimensions is another average;
     None where it would print `mean`.
+    versions: what computed it, by name, where another package did; several are joined by commas.
     """
 
     suite: str
@@ -168,6 +170,7 @@ class DimensionResult(Record):
     clips: tuple[ClipScore, ...]
     left_out: tuple[ClipId, ...] = ()
     several_processes: float | None = None
+    versions: dict[str, str] = {}
 
 
 class WeightsManifest(Record):
@@ -194,6 +197,15 @@ class TrainManifest(Record):
     tensors_sha256: Sha256
     settings_sha256: Sha256
     init_sha256: Sha256
+
+
+class Machine(Record):
+    """On what a training job ran when it was last started: device of the first process, number of processes, versions by name."""
+
+    device: str
+    processes: int
+    commit: str
+    software: dict[str, str]
 
 
 class Interval(BaseModel):

@@ -229,6 +229,7 @@ def render(run: Run) -> str:
     names = [
         "page.js",
         "tables.js",
+        "copy.js",
         *(["clips.js", "players.js", "browse.js"] if run.gallery.clips or clips["scores"] else []),
     ]
     compared = {
@@ -319,5 +320,8 @@ def render(run: Run) -> str:
         run_cost=run.measured,
         amount=amount,
         size=size,
+        starts=run.starts,
+        noises=run.noises,
+        config_json=json.dumps(settings.config, indent=1, ensure_ascii=False),
         provenance_json=json.dumps(run.provenance, indent=1, ensure_ascii=False),
     )

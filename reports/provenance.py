@@ -6,13 +6,24 @@ import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from evaluation.prompts import count_prompts
-from evaluation.records import Clip, ClipTiming, Prompt, ScoresTable, TrainManifest, WeightsManifest, parse
+from evaluation.records import (
+    Clip,
+    ClipTiming,
+    DimensionResult,
+    Machine,
+    Prompt,
+    ScoresTable,
+    TrainManifest,
+    WeightsManifest,
+    parse,
+    read_json,
+)
 from reports.scrubbing import scrub
 
 PACKAGES = (
@@ -88,6 +99,32 @@ def read_train(results_dir: Path) -> dict[str, TrainManifest]:
     }
 
 
+def _versions(software: Mapping[str, str]) -> str:
+    """`torch 2.13.0, cuda 13.0, driver 580.65.06`."""
+    return ", ".join(f"{name} {version}" for name, version in software.items())
+
+
+def _scorer_versions(folder: Path) -> list[dict[str, str]]:
+    """What computed each dimension of a row, where its results say so."""
+    results = (read_json(DimensionResult, path) for path in sorted(folder.glob("*.result.json")))
+    return [result.versions for result in results if result.versions]
+
+
+def _joined(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Every name with all its values."""
+    found: dict[str, set[str]] = {}
+    for one in versions:
+        for name, said in one.items():
+            found.setdefault(name, set()).update(said.split(", "))
+    return {name: ", ".join(sorted(values)) for name, values in sorted(found.items())}
+
+
+def _described_sha256(root: Path, name: str) -> str | None:
+    """Sha256 of a model file as the .json beside it says; None for a fetched one, which the fetched files tell."""
+    description = (root / name).with_suffix(".json")
+    return json.loads(description.read_text(encoding="utf-8"))["sha256"] if description.is_file() else None
+
+
 def run_record(
     *,
     root: Path,
@@ -97,8 +134,9 @@ def run_record(
     prompts: Sequence[Prompt],
     manifests: Mapping[str, Sequence[Clip]],
     timings: Mapping[str, Sequence[ClipTiming]],
+    config: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The record as plain JSON values."""
+    """The record as plain JSON values. config: the suite's, for its codec, its text encoder and its seeds."""
     code = code_state(root)
     clips = {
         row: {
@@ -111,10 +149,16 @@ def run_record(
             "made_by_commits": sorted({timing.commit for timing in timings.get(row, ())}),
             "devices": sorted({timing.device for timing in timings.get(row, ())}),
             "attention": sorted({timing.attention for timing in timings.get(row, ()) if timing.attention}),
+            "software": sorted(
+                {_versions(timing.software) for timing in timings.get(row, ()) if timing.software}
+            ),
+            "scorer": _joined(_scorer_versions(results_dir / "scores" / row)),
         }
         for row, found in manifests.items()
     }
     counts = count_prompts(prompts)
+    fetched = results_dir / "fetch" / "resources.json"
+    scorer_files = results_dir / "vbench" / "weights.json"
     record = {
         "suite": table.suite,
         "commit": code.commit,
@@ -129,9 +173,36 @@ def run_record(
             "clips_per_row": counts.clips,
         },
         "scores_sha256": sha256_of(scores_path),
+        "locks": {
+            name: sha256_of(path)
+            for name in ("main", "vbench")
+            if (path := root / "envs" / name / "requirements.lock").is_file()
+        },
+        "model_files": {part: _described_sha256(root, config["model"][part]) for part in ("codec", "text")},
+        "fetched": json.loads(fetched.read_text(encoding="utf-8")) if fetched.is_file() else {},
+        "scorer": _joined(
+            found for row in manifests for found in _scorer_versions(results_dir / "scores" / row)
+        ),
+        "scorer_files": {
+            name: found["sha256"]
+            for name, found in json.loads(scorer_files.read_text(encoding="utf-8")).items()
+        }
+        if scorer_files.is_file()
+        else {},
+        "seeds": {
+            "prompts": config["prompts"]["seed"],
+            "bootstrap": table.seed,
+            "training": {
+                row: (config[plan["recipe"]] or {}).get("seed") for row, plan in config["train"].items()
+            },
+        },
         "bootstrap": {"draws": table.draws, "seed": table.seed},
         "weights": {name: found.model_dump(mode="json") for name, found in read_weights(results_dir).items()},
         "trained": {name: found.model_dump(mode="json") for name, found in read_train(results_dir).items()},
+        "training_machines": {
+            path.parent.name: read_json(Machine, path).model_dump(mode="json", exclude={"schema_version"})
+            for path in sorted((results_dir / "train").glob("*/machine.json"))
+        },
         "clips": clips,
     }
     cleaned: dict[str, Any] = scrub(json.loads(json.dumps(record)), str(root))

@@ -29,6 +29,7 @@ from evaluation.variance import VarianceTable
 from reports.clips import Gallery, PromptScore, embed
 from reports.cost import Measured, measure, optional_number
 from reports.curves import CurveGroup, HeldOut, read_heldout, read_metrics
+from reports.licences import Licence
 from reports.provenance import run_record
 from reports.speed import Speed, speed_of
 from reports.starts import Start, read_starts
@@ -38,7 +39,7 @@ class ReportRow(BaseModel):
     """A row as the report names it. settings: its sampling settings, nested as the config has them.
 
     scores: only for shipped rows that this run did not sample: raw fractions by dimension, and where they come from.
-    licence, citation: of rows that others made.
+    licence, citation: as the row's file gives them; controls have none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,7 +56,7 @@ class ReportRow(BaseModel):
 class ReportSettings(BaseModel):
     """Settings of the report stage. label: the suite's title; clips_budget_mb: of clips and posters, as base64; note: a banner.
 
-    config: the suite's configuration as validated, defaults filled in; gpus: see reports.cost.measure.
+    config: the suite's configuration as validated, defaults filled in; gpus: see reports.cost.measure; licences: of all that was used.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,6 +68,7 @@ class ReportSettings(BaseModel):
     rows: dict[str, ReportRow]
     config: dict[str, Any]
     gpus: dict[str, int] = {}
+    licences: list[Licence]
     note: str | None = None
 
 
@@ -235,7 +237,7 @@ def read_run(
     ranked = [row.row for row in table.rows if row.kind in RANKED_KINDS]
     provenance = run_record(
         root=root, results_dir=results_dir, scores_path=scores, table=table, prompts=prompts, manifests=manifests,
-        timings=timings,
+        timings=timings, config=settings.config,
     )  # fmt: skip
     by_prompt = {row: prompt_scores(results_dir / "scores" / row, measured) for row in scored}
     budget = round(settings.clips_budget_mb * 1e6)

@@ -1,4 +1,4 @@
-"""Score table -> ranked lines, and the same table as Markdown and LaTeX. Pure; no number is computed here that decides anything."""
+"""Score table -> ranked lines. Pure; no number is computed here that decides anything."""
 
 from __future__ import annotations
 
@@ -214,79 +214,3 @@ def formula(bounds: BoundsName) -> list[FormulaLine]:
         )
         for dimension in DIMENSIONS
     ]
-
-
-def number(interval: Interval | None, style: Literal["plain", "latex"] = "plain", digits: int = 2) -> str:
-    """`84.96 [83.1, 86.2]`, or a dash; in LaTeX the interval is an index."""
-    if interval is None:
-        return "--" if style == "latex" else "-"
-    if style == "latex":
-        return f"${interval.mean:.{digits}f}_{{[{interval.low:z.1f},\\,{interval.high:z.1f}]}}$"
-    return f"{interval.mean:.{digits}f} [{interval.low:z.1f}, {interval.high:z.1f}]"
-
-
-def _all_lines(main: MainTable) -> list[MainLine]:
-    return [*main.ranked, *main.incomplete, *main.controls]
-
-
-def _plain(text: str) -> str:
-    """A label inside one Markdown cell."""
-    return " ".join(text.replace("|", "\\|").split())
-
-
-def markdown(table: ScoresTable, bounds: BoundsName) -> str:
-    """The main table as Markdown, with the suite and the meaning of the brackets."""
-    lines = [
-        f"| tie group | row | kind | {TOTAL_NAMES[bounds]} | Quality | Semantic | note |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for line in _all_lines(main_table(table)):
-        label = f"**{_plain(line.label)}**" if line.best else _plain(line.label)
-        group = "-" if line.group is None else str(line.group)
-        values = " | ".join(number(getattr(line, measure)) for measure in TOTALS)
-        lines.append(f"| {group} | {label} | {line.kind} | {values} | {_plain(line.incomplete or '')} |")
-    lines += [
-        "",
-        f"Suite {table.suite}; brackets: 95 % bootstrap intervals over prompts, {table.draws} draws.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-_LATEX = str.maketrans(
-    {c: "\\" + c for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-)
-
-
-def latex(table: ScoresTable, bounds: BoundsName) -> str:
-    """The main table as a booktabs tabular; best row bold only where it stands alone."""
-    lines = [
-        f"% suite {table.suite}; indices: 95 % bootstrap intervals over prompts, {table.draws} draws",
-        r"\begin{tabular}{lrrrr}",
-        r"\toprule",
-        f"Method & {TOTAL_NAMES[bounds]} & Quality & Semantic & Tie group \\\\",
-        r"\midrule",
-    ]
-    main = main_table(table)
-    for block in ([*main.ranked, *main.incomplete], list(main.controls)):
-        for line in block:
-            label = line.label.replace("\\", "/").translate(_LATEX)
-            label = (
-                rf"\textbf{{{label}}}" if line.best else rf"\underline{{{label}}}" if line.second else label
-            )
-            values = " & ".join(number(getattr(line, measure), "latex") for measure in TOTALS)
-            lines.append(f"{label} & {values} & {line.group or '--'} \\\\")
-        lines.append(r"\midrule")
-    lines[-1] = r"\bottomrule"
-    return "\n".join([*lines, r"\end{tabular}"]) + "\n"
-
-
-def pairs_csv(table: ScoresTable) -> str:
-    """One line per two rows and measure: a minus b in normalised points, its interval, p-value raw and after Holm, prompts."""
-    lines = ["a,b,measure,difference,low,high,p_value,holm,prompts"]
-    for pair in table.pairs:
-        found = pair.difference
-        lines.append(
-            f"{pair.a},{pair.b},{pair.measure},{found.mean:.4f},{found.low:.4f},{found.high:.4f},{pair.p_value:.6g},"
-            f"{pair.holm:.6g},{pair.prompts}"
-        )
-    return "\n".join(lines) + "\n"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import torch
 
 DeviceChoice = Literal["cpu", "cuda", "auto"]
+DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def choose_device(choice: DeviceChoice, environment: Mapping[str, str] = os.environ) -> torch.device:
@@ -32,6 +35,23 @@ def choose_device(choice: DeviceChoice, environment: Mapping[str, str] = os.envi
             "The suite's device is cuda, but torch finds no GPU here; ask for one (--profile slurm does), or set `device: cpu`."
         )
     return torch.device("cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """A GPU's model, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def software(device: torch.device) -> dict[str, str]:
+    """Versions that a computation on the device may depend on: torch, and on a GPU CUDA, cuDNN and the driver."""
+    found = {"torch": str(torch.__version__)}
+    if device.type == "cuda":
+        found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
+        if DRIVER.is_file() and (
+            version := re.search(r"\b\d{3,}\.[\d.]+", DRIVER.read_text(encoding="utf-8"))
+        ):
+            found["driver"] = version[0]
+    return found
 
 
 class Moments:

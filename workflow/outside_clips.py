@@ -12,6 +12,7 @@ from typing import NamedTuple
 from evaluation.clips import ClipShape, clip_faults, read_clip
 from evaluation.records import ClipTiming
 from evaluation.shards import Sample
+from workflow.commit import this_commit
 from workflow.shard import (
     JournalEntry,
     ShardJob,
@@ -22,7 +23,6 @@ from workflow.shard import (
     now,
     peak_mb,
     start_journal,
-    this_commit,
 )
 
 SHOWN = 10

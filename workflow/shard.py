@@ -12,13 +12,12 @@ import hashlib
 import json
 import logging
 import resource
-import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +36,7 @@ from evaluation.shards import (
     shard_batches,
     work_list,
 )
+from workflow.commit import this_commit
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class ShardJob:
     """What one shard needs to know beside how to make a batch.
 
     settings: the row's sampling settings as plain values; depends_on: what else a clip depends on (code, weights, files);
-    whole_list: whether a clip depends on the other prompts too; attention: name of the attention kernel; ahead: batches that
+    whole_list: whether a clip depends on the other prompts too; attention: name of the attention kernel; software: versions by name; ahead: batches that
     may be started before earlier ones are written (a GPU is kept busy so; on a CPU both would want the same cores).
     """
 
@@ -88,6 +88,7 @@ class ShardJob:
     whole_list: bool
     device: str
     attention: str | None = None
+    software: dict[str, str] = field(default_factory=dict)
     ahead: int = 0
 
     def key(self, sample: Sample) -> str:
@@ -190,6 +191,7 @@ def _finish(job: ShardJob, sample: Sample, made: Made, key: str) -> JournalEntry
         attention=job.attention,
         commit=this_commit(),
         finished=now(),
+        software=job.software,
     )
     return JournalEntry(key=key, clip=clip, timing=timing)
 
@@ -247,24 +249,6 @@ def append_entry(journal: Path, entry: JournalEntry) -> None:
     """Note one more finished clip."""
     with journal.open("a", encoding="utf-8") as stream:
         stream.write(entry.model_dump_json() + "\n")
-
-
-_known_commit: list[str] = []
-
-
-def this_commit() -> str:
-    """The commit this process runs from, "-dirty" if changed, or "unknown" outside a git checkout."""
-    if not _known_commit:
-        root = Path(__file__).parent.parent
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        _known_commit.append(answer.stdout.strip() if answer.returncode == 0 else "unknown")
-    return _known_commit[0]
 
 
 def shard_parser(description: str | None) -> argparse.ArgumentParser:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from baselines.strict_yaml import parse_strict
-from evaluation.records import Prompt, TrainManifest, write_json
+from evaluation.records import Machine, Prompt, TrainManifest, write_json
 from evaluation.toybox.training_prompts import training_prompts
 from models.config import Numerics
 from models.lora import is_ours, open_wan
@@ -32,7 +32,8 @@ from models.training.settings import CmGrpoSettings, DmdSettings, Execution, set
 from models.training.streams import Streams
 from models.wan import Wan, stored_dtype
 from models.weights import read_dcp, tensors_sha256, weights_sha256
-from workflow.device import choose_device
+from workflow.commit import this_commit
+from workflow.device import choose_device, device_name, software
 
 ENCODED_AT_ONCE = 256
 EMBEDDED_PROMPTS = 1024
@@ -107,6 +108,11 @@ def begin(flags: argparse.Namespace, recipe: str) -> Job:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     flags.output.mkdir(parents=True, exist_ok=True)
     world = join(device)
+    if rank == "0":
+        machine = Machine(
+            device=device_name(device), processes=world.size, commit=this_commit(), software=software(device)
+        )
+        write_json(flags.output / "machine.json", machine)
     if world.mesh is not None:
         log.info("training in %d processes, %d on each of %d nodes", world.size, *reversed(world.mesh.shape))
     return Job(device, world, execution, stop)

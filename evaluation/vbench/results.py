@@ -62,15 +62,29 @@ def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> lis
     return rows
 
 
+def joined_versions(parts: Sequence[Part]) -> dict[str, str]:
+    """What computed the parts that have rows, by name; different values (of devices) joined by commas."""
+    found: dict[str, set[str]] = {}
+    for part in parts:
+        for name, version in part.versions.items() if part.rows else ():
+            found.setdefault(name, set()).add(version)
+    return {name: ", ".join(sorted(values)) for name, values in sorted(found.items())}
+
+
 def official_json(dimension: str, score: float, rows: Sequence[Mapping[str, Any]]) -> str:
     """VBench's own form, as its save_json writes it: {dimension: [score, [row, ...]]}; without the values of frames, which it lacks."""
     return json.dumps({dimension: [score, without_frame_values(rows)]}, indent=4, allow_nan=False)
 
 
 def dimension_result(
-    suite: str, row: str, dimension: str, rows: Sequence[Mapping[str, Any]], entries: Sequence[Entry]
+    suite: str,
+    row: str,
+    dimension: str,
+    rows: Sequence[Mapping[str, Any]],
+    entries: Sequence[Entry],
+    versions: Mapping[str, str],
 ) -> DimensionResult:
-    """Our record: clips under our ids, values as fractions, the mean as the package prints it."""
+    """Our record: clips under our ids, values as fractions, the mean as the package prints it. versions: see `joined_versions`."""
     by_name = {item.name: item.clip for entry in entries for item in entry.wanted}
     scores = []
     for one in rows:
@@ -95,6 +109,7 @@ def dimension_result(
         clips=tuple(scores),
         left_out=tuple(clip.clip_id for clip in by_name.values() if clip.clip_id not in counted),
         several_processes=several if abs(several - mean) > 1e-9 else None,
+        versions=dict(versions),
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from baselines.spec import load_baseline
 from evaluation.dimensions import BY_NAME, DIMENSIONS, NAMES
 from evaluation.records import (
     Clip,
@@ -30,7 +31,8 @@ from evaluation.records import (
     write_json,
     write_jsonl,
 )
-from workflow.settings import load_suite
+from workflow.licences import licences_of
+from workflow.settings import load_suite, settings_in_use
 
 # vbench.md 1.2: the eleven blocks of the list, in its order.
 BLOCKS: tuple[tuple[int, tuple[str, ...]], ...] = (
@@ -155,24 +157,25 @@ def aggregate_settings() -> dict[str, Any]:
     return {"bounds": "vbench", "dimensions": NAMES, "draws": 10_000, "seed": 0, "rows": rows}
 
 
-CONFIG = load_suite(
-    Path(__file__).parents[2], [Path(__file__).parents[2] / "workflow/config/vbench.yaml"], {}
-).model_dump(mode="json")
-"""The suite of the real protocol, as the report rule hands it over."""
+ROOT = Path(__file__).parents[2]
+SUITE = load_suite(ROOT, [ROOT / "workflow/config/vbench.yaml"], {})
+"""The suite of the real protocol."""
 
 
 def report_settings() -> dict[str, Any]:
     """As the report rule hands them over."""
+    baselines = {name: load_baseline(ROOT / f"baselines/{name}.yaml") for name in SUITE.baselines}
     rows = {
         row: {
-            "label": label, "kind": "native",
-            "settings": {"schedule": {"steps": 4}, "cache": {"window": 21}, "noise": "portable", "profile": "fast"},
+            "label": label, "kind": "native", "settings": settings_in_use(SUITE, baseline), "licence": baseline.licence,
+            "citation": baseline.citation,
         }
-        for row, label in LABELS.items()
+        for (row, label), baseline in zip(LABELS.items(), baselines.values(), strict=True)
     }  # fmt: skip
     return {
         "suite": "vbench", "label": "Full-scale synthetic run: no number was measured", "bounds": "vbench",
-        "clips_budget_mb": 25, "rows": rows, "config": CONFIG,
+        "clips_budget_mb": 25, "rows": rows, "config": SUITE.model_dump(mode="json"),
+        "licences": [line.model_dump() for line in licences_of(ROOT, SUITE, baselines)],
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from baselines.spec import load_baseline
 from evaluation.aggregate import AggregateSettings, aggregate
 from evaluation.chunks import chunk_of, chunk_table
 from evaluation.clips import write_clip
@@ -32,7 +33,8 @@ from evaluation.records import (
 from evaluation.variance import variance_table
 from reports.cost import Estimate
 from reports.starts import Start, note_start
-from workflow.settings import load_suite
+from workflow.licences import licences_of
+from workflow.settings import control_settings, load_suite, settings_in_use
 
 INJECTION = '</script><script>alert("1")</script><img src=x onerror=alert(2)> & "quoted"'
 HOSTILE = (  # quotes of all kinds, an emoji, right-to-left text with an override, a long word, 300 characters and more
@@ -63,6 +65,7 @@ REPEATED = {"move_00": [3, 40], "style_01": [17, 21, 41]}
 """Source lines, from 0, of prompts that stand for several."""
 DIGEST = "0" * 64
 ROOT = Path(__file__).parents[2]
+SUITE = load_suite(ROOT, [], {})
 
 
 def prompts(repeated: bool = False) -> list[Prompt]:
@@ -91,24 +94,28 @@ def prompts(repeated: bool = False) -> list[Prompt]:
 def report_settings() -> dict[str, Any]:
     """Settings of the report rule, with a shipped reference row."""
     rows: dict[str, Any] = {}
-    for index, (row, (label, kind, _)) in enumerate(ROWS.items()):
-        schedule = {"steps": 4, "timesteps": [1000, 750, 500, 250]}
-        cache = {"policy": ("absolute", "slot_relative")[index % 2], "window": 21 - index, "sink": index % 3}
-        settings = (
-            {"schedule": schedule, "cache": cache, "chunk": 3} if kind == "native" else {"control": row}
-        )
-        rows[row] = {
-            "label": label,
-            "kind": kind,
-            "settings": {**settings, "noise": "portable", "profile": "exact"},
-        }
+    baselines = {
+        row: load_baseline(ROOT / f"baselines/{row}.yaml")
+        for row, (_, kind, _) in ROWS.items()
+        if kind == "native"
+    }
+    for row, (label, kind, _) in ROWS.items():
+        rows[row] = {"label": label, "kind": kind}
+        if kind == "native":
+            baseline = baselines[row]
+            rows[row] |= {
+                "settings": settings_in_use(SUITE, baseline), "licence": baseline.licence, "citation": baseline.citation,
+            }  # fmt: skip
+        else:
+            rows[row]["settings"] = control_settings(SUITE, row)
     rows["base"] = {
         "label": "Bidirectional base model", "kind": "shipped", "settings": {}, "scores": dict.fromkeys(NAMES, 0.8),
         "scores_source": "models/embedded/base.json",
     }  # fmt: skip
     return {
         "suite": "toybox", "label": "Toybox suite: tiny models in a procedural world", "bounds": "toybox",
-        "clips_budget_mb": 12, "rows": rows, "config": load_suite(ROOT, [], {}).model_dump(mode="json"),
+        "clips_budget_mb": 12, "rows": rows, "config": SUITE.model_dump(mode="json"),
+        "licences": [line.model_dump() for line in licences_of(ROOT, SUITE, baselines)],
     }  # fmt: skip
 
 

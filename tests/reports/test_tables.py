@@ -4,7 +4,8 @@ import pytest
 
 from evaluation.dimensions import NAMES
 from evaluation.records import Interval, PairedDifference, RowSummary, ScoresTable
-from reports.tables import Pairs, formula, latex, main_table, markdown, power, shipped_line
+from reports.exports import latex, markdown
+from reports.tables import Pairs, formula, main_table, power, shipped_line
 
 
 def table(totals: dict[str, float], different: set[frozenset[str]]) -> ScoresTable:
@@ -56,8 +57,9 @@ def test_second_is_marked_only_below_a_best() -> None:
     assert marked(best | {frozenset("bc")}) == ["best", "", "", ""]
     assert marked({frozenset("ac"), frozenset("ad"), frozenset("bc"), frozenset("bd")}) == [""] * 4
     latex_lines = latex(table({"a": 81, "b": 80, "c": 70}, best | {frozenset("bc")}), "toybox")
-    assert r"\textbf{a \& co\_} &" in latex_lines
-    assert r"\underline{b \& co\_} &" in latex_lines
+    assert r"a \& co\_ & $\mathbf{81.00}_{" in latex_lines
+    assert r"b \& co\_ & $\underline{80.00}_{" in latex_lines
+    assert "underline{" not in latex(table({"a": 81, "b": 80, "c": 70}, best), "toybox")
 
 
 def test_power_counts_pairs_and_levels() -> None:

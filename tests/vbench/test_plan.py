@@ -23,6 +23,7 @@ from evaluation.vbench.results import (
     check_leaderboard,
     dimension_result,
     join,
+    joined_versions,
     leaderboard_zip,
     official_json,
 )
@@ -211,13 +212,17 @@ def test_clips_that_color_leaves_out_are_named_and_only_there() -> None:
     """Guards color's own denominator: clips without the object in any colour are left out, said, and pass the completeness check."""
     entries = color_entries()
     rows = rows_of(entries)[1:]
-    result = dimension_result("s", "mine", "color", join([part(entries, rows)], entries, "color"), entries)
+    parts = [part(entries, rows)]
+    result = dimension_result(
+        "s", "mine", "color", join(parts, entries, "color"), entries, joined_versions(parts)
+    )
+    assert result.versions == parts[0].versions
     assert result.left_out == ("v0000-0",)
     check_result(result, PROMPTS, None, measures("vbench")["color"])
     with pytest.raises(ValueError, match="only the official color does"):
         check_result(result.model_copy(update={"kind": "exact"}), PROMPTS, None, measures("vbench")["color"])
     with pytest.raises(ValueError, match="could count no clip for color"):
-        dimension_result("s", "mine", "color", [], entries)
+        dimension_result("s", "mine", "color", [], entries, {})
 
 
 def test_a_sum_is_rounded_after_every_addition() -> None:
@@ -237,9 +242,9 @@ def test_scores_of_several_processes_are_other_numbers() -> None:
     assert clip_value("imaging_quality", {"video_results": 50.0}) == 0.5
     entries = entries_of("color", PROMPTS[:1], CLIPS, KEPT)
     named = [row | {"video_path": f"a red thing 0-{i}.mp4"} for i, row in enumerate(rows)]
-    result = dimension_result("s", "mine", "appearance_style", named, entries)
+    result = dimension_result("s", "mine", "appearance_style", named, entries, {})
     assert (result.mean, result.several_processes) == ((0.1 + 0.3 + 0.5) / 3, 0.4)
-    assert dimension_result("s", "mine", "temporal_style", named, entries).several_processes is None
+    assert dimension_result("s", "mine", "temporal_style", named, entries, {}).several_processes is None
 
 
 def test_rows_of_real_runs_give_the_official_scores() -> None:
@@ -271,7 +276,7 @@ def test_values_of_frames_are_kept_for_our_record_and_left_out_of_the_official_f
     assert official_json("color", 0.5, noted) == official_json("color", 0.5, plain)
     for rows, expected in ((plain, None), (noted, (None, 0.5, 1.0))):
         result = dimension_result(
-            "s", "mine", "color", join([part(entries, rows)], entries, "color"), entries
+            "s", "mine", "color", join([part(entries, rows)], entries, "color"), entries, {}
         )
         assert {clip.frame_values for clip in result.clips} == {expected}
 

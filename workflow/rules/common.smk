@@ -22,6 +22,7 @@ from workflow.external import (
     shape_notes,
 )
 from workflow.imports import original_files
+from workflow.licences import licences_of
 from workflow.outside_files import note_changes, outside_note
 from workflow.own_plans import own_dimensions
 from workflow.presence import lost_note, note_lost_clips
@@ -290,13 +291,13 @@ def report_settings():
     """What the report is told beside the results: names, kinds and settings of every row."""
     rows = row_names()
     for row, baseline in BASELINES.items():
+        rows[row]["licence"] = baseline.licence
+        rows[row]["citation"] = baseline.citation
         if row in NATIVE:
             rows[row]["settings"] = settings_in_use(SUITE, baseline)
         else:
             shown = outside_settings_in_use(SUITE, baseline, ROOT)
             rows[row]["settings"] = scrub(shown, str(ROOT))
-            rows[row]["licence"] = baseline.licence
-            rows[row]["citation"] = baseline.citation
     for row in SUITE.controls:
         rows[row]["settings"] = control_settings(SUITE, row)
     base = ROOT / "models" / "embedded" / "base.json"
@@ -324,6 +325,9 @@ def report_settings():
         "rows": rows,
         "config": SUITE.model_dump(mode="json"),
         "gpus": held_gpus(),
+        "licences": [
+            line.model_dump() for line in licences_of(ROOT, SUITE, BASELINES)
+        ],
         **SUITE.report.model_dump(),
         "note": " ".join(notes) or None,
     }

@@ -2,7 +2,7 @@
 
 Flags: --scores aggregate/scores.json, --results-dir results/<suite>, --output report.html, --copy reports/table.html,
 --threads for posters and small copies of clips, --settings JSON (exactly the keys of reports.run.ReportSettings: suite, label, bounds, clips_budget_mb,
-rows {row: {label, kind, settings, scores?, scores_source?}}, note?).
+rows {row: {label, kind, settings, licence?, citation?, scores?, scores_source?}}, config, gpus?, licences, note?).
 
 Reads, below --results-dir (a file marked ? may be absent; its section then says so):
   prompts/prompts.jsonl
@@ -10,11 +10,11 @@ Reads, below --results-dir (a file marked ? may be absent; its section then says
   clips/<row>/manifest.jsonl, clips/<row>/timings.jsonl ?, clips/<row>/mp4/<prompt>-0.mp4 ?   of every scored row
   filter/<row>.json ?, scores/<row>/<dimension>.result.json ?
   train/<row>/metrics.jsonl ?, train/<row>/train.json ?, train/cm_grpo/heldout.json ? (reports.curves.HeldOut)
-  weights/**/weights.json ?
+  train/<row>/machine.json ?, weights/**/weights.json ?, starts.jsonl ?, fetch/resources.json ?, vbench/weights.json ?
   benchmarks/<rule>.tsv ?, benchmarks/<rule>/**/*.tsv ? (not the report's own)
 Writes --copy, one file that holds clips up to the budget and loads nothing; --output, the same page, which must lie in
---results-dir and also plays all other clips from there; and beside --output: run.json, table.csv, pairs.csv, chunks.csv ?, table.md,
-table.tex.
+--results-dir and also plays all other clips from there; and beside --output: the files of reports.trust.EXPORTS, and
+chunks.csv ?.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from pathlib import Path
 from evaluation.aggregate import scores_csv
 from evaluation.chunks import chunks_csv
 from evaluation.records import parse, write_text
+from reports.exports import dimensions_latex, latex, markdown, pairs_csv
 from reports.page import beside_clips, render
 from reports.run import ReportSettings, read_run
 from reports.scrubbing import scrub
-from reports.tables import latex, markdown, pairs_csv
+from reports.trust import trust_of
 
 ROOT = Path(__file__).resolve().parents[2]
 log = logging.getLogger("report")
@@ -59,6 +60,11 @@ def main() -> None:
     write_text(beside / "pairs.csv", pairs_csv(run.table))
     write_text(beside / "table.md", markdown(run.table, settings.bounds))
     write_text(beside / "table.tex", latex(run.table, settings.bounds))
+    write_text(beside / "dimensions.tex", dimensions_latex(run.table))
+    trust = trust_of(run)
+    write_text(beside / "methods.md", trust.methods_markdown)
+    write_text(beside / "methods.tex", trust.methods_latex)
+    write_text(beside / "citations.bib", trust.bibtex)
     write_text(flags.copy, page)
     write_text(flags.output, beside_clips(page))
     log.info(

@@ -6,8 +6,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from baselines.build import Profile, build_sampler, precision_of
 from baselines.spec import Baseline, load_baseline
 from evaluation.clips import ClipShape
@@ -15,7 +13,7 @@ from evaluation.records import Prompt, read_jsonl
 from evaluation.shards import full_batches, parse_shard, published_items, shard_batches, work_list
 from models.attention import kernel_name
 from models.text_and_pixels import open_codec
-from workflow.device import choose_device
+from workflow.device import choose_device, device_name, software
 from workflow.model_files import (
     open_network,
     proven_sha256,
@@ -105,8 +103,9 @@ def main() -> None:
             "noise": flags.noise,
         },
         whole_list=flags.noise == "upstream",
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        device=device_name(device),
         attention=kernel_name(device),
+        software=software(device),
         ahead=AHEAD if device.type == "cuda" else 0,
     )
     write_shard(make_shard(job, maker.start), flags.manifest, flags.timings)

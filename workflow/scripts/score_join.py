@@ -12,7 +12,7 @@ from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl,
 from evaluation.vbench.parts import Part
 from evaluation.vbench.plan import entries_of
 from evaluation.vbench.reduce import several_process_score
-from evaluation.vbench.results import dimension_result, join, official_json
+from evaluation.vbench.results import dimension_result, join, joined_versions, official_json
 
 log = logging.getLogger("score")
 
@@ -37,8 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             read_jsonl(Clip, flags.manifest),
             read_json(FilteredSet, flags.filtered).kept,
         )
-        rows = join([read_json(Part, path) for path in flags.parts], entries, flags.dimension)
-        result = dimension_result(flags.suite, flags.row, flags.dimension, rows, entries)
+        parts = [read_json(Part, path) for path in flags.parts]
+        rows = join(parts, entries, flags.dimension)
+        result = dimension_result(
+            flags.suite, flags.row, flags.dimension, rows, entries, joined_versions(parts)
+        )
     except ValueError as fault:
         log.error("%s", fault)
         return 1

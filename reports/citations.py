@@ -1,0 +1,71 @@
+"""Works to cite: BibTeX entries of references.bib by key, and the key of a baseline's paper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+FILE = Path(__file__).parent / "references.bib"
+OWN = "row_"
+"""Prefix of the keys of baselines whose paper is not in the file: their own citation, as given, is the entry."""
+_ENTRY = re.compile(r"^@\w+\{(\w+),\n(?:.*\n)*?\}$", re.MULTILINE)
+_ARXIV = re.compile(r"arXiv[: ]\s*(\d{4}\.\d{4,5})")
+_CITED = re.compile(r"\[@\w+(?:; @\w+)*\]")
+
+
+@cache
+def read_references(path: Path = FILE) -> Mapping[str, str]:
+    """Entries by key, in the file's order. Raises ValueError for a key that stands twice."""
+    entries: dict[str, str] = {}
+    for found in _ENTRY.finditer(path.read_text(encoding="utf-8")):
+        if found[1] in entries:
+            raise ValueError(f"{path.name} has the key {found[1]!r} twice; keep one entry.")
+        entries[found[1]] = found[0]
+    return entries
+
+
+def baseline_key(row: str, citation: str) -> str:
+    """Citation key of a row's paper: that of the entry with its arXiv number, else one of its own."""
+    if number := _ARXIV.search(citation):
+        for key, entry in read_references().items():
+            if f"eprint = {{{number[1]}}}" in entry:
+                return key
+    return OWN + row
+
+
+def cited_keys(text: str) -> list[str]:
+    """Keys in a text with citations like [@holm; @wilson], each once, in their order."""
+    return list(dict.fromkeys(key for group in _CITED.findall(text) for key in re.findall(r"@(\w+)", group)))
+
+
+def latex_citations(text: str, escape: Callable[[str], str]) -> str:
+    r"""The same text with \citep{holm,wilson} in place of [@holm; @wilson]; escape: of what lies between, blanks at its ends kept."""
+    parts = re.split(rf"({_CITED.pattern})", text)
+    return "".join(
+        rf"\citep{{{','.join(cited_keys(part))}}}" if _CITED.fullmatch(part) else escape(part)
+        for part in parts
+        if part
+    )
+
+
+def bibtex(keys: Iterable[str], own: Mapping[str, str]) -> str:
+    """Entries of the keys, in their order. own: the citations of rows, as given, for keys that are not in the file.
+
+    Raises KeyError for a key that is nowhere.
+    """
+    references = read_references()
+    entries = []
+    for key in keys:
+        if key in references:
+            entries.append(references[key])
+        else:
+            entries.append(f"@misc{{{key},\n  note = {{{_plain(own[key.removeprefix(OWN)])}}},\n}}")
+    return "\n\n".join(entries) + "\n" if entries else ""
+
+
+def _plain(text: str) -> str:
+    """A text inside a BibTeX field: braces would unbalance it, and LaTeX's own characters are escaped."""
+    text = " ".join(text.replace("\\", "/").replace("{", "(").replace("}", ")").split())
+    return re.sub(r"([&%$#_])", r"\\\1", text)

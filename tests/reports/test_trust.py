@@ -1,0 +1,253 @@
+"""Methods text, citations, licences and what is not comparable: true to the record, complete, and safe to paste."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from baselines.spec import load_all
+from evaluation.records import Clip, ClipTiming, parse, read_jsonl, write_jsonl
+from reports.citations import baseline_key, bibtex, cited_keys, latex_citations, read_references
+from reports.comparability import not_comparable
+from reports.exports import dimensions_latex, latex, latex_text, markdown
+from reports.licences import NETWORKS, NOT_STATED, Licence
+from reports.methods import methods, methods_keys, methods_latex, methods_markdown, own_citations
+from reports.run import ReportSettings, Run, read_run
+from reports.trust import EXPORTS, trust_of
+from tests.reports import full_scale, synthetic
+from workflow.licences import licences_of
+from workflow.resources import scorer_resources
+
+ROOT = Path(__file__).parents[2]
+HOSTILE = r'50% \input{x} & $x_1^2$ #1 {~} <script> "q" | `a` [@evil] ' + "\n\x07 \\"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("toybox")
+    synthetic.make_results(made, embedded=0, keep_results=True)
+    return made
+
+
+def run_of(folder: Path, **changes: object) -> Run:
+    settings = parse(ReportSettings, json.dumps(synthetic.report_settings() | changes), "settings")
+    return read_run(folder / "aggregate/scores.json", folder, settings, ROOT)
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Run:
+    return run_of(folder)
+
+
+@pytest.fixture(scope="module")
+def official(folder: Path) -> Run:
+    """The same numbers under the settings of the real protocol."""
+    given = full_scale.report_settings()
+    return run_of(folder, bounds="vbench", config=given["config"], licences=given["licences"])
+
+
+def braces(text: str) -> None:
+    """Braces nest and close; escaped ones do not count."""
+    depth = 0
+    for character in re.sub(r"\\[{}]", "", text):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        assert depth >= 0
+    assert depth == 0
+
+
+def balanced(text: str) -> None:
+    """What LaTeX would stop at: braces, environments, mathematics that does not end, unescaped specials, unknown commands."""
+    lines = [line for line in text.splitlines() if not line.startswith("%")]
+    plain = re.sub(r"\\[&%$#_{},]", "", "\n".join(lines))
+    braces(plain)
+    begun, ended = re.findall(r"\\begin\{(\w+)\}", plain), re.findall(r"\\end\{(\w+)\}", plain)
+    assert begun == ended[::-1]
+    assert not set("#%") & set(plain)
+    outside = re.sub(r"\\citep\{[\w,]*\}", "", re.sub(r"\$[^$]*\$", "", plain))
+    assert not set("$_^") & set(outside)
+    known = {"begin", "end", "toprule", "midrule", "bottomrule", "mathbf", "underline", "paragraph", "citep"}
+    assert {name for name in re.findall(r"\\([A-Za-z]+)", plain) if not name.startswith("text")} <= known
+
+
+def test_references_are_whole() -> None:
+    """Every entry has author, title and year, balanced braces, and its key once; every arXiv number has its form."""
+    found = read_references()
+    text = (ROOT / "reports/references.bib").read_text(encoding="utf-8")
+    assert len(found) == text.count("\n@") >= 40
+    for key, entry in found.items():
+        braces(entry)
+        for field in ("author", "title", "year"):
+            assert re.search(rf"^  {field} = \{{.+\}},$", entry, re.MULTILINE), (key, field)
+    numbers = re.findall(r"eprint = \{(.*)\}", text)
+    assert len(set(numbers)) == len(numbers)
+    assert all(re.fullmatch(r"\d{4}\.\d{4,5}", number) for number in numbers)
+
+
+def test_every_shipped_baseline_finds_its_paper() -> None:
+    """By the arXiv number of its own citation, whose surname the entry has too; an unknown one is cited as it is given."""
+    for row, baseline in load_all(ROOT / "baselines").items():
+        key = baseline_key(row, baseline.citation)
+        assert key in read_references(), row
+        assert re.split(r"[ ,]", baseline.citation)[0] in read_references()[key]
+    assert baseline_key("mine", "Nobody, Nothing, arXiv:9999.99999") == "row_mine"
+    entry = bibtex(["row_mine", "holm"], {"mine": "A & B {x}, 100%"})
+    assert r"note = {A \& B (x), 100\%}" in entry
+    assert "@article{holm," in entry
+
+
+@pytest.mark.parametrize("which", ["run", "official"])
+def test_methods_cite_what_exists_and_only_what_was_used(which: str, request: pytest.FixtureRequest) -> None:
+    """Every key of the text has an entry, the file holds exactly these; toybox cites no network that it does not use."""
+    found: Run = request.getfixturevalue(which)
+    trust = trust_of(found)
+    keys = methods_keys(trust.methods)
+    assert keys == re.findall(r"^@\w+\{(\w+),", trust.bibtex, re.MULTILINE)
+    assert {"vbench", "holm", "wilson", "bootstrap", "snakemake", "raven", "self_forcing"} <= set(keys)
+    assert ({network.key for network in NETWORKS} <= set(keys)) == (which == "official")
+    assert ("wan" in keys) == ("diffusers" in keys) == (which == "official")
+    balanced(trust.methods_latex)
+    assert "[@" not in trust.methods_latex
+    assert r"\citep{self_forcing}" in trust.methods_latex
+    braces(trust.bibtex)
+
+
+def test_methods_say_what_the_run_did(run: Run, official: Run) -> None:
+    """Numbers of the record stand in the text; a toy run calls itself one; the official one names its path."""
+    text = " ".join(methods_markdown(methods(run)).split())
+    for said in (
+        "40 prompts", "two samples of each prompt", "five of the one prompt that asks", "83 clips per model", "toy-sized", "not VBench's scores",
+        "100 iterations, batch size 8, seed 1", "1,000 draws (seed 0)", "Student's t", "in float32 throughout", "Philox [@philox]",
+        "No exact answer exists for aesthetic quality", "6.3 core-minutes", "RAVEN recipe (toy) [@raven], RAVEN + CM-GRPO recipe (toy) [@raven] and Self",
+        "five denoising steps at nominal timesteps 1000, 800, 600, 400, 200", "attention window 12 and sink 3",
+    ):  # fmt: skip
+        assert said in text, said
+    real = " ".join(methods_markdown(methods(official)).split())
+    assert "toy-sized" not in real
+    assert "832 x 480" in real
+    assert "scoring path `fast`" in real
+    assert "RAFT [@raft]" in real
+    assert "VidProM" in real
+
+
+def test_subset_and_foreign_rows_are_said(folder: Path) -> None:
+    """A note of the run stands in its methods and among what is not comparable; imported clips are called that."""
+    rows = synthetic.report_settings()["rows"]
+    rows["longlive"] |= {"kind": "import", "settings": {"clips": "x"}, "citation": "Someone, Something, 2026"}
+    rows["longlive"] |= {"label": HOSTILE}
+    found = run_of(folder, rows=rows, note="This run leaves the standard protocol: 4 prompts.")
+    table = found.table.model_copy(update={"rows": tuple(
+        row.model_copy(update={"kind": "import", "label": HOSTILE}) if row.row == "longlive" else row for row in found.table.rows
+    )})  # fmt: skip
+    found = found.model_copy(update={"table": table})
+    text = methods_markdown(methods(found))
+    assert "leaves the standard protocol" in text
+    assert "clips made elsewhere" in text
+    assert "row_longlive" in methods_keys(methods(found))
+    assert "Someone, Something" in bibtex(methods_keys(methods(found)), own_citations(found))
+    reasons = " ".join(not_comparable(found, published=False))
+    assert "this run leaves the standard protocol" in reasons
+    assert "made elsewhere and imported" in reasons
+    balanced(methods_latex(methods(found)))
+    for made in (latex(table, "toybox"), dimensions_latex(table)):
+        balanced(made)
+        columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", made)
+        assert columns
+        for line in made.splitlines():
+            if line.endswith(r"\\"):
+                assert len(re.findall(r"(?<!\\)&", line)) == len(columns[1]) - 1
+    cells = [line for line in markdown(table, "toybox").splitlines() if "input" in line]
+    assert len(cells) == 1
+    assert len(re.findall(r"(?<!\\)\|", cells[0])) == 8
+
+
+def test_marks_and_groups_are_in_the_exports(run: Run) -> None:
+    """What the page marks, LaTeX marks: the best total of the synthetic run is bold there, its group is 1."""
+    text = latex(run.table, "toybox")
+    assert re.search(r"RAVEN \+ CM-GRPO recipe \(toy\) & \$\\mathbf\{[\d.]+\}_\{\[", text)
+    assert re.search(r"RAVEN \+ CM-GRPO.* & 1 \\\\", text)
+    assert r"\mathbf" in dimensions_latex(run.table)
+    assert dimensions_latex(run.table).count("\n") == 3 + 2 + 2 + 16 + 1 + 2
+
+
+def test_latex_text_prints_any_character() -> None:
+    """Closed form for the ten special characters; control characters and line breaks become blanks."""
+    assert (
+        latex_text("a\\b_{c}\n\x00d~^") == r"a\textbackslash{}b\_\{c\} d\textasciitilde{}\textasciicircum{}"
+    )
+    assert latex_citations("a_b [@x_y; @z] c%", latex_text) == r"a\_b \citep{x_y,z} c\%"
+    assert cited_keys("no [x], [@a; @b] and [@a]") == ["a", "b"]
+
+
+def test_licences_are_stated_or_said_to_be_unknown() -> None:
+    """Of the real protocol: every row, every network a dimension needs, prompts and training data; NC terms are marked, nothing is guessed."""
+    every = load_all(ROOT / "baselines")
+    lines = licences_of(ROOT, full_scale.SUITE, {row: every[row] for row in full_scale.SUITE.baselines})
+    by_name = {line.name: line for line in lines}
+    assert by_name["RAVEN"].non_commercial
+    assert by_name["CausVid (4-step)"].non_commercial
+    assert by_name["Rolling Forcing"].non_commercial
+    assert not by_name["Self Forcing"].non_commercial
+    assert by_name["AMT-S"].non_commercial
+    assert by_name["UMT ViT-L/16"].stated == NOT_STATED
+    assert not by_name["UMT ViT-L/16"].non_commercial
+    assert "not use" in by_name["RAVEN"].note
+    assert "released weights" in by_name["Self Forcing"].note
+    assert any(line.part == "training" and line.non_commercial for line in lines)
+    assert by_name["Wan-AI/Wan2.1-T2V-1.3B"].stated == "Apache-2.0"
+    assert all(line.stated and "see its" not in line.stated for line in lines)
+    assert Licence(part="model", name="x", stated="NCSA", note="").non_commercial is False
+
+
+def test_every_checkpoint_of_the_scorer_has_a_network() -> None:
+    """Guards against a new file in workflow/resources.yaml that no line of the licences and no citation covers."""
+    for entry in scorer_resources(ROOT, full_scale.SUITE):
+        name = entry.path.removeprefix("weights/vbench/")
+        assert sum(name.startswith(network.begins) for network in NETWORKS) == 1, name
+
+
+def test_devices_and_versions_that_differ_are_said(folder: Path, tmp_path: Path) -> None:
+    """Closed form: one row made on another GPU with another torch, at another commit."""
+    synthetic.make_results(tmp_path, embedded=0)
+    path = tmp_path / "clips/raven/timings.jsonl"
+    other = [
+        t.model_copy(
+            update={
+                "device": "NVIDIA H200",
+                "software": {"torch": "2.13", "cuda": "13.0"},
+                "commit": "d" * 12,
+            }
+        )
+        for t in read_jsonl(ClipTiming, path)
+    ]
+    write_jsonl(path, other)
+    clips = tmp_path / "clips/raven/manifest.jsonl"
+    write_jsonl(clips, [c.model_copy(update={"noise": "upstream:0"}) for c in read_jsonl(Clip, clips)])
+    reasons = not_comparable(run_of(tmp_path), published=True)
+    text = " ".join(reasons)
+    assert "RAVEN recipe (toy) on NVIDIA H200" in text
+    assert "made from 2 states of the code" in text
+    assert "do not share their noise" in text
+    assert "Published totals" in text
+    same = " ".join(not_comparable(run_of(folder), published=False))
+    for absent in ("across devices", "states of the code", "share their noise", "Published"):
+        assert absent not in same
+
+
+def test_exports_are_written_and_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file that the page lists lies beside it, and the page shows the text that the file holds."""
+    from tests.reports.test_report import run_script
+
+    page = run_script(
+        folder, folder / "aggregate/scores.json", synthetic.report_settings(), monkeypatch
+    ).read_text(encoding="utf-8")
+    for name, _ in EXPORTS:
+        assert (folder / name).stat().st_size > 100, name
+        assert f"<code>{name}</code>" in page
+    assert "leaderboard" not in page.split('id="exports"')[1]
+    for shown in (
+        "Self Forcing: Bridging the Train-Test Gap",
+        "What is not comparable, and why",
+        "snakemake reports/table.html --profile local",
+    ):
+        assert shown in page
