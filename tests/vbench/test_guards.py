@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -483,3 +484,18 @@ def test_clips_of_one_s_own_need_only_prompts_and_scorer(tmp_path: Path) -> None
     assert sum(entry.size_mb for entry in scorer) < 8500
     baseline = load_row(root / "baselines/theirs.yaml")
     assert row_clip(suite, baseline) == {"pixel_frames": 121, "height": 720, "width": 1280, "fps": 24}
+
+
+def test_another_environment_scores_anew_and_trains_nothing() -> None:
+    """Guards a week of training: the name that changes with the lock is an input of scoring's rules alone, training waits for one that stays."""
+    rules = {path.name: path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")}
+    assert [name for name, text in rules.items() if "VBENCH_BUILT" in text or "VBENCH_HASH" in text] == [
+        "official.smk"
+    ]
+    assert "ancient(VBENCH_READY)" in rules["common.smk"]
+    ready = re.search(r"^VBENCH_READY = (.*?)  #", rules["official.smk"], re.MULTILINE)
+    assert ready is not None
+    assert "HASH" not in ready[1]
+    users = re.split(r"^rule ", rules["official.smk"], flags=re.MULTILINE)[1:]
+    hashed = {text.split(":")[0] for text in users if "VBENCH_BUILT" in text or "VBENCH_HASH" in text}
+    assert hashed == {"vbench_environment", "vbench_weights", "filter_part", "score_part"}

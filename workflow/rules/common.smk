@@ -235,9 +235,12 @@ def train_shape(row):
 
 
 def reward_environment(row):
-    """The environment of VBench, in which most rewards of real clips are computed, where a rule of this suite builds it."""
+    """The environment of VBench, in which most rewards of real clips are computed, where a rule of this suite builds it.
+
+    A name without the hash of its lock: another environment scores anew, it does not train anew.
+    """
     built = SUITE.train[row].rewards and SUITE.world in OFFICIAL_WORLDS
-    return [ancient(VBENCH_BUILT)] if built else []
+    return [ancient(VBENCH_READY)] if built else []
 
 
 def train_digest(plan):

@@ -7,6 +7,7 @@ from workflow.vbench_process import VENV as VBENCH_VENV, environment_hash
 VBENCH = f"{RESULTS}/vbench"
 VBENCH_HASH = environment_hash(ROOT)
 VBENCH_BUILT = f"{VBENCH_VENV}/built-{VBENCH_HASH[:12]}"
+VBENCH_READY = f"{VBENCH_VENV}/built"  # the same name for every lock
 VBENCH_PYTHON = f"{VBENCH_VENV}/bin/python"
 SCORE_PART = f"{RESULTS}/scores/{{row}}/{{dimension}}.parts/{{part}}.json"
 FILTER_PART = f"{RESULTS}/filter/{{row}}.parts/{{part}}.json"
@@ -21,6 +22,7 @@ rule vbench_environment:
     """Build the environment of the official scorer, detectron2 included where a dimension of the suite needs it."""
     output:
         built=VBENCH_BUILT,
+        ready=VBENCH_READY,
     log:
         f"{LOGS}/vbench_environment.log",
     benchmark:
@@ -36,7 +38,7 @@ rule vbench_environment:
         ),
         torch="" if SUITE.device == "auto" else f"--torch {SUITE.device}",
     shell:
-        "envs/vbench/install.sh {params.torch} --detectron2 {params.detectron2:q} > {log:q} 2>&1"
+        "(envs/vbench/install.sh {params.torch} --detectron2 {params.detectron2:q} && touch {output.ready:q}) > {log:q} 2>&1"
 
 
 rule vbench_weights:
