@@ -1,19 +1,14 @@
-"""Parts as the worker leaves them, joined: VBench's own JSON, our record, and the leaderboard's zip with an offline checker.
+"""Parts as the worker leaves them, joined: VBench's own JSON and our record.
 
 Runs in the main environment.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import math
-import zipfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from evaluation.dimensions import NAMES
 from evaluation.records import ClipScore, DimensionResult
 from evaluation.vbench.frame_values import FRAME_VALUES, without_frame_values
 from evaluation.vbench.parts import Part
@@ -111,78 +106,3 @@ def dimension_result(
         several_processes=several if abs(several - mean) > 1e-9 else None,
         versions=dict(versions),
     )
-
-
-def leaderboard_zip(results: Mapping[str, str]) -> bytes:
-    """The zip that VBench's leaderboard takes: one <dimension>_eval_results.json for each of the sixteen, same bytes for same results.
-
-    results: official JSON text by dimension. Raises ValueError unless it passes `check_leaderboard`.
-    """
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in NAMES:
-            if name in results:
-                entry = zipfile.ZipInfo(f"{name}_eval_results.json", (1980, 1, 1, 0, 0, 0))
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, results[name])
-    if faults := check_leaderboard(buffer.getvalue()):
-        raise ValueError(
-            f"The leaderboard's zip would not be complete: {'; '.join(faults[:5])}; score what is missing."
-        )
-    return buffer.getvalue()
-
-
-def check_leaderboard(content: bytes) -> list[str]:
-    """What is wrong with a submission, one phrase each, read as VBench's scripts/cal_final_score.py reads it; empty if nothing is.
-
-    That script takes every JSON of the zip, a later one in place of an earlier, and counts a dimension that is missing as 0.
-    """
-    faults: list[str] = []
-    scores: dict[str, float] = {}
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(content))
-    except zipfile.BadZipFile as error:
-        return [f"it is no zip ({error})"]
-    with archive:
-        for member in archive.namelist():
-            if Path(member).name != member or not member.endswith(".json"):
-                faults.append(f"{member!r} is no JSON at the top level")
-                continue
-            try:
-                read = json.loads(archive.read(member), parse_constant=_refuse_constant)
-            except ValueError as error:
-                faults.append(f"{member} is no strict JSON ({error})")
-                continue
-            for name, value in read.items():
-                if name in scores:
-                    faults.append(f"{name} comes twice")
-                if fault := _fault(name, value):
-                    faults.append(f"{name} {fault}")
-                else:
-                    scores[name] = value[0]
-    return faults + [f"{name} is missing" for name in NAMES if name not in scores]
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
-
-
-def _fault(name: str, value: Any) -> str | None:
-    if name not in NAMES:
-        return "is no dimension of VBench"
-    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], list):
-        return "is not [score, rows]"
-    score, rows = value
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-        return f"has the score {score!r}"
-    if not rows or not all(
-        isinstance(row, dict) and {"video_path", "video_results"} <= row.keys() for row in rows
-    ):
-        return "has no rows, or rows without video_path and video_results"
-    try:
-        again = official_score(name, rows)
-    except (KeyError, ValueError) as error:
-        return f"has rows that give no score ({error})"
-    if again != score:
-        return f"has the score {score!r}, its rows give {again!r}"
-    return None

@@ -16,15 +16,14 @@ from evaluation.aggregate import check_result
 from evaluation.dimensions import NAMES
 from evaluation.measures import measures
 from evaluation.records import Clip, Prompt, clip_id
+from evaluation.vbench.leaderboard import ROWS, check_leaderboard, leaderboard_zip
 from evaluation.vbench.parts import Part
-from evaluation.vbench.plan import Entry, entries_of, in_official_order, part_of, proven_clip
+from evaluation.vbench.plan import Entry, Wanted, entries_of, in_official_order, part_of, proven_clip
 from evaluation.vbench.reduce import RULES, clip_value, official_score, running_sum, several_process_score
 from evaluation.vbench.results import (
-    check_leaderboard,
     dimension_result,
     join,
     joined_versions,
-    leaderboard_zip,
     official_json,
 )
 
@@ -250,22 +249,56 @@ def test_scores_of_several_processes_are_other_numbers() -> None:
 def test_rows_of_real_runs_give_the_official_scores() -> None:
     """Guards every rule against scores that vbench 0.1.5 itself printed (random weights, tiny clips of different lengths)."""
     golden = json.loads(GOLDEN.read_text())
-    assert set(golden) <= set(RULES)
+    assert set(golden) <= set(RULES) == set(NAMES)
     for name, (score, rows) in golden.items():
         assert official_score(name, rows) == score, name
 
 
+def entries_named(names: list[str]) -> list[Entry]:
+    """Prompts and clips that have these file names, in this order."""
+    texts = list(dict.fromkeys(name.rsplit("-", 1)[0] for name in names))
+    entries = []
+    for number, text in enumerate(texts):
+        listed = prompt(number).model_copy(update={"prompt": text})
+        found = [name for name in names if name.rsplit("-", 1)[0] == text]
+        entries.append(Entry(listed, tuple(Wanted(clip(listed.id, i), name) for i, name in enumerate(found))))
+    return entries
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5])
+@pytest.mark.parametrize("dimension", sorted(json.loads(GOLDEN.read_text())))
+def test_joined_parts_of_real_rows_are_the_official_json(dimension: str, parts: int) -> None:
+    """Guards every dimension's own JSON, for any cut: what vbench 0.1.5 printed in one process (tests/vbench/golden.py makes it)."""
+    score, rows = json.loads(GOLDEN.read_text())[dimension]
+    entries = entries_named([row["video_path"] for row in rows])
+    by_name = {row["video_path"]: row for row in rows}
+    made = []
+    for number in range(parts):
+        own = part_of(entries, number, parts)
+        names = tuple(item.name for entry in own for item in entry.wanted)
+        made.append(
+            Part(
+                suite="s", row="mine", dimension=dimension, part=f"{number}-of-{parts}", names=names, score=None,
+                rows=tuple(by_name[name] for name in names), versions={},
+            )
+        )  # fmt: skip
+    joined = join(made, entries, dimension)
+    result = dimension_result("s", "mine", dimension, joined, entries, {})
+    assert json.loads(official_json(dimension, result.mean, joined)) == {dimension: [score, rows]}
+
+
 def submission() -> dict[str, str]:
     """A complete one, of made-up rows that every rule can read."""
-    rows = [
+    every = [
         {
             "video_path": f"a-{i}.mp4", "video_results": value, "video_sim": value * 4, "cnt_per_video": 4,
             "success_frame_count": i, "frame_count": 16, "cor_num_per_video": i % 2, "cur_success_frame_rate": value,
             "frame_results": [value, value / 2], "cur_sim": value,
         }
-        for i, value in enumerate(np.linspace(0.1, 0.9, 5).tolist())
+        for i, value in enumerate(np.linspace(0.1, 0.9, 500).tolist())
     ]  # fmt: skip
-    return {name: official_json(name, official_score(name, rows), rows) for name in NAMES}
+    rows = {name: every[:count] for name, count in ROWS.items()}
+    return {name: official_json(name, official_score(name, found), found) for name, found in rows.items()}
 
 
 def test_values_of_frames_are_kept_for_our_record_and_left_out_of_the_official_form() -> None:
@@ -298,6 +331,8 @@ def test_a_wrong_submission_is_named() -> None:
     changed = {
         "scene has the score 0.5, its rows give": {"scene": [0.5, scene[1]]},
         "scene has no rows": {"scene": [0.5, []]},
+        "scene has 429 rows, the standard suite has 430": {"scene": [scene[0], scene[1][:-1]]},
+        "scene counts 1 clips twice": {"scene": [scene[0], [*scene[1][:-1], scene[1][0]]]},
         "Scene is no dimension": {"Scene": scene},
     }
     for sentence, wrong in changed.items():
@@ -307,9 +342,30 @@ def test_a_wrong_submission_is_named() -> None:
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.writestr("other.json", results["color"].replace("0.", "NaN", 1))
         archive.writestr("again.json", results["color"])
+        archive.writestr("results_full_info.json", "[]")
     faults = check_leaderboard(buffer.getvalue())
     assert any("no strict JSON" in fault for fault in faults)
     assert "color comes twice" in faults
+    assert "results_full_info.json is no result (a list of prompts, perhaps)" in faults
+
+
+def test_a_submission_of_several_official_processes_passes() -> None:
+    """Guards anybody's zip against false alarms: rows in another order, last-frame averages, no sums of subject consistency."""
+    results = submission()
+    changed = {}
+    for name, text in results.items():
+        rows = json.loads(text)[name][1]
+        rows = [{**row, "video_path": f"/home/x/{row['video_path']}"} for row in rows[::2] + rows[1::2]]
+        score = several_process_score(name, rows)
+        if name == "subject_consistency":
+            rows = [{k: v for k, v in row.items() if k not in ("video_sim", "cnt_per_video")} for row in rows]
+        changed[name] = official_json(name, score, rows)
+    assert check_leaderboard(leaderboard_zip(changed)) == []
+    fewer = {}
+    for name in ("color", "temporal_flickering"):
+        rows = json.loads(results[name])[name][1][:70]
+        fewer[name] = official_json(name, official_score(name, rows), rows)
+    assert check_leaderboard(leaderboard_zip(results | fewer)) == []
 
 
 def test_the_command_packs_and_checks(tmp_path: Path) -> None:

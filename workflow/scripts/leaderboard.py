@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.dimensions import NAMES
-from evaluation.vbench.results import check_leaderboard, leaderboard_zip
+from evaluation.vbench.leaderboard import check_leaderboard, leaderboard_zip
 
 log = logging.getLogger("leaderboard")
 
