@@ -12,7 +12,7 @@ FETCHED := workflow/config/$(if $(filter toybox,$(SUITE)),vbench,$(SUITE)).yaml
 FLAGS ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env report dry-run test test-vbench check format doctor fetch bench-gpu bench-train lock clean distclean
+.PHONY: help env report dry-run test test-vbench check format doctor fetch bench-gpu bench-train bench-score lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench-gpu: env ## time every method at full size with random weights on this GPU
 
 bench-train: env ## time the parts of a training step at full size with random weights on this GPU -> results/bench/train.json
 	python -m workflow.scripts.bench_train $(FLAGS)
+
+bench-score: env ## time the official scorer and ours, dimension by dimension -> results/bench/score.json (FLAGS="--help": options)
+	python -m workflow.scripts.bench_score $(FLAGS)
 
 lock: ## remake the hashed locks of envs/ from their requirements.in (needs uv)
 	uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 --override envs/main/torch-excluded.txt \

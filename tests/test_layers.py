@@ -66,6 +66,7 @@ VBENCH_ENVIRONMENT = (
     "loading",
     "probe",
     "read_ahead",
+    "decisions",
     "frame_values",
 )
 MAIN_ONLY = {"pydantic", "av", "diffusers", "peft", "snakemake"}

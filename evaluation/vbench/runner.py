@@ -66,6 +66,10 @@ class Watch:
         """A function that reads a clip, which reads the next ones meanwhile."""
         return ReadAhead(read, self.paths, self.workers)
 
+    def at_once(self, usual: int) -> int:
+        """Pictures that go through the network at once where `usual` do otherwise."""
+        return usual if self.limit is None else min(usual, self.limit)
+
     def loop(self, items: Sequence[Any], **_: Any) -> Iterator[Any]:
         """In place of tqdm: the same items, remembered and logged."""
         for number, item in enumerate(items, 1):

@@ -17,54 +17,25 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from evaluation.vbench.decisions import Stillness, judge
 from evaluation.vbench.files import RAFT
-from evaluation.vbench.runner import Watch, begin, check_files, open_device, sentence, versions, write_whole
+from evaluation.vbench.runner import (
+    Watch,
+    begin,
+    check_files,
+    open_device,
+    sentence,
+    try_batches,
+    versions,
+    write_whole,
+)
 
 log = logging.getLogger("vbench_job")
 
-
-class Stillness(NamedTuple):
-    """Whether a clip stands still, by how much, and how many pairs were looked at."""
-
-    static: bool
-    motion: float
-    pairs: int
-
-
-def judge(neighbours: Iterable[float], ends: Iterable[float], *, limit: float, allowed: int) -> Stillness:
-    """The package's check_static, stopped as early as its answer is known. The values may be computed while they are asked for.
-
-    Raises ValueError for a value that is no finite number, which every comparison would call small.
-    """
-    exceeding: list[float] = []
-    largest: list[float] = []
-    pairs = 0
-    for value in _finite(neighbours):
-        pairs += 1
-        largest = sorted([*largest, value], reverse=True)[: allowed + 1]
-        if value > limit:
-            exceeding.append(value)
-        if len(exceeding) > allowed:
-            return Stillness(False, float(min(exceeding)) / limit, pairs)
-    motion = float(largest[allowed]) / limit if len(largest) > allowed else 0.0
-    for value in _finite(ends):
-        pairs += 1
-        bound = limit * allowed * 2
-        if value > bound:
-            return Stillness(False, float(value) / bound if bound else float(value) + 1.0, pairs)
-        motion = max(motion, float(value) / bound if bound else 0.0)
-    return Stillness(True, min(motion, 1.0), pairs)
-
-
-def _finite(values: Iterable[float]) -> Iterator[float]:
-    for value in values:
-        if not abs(value) < float("inf"):
-            raise ValueError(
-                f"the flow of a pair of frames is {value}, no finite number; look at RAFT's weights"
-            )
-        yield value
+SHARE = 0.02
+"""Of the pixels, those with the largest flow, as in the package's get_score."""
 
 
 def open_filter(cache: Path, device: Any) -> Any:
@@ -92,10 +63,8 @@ def open_filter(cache: Path, device: Any) -> Any:
         def judge_clip(self, path: str) -> Stillness:
             """Raises ValueError for a clip of fewer than two frames."""
             frames = self.get_frames(path)
-            if len(frames) < 2:
-                raise ValueError(f"the clip has {len(frames)} frame, and motion needs two")
+            last = at_least_one_pair(frames)
             self.set_params(frame=frames[0], count=len(frames))
-            last = len(frames) - 1
             return judge(
                 self.flow_values(frames, ((t, t + 1) for t in range(last))),
                 self.flow_values(frames, ((0, last), (last, 0))),
@@ -106,8 +75,42 @@ def open_filter(cache: Path, device: Any) -> Any:
     return Filter(None, device)
 
 
+def open_fast_filter(cache: Path, device: Any, watch: Watch) -> Any:
+    """The same filter on the fast path: flow as in evaluation/vbench/fast_raft.py, and no pair that cannot change the answer."""
+    from evaluation.vbench.fast_raft import ClipFlows, FastRaft, read_frames, usual_batch
+
+    official = open_filter(cache, device)
+    raft, read = FastRaft(official.model), watch.ahead(read_frames)
+
+    class FastFilter:
+        def judge_clip(self, path: str) -> Stillness:
+            """As the official path's."""
+            frames, _ = read(path)
+            last = at_least_one_pair(frames)
+            official.set_params(frame=frames[0], count=len(frames))
+            limit, allowed = official.params["thres"], official.params["count_num"]
+            flows = ClipFlows(raft, frames.to(device), SHARE)
+            at_once = watch.at_once(usual_batch(device, allowed + 1))
+            return judge(
+                flows.values([(t, t + 1) for t in range(last)], at_once, enough=last - allowed),
+                flows.values([(0, last), (last, 0)], at_once),
+                limit=limit,
+                allowed=allowed,
+                total=last,
+            )
+
+    return FastFilter()
+
+
+def at_least_one_pair(frames: Sequence[Any]) -> int:
+    """Place of the last frame. Raises ValueError for a clip of fewer than two frames."""
+    if len(frames) < 2:
+        raise ValueError(f"the clip has {len(frames)} frame, and motion needs two")
+    return len(frames) - 1
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: --job FILE, with clips {id: path}, cache, sizes, device, threads, output."""
+    """Command line: --job FILE, with clips {id: path}, cache, sizes, device, threads, path, output."""
     parser = argparse.ArgumentParser(description="Judge which clips of a job stand still.")
     parser.add_argument("--job", type=Path, required=True)
     job = json.loads(parser.parse_args(arguments).job.read_text(encoding="utf-8"))
@@ -119,13 +122,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import torch
 
         torch.set_num_threads(job["threads"])
-        network = open_filter(Path(job["cache"]), open_device(job["device"]))
-        for number, (name, path) in enumerate(job["clips"].items(), 1):
-            watch.item, watch.clip = number, name
-            outcome = network.judge_clip(path)
-            found[name] = outcome._asdict()
-            log.info("%d of %d: %s %s", number, len(job["clips"]), name, outcome)
-        write_whole(Path(job["output"]), {"found": found, "versions": versions() | {"path": "official"}})
+        watch.paths, watch.workers = tuple(job["clips"].values()), job["threads"]
+        cache, device = Path(job["cache"]), open_device(job["device"])
+        fast = job["path"] == "fast"
+        network = open_fast_filter(cache, device, watch) if fast else open_filter(cache, device)
+
+        def judge_all() -> None:
+            for number, (name, path) in enumerate(job["clips"].items(), 1):
+                watch.item, watch.clip = number, name
+                outcome = network.judge_clip(path)
+                found[name] = outcome._asdict()
+                log.info("%d of %d: %s %s", number, len(job["clips"]), name, outcome)
+
+        try_batches(fast, watch, judge_all)
+        write_whole(Path(job["output"]), {"found": found, "versions": versions() | {"path": job["path"]}})
     except Exception as error:
         traceback.print_exc()
         log.error("%s", sentence("static filter", error, watch, RAFT))

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from hypothesis import strategies as st
 from baselines.spec import load_row
 from evaluation.records import Prompt, clip_id
 from evaluation.vbench import files
+from evaluation.vbench.decisions import judge, moves
 from evaluation.vbench.runner import Scorer, Watch, check_files, check_rows, environment, sentence
-from evaluation.vbench.static_filter import judge
 from evaluation.vbench.still import FilterPart, Found, filtered_set
 from evaluation.vbench.weights import AMT_FILE, RAFT_MEMBER, RAFT_ZIP, lay_out, missing
 from workflow.external import row_clip
@@ -216,10 +217,42 @@ def test_stopping_early_judges_as_vbench_does(
     static = sum(value > limit for value in neighbours) <= allowed and all(
         v <= limit * allowed * 2 for v in ends
     )
-    found = judge(neighbours, ends, limit=limit, allowed=allowed)
-    assert found.static == static
-    assert (found.motion <= 1.0) == static
-    assert found.pairs <= len(neighbours) + 2
+    for total in (None, len(neighbours)):
+        found = judge(neighbours, ends, limit=limit, allowed=allowed, total=total)
+        assert found.static == static
+        assert (found.motion <= 1.0) == static
+        assert found.pairs <= len(neighbours) + 2
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, 1.0000001, 30.0]), max_size=30),
+    st.integers(0, 12),
+)
+def test_stopping_early_finds_the_motion_that_vbench_finds(values: list[float], needed: int) -> None:
+    """Guards dynamic degree's early stop, both ways, against the package's own loop over all pairs, written out."""
+    count, moved = 0, False
+    for value in values:
+        count += value > 1.0
+        if count >= needed:
+            moved = True
+    assert moves(values, limit=1.0, needed=needed, total=len(values)) == moved
+
+
+def test_stopping_early_looks_at_no_pair_too_many() -> None:
+    """Guards the saving for clips of 81 frames: 10 moving pairs of 40 decide, and 31 still ones; of 80, 70 still ones and the two ends."""
+
+    def seen(values: Iterable[float]) -> Iterator[float]:
+        for value in values:
+            looked.append(value)
+            yield value
+
+    looked: list[float] = []
+    assert moves(seen([9.0] * 40), limit=1.0, needed=10, total=40)
+    assert len(looked) == 10
+    looked.clear()
+    assert not moves(seen([0.5] * 40), limit=1.0, needed=10, total=40)
+    assert len(looked) == 31
+    assert judge([0.5] * 80, [0.5, 0.5], limit=1.0, allowed=10, total=80).pairs == 72
 
 
 def test_a_moving_clip_costs_only_the_pairs_that_prove_it() -> None:

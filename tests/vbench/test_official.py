@@ -26,6 +26,25 @@ FOUND = (*GRIT, "scene", "human_action", "dynamic_degree")
 NOTED = ("video_sim", "cnt_per_video")
 """What our worker adds to the rows of subject consistency."""
 
+TOLERANCE = {"temporal_flickering": 0.0}
+"""Relative, of the fast path's values where it is not 1e-5; yes and no and counts are always equal."""
+
+
+def _first(_: int) -> list[int]:
+    return [0]
+
+
+FRAMES = {
+    "subject_consistency": _first,
+    "background_consistency": _first,
+    "temporal_flickering": _first,
+    "motion_smoothness": lambda frames: [t for t in range(frames) if t % 2 == 0 or t == frames - 1],
+    "aesthetic_quality": lambda _: [],
+    "imaging_quality": lambda _: [],
+    "appearance_style": lambda _: [],
+}
+"""Which pixel frames of a clip have no value, where the others have one."""
+
 Run = tuple[Path, dict[str, Any]]
 
 
@@ -83,6 +102,48 @@ def test_any_number_of_parts_gives_the_official_json(quick: Run, dimension: str,
     check_joined(quick[0], dimension, parts, quick[1])
 
 
+def check_fast(folder: Path, dimension: str, parts: int, official: dict[str, Any]) -> dict[str, Any]:
+    """Score a dimension on the fast path in parts and compare every row with the official process's: keys, clips, values. The joined rows."""
+    for i in range(parts):
+        done = tiny.score_part(folder, dimension, f"{i}-of-{parts}", "fast")
+        assert done.returncode == 0, done.stderr[-3000:]
+    found = [json.loads((folder / f"{dimension}.{i}-of-{parts}.json").read_text()) for i in range(parts)]
+    rows = [row for part in found for row in part["rows"]]
+    if found[0]["versions"]["path"] == "official":
+        pytest.skip(f"{dimension} has no fast path")
+    plain = [{key: value for key, value in row.items() if key != "frame_values"} for row in rows]
+    near = TOLERANCE.get(dimension, 1e-5)
+    for ours, theirs in zip(
+        plain_rows(dimension, plain), plain_rows(dimension, official[dimension][1]), strict=True
+    ):
+        assert ours.keys() == theirs.keys()
+        for key, value in theirs.items():
+            exact = isinstance(value, bool | int | str)
+            assert ours[key] == (value if exact else pytest.approx(value, rel=near, abs=near * 1e-4)), key
+    manifest = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    for row, clip in zip(rows, manifest, strict=True):
+        if dimension not in FRAMES:
+            assert "frame_values" not in row
+            continue
+        values = row["frame_values"]
+        assert len(values) == clip["pixel_frames"]
+        without = [t for t, value in enumerate(values) if value is None]
+        assert without == FRAMES[dimension](len(values))
+        known = [value for value in values if value is not None]
+        whole = row["video_results"] / (100 if dimension == "imaging_quality" else 1)
+        assert sum(known) / len(known) == pytest.approx(whole, rel=1e-6)
+    return {row["video_path"]: row for row in rows}
+
+
+@pytest.mark.parametrize("dimension", QUICK)
+def test_the_fast_path_gives_the_official_values(quick: Run, dimension: str, tmp_path: Path) -> None:
+    """Guards what the fast path is allowed to be: another order of sums. In any number of parts it is the same to the last digit."""
+    folder = fresh(quick[0], tmp_path / "run")
+    whole = check_fast(folder, dimension, 1, quick[1])
+    if dimension == "background_consistency":
+        assert check_fast(folder, dimension, 2, quick[1]) == whole
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dimension", SLOW + SLOWEST + GRIT)
 def test_every_other_dimension_gives_the_official_json(dimension: str, tmp_path: Path) -> None:
@@ -91,6 +152,7 @@ def test_every_other_dimension_gives_the_official_json(dimension: str, tmp_path:
     make_run(tmp_path, dimension)
     official = tiny.run_official(tmp_path, dimension)
     check_joined(tmp_path, dimension, 2, official)
+    check_fast(tmp_path, dimension, 1, official)
     if dimension in FOUND:
         assert 0 < official[dimension][0] < 1, "the random weights no longer give both outcomes"
 
@@ -279,16 +341,27 @@ def test_the_static_filter_judges_as_the_official_one(quick: Run, tmp_path: Path
         check=True, cwd=tmp_path, env=tiny.environment() | {"VBENCH_CACHE_DIR": str(folder / "cache/vbench")},
         capture_output=True, text=True,
     )  # fmt: skip
-    job = {
-        "cache": str(folder / "cache"), "sizes": {}, "device": "cpu", "threads": 1, "path": "official", "clips": clips,
-        "output": str(tmp_path / "answer.json"),
-    }  # fmt: skip
-    (tmp_path / "job.json").write_text(json.dumps(job))
-    subprocess.run(
-        [tiny.PYTHON, "-m", "evaluation.vbench.static_filter", "--job", tmp_path / "job.json"],
-        check=True, cwd=tiny.ROOT, env=tiny.environment(), capture_output=True,
-    )  # fmt: skip
-    found = json.loads((tmp_path / "answer.json").read_text())["found"]
-    static = [found[name]["static"] for name in clips]
-    assert static == json.loads(official.stdout.splitlines()[-1])
-    assert len(set(static)) == 2, "the random weights no longer give both outcomes; change FLOW_SCALE"
+    outcomes = {}
+    for path in ("official", "fast"):
+        job = {
+            "cache": str(folder / "cache"), "sizes": {}, "device": "cpu", "threads": 1, "path": path, "clips": clips,
+            "output": str(tmp_path / "answer.json"),
+        }  # fmt: skip
+        (tmp_path / "job.json").write_text(json.dumps(job))
+        subprocess.run(
+            [tiny.PYTHON, "-m", "evaluation.vbench.static_filter", "--job", tmp_path / "job.json"],
+            check=True, cwd=tiny.ROOT, env=tiny.environment(), capture_output=True,
+        )  # fmt: skip
+        answer = json.loads((tmp_path / "answer.json").read_text())
+        assert answer["versions"]["path"] == path
+        outcomes[path] = answer["found"]
+        static = [outcomes[path][name]["static"] for name in clips]
+        assert static == json.loads(official.stdout.splitlines()[-1])
+        assert len(set(static)) == 2, "the random weights no longer give both outcomes; change FLOW_SCALE"
+    for name, slow in outcomes["official"].items():
+        fast = outcomes["fast"][name]
+        assert fast["pairs"] <= slow["pairs"]
+        if slow["static"]:
+            assert fast["motion"] <= slow["motion"] * (1 + 1e-4)
+        else:
+            assert fast["motion"] == pytest.approx(slow["motion"], rel=1e-4)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 
 from evaluation.vbench.clip_batches import limit_batches
+from evaluation.vbench.fast_clip import aesthetic_in_batches
 from evaluation.vbench.files import AESTHETIC_HEAD, CLIP_L14
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("aesthetic_quality", CLIP_L14 + AESTHETIC_HEAD, limit_batches, batched=True)
+SCORER = Scorer(
+    "aesthetic_quality", CLIP_L14 + AESTHETIC_HEAD, limit_batches, batched=True, speed_up=aesthetic_in_batches
+)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from evaluation.vbench.fast_clip import style_in_batches
 from evaluation.vbench.files import CLIP_B32
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("appearance_style", CLIP_B32, limits=(-1.0, 1.0))
+SCORER = Scorer("appearance_style", CLIP_B32, limits=(-1.0, 1.0), speed_up=style_in_batches)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 
 from evaluation.vbench.clip_batches import limit_batches
+from evaluation.vbench.fast_clip import background_in_batches
 from evaluation.vbench.files import CLIP_B32
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("background_consistency", CLIP_B32, limit_batches, batched=True)
+SCORER = Scorer(
+    "background_consistency", CLIP_B32, limit_batches, batched=True, speed_up=background_in_batches
+)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

@@ -11,6 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from evaluation.vbench.fast_motion import stop_early
 from evaluation.vbench.files import RAFT
 from evaluation.vbench.runner import Scorer, Watch, run
 
@@ -31,7 +32,7 @@ def refuse_no_numbers(module: ModuleType, _: Watch) -> None:
     module.DynamicDegree = Finite  # type: ignore[attr-defined]
 
 
-SCORER = Scorer("dynamic_degree", RAFT, refuse_no_numbers)
+SCORER = Scorer("dynamic_degree", RAFT, refuse_no_numbers, speed_up=stop_early)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

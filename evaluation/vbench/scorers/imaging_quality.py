@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from evaluation.vbench.fast_musiq import score_in_batches
 from evaluation.vbench.files import MUSIQ
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("imaging_quality", MUSIQ, limits=(0.0, 100.0))
+SCORER = Scorer("imaging_quality", MUSIQ, limits=(0.0, 100.0), speed_up=score_in_batches)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

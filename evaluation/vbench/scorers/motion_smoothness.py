@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from evaluation.vbench.fast_amt import predict_in_batches
 from evaluation.vbench.files import AMT
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("motion_smoothness", AMT)
+SCORER = Scorer("motion_smoothness", AMT, speed_up=predict_in_batches)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from evaluation.vbench.fast_dino import encode_in_batches
 from evaluation.vbench.files import DINO
 from evaluation.vbench.runner import Row, Scorer, Watch, run
 
@@ -53,7 +54,7 @@ def note_sums(module: ModuleType, watch: Watch) -> Callable[[list[Row]], None]:
     return add_sums
 
 
-SCORER = Scorer("subject_consistency", DINO, note_sums)
+SCORER = Scorer("subject_consistency", DINO, note_sums, speed_up=encode_in_batches)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

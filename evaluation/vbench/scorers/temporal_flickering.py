@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from evaluation.vbench.fast_flicker import difference_of_bytes
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("temporal_flickering", ())
+SCORER = Scorer("temporal_flickering", (), speed_up=difference_of_bytes)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))
