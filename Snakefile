@@ -17,6 +17,7 @@ include: "workflow/rules/check.smk"
 include: "workflow/rules/own.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/replay.smk"
 
 
 for rules in scoring_rules():

@@ -40,6 +40,7 @@ from reports.figures import (
 )
 from reports.over_time import over_time
 from reports.published import PublishedLine, read_published
+from reports.replay import MEANING
 from reports.run import ReportSettings, Run
 from reports.tables import (
     LEVEL,
@@ -321,6 +322,8 @@ def render(run: Run) -> str:
         amount=amount,
         size=size,
         starts=run.starts,
+        replayed=run.replay,
+        replay_meaning=MEANING,
         noises=run.noises,
         config_json=json.dumps(settings.config, indent=1, ensure_ascii=False),
         provenance_json=json.dumps(run.provenance, indent=1, ensure_ascii=False),

@@ -31,6 +31,7 @@ from reports.cost import Measured, measure, optional_number
 from reports.curves import CurveGroup, HeldOut, read_heldout, read_metrics
 from reports.licences import Licence
 from reports.provenance import run_record
+from reports.replay import Replay, read_replay
 from reports.speed import Speed, speed_of
 from reports.starts import Start, read_starts
 
@@ -105,7 +106,7 @@ class RowCost:
 class Run(BaseModel):
     """run.json: everything that the page shows, so that it can be built again anywhere, and compared with another run.
 
-    provenance: commit, packages, hashes, see reports.provenance; starts: oldest first; measured: what the run cost; noises: of the ranked
+    provenance: commit, packages, hashes, see reports.provenance; starts: oldest first; measured: what the run cost; replay: the last one; noises: of the ranked
     rows' clips; scores: row -> dimension -> prompt; the rest as the sections of the page. A changed meaning gets a new schema_version.
     """
 
@@ -115,6 +116,7 @@ class Run(BaseModel):
     provenance: dict[str, Any]
     starts: list[Start]
     measured: Measured
+    replay: Replay | None = None
     settings: ReportSettings
     table: ScoresTable
     prompts: list[Prompt]
@@ -244,6 +246,7 @@ def read_run(
     return Run(
         provenance=provenance,
         starts=read_starts(results_dir),
+        replay=read_replay(results_dir),
         measured=measure(results_dir, tuple(settings.rows), settings.config, settings.gpus),
         settings=settings,
         table=table,

@@ -17,6 +17,7 @@ from reports.methods import (
     methods_markdown,
     own_citations,
 )
+from reports.replay import ReplayedRow
 from reports.run import Run
 
 
@@ -26,6 +27,14 @@ class RowCostLine(NamedTuple):
     label: str
     seconds: dict[Stage, float]
     disk_mb: float | None
+
+
+class ReplayLine(NamedTuple):
+    """What a replay found of one row. stale: the row's clips were made again since."""
+
+    label: str
+    found: ReplayedRow
+    stale: bool
 
 
 class Export(NamedTuple):
@@ -50,6 +59,7 @@ class Trust:
     licences: dict[str, list[Licence]]
     not_comparable: list[str]
     exports: list[Export]
+    replay: list[ReplayLine]
 
 
 EXPORTS = (
@@ -93,6 +103,14 @@ def trust_of(run: Run) -> Trust:
         bibtex=bibtex(methods_keys(text), own_citations(run)),
         licences=by_part,
         not_comparable=not_comparable(run, published=run.settings.bounds == "vbench"),
+        replay=[
+            ReplayLine(
+                run.settings.rows[row.row].label if row.row in run.settings.rows else row.row,
+                row,
+                run.provenance["clips"].get(row.row, {}).get("manifest_sha256") != row.manifest_sha256,
+            )
+            for row in (run.replay.rows if run.replay is not None else ())
+        ],
         exports=[*EXPORTS, *([CHUNKS] if run.chunks is not None else []), *_leaderboard(run)],
     )
 

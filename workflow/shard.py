@@ -1,6 +1,6 @@
 """Make the clips of one shard: skip what is finished, write each clip whole, then the shard's manifest and timings.
 
-How a batch becomes pixels is the caller's: a network (workflow/scripts/sample.py) or the renderer (render.py). Every finished
+How a batch becomes pixels is the caller's: a network (workflow/row_sampling.py) or the renderer (render.py). Every finished
 clip is also written down in a journal beside the clips, one file per shard, so that a killed job, or a run with another
 number of shards, goes on with the clips there are.
 """
@@ -15,7 +15,7 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -98,20 +98,27 @@ class ShardJob:
         return canonical_sha256([self.settings, self.depends_on, listed, sample.clip_id])
 
 
-def make_shard(job: ShardJob, making: Making) -> list[JournalEntry]:
+def make_shard(job: ShardJob, making: Making, only: Set[str] | None = None) -> list[JournalEntry]:
     """Entries of every wanted clip of the shard, in work-list order; makes those that are not finished.
+
+    only: ids of the clips that are wanted, None for all. Batches are made whole either way.
 
     Batches of which every clip is finished are skipped whole. Clips are written beside the sampling of the next batches, as many
     as job.ahead says. Whatever stops the shard, clips that were made before are written and noted first.
     """
     batches = shard_batches(full_batches(work_list(job.prompts), job.batch_size), *parse_shard(job.shard))
-    keys = {s.clip_id: job.key(s) for batch in batches for s in batch.wanted}
+    keys = {
+        s.clip_id: job.key(s) for batch in batches for s in batch.wanted if only is None or s.clip_id in only
+    }
     finished = finished_clips(job.folder, keys)
     log.info("%s %s: %d of %d clips are finished", job.row, job.shard, len(finished), len(keys))
     journal = job.folder / "journal" / f"{job.shard}.jsonl"
     start_journal(journal, finished.values())
     start, made = time.monotonic(), 0
-    todo = [(batch, [s for s in batch.wanted if s.clip_id not in finished]) for batch in batches]
+    todo = [
+        (batch, [s for s in batch.wanted if s.clip_id in keys and s.clip_id not in finished])
+        for batch in batches
+    ]
     todo = [(batch, missing) for batch, missing in todo if missing]
     waiting = sum(len(missing) for _, missing in todo)
     writing: deque[Future[list[JournalEntry]]] = deque()

@@ -356,7 +356,7 @@ def test_reduced_motion_plays_once(browser: Browser, reports: Reports) -> None:
 
 
 def test_the_page_beside_its_clips_plays_them(browser: Browser, reports: Reports) -> None:
-    """With nothing inside, the folder version plays files by relative path, every sample; the policy refuses other places."""
+    """With nothing inside, the folder version plays files by relative path, every sample; the strict policy would refuse them."""
     text = reports.beside.read_text(encoding="utf-8")
     bare = reports.beside.with_name("bare.html")
     bare.write_text(text.replace('"clips":{"', '"clips":{},"none":{"'), encoding="utf-8")

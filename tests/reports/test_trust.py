@@ -13,6 +13,8 @@ from reports.comparability import not_comparable
 from reports.exports import dimensions_latex, latex, latex_text, markdown
 from reports.licences import NETWORKS, NOT_STATED, Licence
 from reports.methods import methods, methods_keys, methods_latex, methods_markdown, own_citations
+from reports.page import render
+from reports.replay import Replay
 from reports.run import ReportSettings, Run, read_run
 from reports.trust import EXPORTS, trust_of
 from tests.reports import full_scale, synthetic
@@ -232,6 +234,44 @@ def test_devices_and_versions_that_differ_are_said(folder: Path, tmp_path: Path)
     same = " ".join(not_comparable(run_of(folder), published=False))
     for absent in ("across devices", "states of the code", "share their noise", "Published"):
         assert absent not in same
+
+
+def test_a_replay_is_shown_and_said_to_be_stale(folder: Path, run: Run) -> None:
+    """The verdict stands on the page; one whose clips were made again since says so; without one the page says how to make it."""
+    clip = {
+        "clip_id": "move_00-0",
+        "outcome": "differs",
+        "device_then": "A",
+        "device_now": "A",
+        "max_difference": 9,
+        "psnr_db": 31.25,
+    }
+    rows = [
+        {
+            "row": row,
+            "manifest_sha256": digest,
+            "commit_then": "c",
+            "commit_now": "d",
+            "software_then": {},
+            "software_now": {},
+            "clips": [clip],
+        }
+        for row, digest in (
+            ("raven", run.provenance["clips"]["raven"]["manifest_sha256"]),
+            ("longlive", "1" * 64),
+        )
+    ]
+    replay = Replay.model_validate({"suite": "toybox", "finished": "2026-01-01T00:00:00+00:00", "rows": rows})
+    page = " ".join(re.sub(r"<[^>]+>", " ", render(run.model_copy(update={"replay": replay}))).split())
+    assert (
+        "RAVEN recipe (toy) differs on the same type of device, A move_00-0 differs (up to 9 of 255, PSNR 31.2 dB) c, d"
+        in page
+    )
+    assert (
+        "LongLive recipe (toy) differs on the same type of device, A of clips that were made again since"
+        in page
+    )
+    assert "snakemake replay" in render(run).split('id="replay"')[1]
 
 
 def test_exports_are_written_and_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from evaluation.shards import Batch
 from evaluation.toybox.suite import toybox_prompts
 from tests.workflow.embedded import write_embedded
 from workflow.model_files import proven_sha256
+from workflow.row_sampling import tracked_baseline
 from workflow.scripts import check, filter, render, sample
 from workflow.settings import control_settings, load_suite, sampling_settings
 from workflow.shard import Made, ShardJob, make_shard
@@ -317,4 +318,4 @@ def test_an_edited_baseline_is_noticed() -> None:
     settings = sampling_settings(SUITE, load_baseline(ROOT / "baselines/longlive.yaml"))
     settings["cache"]["window"] = 6
     with pytest.raises(ValueError, match="changed in cache"):
-        sample.tracked_baseline(ROOT / "baselines/longlive.yaml", settings)
+        tracked_baseline(ROOT / "baselines/longlive.yaml", settings)

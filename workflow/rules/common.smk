@@ -328,9 +328,7 @@ def report_settings():
         "rows": rows,
         "config": SUITE.model_dump(mode="json"),
         "gpus": held_gpus(),
-        "licences": [
-            line.model_dump() for line in licences_of(ROOT, SUITE, BASELINES)
-        ],
+        "licences": [line.model_dump() for line in licences_of(ROOT, SUITE, BASELINES)],
         **SUITE.report.model_dump(),
         "note": " ".join(notes) or None,
     }
@@ -389,7 +387,10 @@ def require_outside():
 
 
 def print_start():
-    """Say what is about to be done and what it will cost, note that, then say how far it is."""
+    """Say what is about to be done and what it will cost, note that, then say how far it is. A replay makes nothing new."""
+    asked = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    if asked <= {"replay", "replay_row"}:
+        return
     prompts = planned_prompts(SUITE, ROOT)
     left = len(jobs_so_far()[1])
     start = this_start(

@@ -1,0 +1,126 @@
+"""A native row made ready to sample: its network, text, codec and noise from the flags of its jobs. Sampling and replaying share it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Set
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from baselines.build import Profile, build_sampler, precision_of
+from baselines.spec import Baseline, load_baseline
+from evaluation.clips import ClipShape
+from evaluation.records import Prompt, read_jsonl
+from evaluation.shards import full_batches, parse_shard, published_items, shard_batches, work_list
+from models.attention import kernel_name
+from models.text_and_pixels import open_codec
+from workflow.device import choose_device, device_name, software
+from workflow.model_files import (
+    open_network,
+    proven_sha256,
+    read_proof,
+    row_sha256,
+    text_rows,
+    text_sha256,
+)
+from workflow.sampling import BatchSampler, best_binding
+from workflow.settings import SAMPLED_SECTIONS
+from workflow.shard import ShardJob, settings_from
+
+AHEAD = 3
+"""Batches that wait to be written while a GPU samples the next ones, each by a thread of its own."""
+
+
+def tracked_baseline(path: Path, settings: dict[str, Any]) -> Baseline:
+    """The baseline's file, proven to hold the sampling settings that this job was given.
+
+    Raises ValueError if the file was edited after the run had started.
+    """
+    baseline = load_baseline(path)
+    found = baseline.model_dump(mode="json", include=set(SAMPLED_SECTIONS))
+    differing = [name for name in SAMPLED_SECTIONS if found[name] != settings[name]]
+    if differing:
+        raise ValueError(
+            f"{path} changed in {', '.join(differing)} since this run was planned; start the run again."
+        )
+    return baseline
+
+
+class OpenedRow(NamedTuple):
+    """A shard's job, and what makes its batches."""
+
+    job: ShardJob
+    maker: BatchSampler
+
+
+def add_row_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that name what a native row is sampled with."""
+    parser.add_argument("--baseline", required=True, type=Path, help="baselines/<row>.yaml")
+    parser.add_argument("--weights", required=True, type=Path)
+    parser.add_argument("--codec", required=True, type=Path)
+    parser.add_argument("--text", required=True, type=Path)
+    parser.add_argument("--embeddings", required=True, type=Path, help="folder of encoded prompts")
+    parser.add_argument("--proof", type=Path, help="sha256 of fetched files, as the fetch stage proved them")
+    parser.add_argument("--noise", required=True, choices=("portable", "upstream"))
+    parser.add_argument("--device", required=True, choices=("cpu", "cuda", "auto"))
+
+
+def open_row(
+    flags: argparse.Namespace, *, shard: str, folder: Path, only: Set[str] | None = None
+) -> OpenedRow:
+    """Read and prove every file of the row. folder: where clips are written; only: ids of the clips that will be made, None for all.
+
+    Raises ValueError if a file is not what it should be, or the baseline's file changed since the run was planned.
+    """
+    device = choose_device(flags.device)
+    settings = settings_from(flags.settings)
+    baseline = tracked_baseline(flags.baseline, settings)
+    profile: Profile = settings["profile"]
+    precision = precision_of(baseline, profile)
+    proof = read_proof(flags.proof)
+    weights = row_sha256(flags.weights, baseline, proof)
+    codec, text = proven_sha256(flags.codec, proof), text_sha256(flags.text, proof)
+    prompts = read_jsonl(Prompt, flags.prompts)
+    batches = shard_batches(full_batches(work_list(prompts), settings["batch"]), *parse_shard(shard))
+    made = [batch for batch in batches if only is None or any(s.clip_id in only for s in batch.wanted)]
+    wan = open_network(flags.weights, baseline, precision, device)
+    shape = (baseline.rollout.frames, wan.config.in_channels, *settings["latent_size"])
+    maker = BatchSampler(
+        sampler=build_sampler(baseline, wan, latent_shape=shape, profile=profile, bind=best_binding(device)),
+        text=text_rows(flags.text, text, flags.embeddings, device),
+        codec=open_codec(
+            flags.codec,
+            device=device,
+            dtype=precision.codec,
+            autocast=precision.codec_autocast,
+            fast=profile == "fast" and device.type == "cuda",
+        ),
+        noise=flags.noise,
+        suite=settings["suite"],
+        items=published_items(prompts),
+        prompts=list(dict.fromkeys(sample.prompt.extended for batch in made for sample in batch.samples)),
+    )
+    job = ShardJob(
+        row=flags.row,
+        shard=shard,
+        prompts=prompts,
+        folder=folder,
+        shape=ClipShape(**settings["clip"]),
+        batch_size=settings["batch"],
+        noise=f"{flags.noise}:{settings['suite'] if flags.noise == 'portable' else baseline.noise.seed}",
+        weights_sha256=weights,
+        settings=settings,
+        depends_on={
+            "code": flags.code,
+            "weights": weights,
+            "codec": codec,
+            "text": text,
+            "noise": flags.noise,
+        },
+        whole_list=flags.noise == "upstream",
+        device=device_name(device),
+        attention=kernel_name(device),
+        software=software(device),
+        ahead=AHEAD if device.type == "cuda" else 0,
+    )
+    return OpenedRow(job, maker)
