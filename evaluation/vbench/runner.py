@@ -128,6 +128,7 @@ def environment(cache: Path) -> dict[str, str]:
         "TRANSFORMERS_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         **dict.fromkeys(PROXIES, NOWHERE),
+        **dict.fromkeys(("no_proxy", "NO_PROXY"), ""),
     }
 
 

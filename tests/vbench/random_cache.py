@@ -137,9 +137,7 @@ def make_amt(cache: Path) -> None:
 
 
 FLOW_SCALE = 0.02  # drawn at random, RAFT sees 50 pixels a frame everywhere; so a few clips stand still
-MOVING = (
-    2.3 * FLOW_SCALE
-)  # so that dynamic degree's limit lies between what a drifting picture and what noise give
+MOVING = 2.1 * FLOW_SCALE  # dynamic degree's limit lies between what drift and noise give
 
 
 def make_raft(cache: Path, scale: float = FLOW_SCALE) -> None:

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -58,13 +60,21 @@ def test_nothing_leaves_the_machine(way: str, tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_started_reaches_nothing(tmp_path: Path) -> None:
-    """Guards what the audit hook does not see: a child's download goes to a port where nobody listens, at once."""
-    program = "import urllib.request\ntry:\n    urllib.request.urlopen('http://192.0.2.1/x', timeout=20)\nexcept OSError as e:\n    print(e)"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={"PATH": os.environ["PATH"], **environment(tmp_path)}, capture_output=True, text=True, check=True, timeout=15,
-    )  # fmt: skip
-    assert "Connection refused" in done.stdout
+    """Guards what the audit hook does not see: a child's download goes to a port where nobody listens; here a server stands for the world."""
+    world = ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
+    Thread(target=world.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{world.server_port}/"
+    program = f"import urllib.request\ntry:\n    print(urllib.request.urlopen({address!r}, timeout=20).status)\nexcept OSError as e:\n    print(e)"
+
+    def said(extra: dict[str, str]) -> str:
+        command, plain = [sys.executable, "-c", program], {"PATH": os.environ["PATH"], "no_proxy": "*"}
+        return subprocess.run(
+            command, env=plain | extra, cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert said({}).strip() == "200"
+    assert "Connection refused" in said(environment(tmp_path))
+    world.shutdown()
 
 
 def test_what_stays_on_the_machine_is_allowed() -> None:

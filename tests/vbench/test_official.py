@@ -331,6 +331,14 @@ print(json.dumps([bool(judge.infer(path)) for path in sys.argv[2:]]))
 """
 
 
+def filter_job(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the static filter's worker on folder/job.json."""
+    return subprocess.run(
+        [tiny.PYTHON, "-m", "evaluation.vbench.static_filter", "--job", folder / "job.json"],
+        check=False, cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True,
+    )  # fmt: skip
+
+
 def test_the_static_filter_judges_as_the_official_one(quick: Run, tmp_path: Path) -> None:
     """Guards the early stop against the package's own filter, which computes every pair; both outcomes occur."""
     folder = quick[0]
@@ -348,10 +356,7 @@ def test_the_static_filter_judges_as_the_official_one(quick: Run, tmp_path: Path
             "output": str(tmp_path / "answer.json"),
         }  # fmt: skip
         (tmp_path / "job.json").write_text(json.dumps(job))
-        subprocess.run(
-            [tiny.PYTHON, "-m", "evaluation.vbench.static_filter", "--job", tmp_path / "job.json"],
-            check=True, cwd=tiny.ROOT, env=tiny.environment(), capture_output=True,
-        )  # fmt: skip
+        filter_job(tmp_path).check_returncode()
         answer = json.loads((tmp_path / "answer.json").read_text())
         assert answer["versions"]["path"] == path
         outcomes[path] = answer["found"]
@@ -365,3 +370,11 @@ def test_the_static_filter_judges_as_the_official_one(quick: Run, tmp_path: Path
             assert fast["motion"] <= slow["motion"] * (1 + 1e-4)
         else:
             assert fast["motion"] == pytest.approx(slow["motion"], rel=1e-4)
+    (tmp_path / "answer.json").unlink()
+    (tmp_path / "cut.mp4").write_bytes(Path(clips["p0-0"]).read_bytes()[:300])
+    (tmp_path / "job.json").write_text(json.dumps(job | {"clips": {"p1-0": str(tmp_path / "cut.mp4")}}))
+    done = filter_job(tmp_path)
+    assert done.returncode == 1
+    assert "static filter failed at clip p1-0" in done.stderr
+    assert "if the clip cannot be decoded, delete it and rerun" in done.stderr
+    assert not (tmp_path / "answer.json").exists()
