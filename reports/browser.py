@@ -49,7 +49,7 @@ def browser_index(
         "height": gallery.height,
         "preview": gallery.preview is not None,
         "worst": WORST,
-        "rows": [{"row": row.row, "label": row.label} for row in rows],
+        "rows": [{"row": row.row, "label": row.label, "files": row.row in gallery.rows} for row in rows],
         "absent": gallery.absent,
         "dimensions": {name: measure.title for name, measure in known.items() if name in scored},
         "scores": scored,

@@ -42,13 +42,14 @@ Scores = Mapping[str, Mapping[str, Mapping[str, PromptScore]]]
 class Gallery:
     """What the page shows of the clips; base64 of mp4 and WebP files.
 
-    clips: prompt id -> row -> sample -> mp4; posters: prompt id -> row -> picture of sample 0. left_out: ids with clip files,
+    rows: that have clip files; clips: prompt id -> row -> sample -> mp4; posters: prompt id -> row -> picture of sample 0. left_out: ids with clip files,
     none of them in the page; without_clips: ids no row has a file of; absent: row -> clips of other prompts without a file.
     oversize: rows whose clips are far larger than the others and are shown with the first few prompts only.
     size, posters_size: bytes of base64; preview: width of the copies that stand for wider clips, None where there are none.
     fps, pixel_frames, width, height: of the clips.
     """
 
+    rows: tuple[str, ...]
     clips: dict[str, dict[str, dict[int, str]]]
     posters: dict[str, dict[str, str]]
     left_out: tuple[str, ...]
@@ -227,6 +228,7 @@ def embed(
     }
     wide = first is not None and first.width > PREVIEW_WIDTH and bool(embedded.clips)
     return Gallery(
+        rows=tuple(row for row, found in sources.items() if found),
         clips=embedded.clips,
         posters=posters,
         left_out=tuple(p.id for p in prompts if p.id in having and p.id not in embedded.clips),

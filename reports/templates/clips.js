@@ -7,6 +7,7 @@ const clips = (() => {
   const places = new Map(Object.entries(data.scores).map(([name, found]) =>
     [name, new Map(found.prompts.map((prompt, place) => [prompt, place]))]));
   const titles = new Map(Object.entries(data.dimensions));
+  const filed = new Set(data.rows.filter((row) => row.files).map((row) => row.row));
   const labels = new Map(data.rows.map((row) => [row.row, row.label]));
 
   const block = (prompt) => {
@@ -15,7 +16,7 @@ const clips = (() => {
   };
   const file = (prompt, row, sample) => {
     const facts = data.prompts[prompt], name = facts.id + "-" + sample;
-    const there = folder && facts.files && sample < facts.samples && !(absent.get(row) || new Set()).has(name);
+    const there = folder && facts.files && filed.has(row) && sample < facts.samples && !(absent.get(row) || new Set()).has(name);
     return there ? [folder, row, "mp4", name + ".mp4"].join("/") : null;
   };
   // Where a clip can be had, best first: the file itself, if what is inside is a smaller copy.

@@ -29,7 +29,7 @@ const players = (() => {
     const frame = make("div", { className: "frame" });
     frame.style.aspectRatio = data.width + " / " + data.height;
     if (poster && !list.length) frame.append(make("img", { src: poster, alt: "Middle frame of " + row.label }));
-    if (!list.length) absent(frame, data.prompts[prompt].files ? "clip not in this file" : "no clip");
+    if (!list.length) absent(frame, row.files && data.prompts[prompt].files ? "clip not in this file" : "no clip");
     else {
       const video = make("video", { muted: true, loop: !still.matches, playsInline: true, preload: "auto" });
       video.setAttribute("aria-label", row.label + ": " + data.prompts[prompt].prompt);

@@ -114,6 +114,7 @@ def test_size_budget_lists_what_was_left_out(folder: Path) -> None:
     whole = embed(folder, prompts, lines, {}, 10**9, threads=2)
     assert list(whole.clips)[:4] == ["move_00", "pair_00", "style_00", "still_00"]
     assert whole.left_out == ()
+    assert whole.rows == tuple(synthetic.ROWS)
     assert {len(rows) for rows in whole.clips.values()} == {len(synthetic.ROWS)}
     assert set(whole.clips["move_00"]["raven"]) == {0, 1}
     assert set(whole.clips["move_01"]["raven"]) == {0}
