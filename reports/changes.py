@@ -19,12 +19,24 @@ from reports.run import Run
 from reports.tables import LEVEL, TOTAL_NAMES
 
 ABSENT = "absent"
+PARTS: dict[str, tuple[str, ...]] = {
+    "Code": ("commit", "dirty", "made_by_commits"),
+    "Environment": ("locks", "packages", "python"),
+    "Prompts": ("prompts",),
+    "Weights": ("weights", "trained", "model_files", "fetched", "weights_sha256"),
+    "Scorer": ("scorer", "scorer_files"),
+    "Settings": ("settings", "seeds", "bootstrap", "settings_sha256", "noise", "batch_size", "clips"),
+    "Machines": ("processor", "training_machines", "devices", "attention", "software"),
+    "Other": (),
+}
+"""Parts of the inputs, by the keys of provenance that they hold; of clips, by the last word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedInput:
-    """A value of the provenance or of the settings that differs, as text; ABSENT where a run has none."""
+    """A value of the provenance or of the settings that differs, as text; ABSENT where a run has none. part: a title of PARTS."""
 
+    part: str
     key: str
     before: str
     after: str
@@ -43,6 +55,53 @@ class ScoreChange:
     holm: float
     prompts: int
 
+    @property
+    def differs(self) -> bool:
+        """By the paired test after Holm's correction, 5 %."""
+        return self.holm < LEVEL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """All that is not the same in two runs. scores: of every row that both have, changed or not; only_before, only_after: labels of other rows."""
+
+    inputs: list[ChangedInput]
+    scores: list[ScoreChange]
+    labels: dict[str, str]
+    total_name: str
+    only_before: list[str]
+    only_after: list[str]
+
+    def measure_title(self, change: ScoreChange) -> str:
+        """`Total`, or a dimension in words."""
+        return self.total_name if change.measure == "total" else change.measure.replace("_", " ")
+
+    @property
+    def summary(self) -> str:
+        """One sentence: how many inputs of which parts, and how many scores, differ."""
+        parts = list(dict.fromkeys(change.part.lower() for change in self.inputs))
+        differ = sum(change.differs for change in self.scores)
+        count = "1 input differs" if len(self.inputs) == 1 else f"{len(self.inputs)} inputs differ"
+        inputs = f"{count} ({', '.join(parts)})" if parts else "No input differs"
+        text = f"{inputs}; {differ} of {len(self.scores)} scores differ by the paired test (Holm's correction, 5 %)."
+        moved = [change for change in self.scores if change.difference.mean != 0.0]
+        if not parts and moved:
+            return f"{text} Scores moved although no input did: look at the machines, or replay both runs."
+        return text
+
+
+def changes_of(before: Run, after: Run) -> Changes:
+    """Compare two runs. Raises ValueError as score_changes does."""
+    labels = {row: found.label for run in (before, after) for row, found in run.settings.rows.items()}
+    return Changes(
+        inputs=changed_inputs(before, after),
+        scores=score_changes(before, after),
+        labels=labels,
+        total_name=TOTAL_NAMES[after.settings.bounds],
+        only_before=[labels[row] for row in before.scores if row not in after.scores],
+        only_after=[labels[row] for row in after.scores if row not in before.scores],
+    )
+
 
 def leaves(value: Any, prefix: str = "") -> dict[str, str]:
     """Nested JSON as dotted keys and text values; a list is one value."""
@@ -55,20 +114,32 @@ def leaves(value: Any, prefix: str = "") -> dict[str, str]:
 
 
 def changed_inputs(before: Run, after: Run) -> list[ChangedInput]:
-    """Every leaf of provenance and of the settings that is not the same in both, in the order of the keys.
+    """Every leaf of provenance and of the settings that is not the same in both, by part, in the order of the keys.
 
-    The hash of the scores is left out: it is a result.
+    Results are left out: hashes of scores and manifests, and the listing of licences.
     """
     one, other = (
-        leaves({**run.provenance, "settings": run.settings.model_dump(mode="json")})
+        leaves({
+            **{key: value for key, value in run.provenance.items() if key not in ("scores_sha256", "suite")},
+            "settings": run.settings.model_dump(mode="json", exclude={"licences"}),
+        })
         for run in (before, after)
-    )
-    keys = sorted((one.keys() | other.keys()) - {"scores_sha256"})
-    return [
-        ChangedInput(key=key, before=one.get(key, ABSENT), after=other.get(key, ABSENT))
-        for key in keys
-        if one.get(key) != other.get(key)
+    )  # fmt: skip
+    found = [
+        ChangedInput(part=part_of(key), key=key, before=one.get(key, ABSENT), after=other.get(key, ABSENT))
+        for key in sorted(one.keys() | other.keys())
+        if one.get(key) != other.get(key) and not key.endswith(".manifest_sha256")
     ]
+    return sorted(found, key=lambda change: list(PARTS).index(change.part))
+
+
+def part_of(key: str) -> str:
+    """Which part of the inputs a key is of, a title of PARTS."""
+    words = key.split(".")
+    name = words[-1] if words[0] == "clips" else words[0]
+    if words[0] == "clips" and words[2:3] == ["scorer"]:
+        name = "scorer"
+    return next((part for part, names in PARTS.items() if name in names), "Other")
 
 
 def _estimates(
@@ -146,40 +217,3 @@ def score_changes(before: Run, after: Run) -> list[ScoreChange]:
         )
         for (row, measure), change in found.items()
     ]  # fmt: skip
-
-
-def _cell(text: str, most: int = 80) -> str:
-    """Text inside one Markdown cell, cut in the middle if it is long."""
-    text = " ".join(text.replace("|", "\\|").split())
-    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
-
-
-def changes_markdown(before: Run, after: Run) -> str:
-    """What changed, inputs first; scores that differ by the paired test are marked, and rows of one run only are named."""
-    inputs, scores = changed_inputs(before, after), score_changes(before, after)
-    lines = [f"# What changed: {_cell(after.settings.label)}", "", f"## Inputs: {len(inputs)} differ", ""]
-    if inputs:
-        lines += ["| input | before | after |", "| --- | --- | --- |"]
-        lines += [f"| {_cell(i.key)} | {_cell(i.before)} | {_cell(i.after)} |" for i in inputs]
-        lines.append("")
-    differ = sum(change.holm < LEVEL for change in scores)
-    lines += [f"## Scores: {differ} of {len(scores)} differ", ""]
-    for which, run, other in (("before", before, after), ("after", after, before)):
-        if alone := [row for row in run.scores if row not in other.scores]:
-            lines += [f"Only in the run {which}: {', '.join(alone)}.", ""]
-    lines += [
-        "| row | measure | after minus before | 95 % interval | p (Holm) | prompts | |",
-        "| --- " * 7 + "|",
-    ]
-    for change in scores:
-        d, name = change.difference, TOTAL_NAMES[after.settings.bounds]
-        title = name if change.measure == "total" else change.measure.replace("_", " ")
-        lines.append(
-            f"| {change.row} | {title} | {d.mean:+.2f} | {d.low:+.2f} to {d.high:+.2f} | {change.holm:.3g} | {change.prompts} "
-            f"| {'differs' if change.holm < LEVEL else ''} |"
-        )
-    lines += [
-        "",
-        "Normalised points, paired on prompts that both runs scored. Holm over the dimensions of a row, and over rows for totals.",
-    ]
-    return "\n".join(lines) + "\n"

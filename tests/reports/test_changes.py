@@ -1,11 +1,14 @@
 """What changed between two runs: inputs that differ, and scores by paired tests. All numbers are synthetic."""
 
+import re
+from html import unescape
 from pathlib import Path
 
 import pytest
 
 from evaluation.records import read_json, write_json
-from reports.changes import changed_inputs, score_changes
+from reports.changes import changed_inputs, changes_of, part_of, score_changes
+from reports.changes_text import changes_html, changes_markdown
 from reports.run import PromptScore, ReportSettings, Run, read_run
 from tests.reports import synthetic
 from workflow.scripts import compare_runs
@@ -55,7 +58,43 @@ def test_changed_inputs_are_named(run: Run) -> None:
     provenance = {**run.provenance, "commit": "d" * 40, "weights": {**run.provenance["weights"], **weights}}
     settings = run.settings.model_copy(update={"clips_budget_mb": 1.0})
     changed = changed_inputs(run, run.model_copy(update={"provenance": provenance, "settings": settings}))
-    assert [c.key for c in changed] == ["commit", "settings.clips_budget_mb", "weights.raven.sha256"]
+    assert [(c.part, c.key) for c in changed] == [
+        ("Code", "commit"), ("Weights", "weights.raven.sha256"), ("Settings", "settings.clips_budget_mb"),
+    ]  # fmt: skip
+
+
+def test_every_input_has_a_part(run: Run) -> None:
+    """Guards against a new key of provenance that nobody filed: against an empty run each key is under a part, none under `Other`."""
+    empty = run.model_copy(
+        update={"provenance": {}, "settings": run.settings.model_copy(update={"rows": {}, "config": {}})}
+    )
+    changed = changed_inputs(empty, run)
+    assert {c.part for c in changed} >= {"Code", "Environment", "Prompts", "Weights", "Settings", "Machines"}
+    assert [c.key for c in changed if c.part == "Other"] == []
+    assert part_of("clips.raven.scorer.path") == "Scorer"
+    assert part_of("clips.raven.weights_sha256") == "Weights"
+
+
+def test_pages_of_changes_escape_what_they_show(run: Run) -> None:
+    """A hostile label is text in both forms; what differs stands first; the page runs nothing."""
+    after = lifted(run, "raven", "color", 0.02)
+    rows = {
+        **after.settings.rows,
+        "raven": after.settings.rows["raven"].model_copy(update={"label": synthetic.INJECTION + "|"}),
+    }
+    changes = changes_of(
+        run, after.model_copy(update={"settings": after.settings.model_copy(update={"rows": rows})})
+    )
+    page, text = changes_html(changes), changes_markdown(changes)
+    assert "<script" not in page
+    assert "default-src 'none'" in unescape(page)
+    assert "&lt;script&gt;" in page
+    assert page.index("+2.00") < page.index("scores without a proven difference")
+    assert "1 input differs (settings)" in changes.summary
+    line = next(line for line in text.splitlines() if "| color | +2.00" in line)
+    assert len(re.findall(r"(?<!\\)\|", line)) == 7
+    silent = changes_of(run, lifted(run, "raven", "color", 1e-9))
+    assert "although no input did" in silent.summary
 
 
 def test_only_the_same_prompts_are_compared(run: Run) -> None:
@@ -83,5 +122,12 @@ def test_script_writes_markdown(run: Run, tmp_path: Path, monkeypatch: pytest.Mo
     compare_runs.main()
     text = (tmp_path / "changes.md").read_text()
     assert "## Inputs: 0 differ" in text
-    assert "| raven | color | +2.00 | +2.00 to +2.00 |" in text
-    assert "| raven | Toybox-Total | +0.04 |" in text
+    assert "| RAVEN recipe (toy) | color | +2.00 | +2.00 to +2.00 |" in text
+    assert "| RAVEN recipe (toy) | Toybox-Total | +0.04 |" in text
+    assert text.index("| color | +2.00") < text.index("## Scores without a proven difference")
+    monkeypatch.setattr("sys.argv", ["compare_runs", *flags, "--output", str(tmp_path / "changes.html")])
+    compare_runs.main()
+    assert "RAVEN recipe (toy)" in (tmp_path / "changes.html").read_text()
+    monkeypatch.setattr("sys.argv", ["compare_runs", *flags, "--output", str(tmp_path / "changes.txt")])
+    with pytest.raises(SystemExit):
+        compare_runs.main()

@@ -26,7 +26,10 @@ rule report:
         folder=lambda wc: RESULTS,
         report=f"{RESULTS}/report.html",
         code=lambda wc: digest(
-            "workflow.scripts.report", "reports/templates/*", "reports/published.yaml"
+            "workflow.scripts.report",
+            "reports/templates/*",
+            "reports/published.yaml",
+            "reports/references.bib",
         ),
     shell:
         "python -m workflow.scripts.report --scores {input.scores:q} --settings {params.settings:q}"

@@ -1,0 +1,77 @@
+"""What changed between two runs, for people: Markdown, or one offline HTML page. Pure, but for reading the page's own templates."""
+
+from __future__ import annotations
+
+import jinja2
+
+from reports.changes import PARTS, Changes
+from reports.exports import markdown_text
+from reports.page import TEMPLATES
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+MOST = 80
+
+
+def shortened(text: str, most: int = MOST) -> str:
+    """A value on one line, cut in the middle if it is long."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
+
+
+def changes_markdown(changes: Changes) -> str:
+    """Inputs by part, then the scores that differ, then all others."""
+
+    def cell(text: str) -> str:
+        return markdown_text(shortened(text))
+
+    lines = ["# What changed", "", changes.summary, "", f"## Inputs: {len(changes.inputs)} differ", ""]
+    for part in PARTS:
+        found = [change for change in changes.inputs if change.part == part]
+        if found:
+            lines += [f"### {part}", "", "| input | before | after |", "| --- | --- | --- |"]
+            lines += [f"| {cell(c.key)} | {cell(c.before)} | {cell(c.after)} |" for c in found]
+            lines.append("")
+    for which, alone in (("before", changes.only_before), ("after", changes.only_after)):
+        if alone:
+            lines += [f"Only in the run {which}: {markdown_text(', '.join(alone))}.", ""]
+    for title, differs in (("Scores that differ", True), ("Scores without a proven difference", False)):
+        chosen = [change for change in changes.scores if change.differs == differs]
+        lines += [f"## {title}: {len(chosen)}", ""]
+        if chosen:
+            lines += [
+                "| row | measure | after minus before | 95 % interval | p (Holm) | prompts |",
+                "| --- " * 6 + "|",
+            ]
+        for change in chosen:
+            d = change.difference
+            lines.append(
+                f"| {markdown_text(changes.labels[change.row])} | {changes.measure_title(change)} | {d.mean:+z.2f} | {d.low:+z.2f} to {d.high:+z.2f} "
+                f"| {change.holm:.3g} | {change.prompts} |"
+            )
+        lines.append("")
+    lines.append(EXPLANATION)
+    return "\n".join(lines) + "\n"
+
+
+EXPLANATION = (
+    "Differences are in normalised points, after minus before, paired on the prompts that both runs scored; Holm's correction is over the dimensions of a "
+    "row, and over the rows for totals. A score without a proven difference may still have changed: its interval says by how much at most."
+)
+
+
+def changes_html(changes: Changes) -> str:
+    """The same as a page that loads nothing and runs nothing; every text from outside is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    return environment.get_template("changes.html.j2").render(
+        changes=changes,
+        parts=[(part, found) for part in PARTS if (found := [c for c in changes.inputs if c.part == part])],
+        differ=[change for change in changes.scores if change.differs],
+        same=[change for change in changes.scores if not change.differs],
+        shortened=shortened,
+        explanation=EXPLANATION,
+        policy=POLICY,
+        style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
+    )
