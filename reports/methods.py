@@ -218,8 +218,8 @@ def _training(run: Run) -> str:
 
 NUMERICS = {
     "float32": "in float32 throughout",
-    "exact": "in the arithmetic of each method's released code (profile `exact`)",
-    "fast": "with fused operators in the precision of each released model (profile `fast`)",
+    "exact": "in the arithmetic of each method's released code (numerics profile: exact)",
+    "fast": "with fused operators in the precision of each released model (numerics profile: fast)",
 }
 
 
@@ -272,9 +272,9 @@ def _official_scorer(run: Run) -> list[str]:
     version = f", version {versions['vbench']}," if "vbench" in versions else ""
     networks = dict.fromkeys((found.title, found.key) for found in networks_of(run.table.dimensions))
     how = (
-        "every dimension in the official package's own functions (scoring path `official`)"
+        "every dimension in the official package's own functions (scoring path: official)"
         if path == "official"
-        else "with the official package's networks and formulas; where a dimension has a faster computation (scoring path `fast`), it agrees with the "
+        else "with the official package's networks and formulas; where a dimension has a faster computation (scoring path: fast), it agrees with the "
         "official one up to the rounding of floating-point arithmetic"
     )
     said = [f"Scores are those of VBench{version} [@vbench] in an environment of its own, {how}."]

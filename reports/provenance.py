@@ -190,7 +190,7 @@ def run_record(
         if scorer_files.is_file()
         else {},
         "seeds": {
-            "prompts": config["prompts"]["seed"],
+            "prompts": config["prompts"]["seed"] if config["world"] == "toybox" else None,
             "bootstrap": table.seed,
             "training": {
                 row: (config[plan["recipe"]] or {}).get("seed") for row, plan in config["train"].items()

@@ -124,6 +124,6 @@ def _leaderboard(run: Run) -> list[Export]:
     return [
         Export(
             "leaderboard/<row>.zip",
-            f"official results for VBench's leaderboard, packed and checked by `snakemake leaderboard`; complete rows: {names}",
+            f"official results for VBench's leaderboard, packed and checked by the rule leaderboard (snakemake leaderboard); complete rows: {names}",
         )
     ]

@@ -88,9 +88,15 @@ def _networks(suite: Suite, entries: Iterable[Resource]) -> list[Licence]:
     lines = []
     for network in networks_of(suite.dimensions):
         files = [e for e in listed if e.path.startswith(SCORER + network.begins)]
-        stated = sorted({as_stated(entry.licence) for entry in files}) or [as_stated("")]
+        by_licence: dict[str, list[str]] = {}
+        for entry in files:
+            by_licence.setdefault(as_stated(entry.licence), []).append(Path(entry.path).name)
+        stated = ", ".join(
+            one if len(by_licence) == 1 else f"{one} ({', '.join(names)})"
+            for one, names in by_licence.items()
+        )
         served = [name.replace("_", " ") for name in network.dimensions if name in suite.dimensions]
         lines.append(
-            Licence(part="scorer", name=network.title, stated=" and ".join(stated), note=", ".join(served))
+            Licence(part="scorer", name=network.title, stated=stated or as_stated(""), note=", ".join(served))
         )
     return lines

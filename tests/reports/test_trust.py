@@ -127,7 +127,7 @@ def test_methods_say_what_the_run_did(run: Run, official: Run) -> None:
     real = " ".join(methods_markdown(methods(official)).split())
     assert "toy-sized" not in real
     assert "832 x 480" in real
-    assert "scoring path `fast`" in real
+    assert "scoring path: fast" in real
     assert "RAFT [@raft]" in real
     assert "VidProM" in real
 
@@ -264,7 +264,7 @@ def test_a_replay_is_shown_and_said_to_be_stale(folder: Path, run: Run) -> None:
     replay = Replay.model_validate({"suite": "toybox", "finished": "2026-01-01T00:00:00+00:00", "rows": rows})
     page = " ".join(re.sub(r"<[^>]+>", " ", render(run.model_copy(update={"replay": replay}))).split())
     assert (
-        "RAVEN recipe (toy) differs on the same type of device, A move_00-0 differs (up to 9 of 255, PSNR 31.2 dB) c, d"
+        "RAVEN recipe (toy) differs on the same type of device, A 0 of 1 bit-equal, move_00-0 differs (up to 9 of 255, PSNR 31.2 dB) c, d"
         in page
     )
     assert (
