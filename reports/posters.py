@@ -12,7 +12,7 @@ from evaluation.clips import _X264 as X264
 
 SIDE = 128  # pixels of a poster's longer side
 PREVIEW_WIDTH = 256  # wider clips go into the page as copies of this width, about 50 KB instead of 1 to 2 MB
-PREVIEW_CRF = 30
+PREVIEW_CRF = 30  # X264: flags with which the same frames give the same bytes
 
 
 def poster(content: bytes) -> bytes:

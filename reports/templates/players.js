@@ -5,7 +5,7 @@ const players = (() => {
   const part = (id) => document.getElementById(id);
   const box = part("clips"), seek = part("seek"), play = part("play"), time = part("time"), sample = part("sample");
   const still = matchMedia("(prefers-reduced-motion: reduce)");
-  let videos = [], prompt = -1;
+  let videos = [], prompt = -1, playing = false;
 
   const wanted = () => new Set([...document.querySelectorAll("#shown-rows input:checked")].map((input) => input.value));
   const frames = () => data.frames || Math.round((videos[0] && videos[0].duration || 0) * data.fps);
@@ -81,11 +81,11 @@ const players = (() => {
   };
   function pause() {
     for (const video of videos) video.pause();
+    playing = false;
     play.textContent = "Play";
-    play.setAttribute("aria-pressed", "false");
   }
   const follow = () => {
-    if (play.getAttribute("aria-pressed") !== "true" || !videos.length) return;
+    if (!playing || !videos.length) return;
     const now = videos[0].currentTime, end = videos[0].duration;
     say(frameOf(videos[0]));
     for (const video of videos) {
@@ -95,12 +95,12 @@ const players = (() => {
     requestAnimationFrame(follow);
   };
   const toggle = () => {
-    if (play.getAttribute("aria-pressed") === "true") { pause(); return; }
+    if (playing) { pause(); return; }
     if (!videos.length) return;
     if (videos[0].ended) jump(0);
     for (const video of videos) { video.currentTime = videos[0].currentTime; video.play().catch(() => {}); }
+    playing = true;
     play.textContent = "Pause";
-    play.setAttribute("aria-pressed", "true");
     requestAnimationFrame(follow);
   };
   const step = (by) => { pause(); jump(Number(seek.value) + by); };

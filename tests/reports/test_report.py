@@ -130,6 +130,27 @@ def test_prompts_are_text_only(results: tuple[Path, str]) -> None:
     assert set(json.loads(first.group(1))["clips"]) == set(synthetic.ROWS)
 
 
+def test_the_first_sentence_claims_no_more_than_the_tests(results: tuple[Path, str], tmp_path: Path) -> None:
+    """One row above all others is named alone; where no pair differs all are said to share the first tie group."""
+    assert (
+        "<strong>RAVEN + CM-GRPO recipe (toy)</strong> is above every other ranked row: Toybox-Total"
+        in results[1]
+    )
+    table = read_json(ScoresTable, results[0] / "aggregate" / "scores.json")
+    pairs = tuple(pair.model_copy(update={"holm": 1.0}) for pair in table.pairs)
+    scores = tmp_path / "scores.json"
+    write_json(scores, table.model_copy(update={"pairs": pairs}))
+    settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
+    html = render(read_run(scores, results[0], settings, tmp_path))
+    said = re.search(r'<p class="verdict">(.*?)</p>', html)
+    assert said is not None
+    assert said.group(1).startswith(
+        "No row is above all others: <strong>RAVEN + CM-GRPO recipe (toy)</strong>, "
+    )
+    assert said.group(1).count("<strong>") == 4  # the incomplete row has no rank
+    assert said.group(1).endswith("</strong> share the first tie group on Toybox-Total.")
+
+
 def test_names_of_rows_are_text_only(results: tuple[Path, str], tmp_path: Path) -> None:
     """A row whose label is markup, quotes and right-to-left text is shown as it is written, wherever labels appear."""
     label = synthetic.INJECTION + synthetic.HOSTILE[:60] + r" $\frac{$"
