@@ -12,7 +12,7 @@ from reports.run import Run
 def not_comparable(run: Run, published: bool) -> list[str]:
     """One sentence for each reason. published: whether published totals stand beside the measured ones."""
     return [sentence for sentence in (
-        _other_scale(run), _subset(run), *_made_outside(run), _trained(run), _numerics(run), _noise(run), _devices(run),
+        _other_scale(run), _subset(run), *_made_outside(run), *_other_shapes(run), _trained(run), _numerics(run), _noise(run), _devices(run),
         _software(run), _scorers(run), _commits(run), _filtered(run),
         "Published totals were sampled and scored by others: prompts, seeds, checkpoints and filters differ, each with its source." if published else None,
     ) if sentence]  # fmt: skip
@@ -52,6 +52,23 @@ def _made_outside(run: Run) -> list[str]:
                 f"{_labels(run, rows)}: clips were {how}; their settings are as declared, unchecked, and they share no noise with the others."
             )
     return sentences
+
+
+def _other_shapes(run: Run) -> list[str]:
+    """Imported rows whose clips are of another size, length or rate than the suite's."""
+    suite, sentences = run.settings.config["clip"], []
+    for row in _ranked(run):
+        own = run.settings.rows[row].settings.get("clip", suite)
+        if own != suite:
+            sentences.append(
+                f"{_labels(run, [row])}: its clips have {_shape(own)}, the suite's {_shape(suite)}. They are scored as they are, so that size, length "
+                "and rate are in its scores too (dynamic degree looks at about 8 frames per second, its limit grows with the size)."
+            )
+    return sentences
+
+
+def _shape(clip: dict[str, int]) -> str:
+    return f"{clip['pixel_frames']} frames of {clip['width']}x{clip['height']} pixels at {clip['fps']} per second"
 
 
 def _trained(run: Run) -> str | None:

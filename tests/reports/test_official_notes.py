@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from reports.comparability import not_comparable
 from reports.page import render
 from reports.run import ReportSettings, Run, read_run
 from tests.reports import synthetic
@@ -31,3 +32,19 @@ def test_left_out_clips_and_the_other_averages_are_shown(tmp_path: Path) -> None
     assert "As several official processes would print it" in page
     assert "<td>12.3457</td>" in page
     assert page.count("<td>12.3457</td>") == 1
+
+
+def test_an_imported_row_of_another_shape_is_not_comparable_in_silence(tmp_path: Path) -> None:
+    """Guards readers against a size, length or rate that only one row has; where all are alike, nothing is said."""
+    scores = synthetic.make_results(tmp_path)
+    plain = synthetic.report_settings()
+    settings = ReportSettings.model_validate_json(json.dumps(plain))
+    run = read_run(scores, tmp_path, settings, synthetic.ROOT)
+    assert not [line for line in not_comparable(run, published=False) if "its clips have" in line]
+    row = run.table.rows[0].row
+    plain["rows"][row]["settings"]["clip"] = {"pixel_frames": 121, "height": 720, "width": 1280, "fps": 24}
+    shaped = run.model_copy(update={"settings": ReportSettings.model_validate_json(json.dumps(plain))})
+    (said,) = [line for line in not_comparable(shaped, published=False) if "its clips have" in line]
+    assert said.startswith(
+        f"{run.table.rows[0].label}: its clips have 121 frames of 1280x720 pixels at 24 per second, the suite's 81 frames"
+    )

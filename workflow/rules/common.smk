@@ -314,11 +314,7 @@ def report_settings():
         }
     notes = [
         note
-        for note in (
-            SUITE.report.note,
-            protocol_note(ROOT, SUITE),
-            *shape_notes(SUITE, BASELINES.values()),
-        )
+        for note in (SUITE.report.note, protocol_note(ROOT, SUITE))
         if note is not None
     ]
     return {
