@@ -72,6 +72,22 @@ class Changes:
     only_before: list[str]
     only_after: list[str]
 
+    @property
+    def identical(self) -> int:
+        """Scores that are the same on every common prompt."""
+        return sum(
+            (c.difference.mean, c.difference.low, c.difference.high) == (0.0, 0.0, 0.0) for c in self.scores
+        )
+
+    def chosen(self, *, differs: bool) -> list[ScoreChange]:
+        """Scores that moved, those with a proven difference or the others."""
+        moved = [
+            c
+            for c in self.scores
+            if (c.difference.mean, c.difference.low, c.difference.high) != (0.0, 0.0, 0.0)
+        ]
+        return [change for change in moved if change.differs == differs]
+
     def measure_title(self, change: ScoreChange) -> str:
         """`Total`, or a dimension in words."""
         return self.total_name if change.measure == "total" else change.measure.replace("_", " ")
@@ -105,6 +121,8 @@ def changes_of(before: Run, after: Run) -> Changes:
 
 def leaves(value: Any, prefix: str = "") -> dict[str, str]:
     """Nested JSON as dotted keys and text values; a list is one value."""
+    if isinstance(value, list | tuple):
+        return {prefix: ", ".join(map(str, value)) or "none"}
     if not isinstance(value, Mapping):
         return {prefix: str(value)}
     found: dict[str, str] = {}

@@ -35,7 +35,7 @@ def changes_markdown(changes: Changes) -> str:
         if alone:
             lines += [f"Only in the run {which}: {markdown_text(', '.join(alone))}.", ""]
     for title, differs in (("Scores that differ", True), ("Scores without a proven difference", False)):
-        chosen = [change for change in changes.scores if change.differs == differs]
+        chosen = changes.chosen(differs=differs)
         lines += [f"## {title}: {len(chosen)}", ""]
         if chosen:
             lines += [
@@ -49,7 +49,7 @@ def changes_markdown(changes: Changes) -> str:
                 f"| {change.holm:.3g} | {change.prompts} |"
             )
         lines.append("")
-    lines.append(EXPLANATION)
+    lines += [f"{changes.identical} scores are the same on every common prompt.", "", EXPLANATION]
     return "\n".join(lines) + "\n"
 
 
@@ -68,8 +68,8 @@ def changes_html(changes: Changes) -> str:
     return environment.get_template("changes.html.j2").render(
         changes=changes,
         parts=[(part, found) for part in PARTS if (found := [c for c in changes.inputs if c.part == part])],
-        differ=[change for change in changes.scores if change.differs],
-        same=[change for change in changes.scores if not change.differs],
+        differ=changes.chosen(differs=True),
+        same=changes.chosen(differs=False),
         shortened=shortened,
         explanation=EXPLANATION,
         policy=POLICY,

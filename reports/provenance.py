@@ -80,13 +80,10 @@ def _processor() -> str:
 
 
 def read_weights(results_dir: Path) -> dict[str, WeightsManifest]:
-    """Every weights.json below weights/, by its folder's name relative to weights/."""
-    paths = sorted((results_dir / "weights").rglob("weights.json"))
+    """Every manifest that `convert` left, weights/<row>/<flavour>.json, by <row>/<flavour>."""
     return {
-        path.parent.relative_to(results_dir / "weights").as_posix(): parse(
-            WeightsManifest, path.read_text(encoding="utf-8"), path.name
-        )
-        for path in paths
+        path.relative_to(results_dir / "weights").with_suffix("").as_posix(): read_json(WeightsManifest, path)
+        for path in sorted((results_dir / "weights").glob("*/*.json"))
     }
 
 

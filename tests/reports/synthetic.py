@@ -248,7 +248,7 @@ def _write_training(folder: Path) -> None:
             ),
         )
         write_json(
-            folder / "weights" / row / "weights.json",
+            folder / "weights" / row / "full.json",
             WeightsManifest(
                 name=row, flavour="full", file=f"{row}.safetensors", sha256=DIGEST, tensors=90, step=60
             ),

@@ -54,12 +54,12 @@ def test_one_changed_dimension_is_found_and_goes_into_the_total(run: Run) -> Non
 
 def test_changed_inputs_are_named(run: Run) -> None:
     """A new commit, another weight and a changed setting each show up under their own key."""
-    weights = {"raven": {**run.provenance["weights"]["raven"], "sha256": "1" * 64}}
+    weights = {"raven/full": {**run.provenance["weights"]["raven/full"], "sha256": "1" * 64}}
     provenance = {**run.provenance, "commit": "d" * 40, "weights": {**run.provenance["weights"], **weights}}
     settings = run.settings.model_copy(update={"clips_budget_mb": 1.0})
     changed = changed_inputs(run, run.model_copy(update={"provenance": provenance, "settings": settings}))
     assert [(c.part, c.key) for c in changed] == [
-        ("Code", "commit"), ("Weights", "weights.raven.sha256"), ("Settings", "settings.clips_budget_mb"),
+        ("Code", "commit"), ("Weights", "weights.raven/full.sha256"), ("Settings", "settings.clips_budget_mb"),
     ]  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def test_pages_of_changes_escape_what_they_show(run: Run) -> None:
     assert "<script" not in page
     assert "default-src 'none'" in unescape(page)
     assert "&lt;script&gt;" in page
-    assert page.index("+2.00") < page.index("scores without a proven difference")
+    assert page.index("+2.00") < page.index("130 scores are the same on every common prompt")
     assert "1 input differs (settings)" in changes.summary
     line = next(line for line in text.splitlines() if "| color | +2.00" in line)
     assert len(re.findall(r"(?<!\\)\|", line)) == 7

@@ -346,7 +346,7 @@ def test_exports_and_run_record(results: tuple[Path, str]) -> None:
     run = whole["provenance"]
     assert run["suite"] == "toybox"
     assert (run["prompts"]["lines"], run["prompts"]["distinct"]) == (43, 40)
-    assert run["weights"]["raven"]["sha256"] == synthetic.DIGEST
+    assert run["weights"]["raven/full"]["sha256"] == synthetic.DIGEST
     assert (
         run["scores_sha256"]
         == hashlib.sha256((folder / "aggregate" / "scores.json").read_bytes()).hexdigest()

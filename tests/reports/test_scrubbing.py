@@ -111,3 +111,38 @@ def test_the_record_of_a_start_holds_no_secret(monkeypatch: pytest.MonkeyPatch) 
     assert str(ROOT.parent) not in text
     assert start.command == "snakemake --config note=key-<removed> --directory '~/elsewhere'"
     assert start.config == "./workflow/config/tiny.yaml"
+
+
+@pytest.mark.slow
+def test_no_file_of_the_report_holds_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A token in the environment, in a setting, in a note and in the start's command, and a home path: in none of the files or log lines."""
+    from tests.reports import synthetic
+    from tests.reports.test_report import run_script
+
+    home = tmp_path / "people" / "ann"
+    folder = home / "toybox"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("HF_TOKEN", HUB)
+    monkeypatch.setenv("WANDB_API_KEY", WANDB)
+    scores = synthetic.make_results(folder, embedded=0)
+    settings = synthetic.report_settings() | {"note": f"run with {HUB} from {home}/suite.yaml"}
+    settings["rows"]["raven"]["settings"] |= {
+        "api_key": "abcdef",
+        "where": f"{home}/weights",
+        "log": f"WANDB_API_KEY={WANDB}",
+    }
+    settings["config"]["prompts"]["list"] = f"{home}/list.csv"
+    run_script(folder, scores, settings, monkeypatch)
+    written = [path for path in folder.iterdir() if path.is_file()]
+    assert {"run.json", "report.html", "methods.md", "table.tex"} <= {path.name for path in written}
+    for text in (
+        *(path.read_text(encoding="utf-8") for path in written),
+        caplog.text.replace(str(folder), ""),
+    ):
+        for secret in (HUB, WANDB, str(home), "abcdef"):
+            assert secret not in text
+    assert "run with &lt;removed&gt; from ~/suite.yaml" in (folder / "report.html").read_text(
+        encoding="utf-8"
+    )

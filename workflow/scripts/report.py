@@ -10,7 +10,7 @@ Reads, below --results-dir (a file marked ? may be absent; its section then says
   clips/<row>/manifest.jsonl, clips/<row>/timings.jsonl ?, clips/<row>/mp4/<prompt>-0.mp4 ?   of every scored row
   filter/<row>.json ?, scores/<row>/<dimension>.result.json ?
   train/<row>/metrics.jsonl ?, train/<row>/train.json ?, train/cm_grpo/heldout.json ? (reports.curves.HeldOut)
-  train/<row>/machine.json ?, weights/**/weights.json ?, starts.jsonl ?, fetch/resources.json ?, vbench/weights.json ?
+  train/<row>/machine.json ?, weights/<row>/<flavour>.json ?, starts.jsonl ?, fetch/resources.json ?, vbench/weights.json ?
   benchmarks/<rule>.tsv ?, benchmarks/<rule>/**/*.tsv ? (not the report's own)
 Writes --copy, one file that holds clips up to the budget and loads nothing; --output, the same page, which must lie in
 --results-dir and also plays all other clips from there; and beside --output: the files of reports.trust.EXPORTS, and
