@@ -78,9 +78,40 @@ def steer_stillness(share: float) -> Callable[[Watch], None]:
     return steer
 
 
+def steer_words(number: int) -> Callable[[Watch], None]:
+    """Let every text of GRiT have `number` words: drawn at random, some end at once and others never."""
+
+    def steer(_: Watch) -> None:
+        from vbench.third_party.grit_model import DenseCaptioning
+
+        for start in ("initialize_model", "initialize_model_det"):
+            plain = getattr(DenseCaptioning, start)
+
+            def initialize(self: Any, model_weight: str, plain: Any = plain) -> None:
+                plain(self, model_weight)
+                end_texts(self.demo.predictor.model.roi_heads.text_decoder.textual, number)
+
+            setattr(DenseCaptioning, start, initialize)
+
+    return steer
+
+
+def end_texts(decoder: Any, number: int) -> None:
+    """Give the places behind `number` words an embedding that makes the end of the text likely, which it is nowhere else."""
+    import torch
+
+    end = 102  # of bert-base-uncased, [SEP]
+    with torch.no_grad():
+        way = torch.randn(decoder.hidden_size, generator=torch.Generator().manual_seed(0))
+        way = (way - way.mean()) / (way - way.mean()).norm()
+        decoder.embedding.positions.weight[number:] = 100 * way.to(decoder.output.weight)
+        decoder.output.weight[end] = 10 * way.to(decoder.output.weight)
+        decoder.output.bias[end] = -60.0
+
+
 STEERED: dict[str, Callable[[Watch], None]] = {
     f"{share} % still": steer_stillness(share / 100) for share in (0, 50, 100)
-}
+} | {f"texts of {number} words": steer_words(number) for number in (2, 5)}
 """What a case does to the package before a measurement, on both paths alike."""
 
 

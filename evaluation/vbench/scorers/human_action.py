@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import sys
 
+from evaluation.vbench.fast_umt import fuse_attention
 from evaluation.vbench.files import UMT
 from evaluation.vbench.loading import complete_loading
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("human_action", UMT, around=complete_loading)
+SCORER = Scorer("human_action", UMT, around=complete_loading, speed_up=fuse_attention)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from evaluation.vbench.fast_grit import describe_whole_clips
 from evaluation.vbench.files import GRIT
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("multiple_objects", GRIT)
+SCORER = Scorer("multiple_objects", GRIT, speed_up=describe_whole_clips)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

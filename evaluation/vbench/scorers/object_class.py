@@ -6,6 +6,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from evaluation.vbench.fast_grit import describe_whole_clips
 from evaluation.vbench.files import GRIT
 from evaluation.vbench.runner import Scorer, Watch, run
 
@@ -28,7 +29,7 @@ def remember_faults(module: ModuleType, watch: Watch) -> None:
     module.DenseCaptioning = Remembering  # type: ignore[attr-defined]
 
 
-SCORER = Scorer("object_class", GRIT, remember_faults)
+SCORER = Scorer("object_class", GRIT, remember_faults, speed_up=describe_whole_clips)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

@@ -5,29 +5,36 @@ VBench loads the weights with strict=False, so a file with other names would loa
 
 from __future__ import annotations
 
+import math
 import sys
-from itertools import chain
 from types import ModuleType
 from typing import Any
 
+from evaluation.vbench.fast_tag2text import BEAMS, caption_seen_frames
 from evaluation.vbench.files import TAG2TEXT
 from evaluation.vbench.loading import complete_loading
-from evaluation.vbench.runner import Scorer, Watch, in_batches, run
+from evaluation.vbench.runner import Scorer, Watch, run
 
 
 def limit_batches(module: ModuleType, watch: Watch) -> None:
-    """Let fewer than sixteen frames be captioned at once when they are too many for the memory."""
+    """Caption frames one by one when sixteen are too many for the memory: those that are looked at, see fast_tag2text.py.
+
+    In a smaller batch the package would look at others.
+    """
     caption: Any = module.get_caption
 
     def caption_limited(model: Any, pictures: Any) -> Any:
-        return in_batches(lambda part: caption(model, part), watch, lambda parts: list(chain(*parts)))(
-            pictures
-        )
+        if watch.limit is None or len(pictures) <= watch.limit:
+            return caption(model, pictures)
+        seen = [caption(model, picture[None])[0] for picture in pictures[: math.ceil(len(pictures) / BEAMS)]]
+        return [seen[frame // BEAMS] for frame in range(len(pictures))]
 
     module.get_caption = caption_limited  # type: ignore[attr-defined]
 
 
-SCORER = Scorer("scene", TAG2TEXT, limit_batches, batched=True, around=complete_loading)
+SCORER = Scorer(
+    "scene", TAG2TEXT, limit_batches, batched=True, around=complete_loading, speed_up=caption_seen_frames
+)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))

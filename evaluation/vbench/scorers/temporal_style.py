@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from evaluation.vbench.fast_viclip import trim_encoder
 from evaluation.vbench.files import VICLIP
 from evaluation.vbench.runner import Scorer, run
 
-SCORER = Scorer("temporal_style", VICLIP, limits=(-1.0, 1.0))
+SCORER = Scorer("temporal_style", VICLIP, limits=(-1.0, 1.0), speed_up=trim_encoder)
 
 if __name__ == "__main__":
     sys.exit(run(SCORER))
