@@ -15,6 +15,7 @@ from evaluation.records import DimensionResult, FilteredSet, read_json
 from evaluation.vbench import files
 from tests.vbench import tiny
 from tests.workflow.project import LEFT_OUT, planned
+from workflow.vbench_process import VENV, environment_hash
 
 SUITE = """\
 suite: mini
@@ -138,3 +139,35 @@ def test_imported_clips_are_filtered_and_scored_by_the_official_package(tmp_path
     rules = {job[0] for job in planned(folder, "mini")}
     assert {"vbench_environment", "filter_part", "score_part"} <= rules
     assert not rules & {"prompts", "import_clips", "check"}
+
+
+@pytest.mark.slow
+def test_an_environment_without_detectron2_is_completed_before_its_dimensions(tmp_path: Path) -> None:
+    """Guards a machine on which `make test-vbench` built the environment first: color is not begun there, but nothing else waits."""
+    folder = tmp_path / "project"
+    shutil.copytree(tiny.ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    listed = {
+        "id": "bird",
+        "prompt": "a red bird",
+        "samples": 1,
+        "dimensions": ["temporal_flickering", "color"],
+    }
+    (folder / "mini.jsonl").write_text(json.dumps(listed | {"facts": {"color": {"color": "red"}}}) + "\n")
+    dimensions = "[temporal_flickering, background_consistency, motion_smoothness]"
+    suite = SUITE.replace("mini.csv", "mini.jsonl").replace(dimensions, "[temporal_flickering, color]")
+    (folder / "workflow/config/mini.yaml").write_text(suite)
+    (folder / "baselines/folder.yaml").write_text(IMPORT)
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere/bird-0.mp4").touch()
+    entries = re.split(r"^(?=- path: )", (folder / "workflow/resources.yaml").read_text(), flags=re.MULTILINE)
+    (entry,) = [e for e in entries if "weights/vbench/amt_model/amt-s.pth\n" in e]
+    (folder / "workflow/resources.yaml").write_text(entry)
+    (folder / "resources/weights/vbench/amt_model").mkdir(parents=True)
+    (folder / "resources/weights/vbench/amt_model/amt-s.pth").touch()
+    built = folder / VENV / f"built-{environment_hash(folder)[:12]}"
+    built.parent.mkdir(parents=True)
+    built.touch()
+    waiting = {job[0] for job in planned(folder, "mini")}
+    assert {"vbench_environment", "score_part"} <= waiting
+    built.with_name(f"{built.name}-detectron2").touch()
+    assert {job[0] for job in planned(folder, "mini")} == waiting - {"vbench_environment"}

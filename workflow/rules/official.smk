@@ -7,6 +7,8 @@ from workflow.vbench_process import VENV as VBENCH_VENV, environment_hash
 VBENCH = f"{RESULTS}/vbench"
 VBENCH_HASH = environment_hash(ROOT)
 VBENCH_BUILT = f"{VBENCH_VENV}/built-{VBENCH_HASH[:12]}"
+# An environment without detectron2, which `make test-vbench` may have left, lacks this one, which four dimensions wait for.
+VBENCH_WITH_DETECTRON2 = f"{VBENCH_BUILT}-detectron2"
 VBENCH_READY = f"{VBENCH_VENV}/built"  # the same name for every lock
 VBENCH_PYTHON = f"{VBENCH_VENV}/bin/python"
 SCORE_PART = f"{RESULTS}/scores/{{row}}/{{dimension}}.parts/{{part}}.json"
@@ -23,6 +25,7 @@ rule vbench_environment:
     output:
         built=VBENCH_BUILT,
         ready=VBENCH_READY,
+        detectron2=[VBENCH_WITH_DETECTRON2] if GRIT & set(SUITE.dimensions) else [],
     log:
         f"{LOGS}/vbench_environment.log",
     benchmark:
@@ -38,7 +41,7 @@ rule vbench_environment:
         ),
         torch="" if SUITE.device == "auto" else f"--torch {SUITE.device}",
     shell:
-        "(envs/vbench/install.sh {params.torch} --detectron2 {params.detectron2:q} && touch {output.ready:q}) > {log:q} 2>&1"
+        "(envs/vbench/install.sh {params.torch} --detectron2 {params.detectron2:q} && touch {output:q}) > {log:q} 2>&1"
 
 
 rule vbench_weights:
@@ -122,7 +125,9 @@ rule score_part:
         manifest=f"{CLIPS}/manifest.jsonl",
         filtered=f"{RESULTS}/filter/{{row}}.json",
         weights=f"{VBENCH}/weights.json",
-        environment=ancient(VBENCH_BUILT),
+        environment=lambda wc: ancient(
+            VBENCH_WITH_DETECTRON2 if wc.dimension in GRIT else VBENCH_BUILT
+        ),
     output:
         part=SCORE_PART,
     log:
