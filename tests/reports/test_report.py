@@ -151,6 +151,7 @@ def test_the_first_sentence_claims_no_more_than_the_tests(results: tuple[Path, s
     assert said.group(1).endswith("</strong> share the first tie group on Toybox-Total.")
 
 
+@pytest.mark.filterwarnings("ignore:Glyph", "ignore:constrained_layout")  # of matplotlib, at such a label
 def test_names_of_rows_are_text_only(results: tuple[Path, str], tmp_path: Path) -> None:
     """A row whose label is markup, quotes and right-to-left text is shown as it is written, wherever labels appear."""
     label = synthetic.INJECTION + synthetic.HOSTILE[:60] + r" $\frac{$"
