@@ -78,13 +78,19 @@ def _legend(rows: Sequence[RowSummary], known: Mapping[str, Look]) -> list[Line2
     ]  # fmt: skip
 
 
-def _zoomed(axes: Axes, curves: Sequence[ChunkCurve], known: Mapping[str, Look]) -> None:
-    """Scale a panel to the rows that are compared; a control that lies far away is cut off."""
-    ranked = [c for c in curves if c.row in known and not known[c.row].control]
-    means = [v.mean for c in ranked or curves for v in c.chunks if v is not None]
-    if means:
-        room = max(0.12 * (max(means) - min(means)), 1.0)
-        axes.set_ylim(min(means) - room, max(means) + room)
+def _zoom(axes: Axes, curves: Sequence[ChunkCurve], known: Mapping[str, Look]) -> None:
+    """Scale a panel to the rows that are compared, and to controls as near to them as they are to each other; others are cut off."""
+    shown = [curve for curve in curves if curve.row in known]
+    ranked = [c for c in shown if not known[c.row].control]
+    means = [v.mean for c in ranked or shown for v in c.chunks if v is not None]
+    low, high = min(means), max(means)
+    span = max(high - low, 1.0)
+    for curve in shown:
+        own = [v.mean for v in curve.chunks if v is not None]
+        if low - span <= min(own) and max(own) <= high + span:
+            means += own
+    room = max(0.12 * (max(means) - min(means)), 1.0)
+    axes.set_ylim(min(means) - room, max(means) + room)
 
 
 def summary_figure(table: ChunkTable, rows: Sequence[RowSummary], fps: int) -> Picture | None:
@@ -104,6 +110,7 @@ def summary_figure(table: ChunkTable, rows: Sequence[RowSummary], fps: int) -> P
             {row.row: known[row.row] for row in drawn},
             intervals=True,
         )
+        _zoom(axes, curves, known)
         chunks = range(len(curves[0].chunks))
         axes.set_xticks(chunks, [f"{c}\n{seconds_of(c, table.pixel_frames, fps)} s" for c in chunks])
         axes.set_ylabel("mean of quality dimensions", color=MUTED)
@@ -126,12 +133,12 @@ def chunks_figure(table: ChunkTable, rows: Sequence[RowSummary], titles: Mapping
     lines = -(-len(names) // COLUMNS)
     with matplotlib.rc_context(STYLE):
         legend_lines = -(-len(drawn) // COLUMNS)
-        figure = Figure(figsize=(12.5, 2.15 * lines + 0.22 * legend_lines + 0.1), layout="constrained")
+        figure = Figure(figsize=(10.5, 2.0 * lines + 0.22 * legend_lines + 0.1), layout="constrained")
         panels = figure.subplots(lines, COLUMNS, squeeze=False, sharex=True)
         for axes, name in zip(panels.flat, names, strict=False):
             curves = [curve for curve in table.curves if curve.measure == name]
             _draw(axes, curves, known, intervals=False)
-            _zoomed(axes, curves, known)
+            _zoom(axes, curves, known)
             axes.set_title(titles[name], loc="left")
             chunks = range(len(curves[0].chunks))
             axes.set_xticks(chunks, [str(chunk) for chunk in chunks])

@@ -44,7 +44,10 @@ class Picture(NamedTuple):
 
 
 def to_svg(figure: Figure, name: str, alt: str) -> Picture:
-    """Inline SVG with page colours, ids that are unique per `name`, and an accessible name."""
+    """Inline SVG with page colours, ids that are unique per `name`, a title and a description.
+
+    alt: the title, and after the first semicolon the description.
+    """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
@@ -58,6 +61,10 @@ def to_svg(figure: Figure, name: str, alt: str) -> Picture:
         text = text.replace(colour, variable)
     points = figure.get_size_inches()[0] * 72
     height = figure.get_size_inches()[1] * 72
-    head = f'<svg viewBox="0 0 {points:g} {height:g}" role="img" aria-label="{escape(alt)}">'
+    title, _, described = (escape(part.strip()) for part in alt.partition(";"))
+    head = (
+        f'<svg viewBox="0 0 {points:g} {height:g}" role="img" aria-label="{title}" aria-describedby="{name}-desc">'
+        f'<title>{title}</title><desc id="{name}-desc">{described}</desc>'
+    )
     text = re.sub(r"^<svg[^>]*>", lambda _: head, text, count=1).replace("xlink:href", "href")
     return Picture(text.strip(), round(points * 1.1))

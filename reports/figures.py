@@ -8,14 +8,14 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation.aggregate import RANKED_KINDS
+from evaluation.aggregate import RANKED_KINDS, TOTALS
 from evaluation.dimensions import BoundsName
 from evaluation.measures import Measure
 from evaluation.records import FilteredSet, Interval, RowSummary
 from reports.curves import CurveGroup, HeldOutLine
 from reports.drawing import ACCENT, DASHES, MUTED, PAGE, SERIES, STYLE, Picture, to_svg
 from reports.speed import Speed
-from reports.tables import TOTAL_NAMES
+from reports.tables import LEVEL, TOTAL_NAMES, MainTable, Pairs
 
 
 def _colour(row: RowSummary, trained: Sequence[str]) -> str:
@@ -70,6 +70,47 @@ def totals_figure(rows: Sequence[RowSummary], trained: Sequence[str], bounds: Bo
             figure,
             "totals",
             "Total, Quality and Semantic of every row with 95 percent intervals; numbers in the table",
+        )
+
+
+def paired_figure(
+    main: MainTable, pairs: Pairs, trained: Sequence[str], bounds: BoundsName
+) -> Picture | None:
+    """Every ranked row minus the highest, paired, for Total, Quality and Semantic; None with fewer than two ranked rows.
+
+    Filled: the two differ after Holm's correction; hollow: a tie.
+    """
+    if len(main.ranked) < 2:
+        return None
+    best, others = main.ranked[0], main.ranked[1:]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10.5, 1.0 + 0.24 * len(others)), layout="constrained")
+        panels = figure.subplots(1, 3, sharey=True)
+        for axes, measure, title in zip(
+            panels, TOTALS, (TOTAL_NAMES[bounds], "Quality", "Semantic"), strict=True
+        ):
+            axes.axvline(0, color=MUTED, linewidth=1)
+            for place, line in enumerate(others):
+                if (found := pairs.find(line.row, best.row, measure)) is None:
+                    continue
+                difference, p_value = found
+                colour = ACCENT if line.row in trained else SERIES[0]
+                axes.plot(
+                    [difference.low, difference.high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt"
+                )  # fmt: skip
+                face = colour if p_value < LEVEL else PAGE
+                axes.plot(
+                    difference.mean, place, "o", markersize=4.5, markeredgecolor=colour, markerfacecolor=face
+                )
+            axes.set_ylim(len(others) - 0.4, -0.6)
+            axes.set_yticks(range(len(others)), [line.label for line in others])
+            axes.set_title(f"{title}, minus {best.label}" if measure == "total" else title, loc="left")
+            axes.tick_params(length=0)
+            axes.grid(axis="y", visible=False)
+        return to_svg(
+            figure,
+            "paired",
+            f"Paired differences from {best.label} with 95 percent intervals; filled dots differ, hollow ones are ties; numbers in the table",
         )
 
 
@@ -155,7 +196,11 @@ def filter_figure(filters: Sequence[FilteredSet], labels: Mapping[str, str]) -> 
         axes.set_xlabel("static samples of a prompt, at least", color=MUTED)
         axes.set_ylabel("prompts", color=MUTED)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        return to_svg(figure, "static", "Number of prompts with at least so many static samples, by row")
+        return to_svg(
+            figure,
+            "static",
+            "Number of prompts with at least so many static samples, by row; a line that falls early has few still samples; numbers in the table",
+        )
 
 
 def curves_figure(row: str, label: str, groups: Sequence[CurveGroup]) -> Picture:
@@ -183,7 +228,7 @@ def curves_figure(row: str, label: str, groups: Sequence[CurveGroup]) -> Picture
         return to_svg(
             figure,
             f"curves-{row}",
-            f"Training curves of {label}: {', '.join(group.name for group in groups)}",
+            f"Training curves of {label}; over steps: {', '.join(group.name for group in groups)}",
         )
 
 
@@ -211,5 +256,7 @@ def heldout_figure(lines: Sequence[HeldOutLine]) -> Picture:
         axes.grid(axis="y", visible=False)
         axes.set_xlabel("after minus before, same prompts and noise", color=MUTED)
         return to_svg(
-            figure, "heldout", "Change of reward and checkers on held-out prompts with 95 percent intervals"
+            figure,
+            "heldout",
+            "Change of reward and checkers on held-out prompts with 95 percent intervals; numbers in the table",
         )

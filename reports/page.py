@@ -36,6 +36,7 @@ from reports.figures import (
     dimensions_figure,
     filter_figure,
     heldout_figure,
+    paired_figure,
     totals_figure,
 )
 from reports.over_time import over_time
@@ -143,13 +144,14 @@ def spread_lines(variance: VarianceTable | None, rows: Sequence[str]) -> dict[st
 
 def warnings(run: Run) -> list[str]:
     """Sentences that a reader needs before any number: subsets, missing rows, dimensions on few prompts."""
-    found = [run.settings.note] if run.settings.note else []
+    found = [sentence for sentence in (run.table.subset, run.settings.note) if sentence]
     table, known = run.table, measures(run.settings.bounds, run.table.own)
-    if len(table.dimensions) < len(NAMES):
+    if len(table.dimensions) < len(NAMES) and table.subset is None:
         found.append(
             f"Subset run: {len(table.dimensions)} of {len(NAMES)} dimensions were asked for, so no row has a total."
         )
-    short = [row.label for row in table.rows if row.incomplete and len(table.dimensions) == len(NAMES)]
+    whole = len(table.dimensions) == len(NAMES) and table.subset is None
+    short = [row.label for row in table.rows if row.incomplete and whole]
     if short:
         found.append(f"Incomplete rows have no total and no rank: {', '.join(short)}.")
     counts: dict[str, int] = {}
@@ -292,6 +294,7 @@ def render(run: Run) -> str:
         },
         formula=formula(settings.bounds),
         totals_figure=totals_figure(complete, trained, settings.bounds) if complete else None,
+        paired_figure=paired_figure(main_table(table), Pairs(table.pairs), trained, settings.bounds),
         dimensions_figure=dimensions_figure(rows, trained, list(known.values())),
         whole_scale=any(row.kind == "control" for row in rows),
         cost_figure=cost_figure(complete, run.speed, trained, settings.bounds),

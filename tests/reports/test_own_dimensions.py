@@ -9,9 +9,9 @@ import pytest
 from evaluation.aggregate import scores_csv
 from evaluation.records import OwnDimension, ScoresTable, parse, read_json
 from reports.changes import score_changes
+from reports.exports import pairs_csv
 from reports.page import render
 from reports.run import ReportSettings, Run, read_run
-from reports.tables import pairs_csv
 from tests.reports import synthetic
 
 OWN = OwnDimension(
