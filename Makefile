@@ -1,5 +1,6 @@
 # One command to a result: `make report`. Every target sets up what it needs; doing it again costs seconds.
 # TORCH=cpu|cuda chooses the build of torch (default: cuda if an NVIDIA driver is present).
+# ONLY="rows=raven,causvid dimensions=color prompts=move_00 samples=0" makes a report of a part of the suite, marked as one.
 # SUITE=toybox|ci|tiny|vbench chooses workflow/config/<suite>.yaml; ALL=1 makes `make test` run the slow tests too.
 SHELL := /bin/bash
 SUITE ?= toybox
@@ -9,7 +10,9 @@ MIRROR ?=
 BIN := .venv/bin
 CONFIG := workflow/config/$(SUITE).yaml
 FETCHED := workflow/config/$(if $(filter toybox,$(SUITE)),vbench,$(SUITE)).yaml
+ONLY ?=
 FLAGS ?=
+CHOSEN = $(if $(ONLY),--config only="$(ONLY)")
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help env report dry-run test test-vbench check format doctor fetch bench-gpu bench-train bench-score lock clean distclean
@@ -21,10 +24,10 @@ env: ## build .venv (torch by pip, the rest from the hashed lock)
 	@envs/main/install.sh $(TORCH)
 
 report: env ## run the pipeline of SUITE (default: toybox) and write reports/table.html
-	snakemake reports/table.html --profile local --configfile $(CONFIG) $(FLAGS)
+	snakemake reports/table.html --profile local --configfile $(CONFIG) $(CHOSEN) $(FLAGS)
 
 dry-run: env ## list the jobs that `make report` would run, and why
-	snakemake reports/table.html -n --profile local --configfile $(CONFIG) $(FLAGS)
+	snakemake reports/table.html -n --profile local --configfile $(CONFIG) $(CHOSEN) $(FLAGS)
 
 # The quick tests run side by side. The slow ones do not: they start Snakemake and train on all cores.
 test: env ## run the tests (ALL=1: the slow ones too)

@@ -409,6 +409,14 @@ def aggregate(
     )
 
 
+def csv_text(lines: Sequence[str], subset: str | None) -> str:
+    """Lines of a CSV file, of a subset run with one column more, which says what was left out: no line can be taken for a whole run's."""
+    if subset is None:
+        return "\n".join(lines) + "\n"
+    said = '"' + subset.replace('"', '""') + '"'
+    return "\n".join([f"{lines[0]},subset", *(f"{line},{said}" for line in lines[1:])]) + "\n"
+
+
 def scores_csv(table: ScoresTable) -> str:
     """One line per row and measure: row, label, kind, measure, scorer kind, raw and normalised mean/low/high, counts."""
     head = "row,label,row_kind,measure,scorer_kind,raw,raw_low,raw_high,normalised,low,high,prompts,clips"
@@ -425,4 +433,4 @@ def scores_csv(table: ScoresTable) -> str:
             lines.append(
                 f"{row.row},{label},{row.kind},{name},{cell.kind},{raw},{normal},{cell.prompts},{cell.clips}"
             )
-    return "\n".join(lines) + "\n"
+    return csv_text(lines, table.subset)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from evaluation.aggregate import RANKED_KINDS, AggregateSettings, holm_family, run_design
+from evaluation.aggregate import RANKED_KINDS, AggregateSettings, csv_text, holm_family, run_design
 from evaluation.estimates import Design, Estimate, average, mean_estimates
 from evaluation.intervals import Array, holm
 from evaluation.measures import Measure
@@ -49,13 +49,14 @@ class ChunkCurve(BaseModel):
 
 
 class ChunkTable(Record):
-    """aggregate/chunks.json. pixel_frames: of a clip; without: dimensions of the run whose scorer gives no values of frames.
+    """aggregate/chunks.json. subset: as in the table of scores; pixel_frames: of a clip; without: dimensions of the run whose scorer gives no values of frames.
 
     apart: rows whose clips are of another length, which have no curve.
     pairs: difference of two ranked rows' drifts on common prompts; Holm over the pairs of a measure.
     """
 
     suite: str
+    subset: str | None = None
     pixel_frames: int
     apart: tuple[Identifier, ...] = ()
     measures: tuple[str, ...]
@@ -259,6 +260,7 @@ def chunk_table(
     chunks = chunk_of(frames - 1) + 1 if frames else 0
     return ChunkTable(
         suite=suite,
+        subset=settings.subset,
         pixel_frames=frames,
         apart=tuple(row for row in settings.rows if lengths.get(row, frames) != frames),
         measures=tuple(measures),
@@ -283,4 +285,4 @@ def chunks_csv(table: ChunkTable) -> str:
                 lines.append(
                     f"{curve.row},{curve.measure},{place},{found.mean:.4f},{found.low:.4f},{found.high:.4f},{p_value},{curve.prompts}"
                 )
-    return "\n".join(lines) + "\n"
+    return csv_text(lines, table.subset)

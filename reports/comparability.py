@@ -37,6 +37,8 @@ def _other_scale(run: Run) -> str:
 
 
 def _subset(run: Run) -> str | None:
+    if run.table.subset is not None:
+        return run.table.subset
     if run.settings.note is None and len(run.table.dimensions) == len(NAMES):
         return None
     what = run.settings.note or f"only {len(run.table.dimensions)} of {len(NAMES)} dimensions were scored."

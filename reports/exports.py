@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from evaluation.aggregate import RANKED_KINDS, TOTALS
+from evaluation.aggregate import RANKED_KINDS, TOTALS, csv_text
 from evaluation.dimensions import DIMENSIONS, BoundsName
+from evaluation.measures import OWN_GROUP
 from evaluation.records import Interval, RowSummary, ScoresTable
 from reports.tables import TOTAL_NAMES, MainLine, MainTable, dimension_marks, main_table
 
@@ -59,6 +60,7 @@ def markdown(table: ScoresTable, bounds: BoundsName) -> str:
         return f"**{text}**" if mark == "best" else f"<u>{text}</u>" if mark == "second" else text
 
     lines = [
+        *([f"**{markdown_text(table.subset)}**", ""] if table.subset else []),
         f"| tie group | row | kind | {TOTAL_NAMES[bounds]} | Quality | Semantic | note |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
@@ -93,7 +95,15 @@ def latex(table: ScoresTable, bounds: BoundsName) -> str:
         if block:
             lines.append(r"\midrule")
     lines[-1] = r"\bottomrule"
+    lines += _latex_subset(table, 5)
     return "\n".join([*lines, r"\end{tabular}"]) + "\n"
+
+
+def _latex_subset(table: ScoresTable, columns: int) -> list[str]:
+    """The mark of a subset run, below its table; nothing for a whole run."""
+    if table.subset is None:
+        return []
+    return [rf"\multicolumn{{{columns}}}{{p{{\linewidth}}}}{{\footnotesize {latex_text(table.subset)}}} \\"]
 
 
 def dimensions_latex(table: ScoresTable) -> str:
@@ -107,13 +117,19 @@ def dimensions_latex(table: ScoresTable) -> str:
 
     lines = [*_latex_head(table), rf"\begin{{tabular}}{{l{'r' * len(rows)}}}", r"\toprule"]
     lines += ["Dimension & " + " & ".join(latex_text(row.label) for row in rows) + r" \\", r"\midrule"]
-    for group in ("quality", "semantic"):
-        for dimension in DIMENSIONS:
-            if dimension.group == group and dimension.name in table.dimensions:
-                values = " & ".join(cell(row, dimension.name) for row in rows)
-                lines.append(f"{dimension.title} & {values} \\\\")
-        lines.append(r"\midrule")
+    shown: list[tuple[str, str, str]] = [
+        (d.name, d.title, d.group) for d in DIMENSIONS if d.name in table.dimensions
+    ]
+    shown += [(own.name, latex_text(f"{own.title} (own)"), OWN_GROUP) for own in table.own]
+    for group in ("quality", "semantic", OWN_GROUP):
+        found = [(name, title) for name, title, its in shown if its == group]
+        for name, title in found:
+            values = " & ".join(cell(row, name) for row in rows)
+            lines.append(f"{title} & {values} \\\\")
+        if found:
+            lines.append(r"\midrule")
     lines[-1] = r"\bottomrule"
+    lines += _latex_subset(table, 1 + len(rows))
     return "\n".join([*lines, r"\end{tabular}"]) + "\n"
 
 
@@ -135,4 +151,4 @@ def pairs_csv(table: ScoresTable) -> str:
             f"{pair.a},{pair.b},{pair.measure},{found.mean:.4f},{found.low:.4f},{found.high:.4f},{pair.p_value:.6g},"
             f"{pair.holm:.6g},{pair.prompts}"
         )
-    return "\n".join(lines) + "\n"
+    return csv_text(lines, table.subset)

@@ -26,7 +26,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evaluation.clips import ClipShape, Frames, file_sha256, upscale, write_clip
-from evaluation.records import Clip, ClipTiming, Prompt, Sha256, write_jsonl
+from evaluation.records import Clip, ClipTiming, Prompt, Sha256, read_jsonl, write_jsonl
 from evaluation.shards import (
     Batch,
     Sample,
@@ -112,7 +112,9 @@ def make_shard(job: ShardJob, making: Making, only: Set[str] | None = None) -> l
     }
     finished = finished_clips(job.folder, keys)
     log.info("%s %s: %d of %d clips are finished", job.row, job.shard, len(finished), len(keys))
-    journal = job.folder / "journal" / f"{job.shard}.jsonl"
+    # A part of a shard has a journal of its own, so that it takes nothing from that of the whole.
+    part = "" if only is None else f".{canonical_sha256(sorted(only))[:12]}"
+    journal = job.folder / "journal" / f"{job.shard}{part}.jsonl"
     start_journal(journal, finished.values())
     start, made = time.monotonic(), 0
     todo = [
@@ -264,12 +266,22 @@ def shard_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--row", required=True)
     parser.add_argument("--shard", required=True, help="<i>-of-<n>")
     parser.add_argument("--prompts", required=True, type=Path)
+    parser.add_argument(
+        "--chosen", type=Path, help="prompts.jsonl of a subset run: only these clips are made"
+    )
     parser.add_argument("--settings", required=True, help="JSON of the row's sampling settings")
     parser.add_argument("--code", required=True, help="digest of the code that makes the clips")
     parser.add_argument("--clips", required=True, type=Path, help="folder of the row")
     parser.add_argument("--manifest", required=True, type=Path)
     parser.add_argument("--timings", required=True, type=Path)
     return parser
+
+
+def chosen_clips(path: Path | None) -> frozenset[str] | None:
+    """Ids of the clips of a subset's prompts, None without one."""
+    if path is None:
+        return None
+    return frozenset(sample.clip_id for sample in work_list(read_jsonl(Prompt, path)))
 
 
 def write_shard(entries: Sequence[JournalEntry], manifest: Path, timings: Path) -> None:

@@ -44,9 +44,9 @@ def snakemake(folder: Path, suite: str, *arguments: str) -> subprocess.Completed
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=580)
 
 
-def planned(folder: Path, suite: str) -> set[Job]:
+def planned(folder: Path, suite: str, *arguments: str) -> set[Job]:
     """What `snakemake -n` would run."""
-    answer = snakemake(folder, suite, "-n")
+    answer = snakemake(folder, suite, "-n", *arguments)
     text = answer.stdout + answer.stderr
     assert answer.returncode == 0, text[-3000:]
     jobs = set()

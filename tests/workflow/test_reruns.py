@@ -3,6 +3,7 @@
 Each case edits one thing and compares the exact set of jobs that `snakemake -n` would run.
 """
 
+import json
 import os
 import random
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.records import ScoresTable, read_json
 from tests.workflow.project import Job, copy_project, planned, replace_in, snakemake
 
 pytestmark = pytest.mark.slow
@@ -28,6 +30,8 @@ device: cpu
 baselines: [raven, cm_grpo, self_forcing]
 controls: [truth]
 dimensions: [temporal_flickering, color]
+own_dimensions:
+  colour_drift: {file: evaluation/own/colour_drift.py, prompts: color}
 prompts: {seed: 0, per_dimension: 5, samples: 1, static_samples: 2, static_keep: 1}
 clip: {pixel_frames: 81, height: 128, width: 128, fps: 16}
 sample: {batch: 4, shards: 1, noise: portable, numerics: float32}
@@ -54,7 +58,7 @@ LAST: set[Job] = {("aggregate",), ("report",)}
 def made(*rows: str) -> set[Job]:
     """Jobs that make, prove, filter and score the clips of rows."""
     jobs: set[Job] = {("render" if row in CONTROLS else "sample", row) for row in rows}
-    jobs |= {(rule, row) for rule in ("check", "filter") for row in rows}
+    jobs |= {(rule, row) for rule in ("check", "filter", "score_own") for row in rows}
     return jobs | {("score", row, dimension) for row in rows for dimension in DIMENSIONS}
 
 
@@ -217,3 +221,48 @@ def test_a_deleted_clip_is_made_again_and_only_it(project: Path) -> None:
     }
     assert [n for n in after if after[n][0] != before[n][0]] == [name]
     assert planned(project, "matrix") == set()
+
+
+def test_a_dimension_of_ones_own(project: Path) -> None:
+    """Editing its file scores it again in every row, and nothing else."""
+    with (project / "evaluation/own/colour_drift.py").open("a") as stream:
+        stream.write("# edited\n")
+    assert planned(project, "matrix") == {("score_own", row) for row in ROWS} | LAST
+
+
+def test_a_subset_of_rows_and_dimensions_makes_only_a_table(project: Path) -> None:
+    """Rows and dimensions of a finished run are there already; a wrong name is answered before anything runs."""
+    only = "only=rows=raven,truth dimensions=color"
+    assert planned(project, "matrix", "--config", only) == LAST
+    answer = snakemake(project, "matrix", "-n", "--config", "only=rows=ravn")
+    assert answer.returncode != 0
+    assert "'ravn', which this suite does not have; it has raven, cm_grpo, self_forcing, truth." in (
+        answer.stdout + answer.stderr
+    )
+
+
+def test_a_subset_of_prompts_takes_the_clips_that_are_there(project: Path) -> None:
+    """It samples no clip anew, has a folder of its own, says so in every export, and leaves the whole run as it was."""
+    results = project / "results/matrix"
+    ids = [json.loads(line)["id"] for line in (results / "prompts/prompts.jsonl").read_text().splitlines()]
+    kept = [results / name for name in ("aggregate/scores.json", "report.html", "clips/raven/manifest.jsonl")]
+    mp4 = sorted((results / "clips/raven/mp4").iterdir())
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in [*kept, *mp4]}
+    answer = snakemake(
+        project, "matrix", "--config", f"only=rows=raven prompts={ids[-1]},{ids[-2]},{ids[-3]} samples=0"
+    )
+    assert answer.returncode == 0, (answer.stdout + answer.stderr)[-3000:]
+    (folder,) = (results / "subsets").iterdir()
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before} == before
+    table = read_json(ScoresTable, folder / "aggregate/scores.json")
+    assert [(row.row, row.total) for row in table.rows] == [("raven", None)]
+    assert table.subset is not None
+    assert f"all but 3 of {len(ids)} prompts ({', '.join(sorted(ids[-3:], key=ids.index))})" in table.subset
+    for name in ("report.html", "table.csv", "chunks.csv", "table.md", "table.tex", "run.json"):
+        assert "Subset run, not comparable" in (folder / name).read_text(), name
+    whole = (results / "clips/raven/manifest.jsonl").read_text().splitlines()
+    listed = (folder / "clips/raven/manifest.jsonl").read_text().splitlines()
+    assert len(listed) == 3
+    assert set(listed) <= set(whole), "the same clips, byte for byte"
+    assert planned(project, "matrix") == {("report",)}, "only reports/table.html, the last one built"
+    assert snakemake(project, "matrix").returncode == 0

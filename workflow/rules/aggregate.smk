@@ -4,22 +4,22 @@
 rule aggregate:
     """Normalise, total and compare: intervals over prompts, paired tests; an incomplete row gets no total."""
     input:
-        prompts=PROMPTS,
+        prompts=CHOSEN,
         results=expand(
-            f"{RESULTS}/scores/{{row}}/{{dimension}}.result.json",
-            row=SUITE.rows,
-            dimension=[*SUITE.dimensions, *OWN],
+            f"{PART}/scores/{{row}}/{{dimension}}.result.json",
+            row=ROWS,
+            dimension=[*DIMENSIONS, *OWN_CHOSEN],
         ),
-        filtered=expand(f"{RESULTS}/filter/{{row}}.json", row=SUITE.rows),
+        filtered=expand(f"{PART}/filter/{{row}}.json", row=ROWS),
     output:
-        scores=f"{RESULTS}/aggregate/scores.json",
-        csv=f"{RESULTS}/aggregate/scores.csv",
-        variance=f"{RESULTS}/aggregate/variance.json",
-        chunks=f"{RESULTS}/aggregate/chunks.json",
+        scores=f"{OUT}/aggregate/scores.json",
+        csv=f"{OUT}/aggregate/scores.csv",
+        variance=f"{OUT}/aggregate/variance.json",
+        chunks=f"{OUT}/aggregate/chunks.json",
     log:
-        f"{LOGS}/aggregate.log",
+        f"{OUT}/logs/aggregate.log",
     benchmark:
-        f"{BENCHMARKS}/aggregate.tsv"
+        f"{OUT}/benchmarks/aggregate.tsv"
     localrule: True
     threads: 1
     params:
@@ -27,9 +27,11 @@ rule aggregate:
         settings=as_json(
             {
                 "bounds": SUITE.world,
-                "dimensions": SUITE.dimensions,
+                "dimensions": DIMENSIONS,
                 "rows": row_names(),
-                **({"own": [own.model_dump() for own in OWN.values()]} if OWN else {}),
+                "own": [OWN[name].model_dump() for name in OWN_CHOSEN],
+                "subset": ONLY.sentence if ONLY else None,
+                "totals": PART == RESULTS,
                 **SUITE.aggregate.model_dump(),
             }
         ),

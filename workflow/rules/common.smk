@@ -43,6 +43,7 @@ from workflow.prompt_plan import (
     protocol_note,
 )
 from workflow.resources import needed_resources, scorer_resources
+from workflow.subset import choose_subset, chosen_prompts, link_subset
 from workflow.progress import job_costs, start_progress
 from workflow.start import (
     check_own_list,
@@ -57,7 +58,12 @@ from workflow.start import (
 
 put_python_first()
 
-SUITE = load_suite(ROOT, workflow.configfiles, workflow.config_settings.config)
+REPLACED = {
+    key: value
+    for key, value in workflow.config_settings.config.items()
+    if key != "only"
+}
+SUITE = load_suite(ROOT, workflow.configfiles, REPLACED)
 BASELINES = {
     row: load_row(ROOT / "baselines" / f"{row}.yaml") for row in SUITE.baselines
 }
@@ -69,13 +75,36 @@ OWN = {own.name: own for own in own_dimensions(SUITE, ROOT)}
 
 CONFIG = config_name(ROOT, workflow.configfiles)
 
+ONLY = (
+    choose_subset(
+        workflow.config_settings.config["only"],
+        rows=SUITE.rows,
+        dimensions=SUITE.dimensions,
+        own=list(OWN.values()),
+        listed=lambda: planned_prompts(SUITE, ROOT),
+    )
+    if "only" in workflow.config_settings.config
+    else None
+)
+ROWS = ONLY.rows if ONLY else SUITE.rows
+DIMENSIONS = ONLY.dimensions if ONLY else SUITE.dimensions
+OWN_CHOSEN = ONLY.own if ONLY else tuple(OWN)
+
 RESULTS = f"results/{SUITE.suite}"
+# What a subset run has of its own: its table (OUT), and where prompts or samples are left out, lists and scores too (PART).
+OUT = f"{RESULTS}/subsets/{ONLY.id}" if ONLY else RESULTS
+PART = OUT if ONLY and ONLY.of_prompts else RESULTS
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 PROMPTS = f"{RESULTS}/prompts/prompts.jsonl"
 FETCHED = f"{RESULTS}/fetch/resources.json"
 SHARD = f"{RESULTS}/clips/{{row}}/shards/{{shard}}"
 CLIPS = f"{RESULTS}/clips/{{row}}"
+CHOSEN = f"{PART}/prompts/prompts.jsonl"
+MADE = f"{PART}/clips/{{row}}/shards/{{shard}}"
+LISTED = f"{PART}/clips/{{row}}"
+PART_LOGS = f"{PART}/logs"
+PART_BENCHMARKS = f"{PART}/benchmarks"
 
 
 wildcard_constraints:
@@ -157,8 +186,47 @@ def converted(*flavours):
 
 def lost(wildcards):
     """The note of clips that this shard made and that were deleted since, if there ever was one."""
-    note = lost_note(Path(f"{SHARD.format(**wildcards)}.manifest.jsonl"))
+    note = lost_note(Path(f"{MADE.format(**wildcards)}.manifest.jsonl"))
     return [str(note)] if note.is_file() else []
+
+
+def shard_files(kind):
+    """Input function: a row's shards; those of a subset list just its clips where we make them ourselves, all of the row otherwise."""
+    return lambda wc: expand(
+        f"{SHARD if wc.row in EXTERNAL + IMPORTED else MADE}.{kind}.jsonl",
+        row=wc.row,
+        shard=SUITE.shards,
+    )
+
+
+def chosen_list():
+    """The list of a subset of the prompts, as input of what makes clips; the clips keep their places in the whole list."""
+    return [] if PART == RESULTS else CHOSEN
+
+
+def whole_run(files):
+    """Input function: files that a subset run must not make, since nothing in them could say that they are of one."""
+
+    def refuse(wildcards):
+        if ONLY:
+            raise ValueError(
+                f"The leaderboard's zip holds whole results only. {ONLY.sentence} Run it without `only`."
+            )
+        return files
+
+    return refuse
+
+
+def chosen_suite():
+    """The suite as far as this run does it, for what is said about it."""
+    return SUITE.model_copy(
+        update={
+            "baselines": tuple(row for row in SUITE.baselines if row in ROWS),
+            "controls": tuple(row for row in SUITE.controls if row in ROWS),
+            "dimensions": DIMENSIONS,
+            "own_dimensions": {name: SUITE.own_dimensions[name] for name in OWN_CHOSEN},
+        }
+    )
 
 
 def own_rules():
@@ -278,9 +346,10 @@ def row_names():
         row: {"label": baseline.title + said[baseline.kind], "kind": baseline.kind}
         for row, baseline in BASELINES.items()
     }
-    return baselines | {
+    rows = baselines | {
         row: {"label": CONTROLS[row], "kind": "control"} for row in SUITE.controls
     }
+    return {row: name for row, name in rows.items() if row in ROWS}
 
 
 def held_gpus():
@@ -294,6 +363,8 @@ def report_settings():
     """What the report is told beside the results: names, kinds and settings of every row."""
     rows = row_names()
     for row, baseline in BASELINES.items():
+        if row not in ROWS:
+            continue
         rows[row]["licence"] = baseline.licence
         rows[row]["citation"] = baseline.citation
         if row in NATIVE:
@@ -302,9 +373,11 @@ def report_settings():
             shown = outside_settings_in_use(SUITE, baseline, ROOT)
             rows[row]["settings"] = scrub(shown, str(ROOT))
     for row in SUITE.controls:
+        if row not in ROWS:
+            continue
         rows[row]["settings"] = control_settings(SUITE, row)
     base = ROOT / "models" / "embedded" / "base.json"
-    if SUITE.world == "toybox" and base.is_file():
+    if SUITE.world == "toybox" and base.is_file() and ONLY is None:
         rows["base"] = {
             "label": "Bidirectional base model (toy)",
             "kind": "shipped",
@@ -335,7 +408,8 @@ if workflow.is_main_process:
     if has_own_list(SUITE):
         keep_copy(ROOT / SUITE.prompts.list, Path(kept_list()))
     for row in SUITE.rows:
-        if gone := note_lost_clips(Path(RESULTS) / "clips" / row):
+        folders = {Path(part) / "clips" / row for part in (RESULTS, PART)}
+        if gone := [name for folder in folders for name in note_lost_clips(folder)]:
             logger.warning(
                 f"{row}: {len(gone)} clips that were finished are gone ({', '.join(gone[:3])}"
                 f"{', ...' if len(gone) > 3 else ''}); they will be made again."
@@ -388,17 +462,22 @@ def print_start():
     if asked <= {"replay", "replay_row"}:
         return
     prompts = planned_prompts(SUITE, ROOT)
+    suite = chosen_suite()
+    if ONLY:
+        link_subset(Path(RESULTS), ONLY)
+        prompts = chosen_prompts(prompts, ONLY.prompts, ONLY.samples)
+        logger.info(f"Note: {ONLY.sentence} Its table goes to {OUT}.")
     left = len(jobs_so_far()[1])
     start = this_start(
-        SUITE, prompts, root=ROOT, config=CONFIG, command=sys.argv, jobs=left
+        suite, prompts, root=ROOT, config=CONFIG, command=sys.argv, jobs=left
     )
-    note_start(Path(RESULTS), start)
-    logger.info(start_banner(SUITE, prompts))
+    note_start(Path(OUT), start)
+    logger.info(start_banner(suite, prompts))
     shapes = shape_notes(SUITE, BASELINES.values())
     for notice in (*start_notices(SUITE, prompts, ROOT), *shapes):
         logger.info(f"Note: {notice}")
     start_progress(
-        jobs_so_far, job_costs(SUITE, prompts), SUITE.rates.job_s, logger.info
+        jobs_so_far, job_costs(suite, prompts), SUITE.rates.job_s, logger.info
     )
 
 

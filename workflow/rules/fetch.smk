@@ -15,7 +15,7 @@ rule fetch:
     threads: 1
     params:
         config=CONFIG,
-        replaced=as_json(dict(workflow.config_settings.config)),
+        replaced=as_json(REPLACED),
         needed=as_json([entry.model_dump() for entry in needed_resources(ROOT, SUITE)]),
     shell:
         "python -m workflow.scripts.fetch --verify --config {params.config:q} --replace {params.replaced:q}"

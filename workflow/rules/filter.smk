@@ -4,14 +4,14 @@
 rule filter:
     """Keep the first static samples of every still prompt; all motion values are recorded."""
     input:
-        prompts=PROMPTS,
-        manifest=f"{CLIPS}/manifest.jsonl",
+        prompts=CHOSEN,
+        manifest=f"{LISTED}/manifest.jsonl",
     output:
-        filtered=f"{RESULTS}/filter/{{row}}.json",
+        filtered=f"{PART}/filter/{{row}}.json",
     log:
-        f"{LOGS}/filter/{{row}}.log",
+        f"{PART_LOGS}/filter/{{row}}.log",
     benchmark:
-        f"{BENCHMARKS}/filter/{{row}}.tsv"
+        f"{PART_BENCHMARKS}/filter/{{row}}.tsv"
     threads: 1
     params:
         code=digest("workflow.scripts.filter"),

@@ -11,8 +11,8 @@ VBENCH_BUILT = f"{VBENCH_VENV}/built-{VBENCH_HASH[:12]}"
 VBENCH_WITH_DETECTRON2 = f"{VBENCH_BUILT}-detectron2"
 VBENCH_READY = f"{VBENCH_VENV}/built"  # the same name for every lock
 VBENCH_PYTHON = f"{VBENCH_VENV}/bin/python"
-SCORE_PART = f"{RESULTS}/scores/{{row}}/{{dimension}}.parts/{{part}}.json"
-FILTER_PART = f"{RESULTS}/filter/{{row}}.parts/{{part}}.json"
+SCORE_PART = f"{PART}/scores/{{row}}/{{dimension}}.parts/{{part}}.json"
+FILTER_PART = f"{PART}/filter/{{row}}.parts/{{part}}.json"
 GRIT = {"object_class", "multiple_objects", "color", "spatial_relationship"}
 
 
@@ -58,7 +58,7 @@ rule vbench_weights:
     threads: 1
     params:
         config=CONFIG,
-        replaced=as_json(dict(workflow.config_settings.config)),
+        replaced=as_json(REPLACED),
         needed=as_json([entry.model_dump() for entry in scorer_resources(ROOT, SUITE)]),
         python=VBENCH_PYTHON,
         code=digest("workflow.scripts.vbench_weights")
@@ -71,16 +71,16 @@ rule vbench_weights:
 rule filter_part:
     """Judge the samples of some still prompts by the official static filter, each clip only as far as is needed."""
     input:
-        prompts=PROMPTS,
-        manifest=f"{CLIPS}/manifest.jsonl",
+        prompts=CHOSEN,
+        manifest=f"{LISTED}/manifest.jsonl",
         weights=f"{VBENCH}/weights.json",
         environment=ancient(VBENCH_BUILT),
     output:
         part=FILTER_PART,
     log:
-        f"{LOGS}/filter/{{row}}.{{part}}.log",
+        f"{PART_LOGS}/filter/{{row}}.{{part}}.log",
     benchmark:
-        f"{BENCHMARKS}/filter/{{row}}.{{part}}.tsv"
+        f"{PART_BENCHMARKS}/filter/{{row}}.{{part}}.tsv"
     threads: SUITE.scoring.threads
     params:
         code=digest("workflow.scripts.filter_part")
@@ -101,14 +101,14 @@ rule filter_part:
 rule filter:
     """Keep the first static samples of every still prompt; what was found of each sample is recorded."""
     input:
-        prompts=PROMPTS,
+        prompts=CHOSEN,
         parts=expand(FILTER_PART, part=SUITE.filter_parts, allow_missing=True),
     output:
-        filtered=f"{RESULTS}/filter/{{row}}.json",
+        filtered=f"{PART}/filter/{{row}}.json",
     log:
-        f"{LOGS}/filter/{{row}}.log",
+        f"{PART_LOGS}/filter/{{row}}.log",
     benchmark:
-        f"{BENCHMARKS}/filter/{{row}}.tsv"
+        f"{PART_BENCHMARKS}/filter/{{row}}.tsv"
     localrule: True
     threads: 1
     params:
@@ -121,9 +121,9 @@ rule filter:
 rule score_part:
     """Score some prompts of one row on one dimension by the official VBench, in one process of its own environment."""
     input:
-        prompts=PROMPTS,
-        manifest=f"{CLIPS}/manifest.jsonl",
-        filtered=f"{RESULTS}/filter/{{row}}.json",
+        prompts=CHOSEN,
+        manifest=f"{LISTED}/manifest.jsonl",
+        filtered=f"{PART}/filter/{{row}}.json",
         weights=f"{VBENCH}/weights.json",
         environment=lambda wc: ancient(
             VBENCH_WITH_DETECTRON2 if wc.dimension in GRIT else VBENCH_BUILT
@@ -131,9 +131,9 @@ rule score_part:
     output:
         part=SCORE_PART,
     log:
-        f"{LOGS}/score/{{row}}/{{dimension}}.{{part}}.log",
+        f"{PART_LOGS}/score/{{row}}/{{dimension}}.{{part}}.log",
     benchmark:
-        f"{BENCHMARKS}/score/{{row}}/{{dimension}}.{{part}}.tsv"
+        f"{PART_BENCHMARKS}/score/{{row}}/{{dimension}}.{{part}}.tsv"
     threads: SUITE.scoring.threads
     params:
         suite=SUITE.suite,
@@ -156,19 +156,19 @@ rule score_part:
 rule score:
     """Join the parts of a dimension into what one official process would have written, to the last digit."""
     input:
-        prompts=PROMPTS,
-        manifest=f"{CLIPS}/manifest.jsonl",
-        filtered=f"{RESULTS}/filter/{{row}}.json",
+        prompts=CHOSEN,
+        manifest=f"{LISTED}/manifest.jsonl",
+        filtered=f"{PART}/filter/{{row}}.json",
         parts=lambda wc: expand(
             SCORE_PART, part=SUITE.score_parts(wc.dimension), allow_missing=True
         ),
     output:
-        official=f"{RESULTS}/scores/{{row}}/{{dimension}}.json",
-        result=f"{RESULTS}/scores/{{row}}/{{dimension}}.result.json",
+        official=f"{PART}/scores/{{row}}/{{dimension}}.json",
+        result=f"{PART}/scores/{{row}}/{{dimension}}.result.json",
     log:
-        f"{LOGS}/score/{{row}}/{{dimension}}.log",
+        f"{PART_LOGS}/score/{{row}}/{{dimension}}.log",
     benchmark:
-        f"{BENCHMARKS}/score/{{row}}/{{dimension}}.tsv"
+        f"{PART_BENCHMARKS}/score/{{row}}/{{dimension}}.tsv"
     localrule: True
     threads: 1
     params:
@@ -206,5 +206,5 @@ rule leaderboard_zip:
 rule leaderboard:
     """The leaderboard's zip of every row."""
     input:
-        expand(f"{RESULTS}/leaderboard/{{row}}.zip", row=SUITE.rows),
+        whole_run(expand(f"{RESULTS}/leaderboard/{{row}}.zip", row=SUITE.rows)),
     localrule: True

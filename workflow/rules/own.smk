@@ -4,15 +4,15 @@
 rule score_own:
     """Score one row on a dimension of one's own; only its own file is tracked, so that editing it reruns nothing else."""
     input:
-        prompts=PROMPTS,
-        manifest=f"{CLIPS}/manifest.jsonl",
-        filtered=f"{RESULTS}/filter/{{row}}.json",
+        prompts=CHOSEN,
+        manifest=f"{LISTED}/manifest.jsonl",
+        filtered=f"{PART}/filter/{{row}}.json",
     output:
-        result=f"{RESULTS}/scores/{{row}}/{{own}}.result.json",
+        result=f"{PART}/scores/{{row}}/{{own}}.result.json",
     log:
-        f"{LOGS}/score_own/{{row}}/{{own}}.log",
+        f"{PART_LOGS}/score_own/{{row}}/{{own}}.log",
     benchmark:
-        f"{BENCHMARKS}/score_own/{{row}}/{{own}}.tsv"
+        f"{PART_BENCHMARKS}/score_own/{{row}}/{{own}}.tsv"
     threads: 1
     params:
         suite=SUITE.suite,

@@ -21,3 +21,25 @@ rule prompts:
     shell:
         "python -m workflow.scripts.prompts --settings {params.settings:q} {params.own:q}"
         " --output {output.prompts:q} > {log:q} 2>&1"
+
+
+if PART != RESULTS:
+
+    rule choose_prompts:
+        """Keep the prompts and samples that a subset run is about."""
+        input:
+            prompts=PROMPTS,
+        output:
+            chosen=CHOSEN,
+        log:
+            f"{PART_LOGS}/choose_prompts.log",
+        benchmark:
+            f"{PART_BENCHMARKS}/choose_prompts.tsv"
+        localrule: True
+        threads: 1
+        params:
+            chosen=as_json({"prompts": ONLY.prompts, "samples": ONLY.samples}),
+            code=digest("workflow.scripts.choose_prompts"),
+        shell:
+            "python -m workflow.scripts.choose_prompts --prompts {input.prompts:q} --chosen {params.chosen:q}"
+            " --output {output.chosen:q} > {log:q} 2>&1"

@@ -5,26 +5,29 @@
 rule report:
     """Build the self-contained report of this suite; reports/table.html is the last one built and names its suite."""
     input:
-        scores=f"{RESULTS}/aggregate/scores.json",
-        variance=f"{RESULTS}/aggregate/variance.json",
-        chunks=f"{RESULTS}/aggregate/chunks.json",
-        prompts=PROMPTS,
-        manifests=expand(f"{CLIPS}/manifest.jsonl", row=SUITE.rows),
-        timings=expand(f"{CLIPS}/timings.jsonl", row=SUITE.rows),
-        filtered=expand(f"{RESULTS}/filter/{{row}}.json", row=SUITE.rows),
-        trained=expand(f"{RESULTS}/train/{{row}}/train.json", row=SUITE.train),
+        scores=f"{OUT}/aggregate/scores.json",
+        variance=f"{OUT}/aggregate/variance.json",
+        chunks=f"{OUT}/aggregate/chunks.json",
+        prompts=CHOSEN,
+        manifests=expand(f"{LISTED}/manifest.jsonl", row=ROWS),
+        timings=expand(f"{LISTED}/timings.jsonl", row=ROWS),
+        filtered=expand(f"{PART}/filter/{{row}}.json", row=ROWS),
+        trained=expand(
+            f"{RESULTS}/train/{{row}}/train.json",
+            row=[row for row in SUITE.train if row in ROWS],
+        ),
     output:
         table="reports/table.html",
     log:
-        f"{LOGS}/report.log",
+        f"{OUT}/logs/report.log",
     benchmark:
-        f"{BENCHMARKS}/report.tsv"
+        f"{OUT}/benchmarks/report.tsv"
     localrule: True
     threads: 8
     params:
         settings=lambda wc: as_json(report_settings()),
-        folder=lambda wc: RESULTS,
-        report=f"{RESULTS}/report.html",
+        folder=lambda wc: OUT,
+        report=f"{OUT}/report.html",
         code=lambda wc: digest(
             "workflow.scripts.report",
             "reports/templates/*",

@@ -12,13 +12,14 @@ rule sample:
         files=lambda wc: declared(row_weights(wc.row)),
         proof=fetched(),
         lost=lost,
+        chosen=chosen_list(),
     output:
-        manifest=f"{SHARD}.manifest.jsonl",
-        timings=f"{SHARD}.timings.jsonl",
+        manifest=f"{MADE}.manifest.jsonl",
+        timings=f"{MADE}.timings.jsonl",
     log:
-        f"{LOGS}/sample/{{row}}/{{shard}}.log",
+        f"{PART_LOGS}/sample/{{row}}/{{shard}}.log",
     benchmark:
-        f"{BENCHMARKS}/sample/{{row}}/{{shard}}.tsv"
+        f"{PART_BENCHMARKS}/sample/{{row}}/{{shard}}.tsv"
     wildcard_constraints:
         row=never_matching(NATIVE),
     threads: 1
@@ -33,13 +34,14 @@ rule sample:
         embeddings=f"{RESULTS}/embeddings",
         device=SUITE.device,
         code=lambda wc: digest("workflow.scripts.sample"),
+        chosen=f"--chosen {CHOSEN}" if PART != RESULTS else "",
         folder=lambda wc: CLIPS.format(row=wc.row),
     shell:
         "python -m workflow.scripts.sample --row {wildcards.row:q} --shard {wildcards.shard:q}"
         " --prompts {input.prompts:q} --settings {params.settings:q} --code {params.code:q} --noise {params.noise:q}"
         " --baseline {params.baseline:q} --weights {params.weights:q} --codec {params.codec:q} --text {params.text:q} --embeddings {params.embeddings:q}"
         " {params.proof} --device {params.device:q}"
-        " --clips {params.folder:q} --manifest {output.manifest:q} --timings {output.timings:q} > {log:q} 2>&1"
+        " {params.chosen} --clips {params.folder:q} --manifest {output.manifest:q} --timings {output.timings:q} > {log:q} 2>&1"
 
 
 rule render:
@@ -47,21 +49,23 @@ rule render:
     input:
         prompts=PROMPTS,
         lost=lost,
+        chosen=chosen_list(),
     output:
-        manifest=f"{SHARD}.manifest.jsonl",
-        timings=f"{SHARD}.timings.jsonl",
+        manifest=f"{MADE}.manifest.jsonl",
+        timings=f"{MADE}.timings.jsonl",
     log:
-        f"{LOGS}/render/{{row}}/{{shard}}.log",
+        f"{PART_LOGS}/render/{{row}}/{{shard}}.log",
     benchmark:
-        f"{BENCHMARKS}/render/{{row}}/{{shard}}.tsv"
+        f"{PART_BENCHMARKS}/render/{{row}}/{{shard}}.tsv"
     wildcard_constraints:
         row=never_matching(SUITE.controls),
     threads: 1
     params:
         settings=lambda wc: row_settings(wc.row),
         code=lambda wc: digest("workflow.scripts.render"),
+        chosen=f"--chosen {CHOSEN}" if PART != RESULTS else "",
         folder=lambda wc: CLIPS.format(row=wc.row),
     shell:
         "python -m workflow.scripts.render --row {wildcards.row:q} --shard {wildcards.shard:q}"
         " --prompts {input.prompts:q} --settings {params.settings:q} --code {params.code:q}"
-        " --clips {params.folder:q} --manifest {output.manifest:q} --timings {output.timings:q} > {log:q} 2>&1"
+        " {params.chosen} --clips {params.folder:q} --manifest {output.manifest:q} --timings {output.timings:q} > {log:q} 2>&1"

@@ -5,16 +5,16 @@
 rule score:
     """Score one row on one dimension from its decoded clips."""
     input:
-        prompts=PROMPTS,
-        manifest=f"{CLIPS}/manifest.jsonl",
-        filtered=f"{RESULTS}/filter/{{row}}.json",
+        prompts=CHOSEN,
+        manifest=f"{LISTED}/manifest.jsonl",
+        filtered=f"{PART}/filter/{{row}}.json",
     output:
-        official=f"{RESULTS}/scores/{{row}}/{{dimension}}.json",
-        result=f"{RESULTS}/scores/{{row}}/{{dimension}}.result.json",
+        official=f"{PART}/scores/{{row}}/{{dimension}}.json",
+        result=f"{PART}/scores/{{row}}/{{dimension}}.result.json",
     log:
-        f"{LOGS}/score/{{row}}/{{dimension}}.log",
+        f"{PART_LOGS}/score/{{row}}/{{dimension}}.log",
     benchmark:
-        f"{BENCHMARKS}/score/{{row}}/{{dimension}}.tsv"
+        f"{PART_BENCHMARKS}/score/{{row}}/{{dimension}}.tsv"
     threads: 1
     params:
         suite=SUITE.suite,

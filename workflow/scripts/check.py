@@ -79,12 +79,17 @@ def main() -> int:
     parser.add_argument("--timings", required=True, type=Path, nargs="+")
     parser.add_argument("--clip", required=True, help="JSON of the clip's shape")
     parser.add_argument("--clips", required=True, type=Path, help="folder of the row")
+    parser.add_argument(
+        "--pick", action="store_true", help="a subset run: clips of other prompts are no fault"
+    )
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--output-timings", required=True, type=Path)
     flags = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     expected = [sample.clip_id for sample in work_list(read_jsonl(Prompt, flags.prompts))]
     clips = [clip for path in flags.manifests for clip in read_jsonl(Clip, path)]
+    if flags.pick:
+        clips = [clip for clip in clips if clip.clip_id in set(expected)]
     timings = {timing.clip_id: timing for path in flags.timings for timing in read_jsonl(ClipTiming, path)}
     faults = wrong_clips(flags.row, flags.clips, clips, expected, ClipShape(**json.loads(flags.clip)))
     if faults:

@@ -11,7 +11,7 @@ from evaluation.clips import ClipShape
 from evaluation.records import Prompt, read_jsonl
 from evaluation.shards import Batch
 from evaluation.toybox.controls import control_frames
-from workflow.shard import Made, ShardJob, make_shard, settings_from, shard_parser, write_shard
+from workflow.shard import Made, ShardJob, chosen_clips, make_shard, settings_from, shard_parser, write_shard
 
 
 def render_batch(control: str, prompts: Sequence[Prompt], batch: Batch) -> list[Made]:
@@ -43,7 +43,11 @@ def main() -> None:
         whole_list=True,
         device="cpu",
     )
-    entries = make_shard(job, lambda batch: partial(render_batch, settings["control"], prompts, batch))
+    entries = make_shard(
+        job,
+        lambda batch: partial(render_batch, settings["control"], prompts, batch),
+        chosen_clips(flags.chosen),
+    )
     write_shard(entries, flags.manifest, flags.timings)
 
 

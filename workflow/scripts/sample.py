@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from workflow.row_sampling import add_row_flags, open_row
-from workflow.shard import make_shard, shard_parser, write_shard
+from workflow.shard import chosen_clips, make_shard, shard_parser, write_shard
 
 
 def main() -> None:
@@ -13,8 +13,9 @@ def main() -> None:
     add_row_flags(parser)
     flags = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    row = open_row(flags, shard=flags.shard, folder=flags.clips)
-    write_shard(make_shard(row.job, row.maker.start), flags.manifest, flags.timings)
+    chosen = chosen_clips(flags.chosen)
+    row = open_row(flags, shard=flags.shard, folder=flags.clips, only=chosen)
+    write_shard(make_shard(row.job, row.maker.start, chosen), flags.manifest, flags.timings)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,64 @@
+"""The report of a subset run says on top and in every export what was left out, and gives no total it has no right to."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evaluation.aggregate import scores_csv
+from evaluation.chunks import chunks_csv
+from evaluation.records import parse
+from reports.exports import dimensions_latex, latex, markdown, pairs_csv
+from reports.page import render
+from reports.run import ReportSettings, Run, read_run
+from tests.reports import synthetic
+
+SENTENCE = (
+    'Subset run, not comparable with a whole run of this suite. Left out: all but 2 of 40 prompts ("a", b_1).'
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("toybox")
+    scores = synthetic.make_results(folder, embedded=0, subset=SENTENCE, totals=False)
+    settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
+    return read_run(scores, folder, settings, Path(__file__).parents[2])
+
+
+def test_nothing_has_a_total_though_all_dimensions_are_there(run: Run) -> None:
+    for row in run.table.rows:
+        assert len(row.dimensions) == 16
+        assert (row.total, row.quality, row.semantic) == (None, None, None)
+        assert row.incomplete == "no total on a subset of the prompts or samples"
+    assert not [pair for pair in run.table.pairs if pair.measure in ("total", "quality", "semantic")]
+
+
+def test_the_page_says_so_before_any_number(run: Run) -> None:
+    page = render(run)
+    said = "Subset run, not comparable with a whole run of this suite. Left out: all but 2 of 40 prompts (&#34;a&#34;, b_1)."
+    assert said in page[: page.index("<main")]
+    assert "not ranked: no total on a subset" in page
+
+
+def test_every_export_bears_the_mark(run: Run) -> None:
+    """CSV in every line, so that no line can be cut out and taken for a whole run's."""
+    assert run.chunks is not None
+    quoted = '"' + SENTENCE.replace('"', '""') + '"'
+    for text in (scores_csv(run.table), pairs_csv(run.table), chunks_csv(run.chunks)):
+        head, *lines = text.splitlines()
+        assert head.endswith(",subset")
+        assert lines
+        assert all(line.endswith(quoted) for line in lines)
+    assert markdown(run.table, "toybox").startswith("**Subset run, not comparable")
+    for text in (latex(run.table, "toybox"), dimensions_latex(run.table)):
+        assert r"\footnotesize Subset run" in text
+        assert text.index("bottomrule") < text.index("Subset run") < text.index(r"\end{tabular}")
+    assert SENTENCE in json.loads(run.model_dump_json())["table"]["subset"]
+
+
+def test_a_whole_run_bears_none(tmp_path: Path) -> None:
+    scores = synthetic.make_results(tmp_path, embedded=0)
+    settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
+    whole = read_run(scores, tmp_path, settings, Path(__file__).parents[2])
+    assert "ubset" not in scores_csv(whole.table) + pairs_csv(whole.table) + latex(whole.table, "toybox")

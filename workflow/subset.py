@@ -1,0 +1,173 @@
+"""A part of a suite, chosen on the command line: `--config only="rows=raven,causvid dimensions=color prompts=p0001 samples=0"`.
+
+Rows and dimensions choose among the whole run's own files, which are made where they are missing. Prompts and samples make lists,
+scores and a report of their own in results/<suite>/subsets/<id>, from clips that are shared with the whole run: a clip is the same in
+both. Nothing of the whole run's table is written or made invalid.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluation.measures import ALL_PROMPTS
+from evaluation.records import OwnDimension, Prompt
+from evaluation.shards import canonical_sha256
+
+KEYS = ("rows", "dimensions", "prompts", "samples")
+FORM = 'only="rows=a,b dimensions=c prompts=d,e samples=0,1"'
+SHOWN = 20
+"""So many names are listed; of longer lists the first and the nearest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subset:
+    """rows, dimensions, own: what is left of the suite, in its order; prompts: ids, None for all; samples: the first so many of each, or None.
+
+    sentence: what is left out, for the report. id: names its folder; the same choice has the same.
+    """
+
+    rows: tuple[str, ...]
+    dimensions: tuple[str, ...]
+    own: tuple[str, ...]
+    prompts: tuple[str, ...] | None
+    samples: int | None
+    sentence: str
+    id: str
+
+    @property
+    def of_prompts(self) -> bool:
+        """Whether prompts or samples are left out, so that clips are listed and scored anew, and nothing has a total."""
+        return self.prompts is not None or self.samples is not None
+
+
+def parse_only(text: Any) -> dict[str, list[str]]:
+    """The choice by key. Raises ValueError, one sentence, if it is not of the form FORM."""
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"only is {text!r}; write it as {FORM}, with some of these keys.")
+    chosen: dict[str, list[str]] = {}
+    for word in text.split():
+        key, equals, values = word.partition("=")
+        names = [name for name in values.split(",") if name]
+        if key not in KEYS or not equals or not names:
+            raise ValueError(
+                f"only has {word!r}, expected one of {', '.join(f'{k}=...' for k in KEYS)} with names between commas and no blanks; write "
+                f"it as {FORM}."
+            )
+        if key in chosen:
+            raise ValueError(f"only names {key} twice; put all of them into one {key}=a,b.")
+        chosen[key] = list(dict.fromkeys(names))
+    return chosen
+
+
+def _known(chosen: Sequence[str], allowed: Sequence[str], what: str) -> tuple[str, ...]:
+    """The chosen names in the suite's order. Raises ValueError with the allowed ones for a name that is none of them."""
+    for name in chosen:
+        if name not in allowed:
+            some = ", ".join(allowed[:SHOWN])
+            if len(allowed) > SHOWN:
+                near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.0)
+                some = f"{len(allowed)} from {allowed[0]} to {allowed[-1]}, the nearest are {', '.join(near)}"
+            raise ValueError(
+                f"only names the {what} {name!r}, which this suite does not have; it has {some}."
+            )
+    return tuple(name for name in allowed if name in chosen)
+
+
+def _count(chosen: Sequence[str]) -> int:
+    """How many samples a choice of indices means. Raises ValueError unless they are 0, 1, ... without a gap."""
+    if sorted(chosen) != sorted(str(index) for index in range(len(chosen))):
+        raise ValueError(
+            f"only has samples={','.join(chosen)}; give 0, or 0,1 and so on: the first samples of each prompt, without a gap."
+        )
+    return len(chosen)
+
+
+def chosen_prompts(prompts: Sequence[Prompt], ids: Sequence[str] | None, samples: int | None) -> list[Prompt]:
+    """What is left of a list. Of a still prompt all samples are made and filtered, and the first `samples` that stand still are kept."""
+    kept = [prompt for prompt in prompts if ids is None or prompt.id in ids]
+    if samples is None:
+        return kept
+    return [
+        p.model_copy(update={"samples": min(p.samples, samples)})
+        if p.keep is None
+        else p.model_copy(update={"keep": min(p.keep, samples)})
+        for p in kept
+    ]
+
+
+def choose_subset(
+    text: Any,
+    *,
+    rows: Sequence[str],
+    dimensions: Sequence[str],
+    own: Sequence[OwnDimension],
+    listed: Callable[[], Sequence[Prompt]],
+) -> Subset | None:
+    """The subset that `only` names; None if it leaves nothing out. listed: the suite's prompts, asked for only if they matter.
+
+    Raises ValueError, one sentence, for a name that the suite does not have, with those that it has.
+    """
+    asked = parse_only(text)
+    names = [*dimensions, *(one.name for one in own)]
+    kept_rows = _known(asked.get("rows", rows), rows, "row")
+    kept = _known(asked.get("dimensions", names), names, "dimension")
+    ids, count, some = None, None, ""
+    if "prompts" in asked or "samples" in asked:
+        prompts = listed()
+        every = [prompt.id for prompt in prompts]
+        chosen = _known(asked.get("prompts", every), every, "prompt")
+        ids = None if len(chosen) == len(every) else chosen
+        count = _count(asked["samples"]) if "samples" in asked else None
+        if count is not None and count >= max(p.keep or p.samples for p in prompts):
+            count = None
+        served = {name for prompt in prompts if prompt.id in chosen for name in prompt.dimensions}
+        served |= {one.name for one in own if one.prompts == ALL_PROMPTS or one.prompts in served}
+        if lost := [name for name in asked.get("dimensions", ()) if name not in served]:
+            raise ValueError(
+                f"only chooses {', '.join(lost)}, but none of the prompts it chooses is scored on that; choose others."
+            )
+        kept = tuple(name for name in kept if name in served)
+        if ids is not None:
+            few = f" ({', '.join(ids)})" if len(ids) <= SHOWN else ""
+            some = f"all but {len(ids)} of {len(every)} prompts{few}"
+    left_out = []
+    if len(kept_rows) < len(rows):
+        left_out.append(f"the rows {', '.join(row for row in rows if row not in kept_rows)}")
+    if len(kept) < len(names):
+        left_out.append(f"the dimensions {', '.join(name for name in names if name not in kept)}")
+    left_out += [some] if some else []
+    if count is not None:
+        left_out.append(
+            f"all but the first {count} samples of a prompt" if count > 1 else "all samples but the first"
+        )
+    if not left_out:
+        return None
+    return Subset(
+        rows=kept_rows,
+        dimensions=tuple(name for name in dimensions if name in kept),
+        own=tuple(one.name for one in own if one.name in kept),
+        prompts=ids,
+        samples=count,
+        sentence=f"Subset run, not comparable with a whole run of this suite. Left out: {'; '.join(left_out)}.",
+        id=canonical_sha256([kept_rows, kept, ids, count])[:12],
+    )
+
+
+def link_subset(results: Path, subset: Subset) -> None:
+    """Let the subset's folder lead to what it shares with the whole run, so that it reads like any results folder."""
+    folder = results / "subsets" / subset.id
+    shared = ["train", "weights"]
+    if subset.of_prompts:
+        shared += [f"clips/{row}/mp4" for row in subset.rows]
+    else:
+        shared += ["prompts", "clips", "filter", "scores"]
+    for name in shared:
+        link = folder / name
+        if not link.is_symlink():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            up = "../" * (2 + name.count("/"))
+            link.symlink_to(f"{up}{name}")
