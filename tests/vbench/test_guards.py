@@ -1,16 +1,13 @@
-"""Faults that must end in a sentence and never in a number: the network, swallowed errors, dropped clips, wrong checkpoints, the filter."""
+"""Faults that must end in a sentence and never in a number: swallowed errors, dropped clips, wrong checkpoints, memory, the filter."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -21,7 +18,7 @@ from baselines.spec import load_row
 from evaluation.records import Prompt, clip_id
 from evaluation.vbench import files
 from evaluation.vbench.decisions import judge, moves
-from evaluation.vbench.runner import Scorer, Watch, check_files, check_rows, environment, sentence
+from evaluation.vbench.runner import Scorer, Watch, check_files, check_rows, sentence
 from evaluation.vbench.still import FilterPart, Found, filtered_set
 from evaluation.vbench.weights import AMT_FILE, RAFT_MEMBER, RAFT_ZIP, lay_out, missing
 from workflow.external import row_clip
@@ -29,65 +26,6 @@ from workflow.resources import REWARD_FILES, needed_resources, scorer_resources
 from workflow.settings import read_suite
 
 ROOT = Path(__file__).parents[2]
-
-TRIES = {
-    "urllib": "import urllib.request; urllib.request.urlopen('http://192.0.2.1/x', timeout=5)",
-    "name": "import socket; socket.create_connection(('example.org', 80), timeout=5)",
-    "datagram": "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 53))",
-    "wget": "import subprocess; subprocess.run(['wget', '-q', 'http://192.0.2.1/x'])",
-    "shell": "import os; os.system('git clone http://192.0.2.1/x')",
-    "torch.hub": "import torch; torch.hub.load_state_dict_from_url('https://192.0.2.1/x.pth', model_dir='.')",
-    "torch.hub repository": "import torch; torch.hub.load('example/repository', 'model', trust_repo=True)",
-    "hub client": "from huggingface_hub import hf_hub_download; hf_hub_download('example/repository', 'config.json', cache_dir='.')",
-    "hub snapshot": "from huggingface_hub import snapshot_download; snapshot_download('example/repository', cache_dir='.')",
-    "connection": "import http.client; http.client.HTTPSConnection('192.0.2.1', timeout=5).request('GET', '/')",
-}
-
-
-@pytest.mark.parametrize("way", sorted(TRIES))
-def test_nothing_leaves_the_machine(way: str, tmp_path: Path) -> None:
-    """Guards scoring against downloads, also swallowed ones: refused before anything is sent, and remembered."""
-    program = (
-        "from evaluation.vbench.guard import REFUSED, forbid_network\nforbid_network()\n"
-        f"import os; os.chdir({str(tmp_path)!r})\ntry:\n    {TRIES[way]}\nexcept BaseException: pass\n"
-        "print(len(REFUSED), REFUSED[:1])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout.splitlines()[-1].split()[0]) >= 1, done.stdout
-
-
-def test_a_program_that_is_started_reaches_nothing(tmp_path: Path) -> None:
-    """Guards what the audit hook does not see: a child's download goes to a port where nobody listens; here a server stands for the world."""
-    world = ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
-    Thread(target=world.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{world.server_port}/"
-    program = f"import urllib.request\ntry:\n    print(urllib.request.urlopen({address!r}, timeout=20).status)\nexcept OSError as e:\n    print(e)"
-
-    def said(extra: dict[str, str]) -> str:
-        command, plain = [sys.executable, "-c", program], {"PATH": os.environ["PATH"], "no_proxy": "*"}
-        return subprocess.run(
-            command, env=plain | extra, cwd=tmp_path, capture_output=True, text=True, check=True
-        ).stdout
-
-    assert said({}).strip() == "200"
-    assert "Connection refused" in said(environment(tmp_path))
-    world.shutdown()
-
-
-def test_what_stays_on_the_machine_is_allowed() -> None:
-    """Guards against a guard that breaks what libraries do at home: a pair of local sockets, an ordinary program."""
-    program = (
-        "from evaluation.vbench.guard import REFUSED, forbid_network\nforbid_network()\n"
-        "import socket, subprocess\na, b = socket.socketpair()\na.sendall(b'x')\nsubprocess.run(['true'], check=True)\n"
-        "print(REFUSED)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.strip() == "[]", done.stderr
 
 
 def rows(*names: str) -> list[dict[str, Any]]:
@@ -402,83 +340,6 @@ def test_the_lock_of_vbench_holds_no_torch_and_every_hash() -> None:
     assert len(pinned) == len(wanted) > 90
     assert not {name for name in pinned if name.startswith(("torch", "triton", "nvidia"))}
     assert lock.count("--hash=sha256:") >= len(pinned)
-
-
-@pytest.fixture
-def cpu_site() -> Any:
-    """The stand-ins for torchvision's native code, imported without staying among the finders of modules."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("cpu_site", ROOT / "tests/vbench/cpu/sitecustomize.py")
-    assert spec is not None
-    assert spec.loader is not None
-    before = list(sys.meta_path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.meta_path[:] = before
-    return module
-
-
-def test_suppression_is_greedy(cpu_site: Any) -> None:
-    """Guards the CPU stand-in of nms against the rule written out box by box."""
-    import torch
-
-    draw = torch.Generator().manual_seed(0)
-    low = torch.rand(60, 2, generator=draw) * 50
-    boxes = torch.cat([low, low + 1 + torch.rand(60, 2, generator=draw) * 30], dim=1)
-    scores = torch.rand(60, generator=draw)
-
-    def overlap(one: Any, other: Any) -> float:
-        sides = (torch.minimum(one[2:], other[2:]) - torch.maximum(one[:2], other[:2])).clamp(min=0)
-        area = lambda box: float((box[2:] - box[:2]).prod())  # noqa: E731
-        return float(sides.prod()) / (area(one) + area(other) - float(sides.prod()))
-
-    kept: list[int] = []
-    for i in scores.argsort(descending=True).tolist():
-        if all(overlap(boxes[i], boxes[k]) <= 0.4 for k in kept):
-            kept.append(i)
-    assert cpu_site.nms(boxes, scores, 0.4).tolist() == kept
-    assert 5 < len(kept) < 60
-
-
-@pytest.mark.parametrize("aligned", [True, False])
-def test_pooling_averages_bilinear_samples(cpu_site: Any, aligned: bool) -> None:
-    """Guards the CPU stand-in of roi_align against reading every sample by hand."""
-    import math
-
-    import torch
-
-    draw = torch.Generator().manual_seed(1)
-    maps = torch.randn(2, 3, 12, 16, generator=draw)
-    rois = torch.tensor([[0, 4.0, 6.0, 60.0, 40.0], [1, 0.0, 0.0, 20.0, 18.0]])
-    found = cpu_site.roi_align(maps, rois, 0.25, 3, 4, 0, aligned)
-
-    def read(image: Any, y: float, x: float) -> Any:
-        y, x = min(max(y, 0.0), 11.0), min(max(x, 0.0), 15.0)
-        y0, x0 = int(y), int(x)
-        y1, x1 = min(y0 + 1, 11), min(x0 + 1, 15)
-        fy, fx = y - y0, x - x0
-        top = image[:, y0, x0] * (1 - fx) + image[:, y0, x1] * fx
-        return top * (1 - fy) + (image[:, y1, x0] * (1 - fx) + image[:, y1, x1] * fx) * fy
-
-    for k, (image, *corners) in enumerate(rois.tolist()):
-        x0, y0, x1, y1 = (corner * 0.25 - (0.5 if aligned else 0.0) for corner in corners)
-        tall, wide = (y1 - y0) / 3, (x1 - x0) / 4
-        down, across = math.ceil(tall), math.ceil(wide)
-        for i in range(3):
-            for j in range(4):
-                values = [
-                    read(
-                        maps[int(image)],
-                        y0 + tall * (i + (a + 0.5) / down),
-                        x0 + wide * (j + (b + 0.5) / across),
-                    )
-                    for a in range(down)
-                    for b in range(across)
-                ]
-                torch.testing.assert_close(
-                    found[k, :, i, j], torch.stack(values).mean(0), atol=1e-5, rtol=1e-5
-                )
 
 
 def test_parts_are_of_dimensions() -> None:
