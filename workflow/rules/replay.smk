@@ -1,5 +1,6 @@
 # finished clips of native rows -> <suite>/replay.json (undeclared): five clips of each rendered again and compared
-# Nothing is an input here: a replay tests what is there and must not make it again. Only `snakemake replay` asks for it.
+# Nothing is an input here: a replay tests what is there and must not make it again. `snakemake replay` asks for every
+# native row, `snakemake replay_of_<row>` for one; both say whether clips come out bit-equal, the same on this type of device, or not.
 
 
 rule replay_row:
@@ -33,17 +34,23 @@ rule replay_row:
         " --output {output.row:q} > {log:q} 2>&1"
 
 
-rule replay:
-    """Say of five clips of every native row whether they come out bit-equal, the same on this type of device, or not."""
-    input:
-        rows=expand(f"{RESULTS}/replay/{{row}}.json", row=NATIVE),
-    log:
-        f"{LOGS}/replay.log",
-    localrule: True
-    threads: 1
-    params:
-        suite=SUITE.suite,
-        output=f"{RESULTS}/replay.json",
-    shell:
-        "python -m workflow.scripts.replay join --suite {params.suite:q} --rows {input.rows:q} --output {params.output:q}"
-        " 2>&1 | tee {log:q}"
+REPLAYS = {"replay": NATIVE} | {f"replay_of_{row}": [row] for row in NATIVE}
+
+
+for target, replayed_rows in REPLAYS.items():
+
+    rule:
+        name:
+            target
+        input:
+            rows=expand(f"{RESULTS}/replay/{{row}}.json", row=replayed_rows),
+        log:
+            f"{LOGS}/{target}.log",
+        localrule: True
+        threads: 1
+        params:
+            suite=SUITE.suite,
+            output=f"{RESULTS}/replay.json",
+        shell:
+            "python -m workflow.scripts.replay join --suite {params.suite:q} --rows {input.rows:q} --output {params.output:q}"
+            " 2>&1 | tee {log:q}"
