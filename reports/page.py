@@ -39,6 +39,7 @@ from reports.figures import (
     paired_figure,
     totals_figure,
 )
+from reports.left_out import left_out_reasons
 from reports.over_time import over_time
 from reports.published import PublishedLine, read_published
 from reports.replay import MEANING
@@ -277,6 +278,7 @@ def render(run: Run) -> str:
         warnings=warnings(run),
         shipped=shipped,
         dimensions=list(known.values()),
+        reasons=left_out_reasons(settings.bounds, table.dimensions, settings.config, table.subset),
         marks=dimension_marks(table),
         power={name: power(table, name) for name in ("total", "quality", "semantic", *known)},
         spread=spread_lines(run.variance, ranked),

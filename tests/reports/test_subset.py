@@ -2,13 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evaluation.aggregate import scores_csv
 from evaluation.chunks import chunks_csv
+from evaluation.dimensions import NAMES
 from evaluation.records import parse
+from evaluation.without_facts import WITHOUT_FACTS
 from reports.exports import dimensions_latex, latex, markdown, pairs_csv
+from reports.left_out import left_out_reasons
 from reports.page import render
 from reports.run import ReportSettings, Run, read_run
 from tests.reports import synthetic
@@ -55,6 +59,20 @@ def test_every_export_bears_the_mark(run: Run) -> None:
         assert r"\footnotesize Subset run" in text
         assert text.index("bottomrule") < text.index("Subset run") < text.index(r"\end{tabular}")
     assert SENTENCE in json.loads(run.model_dump_json())["table"]["subset"]
+
+
+def test_what_is_not_scored_is_grey_and_says_why() -> None:
+    """A list of one's own, a subset and plain settings give different reasons, and what was asked for gives none."""
+    config: dict[str, Any] = {"prompts": {"list": None}, "dimensions": NAMES}
+    asked = WITHOUT_FACTS["vbench"]
+    plain = left_out_reasons("vbench", asked, config | {"dimensions": asked}, None)
+    assert set(plain) == set(NAMES) - set(asked)
+    assert set(plain.values()) == {"left out by the suite's settings"}
+    assert set(left_out_reasons("vbench", asked, config, "x").values()) == {"left out of this subset run"}
+    listed = left_out_reasons("vbench", asked, {"prompts": {"list": "mine.csv"}, "dimensions": asked}, None)
+    assert "hundred actions" in listed["human_action"]
+    assert "facts" in listed["color"]
+    assert "written for it" in listed["temporal_style"]
 
 
 def test_a_whole_run_bears_none(tmp_path: Path) -> None:
