@@ -84,7 +84,7 @@ def paired_figure(
         return None
     best, others = main.ranked[0], main.ranked[1:]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.5, 1.0 + 0.24 * len(others)), layout="constrained")
+        figure = Figure(figsize=(10.5, 1.2 + 0.24 * len(others)), layout="constrained")
         panels = figure.subplots(1, 3, sharey=True)
         for axes, measure, title in zip(
             panels, TOTALS, (TOTAL_NAMES[bounds], "Quality", "Semantic"), strict=True
@@ -104,9 +104,10 @@ def paired_figure(
                 )
             axes.set_ylim(len(others) - 0.4, -0.6)
             axes.set_yticks(range(len(others)), [line.label for line in others])
-            axes.set_title(f"{title}, minus {best.label}" if measure == "total" else title, loc="left")
+            axes.set_title(title, loc="left")
             axes.tick_params(length=0)
             axes.grid(axis="y", visible=False)
+        figure.supxlabel(f"row minus {best.label}", color=MUTED, fontsize=9)
         return to_svg(
             figure,
             "paired",
