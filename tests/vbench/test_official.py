@@ -297,15 +297,16 @@ sys.exit(run(SCORER, ["--job", sys.argv[1]]))
 """
 
 
-def test_little_memory_is_met_with_smaller_batches(quick: Run, tmp_path: Path) -> None:
-    """Guards the retry: a network that has room for four frames at once gives the same values, up to rounding."""
+@pytest.mark.parametrize("path", ["official", "fast"])
+def test_little_memory_is_met_with_smaller_batches(path: str, quick: Run, tmp_path: Path) -> None:
+    """Guards the retry on both paths: a network that has room for four frames at once gives the same values, up to rounding."""
     folder, official = quick
     videos = tmp_path / "videos"
     videos.mkdir()
-    for path in (folder / "official").glob("a red bird-*.mp4"):
-        (videos / path.name).symlink_to(path.resolve())
+    for clip in (folder / "official").glob("a red bird-*.mp4"):
+        (videos / clip.name).symlink_to(clip.resolve())
     job = {
-        "cache": str(folder / "cache"), "sizes": {}, "device": "cpu", "threads": 1, "path": "official", "videos": str(videos),
+        "cache": str(folder / "cache"), "sizes": {}, "device": "cpu", "threads": 1, "path": path, "videos": str(videos),
         "entries": [{"prompt_en": "a red bird", "dimension": ["background_consistency"]}],
         "names": ["a red bird-0.mp4", "a red bird-1.mp4"], "output": str(tmp_path / "answer.json"),
     }  # fmt: skip

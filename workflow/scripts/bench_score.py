@@ -36,7 +36,9 @@ FACTS: dict[str, Any] = {
         "spatial_relationship": {"object_a": "bird", "object_b": "cat", "relationship": "on the left of"}
     },
 }
-"""Ground truth of the made-up prompt."""
+"""Ground truth of the made-up prompts."""
+SAMPLES = 5
+"""Of a prompt: the package looks at the indices 0 to 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ def make_videos(folder: Path, size: tuple[int, int], frames: int, clips: int) ->
             picture[8 : height + 8, 8 + 2 * t : width + 8 + 2 * t] + draw.normal(0, 1, (height, width, 1))
             for t in range(frames)
         ]
-        named = folder / f"a person is yoga-{number}.mp4"
+        take = "" if number < SAMPLES else f", take {number // SAMPLES + 1}"
+        named = folder / f"a person is yoga{take}-{number % SAMPLES}.mp4"
         write_clip(named, np.clip(np.stack(moved), 0, 255).astype(np.uint8), fps=16)
 
 
@@ -130,13 +133,15 @@ def surroundings(flags: argparse.Namespace) -> dict[str, str]:
 def measure(case: Case, path: str, flags: argparse.Namespace, work: Path) -> dict[str, Any]:
     """What the worker says. Raises RuntimeError if it fails."""
     names = sorted(file.name for file in flags.videos.glob("*.mp4"))
-    info = {"prompt_en": names[0].rsplit("-", 1)[0], "dimension": [case.dimension]}
-    if case.dimension in FACTS:
-        info["auxiliary_info"] = {case.dimension: FACTS[case.dimension]}
+    facts = {case.dimension: FACTS[case.dimension]} if case.dimension in FACTS else {}
+    infos = [
+        {"prompt_en": prompt, "dimension": [case.dimension], "auxiliary_info": facts}
+        for prompt in dict.fromkeys(name.rsplit("-", 1)[0] for name in names)
+    ]
     job = {
         "dimension": case.dimension, "case": case.case, "path": path, "cache": str(flags.weights.resolve()), "sizes": {},
         "device": flags.device, "threads": flags.threads, "videos": str(flags.videos.resolve()), "names": names,
-        "entries": [info], "output": str(work / "answer.json"),
+        "entries": infos, "output": str(work / "answer.json"),
     }  # fmt: skip
     (work / "job.json").write_text(json.dumps(job), encoding="utf-8")
     command = [
@@ -230,8 +235,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--clips", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="+", help="dimensions")
+    parser.add_argument("--cases", nargs="+", help="of dimensions that have several, such as '50 %% still'")
     parser.add_argument(
-        "--videos", type=Path, help="folder of <prompt>-<i>.mp4 of one prompt, in place of made-up clips"
+        "--videos", type=Path, help="folder of <prompt>-<0 to 4>.mp4, in place of made-up clips"
     )
     parser.add_argument(
         "--weights",
@@ -250,7 +256,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     flags = parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    cases = [case for case in CASES if not flags.only or case.dimension in flags.only]
+    cases = [
+        case
+        for case in CASES
+        if (not flags.only or case.dimension in flags.only)
+        and (not flags.cases or case.case is None or case.case in flags.cases)
+    ]
     large = flags.device == "cuda"
     size = [int(side) for side in (flags.size or ("832x480" if large else "256x144")).split("x")]
     frames = flags.frames or (81 if large else 17)
