@@ -1,0 +1,40 @@
+"""The arithmetic of `make bench-score`: what is compared, what is summed, and that a flipped answer is no small difference."""
+
+import math
+
+import pytest
+
+from workflow.scripts.bench_score import Measured, counted, largest_difference, seconds_a_clip, table
+
+
+def row(name: str, value: float | bool) -> dict[str, object]:
+    return {"video_path": name, "video_results": value}
+
+
+def test_differences_are_relative_and_a_flip_is_infinite() -> None:
+    """Guards the column that says how far the paths differ against other clips, and against a yes that became a no."""
+    official = [row("a-0.mp4", 0.5), row("a-1.mp4", 80.0)]
+    assert largest_difference(official, [row("a-0.mp4", 0.5), row("a-1.mp4", 80.008)]) == pytest.approx(1e-4)
+    assert largest_difference([row("a-0.mp4", True)], [row("a-0.mp4", True)]) == 0.0
+    assert largest_difference([row("a-0.mp4", True)], [row("a-0.mp4", False)]) == math.inf
+    assert largest_difference(official, official[:1]) == math.inf
+
+
+def test_seconds_are_of_a_clip_and_the_first_item_warms_up() -> None:
+    """Guards dimensions whose loop is over prompts of several clips, and a GPU's first clip."""
+    assert seconds_a_clip({"seconds": [9.0, 1.0, 3.0]}, 3, warm=True) == 2.0
+    assert seconds_a_clip({"seconds": [10.0, 20.0]}, 10, warm=False) == 3.0
+
+
+def test_the_total_takes_one_case_of_each_dimension() -> None:
+    """Guards the total against counting the filter three times: 1,800 clips of 2 s and 360 of 10 s are 2 hours."""
+    measured = [
+        Measured("static_filter, 0 % still", 1800, 4.0, 1.0, 0.0, "fast"),
+        Measured("static_filter, 50 % still", 1800, 2.0, 1.0, 0.0, "fast"),
+        Measured("static_filter, 100 % still", 1800, 8.0, 1.0, 0.0, "fast"),
+        Measured("scene", 360, 10.0, 5.0, 0.0, "official"),
+    ]
+    assert [one.name for one in counted(measured)] == ["static_filter, 50 % still", "scene"]
+    said = table(measured)
+    assert "2.0 h official, 1.0 h ours, 2.00 times less" in said
+    assert "(no fast path)" in said.splitlines()[4]
