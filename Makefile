@@ -63,7 +63,8 @@ bench-gpu: env ## time every method at full size with random weights on this GPU
 bench-train: env ## time the parts of a training step at full size with random weights on this GPU -> results/bench/train.json
 	python -m workflow.scripts.bench_train $(FLAGS)
 
-bench-score: env ## time the official scorer and ours, dimension by dimension -> results/bench/score.json (FLAGS="--help": options)
+bench-score: env ## time the official scorer and ours, dimension by dimension -> results/bench/score.json (DETECTRON2 as above; FLAGS="--help")
+	@envs/vbench/install.sh $(if $(TORCH),--torch $(TORCH)) --detectron2 "$(or $(DETECTRON2),none)"
 	python -m workflow.scripts.bench_score $(FLAGS)
 
 lock: ## remake the hashed locks of envs/ from their requirements.in (needs uv)

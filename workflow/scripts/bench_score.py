@@ -234,7 +234,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, help="default 17, on a GPU 81")
     parser.add_argument("--clips", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", nargs="+", help="dimensions")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=list(dict.fromkeys(case.dimension for case in CASES)),
+        metavar="DIMENSION",
+    )
     parser.add_argument("--cases", nargs="+", help="of dimensions that have several, such as '50 %% still'")
     parser.add_argument(
         "--videos", type=Path, help="folder of <prompt>-<0 to 4>.mp4, in place of made-up clips"
@@ -253,6 +258,23 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)  # fmt: skip
 
 
+def without_detectron2(cases: Sequence[Case], flags: argparse.Namespace) -> list[Case]:
+    """The cases that this environment can run; those of GRiT are left out, by name, where detectron2 is not installed."""
+    grit = [case for case in cases if "grit" in case.weights]
+    command = [
+        str(flags.python),
+        "-c",
+        "import importlib.util, sys; sys.exit(importlib.util.find_spec('detectron2') is None)",
+    ]
+    if not grit or subprocess.run(command, check=False).returncode == 0:
+        return list(cases)
+    log.warning(
+        "Not timed without detectron2 (make bench-score DETECTRON2=<checkout or wheel>): %s",
+        ", ".join(case.name for case in grit),
+    )
+    return [case for case in cases if case not in grit]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     flags = parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
@@ -262,6 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (not flags.only or case.dimension in flags.only)
         and (not flags.cases or case.case is None or case.case in flags.cases)
     ]
+    cases = without_detectron2(cases, flags)
     large = flags.device == "cuda"
     size = [int(side) for side in (flags.size or ("832x480" if large else "256x144")).split("x")]
     frames = flags.frames or (81 if large else 17)
