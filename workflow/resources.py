@@ -155,3 +155,40 @@ def _in_groups(root: Path, suite: Suite, groups: Sequence[str]) -> list[Resource
             f"unknown resource group {unknown[0]!r} in suite {suite.suite}; workflow/resources.yaml has {', '.join(sorted(known))}."
         )
     return [entry for entry in listed if entry.group in groups]
+
+
+def missing_resources(root: Path, suite: Suite, *, scorer: bool = False) -> str:
+    """One screen naming every file of the suite that was not fetched, or is cut short, and how to get it; empty if all are there.
+
+    scorer: of those that only scoring needs.
+    """
+    needed = scorer_resources(root, suite) if scorer else needed_resources(root, suite)
+    if not needed:
+        return ""
+    lock = read_lock(root / "resources")
+    missing = [(entry, state) for entry in needed if (state := _absence(root / "resources", entry, lock))]
+    if not missing:
+        return ""
+    width = max(len(entry.path) for entry, _ in missing)
+    lines = [
+        f"  {e.path:<{width}}  {e.size_mb:>9,.1f} MB  {e.origin}{state}".rstrip() for e, state in missing
+    ]
+    total = sum(entry.size_mb for entry, _ in missing)
+    return (
+        f"Suite {suite.suite} needs {len(needed)} fetched files{' for scoring' if scorer else ''}, and {len(missing)} of them (about {total / 1000:.1f} GB) are not in "
+        "resources/:\n"
+        + "\n".join(lines)
+        + f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}   (from a folder: MIRROR=/path; without what only training needs: RELEASED=1)\n"
+        "Nothing was started. The embedded suite needs none of this: snakemake --profile local reports/table.html"
+    )
+
+
+def _absence(folder: Path, entry: Resource, lock: dict[str, Locked]) -> str:
+    """Empty if a file is there in its size; else what to add to its line, at least a blank. Hashes are the fetch stage's work."""
+    path, known = folder / entry.path, lock.get(entry.path)
+    if not path.is_file():
+        return " "
+    size = path.stat().st_size
+    if known is None or known.size in (None, size):
+        return ""
+    return f"  (has {size:,} of {known.size:,} bytes: delete it first)"

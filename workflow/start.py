@@ -17,7 +17,6 @@ from reports.provenance import code_state, sha256_of
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
 from workflow.prompt_plan import has_own_list, prompt_stage_settings, protocol_note
-from workflow.resources import Locked, Resource, needed_resources, read_lock, scorer_resources
 from workflow.scripts.prompts import NAMED_BY_PROMPT, suite_prompts
 from workflow.settings import OFFICIAL_WORLDS, REWARD_PYTHON, Suite
 
@@ -25,32 +24,6 @@ from workflow.settings import OFFICIAL_WORLDS, REWARD_PYTHON, Suite
 def put_python_first() -> None:
     """Let `python` in a rule be the one that runs Snakemake, whether or not its environment is activated."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-
-
-def missing_resources(root: Path, suite: Suite, *, scorer: bool = False) -> str:
-    """One screen naming every file of the suite that was not fetched, or is cut short, and how to get it; empty if all are there.
-
-    scorer: of those that only scoring needs.
-    """
-    needed = scorer_resources(root, suite) if scorer else needed_resources(root, suite)
-    if not needed:
-        return ""
-    lock = read_lock(root / "resources")
-    missing = [(entry, state) for entry in needed if (state := _absence(root / "resources", entry, lock))]
-    if not missing:
-        return ""
-    width = max(len(entry.path) for entry, _ in missing)
-    lines = [
-        f"  {e.path:<{width}}  {e.size_mb:>9,.1f} MB  {e.origin}{state}".rstrip() for e, state in missing
-    ]
-    total = sum(entry.size_mb for entry, _ in missing)
-    return (
-        f"Suite {suite.suite} needs {len(needed)} fetched files{' for scoring' if scorer else ''}, and {len(missing)} of them (about {total / 1000:.1f} GB) are not in "
-        "resources/:\n"
-        + "\n".join(lines)
-        + f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}   (from a folder: MIRROR=/path; without what only training needs: RELEASED=1)\n"
-        "Nothing was started. The embedded suite needs none of this: snakemake --profile local reports/table.html"
-    )
 
 
 def missing_reward_environment(root: Path) -> str:
@@ -61,17 +34,6 @@ def missing_reward_environment(root: Path) -> str:
         f"there is no {REWARD_PYTHON}, in which most of CM-GRPO's rewards are computed; build it with envs/vbench/install.sh. Nothing was "
         "started."
     )
-
-
-def _absence(folder: Path, entry: Resource, lock: dict[str, Locked]) -> str:
-    """Empty if a file is there in its size; else what to add to its line, at least a blank. Hashes are the fetch stage's work."""
-    path, known = folder / entry.path, lock.get(entry.path)
-    if not path.is_file():
-        return " "
-    size = path.stat().st_size
-    if known is None or known.size in (None, size):
-        return ""
-    return f"  (has {size:,} of {known.size:,} bytes: delete it first)"
 
 
 def planned_prompts(suite: Suite, root: Path = Path()) -> list[Prompt]:

@@ -209,7 +209,8 @@ def test_toybox_dimensions_without_facts_are_those_whose_scorers_read_none() -> 
     free = set()
     for path in sorted((ROOT / "evaluation/toybox/scorers").glob("[a-z]*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        score = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "score")
+        found = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+        score = found.get("score_frames", found["score"])  # where there is the one, the other only calls it
         if not any(
             isinstance(n, ast.Name) and n.id == "facts" for part in score.body for n in ast.walk(part)
         ):

@@ -24,9 +24,16 @@ from models.weights import write_safetensors
 from tests.models.test_released import sparse
 from workflow.checkpoints import describe_checkpoints
 from workflow.downloads import Progress, Sources, announce, fetch, plan_fetch, prove_all
-from workflow.resources import INITIALISATION_SHA256, Resource, listed_resources, needed_resources, read_lock
+from workflow.resources import (
+    INITIALISATION_SHA256,
+    Resource,
+    listed_resources,
+    missing_resources,
+    needed_resources,
+    read_lock,
+)
 from workflow.settings import Suite, load_suite
-from workflow.start import missing_resources, planned_prompts, start_banner
+from workflow.start import planned_prompts, start_banner
 
 ROOT = Path(__file__).parents[2]
 

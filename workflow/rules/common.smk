@@ -42,13 +42,16 @@ from workflow.prompt_plan import (
     prompt_stage_settings,
     protocol_note,
 )
-from workflow.resources import needed_resources, scorer_resources
+from workflow.resources import (
+    missing_resources,
+    needed_resources,
+    scorer_resources,
+)
 from workflow.subset import choose_subset, chosen_prompts, link_subset
 from workflow.progress import job_costs, start_progress
 from workflow.start import (
     check_own_list,
     missing_reward_environment,
-    missing_resources,
     planned_prompts,
     put_python_first,
     start_banner,
