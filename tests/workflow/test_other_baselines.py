@@ -588,9 +588,13 @@ def test_every_kind_runs_to_the_report(finished: Path) -> None:
     assert "declared noise" in page
     assert "unknown" in page
     costs = page[page.index('id="cost"') : page.index('id="formula"')]
-    assert "A tool (external)" in costs
-    assert "Theirs (imported)" not in costs, (
+    sampling = costs[costs.index("<h3>Sampling</h3>") : costs.index("<h3>Stages</h3>")]
+    assert "A tool (external)" in sampling
+    assert "Theirs (imported)" not in sampling, (
         "nobody knows what imported clips cost, so 0 seconds must not be shown"
+    )
+    assert costs.count('<th scope="row">Theirs (imported)</th><td>-</td><td>-</td>') == 2, (
+        "scored here, made elsewhere"
     )
 
 
