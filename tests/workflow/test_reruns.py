@@ -166,7 +166,9 @@ def test_the_code_of_controls_and_of_checks(project: Path) -> None:
     assert planned(project, "matrix") == made(*CONTROLS) | LAST
     with (project / "evaluation/static_filter.py").open("a") as stream:
         stream.write("# edited\n")
-    scored = {("score", row, dimension) for row in ROWS for dimension in DIMENSIONS}
+    scored = {("score", row, dimension) for row in ROWS for dimension in DIMENSIONS} | {
+        ("score_own", row) for row in ROWS
+    }
     assert planned(project, "matrix") == made(*CONTROLS) | {("filter", row) for row in ROWS} | scored | LAST
 
 
