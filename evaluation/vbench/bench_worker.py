@@ -119,13 +119,14 @@ def measure_filter(job: dict[str, Any], watch: TimedWatch, device: Any) -> list[
     """The package's own StaticFilter.infer, which looks at every pair, or our fast one."""
     from evaluation.vbench.static_filter import open_fast_filter, open_filter
 
-    cache, rows = Path(job["cache"]), []
-    official = open_filter(cache, device)
-    judge = open_fast_filter(cache, device, watch).judge_clip if job["path"] == "fast" else official.infer
-    for path in watch.loop(list(watch.paths)):
-        found = judge(path)
-        rows.append({"video_path": Path(path).name, "video_results": bool(getattr(found, "static", found))})
-    return rows
+    cache = Path(job["cache"])
+    if job["path"] == "fast":
+        fast = open_fast_filter(cache, device, watch)
+        still = {path: fast.judge_clip(path).static for path in watch.loop(list(watch.paths))}
+    else:
+        official = open_filter(cache, device)
+        still = {path: bool(official.infer(path)) for path in watch.loop(list(watch.paths))}
+    return [{"video_path": Path(path).name, "video_results": found} for path, found in still.items()]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

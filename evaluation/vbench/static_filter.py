@@ -5,7 +5,7 @@ of its ends. It stands still unless more than `allowed` = round(2 T / 16) neighb
 exceeds 2 `allowed` `limit`. Counts only grow, so that the (allowed + 1)-th is as good as all.
 
 `motion` of a clip: the largest of the (allowed + 1)-th largest neighbour over `limit` and the end pairs over theirs. It stands still exactly
-if that is at most 1. Where a clip was stopped early it is a lower bound, above 1.
+if that is at most 1. Where a clip was stopped early it is a lower bound: above 1 of one that moves, and on the fast path of a still one too.
 """
 
 from __future__ import annotations
