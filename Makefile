@@ -15,10 +15,10 @@ FLAGS ?=
 CHOSEN = $(if $(ONLY),--config only="$(ONLY)")
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env report dry-run test test-vbench check format doctor fetch bench-gpu bench-train bench-score lock clean distclean
+.PHONY: help env report dry-run test test-vbench test-rewards check format doctor fetch bench-gpu bench-train bench-score lock clean distclean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: ## build .venv (torch by pip, the rest from the hashed lock)
 	@envs/main/install.sh $(TORCH)
@@ -36,8 +36,10 @@ test: env ## run the tests (ALL=1: the slow ones too)
 
 test-vbench: env ## build VBench's environment and test against the official package (DETECTRON2=checkout or wheel; ALL=1: all dimensions)
 	@envs/vbench/install.sh $(if $(TORCH),--torch $(TORCH)) --detectron2 "$(or $(DETECTRON2),none)"
-	python -m pytest -n 2 --dist worksteal $(if $(ALL),,-m "not slow") tests/vbench \
-		tests/evaluation/test_vbench_rewards.py tests/workflow/test_released_training.py::test_cm_grpo_is_rewarded_by_every_network
+	python -m pytest -n 2 --dist worksteal $(if $(ALL),,-m "not slow") tests/vbench tests/evaluation/test_vbench_rewards.py
+
+test-rewards: test-vbench ## then train CM-GRPO with every reward, some of which are computed in that environment
+	python -m pytest tests/workflow/test_released_training.py::test_cm_grpo_is_rewarded_by_every_network
 
 check: env ## lint, format and types
 	ruff check .

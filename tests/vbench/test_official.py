@@ -96,7 +96,9 @@ def check_joined(folder: Path, dimension: str, parts: int, official: dict[str, A
 
 
 @pytest.mark.parametrize("dimension", QUICK)
-@pytest.mark.parametrize("parts", [1, 2, 5])
+@pytest.mark.parametrize(
+    "parts", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(5, marks=pytest.mark.slow)]
+)
 def test_any_number_of_parts_gives_the_official_json(quick: Run, dimension: str, parts: int) -> None:
     """Guards the number itself: score and every row as one official process prints them, to the last digit."""
     check_joined(quick[0], dimension, parts, quick[1])
