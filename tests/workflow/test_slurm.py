@@ -28,8 +28,12 @@ default-resources: {slurm_partition: gpu, mem_mb: "900 * attempt", runtime: 20}
 set-resources:
   train: {gpu: 1, mem_mb: "1100 * attempt", runtime: 20}
   sample: {gpu: 1, mem_mb: "1200 * attempt", runtime: 20}
-  score: {gpu: 1, mem_mb: "1000 * attempt", runtime: 20}
+  score: {gres: "gpu:1", mem_mb: "1000 * attempt", runtime: 20}
+groups: ["score=scoring_{row}"]
+group-components: ["scoring_{row}=2"]
 """
+SCORES = 4
+"""Of the suite: two dimensions of each of two rows."""
 
 
 def environment() -> dict[str, str]:
@@ -93,7 +97,10 @@ def end_processes_of(job_id: str) -> None:
 def test_the_literal_command_survives_a_killed_job_and_a_lost_node(
     cluster: Callable[..., str], tmp_path: Path
 ) -> None:
-    """Guards against GPU requests that reach no sbatch option, retries inside one allocation, and polling that never ends."""
+    """Guards against GPU requests that reach no sbatch option, retries inside one allocation, and polling that never ends.
+
+    Two scores at a time run beside each other in one job, on one GPU (README.md), with the cores and memory of both.
+    """
     project = tmp_path / "project"
     copy_project(project, (ROOT / "workflow/config/tiny.yaml").read_text())
     replace_in(
@@ -145,10 +152,14 @@ def test_the_literal_command_survives_a_killed_job_and_a_lost_node(
             process.wait(timeout=60)
     assert "tiny" in (project / "reports/table.html").read_text()
     finished = [job for job in jobs(cluster) if job["JobState"] == "COMPLETED"]
-    for rule in ("train", "sample", "score"):
+    for rule in ("train", "sample"):
         of_rule = [job for job in finished if f"rule_{rule}_" in job["Comment"]]
         assert of_rule, f"no {rule} job in {[job['Comment'] for job in finished]}"
         assert {job["TresPerJob"] for job in of_rule} == {"gres:gpu:1"}
+    groups = [job for job in finished if "scoring" in job["Comment"]]
+    assert len(groups) == SCORES // 2
+    wanted = {(job["TresPerNode"], job["NumCPUs"], job["MinMemoryNode"]) for job in groups}
+    assert wanted == {("gres:gpu:1", "2", "2000M")}
     assert "resuming" in (project / "results/tiny/logs/train/raven.log").read_text()
     survivor = next(job for job in finished if "train" in job["Comment"])
     assert (survivor["JobId"], survivor["Restarts"]) == (second["JobId"], "1")
