@@ -24,7 +24,7 @@ CRF = 18  # as RAVEN's vendored baselines encode (baselines.md 1.2)
 
 # x264 165 with AVX-512 writes other bytes for about 1 clip in 100 of the same frames (its macroblock tree reads what
 # memory happens to hold). The SSE4.2 code writes the bytes of x264's plain C, as fast as AVX-512 at 480x832.
-_X264 = {"x264-params": "asm=SSE4.2"} if platform.machine().lower() in ("x86_64", "amd64") else {}
+X264 = {"x264-params": "asm=SSE4.2"} if platform.machine().lower() in ("x86_64", "amd64") else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ def write_clip(path: Path, frames: Frames, *, fps: int) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     height, width = frames.shape[1:3]
     with av.open(str(temporary), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": str(CRF), **_X264})
+        stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": str(CRF), **X264})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.thread_count = 1
         for picture in frames:

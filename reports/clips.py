@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,17 +116,20 @@ def spread(prompts: Sequence[Prompt]) -> list[Prompt]:
     return [found[turn] for turn in range(longest) for found in kinds.values() if turn < len(found)]
 
 
-def poster_order(prompts: Sequence[Prompt], rows: Iterable[str], scores: Scores) -> list[tuple[str, str]]:
+def poster_order(
+    prompts: Sequence[Prompt], rows: Iterable[str], scores: Scores, less_is_better: Collection[str] = ()
+) -> list[tuple[str, str]]:
     """(prompt id, row) of all posters, wanted ones first: the worst of every row and dimension, then its second worst, ...
 
-    After WORST of each come all rows of prompt after prompt.
+    After WORST of each come all rows of prompt after prompt. less_is_better: dimensions whose worst are the highest.
     """
-    lowest = [
-        [(prompt, row) for prompt in sorted(values, key=lambda name: (values[name].mean, name))[:WORST]]
-        for row, found in scores.items()
-        for values in found.values()
-    ]
-    worst = [cells[place] for place in range(WORST) for cells in lowest if place < len(cells)]
+    ends = []
+    for row, found in scores.items():
+        for dimension, values in found.items():
+            sign = -1 if dimension in less_is_better else 1
+            ordered = sorted((sign * score.mean, prompt) for prompt, score in values.items())
+            ends.append([(prompt, row) for _, prompt in ordered[:WORST]])
+    worst = [cells[place] for place in range(WORST) for cells in ends if place < len(cells)]
     names = list(rows)
     return list(dict.fromkeys([*worst, *((prompt.id, row) for prompt in spread(prompts) for row in names)]))
 
@@ -209,15 +212,16 @@ def embed(
     scores: Scores,
     budget: int,
     *,
+    less_is_better: Collection[str] = (),
     threads: int = 1,
 ) -> Gallery:
-    """Posters and clips within `budget` bytes of base64, by the rule on top of this file.
+    """Posters and clips within `budget` bytes of base64, by the rule on top of this file. less_is_better: see poster_order.
 
     manifests: row -> its clips. A file's bytes must have the manifest's sha256; raises ValueError naming the clip if not.
     """
     sources = find_sources(results_dir, manifests)
     with ThreadPoolExecutor(threads) as pool:
-        wanted = poster_order(prompts, manifests, scores)
+        wanted = poster_order(prompts, manifests, scores, less_is_better)
         posters, posters_size = embed_posters(sources, wanted, round(budget * POSTER_SHARE), pool)
         embedded = embed_clips(sources, prompts, budget - posters_size, pool)
     having = {source.clip.prompt_id for found in sources.values() for source in found.values()}

@@ -8,7 +8,7 @@ from fractions import Fraction
 import av
 from PIL import Image
 
-from evaluation.clips import _X264 as X264
+from evaluation.clips import X264
 
 SIDE = 128  # pixels of a poster's longer side
 PREVIEW_WIDTH = 256  # wider clips go into the page as copies of this width, about 50 KB instead of 1 to 2 MB

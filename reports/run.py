@@ -223,7 +223,7 @@ def read_run(
         )
     prompts = read_jsonl(Prompt, results_dir / "prompts" / "prompts.jsonl")
     scored = [row.row for row in table.rows if row.dimensions]
-    measured = list(measures(settings.bounds, table.own))
+    measured = measures(settings.bounds, table.own)
     manifests = {row: read_jsonl(Clip, results_dir / "clips" / row / "manifest.jsonl") for row in scored}
     timed = {row: results_dir / "clips" / row / "timings.jsonl" for row in scored}
     metrics = {row: results_dir / "train" / row / "metrics.jsonl" for row in settings.rows}
@@ -241,7 +241,8 @@ def read_run(
         root=root, results_dir=results_dir, scores_path=scores, table=table, prompts=prompts, manifests=manifests,
         timings=timings, config=settings.config,
     )  # fmt: skip
-    by_prompt = {row: prompt_scores(results_dir / "scores" / row, measured) for row in scored}
+    by_prompt = {row: prompt_scores(results_dir / "scores" / row, list(measured)) for row in scored}
+    falling = [name for name, described in measured.items() if described.scale < 0]
     budget = round(settings.clips_budget_mb * 1e6)
     return Run(
         provenance=provenance,
@@ -261,5 +262,7 @@ def read_run(
         variance=read_json(VarianceTable, variance) if variance.is_file() else None,
         chunks=read_json(ChunkTable, chunks) if chunks.is_file() else None,
         speed={row: found for row, found in speed.items() if found is not None},
-        gallery=embed(results_dir, prompts, manifests, by_prompt, budget, threads=threads),
+        gallery=embed(
+            results_dir, prompts, manifests, by_prompt, budget, less_is_better=falling, threads=threads
+        ),
     )

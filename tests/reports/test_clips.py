@@ -155,6 +155,9 @@ def test_posters_of_the_worst_come_first() -> None:
     assert len(order) == len(set(order)) == 30
     assert order.index(("pair_00", "c")) == 20
     assert WORST == 20
+    scores = {"b": {"color": low, "jumps": low}}
+    order = poster_order(prompts, ["b"], scores, less_is_better=["jumps"])
+    assert order[:4] == [("pair_00", "b"), ("pair_09", "b"), ("pair_01", "b"), ("pair_08", "b")]
 
 
 def test_noise_does_not_fill_the_budget(tmp_path: Path) -> None:
