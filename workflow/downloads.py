@@ -8,6 +8,7 @@ huggingface_hub names, authorises and transfers; its own downloads are not resum
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import json
 import logging
@@ -15,6 +16,7 @@ import os
 import re
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,8 +170,20 @@ def _proven(entry: Resource, path: Path, name: str, known: Locked | None, again:
         raise ValueError(
             f"{name} has sha256 {found}, expected {expected}: it is damaged, truncated or another version; {again}."
         )
+    for member, pinned in entry.members.items():
+        if (inside := _member_sha256(path, member)) != pinned:
+            raise ValueError(f"{name} has {member} with sha256 {inside}, expected {pinned}; {again}.")
     revision = entry.revision or (known.revision if known else None)
     return Locked(sha256=found, size=path.stat().st_size, origin=entry.origin, revision=revision)
+
+
+def _member_sha256(archive: Path, member: str) -> str:
+    """Of a file in a zip; "none" where it is not there, or the archive is no zip."""
+    try:
+        with zipfile.ZipFile(archive) as opened, opened.open(member) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    except (zipfile.BadZipFile, KeyError):
+        return "none"
 
 
 def prove_all(entries: Sequence[Resource], folder: Path, lock: dict[str, Locked]) -> Fetched:

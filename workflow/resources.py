@@ -44,7 +44,10 @@ class Locked(BaseModel):
 
 
 class Resource(BaseModel):
-    """One file under resources/. Either a url, or a file of a hub repository (revision None: its newest)."""
+    """One file under resources/. Either a url, or a file of a hub repository (revision None: its newest).
+
+    members: sha256 of files in it, where it is a zip.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,6 +58,7 @@ class Resource(BaseModel):
     revision: str | None = None
     file: str | None = None
     sha256: Sha256 | None
+    members: dict[str, Sha256] = {}
     size_mb: float
     licence: str
 

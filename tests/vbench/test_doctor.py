@@ -133,16 +133,16 @@ def test_checkpoints_are_counted_and_what_brings_them_is_said(project: Path) -> 
     """Guards against a first scoring job that dies of a missing, cut or unproven file."""
     said = doctor.checkpoint_findings(SUITE, project)[0]
     assert said.verdict == "MISSING"
-    assert said.found.startswith("19 of 19 files, 8.2 GB, are not here (hubconf.py")
+    assert said.found.startswith("19 of 19 files, 9.5 GB, are not here (hubconf.py")
     assert said.found.endswith("make fetch SUITE=vbench")
     lock = bring_checkpoints(project)
     said = doctor.checkpoint_findings(SUITE, project)[0]
     assert said.verdict == "note"
-    assert "of 3 is pinned, of 0 recorded when they were fetched, of 16 unknown" in said.found
+    assert "of 16 is pinned, of 0 recorded when they were fetched, of 3 unknown" in said.found
     (project / "resources/lock.json").write_text(json.dumps(lock))
     fetched, laid_out = doctor.checkpoint_findings(SUITE, project)
     assert fetched.verdict == "ok"
-    assert "of 3 is pinned, of 16 recorded" in fetched.found
+    assert "of 16 is pinned, of 3 recorded" in fetched.found
     assert (laid_out.verdict, "not laid out yet" in laid_out.found) == ("note", True)
     (project / "resources/weights/vbench/amt_model/amt-s.pth").write_bytes(b"12")
     (said,) = doctor.checkpoint_findings(SUITE, project)

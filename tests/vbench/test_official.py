@@ -21,7 +21,7 @@ QUICK = ("temporal_flickering", "background_consistency", "motion_smoothness")
 SLOW = ("subject_consistency", "imaging_quality", "dynamic_degree", "appearance_style")
 SLOWEST = ("aesthetic_quality", "temporal_style", "overall_consistency", "human_action", "scene")
 GRIT = ("object_class", "multiple_objects", "color", "spatial_relationship")
-FOUND = ("color", "spatial_relationship", "scene", "human_action", "dynamic_degree")
+FOUND = (*GRIT, "scene", "human_action", "dynamic_degree")
 """Dimensions of a yes or no in every frame or clip whose random network says both of these clips."""
 NOTED = ("video_sim", "cnt_per_video")
 """What our worker adds to the rows of subject consistency."""
@@ -257,16 +257,13 @@ def test_a_missing_or_wrong_checkpoint_ends_in_a_sentence(quick: Run, tmp_path: 
     assert "vbench/amt_model/amt-s.pth: delete it" in said
 
 
-def test_a_killed_part_starts_anew_and_ends_the_same(quick: Run, tmp_path: Path) -> None:
-    """Guards the resume: kill -9 of the whole job leaves no result, and the next run gives the same bytes."""
-    folder = fresh(quick[0], tmp_path / "run")
-    command = [sys.executable, "-m", "workflow.scripts.score_part"]
-    command += tiny.part_command(folder, "motion_smoothness", "0-of-2")
+def kill_midway(command: list[str], output: Path) -> None:
+    """Run a part's job and end all its processes by kill -9 while its worker runs: no result, and its folder is left over."""
     job = subprocess.Popen(
         command, cwd=tiny.ROOT, env=tiny.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
     )  # fmt: skip
-    work = folder / "motion_smoothness.0-of-2.json.work"
+    work = output.with_name(f"{output.name}.work")
     for _ in range(600):
         if (work / "job.json").exists():
             break
@@ -275,12 +272,41 @@ def test_a_killed_part_starts_anew_and_ends_the_same(quick: Run, tmp_path: Path)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
     assert work.is_dir()
-    assert not (folder / "motion_smoothness.0-of-2.json").exists()
+    assert not output.exists()
+
+
+def test_a_killed_part_starts_anew_and_ends_the_same(quick: Run, tmp_path: Path) -> None:
+    """Guards the resume: kill -9 of the whole job leaves no result, and the next run gives the same bytes."""
+    folder = fresh(quick[0], tmp_path / "run")
+    output = folder / "motion_smoothness.0-of-2.json"
+    command = [sys.executable, "-m", "workflow.scripts.score_part"]
+    kill_midway([*command, *tiny.part_command(folder, "motion_smoothness", "0-of-2")], output)
     done = tiny.score_part(folder, "motion_smoothness", "0-of-2")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert not work.exists()
-    rows = json.loads((folder / "motion_smoothness.0-of-2.json").read_text())["rows"]
+    assert not output.with_name(f"{output.name}.work").exists()
+    rows = json.loads(output.read_text())["rows"]
     assert rows == plain_rows("motion_smoothness", quick[1]["motion_smoothness"][1])[:4]
+
+
+def test_a_killed_part_of_the_filter_starts_anew_and_ends_the_same(quick: Run, tmp_path: Path) -> None:
+    """As above, against a run of the same part that nobody killed."""
+    folder = fresh(quick[0], tmp_path / "run")
+    prompts = [json.loads(line) for line in (folder / "prompts.jsonl").read_text().splitlines()]
+    lines = [json.dumps(prompt | {"keep": 1 if prompt["id"] == "p0" else None}) for prompt in prompts]
+    (folder / "prompts.jsonl").write_text("\n".join(lines) + "\n")
+    killed, whole = folder / "killed.json", folder / "whole.json"
+    command = [
+        sys.executable, "-m", "workflow.scripts.filter_part", "--row", "mine", "--part", "0-of-1", "--prompts", f"{folder}/prompts.jsonl",
+        "--manifest", f"{folder}/manifest.jsonl", "--clips", f"{folder}/clips", "--weights", f"{folder}/weights.json",
+        "--python", str(tiny.PYTHON), "--environment", tiny.stamp_hash(), "--device", "cpu", "--threads", "1", "--path", "fast", "--output",
+    ]  # fmt: skip
+    kill_midway([*command, str(killed)], killed)
+    for output in (killed, whole):
+        subprocess.run(
+            [*command, output], check=True, cwd=tiny.ROOT, env=tiny.environment(), capture_output=True
+        )
+    assert list(json.loads(whole.read_text())["found"]) == ["p0-0", "p0-1"]
+    assert killed.read_bytes() == whole.read_bytes()
 
 
 LITTLE_MEMORY = """

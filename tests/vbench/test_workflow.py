@@ -87,7 +87,8 @@ def make_project(folder: Path, cache: Path) -> None:
     entries = re.split(r"^(?=- path: )", listed, flags=re.MULTILINE)
     wanted = [e for e in entries if any(f"weights/vbench/{name}\n" in e for name in FILES)]
     assert len(wanted) == len(FILES)
-    kept = "".join(re.sub(r"sha256: .*", "sha256: null", entry) for entry in wanted)
+    kept = re.sub(r"sha256: .*", "sha256: null", "".join(wanted))
+    kept = re.sub(r"  members: .*\n", "", kept)
     (folder / "workflow/resources.yaml").write_text(kept)
     for name, source in FILES.items():
         target = folder / "resources/weights/vbench" / name

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +24,7 @@ from models.wan import Wan
 from models.weights import write_safetensors
 from tests.models.test_released import sparse
 from workflow.checkpoints import describe_checkpoints
-from workflow.downloads import Progress, Sources, announce, fetch, plan_fetch, prove_all
+from workflow.downloads import Progress, Sources, announce, fetch, plan_fetch, prove, prove_all
 from workflow.resources import (
     INITIALISATION_SHA256,
     Resource,
@@ -320,6 +321,24 @@ def test_every_wrong_file_is_listed_at_once(tmp_path: Path, hub: Hub) -> None:
     assert "has 500 bytes, expected 100,000: it is truncated" in proven.faults[0]
     assert "has sha256" in proven.faults[1] and "was fetched from org/model : moved" in proven.faults[2]
     assert all("delete it and run `make fetch` again" in fault for fault in proven.faults)
+
+
+def test_a_zip_is_proven_by_the_file_in_it_that_is_used(tmp_path: Path) -> None:
+    """Guards RAFT's weights, whose hash is published while that of the zip they come in is not."""
+    archive = tmp_path / "weights/models.zip"
+    archive.parent.mkdir()
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("models/a.pth", b"right")
+        packed.writestr("models/b.pth", b"another")
+    entry = entry_of("models.zip", members={"models/a.pth": hashlib.sha256(b"right").hexdigest()})
+    assert prove(entry, tmp_path, {}).sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
+    for member in ("models/b.pth", "models/c.pth"):
+        wrong = entry.model_copy(update={"members": {member: "0" * 64}})
+        with pytest.raises(ValueError, match=rf"models\.zip has {member} with sha256 .*, expected 0000"):
+            prove(wrong, tmp_path, {})
+    put(archive, b"<html>")
+    with pytest.raises(ValueError, match="with sha256 none, expected"):
+        prove(entry, tmp_path, {})
 
 
 def test_a_known_initialisation_is_recognised_by_its_bytes(
