@@ -32,7 +32,7 @@ dry-run: env ## list the jobs that `make report` would run, and why
 # The quick tests run side by side. The slow ones do not: they start Snakemake and train on all cores.
 test: env ## run the tests (ALL=1: the slow ones too)
 	python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not vbench" tests
-	$(if $(ALL),python -m pytest -m "slow and not vbench" tests)
+	$(if $(ALL),python -m pytest -n 2 --dist loadfile -m "slow and not vbench" tests)
 
 test-vbench: env ## build VBench's environment and test against the official package (DETECTRON2=checkout or wheel; ALL=1: all dimensions)
 	@envs/vbench/install.sh $(if $(TORCH),--torch $(TORCH)) --detectron2 "$(or $(DETECTRON2),none)"
