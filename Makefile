@@ -29,7 +29,7 @@ report: env ## run the pipeline of SUITE (default: toybox) and write reports/tab
 dry-run: env ## list the jobs that `make report` would run, and why
 	snakemake reports/table.html -n --profile local --configfile $(CONFIG) $(CHOSEN) $(FLAGS)
 
-# The quick tests run side by side. The slow ones do not: they start Snakemake and train on all cores.
+# By file and side by side: the quick ones on up to four cores, then the slow ones, which start Snakemake and train, two at a time.
 test: env ## run the tests (ALL=1: the slow ones too)
 	python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not vbench" tests
 	$(if $(ALL),python -m pytest -n 2 --dist loadfile -m "slow and not vbench" tests)

@@ -135,7 +135,7 @@ def chunks_figure(table: ChunkTable, rows: Sequence[RowSummary], titles: Mapping
         legend_lines = -(-len(drawn) // COLUMNS)
         figure = Figure(figsize=(10.5, 2.0 * lines + 0.22 * legend_lines + 0.1), layout="constrained")
         panels = figure.subplots(lines, COLUMNS, squeeze=False, sharex=True)
-        for axes, name in zip(panels.flat, names, strict=False):
+        for axes, name in zip(panels.flat[: len(names)], names, strict=True):
             curves = [curve for curve in table.curves if curve.measure == name]
             _draw(axes, curves, known, intervals=False)
             _zoom(axes, curves, known)

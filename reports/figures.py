@@ -129,7 +129,7 @@ def dimensions_figure(
         panels = figure.subplots(lines, 4, sharey=True, squeeze=False)
         for axes in list(panels.flat)[len(shown) :]:
             axes.set_visible(False)
-        for axes, dimension in zip(panels.flat, shown, strict=False):
+        for axes, dimension in zip(panels.flat[: len(shown)], shown, strict=True):
             cells = [row.dimensions.get(dimension.name) for row in rows]
             values = [None if cell is None else cell.normalised for cell in cells]
             _dots(axes, rows, values, trained)

@@ -17,6 +17,7 @@ import re
 import shutil
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,11 +179,11 @@ def _proven(entry: Resource, path: Path, name: str, known: Locked | None, again:
 
 
 def _member_sha256(archive: Path, member: str) -> str:
-    """Of a file in a zip; "none" where it is not there, or the archive is no zip."""
+    """Of a file in a zip; "none" where it is not there or cannot be read, or the archive is no zip."""
     try:
         with zipfile.ZipFile(archive) as opened, opened.open(member) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-    except (zipfile.BadZipFile, KeyError):
+    except (zipfile.BadZipFile, zlib.error, KeyError):
         return "none"
 
 
