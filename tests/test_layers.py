@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.code_digest import imported_files
+from workflow.planning.code_digest import imported_files
 
 ROOT = Path(__file__).parents[1]
 VBENCH = ROOT / "evaluation/vbench"

@@ -11,8 +11,8 @@ from baselines.released import release_of
 from baselines.spec import load_baseline
 from models.config import WanConfig
 from models.released import WAN_14B, Found, Release, Role, check_released, inspect_released
-from workflow.resources import Resource
-from workflow.settings import Suite
+from workflow.planning.resources import Resource
+from workflow.planning.suite import Suite
 
 SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 MODELS: dict[str, tuple[Role, WanConfig]] = {

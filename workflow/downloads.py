@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 
 from evaluation.clips import file_sha256
 from evaluation.records import write_text
-from workflow.resources import INITIALISATION_SHA256, Locked, Resource, read_lock
+from workflow.planning.resources import INITIALISATION_SHA256, Locked, Resource, read_lock
 
 INCOMING = ".incoming"
 LOCK = "lock.json"

@@ -25,7 +25,7 @@ from baselines.spec import (
     PrefixEnvironment,
     UvEnvironment,
 )
-from workflow.settings import Suite
+from workflow.planning.suite import Suite
 
 MAX_FILES = 20_000
 MAX_BYTES = 512 * 2**20

@@ -19,7 +19,7 @@ from models.released import open_released
 from models.text_and_pixels import is_small_text, open_text, tokenizer_beside
 from models.wan import Wan, cast_parameters
 from models.weights import file_sha256
-from workflow.settings import FETCHED_FOLDER
+from workflow.planning.suite import FETCHED_FOLDER
 
 
 class TextRows(Protocol):

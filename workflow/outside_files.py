@@ -2,7 +2,7 @@
 
 Imported clips and the weights of external baselines are large and lie where people keep them. What a row was made
 from is written down (size, time, sha256); a start compares sizes and times, and hashes only what differs there. A
-changed content goes into a note that is an input of the rule, as lost clips do (workflow/presence.py); a touched or
+changed content goes into a note that is an input of the rule, as lost clips do (workflow/planning/missing_clips.py); a touched or
 copied file does not.
 """
 

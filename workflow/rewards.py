@@ -29,7 +29,7 @@ from torch import Tensor
 
 from models.training.video_align import FILES, VideoAlign
 from models.wan_vae import WanVae
-from workflow.settings import REWARD_PYTHON, check_rewards
+from workflow.planning.suite import REWARD_PYTHON, check_rewards
 
 ROOT = Path(__file__).parents[1]
 IN_PROCESS = "text_alignment"

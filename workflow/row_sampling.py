@@ -23,8 +23,8 @@ from workflow.model_files import (
     text_rows,
     text_sha256,
 )
+from workflow.planning.suite import SAMPLED_SECTIONS
 from workflow.sampling import BatchSampler, best_binding
-from workflow.settings import SAMPLED_SECTIONS
 from workflow.shard import ShardJob, settings_from
 
 AHEAD = 3

@@ -20,8 +20,8 @@ import numpy as np
 from evaluation.clips import Frames, write_clip
 from evaluation.dimensions import NAMES
 from workflow.findings import Finding
-from workflow.resources import read_lock, scorer_resources
-from workflow.settings import Suite
+from workflow.planning.resources import read_lock, scorer_resources
+from workflow.planning.suite import Suite
 from workflow.vbench_process import STAMP, VENV, environment_hash, stamp_of
 
 PROBE = "evaluation.vbench.probe"

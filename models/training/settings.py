@@ -219,7 +219,7 @@ class CmGrpoSettings:
     """CM-GRPO (raven.md 9): LoRA on RAVEN, Gaussian transitions of the consistency sampler, group advantages.
 
     prompts x group rollouts per iteration; rewards: name of a reward -> weight (in the embedded world a graded checker, at full size one
-    of workflow/settings.py FULL_REWARDS); heldout: prompts judged before and after.
+    of workflow/planning/suite.py FULL_REWARDS); heldout: prompts judged before and after.
     shared_noise: rollouts of a prompt start from one initial noise, so that only the policy's own draws tell them apart (upstream
     draws each afresh). policy_scale: factor on the policy loss (100 upstream); slices: micro-batches of one update.
 

@@ -119,7 +119,7 @@ def test_vbench_notices(vbench: Lists) -> None:
 
 def test_the_files_are_those_that_are_pinned(vbench: Lists) -> None:
     """Guards against the other list of extended prompts that circulates under nearly the same name."""
-    from workflow.resources import listed_resources
+    from workflow.planning.resources import listed_resources
 
     pinned = {
         Path(e.path).name: e.sha256

@@ -31,8 +31,8 @@ from evaluation.records import (
     write_json,
     write_jsonl,
 )
-from workflow.licences import licences_of
-from workflow.settings import load_suite, settings_in_use
+from workflow.planning.licences import licences_of
+from workflow.planning.suite import load_suite, settings_in_use
 
 # vbench.md 1.2: the eleven blocks of the list, in its order.
 BLOCKS: tuple[tuple[int, tuple[str, ...]], ...] = (

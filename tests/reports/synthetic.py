@@ -33,8 +33,8 @@ from evaluation.records import (
 from evaluation.variance import variance_table
 from reports.cost import Estimate
 from reports.starts import Start, note_start
-from workflow.licences import licences_of
-from workflow.settings import control_settings, load_suite, settings_in_use
+from workflow.planning.licences import licences_of
+from workflow.planning.suite import control_settings, load_suite, settings_in_use
 
 INJECTION = '</script><script>alert("1")</script><img src=x onerror=alert(2)> & "quoted"'
 HOSTILE = (  # quotes of all kinds, an emoji, right-to-left text with an override, a long word, 300 characters and more

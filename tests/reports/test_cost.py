@@ -7,8 +7,8 @@ import pytest
 
 from reports.cost import amount, cost_line, measure, stage_lines
 from tests.reports import synthetic
-from workflow.settings import load_suite
-from workflow.start import estimated_cost, planned_prompts, start_banner
+from workflow.planning.banner import estimated_cost, planned_prompts, start_banner
+from workflow.planning.suite import load_suite
 
 ROOT = Path(__file__).parents[2]
 HEAD = "s\th:m:s\tmax_rss\tcpu_time\n"

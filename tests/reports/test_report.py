@@ -444,7 +444,7 @@ def test_settings_are_strict() -> None:
 def test_audit_shows_only_settings_that_were_in_use() -> None:
     """Under portable noise and float32, a method's own generator and dtypes had no effect and must not look as if."""
     from baselines.spec import load_baseline
-    from workflow.settings import load_suite, settings_in_use
+    from workflow.planning.suite import load_suite, settings_in_use
 
     root = Path(__file__).parents[2]
     suite = load_suite(root, [], {})

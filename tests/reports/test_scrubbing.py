@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from reports.scrubbing import scrub, scrub_command
-from workflow.settings import load_suite
-from workflow.start import planned_prompts, this_start
+from workflow.planning.banner import planned_prompts, this_start
+from workflow.planning.suite import load_suite
 
 ROOT = Path(__file__).parents[2]
 WANDB = "0123456789abcdef0123456789abcdef01234567"

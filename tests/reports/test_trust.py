@@ -18,8 +18,8 @@ from reports.replay import Replay
 from reports.run import ReportSettings, Run, read_run
 from reports.trust import EXPORTS, trust_of
 from tests.reports import full_scale, synthetic
-from workflow.licences import licences_of
-from workflow.resources import scorer_resources
+from workflow.planning.licences import licences_of
+from workflow.planning.resources import scorer_resources
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = r'50% \input{x} & $x_1^2$ #1 {~} <script> "q" | `a` [@evil] ' + "\n\x07 \\"

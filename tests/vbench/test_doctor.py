@@ -10,8 +10,8 @@ from evaluation.dimensions import NAMES
 from tests.vbench import tiny
 from workflow import vbench_doctor as doctor
 from workflow.findings import Finding
-from workflow.resources import listed_resources
-from workflow.settings import Suite, read_suite
+from workflow.planning.resources import listed_resources
+from workflow.planning.suite import Suite, read_suite
 from workflow.vbench_process import MADE_FROM, STAMP, VENV, environment_hash
 
 ROOT = Path(__file__).parents[2]

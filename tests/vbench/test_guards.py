@@ -22,8 +22,8 @@ from evaluation.vbench.runner import Scorer, Watch, check_files, check_rows, sen
 from evaluation.vbench.still import FilterPart, Found, filtered_set
 from evaluation.vbench.weights import AMT_FILE, RAFT_MEMBER, RAFT_ZIP, lay_out, missing
 from workflow.external import row_clip
-from workflow.resources import REWARD_FILES, needed_resources, scorer_resources
-from workflow.settings import read_suite
+from workflow.planning.resources import REWARD_FILES, needed_resources, scorer_resources
+from workflow.planning.suite import read_suite
 
 ROOT = Path(__file__).parents[2]
 
@@ -257,7 +257,7 @@ def test_a_filter_that_saw_other_clips_is_refused() -> None:
 
 def fetched_files(folder: Path) -> list[str]:
     """A stand-in of every fetched file, named as workflow/resources.yaml names them."""
-    from workflow.resources import listed_resources
+    from workflow.planning.resources import listed_resources
 
     names = [
         entry.path.removeprefix("weights/vbench/")
@@ -296,7 +296,7 @@ def test_fetched_files_lie_where_every_dimension_looks(tmp_path: Path) -> None:
 
 def test_bert_is_fetched_at_the_commit_of_its_folder() -> None:
     """Guards the folder's name, which the hub's own layout takes from the commit."""
-    from workflow.resources import listed_resources
+    from workflow.planning.resources import listed_resources
 
     revisions = {e.revision for e in listed_resources(ROOT) if "bert-base-uncased" in e.path}
     assert revisions == {files.BERT_REVISION}

@@ -10,8 +10,8 @@ from evaluation.records import Prompt
 from evaluation.shards import work_list
 from evaluation.toybox.render import render
 from tests.workflow.project import LEFT_OUT, ROOT
-from workflow.settings import Suite, read_suite
-from workflow.start import planned_prompts
+from workflow.planning.banner import planned_prompts
+from workflow.planning.suite import Suite, read_suite
 
 SUITE = """\
 suite: others

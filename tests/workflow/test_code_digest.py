@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.code_digest import _imports, code_digest, imported_files
+from workflow.planning.code_digest import _imports, code_digest, imported_files
 
 ROOT = Path(__file__).parents[2]
 

@@ -26,8 +26,8 @@ from models.training.clips import ClipFile, read_captions
 from models.weights import read_safetensors
 from workflow.clip_frames import ClipForm, UnusableClip, crop_box, frame_numbers, take_frames, to_pixels
 from workflow.clip_sources import ListedFiles, ParquetFiles, RawClip, read_info
+from workflow.planning.suite import read_suite
 from workflow.scripts import encode_clips
-from workflow.settings import read_suite
 
 ROOT = Path(__file__).parents[2]
 FORM = ClipForm(pixel_frames=81, height=480, width=832, fps=16, seed=1)

@@ -25,7 +25,8 @@ from models.weights import write_safetensors
 from tests.models.test_released import sparse
 from workflow.checkpoints import describe_checkpoints
 from workflow.downloads import Progress, Sources, announce, fetch, plan_fetch, prove, prove_all
-from workflow.resources import (
+from workflow.planning.banner import planned_prompts, start_banner
+from workflow.planning.resources import (
     INITIALISATION_SHA256,
     Resource,
     listed_resources,
@@ -33,8 +34,7 @@ from workflow.resources import (
     needed_resources,
     read_lock,
 )
-from workflow.settings import Suite, load_suite
-from workflow.start import planned_prompts, start_banner
+from workflow.planning.suite import Suite, load_suite
 
 ROOT = Path(__file__).parents[2]
 

@@ -40,11 +40,11 @@ from workflow.external import (
 )
 from workflow.imports import match_names, samples_hint, zip_members
 from workflow.outside_files import note_changes, outside_note, remember
+from workflow.planning.banner import start_banner
+from workflow.planning.suite import suite_from
 from workflow.scripts import external as external_script
 from workflow.scripts import import_clips
 from workflow.scripts.fetch_external import fetch_external
-from workflow.settings import suite_from
-from workflow.start import start_banner
 from workflow.work_list import WorkList, seed_of
 
 COPYING = """

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from workflow.presence import note_lost_clips
+from workflow.planning.missing_clips import note_lost_clips
 
 
 def row(folder: Path, shards: dict[str, list[str]]) -> None:

@@ -1,6 +1,6 @@
 """The progress line weighs jobs by what they cost."""
 
-from workflow.progress import clock, progress_line
+from workflow.planning.progress import clock, progress_line
 
 COSTS = {"train": 90.0, "sample": 9.0}
 

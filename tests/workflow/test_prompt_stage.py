@@ -10,10 +10,10 @@ import pytest
 from evaluation.records import Clip, Prompt, read_jsonl
 from evaluation.without_facts import WITHOUT_FACTS
 from tests.workflow.project import LEFT_OUT, copy_project, planned, replace_in, snakemake
-from workflow.prompt_plan import STANDARD, prompt_stage_settings, protocol_note
-from workflow.resources import needed_resources
-from workflow.settings import Suite, load_suite
-from workflow.start import check_own_list, planned_prompts, start_banner, start_notices
+from workflow.planning.banner import check_own_list, planned_prompts, start_banner, start_notices
+from workflow.planning.prompt_plan import STANDARD, prompt_stage_settings, protocol_note
+from workflow.planning.resources import needed_resources
+from workflow.planning.suite import Suite, load_suite
 
 ROOT = Path(__file__).parents[2]
 LIST = """id, prompt, samples

@@ -13,8 +13,14 @@ import pytest
 from baselines.strict_yaml import read_strict, validate_strict
 from models.training.chunk_weights import chunk_weights
 from models.training.settings import FORCINGS, RECIPES
-from workflow.published import Profile, differences, load_profile, profile_names, published_settings
-from workflow.settings import load_suite
+from workflow.planning.recipe_presets import (
+    Profile,
+    differences,
+    load_profile,
+    profile_names,
+    published_settings,
+)
+from workflow.planning.suite import load_suite
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "models/training/README.md").read_text(encoding="utf-8")

@@ -13,9 +13,9 @@ from evaluation.records import Clip, ClipTiming, Prompt, read_json, read_jsonl, 
 from evaluation.shards import work_list
 from reports.replay import Replay, ReplayedClip, ReplayedRow
 from tests.workflow.test_sampling import PICKED, ROOT, SUITE, run_row
+from workflow.planning.suite import sampling_settings
 from workflow.replay import chosen_samples, difference
 from workflow.scripts import replay
-from workflow.settings import sampling_settings
 
 
 def known_prompts() -> list[Prompt]:

@@ -15,9 +15,9 @@ from evaluation.shards import Batch
 from evaluation.toybox.suite import toybox_prompts
 from tests.workflow.embedded import write_embedded
 from workflow.model_files import proven_sha256
+from workflow.planning.suite import control_settings, load_suite, sampling_settings
 from workflow.row_sampling import tracked_baseline
 from workflow.scripts import check, filter, render, sample
-from workflow.settings import control_settings, load_suite, sampling_settings
 from workflow.shard import Made, ShardJob, make_shard
 
 ROOT = Path(__file__).parents[2]

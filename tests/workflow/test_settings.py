@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from workflow.resources import needed_resources
-from workflow.settings import REWARD_PYTHON, load_suite, read_mapping, sampling_settings, suite_from
-from workflow.start import missing_reward_environment
+from workflow.planning.banner import missing_reward_environment
+from workflow.planning.resources import needed_resources
+from workflow.planning.suite import REWARD_PYTHON, load_suite, read_mapping, sampling_settings, suite_from
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "workflow/config").glob("*.yaml"))

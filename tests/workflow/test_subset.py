@@ -8,7 +8,7 @@ import pytest
 from evaluation.dimensions import NAMES
 from evaluation.records import OwnDimension
 from evaluation.toybox.suite import toybox_prompts
-from workflow.subset import Subset, choose_subset, chosen_prompts, link_subset, parse_only
+from workflow.planning.subset import Subset, choose_subset, chosen_prompts, link_subset, parse_only
 
 ROWS = ("raven", "causvid", "truth")
 PROMPTS = toybox_prompts(0)

@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT))
 from baselines.spec import load_row
 from reports.scrubbing import scrub
 from reports.starts import note_start
-from workflow.code_digest import code_digest
+from workflow.planning.code_digest import code_digest
 from workflow.external import (
     external_settings,
     import_settings,
@@ -22,11 +22,11 @@ from workflow.external import (
     shape_notes,
 )
 from workflow.imports import original_files
-from workflow.licences import licences_of
+from workflow.planning.licences import licences_of
 from workflow.outside_files import note_changes, outside_note
-from workflow.own_plans import own_dimensions
-from workflow.presence import lost_note, note_lost_clips
-from workflow.settings import (
+from workflow.planning.custom_dimensions import own_dimensions
+from workflow.planning.missing_clips import lost_note, note_lost_clips
+from workflow.planning.suite import (
     CONTROLS,
     OFFICIAL_WORLDS,
     SCORERS,
@@ -36,20 +36,20 @@ from workflow.settings import (
     sampling_settings,
     settings_in_use,
 )
-from workflow.prompt_plan import (
+from workflow.planning.prompt_plan import (
     has_own_list,
     keep_copy,
     prompt_stage_settings,
     protocol_note,
 )
-from workflow.resources import (
+from workflow.planning.resources import (
     missing_resources,
     needed_resources,
     scorer_resources,
 )
-from workflow.subset import choose_subset, chosen_prompts, link_subset
-from workflow.progress import job_costs, start_progress
-from workflow.start import (
+from workflow.planning.subset import choose_subset, chosen_prompts, link_subset
+from workflow.planning.progress import job_costs, start_progress
+from workflow.planning.banner import (
     check_own_list,
     missing_reward_environment,
     planned_prompts,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evaluation.prompts import count_prompts
 from evaluation.records import Prompt, read_jsonl, write_jsonl
-from workflow.subset import chosen_prompts
+from workflow.planning.subset import chosen_prompts
 
 log = logging.getLogger("prompts")
 

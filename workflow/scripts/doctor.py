@@ -17,9 +17,9 @@ import numpy as np
 
 from evaluation.clips import file_sha256, read_clip, write_clip
 from workflow.findings import Finding
-from workflow.resources import missing_resources, needed_resources
-from workflow.settings import OFFICIAL_WORLDS, Suite, read_suite
-from workflow.start import planned_prompts, start_banner, start_notices
+from workflow.planning.banner import planned_prompts, start_banner, start_notices
+from workflow.planning.resources import missing_resources, needed_resources
+from workflow.planning.suite import OFFICIAL_WORLDS, Suite, read_suite
 from workflow.vbench_doctor import SHOWN, vbench_findings
 
 

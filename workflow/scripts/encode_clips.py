@@ -44,7 +44,7 @@ from models.weights import (
 from workflow.clip_frames import ClipForm, UnusableClip, take_frames
 from workflow.clip_sources import ClipSource, ListedFiles, ParquetFiles, RawClip
 from workflow.device import choose_device
-from workflow.settings import DEFAULT_CONFIG, Suite, read_suite
+from workflow.planning.suite import DEFAULT_CONFIG, Suite, read_suite
 
 log = logging.getLogger("encode_clips")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from evaluation.records import write_text
 from workflow.downloads import Sources, fetch, prove_all
-from workflow.resources import missing_resources, needed_resources, read_lock, scorer_resources
-from workflow.settings import read_suite
+from workflow.planning.resources import missing_resources, needed_resources, read_lock, scorer_resources
+from workflow.planning.suite import read_suite
 
 RESOURCES = Path("resources")
 

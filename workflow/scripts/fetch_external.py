@@ -27,7 +27,7 @@ from workflow.external import (
     missing_environment,
     missing_parts,
 )
-from workflow.settings import read_suite
+from workflow.planning.suite import read_suite
 
 CONDA = ("micromamba", "mamba", "conda")
 

@@ -33,7 +33,7 @@ def suite_prompts(
 ) -> list[Prompt]:
     """The prompts of a suite: its world's list or the user's `own`, its sample counts, only those its dimensions need.
 
-    settings: see workflow.prompt_plan.prompt_stage_settings; files whose sha256 it names must have it. Raises ValueError.
+    settings: see workflow.planning.prompt_plan.prompt_stage_settings; files whose sha256 it names must have it. Raises ValueError.
     """
     if own is not None:
         prompts = _own_prompts(settings, own)

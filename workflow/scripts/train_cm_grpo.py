@@ -34,8 +34,8 @@ from models.training.rollouts import consistency_rollout, endpoints
 from models.training.settings import CmGrpoSettings
 from models.wan import Wan
 from models.weights import load_strict
+from workflow.planning.suite import REWARD_PYTHON
 from workflow.scripts.checkers import CHECKERS, REWARDS
-from workflow.settings import REWARD_PYTHON
 from workflow.training_job import (
     Job,
     averaged_weights,

@@ -13,8 +13,8 @@ from pathlib import Path
 from evaluation.records import write_text
 from evaluation.vbench.weights import FETCHED, lay_out
 from workflow.downloads import prove_all
-from workflow.resources import read_lock, scorer_resources
-from workflow.settings import read_suite
+from workflow.planning.resources import read_lock, scorer_resources
+from workflow.planning.suite import read_suite
 
 RESOURCES = Path("resources")
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from evaluation.records import Prompt
-from workflow.settings import OFFICIAL_WORLDS, Suite
+from workflow.planning.suite import OFFICIAL_WORLDS, Suite
 
 INTERVAL_S = 20.0
 

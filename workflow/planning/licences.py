@@ -7,8 +7,8 @@ from pathlib import Path
 
 from baselines.spec import AnyBaseline, Baseline
 from reports.licences import PACKAGES, Licence, Part, as_stated, networks_of
-from workflow.resources import Resource, needed_resources, scorer_resources
-from workflow.settings import FETCHED_FOLDER, OFFICIAL_WORLDS, Suite
+from workflow.planning.resources import Resource, needed_resources, scorer_resources
+from workflow.planning.suite import FETCHED_FOLDER, OFFICIAL_WORLDS, Suite
 
 SCORER = "weights/vbench/"
 OWN = Licence(

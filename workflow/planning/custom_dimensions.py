@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evaluation.own_dimensions import own_dimension
 from evaluation.records import OwnDimension
-from workflow.settings import Suite
+from workflow.planning.suite import Suite
 
 
 def own_dimensions(suite: Suite, root: Path) -> list[OwnDimension]:

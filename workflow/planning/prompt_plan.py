@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.dimensions import NAMES
-from workflow.resources import listed_resources
-from workflow.settings import FETCHED_FOLDER, Suite
+from workflow.planning.resources import listed_resources
+from workflow.planning.suite import FETCHED_FOLDER, Suite
 
 STANDARD: dict[str, dict[str, Any]] = {
     "toybox": {"seed": 20260701, "per_dimension": None, "samples": 2, "static_samples": 25, "static_keep": 5},

@@ -20,7 +20,7 @@ from evaluation.dimensions import NAMES
 from evaluation.without_facts import WITHOUT_FACTS
 from models.training.settings import RECIPES, DmdSettings, Execution, canonical
 from models.training.shares import share
-from workflow.published import published_settings
+from workflow.planning.recipe_presets import published_settings
 
 SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
 """Sections of a baseline's file that decide its clips."""
@@ -214,7 +214,7 @@ class Suite(Strict):
     own_dimensions: dimensions that files of one's own add, never part of a total.
     weights: files of the rows that are not trained in the run ("released" in the file: see RELEASED). raven, cm_grpo: settings of the two training recipes.
     scoring: how the official scorer is run.
-    published: a profile of published settings, which take the place of `raven` and `cm_grpo` (workflow/published.py).
+    published: a profile of published settings, which take the place of `raven` and `cm_grpo` (workflow/planning/recipe_presets.py).
     resources: groups of workflow/resources.yaml that must be fetched. allow_external: baselines of kind external whose code
     may run.
     """

@@ -16,9 +16,9 @@ from reports.cost import Estimate
 from reports.provenance import code_state, sha256_of
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
-from workflow.prompt_plan import has_own_list, prompt_stage_settings, protocol_note
+from workflow.planning.prompt_plan import has_own_list, prompt_stage_settings, protocol_note
+from workflow.planning.suite import OFFICIAL_WORLDS, REWARD_PYTHON, Suite
 from workflow.scripts.prompts import NAMED_BY_PROMPT, suite_prompts
-from workflow.settings import OFFICIAL_WORLDS, REWARD_PYTHON, Suite
 
 
 def put_python_first() -> None:
