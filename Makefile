@@ -61,14 +61,14 @@ fetch: env ## bring and prove the files of SUITE (default here: vbench; RELEASED
 	python -m workflow.scripts.fetch_external --config $(FETCHED)
 
 bench-gpu: env ## time every method at full size with random weights on this GPU -> results/bench/gpu.json (FLAGS="--help": options)
-	python -m workflow.scripts.bench_gpu $(FLAGS)
+	python -m workflow.scripts.dev.bench_gpu $(FLAGS)
 
 bench-train: env ## time the parts of a training step at full size with random weights on this GPU -> results/bench/train.json
-	python -m workflow.scripts.bench_train $(FLAGS)
+	python -m workflow.scripts.dev.bench_train $(FLAGS)
 
 bench-score: env ## time the official scorer and ours, dimension by dimension -> results/bench/score.json (DETECTRON2 as above; FLAGS="--help")
 	@envs/vbench/install.sh $(if $(TORCH),--torch $(TORCH)) --detectron2 "$(or $(DETECTRON2),none)"
-	python -m workflow.scripts.bench_score $(FLAGS)
+	python -m workflow.scripts.dev.bench_score $(FLAGS)
 
 lock: ## remake the hashed locks of envs/ from their requirements.in (needs uv)
 	uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 --override envs/main/torch-excluded.txt \

@@ -22,7 +22,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RowName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
 PLACEHOLDERS = ("work_list", "output", "shard", "gpus", "num_gpus", "code", "root")
-"""What may stand in braces in the command of an external baseline; workflow/external.py fills them in."""
+"""What may stand in braces in the command of an external baseline; workflow/external/baseline.py fills them in."""
 
 
 class Section(BaseModel):

@@ -77,7 +77,7 @@ class ClipTiming(Record):
 
     sample_s, decode_s, write_s: seconds of this clip's share of its batch. first_frames_s: from the batch's start until the pixels of
     its first chunk are decoded, None where clips are not streamed. peak_mb, peak_gpu_mb: peak memory of the process, and on its
-    GPU, MiB. attention: the attention kernel, None where no network of ours ran. software: versions by name, see workflow/device.py.
+    GPU, MiB. attention: the attention kernel, None where no network of ours ran. software: versions by name, see workflow/sampling/machine.py.
     """
 
     clip_id: ClipId

@@ -2,7 +2,7 @@
 
     python -m evaluation.vbench.probe --clip FILE.mp4 --output FILE.json
 
-Runs with the python of envs/vbench, without network and without any checkpoint; workflow/vbench_doctor.py says what the answer means.
+Runs with the python of envs/vbench, without network and without any checkpoint; workflow/scoring/vbench_doctor.py says what the answer means.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class ClipFile:
         """
         if "ids" not in self.names:
             raise ValueError(
-                f"{self.path} has no `ids`, the captions of embedded clips; make it with `python -m workflow.scripts.train_embedded "
+                f"{self.path} has no `ids`, the captions of embedded clips; make it with `python -m workflow.scripts.dev.train_embedded "
                 "--stage data`, or give a list of captions as `prompts`."
             )
         with safe_open(self.path, framework="pt") as file:

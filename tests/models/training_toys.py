@@ -15,7 +15,7 @@ from models.training.raven import Raven
 from models.training.settings import CmGrpoSettings, DmdSettings, OptimizerSettings
 from models.training.streams import Streams
 from models.wan import Wan, init_weights
-from workflow.validation import ValidationClips
+from workflow.training.validation import ValidationClips
 
 CONFIG = WanConfig(
     dim=24,

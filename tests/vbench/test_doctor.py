@@ -8,11 +8,11 @@ import pytest
 
 from evaluation.dimensions import NAMES
 from tests.vbench import tiny
-from workflow import vbench_doctor as doctor
-from workflow.findings import Finding
 from workflow.planning.resources import listed_resources
 from workflow.planning.suite import Suite, read_suite
-from workflow.vbench_process import MADE_FROM, STAMP, VENV, environment_hash
+from workflow.scoring import vbench_doctor as doctor
+from workflow.scoring.doctor_check import Finding
+from workflow.scoring.vbench_process import MADE_FROM, STAMP, VENV, environment_hash
 
 ROOT = Path(__file__).parents[2]
 SUITE = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)

@@ -21,7 +21,7 @@ from evaluation.vbench.decisions import judge, moves
 from evaluation.vbench.runner import Scorer, Watch, check_files, check_rows, sentence
 from evaluation.vbench.still import FilterPart, Found, filtered_set
 from evaluation.vbench.weights import AMT_FILE, RAFT_MEMBER, RAFT_ZIP, lay_out, missing
-from workflow.external import row_clip
+from workflow.external.baseline import row_clip
 from workflow.planning.resources import REWARD_FILES, needed_resources, scorer_resources
 from workflow.planning.suite import read_suite
 

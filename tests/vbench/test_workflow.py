@@ -15,7 +15,7 @@ from evaluation.records import DimensionResult, FilteredSet, read_json
 from evaluation.vbench import files
 from tests.vbench import tiny
 from tests.workflow.project import LEFT_OUT, planned
-from workflow.vbench_process import VENV, environment_hash
+from workflow.scoring.vbench_process import VENV, environment_hash
 
 SUITE = """\
 suite: mini

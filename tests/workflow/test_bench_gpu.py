@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.scripts import bench_gpu
+from workflow.scripts.dev import bench_gpu
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from workflow.scripts.bench_score import Measured, counted, largest_difference, seconds_a_clip, table
+from workflow.scripts.dev.bench_score import Measured, counted, largest_difference, seconds_a_clip, table
 
 
 def row(name: str, value: float | bool) -> dict[str, object]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.config import WanConfig
-from workflow.scripts import bench_train
+from workflow.scripts.dev import bench_train
 
 
 def test_operations_of_a_pass() -> None:

@@ -36,7 +36,7 @@ from models.weights import (
 from tests.models.training_toys import CONFIG, dmd_settings, grpo_of, raven_of, wan_of
 from workflow.scripts.convert import convert as convert_row
 from workflow.scripts.convert_weights import convert_weights, main
-from workflow.training_job import identity, open_model
+from workflow.training.job import identity, open_model
 
 ROOT = Path(__file__).parents[2]
 ALPHA = 6.0

@@ -24,10 +24,17 @@ from models.codec import LinearCodec
 from models.text_and_pixels import Codec
 from models.training.clips import ClipFile, read_captions
 from models.weights import read_safetensors
-from workflow.clip_frames import ClipForm, UnusableClip, crop_box, frame_numbers, take_frames, to_pixels
-from workflow.clip_sources import ListedFiles, ParquetFiles, RawClip, read_info
 from workflow.planning.suite import read_suite
 from workflow.scripts import encode_clips
+from workflow.training.video_frames import (
+    ClipForm,
+    UnusableClip,
+    crop_box,
+    frame_numbers,
+    take_frames,
+    to_pixels,
+)
+from workflow.training.video_sources import ListedFiles, ParquetFiles, RawClip, read_info
 
 ROOT = Path(__file__).parents[2]
 FORM = ClipForm(pixel_frames=81, height=480, width=832, fps=16, seed=1)

@@ -23,8 +23,8 @@ from models.released import Release, check_released
 from models.wan import Wan
 from models.weights import write_safetensors
 from tests.models.test_released import sparse
-from workflow.checkpoints import describe_checkpoints
-from workflow.downloads import Progress, Sources, announce, fetch, plan_fetch, prove, prove_all
+from workflow.fetching.checkpoints import describe_checkpoints
+from workflow.fetching.downloads import Progress, Sources, announce, fetch, plan_fetch, prove, prove_all
 from workflow.planning.banner import planned_prompts, start_banner
 from workflow.planning.resources import (
     INITIALISATION_SHA256,

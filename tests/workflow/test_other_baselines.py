@@ -29,8 +29,10 @@ from tests.workflow.other_baselines import (
     write_tool,
 )
 from tests.workflow.project import ROOT, Job, planned, replace_in, snakemake
-from workflow import external, imports
-from workflow.external import (
+from workflow.external.archive import match_names, samples_hint, zip_members
+from workflow.external.baseline import archive as imports
+from workflow.external.baseline import baseline as external
+from workflow.external.baseline import (
     code_identity,
     external_settings,
     import_settings,
@@ -38,14 +40,13 @@ from workflow.external import (
     shape_notes,
     verify_code,
 )
-from workflow.imports import match_names, samples_hint, zip_members
-from workflow.outside_files import note_changes, outside_note, remember
+from workflow.external.changed_files import note_changes, outside_note, remember
+from workflow.external.work_list import WorkList, seed_of
 from workflow.planning.banner import start_banner
 from workflow.planning.suite import suite_from
 from workflow.scripts import external as external_script
 from workflow.scripts import import_clips
 from workflow.scripts.fetch_external import fetch_external
-from workflow.work_list import WorkList, seed_of
 
 COPYING = """
 import json, pathlib, shutil, sys

@@ -18,8 +18,8 @@ from models.text_and_pixels import Codec, open_codec, open_text
 from models.wan import Wan, cast_parameters, init_weights
 from tests.models.test_wan_vae import random_vae
 from tests.models.umt5_toys import DIM, wan_state, write_tokenizer
-from workflow.model_files import row_sha256, text_rows, text_sha256
-from workflow.sampling import BatchSampler
+from workflow.sampling.batches import BatchSampler
+from workflow.sampling.model_files import row_sha256, text_rows, text_sha256
 
 BASELINES = load_all(Path(__file__).parents[2] / "baselines")
 CONFIG = WanConfig(

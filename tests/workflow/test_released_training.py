@@ -36,7 +36,7 @@ from tests.models.test_wan_vae import random_vae, wan_name
 from tests.models.umt5_toys import DIM, wan_state, write_tokenizer
 from tests.models.videoalign_toys import write_videoalign
 from workflow.scripts.train_cm_grpo import split_prompts
-from workflow.training_job import Job, open_model, open_prompts, place
+from workflow.training.job import Job, open_model, open_prompts, place
 
 ROOT = Path(__file__).parents[2]
 CONFIG = WanConfig(

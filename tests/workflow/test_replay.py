@@ -14,7 +14,7 @@ from evaluation.shards import work_list
 from reports.replay import Replay, ReplayedClip, ReplayedRow
 from tests.workflow.test_sampling import PICKED, ROOT, SUITE, run_row
 from workflow.planning.suite import sampling_settings
-from workflow.replay import chosen_samples, difference
+from workflow.sampling.replay import chosen_samples, difference
 from workflow.scripts import replay
 
 

@@ -17,7 +17,7 @@ from models.training.video_align import FILES as VIDEO_ALIGN_FILES
 from tests.evaluation.test_vbench_rewards import CPU_SITE, PYTHON, in_vbench
 from workflow.planning.resources import REWARD_FILES, needed_resources
 from workflow.planning.suite import FULL_REWARDS, check_rewards, load_suite, read_mapping, suite_from
-from workflow.rewards import SHARED_MEMORY, VBENCH_FILES, RewardWorker, as_bytes, reward_files
+from workflow.training.rewards import SHARED_MEMORY, VBENCH_FILES, RewardWorker, as_bytes, reward_files
 
 ROOT = Path(__file__).parents[2]
 FRAMES = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)

@@ -14,11 +14,11 @@ from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl,
 from evaluation.shards import Batch
 from evaluation.toybox.suite import toybox_prompts
 from tests.workflow.embedded import write_embedded
-from workflow.model_files import proven_sha256
 from workflow.planning.suite import control_settings, load_suite, sampling_settings
-from workflow.row_sampling import tracked_baseline
+from workflow.sampling.model_files import proven_sha256
+from workflow.sampling.setup import tracked_baseline
+from workflow.sampling.shard import Made, ShardJob, make_shard
 from workflow.scripts import check, filter, render, sample
-from workflow.shard import Made, ShardJob, make_shard
 
 ROOT = Path(__file__).parents[2]
 SUITE = load_suite(

@@ -17,7 +17,7 @@ from models.training.clips import ClipFile, read_captions
 from models.training.distributed import ALONE
 from models.training.settings import Execution
 from models.weights import read_dcp, read_safetensors, write_safetensors
-from workflow.training_job import Job, open_prompts
+from workflow.training.job import Job, open_prompts
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "models/embedded"

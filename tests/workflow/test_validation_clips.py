@@ -23,7 +23,7 @@ from models.weights import load_strict, read_dcp, tensors_sha256
 from tests.models.test_distributed import trained
 from tests.models.training_toys import CPU, SHAPE, dmd_settings, normal, raven_of, validation_of, wan_of
 from workflow.planning.suite import read_suite
-from workflow.validation import ValidationClips, evenly_spaced
+from workflow.training.validation import ValidationClips, evenly_spaced
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("models/student", "models/student_ema", "models/fake", "optimizers/student", "optimizers/fake")

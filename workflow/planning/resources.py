@@ -1,4 +1,4 @@
-"""Which files a suite needs from the network, where each comes from, and what was fetched. No network here: workflow/downloads.py."""
+"""Which files a suite needs from the network, where each comes from, and what was fetched. No network here: workflow/fetching/downloads.py."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ OFFICIAL_WORLDS = ("vbench",)
 """Worlds scored by the official VBench, in an environment of its own and in parts."""
 
 FULL_REWARDS = ("raft", "text_alignment", "aesthetic", "imaging", "motion_smoothness")
-"""Rewards of CM-GRPO on real clips (raven.md 10): RAFT's flow, VideoAlign, LAION's aesthetic head, MUSIQ, AMT (workflow/rewards.py)."""
+"""Rewards of CM-GRPO on real clips (raven.md 10): RAFT's flow, VideoAlign, LAION's aesthetic head, MUSIQ, AMT (workflow/training/rewards.py)."""
 
 REWARD_PYTHON = ".venvs/vbench/bin/python"
 """Python of the environment that envs/vbench/install.sh builds, where most of them are computed; seen from the repository."""
@@ -127,7 +127,7 @@ class TrainPlan(Strict):
     fake: file that RAVEN's fake score starts from, null for the teacher's. prompts: file with a training prompt on each line, null
     for the embedded world's captions. data: latents of real clips for the forcings that train on them (models/training/clips.py);
     `prompts` are then their captions, a line each, or null for clips of the embedded world. rewards: folder with the weights of CM-GRPO's
-    rewards of real clips (workflow/rewards.py), null for the embedded checkers.
+    rewards of real clips (workflow/training/rewards.py), null for the embedded checkers.
 
     flavour: which of the files that `convert` writes is sampled; only CM-GRPO has others than "full".
     nodes, gpus: nodes of the job, and GPUs (processes) of each. recompute, keep, asynchronous, tensorboard, wandb, validate_every: see

@@ -13,7 +13,7 @@ from baselines.spec import load_row
 from reports.scrubbing import scrub
 from reports.starts import note_start
 from workflow.planning.code_digest import code_digest
-from workflow.external import (
+from workflow.external.baseline import (
     external_settings,
     import_settings,
     missing_parts,
@@ -21,9 +21,9 @@ from workflow.external import (
     row_clip,
     shape_notes,
 )
-from workflow.imports import original_files
+from workflow.external.archive import original_files
 from workflow.planning.licences import licences_of
-from workflow.outside_files import note_changes, outside_note
+from workflow.external.changed_files import note_changes, outside_note
 from workflow.planning.custom_dimensions import own_dimensions
 from workflow.planning.missing_clips import lost_note, note_lost_clips
 from workflow.planning.suite import (

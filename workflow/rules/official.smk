@@ -2,7 +2,7 @@
 # It runs in .venvs/vbench, built here when it is first needed. The environment and the scorer's checkpoints are inputs of
 # filter and score and of nothing else.
 from evaluation.dimensions import NAMES
-from workflow.vbench_process import VENV as VBENCH_VENV, environment_hash
+from workflow.scoring.vbench_process import VENV as VBENCH_VENV, environment_hash
 
 VBENCH = f"{RESULTS}/vbench"
 VBENCH_HASH = environment_hash(ROOT)

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.clips import file_sha256, read_clip, write_clip
-from workflow.findings import Finding
 from workflow.planning.banner import planned_prompts, start_banner, start_notices
 from workflow.planning.resources import missing_resources, needed_resources
 from workflow.planning.suite import OFFICIAL_WORLDS, Suite, read_suite
-from workflow.vbench_doctor import SHOWN, vbench_findings
+from workflow.scoring.doctor_check import Finding
+from workflow.scoring.vbench_doctor import SHOWN, vbench_findings
 
 
 def check_python() -> Finding:

@@ -41,10 +41,10 @@ from models.weights import (
     tensors_sha256,
     write_safetensors,
 )
-from workflow.clip_frames import ClipForm, UnusableClip, take_frames
-from workflow.clip_sources import ClipSource, ListedFiles, ParquetFiles, RawClip
-from workflow.device import choose_device
 from workflow.planning.suite import DEFAULT_CONFIG, Suite, read_suite
+from workflow.sampling.machine import choose_device
+from workflow.training.video_frames import ClipForm, UnusableClip, take_frames
+from workflow.training.video_sources import ClipSource, ListedFiles, ParquetFiles, RawClip
 
 log = logging.getLogger("encode_clips")
 

@@ -25,11 +25,11 @@ from baselines.spec import ExternalBaseline, load_row
 from evaluation.clips import ClipShape
 from evaluation.records import Prompt, read_jsonl, write_json, write_text
 from evaluation.shards import Sample, canonical_sha256, work_list
-from workflow.external import missing_parts, tool_command, tool_environment, verify_code
-from workflow.outside_clips import Taken, listed, open_shard, prove, take_in
-from workflow.outside_files import remember
-from workflow.shard import ShardJob, settings_from, write_shard
-from workflow.work_list import make_work_list, shard_samples
+from workflow.external.baseline import missing_parts, tool_command, tool_environment, verify_code
+from workflow.external.changed_files import remember
+from workflow.external.ingest import Taken, listed, open_shard, prove, take_in
+from workflow.external.work_list import make_work_list, shard_samples
+from workflow.sampling.shard import ShardJob, settings_from, write_shard
 
 LAST_LINES = 20
 GRACE_S = 10.0

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from evaluation.records import write_text
-from workflow.downloads import Sources, fetch, prove_all
+from workflow.fetching.downloads import Sources, fetch, prove_all
 from workflow.planning.resources import missing_resources, needed_resources, read_lock, scorer_resources
 from workflow.planning.suite import read_suite
 
@@ -75,7 +75,7 @@ def main() -> int:
         )
         return 1
     if flags.checkpoints:
-        from workflow.checkpoints import describe_checkpoints  # only here: imports torch
+        from workflow.fetching.checkpoints import describe_checkpoints  # only here: imports torch
 
         checkpoints = describe_checkpoints(root, suite, entries, fetched.hashes, RESOURCES)
         for sentence in checkpoints.faults:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from baselines.spec import ExternalBaseline, GitCode, PrefixEnvironment, UvEnvironment, load_row
 from evaluation.records import write_text
-from workflow.external import (
+from workflow.external.baseline import (
     STAMP,
     code_folder,
     environment_identity,

@@ -11,7 +11,7 @@ from evaluation.records import Clip, Prompt, clip_id, read_jsonl, write_json
 from evaluation.shards import parse_shard
 from evaluation.vbench.plan import proven_clip
 from evaluation.vbench.still import FilterPart, still_prompts
-from workflow.vbench_process import job_of, part_parser, run_worker, work_folder
+from workflow.scoring.vbench_process import job_of, part_parser, run_worker, work_folder
 
 log = logging.getLogger("filter")
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from evaluation.clips import ClipShape
 from evaluation.records import Prompt, read_jsonl, write_jsonl
 from evaluation.shards import Sample, work_list
-from workflow.imports import bring_all, match_names, original_files, samples_hint, zip_members
-from workflow.outside_clips import listed, prove
-from workflow.outside_files import remember
-from workflow.shard import ShardJob, clip_file, clip_record, settings_from
-from workflow.work_list import shard_samples
+from workflow.external.archive import bring_all, match_names, original_files, samples_hint, zip_members
+from workflow.external.changed_files import remember
+from workflow.external.ingest import listed, prove
+from workflow.external.work_list import shard_samples
+from workflow.sampling.shard import ShardJob, clip_file, clip_record, settings_from
 
 log = logging.getLogger("import")
 

@@ -11,7 +11,15 @@ from evaluation.clips import ClipShape
 from evaluation.records import Prompt, read_jsonl
 from evaluation.shards import Batch
 from evaluation.toybox.controls import control_frames
-from workflow.shard import Made, ShardJob, chosen_clips, make_shard, settings_from, shard_parser, write_shard
+from workflow.sampling.shard import (
+    Made,
+    ShardJob,
+    chosen_clips,
+    make_shard,
+    settings_from,
+    shard_parser,
+    write_shard,
+)
 
 
 def render_batch(control: str, prompts: Sequence[Prompt], batch: Batch) -> list[Made]:

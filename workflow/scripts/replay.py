@@ -17,10 +17,10 @@ from evaluation.clips import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, read_json, read_jsonl, write_json
 from evaluation.shards import work_list
 from reports.replay import Replay, ReplayedRow, sentence
-from workflow.commit import this_commit
-from workflow.replay import chosen_samples, compare
-from workflow.row_sampling import add_row_flags, open_row
-from workflow.shard import make_shard, now
+from workflow.sampling.commit import this_commit
+from workflow.sampling.replay import chosen_samples, compare
+from workflow.sampling.setup import add_row_flags, open_row
+from workflow.sampling.shard import make_shard, now
 
 log = logging.getLogger("replay")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from workflow.row_sampling import add_row_flags, open_row
-from workflow.shard import chosen_clips, make_shard, shard_parser, write_shard
+from workflow.sampling.setup import add_row_flags, open_row
+from workflow.sampling.shard import chosen_clips, make_shard, shard_parser, write_shard
 
 
 def main() -> None:

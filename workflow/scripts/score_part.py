@@ -13,7 +13,7 @@ from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl,
 from evaluation.shards import parse_shard
 from evaluation.vbench.parts import Part
 from evaluation.vbench.plan import Entry, entries_of, link_clips, part_of
-from workflow.vbench_process import job_of, part_parser, run_worker, work_folder
+from workflow.scoring.vbench_process import job_of, part_parser, run_worker, work_folder
 
 log = logging.getLogger("score")
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from baselines.strict_yaml import parse_strict
 from evaluation.records import Prompt, write_text
+from evaluation.toybox.checkers import CHECKERS, REWARDS
 from evaluation.toybox.prompt_kinds import kind_of
 from evaluation.toybox.training_prompts import heldout_prompts, training_prompts
 from models.codec import LinearCodec
@@ -35,8 +36,7 @@ from models.training.settings import CmGrpoSettings
 from models.wan import Wan
 from models.weights import load_strict
 from workflow.planning.suite import REWARD_PYTHON
-from workflow.scripts.checkers import CHECKERS, REWARDS
-from workflow.training_job import (
+from workflow.training.job import (
     Job,
     averaged_weights,
     begin,
@@ -50,7 +50,7 @@ from workflow.training_job import (
     training_parser,
     write_manifest,
 )
-from workflow.validation import ValidationClips
+from workflow.training.validation import ValidationClips
 
 log = logging.getLogger("train_cm_grpo")
 
@@ -232,7 +232,7 @@ def embedded_world(flags: argparse.Namespace, job: Job, settings: CmGrpoSettings
 def listed_world(flags: argparse.Namespace, job: Job, settings: CmGrpoSettings) -> World:
     """Prompts of a list, some of them held out, Wan's VAE, and the reward networks, which measure the held-out prompts too."""
     # what real clips need takes seconds to import, and the embedded suite never needs it
-    from workflow.rewards import open_rewards, reward_files
+    from workflow.training.rewards import open_rewards, reward_files
 
     if flags.rewards is None:
         raise ValueError(

@@ -10,7 +10,7 @@ from models.training.clips import ClipFile
 from models.training.raven import Raven
 from models.training.settings import DmdSettings
 from models.wan import Wan
-from workflow.training_job import (
+from workflow.training.job import (
     begin,
     open_model,
     open_prompts,
@@ -20,7 +20,7 @@ from workflow.training_job import (
     training_parser,
     write_manifest,
 )
-from workflow.validation import ValidationClips
+from workflow.training.validation import ValidationClips
 
 
 def main() -> None:

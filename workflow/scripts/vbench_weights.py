@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evaluation.records import write_text
 from evaluation.vbench.weights import FETCHED, lay_out
-from workflow.downloads import prove_all
+from workflow.fetching.downloads import prove_all
 from workflow.planning.resources import read_lock, scorer_resources
 from workflow.planning.suite import read_suite
 

@@ -11,7 +11,7 @@ _known: list[str] = []
 def this_commit() -> str:
     """The commit this process runs from, "-dirty" if changed, or "unknown" outside a git checkout."""
     if not _known:
-        root = Path(__file__).parent.parent
+        root = Path(__file__).parents[2]
         answer = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
             cwd=root,

@@ -2,10 +2,10 @@
 
 One stage per process; stages share a working folder on the machine:
 
-    python -m workflow.scripts.train_embedded --stage data        --work W --output O --clips 40000
-    python -m workflow.scripts.train_embedded --stage base        --work W --output O --minutes 7 --device cuda --compile
-    python -m workflow.scripts.train_embedded --stage causal_init --work W --output O --minutes 4 --device cuda --compile
-    python -m workflow.scripts.train_embedded --stage causvid     --work W --output O --minutes 5 --device cuda   (and the others)
+    python -m workflow.scripts.dev.train_embedded --stage data        --work W --output O --clips 40000
+    python -m workflow.scripts.dev.train_embedded --stage base        --work W --output O --minutes 7 --device cuda --compile
+    python -m workflow.scripts.dev.train_embedded --stage causal_init --work W --output O --minutes 4 --device cuda --compile
+    python -m workflow.scripts.dev.train_embedded --stage causvid     --work W --output O --minutes 5 --device cuda   (and the others)
 
 Every stage writes <name>.safetensors (float16; the codec float32) and <name>.json (command, settings, seconds, hashes, checker scores)
 to the output folder. Validation prompts choose among the moving averages seen on the way; the suite's prompts measure the choice.
@@ -36,6 +36,7 @@ from baselines.spec import load_baseline
 from baselines.strict_yaml import validate_strict
 from evaluation.records import Prompt, write_text
 from evaluation.toybox.captions import VOCABULARY, caption, extended_caption
+from evaluation.toybox.checkers import check_clips, means, start_workers
 from evaluation.toybox.facts import sample_facts
 from evaluation.toybox.render import render
 from evaluation.toybox.suite import toybox_prompts
@@ -69,7 +70,6 @@ from models.weights import (
     tensors_sha256,
     write_safetensors,
 )
-from workflow.scripts.checkers import check_clips, means, start_workers
 
 log = logging.getLogger("train_embedded")
 
@@ -583,7 +583,7 @@ def write_facts(arguments: argparse.Namespace, name: str, began: float, facts: M
     ]
     whole = {
         "name": name,
-        "command": "python -m workflow.scripts.train_embedded " + shlex.join(words),
+        "command": "python -m workflow.scripts.dev.train_embedded " + shlex.join(words),
         "seed": arguments.seed,
         "device": device,
         "torch": torch.__version__,

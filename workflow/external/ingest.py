@@ -12,8 +12,8 @@ from typing import NamedTuple
 from evaluation.clips import ClipShape, clip_faults, read_clip
 from evaluation.records import ClipTiming
 from evaluation.shards import Sample
-from workflow.commit import this_commit
-from workflow.shard import (
+from workflow.sampling.commit import this_commit
+from workflow.sampling.shard import (
     JournalEntry,
     ShardJob,
     append_entry,

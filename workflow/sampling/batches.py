@@ -18,9 +18,9 @@ from models.noise import NoiseSource, SampleKey
 from models.rollout import Binding, Finished, bind_network
 from models.text_and_pixels import Codec
 from models.transfer import upload
-from workflow.device import Moments
-from workflow.model_files import TextRows
-from workflow.shard import Made
+from workflow.sampling.machine import Moments
+from workflow.sampling.model_files import TextRows
+from workflow.sampling.shard import Made
 
 
 def best_binding(device: torch.device) -> Binding:

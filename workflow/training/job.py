@@ -32,8 +32,8 @@ from models.training.settings import CmGrpoSettings, DmdSettings, Execution, set
 from models.training.streams import Streams
 from models.wan import Wan, stored_dtype
 from models.weights import read_dcp, tensors_sha256, weights_sha256
-from workflow.commit import this_commit
-from workflow.device import choose_device, device_name, software
+from workflow.sampling.commit import this_commit
+from workflow.sampling.machine import choose_device, device_name, software
 
 ENCODED_AT_ONCE = 256
 EMBEDDED_PROMPTS = 1024

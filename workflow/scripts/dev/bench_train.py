@@ -31,7 +31,7 @@ from models.training.raven import Raven
 from models.training.settings import CHUNKS, CmGrpoSettings, DmdSettings, OptimizerSettings
 from models.training.streams import Streams
 from models.wan import Wan, cast_parameters, init_weights
-from workflow.scripts.bench_gpu import (
+from workflow.scripts.dev.bench_gpu import (
     SIZES,
     begin,
     bench_parser,
@@ -40,7 +40,7 @@ from workflow.scripts.bench_gpu import (
     median_time,
     store,
 )
-from workflow.training_job import training_numerics
+from workflow.training.job import training_numerics
 
 log = logging.getLogger("bench_train")
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workflow.clip_sources import RawClip
+from workflow.training.video_sources import RawClip
 
 Frames = NDArray[np.uint8]
 

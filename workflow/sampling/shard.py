@@ -1,6 +1,6 @@
 """Make the clips of one shard: skip what is finished, write each clip whole, then the shard's manifest and timings.
 
-How a batch becomes pixels is the caller's: a network (workflow/row_sampling.py) or the renderer (render.py). Every finished
+How a batch becomes pixels is the caller's: a network (workflow/sampling/setup.py) or the renderer (render.py). Every finished
 clip is also written down in a journal beside the clips, one file per shard, so that a killed job, or a run with another
 number of shards, goes on with the clips there are.
 """
@@ -36,7 +36,7 @@ from evaluation.shards import (
     shard_batches,
     work_list,
 )
-from workflow.commit import this_commit
+from workflow.sampling.commit import this_commit
 
 log = logging.getLogger(__name__)
 

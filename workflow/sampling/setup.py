@@ -14,8 +14,10 @@ from evaluation.records import Prompt, read_jsonl
 from evaluation.shards import full_batches, parse_shard, published_items, shard_batches, work_list
 from models.attention import kernel_name
 from models.text_and_pixels import open_codec
-from workflow.device import choose_device, device_name, software
-from workflow.model_files import (
+from workflow.planning.suite import SAMPLED_SECTIONS
+from workflow.sampling.batches import BatchSampler, best_binding
+from workflow.sampling.machine import choose_device, device_name, software
+from workflow.sampling.model_files import (
     open_network,
     proven_sha256,
     read_proof,
@@ -23,9 +25,7 @@ from workflow.model_files import (
     text_rows,
     text_sha256,
 )
-from workflow.planning.suite import SAMPLED_SECTIONS
-from workflow.sampling import BatchSampler, best_binding
-from workflow.shard import ShardJob, settings_from
+from workflow.sampling.shard import ShardJob, settings_from
 
 AHEAD = 3
 """Batches that wait to be written while a GPU samples the next ones, each by a thread of its own."""

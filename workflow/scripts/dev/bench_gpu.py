@@ -38,7 +38,7 @@ from models.plan import AttendPlan
 from models.rollout import Binding, Finished, NetworkCall, bind_network
 from models.text_and_pixels import Codec
 from models.wan import Wan, cast_parameters, init_weights
-from workflow.sampling import BatchSampler, best_binding
+from workflow.sampling.batches import BatchSampler, best_binding
 
 log = logging.getLogger("bench_gpu")
 
@@ -422,7 +422,7 @@ def store(flags: argparse.Namespace, device: torch.device, rate: float, figures:
 
 
 def main() -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     baselines = load_all(root / "baselines")
     parser = bench_parser(__doc__, "results/bench/gpu.json")
     parser.add_argument("--methods", nargs="+", choices=sorted(baselines), default=sorted(baselines))

@@ -19,10 +19,10 @@ import numpy as np
 
 from evaluation.clips import Frames, write_clip
 from evaluation.dimensions import NAMES
-from workflow.findings import Finding
 from workflow.planning.resources import read_lock, scorer_resources
 from workflow.planning.suite import Suite
-from workflow.vbench_process import STAMP, VENV, environment_hash, stamp_of
+from workflow.scoring.doctor_check import Finding
+from workflow.scoring.vbench_process import STAMP, VENV, environment_hash, stamp_of
 
 PROBE = "evaluation.vbench.probe"
 INSTALL = "envs/vbench/install.sh"

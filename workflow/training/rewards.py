@@ -31,7 +31,7 @@ from models.training.video_align import FILES, VideoAlign
 from models.wan_vae import WanVae
 from workflow.planning.suite import REWARD_PYTHON, check_rewards
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 IN_PROCESS = "text_alignment"
 VBENCH_WEIGHTS, VIDEO_ALIGN_WEIGHTS = "vbench", "videoalign"
 """Folders below that of the rewards' weights."""
