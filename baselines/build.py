@@ -45,7 +45,7 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 class Precision(NamedTuple):
     """matmul: dtype for models/wan.py cast_parameters; numerics: for Wan(config, numerics); latents:
     between network calls; codec, codec_autocast: of Wan's VAE (models/text_and_pixels.py open_codec);
-    folded: whether adapters are folded into the weights first (models/lora.py fold_adapters).
+    folded: whether adapters are folded into the weights first (models/checkpoints/lora.py fold_adapters).
     """
 
     matmul: torch.dtype

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from baselines.build import Profile, Sampler, build_sampler, precision_of
 from baselines.spec import Baseline
+from models.checkpoints.lora import fold_adapters
 from models.config import Numerics
-from models.lora import fold_adapters
 from models.noise import JointWindow, LatentShape, NoiseSource, SampleKey
 from models.wan import Wan, cast_parameters, stored_dtype
 
 BuildNetwork = Callable[[Numerics], Wan]
 """A new float32 network of these numerics, the same weights every time, on the device to measure on
-(models/lora.py open_wan)."""
+(models/checkpoints/lora.py open_wan)."""
 
 ALLOWED_RATIO = 1.5
 """fast is the default where its error is at most this many times that of exact (design.md 5)."""

@@ -1,11 +1,11 @@
-"""A baseline's released weights as its YAML describes them, ready for models/released.py to check and open."""
+"""A baseline's released weights as its YAML describes them, ready for models/checkpoints/released.py to check and open."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from baselines.spec import Baseline
-from models.released import Adapter, Release
+from models.checkpoints.released import Adapter, Release
 
 
 def release_of(baseline: Baseline, weights: Path, *, base_alone: bool = False) -> Release:

@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from models.weights import load_strict, read_safetensors, write_safetensors
+from models.checkpoints.containers import load_strict, read_safetensors, write_safetensors
 
 PATCH = 4
 GROUP = 4

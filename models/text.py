@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.weights import load_strict, read_metadata, read_safetensors, write_safetensors
+from models.checkpoints.containers import load_strict, read_metadata, read_safetensors, write_safetensors
 
 PADDING = 0
 WORD = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")

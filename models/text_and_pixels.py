@@ -14,9 +14,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from models.checkpoints.containers import read_metadata
 from models.codec import LinearCodec
 from models.text import ToyTextEncoder
-from models.weights import read_metadata
 
 TOKENIZERS = ("google/umt5-xxl", "tokenizer")
 """Where the tokenizer lies beside the text encoder: in Wan's snapshot, in a Diffusers snapshot."""

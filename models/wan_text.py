@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from models.weights import (
+from models.checkpoints.containers import (
     load_strict,
     read_library_weights,
     read_metadata,

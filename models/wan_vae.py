@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from models.checkpoints.containers import load_strict, read_library_weights
 from models.codec import check_batch
 from models.wan_decoder import FastDecoder, Prepared
-from models.weights import load_strict, read_library_weights
 
 STRIDE = 8
 GROUP = 4

@@ -14,8 +14,8 @@ from baselines.spec import Baseline, load_baseline
 from evaluation.records import Prompt
 from evaluation.toybox.scorers import color, imaging_quality, object_class, scene
 from evaluation.toybox.suite import toybox_prompts
+from models.checkpoints.lora import open_wan
 from models.codec import LinearCodec
-from models.lora import open_wan
 from models.noise import SampleKey
 from models.text import ToyTextEncoder
 from models.wan import Wan, init_weights

@@ -20,8 +20,8 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
+from models.checkpoints.containers import dcp_shapes, fill_from_dcp
 from models.training.distributed import World
-from models.weights import dcp_shapes, fill_from_dcp
 
 log = logging.getLogger(__name__)
 

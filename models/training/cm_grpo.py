@@ -18,7 +18,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from models.lora import inner_wan
+from models.checkpoints.lora import inner_wan
 from models.noise import LatentShape
 from models.rollout import Rollout
 from models.schedule import EulerMaruyama, Transition

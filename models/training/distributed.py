@@ -21,7 +21,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, Replicate
 
-from models.training.shares import share
+from models.training.data_parallel import share
 from models.wan import Wan
 
 TIMEOUT = timedelta(minutes=60)
@@ -39,7 +39,7 @@ class World:
     writers: distributed.ProcessGroup | None = None
 
     def share(self, batch: int, slices: int) -> list[range]:
-        """This process' samples of a batch of B: see `share` (models/training/shares.py)."""
+        """This process' samples of a batch of B: see `share` (models/training/data_parallel.py)."""
         return share(batch, slices, rank=self.rank, size=self.size)
 
     def gather(self, values: Tensor) -> Tensor:

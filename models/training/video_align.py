@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from models.weights import load_strict, read_container
+from models.checkpoints.containers import load_strict, read_container
 
 FILES = ("config.json", "tokenizer.json", "model.pth", "prompt_template.py")
 TEMPLATE = "DETAILED_PROMPT_WITH_SPECIAL_TOKEN"

@@ -25,8 +25,8 @@ from baselines.build import (
 )
 from baselines.spec import Baseline, load_all
 from models.attention import attend
+from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import WanConfig
-from models.lora import LoraSettings, add_lora, inner_wan
 from models.noise import GeneratorNoise, JointWindow, NoiseSource, SampleKey, TensorNoise
 from models.plan import AbsolutePolicy, AnchoredSinkPolicy, SlotRelativePolicy
 from models.rollout import Denoised, Finished, bind_network

@@ -19,8 +19,8 @@ from torch.nn.attention import sdpa_kernel
 from baselines.build import build_sampler, precision_of
 from baselines.spec import load_all
 from models.attention import BACKENDS, FORCED, best_kernel
+from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import WanConfig
-from models.lora import LoraSettings, add_lora, inner_wan
 from models.wan import Wan, cast_parameters, init_weights
 from tests.baselines.visibility import OWN_RULE, Sees, sees_all
 from tests.models.naive_wan import BF16, F32, F64, NaiveWan, sdpa, turned

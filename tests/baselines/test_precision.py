@@ -10,8 +10,8 @@ import torch
 
 from baselines.precision import ALLOWED_RATIO, ProfileCosts, measure_profiles
 from baselines.spec import load_all
+from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import Numerics, WanConfig
-from models.lora import LoraSettings, add_lora, inner_wan
 from models.wan import Wan, init_weights
 
 BASELINES = load_all(Path(__file__).parents[2] / "baselines")

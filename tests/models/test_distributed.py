@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.checkpoints.containers import read_dcp
 from models.noise import GeneratorNoise
 from models.training.distributed import ALONE, World
 from models.training.rollouts import consistency_rollout, predictions_with_gradient
-from models.weights import read_dcp
 from tests.models.training_toys import CHUNKS, SHAPE, normal, wan_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import Numerics, WanConfig
-from models.lora import LoraSettings, add_lora, inner_wan
 from models.wan import Projected, Residual, Wan, cast_parameters, init_weights
 from tests.models.naive_wan import BF16, F32, NaiveWan, attention_by_definition, sdpa, turned
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.checkpoints.containers import read_dcp, tensors_sha256
 from models.training.checkpoints import Checkpoints
 from models.training.distributed import ALONE
 from models.training.loop import Preempted, RunLimits, train
 from models.training.preemption import EXIT_CODE
-from models.weights import read_dcp, tensors_sha256
 from tests.models.test_distributed import ROOT
 from tests.models.training_toys import dmd_settings, raven_of
 

@@ -15,9 +15,16 @@ from torch import Tensor
 
 from baselines.released import release_of
 from baselines.spec import load_baseline
-from models.config import WanConfig
-from models.lora import BLOCK_LINEARS, OUTER_LINEARS, LoraSettings, add_lora, bundle_state, fold_adapters
-from models.released import (
+from models.checkpoints.containers import unwrap, write_dcp, write_safetensors
+from models.checkpoints.lora import (
+    BLOCK_LINEARS,
+    OUTER_LINEARS,
+    LoraSettings,
+    add_lora,
+    bundle_state,
+    fold_adapters,
+)
+from models.checkpoints.released import (
     WAN_14B,
     Adapter,
     Release,
@@ -26,8 +33,8 @@ from models.released import (
     inspect_released,
     open_released,
 )
+from models.config import WanConfig
 from models.wan import Wan
-from models.weights import unwrap, write_dcp, write_safetensors
 from tests.models.training_toys import CONFIG, SHAPE, normal, wan_of
 
 ROOT = Path(__file__).parents[2]

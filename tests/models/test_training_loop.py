@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from baselines.strict_yaml import parse_strict
+from models.checkpoints.containers import read_dcp, tensors_sha256
 from models.training.loop import Muon, RunLimits, Trainee, finite, orthogonalise, train
 from models.training.settings import DmdSettings, OptimizerSettings, canonical
 from models.training.streams import StreamNoise, Streams
-from models.weights import read_dcp, tensors_sha256
 from tests.models.training_toys import CPU, SHAPE, dmd_settings, normal, raven_of
 
 

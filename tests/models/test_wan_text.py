@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from models.checkpoints.containers import read_metadata
 from models.wan_text import PromptEmbeddings, WanTextEncoder, clean_prompt, open_tokenizer, to_transformers
-from models.weights import read_metadata
 
 from .umt5_toys import BUCKETS, DIM, HEAD, HEADS, LAYERS, wan_state, write_tokenizer
 

@@ -7,9 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.codec import LinearCodec, fit_codec, psnr
-from models.config import WanConfig
-from models.lora import (
+from models.checkpoints.containers import (
+    load_strict,
+    normalise_keys,
+    read_dcp,
+    read_weights,
+    tensors_sha256,
+    write_dcp,
+    write_safetensors,
+)
+from models.checkpoints.lora import (
     LoraSettings,
     adapter_state,
     add_lora,
@@ -19,19 +26,12 @@ from models.lora import (
     open_wan,
     weights_header,
 )
+from models.codec import LinearCodec, fit_codec, psnr
+from models.config import WanConfig
 from models.text import ToyTextEncoder, vocabulary
 from models.training.loop import Trainee
 from models.training.settings import OptimizerSettings
 from models.wan import Wan
-from models.weights import (
-    load_strict,
-    normalise_keys,
-    read_dcp,
-    read_weights,
-    tensors_sha256,
-    write_dcp,
-    write_safetensors,
-)
 from tests.models.training_toys import CONFIG, SHAPE, normal, wan_of
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import Numerics, WanConfig
-from models.lora import LoraSettings, add_lora, inner_wan
 from models.training.cm_grpo import CmGrpo, needs_base
 from models.training.distributed import ALONE, World, shard
 from models.training.raven import Raven

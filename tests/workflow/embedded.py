@@ -10,11 +10,11 @@ from evaluation.records import Prompt
 from evaluation.toybox.captions import VOCABULARY
 from evaluation.toybox.render import render
 from evaluation.toybox.suite import toybox_prompts
+from models.checkpoints.containers import file_sha256, write_safetensors
 from models.codec import fit_codec
 from models.config import Numerics, WanConfig
 from models.text import ToyTextEncoder
 from models.wan import Wan, init_weights
-from models.weights import file_sha256, write_safetensors
 
 CONFIG = WanConfig(dim=32, ffn_dim=48, num_layers=1, num_heads=2, freq_dim=32, text_dim=16, text_len=32)
 NETWORKS = (

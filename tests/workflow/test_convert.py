@@ -19,11 +19,7 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from baselines.released import release_of
 from baselines.spec import load_baseline
 from evaluation.records import TrainManifest, WeightsManifest, read_json, write_json
-from models.lora import BLOCK_LINEARS, OUTER_LINEARS, open_wan, weights_header
-from models.released import Adapter, Release, check_released, open_released
-from models.training.loop import RunLimits, train
-from models.training.settings import canonical
-from models.weights import (
+from models.checkpoints.containers import (
     file_sha256,
     read_dcp,
     read_safetensors,
@@ -33,6 +29,10 @@ from models.weights import (
     write_safetensors,
     write_torch,
 )
+from models.checkpoints.lora import BLOCK_LINEARS, OUTER_LINEARS, open_wan, weights_header
+from models.checkpoints.released import Adapter, Release, check_released, open_released
+from models.training.loop import RunLimits, train
+from models.training.settings import canonical
 from tests.models.training_toys import CONFIG, dmd_settings, grpo_of, raven_of, wan_of
 from workflow.scripts.convert import convert as convert_row
 from workflow.scripts.convert_weights import convert_weights, main

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.lora import LoraSettings, adapter_state, add_lora, weights_header
-from models.weights import read_dcp, write_dcp, write_safetensors
+from models.checkpoints.containers import read_dcp, write_dcp, write_safetensors
+from models.checkpoints.lora import LoraSettings, adapter_state, add_lora, weights_header
 from tests.models.training_toys import CONFIG, wan_of
 from workflow.scripts.convert_weights import convert_weights
 

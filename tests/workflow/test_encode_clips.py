@@ -20,10 +20,10 @@ import pytest
 import torch
 
 from evaluation.clips import read_clip, write_clip
+from models.checkpoints.containers import read_safetensors
 from models.codec import LinearCodec
 from models.text_and_pixels import Codec
 from models.training.clips import ClipFile, read_captions
-from models.weights import read_safetensors
 from workflow.planning.suite import read_suite
 from workflow.scripts import encode_clips
 from workflow.training.video_frames import (

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.checkpoints.containers import write_safetensors
+from models.checkpoints.released import Release, check_released
 from models.config import WanConfig
-from models.released import Release, check_released
 from models.wan import Wan
-from models.weights import write_safetensors
 from tests.models.test_released import sparse
 from workflow.fetching.checkpoints import describe_checkpoints
 from workflow.fetching.downloads import Progress, Sources, announce, fetch, plan_fetch, prove, prove_all

@@ -11,9 +11,9 @@ from baselines.released import release_of
 from baselines.spec import Baseline, load_all
 from evaluation.records import Prompt
 from evaluation.shards import full_batches, work_list
+from models.checkpoints.released import open_released
 from models.config import WanConfig
 from models.noise import SampleKey
-from models.released import open_released
 from models.text_and_pixels import Codec, open_codec, open_text
 from models.wan import Wan, cast_parameters, init_weights
 from tests.models.test_wan_vae import random_vae

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 
+from models.checkpoints.containers import read_dcp, write_safetensors
 from models.config import Numerics, WanConfig
 from models.training.distributed import ALONE
 from models.training.prompts import PromptPool, read_prompt_list
@@ -29,7 +30,6 @@ from models.training.settings import (
     canonical,
 )
 from models.wan import Wan, init_weights, stored_dtype
-from models.weights import read_dcp, write_safetensors
 from reports.curves import read_heldout
 from tests.evaluation.test_vbench_rewards import CPU_SITE, PYTHON, in_vbench
 from tests.models.test_wan_vae import random_vae, wan_name

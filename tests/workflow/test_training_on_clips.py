@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from evaluation.toybox.captions import VOCABULARY
+from models.checkpoints.containers import read_dcp, read_safetensors, write_safetensors
 from models.text import ToyTextEncoder
 from models.training.clips import ClipFile, read_captions
 from models.training.distributed import ALONE
 from models.training.settings import Execution
-from models.weights import read_dcp, read_safetensors, write_safetensors
 from workflow.training.job import Job, open_prompts
 
 ROOT = Path(__file__).parents[2]

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from evaluation.clips import read_clip, write_clip
+from models.checkpoints.containers import load_strict, read_dcp, tensors_sha256
 from models.codec import fit_codec
 from models.noise import PortableNoise, SampleKey
 from models.text_and_pixels import open_codec
@@ -19,7 +20,6 @@ from models.training.loop import Preempted, RunLimits, train
 from models.training.prompts import PromptPool
 from models.training.rollouts import endpoints
 from models.training.settings import Execution
-from models.weights import load_strict, read_dcp, tensors_sha256
 from tests.models.test_distributed import trained
 from tests.models.training_toys import CPU, SHAPE, dmd_settings, normal, raven_of, validation_of, wan_of
 from workflow.planning.suite import read_suite

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from baselines.released import release_of
 from baselines.spec import load_baseline
+from models.checkpoints.released import WAN_14B, Found, Release, Role, check_released, inspect_released
 from models.config import WanConfig
-from models.released import WAN_14B, Found, Release, Role, check_released, inspect_released
 from workflow.planning.resources import Resource
 from workflow.planning.suite import Suite
 

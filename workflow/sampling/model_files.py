@@ -14,11 +14,11 @@ from baselines.build import Precision
 from baselines.released import release_of
 from baselines.spec import Baseline
 from evaluation.shards import canonical_sha256
-from models.lora import fold_adapters, is_ours, open_wan
-from models.released import open_released
+from models.checkpoints.containers import file_sha256
+from models.checkpoints.lora import fold_adapters, is_ours, open_wan
+from models.checkpoints.released import open_released
 from models.text_and_pixels import is_small_text, open_text, tokenizer_beside
 from models.wan import Wan, cast_parameters
-from models.weights import file_sha256
 from workflow.planning.suite import FETCHED_FOLDER
 
 

@@ -16,12 +16,12 @@ import torch
 
 from baselines.strict_yaml import parse_strict
 from evaluation.records import TrainManifest, WeightsManifest, read_json, write_json
-from models.convert import Flavour, Source, header_of, open_source, to_flavour
-from models.lora import open_wan
+from models.checkpoints.containers import file_sha256, write_safetensors
+from models.checkpoints.convert import Flavour, Source, header_of, open_source, to_flavour
+from models.checkpoints.lora import open_wan
 from models.noise import GeneratorNoise
 from models.training.rollouts import consistency_rollout, endpoints
 from models.training.settings import CmGrpoSettings, DmdSettings
-from models.weights import file_sha256, write_safetensors
 
 log = logging.getLogger("convert")
 

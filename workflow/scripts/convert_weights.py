@@ -27,7 +27,8 @@ from collections import Counter
 from pathlib import Path
 
 from evaluation.records import write_text
-from models.convert import (
+from models.checkpoints.containers import file_sha256, tensors_sha256, weights_sha256
+from models.checkpoints.convert import (
     FLAVOURS,
     LAYOUTS,
     PLAIN,
@@ -40,7 +41,6 @@ from models.convert import (
     to_flavour,
     write_weights,
 )
-from models.weights import file_sha256, tensors_sha256, weights_sha256
 
 log = logging.getLogger("convert")
 
@@ -58,7 +58,7 @@ def convert_weights(
 ) -> int:
     """Write `output` from `source`, and <output>.json; returns the number of tensors. flavour None: the source's own. Others: see `open_source`.
 
-    Raises FileExistsError if there is an output already; FileNotFoundError and ValueError as models/convert.py does.
+    Raises FileExistsError if there is an output already; FileNotFoundError and ValueError as models/checkpoints/convert.py does.
     """
     kind, manifest = kind_of(output), output.with_name(f"{output.name}.json")
     for path in (output, manifest):

@@ -30,10 +30,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from evaluation.records import write_text
-from models.codec import PATCH, LinearCodec
-from models.text_and_pixels import Codec, open_codec
-from models.wan_vae import STRIDE
-from models.weights import (
+from models.checkpoints.containers import (
     file_sha256,
     read_library_weights,
     read_metadata,
@@ -41,6 +38,9 @@ from models.weights import (
     tensors_sha256,
     write_safetensors,
 )
+from models.codec import PATCH, LinearCodec
+from models.text_and_pixels import Codec, open_codec
+from models.wan_vae import STRIDE
 from workflow.planning.suite import DEFAULT_CONFIG, Suite, read_suite
 from workflow.sampling.machine import choose_device
 from workflow.training.video_frames import ClipForm, UnusableClip, take_frames

@@ -23,9 +23,10 @@ from evaluation.records import Prompt, write_text
 from evaluation.toybox.checkers import CHECKERS, REWARDS
 from evaluation.toybox.prompt_kinds import kind_of
 from evaluation.toybox.training_prompts import heldout_prompts, training_prompts
+from models.checkpoints.containers import load_strict
+from models.checkpoints.lora import LoraSettings, add_lora, inner_wan, open_wan
 from models.codec import LinearCodec
 from models.config import WanConfig
-from models.lora import LoraSettings, add_lora, inner_wan, open_wan
 from models.noise import PortableNoise, SampleKey
 from models.rollout import Rollout
 from models.text import ToyTextEncoder
@@ -34,7 +35,6 @@ from models.training.prompts import PromptPool
 from models.training.rollouts import consistency_rollout, endpoints
 from models.training.settings import CmGrpoSettings
 from models.wan import Wan
-from models.weights import load_strict
 from workflow.planning.suite import REWARD_PYTHON
 from workflow.training.job import (
     Job,

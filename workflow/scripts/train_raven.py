@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from baselines.strict_yaml import parse_strict
-from models.released import Role
+from models.checkpoints.released import Role
 from models.training.clips import ClipFile
 from models.training.raven import Raven
 from models.training.settings import DmdSettings

@@ -18,9 +18,10 @@ from torch import Tensor
 from baselines.strict_yaml import parse_strict
 from evaluation.records import Machine, Prompt, TrainManifest, write_json
 from evaluation.toybox.training_prompts import training_prompts
+from models.checkpoints.containers import read_dcp, tensors_sha256, weights_sha256
+from models.checkpoints.lora import is_ours, open_wan
+from models.checkpoints.released import Release, Role, inspect_released, open_released
 from models.config import Numerics
-from models.lora import is_ours, open_wan
-from models.released import Release, Role, inspect_released, open_released
 from models.text import ToyTextEncoder
 from models.text_and_pixels import is_small_text, open_text
 from models.training.clips import ClipFile, read_captions
@@ -31,7 +32,6 @@ from models.training.prompts import NEGATIVE, PromptPool, read_prompt_list
 from models.training.settings import CmGrpoSettings, DmdSettings, Execution, settings_sha256
 from models.training.streams import Streams
 from models.wan import Wan, stored_dtype
-from models.weights import read_dcp, tensors_sha256, weights_sha256
 from workflow.sampling.commit import this_commit
 from workflow.sampling.machine import choose_device, device_name, software
 

@@ -22,8 +22,8 @@ from peft import PeftModel
 from torch import Tensor
 
 from models.attention import interleaved_blocks
+from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import WanConfig
-from models.lora import LoraSettings, add_lora, inner_wan
 from models.training.cm_grpo import CmGrpo
 from models.training.distributed import World, join, leave, shard
 from models.training.flow_matching import guided_velocity

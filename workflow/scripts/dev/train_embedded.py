@@ -41,9 +41,16 @@ from evaluation.toybox.facts import sample_facts
 from evaluation.toybox.render import render
 from evaluation.toybox.suite import toybox_prompts
 from evaluation.toybox.training_prompts import heldout_prompts
+from models.checkpoints.containers import (
+    file_sha256,
+    load_strict,
+    read_safetensors,
+    tensors_sha256,
+    write_safetensors,
+)
+from models.checkpoints.lora import LoraSettings, adapter_state, add_lora, inner_wan, open_wan, weights_header
 from models.codec import LinearCodec, fit_codec, psnr, to_pixels
 from models.config import Numerics, WanConfig
-from models.lora import LoraSettings, adapter_state, add_lora, inner_wan, open_wan, weights_header
 from models.noise import PortableNoise, SampleKey
 from models.rollout import Rollout
 from models.text import ToyTextEncoder
@@ -63,13 +70,6 @@ from models.training.settings import (
 )
 from models.training.streams import Streams
 from models.wan import Wan, init_weights
-from models.weights import (
-    file_sha256,
-    load_strict,
-    read_safetensors,
-    tensors_sha256,
-    write_safetensors,
-)
 
 log = logging.getLogger("train_embedded")
 

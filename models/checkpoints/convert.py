@@ -16,8 +16,15 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from models.config import WanConfig
-from models.lora import (
+from models.checkpoints.containers import (
+    json_mapping,
+    load_strict,
+    read_metadata,
+    write_dcp,
+    write_safetensors,
+    write_torch,
+)
+from models.checkpoints.lora import (
     adapter_names,
     adapter_state,
     base_state,
@@ -26,9 +33,9 @@ from models.lora import (
     merged_state,
     weights_header,
 )
-from models.released import config_of, read_released
+from models.checkpoints.released import config_of, read_released
+from models.config import WanConfig
 from models.wan import Wan
-from models.weights import json_mapping, load_strict, read_metadata, write_dcp, write_safetensors, write_torch
 
 Flavour = Literal["full", "adapter", "bundle", "merged", "base"]
 PLAIN: tuple[Flavour, ...] = ("full", "merged", "base")

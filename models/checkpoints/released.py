@@ -1,8 +1,8 @@
 """Released checkpoints of the real models: what a file is, whether it is the right one, and the transformer in it.
 
 `inspect_released` reads names, shapes and dtypes only; `check_released` turns every known mix-up into one sentence; `open_released`
-makes the transformer, its parameters memory-mapped from the file. Containers are read by models/weights.py, adapters by
-models/lora.py. Sources: baselines.md 1.1, 2.4 and 7 (items 6, 8, 12), raven.md 14.
+makes the transformer, its parameters memory-mapped from the file. Containers are read by models/checkpoints/containers.py, adapters by
+models/checkpoints/lora.py. Sources: baselines.md 1.1, 2.4 and 7 (items 6, 8, 12), raven.md 14.
 """
 
 from __future__ import annotations
@@ -19,10 +19,17 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from models.checkpoints.containers import (
+    GENERATORS,
+    Unwrapped,
+    load_strict,
+    read_container,
+    read_safetensors,
+    unwrap,
+)
+from models.checkpoints.lora import PREFIX, adapter_names, base_state, bundle_state, inner_wan, load_bundle
 from models.config import Numerics, WanConfig
-from models.lora import PREFIX, adapter_names, base_state, bundle_state, inner_wan, load_bundle
 from models.wan import Wan
-from models.weights import GENERATORS, Unwrapped, load_strict, read_container, read_safetensors, unwrap
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +158,7 @@ def open_released(release: Release, numerics: Numerics | None = None) -> Wan:
     """The transformer of released weights, on the CPU, in the dtypes of the file; cast it with models/wan.py cast_parameters.
 
     Parameters are the file's memory-mapped tensors, so that nothing is copied before it is cast or moved. An adapter stays
-    unfolded, as LongLive runs it upstream (models/lora.py fold_adapters folds it, a rounding apart: baselines.md 4 item 11).
+    unfolded, as LongLive runs it upstream (models/checkpoints/lora.py fold_adapters folds it, a rounding apart: baselines.md 4 item 11).
     What was found is logged. Raises as `check_released`.
     """
     base, *top = _checked(release, shapes_only=False)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from models.checkpoints.containers import load_strict, read_metadata, read_weights
 from models.config import Numerics, WanConfig
 from models.wan import Wan
-from models.weights import load_strict, read_metadata, read_weights
 
 if TYPE_CHECKING:
     from peft import PeftModel
