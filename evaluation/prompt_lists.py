@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.records import Prompt
+from evaluation.text_only_dimensions import ON_REQUEST, VBENCH_FACTS, WITHOUT_FACTS
 from evaluation.toybox.captions import MAX_WORDS, VOCABULARY
 from evaluation.toybox.facts import check_facts
 from evaluation.toybox.prompt_kinds import DIMENSIONS_OF_KIND, kind_of
-from evaluation.without_facts import ON_REQUEST, VBENCH_FACTS, WITHOUT_FACTS
 
 REQUIRED = ("id", "prompt")
 OPTIONAL = ("samples", "extended", "dimensions", "keep")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.dimensions import NAMES, BoundsName
-from evaluation.without_facts import ON_REQUEST, WITHOUT_FACTS
+from evaluation.text_only_dimensions import ON_REQUEST, WITHOUT_FACTS
 
 
 def left_out_reasons(

@@ -9,10 +9,10 @@ import pytest
 from evaluation.aggregate import AggregateSettings, aggregate
 from evaluation.chunks import chunk_table
 from evaluation.clips import write_clip
+from evaluation.custom.declaration import own_dimension, read_declaration
+from evaluation.custom.scoring import load_score
 from evaluation.dimensions import NAMES
 from evaluation.measures import measures
-from evaluation.own_dimensions import own_dimension, read_declaration
-from evaluation.own_scoring import load_score
 from evaluation.records import (
     Clip,
     ClipScore,

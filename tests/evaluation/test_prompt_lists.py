@@ -11,11 +11,11 @@ from evaluation import dimensions
 from evaluation.prompt_lists import TOYBOX_WORD, WORLDS, read_prompt_list
 from evaluation.prompts import list_notices
 from evaluation.records import Prompt
+from evaluation.text_only_dimensions import CONTROLS_WITHOUT_FACTS, ON_REQUEST, VBENCH_FACTS, WITHOUT_FACTS
 from evaluation.toybox import controls
 from evaluation.toybox.captions import caption, extended_caption
 from evaluation.toybox.controls import control_frames
 from evaluation.toybox.suite import toybox_prompts
-from evaluation.without_facts import CONTROLS_WITHOUT_FACTS, ON_REQUEST, VBENCH_FACTS, WITHOUT_FACTS
 
 ROOT = Path(__file__).parents[2]
 QUALITATIVE = ROOT.parent / "shared" / "prompts" / "qualitative_100.txt"

@@ -10,7 +10,7 @@ from evaluation.aggregate import scores_csv
 from evaluation.chunks import chunks_csv
 from evaluation.dimensions import NAMES
 from evaluation.records import parse
-from evaluation.without_facts import WITHOUT_FACTS
+from evaluation.text_only_dimensions import WITHOUT_FACTS
 from reports.exports import dimensions_latex, latex, markdown, pairs_csv
 from reports.left_out import left_out_reasons
 from reports.page import render

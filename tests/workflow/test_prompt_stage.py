@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from evaluation.records import Clip, Prompt, read_jsonl
-from evaluation.without_facts import WITHOUT_FACTS
+from evaluation.text_only_dimensions import WITHOUT_FACTS
 from tests.workflow.project import LEFT_OUT, copy_project, planned, replace_in, snakemake
 from workflow.planning.banner import check_own_list, planned_prompts, start_banner, start_notices
 from workflow.planning.prompt_plan import STANDARD, prompt_stage_settings, protocol_note

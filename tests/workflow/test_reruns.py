@@ -31,7 +31,7 @@ baselines: [raven, cm_grpo, self_forcing]
 controls: [truth]
 dimensions: [temporal_flickering, color]
 own_dimensions:
-  colour_drift: {file: evaluation/own/colour_drift.py, prompts: color}
+  colour_drift: {file: evaluation/custom/colour_drift.py, prompts: color}
 prompts: {seed: 0, per_dimension: 5, samples: 1, static_samples: 2, static_keep: 1}
 clip: {pixel_frames: 81, height: 128, width: 128, fps: 16}
 sample: {batch: 4, shards: 1, noise: portable, numerics: float32}
@@ -227,7 +227,7 @@ def test_a_deleted_clip_is_made_again_and_only_it(project: Path) -> None:
 
 def test_a_dimension_of_ones_own(project: Path) -> None:
     """Editing its file scores it again in every row, and nothing else."""
-    with (project / "evaluation/own/colour_drift.py").open("a") as stream:
+    with (project / "evaluation/custom/colour_drift.py").open("a") as stream:
         stream.write("# edited\n")
     assert planned(project, "matrix") == {("score_own", row) for row in ROWS} | LAST
 

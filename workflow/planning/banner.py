@@ -11,7 +11,7 @@ from pathlib import Path
 
 from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
-from evaluation.without_facts import CONTROLS_WITHOUT_FACTS
+from evaluation.text_only_dimensions import CONTROLS_WITHOUT_FACTS
 from reports.cost import Estimate
 from reports.provenance import code_state, sha256_of
 from reports.scrubbing import scrub, scrub_command

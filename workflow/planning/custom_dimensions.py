@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluation.own_dimensions import own_dimension
+from evaluation.custom.declaration import own_dimension
 from evaluation.records import OwnDimension
 from workflow.planning.suite import Suite
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from baselines.spec import Baseline, kind_of, load_baseline
 from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
 from evaluation.dimensions import NAMES
-from evaluation.without_facts import WITHOUT_FACTS
+from evaluation.text_only_dimensions import WITHOUT_FACTS
 from models.training.data_parallel import share
 from models.training.settings import RECIPES, DmdSettings, Execution, canonical
 from workflow.planning.recipe_presets import published_settings

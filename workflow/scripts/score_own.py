@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from evaluation.custom.scoring import load_score, score_own
 from evaluation.measures import measures
-from evaluation.own_scoring import load_score, score_own
 from evaluation.records import (
     Clip,
     DimensionResult,

@@ -3,7 +3,7 @@
 The file declares, as plain constants, TITLE, UNIT, WORST and BEST (raw values that normalise to 0 and to 100, in either order; no
 score may lie outside) and WORLDS (where it means something), and defines score(frames, prompt). It is read, not run, while the
 workflow is planned, and may import packages of the main environment but no module of this project: a change there would not be
-noticed. evaluation/README.md says how to add one; evaluation/own/colour_drift.py is an example.
+noticed. evaluation/README.md says how to add one; evaluation/custom/colour_drift.py is an example.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _check_code(tree: ast.Module, path: Path) -> None:
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     if "score" not in functions or len(functions["score"].args.args) != 2:
         raise ValueError(
-            f"{path} defines no function score(frames, prompt); see evaluation/own/colour_drift.py for the form."
+            f"{path} defines no function score(frames, prompt); see evaluation/custom/colour_drift.py for the form."
         )
     for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
