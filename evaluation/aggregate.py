@@ -143,7 +143,7 @@ def check_result(
         raise ValueError(
             f"{where} has values of pixel frames for some clips only, or of different lengths; score it again."
         )
-    # float16 cosines of the official scorer exceed 1: evaluation/vbench/runner.py, ROUNDING
+    # float16 cosines of the official scorer exceed 1: evaluation/vbench/worker/runner.py, ROUNDING
     spare = 4e-3 if result.kind == "official" else 1e-6
     low, high = measure.lowest - spare, measure.highest + spare
     for clip in result.clips:

@@ -46,7 +46,7 @@ def test_scoring_and_reports_need_no_torch(package: str) -> None:
 
 
 def test_only_its_own_programs_import_what_runs_beside_vbench() -> None:
-    """Guards against the harness importing evaluation/vbench/networks.py and the like, whose packages its environment lacks."""
+    """Guards against the harness importing evaluation/vbench/worker/networks.py and the like, whose packages its environment lacks."""
     needs = {path for path in VBENCH.rglob("*.py") if imports_of(path) & {"torch", "vbench", "pyiqa", "clip"}}
     assert needs
     for package in sorted(ALLOWED):

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.records import ClipScore, DimensionResult
-from evaluation.vbench.frame_values import FRAME_VALUES, without_frame_values
 from evaluation.vbench.parts import Part
 from evaluation.vbench.plan import Entry
 from evaluation.vbench.reduce import clip_value, official_score, several_process_score
+from evaluation.vbench.worker.frame_values import FRAME_VALUES, without_frame_values
 
 
 def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> list[dict[str, Any]]:

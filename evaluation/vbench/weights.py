@@ -1,7 +1,7 @@
 """The fetched files laid out as VBench and its libraries look for them: a private cache folder of links, and two files made anew.
 
 RAFT comes in a zip of several models. AMT's file is a pickle of more than tensors, which torch rightly refuses: its tensors are saved
-apart, once, after its sha256 was proven; objects in it are never built (evaluation/vbench/networks.py). Safe loading stays on everywhere.
+apart, once, after its sha256 was proven; objects in it are never built (evaluation/vbench/worker/networks.py). Safe loading stays on everywhere.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from evaluation.clips import file_sha256
-from evaluation.vbench import files
+from evaluation.vbench.worker import files
 
 FETCHED = "weights/vbench"
 RAFT_ZIP = "raft_model/models.zip"
@@ -35,7 +35,7 @@ def lay_out(
 ) -> dict[str, dict[str, int | str]]:
     """Make the cache folder anew and say of each file in it what it is: sha256 and size, by its path in the cache.
 
-    fetched: the folder that holds `names`, each proven. save_tensors(source, target): runs evaluation/vbench/amt_tensors.py. Raises ValueError if RAFT's zip or AMT's file is not what it should be.
+    fetched: the folder that holds `names`, each proven. save_tensors(source, target): runs evaluation/vbench/worker/amt_tensors.py. Raises ValueError if RAFT's zip or AMT's file is not what it should be.
     """
     shutil.rmtree(cache, ignore_errors=True)
     listed = sorted(names)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from evaluation.vbench.networks import load_whole, read_script_state, read_state
-from evaluation.vbench.rewards import every_nth, largest_flow
+from evaluation.vbench.worker.networks import load_whole, read_script_state, read_state
+from evaluation.vbench.worker.rewards import every_nth, largest_flow
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("VBENCH_PYTHON", ROOT / ".venvs/vbench/bin/python")).absolute()

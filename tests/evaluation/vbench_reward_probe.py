@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evaluation.vbench import networks, rewards
+from evaluation.vbench.worker import networks, rewards
 
 CPU = torch.device("cpu")
 CLIP = {

@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from evaluation.vbench import files
-from evaluation.vbench.runner import environment
+from evaluation.vbench.worker import files
+from evaluation.vbench.worker.runner import environment
 
 HUBCONF = '''"""Stand-in for facebookresearch/dino: timm's ViT-B/16 has the same parameters, and like it takes any multiple of 16."""
 import timm

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from evaluation.vbench.fast_grit import describe_whole_clips
-from evaluation.vbench.runner import Watch
-from evaluation.vbench.scorers.object_class import remember_faults
+from evaluation.vbench.worker.fast.grit import describe_whole_clips
+from evaluation.vbench.worker.runner import Watch
+from evaluation.vbench.worker.scorers.object_class import remember_faults
 from tests.vbench import tiny
 
 pytestmark = [tiny.needs_environment(), pytest.mark.vbench]
@@ -29,14 +29,14 @@ LAYERS = """
 import sys
 from pathlib import Path
 from tests.vbench.random_cache import make_vocabulary
-from evaluation.vbench.runner import begin
+from evaluation.vbench.worker.runner import begin
 cache = Path(sys.argv[1])
 begin(cache)
 make_vocabulary(cache)
 import torch
 torch.set_num_threads(1)
-from evaluation.vbench.fast_umt import attend
-from evaluation.vbench.fast_viclip import trim
+from evaluation.vbench.worker.fast.umt import attend
+from evaluation.vbench.worker.fast.viclip import trim
 from vbench.third_party.umt.models.modeling_finetune import Attention
 from vbench.third_party.ViCLIP.viclip_vision import Transformer
 torch.manual_seed(0)
@@ -87,14 +87,14 @@ def test_no_error_of_the_detector_is_swallowed() -> None:
 GRIT = """
 import sys
 from pathlib import Path
-from evaluation.vbench import files
-from evaluation.vbench.runner import Watch, begin
+from evaluation.vbench.worker import files
+from evaluation.vbench.worker.runner import Watch, begin
 cache = Path(sys.argv[1])
 begin(cache)
 import numpy as np
 import torch
 torch.set_num_threads(1)
-from evaluation.vbench.fast_grit import describe, fuse_attention, fused
+from evaluation.vbench.worker.fast.grit import describe, fuse_attention, fused
 from vbench.third_party.grit_model import DenseCaptioning
 coarse = np.random.default_rng(3).integers(0, 256, (2, 16, 20, 3), dtype=np.uint8)
 frames = coarse.repeat(8, axis=1).repeat(8, axis=2)
@@ -140,15 +140,15 @@ CAPTIONS = """
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from evaluation.vbench import files
-from evaluation.vbench.runner import Watch, begin
+from evaluation.vbench.worker import files
+from evaluation.vbench.worker.runner import Watch, begin
 cache = Path(sys.argv[1])
 begin(cache)
 import torch
 torch.set_num_threads(1)
 from vbench.third_party.tag2Text.tag2text import tag2text_caption
-from evaluation.vbench.fast_tag2text import caption_seen_frames
-from evaluation.vbench.scorers.scene import limit_batches
+from evaluation.vbench.worker.fast.tag2text import caption_seen_frames
+from evaluation.vbench.worker.scorers.scene import limit_batches
 torch.manual_seed(0)
 pictures = torch.randn(4, 3, 1, 1) + torch.randn(4, 3, 12, 12).repeat_interleave(32, 2).repeat_interleave(32, 3)
 def package():

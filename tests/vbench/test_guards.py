@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from baselines.spec import load_row
 from evaluation.records import Prompt, clip_id
-from evaluation.vbench import files
-from evaluation.vbench.decisions import judge, moves
-from evaluation.vbench.runner import Scorer, Watch, check_files, check_rows, sentence
-from evaluation.vbench.still import FilterPart, Found, filtered_set
+from evaluation.vbench.filter_join import FilterPart, Found, filtered_set
 from evaluation.vbench.weights import AMT_FILE, RAFT_MEMBER, RAFT_ZIP, lay_out, missing
+from evaluation.vbench.worker import files
+from evaluation.vbench.worker.early_stop import judge, moves
+from evaluation.vbench.worker.runner import Scorer, Watch, check_files, check_rows, sentence
 from workflow.external.baseline import row_clip
 from workflow.planning.resources import REWARD_FILES, needed_resources, scorer_resources
 from workflow.planning.suite import read_suite
@@ -55,7 +55,7 @@ def test_an_impossible_value_names_the_model_s_file() -> None:
 
     from evaluation.dimensions import BY_NAME, NAMES
 
-    viclip = import_module("evaluation.vbench.scorers.overall_consistency").SCORER
+    viclip = import_module("evaluation.vbench.worker.scorers.overall_consistency").SCORER
     good = [{"video_path": "a", "video_results": -0.02}, {"video_path": "b", "video_results": 1.001}]
     check_rows(viclip, good, ["a", "b"], Watch(finished=True))
     wrong = [good[0], {"video_path": "b", "video_results": 323.99}]
@@ -65,7 +65,7 @@ def test_an_impossible_value_names_the_model_s_file() -> None:
     ):
         check_rows(viclip, wrong, ["a", "b"], Watch(finished=True))
     for name in NAMES:
-        low, high = import_module(f"evaluation.vbench.scorers.{name}").SCORER.limits
+        low, high = import_module(f"evaluation.vbench.worker.scorers.{name}").SCORER.limits
         assert (low, high) == ((0, 100) if name == "imaging_quality" else (BY_NAME[name].lowest, 1))
 
 
@@ -98,7 +98,7 @@ def test_out_of_memory_says_what_to_do(error: Exception) -> None:
 LITTLE_MEMORY = """
 import resource, sys
 import torch
-from evaluation.vbench.runner import Watch, in_batches, try_batches
+from evaluation.vbench.worker.runner import Watch, in_batches, try_batches
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 700 * 2**20,) * 2)
 watch, seen = Watch(), []
@@ -131,7 +131,7 @@ def test_parameters_that_a_checkpoint_leaves_out_are_an_error() -> None:
     import torch
     from torch import nn
 
-    from evaluation.vbench.loading import complete_loading
+    from evaluation.vbench.worker.loading import complete_loading
 
     plain = nn.Module.load_state_dict
     network = nn.BatchNorm1d(2)
@@ -284,7 +284,7 @@ def test_fetched_files_lie_where_every_dimension_looks(tmp_path: Path) -> None:
         tmp_path / "fetched", names, cache, lambda source, target: target.write_bytes(source.read_bytes())
     )
     for name in NAMES:
-        scorer = import_module(f"evaluation.vbench.scorers.{name}").SCORER
+        scorer = import_module(f"evaluation.vbench.worker.scorers.{name}").SCORER
         assert scorer.dimension == name
         assert missing(scorer.files, cache) == []
         assert set(scorer.files) <= laid_out.keys()

@@ -319,8 +319,8 @@ def encode_image(self, pictures):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
     return official(self, pictures)
 clip.model.CLIP.encode_image = encode_image
-from evaluation.vbench.runner import run
-from evaluation.vbench.scorers.background_consistency import SCORER
+from evaluation.vbench.worker.runner import run
+from evaluation.vbench.worker.scorers.background_consistency import SCORER
 sys.exit(run(SCORER, ["--job", sys.argv[1]]))
 """
 
@@ -366,7 +366,7 @@ print(json.dumps([bool(judge.infer(path)) for path in sys.argv[2:]]))
 def filter_job(folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the static filter's worker on folder/job.json."""
     return subprocess.run(
-        [tiny.PYTHON, "-m", "evaluation.vbench.static_filter", "--job", folder / "job.json"],
+        [tiny.PYTHON, "-m", "evaluation.vbench.worker.static_filter", "--job", folder / "job.json"],
         check=False, cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True,
     )  # fmt: skip
 

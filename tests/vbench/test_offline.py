@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from evaluation.vbench.runner import environment
+from evaluation.vbench.worker.runner import environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +31,7 @@ TRIES = {
 def test_nothing_leaves_the_machine(way: str, tmp_path: Path) -> None:
     """Guards scoring against downloads, also swallowed ones: refused before anything is sent, and remembered."""
     program = (
-        "from evaluation.vbench.guard import REFUSED, forbid_network\nforbid_network()\n"
+        "from evaluation.vbench.worker.guard import REFUSED, forbid_network\nforbid_network()\n"
         f"import os; os.chdir({str(tmp_path)!r})\ntry:\n    {TRIES[way]}\nexcept BaseException: pass\n"
         "print(len(REFUSED), REFUSED[:1])"
     )
@@ -63,7 +63,7 @@ def test_a_program_that_is_started_reaches_nothing(tmp_path: Path) -> None:
 def test_what_stays_on_the_machine_is_allowed() -> None:
     """Guards against a guard that breaks what libraries do at home: a pair of local sockets, an ordinary program."""
     program = (
-        "from evaluation.vbench.guard import REFUSED, forbid_network\nforbid_network()\n"
+        "from evaluation.vbench.worker.guard import REFUSED, forbid_network\nforbid_network()\n"
         "import socket, subprocess\na, b = socket.socketpair()\na.sendall(b'x')\nsubprocess.run(['true'], check=True)\n"
         "print(REFUSED)"
     )

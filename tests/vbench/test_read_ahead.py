@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from evaluation.vbench.read_ahead import ReadAhead
+from evaluation.vbench.worker.read_ahead import ReadAhead
 
 PATHS = [f"clips/{number}.mp4" for number in range(6)]
 

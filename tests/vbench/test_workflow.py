@@ -12,7 +12,7 @@ import pytest
 
 from evaluation.clips import write_clip
 from evaluation.records import DimensionResult, FilteredSet, read_json
-from evaluation.vbench import files
+from evaluation.vbench.worker import files
 from tests.vbench import tiny
 from tests.workflow.project import LEFT_OUT, planned
 from workflow.scoring.vbench_process import VENV, environment_hash

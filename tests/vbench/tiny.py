@@ -195,7 +195,7 @@ with torch.no_grad():  # scene keeps the graph of every frame otherwise, 22 GB f
 def run_official(folder: Path, *dimensions: str) -> dict[str, Any]:
     """The package's own JSON of one process, without any line of ours but the call: score and rows by dimension."""
     from evaluation.records import read_jsonl
-    from evaluation.vbench.runner import environment as offline
+    from evaluation.vbench.worker.runner import environment as offline
 
     videos, out = folder / "official", folder / "official_out"
     videos.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.vbench.networks import FILES, RAFT_ZIP
+from evaluation.vbench.worker.networks import FILES, RAFT_ZIP
 from models.training.video_align import FILES as VIDEO_ALIGN_FILES
 from tests.evaluation.test_vbench_rewards import CPU_SITE, PYTHON, in_vbench
 from workflow.planning.resources import REWARD_FILES, needed_resources

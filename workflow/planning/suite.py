@@ -27,7 +27,7 @@ SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
 
 SCORERS = {
     "toybox": "evaluation.toybox.scorers.{dimension}",
-    "vbench": "evaluation.vbench.scorers.{dimension}",
+    "vbench": "evaluation.vbench.worker.scorers.{dimension}",
 }
 """Module that scores a dimension, by world: the one thing that is looked up by it."""
 

@@ -317,7 +317,7 @@ def reward_environment(row):
 def train_digest(plan):
     """Digest of the modules that train a row, and of those that compute its rewards in another environment."""
     own = digest(f"workflow.scripts.train_{plan.recipe}")
-    return own + (digest("evaluation.vbench.reward_worker") if plan.rewards else "")
+    return own + (digest("evaluation.vbench.worker.reward_worker") if plan.rewards else "")
 
 
 def row_weights(row):

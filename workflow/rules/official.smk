@@ -62,7 +62,7 @@ rule vbench_weights:
         needed=as_json([entry.model_dump() for entry in scorer_resources(ROOT, SUITE)]),
         python=VBENCH_PYTHON,
         code=digest("workflow.scripts.vbench_weights")
-        + digest("evaluation.vbench.amt_tensors"),
+        + digest("evaluation.vbench.worker.amt_tensors"),
     shell:
         "python -m workflow.scripts.vbench_weights --config {params.config:q} --replace {params.replaced:q}"
         " --python {params.python:q} --output {output.weights:q} > {log:q} 2>&1"
@@ -84,7 +84,7 @@ rule filter_part:
     threads: SUITE.scoring.threads
     params:
         code=digest("workflow.scripts.filter_part")
-        + digest("evaluation.vbench.static_filter"),
+        + digest("evaluation.vbench.worker.static_filter"),
         environment=VBENCH_HASH,
         folder=lambda wc: CLIPS.format(row=wc.row),
         python=VBENCH_PYTHON,

@@ -1,6 +1,6 @@
 """What `make doctor` looks at for suites that the official VBench scores: its environment, its checkpoints, room to work in.
 
-The environment is asked in one process of its own (evaluation/vbench/probe.py), without network. Nothing here hashes gigabytes: sizes are
+The environment is asked in one process of its own (evaluation/vbench/worker/probe.py), without network. Nothing here hashes gigabytes: sizes are
 compared, and hashes are proven when the checkpoints are laid out (rule vbench_weights) before anything is scored.
 """
 
@@ -24,7 +24,7 @@ from workflow.planning.suite import Suite
 from workflow.scoring.doctor_check import Finding
 from workflow.scoring.vbench_process import STAMP, VENV, environment_hash, stamp_of
 
-PROBE = "evaluation.vbench.probe"
+PROBE = "evaluation.vbench.worker.probe"
 INSTALL = "envs/vbench/install.sh"
 CLIP_FRAMES, CLIP_FPS = 9, 16
 SHOWN = 3

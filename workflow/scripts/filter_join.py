@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.records import Prompt, read_json, read_jsonl, write_json
-from evaluation.vbench.still import FilterPart, filtered_set
+from evaluation.vbench.filter_join import FilterPart, filtered_set
 
 log = logging.getLogger("filter")
 

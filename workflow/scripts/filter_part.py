@@ -9,8 +9,8 @@ from typing import Any
 
 from evaluation.records import Clip, Prompt, clip_id, read_jsonl, write_json
 from evaluation.shards import parse_shard
+from evaluation.vbench.filter_join import FilterPart, still_prompts
 from evaluation.vbench.plan import proven_clip
-from evaluation.vbench.still import FilterPart, still_prompts
 from workflow.scoring.vbench_process import job_of, part_parser, run_worker, work_folder
 
 log = logging.getLogger("filter")
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             paths = {name: str(proven_clip(clips[name], flags.clips)) for name in names}
             with work_folder(flags.output) as work:
                 job = job_of(flags, work) | {"clips": paths}
-                outcome = run_worker(flags, "evaluation.vbench.static_filter", job, work)
+                outcome = run_worker(flags, "evaluation.vbench.worker.static_filter", job, work)
         part = FilterPart.model_validate(outcome | {"row": flags.row, "part": flags.part})
     except (ValueError, OSError, RuntimeError) as fault:
         log.error("%s", fault)

@@ -46,7 +46,7 @@ def score(entries: Sequence[Entry], flags: argparse.Namespace) -> dict[str, Any]
             "names": [item.name for entry in entries for item in entry.wanted],
             "videos": str(links.resolve()),
         }
-        return run_worker(flags, f"evaluation.vbench.scorers.{flags.dimension}", job, work)
+        return run_worker(flags, f"evaluation.vbench.worker.scorers.{flags.dimension}", job, work)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [entry.path.removeprefix(f"{FETCHED}/") for entry in entries]
 
     def save_tensors(source: Path, target: Path) -> None:
-        command = [flags.python, "-m", "evaluation.vbench.amt_tensors", source, target]
+        command = [flags.python, "-m", "evaluation.vbench.worker.amt_tensors", source, target]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ValueError((done.stderr.strip().splitlines() or ["no reason given"])[-1])

@@ -1,7 +1,7 @@
 """Rewards of CM-GRPO at full size: latents -> clips -> VideoAlign in this process, VBench's networks in a process of their own environment.
 
 VBench's networks need packages that exclude ours (transformers 4.33, NumPy 1.26), so each training process starts one worker in
-envs/vbench, on the same GPU, for the whole run: evaluation/vbench/reward_worker.py, which says how the two speak. A fault there, a
+envs/vbench, on the same GPU, for the whole run: evaluation/vbench/worker/reward_worker.py, which says how the two speak. A fault there, a
 worker that dies or does not answer, and a score that is not finite are one sentence here and end the run: never a number.
 
 Legend: N clips, T pixel frames, h, w pixels, F latent frames, C channels, H, W latent size.
@@ -42,7 +42,7 @@ VBENCH_FILES = {
     "imaging": ("pyiqa_model/musiq_spaq_ckpt-358bb6af.pth",),
     "motion_smoothness": ("amt_model/amt-s.pth",),
 }
-"""Files of each reward in the folder of VBench's weights, as evaluation/vbench/networks.py reads them; RAFT's lies there or in its zip."""
+"""Files of each reward in the folder of VBench's weights, as evaluation/vbench/worker/networks.py reads them; RAFT's lies there or in its zip."""
 
 START_S, ANSWER_S = 600.0, 600.0
 """How long a worker may take to load its networks, and to score a clip, in seconds."""
@@ -74,7 +74,7 @@ class RewardWorker:
                 f"There is no {python}, in which the rewards {', '.join(rewards)} are computed; build it: envs/vbench/install.sh."
             )
         self.rewards, self.log_file, self.answer_s = tuple(rewards), log_file, answer_s
-        command = [python, "-m", "evaluation.vbench.reward_worker", "--device", device]
+        command = [python, "-m", "evaluation.vbench.worker.reward_worker", "--device", device]
         command += ["--weights", weights.resolve(), "--rewards", ",".join(rewards)]
         environment = os.environ | {"VBENCH_CACHE_DIR": str(weights.resolve()), "HF_HUB_OFFLINE": "1"}
         with log_file.open("wb") as printed:

@@ -1,7 +1,7 @@
 """Time the official scorer and ours: seconds a clip and dimension in one run, their ratio, the largest difference of a clip's value.
 
 Random weights (tests/vbench/random_cache.py) and made-up clips, or --weights and --videos. Each measurement is a process of VBench's environment
-of its own (evaluation/vbench/bench_worker.py), so that nothing is shared; loading is not counted. Random RAFT sees motion anywhere, so the share of
+of its own (evaluation/vbench/worker/bench_worker.py), so that nothing is shared; loading is not counted. Random RAFT sees motion anywhere, so the share of
 still clips is set by moving the limits of the flow, not by the clips: the flow itself is computed as ever.
 """
 
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.vbench import files
+from evaluation.vbench.worker import files
 
 log = logging.getLogger("bench_score")
 
@@ -149,7 +149,7 @@ def measure(case: Case, path: str, flags: argparse.Namespace, work: Path) -> dic
         "-W",
         "ignore",
         "-m",
-        "evaluation.vbench.bench_worker",
+        "evaluation.vbench.worker.bench_worker",
         "--job",
         str(work / "job.json"),
     ]

@@ -1,0 +1,72 @@
+"""What the fast paths of several dimensions share: clips as bytes, read ahead, and networks that take a clip's frames in batches.
+
+Legend: T pixel frames of a clip, B of a batch, h, w their size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evaluation.vbench.worker.runner import Watch
+
+
+def read_bytes(module: ModuleType, watch: Watch) -> None:
+    """Let a dimension read clips ahead and as bytes [T, 3, h, w] on the CPU, where the package makes float32 of all of them, 4 times the size.
+
+    A clip's values of frames begin anew when it is read.
+    """
+    official: Any = module.load_video
+
+    def as_bytes(path: str) -> Tensor:
+        return torch.from_numpy(official(path, return_tensor=False)).permute(0, 3, 1, 2)
+
+    module.load_video = noted_reading(watch.ahead(as_bytes), watch)  # type: ignore[attr-defined]
+
+
+def noted_reading(read: Callable[..., Any], watch: Watch) -> Callable[[str], Any]:
+    """A reader that begins the clip's values of frames anew: after memory ran out, all clips come again."""
+
+    def begin(path: str, **options: Any) -> Any:
+        clip = read(path, **options)
+        watch.frame_values[watch.clip] = []
+        return clip
+
+    return begin
+
+
+def over_batches(network: Callable[[Tensor], Tensor], frames: Tensor, size: int) -> Tensor:
+    """network(part) of `size` frames at a time, joined; the network takes what `frames` holds. Without gradients."""
+    with torch.inference_mode():
+        return torch.cat([network(frames[start : start + size]) for start in range(0, len(frames), size)])
+
+
+class FrameCosines:
+    """torch.nn.functional whose cosine_similarity notes a value of every frame but the first: the mean of its two cosines, each at least 0.
+
+    The package asks for the cosine with the frame before, then for that with the first.
+    """
+
+    def __init__(self, functional: Any, watch: Watch) -> None:
+        self.functional = functional
+        self.watch = watch
+        self.before: float | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.functional, name)
+
+    def cosine_similarity(self, first: Any, second: Any) -> Any:
+        """As torch's, noted."""
+        value = self.functional.cosine_similarity(first, second)
+        cosine = max(0.0, value.item())
+        if self.before is None:
+            self.before = cosine
+        else:
+            values = self.watch.frame_values[self.watch.clip]
+            values += ([] if values else [None]) + [(self.before + cosine) / 2]
+            self.before = None
+        return value
