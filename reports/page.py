@@ -39,10 +39,10 @@ from reports.figures import (
     paired_figure,
     totals_figure,
 )
-from reports.left_out import left_out_reasons
 from reports.over_time import over_time
 from reports.published import PublishedLine, read_published
 from reports.replay import MEANING
+from reports.report_facts import trust_of
 from reports.run import ReportSettings, Run
 from reports.tables import (
     LEVEL,
@@ -55,7 +55,7 @@ from reports.tables import (
     power,
     shipped_line,
 )
-from reports.trust import trust_of
+from reports.unscored import left_out_reasons
 
 TEMPLATES = Path(__file__).parent / "templates"
 FEW_PROMPTS = 8

@@ -15,8 +15,8 @@ from reports.licences import NETWORKS, NOT_STATED, Licence
 from reports.methods import methods, methods_keys, methods_latex, methods_markdown, own_citations
 from reports.page import render
 from reports.replay import Replay
+from reports.report_facts import EXPORTS, trust_of
 from reports.run import ReportSettings, Run, read_run
-from reports.trust import EXPORTS, trust_of
 from tests.reports import full_scale, synthetic
 from workflow.planning.licences import licences_of
 from workflow.planning.resources import scorer_resources

@@ -13,7 +13,7 @@ Reads, below --results-dir (a file marked ? may be absent; its section then says
   train/<row>/machine.json ?, weights/<row>/<flavour>.json ?, starts.jsonl ?, fetch/resources.json ?, vbench/weights.json ?
   benchmarks/<rule>.tsv ?, benchmarks/<rule>/**/*.tsv ? (not the report's own)
 Writes --copy, one file that holds clips up to the budget and loads nothing; --output, the same page, which must lie in
---results-dir and also plays all other clips from there; and beside --output: the files of reports.trust.EXPORTS, and
+--results-dir and also plays all other clips from there; and beside --output: the files of reports.report_facts.EXPORTS, and
 chunks.csv ?.
 """
 
@@ -29,9 +29,9 @@ from evaluation.chunks import chunks_csv
 from evaluation.records import parse, write_text
 from reports.exports import dimensions_latex, latex, markdown, pairs_csv
 from reports.page import beside_clips, render
+from reports.report_facts import trust_of
 from reports.run import ReportSettings, read_run
 from reports.scrubbing import scrub
-from reports.trust import trust_of
 
 ROOT = Path(__file__).resolve().parents[2]
 log = logging.getLogger("report")
