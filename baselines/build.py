@@ -1,7 +1,7 @@
 """Baseline + network -> sampler. The one place that picks a cache policy and a rollout.
 
-    wan = cast_parameters(Wan(config, precision.numerics), precision.matmul)
-    sampler = build_sampler(load_baseline("baselines/longlive.yaml"), wan, latent_shape=(21, 16, 8, 8), profile="float32")
+    wan = cast_parameters(Wan(config, dtypes.network), dtypes.matmul)
+    sampler = build_sampler(load_baseline("baselines/longlive.yaml"), wan, latent_shape=(21, 16, 8, 8), precision="float32")
     noise = sampler.portable_noise("toybox", [SampleKey("p0001", 0)])
     for chunk in sampler.sample(text, noise):          # text [B, L, text_dim]
         chunk.start, chunk.latents                     # first latent frame, [B, 3, C, H, W]
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from baselines.spec import Baseline, CacheSettings
-from models.config import Numerics
+from models.config import DtypePolicy
 from models.noise import (
     JointWindow,
     LatentShape,
@@ -34,7 +34,7 @@ from models.rollout import Binding, Finished, Record, Rollout, bind_network
 from models.schedule import Schedule, build_schedule
 from models.wan import Wan, stored_dtype
 
-Profile = Literal["exact", "fast", "float32"]
+Precision = Literal["exact", "fast", "float32"]
 """exact: the released code's precision and operations. fast: rotations in float32, fused operations, adapters
 folded into the weights (baselines/precision.py measures what that costs). float32: everything in float32 (the
 embedded suite)."""
@@ -42,45 +42,45 @@ embedded suite)."""
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
-class Precision(NamedTuple):
-    """matmul: dtype for models/wan.py cast_parameters; numerics: for Wan(config, numerics); latents:
+class Dtypes(NamedTuple):
+    """matmul: dtype for models/wan.py cast_parameters; network: for Wan(config, network); latents:
     between network calls; codec, codec_autocast: of Wan's VAE (models/text_and_pixels.py open_codec);
     folded: whether adapters are folded into the weights first (models/checkpoints/lora.py fold_adapters).
     """
 
     matmul: torch.dtype
-    numerics: Numerics
+    network: DtypePolicy
     latents: torch.dtype
     codec: torch.dtype
     codec_autocast: bool
     folded: bool
 
 
-def precision_of(baseline: Baseline, profile: Profile) -> Precision:
+def dtypes_of(baseline: Baseline, precision: Precision) -> Dtypes:
     """How a baseline computes under a profile."""
-    numerics = baseline.numerics
-    if profile == "float32":
-        return Precision(
+    dtypes = baseline.dtypes
+    if precision == "float32":
+        return Dtypes(
             torch.float32,
-            Numerics(rotary="float32", islands="parameters"),
+            DtypePolicy(rotary="float32", fp32_modules="parameters"),
             torch.float32,
             codec=torch.float32,
             codec_autocast=False,
             folded=False,
         )
-    exact = profile == "exact"
+    exact = precision == "exact"
     autocast = (
-        exact and numerics.islands == "float32"
+        exact and dtypes.fp32_modules == "float32"
     )  # RAVEN's decoder keeps float32 weights (baselines.md 1.3)
-    return Precision(
-        DTYPES[numerics.matmul],
-        Numerics(
-            rotary=numerics.rotary if exact else "float32",
-            islands=numerics.islands,
+    return Dtypes(
+        DTYPES[dtypes.matmul],
+        DtypePolicy(
+            rotary=dtypes.rotary if exact else "float32",
+            fp32_modules=dtypes.fp32_modules,
             operators="plain" if exact else "fused",
         ),
-        DTYPES[numerics.latents],
-        codec=torch.float32 if autocast else DTYPES[numerics.matmul],
+        DTYPES[dtypes.latents],
+        codec=torch.float32 if autocast else DTYPES[dtypes.matmul],
         codec_autocast=autocast,
         folded=not exact,
     )
@@ -93,10 +93,10 @@ POLICIES: dict[str, type[AbsolutePolicy] | type[SlotRelativePolicy] | type[Ancho
 }
 
 
-def build_policy(cache: CacheSettings, profile: Profile) -> Policy:
+def build_policy(cache: CacheSettings, precision: Precision) -> Policy:
     """The cache policy of a baseline. In float32 the sink's blend is not rounded to bfloat16."""
     fields = cache.model_dump(exclude={"policy"})
-    if profile == "float32" and "ema_dtype" in fields:
+    if precision == "float32" and "ema_dtype" in fields:
         fields["ema_dtype"] = "float32"
     return POLICIES[cache.policy](**fields)
 
@@ -216,12 +216,12 @@ def _schedule(baseline: Baseline, steps: Sequence[int]) -> Schedule:
     )  # fmt: skip
 
 
-def rollout_of(baseline: Baseline, frames: int, profile: Profile) -> Rollout:
+def rollout_of(baseline: Baseline, frames: int, precision: Precision) -> Rollout:
     """How a baseline samples clips of so many latent frames.
 
     Raises ValueError if the clip is longer than the method's cache allows.
     """
-    policy = build_policy(baseline.cache, profile)
+    policy = build_policy(baseline.cache, precision)
     policy.num_slots(frames, baseline.rollout.chunk)  # a clip the method cannot sample is refused here
     return Rollout(
         schedule=schedule_of(baseline),
@@ -239,38 +239,38 @@ def build_sampler(
     wan: Wan,
     *,
     latent_shape: LatentShape,
-    profile: Profile,
+    precision: Precision,
     bind: Binding = bind_network,
 ) -> Sampler:
-    """A baseline's sampler on a network whose precision the caller chose with `precision_of`.
+    """A baseline's sampler on a network whose precision the caller chose with `dtypes_of`.
 
     latent_shape: (F, C, H, W) of a clip; bind: how network calls are made (models/graphs.py replays them). Raises ValueError if the network has another precision than the
-    profile asks for, or the clip is longer than the method's cache allows.
+    precision asks for, or the clip is longer than the method's cache allows.
     """
-    precision = precision_of(baseline, profile)
+    dtypes = dtypes_of(baseline, precision)
     found = wan.patch_embedding.weight.dtype
-    if found != precision.matmul:
+    if found != dtypes.matmul:
         raise ValueError(
-            f"Baseline {baseline.name} under profile {profile} multiplies in {precision.matmul}, but the network's weights are {found}; "
+            f"Baseline {baseline.name} in precision {precision} multiplies in {dtypes.matmul}, but the network's weights are {found}; "
             "cast them with cast_parameters."
         )
-    if profile != "float32" and wan.numerics != precision.numerics:
+    if precision != "float32" and wan.dtypes != dtypes.network:
         raise ValueError(
-            f"Baseline {baseline.name} under profile {profile} needs {precision.numerics}, but the network has {wan.numerics}; "
+            f"Baseline {baseline.name} in precision {precision} needs {dtypes.network}, but the network has {wan.dtypes}; "
             "build it with these."
         )
     for name, parameter in wan.named_parameters():  # peft makes float32 adapters on a bfloat16 network
-        wanted = stored_dtype(name, wan.numerics, precision.matmul)
+        wanted = stored_dtype(name, wan.dtypes, dtypes.matmul)
         if parameter.dtype != wanted:
             raise ValueError(
-                f"Baseline {baseline.name} under profile {profile} stores {name} in {wanted}, but the network has it in "
+                f"Baseline {baseline.name} in precision {precision} stores {name} in {wanted}, but the network has it in "
                 f"{parameter.dtype}; cast the network with cast_parameters after its adapters are in place."
             )
     return Sampler(
         baseline=baseline,
         wan=wan,
         latent_shape=latent_shape,
-        rollout=rollout_of(baseline, latent_shape[0], profile),
-        latents_dtype=precision.latents,
+        rollout=rollout_of(baseline, latent_shape[0], precision),
+        latents_dtype=dtypes.latents,
         bind=bind,
     )

@@ -1,4 +1,4 @@
-"""What a numerics profile costs: the error of `exact` and of `fast` against a float32 run (design.md 5).
+"""What a precision costs: the error of `exact` and of `fast` against a float32 run (design.md 5).
 
     costs = measure_profiles(load_baseline("baselines/longlive.yaml"), build_network, text, latent_shape=(21, 16, 60, 104))
     costs.fast[6] / costs.exact[6], costs.fast_is_allowed
@@ -15,15 +15,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.build import Profile, Sampler, build_sampler, precision_of
+from baselines.build import Precision, Sampler, build_sampler, dtypes_of
 from baselines.spec import Baseline
 from models.checkpoints.lora import fold_adapters
-from models.config import Numerics
+from models.config import DtypePolicy
 from models.noise import JointWindow, LatentShape, NoiseSource, SampleKey
 from models.wan import Wan, cast_parameters, stored_dtype
 
-BuildNetwork = Callable[[Numerics], Wan]
-"""A new float32 network of these numerics, the same weights every time, on the device to measure on
+BuildNetwork = Callable[[DtypePolicy], Wan]
+"""A new float32 network of these dtypes, the same weights every time, on the device to measure on
 (models/checkpoints/lora.py open_wan)."""
 
 ALLOWED_RATIO = 1.5
@@ -32,7 +32,7 @@ ALLOWED_RATIO = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileCosts:
-    """Relative errors |profile - float32| / |float32| (Frobenius norms) of the latents of a chunk, by chunk
+    """Relative errors |precision - float32| / |float32| (Frobenius norms) of the latents of a chunk, by chunk
     number."""
 
     baseline: str
@@ -72,28 +72,28 @@ def measure_profiles(
             "for; choose among them."
         )
     keys = [SampleKey(str(row), 0) for row in range(text.shape[0])]
-    matmul = precision_of(baseline, "exact").matmul
+    matmul = dtypes_of(baseline, "exact").matmul
     text = text.to(matmul)
 
-    def latents(profile: Profile) -> list[Tensor]:
-        precision = precision_of(baseline, profile)
-        wan = build_network(precision.numerics)
+    def latents(precision: Precision) -> list[Tensor]:
+        dtypes = dtypes_of(baseline, precision)
+        wan = build_network(dtypes.network)
         _round_to_stored(wan, baseline)
-        if precision.folded:
+        if dtypes.folded:
             fold_adapters(wan)
-        cast_parameters(wan, precision.matmul).requires_grad_(False)
-        sampler = build_sampler(baseline, wan, latent_shape=latent_shape, profile=profile)
+        cast_parameters(wan, dtypes.matmul).requires_grad_(False)
+        sampler = build_sampler(baseline, wan, latent_shape=latent_shape, precision=precision)
         noise = _Rounded(sampler, baseline, suite, keys)
         finished = [chunk.latents for chunk in sampler.sample(text.to(sampler.device), noise)]
         return [finished[chunk].to("cpu", torch.float32) for chunk in chunks]
 
     reference = latents("float32")
     errors = {
-        profile: {
+        precision: {
             chunk: _relative_error(baseline.name, chunk, found, expected)
-            for chunk, found, expected in zip(chunks, latents(profile), reference, strict=True)
+            for chunk, found, expected in zip(chunks, latents(precision), reference, strict=True)
         }
-        for profile in ("exact", "fast")
+        for precision in ("exact", "fast")
     }
     return ProfileCosts(baseline=baseline.name, exact=errors["exact"], fast=errors["fast"])
 
@@ -112,7 +112,7 @@ class _Rounded:
         return self.sampler.portable_noise(self.suite, self.keys)
 
     def _round(self, noise: Tensor) -> Tensor:
-        return noise.to(precision_of(self.baseline, "exact").latents).to(self.sampler.latents_dtype)
+        return noise.to(dtypes_of(self.baseline, "exact").latents).to(self.sampler.latents_dtype)
 
     def initial(self) -> Tensor:
         return self._round(self._source.initial())
@@ -123,9 +123,9 @@ class _Rounded:
 
 def _round_to_stored(wan: Wan, baseline: Baseline) -> None:
     """Give a float32 network the values that `exact` stores, still in float32."""
-    exact = precision_of(baseline, "exact")
+    exact = dtypes_of(baseline, "exact")
     for name, parameter in wan.named_parameters():
-        parameter.data = parameter.data.to(stored_dtype(name, exact.numerics, exact.matmul)).float()
+        parameter.data = parameter.data.to(stored_dtype(name, exact.network, exact.matmul)).float()
 
 
 def _relative_error(name: str, chunk: int, found: Tensor, expected: Tensor) -> float:

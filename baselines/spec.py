@@ -133,15 +133,15 @@ class NoiseSettings(Section):
     draw_last: bool
 
 
-class NumericsSettings(Section):
-    """The `exact` profile. matmul: dtype of the weights in matrix products. islands, rotary: models/config.py
-    Numerics.
+class DtypeSettings(Section):
+    """The `exact` profile. matmul: dtype of the weights in matrix products. fp32_modules, rotary: models/config.py
+    DtypePolicy.
 
     latents: dtype of the latents between network calls.
     """
 
     matmul: Dtype
-    islands: Literal["parameters", "float32"]
+    fp32_modules: Literal["parameters", "float32"]
     rotary: Literal["float64", "float32"]
     latents: Dtype
 
@@ -161,7 +161,7 @@ class Baseline(Section):
     rollout: RolloutSettings
     cache: CacheSettings
     noise: NoiseSettings
-    numerics: NumericsSettings
+    dtypes: DtypeSettings
     licence: str
     citation: str
     sources: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -249,7 +249,7 @@ class Declared(Section):
     noise: str | None
     seeds: str | None
     prompts: Literal["short", "extended"] | None
-    numerics: str | None
+    precision: str | None
     encoder: str | None
 
 

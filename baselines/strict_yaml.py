@@ -51,6 +51,15 @@ def _construct_mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any
 StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 
 
+RENAMED = {
+    "world": "benchmark",
+    "own_dimensions": "custom_dimensions",
+    "numerics": "precision' or, in the file of a baseline, 'dtypes",
+    "islands": "fp32_modules",
+}
+"""Keys of earlier versions, by the key that took their place."""
+
+
 def read_strict(path: Path | str, kind: type[T]) -> T:
     """The object a YAML file describes; kind: a pydantic model or a standard dataclass.
 
@@ -78,9 +87,11 @@ def validate_strict(data: Any, kind: type[T], *, where: str) -> T:
     schema = adapter.json_schema()
     unknown = _unknown_keys(data, schema, schema, ())
     if unknown:
+        renamed = RENAMED.get(str(unknown[0][-1]))
+        now = f"is called '{renamed}' now; rename it" if renamed else "is unknown"
         raise ValueError(
-            f"{where}: {_named(unknown[0], 'key')} is unknown; {_allowed(data, schema, unknown[0][:-1])}; "
-            f"correct or remove it{_more(len(unknown))}."
+            f"{where}: {_named(unknown[0], 'key')} {now}; {_allowed(data, schema, unknown[0][:-1])}"
+            f"{'' if renamed else '; correct or remove it'}{_more(len(unknown))}."
         )
     try:
         return adapter.validate_json(json.dumps(data), strict=True)

@@ -18,13 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from evaluation.dimensions import DIMENSIONS, NAMES, QUALITY_SHARE, SEMANTIC_SHARE, BoundsName
 from evaluation.estimates import Design, Estimate, make_design, mean_estimates
 from evaluation.intervals import Array, holm
-from evaluation.measures import OWN_GROUP, Measure, measures
+from evaluation.metrics import CUSTOM_GROUP, Metric, metrics
 from evaluation.records import (
+    CustomDimension,
     DimensionResult,
     DimensionSummary,
     FilteredSet,
     Interval,
-    OwnDimension,
     PairedDifference,
     Prompt,
     RowSummary,
@@ -50,7 +50,7 @@ class AggregateSettings(BaseModel):
 
     bounds: which normalisation table; dimensions: those this run was asked to score; draws, seed: of the bootstrap;
     rows: every row that the run was asked for, in the order of the table, also those without results.
-    own: dimensions of the user's; subset: what a subset run leaves out, as one sentence; totals: false of a run on some prompts or
+    custom: dimensions of the user's; subset: what a subset run leaves out, as one sentence; totals: false of a run on some prompts or
     samples only, which has no total.
     """
 
@@ -61,19 +61,19 @@ class AggregateSettings(BaseModel):
     draws: Annotated[int, Field(ge=100)]
     seed: Annotated[int, Field(ge=0)]
     rows: dict[str, RowName]
-    own: tuple[OwnDimension, ...] = ()
+    custom: tuple[CustomDimension, ...] = ()
     subset: str | None = None
     totals: bool = True
 
     @property
-    def known(self) -> dict[str, Measure]:
+    def known(self) -> dict[str, Metric]:
         """Every measure that a result may be of: the sixteen, then one's own."""
-        return measures(self.bounds, self.own)
+        return metrics(self.bounds, self.custom)
 
     @property
-    def scored(self) -> dict[str, Measure]:
+    def scored(self) -> dict[str, Metric]:
         """The measures that this run was asked for."""
-        return {n: m for n, m in self.known.items() if m.group == OWN_GROUP or n in self.dimensions}
+        return {n: m for n, m in self.known.items() if m.group == CUSTOM_GROUP or n in self.dimensions}
 
 
 class Totals(NamedTuple):
@@ -122,7 +122,7 @@ def check_result(
     result: DimensionResult,
     prompts: Sequence[Prompt],
     filtered: FilteredSet | None,
-    measure: Measure,
+    measure: Metric,
 ) -> None:
     """Prove that a result holds exactly the clips its measure asks for, each with a possible value.
 
@@ -294,11 +294,11 @@ def _compare_dimension(
 
 
 def _pairs(
-    draws: Mapping[str, RowDraws], rows: Sequence[str], design: Design, known: Mapping[str, Measure]
+    draws: Mapping[str, RowDraws], rows: Sequence[str], design: Design, known: Mapping[str, Metric]
 ) -> list[PairedDifference]:
     """All pairs of ranked rows on every measure both have.
 
-    Holm families: the 16 dimensions of one pair; its own dimensions, so that adding one changes no other p-value; and, for each of
+    Holm families: the 16 dimensions of one pair; its custom dimensions, so that adding one changes no other p-value; and, for each of
     Total, Quality and Semantic, all pairs of rows.
     """
     found: list[PairedDifference] = []
@@ -315,7 +315,7 @@ def _pairs(
             if name in draws[a].raw and name in draws[b].raw:
                 compared = _compare_dimension(draws[a], draws[b], name, design, described.scale)
                 if compared is not None:
-                    families[described.group == OWN_GROUP].append((a, b, name, compared))
+                    families[described.group == CUSTOM_GROUP].append((a, b, name, compared))
         found += [pair for family in families.values() for pair in holm_family(family, design)]
     return found
 
@@ -388,7 +388,7 @@ def aggregate(
         prompts_of[group] = sum(bool(members & set(prompt.dimensions)) for prompt in scored.values())
     draws = {row: _row_draws(by_row[row], design, settings, prompts_of) for row in settings.rows}
     ranked = [row for row, name in settings.rows.items() if name.kind in RANKED_KINDS]
-    family = max(len(ranked) * (len(ranked) - 1) // 2, len(NAMES), len(settings.own))
+    family = max(len(ranked) * (len(ranked) - 1) // 2, len(NAMES), len(settings.custom))
     if settings.draws < 40 * family:
         raise ValueError(
             f"{settings.draws} bootstrap draws cannot show a difference among {family} tests at the 5 % level after Holm's "
@@ -397,7 +397,7 @@ def aggregate(
     return ScoresTable(
         suite=suite,
         dimensions=tuple(name for name in NAMES if name in settings.dimensions),
-        own=settings.own,
+        custom=settings.custom,
         subset=settings.subset,
         rows=tuple(
             _row_summary(row, name, by_row[row], draws[row], design, settings, empty[row])

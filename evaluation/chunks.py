@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from evaluation.aggregate import RANKED_KINDS, AggregateSettings, csv_text, holm_family, run_design
 from evaluation.estimates import Design, Estimate, average, mean_estimates
 from evaluation.intervals import Array, holm
-from evaluation.measures import Measure
+from evaluation.metrics import Metric
 from evaluation.records import DimensionResult, Identifier, Interval, PairedDifference, Prompt, Record
 
 CHUNK = 3
@@ -121,7 +121,7 @@ class Drawn(NamedTuple):
         return self.chunks[last].minus(self.chunks[first]) if last > first else None
 
 
-def _drawn(curve: RowCurve, measure: Measure, design: Design, prompts: Array | None = None) -> Drawn | None:
+def _drawn(curve: RowCurve, measure: Metric, design: Design, prompts: Array | None = None) -> Drawn | None:
     """Estimates of a curve, on all its prompts or on those where `prompts` [P] is true; None if it has no value there."""
     chosen = np.ones(len(design.prompts)) if prompts is None else prompts
     sums, counts = curve.sums * chosen, curve.counts * chosen
@@ -143,7 +143,7 @@ def _summary(curves: Mapping[str, Drawn], prompts: int) -> Drawn:
 
 def _drawn_row(
     curves: Mapping[str, RowCurve],
-    known: Mapping[str, Measure],
+    known: Mapping[str, Metric],
     summarised: Sequence[str],
     design: Design,
     common: Mapping[str, Array] | None = None,
@@ -189,7 +189,7 @@ def _pairs(
     curves: Mapping[str, Mapping[str, RowCurve]],
     drawn: Mapping[str, Mapping[str, Drawn]],
     rows: Sequence[str],
-    known: Mapping[str, Measure],
+    known: Mapping[str, Metric],
     summarised: Sequence[str],
     design: Design,
 ) -> list[PairedDifference]:

@@ -33,11 +33,11 @@ TOYBOX_WORD = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromptWorld:
-    """What a list may ask of a world.
+class ListRules:
+    """What a list may ask of a benchmark.
 
     free: dimensions that need no facts, of a prompt that names none; on_request: need none either.
-    by_facts: dimensions that a prompt's facts allow; raises ValueError if they are no facts of this world.
+    by_facts: dimensions that a prompt's facts allow; raises ValueError if they are no facts of this benchmark.
     words: all that the text encoder knows (None: any text); max_words: the longest text, in words.
     """
 
@@ -60,15 +60,15 @@ def _vbench_dimensions(facts: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(facts)
 
 
-WORLDS: dict[str, PromptWorld] = {
-    "toybox": PromptWorld(
+LIST_RULES: dict[str, ListRules] = {
+    "toybox": ListRules(
         free=WITHOUT_FACTS["toybox"],
         on_request=ON_REQUEST["toybox"],
         by_facts=_toybox_dimensions,
         words=frozenset(VOCABULARY),
         max_words=MAX_WORDS,
     ),
-    "vbench": PromptWorld(
+    "vbench": ListRules(
         free=WITHOUT_FACTS["vbench"],
         on_request=ON_REQUEST["vbench"],
         by_facts=_vbench_dimensions,
@@ -78,7 +78,7 @@ WORLDS: dict[str, PromptWorld] = {
 }
 
 
-def read_prompt_list(content: bytes, name: str, world: PromptWorld, samples: int | None) -> list[Prompt]:
+def read_prompt_list(content: bytes, name: str, rules: ListRules, samples: int | None) -> list[Prompt]:
     """The prompts of a list, in its order. name: the file's name, whose ending says its format, for errors.
 
     samples: of every prompt, for lists without that column; None where the list says it.
@@ -98,7 +98,7 @@ def read_prompt_list(content: bytes, name: str, world: PromptWorld, samples: int
             raise ValueError(
                 f"{where} gives samples, and so does the suite's `prompts.samples` ({samples}); take one of the two out."
             )
-        prompt = _prompt({"samples": samples, **cells} if samples is not None else cells, where, world)
+        prompt = _prompt({"samples": samples, **cells} if samples is not None else cells, where, rules)
         if prompt.id in ids:
             raise ValueError(
                 f"{where}: id {prompt.id!r} is already that of line {ids[prompt.id]}; ids must be unique."
@@ -217,7 +217,7 @@ def _check_columns(columns: Sequence[str], known: Sequence[str], where: str) -> 
             )
 
 
-def _prompt(cells: Mapping[str, Any], where: str, world: PromptWorld) -> Prompt:
+def _prompt(cells: Mapping[str, Any], where: str, rules: ListRules) -> Prompt:
     """One prompt from the cells of its line. Raises ValueError."""
     if "samples" not in cells:
         raise ValueError(
@@ -228,8 +228,8 @@ def _prompt(cells: Mapping[str, Any], where: str, world: PromptWorld) -> Prompt:
         raise ValueError(
             f"{where}: id is {name!r}, expected 1 to {MAX_ID} of the characters a-z, 0-9 and _ (it names the clips); rename it."
         )
-    text = _written(cells["prompt"], "prompt", where, world)
-    extended = _written(cells["extended"], "extended", where, world) if "extended" in cells else text
+    text = _written(cells["prompt"], "prompt", where, rules)
+    extended = _written(cells["extended"], "extended", where, rules) if "extended" in cells else text
     samples = _count(cells["samples"], "samples", where)
     keep = _count(cells["keep"], "keep", where) if cells.get("keep") is not None else None
     if keep is not None and keep > samples:
@@ -239,7 +239,7 @@ def _prompt(cells: Mapping[str, Any], where: str, world: PromptWorld) -> Prompt:
         id=name,
         prompt=text,
         extended=extended,
-        dimensions=_dimensions(cells.get("dimensions"), facts, where, world),
+        dimensions=_dimensions(cells.get("dimensions"), facts, where, rules),
         samples=samples,
         keep=keep,
         facts=facts,
@@ -252,7 +252,7 @@ def _count(value: Any, column: str, where: str) -> int:
     return value
 
 
-def _written(value: Any, column: str, where: str, world: PromptWorld) -> str:
+def _written(value: Any, column: str, where: str, rules: ListRules) -> str:
     """A text that a model can be given. Raises ValueError if it is empty, or has characters or words that cannot be used."""
     if not isinstance(value, str):
         raise ValueError(f"{where}: {column} is {value!r}, expected text; correct it.")
@@ -269,36 +269,36 @@ def _written(value: Any, column: str, where: str, world: PromptWorld) -> str:
         raise ValueError(
             f"{where}: {column} holds the unprintable character {odd[0]!r}; write it as one plain line."
         )
-    if world.words is not None and world.max_words is not None:
+    if rules.words is not None and rules.max_words is not None:
         words = TOYBOX_WORD.findall(text.lower())
-        unknown = [word for word in words if word not in world.words]
+        unknown = [word for word in words if word not in rules.words]
         if unknown:
             raise ValueError(
                 f"{where}: the embedded world does not know the word {unknown[0]!r} of {column}; "
-                f"its {len(world.words)} words are {' '.join(sorted(world.words))}; use these, without punctuation."
+                f"its {len(rules.words)} words are {' '.join(sorted(rules.words))}; use these, without punctuation."
             )
-        if len(words) > world.max_words:
+        if len(words) > rules.max_words:
             raise ValueError(
-                f"{where}: {column} has {len(words)} words, and the embedded world reads at most {world.max_words}; shorten it."
+                f"{where}: {column} has {len(words)} words, and the embedded world reads at most {rules.max_words}; shorten it."
             )
     return text
 
 
-def _dimensions(value: Any, facts: Any, where: str, world: PromptWorld) -> tuple[str, ...]:
+def _dimensions(value: Any, facts: Any, where: str, rules: ListRules) -> tuple[str, ...]:
     """Dimensions that a line asks for, or those that need no facts. Raises ValueError if its facts do not allow one."""
     if not isinstance(facts, dict):
         raise ValueError(f"{where}: facts is {facts!r}, expected an object; correct it.")
     try:
-        by_facts = world.by_facts(facts) if facts else ()
+        by_facts = rules.by_facts(facts) if facts else ()
     except ValueError as error:
         raise ValueError(f"{where}: {str(error).rstrip('.')}; correct the facts.") from error
     if value is None:
-        return world.free
+        return rules.free
     if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
         raise ValueError(
             f"{where}: dimensions is {value!r}, expected names of dimensions; correct or leave it out."
         )
-    allowed = tuple(dict.fromkeys((*world.free, *world.on_request, *by_facts)))
+    allowed = tuple(dict.fromkeys((*rules.free, *rules.on_request, *by_facts)))
     for item in value:
         if item not in allowed:
             raise ValueError(

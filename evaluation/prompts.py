@@ -71,7 +71,7 @@ def list_notices(prompts: Sequence[Prompt], *, named_by_prompt: bool) -> list[st
     """What a reader of the counts should know, one sentence each: lines that are not rendered, prompts that would share a
     file name, and prompts that models are fed without an extended text.
 
-    named_by_prompt: the world's scorer names its files by the prompt (VBench: `<prompt>-<index>.mp4`).
+    named_by_prompt: the benchmark's scorer names its files by the prompt (VBench: `<prompt>-<index>.mp4`).
     """
     notices = []
     if unrendered := unrendered_lines(prompts):

@@ -133,7 +133,7 @@ class ClipScore(BaseModel):
     frame_values: tuple[float | None, ...] | None = None
 
 
-class OwnDimension(BaseModel):
+class CustomDimension(BaseModel):
     """A dimension that a file of the user's adds; never part of a total.
 
     worst, best: raw values, in `unit`, that normalise to 0 and to 100; no score may lie outside. prompts: the dimension whose prompts
@@ -155,7 +155,7 @@ class OwnDimension(BaseModel):
 class DimensionResult(Record):
     """All scores of one row on one dimension. `mean` is the mean over clips, as VBench prints it.
 
-    kind: "exact" (computed from known facts), "official" (VBench's own scorer), "stand-in" or "own" (a dimension of the user's).
+    kind: "exact" (computed from known facts), "official" (VBench's own scorer), "stand-in" or "custom" (a dimension of the user's).
     left_out: clips that the official scorer does not count (color: the object is never seen with any colour); it says so by their absence.
     several_processes: what the official scorer prints if several processes share the clips, which for three dimensions is another average;
     None where it would print `mean`.
@@ -165,7 +165,7 @@ class DimensionResult(Record):
     suite: str
     row: Identifier
     dimension: str
-    kind: Literal["exact", "official", "stand-in", "own"]
+    kind: Literal["exact", "official", "stand-in", "custom"]
     mean: float
     clips: tuple[ClipScore, ...]
     left_out: tuple[ClipId, ...] = ()
@@ -219,14 +219,14 @@ class Interval(BaseModel):
 
 
 class DimensionSummary(BaseModel):
-    """One cell of the table. raw (percent, or the unit of an own dimension) and normalised intervals; prompts and clips are counts.
+    """One cell of the table. raw (percent, or the unit of a custom dimension) and normalised intervals; prompts and clips are counts.
 
     left_out, several_processes: as in DimensionResult, a count and a raw score in percent.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    kind: Literal["exact", "official", "stand-in", "own"]
+    kind: Literal["exact", "official", "stand-in", "custom"]
     raw: Interval
     normalised: Interval
     prompts: int
@@ -267,13 +267,13 @@ class PairedDifference(BaseModel):
 class ScoresTable(Record):
     """aggregate/scores.json: everything the report's numbers come from.
 
-    dimensions: those of the sixteen that were asked for; own: dimensions of the user's. subset: a sentence saying what a subset run
+    dimensions: those of the sixteen that were asked for; custom: dimensions of the user's. subset: a sentence saying what a subset run
     leaves out, None of a whole one.
     """
 
     suite: str
     dimensions: tuple[str, ...]
-    own: tuple[OwnDimension, ...] = ()
+    custom: tuple[CustomDimension, ...] = ()
     subset: str | None = None
     rows: tuple[RowSummary, ...]
     pairs: tuple[PairedDifference, ...]

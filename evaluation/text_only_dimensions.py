@@ -1,4 +1,4 @@
-"""Which dimensions can score a prompt of which nothing but the text is known, by world. Data only; imports nothing.
+"""Which dimensions can score a prompt of which nothing but the text is known, by benchmark. Data only; imports nothing.
 
 Source of the vbench rows: VBench's documentation names the six dimensions of its mode for one's own prompts;
 `auxiliary_info` of VBench_full_info.json is what the six of VBENCH_FACTS compare with; human_action takes its label from

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evaluation.intervals import Array
-from evaluation.measures import Measure
+from evaluation.metrics import Metric
 from evaluation.records import DimensionResult, Identifier, Record
 
 
@@ -74,7 +74,7 @@ def seed_share(found: Components) -> float | None:
 
 
 def variance_table(
-    suite: str, results: Sequence[DimensionResult], known: Mapping[str, Measure]
+    suite: str, results: Sequence[DimensionResult], known: Mapping[str, Metric]
 ) -> VarianceTable:
     """A cell per result with at least two prompts, by row and dimension. known: every measure by name."""
     cells = []

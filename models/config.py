@@ -65,10 +65,10 @@ class WanConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Numerics:
+class DtypePolicy:
     """Where the forward leaves the parameters' dtype.
 
-    rotary: dtype of the rotation. islands: dtype of time embedding, modulation, residual stream and head
+    rotary: dtype of the rotation. fp32_modules: dtype of time embedding, modulation, residual stream and head
     ("parameters": whatever they are stored in, every operation rounded; "float32": kept in float32 around lower-precision
     matrix products, as RAVEN and Wan's own code do).
     operators: "plain" calls the very operations of Wan's public code where torch has a faster equal that may
@@ -76,6 +76,6 @@ class Numerics:
     """
 
     rotary: Literal["float64", "float32"] = "float64"
-    islands: Literal["float32", "parameters"] = "parameters"
+    fp32_modules: Literal["float32", "parameters"] = "parameters"
     operators: Literal["plain", "fused"] = "fused"
     products: Literal["parameters", "bfloat16"] = "parameters"

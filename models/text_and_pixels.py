@@ -70,7 +70,7 @@ def open_codec(
 ) -> Codec:
     """The codec in a file or folder: our linear one (always float32), `Wan2.1_VAE.pth`, or a Diffusers `vae/` folder.
 
-    dtype, autocast, fast: of Wan's VAE; bfloat16 for the baselines, float32 under autocast for RAVEN's profile.
+    dtype, autocast, fast: of Wan's VAE; bfloat16 for the baselines, float32 under autocast for RAVEN's precision.
     Raises FileNotFoundError, ValueError naming what does not fit.
     """
     path = _existing(path)

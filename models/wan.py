@@ -30,7 +30,7 @@ from models.attention import (
     interleaved_mask,
 )
 from models.cache import KVCache, attend_cached, check_plan
-from models.config import Numerics, WanConfig
+from models.config import DtypePolicy, WanConfig
 from models.plan import AttendPlan, merged_reads
 from models.rope import Rotation, rotate, rotation
 
@@ -97,9 +97,9 @@ def first_frames(x: Tensor, count: int) -> Tensor:
 class Attention(nn.Module):
     """Projections and norms of self- or cross-attention; the kernel is chosen by the caller."""
 
-    def __init__(self, config: WanConfig, numerics: Numerics) -> None:
+    def __init__(self, config: WanConfig, dtypes: DtypePolicy) -> None:
         super().__init__()
-        self.heads, self.size, fused = config.num_heads, config.head_dim, numerics.operators == "fused"
+        self.heads, self.size, fused = config.num_heads, config.head_dim, dtypes.operators == "fused"
         self.q = nn.Linear(config.dim, config.dim)
         self.k = nn.Linear(config.dim, config.dim)
         self.v = nn.Linear(config.dim, config.dim)
@@ -157,13 +157,13 @@ class Residual(NamedTuple):
 class WanBlock(nn.Module):
     """One transformer block with its own six modulation rows: shift, scale, gate for attention and for the FFN."""
 
-    def __init__(self, config: WanConfig, numerics: Numerics) -> None:
+    def __init__(self, config: WanConfig, dtypes: DtypePolicy) -> None:
         super().__init__()
-        self.eps, self.fused = config.eps, numerics.operators == "fused"
-        self.island = torch.float32 if numerics.islands == "float32" else None
-        self.self_attn = Attention(config, numerics)
+        self.eps, self.fused = config.eps, dtypes.operators == "fused"
+        self.fp32 = torch.float32 if dtypes.fp32_modules == "float32" else None
+        self.self_attn = Attention(config, dtypes)
         self.norm3 = nn.LayerNorm(config.dim, eps=config.eps)
-        self.cross_attn = Attention(config, numerics)
+        self.cross_attn = Attention(config, dtypes)
         self.ffn = nn.Sequential(
             nn.Linear(config.dim, config.ffn_dim),
             nn.GELU(approximate="tanh"),
@@ -245,7 +245,7 @@ class WanBlock(nn.Module):
             dtype = products_dtype(self.self_attn.q, x.device)
             return add_norm_cuda(x, update, gate, scale, shift, eps=self.eps, one=True, dtype=dtype)
         x = add_gated(x, update, gate)
-        return x, norm(x, self.eps, self.island) * (1 + scale) + shift
+        return x, norm(x, self.eps, self.fp32) * (1 + scale) + shift
 
     def _add_norm3(self, x: Tensor, update: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
         """(x + update * gate, its norm with parameters)."""
@@ -268,14 +268,14 @@ def add_gated(x: Tensor, update: Tensor | None, gate: Tensor | None) -> Tensor:
     return x + (update if gate is None else update * gate)
 
 
-def norm(x: Tensor, eps: float, island: torch.dtype | None) -> Tensor:
-    """LayerNorm without parameters in x's dtype. With an island it is computed and returned in the island's
+def norm(x: Tensor, eps: float, fp32: torch.dtype | None) -> Tensor:
+    """LayerNorm without parameters in x's dtype. With an fp32 it is computed and returned in the fp32's
     dtype, but its values are rounded to x's: that shows in the first block, whose x is the patch embedding
     (raven.md 3.4).
     """
-    if island is None:
+    if fp32 is None:
         return functional.layer_norm(x, x.shape[-1:], eps=eps)
-    return functional.layer_norm(x.to(island), x.shape[-1:], eps=eps).to(x.dtype).to(island)
+    return functional.layer_norm(x.to(fp32), x.shape[-1:], eps=eps).to(x.dtype).to(fp32)
 
 
 def affine_norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
@@ -294,17 +294,17 @@ def attend_text(layer: Attention, x: Tensor, text_kv: tuple[Tensor, Tensor]) -> 
 class Head(nn.Module):
     """Last norm, modulated by the time embedding itself, and the projection to patches."""
 
-    def __init__(self, config: WanConfig, numerics: Numerics) -> None:
+    def __init__(self, config: WanConfig, dtypes: DtypePolicy) -> None:
         super().__init__()
         self.eps = config.eps
-        self.island = torch.float32 if numerics.islands == "float32" else None
+        self.fp32 = torch.float32 if dtypes.fp32_modules == "float32" else None
         self.head = nn.Linear(config.dim, config.patch_height * config.patch_width * config.out_channels)
         self.modulation = nn.Parameter(torch.zeros(1, 2, config.dim))
 
     def forward(self, stream: Residual, e: Tensor) -> Tensor:
         x = add_gated(*stream)
         shift, scale = (self.modulation[:, None] + e[:, :, None]).unsqueeze(3).unbind(2)
-        return apply_linear(self.head, norm(x, self.eps, self.island) * (1 + scale) + shift)
+        return apply_linear(self.head, norm(x, self.eps, self.fp32) * (1 + scale) + shift)
 
 
 class Wan(nn.Module):
@@ -313,10 +313,10 @@ class Wan(nn.Module):
     recompute: set it to checkpoint the activations of every block where a gradient is wanted and no cache is written.
     """
 
-    def __init__(self, config: WanConfig, numerics: Numerics | None = None) -> None:
+    def __init__(self, config: WanConfig, dtypes: DtypePolicy | None = None) -> None:
         super().__init__()
         self.config = config
-        self.numerics = numerics or Numerics(rotary="float32")
+        self.dtypes = dtypes or DtypePolicy(rotary="float32")
         self.recompute = False
         dim = config.dim
         self.patch_embedding = nn.Conv3d(
@@ -328,8 +328,8 @@ class Wan(nn.Module):
         )
         self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
-        self.blocks = nn.ModuleList(WanBlock(config, self.numerics) for _ in range(config.num_layers))
-        self.head = Head(config, self.numerics)
+        self.blocks = nn.ModuleList(WanBlock(config, self.dtypes) for _ in range(config.num_layers))
+        self.head = Head(config, self.dtypes)
         self._tables: dict[tuple[object, ...], Rotation] = {}  # kept for good: CUDA graphs read them
 
     # -- the four ways to call the network ------------------------------------------------------------------------------
@@ -447,7 +447,7 @@ class Wan(nn.Module):
         self._tokens_per_frame(x)
         layer, config = self.patch_embedding, self.config
         x = x.to(layer.weight.dtype)
-        if self.numerics.operators == "plain":
+        if self.dtypes.operators == "plain":
             return rearrange(layer(x.transpose(1, 2)), "b d f h w -> b f (h w) d")
         patches = rearrange(
             x, "b f c (h p) (w q) -> b f (h w) (c p q)", p=config.patch_height, q=config.patch_width
@@ -455,8 +455,8 @@ class Wan(nn.Module):
         return functional.linear(patches, layer.weight.flatten(1), layer.bias)
 
     def _products(self, x: Tensor) -> AbstractContextManager[object]:
-        """Where matrix products are in `numerics.products`. No cache of casted weights: they change, and are gathered anew."""
-        if self.numerics.products == "parameters":
+        """Where matrix products are in `dtypes.products`. No cache of casted weights: they change, and are gathered anew."""
+        if self.dtypes.products == "parameters":
             return nullcontext()
         return torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False)
 
@@ -464,7 +464,7 @@ class Wan(nn.Module):
         return self.config.tokens_per_frame(x.shape[3], x.shape[4])
 
     def _rotation(self, frames: Sequence[int], x: Tensor) -> Rotation:
-        dtype = torch.float64 if self.numerics.rotary == "float64" else torch.float32
+        dtype = torch.float64 if self.dtypes.rotary == "float64" else torch.float32
         height, width = x.shape[3] // self.config.patch_height, x.shape[4] // self.config.patch_width
         key = (tuple(frames), height, width, dtype, x.device)
         if key not in self._tables:
@@ -516,21 +516,21 @@ class Wan(nn.Module):
         )
 
 
-ISLANDS = ("time_embedding", "time_projection", "modulation", "norm", "head")
+FP32_MODULES = ("time_embedding", "time_projection", "modulation", "norm", "head")
 
 
-def stored_dtype(name: str, numerics: Numerics, dtype: torch.dtype) -> torch.dtype:
-    """dtype of one parameter of a network whose weights are `dtype`: float32 in an island (time path,
-    modulations, norms, head; adapters inside them too) where the numerics keep any.
+def stored_dtype(name: str, dtypes: DtypePolicy, dtype: torch.dtype) -> torch.dtype:
+    """dtype of one parameter of a network whose weights are `dtype`: float32 in an fp32 (time path,
+    modulations, norms, head; adapters inside them too) where the dtypes keep any.
     """
-    island = numerics.islands == "float32" and any(part in name for part in ISLANDS)
-    return torch.float32 if island else dtype
+    fp32 = dtypes.fp32_modules == "float32" and any(part in name for part in FP32_MODULES)
+    return torch.float32 if fp32 else dtype
 
 
 def cast_parameters(wan: Wan, dtype: torch.dtype) -> Wan:
-    """Cast the weights, and adapters on them, to `dtype` but for the float32 islands."""
+    """Cast the weights, and adapters on them, to `dtype` but for the float32 fp32_modules."""
     for name, parameter in wan.named_parameters():
-        parameter.data = parameter.data.to(stored_dtype(name, wan.numerics, dtype))
+        parameter.data = parameter.data.to(stored_dtype(name, wan.dtypes, dtype))
     return wan
 
 

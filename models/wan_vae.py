@@ -56,7 +56,7 @@ class ChannelNorm(nn.Module):
 class WanVae:
     """Latents <-> pixels of Wan2.1. Latents are normalised per channel: (mean of the posterior - mean) / std.
 
-    autocast: float32 weights under bfloat16 autocast (RAVEN's profile); otherwise all is in the weights' dtype (the
+    autocast: float32 weights under bfloat16 autocast (RAVEN's precision); otherwise all is in the weights' dtype (the
     baselines': bfloat16).
     fast: decode by models/wan_decoder.py, the same function with fewer passes over memory and other roundings.
     """

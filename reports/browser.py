@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.measures import Measure
+from evaluation.metrics import Metric
 from evaluation.records import Prompt, RowSummary
 from reports.clips import WORST, Gallery, Scores
 
 
 def browser_scores(
-    prompts: Sequence[Prompt], scores: Scores, known: Mapping[str, Measure]
+    prompts: Sequence[Prompt], scores: Scores, known: Mapping[str, Metric]
 ) -> dict[str, dict[str, Any]]:
     """dimension -> prompts (places in the list) and points (row -> normalised mean of each of them, None where not scored)."""
     place = {prompt.id: index for index, prompt in enumerate(prompts)}
@@ -35,7 +35,7 @@ def browser_scores(
 def browser_index(
     prompts: Sequence[Prompt],
     rows: Sequence[RowSummary],
-    known: Mapping[str, Measure],
+    known: Mapping[str, Metric],
     gallery: Gallery,
     scores: Scores,
 ) -> dict[str, Any]:

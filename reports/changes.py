@@ -12,7 +12,7 @@ from evaluation.aggregate import TOTALS, total_estimates
 from evaluation.dimensions import NAMES
 from evaluation.estimates import Design, Estimate, make_design, mean_estimates
 from evaluation.intervals import holm
-from evaluation.measures import Measure, measures
+from evaluation.metrics import Metric, metrics
 from evaluation.records import Interval
 from reports.clips import PromptScore
 from reports.run import Run
@@ -164,7 +164,7 @@ def _estimates(
     scores: Mapping[str, Mapping[str, PromptScore]],
     chosen: Mapping[str, set[str]],
     design: Design,
-    known: Mapping[str, Measure],
+    known: Mapping[str, Metric],
 ) -> dict[str, Estimate]:
     """Normalised dimensions of one run's row on the chosen prompts, and totals if all sixteen are there."""
     names = [name for name in known if chosen.get(name)]
@@ -210,8 +210,8 @@ def score_changes(before: Run, after: Run) -> list[ScoreChange]:
     if not strata:
         raise ValueError("The two runs have no prompt in common; nothing can be compared.")
     design = make_design(strata, after.table.draws, after.table.seed)
-    own = [one for one in after.table.own if one in before.table.own]
-    known = measures(after.settings.bounds, own)
+    custom = [one for one in after.table.custom if one in before.table.custom]
+    known = metrics(after.settings.bounds, custom)
     found: dict[tuple[str, str], Estimate] = {}
     for row in (row for row in after.scores if row in before.scores):
         one, other = before.scores[row], after.scores[row]
@@ -224,7 +224,7 @@ def score_changes(before: Run, after: Run) -> list[ScoreChange]:
         found |= {(row, measure): new[measure].minus(old[measure])._replace(ends=None) for measure in new}
     families: dict[str, list[tuple[str, str]]] = {}
     for row, measure in found:
-        group = f"row {row}{', own' if measure not in NAMES else ''}"
+        group = f"row {row}{', custom' if measure not in NAMES else ''}"
         families.setdefault(measure if measure in TOTALS else group, []).append((row, measure))
     adjusted: dict[tuple[str, str], float] = {}
     for family in families.values():

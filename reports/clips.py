@@ -28,7 +28,7 @@ BATCH = 64  # posters that are made before the budget is looked at again
 
 
 class PromptScore(NamedTuple):
-    """Of one row, dimension and prompt: mean recorded score (a fraction, or in an own dimension's unit) over its scored clips, and how many they are."""
+    """Of one row, dimension and prompt: mean recorded score (a fraction, or in a custom dimension's unit) over its scored clips, and how many they are."""
 
     mean: float
     clips: int

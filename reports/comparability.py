@@ -87,14 +87,14 @@ def _trained(run: Run) -> str | None:
 
 def _numerics(run: Run) -> str | None:
     profiles = {
-        row: str(run.settings.rows[row].settings.get("profile"))
+        row: str(run.settings.rows[row].settings.get("precision"))
         for row in _ranked(run)
         if run.settings.rows[row].kind == "native"
     }
     if len(set(profiles.values())) < 2:
         return None
-    said = listed([f"{run.settings.rows[row].label} {profile}" for row, profile in profiles.items()])
-    return f"Last digits of clips: rows were sampled under different numerics profiles ({said})."
+    said = listed([f"{run.settings.rows[row].label} {precision}" for row, precision in profiles.items()])
+    return f"Last digits of clips: rows were sampled under different precision ({said})."
 
 
 def _noise(run: Run) -> str | None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from evaluation.aggregate import RANKED_KINDS, TOTALS, csv_text
 from evaluation.dimensions import DIMENSIONS, BoundsName
-from evaluation.measures import OWN_GROUP
+from evaluation.metrics import CUSTOM_GROUP
 from evaluation.records import Interval, RowSummary, ScoresTable
 from reports.tables import TOTAL_NAMES, MainLine, MainTable, dimension_marks, main_table
 
@@ -120,8 +120,8 @@ def dimensions_latex(table: ScoresTable) -> str:
     shown: list[tuple[str, str, str]] = [
         (d.name, d.title, d.group) for d in DIMENSIONS if d.name in table.dimensions
     ]
-    shown += [(own.name, latex_text(f"{own.title} (own)"), OWN_GROUP) for own in table.own]
-    for group in ("quality", "semantic", OWN_GROUP):
+    shown += [(custom.name, latex_text(f"{custom.title} (custom)"), CUSTOM_GROUP) for custom in table.custom]
+    for group in ("quality", "semantic", CUSTOM_GROUP):
         found = [(name, title) for name, title, its in shown if its == group]
         for name, title in found:
             values = " & ".join(cell(row, name) for row in rows)

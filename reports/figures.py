@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from evaluation.aggregate import RANKED_KINDS, TOTALS
 from evaluation.dimensions import BoundsName
-from evaluation.measures import Measure
+from evaluation.metrics import Metric
 from evaluation.records import FilteredSet, Interval, RowSummary
 from reports.curves import CurveGroup, HeldOutLine
 from reports.drawing import ACCENT, DASHES, MUTED, PAGE, SERIES, STYLE, Picture, to_svg
@@ -115,9 +115,7 @@ def paired_figure(
         )
 
 
-def dimensions_figure(
-    rows: Sequence[RowSummary], trained: Sequence[str], shown: Sequence[Measure]
-) -> Picture:
+def dimensions_figure(rows: Sequence[RowSummary], trained: Sequence[str], shown: Sequence[Metric]) -> Picture:
     """A panel of normalised scores with 95 % intervals for every measure: a forest plot per dimension.
 
     All on the scale 0..100 where a control shows its ends; otherwise each on its own, since good rows differ by few points.

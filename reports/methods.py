@@ -216,10 +216,10 @@ def _training(run: Run) -> str:
     return " ".join(dict.fromkeys(sentences))
 
 
-NUMERICS = {
+PRECISIONS = {
     "float32": "in float32 throughout",
-    "exact": "in the arithmetic of each method's released code (numerics profile: exact)",
-    "fast": "with fused operators in the precision of each released model (numerics profile: fast)",
+    "exact": "in the arithmetic of each method's released code (precision: exact)",
+    "fast": "with fused operators in the precision of each released model (precision: fast)",
 }
 
 
@@ -231,7 +231,7 @@ def _sampling(run: Run) -> str:
     else:
         noise = "Noise was drawn as each method's released code draws it, so that models did not share it"
     return (
-        f"{made}. Native models were sampled {NUMERICS[sample['numerics']]}, in batches of {sample['batch']}. {noise}. Clips were encoded as H.264 (constant rate factor 18), "
+        f"{made}. Native models were sampled {PRECISIONS[sample['precision']]}, in batches of {sample['batch']}. {noise}. Clips were encoded as H.264 (constant rate factor 18), "
         "decoded again and checked (frames, size, rate, neither constant nor twice the same) before they were scored."
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.chunks import SUMMARY, ChunkCurve, ChunkTable
-from evaluation.measures import Measure
+from evaluation.metrics import Metric
 from evaluation.records import PairedDifference, RowSummary
 from reports.chunk_figures import chunks_figure, summary_figure
 from reports.drawing import Picture
@@ -28,7 +28,7 @@ class OverTime:
 
 
 def over_time(
-    table: ChunkTable | None, rows: Sequence[RowSummary], known: Mapping[str, Measure], fps: int
+    table: ChunkTable | None, rows: Sequence[RowSummary], known: Mapping[str, Metric], fps: int
 ) -> OverTime | None:
     """None if no scorer of the run gave values of frames. rows: in the order of the main table."""
     if table is None or not table.curves:

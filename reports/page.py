@@ -18,7 +18,7 @@ import jinja2
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.dimensions import NAMES, BoundsName
 from evaluation.intervals import NEAR_END, SMALL
-from evaluation.measures import measures
+from evaluation.metrics import metrics
 from evaluation.prompts import count_prompts, unrendered_lines
 from evaluation.records import (
     RowSummary,
@@ -146,7 +146,7 @@ def spread_lines(variance: VarianceTable | None, rows: Sequence[str]) -> dict[st
 def warnings(run: Run) -> list[str]:
     """Sentences that a reader needs before any number: subsets, missing rows, dimensions on few prompts."""
     found = [sentence for sentence in (run.table.subset, run.settings.note) if sentence]
-    table, known = run.table, measures(run.settings.bounds, run.table.own)
+    table, known = run.table, metrics(run.settings.bounds, run.table.custom)
     if len(table.dimensions) < len(NAMES) and table.subset is None:
         found.append(
             f"Subset run: {len(table.dimensions)} of {len(NAMES)} dimensions were asked for, so no row has a total."
@@ -214,7 +214,7 @@ def _inside_script(value: Any) -> str:
 def render(run: Run) -> str:
     """The page of a run. Deterministic; every text from outside is escaped."""
     settings, table = run.settings, run.table
-    rows, known = _ordered(table), measures(settings.bounds, table.own)
+    rows, known = _ordered(table), metrics(settings.bounds, table.custom)
     complete = [row for row in rows if row.total is not None]
     trained = list(run.curves)
     shipped: list[ShippedLine] = [

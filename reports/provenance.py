@@ -187,7 +187,7 @@ def run_record(
         if scorer_files.is_file()
         else {},
         "seeds": {
-            "prompts": config["prompts"]["seed"] if config["world"] == "toybox" else None,
+            "prompts": config["prompts"]["seed"] if config["benchmark"] == "toybox" else None,
             "bootstrap": table.seed,
             "training": {
                 row: (config[plan["recipe"]] or {}).get("seed") for row, plan in config["train"].items()

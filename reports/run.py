@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.chunks import ChunkTable
 from evaluation.dimensions import BoundsName
-from evaluation.measures import measures
+from evaluation.metrics import metrics
 from evaluation.records import (
     Clip,
     ClipTiming,
@@ -223,10 +223,10 @@ def read_run(
         )
     prompts = read_jsonl(Prompt, results_dir / "prompts" / "prompts.jsonl")
     scored = [row.row for row in table.rows if row.dimensions]
-    measured = measures(settings.bounds, table.own)
+    measured = metrics(settings.bounds, table.custom)
     manifests = {row: read_jsonl(Clip, results_dir / "clips" / row / "manifest.jsonl") for row in scored}
     timed = {row: results_dir / "clips" / row / "timings.jsonl" for row in scored}
-    metrics = {row: results_dir / "train" / row / "metrics.jsonl" for row in settings.rows}
+    curves = {row: results_dir / "train" / row / "metrics.jsonl" for row in settings.rows}
     filtered = {row: results_dir / "filter" / f"{row}.json" for row in settings.rows}
     heldout = results_dir / "train" / "cm_grpo" / "heldout.json"
     variance, chunks = (scores.with_name(name) for name in ("variance.json", "chunks.json"))
@@ -256,7 +256,7 @@ def read_run(
         noises=tuple(sorted({clip.noise for row in ranked for clip in manifests.get(row, ())})),
         costs=row_costs(settings, timings),
         scores=by_prompt,
-        curves={row: read_metrics(path) for row, path in metrics.items() if path.is_file()},
+        curves={row: read_metrics(path) for row, path in curves.items() if path.is_file()},
         heldout=read_heldout(heldout) if heldout.is_file() else None,
         stages=read_stages(results_dir / "benchmarks"),
         variance=read_json(VarianceTable, variance) if variance.is_file() else None,

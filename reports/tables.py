@@ -147,7 +147,7 @@ def dimension_marks(table: ScoresTable) -> dict[str, dict[str, Literal["best", "
     pairs = Pairs(table.pairs)
     return {
         name: marks(_ordered(table, name), name, pairs)
-        for name in (*TOTALS, *NAMES, *(own.name for own in table.own))
+        for name in (*TOTALS, *NAMES, *(custom.name for custom in table.custom))
     }
 
 

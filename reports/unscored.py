@@ -10,7 +10,7 @@ from evaluation.text_only_dimensions import ON_REQUEST, WITHOUT_FACTS
 
 
 def left_out_reasons(
-    world: BoundsName, asked: Sequence[str], config: Mapping[str, Any], subset: str | None
+    benchmark: BoundsName, asked: Sequence[str], config: Mapping[str, Any], subset: str | None
 ) -> dict[str, str]:
     """By dimension that the run was not asked for. config: the suite's settings; subset: what a subset run leaves out."""
     own_list = config["prompts"]["list"] is not None
@@ -20,11 +20,11 @@ def left_out_reasons(
             reasons[name] = "left out of this subset run"
         elif not own_list:
             reasons[name] = "left out by the suite's settings"
-        elif world == "vbench" and name == "human_action":
+        elif benchmark == "vbench" and name == "human_action":
             reasons[name] = "knows the hundred actions of VBench's own list only"
-        elif name in ON_REQUEST[world]:
+        elif name in ON_REQUEST[benchmark]:
             reasons[name] = "means something for prompts written for it only; the list asks for it nowhere"
-        elif name in WITHOUT_FACTS[world]:
+        elif name in WITHOUT_FACTS[benchmark]:
             reasons[name] = "left out by the suite's settings"
         else:
             reasons[name] = "compares with facts, which the list does not give"

@@ -9,7 +9,19 @@ import pytest
 from workflow.planning.code_digest import imported_files
 
 ROOT = Path(__file__).parents[1]
-VBENCH = ROOT / "evaluation/vbench"
+WORKER = "evaluation.vbench.worker."
+MAIN_REQUIREMENTS = (
+    "pydantic",
+    "av",
+    "diffusers",
+    "peft",
+    "snakemake",
+    "pandas",
+    "jinja2",
+    "yaml",
+    "safetensors",
+)
+"""Packages of the main environment that VBench's lacks, or has by chance."""
 ALLOWED = {
     "models": {"models"},
     "baselines": {"baselines", "models"},
@@ -29,6 +41,26 @@ def imports_of(path: Path, *, top_level_only: bool = False) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+    for package in sorted(ALLOWED)
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if path.name != "__init__.py"
+}
+"""Every module of the product by its dotted name."""
+
+
+def imports_in(module: str) -> set[str]:
+    """Modules of the product that a module imports itself."""
+    names = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names & MODULES.keys()
+
+
 @pytest.mark.parametrize("package", sorted(ALLOWED))
 def test_imports_go_one_way(package: str) -> None:
     """Guards against a scorer that needs our models, or models that need the scorers: two environments must stay apart."""
@@ -39,60 +71,52 @@ def test_imports_go_one_way(package: str) -> None:
 
 @pytest.mark.parametrize("package", ["evaluation", "reports"])
 def test_scoring_and_reports_need_no_torch(package: str) -> None:
-    """Guards against torch in the scorers: only those of evaluation/vbench, whose environment has a torch of its own, may use it."""
+    """Guards against torch in the scorers: only those of evaluation/vbench/worker, whose environment has a torch of its own, may use it."""
     for path in sorted((ROOT / package).rglob("*.py")):
-        if not path.is_relative_to(VBENCH):
+        if not path.is_relative_to(ROOT / "evaluation/vbench/worker"):
             assert "torch" not in imports_of(path), path.relative_to(ROOT)
 
 
-def test_only_its_own_programs_import_what_runs_beside_vbench() -> None:
-    """Guards against the harness importing evaluation/vbench/worker/networks.py and the like, whose packages its environment lacks."""
-    needs = {path for path in VBENCH.rglob("*.py") if imports_of(path) & {"torch", "vbench", "pyiqa", "clip"}}
-    assert needs
-    for package in sorted(ALLOWED):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            if not path.is_relative_to(VBENCH):
-                module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-                reached = {ROOT / file for file in imported_files(ROOT, module.removesuffix(".__init__"))}
-                assert not reached & needs, f"{module} reaches {sorted(reached & needs)}"
+def test_no_import_goes_round_in_a_circle() -> None:
+    """Guards against two modules that can only be read together. Imports inside functions and for types count too."""
+    reached = {module: imports_in(module) for module in MODULES}
+    waiting = set(reached)
+    while free := {module for module in waiting if not reached[module] & waiting}:
+        waiting -= free
+    assert not waiting, f"these modules lead back to themselves: {sorted(waiting)}"
 
 
-VBENCH_ENVIRONMENT = (
-    "scorers",
-    "runner",
-    "static_filter",
-    "guard",
-    "files",
-    "loading",
-    "probe",
-    "read_ahead",
-    "decisions",
-    "frame_values",
-)
-MAIN_ONLY = {"pydantic", "av", "diffusers", "peft", "snakemake"}
+def test_planning_needs_no_torch() -> None:
+    """Guards against every `snakemake -n`, and every Slurm job, paying for torch or pandas while the workflow is parsed."""
+    for module in MODULES:
+        if module.startswith("workflow.planning."):
+            for path in imported_files(ROOT, module):
+                heavy = imports_of(ROOT / path, top_level_only=True) & HEAVY
+                assert not heavy, f"{module} reaches {path}, which imports {sorted(heavy)}"
 
 
-def test_the_worker_needs_no_package_of_the_main_environment() -> None:
-    """Guards against a worker that dies in VBench's environment, which has neither pydantic nor PyAV."""
-    folder = ROOT / "evaluation/vbench"
-    modules = [
-        path
-        for path in folder.rglob("*.py")
-        if path.relative_to(folder).parts[0].removesuffix(".py") in VBENCH_ENVIRONMENT
-    ]
-    assert len(modules) >= 20
-    for module in modules:
-        name = ".".join(module.relative_to(ROOT).with_suffix("").parts)
-        for path in imported_files(ROOT, name):
-            wrong = imports_of(ROOT / path) & MAIN_ONLY
-            assert not wrong, f"{path}, reached from {name}, imports {sorted(wrong)}"
+def test_the_worker_stands_alone() -> None:
+    """Guards against a worker that dies in VBench's environment, and a harness that needs that environment's packages."""
+    foreign = {name.split(".")[0] for name in MAIN_REQUIREMENTS} | set(ALLOWED)
+    for module, path in MODULES.items():
+        inside = module.startswith(WORKER)
+        for imported in imports_in(module):
+            assert imported.startswith(WORKER) == inside, f"{module} imports {imported}"
+        if inside:
+            wrong = {name for name in imports_of(path) & foreign if name != "evaluation"}
+            assert not wrong, f"{module} imports {sorted(wrong)}"
 
 
-def test_the_main_environment_parses_the_worker_s_plan_without_torch() -> None:
-    """Guards against a planner, reducer or joiner that needs torch: they run in every job of the main environment."""
-    for name in ("plan", "reduce", "results", "still"):
-        for path in imported_files(ROOT, f"evaluation.vbench.{name}"):
-            assert "torch" not in imports_of(ROOT / path), f"{path}, reached from evaluation.vbench.{name}"
+def test_nothing_imports_a_script() -> None:
+    """Guards against a library that parses flags: a script is an end, which other scripts do not build upon either."""
+    for module in MODULES:
+        scripts = {name for name in imports_in(module) if name.startswith("workflow.scripts")}
+        assert not scripts, f"{module} imports {sorted(scripts)}"
+
+
+def test_workflow_has_only_folders() -> None:
+    """Guards against a module that does not say whether it runs while Snakemake parses or in a job."""
+    assert not [path.name for path in (ROOT / "workflow").glob("*.py") if path.name != "__init__.py"]
 
 
 def test_parsing_the_workflow_imports_nothing_heavy() -> None:

@@ -38,7 +38,7 @@ def scores(baseline: Baseline, wan: Wan, prompts: list[Prompt]) -> dict[str, NDA
         LinearCodec.load(SHIPPED / "codec.safetensors"),
         ToyTextEncoder.load(SHIPPED / "text.safetensors"),
     )
-    sampler = build_sampler(baseline, wan, latent_shape=(21, 16, 8, 8), profile="float32")
+    sampler = build_sampler(baseline, wan, latent_shape=(21, 16, 8, 8), precision="float32")
     noise = sampler.portable_noise("toybox", [SampleKey(prompt.id, 0) for prompt in prompts])
     with torch.inference_mode():
         text = encoder.encode([prompt.extended for prompt in prompts])

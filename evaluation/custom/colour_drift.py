@@ -1,4 +1,4 @@
-"""Colour drift: how far a clip's colours wander from its first chunk to its last. A dimension of one's own, and the worked example.
+"""Colour drift: how far a clip's colours wander from its first chunk to its last. A custom dimension, and the worked example.
 
 Measures of neighbouring frames (flicker, smoothness) do not see a slow change; over a long roll-out it is what a causal model
 suffers from (Vchitect/VBench#206). Compared are the mean and the spread of each colour channel over pixel frames 0 to 8 and over
@@ -16,7 +16,7 @@ TITLE = "colour drift"
 UNIT = "levels of 255"
 WORST = 64.0
 BEST = 0.0
-WORLDS = ("toybox", "vbench")
+BENCHMARKS = ("toybox", "vbench")
 
 FIRST, LAST = 9, 12  # pixel frames of the first chunk and of every later one
 

@@ -1,7 +1,7 @@
-"""Dimensions of one's own: a Python file with a function clip -> number, and what that number means.
+"""Custom dimensions: a Python file with a function clip -> number, and what that number means.
 
 The file declares, as plain constants, TITLE, UNIT, WORST and BEST (raw values that normalise to 0 and to 100, in either order; no
-score may lie outside) and WORLDS (where it means something), and defines score(frames, prompt). It is read, not run, while the
+score may lie outside) and BENCHMARKS (where it means something), and defines score(frames, prompt). It is read, not run, while the
 workflow is planned, and may import packages of the main environment but no module of this project: a change there would not be
 noticed. evaluation/README.md says how to add one; evaluation/custom/colour_drift.py is an example.
 """
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evaluation.dimensions import NAMES
-from evaluation.measures import ALL_PROMPTS
-from evaluation.records import OwnDimension
+from evaluation.metrics import ALL_PROMPTS
+from evaluation.records import CustomDimension
 
-CONSTANTS = {"TITLE": str, "UNIT": str, "WORST": float, "BEST": float, "WORLDS": tuple}
+CONSTANTS = {"TITLE": str, "UNIT": str, "WORST": float, "BEST": float, "BENCHMARKS": tuple}
 PROJECT = ("models", "baselines", "evaluation", "reports", "workflow")
 TAKEN = (*NAMES, "total", "quality", "semantic", "frame_quality", ALL_PROMPTS)
 """Names that mean something else in a table."""
@@ -32,7 +32,7 @@ class Declaration(NamedTuple):
     unit: str
     worst: float
     best: float
-    worlds: tuple[str, ...]
+    benchmarks: tuple[str, ...]
     sha256: str
 
 
@@ -50,13 +50,13 @@ def read_declaration(path: Path) -> Declaration:
     worst, best = float(values["WORST"]), float(values["BEST"])
     if not (math.isfinite(worst) and math.isfinite(best)) or worst == best:
         raise ValueError(f"{path}: WORST is {worst:g} and BEST {best:g}; give two different, finite numbers.")
-    worlds = tuple(str(world) for world in values["WORLDS"])
-    if not worlds or not values["TITLE"].strip() or not values["UNIT"].strip():
+    benchmarks = tuple(str(benchmark) for benchmark in values["BENCHMARKS"])
+    if not benchmarks or not values["TITLE"].strip() or not values["UNIT"].strip():
         raise ValueError(
-            f"{path}: TITLE, UNIT or WORLDS is empty; say what is measured, in which unit and where."
+            f"{path}: TITLE, UNIT or BENCHMARKS is empty; say what is measured, in which unit and where."
         )
     return Declaration(
-        values["TITLE"], values["UNIT"], worst, best, worlds, hashlib.sha256(content).hexdigest()
+        values["TITLE"], values["UNIT"], worst, best, benchmarks, hashlib.sha256(content).hexdigest()
     )
 
 
@@ -100,26 +100,26 @@ def _constants(tree: ast.Module, path: Path) -> dict[str, Any]:
     return values
 
 
-def own_dimension(
-    name: str, path: Path, *, shown: str, prompts: str, world: str, dimensions: Sequence[str]
-) -> OwnDimension:
+def custom_dimension(
+    name: str, path: Path, *, shown: str, prompts: str, benchmark: str, dimensions: Sequence[str]
+) -> CustomDimension:
     """The record of one dimension of a suite. shown: how the report calls its file; dimensions: of the sixteen, those of the suite.
 
-    Raises ValueError, one sentence, for a name that is taken, a world it is not made for, or prompts that nothing is scored on.
+    Raises ValueError, one sentence, for a name that is taken, a benchmark it is not made for, or prompts that nothing is scored on.
     """
     if name in TAKEN:
-        raise ValueError(f"own_dimensions.{name}: the name {name} is taken; choose another one.")
+        raise ValueError(f"custom_dimensions.{name}: the name {name} is taken; choose another one.")
     declared = read_declaration(path)
-    if world not in declared.worlds:
+    if benchmark not in declared.benchmarks:
         raise ValueError(
-            f"own_dimensions.{name}: {shown} says that it means something in {', '.join(declared.worlds)}, but this suite's world is "
-            f"{world}; take it out, or add the world to its WORLDS if that is true."
+            f"custom_dimensions.{name}: {shown} says that it means something in {', '.join(declared.benchmarks)}, but this suite's benchmark is "
+            f"{benchmark}; take it out, or add the benchmark to its BENCHMARKS if that is true."
         )
     if prompts not in (ALL_PROMPTS, *dimensions):
         raise ValueError(
-            f"own_dimensions.{name}.prompts is {prompts!r}, expected {ALL_PROMPTS} or a dimension of the suite ({', '.join(dimensions)})."
+            f"custom_dimensions.{name}.prompts is {prompts!r}, expected {ALL_PROMPTS} or a dimension of the suite ({', '.join(dimensions)})."
         )
-    return OwnDimension(
+    return CustomDimension(
         name=name, title=declared.title, unit=declared.unit, worst=declared.worst, best=declared.best, prompts=prompts,
         file=shown, sha256=declared.sha256,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Run a dimension of one's own: its file's function on every clip. Apart from reading its declaration, which planning does."""
+"""Run a custom dimension: its file's function on every clip. Apart from reading its declaration, which planning does."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.clips import read_clip
-from evaluation.records import ClipScore, OwnDimension
+from evaluation.records import ClipScore, CustomDimension
 from evaluation.scoring import Work
 
-OwnScore = Callable[[NDArray[np.uint8], dict[str, Any]], float]
+CustomScore = Callable[[NDArray[np.uint8], dict[str, Any]], float]
 
 
-def load_score(path: Path, own: OwnDimension) -> OwnScore:
+def load_score(path: Path, custom: CustomDimension) -> CustomScore:
     """The function of a file, which is run here. Raises ValueError if it is not the file that the run was planned with."""
-    if hashlib.sha256(path.read_bytes()).hexdigest() != own.sha256:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != custom.sha256:
         raise ValueError(f"{path} changed since this run was planned; start the run again.")
-    spec = importlib.util.spec_from_file_location(f"own_dimension_{own.name}", path)
+    spec = importlib.util.spec_from_file_location(f"custom_dimension_{custom.name}", path)
     assert spec is not None and spec.loader is not None, "a .py file that was parsed has a loader"  # noqa: PT018
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    score: OwnScore = module.score
+    score: CustomScore = module.score
     return score
 
 
-def checked_value(value: Any, own: OwnDimension, clip: str) -> float:
+def checked_value(value: Any, custom: CustomDimension, clip: str) -> float:
     """The score itself. Raises ValueError naming clip and file unless it is a finite number between WORST and BEST."""
-    low, high = min(own.worst, own.best), max(own.worst, own.best)
+    low, high = min(custom.worst, custom.best), max(custom.worst, custom.best)
     if not isinstance(value, Real | np.number | np.bool_) or not low <= float(value) <= high:
         raise ValueError(
-            f"{own.file} gave clip {clip} the {own.title} {value!r}, expected a number from {low:g} to {high:g} {own.unit}; look at the clip, "
+            f"{custom.file} gave clip {clip} the {custom.title} {value!r}, expected a number from {low:g} to {high:g} {custom.unit}; look at the clip, "
             "correct score(), or widen WORST and BEST."
         )
     return round(float(value), 9)
 
 
-def score_own(own: OwnDimension, score: OwnScore, work: Sequence[Work], clips: Path) -> list[ClipScore]:
+def score_custom(
+    custom: CustomDimension, score: CustomScore, work: Sequence[Work], clips: Path
+) -> list[ClipScore]:
     """Score every clip from its decoded frames. Raises ValueError or FileNotFoundError naming the first bad clip, and the file."""
     scores = []
     for clip, prompt in work:
@@ -52,14 +54,14 @@ def score_own(own: OwnDimension, score: OwnScore, work: Sequence[Work], clips: P
             value = score(frames, told)
         except Exception as error:
             raise ValueError(
-                f"score() of {own.file} failed on clip {clip.clip_id} of row {clip.row} with {type(error).__name__}: {error}; correct it."
+                f"score() of {custom.file} failed on clip {clip.clip_id} of row {clip.row} with {type(error).__name__}: {error}; correct it."
             ) from error
         scores.append(
             ClipScore(
                 clip_id=clip.clip_id,
                 prompt_id=clip.prompt_id,
                 sample=clip.sample,
-                value=checked_value(value, own, clip.clip_id),
+                value=checked_value(value, custom, clip.clip_id),
             )
         )
     return scores

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from models.checkpoints.containers import load_strict, read_metadata, read_weights
-from models.config import Numerics, WanConfig
+from models.config import DtypePolicy, WanConfig
 from models.wan import Wan
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def is_ours(path: Path) -> bool:
     return readable and "config" in read_metadata(path)
 
 
-def open_wan(path: Path | str, numerics: Numerics | None = None, *, base: Path | None = None) -> Wan:
+def open_wan(path: Path | str, dtypes: DtypePolicy | None = None, *, base: Path | None = None) -> Wan:
     """The float32 transformer of weights of ours (see `is_ours`), whichever flavour: full, merged, bundle, or adapter with its base.
 
     Size, alpha and the base's name come from the file's header; base overrides the latter (default: that name beside the file).
@@ -180,14 +180,14 @@ def open_wan(path: Path | str, numerics: Numerics | None = None, *, base: Path |
             f"{path} has no model size in its header, so it was not written by this program; convert it first."
         )
     state = {name: value.float() for name, value in read_weights(path).items()}
-    wan = Wan(WanConfig(**json.loads(header["config"])), numerics)
+    wan = Wan(WanConfig(**json.loads(header["config"])), dtypes)
     if "lora_alpha" not in header:
         load_strict(wan, state, where=str(path))
         return wan
     alpha = float(json.loads(header["lora_alpha"]))
     if "base" not in header:
         return inner_wan(load_bundle(wan, state, alpha=alpha, where=str(path)))
-    beneath = open_wan(base or path.parent / header["base"], numerics)
+    beneath = open_wan(base or path.parent / header["base"], dtypes)
     return inner_wan(load_adapter(beneath, state, alpha=alpha, where=str(path)))
 
 

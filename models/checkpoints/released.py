@@ -28,7 +28,7 @@ from models.checkpoints.containers import (
     unwrap,
 )
 from models.checkpoints.lora import PREFIX, adapter_names, base_state, bundle_state, inner_wan, load_bundle
-from models.config import Numerics, WanConfig
+from models.config import DtypePolicy, WanConfig
 from models.wan import Wan
 
 log = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ def check_released(release: Release) -> list[Found]:
     return [described.found for described in _checked(release, shapes_only=True)]
 
 
-def open_released(release: Release, numerics: Numerics | None = None) -> Wan:
+def open_released(release: Release, dtypes: DtypePolicy | None = None) -> Wan:
     """The transformer of released weights, on the CPU, in the dtypes of the file; cast it with models/wan.py cast_parameters.
 
     Parameters are the file's memory-mapped tensors, so that nothing is copied before it is cast or moved. An adapter stays
@@ -165,7 +165,7 @@ def open_released(release: Release, numerics: Numerics | None = None) -> Wan:
     for described in (base, *top):
         log.info("%s", described.found.sentence())
     with torch.device("meta"):
-        wan = Wan(release.config, numerics)
+        wan = Wan(release.config, dtypes)
     adapter = release.adapter
     if adapter is None:
         load_strict(wan, base.state, where=base.found.path, assign=True)

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from baselines.build import (
-    Profile,
+    Precision,
     Sampler,
     build_policy,
     build_sampler,
+    dtypes_of,
     first_schedule_of,
-    precision_of,
     schedule_of,
 )
 from baselines.spec import Baseline, load_all
@@ -57,7 +57,7 @@ def wan() -> Wan:
     """Two layers with attention sharp enough that a wrong key changes the output by far more than
     rounding.
     """
-    network = Wan(CONFIG, precision_of(BASELINES["raven"], "float32").numerics)
+    network = Wan(CONFIG, dtypes_of(BASELINES["raven"], "float32").network)
     init_weights(network, torch.Generator().manual_seed(0), zero_head=False)
     with torch.no_grad():
         for block in network.blocks:
@@ -73,7 +73,7 @@ def text(batch: int) -> Tensor:
 
 
 def sampler_of(wan: Wan, baseline: Baseline, frames: int = 21) -> Sampler:
-    return build_sampler(baseline, wan, latent_shape=(frames, CHANNELS, SIZE, SIZE), profile="float32")
+    return build_sampler(baseline, wan, latent_shape=(frames, CHANNELS, SIZE, SIZE), precision="float32")
 
 
 def sample(sampler: Sampler, keys: Sequence[SampleKey] = KEYS[:1]) -> Tensor:
@@ -451,16 +451,16 @@ def test_every_method_takes_given_noise(wan: Wan, name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["self_forcing", "reward_forcing", "rolling_forcing", "raven"])
-@pytest.mark.parametrize("profile", ["exact", "fast"])
-def test_lower_precision_profiles_run_and_stay_close(wan: Wan, name: str, profile: str) -> None:
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_lower_precision_profiles_run_and_stay_close(wan: Wan, name: str, precision: str) -> None:
     """Latents come out in the profile's dtype, and the first chunk is the float32 one up to bfloat16 steps
     (8 bits, 4 steps).
     """
-    precision = precision_of(BASELINES[name], profile)  # type: ignore[arg-type]
-    half = Wan(CONFIG, precision.numerics)
+    dtypes = dtypes_of(BASELINES[name], precision)  # type: ignore[arg-type]
+    half = Wan(CONFIG, dtypes.network)
     half.load_state_dict(wan.state_dict())
-    cast_parameters(half, precision.matmul).requires_grad_(False)
-    sampler = build_sampler(BASELINES[name], half, latent_shape=(21, 4, 4, 4), profile=profile)  # type: ignore[arg-type]
+    cast_parameters(half, dtypes.matmul).requires_grad_(False)
+    sampler = build_sampler(BASELINES[name], half, latent_shape=(21, 4, 4, 4), precision=precision)  # type: ignore[arg-type]
     done = sample(sampler)
     assert done.dtype == (torch.float32 if name == "raven" else torch.bfloat16)
     assert done.isfinite().all()
@@ -487,20 +487,22 @@ def test_sink_is_blended_in_the_profile_s_precision() -> None:
     to bfloat16.
     """
     cache = BASELINES["reward_forcing"].cache
-    rounded = {profile: build_policy(cache, profile).ema_dtype for profile in ("exact", "fast", "float32")}
+    rounded = {
+        precision: build_policy(cache, precision).ema_dtype for precision in ("exact", "fast", "float32")
+    }
     assert rounded == {"exact": "bfloat16", "fast": "bfloat16", "float32": "float32"}
 
 
 def test_faults_are_sentences(wan: Wan) -> None:
     """A network of the wrong precision, or noise of the wrong size or batch, is refused before it is used."""
     with pytest.raises(ValueError, match="cast them with cast_parameters"):
-        build_sampler(BASELINES["raven"], wan, latent_shape=(21, 4, 4, 4), profile="exact")
-    half = Wan(CONFIG, precision_of(BASELINES["longlive"], "exact").numerics)
+        build_sampler(BASELINES["raven"], wan, latent_shape=(21, 4, 4, 4), precision="exact")
+    half = Wan(CONFIG, dtypes_of(BASELINES["longlive"], "exact").network)
     late = inner_wan(add_lora(cast_parameters(half, torch.bfloat16), LoraSettings(rank=2, alpha=2), seed=0))
     with pytest.raises(
         ValueError, match="cast the network with cast_parameters after its adapters are in place"
     ):
-        build_sampler(BASELINES["longlive"], late, latent_shape=(21, 4, 4, 4), profile="exact")
+        build_sampler(BASELINES["longlive"], late, latent_shape=(21, 4, 4, 4), precision="exact")
     with pytest.raises(ValueError, match="24 latent frames need 24 cached frames"):
         sampler_of(wan, BASELINES["self_forcing"], frames=24)
     sampler = sampler_of(wan, BASELINES["raven"])
@@ -511,26 +513,26 @@ def test_faults_are_sentences(wan: Wan) -> None:
         ValueError, match=r"keeps latents in torch\.float32 between network calls; cast the noise"
     ):
         next(sampler.sample(text(1), halved))
-    larger = build_sampler(BASELINES["raven"], wan, latent_shape=(21, 4, 6, 4), profile="float32")
+    larger = build_sampler(BASELINES["raven"], wan, latent_shape=(21, 4, 6, 4), precision="float32")
     with pytest.raises(ValueError, match="make noise and latent_shape agree"):
         next(sampler.sample(text(1), larger.portable_noise("test", KEYS[:1])))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-@pytest.mark.parametrize("profile", ["exact", "fast", "float32"])
+@pytest.mark.parametrize("precision", ["exact", "fast", "float32"])
 @pytest.mark.parametrize("name", BASELINES)
-def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str, profile: Profile) -> None:
+def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str, precision: Precision) -> None:
     """Guards against stale inputs, a cache that a capture moved, and text of an earlier clip: equal bit for bit, clip after clip."""
     from models.graphs import GraphedCalls
 
-    precision = precision_of(BASELINES[name], profile)
-    on_gpu = Wan(CONFIG, precision.numerics).cuda()
+    dtypes = dtypes_of(BASELINES[name], precision)
+    on_gpu = Wan(CONFIG, dtypes.network).cuda()
     on_gpu.load_state_dict(wan.state_dict())
-    cast_parameters(on_gpu, precision.matmul).requires_grad_(False)
+    cast_parameters(on_gpu, dtypes.matmul).requires_grad_(False)
     plain, graphed = (
         build_sampler(
-            BASELINES[name], on_gpu, latent_shape=(21, CHANNELS, SIZE, SIZE), profile=profile, bind=bind
+            BASELINES[name], on_gpu, latent_shape=(21, CHANNELS, SIZE, SIZE), precision=precision, bind=bind
         )
         for bind in (bind_network, GraphedCalls())
     )

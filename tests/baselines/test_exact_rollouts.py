@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import sdpa_kernel
 
-from baselines.build import build_sampler, precision_of
+from baselines.build import build_sampler, dtypes_of
 from baselines.spec import load_all
 from models.attention import BACKENDS, FORCED, best_kernel
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
@@ -191,8 +191,8 @@ def both(name: str) -> tuple[Wan, NaiveWan]:
     """Our network under `exact` and the naive one, on the same float32 weights, with adapters where the
     method has them."""
     facts, baseline = METHODS[name], BASELINES[name]
-    precision = precision_of(baseline, "exact")
-    wan = Wan(CONFIG, precision.numerics)
+    dtypes = dtypes_of(baseline, "exact")
+    wan = Wan(CONFIG, dtypes.network)
     generator = torch.Generator().manual_seed(2)
     init_weights(wan, generator, zero_head=False)
     if facts.adapters is not None:
@@ -206,7 +206,7 @@ def both(name: str) -> tuple[Wan, NaiveWan]:
     naive = NaiveWan(
         weights, facts.raven, CONFIG.num_layers, CONFIG.num_heads, CONFIG.text_len, CONFIG.freq_dim
     )
-    return cast_parameters(wan, precision.matmul).requires_grad_(False), naive
+    return cast_parameters(wan, dtypes.matmul).requires_grad_(False), naive
 
 
 LONG = ("raven", "longlive", "reward_forcing", "rolling_forcing")
@@ -246,7 +246,7 @@ def compare(name: str, frames: int, device: torch.device) -> None:
     naive_wan = naive_wan._replace(
         weights={key: value.to(device) for key, value in naive_wan.weights.items()}
     )
-    sampler = build_sampler(BASELINES[name], wan, latent_shape=(frames, *SHAPE), profile="exact")
+    sampler = build_sampler(BASELINES[name], wan, latent_shape=(frames, *SHAPE), precision="exact")
     naive = NaiveSampler(name, naive_wan, rows)
     with torch.no_grad():
         expected = naive.rolling(frames) if name == "rolling_forcing" else naive.chunked(frames)

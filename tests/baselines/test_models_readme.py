@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.build import build_sampler, precision_of
+from baselines.build import build_sampler, dtypes_of
 from baselines.spec import load_all
 from models.config import WanConfig
 from models.noise import JointWindow, UpstreamNoise
@@ -59,11 +59,11 @@ def test_the_table_of_draws_is_complete_and_true() -> None:
             return super().renoise(chunk, step, frames, window)
 
     for name, baseline in BASELINES.items():
-        precision = precision_of(baseline, "float32")
-        wan = Wan(config, precision.numerics)
+        dtypes = dtypes_of(baseline, "float32")
+        wan = Wan(config, dtypes.network)
         init_weights(wan, torch.Generator().manual_seed(0))
-        cast_parameters(wan, precision.matmul).requires_grad_(False)
-        sampler = build_sampler(baseline, wan, latent_shape=(21, 2, 2, 2), profile="float32")
+        cast_parameters(wan, dtypes.matmul).requires_grad_(False)
+        sampler = build_sampler(baseline, wan, latent_shape=(21, 2, 2, 2), precision="float32")
         noise = sampler.upstream_noise([0], torch.device("cpu"))
         counted = Counted(noise.profile, [0], noise.shape, dtype=noise.dtype)
         for _ in sampler.sample(torch.zeros(1, 2, 4), counted):

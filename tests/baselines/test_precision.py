@@ -11,7 +11,7 @@ import torch
 from baselines.precision import ALLOWED_RATIO, ProfileCosts, measure_profiles
 from baselines.spec import load_all
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
-from models.config import Numerics, WanConfig
+from models.config import DtypePolicy, WanConfig
 from models.wan import Wan, init_weights
 
 BASELINES = load_all(Path(__file__).parents[2] / "baselines")
@@ -21,11 +21,11 @@ CONFIG = WanConfig(
 )  # fmt: skip
 
 
-def network_of(name: str) -> Callable[[Numerics], Wan]:
+def network_of(name: str) -> Callable[[DtypePolicy], Wan]:
     """Random weights, the same at every call; adapters where the method has them."""
 
-    def build(numerics: Numerics) -> Wan:
-        wan = Wan(CONFIG, numerics)
+    def build(dtypes: DtypePolicy) -> Wan:
+        wan = Wan(CONFIG, dtypes)
         generator = torch.Generator().manual_seed(0)
         init_weights(wan, generator, zero_head=False)
         if BASELINES[name].adapter is not None:
@@ -72,8 +72,8 @@ def test_faults_are_sentences() -> None:
             BASELINES["raven"], network_of("raven"), text, latent_shape=(21, 4, 4, 4), chunks=[7]
         )
 
-    def broken(numerics: Numerics) -> Wan:
-        wan = network_of("raven")(numerics)
+    def broken(dtypes: DtypePolicy) -> Wan:
+        wan = network_of("raven")(dtypes)
         wan.head.head.bias.data.fill_(torch.inf)
         return wan
 

@@ -284,7 +284,7 @@ files: [resources/weights/streamer/model.pt]
 timeout_s: 3600
 gpus: 1
 threads: 2
-declared: {steps: 4, noise: null, seeds: null, prompts: extended, numerics: null, encoder: null}
+declared: {steps: 4, noise: null, seeds: null, prompts: extended, precision: null, encoder: null}
 licence: MIT
 citation: "Somebody, Streamer, 2026"
 """
@@ -293,7 +293,7 @@ name: streamer
 kind: import
 title: Streamer
 clips: {path: clips.zip}
-declared: {steps: null, noise: null, seeds: null, prompts: null, numerics: null, encoder: null}
+declared: {steps: null, noise: null, seeds: null, prompts: null, precision: null, encoder: null}
 licence: MIT
 citation: "Somebody, Streamer, 2026"
 """

@@ -9,7 +9,7 @@ from scipy import stats
 
 from evaluation.aggregate import AggregateSettings, aggregate, check_result, scores_csv, totals
 from evaluation.dimensions import BY_NAME, DIMENSIONS, NAMES, bounds_of
-from evaluation.measures import measures
+from evaluation.metrics import metrics
 from evaluation.records import (
     ClipScore,
     DimensionResult,
@@ -22,7 +22,7 @@ from evaluation.records import (
 )
 from evaluation.variance import VarianceTable
 
-KNOWN = measures("toybox")
+KNOWN = metrics("toybox")
 
 # Self-Aligned Forcing paper, table 6 (per dimension) and table 1 (Total, Quality, Semantic), as read in features.md 4.3.
 PUBLISHED = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evaluation import dimensions
-from evaluation.prompt_lists import TOYBOX_WORD, WORLDS, read_prompt_list
+from evaluation.prompt_lists import LIST_RULES, TOYBOX_WORD, read_prompt_list
 from evaluation.prompts import list_notices
 from evaluation.records import Prompt
 from evaluation.text_only_dimensions import CONTROLS_WITHOUT_FACTS, ON_REQUEST, VBENCH_FACTS, WITHOUT_FACTS
@@ -19,15 +19,15 @@ from evaluation.toybox.suite import toybox_prompts
 
 ROOT = Path(__file__).parents[2]
 QUALITATIVE = ROOT.parent / "shared" / "prompts" / "qualitative_100.txt"
-TOYBOX, VBENCH = WORLDS["toybox"], WORLDS["vbench"]
+TOYBOX, VBENCH = LIST_RULES["toybox"], LIST_RULES["vbench"]
 RED = "a red circle moving left on meadow"
 BLUE = "a blue square moving right on desert"
 
 
 def read(
-    text: str, name: str = "mine.csv", world: str = "vbench", samples: int | None = None
+    text: str, name: str = "mine.csv", benchmark: str = "vbench", samples: int | None = None
 ) -> list[Prompt]:
-    return read_prompt_list(text.encode(), name, WORLDS[world], samples)
+    return read_prompt_list(text.encode(), name, LIST_RULES[benchmark], samples)
 
 
 def test_the_forms_say_the_same() -> None:
@@ -146,14 +146,14 @@ def test_samples_are_said_once() -> None:
 
 def test_words_the_embedded_world_does_not_know() -> None:
     """Guards against a prompt that stops the sampler, a stage and a training later."""
-    assert read(f"id,prompt,samples\na,{RED},1", world="toybox")[0].prompt == RED
+    assert read(f"id,prompt,samples\na,{RED},1", benchmark="toybox")[0].prompt == RED
     for column, rest in (("prompt", f"A Red Giraffe,1,{RED}"), ("extended", f"{RED},1,a giraffe")):
         with pytest.raises(ValueError, match=f"line 2: .* word 'giraffe' of {column}"):
-            read(f"id,prompt,samples,extended\na,{rest}", world="toybox")
+            read(f"id,prompt,samples,extended\na,{rest}", benchmark="toybox")
     with pytest.raises(ValueError, match=r"word '\.' of prompt"):
-        read(f"id,prompt,samples\na,{RED}.,1", world="toybox")
+        read(f"id,prompt,samples\na,{RED}.,1", benchmark="toybox")
     with pytest.raises(ValueError, match=r"33 words, .* at most 32"):
-        read(f"id,prompt,samples\na,{' '.join(['red'] * 33)},1", world="toybox")
+        read(f"id,prompt,samples\na,{' '.join(['red'] * 33)},1", benchmark="toybox")
 
 
 def test_words_are_cut_as_the_text_encoder_cuts_them() -> None:
@@ -222,7 +222,7 @@ def test_toybox_dimensions_without_facts_are_those_whose_scorers_read_none() -> 
 
 def test_controls_without_facts() -> None:
     """Guards against a control row that dies on a list without facts after other rows were sampled."""
-    bare = read(f"id,prompt,samples\na,{RED},1\nb,{BLUE},1", world="toybox")
+    bare = read(f"id,prompt,samples\na,{RED},1\nb,{BLUE},1", benchmark="toybox")
     for name in controls.CONTROLS:
         if name in CONTROLS_WITHOUT_FACTS:
             assert control_frames(name, bare, bare[0], 0).shape[0] == 81

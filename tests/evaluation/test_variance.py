@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluation.measures import measures
+from evaluation.metrics import metrics
 from evaluation.records import ClipScore, DimensionResult, clip_id
 from evaluation.variance import Components, components, seed_share, variance_table
 
@@ -47,5 +47,5 @@ def test_table_is_in_normalised_points():
     )
     scene = DimensionResult(suite="x", row="r", dimension="scene", kind="exact", mean=0.20555, clips=clips)
     lonely = scene.model_copy(update={"dimension": "color", "clips": clips[:2]})
-    (cell,) = variance_table("x", [scene, lonely], measures("vbench")).cells
+    (cell,) = variance_table("x", [scene, lonely], metrics("vbench")).cells
     assert (cell.prompt_sd, cell.seed_sd, cell.seed_share) == pytest.approx((50 / 2**0.5, 0.0, 0.0))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
-from models.config import Numerics, WanConfig
+from models.config import DtypePolicy, WanConfig
 from models.wan import Projected, Residual, Wan, cast_parameters, init_weights
 from tests.models.naive_wan import BF16, F32, NaiveWan, attention_by_definition, sdpa, turned
 
@@ -26,9 +26,11 @@ TIMES = torch.tensor([[882.3529052734375, 882.3529052734375, 0.0, 937.5]])
 Islands = Literal["parameters", "float32"]
 
 
-def pair(config: WanConfig, islands: Islands, *, lora: LoraSettings | None = None) -> tuple[Wan, NaiveWan]:
-    """Our network in the exact profile's numerics, and the naive one on the same float32 weights."""
-    wan = Wan(config, Numerics(rotary="float64", islands=islands, operators="plain"))
+def pair(
+    config: WanConfig, fp32_modules: Islands, *, lora: LoraSettings | None = None
+) -> tuple[Wan, NaiveWan]:
+    """Our network in the exact profile's dtypes, and the naive one on the same float32 weights."""
+    wan = Wan(config, DtypePolicy(rotary="float64", fp32_modules=fp32_modules, operators="plain"))
     generator = torch.Generator().manual_seed(0)
     init_weights(wan, generator, zero_head=False)
     if lora is not None:
@@ -41,7 +43,12 @@ def pair(config: WanConfig, islands: Islands, *, lora: LoraSettings | None = Non
             parameter.data.normal_(std=0.2, generator=generator)
     weights = {name: value.clone() for name, value in wan.state_dict().items()}
     naive = NaiveWan(
-        weights, islands == "float32", config.num_layers, config.num_heads, config.text_len, config.freq_dim
+        weights,
+        fp32_modules == "float32",
+        config.num_layers,
+        config.num_heads,
+        config.text_len,
+        config.freq_dim,
     )
     return cast_parameters(wan, torch.bfloat16).requires_grad_(False), naive
 
@@ -64,27 +71,27 @@ def joint_attention(kernel=sdpa):  # type: ignore[no-untyped-def]
     return attend
 
 
-@pytest.mark.parametrize("islands", ["parameters", "float32"])
+@pytest.mark.parametrize("fp32_modules", ["parameters", "float32"])
 @pytest.mark.parametrize("config", [SMALL, REAL_HEADS], ids=["small", "head_128"])
-def test_one_network_call_is_bit_equal(config: WanConfig, islands: Islands) -> None:
+def test_one_network_call_is_bit_equal(config: WanConfig, fp32_modules: Islands) -> None:
     """baselines.md 0.2-0.3, 4.1-4.4; raven.md 3.4. Every rounding is where the documents put it, so the bits
     agree: of the time sinusoid (882.35 would move if rounded before), modulation, gates, residual, both
     norms, rotation, head.
     """
-    wan, naive = pair(config, islands)
-    x, rows = inputs(config, F32 if islands == "float32" else BF16)
+    wan, naive = pair(config, fp32_modules)
+    x, rows = inputs(config, F32 if fp32_modules == "float32" else BF16)
     found = wan(x, TIMES, wan.embed_text(rows))
-    assert found.dtype == (F32 if islands == "float32" else BF16)
+    assert found.dtype == (F32 if fp32_modules == "float32" else BF16)
     assert torch.equal(found, naive.velocity(x, TIMES, rows, joint_attention()))
 
 
-@pytest.mark.parametrize("islands", ["parameters", "float32"])
-def test_one_block_is_bit_equal(islands: Islands) -> None:
+@pytest.mark.parametrize("fp32_modules", ["parameters", "float32"])
+def test_one_block_is_bit_equal(fp32_modules: Islands) -> None:
     """One block alone on a bfloat16 residual stream, which is what block 0 gets: RAVEN's first LayerNorm is
     rounded to bfloat16 before it is modulated in float32 (raven.md 3.4), and the residual leaves the block in
     float32.
     """
-    wan, naive = pair(SMALL, islands)
+    wan, naive = pair(SMALL, fp32_modules)
     generator = torch.Generator().manual_seed(6)
     x = torch.randn(1, 4, 6, SMALL.dim, generator=generator).to(BF16)
     _, rows = inputs(SMALL, BF16)
@@ -102,7 +109,7 @@ def test_one_block_is_bit_equal(islands: Islands) -> None:
         return attend(0, *(part.unflatten(1, (4, 6)) for part in (q, k, tokens.v))).flatten(1, 2)
 
     found = wan.blocks[0](Residual(x), e0, wan.blocks[0].cross_attn.key_value(context), self_attend, 4).x
-    assert found.dtype == (F32 if islands == "float32" else BF16)
+    assert found.dtype == (F32 if fp32_modules == "float32" else BF16)
     assert torch.equal(found, naive.block(0, x, e0, context, attend))
 
 
@@ -110,36 +117,38 @@ def test_patch_embedding_is_a_convolution() -> None:
     """baselines.md 0.2 item 1: at the real width the matrix product of the fused form rounds some outputs
     otherwise."""
     config = WanConfig(num_layers=0, ffn_dim=8, text_dim=8)
-    wan = cast_parameters(Wan(config, Numerics(operators="plain")), BF16).requires_grad_(False)
+    wan = cast_parameters(Wan(config, DtypePolicy(operators="plain")), BF16).requires_grad_(False)
     x = torch.randn(1, 3, 16, 8, 8, generator=torch.Generator().manual_seed(1)).to(BF16)
     weight, bias = wan.patch_embedding.weight, wan.patch_embedding.bias
     expected = functional.conv3d(x.transpose(1, 2), weight, bias, stride=(1, 2, 2)).flatten(3)
     assert torch.equal(wan._patchify(x), expected.permute(0, 2, 3, 1))
 
 
-@pytest.mark.parametrize(("islands", "outer"), [("parameters", False), ("float32", True)])
-def test_unmerged_adapter_is_bit_equal(islands: Islands, outer: bool) -> None:
+@pytest.mark.parametrize(("fp32_modules", "outer"), [("parameters", False), ("float32", True)])
+def test_unmerged_adapter_is_bit_equal(fp32_modules: Islands, outer: bool) -> None:
     """baselines.md 2.4, 4.11: out = bf16(base(x)) + bf16(B(A(x))), each stage rounded; peft, whose adapters
-    are cast like the base, does exactly that. Adapters of the float32 islands (CM-GRPO) stay float32. Merged
+    are cast like the base, does exactly that. Adapters of the float32 fp32_modules (CM-GRPO) stay float32. Merged
     weights would give other bits.
     """
-    wan, naive = pair(SMALL, islands, lora=LoraSettings(rank=4, alpha=4, outer=outer))
+    wan, naive = pair(SMALL, fp32_modules, lora=LoraSettings(rank=4, alpha=4, outer=outer))
     for name, parameter in wan.named_parameters():
-        wide = islands == "float32" and any(part in name for part in ("time_", "norm", "modulation", "head"))
+        wide = fp32_modules == "float32" and any(
+            part in name for part in ("time_", "norm", "modulation", "head")
+        )
         assert parameter.dtype == (F32 if wide else BF16), name
     x, rows = inputs(SMALL, F32 if outer else BF16)
     found = wan(x, TIMES, wan.embed_text(rows))
     assert torch.equal(found, naive.velocity(x, TIMES, rows, joint_attention()))
 
 
-@pytest.mark.parametrize("islands", ["parameters", "float32"])
-def test_attention_is_the_definition(islands: Islands) -> None:
+@pytest.mark.parametrize("fp32_modules", ["parameters", "float32"])
+def test_attention_is_the_definition(fp32_modules: Islands) -> None:
     """With attention written out in float32 the bits may differ: torch's kernel rounds the softmax weights to
     bfloat16 before the second product. 2^-7 of the norm is twice a bfloat16 rounding; a wrong scale or a mask
     gives 10 times that.
     """
-    wan, naive = pair(SMALL, islands)
-    x, rows = inputs(SMALL, F32 if islands == "float32" else BF16)
+    wan, naive = pair(SMALL, fp32_modules)
+    x, rows = inputs(SMALL, F32 if fp32_modules == "float32" else BF16)
     expected = naive.velocity(x, TIMES, rows, joint_attention(attention_by_definition)).to(F32)
     gap = (wan(x, TIMES, wan.embed_text(rows)).to(F32) - expected).norm() / expected.norm()
     assert gap < 2**-7

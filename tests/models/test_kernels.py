@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.config import Numerics
+from models.config import DtypePolicy
 from models.rope import Rotation, rotate, rotation
 from models.wan import RMSNorm, Wan, add_gated, init_weights
 from tests.models.training_toys import CHUNKS, CONFIG, SHAPE
@@ -192,12 +192,12 @@ def test_a_network_trains_as_in_plain_operations(
     clips = [normal(2, *SHAPE, dtype=torch.float32, seed=seed) for seed in (1, 2)]
     t, text = torch.full((2, SHAPE[0]), 833.0), normal(2, 4, 8, dtype=torch.float32, seed=3)
     found = []
-    for device, numerics in (
-        (DEVICE, Numerics(rotary="float32", products=products, islands="float32")),
-        ("cpu", Numerics(rotary="float64", operators="plain")),
+    for device, dtypes in (
+        (DEVICE, DtypePolicy(rotary="float32", products=products, fp32_modules="float32")),
+        ("cpu", DtypePolicy(rotary="float64", operators="plain")),
     ):
-        plain = numerics.operators == "plain"
-        wan = Wan(CONFIG, numerics)
+        plain = dtypes.operators == "plain"
+        wan = Wan(CONFIG, dtypes)
         init_weights(wan, torch.Generator().manual_seed(0), zero_head=False)
         wan = wan.to(device, torch.float64 if plain else torch.float32)
         wan.recompute = recompute and not plain

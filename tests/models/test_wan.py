@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.attention import interleaved_blocks, interleaved_mask, interleaved_ranges
 from models.cache import KVCache, blend
-from models.config import Numerics, WanConfig
+from models.config import DtypePolicy, WanConfig
 from models.plan import AttendPlan, Move, Read, Write
 from models.rope import Rotation, rotate, rotation
 from models.wan import Wan, cast_parameters
@@ -329,17 +329,19 @@ def test_bfloat16_decay_is_a_no_op() -> None:
     assert torch.equal(blend(sink, leaving, 0.999, "bfloat16"), expected)
 
 
-@pytest.mark.parametrize("islands", ["parameters", "float32"])
-def test_low_precision_profiles_stay_close_to_float32(toy_wan: Callable[..., Wan], islands: str) -> None:
-    """bfloat16 parameters, with and without float32 islands, are the float32 network up to bf16 rounding (2^-8 a step)."""
+@pytest.mark.parametrize("fp32_modules", ["parameters", "float32"])
+def test_low_precision_profiles_stay_close_to_float32(toy_wan: Callable[..., Wan], fp32_modules: str) -> None:
+    """bfloat16 parameters, with and without float32 fp32_modules, are the float32 network up to bf16 rounding (2^-8 a step)."""
     reference = toy_wan(torch.float32)
     noisy, _, t, text = inputs(torch.float32)
     expected = reference(noisy, t, reference.embed_text(text))
-    wan = Wan(reference.config, Numerics(rotary="float64", islands=islands)).requires_grad_(False)
+    wan = Wan(reference.config, DtypePolicy(rotary="float64", fp32_modules=fp32_modules)).requires_grad_(
+        False
+    )
     wan.load_state_dict(reference.state_dict())
     cast_parameters(wan, torch.bfloat16)
     kept = {name for name, p in wan.named_parameters() if p.dtype == torch.float32}
-    assert ("head.head.weight" in kept) == ("blocks.0.modulation" in kept) == (islands == "float32")
+    assert ("head.head.weight" in kept) == ("blocks.0.modulation" in kept) == (fp32_modules == "float32")
     assert "blocks.0.ffn.0.weight" not in kept
     error = (wan(noisy, t, wan.embed_text(text)).float() - expected).norm() / expected.norm()
     assert 0 < error < 0.05

@@ -90,7 +90,7 @@ def test_encoder_is_the_naive_one(encoder: WanTextEncoder, tokenizer: Tokenizer)
 
 
 def test_bfloat16_rounds_where_wan_rounds(folder: Path, wan_file: Path, tokenizer: Tokenizer) -> None:
-    """Guards against float32 islands (transformers can keep wo in float32) and fused attention.
+    """Guards against float32 fp32_modules (transformers can keep wo in float32) and fused attention.
 
     The naive model in bfloat16, bit by bit.
     """

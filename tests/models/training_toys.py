@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
-from models.config import Numerics, WanConfig
+from models.config import DtypePolicy, WanConfig
 from models.training.cm_grpo import CmGrpo, needs_base
 from models.training.distributed import ALONE, World, shard
 from models.training.raven import Raven
@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 def wan_of(seed: int, dtype: torch.dtype = torch.float32) -> Wan:
     """A trainable random network without any zero layer, rotations in its own dtype."""
     rotary = "float64" if dtype == torch.float64 else "float32"
-    wan = Wan(CONFIG, Numerics(rotary=rotary))
+    wan = Wan(CONFIG, DtypePolicy(rotary=rotary))
     init_weights(wan, torch.Generator().manual_seed(seed), zero_head=False)
     return wan.to(dtype)
 

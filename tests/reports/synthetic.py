@@ -14,15 +14,15 @@ from evaluation.aggregate import AggregateSettings, aggregate
 from evaluation.chunks import chunk_of, chunk_table
 from evaluation.clips import write_clip
 from evaluation.dimensions import NAMES
-from evaluation.measures import Measure, measures
+from evaluation.metrics import Metric, metrics
 from evaluation.records import (
     Clip,
     ClipScore,
     ClipTiming,
+    CustomDimension,
     DimensionResult,
     FilteredPrompt,
     FilteredSet,
-    OwnDimension,
     Prompt,
     TrainManifest,
     WeightsManifest,
@@ -139,13 +139,13 @@ def _results(
     listed: list[Prompt],
     filters: list[FilteredSet],
     without: tuple[str, str] | None,
-    known: dict[str, Measure],
+    known: dict[str, Metric],
 ) -> list[DimensionResult]:
     results = []
     for found in filters:
         for dimension, measure in known.items():
-            span = measure.high - measure.low if measure.group == "own" else 1.0
-            low = measure.low if measure.group == "own" else 0.0
+            span = measure.high - measure.low if measure.group == "custom" else 1.0
+            low = measure.low if measure.group == "custom" else 0.0
             clips = tuple(
                 ClipScore(
                     clip_id=clip_id(p.id, s),
@@ -160,7 +160,7 @@ def _results(
             )
             if (found.row, dimension) != without:
                 kind = "stand-in" if dimension == "aesthetic_quality" else "exact"
-                kind = "own" if measure.group == "own" else kind
+                kind = "custom" if measure.group == "custom" else kind
                 mean = sum(clip.value for clip in clips) / len(clips)
                 results.append(
                     DimensionResult(
@@ -307,13 +307,13 @@ def make_results(
     without: tuple[str, str] | None = None,
     repeated: bool = False,
     keep_results: bool = False,
-    own: tuple[OwnDimension, ...] = (),
+    custom: tuple[CustomDimension, ...] = (),
     **plan: Any,
 ) -> Path:
     """Fill `folder` as a finished run would; returns aggregate/scores.json.
 
     embedded: prompts of each kind that have clip files of sample 0, the first of all of sample 1 too; without: (row, dimension) that was never scored; repeated: see prompts;
-    keep_results: whether scores/<row>/<dimension>.result.json are there too; own: dimensions of the user's; plan: further settings of aggregate.
+    keep_results: whether scores/<row>/<dimension>.result.json are there too; custom: dimensions of the user's; plan: further settings of aggregate.
     """
     listed = prompts(repeated)
     write_jsonl(folder / "prompts" / "prompts.jsonl", listed)
@@ -333,7 +333,7 @@ def make_results(
     _write_benchmarks(folder)
     note_start(folder, start())
     scores = folder / "aggregate" / "scores.json"
-    known, planned = measures("toybox", own), _plan(own=own, **plan)
+    known, planned = metrics("toybox", custom), _plan(custom=custom, **plan)
     results = [
         result for result in _results(listed, filters, without, known) if result.dimension in planned.scored
     ]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from evaluation.clips import read_clip, write_clip
 from evaluation.dimensions import bounds_of
-from evaluation.measures import measures
+from evaluation.metrics import metrics
 from evaluation.records import Clip, Prompt, parse, read_jsonl
 from reports.browser import browser_scores
 from reports.clips import (
@@ -183,7 +183,7 @@ def test_points_are_normalised_means_in_the_lists_order() -> None:
         "a": {"scene": {"pair_02": PromptScore(0.5, 2), "pair_00": PromptScore(0.25, 2)}},
         "b": {"scene": {"pair_00": PromptScore(1.0, 1)}},
     }
-    found = browser_scores(prompts, scores, measures("vbench"))
+    found = browser_scores(prompts, scores, metrics("vbench"))
     assert bounds_of("scene", "vbench").high == 82.22
     assert found == {"scene": {"prompts": [0, 2], "points": {"a": [30.41, 60.81], "b": [121.62, None]}}}
 

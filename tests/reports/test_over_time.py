@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.chunks import SUMMARY, ChunkTable
-from evaluation.measures import measures
+from evaluation.metrics import metrics
 from evaluation.records import parse
 from reports.chunk_figures import looks
 from reports.over_time import over_time
@@ -67,7 +67,7 @@ def test_without_values_of_frames_the_section_says_so(run: Run) -> None:
     assert "one number a clip and none for its frames" in html
     assert "<table" not in html
     empty = ChunkTable(suite="x", pixel_frames=0, measures=(), without=("color",), curves=(), pairs=())
-    assert over_time(empty, run.table.rows, measures("toybox"), 16) is None
+    assert over_time(empty, run.table.rows, metrics("toybox"), 16) is None
 
 
 def test_chunks_of_the_record_are_those_of_the_run(run: Run) -> None:

@@ -449,15 +449,15 @@ def test_audit_shows_only_settings_that_were_in_use() -> None:
     root = Path(__file__).parents[2]
     suite = load_suite(root, [], {})
     baseline = load_baseline(root / "baselines" / "reward_forcing.yaml")
-    sample = suite.sample.model_copy(update={"noise": "portable", "numerics": "float32"})
+    sample = suite.sample.model_copy(update={"noise": "portable", "precision": "float32"})
     shown = settings_in_use(suite.model_copy(update={"sample": sample}), baseline)
     assert shown["noise"] == {"source": "portable", "draw_last": baseline.noise.draw_last}
-    assert "numerics" not in shown
+    assert "dtypes" not in shown
     assert "ema_dtype" not in shown["cache"]
-    sample = suite.sample.model_copy(update={"noise": "upstream", "numerics": "exact"})
+    sample = suite.sample.model_copy(update={"noise": "upstream", "precision": "exact"})
     shown = settings_in_use(suite.model_copy(update={"sample": sample}), baseline)
     assert shown["noise"]["seed"] == baseline.noise.seed
-    assert shown["numerics"]["matmul"] == "bfloat16"
+    assert shown["dtypes"]["matmul"] == "bfloat16"
     assert "ema_dtype" in shown["cache"]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from evaluation.aggregate import check_result
 from evaluation.dimensions import NAMES
-from evaluation.measures import measures
+from evaluation.metrics import metrics
 from evaluation.records import Clip, Prompt, clip_id
 from evaluation.vbench.leaderboard import ROWS, check_leaderboard, leaderboard_zip
 from evaluation.vbench.parts import Part
@@ -217,9 +217,9 @@ def test_clips_that_color_leaves_out_are_named_and_only_there() -> None:
     )
     assert result.versions == parts[0].versions
     assert result.left_out == ("v0000-0",)
-    check_result(result, PROMPTS, None, measures("vbench")["color"])
+    check_result(result, PROMPTS, None, metrics("vbench")["color"])
     with pytest.raises(ValueError, match="only the official color does"):
-        check_result(result.model_copy(update={"kind": "exact"}), PROMPTS, None, measures("vbench")["color"])
+        check_result(result.model_copy(update={"kind": "exact"}), PROMPTS, None, metrics("vbench")["color"])
     with pytest.raises(ValueError, match="could count no clip for color"):
         dimension_result("s", "mine", "color", [], entries, {})
 

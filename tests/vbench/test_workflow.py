@@ -19,7 +19,7 @@ from workflow.scoring.vbench_process import VENV, environment_hash
 
 SUITE = """\
 suite: mini
-world: vbench
+benchmark: vbench
 label: "Official VBench with random weights on tiny clips: proves the path and nothing else."
 device: cpu
 baselines: [folder]
@@ -27,7 +27,7 @@ controls: []
 dimensions: [temporal_flickering, background_consistency, motion_smoothness]
 prompts: {list: mini.csv, per_dimension: null}
 clip: {pixel_frames: 9, height: 32, width: 64, fps: 16}
-sample: {batch: 1, shards: 1, noise: portable, numerics: float32}
+sample: {batch: 1, shards: 1, noise: portable, precision: float32}
 model: {codec: none, text: none, latent_height: 1, latent_width: 1}
 weights: {}
 train: {}
@@ -52,7 +52,7 @@ name: folder
 kind: import
 title: Theirs
 clips: {path: elsewhere, shape: {pixel_frames: 7, height: 128, width: 160, fps: 8}}
-declared: {steps: null, noise: null, seeds: null, prompts: extended, numerics: null, encoder: null}
+declared: {steps: null, noise: null, seeds: null, prompts: extended, precision: null, encoder: null}
 licence: CC BY 4.0
 citation: "B. Author, Theirs, 2026"
 """

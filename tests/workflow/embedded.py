@@ -12,7 +12,7 @@ from evaluation.toybox.render import render
 from evaluation.toybox.suite import toybox_prompts
 from models.checkpoints.containers import file_sha256, write_safetensors
 from models.codec import fit_codec
-from models.config import Numerics, WanConfig
+from models.config import DtypePolicy, WanConfig
 from models.text import ToyTextEncoder
 from models.wan import Wan, init_weights
 
@@ -35,7 +35,7 @@ def describe(path: Path) -> None:
 
 
 def random_network(seed: int) -> Wan:
-    wan = Wan(CONFIG, Numerics(rotary="float32", islands="parameters"))
+    wan = Wan(CONFIG, DtypePolicy(rotary="float32", fp32_modules="parameters"))
     init_weights(wan, torch.Generator().manual_seed(seed), zero_head=False)
     return wan
 

@@ -15,7 +15,7 @@ from workflow.planning.suite import Suite, read_suite
 
 SUITE = """\
 suite: others
-world: toybox
+benchmark: toybox
 label: "Other kinds of baseline"
 device: cpu
 baselines: [tool, folder, zipped, ruled]
@@ -24,7 +24,7 @@ controls: []
 dimensions: [color]
 prompts: {seed: 0, per_dimension: 3, samples: 2, static_samples: 2, static_keep: 1}
 clip: {pixel_frames: 81, height: 64, width: 64, fps: 16}
-sample: {batch: 2, shards: 2, noise: portable, numerics: float32}
+sample: {batch: 2, shards: 2, noise: portable, precision: float32}
 model: {codec: models/embedded/codec.safetensors, text: models/embedded/text.safetensors, latent_height: 8, latent_width: 8}
 weights: {}
 train: {}
@@ -71,7 +71,7 @@ files: [elsewhere/weights.bin]
 timeout_s: 60
 gpus: 0
 threads: 1
-declared: {steps: 4, noise: null, seeds: the work list's, prompts: extended, numerics: null, encoder: null}
+declared: {steps: 4, noise: null, seeds: the work list's, prompts: extended, precision: null, encoder: null}
 licence: MIT
 citation: "A. Author, A tool, 2026"
 """
@@ -81,7 +81,7 @@ name: {name}
 kind: import
 title: Theirs
 clips: {{path: {path}}}
-declared: {{steps: null, noise: null, seeds: null, prompts: extended, numerics: null, encoder: null}}
+declared: {{steps: null, noise: null, seeds: null, prompts: extended, precision: null, encoder: null}}
 licence: CC BY 4.0
 citation: "B. Author, Theirs, 2026"
 """
@@ -97,7 +97,7 @@ files: []
 timeout_s: 60
 gpus: 0
 threads: 1
-declared: {steps: null, noise: null, seeds: null, prompts: null, numerics: null, encoder: null}
+declared: {steps: null, noise: null, seeds: null, prompts: null, precision: null, encoder: null}
 licence: MIT
 citation: "C. Author, With rules, 2026"
 """

@@ -319,7 +319,7 @@ def test_dcp_directories_start_training_and_other_tools_read_them(runs: Path, tm
     settings = dmd_settings()
     flags = Namespace(
         init=tmp_path / "one", teacher=tmp_path / "one", text=runs / "raven.safetensors", codec=runs / "raven.safetensors",
-        fake=None, prompts=None, data=None, recipe="raven", code="", device="cpu", numerics="fast", latent_size=(4, 4),
+        fake=None, prompts=None, data=None, recipe="raven", code="", device="cpu", precision="fast", latent_size=(4, 4),
     )  # fmt: skip
     assert identity(flags, settings) == identity(
         Namespace(**{**vars(flags), "init": tmp_path / "two"}), settings

@@ -23,14 +23,14 @@ cross, "a green cross standing still on night", 1
 """
 CONFIG = """
 suite: mine
-world: toybox
+benchmark: toybox
 label: "A list of one's own"
 device: cpu
 baselines: [self_forcing]
 controls: [noise]
 prompts: {list: mine.csv, per_dimension: null}
 clip: {pixel_frames: 81, height: 128, width: 128, fps: 16}
-sample: {batch: 2, shards: 1, noise: portable, numerics: float32}
+sample: {batch: 2, shards: 1, noise: portable, precision: float32}
 model:
   codec: models/embedded/codec.safetensors
   text: models/embedded/text.safetensors

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from baselines.build import Profile, build_sampler, precision_of
+from baselines.build import Precision, build_sampler, dtypes_of
 from baselines.released import release_of
 from baselines.spec import Baseline, load_all
 from evaluation.records import Prompt
@@ -48,21 +48,21 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def network(files: Path, baseline: Baseline, profile: Profile) -> Wan:
-    precision = precision_of(baseline, profile)
+def network(files: Path, baseline: Baseline, precision: Precision) -> Wan:
+    dtypes = dtypes_of(baseline, precision)
     release = release_of(baseline, files / "self_forcing" / "self_forcing_dmd.pt")
-    wan = open_released(dataclasses.replace(release, config=CONFIG), precision.numerics)
-    return cast_parameters(wan.eval().requires_grad_(False), precision.matmul)
+    wan = open_released(dataclasses.replace(release, config=CONFIG), dtypes.network)
+    return cast_parameters(wan.eval().requires_grad_(False), dtypes.matmul)
 
 
-@pytest.mark.parametrize("profile", ["exact", "float32"])
-def test_clips_are_the_parts_put_together(files: Path, tmp_path: Path, profile: Profile) -> None:
+@pytest.mark.parametrize("precision", ["exact", "float32"])
+def test_clips_are_the_parts_put_together(files: Path, tmp_path: Path, precision: Precision) -> None:
     """Guards against text of another prompt, chunks decoded out of order, a second encoder load, latents cast before hashing."""
     baseline = BASELINES["self_forcing"]
-    precision = precision_of(baseline, profile)
-    wan = network(files, baseline, profile)
-    codec: Codec = open_codec(files / "wan" / "vae", dtype=precision.codec, autocast=precision.codec_autocast)
-    sampler = build_sampler(baseline, wan, latent_shape=(21, 16, 2, 2), profile=profile)
+    dtypes = dtypes_of(baseline, precision)
+    wan = network(files, baseline, precision)
+    codec: Codec = open_codec(files / "wan" / "vae", dtype=dtypes.codec, autocast=dtypes.codec_autocast)
+    sampler = build_sampler(baseline, wan, latent_shape=(21, 16, 2, 2), precision=precision)
     texts = [prompt.extended for prompt in PROMPTS]
     rows = text_rows(files / "wan" / "umt5.pth", "0" * 64, tmp_path / "embeddings", torch.device("cpu"))
     maker = BatchSampler(

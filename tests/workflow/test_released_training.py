@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from models.checkpoints.containers import read_dcp, write_safetensors
-from models.config import Numerics, WanConfig
+from models.config import DtypePolicy, WanConfig
 from models.training.distributed import ALONE
 from models.training.prompts import PromptPool, read_prompt_list
 from models.training.settings import (
@@ -73,14 +73,14 @@ def flags(files: Path, output: Path) -> list[str]:
         "--execution", '{"recompute": true, "asynchronous": true}',
         "--init", str(files / "causal_ode.pt"), "--teacher", str(files / "base.safetensors"),
         "--fake", str(files / "base.safetensors"), "--prompts", str(files / "prompts.txt"),
-        "--text", str(files / "umt5.pth"), "--codec", str(files / "umt5.pth"), "--latent-size", "4", "6", "--numerics", "fast",
+        "--text", str(files / "umt5.pth"), "--codec", str(files / "umt5.pth"), "--latent-size", "4", "6", "--precision", "fast",
     ]  # fmt: skip
 
 
 def test_released_models_compute_as_raven_does(files: Path) -> None:
     """raven.md 3.4, 18 B30: what trains has float32 weights and bfloat16 products, what is frozen bfloat16 weights; both agree.
 
-    Guards against autocast inside the islands, a residual in bfloat16, and training in place in a mapped file.
+    Guards against autocast inside the fp32_modules, a residual in bfloat16, and training in place in a mapped file.
     """
     path = files / "base.safetensors"
     trained, frozen = (
@@ -90,8 +90,8 @@ def test_released_models_compute_as_raven_does(files: Path) -> None:
     assert {value.dtype for value in trained.parameters()} == {torch.float32}
     assert all(value.requires_grad for value in trained.parameters())
     for name, value in frozen.named_parameters():
-        assert value.dtype == stored_dtype(name, frozen.numerics, torch.bfloat16) and not value.requires_grad
-    exact = Wan(CONFIG, Numerics(rotary="float32"))
+        assert value.dtype == stored_dtype(name, frozen.dtypes, torch.bfloat16) and not value.requires_grad
+    exact = Wan(CONFIG, DtypePolicy(rotary="float32"))
     exact.load_state_dict(trained.state_dict())
     generator = torch.Generator().manual_seed(0)
     x, text = torch.randn(1, 2, 4, 4, 6, generator=generator), torch.randn(1, 5, DIM, generator=generator)
@@ -183,7 +183,7 @@ def train_cm_grpo(
         "--recipe", "cm_grpo", "--settings", canonical(settings), "--output", str(output), "--execution", '{"recompute": true}',
         "--init", str(clips / "policy.safetensors"), "--teacher", str(clips / "base.safetensors"),
         "--prompts", str(files / "prompts.txt"), "--rewards", str(clips), "--fps", "16", "--reward-python", str(PYTHON),
-        "--text", str(files / "umt5.pth"), "--codec", str(clips / "Wan2.1_VAE.pth"), "--latent-size", "16", "16", "--numerics", "fast",
+        "--text", str(files / "umt5.pth"), "--codec", str(clips / "Wan2.1_VAE.pth"), "--latent-size", "16", "16", "--precision", "fast",
     ]  # fmt: skip
     paths = [str(ROOT), *([str(CPU_SITE)] if CPU_SITE.is_dir() else [])]
     environment = {"OMP_NUM_THREADS": "1", "MASTER_PORT": "17895", "PYTHONPATH": os.pathsep.join(paths)}

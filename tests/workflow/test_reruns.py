@@ -24,17 +24,17 @@ ROWS = NATIVE + CONTROLS
 DIMENSIONS = ("temporal_flickering", "color")
 CONFIG = """
 suite: matrix
-world: toybox
+benchmark: toybox
 label: "The rerun tests"
 device: cpu
 baselines: [raven, cm_grpo, self_forcing]
 controls: [truth]
 dimensions: [temporal_flickering, color]
-own_dimensions:
+custom_dimensions:
   colour_drift: {file: evaluation/custom/colour_drift.py, prompts: color}
 prompts: {seed: 0, per_dimension: 5, samples: 1, static_samples: 2, static_keep: 1}
 clip: {pixel_frames: 81, height: 128, width: 128, fps: 16}
-sample: {batch: 4, shards: 1, noise: portable, numerics: float32}
+sample: {batch: 4, shards: 1, noise: portable, precision: float32}
 model:
   codec: models/embedded/codec.safetensors
   text: models/embedded/text.safetensors
@@ -58,7 +58,7 @@ LAST: set[Job] = {("aggregate",), ("report",)}
 def made(*rows: str) -> set[Job]:
     """Jobs that make, prove, filter and score the clips of rows."""
     jobs: set[Job] = {("render" if row in CONTROLS else "sample", row) for row in rows}
-    jobs |= {(rule, row) for rule in ("check", "filter", "score_own") for row in rows}
+    jobs |= {(rule, row) for rule in ("check", "filter", "score_custom") for row in rows}
     return jobs | {("score", row, dimension) for row in rows for dimension in DIMENSIONS}
 
 
@@ -167,7 +167,7 @@ def test_the_code_of_controls_and_of_checks(project: Path) -> None:
     with (project / "evaluation/static_filter.py").open("a") as stream:
         stream.write("# edited\n")
     scored = {("score", row, dimension) for row in ROWS for dimension in DIMENSIONS} | {
-        ("score_own", row) for row in ROWS
+        ("score_custom", row) for row in ROWS
     }
     assert planned(project, "matrix") == made(*CONTROLS) | {("filter", row) for row in ROWS} | scored | LAST
 
@@ -229,7 +229,7 @@ def test_a_dimension_of_ones_own(project: Path) -> None:
     """Editing its file scores it again in every row, and nothing else."""
     with (project / "evaluation/custom/colour_drift.py").open("a") as stream:
         stream.write("# edited\n")
-    assert planned(project, "matrix") == {("score_own", row) for row in ROWS} | LAST
+    assert planned(project, "matrix") == {("score_custom", row) for row in ROWS} | LAST
 
 
 def test_a_subset_of_rows_and_dimensions_makes_only_a_table(project: Path) -> None:

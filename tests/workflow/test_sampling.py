@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 SUITE = load_suite(
     ROOT,
     [ROOT / "workflow/config/tiny.yaml"],
-    {"sample": {"batch": 2, "shards": 1, "noise": "portable", "numerics": "float32"}},
+    {"sample": {"batch": 2, "shards": 1, "noise": "portable", "precision": "float32"}},
 )
 PICKED = ("move_00", "still_00", "move_01", "still_01")
 

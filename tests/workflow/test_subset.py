@@ -6,25 +6,25 @@ from typing import Any
 import pytest
 
 from evaluation.dimensions import NAMES
-from evaluation.records import OwnDimension
+from evaluation.records import CustomDimension
 from evaluation.toybox.suite import toybox_prompts
 from workflow.planning.subset import Subset, choose_subset, chosen_prompts, link_subset, parse_only
 
 ROWS = ("raven", "causvid", "truth")
 PROMPTS = toybox_prompts(0)
-OWN = OwnDimension(
+CUSTOM = CustomDimension(
     name="mine", title="mine", unit="x", worst=0, best=1, prompts="color", file="m.py", sha256="0" * 64
 )
 
 
 def choose(text: Any) -> Subset | None:
-    return choose_subset(text, rows=ROWS, dimensions=NAMES, own=[OWN], listed=lambda: PROMPTS)
+    return choose_subset(text, rows=ROWS, dimensions=NAMES, custom=[CUSTOM], listed=lambda: PROMPTS)
 
 
 def test_what_is_left_is_in_the_suites_order_and_what_is_not_is_said() -> None:
     found = choose("dimensions=scene,color rows=truth,raven prompts=move_01,move_00 samples=0")
     assert found is not None
-    assert (found.rows, found.dimensions, found.own) == (("raven", "truth"), ("color", "scene"), ())
+    assert (found.rows, found.dimensions, found.custom) == (("raven", "truth"), ("color", "scene"), ())
     assert (found.prompts, found.samples, found.of_prompts) == (("move_00", "move_01"), 1, True)
     assert found.sentence.startswith(
         "Subset run, not comparable with a whole run of this suite. Left out: the rows causvid; "
@@ -51,7 +51,7 @@ def test_rows_and_dimensions_keep_the_whole_runs_prompts() -> None:
     assert found is not None
     assert not found.of_prompts
     assert found.dimensions == NAMES
-    assert found.own == ("mine",)
+    assert found.custom == ("mine",)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from reports.provenance import code_state, sha256_of
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
 from workflow.planning.prompt_plan import has_own_list, prompt_stage_settings, protocol_note
-from workflow.planning.suite import OFFICIAL_WORLDS, REWARD_PYTHON, Suite
+from workflow.planning.suite import OFFICIAL_BENCHMARKS, REWARD_PYTHON, Suite
 from workflow.scripts.prompts import NAMED_BY_PROMPT, suite_prompts
 
 
@@ -64,7 +64,10 @@ def check_own_list(suite: Suite, root: Path) -> None:
 def start_notices(suite: Suite, prompts: Sequence[Prompt], root: Path) -> list[str]:
     """What to know beside the counts: how the run leaves the standard protocol, lines not rendered, names that collide."""
     note = protocol_note(root, suite)
-    return [*([note] if note else []), *list_notices(prompts, named_by_prompt=suite.world in NAMED_BY_PROMPT)]
+    return [
+        *([note] if note else []),
+        *list_notices(prompts, named_by_prompt=suite.benchmark in NAMED_BY_PROMPT),
+    ]
 
 
 def estimated_cost(suite: Suite, prompts: Sequence[Prompt]) -> Estimate:
@@ -75,9 +78,9 @@ def estimated_cost(suite: Suite, prompts: Sequence[Prompt]) -> Estimate:
     jobs = (
         3
         + 2 * len(suite.train)
-        + rows * (suite.sample.shards + 2 + len(suite.dimensions) + len(suite.own_dimensions))
+        + rows * (suite.sample.shards + 2 + len(suite.dimensions) + len(suite.custom_dimensions))
     )
-    if suite.world in OFFICIAL_WORLDS:
+    if suite.benchmark in OFFICIAL_BENCHMARKS:
         parts = len(suite.filter_parts) + sum(len(suite.score_parts(name)) for name in suite.dimensions)
         jobs += 2 + rows * parts
     return Estimate(

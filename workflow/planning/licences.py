@@ -8,7 +8,7 @@ from pathlib import Path
 from baselines.spec import AnyBaseline, Baseline
 from reports.licences import PACKAGES, Licence, Part, as_stated, networks_of
 from workflow.planning.resources import Resource, needed_resources, scorer_resources
-from workflow.planning.suite import FETCHED_FOLDER, OFFICIAL_WORLDS, Suite
+from workflow.planning.suite import FETCHED_FOLDER, OFFICIAL_BENCHMARKS, Suite
 
 SCORER = "weights/vbench/"
 OWN = Licence(
@@ -33,7 +33,7 @@ def licences_of(root: Path, suite: Suite, baselines: Mapping[str, AnyBaseline]) 
     training = [e for e in fetched if e.group == "train"]
     others = [e for e in fetched if e not in prompts and e not in training]
     lines = [OWN]
-    if suite.world not in OFFICIAL_WORLDS:
+    if suite.benchmark not in OFFICIAL_BENCHMARKS:
         lines.append(SHIPPED)
     lines += [_row(suite, row, baseline) for row, baseline in baselines.items()]
     lines += _grouped("model", others) + _grouped("training", training) + _grouped("prompts", prompts)
@@ -42,11 +42,11 @@ def licences_of(root: Path, suite: Suite, baselines: Mapping[str, AnyBaseline]) 
         lines.append(
             Licence(part="prompts", name=Path(suite.prompts.list).name, stated=as_stated(""), note=note)
         )
-    elif suite.world not in OFFICIAL_WORLDS:
+    elif suite.benchmark not in OFFICIAL_BENCHMARKS:
         lines.append(
             Licence(part="prompts", name="procedural captions", stated="Apache-2.0", note="this repository")
         )
-    if suite.world in OFFICIAL_WORLDS:
+    if suite.benchmark in OFFICIAL_BENCHMARKS:
         lines += _networks(suite, scorer_resources(root, suite))
         lines += PACKAGES
     return lines

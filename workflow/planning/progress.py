@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from evaluation.records import Prompt
-from workflow.planning.suite import OFFICIAL_WORLDS, Suite
+from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 
 INTERVAL_S = 20.0
 
@@ -27,7 +27,7 @@ def job_costs(suite: Suite, prompts: Sequence[Prompt]) -> dict[str, float]:
         "sample": clips * rates.clip_s / suite.sample.shards,
         **(
             {"score_part": scoring / sum(len(suite.score_parts(name)) for name in suite.dimensions)}
-            if suite.world in OFFICIAL_WORLDS
+            if suite.benchmark in OFFICIAL_BENCHMARKS
             else {"score": scoring / len(suite.dimensions)}
         ),
     }

@@ -1,4 +1,4 @@
-"""What the prompts stage is told, and how far a suite's prompts are from its world's standard protocol. No torch, no pandas."""
+"""What the prompts stage is told, and how far a suite's prompts are from its benchmark's standard protocol. No torch, no pandas."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STANDARD: dict[str, dict[str, Any]] = {
     "toybox": {"seed": 20260701, "per_dimension": None, "samples": 2, "static_samples": 25, "static_keep": 5},
     "vbench": {"per_dimension": None, "samples": 5, "static_samples": 25, "static_keep": 5},
 }
-"""Prompt settings of each world's standard protocol; VBench's list has no seed."""
+"""Prompt settings of each benchmark's standard protocol; VBench's list has no seed."""
 
 WORDING = {
     "seed": "prompts drawn with seed {}",
@@ -32,7 +32,7 @@ def prompt_stage_settings(root: Path, suite: Suite) -> dict[str, Any]:
     """
     prompts = suite.prompts
     return {
-        "world": suite.world,
+        "benchmark": suite.benchmark,
         "dimensions": list(suite.dimensions),
         "sha256": _list_sha256(root, prompts.list)
         if prompts.list is not None
@@ -55,8 +55,8 @@ def keep_copy(source: Path, target: Path) -> None:
 
 
 def protocol_note(root: Path, suite: Suite) -> str | None:
-    """One sentence saying in what the suite's prompts, samples and dimensions leave the world's standard protocol, or None."""
-    prompts, standard = suite.prompts, STANDARD[suite.world]
+    """One sentence saying in what the suite's prompts, samples and dimensions leave the benchmark's standard protocol, or None."""
+    prompts, standard = suite.prompts, STANDARD[suite.benchmark]
     departures = []
     if prompts.list is not None:
         sha256 = _list_sha256(root, prompts.list)["list"]
@@ -73,7 +73,7 @@ def protocol_note(root: Path, suite: Suite) -> str | None:
     if not departures:
         return None
     return (
-        f"This run leaves the standard {suite.world} protocol and is not comparable with runs that keep it: "
+        f"This run leaves the standard {suite.benchmark} protocol and is not comparable with runs that keep it: "
         f"{'; '.join(departures)}."
     )
 

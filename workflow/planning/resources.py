@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from baselines.spec import Sha256, load_baseline
 from baselines.strict_yaml import read_strict, validate_strict
-from workflow.planning.suite import OFFICIAL_WORLDS, Suite
+from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 
 RAW_GITHUB = "https://raw.githubusercontent.com/"
 RELEASED_MB = 5700.0  # a 1.3 B model in float32, as most baselines publish it
@@ -145,7 +145,7 @@ def needed_resources(root: Path, suite: Suite) -> list[Resource]:
 
 def scorer_resources(root: Path, suite: Suite) -> list[Resource]:
     """What the official scorer of a suite needs, apart from all else: a new checkpoint of it must not sample anything again."""
-    if suite.world not in OFFICIAL_WORLDS:
+    if suite.benchmark not in OFFICIAL_BENCHMARKS:
         return []
     return _in_groups(root, suite, suite.scoring.resources)
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.measures import ALL_PROMPTS
-from evaluation.records import OwnDimension, Prompt
+from evaluation.metrics import ALL_PROMPTS
+from evaluation.records import CustomDimension, Prompt
 from evaluation.shards import canonical_sha256
 
 KEYS = ("rows", "dimensions", "prompts", "samples")
@@ -25,14 +25,14 @@ SHOWN = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subset:
-    """rows, dimensions, own: what is left of the suite, in its order; prompts: ids, None for all; samples: the first so many of each, or None.
+    """rows, dimensions, custom: what is left of the suite, in its order; prompts: ids, None for all; samples: the first so many of each, or None.
 
     sentence: what is left out, for the report. id: names its folder; the same choice has the same.
     """
 
     rows: tuple[str, ...]
     dimensions: tuple[str, ...]
-    own: tuple[str, ...]
+    custom: tuple[str, ...]
     prompts: tuple[str, ...] | None
     samples: int | None
     sentence: str
@@ -104,7 +104,7 @@ def choose_subset(
     *,
     rows: Sequence[str],
     dimensions: Sequence[str],
-    own: Sequence[OwnDimension],
+    custom: Sequence[CustomDimension],
     listed: Callable[[], Sequence[Prompt]],
 ) -> Subset | None:
     """The subset that `only` names; None if it leaves nothing out. listed: the suite's prompts, asked for only if they matter.
@@ -112,7 +112,7 @@ def choose_subset(
     Raises ValueError, one sentence, for a name that the suite does not have, with those that it has.
     """
     asked = parse_only(text)
-    names = [*dimensions, *(one.name for one in own)]
+    names = [*dimensions, *(one.name for one in custom)]
     kept_rows = _known(asked.get("rows", rows), rows, "row")
     kept = _known(asked.get("dimensions", names), names, "dimension")
     ids, count, some = None, None, ""
@@ -125,7 +125,7 @@ def choose_subset(
         if count is not None and count >= max(p.keep or p.samples for p in prompts):
             count = None
         served = {name for prompt in prompts if prompt.id in chosen for name in prompt.dimensions}
-        served |= {one.name for one in own if one.prompts == ALL_PROMPTS or one.prompts in served}
+        served |= {one.name for one in custom if one.prompts == ALL_PROMPTS or one.prompts in served}
         if lost := [name for name in asked.get("dimensions", ()) if name not in served]:
             raise ValueError(
                 f"only chooses {', '.join(lost)}, but none of the prompts it chooses is scored on that; choose others."
@@ -149,7 +149,7 @@ def choose_subset(
     return Subset(
         rows=kept_rows,
         dimensions=tuple(name for name in dimensions if name in kept),
-        own=tuple(one.name for one in own if one.name in kept),
+        custom=tuple(one.name for one in custom if one.name in kept),
         prompts=ids,
         samples=count,
         sentence=f"Subset run, not comparable with a whole run of this suite. Left out: {'; '.join(left_out)}.",

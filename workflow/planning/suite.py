@@ -22,16 +22,16 @@ from models.training.data_parallel import share
 from models.training.settings import RECIPES, DmdSettings, Execution, canonical
 from workflow.planning.recipe_presets import published_settings
 
-SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "numerics")
+SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "dtypes")
 """Sections of a baseline's file that decide its clips."""
 
 SCORERS = {
     "toybox": "evaluation.toybox.scorers.{dimension}",
     "vbench": "evaluation.vbench.worker.scorers.{dimension}",
 }
-"""Module that scores a dimension, by world: the one thing that is looked up by it."""
+"""Module that scores a dimension, by benchmark: the one thing that is looked up by it."""
 
-OFFICIAL_WORLDS = ("vbench",)
+OFFICIAL_BENCHMARKS = ("vbench",)
 """Worlds scored by the official VBench, in an environment of its own and in parts."""
 
 FULL_REWARDS = ("raft", "text_alignment", "aesthetic", "imaging", "motion_smoothness")
@@ -59,7 +59,7 @@ class Strict(BaseModel):
 class PromptSettings(Strict):
     """Which prompts, and how often each is rendered.
 
-    list: a file of one's own prompts (evaluation/prompt_lists.py has its form); without it, the world's list.
+    list: a file of one's own prompts (evaluation/prompt_lists.py has its form); without it, the benchmark's list.
     seed: of the embedded world's list (VBench's list is fixed and ignores it).
     per_dimension: at most the first so many prompts of each dimension; null takes all.
     samples: clips of each prompt; with a list only if the list itself does not say.
@@ -75,15 +75,19 @@ class PromptSettings(Strict):
 
     @model_validator(mode="after")
     def check_list(self) -> PromptSettings:
-        """Raises ValueError if a key of the world's list is missing, or stands beside a list of one's own."""
-        world = {"seed": self.seed, "static_samples": self.static_samples, "static_keep": self.static_keep}
+        """Raises ValueError if a key of the benchmark's list is missing, or stands beside a list of one's own."""
+        benchmark = {
+            "seed": self.seed,
+            "static_samples": self.static_samples,
+            "static_keep": self.static_keep,
+        }
         if self.list is None:
-            missing = [key for key, value in (world | {"samples": self.samples}).items() if value is None]
+            missing = [key for key, value in (benchmark | {"samples": self.samples}).items() if value is None]
             if missing:
                 raise ValueError(
                     f"it lacks {', '.join(missing)}; add them, or give a file of prompts as `list`"
                 )
-        elif given := [key for key, value in world.items() if value is not None]:
+        elif given := [key for key, value in benchmark.items() if value is not None]:
             raise ValueError(
                 f"{', '.join(given)} mean nothing beside `list`, whose lines say how often each prompt is rendered "
                 "and kept; remove them"
@@ -106,7 +110,7 @@ class SampleSettings(Strict):
     batch: Count
     shards: Count
     noise: Literal["portable", "upstream"]
-    numerics: Literal["exact", "fast", "float32"]
+    precision: Literal["exact", "fast", "float32"]
 
 
 class ModelFiles(Strict):
@@ -160,7 +164,7 @@ class TrainPlan(Strict):
 
 
 class ScoringPlan(Strict):
-    """How the official scorer is run, in worlds that have it; nothing here changes a number, but `path` in its last digits.
+    """How the official scorer is run, in benchmarks that have it; nothing here changes a number, but `path` in its last digits.
 
     resources: groups of workflow/resources.yaml that it needs. detectron2: null for its repository, or a checkout or a wheel, where that
     host cannot be reached. parts: jobs that a dimension is cut into, 1 if it is not named. filter_parts: jobs of the static filter.
@@ -176,8 +180,8 @@ class ScoringPlan(Strict):
     path: Literal["fast", "official"] = "fast"
 
 
-class OwnPlan(Strict):
-    """A dimension of one's own (evaluation/README.md). file: seen from the repository; prompts: "all", or the dimension whose it is scored on."""
+class CustomPlan(Strict):
+    """A custom dimension (evaluation/README.md). file: seen from the repository; prompts: "all", or the dimension whose it is scored on."""
 
     file: Annotated[str, Field(min_length=1)]
     prompts: Name = "all"
@@ -210,8 +214,8 @@ class Rates(Strict):
 class Suite(Strict):
     """One suite: prompts, rows, sample counts, training and scoring.
 
-    world: where prompts and scorers come from. label: what the report says about the suite at its top.
-    own_dimensions: dimensions that files of one's own add, never part of a total.
+    benchmark: where prompts and scorers come from. label: what the report says about the suite at its top.
+    custom_dimensions: dimensions that files of one's own add, never part of a total.
     weights: files of the rows that are not trained in the run ("released" in the file: see RELEASED). raven, cm_grpo: settings of the two training recipes.
     scoring: how the official scorer is run.
     published: a profile of published settings, which take the place of `raven` and `cm_grpo` (workflow/planning/recipe_presets.py).
@@ -220,13 +224,13 @@ class Suite(Strict):
     """
 
     suite: Name
-    world: Literal["toybox", "vbench"]
+    benchmark: Literal["toybox", "vbench"]
     label: str
     device: Literal["cpu", "cuda", "auto"]
     baselines: tuple[Name, ...]
     controls: tuple[Name, ...]
     dimensions: Annotated[tuple[Name, ...], Field(min_length=1)]
-    own_dimensions: dict[Name, OwnPlan] = {}
+    custom_dimensions: dict[Name, CustomPlan] = {}
     prompts: PromptSettings
     clip: ClipSettings
     sample: SampleSettings
@@ -330,14 +334,14 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
 
     A suite with a prompt list of its own may leave `dimensions` out: then they are those that need no facts.
     """
-    prompts, world = values.get("prompts"), values.get("world")
+    prompts, benchmark = values.get("prompts"), values.get("benchmark")
     if (
         values.get("dimensions") is None
         and isinstance(prompts, Mapping)
         and "list" in prompts
-        and world in WITHOUT_FACTS
+        and benchmark in WITHOUT_FACTS
     ):
-        values = {**values, "dimensions": list(WITHOUT_FACTS[world])}
+        values = {**values, "dimensions": list(WITHOUT_FACTS[benchmark])}
     if values.get("weights") == RELEASED:
         values = {**values, **_released(values, root)}
     if isinstance(published := values.get("published"), str):
@@ -471,7 +475,7 @@ def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:
     return {
         **_common_settings(suite),
         **baseline.model_dump(mode="json", include=set(SAMPLED_SECTIONS)),
-        "profile": suite.sample.numerics,
+        "precision": suite.sample.precision,
         "latent_size": [suite.model.latent_height, suite.model.latent_width],
     }
 
@@ -479,15 +483,15 @@ def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:
 def settings_in_use(suite: Suite, baseline: Baseline) -> dict[str, Any]:
     """What the report's audit shows of a native row: its sampling settings without those that the suite overrides.
 
-    Portable noise replaces a method's own noise, and the float32 profile its dtypes.
+    Portable noise replaces a method's own noise, and the float32 precision its dtypes.
     """
     shown = sampling_settings(suite, baseline)
     if suite.sample.noise == "portable":
         shown["noise"] = {"source": "portable", "draw_last": baseline.noise.draw_last}
     else:
         shown["noise"] = {"source": "upstream", **shown["noise"]}
-    if suite.sample.numerics == "float32":
-        del shown["numerics"]
+    if suite.sample.precision == "float32":
+        del shown["dtypes"]
         shown["cache"] = {key: value for key, value in shown["cache"].items() if key != "ema_dtype"}
     return shown
 

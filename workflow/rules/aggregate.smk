@@ -8,7 +8,7 @@ rule aggregate:
         results=expand(
             f"{PART}/scores/{{row}}/{{dimension}}.result.json",
             row=ROWS,
-            dimension=[*DIMENSIONS, *OWN_CHOSEN],
+            dimension=[*DIMENSIONS, *CUSTOM_CHOSEN],
         ),
         filtered=expand(f"{PART}/filter/{{row}}.json", row=ROWS),
     output:
@@ -26,10 +26,10 @@ rule aggregate:
         suite=SUITE.suite,
         settings=as_json(
             {
-                "bounds": SUITE.world,
+                "bounds": SUITE.benchmark,
                 "dimensions": DIMENSIONS,
                 "rows": row_names(),
-                "own": [OWN[name].model_dump() for name in OWN_CHOSEN],
+                "custom": [CUSTOM[name].model_dump() for name in CUSTOM_CHOSEN],
                 "subset": ONLY.sentence if ONLY else None,
                 "totals": PART == RESULTS,
                 **SUITE.aggregate.model_dump(),

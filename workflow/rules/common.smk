@@ -24,11 +24,11 @@ from workflow.external.baseline import (
 from workflow.external.archive import original_files
 from workflow.planning.licences import licences_of
 from workflow.external.changed_files import note_changes, outside_note
-from workflow.planning.custom_dimensions import own_dimensions
+from workflow.planning.custom_dimensions import custom_dimensions
 from workflow.planning.missing_clips import lost_note, note_lost_clips
 from workflow.planning.suite import (
     CONTROLS,
-    OFFICIAL_WORLDS,
+    OFFICIAL_BENCHMARKS,
     SCORERS,
     config_name,
     control_settings,
@@ -74,7 +74,7 @@ NATIVE = [row for row, baseline in BASELINES.items() if baseline.kind == "native
 EXTERNAL = [row for row, baseline in BASELINES.items() if baseline.kind == "external"]
 IMPORTED = [row for row, baseline in BASELINES.items() if baseline.kind == "import"]
 
-OWN = {own.name: own for own in own_dimensions(SUITE, ROOT)}
+CUSTOM = {custom.name: custom for custom in custom_dimensions(SUITE, ROOT)}
 
 CONFIG = config_name(ROOT, workflow.configfiles)
 
@@ -83,7 +83,7 @@ ONLY = (
         workflow.config_settings.config["only"],
         rows=SUITE.rows,
         dimensions=SUITE.dimensions,
-        own=list(OWN.values()),
+        custom=list(CUSTOM.values()),
         listed=lambda: planned_prompts(SUITE, ROOT),
     )
     if "only" in workflow.config_settings.config
@@ -91,7 +91,7 @@ ONLY = (
 )
 ROWS = ONLY.rows if ONLY else SUITE.rows
 DIMENSIONS = ONLY.dimensions if ONLY else SUITE.dimensions
-OWN_CHOSEN = ONLY.own if ONLY else tuple(OWN)
+CUSTOM_CHOSEN = ONLY.custom if ONLY else tuple(CUSTOM)
 
 RESULTS = f"results/{SUITE.suite}"
 # What a subset run has of its own: its table (OUT), and where prompts or samples are left out, lists and scores too (PART).
@@ -113,7 +113,7 @@ PART_BENCHMARKS = f"{PART}/benchmarks"
 wildcard_constraints:
     row="|".join(SUITE.rows),
     dimension="|".join(SUITE.dimensions),
-    own="|".join(SUITE.own_dimensions) or "(?!)",
+    custom="|".join(SUITE.custom_dimensions) or "(?!)",
     shard=r"\d+-of-\d+",
 
 
@@ -227,7 +227,7 @@ def chosen_suite():
             "baselines": tuple(row for row in SUITE.baselines if row in ROWS),
             "controls": tuple(row for row in SUITE.controls if row in ROWS),
             "dimensions": DIMENSIONS,
-            "own_dimensions": {name: SUITE.own_dimensions[name] for name in OWN_CHOSEN},
+            "custom_dimensions": {name: SUITE.custom_dimensions[name] for name in CUSTOM_CHOSEN},
         }
     )
 
@@ -310,7 +310,7 @@ def reward_environment(row):
 
     A name without the hash of its lock: another environment scores anew, it does not train anew.
     """
-    built = SUITE.train[row].rewards and SUITE.world in OFFICIAL_WORLDS
+    built = SUITE.train[row].rewards and SUITE.benchmark in OFFICIAL_BENCHMARKS
     return [ancient(VBENCH_READY)] if built else []
 
 
@@ -327,7 +327,7 @@ def row_weights(row):
 
 def scorer(dimension):
     """Module that scores one dimension."""
-    return SCORERS[SUITE.world].format(dimension=dimension)
+    return SCORERS[SUITE.benchmark].format(dimension=dimension)
 
 
 def scorer_digest(dimension):
@@ -337,13 +337,13 @@ def scorer_digest(dimension):
 
 def scoring_rules():
     """Rule files that filter and score: the official VBench is an environment of its own and works in parts."""
-    names = ["official"] if SUITE.world in OFFICIAL_WORLDS else ["filter", "score"]
+    names = ["official"] if SUITE.benchmark in OFFICIAL_BENCHMARKS else ["filter", "score"]
     return [f"workflow/rules/{name}.smk" for name in names]
 
 
 def row_names():
     """Label and kind of every line of the table, in its order; embedded rows say that they are toys."""
-    toy = " recipe (toy)" if SUITE.world == "toybox" else ""
+    toy = " recipe (toy)" if SUITE.benchmark == "toybox" else ""
     said = {"native": toy, "external": " (external)", "import": " (imported)"}
     baselines = {
         row: {"label": baseline.title + said[baseline.kind], "kind": baseline.kind}
@@ -380,7 +380,7 @@ def report_settings():
             continue
         rows[row]["settings"] = control_settings(SUITE, row)
     base = ROOT / "models" / "embedded" / "base.json"
-    if SUITE.world == "toybox" and base.is_file() and ONLY is None:
+    if SUITE.benchmark == "toybox" and base.is_file() and ONLY is None:
         rows["base"] = {
             "label": "Bidirectional base model (toy)",
             "kind": "shipped",
@@ -396,7 +396,7 @@ def report_settings():
     return {
         "suite": SUITE.suite,
         "label": SUITE.label,
-        "bounds": SUITE.world,
+        "bounds": SUITE.benchmark,
         "rows": rows,
         "config": SUITE.model_dump(mode="json"),
         "gpus": held_gpus(),

@@ -1,5 +1,5 @@
 # prompts + manifest + filter + mp4 -> scores/<row>/<dimension>{,.result}.json, one job per row and dimension
-# The scorer is the only thing looked up by world.
+# The scorer is the only thing looked up by benchmark.
 
 
 rule score:

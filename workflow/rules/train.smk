@@ -55,7 +55,7 @@ rule train:
         ]
         + ([f"--fps={SUITE.clip.fps}"] if SUITE.train[wc.row].rewards else []),
         size=f"{SUITE.model.latent_height} {SUITE.model.latent_width}",
-        numerics=SUITE.sample.numerics,
+        precision=SUITE.sample.precision,
         device=SUITE.device,
         code=lambda wc: train_digest(SUITE.train[wc.row]),
         folder=lambda wc: f"{RESULTS}/train/{wc.row}",
@@ -65,5 +65,5 @@ rule train:
         " workflow.scripts.train_{params.recipe} --recipe {params.recipe:q} --settings {params.settings:q}"
         " --execution {resources.execution:q}"
         " --init {params.init:q} --teacher {params.teacher:q} --text {params.text:q} --codec {params.codec:q}"
-        " {params.own:q} --latent-size {params.size} --numerics {params.numerics:q} --device {params.device:q} --code {params.code:q}"
+        " {params.own:q} --latent-size {params.size} --precision {params.precision:q} --device {params.device:q} --code {params.code:q}"
         " --output {params.folder:q} > {log:q} 2>&1"

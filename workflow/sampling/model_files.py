@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from baselines.build import Precision
+from baselines.build import Dtypes
 from baselines.released import release_of
 from baselines.spec import Baseline
 from evaluation.shards import canonical_sha256
@@ -82,16 +82,16 @@ def text_sha256(path: Path, proof: Mapping[str, str]) -> str:
     return canonical_sha256([own, proven_sha256(tokenizer_beside(path) / "tokenizer.json", proof)])
 
 
-def open_network(path: Path, baseline: Baseline, precision: Precision, device: torch.device) -> Wan:
+def open_network(path: Path, baseline: Baseline, dtypes: Dtypes, device: torch.device) -> Wan:
     """A row's network, frozen, on the device, in the precision of its profile; adapters active, or folded in where it says so."""
     if is_ours(path):
-        wan = open_wan(path, precision.numerics)
+        wan = open_wan(path, dtypes.network)
     else:
-        wan = open_released(release_of(baseline, path), precision.numerics)
+        wan = open_released(release_of(baseline, path), dtypes.network)
     wan.eval().requires_grad_(False)
-    if precision.folded:
+    if dtypes.folded:
         fold_adapters(wan)
-    return cast_parameters(wan, precision.matmul).to(device)
+    return cast_parameters(wan, dtypes.matmul).to(device)
 
 
 class _Encoded:

@@ -7,7 +7,7 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from baselines.build import Profile, build_sampler, precision_of
+from baselines.build import Precision, build_sampler, dtypes_of
 from baselines.spec import Baseline, load_baseline
 from evaluation.clips import ClipShape
 from evaluation.records import Prompt, read_jsonl
@@ -75,8 +75,8 @@ def open_row(
     device = choose_device(flags.device)
     settings = settings_from(flags.settings)
     baseline = tracked_baseline(flags.baseline, settings)
-    profile: Profile = settings["profile"]
-    precision = precision_of(baseline, profile)
+    precision: Precision = settings["precision"]
+    dtypes = dtypes_of(baseline, precision)
     proof = read_proof(flags.proof)
     weights = row_sha256(flags.weights, baseline, proof)
     codec, text = proven_sha256(flags.codec, proof), text_sha256(flags.text, proof)
@@ -86,14 +86,16 @@ def open_row(
     wan = open_network(flags.weights, baseline, precision, device)
     shape = (baseline.rollout.frames, wan.config.in_channels, *settings["latent_size"])
     maker = BatchSampler(
-        sampler=build_sampler(baseline, wan, latent_shape=shape, profile=profile, bind=best_binding(device)),
+        sampler=build_sampler(
+            baseline, wan, latent_shape=shape, precision=precision, bind=best_binding(device)
+        ),
         text=text_rows(flags.text, text, flags.embeddings, device),
         codec=open_codec(
             flags.codec,
             device=device,
-            dtype=precision.codec,
-            autocast=precision.codec_autocast,
-            fast=profile == "fast" and device.type == "cuda",
+            dtype=dtypes.codec,
+            autocast=dtypes.codec_autocast,
+            fast=precision == "fast" and device.type == "cuda",
         ),
         noise=flags.noise,
         suite=settings["suite"],

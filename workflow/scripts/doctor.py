@@ -18,7 +18,7 @@ import numpy as np
 from evaluation.clips import file_sha256, read_clip, write_clip
 from workflow.planning.banner import planned_prompts, start_banner, start_notices
 from workflow.planning.resources import missing_resources, needed_resources
-from workflow.planning.suite import OFFICIAL_WORLDS, Suite, read_suite
+from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite, read_suite
 from workflow.scoring.doctor_check import Finding
 from workflow.scoring.vbench_doctor import SHOWN, vbench_findings
 
@@ -151,11 +151,11 @@ def main() -> int:
     ]
     findings = [check() for check in checks]
     fetched = findings[-2].verdict == "ok"
-    if suite.world in OFFICIAL_WORLDS:
+    if suite.benchmark in OFFICIAL_BENCHMARKS:
         findings += vbench_findings(suite, Path.cwd())
     for finding in findings:
         sys.stdout.write(f"{finding.verdict:8}{finding.what:17}{finding.found}\n")
-    if suite.world == "toybox" or fetched:
+    if suite.benchmark == "toybox" or fetched:
         prompts = planned_prompts(suite)
         for line in (start_banner(suite, prompts), *start_notices(suite, prompts, Path.cwd())):
             sys.stdout.write(f"{line}\n")

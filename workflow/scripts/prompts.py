@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from evaluation.prompt_lists import WORLDS, read_prompt_list
+from evaluation.prompt_lists import LIST_RULES, read_prompt_list
 from evaluation.prompts import (
     choose,
     count_prompts,
@@ -31,13 +31,13 @@ log = logging.getLogger("prompts")
 def suite_prompts(
     settings: dict[str, Any], resources: Path = RESOURCES, own: Path | None = None
 ) -> list[Prompt]:
-    """The prompts of a suite: its world's list or the user's `own`, its sample counts, only those its dimensions need.
+    """The prompts of a suite: its benchmark's list or the user's `own`, its sample counts, only those its dimensions need.
 
     settings: see workflow.planning.prompt_plan.prompt_stage_settings; files whose sha256 it names must have it. Raises ValueError.
     """
     if own is not None:
         prompts = _own_prompts(settings, own)
-    elif settings["world"] == "vbench":
+    elif settings["benchmark"] == "vbench":
         files = {name: (resources / name).read_bytes() for name in VBENCH_FILES}
         require_sha256(files, settings["sha256"])
         full_info, short, extended = (files[name].decode("utf-8") for name in VBENCH_FILES)
@@ -59,7 +59,7 @@ def suite_prompts(
 def _own_prompts(settings: dict[str, Any], own: Path) -> list[Prompt]:
     content = own.read_bytes()
     require_sha256({"list": content}, settings["sha256"])
-    prompts = read_prompt_list(content, own.name, WORLDS[settings["world"]], settings["samples"])
+    prompts = read_prompt_list(content, own.name, LIST_RULES[settings["benchmark"]], settings["samples"])
     unscored = [p.id for p in prompts if not set(p.dimensions) & set(settings["dimensions"])]
     if unscored:
         raise ValueError(
@@ -83,16 +83,18 @@ def _lines(text: str) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--settings", required=True, help="JSON: world, dimensions, sha256 and the suite's prompt settings"
+        "--settings",
+        required=True,
+        help="JSON: benchmark, dimensions, sha256 and the suite's prompt settings",
     )
-    parser.add_argument("--list", type=Path, help="a file of one's own prompts, in place of the world's")
+    parser.add_argument("--list", type=Path, help="a file of one's own prompts, in place of the benchmark's")
     parser.add_argument("--output", required=True, type=Path)
     flags = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     settings = json.loads(flags.settings)
     prompts = suite_prompts(settings, own=flags.list)
     log.info("%s", count_prompts(prompts))
-    for notice in list_notices(prompts, named_by_prompt=settings["world"] in NAMED_BY_PROMPT):
+    for notice in list_notices(prompts, named_by_prompt=settings["benchmark"] in NAMED_BY_PROMPT):
         log.info("%s", notice)
     write_jsonl(flags.output, prompts)
 

@@ -46,7 +46,7 @@ from workflow.training.job import (
     run_to_end,
     streams_of,
     text_rows,
-    training_numerics,
+    training_dtypes,
     training_parser,
     write_manifest,
 )
@@ -193,14 +193,14 @@ def first_policy(flags: argparse.Namespace) -> Wan:
     """What training started from, as it will be sampled."""
     if flags.prompts is None:
         return open_wan(flags.init)
-    return open_model(flags.init, "student", flags.numerics, trained=True).float()
+    return open_model(flags.init, "student", flags.precision, trained=True).float()
 
 
 def trained_policy(flags: argparse.Namespace, config: WanConfig, settings: CmGrpoSettings) -> Wan:
     """The moving average of the last checkpoint, adapters active, as it will be sampled."""
-    numerics = None if flags.prompts is None else training_numerics(flags.numerics, trained=True)
+    dtypes = None if flags.prompts is None else training_dtypes(flags.precision, trained=True)
     lora = LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha)
-    wrapped = add_lora(Wan(config, numerics), lora, seed=0)
+    wrapped = add_lora(Wan(config, dtypes), lora, seed=0)
     load_strict(wrapped, averaged_weights(flags), where="the moving average")
     return inner_wan(wrapped)
 
@@ -318,7 +318,7 @@ def main() -> None:
     job = begin(flags, "cm_grpo")
     settings = parse_strict(flags.settings, CmGrpoSettings, where="--settings")
     world = (embedded_world if flags.prompts is None else listed_world)(flags, job, settings)
-    start = open_model(flags.init, "student", flags.numerics, trained=True)
+    start = open_model(flags.init, "student", flags.precision, trained=True)
     config = start.config
     policy = add_lora(
         start, LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha), seed=settings.seed
@@ -327,7 +327,7 @@ def main() -> None:
     base = None
     if needs_base(settings):
         base = place(
-            open_model(flags.teacher, "bidirectional", flags.numerics, trained=False), job, trained=False
+            open_model(flags.teacher, "bidirectional", flags.precision, trained=False), job, trained=False
         )
     shape = (sum(settings.chunks), config.in_channels, *world.latent_size)
     streams = streams_of(settings.seed, job.device)

@@ -29,7 +29,7 @@ def main() -> None:
     settings = parse_strict(flags.settings, DmdSettings, where="--settings")
 
     def network(path: Path, role: Role, *, trained: bool) -> Wan:
-        return place(open_model(path, role, flags.numerics, trained=trained), job, trained=trained)
+        return place(open_model(path, role, flags.precision, trained=trained), job, trained=trained)
 
     student = network(flags.init, "initialisation", trained=True)
     teacher = network(flags.teacher, "bidirectional", trained=False)

@@ -21,7 +21,7 @@ from evaluation.toybox.training_prompts import training_prompts
 from models.checkpoints.containers import read_dcp, tensors_sha256, weights_sha256
 from models.checkpoints.lora import is_ours, open_wan
 from models.checkpoints.released import Release, Role, inspect_released, open_released
-from models.config import Numerics
+from models.config import DtypePolicy
 from models.text import ToyTextEncoder
 from models.text_and_pixels import is_small_text, open_text
 from models.training.clips import ClipFile, read_captions
@@ -78,7 +78,7 @@ def training_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--latent-size", type=int, nargs=2, default=(8, 8), metavar=("H", "W"))
     parser.add_argument("--text", required=True, type=Path, help="text encoder")
     parser.add_argument("--codec", required=True, type=Path, help="video codec")
-    parser.add_argument("--numerics", choices=("float32", "fast", "exact"), default="float32")
+    parser.add_argument("--precision", choices=("float32", "fast", "exact"), default="float32")
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
     parser.add_argument(
         "--code", default="", help="digest of the code; another one makes an old checkpoint useless"
@@ -118,36 +118,36 @@ def begin(flags: argparse.Namespace, recipe: str) -> Job:
     return Job(device, world, execution, stop)
 
 
-def training_numerics(profile: str, *, trained: bool) -> Numerics:
-    """How a network computes in training under a suite's profile: all in float32, or as raven.md 3.4 says, on fast or exact operators.
+def training_dtypes(precision: str, *, trained: bool) -> DtypePolicy:
+    """How a network computes in training under a suite's precision: all in float32, or as raven.md 3.4 says, on fast or exact operators.
 
     There, what is trained keeps float32 weights and has its products in bfloat16.
     """
-    if profile == "float32":
-        return Numerics(rotary="float32")
-    return Numerics(
-        rotary="float64" if profile == "exact" else "float32",
-        operators="plain" if profile == "exact" else "fused",
-        islands="float32",
+    if precision == "float32":
+        return DtypePolicy(rotary="float32")
+    return DtypePolicy(
+        rotary="float64" if precision == "exact" else "float32",
+        operators="plain" if precision == "exact" else "fused",
+        fp32_modules="float32",
         products="bfloat16" if trained else "parameters",
     )
 
 
-def open_model(path: Path, role: Role, profile: str, *, trained: bool) -> Wan:
+def open_model(path: Path, role: Role, precision: str, *, trained: bool) -> Wan:
     """The transformer in a file, on the CPU, a released one in the file's own dtypes and not read yet; then `place` it.
 
-    profile: "float32", "fast" or "exact". Raises ValueError if the file is no such model.
+    precision: "float32", "fast" or "exact". Raises ValueError if the file is no such model.
     """
-    numerics = training_numerics(profile, trained=trained)
+    dtypes = training_dtypes(precision, trained=trained)
     if is_ours(path):
-        return open_wan(path, numerics).requires_grad_(trained)
+        return open_wan(path, dtypes).requires_grad_(trained)
     found = inspect_released(path).config
     if found is None:
         raise ValueError(
             f"{path} is no Wan transformer of a known size; name the {role} weights that `make fetch` brings."
         )
     release = Release(path=path, key=None, role=role, config=found)
-    return open_released(release, numerics).requires_grad_(trained)
+    return open_released(release, dtypes).requires_grad_(trained)
 
 
 def open_prompts(flags: argparse.Namespace, job: Job, seed: int, clips: ClipFile | None = None) -> Texts:
@@ -181,12 +181,12 @@ def open_prompts(flags: argparse.Namespace, job: Job, seed: int, clips: ClipFile
 def place(wan: Wan, job: Job, *, trained: bool) -> Wan:
     """A network on the job's device, sharded over its processes; a trained one checkpoints activations if the job says so.
 
-    What is trained has float32 weights. What is frozen has bfloat16 ones but for the float32 islands, if it has such, which computes
+    What is trained has float32 weights. What is frozen has bfloat16 ones but for the float32 fp32_modules, if it has such, which computes
     the same with half the memory (raven.md 3.4, 18 B30). Tensors go from the file to the device one by one: no process holds a model in host memory.
     """
-    frozen = not trained and wan.numerics.islands == "float32"
+    frozen = not trained and wan.dtypes.fp32_modules == "float32"
     for name, parameter in wan.named_parameters():
-        dtype = stored_dtype(name, wan.numerics, torch.bfloat16) if frozen else torch.float32
+        dtype = stored_dtype(name, wan.dtypes, torch.bfloat16) if frozen else torch.float32
         # a copy even where nothing changes: the file stays mapped, and must stay as it is
         parameter.data = parameter.data.to(job.device, copy=trained).to(dtype)
     wan.recompute = trained and job.execution.recompute
@@ -268,7 +268,7 @@ def identity(flags: argparse.Namespace, settings: Any, others: Sequence[Path] = 
         *others,
     )
     files = [weights_sha256(path) for path in paths if path is not None]
-    parts = [flags.recipe, settings_sha256(settings), *files, flags.code, flags.device, flags.numerics]
+    parts = [flags.recipe, settings_sha256(settings), *files, flags.code, flags.device, flags.precision]
     parts += [str(length) for length in flags.latent_size]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

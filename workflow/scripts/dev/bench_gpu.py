@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.build import Profile, Sampler, build_sampler, precision_of
+from baselines.build import Precision, Sampler, build_sampler, dtypes_of
 from baselines.spec import Baseline, load_all
 from evaluation.clips import write_clip
 from evaluation.records import Prompt, write_text
@@ -43,7 +43,7 @@ from workflow.sampling.batches import BatchSampler, best_binding
 log = logging.getLogger("bench_gpu")
 
 FPS = 16
-PROFILES: tuple[Profile, ...] = ("exact", "fast", "float32")
+PRECISIONS: tuple[Precision, ...] = ("exact", "fast", "float32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class Timing:
     """
 
     method: str
-    numerics: str
+    precision: str
     batch: int
     network_calls: int
     text_s: float
@@ -161,7 +161,7 @@ def counting(binding: Binding, flops: list[float], tokens: int) -> Binding:
 
 def time_method(
     baseline: Baseline,
-    profile: Profile,
+    precision: Precision,
     batch: int,
     size: Size,
     machine: Machine,
@@ -170,12 +170,12 @@ def time_method(
     graphs: bool,
 ) -> Timing:
     """All figures of one method at one batch size."""
-    device, codec = machine.device, machine.codec(profile)
-    wan = random_network(baseline, profile, size.config, device)
+    device, codec = machine.device, machine.codec(precision)
+    wan = random_network(baseline, precision, size.config, device)
     text = torch.randn(batch, size.config.text_len, size.config.text_dim, device=device)
     noted: list[float] = []
     tokens = size.config.tokens_per_frame(*size.latent[2:])
-    build = sampler_builder(baseline, wan, size, profile)
+    build = sampler_builder(baseline, wan, size, precision)
     binding = best_binding(device) if graphs else bind_network
     clip(build(counting(binding, noted, tokens)), text)  # counts, and captures the graphs
     operations = batch * (sum(noted) + text_flops(size.config))
@@ -202,7 +202,7 @@ def time_method(
     pixels = batch * frames.shape[0]
     return Timing(
         method=baseline.name,
-        numerics=profile,
+        precision=precision,
         batch=batch,
         network_calls=len(noted),
         text_s=machine.text_s(batch),
@@ -223,20 +223,20 @@ def time_method(
     )
 
 
-def random_network(baseline: Baseline, profile: Profile, config: WanConfig, device: torch.device) -> Wan:
+def random_network(baseline: Baseline, precision: Precision, config: WanConfig, device: torch.device) -> Wan:
     """A network of random weights, no layer at zero, in the profile's precision."""
-    precision = precision_of(baseline, profile)
+    dtypes = dtypes_of(baseline, precision)
     with torch.device(device):
-        wan = Wan(config, precision.numerics)
+        wan = Wan(config, dtypes.network)
     init_weights(wan, torch.Generator(device).manual_seed(0), zero_head=False)
-    return cast_parameters(wan, precision.matmul).requires_grad_(False).eval()
+    return cast_parameters(wan, dtypes.matmul).requires_grad_(False).eval()
 
 
 def sampler_builder(
-    baseline: Baseline, wan: Wan, size: Size, profile: Profile
+    baseline: Baseline, wan: Wan, size: Size, precision: Precision
 ) -> Callable[[Binding], Sampler]:
     def build(bind: Binding) -> Sampler:
-        return build_sampler(baseline, wan, latent_shape=size.latent, profile=profile, bind=bind)
+        return build_sampler(baseline, wan, latent_shape=size.latent, precision=precision, bind=bind)
 
     return build
 
@@ -324,21 +324,21 @@ class Drawn:
 
 
 class Machine:
-    """What all methods share: the matrix rate, a VAE a profile and a text encoder, all of random weights."""
+    """What all methods share: the matrix rate, a VAE a precision and a text encoder, all of random weights."""
 
     def __init__(self, size: Size, device: torch.device) -> None:
         self.size, self.device = size, device
         self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self.rate = matrix_rate(size.matrix, device, self.dtype)
-        self.codecs: dict[Profile, Codec] = {}
+        self.codecs: dict[Precision, Codec] = {}
         self.texts: dict[int, float] = {}
 
-    def codec(self, profile: Profile) -> Codec:
+    def codec(self, precision: Precision) -> Codec:
         """The VAE of a profile."""
-        if profile not in self.codecs:
-            fast = profile == "fast" and self.device.type == "cuda"
-            self.codecs[profile] = random_codec(self.size, self.device, self.dtype, fast=fast)
-        return self.codecs[profile]
+        if precision not in self.codecs:
+            fast = precision == "fast" and self.device.type == "cuda"
+            self.codecs[precision] = random_codec(self.size, self.device, self.dtype, fast=fast)
+        return self.codecs[precision]
 
     def text_s(self, batch: int) -> float:
         """Seconds of umT5 for a batch of full prompts."""
@@ -371,11 +371,11 @@ def random_codec(size: Size, device: torch.device, dtype: torch.dtype, *, fast: 
 def table(timings: Sequence[Timing]) -> str:
     """The figures for people."""
     header = (
-        f"{'method':<24} {'numerics':<8} {'B':>2} {'calls':>5} {'text s':>7} {'DiT s':>7} {'VAE s':>7} {'both s':>7} {'in a row':>8} "
+        f"{'method':<24} {'precision':<9} {'B':>2} {'calls':>5} {'text s':>7} {'DiT s':>7} {'VAE s':>7} {'both s':>7} {'in a row':>8} "
         f"{'FPS DiT':>8} {'FPS':>7} {'1st lat':>8} {'1st pix':>8} {'write s':>8} {'MFU':>6} {'GiB':>6}"
     )
     lines = [
-        f"{t.method:<24} {t.numerics:<8} {t.batch:>2} {t.network_calls:>5} {t.text_s:>7.3f} {t.network_s:>7.3f} {t.decode_s:>7.3f} "
+        f"{t.method:<24} {t.precision:<9} {t.batch:>2} {t.network_calls:>5} {t.text_s:>7.3f} {t.network_s:>7.3f} {t.decode_s:>7.3f} "
         f"{t.together_s:>7.3f} {t.stream_s:>8.3f} {t.fps_network:>8.1f} {t.fps_stream:>7.1f} {t.first_latents_s:>8.3f} "
         f"{t.first_pixels_s:>8.3f} {t.write_s:>8.3f} {t.mfu:>6.1%} {t.peak_gib:>6.1f}"
         for t in timings
@@ -426,7 +426,7 @@ def main() -> None:
     baselines = load_all(root / "baselines")
     parser = bench_parser(__doc__, "results/bench/gpu.json")
     parser.add_argument("--methods", nargs="+", choices=sorted(baselines), default=sorted(baselines))
-    parser.add_argument("--numerics", nargs="+", choices=PROFILES, default=["fast"])
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fast"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1])
     parser.add_argument("--no-graphs", action="store_true", help="plain calls instead of CUDA graphs")
     flags, device = begin(parser)
@@ -441,10 +441,10 @@ def main() -> None:
     )
     graphs = device.type == "cuda" and not flags.no_graphs
     timings: list[Timing] = []
-    for profile, method, batch in product(flags.numerics, flags.methods, flags.batches):
+    for precision, method, batch in product(flags.precision, flags.methods, flags.batches):
         timings.append(
             time_method(
-                baselines[method], profile, batch, size, machine, repeats=flags.repeats, graphs=graphs
+                baselines[method], precision, batch, size, machine, repeats=flags.repeats, graphs=graphs
             )
         )
         log.info("%s", table(timings[-1:]).splitlines()[1])

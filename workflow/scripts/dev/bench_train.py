@@ -40,7 +40,7 @@ from workflow.scripts.dev.bench_gpu import (
     median_time,
     store,
 )
-from workflow.training.job import training_numerics
+from workflow.training.job import training_dtypes
 
 log = logging.getLogger("bench_train")
 
@@ -173,12 +173,12 @@ class Bench:
 
 
 def network(config: WanConfig, device: torch.device, *, trained: bool) -> Wan:
-    """Random weights as the trainers hold them: float32 with products in bfloat16 if trained, else bfloat16 with float32 islands."""
-    profile = "fast" if device.type == "cuda" else "float32"
+    """Random weights as the trainers hold them: float32 with products in bfloat16 if trained, else bfloat16 with float32 fp32_modules."""
+    precision = "fast" if device.type == "cuda" else "float32"
     with torch.device(device):
-        wan = Wan(config, training_numerics(profile, trained=trained))
+        wan = Wan(config, training_dtypes(precision, trained=trained))
     init_weights(wan, torch.Generator(device).manual_seed(0), zero_head=False)
-    if not trained and profile == "fast":
+    if not trained and precision == "fast":
         cast_parameters(wan, torch.bfloat16)
     return wan.requires_grad_(trained)
 

@@ -50,7 +50,7 @@ from models.checkpoints.containers import (
 )
 from models.checkpoints.lora import LoraSettings, adapter_state, add_lora, inner_wan, open_wan, weights_header
 from models.codec import LinearCodec, fit_codec, psnr, to_pixels
-from models.config import Numerics, WanConfig
+from models.config import DtypePolicy, WanConfig
 from models.noise import PortableNoise, SampleKey
 from models.rollout import Rollout
 from models.text import ToyTextEncoder
@@ -74,7 +74,7 @@ from models.wan import Wan, init_weights
 log = logging.getLogger("train_embedded")
 
 SHAPE = (21, 16, 8, 8)
-NUMERICS = Numerics(rotary="float32", islands="parameters")
+DTYPES = DtypePolicy(rotary="float32", fp32_modules="parameters")
 SIZES = {
     "embedded": WanConfig(
         dim=128, ffn_dim=384, num_layers=5, num_heads=4, freq_dim=64, text_dim=64, text_len=32
@@ -490,12 +490,12 @@ def rollout_sample(wan: Wan, rollout: Rollout) -> Sample:
 
 
 def new_wan(config: WanConfig, device: torch.device) -> Wan:
-    return Wan(config, NUMERICS).to(device)
+    return Wan(config, DTYPES).to(device)
 
 
 def load_wan(path: Path, device: torch.device) -> tuple[Wan, WanConfig]:
     """A transformer of the size its file names, in float32."""
-    wan = open_wan(path, NUMERICS).to(device)
+    wan = open_wan(path, DTYPES).to(device)
     return wan, wan.config
 
 

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.custom.scoring import load_score, score_own
-from evaluation.measures import measures
+from evaluation.custom.scoring import load_score, score_custom
+from evaluation.metrics import metrics
 from evaluation.records import (
     Clip,
+    CustomDimension,
     DimensionResult,
     FilteredSet,
-    OwnDimension,
     Prompt,
     parse,
     read_json,
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--suite", required=True)
     parser.add_argument("--row", required=True)
     parser.add_argument("--file", required=True, type=Path, help="the dimension's Python file")
-    parser.add_argument("--declaration", required=True, help="JSON of the OwnDimension")
+    parser.add_argument("--declaration", required=True, help="JSON of the CustomDimension")
     parser.add_argument("--prompts", required=True, type=Path)
     parser.add_argument("--manifest", required=True, type=Path)
     parser.add_argument("--filtered", required=True, type=Path)
@@ -40,17 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--result", required=True, type=Path, help="DimensionResult")
     flags = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    own = parse(OwnDimension, flags.declaration, "--declaration")
-    measure = measures("toybox", [own])[own.name]
+    custom = parse(CustomDimension, flags.declaration, "--declaration")
+    measure = metrics("toybox", [custom])[custom.name]
     try:
         work = work_list(
-            own.name,
+            custom.name,
             read_jsonl(Prompt, flags.prompts),
             read_jsonl(Clip, flags.manifest),
             read_json(FilteredSet, flags.filtered).kept,
             measure.serves,
         )
-        scores = score_own(own, load_score(flags.file, own), work, flags.clips)
+        scores = score_custom(custom, load_score(flags.file, custom), work, flags.clips)
     except (ValueError, OSError) as fault:
         log.error("%s", fault, exc_info=fault.__cause__)
         return 1
@@ -58,10 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_json(
         flags.result,
         DimensionResult(
-            suite=flags.suite, row=flags.row, dimension=own.name, kind="own", mean=mean, clips=tuple(scores)
+            suite=flags.suite,
+            row=flags.row,
+            dimension=custom.name,
+            kind="custom",
+            mean=mean,
+            clips=tuple(scores),
         ),
     )
-    log.info("%s of %s: mean %.4f %s over %d clips", own.name, flags.row, mean, own.unit, len(scores))
+    log.info("%s of %s: mean %.4f %s over %d clips", custom.name, flags.row, mean, custom.unit, len(scores))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A dimension of the user's own is in every part of the report, and in no total."""
+"""A custom dimension is in every part of the report, and in no total."""
 
 import json
 import re
@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from evaluation.aggregate import scores_csv
-from evaluation.records import OwnDimension, ScoresTable, parse, read_json
+from evaluation.records import CustomDimension, ScoresTable, parse, read_json
 from reports.changes import score_changes
 from reports.exports import pairs_csv
 from reports.page import render
 from reports.run import ReportSettings, Run, read_run
 from tests.reports import synthetic
 
-OWN = OwnDimension(
+CUSTOM = CustomDimension(
     name="colour_drift", title="colour <drift>", unit="levels", worst=64, best=0, prompts="color", file="mine/drift.py",
     sha256="d" * 64,
 )  # fmt: skip
@@ -23,7 +23,7 @@ OWN = OwnDimension(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
     folder = tmp_path_factory.mktemp("toybox")
-    scores = synthetic.make_results(folder, embedded=0, own=(OWN,), keep_results=True)
+    scores = synthetic.make_results(folder, embedded=0, custom=(CUSTOM,), keep_results=True)
     settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
     made = read_run(scores, folder, settings, Path(__file__).parents[2])
     return made, render(made)
@@ -42,7 +42,7 @@ def test_it_is_in_every_part_of_the_page(run: tuple[Run, str]) -> None:
     assert f"{cell.raw.mean:.1f}<small>" in line.group(0)
     assert "levels, from 64 (0) to 0 (100)" in line.group(0)
     assert "less is better, on the prompts of color; mine/drift.py" in sections["by-dimension"]
-    assert "colour &lt;drift&gt; (own)" in sections["by-dimension"], "a panel of the forest plot"
+    assert "colour &lt;drift&gt; (custom)" in sections["by-dimension"], "a panel of the forest plot"
     assert "colour &lt;drift&gt;</th><td>10</td>" in sections["statistics"], "its prompts and its power"
     assert "all 17 dimensions" in sections["scores"]
     assert "colour &lt;drift&gt;" in sections["over-time"]
@@ -65,7 +65,7 @@ def test_two_runs_compare_it_only_if_it_is_the_same(run: tuple[Run, str]) -> Non
     """Guards against a difference of two functions that share a name."""
     made, _ = run
     assert {c.measure for c in score_changes(made, made)} >= {"colour_drift", "total"}
-    other = made.table.model_copy(update={"own": (OWN.model_copy(update={"sha256": "e" * 64}),)})
+    other = made.table.model_copy(update={"custom": (CUSTOM.model_copy(update={"sha256": "e" * 64}),)})
     changed = {c.measure for c in score_changes(made, made.model_copy(update={"table": other}))}
     assert "colour_drift" not in changed
     assert "total" in changed

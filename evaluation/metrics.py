@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from evaluation.dimensions import DIMENSIONS, BoundsName, bounds_of
-from evaluation.records import OwnDimension, Prompt
+from evaluation.records import CustomDimension, Prompt
 
 ALL_PROMPTS = "all"
-OWN_GROUP: Final = "own"
+CUSTOM_GROUP: Final = "custom"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
+class Metric:
     """One line of the tables. unit, factor: shown raw score = factor x recorded value, in `unit`.
 
     low, high: shown raw scores that normalise to 0 and to 100; low lies above high where less is better.
@@ -27,7 +27,7 @@ class Measure:
 
     name: str
     title: str
-    group: Literal["quality", "semantic", "own"]
+    group: Literal["quality", "semantic", "custom"]
     unit: str
     factor: float
     low: float
@@ -56,19 +56,19 @@ class Measure:
         return self.prompts == ALL_PROMPTS or self.prompts in prompt.dimensions
 
 
-def measures(bounds: BoundsName, own: Sequence[OwnDimension] = ()) -> dict[str, Measure]:
+def metrics(bounds: BoundsName, custom: Sequence[CustomDimension] = ()) -> dict[str, Metric]:
     """All measures by name: the sixteen in VBench's order, then one's own in the suite's."""
     official = {
-        d.name: Measure(
+        d.name: Metric(
             name=d.name, title=d.title, group=d.group, unit="%", factor=100.0, low=bounds_of(d.name, bounds).low,
             high=bounds_of(d.name, bounds).high, lowest=d.lowest, highest=1.0, bounded=d.lowest == 0.0, prompts=d.name,
         )
         for d in DIMENSIONS
     }  # fmt: skip
     return official | {
-        d.name: Measure(
-            name=d.name, title=d.title, group=OWN_GROUP, unit=d.unit, factor=1.0, low=d.worst, high=d.best,
+        d.name: Metric(
+            name=d.name, title=d.title, group=CUSTOM_GROUP, unit=d.unit, factor=1.0, low=d.worst, high=d.best,
             lowest=min(d.worst, d.best), highest=max(d.worst, d.best), bounded=True, prompts=d.prompts,
         )
-        for d in own
+        for d in custom
     }  # fmt: skip

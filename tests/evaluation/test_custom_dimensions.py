@@ -1,4 +1,4 @@
-"""Dimensions of one's own: what a file must say, what may go wrong and is named, and that nothing but them changes."""
+"""Custom dimensions: what a file must say, what may go wrong and is named, and that nothing but them changes."""
 
 import json
 from pathlib import Path
@@ -9,16 +9,16 @@ import pytest
 from evaluation.aggregate import AggregateSettings, aggregate
 from evaluation.chunks import chunk_table
 from evaluation.clips import write_clip
-from evaluation.custom.declaration import own_dimension, read_declaration
+from evaluation.custom.declaration import custom_dimension, read_declaration
 from evaluation.custom.scoring import load_score
 from evaluation.dimensions import NAMES
-from evaluation.measures import measures
+from evaluation.metrics import metrics
 from evaluation.records import (
     Clip,
     ClipScore,
+    CustomDimension,
     DimensionResult,
     FilteredSet,
-    OwnDimension,
     Prompt,
     clip_id,
     read_json,
@@ -28,15 +28,15 @@ from evaluation.records import (
 from evaluation.toybox.controls import control_frames
 from evaluation.toybox.suite import toybox_prompts
 from evaluation.variance import variance_table
-from workflow.scripts import score_own
+from workflow.scripts import score_custom
 
-EXAMPLE = Path(__file__).parents[2] / "evaluation" / "own" / "colour_drift.py"
+EXAMPLE = Path(__file__).parents[2] / "evaluation" / "custom" / "colour_drift.py"
 GOOD = """
 TITLE = "brightness"
 UNIT = "levels"
 WORST = 0
 BEST = 255.0
-WORLDS = ("toybox",)
+BENCHMARKS = ("toybox",)
 
 
 def score(frames, prompt):
@@ -44,11 +44,11 @@ def score(frames, prompt):
 """
 
 
-def declared(folder: Path, text: str, name: str = "brightness", **changed: str) -> OwnDimension:
+def declared(folder: Path, text: str, name: str = "brightness", **changed: str) -> CustomDimension:
     path = folder / "mine.py"
     path.write_text(text)
-    given = {"prompts": "all", "world": "toybox", **changed}
-    return own_dimension(name, path, shown="mine.py", dimensions=("color", "scene"), **given)
+    given = {"prompts": "all", "benchmark": "toybox", **changed}
+    return custom_dimension(name, path, shown="mine.py", dimensions=("color", "scene"), **given)
 
 
 FAULTS = {
@@ -60,7 +60,7 @@ FAULTS = {
     "imports 'evaluation.toybox.facts' of this project": "from evaluation.toybox.facts import COLORS\n"
     + GOOD,
     "is no Python": GOOD + "\n)",
-    "WORLDS is empty": GOOD.replace('("toybox",)', "()"),
+    "BENCHMARKS is empty": GOOD.replace('("toybox",)', "()"),
 }
 
 
@@ -77,7 +77,7 @@ def test_a_file_that_does_not_declare_itself_is_one_sentence(sentence: str, tmp_
     [
         ({"name": "color"}, "the name color is taken"),
         ({"name": "total"}, "the name total is taken"),
-        ({"world": "vbench"}, "means something in toybox, but this suite's world is vbench"),
+        ({"benchmark": "vbench"}, "means something in toybox, but this suite's benchmark is vbench"),
         ({"prompts": "human_action"}, r"prompts is 'human_action', expected all or a dimension of the suite \(color, scene\)"),
     ],
 )  # fmt: skip
@@ -98,7 +98,7 @@ PROMPTS = [
 ]  # fmt: skip
 
 
-def job(folder: Path, own: OwnDimension) -> list[str]:
+def job(folder: Path, custom: CustomDimension) -> list[str]:
     """Flags of the scoring job of one row, on six little clips, clip n of brightness 20 n."""
     clips, digest = [], "0" * 64
     for n, (prompt, sample) in enumerate((p, s) for p in PROMPTS for s in range(2)):
@@ -116,7 +116,7 @@ def job(folder: Path, own: OwnDimension) -> list[str]:
     kept = {p.id: (0, 1) for p in PROMPTS}
     write_json(folder / "filter.json", FilteredSet(row="raven", threshold=1, filtered=(), kept=kept))
     return [
-        "--suite", "toybox", "--row", "raven", "--file", str(folder / "mine.py"), "--declaration", own.model_dump_json(),
+        "--suite", "toybox", "--row", "raven", "--file", str(folder / "mine.py"), "--declaration", custom.model_dump_json(),
         "--prompts", str(folder / "prompts.jsonl"), "--manifest", str(folder / "manifest.jsonl"),
         "--filtered", str(folder / "filter.json"), "--clips", str(folder), "--result", str(folder / "out.json"),
     ]  # fmt: skip
@@ -124,9 +124,9 @@ def job(folder: Path, own: OwnDimension) -> list[str]:
 
 @pytest.mark.parametrize(("prompts", "clips"), [("all", 6), ("scene", 2)])
 def test_a_row_is_scored_on_the_prompts_that_are_declared(prompts: str, clips: int, tmp_path: Path) -> None:
-    assert score_own.main(job(tmp_path, declared(tmp_path, GOOD, prompts=prompts))) == 0
+    assert score_custom.main(job(tmp_path, declared(tmp_path, GOOD, prompts=prompts))) == 0
     result = read_json(DimensionResult, tmp_path / "out.json")
-    assert (result.kind, result.dimension, len(result.clips)) == ("own", "brightness", clips)
+    assert (result.kind, result.dimension, len(result.clips)) == ("custom", "brightness", clips)
     for n, clip in enumerate(result.clips):
         assert clip.value == pytest.approx(20 * n, abs=2)
 
@@ -145,26 +145,26 @@ def test_a_wrong_score_stops_with_the_clip_and_the_file(
 ) -> None:
     """Guards against a fault that becomes a number; nothing is written."""
     text = GOOD.replace("return float(frames.mean())", BAD[words])
-    assert score_own.main(job(tmp_path, declared(tmp_path, text))) == 1
+    assert score_custom.main(job(tmp_path, declared(tmp_path, text))) == 1
     assert words in caplog.text
     assert "mine.py" in caplog.text
     assert not (tmp_path / "out.json").exists()
 
 
 def test_a_file_edited_after_planning_is_refused(tmp_path: Path) -> None:
-    own = declared(tmp_path, GOOD)
+    custom = declared(tmp_path, GOOD)
     (tmp_path / "mine.py").write_text(GOOD + "\n")
     with pytest.raises(ValueError, match="changed since this run was planned"):
-        load_score(tmp_path / "mine.py", own)
+        load_score(tmp_path / "mine.py", custom)
 
 
 def test_colour_drift_of_clips_with_a_known_answer(tmp_path: Path) -> None:
     """The worked example: frozen clips drift by nothing, a clip that gets 30 levels brighter by 15 (mean, but not spread)."""
-    own = own_dimension(
-        "colour_drift", EXAMPLE, shown="colour_drift.py", prompts="all", world="toybox", dimensions=NAMES
+    custom = custom_dimension(
+        "colour_drift", EXAMPLE, shown="colour_drift.py", prompts="all", benchmark="toybox", dimensions=NAMES
     )
-    assert (own.worst, own.best) == (64, 0)
-    score = load_score(EXAMPLE, own)
+    assert (custom.worst, custom.best) == (64, 0)
+    score = load_score(EXAMPLE, custom)
     prompts = toybox_prompts(0)
     for prompt in prompts[::15]:
         frozen = control_frames("frozen_first_frame", prompts, prompt, 0)
@@ -186,7 +186,7 @@ def test_own_dimensions_are_in_every_table_and_change_no_other_number(tmp_path: 
         Prompt(id=f"p{i:02d}", prompt="p", extended="p", dimensions=NAMES, samples=2, facts={})
         for i in range(24)
     ]
-    own = declared(tmp_path, GOOD.replace("WORST = 0", "WORST = 40").replace("BEST = 255.0", "BEST = 0"))
+    custom = declared(tmp_path, GOOD.replace("WORST = 0", "WORST = 40").replace("BEST = 255.0", "BEST = 0"))
     leads = {"a": 0.0, "b": 0.1}
 
     def value(lead: float, i: int, s: int) -> float:
@@ -206,26 +206,26 @@ def test_own_dimensions_are_in_every_table_and_change_no_other_number(tmp_path: 
         )
 
     sixteen = [result(row, name, "exact", 1.0) for row in leads for name in NAMES]
-    mine = [result(row, own.name, "own", 20.0) for row in leads]
+    mine = [result(row, custom.name, "custom", 20.0) for row in leads]
     base = {
         "bounds": "toybox", "dimensions": NAMES, "draws": 800, "seed": 0,
         "rows": {row: {"label": row, "kind": "native"} for row in leads},
     }  # fmt: skip
     plain = AggregateSettings.model_validate(base)
-    more = AggregateSettings.model_validate({**base, "own": [json.loads(own.model_dump_json())]})
+    more = AggregateSettings.model_validate({**base, "custom": [json.loads(custom.model_dump_json())]})
     without = aggregate("x", prompts, sixteen, [], plain)
     table = aggregate("x", prompts, sixteen + mine, [], more)
-    assert table.own == (own,)
+    assert table.custom == (custom,)
     for row, bare in zip(table.rows, without.rows, strict=True):
-        cell = row.dimensions[own.name]
+        cell = row.dimensions[custom.name]
         assert cell.normalised.mean == pytest.approx(100 * (40 - cell.raw.mean) / 40)
         assert cell.normalised.low < cell.normalised.mean < cell.normalised.high
-        assert {k: v for k, v in row.dimensions.items() if k != own.name} == bare.dimensions
+        assert {k: v for k, v in row.dimensions.items() if k != custom.name} == bare.dimensions
         assert (row.total, row.quality, row.semantic) == (bare.total, bare.quality, bare.semantic)
-    assert [pair for pair in table.pairs if pair.measure != own.name] == list(without.pairs)
-    (pair,) = (pair for pair in table.pairs if pair.measure == own.name)
+    assert [pair for pair in table.pairs if pair.measure != custom.name] == list(without.pairs)
+    (pair,) = (pair for pair in table.pairs if pair.measure == custom.name)
     assert pair.difference.mean == pytest.approx(100 * 2 / 40), "b has 2 levels more, which is worse"
     assert pair.holm == pair.p_value < 0.05
-    known = measures("toybox", [own])
-    assert {cell.dimension for cell in variance_table("x", mine, known).cells} == {own.name}
-    assert chunk_table("x", prompts, sixteen + mine, more).without[-1] == own.name
+    known = metrics("toybox", [custom])
+    assert {cell.dimension for cell in variance_table("x", mine, known).cells} == {custom.name}
+    assert chunk_table("x", prompts, sixteen + mine, more).without[-1] == custom.name
