@@ -191,8 +191,8 @@ class _Checked:
     def _in_latents_dtype(self, noise: Tensor) -> Tensor:
         if noise.dtype != self.dtype:
             raise ValueError(
-                f"The noise is {noise.dtype}, but the sampler keeps latents in {self.dtype} between network calls; cast the "
-                "noise, or make it with dtype=sampler.latents_dtype."
+                f"The noise is {noise.dtype}, but the sampler keeps latents in {self.dtype} between "
+                "network calls; cast the noise, or make it with dtype=sampler.latents_dtype."
             )
         return noise
 
@@ -244,27 +244,29 @@ def build_sampler(
 ) -> Sampler:
     """A baseline's sampler on a network whose precision the caller chose with `dtypes_of`.
 
-    latent_shape: (F, C, H, W) of a clip; bind: how network calls are made (models/graphs.py replays them). Raises ValueError if the network has another precision than the
-    precision asks for, or the clip is longer than the method's cache allows.
+    latent_shape: (F, C, H, W) of a clip; bind: how network calls are made (models/graphs.py replays them).
+    Raises ValueError if the network has another precision than the precision asks for, or the clip is longer
+    than the method's cache allows.
     """
     dtypes = dtypes_of(baseline, precision)
     found = wan.patch_embedding.weight.dtype
     if found != dtypes.matmul:
         raise ValueError(
-            f"Baseline {baseline.name} in precision {precision} multiplies in {dtypes.matmul}, but the network's weights are {found}; "
-            "cast them with cast_parameters."
+            f"Baseline {baseline.name} in precision {precision} multiplies in {dtypes.matmul}, but the "
+            f"network's weights are {found}; cast them with cast_parameters."
         )
     if precision != "float32" and wan.dtypes != dtypes.network:
         raise ValueError(
-            f"Baseline {baseline.name} in precision {precision} needs {dtypes.network}, but the network has {wan.dtypes}; "
-            "build it with these."
+            f"Baseline {baseline.name} in precision {precision} needs {dtypes.network}, but the network "
+            f"has {wan.dtypes}; build it with these."
         )
     for name, parameter in wan.named_parameters():  # peft makes float32 adapters on a bfloat16 network
         wanted = stored_dtype(name, wan.dtypes, dtypes.matmul)
         if parameter.dtype != wanted:
             raise ValueError(
-                f"Baseline {baseline.name} in precision {precision} stores {name} in {wanted}, but the network has it in "
-                f"{parameter.dtype}; cast the network with cast_parameters after its adapters are in place."
+                f"Baseline {baseline.name} in precision {precision} stores {name} in {wanted}, but the "
+                f"network has it in {parameter.dtype}; cast the network with cast_parameters after its "
+                "adapters are in place."
             )
     return Sampler(
         baseline=baseline,

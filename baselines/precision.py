@@ -68,8 +68,8 @@ def measure_profiles(
     last = latent_shape[0] // baseline.rollout.chunk - 1
     if not all(0 <= chunk <= last for chunk in chunks):
         raise ValueError(
-            f"Baseline {baseline.name} at {latent_shape[0]} latent frames has chunks 0..{last}, but {list(chunks)} are asked "
-            "for; choose among them."
+            f"Baseline {baseline.name} at {latent_shape[0]} latent frames has chunks 0..{last}, but "
+            f"{list(chunks)} are asked for; choose among them."
         )
     keys = [SampleKey(str(row), 0) for row in range(text.shape[0])]
     matmul = dtypes_of(baseline, "exact").matmul
@@ -132,7 +132,7 @@ def _relative_error(name: str, chunk: int, found: Tensor, expected: Tensor) -> f
     error = float((found - expected).norm() / expected.norm())
     if not torch.isfinite(torch.tensor(error)):
         raise ValueError(
-            f"Baseline {name}: the error of chunk {chunk} is {error}; a run has produced values that are not finite, so find them "
-            "before comparing precisions."
+            f"Baseline {name}: the error of chunk {chunk} is {error}; a run has produced values that are "
+            "not finite, so find them before comparing precisions."
         )
     return error

@@ -1,4 +1,6 @@
-"""A baseline's released weights as its YAML describes them, ready for models/checkpoints/released.py to check and open."""
+"""A baseline's released weights as its YAML describes them, ready for models/checkpoints/released.py to check
+and open.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ from models.checkpoints.released import Adapter, Release
 def release_of(baseline: Baseline, weights: Path, *, base_alone: bool = False) -> Release:
     """Where a baseline's released files lie, and what they must be.
 
-    weights: the fetched file, resources/weights/<row>/<name>; the adapter lies beside it, and files that are no student (the
-    bidirectional model, RAVEN's initialisation) in the folders next to it. An adapter with the weights' own file name is inside
+    weights: the fetched file, resources/weights/<row>/<name>; the adapter lies beside it, and files that are
+    no student (the bidirectional model, RAVEN's initialisation) in the folders next to it. An adapter with
+    the weights' own file name is inside
     them (a bundle). base_alone: leave the adapter out on purpose.
     """
     return Release(

@@ -22,7 +22,9 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RowName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
 PLACEHOLDERS = ("work_list", "output", "shard", "gpus", "num_gpus", "code", "root")
-"""What may stand in braces in the command of an external baseline; workflow/external/baseline.py fills them in."""
+"""What may stand in braces in the command of an external baseline; workflow/external/baseline.py fills them
+in.
+"""
 
 
 class Section(BaseModel):
@@ -64,7 +66,8 @@ class Adapter(Section):
 class ScheduleSettings(Section):
     """Arguments of models/schedule.py build_schedule; the keys mean the same.
 
-    first_chunk_steps: steps of the first chunk where it takes others than the rest (Causal Forcing++), else None.
+    first_chunk_steps: steps of the first chunk where it takes others than the rest (Causal Forcing++), else
+    None.
     """
 
     steps: Annotated[tuple[int, ...], Field(min_length=1)]
@@ -134,8 +137,8 @@ class NoiseSettings(Section):
 
 
 class DtypeSettings(Section):
-    """The `exact` profile. matmul: dtype of the weights in matrix products. fp32_modules, rotary: models/config.py
-    DtypePolicy.
+    """The `exact` profile. matmul: dtype of the weights in matrix products. fp32_modules, rotary:
+    models/config.py DtypePolicy.
 
     latents: dtype of the latents between network calls.
     """
@@ -178,28 +181,31 @@ class Baseline(Section):
             )
         if rolling != anchored:
             raise ValueError(
-                f"rollout.kind {self.rollout.kind} does not go with cache.policy {self.cache.policy}; rolling needs anchored_sink "
-                "and chunked one of the others"
+                f"rollout.kind {self.rollout.kind} does not go with cache.policy {self.cache.policy}; "
+                "rolling needs anchored_sink and chunked one of the others"
             )
         if rolling and self.schedule.first_chunk_steps is not None:
             raise ValueError(
-                "schedule.first_chunk_steps does not go with rollout.kind rolling, whose windows share one list of steps; set it "
-                "to null"
+                "schedule.first_chunk_steps does not go with rollout.kind rolling, whose windows share one "
+                "list of steps; set it to null"
             )
         if rolling and frames // chunk < steps:
             raise ValueError(
-                f"schedule.steps has {steps} entries but rollout.frames holds {frames // chunk} blocks; a rolling rollout needs as "
-                "many blocks as steps"
+                f"schedule.steps has {steps} entries but rollout.frames holds {frames // chunk} blocks; a "
+                "rolling rollout needs as many blocks as steps"
             )
         if isinstance(self.cache, AnchoredSinkCache) and self.cache.sink != chunk:
             raise ValueError(
-                f"cache.sink {self.cache.sink} must equal rollout.chunk {chunk}, since block 0 is the sink; correct it"
+                f"cache.sink {self.cache.sink} must equal rollout.chunk {chunk}, since block 0 is the "
+                "sink; correct it"
             )
         return self
 
 
 class GitCode(Section):
-    """A repository at one commit, cloned by `make fetch` into resources/external/<name>. commit: the full hash."""
+    """A repository at one commit, cloned by `make fetch` into resources/external/<name>. commit: the full
+    hash.
+    """
 
     kind: Literal["git"]
     url: Annotated[str, Field(pattern=r"^(https://|ssh://|file:///|git@[\w.-]+:)[^\s]+$")]
@@ -207,7 +213,9 @@ class GitCode(Section):
 
 
 class LocalCode(Section):
-    """A folder on this machine; its commit (or content) is looked up. path: absolute, or relative to our root."""
+    """A folder on this machine; its commit (or content) is looked up. path: absolute, or relative to our
+    root.
+    """
 
     kind: Literal["path"]
     path: Annotated[str, Field(min_length=1)]
@@ -221,7 +229,9 @@ class PrefixEnvironment(Section):
 
 
 class UvEnvironment(Section):
-    """A venv that `make fetch` builds in .venvs/<name> from a requirements file. python: version, None takes ours."""
+    """A venv that `make fetch` builds in .venvs/<name> from a requirements file. python: version, None takes
+    ours.
+    """
 
     kind: Literal["uv"]
     file: Annotated[str, Field(min_length=1)]
@@ -257,8 +267,10 @@ class ExternalBaseline(Section):
     """Somebody's program makes the clips: we hand it a JSON work list and take back mp4 files.
 
     command: argument strings with PLACEHOLDERS, run without a shell in the folder of the code; None if
-    baselines/<name>/rules.smk makes the clips (then code and environment are None too). environment: None takes
-    PATH as it is. files: what else the clips depend on (weights), relative to our root. timeout_s: of one shard.
+    baselines/<name>/rules.smk makes the clips (then code and environment are None too). environment: None
+    takes
+    PATH as it is. files: what else the clips depend on (weights), relative to our root. timeout_s: of one
+    shard.
     gpus, threads: of one job.
     """
 
@@ -279,7 +291,9 @@ class ExternalBaseline(Section):
     @field_validator("command")
     @classmethod
     def check_placeholders(cls, command: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """Raises ValueError for a placeholder nobody fills in, and for a command that never gets its work list."""
+        """Raises ValueError for a placeholder nobody fills in, and for a command that never gets its work
+        list.
+        """
         names: set[str] = set()
         for part in command or ():
             try:
@@ -310,7 +324,8 @@ class ExternalBaseline(Section):
         """Raises ValueError where command and code contradict each other."""
         if (self.command is None) != (self.code is None):
             raise ValueError(
-                "command and code go together; give both, or set both to null and bring rules.smk in a folder of the row's name"
+                "command and code go together; give both, or set both to null and bring rules.smk in a "
+                "folder of the row's name"
             )
         if self.command is None and self.environment is not None:
             raise ValueError("environment is of no use without a command; set it to null")
@@ -327,7 +342,8 @@ class ImportedShape(Section):
 
 
 class ImportedClips(Section):
-    """path: a folder or a .zip of <clip_id>.mp4 or of VBench's <short prompt>-<i>.mp4, absolute or relative to our root.
+    """path: a folder or a .zip of <clip_id>.mp4 or of VBench's <short prompt>-<i>.mp4, absolute or relative
+    to our root.
 
     shape: of clips that are not what the suite asks of all others, None for the suite's.
     """
@@ -372,7 +388,8 @@ def load_row(path: Path | str) -> AnyBaseline:
     baseline = validate_strict(values, KINDS[_kind(values, path)], where=str(path))
     if baseline.name != Path(path).stem:
         raise ValueError(
-            f"{path}: key 'name' is {baseline.name!r} but the file is called {Path(path).name}; make them agree."
+            f"{path}: key 'name' is {baseline.name!r} but the file is called {Path(path).name}; make them "
+            "agree."
         )
     return baseline
 
@@ -382,7 +399,8 @@ def load_baseline(path: Path | str) -> Baseline:
     baseline = load_row(path)
     if not isinstance(baseline, Baseline):
         raise ValueError(
-            f"{path}: key 'kind' is {baseline.kind!r}, but only a native baseline has a network to build; name another file."
+            f"{path}: key 'kind' is {baseline.kind!r}, but only a native baseline has a network to build; "
+            "name another file."
         )
     return baseline
 

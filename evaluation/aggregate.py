@@ -1,7 +1,7 @@
 """Per-clip results of every row and dimension -> the table of scores. Refuses what is incomplete.
 
-normalised = (raw - low) / (high - low), not clipped. Quality and Semantic are weighted means of normalised scores,
-Total = (4 Quality + Semantic) / 5. All numbers of the table are in percent.
+normalised = (raw - low) / (high - low), not clipped. Quality and Semantic are weighted means of normalised
+scores, Total = (4 Quality + Semantic) / 5. All numbers of the table are in percent.
 Source of the formula: VBench `scripts/cal_final_score.py`, without its zeros for dimensions that are missing.
 """
 
@@ -48,10 +48,11 @@ class RowName(BaseModel):
 class AggregateSettings(BaseModel):
     """Settings of the aggregate stage.
 
-    bounds: which normalisation table; dimensions: those this run was asked to score; draws, seed: of the bootstrap;
+    bounds: which normalisation table; dimensions: those this run was asked to score; draws, seed: of the
+    bootstrap;
     rows: every row that the run was asked for, in the order of the table, also those without results.
-    custom: dimensions of the user's; subset: what a subset run leaves out, as one sentence; totals: false of a run on some prompts or
-    samples only, which has no total.
+    custom: dimensions of the user's; subset: what a subset run leaves out, as one sentence; totals: false of
+    a run on some prompts or samples only, which has no total.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,7 +86,8 @@ class Totals(NamedTuple):
 
 
 def totals(normalised: Mapping[str, Array]) -> Totals:
-    """Quality, Semantic and Total from all sixteen normalised scores (percent, arrays of one shape or scalars).
+    """Quality, Semantic and Total from all sixteen normalised scores (percent, arrays of one shape or
+    scalars).
 
     Raises ValueError naming what is missing: a dimension that is not there is never counted as 0.
     """
@@ -106,14 +108,15 @@ def totals(normalised: Mapping[str, Array]) -> Totals:
 def expected_samples(prompt: Prompt, filtered: FilteredSet | None, row: str) -> tuple[int, ...]:
     """Which samples of a prompt a row must be scored on: all of them, or those that the static filter kept.
 
-    The filter may keep fewer than `keep` (VBench's convention: a gap is not filled). Raises ValueError without a filter.
+    The filter may keep fewer than `keep` (VBench's convention: a gap is not filled). Raises ValueError
+    without a filter.
     """
     if prompt.keep is None:
         return tuple(range(prompt.samples))
     if filtered is None or filtered.row != row or prompt.id not in filtered.kept:
         raise ValueError(
-            f"Prompt {prompt.id} keeps {prompt.keep} of {prompt.samples} samples, but no static filter of row {row} "
-            "says which; give the row's filter/<row>.json."
+            f"Prompt {prompt.id} keeps {prompt.keep} of {prompt.samples} samples, but no static filter of "
+            f"row {row} says which; give the row's filter/<row>.json."
         )
     return filtered.kept[prompt.id]
 
@@ -134,14 +137,16 @@ def check_result(
     expected = {clip_id(p.id, sample) for p in wanted for sample in expected_samples(p, filtered, result.row)}
     if result.left_out and (result.kind, result.dimension) != ("official", "color"):
         raise ValueError(
-            f"{where} leaves out {len(result.left_out)} clips, which only the official color does; score it again."
+            f"{where} leaves out {len(result.left_out)} clips, which only the official color does; score "
+            "it again."
         )
     expected -= set(result.left_out)
     found: set[str] = set()
     lengths = {None if clip.frame_values is None else len(clip.frame_values) for clip in result.clips}
     if len(lengths) > 1:
         raise ValueError(
-            f"{where} has values of pixel frames for some clips only, or of different lengths; score it again."
+            f"{where} has values of pixel frames for some clips only, or of different lengths; score it "
+            "again."
         )
     # float16 cosines of the official scorer exceed 1: evaluation/vbench/worker/runner.py, ROUNDING
     spare = 4e-3 if result.kind == "official" else 1e-6
@@ -151,13 +156,15 @@ def check_result(
             raise ValueError(f"{where} counts clip {clip.clip_id} twice; score it again.")
         if clip.clip_id != clip_id(clip.prompt_id, clip.sample):
             raise ValueError(
-                f"{where} says clip {clip.clip_id} is sample {clip.sample} of {clip.prompt_id}; score it again."
+                f"{where} says clip {clip.clip_id} is sample {clip.sample} of {clip.prompt_id}; score it "
+                "again."
             )
         for value in (clip.value, *(clip.frame_values or ())):
             if value is not None and not low <= value <= high:  # also false for NaN
                 raise ValueError(
-                    f"{where} gives clip {clip.clip_id} the value {value}, outside {measure.lowest:g}..{measure.highest:g}; "
-                    "its scorer or the scorer's weights are wrong."
+                    f"{where} gives clip {clip.clip_id} the value {value}, outside "
+                    f"{measure.lowest:g}..{measure.highest:g}; its scorer or the scorer's weights are "
+                    "wrong."
                 )
         found.add(clip.clip_id)
     problems = [f"{clip} is missing" for clip in sorted(expected - found)]
@@ -175,7 +182,8 @@ def check_result(
 
 
 class RowDraws(NamedTuple):
-    """Of one row: estimates of shown raw and of normalised scores, totals among the latter under their own names.
+    """Of one row: estimates of shown raw and of normalised scores, totals among the latter under their own
+    names.
 
     sums, counts: per dimension [P], the sum of shown raw clip values and the number of clips of each prompt.
     """
@@ -187,7 +195,9 @@ class RowDraws(NamedTuple):
 
 
 def total_estimates(normalised: Mapping[str, Estimate], prompts_of: Mapping[str, int]) -> dict[str, Estimate]:
-    """Quality, Semantic and Total of a row that has all dimensions: the formula over means, draws and influence values."""
+    """Quality, Semantic and Total of a row that has all dimensions: the formula over means, draws and
+    influence values.
+    """
     means = totals({name: np.asarray(found.mean) for name, found in normalised.items()})
     draws = totals({name: found.draws for name, found in normalised.items()})
     influence = totals({name: found.influence for name, found in normalised.items()})
@@ -207,7 +217,9 @@ def _row_draws(
     settings: AggregateSettings,
     prompts_of: Mapping[str, int],
 ) -> RowDraws:
-    """Resample one row. Totals join the normalised scores under their own names when all dimensions are there."""
+    """Resample one row. Totals join the normalised scores under their own names when all dimensions are
+    there.
+    """
     column = {prompt: index for index, prompt in enumerate(design.prompts)}
     known = settings.known
     names = [name for name in known if name in results]
@@ -298,8 +310,8 @@ def _pairs(
 ) -> list[PairedDifference]:
     """All pairs of ranked rows on every measure both have.
 
-    Holm families: the 16 dimensions of one pair; its custom dimensions, so that adding one changes no other p-value; and, for each of
-    Total, Quality and Semantic, all pairs of rows.
+    Holm families: the 16 dimensions of one pair; its custom dimensions, so that adding one changes no other
+    p-value; and, for each of Total, Quality and Semantic, all pairs of rows.
     """
     found: list[PairedDifference] = []
     for measure in TOTALS:
@@ -333,7 +345,9 @@ def holm_family(family: Sequence[tuple[str, str, str, Estimate]], design: Design
 
 
 def run_design(prompts: Sequence[Prompt], settings: AggregateSettings) -> Design:
-    """The draws that every number of a run shares: over all its prompts, in strata of what they are scored on and filtered by."""
+    """The draws that every number of a run shares: over all its prompts, in strata of what they are scored on
+    and filtered by.
+    """
     strata = {prompt.id: (tuple(sorted(prompt.dimensions)), prompt.keep) for prompt in prompts}
     return make_design(strata, settings.draws, settings.seed)
 
@@ -347,8 +361,9 @@ def aggregate(
 ) -> ScoresTable:
     """The table of scores of one suite.
 
-    filtered: the static filter's outcome of every row, wanted where a prompt has `keep`. Rows whose dimensions are not all there get totals None and the reason; a result that lacks a clip, or holds a
-    wrong one, stops everything. Raises ValueError with one sentence.
+    filtered: the static filter's outcome of every row, wanted where a prompt has `keep`. Rows whose
+    dimensions are not all there get totals None and the reason; a result that lacks a clip, or holds a wrong
+    one, stops everything. Raises ValueError with one sentence.
     """
     by_row: dict[str, dict[str, DimensionResult]] = {row: {} for row in settings.rows}
     asked = list(settings.scored)
@@ -362,8 +377,9 @@ def aggregate(
         where = f"The {result.dimension} result of row {result.row}"
         if result.suite != suite or result.row not in by_row or result.dimension not in asked:
             raise ValueError(
-                f"{where} (suite {result.suite}) is not part of this run (suite {suite}, rows {', '.join(by_row)}, "
-                f"dimensions {', '.join(asked)}); take it out of the inputs or add it to the config."
+                f"{where} (suite {result.suite}) is not part of this run (suite {suite}, rows "
+                f"{', '.join(by_row)}, dimensions {', '.join(asked)}); take it out of the inputs or add it "
+                "to the config."
             )
         if result.dimension in by_row[result.row]:
             raise ValueError(f"{where} was given twice; give each result file once.")
@@ -391,8 +407,8 @@ def aggregate(
     family = max(len(ranked) * (len(ranked) - 1) // 2, len(NAMES), len(settings.custom))
     if settings.draws < 40 * family:
         raise ValueError(
-            f"{settings.draws} bootstrap draws cannot show a difference among {family} tests at the 5 % level after Holm's "
-            f"correction; set draws to at least {40 * family}."
+            f"{settings.draws} bootstrap draws cannot show a difference among {family} tests at the 5 % "
+            f"level after Holm's correction; set draws to at least {40 * family}."
         )
     return ScoresTable(
         suite=suite,
@@ -410,7 +426,9 @@ def aggregate(
 
 
 def csv_text(lines: Sequence[str], subset: str | None) -> str:
-    """Lines of a CSV file, of a subset run with one column more, which says what was left out: no line can be taken for a whole run's."""
+    """Lines of a CSV file, of a subset run with one column more, which says what was left out: no line can be
+    taken for a whole run's.
+    """
     if subset is None:
         return "\n".join(lines) + "\n"
     said = '"' + subset.replace('"', '""') + '"'
@@ -418,7 +436,9 @@ def csv_text(lines: Sequence[str], subset: str | None) -> str:
 
 
 def scores_csv(table: ScoresTable) -> str:
-    """One line per row and measure: row, label, kind, measure, scorer kind, raw and normalised mean/low/high, counts."""
+    """One line per row and measure: row, label, kind, measure, scorer kind, raw and normalised mean/low/high,
+    counts.
+    """
     head = "row,label,row_kind,measure,scorer_kind,raw,raw_low,raw_high,normalised,low,high,prompts,clips"
     lines = [head]
     for row in table.rows:

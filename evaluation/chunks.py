@@ -1,8 +1,10 @@
-"""Quality over time: scores of pixel frames -> a curve over latent chunks, and its drift from the first chunk to the last.
+"""Quality over time: scores of pixel frames -> a curve over latent chunks, and its drift from the first chunk
+to the last.
 
-A chunk is CHUNK latent frames, what a causal model denoises together: the first holds pixel frames 0 to 8, every later one 12
-more (the first latent frame is one pixel frame, each other STEP). A chunk's value is the mean over clips of the mean over the
-clip's frames in it; prompts are drawn again as for every other number of the table, with the same draws.
+A chunk is CHUNK latent frames, what a causal model denoises together: the first holds pixel frames 0 to 8,
+every later one 12 more (the first latent frame is one pixel frame, each other STEP). A chunk's value is the
+mean over clips of the mean over the clip's frames in it; prompts are drawn again as for every other number of
+the table, with the same draws.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ SUMMARY = "frame_quality"
 class ChunkCurve(BaseModel):
     """Of one row and measure, in normalised points. chunks: None where no frame of the chunk has a value.
 
-    drift: last chunk minus first, on the same prompts; holm: its p-value among the curves of the measure, ranked rows and
-    controls apart; all None if fewer than two chunks have values.
+    drift: last chunk minus first, on the same prompts; holm: its p-value among the curves of the measure,
+    ranked rows and controls apart; all None if fewer than two chunks have values.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -49,7 +51,8 @@ class ChunkCurve(BaseModel):
 
 
 class ChunkTable(Record):
-    """aggregate/chunks.json. subset: as in the table of scores; pixel_frames: of a clip; without: dimensions of the run whose scorer gives no values of frames.
+    """aggregate/chunks.json. subset: as in the table of scores; pixel_frames: of a clip; without: dimensions
+    of the run whose scorer gives no values of frames.
 
     apart: rows whose clips are of another length, which have no curve.
     pairs: difference of two ranked rows' drifts on common prompts; Holm over the pairs of a measure.
@@ -88,7 +91,9 @@ def chunk_means(values: Sequence[float | None]) -> list[float | None]:
 
 
 class RowCurve(NamedTuple):
-    """Of one row and measure. sums, counts: [C, P], sums of shown raw chunk values of a prompt's clips, and how many they are."""
+    """Of one row and measure. sums, counts: [C, P], sums of shown raw chunk values of a prompt's clips, and
+    how many they are.
+    """
 
     sums: Array
     counts: Array
@@ -122,7 +127,9 @@ class Drawn(NamedTuple):
 
 
 def _drawn(curve: RowCurve, measure: Metric, design: Design, prompts: Array | None = None) -> Drawn | None:
-    """Estimates of a curve, on all its prompts or on those where `prompts` [P] is true; None if it has no value there."""
+    """Estimates of a curve, on all its prompts or on those where `prompts` [P] is true; None if it has no
+    value there.
+    """
     chosen = np.ones(len(design.prompts)) if prompts is None else prompts
     sums, counts = curve.sums * chosen, curve.counts * chosen
     known = np.flatnonzero(counts.sum(axis=1))
@@ -148,7 +155,9 @@ def _drawn_row(
     design: Design,
     common: Mapping[str, Array] | None = None,
 ) -> dict[str, Drawn]:
-    """Every measure of one row, and their summary if all that belong to it are there. common: prompts [P] to keep, by measure."""
+    """Every measure of one row, and their summary if all that belong to it are there. common: prompts [P] to
+    keep, by measure.
+    """
     drawn = {}
     for name, curve in curves.items():
         found = _drawn(curve, known[name], design, None if common is None else common[name])
@@ -215,7 +224,9 @@ def _pairs(
 
 
 def row_lengths(results: Sequence[DimensionResult]) -> dict[str, int]:
-    """Pixel frames of the clips of each row that has values of them. Raises ValueError if a row has clips of different lengths."""
+    """Pixel frames of the clips of each row that has values of them. Raises ValueError if a row has clips of
+    different lengths.
+    """
     found: dict[str, set[int]] = {}
     for result in results:
         for clip in result.clips:
@@ -224,7 +235,8 @@ def row_lengths(results: Sequence[DimensionResult]) -> dict[str, int]:
     for row, lengths in found.items():
         if len(lengths) > 1:
             raise ValueError(
-                f"Values of pixel frames of row {row} come in lists of {sorted(lengths)}; clips of a row are equally long. Score them again."
+                f"Values of pixel frames of row {row} come in lists of {sorted(lengths)}; clips of a row "
+                "are equally long. Score them again."
             )
     return {row: lengths.pop() for row, lengths in found.items()}
 
@@ -232,10 +244,11 @@ def row_lengths(results: Sequence[DimensionResult]) -> dict[str, int]:
 def chunk_table(
     suite: str, prompts: Sequence[Prompt], results: Sequence[DimensionResult], settings: AggregateSettings
 ) -> ChunkTable:
-    """Curves of every row and measure whose scorer gave values of frames, with the draws of the table of scores.
+    """Curves of every row and measure whose scorer gave values of frames, with the draws of the table of
+    scores.
 
-    results: as `aggregate` has proven them, so that the clips of one are equally long. Rows of another length than most have no curve: their
-    chunks lie elsewhere in time.
+    results: as `aggregate` has proven them, so that the clips of one are equally long. Rows of another length
+    than most have no curve: their chunks lie elsewhere in time.
     """
     design, known = run_design(prompts, settings), settings.scored
     curves: dict[str, dict[str, RowCurve]] = {row: {} for row in settings.rows}
@@ -276,7 +289,9 @@ def chunk_table(
 
 
 def chunks_csv(table: ChunkTable) -> str:
-    """One line per row, measure and chunk, in normalised points, and one for each drift, whose p-value is after Holm's correction."""
+    """One line per row, measure and chunk, in normalised points, and one for each drift, whose p-value is
+    after Holm's correction.
+    """
     lines = ["row,measure,chunk,normalised,low,high,holm,prompts"]
     for curve in table.curves:
         for place, found in [*enumerate(curve.chunks), ("drift", curve.drift)]:

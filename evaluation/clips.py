@@ -1,7 +1,7 @@
 """Clips as files: write and read mp4, and say what is wrong with one.
 
-T pixel frames, H and W pixels. Frames are uint8 RGB [T, H, W, 3]. Files are H.264 in yuv420p; one encoder thread and no
-AVX-512, so that the same frames give the same bytes.
+T pixel frames, H and W pixels. Frames are uint8 RGB [T, H, W, 3]. Files are H.264 in yuv420p; one encoder
+thread and no AVX-512, so that the same frames give the same bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Frames = NDArray[np.uint8]
 
 CRF = 18  # as RAVEN's vendored baselines encode (baselines.md 1.2)
 
-# x264 165 with AVX-512 writes other bytes for about 1 clip in 100 of the same frames (its macroblock tree reads what
+# x264 165 with AVX-512 writes other bytes for about 1 clip in 100 of the same frames (its macroblock tree
+# reads what
 # memory happens to hold). The SSE4.2 code writes the bytes of x264's plain C, as fast as AVX-512 at 480x832.
 X264 = {"x264-params": "asm=SSE4.2"} if platform.machine().lower() in ("x86_64", "amd64") else {}
 
@@ -76,7 +77,9 @@ def write_clip(path: Path, frames: Frames, *, fps: int) -> None:
 
 
 def read_clip(path: Path) -> DecodedClip:
-    """Every frame of the clip. Raises FileNotFoundError, or ValueError if the file cannot be decoded or holds no frame."""
+    """Every frame of the clip. Raises FileNotFoundError, or ValueError if the file cannot be decoded or holds
+    no frame.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"clip {path} does not exist; rerun the sample stage, which makes the clips that are missing."

@@ -1,7 +1,9 @@
-"""The sixteen dimensions: group, weight, normalisation bounds, in VBench's own order. Numbers only, no scorer.
+"""The sixteen dimensions: group, weight, normalisation bounds, in VBench's own order. Numbers only, no
+scorer.
 
 Bounds are in percent of the raw score, as published tables print it; a raw score of 0.982 is 98.2.
-Source of the official rows: the constants of VBench's `scripts/cal_final_score.py` (Apache-2.0), retyped as data.
+Source of the official rows: the constants of VBench's `scripts/cal_final_score.py` (Apache-2.0), retyped as
+data.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimension:
-    """One row. `lowest`: smallest raw value (fraction) that a correct scorer can return; the largest is 1 for all."""
+    """One row. `lowest`: smallest raw value (fraction) that a correct scorer can return; the largest is 1 for
+    all.
+    """
 
     name: str
     group: Group

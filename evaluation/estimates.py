@@ -1,6 +1,8 @@
-"""Estimates over prompts: a mean with its bootstrap draws and influence values, and what follows from them. Pure numpy.
+"""Estimates over prompts: a mean with its bootstrap draws and influence values, and what follows from them.
+Pure numpy.
 
-An estimate can be scaled, subtracted and put through the formula of the totals; interval and p-value come last.
+An estimate can be scaled, subtracted and put through the formula of the totals; interval and p-value come
+last.
 
 Axes: D draws, P prompts, M measures.
 """
@@ -32,7 +34,9 @@ from evaluation.records import Interval
 
 
 class Design(NamedTuple):
-    """What all rows share: sorted prompt ids [P], bootstrap weights [D, P], stratum number of each prompt [P]."""
+    """What all rows share: sorted prompt ids [P], bootstrap weights [D, P], stratum number of each prompt
+    [P].
+    """
 
     prompts: tuple[str, ...]
     weights: Array
@@ -49,7 +53,8 @@ def make_design(strata: Mapping[str, Hashable], draws: int, seed: int) -> Design
 class Estimate(NamedTuple):
     """A mean (percent), its bootstrap draws [D] and its influence values [P].
 
-    prompts: how many it rests on; fewest: of any one dimension in it, which decides between bootstrap and Student's t.
+    prompts: how many it rests on; fewest: of any one dimension in it, which decides between bootstrap and
+    Student's t.
     ends: of the scale, where clip values cannot leave it; None otherwise and for differences and totals.
     """
 
@@ -79,7 +84,9 @@ class Estimate(NamedTuple):
         )  # fmt: skip
 
     def interval(self, design: Design) -> Interval:
-        """95 %: Wilson's near an end of the scale, Student's t below SMALL prompts, percentiles of the draws otherwise."""
+        """95 %: Wilson's near an end of the scale, Student's t below SMALL prompts, percentiles of the draws
+        otherwise.
+        """
         error = linear_error(self.influence, design.strata, self.prompts)
         if self.ends is not None:
             low, high = self.ends

@@ -1,4 +1,6 @@
-"""The score of a clip together with the score of each of its pixel frames, from which curves of quality over time are made."""
+"""The score of a clip together with the score of each of its pixel frames, from which curves of quality over
+time are made.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,11 @@ from typing import NamedTuple
 
 
 class FrameScores(NamedTuple):
-    """value: the score of the clip; frames: [T], a raw fraction for each pixel frame, None where none was looked at.
+    """value: the score of the clip; frames: [T], a raw fraction for each pixel frame, None where none was
+    looked at.
 
-    A measure of a pair of frames stands at the later one. The value is the mean of the frames unless the scorer says otherwise.
+    A measure of a pair of frames stands at the later one. The value is the mean of the frames unless the
+    scorer says otherwise.
     """
 
     value: float

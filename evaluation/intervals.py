@@ -1,11 +1,12 @@
 """Confidence intervals and paired comparisons over prompts. Pure numpy; randomness comes in as a Generator.
 
 The unit that is drawn is the prompt: samples of one prompt are not independent, so they stay together.
-All rows and all dimensions share one matrix of draws, so a prompt that serves several dimensions stays joined, an
-interval of Total goes through the whole formula, and every difference of two rows is a paired one.
-Below SMALL prompts a percentile interval is too narrow (92 % at 12 prompts where 95 % are meant); there Student's t takes its
-place, on the same prompts and strata, with every measure as a sum over prompts (its influence values). Near an end of a
-bounded scale (96 % of clips pass) both are too narrow (89 % at 72 prompts), and Wilson's interval is used.
+All rows and all dimensions share one matrix of draws, so a prompt that serves several dimensions stays
+joined, an interval of Total goes through the whole formula, and every difference of two rows is a paired one.
+Below SMALL prompts a percentile interval is too narrow (92 % at 12 prompts where 95 % are meant); there
+Student's t takes its place, on the same prompts and strata, with every measure as a sum over prompts (its
+influence values). Near an end of a bounded scale (96 % of clips pass) both are too narrow (89 % at 72
+prompts), and Wilson's interval is used.
 
 Axes: D draws, P prompts, M measures (dimensions).
 """
@@ -23,7 +24,9 @@ Array = NDArray[np.float64]
 SMALL = 20
 """Prompts below which Student's t is used instead of the bootstrap."""
 NEAR_END = 15
-"""Passes or failures, as if prompts were independent trials, below which Wilson's interval is used for a bounded mean."""
+"""Passes or failures, as if prompts were independent trials, below which Wilson's interval is used for a
+bounded mean.
+"""
 
 
 class Range(NamedTuple):
@@ -43,10 +46,10 @@ def draw_weights(
 ) -> tuple[tuple[str, ...], Array]:
     """Sorted prompt ids and their bootstrap weights [D, P].
 
-    strata: prompt id -> what the suite fixes by design (here: the set of dimensions the prompt serves). Prompts are
-    drawn within strata, so no draw can leave a dimension without prompts. n - 1 of n prompts are drawn with
-    replacement and weighted n / (n - 1): the variance of a mean is then the unbiased s^2 / n and not (n - 1) / n of it.
-    A stratum of one prompt cannot vary. Independent of the order of the mapping.
+    strata: prompt id -> what the suite fixes by design (here: the set of dimensions the prompt serves).
+    Prompts are drawn within strata, so no draw can leave a dimension without prompts. n - 1 of n prompts are
+    drawn with replacement and weighted n / (n - 1): the variance of a mean is then the unbiased s^2 / n and
+    not (n - 1) / n of it. A stratum of one prompt cannot vary. Independent of the order of the mapping.
     Source: Rao and Wu (1988), "Resampling inference with complex survey data", JASA 83.
     """
     if not strata or draws < 1:
@@ -68,10 +71,10 @@ def draw_weights(
 def resample_means(weights: Array, sums: Array, counts: Array) -> Array:
     """Means over clips in every draw, [D, M].
 
-    weights: [D, P]; sums, counts: [M, P], the sum of clip values and the number of clips of each prompt (0 where
-    the measure does not use the prompt, or no clip passed the static filter). A ratio of two weighted sums, so prompts
-    with more clips weigh more, as in the mean over clips that it resamples. A draw without any clip of a measure (it
-    takes a filter that left very few prompts) is NaN, and is left out below.
+    weights: [D, P]; sums, counts: [M, P], the sum of clip values and the number of clips of each prompt (0
+    where the measure does not use the prompt, or no clip passed the static filter). A ratio of two weighted
+    sums, so prompts with more clips weigh more, as in the mean over clips that it resamples. A draw without
+    any clip of a measure (it takes a filter that left very few prompts) is NaN, and is left out below.
     """
     below = weights @ counts.T
     return np.divide(weights @ sums.T, below, out=np.full_like(below, np.nan), where=below > 0)
@@ -89,8 +92,9 @@ def percentile_range(values: Array) -> Range:
 def paired_p_value(differences: Array, prompts: int) -> float:
     """Two-sided p-value that a difference is zero, from its draws [D].
 
-    Twice the smaller tail, with one added to count and draws, so it is never 0. It is never below 2 / 2^prompts
-    either, the least that any exact sign test could give with so few prompts: one prompt proves nothing.
+    Twice the smaller tail, with one added to count and draws, so it is never 0. It is never below 2 /
+    2^prompts either, the least that any exact sign test could give with so few prompts: one prompt proves
+    nothing.
     """
     draws = int((~np.isnan(differences)).sum())
     tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
@@ -107,10 +111,11 @@ class Error(NamedTuple):
 def linear_error(influence: Array, strata: NDArray[np.intp], prompts: int) -> Error:
     """Error of an estimate whose change with the prompts' values is the sum of `influence` [P].
 
-    strata: stratum number of each prompt [P], those within which draw_weights draws; its variances are s^2 n / (n - 1) in
-    each, so this is the error that the draws have in the limit. Degrees of freedom: Welch and Satterthwaite over strata, at
-    most prompts - 1, where prompts is how many the estimate rests on.
-    Source: Satterthwaite (1946), Biometrics Bulletin 2; linearisation of a ratio as in Cochran, Sampling Techniques, 6.
+    strata: stratum number of each prompt [P], those within which draw_weights draws; its variances are s^2 n
+    / (n - 1) in each, so this is the error that the draws have in the limit. Degrees of freedom: Welch and
+    Satterthwaite over strata, at most prompts - 1, where prompts is how many the estimate rests on.
+    Source: Satterthwaite (1946), Biometrics Bulletin 2; linearisation of a ratio as in Cochran, Sampling
+    Techniques, 6.
     """
     n = np.bincount(strata)
     centred = influence - (np.bincount(strata, influence) / np.maximum(n, 1))[strata]
@@ -130,17 +135,20 @@ def student_range(mean: float, error: Error) -> Range:
 
 
 def effective_trials(share: float, error: Error, prompts: int) -> float:
-    """How many independent trials would know a mean of 0..1 as well as these prompts do; all prompts alike: their number."""
+    """How many independent trials would know a mean of 0..1 as well as these prompts do; all prompts alike:
+    their number.
+    """
     if share <= 0.0 or share >= 1.0:
         return float(prompts)
     return share * (1.0 - share) / error.se**2 if error.se > 0.0 else float("inf")
 
 
 def wilson_range(share: float, error: Error, trials: float) -> Range:
-    """The 95 % interval of a mean of 0..1 that lies near an end of its scale, with t in the place of the normal quantile.
+    """The 95 % interval of a mean of 0..1 that lies near an end of its scale, with t in the place of the
+    normal quantile.
 
-    trials: see effective_trials. Source: Wilson (1927), JASA 22; effective numbers of trials: Korn and Graubard (1998),
-    Survey Methodology 24.
+    trials: see effective_trials. Source: Wilson (1927), JASA 22; effective numbers of trials: Korn and
+    Graubard (1998), Survey Methodology 24.
     """
     share = min(max(share, 0.0), 1.0)
     squared = float(stdtrit(error.df, 0.975)) ** 2 / trials
@@ -150,7 +158,9 @@ def wilson_range(share: float, error: Error, trials: float) -> Range:
 
 
 def student_p_value(mean: float, error: Error, prompts: int) -> float:
-    """Two-sided p-value of Student's t that a difference is zero; never below 2 / 2^prompts, see paired_p_value."""
+    """Two-sided p-value of Student's t that a difference is zero; never below 2 / 2^prompts, see
+    paired_p_value.
+    """
     if error.se == 0.0:
         return 1.0 if mean == 0.0 else 2.0 / 2.0 ** min(prompts, 60)
     p_value = 2.0 * float(stdtr(error.df, -abs(mean) / error.se))
@@ -170,7 +180,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def tie_groups(ordered: Sequence[str], differ: Callable[[str, str], bool]) -> dict[str, int]:
     """Group number (1 = best) of each row, best first.
 
-    A row belongs to the group above it unless it differs from that group's best row; then it opens the next group.
+    A row belongs to the group above it unless it differs from that group's best row; then it opens the next
+    group.
     """
     groups: dict[str, int] = {}
     leader, group = None, 0

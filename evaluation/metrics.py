@@ -1,4 +1,5 @@
-"""Everything that a run is scored on, described alike: the sixteen dimensions, then those that the user's own files add.
+"""Everything that a run is scored on, described alike: the sixteen dimensions, then those that the user's own
+files add.
 
 Tables, figures and statistics go through these descriptions; only the totals know the sixteen by name.
 """
@@ -21,7 +22,8 @@ class Metric:
     """One line of the tables. unit, factor: shown raw score = factor x recorded value, in `unit`.
 
     low, high: shown raw scores that normalise to 0 and to 100; low lies above high where less is better.
-    lowest, highest: recorded values that a correct scorer can return. bounded: whether these are ends of the scale.
+    lowest, highest: recorded values that a correct scorer can return. bounded: whether these are ends of the
+    scale.
     prompts: the dimension whose prompts it is scored on, or ALL_PROMPTS.
     """
 

@@ -1,9 +1,10 @@
 """A user's own prompt list -> prompt records; any fault is one sentence with the file's name and line.
 
-.csv, .tsv, .jsonl: one prompt a line, with the columns (keys) id and prompt, samples (unless the suite's `prompts.samples`
-gives one number for all) and, if wanted, extended, dimensions, keep and, in .jsonl, facts. A column that is there is filled
-in every line, except for `dimensions` and `keep`. In .csv and .tsv blanks around a cell are not part of it, a prompt with a
-comma is put in double quotes, and several dimensions are separated by semicolons.
+.csv, .tsv, .jsonl: one prompt a line, with the columns (keys) id and prompt, samples (unless the suite's
+`prompts.samples` gives one number for all) and, if wanted, extended, dimensions, keep and, in .jsonl, facts.
+A column that is there is filled in every line, except for `dimensions` and `keep`. In .csv and .tsv blanks
+around a cell are not part of it, a prompt with a comma is put in double quotes, and several dimensions are
+separated by semicolons.
 .txt: one prompt a line and nothing else; ids are p0000, p0001, ... in the file's order.
 """
 
@@ -37,7 +38,8 @@ class ListRules:
     """What a list may ask of a benchmark.
 
     free: dimensions that need no facts, of a prompt that names none; on_request: need none either.
-    by_facts: dimensions that a prompt's facts allow; raises ValueError if they are no facts of this benchmark.
+    by_facts: dimensions that a prompt's facts allow; raises ValueError if they are no facts of this
+    benchmark.
     words: all that the text encoder knows (None: any text); max_words: the longest text, in words.
     """
 
@@ -87,7 +89,8 @@ def read_prompt_list(content: bytes, name: str, rules: ListRules, samples: int |
     ending = name.rpartition(".")[2].lower()
     if ending not in READERS:
         raise ValueError(
-            f"{name} ends in .{ending}, expected one of .{', .'.join(READERS)}; save the prompt list as one of these."
+            f"{name} ends in .{ending}, expected one of .{', .'.join(READERS)}; save the prompt list as "
+            "one of these."
         )
     prompts: list[Prompt] = []
     ids: dict[str, int] = {}
@@ -96,7 +99,8 @@ def read_prompt_list(content: bytes, name: str, rules: ListRules, samples: int |
         where = f"{name} line {line}"
         if samples is not None and "samples" in cells:
             raise ValueError(
-                f"{where} gives samples, and so does the suite's `prompts.samples` ({samples}); take one of the two out."
+                f"{where} gives samples, and so does the suite's `prompts.samples` ({samples}); take one "
+                "of the two out."
             )
         prompt = _prompt({"samples": samples, **cells} if samples is not None else cells, where, rules)
         if prompt.id in ids:
@@ -105,7 +109,8 @@ def read_prompt_list(content: bytes, name: str, rules: ListRules, samples: int |
             )
         if prompt.prompt in texts:
             raise ValueError(
-                f"{where}: the prompt is the same as in line {texts[prompt.prompt]}; keep one of them and raise its `samples`."
+                f"{where}: the prompt is the same as in line {texts[prompt.prompt]}; keep one of them and "
+                "raise its `samples`."
             )
         ids[prompt.id] = texts[prompt.prompt] = line
         prompts.append(prompt)
@@ -124,7 +129,8 @@ def _text(content: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ValueError(
-            f"{name} line {line} has a byte that is not UTF-8 (0x{content[error.start]:02x}); save the file as UTF-8."
+            f"{name} line {line} has a byte that is not UTF-8 (0x{content[error.start]:02x}); save the "
+            "file as UTF-8."
         ) from error
 
 
@@ -140,20 +146,24 @@ def _table(text: str, name: str, delimiter: str) -> Lines:
                 _check_columns(columns, (*REQUIRED, *OPTIONAL), f"{name} line 1")
             elif len(cells) != len(columns):
                 raise ValueError(
-                    f"{name} line {line} has {len(cells)} cells, expected {len(columns)} ({', '.join(columns)}); "
-                    "put a prompt that holds the separator in double quotes, and leave no line empty."
+                    f"{name} line {line} has {len(cells)} cells, expected {len(columns)} "
+                    f"({', '.join(columns)}); put a prompt that holds the separator in double quotes, and "
+                    "leave no line empty."
                 )
             else:
                 yield line, _cells(dict(zip(columns, cells, strict=True)), f"{name} line {line}")
             line = rows.line_num + 1
     except csv.Error as error:
         raise ValueError(
-            f"{name} line {line} cannot be read ({error}); double a double quote that is part of a quoted cell."
+            f"{name} line {line} cannot be read ({error}); double a double quote that is part of a quoted "
+            "cell."
         ) from error
 
 
 def _cells(row: Mapping[str, str], where: str) -> dict[str, Any]:
-    """Text of a table's row as the values that .jsonl would have; an empty optional cell is as if it were not there."""
+    """Text of a table's row as the values that .jsonl would have; an empty optional cell is as if it were not
+    there.
+    """
     cells: dict[str, Any] = {key: value for key, value in row.items() if value or key not in MAY_BE_EMPTY}
     for key in ("samples", "keep"):
         if key in cells:
@@ -206,7 +216,8 @@ def _check_columns(columns: Sequence[str], known: Sequence[str], where: str) -> 
         if column not in known:
             facts = "; `facts` needs .jsonl" if column == "facts" else ""
             raise ValueError(
-                f"{where}: column {column!r} is unknown; the columns are {', '.join(known)}{facts}; correct or remove it."
+                f"{where}: column {column!r} is unknown; the columns are {', '.join(known)}{facts}; "
+                "correct or remove it."
             )
         if columns.count(column) > 1:
             raise ValueError(f"{where}: column {column!r} appears twice; remove one.")
@@ -226,7 +237,8 @@ def _prompt(cells: Mapping[str, Any], where: str, rules: ListRules) -> Prompt:
     name = cells["id"]
     if not isinstance(name, str) or not re.fullmatch(rf"[a-z0-9_]{{1,{MAX_ID}}}", name):
         raise ValueError(
-            f"{where}: id is {name!r}, expected 1 to {MAX_ID} of the characters a-z, 0-9 and _ (it names the clips); rename it."
+            f"{where}: id is {name!r}, expected 1 to {MAX_ID} of the characters a-z, 0-9 and _ (it names "
+            "the clips); rename it."
         )
     text = _written(cells["prompt"], "prompt", where, rules)
     extended = _written(cells["extended"], "extended", where, rules) if "extended" in cells else text
@@ -253,7 +265,9 @@ def _count(value: Any, column: str, where: str) -> int:
 
 
 def _written(value: Any, column: str, where: str, rules: ListRules) -> str:
-    """A text that a model can be given. Raises ValueError if it is empty, or has characters or words that cannot be used."""
+    """A text that a model can be given. Raises ValueError if it is empty, or has characters or words that
+    cannot be used.
+    """
     if not isinstance(value, str):
         raise ValueError(f"{where}: {column} is {value!r}, expected text; correct it.")
     text = value.strip()
@@ -274,18 +288,22 @@ def _written(value: Any, column: str, where: str, rules: ListRules) -> str:
         unknown = [word for word in words if word not in rules.words]
         if unknown:
             raise ValueError(
-                f"{where}: the embedded world does not know the word {unknown[0]!r} of {column}; "
-                f"its {len(rules.words)} words are {' '.join(sorted(rules.words))}; use these, without punctuation."
+                f"{where}: the embedded world does not know the word {unknown[0]!r} of {column}; its "
+                f"{len(rules.words)} words are {' '.join(sorted(rules.words))}; use these, without "
+                "punctuation."
             )
         if len(words) > rules.max_words:
             raise ValueError(
-                f"{where}: {column} has {len(words)} words, and the embedded world reads at most {rules.max_words}; shorten it."
+                f"{where}: {column} has {len(words)} words, and the embedded world reads at most "
+                f"{rules.max_words}; shorten it."
             )
     return text
 
 
 def _dimensions(value: Any, facts: Any, where: str, rules: ListRules) -> tuple[str, ...]:
-    """Dimensions that a line asks for, or those that need no facts. Raises ValueError if its facts do not allow one."""
+    """Dimensions that a line asks for, or those that need no facts. Raises ValueError if its facts do not
+    allow one.
+    """
     if not isinstance(facts, dict):
         raise ValueError(f"{where}: facts is {facts!r}, expected an object; correct it.")
     try:
@@ -303,7 +321,8 @@ def _dimensions(value: Any, facts: Any, where: str, rules: ListRules) -> tuple[s
         if item not in allowed:
             raise ValueError(
                 f"{where}: dimension {item!r} cannot be scored with {'these' if facts else 'no'} facts; "
-                f"this prompt's are {', '.join(allowed)}; take it out{'' if facts else ' or give facts (.jsonl)'}."
+                f"this prompt's are {', '.join(allowed)}; take it "
+                f"out{'' if facts else ' or give facts (.jsonl)'}."
             )
         if value.count(item) > 1:
             raise ValueError(f"{where}: dimension {item!r} appears twice; remove one.")

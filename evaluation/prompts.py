@@ -27,7 +27,9 @@ LITTLE_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptCounts:
-    """What a run is about to do: lines of the source list, samples that they ask for, prompts rendered, clips per row."""
+    """What a run is about to do: lines of the source list, samples that they ask for, prompts rendered, clips
+    per row.
+    """
 
     lines: int
     samples: int
@@ -51,7 +53,9 @@ def count_prompts(prompts: Sequence[Prompt]) -> PromptCounts:
 
 
 class UnrenderedLine(NamedTuple):
-    """A line of the source list, counted from 0, whose prompt a later line repeats: that one is rendered and stands for both."""
+    """A line of the source list, counted from 0, whose prompt a later line repeats: that one is rendered and
+    stands for both.
+    """
 
     line: int
     rendered: int
@@ -68,8 +72,8 @@ def unrendered_lines(prompts: Sequence[Prompt]) -> list[UnrenderedLine]:
 
 
 def list_notices(prompts: Sequence[Prompt], *, named_by_prompt: bool) -> list[str]:
-    """What a reader of the counts should know, one sentence each: lines that are not rendered, prompts that would share a
-    file name, and prompts that models are fed without an extended text.
+    """What a reader of the counts should know, one sentence each: lines that are not rendered, prompts that
+    would share a file name, and prompts that models are fed without an extended text.
 
     named_by_prompt: the benchmark's scorer names its files by the prompt (VBench: `<prompt>-<index>.mp4`).
     """
@@ -77,15 +81,16 @@ def list_notices(prompts: Sequence[Prompt], *, named_by_prompt: bool) -> list[st
     if unrendered := unrendered_lines(prompts):
         pairs = ", ".join(f"{found.line} ({found.prompt.id})" for found in unrendered)
         notices.append(
-            f"Not rendered: lines {pairs}, counted from 0; each repeats the prompt named in brackets, whose later line is "
-            "rendered and stands for both."
+            f"Not rendered: lines {pairs}, counted from 0; each repeats the prompt named in brackets, "
+            "whose later line is rendered and stands for both."
         )
     if named_by_prompt:
         notices += _name_notices(prompts)
     plain = [p.id for p in prompts if p.extended == p.prompt]
     if plain:
         notices.append(
-            f"{len(plain)} of {len(prompts)} prompts have no extended text: the models are fed the prompt itself."
+            f"{len(plain)} of {len(prompts)} prompts have no extended text: the models are fed the prompt "
+            "itself."
         )
     return notices
 
@@ -99,14 +104,15 @@ def _name_notices(prompts: Sequence[Prompt]) -> list[str]:
     collisions = [" and ".join(ids) for ids in folded.values() if len(ids) > 1]
     if collisions:
         notices.append(
-            f"The prompts {', '.join(collisions)} differ in case only: our clips are named by id and stay apart, but VBench's own "
-            "file names need a file system that tells case."
+            f"The prompts {', '.join(collisions)} differ in case only: our clips are named by id and stay "
+            "apart, but VBench's own file names need a file system that tells case."
         )
     unsafe = [p.id for p in prompts if not is_safe_name(p.prompt, p.samples)]
     if unsafe:
         notices.append(
-            f"{len(unsafe)} prompts cannot be file names of VBench's form ({', '.join(unsafe[:5])}): they hold a slash, a quote or "
-            f"the like, end in -<number>, or are too long; clips are named by id, but an export under VBench's names will fail."
+            f"{len(unsafe)} prompts cannot be file names of VBench's form ({', '.join(unsafe[:5])}): they "
+            "hold a slash, a quote or the like, end in -<number>, or are too long; clips are named by id, "
+            "but an export under VBench's names will fail."
         )
     return notices
 
@@ -128,8 +134,8 @@ def require_sha256(files: Mapping[str, bytes], expected: Mapping[str, str]) -> N
         found = hashlib.sha256(files[name]).hexdigest()
         if found != sha256:
             raise ValueError(
-                f"{name} has sha256 {found}, expected {sha256}; it is damaged, another version, or changed since this run "
-                "was planned. Fetch it again (`make fetch`) or start the run again."
+                f"{name} has sha256 {found}, expected {sha256}; it is damaged, another version, or changed "
+                "since this run was planned. Fetch it again (`make fetch`) or start the run again."
             )
 
 
@@ -145,28 +151,30 @@ def unrelated_lines(short: Sequence[str], extended: Sequence[str]) -> list[int]:
 def require_extended(short: Sequence[str], extended: Sequence[str]) -> None:
     """Raise ValueError unless every extended text is one, and belongs to its line.
 
-    Of the published lists none of 946 is equal to its short prompt or shorter (the least is 1.7 times as long), all are
-    distinct, and 14 share no word with it. Models that are fed short prompts lose about ten points of the semantic score.
+    Of the published lists none of 946 is equal to its short prompt or shorter (the least is 1.7 times as
+    long), all are distinct, and 14 share no word with it. Models that are fed short prompts lose about ten
+    points of the semantic score.
     """
     fallback = [
         i for i, (a, b) in enumerate(zip(short, extended, strict=True)) if len(b.strip()) <= len(a.strip())
     ]
     if fallback:
         raise ValueError(
-            f"{len(fallback)} of {len(short)} extended prompts are no longer than their short prompt (first: line {fallback[0] + 1}, "
-            f"{extended[fallback[0]][:60]!r}); this is the short list or a mixture. Run `make fetch` again."
+            f"{len(fallback)} of {len(short)} extended prompts are no longer than their short prompt "
+            f"(first: line {fallback[0] + 1}, {extended[fallback[0]][:60]!r}); this is the short list or a "
+            "mixture. Run `make fetch` again."
         )
     if len(set(extended)) != len(extended):
         raise ValueError(
-            f"the extended list has {len(set(extended))} distinct texts in {len(extended)} lines, expected one for each; "
-            "run `make fetch` again."
+            f"the extended list has {len(set(extended))} distinct texts in {len(extended)} lines, expected "
+            "one for each; run `make fetch` again."
         )
     unrelated = unrelated_lines(short, extended)
     if len(unrelated) > VBENCH_UNRELATED:
         raise ValueError(
-            f"{len(unrelated)} of {len(short)} extended prompts have no word in common with their short prompt (first: line "
-            f"{unrelated[0] + 1}), expected at most {VBENCH_UNRELATED}; the lines of the two lists do not belong together. "
-            "Run `make fetch` again."
+            f"{len(unrelated)} of {len(short)} extended prompts have no word in common with their short "
+            f"prompt (first: line {unrelated[0] + 1}), expected at most {VBENCH_UNRELATED}; the lines of "
+            "the two lists do not belong together. Run `make fetch` again."
         )
 
 
@@ -187,13 +195,15 @@ def require_consistent(prompts: Sequence[Prompt], dimensions: Sequence[str], whe
     uncovered = [d for d in dimensions if d not in covered]
     if uncovered:
         raise ValueError(
-            f"{where} has no prompt for the dimensions {', '.join(uncovered)}; it covers {', '.join(sorted(covered))}. "
-            "Take them out of the suite's `dimensions` or give them prompts."
+            f"{where} has no prompt for the dimensions {', '.join(uncovered)}; it covers "
+            f"{', '.join(sorted(covered))}. Take them out of the suite's `dimensions` or give them prompts."
         )
 
 
 def choose(prompts: Sequence[Prompt], dimensions: Collection[str], first: int | None) -> list[Prompt]:
-    """The prompts that score one of `dimensions`, restricted to those; at most the first `first` per dimension."""
+    """The prompts that score one of `dimensions`, restricted to those; at most the first `first` per
+    dimension.
+    """
     chosen: list[Prompt] = []
     taken = dict.fromkeys(dimensions, 0)
     for prompt in prompts:
@@ -215,36 +225,39 @@ def vbench_prompts(
 ) -> list[Prompt]:
     """The 944 distinct prompts of VBench's 946 lines, each with its extended text.
 
-    Of two lines with the same short prompt the later is rendered (Vchitect/VBench#58); it takes over the dimensions and the
-    facts of the earlier. The first 75 lines are the still prompts: `static_samples` of them are rendered, `static_keep` kept.
-    Raises ValueError if the three files do not belong together, or the counts do not add up.
+    Of two lines with the same short prompt the later is rendered (Vchitect/VBench#58); it takes over the
+    dimensions and the facts of the earlier. The first 75 lines are the still prompts: `static_samples` of
+    them are rendered, `static_keep` kept. Raises ValueError if the three files do not belong together, or the
+    counts do not add up.
     """
     if not len(full_info) == len(short) == len(extended) == VBENCH_LINES:
         raise ValueError(
-            f"VBench's lists have {len(full_info)} records, {len(short)} short and {len(extended)} extended lines; "
-            f"all three must have {VBENCH_LINES}. Run `make fetch` again."
+            f"VBench's lists have {len(full_info)} records, {len(short)} short and {len(extended)} "
+            f"extended lines; all three must have {VBENCH_LINES}. Run `make fetch` again."
         )
     differing = [
         i for i, (entry, text) in enumerate(zip(full_info, short, strict=True)) if entry["prompt_en"] != text
     ]
     if differing:
         raise ValueError(
-            f"line {differing[0] + 1} of the short list is not the prompt of record {differing[0]} of VBench_full_info.json "
-            f"({len(differing)} differ); the files are of different versions. Run `make fetch` again."
+            f"line {differing[0] + 1} of the short list is not the prompt of record {differing[0]} of "
+            f"VBench_full_info.json ({len(differing)} differ); the files are of different versions. Run "
+            "`make fetch` again."
         )
     require_extended(short, extended)
     flicker = [i for i, entry in enumerate(full_info) if "temporal_flickering" in entry["dimension"]]
     if flicker != list(range(VBENCH_FLICKER_LINES)):
         raise ValueError(
-            f"VBench_full_info.json scores {len(flicker)} prompts on temporal_flickering, expected exactly the first "
-            f"{VBENCH_FLICKER_LINES}; run `make fetch` again."
+            f"VBench_full_info.json scores {len(flicker)} prompts on temporal_flickering, expected exactly "
+            f"the first {VBENCH_FLICKER_LINES}; run `make fetch` again."
         )
     lines: dict[str, list[int]] = {}
     for number, text in enumerate(short):
         lines.setdefault(text, []).append(number)
     if len(lines) != VBENCH_DISTINCT:
         raise ValueError(
-            f"VBench's list has {len(lines)} distinct prompts, expected {VBENCH_DISTINCT}; run `make fetch` again."
+            f"VBench's list has {len(lines)} distinct prompts, expected {VBENCH_DISTINCT}; run `make "
+            "fetch` again."
         )
     prompts = []
     for number, text in enumerate(short):
@@ -276,7 +289,7 @@ def vbench_prompts(
     )
     if counts != expected:
         raise ValueError(
-            f"VBench's prompts do not add up: {counts} (still prompts among the repeated ones?), expected {expected}; "
-            "run `make fetch` again."
+            f"VBench's prompts do not add up: {counts} (still prompts among the repeated ones?), expected "
+            f"{expected}; run `make fetch` again."
         )
     return prompts

@@ -1,8 +1,9 @@
 """Versioned records that stages hand to each other, one JSON object a line or a file.
 
-Every record is strict: an unknown or missing key is an error. A changed meaning gets a new SCHEMA_VERSION and a test that
-freezes the old one (tests/evaluation/test_records.py). Nothing here holds a time, a host or a commit: two runs of the same
-inputs give the same bytes. Such facts go to timings.jsonl, which only the report reads.
+Every record is strict: an unknown or missing key is an error. A changed meaning gets a new SCHEMA_VERSION and
+a test that freezes the old one (tests/evaluation/test_records.py). Nothing here holds a time, a host or a
+commit: two runs of the same inputs give the same bytes. Such facts go to timings.jsonl, which only the report
+reads.
 """
 
 from __future__ import annotations
@@ -75,9 +76,11 @@ class Clip(Record):
 class ClipTiming(Record):
     """What a clip cost and where it was made; read by the report only.
 
-    sample_s, decode_s, write_s: seconds of this clip's share of its batch. first_frames_s: from the batch's start until the pixels of
-    its first chunk are decoded, None where clips are not streamed. peak_mb, peak_gpu_mb: peak memory of the process, and on its
-    GPU, MiB. attention: the attention kernel, None where no network of ours ran. software: versions by name, see workflow/sampling/machine.py.
+    sample_s, decode_s, write_s: seconds of this clip's share of its batch. first_frames_s: from the batch's
+    start until the pixels of its first chunk are decoded, None where clips are not streamed. peak_mb,
+    peak_gpu_mb: peak memory of the process, and on its
+    GPU, MiB. attention: the attention kernel, None where no network of ours ran. software: versions by name,
+    see workflow/sampling/machine.py.
     """
 
     clip_id: ClipId
@@ -109,7 +112,9 @@ class FilteredPrompt(BaseModel):
 
 
 class FilteredSet(Record):
-    """Which samples of each prompt go on to scoring (numeric order). `filtered` lists the prompts with a `keep`."""
+    """Which samples of each prompt go on to scoring (numeric order). `filtered` lists the prompts with a
+    `keep`.
+    """
 
     row: Identifier
     threshold: float
@@ -120,8 +125,8 @@ class FilteredSet(Record):
 class ClipScore(BaseModel):
     """The score of one clip on one dimension, on the dimension's raw scale.
 
-    frame_values: [T], the same for each pixel frame, null where nothing was looked at; None of a scorer that does not work frame
-    by frame. A measure of two frames stands at the later one.
+    frame_values: [T], the same for each pixel frame, null where nothing was looked at; None of a scorer that
+    does not work frame by frame. A measure of two frames stands at the later one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -136,8 +141,9 @@ class ClipScore(BaseModel):
 class CustomDimension(BaseModel):
     """A dimension that a file of the user's adds; never part of a total.
 
-    worst, best: raw values, in `unit`, that normalise to 0 and to 100; no score may lie outside. prompts: the dimension whose prompts
-    it is scored on, or "all". file: where its function is, as the suite names it; sha256: of that file.
+    worst, best: raw values, in `unit`, that normalise to 0 and to 100; no score may lie outside. prompts: the
+    dimension whose prompts it is scored on, or "all". file: where its function is, as the suite names it;
+    sha256: of that file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -155,10 +161,12 @@ class CustomDimension(BaseModel):
 class DimensionResult(Record):
     """All scores of one row on one dimension. `mean` is the mean over clips, as VBench prints it.
 
-    kind: "exact" (computed from known facts), "official" (VBench's own scorer), "stand-in" or "custom" (a dimension of the user's).
-    left_out: clips that the official scorer does not count (color: the object is never seen with any colour); it says so by their absence.
-    several_processes: what the official scorer prints if several processes share the clips, which for three dimensions is another average;
-    None where it would print `mean`.
+    kind: "exact" (computed from known facts), "official" (VBench's own scorer), "stand-in" or "custom" (a
+    dimension of the user's).
+    left_out: clips that the official scorer does not count (color: the object is never seen with any colour);
+    it says so by their absence.
+    several_processes: what the official scorer prints if several processes share the clips, which for three
+    dimensions is another average; None where it would print `mean`.
     versions: what computed it, by name, where another package did; several are joined by commas.
     """
 
@@ -176,7 +184,8 @@ class DimensionResult(Record):
 class WeightsManifest(Record):
     """What `convert` (or a shipped file) hands to `sample`.
 
-    flavour: "full", "adapter", "bundle" or "merged"; base: file an adapter needs. Paths are relative to the manifest's folder.
+    flavour: "full", "adapter", "bundle" or "merged"; base: file an adapter needs. Paths are relative to the
+    manifest's folder.
     """
 
     name: Identifier
@@ -190,7 +199,9 @@ class WeightsManifest(Record):
 
 
 class TrainManifest(Record):
-    """What `train` hands on: deterministic facts of the finished checkpoint (sha256 over its tensors, in key order)."""
+    """What `train` hands on: deterministic facts of the finished checkpoint (sha256 over its tensors, in key
+    order).
+    """
 
     name: Identifier
     step: int
@@ -200,7 +211,9 @@ class TrainManifest(Record):
 
 
 class Machine(Record):
-    """On what a training job ran when it was last started: device of the first process, number of processes, versions by name."""
+    """On what a training job ran when it was last started: device of the first process, number of processes,
+    versions by name.
+    """
 
     device: str
     processes: int
@@ -219,7 +232,8 @@ class Interval(BaseModel):
 
 
 class DimensionSummary(BaseModel):
-    """One cell of the table. raw (percent, or the unit of a custom dimension) and normalised intervals; prompts and clips are counts.
+    """One cell of the table. raw (percent, or the unit of a custom dimension) and normalised intervals;
+    prompts and clips are counts.
 
     left_out, several_processes: as in DimensionResult, a count and a raw score in percent.
     """
@@ -236,7 +250,9 @@ class DimensionSummary(BaseModel):
 
 
 class RowSummary(BaseModel):
-    """One row of the table. Totals are None (and `incomplete` says why) unless every dimension of the suite is there."""
+    """One row of the table. Totals are None (and `incomplete` says why) unless every dimension of the suite
+    is there.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -251,7 +267,9 @@ class RowSummary(BaseModel):
 
 
 class PairedDifference(BaseModel):
-    """Row `a` minus row `b` on common prompts; p_value from the paired bootstrap, holm over the family it belongs to."""
+    """Row `a` minus row `b` on common prompts; p_value from the paired bootstrap, holm over the family it
+    belongs to.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -267,8 +285,8 @@ class PairedDifference(BaseModel):
 class ScoresTable(Record):
     """aggregate/scores.json: everything the report's numbers come from.
 
-    dimensions: those of the sixteen that were asked for; custom: dimensions of the user's. subset: a sentence saying what a subset run
-    leaves out, None of a whole one.
+    dimensions: those of the sixteen that were asked for; custom: dimensions of the user's. subset: a sentence
+    saying what a subset run leaves out, None of a whole one.
     """
 
     suite: str

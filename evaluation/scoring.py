@@ -1,7 +1,9 @@
-"""One dimension of one row, from decoded clips to the official form and to ours: the command line of every toybox scorer.
+"""One dimension of one row, from decoded clips to the official form and to ours: the command line of every
+toybox scorer.
 
-Only prompts that list the dimension and only samples that the static filter kept are scored, in the order of the manifest.
-A missing clip or a score that is no number in 0..1 stops the job; nothing is skipped and nothing becomes 0.
+Only prompts that list the dimension and only samples that the static filter kept are scored, in the order of
+the manifest. A missing clip or a score that is no number in 0..1 stops the job; nothing is skipped and
+nothing becomes 0.
 """
 
 from __future__ import annotations
@@ -56,10 +58,11 @@ def work_list(
     kept: Mapping[str, Sequence[int]],
     serves: Callable[[Prompt], bool] | None = None,
 ) -> list[Work]:
-    """Clips to score on a dimension, in manifest order. serves: which prompts, None for those that list the dimension.
+    """Clips to score on a dimension, in manifest order. serves: which prompts, None for those that list the
+    dimension.
 
-    Raises ValueError if a kept sample is not in the manifest, if the filter does not know a prompt, or if no prompt
-    lists the dimension.
+    Raises ValueError if a kept sample is not in the manifest, if the filter does not know a prompt, or if no
+    prompt lists the dimension.
     """
     wanted = {p.id: p for p in prompts if (serves(p) if serves is not None else dimension in p.dimensions)}
     if not wanted:
@@ -89,12 +92,14 @@ def work_list(
 
 
 def shrink(frames: Frames, name: str) -> Frames:
-    """Decoded frames averaged down to uint8 [81, 32, 32, 3]. Raises ValueError naming the clip if they do not fit."""
+    """Decoded frames averaged down to uint8 [81, 32, 32, 3]. Raises ValueError naming the clip if they do not
+    fit.
+    """
     count, height, width = frames.shape[:3]
     if count != PIXEL_FRAMES or height != width or height % SIZE:
         raise ValueError(
-            f"Clip {name} has {count} frames of {width}x{height} pixels, expected {PIXEL_FRAMES} square frames "
-            f"whose side is a multiple of {SIZE}; delete it and rerun the sample stage."
+            f"Clip {name} has {count} frames of {width}x{height} pixels, expected {PIXEL_FRAMES} square "
+            f"frames whose side is a multiple of {SIZE}; delete it and rerun the sample stage."
         )
     step = height // SIZE
     rows = sum((frames[:, part::step] for part in range(1, step)), frames[:, ::step].astype(np.uint16))
@@ -125,7 +130,9 @@ def official_form(dimension: str, scores: Sequence[ClipScore], files: Mapping[st
 
 
 def score_clips(dimension: str, score: Score, work: Sequence[Work], clips: Path) -> list[ClipScore]:
-    """Score every clip from its decoded file. Raises FileNotFoundError or ValueError naming the first bad clip."""
+    """Score every clip from its decoded file. Raises FileNotFoundError or ValueError naming the first bad
+    clip.
+    """
     from evaluation.clips import (
         read_clip,
     )  # PyAV: only where files are read, so that rewards can import the scorers
@@ -133,8 +140,8 @@ def score_clips(dimension: str, score: Score, work: Sequence[Work], clips: Path)
     absent = [item.clip.file for item in work if not (clips / item.clip.file).is_file()]
     if absent:
         raise FileNotFoundError(
-            f"{len(absent)} of {len(work)} clips that {dimension} needs are not in {clips}: {', '.join(absent[:5])}; "
-            "rerun the sample stage, which makes the clips that are missing."
+            f"{len(absent)} of {len(work)} clips that {dimension} needs are not in {clips}: "
+            f"{', '.join(absent[:5])}; rerun the sample stage, which makes the clips that are missing."
         )
     scores = []
     for clip, prompt in work:
@@ -144,7 +151,9 @@ def score_clips(dimension: str, score: Score, work: Sequence[Work], clips: Path)
 
 
 def clip_score(clip: Clip, found: float | FrameScores, dimension: str) -> ClipScore:
-    """The record of one clip, with the values of its frames where the scorer gives them. Raises ValueError as `checked`."""
+    """The record of one clip, with the values of its frames where the scorer gives them. Raises ValueError as
+    `checked`.
+    """
     judged = found if isinstance(found, FrameScores) else FrameScores(found, ())
     values = tuple(None if v is None else checked(v, dimension, clip.clip_id) for v in judged.frames)
     return ClipScore(

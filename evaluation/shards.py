@@ -1,7 +1,8 @@
 """The work list of a row, its batches and its shards.
 
-A batch is always full: where the list runs out it is padded with copies whose clips are discarded. A shard is a run of whole
-batches. So a clip depends on its batch size and its place in the work list, never on how many shards there are.
+A batch is always full: where the list runs out it is padded with copies whose clips are discarded. A shard is
+a run of whole batches. So a clip depends on its batch size and its place in the work list, never on how many
+shards there are.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Samples made together. The first `kept` are wanted, the others are discarded copies that fill the batch."""
+    """Samples made together. The first `kept` are wanted, the others are discarded copies that fill the
+    batch.
+    """
 
     samples: tuple[Sample, ...]
     kept: int
@@ -46,9 +49,11 @@ def work_list(prompts: Sequence[Prompt]) -> list[Sample]:
 
 
 def published_items(prompts: Sequence[Prompt]) -> dict[str, int]:
-    """Place of every clip, by id, among the samples of all lines of the list as published, lines that are not rendered counted too.
+    """Place of every clip, by id, among the samples of all lines of the list as published, lines that are not
+    rendered counted too.
 
-    Published samplers number their seeds so (raven.md 15.2); a list without repeated lines has the places of its `work_list`.
+    Published samplers number their seeds so (raven.md 15.2); a list without repeated lines has the places of
+    its `work_list`.
     """
     lines = sorted(
         (line, place) for place, prompt in enumerate(prompts) for line in prompt.facts.get("lines", (place,))
@@ -75,7 +80,9 @@ def full_batches(samples: Sequence[Sample], batch_size: int) -> list[Batch]:
 
 
 def shard_batches(batches: Sequence[Batch], shard: int, num_shards: int) -> list[Batch]:
-    """The whole batches of shard `shard` (0-based) of `num_shards`: contiguous, sizes differ by at most one batch."""
+    """The whole batches of shard `shard` (0-based) of `num_shards`: contiguous, sizes differ by at most one
+    batch.
+    """
     if not 0 <= shard < num_shards:
         raise ValueError(
             f"shard {shard} of {num_shards} does not exist; shards are numbered 0 to {num_shards - 1}."

@@ -1,7 +1,9 @@
-"""The static filter: of the many samples of a still prompt, the first few that really stand still go on to scoring.
+"""The static filter: of the many samples of a still prompt, the first few that really stand still go on to
+scoring.
 
-VBench's order and convention: samples are tested in numeric order, the first `keep` static ones are kept; with fewer, only
-those are kept and the gap is recorded as `short`, never filled. Its network (RAFT) is replaced here by classical optical flow.
+VBench's order and convention: samples are tested in numeric order, the first `keep` static ones are kept;
+with fewer, only those are kept and the gap is recorded as `short`, never filled. Its network (RAFT) is
+replaced here by classical optical flow.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import numpy as np
 from evaluation.clips import Frames
 from evaluation.records import FilteredPrompt, FilteredSet, Prompt
 
-# Flow is measured between pixel frames STRIDE apart, in pixels of a picture GRID wide. Moving clips of the embedded world
+# Flow is measured between pixel frames STRIDE apart, in pixels of a picture GRID wide. Moving clips of the
+# embedded world
 # measure 1.8 to 2.4, still ones 0.0 (embedded.md 3); half a pixel separates them.
 STRIDE = 4
 GRID = 32
@@ -24,7 +27,9 @@ THRESHOLD = 0.5
 
 
 def motion(frames: Frames) -> float:
-    """Mean over frame pairs of the mean of the fastest 5 % of flow vectors; frames [T, H, W, 3] uint8, unit: 1/32 of the width."""
+    """Mean over frame pairs of the mean of the fastest 5 % of flow vectors; frames [T, H, W, 3] uint8, unit:
+    1/32 of the width.
+    """
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in frames[::STRIDE]]
     if len(grey) < 2:
         raise ValueError(f"motion needs at least {STRIDE + 1} frames, found {len(frames)}.")
@@ -39,7 +44,9 @@ def motion(frames: Frames) -> float:
 
 
 def filter_prompt(prompt_id: str, values: Sequence[float], keep: int) -> FilteredPrompt:
-    """Keep the first `keep` samples whose motion is below THRESHOLD, in numeric order; `short` counts what is lacking."""
+    """Keep the first `keep` samples whose motion is below THRESHOLD, in numeric order; `short` counts what is
+    lacking.
+    """
     static = tuple(value < THRESHOLD for value in values)
     kept = tuple(index for index, still in enumerate(static) if still)[:keep]
     return FilteredPrompt(
@@ -48,7 +55,9 @@ def filter_prompt(prompt_id: str, values: Sequence[float], keep: int) -> Filtere
 
 
 def filtered_set(row: str, prompts: Sequence[Prompt], values: Mapping[str, Sequence[float]]) -> FilteredSet:
-    """Which samples of each prompt are scored. `values`: prompt id -> motion per sample, for every prompt with a `keep`."""
+    """Which samples of each prompt are scored. `values`: prompt id -> motion per sample, for every prompt
+    with a `keep`.
+    """
     filtered = tuple(filter_prompt(p.id, values[p.id], p.keep) for p in prompts if p.keep is not None)
     outcome = {entry.prompt_id: entry.kept for entry in filtered}
     kept = {p.id: outcome[p.id] if p.id in outcome else tuple(range(p.samples)) for p in prompts}

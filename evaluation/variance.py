@@ -1,6 +1,7 @@
 """How much of a score's spread is between prompts and how much between seeds of one prompt. Pure numpy.
 
-One-way random effects: value = mean + prompt effect + seed effect, by the analysis of variance for unequal numbers of samples.
+One-way random effects: value = mean + prompt effect + seed effect, by the analysis of variance for unequal
+numbers of samples.
 Source: Searle, Casella and McCulloch (1992), Variance Components, 3.6.
 """
 
@@ -17,7 +18,8 @@ from evaluation.records import DimensionResult, Identifier, Record
 
 
 class Components(NamedTuple):
-    """Standard deviations in the values' unit, and samples per prompt (n0 of the analysis of variance, their mean if equal).
+    """Standard deviations in the values' unit, and samples per prompt (n0 of the analysis of variance, their
+    mean if equal).
 
     seed_sd: None where no prompt has two samples; the spread between prompts then holds both.
     """
@@ -28,7 +30,9 @@ class Components(NamedTuple):
 
 
 class VarianceCell(Record):
-    """Of one row and dimension, in normalised points. seed_share: part of the mean's error that comes from seeds, 0..1."""
+    """Of one row and dimension, in normalised points. seed_share: part of the mean's error that comes from
+    seeds, 0..1.
+    """
 
     row: Identifier
     dimension: str

@@ -1,4 +1,5 @@
-"""Attention kernels behind one function, and the block structure of the interleaved (training-time test) sequence.
+"""Attention kernels behind one function, and the block structure of the interleaved (training-time test)
+sequence.
 
 Legend: B batch, T query tokens, S key tokens, N heads, D head size.
 """
@@ -45,17 +46,20 @@ KERNEL_OPERATORS = [
 
 
 class Kernel(NamedTuple):
-    """An attention kernel without mask or gradient: its name with version, and [B, T, N, D] q, k, v -> [B, T, N, D]."""
+    """An attention kernel without mask or gradient: its name with version, and [B, T, N, D] q, k, v -> [B, T,
+    N, D].
+    """
 
     name: str
     run: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v. q: [B, T, N, D]; k, v: [B, S, N, D]; mask: [T, S] bool, True is visible. Returns [B, T, N, D].
+    """softmax(q k^T / sqrt(D)) v. q: [B, T, N, D]; k, v: [B, S, N, D]; mask: [T, S] bool, True is visible.
+    Returns [B, T, N, D].
 
-    Half-precision CUDA tensors without mask go to `best_kernel`, or with gradient to SDPA with cuDNN first; everything else to torch's
-    own choice.
+    Half-precision CUDA tensors without mask go to `best_kernel`, or with gradient to SDPA with cuDNN first;
+    everything else to torch's own choice.
     """
     if mask is not None or not q.is_cuda or q.dtype not in (torch.bfloat16, torch.float16):
         return _sdpa(q, k, v, mask)
@@ -78,11 +82,12 @@ def _sdpa_by_priority(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 @lru_cache
 def best_kernel(capability: tuple[int, int]) -> Kernel:
-    """The fastest kernel that is installed for GPUs of a compute capability (performance.md C has their rates): FlashAttention 3 on
-    Hopper, FlashAttention 2 on Ampere and Ada, else torch's SDPA with cuDNN first, which on Hopper beats FlashAttention 2.
+    """The fastest kernel that is installed for GPUs of a compute capability (performance.md C has their
+    rates): FlashAttention 3 on Hopper, FlashAttention 2 on Ampere and Ada, else torch's SDPA with cuDNN
+    first, which on Hopper beats FlashAttention 2.
 
-    Raises ValueError if RAVEN_BENCH_ATTENTION names a kernel that is unknown, not installed or not for this GPU, or if an installed
-    kernel cannot be imported.
+    Raises ValueError if RAVEN_BENCH_ATTENTION names a kernel that is unknown, not installed or not for this
+    GPU, or if an installed kernel cannot be imported.
     """
     forced = os.environ.get(FORCED)
     hopper, ampere = capability == (9, 0), capability >= (8, 0)
@@ -93,8 +98,9 @@ def best_kernel(capability: tuple[int, int]) -> Kernel:
                 return Kernel(f"{name} ({package} {_version(package)})", _flash(name, module))
     if forced not in (None, "sdpa"):
         raise ValueError(
-            f"{FORCED} asks for attention kernel {forced}, which is not one of fa3, fa2, sdpa, not installed, or not for a GPU of "
-            f"compute capability {capability[0]}.{capability[1]}; install it or unset the variable."
+            f"{FORCED} asks for attention kernel {forced}, which is not one of fa3, fa2, sdpa, not "
+            f"installed, or not for a GPU of compute capability {capability[0]}.{capability[1]}; install "
+            "it or unset the variable."
         )
     return Kernel("sdpa (cuDNN first)", _sdpa_by_priority)
 
@@ -104,8 +110,8 @@ def _flash(name: str, module: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]
         function = importlib.import_module(module).flash_attn_func
     except (ImportError, AttributeError) as fault:
         raise ValueError(
-            f"Attention kernel {name} is installed but {module} cannot be used ({fault}); install a build for torch "
-            f"{torch.__version__}, remove it, or set {FORCED}=sdpa."
+            f"Attention kernel {name} is installed but {module} cannot be used ({fault}); install a build "
+            f"for torch {torch.__version__}, remove it, or set {FORCED}=sdpa."
         ) from fault
 
     def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -130,7 +136,9 @@ def kernel_name(device: torch.device) -> str:
 
 
 class Block(NamedTuple):
-    """One query chunk and what it sees, in chunk indices: its own copy in full, and clean copies of earlier chunks."""
+    """One query chunk and what it sees, in chunk indices: its own copy in full, and clean copies of earlier
+    chunks.
+    """
 
     chunk: int
     clean: bool
@@ -140,12 +148,13 @@ class Block(NamedTuple):
 def interleaved_blocks(num_chunks: int, *, sink: int = 0, window: int | None = None) -> list[Block]:
     """Blocks N_0, C_0, ..., N_{K-1} of raven.md 4.2; the last chunk has no clean copy.
 
-    sink, window: counted in chunks; a clean chunk j < k is visible if j < sink or k - j <= window (None: no limit).
-    Raises ValueError for a negative sink or window.
+    sink, window: counted in chunks; a clean chunk j < k is visible if j < sink or k - j <= window (None: no
+    limit). Raises ValueError for a negative sink or window.
     """
     if sink < 0 or (window is not None and window < 0):
         raise ValueError(
-            f"Interleaved attention got sink {sink} and window {window}; both count chunks and cannot be negative."
+            f"Interleaved attention got sink {sink} and window {window}; both count chunks and cannot be "
+            "negative."
         )
     blocks = []
     for k in range(num_chunks):
@@ -166,7 +175,8 @@ def interleaved_mask(
 ) -> Tensor:
     """[T, T] bool mask over tokens laid out as all noisy chunks, then all clean chunks but the last.
 
-    chunks: latent frames of each chunk. The layout differs from the paper's interleaving only in order, which attention ignores.
+    chunks: latent frames of each chunk. The layout differs from the paper's interleaving only in order, which
+    attention ignores.
     """
     noisy, clean, end = interleaved_ranges(chunks, tokens_per_frame)
     mask = torch.zeros(end, end, dtype=torch.bool, device=device)
@@ -187,7 +197,9 @@ class InterleavedRanges(NamedTuple):
 
 
 def interleaved_ranges(chunks: Sequence[int], tokens_per_frame: int) -> InterleavedRanges:
-    """Where each chunk's tokens lie when all noisy chunks come first and the clean ones (without the last) follow."""
+    """Where each chunk's tokens lie when all noisy chunks come first and the clean ones (without the last)
+    follow.
+    """
     starts = [0]
     for frames in (*chunks, *chunks[:-1]):
         starts.append(starts[-1] + frames * tokens_per_frame)
@@ -231,7 +243,9 @@ def joined(parts: Sequence[Tensor], which: Sequence[int]) -> Tensor:
 def attend_block_causal(
     q: Tensor, k: Tensor, v: Tensor, chunks: Sequence[int], tokens_per_frame: int
 ) -> Tensor:
-    """Block-wise form of `attend` with `block_causal_mask`: one dense call a chunk, no [T, T] mask, no work on what is masked."""
+    """Block-wise form of `attend` with `block_causal_mask`: one dense call a chunk, no [T, T] mask, no work
+    on what is masked.
+    """
     sizes = [frames * tokens_per_frame for frames in chunks]
     own_q, own_k, own_v = (x.split(sizes, dim=1) for x in (q, k, v))
     pieces = [

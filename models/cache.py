@@ -23,7 +23,8 @@ RotationAt = Callable[[int, int], Rotation]
 class KVCache:
     """Room for `capacity` frames in every layer. Contents are never read before a plan has written them.
 
-    Stored keys and values are detached; inside a call that needs gradients, reads of the call's own frames use the live tensors.
+    Stored keys and values are detached; inside a call that needs gradients, reads of the call's own frames
+    use the live tensors.
     """
 
     def __init__(
@@ -39,7 +40,8 @@ class KVCache:
         shape = (batch, capacity, tokens_per_frame, config.num_heads, config.head_dim)
         self.capacity = capacity
         self.tokens_per_frame = tokens_per_frame
-        # NaN-filled on purpose: a plan that reads a slot nothing wrote shows at once instead of blending in zeros.
+        # NaN-filled on purpose: a plan that reads a slot nothing wrote shows at once instead of blending in
+        # zeros.
         self.keys = [
             torch.full(shape, torch.nan, device=device, dtype=dtype) for _ in range(config.num_layers)
         ]
@@ -78,7 +80,9 @@ def check_plan(plan: AttendPlan, capacity: int) -> None:
 
 
 class Tokens(Protocol):
-    """Queries, keys and values [B, T, N, D] of one layer, T = plan.frames * P; rotated where a rotation is given."""
+    """Queries, keys and values [B, T, N, D] of one layer, T = plan.frames * P; rotated where a rotation is
+    given.
+    """
 
     v: Tensor
 
@@ -147,7 +151,9 @@ def _own_forms(plan: AttendPlan) -> set[KeyForm]:
 
 
 def _split_at_write(read: Read, plan: AttendPlan, *, live: bool) -> list[tuple[int, int, int | None]]:
-    """Cut a cache read into (start slot, length, None or the call's own first frame) so that live frames keep their gradient."""
+    """Cut a cache read into (start slot, length, None or the call's own first frame) so that live frames keep
+    their gradient.
+    """
     if not live or plan.write is None:
         return [(read.start, read.length, None)]
     end, write_end = read.start + read.length, plan.write.slot + plan.write.length
@@ -188,8 +194,8 @@ def _update(
 def blend(sink: Tensor, leaving: Tensor, alpha: float, dtype: str) -> Tensor:
     """alpha * sink + (1 - alpha) * leaving.
 
-    dtype "bfloat16": each of the three operations is rounded to bfloat16, with which the decay alpha = 0.999 is an exact no-op
-    (baselines.md 2.5); "float32": one rounding, to the sink's dtype, at the end.
+    dtype "bfloat16": each of the three operations is rounded to bfloat16, with which the decay alpha = 0.999
+    is an exact no-op (baselines.md 2.5); "float32": one rounding, to the sink's dtype, at the end.
     """
     if dtype == "bfloat16":
         return (alpha * sink.to(torch.bfloat16) + (1 - alpha) * leaving.to(torch.bfloat16)).to(sink.dtype)

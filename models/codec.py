@@ -1,9 +1,12 @@
-"""The embedded world's video codec: linear, causal, 4 x 4 pixel patches, 1 + 4k pixel frames to 1 + k latent frames.
+"""The embedded world's video codec: linear, causal, 4 x 4 pixel patches, 1 + 4k pixel frames to 1 + k latent
+frames.
 
-Stands in for Wan's VAE with the same layout: latent frame 0 covers pixel frame 0, each later one covers 4. Channels are principal
-components of a patch (48 numbers for the first frame, 192 for a group of four), centred and scaled.
+Stands in for Wan's VAE with the same layout: latent frame 0 covers pixel frame 0, each later one covers 4.
+Channels are principal components of a patch (48 numbers for the first frame, 192 for a group of four),
+centred and scaled.
 
-Legend: B batch, T pixel frames, F latent frames, C channels, H and W latent size. Pixels are float in [-1, 1].
+Legend: B batch, T pixel frames, F latent frames, C channels, H and W latent size. Pixels are float in [-1,
+1].
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ GROUP = 4
 
 
 class LinearCodec(nn.Module):
-    """encode: pixels [B, T, 3, 4H, 4W] -> latents [B, F, C, H, W]; decode: the least-squares inverse, clamped to [-1, 1].
+    """encode: pixels [B, T, 3, 4H, 4W] -> latents [B, F, C, H, W]; decode: the least-squares inverse, clamped
+    to [-1, 1].
 
-    first_* serve latent frame 0, rest_* all others. basis: [C, numbers], orthonormal rows; mean: [numbers]; scale: [C].
+    first_* serve latent frame 0, rest_* all others. basis: [C, numbers], orthonormal rows; mean: [numbers];
+    scale: [C].
     """
 
     def __init__(self, channels: int = 16) -> None:
@@ -34,11 +39,14 @@ class LinearCodec(nn.Module):
             self.register_buffer(f"{name}_scale", torch.ones(channels))
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Latents of whole clips. Raises ValueError unless T is 1 + 4k and the picture is a multiple of 4 pixels."""
+        """Latents of whole clips. Raises ValueError unless T is 1 + 4k and the picture is a multiple of 4
+        pixels.
+        """
         frames, height, width = pixels.shape[1], pixels.shape[3], pixels.shape[4]
         if frames % GROUP != 1 or height % PATCH or width % PATCH:
             raise ValueError(
-                f"The codec takes 1 + 4k pixel frames of multiples of 4 pixels, found {frames} of {height}x{width}."
+                f"The codec takes 1 + 4k pixel frames of multiples of 4 pixels, found {frames} of "
+                f"{height}x{width}."
             )
         first, rest = _patches(pixels)
         coded = [((first - self.first_mean) @ self.first_basis.T) / self.first_scale]
@@ -85,7 +93,9 @@ class LinearCodec(nn.Module):
 
 
 class LinearStream:
-    """Frames of `batch` clips, chunk by chunk; each latent frame is decoded alone, so only the place is remembered."""
+    """Frames of `batch` clips, chunk by chunk; each latent frame is decoded alone, so only the place is
+    remembered.
+    """
 
     def __init__(self, codec: LinearCodec, batch: int) -> None:
         self.codec = codec
@@ -113,11 +123,13 @@ def check_batch(latents: Tensor, batch: int) -> None:
 
 
 def fit_codec(pixels: Tensor, *, channels: int = 16, whitening: float = 0.5) -> LinearCodec:
-    """Fit to clips [B, T, 3, 4H, 4W] in [-1, 1]: centred principal components of first frames and of groups of four.
+    """Fit to clips [B, T, 3, 4H, 4W] in [-1, 1]: centred principal components of first frames and of groups
+    of four.
 
-    whitening: channel scale is its deviation to this power, times one constant that makes the mean variance of a latent 1.
-    1 gives every channel unit variance and so the same weight in the loss to detail nobody sees; 0 keeps pixel importance.
-    The sign of a component is fixed (its largest number is positive), so a fit is reproducible.
+    whitening: channel scale is its deviation to this power, times one constant that makes the mean variance
+    of a latent 1. 1 gives every channel unit variance and so the same weight in the loss to detail nobody
+    sees; 0 keeps pixel importance. The sign of a component is fixed (its largest number is positive), so a
+    fit is reproducible.
     """
     codec = LinearCodec(channels)
     for name, data in zip(("first", "rest"), _patches(pixels), strict=True):

@@ -1,4 +1,6 @@
-"""Sizes and precision of the backbone, as plain data (no torch, so that the workflow can read it while parsing)."""
+"""Sizes and precision of the backbone, as plain data (no torch, so that the workflow can read it while
+parsing).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ class WanConfig:
     """Shape of one Wan DiT; the defaults are Wan2.1-T2V-1.3B.
 
     freq_dim: size of the timestep sinusoid. text_len: rows every prompt is zero-padded to (never masked).
-    Raises ValueError if the heads do not divide `dim` or a head cannot be split into rotary pairs for three axes.
+    Raises ValueError if the heads do not divide `dim` or a head cannot be split into rotary pairs for three
+    axes.
     """
 
     dim: int = 1536
@@ -30,11 +33,13 @@ class WanConfig:
     def __post_init__(self) -> None:
         if self.dim % self.num_heads:
             raise ValueError(
-                f"WanConfig: dim {self.dim} is not a multiple of num_heads {self.num_heads}; choose a dim that is."
+                f"WanConfig: dim {self.dim} is not a multiple of num_heads {self.num_heads}; choose a dim "
+                "that is."
             )
         if self.head_dim % 2 or self.head_dim < 6:
             raise ValueError(
-                f"WanConfig: head size {self.head_dim} has no rotary pairs for three axes; use an even size >= 6."
+                f"WanConfig: head size {self.head_dim} has no rotary pairs for three axes; use an even "
+                "size >= 6."
             )
         if self.freq_dim % 2:
             raise ValueError(
@@ -52,11 +57,14 @@ class WanConfig:
         return self.head_dim // 2 - 2 * third, third, third
 
     def tokens_per_frame(self, height: int, width: int) -> int:
-        """Tokens of one latent frame of `height` x `width`. Raises ValueError if the patch does not divide the frame."""
+        """Tokens of one latent frame of `height` x `width`. Raises ValueError if the patch does not divide
+        the frame.
+        """
         if height % self.patch_height or width % self.patch_width:
             raise ValueError(
-                f"A latent frame of {height}x{width} cannot be cut into patches of {self.patch_height}x{self.patch_width}; "
-                "choose a clip size whose latent height and width the patch divides."
+                f"A latent frame of {height}x{width} cannot be cut into patches of "
+                f"{self.patch_height}x{self.patch_width}; choose a clip size whose latent height and width "
+                "the patch divides."
             )
         return (height // self.patch_height) * (width // self.patch_width)
 
@@ -69,8 +77,8 @@ class DtypePolicy:
     """Where the forward leaves the parameters' dtype.
 
     rotary: dtype of the rotation. fp32_modules: dtype of time embedding, modulation, residual stream and head
-    ("parameters": whatever they are stored in, every operation rounded; "float32": kept in float32 around lower-precision
-    matrix products, as RAVEN and Wan's own code do).
+    ("parameters": whatever they are stored in, every operation rounded; "float32": kept in float32 around
+    lower-precision matrix products, as RAVEN and Wan's own code do).
     operators: "plain" calls the very operations of Wan's public code where torch has a faster equal that may
     round its last bit elsewhere (Conv3d patch embedding, RMSNorm spelled out); "fused" calls the faster ones.
     """

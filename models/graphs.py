@@ -1,6 +1,8 @@
-"""Network calls as CUDA graphs: one graph per attend plan, captured at its first use and replayed for every later clip.
+"""Network calls as CUDA graphs: one graph per attend plan, captured at its first use and replayed for every
+later clip.
 
-A few-step sampler makes the same few calls for every clip, so the host is out of the way from the second clip on. Replaying runs the
+A few-step sampler makes the same few calls for every clip, so the host is out of the way from the second clip
+on. Replaying runs the
 kernels that the eager call ran, in their order: results are equal bit for bit (a test on a GPU says so).
 
 Legend: B batch, f latent frames of a call, C channels, H, W latent size, L text rows.
@@ -29,7 +31,8 @@ class _Call(NamedTuple):
 
 
 class GraphedCalls:
-    """Binds a network to prompts as `models.rollout.bind_network` does, but keeps cache, text and graphs from clip to clip.
+    """Binds a network to prompts as `models.rollout.bind_network` does, but keeps cache, text and graphs from
+    clip to clip.
 
     One rollout at a time: the next `__call__` takes over the cache. For CUDA without gradients only.
     """

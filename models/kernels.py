@@ -1,4 +1,5 @@
-"""Triton kernels of the fast profile. Imported on CUDA only; every one has a plain torch form beside its caller, and a test.
+"""Triton kernels of the fast profile. Imported on CUDA only; every one has a plain torch form beside its
+caller, and a test.
 
 Legend: B batch, C channels, T frames or tokens, H, W size, N heads, D head size, G frames of P tokens each.
 """
@@ -54,7 +55,8 @@ def add_norm_silu_cuda(
     *,
     keep_sum: bool,
 ) -> Tensor | None:
-    """models/wan_decoder.py add_norm_silu on CUDA. All tensors channels-last; out may be a part of a larger buffer along T.
+    """models/wan_decoder.py add_norm_silu on CUDA. All tensors channels-last; out may be a part of a larger
+    buffer along T.
 
     Raises ValueError for another layout.
     """
@@ -120,16 +122,19 @@ def add_norm_cuda(
     one: bool,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    """models/wan.py add_norm on CUDA: (x + update * gate, its LayerNorm times (scale, or 1 + scale) plus shift, in `dtype`).
+    """models/wan.py add_norm on CUDA: (x + update * gate, its LayerNorm times (scale, or 1 + scale) plus
+    shift, in `dtype`).
 
-    x, update: [B, G, P, C]; gate: [B, G, 1, C]; scale, shift: [B, G, 1, C], or [C] for all frames alike. The sum is computed in
-    float32 and rounded once, to the dtype that torch would give it. Differentiable.
+    x, update: [B, G, P, C]; gate: [B, G, 1, C]; scale, shift: [B, G, 1, C], or [C] for all frames alike. The
+    sum is computed in float32 and rounded once, to the dtype that torch would give it. Differentiable.
     """
     return _AddNorm.apply(x.contiguous(), update, gate, scale, shift, eps, one, dtype)
 
 
 class _AddNorm(torch.autograd.Function):
-    """Keeps the sum alone and norms it again on the way back; rows' gradients are added up in float32, in an order that never changes."""
+    """Keeps the sum alone and norms it again on the way back; rows' gradients are added up in float32, in an
+    order that never changes.
+    """
 
     @staticmethod
     def forward(ctx, x, update, gate, scale, shift, eps, one, dtype):
@@ -234,7 +239,9 @@ def _frame_stride(row: Tensor | None) -> int:
 
 
 def _evenly_spaced(row: Tensor | None) -> Tensor | None:
-    """Rows [B, G, 1, C] with one stride over batch and frames: those of the first frames of each clip are copied."""
+    """Rows [B, G, 1, C] with one stride over batch and frames: those of the first frames of each clip are
+    copied.
+    """
     if row is None or row.ndim == 1:
         return row
     even = row.stride(-1) == 1 and (row.shape[0] == 1 or row.stride(0) == row.shape[1] * row.stride(1))
@@ -266,7 +273,8 @@ def _norm_rotate(
 def norm_rotate_cuda(
     x: Tensor, weight: Tensor | None, eps: float, turn: tuple[Tensor, Tensor] | None, dtype: torch.dtype
 ) -> Tensor:
-    """RMS norm over all heads of a token and rotation of each, either left out where it is None; one rounding, to `dtype`.
+    """RMS norm over all heads of a token and rotation of each, either left out where it is None; one
+    rounding, to `dtype`.
 
     x: [B, T, N, D]; weight: [N * D]; turn: cos and sin [T, 1, D / 2], float32. Differentiable with a norm.
     """

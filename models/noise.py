@@ -201,13 +201,13 @@ def _replay(draws: Sequence[Tensor]) -> Draw:
         number, tensor = next(remaining, (len(draws), None))
         if tensor is None:
             raise ValueError(
-                f"The recording holds {len(draws)} draws but draw number {number + 1}, of shape {list(shape)}, is asked for; "
-                "record the whole clip."
+                f"The recording holds {len(draws)} draws but draw number {number + 1}, of shape "
+                f"{list(shape)}, is asked for; record the whole clip."
             )
         if tuple(tensor.shape) != shape:
             raise ValueError(
-                f"Draw number {number + 1} of the recording has shape {list(tensor.shape)} where {list(shape)} is asked for; "
-                "record this method's own draws, in its order."
+                f"Draw number {number + 1} of the recording has shape {list(tensor.shape)} where "
+                f"{list(shape)} is asked for; record this method's own draws, in its order."
             )
         return tensor
 
@@ -238,7 +238,8 @@ class GeneratorNoise:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorNoise:
-    """Noise given as tensors. start: [B, F, C, H, W]; draws: (chunk, step) -> [B, f, C, H, W] added after that step.
+    """Noise given as tensors. start: [B, F, C, H, W]; draws: (chunk, step) -> [B, f, C, H, W] added after
+    that step.
 
     In a rolling rollout a block counts as a chunk, and only the block's own frames are given. RAVEN also asks
     after the last step of a chunk and discards the answer, so zeros will do there.
@@ -259,6 +260,7 @@ class TensorNoise:
         noise = self.draws[chunk, step]
         if noise.shape[1] != frames:
             raise ValueError(
-                f"TensorNoise has {noise.shape[1]} frames for chunk {chunk} after step {step}, {frames} are needed; resize that draw."
+                f"TensorNoise has {noise.shape[1]} frames for chunk {chunk} after step {step}, {frames} "
+                "are needed; resize that draw."
             )
         return noise

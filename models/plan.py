@@ -127,12 +127,13 @@ class AbsolutePolicy:
     def __post_init__(self) -> None:
         if self.sink < 0 or (self.window is not None and self.window < 1):
             raise ValueError(
-                f"cache: window {self.window} must be at least 1 and sink {self.sink} at least 0; correct them."
+                f"cache: window {self.window} must be at least 1 and sink {self.sink} at least 0; correct "
+                "them."
             )
         if self.window is not None and self.counting == "includes_current" and self.window <= self.sink:
             raise ValueError(
-                f"cache: window {self.window} includes the sink of {self.sink} frames and leaves no room for a chunk; "
-                "raise window or lower sink."
+                f"cache: window {self.window} includes the sink of {self.sink} frames and leaves no room "
+                "for a chunk; raise window or lower sink."
             )
 
     def planner(self) -> AbsolutePlanner:
@@ -147,8 +148,8 @@ class AbsolutePolicy:
         needed = total_frames if history is None else min(total_frames, history + chunk)
         if self.capacity is not None and needed > self.capacity:
             raise ValueError(
-                f"cache: {total_frames} latent frames need {needed} cached frames but capacity is {self.capacity}, which this "
-                "method never exceeds; sample fewer frames or set a window."
+                f"cache: {total_frames} latent frames need {needed} cached frames but capacity is "
+                f"{self.capacity}, which this method never exceeds; sample fewer frames or set a window."
             )
         return needed
 
@@ -177,8 +178,8 @@ class AbsolutePlanner:
             moves = make_room(at, policy.sink, policy.history(frames))
             if policy.capacity is not None and at.used + frames > policy.capacity:
                 raise ValueError(
-                    f"cache: frames {start} to {end - 1} do not fit the capacity of {policy.capacity} frames, which this "
-                    "method never exceeds; sample fewer frames or set a window."
+                    f"cache: frames {start} to {end - 1} do not fit the capacity of {policy.capacity} "
+                    "frames, which this method never exceeds; sample fewer frames or set a window."
                 )
         slot = at.used if fresh else at.used - frames
         if kind == "commit" or policy.denoise_writes:
@@ -205,7 +206,8 @@ class SlotRelativePolicy:
     def __post_init__(self) -> None:
         if not 0 <= self.sink < self.window or (self.alpha is not None and not self.sink):
             raise ValueError(
-                f"cache: sink {self.sink} must lie in 0..{self.window - 1}, and above 0 to be blended into; correct it."
+                f"cache: sink {self.sink} must lie in 0..{self.window - 1}, and above 0 to be blended "
+                "into; correct it."
             )
         if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise ValueError(f"cache: ema {self.alpha} must lie in 0..1; correct it.")
@@ -240,8 +242,8 @@ class SlotRelativePlanner:
             if evicted and policy.alpha is not None:
                 if evicted != policy.sink:
                     raise ValueError(
-                        f"cache: {evicted} evicted frames cannot be blended into a sink of {policy.sink} frames; make "
-                        "sink equal to the chunk, and window a multiple of it."
+                        f"cache: {evicted} evicted frames cannot be blended into a sink of {policy.sink} "
+                        "frames; make sink equal to the chunk, and window a multiple of it."
                     )
                 absorb = Absorb(policy.sink, 0, policy.sink, policy.alpha, policy.ema_dtype)
             moves = make_room(at, policy.sink, policy.window - frames)
@@ -273,8 +275,8 @@ class AnchoredSinkPolicy:
             or not self.sink < self.window <= self.capacity
         ):
             raise ValueError(
-                f"cache: window {self.window} and capacity {self.capacity} must be multiples of sink {self.sink}, with sink "
-                "below window and window not above capacity; correct them."
+                f"cache: window {self.window} and capacity {self.capacity} must be multiples of sink "
+                f"{self.sink}, with sink below window and window not above capacity; correct them."
             )
 
     def planner(self) -> AnchoredSinkPlanner:
@@ -302,8 +304,9 @@ class AnchoredSinkPlanner:
         sink, end = policy.sink, start + policy.sink
         if frames % sink or (start and frames + sink > policy.window):
             raise ValueError(
-                f"cache: a joint window of {frames} frames must be a multiple of the block of {sink} frames and fit, with "
-                f"the sink, into window {policy.window}; change the number of steps or the window."
+                f"cache: a joint window of {frames} frames must be a multiple of the block of {sink} "
+                f"frames and fit, with the sink, into window {policy.window}; change the number of steps "
+                "or the window."
             )
         fresh = end > at.seen
         moves = make_room(at, sink, policy.capacity - sink) if fresh else ()
@@ -331,7 +334,8 @@ def make_room(at: Pointers, sink: int, keep: int | None) -> tuple[Move, ...]:
         return ()
     if keep < sink:
         raise ValueError(
-            f"cache: {keep} frames of history cannot hold a sink of {sink} frames; raise window or lower sink or chunk."
+            f"cache: {keep} frames of history cannot hold a sink of {sink} frames; raise window or lower "
+            "sink or chunk."
         )
     evicted, at.used = at.used - keep, keep
     return (Move(sink, sink + evicted, keep - sink),) if keep > sink else ()
@@ -343,7 +347,8 @@ def cached(start: int, length: int, rotary: int | None) -> tuple[Read, ...]:
 
 
 def merged_reads(plan: AttendPlan) -> tuple[Read, ...]:
-    """The same keys in fewer pieces: what a call has just written is read from the cache, and neighbours are one read.
+    """The same keys in fewer pieces: what a call has just written is read from the cache, and neighbours are
+    one read.
 
     For calls without gradient, since the cache holds detached values.
     """

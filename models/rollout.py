@@ -21,7 +21,9 @@ from models.schedule import Schedule
 from models.wan import Wan
 
 NetworkCall = Callable[[Tensor, Tensor, AttendPlan], Tensor]
-"""(x [B, f, C, H, W], timesteps [B, f], plan) -> velocity [B, f, C, H, W]; also carries out the plan on the cache."""
+"""(x [B, f, C, H, W], timesteps [B, f], plan) -> velocity [B, f, C, H, W]; also carries out the plan on the
+cache.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +83,8 @@ def bind_network(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """How a method samples: chunk by chunk, or (joint) a rolling window of blocks. One for sampling and for training.
+    """How a method samples: chunk by chunk, or (joint) a rolling window of blocks. One for sampling and for
+    training.
 
     chunk: latent frames of a chunk or block; frames: of a clip; first_schedule, draw_last: see `chunked`.
     """
@@ -109,9 +112,10 @@ class Rollout:
     ) -> Iterator[Record]:
         """Records of one rollout of `wan` on text rows [B, L, text_dim].
 
-        grad_at: exit step of a chunked rollout, or window offset of a rolling one, where gradients are kept; None for no
-        gradient anywhere. bind: how calls are made (default `bind_network`: a cache of its own, nothing is kept afterwards).
-        Raises ValueError if noise and text are of different batches.
+        grad_at: exit step of a chunked rollout, or window offset of a rolling one, where gradients are kept;
+        None for no
+        gradient anywhere. bind: how calls are made (default `bind_network`: a cache of its own, nothing is
+        kept afterwards). Raises ValueError if noise and text are of different batches.
         """
         capacity = self.policy.num_slots(self.frames, self.chunk)
         with torch.set_grad_enabled(grad_at is not None):
@@ -120,7 +124,8 @@ class Rollout:
         def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
             if x.shape[0] != text.shape[0]:
                 raise ValueError(
-                    f"The noise is for {x.shape[0]} clips but there are text rows for {text.shape[0]}; make noise and text agree."
+                    f"The noise is for {x.shape[0]} clips but there are text rows for {text.shape[0]}; "
+                    "make noise and text agree."
                 )
             return bound(x, t, plan)
 
@@ -167,8 +172,8 @@ def chunked(
         )
     if exit_step is not None and first_schedule is not None:
         raise ValueError(
-            f"Exit step {exit_step} means another noise level in the first chunk, which has steps of its own; train without "
-            "first_schedule."
+            f"Exit step {exit_step} means another noise level in the first chunk, which has steps of its "
+            "own; train without first_schedule."
         )
     for c, start in enumerate(range(0, total, chunk)):
         here = first_schedule if first_schedule is not None and c == 0 else schedule
@@ -215,8 +220,9 @@ def rolling(
     num_blocks = total // chunk
     if total % chunk or num_blocks < num_steps:
         raise ValueError(
-            f"A rolling rollout of {num_steps} steps needs a whole number of blocks, at least {num_steps}; {total} latent frames "
-            f"hold {total / chunk:g} blocks of {chunk}. Sample more frames or use fewer steps."
+            f"A rolling rollout of {num_steps} steps needs a whole number of blocks, at least {num_steps}; "
+            f"{total} latent frames hold {total / chunk:g} blocks of {chunk}. Sample more frames or use "
+            "fewer steps."
         )
     if grad_offset is not None and not 0 <= grad_offset < num_steps:
         raise ValueError(

@@ -1,4 +1,6 @@
-"""Three-axis rotary position embedding of Wan2.1 (raven.md 3.3): tables by integer position, rotation of interleaved pairs."""
+"""Three-axis rotary position embedding of Wan2.1 (raven.md 3.3): tables by integer position, rotation of
+interleaved pairs.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ THETA = 10000.0
 
 
 class Rotation(NamedTuple):
-    """cos, sin: [T, 1, head_dim / 2], ready to broadcast over heads; their dtype is the precision of the rotation."""
+    """cos, sin: [T, 1, head_dim / 2], ready to broadcast over heads; their dtype is the precision of the
+    rotation.
+    """
 
     cos: Tensor
     sin: Tensor
@@ -35,8 +39,8 @@ def rotation(
 ) -> Rotation:
     """Rotation for tokens in (frame, row, column) order whose frames sit at the given time positions.
 
-    frames: one time position per latent frame; height, width: tokens per axis. T = len(frames) * height * width.
-    Raises ValueError for a position outside the table of 1024.
+    frames: one time position per latent frame; height, width: tokens per axis. T = len(frames) * height *
+    width. Raises ValueError for a position outside the table of 1024.
     """
     if frames and not 0 <= min(frames) <= max(frames) < POSITIONS:
         raise ValueError(
@@ -59,10 +63,11 @@ def rotation(
 
 
 def rotate(x: Tensor, by: Rotation) -> Tensor:
-    """Rotate q or k [B, T, N, head_dim]; pairs are (2i, 2i+1). Computed in the rotation's dtype, returned in x's.
+    """Rotate q or k [B, T, N, head_dim]; pairs are (2i, 2i+1). Computed in the rotation's dtype, returned in
+    x's.
 
-    float64 tables give the result upstream gets from complex128 arithmetic. Source: raven.md 3.3. With float32 tables, on
-    CUDA and without gradient it is one kernel.
+    float64 tables give the result upstream gets from complex128 arithmetic. Source: raven.md 3.3. With
+    float32 tables, on CUDA and without gradient it is one kernel.
     """
     if x.is_cuda and by.cos.dtype == torch.float32 and not torch.is_grad_enabled():
         from models.kernels import norm_rotate_cuda  # Triton is there with CUDA builds of torch only

@@ -17,7 +17,9 @@ from torch import Tensor
 
 NUM_TRAIN_STEPS = 1000
 CPU = torch.device("cpu")
-"""Where schedules are computed, whatever the default device: a GPU divides by 1000 otherwise (833 / 1000 is one bit off)."""
+"""Where schedules are computed, whatever the default device: a GPU divides by 1000 otherwise (833 / 1000 is
+one bit off).
+"""
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -98,7 +100,9 @@ class Schedule:
         return mixed.to(x0.dtype)
 
     def advance(self, x_t: Tensor, x0: Tensor, noise: Tensor, step: int) -> Tensor:  # noqa: ARG002 (other samplers need x_t)
-        """Latents after `step`, in x0's dtype: x0, predicted there from x_t, at the next step's noise. All [B, F, C, H, W]."""
+        """Latents after `step`, in x0's dtype: x0, predicted there from x_t, at the next step's noise. All
+        [B, F, C, H, W].
+        """
         return self.renoise(x0, noise, step + 1)
 
     def transition(self, x_t: Tensor, x0: Tensor, step: Tensor) -> Transition:  # noqa: ARG002 (as above)
@@ -124,13 +128,17 @@ class Schedule:
 
 @lru_cache(maxsize=256)
 def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The numbers, rounded to float32, as a tensor that is never written to: a copy to a GPU would wait for all work before it."""
+    """The numbers, rounded to float32, as a tensor that is never written to: a copy to a GPU would wait for
+    all work before it.
+    """
     with torch.inference_mode(False):
         return torch.tensor(values, dtype=torch.float32, device=CPU).to(device, dtype)
 
 
 class Transition(NamedTuple):
-    """N(mean, std^2) of the next state. mean: [B, F, C, H, W]; std: [B, 1, 1, 1, 1], where 0 there is no density."""
+    """N(mean, std^2) of the next state. mean: [B, F, C, H, W]; std: [B, 1, 1, 1, 1], where 0 there is no
+    density.
+    """
 
     mean: Tensor
     std: Tensor
@@ -140,9 +148,11 @@ class Transition(NamedTuple):
 class EulerMaruyama(Schedule):
     """Stochastic Euler steps in place of consistency steps: the sampler of FlowGRPO (raven.md 11).
 
-    noise_level: a of the diffusion g^2 = a^2 sigma (1 + sigma / (1 - min(sigma, sigma_max))), which is a^2 sigma / (1 - sigma) below
-    sigma_max. sigma_max: below 1; at 1, as released configs leave it, 1 / (1 - sigma) is 1e6 at the first step, which then
-    multiplies the noise by -309 at a = 0.1. Flow-GRPO's own regularised form, sigma / (1 - sigma_max), has 3 % less deviation there.
+    noise_level: a of the diffusion g^2 = a^2 sigma (1 + sigma / (1 - min(sigma, sigma_max))), which is a^2
+    sigma / (1 - sigma) below
+    sigma_max. sigma_max: below 1; at 1, as released configs leave it, 1 / (1 - sigma) is 1e6 at the first
+    step, which then multiplies the noise by -309 at a = 0.1. Flow-GRPO's own regularised form, sigma / (1 -
+    sigma_max), has 3 % less deviation there.
     """
 
     noisy_end: ClassVar[bool] = True

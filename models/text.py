@@ -1,6 +1,7 @@
 """The embedded world's text encoder: a fixed word list, word and position tables, two transformer layers.
 
-Stands in for umT5 with the same contract: a prompt becomes [rows, text_dim]; rows past the prompt are zero. It is trained with the
+Stands in for umT5 with the same contract: a prompt becomes [rows, text_dim]; rows past the prompt are zero.
+It is trained with the
 base model and frozen afterwards. Legend: B batch, L words.
 """
 
@@ -63,7 +64,8 @@ class ToyTextEncoder(nn.Module):
                 )
             if len(words) > self.text_len:
                 raise ValueError(
-                    f"The prompt {caption!r} has {len(words)} words, the encoder takes {self.text_len}; shorten it."
+                    f"The prompt {caption!r} has {len(words)} words, the encoder takes {self.text_len}; "
+                    "shorten it."
                 )
             ids[row, : len(words)] = torch.tensor([self.index[word] for word in words], dtype=torch.int64)
         return ids
@@ -103,7 +105,8 @@ class ToyTextEncoder(nn.Module):
         header = read_metadata(path)
         if "words" not in header or "shape" not in header:
             raise ValueError(
-                f"{path} holds no embedded text encoder (no vocabulary in its header); pass the encoder of this suite."
+                f"{path} holds no embedded text encoder (no vocabulary in its header); pass the encoder of "
+                "this suite."
             )
         encoder = cls(json.loads(header["words"]), **json.loads(header["shape"]))
         load_strict(

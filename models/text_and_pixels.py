@@ -28,16 +28,21 @@ class CodecStream(Protocol):
     def push(self, latents: Tensor) -> Tensor:
         """Latents of the next chunk [B, f, C, H, W], f >= 1 -> its frames, uint8 [B, t, h, w, 3].
 
-        On the codec's device; t is 4f, three fewer for the clip's first chunk. Raises ValueError for another batch.
+        On the codec's device; t is 4f, three fewer for the clip's first chunk. Raises ValueError for another
+        batch.
         """
         ...
 
 
 class Codec(Protocol):
-    """Latents <-> pixels, causal: latent frame 0 is pixel frame 0, each later one is four. Latents are normalised."""
+    """Latents <-> pixels, causal: latent frame 0 is pixel frame 0, each later one is four. Latents are
+    normalised.
+    """
 
     def decode_uint8(self, latents: Tensor) -> Tensor:
-        """Whole clips [B, F, C, H, W] on any device -> uint8 [B, 1 + 4 (F - 1), h, w, 3]: one push of everything."""
+        """Whole clips [B, F, C, H, W] on any device -> uint8 [B, 1 + 4 (F - 1), h, w, 3]: one push of
+        everything.
+        """
         ...
 
     def stream(self, batch: int) -> CodecStream:
@@ -45,7 +50,9 @@ class Codec(Protocol):
         ...
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels [B, T, 3, h, w] in [-1, 1], T = 1 + 4k -> latents [B, F, C, H, W], float32, without randomness."""
+        """Pixels [B, T, 3, h, w] in [-1, 1], T = 1 + 4k -> latents [B, F, C, H, W], float32, without
+        randomness.
+        """
         ...
 
 
@@ -56,7 +63,9 @@ class TextEncoder(Protocol):
     text_dim: int
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        """[B, L, D] on the encoder's device, without gradient; rows past a prompt's last token are exactly zero."""
+        """[B, L, D] on the encoder's device, without gradient; rows past a prompt's last token are exactly
+        zero.
+        """
         ...
 
 
@@ -68,10 +77,11 @@ def open_codec(
     autocast: bool = False,
     fast: bool = False,
 ) -> Codec:
-    """The codec in a file or folder: our linear one (always float32), `Wan2.1_VAE.pth`, or a Diffusers `vae/` folder.
+    """The codec in a file or folder: our linear one (always float32), `Wan2.1_VAE.pth`, or a Diffusers `vae/`
+    folder.
 
-    dtype, autocast, fast: of Wan's VAE; bfloat16 for the baselines, float32 under autocast for RAVEN's precision.
-    Raises FileNotFoundError, ValueError naming what does not fit.
+    dtype, autocast, fast: of Wan's VAE; bfloat16 for the baselines, float32 under autocast for RAVEN's
+    precision. Raises FileNotFoundError, ValueError naming what does not fit.
     """
     path = _existing(path)
     if path.suffix == ".safetensors" and "first_basis" in _names(path):
@@ -89,7 +99,8 @@ def open_text(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.bfloat16,
 ) -> TextEncoder:
-    """The text encoder in a file or folder: our small one (float32), Wan's umT5 file, or a `text_encoder/` folder.
+    """The text encoder in a file or folder: our small one (float32), Wan's umT5 file, or a `text_encoder/`
+    folder.
 
     tokenizer: umT5's folder; None takes google/umt5-xxl or tokenizer beside `path`. dtype: of umT5.
     Raises FileNotFoundError, ValueError naming what does not fit.
@@ -125,7 +136,9 @@ def is_small_text(path: Path) -> bool:
 
 
 def tokenizer_beside(path: Path) -> Path:
-    """The folder with umT5's tokenizer that goes with a text encoder. Raises FileNotFoundError if there is none."""
+    """The folder with umT5's tokenizer that goes with a text encoder. Raises FileNotFoundError if there is
+    none.
+    """
     for folder in (path.parent / name for name in TOKENIZERS):
         if (folder / "tokenizer.json").is_file():
             return folder

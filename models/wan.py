@@ -1,10 +1,11 @@
 """The causal Wan2.1 text-to-video DiT: one set of weights, four ways to attend.
 
-Legend: B batch, F latent frames of the clip, G frames in the sequence (noisy and clean copies), P tokens per frame,
-T = G * P, N heads, D head size. Clips and velocities are [B, F, C, H, W]; timesteps are [B, F] in 0..1000.
+Legend: B batch, F latent frames of the clip, G frames in the sequence (noisy and clean copies), P tokens per
+frame, T = G * P, N heads, D head size. Clips and velocities are [B, F, C, H, W]; timesteps are [B, F] in
+0..1000.
 
-State-dict names are Wan's (raven.md 14.1), so a bidirectional checkpoint loads unchanged. The network predicts the velocity
-v = noise - x0. Sources: raven.md 3-4, baselines.md 0.2.
+State-dict names are Wan's (raven.md 14.1), so a bidirectional checkpoint loads unchanged. The network
+predicts the velocity v = noise - x0. Sources: raven.md 3-4, baselines.md 0.2.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ from models.plan import AttendPlan, merged_reads
 from models.rope import Rotation, rotate, rotation
 
 keeping_attention = partial(create_selective_checkpoint_contexts, KERNEL_OPERATORS)
-"""Checkpointing that keeps the outputs of attention: two bytes a channel and token, for a third of a block's forward time."""
+"""Checkpointing that keeps the outputs of attention: two bytes a channel and token, for a third of a block's
+forward time.
+"""
 
 MASK_TOKENS = 4096  # up to this many tokens a boolean mask is cheaper than one attention call per block
 
@@ -48,7 +51,9 @@ class TextKV(NamedTuple):
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm over the last axis: float32 inside, cast back, then times the weight (two roundings)."""
+    """Root-mean-square norm over the last axis: float32 inside, cast back, then times the weight (two
+    roundings).
+    """
 
     def __init__(self, dim: int, eps: float, *, fused: bool) -> None:
         super().__init__()
@@ -63,7 +68,9 @@ class RMSNorm(nn.Module):
         return (wide * scale).to(x.dtype) * self.weight
 
     def heads(self, x: Tensor, size: int, turn: Rotation | None = None) -> Tensor:
-        """Normed and, where a rotation is given, rotated heads [B, T, N, size] of projections x [B, T, dim], in x's dtype."""
+        """Normed and, where a rotation is given, rotated heads [B, T, N, size] of projections x [B, T, dim],
+        in x's dtype.
+        """
         if self.fused and in_kernels(x) and (turn is None or turn.cos.dtype == torch.float32):
             from models.kernels import norm_rotate_cuda  # Triton is there with CUDA builds of torch only
 
@@ -147,7 +154,9 @@ SelfAttend = Callable[[int, Projected], Tensor]
 
 
 class Residual(NamedTuple):
-    """The residual stream x [B, G, P, dim], and a last update, times its gate, that is not yet added (fused operators only)."""
+    """The residual stream x [B, G, P, dim], and a last update, times its gate, that is not yet added (fused
+    operators only).
+    """
 
     x: Tensor
     update: Tensor | None = None
@@ -155,7 +164,9 @@ class Residual(NamedTuple):
 
 
 class WanBlock(nn.Module):
-    """One transformer block with its own six modulation rows: shift, scale, gate for attention and for the FFN."""
+    """One transformer block with its own six modulation rows: shift, scale, gate for attention and for the
+    FFN.
+    """
 
     def __init__(self, config: WanConfig, dtypes: DtypePolicy) -> None:
         super().__init__()
@@ -186,8 +197,9 @@ class WanBlock(nn.Module):
     ) -> Residual:
         """stream of G frames; e0: [B, G, 6, dim]; text: embedded rows [B, text_len, dim] or their `text_kv`.
 
-        Only the first `queries` frames go on after self-attention. recompute: keep the inputs and what attention gave alone for the
-        backward pass (activation checkpointing); `self_attend` then runs twice, so it must change nothing.
+        Only the first `queries` frames go on after self-attention. recompute: keep the inputs and what
+        attention gave alone for the backward pass (activation checkpointing); `self_attend` then runs twice,
+        so it must change nothing.
         """
         if recompute:
             return checkpoint(
@@ -310,7 +322,8 @@ class Head(nn.Module):
 class Wan(nn.Module):
     """Wan2.1 DiT, from a 2-layer toy to 1.3B; see the module docstring for shapes.
 
-    recompute: set it to checkpoint the activations of every block where a gradient is wanted and no cache is written.
+    recompute: set it to checkpoint the activations of every block where a gradient is wanted and no cache is
+    written.
     """
 
     def __init__(self, config: WanConfig, dtypes: DtypePolicy | None = None) -> None:
@@ -332,10 +345,13 @@ class Wan(nn.Module):
         self.head = Head(config, self.dtypes)
         self._tables: dict[tuple[object, ...], Rotation] = {}  # kept for good: CUDA graphs read them
 
-    # -- the four ways to call the network ------------------------------------------------------------------------------
+    # -- the four ways to call the network
+    # ------------------------------------------------------------------------------
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | TextKV) -> Tensor:
-        """Velocity with every token seeing every token (teacher, fake score, base model). x: [B, F, C, H, W]; t: [B, F]."""
+        """Velocity with every token seeing every token (teacher, fake score, base model). x: [B, F, C, H, W];
+        t: [B, F].
+        """
         turn = self._rotation(range(x.shape[1]), x)
 
         def self_attend(_: int, tokens: Projected) -> Tensor:
@@ -347,16 +363,18 @@ class Wan(nn.Module):
         self, noisy: Tensor, clean: Tensor, t: Tensor, context: Tensor | TextKV, *,
         chunks: Sequence[int], sink: int = 0, window: int | None = None,
     ) -> Tensor:  # fmt: skip
-        """Velocity of every noisy chunk given the clean copies of the chunks before it, in one forward (training-time test).
+        """Velocity of every noisy chunk given the clean copies of the chunks before it, in one forward
+        (training-time test).
 
-        noisy, clean: [B, F, C, H, W]; t: [B, F] timesteps of the noisy frames, clean ones are at 0. chunks: frames of each
-        chunk, summing to F; sink, window: in chunks. Equals `cached` on the same clean history (tests T2, T8 of raven.md 20).
-        Raises ValueError if the chunks do not add up to F.
+        noisy, clean: [B, F, C, H, W]; t: [B, F] timesteps of the noisy frames, clean ones are at 0. chunks:
+        frames of each chunk, summing to F; sink, window: in chunks. Equals `cached` on the same clean history
+        (tests T2, T8 of raven.md 20). Raises ValueError if the chunks do not add up to F.
         """
         frames = noisy.shape[1]
         if sum(chunks) != frames:
             raise ValueError(
-                f"Chunks {tuple(chunks)} add up to {sum(chunks)} frames but the clip has {frames}; pass chunks that fit."
+                f"Chunks {tuple(chunks)} add up to {sum(chunks)} frames but the clip has {frames}; pass "
+                "chunks that fit."
             )
         history = frames - chunks[-1]
         positions = (*range(frames), *range(history))
@@ -399,13 +417,15 @@ class Wan(nn.Module):
     def cached(
         self, x: Tensor, t: Tensor, context: Tensor | TextKV, cache: KVCache, plan: AttendPlan
     ) -> Tensor:
-        """Velocity of the frames of one call, attending to the cache as the plan says; the cache is updated in place.
+        """Velocity of the frames of one call, attending to the cache as the plan says; the cache is updated
+        in place.
 
         Raises ValueError if the plan is for another number of frames or leaves the cache.
         """
         if x.shape[1] != plan.frames:
             raise ValueError(
-                f"The attend plan is for {plan.frames} frames but the call has {x.shape[1]}; plan this call's frames."
+                f"The attend plan is for {plan.frames} frames but the call has {x.shape[1]}; plan this "
+                "call's frames."
             )
         check_plan(plan, cache.capacity)
         if not torch.is_grad_enabled():
@@ -419,17 +439,20 @@ class Wan(nn.Module):
 
         return self._run(x, t, context, self_attend, recompute=False)
 
-    # -- parts ------------------------------------------------------------------------------------------------------------
+    # -- parts -----------------------------------------------------------------------------------------------
+    # -------------
 
     def embed_text(self, text: Tensor) -> Tensor:
-        """[B, L, text_dim] -> [B, text_len, dim]; rows past L are the MLP's answer to zeros and stay visible (raven.md 3.2).
+        """[B, L, text_dim] -> [B, text_len, dim]; rows past L are the MLP's answer to zeros and stay visible
+        (raven.md 3.2).
 
         Raises ValueError if there are more rows than text_len.
         """
         missing = self.config.text_len - text.shape[1]
         if missing < 0:
             raise ValueError(
-                f"A prompt has {text.shape[1]} text rows, the model takes {self.config.text_len}; shorten the prompt."
+                f"A prompt has {text.shape[1]} text rows, the model takes {self.config.text_len}; shorten "
+                "the prompt."
             )
         first, activation, second = self.text_embedding
         padded = functional.pad(text, (0, 0, 0, missing))
@@ -455,7 +478,9 @@ class Wan(nn.Module):
         return functional.linear(patches, layer.weight.flatten(1), layer.bias)
 
     def _products(self, x: Tensor) -> AbstractContextManager[object]:
-        """Where matrix products are in `dtypes.products`. No cache of casted weights: they change, and are gathered anew."""
+        """Where matrix products are in `dtypes.products`. No cache of casted weights: they change, and are
+        gathered anew.
+        """
         if self.dtypes.products == "parameters":
             return nullcontext()
         return torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False)
@@ -472,7 +497,9 @@ class Wan(nn.Module):
         return self._tables[key]
 
     def embed_time(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Time embedding e [B, F, dim] and block modulation e0 [B, F, 6, dim]. The sinusoid is computed in float64."""
+        """Time embedding e [B, F, dim] and block modulation e0 [B, F, 6, dim]. The sinusoid is computed in
+        float64.
+        """
         half = self.config.freq_dim // 2
         frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=t.device) / half)
         angles = t.to(torch.float64)[..., None] * frequencies
@@ -491,7 +518,9 @@ class Wan(nn.Module):
         queries: int | None = None,
         recompute: bool = True,
     ) -> Tensor:
-        """Patchify, blocks, head, unpatchify. `queries`: frames whose output is wanted; the rest only serves as keys."""
+        """Patchify, blocks, head, unpatchify. `queries`: frames whose output is wanted; the rest only serves
+        as keys.
+        """
         config = self.config
         height, width = x.shape[3] // config.patch_height, x.shape[4] // config.patch_width
         with self._products(x):
@@ -535,9 +564,11 @@ def cast_parameters(wan: Wan, dtype: torch.dtype) -> Wan:
 
 
 def init_weights(wan: Wan, generator: torch.Generator, *, zero_head: bool = True) -> None:
-    """Wan's own initialisation: Xavier for linear layers, N(0, 0.02) for text and time embeddings, N(0, 1/dim) modulations.
+    """Wan's own initialisation: Xavier for linear layers, N(0, 0.02) for text and time embeddings, N(0,
+    1/dim) modulations.
 
-    zero_head False gives the head and the norms random values too, which tests need: with a zero head every output is 0.
+    zero_head False gives the head and the norms random values too, which tests need: with a zero head every
+    output is 0.
     """
     with torch.no_grad():
         for name, parameter in wan.named_parameters():

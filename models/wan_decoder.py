@@ -1,12 +1,14 @@
-"""Wan2.1's VAE decoder rewritten for speed: the same weights and the same function as diffusers' WanDecoder3d, fewer passes over memory.
+"""Wan2.1's VAE decoder rewritten for speed: the same weights and the same function as diffusers'
+WanDecoder3d, fewer passes over memory.
 
-Everything is channels-last. A convolution never pads or concatenates: the kernel before it writes straight into its input buffer,
-behind the two frames of history that causal convolutions keep. Bias, residual, RMS norm and SiLU are that one kernel (Triton on
-CUDA, plain torch elsewhere), computed in float32 and rounded once. Enlargement and the convolution behind it are one transposed
+Everything is channels-last. A convolution never pads or concatenates: the kernel before it writes straight
+into its input buffer, behind the two frames of history that causal convolutions keep. Bias, residual, RMS
+norm and SiLU are that one kernel (Triton on CUDA, plain torch elsewhere), computed in float32 and rounded
+once. Enlargement and the convolution behind it are one transposed
 convolution. Source of the other ideas: performance.md, "own VAE decode".
 
-Legend: B batch, T frames of one step at some level, C channels, H, W size at that level. A step is one latent frame: 1 pixel frame
-for the first of a clip, 4 for every other.
+Legend: B batch, T frames of one step at some level, C channels, H, W size at that level. A step is one latent
+frame: 1 pixel frame for the first of a clip, 4 for every other.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from torch.nn import functional
 HISTORY = 2  # frames of the past that a temporal kernel of 3 sees
 LAYOUT = torch.channels_last_3d
 TAP_LEVELS = (1, 3)
-"""Levels at which cuDNN's 2-D kernels on three frames side by side beat its 3-D ones, each with its own way of writing the input
+"""Levels at which cuDNN's 2-D kernels on three frames side by side beat its 3-D ones, each with its own way
+of writing the input
 (H200, bfloat16: 384 channels 120x208 699 against 588 TFLOP/s, 96 channels 480x832 483 against 264)."""
 
 
@@ -42,7 +45,8 @@ class ConvWeights:
 
 
 class CausalConv:
-    """A causal convolution over time with its input buffer. `room` gives the part to write, `run` convolves, without bias.
+    """A causal convolution over time with its input buffer. `room` gives the part to write, `run` convolves,
+    without bias.
 
     With taps, the buffer holds for every frame the two before it and itself, side by side along C.
     """
@@ -53,8 +57,8 @@ class CausalConv:
         self.buffer: Tensor | None = None
 
     def room(self, batch: int, frames: int, height: int, width: int) -> Tensor:
-        """Part of the buffer for this step's input, to be overwritten by `add_norm_silu`: [B, C, T, H, W] behind the history,
-        or [B, 3 C, T, H, W] with taps, whose history is in place.
+        """Part of the buffer for this step's input, to be overwritten by `add_norm_silu`: [B, C, T, H, W]
+        behind the history, or [B, 3 C, T, H, W] with taps, whose history is in place.
         """
         taps = self.weights.taps
         depth, length = (3, frames) if taps else (1, HISTORY + frames)
@@ -113,11 +117,12 @@ def add_norm_silu(
     *,
     keep_sum: bool,
 ) -> Tensor | None:
-    """out <- silu(rms_norm(x + bias + residual)); returns the sum where it is wanted (keep_sum), in x's dtype.
+    """out <- silu(rms_norm(x + bias + residual)); returns the sum where it is wanted (keep_sum), in x's
+    dtype.
 
-    x, residual: [B, C, T, H, W], channels-last; bias, gamma: [C]; out: as `CausalConv.room` gives it, for which every frame is
-    written once, or three times. Without gamma and out, there is only the sum. The norm divides by the length over C and
-    multiplies by sqrt(C) gamma. One Triton kernel on CUDA.
+    x, residual: [B, C, T, H, W], channels-last; bias, gamma: [C]; out: as `CausalConv.room` gives it, for
+    which every frame is written once, or three times. Without gamma and out, there is only the sum. The norm
+    divides by the length over C and multiplies by sqrt(C) gamma. One Triton kernel on CUDA.
     """
     if x.is_cuda:
         from models.kernels import add_norm_silu_cuda  # Triton is there with CUDA builds of torch only
@@ -170,10 +175,11 @@ class Prepared:
 
 
 def enlarging_weight(weight: Tensor) -> Tensor:
-    """The transposed convolution (stride 2, padding 1) that equals nearest enlargement by 2 and a 3x3 convolution.
+    """The transposed convolution (stride 2, padding 1) that equals nearest enlargement by 2 and a 3x3
+    convolution.
 
-    weight: [C_out, C_in, 3, 3] -> [C_in, C_out, 4, 4]. Each output pixel sees 2x2 different inputs, so nine products become four:
-    per axis, weights that meet the same input are added up (in float32, rounded once).
+    weight: [C_out, C_in, 3, 3] -> [C_in, C_out, 4, 4]. Each output pixel sees 2x2 different inputs, so nine
+    products become four: per axis, weights that meet the same input are added up (in float32, rounded once).
     """
     sums = weight.new_tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], dtype=torch.float32)
     enlarged = torch.einsum("ik,ockl,jl->coij", sums, weight.float(), sums)
@@ -200,7 +206,9 @@ class ResidualBlock:
 
 
 class Upsample:
-    """Nearest enlargement by 2 in space, and by 2 in time where the level has it, then a 3x3 convolution that halves C."""
+    """Nearest enlargement by 2 in space, and by 2 in time where the level has it, then a 3x3 convolution that
+    halves C.
+    """
 
     def __init__(self, module: Any, prepared: Prepared) -> None:
         conv = module.resample[1]
@@ -223,7 +231,9 @@ class Upsample:
 
 
 class FastDecoder:
-    """Decoded frames of one stream of latents. Weights are the diffusers module's and shared; buffers are this object's own."""
+    """Decoded frames of one stream of latents. Weights are the diffusers module's and shared; buffers are
+    this object's own.
+    """
 
     def __init__(self, module: Any, prepared: Prepared | None = None) -> None:
         """module: AutoencoderKLWan; prepared: filled at the first stream and passed to the next ones."""

@@ -1,6 +1,8 @@
-"""Wan2.1's text encoder: transformers' UMT5EncoderModel fed from Wan's file or text_encoder/; embeddings on disk.
+"""Wan2.1's text encoder: transformers' UMT5EncoderModel fed from Wan's file or text_encoder/; embeddings on
+disk.
 
-A prompt becomes [512, text_dim]: its rows, then exact zeros. Nothing masks the zeros later: the network sees 512 rows.
+A prompt becomes [512, text_dim]: its rows, then exact zeros. Nothing masks the zeros later: the network sees
+512 rows.
 Legend: B prompts, L = text_len rows, D = text_dim.
 Sources: raven.md 13, baselines.md 0.5; Wan2.1 (Apache-2.0) for the dtypes.
 """
@@ -62,8 +64,8 @@ class WanTextEncoder:
         rows = module.shared.weight.shape[0]
         if len(tokenizer) > rows:
             raise ValueError(
-                f"The tokenizer has {len(tokenizer)} tokens, the text encoder's table {rows} rows; pass the tokenizer "
-                "folder of the same model (google/umt5-xxl)."
+                f"The tokenizer has {len(tokenizer)} tokens, the text encoder's table {rows} rows; pass "
+                "the tokenizer folder of the same model (google/umt5-xxl)."
             )
         self.module = module.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -80,8 +82,9 @@ class WanTextEncoder:
     ) -> WanTextEncoder:
         """The encoder of `models_t5_umt5-xxl-enc-bf16.pth` or of a transformers text_encoder/ folder.
 
-        tokenizer: local folder with tokenizer.json. Sizes are read off the tensors; the file is mapped: one copy.
-        Raises FileNotFoundError, ValueError in one sentence if any tensor is missing, unknown or of another shape.
+        tokenizer: local folder with tokenizer.json. Sizes are read off the tensors; the file is mapped: one
+        copy. Raises FileNotFoundError, ValueError in one sentence if any tensor is missing, unknown or of
+        another shape.
         """
         # transformers takes seconds to import, and the embedded suite never needs it
         from transformers import UMT5EncoderModel
@@ -127,7 +130,8 @@ class WanTextEncoder:
 
 
 def clean_prompt(prompt: str) -> str:
-    """A prompt as the tokenizer gets it: encoding mended, HTML unescaped twice, white space collapsed and stripped.
+    """A prompt as the tokenizer gets it: encoding mended, HTML unescaped twice, white space collapsed and
+    stripped.
 
     Not idempotent ("<i> &amp;amp;amp;lt;" keeps two of its escapes), so clean once.
     """
@@ -147,7 +151,8 @@ def open_tokenizer(folder: Path | str) -> Any:
 
     if not (Path(folder) / "tokenizer.json").is_file():
         raise FileNotFoundError(
-            f"{folder} has no tokenizer.json; pass the tokenizer folder of the snapshot (google/umt5-xxl or tokenizer)."
+            f"{folder} has no tokenizer.json; pass the tokenizer folder of the snapshot (google/umt5-xxl "
+            "or tokenizer)."
         )
     return PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
 
@@ -175,7 +180,9 @@ def _one_table(state: dict[str, Tensor], *, where: str) -> dict[str, Tensor]:
 
 
 def _config(state: Mapping[str, Tensor], *, where: str) -> Any:
-    """transformers' configuration with the tensors' sizes. Raises ValueError if one that shows a size is missing."""
+    """transformers' configuration with the tensors' sizes. Raises ValueError if one that shows a size is
+    missing.
+    """
     from transformers import UMT5Config
 
     first = "encoder.block.0.layer"
@@ -186,8 +193,8 @@ def _config(state: Mapping[str, Tensor], *, where: str) -> Any:
     for name in names:
         if name not in state:
             raise ValueError(
-                f"{where} holds no umT5 encoder (no tensor {name}); pass models_t5_umt5-xxl-enc-bf16.pth or a "
-                "text_encoder/ folder."
+                f"{where} holds no umT5 encoder (no tensor {name}); pass models_t5_umt5-xxl-enc-bf16.pth "
+                "or a text_encoder/ folder."
             )
     (vocab, dim), (buckets, heads), (inner, _), (hidden, _) = (state[name].shape for name in names)
     blocks = {match[1] for name in state if (match := re.match(r"encoder\.block\.(\d+)\.", name))}
@@ -211,10 +218,12 @@ def _config(state: Mapping[str, Tensor], *, where: str) -> Any:
 
 
 class PromptEmbeddings:
-    """Text rows by prompt: one .safetensors per distinct cleaned prompt, its rows in bfloat16, its text in the header.
+    """Text rows by prompt: one .safetensors per distinct cleaned prompt, its rows in bfloat16, its text in
+    the header.
 
-    Several jobs may share the folder. encoder_sha256 is the hash of the encoder's file and part of every file's name.
-    The encoder is made by `make_encoder` at the first prompt that has no good file, and is kept until `release`.
+    Several jobs may share the folder. encoder_sha256 is the hash of the encoder's file and part of every
+    file's name. The encoder is made by `make_encoder` at the first prompt that has no good file, and is kept
+    until `release`.
     """
 
     def __init__(
@@ -263,7 +272,8 @@ class PromptEmbeddings:
         padded = self.encoder.encode([prompt])[0].cpu()
         if padded.dtype != torch.bfloat16:
             raise ValueError(
-                f"The text encoder gives {padded.dtype}, embeddings are stored in bfloat16; load it in bfloat16."
+                f"The text encoder gives {padded.dtype}, embeddings are stored in bfloat16; load it in "
+                "bfloat16."
             )
         used = padded.ne(0).any(dim=1).nonzero()
         kept = {"rows": padded[: int(used.max()) + 1 if len(used) else 0]}
@@ -280,7 +290,9 @@ class PromptEmbeddings:
         return padded
 
     def _read(self, text: str) -> Tensor | None:
-        """Stored rows [L, D]; None if there are none, or (said in the log) if the file is not what was written."""
+        """Stored rows [L, D]; None if there are none, or (said in the log) if the file is not what was
+        written.
+        """
         path = self.path(text)
         if not path.is_file():
             return None

@@ -1,7 +1,8 @@
-"""Wan2.1's video autoencoder: diffusers' AutoencoderKLWan fed from Wan's file or a Diffusers folder, chunk by chunk.
+"""Wan2.1's video autoencoder: diffusers' AutoencoderKLWan fed from Wan's file or a Diffusers folder, chunk by
+chunk.
 
-Causal: latent frame 0 covers pixel frame 0, each later one covers 4. Every convolution remembers its last 2 input
-frames; a stream owns that memory, so streams never disturb one another.
+Causal: latent frame 0 covers pixel frame 0, each later one covers 4. Every convolution remembers its last 2
+input frames; a stream owns that memory, so streams never disturb one another.
 
 Legend: B batch, T pixel frames, F latent frames, C latent channels, H and W latent size (pixels are 8H x 8W).
 Sources: raven.md 13, baselines.md 0.5 and 4 (12, 14); Wan2.1 (Apache-2.0) for the dtypes.
@@ -39,10 +40,11 @@ OWN_LAYOUT = "decoder.middle.0.residual.0.gamma"
 
 
 class ChannelNorm(nn.Module):
-    """x / |x| over channels, times sqrt(channels) and gamma, each step in the dtype the surrounding precision gives it.
+    """x / |x| over channels, times sqrt(channels) and gamma, each step in the dtype the surrounding precision
+    gives it.
 
-    Takes the place of diffusers' norm, which divides in float32 whatever the dtype; Wan's own does not, which shows
-    in bfloat16.
+    Takes the place of diffusers' norm, which divides in float32 whatever the dtype; Wan's own does not, which
+    shows in bfloat16.
     """
 
     def __init__(self, gamma: nn.Parameter) -> None:
@@ -56,9 +58,10 @@ class ChannelNorm(nn.Module):
 class WanVae:
     """Latents <-> pixels of Wan2.1. Latents are normalised per channel: (mean of the posterior - mean) / std.
 
-    autocast: float32 weights under bfloat16 autocast (RAVEN's precision); otherwise all is in the weights' dtype (the
-    baselines': bfloat16).
-    fast: decode by models/wan_decoder.py, the same function with fewer passes over memory and other roundings.
+    autocast: float32 weights under bfloat16 autocast (RAVEN's precision); otherwise all is in the weights'
+    dtype (the baselines': bfloat16).
+    fast: decode by models/wan_decoder.py, the same function with fewer passes over memory and other
+    roundings.
     """
 
     def __init__(self, module: Any, *, autocast: bool = False, fast: bool = False) -> None:
@@ -106,7 +109,8 @@ class WanVae:
     ) -> WanVae:
         """The VAE of `Wan2.1_VAE.pth` or of a Diffusers `vae/` folder; its width is read off the tensors.
 
-        Raises FileNotFoundError, ValueError in one sentence if any tensor is missing, unknown or of another shape.
+        Raises FileNotFoundError, ValueError in one sentence if any tensor is missing, unknown or of another
+        shape.
         """
         # diffusers takes seconds to import, and the embedded suite never needs it
         from diffusers import AutoencoderKLWan
@@ -117,7 +121,8 @@ class WanVae:
         for name in ("encoder.conv_in.weight", "decoder.conv_out.weight", "post_quant_conv.weight"):
             if name not in state:
                 raise ValueError(
-                    f"{path} holds no Wan VAE (no tensor {name}); pass Wan2.1_VAE.pth or a Diffusers vae/ folder."
+                    f"{path} holds no Wan VAE (no tensor {name}); pass Wan2.1_VAE.pth or a Diffusers vae/ "
+                    "folder."
                 )
         with torch.device("meta"):
             module = AutoencoderKLWan(
@@ -130,7 +135,9 @@ class WanVae:
         return cls(nn.Module.to(module, device=device, dtype=dtype), autocast=autocast, fast=fast)
 
     def decode_uint8(self, latents: Tensor) -> Tensor:
-        """Decoded clips as bytes, channels last: uint8 [B, 1 + 4 (F - 1), 8H, 8W, 3] of latents [B, F, C, H, W]."""
+        """Decoded clips as bytes, channels last: uint8 [B, 1 + 4 (F - 1), 8H, 8W, 3] of latents [B, F, C, H,
+        W].
+        """
         return self.stream(len(latents)).push(latents)
 
     def stream(self, batch: int) -> WanVaeStream:
@@ -144,14 +151,16 @@ class WanVae:
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        """Normalised latents [B, F, C, H, W] (float32) of pixels [B, T, 3, 8H, 8W] in [-1, 1]: the posterior's mean.
+        """Normalised latents [B, F, C, H, W] (float32) of pixels [B, T, 3, 8H, 8W] in [-1, 1]: the
+        posterior's mean.
 
         Raises ValueError unless T is 1 + 4k and the picture is a multiple of 8 pixels.
         """
         frames, height, width = pixels.shape[1], pixels.shape[3], pixels.shape[4]
         if frames % GROUP != 1 or height % STRIDE or width % STRIDE:
             raise ValueError(
-                f"The VAE takes 1 + 4k pixel frames of multiples of 8 pixels, found {frames} of {height}x{width}."
+                f"The VAE takes 1 + 4k pixel frames of multiples of 8 pixels, found {frames} of "
+                f"{height}x{width}."
             )
         x = rearrange(pixels.to(self.device, self.dtype), "b t c h w -> b c t h w")
         memory: list[Any] = [None] * self.memories["encoder"]
@@ -169,7 +178,9 @@ class WanVae:
 
 
 class WanVaeStream:
-    """Frames of `batch` clips, chunk by chunk; holds the last inputs of every convolution of these clips alone."""
+    """Frames of `batch` clips, chunk by chunk; holds the last inputs of every convolution of these clips
+    alone.
+    """
 
     def __init__(self, vae: WanVae, batch: int) -> None:
         self.vae = vae
@@ -187,7 +198,9 @@ class WanVaeStream:
 
     @torch.no_grad()
     def decoded(self, latents: Tensor) -> Iterator[Tensor]:
-        """Pixels [B, 3, T, 8H, 8W] of each latent frame in turn, in about [-1, 1], in the decoder's dtype. Raises ValueError as `push`."""
+        """Pixels [B, 3, T, 8H, 8W] of each latent frame in turn, in about [-1, 1], in the decoder's dtype.
+        Raises ValueError as `push`.
+        """
         check_batch(latents, self.batch)
         z = rearrange(self.vae.denormalise(latents), "b f c h w -> b c f h w")
         for frame in z.split(1, dim=2):
@@ -204,7 +217,9 @@ class WanVaeStream:
 
 
 def to_uint8(pixels: Tensor) -> Tensor:
-    """Bytes [B, T, h, w, 3] of pixels [B, 3, T, h, w] in about [-1, 1]: clamped, scaled in float32, truncated."""
+    """Bytes [B, T, h, w, 3] of pixels [B, 3, T, h, w] in about [-1, 1]: clamped, scaled in float32,
+    truncated.
+    """
     unit = ((pixels.float().clamp(-1, 1) + 1) / 2).clamp(0, 1)
     return rearrange((unit * 255).to(torch.uint8), "b c t h w -> b t h w c")
 
@@ -215,7 +230,7 @@ def _to_diffusers(state: dict[str, Tensor], *, where: str) -> dict[str, Tensor]:
     converted: dict[str, Tensor] = convert_wan_vae_to_diffusers(dict(state))
     if len(converted) != len(state):
         raise ValueError(
-            f"{where} holds {len(state)} tensors that become only {len(converted)} under diffusers' names, so some "
-            "name the same one twice; pass a file with one layout."
+            f"{where} holds {len(state)} tensors that become only {len(converted)} under diffusers' names, "
+            "so some name the same one twice; pass a file with one layout."
         )
     return converted

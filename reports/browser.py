@@ -1,4 +1,6 @@
-"""Data of the clips browser: what players.js and browse.js read. Pure: the record of a run in, JSON values out."""
+"""Data of the clips browser: what players.js and browse.js read. Pure: the record of a run in, JSON values
+out.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from reports.clips import WORST, Gallery, Scores
 def browser_scores(
     prompts: Sequence[Prompt], scores: Scores, known: Mapping[str, Metric]
 ) -> dict[str, dict[str, Any]]:
-    """dimension -> prompts (places in the list) and points (row -> normalised mean of each of them, None where not scored)."""
+    """dimension -> prompts (places in the list) and points (row -> normalised mean of each of them, None
+    where not scored).
+    """
     place = {prompt.id: index for index, prompt in enumerate(prompts)}
     names = dict.fromkeys(name for found in scores.values() for name in found)
     data = {}
@@ -69,7 +73,9 @@ def browser_index(
 
 
 def browser_blocks(prompts: Sequence[Prompt], gallery: Gallery) -> list[tuple[int, dict[str, Any]]]:
-    """Place of each prompt that has clips or posters in the page, with them; a block is parsed when its prompt is shown."""
+    """Place of each prompt that has clips or posters in the page, with them; a block is parsed when its
+    prompt is shown.
+    """
     return [
         (
             index,

@@ -1,4 +1,6 @@
-"""Two runs -> what changed in their inputs, and in their scores, with paired tests on the prompts that both scored. Pure."""
+"""Two runs -> what changed in their inputs, and in their scores, with paired tests on the prompts that both
+scored. Pure.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangedInput:
-    """A value of the provenance or of the settings that differs, as text; ABSENT where a run has none. part: a title of PARTS."""
+    """A value of the provenance or of the settings that differs, as text; ABSENT where a run has none. part:
+    a title of PARTS.
+    """
 
     part: str
     key: str
@@ -46,7 +50,8 @@ class ChangedInput:
 class ScoreChange:
     """After minus before of one row and measure, normalised points, on `prompts` common prompts.
 
-    holm: over the dimensions of the row, its own ones apart, or, for each of Total, Quality and Semantic, over the rows.
+    holm: over the dimensions of the row, its own ones apart, or, for each of Total, Quality and Semantic,
+    over the rows.
     """
 
     row: str
@@ -63,7 +68,9 @@ class ScoreChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """All that is not the same in two runs. scores: of every row that both have, changed or not; only_before, only_after: labels of other rows."""
+    """All that is not the same in two runs. scores: of every row that both have, changed or not; only_before,
+    only_after: labels of other rows.
+    """
 
     inputs: list[ChangedInput]
     scores: list[ScoreChange]
@@ -99,7 +106,10 @@ class Changes:
         differ = sum(change.differs for change in self.scores)
         count = "1 input differs" if len(self.inputs) == 1 else f"{len(self.inputs)} inputs differ"
         inputs = f"{count} ({', '.join(parts)})" if parts else "No input differs"
-        text = f"{inputs}; {differ} of {len(self.scores)} scores differ by the paired test (Holm's correction, 5 %)."
+        text = (
+            f"{inputs}; {differ} of {len(self.scores)} scores differ by the paired test (Holm's "
+            "correction, 5 %)."
+        )
         moved = [change for change in self.scores if change.difference.mean != 0.0]
         if not parts and moved:
             return f"{text} Scores moved although no input did: look at the machines, or replay both runs."
@@ -132,7 +142,8 @@ def leaves(value: Any, prefix: str = "") -> dict[str, str]:
 
 
 def changed_inputs(before: Run, after: Run) -> list[ChangedInput]:
-    """Every leaf of provenance and of the settings that is not the same in both, by part, in the order of the keys.
+    """Every leaf of provenance and of the settings that is not the same in both, by part, in the order of the
+    keys.
 
     Results are left out: hashes of scores and manifests, and the listing of licences.
     """
@@ -189,18 +200,21 @@ def _estimates(
 
 
 def score_changes(before: Run, after: Run) -> list[ScoreChange]:
-    """Paired changes of every row that both runs scored. Prompts count as common if id, text and extended text are the same.
+    """Paired changes of every row that both runs scored. Prompts count as common if id, text and extended
+    text are the same.
 
     Raises ValueError if the runs are of different suites or scales, or if one holds no scores per prompt.
     """
     if (before.table.suite, before.settings.bounds) != (after.table.suite, after.settings.bounds):
         raise ValueError(
-            f"Runs of suites {before.table.suite} and {after.table.suite} have no common scale; compare runs of one suite."
+            f"Runs of suites {before.table.suite} and {after.table.suite} have no common scale; compare "
+            "runs of one suite."
         )
     for which, run in (("before", before), ("after", after)):
         if not any(run.scores.values()):
             raise ValueError(
-                f"The run `{which}` holds no scores per prompt; build its report again from a folder with scores/."
+                f"The run `{which}` holds no scores per prompt; build its report again from a folder with "
+                "scores/."
             )
     texts = [{p.id: (p.prompt, p.extended) for p in run.prompts} for run in (before, after)]
     common = {key for key in texts[0].keys() & texts[1].keys() if texts[0][key] == texts[1][key]}

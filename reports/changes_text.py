@@ -1,4 +1,6 @@
-"""What changed between two runs, for people: Markdown, or one offline HTML page. Pure, but for reading the page's own templates."""
+"""What changed between two runs, for people: Markdown, or one offline HTML page. Pure, but for reading the
+page's own templates.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +47,8 @@ def changes_markdown(changes: Changes) -> str:
         for change in chosen:
             d = change.difference
             lines.append(
-                f"| {markdown_text(changes.labels[change.row])} | {changes.measure_title(change)} | {d.mean:+z.2f} | {d.low:+z.2f} to {d.high:+z.2f} "
-                f"| {change.holm:.3g} | {change.prompts} |"
+                f"| {markdown_text(changes.labels[change.row])} | {changes.measure_title(change)} | "
+                f"{d.mean:+z.2f} | {d.low:+z.2f} to {d.high:+z.2f} | {change.holm:.3g} | {change.prompts} |"
             )
         lines.append("")
     lines += [f"{changes.identical} scores are the same on every common prompt.", "", EXPLANATION]
@@ -54,8 +56,9 @@ def changes_markdown(changes: Changes) -> str:
 
 
 EXPLANATION = (
-    "Differences are in normalised points, after minus before, paired on the prompts that both runs scored; Holm's correction is over the dimensions of a "
-    "row, and over the rows for totals. A score without a proven difference may still have changed: its interval says by how much at most."
+    "Differences are in normalised points, after minus before, paired on the prompts that both runs "
+    "scored; Holm's correction is over the dimensions of a row, and over the rows for totals. A score "
+    "without a proven difference may still have changed: its interval says by how much at most."
 )
 
 

@@ -1,4 +1,6 @@
-"""Quality over time: one panel for the mean of the quality dimensions, and a small one for every dimension with values of frames."""
+"""Quality over time: one panel for the mean of the quality dimensions, and a small one for every dimension
+with values of frames.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def _legend(rows: Sequence[RowSummary], known: Mapping[str, Look]) -> list[Line2
 
 
 def _zoom(axes: Axes, curves: Sequence[ChunkCurve], known: Mapping[str, Look]) -> None:
-    """Scale a panel to the rows that are compared, and to controls as near to them as they are to each other; others are cut off."""
+    """Scale a panel to the rows that are compared, and to controls as near to them as they are to each other;
+    others are cut off.
+    """
     shown = [curve for curve in curves if curve.row in known]
     ranked = [c for c in shown if not known[c.row].control]
     means = [v.mean for c in ranked or shown for v in c.chunks if v is not None]
@@ -94,7 +98,9 @@ def _zoom(axes: Axes, curves: Sequence[ChunkCurve], known: Mapping[str, Look]) -
 
 
 def summary_figure(table: ChunkTable, rows: Sequence[RowSummary], fps: int) -> Picture | None:
-    """The mean of the quality dimensions that are scored frame by frame, with 95 % intervals; None without such a curve."""
+    """The mean of the quality dimensions that are scored frame by frame, with 95 % intervals; None without
+    such a curve.
+    """
     curves = [curve for curve in table.curves if curve.measure == SUMMARY]
     if not curves:
         return None
@@ -149,5 +155,6 @@ def chunks_figure(table: ChunkTable, rows: Sequence[RowSummary], titles: Mapping
         return to_svg(
             figure,
             "chunks-by-dimension",
-            "Normalised score by latent chunk of every row, a panel for each dimension that is scored frame by frame",
+            "Normalised score by latent chunk of every row, a panel for each dimension that is scored "
+            "frame by frame",
         )

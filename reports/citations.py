@@ -9,7 +9,8 @@ from pathlib import Path
 
 FILE = Path(__file__).parent / "references.bib"
 OWN = "row_"
-"""Prefix of the keys of baselines whose paper is not in the file: their own citation, as given, is the entry."""
+"""Prefix of the keys of baselines whose paper is not in the file: their own citation, as given, is the entry.
+"""
 _ENTRY = re.compile(r"^@\w+\{(\w+),\n(?:.*\n)*?\}$", re.MULTILINE)
 _ARXIV = re.compile(r"arXiv[: ]\s*(\d{4}\.\d{4,5})")
 _CITED = re.compile(r"\[@\w+(?:; @\w+)*\]")
@@ -41,7 +42,9 @@ def cited_keys(text: str) -> list[str]:
 
 
 def latex_citations(text: str, escape: Callable[[str], str]) -> str:
-    r"""The same text with \citep{holm,wilson} in place of [@holm; @wilson]; escape: of what lies between, blanks at its ends kept."""
+    r"""The same text with \citep{holm,wilson} in place of [@holm; @wilson]; escape: of what lies between,
+    blanks at its ends kept.
+    """
     parts = re.split(rf"({_CITED.pattern})", text)
     return "".join(
         rf"\citep{{{','.join(cited_keys(part))}}}" if _CITED.fullmatch(part) else escape(part)
@@ -51,7 +54,8 @@ def latex_citations(text: str, escape: Callable[[str], str]) -> str:
 
 
 def bibtex(keys: Iterable[str], own: Mapping[str, str]) -> str:
-    """Entries of the keys, in their order. own: the citations of rows, as given, for keys that are not in the file.
+    """Entries of the keys, in their order. own: the citations of rows, as given, for keys that are not in the
+    file.
 
     Raises KeyError for a key that is nowhere.
     """

@@ -1,8 +1,10 @@
-"""Which clips and posters go into the page under a size budget, and what was left out. Reads files, writes none.
+"""Which clips and posters go into the page under a size budget, and what was left out. Reads files, writes
+none.
 
-Posters come first, up to POSTER_SHARE of the budget: those of every dimension's and row's worst prompts, then of all rows of
-prompt after prompt. Clips take the rest: sample 0 of all rows of prompt after prompt, then sample 1, and so on. Prompts come
-in turn from every set of dimensions, so that whatever fits shows every kind.
+Posters come first, up to POSTER_SHARE of the budget: those of every dimension's and row's worst prompts, then
+of all rows of
+prompt after prompt. Clips take the rest: sample 0 of all rows of prompt after prompt, then sample 1, and so
+on. Prompts come in turn from every set of dimensions, so that whatever fits shows every kind.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ BATCH = 64  # posters that are made before the budget is looked at again
 
 
 class PromptScore(NamedTuple):
-    """Of one row, dimension and prompt: mean recorded score (a fraction, or in a custom dimension's unit) over its scored clips, and how many they are."""
+    """Of one row, dimension and prompt: mean recorded score (a fraction, or in a custom dimension's unit)
+    over its scored clips, and how many they are.
+    """
 
     mean: float
     clips: int
@@ -42,10 +46,12 @@ Scores = Mapping[str, Mapping[str, Mapping[str, PromptScore]]]
 class Gallery:
     """What the page shows of the clips; base64 of mp4 and WebP files.
 
-    rows: that have clip files; clips: prompt id -> row -> sample -> mp4; posters: prompt id -> row -> picture of sample 0. left_out: ids with clip files,
-    none of them in the page; without_clips: ids no row has a file of; absent: row -> clips of other prompts without a file.
+    rows: that have clip files; clips: prompt id -> row -> sample -> mp4; posters: prompt id -> row -> picture
+    of sample 0. left_out: ids with clip files, none of them in the page; without_clips: ids no row has a file
+    of; absent: row -> clips of other prompts without a file.
     oversize: rows whose clips are far larger than the others and are shown with the first few prompts only.
-    size, posters_size: bytes of base64; preview: width of the copies that stand for wider clips, None where there are none.
+    size, posters_size: bytes of base64; preview: width of the copies that stand for wider clips, None where
+    there are none.
     fps, pixel_frames, width, height: of the clips.
     """
 
@@ -72,7 +78,9 @@ class Source(NamedTuple):
     clip: Clip
 
     def read(self) -> bytes:
-        """Its bytes. Raises ValueError if they are not those that the manifest names: another clip was checked and scored."""
+        """Its bytes. Raises ValueError if they are not those that the manifest names: another clip was
+        checked and scored.
+        """
         content = self.path.read_bytes()
         if hashlib.sha256(content).hexdigest() != self.clip.sha256:
             raise ValueError(
@@ -119,9 +127,11 @@ def spread(prompts: Sequence[Prompt]) -> list[Prompt]:
 def poster_order(
     prompts: Sequence[Prompt], rows: Iterable[str], scores: Scores, less_is_better: Collection[str] = ()
 ) -> list[tuple[str, str]]:
-    """(prompt id, row) of all posters, wanted ones first: the worst of every row and dimension, then its second worst, ...
+    """(prompt id, row) of all posters, wanted ones first: the worst of every row and dimension, then its
+    second worst, ...
 
-    After WORST of each come all rows of prompt after prompt. less_is_better: dimensions whose worst are the highest.
+    After WORST of each come all rows of prompt after prompt. less_is_better: dimensions whose worst are the
+    highest.
     """
     ends = []
     for row, found in scores.items():
@@ -215,9 +225,11 @@ def embed(
     less_is_better: Collection[str] = (),
     threads: int = 1,
 ) -> Gallery:
-    """Posters and clips within `budget` bytes of base64, by the rule on top of this file. less_is_better: see poster_order.
+    """Posters and clips within `budget` bytes of base64, by the rule on top of this file. less_is_better: see
+    poster_order.
 
-    manifests: row -> its clips. A file's bytes must have the manifest's sha256; raises ValueError naming the clip if not.
+    manifests: row -> its clips. A file's bytes must have the manifest's sha256; raises ValueError naming the
+    clip if not.
     """
     sources = find_sources(results_dir, manifests)
     with ThreadPoolExecutor(threads) as pool:

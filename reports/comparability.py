@@ -14,7 +14,8 @@ def not_comparable(run: Run, published: bool) -> list[str]:
     return [sentence for sentence in (
         _other_scale(run), _subset(run), *_made_outside(run), *_other_shapes(run), _trained(run), _numerics(run), _noise(run), _devices(run),
         _software(run), _scorers(run), _commits(run), _filtered(run),
-        "Published totals were sampled and scored by others: prompts, seeds, checkpoints and filters differ, each with its source." if published else None,
+        "Published totals were sampled and scored by others: prompts, seeds, checkpoints and filters "
+        "differ, each with its source." if published else None,
     ) if sentence]  # fmt: skip
 
 
@@ -29,10 +30,13 @@ def _ranked(run: Run) -> list[str]:
 def _other_scale(run: Run) -> str:
     clip = run.settings.config["clip"]
     if run.settings.bounds == "toybox":
-        return "Toybox scores are not VBench scores: other models, pictures, prompts, scorers and bounds under the same names."
+        return (
+            "Toybox scores are not VBench scores: other models, pictures, prompts, scorers and bounds "
+            "under the same names."
+        )
     return (
-        f"Scores of VBench-Long: clips last {clip['pixel_frames'] / clip['fps']:.2f} s, just over the 5.0 s from which VBench advises it; this run, as "
-        "all papers of this family, uses the standard suite."
+        f"Scores of VBench-Long: clips last {clip['pixel_frames'] / clip['fps']:.2f} s, just over the 5.0 "
+        "s from which VBench advises it; this run, as all papers of this family, uses the standard suite."
     )
 
 
@@ -51,7 +55,8 @@ def _made_outside(run: Run) -> list[str]:
         rows = [row for row in _ranked(run) if run.settings.rows[row].kind == kind]
         if rows:
             sentences.append(
-                f"{_labels(run, rows)}: clips were {how}; their settings are as declared, unchecked, and they share no noise with the others."
+                f"{_labels(run, rows)}: clips were {how}; their settings are as declared, unchecked, and "
+                "they share no noise with the others."
             )
     return sentences
 
@@ -63,14 +68,18 @@ def _other_shapes(run: Run) -> list[str]:
         own = run.settings.rows[row].settings.get("clip", suite)
         if own != suite:
             sentences.append(
-                f"{_labels(run, [row])}: its clips have {_shape(own)}, the suite's {_shape(suite)}. They are scored as they are, so that size, length "
-                "and rate are in its scores too (dynamic degree looks at about 8 frames per second, its limit grows with the size)."
+                f"{_labels(run, [row])}: its clips have {_shape(own)}, the suite's {_shape(suite)}. They "
+                "are scored as they are, so that size, length and rate are in its scores too (dynamic "
+                "degree looks at about 8 frames per second, its limit grows with the size)."
             )
     return sentences
 
 
 def _shape(clip: dict[str, int]) -> str:
-    return f"{clip['pixel_frames']} frames of {clip['width']}x{clip['height']} pixels at {clip['fps']} per second"
+    return (
+        f"{clip['pixel_frames']} frames of {clip['width']}x{clip['height']} pixels at {clip['fps']} per "
+        "second"
+    )
 
 
 def _trained(run: Run) -> str | None:
@@ -80,8 +89,8 @@ def _trained(run: Run) -> str | None:
     spent = sum(run.measured.rows.get(row, {}).get("train", 0.0) for row in rows)
     cost = f" ({amount(spent, run.measured.unit)})" if spent else ""
     return (
-        f"Training effort: {_labels(run, rows)} {'was' if len(rows) == 1 else 'were'} trained in this run{cost}, the other rows before it, with data and time "
-        "of their own."
+        f"Training effort: {_labels(run, rows)} {'was' if len(rows) == 1 else 'were'} trained in this "
+        f"run{cost}, the other rows before it, with data and time of their own."
     )
 
 
@@ -100,7 +109,10 @@ def _numerics(run: Run) -> str | None:
 def _noise(run: Run) -> str | None:
     if all(noise.startswith("portable:") for noise in run.noises) and len(run.noises) <= 1:
         return None
-    return "Clips one by one: rows do not share their noise, so two clips of a prompt differ by luck as well as by model."
+    return (
+        "Clips one by one: rows do not share their noise, so two clips of a prompt differ by luck as well "
+        "as by model."
+    )
 
 
 def _differing(run: Run, key: str) -> dict[str, list[str]]:
@@ -125,7 +137,10 @@ def _software(run: Run) -> str | None:
     found = _differing(run, "software")
     if len(found) < 2 and not any(text.count("torch ") > 1 for text in found):
         return None
-    return f"Last digits of clips: they were made with different versions ({'; '.join(f'{_labels(run, r)}: {v}' for v, r in found.items())})."
+    return (
+        "Last digits of clips: they were made with different versions "
+        f"({'; '.join(f'{_labels(run, r)}: {v}' for v, r in found.items())})."
+    )
 
 
 def _scorers(run: Run) -> str | None:
@@ -149,8 +164,8 @@ def _commits(run: Run) -> str | None:
     if len(commits) < 2:
         return None
     return (
-        f"Time of clips: they were made from {len(commits)} states of the code ({listed(sorted(commits))}); clips whose code changed were made again, "
-        "others kept."
+        f"Time of clips: they were made from {len(commits)} states of the code "
+        f"({listed(sorted(commits))}); clips whose code changed were made again, others kept."
     )
 
 
@@ -160,4 +175,7 @@ def _filtered(run: Run) -> str | None:
     if not rows:
         return None
     counts = listed([f"{run.settings.rows[row].label} {short[row]}" for row in rows])
-    return f"Temporal flickering: some rows had too few static samples and are scored on fewer clips (missing: {counts})."
+    return (
+        "Temporal flickering: some rows had too few static samples and are scored on fewer clips "
+        f"(missing: {counts})."
+    )

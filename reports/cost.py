@@ -1,6 +1,7 @@
 """What a run cost, measured, beside what was estimated at its start: job time by stage and row, and disk.
 
-Time is that of one job slot, a core or a GPU, as in the estimate: CPU seconds of a suite that runs on cores, else wall seconds times GPUs.
+Time is that of one job slot, a core or a GPU, as in the estimate: CPU seconds of a suite that runs on cores,
+else wall seconds times GPUs.
 """
 
 from __future__ import annotations
@@ -34,14 +35,18 @@ STAGE_OF: dict[str, Stage] = {
 }
 """Folders of benchmark files, which bear the names of rules, by stage; all others are the rest."""
 ON_GPU = ("train", "sample", "external", "filter", "score")
-"""Of these, where a suite runs on GPUs, training and every part or shard holds some; joining parts does not."""
+"""Of these, where a suite runs on GPUs, training and every part or shard holds some; joining parts does not.
+"""
 _PART = re.compile(r"\d+-of-\d+\.tsv$")
 FOLDERS = ("prompts", "embeddings", "train", "weights", "clips", "filter", "vbench", "scores", "aggregate")
-"""Folders of a results folder that its disk is counted by: what stages made, without logs, benchmarks and reports."""
+"""Folders of a results folder that its disk is counted by: what stages made, without logs, benchmarks and
+reports.
+"""
 
 
 class Estimate(BaseModel):
-    """What a run from nothing was estimated to take when it was started. seconds: of one `unit`, by stage; start-up of jobs is the rest.
+    """What a run from nothing was estimated to take when it was started. seconds: of one `unit`, by stage;
+    start-up of jobs is the rest.
 
     disk_mb: of clips, MB of 10^6 bytes.
     """
@@ -59,7 +64,9 @@ class Estimate(BaseModel):
 
 
 class Measured(BaseModel):
-    """What a run has taken. rows: seconds by row and stage; disk_mb: by folder of the results, row_disk_mb: clips of a row; MB are 10^6 bytes."""
+    """What a run has taken. rows: seconds by row and stage; disk_mb: by folder of the results, row_disk_mb:
+    clips of a row; MB are 10^6 bytes.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -173,10 +180,13 @@ def cost_line(estimate: Estimate | None, measured: Measured) -> str | None:
     if not measured.seconds:
         return None
     took = amount(measured.total_s, measured.unit)
-    disk = f"{size(sum(measured.disk_mb.values()))} of disk, {size(measured.disk_mb.get('clips', 0.0))} of it clips"
+    disk = (
+        f"{size(sum(measured.disk_mb.values()))} of disk, {size(measured.disk_mb.get('clips', 0.0))} of it "
+        "clips"
+    )
     if estimate is None:
         return f"This run took {took} and {disk}; no estimate was noted when it was started."
     return (
-        f"This run took {took} and {disk}; estimated at its start: {amount(estimate.total_s, estimate.unit)} and "
-        f"{size(estimate.disk_mb)} of clips."
+        f"This run took {took} and {disk}; estimated at its start: "
+        f"{amount(estimate.total_s, estimate.unit)} and {size(estimate.disk_mb)} of clips."
     )

@@ -45,7 +45,8 @@ class CurveGroup:
 def group_name(key: str) -> str:
     """Panel of a metric: metrics of one unit share one, anything else stands alone.
 
-    `fake_grad_norm` -> `grad_norm`, `student_lr` -> `lr`, `reward_color` -> `reward`, `checker/color` -> `checker`.
+    `fake_grad_norm` -> `grad_norm`, `student_lr` -> `lr`, `reward_color` -> `reward`, `checker/color` ->
+    `checker`.
     """
     if "/" in key:
         return key.split("/")[0]
@@ -56,7 +57,8 @@ def group_name(key: str) -> str:
 def read_metrics(path: Path) -> list[CurveGroup]:
     """The curves of a metrics.jsonl: flat objects with "step" or "iteration" and numbers.
 
-    A metric may be absent on some lines. Raises ValueError naming the line for anything that is not a finite number.
+    A metric may be absent on some lines. Raises ValueError naming the line for anything that is not a finite
+    number.
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):

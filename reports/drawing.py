@@ -1,7 +1,7 @@
 """How every figure is drawn: inline SVG that follows the page's colours. Pure: the same bytes every time.
 
-matplotlib draws with marker colours, which are replaced by CSS variables of the page; that is how one picture is
-readable on a light screen, on a dark one and on paper.
+matplotlib draws with marker colours, which are replaced by CSS variables of the page; that is how one picture
+is readable on a light screen, on a dark one and on paper.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def to_svg(figure: Figure, name: str, alt: str) -> Picture:
     height = figure.get_size_inches()[1] * 72
     title, _, described = (escape(part.strip()) for part in alt.partition(";"))
     head = (
-        f'<svg viewBox="0 0 {points:g} {height:g}" role="img" aria-label="{title}" aria-describedby="{name}-desc">'
-        f'<title>{title}</title><desc id="{name}-desc">{described}</desc>'
+        f'<svg viewBox="0 0 {points:g} {height:g}" role="img" aria-label="{title}" '
+        f'aria-describedby="{name}-desc"><title>{title}</title><desc id="{name}-desc">{described}</desc>'
     )
     text = re.sub(r"^<svg[^>]*>", lambda _: head, text, count=1).replace("xlink:href", "href")
     return Picture(text.strip(), round(points * 1.1))

@@ -19,7 +19,9 @@ _SPECIAL = {c: "\\" + c for c in "&%$#_{}"} | {
 
 
 def latex_text(text: str) -> str:
-    """Any text as LaTeX that prints it: special characters escaped, control characters and line breaks made blanks."""
+    """Any text as LaTeX that prints it: special characters escaped, control characters and line breaks made
+    blanks.
+    """
     plain = re.sub(r"[\s\x00-\x1f\x7f]+", " ", text)
     return "".join(_SPECIAL.get(c, c) for c in plain)
 
@@ -71,14 +73,17 @@ def markdown(table: ScoresTable, bounds: BoundsName) -> str:
         lines.append(f"| {group} | {markdown_text(line.label)} | {line.kind} | {values} | {note} |")
     lines += [
         "",
-        f"Suite {table.suite}; brackets: 95 % intervals over prompts, {table.draws} draws. Bold: above every other row by the paired test "
-        "with Holm's correction; underlined: below that one alone. Rows of one tie group cannot be told from its first.",
+        f"Suite {table.suite}; brackets: 95 % intervals over prompts, {table.draws} draws. Bold: above "
+        "every other row by the paired test with Holm's correction; underlined: below that one alone. "
+        "Rows of one tie group cannot be told from its first.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def latex(table: ScoresTable, bounds: BoundsName) -> str:
-    """The main table as a booktabs tabular; values are marked only where they stand alone, ranked rows bear their tie group."""
+    """The main table as a booktabs tabular; values are marked only where they stand alone, ranked rows bear
+    their tie group.
+    """
     marks = dimension_marks(table)
     lines = [
         *_latex_head(table),
@@ -107,7 +112,9 @@ def _latex_subset(table: ScoresTable, columns: int) -> list[str]:
 
 
 def dimensions_latex(table: ScoresTable) -> str:
-    """All dimensions, normalised, as a booktabs tabular: a line for each, a column for each row that is ranked or incomplete."""
+    """All dimensions, normalised, as a booktabs tabular: a line for each, a column for each row that is
+    ranked or incomplete.
+    """
     marks = dimension_marks(table)
     rows = [row for row in table.rows if row.kind in RANKED_KINDS]
 
@@ -138,17 +145,19 @@ def _latex_head(table: ScoresTable) -> list[str]:
     return [
         r"% \usepackage{booktabs}; UTF-8",
         f"% suite {table.suite}; indices: 95 % intervals over prompts, {table.draws} draws",
-        "% bold: above every other row by the paired test with Holm's correction, 5 %; underlined: below that one alone",
+        "% bold: above every other row by the paired test with Holm's correction, 5 %; underlined: below "
+        "that one alone",
     ]
 
 
 def pairs_csv(table: ScoresTable) -> str:
-    """One line per two rows and measure: a minus b in normalised points, its interval, p-value raw and after Holm, prompts."""
+    """One line per two rows and measure: a minus b in normalised points, its interval, p-value raw and after
+    Holm, prompts.
+    """
     lines = ["a,b,measure,difference,low,high,p_value,holm,prompts"]
     for pair in table.pairs:
         found = pair.difference
         lines.append(
-            f"{pair.a},{pair.b},{pair.measure},{found.mean:.4f},{found.low:.4f},{found.high:.4f},{pair.p_value:.6g},"
-            f"{pair.holm:.6g},{pair.prompts}"
+            f"{pair.a},{pair.b},{pair.measure},{found.mean:.4f},{found.low:.4f},{found.high:.4f},{pair.p_value:.6g},{pair.holm:.6g},{pair.prompts}"
         )
     return csv_text(lines, table.subset)

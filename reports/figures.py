@@ -76,7 +76,8 @@ def totals_figure(rows: Sequence[RowSummary], trained: Sequence[str], bounds: Bo
 def paired_figure(
     main: MainTable, pairs: Pairs, trained: Sequence[str], bounds: BoundsName
 ) -> Picture | None:
-    """Every ranked row minus the highest, paired, for Total, Quality and Semantic; None with fewer than two ranked rows.
+    """Every ranked row minus the highest, paired, for Total, Quality and Semantic; None with fewer than two
+    ranked rows.
 
     Filled: the two differ after Holm's correction; hollow: a tie.
     """
@@ -111,14 +112,16 @@ def paired_figure(
         return to_svg(
             figure,
             "paired",
-            f"Paired differences from {best.label} with 95 percent intervals; filled dots differ, hollow ones are ties; numbers in the table",
+            f"Paired differences from {best.label} with 95 percent intervals; filled dots differ, hollow "
+            "ones are ties; numbers in the table",
         )
 
 
 def dimensions_figure(rows: Sequence[RowSummary], trained: Sequence[str], shown: Sequence[Metric]) -> Picture:
     """A panel of normalised scores with 95 % intervals for every measure: a forest plot per dimension.
 
-    All on the scale 0..100 where a control shows its ends; otherwise each on its own, since good rows differ by few points.
+    All on the scale 0..100 where a control shows its ends; otherwise each on its own, since good rows differ
+    by few points.
     """
     whole = any(row.kind == "control" for row in rows)
     with matplotlib.rc_context(STYLE):
@@ -137,14 +140,17 @@ def dimensions_figure(rows: Sequence[RowSummary], trained: Sequence[str], shown:
         return to_svg(
             figure,
             "dimensions",
-            f"Normalised score of every row in {len(shown)} dimensions with 95 percent intervals; numbers in the table",
+            f"Normalised score of every row in {len(shown)} dimensions with 95 percent intervals; numbers "
+            "in the table",
         )
 
 
 def cost_figure(
     rows: Sequence[RowSummary], speed: Mapping[str, Speed], trained: Sequence[str], bounds: BoundsName
 ) -> Picture | None:
-    """Total with its 95 % interval against seconds per clip, network and VAE; None if fewer than two rows have both."""
+    """Total with its 95 % interval against seconds per clip, network and VAE; None if fewer than two rows
+    have both.
+    """
     known = [(row, row.total, found) for row in rows if row.total and (found := speed.get(row.row))]
     points = [(row, total, found.clip_s) for row, total, found in known if found.clip_s is not None]
     if len(points) < 2:
@@ -173,7 +179,9 @@ def cost_figure(
 
 
 def filter_figure(filters: Sequence[FilteredSet], labels: Mapping[str, str]) -> Picture | None:
-    """Per row, how many prompts of the static filter have at least n static samples; None if nothing was filtered."""
+    """Per row, how many prompts of the static filter have at least n static samples; None if nothing was
+    filtered.
+    """
     found = [entry for entry in filters if entry.filtered]
     if not found:
         return None
@@ -198,7 +206,8 @@ def filter_figure(filters: Sequence[FilteredSet], labels: Mapping[str, str]) -> 
         return to_svg(
             figure,
             "static",
-            "Number of prompts with at least so many static samples, by row; a line that falls early has few still samples; numbers in the table",
+            "Number of prompts with at least so many static samples, by row; a line that falls early has "
+            "few still samples; numbers in the table",
         )
 
 
@@ -213,7 +222,9 @@ def curves_figure(row: str, label: str, groups: Sequence[CurveGroup]) -> Picture
         for axes, group in zip(panels.flat[: len(groups)], groups, strict=True):
             for index, curve in enumerate(group.curves):
                 axes.plot(
-                    curve.steps, curve.values, color=SERIES[index % len(SERIES)], label=curve.name.removeprefix(f"{group.name}/"),
+                    curve.steps, curve.values, color=SERIES[index % len(SERIES)], label=curve.name.removeprefix(
+                        f"{group.name}/"
+                    ),
                     linestyle=DASHES[index // len(SERIES) % len(DASHES)], marker="o" if len(curve.steps) < 3 else "",
                     markersize=3,
                 )  # fmt: skip
@@ -257,5 +268,6 @@ def heldout_figure(lines: Sequence[HeldOutLine]) -> Picture:
         return to_svg(
             figure,
             "heldout",
-            "Change of reward and checkers on held-out prompts with 95 percent intervals; numbers in the table",
+            "Change of reward and checkers on held-out prompts with 95 percent intervals; numbers in the "
+            "table",
         )

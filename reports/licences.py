@@ -1,4 +1,6 @@
-"""Licences of all that a run used: weights and code of methods, prompts, networks and packages of the scorer. As stated by each; never guessed."""
+"""Licences of all that a run used: weights and code of methods, prompts, networks and packages of the scorer.
+As stated by each; never guessed.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ TITLES: dict[Part, str] = {
 
 
 class Licence(BaseModel):
-    """The licence of one thing. stated: as its publisher writes it, NOT_STATED if nothing was found; note: what it covers, or where it stands."""
+    """The licence of one thing. stated: as its publisher writes it, NOT_STATED if nothing was found; note:
+    what it covers, or where it stands.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,7 +43,9 @@ class Licence(BaseModel):
 
 
 class Network(NamedTuple):
-    """A network of the official scorer: files below weights/vbench/ that begin so, its citation and the dimensions that need it."""
+    """A network of the official scorer: files below weights/vbench/ that begin so, its citation and the
+    dimensions that need it.
+    """
 
     begins: str
     title: str

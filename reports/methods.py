@@ -1,4 +1,6 @@
-"""A methods section, ready to paste, from the record of a run: every number in it is one of the run's. Citations are Pandoc's, [@key]."""
+"""A methods section, ready to paste, from the record of a run: every number in it is one of the run's.
+Citations are Pandoc's, [@key].
+"""
 
 from __future__ import annotations
 
@@ -109,15 +111,22 @@ def _prompts(run: Run) -> str:
     still = [p for p in run.prompts if p.keep is not None]
     lines = f"{counts.prompts:,} prompts"
     if counts.lines != counts.prompts:
-        lines = f"{counts.lines:,} prompt lines ({counts.prompts:,} distinct; of repeated lines the last is rendered)"
+        lines = (
+            f"{counts.lines:,} prompt lines ({counts.prompts:,} distinct; of repeated lines the last is "
+            "rendered)"
+        )
     if plan["list"] is not None:
         source = f"{lines} of a list of our own"
     elif _toy(run):
-        source = f"{lines} generated for a small procedural world of coloured shapes and figures (seed {plan['seed']})"
+        source = (
+            f"{lines} generated for a small procedural world of coloured shapes and figures (seed "
+            f"{plan['seed']})"
+        )
     else:
         source = (
-            f"{lines} of the standard suite of VBench [@vbench]; models were given the extended wording of each prompt that was published with Self "
-            "Forcing [@self_forcing], and the original wording was used for scoring"
+            f"{lines} of the standard suite of VBench [@vbench]; models were given the extended wording of "
+            "each prompt that was published with Self Forcing [@self_forcing], and the original wording "
+            "was used for scoring"
         )
     parts = []
     if others := sorted({p.samples for p in run.prompts if p.keep is None}):
@@ -130,7 +139,8 @@ def _prompts(run: Run) -> str:
             else f"each of the {number(len(still))} prompts that ask"
         )
         parts.append(
-            f"{_counts(sorted({p.samples for p in still}))} of {asked} for a still picture (at most {kept} of them scored, see Scoring)"
+            f"{_counts(sorted({p.samples for p in still}))} of {asked} for a still picture (at most {kept} "
+            "of them scored, see Scoring)"
         )
     text = f"We used {source}. We drew {', and '.join(parts)}: {counts.clips:,} clips per model."
     return f"{text} {plain(run.settings.note)}" if run.settings.note else text
@@ -143,9 +153,14 @@ def _counts(found: Sequence[int]) -> str:
 def _models(run: Run) -> str:
     rows = _ranked(run)
     toy = (
-        "All models are toy-sized re-implementations (about one million parameters) of the published recipes, trained on the procedural world; they share names and sampling rules, but no weights, with the published models. "
+        "All models are toy-sized re-implementations (about one million parameters) of the published "
+        "recipes, trained on the procedural world; they share names and sampling rules, but no weights, "
+        "with the published models. "
         if _toy(run)
-        else "All native models share the architecture of Wan2.1-T2V-1.3B [@wan] and its text encoder [@umt5] and video autoencoder. "
+        else (
+            "All native models share the architecture of Wan2.1-T2V-1.3B [@wan] and its text encoder "
+            "[@umt5] and video autoencoder. "
+        )
     )
     groups: dict[str, list[str]] = {}
     for name, row in rows.items():
@@ -164,8 +179,9 @@ def _sampler(row: ReportRow) -> str:
     more = f" ({number(len(first))} for the first chunk)" if first else ""
     how = "a rolling window over blocks" if rollout["kind"] == "rolling" else "chunks"
     return (
-        f"{number(len(steps))} denoising step{'' if len(steps) == 1 else 's'}{more} at nominal timesteps {', '.join(map(str, steps))} (shift "
-        f"{schedule['shift']:g}), {how} of {number(rollout['chunk'])} of {rollout['frames']} latent frames, {_history(row.settings['cache'])}"
+        f"{number(len(steps))} denoising step{'' if len(steps) == 1 else 's'}{more} at nominal timesteps "
+        f"{', '.join(map(str, steps))} (shift {schedule['shift']:g}), {how} of {number(rollout['chunk'])} "
+        f"of {rollout['frames']} latent frames, {_history(row.settings['cache'])}"
     )  # fmt: skip
 
 
@@ -192,8 +208,9 @@ def _training(run: Run) -> str:
         begun = f"from {plain(run.settings.rows[start].label)}" if start else "from a causal initialisation"
         if plan["recipe"] == "raven":
             sentences.append(
-                f"{label} was trained in this run{place} {begun} by distribution matching distillation [@dmd] with training-time test [@raven]: "
-                f"{settings['iterations']} iterations, batch size {settings['batch']}, seed {settings['seed']}."
+                f"{label} was trained in this run{place} {begun} by distribution matching distillation "
+                f"[@dmd] with training-time test [@raven]: {settings['iterations']} iterations, batch size "
+                f"{settings['batch']}, seed {settings['seed']}."
             )
         else:
             rewards = listed(
@@ -206,12 +223,15 @@ def _training(run: Run) -> str:
                 else ""
             )
             sentences.append(
-                f"{label} was trained in this run{place} {begun} by group-relative policy optimisation [@grpo; @raven]{adapter}: {settings['iterations']} "
-                f"iterations of {settings['prompts']} prompts in groups of {settings['group']}, rewards (weights) {rewards}, seed {settings['seed']}.{judged}"
+                f"{label} was trained in this run{place} {begun} by group-relative policy optimisation "
+                f"[@grpo; @raven]{adapter}: {settings['iterations']} iterations of {settings['prompts']} "
+                f"prompts in groups of {settings['group']}, rewards (weights) {rewards}, seed "
+                f"{settings['seed']}.{judged}"
             )
         if plan["prompts"] is not None:
             sentences.append(
-                "Training prompts are the filtered and extended VidProM prompts [@vidprom] published with Self Forcing [@self_forcing]."
+                "Training prompts are the filtered and extended VidProM prompts [@vidprom] published with "
+                "Self Forcing [@self_forcing]."
             )
     return " ".join(dict.fromkeys(sentences))
 
@@ -225,14 +245,22 @@ PRECISIONS = {
 
 def _sampling(run: Run) -> str:
     clip, sample = run.settings.config["clip"], run.settings.config["sample"]
-    made = f"Clips have {clip['pixel_frames']} frames of {clip['width']} x {clip['height']} pixels at {clip['fps']} frames per second ({clip['pixel_frames'] / clip['fps']:.2f} s)"
+    made = (
+        f"Clips have {clip['pixel_frames']} frames of {clip['width']} x {clip['height']} pixels at "
+        f"{clip['fps']} frames per second ({clip['pixel_frames'] / clip['fps']:.2f} s)"
+    )
     if sample["noise"] == "portable":
-        noise = "All noise was drawn from the counter-based generator Philox [@philox], keyed by suite, prompt, sample, purpose and draw, so that all native models received the same noise for the same sample of a prompt"
+        noise = (
+            "All noise was drawn from the counter-based generator Philox [@philox], keyed by suite, "
+            "prompt, sample, purpose and draw, so that all native models received the same noise for the "
+            "same sample of a prompt"
+        )
     else:
         noise = "Noise was drawn as each method's released code draws it, so that models did not share it"
     return (
-        f"{made}. Native models were sampled {PRECISIONS[sample['precision']]}, in batches of {sample['batch']}. {noise}. Clips were encoded as H.264 (constant rate factor 18), "
-        "decoded again and checked (frames, size, rate, neither constant nor twice the same) before they were scored."
+        f"{made}. Native models were sampled {PRECISIONS[sample['precision']]}, in batches of "
+        f"{sample['batch']}. {noise}. Clips were encoded as H.264 (constant rate factor 18), decoded again "
+        "and checked (frames, size, rate, neither constant nor twice the same) before they were scored."
     )  # fmt: skip
 
 
@@ -242,8 +270,9 @@ def _scoring(run: Run) -> str:
     limit = f" ({listed([f'{value:g}' for value in thresholds])})" if thresholds else ""
     how = "optical flow" if _toy(run) else "RAFT [@raft]"
     still = (
-        f"Of the samples of a still prompt, those whose motion by {how} stays below a threshold{limit} count as static, and the first of them are scored on "
-        "temporal flickering, as VBench does [@vbench]; the motion of every sample is reported."
+        f"Of the samples of a still prompt, those whose motion by {how} stays below a threshold{limit} "
+        "count as static, and the first of them are scored on temporal flickering, as VBench does "
+        "[@vbench]; the motion of every sample is reported."
     )
     scorer = _toy_scorer(run) if _toy(run) else _official_scorer(run)
     count = (
@@ -259,8 +288,8 @@ def _toy_scorer(run: Run) -> list[str]:
         if any(r.dimensions[name].kind == "stand-in" for r in run.table.rows if name in r.dimensions)
     ]
     said = [
-        "Scores are computed by programs that compare what is seen in the decoded clip with the facts of its prompt; they bear the names of VBench's "
-        "dimensions [@vbench] and are not VBench's scores."
+        "Scores are computed by programs that compare what is seen in the decoded clip with the facts of "
+        "its prompt; they bear the names of VBench's dimensions [@vbench] and are not VBench's scores."
     ]
     if stand_in:
         said.append(f"No exact answer exists for {listed(stand_in)}, for which a stand-in is used.")
@@ -274,8 +303,11 @@ def _official_scorer(run: Run) -> list[str]:
     how = (
         "every dimension in the official package's own functions (scoring path: official)"
         if path == "official"
-        else "with the official package's networks and formulas; where a dimension has a faster computation (scoring path: fast), it agrees with the "
-        "official one up to the rounding of floating-point arithmetic"
+        else (
+            "with the official package's networks and formulas; where a dimension has a faster computation "
+            "(scoring path: fast), it agrees with the official one up to the rounding of floating-point "
+            "arithmetic"
+        )
     )
     said = [f"Scores are those of VBench{version} [@vbench] in an environment of its own, {how}."]
     if networks:
@@ -294,11 +326,18 @@ def _statistics(run: Run) -> str:
         else ""
     )
     return (
-        f"Raw scores are normalised between fixed bounds; Quality is the weighted mean of seven dimensions (dynamic degree counts half), Semantic the mean of nine, and {total} = (4 Quality + Semantic) / 5. "
-        f"A row that lacks a dimension has no total. The 95 % intervals are percentile bootstrap intervals [@bootstrap] over prompts with {table.draws:,} draws (seed {table.seed}){small}; all samples of a prompt are drawn together, "
-        "all models and dimensions share the draws, drawing is stratified by the set of dimensions that a prompt serves with rescaled weights [@rao_wu], and every draw goes through the whole formula. "
-        f"Near an end of a bounded scale (fewer than {NEAR_END} independent passes or failures) Wilson's interval is used [@wilson]. Models are compared in pairs on common prompts; p-values are corrected by Holm's procedure [@holm], for totals over all pairs of models and for dimensions over the dimensions of a pair. "
-        "Tie groups hold the models that cannot be told from the group's first at the 5 % level. The number of training runs behind each row is one, so the variation between training runs is not part of the intervals."
+        "Raw scores are normalised between fixed bounds; Quality is the weighted mean of seven dimensions "
+        f"(dynamic degree counts half), Semantic the mean of nine, and {total} = (4 Quality + Semantic) / "
+        "5. A row that lacks a dimension has no total. The 95 % intervals are percentile bootstrap "
+        f"intervals [@bootstrap] over prompts with {table.draws:,} draws (seed {table.seed}){small}; all "
+        "samples of a prompt are drawn together, all models and dimensions share the draws, drawing is "
+        "stratified by the set of dimensions that a prompt serves with rescaled weights [@rao_wu], and "
+        f"every draw goes through the whole formula. Near an end of a bounded scale (fewer than {NEAR_END} "
+        "independent passes or failures) Wilson's interval is used [@wilson]. Models are compared in "
+        "pairs on common prompts; p-values are corrected by Holm's procedure [@holm], for totals over all "
+        "pairs of models and for dimensions over the dimensions of a pair. Tie groups hold the models "
+        "that cannot be told from the group's first at the 5 % level. The number of training runs behind "
+        "each row is one, so the variation between training runs is not part of the intervals."
     )  # fmt: skip
 
 
@@ -313,6 +352,7 @@ def _software(run: Run) -> str:
     cost = f" The run took {amount(run.measured.total_s, run.measured.unit)}." if run.measured.seconds else ""
     dirty = " with uncommitted changes" if record["dirty"] else ""
     return (
-        f"The experiment is one Snakemake workflow [@snakemake], raven-bench at commit {record['commit'][:12]}{dirty}, with {used}. Clips were made on {where}.{cost} "
-        "The complete record (settings, hashes of weights and prompts, seeds, versions) is run.json beside this report."
+        "The experiment is one Snakemake workflow [@snakemake], raven-bench at commit "
+        f"{record['commit'][:12]}{dirty}, with {used}. Clips were made on {where}.{cost} The complete "
+        "record (settings, hashes of weights and prompts, seeds, versions) is run.json beside this report."
     )

@@ -1,4 +1,6 @@
-"""What the section on quality over time shows: figures, drifts by row and measure, and which rows drift differently."""
+"""What the section on quality over time shows: figures, drifts by row and measure, and which rows drift
+differently.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ SUMMARY_TITLE = "mean of quality dimensions"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverTime:
-    """titles: of every measure; drifts: row -> measure -> curve; compared: the measure whose pairs are listed, by p-value."""
+    """titles: of every measure; drifts: row -> measure -> curve; compared: the measure whose pairs are
+    listed, by p-value.
+    """
 
     table: ChunkTable
     titles: dict[str, str]

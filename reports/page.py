@@ -62,21 +62,24 @@ FEW_PROMPTS = 8
 
 HONEST_LABELS: dict[BoundsName, str] = {
     "toybox": (
-        "Toybox suite: procedural 32 x 32 videos of 81 frames, tiny models (about 1 M parameters), {trained}; scores come from exact checkers and classical image processing, not "
-        "from VBench networks. They show that the pipeline works and how the training recipes behave in a small world. "
+        "Toybox suite: procedural 32 x 32 videos of 81 frames, tiny models (about 1 M parameters), "
+        "{trained}; scores come from exact checkers and classical image processing, not from VBench "
+        "networks. They show that the pipeline works and how the training recipes behave in a small world. "
         "They say nothing about the published models."
     ),
     "vbench": (
-        "VBench protocol: clips were sampled and scored in one run under the settings listed below. Clips last 81 frames at "
-        "16 fps (5.06 s), just over the length from which VBench advises its long-video variant; as in all papers of this "
-        "family, the standard suite is used. Only rows of this table may be compared with each other."
+        "VBench protocol: clips were sampled and scored in one run under the settings listed below. Clips "
+        "last 81 frames at 16 fps (5.06 s), just over the length from which VBench advises its long-video "
+        "variant; as in all papers of this family, the standard suite is used. Only rows of this table may "
+        "be compared with each other."
     ),
 }
 LIMITS: dict[BoundsName, tuple[str, ...]] = {
     "toybox": (
-        "The models have about a million parameters and see a world of coloured shapes; an order found here does not carry "
-        "over to the published checkpoints of the same names.",
-        "Normalisation bounds are constants of this repository; a Toybox-Total is not on the scale of a VBench total.",
+        "The models have about a million parameters and see a world of coloured shapes; an order found "
+        "here does not carry over to the published checkpoints of the same names.",
+        "Normalisation bounds are constants of this repository; a Toybox-Total is not on the scale of a "
+        "VBench total.",
         "Stand-in dimensions have no exact answer in this world and are marked wherever they appear.",
     ),
     "vbench": ("Scores of other papers used other prompts, seeds or filters; they are context, not rivals.",),
@@ -92,9 +95,11 @@ class AuditLine(NamedTuple):
 
 
 class SpreadLine(NamedTuple):
-    """Spread of one dimension, medians over ranked rows, normalised points. seed_share: of the error that is due to seeds, 0..1.
+    """Spread of one dimension, medians over ranked rows, normalised points. seed_share: of the error that is
+    due to seeds, 0..1.
 
-    narrower: how much narrower intervals would be with endless seeds, 0..1. None where no prompt has two samples.
+    narrower: how much narrower intervals would be with endless seeds, 0..1. None where no prompt has two
+    samples.
     """
 
     prompt_sd: float
@@ -149,7 +154,8 @@ def warnings(run: Run) -> list[str]:
     table, known = run.table, metrics(run.settings.bounds, run.table.custom)
     if len(table.dimensions) < len(NAMES) and table.subset is None:
         found.append(
-            f"Subset run: {len(table.dimensions)} of {len(NAMES)} dimensions were asked for, so no row has a total."
+            f"Subset run: {len(table.dimensions)} of {len(NAMES)} dimensions were asked for, so no row has "
+            "a total."
         )
     whole = len(table.dimensions) == len(NAMES) and table.subset is None
     short = [row.label for row in table.rows if row.incomplete and whole]
@@ -189,15 +195,17 @@ def content_policy(script: str) -> str:
     """The page's Content-Security-Policy: nothing from anywhere, our one script by its hash."""
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; media-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        "media-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
 def beside_clips(page: str) -> str:
-    """The page for a results folder: it also plays clips/<row>/mp4/<clip>.mp4 below its own folder, and loads nothing else.
+    """The page for a results folder: it also plays clips/<row>/mp4/<clip>.mp4 below its own folder, and loads
+    nothing else.
 
-    page: as `render` makes it. file: is there because 'self' means nothing to some browsers when a page is opened as a file.
+    page: as `render` makes it. file: is there because 'self' means nothing to some browsers when a page is
+    opened as a file.
     """
     strict, html = "media-src data:;", '<html lang="en">'
     assert strict in page, "the page has no policy to change"

@@ -1,4 +1,6 @@
-"""Small pictures and small copies of a clip. Bytes of an mp4 in, bytes out; the same input gives the same output."""
+"""Small pictures and small copies of a clip. Bytes of an mp4 in, bytes out; the same input gives the same
+output.
+"""
 
 from __future__ import annotations
 

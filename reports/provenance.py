@@ -1,4 +1,6 @@
-"""Provenance: what a report was made from. No host name, no home path, no secret; the same inputs give the same bytes."""
+"""Provenance: what a report was made from. No host name, no home path, no secret; the same inputs give the
+same bytes.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +119,9 @@ def _joined(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _described_sha256(root: Path, name: str) -> str | None:
-    """Sha256 of a model file as the .json beside it says; None for a fetched one, which the fetched files tell."""
+    """Sha256 of a model file as the .json beside it says; None for a fetched one, which the fetched files
+    tell.
+    """
     description = (root / name).with_suffix(".json")
     return json.loads(description.read_text(encoding="utf-8"))["sha256"] if description.is_file() else None
 

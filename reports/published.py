@@ -1,4 +1,6 @@
-"""Totals that papers print, with source and protocol, from published.yaml. Context for measured rows, never part of a rank."""
+"""Totals that papers print, with source and protocol, from published.yaml. Context for measured rows, never
+part of a rank.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class Source(BaseModel):
-    """Where numbers were read. read: "paper" (its text) or "notes" (reading notes, not compared with the PDF)."""
+    """Where numbers were read. read: "paper" (its text) or "notes" (reading notes, not compared with the
+    PDF).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -24,7 +28,9 @@ class Source(BaseModel):
 
 
 class PublishedTotals(BaseModel):
-    """What one source prints for one method, percent; fps: pixel frames per second, as the source measured them."""
+    """What one source prints for one method, percent; fps: pixel frames per second, as the source measured
+    them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

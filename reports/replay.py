@@ -1,4 +1,6 @@
-"""Replays: clips that were rendered again, and whether they came out the same. Records, and the words for them."""
+"""Replays: clips that were rendered again, and whether they came out the same. Records, and the words for
+them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ MEANING: dict[Outcome, str] = {
 class ReplayedClip(BaseModel):
     """A clip rendered again. device_then, device_now: where.
 
-    max_difference: largest difference of a pixel's channel, 0..255; psnr_db: of all pixels against 255; both None unless it differs.
+    max_difference: largest difference of a pixel's channel, 0..255; psnr_db: of all pixels against 255; both
+    None unless it differs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -38,14 +41,18 @@ class ReplayedClip(BaseModel):
 
     @property
     def failed(self) -> bool:
-        """A changed file, or other pictures from a device of the same type. Other devices compute other last bits, which chunks amplify."""
+        """A changed file, or other pictures from a device of the same type. Other devices compute other last
+        bits, which chunks amplify.
+        """
         return self.outcome == "changed file" or (
             self.outcome == "differs" and self.device_then == self.device_now
         )
 
 
 class ReplayedRow(BaseModel):
-    """The clips of one row. manifest_sha256: of the manifest that they were compared with; software: versions, then and now."""
+    """The clips of one row. manifest_sha256: of the manifest that they were compared with; software:
+    versions, then and now.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -1,4 +1,6 @@
-"""What the page says about the run itself: cost, methods, licences, comparability, exports. Pure; every fact is one of the record."""
+"""What the page says about the run itself: cost, methods, licences, comparability, exports. Pure; every fact
+is one of the record.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from reports.run import Run
 
 
 class RowCostLine(NamedTuple):
-    """Measured cost of one row: seconds by stage, and MB of its clips, None if they are not in the results folder."""
+    """Measured cost of one row: seconds by stage, and MB of its clips, None if they are not in the results
+    folder.
+    """
 
     label: str
     seconds: dict[Stage, float]
@@ -124,6 +128,7 @@ def _leaderboard(run: Run) -> list[Export]:
     return [
         Export(
             "leaderboard/<row>.zip",
-            f"official results for VBench's leaderboard, packed and checked by the rule leaderboard (snakemake leaderboard); complete rows: {names}",
+            "official results for VBench's leaderboard, packed and checked by the rule leaderboard "
+            f"(snakemake leaderboard); complete rows: {names}",
         )
     ]

@@ -39,7 +39,8 @@ from reports.starts import Start, read_starts
 class ReportRow(BaseModel):
     """A row as the report names it. settings: its sampling settings, nested as the config has them.
 
-    scores: only for shipped rows that this run did not sample: raw fractions by dimension, and where they come from.
+    scores: only for shipped rows that this run did not sample: raw fractions by dimension, and where they
+    come from.
     licence, citation: as the row's file gives them; controls have none.
     """
 
@@ -55,9 +56,11 @@ class ReportRow(BaseModel):
 
 
 class ReportSettings(BaseModel):
-    """Settings of the report stage. label: the suite's title; clips_budget_mb: of clips and posters, as base64; note: a banner.
+    """Settings of the report stage. label: the suite's title; clips_budget_mb: of clips and posters, as
+    base64; note: a banner.
 
-    config: the suite's configuration as validated, defaults filled in; gpus: see reports.cost.measure; licences: of all that was used.
+    config: the suite's configuration as validated, defaults filled in; gpus: see reports.cost.measure;
+    licences: of all that was used.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,7 +78,9 @@ class ReportSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """All jobs of one rule: wall seconds in sum and of the longest, CPU seconds, largest resident memory in MiB."""
+    """All jobs of one rule: wall seconds in sum and of the longest, CPU seconds, largest resident memory in
+    MiB.
+    """
 
     rule: str
     jobs: int
@@ -104,10 +109,12 @@ class RowCost:
 
 
 class Run(BaseModel):
-    """run.json: everything that the page shows, so that it can be built again anywhere, and compared with another run.
+    """run.json: everything that the page shows, so that it can be built again anywhere, and compared with
+    another run.
 
-    provenance: commit, packages, hashes, see reports.provenance; starts: oldest first; measured: what the run cost; replay: the last one; noises: of the ranked
-    rows' clips; scores: row -> dimension -> prompt; the rest as the sections of the page. A changed meaning gets a new schema_version.
+    provenance: commit, packages, hashes, see reports.provenance; starts: oldest first; measured: what the run
+    cost; replay: the last one; noises: of the ranked rows' clips; scores: row -> dimension -> prompt; the
+    rest as the sections of the page. A changed meaning gets a new schema_version.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -134,7 +141,9 @@ class Run(BaseModel):
 
 
 def prompt_scores(folder: Path, names: Sequence[str]) -> dict[str, dict[str, PromptScore]]:
-    """Scores of a row by dimension and prompt, from its <dimension>.result.json files; empty where there are none."""
+    """Scores of a row by dimension and prompt, from its <dimension>.result.json files; empty where there are
+    none.
+    """
     found: dict[str, dict[str, PromptScore]] = {}
     for name in names:
         path = folder / f"{name}.result.json"
@@ -204,12 +213,14 @@ def device_line(timing: ClipTiming) -> str:
 def read_run(
     scores: Path, results_dir: Path, settings: ReportSettings, root: Path, *, threads: int = 1
 ) -> Run:
-    """Read and check everything. Raises ValueError or FileNotFoundError naming the file that is wrong or missing.
+    """Read and check everything. Raises ValueError or FileNotFoundError naming the file that is wrong or
+    missing.
 
-    root: the repository, for provenance; its path and home folders are scrubbed from all that the settings say.
+    root: the repository, for provenance; its path and home folders are scrubbed from all that the settings
+    say.
     threads: for posters and small copies of clips.
-    Missing curves, filters, benchmarks or clips leave their section out with a sentence; manifests of rows that the
-    table scores must be there.
+    Missing curves, filters, benchmarks or clips leave their section out with a sentence; manifests of rows
+    that the table scores must be there.
     """
     table = read_json(ScoresTable, scores)
     if table.suite != settings.suite:

@@ -1,4 +1,6 @@
-"""Values and command lines without secrets and machine paths: what reaches reports, records and our logs passes through here."""
+"""Values and command lines without secrets and machine paths: what reaches reports, records and our logs
+passes through here.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,7 @@ _ASSIGNED = re.compile(
     rf"(?<![A-Za-z0-9])({_NAME}[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s\"',}}]+)", re.IGNORECASE
 )
 _SHAPES = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|sk-[\w-]{20,}|xox[abprs]-[\w-]{10,}"
-    r"|AKIA[0-9A-Z]{16}|(?<=Bearer )[\w.~+/=-]{12,})"
+    r"\b(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|sk-[\w-]{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|(?<=Bearer )[\w.~+/=-]{12,})"
 )
 _IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 _HOME_PATH = re.compile(r"(/home/[^/\s\"']+|/Users/[^/\s\"']+|/root)(?=/|$|[\s\"':,;)])")
@@ -35,10 +36,11 @@ def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def scrub(value: Any, root: str, environment: Mapping[str, str] = os.environ) -> Any:
-    """The same JSON value without secrets and machine paths: the repository root becomes ".", home folders become "~".
+    """The same JSON value without secrets and machine paths: the repository root becomes ".", home folders
+    become "~".
 
-    Secrets are values under a secret's name, values assigned to one inside a text, tokens of known form, a URL's user, and whatever
-    secret variables of the environment hold.
+    Secrets are values under a secret's name, values assigned to one inside a text, tokens of known form, a
+    URL's user, and whatever secret variables of the environment hold.
     """
     if isinstance(value, Mapping):
         return {
@@ -53,7 +55,9 @@ def scrub(value: Any, root: str, environment: Mapping[str, str] = os.environ) ->
 
 
 def scrub_command(words: Sequence[str], root: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A command line as a person would type it, scrubbed; the program by its bare name, the value after a secret's flag removed."""
+    """A command line as a person would type it, scrubbed; the program by its bare name, the value after a
+    secret's flag removed.
+    """
     shown: list[str] = []
     for place, word in enumerate(words):
         if place == 0:

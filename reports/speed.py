@@ -1,4 +1,6 @@
-"""What a clip cost: timings -> one line of speed per row. Medians over clips, so that a first, slow clip does not count."""
+"""What a clip cost: timings -> one line of speed per row. Medians over clips, so that a first, slow clip does
+not count.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,13 @@ from evaluation.records import Clip, ClipTiming
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """fps: pixel frames per second of sampling alone; fps_decoded: with the VAE's decoding, without writing the file.
+    """fps: pixel frames per second of sampling alone; fps_decoded: with the VAE's decoding, without writing
+    the file.
 
-    first_chunk_s: from the start until the first chunk's pixels are there, None where clips are not streamed; peak_mb: MiB on
-    the GPU, of the process where there is none. whole: another program's clips: one time for all it did, its calls unknown.
+    first_chunk_s: from the start until the first chunk's pixels are there, None where clips are not streamed;
+    peak_mb: MiB on
+    the GPU, of the process where there is none. whole: another program's clips: one time for all it did, its
+    calls unknown.
     """
 
     clip_s: float | None
@@ -34,13 +39,16 @@ def _rate(frames: Sequence[int], seconds: Sequence[float]) -> float | None:
 
 
 def speed_of(clips: Sequence[Clip], timings: Sequence[ClipTiming], *, whole: bool) -> Speed | None:
-    """Speed of one row; None without timings. Raises ValueError if a timing is of a clip that the manifest lacks."""
+    """Speed of one row; None without timings. Raises ValueError if a timing is of a clip that the manifest
+    lacks.
+    """
     if not timings:
         return None
     pixel_frames = {clip.clip_id: clip.pixel_frames for clip in clips}
     if strange := [timing.clip_id for timing in timings if timing.clip_id not in pixel_frames]:
         raise ValueError(
-            f"The timings of row {timings[0].row} name clip {strange[0]}, which its manifest lacks; sample the row again."
+            f"The timings of row {timings[0].row} name clip {strange[0]}, which its manifest lacks; sample "
+            "the row again."
         )
     frames = [pixel_frames[timing.clip_id] for timing in timings]
     first = [timing.first_frames_s for timing in timings if timing.first_frames_s is not None]

@@ -1,4 +1,6 @@
-"""Starts of a run: every time that jobs were begun, with which command, from which code, and what they were expected to cost."""
+"""Starts of a run: every time that jobs were begun, with which command, from which code, and what they were
+expected to cost.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ FILE = "starts.jsonl"
 
 
 class Start(BaseModel):
-    """One start. command, config: scrubbed; config_sha256: of the suite's file; jobs: that were to be run; started: UTC."""
+    """One start. command, config: scrubbed; config_sha256: of the suite's file; jobs: that were to be run;
+    started: UTC.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -37,6 +41,8 @@ def note_start(results_dir: Path, start: Start) -> None:
 
 
 def read_starts(results_dir: Path) -> list[Start]:
-    """Every start, oldest first; empty for a folder made without Snakemake. Raises ValueError naming file and line."""
+    """Every start, oldest first; empty for a folder made without Snakemake. Raises ValueError naming file and
+    line.
+    """
     path = results_dir / FILE
     return read_jsonl(Start, path) if path.is_file() else []

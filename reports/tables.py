@@ -19,9 +19,11 @@ TOTAL_NAMES: dict[BoundsName, str] = {"toybox": "Toybox-Total", "vbench": "Total
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MainLine:
-    """One line of the main table. group: tie group, 1 is best, None if not ranked; versus: row minus best, paired.
+    """One line of the main table. group: tie group, 1 is best, None if not ranked; versus: row minus best,
+    paired.
 
-    best: significantly above every other ranked row, so it may be bold; second: below the best alone and above all others.
+    best: significantly above every other ranked row, so it may be bold; second: below the best alone and
+    above all others.
     """
 
     row: str
@@ -41,7 +43,9 @@ class MainLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShippedLine:
-    """A row that was measured when its file was shipped, not in this run: means only (percent), no interval, no rank."""
+    """A row that was measured when its file was shipped, not in this run: means only (percent), no interval,
+    no rank.
+    """
 
     row: str
     label: str
@@ -68,7 +72,9 @@ class Pairs:
         self._pairs = {(pair.a, pair.b, pair.measure): pair for pair in pairs}
 
     def find(self, a: str, b: str, measure: str) -> tuple[Interval, float] | None:
-        """`a` minus `b` with its interval, and the Holm-adjusted p-value; None where the two were not compared."""
+        """`a` minus `b` with its interval, and the Holm-adjusted p-value; None where the two were not
+        compared.
+        """
         if (pair := self._pairs.get((a, b, measure))) is not None:
             return pair.difference, pair.holm
         if (pair := self._pairs.get((b, a, measure))) is not None:
@@ -99,7 +105,9 @@ def _line(
 
 
 def marks(ordered: Sequence[str], measure: str, pairs: Pairs) -> dict[str, Literal["best", "second"]]:
-    """Which rows may be marked, best first in `ordered`: each must differ from every row below, and the second needs a best."""
+    """Which rows may be marked, best first in `ordered`: each must differ from every row below, and the
+    second needs a best.
+    """
     found: dict[str, Literal["best", "second"]] = {}
     for place, mark in enumerate(("best", "second")[: max(len(ordered) - 1, 0)]):
         row, below = ordered[place], ordered[place + 1 :]
@@ -153,7 +161,9 @@ def dimension_marks(table: ScoresTable) -> dict[str, dict[str, Literal["best", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Power:
-    """What a dimension can tell: separated of compared pairs, and how many groups of rows it makes (1: all tied)."""
+    """What a dimension can tell: separated of compared pairs, and how many groups of rows it makes (1: all
+    tied).
+    """
 
     separated: int
     compared: int
@@ -175,7 +185,9 @@ def told_apart(table: ScoresTable, dimension: str) -> tuple[int, int]:
 
 
 def shipped_line(row: str, label: str, scores: Mapping[str, float], bounds: BoundsName) -> ShippedLine:
-    """scores: raw fractions by dimension, as the shipped file's own record says. Totals only if all sixteen are there."""
+    """scores: raw fractions by dimension, as the shipped file's own record says. Totals only if all sixteen
+    are there.
+    """
     raw = {name: 100.0 * scores[name] for name in NAMES if name in scores}
     normalised = {name: bounds_of(name, bounds).normalise(value) for name, value in raw.items()}
     whole = (

@@ -12,7 +12,9 @@ from evaluation.text_only_dimensions import ON_REQUEST, WITHOUT_FACTS
 def left_out_reasons(
     benchmark: BoundsName, asked: Sequence[str], config: Mapping[str, Any], subset: str | None
 ) -> dict[str, str]:
-    """By dimension that the run was not asked for. config: the suite's settings; subset: what a subset run leaves out."""
+    """By dimension that the run was not asked for. config: the suite's settings; subset: what a subset run
+    leaves out.
+    """
     own_list = config["prompts"]["list"] is not None
     reasons = {}
     for name in (name for name in NAMES if name not in asked):

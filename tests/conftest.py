@@ -6,13 +6,15 @@ from collections.abc import Generator
 
 import pytest
 
-# Before torch starts its threads: on a shared core two that wait for each other make toy networks many times slower.
+# Before torch starts its threads: on a shared core two that wait for each other make toy networks many times
+# slower.
 # Programs that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MUST_RUN_IN_CI = ("browser", "slurm")
 
-# 400,000 objects of torch, transformers and matplotlib live until the end; looking through them for garbage after every 700 new
+# 400,000 objects of torch, transformers and matplotlib live until the end; looking through them for garbage
+# after every 700 new
 # ones is a twentieth of the run.
 gc.set_threshold(100_000)
 

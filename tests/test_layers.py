@@ -63,7 +63,9 @@ def imports_in(module: str) -> set[str]:
 
 @pytest.mark.parametrize("package", sorted(ALLOWED))
 def test_imports_go_one_way(package: str) -> None:
-    """Guards against a scorer that needs our models, or models that need the scorers: two environments must stay apart."""
+    """Guards against a scorer that needs our models, or models that need the scorers: two environments must
+    stay apart.
+    """
     for path in sorted((ROOT / package).rglob("*.py")):
         wrong = (imports_of(path) & set(ALLOWED)) - ALLOWED[package]
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
@@ -71,14 +73,18 @@ def test_imports_go_one_way(package: str) -> None:
 
 @pytest.mark.parametrize("package", ["evaluation", "reports"])
 def test_scoring_and_reports_need_no_torch(package: str) -> None:
-    """Guards against torch in the scorers: only those of evaluation/vbench/worker, whose environment has a torch of its own, may use it."""
+    """Guards against torch in the scorers: only those of evaluation/vbench/worker, whose environment has a
+    torch of its own, may use it.
+    """
     for path in sorted((ROOT / package).rglob("*.py")):
         if not path.is_relative_to(ROOT / "evaluation/vbench/worker"):
             assert "torch" not in imports_of(path), path.relative_to(ROOT)
 
 
 def test_no_import_goes_round_in_a_circle() -> None:
-    """Guards against two modules that can only be read together. Imports inside functions and for types count too."""
+    """Guards against two modules that can only be read together. Imports inside functions and for types count
+    too.
+    """
     reached = {module: imports_in(module) for module in MODULES}
     waiting = set(reached)
     while free := {module for module in waiting if not reached[module] & waiting}:
@@ -87,7 +93,9 @@ def test_no_import_goes_round_in_a_circle() -> None:
 
 
 def test_planning_needs_no_torch() -> None:
-    """Guards against every `snakemake -n`, and every Slurm job, paying for torch or pandas while the workflow is parsed."""
+    """Guards against every `snakemake -n`, and every Slurm job, paying for torch or pandas while the workflow
+    is parsed.
+    """
     for module in MODULES:
         if module.startswith("workflow.planning."):
             for path in imported_files(ROOT, module):
@@ -96,7 +104,9 @@ def test_planning_needs_no_torch() -> None:
 
 
 def test_the_worker_stands_alone() -> None:
-    """Guards against a worker that dies in VBench's environment, and a harness that needs that environment's packages."""
+    """Guards against a worker that dies in VBench's environment, and a harness that needs that environment's
+    packages.
+    """
     foreign = {name.split(".")[0] for name in MAIN_REQUIREMENTS} | set(ALLOWED)
     for module, path in MODULES.items():
         inside = module.startswith(WORKER)
@@ -108,7 +118,9 @@ def test_the_worker_stands_alone() -> None:
 
 
 def test_nothing_imports_a_script() -> None:
-    """Guards against a library that parses flags: a script is an end, which other scripts do not build upon either."""
+    """Guards against a library that parses flags: a script is an end, which other scripts do not build upon
+    either.
+    """
     for module in MODULES:
         scripts = {name for name in imports_in(module) if name.startswith("workflow.scripts")}
         assert not scripts, f"{module} imports {sorted(scripts)}"
@@ -120,7 +132,9 @@ def test_workflow_has_only_folders() -> None:
 
 
 def test_parsing_the_workflow_imports_nothing_heavy() -> None:
-    """Guards against a slow `snakemake -n`, and against every Slurm job paying for torch or pandas while it parses."""
+    """Guards against a slow `snakemake -n`, and against every Slurm job paying for torch or pandas while it
+    parses.
+    """
     smk = (ROOT / "workflow/rules/common.smk").read_text(encoding="utf-8")
     parsed = re.findall(
         r"^from ((?:baselines|workflow|evaluation|models|reports)[\w.]*) import", smk, re.MULTILINE

@@ -33,7 +33,9 @@ def prompts() -> list[Prompt]:
 
 
 def scores(baseline: Baseline, wan: Wan, prompts: list[Prompt]) -> dict[str, NDArray[np.float64]]:
-    """Score of every prompt's clip by dimension, sampled and decoded as the suite does, without the mp4 in between."""
+    """Score of every prompt's clip by dimension, sampled and decoded as the suite does, without the mp4 in
+    between.
+    """
     codec, encoder = (
         LinearCodec.load(SHIPPED / "codec.safetensors"),
         ToyTextEncoder.load(SHIPPED / "text.safetensors"),

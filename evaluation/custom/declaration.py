@@ -1,9 +1,10 @@
 """Custom dimensions: a Python file with a function clip -> number, and what that number means.
 
-The file declares, as plain constants, TITLE, UNIT, WORST and BEST (raw values that normalise to 0 and to 100, in either order; no
-score may lie outside) and BENCHMARKS (where it means something), and defines score(frames, prompt). It is read, not run, while the
-workflow is planned, and may import packages of the main environment but no module of this project: a change there would not be
-noticed. evaluation/README.md says how to add one; evaluation/custom/colour_drift.py is an example.
+The file declares, as plain constants, TITLE, UNIT, WORST and BEST (raw values that normalise to 0 and to 100,
+in either order; no score may lie outside) and BENCHMARKS (where it means something), and defines
+score(frames, prompt). It is read, not run, while the workflow is planned, and may import packages of the main
+environment but no module of this project: a change there would not be noticed. evaluation/README.md says how
+to add one; evaluation/custom/colour_drift.py is an example.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Declaration(NamedTuple):
 
 
 def read_declaration(path: Path) -> Declaration:
-    """The declaration in a file. Raises ValueError, one sentence, if it is not there or not whole, FileNotFoundError without a file."""
+    """The declaration in a file. Raises ValueError, one sentence, if it is not there or not whole,
+    FileNotFoundError without a file.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; write the dimension there, or correct its `file`.")
     content = path.read_bytes()
@@ -64,7 +67,8 @@ def _check_code(tree: ast.Module, path: Path) -> None:
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     if "score" not in functions or len(functions["score"].args.args) != 2:
         raise ValueError(
-            f"{path} defines no function score(frames, prompt); see evaluation/custom/colour_drift.py for the form."
+            f"{path} defines no function score(frames, prompt); see evaluation/custom/colour_drift.py for "
+            "the form."
         )
     for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -72,8 +76,8 @@ def _check_code(tree: ast.Module, path: Path) -> None:
         relative = isinstance(node, ast.ImportFrom) and node.level
         if ours := next((name for name in names if relative or name.split(".")[0] in PROJECT), None):
             raise ValueError(
-                f"{path} imports {ours!r} of this project, whose changes would not be noticed; a dimension is one file: copy what it "
-                "needs into it."
+                f"{path} imports {ours!r} of this project, whose changes would not be noticed; a dimension "
+                "is one file: copy what it needs into it."
             )
 
 
@@ -86,7 +90,8 @@ def _constants(tree: ast.Module, path: Path) -> dict[str, Any]:
                 values[target.id] = ast.literal_eval(node.value)
             except ValueError as error:
                 raise ValueError(
-                    f"{path} line {node.lineno}: {target.id} must be a plain constant, it is read without running the file."
+                    f"{path} line {node.lineno}: {target.id} must be a plain constant, it is read without "
+                    "running the file."
                 ) from error
     missing = [name for name in CONSTANTS if name not in values]
     if missing:
@@ -103,21 +108,25 @@ def _constants(tree: ast.Module, path: Path) -> dict[str, Any]:
 def custom_dimension(
     name: str, path: Path, *, shown: str, prompts: str, benchmark: str, dimensions: Sequence[str]
 ) -> CustomDimension:
-    """The record of one dimension of a suite. shown: how the report calls its file; dimensions: of the sixteen, those of the suite.
+    """The record of one dimension of a suite. shown: how the report calls its file; dimensions: of the
+    sixteen, those of the suite.
 
-    Raises ValueError, one sentence, for a name that is taken, a benchmark it is not made for, or prompts that nothing is scored on.
+    Raises ValueError, one sentence, for a name that is taken, a benchmark it is not made for, or prompts that
+    nothing is scored on.
     """
     if name in TAKEN:
         raise ValueError(f"custom_dimensions.{name}: the name {name} is taken; choose another one.")
     declared = read_declaration(path)
     if benchmark not in declared.benchmarks:
         raise ValueError(
-            f"custom_dimensions.{name}: {shown} says that it means something in {', '.join(declared.benchmarks)}, but this suite's benchmark is "
-            f"{benchmark}; take it out, or add the benchmark to its BENCHMARKS if that is true."
+            f"custom_dimensions.{name}: {shown} says that it means something in "
+            f"{', '.join(declared.benchmarks)}, but this suite's benchmark is {benchmark}; take it out, or "
+            "add the benchmark to its BENCHMARKS if that is true."
         )
     if prompts not in (ALL_PROMPTS, *dimensions):
         raise ValueError(
-            f"custom_dimensions.{name}.prompts is {prompts!r}, expected {ALL_PROMPTS} or a dimension of the suite ({', '.join(dimensions)})."
+            f"custom_dimensions.{name}.prompts is {prompts!r}, expected {ALL_PROMPTS} or a dimension of "
+            f"the suite ({', '.join(dimensions)})."
         )
     return CustomDimension(
         name=name, title=declared.title, unit=declared.unit, worst=declared.worst, best=declared.best, prompts=prompts,

@@ -1,4 +1,6 @@
-"""Run a custom dimension: its file's function on every clip. Apart from reading its declaration, which planning does."""
+"""Run a custom dimension: its file's function on every clip. Apart from reading its declaration, which
+planning does.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ CustomScore = Callable[[NDArray[np.uint8], dict[str, Any]], float]
 
 
 def load_score(path: Path, custom: CustomDimension) -> CustomScore:
-    """The function of a file, which is run here. Raises ValueError if it is not the file that the run was planned with."""
+    """The function of a file, which is run here. Raises ValueError if it is not the file that the run was
+    planned with.
+    """
     if hashlib.sha256(path.read_bytes()).hexdigest() != custom.sha256:
         raise ValueError(f"{path} changed since this run was planned; start the run again.")
     spec = importlib.util.spec_from_file_location(f"custom_dimension_{custom.name}", path)
@@ -32,12 +36,14 @@ def load_score(path: Path, custom: CustomDimension) -> CustomScore:
 
 
 def checked_value(value: Any, custom: CustomDimension, clip: str) -> float:
-    """The score itself. Raises ValueError naming clip and file unless it is a finite number between WORST and BEST."""
+    """The score itself. Raises ValueError naming clip and file unless it is a finite number between WORST and
+    BEST.
+    """
     low, high = min(custom.worst, custom.best), max(custom.worst, custom.best)
     if not isinstance(value, Real | np.number | np.bool_) or not low <= float(value) <= high:
         raise ValueError(
-            f"{custom.file} gave clip {clip} the {custom.title} {value!r}, expected a number from {low:g} to {high:g} {custom.unit}; look at the clip, "
-            "correct score(), or widen WORST and BEST."
+            f"{custom.file} gave clip {clip} the {custom.title} {value!r}, expected a number from {low:g} "
+            f"to {high:g} {custom.unit}; look at the clip, correct score(), or widen WORST and BEST."
         )
     return round(float(value), 9)
 
@@ -45,7 +51,9 @@ def checked_value(value: Any, custom: CustomDimension, clip: str) -> float:
 def score_custom(
     custom: CustomDimension, score: CustomScore, work: Sequence[Work], clips: Path
 ) -> list[ClipScore]:
-    """Score every clip from its decoded frames. Raises ValueError or FileNotFoundError naming the first bad clip, and the file."""
+    """Score every clip from its decoded frames. Raises ValueError or FileNotFoundError naming the first bad
+    clip, and the file.
+    """
     scores = []
     for clip, prompt in work:
         told = {"id": prompt.id, "prompt": prompt.prompt, "extended": prompt.extended, "facts": prompt.facts}
@@ -54,7 +62,8 @@ def score_custom(
             value = score(frames, told)
         except Exception as error:
             raise ValueError(
-                f"score() of {custom.file} failed on clip {clip.clip_id} of row {clip.row} with {type(error).__name__}: {error}; correct it."
+                f"score() of {custom.file} failed on clip {clip.clip_id} of row {clip.row} with "
+                f"{type(error).__name__}: {error}; correct it."
             ) from error
         scores.append(
             ClipScore(

@@ -71,7 +71,9 @@ def caption(facts: Facts) -> str:
 
 
 def extended_caption(facts: Facts) -> str:
-    """Long caption of the same facts: also says what is plain (fixed camera, natural colors). At most MAX_WORDS words."""
+    """Long caption of the same facts: also says what is plain (fixed camera, natural colors). At most
+    MAX_WORDS words.
+    """
     names = [f"{thing['color']} {thing['shape']}" for thing in facts["objects"]]
     if facts["relation"] is not None:
         subject = f"one {names[0]} {_LONG_RELATION[facts['relation']]} one {names[1]} both standing still"

@@ -1,4 +1,5 @@
-"""Run the embedded world's checkers on decoded frames in memory, on several processes: for training and its reports only.
+"""Run the embedded world's checkers on decoded frames in memory, on several processes: for training and its
+reports only.
 
 The suite's own scores come from the mp4 files through evaluation/toybox/scorers.
 """
@@ -42,7 +43,8 @@ _MODULES = (
     subject_consistency, temporal_flickering, temporal_style,
 )  # fmt: skip
 CHECKERS: dict[str, Checker] = {module.DIMENSION: module.score for module in _MODULES}
-# As rewards: the graded form where a checker is mostly 0 or 1, which would give a group no direction; others as they are.
+# As rewards: the graded form where a checker is mostly 0 or 1, which would give a group no direction; others
+# as they are.
 _GRADED = (
     appearance_style, color, dynamic_degree, human_action, multiple_objects, object_class, scene, temporal_style,
 )  # fmt: skip

@@ -1,7 +1,8 @@
 """What can be read off a toybox clip without its caption: scene, coloured blobs, their shapes and paths.
 
-T probed pixel frames, K colours (in the order of facts.COLORS), S shapes (facts.SHAPES). Clips are uint8 [81, 32, 32, 3],
-as decoded from the mp4 and averaged down; everything here tolerates the codec's and a small model's blur.
+T probed pixel frames, K colours (in the order of facts.COLORS), S shapes (facts.SHAPES). Clips are uint8 [81,
+32, 32, 3], as decoded from the mp4 and averaged down; everything here tolerates the codec's and a small
+model's blur.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ _COLOR_NAMES = list(COLORS)
 
 
 class Seen(NamedTuple):
-    """frames: float32 [T, 32, 32, 3]; scene: nearest by median colour; alpha: float32 [T, K, 32, 32], cover by each colour."""
+    """frames: float32 [T, 32, 32, 3]; scene: nearest by median colour; alpha: float32 [T, K, 32, 32], cover
+    by each colour.
+    """
 
     frames: Floats
     scene: str
@@ -47,7 +50,9 @@ class Seen(NamedTuple):
 
 
 class Blobs(NamedTuple):
-    """Per frame and colour: area in pixels, centre of mass x and y; each float32 [T, K]. x, y are NaN without a blob."""
+    """Per frame and colour: area in pixels, centre of mass x and y; each float32 [T, K]. x, y are NaN without
+    a blob.
+    """
 
     area: Floats
     x: Floats
@@ -70,7 +75,9 @@ def check_frames(frames: Frames) -> None:
 def at_frames(
     values: Sequence[float] | NDArray[Any], first: int = 0, stride: int = STRIDE
 ) -> tuple[float | None, ...]:
-    """Scores of probed frames in their places among all PIXEL_FRAMES; the first probe is `first`, the others `stride` apart."""
+    """Scores of probed frames in their places among all PIXEL_FRAMES; the first probe is `first`, the others
+    `stride` apart.
+    """
     placed: list[float | None] = [None] * PIXEL_FRAMES
     for number, value in enumerate(values):
         placed[first + number * stride] = float(value)
@@ -95,8 +102,8 @@ def _palette() -> Floats:
 def see(frames: Frames, stride: int = STRIDE) -> Seen:
     """Cover of every pixel by each object colour, in the natural style and under any camera.
 
-    A pixel is background + alpha (colour - background); it belongs to the colour whose line passes nearest, if that is near
-    enough, and if most of its 3 x 3 neighbourhood does too (which removes noise and stars).
+    A pixel is background + alpha (colour - background); it belongs to the colour whose line passes nearest,
+    if that is near enough, and if most of its 3 x 3 neighbourhood does too (which removes noise and stars).
     """
     check_frames(frames)
     probed = frames[::stride].astype(np.float32)
@@ -135,7 +142,8 @@ def blobs(alpha: Floats) -> Blobs:
 
 
 def shape_overlaps(plane: Floats, x: Floats, y: Floats) -> Floats:
-    """Soft intersection over union of planes [T, 32, 32] with each shape drawn at their centres: float32 [T, S].
+    """Soft intersection over union of planes [T, 32, 32] with each shape drawn at their centres: float32 [T,
+    S].
 
     A frame whose centre is NaN overlaps nothing.
     """
@@ -155,7 +163,9 @@ def is_shape(overlaps: Floats, shape: str) -> NDArray[np.bool_]:
 
 
 def drift(x: Floats, y: Floats) -> tuple[float, float]:
-    """Displacement in pixels from the first to the last three probes with a centre; (NaN, NaN) if under half have one."""
+    """Displacement in pixels from the first to the last three probes with a centre; (NaN, NaN) if under half
+    have one.
+    """
     found = np.flatnonzero(np.isfinite(x))
     if len(found) < len(x) / 2:
         return float("nan"), float("nan")
@@ -164,7 +174,9 @@ def drift(x: Floats, y: Floats) -> tuple[float, float]:
 
 
 def motion_of(x: Floats, y: Floats) -> str | None:
-    """Which of facts.MOTIONS a path is, or None: at least 6 pixels along one axis and under half of it along the other."""
+    """Which of facts.MOTIONS a path is, or None: at least 6 pixels along one axis and under half of it along
+    the other.
+    """
     across, down = drift(x, y)
     if not np.isfinite(across):
         return None
@@ -196,8 +208,8 @@ def scene_errors(frames: Frames, style: str, stride: int = STRIDE) -> Floats:
 
 
 class StyleReading(NamedTuple):
-    """scene_error: float32 [T, styles], distance from the nearest scene in each style; gray, brown: [T], mean distance
-    of all pixels from the monochrome and the sepia line of colours, in RGB units."""
+    """scene_error: float32 [T, styles], distance from the nearest scene in each style; gray, brown: [T], mean
+    distance of all pixels from the monochrome and the sepia line of colours, in RGB units."""
 
     scene_error: Floats
     gray: Floats
@@ -217,8 +229,8 @@ def read_style(frames: Frames, stride: int = STYLE_STRIDE) -> StyleReading:
 
 
 class CameraReading(NamedTuple):
-    """errors: best error of each camera move in the order of facts.CAMERAS, float32 [cameras], in luma units at most 40 a
-    pixel; motionless: the best error of a view that is moved or zoomed but does not change."""
+    """errors: best error of each camera move in the order of facts.CAMERAS, float32 [cameras], in luma units
+    at most 40 a pixel; motionless: the best error of a view that is moved or zoomed but does not change."""
 
     errors: Floats
     motionless: float
@@ -226,7 +238,9 @@ class CameraReading(NamedTuple):
 
 @cache
 def _camera_bank(scene: str) -> tuple[Floats, NDArray[np.int64]]:
-    """Luma of the empty scene under every camera: [sequences, T, 32, 32], and the camera number of each sequence."""
+    """Luma of the empty scene under every camera: [sequences, T, 32, 32], and the camera number of each
+    sequence.
+    """
     sequences, numbers = [], []
     still = np.ones(len(range(0, PIXEL_FRAMES, STRIDE)), np.float32)
     luma = np.array([0.299, 0.587, 0.114], np.float32)
@@ -247,7 +261,9 @@ def _camera_bank(scene: str) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def read_camera(seen: Seen) -> CameraReading:
-    """How well each camera move over the seen scene explains the pixels outside objects (probes STRIDE apart)."""
+    """How well each camera move over the seen scene explains the pixels outside objects (probes STRIDE
+    apart).
+    """
     bank, numbers = _camera_bank(seen.scene)
     luma = seen.frames @ np.array([0.299, 0.587, 0.114], np.float32)
     outside = (seen.alpha.sum(1) < 0.2).astype(np.float32)
@@ -264,7 +280,9 @@ def read_camera(seen: Seen) -> CameraReading:
 
 @cache
 def _action_bank() -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Stick figures [T, sequences, pixels], their squared sums [T, sequences], and the action number of each sequence."""
+    """Stick figures [T, sequences, pixels], their squared sums [T, sequences], and the action number of each
+    sequence.
+    """
     moments = np.arange(0, PIXEL_FRAMES, STRIDE)
     sequences, numbers = [], []
     for number, action in enumerate(ACTIONS):

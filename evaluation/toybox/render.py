@@ -1,7 +1,8 @@
 """Facts -> clip: uint8 [81, 32, 32, 3], 16 pixel_frames per second. NumPy only, vectorised over pixel frames.
 
-T pixel frames, positions in pixels (x right, y down; pixel i covers i - 0.5 .. i + 0.5). Everything is drawn from signed
-distances, so edges are anti-aliased and motion is sub-pixel. The backgrounds are fixed, smooth and tile in both axes.
+T pixel frames, positions in pixels (x right, y down; pixel i covers i - 0.5 .. i + 0.5). Everything is drawn
+from signed distances, so edges are anti-aliased and motion is sub-pixel. The backgrounds are fixed, smooth
+and tile in both axes.
 """
 
 from __future__ import annotations
@@ -108,9 +109,11 @@ def object_color(color: str, style: str = PLAIN) -> Floats:
 
 
 def moved_background(image: Floats, shift_x: Floats, shift_y: Floats, zoom: Floats) -> Floats:
-    """The tiled background [32, 32, 3] seen by a moved camera, float32 [T, 32, 32, 3]; shifts and zoom are [T].
+    """The tiled background [32, 32, 3] seen by a moved camera, float32 [T, 32, 32, 3]; shifts and zoom are
+    [T].
 
-    Screen pixel p shows world pixel (p - c) / zoom + c + shift, c the picture's centre; bilinear in each axis.
+    Screen pixel p shows world pixel (p - c) / zoom + c + shift, c the picture's centre; bilinear in each
+    axis.
     """
 
     def weights(shift: Floats) -> Floats:
@@ -152,7 +155,9 @@ def shape_alpha(shape: str, x: Floats, y: Floats, scale: Floats | float = 1.0) -
 
 
 def person_alpha(action: str, x: float, phase: float, frames: NDArray[np.int64] | None = None) -> Floats:
-    """Coverage of the stick figure, float32 [T, 32, 32]; x: its standing place, phase: share of the action's period."""
+    """Coverage of the stick figure, float32 [T, 32, 32]; x: its standing place, phase: share of the action's
+    period.
+    """
     t = (np.arange(PIXEL_FRAMES) if frames is None else frames).astype(np.float32)
     zero = np.zeros_like(t)
 
@@ -219,7 +224,9 @@ def _jitter(facts: Facts, variation: int) -> NDArray[np.float64]:
 
 
 def camera_path(camera: str, phase: float = 0.0) -> tuple[Floats, Floats, Floats]:
-    """Where the camera is in each pixel frame: shift x, shift y (pixels of the world) and zoom, each float32 [81]."""
+    """Where the camera is in each pixel frame: shift x, shift y (pixels of the world) and zoom, each float32
+    [81].
+    """
     t = np.linspace(0, 1, PIXEL_FRAMES, dtype=np.float32)
     zero, one = np.zeros_like(t), np.ones_like(t)
     if camera == "pan_left":

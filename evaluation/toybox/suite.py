@@ -87,8 +87,8 @@ def _crowding(used: Counter[str]) -> Callable[[Facts], int]:
 def toybox_prompts(seed: int) -> list[Prompt]:
     """The suite: 76 prompts, at least 12 a dimension, those that the static filter thins out first.
 
-    Colours, shapes and scenes are spread evenly; every third prompt of a kind is a combination held out of training
-    wherever the world has one.
+    Colours, shapes and scenes are spread evenly; every third prompt of a kind is a combination held out of
+    training wherever the world has one.
     """
     rng = np.random.Generator(np.random.Philox(key=[seed, 1]))
     prompts: list[Prompt] = []

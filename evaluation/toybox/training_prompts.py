@@ -1,5 +1,5 @@
-"""Toybox prompts for training RAVEN and CM-GRPO, and for the paired check of CM-GRPO. Apart from suite.py, so that editing a
-prompt of the suite retrains nothing.
+"""Toybox prompts for training RAVEN and CM-GRPO, and for the paired check of CM-GRPO. Apart from suite.py, so
+that editing a prompt of the suite retrains nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def _drawn(name: str, share: str, count: int, rng: np.random.Generator, *, disti
 
 
 def training_prompts(count: int, seed: int) -> list[Prompt]:
-    """Prompts for RAVEN and CM-GRPO, drawn as training clips are; a prompt may come twice. Disjoint from the suite."""
+    """Prompts for RAVEN and CM-GRPO, drawn as training clips are; a prompt may come twice. Disjoint from the
+    suite.
+    """
     return _drawn(
         "train", "train", count, np.random.Generator(np.random.Philox(key=[seed, 2])), distinct=False
     )

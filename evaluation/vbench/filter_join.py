@@ -1,6 +1,8 @@
-"""What the official static filter found of all samples -> which of them are scored: the first `keep` static ones in numeric order.
+"""What the official static filter found of all samples -> which of them are scored: the first `keep` static
+ones in numeric order.
 
-RAVEN's rule (vbench.md 4), not VBench's own order of names, in which sample 10 comes before 2. Runs in the main environment.
+RAVEN's rule (vbench.md 4), not VBench's own order of names, in which sample 10 comes before 2. Runs in the
+main environment.
 """
 
 from __future__ import annotations
@@ -37,13 +39,16 @@ class FilterPart(BaseModel):
 
 
 def still_prompts(prompts: Sequence[Prompt], part: int, num_parts: int) -> list[Prompt]:
-    """The prompts with a `keep` of part `part` (0-based) of `num_parts`: contiguous, sizes differ by at most one."""
+    """The prompts with a `keep` of part `part` (0-based) of `num_parts`: contiguous, sizes differ by at most
+    one.
+    """
     wanted = [prompt for prompt in prompts if prompt.keep is not None]
     return wanted[part * len(wanted) // num_parts : (part + 1) * len(wanted) // num_parts]
 
 
 def filtered_set(row: str, prompts: Sequence[Prompt], parts: Sequence[FilterPart]) -> FilteredSet:
-    """Which samples of each prompt are scored; every value is kept, and a prompt that lacks static clips says how many.
+    """Which samples of each prompt are scored; every value is kept, and a prompt that lacks static clips says
+    how many.
 
     Raises ValueError if the parts do not hold exactly the samples of all still prompts, each once.
     """
@@ -51,19 +56,21 @@ def filtered_set(row: str, prompts: Sequence[Prompt], parts: Sequence[FilterPart
     for part in parts:
         if part.row != row or found.keys() & part.found.keys():
             raise ValueError(
-                f"Part {part.part} of the static filter is of row {part.row} or repeats clips of another part, expected new clips of {row}; "
-                "filter again."
+                f"Part {part.part} of the static filter is of row {part.row} or repeats clips of another "
+                f"part, expected new clips of {row}; filter again."
             )
         found |= part.found
     if len(paths := {part.versions.get("path") for part in parts if part.found}) > 1:
         raise ValueError(
-            f"Parts of the static filter of row {row} were computed on different paths ({', '.join(sorted(map(str, paths)))}); filter again."
+            f"Parts of the static filter of row {row} were computed on different paths "
+            f"({', '.join(sorted(map(str, paths)))}); filter again."
         )
     expected = {clip_id(p.id, sample) for p in prompts if p.keep is not None for sample in range(p.samples)}
     if found.keys() != expected:
         wrong = sorted(found.keys() ^ expected)
         raise ValueError(
-            f"The static filter of row {row} holds {len(found)} clips, expected {len(expected)} (first that differs: {wrong[0]}); filter again."
+            f"The static filter of row {row} holds {len(found)} clips, expected {len(expected)} (first "
+            f"that differs: {wrong[0]}); filter again."
         )
     filtered, kept = [], {}
     for prompt in prompts:

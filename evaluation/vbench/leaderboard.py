@@ -1,6 +1,7 @@
 """The zip that VBench's leaderboard takes, and an offline checker of anybody's. Runs in the main environment.
 
-A zip made by several official processes passes too: its rows come in another order, and three of its scores are other averages (reduce.py).
+A zip made by several official processes passes too: its rows come in another order, and three of its scores
+are other averages (reduce.py).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ MAY_HAVE_FEWER = ("temporal_flickering", "color")
 
 
 def leaderboard_zip(results: Mapping[str, str]) -> bytes:
-    """The zip that VBench's leaderboard takes: one <dimension>_eval_results.json for each of the sixteen, same bytes for same results.
+    """The zip that VBench's leaderboard takes: one <dimension>_eval_results.json for each of the sixteen,
+    same bytes for same results.
 
     results: official JSON text by dimension. Raises ValueError unless it passes `check_leaderboard`.
     """
@@ -48,9 +50,11 @@ def leaderboard_zip(results: Mapping[str, str]) -> bytes:
 
 
 def check_leaderboard(content: bytes) -> list[str]:
-    """What is wrong with a submission, one phrase each, read as VBench's scripts/cal_final_score.py reads it; empty if nothing is.
+    """What is wrong with a submission, one phrase each, read as VBench's scripts/cal_final_score.py reads it;
+    empty if nothing is.
 
-    That script takes every JSON of the zip, a later one in place of an earlier, and counts a dimension that is missing as 0.
+    That script takes every JSON of the zip, a later one in place of an earlier, and counts a dimension that
+    is missing as 0.
     """
     faults: list[str] = []
     scores: dict[str, float] = {}

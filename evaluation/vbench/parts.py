@@ -1,4 +1,6 @@
-"""What one scoring job leaves: the rows of its clips. Apart from the reducer, so that editing that one scores nothing again."""
+"""What one scoring job leaves: the rows of its clips. Apart from the reducer, so that editing that one scores
+nothing again.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Part(BaseModel):
-    """What one job scored. names: its clips under the package's names, in order; rows: the package's own, video_path the bare name.
+    """What one job scored. names: its clips under the package's names, in order; rows: the package's own,
+    video_path the bare name.
 
-    score: what the package printed for this part alone, None if it could count no clip. versions: what computed it.
+    score: what the package printed for this part alone, None if it could count no clip. versions: what
+    computed it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,6 +1,8 @@
-"""What VBench's worker is told: the clips of one dimension in the package's own order, cut into parts, under the package's own names.
+"""What VBench's worker is told: the clips of one dimension in the package's own order, cut into parts, under
+the package's own names.
 
-A part is a contiguous run of prompts, so that joining the rows of all parts gives the rows of one process. Runs in the main environment.
+A part is a contiguous run of prompts, so that joining the rows of all parts gives the rows of one process.
+Runs in the main environment.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ class Entry:
     wanted: tuple[Wanted, ...]
 
     def full_info(self, dimension: str) -> dict[str, Any]:
-        """The prompt as VBench_full_info.json has it. Raises ValueError if the dimension's ground truth is not known."""
+        """The prompt as VBench_full_info.json has it. Raises ValueError if the dimension's ground truth is
+        not known.
+        """
         record: dict[str, Any] = {"prompt_en": self.prompt.prompt, "dimension": [dimension]}
         if dimension in self.prompt.facts:
             record["auxiliary_info"] = {dimension: self.prompt.facts[dimension]}
@@ -45,8 +49,9 @@ class Entry:
 def in_official_order(dimension: str, prompts: Sequence[Prompt]) -> list[Prompt]:
     """The prompts of a dimension as VBench's list has them.
 
-    A prompt that stands for two lines (facts["lines"]) comes where the line of this dimension is: each dimension's lines are one run,
-    which the prompts of a single line show. Prompts without lines keep their order.
+    A prompt that stands for two lines (facts["lines"]) comes where the line of this dimension is: each
+    dimension's lines are one run, which the prompts of a single line show. Prompts without lines keep their
+    order.
     """
     wanted = [prompt for prompt in prompts if dimension in prompt.dimensions]
     single = [prompt.facts["lines"][0] for prompt in wanted if len(prompt.facts.get("lines", ())) == 1]
@@ -59,9 +64,11 @@ def in_official_order(dimension: str, prompts: Sequence[Prompt]) -> list[Prompt]
 def entries_of(
     dimension: str, prompts: Sequence[Prompt], manifest: Sequence[Clip], kept: Mapping[str, Sequence[int]]
 ) -> list[Entry]:
-    """Every clip that a dimension scores. kept: what the static filter left of each prompt; kept clips are numbered anew from 0.
+    """Every clip that a dimension scores. kept: what the static filter left of each prompt; kept clips are
+    numbered anew from 0.
 
-    Raises ValueError, one sentence, if a clip is missing, a prompt cannot be a file name, or the package would not see all samples.
+    Raises ValueError, one sentence, if a clip is missing, a prompt cannot be a file name, or the package
+    would not see all samples.
     """
     clips = {clip.clip_id: clip for clip in manifest}
     ordered = in_official_order(dimension, prompts)
@@ -72,23 +79,27 @@ def entries_of(
     unknown = [prompt.id for prompt in ordered if prompt.id not in kept]
     if unknown:
         raise ValueError(
-            f"The filtered set names no samples for prompt {unknown[0]} ({len(unknown)} such prompts); rerun the filter stage."
+            f"The filtered set names no samples for prompt {unknown[0]} ({len(unknown)} such prompts); "
+            "rerun the filter stage."
         )
     missing = [name for p in ordered for sample in kept[p.id] if (name := clip_id(p.id, sample)) not in clips]
     if missing:
         raise ValueError(
-            f"The manifest lacks {len(missing)} clips that {dimension} needs: {', '.join(missing[:5])}; rerun the sample stage."
+            f"The manifest lacks {len(missing)} clips that {dimension} needs: {', '.join(missing[:5])}; "
+            "rerun the sample stage."
         )
     for prompt in ordered:
         if len(kept[prompt.id]) > SAMPLES:
             raise ValueError(
-                f"Prompt {prompt.id} has {len(kept[prompt.id])} clips for {dimension}, but VBench looks at {SAMPLES} and would leave out the "
-                f"others; set its samples to at most {SAMPLES}, or `keep`."
+                f"Prompt {prompt.id} has {len(kept[prompt.id])} clips for {dimension}, but VBench looks at "
+                f"{SAMPLES} and would leave out the others; set its samples to at most {SAMPLES}, or "
+                "`keep`."
             )
         if not is_safe_name(prompt.prompt, SAMPLES):
             raise ValueError(
-                f"Prompt {prompt.id} cannot be a file name of VBench's form (<prompt>-<index>.mp4): it holds a slash, a quote or the like, "
-                "ends in -<number>, or is too long; shorten or rephrase it."
+                f"Prompt {prompt.id} cannot be a file name of VBench's form (<prompt>-<index>.mp4): it "
+                "holds a slash, a quote or the like, ends in -<number>, or is too long; shorten or "
+                "rephrase it."
             )
     return [
         Entry(
@@ -104,28 +115,35 @@ def entries_of(
 
 
 def part_of(entries: Sequence[Entry], part: int, num_parts: int) -> list[Entry]:
-    """The prompts of part `part` (0-based) of `num_parts`: contiguous, sizes differ by at most one. May be empty."""
+    """The prompts of part `part` (0-based) of `num_parts`: contiguous, sizes differ by at most one. May be
+    empty.
+    """
     return list(entries[part * len(entries) // num_parts : (part + 1) * len(entries) // num_parts])
 
 
 def link_clips(entries: Sequence[Entry], clips: Path, folder: Path) -> None:
-    """Fill an empty folder with links under the package's names, and nothing else: its first file decides the suffix of all.
+    """Fill an empty folder with links under the package's names, and nothing else: its first file decides the
+    suffix of all.
 
-    clips: the row's folder. Raises FileNotFoundError or ValueError if a clip is not there, or not the one in the manifest.
+    clips: the row's folder. Raises FileNotFoundError or ValueError if a clip is not there, or not the one in
+    the manifest.
     """
     for entry in entries:
         for item in entry.wanted:
             source, target = proven_clip(item.clip, clips), folder / item.name
             if target.exists():
                 raise ValueError(
-                    f"{os.path.realpath(target)!r} stands where {item.name!r} should: two prompts share this name here; put temporary files on a "
-                    "file system that tells upper from lower case."
+                    f"{os.path.realpath(target)!r} stands where {item.name!r} should: two prompts share "
+                    "this name here; put temporary files on a file system that tells upper from lower "
+                    "case."
                 )
             target.symlink_to(source)
 
 
 def proven_clip(clip: Clip, clips: Path) -> Path:
-    """A clip's file, absolute. Raises FileNotFoundError or ValueError if it is not there, or not the one in the manifest."""
+    """A clip's file, absolute. Raises FileNotFoundError or ValueError if it is not there, or not the one in
+    the manifest.
+    """
     path = (clips / clip.file).resolve()
     if not path.is_file():
         raise FileNotFoundError(
@@ -133,7 +151,7 @@ def proven_clip(clip: Clip, clips: Path) -> Path:
         )
     if file_sha256(path) != clip.sha256:
         raise ValueError(
-            f"Clip {path} is not the file that was checked (its sha256 differs from the manifest's): it was damaged or replaced; delete it and "
-            "rerun, the sample stage makes it again."
+            f"Clip {path} is not the file that was checked (its sha256 differs from the manifest's): it "
+            "was damaged or replaced; delete it and rerun, the sample stage makes it again."
         )
     return path

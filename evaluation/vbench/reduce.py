@@ -1,7 +1,7 @@
 """Rows of all parts -> the score that one official process would have printed, to the last digit.
 
-Every rule repeats the arithmetic of vbench 0.1.5, in its order: `+=` in a loop where it does that (Python's own sum() rounds otherwise
-since 3.12), numpy.mean where it does that. A row is the package's own dictionary.
+Every rule repeats the arithmetic of vbench 0.1.5, in its order: `+=` in a loop where it does that (Python's
+own sum() rounds otherwise since 3.12), numpy.mean where it does that. A row is the package's own dictionary.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def official_score(dimension: str, rows: Sequence[Row]) -> float:
     """The dimension's score. Raises ValueError without rows, or if it is no finite number."""
     if not rows:
         raise ValueError(
-            f"VBench could count no clip for {dimension}, so there is no score (the package itself would divide by zero)."
+            f"VBench could count no clip for {dimension}, so there is no score (the package itself would "
+            "divide by zero)."
         )
     score = RULES[dimension](rows)
     if not math.isfinite(score):
@@ -94,9 +95,11 @@ def official_score(dimension: str, rows: Sequence[Row]) -> float:
 
 
 def several_process_score(dimension: str, rows: Sequence[Row]) -> float:
-    """What several official processes would have printed: other averages for three dimensions, for comparison only.
+    """What several official processes would have printed: other averages for three dimensions, for comparison
+    only.
 
-    appearance_style: the mean of every clip's last frame; subject_consistency, spatial_relationship: the mean of clips, not frames.
+    appearance_style: the mean of every clip's last frame; subject_consistency, spatial_relationship: the mean
+    of clips, not frames.
     """
     if not rows:
         raise ValueError(f"There are no rows of {dimension}.")

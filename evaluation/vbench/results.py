@@ -19,7 +19,8 @@ from evaluation.vbench.worker.frame_values import FRAME_VALUES, without_frame_va
 def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> list[dict[str, Any]]:
     """Rows of all parts in the order of one process.
 
-    Raises ValueError, one sentence, if the parts are of different runs or do not hold exactly the clips of `entries`, each once.
+    Raises ValueError, one sentence, if the parts are of different runs or do not hold exactly the clips of
+    `entries`, each once.
     """
     expected = [item.name for entry in entries for item in entry.wanted]
     found = [name for part in parts for name in part.names]
@@ -27,7 +28,8 @@ def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> lis
     runs = {(part.suite, part.row, part.dimension) for part in parts}
     if len(runs) != 1 or next(iter(runs))[2] != dimension:
         raise ValueError(
-            f"{where} are of {len(runs)} different runs or of another dimension ({sorted(runs)}); score them again."
+            f"{where} are of {len(runs)} different runs or of another dimension ({sorted(runs)}); score "
+            "them again."
         )
     if found != expected:
         wrong = sorted(set(expected) ^ set(found))
@@ -40,7 +42,8 @@ def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> lis
         raise ValueError(f"{where} were computed by different versions of vbench; score them again.")
     if len(paths := {dict(one).get("path") for one in versions}) > 1:
         raise ValueError(
-            f"{where} were computed on different paths ({', '.join(sorted(map(str, paths)))}); score them again."
+            f"{where} were computed on different paths ({', '.join(sorted(map(str, paths)))}); score them "
+            "again."
         )
     rows = [row for part in parts for row in part.rows]
     names = [row["video_path"] for row in rows]
@@ -67,7 +70,9 @@ def joined_versions(parts: Sequence[Part]) -> dict[str, str]:
 
 
 def official_json(dimension: str, score: float, rows: Sequence[Mapping[str, Any]]) -> str:
-    """VBench's own form, as its save_json writes it: {dimension: [score, [row, ...]]}; without the values of frames, which it lacks."""
+    """VBench's own form, as its save_json writes it: {dimension: [score, [row, ...]]}; without the values of
+    frames, which it lacks.
+    """
     return json.dumps({dimension: [score, without_frame_values(rows)]}, indent=4, allow_nan=False)
 
 
@@ -79,7 +84,9 @@ def dimension_result(
     entries: Sequence[Entry],
     versions: Mapping[str, str],
 ) -> DimensionResult:
-    """Our record: clips under our ids, values as fractions, the mean as the package prints it. versions: see `joined_versions`."""
+    """Our record: clips under our ids, values as fractions, the mean as the package prints it. versions: see
+    `joined_versions`.
+    """
     by_name = {item.name: item.clip for entry in entries for item in entry.wanted}
     scores = []
     for one in rows:

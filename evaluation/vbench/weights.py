@@ -1,7 +1,9 @@
-"""The fetched files laid out as VBench and its libraries look for them: a private cache folder of links, and two files made anew.
+"""The fetched files laid out as VBench and its libraries look for them: a private cache folder of links, and
+two files made anew.
 
-RAFT comes in a zip of several models. AMT's file is a pickle of more than tensors, which torch rightly refuses: its tensors are saved
-apart, once, after its sha256 was proven; objects in it are never built (evaluation/vbench/worker/networks.py). Safe loading stays on everywhere.
+RAFT comes in a zip of several models. AMT's file is a pickle of more than tensors, which torch rightly
+refuses: its tensors are saved apart, once, after its sha256 was proven; objects in it are never built
+(evaluation/vbench/worker/networks.py). Safe loading stays on everywhere.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ BERT = "bert-base-uncased"
 
 
 def place_of(name: str) -> str | None:
-    """Where a fetched file (a path below weights/vbench/) belongs in the cache; None for those that are made anew."""
+    """Where a fetched file (a path below weights/vbench/) belongs in the cache; None for those that are made
+    anew.
+    """
     if name in (RAFT_ZIP, AMT_FILE):
         return None
     if name.startswith(f"{BERT}/"):
@@ -33,9 +37,12 @@ def place_of(name: str) -> str | None:
 def lay_out(
     fetched: Path, names: Iterable[str], cache: Path, save_tensors: Callable[[Path, Path], None]
 ) -> dict[str, dict[str, int | str]]:
-    """Make the cache folder anew and say of each file in it what it is: sha256 and size, by its path in the cache.
+    """Make the cache folder anew and say of each file in it what it is: sha256 and size, by its path in the
+    cache.
 
-    fetched: the folder that holds `names`, each proven. save_tensors(source, target): runs evaluation/vbench/worker/amt_tensors.py. Raises ValueError if RAFT's zip or AMT's file is not what it should be.
+    fetched: the folder that holds `names`, each proven. save_tensors(source, target): runs
+    evaluation/vbench/worker/amt_tensors.py. Raises ValueError if RAFT's zip or AMT's file is not what it
+    should be.
     """
     shutil.rmtree(cache, ignore_errors=True)
     listed = sorted(names)

@@ -1,7 +1,8 @@
-"""Weight files: reading every container of the field, strict loading, hashing; writing safetensors, torch files and distributed checkpoints.
+"""Weight files: reading every container of the field, strict loading, hashing; writing safetensors, torch
+files and distributed checkpoints.
 
-A state dict is a flat mapping from Wan's names to tensors (raven.md 14.1). Nothing is ever loaded partly: missing and unexpected
-names are one sentence and an error.
+A state dict is a flat mapping from Wan's names to tensors (raven.md 14.1). Nothing is ever loaded partly:
+missing and unexpected names are one sentence and an error.
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ PREFIXES = ("model.", "net.")
 GENERATORS = ("generator", "generator_ema", "generator_lora")
 CONTAINERS = (*GENERATORS, "model")
 LEVELS = (*GENERATORS, "critic")
-"""First parts of dotted names that stand for dict levels in formats without nesting (distributed checkpoints, safetensors)."""
+"""First parts of dotted names that stand for dict levels in formats without nesting (distributed checkpoints,
+safetensors).
+"""
 
 HEADER = "header.json"
-"""In a distributed checkpoint directory of ours: the string table that a .safetensors file has in its header."""
+"""In a distributed checkpoint directory of ours: the string table that a .safetensors file has in its header.
+"""
 
 STORED_DTYPES = {
     "F64": torch.float64,
@@ -60,13 +64,16 @@ DCP_CLASSES = {
     "pathlib": ("Path", "PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath"),
     "collections": ("OrderedDict",),
 }  # fmt: skip
-"""What the .metadata of a distributed checkpoint may hold: it is a pickle, which torch reads without restriction."""
+"""What the .metadata of a distributed checkpoint may hold: it is a pickle, which torch reads without
+restriction.
+"""
 
 
 class Unwrapped(NamedTuple):
     """A flat state dict with Wan's names (or peft's), and what was around it.
 
-    level: dict levels descended; others: tensors of each level that was left; prefixes: parts of names that were removed.
+    level: dict levels descended; others: tensors of each level that was left; prefixes: parts of names that
+    were removed.
     """
 
     state: dict[str, Tensor]
@@ -78,10 +85,10 @@ class Unwrapped(NamedTuple):
 def unwrap(state: Mapping[str, object], *, key: str | None = None, where: str = "the file") -> Unwrapped:
     """Flat state dict from any container of the field.
 
-    key: the dict level to take; None descends through "generator", "generator_ema", "generator_lora" and "model" as long as
-    there is no choice. Removes every FSDP, compile and activation-checkpoint wrapper name and leading "model." and "net.".
-    Raises ValueError if the level is missing (naming those the file has), if None leaves a choice, if something is no tensor,
-    or if two names fall together.
+    key: the dict level to take; None descends through "generator", "generator_ema", "generator_lora" and
+    "model" as long as there is no choice. Removes every FSDP, compile and activation-checkpoint wrapper name
+    and leading "model." and "net.". Raises ValueError if the level is missing (naming those the file has), if
+    None leaves a choice, if something is no tensor, or if two names fall together.
     Source: baselines.md 1.1, raven.md 14.2.
     """
     nested = _nested(state)
@@ -94,8 +101,8 @@ def unwrap(state: Mapping[str, object], *, key: str | None = None, where: str = 
         choice = [name for name in inner if name in GENERATORS]
         if len(choice) > 1:
             raise ValueError(
-                f"{where} has the levels {', '.join(choice)}, and which one is the model cannot be guessed; set the key of the "
-                "weights to one of them."
+                f"{where} has the levels {', '.join(choice)}, and which one is the model cannot be "
+                "guessed; set the key of the weights to one of them."
             )
         level.append(inner[0])
         current = _mapping(current[inner[0]], where)
@@ -104,12 +111,14 @@ def unwrap(state: Mapping[str, object], *, key: str | None = None, where: str = 
     for name, value in current.items():
         if not isinstance(value, Tensor):
             raise ValueError(
-                f"{where} holds {type(value).__name__} under {name!r}, expected tensors; name the level to take."
+                f"{where} holds {type(value).__name__} under {name!r}, expected tensors; name the level to "
+                "take."
             )
         plain = _plain(name, removed)
         if plain in flat:
             raise ValueError(
-                f"{where} has two tensors named {plain!r} once wrapper prefixes are removed; the file is ambiguous."
+                f"{where} has two tensors named {plain!r} once wrapper prefixes are removed; the file is "
+                "ambiguous."
             )
         flat[plain] = value
     others = {name: count for name, count in held.items() if name not in level[:1] and count}
@@ -126,8 +135,9 @@ def normalise_keys(
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str, assign: bool = False) -> None:
     """Copy `state` into `module`; every name and shape must agree.
 
-    assign: take the tensors themselves, in their own dtype, as parameters (a module on the meta device; nothing is copied).
-    Raises ValueError with one sentence that lists missing, unexpected and wrongly shaped tensors.
+    assign: take the tensors themselves, in their own dtype, as parameters (a module on the meta device;
+    nothing is copied). Raises ValueError with one sentence that lists missing, unexpected and wrongly shaped
+    tensors.
     """
     own = module.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -143,8 +153,8 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str, a
     ]
     if wrong:
         raise ValueError(
-            f"{where} does not fit {type(module).__name__}, which has {len(own)} tensors: {', '.join(wrong)}; "
-            "check the model size and the key of the weights."
+            f"{where} does not fit {type(module).__name__}, which has {len(own)} tensors: "
+            f"{', '.join(wrong)}; check the model size and the key of the weights."
         )
     module.load_state_dict(dict(state), strict=True, assign=assign)
 
@@ -155,11 +165,14 @@ def read_weights(path: Path | str, *, key: str | None = None) -> dict[str, Tenso
 
 
 def read_container(path: Path | str, *, shapes_only: bool = False) -> Mapping[str, object]:
-    """What a .safetensors file, a .safetensors.index.json, a torch file or a DCP directory holds, names and levels as they are.
+    """What a .safetensors file, a .safetensors.index.json, a torch file or a DCP directory holds, names and
+    levels as they are.
 
-    Files are memory-mapped: no tensor data is read before it is used. A DCP directory is read whole. shapes_only gives tensors on
+    Files are memory-mapped: no tensor data is read before it is used. A DCP directory is read whole.
+    shapes_only gives tensors on
     the meta device (of torch files: mapped ones). Torch files are read with weights_only.
-    Raises FileNotFoundError; ValueError for another kind of file, a truncated one, or one with other Python objects in it.
+    Raises FileNotFoundError; ValueError for another kind of file, a truncated one, or one with other Python
+    objects in it.
     """
     path = Path(path)
     if path.is_dir():
@@ -173,33 +186,36 @@ def read_container(path: Path | str, *, shapes_only: bool = False) -> Mapping[st
     if path.suffix in (".pt", ".pth", ".bin"):
         return _read_torch(path)
     raise ValueError(
-        f"{path} is no weight file this program reads; expected .safetensors, .safetensors.index.json, .pt, .pth, "
-        ".bin or a distributed checkpoint directory."
+        f"{path} is no weight file this program reads; expected .safetensors, .safetensors.index.json, "
+        ".pt, .pth, .bin or a distributed checkpoint directory."
     )
 
 
 def _read_torch(path: Path) -> Mapping[str, object]:
     if path.open("rb").read(4) != b"PK\x03\x04":
         raise ValueError(
-            f"{path} is no torch file of version 1.6 or later (those are zip archives); if it is a page or a Git LFS pointer that "
-            "was saved in its place, fetch it again, if it is an older torch file, load and save it once with a newer torch."
+            f"{path} is no torch file of version 1.6 or later (those are zip archives); if it is a page or "
+            "a Git LFS pointer that was saved in its place, fetch it again, if it is an older torch file, "
+            "load and save it once with a newer torch."
         )
     try:
         return _mapping(torch.load(path, map_location="cpu", weights_only=True, mmap=True), str(path))
     except pickle.UnpicklingError as error:
         culprit = str(error).split("GLOBAL ")[-1].split(" ")[0] if "GLOBAL " in str(error) else "unknown ones"
         raise ValueError(
-            f"{path} holds Python objects beside tensors ({culprit}), which are never unpickled here; save its state dict alone "
-            "with torch.save, or use the released file."
+            f"{path} holds Python objects beside tensors ({culprit}), which are never unpickled here; save "
+            "its state dict alone with torch.save, or use the released file."
         ) from error
     except (RuntimeError, OSError) as error:
         raise ValueError(
-            f"{path} is truncated or damaged: torch says {_first_line(error)}; delete it and run `make fetch` again."
+            f"{path} is truncated or damaged: torch says {_first_line(error)}; delete it and run `make "
+            "fetch` again."
         ) from error
 
 
 def read_library_weights(path: Path | str) -> dict[str, Tensor]:
-    """State dict of one weight file, or of a folder of transformers or diffusers (a .safetensors or an index of shards).
+    """State dict of one weight file, or of a folder of transformers or diffusers (a .safetensors or an index
+    of shards).
 
     Raises FileNotFoundError, ValueError if the folder holds no safetensors or several variants.
     """
@@ -209,8 +225,9 @@ def read_library_weights(path: Path | str) -> dict[str, Tensor]:
     files = sorted(path.glob("*.safetensors.index.json")) or sorted(path.glob("*.safetensors"))
     if len(files) != 1:
         raise ValueError(
-            f"{path} holds {len(files)} sets of safetensors{f' ({_some(f.name for f in files)})' if files else ''}, "
-            "expected one; pass the component's own folder (text_encoder/ or vae/), or the file itself."
+            f"{path} holds {len(files)} sets of "
+            f"safetensors{f' ({_some(f.name for f in files)})' if files else ''}, expected one; pass the "
+            "component's own folder (text_encoder/ or vae/), or the file itself."
         )
     return read_weights(files[0])
 
@@ -218,7 +235,8 @@ def read_library_weights(path: Path | str) -> dict[str, Tensor]:
 def read_safetensors(
     path: Path | str, *, shapes_only: bool = False, endings: tuple[str, ...] = ("",)
 ) -> dict[str, Tensor]:
-    """The tensors of one .safetensors file, names as they are, on the CPU, memory-mapped; shapes_only: on the meta device.
+    """The tensors of one .safetensors file, names as they are, on the CPU, memory-mapped; shapes_only: on the
+    meta device.
 
     endings: only tensors whose name ends in one of these (the system reads ahead whatever is asked for).
     Raises ValueError if it is truncated.
@@ -235,14 +253,16 @@ def read_safetensors(
             return {name: file.get_tensor(name) for name in file.keys() if name.endswith(endings)}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(
-            f"{path} is truncated or damaged: safetensors says {_first_line(error)}; delete it and run `make fetch` again."
+            f"{path} is truncated or damaged: safetensors says {_first_line(error)}; delete it and run "
+            "`make fetch` again."
         ) from error
 
 
 def read_sharded(path: Path | str, *, shapes_only: bool = False) -> dict[str, Tensor]:
     """All tensors of the files that a .safetensors.index.json names, which lie beside it.
 
-    Raises FileNotFoundError naming every absent file, ValueError if the files hold other tensors than the index says.
+    Raises FileNotFoundError naming every absent file, ValueError if the files hold other tensors than the
+    index says.
     """
     path = Path(path)
     index = json_mapping(path.read_text(encoding="utf-8"), str(path))
@@ -255,7 +275,8 @@ def read_sharded(path: Path | str, *, shapes_only: bool = False) -> dict[str, Te
     absent = [shard for shard in shards if not (path.parent / shard).is_file()]
     if absent:
         raise FileNotFoundError(
-            f"{path} needs {len(shards)} files beside it and {len(absent)} are absent ({', '.join(absent)}); run `make fetch`."
+            f"{path} needs {len(shards)} files beside it and {len(absent)} are absent "
+            f"({', '.join(absent)}); run `make fetch`."
         )
     whole: dict[str, Tensor] = {}
     for shard in shards:
@@ -263,15 +284,18 @@ def read_sharded(path: Path | str, *, shapes_only: bool = False) -> dict[str, Te
         promised = {name for name, file in where.items() if file == shard}
         if held.keys() != promised:
             raise ValueError(
-                f"{path.parent / shard} holds other tensors than {path.name} says ({_some(sorted(held.keys() ^ promised))}); "
-                "index and files are of different versions, fetch them again."
+                f"{path.parent / shard} holds other tensors than {path.name} says "
+                f"({_some(sorted(held.keys() ^ promised))}); index and files are of different versions, "
+                "fetch them again."
             )
         whole.update(held)
     return whole
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    """The string table of one .safetensors file (its header) or distributed checkpoint directory (header.json); empty if it has none."""
+    """The string table of one .safetensors file (its header) or distributed checkpoint directory
+    (header.json); empty if it has none.
+    """
     table = Path(path) / HEADER
     if Path(path).is_dir():
         return dict(json.loads(table.read_text(encoding="utf-8"))) if table.is_file() else {}
@@ -286,9 +310,11 @@ def write_safetensors(
     dtype: torch.dtype | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a .safetensors file whole or not at all, names sorted; floating tensors become `dtype` if one is given.
+    """Write a .safetensors file whole or not at all, names sorted; floating tensors become `dtype` if one is
+    given.
 
-    Equal tensors and metadata give equal bytes. Raises ValueError, naming the tensor, if a value is not finite once stored.
+    Equal tensors and metadata give equal bytes. Raises ValueError, naming the tensor, if a value is not
+    finite once stored.
     """
     path = Path(path)
     stored = _stored(state, path, dtype)
@@ -303,7 +329,8 @@ def write_safetensors(
 
 
 def write_torch(path: Path | str, levels: Mapping[str | None, Mapping[str, Tensor]]) -> None:
-    """Write a torch file whole or not at all: plain tensors, names sorted, in a dict for each level; level None: in no dict, alone.
+    """Write a torch file whole or not at all: plain tensors, names sorted, in a dict for each level; level
+    None: in no dict, alone.
 
     Equal tensors give equal bytes, whatever the file's name. Raises as `write_safetensors`.
     """
@@ -334,7 +361,9 @@ def _stored(state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None =
 
 
 def _sort_metadata(path: Path) -> None:
-    """Put the string table of a .safetensors file in name order, in place: the library writes it in another order every time."""
+    """Put the string table of a .safetensors file in name order, in place: the library writes it in another
+    order every time.
+    """
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
@@ -348,7 +377,8 @@ def _sort_metadata(path: Path) -> None:
 def write_dcp(
     path: Path | str, state: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write a distributed checkpoint directory through a temporary name, then rename; an old one at `path` is replaced.
+    """Write a distributed checkpoint directory through a temporary name, then rename; an old one at `path` is
+    replaced.
 
     metadata: goes to header.json in it, which other readers pass over. Raises as `write_safetensors`.
     """
@@ -365,7 +395,9 @@ def write_dcp(
 
 
 def replace_directory(temporary: Path, path: Path) -> None:
-    """Put the finished directory `temporary` at `path`; what was there is removed only after the new one is in place."""
+    """Put the finished directory `temporary` at `path`; what was there is removed only after the new one is
+    in place.
+    """
     old = path.with_name(f"{path.name}.{os.getpid()}.old.tmp")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
@@ -377,7 +409,8 @@ def replace_directory(temporary: Path, path: Path) -> None:
 def read_dcp(path: Path | str) -> dict[str, Tensor]:
     """All tensors of a distributed checkpoint directory, read by one process.
 
-    Raises FileNotFoundError if `.metadata` is missing (an unfinished checkpoint), ValueError if it holds other things than tensors.
+    Raises FileNotFoundError if `.metadata` is missing (an unfinished checkpoint), ValueError if it holds
+    other things than tensors.
     """
     path = Path(path)
     state = {name: torch.empty_like(value, device="cpu") for name, value in dcp_shapes(path).items()}
@@ -388,10 +421,11 @@ def read_dcp(path: Path | str) -> dict[str, Tensor]:
 def fill_from_dcp(
     path: Path | str, state: Mapping[str, Tensor], *, group: ProcessGroup | None = None, alone: bool = True
 ) -> None:
-    """Fill tensors in place, sharded ones too, from a distributed checkpoint directory, however it was sharded when written.
+    """Fill tensors in place, sharded ones too, from a distributed checkpoint directory, however it was
+    sharded when written.
 
-    alone: one process reads; else every process of the group (None: the default one) must ask, each for its own shards.
-    Raises as `dcp_shapes`, and ValueError if names or shapes differ.
+    alone: one process reads; else every process of the group (None: the default one) must ask, each for its
+    own shards. Raises as `dcp_shapes`, and ValueError if names or shapes differ.
     """
     stored = dcp_shapes(path)
     differ = sorted(stored.keys() ^ state.keys()) or sorted(
@@ -399,8 +433,8 @@ def fill_from_dcp(
     )
     if differ:
         raise ValueError(
-            f"{path} holds {len(stored)} tensors and {len(state)} are wanted; these are in one only or of another shape: "
-            f"{_some(differ)}. It belongs to another model; remove it."
+            f"{path} holds {len(stored)} tensors and {len(state)} are wanted; these are in one only or of "
+            f"another shape: {_some(differ)}. It belongs to another model; remove it."
         )
     _load_dcp(Path(path), dict(state), group, alone=alone)
 
@@ -416,7 +450,9 @@ def _load_dcp(path: Path, state: dict[str, Tensor], group: ProcessGroup | None, 
 
 
 def dcp_shapes(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a distributed checkpoint directory on the meta device: names, shapes and dtypes. Raises as `read_dcp`."""
+    """The tensors of a distributed checkpoint directory on the meta device: names, shapes and dtypes. Raises
+    as `read_dcp`.
+    """
     path = Path(path)
     if not (path / ".metadata").is_file():
         raise FileNotFoundError(
@@ -457,7 +493,8 @@ def _check_metadata(path: Path) -> None:
         ValueError,
     ) as error:
         raise ValueError(
-            f"{path} is no description of a distributed checkpoint, or a damaged one ({_first_line(error)}); take another checkpoint."
+            f"{path} is no description of a distributed checkpoint, or a damaged one "
+            f"({_first_line(error)}); take another checkpoint."
         ) from error
 
 
@@ -479,12 +516,16 @@ def file_sha256(path: Path | str) -> str:
 
 
 def weights_sha256(path: Path | str) -> str:
-    """Sha256 of a weight file's bytes; of a distributed checkpoint directory, whose bytes are never twice the same, of its tensors."""
+    """Sha256 of a weight file's bytes; of a distributed checkpoint directory, whose bytes are never twice the
+    same, of its tensors.
+    """
     return tensors_sha256(read_dcp(path)) if Path(path).is_dir() else file_sha256(path)
 
 
 def tensors_sha256(state: Mapping[str, Tensor]) -> str:
-    """Sha256 over name, dtype, shape and bytes of every tensor, in name order: the same whatever file holds them."""
+    """Sha256 over name, dtype, shape and bytes of every tensor, in name order: the same whatever file holds
+    them.
+    """
     digest = hashlib.sha256()
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()
@@ -534,8 +575,9 @@ def _no_level(key: str, held: Mapping[str, int], state: Mapping[str, object], wh
     other = {"generator": "generator_ema", "generator_ema": "generator"}.get(key)
     if other in held:
         advice = (
-            f"it has {other}, which is {'the running average' if other == 'generator_ema' else 'not the running average'} and another "
-            "model; which of the two is used belongs to the method, so use the released file"
+            f"it has {other}, which is "
+            f"{'the running average' if other == 'generator_ema' else 'not the running average'} and "
+            "another model; which of the two is used belongs to the method, so use the released file"
         )
     return f"{where} has no level {key!r}, found {found}; {advice}."
 

@@ -1,7 +1,9 @@
-"""Weights from one container and flavour to another: checkpoints of a run, DCP directories, .safetensors and torch files.
+"""Weights from one container and flavour to another: checkpoints of a run, DCP directories, .safetensors and
+torch files.
 
-Flavours: "full" (a model without adapter), "adapter", "bundle" (base and adapter), "merged" (adapter folded into the base), and
-"base" (what is beneath an adapter). Nothing is computed but the merged weights; every other tensor keeps its bits and dtype.
+Flavours: "full" (a model without adapter), "adapter", "bundle" (base and adapter), "merged" (adapter folded
+into the base), and "base" (what is beneath an adapter). Nothing is computed but the merged weights; every
+other tensor keeps its bits and dtype.
 Sources: raven.md 14, baselines.md 1.1.
 """
 
@@ -51,8 +53,8 @@ Kind = Literal["safetensors", "torch", "dcp"]
 
 
 class Layout(NamedTuple):
-    """How a torch file nests and names its tensors. levels: dicts around them, none for no dict, each with weights of its own; prefix:
-    before Wan's names; flavours: that it is for.
+    """How a torch file nests and names its tensors. levels: dicts around them, none for no dict, each with
+    weights of its own; prefix: before Wan's names; flavours: that it is for.
     """
 
     levels: tuple[str, ...]
@@ -75,7 +77,8 @@ LAYOUTS = {
 class Source:
     """Weights that were read, under Wan's names or (adapter, bundle) peft's.
 
-    where: for sentences. config, alpha: None where neither the file nor the caller says so. base: weights beneath an adapter.
+    where: for sentences. config, alpha: None where neither the file nor the caller says so. base: weights
+    beneath an adapter.
     """
 
     where: str
@@ -94,13 +97,15 @@ def open_source(
     alpha: float | None = None,
     like: Path | None = None,
 ) -> Source:
-    """Weights of any kind: a training checkpoint (a run's folder, or one of its states/), a DCP directory, or a file.
+    """Weights of any kind: a training checkpoint (a run's folder, or one of its states/), a DCP directory, or
+    a file.
 
-    key: "generator" or "generator_ema" of a training checkpoint (default: the latter), or the dict level of a file (None: there is
-    no choice). base: weights beneath an adapter, default those that the file names. alpha, like: LoRA alpha, and weights of ours with
-    the same model size, for sources that do not say.
-    Raises FileNotFoundError; ValueError if that level is absent, if the tensors are no complete Wan transformer or adapter, or if
-    alpha is not above 0 or another than the source's.
+    key: "generator" or "generator_ema" of a training checkpoint (default: the latter), or the dict level of a
+    file (None: there is
+    no choice). base: weights beneath an adapter, default those that the file names. alpha, like: LoRA alpha,
+    and weights of ours with the same model size, for sources that do not say.
+    Raises FileNotFoundError; ValueError if that level is absent, if the tensors are no complete Wan
+    transformer or adapter, or if alpha is not above 0 or another than the source's.
     """
     if alpha is not None and not 0 < alpha < float("inf"):
         raise ValueError(f"alpha is {alpha:g}, but LoRA's scale is alpha / rank; pass a number above 0.")
@@ -114,8 +119,8 @@ def open_source(
     flavour = described.found.flavour
     if flavour == "other":
         raise ValueError(
-            f"{where} is no Wan transformer and no adapter of one (its {described.found.tensors} tensors have other names); name the "
-            "weights themselves."
+            f"{where} is no Wan transformer and no adapter of one (its {described.found.tensors} tensors "
+            "have other names); name the weights themselves."
         )
     if alpha is not None and said.alpha is not None and alpha != said.alpha:
         raise ValueError(f"{where} says that its alpha is {said.alpha:g}, found {alpha:g}; leave alpha out.")
@@ -137,7 +142,9 @@ def open_source(
 
 
 def check_base(source: Source) -> None:
-    """Raise ValueError if the base that a bundle was given holds other weights than those beneath its adapter (but for rounding)."""
+    """Raise ValueError if the base that a bundle was given holds other weights than those beneath its adapter
+    (but for rounding).
+    """
     assert source.base is not None, "nothing to compare with"
     own, beneath = base_state(source.state), open_source(source.base).state
     differ = sorted(own.keys() ^ beneath.keys()) or sorted(
@@ -145,34 +152,37 @@ def check_base(source: Source) -> None:
     )
     if differ:
         raise ValueError(
-            f"{source.base} holds other weights than those beneath the adapter of {source.where} ({len(differ)} of {len(own)} tensors, "
-            f"{differ[0]} first); name the weights that it was trained on."
+            f"{source.base} holds other weights than those beneath the adapter of {source.where} "
+            f"({len(differ)} of {len(own)} tensors, {differ[0]} first); name the weights that it was "
+            "trained on."
         )
 
 
 def to_flavour(source: Source, flavour: Flavour) -> dict[str, Tensor]:
     """The tensors of a source in a flavour; all but merged ones are the source's own, or its base's.
 
-    Raises ValueError if the source has no adapter, or has one where a model without is asked for, if its base is needed and
-    not known or does not fit, or if merging needs an alpha that nothing says.
+    Raises ValueError if the source has no adapter, or has one where a model without is asked for, if its base
+    is needed and not known or does not fit, or if merging needs an alpha that nothing says.
     """
     if source.flavour == "full":
         if flavour != "full":
             raise ValueError(
-                f"{source.where} is a model without an adapter, so there is no flavour {flavour!r} of it; ask for full."
+                f"{source.where} is a model without an adapter, so there is no flavour {flavour!r} of it; "
+                "ask for full."
             )
         return dict(source.state)
     if flavour == "full":
         raise ValueError(
-            f"{source.where} is {_article(source.flavour)}, not one model without an adapter; ask for merged (base and adapter in "
-            "one), or base (without the adapter)."
+            f"{source.where} is {_article(source.flavour)}, not one model without an adapter; ask for "
+            "merged (base and adapter in one), or base (without the adapter)."
         )
     if flavour == "adapter":
         return adapter_state(source.state)
     whole = _with_base(source)
     if flavour == "merged" and whole.alpha is None:
         raise ValueError(
-            f"{source.where} does not say the alpha that its adapter was trained with; pass it (256 for RAVEN's and LongLive's)."
+            f"{source.where} does not say the alpha that its adapter was trained with; pass it (256 for "
+            "RAVEN's and LongLive's)."
         )
     if flavour == "merged":
         assert whole.alpha is not None
@@ -181,27 +191,30 @@ def to_flavour(source: Source, flavour: Flavour) -> dict[str, Tensor]:
 
 
 def header_of(source: Source, flavour: Flavour, base_name: str | None) -> dict[str, str]:
-    """String table of a file of ours in that flavour. base_name: of an adapter's base, as seen from the file's folder.
+    """String table of a file of ours in that flavour. base_name: of an adapter's base, as seen from the
+    file's folder.
 
     Raises ValueError if the model's size, the alpha or the base is not known.
     """
     config = source.config or _with_base(source).config
     if config is None:
         raise ValueError(
-            f"{source.where} does not say how many heads its model has, and its tensors do not show it; name weights of ours of that "
-            "size to go by (like)."
+            f"{source.where} does not say how many heads its model has, and its tensors do not show it; "
+            "name weights of ours of that size to go by (like)."
         )
     if flavour in PLAIN:
         return weights_header(config)
     if source.alpha is None:
         raise ValueError(
-            f"{source.where} does not say the alpha that its adapter was trained with; pass it (256 for RAVEN's and LongLive's)."
+            f"{source.where} does not say the alpha that its adapter was trained with; pass it (256 for "
+            "RAVEN's and LongLive's)."
         )
     if flavour == "bundle":
         return weights_header(config, alpha=source.alpha)
     if base_name is None:
         raise ValueError(
-            f"An adapter of {source.where} must say which weights are beneath it, and none are known; name them as the base."
+            f"An adapter of {source.where} must say which weights are beneath it, and none are known; name "
+            "them as the base."
         )
     return weights_header(config, alpha=source.alpha, base=base_name)
 
@@ -211,7 +224,8 @@ def kind_of(path: Path) -> Kind:
     kinds: dict[str, Kind] = {".safetensors": "safetensors", ".pt": "torch", ".pth": "torch", "": "dcp"}
     if path.suffix not in kinds:
         raise ValueError(
-            f"{path} ends in {path.suffix}; expected .safetensors, .pt, .pth, or no ending for a distributed checkpoint directory."
+            f"{path} ends in {path.suffix}; expected .safetensors, .pt, .pth, or no ending for a "
+            "distributed checkpoint directory."
         )
     return kinds[path.suffix]
 
@@ -226,14 +240,16 @@ def check_layout(layout: str, kind: Kind, flavour: Flavour) -> None:
         )
     if flavour not in LAYOUTS[layout].flavours:
         raise ValueError(
-            f"Layout {layout!r} is for {' and '.join(LAYOUTS[layout].flavours)} weights, found {flavour}; use flat, as released."
+            f"Layout {layout!r} is for {' and '.join(LAYOUTS[layout].flavours)} weights, found {flavour}; "
+            "use flat, as released."
         )
 
 
 def write_weights(
     path: Path, states: Sequence[Mapping[str, Tensor]], *, header: Mapping[str, str], layout: str = "flat"
 ) -> None:
-    """Write tensors as the file's name says, whole or not at all: .safetensors or DCP with the header, torch files in the layout.
+    """Write tensors as the file's name says, whole or not at all: .safetensors or DCP with the header, torch
+    files in the layout.
 
     states: one for each level of the layout, one where there is none.
     """
@@ -275,8 +291,8 @@ def _config(value: object, where: str) -> WanConfig:
     )
     if wrong or "dim" not in sizes:
         raise ValueError(
-            f"{where} is no model size of this program ({', '.join(wrong) or 'dim'} {'unknown or no number' if wrong else 'absent'}); it is "
-            "damaged or of another version."
+            f"{where} is no model size of this program ({', '.join(wrong) or 'dim'} "
+            f"{'unknown or no number' if wrong else 'absent'}); it is damaged or of another version."
         )
     return WanConfig(**sizes)
 
@@ -291,13 +307,16 @@ def _number(value: object, where: str) -> float:
 def _said_by(like: Path) -> _Said:
     if not is_ours(like):
         raise ValueError(
-            f"{like} does not say the size of its model; name a .safetensors file or a directory that this program wrote."
+            f"{like} does not say the size of its model; name a .safetensors file or a directory that this "
+            "program wrote."
         )
     return _said(read_metadata(like), like)
 
 
 def _checkpoint(path: Path) -> Path | None:
-    """The folder with progress.json: `path` itself or its newest checkpoint; None if it is neither a checkpoint nor a run."""
+    """The folder with progress.json: `path` itself or its newest checkpoint; None if it is neither a
+    checkpoint nor a run.
+    """
     return next((f for f in (path, path / "checkpoint") if (f / "progress.json").is_file()), None)
 
 
@@ -314,7 +333,8 @@ def _student(checkpoint: Path, key: str | None) -> Path:
     name = STUDENTS.get(key or "generator_ema")
     if name is None:
         raise ValueError(
-            f"{checkpoint} is a training checkpoint, and has no {key!r}; expected generator (the raw weights) or generator_ema."
+            f"{checkpoint} is a training checkpoint, and has no {key!r}; expected generator (the raw "
+            "weights) or generator_ema."
         )
     folder = checkpoint / "models" / name
     if not folder.is_dir():
@@ -335,12 +355,14 @@ def _with_base(source: Source) -> Source:
         return source
     if source.base is None:
         raise ValueError(
-            f"{source.where} is an adapter alone and does not say which weights are beneath it; name them as the base."
+            f"{source.where} is an adapter alone and does not say which weights are beneath it; name them "
+            "as the base."
         )
     beneath = open_source(source.base)
     if beneath.flavour != "full":
         raise ValueError(
-            f"{source.base} is {_article(beneath.flavour)} where the weights beneath an adapter belong; name a model without one."
+            f"{source.base} is {_article(beneath.flavour)} where the weights beneath an adapter belong; "
+            "name a model without one."
         )
     whole = Source(
         where=f"{source.where} on {source.base}",
@@ -354,7 +376,9 @@ def _with_base(source: Source) -> Source:
 
 
 def _check(source: Source) -> None:
-    """Raise ValueError unless the tensors are all of a transformer of that size, and every adapter is a pair that fits its layer."""
+    """Raise ValueError unless the tensors are all of a transformer of that size, and every adapter is a pair
+    that fits its layer.
+    """
     other = sorted(name for name, value in source.state.items() if not value.is_floating_point())
     if other:
         raise ValueError(
@@ -366,7 +390,8 @@ def _check(source: Source) -> None:
         config = source.config or config_of(plain, num_heads=1)
         if config is None:
             raise ValueError(
-                f"{source.where} lacks tensors that every Wan transformer has, or has them in other shapes; it is no whole model."
+                f"{source.where} lacks tensors that every Wan transformer has, or has them in other "
+                "shapes; it is no whole model."
             )
         with torch.device("meta"):
             wan = Wan(config)
@@ -375,7 +400,9 @@ def _check(source: Source) -> None:
 
 
 def _check_pairs(source: Source) -> None:
-    """Raise ValueError unless every adapter is a pair that fits its layer, of one rank, and alike in all blocks."""
+    """Raise ValueError unless every adapter is a pair that fits its layer, of one rank, and alike in all
+    blocks.
+    """
     shapes = {name.replace(".default.", "."): tuple(value.shape) for name, value in source.state.items()}
     stems = {name.partition(".lora_")[0] for name in shapes if ".lora_" in name}
     for stem in sorted(stems):
@@ -387,19 +414,20 @@ def _check_pairs(source: Source) -> None:
         if not fits:
             weight = f", weight {layer or 'absent'}" if source.flavour == "bundle" else ""
             raise ValueError(
-                f"{source.where} has no adapter that fits its layer at {stem}: lora_A {down or 'absent'}, lora_B {up or 'absent'}{weight}; "
-                "adapter and base belong to different models."
+                f"{source.where} has no adapter that fits its layer at {stem}: lora_A {down or 'absent'}, "
+                f"lora_B {up or 'absent'}{weight}; adapter and base belong to different models."
             )
     strange = sorted(name for name in shapes if ".lora_" in name and not PAIR.search(name))
     if strange:
         raise ValueError(
-            f"{source.where} has {strange[0]} beside its pairs of matrices, so it is another kind of adapter than LoRA; nothing here "
-            "computes with it."
+            f"{source.where} has {strange[0]} beside its pairs of matrices, so it is another kind of "
+            "adapter than LoRA; nothing here computes with it."
         )
     ranks = {shapes[f"{stem}.lora_A.weight"][0] for stem in stems}
     if len(ranks) > 1:
         raise ValueError(
-            f"{source.where} has adapters of the ranks {sorted(ranks)}, expected one rank; it is mixed or damaged."
+            f"{source.where} has adapters of the ranks {sorted(ranks)}, expected one rank; it is mixed or "
+            "damaged."
         )
     blocks: dict[str, set[str]] = {}
     for match in filter(None, map(BLOCK.search, stems)):
@@ -411,14 +439,15 @@ def _check_pairs(source: Source) -> None:
     )
     if absent:
         raise ValueError(
-            f"{source.where} adapts {len(blocks)} blocks and not block {absent[0]}; its tensors are not all there."
+            f"{source.where} adapts {len(blocks)} blocks and not block {absent[0]}; its tensors are not "
+            "all there."
         )
     every = set().union(*blocks.values())
     for number, own in sorted(blocks.items(), key=lambda item: int(item[0])):
         if own != every:
             raise ValueError(
-                f"{source.where} adapts {', '.join(sorted(every - own))} in other blocks and not in block {number}; its tensors are not "
-                "all there."
+                f"{source.where} adapts {', '.join(sorted(every - own))} in other blocks and not in block "
+                f"{number}; its tensors are not all there."
             )
 
 

@@ -1,7 +1,8 @@
 """LoRA adapters on the Wan transformer (peft), and their three stored flavours: adapter, bundle, merged.
 
-Key layouts are those of the released files (raven.md 14.2): adapter "base_model.model.<module>.lora_A.weight"; bundle
-"base_model.model.<module>.base_layer.weight" and "....lora_A.default.weight"; merged has Wan's own names.
+Key layouts are those of the released files (raven.md 14.2): adapter
+"base_model.model.<module>.lora_A.weight"; bundle "base_model.model.<module>.base_layer.weight" and
+"....lora_A.default.weight"; merged has Wan's own names.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ OUTER_LINEARS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraSettings:
-    """Rank, alpha (scale is alpha / rank) and whether the six linears outside the blocks are adapted too (CM-GRPO: yes)."""
+    """Rank, alpha (scale is alpha / rank) and whether the six linears outside the blocks are adapted too
+    (CM-GRPO: yes).
+    """
 
     rank: int
     alpha: float
@@ -67,7 +70,8 @@ def add_lora(wan: Wan, settings: LoraSettings, *, seed: int) -> PeftModel:
         wrapped = cast(PeftModel, get_peft_model(cast(torch.nn.Module, wan), config))  # type: ignore[arg-type]
     for module in wrapped.modules():
         if isinstance(module, BaseTunerLayer):
-            # inputs come in the products' dtype (models/wan.py apply_linear); peft would widen them for autocast to narrow them again
+            # inputs come in the products' dtype (models/wan.py apply_linear); peft would widen them for
+            # autocast to narrow them again
             module.cast_input_dtype_enabled = False
     return wrapped
 
@@ -83,7 +87,9 @@ def adapter_state(bundle: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def adapter_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A stored adapter under the released names: with peft's prefix and without the adapter's name, whichever the file has."""
+    """A stored adapter under the released names: with peft's prefix and without the adapter's name, whichever
+    the file has.
+    """
     return {
         f"{PREFIX}{name.removeprefix(PREFIX)}".replace(".default.", "."): value
         for name, value in state.items()
@@ -111,7 +117,9 @@ def bundle_state(base: Mapping[str, Tensor], adapter: Mapping[str, Tensor]) -> d
 
 
 def merged_state(bundle: Mapping[str, Tensor], *, alpha: float) -> dict[str, Tensor]:
-    """Merged flavour from a bundle: W + (alpha / rank) B A in float32, stored in W's dtype, under Wan's names."""
+    """Merged flavour from a bundle: W + (alpha / rank) B A in float32, stored in W's dtype, under Wan's
+    names.
+    """
     merged: dict[str, Tensor] = {}
     for name, value in bundle.items():
         if ".lora_" in name:
@@ -146,7 +154,9 @@ def load_adapter(wan: Wan, adapter: Mapping[str, Tensor], *, alpha: float, where
 def load_bundle(
     wan: Wan, bundle: Mapping[str, Tensor], *, alpha: float, where: str, assign: bool = False
 ) -> PeftModel:
-    """Wrap `wan` and fill base and adapter from a bundle. assign: as in `load_strict`, with `wan` on the meta device."""
+    """Wrap `wan` and fill base and adapter from a bundle. assign: as in `load_strict`, with `wan` on the meta
+    device.
+    """
     wrapped = add_lora(wan, _settings_of(bundle, alpha), seed=0)
     load_strict(wrapped, bundle, where=where, assign=assign)
     return wrapped
@@ -155,7 +165,9 @@ def load_bundle(
 def weights_header(
     config: WanConfig, *, alpha: float | None = None, base: str | None = None
 ) -> dict[str, str]:
-    """String table of weights of ours: the size of the model; for adapters and bundles alpha, for adapters the base's file name."""
+    """String table of weights of ours: the size of the model; for adapters and bundles alpha, for adapters
+    the base's file name.
+    """
     header = {"config": json.dumps(config.to_dict(), sort_keys=True)}
     if alpha is not None:
         header["lora_alpha"] = json.dumps(alpha)
@@ -163,21 +175,26 @@ def weights_header(
 
 
 def is_ours(path: Path) -> bool:
-    """Whether weights (a .safetensors file, a distributed checkpoint directory) are by this program: they say the size of the model."""
+    """Whether weights (a .safetensors file, a distributed checkpoint directory) are by this program: they say
+    the size of the model.
+    """
     readable = path.is_dir() or (path.suffix == ".safetensors" and path.is_file())
     return readable and "config" in read_metadata(path)
 
 
 def open_wan(path: Path | str, dtypes: DtypePolicy | None = None, *, base: Path | None = None) -> Wan:
-    """The float32 transformer of weights of ours (see `is_ours`), whichever flavour: full, merged, bundle, or adapter with its base.
+    """The float32 transformer of weights of ours (see `is_ours`), whichever flavour: full, merged, bundle, or
+    adapter with its base.
 
-    Size, alpha and the base's name come from the file's header; base overrides the latter (default: that name beside the file).
-    Returned with adapters active, not folded in. Raises ValueError if the header has no model size or the tensors do not fit.
+    Size, alpha and the base's name come from the file's header; base overrides the latter (default: that name
+    beside the file). Returned with adapters active, not folded in. Raises ValueError if the header has no
+    model size or the tensors do not fit.
     """
     path, header = Path(path), read_metadata(path)
     if "config" not in header:
         raise ValueError(
-            f"{path} has no model size in its header, so it was not written by this program; convert it first."
+            f"{path} has no model size in its header, so it was not written by this program; convert it "
+            "first."
         )
     state = {name: value.float() for name, value in read_weights(path).items()}
     wan = Wan(WanConfig(**json.loads(header["config"])), dtypes)
@@ -192,7 +209,9 @@ def open_wan(path: Path | str, dtypes: DtypePolicy | None = None, *, base: Path 
 
 
 def fold_adapters(wan: Wan) -> Wan:
-    """The same transformer, changed in place: W + (alpha / rank) B A in float32 where there was an adapter, else untouched."""
+    """The same transformer, changed in place: W + (alpha / rank) B A in float32 where there was an adapter,
+    else untouched.
+    """
     if not any(".lora_" in name for name, _ in wan.named_parameters()):
         return wan
     from peft.tuners.lora import LoraLayer  # here, as in add_lora
@@ -215,7 +234,8 @@ def _settings_of(state: Mapping[str, Tensor], alpha: float) -> LoraSettings:
     ranks = {value.shape[0] for name, value in state.items() if ".lora_A." in name}
     if len(ranks) != 1:
         raise ValueError(
-            f"An adapter must have one rank in all its lora_A tensors, found {sorted(ranks)}; the file is no such adapter."
+            f"An adapter must have one rank in all its lora_A tensors, found {sorted(ranks)}; the file is "
+            "no such adapter."
         )
     outer = any(f"{PREFIX}head.head.lora_A" in name for name in state)
     return LoraSettings(rank=ranks.pop(), alpha=alpha, outer=outer)

@@ -1,7 +1,9 @@
-"""Released checkpoints of the real models: what a file is, whether it is the right one, and the transformer in it.
+"""Released checkpoints of the real models: what a file is, whether it is the right one, and the transformer
+in it.
 
-`inspect_released` reads names, shapes and dtypes only; `check_released` turns every known mix-up into one sentence; `open_released`
-makes the transformer, its parameters memory-mapped from the file. Containers are read by models/checkpoints/containers.py, adapters by
+`inspect_released` reads names, shapes and dtypes only; `check_released` turns every known mix-up into one
+sentence; `open_released` makes the transformer, its parameters memory-mapped from the file. Containers are
+read by models/checkpoints/containers.py, adapters by
 models/checkpoints/lora.py. Sources: baselines.md 1.1, 2.4 and 7 (items 6, 8, 12), raven.md 14.
 """
 
@@ -65,7 +67,8 @@ Role = Literal["student", "initialisation", "bidirectional"]
 class Adapter:
     """A released LoRA on top of full weights, and what its file must hold.
 
-    path: None if the weights are a bundle that has it inside. key: dict level; a file without any level is accepted too.
+    path: None if the weights are a bundle that has it inside. key: dict level; a file without any level is
+    accepted too.
     tensors: lora tensors; targets: name endings of the adapted linear layers.
     """
 
@@ -81,10 +84,11 @@ class Adapter:
 class Release:
     """Where a model's released weights are, and what they must be.
 
-    key: dict level, None if the file decides. config: the size, default Wan2.1-T2V-1.3B. role: files of the other roles are refused
-    by their names where a student is wanted. published_as: the file's name on the hub, checked beside its own. not_these: files it
-    must not equal, by what they are ("an initialisation"); those that do not exist are passed over. base_alone: a base that is
-    published with a LoRA is wanted without it.
+    key: dict level, None if the file decides. config: the size, default Wan2.1-T2V-1.3B. role: files of the
+    other roles are refused
+    by their names where a student is wanted. published_as: the file's name on the hub, checked beside its
+    own. not_these: files it must not equal, by what they are ("an initialisation"); those that do not exist
+    are passed over. base_alone: a base that is published with a LoRA is wanted without it.
     """
 
     path: Path
@@ -101,9 +105,10 @@ class Release:
 class Found:
     """What a checkpoint file holds.
 
-    level: dict levels descended; other_levels: tensors of the levels left aside; prefixes: parts of names that were removed;
-    dtypes: tensors of each dtype; flavour: "other" if it is no Wan DiT; config: model size by the shapes, None for adapters, for
-    others, and where the heads cannot be told; rank: of its lora tensors.
+    level: dict levels descended; other_levels: tensors of the levels left aside; prefixes: parts of names
+    that were removed;
+    dtypes: tensors of each dtype; flavour: "other" if it is no Wan DiT; config: model size by the shapes,
+    None for adapters, for others, and where the heads cannot be told; rank: of its lora tensors.
     """
 
     path: str
@@ -123,7 +128,10 @@ class Found:
         prefixes = f", removed {', '.join(self.prefixes)}" if self.prefixes else ""
         rank = f" of rank {self.rank}" if self.rank else ""
         size = f", {size_name(self.config)}" if self.config else ""
-        return f"{self.path}: {self.flavour}{rank}, {level}{others}{prefixes}, {self.tensors} tensors ({_listed(self.dtypes)}){size}"
+        return (
+            f"{self.path}: {self.flavour}{rank}, {level}{others}{prefixes}, {self.tensors} tensors "
+            f"({_listed(self.dtypes)}){size}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -140,14 +148,15 @@ class Described(NamedTuple):
 def inspect_released(path: Path | str, *, key: str | None = None) -> Found:
     """What is in a checkpoint of any format, without reading tensor data.
 
-    key: the dict level to look into, None if there is no choice. Raises FileNotFoundError; ValueError for a file that cannot be
-    read, a level that it does not have, or a choice of levels that the key does not make.
+    key: the dict level to look into, None if there is no choice. Raises FileNotFoundError; ValueError for a
+    file that cannot be read, a level that it does not have, or a choice of levels that the key does not make.
     """
     return read_released(path, key, shapes_only=True).found
 
 
 def check_released(release: Release) -> list[Found]:
-    """Descriptions of a model's weights (and adapter), once both are proven to be what is expected; reads a few MB at most.
+    """Descriptions of a model's weights (and adapter), once both are proven to be what is expected; reads a
+    few MB at most.
 
     Raises FileNotFoundError, or ValueError with one sentence for every mix-up of baselines.md 1.1 and 7.
     """
@@ -155,11 +164,12 @@ def check_released(release: Release) -> list[Found]:
 
 
 def open_released(release: Release, dtypes: DtypePolicy | None = None) -> Wan:
-    """The transformer of released weights, on the CPU, in the dtypes of the file; cast it with models/wan.py cast_parameters.
+    """The transformer of released weights, on the CPU, in the dtypes of the file; cast it with models/wan.py
+    cast_parameters.
 
-    Parameters are the file's memory-mapped tensors, so that nothing is copied before it is cast or moved. An adapter stays
-    unfolded, as LongLive runs it upstream (models/checkpoints/lora.py fold_adapters folds it, a rounding apart: baselines.md 4 item 11).
-    What was found is logged. Raises as `check_released`.
+    Parameters are the file's memory-mapped tensors, so that nothing is copied before it is cast or moved. An
+    adapter stays unfolded, as LongLive runs it upstream (models/checkpoints/lora.py fold_adapters folds it, a
+    rounding apart: baselines.md 4 item 11). What was found is logged. Raises as `check_released`.
     """
     base, *top = _checked(release, shapes_only=False)
     for described in (base, *top):
@@ -177,7 +187,9 @@ def open_released(release: Release, dtypes: DtypePolicy | None = None) -> Wan:
 
 
 def _checked(release: Release, *, shapes_only: bool) -> list[Described]:
-    """Weights and, where it has a file of its own, adapter. The weights' tensors may all be on the meta device if shapes_only."""
+    """Weights and, where it has a file of its own, adapter. The weights' tensors may all be on the meta
+    device if shapes_only.
+    """
     adapter = release.adapter
     if release.role == "student":
         for name in (str(release.path), release.published_as or ""):
@@ -193,9 +205,11 @@ def _checked(release: Release, *, shapes_only: bool) -> list[Described]:
 
 
 def refuse_copies(release: Release) -> None:
-    """Raise ValueError if the weights equal one of the release's `not_these`, however those are packed or rounded.
+    """Raise ValueError if the weights equal one of the release's `not_these`, however those are packed or
+    rounded.
 
-    Compared on three tensors that every training changes, in bfloat16. Directories are not compared: nothing is published as one.
+    Compared on three tensors that every training changes, in bfloat16. Directories are not compared: nothing
+    is published as one.
     """
     others = {what: path for what, path in release.not_these.items() if path.is_file()}
     if not others or release.path.is_dir():
@@ -204,8 +218,8 @@ def refuse_copies(release: Release) -> None:
     for what, other in others.items():
         if any(all(_same(own, theirs, name) for name in PROBES) for theirs in _models_in(other)):
             raise ValueError(
-                f"{release.path} holds the same tensors as {other}, which is {what} and not the weights of this method; fetch the "
-                "released file named in the baseline's YAML."
+                f"{release.path} holds the same tensors as {other}, which is {what} and not the weights of "
+                "this method; fetch the released file named in the baseline's YAML."
             )
 
 
@@ -252,7 +266,8 @@ def size_name(config: WanConfig) -> str:
 def read_released(path: Path | str, key: str | None = None, *, shapes_only: bool = False) -> Described:
     """What is in a checkpoint of any format, and its tensors; key and errors as in `inspect_released`.
 
-    Tensors of files are memory-mapped, and read when they are used. shapes_only: they may be on the meta device.
+    Tensors of files are memory-mapped, and read when they are used. shapes_only: they may be on the meta
+    device.
     """
     return _described(path, unwrap(read_container(path, shapes_only=shapes_only), key=key, where=str(path)))
 
@@ -262,8 +277,8 @@ def _describe_adapter(adapter: Adapter, *, shapes_only: bool) -> Described:
     assert adapter.path is not None, "a bundle has no adapter file"
     if not adapter.path.exists():
         raise FileNotFoundError(
-            f"There is no adapter at {adapter.path}, and the base weights alone are not this method; run `make fetch`, or ask for the "
-            "base without its adapter."
+            f"There is no adapter at {adapter.path}, and the base weights alone are not this method; run "
+            "`make fetch`, or ask for the base without its adapter."
         )
     held = read_container(adapter.path, shapes_only=shapes_only)
     levels = any(isinstance(value, Mapping) for value in held.values())
@@ -309,18 +324,19 @@ def _refuse_by_name(path: Path, name: str, *, alone: bool) -> None:
     for part in PurePosixPath(name).parts:
         if any(fnmatch.fnmatch(part, pattern) for pattern in INITIALISATIONS):
             raise ValueError(
-                f"{path} is an initialisation checkpoint by its name ({part}): it has the format of a trained student and makes much "
-                "worse video; use the released student that the baseline's YAML names."
+                f"{path} is an initialisation checkpoint by its name ({part}): it has the format of a "
+                "trained student and makes much worse video; use the released student that the baseline's "
+                "YAML names."
             )
         if part in BIDIRECTIONAL:
             raise ValueError(
-                f"{path} is the bidirectional Wan model by its name ({part}): it loads into a causal student but is not one; use the "
-                "released student that the baseline's YAML names."
+                f"{path} is the bidirectional Wan model by its name ({part}): it loads into a causal "
+                "student but is not one; use the released student that the baseline's YAML names."
             )
         if alone and part in NEEDS_ADAPTER:
             raise ValueError(
-                f"{path} is LongLive's base ({part}), which is not the published model without its LoRA; name models/lora.pt as the "
-                "adapter, or ask for the base without its adapter."
+                f"{path} is LongLive's base ({part}), which is not the published model without its LoRA; "
+                "name models/lora.pt as the adapter, or ask for the base without its adapter."
             )
 
 
@@ -329,21 +345,24 @@ def _check_full(base: Described, config: WanConfig, *, bundle: bool) -> None:
     found = base.found
     if found.flavour == "adapter":
         raise ValueError(
-            f"{found.path} holds only the {found.tensors} tensors of a LoRA of rank {found.rank} where full weights belong; name it as "
-            "the adapter, and the base it was trained on as the weights."
+            f"{found.path} holds only the {found.tensors} tensors of a LoRA of rank {found.rank} where "
+            "full weights belong; name it as the adapter, and the base it was trained on as the weights."
         )
     if found.flavour == "bundle" and not bundle:
         raise ValueError(
-            f"{found.path} is a base together with a LoRA of rank {found.rank} ({found.tensors} tensors) where plain weights belong; use "
-            "the merged file, or say that the adapter is in this file and what its alpha is."
+            f"{found.path} is a base together with a LoRA of rank {found.rank} ({found.tensors} tensors) "
+            "where plain weights belong; use the merged file, or say that the adapter is in this file and "
+            "what its alpha is."
         )
     if found.flavour == "full" and bundle:
         raise ValueError(
-            f"{found.path} is said to have its LoRA inside, but has no lora tensor among its {found.tensors}; name the adapter's file."
+            f"{found.path} is said to have its LoRA inside, but has no lora tensor among its "
+            f"{found.tensors}; name the adapter's file."
         )
     if found.config and (found.config.dim, found.config.num_layers) != (config.dim, config.num_layers):
         raise ValueError(
-            f"{found.path} is {size_name(found.config)}, expected {size_name(config)}; use the released file of the expected size."
+            f"{found.path} is {size_name(found.config)}, expected {size_name(config)}; use the released "
+            "file of the expected size."
         )
     with torch.device("meta"):
         wan = Wan(config)
@@ -352,21 +371,25 @@ def _check_full(base: Described, config: WanConfig, *, bundle: bool) -> None:
 
 
 def _check_adapter(top: Described, adapter: Adapter, config: WanConfig) -> None:
-    """The lora tensors have the declared count, rank and targets, and a pair for every such layer of the model."""
+    """The lora tensors have the declared count, rank and targets, and a pair for every such layer of the
+    model.
+    """
     found = top.found
     loras = {name.replace(".default.", "."): value for name, value in top.state.items() if ".lora_" in name}
     if found.flavour in ("full", "other"):
         raise ValueError(
-            f"{found.path} has no lora tensor among its {found.tensors}, so it is no adapter; name full weights as the weights and the "
-            "released LoRA as the adapter."
+            f"{found.path} has no lora tensor among its {found.tensors}, so it is no adapter; name full "
+            "weights as the weights and the released LoRA as the adapter."
         )
     if found.flavour == "bundle" and adapter.path is not None:
         raise ValueError(
-            f"{found.path} is a base together with its LoRA where an adapter alone belongs; name it as weights and as adapter both."
+            f"{found.path} is a base together with its LoRA where an adapter alone belongs; name it as "
+            "weights and as adapter both."
         )
     if found.rank != adapter.rank:
         raise ValueError(
-            f"{found.path} has LoRA rank {found.rank or 'that differs between layers'}, expected {adapter.rank}; use the released adapter."
+            f"{found.path} has LoRA rank {found.rank or 'that differs between layers'}, expected "
+            f"{adapter.rank}; use the released adapter."
         )
     with torch.device("meta"):
         linears = {name for name, layer in Wan(config).named_modules() if isinstance(layer, torch.nn.Linear)}
@@ -375,8 +398,9 @@ def _check_adapter(top: Described, adapter: Adapter, config: WanConfig) -> None:
     missing, unexpected = sorted(expected - adapted), sorted(adapted - expected)
     if missing or unexpected or len(loras) != adapter.tensors:
         raise ValueError(
-            f"{found.path} adapts {len(adapted)} layers with {len(loras)} tensors, expected {len(expected)} layers with "
-            f"{adapter.tensors}: missing {_some(missing)}, unexpected {_some(unexpected)}; use the adapter that was trained on these weights."
+            f"{found.path} adapts {len(adapted)} layers with {len(loras)} tensors, expected "
+            f"{len(expected)} layers with {adapter.tensors}: missing {_some(missing)}, unexpected "
+            f"{_some(unexpected)}; use the adapter that was trained on these weights."
         )
 
 

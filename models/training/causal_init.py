@@ -1,9 +1,11 @@
 """Causal initialisation of the students, in two parts.
 
-(a) Teacher forcing: flow matching of noisy chunks on data, with clean data as history. (b) Regression from states of guided
-trajectories to their endpoints: one network call then reaches the end of a trajectory. With "causal" paths the trajectories are
-those of (a) itself, each chunk given clean history, so that the map from noise to endpoint is one the student can represent
-(Causal Forcing); with "bidirectional" paths they are the base model's.
+(a) Teacher forcing: flow matching of noisy chunks on data, with clean data as history. (b) Regression from
+states of guided
+trajectories to their endpoints: one network call then reaches the end of a trajectory. With "causal" paths
+the trajectories are those of (a) itself, each chunk given clean history, so that the map from noise to
+endpoint is one the student can represent (Causal Forcing); with "bidirectional" paths they are the base
+model's.
 
 Legend: B batch, F latent frames, C channels, H, W latent size, N trajectories, K kept timesteps, L text rows.
 """
@@ -35,7 +37,9 @@ GRID_SHIFT = 5.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trajectories:
-    """Guided paths. states: [K, N, F, C, H, W] at `timesteps`; endpoints, history: [N, F, C, H, W]; text: [N, L, text_dim]."""
+    """Guided paths. states: [K, N, F, C, H, W] at `timesteps`; endpoints, history: [N, F, C, H, W]; text: [N,
+    L, text_dim].
+    """
 
     states: Tensor
     endpoints: Tensor
@@ -47,7 +51,9 @@ class Trajectories:
 def causal_paths(
     wan: Wan, text: Tensor, history: Tensor, noise: Tensor, settings: EndpointSettings
 ) -> Trajectories:
-    """Paths of a teacher-forced causal model, every chunk on its own given the clean chunks before it. history, noise: [B, F, ...]."""
+    """Paths of a teacher-forced causal model, every chunk on its own given the clean chunks before it.
+    history, noise: [B, F, ...].
+    """
     both = wan.text_kv(wan.embed_text(torch.cat([text, torch.zeros_like(text)])))
     clean = torch.cat([history, history])
 
@@ -83,7 +89,8 @@ def join(pieces: list[Trajectories]) -> Trajectories:
 
 
 class TeacherForcing:
-    """Recipe (a): mean squared velocity error of noisy data chunks, one time per sample, clean data before them.
+    """Recipe (a): mean squared velocity error of noisy data chunks, one time per sample, clean data before
+    them.
 
     encode: word ids [B, L] -> text rows; all padding gives zeros.
     """

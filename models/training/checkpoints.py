@@ -1,8 +1,10 @@
-"""Checkpoints of a run: whole or not there, the newest few kept, written by all processes and read by any number of others.
+"""Checkpoints of a run: whole or not there, the newest few kept, written by all processes and read by any
+number of others.
 
-<output>/states/0000050/ holds models/<name>, models/<name>_ema and optimizers/<name>, each a distributed checkpoint (raven.md 14.3),
-and progress.json; <output>/checkpoint is a link to the newest. A folder gets its final name only when everything below it is
-on the disk, so whatever has such a name is complete, wherever the writer was killed.
+<output>/states/0000050/ holds models/<name>, models/<name>_ema and optimizers/<name>, each a distributed
+checkpoint (raven.md 14.3), and progress.json; <output>/checkpoint is a link to the newest. A folder gets its
+final name only when everything below it is on the disk, so whatever has such a name is complete, wherever the
+writer was killed.
 """
 
 from __future__ import annotations
@@ -62,10 +64,11 @@ class Checkpoints:
         self._pending: Future[None] | None = None
 
     def save(self, iteration: int, *, wait: bool = True) -> None:
-        """Write the state after `iteration` iterations. wait False: write a copy of it in a thread while training goes on.
+        """Write the state after `iteration` iterations. wait False: write a copy of it in a thread while
+        training goes on.
 
-        Raises what an earlier write raised. One thread runs `dcp.save` folder by folder: `dcp.async_save` would start one thread
-        for each, whose messages between processes could cross.
+        Raises what an earlier write raised. One thread runs `dcp.save` folder by folder: `dcp.async_save`
+        would start one thread for each, whose messages between processes could cross.
         """
         if self._pending is not None:
             self._pending.result()
@@ -80,9 +83,11 @@ class Checkpoints:
         self._pending = self._thread.submit(self._write, stager.stage(states), iteration)
 
     def resume(self) -> int:
-        """Continue from the newest checkpoint if it is of the same identity; returns the iterations it holds, else 0.
+        """Continue from the newest checkpoint if it is of the same identity; returns the iterations it holds,
+        else 0.
 
-        What a killed writer left and what belongs to another run is removed, and so are metrics of iterations to be done again.
+        What a killed writer left and what belongs to another run is removed, and so are metrics of iterations
+        to be done again.
         """
         if self.world.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -142,7 +147,9 @@ class Checkpoints:
         self.world.wait()
 
     def _forget_after(self, done: int) -> None:
-        """Remove checkpoints of other runs if nothing is continued, and the metrics of iterations that are not done."""
+        """Remove checkpoints of other runs if nothing is continued, and the metrics of iterations that are
+        not done.
+        """
         if done == 0:
             _remove(self.output / "checkpoint")
             for path in self.folder.glob("*"):
@@ -167,7 +174,9 @@ def _to_disk(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder, or a link to one; under another name first, so that a half-removed one never looks complete."""
+    """Remove a folder, or a link to one; under another name first, so that a half-removed one never looks
+    complete.
+    """
     if path.is_symlink():
         path.unlink()
     elif path.exists():

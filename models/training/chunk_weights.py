@@ -13,8 +13,9 @@ WELL_FORMED = re.compile(r"[a-z]+(_-?[0-9]+(\.[0-9]+)?)+")
 def chunk_weights(chunks: Sequence[int], rule: float | str | None) -> tuple[float, ...]:
     """Weight of each chunk for chunks of the given frame counts.
 
-    rule: None or 0 (equal); alpha > 0 (early chunks heavier); alpha < 0 (late chunks heavier); "ln_LOC_SCALE" (logit-normal
-    mass); "mode_S". Normalised so that the frame-weighted mean is 1. Raises ValueError for another rule or a negative weight.
+    rule: None or 0 (equal); alpha > 0 (early chunks heavier); alpha < 0 (late chunks heavier); "ln_LOC_SCALE"
+    (logit-normal mass); "mode_S". Normalised so that the frame-weighted mean is 1. Raises ValueError for
+    another rule or a negative weight.
     """
     total = sum(chunks)
     part = [sum(chunks[k:]) / total for k in range(len(chunks))]
@@ -48,7 +49,8 @@ def _density(rule: str, part: list[float], after: list[float]) -> list[float]:
         strength = float(".".join(numbers))
         if not -1 <= strength <= 2 / (math.pi - 2):
             raise ValueError(
-                f"chunk weighting {rule!r} has no inverse; 'mode_S' takes a strength -1 to 1.75, where its map only falls."
+                f"chunk weighting {rule!r} has no inverse; 'mode_S' takes a strength -1 to 1.75, where its "
+                "map only falls."
             )
         return [
             (_mode_inverse(q, strength) - _mode_inverse(p, strength)) / (p - q)

@@ -1,7 +1,9 @@
-"""Latents of real clips, for the forcings that train on them: a safetensors file, read clip by clip as clips are drawn.
+"""Latents of real clips, for the forcings that train on them: a safetensors file, read clip by clip as clips
+are drawn.
 
-Which clips an iteration draws follows from seed, iteration and global sample index alone (models/training/streams.py), so there is no
-position to save, and every process reads its own samples and nobody else's.
+Which clips an iteration draws follows from seed, iteration and global sample index alone
+(models/training/streams.py), so there is no position to save, and every process reads its own samples and
+nobody else's.
 
 Legend: N clips, F latent frames, C channels, H, W latent size, V wordings of a caption, L words.
 """
@@ -17,9 +19,11 @@ from torch import Tensor
 
 
 class ClipFile:
-    """Clips as a pool of latents: pool[indices] is [n, F, C, H, W], float32. The file holds `latents` [N, F, C, H, W].
+    """Clips as a pool of latents: pool[indices] is [n, F, C, H, W], float32. The file holds `latents` [N, F,
+    C, H, W].
 
-    Raises FileNotFoundError, or ValueError if the file has no such tensor or its clips are not of `shape` (F, C, H, W).
+    Raises FileNotFoundError, or ValueError if the file has no such tensor or its clips are not of `shape` (F,
+    C, H, W).
     """
 
     def __init__(self, path: Path | str, shape: Sequence[int]) -> None:
@@ -33,8 +37,8 @@ class ClipFile:
             found = file.get_slice("latents").get_shape() if "latents" in self.names else []
         if list(found[1:]) != list(shape):
             raise ValueError(
-                f"{path} must hold `latents` of shape [N, {', '.join(map(str, shape))}], found {found or 'none'}; encode the clips for "
-                "this size of latents."
+                f"{path} must hold `latents` of shape [N, {', '.join(map(str, shape))}], found "
+                f"{found or 'none'}; encode the clips for this size of latents."
             )
         self.count = int(found[0])
 
@@ -53,22 +57,24 @@ class ClipFile:
         """
         if "ids" not in self.names:
             raise ValueError(
-                f"{self.path} has no `ids`, the captions of embedded clips; make it with `python -m workflow.scripts.dev.train_embedded "
-                "--stage data`, or give a list of captions as `prompts`."
+                f"{self.path} has no `ids`, the captions of embedded clips; make it with `python -m "
+                "workflow.scripts.dev.train_embedded --stage data`, or give a list of captions as "
+                "`prompts`."
             )
         with safe_open(self.path, framework="pt") as file:
             return file.get_tensor("ids")[:, -1].to(torch.int64)
 
 
 def read_captions(path: Path | str, count: int) -> list[str]:
-    """The caption of every clip: one on each line, in the order of the clips, the same one as often as it comes.
+    """The caption of every clip: one on each line, in the order of the clips, the same one as often as it
+    comes.
 
     Raises ValueError if there are not as many lines as clips, or one is empty.
     """
     lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
     if len(lines) != count or not all(lines):
         raise ValueError(
-            f"{path} has {len(lines)} lines, {sum(not line for line in lines)} of them empty, for {count} clips; put each clip's "
-            "caption on a line of its own."
+            f"{path} has {len(lines)} lines, {sum(not line for line in lines)} of them empty, for {count} "
+            "clips; put each clip's caption on a line of its own."
         )
     return lines

@@ -1,11 +1,12 @@
 """CM-GRPO: policy gradient on the consistency sampler's Gaussian transitions, with LoRA (raven.md 9).
 
-A rollout's step i carries x_t to x_s by N((1 - sigma_s) x0, sigma_s^2), or by FlowGRPO's Euler-Maruyama step. One interleaved
-forward gives x0 with gradient for all chunks of a rollout at one of its steps; the reward's advantage inside the prompt's group weighs
-the log-probability. A KL term may hold the transition near a reference's.
+A rollout's step i carries x_t to x_s by N((1 - sigma_s) x0, sigma_s^2), or by FlowGRPO's Euler-Maruyama step.
+One interleaved forward gives x0 with gradient for all chunks of a rollout at one of its steps; the reward's
+advantage inside the prompt's group weighs the log-probability. A KL term may hold the transition near a
+reference's.
 
-What is trained on is a pair of a rollout and one of its steps. Legend: N pairs or rollouts, F latent frames, C channels, H, W latent size,
-P prompts, G rollouts of one prompt, S steps.
+What is trained on is a pair of a rollout and one of its steps. Legend: N pairs or rollouts, F latent frames,
+C channels, H, W latent size, P prompts, G rollouts of one prompt, S steps.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ Reward = Callable[[Tensor, list[int]], Mapping[str, Tensor]]
 
 
 class Policy(NamedTuple):
-    """loss: mean of -advantage * ratio, clipped if asked for; ratio: [N], 1 when the policy is the one that made the rollout; kl: mean,
-    None if not asked for.
+    """loss: mean of -advantage * ratio, clipped if asked for; ratio: [N], 1 when the policy is the one that
+    made the rollout; kl: mean, None if not asked for.
     """
 
     loss: Tensor
@@ -57,7 +58,9 @@ def combined_reward(rewards: Mapping[str, Tensor], settings: CmGrpoSettings) -> 
 def normalise_then_sum(
     rewards: Mapping[str, Tensor], weights: Mapping[str, float], *, over: int | None = None
 ) -> Tensor:
-    """Weighted mean [P, G] of the weighted rewards, each standardised over `over` neighbouring rollouts of a prompt, None for all G."""
+    """Weighted mean [P, G] of the weighted rewards, each standardised over `over` neighbouring rollouts of a
+    prompt, None for all G.
+    """
     scores = {name: standardise(values, over=over) for name, values in rewards.items() if name in weights}
     return weighted_mean(scores, weights)
 
@@ -67,7 +70,8 @@ def weighted_mean(rewards: Mapping[str, Tensor], weights: Mapping[str, float]) -
     missing = sorted(weights.keys() - rewards.keys())
     if missing:
         raise ValueError(
-            f"The reward gave {', '.join(sorted(rewards))} but {', '.join(missing)} is weighted too; correct `rewards`."
+            f"The reward gave {', '.join(sorted(rewards))} but {', '.join(missing)} is weighted too; "
+            "correct `rewards`."
         )
     total = sum(abs(weight) for weight in weights.values())
     return torch.stack([weight * rewards[name] for name, weight in weights.items()]).sum(0) / total
@@ -76,8 +80,8 @@ def weighted_mean(rewards: Mapping[str, Tensor], weights: Mapping[str, float]) -
 def standardise(values: Tensor, *, over: int | None = None, spread: str = "group") -> Tensor:
     """(r - mean) / (max(population deviation, 1e-4) + 1e-5) of values [P, G]; zero where all are equal.
 
-    over: neighbours of the last axis that share a mean, None for all of them. spread: whose deviation, of the same neighbours
-    ("group") or of all values ("batch").
+    over: neighbours of the last axis that share a mean, None for all of them. spread: whose deviation, of the
+    same neighbours ("group") or of all values ("batch").
     """
     groups = values.reshape(*values.shape[:-1], -1, over or values.shape[-1])
     deviation = groups.std(-1, correction=0, keepdim=True) if spread == "group" else groups.std(correction=0)
@@ -85,7 +89,9 @@ def standardise(values: Tensor, *, over: int | None = None, spread: str = "group
 
 
 def advantages(rewards: Tensor, clip: float, *, over: int | None = None, spread: str = "group") -> Tensor:
-    """Advantages [P, G] of combined rewards, standardised (see `standardise`), clipped to +-clip (raven.md 9.4)."""
+    """Advantages [P, G] of combined rewards, standardised (see `standardise`), clipped to +-clip (raven.md
+    9.4).
+    """
     return standardise(rewards, over=over, spread=spread).clamp(-clip, clip)
 
 
@@ -98,7 +104,8 @@ def log_probability(action: Tensor, transition: Transition, weights: Tensor) -> 
 
 
 def kl_divergence(transition: Transition, reference: Transition, weights: Tensor) -> Tensor:
-    """[N] weighted mean over elements of KL(transition || reference), whose deviations are the same (raven.md 9.6).
+    """[N] weighted mean over elements of KL(transition || reference), whose deviations are the same (raven.md
+    9.6).
 
     transition, reference: means [N, F, C, H, W]; weights: [F], mean 1.
     """
@@ -115,7 +122,8 @@ def policy_loss(
 ) -> Policy:
     """Mean of -advantage * exp(logp - logp of the rollout), all [N]; the rollout's is a constant.
 
-    clip: a pair whose ratio has left 1 +- clip in the direction of its advantage gives no gradient any more (PPO); None for no clip.
+    clip: a pair whose ratio has left 1 +- clip in the direction of its advantage gives no gradient any more
+    (PPO); None for no clip.
     """
     ratio = (log_probability - rolled_log_probability.detach()).exp()
     gain = advantage * ratio
@@ -125,7 +133,9 @@ def policy_loss(
 
 
 def step_weights(std: Tensor, timesteps: Sequence[float], step: Tensor) -> Tensor:
-    """[N] sigma_s / max(|t - s| / 1000, 1e-6): `policy_timestep_reweight` of raven.md 9.5. std: [N, 1, 1, 1, 1] of the transitions."""
+    """[N] sigma_s / max(|t - s| / 1000, 1e-6): `policy_timestep_reweight` of raven.md 9.5. std: [N, 1, 1, 1,
+    1] of the transitions.
+    """
     times = torch.tensor([*timesteps, 0.0], dtype=torch.float32, device=step.device)
     length = (times[step] - times[step + 1]).abs() / 1000
     return std.flatten() / length.clamp_min(1e-6)
@@ -134,11 +144,13 @@ def step_weights(std: Tensor, timesteps: Sequence[float], step: Tensor) -> Tenso
 class CmGrpo:
     """Recipe: P prompts x G rollouts of the current policy, their rewards, one update of the LoRA parameters.
 
-    policy: wrapped model; texts: pool [T, L, text_dim] of prompts, drawn without replacement inside an iteration; reward: scores
-    clean latents of pool prompts. world: the processes that share the rollouts of an iteration. base: the bidirectional model, only
-    where `kl.reference` asks for it; the other reference is the policy with its adapters off, not a second copy. negative: text rows
-    [1, L, text_dim] of the empty prompt, which base is guided away from, None where they are zeros. The last transition is never trained.
-    Raises ValueError if the pool is too small, base and settings do not agree, or a process cannot deal its pairs into updates.
+    policy: wrapped model; texts: pool [T, L, text_dim] of prompts, drawn without replacement inside an
+    iteration; reward: scores
+    clean latents of pool prompts. world: the processes that share the rollouts of an iteration. base: the
+    bidirectional model, only where `kl.reference` asks for it; the other reference is the policy with its
+    adapters off, not a second copy. negative: text rows [1, L, text_dim] of the empty prompt, which base is
+    guided away from, None where they are zeros. The last transition is never trained. Raises ValueError if
+    the pool is too small, base and settings do not agree, or a process cannot deal its pairs into updates.
     """
 
     def __init__(
@@ -156,17 +168,19 @@ class CmGrpo:
     ) -> None:
         if (base is not None) != needs_base(settings):
             raise ValueError(
-                f"CM-GRPO {'got' if base is not None else 'lacks'} a base model, which is the reference of kl.reference 'base' alone, but "
-                f"kl is {settings.kl}; make the two agree."
+                f"CM-GRPO {'got' if base is not None else 'lacks'} a base model, which is the reference of "
+                f"kl.reference 'base' alone, but kl is {settings.kl}; make the two agree."
             )
         if len(texts) < settings.prompts:
             raise ValueError(
-                f"CM-GRPO draws {settings.prompts} prompts an iteration, the pool has {len(texts)}; enlarge the pool."
+                f"CM-GRPO draws {settings.prompts} prompts an iteration, the pool has {len(texts)}; "
+                "enlarge the pool."
             )
         if settings.pairs % (world.size * settings.optim_steps):
             raise ValueError(
-                f"CM-GRPO has {settings.pairs} pairs of a rollout and a step, which {world.size} processes cannot deal equally into "
-                f"{settings.optim_steps} updates; change optim_steps, prompts, group or the number of processes."
+                f"CM-GRPO has {settings.pairs} pairs of a rollout and a step, which {world.size} processes "
+                f"cannot deal equally into {settings.optim_steps} updates; change optim_steps, prompts, "
+                "group or the number of processes."
             )
         self.settings, self.streams, self.texts, self.reward, self.shape = (
             settings,
@@ -251,7 +265,9 @@ class CmGrpo:
         return {**metrics, **updated}
 
     def pairs(self, iteration: int, samples: range) -> list[Pair]:
-        """What an iteration trains on of some rollouts: each at one random step, or at every one before the last."""
+        """What an iteration trains on of some rollouts: each at one random step, or at every one before the
+        last.
+        """
         trained = self.rollout.num_steps - 1
         if not self.settings.random_policy_timestep:
             return [Pair(row, sample, step) for row, sample in enumerate(samples) for step in range(trained)]
@@ -273,7 +289,9 @@ class CmGrpo:
             return trajectory(self.rollout.run(self.wan, text, noise), self.rollout.num_steps)
 
     def policy(self, rolled: Trajectory, pairs: Sequence[Pair], text: Tensor, gain: Tensor) -> Policy:
-        """Policy loss, and KL if asked for, of some pairs. rolled, text, gain: of all rollouts of this process."""
+        """Policy loss, and KL if asked for, of some pairs. rolled, text, gain: of all rollouts of this
+        process.
+        """
         rows = torch.tensor([pair.row for pair in pairs], device=text.device)
         step = torch.tensor([pair.step for pair in pairs], device=text.device)
         taken = taken_transitions(rolled, step, self.settings.timesteps, rows=rows)
@@ -291,15 +309,16 @@ class CmGrpo:
         found = log_probability(taken.action, now, self.weights)
         rolled_out = log_probability(taken.action, then, self.weights)
         if self.settings.forcing == "self_forcing":
-            # another history than the rollout's, so not the policy that made it: published without a ratio (raven.md 9.5, 18 B24)
+            # another history than the rollout's, so not the policy that made it: published without a ratio
+            # (raven.md 9.5, 18 B24)
             loss = policy_loss(found, found, advantage)._replace(ratio=(found - rolled_out).detach().exp())
         else:
             loss = policy_loss(found, rolled_out, advantage, clip=self.settings.ratio_clip)
         return loss._replace(kl=kl)
 
     def replayed_x0(self, taken: Taken, history: Tensor, text: Tensor) -> Tensor:
-        """Clean predictions [N, F, C, H, W] of the policy for all chunks, each given the finished chunks before it, or in self forcing
-        what this call predicted for them.
+        """Clean predictions [N, F, C, H, W] of the policy for all chunks, each given the finished chunks
+        before it, or in self forcing what this call predicted for them.
         """
         if self.settings.forcing == "self_forcing":
             return replay_cached(self.wan, taken.noisy, taken.t, text, self.rollout)
@@ -316,7 +335,9 @@ class CmGrpo:
 
     @torch.no_grad()
     def reference_x0(self, taken: Taken, history: Tensor, text: Tensor) -> Tensor:
-        """Clean predictions of KL's reference: the policy without adapters, or the guided base model on the whole noisy clip."""
+        """Clean predictions of KL's reference: the policy without adapters, or the guided base model on the
+        whole noisy clip.
+        """
         kl = self.settings.kl
         if self.base is not None and kl is not None and kl.guidance is not None:
             v = guided_velocity(self.base, taken.noisy, taken.t, text, kl.guidance, self.negative)
@@ -331,7 +352,9 @@ def needs_base(settings: CmGrpoSettings) -> bool:
 
 
 class Pair(NamedTuple):
-    """A rollout and the step of it that is trained. row: its place among the rollouts of this process; sample: among all."""
+    """A rollout and the step of it that is trained. row: its place among the rollouts of this process;
+    sample: among all.
+    """
 
     row: int
     sample: int
@@ -341,7 +364,8 @@ class Pair(NamedTuple):
 def updates(pairs: Sequence[Pair], count: int, streams: Streams, iteration: int) -> Iterator[Sequence[Pair]]:
     """The pairs dealt into `count` updates, the same way however processes share them.
 
-    Of every `count` neighbours one goes to each update, at random, so an update sees every prompt. Raises ValueError if they do not deal out.
+    Of every `count` neighbours one goes to each update, at random, so an update sees every prompt. Raises
+    ValueError if they do not deal out.
     """
     if len(pairs) % count:
         raise ValueError(f"{len(pairs)} pairs cannot be dealt into {count} updates; change optim_steps.")
@@ -356,7 +380,9 @@ def updates(pairs: Sequence[Pair], count: int, streams: Streams, iteration: int)
 
 
 class Taken(NamedTuple):
-    """One step of each rollout. noisy -> action, [N, F, C, H, W]; t: [N] timestep of noisy; x0: as rolled out."""
+    """One step of each rollout. noisy -> action, [N, F, C, H, W]; t: [N] timestep of noisy; x0: as rolled
+    out.
+    """
 
     noisy: Tensor
     action: Tensor
@@ -367,7 +393,9 @@ class Taken(NamedTuple):
 def taken_transitions(
     rolled: Trajectory, step: Tensor, timesteps: Sequence[float], *, rows: Tensor | None = None
 ) -> Taken:
-    """The transition from step[n] to step[n] + 1 of every pair n. step: [N], each below the last; rows: [N] rollouts, None for all."""
+    """The transition from step[n] to step[n] + 1 of every pair n. step: [N], each below the last; rows: [N]
+    rollouts, None for all.
+    """
     row = torch.arange(len(step), device=step.device) if rows is None else rows
     times = torch.tensor(timesteps, dtype=torch.float32, device=step.device)
     return Taken(rolled.states[step, row], rolled.states[step + 1, row], times[step], rolled.x0[step, row])
@@ -383,7 +411,9 @@ def joined(pieces: Sequence[Trajectory]) -> Trajectory:
 
 
 def policy_rollout(settings: CmGrpoSettings) -> Rollout:
-    """How the policy samples while it is trained: consistency steps, or those of the FlowGRPO ablation (raven.md 11)."""
+    """How the policy samples while it is trained: consistency steps, or those of the FlowGRPO ablation
+    (raven.md 11).
+    """
     rollout = consistency_rollout(
         settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window
     )
@@ -401,7 +431,8 @@ def policy_rollout(settings: CmGrpoSettings) -> Rollout:
 
 
 def trained_steps(streams: Streams, iteration: int, samples: range, num_steps: int) -> Tensor:
-    """[N] step index of each rollout, uniform over all but the last: the consistency transition to sigma 0 has no density.
+    """[N] step index of each rollout, uniform over all but the last: the consistency transition to sigma 0
+    has no density.
 
     FlowGRPO's has one, and is left out all the same (raven.md 17.2, skip_timesteps).
     """

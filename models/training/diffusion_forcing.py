@@ -1,6 +1,8 @@
-"""Diffusion forcing with DMD (CausVid): block-causal attention over noised data, every chunk at its own timestep.
+"""Diffusion forcing with DMD (CausVid): block-causal attention over noised data, every chunk at its own
+timestep.
 
-A chunk may also stay clean (timestep 0), so that the student knows the history it will see when sampling; such chunks carry no
+A chunk may also stay clean (timestep 0), so that the student knows the history it will see when sampling;
+such chunks carry no
 gradient. Source: raven.md 8.
 """
 
@@ -23,7 +25,8 @@ from models.wan import Wan
 class DiffusionForcing:
     """Recipe: student predictions on noised data, judged by DMD; the fake score trains on those predictions.
 
-    latents: data [N, F, C, H, W]; texts: their text rows [N, L, text_dim]; steps: noise levels a chunk may stand at.
+    latents: data [N, F, C, H, W]; texts: their text rows [N, L, text_dim]; steps: noise levels a chunk may
+    stand at.
     """
 
     def __init__(

@@ -1,7 +1,9 @@
-"""Several processes that train one model: who they are, what each does of a batch, how parameters are sharded.
+"""Several processes that train one model: who they are, what each does of a batch, how parameters are
+sharded.
 
 One process needs no process group: `ALONE` does nothing and costs nothing. Several are started by torchrun
-(workflow/scripts/launch.py), shard parameters inside a node and replicate them across nodes (raven.md 16.3, FSDP2).
+(workflow/scripts/launch.py), shard parameters inside a node and replicate them across nodes (raven.md 16.3,
+FSDP2).
 
 Legend: B global batch, n samples of one process.
 """
@@ -29,8 +31,8 @@ TIMEOUT = timedelta(minutes=60)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class World:
-    """The processes of a run, seen from one. mesh: how parameters are sharded; writers: a group of its own for checkpoints, which a
-    thread may write while training goes on. Both are None for a single process.
+    """The processes of a run, seen from one. mesh: how parameters are sharded; writers: a group of its own
+    for checkpoints, which a thread may write while training goes on. Both are None for a single process.
     """
 
     rank: int = 0
@@ -90,7 +92,8 @@ def join(device: torch.device) -> World:
         return ALONE
     if size % per_node:
         raise ValueError(
-            f"{size} processes with {per_node} on this node are no whole number of nodes; start as many on every node."
+            f"{size} processes with {per_node} on this node are no whole number of nodes; start as many on "
+            "every node."
         )
     mesh = init_device_mesh(device.type, (size // per_node, per_node), mesh_dim_names=("replicate", "shard"))
     writers = distributed.new_group(backend="gloo", timeout=TIMEOUT)
@@ -110,10 +113,12 @@ def here() -> str:
 
 
 def shard(wan: Wan, world: World) -> Wan:
-    """The same network with every block, and the rest, sharded over the processes of a node; its methods work as before.
+    """The same network with every block, and the rest, sharded over the processes of a node; its methods work
+    as before.
 
-    Parameters are gathered in the dtype they are stored in, gradients are averaged over all processes in float32 (raven.md
-    16.3, 18 B13). Call it before anything holds on to the parameters, e.g. an optimizer. A single process gets `wan` back.
+    Parameters are gathered in the dtype they are stored in, gradients are averaged over all processes in
+    float32 (raven.md 16.3, 18 B13). Call it before anything holds on to the parameters, e.g. an optimizer. A
+    single process gets `wan` back.
     """
     # velocities are views, and nobody writes into them
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
@@ -126,7 +131,9 @@ def shard(wan: Wan, world: World) -> Wan:
 
 
 def shard_modules(modules: Sequence[nn.Module], world: World) -> bool:
-    """Shard every module's own parameters as one unit, those inside others first; answers whether there was anything to share."""
+    """Shard every module's own parameters as one unit, those inside others first; answers whether there was
+    anything to share.
+    """
     if world.mesh is None:
         return False
     mesh = world.mesh if world.mesh.shape[0] > 1 else world.mesh["shard"]
@@ -138,7 +145,8 @@ def shard_modules(modules: Sequence[nn.Module], world: World) -> bool:
 
 @contextmanager
 def gathered(wan: Wan) -> Iterator[None]:
-    """Parameters are gathered once for all calls inside, e.g. of a rollout, which needs the room of the whole network; without gradient.
+    """Parameters are gathered once for all calls inside, e.g. of a rollout, which needs the room of the whole
+    network; without gradient.
 
     They are freed at the end: such copies would not see the next optimizer step.
     """

@@ -1,6 +1,8 @@
-"""Distribution matching distillation: the fake score's loss and the generator's gradient (raven.md 6.3 to 6.5).
+"""Distribution matching distillation: the fake score's loss and the generator's gradient (raven.md 6.3 to
+6.5).
 
-Legend: B batch, F latent frames, C channels, H, W latent size, L text rows. sigma = t / 1000, x0 = x - sigma v.
+Legend: B batch, F latent frames, C channels, H, W latent size, L text rows. sigma = t / 1000, x0 = x - sigma
+v.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from models.wan import Wan
 
 
 class GeneratorLoss(NamedTuple):
-    """loss: its value means nothing, its gradient is the DMD direction. normaliser: [B] mean distance to the teacher's endpoint."""
+    """loss: its value means nothing, its gradient is the DMD direction. normaliser: [B] mean distance to the
+    teacher's endpoint.
+    """
 
     loss: Tensor
     normaliser: Tensor
@@ -30,9 +34,11 @@ class GeneratorLoss(NamedTuple):
 def dmd_loss(
     x0: Tensor, fake_x0: Tensor, teacher_x0: Tensor, weights: Tensor, *, norm_min: float = 1e-5
 ) -> GeneratorLoss:
-    """Mean over all elements of weight (r - f)(f - x0) / norm in float64; d loss / d x0 = weight (f - r) / norm / count.
+    """Mean over all elements of weight (r - f)(f - x0) / norm in float64; d loss / d x0 = weight (f - r) /
+    norm / count.
 
-    x0: generator's prediction with gradient, fake_x0 (f) and teacher_x0 (r): constants, all [B, F, C, H, W]; weights: [F].
+    x0: generator's prediction with gradient, fake_x0 (f) and teacher_x0 (r): constants, all [B, F, C, H, W];
+    weights: [F].
     norm: one scalar per sample, mean |x0 - r|, at least norm_min, without gradient.
     """
     x, f, r = x0.double(), fake_x0.detach().double(), teacher_x0.detach().double()
@@ -42,7 +48,9 @@ def dmd_loss(
 
 
 def fake_score_loss(fake: Wan, endpoints: Tensor, noise: Tensor, t: Tensor, text: Tensor) -> Tensor:
-    """Mean squared velocity error of the fake score on the generator's clips. t: [B], one time for the whole clip."""
+    """Mean squared velocity error of the fake score on the generator's clips. t: [B], one time for the whole
+    clip.
+    """
     x = mix(endpoints, noise, t)
     v = fake(x, t[:, None].expand(-1, x.shape[1]), fake.embed_text(text))
     return (v - (noise - endpoints)).square().mean()
@@ -58,7 +66,8 @@ def frame_weights(settings: DmdSettings, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """The two networks that judge a generator: the trained fake score and the frozen teacher, and how they are asked.
+    """The two networks that judge a generator: the trained fake score and the frozen teacher, and how they
+    are asked.
 
     negative: text rows [1, L, text_dim] that the teacher is guided away from; None for the empty prompt.
     """
@@ -84,11 +93,13 @@ class Scores:
         predict: Callable[[range, Tensor], Tensor],
         text: Tensor,
     ) -> dict[str, float]:
-        """One iteration of a student that predicts while it is trained: generator step if due, then the fake phase.
+        """One iteration of a student that predicts while it is trained: generator step if due, then the fake
+        phase.
 
         slices, text: samples of this process, and their text rows [n, L, text_dim].
 
-        predict: (samples, their text rows) -> clean predictions [b, F, C, H, W], with gradient where one is asked for.
+        predict: (samples, their text rows) -> clean predictions [b, F, C, H, W], with gradient where one is
+        asked for.
         """
         due = generator_due(iteration, self.settings.fake_updates)
         weights = frame_weights(self.settings, self.streams.device)
@@ -115,7 +126,9 @@ class Scores:
     def train_fake(
         self, iteration: int, fraction: float, slices: Sequence[range], endpoints: Tensor, text: Tensor
     ) -> dict[str, float]:
-        """Fake phase: one optimizer step on the generator's clips [n, F, C, H, W], gradients added up over slices of samples."""
+        """Fake phase: one optimizer step on the generator's clips [n, F, C, H, W], gradients added up over
+        slices of samples.
+        """
         total = 0.0
         for samples in slices:
             piece = rows_of(samples, slices)
@@ -131,7 +144,9 @@ class Scores:
     def generator_loss(
         self, iteration: int, samples: range, x0: Tensor, text: Tensor, weights: Tensor
     ) -> GeneratorLoss:
-        """The DMD loss of the predictions x0 [b, F, C, H, W] (with gradient) of some samples; scores run without gradient."""
+        """The DMD loss of the predictions x0 [b, F, C, H, W] (with gradient) of some samples; scores run
+        without gradient.
+        """
         t = self._timesteps("score time", iteration, samples)
         noise = self.streams.normal("score noise", iteration, samples, x0.shape[1:])
         with torch.no_grad():

@@ -1,6 +1,7 @@
 """Flow matching of the bidirectional base model, and its guided many-step sampler.
 
-Legend: B batch, F latent frames, C channels, H, W latent size, L text rows. Velocity v = noise - x0, sigma = t / 1000.
+Legend: B batch, F latent frames, C channels, H, W latent size, L text rows. Velocity v = noise - x0, sigma =
+t / 1000.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from models.wan import Wan
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CaptionedClips:
-    """Training clips in memory. latents: [N, F, C, H, W]; ids: word ids [N, V, L], V wordings of each caption."""
+    """Training clips in memory. latents: [N, F, C, H, W]; ids: word ids [N, V, L], V wordings of each
+    caption.
+    """
 
     latents: Tensor
     ids: Tensor
@@ -30,7 +33,9 @@ class CaptionedClips:
 def draw_clips(
     clips: CaptionedClips, streams: Streams, iteration: int, batch: int, dropout: float
 ) -> tuple[Tensor, Tensor]:
-    """A batch of clips [B, F, C, H, W] and word ids [B, L], one random wording each; dropped captions are all padding."""
+    """A batch of clips [B, F, C, H, W] and word ids [B, L], one random wording each; dropped captions are all
+    padding.
+    """
     samples, home = range(batch), clips.latents.device
     which = streams.choice("clip", iteration, samples, len(clips.latents))[:, 0].to(home)
     wording = streams.choice("wording", iteration, samples, clips.ids.shape[1])[:, 0].to(home)
@@ -53,7 +58,8 @@ def to_x0(x: Tensor, v: Tensor, t: Tensor) -> Tensor:
 def guided_velocity(
     wan: Wan, x: Tensor, t: Tensor, text: Tensor, scale: float, negative: Tensor | None = None
 ) -> Tensor:
-    """v- + scale (v+ - v-) of a bidirectional model, positive and negative prompt in one merged batch. t: [B].
+    """v- + scale (v+ - v-) of a bidirectional model, positive and negative prompt in one merged batch. t:
+    [B].
 
     negative: text rows [1, L, text_dim] for all; None for the empty prompt.
     """
@@ -65,7 +71,9 @@ def guided_velocity(
 
 
 def euler_grid(steps: int, shift: float, through: Sequence[float] = ()) -> list[float]:
-    """Falling sigmas from 1 to 0, about `steps` intervals, even in the un-shifted time; every sigma of `through` is on it."""
+    """Falling sigmas from 1 to 0, about `steps` intervals, even in the un-shifted time; every sigma of
+    `through` is on it.
+    """
     stops = sorted({1.0, 0.0, *through}, reverse=True)
     unshifted = [s / (shift - (shift - 1) * s) for s in stops]
     grid = [1.0]
@@ -80,7 +88,9 @@ def euler_grid(steps: int, shift: float, through: Sequence[float] = ()) -> list[
 def follow(
     velocity: Callable[[Tensor, Tensor], Tensor], noise: Tensor, grid: Sequence[float]
 ) -> dict[float, Tensor]:
-    """Euler integration of velocity(x, t [B]) from noise [B, F, C, H, W] along falling sigmas: the state at every sigma of `grid`."""
+    """Euler integration of velocity(x, t [B]) from noise [B, F, C, H, W] along falling sigmas: the state at
+    every sigma of `grid`.
+    """
     x, states = noise, {grid[0]: noise}
     for high, low in itertools.pairwise(grid):
         x = x + (low - high) * velocity(x, torch.full((x.shape[0],), high * 1000, device=x.device))
@@ -98,7 +108,9 @@ def euler_sample(wan: Wan, text: Tensor, noise: Tensor, *, scale: float, steps: 
 
 
 class FlowMatching:
-    """Recipe of the base model: velocity loss at shifted uniform times, text dropped now and then, text encoder trained along."""
+    """Recipe of the base model: velocity loss at shifted uniform times, text dropped now and then, text
+    encoder trained along.
+    """
 
     def __init__(
         self,

@@ -1,8 +1,10 @@
-"""How many processes a training job gets, on which nodes, and where they meet: read from the environment (raven.md 16.1).
+"""How many processes a training job gets, on which nodes, and where they meet: read from the environment
+(raven.md 16.1).
 
-One launcher runs on every node (under Slurm: srun with one task a node). Its variables, each with its default:
-N processes of a node (the node's GPUs), NNODES (SLURM_NNODES, 1), NODE_RANK (SLURM_NODEID, 0), MASTER_ADDR (first host of
-SLURM_JOB_NODELIST, localhost), MASTER_PORT (10000 + SLURM_JOB_ID modulo 20000, 7890), D (0; n > 0 debugs n processes on this node).
+One launcher runs on every node (under Slurm: srun with one task a node). Its variables, each with its
+default: N processes of a node (the node's GPUs), NNODES (SLURM_NNODES, 1), NODE_RANK (SLURM_NODEID, 0),
+MASTER_ADDR (first host of SLURM_JOB_NODELIST, localhost), MASTER_PORT (10000 + SLURM_JOB_ID modulo 20000,
+7890), D (0; n > 0 debugs n processes on this node).
 No torch here: the plan is made before anything heavy is loaded.
 """
 
@@ -15,7 +17,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """processes: of each node; node_rank: this node; host, port: where processes meet; debug: kernels one by one, checked collectives."""
+    """processes: of each node; node_rank: this node; host, port: where processes meet; debug: kernels one by
+    one, checked collectives.
+    """
 
     processes: int
     nodes: int
@@ -30,7 +34,9 @@ class Launch:
         return self.processes * self.nodes == 1 and not self.debug
 
     def torchrun(self, module: str, arguments: Sequence[str]) -> list[str]:
-        """Arguments of torchrun that start `module` with `arguments`. One node needs no meeting point that can change."""
+        """Arguments of torchrun that start `module` with `arguments`. One node needs no meeting point that
+        can change.
+        """
         return [
             f"--nnodes={self.nodes}",
             f"--nproc-per-node={self.processes}",
@@ -65,9 +71,9 @@ def plan_launch(
 ) -> Launch:
     """The launch that the environment describes.
 
-    gpus: counts this node's GPUs, asked if nothing else says it (0: one process, on the CPU); resolves: whether a host name has an
-    address, else the address of the node that called srun stands in for the first host.
-    Raises ValueError naming the variable that is no number, or out of range.
+    gpus: counts this node's GPUs, asked if nothing else says it (0: one process, on the CPU); resolves:
+    whether a host name has an address, else the address of the node that called srun stands in for the first
+    host. Raises ValueError naming the variable that is no number, or out of range.
     """
     debug = _number(environment, ("D",), 0, least=0)
     processes = debug or _number(environment, ("N", "SLURM_GPUS_ON_NODE"), 0, least=0) or max(1, gpus())
@@ -75,7 +81,8 @@ def plan_launch(
     node_rank = 0 if debug else _number(environment, ("NODE_RANK", "SLURM_NODEID"), 0, least=0)
     if node_rank >= nodes:
         raise ValueError(
-            f"This is node {node_rank} of {nodes}; NODE_RANK counts from 0 to NNODES - 1, correct one of the two."
+            f"This is node {node_rank} of {nodes}; NODE_RANK counts from 0 to NNODES - 1, correct one of "
+            "the two."
         )
     job = _number(environment, ("SLURM_JOB_ID",), -1, least=-1)
     port = _number(environment, ("MASTER_PORT",), 7890 if job < 0 else 10000 + job % 20000)
@@ -86,7 +93,8 @@ def plan_launch(
             host = environment.get("SLURM_LAUNCH_NODE_IPADDR", "")
         if not host:
             raise ValueError(
-                f"{nodes} nodes need a host to meet at, and neither MASTER_ADDR nor SLURM_JOB_NODELIST names one; set MASTER_ADDR."
+                f"{nodes} nodes need a host to meet at, and neither MASTER_ADDR nor SLURM_JOB_NODELIST "
+                "names one; set MASTER_ADDR."
             )
     return Launch(
         processes=processes,
@@ -103,8 +111,8 @@ def srun_command(
 ) -> list[str]:
     """The command that starts one launcher of `processes` processes on each node of this Slurm job.
 
-    program: the module and its arguments. GPUs are asked for where the job was granted some. srun does not inherit the number of
-    CPUs of a task (Slurm 22.05 and later), hence the flag.
+    program: the module and its arguments. GPUs are asked for where the job was granted some. srun does not
+    inherit the number of CPUs of a task (Slurm 22.05 and later), hence the flag.
     """
     granted = any(
         environment.get(name) for name in ("CUDA_VISIBLE_DEVICES", "SLURM_GPUS_ON_NODE", "SLURM_JOB_GPUS")

@@ -1,6 +1,8 @@
-"""What every recipe shares: optimizer with checks, moving average, metrics, and the loop around a recipe's step.
+"""What every recipe shares: optimizer with checks, moving average, metrics, and the loop around a recipe's
+step.
 
-Nothing non-finite ever reaches an optimizer step: the run stops with a sentence that names iteration and tensor.
+Nothing non-finite ever reaches an optimizer step: the run stops with a sentence that names iteration and
+tensor.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from models.training.watching import Watch
 class Muon(torch.optim.Optimizer):
     """Orthogonalised momentum for matrices, all matrices of one shape in one batched computation.
 
-    Five Newton-Schulz rounds; the step is scaled by sqrt(max(1, rows / columns)). Momentum is sharded as its matrix is; the matrices of
-    one shape are gathered whole for the rounds, in every process the same, of which each keeps its shard. Source: Jordan et al. 2024, Muon.
+    Five Newton-Schulz rounds; the step is scaled by sqrt(max(1, rows / columns)). Momentum is sharded as its
+    matrix is; the matrices of one shape are gathered whole for the rounds, in every process the same, of
+    which each keeps its shard. Source: Jordan et al. 2024, Muon.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95) -> None:
@@ -98,8 +101,10 @@ class Trainee:
                 if value.grad is not None and not torch.isfinite(local(value.grad)).all()
             ]
             raise FloatingPointError(
-                f"The gradient of {self.name}.{(bad or ['(norm overflow, or a shard of another rank)'])[0]} is not finite "
-                f"at iteration {iteration}{here()} ({len(bad)} such tensors); the optimizer step was not taken, lower the rate."
+                "The gradient of "
+                f"{self.name}.{(bad or ['(norm overflow, or a shard of another rank)'])[0]} is not finite "
+                f"at iteration {iteration}{here()} ({len(bad)} such tensors); the optimizer step was not "
+                "taken, lower the rate."
             )
         if size > self.settings.clip:
             torch._foreach_mul_(gradients, self.settings.clip / size)
@@ -123,14 +128,18 @@ class Trainee:
             value.grad = None
 
     def averaged_state(self) -> dict[str, Tensor]:
-        """State dict with the moving average in place of the trained parameters (the plain one if there is no average)."""
+        """State dict with the moving average in place of the trained parameters (the plain one if there is no
+        average).
+        """
         return {**self.module.state_dict(), **(self.average or {})}
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside, the module computes with its moving average (if it has one); afterwards every bit is back where it was.
+        """Inside, the module computes with its moving average (if it has one); afterwards every bit is back
+        where it was.
 
-        Exchanged in place, a tensor at a time: what is sharded stays sharded, and no second model is held. Save nothing inside.
+        Exchanged in place, a tensor at a time: what is sharded stays sharded, and no second model is held.
+        Save nothing inside.
         """
         self._exchange()
         try:
@@ -157,14 +166,18 @@ class Trainee:
         return {**state, "updates": torch.tensor(self.updates)}
 
     def states(self) -> dict[str, dict[str, Tensor]]:
-        """Everything that a checkpoint holds of it, by folder (raven.md 14.3); model and average share memory with what trains."""
+        """Everything that a checkpoint holds of it, by folder (raven.md 14.3); model and average share memory
+        with what trains.
+        """
         states = {f"models/{self.name}": self.module.state_dict()}
         if self.average is not None:
             states[f"models/{self.name}_ema"] = self.averaged_state()
         return {**states, f"optimizers/{self.name}": self.optimizer_state()}
 
     def room_for(self, optimizer: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Tensors to read an optimizer's state into: sharded as the parameters where they have a parameter's shape."""
+        """Tensors to read an optimizer's state into: sharded as the parameters where they have a parameter's
+        shape.
+        """
         room = {}
         for name, value in optimizer.items():
             parameter = self.parameters.get(name.split("|")[0])
@@ -198,7 +211,8 @@ class Recipe(Protocol):
 
 
 class Validation(Protocol):
-    """Something to look at, made from the weights every so often, which leaves training as it was. every: iterations.
+    """Something to look at, made from the weights every so often, which leaves training as it was. every:
+    iterations.
 
     Every process must call every method.
     """
@@ -206,7 +220,9 @@ class Validation(Protocol):
     every: int
 
     def forget_after(self, done: int) -> None:
-        """Remove what was made later than after `done` iterations, which are done again; 0 removes everything."""
+        """Remove what was made later than after `done` iterations, which are done again; 0 removes
+        everything.
+        """
         ...
 
     def make(self, iteration: int) -> None:
@@ -218,9 +234,12 @@ class Validation(Protocol):
 class RunLimits:
     """When a run ends and how it saves.
 
-    iterations, seconds: whichever comes first, None for no limit. checkpoint_every: iterations, None for the last one only;
-    keep: how many of them, the newest, stay on disk; asynchronous: train on while a copy of the state is written.
-    tensorboard: write the metrics as TensorBoard events too; wandb: send them to this project too, None for none.
+    iterations, seconds: whichever comes first, None for no limit. checkpoint_every: iterations, None for the
+    last one only;
+    keep: how many of them, the newest, stay on disk; asynchronous: train on while a copy of the state is
+    written.
+    tensorboard: write the metrics as TensorBoard events too; wandb: send them to this project too, None for
+    none.
     """
 
     iterations: int
@@ -236,8 +255,8 @@ def finite(loss: Tensor, name: str, iteration: int) -> Tensor:
     """The loss itself. Raises FloatingPointError naming loss and iteration if it is not finite."""
     if not bool(torch.isfinite(loss).all()):
         raise FloatingPointError(
-            f"The {name} is {float(loss.detach())} at iteration {iteration}{here()}; training stopped before the "
-            "backward pass. Look at the metrics before it, and lower the learning rate."
+            f"The {name} is {float(loss.detach())} at iteration {iteration}{here()}; training stopped "
+            "before the backward pass. Look at the metrics before it, and lower the learning rate."
         )
     return loss
 
@@ -257,17 +276,23 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     validation: Validation | None = None,
 ) -> int:
-    """Run a recipe to its limits, resuming from `output` if its checkpoints belong to the same `identity`. Returns iterations done.
+    """Run a recipe to its limits, resuming from `output` if its checkpoints belong to the same `identity`.
+    Returns iterations done.
 
-    identity: hash of everything that shapes the run (how many processes share the work does not); checkpoints of another identity
-    are removed, with a line saying so. facts: what a reader of the checkpoint must know, e.g. the model's size; kept in
-    progress.json. output None keeps nothing (the caller saves). Metrics are appended to metrics.jsonl, one line an iteration.
-    stop: asked after every iteration. Raises Preempted, once a checkpoint is written, if it is true in any process.
-    validation: made after every so many iterations and the last one, once these are saved; a resumed run makes up for what is missing.
+    identity: hash of everything that shapes the run (how many processes share the work does not); checkpoints
+    of another identity
+    are removed, with a line saying so. facts: what a reader of the checkpoint must know, e.g. the model's
+    size; kept in progress.json. output None keeps nothing (the caller saves). Metrics are appended to
+    metrics.jsonl, one line an iteration.
+    stop: asked after every iteration. Raises Preempted, once a checkpoint is written, if it is true in any
+    process.
+    validation: made after every so many iterations and the last one, once these are saved; a resumed run
+    makes up for what is missing.
     """
     if limits.seconds is not None and world.size > 1:
         raise ValueError(
-            "A run of several processes cannot end after seconds, their clocks differ; give it iterations alone."
+            "A run of several processes cannot end after seconds, their clocks differ; give it iterations "
+            "alone."
         )
     checkpoints = output and Checkpoints(output, recipe.trainees, identity, facts or {}, world, limits.keep)
     start = checkpoints.resume() if checkpoints else 0
@@ -309,7 +334,9 @@ def train(
 def _optimizers(
     parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings
 ) -> tuple[list[torch.optim.Optimizer], list[float]]:
-    """AdamW for everything, or Muon for the matrices inside blocks and AdamW for the rest; and their base rates."""
+    """AdamW for everything, or Muon for the matrices inside blocks and AdamW for the rest; and their base
+    rates.
+    """
     matrices = [
         value
         for key, value in parameters.items()

@@ -1,7 +1,8 @@
 """Being asked to stop: by Slurm before it takes a node back or at a job's time limit, or by a person.
 
-The signal only leaves a note; the loop reads it after the iteration, saves, and the program ends with EXIT_CODE. Any other code
-than 0 makes Snakemake try the job again, and the next attempt resumes; a cluster may name this one as RequeueExit.
+The signal only leaves a note; the loop reads it after the iteration, saves, and the program ends with
+EXIT_CODE. Any other code than 0 makes Snakemake try the job again, and the next attempt resumes; a cluster
+may name this one as RequeueExit.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 def stop_requests() -> Callable[[], bool]:
-    """From now on SIGTERM and SIGUSR1 no longer end the process; the function returned says whether one has come."""
+    """From now on SIGTERM and SIGUSR1 no longer end the process; the function returned says whether one has
+    come.
+    """
     asked: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:

@@ -1,8 +1,9 @@
 """Training prompts at full size: a list of texts, encoded when they are drawn.
 
-Which prompts an iteration draws follows from seed, iteration and global sample index alone (models/training/streams.py), uniformly and
-with replacement as in raven.md 12. So there is no position to save: a resumed run draws what an unbroken one would have drawn, and
-every process encodes its own samples and nobody else's. The list's order means nothing, hence it is not shuffled.
+Which prompts an iteration draws follows from seed, iteration and global sample index alone
+(models/training/streams.py), uniformly and with replacement as in raven.md 12. So there is no position to
+save: a resumed run draws what an unbroken one would have drawn, and every process encodes its own samples and
+nobody else's. The list's order means nothing, hence it is not shuffled.
 
 Legend: n drawn prompts, L text rows, D text size.
 """
@@ -22,13 +23,17 @@ NEGATIVE = (
     "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，"
     "形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
 )
-"""What the teacher is guided away from: three phrases of RAVEN's and Wan2.1's own negative prompt (raven.md 6.6; Apache-2.0)."""
+"""What the teacher is guided away from: three phrases of RAVEN's and Wan2.1's own negative prompt (raven.md
+6.6; Apache-2.0).
+"""
 
 
 class PromptPool:
-    """Prompts as a pool of text rows: pool[indices] encodes those prompts, one call of the encoder each, whatever else is drawn.
+    """Prompts as a pool of text rows: pool[indices] encodes those prompts, one call of the encoder each,
+    whatever else is drawn.
 
-    encode: prompts -> [B, L, D]. Every process makes as many calls as it has samples, so the encoder itself may be sharded.
+    encode: prompts -> [B, L, D]. Every process makes as many calls as it has samples, so the encoder itself
+    may be sharded.
     """
 
     def __init__(self, prompts: Sequence[str], encode: Callable[[Sequence[str]], Tensor]) -> None:
@@ -43,7 +48,8 @@ class PromptPool:
 
 
 def read_prompt_list(path: Path | str) -> list[str]:
-    """The distinct prompts of a text file, one a line, without surrounding white space and empty lines, in the file's order.
+    """The distinct prompts of a text file, one a line, without surrounding white space and empty lines, in
+    the file's order.
 
     Raises FileNotFoundError, or ValueError if there is none.
     """

@@ -1,8 +1,9 @@
-"""RAVEN: distribution matching with training-time test (raven.md 6), and the forcings it is compared with (raven.md 8).
+"""RAVEN: distribution matching with training-time test (raven.md 6), and the forcings it is compared with
+(raven.md 8).
 
-A rollout of the student gives endpoints and noisy states, both constants; one interleaved forward replays the states of a random
-step against the clean history, with gradient through the history's keys and values, and is judged by DMD. The ablations change what
-that forward is given; rollouts, fake score and loss are the same.
+A rollout of the student gives endpoints and noisy states, both constants; one interleaved forward replays the
+states of a random step against the clean history, with gradient through the history's keys and values, and is
+judged by DMD. The ablations change what that forward is given; rollouts, fake score and loss are the same.
 
 Legend: B batch, b samples of a slice, F latent frames, C channels, H, W latent size, K chunks, L text rows.
 """
@@ -35,11 +36,13 @@ class LatentPool(Protocol):
 
 
 class Raven:
-    """Recipe: fake score every iteration, student every `fake_updates`-th, a fresh rollout of the current student each time.
+    """Recipe: fake score every iteration, student every `fake_updates`-th, a fresh rollout of the current
+    student each time.
 
-    texts: pool of text rows [P, L, text_dim] that prompts are drawn from; negative: see `Scores`; shape: (F, C, H, W) of a clip. world: the processes
-    that share every batch; each rolls out and judges samples of its own. latents: real clips, one for each of the texts, which are their
-    captions; for forcings that use them. Raises ValueError if such a forcing has none.
+    texts: pool of text rows [P, L, text_dim] that prompts are drawn from; negative: see `Scores`; shape: (F,
+    C, H, W) of a clip. world: the processes that share every batch; each rolls out and judges samples of its
+    own. latents: real clips, one for each of the texts, which are their captions; for forcings that use them.
+    Raises ValueError if such a forcing has none.
     """
 
     def __init__(
@@ -58,8 +61,9 @@ class Raven:
         held = 0 if latents is None else len(latents)
         if held != (len(texts) if settings.uses_data else 0):
             raise ValueError(
-                f"RAVEN with {settings.forcing} got {held} real clips and {len(texts)} texts; teacher_forcing and diffusion_forcing "
-                "need one clip for each caption, and other forcings none."
+                f"RAVEN with {settings.forcing} got {held} real clips and {len(texts)} texts; "
+                "teacher_forcing and diffusion_forcing need one clip for each caption, and other forcings "
+                "none."
             )
         self.latents = latents
         self.settings, self.streams, self.texts, self.shape, self.wan = (
@@ -108,7 +112,9 @@ class Raven:
         }
 
     def roll_out(self, iteration: int, samples: range, text: Tensor) -> Trajectory:
-        """All steps of all chunks of some samples, given their text rows, without gradient and without guidance."""
+        """All steps of all chunks of some samples, given their text rows, without gradient and without
+        guidance.
+        """
         noise = StreamNoise(streams=self.streams, iteration=iteration, samples=samples, shape=self.shape)
         with gathered(self.wan):
             return trajectory(self.rollout.run(self.wan, text, noise), self.rollout.num_steps)
@@ -116,7 +122,8 @@ class Raven:
     def predict(
         self, iteration: int, samples: range, rolled: Trajectory, text: Tensor, data: Tensor | None = None
     ) -> Tensor:
-        """[b, F, C, H, W] clean predictions with gradient, of every chunk, at one random step per sample (in diffusion forcing per chunk).
+        """[b, F, C, H, W] clean predictions with gradient, of every chunk, at one random step per sample (in
+        diffusion forcing per chunk).
 
         data: real clips [b, F, C, H, W] of the samples, where the forcing uses them.
         """
@@ -150,7 +157,9 @@ class Raven:
 
 
 def replay(wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor, settings: DmdSettings) -> Tensor:
-    """Clean predictions of every chunk given the clean chunks before it. noisy, clean: [B, F, C, H, W]; t: [B]."""
+    """Clean predictions of every chunk given the clean chunks before it. noisy, clean: [B, F, C, H, W]; t:
+    [B].
+    """
     v = wan.interleaved(
         noisy,
         clean,
@@ -164,5 +173,7 @@ def replay(wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor, sett
 
 
 def predict_block_causal(wan: Wan, noisy: Tensor, t: Tensor, text: Tensor, settings: DmdSettings) -> Tensor:
-    """Clean predictions of every chunk given the chunks before it as noisy as they are (diffusion forcing). t: [B, F]."""
+    """Clean predictions of every chunk given the chunks before it as noisy as they are (diffusion forcing).
+    t: [B, F].
+    """
     return to_x0(noisy, wan.block_causal(noisy, t, wan.embed_text(text), chunks=settings.chunks), t)

@@ -20,9 +20,11 @@ from models.wan import Wan
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trajectory:
-    """A finished chunked rollout, without gradient. states, x0: [S, B, F, C, H, W] inputs and clean predictions of each step.
+    """A finished chunked rollout, without gradient. states, x0: [S, B, F, C, H, W] inputs and clean
+    predictions of each step.
 
-    endpoints: [B, F, C, H, W], what the rollout made: x0[-1], unless the sampler adds noise after its last step too.
+    endpoints: [B, F, C, H, W], what the rollout made: x0[-1], unless the sampler adds noise after its last
+    step too.
     """
 
     states: Tensor
@@ -50,7 +52,9 @@ def endpoints(records: Iterable[Record]) -> Tensor:
 
 
 def predictions_with_gradient(records: Iterable[Record]) -> Tensor:
-    """[B, F, C, H, W]: clean predictions of the calls that kept a gradient, ordered by frame; they cover the clip once."""
+    """[B, F, C, H, W]: clean predictions of the calls that kept a gradient, ordered by frame; they cover the
+    clip once.
+    """
     calls = sorted(
         (call for call in records if isinstance(call, Denoised) and call.x0.requires_grad),
         key=lambda call: call.start,
@@ -61,10 +65,12 @@ def predictions_with_gradient(records: Iterable[Record]) -> Tensor:
 
 
 def replay_cached(wan: Wan, noisy: Tensor, t: Tensor, text: Tensor, rollout: Rollout) -> Tensor:
-    """Clean predictions of every chunk given those of the chunks before it, through a key/value cache (self forcing).
+    """Clean predictions of every chunk given those of the chunks before it, through a key/value cache (self
+    forcing).
 
-    noisy: [B, F, C, H, W]; t: [B]. The history is written without gradient, so a chunk's loss reaches that chunk's own call alone; and
-    it is what was predicted at t, not what the rollout ended in. No activations are recomputed: the cache changes after each call.
+    noisy: [B, F, C, H, W]; t: [B]. The history is written without gradient, so a chunk's loss reaches that
+    chunk's own call alone; and it is what was predicted at t, not what the rollout ended in. No activations
+    are recomputed: the cache changes after each call.
     """
     network = bind_network(wan, text, rollout.policy.num_slots(rollout.frames, rollout.chunk))
     planner, made = rollout.policy.planner(), []
@@ -80,9 +86,11 @@ def replay_cached(wan: Wan, noisy: Tensor, t: Tensor, text: Tensor, rollout: Rol
 def consistency_rollout(
     timesteps: Sequence[float], chunks: Sequence[int], *, sink: int = 0, window: int | None = None
 ) -> Rollout:
-    """RAVEN's own sampler: sigma is timestep / 1000, arithmetic in float32, the cache written in clean passes only.
+    """RAVEN's own sampler: sigma is timestep / 1000, arithmetic in float32, the cache written in clean passes
+    only.
 
-    chunks: equal frame counts; sink, window: in chunks (raven.md 4.7, 5). Raises ValueError if the chunks differ.
+    chunks: equal frame counts; sink, window: in chunks (raven.md 4.7, 5). Raises ValueError if the chunks
+    differ.
     """
     if len(set(chunks)) != 1:
         raise ValueError(f"Chunks {tuple(chunks)} differ in length; the rollout takes equal chunks.")

@@ -1,6 +1,8 @@
-"""Self forcing: DMD on the student's own rollout, under its own cache policy, with gradient in one call per chunk.
+"""Self forcing: DMD on the student's own rollout, under its own cache policy, with gradient in one call per
+chunk.
 
-Chunked rollouts stop at one random step per iteration; rolling ones keep gradients in every S-th window (Rolling Forcing). The
+Chunked rollouts stop at one random step per iteration; rolling ones keep gradients in every S-th window
+(Rolling Forcing). The
 history is detached. Sources: raven.md 8, baselines.md 2.
 """
 
@@ -21,9 +23,11 @@ from models.wan import Wan
 
 
 class SelfForcing:
-    """Recipe: each iteration rolls the student out and trains the fake score on what it made; every `fake_updates`-th also the student.
+    """Recipe: each iteration rolls the student out and trains the fake score on what it made; every
+    `fake_updates`-th also the student.
 
-    network: the callable transformer; trained: the module whose parameters train (the same, or its LoRA wrapper).
+    network: the callable transformer; trained: the module whose parameters train (the same, or its LoRA
+    wrapper).
     """
 
     def __init__(

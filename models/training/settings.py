@@ -1,7 +1,8 @@
-"""Settings of every training recipe: frozen dataclasses, plain numbers, no torch (the Snakefile reads them too).
+"""Settings of every training recipe: frozen dataclasses, plain numbers, no torch (the Snakefile reads them
+too).
 
-Times are seconds, learning rates are per step, timesteps run 0..1000. A recipe's settings are hashed into its manifest, so what
-is declared is exactly what is used.
+Times are seconds, learning rates are per step, timesteps run 0..1000. A recipe's settings are hashed into its
+manifest, so what is declared is exactly what is used.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ FORCINGS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerSettings:
-    """AdamW (or Muon for the matrices of the blocks), warm-up in steps, then constant or cosine to `final` of the rate.
+    """AdamW (or Muon for the matrices of the blocks), warm-up in steps, then constant or cosine to `final` of
+    the rate.
 
     clip: largest gradient norm; 1000 means practically off, as RAVEN sets it (raven.md 6.7).
     """
@@ -50,7 +52,8 @@ class OptimizerSettings:
         _one_of("optimizer schedule", self.schedule, ("constant", "cosine"))
         if not (self.lr > 0 and self.clip > 0 and self.warmup >= 0):
             raise ValueError(
-                f"optimizer settings need lr > 0, clip > 0 and warmup >= 0, found {self.lr}, {self.clip}, {self.warmup}."
+                f"optimizer settings need lr > 0, clip > 0 and warmup >= 0, found {self.lr}, {self.clip}, "
+                f"{self.warmup}."
             )
 
 
@@ -85,9 +88,10 @@ class TeacherForcingSettings:
 class EndpointSettings:
     """Part (b): regression from states of guided trajectories to their endpoints.
 
-    paths: "causal" follows the teacher-forced model chunk by chunk given clean data history (Causal Forcing), "bidirectional" the
-    base model on the whole clip. trajectories: size of the pool; euler_steps: network calls per trajectory; timesteps: where the
-    pool keeps states.
+    paths: "causal" follows the teacher-forced model chunk by chunk given clean data history (Causal Forcing),
+    "bidirectional" the
+    base model on the whole clip. trajectories: size of the pool; euler_steps: network calls per trajectory;
+    timesteps: where the pool keeps states.
     """
 
     iterations: int
@@ -111,11 +115,13 @@ class DmdSettings:
     """Distribution matching distillation (raven.md 6): common to RAVEN and the embedded students.
 
     fake_updates: fake-score steps per generator step (ttur); slices: pieces a batch is cut into for memory.
-    chunk_weighting: rule of raven.md 7 for the generator loss, a number, "ln_LOC_SCALE" or "mode_S", None for equal weights.
+    chunk_weighting: rule of raven.md 7 for the generator loss, a number, "ln_LOC_SCALE" or "mode_S", None for
+    equal weights.
     sink, window: attention of the training-time test in chunks; window None is all history.
-    forcing: what a generator step of RAVEN trains on (raven.md 8): its own states and endpoints ("training_time_test"), noised real
-    latents with real history ("teacher_forcing"), noised real latents or endpoints, each chunk at a level of its own ("diffusion_forcing",
-    "diffusion_forcing_self_rollout"), or its own states with its own predictions as history ("self_forcing").
+    forcing: what a generator step of RAVEN trains on (raven.md 8): its own states and endpoints
+    ("training_time_test"), noised real latents with real history ("teacher_forcing"), noised real latents or
+    endpoints, each chunk at a level of its own ("diffusion_forcing", "diffusion_forcing_self_rollout"), or
+    its own states with its own predictions as history ("self_forcing").
     ema: decay of the moving average that is shipped; 0 ships the student itself.
     """
 
@@ -153,13 +159,14 @@ class DmdSettings:
         _dividing("batch", self.batch, "slices", self.slices)
         if self.fake_updates < 1:
             raise ValueError(
-                f"fake_updates is {self.fake_updates}, the fake score needs at least 1 step per generator step."
+                f"fake_updates is {self.fake_updates}, the fake score needs at least 1 step per generator "
+                "step."
             )
         _one_of("forcing", self.forcing, FORCINGS)
         if self.forcing.startswith("diffusion") and (self.sink, self.window) != (0, None):
             raise ValueError(
-                f"forcing is {self.forcing!r}, in which a chunk sees every earlier one, but sink is {self.sink} and window "
-                f"{self.window}; leave both out."
+                f"forcing is {self.forcing!r}, in which a chunk sees every earlier one, but sink is "
+                f"{self.sink} and window {self.window}; leave both out."
             )
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema}, expected a decay of at least 0 and below 1.")
@@ -170,8 +177,9 @@ class DmdSettings:
 class FlowGrpoSettings:
     """The FlowGRPO ablation of CM-GRPO: rollouts by Euler-Maruyama steps (raven.md 11).
 
-    noise_level: a, 0.1, 0.4 or 0.8 in the released configs. sigma_max: the largest sigma in 1 / (1 - sigma), which is singular at
-    the first step; None takes the second sampling step's (0.938). 1 is what the released configs do: the first step blows up.
+    noise_level: a, 0.1, 0.4 or 0.8 in the released configs. sigma_max: the largest sigma in 1 / (1 - sigma),
+    which is singular at the first step; None takes the second sampling step's (0.938). 1 is what the released
+    configs do: the first step blows up.
     """
 
     noise_level: float
@@ -184,7 +192,8 @@ class FlowGrpoSettings:
             )
         if self.sigma_max is not None and not 0 < self.sigma_max <= 1:
             raise ValueError(
-                f"sigma_max is {self.sigma_max}, but noise levels lie above 0 and up to 1; correct it or leave it out."
+                f"sigma_max is {self.sigma_max}, but noise levels lie above 0 and up to 1; correct it or "
+                "leave it out."
             )
 
 
@@ -192,8 +201,9 @@ class FlowGrpoSettings:
 class KlSettings:
     """KL term of CM-GRPO (raven.md 9.6): weight beta, 0.004 in some FlowGRPO ablations.
 
-    reference: "start", the policy with its adapters off; or "base", the bidirectional base model with `guidance` on the whole noisy
-    clip, which is what the released configs pull towards (3.0; raven.md 18 B25). chunk_weighting: rule of raven.md 7 for this term.
+    reference: "start", the policy with its adapters off; or "base", the bidirectional base model with
+    `guidance` on the whole noisy clip, which is what the released configs pull towards (3.0; raven.md 18
+    B25). chunk_weighting: rule of raven.md 7 for this term.
     """
 
     weight: float
@@ -205,12 +215,13 @@ class KlSettings:
         _one_of("kl.reference", self.reference, ("start", "base"))
         if self.weight <= 0:
             raise ValueError(
-                f"kl.weight is {self.weight}, but a term without weight would still cost a reference forward; leave `kl` out."
+                f"kl.weight is {self.weight}, but a term without weight would still cost a reference "
+                "forward; leave `kl` out."
             )
         if (self.guidance is None) != (self.reference == "start"):
             raise ValueError(
-                f"kl.guidance is {self.guidance} with the reference {self.reference!r}, but 'base' needs a guidance scale (3.0 upstream) "
-                "and 'start' has none; correct one of the two."
+                f"kl.guidance is {self.guidance} with the reference {self.reference!r}, but 'base' needs a "
+                "guidance scale (3.0 upstream) and 'start' has none; correct one of the two."
             )
 
 
@@ -218,28 +229,37 @@ class KlSettings:
 class CmGrpoSettings:
     """CM-GRPO (raven.md 9): LoRA on RAVEN, Gaussian transitions of the consistency sampler, group advantages.
 
-    prompts x group rollouts per iteration; rewards: name of a reward -> weight (in the embedded world a graded checker, at full size one
-    of workflow/planning/suite.py FULL_REWARDS); heldout: prompts judged before and after.
-    shared_noise: rollouts of a prompt start from one initial noise, so that only the policy's own draws tell them apart (upstream
-    draws each afresh). policy_scale: factor on the policy loss (100 upstream); slices: micro-batches of one update.
+    prompts x group rollouts per iteration; rewards: name of a reward -> weight (in the embedded world a
+    graded checker, at full size one of workflow/planning/suite.py FULL_REWARDS); heldout: prompts judged
+    before and after.
+    shared_noise: rollouts of a prompt start from one initial noise, so that only the policy's own draws tell
+    them apart (upstream
+    draws each afresh). policy_scale: factor on the policy loss (100 upstream); slices: micro-batches of one
+    update.
 
-    reward_aggregation: "normalise_then_sum" standardises each reward before the weighted mean, "sum_then_normalise" takes the mean
-    of raw rewards (raven.md 9.3). reward_group: neighbouring rollouts of a prompt over which each reward is standardised, None for the
-    whole group; upstream takes the 4 of one call of the network. advantage_group: the same for the advantage of the
-    combined reward (upstream without its per-prompt tracker: the rollouts of one process). advantage_spread: divide by the
-    deviation of the "group" or of the whole "batch" (raven.md 9.4).
+    reward_aggregation: "normalise_then_sum" standardises each reward before the weighted mean,
+    "sum_then_normalise" takes the mean
+    of raw rewards (raven.md 9.3). reward_group: neighbouring rollouts of a prompt over which each reward is
+    standardised, None for the whole group; upstream takes the 4 of one call of the network. advantage_group:
+    the same for the advantage of the combined reward (upstream without its per-prompt tracker: the rollouts
+    of one process). advantage_spread: divide by the deviation of the "group" or of the whole "batch"
+    (raven.md 9.4).
 
-    random_policy_timestep: each rollout is trained at one random step; False for every step before the last, which is three times the
-    work (raven.md 9.2). policy_timestep_reweight: weigh a step by sigma_s / (t - s), the deviation of its transition over its length
-    (raven.md 9.5). optim_steps: updates of one iteration, among which rollouts and steps are dealt at random; from the second on the
-    policy is another one than that of the rollouts, so ratio_clip must bound the ratio of the two as PPO does: a pair that has left
-    1 +- ratio_clip in the direction of its advantage trains no more. None for no bound (raven.md 18 B16: upstream has none).
+    random_policy_timestep: each rollout is trained at one random step; False for every step before the last,
+    which is three times the
+    work (raven.md 9.2). policy_timestep_reweight: weigh a step by sigma_s / (t - s), the deviation of its
+    transition over its length
+    (raven.md 9.5). optim_steps: updates of one iteration, among which rollouts and steps are dealt at random;
+    from the second on the policy is another one than that of the rollouts, so ratio_clip must bound the ratio
+    of the two as PPO does: a pair that has left 1 +- ratio_clip in the direction of its advantage trains no
+    more. None for no bound (raven.md 18 B16: upstream has none).
 
-    forcing: history of the policy's forward, the rollout's endpoints ("training_time_test") or its own predictions at the trained step
-    ("self_forcing", as published on Causal Forcing, raven.md 9.7): no longer the policy that made the rollout, so no ratio is taken.
+    forcing: history of the policy's forward, the rollout's endpoints ("training_time_test") or its own
+    predictions at the trained step ("self_forcing", as published on Causal Forcing, raven.md 9.7): no longer
+    the policy that made the rollout, so no ratio is taken.
 
-    flow_grpo: the ablation's rollout sampler and transition, None for the consistency sampler's. kl: distance to a
-    reference that is added to the loss, None for no such term and no reference at all.
+    flow_grpo: the ablation's rollout sampler and transition, None for the consistency sampler's. kl: distance
+    to a reference that is added to the loss, None for no such term and no reference at all.
     """
 
     iterations: int
@@ -297,37 +317,43 @@ class CmGrpoSettings:
             raise ValueError(f"ratio_clip is {self.ratio_clip}, expected a bound above 0 and below 1.")
         if self.optim_steps > 1 and self.ratio_clip is None:
             raise ValueError(
-                f"optim_steps is {self.optim_steps}, but updates after the first are made from rollouts of an older policy, which nothing "
-                "bounds without ratio_clip; set ratio_clip (0.2 is PPO's), or optim_steps to 1."
+                f"optim_steps is {self.optim_steps}, but updates after the first are made from rollouts of "
+                "an older policy, which nothing bounds without ratio_clip; set ratio_clip (0.2 is PPO's), "
+                "or optim_steps to 1."
             )
         _one_of("forcing", self.forcing, ("training_time_test", "self_forcing"))
         if self.forcing == "self_forcing" and self.ratio_clip is not None:
             raise ValueError(
-                f"forcing is 'self_forcing', whose policy has no ratio to that of the rollouts, but ratio_clip is {self.ratio_clip}; take it "
-                "out, and keep optim_steps at 1."
+                "forcing is 'self_forcing', whose policy has no ratio to that of the rollouts, but "
+                f"ratio_clip is {self.ratio_clip}; take it out, and keep optim_steps at 1."
             )
         _one_of("reward_aggregation", self.reward_aggregation, ("normalise_then_sum", "sum_then_normalise"))
         _one_of("advantage_spread", self.advantage_spread, ("group", "batch"))
         for name, size in (("reward_group", self.reward_group), ("advantage_group", self.advantage_group)):
             if size is not None and (size < 2 or self.group % size):
                 raise ValueError(
-                    f"{name} is {size} and group is {self.group}, but {name} must divide group and be at least 2: the mean of one "
-                    "rollout is itself, which leaves zeros."
+                    f"{name} is {size} and group is {self.group}, but {name} must divide group and be at "
+                    "least 2: the mean of one rollout is itself, which leaves zeros."
                 )
         if self.reward_group is not None and self.reward_aggregation == "sum_then_normalise":
             raise ValueError(
-                f"reward_group is {self.reward_group}, but sum_then_normalise standardises no single reward; remove one of the two."
+                f"reward_group is {self.reward_group}, but sum_then_normalise standardises no single "
+                "reward; remove one of the two."
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """How a run is carried out; nothing of it changes what comes out, so none of it is part of a recipe's settings.
+    """How a run is carried out; nothing of it changes what comes out, so none of it is part of a recipe's
+    settings.
 
-    recompute: of activations inside blocks keep what attention gave alone (a quarter of the memory, 6 % more time); keep: newest checkpoints that stay on disk;
-    asynchronous: train on while a checkpoint is written, at the cost of a copy of all weights in the host's memory;
-    tensorboard: also write the metrics as TensorBoard events; wandb: also send them to this project of Weights & Biases, None for no
-    such thing; validate_every: iterations between small clips of a few fixed prompts, 0 for none.
+    recompute: of activations inside blocks keep what attention gave alone (a quarter of the memory, 6 % more
+    time); keep: newest checkpoints that stay on disk;
+    asynchronous: train on while a checkpoint is written, at the cost of a copy of all weights in the host's
+    memory;
+    tensorboard: also write the metrics as TensorBoard events; wandb: also send them to this project of
+    Weights & Biases, None for no such thing; validate_every: iterations between small clips of a few fixed
+    prompts, 0 for none.
     """
 
     recompute: bool = False

@@ -1,6 +1,7 @@
 """Random numbers of training, keyed by what they are for: (seed, purpose, iteration, global sample index).
 
-Two runs that cut the same batch into other slices or ranks draw the same numbers for each sample, and a resumed run continues
+Two runs that cut the same batch into other slices or ranks draw the same numbers for each sample, and a
+resumed run continues
 exactly (raven.md 6.8). Legend: B samples, F latent frames, C channels, H, W latent size.
 """
 
@@ -22,7 +23,8 @@ from models.schedule import training_timesteps
 class Streams:
     """Keyed random streams. device: where the numbers are wanted.
 
-    per_sample True: one CPU stream per sample, exact under any slicing. False: one stream per call on `device`, keyed by its first
+    per_sample True: one CPU stream per sample, exact under any slicing. False: one stream per call on
+    `device`, keyed by its first
     sample: much faster for the large batches of a GPU, but a draw then depends on how the batch is sliced.
     """
 
@@ -93,7 +95,8 @@ class Streams:
 class StreamNoise:
     """The noise of one training rollout as a NoiseSource (models/noise.py), drawn from keyed streams.
 
-    sharing: how many consecutive samples start from the same initial noise; what is drawn later is always their own.
+    sharing: how many consecutive samples start from the same initial noise; what is drawn later is always
+    their own.
     """
 
     streams: Streams

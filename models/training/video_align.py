@@ -1,13 +1,18 @@
-"""VideoAlign's text alignment: how well a clip shows its prompt, by Qwen2-VL-2B with LoRA and a linear head (raven.md 10).
+"""VideoAlign's text alignment: how well a clip shows its prompt, by Qwen2-VL-2B with LoRA and a linear head
+(raven.md 10).
 
-The clip's frames and a fixed question are one text; the question names three reward tokens (visual quality, motion quality, text
-alignment), and the head reads the network's output at the third. The network is transformers', the adapters peft's.
+The clip's frames and a fixed question are one text; the question names three reward tokens (visual quality,
+motion quality, text alignment), and the head reads the network's output at the third. The network is
+transformers', the adapters peft's.
 
-Files of a folder: `config.json` and `tokenizer.json` of Qwen2-VL-2B-Instruct, `model.pth` of KwaiVGI/VideoReward (checkpoint-11352: the
-whole model, adapters apart), `prompt_template.py` of KwaiVGI/VideoAlign, of which one text is read and nothing is run.
+Files of a folder: `config.json` and `tokenizer.json` of Qwen2-VL-2B-Instruct, `model.pth` of
+KwaiVGI/VideoReward (checkpoint-11352: the whole model, adapters apart), `prompt_template.py` of
+KwaiVGI/VideoAlign, of which one text is read and nothing is run.
 
-Legend: T frames of a clip, S sampled frames, h, w its size, H, W the size the network sees, L tokens, D token size.
-Sources: arXiv 2501.13918; github KwaiVGI/VideoAlign @ 219ab9d (MIT) for what the published weights were trained with.
+Legend: T frames of a clip, S sampled frames, h, w its size, H, W the size the network sees, L tokens, D token
+size.
+Sources: arXiv 2501.13918; github KwaiVGI/VideoAlign @ 219ab9d (MIT) for what the published weights were
+trained with.
 """
 
 from __future__ import annotations
@@ -41,8 +46,8 @@ MIN_PIXELS, MAX_PIXELS = 128 * 28 * 28, 200_704
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 CHAT = (
-    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>{video}<|vision_end|>{question}"
-    "<|im_end|>\n<|im_start|>assistant\n"
+    "<|im_start|>system\nYou are a helpful "
+    "assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>{video}<|vision_end|>{question}<|im_end|>\n<|im_start|>assistant\n"
 )
 """Qwen2-VL's own chat template for one video, then a question."""
 
@@ -51,7 +56,9 @@ PEFT = "base_model.model."
 
 
 class Patches(NamedTuple):
-    """values: [t * H/14 * W/14, 3 * 2 * 14 * 14], neighbours that are merged lying together; grid: (t, H/14, W/14), t pairs of frames."""
+    """values: [t * H/14 * W/14, 3 * 2 * 14 * 14], neighbours that are merged lying together; grid: (t, H/14,
+    W/14), t pairs of frames.
+    """
 
     values: Tensor
     grid: tuple[int, int, int]
@@ -64,7 +71,8 @@ class Patches(NamedTuple):
 
 
 def sampled_frames(frames: int, fps: float) -> list[int]:
-    """Which of a clip's frames are shown: about 2 a second, an even number, from first to last (81 at 16 fps: 10).
+    """Which of a clip's frames are shown: about 2 a second, an even number, from first to last (81 at 16 fps:
+    10).
 
     Raises ValueError if the clip has fewer than 2 frames.
     """
@@ -79,7 +87,9 @@ def sampled_frames(frames: int, fps: float) -> list[int]:
 
 
 def seen_size(height: int, width: int) -> tuple[int, int]:
-    """Size of the frames that the network sees: multiples of 28, at most 200,704 pixels (480 x 832 becomes 336 x 588)."""
+    """Size of the frames that the network sees: multiples of 28, at most 200,704 pixels (480 x 832 becomes
+    336 x 588).
+    """
     # transformers takes seconds to import, and nothing but this reward needs it here
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
@@ -90,7 +100,9 @@ def seen_size(height: int, width: int) -> tuple[int, int]:
 
 
 def resized(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    """Frames [S, h, w, 3] of bytes as [S, 3, H, W], bicubic with antialiasing, whole numbers in 0..255 again, float32."""
+    """Frames [S, h, w, 3] of bytes as [S, 3, H, W], bicubic with antialiasing, whole numbers in 0..255 again,
+    float32.
+    """
     pictures = rearrange(frames, "s h w c -> s c h w").float()
     return (
         F.interpolate(pictures, size=size, mode="bicubic", antialias=True, align_corners=False)
@@ -113,7 +125,9 @@ def patches(pictures: Tensor) -> Patches:
 
 
 def read_template(path: Path) -> str:
-    """The question, with a place {text_prompt}, out of VideoAlign's prompt_template.py. Raises FileNotFoundError, ValueError."""
+    """The question, with a place {text_prompt}, out of VideoAlign's prompt_template.py. Raises
+    FileNotFoundError, ValueError.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}; fetch the files of this suite (make fetch).")
     for statement in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -124,7 +138,8 @@ def read_template(path: Path) -> str:
             if "{text_prompt}" in text and all(text.count(token) == 1 for token in REWARD_TOKENS):
                 return str(text)
     raise ValueError(
-        f"{path} holds no {TEMPLATE} with {{text_prompt}} and the tokens {', '.join(REWARD_TOKENS)}; fetch the published file again."
+        f"{path} holds no {TEMPLATE} with {{text_prompt}} and the tokens {', '.join(REWARD_TOKENS)}; fetch "
+        "the published file again."
     )
 
 
@@ -148,8 +163,9 @@ class VideoAlign:
         held = tokenizer.get_vocab_size(with_added_tokens=True)
         if held != self.embed.num_embeddings:
             raise ValueError(
-                f"VideoAlign's network knows {self.embed.num_embeddings} tokens, its tokenizer with {len(REWARD_TOKENS)} reward tokens "
-                f"{held}; fetch tokenizer.json of Qwen2-VL-2B-Instruct again."
+                f"VideoAlign's network knows {self.embed.num_embeddings} tokens, its tokenizer with "
+                f"{len(REWARD_TOKENS)} reward tokens {held}; fetch tokenizer.json of Qwen2-VL-2B-Instruct "
+                "again."
             )
         self.video_id, self.reward_id = (
             tokenizer.token_to_id(VIDEO_TOKEN),
@@ -160,11 +176,14 @@ class VideoAlign:
     def load(
         cls, folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.bfloat16
     ) -> VideoAlign:
-        """VideoAlign from its folder (see the module). Raises FileNotFoundError, or ValueError naming what does not fit."""
+        """VideoAlign from its folder (see the module). Raises FileNotFoundError, or ValueError naming what
+        does not fit.
+        """
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
             raise FileNotFoundError(
-                f"{folder} lacks {', '.join(missing)} of VideoAlign; fetch the files of this suite (make fetch)."
+                f"{folder} lacks {', '.join(missing)} of VideoAlign; fetch the files of this suite (make "
+                "fetch)."
             )
         # transformers and peft take seconds to import, and nothing but this reward needs them here
         from peft import LoraConfig, get_peft_model
@@ -185,7 +204,8 @@ class VideoAlign:
         embedded = parts.text.get(f"{PEFT}embed_tokens.weight")
         if embedded is None:
             raise ValueError(
-                f"{path} has no table of tokens (embed_tokens), so it is not the whole model; fetch checkpoint-11352/model.pth again."
+                f"{path} has no table of tokens (embed_tokens), so it is not the whole model; fetch "
+                "checkpoint-11352/model.pth again."
             )
         config.text_config.vocab_size = len(embedded)
         config.text_config._attn_implementation = config.vision_config._attn_implementation = "sdpa"
@@ -208,7 +228,8 @@ class VideoAlign:
 
     @torch.no_grad()
     def score(self, frames: Tensor, fps: float, prompt: str) -> float:
-        """Text alignment of one clip, bytes [T, h, w, 3] on any device: about standard normal over generated clips, higher is better.
+        """Text alignment of one clip, bytes [T, h, w, 3] on any device: about standard normal over generated
+        clips, higher is better.
 
         Raises ValueError for a clip of fewer than 2 frames.
         """
@@ -226,21 +247,26 @@ class VideoAlign:
         return (float(logits[-1]) - MEAN) / STD
 
     def token_ids(self, prompt: str, num_video_tokens: int) -> Tensor:
-        """[L] tokens of the question about a clip that stands for so many tokens. Raises ValueError if a prompt names a token of ours."""
+        """[L] tokens of the question about a clip that stands for so many tokens. Raises ValueError if a
+        prompt names a token of ours.
+        """
         question = self.template.format(text_prompt=prompt)
         text = CHAT.format(video=VIDEO_TOKEN * num_video_tokens, question=question)
         ids = torch.tensor(self.tokenizer.encode(text, add_special_tokens=False).ids, device=self.device)
         found = int((ids == self.video_id).sum()), int((ids == self.reward_id).sum())
         if found != (num_video_tokens, 1):
             raise ValueError(
-                f"The prompt {prompt[:60]!r} has tokens of the question in it ({found} instead of {(num_video_tokens, 1)} of {VIDEO_TOKEN} "
-                f"and {REWARD_TOKENS[-1]}); take it out of the list."
+                f"The prompt {prompt[:60]!r} has tokens of the question in it ({found} instead of "
+                f"{(num_video_tokens, 1)} of {VIDEO_TOKEN} and {REWARD_TOKENS[-1]}); take it out of the "
+                "list."
             )
         return ids
 
 
 class Parts(NamedTuple):
-    """VideoAlign's tensors by part, under transformers' names; text under peft's. adapted: names of the layers with adapters."""
+    """VideoAlign's tensors by part, under transformers' names; text under peft's. adapted: names of the
+    layers with adapters.
+    """
 
     vision: dict[str, Tensor]
     text: dict[str, Tensor]
@@ -250,7 +276,8 @@ class Parts(NamedTuple):
 
 
 def split_state(state: Mapping[str, object], *, where: str) -> Parts:
-    """The parts of VideoAlign's one state dict, which has the names of transformers 4 or 5. Raises ValueError for any other name.
+    """The parts of VideoAlign's one state dict, which has the names of transformers 4 or 5. Raises ValueError
+    for any other name.
 
     The language model's output layer is left out: nothing reads it.
     """
@@ -264,7 +291,8 @@ def split_state(state: Mapping[str, object], *, where: str) -> Parts:
         )
         if found is None or not isinstance(value, Tensor):
             raise ValueError(
-                f"{where} holds {name!r}, which is no tensor of VideoAlign's model; fetch checkpoint-11352/model.pth again."
+                f"{where} holds {name!r}, which is no tensor of VideoAlign's model; fetch "
+                "checkpoint-11352/model.pth again."
             )
         vision, head, text = found.groups()
         part, own = ("vision", vision) if vision else ("head", head) if head else ("text", f"{PEFT}{text}")
@@ -273,8 +301,8 @@ def split_state(state: Mapping[str, object], *, where: str) -> Parts:
     ranks = {len(value) for value in downs.values()}
     if len(ranks) != 1 or set(parts["head"]) != {"weight"} or len(parts["head"]["weight"]) not in (1, 3):
         raise ValueError(
-            f"{where} has adapters of the ranks {sorted(ranks)} and the head {sorted(parts['head'])}, expected one rank and a weight with 1 "
-            "or 3 rows; fetch checkpoint-11352/model.pth again."
+            f"{where} has adapters of the ranks {sorted(ranks)} and the head {sorted(parts['head'])}, "
+            "expected one rank and a weight with 1 or 3 rows; fetch checkpoint-11352/model.pth again."
         )
     adapted = tuple(name.removeprefix(PEFT).removesuffix(".lora_A.default.weight") for name in sorted(downs))
     return Parts(parts["vision"], parts["text"], parts["head"], adapted, ranks.pop())

@@ -1,4 +1,6 @@
-"""How a run is watched: metrics.jsonl, a line in the log now and then, TensorBoard or Weights & Biases if they are asked for."""
+"""How a run is watched: metrics.jsonl, a line in the log now and then, TensorBoard or Weights & Biases if
+they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,10 @@ SPEAK_S = 10.0
 class Watch:
     """Notes of one process on a run that has `start` of `iterations` behind it; seconds: its limit, or None.
 
-    output: folder for metrics.jsonl, and for tensorboard/ if `tensorboard`; None writes no file. wandb: project of Weights & Biases that
-    the metrics are sent to, or None; the environment says where and as whom (WANDB_MODE=offline keeps them in wandb/).
-    Raises ModuleNotFoundError if the package tensorboard or wandb is wanted and not installed.
+    output: folder for metrics.jsonl, and for tensorboard/ if `tensorboard`; None writes no file. wandb:
+    project of Weights & Biases that the metrics are sent to, or None; the environment says where and as whom
+    (WANDB_MODE=offline keeps them in wandb/). Raises ModuleNotFoundError if the package tensorboard or wandb
+    is wanted and not installed.
     """
 
     def __init__(
@@ -82,21 +85,25 @@ def _events(folder: Path, start: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError as absent:
         raise ModuleNotFoundError(
-            f"TensorBoard events are wanted in {folder}, but the package {absent.name} is not installed; run `pip install "
-            "tensorboard` in .venv, or set `tensorboard: false`. metrics.jsonl has the same numbers."
+            f"TensorBoard events are wanted in {folder}, but the package {absent.name} is not installed; "
+            "run `pip install tensorboard` in .venv, or set `tensorboard: false`. metrics.jsonl has the "
+            "same numbers."
         ) from absent
     return SummaryWriter(str(folder), purge_step=start + 1)
 
 
 def _wandb_run(project: str, output: Path, start: int) -> Any:
-    """A run of Weights & Biases named as its folder; one that goes on after iteration `start` stays the same run."""
+    """A run of Weights & Biases named as its folder; one that goes on after iteration `start` stays the same
+    run.
+    """
     try:
         # not among our requirements: only who asks for it needs it
         import wandb
     except ModuleNotFoundError as absent:
         raise ModuleNotFoundError(
-            f"Metrics of {output} are to be sent to the wandb project {project}, but the package {absent.name} is not installed; run "
-            "`pip install wandb` in .venv, or leave `wandb` out. metrics.jsonl has the same numbers."
+            f"Metrics of {output} are to be sent to the wandb project {project}, but the package "
+            f"{absent.name} is not installed; run `pip install wandb` in .venv, or leave `wandb` out. "
+            "metrics.jsonl has the same numbers."
         ) from absent
     name = output / "wandb_run"
     if start == 0 or not name.is_file():

@@ -83,7 +83,9 @@ def sample(sampler: Sampler, keys: Sequence[SampleKey] = KEYS[:1]) -> Tensor:
 
 @pytest.fixture(scope="module")
 def clip_of(wan: Wan) -> Callable[[str, int], Tensor]:
-    """Latents of KEYS by one method, [2, frames, ...]; each clip is sampled once, however many tests look at it."""
+    """Latents of KEYS by one method, [2, frames, ...]; each clip is sampled once, however many tests look at
+    it.
+    """
 
     @cache
     def clip(name: str, frames: int) -> Tensor:
@@ -92,7 +94,8 @@ def clip_of(wan: Wan) -> Callable[[str, int], Tensor]:
     return clip
 
 
-# -- a reference that recomputes everything ---------------------------------------------------------------------------
+# -- a reference that recomputes everything
+# ---------------------------------------------------------------------------
 
 
 ALPHA = 0.999
@@ -218,7 +221,8 @@ def test_replaying_a_rollout_through_the_interleaved_forward(wan: Wan, sink: int
         torch.testing.assert_close(replayed, velocities, rtol=0, atol=1e-5)
 
 
-# -- teeth ------------------------------------------------------------------------------------------------------------
+# -- teeth
+# ------------------------------------------------------------------------------------------------------------
 
 
 def with_cache_of(baseline: Baseline, other: str) -> Baseline:
@@ -275,7 +279,8 @@ def test_every_method_samples_its_own_clip(clip_of: Callable[[str, int], Tensor]
                 assert bool(changed_chunks(clips[one], clips[other])) != ((one, other) in same), (one, other)
 
 
-# -- batches, streams, draws ------------------------------------------------------------------------------------------
+# -- batches, streams, draws
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", list(BASELINES))
@@ -379,7 +384,9 @@ def test_draw_log_of_the_chunked_six(wan: Wan, name: str) -> None:
     [("causal_forcing_framewise", 60), ("causal_forcing_pp_2step", 20), ("causal_forcing_pp_1step", 0)],
 )
 def test_draw_log_of_the_frame_wise_variants(wan: Wan, name: str, later: int) -> None:
-    """baselines.md 2.3: draws of one frame, three for the first frame and steps - 1 for each of 20 later ones."""
+    """baselines.md 2.3: draws of one frame, three for the first frame and steps - 1 for each of 20 later
+    ones.
+    """
     expected = [((1, 21, 4, 4, 4), torch.bfloat16, 7)] + [((1, 4, 4, 4), torch.bfloat16, 7)] * (3 + later)
     assert upstream_draws(wan, name) == expected
 
@@ -397,7 +404,8 @@ def test_draw_log_of_rolling_forcing(wan: Wan) -> None:
 
 @pytest.mark.parametrize("name", ["raven", "cm_grpo"])
 def test_draw_log_of_raven(wan: Wan, name: str) -> None:
-    """baselines.md 1.3: float32, channel-major, four draws a chunk including the one after the last step, these
+    """baselines.md 1.3: float32, channel-major, four draws a chunk including the one after the last step,
+    these
     from a second generator: (1103515245 * 20001026 + 12345) mod 2^31 = 1751951891.
     """
     expected = [((1, 4, 21, 4, 4), torch.float32, 20001026)]
@@ -407,9 +415,10 @@ def test_draw_log_of_raven(wan: Wan, name: str) -> None:
 
 @pytest.mark.parametrize("name", list(BASELINES))
 def test_every_method_takes_given_noise(wan: Wan, name: str) -> None:
-    """Issue 3 item 4: one clip from a torch generator equals the clip from tensors that hold the same numbers,
-    and a recording of upstream's draws equals upstream's noise. A missing or misshapen tensor is named.
-    Five blocks fill Rolling Forcing's joint window; the others' draws do not grow with the clip: three chunks.
+    """Issue 3 item 4: one clip from a torch generator equals the clip from tensors that hold the same
+    numbers, and a recording of upstream's draws equals upstream's noise. A missing or misshapen tensor is
+    named. Five blocks fill Rolling Forcing's joint window; the others' draws do not grow with the clip: three
+    chunks.
     """
     frames = 15 if name == "rolling_forcing" else 3 * BASELINES[name].rollout.chunk
     sampler, rows = sampler_of(wan, BASELINES[name], frames), text(1)
@@ -446,7 +455,8 @@ def test_every_method_takes_given_noise(wan: Wan, name: str) -> None:
         clip(sampler.recorded_noise([recording[0][:, :1], *recording[1:]]))
 
 
-# -- precision --------------------------------------------------------------------------------------------------------
+# -- precision
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -523,7 +533,9 @@ def test_faults_are_sentences(wan: Wan) -> None:
 @pytest.mark.parametrize("precision", ["exact", "fast", "float32"])
 @pytest.mark.parametrize("name", BASELINES)
 def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str, precision: Precision) -> None:
-    """Guards against stale inputs, a cache that a capture moved, and text of an earlier clip: equal bit for bit, clip after clip."""
+    """Guards against stale inputs, a cache that a capture moved, and text of an earlier clip: equal bit for
+    bit, clip after clip.
+    """
     from models.graphs import GraphedCalls
 
     dtypes = dtypes_of(BASELINES[name], precision)

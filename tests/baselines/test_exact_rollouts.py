@@ -1,4 +1,5 @@
-"""Whole clips under `exact`, bit by bit against a second implementation of baselines.md section 2 in bfloat16.
+"""Whole clips under `exact`, bit by bit against a second implementation of baselines.md section 2 in
+bfloat16.
 
 The reference keeps the clean, un-rotated keys of every frame in a dict, looks up which of them a call may see
 (tests/baselines/visibility.py), and draws its noise by itself. It shares torch's kernels with the sampler and
@@ -74,7 +75,9 @@ class NaiveSampler:
     [1, P, N, H] each."""
 
     def __init__(self, name: str, wan: NaiveWan, rows: Tensor) -> None:
-        """Everything is on the device of the prompt's rows; on a GPU it runs with that as torch's default device."""
+        """Everything is on the device of the prompt's rows; on a GPU it runs with that as torch's default
+        device.
+        """
         self.facts, self.wan, self.rows = METHODS[name], wan, rows
         self.rule, self.blends = OWN_RULE.get(name, sees_all), name == "reward_forcing"
         self.memory: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in range(wan.layers)]

@@ -161,7 +161,10 @@ def test_files_are_flat() -> None:
 
 def test_reading_baselines_needs_no_torch() -> None:
     """The Snakefile reads them while parsing, many times a run; torch alone would cost seconds."""
-    code = "import sys; from baselines.spec import load_all; load_all('baselines'); print('torch' in sys.modules)"
+    code = (
+        "import sys; from baselines.spec import load_all; load_all('baselines'); print('torch' in "
+        "sys.modules)"
+    )
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=FOLDER.parent, capture_output=True, text=True, check=True
     )
@@ -205,7 +208,9 @@ def test_a_broken_file_is_explained_in_one_sentence(
 
 
 def test_a_rolling_rollout_has_one_list_of_steps(tmp_path: Path) -> None:
-    """Its windows hold blocks of all steps at once, so a first chunk of its own would be ignored without a word."""
+    """Its windows hold blocks of all steps at once, so a first chunk of its own would be ignored without a
+    word.
+    """
     text = (FOLDER / "rolling_forcing.yaml").read_text()
     path = tmp_path / "rolling_forcing.yaml"
     path.write_text(text.replace("first_chunk_steps: null", "first_chunk_steps: [1000]"))
@@ -358,7 +363,9 @@ def test_other_kinds_are_read_as_strictly(
 
 
 def test_a_command_and_its_code_go_together(tmp_path: Path) -> None:
-    """Without a command the rules of the baseline's folder make the clips, so code and environment would be ignored."""
+    """Without a command the rules of the baseline's folder make the clips, so code and environment would be
+    ignored.
+    """
     path = tmp_path / "streamer.yaml"
     path.write_text(re.sub("command: .*", "command: null", EXTERNAL))
     with pytest.raises(ValueError, match="command and code go together"):

@@ -24,7 +24,8 @@ from evaluation.variance import VarianceTable
 
 KNOWN = metrics("toybox")
 
-# Self-Aligned Forcing paper, table 6 (per dimension) and table 1 (Total, Quality, Semantic), as read in features.md 4.3.
+# Self-Aligned Forcing paper, table 6 (per dimension) and table 1 (Total, Quality, Semantic), as read in
+# features.md 4.3.
 PUBLISHED = {
     "Self Forcing": (
         [95.09, 96.10, 99.01, 98.24, 66.38, 65.79, 69.71, 93.16, 87.19, 96.40, 86.83, 81.77, 56.13, 20.34, 24.45, 26.85],
@@ -122,7 +123,9 @@ def test_constants():
 
 
 def test_a_missing_dimension_is_no_zero():
-    """VBench's script counts it as 0 (83.80 would become 81.65); here there is no total, and the reason names it."""
+    """VBench's script counts it as 0 (83.80 would become 81.65); here there is no total, and the reason names
+    it.
+    """
     prompts = make_prompts()
     results = [make_result("raven", n, prompts, noisy(0)) for n in NAMES if n != "human_action"]
     table = aggregate("toybox", prompts, results, [], make_settings({"raven": "native", "absent": "native"}))
@@ -259,7 +262,9 @@ def compared() -> tuple[list[Prompt], list[DimensionResult], ScoresTable]:
 
 
 def test_pairs_share_their_draws(compared):
-    """A constant lead has an interval of no width, although each row's own interval is wide; controls are not ranked."""
+    """A constant lead has an interval of no width, although each row's own interval is wide; controls are not
+    ranked.
+    """
     _, _, table = compared
     pairs = {(p.a, p.b, p.measure): p for p in table.pairs}
     assert len(pairs) == 3 * 19
@@ -276,10 +281,11 @@ def test_pairs_share_their_draws(compared):
 
 @pytest.mark.parametrize(("count", "method"), [(24, "student"), (80, "bootstrap")])
 def test_the_total_interval_is_that_of_the_formula(count, method):
-    """Closed form: Total is linear in prompt values, so its error is that of one weighted value per prompt and stratum.
+    """Closed form: Total is linear in prompt values, so its error is that of one weighted value per prompt
+    and stratum.
 
-    12 prompts per dimension: Student's t, exactly, with Satterthwaite's degrees of freedom. 40: the bootstrap, whose end
-    points have 1 % of Monte-Carlo error at 20,000 draws.
+    12 prompts per dimension: Student's t, exactly, with Satterthwaite's degrees of freedom. 40: the
+    bootstrap, whose end points have 1 % of Monte-Carlo error at 20,000 draws.
     """
     prompts = make_prompts(count)
     results = [make_result("a", name, prompts, noisy(0)) for name in NAMES]

@@ -1,4 +1,6 @@
-"""Curves over latent chunks: frames fall into the right chunk, a known drift is found, and a flat clip is flat."""
+"""Curves over latent chunks: frames fall into the right chunk, a known drift is found, and a flat clip is
+flat.
+"""
 
 import numpy as np
 import pytest
@@ -83,7 +85,9 @@ def test_chunk_means_take_the_frames_that_have_a_value() -> None:
 
 
 def drifting(seed: int, slope: float):
-    """Frames that start at a level of the prompt, fall by `slope` a chunk, and have noise of prompt, sample and frame."""
+    """Frames that start at a level of the prompt, fall by `slope` a chunk, and have noise of prompt, sample
+    and frame.
+    """
 
     def frames(number: int, sample: int) -> list[float]:
         rng = np.random.default_rng([seed, number, sample])
@@ -96,7 +100,8 @@ def drifting(seed: int, slope: float):
 
 @pytest.mark.parametrize("count", [12, 30])
 def test_a_known_drift_is_inside_its_interval_and_told_from_none(count: int) -> None:
-    """Guards sign, unit and pairing: 3 points lost per chunk are 18 from first to last, though levels of prompts spread by 8.
+    """Guards sign, unit and pairing: 3 points lost per chunk are 18 from first to last, though levels of
+    prompts spread by 8.
 
     12 prompts use Student's t, 30 the bootstrap.
     """
@@ -124,7 +129,9 @@ def test_a_known_drift_is_inside_its_interval_and_told_from_none(count: int) -> 
 
 @pytest.mark.slow
 def test_intervals_of_drift_hold_95_of_100() -> None:
-    """Guards coverage: 200 suites of 30 prompts; binomial error of 95 % is 1.5, so 90.5 to 99 is about three of them."""
+    """Guards coverage: 200 suites of 30 prompts; binomial error of 95 % is 1.5, so 90.5 to 99 is about three
+    of them.
+    """
     prompts, held = [p.model_copy(update={"samples": 1}) for p in make_prompts(30)], 0
     plan = settings({"falls": "native"}, draws=700)
     for seed in range(200):

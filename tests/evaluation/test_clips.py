@@ -26,7 +26,8 @@ def moving_square(offset: int = 0) -> np.ndarray:
 
 
 def test_the_same_frames_give_the_same_bytes_and_survive_the_codec(tmp_path: Path) -> None:
-    """Guards against an encoder with threads, dates or stray memory in the file, and against lost colours at 4:2:0.
+    """Guards against an encoder with threads, dates or stray memory in the file, and against lost colours at
+    4:2:0.
 
     200 times, because x264's AVX-512 code gives other bytes for about 1 clip in 100.
     """

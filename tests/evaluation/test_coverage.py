@@ -1,6 +1,8 @@
-"""Do 95 % intervals hold the truth 95 times of 100, and do tests of nothing reject 5 times of 100? By simulation.
+"""Do 95 % intervals hold the truth 95 times of 100, and do tests of nothing reject 5 times of 100? By
+simulation.
 
-2,000 sets of made-up clips each; a rate of 5 % then has a Monte-Carlo error of 0.5 points, and 3 to 7 % are 4 of them.
+2,000 sets of made-up clips each; a rate of 5 % then has a Monte-Carlo error of 0.5 points, and 3 to 7 % are 4
+of them.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ def plain(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def success(often: float) -> Draw:
-    """Samples pass or fail; how often a prompt passes varies by 0.2 around its mean, or as far as 0..1 lets it."""
+    """Samples pass or fail; how often a prompt passes varies by 0.2 around its mean, or as far as 0..1 lets
+    it.
+    """
     spread = min(0.2, (often * (1 - often)) ** 0.5 / 2)
     both = often * (1 - often) / spread**2 - 1
 
@@ -73,7 +77,9 @@ def test_intervals_of_a_dimension_cover(case: str, prompts: int) -> None:
 
 
 def test_small_dimensions_need_students_t() -> None:
-    """12 prompts, as in the embedded suite: percentiles of draws hold the mean too rarely, the method in use does not."""
+    """12 prompts, as in the embedded suite: percentiles of draws hold the mean too rarely, the method in use
+    does not.
+    """
     design = one_stratum(12)
     found = estimates(plain(np.random.default_rng(2), (SETS, 12)), design)
     ranges = [percentile_range(estimate.draws) for estimate in found]
@@ -106,7 +112,9 @@ def test_nine_equal_rows_are_all_tied() -> None:
 
 
 def suites(random: np.random.Generator, design: Design) -> Iterator[dict[str, Estimate]]:
-    """Sets of sixteen dimensions on VBench's blocks of prompts; values of one prompt go together between dimensions."""
+    """Sets of sixteen dimensions on VBench's blocks of prompts; values of one prompt go together between
+    dimensions.
+    """
     columns = {name: [] for name in NAMES}
     for column, prompt in enumerate(design.prompts):
         for name in BLOCKS[int(prompt.split("_")[0])][1]:

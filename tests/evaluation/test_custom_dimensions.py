@@ -66,7 +66,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("sentence", FAULTS)
 def test_a_file_that_does_not_declare_itself_is_one_sentence(sentence: str, tmp_path: Path) -> None:
-    """Guards against a dimension whose scale nobody knows; the file is read, never run, so that planning stays safe."""
+    """Guards against a dimension whose scale nobody knows; the file is read, never run, so that planning
+    stays safe.
+    """
     with pytest.raises(ValueError, match=sentence) as caught:
         declared(tmp_path, FAULTS[sentence])
     assert "mine.py" in str(caught.value)
@@ -159,7 +161,9 @@ def test_a_file_edited_after_planning_is_refused(tmp_path: Path) -> None:
 
 
 def test_colour_drift_of_clips_with_a_known_answer(tmp_path: Path) -> None:
-    """The worked example: frozen clips drift by nothing, a clip that gets 30 levels brighter by 15 (mean, but not spread)."""
+    """The worked example: frozen clips drift by nothing, a clip that gets 30 levels brighter by 15 (mean, but
+    not spread).
+    """
     custom = custom_dimension(
         "colour_drift", EXAMPLE, shown="colour_drift.py", prompts="all", benchmark="toybox", dimensions=NAMES
     )
@@ -181,7 +185,9 @@ def test_colour_drift_of_clips_with_a_known_answer(tmp_path: Path) -> None:
 
 
 def test_own_dimensions_are_in_every_table_and_change_no_other_number(tmp_path: Path) -> None:
-    """Less is better: normalised by hand, compared, spread and power known; all else is as without it, totals too."""
+    """Less is better: normalised by hand, compared, spread and power known; all else is as without it, totals
+    too.
+    """
     prompts = [
         Prompt(id=f"p{i:02d}", prompt="p", extended="p", dimensions=NAMES, samples=2, facts={})
         for i in range(24)

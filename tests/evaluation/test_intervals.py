@@ -30,9 +30,11 @@ def clustered(seed: int, prompts: int = 40, samples: int = 5) -> np.ndarray:
 
 
 def test_standard_error_is_that_of_prompts_not_of_clips():
-    """Guards against drawing clips (5 times too many units). Analytic: s / sqrt(P) of prompt means, unbiased s.
+    """Guards against drawing clips (5 times too many units). Analytic: s / sqrt(P) of prompt means, unbiased
+    s.
 
-    Tolerance: the relative Monte-Carlo error of a standard deviation is 1 / sqrt(2 D) = 0.5 % at D = 20,000; 4 of them.
+    Tolerance: the relative Monte-Carlo error of a standard deviation is 1 / sqrt(2 D) = 0.5 % at D = 20,000;
+    4 of them.
     """
     values = clustered(1)
     _, weights = draw_weights({f"p{i:02d}": "one" for i in range(40)}, 20_000, bootstrap_generator(0))
@@ -45,7 +47,9 @@ def test_standard_error_is_that_of_prompts_not_of_clips():
 
 
 def test_strata_add_their_own_variances():
-    """Two strata with different means: the gap between them must not enter the error. Analytic: sum of w^2 s^2 / n."""
+    """Two strata with different means: the gap between them must not enter the error. Analytic: sum of w^2
+    s^2 / n.
+    """
     random = np.random.default_rng(2)
     first, second = random.normal(0, 1, 12), random.normal(50, 3, 6)
     strata = {f"p{i:02d}": ("a" if i < 12 else "b") for i in range(18)}
@@ -100,7 +104,9 @@ def test_a_paired_difference_is_tighter_than_two_intervals():
 
 
 def test_p_values_under_the_null_are_uniform():
-    """Closed form: 5 % of true nulls fall below 0.05. 400 repeats, so the bound is 0.05 + 4 sqrt(.05 .95 / 400)."""
+    """Closed form: 5 % of true nulls fall below 0.05. 400 repeats, so the bound is 0.05 + 4 sqrt(.05 .95 /
+    400).
+    """
     random = np.random.default_rng(6)
     _, weights = draw_weights({f"p{i:02d}": 0 for i in range(50)}, 400, bootstrap_generator(0))
     nulls = random.normal(0, 1, (400, 50))
@@ -148,7 +154,9 @@ def test_small_samples_without_spread_prove_little():
 
 
 def test_near_an_end_the_interval_is_wilsons():
-    """Naive reference: scipy's Wilson interval of 58 passes in 60 independent trials; t and normal meet at large df."""
+    """Naive reference: scipy's Wilson interval of 58 passes in 60 independent trials; t and normal meet at
+    large df.
+    """
     share = 58 / 60
     error = Error((share * (1 - share) / 60) ** 0.5, 1e9)
     trials = effective_trials(share, error, 60)
@@ -160,7 +168,9 @@ def test_near_an_end_the_interval_is_wilsons():
 
 
 def test_holm_against_its_definition():
-    """Holm (1979): reject in order while p(k) <= alpha / (m - k + 1), for every alpha between the adjusted values."""
+    """Holm (1979): reject in order while p(k) <= alpha / (m - k + 1), for every alpha between the adjusted
+    values.
+    """
     p_values = [0.04, 0.01, 0.03, 0.005]
     adjusted = holm(p_values)
     assert adjusted == pytest.approx([0.06, 0.03, 0.06, 0.02])

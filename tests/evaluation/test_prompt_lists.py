@@ -157,7 +157,9 @@ def test_words_the_embedded_world_does_not_know() -> None:
 
 
 def test_words_are_cut_as_the_text_encoder_cuts_them() -> None:
-    """Guards against two rules for one thing: `evaluation` may not import `models`, so that it has its own copy."""
+    """Guards against two rules for one thing: `evaluation` may not import `models`, so that it has its own
+    copy.
+    """
     from models.text import split_words
 
     for text in (

@@ -66,7 +66,9 @@ def made_up() -> Lists:
 
 
 def test_vbench_counts(vbench: Lists) -> None:
-    """Guards against the 945 that `wc -l` prints, and against rendering a prompt twice: 946 lines, 944 prompts, 6,220 clips."""
+    """Guards against the 945 that `wc -l` prints, and against rendering a prompt twice: 946 lines, 944
+    prompts, 6,220 clips.
+    """
     prompts = vbench_prompts(*vbench, **COUNTS)
     counts = count_prompts(prompts)
     assert (counts.lines, counts.samples, counts.prompts, counts.clips) == (946, 6230, 944, 6220)
@@ -81,7 +83,9 @@ def test_vbench_counts(vbench: Lists) -> None:
 
 
 def test_the_later_of_two_equal_lines_wins(vbench: Lists) -> None:
-    """Guards against the race of upstream, where whichever finished last was scored (VBench#58: the later line)."""
+    """Guards against the race of upstream, where whichever finished last was scored (VBench#58: the later
+    line).
+    """
     info, short, extended = vbench
     doubled = [p for p in vbench_prompts(info, short, extended, **COUNTS) if len(p.facts["lines"]) > 1]
     assert {p.id: tuple(p.facts["lines"]) for p in doubled} == {"v0746": (503, 746), "v0748": (495, 748)}
@@ -96,7 +100,9 @@ def test_the_later_of_two_equal_lines_wins(vbench: Lists) -> None:
 
 
 def test_seeds_count_the_lines_that_are_not_rendered(vbench: Lists) -> None:
-    """T34, raven.md 15.2: item 25 p + i of the first 75 lines, then 1875 + 5 (p - 75) + i, over all 946 lines and not over 944 prompts."""
+    """T34, raven.md 15.2: item 25 p + i of the first 75 lines, then 1875 + 5 (p - 75) + i, over all 946 lines
+    and not over 944 prompts.
+    """
     prompts = vbench_prompts(*vbench, **COUNTS)
     items = published_items(prompts)
     assert len(items) == 6220
@@ -109,7 +115,9 @@ def test_seeds_count_the_lines_that_are_not_rendered(vbench: Lists) -> None:
 
 
 def test_vbench_notices(vbench: Lists) -> None:
-    """Guards against lines that vanish without a word, and against two prompts that share a file name unnoticed."""
+    """Guards against lines that vanish without a word, and against two prompts that share a file name
+    unnoticed.
+    """
     notices = list_notices(vbench_prompts(*vbench, **COUNTS), named_by_prompt=True)
     assert len(notices) == 2
     assert "lines 503 (v0746), 495 (v0748), counted from 0" in notices[0]
@@ -161,7 +169,9 @@ def test_a_made_up_list_of_the_same_shape_adds_up(made_up: Lists) -> None:
 
 
 def test_lines_that_are_not_rendered_are_named(made_up: Lists) -> None:
-    """Guards against counting the rendered line among the others, and against lists that have no repeated prompt."""
+    """Guards against counting the rendered line among the others, and against lists that have no repeated
+    prompt.
+    """
     prompts = vbench_prompts(*made_up, **COUNTS)
     found = [(line, rendered, prompt.id) for line, rendered, prompt in unrendered_lines(prompts)]
     assert found == [(503, 746, "v0746"), (495, 748, "v0748")]
@@ -217,8 +227,8 @@ FAULTS: list[tuple[Callable[[Lists], None], str]] = [
 def test_faults_of_vbench_lists_are_refused(
     made_up: Lists, spoil: Callable[[Lists], None], message: str
 ) -> None:
-    """Guards against models that are fed the short prompts in silence (ten points of the semantic score), and against pairs
-    of lines that do not belong together.
+    """Guards against models that are fed the short prompts in silence (ten points of the semantic score), and
+    against pairs of lines that do not belong together.
     """
     lists = copy.deepcopy(made_up)
     spoil(lists)
@@ -227,7 +237,9 @@ def test_faults_of_vbench_lists_are_refused(
 
 
 def test_names_that_vbench_cannot_use() -> None:
-    """Guards against an export in which two prompts share a file, or a prompt is cut or split by its own characters."""
+    """Guards against an export in which two prompts share a file, or a prompt is cut or split by its own
+    characters.
+    """
     for unsafe in (
         "a/b",
         'a "b"',

@@ -15,7 +15,9 @@ def square(step: float) -> np.ndarray:
 
 
 def test_motion_is_in_pixels_of_a_32_pixel_picture() -> None:
-    """Guards against a threshold that depends on the file's resolution; 2 pixels a frame in 128 are 8 per stride, 2 in 32."""
+    """Guards against a threshold that depends on the file's resolution; 2 pixels a frame in 128 are 8 per
+    stride, 2 in 32.
+    """
     assert motion(square(0)) == 0
     assert 1.5 < motion(square(2)) < 2.5
     small = np.ascontiguousarray(square(2)[:, ::2, ::2])

@@ -67,7 +67,9 @@ def means(shown: list[Probe]) -> dict[str, float]:
 
 
 def test_every_dimension_has_a_scorer_with_its_own_thresholds() -> None:
-    """Guards the contract of the rule files: one module a dimension, its name, kind, floor and ceiling beside it."""
+    """Guards the contract of the rule files: one module a dimension, its name, kind, floor and ceiling beside
+    it.
+    """
     for name, module in SCORERS.items():
         assert name == module.DIMENSION
         assert ("stand-in" if name == "aesthetic_quality" else "exact") == module.KIND
@@ -87,7 +89,9 @@ def test_rendered_truth_reaches_the_bars(step: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("row", ["noise", "truth_shuffled_captions", "shuffled_frames", "frozen_first_frame"])
 def test_controls_stay_under_the_floor_of_every_dimension_that_names_them(row: str, tmp_path: Path) -> None:
-    """Bar of issue 2: noise and shuffled controls below a threshold per dimension, written beside each scorer."""
+    """Bar of issue 2: noise and shuffled controls below a threshold per dimension, written beside each
+    scorer.
+    """
     found = means(probes(row, tmp_path, 12 if row == "noise" else 7))
     judged = [name for name in found if row in SCORERS[name].FLOOR_CONTROLS]
     for name in judged:
@@ -117,7 +121,8 @@ def _patches(clip: np.ndarray) -> np.ndarray:
 
 
 def test_truth_survives_a_lossy_codec(tmp_path: Path) -> None:
-    """Guards against checkers that only read perfect pixels: 16-component PCA and 6 levels of noise (under 30 dB).
+    """Guards against checkers that only read perfect pixels: 16-component PCA and 6 levels of noise (under 30
+    dB).
 
     Colour, object class and scene must keep 0.95, since every model's clips come through such a codec.
     """
@@ -155,7 +160,9 @@ def test_flicker_is_the_official_formula() -> None:
 
 
 def test_one_wrong_fact_fails_the_dimension_that_asks_for_it() -> None:
-    """Guards against a scorer that passes on something else than its fact: each clip differs in that fact alone."""
+    """Guards against a scorer that passes on something else than its fact: each clip differs in that fact
+    alone.
+    """
     move = make_facts([("red", "circle")], "meadow", motion="left")
     pair = make_facts([("red", "circle"), ("blue", "square")], "stone", relation="left")
     person = make_facts([("cyan", "person")], "night", action="wave")
@@ -177,7 +184,9 @@ def test_one_wrong_fact_fails_the_dimension_that_asks_for_it() -> None:
 
 
 def test_no_held_pose_or_view_passes_for_an_action_or_a_camera_move() -> None:
-    """Guards against scorers that judge single frames: every action and move scores 1, its frozen first frame 0."""
+    """Guards against scorers that judge single frames: every action and move scores 1, its frozen first frame
+    0.
+    """
     clips = [("human_action", make_facts([("red", "person")], "night", action=action)) for action in ACTIONS]
     clips += [
         ("temporal_style", make_facts([("red", "cross")], "stone", camera=camera)) for camera in CAMERAS[1:]
@@ -265,7 +274,9 @@ def row(tmp_path: Path) -> Row:
 
 
 def test_run_scorer_writes_the_official_form_and_ours(row: Row) -> None:
-    """Guards the two result files: only kept samples of prompts that list the dimension, in order, booleans as VBench."""
+    """Guards the two result files: only kept samples of prompts that list the dimension, in order, booleans
+    as VBench.
+    """
     module = SCORERS["dynamic_degree"]
     run_scorer("dynamic_degree", "exact", module.score, row.flags)
     official = json.loads(row.output.read_text())
@@ -284,7 +295,9 @@ def test_run_scorer_writes_the_official_form_and_ours(row: Row) -> None:
 
 
 def test_faults_never_become_numbers(row: Row) -> None:
-    """Guards against a mean over what is left: a missing file, a missing line and a NaN stop with the clip's name."""
+    """Guards against a mean over what is left: a missing file, a missing line and a NaN stop with the clip's
+    name.
+    """
     score = SCORERS["dynamic_degree"].score
     name = json.loads(row.manifest.read_text().splitlines()[0])["clip_id"]
     with pytest.raises(ValueError, match=f"score of clip {name} is nan"):
@@ -312,7 +325,9 @@ NOT_BY_FRAME = {"dynamic_degree", "human_action", "temporal_style", "overall_con
 
 
 def test_scores_of_frames_are_those_of_the_clip(tmp_path: Path) -> None:
-    """Their mean is the clip's score (motion smoothness is a product of two means), every chunk has one, and truth is flat."""
+    """Their mean is the clip's score (motion smoothness is a product of two means), every chunk has one, and
+    truth is flat.
+    """
     by_frame = {name for name, module in SCORERS.items() if hasattr(module, "score_frames")}
     assert by_frame == set(NAMES) - NOT_BY_FRAME
     seen: dict[str, list[list[float | None]]] = {}

@@ -40,7 +40,9 @@ PROMPTS = toybox_prompts(0)
 
 
 def test_captions_use_one_vocabulary_and_tell_all_facts_apart() -> None:
-    """Guards against a caption with a word the text encoder has no row for, or one caption for two sets of facts."""
+    """Guards against a caption with a word the text encoder has no row for, or one caption for two sets of
+    facts.
+    """
     words = set(VOCABULARY)
     for say in (caption, extended_caption):
         said: dict[str, str] = {}
@@ -111,7 +113,9 @@ def test_pan_left_moves_the_picture_right() -> None:
 
 
 def test_clips_depend_on_facts_and_variation_only() -> None:
-    """Guards reproducibility and the duplicate check: same arguments, same bytes; another variation, another clip."""
+    """Guards reproducibility and the duplicate check: same arguments, same bytes; another variation, another
+    clip.
+    """
     facts = make_facts([("blue", "cross")], "desert")
     clips = [render(facts, variation) for variation in range(25)]
     assert clips[3].shape == (81, 32, 32, 3)
@@ -130,7 +134,9 @@ def test_object_colours_lie_near_no_background() -> None:
 
 
 def test_suite_has_twelve_prompts_a_dimension_and_the_filtered_ones_first() -> None:
-    """Guards the counts of design.md 2 and that a third of the prompts are combinations never seen in training."""
+    """Guards the counts of design.md 2 and that a third of the prompts are combinations never seen in
+    training.
+    """
     prompts = PROMPTS
     assert 64 <= len(prompts) <= 80
     counts = Counter(name for prompt in prompts for name in prompt.dimensions)
@@ -172,7 +178,9 @@ def test_controls_are_deterministic_and_pairwise_different() -> None:
 
 
 def test_shuffled_captions_give_every_prompt_other_facts() -> None:
-    """Guards the floor: a derangement whose donors share no colour, shape or scene with the prompt they stand in for."""
+    """Guards the floor: a derangement whose donors share no colour, shape or scene with the prompt they stand
+    in for.
+    """
     prompts = PROMPTS
     donors = shuffled_prompts(prompts)
     assert sorted(p.id for p in donors.values()) == sorted(p.id for p in prompts)

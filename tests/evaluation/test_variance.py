@@ -9,7 +9,9 @@ from evaluation.variance import Components, components, seed_share, variance_tab
 
 
 def test_components_are_those_of_the_distribution():
-    """Guards against counting the seeds' part of prompt means as prompts. 20,000 prompts, so 4 errors are about 2 %."""
+    """Guards against counting the seeds' part of prompt means as prompts. 20,000 prompts, so 4 errors are
+    about 2 %.
+    """
     random = np.random.default_rng(0)
     values = random.normal(0, 3.0, (20_000, 1)) + random.normal(0, 2.0, (20_000, 4))
     found = components(values.ravel(), [f"p{i}" for i in range(20_000) for _ in range(4)])

@@ -1,4 +1,6 @@
-"""Rewards by VBench's networks: equal to VBench's own code on the same frames, closed forms, and files that are refused."""
+"""Rewards by VBench's networks: equal to VBench's own code on the same frames, closed forms, and files that
+are refused.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.vbench
 def test_rewards_are_vbenchs_numbers(probed: dict[str, Any]) -> None:
-    """Guards against another resize, crop, normalisation, padding, quantisation or share: random networks of true shape show any of them.
+    """Guards against another resize, crop, normalisation, padding, quantisation or share: random networks of
+    true shape show any of them.
 
     RAFT's mean is summed in another order than VBench's; the others are the same bits.
     """
@@ -57,10 +60,11 @@ def test_rewards_are_vbenchs_numbers(probed: dict[str, Any]) -> None:
 
 @pytest.mark.vbench
 def test_closed_forms(probed: dict[str, Any]) -> None:
-    """raven.md 10. AMT: a predictor of midpoints is right on constant and even motion, and 51 of 255 off where odd frames jump by 51.
+    """raven.md 10. AMT: a predictor of midpoints is right on constant and even motion, and 51 of 255 off
+    where odd frames jump by 51.
 
-    MUSIQ: / 100, pictures in 0..1 with a long side of 512. LAION: / 10 of the head on the *normalised* feature, 0.01 sqrt(768) + 4, from
-    32 frames at once of 224 x 224 with CLIP's mean and deviation.
+    MUSIQ: / 100, pictures in 0..1 with a long side of 512. LAION: / 10 of the head on the *normalised*
+    feature, 0.01 sqrt(768) + 4, from 32 frames at once of 224 x 224 with CLIP's mean and deviation.
     """
     closed = probed["closed"]
     assert closed["smooth"] == pytest.approx({"still": 1.0, "ramp": 1.0, "shaken": 1 - 51 / 255})
@@ -85,7 +89,9 @@ def test_spoilt_weights_are_one_sentence(probed: dict[str, Any]) -> None:
 
 
 def test_the_largest_five_percent_of_a_known_flow() -> None:
-    """400 pixels, of which 20 (5 %) move by (3, 4): their mean is 5, and 6 % would be less; a tiny picture is refused."""
+    """400 pixels, of which 20 (5 %) move by (3, 4): their mean is 5, and 6 % would be less; a tiny picture is
+    refused.
+    """
     flow = torch.zeros(2, 20, 20)
     flow[0, 7], flow[1, 7] = 3.0, -4.0
     assert largest_flow(flow) == pytest.approx(5.0)
@@ -111,7 +117,9 @@ class Trap:
 
 
 def test_objects_of_a_checkpoint_are_never_run(tmp_path: Path) -> None:
-    """AMT's published file holds its options beside the tensors: those come to nothing, and what would run is refused."""
+    """AMT's published file holds its options beside the tensors: those come to nothing, and what would run is
+    refused.
+    """
     state = {"module.a": torch.ones(2)}
     torch.save({"state_dict": state, "config": argparse.Namespace(lr=1.0)}, tmp_path / "good.pth")
     assert read_state(tmp_path / "good.pth", key="state_dict")["a"].tolist() == [1.0, 1.0]
@@ -128,7 +136,9 @@ def test_objects_of_a_checkpoint_are_never_run(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_weights_are_one_sentence(tmp_path: Path) -> None:
-    """Guards against a web page, a pickle, an absent member or tensors mixed with text where weights should be."""
+    """Guards against a web page, a pickle, an absent member or tensors mixed with text where weights should
+    be.
+    """
     (tmp_path / "page.pth").write_text("<html>")
     (tmp_path / "old.pth").write_bytes(pickle.dumps({"a": 1}))
     torch.save({"a": "text"}, tmp_path / "text.pth")

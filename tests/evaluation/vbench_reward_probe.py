@@ -1,7 +1,8 @@
-"""Run in VBench's environment (python -m tests.evaluation.vbench_reward_probe FOLDER): our rewards beside VBench's own code.
+"""Run in VBench's environment (python -m tests.evaluation.vbench_reward_probe FOLDER): our rewards beside
+VBench's own code.
 
-Makes random weights under the published names, prints one JSON object. Networks have their true shapes; files are small, because each
-tensor is a view of a short random buffer.
+Makes random weights under the published names, prints one JSON object. Networks have their true shapes; files
+are small, because each tensor is a view of a short random buffer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Small real networks for the model tests: random everywhere, because a zero head makes every comparison vacuous."""
+"""Small real networks for the model tests: random everywhere, because a zero head makes every comparison
+vacuous.
+"""
 
 from __future__ import annotations
 

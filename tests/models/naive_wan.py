@@ -1,4 +1,5 @@
-"""A second Wan, written from baselines.md 0.2-0.5 and 4 and raven.md 3.4 alone, with every rounding spelled out.
+"""A second Wan, written from baselines.md 0.2-0.5 and 4 and raven.md 3.4 alone, with every rounding spelled
+out.
 
 It imports nothing of ours; it takes a float32 state dict with Wan's names and casts it as the documents say.
 Elementwise operations run in float32 and are rounded one by one, which is what an eager bfloat16 operation

@@ -31,8 +31,8 @@ def install(monkeypatch: pytest.MonkeyPatch, name: str, *, pair: bool = False) -
 
 
 def test_the_kernel_follows_gpu_and_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FlashAttention 3 knows Hopper alone; there torch's cuDNN kernel beats FlashAttention 2 (performance.md C), which is
-    taken on Ampere.
+    """FlashAttention 3 knows Hopper alone; there torch's cuDNN kernel beats FlashAttention 2 (performance.md
+    C), which is taken on Ampere.
     """
     if not torch.cuda.is_available():
         assert best_kernel(HOPPER).name == best_kernel(AMPERE).name == "sdpa (cuDNN first)"
@@ -83,7 +83,9 @@ def test_a_broken_kernel_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("keys", [7, 512, 1000])
 def test_this_machine_s_kernel_computes_attention(keys: int) -> None:
-    """softmax(q k^T / sqrt(D)) v in float64 from the same bfloat16 inputs, keys in the middle of a larger cache."""
+    """softmax(q k^T / sqrt(D)) v in float64 from the same bfloat16 inputs, keys in the middle of a larger
+    cache.
+    """
 
     def normal(tokens: int) -> Tensor:
         return torch.randn(2, tokens, 12, 128, device="cuda", dtype=torch.bfloat16)

@@ -1,4 +1,6 @@
-"""CM-GRPO: on-policy ratio, gradient form, advantages, rewards, trained steps, a bandit (T22 to T27 of raven.md section 20)."""
+"""CM-GRPO: on-policy ratio, gradient form, advantages, rewards, trained steps, a bandit (T22 to T27 of
+raven.md section 20).
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def consistency_transition(x0: torch.Tensor, sigma: torch.Tensor) -> Transition:
 
 
 def adapter_after_one_step(**changed: Any) -> str:
-    """Hash of the gradient norm and the adapter after one update of the toy recipe, two rewards of different scale."""
+    """Hash of the gradient norm and the adapter after one update of the toy recipe, two rewards of different
+    scale.
+    """
     recipe = grpo_of(settings=settings_of(rewards={"level": 1.0, "contrast": 2.0}, **changed))
     metrics = recipe.step(0, 0.0)
     found = hashlib.sha256(repr(metrics["student_grad_norm"]).encode())
@@ -51,7 +55,8 @@ def adapter_after_one_step(**changed: Any) -> str:
 
 
 def test_first_update_is_on_policy() -> None:
-    """T22: the interleaved forward recomputes the rollout's means, so the ratio is 1 to 1e-5 at every trained step.
+    """T22: the interleaved forward recomputes the rollout's means, so the ratio is 1 to 1e-5 at every trained
+    step.
 
     Guards B1 of raven.md 18: guidance, another history or another noise level in the rollout would show here.
     """
@@ -62,7 +67,8 @@ def test_first_update_is_on_policy() -> None:
 
 
 def test_recorded_actions_are_draws_of_the_transition() -> None:
-    """T22: (action - (1 - sigma) x0) / sigma of a rollout is standard normal for the *next* state's sigma (4096 draws, 5 deviations).
+    """T22: (action - (1 - sigma) x0) / sigma of a rollout is standard normal for the *next* state's sigma
+    (4096 draws, 5 deviations).
 
     Guards the pairing of states, predictions and noise levels, to which the ratio alone is blind.
     """
@@ -77,7 +83,9 @@ def test_recorded_actions_are_draws_of_the_transition() -> None:
 
 
 def test_ratio_form_has_the_gradient_of_the_regression_form() -> None:
-    """T23: raven.md 9.5's detached regression and -advantage * mean log-probability agree to 1e-10 in float64."""
+    """T23: raven.md 9.5's detached regression and -advantage * mean log-probability agree to 1e-10 in
+    float64.
+    """
     x0, action = normal(3, *SHAPE, seed=1).requires_grad_(), normal(3, *SHAPE, seed=2)
     sigma, gain, weights = (
         torch.tensor([0.938, 0.833, 0.625]).double(),
@@ -133,9 +141,11 @@ def test_rewards_are_combined_by_hand() -> None:
 
 
 def test_raw_rewards_are_summed_first() -> None:
-    """T25, the other order: weights 1 and 3 on raw rewards give (2 + 0) / 4 and (0 + 30) / 4, so the larger scale decides.
+    """T25, the other order: weights 1 and 3 on raw rewards give (2 + 0) / 4 and (0 + 30) / 4, so the larger
+    scale decides.
 
-    Guards against a silent second standardisation: normalise-then-sum of the same rewards ranks by weight alone.
+    Guards against a silent second standardisation: normalise-then-sum of the same rewards ranks by weight
+    alone.
     """
     rewards, weights = (
         {"a": torch.tensor([[8.0, 0.0]]), "b": torch.tensor([[0.0, 2.0]])},
@@ -150,10 +160,11 @@ def test_raw_rewards_are_summed_first() -> None:
 
 
 def test_rewards_are_standardised_over_part_of_a_group() -> None:
-    """raven.md 9.3: over 2 of 4 rollouts, (1, 3) and (10, 30) both become (-1, 1): what sets the two calls apart is lost.
+    """raven.md 9.3: over 2 of 4 rollouts, (1, 3) and (10, 30) both become (-1, 1): what sets the two calls
+    apart is lost.
 
-    Upstream does so with 4 of 32; over the whole group the first two are both below the mean. The part that is the whole group
-    changes no bit.
+    Upstream does so with 4 of 32; over the whole group the first two are both below the mean. The part that
+    is the whole group changes no bit.
     """
     rewards = {"a": torch.tensor([[1.0, 3.0, 10.0, 30.0]]), "unused": torch.tensor([[torch.nan] * 4])}
     part = combined_reward(rewards, settings_of(rewards={"a": 2.0}, reward_group=2))
@@ -201,7 +212,9 @@ def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any], sentence:
 
 
 def test_every_option_reaches_the_step() -> None:
-    """A declared option that the recipe does not hand on would be hashed into the manifest and change nothing."""
+    """A declared option that the recipe does not hand on would be hashed into the manifest and change
+    nothing.
+    """
     losses = {
         name: adapter_after_one_step(**options)
         for name, options in {
@@ -226,7 +239,9 @@ def test_new_options_are_off_as_published() -> None:
 
 
 def test_clipped_ratios_are_those_of_ppo() -> None:
-    """Four ratios at bound 0.2: value min(r A, clip(r) A), and no gradient once the ratio has left the bound in the advantage's direction."""
+    """Four ratios at bound 0.2: value min(r A, clip(r) A), and no gradient once the ratio has left the bound
+    in the advantage's direction.
+    """
     logp = torch.tensor([1.5, 0.5, 1.5, 0.5]).double().log().requires_grad_()
     gain = torch.tensor([2.0, 2.0, -2.0, -2.0]).double()
     found = policy_loss(logp, torch.zeros(4).double(), gain, clip=0.2)
@@ -249,7 +264,9 @@ def test_steps_are_weighed_by_deviation_over_length() -> None:
 
 
 def norm_of(recipe: CmGrpo, parts: list[list[Pair]], weights: list[float]) -> float:
-    """Norm of the adapters' gradient of the weighted mean over parts of the mean policy loss of a part's pairs, in iteration 0."""
+    """Norm of the adapters' gradient of the weighted mean over parts of the mean policy loss of a part's
+    pairs, in iteration 0.
+    """
     order = torch.randperm(5, generator=recipe.streams.generator("prompts", 0))[:2].tolist()
     which = [order[sample // 4] for sample in range(8)]
     text = recipe.texts[which]
@@ -265,9 +282,11 @@ def norm_of(recipe: CmGrpo, parts: list[list[Pair]], weights: list[float]) -> fl
 
 @pytest.mark.parametrize("reweight", [False, True])
 def test_every_step_of_a_rollout_is_trained(reweight: bool) -> None:
-    """`random_policy_timestep: false` is the mean over three steps of a rollout; weights of steps come on top of it (raven.md 9.2, 9.5).
+    """`random_policy_timestep: false` is the mean over three steps of a rollout; weights of steps come on top
+    of it (raven.md 9.2, 9.5).
 
-    Against one loss a step, all rollouts at once. T26: 3 slices of a rollout. The optimizer is bypassed: its step would hide scale.
+    Against one loss a step, all rollouts at once. T26: 3 slices of a rollout. The optimizer is bypassed: its
+    step would hide scale.
     """
     weights = [0.938 / 0.062, 0.833 / 0.105, 0.625 / 0.208] if reweight else [1.0] * 3
     parts = [[Pair(row, row, step) for row in range(8)] for step in range(3)]
@@ -282,7 +301,9 @@ def test_every_step_of_a_rollout_is_trained(reweight: bool) -> None:
 
 
 def test_pairs_are_dealt_alike_however_they_are_shared() -> None:
-    """Guards against an update that depends on the number of processes, and against a pair that is trained twice or never."""
+    """Guards against an update that depends on the number of processes, and against a pair that is trained
+    twice or never.
+    """
     streams = Streams(seed=3, device=CPU)
     pairs = [Pair(sample, sample, step) for sample in range(8) for step in range(3)]
     whole = [set(part) for part in updates(pairs, 4, streams, 5)]
@@ -298,7 +319,9 @@ def test_pairs_are_dealt_alike_however_they_are_shared() -> None:
 
 
 def test_later_updates_are_off_policy_and_bounded() -> None:
-    """`optim_steps: 2`: two optimizer steps and averages an iteration; the second's ratio is 1 only if the first changed nothing."""
+    """`optim_steps: 2`: two optimizer steps and averages an iteration; the second's ratio is 1 only if the
+    first changed nothing.
+    """
     for rate, lowest, highest in ((1e-1, 1e-4, 1e3), (1e-12, 0.0, 1e-5)):
         recipe = grpo_of(
             settings=settings_of(optim_steps=2, ratio_clip=0.2, optimizer=OptimizerSettings(lr=rate))
@@ -352,9 +375,11 @@ def test_groups_of_one_are_refused() -> None:
 
 
 def test_self_forcing_s_policy_is_another_than_the_rollout_s() -> None:
-    """9.7, 18 B24: its history is what it predicts at the trained step, so the ratio is not 1 and the update is plain REINFORCE.
+    """9.7, 18 B24: its history is what it predicts at the trained step, so the ratio is not 1 and the update
+    is plain REINFORCE.
 
-    At the last step that is trained the history would be nearly the rollout's; the first chunk has none and agrees exactly.
+    At the last step that is trained the history would be nearly the rollout's; the first chunk has none and
+    agrees exactly.
     """
     recipe = grpo_of(settings=settings_of(forcing="self_forcing"))
     samples, text = range(4), recipe.texts[[0, 0, 1, 1]].float()

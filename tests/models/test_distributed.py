@@ -1,4 +1,6 @@
-"""Several processes train as one does, and checkpoints fit any number of them (T15, T33 of raven.md section 20)."""
+"""Several processes train as one does, and checkpoints fit any number of them (T15, T33 of raven.md section
+20).
+"""
 
 from __future__ import annotations
 
@@ -68,9 +70,11 @@ def assert_close(one: Path, other: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_equal_one_and_read_each_others_checkpoints(tmp_path: Path) -> None:
-    """T15, T33: RAVEN's sharded parameters, shared batch, summed gradients, resharded weights, averages and optimizers.
+    """T15, T33: RAVEN's sharded parameters, shared batch, summed gradients, resharded weights, averages and
+    optimizers.
 
-    Two processes keep no activations of blocks, which must change nothing either. 1e-5: sums in another order, in float32.
+    Two processes keep no activations of blocks, which must change nothing either. 1e-5: sums in another
+    order, in float32.
     """
     whole = trained(tmp_path / "whole")
     assert_close(whole, trained(tmp_path / "shared", "--recompute", processes=2))
@@ -82,7 +86,9 @@ def test_two_processes_equal_one_and_read_each_others_checkpoints(tmp_path: Path
 
 @pytest.mark.slow
 def test_muon_orthogonalises_whole_matrices(tmp_path: Path) -> None:
-    """Orthogonalising each process' rows alone would be another optimizer; its momentum is resharded as everything is."""
+    """Orthogonalising each process' rows alone would be another optimizer; its momentum is resharded as
+    everything is.
+    """
     whole = trained(tmp_path / "whole", "--muon")
     assert_close(whole, trained(tmp_path / "shared", "--muon", processes=2))
     trained(tmp_path / "from_two", "--muon", "--iterations", 2, processes=2)
@@ -94,7 +100,9 @@ def test_muon_orthogonalises_whole_matrices(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_groups_lie_across_processes(tmp_path: Path) -> None:
-    """CM-GRPO's advantages need every reward of a prompt: without the exchange each process would standardise its own."""
+    """CM-GRPO's advantages need every reward of a prompt: without the exchange each process would standardise
+    its own.
+    """
     assert_close(trained(tmp_path / "cm_grpo_1"), trained(tmp_path / "cm_grpo_2", processes=2))
 
 
@@ -102,8 +110,8 @@ def test_groups_lie_across_processes(tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
 @pytest.mark.parametrize("recipe", ["raven", "cm_grpo"])
 def test_two_gpus_equal_one(recipe: str, tmp_path: Path) -> None:
-    """T15, T33 over NCCL: the shared batch on sharded parameters, copies staged from GPU memory while training goes on, and a run that
-    one GPU began.
+    """T15, T33 over NCCL: the shared batch on sharded parameters, copies staged from GPU memory while
+    training goes on, and a run that one GPU began.
     """
     cuda = ("--device", "cuda")
     whole = trained(tmp_path / f"{recipe}_whole", *cuda)
@@ -160,7 +168,9 @@ def test_recomputed_activations_change_no_bit() -> None:
 
 
 def test_a_call_that_writes_a_cache_is_never_recomputed() -> None:
-    """raven.md 8: self forcing's cache is overwritten later, so a replay of the call would see another history."""
+    """raven.md 8: self forcing's cache is overwritten later, so a replay of the call would see another
+    history.
+    """
     found = []
     rollout = consistency_rollout((1000, 625), CHUNKS, window=1)
     for recompute in (False, True):

@@ -1,4 +1,6 @@
-"""Distribution matching: loss, chunk weights, phases, slices, moving average (T12 to T17 of raven.md section 20)."""
+"""Distribution matching: loss, chunk weights, phases, slices, moving average (T12 to T17 of raven.md section
+20).
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,9 @@ def test_phases_touch_only_their_models() -> None:
 
 
 def test_slices_do_not_change_the_gradient() -> None:
-    """T15: four samples in one slice or in four draw the same numbers and give the same student gradient (float32 rounding)."""
+    """T15: four samples in one slice or in four draw the same numbers and give the same student gradient
+    (float32 rounding).
+    """
     recipe = raven_of(dmd_settings())
     text, found = recipe.texts[:4], []
     for slices in (ALONE.share(4, 1), ALONE.share(4, 4)):
@@ -145,7 +149,9 @@ def test_moving_average_is_the_closed_form() -> None:
 
 
 def test_teacher_forcing_on_own_rollout_is_raven() -> None:
-    """T17: replaying states made by hand from data equals the rollout's replay when the data are its endpoints and states."""
+    """T17: replaying states made by hand from data equals the rollout's replay when the data are its
+    endpoints and states.
+    """
     recipe = raven_of(dmd_settings())
     text = recipe.texts[:2]
     rolled = recipe.roll_out(0, range(2), text)
@@ -155,7 +161,9 @@ def test_teacher_forcing_on_own_rollout_is_raven() -> None:
 
 
 def test_diffusion_forcing_gives_each_chunk_its_own_level() -> None:
-    """T17: equals one block-causal forward at those timesteps; clean chunks stay as they are and carry no gradient."""
+    """T17: equals one block-causal forward at those timesteps; clean chunks stay as they are and carry no
+    gradient.
+    """
     settings = dmd_settings()
     steps = consistency_rollout(settings.timesteps, CHUNKS).schedule.steps
     data, student = normal(4, *SHAPE, dtype=torch.float32), wan_of(1)
@@ -176,7 +184,9 @@ def test_diffusion_forcing_gives_each_chunk_its_own_level() -> None:
 
 
 def test_euler_follows_a_known_flow_through_the_wanted_levels() -> None:
-    """The straight flow from noise to a fixed point is integrated exactly by any grid; every wanted level is on the grid."""
+    """The straight flow from noise to a fixed point is integrated exactly by any grid; every wanted level is
+    on the grid.
+    """
     grid = euler_grid(12, 5.0, (0.938, 0.625))
     assert (
         grid[0] == 1.0

@@ -127,8 +127,8 @@ def test_patch_embedding_is_a_convolution() -> None:
 @pytest.mark.parametrize(("fp32_modules", "outer"), [("parameters", False), ("float32", True)])
 def test_unmerged_adapter_is_bit_equal(fp32_modules: Islands, outer: bool) -> None:
     """baselines.md 2.4, 4.11: out = bf16(base(x)) + bf16(B(A(x))), each stage rounded; peft, whose adapters
-    are cast like the base, does exactly that. Adapters of the float32 fp32_modules (CM-GRPO) stay float32. Merged
-    weights would give other bits.
+    are cast like the base, does exactly that. Adapters of the float32 fp32_modules (CM-GRPO) stay float32.
+    Merged weights would give other bits.
     """
     wan, naive = pair(SMALL, fp32_modules, lora=LoraSettings(rank=4, alpha=4, outer=outer))
     for name, parameter in wan.named_parameters():

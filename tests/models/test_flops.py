@@ -10,8 +10,8 @@ POLICY = AbsolutePolicy(capacity=21, counting="includes_current", denoise_writes
 
 
 def test_counts_of_a_whole_clip() -> None:
-    """Guards against a forgotten projection or a wrong key count: 16.2 TFLOP in the first chunk, 4.04 more in each later one,
-    990.5 in 35 passes, 950.1 in the 34 that are needed.
+    """Guards against a forgotten projection or a wrong key count: 16.2 TFLOP in the first chunk, 4.04 more in
+    each later one, 990.5 in 35 passes, 950.1 in the 34 that are needed.
     """
     config, planner, passes = WanConfig(), POLICY.planner(), []
     for start in range(0, 21, 3):

@@ -1,4 +1,6 @@
-"""The FlowGRPO ablation of CM-GRPO: Euler-Maruyama steps, their blow-up and its fix (T20, T22 and B5 of raven.md)."""
+"""The FlowGRPO ablation of CM-GRPO: Euler-Maruyama steps, their blow-up and its fix (T20, T22 and B5 of
+raven.md).
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ def settings_of(noise_level: float = 0.1, sigma_max: float | None = None) -> CmG
 
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_step_is_that_of_a_naive_loop(step: int) -> None:
-    """T20: element by element, the closed form of raven.md 11 and the bridge form with finite differences (float64, 1e-6 as sigma is float32).
+    """T20: element by element, the closed form of raven.md 11 and the bridge form with finite differences
+    (float64, 1e-6 as sigma is float32).
 
     Guards the sign of the drift's correction, the level it is taken at, and 625 -> 0, which adds noise too.
     """
@@ -53,7 +56,9 @@ def test_step_is_that_of_a_naive_loop(step: int) -> None:
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
 def test_mean_moves_with_the_prediction(step: int) -> None:
-    """raven.md 11: dmean/dx0 = D (1 + (1 - sigma) / sigma (1 + a^2 / 2 / (1 - sigma))), D where sigma is 1: the policy's gradient."""
+    """raven.md 11: dmean/dx0 = D (1 + (1 - sigma) / sigma (1 + a^2 / 2 / (1 - sigma))), D where sigma is 1:
+    the policy's gradient.
+    """
     x_t, x0 = normal(1, 1, 1, 2, 2), normal(1, 1, 1, 2, 2, seed=2).requires_grad_()
     a, sigma = 0.8, SIGMAS[step]
     mean = sampler(a, 0.938).transition(x_t, x0, torch.tensor([step])).mean
@@ -64,7 +69,8 @@ def test_mean_moves_with_the_prediction(step: int) -> None:
 
 
 def test_first_step_blows_up_and_no_longer_does() -> None:
-    """B5: sigma_max 1, as released, multiplies the noise by -309, -4959, -19839 (a = .1, .4, .8) and adds 24.9 at a = .1; .938 does not.
+    """B5: sigma_max 1, as released, multiplies the noise by -309, -4959, -19839 (a = .1, .4, .8) and adds
+    24.9 at a = .1; .938 does not.
 
     Deviations of all four transitions with the fix as in raven.md 11 (the first is .103 in the bridge form).
     """
@@ -82,10 +88,11 @@ def test_first_step_blows_up_and_no_longer_does() -> None:
 
 
 def test_small_steps_keep_the_flow_path() -> None:
-    """The noise added is taken out by the drift: from sigma .9 to .3 in 300 steps, states stay (1 - sigma) x0 + sigma noise in law.
+    """The noise added is taken out by the drift: from sigma .9 to .3 in 300 steps, states stay (1 - sigma) x0
+    + sigma noise in law.
 
-    8192 draws: deviation within 4 %, mean within .02 (4 standard errors and the step's own error). Another factor of the correction
-    would leave 12 % and more.
+    8192 draws: deviation within 4 %, mean within .02 (4 standard errors and the step's own error). Another
+    factor of the correction would leave 12 % and more.
     """
     sigmas = tuple(0.9 - 0.002 * i for i in range(301))
     fine, x0 = sampler(0.8, 0.99, sigmas), torch.full((1, 1, 1, 64, 128), 2.0)
@@ -98,7 +105,9 @@ def test_small_steps_keep_the_flow_path() -> None:
 
 
 def test_first_update_is_on_policy() -> None:
-    """T22 for the ablation: the shared recipe recomputes the means of its rollouts, at every trained step, history with its last noise."""
+    """T22 for the ablation: the shared recipe recomputes the means of its rollouts, at every trained step,
+    history with its last noise.
+    """
     recipe = grpo_of(settings=settings_of(0.4))
     metrics = recipe.step(0, 0.0)
     assert metrics["ratio_error"] < 1e-5
@@ -106,7 +115,9 @@ def test_first_update_is_on_policy() -> None:
 
 
 def test_actions_are_draws_of_the_transition() -> None:
-    """(action - mean) / std of a rollout is standard normal at each of the four steps, the last one's noise in what it made (4096 draws)."""
+    """(action - mean) / std of a rollout is standard normal at each of the four steps, the last one's noise
+    in what it made (4096 draws).
+    """
     recipe = grpo_of(settings=settings_of(0.4))
     rolled = recipe.roll_out(0, range(8), recipe.texts[torch.arange(8) % 5])
     followed = torch.cat([rolled.states[1:], rolled.endpoints[None]])
@@ -135,7 +146,9 @@ def test_log_probability_is_the_normal_density() -> None:
 
 
 def test_rollouts_stay_in_range_with_the_fix_alone() -> None:
-    """B5 in the recipe: without the fix the second state is hundreds of times the noise; sigma_max left out is the second step's level."""
+    """B5 in the recipe: without the fix the second state is hundreds of times the noise; sigma_max left out
+    is the second step's level.
+    """
     sizes = {}
     for sigma_max in (None, 1.0):
         recipe = grpo_of(settings=settings_of(0.1, sigma_max))
@@ -147,7 +160,9 @@ def test_rollouts_stay_in_range_with_the_fix_alone() -> None:
 
 
 def test_settings_are_strict() -> None:
-    """The section is read from the file with no other key, survives canonical JSON, and has no meaningless value."""
+    """The section is read from the file with no other key, survives canonical JSON, and has no meaningless
+    value.
+    """
     settings = settings_of(0.4, 0.9)
     assert parse_strict(canonical(settings), CmGrpoSettings, where="here") == settings
     with pytest.raises(ValueError, match=r"flow_grpo.noise.* is unknown"):

@@ -1,4 +1,6 @@
-"""RAVEN's ablation switches, each set through the recipe's strict settings (raven.md 7, 8; T10, T13 to T17 of section 20)."""
+"""RAVEN's ablation switches, each set through the recipe's strict settings (raven.md 7, 8; T10, T13 to T17 of
+section 20).
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def recipe_of(**values: Any) -> Raven:
 
 
 class Case:
-    """One generator forward of a forcing on four samples: recipe, rollout, text, real clips and what it predicted."""
+    """One generator forward of a forcing on four samples: recipe, rollout, text, real clips and what it
+    predicted.
+    """
 
     def __init__(self, forcing: str) -> None:
         self.recipe = recipe_of(forcing=forcing)
@@ -68,7 +72,9 @@ class Case:
 
 
 def chunk_after(wan: Wan, before: Tensor, chunk: Tensor, t_before: Tensor, t: Tensor, text: Tensor) -> Tensor:
-    """Naive reference: prediction of one chunk from a forward over the frames before it and itself. t_before, t: [B, f] timesteps."""
+    """Naive reference: prediction of one chunk from a forward over the frames before it and itself. t_before,
+    t: [B, f] timesteps.
+    """
     x, times = torch.cat([before, chunk], dim=1), torch.cat([t_before, t], dim=1)
     v = wan.block_causal(x, times, wan.embed_text(text), chunks=CHUNKS[: x.shape[1] // 2])
     return to_x0(x, v, times)[:, before.shape[1] :]
@@ -80,7 +86,9 @@ def parameter_gradient(wan: Wan, loss: Tensor) -> Tensor:
 
 
 def test_teacher_forcing_sees_real_history_and_noised_real_chunks() -> None:
-    """Guards against a history from the rollout, and against another noise level or noise than the sample's own."""
+    """Guards against a history from the rollout, and against another noise level or noise than the sample's
+    own.
+    """
     case = Case("teacher_forcing")
     assert case.data is not None
     t = case.t()[:, None].expand(-1, 8)
@@ -100,8 +108,8 @@ def test_teacher_forcing_sees_real_history_and_noised_real_chunks() -> None:
 
 @pytest.mark.parametrize("forcing", ["diffusion_forcing", "diffusion_forcing_self_rollout"])
 def test_diffusion_forcing_sees_noisy_history_each_chunk_at_its_own_level(forcing: str) -> None:
-    """Self rollout: endpoints on the way to the rollout's initial noise. Guards against clean copies, one level for all chunks, a fifth
-    level, and fresh noise where the rollout's own belongs.
+    """Self rollout: endpoints on the way to the rollout's initial noise. Guards against clean copies, one
+    level for all chunks, a fifth level, and fresh noise where the rollout's own belongs.
     """
     case = Case(forcing)
     step = case.recipe.streams.choice("chunk step", 5, FOUR, 4, 4)
@@ -121,7 +129,9 @@ def test_diffusion_forcing_sees_noisy_history_each_chunk_at_its_own_level(forcin
 
 
 def test_self_forcing_sees_its_own_predictions_of_the_same_step() -> None:
-    """History is what the chunks before were predicted to be at the sample's level, not the rollout's endpoints (raven.md 8)."""
+    """History is what the chunks before were predicted to be at the sample's level, not the rollout's
+    endpoints (raven.md 8).
+    """
     case = Case("self_forcing")
     t = case.t()[:, None].expand(-1, 8)
     states = case.rolled.states[case.recipe.streams.choice("student step", 5, FOUR, 4)[:, 0], torch.arange(4)]
@@ -140,7 +150,8 @@ def test_self_forcing_sees_its_own_predictions_of_the_same_step() -> None:
 
 
 def test_self_forcing_gives_no_gradient_to_the_history() -> None:
-    """T10: the gradient is that of each chunk's own call, with a history that another, frozen network computes.
+    """T10: the gradient is that of each chunk's own call, with a history that another, frozen network
+    computes.
 
     Guards against a cache pass with gradient, and against histories that share a graph with the predictions.
     """
@@ -167,7 +178,9 @@ def test_self_forcing_gives_no_gradient_to_the_history() -> None:
 
 @pytest.mark.parametrize(("sink", "window"), [(0, None), (0, 1), (1, 1), (1, 2)])
 def test_self_forcing_keeps_the_window(sink: int, window: int | None) -> None:
-    """Its cached calls see what the interleaved mask shows for the same history, and a cache that moves on spoils no gradient."""
+    """Its cached calls see what the interleaved mask shows for the same history, and a cache that moves on
+    spoils no gradient.
+    """
     recipe = recipe_of(forcing="self_forcing", sink=sink, window=window)
     text = recipe.texts[[0, 1, 2, 3]]
     rolled = recipe.roll_out(5, FOUR, text)
@@ -190,8 +203,9 @@ def test_rollout_and_data_are_constants(forcing: str) -> None:
 
 
 def test_the_fake_score_trains_on_rollouts_under_every_forcing() -> None:
-    """raven.md 8: forcings change the generator phase alone. Two iterations: the first fake loss is one number for all that draw the
-    same prompts, the student moves in the second, and each forcing moves it somewhere else.
+    """raven.md 8: forcings change the generator phase alone. Two iterations: the first fake loss is one
+    number for all that draw the same prompts, the student moves in the second, and each forcing moves it
+    somewhere else.
     """
     losses, students = set(), set()
     for forcing in FORCINGS:
@@ -220,12 +234,16 @@ RULES = {
     1.0: (1.6, 1.2, 0.8, 0.4),
     "ln_0_1": (0.5438, 1.4562, 1.4562, 0.5438),
 }
-"""Weights of four equal chunks: proportional to 1 / (4 - k), equal, to 4 - k, and Phi(logit) over quarters, times 4."""
+"""Weights of four equal chunks: proportional to 1 / (4 - k), equal, to 4 - k, and Phi(logit) over quarters,
+times 4.
+"""
 
 
 @pytest.mark.parametrize("rule", [*RULES, None, "mode_-0.54", "mode_0.81"])
 def test_each_frame_of_the_generator_loss_has_its_chunks_weight(rule: float | str | None) -> None:
-    """T12, T13 through the settings: gradient under a rule over gradient without one is the weight, frame by frame."""
+    """T12, T13 through the settings: gradient under a rule over gradient without one is the weight, frame by
+    frame.
+    """
     text, x0, found = normal(4, 6, 8, dtype=torch.float32), normal(4, *SHAPE, dtype=torch.float32), []
     for value in (rule, None):
         recipe = recipe_of(chunk_weighting=value)
@@ -242,7 +260,9 @@ def test_each_frame_of_the_generator_loss_has_its_chunks_weight(rule: float | st
 
 @pytest.mark.parametrize("fake_updates", [1, 2, 3])
 def test_fake_score_updates_per_generator_update(fake_updates: int) -> None:
-    """T14: the fake score trains every iteration, the generator every n-th; 220 iterations of 2 are 110 updates."""
+    """T14: the fake score trains every iteration, the generator every n-th; 220 iterations of 2 are 110
+    updates.
+    """
     recipe = recipe_of(fake_updates=fake_updates)
     for iteration in range(6):
         recipe.step(iteration, 0.0)
@@ -250,7 +270,9 @@ def test_fake_score_updates_per_generator_update(fake_updates: int) -> None:
 
 
 def test_moving_average_follows_its_setting() -> None:
-    """T16 through the recipe: one average per generator update with the decay of the settings; a decay of 0 ships the student."""
+    """T16 through the recipe: one average per generator update with the decay of the settings; a decay of 0
+    ships the student.
+    """
     for decay in (0.0, 0.9):
         recipe = recipe_of(ema=decay, fake_updates=2)
         expected = recipe.wan.head.head.weight.detach().clone()
@@ -275,7 +297,9 @@ def test_moving_average_follows_its_setting() -> None:
     ],
 )
 def test_wrong_switches_are_refused_when_they_are_read(wrong: dict[str, Any], words: str) -> None:
-    """Guards against an ablation that is misspelt and silently trains the default, and against failing hours later."""
+    """Guards against an ablation that is misspelt and silently trains the default, and against failing hours
+    later.
+    """
     with pytest.raises(ValueError, match=words):
         settings_of(**wrong)
 

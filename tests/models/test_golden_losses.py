@@ -1,7 +1,8 @@
-"""Golden losses: 20 iterations of a small RAVEN run and 10 of CM-GRPO, so that no change of the objective goes unnoticed.
+"""Golden losses: 20 iterations of a small RAVEN run and 10 of CM-GRPO, so that no change of the objective
+goes unnoticed.
 
-Networks are float64 and eight digits are kept, which neither threads nor kinds of CPU move. After a deliberate change:
-`python -m tests.models.test_golden_losses` remakes the files.
+Networks are float64 and eight digits are kept, which neither threads nor kinds of CPU move. After a
+deliberate change: `python -m tests.models.test_golden_losses` remakes the files.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""KL term of CM-GRPO: closed form, its two references, and that it costs nothing where it is not asked for (T28 of raven.md 20)."""
+"""KL term of CM-GRPO: closed form, its two references, and that it costs nothing where it is not asked for
+(T28 of raven.md 20).
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def adapters(recipe: CmGrpo) -> list[torch.Tensor]:
 
 
 def test_divergence_is_that_of_two_gaussians() -> None:
-    """torch's own KL of two Normals, value and gradient by the clean prediction (1e-10), with weights of frames."""
+    """torch's own KL of two Normals, value and gradient by the clean prediction (1e-10), with weights of
+    frames.
+    """
     x0, other = normal(3, *SHAPE, seed=1).requires_grad_(), normal(3, *SHAPE, seed=2)
     scale = torch.tensor([0.938, 0.833, 0.625]).double()[:, None, None, None, None]
     weights = torch.linspace(0.5, 1.5, 8).double()
@@ -52,7 +56,9 @@ def test_divergence_is_that_of_two_gaussians() -> None:
 
 
 def test_no_pull_from_where_the_policy_starts() -> None:
-    """T28: fresh adapters are the reference, so even an enormous weight leaves the first update as it is without the term."""
+    """T28: fresh adapters are the reference, so even an enormous weight leaves the first update as it is
+    without the term.
+    """
     plain, held = recipe_with(None), recipe_with(KlSettings(weight=1e6))
     assert "kl" not in plain.step(0, 0.0)
     assert held.step(0, 0.0)["kl"] == 0.0
@@ -61,7 +67,8 @@ def test_no_pull_from_where_the_policy_starts() -> None:
 
 @pytest.mark.parametrize("flow_grpo", [None, FlowGrpoSettings(noise_level=0.4)])
 def test_reference_is_the_policy_without_adapters(flow_grpo: FlowGrpoSettings | None) -> None:
-    """Against a second network with the start's weights, which the recipe must not need; adapters, also of text and time, are all off.
+    """Against a second network with the start's weights, which the recipe must not need; adapters, also of
+    text and time, are all off.
 
     Afterwards they are on again and trainable: peft freezes them meanwhile.
     """
@@ -83,7 +90,8 @@ def test_reference_is_the_policy_without_adapters(flow_grpo: FlowGrpoSettings | 
 
 @pytest.mark.parametrize("rows", [False, True])
 def test_base_reference_is_guided_and_sees_the_whole_clip(rows: bool) -> None:
-    """raven.md 9.6: the bidirectional model at the common timestep, v- + 3 (v+ - v-), empty negative prompt, two plain calls.
+    """raven.md 9.6: the bidirectional model at the common timestep, v- + 3 (v+ - v-), empty negative prompt,
+    two plain calls.
 
     The empty prompt is zeros of the embedded encoder, but a row of its own (the end token's) of umT5.
     """
@@ -121,7 +129,9 @@ def test_slices_change_nothing() -> None:
 
 
 def test_without_the_term_no_reference_runs() -> None:
-    """T28: calls of the network are counted; the start reference costs one more a slice, none without the term."""
+    """T28: calls of the network are counted; the start reference costs one more a slice, none without the
+    term.
+    """
     counts = {}
     for weight in (None, 1.0):
         recipe, calls = recipe_with(None if weight is None else KlSettings(weight=weight)), []
@@ -132,7 +142,9 @@ def test_without_the_term_no_reference_runs() -> None:
 
 
 def test_settings_are_strict() -> None:
-    """A weight of 0, a reference by another name, guidance where there is none, a base model that nobody asked for."""
+    """A weight of 0, a reference by another name, guidance where there is none, a base model that nobody
+    asked for.
+    """
     settings = dataclasses.replace(
         grpo_settings(), kl=KlSettings(weight=0.004, reference="base", guidance=3.0)
     )

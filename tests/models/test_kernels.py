@@ -1,4 +1,6 @@
-"""The Triton kernels of the DiT against their plain forms, on a GPU, or on a CPU with TRITON_INTERPRET=1 where Triton is installed."""
+"""The Triton kernels of the DiT against their plain forms, on a GPU, or on a CPU with TRITON_INTERPRET=1
+where Triton is installed.
+"""
 
 import importlib.util
 import os
@@ -37,8 +39,9 @@ def near(found: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("updated", ["nothing", "update", "gated"])
 def test_add_norm(dtype: torch.dtype, updated: str, wide: bool) -> None:
-    """Guards against rows of the wrong frame, a sum that keeps the narrow dtype under a float32 gate (RAVEN's first block), and
-    padding to a power of two that counts in mean or variance. Modulated by rows of a frame, and by one row for all.
+    """Guards against rows of the wrong frame, a sum that keeps the narrow dtype under a float32 gate (RAVEN's
+    first block), and padding to a power of two that counts in mean or variance. Modulated by rows of a frame,
+    and by one row for all.
     """
     from models.kernels import add_norm_cuda
 
@@ -63,8 +66,8 @@ def test_add_norm(dtype: torch.dtype, updated: str, wide: bool) -> None:
 def test_the_gradients_of_add_norm(
     dtype: torch.dtype, updated: str, shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards against rows' gradients that miss tokens at a border of programs, frames that are mixed up, and a residual whose gradient
-    is lost or counted twice; against autograd of the plain form in float64.
+    """Guards against rows' gradients that miss tokens at a border of programs, frames that are mixed up, and
+    a residual whose gradient is lost or counted twice; against autograd of the plain form in float64.
     """
     from models import kernels
 
@@ -105,7 +108,9 @@ def test_the_gradients_of_add_norm(
 def test_the_gradients_of_norm_rotate(
     dtype: torch.dtype, turned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards against a rotation that is not turned back, and sums over heads or tokens that miss some; clips of a larger tensor."""
+    """Guards against a rotation that is not turned back, and sums over heads or tokens that miss some; clips
+    of a larger tensor.
+    """
     from models import kernels
 
     monkeypatch.setattr(kernels, "PROGRAMS", 14)  # of 7 tokens each, the last of 5
@@ -136,7 +141,9 @@ def test_the_gradients_of_norm_rotate(
 def gradients(
     function: Callable[..., tuple[Tensor, ...]], leaves: list[Tensor], weights: tuple[Tensor, ...]
 ) -> list[Tensor | None]:
-    """Gradients at the leaves of the sum of all outputs times weights; None where an output does not depend on a leaf."""
+    """Gradients at the leaves of the sum of all outputs times weights; None where an output does not depend
+    on a leaf.
+    """
     own = [leaf.detach().requires_grad_() for leaf in leaves]
     total = sum(
         (out.to(weight.dtype) * weight).sum() for out, weight in zip(function(*own), weights, strict=True)
@@ -155,7 +162,9 @@ def near_gradient(found: Tensor | None, expected: Tensor | None, dtype: torch.dt
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("normed", [False, True])
 def test_norm_rotate(dtype: torch.dtype, turned: bool, normed: bool) -> None:
-    """Guards against pairs, heads, positions and clips that are mixed up, also where tokens lie in the middle of a larger cache."""
+    """Guards against pairs, heads, positions and clips that are mixed up, also where tokens lie in the middle
+    of a larger cache.
+    """
     from models.kernels import norm_rotate_cuda
 
     if not turned and not normed:
@@ -183,8 +192,9 @@ def test_norm_rotate(dtype: torch.dtype, turned: bool, normed: bool) -> None:
 def test_a_network_trains_as_in_plain_operations(
     dtype: torch.dtype, recompute: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Guards against a kernel that is right alone and wrong in its place: rows of the last block, which drops the history of a packed
-    clip, are spaced unevenly between two clips; the first block has no update yet. float32 weights, products in float32 or bfloat16.
+    """Guards against a kernel that is right alone and wrong in its place: rows of the last block, which drops
+    the history of a packed clip, are spaced unevenly between two clips; the first block has no update yet.
+    float32 weights, products in float32 or bfloat16.
     """
     if INTERPRETED:
         monkeypatch.setattr("models.wan.in_kernels", lambda _: True)

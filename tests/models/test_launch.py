@@ -1,4 +1,6 @@
-"""The launcher's plan: defaults, Slurm's variables, overrides, ports, and arguments left alone (T37 of raven.md section 20)."""
+"""The launcher's plan: defaults, Slurm's variables, overrides, ports, and arguments left alone (T37 of
+raven.md section 20).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def test_without_slurm_one_node_meets_itself() -> None:
 
 
 def test_slurm_says_everything() -> None:
-    """Two nodes of eight GPUs: the first host of the list, a port of the job's own, a meeting point that all nodes can join."""
+    """Two nodes of eight GPUs: the first host of the list, a port of the job's own, a meeting point that all
+    nodes can join.
+    """
     launch = plan_launch(SLURM, lambda: 99)
     assert (launch.processes, launch.nodes, launch.node_rank) == (8, 2, 1)
     assert (launch.host, launch.port) == ("gpu003", 10000 + 1234567 % 20000)

@@ -217,7 +217,8 @@ def test_rolling_forcing_table() -> None:
 
 
 LONG_ROLLING_TABLE = [
-    # window frames, working frames behind the sink, position of the sink, commit keys: baselines.md 2.6 at 36 frames
+    # window frames, working frames behind the sink, position of the sink, commit keys: baselines.md 2.6 at 36
+    # frames
     *((window, None, None, commit) for window, _, commit in ROLLING_TABLE[:5]),
     ((3, 17), None, 0, frames((0, 5))),
     ((6, 20), (3, 5), 0, frames((0, 8))),
@@ -265,8 +266,8 @@ def test_raven_window_counts_history_only() -> None:
 
 
 def test_raven_keeps_clean_chunks_only() -> None:
-    """baselines.md 2.7: the history is read only while denoising. A denoising call writes where no call before the next
-    write reads, and the history grows with clean passes alone.
+    """baselines.md 2.7: the history is read only while denoising. A denoising call writes where no call
+    before the next write reads, and the history grows with clean passes alone.
     """
     planner = RAVEN.planner()
     history: list[int] = []
@@ -284,7 +285,9 @@ def test_raven_keeps_clean_chunks_only() -> None:
 
 @pytest.mark.parametrize("policy", [RAVEN, SELF_FORCING, LONGLIVE, REWARD_FORCING])
 def test_keys_of_every_chunked_method_lie_in_one_piece(policy: Policy) -> None:
-    """What lets attention read the cache without copies; rotated on the way by consecutive positions, or not at all."""
+    """What lets attention read the cache without copies; rotated on the way by consecutive positions, or not
+    at all.
+    """
     planner = policy.planner()
     for start in range(0, 21, 3):
         for kind in ("denoise", "denoise", "commit"):
@@ -296,7 +299,9 @@ def test_keys_of_every_chunked_method_lie_in_one_piece(policy: Policy) -> None:
 
 
 def test_merged_reads_are_the_same_keys() -> None:
-    """Guards against merging what is not written, not adjacent, or rotated otherwise: a cache of slots reads the same."""
+    """Guards against merging what is not written, not adjacent, or rotated otherwise: a cache of slots reads
+    the same.
+    """
     for policy, joint in ((LONGLIVE, False), (REWARD_FORCING, False), (ROLLING_FORCING, True)):
         planner, apart, together = policy.planner(), Slots(), Slots()
         for start in range(0, 30, 3):

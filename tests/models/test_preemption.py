@@ -1,4 +1,6 @@
-"""Killed, signalled, interrupted while writing: whatever happens, what is on disk is whole, and the run goes on bit for bit."""
+"""Killed, signalled, interrupted while writing: whatever happens, what is on disk is whole, and the run goes
+on bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -58,9 +60,11 @@ def wait_for_iterations(output: Path, number: int, process: subprocess.Popen[str
 
 @pytest.mark.slow
 def test_killed_runs_go_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    """T33: kill -9 at random moments, while another thread writes checkpoints, then resume: same weights, averages, optimizers, losses.
+    """T33: kill -9 at random moments, while another thread writes checkpoints, then resume: same weights,
+    averages, optimizers, losses.
 
-    Every folder with a final name must be whole after each kill; global generators are seeded differently in every attempt.
+    Every folder with a final name must be whole after each kill; global generators are seeded differently in
+    every attempt.
     """
     seed = random.randrange(10**6)
     chance, output, iterations = random.Random(seed), tmp_path / "killed", 24
@@ -83,7 +87,9 @@ def test_killed_runs_go_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_and_asks_for_another_attempt(tmp_path: Path, number: signal.Signals) -> None:
-    """Slurm's warning before it takes a node: the iteration is finished and saved although no checkpoint was due."""
+    """Slurm's warning before it takes a node: the iteration is finished and saved although no checkpoint was
+    due.
+    """
     output = tmp_path / "signalled"
     process = start(output, "--iterations", 8, "--every", 1000, "--pause-s", 0.5)
     wait_for_iterations(output, 2, process)
@@ -105,7 +111,9 @@ def test_a_request_at_the_last_iteration_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path: Path) -> None:
-    """A folder under a temporary name is never read, however complete it looks; the newest two whole ones stay."""
+    """A folder under a temporary name is never read, however complete it looks; the newest two whole ones
+    stay.
+    """
     settings = dmd_settings(iterations=3)
     train(raven_of(settings), RunLimits(iterations=3, checkpoint_every=1), output=tmp_path, identity="a")
     states = tmp_path / "states"
@@ -140,7 +148,9 @@ def test_a_copy_is_written_while_training_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_signal_to_the_launcher_reaches_all_processes(tmp_path: Path) -> None:
-    """The launcher alone gets SIGUSR1: both processes finish one and the same iteration, save, and its code asks for another try."""
+    """The launcher alone gets SIGUSR1: both processes finish one and the same iteration, save, and its code
+    asks for another try.
+    """
     output = tmp_path / "launched"
     program = [sys.executable, "-m", "workflow.scripts.launch", "tests.models.train_toy", "raven", output]
     program += ["--iterations", "8", "--every", "1000", "--pause-s", "1"]

@@ -1,4 +1,6 @@
-"""Released checkpoints: every format opens to one network, and every known mix-up is one sentence before any GPU second."""
+"""Released checkpoints: every format opens to one network, and every known mix-up is one sentence before any
+GPU second.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +119,9 @@ CONTAINERS = {
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_every_container_is_the_same_network(tmp_path: Path, name: str) -> None:
-    """Guards against a layout of baselines.md 1.1 or raven.md 14.2 that loads other tensors, or is not described as it is."""
+    """Guards against a layout of baselines.md 1.1 or raven.md 14.2 that loads other tensors, or is not
+    described as it is.
+    """
     content, key, level = CONTAINERS[name]
     release = toy(saved(tmp_path, content), key=key)
     found = inspect_released(release.path, key=key)
@@ -164,7 +168,9 @@ def adapter_of(path: Path | None, *, rank: int = 3, key: str | None = None, tens
 
 
 def test_every_adapter_layout_is_the_naive_sum(tmp_path: Path) -> None:
-    """LongLive's and CM-GRPO's adapter files (flat, under a level, with and without adapter name), bundles and merged loading."""
+    """LongLive's and CM-GRPO's adapter files (flat, under a level, with and without adapter name), bundles
+    and merged loading.
+    """
     adapter = lora_of()
     expected = adapted_velocity(adapter, alpha=6.0)
     assert (expected - velocity(wan_of(1))).abs().max() > 1e-2
@@ -267,7 +273,9 @@ TRAPS: dict[str, tuple[Callable[[Path], Release], str]] = {
     "page in place of a file": (lambda d: toy(page(d)), "is no torch file .*Git LFS pointer"),
     "truncated": (lambda d: toy(cut(saved(d, STATE))), "is truncated or damaged"),
     "truncated safetensors": (lambda d: toy(cut(stored(d))), "is truncated or damaged"),
-    "other objects": (lambda d: toy(saved(d, {"generator": STATE, "args": Path("x")})), "Python objects beside tensors .pathlib"),
+    "other objects": (lambda d: toy(saved(d, {"generator": STATE, "args": Path(
+        "x"
+    )})), "Python objects beside tensors .pathlib"),
 }  # fmt: skip
 
 
@@ -288,7 +296,9 @@ def stored(folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", TRAPS)
 def test_mix_ups_are_one_sentence(tmp_path: Path, name: str) -> None:
-    """Guards against the wrong file being sampled for days (baselines.md 1.1 and 7): checking and opening both refuse it."""
+    """Guards against the wrong file being sampled for days (baselines.md 1.1 and 7): checking and opening
+    both refuse it.
+    """
     make, match = TRAPS[name]
     release = make(tmp_path)
     for attempt in (check_released, open_released):
@@ -328,7 +338,9 @@ def shapes_of(config: WanConfig) -> dict[str, tuple[int, ...]]:
 
 
 def test_the_real_size_costs_no_memory(tmp_path: Path) -> None:
-    """825 names by WanConfig() (27 a block and 15); a file of that size opens in a fraction of its size of memory."""
+    """825 names by WanConfig() (27 a block and 15); a file of that size opens in a fraction of its size of
+    memory.
+    """
     shapes = shapes_of(WanConfig())
     assert len(shapes) == 825 and sum(not name.startswith("blocks.") for name in shapes) == 15
     assert sum(name.startswith("blocks.7.") for name in shapes) == 27
@@ -366,7 +378,9 @@ def test_model_size_is_read_off_the_shapes() -> None:
 
 
 def test_baselines_say_what_their_files_are(tmp_path: Path) -> None:
-    """LongLive and CM-GRPO bring an adapter of 600 and 612 tensors, and the counts follow from model size and targets."""
+    """LongLive and CM-GRPO bring an adapter of 600 and 612 tensors, and the counts follow from model size and
+    targets.
+    """
     with torch.device("meta"):
         linears = [n for n, layer in Wan(WanConfig()).named_modules() if isinstance(layer, torch.nn.Linear)]
     for row, tensors in (("longlive", 600), ("cm_grpo", 612)):

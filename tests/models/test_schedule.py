@@ -70,7 +70,9 @@ def test_raven_steps_are_rounded_integers() -> None:
 
 
 def test_no_table_depends_on_the_default_device() -> None:
-    """Guards against schedules and rotations that differ between a program that runs on a GPU by default and one that does not."""
+    """Guards against schedules and rotations that differ between a program that runs on a GPU by default and
+    one that does not.
+    """
     with torch.device("meta"):
         made = consistency_rollout((1000, 938, 833, 625), (3, 3))
         turn = rotation(range(2), 3, 4, (4, 2, 2), torch.float64, torch.device("cpu"))
@@ -131,7 +133,9 @@ def test_bfloat16_latents_are_rounded_once() -> None:
 
 
 def test_transition_is_the_consistency_kernel() -> None:
-    """raven.md 2.3, table of std and coefficient; the last transition has no density; every sample has its own step."""
+    """raven.md 2.3, table of std and coefficient; the last transition has no density; every sample has its
+    own step.
+    """
     x0 = torch.ones(4, 3, 2, 2, 2)
     kernel = RAVEN.transition(torch.full_like(x0, 7.0), x0, torch.arange(4))
     assert [round(std, 3) for std in kernel.std.flatten().tolist()] == [0.938, 0.833, 0.625, 0.0]

@@ -33,7 +33,9 @@ def test_every_point_has_its_tests(point: str) -> None:
 
 
 def second_chunk(first_at: int, second_at: int) -> Tensor:
-    """Velocity of a chunk of 2 frames that stands at `second_at`, given a clean one that was cached at `first_at`."""
+    """Velocity of a chunk of 2 frames that stands at `second_at`, given a clean one that was cached at
+    `first_at`.
+    """
     wan = wan_of(0, F64).requires_grad_(False)
     clean, noisy, text = normal(1, 2, 4, 4, 4, seed=1), normal(1, 2, 4, 4, 4, seed=2), normal(1, 6, 8, seed=3)
     cache = KVCache(CONFIG, batch=1, capacity=4, tokens_per_frame=4, device=clean.device, dtype=F64)
@@ -45,14 +47,18 @@ def second_chunk(first_at: int, second_at: int) -> Tensor:
 
 
 def test_positions_are_relative_in_the_whole_network() -> None:
-    """T6: all frame offsets shifted by a constant leave the output as it is, shifting the clean chunk alone changes it."""
+    """T6: all frame offsets shifted by a constant leave the output as it is, shifting the clean chunk alone
+    changes it.
+    """
     expected = second_chunk(0, 2)
     torch.testing.assert_close(second_chunk(37, 39), expected, rtol=0, atol=1e-10)
     assert float((second_chunk(1, 2) - expected).abs().max()) > 1e-3
 
 
 def test_a_window_lets_gradients_through_the_chunks_in_between_alone() -> None:
-    """T9 with a window of one chunk and two layers: chunk 3 reads chunk 2, which read chunk 1; chunk 0 is out of reach, exactly."""
+    """T9 with a window of one chunk and two layers: chunk 3 reads chunk 2, which read chunk 1; chunk 0 is out
+    of reach, exactly.
+    """
     wan = wan_of(0, F64)
     noisy, clean = normal(1, *SHAPE, seed=1), normal(1, *SHAPE, seed=2).requires_grad_()
     t = torch.full((1, 8), 833.0, dtype=F64)
@@ -64,7 +70,9 @@ def test_a_window_lets_gradients_through_the_chunks_in_between_alone() -> None:
 
 
 def test_the_average_of_an_adapter_starts_as_the_adapter() -> None:
-    """T16, B2: the average of fresh adapters is those adapters, A included, and then the closed form of its decay, for adapters alone."""
+    """T16, B2: the average of fresh adapters is those adapters, A included, and then the closed form of its
+    decay, for adapters alone.
+    """
     recipe = grpo_of()
     trainee = recipe.student
     assert trainee.average is not None and trainee.average.keys() == trainee.parameters.keys()

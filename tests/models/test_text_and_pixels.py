@@ -23,7 +23,9 @@ EMBEDDED = Path(__file__).parents[2] / "models/embedded"
 
 
 def test_codecs(tmp_path: Path) -> None:
-    """Guards the choice between our codec, a Diffusers folder and its file, and the settings that reach the VAE."""
+    """Guards the choice between our codec, a Diffusers folder and its file, and the settings that reach the
+    VAE.
+    """
     assert isinstance(open_codec(EMBEDDED / "codec.safetensors"), LinearCodec)
     AutoencoderKLWan(base_dim=4).save_pretrained(tmp_path / "vae")
     for path in (tmp_path / "vae", tmp_path / "vae/diffusion_pytorch_model.safetensors"):
@@ -32,7 +34,9 @@ def test_codecs(tmp_path: Path) -> None:
 
 
 def test_text_encoders(tmp_path: Path) -> None:
-    """Guards the choice between our encoder, Wan's file and a folder, and finding the tokenizer of either snapshot."""
+    """Guards the choice between our encoder, Wan's file and a folder, and finding the tokenizer of either
+    snapshot.
+    """
     toy = open_text(EMBEDDED / "text.safetensors")
     assert isinstance(toy, ToyTextEncoder)
     assert toy.encode(["a red circle"]).shape == (1, toy.text_len, toy.text_dim)
@@ -56,7 +60,9 @@ def test_text_encoders(tmp_path: Path) -> None:
 
 
 def test_wrong_files_are_named(tmp_path: Path) -> None:
-    """Guards against a codec given as text encoder, a text encoder given as codec, and a path with nothing there."""
+    """Guards against a codec given as text encoder, a text encoder given as codec, and a path with nothing
+    there.
+    """
     with pytest.raises(ValueError, match="holds no Wan VAE"):
         open_codec(EMBEDDED / "text.safetensors")
     with pytest.raises(ValueError, match="holds no umT5 encoder"):
@@ -69,10 +75,10 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
 def test_the_embedded_world_needs_no_large_library() -> None:
     """Guards the seconds that every embedded stage would pay for importing transformers or diffusers."""
     program = (
-        "import sys; from models.text_and_pixels import open_codec, open_text\n"
-        "from workflow.scripts import convert, sample, train_raven\n"
-        f"open_codec({str(EMBEDDED / 'codec.safetensors')!r}); open_text({str(EMBEDDED / 'text.safetensors')!r})\n"
-        "print(sorted({'transformers', 'diffusers', 'ftfy', 'peft'} & set(sys.modules)))"
+        "import sys; from models.text_and_pixels import open_codec, open_text\nfrom workflow.scripts "
+        f"import convert, sample, train_raven\nopen_codec({str(EMBEDDED / 'codec.safetensors')!r}); "
+        f"open_text({str(EMBEDDED / 'text.safetensors')!r})\nprint(sorted({{'transformers', 'diffusers', "
+        "'ftfy', 'peft'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=EMBEDDED.parents[1]

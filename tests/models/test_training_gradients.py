@@ -39,7 +39,9 @@ def test_loss_of_a_chunk_reaches_exactly_the_clean_chunks_before_it() -> None:
 
 
 def parameter_gradients(wan: Wan, loss: Tensor) -> Tensor:
-    """One vector; parameters the loss does not reach count as zero (cross-attention of clean tokens in the last layer)."""
+    """One vector; parameters the loss does not reach count as zero (cross-attention of clean tokens in the
+    last layer).
+    """
     found = torch.autograd.grad(loss, list(wan.parameters()), allow_unused=True)
     return torch.cat(
         [

@@ -21,7 +21,9 @@ def losses(folder: Path) -> list[float]:
 
 
 def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
-    """T33: stop after 2 of 4 iterations and continue in a new process' place: same weights, averages, optimizers and losses."""
+    """T33: stop after 2 of 4 iterations and continue in a new process' place: same weights, averages,
+    optimizers and losses.
+    """
     settings = dmd_settings()
     whole, first, second = (raven_of(settings) for _ in range(3))
     train(whole, RunLimits(iterations=4), output=tmp_path / "whole", identity="a")
@@ -48,7 +50,9 @@ def test_checkpoint_of_another_run_is_not_continued(tmp_path: Path) -> None:
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_step() -> None:
-    """design.md 7: a fault never becomes a number. The sentence names tensor and iteration, and no weight has moved."""
+    """design.md 7: a fault never becomes a number. The sentence names tensor and iteration, and no weight has
+    moved.
+    """
     layer = torch.nn.Linear(2, 2)
     trainee = Trainee("student", layer, OptimizerSettings(lr=0.1), ema=0.9)
     before = layer.weight.detach().clone()
@@ -61,7 +65,9 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step() -> None:
 
 
 def test_streams_depend_on_key_and_sample_alone() -> None:
-    """The same sample gets the same noise however the batch is cut; purposes, iterations and chunks all differ."""
+    """The same sample gets the same noise however the batch is cut; purposes, iterations and chunks all
+    differ.
+    """
     streams = Streams(seed=1, device=CPU)
     whole = StreamNoise(streams=streams, iteration=5, samples=range(4), shape=SHAPE)
     part = StreamNoise(streams=streams, iteration=5, samples=range(2, 4), shape=SHAPE)
@@ -74,7 +80,9 @@ def test_streams_depend_on_key_and_sample_alone() -> None:
 
 
 def test_a_group_shares_its_start_and_nothing_else() -> None:
-    """With sharing 2, samples 2 and 3 start alike, samples 1 and 2 do not, and every later draw is a sample's own."""
+    """With sharing 2, samples 2 and 3 start alike, samples 1 and 2 do not, and every later draw is a sample's
+    own.
+    """
     streams = Streams(seed=1, device=CPU)
     whole = StreamNoise(streams=streams, iteration=5, samples=range(4), shape=SHAPE, sharing=2)
     start, later = whole.initial(), whole.renoise(1, 2, 2, None)
@@ -85,7 +93,9 @@ def test_a_group_shares_its_start_and_nothing_else() -> None:
 
 
 def test_orthogonalised_update() -> None:
-    """Singular values end near 1 (Newton-Schulz leaves about 0.7 to 1.2) with the input's directions; a step moves by lr."""
+    """Singular values end near 1 (Newton-Schulz leaves about 0.7 to 1.2) with the input's directions; a step
+    moves by lr.
+    """
     matrices = normal(3, 12, 20, dtype=torch.float32)
     values = torch.linalg.svdvals(orthogonalise(matrices))
     assert values.min() > 0.5 and values.max() < 1.3

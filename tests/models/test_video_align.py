@@ -1,4 +1,6 @@
-"""VideoAlign's text alignment on a tiny Qwen2-VL: which frames and pixels it sees, which token it reads, and what files it refuses."""
+"""VideoAlign's text alignment on a tiny Qwen2-VL: which frames and pixels it sees, which token it reads, and
+what files it refuses.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def clip(frames: int = 9, seed: int = 0) -> Tensor:
 
 
 def test_ten_frames_at_two_a_second() -> None:
-    """raven.md 10: 81 frames at 16 fps are 10, from first to last; an even number, at least 4, never more than there are."""
+    """raven.md 10: 81 frames at 16 fps are 10, from first to last; an even number, at least 4, never more
+    than there are.
+    """
     assert sampled_frames(81, 16) == [0, 9, 18, 27, 36, 44, 53, 62, 71, 80]
     assert len(sampled_frames(81, 8)) == 20
     assert sampled_frames(9, 16) == [0, 3, 5, 8]
@@ -51,7 +55,9 @@ def test_ten_frames_at_two_a_second() -> None:
 
 
 def test_the_budget_of_pixels() -> None:
-    """raven.md 10: 480 x 832 is seen as 336 x 588; a picture of few pixels is enlarged, sides are multiples of 28."""
+    """raven.md 10: 480 x 832 is seen as 336 x 588; a picture of few pixels is enlarged, sides are multiples
+    of 28.
+    """
     assert seen_size(480, 832) == (336, 588)
     assert seen_size(720, 1280) == (336, 588)
     for size in ((64, 64), (480, 832), (1080, 1920)):
@@ -61,7 +67,9 @@ def test_the_budget_of_pixels() -> None:
 
 
 def test_resizing_keeps_bytes() -> None:
-    """A constant stays itself, and overshoot of the cubic stays inside 0..255 in whole numbers: the frames are bytes again."""
+    """A constant stays itself, and overshoot of the cubic stays inside 0..255 in whole numbers: the frames
+    are bytes again.
+    """
     constant = torch.full((1, 40, 60, 3), 77, dtype=torch.uint8)
     assert torch.equal(resized(constant, (28, 56)), torch.full((1, 3, 28, 56), 77.0))
     edge = torch.zeros(1, 40, 60, 3, dtype=torch.uint8)
@@ -72,7 +80,9 @@ def test_resizing_keeps_bytes() -> None:
 
 
 def test_patches_are_those_of_the_image_processor() -> None:
-    """Guards against another order of patches or channels: transformers' own processor cuts a picture shown twice."""
+    """Guards against another order of patches or channels: transformers' own processor cuts a picture shown
+    twice.
+    """
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     picture = np.random.default_rng(0).integers(0, 256, (56, 84, 3), dtype=np.uint8)
@@ -128,7 +138,9 @@ def naive_score(held: dict[str, Tensor], frames: Tensor, prompt: str) -> float:
 
 
 def test_the_score_is_the_third_logit_at_the_third_token(folder: Path) -> None:
-    """Against transformers' whole model with folded adapters, in float32: adapters and their scale, places, token, row, constants."""
+    """Against transformers' whole model with folded adapters, in float32: adapters and their scale, places,
+    token, row, constants.
+    """
     scorer, frames = VideoAlign.load(folder, dtype=torch.float32), clip()
     found = scorer.score(frames, 16, "a red ball")
     assert found == pytest.approx(naive_score(state(), frames, "a red ball"), abs=2e-4)
@@ -163,7 +175,9 @@ def test_the_question_is_read_and_not_run(folder: Path, tmp_path: Path) -> None:
 
 
 def test_files_that_do_not_fit_are_one_sentence(tmp_path: Path) -> None:
-    """Guards against a partial load, a wrong tokenizer, adapters without rank, unknown tensors: a score of such a model is noise."""
+    """Guards against a partial load, a wrong tokenizer, adapters without rank, unknown tensors: a score of
+    such a model is noise.
+    """
     held = write_videoalign(tmp_path)
     down = next(name for name in held if ".lora_A." in name)
     for wrong, words in (

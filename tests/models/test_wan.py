@@ -41,7 +41,8 @@ def cached_loop(wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor,
                 clean_t: float = 0.0) -> Tensor:  # fmt: skip
     """Naive cached reference: per chunk a read-only denoise call, then a clean call that stores its keys.
 
-    The list `slots` is the cache's content by chunk, kept by hand; eviction follows the visibility rule of raven.md 4.2.
+    The list `slots` is the cache's content by chunk, kept by hand; eviction follows the visibility rule of
+    raven.md 4.2.
     """
     tokens = wan.config.tokens_per_frame(SIZE, SIZE)
     cache = KVCache(
@@ -121,7 +122,9 @@ def test_mask_is_the_visibility_rule(num_chunks: int, sink: int, window: int | N
 
 @pytest.mark.parametrize(("sink", "window"), SINK_WINDOW)
 def test_interleaved_equals_cached(toy_wan: Callable[..., Wan], sink: int, window: int | None) -> None:
-    """T2: training-time test computes what inference computes. float64 round-off 1e-12; a cache pass at t = 7 must differ."""
+    """T2: training-time test computes what inference computes. float64 round-off 1e-12; a cache pass at t = 7
+    must differ.
+    """
     wan = toy_wan()
     noisy, clean, t, text = inputs()
     packed = wan.interleaved(noisy, clean, t, wan.embed_text(text), chunks=CHUNKS, sink=sink, window=window)
@@ -203,7 +206,9 @@ def test_block_causal_equals_cache_of_noisy_chunks(toy_wan: Callable[..., Wan]) 
 
 
 def test_rotary_is_relative() -> None:
-    """T6: shifting query and key positions alike leaves their products unchanged, shifting the keys alone changes them."""
+    """T6: shifting query and key positions alike leaves their products unchanged, shifting the keys alone
+    changes them.
+    """
     pairs = (4, 2, 2)
     q, k = draw(1, 12, 3, 16, seed=4), draw(1, 12, 3, 16, seed=5)
 
@@ -218,7 +223,9 @@ def test_rotary_is_relative() -> None:
 
 
 def test_rotary_closed_form() -> None:
-    """Wan's table by definition: pair i of the time axis turns by position * 10000^(-2i/44) for a head of 128."""
+    """Wan's table by definition: pair i of the time axis turns by position * 10000^(-2i/44) for a head of
+    128.
+    """
     turn = rotation((7,), 1, 1, WanConfig().rotary_pairs, torch.float64, torch.device("cpu"))
     assert WanConfig().rotary_pairs == (22, 21, 21)
     expected = torch.tensor([7 * 10000.0 ** (-2 * i / 44) for i in range(22)], dtype=torch.float64)
@@ -245,7 +252,9 @@ def test_text_padding_is_visible(toy_wan: Callable[..., Wan]) -> None:
 
 
 def test_raw_keys_rotated_at_read_equal_stored_rotated(toy_wan: Callable[..., Wan]) -> None:
-    """Slot-relative policies store raw keys: rotating them when read at the same position must give the same velocity."""
+    """Slot-relative policies store raw keys: rotating them when read at the same position must give the same
+    velocity.
+    """
     wan = toy_wan()
     noisy, _, t, text = inputs()
     context = wan.embed_text(text)
@@ -262,7 +271,9 @@ def test_raw_keys_rotated_at_read_equal_stored_rotated(toy_wan: Callable[..., Wa
 
 
 def test_cache_moves_then_writes(toy_wan: Callable[..., Wan]) -> None:
-    """Overlapping left shifts keep frames in order, and a plan that leaves the cache is refused with a sentence."""
+    """Overlapping left shifts keep frames in order, and a plan that leaves the cache is refused with a
+    sentence.
+    """
     wan = toy_wan()
     noisy, _, t, text = inputs()
     context = wan.embed_text(text)
@@ -290,7 +301,9 @@ def test_cache_moves_then_writes(toy_wan: Callable[..., Wan]) -> None:
 
 
 def test_gradient_flows_through_own_keys_only(toy_wan: Callable[..., Wan]) -> None:
-    """A call that writes, then reads its own slots, must have the gradient of a call that attends to itself directly."""
+    """A call that writes, then reads its own slots, must have the gradient of a call that attends to itself
+    directly.
+    """
     wan = toy_wan().requires_grad_(True)
     noisy, _, t, text = inputs()
     gradients = []
@@ -320,7 +333,9 @@ def test_gradient_flows_through_own_keys_only(toy_wan: Callable[..., Wan]) -> No
 
 
 def test_bfloat16_decay_is_a_no_op() -> None:
-    """baselines.md 2.5: bf16(0.999 * x) == x for every finite bf16 value, so the sink only ever grows by bf16(0.001 * E)."""
+    """baselines.md 2.5: bf16(0.999 * x) == x for every finite bf16 value, so the sink only ever grows by
+    bf16(0.001 * E).
+    """
     every = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
     finite = every[every.isfinite()]
     assert torch.equal(blend(finite, torch.zeros_like(finite), 0.999, "bfloat16"), finite)
@@ -331,7 +346,9 @@ def test_bfloat16_decay_is_a_no_op() -> None:
 
 @pytest.mark.parametrize("fp32_modules", ["parameters", "float32"])
 def test_low_precision_profiles_stay_close_to_float32(toy_wan: Callable[..., Wan], fp32_modules: str) -> None:
-    """bfloat16 parameters, with and without float32 fp32_modules, are the float32 network up to bf16 rounding (2^-8 a step)."""
+    """bfloat16 parameters, with and without float32 fp32_modules, are the float32 network up to bf16 rounding
+    (2^-8 a step).
+    """
     reference = toy_wan(torch.float32)
     noisy, _, t, text = inputs(torch.float32)
     expected = reference(noisy, t, reference.embed_text(text))

@@ -1,4 +1,6 @@
-"""The fast decoder is diffusers' decoder: same frames for any weights, any clip, one latent frame after another."""
+"""The fast decoder is diffusers' decoder: same frames for any weights, any clip, one latent frame after
+another.
+"""
 
 import pytest
 import torch
@@ -30,7 +32,9 @@ def decoded(decoder: FastDecoder, z: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 7])
 def test_equals_the_reference_decoder(frames: int) -> None:
-    """Guards against lost history, a wrong first frame, a dropped bias. Tolerance: float32 sums in another order."""
+    """Guards against lost history, a wrong first frame, a dropped bias. Tolerance: float32 sums in another
+    order.
+    """
     vae = random_vae()
     z = latents(frames)
     with torch.no_grad():
@@ -42,7 +46,9 @@ def test_equals_the_reference_decoder(frames: int) -> None:
 
 
 def test_streams_share_weights_and_nothing_else() -> None:
-    """Guards against features of one clip that leak into another one of the same weights, before or beside it."""
+    """Guards against features of one clip that leak into another one of the same weights, before or beside
+    it.
+    """
     vae, prepared = random_vae(), Prepared(on_cuda=False)
     z, other = latents(3), latents(3) + 1
     alone = decoded(FastDecoder(vae, prepared), z)
@@ -108,7 +114,9 @@ def test_the_kernel_equals_its_plain_form(channels: int, taps: int) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_equals_the_reference_decoder_on_a_gpu() -> None:
-    """The whole decoder in bfloat16, against the reference in float32; the reference's own bfloat16 error is the yardstick."""
+    """The whole decoder in bfloat16, against the reference in float32; the reference's own bfloat16 error is
+    the yardstick.
+    """
     vae = random_vae("cuda")
     z = latents(3).cuda()
     with torch.no_grad():

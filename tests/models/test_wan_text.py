@@ -79,7 +79,9 @@ def naive_umt5(state: dict[str, Tensor], ids: list[int], length: int) -> Tensor:
 
 
 def test_encoder_is_the_naive_one(encoder: WanTextEncoder, tokenizer: Tokenizer) -> None:
-    """Guards the key mapping (gate and fc1 swapped), scaling, buckets, a bias per layer, norms, the mask; round-off."""
+    """Guards the key mapping (gate and fc1 swapped), scaling, buckets, a bias per layer, norms, the mask;
+    round-off.
+    """
     rows = encoder.encode(PROMPTS)
     assert rows.shape == (3, 512, DIM) and encoder.text_dim == DIM
     for prompt, found in zip(PROMPTS, rows, strict=True):
@@ -104,7 +106,9 @@ def test_bfloat16_rounds_where_wan_rounds(folder: Path, wan_file: Path, tokenize
 
 
 def test_both_layouts_are_one_model(folder: Path, tmp_path: Path, encoder: WanTextEncoder) -> None:
-    """Guards the reader of transformers' folders: one file or shards with an index, the word table once or twice."""
+    """Guards the reader of transformers' folders: one file or shards with an index, the word table once or
+    twice.
+    """
     state = {name: value.contiguous() for name, value in to_transformers(wan_state()).items()}
     whole, shards = tmp_path / "whole", tmp_path / "shards"
     for path in (whole, shards):
@@ -173,7 +177,9 @@ def test_the_word_table_is_held_once(dtype: torch.dtype, folder: Path, wan_file:
 def test_every_tensor_is_accounted_for(
     change, sentence: str, folder: Path, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    """Guards against an encoder that is partly random: missing, unknown and misshapen tensors are one sentence each."""
+    """Guards against an encoder that is partly random: missing, unknown and misshapen tensors are one
+    sentence each.
+    """
     state = wan_state()
     change(state)
     torch.save(state, tmp_path / "t5.pth")
@@ -214,7 +220,9 @@ def test_the_tokenizer_is_the_one_in_the_file(folder: Path, tokenizer: Tokenizer
     ],
 )
 def test_cleaning(raw: str, cleaned: str) -> None:
-    """Golden cases: white space, HTML escaped twice and more often, mojibake, typographic marks, other blanks."""
+    """Golden cases: white space, HTML escaped twice and more often, mojibake, typographic marks, other
+    blanks.
+    """
     assert clean_prompt(raw) == cleaned
 
 
@@ -248,7 +256,9 @@ def maker(folder: Path, wan_file: Path) -> Maker:
 
 
 def test_embeddings_are_made_once_and_exact(tmp_path: Path, maker: Maker) -> None:
-    """Guards the cache: the encoder's rows bit by bit, one file per cleaned prompt, no encoder the second time."""
+    """Guards the cache: the encoder's rows bit by bit, one file per cleaned prompt, no encoder the second
+    time.
+    """
     prompts = ["a red ball", "  a red\nball", "", "<i> &amp;amp;amp;lt; cat", "a red ball"]
     first = PromptEmbeddings(tmp_path / "text", "e" * 64, maker)
     rows = first.rows(prompts)
@@ -285,7 +295,9 @@ def _empty(path: Path, other: Path) -> None:
 def test_a_damaged_embedding_is_made_again(
     damage, tmp_path: Path, maker: Maker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Guards against a cut, changed, foreign or empty file becoming text rows: it is named in the log and remade."""
+    """Guards against a cut, changed, foreign or empty file becoming text rows: it is named in the log and
+    remade.
+    """
     store = PromptEmbeddings(tmp_path, "e" * 64, maker)
     rows = store.rows(["a red ball", "a cat"])
     damage(store.path("a red ball"), store.path("a cat"))

@@ -106,7 +106,9 @@ def test_wan_names_are_the_references(original: AutoencoderKLWan) -> None:
 
 
 def test_the_real_models_shapes_fit(tmp_path: Path) -> None:
-    """Guards the widths read off the tensors at Wan2.1's size (diffusers' defaults), from a file without numbers."""
+    """Guards the widths read off the tensors at Wan2.1's size (diffusers' defaults), from a file without
+    numbers.
+    """
     with torch.device("meta"):
         state = {wan_name(name): value for name, value in AutoencoderKLWan().state_dict().items()}
     torch.save(state, tmp_path / "vae.pth")
@@ -122,7 +124,9 @@ def test_the_real_models_shapes_fit(tmp_path: Path) -> None:
 
 
 def test_decode_is_diffusers_decode(original: AutoencoderKLWan, vae: WanVae) -> None:
-    """Guards the key mapping, normalisation, memories and bytes: diffusers' frames, except at an edge of float32."""
+    """Guards the key mapping, normalisation, memories and bytes: diffusers' frames, except at an edge of
+    float32.
+    """
     latents = latents_of(5, batch=2)
     mean, std = torch.tensor(LATENT_MEAN), torch.tensor(LATENT_STD)
     z = latents.transpose(1, 2) * std[:, None, None, None] + mean[:, None, None, None]
@@ -137,7 +141,9 @@ def test_decode_is_diffusers_decode(original: AutoencoderKLWan, vae: WanVae) -> 
 
 
 def test_denormalisation_rounds_as_the_reference(wan_file: Path) -> None:
-    """Guards z / (1/std) + mean with all three in bfloat16, 1/std of the rounded std (baselines.md 0.5): bit by bit."""
+    """Guards z / (1/std) + mean with all three in bfloat16, 1/std of the rounded std (baselines.md 0.5): bit
+    by bit.
+    """
     vae = WanVae.load(wan_file)
     z = latents_of(2)
     inverse = (1 / torch.tensor(LATENT_STD).bfloat16().float()).bfloat16()
@@ -172,7 +178,9 @@ def test_any_chunks_give_the_same_frames(
 
 @pytest.mark.parametrize("which", ["vae", "linear"])
 def test_streams_do_not_disturb_one_another(which: str, request: pytest.FixtureRequest) -> None:
-    """Guards against memory on the module (where diffusers keeps it): two interleaved streams, a decode in between."""
+    """Guards against memory on the module (where diffusers keeps it): two interleaved streams, a decode in
+    between.
+    """
     codec: Codec = request.getfixturevalue(which)
     first, second = latents_of(6, seed=1), latents_of(6, seed=2)
     streams = codec.stream(1), codec.stream(1)
@@ -202,7 +210,9 @@ def test_bytes_are_truncated() -> None:
 
 @pytest.mark.parametrize("frames", [1, 9])
 def test_encode_is_the_mode_of_diffusers(original: AutoencoderKLWan, vae: WanVae, frames: int) -> None:
-    """Guards the pieces 1, 4, 4, ... and the normalisation of data: diffusers' posterior mode, to float32 round-off."""
+    """Guards the pieces 1, 4, 4, ... and the normalisation of data: diffusers' posterior mode, to float32
+    round-off.
+    """
     pixels = torch.rand(2, frames, 3, 16, 24, generator=torch.Generator().manual_seed(5)) * 2 - 1
     mode = original.encode(pixels.transpose(1, 2)).latent_dist.mode().transpose(1, 2)
     expected = (mode - torch.tensor(LATENT_MEAN)[:, None, None]) / torch.tensor(LATENT_STD)[:, None, None]
@@ -219,7 +229,8 @@ def test_encode_refuses_what_it_would_cut(vae: WanVae) -> None:
 
 
 def test_the_two_precisions(wan_file: Path, vae: WanVae) -> None:
-    """Guards the profiles: all bfloat16 (no float32 norm left), or float32 weights with bfloat16 convolutions.
+    """Guards the profiles: all bfloat16 (no float32 norm left), or float32 weights with bfloat16
+    convolutions.
 
     Both stay within a few per cent of float32 on average, and neither equals it or the other.
     """

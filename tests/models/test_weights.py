@@ -42,7 +42,9 @@ def velocity(wan: Wan) -> torch.Tensor:
 
 
 def test_adapter_flavours_are_one_model(tmp_path: Path) -> None:
-    """T29, T30: B = 0 changes nothing; random A and B with alpha != rank: adapter, bundle and merged files open to one output."""
+    """T29, T30: B = 0 changes nothing; random A and B with alpha != rank: adapter, bundle and merged files
+    open to one output.
+    """
     base = wan_of(1)
     write_safetensors(tmp_path / "base.safetensors", base.state_dict(), metadata=weights_header(CONFIG))
     plain = velocity(base)
@@ -74,7 +76,9 @@ def test_adapter_flavours_are_one_model(tmp_path: Path) -> None:
 
 
 def test_key_sets_of_the_real_size() -> None:
-    """T30: Wan2.1-1.3B on the meta device: 825 tensors, 306 adapted linears, 612 adapter tensors, 1437 in the bundle, 300 in blocks."""
+    """T30: Wan2.1-1.3B on the meta device: 825 tensors, 306 adapted linears, 612 adapter tensors, 1437 in the
+    bundle, 300 in blocks.
+    """
     with torch.device("meta"):
         wan = Wan(WanConfig())
         assert len(wan.state_dict()) == 825
@@ -94,7 +98,9 @@ def test_key_sets_of_the_real_size() -> None:
 
 
 def test_every_container_loads_strictly(tmp_path: Path) -> None:
-    """T31: the field's containers and wrapper names all come out as Wan's names; one renamed key fails and is named."""
+    """T31: the field's containers and wrapper names all come out as Wan's names; one renamed key fails and is
+    named.
+    """
     state = wan_of(1).state_dict()
     wrapped = {
         f"model._fsdp_wrapped_module.{name}".replace("blocks.0.", "blocks.0._checkpoint_wrapped_module."): v
@@ -144,7 +150,9 @@ def test_values_that_do_not_fit_float16_are_refused(tmp_path: Path) -> None:
 
 
 def test_codec_is_exact_with_all_components_and_causal(tmp_path: Path) -> None:
-    """All 48 components rebuild first frames exactly; latent frame k depends on its own pixel frames alone; unit mean variance."""
+    """All 48 components rebuild first frames exactly; latent frame k depends on its own pixel frames alone;
+    unit mean variance.
+    """
     pixels = torch.rand(6, 9, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     full = fit_codec(pixels, channels=48)
     torch.testing.assert_close(full.decode(full.encode(pixels))[:, 0], pixels[:, 0], rtol=1e-4, atol=1e-4)
@@ -167,7 +175,9 @@ def test_codec_is_exact_with_all_components_and_causal(tmp_path: Path) -> None:
 
 
 def test_text_encoder_names_unknown_words(tmp_path: Path) -> None:
-    """Rows past the caption are exactly zero whatever else is in the batch; unknown or too many words are one sentence."""
+    """Rows past the caption are exactly zero whatever else is in the batch; unknown or too many words are one
+    sentence.
+    """
     torch.manual_seed(0)
     encoder = ToyTextEncoder(
         vocabulary(["a red circle moving left", "a blue square"]), text_dim=16, text_len=6

@@ -1,4 +1,6 @@
-"""A whole small training as a program, to be killed, signalled and started by torchrun: see test_distributed.py, test_preemption.py."""
+"""A whole small training as a program, to be killed, signalled and started by torchrun: see
+test_distributed.py, test_preemption.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Small recipes on small real networks, shared by the training tests: 8 latent frames of 4 x 4 x 4 in 4 chunks of 2."""
+"""Small recipes on small real networks, shared by the training tests: 8 latent frames of 4 x 4 x 4 in 4
+chunks of 2.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,9 @@ def grpo_of(
     settings: CmGrpoSettings | None = None,
     device: torch.device = CPU,
 ) -> CmGrpo:
-    """A LoRA of rank 2 on a random network, rewarded by the mean of its latents, or their deviation if the settings say so."""
+    """A LoRA of rank 2 on a random network, rewarded by the mean of its latents, or their deviation if the
+    settings say so.
+    """
     settings = settings or grpo_settings(iterations=iterations)
     policy = add_lora(wan_of(1, dtype), LoraSettings(rank=2, alpha=2.0), seed=0).to(device, dtype)
     shard(inner_wan(policy), world)

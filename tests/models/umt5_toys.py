@@ -40,7 +40,8 @@ def wan_state(seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, Te
 
 
 def write_tokenizer(folder: Path) -> Tokenizer:
-    """A word-piece list like umT5's: unknown is 3, bytes as a fallback, and a configuration that names T5Tokenizer.
+    """A word-piece list like umT5's: unknown is 3, bytes as a fallback, and a configuration that names
+    T5Tokenizer.
 
     Returns the tokenizer itself, to compare with.
     """

@@ -1,4 +1,6 @@
-"""A tiny VideoAlign in the layout of its published files: random Qwen2-VL with adapters, a tokenizer, a question."""
+"""A tiny VideoAlign in the layout of its published files: random Qwen2-VL with adapters, a tokenizer, a
+question.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def tokenizer() -> Tokenizer:
 
 
 def state(seed: int = 0, *, rows: int = 3) -> dict[str, Tensor]:
-    """model.pth: names of transformers 4 under peft, adapters on the language model's linear layers. rows: of the head."""
+    """model.pth: names of transformers 4 under peft, adapters on the language model's linear layers. rows: of
+    the head.
+    """
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
     words = tokenizer()

@@ -1,7 +1,9 @@
-"""A finished vbench run at full size with made-up numbers: 9 rows x 6,220 clips, VBench's blocks of prompts, no video files.
+"""A finished vbench run at full size with made-up numbers: 9 rows x 6,220 clips, VBench's blocks of prompts,
+no video files.
 
-Scores are drawn from a known distribution, so the report's verdict is known before: see LEADS. No number here was measured.
-`python -m tests.reports.full_scale FOLDER` writes the folder and builds its report, with the time and memory of each step.
+Scores are drawn from a known distribution, so the report's verdict is known before: see LEADS. No number here
+was measured. `python -m tests.reports.full_scale FOLDER` writes the folder and builds its report, with the
+time and memory of each step.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ BLOCKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (84, ("spatial_relationship",)),
 )
 REPEATS = {746: 503, 748: 495}
-"""Lines whose short prompt is that of an earlier line: the later is rendered for both, so 946 lines are 944 prompts."""
+"""Lines whose short prompt is that of an earlier line: the later is rendered for both, so 946 lines are 944
+prompts.
+"""
 MEANS = dict(zip(NAMES, (  # raw means of an average row, percent: about what published tables show
     95.1, 96.1, 99.0, 98.2, 66.4, 65.8, 69.7, 93.2, 87.2, 96.4, 86.8, 81.8, 56.1, 20.3, 24.5, 26.9,
 ), strict=True))  # fmt: skip
@@ -90,9 +94,11 @@ def prompts() -> list[Prompt]:
 
 
 def _values(row: str, name: str, count: int, shared: np.ndarray) -> np.ndarray:
-    """Raw fractions [count, 5]: the dimension's mean and the row's lead, plus effects of prompt, of row x prompt and of seed.
+    """Raw fractions [count, 5]: the dimension's mean and the row's lead, plus effects of prompt, of row x
+    prompt and of seed.
 
-    shared: standard normals [count], the prompt's effect on every row. Effects are small enough to stay inside 0..1.
+    shared: standard normals [count], the prompt's effect on every row. Effects are small enough to stay
+    inside 0..1.
     """
     dimension = BY_NAME[name]
     lead = LEADS[row] * (dimension.vbench.high - dimension.vbench.low) / 100

@@ -37,10 +37,10 @@ from workflow.planning.licences import licences_of
 from workflow.planning.suite import control_settings, load_suite, settings_in_use
 
 INJECTION = '</script><script>alert("1")</script><img src=x onerror=alert(2)> & "quoted"'
-HOSTILE = (  # quotes of all kinds, an emoji, right-to-left text with an override, a long word, 300 characters and more
-    'it\'s a "cat" `and` $(rm -rf ~) \U0001f431\u200d\U0001f680 \u0642\u0637\u0629 \u202eevil\u202c \u05d7\u05ea\u05d5\u05dc <!-- ]]> '
-    + "x" * 120
-    + " and so on" * 25
+# quotes of all kinds, an emoji, right-to-left text with an override, a long word, 300 characters and more
+HOSTILE = (
+    'it\'s a "cat" `and` $(rm -rf ~) \U0001f431\u200d\U0001f680 \u0642\u0637\u0629 \u202eevil\u202c '
+    "\u05d7\u05ea\u05d5\u05dc <!-- ]]> " + "x" * 120 + " and so on" * 25
 )
 ROWS = {
     "raven": ("RAVEN recipe (toy)", "native", 0.12),
@@ -69,7 +69,8 @@ SUITE = load_suite(ROOT, [], {})
 
 
 def prompts(repeated: bool = False) -> list[Prompt]:
-    """Ten prompts of four kinds; the first two texts try to break out of the page, the first still one is filtered.
+    """Ten prompts of four kinds; the first two texts try to break out of the page, the first still one is
+    filtered.
 
     repeated: some of them stand for several lines of their list.
     """
@@ -312,8 +313,10 @@ def make_results(
 ) -> Path:
     """Fill `folder` as a finished run would; returns aggregate/scores.json.
 
-    embedded: prompts of each kind that have clip files of sample 0, the first of all of sample 1 too; without: (row, dimension) that was never scored; repeated: see prompts;
-    keep_results: whether scores/<row>/<dimension>.result.json are there too; custom: dimensions of the user's; plan: further settings of aggregate.
+    embedded: prompts of each kind that have clip files of sample 0, the first of all of sample 1 too;
+    without: (row, dimension) that was never scored; repeated: see prompts;
+    keep_results: whether scores/<row>/<dimension>.result.json are there too; custom: dimensions of the
+    user's; plan: further settings of aggregate.
     """
     listed = prompts(repeated)
     write_jsonl(folder / "prompts" / "prompts.jsonl", listed)

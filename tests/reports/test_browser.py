@@ -1,4 +1,5 @@
-"""The report in a real browser: no console error, no request, no serious fault of accessibility, and everything that moves.
+"""The report in a real browser: no console error, no request, no serious fault of accessibility, and
+everything that moves.
 
 Chromium is Debian's; Playwright brings none of its own here.
 """
@@ -86,7 +87,9 @@ class Tab:
 
 @pytest.fixture
 def tab(browser: Browser, reports: Reports) -> Iterator[Tab]:
-    """The report that stands alone, 1280 pixels wide; whatever a test does, nothing is loaded and nothing complains."""
+    """The report that stands alone, 1280 pixels wide; whatever a test does, nothing is loaded and nothing
+    complains.
+    """
     opened = Tab(browser, reports.alone)
     yield opened
     opened.context.close()
@@ -151,7 +154,9 @@ def test_axe_finds_no_serious_fault(browser: Browser, reports: Reports, width: i
 
 
 def test_headings_and_landmarks(tab: Tab) -> None:
-    """One h1, no level skipped, one main and one navigation, a skip link that is the first stop of the tab key."""
+    """One h1, no level skipped, one main and one navigation, a skip link that is the first stop of the tab
+    key.
+    """
     levels = [
         int(name[1])
         for name in tab.page.locator("h1, h2, h3, h4").evaluate_all("all => all.map(e => e.tagName)")
@@ -175,7 +180,10 @@ def test_headings_and_landmarks(tab: Tab) -> None:
 
 def test_dark_page_is_dark_and_its_figures_are_light(browser: Browser, reports: Reports) -> None:
     """A figure drawn in fixed black would vanish on the dark page."""
-    script = "getComputedStyle(document.querySelector('svg text')).fill + getComputedStyle(document.body).backgroundColor"
+    script = (
+        "getComputedStyle(document.querySelector('svg text')).fill + "
+        "getComputedStyle(document.body).backgroundColor"
+    )
     found = {}
     for scheme in ("light", "dark"):
         tab = Tab(browser, reports.alone, scheme=scheme)
@@ -230,7 +238,9 @@ def test_players_play_step_and_change_prompt(tab: Tab) -> None:
 
 
 def test_keys(tab: Tab) -> None:
-    """Space, k, arrows, comma and dot, Home, n, p and ? act among the clips, and are letters in the search field."""
+    """Space, k, arrows, comma and dot, Home, n, p and ? act among the clips, and are letters in the search
+    field.
+    """
     page = tab.page
     page.locator("#player").focus()
     page.keyboard.press("ArrowRight")
@@ -262,7 +272,9 @@ def test_keys(tab: Tab) -> None:
 
 
 def test_prompts_are_found_filtered_and_paged(tab: Tab) -> None:
-    """Words of text or id, dimension and what is inside narrow the list; only one page of it is in the document."""
+    """Words of text or id, dimension and what is inside narrow the list; only one page of it is in the
+    document.
+    """
     page = tab.page
     assert len(listed(page)) == 10
     expect(page.locator("#found")).to_have_text("40 of 40 prompts, in list order")
@@ -305,7 +317,9 @@ def test_prompts_are_sorted_by_what_rows_score(tab: Tab) -> None:
 
 
 def test_rows_and_samples_are_chosen(tab: Tab) -> None:
-    """A hidden row has no player; another sample is another clip in every row; its points stand beside a player."""
+    """A hidden row has no player; another sample is another clip in every row; its points stand beside a
+    player.
+    """
     page = tab.page
     expect(page.locator("#clips video")).to_have_count(7)
     before = page.locator("#clips video").first.get_attribute("src")
@@ -356,7 +370,9 @@ def test_reduced_motion_plays_once(browser: Browser, reports: Reports) -> None:
 
 
 def test_the_page_beside_its_clips_plays_them(browser: Browser, reports: Reports) -> None:
-    """With nothing inside, the folder version plays files by relative path, every sample; the strict policy would refuse them."""
+    """With nothing inside, the folder version plays files by relative path, every sample; the strict policy
+    would refuse them.
+    """
     text = reports.beside.read_text(encoding="utf-8")
     bare = reports.beside.with_name("bare.html")
     bare.write_text(text.replace('"clips":{"', '"clips":{},"none":{"'), encoding="utf-8")
@@ -378,7 +394,9 @@ def test_raw_and_normalised_switch(tab: Tab) -> None:
 
 
 def test_main_table_sorts_and_hides_columns(tab: Tab) -> None:
-    """A press orders the ranked rows by that column and says so; rows without a value stay last; columns come and go."""
+    """A press orders the ranked rows by that column and says so; rows without a value stay last; columns come
+    and go.
+    """
     page = tab.page
     rows = "[...document.querySelectorAll('#main-table tbody:first-of-type tr')].map(r => r.dataset.row)"
     by_rank = page.evaluate(rows)
@@ -394,13 +412,16 @@ def test_main_table_sorts_and_hides_columns(tab: Tab) -> None:
     assert "none" not in page.evaluate(shown)
     page.locator("#main-table th[data-sort=color] .sort").click()
     found = page.evaluate(
-        "[...document.querySelectorAll('#main-table tbody:first-of-type [data-col=color]')].map(e => +e.dataset.value)"
+        "[...document.querySelectorAll('#main-table tbody:first-of-type [data-col=color]')].map(e => "
+        "+e.dataset.value)"
     )
     assert found == sorted(found, reverse=True)
 
 
 def test_two_rows_are_compared_in_both_directions(browser: Browser, reports: Reports) -> None:
-    """The chosen pair's numbers are those of the record, turned around with the choice; one row against itself says so."""
+    """The chosen pair's numbers are those of the record, turned around with the choice; one row against
+    itself says so.
+    """
     tab = Tab(browser, reports.alone, 390)
     page = tab.page
     one, other, line = (page.locator(name) for name in ("#pair-a", "#pair-b", "#compare-table tbody tr"))

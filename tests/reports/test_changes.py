@@ -64,7 +64,9 @@ def test_changed_inputs_are_named(run: Run) -> None:
 
 
 def test_every_input_has_a_part(run: Run) -> None:
-    """Guards against a new key of provenance that nobody filed: against an empty run each key is under a part, none under `Other`."""
+    """Guards against a new key of provenance that nobody filed: against an empty run each key is under a
+    part, none under `Other`.
+    """
     empty = run.model_copy(
         update={"provenance": {}, "settings": run.settings.model_copy(update={"rows": {}, "config": {}})}
     )
@@ -98,7 +100,9 @@ def test_pages_of_changes_escape_what_they_show(run: Run) -> None:
 
 
 def test_only_the_same_prompts_are_compared(run: Run) -> None:
-    """A prompt whose text changed under the same id is another prompt; runs without common ground are refused."""
+    """A prompt whose text changed under the same id is another prompt; runs without common ground are
+    refused.
+    """
     first = next(p for p in run.prompts if p.id == "move_01")
     other = [p if p is not first else p.model_copy(update={"extended": "another text"}) for p in run.prompts]
     changes = score_changes(run, run.model_copy(update={"prompts": other}))

@@ -1,4 +1,6 @@
-"""Which clips and posters go into the page, and what the browser of clips is told. Synthetic numbers and pictures."""
+"""Which clips and posters go into the page, and what the browser of clips is told. Synthetic numbers and
+pictures.
+"""
 
 import base64
 import hashlib
@@ -109,7 +111,9 @@ def test_a_clip_that_is_not_the_manifests_stops(tmp_path: Path) -> None:
 
 
 def test_size_budget_lists_what_was_left_out(folder: Path) -> None:
-    """Prompts go in whole, one of each kind first, sample 1 last; the rest is listed, and nothing exceeds the budget."""
+    """Prompts go in whole, one of each kind first, sample 1 last; the rest is listed, and nothing exceeds the
+    budget.
+    """
     prompts, lines = synthetic.prompts(), manifests(folder)
     whole = embed(folder, prompts, lines, {}, 10**9, threads=2)
     assert list(whole.clips)[:4] == ["move_00", "pair_00", "style_00", "still_00"]
@@ -177,7 +181,9 @@ def test_noise_does_not_fill_the_budget(tmp_path: Path) -> None:
 
 
 def test_points_are_normalised_means_in_the_lists_order() -> None:
-    """What the page sorts by is what the record says: closed form of the official bounds, None where a row has no score."""
+    """What the page sorts by is what the record says: closed form of the official bounds, None where a row
+    has no score.
+    """
     prompts = [p for p in synthetic.prompts() if p.id.startswith("pair")][:3]
     scores = {
         "a": {"scene": {"pair_02": PromptScore(0.5, 2), "pair_00": PromptScore(0.25, 2)}},

@@ -39,7 +39,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_cores_are_counted_by_cpu_time(folder: Path) -> None:
-    """CPU seconds, wall seconds where a job was too short; an earlier report's own cost is left out; links have no size."""
+    """CPU seconds, wall seconds where a job was too short; an earlier report's own cost is left out; links
+    have no size.
+    """
     found = measure(folder, ("raven",), {"device": "cpu"}, {"train/raven": 8})
     assert found.seconds == {"train": 180, "sample": 21, "score": 17, "rest": 0.5}
     assert found.rows == {"raven": {"train": 180, "sample": 21, "score": 17}}
@@ -79,8 +81,8 @@ def test_sentence_of_the_main_table(folder: Path) -> None:
     """Units that a person reads; without a note of the start it says so; without benchmarks there is none."""
     measured = measure(folder, (), {"device": "cpu"}, {})
     assert cost_line(synthetic.start().estimate, measured) == (
-        "This run took 3.6 core-minutes and 1.5 MB of disk, 1.5 MB of it clips; estimated at its start: 13.2 core-minutes and "
-        "20.0 MB of clips."
+        "This run took 3.6 core-minutes and 1.5 MB of disk, 1.5 MB of it clips; estimated at its start: "
+        "13.2 core-minutes and 20.0 MB of clips."
     )
     assert "no estimate was noted" in str(cost_line(None, measured))
     assert cost_line(None, measured.model_copy(update={"seconds": {}})) is None

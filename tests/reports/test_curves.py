@@ -44,7 +44,8 @@ def write_heldout(path: Path, measures: list[dict]) -> Path:
 
 
 def test_paired_interval_is_that_of_differences(tmp_path: Path) -> None:
-    """Closed form: mean difference +- 1.96 s / sqrt(n), however much the prompts differ; None leaves a prompt out.
+    """Closed form: mean difference +- 1.96 s / sqrt(n), however much the prompts differ; None leaves a prompt
+    out.
 
     Tolerance: percentiles of 2,000 draws of a mean of 100 values, about 5 %.
     """

@@ -30,7 +30,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
 
 
 def test_it_is_in_every_part_of_the_page(run: tuple[Run, str]) -> None:
-    """Tables, figures, statistics, comparison and browser name it without knowing it; its title is escaped like any other text."""
+    """Tables, figures, statistics, comparison and browser name it without knowing it; its title is escaped
+    like any other text.
+    """
     made, page = run
     cell = made.table.rows[0].dimensions["colour_drift"]
     sections = dict(re.findall(r'<section id="([a-z-]+)">(.*?)</section>', page, flags=re.DOTALL))

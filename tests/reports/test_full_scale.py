@@ -1,4 +1,6 @@
-"""The verdict at full size: 9 rows x 6,220 clips drawn from a known distribution, through both stages' scripts."""
+"""The verdict at full size: 9 rows x 6,220 clips drawn from a known distribution, through both stages'
+scripts.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_list_is_that_of_vbench() -> None:
-    """Guards the fixture itself: counts of lines, prompts, clips and evaluations are those of the published suite."""
+    """Guards the fixture itself: counts of lines, prompts, clips and evaluations are those of the published
+    suite.
+    """
     listed = full_scale.prompts()
     assert str(count_prompts(listed)) == (
         "946 lines, 944 distinct prompts, 6,220 clips per row (of 6,230 samples asked for)"
@@ -40,7 +44,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[ScoresTable, str]:
 
 
 def test_the_verdict_is_the_one_that_was_drawn(built: tuple[ScoresTable, str]) -> None:
-    """One winner alone and bold, one tie, the others in order in groups of their own, the unfinished row without a rank."""
+    """One winner alone and bold, one tie, the others in order in groups of their own, the unfinished row
+    without a rank.
+    """
     main = main_table(built[0])
     assert {line.row: line.group for line in main.ranked} == full_scale.GROUPS
     assert [line.group for line in main.ranked] == sorted(full_scale.GROUPS.values())
@@ -59,7 +65,9 @@ def test_the_page_says_so(built: tuple[ScoresTable, str]) -> None:
 
 
 def test_intervals_hold_the_truth(built: tuple[ScoresTable, str]) -> None:
-    """Differences of Total are known exactly: at most 4 of 28 intervals of 95 % miss (chance of more: under 2 %)."""
+    """Differences of Total are known exactly: at most 4 of 28 intervals of 95 % miss (chance of more: under 2
+    %).
+    """
     leads = full_scale.LEADS
     pairs = [pair for pair in built[0].pairs if pair.measure == "total"]
     assert len(pairs) == 28

@@ -1,4 +1,6 @@
-"""What the page says where the official scorer counts in its own way: clips that color leaves out, averages of several processes."""
+"""What the page says where the official scorer counts in its own way: clips that color leaves out, averages
+of several processes.
+"""
 
 import json
 from pathlib import Path
@@ -18,7 +20,9 @@ def with_cells(run: Run, **changes: dict[str, object]) -> Run:
 
 
 def test_left_out_clips_and_the_other_averages_are_shown(tmp_path: Path) -> None:
-    """Guards the number that color's mean is over, and readers who compare with scores made on several GPUs; else nothing is said."""
+    """Guards the number that color's mean is over, and readers who compare with scores made on several GPUs;
+    else nothing is said.
+    """
     scores = synthetic.make_results(tmp_path)
     settings = ReportSettings.model_validate_json(json.dumps(synthetic.report_settings()))
     run = read_run(scores, tmp_path, settings, synthetic.ROOT)
@@ -35,7 +39,9 @@ def test_left_out_clips_and_the_other_averages_are_shown(tmp_path: Path) -> None
 
 
 def test_an_imported_row_of_another_shape_is_not_comparable_in_silence(tmp_path: Path) -> None:
-    """Guards readers against a size, length or rate that only one row has; where all are alike, nothing is said."""
+    """Guards readers against a size, length or rate that only one row has; where all are alike, nothing is
+    said.
+    """
     scores = synthetic.make_results(tmp_path)
     plain = synthetic.report_settings()
     settings = ReportSettings.model_validate_json(json.dumps(plain))
@@ -46,5 +52,6 @@ def test_an_imported_row_of_another_shape_is_not_comparable_in_silence(tmp_path:
     shaped = run.model_copy(update={"settings": ReportSettings.model_validate_json(json.dumps(plain))})
     (said,) = [line for line in not_comparable(shaped, published=False) if "its clips have" in line]
     assert said.startswith(
-        f"{run.table.rows[0].label}: its clips have 121 frames of 1280x720 pixels at 24 per second, the suite's 81 frames"
+        f"{run.table.rows[0].label}: its clips have 121 frames of 1280x720 pixels at 24 per second, the "
+        "suite's 81 frames"
     )

@@ -1,4 +1,6 @@
-"""The section on quality over time: its numbers are those of chunks.json, and it says so where there are none."""
+"""The section on quality over time: its numbers are those of chunks.json, and it says so where there are
+none.
+"""
 
 import json
 import re
@@ -50,7 +52,9 @@ def test_drifts_are_printed_and_marked_as_the_record_has_them(run: Run) -> None:
 
 
 def test_every_row_has_a_look_of_its_own(run: Run) -> None:
-    """No two rows share colour, dash and marker, so a grey print and a colour-blind reader can tell them apart."""
+    """No two rows share colour, dash and marker, so a grey print and a colour-blind reader can tell them
+    apart.
+    """
     rows = [
         row.model_copy(update={"row": f"{k}_{n}", "kind": k})
         for k in ("native", "control")

@@ -1,4 +1,6 @@
-"""The report as a file: true, complete, self-contained and safe. All numbers here are synthetic (synthetic.py)."""
+"""The report as a file: true, complete, self-contained and safe. All numbers here are synthetic
+(synthetic.py).
+"""
 
 import base64
 import hashlib
@@ -70,7 +72,9 @@ def run_script(folder: Path, scores: Path, settings: dict, monkeypatch: pytest.M
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A finished synthetic run in which Rolling Forcing was never scored on scene and prompts repeat, and its page."""
+    """A finished synthetic run in which Rolling Forcing was never scored on scene and prompts repeat, and its
+    page.
+    """
     folder = tmp_path_factory.mktemp("toybox")
     scores = synthetic.make_results(
         folder, without=("rolling_forcing", "scene"), repeated=True, keep_results=True
@@ -93,7 +97,9 @@ def test_page_parses_and_ids_are_unique(results: tuple[Path, str]) -> None:
 
 
 def test_page_loads_nothing_from_outside(results: tuple[Path, str]) -> None:
-    """No remote asset, and a policy that would refuse one; the only script is the one whose hash the policy names."""
+    """No remote asset, and a policy that would refuse one; the only script is the one whose hash the policy
+    names.
+    """
     page = Page(results[1])
     assert "media-src data:;" in results[1]
     for tag, attributes in page.elements:
@@ -131,7 +137,9 @@ def test_prompts_are_text_only(results: tuple[Path, str]) -> None:
 
 
 def test_the_first_sentence_claims_no_more_than_the_tests(results: tuple[Path, str], tmp_path: Path) -> None:
-    """One row above all others is named alone; where no pair differs all are said to share the first tie group."""
+    """One row above all others is named alone; where no pair differs all are said to share the first tie
+    group.
+    """
     assert (
         "<strong>RAVEN + CM-GRPO recipe (toy)</strong> is above every other ranked row: Toybox-Total"
         in results[1]
@@ -153,7 +161,9 @@ def test_the_first_sentence_claims_no_more_than_the_tests(results: tuple[Path, s
 
 @pytest.mark.filterwarnings("ignore:Glyph", "ignore:constrained_layout")  # of matplotlib, at such a label
 def test_names_of_rows_are_text_only(results: tuple[Path, str], tmp_path: Path) -> None:
-    """A row whose label is markup, quotes and right-to-left text is shown as it is written, wherever labels appear."""
+    """A row whose label is markup, quotes and right-to-left text is shown as it is written, wherever labels
+    appear.
+    """
     label = synthetic.INJECTION + synthetic.HOSTILE[:60] + r" $\frac{$"
     table = read_json(ScoresTable, results[0] / "aggregate" / "scores.json")
     rows = tuple(r.model_copy(update={"label": label}) if r.row == "raven" else r for r in table.rows)
@@ -177,7 +187,9 @@ def row_text(html: str, row: str) -> str:
 
 
 def test_every_row_is_in_the_main_table_with_its_own_numbers(results: tuple[Path, str]) -> None:
-    """Numbers on the page are those of scores.json; the incomplete row has no total, and says what is missing."""
+    """Numbers on the page are those of scores.json; the incomplete row has no total, and says what is
+    missing.
+    """
     folder, html = results
     table = read_json(ScoresTable, folder / "aggregate" / "scores.json")
     for row in table.rows:
@@ -196,8 +208,8 @@ def test_every_row_is_in_the_main_table_with_its_own_numbers(results: tuple[Path
 
 
 def test_published_numbers_stand_beside_official_scores_only(tmp_path: Path) -> None:
-    """Toy rows carry the same names as published models and must never stand beside their numbers; official rows do, with
-    source and protocol; a row that no paper names says so."""
+    """Toy rows carry the same names as published models and must never stand beside their numbers; official
+    rows do, with source and protocol; a row that no paper names says so."""
     scores = synthetic.make_results(tmp_path, embedded=0)
     settings = synthetic.report_settings()
     pages = {}
@@ -219,7 +231,9 @@ def test_published_numbers_stand_beside_official_scores_only(tmp_path: Path) -> 
 
 
 def test_statistics_are_said_in_words_and_numbers(results: tuple[Path, str]) -> None:
-    """Ten prompts per kind: the small-sample method is named where it is used; spreads are those of variance.json."""
+    """Ten prompts per kind: the small-sample method is named where it is used; spreads are those of
+    variance.json.
+    """
     html = results[1]
     found = html.split('id="power-table"')[1].split("</table>")[0]
     text = " ".join(unescape(re.sub(r"<[^>]+>", " ", found)).split())
@@ -236,13 +250,17 @@ def test_statistics_are_said_in_words_and_numbers(results: tuple[Path, str]) -> 
 
 
 def test_speed_is_that_of_the_timings(results: tuple[Path, str]) -> None:
-    """9 pixel frames in 0.31 s of network and 0.01 s of decoding, 35 calls, 512 MiB of the process; no stream, no first chunk."""
+    """9 pixel frames in 0.31 s of network and 0.01 s of decoding, 35 calls, 512 MiB of the process; no
+    stream, no first chunk.
+    """
     for row in ("raven", "rolling_forcing"):
         assert row_text(results[1], row).split(" 29.0 28.1 - 0.5 process 35 ")[1]
 
 
 def test_speed_of_rows() -> None:
-    """GPU memory wins over the process's; another program's clips have one time and unknown calls; medians, not means."""
+    """GPU memory wins over the process's; another program's clips have one time and unknown calls; medians,
+    not means.
+    """
     clips = [clip(f"p{i}-0") for i in range(3)]
     timings = [timing(c.clip_id, s, 1.0) for c, s in zip(clips, (1.0, 2.0, 100.0), strict=True)]
     found = speed_of(clips, timings, whole=False)
@@ -285,7 +303,9 @@ def test_published_file_is_strict(tmp_path: Path) -> None:
 
 
 def test_published_totals_follow_the_formula() -> None:
-    """Guards against a slip of the pen: Total = (4 Quality + Semantic) / 5 holds for every copied line within 0.02."""
+    """Guards against a slip of the pen: Total = (4 Quality + Semantic) / 5 holds for every copied line within
+    0.02.
+    """
     lines = [line.totals for found in read_published().values() for line in found]
     assert len(lines) >= 20
     for line in lines:
@@ -323,7 +343,9 @@ def test_sections_hold_what_the_files_say(results: tuple[Path, str]) -> None:
 
 
 def test_lines_that_are_not_rendered_are_listed(results: tuple[Path, str]) -> None:
-    """Guards against lines that vanish: every repeated one is named with the later line that won; its text stays text."""
+    """Guards against lines that vanish: every repeated one is named with the later line that won; its text
+    stays text.
+    """
     html = results[1]
     assert "43 lines, 40 distinct prompts, 83 clips per row (of 89 samples asked for)" in html
     assert '<a href="#unrendered">3 lines are not rendered</a>' in html
@@ -374,7 +396,9 @@ def test_same_inputs_give_the_same_bytes(results: tuple[Path, str]) -> None:
 def test_the_page_is_rebuilt_from_run_json_alone(
     results: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another machine with nothing but run.json builds the same bytes, clips included; another schema is refused."""
+    """Another machine with nothing but run.json builds the same bytes, clips included; another schema is
+    refused.
+    """
     record, output = tmp_path / "run.json", tmp_path / "rebuilt.html"
     text = (results[0] / "run.json").read_text(encoding="utf-8")
     record.write_text(text, encoding="utf-8")
@@ -387,7 +411,9 @@ def test_the_page_is_rebuilt_from_run_json_alone(
 
 
 def test_the_schema_of_run_json_is_frozen() -> None:
-    """Guards outside readers: a changed field without a new schema version must fail here. Remade by running this file."""
+    """Guards outside readers: a changed field without a new schema version must fail here. Remade by running
+    this file.
+    """
     assert RUN_SCHEMA.read_text(encoding="utf-8") == run_schema()
 
 
@@ -403,7 +429,9 @@ def run_schema() -> str:
 def test_a_bare_run_leaves_sections_out_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No training, no benchmarks, no filters, no clip files, two dimensions: the page still stands and says so."""
+    """No training, no benchmarks, no filters, no clip files, two dimensions: the page still stands and says
+    so.
+    """
     scores = synthetic.make_results(tmp_path, embedded=0)
     table = read_json(ScoresTable, scores)
     keep = ("color", "scene")
@@ -442,7 +470,9 @@ def test_settings_are_strict() -> None:
 
 
 def test_audit_shows_only_settings_that_were_in_use() -> None:
-    """Under portable noise and float32, a method's own generator and dtypes had no effect and must not look as if."""
+    """Under portable noise and float32, a method's own generator and dtypes had no effect and must not look
+    as if.
+    """
     from baselines.spec import load_baseline
     from workflow.planning.suite import load_suite, settings_in_use
 

@@ -22,7 +22,9 @@ ENVIRONMENT = {
 
 
 def test_secrets_and_home_paths_are_removed() -> None:
-    """Whatever a config holds, neither page nor run.json shows tokens or where somebody lives; counts of tokens stay."""
+    """Whatever a config holds, neither page nor run.json shows tokens or where somebody lives; counts of
+    tokens stay.
+    """
     given = {
         "hf_token": "abc",
         "tokens": 16,
@@ -87,7 +89,9 @@ def test_command_lines_are_scrubbed(words: list[str], shown: str) -> None:
 
 
 def test_the_record_of_a_start_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the workflow notes when it is started: the command without the token, the config without the home path."""
+    """What the workflow notes when it is started: the command without the token, the config without the home
+    path.
+    """
     monkeypatch.setenv("WANDB_API_KEY", WANDB)
     monkeypatch.setenv("HOME", str(ROOT.parent))
     suite = load_suite(ROOT, [ROOT / "workflow/config/tiny.yaml"], {})
@@ -117,7 +121,9 @@ def test_the_record_of_a_start_holds_no_secret(monkeypatch: pytest.MonkeyPatch) 
 def test_no_file_of_the_report_holds_a_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A token in the environment, in a setting, in a note and in the start's command, and a home path: in none of the files or log lines."""
+    """A token in the environment, in a setting, in a note and in the start's command, and a home path: in
+    none of the files or log lines.
+    """
     from tests.reports import synthetic
     from tests.reports.test_report import run_script
 

@@ -1,4 +1,6 @@
-"""The report of a subset run says on top and in every export what was left out, and gives no total it has no right to."""
+"""The report of a subset run says on top and in every export what was left out, and gives no total it has no
+right to.
+"""
 
 import json
 from pathlib import Path
@@ -40,7 +42,10 @@ def test_nothing_has_a_total_though_all_dimensions_are_there(run: Run) -> None:
 
 def test_the_page_says_so_before_any_number(run: Run) -> None:
     page = render(run)
-    said = "Subset run, not comparable with a whole run of this suite. Left out: all but 2 of 40 prompts (&#34;a&#34;, b_1)."
+    said = (
+        "Subset run, not comparable with a whole run of this suite. Left out: all but 2 of 40 prompts "
+        "(&#34;a&#34;, b_1)."
+    )
     assert said in page[: page.index("<main")]
     assert "not ranked: no total on a subset" in page
 
@@ -62,7 +67,9 @@ def test_every_export_bears_the_mark(run: Run) -> None:
 
 
 def test_what_is_not_scored_is_grey_and_says_why() -> None:
-    """A list of one's own, a subset and plain settings give different reasons, and what was asked for gives none."""
+    """A list of one's own, a subset and plain settings give different reasons, and what was asked for gives
+    none.
+    """
     config: dict[str, Any] = {"prompts": {"list": None}, "dimensions": NAMES}
     asked = WITHOUT_FACTS["vbench"]
     plain = left_out_reasons("vbench", asked, config | {"dimensions": asked}, None)

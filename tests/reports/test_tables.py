@@ -46,7 +46,9 @@ def test_best_is_marked_only_where_it_stands_alone() -> None:
 
 
 def test_second_is_marked_only_below_a_best() -> None:
-    """The second row needs a best above it and must differ from every row below; either tie withholds the mark."""
+    """The second row needs a best above it and must differ from every row below; either tie withholds the
+    mark.
+    """
 
     def marked(different: set[frozenset[str]]) -> list[str]:
         lines = main_table(table({"a": 81, "b": 80, "c": 70, "d": 69}, different)).ranked

@@ -1,4 +1,6 @@
-"""Methods text, citations, licences and what is not comparable: true to the record, complete, and safe to paste."""
+"""Methods text, citations, licences and what is not comparable: true to the record, complete, and safe to
+paste.
+"""
 
 import json
 import re
@@ -59,7 +61,9 @@ def braces(text: str) -> None:
 
 
 def balanced(text: str) -> None:
-    """What LaTeX would stop at: braces, environments, mathematics that does not end, unescaped specials, unknown commands."""
+    """What LaTeX would stop at: braces, environments, mathematics that does not end, unescaped specials,
+    unknown commands.
+    """
     lines = [line for line in text.splitlines() if not line.startswith("%")]
     plain = re.sub(r"\\[&%$#_{},]", "", "\n".join(lines))
     braces(plain)
@@ -73,7 +77,9 @@ def balanced(text: str) -> None:
 
 
 def test_references_are_whole() -> None:
-    """Every entry has author, title and year, balanced braces, and its key once; every arXiv number has its form."""
+    """Every entry has author, title and year, balanced braces, and its key once; every arXiv number has its
+    form.
+    """
     found = read_references()
     text = (ROOT / "reports/references.bib").read_text(encoding="utf-8")
     assert len(found) == text.count("\n@") >= 40
@@ -87,7 +93,9 @@ def test_references_are_whole() -> None:
 
 
 def test_every_shipped_baseline_finds_its_paper() -> None:
-    """By the arXiv number of its own citation, whose surname the entry has too; an unknown one is cited as it is given."""
+    """By the arXiv number of its own citation, whose surname the entry has too; an unknown one is cited as it
+    is given.
+    """
     for row, baseline in load_all(ROOT / "baselines").items():
         key = baseline_key(row, baseline.citation)
         assert key in read_references(), row
@@ -100,7 +108,9 @@ def test_every_shipped_baseline_finds_its_paper() -> None:
 
 @pytest.mark.parametrize("which", ["run", "official"])
 def test_methods_cite_what_exists_and_only_what_was_used(which: str, request: pytest.FixtureRequest) -> None:
-    """Every key of the text has an entry, the file holds exactly these; toybox cites no network that it does not use."""
+    """Every key of the text has an entry, the file holds exactly these; toybox cites no network that it does
+    not use.
+    """
     found: Run = request.getfixturevalue(which)
     trust = trust_of(found)
     keys = methods_keys(trust.methods)
@@ -133,7 +143,9 @@ def test_methods_say_what_the_run_did(run: Run, official: Run) -> None:
 
 
 def test_subset_and_foreign_rows_are_said(folder: Path) -> None:
-    """A note of the run stands in its methods and among what is not comparable; imported clips are called that."""
+    """A note of the run stands in its methods and among what is not comparable; imported clips are called
+    that.
+    """
     rows = synthetic.report_settings()["rows"]
     rows["longlive"] |= {"kind": "import", "settings": {"clips": "x"}, "citation": "Someone, Something, 2026"}
     rows["longlive"] |= {"label": HOSTILE}
@@ -182,7 +194,9 @@ def test_latex_text_prints_any_character() -> None:
 
 
 def test_licences_are_stated_or_said_to_be_unknown() -> None:
-    """Of the real protocol: every row, every network a dimension needs, prompts and training data; NC terms are marked, nothing is guessed."""
+    """Of the real protocol: every row, every network a dimension needs, prompts and training data; NC terms
+    are marked, nothing is guessed.
+    """
     every = load_all(ROOT / "baselines")
     lines = licences_of(ROOT, full_scale.SUITE, {row: every[row] for row in full_scale.SUITE.baselines})
     by_name = {line.name: line for line in lines}
@@ -202,7 +216,9 @@ def test_licences_are_stated_or_said_to_be_unknown() -> None:
 
 
 def test_every_checkpoint_of_the_scorer_has_a_network() -> None:
-    """Guards against a new file in workflow/resources.yaml that no line of the licences and no citation covers."""
+    """Guards against a new file in workflow/resources.yaml that no line of the licences and no citation
+    covers.
+    """
     for entry in scorer_resources(ROOT, full_scale.SUITE):
         name = entry.path.removeprefix("weights/vbench/")
         assert sum(name.startswith(network.begins) for network in NETWORKS) == 1, name
@@ -237,7 +253,9 @@ def test_devices_and_versions_that_differ_are_said(folder: Path, tmp_path: Path)
 
 
 def test_a_replay_is_shown_and_said_to_be_stale(folder: Path, run: Run) -> None:
-    """The verdict stands on the page; one whose clips were made again since says so; without one the page says how to make it."""
+    """The verdict stands on the page; one whose clips were made again since says so; without one the page
+    says how to make it.
+    """
     clip = {
         "clip_id": "move_00-0",
         "outcome": "differs",
@@ -264,8 +282,8 @@ def test_a_replay_is_shown_and_said_to_be_stale(folder: Path, run: Run) -> None:
     replay = Replay.model_validate({"suite": "toybox", "finished": "2026-01-01T00:00:00+00:00", "rows": rows})
     page = " ".join(re.sub(r"<[^>]+>", " ", render(run.model_copy(update={"replay": replay}))).split())
     assert (
-        "RAVEN recipe (toy) differs on the same type of device, A 0 of 1 bit-equal, move_00-0 differs (up to 9 of 255, PSNR 31.2 dB) c, d"
-        in page
+        "RAVEN recipe (toy) differs on the same type of device, A 0 of 1 bit-equal, move_00-0 differs (up "
+        "to 9 of 255, PSNR 31.2 dB) c, d" in page
     )
     assert (
         "LongLive recipe (toy) differs on the same type of device, A of clips that were made again since"

@@ -1,8 +1,10 @@
-"""Make tests/golden/vbench_official.json anew, or some of its dimensions: what one official process prints of tiny clips, random weights.
+"""Make tests/golden/vbench_official.json anew, or some of its dimensions: what one official process prints of
+tiny clips, random weights.
 
     .venv/bin/python -m tests.vbench.golden [dimension ...]
 
-Needs VBench's environment (detectron2 for four dimensions) and about an hour of one core for all. Rows hold no folders.
+Needs VBench's environment (detectron2 for four dimensions) and about an hour of one core for all. Rows hold
+no folders.
 """
 
 from __future__ import annotations

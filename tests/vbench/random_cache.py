@@ -1,10 +1,12 @@
-"""Make a folder of VBench's checkpoints with random weights, in the layout and containers that the package reads. For tests.
+"""Make a folder of VBench's checkpoints with random weights, in the layout and containers that the package
+reads. For tests.
 
     PYTHONPATH=tests/vbench/cpu .venvs/vbench/bin/python -m tests.vbench.random_cache FOLDER amt clip_b32 ...
 
-Runs in VBench's environment: every network is the class that is installed there, its state dict saved under the published name. So that
-2 GB of weights become a few MB, a matrix is saved as a strided view on a short random vector; torch.load and load_state_dict expand it.
-Scores from such weights mean nothing; every line that reads, decodes, computes and reduces is the real one.
+Runs in VBench's environment: every network is the class that is installed there, its state dict saved under
+the published name. So that 2 GB of weights become a few MB, a matrix is saved as a strided view on a short
+random vector; torch.load and load_state_dict expand it. Scores from such weights mean nothing; every line
+that reads, decodes, computes and reduces is the real one.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ CLIP_L14 = CLIP_B32 | {
 
 
 def small(tensor: Any) -> Any:
-    """The same shape and about the same values on hardly any storage: steps 1, 3, 5, ... along the axes, longest first."""
+    """The same shape and about the same values on hardly any storage: steps 1, 3, 5, ... along the axes,
+    longest first.
+    """
     value = tensor.detach().cpu()
     if value.dim() < 2 or value.numel() < 1024 or not value.is_floating_point():
         return value.clone()
@@ -188,8 +192,8 @@ def make_viclip(cache: Path) -> None:
 
 
 SAID = {6794: "bird", 9721: "cat", 28205: "red", 1310: "blue", 22312: "alley"}
-"""Numbers of words that GRiT (the last: Tag2Text), drawn at random, happens to say of the tiny clips, and what they are called: so that
-something is found."""
+"""Numbers of words that GRiT (the last: Tag2Text), drawn at random, happens to say of the tiny clips, and
+what they are called: so that something is found."""
 
 
 def make_bert(cache: Path) -> None:
@@ -219,7 +223,9 @@ def make_tag2text(cache: Path) -> None:
 
 
 def make_grit(cache: Path) -> None:
-    """GRiT with biases lifted: drawn at random, its heads say "nothing" everywhere and the text decoder would never run."""
+    """GRiT with biases lifted: drawn at random, its heads say "nothing" everywhere and the text decoder would
+    never run.
+    """
     import torch
     from detectron2.modeling import build_model
     from vbench.third_party.grit_src.image_dense_captions import get_parser, setup_cfg

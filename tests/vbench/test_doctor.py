@@ -60,7 +60,9 @@ def imports(**faults: str) -> dict[str, Any]:
 
 
 def test_imports_of_all_sixteen_are_judged() -> None:
-    """Guards against GPU-hours before a dimension that cannot even be imported; one that the suite leaves out is a note."""
+    """Guards against GPU-hours before a dimension that cannot even be imported; one that the suite leaves out
+    is a note.
+    """
     said = doctor.judge_imports(imports(), NAMES)
     assert said == Finding(
         "ok", "vbench", "vbench 0.1.5: 16 of 16 dimensions import (8 s of a core, network off)"
@@ -103,7 +105,9 @@ def test_the_build_of_torch_is_held_against_the_driver(
 
 
 def test_decoders_must_see_what_was_written() -> None:
-    """Guards the frame rate and count that decide dynamic degree, and a decoder that cannot read our codec at all."""
+    """Guards the frame rate and count that decide dynamic degree, and a decoder that cannot read our codec at
+    all.
+    """
     frames = doctor.example_frames()
     good = {"frames": 9, "fps": 16.0, "mean": float(frames.mean())}
     assert doctor.judge_decoders({"decord": good, "opencv": good}, frames).verdict == "ok"
@@ -175,7 +179,9 @@ def test_the_place_for_links_is_tried(project: Path) -> None:
 @pytest.mark.vbench
 @tiny.needs_environment()
 def test_the_real_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Guards the probe itself: all sixteen modules, torch and both decoders in VBench's own environment, without network."""
+    """Guards the probe itself: all sixteen modules, torch and both decoders in VBench's own environment,
+    without network.
+    """
     for name, value in tiny.environment().items():
         monkeypatch.setenv(name, value)
     imported, torch, codecs = doctor.environment_findings(ON_CPU, ROOT)

@@ -1,4 +1,6 @@
-"""The fast paths of GRiT, Tag2Text, UMT and ViCLIP against the package's own networks, with random weights: the same words, boxes and numbers."""
+"""The fast paths of GRiT, Tag2Text, UMT and ViCLIP against the package's own networks, with random weights:
+the same words, boxes and numbers.
+"""
 
 import subprocess
 from pathlib import Path
@@ -56,7 +58,9 @@ with torch.no_grad():
 
 
 def test_attention_and_encoder_give_the_package_s_values(tmp_path: Path) -> None:
-    """Guards UMT's fused attention (its biases, its scale) and ViCLIP's last block, which is asked by the class token alone."""
+    """Guards UMT's fused attention (its biases, its scale) and ViCLIP's last block, which is asked by the
+    class token alone.
+    """
     run_in_environment(LAYERS, tmp_path)
 
 
@@ -129,7 +133,9 @@ assert len(lengths) > 2, lengths
 
 @pytest.mark.slow
 def test_frames_are_described_as_the_package_does(tmp_path: Path) -> None:
-    """Guards boxes, texts and names of both heads, texts of different lengths among them, and that smaller batches change none of them."""
+    """Guards boxes, texts and names of both heads, texts of different lengths among them, and that smaller
+    batches change none of them.
+    """
     if not tiny.has_detectron2():
         pytest.skip("detectron2 is not in VBench's environment (envs/vbench/install.sh builds it)")
     tiny.make_cache(tmp_path, "bert", "grit")
@@ -172,6 +178,8 @@ assert expected[0] == expected[1] == expected[2] != expected[3], expected
 
 @pytest.mark.slow
 def test_captions_are_those_of_the_package(tmp_path: Path) -> None:
-    """Guards scene: the package captions the first third of the frames, each for three, and so must smaller batches and the fast path."""
+    """Guards scene: the package captions the first third of the frames, each for three, and so must smaller
+    batches and the fast path.
+    """
     tiny.make_cache(tmp_path, "bert", "tag2text")
     run_in_environment(CAPTIONS, tmp_path / "cache")

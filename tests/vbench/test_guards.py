@@ -1,4 +1,6 @@
-"""Faults that must end in a sentence and never in a number: swallowed errors, dropped clips, wrong checkpoints, memory, the filter."""
+"""Faults that must end in a sentence and never in a number: swallowed errors, dropped clips, wrong
+checkpoints, memory, the filter.
+"""
 
 import json
 import re
@@ -33,7 +35,9 @@ def rows(*names: str) -> list[dict[str, Any]]:
 
 
 def test_dropped_swallowed_and_strange_results_are_refused() -> None:
-    """Guards against VBench's silence: a clip it could not read is dropped, an error in a frame counts as nothing found."""
+    """Guards against VBench's silence: a clip it could not read is dropped, an error in a frame counts as
+    nothing found.
+    """
     scorer, watch = Scorer("temporal_flickering", ()), Watch(finished=True)
     check_rows(scorer, rows("a", "b"), ["a", "b"], watch)
     with pytest.raises(ValueError, match=r"dropped 1 of 2 clips without a word \(first: b\)"):
@@ -50,7 +54,9 @@ def test_dropped_swallowed_and_strange_results_are_refused() -> None:
 
 
 def test_an_impossible_value_names_the_model_s_file() -> None:
-    """Guards against numbers like overall consistency 323.99, which a wrong model file gives; float16's rounding passes."""
+    """Guards against numbers like overall consistency 323.99, which a wrong model file gives; float16's
+    rounding passes.
+    """
     from importlib import import_module
 
     from evaluation.dimensions import BY_NAME, NAMES
@@ -61,7 +67,10 @@ def test_an_impossible_value_names_the_model_s_file() -> None:
     wrong = [good[0], {"video_path": "b", "video_results": 323.99}]
     with pytest.raises(
         ValueError,
-        match=r"gave 323\.99 for b \(1 of 2 clips\), outside -1 to 1: .*ViClip-InternVid-10M-FLT\.pth.*make fetch",
+        match=(
+            r"gave 323\.99 for b \(1 of 2 clips\), outside -1 to 1: .*ViClip-InternVid-10M-FLT\.pth.*make "
+            r"fetch"
+        ),
     ):
         check_rows(viclip, wrong, ["a", "b"], Watch(finished=True))
     for name in NAMES:
@@ -90,7 +99,9 @@ def test_a_missing_or_short_checkpoint_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_out_of_memory_says_what_to_do(error: Exception) -> None:
-    """Guards against a traceback as the only answer, and against blaming the clip; torch says it in many ways."""
+    """Guards against a traceback as the only answer, and against blaming the clip; torch says it in many
+    ways.
+    """
     said = sentence("scene", error, Watch(clip="a-0.mp4", item=1))
     assert said.startswith("scene ran out of memory at clip a-0.mp4")
 
@@ -116,7 +127,9 @@ print(watch.limit, seen[:3])
 
 
 def test_a_real_limit_of_memory_is_met_with_smaller_batches() -> None:
-    """Guards the retry with the allocator's own error under a limit of the process: 20, 16 and 4 pictures are too many, 1 is not."""
+    """Guards the retry with the allocator's own error under a limit of the process: 20, 16 and 4 pictures are
+    too many, 1 is not.
+    """
     command = [sys.executable, "-c", LITTLE_MEMORY]
     done = subprocess.run([*command, "batched"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -127,7 +140,9 @@ def test_a_real_limit_of_memory_is_met_with_smaller_batches() -> None:
 
 
 def test_parameters_that_a_checkpoint_leaves_out_are_an_error() -> None:
-    """Guards human action and scene, which VBench loads without looking: other names load nothing and give a score all the same."""
+    """Guards human action and scene, which VBench loads without looking: other names load nothing and give a
+    score all the same.
+    """
     import torch
     from torch import nn
 
@@ -177,7 +192,9 @@ def test_stopping_early_judges_as_vbench_does(
     st.integers(0, 12),
 )
 def test_stopping_early_finds_the_motion_that_vbench_finds(values: list[float], needed: int) -> None:
-    """Guards dynamic degree's early stop, both ways, against the package's own loop over all pairs, written out."""
+    """Guards dynamic degree's early stop, both ways, against the package's own loop over all pairs, written
+    out.
+    """
     count, moved = 0, False
     for value in values:
         count += value > 1.0
@@ -187,7 +204,9 @@ def test_stopping_early_finds_the_motion_that_vbench_finds(values: list[float], 
 
 
 def test_stopping_early_looks_at_no_pair_too_many() -> None:
-    """Guards the saving for clips of 81 frames: 10 moving pairs of 40 decide, and 31 still ones; of 80, 70 still ones and the two ends."""
+    """Guards the saving for clips of 81 frames: 10 moving pairs of 40 decide, and 31 still ones; of 80, 70
+    still ones and the two ends.
+    """
 
     def seen(values: Iterable[float]) -> Iterator[float]:
         for value in values:
@@ -209,7 +228,9 @@ def test_a_moving_clip_costs_only_the_pairs_that_prove_it() -> None:
 
 
 def test_a_flow_that_is_no_number_is_refused() -> None:
-    """Guards against NaN, which every comparison calls small, so that a broken network would call all clips still."""
+    """Guards against NaN, which every comparison calls small, so that a broken network would call all clips
+    still.
+    """
     with pytest.raises(ValueError, match="no finite number"):
         judge([0.0, float("nan")], [0.0, 0.0], limit=1.0, allowed=2)
 
@@ -230,7 +251,9 @@ def filter_part(static: dict[str, list[bool]], name: str = "0-of-1", path: str =
 
 
 def test_the_first_static_samples_in_numeric_order_are_kept() -> None:
-    """Guards RAVEN's rule against VBench's order of names, in which sample 10 comes before 2; all values stay, gaps are said."""
+    """Guards RAVEN's rule against VBench's order of names, in which sample 10 comes before 2; all values
+    stay, gaps are said.
+    """
     prompts = [prompt("a", 12, 3), prompt("b", 2, None), prompt("c", 3, 2)]
     still = [i in (1, 2, 10, 11) for i in range(12)]
     outcome = filtered_set(
@@ -273,7 +296,9 @@ def fetched_files(folder: Path) -> list[str]:
 
 
 def test_fetched_files_lie_where_every_dimension_looks(tmp_path: Path) -> None:
-    """Guards the list of checkpoints: whatever a scorer names is fetched and laid out, and the hub finds BERT offline."""
+    """Guards the list of checkpoints: whatever a scorer names is fetched and laid out, and the hub finds BERT
+    offline.
+    """
     from importlib import import_module
 
     from evaluation.dimensions import NAMES
@@ -353,7 +378,8 @@ def test_parts_are_of_dimensions() -> None:
 
 
 def test_the_scorer_s_files_are_apart_from_the_sampler_s() -> None:
-    """Guards against sampling everything again because a checkpoint of the scorer changed, and against a suite that fetches it in vain.
+    """Guards against sampling everything again because a checkpoint of the scorer changed, and against a
+    suite that fetches it in vain.
 
     CM-GRPO is rewarded by five of them, so a suite that trains it needs these before anything is sampled.
     """
@@ -368,7 +394,9 @@ def test_the_scorer_s_files_are_apart_from_the_sampler_s() -> None:
 
 
 def test_clips_of_one_s_own_need_only_prompts_and_scorer(tmp_path: Path) -> None:
-    """Guards five lines of baselines/README.md: scoring a folder fetches no model, for any size and length of clips."""
+    """Guards five lines of baselines/README.md: scoring a folder fetches no model, for any size and length of
+    clips.
+    """
     root = tmp_path / "project"
     for name in ("workflow/resources.yaml", "workflow/config/vbench.yaml"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -391,7 +419,9 @@ def test_clips_of_one_s_own_need_only_prompts_and_scorer(tmp_path: Path) -> None
 
 
 def test_another_environment_scores_anew_and_trains_nothing() -> None:
-    """Guards a week of training: the name that changes with the lock is an input of scoring's rules alone, training waits for one that stays."""
+    """Guards a week of training: the name that changes with the lock is an input of scoring's rules alone,
+    training waits for one that stays.
+    """
     rules = {path.name: path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")}
     assert [name for name, text in rules.items() if "VBENCH_BUILT" in text or "VBENCH_HASH" in text] == [
         "official.smk"

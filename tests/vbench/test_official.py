@@ -1,4 +1,6 @@
-"""Against the real package in its own environment, with random weights on tiny clips: equal to the last digit, offline, faults named."""
+"""Against the real package in its own environment, with random weights on tiny clips: equal to the last
+digit, offline, faults named.
+"""
 
 import json
 import os
@@ -50,7 +52,9 @@ Run = tuple[Path, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Ten clips of five prompts, of different lengths, and what one official process says of them in three dimensions."""
+    """Ten clips of five prompts, of different lengths, and what one official process says of them in three
+    dimensions.
+    """
     folder = tmp_path_factory.mktemp("official")
     tiny.make_cache(folder, "clip_b32", "amt", "raft")
     tiny.make_run(folder)
@@ -84,7 +88,9 @@ def needs_detectron2(dimension: str) -> None:
 
 
 def check_joined(folder: Path, dimension: str, parts: int, official: dict[str, Any]) -> None:
-    """Score a dimension in parts, join them, and compare score and rows with the official ones: exact equality."""
+    """Score a dimension in parts, join them, and compare score and rows with the official ones: exact
+    equality.
+    """
     for i in range(parts):
         done = tiny.score_part(folder, dimension, f"{i}-of-{parts}")
         assert done.returncode == 0, done.stderr[-3000:]
@@ -105,7 +111,9 @@ def test_any_number_of_parts_gives_the_official_json(quick: Run, dimension: str,
 
 
 def check_fast(folder: Path, dimension: str, parts: int, official: dict[str, Any]) -> dict[str, Any]:
-    """Score a dimension on the fast path in parts and compare every row with the official process's: keys, clips, values. The joined rows."""
+    """Score a dimension on the fast path in parts and compare every row with the official process's: keys,
+    clips, values. The joined rows.
+    """
     for i in range(parts):
         done = tiny.score_part(folder, dimension, f"{i}-of-{parts}", "fast")
         assert done.returncode == 0, done.stderr[-3000:]
@@ -140,7 +148,9 @@ def check_fast(folder: Path, dimension: str, parts: int, official: dict[str, Any
 
 @pytest.mark.parametrize("dimension", QUICK)
 def test_the_fast_path_gives_the_official_values(quick: Run, dimension: str, tmp_path: Path) -> None:
-    """Guards what the fast path is allowed to be: another order of sums. In any number of parts it is the same to the last digit."""
+    """Guards what the fast path is allowed to be: another order of sums. In any number of parts it is the
+    same to the last digit.
+    """
     folder = fresh(quick[0], tmp_path / "run")
     whole = check_fast(folder, dimension, 1, quick[1])
     if dimension == "background_consistency":
@@ -164,7 +174,9 @@ def test_every_other_dimension_gives_the_official_json(dimension: str, tmp_path:
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_no_countable_clip_is_a_sentence(tmp_path: Path) -> None:
-    """Guards color's own end, the package's division by zero: the object is in no frame, so there is no score."""
+    """Guards color's own end, the package's division by zero: the object is in no frame, so there is no
+    score.
+    """
     needs_detectron2("color")
     tiny.make_cache(tmp_path, "bert", "grit")
     tiny.make_run(tmp_path, samples=1, chosen=(1,))
@@ -178,7 +190,9 @@ def test_no_countable_clip_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_scoring_needs_no_network(quick: Run, tmp_path: Path) -> None:
-    """Guards offline runs where it counts: in a network namespace without any interface a part is scored as elsewhere."""
+    """Guards offline runs where it counts: in a network namespace without any interface a part is scored as
+    elsewhere.
+    """
     isolated = ["unshare", "--net", "--map-root-user"]
     if subprocess.run([*isolated, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this machine does not allow network namespaces")
@@ -258,7 +272,9 @@ def test_a_missing_or_wrong_checkpoint_ends_in_a_sentence(quick: Run, tmp_path: 
 
 
 def kill_midway(command: list[str], output: Path) -> None:
-    """Run a part's job and end all its processes by kill -9 while its worker runs: no result, and its folder is left over."""
+    """Run a part's job and end all its processes by kill -9 while its worker runs: no result, and its folder
+    is left over.
+    """
     job = subprocess.Popen(
         command, cwd=tiny.ROOT, env=tiny.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -327,7 +343,9 @@ sys.exit(run(SCORER, ["--job", sys.argv[1]]))
 
 @pytest.mark.parametrize("path", ["official", "fast"])
 def test_little_memory_is_met_with_smaller_batches(path: str, quick: Run, tmp_path: Path) -> None:
-    """Guards the retry on both paths: a network that has room for four frames at once gives the same values, up to rounding."""
+    """Guards the retry on both paths: a network that has room for four frames at once gives the same values,
+    up to rounding.
+    """
     folder, official = quick
     videos = tmp_path / "videos"
     videos.mkdir()

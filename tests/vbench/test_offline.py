@@ -21,8 +21,14 @@ TRIES = {
     "shell": "import os; os.system('git clone http://192.0.2.1/x')",
     "torch.hub": "import torch; torch.hub.load_state_dict_from_url('https://192.0.2.1/x.pth', model_dir='.')",
     "torch.hub repository": "import torch; torch.hub.load('example/repository', 'model', trust_repo=True)",
-    "hub client": "from huggingface_hub import hf_hub_download; hf_hub_download('example/repository', 'config.json', cache_dir='.')",
-    "hub snapshot": "from huggingface_hub import snapshot_download; snapshot_download('example/repository', cache_dir='.')",
+    "hub client": (
+        "from huggingface_hub import hf_hub_download; hf_hub_download('example/repository', 'config.json', "
+        "cache_dir='.')"
+    ),
+    "hub snapshot": (
+        "from huggingface_hub import snapshot_download; snapshot_download('example/repository', "
+        "cache_dir='.')"
+    ),
     "connection": "import http.client; http.client.HTTPSConnection('192.0.2.1', timeout=5).request('GET', '/')",
 }
 
@@ -43,11 +49,16 @@ def test_nothing_leaves_the_machine(way: str, tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_started_reaches_nothing(tmp_path: Path) -> None:
-    """Guards what the audit hook does not see: a child's download goes to a port where nobody listens; here a server stands for the world."""
+    """Guards what the audit hook does not see: a child's download goes to a port where nobody listens; here a
+    server stands for the world.
+    """
     world = ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
     Thread(target=world.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{world.server_port}/"
-    program = f"import urllib.request\ntry:\n    print(urllib.request.urlopen({address!r}, timeout=20).status)\nexcept OSError as e:\n    print(e)"
+    program = (
+        f"import urllib.request\ntry:\n    print(urllib.request.urlopen({address!r}, "
+        "timeout=20).status)\nexcept OSError as e:\n    print(e)"
+    )
 
     def said(extra: dict[str, str]) -> str:
         command, plain = [sys.executable, "-c", program], {"PATH": os.environ["PATH"], "no_proxy": "*"}
@@ -61,11 +72,13 @@ def test_a_program_that_is_started_reaches_nothing(tmp_path: Path) -> None:
 
 
 def test_what_stays_on_the_machine_is_allowed() -> None:
-    """Guards against a guard that breaks what libraries do at home: a pair of local sockets, an ordinary program."""
+    """Guards against a guard that breaks what libraries do at home: a pair of local sockets, an ordinary
+    program.
+    """
     program = (
-        "from evaluation.vbench.worker.guard import REFUSED, forbid_network\nforbid_network()\n"
-        "import socket, subprocess\na, b = socket.socketpair()\na.sendall(b'x')\nsubprocess.run(['true'], check=True)\n"
-        "print(REFUSED)"
+        "from evaluation.vbench.worker.guard import REFUSED, forbid_network\nforbid_network()\nimport "
+        "socket, subprocess\na, b = socket.socketpair()\na.sendall(b'x')\nsubprocess.run(['true'], "
+        "check=True)\nprint(REFUSED)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False

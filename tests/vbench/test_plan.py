@@ -1,4 +1,6 @@
-"""What the worker is told, and what is made of its answers: order, parts, names, joining, reducing, the leaderboard's zip. No torch."""
+"""What the worker is told, and what is made of its answers: order, parts, names, joining, reducing, the
+leaderboard's zip. No torch.
+"""
 
 import io
 import json
@@ -76,7 +78,9 @@ def part(entries: list[Entry], rows: list[dict[str, Any]], name: str = "0-of-1",
 
 
 def test_parts_of_different_paths_are_not_joined() -> None:
-    """Guards against a mean over values that were computed in two ways; a part without rows was computed in none."""
+    """Guards against a mean over values that were computed in two ways; a part without rows was computed in
+    none.
+    """
     entries = color_entries()
     rows = rows_of(entries)
     half = len(entries) // 2
@@ -100,7 +104,9 @@ def test_the_official_form_has_no_values_of_frames() -> None:
 
 
 def test_a_prompt_of_two_lines_stands_where_the_dimension_s_line_is() -> None:
-    """Guards the order of a running sum: lines 495 and 748 of VBench's list are one prompt, first among styles, late among overall."""
+    """Guards the order of a running sum: lines 495 and 748 of VBench's list are one prompt, first among
+    styles, late among overall.
+    """
     style = [prompt(i, lines=[i], dimensions=("appearance_style",)) for i in (493, 494, 496, 582)]
     overall = [prompt(i, lines=[i], dimensions=("overall_consistency",)) for i in (683, 747, 749, 775)]
     both = prompt(748, lines=[495, 748], dimensions=("appearance_style", "overall_consistency"))
@@ -156,7 +162,9 @@ def test_kept_clips_are_named_as_vbench_does_and_numbered_anew() -> None:
 
 
 def test_what_the_package_would_ignore_is_refused() -> None:
-    """Guards against means over what happens to be there: missing clips, samples beyond the fifth, names that do not come back."""
+    """Guards against means over what happens to be there: missing clips, samples beyond the fifth, names that
+    do not come back.
+    """
     with pytest.raises(ValueError, match=r"lacks 1 clips that color needs: v0006-1"):
         entries_of("color", PROMPTS, CLIPS[:-1], KEPT)
     with pytest.raises(ValueError, match="VBench looks at 5"):
@@ -177,7 +185,9 @@ def test_a_clip_that_was_replaced_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("parts", [1, 2, 5])
 def test_joined_parts_are_one_process(parts: int) -> None:
-    """Guards the joined score and rows for any cut, with exact equality; the rows are the running sum's worst case, thirds and so on."""
+    """Guards the joined score and rows for any cut, with exact equality; the rows are the running sum's worst
+    case, thirds and so on.
+    """
     entries = color_entries()
     rows = rows_of(entries)
     by_name = {row["video_path"]: row for row in rows}
@@ -208,7 +218,9 @@ def test_joining_refuses_what_is_not_exactly_the_clips() -> None:
 
 
 def test_clips_that_color_leaves_out_are_named_and_only_there() -> None:
-    """Guards color's own denominator: clips without the object in any colour are left out, said, and pass the completeness check."""
+    """Guards color's own denominator: clips without the object in any colour are left out, said, and pass the
+    completeness check.
+    """
     entries = color_entries()
     rows = rows_of(entries)[1:]
     parts = [part(entries, rows)]
@@ -225,13 +237,17 @@ def test_clips_that_color_leaves_out_are_named_and_only_there() -> None:
 
 
 def test_a_sum_is_rounded_after_every_addition() -> None:
-    """Guards against Python's own sum, which compensates since 3.12 and would differ from the package's loop in the last digit."""
+    """Guards against Python's own sum, which compensates since 3.12 and would differ from the package's loop
+    in the last digit.
+    """
     values = [0.1] * 10
     assert running_sum(values) == 0.9999999999999999 != math.fsum(values)
 
 
 def test_scores_of_several_processes_are_other_numbers() -> None:
-    """Guards the convention that is reported: appearance style of several processes is the mean of last frames."""
+    """Guards the convention that is reported: appearance style of several processes is the mean of last
+    frames.
+    """
     rows = [
         {"video_path": "a", "video_results": 0.2, "frame_results": [0.1, 0.3], "cur_sim": 0.3},
         {"video_path": "b", "video_results": 0.5, "frame_results": [0.5], "cur_sim": 0.5},
@@ -247,7 +263,9 @@ def test_scores_of_several_processes_are_other_numbers() -> None:
 
 
 def test_rows_of_real_runs_give_the_official_scores() -> None:
-    """Guards every rule against scores that vbench 0.1.5 itself printed (random weights, tiny clips of different lengths)."""
+    """Guards every rule against scores that vbench 0.1.5 itself printed (random weights, tiny clips of
+    different lengths).
+    """
     golden = json.loads(GOLDEN.read_text())
     assert set(golden) == set(RULES) == set(NAMES)
     for name, (score, rows) in golden.items():
@@ -268,7 +286,9 @@ def entries_named(names: list[str]) -> list[Entry]:
 @pytest.mark.parametrize("parts", [1, 2, 5])
 @pytest.mark.parametrize("dimension", NAMES)
 def test_joined_parts_of_real_rows_are_the_official_json(dimension: str, parts: int) -> None:
-    """Guards every dimension's own JSON, for any cut: what vbench 0.1.5 printed in one process (tests/vbench/golden.py makes it)."""
+    """Guards every dimension's own JSON, for any cut: what vbench 0.1.5 printed in one process
+    (tests/vbench/golden.py makes it).
+    """
     score, rows = json.loads(GOLDEN.read_text())[dimension]
     entries = entries_named([row["video_path"] for row in rows])
     by_name = {row["video_path"]: row for row in rows}
@@ -302,7 +322,9 @@ def submission() -> dict[str, str]:
 
 
 def test_values_of_frames_are_kept_for_our_record_and_left_out_of_the_official_form() -> None:
-    """Guards the official JSON, which stays as the package writes it, and rows of scorers that note no frames."""
+    """Guards the official JSON, which stays as the package writes it, and rows of scorers that note no
+    frames.
+    """
     entries = color_entries()
     plain = rows_of(entries)
     noted = [{**row, "frame_values": [None, 0.5, 1.0]} for row in plain]
@@ -315,7 +337,9 @@ def test_values_of_frames_are_kept_for_our_record_and_left_out_of_the_official_f
 
 
 def test_the_leaderboard_s_zip_is_complete_and_reproducible() -> None:
-    """Guards against a submission whose missing dimension counts as 0, and against bytes that change from run to run."""
+    """Guards against a submission whose missing dimension counts as 0, and against bytes that change from run
+    to run.
+    """
     results = submission()
     content = leaderboard_zip(results)
     assert content == leaderboard_zip(results)
@@ -350,7 +374,9 @@ def test_a_wrong_submission_is_named() -> None:
 
 
 def test_a_submission_of_several_official_processes_passes() -> None:
-    """Guards anybody's zip against false alarms: rows in another order, last-frame averages, no sums of subject consistency."""
+    """Guards anybody's zip against false alarms: rows in another order, last-frame averages, no sums of
+    subject consistency.
+    """
     results = submission()
     changed = {}
     for name, text in results.items():
@@ -369,7 +395,9 @@ def test_a_submission_of_several_official_processes_passes() -> None:
 
 
 def test_the_command_packs_and_checks(tmp_path: Path) -> None:
-    """Guards the command line that a user sends a submission with: sixteen files in, one zip out, a damaged one named."""
+    """Guards the command line that a user sends a submission with: sixteen files in, one zip out, a damaged
+    one named.
+    """
     from workflow.scripts.leaderboard import main
 
     for name, text in submission().items():

@@ -1,4 +1,6 @@
-"""Clips that are read in threads before they are asked for: the same clips, and the same errors at the same place."""
+"""Clips that are read in threads before they are asked for: the same clips, and the same errors at the same
+place.
+"""
 
 import threading
 
@@ -11,7 +13,9 @@ PATHS = [f"clips/{number}.mp4" for number in range(6)]
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_clip_is_read_once_and_in_time(workers: int) -> None:
-    """Guards against a clip that is read twice or mixed up, and against none being read ahead; another folder's name is the same clip."""
+    """Guards against a clip that is read twice or mixed up, and against none being read ahead; another
+    folder's name is the same clip.
+    """
     read: list[str] = []
     first_asked = threading.Event()
 
@@ -32,7 +36,9 @@ def test_every_clip_is_read_once_and_in_time(workers: int) -> None:
 
 
 def test_an_error_comes_when_its_clip_is_asked_for_and_a_second_round_reads_anew() -> None:
-    """Guards the sentence that names the clip, and the retry with smaller batches, which begins with the first clip again."""
+    """Guards the sentence that names the clip, and the retry with smaller batches, which begins with the
+    first clip again.
+    """
 
     def reader(path: str) -> str:
         if path == PATHS[2]:

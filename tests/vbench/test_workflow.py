@@ -1,4 +1,6 @@
-"""The vbench world from imported clips to the table, as Snakemake runs it: filter and three dimensions by the official package."""
+"""The vbench world from imported clips to the table, as Snakemake runs it: filter and three dimensions by the
+official package.
+"""
 
 import json
 import re
@@ -66,7 +68,9 @@ FILES = {
 
 
 def make_project(folder: Path, cache: Path) -> None:
-    """A copy of the project with the suite `mini`, six clips under VBench's names, of another shape than the suite's, and random checkpoints where `make fetch` would put them."""
+    """A copy of the project with the suite `mini`, six clips under VBench's names, of another shape than the
+    suite's, and random checkpoints where `make fetch` would put them.
+    """
     ignored = shutil.ignore_patterns(*LEFT_OUT)
     shutil.copytree(tiny.ROOT, folder, symlinks=True, ignore=ignored)
     (folder / "workflow/config/mini.yaml").write_text(SUITE)
@@ -118,7 +122,9 @@ def run(folder: Path, *arguments: str) -> str:
 @pytest.mark.vbench
 @tiny.needs_environment()
 def test_imported_clips_are_filtered_and_scored_by_the_official_package(tmp_path: Path) -> None:
-    """Guards the whole path: environment, checkpoints, filter, parts, join, table; and what reruns when the environment changes."""
+    """Guards the whole path: environment, checkpoints, filter, parts, join, table; and what reruns when the
+    environment changes.
+    """
     tiny.make_cache(tmp_path, "clip_b32", "amt", "raft")
     folder = tmp_path / "project"
     make_project(folder, tmp_path / "cache")
@@ -144,7 +150,9 @@ def test_imported_clips_are_filtered_and_scored_by_the_official_package(tmp_path
 
 @pytest.mark.slow
 def test_an_environment_without_detectron2_is_completed_before_its_dimensions(tmp_path: Path) -> None:
-    """Guards a machine on which `make test-vbench` built the environment first: color is not begun there, but nothing else waits."""
+    """Guards a machine on which `make test-vbench` built the environment first: color is not begun there, but
+    nothing else waits.
+    """
     folder = tmp_path / "project"
     shutil.copytree(tiny.ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
     listed = {

@@ -1,4 +1,6 @@
-"""A tiny run for VBench's own code: a few prompts with ground truth of every kind, a few short clips of different lengths, one row."""
+"""A tiny run for VBench's own code: a few prompts with ground truth of every kind, a few short clips of
+different lengths, one row.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def has_detectron2() -> bool:
 
 
 def environment() -> dict[str, str]:
-    """Of a process in VBench's environment on this machine: torchvision imports beside a CPU torch, one thread."""
+    """Of a process in VBench's environment on this machine: torchvision imports beside a CPU torch, one
+    thread.
+    """
     return os.environ | {"PYTHONPATH": str(CPU_SITE), "OMP_NUM_THREADS": "1"}
 
 
@@ -100,7 +104,8 @@ def make_run(
     chosen: Sequence[int] = range(5),
     noise: bool = False,
 ) -> None:
-    """prompts.jsonl, manifest.jsonl, filter.json and clips/ of the row `mine`; clips have 6 to 10 frames at 8 per second.
+    """prompts.jsonl, manifest.jsonl, filter.json and clips/ of the row `mine`; clips have 6 to 10 frames at 8
+    per second.
 
     chosen: of TEXTS; noise: the last of them is shown as noise.
     """
@@ -143,7 +148,9 @@ def stamp_hash() -> str:
 
 
 def part_command(folder: Path, dimension: str, part: str, path: str = "official") -> list[str]:
-    """Flags of workflow/scripts/score_part.py for one part of the tiny run; it writes folder/<dimension>.<part>.json."""
+    """Flags of workflow/scripts/score_part.py for one part of the tiny run; it writes
+    folder/<dimension>.<part>.json.
+    """
     return [
         "--suite", "tiny", "--row", "mine", "--dimension", dimension, "--part", part,
         "--prompts", str(folder / "prompts.jsonl"), "--manifest", str(folder / "manifest.jsonl"),
@@ -193,7 +200,9 @@ with torch.no_grad():  # scene keeps the graph of every frame otherwise, 22 GB f
 
 
 def run_official(folder: Path, *dimensions: str) -> dict[str, Any]:
-    """The package's own JSON of one process, without any line of ours but the call: score and rows by dimension."""
+    """The package's own JSON of one process, without any line of ours but the call: score and rows by
+    dimension.
+    """
     from evaluation.records import read_jsonl
     from evaluation.vbench.worker.runner import environment as offline
 

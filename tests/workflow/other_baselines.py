@@ -1,4 +1,6 @@
-"""A project in a temporary folder whose rows are an external tool, a folder, a zip and a row with rules of its own."""
+"""A project in a temporary folder whose rows are an external tool, a folder, a zip and a row with rules of
+its own.
+"""
 
 import shutil
 import subprocess
@@ -36,7 +38,8 @@ rates: {train_s: 5, clip_s: 0.1, score_clip_s: 0.02, job_s: 1.0, clip_mb: 0.01}
 resources: []
 """
 
-# A stranger's program: it knows nothing of this project but the JSON work list. "style.txt" stands for its model.
+# A stranger's program: it knows nothing of this project but the JSON work list. "style.txt" stands for its
+# model.
 TOOL = """\
 import json, pathlib, sys
 import av
@@ -170,7 +173,9 @@ def others_prompts(folder: Path) -> list[Prompt]:
 
 
 def write_originals(prompts: list[Prompt], elsewhere: Path) -> None:
-    """The same rendered clips as a folder by clip id, and as a zip under VBench's names in a folder of its own."""
+    """The same rendered clips as a folder by clip id, and as a zip under VBench's names in a folder of its
+    own.
+    """
     for sample in work_list(prompts):
         frames = upscale(render(sample.prompt.facts, sample.index), height=64, width=64)
         write_clip(elsewhere / "clips" / f"{sample.clip_id}.mp4", frames, fps=16)

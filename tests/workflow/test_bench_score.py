@@ -1,4 +1,6 @@
-"""The arithmetic of `make bench-score`: what is compared, what is summed, and that a flipped answer is no small difference."""
+"""The arithmetic of `make bench-score`: what is compared, what is summed, and that a flipped answer is no
+small difference.
+"""
 
 import math
 
@@ -12,7 +14,9 @@ def row(name: str, value: float | bool) -> dict[str, object]:
 
 
 def test_differences_are_relative_and_a_flip_is_infinite() -> None:
-    """Guards the column that says how far the paths differ against other clips, and against a yes that became a no."""
+    """Guards the column that says how far the paths differ against other clips, and against a yes that became
+    a no.
+    """
     official = [row("a-0.mp4", 0.5), row("a-1.mp4", 80.0)]
     assert largest_difference(official, [row("a-0.mp4", 0.5), row("a-1.mp4", 80.008)]) == pytest.approx(1e-4)
     assert largest_difference([row("a-0.mp4", True)], [row("a-0.mp4", True)]) == 0.0
@@ -27,7 +31,9 @@ def test_seconds_are_of_a_clip_and_the_first_item_warms_up() -> None:
 
 
 def test_the_total_takes_one_case_of_each_dimension() -> None:
-    """Guards the total against counting the filter three times: 1,800 clips of 2 s and 360 of 10 s are 2 hours."""
+    """Guards the total against counting the filter three times: 1,800 clips of 2 s and 360 of 10 s are 2
+    hours.
+    """
     measured = [
         Measured("static_filter, 0 % still", 1800, 4.0, 1.0, 0.0, "fast"),
         Measured("static_filter, 50 % still", 1800, 2.0, 1.0, 0.0, "fast"),

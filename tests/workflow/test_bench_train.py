@@ -1,4 +1,6 @@
-"""The training benchmark's own arithmetic, and its code at tiny size on the CPU; speed itself is never tested."""
+"""The training benchmark's own arithmetic, and its code at tiny size on the CPU; speed itself is never
+tested.
+"""
 
 import json
 from pathlib import Path

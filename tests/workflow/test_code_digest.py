@@ -59,7 +59,9 @@ def test_what_is_not_there_is_named(tree: Path) -> None:
 
 
 def test_stages_see_what_they_must_and_no_more() -> None:
-    """Guards against editing the rollout retouching controls, scorers or the report, and against one scorer rerunning another."""
+    """Guards against editing the rollout retouching controls, scorers or the report, and against one scorer
+    rerunning another.
+    """
     _imports.cache_clear()
     sample = {path.as_posix() for path in imported_files(ROOT, "workflow.scripts.sample")}
     assert {"models/rollout.py", "models/plan.py", "models/wan.py", "evaluation/clips.py"} <= sample

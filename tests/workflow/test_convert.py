@@ -1,4 +1,6 @@
-"""Conversions (raven.md 14): every container and flavour there and back bit for bit, released layouts, and every refusal."""
+"""Conversions (raven.md 14): every container and flavour there and back bit for bit, released layouts, and
+every refusal.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ ALPHA = 6.0
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """raven/ and cm_grpo/ as training leaves them after two iterations, and raven.safetensors, the weights beneath the adapter."""
+    """raven/ and cm_grpo/ as training leaves them after two iterations, and raven.safetensors, the weights
+    beneath the adapter.
+    """
     folder = tmp_path_factory.mktemp("runs")
     facts = {"config": CONFIG.to_dict()}
     limits = RunLimits(iterations=2, checkpoint_every=1)
@@ -94,7 +98,9 @@ def assert_same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
     ],
 )
 def test_every_pair_of_containers_there_and_back(runs: Path, tmp_path: Path, flavour: str, key: str) -> None:
-    """Guards against a lost bit, name or header between any two of .safetensors, .pt and DCP; files of ours come back byte for byte."""
+    """Guards against a lost bit, name or header between any two of .safetensors, .pt and DCP; files of ours
+    come back byte for byte.
+    """
     source = runs / ("raven" if flavour == "full" else "cm_grpo")
     options = {"base": runs / "raven.safetensors"} if flavour == "adapter" else {}
     first = {name: tmp_path / name for name in ("one.safetensors", "one.pt", "one")}
@@ -121,7 +127,9 @@ def test_every_pair_of_containers_there_and_back(runs: Path, tmp_path: Path, fla
 
 
 def test_flavours_there_and_back(runs: Path, tmp_path: Path) -> None:
-    """Base + adapter = bundle, and apart again, bit for bit; merged from either is one file, and W + alpha / rank B A."""
+    """Base + adapter = bundle, and apart again, bit for bit; merged from either is one file, and W + alpha /
+    rank B A.
+    """
     run, raven = runs / "cm_grpo", runs / "raven.safetensors"
     made = {name: tmp_path / f"{name}.safetensors" for name in ("adapter", "bundle", "merged", "base")}
     for flavour, path in made.items():
@@ -143,7 +151,9 @@ def test_flavours_there_and_back(runs: Path, tmp_path: Path) -> None:
 
 
 def test_raw_generator_and_average_are_told_apart(runs: Path, tmp_path: Path) -> None:
-    """Guards against shipping the wrong one of the two: the average by default, from a run and from one of its states/."""
+    """Guards against shipping the wrong one of the two: the average by default, from a run and from one of
+    its states/.
+    """
     made = {}
     for name, source, key in (
         ("default", runs / "raven", None),
@@ -158,7 +168,9 @@ def test_raw_generator_and_average_are_told_apart(runs: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("layout", ["flat", "prefixed", "generator", "generator_ema"])
 def test_torch_files_have_the_released_nesting(runs: Path, tmp_path: Path, layout: str) -> None:
-    """baselines.md 1.1: what each published entry point indexes. Names, level, and nothing but tensors; then our own reader."""
+    """baselines.md 1.1: what each published entry point indexes. Names, level, and nothing but tensors; then
+    our own reader.
+    """
     convert_weights(runs / "raven", tmp_path / "w.pt", layout=layout)
     convert_weights(runs / "raven", tmp_path / "w.safetensors")
     ours = tensors(tmp_path / "w.safetensors")
@@ -173,7 +185,9 @@ def test_torch_files_have_the_released_nesting(runs: Path, tmp_path: Path, layou
 
 
 def test_one_file_with_generator_and_average(runs: Path, tmp_path: Path) -> None:
-    """raven.md 14.2: released files carry both. Each level is what it is called, from a run, from such a file, and merged."""
+    """raven.md 14.2: released files carry both. Each level is what it is called, from a run, from such a
+    file, and merged.
+    """
     raw, average = (read_dcp(runs / "raven/checkpoint/models" / name) for name in ("student", "student_ema"))
     assert convert_weights(runs / "raven", tmp_path / "both.pt", layout="both") == 2 * len(raw)
     held = torch.load(tmp_path / "both.pt", weights_only=True)
@@ -198,7 +212,9 @@ def test_one_file_with_generator_and_average(runs: Path, tmp_path: Path) -> None
 
 
 def test_a_manifest_says_what_came_from_what(runs: Path, tmp_path: Path) -> None:
-    """Hashes of output and source, and no path that another machine could not follow; the same bytes every time."""
+    """Hashes of output and source, and no path that another machine could not follow; the same bytes every
+    time.
+    """
     convert_weights(runs / "cm_grpo", tmp_path / "m.pt", flavour="merged", layout="both")
     about = json.loads((tmp_path / "m.pt.json").read_text())
     assert about["sha256"] == file_sha256(tmp_path / "m.pt") and about["config"] == CONFIG.to_dict()
@@ -229,7 +245,9 @@ def test_a_manifest_says_what_came_from_what(runs: Path, tmp_path: Path) -> None
 
 
 def test_outputs_are_raven_and_cm_grpo_releases(runs: Path, tmp_path: Path) -> None:
-    """The Release of baselines/raven.yaml and cm_grpo.yaml, but for size and rank: model, adapter, bundle and merged all open."""
+    """The Release of baselines/raven.yaml and cm_grpo.yaml, but for size and rank: model, adapter, bundle and
+    merged all open.
+    """
     folder = tmp_path / "weights" / "raven"
     names = {
         "raven_model.pt": "base",
@@ -281,7 +299,9 @@ def test_longlive_adapter_layout(runs: Path, tmp_path: Path) -> None:
 
 
 def test_foreign_files_become_ours(runs: Path, tmp_path: Path) -> None:
-    """Wrapped names, several levels, peft's prefix left out, a flattened patch: what comes out has one form (raven.md 14.2)."""
+    """Wrapped names, several levels, peft's prefix left out, a flattened patch: what comes out has one form
+    (raven.md 14.2).
+    """
     convert_weights(runs / "cm_grpo", tmp_path / "bundle.safetensors", flavour="bundle")
     bundle, state = tensors(tmp_path / "bundle.safetensors"), wan_of(1).state_dict()
     wrapped = {f"model._fsdp_wrapped_module.{name}": value for name, value in state.items()}
@@ -306,7 +326,9 @@ def test_foreign_files_become_ours(runs: Path, tmp_path: Path) -> None:
 
 
 def test_dcp_directories_start_training_and_other_tools_read_them(runs: Path, tmp_path: Path) -> None:
-    """open_wan and torch's own converter read it; its hash is of tensors, since files of equal tensors differ (and would retrain)."""
+    """open_wan and torch's own converter read it; its hash is of tensors, since files of equal tensors differ
+    (and would retrain).
+    """
     convert_weights(runs / "raven.safetensors", tmp_path / "one")
     convert_weights(runs / "raven.safetensors", tmp_path / "two")
     assert_same(open_wan(tmp_path / "one").state_dict(), wan_of(1).state_dict())
@@ -329,7 +351,9 @@ def test_dcp_directories_start_training_and_other_tools_read_them(runs: Path, tm
 
 
 def test_the_stage_writes_what_it_always_wrote(runs: Path, tmp_path: Path) -> None:
-    """Names, order, bytes of safetensors' own writer, headers and manifests of all four files of the convert rules."""
+    """Names, order, bytes of safetensors' own writer, headers and manifests of all four files of the convert
+    rules.
+    """
     raven = tmp_path / "weights" / "raven"
     convert_row(runs / "raven", canonical(dmd_settings(iterations=2)), raven, None)
     grpo_settings = dataclasses.replace(grpo_of().settings, lora_alpha=ALPHA)
@@ -365,7 +389,9 @@ def test_the_stage_writes_what_it_always_wrote(runs: Path, tmp_path: Path) -> No
 
 
 def test_equal_weights_are_equal_bytes(runs: Path, tmp_path: Path) -> None:
-    """Guards against safetensors' random order of header entries: every conversion would have another sha256 and rerun what follows."""
+    """Guards against safetensors' random order of header entries: every conversion would have another sha256
+    and rerun what follows.
+    """
     made = []
     for number in range(4):
         path = tmp_path / f"{number}.safetensors"
@@ -378,7 +404,10 @@ def test_equal_weights_are_equal_bytes(runs: Path, tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "no average": (["no_ema", "x.pt"], {}, "has no moving average of the generator, it was trained without .models/student_ema., found student; ask for generator"),
+    "no average": (["no_ema", "x.pt"], {}, (
+        "has no moving average of the generator, it was trained without .models/student_ema., found "
+        "student; ask for generator"
+    )),
     "unknown level": (["raven", "x.pt"], {"key": "critic"}, "training checkpoint, and has no 'critic'; expected generator"),
     "no adapter": (["raven", "x.pt"], {"flavour": "adapter"}, "is a model without an adapter, so there is no flavour 'adapter' of it; ask for full"),
     "merged without adapter": (["raven.safetensors", "x.pt"], {"flavour": "merged"}, "no flavour 'merged' of it"),
@@ -461,13 +490,17 @@ def test_the_command(
 
 
 def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
-    """safetensors writes with mode 0600, which keeps a group from sampling the weights that one of it trained."""
+    """safetensors writes with mode 0600, which keeps a group from sampling the weights that one of it
+    trained.
+    """
     (tmp_path / "plain").write_text("")
     write_safetensors(tmp_path / "w.safetensors", {"x": torch.zeros(1)})
     assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_a_slice_is_stored_alone(tmp_path: Path) -> None:
-    """torch.save writes the whole memory behind a view: an adapter out of a bundle could bring the bundle along."""
+    """torch.save writes the whole memory behind a view: an adapter out of a bundle could bring the bundle
+    along.
+    """
     write_torch(tmp_path / "w.pt", {None: {"part": torch.zeros(100_000)[:2]}})
     assert (tmp_path / "w.pt").stat().st_size < 10_000

@@ -1,4 +1,6 @@
-"""Weights that are damaged, incomplete or of another kind: each is one sentence, and nothing is written (raven.md 14.2, 18 B11, B22)."""
+"""Weights that are damaged, incomplete or of another kind: each is one sentence, and nothing is written
+(raven.md 14.2, 18 B11, B22).
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ FILES: dict[str, tuple[Callable[[State], object], str]] = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_models_that_are_not_whole(folder: Path, tmp_path: Path, name: str) -> None:
-    """Guards against a conversion between torch files, which need no size: a file of unknown head count went through unchecked."""
+    """Guards against a conversion between torch files, which need no size: a file of unknown head count went
+    through unchecked.
+    """
     change, sentence = FILES[name]
     torch.save(change(wan_of(1).state_dict()), tmp_path / "w.pt")
     refused(tmp_path / "w.pt", sentence)
@@ -155,7 +159,9 @@ def test_directories_that_are_damaged(folder: Path, tmp_path: Path) -> None:
 
 
 def test_dtypes_of_checkpoints_are_all_read(tmp_path: Path) -> None:
-    """The restricted reader knows whatever a tensor may be: bfloat16, float8, whole numbers, truth values, no dimension at all."""
+    """The restricted reader knows whatever a tensor may be: bfloat16, float8, whole numbers, truth values, no
+    dimension at all.
+    """
     kinds = (
         torch.bfloat16,
         torch.float16,

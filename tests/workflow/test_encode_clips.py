@@ -46,7 +46,9 @@ SHAPE = (21, 16, 8, 8)
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three usable videos of 48, 24 and 16 frames a second; one too short and one that is no video; a list with captions."""
+    """Three usable videos of 48, 24 and 16 frames a second; one too short and one that is no video; a list
+    with captions.
+    """
     folder = tmp_path_factory.mktemp("videos")
     draw = np.random.default_rng(0)
     for name, length, fps in (("a.mp4", 260, 48), ("b.mp4", 200, 48), ("c.mp4", 130, 24), ("e.mp4", 81, 16)):
@@ -82,7 +84,9 @@ def whole(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_frames_of_48_a_second_are_every_third() -> None:
-    """raven.md 12, and other rates by the nearest frame; the last start still ends inside, and every start happens."""
+    """raven.md 12, and other rates by the nearest frame; the last start still ends inside, and every start
+    happens.
+    """
     starts = Counter(frame_numbers(243, Fraction(48), FORM, str(i))[0] for i in range(200))
     assert set(starts) == {0, 1, 2} and min(starts.values()) > 40
     for length, rate in (
@@ -103,7 +107,9 @@ def test_frames_of_48_a_second_are_every_third() -> None:
 
 
 def test_the_crop_is_the_centre_and_keeps_proportions() -> None:
-    """720x1280 gives 720x1248 for 480x832; a linear ramp stays one under bilinear resizing, whatever its filter's width."""
+    """720x1280 gives 720x1248 for 480x832; a linear ramp stays one under bilinear resizing, whatever its
+    filter's width.
+    """
     assert crop_box(720, 1280, FORM) == (0, 16, 720, 1248)
     assert crop_box(1280, 720, FORM) == (432, 0, 415, 720)
     assert crop_box(480, 832, FORM) == (0, 0, 480, 832)
@@ -138,7 +144,9 @@ def test_latents_are_those_of_the_frames_said(videos: Path, whole: Path) -> None
 
 
 def test_processes_and_interruptions_change_no_byte(videos: Path, whole: Path, tmp_path: Path) -> None:
-    """Shares of 2 of 3 processes, a part that is lost, a third one: the same file; what is there is not made again."""
+    """Shares of 2 of 3 processes, a part that is lost, a third one: the same file; what is there is not made
+    again.
+    """
     names = ("--list", str(videos / "captions.csv"))
     parts = [tmp_path / "parts" / f"00000{i}-of-000003.safetensors" for i in range(3)]
     run(tmp_path, *names, rank=1, size=3)
@@ -158,7 +166,9 @@ def test_processes_and_interruptions_change_no_byte(videos: Path, whole: Path, t
 
 
 def test_a_start_belongs_to_the_clip_and_the_seed(videos: Path) -> None:
-    """Guards against a start that follows from place or name: a list in another order would train on other clips."""
+    """Guards against a start that follows from place or name: a list in another order would train on other
+    clips.
+    """
     one = take_frames(RawClip("a", videos / "a.mp4", ""), FORM_32, "id")
     other = take_frames(RawClip("b", (videos / "a.mp4").read_bytes(), ""), FORM_32, "id")
     assert one.start == other.start and torch.equal(one.pixels, other.pixels)
@@ -208,7 +218,9 @@ def test_info_is_never_unpickled_unrestricted(tmp_path: Path) -> None:
 
 
 def test_parquet_rows_become_clips(videos: Path, whole: Path, tmp_path: Path) -> None:
-    """OpenVid's columns, in row groups of 2, and captions as a column: the latents of the same videos as files."""
+    """OpenVid's columns, in row groups of 2, and captions as a column: the latents of the same videos as
+    files.
+    """
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     raw = [(videos / name).read_bytes() for name in NAMES]
     captions = [f"caption of {name}" for name in NAMES]

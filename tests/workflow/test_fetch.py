@@ -1,4 +1,6 @@
-"""What must be fetched, what a missing file looks like, and how a damaged one is refused; a hub of our own on 127.0.0.1."""
+"""What must be fetched, what a missing file looks like, and how a damaged one is refused; a hub of our own on
+127.0.0.1.
+"""
 
 import hashlib
 import json
@@ -97,7 +99,9 @@ SECRET = "hf_secrettoken"
 
 
 class Hub(ThreadingHTTPServer):
-    """A hub: files by "<repo>/<file>". cut: bytes after which a connection breaks, once; broken: status of every later request."""
+    """A hub: files by "<repo>/<file>". cut: bytes after which a connection breaks, once; broken: status of
+    every later request.
+    """
 
     daemon_threads = True
 
@@ -207,7 +211,9 @@ def content_of(seed: int, size: int = 100_000) -> bytes:
 
 
 def test_a_file_is_fetched_proven_and_pinned(tmp_path: Path, hub: Hub) -> None:
-    """Guards against a damaged file, one that changes at its source after the first fetch, and a mix of two commits."""
+    """Guards against a damaged file, one that changes at its source after the first fetch, and a mix of two
+    commits.
+    """
     hub.files = {"org/model/a.bin": content_of(1), "org/model/b.bin": content_of(2)}
     entries, folder = [entry_of("a.bin"), entry_of("b.bin")], tmp_path / "resources"
     fetched = fetch(entries[:1], folder, hub.sources)
@@ -230,7 +236,9 @@ def test_a_file_is_fetched_proven_and_pinned(tmp_path: Path, hub: Hub) -> None:
 
 
 def test_a_fetch_goes_on_where_it_was_cut(tmp_path: Path, hub: Hub) -> None:
-    """Guards against 11 GB that start again from zero: the partial file outlives the process and a Range request continues it."""
+    """Guards against 11 GB that start again from zero: the partial file outlives the process and a Range
+    request continues it.
+    """
     hub.files = {"org/model/a.bin": content_of(1), "org/model/b.bin": content_of(2)}
     hub.cut = 60_000
     entries, folder = [entry_of("a.bin"), entry_of("b.bin")], tmp_path / "resources"
@@ -294,7 +302,9 @@ def test_no_network_and_no_access_are_one_sentence(
 
 
 def test_a_token_goes_to_the_hub_alone(tmp_path: Path, hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
-    """Guards against a token sent to the storage that the hub redirects to, and against signed addresses in faults."""
+    """Guards against a token sent to the storage that the hub redirects to, and against signed addresses in
+    faults.
+    """
     caplog.set_level(logging.INFO, logger="fetch")
     hub.cdn = served()
     hub.files = hub.cdn.files = {"org/model/a.bin": content_of(1)}
@@ -308,7 +318,9 @@ def test_a_token_goes_to_the_hub_alone(tmp_path: Path, hub: Hub, caplog: pytest.
 
 
 def test_every_wrong_file_is_listed_at_once(tmp_path: Path, hub: Hub) -> None:
-    """Truncated, changed, taken from elsewhere, an initialisation: one sentence each, and the good file stays pinned."""
+    """Truncated, changed, taken from elsewhere, an initialisation: one sentence each, and the good file stays
+    pinned.
+    """
     names = ["cut", "changed", "moved", "good"]
     hub.files = {f"org/model/{name}": content_of(i) for i, name in enumerate(names)}
     entries = [entry_of(name) for name in names]
@@ -504,7 +516,9 @@ def test_make_fetch_says_what_is_absent_offline(tmp_path: Path) -> None:
 
 
 def test_the_real_models_are_listed_file_by_file() -> None:
-    """Guards against a tokenizer or a shard that nobody fetches; commits and hashes are pinned for all of Wan's own files."""
+    """Guards against a tokenizer or a shard that nobody fetches; commits and hashes are pinned for all of
+    Wan's own files.
+    """
     listed = {entry.path: entry for entry in listed_resources(ROOT)}
     assert sum(path.startswith("weights/wan/google/umt5-xxl/") for path in listed) == 4
     assert sum("-of-00006" in path for path in listed) == 6
@@ -528,7 +542,9 @@ def test_the_banner_counts_what_will_be_made() -> None:
 
 @pytest.mark.slow
 def test_the_command_fetches_verifies_and_records(tmp_path: Path) -> None:
-    """`make fetch MIRROR=...`, then the rule's --verify: both records are written; a truncated file is one sentence and exit 1."""
+    """`make fetch MIRROR=...`, then the rule's --verify: both records are written; a truncated file is one
+    sentence and exit 1.
+    """
     for name in ("baselines", "models", "evaluation"):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "workflow", tmp_path / "workflow", ignore=shutil.ignore_patterns("__pycache__"))

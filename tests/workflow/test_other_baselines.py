@@ -1,4 +1,6 @@
-"""External programs, imported clips and rows with rules of their own: every fault is shown, nothing is half done."""
+"""External programs, imported clips and rows with rules of their own: every fault is shown, nothing is half
+done.
+"""
 
 import json
 import logging
@@ -61,7 +63,9 @@ for item in items{which}:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The suite's file, baselines, tool and original clips, without the rest of the project; not to be edited."""
+    """The suite's file, baselines, tool and original clips, without the rest of the project; not to be
+    edited.
+    """
     folder = tmp_path_factory.mktemp("made")
     write_others(folder)
     write_jsonl(folder / "prompts.jsonl", others_prompts(folder))
@@ -125,8 +129,8 @@ def test_the_start_banner_does_not_price_what_it_cannot_know(made: Path) -> None
     """Guards against an estimate that counts somebody's program, or clips that exist, as our own sampling."""
     banner = start_banner(others(made), listed(made))
     assert (
-        "4 baselines (0 trained here, 4 external or imported, whose own time is not counted below) and 0 controls"
-        in banner
+        "4 baselines (0 trained here, 4 external or imported, whose own time is not counted below) and 0 "
+        "controls" in banner
     )
 
 
@@ -136,7 +140,9 @@ def test_the_start_banner_does_not_price_what_it_cannot_know(made: Path) -> None
 def test_the_program_gets_a_work_list_and_its_clips_are_taken_in(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The manifest is as a native row's: every clip in order, with the file's hash, nothing left in the private folder."""
+    """The manifest is as a native row's: every clip in order, with the file's hash, nothing left in the
+    private folder.
+    """
     seen = "shutil.copy(sys.argv[1], originals.parent / 'seen.json')"
     write_tool(place / "elsewhere/tool", COPYING.format(which="", last=seen))
     assert call(monkeypatch, external_script.main, arguments(place, "contract")) == 0
@@ -191,7 +197,9 @@ def test_a_program_that_fails_is_explained(
     last: str,
     words: tuple[str, ...],
 ) -> None:
-    """The message holds what was expected, what was found, the command and the last lines; no manifest is written."""
+    """The message holds what was expected, what was found, the command and the last lines; no manifest is
+    written.
+    """
     import numpy as np
 
     moving = np.arange(81 * 32 * 32 * 3, dtype=np.uint32).astype(np.uint8).reshape(81, 32, 32, 3)
@@ -223,7 +231,9 @@ def test_a_failed_contract_is_told_apart(
 
 
 def test_a_stopped_program_goes_on_where_it_was(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two clips, then a crash, then the job itself is killed after a third: the last run is asked for the other three only."""
+    """Two clips, then a crash, then the job itself is killed after a third: the last run is asked for the
+    other three only.
+    """
     clip_ids = [sample.clip_id for sample in work_list(listed(place))]
     write_tool(place / "elsewhere/tool", COPYING.format(which="[:2]", last="sys.exit(3)"))
     settings = json.loads(arguments(place, "shard")[arguments(place, "shard").index("--settings") + 1])
@@ -265,7 +275,10 @@ def test_a_program_ends_at_its_time_limit_with_its_children(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Guards against a GPU held for ever by a child of a program that was stopped."""
-    program = "import subprocess, time\nchild = subprocess.Popen(['sleep', '600'])\nprint(child.pid, flush=True)\ntime.sleep(600)\n"
+    program = (
+        "import subprocess, time\nchild = subprocess.Popen(['sleep', '600'])\nprint(child.pid, "
+        "flush=True)\ntime.sleep(600)\n"
+    )
     write_tool(place / "elsewhere/tool", program)
     replace_in(place / "baselines/tool.yaml", "timeout_s: 60", "timeout_s: 1")
     assert call(monkeypatch, external_script.main, arguments(place, "shard")) == 1
@@ -388,7 +401,9 @@ def run_import(monkeypatch: pytest.MonkeyPatch, place: Path, source: str) -> int
 def test_clips_are_imported_under_either_name(
     place: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
-    """Folder by clip id, zip under VBench's names: the same clips, copied (an edited original must not change a scored clip)."""
+    """Folder by clip id, zip under VBench's names: the same clips, copied (an edited original must not change
+    a scored clip).
+    """
     assert run_import(monkeypatch, place, source) == 0
     clips = [clip for name in ("m0", "m1") for clip in read_jsonl(Clip, place / name)]
     assert [clip.clip_id for clip in clips] == [s.clip_id for s in work_list(listed(place))]
@@ -421,7 +436,9 @@ def test_nothing_is_half_imported(
 def test_clips_of_another_size_and_length_are_declared(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Guards any model on earth against being refused for its size, and the table against a size that nobody declared."""
+    """Guards any model on earth against being refused for its size, and the table against a size that nobody
+    declared.
+    """
     suite = others(place).model_copy(update={"clip": others(place).clip.model_copy(update={"height": 32})})
     assert suite.clip.height == 32
     words = ["--row", "folder", "--from", "elsewhere/clips", "--prompts", "prompts.jsonl", "--clips", "row"]
@@ -441,7 +458,9 @@ def test_clips_of_another_size_and_length_are_declared(
 
 
 def test_five_samples_of_still_prompts_are_explained(made: Path) -> None:
-    """Guards people who have five of each prompt, as VBench's own scoring reads them, against a list of thousands of names."""
+    """Guards people who have five of each prompt, as VBench's own scoring reads them, against a list of
+    thousands of names.
+    """
     still = [p.model_copy(update={"samples": 25, "keep": 5}) for p in listed(made)[:2]]
     samples = work_list(still)
     have = [f"{s.clip_id}.mp4" for s in samples if s.index < 5]
@@ -525,7 +544,9 @@ def test_names_that_do_not_say_which_clip(made: Path) -> None:
 
 
 def test_changed_originals_are_noticed_by_content(tmp_path: Path) -> None:
-    """A touch, a copy and deleted originals rerun nothing; another content, and a new or missing file do, once."""
+    """A touch, a copy and deleted originals rerun nothing; another content, and a new or missing file do,
+    once.
+    """
     originals = [tmp_path / f"{name}.mp4" for name in "ab"]
     for path in originals:
         path.write_bytes(b"content")
@@ -601,7 +622,9 @@ def test_every_kind_runs_to_the_report(finished: Path) -> None:
 
 @pytest.mark.slow
 def test_a_change_reruns_its_own_row_only(finished: Path) -> None:
-    """YAML, code, weights and originals of a row each rerun that row; citations only the report; touching nothing."""
+    """YAML, code, weights and originals of a row each rerun that row; citations only the report; touching
+    nothing.
+    """
     assert planned(finished, "others") == set()
     for path in (finished / "elsewhere").rglob("*"):
         if path.is_file():
@@ -681,12 +704,17 @@ def test_the_rules_of_the_page_can_be_copied(finished: Path) -> None:
 
 @pytest.mark.slow
 def test_a_pinned_repository_is_fetched_first_and_then_runs_in_its_environment(finished: Path) -> None:
-    """What is not there is said before the first job, all of it; after the fetch the same command goes through, offline."""
+    """What is not there is said before the first job, all of it; after the fetch the same command goes
+    through, offline.
+    """
     write_tool(
         finished / "elsewhere/tool",
         COPYING.format(
             which="",
-            last="print(sys.prefix)\nassert '.venvs' in sys.prefix\nimport os\nassert os.environ['HF_HUB_OFFLINE'] == '1'",
+            last=(
+                "print(sys.prefix)\nassert '.venvs' in sys.prefix\nimport os\nassert "
+                "os.environ['HF_HUB_OFFLINE'] == '1'"
+            ),
         ).replace(
             'pathlib.Path(__file__).parents[1] / "clips"', f"pathlib.Path({str(finished / 'originals')!r})"
         ),

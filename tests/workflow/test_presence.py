@@ -22,7 +22,9 @@ def notes(folder: Path) -> dict[str, str]:
 
 
 def test_only_the_shard_of_a_deleted_clip_is_noted_and_once(tmp_path: Path) -> None:
-    """Guards against a deleted clip that nobody notices, against remaking a whole row, and against reruns without end."""
+    """Guards against a deleted clip that nobody notices, against remaking a whole row, and against reruns
+    without end.
+    """
     row(tmp_path, {"0-of-2": ["a-0", "a-1"], "1-of-2": ["b-0"]})
     assert note_lost_clips(tmp_path) == []
     assert notes(tmp_path) == {}

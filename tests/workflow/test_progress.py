@@ -6,7 +6,9 @@ COSTS = {"train": 90.0, "sample": 9.0}
 
 
 def test_time_left_is_weighed_by_cost() -> None:
-    """Guards against "90 % done" when the one long job is still to come: 10 cheap jobs took 10 s, training costs 91 of them."""
+    """Guards against "90 % done" when the one long job is still to come: 10 cheap jobs took 10 s, training
+    costs 91 of them.
+    """
     line = progress_line(["score"] * 10, ["train", "sample"], COSTS, 1.0, 10.0)
     assert line == "Progress: 10 of 12 jobs, 0:10 elapsed, about 1:41 left"
 

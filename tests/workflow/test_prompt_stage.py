@@ -1,4 +1,6 @@
-"""The prompts of a suite, from its config to the stage's output: lists of one's own, subsets, and what is said about them."""
+"""The prompts of a suite, from its config to the stage's output: lists of one's own, subsets, and what is
+said about them.
+"""
 
 import json
 import shutil
@@ -100,7 +102,9 @@ def test_faults_of_the_config(replaced: dict[str, Any], message: str) -> None:
 
 
 def test_faults_between_list_and_suite(tmp_path: Path) -> None:
-    """Guards against prompts that vanish because no dimension of the suite scores them, and rows that cannot be made."""
+    """Guards against prompts that vanish because no dimension of the suite scores them, and rows that cannot
+    be made.
+    """
     only_flicker = (
         "id,prompt,samples,keep,dimensions\na,a red circle standing still on meadow,4,2,temporal_flickering\n"
     )
@@ -146,7 +150,9 @@ def test_what_leaves_the_standard_protocol_says_so() -> None:
 
 
 def test_a_subset_is_written_on_the_command_line_as_text() -> None:
-    """Guards against `--config prompts={...}` being refused: Snakemake hands over every number inside it as text."""
+    """Guards against `--config prompts={...}` being refused: Snakemake hands over every number inside it as
+    text.
+    """
     given = {"seed": "0", "per_dimension": "2", "samples": "5", "static_samples": "25", "static_keep": "5"}
     assert suite("vbench", prompts=given).prompts == suite("vbench").prompts.model_copy(
         update={"per_dimension": 2}
@@ -156,7 +162,9 @@ def test_a_subset_is_written_on_the_command_line_as_text() -> None:
 
 
 def test_the_qualitative_suite() -> None:
-    """RAVEN's list at its pinned commit, only what needs no facts, nothing trained, and a label that says what it is."""
+    """RAVEN's list at its pinned commit, only what needs no facts, nothing trained, and a label that says
+    what it is.
+    """
     qualitative = suite("qualitative")
     assert qualitative.dimensions == WITHOUT_FACTS["vbench"]
     assert not qualitative.train
@@ -194,7 +202,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_list_is_planned_and_its_stage_runs(project: Path) -> None:
-    """The real stage, and then `snakemake -n` after the list was moved: all jobs but the prompts stage are left."""
+    """The real stage, and then `snakemake -n` after the list was moved: all jobs but the prompts stage are
+    left.
+    """
     rows = {(rule, row) for rule in ("check", "filter") for row in ("self_forcing", "noise")}
     scores = {("score", row, d) for row in ("self_forcing", "noise") for d in WITHOUT_FACTS["toybox"]}
     rest = {("sample", "self_forcing"), ("render", "noise"), ("aggregate",), ("report",)} | rows | scores
@@ -223,7 +233,9 @@ def test_a_faulty_list_stops_before_anything_is_planned(project: Path) -> None:
 
 
 def test_the_qualitative_suite_is_planned(project: Path) -> None:
-    """Without its files and its weights, which only `make fetch` brings: nine rows, six dimensions, no training."""
+    """Without its files and its weights, which only `make fetch` brings: nine rows, six dimensions, no
+    training.
+    """
     jobs = planned(project, "qualitative")
     assert {rule for rule, *_ in jobs} == {
         "fetch", "prompts", "sample", "check", "vbench_environment", "vbench_weights", "filter_part", "filter", "score_part", "score",

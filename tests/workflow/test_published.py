@@ -1,4 +1,6 @@
-"""The published profiles give what raven.md section 17 tabulates, and models/training/README.md says where they differ."""
+"""The published profiles give what raven.md section 17 tabulates, and models/training/README.md says where
+they differ.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,9 @@ def test_flow_grpo_variants_are_the_row_of_the_table(beta: str, noise: str) -> N
 
 
 def test_cm_grpo_on_causal_forcing_is_its_row() -> None:
-    """9.7, 17.2: self forcing's forward, RAFT 2.35, a smaller rate with weight decay, no chunk weights; all else as in the main config."""
+    """9.7, 17.2: self forcing's forward, RAFT 2.35, a smaller rate with weight decay, no chunk weights; all
+    else as in the main config.
+    """
     main, grpo = (settings_of(name, "cm_grpo") for name in ("released", f"released/{CAUSAL_FORCING}"))
     assert tuple(grpo["rewards"][reward] for reward in REWARDS) == (2.35, 2, 1, 1, 0.75)
     changed = {
@@ -167,7 +171,9 @@ def test_the_page_names_every_variant() -> None:
 
 
 def test_a_suite_takes_a_profile_whole() -> None:
-    """`--config published=released/...` replaces both recipes' settings, so nothing of the suite's file is mixed in."""
+    """`--config published=released/...` replaces both recipes' settings, so nothing of the suite's file is
+    mixed in.
+    """
     suite = load_suite(ROOT, [SUITE], {"published": "released/ablation_alpha1"})
     expected = settings_of("released/ablation_alpha1", "raven")
     assert json.loads(suite.recipe_settings("raven")) == json.loads(json.dumps(expected))

@@ -1,4 +1,6 @@
-"""Sampling from Wan's own kinds of file, at small size: a released checkpoint, umT5's .pth with a tokenizer, a VAE's folder."""
+"""Sampling from Wan's own kinds of file, at small size: a released checkpoint, umT5's .pth with a tokenizer,
+a VAE's folder.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -57,7 +59,9 @@ def network(files: Path, baseline: Baseline, precision: Precision) -> Wan:
 
 @pytest.mark.parametrize("precision", ["exact", "float32"])
 def test_clips_are_the_parts_put_together(files: Path, tmp_path: Path, precision: Precision) -> None:
-    """Guards against text of another prompt, chunks decoded out of order, a second encoder load, latents cast before hashing."""
+    """Guards against text of another prompt, chunks decoded out of order, a second encoder load, latents cast
+    before hashing.
+    """
     baseline = BASELINES["self_forcing"]
     dtypes = dtypes_of(baseline, precision)
     wan = network(files, baseline, precision)

@@ -1,6 +1,8 @@
-"""Both recipes' scripts on Wan's own kinds of file, at small size: released checkpoints, umT5's .pth with a tokenizer, a list of prompts.
+"""Both recipes' scripts on Wan's own kinds of file, at small size: released checkpoints, umT5's .pth with a
+tokenizer, a list of prompts.
 
-CM-GRPO also decodes with Wan's VAE and is rewarded by VideoAlign, and by VBench's networks where their environment is built.
+CM-GRPO also decodes with Wan's VAE and is rewarded by VideoAlign, and by VBench's networks where their
+environment is built.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ JOB = Job(torch.device("cpu"), ALONE, Execution(), lambda: False)
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A causal initialisation inside a container, a base model without a header of ours, umT5, and four lines of prompts."""
+    """A causal initialisation inside a container, a base model without a header of ours, umT5, and four lines
+    of prompts.
+    """
     folder = tmp_path_factory.mktemp("released")
     for seed, name in enumerate(("ode", "base")):
         wan = Wan(CONFIG)
@@ -78,9 +82,11 @@ def flags(files: Path, output: Path) -> list[str]:
 
 
 def test_released_models_compute_as_raven_does(files: Path) -> None:
-    """raven.md 3.4, 18 B30: what trains has float32 weights and bfloat16 products, what is frozen bfloat16 weights; both agree.
+    """raven.md 3.4, 18 B30: what trains has float32 weights and bfloat16 products, what is frozen bfloat16
+    weights; both agree.
 
-    Guards against autocast inside the fp32_modules, a residual in bfloat16, and training in place in a mapped file.
+    Guards against autocast inside the fp32_modules, a residual in bfloat16, and training in place in a mapped
+    file.
     """
     path = files / "base.safetensors"
     trained, frozen = (
@@ -106,7 +112,9 @@ def test_released_models_compute_as_raven_does(files: Path) -> None:
 
 
 def test_prompts_are_encoded_when_they_are_drawn(files: Path) -> None:
-    """Guards against a prompt whose rows depend on what else is drawn, and against a list that meets the embedded encoder."""
+    """Guards against a prompt whose rows depend on what else is drawn, and against a list that meets the
+    embedded encoder.
+    """
     drawn: list[str] = []
     prompts = read_prompt_list(files / "prompts.txt")
     assert prompts == ["a red ball", "a cat on a meadow", "a ball and a cat"]
@@ -124,7 +132,9 @@ def test_prompts_are_encoded_when_they_are_drawn(files: Path) -> None:
 
 @pytest.mark.slow
 def test_the_script_trains_released_files_in_one_process_and_in_two(files: Path, tmp_path: Path) -> None:
-    """The full-size path end to end, sharded text encoder included: same draws, and weights as near as bfloat16 products are."""
+    """The full-size path end to end, sharded text encoder included: same draws, and weights as near as
+    bfloat16 products are.
+    """
     outputs = []
     for processes in (1, 2):
         output = tmp_path / str(processes)
@@ -152,7 +162,9 @@ PICTURE = dataclasses.replace(CONFIG, in_channels=16, out_channels=16)
 
 @pytest.fixture(scope="module")
 def clips(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What CM-GRPO needs beside umT5 and prompts: a policy and a base model, Wan's VAE a 24th as wide, VideoAlign's files."""
+    """What CM-GRPO needs beside umT5 and prompts: a policy and a base model, Wan's VAE a 24th as wide,
+    VideoAlign's files.
+    """
     folder = tmp_path_factory.mktemp("clips")
     for seed, name in enumerate(("policy", "base")):
         wan = Wan(PICTURE)
@@ -208,7 +220,8 @@ def test_held_out_prompts_are_not_trained_on() -> None:
 def test_cm_grpo_trains_on_real_kinds_of_file_in_one_process_and_in_two(
     files: Path, clips: Path, tmp_path: Path
 ) -> None:
-    """umT5, list, released policy, Wan's VAE, VideoAlign: end to end; both draw the same and measure the held-out prompt before training.
+    """umT5, list, released policy, Wan's VAE, VideoAlign: end to end; both draw the same and measure the
+    held-out prompt before training.
 
     The KL to the guided base model needs umT5's rows of the empty prompt, so that path is in it too.
     """

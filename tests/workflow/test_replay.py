@@ -19,7 +19,9 @@ from workflow.scripts import replay
 
 
 def known_prompts() -> list[Prompt]:
-    """Three prompts, six clips: with batches of two the last clip shares its batch with one that is not replayed."""
+    """Three prompts, six clips: with batches of two the last clip shares its batch with one that is not
+    replayed.
+    """
     from evaluation.toybox.suite import toybox_prompts
 
     known = {prompt.id: prompt for prompt in toybox_prompts(0)}
@@ -76,7 +78,9 @@ def replayed(embedded: Path, folder: Path, output: Path) -> int:
 
 @pytest.mark.slow
 def test_a_replay_is_bit_equal_and_finds_tampered_clips(sampled: tuple[Path, Path], tmp_path: Path) -> None:
-    """One row through every outcome: untouched; a file changed; a file and its manifest changed; the same from another device."""
+    """One row through every outcome: untouched; a file changed; a file and its manifest changed; the same
+    from another device.
+    """
     embedded, folder = sampled
     output = tmp_path / "replay.json"
     assert replayed(embedded, folder, output) == 0

@@ -118,7 +118,9 @@ def test_a_copy_has_nothing_to_do(project: Path, tmp_path: Path) -> None:
 
 
 def test_another_suite_is_not_up_to_date_because_a_report_lies_there(project: Path) -> None:
-    """Guards against `make report SUITE=ci` and then `make report`, which has nothing to do and leaves the first suite's table."""
+    """Guards against `make report SUITE=ci` and then `make report`, which has nothing to do and leaves the
+    first suite's table.
+    """
     other = project / "workflow/config/other.yaml"
     other.write_text(CONFIG.replace("suite: matrix", "suite: other"))
     everything = made(*ROWS) | TRAIN_RAVEN | TRAIN_CM_GRPO | LAST | {("prompts",)}
@@ -145,7 +147,9 @@ def test_the_report_template(project: Path) -> None:
 
 
 def test_one_prompt(project: Path) -> None:
-    """A prompt edited in the list: every row is made again from sampling on (the sampler remakes only its clips), no training."""
+    """A prompt edited in the list: every row is made again from sampling on (the sampler remakes only its
+    clips), no training.
+    """
     prompts = project / "results/matrix/prompts/prompts.jsonl"
     lines = prompts.read_text().splitlines()
     lines[-1] = lines[-1].replace('"extended":"', '"extended":"a ', 1)
@@ -154,7 +158,9 @@ def test_one_prompt(project: Path) -> None:
 
 
 def test_the_prompts_of_the_suite(project: Path) -> None:
-    """The suite's prompts are made again, and every row with them; training prompts are another file, so nothing retrains."""
+    """The suite's prompts are made again, and every row with them; training prompts are another file, so
+    nothing retrains.
+    """
     with (project / "evaluation/toybox/suite.py").open("a") as stream:
         stream.write("# edited\n")
     assert planned(project, "matrix") == {("prompts",)} | made(*ROWS) | LAST
@@ -173,7 +179,9 @@ def test_the_code_of_controls_and_of_checks(project: Path) -> None:
 
 
 def test_one_scorer(project: Path) -> None:
-    """CM-GRPO is rewarded by the scorers, so that it depends on them; RAVEN and the fifteen other dimensions do not."""
+    """CM-GRPO is rewarded by the scorers, so that it depends on them; RAVEN and the fifteen other dimensions
+    do not.
+    """
     with (project / "evaluation/toybox/scorers/color.py").open("a") as stream:
         stream.write("# edited\n")
     expected = {("score", row, "color") for row in ROWS} | TRAIN_CM_GRPO | made("cm_grpo") | LAST
@@ -209,7 +217,9 @@ def test_another_baseline_is_one_file_and_one_line(project: Path) -> None:
 
 
 def test_a_deleted_clip_is_made_again_and_only_it(project: Path) -> None:
-    """Guards against a clip that was deleted by hand and is silently missing; every other clip keeps its bytes."""
+    """Guards against a clip that was deleted by hand and is silently missing; every other clip keeps its
+    bytes.
+    """
     folder = project / "results/matrix/clips/self_forcing/mp4"
     before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
     name = sorted(before)[0]
@@ -244,7 +254,9 @@ def test_a_subset_of_rows_and_dimensions_makes_only_a_table(project: Path) -> No
 
 
 def test_a_subset_of_prompts_takes_the_clips_that_are_there(project: Path) -> None:
-    """It samples no clip anew, has a folder of its own, says so in every export, and leaves the whole run as it was."""
+    """It samples no clip anew, has a folder of its own, says so in every export, and leaves the whole run as
+    it was.
+    """
     results = project / "results/matrix"
     ids = [json.loads(line)["id"] for line in (results / "prompts/prompts.jsonl").read_text().splitlines()]
     kept = [results / name for name in ("aggregate/scores.json", "report.html", "clips/raven/manifest.jsonl")]

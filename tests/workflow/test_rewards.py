@@ -1,4 +1,6 @@
-"""The client of the reward worker: what it does with a worker that dies, sleeps, lies or was never built; frames on their way to it."""
+"""The client of the reward worker: what it does with a worker that dies, sleeps, lies or was never built;
+frames on their way to it.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def worker_of(tmp_path: Path, program: str, **limits: float) -> RewardWorker:
 
 
 def test_frames_go_over_and_scores_come_back(tmp_path: Path) -> None:
-    """The documented layout: T h w 3 bytes in a file, nothing else; nothing is left when the client is closed."""
+    """The documented layout: T h w 3 bytes in a file, nothing else; nothing is left when the client is
+    closed.
+    """
     worker = worker_of(tmp_path, READY + ANSWERS)
     folder = Path(worker.folder.name)
     assert folder.parent == SHARED_MEMORY or not SHARED_MEMORY.is_dir()
@@ -94,7 +98,9 @@ def test_our_worker_says_what_its_environment_lacks(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_real_worker_outlives_the_signal_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In VBench's environment, on random weights: a score, the same after SIGTERM (training then saves with its help), and a fault."""
+    """In VBench's environment, on random weights: a score, the same after SIGTERM (training then saves with
+    its help), and a fault.
+    """
     if not PYTHON.is_file():
         pytest.skip(f"VBench's environment is not built ({PYTHON}); build it: envs/vbench/install.sh")
     made = in_vbench("-m", "tests.evaluation.vbench_reward_probe", str(tmp_path), "weights")
@@ -118,7 +124,9 @@ def test_the_real_worker_outlives_the_signal_to_stop(tmp_path: Path, monkeypatch
 
 
 def test_pixels_become_bytes_by_rounding() -> None:
-    """raven.md 10: round((x + 1) * 127.5) of x clamped to [-1, 1], channels last; what is not finite has no reward."""
+    """raven.md 10: round((x + 1) * 127.5) of x clamped to [-1, 1], channels last; what is not finite has no
+    reward.
+    """
     pixels = (
         torch.tensor([-2.0, -1.0, 0.0, 0.5 / 127.5, 0.6 / 127.5, 1.0]).view(1, 1, 1, 6).expand(3, 2, 1, 6)
     )
@@ -130,7 +138,9 @@ def test_pixels_become_bytes_by_rounding() -> None:
 
 
 def test_rewards_are_named_strictly(tmp_path: Path) -> None:
-    """Guards against yesterday's `temporal_style`, which is another measure, and against a list of prompts without reward weights."""
+    """Guards against yesterday's `temporal_style`, which is another measure, and against a list of prompts
+    without reward weights.
+    """
     suite = ROOT / "workflow/config/vbench.yaml"
     assert tuple(load_suite(ROOT, [suite], {}).cm_grpo["rewards"]) == FULL_REWARDS  # type: ignore[index]
     values = read_mapping(suite, "vbench.yaml")

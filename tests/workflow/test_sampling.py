@@ -124,7 +124,9 @@ def run_row(
 def test_1_3_and_7_shards_give_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, embedded: Path, prompts: list[Prompt]
 ) -> None:
-    """Guards against clips that depend on how the work was divided: latents, mp4, manifest, filter and scores agree to the byte."""
+    """Guards against clips that depend on how the work was divided: latents, mp4, manifest, filter and scores
+    agree to the byte.
+    """
     from evaluation.toybox.scorers import color
 
     torch.set_num_threads(1)
@@ -163,7 +165,9 @@ def test_1_3_and_7_shards_give_the_same_bytes(
 
 
 def test_an_interrupted_shard_goes_on_with_the_clips_it_has(tmp_path: Path, prompts: list[Prompt]) -> None:
-    """Guards against starting over after a kill, against trusting a half-written journal line, and against stale clips."""
+    """Guards against starting over after a kill, against trusting a half-written journal line, and against
+    stale clips.
+    """
     made: list[str] = []
 
     def job(code: str = "c", changed: Sequence[Prompt] = prompts) -> ShardJob:
@@ -207,7 +211,8 @@ def test_an_interrupted_shard_goes_on_with_the_clips_it_has(tmp_path: Path, prom
 
 
 def test_batches_started_ahead_change_nothing(tmp_path: Path, prompts: list[Prompt]) -> None:
-    """Guards against clips written under another's name, entries out of order, more batches ahead than allowed, and finished
+    """Guards against clips written under another's name, entries out of order, more batches ahead than
+    allowed, and finished
     clips that are lost when a later batch fails: that is what keeps a GPU busy (job.ahead).
     """
     started: list[int] = []
@@ -252,7 +257,9 @@ def test_batches_started_ahead_change_nothing(tmp_path: Path, prompts: list[Prom
 def test_check_names_every_fault_and_deletes_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prompts: list[Prompt], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Guards against a missing, damaged, swapped or doubled clip that is scored, or that takes its neighbours with it."""
+    """Guards against a missing, damaged, swapped or doubled clip that is scored, or that takes its neighbours
+    with it.
+    """
     clips = run_row(monkeypatch, tmp_path, None, prompts, 1)
     expected = [clip.clip_id for clip in clips]
     shape = ClipShape(**SUITE.clip.model_dump())

@@ -110,7 +110,9 @@ def test_the_shard_count_decides_nothing() -> None:
 
 
 def test_released_weights_replace_training() -> None:
-    """Guards against a row that keeps training, a file that fetch does not bring, and 57 GB of teacher that nobody asked for."""
+    """Guards against a row that keeps training, a file that fetch does not bring, and 57 GB of teacher that
+    nobody asked for.
+    """
     path = ROOT / "workflow/config/vbench.yaml"
     plain, released = (load_suite(ROOT, [path], given) for given in ({}, {"weights": "released"}))
     assert plain.train
@@ -131,7 +133,9 @@ def test_released_weights_replace_training() -> None:
     ],
 )
 def test_the_real_suite_asks_for_its_files_first(arguments: tuple[str, ...], answer: str) -> None:
-    """Guards against a first job before everything is there. Runs Snakemake up to its start, in this checkout without resources/."""
+    """Guards against a first job before everything is there. Runs Snakemake up to its start, in this checkout
+    without resources/.
+    """
     if (ROOT / "resources").exists():
         pytest.skip("this checkout has fetched files")
     suite = "workflow/config/vbench.yaml"
@@ -146,7 +150,9 @@ def test_the_real_suite_asks_for_its_files_first(arguments: tuple[str, ...], ans
 
 @pytest.mark.slow
 def test_the_real_suite_plans_both_trainings() -> None:
-    """Guards against a suite that cannot train: RAVEN, then CM-GRPO on it with its list, the weights of its rewards and the clips' rate."""
+    """Guards against a suite that cannot train: RAVEN, then CM-GRPO on it with its list, the weights of its
+    rewards and the clips' rate.
+    """
     target = "results/vbench/train/cm_grpo/train.json"
     command = ["snakemake", target, "-n", "-p", "--nolock", "--profile", "local"]
     run = subprocess.run(

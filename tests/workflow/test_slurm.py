@@ -1,4 +1,6 @@
-"""The literal command against a real Slurm: GPU requests, a killed job retried with more memory, a lost node survived."""
+"""The literal command against a real Slurm: GPU requests, a killed job retried with more memory, a lost node
+survived.
+"""
 
 import contextlib
 import json
@@ -47,7 +49,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
     absent = [name for name in PROGRAMS if shutil.which(name, path=environment()["PATH"]) is None]
     if absent or os.geteuid() != 0 or not TOOL.is_file():
         pytest.skip(
-            f"needs root, {TOOL} and the Debian packages slurmctld slurmd slurm-client munge; absent: {absent or 'none'}"
+            f"needs root, {TOOL} and the Debian packages slurmctld slurmd slurm-client munge; absent: "
+            f"{absent or 'none'}"
         )
     folder = tmp_path_factory.mktemp("slurm")
     folder.parent.chmod(0o755)
@@ -86,7 +89,9 @@ def wait_for(
 
 
 def end_processes_of(job_id: str) -> None:
-    """End what runs of a job, as the death of its node would: the simulated node's death ends only its daemon."""
+    """End what runs of a job, as the death of its node would: the simulated node's death ends only its
+    daemon.
+    """
     for process in psutil.process_iter(["cmdline"]):
         if f"slurmstepd: [{job_id}." in " ".join(process.info["cmdline"] or []):
             for one in [*process.children(recursive=True), process]:
@@ -97,9 +102,11 @@ def end_processes_of(job_id: str) -> None:
 def test_the_literal_command_survives_a_killed_job_and_a_lost_node(
     cluster: Callable[..., str], tmp_path: Path
 ) -> None:
-    """Guards against GPU requests that reach no sbatch option, retries inside one allocation, and polling that never ends.
+    """Guards against GPU requests that reach no sbatch option, retries inside one allocation, and polling
+    that never ends.
 
-    Two scores at a time run beside each other in one job, on one GPU (README.md), with the cores and memory of both.
+    Two scores at a time run beside each other in one job, on one GPU (README.md), with the cores and memory
+    of both.
     """
     project = tmp_path / "project"
     copy_project(project, (ROOT / "workflow/config/tiny.yaml").read_text())
@@ -169,8 +176,8 @@ def test_the_literal_command_survives_a_killed_job_and_a_lost_node(
 def test_training_on_two_nodes(cluster: Callable[..., str], tmp_path: Path) -> None:
     """Config asks for nodes and GPUs, Slurm grants them, and one launcher on each node starts its processes.
 
-    Guards against `gpu` and `gres` together, an srun around the srun, node names that do not resolve, and a finished run that
-    starts again because it would now be carried out otherwise.
+    Guards against `gpu` and `gres` together, an srun around the srun, node names that do not resolve, and a
+    finished run that starts again because it would now be carried out otherwise.
     """
     for node in (1, 2):  # another test may have ended one
         cluster("bash", TOOL, "up", node)
@@ -200,9 +207,11 @@ def test_training_on_two_nodes(cluster: Callable[..., str], tmp_path: Path) -> N
 
 
 def test_a_warned_training_job_saves_and_is_tried_again(cluster: Callable[..., str], tmp_path: Path) -> None:
-    """Slurm's signal before a time limit or a preemption goes to every process of the step: only the training may act on it.
+    """Slurm's signal before a time limit or a preemption goes to every process of the step: only the training
+    may act on it.
 
-    No checkpoint is ever due here, so that the second attempt can only go on from the one that the signal caused.
+    No checkpoint is ever due here, so that the second attempt can only go on from the one that the signal
+    caused.
     """
     for node in (1, 2):
         cluster("bash", TOOL, "up", node)

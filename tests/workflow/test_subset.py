@@ -1,4 +1,6 @@
-"""A part of a suite, chosen on the command line: what it means, what is refused, and that the whole run stays untouched."""
+"""A part of a suite, chosen on the command line: what it means, what is refused, and that the whole run stays
+untouched.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,6 @@
-"""Real clips for teacher and diffusion forcing: latents read as they are drawn, captions that stay with their clips."""
+"""Real clips for teacher and diffusion forcing: latents read as they are drawn, captions that stay with their
+clips.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ SHAPE = (21, 16, 8, 8)
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five clips as `train_embedded --stage data` writes them: latents in half precision, two wordings of word ids."""
+    """Five clips as `train_embedded --stage data` writes them: latents in half precision, two wordings of
+    word ids.
+    """
     path = tmp_path_factory.mktemp("clips") / "data.safetensors"
     generator = torch.Generator().manual_seed(0)
     ids = torch.zeros(5, 2, 32, dtype=torch.int16)
@@ -58,7 +62,9 @@ def skipped_ids() -> torch.Generator:
 
 
 def test_captions_stay_with_their_clips(clips: Path, tmp_path: Path) -> None:
-    """The embedded clips' captions are their last wording; a list of captions keeps its double lines, which a prompt list drops."""
+    """The embedded clips' captions are their last wording; a list of captions keeps its double lines, which a
+    prompt list drops.
+    """
     flags = Namespace(prompts=None, text=EMBEDDED / "text.safetensors")
     pool = ClipFile(clips, SHAPE)
     texts = open_prompts(flags, JOB, 0, pool)

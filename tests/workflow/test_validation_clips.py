@@ -48,7 +48,9 @@ def state_of(run: Path) -> list[str]:
 
 
 def trained_with(output: Path, codec: Path | None, limits: RunLimits = LIMITS, **options: object) -> Path:
-    """A run of RAVEN to the end of its limits, with validation clips every 2 iterations if there is a codec for them."""
+    """A run of RAVEN to the end of its limits, with validation clips every 2 iterations if there is a codec
+    for them.
+    """
     recipe = raven_of(dmd_settings())
     validation = None if codec is None else validation_of(recipe, output, codec)
     train(recipe, limits, output=output, identity="a", validation=validation, **options)  # type: ignore[arg-type]
@@ -67,7 +69,9 @@ def test_training_is_the_same_bits_with_and_without(codec: Path, tmp_path: Path)
 
 
 def test_clips_are_of_the_average_and_of_fixed_noise(codec: Path, tmp_path: Path) -> None:
-    """Byte for byte what the shipped average makes of prompts 0 and 3 with the portable noise of "validation"."""
+    """Byte for byte what the shipped average makes of prompts 0 and 3 with the portable noise of
+    "validation".
+    """
     run = trained_with(tmp_path / "run", codec)
     average, recipe, decoder = wan_of(0), raven_of(dmd_settings()), open_codec(codec)
     load_strict(average, read_dcp(run / "checkpoint/models/student_ema"), where="the average")
@@ -85,7 +89,9 @@ def test_clips_are_of_the_average_and_of_fixed_noise(codec: Path, tmp_path: Path
 
 
 def test_a_stopped_run_makes_up_for_its_clips(codec: Path, tmp_path: Path) -> None:
-    """Stopped after 2 iterations, before their clips; then gone back to iteration 3, so clips of 4 are made again."""
+    """Stopped after 2 iterations, before their clips; then gone back to iteration 3, so clips of 4 are made
+    again.
+    """
     whole, broken = trained_with(tmp_path / "whole", codec), tmp_path / "broken"
     asked = iter((False, True))
     with pytest.raises(Preempted):
@@ -112,7 +118,9 @@ def test_a_stopped_run_makes_up_for_its_clips(codec: Path, tmp_path: Path) -> No
 
 
 def test_a_fault_puts_the_weights_back(codec: Path, tmp_path: Path) -> None:
-    """Latents that are not finite stop the run, name the clips, write none, and leave student and average as they were."""
+    """Latents that are not finite stop the run, name the clips, write none, and leave student and average as
+    they were.
+    """
     recipe = raven_of(dmd_settings())
     recipe.step(0, 0.0)
     recipe.step(1, 0.0)

@@ -1,7 +1,7 @@
 """Finished clips made elsewhere: what a folder or zip offers, guarded, and which clip each file is.
 
-A zip is a stranger's: no absolute names, no "..", no links, no doubles, no more than the limits below. Nothing heavy is
-imported; the Snakefile asks here for the files of a folder.
+A zip is a stranger's: no absolute names, no "..", no links, no doubles, no more than the limits below.
+Nothing heavy is imported; the Snakefile asks here for the files of a folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ SHOWN = 10
 
 
 class Match(NamedTuple):
-    """Which file is which clip: names of files by clip id; clips without a file; files that are no clip of the suite."""
+    """Which file is which clip: names of files by clip id; clips without a file; files that are no clip of
+    the suite.
+    """
 
     files: dict[str, str]
     missing: list[str]
@@ -36,7 +38,9 @@ class Match(NamedTuple):
 
 
 def original_files(path: Path) -> list[Path]:
-    """Files on disk that an import is made from: the zip itself, or the mp4 files of a folder (not of folders in it)."""
+    """Files on disk that an import is made from: the zip itself, or the mp4 files of a folder (not of folders
+    in it).
+    """
     if path.is_dir():
         return sorted(file for file in path.iterdir() if is_clip_name(file.name))
     return [path]
@@ -48,7 +52,9 @@ def is_clip_name(name: str) -> bool:
 
 
 def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
-    """The clips of a zip by file name, folders dropped. Raises ValueError naming the first member that is not safe."""
+    """The clips of a zip by file name, folders dropped. Raises ValueError naming the first member that is not
+    safe.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -59,12 +65,14 @@ def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
     for member in members:
         if fault := _unsafe(member):
             raise ValueError(
-                f"{path}: member {member.filename[:200]!r} {fault}, so nothing of it was unpacked; make the zip again."
+                f"{path}: member {member.filename[:200]!r} {fault}, so nothing of it was unpacked; make "
+                "the zip again."
             )
     total = sum(member.file_size for member in members)
     if total > MAX_ZIP_GB * 2**30:
         raise ValueError(
-            f"{path} unpacks to {total / 2**30:.0f} GiB, more than {MAX_ZIP_GB}; split the suite or import a folder."
+            f"{path} unpacks to {total / 2**30:.0f} GiB, more than {MAX_ZIP_GB}; split the suite or import "
+            "a folder."
         )
     clips = [
         m
@@ -76,8 +84,8 @@ def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
     ]
     if doubled:
         raise ValueError(
-            f"{path} holds {len(doubled)} file names more than once ({', '.join(doubled[:SHOWN])}), so it is not clear which is meant; "
-            "keep one of each."
+            f"{path} holds {len(doubled)} file names more than once ({', '.join(doubled[:SHOWN])}), so it "
+            "is not clear which is meant; keep one of each."
         )
     return {PurePosixPath(member.filename).name: member for member in clips}
 
@@ -105,8 +113,8 @@ def _unsafe(member: zipfile.ZipInfo) -> str | None:
 
 
 def match_names(names: Sequence[str], samples: Sequence[Sample]) -> Match:
-    """Which file is which clip, named `<clip_id>.mp4` or VBench's `<short prompt>-<sample>.mp4`: the way that fits
-    more files.
+    """Which file is which clip, named `<clip_id>.mp4` or VBench's `<short prompt>-<sample>.mp4`: the way that
+    fits more files.
 
     Raises ValueError if VBench's way is used and two prompts of the suite have the same short text.
     """
@@ -117,8 +125,8 @@ def match_names(names: Sequence[str], samples: Sequence[Sample]) -> Match:
         texts = Counter(sample.prompt.prompt for sample in samples if sample.index == 0)
         same = next(text for text, times in texts.items() if times > 1)
         raise ValueError(
-            f"Two prompts of the suite have the short text {same!r}, so that <short prompt>-<sample>.mp4 does not say which clip a file is; "
-            "name the files <clip_id>.mp4."
+            f"Two prompts of the suite have the short text {same!r}, so that <short prompt>-<sample>.mp4 "
+            "does not say which clip a file is; name the files <clip_id>.mp4."
         )
     known = vbench if by_text else ours
     files: dict[str, str] = {}
@@ -134,7 +142,9 @@ def match_names(names: Sequence[str], samples: Sequence[Sample]) -> Match:
 
 
 def samples_hint(match: Match, samples: Sequence[Sample]) -> str | None:
-    """What to do if all that is missing are the further samples of still prompts: people score VBench on 5 of each, filtered or not."""
+    """What to do if all that is missing are the further samples of still prompts: people score VBench on 5 of
+    each, filtered or not.
+    """
     missing = {sample.clip_id: sample for sample in samples if sample.clip_id in set(match.missing)}
     kept = {sample.prompt.keep for sample in missing.values()}
     if not missing or any(
@@ -143,9 +153,10 @@ def samples_hint(match: Match, samples: Sequence[Sample]) -> str | None:
         return None
     asked = max(sample.prompt.samples for sample in missing.values())
     return (
-        f"only samples from number {max(filter(None, kept))} on of still prompts are missing: the suite wants {asked} of each, of which the static "
-        f"filter keeps {max(filter(None, kept))}; if you have no more, set static_samples: {max(filter(None, kept))} under `prompts` in a "
-        "suite's file of your own, for all its rows"
+        f"only samples from number {max(filter(None, kept))} on of still prompts are missing: the suite "
+        f"wants {asked} of each, of which the static filter keeps {max(filter(None, kept))}; if you have "
+        f"no more, set static_samples: {max(filter(None, kept))} under `prompts` in a suite's file of your "
+        "own, for all its rows"
     )
 
 

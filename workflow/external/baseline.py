@@ -1,7 +1,8 @@
-"""External baselines: where their code and environment lie, what identifies them, and the command that runs them.
+"""External baselines: where their code and environment lie, what identifies them, and the command that runs
+them.
 
-No network (workflow/scripts/fetch_external.py clones and builds) and nothing heavy: the Snakefile imports this while
-parsing. Nothing of the baseline is run here but git, to ask for its commit.
+No network (workflow/scripts/fetch_external.py clones and builds) and nothing heavy: the Snakefile imports
+this while parsing. Nothing of the baseline is run here but git, to ask for its commit.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ NOT_CODE = frozenset({".git", "__pycache__"})
 
 
 def code_folder(root: Path, baseline: ExternalBaseline) -> Path:
-    """Folder of the baseline's code: the clone that `make fetch` made, the local path, or that of its own rules."""
+    """Folder of the baseline's code: the clone that `make fetch` made, the local path, or that of its own
+    rules.
+    """
     if isinstance(baseline.code, GitCode):
         return root / "resources" / "external" / baseline.name
     return root / baseline.code.path if baseline.code else root / "baselines" / baseline.name
@@ -56,7 +59,8 @@ def code_identity(root: Path, baseline: ExternalBaseline) -> dict[str, str]:
     folder = code_folder(root, baseline)
     if not folder.is_dir():
         raise ValueError(
-            f"baselines/{baseline.name}.yaml: the folder {folder} does not exist; correct code.path or restore it."
+            f"baselines/{baseline.name}.yaml: the folder {folder} does not exist; correct code.path or "
+            "restore it."
         )
     if not (folder / ".git").exists():
         names = (
@@ -87,8 +91,9 @@ def verify_code(root: Path, baseline: ExternalBaseline, planned: Mapping[str, st
     changed = git(folder, "status", "--porcelain").splitlines()
     if changed:
         raise ValueError(
-            f"{folder} has {len(changed)} changed or unknown files ({', '.join(line[3:] for line in changed[:3])}), but baseline "
-            f"{baseline.name} is pinned to a commit; delete the folder and run `make fetch`, or use code.kind path."
+            f"{folder} has {len(changed)} changed or unknown files "
+            f"({', '.join(line[3:] for line in changed[:3])}), but baseline {baseline.name} is pinned to a "
+            "commit; delete the folder and run `make fetch`, or use code.kind path."
         )
     return folder
 
@@ -104,8 +109,8 @@ def missing_code(root: Path, baseline: ExternalBaseline) -> str:
     if found == baseline.code.commit:
         return ""
     return (
-        f"Baseline {baseline.name}: {folder} is at commit {found}, expected the pinned {baseline.code.commit}; delete the folder "
-        "and run `make fetch`, or correct code.commit."
+        f"Baseline {baseline.name}: {folder} is at commit {found}, expected the pinned "
+        f"{baseline.code.commit}; delete the folder and run `make fetch`, or correct code.commit."
     )
 
 
@@ -123,8 +128,9 @@ def content_sha256(folder: Path, names: Iterable[str]) -> str:
             size, number = size + path.stat().st_size, number + 1
             if size > MAX_BYTES or number > MAX_FILES:
                 raise ValueError(
-                    f"{folder} holds more than {MAX_FILES} files or {MAX_BYTES >> 20} MiB, too much to be read at every start; "
-                    "make it a git repository with such files ignored, or keep weights elsewhere and name them under `files`."
+                    f"{folder} holds more than {MAX_FILES} files or {MAX_BYTES >> 20} MiB, too much to be "
+                    "read at every start; make it a git repository with such files ignored, or keep "
+                    "weights elsewhere and name them under `files`."
                 )
             content = path.read_bytes()
         else:
@@ -150,7 +156,9 @@ def environment_prefix(root: Path, baseline: ExternalBaseline) -> Path | None:
 
 
 def environment_identity(root: Path, baseline: ExternalBaseline) -> dict[str, str | None]:
-    """What the clips depend on of the environment: the content of the file it is built from; a prefix is known by its path."""
+    """What the clips depend on of the environment: the content of the file it is built from; a prefix is
+    known by its path.
+    """
     match baseline.environment:
         case None:
             return {"kind": "path"}
@@ -186,8 +194,8 @@ def missing_environment(root: Path, baseline: ExternalBaseline) -> str:
     if built_from is not None and built_from == environment_identity(root, baseline)["file_sha256"]:
         return ""
     return (
-        f"Baseline {baseline.name}: the environment {prefix} was not built from the file that environment.file names now; "
-        "run `make fetch`."
+        f"Baseline {baseline.name}: the environment {prefix} was not built from the file that "
+        "environment.file names now; run `make fetch`."
     )
 
 
@@ -199,7 +207,8 @@ def missing_parts(root: Path, baseline: ExternalBaseline | ImportBaseline) -> li
             [] if path.exists() else [f"Baseline {baseline.name}: {path} does not exist; correct clips.path."]
         )
     absent = [
-        f"Baseline {baseline.name}: {name}, listed under `files`, does not exist; bring it or correct the path."
+        f"Baseline {baseline.name}: {name}, listed under `files`, does not exist; bring it or correct the "
+        "path."
         for name in baseline.files
         if not (root / name).is_file()
     ]
@@ -209,7 +218,9 @@ def missing_parts(root: Path, baseline: ExternalBaseline | ImportBaseline) -> li
 
 
 def tool_environment(root: Path, baseline: ExternalBaseline, variables: Mapping[str, str]) -> dict[str, str]:
-    """Environment variables of the program: its own environment first in PATH, nothing of our Python, hubs offline."""
+    """Environment variables of the program: its own environment first in PATH, nothing of our Python, hubs
+    offline.
+    """
     ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX")
     found = {name: value for name, value in variables.items() if name not in ours}
     offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"), "1")
@@ -225,8 +236,8 @@ def tool_environment(root: Path, baseline: ExternalBaseline, variables: Mapping[
 def tool_command(
     baseline: ExternalBaseline, values: Mapping[str, str], *, folder: Path, path: str
 ) -> list[str]:
-    """The baseline's command with its placeholders filled in; its program is looked up in `path`, or in `folder` if
-    it has a slash.
+    """The baseline's command with its placeholders filled in; its program is looked up in `path`, or in
+    `folder` if it has a slash.
 
     Raises FileNotFoundError if there is no such program.
     """
@@ -236,14 +247,16 @@ def tool_command(
     found = shutil.which(program, path=path)
     if found is None:
         raise FileNotFoundError(
-            f"Baseline {baseline.name}: its command starts with {words[0]!r}, which is no program in {folder if '/' in words[0] else 'PATH'}; "
-            "correct `command` or `environment`."
+            f"Baseline {baseline.name}: its command starts with {words[0]!r}, which is no program in "
+            f"{folder if '/' in words[0] else 'PATH'}; correct `command` or `environment`."
         )
     return [found, *words[1:]]
 
 
 def external_settings(suite: Suite, baseline: ExternalBaseline, root: Path) -> dict[str, Any]:
-    """What decides the clips of an external row, as plain values: titles, licences, time limits and what it declares are left out."""
+    """What decides the clips of an external row, as plain values: titles, licences, time limits and what it
+    declares are left out.
+    """
     return {
         "suite": suite.suite,
         "clip": suite.clip.model_dump(),
@@ -260,7 +273,9 @@ def import_settings(suite: Suite, baseline: ImportBaseline) -> dict[str, Any]:
 
 
 def row_clip(suite: Suite, baseline: AnyBaseline | None) -> dict[str, int]:
-    """What every clip of a row must look like: the suite's shape, or that which an imported row declares. None: a control."""
+    """What every clip of a row must look like: the suite's shape, or that which an imported row declares.
+    None: a control.
+    """
     own = baseline.clips.shape if isinstance(baseline, ImportBaseline) else None
     return (suite.clip if own is None else own).model_dump()
 
@@ -272,21 +287,27 @@ def shape_notes(suite: Suite, baselines: Iterable[AnyBaseline]) -> list[str]:
         own = row_clip(suite, baseline)
         if own != suite.clip.model_dump():
             notes.append(
-                f"The clips of {baseline.title} have {_shape(own)}, those of the suite {_shape(suite.clip.model_dump())}: they are scored as they "
-                "are, but differences of size, length and rate are then in its scores too (dynamic degree looks at every clip at about 8 frames "
-                "per second, its limit grows with the size)."
+                f"The clips of {baseline.title} have {_shape(own)}, those of the suite "
+                f"{_shape(suite.clip.model_dump())}: they are scored as they are, but differences of size, "
+                "length and rate are then in its scores too (dynamic degree looks at every clip at about "
+                "8 frames per second, its limit grows with the size)."
             )
     return notes
 
 
 def _shape(clip: Mapping[str, int]) -> str:
-    return f"{clip['pixel_frames']} frames of {clip['width']}x{clip['height']} pixels at {clip['fps']} per second"
+    return (
+        f"{clip['pixel_frames']} frames of {clip['width']}x{clip['height']} pixels at {clip['fps']} per "
+        "second"
+    )
 
 
 def outside_settings_in_use(
     suite: Suite, baseline: ExternalBaseline | ImportBaseline, root: Path
 ) -> dict[str, Any]:
-    """What the report's audit shows of a row that we did not sample: what is known, what it declares, and what is unknown."""
+    """What the report's audit shows of a row that we did not sample: what is known, what it declares, and
+    what is unknown.
+    """
     declared = {f"declared {name}": value for name, value in shown_declaration(baseline.declared).items()}
     if isinstance(baseline, ImportBaseline):
         return {**import_settings(suite, baseline), "clips": "made elsewhere", **declared}

@@ -1,9 +1,9 @@
 """Notice that files outside the workflow changed, by content, without hashing them at every start.
 
-Imported clips and the weights of external baselines are large and lie where people keep them. What a row was made
-from is written down (size, time, sha256); a start compares sizes and times, and hashes only what differs there. A
-changed content goes into a note that is an input of the rule, as lost clips do (workflow/planning/missing_clips.py); a touched or
-copied file does not.
+Imported clips and the weights of external baselines are large and lie where people keep them. What a row was
+made from is written down (size, time, sha256); a start compares sizes and times, and hashes only what differs
+there. A changed content goes into a note that is an input of the rule, as lost clips do
+(workflow/planning/missing_clips.py); a touched or copied file does not.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ def remember(row_folder: Path, files: Sequence[Path]) -> dict[str, str]:
 
 
 def note_changes(row_folder: Path, files: Sequence[Path]) -> list[str]:
-    """Names of outside files whose content is not what the row was made from; written down for Snakemake, once.
+    """Names of outside files whose content is not what the row was made from; written down for Snakemake,
+    once.
 
-    files: those there should be now. If none of them is left, nothing is said: originals may be deleted once they
-    were taken in.
+    files: those there should be now. If none of them is left, nothing is said: originals may be deleted once
+    they were taken in.
     """
     record, note = row_folder / RECORD, outside_note(row_folder)
     present = [path for path in files if path.is_file()]

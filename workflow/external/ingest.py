@@ -1,4 +1,6 @@
-"""Prove clips that other programs wrote, and take them in as a row's own: journal and manifest as for native rows."""
+"""Prove clips that other programs wrote, and take them in as a row's own: journal and manifest as for native
+rows.
+"""
 
 from __future__ import annotations
 

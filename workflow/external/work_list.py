@@ -13,9 +13,11 @@ from evaluation.shards import Sample, canonical_sha256, full_batches, parse_shar
 
 
 class WorkItem(BaseModel):
-    """One clip to make. file: absolute path to write; prompt: the short text; extended_prompt: the text for the model.
+    """One clip to make. file: absolute path to write; prompt: the short text; extended_prompt: the text for
+    the model.
 
-    sample: index among the prompt's samples; seed: 0 to 2^31 - 1, the same for this sample in every run of the suite;
+    sample: index among the prompt's samples; seed: 0 to 2^31 - 1, the same for this sample in every run of
+    the suite;
     pixel_frames, height, width: in pixels; fps: frames per second.
     """
 
@@ -46,7 +48,9 @@ class WorkList(BaseModel):
 
 
 def seed_of(suite: str, sample: Sample) -> int:
-    """The first 31 bits of sha256 of [suite, prompt id, sample index, "seed"]: the same for every row of a suite."""
+    """The first 31 bits of sha256 of [suite, prompt id, sample index, "seed"]: the same for every row of a
+    suite.
+    """
     return int(canonical_sha256([suite, sample.prompt.id, sample.index, "seed"])[:8], 16) >> 1
 
 
@@ -59,7 +63,9 @@ def shard_samples(samples: Sequence[Sample], shard: str) -> list[Sample]:
 def make_work_list(
     samples: Sequence[Sample], *, suite: str, row: str, shard: str, clip: dict[str, int], output: Path
 ) -> WorkList:
-    """The work list of `samples`; clip: the suite's clip shape; output: folder that the files are to be written to."""
+    """The work list of `samples`; clip: the suite's clip shape; output: folder that the files are to be
+    written to.
+    """
     items = (
         WorkItem(
             clip_id=sample.clip_id,

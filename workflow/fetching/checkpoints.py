@@ -1,4 +1,6 @@
-"""What the fetched checkpoints of a suite hold, and whether each is what its YAML says: read on the CPU, before any GPU second."""
+"""What the fetched checkpoints of a suite hold, and whether each is what its YAML says: read on the CPU,
+before any GPU second.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,11 @@ class Checkpoints(NamedTuple):
 def describe_checkpoints(
     root: Path, suite: Suite, entries: Sequence[Resource], hashes: Mapping[str, str], folder: Path
 ) -> Checkpoints:
-    """Check the weights of every row and of every model that training starts from; other weight files are described only.
+    """Check the weights of every row and of every model that training starts from; other weight files are
+    described only.
 
-    entries: the suite's fetched files; hashes: their sha256 by path (null in the record of a file put there by hand under a name
-    that nothing fetches); folder: resources/.
+    entries: the suite's fetched files; hashes: their sha256 by path (null in the record of a file put there
+    by hand under a name that nothing fetches); folder: resources/.
     """
     releases: list[Release] = []
     for row, path in suite.weights.items():

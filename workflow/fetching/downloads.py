@@ -1,8 +1,10 @@
-"""Bringing files to resources/ and proving them: where each comes from, resume, and the lock of what was fetched.
+"""Bringing files to resources/ and proving them: where each comes from, resume, and the lock of what was
+fetched.
 
-A file is brought to resources/.incoming/, proven there, and only then put in place. A partial file stays in .incoming/ and is gone
-on with by the next run. resources/lock.json is written after every file: sha256, size and resolved commit, required ever after.
-huggingface_hub names, authorises and transfers; its own downloads are not resumed by another process, so the partial file is ours.
+A file is brought to resources/.incoming/, proven there, and only then put in place. A partial file stays in
+.incoming/ and is gone on with by the next run. resources/lock.json is written after every file: sha256, size
+and resolved commit, required ever after. huggingface_hub names, authorises and transfers; its own downloads
+are not resumed by another process, so the partial file is ours.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ log = logging.getLogger("fetch")
 class Sources:
     """Where files may come from. mirror: a folder asked first, laid out as <repo>/<file> or as resources/ is.
 
-    offline: hub files come from the local hub cache and nothing opens a socket. endpoint, cache: of the hub, None for its own.
+    offline: hub files come from the local hub cache and nothing opens a socket. endpoint, cache: of the hub,
+    None for its own.
     """
 
     mirror: Path | None = None
@@ -61,7 +64,9 @@ class Planned(NamedTuple):
 
 
 class Remote(NamedTuple):
-    """What a server says of a file. sha256: where the hub knows it (large files). tag: changes with the content."""
+    """What a server says of a file. sha256: where the hub knows it (large files). tag: changes with the
+    content.
+    """
 
     url: str
     size: int | None
@@ -79,7 +84,9 @@ class Fetched(NamedTuple):
 
 @dataclass(slots=True)
 class Progress:
-    """Says every few seconds how far a file and the whole fetch are. Sizes in bytes; clock and say are replaced in tests."""
+    """Says every few seconds how far a file and the whole fetch are. Sizes in bytes; clock and say are
+    replaced in tests.
+    """
 
     total: float
     say: Callable[[str], None] = log.info
@@ -110,8 +117,9 @@ class Progress:
             rate = self.received / max(now - self.started, 1e-3)
             left, all_left = max(self.size - self.file_done, 0) / rate, max(self.total - self.done, 0) / rate
             self.say(
-                f"{self.name}: {_gb(self.file_done)} of {_gb(self.size)}, {rate / 1e6:.1f} MB/s, {duration(left)} left; all files: "
-                f"{_gb(self.done)} of {_gb(self.total)}, {duration(all_left)} left"
+                f"{self.name}: {_gb(self.file_done)} of {_gb(self.size)}, {rate / 1e6:.1f} MB/s, "
+                f"{duration(left)} left; all files: {_gb(self.done)} of {_gb(self.total)}, "
+                f"{duration(all_left)} left"
             )
 
 
@@ -138,7 +146,8 @@ def write_lock(folder: Path, lock: dict[str, Locked]) -> None:
 def prove(entry: Resource, folder: Path, lock: dict[str, Locked]) -> Locked:
     """What a fetched file is, for the lock.
 
-    Raises ValueError, one sentence, if it is not the file that is pinned or was fetched first, or is known to be another one.
+    Raises ValueError, one sentence, if it is not the file that is pinned or was fetched first, or is known to
+    be another one.
     """
     path, name, known = folder / entry.path, f"resources/{entry.path}", lock.get(entry.path)
     again = f"delete it and run `make fetch` again (the other files stay), {_or_mirror(entry)}"
@@ -163,13 +172,14 @@ def _proven(entry: Resource, path: Path, name: str, known: Locked | None, again:
     found = file_sha256(path)
     if found in INITIALISATION_SHA256 and entry.group == "weights":
         raise ValueError(
-            f"{name} is byte for byte {INITIALISATION_SHA256[found]}, an initialisation checkpoint and not the method's released "
-            f"weights; {again}."
+            f"{name} is byte for byte {INITIALISATION_SHA256[found]}, an initialisation checkpoint and not "
+            f"the method's released weights; {again}."
         )
     expected = entry.sha256 or (known.sha256 if known else None)
     if expected is not None and found != expected:
         raise ValueError(
-            f"{name} has sha256 {found}, expected {expected}: it is damaged, truncated or another version; {again}."
+            f"{name} has sha256 {found}, expected {expected}: it is damaged, truncated or another version; "
+            f"{again}."
         )
     for member, pinned in entry.members.items():
         if (inside := _member_sha256(path, member)) != pinned:
@@ -246,7 +256,9 @@ def _cached(entry: Resource, lock: dict[str, Locked], sources: Sources) -> Path 
 
 
 def _revision(entry: Resource, lock: dict[str, Locked]) -> str | None:
-    """The commit to take a file from: its own, the one it was fetched from before, or that of another file of its repository."""
+    """The commit to take a file from: its own, the one it was fetched from before, or that of another file of
+    its repository.
+    """
     if entry.revision is not None:
         return entry.revision
     if entry.path in lock:
@@ -267,7 +279,8 @@ def announce(planned: Sequence[Planned], total: int, folder: Path) -> str:
     }
     width = max(len(plan.entry.path) for plan in planned)
     lines = [
-        f"  {plan.entry.path:<{width}}  {plan.entry.size_mb:>9,.1f} MB  {plan.source}: {plan.local or plan.entry.origin}"
+        f"  {plan.entry.path:<{width}}  {plan.entry.size_mb:>9,.1f} MB  {plan.source}: "
+        f"{plan.local or plan.entry.origin}"
         for plan in planned
     ]
     return (
@@ -282,8 +295,9 @@ def announce(planned: Sequence[Planned], total: int, folder: Path) -> str:
 def fetch(entries: Sequence[Resource], folder: Path, sources: Sources | None = None) -> Fetched:
     """Bring what is missing, prove everything, and pin it in the lock after every file.
 
-    A fault of one file does not keep the others from being fetched; a network that does not answer ends the fetch.
-    Raises ValueError before anything is brought if files are nowhere to be had, or will not fit on the disk.
+    A fault of one file does not keep the others from being fetched; a network that does not answer ends the
+    fetch. Raises ValueError before anything is brought if files are nowhere to be had, or will not fit on the
+    disk.
     """
     sources, lock = sources or Sources(), read_lock(folder)
     hashes, faults = _keep_present(entries, folder, lock)
@@ -294,7 +308,8 @@ def fetch(entries: Sequence[Resource], folder: Path, sources: Sources | None = N
     nowhere = [plan.entry for plan in planned if plan.source == "nowhere"]
     if nowhere:
         raise ValueError(
-            f"{len(nowhere)} files are neither in the mirror nor in the local hub cache, and HF_HUB_OFFLINE forbids the network: "
+            f"{len(nowhere)} files are neither in the mirror nor in the local hub cache, and "
+            "HF_HUB_OFFLINE forbids the network: "
             + ", ".join(f"{entry.path} ({entry.origin})" for entry in nowhere)
             + "; fetch them on a machine with network and pass that folder as MIRROR, nothing was started."
         )
@@ -350,7 +365,8 @@ def bring(
 ) -> Locked:
     """Bring one file, prove it and put it in place.
 
-    Raises ValueError if it is not the expected file (it is then removed), and what huggingface_hub raises if it cannot be had.
+    Raises ValueError if it is not the expected file (it is then removed), and what huggingface_hub raises if
+    it cannot be had.
     """
     entry, target = plan.entry, folder / plan.entry.path
     incoming = folder / INCOMING
@@ -362,17 +378,21 @@ def bring(
         assert plan.local is not None, "what does not come from the network lies somewhere"
         if not plan.local.is_file():
             raise ValueError(
-                f"resources/{entry.path} equals {plan.local}, which could not be fetched; run `make fetch` again."
+                f"resources/{entry.path} equals {plan.local}, which could not be fetched; run `make fetch` "
+                "again."
             )
         part = _link_or_copy(plan.local, incoming / _part_name(entry, "local"))
     known = lock.get(entry.path)
-    again = f"it was thrown away, run `make fetch` again; if that happens twice, the publisher changed the file, {_or_mirror(entry)}"
+    again = (
+        "it was thrown away, run `make fetch` again; if that happens twice, the publisher changed the "
+        f"file, {_or_mirror(entry)}"
+    )
     try:
         locked = _proven(entry, part, f"The file brought for resources/{entry.path}", known, again)
         if remote is not None and remote.sha256 not in (None, locked.sha256):
             raise ValueError(
-                f"The file brought for resources/{entry.path} has sha256 {locked.sha256}, but the hub says {remote.sha256}: it was damaged "
-                f"on the way; {again}."
+                f"The file brought for resources/{entry.path} has sha256 {locked.sha256}, but the hub says "
+                f"{remote.sha256}: it was damaged on the way; {again}."
             )
     except ValueError:
         part.unlink()
@@ -461,8 +481,8 @@ def _check_disk(planned: Sequence[Planned], remotes: dict[str, Remote], folder: 
     free = _free(folder)
     if needed > free:
         raise ValueError(
-            f"The missing files need {_gb(needed)} and the disk of {folder} has {_gb(free)} free; free {_gb(needed - free)} there or make "
-            f"{folder} a link to a larger disk, nothing was fetched."
+            f"The missing files need {_gb(needed)} and the disk of {folder} has {_gb(free)} free; free "
+            f"{_gb(needed - free)} there or make {folder} a link to a larger disk, nothing was fetched."
         )
     return network
 
@@ -524,7 +544,10 @@ def explain(entry: Resource, error: Exception) -> str:
         cause = f"the server answers with {status}"
     elif _errno(error) == errno.ENOSPC:
         cause, todo = "the disk is full", "make room and run `make fetch` again, it goes on where it was"
-    return f"resources/{entry.path} could not be fetched from {entry.origin}: {type(error).__name__}, {cause}; {todo}, {_or_mirror(entry)}."
+    return (
+        f"resources/{entry.path} could not be fetched from {entry.origin}: {type(error).__name__}, "
+        f"{cause}; {todo}, {_or_mirror(entry)}."
+    )
 
 
 def _or_mirror(entry: Resource) -> str:

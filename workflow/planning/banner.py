@@ -27,12 +27,14 @@ def put_python_first() -> None:
 
 
 def missing_reward_environment(root: Path) -> str:
-    """One sentence if the environment in which rewards of real clips are computed is not built; empty if it is."""
+    """One sentence if the environment in which rewards of real clips are computed is not built; empty if it
+    is.
+    """
     if (root / REWARD_PYTHON).is_file():
         return ""
     return (
-        f"there is no {REWARD_PYTHON}, in which most of CM-GRPO's rewards are computed; build it with envs/vbench/install.sh. Nothing was "
-        "started."
+        f"there is no {REWARD_PYTHON}, in which most of CM-GRPO's rewards are computed; build it with "
+        "envs/vbench/install.sh. Nothing was started."
     )
 
 
@@ -56,13 +58,16 @@ def check_own_list(suite: Suite, root: Path) -> None:
     rendered = [row for row in suite.controls if row not in CONTROLS_WITHOUT_FACTS]
     if bare and rendered:
         raise ValueError(
-            f"The controls {', '.join(rendered)} render the facts of a prompt, and {len(bare)} prompts of {suite.prompts.list} "
-            f"have none (first: {bare[0]}); leave {', '.join(CONTROLS_WITHOUT_FACTS)} alone in `controls`, or give every prompt facts."
+            f"The controls {', '.join(rendered)} render the facts of a prompt, and {len(bare)} prompts of "
+            f"{suite.prompts.list} have none (first: {bare[0]}); leave {', '.join(CONTROLS_WITHOUT_FACTS)} "
+            "alone in `controls`, or give every prompt facts."
         )
 
 
 def start_notices(suite: Suite, prompts: Sequence[Prompt], root: Path) -> list[str]:
-    """What to know beside the counts: how the run leaves the standard protocol, lines not rendered, names that collide."""
+    """What to know beside the counts: how the run leaves the standard protocol, lines not rendered, names
+    that collide.
+    """
     note = protocol_note(root, suite)
     return [
         *([note] if note else []),
@@ -102,17 +107,20 @@ def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
     outside = sum(row not in suite.weights and row not in suite.train for row in suite.baselines)
     elsewhere = f", {outside} external or imported, whose own time is not counted below" if outside else ""
     return (
-        f"Suite {suite.suite}: {counts}; {len(suite.baselines)} baselines ({len(suite.train)} trained here{elsewhere}) and {len(suite.controls)} controls, "
-        f"{len(suite.rows) * counts.clips:,} clips, {len(suite.dimensions)} dimensions.\n"
-        f"From nothing about {estimate.jobs} jobs, {_duration(estimate.total_s)} of one {estimate.unit} and {estimate.disk_mb:,.0f} MB of disk; "
-        "a run that continues does only what is left."
+        f"Suite {suite.suite}: {counts}; {len(suite.baselines)} baselines ({len(suite.train)} trained "
+        f"here{elsewhere}) and {len(suite.controls)} controls, {len(suite.rows) * counts.clips:,} clips, "
+        f"{len(suite.dimensions)} dimensions.\nFrom nothing about {estimate.jobs} jobs, "
+        f"{_duration(estimate.total_s)} of one {estimate.unit} and {estimate.disk_mb:,.0f} MB of disk; a "
+        "run that continues does only what is left."
     )
 
 
 def this_start(
     suite: Suite, prompts: Sequence[Prompt], *, root: Path, config: str, command: Sequence[str], jobs: int
 ) -> Start:
-    """The record of this start. config: the suite's file; command: as typed, scrubbed here; jobs: that are to be run."""
+    """The record of this start. config: the suite's file; command: as typed, scrubbed here; jobs: that are to
+    be run.
+    """
     code = code_state(root)
     return Start(
         started=datetime.now(UTC).isoformat(timespec="seconds"),

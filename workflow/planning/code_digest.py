@@ -1,7 +1,7 @@
 """Which of our modules a stage really imports, and a digest over exactly those.
 
-The import graph is read from the syntax tree, so nothing is executed and nothing heavy is loaded. Every import counts, inside
-functions too. Imports by string are not seen; the project has none.
+The import graph is read from the syntax tree, so nothing is executed and nothing heavy is loaded. Every
+import counts, inside functions too. Imports by string are not seen; the project has none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ PACKAGES = ("models", "baselines", "evaluation", "reports", "workflow")
 
 
 def imported_files(root: Path, module: str) -> list[Path]:
-    """Files of `module` and of everything of ours it imports, directly or not, sorted; paths relative to `root`.
+    """Files of `module` and of everything of ours it imports, directly or not, sorted; paths relative to
+    `root`.
 
     Raises FileNotFoundError if the module, or one it imports from our packages, has no file.
     """
@@ -31,7 +32,8 @@ def imported_files(root: Path, module: str) -> list[Path]:
         path = _file_of(root, name)
         if path is None:
             raise FileNotFoundError(
-                f"module {name}, reached from {module}, has no file under {root}; restore it or fix the import."
+                f"module {name}, reached from {module}, has no file under {root}; restore it or fix the "
+                "import."
             )
         for package in _packages_of(root, name):
             found.add(package.relative_to(root))
@@ -42,7 +44,9 @@ def imported_files(root: Path, module: str) -> list[Path]:
 
 
 def code_digest(root: Path, module: str, data: Iterable[str] = ()) -> str:
-    """Sha256 (16 hex digits) over names and bytes of the module's files and of the data files matching the globs `data`."""
+    """Sha256 (16 hex digits) over names and bytes of the module's files and of the data files matching the
+    globs `data`.
+    """
     files = imported_files(root, module)
     for pattern in data:
         matches = sorted(path.relative_to(root) for path in root.glob(pattern) if path.is_file())

@@ -1,4 +1,6 @@
-"""The custom dimensions of a suite: its plan and the declarations in its files. Apart from the settings, which many stages import."""
+"""The custom dimensions of a suite: its plan and the declarations in its files. Apart from the settings,
+which many stages import.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from workflow.planning.suite import Suite
 
 
 def custom_dimensions(suite: Suite, root: Path) -> list[CustomDimension]:
-    """The suite's custom dimensions, as their files declare them. Raises ValueError or FileNotFoundError, one sentence."""
+    """The suite's custom dimensions, as their files declare them. Raises ValueError or FileNotFoundError, one
+    sentence.
+    """
     return [
         custom_dimension(
             name,

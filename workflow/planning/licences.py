@@ -1,4 +1,6 @@
-"""Which licences a suite's run falls under, from baselines/*.yaml, workflow/resources.yaml and what the scorer's packages state."""
+"""Which licences a suite's run falls under, from baselines/*.yaml, workflow/resources.yaml and what the
+scorer's packages state.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ SHIPPED = Licence(
 
 
 def licences_of(root: Path, suite: Suite, baselines: Mapping[str, AnyBaseline]) -> list[Licence]:
-    """Everything that the suite's rows, training and scoring use. Raises ValueError as the listing of resources does."""
+    """Everything that the suite's rows, training and scoring use. Raises ValueError as the listing of
+    resources does.
+    """
     needed = needed_resources(root, suite)
     fetched = [entry for entry in needed if entry.group != "weights" and not entry.path.startswith(SCORER)]
     prompts = [e for e in fetched if e.path.startswith("prompts/") and e.group != "train"]

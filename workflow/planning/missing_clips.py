@@ -1,9 +1,9 @@
 """Notice finished clips that are no longer on disk, in a way Snakemake acts upon.
 
-Clips are undeclared files (a killed job must not lose them), so Snakemake cannot see that somebody deleted one. A shard that
-lost clips gets a file <shard>.lost beside its manifest, an input of the rule that makes the shard: its content changed, so the
-shard and what follows from it run again, and the sampler makes only what is missing. One folder listing per row, in the main
-process only.
+Clips are undeclared files (a killed job must not lose them), so Snakemake cannot see that somebody deleted
+one. A shard that lost clips gets a file <shard>.lost beside its manifest, an input of the rule that makes the
+shard: its content changed, so the shard and what follows from it run again, and the sampler makes only what
+is missing. One folder listing per row, in the main process only.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ def lost_clips(manifest: Path, present: set[str]) -> list[str]:
 
 
 def note_lost_clips(row_folder: Path) -> list[str]:
-    """Write down, shard by shard, which clips of a row were lost since the shard was made; all lost names, sorted.
+    """Write down, shard by shard, which clips of a row were lost since the shard was made; all lost names,
+    sorted.
 
-    A loss that is noted and not yet repaired (its note is younger than the manifest) is reported and not noted twice.
+    A loss that is noted and not yet repaired (its note is younger than the manifest) is reported and not
+    noted twice.
     """
     manifests = sorted((row_folder / "shards").glob("*.manifest.jsonl"))
     if not manifests:

@@ -1,7 +1,7 @@
 """An overall line with an estimate of the time left, printed while the run goes on.
 
-Jobs differ by orders of magnitude, so that counting them says little: each rule has a cost from the suite's measured rates, and
-the time left follows from how fast this run has worked off costs so far.
+Jobs differ by orders of magnitude, so that counting them says little: each rule has a cost from the suite's
+measured rates, and the time left follows from how fast this run has worked off costs so far.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What the prompts stage is told, and how far a suite's prompts are from its benchmark's standard protocol. No torch, no pandas."""
+"""What the prompts stage is told, and how far a suite's prompts are from its benchmark's standard protocol.
+No torch, no pandas.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ WORDING = {
 
 
 def prompt_stage_settings(root: Path, suite: Suite) -> dict[str, Any]:
-    """What the prompts stage tracks: the suite's prompt settings, and the content (not the path) of the files it reads.
+    """What the prompts stage tracks: the suite's prompt settings, and the content (not the path) of the files
+    it reads.
 
     sha256: of each file, by the name that workflow/scripts/prompts.py knows it by ("list": the user's own).
     """
@@ -55,7 +58,9 @@ def keep_copy(source: Path, target: Path) -> None:
 
 
 def protocol_note(root: Path, suite: Suite) -> str | None:
-    """One sentence saying in what the suite's prompts, samples and dimensions leave the benchmark's standard protocol, or None."""
+    """One sentence saying in what the suite's prompts, samples and dimensions leave the benchmark's standard
+    protocol, or None.
+    """
     prompts, standard = suite.prompts, STANDARD[suite.benchmark]
     departures = []
     if prompts.list is not None:
@@ -73,8 +78,8 @@ def protocol_note(root: Path, suite: Suite) -> str | None:
     if not departures:
         return None
     return (
-        f"This run leaves the standard {suite.benchmark} protocol and is not comparable with runs that keep it: "
-        f"{'; '.join(departures)}."
+        f"This run leaves the standard {suite.benchmark} protocol and is not comparable with runs that "
+        f"keep it: {'; '.join(departures)}."
     )
 
 
@@ -83,8 +88,8 @@ def _list_sha256(root: Path, path: str) -> dict[str, str]:
         pinned = _pinned(root).get(path.removeprefix(FETCHED_FOLDER))
         if pinned is None:
             raise ValueError(
-                f"prompts.list is {path!r}, which workflow/resources.yaml does not list with a sha256; add it there, "
-                "or keep the list elsewhere."
+                f"prompts.list is {path!r}, which workflow/resources.yaml does not list with a sha256; add "
+                "it there, or keep the list elsewhere."
             )
         return {"list": pinned}
     return {"list": hashlib.sha256((root / path).read_bytes()).hexdigest()}

@@ -1,7 +1,8 @@
-"""Published training settings: workflow/config/profiles/<name>.yaml, each both recipes whole, with the variants its authors compared.
+"""Published training settings: workflow/config/profiles/<name>.yaml, each both recipes whole, with the
+variants its authors compared.
 
-A suite asks for one with `published: <name>` or `published: <name>/<variant>`, in place of settings of its own: nothing is mixed with
-what the suite's file says about `raven` and `cm_grpo`. No torch.
+A suite asks for one with `published: <name>` or `published: <name>/<variant>`, in place of settings of its
+own: nothing is mixed with what the suite's file says about `raven` and `cm_grpo`. No torch.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class RavenLayout(Strict):
 
 
 class CmGrpoLayout(Strict):
-    """How CM-GRPO's rollouts lie on processes: group_size of them in each, sync_group_size processes with one prompt."""
+    """How CM-GRPO's rollouts lie on processes: group_size of them in each, sync_group_size processes with one
+    prompt.
+    """
 
     processes: Count
     group_size: Count
@@ -44,7 +47,9 @@ class Variant(Strict):
 
 
 class Profile(Strict):
-    """Settings of both recipes (models/training/settings.py), where they are from, and the machines they were meant for."""
+    """Settings of both recipes (models/training/settings.py), where they are from, and the machines they were
+    meant for.
+    """
 
     source: str
     raven: dict[str, Any]
@@ -65,7 +70,8 @@ class Profile(Strict):
         )
         if found != expected:
             raise ValueError(
-                f"raven.batch, cm_grpo.group and cm_grpo.prompts are {found}, but the layouts make {expected} of them; correct one"
+                f"raven.batch, cm_grpo.group and cm_grpo.prompts are {found}, but the layouts make "
+                f"{expected} of them; correct one"
             )
         return self
 
@@ -93,15 +99,17 @@ def published_settings(root: Path, published: str) -> dict[str, dict[str, Any]]:
     profile = load_profile(root, name)
     if chosen and chosen not in profile.variants:
         raise ValueError(
-            f"published is {published!r}, but {FOLDER}/{name}.yaml has the variants {', '.join(profile.variants) or '(none)'}; name "
-            "one of these."
+            f"published is {published!r}, but {FOLDER}/{name}.yaml has the variants "
+            f"{', '.join(profile.variants) or '(none)'}; name one of these."
         )
     variant = profile.variants[chosen] if chosen else Variant()
     return {"raven": {**profile.raven, **variant.raven}, "cm_grpo": {**profile.cm_grpo, **variant.cm_grpo}}
 
 
 def differences(one: Profile, other: Profile) -> list[tuple[str, Any, Any]]:
-    """(dotted key, value in one, value in the other) of everything but source and variants that is not the same in both profiles."""
+    """(dotted key, value in one, value in the other) of everything but source and variants that is not the
+    same in both profiles.
+    """
     rows = []
     plain = [profile.model_dump(mode="json", exclude={"source", "variants"}) for profile in (one, other)]
     for section in plain[0]:

@@ -1,4 +1,6 @@
-"""Which files a suite needs from the network, where each comes from, and what was fetched. No network here: workflow/fetching/downloads.py."""
+"""Which files a suite needs from the network, where each comes from, and what was fetched. No network here:
+workflow/fetching/downloads.py.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ INITIALISATION_SHA256 = {
 
 
 class Locked(BaseModel):
-    """What a file was when it was first fetched. revision: the commit it came from; None where a source tells none."""
+    """What a file was when it was first fetched. revision: the commit it came from; None where a source tells
+    none.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -92,7 +96,8 @@ def read_lock(folder: Path) -> dict[str, Locked]:
         held = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(
-            f"{path} is no JSON ({error}); delete it and run `make fetch` again, which pins anew what is there."
+            f"{path} is no JSON ({error}); delete it and run `make fetch` again, which pins anew what is "
+            "there."
         ) from error
     bare = {"size": None, "origin": "", "revision": None}
     entries = {name: {"sha256": one, **bare} if isinstance(one, str) else one for name, one in held.items()}
@@ -127,7 +132,8 @@ def released_weights(root: Path, row: str) -> list[Resource]:
 
 
 def needed_resources(root: Path, suite: Suite) -> list[Resource]:
-    """Everything a suite must fetch: the listed groups it names, what its rewards need, and released weights of rows with files in resources/.
+    """Everything a suite must fetch: the listed groups it names, what its rewards need, and released weights
+    of rows with files in resources/.
 
     Raises ValueError for a group that workflow/resources.yaml does not have.
     """
@@ -144,7 +150,9 @@ def needed_resources(root: Path, suite: Suite) -> list[Resource]:
 
 
 def scorer_resources(root: Path, suite: Suite) -> list[Resource]:
-    """What the official scorer of a suite needs, apart from all else: a new checkpoint of it must not sample anything again."""
+    """What the official scorer of a suite needs, apart from all else: a new checkpoint of it must not sample
+    anything again.
+    """
     if suite.benchmark not in OFFICIAL_BENCHMARKS:
         return []
     return _in_groups(root, suite, suite.scoring.resources)
@@ -156,13 +164,15 @@ def _in_groups(root: Path, suite: Suite, groups: Sequence[str]) -> list[Resource
     unknown = [group for group in groups if group not in known]
     if unknown:
         raise ValueError(
-            f"unknown resource group {unknown[0]!r} in suite {suite.suite}; workflow/resources.yaml has {', '.join(sorted(known))}."
+            f"unknown resource group {unknown[0]!r} in suite {suite.suite}; workflow/resources.yaml has "
+            f"{', '.join(sorted(known))}."
         )
     return [entry for entry in listed if entry.group in groups]
 
 
 def missing_resources(root: Path, suite: Suite, *, scorer: bool = False) -> str:
-    """One screen naming every file of the suite that was not fetched, or is cut short, and how to get it; empty if all are there.
+    """One screen naming every file of the suite that was not fetched, or is cut short, and how to get it;
+    empty if all are there.
 
     scorer: of those that only scoring needs.
     """
@@ -179,16 +189,21 @@ def missing_resources(root: Path, suite: Suite, *, scorer: bool = False) -> str:
     ]
     total = sum(entry.size_mb for entry, _ in missing)
     return (
-        f"Suite {suite.suite} needs {len(needed)} fetched files{' for scoring' if scorer else ''}, and {len(missing)} of them (about {total / 1000:.1f} GB) are not in "
-        "resources/:\n"
+        f"Suite {suite.suite} needs {len(needed)} fetched files{' for scoring' if scorer else ''}, and "
+        f"{len(missing)} of them (about {total / 1000:.1f} GB) are not in resources/:\n"
         + "\n".join(lines)
-        + f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}   (from a folder: MIRROR=/path; without what only training needs: RELEASED=1)\n"
-        "Nothing was started. The embedded suite needs none of this: snakemake --profile local reports/table.html"
+        + (
+            f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}   (from a "
+            "folder: MIRROR=/path; without what only training needs: RELEASED=1)\nNothing was started. "
+            "The embedded suite needs none of this: snakemake --profile local reports/table.html"
+        )
     )
 
 
 def _absence(folder: Path, entry: Resource, lock: dict[str, Locked]) -> str:
-    """Empty if a file is there in its size; else what to add to its line, at least a blank. Hashes are the fetch stage's work."""
+    """Empty if a file is there in its size; else what to add to its line, at least a blank. Hashes are the
+    fetch stage's work.
+    """
     path, known = folder / entry.path, lock.get(entry.path)
     if not path.is_file():
         return " "

@@ -1,8 +1,10 @@
-"""A part of a suite, chosen on the command line: `--config only="rows=raven,causvid dimensions=color prompts=p0001 samples=0"`.
+"""A part of a suite, chosen on the command line:
+`--config only="rows=raven,causvid dimensions=color prompts=p0001 samples=0"`.
 
-Rows and dimensions choose among the whole run's own files, which are made where they are missing. Prompts and samples make lists,
-scores and a report of their own in results/<suite>/subsets/<id>, from clips that are shared with the whole run: a clip is the same in
-both. Nothing of the whole run's table is written or made invalid.
+Rows and dimensions choose among the whole run's own files, which are made where they are missing. Prompts and
+samples make lists, scores and a report of their own in results/<suite>/subsets/<id>, from clips that are
+shared with the whole run: a clip is the same in both. Nothing of the whole run's table is written or made
+invalid.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ SHOWN = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subset:
-    """rows, dimensions, custom: what is left of the suite, in its order; prompts: ids, None for all; samples: the first so many of each, or None.
+    """rows, dimensions, custom: what is left of the suite, in its order; prompts: ids, None for all; samples:
+    the first so many of each, or None.
 
     sentence: what is left out, for the report. id: names its folder; the same choice has the same.
     """
@@ -40,7 +43,9 @@ class Subset:
 
     @property
     def of_prompts(self) -> bool:
-        """Whether prompts or samples are left out, so that clips are listed and scored anew, and nothing has a total."""
+        """Whether prompts or samples are left out, so that clips are listed and scored anew, and nothing has
+        a total.
+        """
         return self.prompts is not None or self.samples is not None
 
 
@@ -54,8 +59,8 @@ def parse_only(text: Any) -> dict[str, list[str]]:
         names = [name for name in values.split(",") if name]
         if key not in KEYS or not equals or not names:
             raise ValueError(
-                f"only has {word!r}, expected one of {', '.join(f'{k}=...' for k in KEYS)} with names between commas and no blanks; write "
-                f"it as {FORM}."
+                f"only has {word!r}, expected one of {', '.join(f'{k}=...' for k in KEYS)} with names "
+                f"between commas and no blanks; write it as {FORM}."
             )
         if key in chosen:
             raise ValueError(f"only names {key} twice; put all of them into one {key}=a,b.")
@@ -64,7 +69,9 @@ def parse_only(text: Any) -> dict[str, list[str]]:
 
 
 def _known(chosen: Sequence[str], allowed: Sequence[str], what: str) -> tuple[str, ...]:
-    """The chosen names in the suite's order. Raises ValueError with the allowed ones for a name that is none of them."""
+    """The chosen names in the suite's order. Raises ValueError with the allowed ones for a name that is none
+    of them.
+    """
     for name in chosen:
         if name not in allowed:
             some = ", ".join(allowed[:SHOWN])
@@ -81,13 +88,16 @@ def _count(chosen: Sequence[str]) -> int:
     """How many samples a choice of indices means. Raises ValueError unless they are 0, 1, ... without a gap."""
     if sorted(chosen) != sorted(str(index) for index in range(len(chosen))):
         raise ValueError(
-            f"only has samples={','.join(chosen)}; give 0, or 0,1 and so on: the first samples of each prompt, without a gap."
+            f"only has samples={','.join(chosen)}; give 0, or 0,1 and so on: the first samples of each "
+            "prompt, without a gap."
         )
     return len(chosen)
 
 
 def chosen_prompts(prompts: Sequence[Prompt], ids: Sequence[str] | None, samples: int | None) -> list[Prompt]:
-    """What is left of a list. Of a still prompt all samples are made and filtered, and the first `samples` that stand still are kept."""
+    """What is left of a list. Of a still prompt all samples are made and filtered, and the first `samples`
+    that stand still are kept.
+    """
     kept = [prompt for prompt in prompts if ids is None or prompt.id in ids]
     if samples is None:
         return kept
@@ -107,7 +117,8 @@ def choose_subset(
     custom: Sequence[CustomDimension],
     listed: Callable[[], Sequence[Prompt]],
 ) -> Subset | None:
-    """The subset that `only` names; None if it leaves nothing out. listed: the suite's prompts, asked for only if they matter.
+    """The subset that `only` names; None if it leaves nothing out. listed: the suite's prompts, asked for
+    only if they matter.
 
     Raises ValueError, one sentence, for a name that the suite does not have, with those that it has.
     """
@@ -128,7 +139,8 @@ def choose_subset(
         served |= {one.name for one in custom if one.prompts == ALL_PROMPTS or one.prompts in served}
         if lost := [name for name in asked.get("dimensions", ()) if name not in served]:
             raise ValueError(
-                f"only chooses {', '.join(lost)}, but none of the prompts it chooses is scored on that; choose others."
+                f"only chooses {', '.join(lost)}, but none of the prompts it chooses is scored on that; "
+                "choose others."
             )
         kept = tuple(name for name in kept if name in served)
         if ids is not None:
@@ -158,7 +170,9 @@ def choose_subset(
 
 
 def link_subset(results: Path, subset: Subset) -> None:
-    """Let the subset's folder lead to what it shares with the whole run, so that it reads like any results folder."""
+    """Let the subset's folder lead to what it shares with the whole run, so that it reads like any results
+    folder.
+    """
     folder = results / "subsets" / subset.id
     shared = ["train", "weights"]
     if subset.of_prompts:

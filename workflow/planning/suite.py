@@ -1,7 +1,9 @@
-"""A suite's configuration (workflow/config/<suite>.yaml), read strictly while Snakemake parses. No torch, no pandas.
+"""A suite's configuration (workflow/config/<suite>.yaml), read strictly while Snakemake parses. No torch, no
+pandas.
 
-Config carries the science, profiles carry the machines. One file is one whole suite: files are not merged, so that what is in
-the file is what runs; `--config key=value` replaces one top-level key and is checked the same way.
+Config carries the science, profiles carry the machines. One file is one whole suite: files are not merged, so
+that what is in the file is what runs; `--config key=value` replaces one top-level key and is checked the same
+way.
 """
 
 from __future__ import annotations
@@ -35,10 +37,14 @@ OFFICIAL_BENCHMARKS = ("vbench",)
 """Worlds scored by the official VBench, in an environment of its own and in parts."""
 
 FULL_REWARDS = ("raft", "text_alignment", "aesthetic", "imaging", "motion_smoothness")
-"""Rewards of CM-GRPO on real clips (raven.md 10): RAFT's flow, VideoAlign, LAION's aesthetic head, MUSIQ, AMT (workflow/training/rewards.py)."""
+"""Rewards of CM-GRPO on real clips (raven.md 10): RAFT's flow, VideoAlign, LAION's aesthetic head, MUSIQ, AMT
+(workflow/training/rewards.py).
+"""
 
 REWARD_PYTHON = ".venvs/vbench/bin/python"
-"""Python of the environment that envs/vbench/install.sh builds, where most of them are computed; seen from the repository."""
+"""Python of the environment that envs/vbench/install.sh builds, where most of them are computed; seen from
+the repository.
+"""
 
 RELEASED = "released"
 """As `weights`: every native row is sampled from its published files, and nothing is trained."""
@@ -59,7 +65,8 @@ class Strict(BaseModel):
 class PromptSettings(Strict):
     """Which prompts, and how often each is rendered.
 
-    list: a file of one's own prompts (evaluation/prompt_lists.py has its form); without it, the benchmark's list.
+    list: a file of one's own prompts (evaluation/prompt_lists.py has its form); without it, the benchmark's
+    list.
     seed: of the embedded world's list (VBench's list is fixed and ignores it).
     per_dimension: at most the first so many prompts of each dimension; null takes all.
     samples: clips of each prompt; with a list only if the list itself does not say.
@@ -75,7 +82,9 @@ class PromptSettings(Strict):
 
     @model_validator(mode="after")
     def check_list(self) -> PromptSettings:
-        """Raises ValueError if a key of the benchmark's list is missing, or stands beside a list of one's own."""
+        """Raises ValueError if a key of the benchmark's list is missing, or stands beside a list of one's
+        own.
+        """
         benchmark = {
             "seed": self.seed,
             "static_samples": self.static_samples,
@@ -89,8 +98,8 @@ class PromptSettings(Strict):
                 )
         elif given := [key for key, value in benchmark.items() if value is not None]:
             raise ValueError(
-                f"{', '.join(given)} mean nothing beside `list`, whose lines say how often each prompt is rendered "
-                "and kept; remove them"
+                f"{', '.join(given)} mean nothing beside `list`, whose lines say how often each prompt is "
+                "rendered and kept; remove them"
             )
         return self
 
@@ -105,7 +114,9 @@ class ClipSettings(Strict):
 
 
 class SampleSettings(Strict):
-    """How rows are sampled. batch: clips made together (part of the result); shards: jobs per row (a cost knob only)."""
+    """How rows are sampled. batch: clips made together (part of the result); shards: jobs per row (a cost
+    knob only).
+    """
 
     batch: Count
     shards: Count
@@ -128,14 +139,16 @@ class ModelFiles(Strict):
 class TrainPlan(Strict):
     """A row trained in the run. init: a file, or the name of another trained row; teacher: a file.
 
-    fake: file that RAVEN's fake score starts from, null for the teacher's. prompts: file with a training prompt on each line, null
-    for the embedded world's captions. data: latents of real clips for the forcings that train on them (models/training/clips.py);
-    `prompts` are then their captions, a line each, or null for clips of the embedded world. rewards: folder with the weights of CM-GRPO's
-    rewards of real clips (workflow/training/rewards.py), null for the embedded checkers.
+    fake: file that RAVEN's fake score starts from, null for the teacher's. prompts: file with a training
+    prompt on each line, null for the embedded world's captions. data: latents of real clips for the forcings
+    that train on them (models/training/clips.py); `prompts` are then their captions, a line each, or null for
+    clips of the embedded world. rewards: folder with the weights of CM-GRPO's rewards of real clips
+    (workflow/training/rewards.py), null for the embedded checkers.
 
     flavour: which of the files that `convert` writes is sampled; only CM-GRPO has others than "full".
-    nodes, gpus: nodes of the job, and GPUs (processes) of each. recompute, keep, asynchronous, tensorboard, wandb, validate_every: see
-    `Execution` (models/training/settings.py). None of these changes what comes out.
+    nodes, gpus: nodes of the job, and GPUs (processes) of each. recompute, keep, asynchronous, tensorboard,
+    wandb, validate_every: see `Execution` (models/training/settings.py). None of these changes what comes
+    out.
     """
 
     recipe: Literal["raven", "cm_grpo"]
@@ -164,12 +177,15 @@ class TrainPlan(Strict):
 
 
 class ScoringPlan(Strict):
-    """How the official scorer is run, in benchmarks that have it; nothing here changes a number, but `path` in its last digits.
+    """How the official scorer is run, in benchmarks that have it; nothing here changes a number, but `path`
+    in its last digits.
 
-    resources: groups of workflow/resources.yaml that it needs. detectron2: null for its repository, or a checkout or a wheel, where that
-    host cannot be reached. parts: jobs that a dimension is cut into, 1 if it is not named. filter_parts: jobs of the static filter.
-    threads: of a job. path: "fast" computes in batches and stops early, "official" leaves the package as it is; equal up to the rounding of
-    sums (evaluation/vbench/README.md).
+    resources: groups of workflow/resources.yaml that it needs. detectron2: null for its repository, or a
+    checkout or a wheel, where that
+    host cannot be reached. parts: jobs that a dimension is cut into, 1 if it is not named. filter_parts: jobs
+    of the static filter.
+    threads: of a job. path: "fast" computes in batches and stops early, "official" leaves the package as it
+    is; equal up to the rounding of sums (evaluation/vbench/README.md).
     """
 
     resources: tuple[Name, ...] = ("scorer",)
@@ -181,7 +197,9 @@ class ScoringPlan(Strict):
 
 
 class CustomPlan(Strict):
-    """A custom dimension (evaluation/README.md). file: seen from the repository; prompts: "all", or the dimension whose it is scored on."""
+    """A custom dimension (evaluation/README.md). file: seen from the repository; prompts: "all", or the
+    dimension whose it is scored on.
+    """
 
     file: Annotated[str, Field(min_length=1)]
     prompts: Name = "all"
@@ -202,7 +220,9 @@ class ReportPlan(Strict):
 
 
 class Rates(Strict):
-    """Measured costs, for the estimate printed at the start. Seconds of one job slot (a core, or a GPU); clip_mb is MB."""
+    """Measured costs, for the estimate printed at the start. Seconds of one job slot (a core, or a GPU);
+    clip_mb is MB.
+    """
 
     train_s: float
     clip_s: float
@@ -216,11 +236,13 @@ class Suite(Strict):
 
     benchmark: where prompts and scorers come from. label: what the report says about the suite at its top.
     custom_dimensions: dimensions that files of one's own add, never part of a total.
-    weights: files of the rows that are not trained in the run ("released" in the file: see RELEASED). raven, cm_grpo: settings of the two training recipes.
+    weights: files of the rows that are not trained in the run ("released" in the file: see RELEASED). raven,
+    cm_grpo: settings of the two training recipes.
     scoring: how the official scorer is run.
-    published: a profile of published settings, which take the place of `raven` and `cm_grpo` (workflow/planning/recipe_presets.py).
-    resources: groups of workflow/resources.yaml that must be fetched. allow_external: baselines of kind external whose code
-    may run.
+    published: a profile of published settings, which take the place of `raven` and `cm_grpo`
+    (workflow/planning/recipe_presets.py).
+    resources: groups of workflow/resources.yaml that must be fetched. allow_external: baselines of kind
+    external whose code may run.
     """
 
     suite: Name
@@ -285,13 +307,13 @@ CONTROLS = {
 def load_suite(root: Path, files: Sequence[str | Path], replaced: Mapping[str, Any]) -> Suite:
     """The suite Snakemake was given: its one config file, with `--config` values in place of the file's.
 
-    files: config files on the command line or in the profile (none: the embedded default); replaced: `--config` values.
-    Raises ValueError, one sentence that names file, key and allowed keys.
+    files: config files on the command line or in the profile (none: the embedded default); replaced:
+    `--config` values. Raises ValueError, one sentence that names file, key and allowed keys.
     """
     if len(files) > 1:
         raise ValueError(
-            f"{len(files)} config files were given ({', '.join(map(str, files))}), but a suite is exactly one file; "
-            "pass one --configfile, or copy the file and edit the copy."
+            f"{len(files)} config files were given ({', '.join(map(str, files))}), but a suite is exactly "
+            "one file; pass one --configfile, or copy the file and edit the copy."
         )
     where = config_name(root, files)
     path = root / where
@@ -304,7 +326,9 @@ def load_suite(root: Path, files: Sequence[str | Path], replaced: Mapping[str, A
 
 
 def _retyped(value: Any) -> Any:
-    """A `--config` value with numbers, truth values and nulls in place of their texts: Snakemake leaves text inside {} and []."""
+    """A `--config` value with numbers, truth values and nulls in place of their texts: Snakemake leaves text
+    inside {} and [].
+    """
     if isinstance(value, Mapping):
         return {key: _retyped(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -361,7 +385,8 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
     doubled = sorted({row for row in suite.rows if suite.rows.count(row) > 1})
     if doubled:
         raise ValueError(
-            f"{where}: {', '.join(doubled)} is listed more than once among baselines and controls; list a row once."
+            f"{where}: {', '.join(doubled)} is listed more than once among baselines and controls; list a "
+            "row once."
         )
     for row in suite.baselines:
         if not (root / "baselines" / f"{row}.yaml").is_file():
@@ -372,14 +397,14 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
         _check_kind(suite, row, kind, where)
         if kind == "native" and (row in suite.weights) == (row in suite.train):
             raise ValueError(
-                f"{where}: baseline {row!r} must be in exactly one of `weights` (a file) and `train` (trained in the run), "
-                f"found in {'both' if row in suite.weights else 'neither'}."
+                f"{where}: baseline {row!r} must be in exactly one of `weights` (a file) and `train` "
+                f"(trained in the run), found in {'both' if row in suite.weights else 'neither'}."
             )
     for row in suite.allow_external:
         if row not in suite.baselines or kind_of(root / "baselines" / f"{row}.yaml") != "external":
             raise ValueError(
-                f"{where}: allow_external names {row!r}, which is no external baseline of this suite; take it out, or add the row "
-                "to `baselines`."
+                f"{where}: allow_external names {row!r}, which is no external baseline of this suite; take "
+                "it out, or add the row to `baselines`."
             )
     for row in (*suite.weights, *suite.train):
         if row not in suite.baselines and not any(plan.init == row for plan in suite.train.values()):
@@ -391,7 +416,8 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
     for dimension in suite.scoring.parts:
         if dimension not in NAMES:
             raise ValueError(
-                f"{where}: scoring.parts names {dimension!r}, which is no dimension of VBench ({', '.join(NAMES)})."
+                f"{where}: scoring.parts names {dimension!r}, which is no dimension of VBench "
+                f"({', '.join(NAMES)})."
             )
     return suite
 
@@ -408,16 +434,19 @@ def _released(values: Mapping[str, Any], root: Path) -> dict[str, Any]:
 
 
 def _check_kind(suite: Suite, row: str, kind: str, where: str) -> None:
-    """Raises ValueError for an external row that was not allowed, and for weights of a row that has no network."""
+    """Raises ValueError for an external row that was not allowed, and for weights of a row that has no
+    network.
+    """
     if kind == "external" and row not in suite.allow_external:
         raise ValueError(
-            f"{where}: baseline {row!r} is external, so its own code would run here, but `allow_external` holds "
-            f"{', '.join(suite.allow_external) or 'no name'}; read that code, then add {row} to `allow_external` or take the row out."
+            f"{where}: baseline {row!r} is external, so its own code would run here, but `allow_external` "
+            f"holds {', '.join(suite.allow_external) or 'no name'}; read that code, then add {row} to "
+            "`allow_external` or take the row out."
         )
     if kind != "native" and (row in suite.weights or row in suite.train):
         raise ValueError(
-            f"{where}: baseline {row!r} is of kind {kind}, which has no network of ours to load or train; take it out of "
-            f"`{'weights' if row in suite.weights else 'train'}`."
+            f"{where}: baseline {row!r} is of kind {kind}, which has no network of ours to load or train; "
+            f"take it out of `{'weights' if row in suite.weights else 'train'}`."
         )
 
 
@@ -430,15 +459,18 @@ def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
     values = {"raven": suite.raven, "cm_grpo": suite.cm_grpo}[plan.recipe]
     if values is None:
         raise ValueError(
-            f"{where}: row {row!r} is trained by recipe {plan.recipe!r}, but the key {plan.recipe!r} is null; set it."
+            f"{where}: row {row!r} is trained by recipe {plan.recipe!r}, but the key {plan.recipe!r} is "
+            "null; set it."
         )
     if (plan.recipe == "raven") != (plan.flavour == "full"):
         raise ValueError(
-            f"{where}: train.{row}.flavour is {plan.flavour!r}; raven is always full, cm_grpo is adapter, bundle or merged."
+            f"{where}: train.{row}.flavour is {plan.flavour!r}; raven is always full, cm_grpo is adapter, "
+            "bundle or merged."
         )
     if "/" not in plan.init and plan.init not in suite.train:
         raise ValueError(
-            f"{where}: train.{row}.init is {plan.init!r}, neither a file nor a row of `train`; name one of them."
+            f"{where}: train.{row}.init is {plan.init!r}, neither a file nor a row of `train`; name one of "
+            "them."
         )
     settings: Any = validate_strict(values, RECIPES[plan.recipe], where=f"{where}: {plan.recipe}")
     wanted = isinstance(settings, DmdSettings) and settings.uses_data
@@ -450,8 +482,8 @@ def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
         )
     if (plan.rewards is not None) != (plan.recipe == "cm_grpo" and plan.prompts is not None):
         raise ValueError(
-            f"{where}: train.{row}.rewards is {plan.rewards!r} and its prompts {plan.prompts!r}; CM-GRPO on a list of prompts needs the folder of "
-            "its rewards' weights, and nothing else has one."
+            f"{where}: train.{row}.rewards is {plan.rewards!r} and its prompts {plan.prompts!r}; CM-GRPO "
+            "on a list of prompts needs the folder of its rewards' weights, and nothing else has one."
         )
     if plan.rewards is not None:
         check_rewards(settings.rewards, f"{where}: cm_grpo.rewards")
@@ -481,7 +513,8 @@ def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:
 
 
 def settings_in_use(suite: Suite, baseline: Baseline) -> dict[str, Any]:
-    """What the report's audit shows of a native row: its sampling settings without those that the suite overrides.
+    """What the report's audit shows of a native row: its sampling settings without those that the suite
+    overrides.
 
     Portable noise replaces a method's own noise, and the float32 precision its dtypes.
     """

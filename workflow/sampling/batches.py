@@ -1,4 +1,5 @@
-"""Batches of clips: text, noise, rollout, decoding and the way to the host, without waiting for the device in between.
+"""Batches of clips: text, noise, rollout, decoding and the way to the host, without waiting for the device in
+between.
 
 Legend: B clips of a batch, F latent frames, C channels, H, W latent size, T pixel frames of h x w.
 """
@@ -24,7 +25,9 @@ from workflow.sampling.shard import Made
 
 
 def best_binding(device: torch.device) -> Binding:
-    """How network calls are made on a device: replayed as CUDA graphs, or plainly elsewhere. Both compute the same bits."""
+    """How network calls are made on a device: replayed as CUDA graphs, or plainly elsewhere. Both compute the
+    same bits.
+    """
     if device.type != "cuda":
         return bind_network
     from models.graphs import GraphedCalls  # CUDA only
@@ -58,7 +61,8 @@ class BatchSampler:
         return self.sampler.upstream_noise([self.items[s.clip_id] for s in samples], self.sampler.device)
 
     def start(self, batch: Batch) -> Callable[[], list[Made]]:
-        """Give a batch to the device, each chunk decoded as it is finished; what is returned waits for its clips.
+        """Give a batch to the device, each chunk decoded as it is finished; what is returned waits for its
+        clips.
 
         That raises FloatingPointError naming a clip whose latents are not finite.
         """
@@ -90,7 +94,9 @@ def _to_host(x: Tensor) -> Tensor:
 def _collect(
     batch: Batch, moments: Moments, latents: list[Tensor], frames: list[Tensor], calls: int
 ) -> list[Made]:
-    """Clips of a batch whose parts [T, B, ...] are on their way; moments: the start, then two a chunk, around its decoding."""
+    """Clips of a batch whose parts [T, B, ...] are on their way; moments: the start, then two a chunk, around
+    its decoding.
+    """
     moments.wait()
     last = 2 * len(frames)
     decode_s = sum(moments.seconds(i - 1, i) for i in range(2, last + 1, 2))
@@ -100,7 +106,8 @@ def _collect(
         own = np.concatenate([part[:, i].numpy() for part in latents])
         if not np.isfinite(own).all():
             raise FloatingPointError(
-                f"The latents of clip {sample.clip_id} are not finite, so no clip was written; look at the row's weights."
+                f"The latents of clip {sample.clip_id} are not finite, so no clip was written; look at the "
+                "row's weights."
             )
         pictures = np.concatenate([part[:, i].numpy() for part in frames])
         made.append(Made(pictures, own, sample_s / size, decode_s / size, moments.seconds(0, 2), calls))

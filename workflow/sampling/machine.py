@@ -1,4 +1,6 @@
-"""Which device a job computes on, the one sentence for a GPU that was granted but cannot be used, and when its work was done."""
+"""Which device a job computes on, the one sentence for a GPU that was granted but cannot be used, and when
+its work was done.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def choose_device(choice: DeviceChoice, environment: Mapping[str, str] = os.environ) -> torch.device:
-    """The device for a suite's `device` key: cpu ignores a granted GPU, cuda needs one, auto takes one if there is one.
+    """The device for a suite's `device` key: cpu ignores a granted GPU, cuda needs one, auto takes one if
+    there is one.
 
     Raises RuntimeError if a GPU is wanted but this torch or this machine has none.
     """
@@ -25,14 +28,16 @@ def choose_device(choice: DeviceChoice, environment: Mapping[str, str] = os.envi
     granted = environment.get("CUDA_VISIBLE_DEVICES", "") or environment.get("SLURM_JOB_GPUS", "")
     if torch.version.cuda is None and (granted or choice == "cuda"):
         raise RuntimeError(
-            f"This job {'was granted the GPU ' + granted if granted else 'must run on a GPU'}, but the installed torch "
-            f"{torch.__version__} is a CPU build; run `make env TORCH=cuda`, or set `device: cpu` in the suite's config."
+            f"This job {'was granted the GPU ' + granted if granted else 'must run on a GPU'}, but the "
+            f"installed torch {torch.__version__} is a CPU build; run `make env TORCH=cuda`, or set "
+            "`device: cpu` in the suite's config."
         )
     if torch.cuda.is_available():
         return torch.device("cuda")
     if choice == "cuda":
         raise RuntimeError(
-            "The suite's device is cuda, but torch finds no GPU here; ask for one (--profile slurm does), or set `device: cpu`."
+            "The suite's device is cuda, but torch finds no GPU here; ask for one (--profile slurm does), "
+            "or set `device: cpu`."
         )
     return torch.device("cpu")
 
@@ -43,7 +48,9 @@ def device_name(device: torch.device) -> str:
 
 
 def software(device: torch.device) -> dict[str, str]:
-    """Versions that a computation on the device may depend on: torch, and on a GPU CUDA, cuDNN and the driver."""
+    """Versions that a computation on the device may depend on: torch, and on a GPU CUDA, cuDNN and the
+    driver.
+    """
     found = {"torch": str(torch.__version__)}
     if device.type == "cuda":
         found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
@@ -55,7 +62,9 @@ def software(device: torch.device) -> dict[str, str]:
 
 
 class Moments:
-    """Points in a device's work, in order. Taking one does not wait; on a GPU that comes with `wait`, before times are read."""
+    """Points in a device's work, in order. Taking one does not wait; on a GPU that comes with `wait`, before
+    times are read.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.on_gpu = device.type == "cuda"

@@ -1,4 +1,6 @@
-"""What a sampling job loads, by what the files are: ours with a header, or released and fetched ones. Legend: B prompts, L rows, D text size."""
+"""What a sampling job loads, by what the files are: ours with a header, or released and fetched ones. Legend:
+B prompts, L rows, D text size.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +40,11 @@ def read_proof(path: Path | None) -> dict[str, str]:
 
 
 def proven_sha256(path: Path, proof: Mapping[str, str]) -> str:
-    """Sha256 of a model file: a fetched one's from its proof, any other's computed and compared with the .json beside it.
+    """Sha256 of a model file: a fetched one's from its proof, any other's computed and compared with the
+    .json beside it.
 
-    That .json is a manifest of `convert`, or a shipped file's facts. Raises FileNotFoundError if something is missing,
-    ValueError if the bytes are not the described ones.
+    That .json is a manifest of `convert`, or a shipped file's facts. Raises FileNotFoundError if something is
+    missing, ValueError if the bytes are not the described ones.
     """
     if str(path).startswith(FETCHED_FOLDER):
         name = str(path).removeprefix(FETCHED_FOLDER)
@@ -58,7 +61,8 @@ def proven_sha256(path: Path, proof: Mapping[str, str]) -> str:
     found = file_sha256(path)
     if found != facts["sha256"]:
         raise ValueError(
-            f"{path} has sha256 {found}, but {description.name} says {facts['sha256']}; restore or remake the file."
+            f"{path} has sha256 {found}, but {description.name} says {facts['sha256']}; restore or remake "
+            "the file."
         )
     return found
 
@@ -83,7 +87,9 @@ def text_sha256(path: Path, proof: Mapping[str, str]) -> str:
 
 
 def open_network(path: Path, baseline: Baseline, dtypes: Dtypes, device: torch.device) -> Wan:
-    """A row's network, frozen, on the device, in the precision of its profile; adapters active, or folded in where it says so."""
+    """A row's network, frozen, on the device, in the precision of its profile; adapters active, or folded in
+    where it says so.
+    """
     if is_ours(path):
         wan = open_wan(path, dtypes.network)
     else:
@@ -105,7 +111,9 @@ class _Encoded:
 
 
 def text_rows(path: Path, sha256: str, folder: Path, device: torch.device) -> TextRows:
-    """Text rows of the encoder in a file. umT5's are kept in `folder` per prompt, and it is only opened if some are missing."""
+    """Text rows of the encoder in a file. umT5's are kept in `folder` per prompt, and it is only opened if
+    some are missing.
+    """
     if is_small_text(path):
         return _Encoded(open_text(path, device=device).encode)
     from models.wan_text import PromptEmbeddings  # only here: the embedded suite runs without transformers

@@ -1,4 +1,6 @@
-"""Replaying clips: which ones, and how a clip that was rendered again compares with the one in the results. Pure but for reading clips."""
+"""Replaying clips: which ones, and how a clip that was rendered again compares with the one in the results.
+Pure but for reading clips.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def chosen_samples(samples: Sequence[Sample], count: int = CLIPS) -> list[Sample
 
 
 def difference(one: Frames, other: Frames) -> tuple[int, float]:
-    """Largest absolute difference (0..255) of two clips [T, H, W, 3] that differ, and their PSNR in dB. Raises ValueError for other shapes."""
+    """Largest absolute difference (0..255) of two clips [T, H, W, 3] that differ, and their PSNR in dB.
+    Raises ValueError for other shapes.
+    """
     if one.shape != other.shape:
         raise ValueError(
             f"Clips of shapes {one.shape} and {other.shape} cannot be compared; they are of other settings."
@@ -36,15 +40,18 @@ def difference(one: Frames, other: Frames) -> tuple[int, float]:
 def compare(
     then: Clip, stored: Path, device_then: str, now: Clip, made: Path, device_now: str
 ) -> ReplayedClip:
-    """What became of a clip. then: its line of the manifest, whose file should be `stored`; now: of the clip rendered again, `made`.
+    """What became of a clip. then: its line of the manifest, whose file should be `stored`; now: of the clip
+    rendered again, `made`.
 
-    Raises ValueError if the two were not made from the same settings and weights, so that nothing can be concluded.
+    Raises ValueError if the two were not made from the same settings and weights, so that nothing can be
+    concluded.
     """
     for what in ("settings_sha256", "weights_sha256", "noise", "batch_size"):
         if getattr(then, what) != getattr(now, what):
             raise ValueError(
-                f"Clip {then.clip_id} of row {then.row} was made with another {what.removesuffix('_sha256')} than the suite has now "
-                f"({getattr(then, what)} then, {getattr(now, what)} now); run the suite again, then replay it."
+                f"Clip {then.clip_id} of row {then.row} was made with another "
+                f"{what.removesuffix('_sha256')} than the suite has now ({getattr(then, what)} then, "
+                f"{getattr(now, what)} now); run the suite again, then replay it."
             )
 
     def found(outcome: str, gap: int | None = None, psnr: float | None = None) -> ReplayedClip:

@@ -1,4 +1,6 @@
-"""A native row made ready to sample: its network, text, codec and noise from the flags of its jobs. Sampling and replaying share it."""
+"""A native row made ready to sample: its network, text, codec and noise from the flags of its jobs. Sampling
+and replaying share it.
+"""
 
 from __future__ import annotations
 
@@ -68,9 +70,11 @@ def add_row_flags(parser: argparse.ArgumentParser) -> None:
 def open_row(
     flags: argparse.Namespace, *, shard: str, folder: Path, only: Set[str] | None = None
 ) -> OpenedRow:
-    """Read and prove every file of the row. folder: where clips are written; only: ids of the clips that will be made, None for all.
+    """Read and prove every file of the row. folder: where clips are written; only: ids of the clips that will
+    be made, None for all.
 
-    Raises ValueError if a file is not what it should be, or the baseline's file changed since the run was planned.
+    Raises ValueError if a file is not what it should be, or the baseline's file changed since the run was
+    planned.
     """
     device = choose_device(flags.device)
     settings = settings_from(flags.settings)

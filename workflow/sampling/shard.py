@@ -1,8 +1,9 @@
-"""Make the clips of one shard: skip what is finished, write each clip whole, then the shard's manifest and timings.
+"""Make the clips of one shard: skip what is finished, write each clip whole, then the shard's manifest and
+timings.
 
-How a batch becomes pixels is the caller's: a network (workflow/sampling/setup.py) or the renderer (render.py). Every finished
-clip is also written down in a journal beside the clips, one file per shard, so that a killed job, or a run with another
-number of shards, goes on with the clips there are.
+How a batch becomes pixels is the caller's: a network (workflow/sampling/setup.py) or the renderer
+(render.py). Every finished clip is also written down in a journal beside the clips, one file per shard, so
+that a killed job, or a run with another number of shards, goes on with the clips there are.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ log = logging.getLogger(__name__)
 
 
 class Made(NamedTuple):
-    """One clip as made: frames [T, h, w, 3] uint8, its latents [F, C, H, W] in float32 (None for renderings), and what it cost."""
+    """One clip as made: frames [T, h, w, 3] uint8, its latents [F, C, H, W] in float32 (None for renderings),
+    and what it cost.
+    """
 
     frames: Frames
     latents: np.ndarray | None
@@ -70,9 +73,11 @@ class JournalEntry(BaseModel):
 class ShardJob:
     """What one shard needs to know beside how to make a batch.
 
-    settings: the row's sampling settings as plain values; depends_on: what else a clip depends on (code, weights, files);
-    whole_list: whether a clip depends on the other prompts too; attention: name of the attention kernel; software: versions by name; ahead: batches that
-    may be started before earlier ones are written (a GPU is kept busy so; on a CPU both would want the same cores).
+    settings: the row's sampling settings as plain values; depends_on: what else a clip depends on (code,
+    weights, files);
+    whole_list: whether a clip depends on the other prompts too; attention: name of the attention kernel;
+    software: versions by name; ahead: batches that may be started before earlier ones are written (a GPU is
+    kept busy so; on a CPU both would want the same cores).
     """
 
     row: str
@@ -103,8 +108,9 @@ def make_shard(job: ShardJob, making: Making, only: Set[str] | None = None) -> l
 
     only: ids of the clips that are wanted, None for all. Batches are made whole either way.
 
-    Batches of which every clip is finished are skipped whole. Clips are written beside the sampling of the next batches, as many
-    as job.ahead says. Whatever stops the shard, clips that were made before are written and noted first.
+    Batches of which every clip is finished are skipped whole. Clips are written beside the sampling of the
+    next batches, as many as job.ahead says. Whatever stops the shard, clips that were made before are written
+    and noted first.
     """
     batches = shard_batches(full_batches(work_list(job.prompts), job.batch_size), *parse_shard(job.shard))
     keys = {
@@ -162,7 +168,9 @@ def _write_batch(
 
 
 def finished_clips(folder: Path, keys: dict[str, str]) -> dict[str, JournalEntry]:
-    """Journal entries, of any shard, whose key is wanted and whose file still has the noted bytes; by clip id."""
+    """Journal entries, of any shard, whose key is wanted and whose file still has the noted bytes; by clip
+    id.
+    """
     finished: dict[str, JournalEntry] = {}
     for journal in sorted((folder / "journal").glob("*.jsonl")):
         for line in journal.read_text(encoding="utf-8").splitlines():

@@ -1,7 +1,9 @@
-"""What `make doctor` looks at for suites that the official VBench scores: its environment, its checkpoints, room to work in.
+"""What `make doctor` looks at for suites that the official VBench scores: its environment, its checkpoints,
+room to work in.
 
-The environment is asked in one process of its own (evaluation/vbench/worker/probe.py), without network. Nothing here hashes gigabytes: sizes are
-compared, and hashes are proven when the checkpoints are laid out (rule vbench_weights) before anything is scored.
+The environment is asked in one process of its own (evaluation/vbench/worker/probe.py), without network.
+Nothing here hashes gigabytes: sizes are compared, and hashes are proven when the checkpoints are laid out
+(rule vbench_weights) before anything is scored.
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ def environment_findings(suite: Suite, root: Path) -> list[Finding]:
             Finding(
                 "note",
                 "vbench",
-                f"its environment {VENV} is not built; scoring builds it when it begins, or {INSTALL} now (package registry, and github.com "
-                "for detectron2)",
+                f"its environment {VENV} is not built; scoring builds it when it begins, or {INSTALL} now "
+                "(package registry, and github.com for detectron2)",
             )
         ]
     if stamp_of(venv) != environment_hash(root):
@@ -56,7 +58,8 @@ def environment_findings(suite: Suite, root: Path) -> list[Finding]:
             Finding(
                 "note",
                 "vbench",
-                f"its environment {VENV} was built from another lock or installer; scoring builds it anew, or {INSTALL} now",
+                f"its environment {VENV} was built from another lock or installer; scoring builds it anew, "
+                f"or {INSTALL} now",
             )
         ]
     frames = example_frames()
@@ -94,7 +97,10 @@ def judge_imports(answer: Mapping[str, Any], wanted: Sequence[str]) -> Finding:
             faults.setdefault(found[name]["fault"], []).append(name)
     seconds = sum(one["seconds"] for one in found.values())
     good = len(NAMES) - sum(map(len, faults.values()))
-    said = f"vbench {answer['vbench']}: {good} of {len(NAMES)} dimensions import ({seconds:.0f} s of a core, network off)"
+    said = (
+        f"vbench {answer['vbench']}: {good} of {len(NAMES)} dimensions import ({seconds:.0f} s of a core, "
+        "network off)"
+    )
     for fault, names in faults.items():
         said += f"; {', '.join(names) if len(names) < len(NAMES) else 'each'}: {fault} ({remedy(fault)})"
     missed = any(name in wanted for names in faults.values() for name in names)
@@ -104,9 +110,15 @@ def judge_imports(answer: Mapping[str, Any], wanted: Sequence[str]) -> Finding:
 def remedy(fault: str) -> str:
     """What to do about an import that failed."""
     if "detectron2" in fault:
-        return f"{INSTALL} builds detectron2; where github.com cannot be reached, --detectron2 takes a checkout or a wheel"
+        return (
+            f"{INSTALL} builds detectron2; where github.com cannot be reached, --detectron2 takes a "
+            "checkout or a wheel"
+        )
     if "torchvision" in fault:
-        return f"torchvision's wheel is a CUDA build and this torch is not: {INSTALL} --torch cuda, on a machine whose index has it"
+        return (
+            f"torchvision's wheel is a CUDA build and this torch is not: {INSTALL} --torch cuda, on a "
+            "machine whose index has it"
+        )
     return f"delete {VENV} and run {INSTALL}"
 
 
@@ -137,12 +149,14 @@ def judge_torch(torch: Mapping[str, Any], suite: Suite, driver: str | None) -> F
         return Finding(
             "MISSING",
             "vbench GPU",
-            f"{build} finds no GPU beside driver {driver}; the driver is too old for it, or none is granted to this shell",
+            f"{build} finds no GPU beside driver {driver}; the driver is too old for it, or none is "
+            "granted to this shell",
         )
     return Finding(
         "MISSING",
         "vbench GPU",
-        f"{build}, but driver {driver} is here; run {INSTALL} --torch cuda, or every clip is scored on the CPU",
+        f"{build}, but driver {driver} is here; run {INSTALL} --torch cuda, or every clip is scored on the "
+        "CPU",
     )
 
 
@@ -160,7 +174,8 @@ def judge_decoders(decoders: Mapping[str, Mapping[str, Any]], frames: Frames) ->
             faults.append(f"{name}: {found['fault']}")
         elif (found["frames"], round(found["fps"], 3)) != (len(frames), CLIP_FPS):
             faults.append(
-                f"{name} sees {found['frames']} frames at {found['fps']:g} per second instead of {len(frames)} at {CLIP_FPS}"
+                f"{name} sees {found['frames']} frames at {found['fps']:g} per second instead of "
+                f"{len(frames)} at {CLIP_FPS}"
             )
         elif abs(found["mean"] - float(frames.mean())) > 4:
             faults.append(f"{name} sees a mean of {found['mean']:.0f} instead of {float(frames.mean()):.0f}")
@@ -170,7 +185,9 @@ def judge_decoders(decoders: Mapping[str, Mapping[str, Any]], frames: Frames) ->
 
 
 def checkpoint_findings(suite: Suite, root: Path) -> list[Finding]:
-    """Whether every checkpoint of the scorer was fetched whole, how it is proven, and whether VBench's folder of them is made."""
+    """Whether every checkpoint of the scorer was fetched whole, how it is proven, and whether VBench's folder
+    of them is made.
+    """
     entries, lock = scorer_resources(root, suite), read_lock(root / "resources")
     sizes = {
         entry.path: path.stat().st_size for entry in entries if (path := root / "resources" / entry.path).is_file()
@@ -201,8 +218,8 @@ def checkpoint_findings(suite: Suite, root: Path) -> list[Finding]:
         fetched = Finding(
             "note",
             "checkpoints",
-            f"{len(entries)} files are here; {said_hashes}, of {len(unknown)} unknown (first: {unknown[0]}): make fetch SUITE={suite.suite} "
-            "records them",
+            f"{len(entries)} files are here; {said_hashes}, of {len(unknown)} unknown (first: "
+            f"{unknown[0]}): make fetch SUITE={suite.suite} records them",
         )
     else:
         total = sum(sizes.values()) / 1e9
@@ -213,7 +230,9 @@ def checkpoint_findings(suite: Suite, root: Path) -> list[Finding]:
 
 
 def check_laid_out(suite: Suite, root: Path) -> Finding:
-    """Whether the folder that VBench reads is made and whole; the workflow makes it before the first scoring job."""
+    """Whether the folder that VBench reads is made and whole; the workflow makes it before the first scoring
+    job.
+    """
     listed = root / "results" / suite.suite / "vbench" / "weights.json"
     if not listed.is_file():
         return Finding(
@@ -230,14 +249,16 @@ def check_laid_out(suite: Suite, root: Path) -> Finding:
         return Finding(
             "MISSING",
             "scorer cache",
-            f"{len(wrong)} of {len(expected)} files of {cache.relative_to(root)} are gone or changed (first: {wrong[0]}); delete "
-            f"{listed.relative_to(root)}, the workflow lays them out anew",
+            f"{len(wrong)} of {len(expected)} files of {cache.relative_to(root)} are gone or changed "
+            f"(first: {wrong[0]}); delete {listed.relative_to(root)}, the workflow lays them out anew",
         )
     return Finding("ok", "scorer cache", f"{len(expected)} files lie where VBench looks for them, proven")
 
 
 def check_scratch(suite: Suite, root: Path) -> Finding:
-    """Whether the folder of results can hold VBench's names as links, and has room for what filter and score write."""
+    """Whether the folder of results can hold VBench's names as links, and has room for what filter and score
+    write.
+    """
     results = root / "results" / suite.suite
     place = results if results.is_dir() else root
     free = shutil.disk_usage(place).free / 1e9
@@ -259,5 +280,6 @@ def check_scratch(suite: Suite, root: Path) -> Finding:
     return Finding(
         "ok" if free > SCRATCH_GB else "note",
         "scorer scratch",
-        f"{free:.1f} GB free for filter and score, {SCRATCH_GB} needed (clips are linked, not copied); links and long names work",
+        f"{free:.1f} GB free for filter and score, {SCRATCH_GB} needed (clips are linked, not copied); "
+        "links and long names work",
     )

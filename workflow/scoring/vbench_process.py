@@ -1,4 +1,6 @@
-"""Starting a module in VBench's environment: a job as JSON, its answer as JSON, and one sentence for every way it can end."""
+"""Starting a module in VBench's environment: a job as JSON, its answer as JSON, and one sentence for every
+way it can end.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def work_folder(output: Path) -> Iterator[Path]:
 
 
 def job_of(flags: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """What every job says: cache and sizes of the weights, device, threads, path, and where the answer goes (in the folder `work`)."""
+    """What every job says: cache and sizes of the weights, device, threads, path, and where the answer goes
+    (in the folder `work`).
+    """
     weights = json.loads(flags.weights.read_text(encoding="utf-8"))
     return {
         "cache": str(flags.weights.parent.resolve() / "cache"),
@@ -78,18 +82,19 @@ def run_worker(flags: argparse.Namespace, module: str, job: dict[str, Any], work
 
     flags: python, the file, and environment, the hash of what it must have been made from.
 
-    Raises FileNotFoundError or RuntimeError with one sentence; what the process printed went where this process prints.
+    Raises FileNotFoundError or RuntimeError with one sentence; what the process printed went where this
+    process prints.
     """
     stamp = flags.python.parents[1] / STAMP
     if not flags.python.is_file() or not stamp.is_file():
         raise FileNotFoundError(
-            f"VBench's environment {flags.python.parents[1]} is not there, or its building was stopped; run envs/vbench/install.sh on a "
-            "machine that reaches a package registry."
+            f"VBench's environment {flags.python.parents[1]} is not there, or its building was stopped; "
+            "run envs/vbench/install.sh on a machine that reaches a package registry."
         )
     if stamp_of(stamp.parent) != flags.environment:
         raise RuntimeError(
-            f"VBench's environment {flags.python.parents[1]} was built from another lock or installer than envs/vbench has now; run "
-            "envs/vbench/install.sh."
+            f"VBench's environment {flags.python.parents[1]} was built from another lock or installer than "
+            "envs/vbench has now; run envs/vbench/install.sh."
         )
     path = work / "job.json"
     path.write_text(json.dumps(job, indent=1), encoding="utf-8")
@@ -98,12 +103,13 @@ def run_worker(flags: argparse.Namespace, module: str, job: dict[str, Any], work
     done = subprocess.run(command, env=os.environ | limits, check=False)
     if done.returncode < 0:
         raise RuntimeError(
-            f"VBench's process was killed by signal {-done.returncode} (9: most often for memory); give the job more memory. Parts that are "
-            "done are kept, this one starts anew."
+            f"VBench's process was killed by signal {-done.returncode} (9: most often for memory); give "
+            "the job more memory. Parts that are done are kept, this one starts anew."
         )
     if done.returncode:
         raise RuntimeError(
-            "VBench's process failed, its last line says why. Nothing was written, parts that are done are kept."
+            "VBench's process failed, its last line says why. Nothing was written, parts that are done are "
+            "kept."
         )
     answer: dict[str, Any] = json.loads((work / "answer.json").read_text(encoding="utf-8"))
     return answer

@@ -1,7 +1,10 @@
-"""Join every row's per-dimension results into aggregate/scores.json, scores.csv, variance.json and chunks.json.
+"""Join every row's per-dimension results into aggregate/scores.json, scores.csv, variance.json and
+chunks.json.
 
-Inputs: prompts.jsonl, any number of <dimension>.result.json files, every row's filter/<row>.json. `--settings` is one JSON object with exactly the
-keys of evaluation.aggregate.AggregateSettings: bounds, dimensions, draws, seed, rows {row: {label, kind}}, custom?, subset?, totals?.
+Inputs: prompts.jsonl, any number of <dimension>.result.json files, every row's filter/<row>.json.
+`--settings` is one JSON object with exactly the
+keys of evaluation.aggregate.AggregateSettings: bounds, dimensions, draws, seed, rows {row: {label, kind}},
+custom?, subset?, totals?.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Prove every clip of a row and merge its shards' manifests; deletes nothing, and stops naming each faulty clip."""
+"""Prove every clip of a row and merge its shards' manifests; deletes nothing, and stops naming each faulty
+clip.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ log = logging.getLogger("check")
 def wrong_clips(
     row: str, folder: Path, clips: Sequence[Clip], expected: Sequence[str], shape: ClipShape
 ) -> list[str]:
-    """One sentence per clip of the row that is missing, extra, changed, undecodable, wrong in shape, constant or doubled."""
+    """One sentence per clip of the row that is missing, extra, changed, undecodable, wrong in shape, constant
+    or doubled.
+    """
     faults = _completeness(row, clips, expected)
     contents: dict[str, str] = {}
     for number, clip in enumerate(clips, 1):
@@ -28,7 +32,8 @@ def wrong_clips(
         try:
             if path.is_file() and file_sha256(path) != clip.sha256:
                 faults.append(
-                    f"Clip {clip.clip_id} of row {row} is not the file that was sampled (its sha256 differs): {path}."
+                    f"Clip {clip.clip_id} of row {row} is not the file that was sampled (its sha256 "
+                    f"differs): {path}."
                 )
                 continue
             decoded = read_clip(path)
@@ -67,7 +72,9 @@ def _completeness(row: str, clips: Sequence[Clip], expected: Sequence[str]) -> l
 def in_order(
     clips: Mapping[str, Clip], timings: Mapping[str, ClipTiming], expected: Sequence[str]
 ) -> tuple[list[Clip], list[ClipTiming]]:
-    """Clips and timings in work-list order. Imported clips have no timings at all: nobody knows what they cost."""
+    """Clips and timings in work-list order. Imported clips have no timings at all: nobody knows what they
+    cost.
+    """
     return [clips[name] for name in expected], [timings[name] for name in expected if timings]
 
 
@@ -96,8 +103,8 @@ def main() -> int:
         for fault in faults:
             log.error("%s", fault)
         log.error(
-            "Row %s has %d faults in %d clips, so nothing of it is scored. Nothing was deleted: delete the files named "
-            "above and rerun, the sample stage makes exactly those again.",
+            "Row %s has %d faults in %d clips, so nothing of it is scored. Nothing was deleted: delete the "
+            "files named above and rerun, the sample stage makes exactly those again.",
             flags.row,
             len(faults),
             len(expected),

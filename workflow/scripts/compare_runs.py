@@ -2,9 +2,9 @@
 
 python -m workflow.scripts.compare_runs --before old/run.json --after new/run.json --output changes.html
 
-Inputs: code, environment locks and packages, prompts, weights, scorer, settings, machines. Scores: after minus before of every row
-that both runs scored, on the prompts that both have, with Holm's correction. One sentence on standard output says how many of each
-differ.
+Inputs: code, environment locks and packages, prompts, weights, scorer, settings, machines. Scores: after
+minus before of every row that both runs scored, on the prompts that both have, with Holm's correction. One
+sentence on standard output says how many of each differ.
 """
 
 from __future__ import annotations

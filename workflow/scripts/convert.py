@@ -1,7 +1,8 @@
-"""The stage: distributed checkpoint -> safetensors and their manifests: full weights of RAVEN, or adapter, bundle and merged of CM-GRPO.
+"""The stage: distributed checkpoint -> safetensors and their manifests: full weights of RAVEN, or adapter,
+bundle and merged of CM-GRPO.
 
-The moving average is what is shipped; for anything else, and other formats, there is convert_weights.py. The three flavours of CM-GRPO
-must sample the same clip; a difference stops the job.
+The moving average is what is shipped; for anything else, and other formats, there is convert_weights.py. The
+three flavours of CM-GRPO must sample the same clip; a difference stops the job.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ TOLERANCE = (
 def convert(train_dir: Path, settings_json: str, output: Path, base: Path | None) -> list[Path]:
     """Write every flavour of a trained row and its manifest; returns the weight files.
 
-    Raises FileNotFoundError for an unfinished checkpoint, ValueError if the recipe needs a base and none is given.
+    Raises FileNotFoundError for an unfinished checkpoint, ValueError if the recipe needs a base and none is
+    given.
     """
     manifest = read_json(TrainManifest, train_dir / "train.json")
     source = open_source(train_dir)
@@ -80,7 +82,9 @@ def base_name(base: Path, output: Path) -> str:
 
 
 def check_same_clip(files: list[Path], base: Path, settings: CmGrpoSettings) -> None:
-    """Raise ValueError, naming the worst file, if the flavours do not sample the same clip from the same noise and text."""
+    """Raise ValueError, naming the worst file, if the flavours do not sample the same clip from the same
+    noise and text.
+    """
     rollout = consistency_rollout(
         settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window
     )

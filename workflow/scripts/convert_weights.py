@@ -1,18 +1,21 @@
-"""Convert weights: from a training checkpoint, a distributed checkpoint (DCP) directory or a file, to a DCP directory or a file.
+"""Convert weights: from a training checkpoint, a distributed checkpoint (DCP) directory or a file, to a DCP
+directory or a file.
 
 examples:
   a run's moving average as the released file      results/vbench/train/raven raven.pt
-  its raw generator, for this program              results/vbench/train/raven raven.safetensors --key generator
-  one checkpoint, as Self Forcing's loader wants   results/vbench/train/raven/states/0000050 sf.pt --layout generator_ema
-  raw generator and moving average in one file     results/vbench/train/raven both.pt --layout both
-  CM-GRPO's adapter alone                          results/vbench/train/cm_grpo lora.safetensors --flavour adapter --base raven.safetensors
-  CM-GRPO folded into one model                    results/vbench/train/cm_grpo merged.pt --flavour merged
-  a released file as a DCP directory to start from raven_model.pt raven_dcp
+  its raw generator, for this program              results/vbench/train/raven raven.safetensors --key
+  generator one checkpoint, as Self Forcing's loader wants   results/vbench/train/raven/states/0000050 sf.pt
+  --layout generator_ema raw generator and moving average in one file     results/vbench/train/raven both.pt
+  --layout both CM-GRPO's adapter alone                          results/vbench/train/cm_grpo lora.safetensors
+  --flavour adapter --base raven.safetensors CM-GRPO folded into one model
+  results/vbench/train/cm_grpo merged.pt --flavour merged a released file as a DCP directory to start from
+  raven_model.pt raven_dcp
 
-The output's name says what is written: .safetensors (with a header: model size, alpha, an adapter's base), .pt or .pth (plain tensors
-that torch.load opens with weights_only=True), or no ending for a DCP directory (with the same header in header.json). Nothing is ever
-overwritten. Bits and dtypes stay as they are; only merging computes, in float32. <output>.json beside it says what it is, from what it was
-made, and the hashes of both.
+The output's name says what is written: .safetensors (with a header: model size, alpha, an adapter's base),
+.pt or .pth (plain tensors that torch.load opens with weights_only=True), or no ending for a DCP directory
+(with the same header in header.json). Nothing is ever overwritten. Bits and dtypes stay as they are; only
+merging computes, in float32. <output>.json beside it says what it is, from what it was made, and the hashes
+of both.
 """
 
 from __future__ import annotations
@@ -56,9 +59,11 @@ def convert_weights(
     alpha: float | None = None,
     like: Path | None = None,
 ) -> int:
-    """Write `output` from `source`, and <output>.json; returns the number of tensors. flavour None: the source's own. Others: see `open_source`.
+    """Write `output` from `source`, and <output>.json; returns the number of tensors. flavour None: the
+    source's own. Others: see `open_source`.
 
-    Raises FileExistsError if there is an output already; FileNotFoundError and ValueError as models/checkpoints/convert.py does.
+    Raises FileExistsError if there is an output already; FileNotFoundError and ValueError as
+    models/checkpoints/convert.py does.
     """
     kind, manifest = kind_of(output), output.with_name(f"{output.name}.json")
     for path in (output, manifest):
@@ -118,7 +123,9 @@ def convert_weights(
 
 
 def _file(path: Path | None, folder: Path) -> dict[str, str | None] | None:
-    """A file of weights as a manifest in `folder` names it: where it lies, and its hash (of a directory: of its tensors)."""
+    """A file of weights as a manifest in `folder` names it: where it lies, and its hash (of a directory: of
+    its tensors).
+    """
     return None if path is None else {"path": _seen_from(folder, path), "sha256": weights_sha256(path)}
 
 
@@ -139,12 +146,17 @@ def main() -> None:
     parser.add_argument(
         "--flavour",
         choices=FLAVOURS,
-        help="full: a model without adapter; adapter; bundle: base and adapter; merged: adapter folded in; base: without its adapter "
-        "(default: as the source)",
+        help=(
+            "full: a model without adapter; adapter; bundle: base and adapter; merged: adapter folded in; "
+            "base: without its adapter (default: as the source)"
+        ),
     )
     parser.add_argument(
         "--key",
-        help="generator or generator_ema of a training checkpoint (default: generator_ema), or the level of a file that has several",
+        help=(
+            "generator or generator_ema of a training checkpoint (default: generator_ema), or the level of "
+            "a file that has several"
+        ),
     )
     parser.add_argument(
         "--layout", choices=LAYOUTS, default="flat", help="nesting and names of a torch file (default: flat)"

@@ -1,4 +1,6 @@
-"""Say in one screen what this machine can run for a suite, and what is missing; exits 1 if something needed is."""
+"""Say in one screen what this machine can run for a suite, and what is missing; exits 1 if something needed
+is.
+"""
 
 from __future__ import annotations
 

@@ -1,13 +1,16 @@
-"""Videos with captions to latents: the data file that teacher and diffusion forcing train on, and its captions.
+"""Videos with captions to latents: the data file that teacher and diffusion forcing train on, and its
+captions.
 
 examples:
   a folder of videos and a list (file,caption)   --list videos/captions.csv --output resources/data/mine
-  OpenVid's parquet files, on 8 GPUs of a node   python -m workflow.scripts.launch --processes 8 workflow.scripts.encode_clips
+  OpenVid's parquet files, on 8 GPUs of a node   python -m workflow.scripts.launch --processes 8
+  workflow.scripts.encode_clips
                                                  --parquet openvid/*.parquet --output resources/data/openvid
 
-Writes latents.safetensors (`data` of a trained row), captions.txt (its `prompts`, a line for each clip), clips.jsonl (where each clip
-came from) and dropped.jsonl (which videos were left out, and why). Frames per second, number and size of the frames and the VAE are the
-suite's. Started again, it goes on; processes (RANK, WORLD_SIZE) share the list, and the one that finishes last joins their parts.
+Writes latents.safetensors (`data` of a trained row), captions.txt (its `prompts`, a line for each clip),
+clips.jsonl (where each clip came from) and dropped.jsonl (which videos were left out, and why). Frames per
+second, number and size of the frames and the VAE are the suite's. Started again, it goes on; processes (RANK,
+WORLD_SIZE) share the list, and the one that finishes last joins their parts.
 """
 
 from __future__ import annotations
@@ -80,7 +83,8 @@ class Encoding:
 
 
 def encode_parts(run: Encoding, codec: Codec, device: torch.device, *, rank: int, size: int) -> None:
-    """Make the absent ones of this process' parts: a consecutive share, so that every row of the list is read once.
+    """Make the absent ones of this process' parts: a consecutive share, so that every row of the list is read
+    once.
 
     Raises ValueError if parts that are there were made from another list, or with other settings.
     """
@@ -98,7 +102,9 @@ def encode_parts(run: Encoding, codec: Codec, device: torch.device, *, rank: int
 def encode_part(
     run: Encoding, codec: Codec, device: torch.device, part: int, clips: Iterator[RawClip]
 ) -> None:
-    """Write one part from the next clips. Raises FloatingPointError naming a clip whose latents are not finite."""
+    """Write one part from the next clips. Raises FloatingPointError naming a clip whose latents are not
+    finite.
+    """
     kept: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
     latents: list[Tensor] = []
@@ -116,7 +122,8 @@ def encode_part(
         made = codec.encode(taken.pixels[None].to(device))[0].float().cpu()
         if not bool(torch.isfinite(made).all()):
             raise FloatingPointError(
-                f"The latents of {clip.name} are not finite, so nothing of it was written; look at the VAE's weights."
+                f"The latents of {clip.name} are not finite, so nothing of it was written; look at the "
+                "VAE's weights."
             )
         latents.append(made)
         kept.append({**about, "start": taken.start, "caption": clip.caption})
@@ -128,7 +135,8 @@ def encode_part(
 
 
 def join_parts(run: Encoding) -> bool:
-    """Join all parts into the result and remove them; whether there is a result. Processes that come here together wait in line.
+    """Join all parts into the result and remove them; whether there is a result. Processes that come here
+    together wait in line.
 
     Raises ValueError if no clip at all could be used.
     """
@@ -166,14 +174,17 @@ def check_identity(run: Encoding, path: Path) -> None:
     """Raises ValueError if a file of the output was made by another run."""
     if read_metadata(path).get(IDENTITY) != run.identity:
         raise ValueError(
-            f"{path} was made from another list, with another VAE or with other settings; remove {run.output}, or choose another output."
+            f"{path} was made from another list, with another VAE or with other settings; remove "
+            f"{run.output}, or choose another output."
         )
 
 
 def _join_latents(path: Path, parts: list[Path], count: int, metadata: dict[str, str]) -> None:
-    """Write `latents` [N, F, C, H, W] of all parts into one .safetensors file, a few clips in memory at a time.
+    """Write `latents` [N, F, C, H, W] of all parts into one .safetensors file, a few clips in memory at a
+    time.
 
-    The library writes a file from tensors that are all in memory, so header and bytes are put together here, by its
+    The library writes a file from tensors that are all in memory, so header and bytes are put together here,
+    by its
     published format: 8 bytes of length, the header as JSON, the bytes in order.
     """
     with safe_open(parts[0], framework="np") as file:

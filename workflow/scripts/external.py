@@ -1,8 +1,8 @@
 """Let an external baseline's program make clips from a JSON work list, prove them and take them in.
 
-shard: one shard of a row. contract: one clip, before the rest. work-list, collect: the two ends alone, for a baseline
-whose own rules make the clips. A program that fails is shown: what was expected, what was found, its command and its
-last lines.
+shard: one shard of a row. contract: one clip, before the rest. work-list, collect: the two ends alone, for a
+baseline whose own rules make the clips. A program that fails is shown: what was expected, what was found, its
+command and its last lines.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def visible_gpus(variables: Mapping[str, str], wanted: int) -> list[str]:
 def run_tool(
     command: Sequence[str], *, folder: Path, variables: Mapping[str, str], output: Path, timeout_s: float
 ) -> Ended:
-    """Run a program without a shell; what it prints goes to the file `output`. It and its children end with us."""
+    """Run a program without a shell; what it prints goes to the file `output`. It and its children end with
+    us.
+    """
     started = time.monotonic()
     with output.open("wb") as stream:
         process = subprocess.Popen(
@@ -113,7 +115,9 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 class Outcome(NamedTuple):
-    """What a run of a program brought: right clips, seconds for each clip, and what to tell the user if it failed."""
+    """What a run of a program brought: right clips, seconds for each clip, and what to tell the user if it
+    failed.
+    """
 
     good: list[Sample]
     seconds: float
@@ -148,12 +152,12 @@ def make_and_prove(tool: Tool, job: ShardJob, samples: Sequence[Sample], private
         return outcome
     how = "stopped at its time limit (timeout_s)" if ended.code is None else f"exit code {ended.code}"
     complaint = (
-        f"Baseline {job.row}: its program failed in {what}.\n"
-        f"Expected: exit code 0 within {tool.baseline.timeout_s} s and {len(samples)} mp4 files of {job.shape.pixel_frames} frames, "
-        f"{job.shape.width}x{job.shape.height} pixels, {job.shape.fps} frames per second, not constant, where {handed} says.\n"
-        f"Found: {how}; {len(proof.faults)} of {len(samples)} clips wrong{': ' if proof.faults else ''}{listed(proof.faults)}.\n"
-        f"Command, in {tool.folder}: {shlex.join(command)}\n"
-        f"Last lines of its output ({printed}):\n{last_lines(printed)}"
+        f"Baseline {job.row}: its program failed in {what}.\nExpected: exit code 0 within "
+        f"{tool.baseline.timeout_s} s and {len(samples)} mp4 files of {job.shape.pixel_frames} frames, "
+        f"{job.shape.width}x{job.shape.height} pixels, {job.shape.fps} frames per second, not constant, "
+        f"where {handed} says.\nFound: {how}; {len(proof.faults)} of {len(samples)} clips "
+        f"wrong{': ' if proof.faults else ''}{listed(proof.faults)}.\nCommand, in {tool.folder}: "
+        f"{shlex.join(command)}\nLast lines of its output ({printed}):\n{last_lines(printed)}"
     )
     return outcome._replace(complaint=complaint)
 
@@ -167,10 +171,11 @@ def last_lines(path: Path) -> str:
 
 
 def make_outside_shard(tool: Tool, job: ShardJob, samples: Sequence[Sample]) -> Taken:
-    """Every clip of a shard: those of the journal, those a stopped run left behind, and the rest by the program.
+    """Every clip of a shard: those of the journal, those a stopped run left behind, and the rest by the
+    program.
 
-    Raises ToolError if the program fails; right clips are taken in first, so that the next run asks for the others
-    only.
+    Raises ToolError if the program fails; right clips are taken in first, so that the next run asks for the
+    others only.
     """
     taken = open_shard(job, samples)
     private = job.folder / "incoming" / job.shard
@@ -242,7 +247,8 @@ def ready_tool(root: Path, baseline: ExternalBaseline, settings: Mapping[str, An
         )
     if planned != settings["command"]:
         raise ValueError(
-            f"baselines/{baseline.name}.yaml changed in command since this run was planned; start the run again."
+            f"baselines/{baseline.name}.yaml changed in command since this run was planned; start the run "
+            "again."
         )
     if missing := missing_parts(root, baseline):
         raise ValueError(" ".join(missing))
@@ -352,8 +358,8 @@ def _collect(flags: argparse.Namespace, prompts: Sequence[Prompt], samples: Sequ
     take_in(job, taken, proof.good, flags.source, seconds=flags.seconds / max(1, len(missing)), keep=True)
     if proof.faults:
         raise ToolError(
-            f"Baseline {job.row}, shard {job.shard}: {len(proof.faults)} of {len(mine)} clips in {flags.source} are wrong: "
-            f"{listed(proof.faults)}."
+            f"Baseline {job.row}, shard {job.shard}: {len(proof.faults)} of {len(mine)} clips in "
+            f"{flags.source} are wrong: {listed(proof.faults)}."
         )
     write_shard(taken.in_order(), flags.manifest, flags.timings)
 

@@ -1,8 +1,8 @@
-"""Clone the repositories and build the environments of a suite's external baselines; the one place that uses the
-network for them.
+"""Clone the repositories and build the environments of a suite's external baselines; the one place that uses
+the network for them.
 
-Nothing of a repository is run, but building an environment runs what its packages bring: only baselines that the
-suite's `allow_external` names come this far.
+Nothing of a repository is run, but building an environment runs what its packages bring: only baselines that
+the suite's `allow_external` names come this far.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ def _program(names: Sequence[str], baseline: ExternalBaseline) -> str:
         if found := shutil.which(name, path=beside):
             return found
     raise ValueError(
-        f"Baseline {baseline.name} needs {' or '.join(names)} for its environment, and none is in PATH; install one."
+        f"Baseline {baseline.name} needs {' or '.join(names)} for its environment, and none is in PATH; "
+        "install one."
     )
 
 
@@ -121,12 +122,15 @@ def _run(command: Sequence[str], baseline: ExternalBaseline) -> None:
     if answer.returncode != 0:
         last = " | ".join(answer.stderr.strip().splitlines()[-3:]) or "no message"
         raise ValueError(
-            f"Baseline {baseline.name}: {' '.join(command[:3])} failed: {last}; look at its `code` and `environment`."
+            f"Baseline {baseline.name}: {' '.join(command[:3])} failed: {last}; look at its `code` and "
+            "`environment`."
         )
 
 
 def fetch_external(root: Path, names: Sequence[str]) -> list[str]:
-    """Bring code and environments of the external baselines `names`; what is still missing then, one sentence each."""
+    """Bring code and environments of the external baselines `names`; what is still missing then, one sentence
+    each.
+    """
     missing = []
     for name in names:
         baseline = load_row(root / "baselines" / f"{name}.yaml")

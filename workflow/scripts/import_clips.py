@@ -23,7 +23,8 @@ log = logging.getLogger("import")
 
 
 def stage_clips(path: Path, samples: Sequence[Sample], shape: ClipShape, folder: Path) -> list[str]:
-    """Bring every clip of `path` to `folder`/<clip_id>.mp4; one phrase for each that is missing, extra or wrong.
+    """Bring every clip of `path` to `folder`/<clip_id>.mp4; one phrase for each that is missing, extra or
+    wrong.
 
     Raises FileNotFoundError or ValueError if there is nothing to import, or a zip is not safe.
     """

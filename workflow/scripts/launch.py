@@ -1,8 +1,9 @@
-"""Start a training module: as one process, as several of this node through torchrun, or on several nodes through srun.
+"""Start a training module: as one process, as several of this node through torchrun, or on several nodes
+through srun.
 
-python -m workflow.scripts.launch [--nodes N] [--processes N] MODULE [arguments]: what follows the module's name is passed on
-unchanged. Without the two flags the environment says how many there are, as models/training/launch.py explains. A preempted run
-ends with the code that asks for another attempt.
+python -m workflow.scripts.launch [--nodes N] [--processes N] MODULE [arguments]: what follows the module's
+name is passed on unchanged. Without the two flags the environment says how many there are, as
+models/training/launch.py explains. A preempted run ends with the code that asks for another attempt.
 """
 
 from __future__ import annotations

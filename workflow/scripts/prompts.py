@@ -31,9 +31,11 @@ log = logging.getLogger("prompts")
 def suite_prompts(
     settings: dict[str, Any], resources: Path = RESOURCES, own: Path | None = None
 ) -> list[Prompt]:
-    """The prompts of a suite: its benchmark's list or the user's `own`, its sample counts, only those its dimensions need.
+    """The prompts of a suite: its benchmark's list or the user's `own`, its sample counts, only those its
+    dimensions need.
 
-    settings: see workflow.planning.prompt_plan.prompt_stage_settings; files whose sha256 it names must have it. Raises ValueError.
+    settings: see workflow.planning.prompt_plan.prompt_stage_settings; files whose sha256 it names must have
+    it. Raises ValueError.
     """
     if own is not None:
         prompts = _own_prompts(settings, own)
@@ -63,8 +65,9 @@ def _own_prompts(settings: dict[str, Any], own: Path) -> list[Prompt]:
     unscored = [p.id for p in prompts if not set(p.dimensions) & set(settings["dimensions"])]
     if unscored:
         raise ValueError(
-            f"{own.name}: {len(unscored)} prompts (first: {unscored[0]}) are scored on none of the suite's dimensions "
-            f"({', '.join(settings['dimensions'])}) and would be left out; add their dimensions to the suite or remove them."
+            f"{own.name}: {len(unscored)} prompts (first: {unscored[0]}) are scored on none of the suite's "
+            f"dimensions ({', '.join(settings['dimensions'])}) and would be left out; add their dimensions "
+            "to the suite or remove them."
         )
     return prompts
 
@@ -76,7 +79,9 @@ def _recount(prompt: Prompt, settings: dict[str, Any]) -> Prompt:
 
 
 def _lines(text: str) -> list[str]:
-    """Lines of a list whose last line may or may not end in a newline; other line separators stay inside a prompt."""
+    """Lines of a list whose last line may or may not end in a newline; other line separators stay inside a
+    prompt.
+    """
     return text.removesuffix("\n").split("\n")
 
 

@@ -1,4 +1,6 @@
-"""Build a report again from its run.json: `python -m workflow.scripts.rebuild --run run.json --output report.html`."""
+"""Build a report again from its run.json:
+`python -m workflow.scripts.rebuild --run run.json --output report.html`.
+"""
 
 from __future__ import annotations
 

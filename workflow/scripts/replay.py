@@ -1,7 +1,9 @@
 """Render a few finished clips again and say whether they come out the same.
 
-`row`: five clips of one native row, spread over its work list, by the code that samples, in full batches, into a scratch folder that is removed again.
-`join`: all rows into results/<suite>/replay.json; exit code 1 if a clip differs on a device of the type that made it, or its file was changed.
+`row`: five clips of one native row, spread over its work list, by the code that samples, in full batches,
+into a scratch folder that is removed again.
+`join`: all rows into results/<suite>/replay.json; exit code 1 if a clip differs on a device of the type that
+made it, or its file was changed.
 """
 
 from __future__ import annotations

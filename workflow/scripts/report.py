@@ -1,20 +1,23 @@
-"""Make report.html, its copy, run.json and the table's exports from one results folder. Nothing is computed on a GPU.
+"""Make report.html, its copy, run.json and the table's exports from one results folder. Nothing is computed
+on a GPU.
 
-Flags: --scores aggregate/scores.json, --results-dir results/<suite>, --output report.html, --copy reports/table.html,
---threads for posters and small copies of clips, --settings JSON (exactly the keys of reports.run.ReportSettings: suite, label, bounds, clips_budget_mb,
-rows {row: {label, kind, settings, licence?, citation?, scores?, scores_source?}}, config, gpus?, licences, note?).
+Flags: --scores aggregate/scores.json, --results-dir results/<suite>, --output report.html, --copy
+reports/table.html, --threads for posters and small copies of clips, --settings JSON (exactly the keys of
+reports.run.ReportSettings: suite, label, bounds, clips_budget_mb,
+rows {row: {label, kind, settings, licence?, citation?, scores?, scores_source?}}, config, gpus?, licences,
+note?).
 
 Reads, below --results-dir (a file marked ? may be absent; its section then says so):
   prompts/prompts.jsonl
   aggregate/variance.json ?, aggregate/chunks.json ?, beside --scores
-  clips/<row>/manifest.jsonl, clips/<row>/timings.jsonl ?, clips/<row>/mp4/<prompt>-0.mp4 ?   of every scored row
-  filter/<row>.json ?, scores/<row>/<dimension>.result.json ?
+  clips/<row>/manifest.jsonl, clips/<row>/timings.jsonl ?, clips/<row>/mp4/<prompt>-0.mp4 ?   of every scored
+  row filter/<row>.json ?, scores/<row>/<dimension>.result.json ?
   train/<row>/metrics.jsonl ?, train/<row>/train.json ?, train/cm_grpo/heldout.json ? (reports.curves.HeldOut)
-  train/<row>/machine.json ?, weights/<row>/<flavour>.json ?, starts.jsonl ?, fetch/resources.json ?, vbench/weights.json ?
-  benchmarks/<rule>.tsv ?, benchmarks/<rule>/**/*.tsv ? (not the report's own)
-Writes --copy, one file that holds clips up to the budget and loads nothing; --output, the same page, which must lie in
---results-dir and also plays all other clips from there; and beside --output: the files of reports.report_facts.EXPORTS, and
-chunks.csv ?.
+  train/<row>/machine.json ?, weights/<row>/<flavour>.json ?, starts.jsonl ?, fetch/resources.json ?,
+  vbench/weights.json ? benchmarks/<rule>.tsv ?, benchmarks/<rule>/**/*.tsv ? (not the report's own)
+Writes --copy, one file that holds clips up to the budget and loads nothing; --output, the same page, which
+must lie in --results-dir and also plays all other clips from there; and beside --output: the files of
+reports.report_facts.EXPORTS, and chunks.csv ?.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ def part_entries(flags: argparse.Namespace) -> list[Entry]:
     rows = {clip.row for clip in manifest} | {filtered.row}
     if rows != {flags.row}:
         raise ValueError(
-            f"{flags.manifest} and {flags.filtered} are of the rows {sorted(rows)}, expected {flags.row} alone; give the files of one row."
+            f"{flags.manifest} and {flags.filtered} are of the rows {sorted(rows)}, expected {flags.row} "
+            "alone; give the files of one row."
         )
     entries = entries_of(flags.dimension, read_jsonl(Prompt, flags.prompts), manifest, filtered.kept)
     if not entries:

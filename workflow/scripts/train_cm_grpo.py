@@ -1,7 +1,8 @@
-"""Train CM-GRPO: LoRA on RAVEN, rewarded by graded checkers of the embedded world, or by reward networks that watch real clips.
+"""Train CM-GRPO: LoRA on RAVEN, rewarded by graded checkers of the embedded world, or by reward networks that
+watch real clips.
 
-With --prompts the world is real: prompts of a list, Wan's VAE, networks as rewards. Without, it is the embedded one. Either holds prompts
-out and measures clips of them before and after training.
+With --prompts the world is real: prompts of a list, Wan's VAE, networks as rewards. Without, it is the
+embedded one. Either holds prompts out and measures clips of them before and after training.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ SAMPLED_AT_ONCE = 32
 
 
 class World(NamedTuple):
-    """What CM-GRPO trains in. texts, negative, reward: of `CmGrpo`; latent_size: (H, W); heldout: ids of the prompts that `measured` samples
-    a clip of, and measures; files: what else shapes the run.
+    """What CM-GRPO trains in. texts, negative, reward: of `CmGrpo`; latent_size: (H, W); heldout: ids of the
+    prompts that `measured` samples a clip of, and measures; files: what else shapes the run.
     """
 
     texts: Tensor | PromptPool
@@ -79,16 +80,20 @@ class World(NamedTuple):
 
 
 def rewarded_prompts(prompts: Sequence[Prompt], rewards: Mapping[str, float]) -> list[Prompt]:
-    """Prompts on which every rewarded dimension is defined. Raises ValueError if a reward has no graded checker or no prompt fits."""
+    """Prompts on which every rewarded dimension is defined. Raises ValueError if a reward has no graded
+    checker or no prompt fits.
+    """
     unknown = sorted(rewards.keys() - REWARDS.keys())
     if unknown:
         raise ValueError(
-            f"cm_grpo.rewards names {', '.join(unknown)}; graded checkers exist for {', '.join(sorted(REWARDS))}."
+            f"cm_grpo.rewards names {', '.join(unknown)}; graded checkers exist for "
+            f"{', '.join(sorted(REWARDS))}."
         )
     fitting = [prompt for prompt in prompts if rewards.keys() <= set(prompt.dimensions)]
     if not fitting:
         raise ValueError(
-            f"No prompt has all the rewarded dimensions {', '.join(sorted(rewards))}; choose dimensions of one kind of prompt."
+            f"No prompt has all the rewarded dimensions {', '.join(sorted(rewards))}; choose dimensions of "
+            "one kind of prompt."
         )
     return fitting
 
@@ -122,12 +127,15 @@ def sample_frames(
 
 
 def heldout_list(settings: CmGrpoSettings) -> list[Prompt]:
-    """Held-out prompts: `heldout` on which the reward is defined, and a few of every other kind for the other checkers."""
+    """Held-out prompts: `heldout` on which the reward is defined, and a few of every other kind for the other
+    checkers.
+    """
     everything = heldout_prompts(500, settings.seed)
     fitting = rewarded_prompts(everything, settings.rewards)
     if len(fitting) < settings.heldout:
         raise ValueError(
-            f"cm_grpo.heldout is {settings.heldout}, but the world has {len(fitting)} held-out prompts for these rewards."
+            f"cm_grpo.heldout is {settings.heldout}, but the world has {len(fitting)} held-out prompts for "
+            "these rewards."
         )
     chosen = fitting[: settings.heldout]
     seen = {kind_of(prompt.facts) for prompt in chosen}
@@ -230,13 +238,16 @@ def embedded_world(flags: argparse.Namespace, job: Job, settings: CmGrpoSettings
 
 
 def listed_world(flags: argparse.Namespace, job: Job, settings: CmGrpoSettings) -> World:
-    """Prompts of a list, some of them held out, Wan's VAE, and the reward networks, which measure the held-out prompts too."""
+    """Prompts of a list, some of them held out, Wan's VAE, and the reward networks, which measure the
+    held-out prompts too.
+    """
     # what real clips need takes seconds to import, and the embedded suite never needs it
     from workflow.training.rewards import open_rewards, reward_files
 
     if flags.rewards is None:
         raise ValueError(
-            "CM-GRPO on a list of prompts needs --rewards, the folder with the weights of its rewards (`rewards` of the row)."
+            "CM-GRPO on a list of prompts needs --rewards, the folder with the weights of its rewards "
+            "(`rewards` of the row)."
         )
     rewards = open_rewards(
         settings.rewards,
@@ -250,7 +261,8 @@ def listed_world(flags: argparse.Namespace, job: Job, settings: CmGrpoSettings) 
     texts = open_prompts(flags, job, settings.seed).pool
     assert isinstance(texts, PromptPool), "a list is encoded as it is drawn"
     split = split_prompts(texts.prompts, settings)
-    # encoded by all processes now: afterwards only the first is left, without the others' parts of the encoder
+    # encoded by all processes now: afterwards only the first is left, without the others' parts of the
+    # encoder
     rows = [texts.encode([prompt]).cpu() for prompt in split.heldout]
 
     def reward(latents: Tensor, which: list[int]) -> dict[str, Tensor]:
@@ -285,11 +297,13 @@ class Split(NamedTuple):
 
 
 def split_prompts(prompts: Sequence[str], settings: CmGrpoSettings) -> Split:
-    """`heldout` prompts of a list, drawn by the seed, and the others, both in the list's order. Raises ValueError if too few remain."""
+    """`heldout` prompts of a list, drawn by the seed, and the others, both in the list's order. Raises
+    ValueError if too few remain.
+    """
     if len(prompts) < settings.heldout + settings.prompts:
         raise ValueError(
-            f"The list has {len(prompts)} prompts, but cm_grpo.heldout is {settings.heldout} and an iteration draws {settings.prompts}; take a "
-            "longer list or hold out fewer."
+            f"The list has {len(prompts)} prompts, but cm_grpo.heldout is {settings.heldout} and an "
+            f"iteration draws {settings.prompts}; take a longer list or hold out fewer."
         )
     order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(settings.seed))
     kept = set(order[: settings.heldout].tolist())

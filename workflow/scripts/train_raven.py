@@ -1,4 +1,6 @@
-"""Train RAVEN: distribution matching with training-time test, from a causal initialisation and the base model as teacher."""
+"""Train RAVEN: distribution matching with training-time test, from a causal initialisation and the base model
+as teacher.
+"""
 
 from __future__ import annotations
 

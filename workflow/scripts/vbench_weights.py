@@ -1,4 +1,6 @@
-"""Prove the scorer's fetched checkpoints and lay them out as VBench looks for them. Uses no network: `make fetch` does."""
+"""Prove the scorer's fetched checkpoints and lay them out as VBench looks for them. Uses no network:
+`make fetch` does.
+"""
 
 from __future__ import annotations
 

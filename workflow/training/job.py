@@ -1,4 +1,6 @@
-"""What the training scripts of the run share: flags, processes, text rows of prompts, identity of a run, the manifest."""
+"""What the training scripts of the run share: flags, processes, text rows of prompts, identity of a run, the
+manifest.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ log = logging.getLogger(__name__)
 
 
 class Texts(NamedTuple):
-    """pool: text rows of prompts, see `Raven`; negative: rows [1, L, D] of the prompt to be guided away from, None for the empty one."""
+    """pool: text rows of prompts, see `Raven`; negative: rows [1, L, D] of the prompt to be guided away from,
+    None for the empty one.
+    """
 
     pool: Tensor | PromptPool
     negative: Tensor | None
@@ -93,13 +97,16 @@ def training_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def begin(flags: argparse.Namespace, recipe: str) -> Job:
-    """Log to stderr, choose the device, join the other processes. Raises ValueError if the script was asked for another recipe."""
+    """Log to stderr, choose the device, join the other processes. Raises ValueError if the script was asked
+    for another recipe.
+    """
     rank = os.environ.get("RANK", "0")
     level, where = (logging.INFO, "") if rank == "0" else (logging.WARNING, f"[rank {rank}] ")
     logging.basicConfig(level=level, format=f"%(asctime)s {where}%(name)s %(message)s", stream=sys.stderr)
     if flags.recipe != recipe:
         raise ValueError(
-            f"This script trains the recipe {recipe}, found --recipe {flags.recipe}; call the script of that recipe."
+            f"This script trains the recipe {recipe}, found --recipe {flags.recipe}; call the script of "
+            "that recipe."
         )
     execution = parse_strict(flags.execution, Execution, where="--execution")
     stop = stop_requests()
@@ -119,7 +126,8 @@ def begin(flags: argparse.Namespace, recipe: str) -> Job:
 
 
 def training_dtypes(precision: str, *, trained: bool) -> DtypePolicy:
-    """How a network computes in training under a suite's precision: all in float32, or as raven.md 3.4 says, on fast or exact operators.
+    """How a network computes in training under a suite's precision: all in float32, or as raven.md 3.4 says,
+    on fast or exact operators.
 
     There, what is trained keeps float32 weights and has its products in bfloat16.
     """
@@ -134,7 +142,8 @@ def training_dtypes(precision: str, *, trained: bool) -> DtypePolicy:
 
 
 def open_model(path: Path, role: Role, precision: str, *, trained: bool) -> Wan:
-    """The transformer in a file, on the CPU, a released one in the file's own dtypes and not read yet; then `place` it.
+    """The transformer in a file, on the CPU, a released one in the file's own dtypes and not read yet; then
+    `place` it.
 
     precision: "float32", "fast" or "exact". Raises ValueError if the file is no such model.
     """
@@ -151,7 +160,8 @@ def open_model(path: Path, role: Role, precision: str, *, trained: bool) -> Wan:
 
 
 def open_prompts(flags: argparse.Namespace, job: Job, seed: int, clips: ClipFile | None = None) -> Texts:
-    """The pool that prompts are drawn from: the embedded world's captions, or a list encoded by the text encoder as it is drawn.
+    """The pool that prompts are drawn from: the embedded world's captions, or a list encoded by the text
+    encoder as it is drawn.
 
     clips: real clips whose captions are the prompts, one for each.
 
@@ -159,8 +169,9 @@ def open_prompts(flags: argparse.Namespace, job: Job, seed: int, clips: ClipFile
     """
     if (flags.prompts is None) != is_small_text(flags.text):
         raise ValueError(
-            f"--prompts is {flags.prompts} and the text encoder {flags.text}: the embedded encoder knows its own captions alone, and "
-            "any other needs a list; give both or neither (`prompts` of the row in the suite's `train`)."
+            f"--prompts is {flags.prompts} and the text encoder {flags.text}: the embedded encoder knows "
+            "its own captions alone, and any other needs a list; give both or neither (`prompts` of the "
+            "row in the suite's `train`)."
         )
     if flags.prompts is None and clips is not None:
         return Texts(encoded_ids(ToyTextEncoder.load(flags.text), clips.word_ids()), None)
@@ -179,10 +190,12 @@ def open_prompts(flags: argparse.Namespace, job: Job, seed: int, clips: ClipFile
 
 
 def place(wan: Wan, job: Job, *, trained: bool) -> Wan:
-    """A network on the job's device, sharded over its processes; a trained one checkpoints activations if the job says so.
+    """A network on the job's device, sharded over its processes; a trained one checkpoints activations if the
+    job says so.
 
-    What is trained has float32 weights. What is frozen has bfloat16 ones but for the float32 fp32_modules, if it has such, which computes
-    the same with half the memory (raven.md 3.4, 18 B30). Tensors go from the file to the device one by one: no process holds a model in host memory.
+    What is trained has float32 weights. What is frozen has bfloat16 ones but for the float32 fp32_modules, if
+    it has such, which computes the same with half the memory (raven.md 3.4, 18 B30). Tensors go from the file
+    to the device one by one: no process holds a model in host memory.
     """
     frozen = not trained and wan.dtypes.fp32_modules == "float32"
     for name, parameter in wan.named_parameters():
@@ -204,12 +217,13 @@ def run_to_end(
 ) -> int:
     """Train, save and part from the other processes; returns the iterations done.
 
-    files: what shapes the run beside the flags' own. Raises SystemExit if the run was asked to stop; ValueError if validation clips are
-    wanted of a recipe that makes none.
+    files: what shapes the run beside the flags' own. Raises SystemExit if the run was asked to stop;
+    ValueError if validation clips are wanted of a recipe that makes none.
     """
     if job.execution.validate_every and validation is None:
         raise ValueError(
-            f"validate_every is {job.execution.validate_every}, but {flags.recipe} makes no validation clips; leave it out."
+            f"validate_every is {job.execution.validate_every}, but {flags.recipe} makes no validation "
+            "clips; leave it out."
         )
     limits = RunLimits(
         iterations=settings.iterations,
@@ -222,7 +236,8 @@ def run_to_end(
     try:
         done = train(
             recipe, limits, output=flags.output, facts=facts,
-            identity=identity(flags, settings, files) if job.world.rank == 0 else "",  # hashing reads every file; process 0 decides
+            # hashing reads every file; process 0 decides
+            identity=identity(flags, settings, files) if job.world.rank == 0 else "",
             world=job.world, stop=job.stop, validation=validation,
         )  # fmt: skip
     except Preempted as stopped:
@@ -253,7 +268,8 @@ def encoded_ids(encoder: ToyTextEncoder, ids: Tensor) -> Tensor:
 
 
 def identity(flags: argparse.Namespace, settings: Any, others: Sequence[Path] = ()) -> str:
-    """Hash of everything that shapes a run: recipe, settings, weights, text encoder, codec, prompts, clips, others, code, device, size.
+    """Hash of everything that shapes a run: recipe, settings, weights, text encoder, codec, prompts, clips,
+    others, code, device, size.
 
     Of weights in several files the index is hashed; `fetch` has proven the others.
     """

@@ -1,8 +1,11 @@
-"""Rewards of CM-GRPO at full size: latents -> clips -> VideoAlign in this process, VBench's networks in a process of their own environment.
+"""Rewards of CM-GRPO at full size: latents -> clips -> VideoAlign in this process, VBench's networks in a
+process of their own environment.
 
-VBench's networks need packages that exclude ours (transformers 4.33, NumPy 1.26), so each training process starts one worker in
-envs/vbench, on the same GPU, for the whole run: evaluation/vbench/worker/reward_worker.py, which says how the two speak. A fault there, a
-worker that dies or does not answer, and a score that is not finite are one sentence here and end the run: never a number.
+VBench's networks need packages that exclude ours (transformers 4.33, NumPy 1.26), so each training process
+starts one worker in
+envs/vbench, on the same GPU, for the whole run: evaluation/vbench/worker/reward_worker.py, which says how the
+two speak. A fault there, a worker that dies or does not answer, and a score that is not finite are one
+sentence here and end the run: never a number.
 
 Legend: N clips, T pixel frames, h, w pixels, F latent frames, C channels, H, W latent size.
 """
@@ -42,7 +45,9 @@ VBENCH_FILES = {
     "imaging": ("pyiqa_model/musiq_spaq_ckpt-358bb6af.pth",),
     "motion_smoothness": ("amt_model/amt-s.pth",),
 }
-"""Files of each reward in the folder of VBench's weights, as evaluation/vbench/worker/networks.py reads them; RAFT's lies there or in its zip."""
+"""Files of each reward in the folder of VBench's weights, as evaluation/vbench/worker/networks.py reads them;
+RAFT's lies there or in its zip.
+"""
 
 START_S, ANSWER_S = 600.0, 600.0
 """How long a worker may take to load its networks, and to score a clip, in seconds."""
@@ -55,7 +60,8 @@ log = logging.getLogger("rewards")
 class RewardWorker:
     """A running reward worker. rewards: names it serves; log_file: where what it prints goes.
 
-    Raises FileNotFoundError if the environment is not built, ValueError in one sentence for any fault of the worker.
+    Raises FileNotFoundError if the environment is not built, ValueError in one sentence for any fault of the
+    worker.
     """
 
     def __init__(
@@ -71,7 +77,8 @@ class RewardWorker:
     ) -> None:
         if not python.is_file():
             raise FileNotFoundError(
-                f"There is no {python}, in which the rewards {', '.join(rewards)} are computed; build it: envs/vbench/install.sh."
+                f"There is no {python}, in which the rewards {', '.join(rewards)} are computed; build it: "
+                "envs/vbench/install.sh."
             )
         self.rewards, self.log_file, self.answer_s = tuple(rewards), log_file, answer_s
         command = [python, "-m", "evaluation.vbench.worker.reward_worker", "--device", device]
@@ -128,7 +135,9 @@ class RewardWorker:
         self.folder.cleanup()
 
     def _answer(self, key: str, seconds: float) -> Any:
-        """What the next line says under `key`. Raises ValueError if it says something else, or does not come in time."""
+        """What the next line says under `key`. Raises ValueError if it says something else, or does not come
+        in time.
+        """
         line = self._line(seconds)
         try:
             said = json.loads(line)
@@ -160,13 +169,14 @@ class RewardWorker:
         said = self.log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         last = f", last line of {self.log_file}: {said[-1][:300]}" if said else ""
         return ValueError(
-            f"The worker that computes the rewards {', '.join(self.rewards)} {what.rstrip('.')} (exit code {code}{last}); mend that and start "
-            "again, training goes on from its last checkpoint."
+            f"The worker that computes the rewards {', '.join(self.rewards)} {what.rstrip('.')} (exit code "
+            f"{code}{last}); mend that and start again, training goes on from its last checkpoint."
         )
 
 
 def frames_of(vae: WanVae, latents: Tensor) -> Tensor:
-    """Bytes [T, h, w, 3] of one clip's latents [F, C, H, W]: decoded, clamped to [-1, 1], rounded (raven.md 10).
+    """Bytes [T, h, w, 3] of one clip's latents [F, C, H, W]: decoded, clamped to [-1, 1], rounded (raven.md
+    10).
 
     Raises FloatingPointError if a pixel is not finite.
     """
@@ -174,17 +184,22 @@ def frames_of(vae: WanVae, latents: Tensor) -> Tensor:
 
 
 def as_bytes(pixels: Tensor) -> Tensor:
-    """Bytes [T, h, w, 3] of pixels [3, T, h, w]: round((x + 1) * 127.5) of x clamped to [-1, 1]. Raises FloatingPointError."""
+    """Bytes [T, h, w, 3] of pixels [3, T, h, w]: round((x + 1) * 127.5) of x clamped to [-1, 1]. Raises
+    FloatingPointError.
+    """
     if not bool(torch.isfinite(pixels).all()):
         raise FloatingPointError(
-            "A decoded clip has pixels that are not finite, so it has no reward; look at the metrics before it, and lower the rate."
+            "A decoded clip has pixels that are not finite, so it has no reward; look at the metrics "
+            "before it, and lower the rate."
         )
     scaled = (pixels.float().clamp(-1, 1) + 1) * 127.5
     return scaled.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 3, 0)
 
 
 class ClipRewards:
-    """Raw rewards of clips by name. worker: None if no reward asks for it; text_alignment: likewise; fps: of the clips."""
+    """Raw rewards of clips by name. worker: None if no reward asks for it; text_alignment: likewise; fps: of
+    the clips.
+    """
 
     def __init__(
         self,
@@ -196,14 +211,17 @@ class ClipRewards:
         self.vae, self.worker, self.text_alignment, self.fps = vae, worker, text_alignment, fps
 
     def score(self, latents: Tensor, prompt: str) -> dict[str, float]:
-        """Rewards of one clip, latents [F, C, H, W]. Raises ValueError or FloatingPointError where one has no finite value."""
+        """Rewards of one clip, latents [F, C, H, W]. Raises ValueError or FloatingPointError where one has no
+        finite value.
+        """
         frames = frames_of(self.vae, latents)
         found: dict[str, float] = {}
         if self.text_alignment is not None:
             found[IN_PROCESS] = self.text_alignment(frames, self.fps, prompt)
             if not math.isfinite(found[IN_PROCESS]):
                 raise ValueError(
-                    f"VideoAlign gave {found[IN_PROCESS]} for the prompt {prompt[:60]!r}; look at its weights."
+                    f"VideoAlign gave {found[IN_PROCESS]} for the prompt {prompt[:60]!r}; look at its "
+                    "weights."
                 )
         if self.worker is not None:
             found |= self.worker.scores(frames.cpu().numpy(), self.fps)
@@ -238,9 +256,11 @@ def open_rewards(
     log_file: Path,
     python: Path,
 ) -> ClipRewards:
-    """The rewards that have a weight, ready on a device. folder: holds vbench/ and videoalign/; codec: Wan's VAE.
+    """The rewards that have a weight, ready on a device. folder: holds vbench/ and videoalign/; codec: Wan's
+    VAE.
 
-    The VAE has float32 weights under bfloat16 autocast (raven.md 13). Raises ValueError for an unknown reward, and as the parts do.
+    The VAE has float32 weights under bfloat16 autocast (raven.md 13). Raises ValueError for an unknown
+    reward, and as the parts do.
     """
     check_rewards(weights, "cm_grpo.rewards")
     served = [name for name in weights if name != IN_PROCESS]

@@ -1,4 +1,5 @@
-"""Validation clips: a few fixed prompts, sampled now and then with a student's moving average, to be looked at.
+"""Validation clips: a few fixed prompts, sampled now and then with a student's moving average, to be looked
+at.
 
 They draw from streams of their own and put every weight back, so that training goes on as without them.
 Legend: P prompts of the pool, F latent frames, C channels, H, W latent size.
@@ -34,12 +35,14 @@ CLIPS = 4
 
 
 class ValidationClips:
-    """Clips <output>/validation/<iteration>/<place of the prompt>.mp4, and prompts.txt where prompts are texts; see `Validation`.
+    """Clips <output>/validation/<iteration>/<place of the prompt>.mp4, and prompts.txt where prompts are
+    texts; see `Validation`.
 
-    student: what is trained, `network` the transformer in it; rollout: how it is sampled; texts: the pool of text rows that training draws
-    from, of which `clips` evenly spaced ones are taken; codec: file that is opened when clips are decoded. All processes sample, each
-    its share, one clip at a time, so that the clips do not depend on how many there are; process 0 decodes and writes.
-    Raises ValueError if `every` is below 1.
+    student: what is trained, `network` the transformer in it; rollout: how it is sampled; texts: the pool of
+    text rows that training draws from, of which `clips` evenly spaced ones are taken; codec: file that is
+    opened when clips are decoded. All processes sample, each its share, one clip at a time, so that the clips
+    do not depend on how many there are; process 0 decodes and writes. Raises ValueError if `every` is below
+    1.
     """
 
     def __init__(
@@ -75,7 +78,9 @@ class ValidationClips:
         self.world.wait()
 
     def make(self, iteration: int) -> None:
-        """Sample and write the clips after `iteration` iterations: all of them or none. Raises FloatingPointError if latents are not finite."""
+        """Sample and write the clips after `iteration` iterations: all of them or none. Raises
+        FloatingPointError if latents are not finite.
+        """
         final = self.folder / f"{iteration:07d}"
         if self.world.decide(int(final.is_dir()) if self.world.rank == 0 else 0):
             return
@@ -90,7 +95,8 @@ class ValidationClips:
         """[clips, F, C, H, W] on the CPU, in every process."""
         share = -(-len(self.places) // self.world.size)
         first = self.world.rank * share
-        # processes make as many calls, also those that have nothing left to sample: parameters are gathered in each
+        # processes make as many calls, also those that have nothing left to sample: parameters are gathered
+        # in each
         mine = [self.places[min(first + i, len(self.places) - 1)] for i in range(share)]
         made = []
         for place in mine:
@@ -103,7 +109,8 @@ class ValidationClips:
     def _write(self, latents: Tensor, final: Path) -> None:
         if not bool(torch.isfinite(latents).all()):
             raise FloatingPointError(
-                f"Latents of the validation clips {final} are not finite; look at the metrics before it, and lower the rate."
+                f"Latents of the validation clips {final} are not finite; look at the metrics before it, "
+                "and lower the rate."
             )
         codec = self._open_codec()
         temporary = final.with_name(f"{final.name}.{os.getpid()}.tmp")

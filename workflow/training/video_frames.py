@@ -1,4 +1,5 @@
-"""Training pictures of a video: which frames are taken, how they are decoded, cropped and resized (raven.md 12).
+"""Training pictures of a video: which frames are taken, how they are decoded, cropped and resized (raven.md
+12).
 
 Legend: T pixel frames taken, H and W their size, h and w the video's.
 """
@@ -28,7 +29,9 @@ class UnusableClip(Exception):  # noqa: N818 (a clip that is left out is no erro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipForm:
-    """What is taken from every video: T pixel frames of H x W at fps frames per second, beginning where `seed` says."""
+    """What is taken from every video: T pixel frames of H x W at fps frames per second, beginning where
+    `seed` says.
+    """
 
     pixel_frames: int
     height: int
@@ -45,10 +48,12 @@ class Taken(NamedTuple):
 
 
 def frame_numbers(length: int, rate: Fraction, form: ClipForm, identity: str) -> list[int]:
-    """Which frames of a video of `length` frames at `rate` a second are taken: at 48 for 16, every third from a random start.
+    """Which frames of a video of `length` frames at `rate` a second are taken: at 48 for 16, every third from
+    a random start.
 
-    identity: of the clip; start follows from it and the seed alone. Rates that are no multiple take the nearest frame (a half
-    rounds up). Raises UnusableClip if the video is too short, or too slow, so that frames would have to be repeated.
+    identity: of the clip; start follows from it and the seed alone. Rates that are no multiple take the
+    nearest frame (a half rounds up). Raises UnusableClip if the video is too short, or too slow, so that
+    frames would have to be repeated.
     """
     step = rate / form.fps
     if step < 1:
@@ -65,14 +70,18 @@ def frame_numbers(length: int, rate: Fraction, form: ClipForm, identity: str) ->
 
 
 def crop_box(height: int, width: int, form: ClipForm) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the largest centred piece with the form's proportions: 720x1280 gives 720x1248 for 480x832."""
+    """Top, left, height and width of the largest centred piece with the form's proportions: 720x1280 gives
+    720x1248 for 480x832.
+    """
     rows = min(height, round(Fraction(width * form.height, form.width)))
     columns = min(width, round(Fraction(height * form.width, form.height)))
     return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
 def to_pixels(frame: Frames, form: ClipForm) -> Tensor:
-    """[3, H, W] in [-1, 1] of a frame [h, w, 3]: centre crop, then bilinear, with antialiasing where it gets smaller."""
+    """[3, H, W] in [-1, 1] of a frame [h, w, 3]: centre crop, then bilinear, with antialiasing where it gets
+    smaller.
+    """
     top, left, rows, columns = crop_box(frame.shape[0], frame.shape[1], form)
     piece = torch.from_numpy(np.ascontiguousarray(frame[top : top + rows, left : left + columns]))
     unit = piece.permute(2, 0, 1)[None].float() / 255

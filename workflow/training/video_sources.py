@@ -1,4 +1,5 @@
-"""Videos with captions, one after another: a list of files, or parquet files as OpenVid's with the videos' bytes inside.
+"""Videos with captions, one after another: a list of files, or parquet files as OpenVid's with the videos'
+bytes inside.
 
 A source is an ordered list of places; it gives the clips of any rising places, holding one video at a time.
 """
@@ -19,7 +20,9 @@ VIDEO, INFO, CAPTION = "raw_video", "info", "caption"
 
 
 class RawClip(NamedTuple):
-    """name: for lists and sentences; video: a file, or its bytes; caption: on one line, empty if there is none."""
+    """name: for lists and sentences; video: a file, or its bytes; caption: on one line, empty if there is
+    none.
+    """
 
     name: str
     video: Path | bytes
@@ -50,9 +53,11 @@ class ClipSource(Protocol):
 
 
 class ListedFiles:
-    """A .csv (with a header) or .jsonl list with `file` and `caption` of each video; files are seen from `folder`.
+    """A .csv (with a header) or .jsonl list with `file` and `caption` of each video; files are seen from
+    `folder`.
 
-    Raises FileNotFoundError, or ValueError if the list is empty, lacks a column or names files that do not exist.
+    Raises FileNotFoundError, or ValueError if the list is empty, lacks a column or names files that do not
+    exist.
     """
 
     def __init__(self, path: Path, folder: Path | None = None) -> None:
@@ -71,15 +76,17 @@ class ListedFiles:
             ):
                 found = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
                 raise ValueError(
-                    f"Entry {number} of {path} has {found}, expected texts file and {CAPTION}; correct the list."
+                    f"Entry {number} of {path} has {found}, expected texts file and {CAPTION}; correct the "
+                    "list."
                 )
         self.rows = [(row["file"], one_line(row[CAPTION])) for row in rows]
         self.files = [folder / name for name, _ in self.rows]
         absent = [str(file) for file in self.files if not file.is_file()]
         if absent or not rows:
             raise FileNotFoundError(
-                f"{path} names {len(rows)} videos, {len(absent)} of which do not exist{f' ({absent[0]} first)' if absent else ''}; "
-                "bring them, or name the folder that they are in (--videos)."
+                f"{path} names {len(rows)} videos, {len(absent)} of which do not "
+                f"exist{f' ({absent[0]} first)' if absent else ''}; bring them, or name the folder that "
+                "they are in (--videos)."
             )
         self.description = json.dumps(self.rows)
 
@@ -93,10 +100,12 @@ class ListedFiles:
 
 
 class ParquetFiles:
-    """Parquet files with `raw_video` bytes and captions: a column `caption`, or `info`, a pickled dict that has one.
+    """Parquet files with `raw_video` bytes and captions: a column `caption`, or `info`, a pickled dict that
+    has one.
 
     Row groups are read a row at a time, and none before the first place that is asked for.
-    Raises FileNotFoundError; ValueError if a column is absent; ModuleNotFoundError if pyarrow is not installed.
+    Raises FileNotFoundError; ValueError if a column is absent; ModuleNotFoundError if pyarrow is not
+    installed.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -105,8 +114,8 @@ class ParquetFiles:
             import pyarrow.parquet as pq
         except ModuleNotFoundError as absent:
             raise ModuleNotFoundError(
-                "Parquet files are read by the package pyarrow, which is not installed; run `pip install pyarrow` in .venv, or give "
-                "the videos as files with a list."
+                "Parquet files are read by the package pyarrow, which is not installed; run `pip install "
+                "pyarrow` in .venv, or give the videos as files with a list."
             ) from absent
         self.paths, self.groups, self.caption = list(paths), [], {}
         for path in self.paths:
@@ -121,7 +130,8 @@ class ParquetFiles:
             self.caption[path] = CAPTION if CAPTION in names else INFO
             if VIDEO not in names or self.caption[path] not in names:
                 raise ValueError(
-                    f"{path} has the columns {', '.join(names)}; expected {VIDEO} and {CAPTION}, or {VIDEO} and {INFO}."
+                    f"{path} has the columns {', '.join(names)}; expected {VIDEO} and {CAPTION}, or "
+                    f"{VIDEO} and {INFO}."
                 )
         self.description = json.dumps(
             [[path.name, path.stat().st_size] for path in self.paths]
@@ -153,7 +163,9 @@ class ParquetFiles:
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Reads dicts, lists, tuples, texts, bytes, numbers, truth values and None: anything else would have to be looked up by name."""
+    """Reads dicts, lists, tuples, texts, bytes, numbers, truth values and None: anything else would have to
+    be looked up by name.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         """Raises UnpicklingError, whatever is asked for."""
@@ -168,8 +180,8 @@ def read_info(info: bytes, where: str) -> dict[Any, Any]:
     except (pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, ImportError, LookupError,
             MemoryError, TypeError, ValueError) as error:  # fmt: skip
         raise ValueError(
-            f"{INFO} of {where} is no pickle of plain values ({error}), and nothing else is unpickled here; put the captions into "
-            f"a column {CAPTION}."
+            f"{INFO} of {where} is no pickle of plain values ({error}), and nothing else is unpickled "
+            f"here; put the captions into a column {CAPTION}."
         ) from error
     if not isinstance(value, dict):
         raise ValueError(f"{INFO} of {where} is {type(value).__name__}, expected a dict with {CAPTION}.")

@@ -1,7 +1,7 @@
 """Appearance style: share of frames whose palette is the named one (monochrome, sepia, neon, negative).
 
-Exact in this world; VBench asks an image-text network instead. Monochrome and sepia are lines in colour space, which every
-pixel must lie on; the others are told by which styled scene is nearest.
+Exact in this world; VBench asks an image-text network instead. Monochrome and sepia are lines in colour
+space, which every pixel must lie on; the others are told by which styled scene is nearest.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def score(frames: Frames, facts: Facts) -> float:
 
 
 def soft(frames: Frames, facts: Facts) -> float:
-    """Graded form for rewards: nearness to the scene in the named style and, for greys and browns, to their line. In 0..1."""
+    """Graded form for rewards: nearness to the scene in the named style and, for greys and browns, to their
+    line. In 0..1.
+    """
     reading = read_style(frames)
     fit = np.clip(1 - reading.scene_error[:, STYLES.index(facts["style"])] / (2 * MAX_ERROR), 0, 1)
     line = {"monochrome": reading.gray, "sepia": reading.brown}.get(facts["style"], np.zeros_like(fit))

@@ -1,8 +1,8 @@
 """Dynamic degree: 1 if something moves, by dense optical flow, else 0.
 
-Exact in this world: objects and cameras are built to move 3.4 pixels in 16 pixel frames or not at all. VBench takes the
-flow from a network instead. Only flow that leads to the same value counts, so noise is not motion. It does not ask
-for the caption; its floor is a frozen clip.
+Exact in this world: objects and cameras are built to move 3.4 pixels in 16 pixel frames or not at all. VBench
+takes the flow from a network instead. Only flow that leads to the same value counts, so noise is not motion.
+It does not ask for the caption; its floor is a frozen clip.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ MIN_EXPLAINED = 0.6  # share of the picture; noise explains about a third
 
 
 def speed(frames: Frames) -> float:
-    """Median over frame pairs of the mean of the fastest 5 % of flow vectors that explain the picture; pixels per STRIDE pixel frames.
+    """Median over frame pairs of the mean of the fastest 5 % of flow vectors that explain the picture; pixels
+    per STRIDE pixel frames.
 
     A pair counts as 0 if under MIN_EXPLAINED of its pixels are found where the flow says.
     """

@@ -1,4 +1,5 @@
-"""Human action: 1 if the stick-figure sequence that fits best, of five actions, is the named one and fits well.
+"""Human action: 1 if the stick-figure sequence that fits best, of five actions, is the named one and fits
+well.
 
 Exact in this world; VBench asks a video classifier instead.
 """
@@ -28,7 +29,9 @@ def score(frames: Frames, facts: Facts) -> float:
 
 
 def soft(frames: Frames, facts: Facts) -> float:
-    """Graded form for rewards: overlap with the named action, less what the best other reading has more of it."""
+    """Graded form for rewards: overlap with the named action, less what the best other reading has more of
+    it.
+    """
     reading = read_action(see(frames))
     named = float(reading.overlaps[ACTIONS.index(facts["action"])])
     return max(0.0, named - 2 * (max(float(reading.overlaps.max()), reading.motionless) - named))

@@ -1,7 +1,9 @@
-"""Motion smoothness: the named object's path has no jerks, and every frame is near the middle of its neighbours.
+"""Motion smoothness: the named object's path has no jerks, and every frame is near the middle of its
+neighbours.
 
-Exact in this world: (1 - mean length of the path's second difference / 3 pixels) times (1 - mean absolute difference from
-the mean of the neighbours / 255). VBench interpolates with a network instead; the second factor is its formula.
+Exact in this world: (1 - mean length of the path's second difference / 3 pixels) times (1 - mean absolute
+difference from the mean of the neighbours / 255). VBench interpolates with a network instead; the second
+factor is its formula.
 """
 
 from __future__ import annotations
@@ -27,10 +29,12 @@ MAX_JERK = (
 
 
 def score_frames(frames: Frames, facts: Facts) -> FrameScores:
-    """frames uint8 [81, 32, 32, 3]; facts of one moving object. 0 if it is missing in over a tenth of the frames.
+    """frames uint8 [81, 32, 32, 3]; facts of one moving object. 0 if it is missing in over a tenth of the
+    frames.
 
-    A probed frame has the score of its own second difference and its own neighbours, 0 where the object is missing in one of the
-    three probes; the clip's is a product of two means, which the mean of the frames need not be.
+    A probed frame has the score of its own second difference and its own neighbours, 0 where the object is
+    missing in one of the three probes; the clip's is a product of two means, which the mean of the frames
+    need not be.
     """
     found = blobs(see(frames).alpha)
     named = color_index(facts["objects"][0]["color"])
@@ -47,7 +51,9 @@ def score_frames(frames: Frames, facts: Facts) -> FrameScores:
 
 
 def _by_frame(x: Floats, y: Floats, present: NDArray[np.bool_], off_middle: Floats) -> Floats:
-    """Scores of the probes that have a probe on either side, [T - 2]; x, y, present: [T]; off_middle: pixel frames 1 to 79."""
+    """Scores of the probes that have a probe on either side, [T - 2]; x, y, present: [T]; off_middle: pixel
+    frames 1 to 79.
+    """
     jerks = np.hypot(np.diff(x, n=2), np.diff(y, n=2))
     there = present[:-2] & present[1:-1] & present[2:]
     own = off_middle[STRIDE - 1 :: STRIDE][: len(jerks)].mean((1, 2, 3))

@@ -1,6 +1,7 @@
 """Overall consistency: share of the caption's facts that hold, by the checks of the other dimensions.
 
-Exact in this world; VBench asks a video-text network instead. One shape: colour, shape, scene, motion. Two: both objects,
+Exact in this world; VBench asks a video-text network instead. One shape: colour, shape, scene, motion. Two:
+both objects,
 relation, scene. A style: style, scene. A camera move: camera, colour. A person: action, colour, scene.
 """
 

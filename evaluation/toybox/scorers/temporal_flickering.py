@@ -1,6 +1,8 @@
-"""Temporal flickering: VBench's own formula, 1 - mean absolute difference of neighbouring frames / 255, on still prompts.
+"""Temporal flickering: VBench's own formula, 1 - mean absolute difference of neighbouring frames / 255, on
+still prompts.
 
-Exact, and the official computation. It does not ask for the caption, so shuffled captions do not lower it much.
+Exact, and the official computation. It does not ask for the caption, so shuffled captions do not lower it
+much.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
-# Mean absolute luma difference of the background from the best camera path: truth under 2, a 31 dB codec under 5, noise 30.
+# Mean absolute luma difference of the background from the best camera path: truth under 2, a 31 dB codec
+# under 5, noise 30.
 MAX_ERROR = 9.0
 
 
@@ -31,7 +32,9 @@ def score(frames: Frames, facts: Facts) -> float:
 
 
 def soft(frames: Frames, facts: Facts) -> float:
-    """Graded form for rewards: half for little error under the named move, half for less error than any other reading."""
+    """Graded form for rewards: half for little error under the named move, half for less error than any other
+    reading.
+    """
     reading = read_camera(see(frames))
     named = CAMERAS.index(facts["camera"])
     error = float(reading.errors[named])

@@ -17,7 +17,9 @@ from evaluation.vbench.worker.networks import read_state
 
 
 def save_tensors(source: Path, target: Path) -> None:
-    """Write {"state_dict": tensors}, whole or not at all. Raises FileNotFoundError, or ValueError in one sentence."""
+    """Write {"state_dict": tensors}, whole or not at all. Raises FileNotFoundError, or ValueError in one
+    sentence.
+    """
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     torch.save({"state_dict": read_state(source, key="state_dict")}, temporary)
     os.replace(temporary, target)

@@ -1,9 +1,11 @@
-"""One measurement of `make bench-score` in VBench's environment: seconds a clip of one dimension on one path, loading apart.
+"""One measurement of `make bench-score` in VBench's environment: seconds a clip of one dimension on one path,
+loading apart.
 
     python -m evaluation.vbench.worker.bench_worker --job FILE
 
-The job is a scoring job (evaluation/vbench/worker/runner.py) with `case`, one of `STEERED` or null, and `dimension`, which may be "static_filter". Its answer:
-seconds of every clip, the rows, versions. Time is the processor time of the process on a CPU, and the clock with the device waited for on a GPU.
+The job is a scoring job (evaluation/vbench/worker/runner.py) with `case`, one of `STEERED` or null, and
+`dimension`, which may be "static_filter". Its answer: seconds of every clip, the rows, versions. Time is the
+processor time of the process on a CPU, and the clock with the device waited for on a GPU.
 """
 
 from __future__ import annotations
@@ -55,9 +57,11 @@ def clock_of(device: Any) -> Callable[[], float]:
 
 
 def steer_stillness(share: float) -> Callable[[Watch], None]:
-    """Let the first `share` of the clips stand still and the others move, whatever the flow: random weights of RAFT see motion anywhere.
+    """Let the first `share` of the clips stand still and the others move, whatever the flow: random weights
+    of RAFT see motion anywhere.
 
-    A pair exceeds a limit of next to nothing and none exceeds an infinite one; the flow itself is computed as ever.
+    A pair exceeds a limit of next to nothing and none exceeds an infinite one; the flow itself is computed as
+    ever.
     """
 
     def steer(watch: Watch) -> None:
@@ -97,7 +101,9 @@ def steer_words(number: int) -> Callable[[Watch], None]:
 
 
 def end_texts(decoder: Any, number: int) -> None:
-    """Give the places behind `number` words an embedding that makes the end of the text likely, which it is nowhere else."""
+    """Give the places behind `number` words an embedding that makes the end of the text likely, which it is
+    nowhere else.
+    """
     import torch
 
     end = 102  # of bert-base-uncased, [SEP]

@@ -1,4 +1,6 @@
-"""What a clip's flow says, from as few pairs of frames as it takes: whether it stands still, whether it moves. Standard library only."""
+"""What a clip's flow says, from as few pairs of frames as it takes: whether it stands still, whether it
+moves. Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,12 @@ def judge(
     allowed: int,
     total: int | None = None,
 ) -> Stillness:
-    """The package's check_static, stopped as early as its answer is known. The values may be computed while they are asked for.
+    """The package's check_static, stopped as early as its answer is known. The values may be computed while
+    they are asked for.
 
-    total: number of neighbours, where those that cannot change the answer are left out too: the last `allowed` of a clip that stands still
-    all along. Then `motion` is a lower bound for still clips as well. Raises ValueError for a value that is no finite number, which every comparison would call small.
+    total: number of neighbours, where those that cannot change the answer are left out too: the last
+    `allowed` of a clip that stands still all along. Then `motion` is a lower bound for still clips as well.
+    Raises ValueError for a value that is no finite number, which every comparison would call small.
     """
     exceeding: list[float] = []
     largest: list[float] = []
@@ -54,13 +58,15 @@ def finite(values: Iterable[float]) -> Iterator[float]:
     for value in values:
         if not abs(value) < float("inf"):
             raise ValueError(
-                f"the flow of a pair of its frames is {value}, no finite number: the picture is smaller than 128 pixels, or RAFT's weights are wrong"
+                f"the flow of a pair of its frames is {value}, no finite number: the picture is smaller "
+                "than 128 pixels, or RAFT's weights are wrong"
             )
         yield value
 
 
 def moves(values: Iterable[float], *, limit: float, needed: int, total: int) -> bool:
-    """Dynamic degree's check_move: whether `needed` of `total` pairs exceed `limit`, stopped as early as that is known.
+    """Dynamic degree's check_move: whether `needed` of `total` pairs exceed `limit`, stopped as early as that
+    is known.
 
     Raises ValueError for a value that is no finite number.
     """

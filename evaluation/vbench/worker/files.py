@@ -1,4 +1,5 @@
-"""Where VBench looks for each checkpoint, below a cache folder of ours: vbench/ (VBENCH_CACHE_DIR), torch/ (TORCH_HOME), hf/ (HF_HOME).
+"""Where VBench looks for each checkpoint, below a cache folder of ours: vbench/ (VBENCH_CACHE_DIR), torch/
+(TORCH_HOME), hf/ (HF_HOME).
 
 Data only; imports nothing. Every name comes from vbench 0.1.5 and the libraries it calls (vbench.md 6).
 """

@@ -1,4 +1,6 @@
-"""Values of single pixel frames in the rows of a fast path, which the package's own rows lack. Standard library only."""
+"""Values of single pixel frames in the rows of a fast path, which the package's own rows lack. Standard
+library only.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 FRAME_VALUES = "frame_values"
-"""Key of a row: a list with one value for every pixel frame of the clip, a fraction, null where a frame has none. Their mean is the clip's
-value up to rounding."""
+"""Key of a row: a list with one value for every pixel frame of the clip, a fraction, null where a frame has
+none. Their mean is the clip's value up to rounding."""
 
 
 def without_frame_values(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

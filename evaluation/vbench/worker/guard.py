@@ -1,10 +1,12 @@
-"""A process that cannot reach the network: what would open a connection or start a downloader is refused and remembered.
+"""A process that cannot reach the network: what would open a connection or start a downloader is refused and
+remembered.
 
-VBench and its libraries fetch what they miss (wget, git, torch.hub, hub clients) and some of them swallow the failure. Here a missing
-file must end in a sentence. Standard library only.
+VBench and its libraries fetch what they miss (wget, git, torch.hub, hub clients) and some of them swallow the
+failure. Here a missing file must end in a sentence. Standard library only.
 
-What the hook cannot see is a program that a library starts, and code that calls the kernel without Python: the first is sent to a proxy that
-nobody serves (runner.py), and that scoring needs neither is shown in a network namespace without any interface (tests/vbench/test_official.py).
+What the hook cannot see is a program that a library starts, and code that calls the kernel without Python:
+the first is sent to a proxy that nobody serves (runner.py), and that scoring needs neither is shown in a
+network namespace without any interface (tests/vbench/test_official.py).
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ class NetworkRefusedError(ConnectionError):
 
 
 def forbid_network() -> None:
-    """From here on, for the whole life of this process (an audit hook cannot be taken away), nothing leaves the machine."""
+    """From here on, for the whole life of this process (an audit hook cannot be taken away), nothing leaves
+    the machine.
+    """
     sys.addaudithook(_refuse_network)
 
 

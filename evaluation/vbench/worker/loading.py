@@ -1,4 +1,6 @@
-"""Loading that VBench does not check: parameters that a checkpoint leaves as they were drawn are an error here."""
+"""Loading that VBench does not check: parameters that a checkpoint leaves as they were drawn are an error
+here.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,11 @@ log = logging.getLogger("vbench_job")
 
 @contextmanager
 def complete_loading() -> Iterator[None]:
-    """While this lasts, load_state_dict(strict=False) raises ValueError if a parameter of the module is not in the checkpoint.
+    """While this lasts, load_state_dict(strict=False) raises ValueError if a parameter of the module is not
+    in the checkpoint.
 
-    Missing buffers (index tables that are computed) and names that the module does not have are logged, as many as they are.
+    Missing buffers (index tables that are computed) and names that the module does not have are logged, as
+    many as they are.
     """
     from torch import nn
 
@@ -33,8 +37,9 @@ def complete_loading() -> Iterator[None]:
         )
         if unset:
             raise ValueError(
-                f"the checkpoint leaves {len(unset)} of {len(parameters)} parameters of {type(self).__name__} unset (first: {unset[0]}), so "
-                "it is another file than the published one; fetch it again"
+                f"the checkpoint leaves {len(unset)} of {len(parameters)} parameters of "
+                f"{type(self).__name__} unset (first: {unset[0]}), so it is another file than the "
+                "published one; fetch it again"
             )
         return outcome
 

@@ -1,8 +1,9 @@
 """Strict loaders of the networks of VBench 0.1.5: RAFT, AMT-S, MUSIQ, CLIP, LAION's aesthetic head.
 
-Runs in envs/vbench alone, whose torch is another one; nothing of the harness is imported. The classes are those of the pinned packages
-(vbench, pyiqa, openai-clip); only how their files are read is ours: no Python object of a file ever runs, and no tensor is left out.
-Imports of those packages are inside the functions, since each takes seconds and a job needs one or two.
+Runs in envs/vbench alone, whose torch is another one; nothing of the harness is imported. The classes are
+those of the pinned packages (vbench, pyiqa, openai-clip); only how their files are read is ours: no Python
+object of a file ever runs, and no tensor is left out. Imports of those packages are inside the functions,
+since each takes seconds and a job needs one or two.
 
 Files lie as in VBENCH_CACHE_DIR (vbench.md 6), whose parts are named in `FILES`.
 """
@@ -43,7 +44,9 @@ SCRIPT_ENTRIES = ("input_resolution", "context_length", "vocab_size")
 
 
 class Ignored:
-    """Stands for an object of a checkpoint that is no tensor, such as training options: it is built, and does nothing."""
+    """Stands for an object of a checkpoint that is no tensor, such as training options: it is built, and does
+    nothing.
+    """
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -53,23 +56,27 @@ class Ignored:
 
 
 def read_state(path: Path, *, key: str | None = None, member: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a torch file by name, on the CPU, without the prefix `module.`; key: the level they lie at.
+    """The tensors of a torch file by name, on the CPU, without the prefix `module.`; key: the level they lie
+    at.
 
-    member: the torch file's name inside `path`, which is a zip of several. Read with weights_only. Some published files hold other objects
-    too (AMT's, training options): each class that torch would refuse is replaced by `Ignored` before anything is built, so no code of the
-    file runs. Raises FileNotFoundError, or ValueError in one sentence.
+    member: the torch file's name inside `path`, which is a zip of several. Read with weights_only. Some
+    published files hold other objects too (AMT's, training options): each class that torch would refuse is
+    replaced by `Ignored` before anything is built, so no code of the file runs. Raises FileNotFoundError, or
+    ValueError in one sentence.
     """
     _existing(path)
     found = _read(path, member)
     level = found.get(key) if key is not None else found
     if not isinstance(level, Mapping):
         raise ValueError(
-            f"{path} has no level {key!r}, found {', '.join(sorted(map(str, found)))[:200]}; fetch the published file again."
+            f"{path} has no level {key!r}, found {', '.join(sorted(map(str, found)))[:200]}; fetch the "
+            "published file again."
         )
     state = {str(name).removeprefix("module."): value for name, value in level.items()}
     if len(state) != len(level) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(
-            f"{path} holds other things than tensors where its weights should be, or two of one name; fetch the published file again."
+            f"{path} holds other things than tensors where its weights should be, or two of one name; "
+            "fetch the published file again."
         )
     return state
 
@@ -88,11 +95,13 @@ def _read(path: Path, member: str | None) -> Mapping[str, Any]:
         pickle.UnpicklingError,
     ) as error:
         raise ValueError(
-            f"{path} is no torch file that can be read safely ({_first_line(error)}); delete it and fetch it again."
+            f"{path} is no torch file that can be read safely ({_first_line(error)}); delete it and fetch "
+            "it again."
         ) from error
     if not isinstance(found, Mapping):
         raise ValueError(
-            f"{path} holds a {type(found).__name__}, expected tensors by name; fetch the published file again."
+            f"{path} holds a {type(found).__name__}, expected tensors by name; fetch the published file "
+            "again."
         )
     return found
 
@@ -110,9 +119,11 @@ def _tensors_and_inert(source: BytesIO) -> Any:
 
 
 def read_script_state(path: Path) -> dict[str, Tensor]:
-    """The parameters in a TorchScript archive, which is how OpenAI publishes CLIP; its program is read by torch's own reader and never run.
+    """The parameters in a TorchScript archive, which is how OpenAI publishes CLIP; its program is read by
+    torch's own reader and never run.
 
-    That reader builds tensors and TorchScript classes and knows no Python callables, unlike pickle. Raises FileNotFoundError, ValueError.
+    That reader builds tensors and TorchScript classes and knows no Python callables, unlike pickle. Raises
+    FileNotFoundError, ValueError.
     """
     _existing(path)
     try:
@@ -126,7 +137,9 @@ def read_script_state(path: Path) -> dict[str, Tensor]:
 
 
 def load_whole(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn.Module:
-    """The module in evaluation mode, without gradients, with exactly these tensors. Raises ValueError naming what does not fit."""
+    """The module in evaluation mode, without gradients, with exactly these tensors. Raises ValueError naming
+    what does not fit.
+    """
     own = module.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shaped = sorted(n for n in own.keys() & state.keys() if own[n].shape != state[n].shape)
@@ -137,7 +150,8 @@ def load_whole(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn
     ]
     if faults:
         raise ValueError(
-            f"{path} does not fit {type(module).__name__}: of its {len(own)} tensors {', '.join(faults)}; fetch the published file again."
+            f"{path} does not fit {type(module).__name__}: of its {len(own)} tensors {', '.join(faults)}; "
+            "fetch the published file again."
         )
     bad = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
     if bad:
@@ -149,7 +163,9 @@ def load_whole(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn
 
 
 def load_raft(folder: Path, device: torch.device) -> nn.Module:
-    """RAFT (large, things): (first, second) [1, 3, h, w] floats 0..255, sides multiples of 8 -> flow, see `rewards.optical_flow`."""
+    """RAFT (large, things): (first, second) [1, 3, h, w] floats 0..255, sides multiples of 8 -> flow, see
+    `rewards.optical_flow`.
+    """
     from easydict import EasyDict
     from vbench.third_party.RAFT.core.raft import RAFT
 
@@ -176,7 +192,9 @@ def load_musiq(folder: Path, device: torch.device) -> nn.Module:
 
 
 def load_clip_l14(folder: Path, device: torch.device) -> nn.Module:
-    """CLIP ViT-L/14 as openai-clip builds it: float16 on a GPU (VBench's numbers are such), float32 on the CPU."""
+    """CLIP ViT-L/14 as openai-clip builds it: float16 on a GPU (VBench's numbers are such), float32 on the
+    CPU.
+    """
     from clip.model import build_model
 
     path = folder / FILES["clip_l14"]
@@ -184,7 +202,8 @@ def load_clip_l14(folder: Path, device: torch.device) -> nn.Module:
     found = {name: tuple(state[name].shape) for name in CLIP_L14 if name in state}
     if found != CLIP_L14:
         raise ValueError(
-            f"{path} is not CLIP ViT-L/14 (shapes {found}, expected {CLIP_L14}); fetch the published file again."
+            f"{path} is not CLIP ViT-L/14 (shapes {found}, expected {CLIP_L14}); fetch the published file "
+            "again."
         )
     network: nn.Module = build_model(dict(state))  # strict itself
     network = load_whole(network, state, path).to(device)

@@ -1,8 +1,10 @@
-"""What works in VBench's environment, asked before anything is scored: imports of all dimensions, the device, decoders of clips.
+"""What works in VBench's environment, asked before anything is scored: imports of all dimensions, the device,
+decoders of clips.
 
     python -m evaluation.vbench.worker.probe --clip FILE.mp4 --output FILE.json
 
-Runs with the python of envs/vbench, without network and without any checkpoint; workflow/scoring/vbench_doctor.py says what the answer means.
+Runs with the python of envs/vbench, without network and without any checkpoint;
+workflow/scoring/vbench_doctor.py says what the answer means.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ DIMENSIONS = tuple(sorted(path.stem for path in Path(__file__).with_name("scorer
 
 
 def place_vocabulary(target: Path) -> None:
-    """The vocabulary that two modules want when they are imported, from the wheel of openai-clip. Raises ModuleNotFoundError."""
+    """The vocabulary that two modules want when they are imported, from the wheel of openai-clip. Raises
+    ModuleNotFoundError.
+    """
     package = find_spec("clip")
     if package is None or package.origin is None:
         raise ModuleNotFoundError("No module named 'clip'")
@@ -35,7 +39,9 @@ def place_vocabulary(target: Path) -> None:
 
 
 def import_dimensions() -> dict[str, dict[str, Any]]:
-    """Seconds that each dimension's module took, and what went wrong, or None. A module that wanted the network counts as wrong."""
+    """Seconds that each dimension's module took, and what went wrong, or None. A module that wanted the
+    network counts as wrong.
+    """
     found = {}
     for name in DIMENSIONS:
         started, refused = time.process_time(), len(REFUSED)

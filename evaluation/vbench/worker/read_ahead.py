@@ -11,8 +11,9 @@ from typing import Any
 class ReadAhead:
     """A function that reads a clip: the same results as `read`, most of them begun before they are asked for.
 
-    paths: clips in the order in which they will be asked for, told apart by their names. workers: clips read beside the one in use, each in
-    a thread of its own. `read` must let other threads run (decoders do) and may raise: the error comes when its clip is asked for.
+    paths: clips in the order in which they will be asked for, told apart by their names. workers: clips read
+    beside the one in use, each in a thread of its own. `read` must let other threads run (decoders do) and
+    may raise: the error comes when its clip is asked for.
     """
 
     def __init__(self, read: Callable[..., Any], paths: Sequence[str], workers: int) -> None:

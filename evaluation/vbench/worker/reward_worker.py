@@ -1,16 +1,20 @@
-"""Serves rewards of clips to a training process of another environment, over two pipes and a file in shared memory.
+"""Serves rewards of clips to a training process of another environment, over two pipes and a file in shared
+memory.
 
     python -m evaluation.vbench.worker.reward_worker --weights DIR --device cuda:0 --rewards raft,aesthetic
 
-Started once per training process, with the python of envs/vbench, from the repository's root. All lines are JSON objects, UTF-8:
+Started once per training process, with the python of envs/vbench, from the repository's root. All lines are
+JSON objects, UTF-8:
 
-- first, out: {"ready": {package: version}} once every network is loaded, or {"error": sentence} and exit code 1
-- a request, in: {"frames": path, "shape": [T, h, w, 3], "fps": number}; the file holds T*h*w*3 bytes, uint8, row-major in that shape,
-  nothing else; the worker reads it and leaves it where it is
+- first, out: {"ready": {package: version}} once every network is loaded, or {"error": sentence} and exit code
+  1
+- a request, in: {"frames": path, "shape": [T, h, w, 3], "fps": number}; the file holds T*h*w*3 bytes, uint8,
+  row-major in that shape, nothing else; the worker reads it and leaves it where it is
 - its answer, out: {"scores": {reward: number}}, all finite, or {"error": sentence}; then the worker goes on
 
-It ends when its input ends, and ignores the signals that ask a training run to stop: the run still needs it then, to save after its
-iteration. What libraries print goes to stderr, so that nothing but these lines reaches the pipe.
+It ends when its input ends, and ignores the signals that ask a training run to stop: the run still needs it
+then, to save after its iteration. What libraries print goes to stderr, so that nothing but these lines
+reaches the pipe.
 """
 
 from __future__ import annotations
@@ -39,7 +43,8 @@ def read_frames(request: Mapping[str, Any]) -> Frames:
     path, shape = Path(request["frames"]), tuple(request["shape"])
     if len(shape) != 4 or shape[3] != 3 or path.stat().st_size != math.prod(shape):
         raise ValueError(
-            f"{path} has {path.stat().st_size} bytes, but frames of shape {list(shape)} are {math.prod(shape)}; write [T, h, w, 3] bytes."
+            f"{path} has {path.stat().st_size} bytes, but frames of shape {list(shape)} are "
+            f"{math.prod(shape)}; write [T, h, w, 3] bytes."
         )
     frames: Frames = np.fromfile(path, dtype=np.uint8).reshape(shape)
     return frames

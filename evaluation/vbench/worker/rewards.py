@@ -1,7 +1,8 @@
-"""Four rewards of CM-GRPO computed by VBench's networks, on frames in memory (raven.md 10): RAFT, aesthetic, imaging, motion smoothness.
+"""Four rewards of CM-GRPO computed by VBench's networks, on frames in memory (raven.md 10): RAFT, aesthetic,
+imaging, motion smoothness.
 
-A clip is uint8 frames [T, h, w, 3] at a known frame rate; a reward is one number, higher is better. The preprocessing is VBench 0.1.5's
-own, which is called where it is a function. Runs in envs/vbench alone.
+A clip is uint8 frames [T, h, w, 3] at a known frame rate; a reward is one number, higher is better. The
+preprocessing is VBench 0.1.5's own, which is called where it is a function. Runs in envs/vbench alone.
 """
 
 from __future__ import annotations
@@ -29,12 +30,16 @@ AMT_PADDING = 16
 
 
 def every_nth(fps: float) -> int:
-    """How far apart the frames are between which flow is measured: about 8 a second (16 fps: 2, so 41 of 81 frames)."""
+    """How far apart the frames are between which flow is measured: about 8 a second (16 fps: 2, so 41 of 81
+    frames).
+    """
     return max(1, round(fps / RAFT_FPS))
 
 
 def optical_flow(raft: nn.Module, first: Tensor, second: Tensor) -> Tensor:
-    """Flow [2, H, W] in pixels from first to second, [1, 3, h, w] in 0..255; H and W are h and w padded to multiples of 8, as VBench leaves it."""
+    """Flow [2, H, W] in pixels from first to second, [1, 3, h, w] in 0..255; H and W are h and w padded to
+    multiples of 8, as VBench leaves it.
+    """
     from vbench.third_party.RAFT.core.utils_core.utils import InputPadder
 
     first, second = InputPadder(first.shape).pad(first, second)
@@ -44,12 +49,15 @@ def optical_flow(raft: nn.Module, first: Tensor, second: Tensor) -> Tensor:
 
 
 def largest_flow(flow: Tensor, share: float = RAFT_SHARE) -> float:
-    """Mean magnitude, in pixels, of the largest `share` of a flow field [2, H, W]. Raises ValueError if that is no pixel."""
+    """Mean magnitude, in pixels, of the largest `share` of a flow field [2, H, W]. Raises ValueError if that
+    is no pixel.
+    """
     size = flow.square().sum(0).sqrt().flatten()
     count = int(len(size) * share)
     if count < 1:
         raise ValueError(
-            f"a picture of {len(size)} pixels is too small for the largest {share:.0%} of its flow; enlarge it."
+            f"a picture of {len(size)} pixels is too small for the largest {share:.0%} of its flow; "
+            "enlarge it."
         )
     return float(size.topk(count).values.double().mean())
 
@@ -93,12 +101,15 @@ def imaging_reward(musiq: nn.Module, frames: Frames) -> float:
 
 
 def motion_smoothness_reward(amt: nn.Module, frames: Frames) -> float:
-    """1 - mean difference / 255 between every odd frame and what AMT-S makes of its neighbours, both as bytes."""
+    """1 - mean difference / 255 between every odd frame and what AMT-S makes of its neighbours, both as
+    bytes.
+    """
     from vbench.third_party.amt.utils.utils import InputPadder, img2tensor, tensor2img
 
     if len(frames) < 3:
         raise ValueError(
-            f"motion smoothness needs 3 frames, the middle one predicted, found {len(frames)}; use a longer clip."
+            f"motion smoothness needs 3 frames, the middle one predicted, found {len(frames)}; use a "
+            "longer clip."
         )
     device = next(amt.parameters()).device
     even = [img2tensor(frame).to(device) for frame in frames[::2]]

@@ -1,8 +1,10 @@
-"""One job inside VBench's own environment: the official Python API on a private folder of links, every clip accounted for.
+"""One job inside VBench's own environment: the official Python API on a private folder of links, every clip
+accounted for.
 
-Runs with the python of envs/vbench and imports nothing but the standard library, torch and vbench, so that it needs no package of the main
-environment. The job and what it gives are JSON files (evaluation/vbench/plan.py writes the one, evaluation/vbench/results.py reads the
-other). All numbers come from vbench.VBench(...).evaluate in one process; what surrounds it turns its silent faults into one sentence.
+Runs with the python of envs/vbench and imports nothing but the standard library, torch and vbench, so that it
+needs no package of the main environment. The job and what it gives are JSON files (evaluation/vbench/plan.py
+writes the one, evaluation/vbench/results.py reads the other). All numbers come from
+vbench.VBench(...).evaluate in one process; what surrounds it turns its silent faults into one sentence.
 """
 
 from __future__ import annotations
@@ -31,10 +33,14 @@ log = logging.getLogger("vbench_job")
 
 Row = dict[str, Any]
 ROUNDING = 2e-3
-"""How far beyond its limits a value may be, of their distance: cosines of float16 features (CLIP on a GPU) come in steps of 0.001 there."""
+"""How far beyond its limits a value may be, of their distance: cosines of float16 features (CLIP on a GPU)
+come in steps of 0.001 there.
+"""
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 NOWHERE = "http://127.0.0.1:9"
-"""The discard port, where nobody listens: a program that a library starts has no guard of ours (guard.py), so its downloads end here."""
+"""The discard port, where nobody listens: a program that a library starts has no guard of ours (guard.py), so
+its downloads end here.
+"""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 """How torch, its CPU allocator and CUDA's libraries say it."""
 READERS = ("load_video", "read_frames_decord_by_fps")
@@ -47,9 +53,11 @@ BATCHES = (16, 4, 1)
 class Watch:
     """What the package's loop is at. item: number of items begun; finished: whether the loop ran to its end.
 
-    limit: pictures that go through the network at once, None for as many as the package takes; lowered when memory runs out.
-    paths: clips in the order in which they are read; workers: threads that read ahead. frame_values: of a clip, by its name, one value for
-    every pixel frame, a fraction, None where a frame has none; what a fast path knows of them.
+    limit: pictures that go through the network at once, None for as many as the package takes; lowered when
+    memory runs out.
+    paths: clips in the order in which they are read; workers: threads that read ahead. frame_values: of a
+    clip, by its name, one value for every pixel frame, a fraction, None where a frame has none; what a fast
+    path knows of them.
     """
 
     clip: str = "none yet"
@@ -96,11 +104,13 @@ class Watch:
 class Scorer:
     """How one dimension is run.
 
-    files: checkpoints it reads, below the cache folder. adapt: called with the package's module of the dimension and the watch before the
-    run, it returns what is called with the rows afterwards, or None. leaves_out: whether the package may leave clips out on purpose.
+    files: checkpoints it reads, below the cache folder. adapt: called with the package's module of the
+    dimension and the watch before the run, it returns what is called with the rows afterwards, or None.
+    leaves_out: whether the package may leave clips out on purpose.
     batched: whether `adapt` made the network obey the watch's limit, so that a smaller batch can be tried.
-    speed_up: called with the module and the watch before everything else, on the fast path only. It replaces functions and classes of the
-    module by ones that give the same values up to the rounding of sums, in batches that obey the watch's limit.
+    speed_up: called with the module and the watch before everything else, on the fast path only. It replaces
+    functions and classes of the module by ones that give the same values up to the rounding of sums, in
+    batches that obey the watch's limit.
     limits: what a clip's own value can be, on the scale of the package's rows.
     """
 
@@ -138,12 +148,13 @@ def check_files(files: Iterable[str], cache: Path, sizes: dict[str, int]) -> Non
         path = cache / name
         if not path.is_file():
             raise FileNotFoundError(
-                f"The checkpoint {path} is missing; run `make fetch`, then remake the cache (rule vbench_weights)."
+                f"The checkpoint {path} is missing; run `make fetch`, then remake the cache (rule "
+                "vbench_weights)."
             )
         if name in sizes and path.stat().st_size != sizes[name]:
             raise ValueError(
-                f"The checkpoint {path} has {path.stat().st_size:,} bytes, expected {sizes[name]:,}; delete it and remake the cache "
-                "(rule vbench_weights)."
+                f"The checkpoint {path} has {path.stat().st_size:,} bytes, expected {sizes[name]:,}; "
+                "delete it and remake the cache (rule vbench_weights)."
             )
 
 
@@ -156,8 +167,9 @@ def open_device(name: str) -> Any:
         name = "cuda" if torch.cuda.is_available() or granted else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise RuntimeError(
-            f"Scoring must run on a GPU, but torch {torch.__version__} of the VBench environment finds none; ask for one (--profile slurm "
-            "does), rebuild with envs/vbench/install.sh --torch cuda, or set `device: cpu` in the suite's file."
+            f"Scoring must run on a GPU, but torch {torch.__version__} of the VBench environment finds "
+            "none; ask for one (--profile slurm does), rebuild with envs/vbench/install.sh --torch cuda, "
+            "or set `device: cpu` in the suite's file."
         )
     return torch.device(name)
 
@@ -185,7 +197,8 @@ def evaluate(scorer: Scorer, job: dict[str, Any], watch: Watch) -> tuple[float |
         info.write_text(json.dumps(job["entries"]), encoding="utf-8")
         official = VBench(device, str(info), folder)
         try:
-            # Some dimensions keep the graph of every frame otherwise (scene: 22 GB for one clip); no value depends on it.
+            # Some dimensions keep the graph of every frame otherwise (scene: 22 GB for one clip); no value
+            # depends on it.
             with torch.no_grad(), scorer.around():
                 try_batches(
                     scorer.batched or scorer.path(job["path"]) == "fast",
@@ -211,12 +224,16 @@ def evaluate(scorer: Scorer, job: dict[str, Any], watch: Watch) -> tuple[float |
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU, where torch raises a plain RuntimeError."""
+    """Whether an error says that memory ran out, on a GPU or on the CPU, where torch raises a plain
+    RuntimeError.
+    """
     return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def try_batches(batched: bool, watch: Watch, attempt: Callable[[], None]) -> None:
-    """Run the package; where memory runs out and smaller batches can be had, again with them, from the first clip."""
+    """Run the package; where memory runs out and smaller batches can be had, again with them, from the first
+    clip.
+    """
     import torch
 
     limits = BATCHES if batched else ()
@@ -242,7 +259,9 @@ def try_batches(batched: bool, watch: Watch, attempt: Callable[[], None]) -> Non
 def in_batches(
     network: Callable[[Any], Any], watch: Watch, join: Callable[[list[Any]], Any]
 ) -> Callable[[Any], Any]:
-    """A function of a stack of pictures that obeys the watch's limit. Rounding may differ in the last digits from one batch."""
+    """A function of a stack of pictures that obeys the watch's limit. Rounding may differ in the last digits
+    from one batch.
+    """
 
     def limited(pictures: Any) -> Any:
         if watch.limit is None or len(pictures) <= watch.limit:
@@ -253,7 +272,9 @@ def in_batches(
 
 
 def check_rows(scorer: Scorer, rows: Sequence[Row], names: Sequence[str], watch: Watch) -> None:
-    """Raises ValueError, one sentence, unless the rows are those of the clips, in order, with finite numbers, and nothing was swallowed."""
+    """Raises ValueError, one sentence, unless the rows are those of the clips, in order, with finite numbers,
+    and nothing was swallowed.
+    """
     what = f"VBench's {scorer.dimension}"
     if REFUSED:
         raise ValueError(
@@ -261,8 +282,8 @@ def check_rows(scorer: Scorer, rows: Sequence[Row], names: Sequence[str], watch:
         )
     if watch.faults:
         raise ValueError(
-            f"{what} met {len(watch.faults)} errors that it would have counted as clips without a finding (first: {watch.faults[0]}); "
-            "nothing was scored."
+            f"{what} met {len(watch.faults)} errors that it would have counted as clips without a finding "
+            f"(first: {watch.faults[0]}); nothing was scored."
         )
     found = [row["video_path"] for row in rows]
     left_out = [name for name in names if name not in found]
@@ -272,27 +293,31 @@ def check_rows(scorer: Scorer, rows: Sequence[Row], names: Sequence[str], watch:
         )
     if left_out and not scorer.leaves_out:
         raise ValueError(
-            f"{what} dropped {len(left_out)} of {len(names)} clips without a word (first: {left_out[0]}), which it could not read; "
-            "delete those clips and rerun, the sample stage makes them again."
+            f"{what} dropped {len(left_out)} of {len(names)} clips without a word (first: {left_out[0]}), "
+            "which it could not read; delete those clips and rerun, the sample stage makes them again."
         )
     bad = [row["video_path"] for row in rows if not all(map(math.isfinite, _numbers(row)))]
     if bad:
         raise ValueError(
-            f"{what} gave a result that is no finite number for {bad[0]} ({len(bad)} such clips); look at the clip and the weights."
+            f"{what} gave a result that is no finite number for {bad[0]} ({len(bad)} such clips); look at "
+            "the clip and the weights."
         )
     refuse_impossible(scorer, rows)
 
 
 def refuse_impossible(scorer: Scorer, rows: Sequence[Row]) -> None:
-    """Raises ValueError naming the model's file if a clip's value is none that the dimension can have (VBench prints 323.99 then)."""
+    """Raises ValueError naming the model's file if a clip's value is none that the dimension can have (VBench
+    prints 323.99 then).
+    """
     low, high = scorer.limits
     spare = ROUNDING * (high - low)
     wrong = [row for row in rows if not low - spare <= float(row["video_results"]) <= high + spare]
     if wrong:
         models = ", ".join(scorer.files) or "none, it reads no checkpoint"
         raise ValueError(
-            f"VBench's {scorer.dimension} gave {float(wrong[0]['video_results']):g} for {wrong[0]['video_path']} ({len(wrong)} of {len(rows)} "
-            f"clips), outside {low:g} to {high:g}: a model file is damaged or another than the published one ({models}); delete it in "
+            f"VBench's {scorer.dimension} gave {float(wrong[0]['video_results']):g} for "
+            f"{wrong[0]['video_path']} ({len(wrong)} of {len(rows)} clips), outside {low:g} to {high:g}: a "
+            f"model file is damaged or another than the published one ({models}); delete it in "
             "resources/weights/vbench and run `make fetch`. Nothing was scored."
         )
 
@@ -336,7 +361,9 @@ def run(scorer: Scorer, arguments: Sequence[str] | None = None) -> int:
 
 
 def begin(cache: Path) -> None:
-    """Before vbench is imported, which reads its folders then: set them, close the network, hide our packages from the libraries."""
+    """Before vbench is imported, which reads its folders then: set them, close the network, hide our packages
+    from the libraries.
+    """
     os.environ.update(environment(cache))
     forbid_network()
     root = Path(__file__).resolve().parents[3]
@@ -348,8 +375,8 @@ def sentence(dimension: str, error: Exception, watch: Watch, files: Sequence[str
     cause = " ".join(f"{error}".split()) or type(error).__name__
     if is_out_of_memory(error):
         return (
-            f"{dimension} ran out of memory at clip {watch.clip} ({cause}); give the job more, or a GPU that nobody else uses. Parts that are "
-            "done are kept."
+            f"{dimension} ran out of memory at clip {watch.clip} ({cause}); give the job more, or a GPU "
+            "that nobody else uses. Parts that are done are kept."
         )
     if watch.finished and isinstance(error, ValueError):
         return cause
@@ -357,13 +384,14 @@ def sentence(dimension: str, error: Exception, watch: Watch, files: Sequence[str
         return f"{dimension}: {cause}"
     if watch.item == 0:
         return (
-            f"{dimension} failed before its first clip with {type(error).__name__}: {cause[:500]}; a checkpoint is another file than the "
-            f"published one ({', '.join(files) or 'none is read'}: delete it in resources/weights/vbench and run `make fetch`), or the environment "
-            "is broken (delete .venvs/vbench)."
+            f"{dimension} failed before its first clip with {type(error).__name__}: {cause[:500]}; a "
+            f"checkpoint is another file than the published one ({', '.join(files) or 'none is read'}: "
+            "delete it in resources/weights/vbench and run `make fetch`), or the environment is broken "
+            "(delete .venvs/vbench)."
         )
     return (
-        f"{dimension} failed at clip {watch.clip} with {type(error).__name__}: {cause}; if the clip cannot be decoded, delete it and rerun, "
-        "the sample stage makes it again."
+        f"{dimension} failed at clip {watch.clip} with {type(error).__name__}: {cause}; if the clip cannot "
+        "be decoded, delete it and rerun, the sample stage makes it again."
     )
 
 

@@ -1,11 +1,14 @@
-"""VBench's static filter in its own environment: which clips stand still by RAFT's flow, each clip stopped as soon as that is known.
+"""VBench's static filter in its own environment: which clips stand still by RAFT's flow, each clip stopped as
+soon as that is known.
 
-Network, frames and the value of a pair are those of vbench.cli.static_filter. A clip of T frames has T - 1 pairs of neighbours and two
-of its ends. It stands still unless more than `allowed` = round(2 T / 16) neighbours exceed `limit` = 3 min(h, w) / 256, or an end pair
-exceeds 2 `allowed` `limit`. Counts only grow, so that the (allowed + 1)-th is as good as all.
+Network, frames and the value of a pair are those of vbench.cli.static_filter. A clip of T frames has T - 1
+pairs of neighbours and two of its ends. It stands still unless more than `allowed` = round(2 T / 16)
+neighbours exceed `limit` = 3 min(h, w) / 256, or an end pair exceeds 2 `allowed` `limit`. Counts only grow,
+so that the (allowed + 1)-th is as good as all.
 
-`motion` of a clip: the largest of the (allowed + 1)-th largest neighbour over `limit` and the end pairs over theirs. It stands still exactly
-if that is at most 1. Where a clip was stopped early it is a lower bound: above 1 of one that moves, and on the fast path of a still one too.
+`motion` of a clip: the largest of the (allowed + 1)-th largest neighbour over `limit` and the end pairs over
+theirs. It stands still exactly if that is at most 1. Where a clip was stopped early it is a lower bound:
+above 1 of one that moves, and on the fast path of a still one too.
 """
 
 from __future__ import annotations
@@ -76,7 +79,9 @@ def open_filter(cache: Path, device: Any) -> Any:
 
 
 def open_fast_filter(cache: Path, device: Any, watch: Watch) -> Any:
-    """The same filter on the fast path: flow as in evaluation/vbench/worker/fast/raft.py, and no pair that cannot change the answer."""
+    """The same filter on the fast path: flow as in evaluation/vbench/worker/fast/raft.py, and no pair that
+    cannot change the answer.
+    """
     from evaluation.vbench.worker.fast.raft import ClipFlows, FastRaft, read_frames, usual_batch
 
     official = open_filter(cache, device)

@@ -1,8 +1,10 @@
-"""Lets a torchvision built for CUDA import beside a CPU torch: put this folder on PYTHONPATH. For tests; a CUDA torch is left alone.
+"""Lets a torchvision built for CUDA import beside a CPU torch: put this folder on PYTHONPATH. For tests; a
+CUDA torch is left alone.
 
-The wheel's native library needs CUDA libraries, so the operators that torchvision declares fakes for do not exist and its import dies.
-Before that import, this declares the two operators and gives `nms` a kernel; afterwards it gives roi_align a form that needs little
-memory. Nothing else of torchvision's native code is called by VBench.
+The wheel's native library needs CUDA libraries, so the operators that torchvision declares fakes for do not
+exist and its import dies. Before that import, this declares the two operators and gives `nms` a kernel;
+afterwards it gives roi_align a form that needs little memory. Nothing else of torchvision's native code is
+called by VBench.
 """
 
 from __future__ import annotations

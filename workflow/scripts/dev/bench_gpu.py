@@ -1,7 +1,8 @@
-"""Time every method at full size with random weights: text, each chunk, decoding, writing, memory, share of the matrix rate.
+"""Time every method at full size with random weights: text, each chunk, decoding, writing, memory, share of
+the matrix rate.
 
-Parts are timed apart and together, medians of --repeats after a warm-up; the matrix rate is measured in the same process and every
-figure is stored with it. `--size tiny` runs the same code on any CPU, to try it.
+Parts are timed apart and together, medians of --repeats after a warm-up; the matrix rate is measured in the
+same process and every figure is stored with it. `--size tiny` runs the same code on any CPU, to try it.
 
 Legend: B clips of a batch, F latent frames, C channels, H, W latent size.
 """
@@ -48,8 +49,8 @@ PRECISIONS: tuple[Precision, ...] = ("exact", "fast", "float32")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """What is timed. latent: (F, C, H, W); vae_dim: base width of the VAE; encoder: of UMT5Config; matrix: side of the product that
-    gives the rate.
+    """What is timed. latent: (F, C, H, W); vae_dim: base width of the VAE; encoder: of UMT5Config; matrix:
+    side of the product that gives the rate.
     """
 
     config: WanConfig
@@ -91,10 +92,12 @@ SIZES = {
 class Timing:
     """Seconds of one batch unless said, medians. fps: pixel frames a second of all clips together.
 
-    text_s: umT5 alone; network_s, chunk_s: rollout alone, and from one finished chunk to the next; decode_s: decoding alone;
-    together_s: from prompt rows to frames on the host, decoding each chunk as it is finished, one batch alone; stream_s: the same
-    when batches follow one another as in sampling; first_pixels_s: until the first chunk's frames; write_s: one clip's mp4, which
-    threads write beside all that; mfu: share of the matrix rate that the network's counted operations reach; peak_gib: GPU memory.
+    text_s: umT5 alone; network_s, chunk_s: rollout alone, and from one finished chunk to the next; decode_s:
+    decoding alone;
+    together_s: from prompt rows to frames on the host, decoding each chunk as it is finished, one batch
+    alone; stream_s: the same when batches follow one another as in sampling; first_pixels_s: until the first
+    chunk's frames; write_s: one clip's mp4, which threads write beside all that; mfu: share of the matrix
+    rate that the network's counted operations reach; peak_gib: GPU memory.
     """
 
     method: str
@@ -296,8 +299,8 @@ def noise_of(sampler: Sampler, text: Tensor) -> NoiseSource:
 
 
 def chunk_times(sampler: Sampler, text: Tensor) -> list[float]:
-    """Seconds from one finished chunk to the next, text keys and values in the first; the clean pass after a chunk counts
-    with the next one. Drawing the first noise is not counted.
+    """Seconds from one finished chunk to the next, text keys and values in the first; the clean pass after a
+    chunk counts with the next one. Drawing the first noise is not counted.
     """
     noise = Drawn(noise_of(sampler, text))
     last = now(sampler.device)
@@ -371,13 +374,15 @@ def random_codec(size: Size, device: torch.device, dtype: torch.dtype, *, fast: 
 def table(timings: Sequence[Timing]) -> str:
     """The figures for people."""
     header = (
-        f"{'method':<24} {'precision':<9} {'B':>2} {'calls':>5} {'text s':>7} {'DiT s':>7} {'VAE s':>7} {'both s':>7} {'in a row':>8} "
-        f"{'FPS DiT':>8} {'FPS':>7} {'1st lat':>8} {'1st pix':>8} {'write s':>8} {'MFU':>6} {'GiB':>6}"
+        f"{'method':<24} {'precision':<9} {'B':>2} {'calls':>5} {'text s':>7} {'DiT s':>7} {'VAE s':>7} "
+        f"{'both s':>7} {'in a row':>8} {'FPS DiT':>8} {'FPS':>7} {'1st lat':>8} {'1st pix':>8} "
+        f"{'write s':>8} {'MFU':>6} {'GiB':>6}"
     )
     lines = [
-        f"{t.method:<24} {t.precision:<9} {t.batch:>2} {t.network_calls:>5} {t.text_s:>7.3f} {t.network_s:>7.3f} {t.decode_s:>7.3f} "
-        f"{t.together_s:>7.3f} {t.stream_s:>8.3f} {t.fps_network:>8.1f} {t.fps_stream:>7.1f} {t.first_latents_s:>8.3f} "
-        f"{t.first_pixels_s:>8.3f} {t.write_s:>8.3f} {t.mfu:>6.1%} {t.peak_gib:>6.1f}"
+        f"{t.method:<24} {t.precision:<9} {t.batch:>2} {t.network_calls:>5} {t.text_s:>7.3f} "
+        f"{t.network_s:>7.3f} {t.decode_s:>7.3f} {t.together_s:>7.3f} {t.stream_s:>8.3f} "
+        f"{t.fps_network:>8.1f} {t.fps_stream:>7.1f} {t.first_latents_s:>8.3f} {t.first_pixels_s:>8.3f} "
+        f"{t.write_s:>8.3f} {t.mfu:>6.1%} {t.peak_gib:>6.1f}"
         for t in timings
     ]
     return "\n".join([header, *lines])

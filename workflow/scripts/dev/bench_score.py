@@ -1,8 +1,10 @@
-"""Time the official scorer and ours: seconds a clip and dimension in one run, their ratio, the largest difference of a clip's value.
+"""Time the official scorer and ours: seconds a clip and dimension in one run, their ratio, the largest
+difference of a clip's value.
 
-Random weights (tests/vbench/random_cache.py) and made-up clips, or --weights and --videos. Each measurement is a process of VBench's environment
-of its own (evaluation/vbench/worker/bench_worker.py), so that nothing is shared; loading is not counted. Random RAFT sees motion anywhere, so the share of
-still clips is set by moving the limits of the flow, not by the clips: the flow itself is computed as ever.
+Random weights (tests/vbench/random_cache.py) and made-up clips, or --weights and --videos. Each measurement
+is a process of VBench's environment of its own (evaluation/vbench/worker/bench_worker.py), so that nothing is
+shared; loading is not counted. Random RAFT sees motion anywhere, so the share of still clips is set by moving
+the limits of the flow, not by the clips: the flow itself is computed as ever.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ SAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One line of the table. clips: how many of one model the whole protocol scores; weights: names of tests/vbench/random_cache.py.
+    """One line of the table. clips: how many of one model the whole protocol scores; weights: names of
+    tests/vbench/random_cache.py.
 
     case: what is done to the package before, a key of bench_worker.STEERED, on both paths alike.
     """
@@ -90,7 +93,9 @@ MIX = "50 % still"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """official_s, fast_s: seconds a clip; difference: largest relative one of a clip's value; path: what computed the second."""
+    """official_s, fast_s: seconds a clip; difference: largest relative one of a clip's value; path: what
+    computed the second.
+    """
 
     name: str
     clips: int
@@ -123,7 +128,9 @@ def make_videos(folder: Path, size: tuple[int, int], frames: int, clips: int) ->
 
 
 def surroundings(flags: argparse.Namespace) -> dict[str, str]:
-    """Of a process in VBench's environment: its threads, and on a CPU what lets torchvision import beside a CPU build of torch."""
+    """Of a process in VBench's environment: its threads, and on a CPU what lets torchvision import beside a
+    CPU build of torch.
+    """
     threads = {"OMP_NUM_THREADS": str(flags.threads)}
     paths = ["tests/vbench/cpu"] if flags.device == "cpu" else []
     paths += [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
@@ -161,7 +168,9 @@ def measure(case: Case, path: str, flags: argparse.Namespace, work: Path) -> dic
 
 
 def seconds_a_clip(answer: dict[str, Any], clips: int, *, warm: bool) -> float:
-    """Mean over clips. The package may loop over prompts, so an item can be several clips; warm: without the first item, if there are more."""
+    """Mean over clips. The package may loop over prompts, so an item can be several clips; warm: without the
+    first item, if there are more.
+    """
     seconds = answer["seconds"]
     each = clips / len(seconds)
     kept = seconds[1:] if warm and len(seconds) > 1 else seconds
@@ -195,7 +204,9 @@ def run_case(case: Case, flags: argparse.Namespace, work: Path) -> Measured:
 
 
 def counted(measured: Sequence[Measured]) -> list[Measured]:
-    """Those that make up one model's total: of a dimension in several cases the one of `MIX`, or the only one that was measured."""
+    """Those that make up one model's total: of a dimension in several cases the one of `MIX`, or the only one
+    that was measured.
+    """
     chosen: dict[str, Measured] = {}
     for one in measured:
         dimension, _, case = one.name.partition(", ")
@@ -209,18 +220,20 @@ def table(measured: Sequence[Measured]) -> str:
     total = counted(measured)
     hours = {path: sum(one.clips * getattr(one, f"{path}_s") for one in total) / 3600 for path in PATHS}
     lines = [
-        f"{'dimension':34} {'official s':>11} {'ours s':>9} {'ratio':>6} {'share':>7} {'clips':>6} {'difference':>11}"
+        f"{'dimension':34} {'official s':>11} {'ours s':>9} {'ratio':>6} {'share':>7} {'clips':>6} "
+        f"{'difference':>11}"
     ]
     for one in measured:
         share = one.clips * one.official_s / 3600 / hours["official"] if one in total else None
         said = f"{share:7.1%}" if share is not None else f"{'-':>7}"
         lines.append(
-            f"{one.name:34} {one.official_s:11.3f} {one.fast_s:9.3f} {one.official_s / one.fast_s:6.2f} {said} {one.clips:6d} "
+            f"{one.name:34} {one.official_s:11.3f} {one.fast_s:9.3f} {one.official_s / one.fast_s:6.2f} "
+            f"{said} {one.clips:6d} "
             f"{one.difference:11.1e}{'' if one.path == 'fast' else '  (no fast path)'}"
         )
     lines.append(
-        f"whole protocol, one model: {hours['official']:.1f} h official, {hours['fast']:.1f} h ours, {hours['official'] / hours['fast']:.2f} times "
-        f"less (of several cases of one dimension: {MIX})"
+        f"whole protocol, one model: {hours['official']:.1f} h official, {hours['fast']:.1f} h ours, "
+        f"{hours['official'] / hours['fast']:.2f} times less (of several cases of one dimension: {MIX})"
     )
     return "\n".join(lines)
 
@@ -259,7 +272,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def without_detectron2(cases: Sequence[Case], flags: argparse.Namespace) -> list[Case]:
-    """The cases that this environment can run; those of GRiT are left out, by name, where detectron2 is not installed."""
+    """The cases that this environment can run; those of GRiT are left out, by name, where detectron2 is not
+    installed.
+    """
     grit = [case for case in cases if "grit" in case.weights]
     command = [
         str(flags.python),

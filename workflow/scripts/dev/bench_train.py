@@ -1,8 +1,10 @@
-"""Time a training step at full size with random weights: rollout, student, fake score and teacher apart, memory, share of the matrix rate.
+"""Time a training step at full size with random weights: rollout, student, fake score and teacher apart,
+memory, share of the matrix rate.
 
-Forward and backward of one clip of 32,760 tokens, bidirectional, block-causal and interleaved, with and without checkpointed activations, and the
-parts of a CM-GRPO and of a RAVEN iteration. The matrix rate is measured in the same process and stored with every figure. `--size tiny` runs the same
-code on any CPU, to try it. Started by torchrun, the networks are sharded over its processes, each with a sample of its own; figures
+Forward and backward of one clip of 32,760 tokens, bidirectional, block-causal and interleaved, with and
+without checkpointed activations, and the parts of a CM-GRPO and of a RAVEN iteration. The matrix rate is
+measured in the same process and stored with every figure. `--size tiny` runs the same code on any CPU, to try
+it. Started by torchrun, the networks are sharded over its processes, each with a sample of its own; figures
 are those of process 0.
 
 Legend: F latent frames, C channels, H, W latent size.
@@ -57,8 +59,8 @@ Latent = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Median seconds of one part. tflop: operations of the model itself, without recomputation; mfu: share of the matrix rate that
-    they reach; peak_gib: GPU memory, all that is held included.
+    """Median seconds of one part. tflop: operations of the model itself, without recomputation; mfu: share of
+    the matrix rate that they reach; peak_gib: GPU memory, all that is held included.
     """
 
     part: str
@@ -70,7 +72,9 @@ class Part:
 
 
 class Flops(NamedTuple):
-    """Operations of one forward; a multiply-add is two. products: with weights; attention: self and to the text; adapters: LoRA's own."""
+    """Operations of one forward; a multiply-add is two. products: with weights; attention: self and to the
+    text; adapters: LoRA's own.
+    """
 
     products: float
     attention: float
@@ -87,15 +91,17 @@ class Flops(NamedTuple):
 
     @property
     def adapted(self) -> float:
-        """Forward and backward where the adapters alone are trained: the other weights' own gradients are not computed."""
+        """Forward and backward where the adapters alone are trained: the other weights' own gradients are not
+        computed.
+        """
         return 2 * self.products + (1 + PASSES_OF_BACKWARD) * (self.attention + self.adapters)
 
 
 def forward_flops(
     config: WanConfig, frames: int, tokens_per_frame: int, pairs: int, *, rank: int = 0
 ) -> Flops:
-    """One clip: matrix products over `frames` frames of tokens, attention over `pairs` of frames that see one another, and over the text
-    rows; adapters of `rank` on every product. Source: performance.md C.
+    """One clip: matrix products over `frames` frames of tokens, attention over `pairs` of frames that see one
+    another, and over the text rows; adapters of `rank` on every product. Source: performance.md C.
     """
     tokens, dim, ffn, layers = frames * tokens_per_frame, config.dim, config.ffn_dim, config.num_layers
     attention = 2 * layers * dim * (pairs * tokens_per_frame**2 + tokens * config.text_len)
@@ -136,7 +142,9 @@ def rollout_flops(config: WanConfig, latent: Latent, steps: int, *, rank: int = 
 
 
 def interleaved_pairs(chunks: tuple[int, ...]) -> int:
-    """Pairs of frames that see one another in the packed sequence of training-time test, last clean chunk left out."""
+    """Pairs of frames that see one another in the packed sequence of training-time test, last clean chunk
+    left out.
+    """
     blocks = interleaved_blocks(len(chunks))
     return sum(chunks[b.chunk] * (chunks[b.chunk] + sum(chunks[j] for j in b.sees)) for b in blocks)
 
@@ -149,7 +157,9 @@ class Bench:
         self.parts: list[Part] = []
 
     def time(self, part: str, work: Callable[[], Any], flops: float, *, checkpointed: bool = False) -> None:
-        """Time `work`, whose model operations are `flops`. What does not fit into the GPU's memory is said and left out."""
+        """Time `work`, whose model operations are `flops`. What does not fit into the GPU's memory is said
+        and left out.
+        """
         on_gpu = self.device.type == "cuda"
         if on_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -173,7 +183,9 @@ class Bench:
 
 
 def network(config: WanConfig, device: torch.device, *, trained: bool) -> Wan:
-    """Random weights as the trainers hold them: float32 with products in bfloat16 if trained, else bfloat16 with float32 fp32_modules."""
+    """Random weights as the trainers hold them: float32 with products in bfloat16 if trained, else bfloat16
+    with float32 fp32_modules.
+    """
     precision = "fast" if device.type == "cuda" else "float32"
     with torch.device(device):
         wan = Wan(config, training_dtypes(precision, trained=trained))
@@ -189,7 +201,9 @@ def differentiate(v: Tensor) -> None:
 
 
 def time_forward_backward(bench: Bench, wan: Wan, latent: Latent, text: Tensor) -> None:
-    """Forward and backward of one clip: all frames seeing all frames, chunks those before them, and packed as in training-time test."""
+    """Forward and backward of one clip: all frames seeing all frames, chunks those before them, and packed as
+    in training-time test.
+    """
     x, clean = (torch.randn(1, *latent, device=bench.device) for _ in range(2))
     t = torch.full((1, latent[0]), 700.0, device=bench.device)
 
@@ -281,7 +295,9 @@ def time_raven(
 
 
 def time_cm_grpo(bench: Bench, policy: PeftModel, latent: Latent, text: Tensor, world: World) -> None:
-    """The parts of a CM-GRPO iteration that grow with its rollouts, for one on each process, without decoding and rewards."""
+    """The parts of a CM-GRPO iteration that grow with its rollouts, for one on each process, without decoding
+    and rewards.
+    """
     settings = CmGrpoSettings(
         iterations=100,
         prompts=1,
@@ -315,7 +331,8 @@ def table(parts: list[Part]) -> str:
     """The figures for people."""
     header = f"{'part':<28} {'checkpointed':<12} {'s':>8} {'TFLOP':>8} {'MFU':>6} {'GiB':>6}"
     lines = [
-        f"{p.part:<28} {'yes' if p.checkpointed else 'no':<12} {p.seconds:>8.3f} {p.tflop:>8.1f} {p.mfu:>6.1%} {p.peak_gib:>6.1f}"
+        f"{p.part:<28} {'yes' if p.checkpointed else 'no':<12} {p.seconds:>8.3f} {p.tflop:>8.1f} "
+        f"{p.mfu:>6.1%} {p.peak_gib:>6.1f}"
         for p in parts
     ]
     return "\n".join([header, *lines])

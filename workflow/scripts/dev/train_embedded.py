@@ -1,4 +1,5 @@
-"""Make the shipped models of the embedded suite: codec, text encoder, base model, causal initialisation and the six students.
+"""Make the shipped models of the embedded suite: codec, text encoder, base model, causal initialisation and
+the six students.
 
 One stage per process; stages share a working folder on the machine:
 
@@ -7,8 +8,9 @@ One stage per process; stages share a working folder on the machine:
     python -m workflow.scripts.dev.train_embedded --stage causal_init --work W --output O --minutes 4 --device cuda --compile
     python -m workflow.scripts.dev.train_embedded --stage causvid     --work W --output O --minutes 5 --device cuda   (and the others)
 
-Every stage writes <name>.safetensors (float16; the codec float32) and <name>.json (command, settings, seconds, hashes, checker scores)
-to the output folder. Validation prompts choose among the moving averages seen on the way; the suite's prompts measure the choice.
+Every stage writes <name>.safetensors (float16; the codec float32) and <name>.json (command, settings,
+seconds, hashes, checker scores) to the output folder. Validation prompts choose among the moving averages
+seen on the way; the suite's prompts measure the choice.
 """
 
 from __future__ import annotations
@@ -129,7 +131,9 @@ def default_settings(stage: str, seed: int) -> dict[str, Any]:
 
 @dataclass
 class Bench:
-    """What every stage needs: where it runs, how long it may, and its measuring tools. began: start of the process, seconds."""
+    """What every stage needs: where it runs, how long it may, and its measuring tools. began: start of the
+    process, seconds.
+    """
 
     arguments: argparse.Namespace
     device: torch.device
@@ -214,11 +218,14 @@ def run(
     return watched
 
 
-# -- stages -----------------------------------------------------------------------------------------------------------------
+# -- stages --------------------------------------------------------------------------------------------------
+# ---------------
 
 
 def make_data(arguments: argparse.Namespace, began: float) -> None:
-    """Fit the codec, then render and encode the training clips; latents and word ids go to the working folder."""
+    """Fit the codec, then render and encode the training clips; latents and word ids go to the working
+    folder.
+    """
     output, work = Path(arguments.output), Path(arguments.work)
     workers = start_workers(arguments.workers)
     first = list(
@@ -285,7 +292,9 @@ def encode_clips(job: tuple[int, int, int, str]) -> tuple[Tensor, Tensor]:
 
 
 def train_base(bench: Bench) -> None:
-    """The bidirectional base model and its text encoder; --init trains a base model on and keeps the encoder as it is."""
+    """The bidirectional base model and its text encoder; --init trains a base model on and keeps the encoder
+    as it is.
+    """
     arguments, settings = bench.arguments, chosen_settings(bench.arguments)["base"]
     encoder = bench.encoder
     if arguments.init:
@@ -472,7 +481,8 @@ def train_student(bench: Bench) -> None:
     finish(bench, arguments.name, state, config, watched, scores, facts, header)
 
 
-# -- parts ------------------------------------------------------------------------------------------------------------------
+# -- parts ---------------------------------------------------------------------------------------------------
+# ---------------
 
 
 def baseline_rollout(name: str) -> Rollout:
@@ -524,7 +534,9 @@ def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def rounded_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state as it will be read back from a float16 file, so that the printed scores are those of the file."""
+    """The state as it will be read back from a float16 file, so that the printed scores are those of the
+    file.
+    """
     return {name: value.half().float() for name, value in state.items()}
 
 

@@ -1,10 +1,13 @@
-"""Motion smoothness with AMT-S in batches of pairs: the package's network, paddings and roundings, without a round trip for every frame.
+"""Motion smoothness with AMT-S in batches of pairs: the package's network, paddings and roundings, without a
+round trip for every frame.
 
-The pictures that AMT makes become bytes on the device, and their differences are sums of integers, so the value is the package's own to the
-last digit where the network gives the same floats. In batches its sums have another order: a few bytes in a million may differ by one.
+The pictures that AMT makes become bytes on the device, and their differences are sums of integers, so the
+value is the package's own to the last digit where the network gives the same floats. In batches its sums have
+another order: a few bytes in a million may differ by one.
 
-On a GPU the convolutions are in full float32, where torch takes TF32 for the package: with TF32 the kernels of larger batches move a clip's value by
-8e-5, without it by 1e-8 (H100, random weights). The package's own TF32 moves it by 2e-6.
+On a GPU the convolutions are in full float32, where torch takes TF32 for the package: with TF32 the kernels
+of larger batches move a clip's value by 8e-5, without it by 1e-8 (H100, random weights). The package's own
+TF32 moves it by 2e-6.
 """
 
 from __future__ import annotations
@@ -42,7 +45,9 @@ def predict_in_batches(module: ModuleType, watch: Watch) -> None:
             return float((255.0 - np.mean(np.array(differences))) / 255.0)
 
         def differences(self, frames: Tensor, at_once: int) -> list[float]:
-            """Mean absolute difference of every odd frame and its prediction. frames: bytes [T, 3, h, w] on the device."""
+            """Mean absolute difference of every odd frame and its prediction. frames: bytes [T, 3, h, w] on
+            the device.
+            """
             pairs = list(pairwise(range(0, len(frames), 2)))
             found: list[float] = []
             for start in range(0, len(pairs), at_once):
@@ -55,8 +60,8 @@ def predict_in_batches(module: ModuleType, watch: Watch) -> None:
             return found
 
         def middle(self, before: Tensor, after: Tensor) -> Tensor:
-            """The frames between, bytes [B, 3, h, w]: the package's img2tensor, padding, network and tensor2img, at the scale of 1 that it
-            takes up to 8192 x 8192 pixels.
+            """The frames between, bytes [B, 3, h, w]: the package's img2tensor, padding, network and
+            tensor2img, at the scale of 1 that it takes up to 8192 x 8192 pixels.
             """
             padder = module.InputPadder(before.shape, 16)
             first, second = padder.pad(before / 255.0, after / 255.0)
@@ -70,7 +75,9 @@ def predict_in_batches(module: ModuleType, watch: Watch) -> None:
 
 
 def keep_warp_grids() -> None:
-    """Let AMT's warp keep its grid of one size: the package makes it on the CPU and sends it to the device at every call. Exact."""
+    """Let AMT's warp keep its grid of one size: the package makes it on the CPU and sends it to the device at
+    every call. Exact.
+    """
     from vbench.third_party.amt.networks.blocks import ifrnet, multi_flow
 
     grids: dict[tuple[Any, ...], Tensor] = {}

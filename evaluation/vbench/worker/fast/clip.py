@@ -1,7 +1,9 @@
-"""CLIP's three dimensions with less around the network: bytes to the device, resized there in batches, no graph, texts encoded once.
+"""CLIP's three dimensions with less around the network: bytes to the device, resized there in batches, no
+graph, texts encoded once.
 
-The network, its dtype (float16 on a GPU) and the package's loops stay. Batches differ from the package's in the order of sums: about 1e-6 of
-a value in float32; in float16, which the package's own values are rounded to, by a step of that format for some frames.
+The network, its dtype (float16 on a GPU) and the package's loops stay. Batches differ from the package's in
+the order of sums: about 1e-6 of a value in float32; in float16, which the package's own values are rounded
+to, by a step of that format for some frames.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ def as_they_are(_: Any) -> Any:
 def background_in_batches(module: ModuleType, watch: Watch) -> None:
     """Background consistency: the package makes one batch of all frames of a clip, at full size in float32.
 
-    Pictures are resized by the package's own transform on the CPU, ahead of the network: resized on a GPU they differ by 1e-6, and the cosines
-    of the float16 features, which are themselves steps of 5e-4, then by 3e-4 of a clip's value.
+    Pictures are resized by the package's own transform on the CPU, ahead of the network: resized on a GPU
+    they differ by 1e-6, and the cosines of the float16 features, which are themselves steps of 5e-4, then by
+    3e-4 of a clip's value.
     """
     official: Any = module.background_consistency
     load: Any = module.load_video
@@ -57,7 +60,9 @@ def background_in_batches(module: ModuleType, watch: Watch) -> None:
 
 
 def aesthetic_in_batches(module: ModuleType, watch: Watch) -> None:
-    """Aesthetic quality: the package's loop over 32 frames at a time, which are resized on the device; a frame's value is its rating / 10."""
+    """Aesthetic quality: the package's loop over 32 frames at a time, which are resized on the device; a
+    frame's value is its rating / 10.
+    """
     official: Any = module.laion_aesthetic
     transform = module.clip_transform(224)
     read_bytes(module, watch)
@@ -82,7 +87,9 @@ def aesthetic_in_batches(module: ModuleType, watch: Watch) -> None:
 
 
 def style_in_batches(module: ModuleType, watch: Watch) -> None:
-    """Appearance style: pictures are prepared by PIL as the package does, ahead of the network; each phrase is encoded once."""
+    """Appearance style: pictures are prepared by PIL as the package does, ahead of the network; each phrase
+    is encoded once.
+    """
     official: Any = module.appearance_style
     load: Any = module.load_video
     prepare, from_array = module.clip_transform_Image(224), module.Image.fromarray

@@ -1,4 +1,6 @@
-"""Subject consistency with DINO in batches; the package's own loop takes the cosines, of features instead of pictures."""
+"""Subject consistency with DINO in batches; the package's own loop takes the cosines, of features instead of
+pictures.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Temporal flickering with half the copies: the same floats in the same order, so the same value to the last digit."""
+"""Temporal flickering with half the copies: the same floats in the same order, so the same value to the last
+digit.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from evaluation.vbench.worker.runner import Watch
 
 
 def difference_of_bytes(module: ModuleType, watch: Watch) -> None:
-    """Read clips ahead and take differences of bytes, where the package makes float32 of both frames first; then its own float32 mean."""
+    """Read clips ahead and take differences of bytes, where the package makes float32 of both frames first;
+    then its own float32 mean.
+    """
     cv2: Any = module.cv2
     official: Any = module.mae_seq
 

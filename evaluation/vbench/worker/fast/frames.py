@@ -1,4 +1,5 @@
-"""What the fast paths of several dimensions share: clips as bytes, read ahead, and networks that take a clip's frames in batches.
+"""What the fast paths of several dimensions share: clips as bytes, read ahead, and networks that take a
+clip's frames in batches.
 
 Legend: T pixel frames of a clip, B of a batch, h, w their size.
 """
@@ -16,7 +17,8 @@ from evaluation.vbench.worker.runner import Watch
 
 
 def read_bytes(module: ModuleType, watch: Watch) -> None:
-    """Let a dimension read clips ahead and as bytes [T, 3, h, w] on the CPU, where the package makes float32 of all of them, 4 times the size.
+    """Let a dimension read clips ahead and as bytes [T, 3, h, w] on the CPU, where the package makes float32
+    of all of them, 4 times the size.
 
     A clip's values of frames begin anew when it is read.
     """
@@ -40,13 +42,16 @@ def noted_reading(read: Callable[..., Any], watch: Watch) -> Callable[[str], Any
 
 
 def over_batches(network: Callable[[Tensor], Tensor], frames: Tensor, size: int) -> Tensor:
-    """network(part) of `size` frames at a time, joined; the network takes what `frames` holds. Without gradients."""
+    """network(part) of `size` frames at a time, joined; the network takes what `frames` holds. Without
+    gradients.
+    """
     with torch.inference_mode():
         return torch.cat([network(frames[start : start + size]) for start in range(0, len(frames), size)])
 
 
 class FrameCosines:
-    """torch.nn.functional whose cosine_similarity notes a value of every frame but the first: the mean of its two cosines, each at least 0.
+    """torch.nn.functional whose cosine_similarity notes a value of every frame but the first: the mean of its
+    two cosines, each at least 0.
 
     The package asks for the cosine with the frame before, then for that with the first.
     """

@@ -1,8 +1,8 @@
 """GRiT without what VBench throws away: frames together, boxes once, words with their keys and values kept.
 
-The package draws every frame, cuts a mask out for every box, and goes through the boxes and their texts twice; its four dimensions use the
-boxes, the texts and the names of a frame and nothing else. Here every module with weights is the package's own; what is ours is which of
-them are called, and how often:
+The package draws every frame, cuts a mask out for every box, and goes through the boxes and their texts
+twice; its four dimensions use the boxes, the texts and the names of a frame and nothing else. Here every
+module with weights is the package's own; what is ours is which of them are called, and how often:
 
     frames (several at once) -> backbone -> proposals -> three box stages -> boxes of these frames -> texts (fast_grit_text.py)
 
@@ -27,16 +27,22 @@ FRAMES, BOXES = 4, 32
 """What goes through the backbone and through the text decoder at once, if the watch sets no smaller limit."""
 
 Described = tuple[str, list[int], list[str]]
-"""What the package gives for a box: its text, its corners x0, y0, x1, y1 in whole pixels, and the names of its frame's boxes."""
+"""What the package gives for a box: its text, its corners x0, y0, x1, y1 in whole pixels, and the names of
+its frame's boxes.
+"""
 
 
 def describe_whole_clips(module: ModuleType, watch: Watch) -> None:
-    """Let a GRiT dimension's module describe all frames of a clip at once; what it makes of the descriptions stays its own code."""
+    """Let a GRiT dimension's module describe all frames of a clip at once; what it makes of the descriptions
+    stays its own code.
+    """
     official: Any = module.DenseCaptioning
     read_frames: Any = module.get_dect_from_grit
 
     class WholeClips(official):  # type: ignore[misc]
-        """The package's class, whose answers for all frames of a clip are made before it is asked for the first."""
+        """The package's class, whose answers for all frames of a clip are made before it is asked for the
+        first.
+        """
 
         def initialize_model(self, model_weight: Any) -> None:
             super().initialize_model(model_weight)
@@ -62,7 +68,9 @@ def describe_whole_clips(module: ModuleType, watch: Watch) -> None:
 
 
 def fuse_attention(network: Any) -> None:
-    """Give the blocks of the network's ViT fused attention, and the relative positions of a size of picture once."""
+    """Give the blocks of the network's ViT fused attention, and the relative positions of a size of picture
+    once.
+    """
     for block in network.backbone.bottom_up.blocks:
         block.attn.forward = fused(block.attn)
 
@@ -99,7 +107,8 @@ def fused(attention: Any) -> Callable[[Tensor], Tensor]:
 def describe(network: Any, frames: Any, watch: Watch) -> list[list[Described]]:
     """What the package says of each frame. frames: uint8 or float [T, H, W, 3], 0..255.
 
-    With the captioning head, of a frame's names only the first box's is made: it is the only one that `color` looks at.
+    With the captioning head, of a frame's names only the first box's is made: it is the only one that `color`
+    looks at.
     """
     heads = network.roi_heads
     assert heads.beam_size == 1, f"VBench's GRiT has a beam of 1, not {heads.beam_size}"
@@ -117,9 +126,11 @@ def describe(network: Any, frames: Any, watch: Watch) -> list[list[Described]]:
 
 
 def find_boxes(network: Any, pictures: Tensor) -> tuple[list[Any], Tensor]:
-    """The boxes of each picture, best first, and what is pooled in them for the text decoder: [boxes of all, 14 x 14, channels].
+    """The boxes of each picture, best first, and what is pooled in them for the text decoder: [boxes of all,
+    14 x 14, channels].
 
-    pictures: [T, 3, H, W]. As GRiT.inference and GRiTROIHeadsAndTextDecoder._forward_box, which take one picture.
+    pictures: [T, 3, H, W]. As GRiT.inference and GRiTROIHeadsAndTextDecoder._forward_box, which take one
+    picture.
     """
     heads = network.roi_heads
     images = network.preprocess_image([{"image": picture} for picture in pictures])

@@ -1,8 +1,10 @@
-"""GRiT's text decoder with keys and values kept: a box's 196 places go through its six layers once, not once per word.
+"""GRiT's text decoder with keys and values kept: a box's 196 places go through its six layers once, not once
+per word.
 
-In the package's decoder a place sees places only, a word sees the places and the words before it. So what a layer computes for the places
-does not depend on the words, and one word more costs one place more. The choice of words is the package's: the likeliest one, never the
-one before, 40 with the begin token at most, until all texts have ended. Runs in envs/vbench.
+In the package's decoder a place sees places only, a word sees the places and the words before it. So what a
+layer computes for the places does not depend on the words, and one word more costs one place more. The choice
+of words is the package's: the likeliest one, never the one before, 40 with the begin token at most, until all
+texts have ended. Runs in envs/vbench.
 
 Letters: B boxes, P places (14 x 14), T words so far, N heads, D head size, C = N D.
 """
@@ -35,7 +37,9 @@ class Looked(NamedTuple):
 
 
 class Writer:
-    """Greedy texts of boxes. decoder: the package's TransformerDecoderTextualHead; tokenizer: what turns its tokens into words."""
+    """Greedy texts of boxes. decoder: the package's TransformerDecoderTextualHead; tokenizer: what turns its
+    tokens into words.
+    """
 
     def __init__(self, decoder: Any, tokenizer: Any) -> None:
         self.decoder, self.tokenizer = decoder, tokenizer

@@ -15,7 +15,8 @@ GPU_BATCH, CPU_BATCH = 16, 1
 
 
 def score_in_batches(module: ModuleType, watch: Watch) -> None:
-    """Replace the preparation of a clip by its scores [T], and the network in the loop by nothing. Frames are resized on the device.
+    """Replace the preparation of a clip by its scores [T], and the network in the loop by nothing. Frames are
+    resized on the device.
 
     Scores of a batch differ from single ones in the order of float32 sums: about 1e-6.
     """

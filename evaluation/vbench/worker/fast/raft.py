@@ -1,11 +1,14 @@
-"""RAFT's flow of the pairs of a clip with less work: the package's network and weights, its arithmetic in another order.
+"""RAFT's flow of the pairs of a clip with less work: the package's network and weights, its arithmetic in
+another order.
 
 What differs from vbench.third_party.RAFT's forward, called once for every pair:
 
-- every frame goes through the feature network once, not as the left and again as the right picture of a pair (its norm is of each picture
-  alone, so nothing changes);
-- the flow is enlarged, and its mask computed, after the last of 20 iterations, not after each (the others are thrown away);
-- of the six convolutions of the recurrent unit, the share of the context, which stays the same, is computed once, not 20 times, and the two
+- every frame goes through the feature network once, not as the left and again as the right picture of a pair
+  (its norm is of each picture alone, so nothing changes);
+- the flow is enlarged, and its mask computed, after the last of 20 iterations, not after each (the others are
+  thrown away);
+- of the six convolutions of the recurrent unit, the share of the context, which stays the same, is computed
+  once, not 20 times, and the two
   gates are one convolution: sums of float32 products in another order, about 1e-6 of the flow;
 - pairs go in batches, and on a CPU pictures lie with their channels last.
 
@@ -27,7 +30,9 @@ Pair = tuple[int, int]
 
 
 class FastRaft:
-    """The package's RAFT (large), taken apart. network: on its device, in evaluation mode; its own modules do the work."""
+    """The package's RAFT (large), taken apart. network: on its device, in evaluation mode; its own modules do
+    the work.
+    """
 
     def __init__(self, network: Any) -> None:
         self.layout = (
@@ -53,7 +58,9 @@ class FastRaft:
         return pictures
 
     def flow(self, first: Tensor, second: Tensor, context: Tensor) -> Tensor:
-        """Flow [B, 2, h, w] in pixels. first, second: feature maps [B, 256, h/8, w/8]; context: [B, 256, h/8, w/8] of the first pictures."""
+        """Flow [B, 2, h, w] in pixels. first, second: feature maps [B, 256, h/8, w/8]; context: [B, 256, h/8,
+        w/8] of the first pictures.
+        """
         from vbench.third_party.RAFT.core.corr import CorrBlock
 
         block = self.network.update_block
@@ -77,7 +84,9 @@ class FastRaft:
 
 
 class _Gates:
-    """One of the two passes of the recurrent unit: h' = (1 - z) h + z q, its convolutions split into what they see."""
+    """One of the two passes of the recurrent unit: h' = (1 - z) h + z q, its convolutions split into what
+    they see.
+    """
 
     def __init__(self, raft: FastRaft, update: Any, reset: Any, candidate: Any) -> None:
         self.padding = update.padding
@@ -111,7 +120,8 @@ class _Gates:
 class ClipFlows:
     """Sizes of the flow between frames of one clip. frames: bytes [T, 3, H, W], on any device.
 
-    share: of the pixels, those with the largest flow, whose mean magnitude is a pair's value (the package's get_score).
+    share: of the pixels, those with the largest flow, whose mean magnitude is a pair's value (the package's
+    get_score).
     """
 
     def __init__(self, raft: FastRaft, frames: Tensor, share: float) -> None:
@@ -153,7 +163,8 @@ class ClipFlows:
 
 
 def read_frames(path: str) -> tuple[Tensor, float]:
-    """A clip's frames as the motion dimensions read them, bytes [T, 3, h, w] in RGB, and the frame rate that the file states.
+    """A clip's frames as the motion dimensions read them, bytes [T, 3, h, w] in RGB, and the frame rate that
+    the file states.
 
     Raises AssertionError if there is none, as the package does.
     """
@@ -172,5 +183,7 @@ def read_frames(path: str) -> tuple[Tensor, float]:
 
 
 def usual_batch(device: torch.device, decisive: int) -> int:
-    """Pairs at once: on a GPU as many as can decide anything, so that stopping early wastes none; on a CPU one."""
+    """Pairs at once: on a GPU as many as can decide anything, so that stopping early wastes none; on a CPU
+    one.
+    """
     return max(1, min(decisive, 16)) if device.type == "cuda" else 1

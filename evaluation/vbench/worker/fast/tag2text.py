@@ -1,8 +1,9 @@
 """Tag2Text for the frames that VBench really captions, with keys and values kept from word to word.
 
-Beams are spread twice in the package (by Tag2Text and by the version of transformers that VBench pins), and only as many rows as it has
-frames times beams are kept. So frame i of a clip gets the caption of frame i // 3: of 16 sampled frames the first six are looked at, each for
-three. The number is VBench's, so it is so here too; but the other ten are not put through the network. Runs in envs/vbench.
+Beams are spread twice in the package (by Tag2Text and by the version of transformers that VBench pins), and
+only as many rows as it has frames times beams are kept. So frame i of a clip gets the caption of frame i //
+3: of 16 sampled frames the first six are looked at, each for three. The number is VBench's, so it is so here
+too; but the other ten are not put through the network. Runs in envs/vbench.
 
 The modules with weights and the beam search are the package's own.
 """
@@ -24,7 +25,9 @@ BEAMS, LONGEST, SHORTEST = 3, 30, 10
 
 
 def caption_seen_frames(module: ModuleType, watch: Watch) -> None:
-    """Read clips ahead; caption each frame that is looked at once. The scorer's own adapter sees to smaller batches."""
+    """Read clips ahead; caption each frame that is looked at once. The scorer's own adapter sees to smaller
+    batches.
+    """
     create: Any = module.tag2text_caption
 
     def tag2text_caption(**options: Any) -> Any:
@@ -100,8 +103,8 @@ class OncePerTensor:
 def keep_keys(decoder: Any) -> None:
     """Let the package's BertLMHeadModel keep its keys and values.
 
-    It has the code, under a name (`past`) that transformers no longer uses, so each word went through it with all words before it. What it
-    reads from the tags stays the same tensor for all words of a batch.
+    It has the code, under a name (`past`) that transformers no longer uses, so each word went through it with
+    all words before it. What it reads from the tags stays the same tensor for all words of a batch.
     """
     prepare = decoder.prepare_inputs_for_generation
 

@@ -1,4 +1,6 @@
-"""UMT with fused attention: its 3,136 tokens would else be 24 tables of 16 x 3,136 x 3,136 weights. Runs in envs/vbench."""
+"""UMT with fused attention: its 3,136 tokens would else be 24 tables of 16 x 3,136 x 3,136 weights. Runs in
+envs/vbench.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from evaluation.vbench.worker.runner import Watch
 
 
 def fuse_attention(module: ModuleType, watch: Watch) -> None:
-    """Read and resize clips ahead; fuse the attention of the network. Its logits differ in the order of float32 sums."""
+    """Read and resize clips ahead; fuse the attention of the network. Its logits differ in the order of
+    float32 sums.
+    """
     create: Any = module.create_model
     load: Any = module.load_video
 

@@ -1,6 +1,8 @@
-"""ViCLIP with less around its matrix products: nothing is recomputed for gradients, and behind the last attention only the class token goes on.
+"""ViCLIP with less around its matrix products: nothing is recomputed for gradients, and behind the last
+attention only the class token goes on.
 
-Its attention is torch's own already and 8 frames are 2,049 tokens, so little else can be had. Runs in envs/vbench.
+Its attention is torch's own already and 8 frames are 2,049 tokens, so little else can be had. Runs in
+envs/vbench.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from evaluation.vbench.worker.runner import Watch
 
 
 def trim_encoder(module: ModuleType, watch: Watch) -> None:
-    """Read and resize clips ahead; give ViCLIP's picture encoder a shorter way. A clip's feature differs in the order of float32 sums."""
+    """Read and resize clips ahead; give ViCLIP's picture encoder a shorter way. A clip's feature differs in
+    the order of float32 sums.
+    """
     official: Any = module.ViCLIP
     read: Any = module.read_frames_decord_by_fps
     transform: Any = module.clip_transform(224)
@@ -36,7 +40,9 @@ def trim_encoder(module: ModuleType, watch: Watch) -> None:
 
 
 def trim(transformer: Any) -> None:
-    """Change the package's `Transformer` of [tokens, clips, width], whose caller reads nothing but the first token."""
+    """Change the package's `Transformer` of [tokens, clips, width], whose caller reads nothing but the first
+    token.
+    """
     transformer.checkpoint_num = 0
     for block in transformer.resblocks:
         block.mlp.gelu.forward = quick_gelu

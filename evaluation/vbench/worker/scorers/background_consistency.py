@@ -1,4 +1,6 @@
-"""Background consistency: CLIP ViT-B/32 features of neighbouring frames and of the first, all frames of a clip in one batch."""
+"""Background consistency: CLIP ViT-B/32 features of neighbouring frames and of the first, all frames of a
+clip in one batch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Color: GRiT's captions of the named object. Clips in which it is never seen with any colour are left out, as VBench does."""
+"""Color: GRiT's captions of the named object. Clips in which it is never seen with any colour are left out,
+as VBench does.
+"""
 
 from __future__ import annotations
 

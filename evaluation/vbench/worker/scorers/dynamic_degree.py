@@ -1,7 +1,7 @@
 """Dynamic degree: whether RAFT's flow says that a clip moves.
 
-A flow that is no number would count as stillness, because every comparison with it is false (RAFT gives such flows for pictures with a
-side under 128 pixels).
+A flow that is no number would count as stillness, because every comparison with it is false (RAFT gives such
+flows for pictures with a side under 128 pixels).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def refuse_no_numbers(module: ModuleType, _: Watch) -> None:
             value = super().get_score(picture, flow)
             if not math.isfinite(value):
                 raise ValueError(
-                    f"the flow of a pair of its frames is {value}: the picture is smaller than 128 pixels, or RAFT's weights are wrong"
+                    f"the flow of a pair of its frames is {value}: the picture is smaller than 128 pixels, "
+                    "or RAFT's weights are wrong"
                 )
             return value
 

@@ -1,4 +1,6 @@
-"""Object class: share of frames in which GRiT names the object. VBench counts a frame in which anything fails as one without objects."""
+"""Object class: share of frames in which GRiT names the object. VBench counts a frame in which anything fails
+as one without objects.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from evaluation.vbench.worker.runner import Scorer, Watch, run
 def remember_faults(module: ModuleType, watch: Watch) -> None:
     """Let every exception of the detector be remembered before the package swallows it.
 
-    An IndexError of the package's own `[0][0]` on a frame without any detection is no fault: it is how it says "nothing there".
+    An IndexError of the package's own `[0][0]` on a frame without any detection is no fault: it is how it
+    says "nothing there".
     """
     captioning: Any = module.DenseCaptioning
 

@@ -17,7 +17,8 @@ from evaluation.vbench.worker.runner import Scorer, Watch, run
 
 
 def limit_batches(module: ModuleType, watch: Watch) -> None:
-    """Caption frames one by one when sixteen are too many for the memory: those that are looked at, see fast_tag2text.py.
+    """Caption frames one by one when sixteen are too many for the memory: those that are looked at, see
+    fast_tag2text.py.
 
     In a smaller batch the package would look at others.
     """

@@ -1,7 +1,8 @@
 """Subject consistency: DINO ViT-B/16 features of neighbouring frames and of the first.
 
-VBench's score is a sum over all frames, and its rows hold only each clip's quotient, from which the sum cannot be had back to the last
-digit. The cosines are noted as they pass, summed as the package sums them, and must give the package's quotient exactly.
+VBench's score is a sum over all frames, and its rows hold only each clip's quotient, from which the sum
+cannot be had back to the last digit. The cosines are noted as they pass, summed as the package sums them, and
+must give the package's quotient exactly.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class NotedCosines:
 
 
 def note_sums(module: ModuleType, watch: Watch) -> Callable[[list[Row]], None]:
-    """Note cosines; afterwards give every row `video_sim` and `cnt_per_video`, as background consistency has them."""
+    """Note cosines; afterwards give every row `video_sim` and `cnt_per_video`, as background consistency has
+    them.
+    """
     noted = NotedCosines(module.F, watch)
     module.F = noted  # type: ignore[attr-defined]
 
@@ -47,8 +50,9 @@ def note_sums(module: ModuleType, watch: Watch) -> Callable[[list[Row]], None]:
             row["video_sim"], row["cnt_per_video"] = total, len(values) // 2
             if total / row["cnt_per_video"] != row["video_results"]:
                 raise ValueError(
-                    f"subject_consistency: the noted cosines of {row['video_path']} give {total / row['cnt_per_video']!r}, the package "
-                    f"says {row['video_results']!r}; this is another version of vbench than 0.1.5."
+                    f"subject_consistency: the noted cosines of {row['video_path']} give "
+                    f"{total / row['cnt_per_video']!r}, the package says {row['video_results']!r}; this is "
+                    "another version of vbench than 0.1.5."
                 )
 
     return add_sums
