@@ -117,9 +117,3 @@ def clip_faults(clip: DecodedClip, shape: ClipShape) -> list[str]:
 def content_sha256(frames: Frames) -> str:
     """Sha256 of the decoded pixels and their shape: two clips with the same pictures have the same one."""
     return hashlib.sha256(repr(frames.shape).encode() + np.ascontiguousarray(frames).tobytes()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Sha256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

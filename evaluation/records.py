@@ -8,13 +8,14 @@ reads.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from evaluation.files import write_text
 
 SCHEMA_VERSION: Final = 1
 
@@ -324,15 +325,6 @@ def read_jsonl(kind: type[AnyRecord], path: Path | str) -> list[AnyRecord]:
     """Records of a .jsonl file, in order. Raises ValueError naming file and line."""
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     return [parse(kind, line, f"{path} line {number}") for number, line in enumerate(lines, 1)]
-
-
-def write_text(path: Path | str, text: str) -> None:
-    """Write a file whole or not at all: to a temporary name beside it, then rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def write_json(path: Path | str, record: BaseModel) -> None:

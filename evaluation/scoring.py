@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.files import write_text
 from evaluation.frame_scores import FrameScores
 from evaluation.records import (
     Clip,
@@ -30,7 +31,6 @@ from evaluation.records import (
     read_json,
     read_jsonl,
     write_json,
-    write_text,
 )
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,6 @@ same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import subprocess
@@ -13,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evaluation.files import file_sha256
 from evaluation.prompts import count_prompts
 from evaluation.records import (
     Clip,
@@ -32,11 +32,6 @@ PACKAGES = (
     "av", "diffusers", "jinja2", "matplotlib", "numpy", "opencv-python-headless", "peft", "pydantic",
     "safetensors", "scipy", "snakemake", "torch", "transformers",
 )  # fmt: skip
-
-
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class CodeState(NamedTuple):
@@ -142,7 +137,7 @@ def run_record(
     clips = {
         row: {
             "clips": len(found),
-            "manifest_sha256": sha256_of(results_dir / "clips" / row / "manifest.jsonl"),
+            "manifest_sha256": file_sha256(results_dir / "clips" / row / "manifest.jsonl"),
             "noise": sorted({clip.noise for clip in found}),
             "batch_size": sorted({clip.batch_size for clip in found}),
             "weights_sha256": sorted({clip.weights_sha256 for clip in found if clip.weights_sha256}),
@@ -168,14 +163,14 @@ def run_record(
         "packages": _packages(),
         "processor": _processor(),
         "prompts": {
-            "sha256": sha256_of(results_dir / "prompts" / "prompts.jsonl"),
+            "sha256": file_sha256(results_dir / "prompts" / "prompts.jsonl"),
             "lines": counts.lines,
             "distinct": counts.prompts,
             "clips_per_row": counts.clips,
         },
-        "scores_sha256": sha256_of(scores_path),
+        "scores_sha256": file_sha256(scores_path),
         "locks": {
-            name: sha256_of(path)
+            name: file_sha256(path)
             for name in ("main", "vbench")
             if (path := root / "envs" / name / "requirements.lock").is_file()
         },

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.clips import file_sha256
+from evaluation.files import file_sha256
 from evaluation.prompts import is_safe_name
 from evaluation.records import Clip, Prompt, clip_id
 

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from evaluation.clips import file_sha256
+from evaluation.files import file_sha256
 from evaluation.vbench.worker import files
 
 FETCHED = "weights/vbench"

@@ -25,6 +25,8 @@ from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
+from evaluation.files import file_sha256
+
 WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
 PREFIXES = ("model.", "net.")
 GENERATORS = ("generator", "generator_ema", "generator_lora")
@@ -507,12 +509,6 @@ def json_mapping(value: object, where: str) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise ValueError(f"{where} is {type(read).__name__}, expected a JSON object; take another file.")
     return read
-
-
-def file_sha256(path: Path | str) -> str:
-    """Sha256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_sha256(path: Path | str) -> str:

@@ -5,15 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.clips import (
-    ClipShape,
-    clip_faults,
-    content_sha256,
-    file_sha256,
-    read_clip,
-    upscale,
-    write_clip,
-)
+from evaluation.clips import ClipShape, clip_faults, content_sha256, read_clip, upscale, write_clip
+from evaluation.files import file_sha256
 
 SHAPE = ClipShape(pixel_frames=9, height=64, width=64, fps=16)
 

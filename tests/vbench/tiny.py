@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation.clips import file_sha256, write_clip
+from evaluation.clips import write_clip
 from evaluation.dimensions import NAMES
+from evaluation.files import file_sha256
 from evaluation.records import Clip, FilteredSet, Prompt, clip_id, write_json, write_jsonl
 
 ROOT = Path(__file__).parents[2]

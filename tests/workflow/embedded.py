@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from evaluation.files import file_sha256
 from evaluation.records import Prompt
 from evaluation.toybox.captions import VOCABULARY
 from evaluation.toybox.render import render
 from evaluation.toybox.suite import toybox_prompts
-from models.checkpoints.containers import file_sha256, write_safetensors
+from models.checkpoints.containers import write_safetensors
 from models.codec import fit_codec
 from models.config import DtypePolicy, WanConfig
 from models.text import ToyTextEncoder

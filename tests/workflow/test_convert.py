@@ -20,9 +20,9 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from baselines.released import release_of
 from baselines.spec import load_baseline
+from evaluation.files import file_sha256
 from evaluation.records import TrainManifest, WeightsManifest, read_json, write_json
 from models.checkpoints.containers import (
-    file_sha256,
     read_dcp,
     read_safetensors,
     tensors_sha256,

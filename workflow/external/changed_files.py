@@ -8,12 +8,11 @@ there. A changed content goes into a note that is an input of the rule, as lost 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evaluation.records import write_text
+from evaluation.files import file_sha256, write_text
 
 RECORD = "outside.json"
 NOTE = "outside.changed"
@@ -22,12 +21,6 @@ NOTE = "outside.changed"
 def outside_note(row_folder: Path) -> Path:
     """Where changes of a row's outside files are noted."""
     return row_folder / NOTE
-
-
-def outside_sha256(path: Path) -> str:
-    """Sha256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def remember(row_folder: Path, files: Sequence[Path]) -> dict[str, str]:
@@ -77,7 +70,7 @@ def _look(files: Sequence[Path], known: Mapping[str, Facts]) -> dict[str, Facts]
     for path in files:
         stat, old = path.stat(), known.get(str(path))
         same = old is not None and old[:2] == [stat.st_size, stat.st_mtime_ns]
-        sha256 = old[2] if old is not None and same else outside_sha256(path)
+        sha256 = old[2] if old is not None and same else file_sha256(path)
         found[str(path)] = [stat.st_size, stat.st_mtime_ns, sha256]
     return found
 

@@ -27,8 +27,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
-from evaluation.clips import file_sha256
-from evaluation.records import write_text
+from evaluation.files import file_sha256, write_text
 from workflow.planning.resources import INITIALISATION_SHA256, Locked, Resource, read_lock
 
 INCOMING = ".incoming"

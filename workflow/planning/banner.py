@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from evaluation.files import file_sha256
 from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
 from evaluation.text_only_dimensions import CONTROLS_WITHOUT_FACTS
 from reports.cost import Estimate
-from reports.provenance import code_state, sha256_of
+from reports.provenance import code_state
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
 from workflow.planning.prompt_plan import has_own_list, prompt_stage_settings, protocol_note
@@ -126,7 +127,7 @@ def this_start(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         command=scrub_command(command, str(root)),
         config=scrub(config, str(root)),
-        config_sha256=sha256_of(root / config),
+        config_sha256=file_sha256(root / config),
         commit=code.commit,
         dirty=code.dirty,
         jobs=jobs,

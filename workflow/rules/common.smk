@@ -61,15 +61,9 @@ from workflow.planning.banner import (
 
 put_python_first()
 
-REPLACED = {
-    key: value
-    for key, value in workflow.config_settings.config.items()
-    if key != "only"
-}
+REPLACED = {key: value for key, value in workflow.config_settings.config.items() if key != "only"}
 SUITE = load_suite(ROOT, workflow.configfiles, REPLACED)
-BASELINES = {
-    row: load_row(ROOT / "baselines" / f"{row}.yaml") for row in SUITE.baselines
-}
+BASELINES = {row: load_row(ROOT / "baselines" / f"{row}.yaml") for row in SUITE.baselines}
 NATIVE = [row for row, baseline in BASELINES.items() if baseline.kind == "native"]
 EXTERNAL = [row for row, baseline in BASELINES.items() if baseline.kind == "external"]
 IMPORTED = [row for row, baseline in BASELINES.items() if baseline.kind == "import"]
@@ -157,20 +151,12 @@ def description(name):
     """
     if name in SUITE.train:
         return trained_file(name, SUITE.train[name].flavour, "json")
-    return (
-        FETCHED
-        if name.startswith("resources/")
-        else str(Path(name).with_suffix(".json"))
-    )
+    return FETCHED if name.startswith("resources/") else str(Path(name).with_suffix(".json"))
 
 
 def weights_file(name):
     """The weights themselves: of a row trained in this run, or the named file."""
-    return (
-        trained_file(name, SUITE.train[name].flavour, "safetensors")
-        if name in SUITE.train
-        else name
-    )
+    return trained_file(name, SUITE.train[name].flavour, "safetensors") if name in SUITE.train else name
 
 
 def declared(name):
@@ -349,17 +335,15 @@ def row_names():
         row: {"label": baseline.title + said[baseline.kind], "kind": baseline.kind}
         for row, baseline in BASELINES.items()
     }
-    rows = baselines | {
-        row: {"label": CONTROLS[row], "kind": "control"} for row in SUITE.controls
-    }
+    rows = baselines | {row: {"label": CONTROLS[row], "kind": "control"} for row in SUITE.controls}
     return {row: name for row, name in rows.items() if row in ROWS}
 
 
 def held_gpus():
     """GPUs of jobs that hold another number than one, by rule and row."""
-    return {
-        f"train/{row}": plan.nodes * plan.gpus for row, plan in SUITE.train.items()
-    } | {f"external/{row}": BASELINES[row].gpus for row in EXTERNAL}
+    return {f"train/{row}": plan.nodes * plan.gpus for row, plan in SUITE.train.items()} | {
+        f"external/{row}": BASELINES[row].gpus for row in EXTERNAL
+    }
 
 
 def report_settings():
@@ -388,11 +372,7 @@ def report_settings():
             "scores": json.loads(base.read_text(encoding="utf-8"))["suite_scores"],
             "scores_source": "models/embedded/base.json (same prompts, before mp4)",
         }
-    notes = [
-        note
-        for note in (SUITE.report.note, protocol_note(ROOT, SUITE))
-        if note is not None
-    ]
+    notes = [note for note in (SUITE.report.note, protocol_note(ROOT, SUITE)) if note is not None]
     return {
         "suite": SUITE.suite,
         "label": SUITE.label,
@@ -439,9 +419,7 @@ def require_fetched():
     }
     if rewarded and (fault := missing_reward_environment(ROOT)):
         raise WorkflowError(f"{', '.join(sorted(rewarded))}: {fault}")
-    if "vbench_weights" in rules and (
-        screen := missing_resources(ROOT, SUITE, scorer=True)
-    ):
+    if "vbench_weights" in rules and (screen := missing_resources(ROOT, SUITE, scorer=True)):
         raise WorkflowError(screen)
 
 
@@ -452,9 +430,7 @@ def require_outside():
         for job in workflow.dag.needrun_jobs()
         if job.rule.name in ("external_contract", "external", "import_clips")
     }
-    missing = [
-        text for row in sorted(rows) for text in missing_parts(ROOT, BASELINES[row])
-    ]
+    missing = [text for row in sorted(rows) for text in missing_parts(ROOT, BASELINES[row])]
     if missing:
         raise WorkflowError("\n".join([*missing, "Nothing was started."]))
 
@@ -470,17 +446,13 @@ def print_start():
         prompts = chosen_prompts(prompts, ONLY.prompts, ONLY.samples)
         logger.info(f"Note: {ONLY.sentence} Its table goes to {OUT}.")
     left = len(jobs_so_far()[1])
-    start = this_start(
-        suite, prompts, root=ROOT, config=CONFIG, command=sys.argv, jobs=left
-    )
+    start = this_start(suite, prompts, root=ROOT, config=CONFIG, command=sys.argv, jobs=left)
     note_start(Path(OUT), start)
     logger.info(start_banner(suite, prompts))
     shapes = shape_notes(SUITE, BASELINES.values())
     for notice in (*start_notices(SUITE, prompts, ROOT), *shapes):
         logger.info(f"Note: {notice}")
-    start_progress(
-        jobs_so_far, job_costs(suite, prompts), SUITE.rates.job_s, logger.info
-    )
+    start_progress(jobs_so_far, job_costs(suite, prompts), SUITE.rates.job_s, logger.info)
 
 
 def jobs_so_far():

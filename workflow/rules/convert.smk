@@ -12,9 +12,7 @@ rule convert_raven:
     benchmark:
         f"{BENCHMARKS}/convert/{{row}}.tsv"
     wildcard_constraints:
-        row=never_matching(
-            [row for row, plan in SUITE.train.items() if plan.recipe == "raven"]
-        ),
+        row=never_matching([row for row, plan in SUITE.train.items() if plan.recipe == "raven"]),
     priority: 10
     threads: 1
     params:
@@ -39,9 +37,7 @@ rule convert_cm_grpo:
     benchmark:
         f"{BENCHMARKS}/convert/{{row}}.tsv"
     wildcard_constraints:
-        row=never_matching(
-            [row for row, plan in SUITE.train.items() if plan.recipe == "cm_grpo"]
-        ),
+        row=never_matching([row for row, plan in SUITE.train.items() if plan.recipe == "cm_grpo"]),
     priority: 10
     threads: 1
     params:

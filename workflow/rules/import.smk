@@ -5,16 +5,10 @@ rule import_clips:
     """Take in the finished clips of a row, all of them or none; from here on it takes the same path as sampled rows."""
     input:
         prompts=PROMPTS,
-        lost=lambda wc: [
-            note
-            for shard in SUITE.shards
-            for note in lost({"row": wc.row, "shard": shard})
-        ],
+        lost=lambda wc: [note for shard in SUITE.shards for note in lost({"row": wc.row, "shard": shard})],
         changed=outside_changed,
     output:
-        manifests=expand(
-            f"{SHARD}.manifest.jsonl", shard=SUITE.shards, allow_missing=True
-        ),
+        manifests=expand(f"{SHARD}.manifest.jsonl", shard=SUITE.shards, allow_missing=True),
         timings=expand(f"{SHARD}.timings.jsonl", shard=SUITE.shards, allow_missing=True),
     log:
         f"{LOGS}/import_clips/{{row}}.log",

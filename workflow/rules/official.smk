@@ -34,11 +34,7 @@ rule vbench_environment:
     threads: 2
     params:
         made_from=VBENCH_HASH,
-        detectron2=(
-            (SUITE.scoring.detectron2 or "")
-            if GRIT & set(SUITE.dimensions)
-            else "none"
-        ),
+        detectron2=((SUITE.scoring.detectron2 or "") if GRIT & set(SUITE.dimensions) else "none"),
         torch="" if SUITE.device == "auto" else f"--torch {SUITE.device}",
     shell:
         "(envs/vbench/install.sh {params.torch} --detectron2 {params.detectron2:q} && touch {output:q}) > {log:q} 2>&1"
@@ -61,8 +57,7 @@ rule vbench_weights:
         replaced=as_json(REPLACED),
         needed=as_json([entry.model_dump() for entry in scorer_resources(ROOT, SUITE)]),
         python=VBENCH_PYTHON,
-        code=digest("workflow.scripts.vbench_weights")
-        + digest("evaluation.vbench.worker.amt_tensors"),
+        code=digest("workflow.scripts.vbench_weights") + digest("evaluation.vbench.worker.amt_tensors"),
     shell:
         "python -m workflow.scripts.vbench_weights --config {params.config:q} --replace {params.replaced:q}"
         " --python {params.python:q} --output {output.weights:q} > {log:q} 2>&1"
@@ -83,8 +78,7 @@ rule filter_part:
         f"{PART_BENCHMARKS}/filter/{{row}}.{{part}}.tsv"
     threads: SUITE.scoring.threads
     params:
-        code=digest("workflow.scripts.filter_part")
-        + digest("evaluation.vbench.worker.static_filter"),
+        code=digest("workflow.scripts.filter_part") + digest("evaluation.vbench.worker.static_filter"),
         environment=VBENCH_HASH,
         folder=lambda wc: CLIPS.format(row=wc.row),
         python=VBENCH_PYTHON,
@@ -125,9 +119,7 @@ rule score_part:
         manifest=f"{LISTED}/manifest.jsonl",
         filtered=f"{PART}/filter/{{row}}.json",
         weights=f"{VBENCH}/weights.json",
-        environment=lambda wc: ancient(
-            VBENCH_WITH_DETECTRON2 if wc.dimension in GRIT else VBENCH_BUILT
-        ),
+        environment=lambda wc: ancient(VBENCH_WITH_DETECTRON2 if wc.dimension in GRIT else VBENCH_BUILT),
     output:
         part=SCORE_PART,
     log:
@@ -137,8 +129,7 @@ rule score_part:
     threads: SUITE.scoring.threads
     params:
         suite=SUITE.suite,
-        code=lambda wc: digest("workflow.scripts.score_part")
-        + scorer_digest(wc.dimension),
+        code=lambda wc: digest("workflow.scripts.score_part") + scorer_digest(wc.dimension),
         environment=VBENCH_HASH,
         folder=lambda wc: CLIPS.format(row=wc.row),
         python=VBENCH_PYTHON,
@@ -159,9 +150,7 @@ rule score:
         prompts=CHOSEN,
         manifest=f"{LISTED}/manifest.jsonl",
         filtered=f"{PART}/filter/{{row}}.json",
-        parts=lambda wc: expand(
-            SCORE_PART, part=SUITE.score_parts(wc.dimension), allow_missing=True
-        ),
+        parts=lambda wc: expand(SCORE_PART, part=SUITE.score_parts(wc.dimension), allow_missing=True),
     output:
         official=f"{PART}/scores/{{row}}/{{dimension}}.json",
         result=f"{PART}/scores/{{row}}/{{dimension}}.result.json",

@@ -48,11 +48,7 @@ rule train:
         teacher=lambda wc: weights_file(SUITE.train[wc.row].teacher),
         codec=SUITE.model.codec,
         text=SUITE.model.text,
-        own=lambda wc: [
-            f"--{flag}={name}"
-            for flag, names in own_files(wc.row).items()
-            for name in names
-        ]
+        own=lambda wc: [f"--{flag}={name}" for flag, names in own_files(wc.row).items() for name in names]
         + ([f"--fps={SUITE.clip.fps}"] if SUITE.train[wc.row].rewards else []),
         size=f"{SUITE.model.latent_height} {SUITE.model.latent_width}",
         precision=SUITE.sample.precision,

@@ -15,8 +15,8 @@ from torch import Tensor
 from baselines.build import Dtypes
 from baselines.released import release_of
 from baselines.spec import Baseline
+from evaluation.files import file_sha256
 from evaluation.shards import canonical_sha256
-from models.checkpoints.containers import file_sha256
 from models.checkpoints.lora import fold_adapters, is_ours, open_wan
 from models.checkpoints.released import open_released
 from models.text_and_pixels import is_small_text, open_text, tokenizer_beside

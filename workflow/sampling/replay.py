@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.clips import Frames, content_sha256, file_sha256, read_clip
+from evaluation.clips import Frames, content_sha256, read_clip
+from evaluation.files import file_sha256
 from evaluation.records import Clip
 from evaluation.shards import Sample
 from reports.replay import ReplayedClip

@@ -26,7 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from evaluation.clips import ClipShape, Frames, file_sha256, upscale, write_clip
+from evaluation.clips import ClipShape, Frames, upscale, write_clip
+from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, Sha256, read_jsonl, write_jsonl
 from evaluation.shards import (
     Batch,

@@ -15,16 +15,8 @@ from pathlib import Path
 
 from evaluation.aggregate import AggregateSettings, aggregate, scores_csv
 from evaluation.chunks import chunk_table
-from evaluation.records import (
-    DimensionResult,
-    FilteredSet,
-    Prompt,
-    parse,
-    read_json,
-    read_jsonl,
-    write_json,
-    write_text,
-)
+from evaluation.files import write_text
+from evaluation.records import DimensionResult, FilteredSet, Prompt, parse, read_json, read_jsonl, write_json
 from evaluation.variance import variance_table
 
 log = logging.getLogger("aggregate")

@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evaluation.clips import ClipShape, clip_faults, content_sha256, file_sha256, read_clip
+from evaluation.clips import ClipShape, clip_faults, content_sha256, read_clip
+from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, read_jsonl, write_jsonl
 from evaluation.shards import work_list
 

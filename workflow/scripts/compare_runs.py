@@ -13,7 +13,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from evaluation.records import read_json, write_text
+from evaluation.files import write_text
+from evaluation.records import read_json
 from reports.changes import changes_of
 from reports.changes_text import changes_html, changes_markdown
 from reports.run import Run

@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 
 from baselines.strict_yaml import parse_strict
+from evaluation.files import file_sha256
 from evaluation.records import TrainManifest, WeightsManifest, read_json, write_json
-from models.checkpoints.containers import file_sha256, write_safetensors
+from models.checkpoints.containers import write_safetensors
 from models.checkpoints.convert import Flavour, Source, header_of, open_source, to_flavour
 from models.checkpoints.lora import open_wan
 from models.noise import GeneratorNoise

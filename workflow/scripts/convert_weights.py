@@ -29,8 +29,8 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from evaluation.records import write_text
-from models.checkpoints.containers import file_sha256, tensors_sha256, weights_sha256
+from evaluation.files import file_sha256, write_text
+from models.checkpoints.containers import tensors_sha256, weights_sha256
 from models.checkpoints.convert import (
     FLAVOURS,
     LAYOUTS,

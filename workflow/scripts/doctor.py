@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.clips import file_sha256, read_clip, write_clip
+from evaluation.clips import read_clip, write_clip
+from evaluation.files import file_sha256
 from workflow.planning.banner import planned_prompts, start_banner, start_notices
 from workflow.planning.resources import missing_resources, needed_resources
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite, read_suite

@@ -32,9 +32,8 @@ from filelock import FileLock
 from safetensors import safe_open
 from torch import Tensor
 
-from evaluation.records import write_text
+from evaluation.files import file_sha256, write_text
 from models.checkpoints.containers import (
-    file_sha256,
     read_library_weights,
     read_metadata,
     read_safetensors,

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple, NoReturn
 
 from baselines.spec import ExternalBaseline, load_row
 from evaluation.clips import ClipShape
-from evaluation.records import Prompt, read_jsonl, write_json, write_text
+from evaluation.files import write_text
+from evaluation.records import Prompt, read_jsonl, write_json
 from evaluation.shards import Sample, canonical_sha256, work_list
 from workflow.external.baseline import missing_parts, tool_command, tool_environment, verify_code
 from workflow.external.changed_files import remember

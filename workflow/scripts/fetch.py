@@ -8,7 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
-from evaluation.records import write_text
+from evaluation.files import write_text
 from workflow.fetching.downloads import Sources, fetch, prove_all
 from workflow.planning.resources import missing_resources, needed_resources, read_lock, scorer_resources
 from workflow.planning.suite import read_suite

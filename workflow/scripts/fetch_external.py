@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from baselines.spec import ExternalBaseline, GitCode, PrefixEnvironment, UvEnvironment, load_row
-from evaluation.records import write_text
+from evaluation.files import write_text
 from workflow.external.baseline import (
     STAMP,
     code_folder,

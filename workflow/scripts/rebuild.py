@@ -8,7 +8,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from evaluation.records import read_json, write_text
+from evaluation.files import write_text
+from evaluation.records import read_json
 from reports.page import render
 from reports.run import Run
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.clips import file_sha256
+from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, read_json, read_jsonl, write_json
 from evaluation.shards import work_list
 from reports.replay import Replay, ReplayedRow, sentence

@@ -29,7 +29,8 @@ from pathlib import Path
 
 from evaluation.aggregate import scores_csv
 from evaluation.chunks import chunks_csv
-from evaluation.records import parse, write_text
+from evaluation.files import write_text
+from evaluation.records import parse
 from reports.exports import dimensions_latex, latex, markdown, pairs_csv
 from reports.page import beside_clips, render
 from reports.report_facts import trust_of

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl, write_json, write_text
+from evaluation.files import write_text
+from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl, write_json
 from evaluation.vbench.parts import Part
 from evaluation.vbench.plan import entries_of
 from evaluation.vbench.reduce import several_process_score

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.strict_yaml import parse_strict
-from evaluation.records import Prompt, write_text
+from evaluation.files import write_text
+from evaluation.records import Prompt
 from evaluation.toybox.checkers import CHECKERS, REWARDS
 from evaluation.toybox.prompt_kinds import kind_of
 from evaluation.toybox.training_prompts import heldout_prompts, training_prompts

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.records import write_text
+from evaluation.files import write_text
 from evaluation.vbench.weights import FETCHED, lay_out
 from workflow.fetching.downloads import prove_all
 from workflow.planning.resources import read_lock, scorer_resources

@@ -29,7 +29,8 @@ from torch import Tensor
 from baselines.build import Precision, Sampler, build_sampler, dtypes_of
 from baselines.spec import Baseline, load_all
 from evaluation.clips import write_clip
-from evaluation.records import Prompt, write_text
+from evaluation.files import write_text
+from evaluation.records import Prompt
 from evaluation.shards import Batch, full_batches, work_list
 from models.attention import kernel_name
 from models.config import WanConfig

@@ -36,20 +36,15 @@ from torch import Tensor
 from baselines.build import rollout_of
 from baselines.spec import load_baseline
 from baselines.strict_yaml import validate_strict
-from evaluation.records import Prompt, write_text
+from evaluation.files import file_sha256, write_text
+from evaluation.records import Prompt
 from evaluation.toybox.captions import VOCABULARY, caption, extended_caption
 from evaluation.toybox.checkers import check_clips, means, start_workers
 from evaluation.toybox.facts import sample_facts
 from evaluation.toybox.render import render
 from evaluation.toybox.suite import toybox_prompts
 from evaluation.toybox.training_prompts import heldout_prompts
-from models.checkpoints.containers import (
-    file_sha256,
-    load_strict,
-    read_safetensors,
-    tensors_sha256,
-    write_safetensors,
-)
+from models.checkpoints.containers import load_strict, read_safetensors, tensors_sha256, write_safetensors
 from models.checkpoints.lora import LoraSettings, adapter_state, add_lora, inner_wan, open_wan, weights_header
 from models.codec import LinearCodec, fit_codec, psnr, to_pixels
 from models.config import DtypePolicy, WanConfig
