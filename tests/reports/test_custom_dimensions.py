@@ -54,7 +54,7 @@ def test_it_is_in_every_part_of_the_page(run: tuple[Run, str]) -> None:
 
 def test_it_is_in_the_exports_and_in_no_total(run: tuple[Run, str], tmp_path: Path) -> None:
     made, _ = run
-    assert "colour_drift,own," in scores_csv(made.table)
+    assert "colour_drift,custom," in scores_csv(made.table)
     assert ",colour_drift," in pairs_csv(made.table)
     assert set(made.scores["raven"]["colour_drift"]) == {
         p.id for p in made.prompts if "color" in p.dimensions

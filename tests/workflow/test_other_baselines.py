@@ -31,9 +31,9 @@ from tests.workflow.other_baselines import (
     write_tool,
 )
 from tests.workflow.project import ROOT, Job, planned, replace_in, snakemake
+from workflow.external import archive as imports
+from workflow.external import baseline as external
 from workflow.external.archive import match_names, samples_hint, zip_members
-from workflow.external.baseline import archive as imports
-from workflow.external.baseline import baseline as external
 from workflow.external.baseline import (
     code_identity,
     external_settings,

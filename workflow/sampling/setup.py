@@ -87,7 +87,7 @@ def open_row(
     prompts = read_jsonl(Prompt, flags.prompts)
     batches = shard_batches(full_batches(work_list(prompts), settings["batch"]), *parse_shard(shard))
     made = [batch for batch in batches if only is None or any(s.clip_id in only for s in batch.wanted)]
-    wan = open_network(flags.weights, baseline, precision, device)
+    wan = open_network(flags.weights, baseline, dtypes, device)
     shape = (baseline.rollout.frames, wan.config.in_channels, *settings["latent_size"])
     maker = BatchSampler(
         sampler=build_sampler(
