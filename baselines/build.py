@@ -9,8 +9,6 @@
 Legend: B batch, F latent frames, C channels, H, W latent size, L text rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple

@@ -7,8 +7,6 @@ All runs share weights, text and noise to the last bit: the reference computes i
 noise that `exact` has stored, so that what is measured is arithmetic alone. Legend: B batch, L text rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -2,8 +2,6 @@
 and open.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from baselines.spec import Baseline

@@ -4,8 +4,6 @@ there.
 Imports no torch: the Snakefile reads configuration with it while parsing.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -5,8 +5,6 @@ scores, Total = (4 Quality + Semantic) / 5. All numbers of the table are in perc
 Source of the formula: VBench `scripts/cal_final_score.py`, without its zeros for dimensions that are missing.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Mapping, Sequence

@@ -7,8 +7,6 @@ mean over clips of the mean over the clip's frames in it; prompts are drawn agai
 the table, with the same draws.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections import Counter

@@ -4,8 +4,6 @@ T pixel frames, H and W pixels. Frames are uint8 RGB [T, H, W, 3]. Files are H.2
 thread and no AVX-512, so that the same frames give the same bytes.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

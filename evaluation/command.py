@@ -8,8 +8,6 @@
 A fault that a user can mend is one sentence in the log and exit code 1, without a traceback.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys

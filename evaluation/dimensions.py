@@ -6,8 +6,6 @@ Source of the official rows: the constants of VBench's `scripts/cal_final_score.
 data.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Files: hashed, and written whole. Standard library only, so that every package of ours may import it."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

@@ -2,8 +2,6 @@
 time are made.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

@@ -11,8 +11,6 @@ prompts), and Wilson's interval is used.
 Axes: D draws, P prompts, M measures (dimensions).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ files add.
 Tables, figures and statistics go through these descriptions; only the totals know the sixteen by name.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal

@@ -8,8 +8,6 @@ separated by semicolons.
 .txt: one prompt a line and nothing else; ids are p0000, p0001, ... in the file's order.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Prompt lists: read VBench's files into records, choose, count, and refuse what does not add up."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import unicodedata

@@ -6,8 +6,6 @@ commit: two runs of the same inputs give the same bytes. Such facts go to timing
 reads.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from pathlib import Path

@@ -6,8 +6,6 @@ the manifest. A missing clip or a score that is no number in 0..1 stops the job;
 nothing becomes 0.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

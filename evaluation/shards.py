@@ -5,8 +5,6 @@ a run of whole batches. So a clip depends on its batch size and its place in the
 shards there are.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

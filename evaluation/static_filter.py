@@ -6,8 +6,6 @@ with fewer, only those are kept and the gap is recorded as `short`, never filled
 replaced here by classical optical flow.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 

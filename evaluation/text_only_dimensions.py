@@ -7,8 +7,6 @@ label from the file name and knows only VBench's own hundred actions, so that no
 Toybox rows: the scorers that do not read `facts` (tests/evaluation/test_prompt_lists.py proves it).
 """
 
-from __future__ import annotations
-
 WITHOUT_FACTS: dict[str, tuple[str, ...]] = {
     "toybox": ("background_consistency", "dynamic_degree", "aesthetic_quality", "imaging_quality"),
     "vbench": (

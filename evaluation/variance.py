@@ -5,8 +5,6 @@ numbers of samples.
 Source: Searle, Casella and McCulloch (1992), Variance Components, 3.6.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

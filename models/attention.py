@@ -4,8 +4,6 @@ sequence.
 Legend: B batch, T query tokens, S key tokens, N heads, D head size.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 import importlib.util

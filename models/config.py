@@ -2,8 +2,6 @@
 parsing).
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 

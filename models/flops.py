@@ -3,8 +3,6 @@
 Legend: q query tokens of a call, k key tokens its plan reads.
 """
 
-from __future__ import annotations
-
 from models.config import WanConfig
 from models.plan import AttendPlan
 

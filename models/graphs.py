@@ -8,8 +8,6 @@ kernels that the eager call ran, in their order: results are equal bit for bit (
 Legend: B batch, f latent frames of a call, C channels, H, W latent size, L text rows.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

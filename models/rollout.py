@@ -6,8 +6,6 @@ cache policy, noise and network come in. Legend: B batch, F latent frames of the
 channels, H, W latent size, L text rows; S steps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Legend: B batch, L text rows, D text size, F latent frames, C latent channels, H
 T pixel frames, h and w pixels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol

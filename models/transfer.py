@@ -1,7 +1,5 @@
 """Copies between host and device that wait for nothing that was given to the device before."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

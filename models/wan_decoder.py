@@ -11,8 +11,6 @@ Legend: B batch, T frames of one step at some level, C channels, H, W size at th
 frame: 1 pixel frame for the first of a clip, 4 for every other.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -2,8 +2,6 @@
 page's own templates.
 """
 
-from __future__ import annotations
-
 import jinja2
 
 from reports.changes import PARTS, Changes

@@ -1,7 +1,5 @@
 """Works to cite: BibTeX entries of references.bib by key, and the key of a baseline's paper."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache

@@ -7,8 +7,6 @@ prompt after prompt. Clips take the rest: sample 0 of all rows of prompt after p
 on. Prompts come in turn from every set of dimensions, so that whatever fits shows every kind.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import statistics

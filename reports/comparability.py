@@ -1,7 +1,5 @@
 """What of a run must not be compared, and why: sentences made from the facts of its record. Pure."""
 
-from __future__ import annotations
-
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.dimensions import NAMES
 from reports.cost import amount

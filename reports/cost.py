@@ -4,8 +4,6 @@ Time is that of one job slot, a core or a GPU, as in the estimate: CPU seconds o
 else wall seconds times GPUs.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 import re

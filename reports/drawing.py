@@ -4,8 +4,6 @@ matplotlib draws with marker colours, which are replaced by CSS variables of the
 is readable on a light screen, on a dark one and on paper.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from html import escape

@@ -1,7 +1,5 @@
 """The tables of the report as Markdown, LaTeX (booktabs) and CSV. Pure."""
 
-from __future__ import annotations
-
 import re
 from typing import Literal
 

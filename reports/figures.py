@@ -1,7 +1,5 @@
 """Figures of the report. Pure: numbers in, SVG text out, see reports/drawing.py."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import matplotlib

@@ -2,8 +2,6 @@
 As stated by each; never guessed.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple

@@ -2,8 +2,6 @@
 Citations are Pandoc's, [@key].
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

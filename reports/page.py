@@ -3,8 +3,6 @@
 The page loads nothing: style, script, pictures and clips are inside, and its Content-Security-Policy says so.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

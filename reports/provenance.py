@@ -2,8 +2,6 @@
 same bytes.
 """
 
-from __future__ import annotations
-
 import json
 import platform
 import subprocess

@@ -2,8 +2,6 @@
 is one of the record.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """One results folder -> the record that its report is built from, run.json. Reads files, writes none."""
 
-from __future__ import annotations
-
 import csv
 import statistics
 from collections.abc import Mapping, Sequence

@@ -2,8 +2,6 @@
 passes through here.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

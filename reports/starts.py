@@ -2,8 +2,6 @@
 expected to cost.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Score table -> ranked lines. Pure; no number is computed here that decides anything."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal

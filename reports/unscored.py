@@ -1,7 +1,5 @@
 """Why a dimension of the sixteen has no score in a run: one phrase each, for the table that greys it. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The report has teeth: other weights or another cache policy give other numbers, on real sampled clips."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

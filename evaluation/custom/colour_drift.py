@@ -7,8 +7,6 @@ channel over pixel frames 0 to 8 and over the last 12, so that an object that mo
 not count.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

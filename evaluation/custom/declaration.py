@@ -7,8 +7,6 @@ environment but no module of this project: a change there would not be noticed. 
 to add one; evaluation/custom/colour_drift.py is an example.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import math

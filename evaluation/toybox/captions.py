@@ -1,7 +1,5 @@
 """Captions of toybox facts: lower-case words of one fixed list, no punctuation, at most 32 words."""
 
-from __future__ import annotations
-
 from evaluation.toybox.facts import (
     ACTIONS,
     COLORS,

@@ -4,8 +4,6 @@ reports only.
 The suite's own scores come from the mp4 files through evaluation/toybox/scorers.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor

@@ -8,8 +8,6 @@ frozen_first_frame       the truth's first pixel frame throughout: wins consiste
 Every clip depends on the prompt list, the prompt and the sample only, and no two clips are equal.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

@@ -11,8 +11,6 @@ Facts are one plain JSON object with exactly these keys:
 A clip has at most one of style, camera move and second object beyond the plain: the world stays learnable.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ T probed pixel frames, K colours (in the order of facts.COLORS), S shapes (facts
 model's blur.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple

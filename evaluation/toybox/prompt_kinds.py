@@ -6,8 +6,6 @@ has its own share of the world. Combinations that `facts.held_out` keeps out of 
 only.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 from evaluation.records import Prompt

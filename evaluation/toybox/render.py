@@ -5,8 +5,6 @@ from signed distances, so edges are anti-aliased and motion is sub-pixel. The ba
 and tile in both axes.
 """
 
-from __future__ import annotations
-
 import hashlib
 from functools import cache
 

@@ -1,7 +1,5 @@
 """The prompts of the toybox suite."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple

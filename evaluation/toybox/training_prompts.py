@@ -2,8 +2,6 @@
 that editing a prompt of the suite retrains nothing.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from evaluation.records import Prompt

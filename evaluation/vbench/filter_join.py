@@ -5,8 +5,6 @@ RAVEN's rule (vbench.md 4), not VBench's own order of names, in which sample 10 
 main environment.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict

@@ -4,8 +4,6 @@ A zip made by several official processes passes too: its rows come in another or
 are other averages (reduce.py).
 """
 
-from __future__ import annotations
-
 import io
 import json
 import math

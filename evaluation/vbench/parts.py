@@ -2,8 +2,6 @@
 nothing again.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict

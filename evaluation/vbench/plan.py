@@ -5,8 +5,6 @@ A part is a contiguous run of prompts, so that joining the rows of all parts giv
 Runs in the main environment.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Every rule repeats the arithmetic of vbench 0.1.5, in its order: `+=` in a loop 
 own sum() rounds otherwise since 3.12), numpy.mean where it does that. A row is the package's own dictionary.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

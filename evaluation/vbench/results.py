@@ -3,8 +3,6 @@
 Runs in the main environment.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

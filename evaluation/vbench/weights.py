@@ -6,8 +6,6 @@ refuses: its tensors are saved apart, once, after its sha256 was proven; objects
 (evaluation/vbench/worker/networks.py). Safe loading stays on everywhere.
 """
 
-from __future__ import annotations
-
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable

@@ -5,8 +5,6 @@ A state dict is a flat mapping from Wan's names to tensors (raven.md 14.1). Noth
 missing and unexpected names are one sentence and an error.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -7,8 +7,6 @@ other tensor keeps its bits and dtype.
 Sources: raven.md 14, baselines.md 1.1.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields

@@ -7,8 +7,6 @@ read by models/checkpoints/containers.py, adapters by
 models/checkpoints/lora.py. Sources: baselines.md 1.1, 2.4 and 7 (items 6, 8, 12), raven.md 14.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import logging
 import re

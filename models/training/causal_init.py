@@ -10,8 +10,6 @@ model's.
 Legend: B batch, F latent frames, C channels, H, W latent size, N trajectories, K kept timesteps, L text rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -7,8 +7,6 @@ final name only when everything below it is on the disk, so whatever has such a 
 writer was killed.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

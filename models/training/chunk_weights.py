@@ -1,7 +1,5 @@
 """Chunk-wise loss weights of RAVEN (raven.md 7): plain floats, mean weight 1 over elements."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

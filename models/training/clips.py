@@ -8,8 +8,6 @@ nobody else's.
 Legend: N clips, F latent frames, C channels, H, W latent size, V wordings of a caption, L words.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Which samples of a batch each process trains on. No torch: the Snakefile checks it before anything starts."""
 
-from __future__ import annotations
-
 
 def share(batch: int, slices: int, *, rank: int, size: int) -> list[range]:
     """Samples of process `rank` of `size`, as indices into the batch, in equal consecutive slices of at most

@@ -6,8 +6,6 @@ such chunks carry no
 gradient. Source: raven.md 8.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -8,8 +8,6 @@ FSDP2).
 Legend: B global batch, n samples of one process.
 """
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence

@@ -5,8 +5,6 @@ Legend: B batch, F latent frames, C channels, H, W latent size, L text rows. sig
 v.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

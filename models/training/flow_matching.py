@@ -4,8 +4,6 @@ Legend: B batch, F latent frames, C channels, H, W latent size, L text rows. Vel
 t / 1000.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

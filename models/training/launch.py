@@ -8,8 +8,6 @@ MASTER_ADDR (first host of SLURM_JOB_NODELIST, localhost), MASTER_PORT (10000 + 
 No torch here: the plan is made before anything heavy is loaded.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Nothing non-finite ever reaches an optimizer step: the run stops with a sentence
 tensor.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ EXIT_CODE. Any other code than 0 makes Snakemake try the job again, and the next
 may name this one as RequeueExit.
 """
 
-from __future__ import annotations
-
 import logging
 import signal
 from collections.abc import Callable

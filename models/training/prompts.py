@@ -8,8 +8,6 @@ nobody else's. The list's order means nothing, hence it is not shuffled.
 Legend: n drawn prompts, L text rows, D text size.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

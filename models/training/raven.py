@@ -8,8 +8,6 @@ judged by DMD. The ablations change what that forward is given; rollouts, fake s
 Legend: B batch, b samples of a slice, F latent frames, C channels, H, W latent size, K chunks, L text rows.
 """
 
-from __future__ import annotations
-
 from typing import Protocol
 
 import torch

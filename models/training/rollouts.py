@@ -3,8 +3,6 @@
 Legend: B batch, F latent frames, C channels, H, W latent size, S steps.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

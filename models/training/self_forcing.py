@@ -6,8 +6,6 @@ Chunked rollouts stop at one random step per iteration; rolling ones keep gradie
 history is detached. Sources: raven.md 8, baselines.md 2.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

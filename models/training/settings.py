@@ -5,8 +5,6 @@ Times are seconds, learning rates are per step, timesteps run 0..1000. A recipe'
 manifest, so what is declared is exactly what is used.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

@@ -5,8 +5,6 @@ resumed run continues
 exactly (raven.md 6.8). Legend: B samples, F latent frames, C channels, H, W latent size.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

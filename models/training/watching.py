@@ -2,8 +2,6 @@
 they are asked for.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math

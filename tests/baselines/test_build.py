@@ -2,8 +2,6 @@
 teeth of its policy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path

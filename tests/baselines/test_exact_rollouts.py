@@ -6,8 +6,6 @@ The reference keeps the clean, un-rotated keys of every frame in a dict, looks u
 nothing else.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """models/README.md: its code runs as printed, and its table of draws is the samplers'."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import textwrap

@@ -1,7 +1,5 @@
 """design.md 5: the error of exact and of fast against a float32 run of the same weights and noise."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

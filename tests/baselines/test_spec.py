@@ -1,7 +1,5 @@
 """Baseline files against the comparison tables, and what a user is told about a broken file."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -5,8 +5,6 @@ Both references in the tests (float32 without a cache, bfloat16 with every round
 samplers do not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ simulation.
 of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np

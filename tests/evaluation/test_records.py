@@ -4,8 +4,6 @@ After a deliberate change: raise SCHEMA_VERSION, then remake the golden file wit
 `python -m tests.evaluation.test_records`.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

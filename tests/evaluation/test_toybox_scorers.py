@@ -1,7 +1,5 @@
 """The toybox scorers against the control rows, measured through a real mp4, and the command line around them."""
 
-from __future__ import annotations
-
 import importlib
 import json
 from pathlib import Path

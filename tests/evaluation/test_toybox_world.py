@@ -1,7 +1,5 @@
 """The toybox world: facts, captions, clips and prompt lists keep their promises."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 import numpy as np

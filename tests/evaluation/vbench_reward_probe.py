@@ -5,8 +5,6 @@ Makes random weights under the published names, prints one JSON object. Networks
 are small, because each tensor is a view of a short random buffer.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

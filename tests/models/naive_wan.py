@@ -9,8 +9,6 @@ give equal bits.
 Legend: B batch, F frames of the call, P tokens per frame, D width, N heads, H head size; x [B, F, C, h, w].
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 

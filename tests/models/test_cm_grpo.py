@@ -2,8 +2,6 @@
 raven.md section 20).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 from typing import Any

@@ -2,8 +2,6 @@
 20).
 """
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """One block and one network call in bfloat16 against a second implementation with every rounding spelled out."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import pytest

@@ -2,8 +2,6 @@
 raven.md).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -5,8 +5,6 @@ Networks are float64 and eight digits are kept, which neither threads nor kinds 
 deliberate change: `python -m tests.models.test_golden_losses` remakes the files.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -2,8 +2,6 @@
 (T28 of raven.md 20).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

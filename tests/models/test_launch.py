@@ -2,8 +2,6 @@
 raven.md section 20).
 """
 
-from __future__ import annotations
-
 import pytest
 
 from models.training.launch import first_host, plan_launch

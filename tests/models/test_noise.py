@@ -1,7 +1,5 @@
 """Noise sources: portability, moments, and the draw order of the released code."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -2,8 +2,6 @@
 of tensors.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass, field
 from typing import NamedTuple

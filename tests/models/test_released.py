@@ -2,8 +2,6 @@
 GPU second.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import resource

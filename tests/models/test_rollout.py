@@ -2,8 +2,6 @@
 gradients.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Schedules against the golden table of baselines.md 0.4 and closed forms."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

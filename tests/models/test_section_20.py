@@ -1,7 +1,5 @@
 """Section 20 of raven.md: which test covers each of its 37 points, and those that no other file has."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Which class opens a file is decided by the file."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

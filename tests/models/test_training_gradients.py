@@ -1,7 +1,5 @@
 """Where gradients of the training-time test go: T9, T10, T11 of raven.md section 20."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

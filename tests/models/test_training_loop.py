@@ -1,7 +1,5 @@
 """The loop: resume, faults that stop, streams, settings (T32, T33 of raven.md section 20)."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -2,8 +2,6 @@
 what files it refuses.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The backbone: state-dict names, and T1-T7 of raven.md section 20 (attention and caching)."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 

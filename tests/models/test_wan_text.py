@@ -1,7 +1,5 @@
 """umT5 from Wan's file and from a transformers folder, prompt cleaning, and embeddings kept on disk."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math

@@ -1,7 +1,5 @@
 """Wan's VAE from both layouts, whole and streaming, against diffusers' own; the linear codec, same contract."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path

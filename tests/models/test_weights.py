@@ -1,7 +1,5 @@
 """Weight files, adapters, codec and text encoder (T29 to T32 of raven.md section 20)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

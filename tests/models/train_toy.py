@@ -2,8 +2,6 @@
 test_distributed.py, test_preemption.py.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

@@ -2,8 +2,6 @@
 chunks of 2.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

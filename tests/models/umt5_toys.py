@@ -1,7 +1,5 @@
 """A tiny umT5 in Wan's names, and a tokenizer folder made on the spot."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -6,8 +6,6 @@ was measured. `python -m tests.reports.full_scale FOLDER` writes the folder and 
 time and memory of each step.
 """
 
-from __future__ import annotations
-
 import json
 import resource
 import subprocess

@@ -1,7 +1,5 @@
 """A small results folder with made-up numbers, for tests of the report only. No number here was measured."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

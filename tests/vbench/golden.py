@@ -7,8 +7,6 @@ Needs VBench's environment (detectron2 for four dimensions) and about an hour of
 no folders.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import tempfile

@@ -9,8 +9,6 @@ random vector; torch.load and load_state_dict expand it. Scores from such weight
 that reads, decodes, computes and reduces is the real one.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -2,8 +2,6 @@
 different lengths, one row.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -2,8 +2,6 @@
 every refusal.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

@@ -2,8 +2,6 @@
 (raven.md 14.2, 18 B11, B22).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Videos to latents: which frames, which pixels, which order, and what is left out (raven.md 12, 18 B22)."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

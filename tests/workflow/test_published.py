@@ -2,8 +2,6 @@
 they differ.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

@@ -5,8 +5,6 @@ CM-GRPO also decodes with Wan's VAE and is rewarded by VideoAlign, and by VBench
 environment is built.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

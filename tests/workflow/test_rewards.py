@@ -2,8 +2,6 @@
 frames on their way to it.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import stat

@@ -4,8 +4,6 @@ A zip is a stranger's: no absolute names, no "..", no links, no doubles, no more
 Nothing heavy is imported; the Snakefile asks here for the files of a folder.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import stat

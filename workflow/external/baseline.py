@@ -5,8 +5,6 @@ No network (workflow/scripts/fetch_external.py clones and builds) and nothing he
 this while parsing. Nothing of the baseline is run here but git, to ask for its commit.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

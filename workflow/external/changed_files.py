@@ -6,8 +6,6 @@ there. A changed content goes into a note that is an input of the rule, as lost 
 (workflow/planning/missing_clips.py); a touched or copied file does not.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -2,8 +2,6 @@
 rows.
 """
 
-from __future__ import annotations
-
 import os
 import resource
 import shutil

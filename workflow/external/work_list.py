@@ -1,7 +1,5 @@
 """The JSON work list that an external program is handed: which clips to make, and where to write them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal

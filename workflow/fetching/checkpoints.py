@@ -2,8 +2,6 @@
 before any GPU second.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path

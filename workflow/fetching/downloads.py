@@ -7,8 +7,6 @@ and resolved commit, required ever after. huggingface_hub names, authorises and 
 are not resumed by another process, so the partial file is ours.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """What a run says before its first job: what is missing, what it will do, and about what it will cost."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

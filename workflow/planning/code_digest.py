@@ -4,8 +4,6 @@ The import graph is read from the syntax tree, so nothing is executed and nothin
 import counts, inside functions too. Imports by string are not seen; the project has none.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 from collections.abc import Iterable

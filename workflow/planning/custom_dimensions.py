@@ -2,8 +2,6 @@
 which many stages import.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from evaluation.custom.declaration import custom_dimension

@@ -2,8 +2,6 @@
 scorer's packages state.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 

@@ -6,8 +6,6 @@ shard: its content changed, so the shard and what follows from it run again, and
 is missing. One folder listing per row, in the main process only.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -4,8 +4,6 @@ Jobs differ by orders of magnitude, so that counting them says little: each rule
 measured rates, and the time left follows from how fast this run has worked off costs so far.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -2,8 +2,6 @@
 No torch, no pandas.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any

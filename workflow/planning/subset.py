@@ -7,8 +7,6 @@ shared with the whole run: a clip is the same in both. Nothing of the whole run'
 invalid.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ between.
 Legend: B clips of a batch, F latent frames, C channels, H, W latent size, T pixel frames of h x w.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 

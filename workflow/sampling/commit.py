@@ -1,7 +1,5 @@
 """The commit that a job runs from, for records of where something was made."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 

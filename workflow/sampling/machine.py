@@ -2,8 +2,6 @@
 its work was done.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import time

@@ -2,8 +2,6 @@
 B prompts, L rows, D text size.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

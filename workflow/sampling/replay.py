@@ -2,8 +2,6 @@
 Pure but for reading clips.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

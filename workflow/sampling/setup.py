@@ -2,8 +2,6 @@
 and replaying share it.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Set
 from pathlib import Path

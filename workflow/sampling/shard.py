@@ -6,8 +6,6 @@ How a batch becomes pixels is the caller's: a network (workflow/sampling/setup.p
 that a killed job, or a run with another number of shards, goes on with the clips there are.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """One line of what `make doctor` says."""
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple
 
 

@@ -6,8 +6,6 @@ Nothing here hashes gigabytes: sizes are compared, and hashes are proven when th
 (rule vbench_weights) before anything is scored.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -2,8 +2,6 @@
 way it can end.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -7,8 +7,6 @@ keys of evaluation.aggregate.AggregateSettings: bounds, dimensions, draws, seed,
 custom?, subset?, totals?.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from pathlib import Path

@@ -2,8 +2,6 @@
 clip.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

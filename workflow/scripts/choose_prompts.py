@@ -1,7 +1,5 @@
 """Write the prompts that a subset run keeps of its suite's list."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

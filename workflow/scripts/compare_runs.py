@@ -7,8 +7,6 @@ minus before of every row that both runs scored, on the prompts that both have, 
 sentence on standard output says how many of each differ.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from pathlib import Path

@@ -5,8 +5,6 @@ The moving average is what is shipped; for anything else, and other formats, the
 three flavours of CM-GRPO must sample the same clip; a difference stops the job.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

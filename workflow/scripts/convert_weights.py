@@ -18,8 +18,6 @@ merging computes, in float32. <output>.json beside it says what it is, from what
 of both.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

@@ -13,8 +13,6 @@ second, number and size of the frames and the VAE are the suite's. Started again
 WORLD_SIZE) share the list, and the one that finishes last joins their parts.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

@@ -5,8 +5,6 @@ baseline whose own rules make the clips. A program that fails is shown: what was
 command and its last lines.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

@@ -1,7 +1,5 @@
 """Fetch a suite's files and prove them by sha256; with --verify, only prove what is there (no network)."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

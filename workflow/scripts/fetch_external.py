@@ -5,8 +5,6 @@ Nothing of a repository is run, but building an environment runs what its packag
 the suite's `allow_external` names come this far.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

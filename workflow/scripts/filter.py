@@ -1,7 +1,5 @@
 """Run the static filter over one row and write which samples of each prompt are scored."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Join the parts of the official static filter: which samples of each prompt are scored."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys

@@ -1,7 +1,5 @@
 """Judge the still prompts of one part by the official static filter, which runs in VBench's own environment."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Take in finished clips made elsewhere: all of them or none. The originals are copied and stay as they are."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

@@ -6,8 +6,6 @@ name is passed on unchanged. Without the two flags the environment says how many
 models/training/launch.py explains. A preempted run ends with the code that asks for another attempt.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

@@ -4,8 +4,6 @@ python -m workflow.scripts.leaderboard --results results/vbench/scores/raven/*.j
 python -m workflow.scripts.leaderboard --check raven.zip
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

@@ -1,7 +1,5 @@
 """Write a suite's prompt records."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

@@ -2,8 +2,6 @@
 `python -m workflow.scripts.rebuild --run run.json --output report.html`.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from pathlib import Path

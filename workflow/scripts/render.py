@@ -1,7 +1,5 @@
 """Render one shard of a control row: the same path as sampling, with the renderer in the network's place."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ into a scratch folder that is removed again.
 made it, or its file was changed.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import shutil

@@ -20,8 +20,6 @@ must lie in --results-dir and also plays all other clips from there; and beside 
 reports.report_facts.EXPORTS, and chunks.csv ?.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

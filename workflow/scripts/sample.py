@@ -1,7 +1,5 @@
 """Sample one shard of a native row: a causal network rolled out chunk by chunk under its baseline's settings."""
 
-from __future__ import annotations
-
 import logging
 
 from workflow.sampling.setup import add_row_flags, open_row

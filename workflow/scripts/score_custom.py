@@ -1,7 +1,5 @@
 """Score one row on a dimension of the user's: its file's function, clip by clip, in the main environment."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import math

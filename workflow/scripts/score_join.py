@@ -1,7 +1,5 @@
 """Join the parts of one dimension into what one official process would have written, and into our record."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys

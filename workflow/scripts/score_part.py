@@ -1,7 +1,5 @@
 """Score one part of a row's clips on one dimension by the official VBench, which runs in its own environment."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import sys

@@ -5,8 +5,6 @@ With --prompts the world is real: prompts of a list, Wan's VAE, networks as rewa
 embedded one. Either holds prompts out and measures clips of them before and after training.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

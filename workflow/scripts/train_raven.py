@@ -2,8 +2,6 @@
 as teacher.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from baselines.strict_yaml import parse_strict

@@ -2,8 +2,6 @@
 `make fetch` does.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

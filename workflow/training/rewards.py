@@ -10,8 +10,6 @@ sentence here and end the run: never a number.
 Legend: N clips, T pixel frames, h, w pixels, F latent frames, C channels, H, W latent size.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math

@@ -5,8 +5,6 @@ They draw from streams of their own and put every weight back, so that training 
 Legend: P prompts of the pool, F latent frames, C channels, H, W latent size.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

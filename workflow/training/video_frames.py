@@ -4,8 +4,6 @@
 Legend: T pixel frames taken, H and W their size, h and w the video's.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from fractions import Fraction

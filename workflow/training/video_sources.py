@@ -4,8 +4,6 @@ bytes inside.
 A source is an ordered list of places; it gives the clips of any rising places, holding one video at a time.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io

@@ -5,8 +5,6 @@ No ground truth of beauty exists here. A clean drawing has about 0.96: only anti
 palette. It does not ask for the caption, so shuffled captions do not lower it.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

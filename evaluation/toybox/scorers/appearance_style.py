@@ -4,8 +4,6 @@ Exact in this world; VBench asks an image-text network instead. Monochrome and s
 space, which every pixel must lie on; the others are told by which styled scene is nearest.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

@@ -6,8 +6,6 @@ compares network features of whole frames instead. It does not ask for the capti
 not lower it.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

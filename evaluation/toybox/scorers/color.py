@@ -3,8 +3,6 @@
 Exact in this world; VBench asks an image-captioning network instead.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

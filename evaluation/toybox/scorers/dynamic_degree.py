@@ -5,8 +5,6 @@ takes the flow from a network instead. Only flow that leads to the same value co
 It does not ask for the caption; its floor is a frozen clip.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Final
 

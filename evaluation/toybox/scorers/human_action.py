@@ -4,8 +4,6 @@ well.
 Exact in this world; VBench asks a video classifier instead.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from evaluation.toybox.facts import ACTIONS, Facts

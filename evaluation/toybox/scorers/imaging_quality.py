@@ -5,8 +5,6 @@ Exact but specific to this world (analysis by synthesis): PSNR of 10 dB scores 0
 is not MUSIQ, which VBench uses. It does not ask for the caption, so shuffled captions do not lower it.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

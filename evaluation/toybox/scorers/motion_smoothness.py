@@ -6,8 +6,6 @@ difference from the mean of the neighbours / 255). VBench interpolates with a ne
 factor is its formula.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

@@ -5,8 +5,6 @@ both objects,
 relation, scene. A style: style, scene. A camera move: camera, colour. A person: action, colour, scene.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

@@ -3,8 +3,6 @@
 Exact in this world; VBench asks a detector for boxes instead. The named axis must also be the longer one.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

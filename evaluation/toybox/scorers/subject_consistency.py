@@ -6,8 +6,6 @@ is missing. VBench compares network features of whole frames instead. Mean over 
 previous) / 2, as there.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import cv2

@@ -5,8 +5,6 @@ Exact, and the official computation. It does not ask for the caption, so shuffle
 much.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 import numpy as np

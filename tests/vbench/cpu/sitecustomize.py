@@ -7,8 +7,6 @@ afterwards it gives roi_align a form that needs little memory. Nothing else of t
 called by VBench.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 from importlib.machinery import PathFinder

@@ -7,8 +7,6 @@ shared; loading is not counted. Random RAFT sees motion anywhere, so the share o
 the limits of the flow, not by the clips: the flow itself is computed as ever.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

@@ -10,8 +10,6 @@ are those of process 0.
 Legend: F latent frames, C channels, H, W latent size.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 from collections.abc import Callable

@@ -13,8 +13,6 @@ seconds, hashes, checker scores) to the output folder. Validation prompts choose
 seen on the way; the suite's prompts measure the choice.
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import dataclasses
