@@ -167,7 +167,7 @@ def test_repeated_headings_are_numbered_and_code_has_none() -> None:
 PAGES = {
     "README.md": "# Title\n\n[notes](docs/notes.md#second-part), [own](#title), [script](tool.py)\n",
     "docs/notes.md": "# Notes\n\n## Second part\n\n[back](../README.md#title), [here](notes.md)\n",
-    "tool.py": '"""See docs/notes.md#second-part, README.md and arXiv 2605.15190; writes table.md, results/a/table.md."""\n',
+    "tool.py": "# docs/notes.md#second-part, README.md, arXiv 2605.15190; writes table.md, results/a/table.md\n",
     "data.yaml": "source: owner/repo:docs/other.md, https://example.org/page.md, arXiv:2605.15190\n",
 }
 

@@ -139,7 +139,7 @@ def velocity_without_cache(
 
 
 def sample_without_cache(sampler: Sampler, keys: Sequence[SampleKey], rule: SeesRule) -> Tensor:
-    """Chunked sampling of baselines.md 2.0 or rolling of 2.6, on `velocity_without_cache`."""
+    """Both rollouts of baselines/methods.md, chunked and rolling, on `velocity_without_cache`."""
     schedule, noise = schedule_of(sampler.baseline), sampler.portable_noise("test", keys)
     context = sampler.wan.embed_text(text(len(keys)))
     z = noise.initial()
@@ -182,9 +182,9 @@ LONG = ("raven", "longlive", "reward_forcing", "rolling_forcing")  # methods tha
 def test_sampler_equals_recomputation_without_cache(
     wan: Wan, clip_of: Callable[[str, int], Tensor], name: str, frames: int
 ) -> None:
-    """The whole sampler against dense recomputation: catches a key at a wrong place or position, a stale
-    or noisy key, a blend too many, a first chunk on the others' steps. 36 frames exercise the moving sink,
-    commits without sink and eviction. Bar of issue 3, chunk by chunk: max |a - b| / max |b| <= 1e-4.
+    """The whole sampler against dense recomputation: catches a key at a wrong place or position, a stale or
+    noisy key, a blend too many, a first chunk on the others' steps. 36 frames exercise the moving sink,
+    commits without sink and eviction. Chunk by chunk: max |a - b| / max |b| <= 1e-4.
     """
     sampler = sampler_of(wan, BASELINES[name], frames)
     with torch.no_grad():
@@ -197,9 +197,9 @@ def test_sampler_equals_recomputation_without_cache(
 
 @pytest.mark.parametrize(("sink", "window"), [(0, None), (1, 2), (0, 1), (2, 1)])
 def test_replaying_a_rollout_through_the_interleaved_forward(wan: Wan, sink: int, window: int | None) -> None:
-    """T8 of raven.md 20 and the bar of issue 2: recorded states and endpoints, fed to the
-    training-time-test forward at each step, give the recorded velocities of every chunk. Catches any
-    difference between what is trained and what is sampled.
+    """Recorded states and endpoints, fed to the training-time-test forward at each step, give the recorded
+    velocities of every chunk (`rollout_replay`, models/training/methods.md#properties-that-must-hold).
+    Catches any difference between what is trained and what is sampled.
     """
     cache = {"sink": 3 * sink, "window": None if window is None else 3 * window}
     baseline = BASELINES["raven"]
@@ -285,7 +285,7 @@ def test_every_method_samples_its_own_clip(clip_of: Callable[[str, int], Tensor]
 def test_a_clip_does_not_depend_on_its_batch(
     wan: Wan, clip_of: Callable[[str, int], Tensor], name: str
 ) -> None:
-    """design.md 3: the second sample of a batch is what it is alone, up to kernel rounding."""
+    """workflow/README.md#stages: the second sample of a batch is what it is alone, up to kernel rounding."""
     sampler = sampler_of(wan, BASELINES[name])
     noise = sampler.portable_noise("test", KEYS[1:])
     alone = torch.cat([chunk.latents for chunk in sampler.sample(text(2)[1:], noise)], dim=1)
@@ -294,7 +294,7 @@ def test_a_clip_does_not_depend_on_its_batch(
 
 @pytest.mark.parametrize("name", list(BASELINES))
 def test_chunks_stream_in_order_and_final(wan: Wan, name: str) -> None:
-    """design.md 6: chunk by chunk, each yielded once, before later ones are computed, without gradient,
+    """models/README.md: chunk by chunk, each yielded once, before later ones are computed, without gradient,
     never rewritten.
     """
     sampler = sampler_of(wan, BASELINES[name])
@@ -328,8 +328,9 @@ def test_chunks_stream_in_order_and_final(wan: Wan, name: str) -> None:
     ],
 )
 def test_network_calls_of_a_clip(wan: Wan, name: str, calls: int) -> None:
-    """baselines.md 1.2 less the clean passes that nobody reads (section 8): one after the last chunk, and in
-    Rolling Forcing four on the unfinished block 0; so 28 - 1, 35 - 1, 22 - 5, and frame-wise 105 - 1.
+    """The calls of baselines/methods.md#sampling-settings less the context passes that nobody reads: one
+    after the last chunk, and in Rolling Forcing four on the unfinished block 0; so 28 - 1, 35 - 1, 22 - 5,
+    and frame-wise 105 - 1.
     """
     sampler = sampler_of(wan, BASELINES[name])
     records = sampler.records(text(1), sampler.portable_noise("test", KEYS[:1]))
@@ -369,8 +370,8 @@ def upstream_draws(wan: Wan, name: str) -> list[Drawn]:
 
 @pytest.mark.parametrize("name", list(UPSTREAM_SIX))
 def test_draw_log_of_the_chunked_six(wan: Wan, name: str) -> None:
-    """baselines.md 1.3, 2.0: one bfloat16 draw of the whole clip, then steps - 1 draws a chunk (CausVid 2,
-    others 3).
+    """baselines/methods.md#noise: one bfloat16 draw of the whole clip, then steps - 1 draws a chunk
+    (CausVid 2, others 3).
     """
     per_chunk = 2 if name == "causvid" else 3
     expected = [((1, 21, 4, 4, 4), torch.bfloat16, 7)] + [((3, 4, 4, 4), torch.bfloat16, 7)] * (7 * per_chunk)
@@ -382,16 +383,16 @@ def test_draw_log_of_the_chunked_six(wan: Wan, name: str) -> None:
     [("causal_forcing_framewise", 60), ("causal_forcing_pp_2step", 20), ("causal_forcing_pp_1step", 0)],
 )
 def test_draw_log_of_the_frame_wise_variants(wan: Wan, name: str, later: int) -> None:
-    """baselines.md 2.3: draws of one frame, three for the first frame and steps - 1 for each of 20 later
-    ones.
+    """baselines/methods.md#causal-forcing: draws of one frame, three for the first frame and steps - 1 for
+    each of 20 later ones.
     """
     expected = [((1, 21, 4, 4, 4), torch.bfloat16, 7)] + [((1, 4, 4, 4), torch.bfloat16, 7)] * (3 + later)
     assert upstream_draws(wan, name) == expected
 
 
 def test_draw_log_of_rolling_forcing(wan: Wan) -> None:
-    """baselines.md 2.6, column "draws x frames": one draw of the whole joint window per block that goes
-    on, 330 frames in all.
+    """baselines/methods.md#rolling-forcing: one draw of the whole joint window per block that goes on, 330
+    frames in all.
     """
     table = [(1, 3), (2, 6), (3, 9), (4, 12), (4, 15), (4, 15), (4, 15), (3, 12), (2, 9), (1, 6)]
     expected = [((1, 21, 4, 4, 4), torch.bfloat16, 7)]
@@ -402,9 +403,8 @@ def test_draw_log_of_rolling_forcing(wan: Wan) -> None:
 
 @pytest.mark.parametrize("name", ["raven", "cm_grpo"])
 def test_draw_log_of_raven(wan: Wan, name: str) -> None:
-    """baselines.md 1.3: float32, channel-major, four draws a chunk including the one after the last step,
-    these
-    from a second generator: (1103515245 * 20001026 + 12345) mod 2^31 = 1751951891.
+    """baselines/methods.md#noise: float32, channel-major, four draws a chunk including the one after the last
+    step, these from a second generator: (1103515245 * 20001026 + 12345) mod 2^31 = 1751951891.
     """
     expected = [((1, 4, 21, 4, 4), torch.float32, 20001026)]
     expected += [((4, 3, 4, 4), torch.float32, 1751951891)] * 28
@@ -491,8 +491,8 @@ def test_policies_are_those_of_the_plan_tables() -> None:
 
 
 def test_sink_is_blended_in_the_profile_s_precision() -> None:
-    """baselines.md 2.5: parity needs the three bfloat16 roundings; a float32 run must not round the sink
-    to bfloat16.
+    """baselines/methods.md#reward-forcing: parity needs the three bfloat16 roundings; a float32 run must not
+    round the sink to bfloat16.
     """
     cache = BASELINES["reward_forcing"].cache
     rounded = {

@@ -1,5 +1,4 @@
-"""Whole clips under `exact`, bit by bit against a second implementation of baselines.md section 2 in
-bfloat16.
+"""Whole clips under `exact`, bit by bit against a second implementation of baselines/methods.md in bfloat16.
 
 The reference keeps the clean, un-rotated keys of every frame in a dict, looks up which of them a call may see
 (tests/baselines/visibility.py), and draws its noise by itself. It shares torch's kernels with the sampler and
@@ -32,7 +31,7 @@ CONFIG = WanConfig(
 SHAPE = (4, 4, 4)  # C, H, W
 ITEM = 7
 
-# (timestep the network is told, noise level) of every step: baselines.md 0.4, raven.md 2.2
+# (timestep the network is told, noise level) of every step: models/backbone.md#noise-schedule
 FOUR = [(1000, 1), (937.5, 0.9375), (833.3333129882812, 0.833333313), (625, 0.625)]
 FIVE = [
     (1000, 1), (952.3810424804688, 0.952381015), (882.3529052734375, 0.882352889), (769.2307739257812, 0.769230783),
@@ -43,7 +42,7 @@ RAVEN = [(1000, 1), (938, 0.938), (833, 0.833), (625, 0.625)]
 
 @dataclass(frozen=True)
 class Facts:
-    """A method as its section of baselines.md describes it."""
+    """A method as its section of baselines/methods.md describes it."""
 
     steps: list[tuple[float, float]]
     first_steps: list[tuple[float, float]] | None = None
@@ -106,7 +105,8 @@ class NaiveSampler:
 
     def blend(self, sees: Sees) -> None:
         """Reward Forcing: what left the window goes into frames 0-2, once, with three bfloat16 roundings
-        (baselines.md 2.5)."""
+        (baselines/methods.md#reward-forcing).
+        """
         for left in sees.blended if self.blends else []:
             if tuple(left) in self.blended:
                 continue
@@ -140,7 +140,7 @@ class NaiveSampler:
         return torch.randn(frames, channels, height, width, generator=self.later, dtype=BF16)[None]
 
     def chunked(self, total: int) -> Iterator[Tensor]:
-        """baselines.md 2.0 and 2.7, the clean pass after the last chunk included."""
+        """baselines/methods.md#chunked-rollout, the context pass after the last chunk included."""
         z, chunk = self.initial(total), self.facts.chunk
         for start in range(0, total, chunk):
             steps = self.facts.first_steps if start == 0 and self.facts.first_steps else self.facts.steps
@@ -156,7 +156,9 @@ class NaiveSampler:
             self.network(x0, [0.0] * chunk, start, clean=True)
 
     def rolling(self, total: int) -> Iterator[Tensor]:
-        """baselines.md 2.6: windows 0 .. nb + S - 2, a clean pass on the first block of every window."""
+        """baselines/methods.md#rolling-forcing: windows 0 .. nb + S - 2, a context pass on the first block of
+        every window.
+        """
         z, steps = self.initial(total), self.facts.steps
         pending = torch.zeros_like(z)
         num_blocks, count = total // 3, len(steps)

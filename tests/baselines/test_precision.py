@@ -1,4 +1,4 @@
-"""design.md 5: the error of exact and of fast against a float32 run of the same weights and noise."""
+"""The error of exact and of fast against a float32 run of the same weights and noise."""
 
 from collections.abc import Callable
 from pathlib import Path

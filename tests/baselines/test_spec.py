@@ -25,7 +25,7 @@ from models.config import WanConfig
 FOLDER = Path(__file__).parents[2] / "baselines"
 BASELINES = load_all(FOLDER)
 
-WEIGHTS = {  # baselines.md 1.1; raven.md 14.2
+WEIGHTS = {  # baselines/methods.md#weights-of-each-method
     "raven": ("mvp-lab/RAVEN", "raven_model.pt", None, None),
     "cm_grpo": ("mvp-lab/RAVEN", "raven_model.pt", None, "cmgrpo_raven_lora.safetensors"),
     "causvid": ("tianweiy/CausVid", "autoregressive_checkpoint/model.pt", "generator", None),
@@ -72,7 +72,7 @@ WEIGHTS = {  # baselines.md 1.1; raven.md 14.2
 FOUR = (1000.0, 937.5, 833.3333129882812, 625.0)
 RAVEN = (1000.0, 938.0, 833.0, 625.0)
 FIVE = (1000.0, 952.3810424804688, 882.3529052734375, 769.2307739257812, 555.5556030273438)
-SAMPLING = {  # baselines.md 1.2: timesteps, policy, window, sink, licence
+SAMPLING = {  # baselines/methods.md#sampling-settings: timesteps, policy, window, sink, licence
     "raven": (RAVEN, "absolute", None, 0, "CC BY-NC 4.0"),
     "cm_grpo": (RAVEN, "absolute", None, 0, "CC BY-NC 4.0"),
     "causvid": ((1000.0, 757.0, 522.0), "absolute", None, 0, "CC BY-NC-SA 4.0"),
@@ -92,13 +92,14 @@ SAMPLING = {  # baselines.md 1.2: timesteps, policy, window, sink, licence
     "causal_forcing_pp_2step": ((1000.0, 833.3333129882812), "absolute", None, 0, "Apache-2.0"),
     "causal_forcing_pp_1step": ((1000.0,), "absolute", None, 0, "Apache-2.0"),
 }
-FIRST_CHUNK = {"causal_forcing_pp_2step": FOUR, "causal_forcing_pp_1step": FOUR}  # baselines.md 2.3
+# baselines/methods.md#causal-forcing
+FIRST_CHUNK = {"causal_forcing_pp_2step": FOUR, "causal_forcing_pp_1step": FOUR}
 FRAME_WISE = ("causal_forcing_framewise", *FIRST_CHUNK)
 
 
 def test_weights_are_the_published_ones() -> None:
     """EMA or not, base or adapter, init file or student: the wrong choice gives plausible garbage
-    (baselines.md 1.1).
+    (baselines/methods.md#weights-of-each-method).
     """
     assert set(BASELINES) == set(WEIGHTS)
     for name, baseline in BASELINES.items():
@@ -112,7 +113,7 @@ def test_weights_are_the_published_ones() -> None:
 
 
 def test_sampling_settings_are_the_published_ones() -> None:
-    """baselines.md 1.2: what each network is really told, and what it sees."""
+    """baselines/methods.md#sampling-settings: what each network is really told, and what it sees."""
     for name, baseline in BASELINES.items():
         found = (
             schedule_of(baseline).timesteps,
@@ -128,7 +129,7 @@ def test_sampling_settings_are_the_published_ones() -> None:
 
 
 def test_frame_wise_variants_differ_from_causal_forcing_in_chunk_and_steps_only() -> None:
-    """baselines.md 2.3: weights and config only."""
+    """baselines/methods.md#causal-forcing: weights and config only."""
     own = {"name", "title", "weights"}
     base = BASELINES["causal_forcing"].model_dump(exclude=own)
     for name in FRAME_WISE:
@@ -150,7 +151,7 @@ def test_five_of_six_differ_only_in_data() -> None:
 
 
 def test_files_are_flat() -> None:
-    """design.md 5: one level of nesting, so that a reader finds a key without following anything."""
+    """One level of nesting, so that a reader finds a key without following anything."""
     for path in FOLDER.glob("*.yaml"):
         for section in yaml.safe_load(path.read_text()).values():
             inner = section.values() if isinstance(section, dict) else []
@@ -350,7 +351,7 @@ BROKEN_KINDS = [
 def test_other_kinds_are_read_as_strictly(
     tmp_path: Path, text: str, good: str, bad: str, sentence: str
 ) -> None:
-    """Issue 3 item 6: file, key and allowed keys; no shell line, no prompt and no unknown name in a command."""
+    """A wrong key is answered with file, key and allowed keys; no shell line, no prompt and no unknown name in a command."""
     assert good in text
     path = tmp_path / "streamer.yaml"
     path.write_text(text.replace(good, bad, 1))

@@ -1,5 +1,5 @@
-"""What the frames of a call attend to, method by method: the composition tables of baselines.md section 2 as
-plain lists.
+"""What the frames of a call attend to, method by method: the compositions that baselines/methods.md describes
+as plain lists.
 
 Both references in the tests (float32 without a cache, bfloat16 with every rounding) read these rules; the
 samplers do not.
@@ -33,18 +33,20 @@ def at_own_frames(keys: list[int], queries: list[int]) -> Sees:
 
 
 def sees_all(start: int, frames: int, clean: bool) -> Sees:
-    """Self Forcing, Causal Forcing, CausVid, RAVEN: baselines.md 2.1-2.3, 2.7."""
+    """Self Forcing, Causal Forcing, CausVid, RAVEN: baselines/methods.md#self-forcing."""
     return at_own_frames(span(0, start + frames - 1), span(start, start + frames - 1))
 
 
 def sees_longlive(start: int, frames: int, clean: bool) -> Sees:
-    """baselines.md 2.4: at most 12 frames, of which 0-2 stay."""
+    """baselines/methods.md#longlive: at most 12 frames, of which 0-2 stay."""
     keys = span(0, start + 2) if start <= 9 else span(0, 2) + span(start - 6, start + 2)
     return at_own_frames(keys, span(start, start + 2))
 
 
 def sees_reward_forcing(start: int, frames: int, clean: bool) -> Sees:
-    """baselines.md 2.5: 9 frames at their place in the window; what left the window was blended into 0-2."""
+    """baselines/methods.md#reward-forcing: 9 frames at their place in the window; what left the window was
+    blended into 0-2.
+    """
     if start <= 6:
         return Sees(span(0, start + 2), span(0, start + 2), span(start, start + 2), [])
     left = [span(first, first + 2) for first in range(3, start - 5, 3)]
@@ -52,8 +54,8 @@ def sees_reward_forcing(start: int, frames: int, clean: bool) -> Sees:
 
 
 def sees_rolling_forcing(start: int, frames: int, clean: bool) -> Sees:
-    """baselines.md 2.6: clean blocks see up to 21 frames ending in themselves; a joint window sees sink,
-    working frames, itself.
+    """baselines/methods.md#rolling-forcing: clean blocks see up to 21 frames ending in themselves; a joint
+    window sees sink, working frames, itself.
     """
     end = start + frames - 1
     if clean:

@@ -25,7 +25,7 @@ from evaluation.variance import VarianceTable
 KNOWN = metrics("toybox")
 
 # Self-Aligned Forcing paper, table 6 (per dimension) and table 1 (Total, Quality, Semantic), as read in
-# features.md 4.3.
+# reports/README.md#published-totals-as-a-check.
 PUBLISHED = {
     "Self Forcing": (
         [95.09, 96.10, 99.01, 98.24, 66.38, 65.79, 69.71, 93.16, 87.19, 96.40, 86.83, 81.77, 56.13, 20.34, 24.45, 26.85],

@@ -100,8 +100,8 @@ def test_the_later_of_two_equal_lines_wins(vbench: Lists) -> None:
 
 
 def test_seeds_count_the_lines_that_are_not_rendered(vbench: Lists) -> None:
-    """T34, raven.md 15.2: item 25 p + i of the first 75 lines, then 1875 + 5 (p - 75) + i, over all 946 lines
-    and not over 944 prompts.
+    """Item 25 p + i of the first 75 lines, then 1875 + 5 (p - 75) + i, over all 946 lines and not over 944
+    prompts (evaluation/vbench/README.md#prompts-and-clips).
     """
     prompts = vbench_prompts(*vbench, **COUNTS)
     items = published_items(prompts)

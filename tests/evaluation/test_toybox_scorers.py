@@ -77,7 +77,7 @@ def test_every_dimension_has_a_scorer_with_its_own_thresholds() -> None:
 
 @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_rendered_truth_reaches_the_bars(step: int, tmp_path: Path) -> None:
-    """Bars of issue 2: truth at least 0.99 on the exact semantic dimensions, 0.95 on the other exact ones."""
+    """Truth scores at least 0.99 on the exact semantic dimensions, 0.95 on the other exact ones."""
     found = means(probes("truth", tmp_path, step))
     assert set(found) == set(NAMES)
     for name, mean in found.items():
@@ -87,9 +87,7 @@ def test_rendered_truth_reaches_the_bars(step: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("row", ["noise", "truth_shuffled_captions", "shuffled_frames", "frozen_first_frame"])
 def test_controls_stay_under_the_floor_of_every_dimension_that_names_them(row: str, tmp_path: Path) -> None:
-    """Bar of issue 2: noise and shuffled controls below a threshold per dimension, written beside each
-    scorer.
-    """
+    """Noise and shuffled controls score below a threshold per dimension, written beside each scorer."""
     found = means(probes(row, tmp_path, 12 if row == "noise" else 7))
     judged = [name for name in found if row in SCORERS[name].FLOOR_CONTROLS]
     for name in judged:

@@ -124,7 +124,9 @@ def test_clips_depend_on_facts_and_variation_only() -> None:
 
 
 def test_object_colours_lie_near_no_background() -> None:
-    """Guards the trap of embedded.md 4: a colour near a background colour costs the checkers points."""
+    """Guards a trap of evaluation/toybox/README.md#checkers: a colour near a background colour costs the
+    checkers points.
+    """
     for scene in SCENES:
         pixels = background(scene).reshape(-1, 3)
         for color in COLORS:
@@ -132,8 +134,8 @@ def test_object_colours_lie_near_no_background() -> None:
 
 
 def test_suite_has_twelve_prompts_a_dimension_and_the_filtered_ones_first() -> None:
-    """Guards the counts of design.md 2 and that a third of the prompts are combinations never seen in
-    training.
+    """Guards the counts of evaluation/toybox/README.md#prompts and that a third of the prompts are
+    combinations never seen in training.
     """
     prompts = PROMPTS
     assert 64 <= len(prompts) <= 80

@@ -58,8 +58,8 @@ def test_rewards_are_vbenchs_numbers(probed: dict[str, Any]) -> None:
 
 @pytest.mark.vbench
 def test_closed_forms(probed: dict[str, Any]) -> None:
-    """raven.md 10. AMT: a predictor of midpoints is right on constant and even motion, and 51 of 255 off
-    where odd frames jump by 51.
+    """models/training/methods.md#rewards. AMT: a predictor of midpoints is right on constant and even motion,
+    and 51 of 255 off where odd frames jump by 51.
 
     MUSIQ: / 100, pictures in 0..1 with a long side of 512. LAION: / 10 of the head on the *normalised*
     feature, 0.01 sqrt(768) + 4, from 32 frames at once of 224 x 224 with CLIP's mean and deviation.
@@ -99,7 +99,9 @@ def test_the_largest_five_percent_of_a_known_flow() -> None:
 
 
 def test_flow_is_measured_eight_times_a_second() -> None:
-    """raven.md 10: 81 frames at 16 fps become 41; 24 fps takes every third, and slow clips every frame."""
+    """models/training/methods.md#rewards: 81 frames at 16 fps become 41; 24 fps takes every third, and slow
+    clips every frame.
+    """
     assert [every_nth(fps) for fps in (4, 8, 16, 24, 30)] == [1, 1, 2, 3, 4]
     assert len(range(81)[:: every_nth(16)]) == 41
 

@@ -1,7 +1,6 @@
-"""A second Wan, written from baselines.md 0.2-0.5 and 4 and raven.md 3.4 alone, with every rounding spelled
-out.
+"""A second Wan, written from models/backbone.md alone, with every rounding spelled out.
 
-It imports nothing of ours; it takes a float32 state dict with Wan's names and casts it as the documents say.
+It imports nothing of ours; it takes a float32 state dict with Wan's names and casts it as that page says.
 Elementwise operations run in float32 and are rounded one by one, which is what an eager bfloat16 operation
 does; matrix products, LayerNorm, GELU, SiLU and attention call torch's own functions, so that equal inputs
 give equal bits.
@@ -43,7 +42,8 @@ class NaiveWan(NamedTuple):
 
     def linear(self, name: str, x: Tensor) -> Tensor:
         """x W^T + b in the weight's dtype. With an adapter: bf16(base(x)) + bf16(B bf16(A x)), rounded
-        (baselines.md 2.4)."""
+        (baselines/methods.md#longlive).
+        """
         if f"{name}.weight" in self.weights:
             weight, bias = self.parameter(f"{name}.weight"), self.parameter(f"{name}.bias")
             return functional.linear(x.to(weight.dtype), weight, bias)
@@ -53,14 +53,17 @@ class NaiveWan(NamedTuple):
         return add(functional.linear(x, weight, bias), functional.linear(functional.linear(x, down), up))
 
     def rms(self, name: str, x: Tensor) -> Tensor:
-        """float32 inside, rounded to x's dtype, then times the weight: two roundings (baselines.md 4.2)."""
+        """float32 inside, rounded to x's dtype, then times the weight: two roundings
+        (models/backbone.md#precision).
+        """
         wide = x.to(F32)
         normed = (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
         return times(normed, self.parameter(f"{name}.weight"))
 
     def layer_norm(self, x: Tensor) -> Tensor:
         """Pure: on bfloat16. RAVEN: in float32, rounded to x's dtype, then widened for the modulation
-        (raven.md 3.4)."""
+        (models/backbone.md#precision).
+        """
         if self.wide:
             return functional.layer_norm(x.to(F32), x.shape[-1:], eps=self.eps).to(x.dtype).to(F32)
         return functional.layer_norm(x, x.shape[-1:], eps=self.eps)
@@ -110,7 +113,7 @@ class NaiveWan(NamedTuple):
         return add(x, times(self.linear(f"{name}.ffn.2", hidden), m[5]))
 
     def velocity(self, x: Tensor, t: Tensor, rows: Tensor, attend: Attend) -> Tensor:
-        """One network call, baselines.md 0.2. t [B, F]; rows [B, L, text_dim]."""
+        """One network call, models/backbone.md#forward-pass. t [B, F]; rows [B, L, text_dim]."""
         weight, bias = self.parameter("patch_embedding.weight"), self.parameter("patch_embedding.bias")
         patches = functional.conv3d(x.transpose(1, 2).to(BF16), weight, bias, stride=(1, 2, 2))
         height, width = patches.shape[3:]
@@ -152,7 +155,8 @@ def attention_by_definition(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def turned(x: Tensor, positions: list[int], height: int, width: int) -> Tensor:
     """[B, F, P, N, H] rotated at time positions (one a frame), in complex128, rounded to x's dtype
-    (baselines.md 0.3)."""
+    (models/backbone.md#rotary-embedding).
+    """
     pairs = x.shape[-1] // 2
     third = pairs // 3
     axes = (pairs - 2 * third, third, third)

@@ -31,8 +31,8 @@ def install(monkeypatch: pytest.MonkeyPatch, name: str, *, pair: bool = False) -
 
 
 def test_the_kernel_follows_gpu_and_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FlashAttention 3 knows Hopper alone; there torch's cuDNN kernel beats FlashAttention 2 (performance.md
-    C), which is taken on Ampere.
+    """FlashAttention 3 knows Hopper alone; there torch's cuDNN kernel beats FlashAttention 2
+    (models/backbone.md#attention-kernels), which is taken on Ampere.
     """
     if not torch.cuda.is_available():
         assert best_kernel(HOPPER).name == best_kernel(AMPERE).name == "sdpa (cuDNN first)"

@@ -1,6 +1,4 @@
-"""CM-GRPO: on-policy ratio, gradient form, advantages, rewards, trained steps, a bandit (T22 to T27 of
-raven.md section 20).
-"""
+"""CM-GRPO: on-policy ratio, gradient form, advantages, rewards, trained steps, a bandit."""
 
 import dataclasses
 import hashlib
@@ -53,10 +51,11 @@ def adapter_after_one_step(**changed: Any) -> str:
 
 
 def test_first_update_is_on_policy() -> None:
-    """T22: the interleaved forward recomputes the rollout's means, so the ratio is 1 to 1e-5 at every trained
+    """The interleaved forward recomputes the rollout's means, so the ratio is 1 to 1e-5 at every trained
     step.
 
-    Guards B1 of raven.md 18: guidance, another history or another noise level in the rollout would show here.
+    Guidance of the student (models/training/methods.md#one-iteration-of-raven), another history or another
+    noise level in the rollout would show here.
     """
     recipe = grpo_of()
     metrics = recipe.step(0, 0.0)
@@ -65,7 +64,7 @@ def test_first_update_is_on_policy() -> None:
 
 
 def test_recorded_actions_are_draws_of_the_transition() -> None:
-    """T22: (action - (1 - sigma) x0) / sigma of a rollout is standard normal for the *next* state's sigma
+    """(action - (1 - sigma) x0) / sigma of a rollout is standard normal for the *next* state's sigma
     (4096 draws, 5 deviations).
 
     Guards the pairing of states, predictions and noise levels, to which the ratio alone is blind.
@@ -81,8 +80,8 @@ def test_recorded_actions_are_draws_of_the_transition() -> None:
 
 
 def test_ratio_form_has_the_gradient_of_the_regression_form() -> None:
-    """T23: raven.md 9.5's detached regression and -advantage * mean log-probability agree to 1e-10 in
-    float64.
+    """The detached regression of models/training/methods.md#policy-objective and -advantage * mean
+    log-probability agree to 1e-10 in float64.
     """
     x0, action = normal(3, *SHAPE, seed=1).requires_grad_(), normal(3, *SHAPE, seed=2)
     sigma, gain, weights = (
@@ -114,7 +113,7 @@ def test_log_probability_is_the_normal_density() -> None:
 
 
 def test_advantages_are_group_relative() -> None:
-    """T24: zero mean per prompt, zero for equal rewards, unchanged by a shift, clipped."""
+    """Zero mean per prompt, zero for equal rewards, unchanged by a shift, clipped."""
     rewards = normal(3, 8, seed=1)
     rewards[1] = 0.25
     gain = advantages(rewards, 5.0)
@@ -129,7 +128,7 @@ def test_advantages_are_group_relative() -> None:
 
 
 def test_rewards_are_combined_by_hand() -> None:
-    """T25: two rewards, weights 1 and 3: z = (+1, -1) and (-1, +1) give (1 - 3) / 4 and its negative."""
+    """Two rewards, weights 1 and 3: z = (+1, -1) and (-1, +1) give (1 - 3) / 4 and its negative."""
     rewards = {"a": torch.tensor([[2.0, 0.0]]), "b": torch.tensor([[0.0, 10.0]])}
     torch.testing.assert_close(
         normalise_then_sum(rewards, {"a": 1.0, "b": 3.0}), torch.tensor([[-0.5, 0.5]]), rtol=1e-4, atol=0
@@ -139,8 +138,8 @@ def test_rewards_are_combined_by_hand() -> None:
 
 
 def test_raw_rewards_are_summed_first() -> None:
-    """T25, the other order: weights 1 and 3 on raw rewards give (2 + 0) / 4 and (0 + 30) / 4, so the larger
-    scale decides.
+    """The other order: weights 1 and 3 on raw rewards give (2 + 0) / 4 and (0 + 30) / 4, so the larger scale
+    decides.
 
     Guards against a silent second standardisation: normalise-then-sum of the same rewards ranks by weight
     alone.
@@ -158,8 +157,8 @@ def test_raw_rewards_are_summed_first() -> None:
 
 
 def test_rewards_are_standardised_over_part_of_a_group() -> None:
-    """raven.md 9.3: over 2 of 4 rollouts, (1, 3) and (10, 30) both become (-1, 1): what sets the two calls
-    apart is lost.
+    """models/training/methods.md#reward-combination: over 2 of 4 rollouts, (1, 3) and (10, 30) both become
+    (-1, 1): what sets the two calls apart is lost.
 
     Upstream does so with 4 of 32; over the whole group the first two are both below the mean. The part that
     is the whole group changes no bit.
@@ -173,7 +172,8 @@ def test_rewards_are_standardised_over_part_of_a_group() -> None:
 
 
 def test_advantages_choose_mean_and_deviation() -> None:
-    """raven.md 9.4 by hand, prompts (0, 2, 8, 10) and (4, 4, 4, 4): deviations sqrt(17) and 0.
+    """models/training/methods.md#advantages by hand, prompts (0, 2, 8, 10) and (4, 4, 4, 4): deviations
+    sqrt(17) and 0.
 
     Of all eight: mean 4.5, mean square 232 / 8 = 29, so the deviation is sqrt(29 - 20.25).
     """
@@ -204,7 +204,9 @@ def test_advantages_choose_mean_and_deviation() -> None:
     ],
 )
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any], sentence: str) -> None:
-    """B16 of raven.md 18: a part of one rollout gives all-zero rewards, a typo another algorithm, silently."""
+    """models/training/methods.md#reward-combination: a part of one rollout gives all-zero rewards, a typo
+    another algorithm, silently.
+    """
     with pytest.raises(ValueError, match=sentence):
         settings_of(**wrong)
 
@@ -230,7 +232,9 @@ def test_every_option_reaches_the_step() -> None:
 
 
 def test_new_options_are_off_as_published() -> None:
-    """raven.md 17.2: one random step of each rollout, no weights of steps, one update, no clip."""
+    """models/training/methods.md#one-iteration-of-cm-grpo: one random step of each rollout, no weights of
+    steps, one update, no clip.
+    """
     settings = settings_of()
     assert (settings.random_policy_timestep, settings.policy_timestep_reweight) == (True, False)
     assert (settings.optim_steps, settings.ratio_clip, settings.pairs) == (1, None, 8)
@@ -253,7 +257,9 @@ def test_clipped_ratios_are_those_of_ppo() -> None:
 
 
 def test_steps_are_weighed_by_deviation_over_length() -> None:
-    """raven.md 9.5 by hand: 0.938 / 0.062, 0.833 / 0.105, 0.625 / 0.208."""
+    """models/training/methods.md#one-iteration-of-cm-grpo by hand: 0.938 / 0.062, 0.833 / 0.105, 0.625 /
+    0.208.
+    """
     std = torch.tensor([0.938, 0.833, 0.625])[:, None, None, None, None]
     found = step_weights(std, (1000, 938, 833, 625), torch.arange(3))
     torch.testing.assert_close(
@@ -281,9 +287,9 @@ def norm_of(recipe: CmGrpo, parts: list[list[Pair]], weights: list[float]) -> fl
 @pytest.mark.parametrize("reweight", [False, True])
 def test_every_step_of_a_rollout_is_trained(reweight: bool) -> None:
     """`random_policy_timestep: false` is the mean over three steps of a rollout; weights of steps come on top
-    of it (raven.md 9.2, 9.5).
+    of it (models/training/methods.md#one-iteration-of-cm-grpo).
 
-    Against one loss a step, all rollouts at once. T26: 3 slices of a rollout. The optimizer is bypassed: its
+    Against one loss a step, all rollouts at once, in 3 micro-batches a rollout. The optimizer is bypassed: its
     step would hide scale.
     """
     weights = [0.938 / 0.062, 0.833 / 0.105, 0.625 / 0.208] if reweight else [1.0] * 3
@@ -339,13 +345,13 @@ def test_processes_that_cannot_deal_are_refused() -> None:
 
 
 def test_last_transition_is_never_trained() -> None:
-    """T26: 625 -> 0 has no density; the other three are all drawn."""
+    """625 -> 0 has no density; the other three are all drawn."""
     steps = torch.cat([trained_steps(Streams(seed=1, device=CPU), i, range(8), 4) for i in range(30)])
     assert steps.unique().tolist() == [0, 1, 2]
 
 
 def test_bandit_improves() -> None:
-    """T27: a linear policy whose clean prediction is rewarded for nearness to a target moves there."""
+    """A linear policy whose clean prediction is rewarded for nearness to a target moves there."""
     generator, target = torch.Generator().manual_seed(0), normal(1, *SHAPE, seed=9)
     x0 = torch.zeros(1, *SHAPE, dtype=torch.float64, requires_grad=True)
     optimizer, sigma, means = torch.optim.Adam([x0], lr=0.05), torch.full((16,), 0.625).double(), []
@@ -365,7 +371,7 @@ def test_bandit_improves() -> None:
 
 
 def test_groups_of_one_are_refused() -> None:
-    """B16 of raven.md 18: a group of one has no advantage and would train on nothing, silently."""
+    """A group of one has no advantage and would train on nothing, silently."""
     with pytest.raises(ValueError, match="at least 2 rollouts"):
         CmGrpoSettings(
             iterations=1, prompts=2, group=1, seed=0, optimizer=OptimizerSettings(lr=1.0), rewards={"a": 1.0}
@@ -373,8 +379,8 @@ def test_groups_of_one_are_refused() -> None:
 
 
 def test_self_forcing_s_policy_is_another_than_the_rollout_s() -> None:
-    """9.7, 18 B24: its history is what it predicts at the trained step, so the ratio is not 1 and the update
-    is plain REINFORCE.
+    """models/training/methods.md#on-causal-forcing: its history is what it predicts at the trained step, so
+    the ratio is not 1 and the update is plain REINFORCE.
 
     At the last step that is trained the history would be nearly the rollout's; the first chunk has none and
     agrees exactly.

@@ -1,6 +1,4 @@
-"""Several processes train as one does, and checkpoints fit any number of them (T15, T33 of raven.md section
-20).
-"""
+"""Several processes train as one does, and checkpoints fit any number of them."""
 
 import json
 import os
@@ -68,8 +66,7 @@ def assert_close(one: Path, other: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_equal_one_and_read_each_others_checkpoints(tmp_path: Path) -> None:
-    """T15, T33: RAVEN's sharded parameters, shared batch, summed gradients, resharded weights, averages and
-    optimizers.
+    """RAVEN's sharded parameters, shared batch, summed gradients, resharded weights, averages and optimizers.
 
     Two processes keep no activations of blocks, which must change nothing either. 1e-5: sums in another
     order, in float32.
@@ -108,8 +105,8 @@ def test_groups_lie_across_processes(tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs")
 @pytest.mark.parametrize("recipe", ["raven", "cm_grpo"])
 def test_two_gpus_equal_one(recipe: str, tmp_path: Path) -> None:
-    """T15, T33 over NCCL: the shared batch on sharded parameters, copies staged from GPU memory while
-    training goes on, and a run that one GPU began.
+    """Over NCCL: the shared batch on sharded parameters, copies staged from GPU memory while training goes
+    on, and a run that one GPU began.
     """
     cuda = ("--device", "cuda")
     whole = trained(tmp_path / f"{recipe}_whole", *cuda)
@@ -122,7 +119,9 @@ def test_two_gpus_equal_one(recipe: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_names_its_rank(tmp_path: Path) -> None:
-    """design.md 7: one process sees the fault, all stop before the optimizer step, and no checkpoint is left."""
+    """reports/README.md#honesty-rules: one process sees the fault, all stop before the optimizer step, and no
+    checkpoint is left.
+    """
     failed = train_toy("raven", tmp_path / "run", "--poison", 1, processes=2)
     assert failed.returncode != 0
     assert "The fake-score loss is nan at iteration 0 on rank 1" in failed.stderr
@@ -166,8 +165,8 @@ def test_recomputed_activations_change_no_bit() -> None:
 
 
 def test_a_call_that_writes_a_cache_is_never_recomputed() -> None:
-    """raven.md 8: self forcing's cache is overwritten later, so a replay of the call would see another
-    history.
+    """models/training/methods.md#forcings: self forcing's cache is overwritten later, so a replay of the call
+    would see another history.
     """
     found = []
     rollout = consistency_rollout((1000, 625), CHUNKS, window=1)

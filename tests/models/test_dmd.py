@@ -1,6 +1,4 @@
-"""Distribution matching: loss, chunk weights, phases, slices, moving average (T12 to T17 of raven.md section
-20).
-"""
+"""Distribution matching: loss, chunk weights, phases, micro-batches, EMA."""
 
 import pytest
 import torch
@@ -21,7 +19,7 @@ SEVEN = (3,) * 7
 
 
 def test_gradient_is_the_closed_form() -> None:
-    """T12: d loss / d x0 = weight (f - r) / norm / count, one norm per sample, no gradient through the norm."""
+    """d loss / d x0 = weight (f - r) / norm / count, one norm per sample, no gradient through the norm."""
     x0, fake, real = (normal(3, *SHAPE, seed=n) for n in (1, 2, 3))
     x0.requires_grad_()
     weights = torch.arange(1.0, 9.0)
@@ -35,7 +33,7 @@ def test_gradient_is_the_closed_form() -> None:
 
 
 def test_normaliser_is_clamped_where_student_meets_teacher() -> None:
-    """T12: x0 = r would divide by zero; the gradient is then (f - r) / norm_min / count."""
+    """x0 = r would divide by zero; the gradient is then (f - r) / norm_min / count."""
     x0 = normal(1, *SHAPE, seed=1).requires_grad_()
     fake = x0.detach() + 1.0
     dmd_loss(x0, fake, x0.detach(), torch.ones(8), norm_min=1e-5).loss.backward()
@@ -56,12 +54,12 @@ def test_normaliser_is_clamped_where_student_meets_teacher() -> None:
     ],
 )
 def test_chunk_weight_table(rule: float | str | None, expected: tuple[float, ...]) -> None:
-    """T13: the table of raven.md 7 to its printed 3 decimals."""
+    """The six published rules of models/training/methods.md#chunk-weights, to 3 decimals."""
     assert chunk_weights(SEVEN, rule) == pytest.approx(expected, abs=6e-4)
 
 
 def test_chunk_weights_keep_the_element_count() -> None:
-    """T13: also with a first chunk of another length; unknown rules are refused by name."""
+    """Also with a first chunk of another length; unknown rules are refused by name."""
     chunks = (1, 3, 3, 2)
     for rule in (-1.0, 2.5, "ln_0_1", "mode_0.81"):
         assert sum(w * n for w, n in zip(chunk_weights(chunks, rule), chunks, strict=True)) == pytest.approx(
@@ -85,7 +83,7 @@ def test_fake_score_loss_is_zero_for_the_true_velocity() -> None:
 
 
 def test_phases_touch_only_their_models() -> None:
-    """T14: fake phase changes the fake score alone; iterations 2, 4, ... also the student; the teacher never."""
+    """Fake phase changes the fake score alone; iterations 2, 4, ... also the student; the teacher never."""
     recipe = raven_of(dmd_settings())
     nets = {"student": recipe.wan, "fake": recipe.scores.network, "teacher": recipe.scores.teacher}
 
@@ -107,8 +105,8 @@ def test_phases_touch_only_their_models() -> None:
 
 
 def test_slices_do_not_change_the_gradient() -> None:
-    """T15: four samples in one slice or in four draw the same numbers and give the same student gradient
-    (float32 rounding).
+    """Four samples in one slice or in four draw the same numbers and give the same student gradient (float32
+    rounding).
     """
     recipe = raven_of(dmd_settings())
     text, found = recipe.texts[:4], []
@@ -128,13 +126,13 @@ def test_slices_do_not_change_the_gradient() -> None:
 
 
 def test_slices_do_not_change_the_fake_score_step() -> None:
-    """T15: its gradients are added up over slices with the right shares; the norm it steps with is the same."""
+    """Its gradients are added up over slices with the right shares; the norm it steps with is the same."""
     norms = [raven_of(dmd_settings(slices=slices)).step(0, 0.0)["fake_grad_norm"] for slices in (1, 2, 4)]
     assert norms == pytest.approx([norms[0]] * 3, rel=1e-4)
 
 
 def test_moving_average_is_the_closed_form() -> None:
-    """T16: equal to the model at step 0, then sum of decay^(n - i) (1 - decay) theta_i."""
+    """Equal to the model at step 0, then sum of decay^(n - i) (1 - decay) theta_i."""
     layer = torch.nn.Linear(2, 1, bias=False)
     trainee = Trainee("student", layer, OptimizerSettings(lr=0.1), ema=0.75)
     expected = layer.weight.detach().clone()
@@ -147,8 +145,8 @@ def test_moving_average_is_the_closed_form() -> None:
 
 
 def test_teacher_forcing_on_own_rollout_is_raven() -> None:
-    """T17: replaying states made by hand from data equals the rollout's replay when the data are its
-    endpoints and states.
+    """Replaying states made by hand from data equals the rollout's replay when the data are its endpoints and
+    states.
     """
     recipe = raven_of(dmd_settings())
     text = recipe.texts[:2]
@@ -159,7 +157,7 @@ def test_teacher_forcing_on_own_rollout_is_raven() -> None:
 
 
 def test_diffusion_forcing_gives_each_chunk_its_own_level() -> None:
-    """T17: equals one block-causal forward at those timesteps; clean chunks stay as they are and carry no
+    """Equals one block-causal forward at those timesteps; clean chunks stay as they are and carry no
     gradient.
     """
     settings = dmd_settings()

@@ -72,9 +72,8 @@ def joint_attention(kernel=sdpa):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("fp32_modules", ["parameters", "float32"])
 @pytest.mark.parametrize("config", [SMALL, REAL_HEADS], ids=["small", "head_128"])
 def test_one_network_call_is_bit_equal(config: WanConfig, fp32_modules: Islands) -> None:
-    """baselines.md 0.2-0.3, 4.1-4.4; raven.md 3.4. Every rounding is where the documents put it, so the bits
-    agree: of the time sinusoid (882.35 would move if rounded before), modulation, gates, residual, both
-    norms, rotation, head.
+    """Every rounding is where models/backbone.md#precision puts it, so the bits agree: of the time sinusoid
+    (882.35 would move if rounded before), modulation, gates, residual, both norms, rotation, head.
     """
     wan, naive = pair(config, fp32_modules)
     x, rows = inputs(config, F32 if fp32_modules == "float32" else BF16)
@@ -86,8 +85,8 @@ def test_one_network_call_is_bit_equal(config: WanConfig, fp32_modules: Islands)
 @pytest.mark.parametrize("fp32_modules", ["parameters", "float32"])
 def test_one_block_is_bit_equal(fp32_modules: Islands) -> None:
     """One block alone on a bfloat16 residual stream, which is what block 0 gets: RAVEN's first LayerNorm is
-    rounded to bfloat16 before it is modulated in float32 (raven.md 3.4), and the residual leaves the block in
-    float32.
+    rounded to bfloat16 before it is modulated in float32 (models/backbone.md#precision), and the residual
+    leaves the block in float32.
     """
     wan, naive = pair(SMALL, fp32_modules)
     generator = torch.Generator().manual_seed(6)
@@ -112,8 +111,7 @@ def test_one_block_is_bit_equal(fp32_modules: Islands) -> None:
 
 
 def test_patch_embedding_is_a_convolution() -> None:
-    """baselines.md 0.2 item 1: at the real width the matrix product of the fused form rounds some outputs
-    otherwise."""
+    """At the real width the matrix product of the fused form rounds some outputs otherwise."""
     config = WanConfig(num_layers=0, ffn_dim=8, text_dim=8)
     wan = cast_parameters(Wan(config, DtypePolicy(operators="plain")), BF16).requires_grad_(False)
     x = torch.randn(1, 3, 16, 8, 8, generator=torch.Generator().manual_seed(1)).to(BF16)
@@ -124,9 +122,9 @@ def test_patch_embedding_is_a_convolution() -> None:
 
 @pytest.mark.parametrize(("fp32_modules", "outer"), [("parameters", False), ("float32", True)])
 def test_unmerged_adapter_is_bit_equal(fp32_modules: Islands, outer: bool) -> None:
-    """baselines.md 2.4, 4.11: out = bf16(base(x)) + bf16(B(A(x))), each stage rounded; peft, whose adapters
-    are cast like the base, does exactly that. Adapters of the float32 fp32_modules (CM-GRPO) stay float32.
-    Merged weights would give other bits.
+    """baselines/methods.md#longlive: out = bf16(base(x)) + bf16(B(A(x))), each stage rounded; peft, whose
+    adapters are cast like the base, does exactly that. Adapters of the float32 fp32_modules (CM-GRPO) stay
+    float32. Merged weights would give other bits.
     """
     wan, naive = pair(SMALL, fp32_modules, lora=LoraSettings(rank=4, alpha=4, outer=outer))
     for name, parameter in wan.named_parameters():

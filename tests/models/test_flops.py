@@ -1,4 +1,4 @@
-"""Counted operations against the published count of the 1.3B model (performance.md C)."""
+"""Counted operations against the published count of the 1.3B model (models/backbone.md#operation-counts)."""
 
 import pytest
 

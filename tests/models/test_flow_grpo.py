@@ -1,6 +1,4 @@
-"""The FlowGRPO ablation of CM-GRPO: Euler-Maruyama steps, their blow-up and its fix (T20, T22 and B5 of
-raven.md).
-"""
+"""The FlowGRPO ablation of CM-GRPO: Euler-Maruyama steps, their blow-up and its fix."""
 
 import dataclasses
 import math
@@ -30,8 +28,8 @@ def settings_of(noise_level: float = 0.1, sigma_max: float | None = None) -> CmG
 
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_step_is_that_of_a_naive_loop(step: int) -> None:
-    """T20: element by element, the closed form of raven.md 11 and the bridge form with finite differences
-    (float64, 1e-6 as sigma is float32).
+    """Element by element, the closed form of models/training/methods.md#flowgrpo and the bridge form with
+    finite differences (float64, 1e-6 as sigma is float32).
 
     Guards the sign of the drift's correction, the level it is taken at, and 625 -> 0, which adds noise too.
     """
@@ -54,8 +52,8 @@ def test_step_is_that_of_a_naive_loop(step: int) -> None:
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
 def test_mean_moves_with_the_prediction(step: int) -> None:
-    """raven.md 11: dmean/dx0 = D (1 + (1 - sigma) / sigma (1 + a^2 / 2 / (1 - sigma))), D where sigma is 1:
-    the policy's gradient.
+    """models/training/methods.md#flowgrpo: dmean/dx0 = D (1 + (1 - sigma) / sigma (1 + a^2 / 2 / (1 -
+    sigma))), D where sigma is 1: the policy's gradient.
     """
     x_t, x0 = normal(1, 1, 1, 2, 2), normal(1, 1, 1, 2, 2, seed=2).requires_grad_()
     a, sigma = 0.8, SIGMAS[step]
@@ -67,10 +65,11 @@ def test_mean_moves_with_the_prediction(step: int) -> None:
 
 
 def test_first_step_blows_up_and_no_longer_does() -> None:
-    """B5: sigma_max 1, as released, multiplies the noise by -309, -4959, -19839 (a = .1, .4, .8) and adds
-    24.9 at a = .1; .938 does not.
+    """sigma_max 1, as released, multiplies the noise by -309, -4959, -19839 (a = .1, .4, .8) and adds 24.9 at
+    a = .1; .938 does not.
 
-    Deviations of all four transitions with the fix as in raven.md 11 (the first is .103 in the bridge form).
+    Deviations of all four transitions with the fix as in models/training/methods.md#flowgrpo (the first
+    is .103 in the bridge form).
     """
     steps = torch.arange(4)
     ones, zeros = torch.ones(4, 1, 1, 1, 1).double(), torch.zeros(4, 1, 1, 1, 1).double()
@@ -103,8 +102,8 @@ def test_small_steps_keep_the_flow_path() -> None:
 
 
 def test_first_update_is_on_policy() -> None:
-    """T22 for the ablation: the shared recipe recomputes the means of its rollouts, at every trained step,
-    history with its last noise.
+    """The shared recipe recomputes the means of its rollouts, at every trained step, history with its last
+    noise.
     """
     recipe = grpo_of(settings=settings_of(0.4))
     metrics = recipe.step(0, 0.0)
@@ -144,8 +143,8 @@ def test_log_probability_is_the_normal_density() -> None:
 
 
 def test_rollouts_stay_in_range_with_the_fix_alone() -> None:
-    """B5 in the recipe: without the fix the second state is hundreds of times the noise; sigma_max left out
-    is the second step's level.
+    """In the recipe: without the fix the second state is hundreds of times the noise; sigma_max left out is
+    the second step's level.
     """
     sizes = {}
     for sigma_max in (None, 1.0):

@@ -1,5 +1,5 @@
-"""RAVEN's ablation switches, each set through the recipe's strict settings (raven.md 7, 8; T10, T13 to T17 of
-section 20).
+"""RAVEN's ablation switches, each set through the recipe's strict settings
+(models/training/methods.md#forcings).
 """
 
 import copy
@@ -128,7 +128,7 @@ def test_diffusion_forcing_sees_noisy_history_each_chunk_at_its_own_level(forcin
 
 def test_self_forcing_sees_its_own_predictions_of_the_same_step() -> None:
     """History is what the chunks before were predicted to be at the sample's level, not the rollout's
-    endpoints (raven.md 8).
+    endpoints (models/training/methods.md#forcings).
     """
     case = Case("self_forcing")
     t = case.t()[:, None].expand(-1, 8)
@@ -148,8 +148,7 @@ def test_self_forcing_sees_its_own_predictions_of_the_same_step() -> None:
 
 
 def test_self_forcing_gives_no_gradient_to_the_history() -> None:
-    """T10: the gradient is that of each chunk's own call, with a history that another, frozen network
-    computes.
+    """The gradient is that of each chunk's own call, with a history that another, frozen network computes.
 
     Guards against a cache pass with gradient, and against histories that share a graph with the predictions.
     """
@@ -193,7 +192,9 @@ def test_self_forcing_keeps_the_window(sink: int, window: int | None) -> None:
 
 @pytest.mark.parametrize("forcing", FORCINGS)
 def test_rollout_and_data_are_constants(forcing: str) -> None:
-    """raven.md 6.4, T11: gradients go to parameters only, never into latents that were sampled or read."""
+    """models/training/methods.md#distribution-matching-loss: gradients go to parameters only, never into
+    latents that were sampled or read.
+    """
     case = Case(forcing)
     assert case.x0.requires_grad and case.x0.shape == (4, *SHAPE)
     assert not case.rolled.states.requires_grad and not case.rolled.endpoints.requires_grad
@@ -201,9 +202,9 @@ def test_rollout_and_data_are_constants(forcing: str) -> None:
 
 
 def test_the_fake_score_trains_on_rollouts_under_every_forcing() -> None:
-    """raven.md 8: forcings change the generator phase alone. Two iterations: the first fake loss is one
-    number for all that draw the same prompts, the student moves in the second, and each forcing moves it
-    somewhere else.
+    """models/training/methods.md#forcings: forcings change the generator phase alone. Two iterations: the
+    first fake loss is one number for all that draw the same prompts, the student moves in the second, and
+    each forcing moves it somewhere else.
     """
     losses, students = set(), set()
     for forcing in FORCINGS:
@@ -217,7 +218,7 @@ def test_the_fake_score_trains_on_rollouts_under_every_forcing() -> None:
 
 @pytest.mark.parametrize("forcing", FORCINGS)
 def test_slices_change_nothing(forcing: str) -> None:
-    """T15: guards against clips that are given to the samples of another slice."""
+    """Guards against clips that are given to the samples of another slice."""
     norms = []
     for slices in (1, 4):
         recipe = recipe_of(forcing=forcing, slices=slices, fake_updates=1)
@@ -239,9 +240,7 @@ times 4.
 
 @pytest.mark.parametrize("rule", [*RULES, None, "mode_-0.54", "mode_0.81"])
 def test_each_frame_of_the_generator_loss_has_its_chunks_weight(rule: float | str | None) -> None:
-    """T12, T13 through the settings: gradient under a rule over gradient without one is the weight, frame by
-    frame.
-    """
+    """Through the settings: gradient under a rule over gradient without one is the weight, frame by frame."""
     text, x0, found = normal(4, 6, 8, dtype=torch.float32), normal(4, *SHAPE, dtype=torch.float32), []
     for value in (rule, None):
         recipe = recipe_of(chunk_weighting=value)
@@ -258,9 +257,7 @@ def test_each_frame_of_the_generator_loss_has_its_chunks_weight(rule: float | st
 
 @pytest.mark.parametrize("fake_updates", [1, 2, 3])
 def test_fake_score_updates_per_generator_update(fake_updates: int) -> None:
-    """T14: the fake score trains every iteration, the generator every n-th; 220 iterations of 2 are 110
-    updates.
-    """
+    """The fake score trains every iteration, the generator every n-th: 220 of 2 are 110 updates."""
     recipe = recipe_of(fake_updates=fake_updates)
     for iteration in range(6):
         recipe.step(iteration, 0.0)
@@ -268,8 +265,8 @@ def test_fake_score_updates_per_generator_update(fake_updates: int) -> None:
 
 
 def test_moving_average_follows_its_setting() -> None:
-    """T16 through the recipe: one average per generator update with the decay of the settings; a decay of 0
-    ships the student.
+    """Through the recipe: one average per generator update with the decay of the settings; a decay of 0 ships
+    the student.
     """
     for decay in (0.0, 0.9):
         recipe = recipe_of(ema=decay, fake_updates=2)

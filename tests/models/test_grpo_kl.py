@@ -1,6 +1,4 @@
-"""KL term of CM-GRPO: closed form, its two references, and that it costs nothing where it is not asked for
-(T28 of raven.md 20).
-"""
+"""KL term of CM-GRPO: closed form, its two references, and that it costs nothing where it is off."""
 
 import dataclasses
 from typing import Any
@@ -48,14 +46,15 @@ def test_divergence_is_that_of_two_gaussians() -> None:
     gradients = [torch.autograd.grad(value.sum(), x0, retain_graph=True)[0] for value in (found, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-14)
     g = 0.5 * (1 - scale) * ((1 - scale) * (x0 - other)).detach() / scale**2
-    regression = (x0 - (x0 - g).detach()).square() * weights[:, None, None, None]  # raven.md 9.6
+    # upstream's form, models/training/methods.md#kl-term
+    regression = (x0 - (x0 - g).detach()).square() * weights[:, None, None, None]
     upstream = torch.autograd.grad(regression.mean((1, 2, 3, 4)).sum(), x0)[0]
     torch.testing.assert_close(gradients[0], upstream, rtol=1e-10, atol=1e-14)
 
 
 def test_no_pull_from_where_the_policy_starts() -> None:
-    """T28: fresh adapters are the reference, so even an enormous weight leaves the first update as it is
-    without the term.
+    """Fresh adapters are the reference, so even an enormous weight leaves the first update as it is without
+    the term.
     """
     plain, held = recipe_with(None), recipe_with(KlSettings(weight=1e6))
     assert "kl" not in plain.step(0, 0.0)
@@ -88,8 +87,8 @@ def test_reference_is_the_policy_without_adapters(flow_grpo: FlowGrpoSettings | 
 
 @pytest.mark.parametrize("rows", [False, True])
 def test_base_reference_is_guided_and_sees_the_whole_clip(rows: bool) -> None:
-    """raven.md 9.6: the bidirectional model at the common timestep, v- + 3 (v+ - v-), empty negative prompt,
-    two plain calls.
+    """models/training/methods.md#kl-term: the bidirectional model at the common timestep, v- + 3 (v+ - v-),
+    empty negative prompt, two plain calls.
 
     The empty prompt is zeros of the embedded encoder, but a row of its own (the end token's) of umT5.
     """
@@ -117,7 +116,7 @@ def test_term_pulls_back() -> None:
 
 
 def test_slices_change_nothing() -> None:
-    """T15: turning adapters off between two backward passes keeps the gradients that the first one left."""
+    """Turning adapters off between two backward passes keeps the gradients that the first one left."""
     whole, cut = (moved(recipe_with(KlSettings(weight=50.0, chunk_weighting=-1.0), slices=n)) for n in (1, 4))
     numbers = [recipe.step(0, 0.0) for recipe in (whole, cut)]
     for name in ("kl", "policy_loss", "student_grad_norm"):
@@ -127,9 +126,7 @@ def test_slices_change_nothing() -> None:
 
 
 def test_without_the_term_no_reference_runs() -> None:
-    """T28: calls of the network are counted; the start reference costs one more a slice, none without the
-    term.
-    """
+    """Calls of the network are counted; the start reference costs one more a slice, none without the term."""
     counts = {}
     for weight in (None, 1.0):
         recipe, calls = recipe_with(None if weight is None else KlSettings(weight=weight)), []

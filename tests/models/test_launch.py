@@ -1,6 +1,4 @@
-"""The launcher's plan: defaults, Slurm's variables, overrides, ports, and arguments left alone (T37 of
-raven.md section 20).
-"""
+"""The launcher's plan: defaults, Slurm's variables, overrides, ports, and arguments left alone."""
 
 import pytest
 
@@ -44,7 +42,9 @@ def test_slurm_says_everything() -> None:
 
 
 def test_own_variables_come_first() -> None:
-    """raven.md 16.1: N, NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT override Slurm; D stays on one node."""
+    """models/training/methods.md#launch: N, NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT override Slurm; D
+    stays on one node.
+    """
     own = {"N": "3", "NNODES": "4", "NODE_RANK": "2", "MASTER_ADDR": "head", "MASTER_PORT": "5000"}
     launch = plan_launch({**SLURM, **own}, lambda: 99)
     assert (launch.processes, launch.nodes, launch.node_rank, launch.host, launch.port) == (

@@ -39,8 +39,8 @@ def test_portable_noise_is_pinned() -> None:
 
 
 def test_portable_key_is_the_documented_digest() -> None:
-    """design.md 5: the first 128 bits of sha256 of the JSON list; written out here so that other code can
-    reproduce it.
+    """baselines/methods.md#portable-noise: the first 128 bits of sha256 of the JSON list; written out here so
+    that other code can reproduce it.
     """
     digest = hashlib.sha256(b'["toybox","red_ball",1,"renoise",302]').digest()
     generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
@@ -93,13 +93,13 @@ def test_portable_noise_is_standard_normal() -> None:
 
 
 def test_cast_comes_last() -> None:
-    """design.md 5: bfloat16 noise is the float32 noise rounded."""
+    """bfloat16 noise is the float32 noise rounded."""
     half = PortableNoise(suite="toybox", samples=[A], shape=SHAPE, dtype=torch.bfloat16)
     assert torch.equal(half.initial(), portable(A).initial().to(torch.bfloat16))
 
 
 def test_lcg_chain() -> None:
-    """raven.md 15.3 prints both values."""
+    """The two values of baselines/methods.md#noise."""
     assert lcg(20001019) == 469796120
     assert lcg(lcg(20001019)) == 492186481
 
@@ -112,8 +112,8 @@ def upstream(
 
 
 def test_self_forcing_family_draws_from_one_generator_per_sample() -> None:
-    """baselines.md 2.0: bfloat16, frame-major, start and re-noise from the same generator seeded seed +
-    index, not shared in a batch.
+    """baselines/methods.md#chunked-rollout: bfloat16, frame-major, start and re-noise from the same generator
+    seeded seed + index, not shared in a batch.
     """
     noise = upstream([7, 3], layout="frame_major", dtype=torch.bfloat16, renoise="same", extent="chunk")
     start, first, second = noise.initial(), noise.renoise(0, 0, 3, None), noise.renoise(0, 1, 3, None)
@@ -127,8 +127,8 @@ def test_self_forcing_family_draws_from_one_generator_per_sample() -> None:
 
 
 def test_raven_draws_channel_major_from_a_fork() -> None:
-    """baselines.md 1.3: float32 [C, F, H, W] start; re-noise from a second generator seeded by the LCG of
-    the sample's seed.
+    """baselines/methods.md#noise: float32 [C, F, H, W] start; re-noise from a second generator seeded by the
+    LCG of the sample's seed.
     """
     noise = upstream(
         [5], layout="channel_major", dtype=torch.float32, renoise="forked", extent="chunk", seed=20001019
@@ -141,7 +141,9 @@ def test_raven_draws_channel_major_from_a_fork() -> None:
 
 
 def test_rolling_draws_whole_windows() -> None:
-    """baselines.md 2.6: the generator advances by the whole joint window, of which one block is used."""
+    """baselines/methods.md#rolling-forcing: the generator advances by the whole joint window, of which one
+    block is used.
+    """
     noise = upstream([0], layout="frame_major", dtype=torch.bfloat16, renoise="same", extent="window")
     drawn = [noise.renoise(block, 0, 3, JointWindow(12, 3 * block)) for block in (1, 2)]
     generator = torch.Generator().manual_seed(0)

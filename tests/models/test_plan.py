@@ -1,4 +1,4 @@
-"""Cache policies against the tables of baselines.md section 2, by a simulator that moves integers instead
+"""Cache policies against the compositions of baselines/methods.md, by a simulator that moves integers instead
 of tensors.
 """
 
@@ -108,8 +108,8 @@ def rolling(policy: AnchoredSinkPolicy, total: int, block: int = 3, steps: int =
 
 @pytest.mark.parametrize("policy", [SELF_FORCING, RAVEN], ids=["self_forcing", "raven"])
 def test_all_history_sees_every_frame_so_far(policy: Policy) -> None:
-    """baselines.md 2.2: frames 0..3c+2 at absolute positions. Guards against a chunk that misses history
-    or slots that drift.
+    """baselines/methods.md#self-forcing: frames 0..3c+2 at absolute positions. Guards against a chunk that
+    misses history or slots that drift.
     """
     for total in (
         (21, 36) if policy is RAVEN else (21,)
@@ -127,7 +127,7 @@ def test_frame_wise_chunks_see_every_frame_so_far() -> None:
 
 
 def test_longlive_table() -> None:
-    """baselines.md 2.4: the sink stays, the oldest other chunk leaves, positions stay absolute."""
+    """baselines/methods.md#longlive: sink and positions stay, the oldest other chunk leaves."""
     table = [
         frames((0, 2)),
         frames((0, 5)),
@@ -149,8 +149,8 @@ def test_longlive_table() -> None:
 
 
 def test_reward_forcing_table() -> None:
-    """baselines.md 2.5: keys at slot positions, the oldest non-sink chunk absorbed once, in the first call
-    of a chunk (RwF issue #5).
+    """baselines/methods.md#reward-forcing: keys at slot positions, the oldest non-sink chunk absorbed once,
+    in the first call of a chunk (JaydenLyh/Reward-Forcing issue 5).
     """
     table = [
         (frames((0, 2)), []),
@@ -186,7 +186,7 @@ def test_reward_forcing_blends_before_it_attends() -> None:
 
 
 ROLLING_TABLE = [
-    # window frames, denoise keys besides the window, commit keys: baselines.md 2.6
+    # window frames, denoise keys besides the window, commit keys: baselines/methods.md#rolling-forcing
     ((0, 2), [], frames((0, 2))),
     ((0, 5), [], frames((0, 2))),
     ((0, 8), [], frames((0, 2))),
@@ -202,8 +202,8 @@ ROLLING_TABLE = [
 
 
 def test_rolling_forcing_table() -> None:
-    """baselines.md 2.6, denoise and commit columns; at 21 frames the sink sits at position 0 in every
-    call.
+    """baselines/methods.md#rolling-forcing, denoising calls and context passes; at 21 frames the sink sits at
+    position 0 in every call.
     """
     for (window, extra, commit_keys), (denoise, commit) in zip(
         ROLLING_TABLE, rolling(ROLLING_FORCING, 21), strict=True
@@ -215,8 +215,8 @@ def test_rolling_forcing_table() -> None:
 
 
 LONG_ROLLING_TABLE = [
-    # window frames, working frames behind the sink, position of the sink, commit keys: baselines.md 2.6 at 36
-    # frames
+    # window frames, working frames behind the sink, position of the sink, commit keys, at 36 frames:
+    # baselines/methods.md#rolling-forcing
     *((window, None, None, commit) for window, _, commit in ROLLING_TABLE[:5]),
     ((3, 17), None, 0, frames((0, 5))),
     ((6, 20), (3, 5), 0, frames((0, 8))),
@@ -233,8 +233,8 @@ LONG_ROLLING_TABLE = [
 
 
 def test_rolling_forcing_at_36_frames() -> None:
-    """baselines.md 2.6: from window 7 the sink sits at 3, 6, 9, ..., just before the working frames; commits
-    from block 7 on see no sink; block 8 evicts block 1.
+    """baselines/methods.md#rolling-forcing: from window 7 the sink sits at 3, 6, 9, ..., just before the
+    working frames; commits from block 7 on see no sink; block 8 evicts block 1.
     """
     for (window, working, sink_at, commit_keys), (denoise, commit) in zip(
         LONG_ROLLING_TABLE, rolling(ROLLING_FORCING, 36), strict=True
@@ -249,8 +249,8 @@ def test_rolling_forcing_at_36_frames() -> None:
 
 
 def test_raven_window_counts_history_only() -> None:
-    """raven.md 4.2 and 4.7: chunk k sees the sink chunks and the last `window` clean chunks beside itself,
-    in both kinds of call.
+    """models/backbone.md#cached-forward: chunk k sees the sink chunks and the last `window` clean chunks
+    beside itself, in both kinds of call.
     """
     for sink in (0, 1, 2):
         for window in (1, 2, 3):
@@ -264,8 +264,8 @@ def test_raven_window_counts_history_only() -> None:
 
 
 def test_raven_keeps_clean_chunks_only() -> None:
-    """baselines.md 2.7: the history is read only while denoising. A denoising call writes where no call
-    before the next write reads, and the history grows with clean passes alone.
+    """baselines/methods.md#raven: the history is read only while denoising. A denoising call writes where no
+    call before the next write reads, and the history grows with context passes alone.
     """
     planner = RAVEN.planner()
     history: list[int] = []

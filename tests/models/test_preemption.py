@@ -58,7 +58,7 @@ def wait_for_iterations(output: Path, number: int, process: subprocess.Popen[str
 
 @pytest.mark.slow
 def test_killed_runs_go_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    """T33: kill -9 at random moments, while another thread writes checkpoints, then resume: same weights,
+    """kill -9 at random moments, while another thread writes checkpoints, then resume: same weights,
     averages, optimizers, losses.
 
     Every folder with a final name must be whole after each kill; global generators are seeded differently in

@@ -117,8 +117,8 @@ CONTAINERS = {
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_every_container_is_the_same_network(tmp_path: Path, name: str) -> None:
-    """Guards against a layout of baselines.md 1.1 or raven.md 14.2 that loads other tensors, or is not
-    described as it is.
+    """Guards against a layout of baselines/methods.md#weights-of-each-method that loads other tensors, or is
+    not described as it is.
     """
     content, key, level = CONTAINERS[name]
     release = toy(saved(tmp_path, content), key=key)
@@ -294,8 +294,8 @@ def stored(folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", TRAPS)
 def test_mix_ups_are_one_sentence(tmp_path: Path, name: str) -> None:
-    """Guards against the wrong file being sampled for days (baselines.md 1.1 and 7): checking and opening
-    both refuse it.
+    """Guards against the wrong file being sampled for days (baselines/methods.md#files-that-are-not-results):
+    checking and opening both refuse it.
     """
     make, match = TRAPS[name]
     release = make(tmp_path)

@@ -101,8 +101,8 @@ def test_rolling_equals_chunked_without_attention() -> None:
 
 
 def test_chunked_follows_the_written_algorithm() -> None:
-    """baselines.md 2.0 as a plain loop over chunks and steps; noise after step k goes into step k + 1,
-    none after the last.
+    """baselines/methods.md#chunked-rollout as a plain loop over chunks and steps; noise after step k goes
+    into step k + 1, none after the last.
     """
     source, expected = noise(), []
     for c in range(7):
@@ -119,8 +119,8 @@ def test_chunked_follows_the_written_algorithm() -> None:
 
 
 def test_rolling_windows_follow_the_table() -> None:
-    """baselines.md 2.6: blocks, step indices and re-noise draws of all 11 windows; a block finishes with
-    index 4, in order.
+    """baselines/methods.md#rolling-forcing: blocks, step indices and re-noise draws of all 11 windows; a
+    block finishes with index 4, in order.
     """
     asked: list[tuple[int, int]] = []
 
@@ -153,7 +153,9 @@ def test_rolling_windows_follow_the_table() -> None:
 
 
 def test_chunked_calls_and_clean_passes() -> None:
-    """raven.md 4.7: 7 * 4 + 6 = 34 forwards; the pass after the last chunk only when asked for."""
+    """models/backbone.md#cached-forward: 7 * 4 + 6 = 34 forwards; the pass after the last chunk only when
+    asked for.
+    """
     for commit_last, expected in ((False, 6), (True, 7)):
         records = list(
             chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), chunk=3, commit_last=commit_last)
@@ -163,9 +165,9 @@ def test_chunked_calls_and_clean_passes() -> None:
 
 
 def test_the_first_chunk_may_have_steps_of_its_own() -> None:
-    """Causal Forcing++ (baselines.md 2.3): five steps for chunk 0, four for each later one; chunk 0 is that
-    of a rollout with the first schedule alone, and without attention every later one that of a rollout with
-    the other.
+    """Causal Forcing++ (baselines/methods.md#causal-forcing): five steps for chunk 0, four for each later
+    one; chunk 0 is that of a rollout with the first schedule alone, and without attention every later one
+    that of a rollout with the other.
     """
     records = list(
         chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), chunk=3, first_schedule=FIVE)
@@ -186,7 +188,9 @@ def test_the_first_chunk_may_have_steps_of_its_own() -> None:
 
 
 def test_states_chain_into_each_other() -> None:
-    """raven.md 5: a recorded x_t is the re-noised x0 of the step before; trained transitions depend on it."""
+    """models/training/methods.md#one-iteration-of-raven: a recorded x_t is the re-noised x0 of the step
+    before; trained transitions depend on it.
+    """
     source = noise()
     calls = [
         r
@@ -204,8 +208,8 @@ def test_states_chain_into_each_other() -> None:
 
 
 def test_clean_passes_nobody_reads_change_nothing(toy_wan: Callable[..., Wan]) -> None:
-    """baselines.md 8: the last clean pass, and rolling's on an unfinished block, may be skipped; and a
-    streaming caller may stop.
+    """baselines/methods.md#what-changes-no-bit: the last context pass, and rolling's on an unfinished block,
+    may be skipped; and a streaming caller may stop.
     """
     wan = toy_wan(torch.float32)
     runs = [
@@ -219,7 +223,7 @@ def test_clean_passes_nobody_reads_change_nothing(toy_wan: Callable[..., Wan]) -
     assert torch.equal(*runs)
 
     def upstream_rolling(planner: Planner, network: NetworkCall) -> Tensor:
-        """baselines.md 2.6 word for word, with a clean pass in every window: 22 calls."""
+        """baselines/methods.md#rolling-forcing with a context pass in every window: 22 calls."""
         source, out = noise(), torch.zeros(1, *SHAPE)
         z, pending = source.initial(), torch.zeros(1, *SHAPE)
         for w in range(11):

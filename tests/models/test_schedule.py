@@ -1,4 +1,4 @@
-"""Schedules against the golden table of baselines.md 0.4 and closed forms."""
+"""Schedules against the lists of models/backbone.md#noise-schedule and closed forms."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ RAVEN = build_schedule(
 )  # fmt: skip
 
 GOLDEN = [
-    # steps, shift, warp, timesteps, table rows, sigmas: baselines.md 0.4
+    # steps, shift, warp, timesteps, table rows, sigmas: models/backbone.md#noise-schedule
     ([1000, 750, 500, 250], 5.0, True, (1000, 937.5, 833.3333129882812, 625), (0, 250, 500, 750), (1, 0.9375, 0.833333313, 0.625)),
     (
         [1000, 800, 600, 400, 200], 5.0, True,
@@ -46,8 +46,8 @@ def test_golden_table(
     rows: tuple[int, ...],
     sigmas: tuple[float, ...],
 ) -> None:
-    """Every list of baselines.md 0.4, timesteps to the last float32 bit; catches t/1000 in place of
-    CausVid's lookup (757).
+    """Every list of models/backbone.md#noise-schedule, timesteps to the last float32 bit; catches t/1000 in
+    place of CausVid's lookup (757).
     """
     with torch.device(
         "meta"
@@ -59,8 +59,8 @@ def test_golden_table(
 
 
 def test_raven_steps_are_rounded_integers() -> None:
-    """raven.md 2.2: 937.5 rounds half to even to 938, and sigma is t / 1000 in float32, not the table's
-    .9375.
+    """models/backbone.md#noise-schedule: 937.5 rounds half to even to 938, and sigma is t / 1000 in float32,
+    not the table's .9375.
     """
     assert RAVEN.timesteps == (1000, 938, 833, 625)
     assert RAVEN.sigmas == tuple(torch.tensor([1, 0.938, 0.833, 0.625], dtype=torch.float32).tolist())
@@ -79,7 +79,7 @@ def test_no_table_depends_on_the_default_device() -> None:
 
 
 def test_table_ends() -> None:
-    """baselines.md 0.4: pure noise first, no exact zero at the end."""
+    """models/backbone.md#noise-schedule: pure noise first, no exact zero at the end."""
     assert sigma_table(5.0).sigmas[0] == 1
     assert sigma_table(5.0).sigmas[999].item() == pytest.approx(0.00498, abs=1e-5)
     assert sigma_table(8.0).sigmas[999].item() == pytest.approx(0.00794, abs=1e-5)
@@ -116,8 +116,8 @@ def test_frames_may_stand_at_different_steps() -> None:
 
 
 def test_bfloat16_latents_are_rounded_once() -> None:
-    """baselines.md 4.5: x0 in float64 and re-noise in float32, one rounding each; bf16 arithmetic differs,
-    which this would catch.
+    """baselines/methods.md#chunked-rollout: x0 in float64 and re-noise in float32, one rounding each; bf16
+    arithmetic differs, which this would catch.
     """
     schedule = upstream([1000, 750, 500, 250], 5.0, True)
     generator = torch.Generator().manual_seed(3)
@@ -131,8 +131,8 @@ def test_bfloat16_latents_are_rounded_once() -> None:
 
 
 def test_transition_is_the_consistency_kernel() -> None:
-    """raven.md 2.3, table of std and coefficient; the last transition has no density; every sample has its
-    own step.
+    """models/backbone.md#consistency-sampler, its deviations and derivatives; the last transition has no
+    density; every sample has its own step.
     """
     x0 = torch.ones(4, 3, 2, 2, 2)
     kernel = RAVEN.transition(torch.full_like(x0, 7.0), x0, torch.arange(4))
@@ -146,8 +146,8 @@ def test_transition_is_the_consistency_kernel() -> None:
 
 
 def test_training_timesteps_follow_the_shifted_uniform() -> None:
-    """raven.md 2.2: integers in 20..980 whose distribution function is the inverse shift (4 standard
-    errors of 20000 draws).
+    """models/backbone.md#training-timesteps: integers in 20..980 whose distribution function is the inverse
+    shift (4 standard errors of 20000 draws).
     """
     t = training_timesteps(20000, generator=torch.Generator().manual_seed(4))
     assert t.dtype == torch.int64

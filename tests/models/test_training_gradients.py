@@ -1,4 +1,4 @@
-"""Where gradients of the training-time test go: T9, T10, T11 of raven.md section 20."""
+"""Where gradients of the training-time test go: into the history, nowhere else, never through sampling."""
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ def interleaved(wan: Wan, noisy: Tensor, clean: Tensor, text: Tensor, window: in
 
 
 def test_loss_of_a_chunk_reaches_exactly_the_clean_chunks_before_it() -> None:
-    """T9: guards the mask and the routing of gradients into the history; zeros must be exact."""
+    """Guards the mask and the routing of gradients into the history; zeros must be exact."""
     wan = wan_of(0, F64)
     for k in range(4):
         noisy, clean = normal(1, *SHAPE, seed=1).requires_grad_(), normal(1, *SHAPE, seed=2).requires_grad_()
@@ -50,7 +50,7 @@ def parameter_gradients(wan: Wan, loss: Tensor) -> Tensor:
 
 
 def test_gradient_equals_full_back_propagation_through_the_history() -> None:
-    """T10: the reference runs every chunk on its own, its clean history in the same block-causal call."""
+    """The reference runs every chunk on its own, its clean history in the same block-causal call."""
     wan = wan_of(0, F64)
     noisy, clean, text = normal(2, *SHAPE, seed=1), normal(2, *SHAPE, seed=2), normal(2, 4, 8, seed=3)
     weights = normal(2, *SHAPE, seed=4)
@@ -67,7 +67,7 @@ def test_gradient_equals_full_back_propagation_through_the_history() -> None:
 
 
 def test_self_forcing_history_is_detached() -> None:
-    """T10, second half: equal gradients for one chunk, different ones as soon as there is a history."""
+    """Equal gradients for one chunk, different ones as soon as there is a history."""
     wan, text = wan_of(0), normal(1, 4, 8, seed=3, dtype=torch.float32)
     for chunks, same in (((2,), True), ((2, 2), False)):
         shape = (sum(chunks), 4, 4, 4)
@@ -88,7 +88,7 @@ def noise_of(shape: tuple[int, int, int, int]) -> GeneratorNoise:
 
 
 def test_rollouts_of_training_carry_no_gradient() -> None:
-    """T11: endpoints and trajectory are constants, even when the network is in training."""
+    """Endpoints and trajectory are constants, even when the network is in training."""
     wan = wan_of(0)
     rolled = trajectory(
         consistency_rollout(TIMES, CHUNKS).run(wan, normal(1, 4, 8, dtype=torch.float32), noise_of(SHAPE)), 4

@@ -1,4 +1,4 @@
-"""The loop: resume, faults that stop, streams, settings (T32, T33 of raven.md section 20)."""
+"""The loop: resume, faults that stop, streams, settings."""
 
 import json
 from pathlib import Path
@@ -19,8 +19,8 @@ def losses(folder: Path) -> list[float]:
 
 
 def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
-    """T33: stop after 2 of 4 iterations and continue in a new process' place: same weights, averages,
-    optimizers and losses.
+    """Stop after 2 of 4 iterations and continue in a new process' place: same weights, averages, optimizers
+    and losses.
     """
     settings = dmd_settings()
     whole, first, second = (raven_of(settings) for _ in range(3))
@@ -48,8 +48,8 @@ def test_checkpoint_of_another_run_is_not_continued(tmp_path: Path) -> None:
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_step() -> None:
-    """design.md 7: a fault never becomes a number. The sentence names tensor and iteration, and no weight has
-    moved.
+    """A fault never becomes a number (reports/README.md#honesty-rules). The sentence names tensor and
+    iteration, and no weight has moved.
     """
     layer = torch.nn.Linear(2, 2)
     trainee = Trainee("student", layer, OptimizerSettings(lr=0.1), ema=0.9)

@@ -41,8 +41,8 @@ def clip(frames: int = 9, seed: int = 0) -> Tensor:
 
 
 def test_ten_frames_at_two_a_second() -> None:
-    """raven.md 10: 81 frames at 16 fps are 10, from first to last; an even number, at least 4, never more
-    than there are.
+    """models/training/methods.md#rewards: 81 frames at 16 fps are 10, from first to last; an even number, at
+    least 4, never more than there are.
     """
     assert sampled_frames(81, 16) == [0, 9, 18, 27, 36, 44, 53, 62, 71, 80]
     assert len(sampled_frames(81, 8)) == 20
@@ -53,8 +53,8 @@ def test_ten_frames_at_two_a_second() -> None:
 
 
 def test_the_budget_of_pixels() -> None:
-    """raven.md 10: 480 x 832 is seen as 336 x 588; a picture of few pixels is enlarged, sides are multiples
-    of 28.
+    """models/training/methods.md#rewards: 480 x 832 is seen as 336 x 588; a picture of few pixels is
+    enlarged, sides are multiples of 28.
     """
     assert seen_size(480, 832) == (336, 588)
     assert seen_size(720, 1280) == (336, 588)

@@ -1,4 +1,4 @@
-"""The backbone: state-dict names, and T1-T7 of raven.md section 20 (attention and caching)."""
+"""The backbone: state-dict names, attention and caching."""
 
 import itertools
 from collections.abc import Callable
@@ -39,8 +39,8 @@ def cached_loop(wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor,
                 clean_t: float = 0.0) -> Tensor:  # fmt: skip
     """Naive cached reference: per chunk a read-only denoise call, then a clean call that stores its keys.
 
-    The list `slots` is the cache's content by chunk, kept by hand; eviction follows the visibility rule of
-    raven.md 4.2.
+    The list `slots` is the cache's content by chunk, kept by hand; eviction follows
+    models/backbone.md#visibility-rule.
     """
     tokens = wan.config.tokens_per_frame(SIZE, SIZE)
     cache = KVCache(
@@ -73,7 +73,9 @@ def cached_loop(wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor,
 
 
 def test_state_dict_names_are_wans() -> None:
-    """Guards checkpoint loading: 825 tensors and 1,418,996,800 parameters at 1.3B size (raven.md 3.1, 14.1)."""
+    """Guards checkpoint loading: 825 tensors and 1,418,996,800 parameters at 1.3B size
+    (models/backbone.md#sizes).
+    """
     with torch.device("meta"):
         wan = Wan(WanConfig())
     shapes = {name: tuple(tensor.shape) for name, tensor in wan.state_dict().items()}
@@ -100,7 +102,9 @@ def test_state_dict_names_are_wans() -> None:
 @pytest.mark.parametrize(("sink", "window"), SINK_WINDOW)
 @pytest.mark.parametrize("num_chunks", [1, 2, 3, 4])
 def test_mask_is_the_visibility_rule(num_chunks: int, sink: int, window: int | None) -> None:
-    """T1: blocks and dense mask equal a brute-force reading of raven.md 4.2, token by token."""
+    """Blocks and dense mask equal a brute-force reading of models/backbone.md#visibility-rule, token by
+    token.
+    """
     chunks, tokens = (2, 3, 1, 2)[:num_chunks], 2
     noisy, clean, end = interleaved_ranges(chunks, tokens)
     mask = interleaved_mask(chunks, tokens, sink=sink, window=window)
@@ -120,7 +124,7 @@ def test_mask_is_the_visibility_rule(num_chunks: int, sink: int, window: int | N
 
 @pytest.mark.parametrize(("sink", "window"), SINK_WINDOW)
 def test_interleaved_equals_cached(toy_wan: Callable[..., Wan], sink: int, window: int | None) -> None:
-    """T2: training-time test computes what inference computes. float64 round-off 1e-12; a cache pass at t = 7
+    """Training-time test computes what inference computes. float64 round-off 1e-12; a cache pass at t = 7
     must differ.
     """
     wan = toy_wan()
@@ -158,7 +162,7 @@ def test_masked_and_blockwise_attention_agree(
 
 
 def test_causality(toy_wan: Callable[..., Wan]) -> None:
-    """T4: a noisy chunk reaches only its own output; a clean chunk only later outputs; samples do not mix."""
+    """A noisy chunk reaches only its own output; a clean chunk only later outputs; samples do not mix."""
     wan = toy_wan()
     noisy, clean, t, text = inputs()
     context = wan.embed_text(text)
@@ -177,7 +181,7 @@ def test_causality(toy_wan: Callable[..., Wan]) -> None:
 
 
 def test_one_chunk_is_bidirectional(toy_wan: Callable[..., Wan]) -> None:
-    """T5: with a single chunk causal and bidirectional forwards are the same network."""
+    """With a single chunk causal and bidirectional forwards are the same network."""
     wan = toy_wan()
     noisy, clean, t, text = inputs()
     context = wan.embed_text(text)
@@ -204,8 +208,8 @@ def test_block_causal_equals_cache_of_noisy_chunks(toy_wan: Callable[..., Wan]) 
 
 
 def test_rotary_is_relative() -> None:
-    """T6: shifting query and key positions alike leaves their products unchanged, shifting the keys alone
-    changes them.
+    """Shifting query and key positions alike leaves their products unchanged, shifting the keys alone changes
+    them.
     """
     pairs = (4, 2, 2)
     q, k = draw(1, 12, 3, 16, seed=4), draw(1, 12, 3, 16, seed=5)
@@ -238,7 +242,7 @@ def test_rotary_closed_form() -> None:
 
 
 def test_text_padding_is_visible(toy_wan: Callable[..., Wan]) -> None:
-    """T7: zero rows appended by hand change nothing; dropping the padding does (it is never masked)."""
+    """Zero rows appended by hand change nothing; dropping the padding does (it is never masked)."""
     wan = toy_wan()
     noisy, _, t, text = inputs()
     padded = torch.cat([text, text.new_zeros(2, 3, 20)], dim=1)
@@ -331,8 +335,8 @@ def test_gradient_flows_through_own_keys_only(toy_wan: Callable[..., Wan]) -> No
 
 
 def test_bfloat16_decay_is_a_no_op() -> None:
-    """baselines.md 2.5: bf16(0.999 * x) == x for every finite bf16 value, so the sink only ever grows by
-    bf16(0.001 * E).
+    """baselines/methods.md#reward-forcing: bf16(0.999 * x) == x for every finite bf16 value, so the sink only
+    ever grows by bf16(0.001 * E).
     """
     every = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
     finite = every[every.isfinite()]

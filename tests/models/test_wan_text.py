@@ -48,7 +48,9 @@ def bucket(distance: int) -> int:
 
 
 def naive_umt5(state: dict[str, Tensor], ids: list[int], length: int) -> Tensor:
-    """raven.md 13 in one loop over one padded prompt [length, DIM], in the dtype of the weights."""
+    """models/backbone.md#text-encoder in one loop over one padded prompt [length, DIM], in the dtype of the
+    weights.
+    """
 
     def norm(x: Tensor, weight: Tensor) -> Tensor:
         return weight * (x * torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + 1e-6)).to(weight.dtype)
@@ -133,7 +135,9 @@ def test_both_layouts_are_one_model(folder: Path, tmp_path: Path, encoder: WanTe
 
 
 def test_the_real_models_shapes_fit(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    """Guards the sizes read off the tensors at umT5-xxl's shapes (raven.md 13), from a file without numbers."""
+    """Guards the sizes read off the tensors at umT5-xxl's shapes (models/backbone.md#text-encoder), from a
+    file without numbers.
+    """
     state = {"token_embedding.weight": (256384, 4096), "norm.weight": (4096,)}
     for block in (f"blocks.{i}" for i in range(24)):
         state |= {f"{block}.attn.{part}.weight": (4096, 4096) for part in "qkvo"}

@@ -36,7 +36,7 @@ def random_vae(seed: int = 0) -> AutoencoderKLWan:
 
 
 def wan_name(name: str) -> str:
-    """Wan's name of a tensor of diffusers (raven.md 13: the key roots and what lies under them)."""
+    """Wan's name of a tensor of diffusers (models/backbone.md#vae)."""
     for ours, theirs in (("post_quant_conv", "conv2"), ("quant_conv", "conv1")):
         if name.startswith(f"{ours}."):
             return name.replace(ours, theirs, 1)
@@ -91,7 +91,9 @@ def test_the_numbers_are_wans() -> None:
 
 
 def test_wan_names_are_the_references(original: AutoencoderKLWan) -> None:
-    """Guards the inverse mapping of this file: the key roots of raven.md 13, each present, and nothing else."""
+    """Guards the inverse mapping of this file: the key roots of models/backbone.md#vae, each present, and
+    nothing else.
+    """
     names = {wan_name(name) for name in original.state_dict()}
     roots = {re.match(r"((?:encoder|decoder)\.(?:conv1|[a-z]+\.\d+)|conv\d)\.", name)[1] for name in names}
     expected = {f"encoder.downsamples.{i}" for i in range(11)} | {f"decoder.upsamples.{i}" for i in range(15)}
@@ -139,8 +141,8 @@ def test_decode_is_diffusers_decode(original: AutoencoderKLWan, vae: WanVae) -> 
 
 
 def test_denormalisation_rounds_as_the_reference(wan_file: Path) -> None:
-    """Guards z / (1/std) + mean with all three in bfloat16, 1/std of the rounded std (baselines.md 0.5): bit
-    by bit.
+    """Guards z / (1/std) + mean with all three in bfloat16, 1/std of the rounded std
+    (models/backbone.md#vae): bit by bit.
     """
     vae = WanVae.load(wan_file)
     z = latents_of(2)

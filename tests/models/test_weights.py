@@ -1,4 +1,4 @@
-"""Weight files, adapters, codec and text encoder (T29 to T32 of raven.md section 20)."""
+"""Weight files, adapters, codec and text encoder."""
 
 from pathlib import Path
 
@@ -40,8 +40,8 @@ def velocity(wan: Wan) -> torch.Tensor:
 
 
 def test_adapter_flavours_are_one_model(tmp_path: Path) -> None:
-    """T29, T30: B = 0 changes nothing; random A and B with alpha != rank: adapter, bundle and merged files
-    open to one output.
+    """B = 0 changes nothing; random A and B with alpha != rank: adapter, bundle and merged files open to one
+    output.
     """
     base = wan_of(1)
     write_safetensors(tmp_path / "base.safetensors", base.state_dict(), metadata=weights_header(CONFIG))
@@ -52,7 +52,7 @@ def test_adapter_flavours_are_one_model(tmp_path: Path) -> None:
     assert trainee.averaged_state().keys() == policy.state_dict().keys()
     assert all(
         torch.equal(trainee.averaged_state()[name], value) for name, value in policy.state_dict().items()
-    )  # B2: T16
+    )  # as the EMA starts, models/training/methods.md#optimizers-and-ema
     for number, value in enumerate(lora_parameters(policy).values()):
         value.data = 0.1 * normal(*value.shape, seed=number, dtype=torch.float32)
     adapted = velocity(inner_wan(policy))
@@ -74,7 +74,7 @@ def test_adapter_flavours_are_one_model(tmp_path: Path) -> None:
 
 
 def test_key_sets_of_the_real_size() -> None:
-    """T30: Wan2.1-1.3B on the meta device: 825 tensors, 306 adapted linears, 612 adapter tensors, 1437 in the
+    """Wan2.1-1.3B on the meta device: 825 tensors, 306 adapted linears, 612 adapter tensors, 1437 in the
     bundle, 300 in blocks.
     """
     with torch.device("meta"):
@@ -96,7 +96,7 @@ def test_key_sets_of_the_real_size() -> None:
 
 
 def test_every_container_loads_strictly(tmp_path: Path) -> None:
-    """T31: the field's containers and wrapper names all come out as Wan's names; one renamed key fails and is
+    """The field's containers and wrapper names all come out as Wan's names; one renamed key fails and is
     named.
     """
     state = wan_of(1).state_dict()
@@ -128,7 +128,7 @@ def test_every_container_loads_strictly(tmp_path: Path) -> None:
 
 
 def test_distributed_checkpoint_round_trip(tmp_path: Path) -> None:
-    """T32: what is written is what is read, also over an older one; a folder without .metadata is refused."""
+    """What is written is what is read, also over an older one; a folder without .metadata is refused."""
     first, second = wan_of(1).state_dict(), wan_of(2).state_dict()
     write_dcp(tmp_path / "c", first)
     write_dcp(tmp_path / "c", second)

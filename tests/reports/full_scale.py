@@ -34,7 +34,7 @@ from evaluation.records import (
 from workflow.planning.licences import licences_of
 from workflow.planning.suite import load_suite, settings_in_use
 
-# vbench.md 1.2: the eleven blocks of the list, in its order.
+# evaluation/vbench/README.md#prompts-and-clips: the eleven blocks of the list, in its order.
 BLOCKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (75, ("temporal_flickering",)),
     (82, ("multiple_objects",)),

@@ -12,7 +12,9 @@ from workflow.scripts.dev import bench_train
 
 
 def test_operations_of_a_pass() -> None:
-    """performance.md D: a forward at 32,760 tokens is 283 TFLOP with dense attention, 198 block-causal."""
+    """models/backbone.md#operation-counts: a forward at 32,760 tokens is 283 TFLOP with dense attention, 198
+    block-causal.
+    """
     chunks, latent = (3,) * 7, (21, 16, 60, 104)
     causal = sum(3 * 3 * (k + 1) for k in range(7))
     assert bench_train.dense_flops(WanConfig(), latent).forward / 1e12 == pytest.approx(283, abs=0.6)

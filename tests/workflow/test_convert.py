@@ -1,5 +1,5 @@
-"""Conversions (raven.md 14): every container and flavour there and back bit for bit, released layouts, and
-every refusal.
+"""Conversions (models/README.md#converting-weights): every container and flavour there and back bit for bit,
+released layouts, and every refusal.
 """
 
 import dataclasses
@@ -166,8 +166,8 @@ def test_raw_generator_and_average_are_told_apart(runs: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("layout", ["flat", "prefixed", "generator", "generator_ema"])
 def test_torch_files_have_the_released_nesting(runs: Path, tmp_path: Path, layout: str) -> None:
-    """baselines.md 1.1: what each published entry point indexes. Names, level, and nothing but tensors; then
-    our own reader.
+    """baselines/methods.md#weights-of-each-method: what each published entry point indexes. Names, level, and
+    nothing but tensors; then our own reader.
     """
     convert_weights(runs / "raven", tmp_path / "w.pt", layout=layout)
     convert_weights(runs / "raven", tmp_path / "w.safetensors")
@@ -183,8 +183,8 @@ def test_torch_files_have_the_released_nesting(runs: Path, tmp_path: Path, layou
 
 
 def test_one_file_with_generator_and_average(runs: Path, tmp_path: Path) -> None:
-    """raven.md 14.2: released files carry both. Each level is what it is called, from a run, from such a
-    file, and merged.
+    """models/backbone.md#weight-files: released files carry both. Each level is what it is called, from a
+    run, from such a file, and merged.
     """
     raw, average = (read_dcp(runs / "raven/checkpoint/models" / name) for name in ("student", "student_ema"))
     assert convert_weights(runs / "raven", tmp_path / "both.pt", layout="both") == 2 * len(raw)
@@ -281,7 +281,9 @@ def test_outputs_are_raven_and_cm_grpo_releases(runs: Path, tmp_path: Path) -> N
 
 
 def test_longlive_adapter_layout(runs: Path, tmp_path: Path) -> None:
-    """baselines.md 1.1: generator.model.* beneath, generator_lora on top, as LongLive's two files."""
+    """baselines/methods.md#weights-of-each-method: generator.model.* beneath, generator_lora on top, as
+    LongLive's two files.
+    """
     convert_weights(runs / "raven.safetensors", tmp_path / "base.pt", layout="generator")
     convert_weights(runs / "cm_grpo", tmp_path / "lora.pt", flavour="adapter", layout="generator_lora")
     assert list(torch.load(tmp_path / "lora.pt", weights_only=True)) == ["generator_lora"]
@@ -298,7 +300,7 @@ def test_longlive_adapter_layout(runs: Path, tmp_path: Path) -> None:
 
 def test_foreign_files_become_ours(runs: Path, tmp_path: Path) -> None:
     """Wrapped names, several levels, peft's prefix left out, a flattened patch: what comes out has one form
-    (raven.md 14.2).
+    (models/backbone.md#weight-files).
     """
     convert_weights(runs / "cm_grpo", tmp_path / "bundle.safetensors", flavour="bundle")
     bundle, state = tensors(tmp_path / "bundle.safetensors"), wan_of(1).state_dict()

@@ -1,5 +1,5 @@
 """Weights that are damaged, incomplete or of another kind: each is one sentence, and nothing is written
-(raven.md 14.2, 18 B11, B22).
+(models/backbone.md#weight-files).
 """
 
 import json

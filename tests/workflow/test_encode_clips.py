@@ -1,4 +1,6 @@
-"""Videos to latents: which frames, which pixels, which order, and what is left out (raven.md 12, 18 B22)."""
+"""Videos to latents: which frames, which pixels, which order, and what is left out
+(models/training/methods.md#training-prompts-and-clips).
+"""
 
 import csv
 import json
@@ -82,8 +84,8 @@ def whole(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_frames_of_48_a_second_are_every_third() -> None:
-    """raven.md 12, and other rates by the nearest frame; the last start still ends inside, and every start
-    happens.
+    """models/training/methods.md#training-prompts-and-clips, and other rates by the nearest frame; the last
+    start still ends inside, and every start happens.
     """
     starts = Counter(frame_numbers(243, Fraction(48), FORM, str(i))[0] for i in range(200))
     assert set(starts) == {0, 1, 2} and min(starts.values()) > 40
@@ -197,7 +199,7 @@ class Loud:
 
 
 def test_info_is_never_unpickled_unrestricted(tmp_path: Path) -> None:
-    """B22: plain values are read; a command, a NumPy number and a damaged pickle are one sentence each."""
+    """Plain values are read; a command, a NumPy number and a damaged pickle are one sentence each."""
     plain = {"caption": "a", "fps": 48.0, "size": (720, 1280), "ok": True, "more": [None, {"x": b"y"}]}
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         if protocol > 2:  # bytes were looked up by name before

@@ -1,6 +1,4 @@
-"""The published profiles give what raven.md section 17 tabulates, and models/training/README.md says where
-they differ.
-"""
+"""The published profiles hold the released numbers, and models/training/README.md says where they differ."""
 
 import dataclasses
 import json
@@ -41,7 +39,7 @@ TABLE_17_2 = {
     "policy_timestep_reweight": False, "optim_steps": 1, "ratio_clip": None, "optimizer": ADAMW | {"lr": 5e-6, "eps": 1e-10},
 }  # fmt: skip
 REWARDS = ("raft", "text_alignment", "aesthetic", "imaging", "motion_smoothness")
-"""The columns RAFT, TA, AES, IMG, MS of raven.md 17.2."""
+"""Weights of RAFT, text alignment, aesthetic, imaging and motion smoothness in the released configs."""
 WEIGHTS = {
     "": (0.35, 2, 1, 1, 0.75),
     "ablation_raft0.35ta1aq1iq1ms0.75": (0.35, 1, 1, 1, 0.75),
@@ -108,7 +106,9 @@ def test_reward_variants_are_the_rows_of_the_table(variant: str) -> None:
 @pytest.mark.parametrize("beta", ["0", "0.004"])
 @pytest.mark.parametrize("noise", ["0.1", "0.4", "0.8"])
 def test_flow_grpo_variants_are_the_row_of_the_table(beta: str, noise: str) -> None:
-    """17.2: sampler and beta alone; the step that explodes upstream (raven.md 18, B5) is the fixed one."""
+    """Sampler and beta alone; the step that explodes upstream is the fixed one
+    (models/training/methods.md#flowgrpo).
+    """
     main, grpo = (
         settings_of(name, "cm_grpo")
         for name in ("released", f"released/ablation_flowgrpo_beta{beta}_em{noise}")
@@ -143,7 +143,9 @@ def test_chunk_weight_variants_are_the_rows_of_section_7(variant: str) -> None:
 
 
 def test_every_forcing_is_a_variant() -> None:
-    """raven.md 8: the forcings change nothing else; there is no variant that this file does not know."""
+    """models/training/methods.md#forcings: the forcings change nothing else; there is no variant that this
+    file does not know.
+    """
     for forcing in FORCINGS[1:]:
         raven = settings_of(f"released/ablation_{forcing}", "raven")
         assert raven == settings_of("released", "raven") | {"forcing": forcing}

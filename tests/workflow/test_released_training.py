@@ -80,8 +80,8 @@ def flags(files: Path, output: Path) -> list[str]:
 
 
 def test_released_models_compute_as_raven_does(files: Path) -> None:
-    """raven.md 3.4, 18 B30: what trains has float32 weights and bfloat16 products, what is frozen bfloat16
-    weights; both agree.
+    """models/backbone.md#precision: what trains has float32 weights and bfloat16 products, what is frozen
+    bfloat16 weights; both agree.
 
     Guards against autocast inside the fp32_modules, a residual in bfloat16, and training in place in a mapped
     file.

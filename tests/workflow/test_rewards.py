@@ -122,8 +122,8 @@ def test_the_real_worker_outlives_the_signal_to_stop(tmp_path: Path, monkeypatch
 
 
 def test_pixels_become_bytes_by_rounding() -> None:
-    """raven.md 10: round((x + 1) * 127.5) of x clamped to [-1, 1], channels last; what is not finite has no
-    reward.
+    """models/training/methods.md#rewards: round((x + 1) * 127.5) of x clamped to [-1, 1], channels last; what
+    is not finite has no reward.
     """
     pixels = (
         torch.tensor([-2.0, -1.0, 0.0, 0.5 / 127.5, 0.6 / 127.5, 1.0]).view(1, 1, 1, 6).expand(3, 2, 1, 6)

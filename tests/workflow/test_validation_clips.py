@@ -1,4 +1,4 @@
-"""Validation clips: of the moving average, of fixed prompts and noise, and without any trace in training."""
+"""Validation clips: of the EMA, of fixed prompts and noise, and without any trace in training."""
 
 from __future__ import annotations
 

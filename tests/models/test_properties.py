@@ -1,6 +1,7 @@
-"""Section 20 of raven.md: which test covers each of its 37 points, and those that no other file has."""
+"""Which test covers each property of training and sampling, and those that no other file covers."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -14,20 +15,31 @@ from models.training.flow_matching import to_x0
 from tests.models.training_toys import CHUNKS, CONFIG, SHAPE, grpo_of, normal, wan_of
 
 TESTS = Path(__file__).parents[1]
-COVERED = yaml.safe_load((TESTS / "golden/raven_section_20.yaml").read_text(encoding="utf-8"))
+COVERED = yaml.safe_load((TESTS / "golden/properties.yaml").read_text(encoding="utf-8"))
 F64 = torch.float64
 
 
-@pytest.mark.parametrize("point", [f"T{i}" for i in range(1, 38)])
-def test_every_point_has_its_tests(point: str) -> None:
+def test_the_page_and_the_list_name_the_same_properties() -> None:
+    """Guards against a property that is promised and not tested, and against one that nobody can look up."""
+    page = (TESTS.parent / "models/training/methods.md").read_text(encoding="utf-8")
+    section = page.split("\n## Properties that must hold\n")[1].split("\n## ")[0]
+    promised = [
+        name
+        for line in re.findall(r"^- (`.*?):", section, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", line)
+    ]
+    assert promised == list(COVERED)
+
+
+@pytest.mark.parametrize("name", COVERED)
+def test_every_property_has_its_tests(name: str) -> None:
     """Guards against a list that rots: a test that is renamed or removed must be replaced here too."""
-    assert set(COVERED[point]) <= {"tests", "instead"} and COVERED[point]["tests"]
-    for name in COVERED[point]["tests"]:
-        file, _, function = name.partition("::")
+    assert set(COVERED[name]) <= {"tests", "instead"} and COVERED[name]["tests"]
+    for test in COVERED[name]["tests"]:
+        file, _, function = test.partition("::")
         tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
         found = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-        assert function in found, f"{point}: {name} is gone; name the test that covers this point now"
-    assert len(COVERED) == 37
+        assert function in found, f"{name}: {test} is gone; name the test that covers this property now"
 
 
 def second_chunk(first_at: int, second_at: int) -> Tensor:
@@ -45,7 +57,7 @@ def second_chunk(first_at: int, second_at: int) -> Tensor:
 
 
 def test_positions_are_relative_in_the_whole_network() -> None:
-    """T6: all frame offsets shifted by a constant leave the output as it is, shifting the clean chunk alone
+    """All frame offsets shifted by a constant leave the output as it is, shifting the clean chunk alone
     changes it.
     """
     expected = second_chunk(0, 2)
@@ -54,8 +66,8 @@ def test_positions_are_relative_in_the_whole_network() -> None:
 
 
 def test_a_window_lets_gradients_through_the_chunks_in_between_alone() -> None:
-    """T9 with a window of one chunk and two layers: chunk 3 reads chunk 2, which read chunk 1; chunk 0 is out
-    of reach, exactly.
+    """With a window of one chunk and two layers: chunk 3 reads chunk 2, which read chunk 1; chunk 0 is out of
+    reach, exactly.
     """
     wan = wan_of(0, F64)
     noisy, clean = normal(1, *SHAPE, seed=1), normal(1, *SHAPE, seed=2).requires_grad_()
@@ -68,8 +80,8 @@ def test_a_window_lets_gradients_through_the_chunks_in_between_alone() -> None:
 
 
 def test_the_average_of_an_adapter_starts_as_the_adapter() -> None:
-    """T16, B2: the average of fresh adapters is those adapters, A included, and then the closed form of its
-    decay, for adapters alone.
+    """The average of fresh adapters is those adapters, A included, and then the closed form of its decay, for
+    adapters alone.
     """
     recipe = grpo_of()
     trainee = recipe.student
