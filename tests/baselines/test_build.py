@@ -242,7 +242,7 @@ def changed_chunks(one: Tensor, other: Tensor) -> list[int]:
     ],
 )
 def test_another_policy_changes_late_chunks_only(wan: Wan, name: str, other: str, first_changed: int) -> None:
-    """Issue 2, teeth: swapping a cache policy shows from the chunk where the windows part, and not before."""
+    """Swapping a cache policy shows from the chunk where the windows part, and not before."""
     baseline = BASELINES[name]
     swapped = sample(sampler_of(wan, with_cache_of(baseline, other)))
     assert changed_chunks(sample(sampler_of(wan, baseline)), swapped) == list(range(first_changed, 7))
@@ -413,7 +413,7 @@ def test_draw_log_of_raven(wan: Wan, name: str) -> None:
 
 @pytest.mark.parametrize("name", list(BASELINES))
 def test_every_method_takes_given_noise(wan: Wan, name: str) -> None:
-    """Issue 3 item 4: one clip from a torch generator equals the clip from tensors that hold the same
+    """One clip from a torch generator equals the clip from tensors that hold the same
     numbers, and a recording of upstream's draws equals upstream's noise. A missing or misshapen tensor is
     named. Five blocks fill Rolling Forcing's joint window; the others' draws do not grow with the clip: three
     chunks.

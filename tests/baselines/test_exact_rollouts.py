@@ -219,7 +219,7 @@ LONG = ("raven", "longlive", "reward_forcing", "rolling_forcing")
     ("name", "frames"), [*((name, 21) for name in METHODS), *((name, 36) for name in LONG)]
 )
 def test_exact_clip_is_bit_equal(name: str, frames: int) -> None:
-    """Issue 3 item 4, every method: timesteps and noise levels, dtypes between calls, draws and their
+    """Every method: timesteps and noise levels, dtypes between calls, draws and their
     generators, what each call sees and where it is rotated, the blend's three roundings, unmerged adapters.
     Bits agree because both sides hand torch's kernels equal tensors; one rounding more or less anywhere and
     they do not.

@@ -21,7 +21,7 @@ BASELINES = load_all(ROOT / "baselines")
 
 
 def test_the_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Issue 3 item 4: the documented call yields seven chunks from each kind of noise source, and the page's
+    """The documented call yields seven chunks from each kind of noise source, and the page's
     own comparison holds. Catches a page that has fallen behind the code.
     """
     shutil.copytree(ROOT / "baselines", tmp_path / "baselines", ignore=shutil.ignore_patterns("*.py*"))

@@ -130,7 +130,7 @@ def test_sampling_settings_are_the_published_ones() -> None:
 
 def test_frame_wise_variants_differ_from_causal_forcing_in_chunk_and_steps_only() -> None:
     """baselines/methods.md#causal-forcing: weights and config only."""
-    own = {"name", "title", "weights"}
+    own = {"name", "title", "weights", "citation"}
     base = BASELINES["causal_forcing"].model_dump(exclude=own)
     for name in FRAME_WISE:
         other = BASELINES[name].model_dump(exclude=own)
@@ -141,7 +141,7 @@ def test_frame_wise_variants_differ_from_causal_forcing_in_chunk_and_steps_only(
 
 
 def test_five_of_six_differ_only_in_data() -> None:
-    """Issue 2 item 4: of the six, all but Rolling Forcing share the rollout, and all but two the policy."""
+    """Of the six, all but Rolling Forcing share the rollout, and all but two the policy."""
     six = ("causvid", "self_forcing", "reward_forcing", "causal_forcing", "longlive", "rolling_forcing")
     assert [BASELINES[name].rollout.kind for name in six] == ["chunked"] * 5 + ["rolling"]
     own = {"name", "title", "weights", "adapter", "licence", "citation", "sources"}
@@ -194,7 +194,7 @@ BROKEN = [
 def test_a_broken_file_is_explained_in_one_sentence(
     tmp_path: Path, good: str, bad: str, sentence: str
 ) -> None:
-    """Issue 2 item 2: file, key and allowed keys, in one line; nothing is silently ignored or converted."""
+    """File, key and allowed keys, in one line; nothing is silently ignored or converted."""
     assert TEXT.count(good) >= 1
     path = tmp_path / "longlive.yaml"
     path.write_text(TEXT.replace(good, bad, 1))
@@ -351,7 +351,7 @@ BROKEN_KINDS = [
 def test_other_kinds_are_read_as_strictly(
     tmp_path: Path, text: str, good: str, bad: str, sentence: str
 ) -> None:
-    """A wrong key is answered with file, key and allowed keys; no shell line, no prompt and no unknown name in a command."""
+    """File, key and allowed keys; no shell line, no prompt and no unknown name in a command."""
     assert good in text
     path = tmp_path / "streamer.yaml"
     path.write_text(text.replace(good, bad, 1))

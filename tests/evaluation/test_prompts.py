@@ -83,8 +83,8 @@ def test_vbench_counts(vbench: Lists) -> None:
 
 
 def test_the_later_of_two_equal_lines_wins(vbench: Lists) -> None:
-    """Guards against the race of upstream, where whichever finished last was scored (VBench#58: the later
-    line).
+    """Guards against the race of upstream, where whichever finished last was scored
+    (Vchitect/VBench#58: the later line).
     """
     info, short, extended = vbench
     doubled = [p for p in vbench_prompts(info, short, extended, **COUNTS) if len(p.facts["lines"]) > 1]

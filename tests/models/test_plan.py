@@ -67,7 +67,7 @@ class Slots:
                     key_rotary.append(read.rotary + i)
                     continue
                 frame, stored, is_clean = self.held[read.start + i]
-                assert is_clean, f"frame {frame} is read from the cache before its clean pass"
+                assert is_clean, f"frame {frame} is read from the cache before its context pass"
                 assert (stored is None) != (read.rotary is None), f"frame {frame} is rotated twice or never"
                 keys.append(frame)
                 key_rotary.append(stored if stored is not None else read.rotary + i)
@@ -350,8 +350,8 @@ def test_two_rollouts_share_no_state() -> None:
 
 
 def test_faults_are_sentences() -> None:
-    """Past the supported length (SF issue #39), a window too small, a blend of unequal lengths: said, not
-    computed.
+    """Past the supported length (guandeh17/Self-Forcing issue 39), a window too small, a blend of unequal
+    lengths: said, not computed.
     """
     with pytest.raises(ValueError, match="24 latent frames need 24 cached frames but capacity is 21"):
         SELF_FORCING.num_slots(24, 3)

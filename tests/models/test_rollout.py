@@ -77,7 +77,7 @@ def test_both_loops_reach_the_target_of_a_perfect_network(batch: int) -> None:
         sigma_of = dict(zip(for_schedule.timesteps, for_schedule.sigmas, strict=True))
 
         def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
-            if not t.any():  # a clean pass; its velocity is not used
+            if not t.any():  # a context pass; its velocity is not used
                 return torch.full_like(x, torch.nan)
             sigma = torch.tensor([sigma_of[value] for value in t[0].tolist()])[:, None, None, None]
             return (x - target[:, plan.q_rotary_start : plan.q_rotary_start + plan.frames]) / sigma
