@@ -1,4 +1,4 @@
-"""Every source that a file cites can be followed by somebody who has only the repository: pages, their anchors, links, papers."""
+"""Whoever has the repository can follow every source that a file cites: pages, anchors, links, papers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,10 @@ def headings(text: str) -> Iterator[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """Anchors that GitHub gives a page: headings in lower case without punctuation, blanks as hyphens, repeated ones numbered."""
+    """Anchors that GitHub gives a page.
+
+    Headings in lower case without punctuation, blanks as hyphens, repeated ones numbered.
+    """
     found: set[str] = set()
     for heading in headings(text):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
@@ -104,7 +107,10 @@ def errors_of_link(link: str, page: Path) -> Iterator[str]:
 
 
 def errors_of_line(line: str, path: Path, root: Path) -> Iterator[str]:
-    """What the line cites and nobody can follow. Pages are seen from the root, on a Markdown page from its folder too."""
+    """What the line cites and nobody can follow.
+
+    Pages are seen from the root, on a Markdown page from its own folder too.
+    """
     for dead in DEAD_PAGE.finditer(line):
         yield f"{dead[0]} is not in the repository"
     for paper in PAPER.finditer(line):
@@ -128,7 +134,10 @@ def errors_of_line(line: str, path: Path, root: Path) -> Iterator[str]:
 
 
 def broken_citations(root: Path) -> list[str]:
-    """ "file:line: what is wrong" of every citation below root that nobody can follow. This file, which plants some, is left out."""
+    """Every citation below root that nobody can follow, as "file:line: what is wrong".
+
+    This file, which plants some, is left out.
+    """
     found: list[str] = []
     for path in tracked_files(root):
         text = text_of(path) if path != Path(__file__) else None
@@ -167,7 +176,7 @@ def test_repeated_headings_are_numbered_and_code_has_none() -> None:
 PAGES = {
     "README.md": "# Title\n\n[notes](docs/notes.md#second-part), [own](#title), [script](tool.py)\n",
     "docs/notes.md": "# Notes\n\n## Second part\n\n[back](../README.md#title), [here](notes.md)\n",
-    "tool.py": "# docs/notes.md#second-part, README.md, arXiv 2605.15190; writes table.md, results/a/table.md\n",
+    "tool.py": "# docs/notes.md#second-part, README.md, arXiv 2605.15190; writes a.md, results/a/b.md\n",
     "data.yaml": "source: owner/repo:docs/other.md, https://example.org/page.md, arXiv:2605.15190\n",
 }
 
