@@ -1,0 +1,193 @@
+"""Results of older code: which file made a stage stale, and how a user keeps what it made all the same.
+
+Snakemake reruns a job when the digest of its code changed (workflow/planning/code_digest.py). What the digest
+was made of is written to results/<suite>/code/<digest>.json when a run starts, so that later runs can name
+the files. `python -m workflow.scripts.accept` records in results/<suite>/accepted.jsonl that results of an
+older digest are
+kept: their rules then go on being told that digest, until the code changes again.
+"""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from evaluation.files import write_text
+from workflow.planning.code_digest import digest_of, stage_files
+
+METADATA = Path(".snakemake/metadata")
+"""Where Snakemake keeps what it knows of each output, seen from the working directory."""
+
+SHOWN = 5
+"""So many files are named in one line."""
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StageCode(Record):
+    """What a digest was made of."""
+
+    stage: str
+    """Module of the stage's script."""
+    data: tuple[str, ...]
+    """Globs of data files that count too."""
+    without: tuple[str, ...]
+    """Modules that do not count."""
+    files: dict[str, str]
+    """Digest of each file, by its path."""
+
+
+class Acceptance(Record):
+    """A user's word that results of older code are kept."""
+
+    stage: str
+    """Module of the stage's script."""
+    code: str
+    """Digest of the code that they are kept under."""
+    outputs: dict[str, str]
+    """Digest of the code that made a result, by the path of its first output."""
+    changed: tuple[str, ...]
+    """Files in which that code differs."""
+    because: str
+    """The user's reason, shown in the report."""
+    accepted: str
+    """When, in UTC."""
+    commit: str
+    """The commit that was checked out then."""
+
+
+class StaleResults(NamedTuple):
+    """Results of a stage that other code made."""
+
+    stage: str
+    code: str
+    """Digest of the stage's code now."""
+    outputs: dict[str, str]
+    changed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line that names the files."""
+        some = ", ".join(self.changed[:SHOWN])
+        more = f" and {len(self.changed) - SHOWN} more" if len(self.changed) > SHOWN else ""
+        count = len(self.outputs)
+        return (
+            f"{self.stage.rsplit('.', 1)[-1]}: {count} {'result was' if count == 1 else 'results were'} "
+            f"made before {some}{more} changed"
+        )
+
+
+class CodeBook:
+    """Digests of a suite's stages as its rules are told them.
+
+    root: the repository. results: the suite's folder. without: modules that no stage of this suite uses.
+    """
+
+    def __init__(self, root: Path, results: Path, without: Sequence[str] = ()) -> None:
+        self.root, self.results, self.without = root, results, tuple(without)
+        self.known: dict[str, StageCode] = {}
+        self.accepted = read_acceptances(results)
+
+    def stage(self, module: str, data: Sequence[str] = ()) -> str:
+        """Digest of a stage's code as it is now. Raises FileNotFoundError if a file of it is missing."""
+        files = stage_files(self.root, module, data, self.without)
+        digest = digest_of(files)
+        self.known[digest] = StageCode(stage=module, data=tuple(data), without=self.without, files=files)
+        return digest
+
+    def digest(self, module: str, *data: str, output: str = "") -> str:
+        """What the rule of `output` is told: the digest now, or that of accepted results."""
+        now = self.stage(module, data)
+        for acceptance in self.accepted:
+            if acceptance.code == now and output in acceptance.outputs:
+                return acceptance.outputs[output]
+        return now
+
+    def code_of(self, *modules: str) -> Callable[[Any, Any], str]:
+        """A rule's `code` parameter: digests of its modules, one behind the other."""
+
+        def code(_: Any, output: Any) -> str:
+            return "".join(self.digest(module, output=str(output[0])) for module in modules)
+
+        return code
+
+    def in_force(self) -> list[Acceptance]:
+        """Acceptances of stages whose code is still what it was when they were given."""
+        return [one for one in self.accepted if one.code in self.known]
+
+    def remember(self) -> None:
+        """Write down what every digest that was asked for is made of."""
+        for digest, code in self.known.items():
+            path = self.results / "code" / f"{digest}.json"
+            if not path.is_file():
+                write_text(path, code.model_dump_json(indent=1) + "\n")
+
+    def stale(self, metadata: Path = METADATA) -> list[StaleResults]:
+        """Results that other code made, by stage and changed files. Accepted ones are not among them."""
+        made: dict[tuple[str, str], dict[str, str]] = {}
+        changes: dict[str, tuple[str, tuple[str, ...]]] = {}
+        recorded = {
+            path.stem: StageCode.model_validate_json(path.read_text(encoding="utf-8"))
+            for path in sorted((self.results / "code").glob("*.json"))
+        }
+        for output, digests in outputs_made(metadata, f"{self.results.as_posix()}/"):
+            for digest in digests & recorded.keys():
+                old = recorded[digest]
+                if digest not in changes:
+                    changes[digest] = self._changes(old)
+                now, changed = changes[digest]
+                if changed and self.digest(old.stage, *old.data, output=output) != digest:
+                    made.setdefault((old.stage, now), {})[output] = digest
+        return [
+            StaleResults(
+                stage, now, outputs, tuple(sorted({f for d in outputs.values() for f in changes[d][1]}))
+            )
+            for (stage, now), outputs in sorted(made.items())
+        ]
+
+    def _changes(self, old: StageCode) -> tuple[str, tuple[str, ...]]:
+        """Digest of a stage now, and the files in which it differs from what it was."""
+        try:
+            now = self.stage(old.stage, old.data)
+        except FileNotFoundError:
+            return "", (f"{old.stage.replace('.', '/')}.py (gone)",)
+        files = self.known[now].files
+        return now, tuple(
+            sorted(path for path in files.keys() | old.files if files.get(path) != old.files.get(path))
+        )
+
+
+def outputs_made(metadata: Path, prefix: str) -> Iterator[tuple[str, set[str]]]:
+    """Outputs below `prefix` that Snakemake made and that are still there, each with every word of 16 hex
+    digits among its parameters (two digests may stand behind each other).
+    """
+    for path in sorted(metadata.rglob("*")) if metadata.is_dir() else ():
+        if not path.is_file():
+            continue
+        name = "".join(part.removeprefix("@") for part in path.relative_to(metadata).parts)
+        output = base64.urlsafe_b64decode(name.encode() + b"=" * (-len(name) % 4)).decode(errors="replace")
+        if not output.startswith(prefix) or not Path(output).exists():
+            continue
+        params = json.loads(path.read_text(encoding="utf-8")).get("params") or []
+        words = re.findall(r"\b(?:[0-9a-f]{16})+\b", " ".join(params))
+        yield output, {word[at : at + 16] for word in words for at in range(0, len(word), 16)}
+
+
+def read_acceptances(results: Path) -> list[Acceptance]:
+    """What was accepted for a suite, the newest first."""
+    path = results / "accepted.jsonl"
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [Acceptance.model_validate_json(line) for line in reversed(lines)]
+
+
+def add_acceptance(results: Path, acceptance: Acceptance) -> None:
+    """Add an acceptance to a suite's record."""
+    kept = [*reversed(read_acceptances(results)), acceptance]
+    write_text(results / "accepted.jsonl", "".join(one.model_dump_json() + "\n" for one in kept))
