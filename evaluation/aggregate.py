@@ -29,6 +29,7 @@ from evaluation.records import (
     ScoresTable,
     clip_id,
 )
+from evaluation.selection import expected_samples
 
 TOTALS: tuple[str, ...] = ("total", "quality", "semantic")
 RANKED_KINDS = ("native", "external", "import")
@@ -101,22 +102,6 @@ def totals(normalised: Mapping[str, Array]) -> Totals:
         QUALITY_SHARE + SEMANTIC_SHARE
     )
     return Totals(total=total, quality=means["quality"], semantic=means["semantic"])
-
-
-def expected_samples(prompt: Prompt, filtered: FilteredSet | None, row: str) -> tuple[int, ...]:
-    """Which samples of a prompt a row must be scored on: all of them, or those that the static filter kept.
-
-    The filter may keep fewer than `keep` (VBench's convention: a gap is not filled). Raises ValueError
-    without a filter.
-    """
-    if prompt.keep is None:
-        return tuple(range(prompt.samples))
-    if filtered is None or filtered.row != row or prompt.id not in filtered.kept:
-        raise ValueError(
-            f"Prompt {prompt.id} keeps {prompt.keep} of {prompt.samples} samples, but no static filter of "
-            f"row {row} says which; give the row's filter/<row>.json."
-        )
-    return filtered.kept[prompt.id]
 
 
 def check_result(

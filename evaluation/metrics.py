@@ -10,8 +10,8 @@ from typing import Final, Literal
 
 from evaluation.dimensions import DIMENSIONS, BoundsName, bounds_of
 from evaluation.records import CustomDimension, Prompt
+from evaluation.selection import serves
 
-ALL_PROMPTS = "all"
 CUSTOM_GROUP: Final = "custom"
 
 
@@ -22,7 +22,7 @@ class Metric:
     low, high: shown raw scores that normalise to 0 and to 100; low lies above high where less is better.
     lowest, highest: recorded values that a correct scorer can return. bounded: whether these are ends of the
     scale.
-    prompts: the dimension whose prompts it is scored on, or ALL_PROMPTS.
+    prompts: the dimension whose prompts it is scored on, or ALL_PROMPTS of evaluation/selection.py.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Metric:
 
     def serves(self, prompt: Prompt) -> bool:
         """Whether the clips of a prompt are scored on it."""
-        return self.prompts == ALL_PROMPTS or self.prompts in prompt.dimensions
+        return serves(self.prompts, prompt)
 
 
 def metrics(bounds: BoundsName, custom: Sequence[CustomDimension] = ()) -> dict[str, Metric]:

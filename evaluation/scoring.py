@@ -12,7 +12,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,9 @@ from evaluation.records import (
     Clip,
     ClipScore,
     DimensionResult,
-    FilteredSet,
-    Prompt,
-    clip_id,
-    read_json,
-    read_jsonl,
     write_json,
 )
+from evaluation.selection import ScoredPrompt, read_row, select_clips
 
 logger = logging.getLogger(__name__)
 
@@ -40,53 +36,6 @@ PIXEL_FRAMES = 81
 SIZE = 32
 # VBench gives these as true or false in its per-clip results.
 BOOLEAN_DIMENSIONS = frozenset({"dynamic_degree"})
-
-
-class Work(NamedTuple):
-    """One clip to score, with its prompt."""
-
-    clip: Clip
-    prompt: Prompt
-
-
-def work_list(
-    dimension: str,
-    prompts: Sequence[Prompt],
-    manifest: Sequence[Clip],
-    kept: Mapping[str, Sequence[int]],
-    serves: Callable[[Prompt], bool] | None = None,
-) -> list[Work]:
-    """Clips to score on a dimension, in manifest order. serves: which prompts, None for those that list the
-    dimension.
-
-    Raises ValueError if a kept sample is not in the manifest, if the filter does not know a prompt, or if no
-    prompt lists the dimension.
-    """
-    wanted = {p.id: p for p in prompts if (serves(p) if serves is not None else dimension in p.dimensions)}
-    if not wanted:
-        raise ValueError(
-            f"No prompt lists the dimension {dimension}; remove it from the suite or add prompts for it."
-        )
-    unknown = [name for name in wanted if name not in kept]
-    if unknown:
-        raise ValueError(
-            f"The filtered set names no samples for prompt {unknown[0]} ({len(unknown)} such prompts); "
-            "rerun the filter stage."
-        )
-    names = {clip_id(name, sample) for name in wanted for sample in kept[name]}
-    work = [Work(clip, wanted[clip.prompt_id]) for clip in manifest if clip.clip_id in names]
-    missing = sorted(names - {item.clip.clip_id for item in work})
-    if missing:
-        raise ValueError(
-            f"The manifest lacks {len(missing)} of {len(names)} clips that {dimension} needs: "
-            f"{', '.join(missing[:5])}; rerun the sample stage."
-        )
-    if len(work) != len(names):
-        raise ValueError(
-            f"The manifest names {len(work)} clips for {len(names)} samples of {dimension}: some come twice; "
-            "rerun the check stage."
-        )
-    return work
 
 
 def shrink(frames: Frames, name: str) -> Frames:
@@ -127,7 +76,9 @@ def official_form(dimension: str, scores: Sequence[ClipScore], files: Mapping[st
     return json.dumps({dimension: [mean, results]}, indent=1) + "\n"
 
 
-def score_clips(dimension: str, score: Score, work: Sequence[Work], clips: Path) -> list[ClipScore]:
+def score_clips(
+    dimension: str, score: Score, selected: Sequence[ScoredPrompt], clips: Path
+) -> list[ClipScore]:
     """Score every clip from its decoded file. Raises FileNotFoundError or ValueError naming the first bad
     clip.
     """
@@ -135,16 +86,18 @@ def score_clips(dimension: str, score: Score, work: Sequence[Work], clips: Path)
         read_clip,
     )  # PyAV: only where files are read, so that rewards can import the scorers
 
-    absent = [item.clip.file for item in work if not (clips / item.clip.file).is_file()]
+    files = [clip.file for _, chosen in selected for clip in chosen]
+    absent = [file for file in files if not (clips / file).is_file()]
     if absent:
         raise FileNotFoundError(
-            f"{len(absent)} of {len(work)} clips that {dimension} needs are not in {clips}: "
+            f"{len(absent)} of {len(files)} clips that {dimension} needs are not in {clips}: "
             f"{', '.join(absent[:5])}; rerun the sample stage, which makes the clips that are missing."
         )
     scores = []
-    for clip, prompt in work:
-        frames = shrink(read_clip(clips / clip.file).frames, clip.clip_id)
-        scores.append(clip_score(clip, score(frames, prompt.facts), dimension))
+    for prompt, chosen in selected:
+        for clip in chosen:
+            frames = shrink(read_clip(clips / clip.file).frames, clip.clip_id)
+            scores.append(clip_score(clip, score(frames, prompt.facts), dimension))
     return scores
 
 
@@ -181,22 +134,15 @@ def run_scorer(
     flags = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
 
-    filtered = read_json(FilteredSet, flags.filtered)
-    manifest = read_jsonl(Clip, flags.manifest)
-    strangers = sorted({clip.row for clip in manifest} | {filtered.row}) if manifest else [filtered.row]
-    if strangers != [flags.row]:
-        raise ValueError(
-            f"{flags.manifest} and {flags.filtered} are of the rows {strangers}, expected {flags.row} alone; "
-            "give the files of one row."
-        )
-    work = work_list(dimension, read_jsonl(Prompt, flags.prompts), manifest, filtered.kept)
-    if not work:
+    inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
+    selected = select_clips(dimension, *inputs)
+    scores = score_clips(dimension, score, selected, flags.clips)
+    if not scores:
         raise ValueError(
             f"The static filter kept no clip of row {flags.row} for {dimension}; nothing can be scored."
         )
-    scores = score_clips(dimension, score, work, flags.clips)
     mean = round(math.fsum(item.value for item in scores) / len(scores), 6)
-    files = {item.clip.clip_id: item.clip.file for item in work}
+    files = {clip.clip_id: clip.file for clip in inputs.manifest}
     write_text(flags.output, official_form(dimension, scores, files, mean))
     write_json(
         flags.result,

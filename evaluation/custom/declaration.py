@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evaluation.dimensions import NAMES
-from evaluation.metrics import ALL_PROMPTS
 from evaluation.records import CustomDimension
+from evaluation.selection import ALL_PROMPTS
 
 CONSTANTS = {"TITLE": str, "UNIT": str, "WORST": float, "BEST": float, "BENCHMARKS": tuple}
 PROJECT = ("models", "baselines", "evaluation", "reports", "workflow")

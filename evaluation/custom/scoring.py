@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from evaluation.clips import read_clip
 from evaluation.records import ClipScore, CustomDimension
-from evaluation.scoring import Work
+from evaluation.selection import ScoredPrompt
 
 CustomScore = Callable[[NDArray[np.uint8], dict[str, Any]], float]
 
@@ -47,13 +47,13 @@ def checked_value(value: Any, custom: CustomDimension, clip: str) -> float:
 
 
 def score_custom(
-    custom: CustomDimension, score: CustomScore, work: Sequence[Work], clips: Path
+    custom: CustomDimension, score: CustomScore, selected: Sequence[ScoredPrompt], clips: Path
 ) -> list[ClipScore]:
     """Score every clip from its decoded frames. Raises ValueError or FileNotFoundError naming the first bad
     clip, and the file.
     """
     scores = []
-    for clip, prompt in work:
+    for prompt, clip in ((prompt, clip) for prompt, chosen in selected for clip in chosen):
         told = {"id": prompt.id, "prompt": prompt.prompt, "extended": prompt.extended, "facts": prompt.facts}
         frames = read_clip(clips / clip.file).frames
         try:

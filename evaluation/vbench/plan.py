@@ -13,7 +13,8 @@ from typing import Any
 
 from evaluation.files import file_sha256
 from evaluation.prompts import is_safe_name
-from evaluation.records import Clip, Prompt, clip_id
+from evaluation.records import Clip, Prompt
+from evaluation.selection import select_clips
 
 SAMPLES = 5
 """Indices 0 to 4 of a prompt are all that the package looks at."""
@@ -65,31 +66,14 @@ def entries_of(
     """Every clip that a dimension scores. kept: what the static filter left of each prompt; kept clips are
     numbered anew from 0.
 
-    Raises ValueError, one sentence, if a clip is missing, a prompt cannot be a file name, or the package
-    would not see all samples.
+    Raises ValueError as `select_clips` does, and if a prompt cannot be a file name or the package would not
+    see all samples.
     """
-    clips = {clip.clip_id: clip for clip in manifest}
-    ordered = in_official_order(dimension, prompts)
-    if not ordered:
-        raise ValueError(
-            f"No prompt lists the dimension {dimension}; take it out of the suite or give it prompts."
-        )
-    unknown = [prompt.id for prompt in ordered if prompt.id not in kept]
-    if unknown:
-        raise ValueError(
-            f"The filtered set names no samples for prompt {unknown[0]} ({len(unknown)} such prompts); "
-            "rerun the filter stage."
-        )
-    missing = [name for p in ordered for sample in kept[p.id] if (name := clip_id(p.id, sample)) not in clips]
-    if missing:
-        raise ValueError(
-            f"The manifest lacks {len(missing)} clips that {dimension} needs: {', '.join(missing[:5])}; "
-            "rerun the sample stage."
-        )
-    for prompt in ordered:
-        if len(kept[prompt.id]) > SAMPLES:
+    selected = select_clips(dimension, in_official_order(dimension, prompts), manifest, kept)
+    for prompt, clips in selected:
+        if len(clips) > SAMPLES:
             raise ValueError(
-                f"Prompt {prompt.id} has {len(kept[prompt.id])} clips for {dimension}, but VBench looks at "
+                f"Prompt {prompt.id} has {len(clips)} clips for {dimension}, but VBench looks at "
                 f"{SAMPLES} and would leave out the others; set its samples to at most {SAMPLES}, or "
                 "`keep`."
             )
@@ -102,13 +86,10 @@ def entries_of(
     return [
         Entry(
             prompt,
-            tuple(
-                Wanted(clips[clip_id(prompt.id, sample)], f"{prompt.prompt}-{index}.mp4")
-                for index, sample in enumerate(kept[prompt.id])
-            ),
+            tuple(Wanted(clip, f"{prompt.prompt}-{index}.mp4") for index, clip in enumerate(clips)),
         )
-        for prompt in ordered
-        if kept[prompt.id]
+        for prompt, clips in selected
+        if clips
     ]
 
 

@@ -165,7 +165,7 @@ def test_what_the_package_would_ignore_is_refused() -> None:
     """Guards against means over what happens to be there: missing clips, samples beyond the fifth, names that
     do not come back.
     """
-    with pytest.raises(ValueError, match=r"lacks 1 clips that color needs: v0006-1"):
+    with pytest.raises(ValueError, match=r"lacks 1 of 14 clips that color needs: v0006-1"):
         entries_of("color", PROMPTS, CLIPS[:-1], KEPT)
     with pytest.raises(ValueError, match="VBench looks at 5"):
         entries_of("color", PROMPTS[:1], [clip("v0000", i) for i in range(6)], {"v0000": tuple(range(6))})

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.metrics import ALL_PROMPTS
 from evaluation.records import CustomDimension, Prompt
+from evaluation.selection import ALL_PROMPTS
 from evaluation.shards import canonical_sha256
 
 KEYS = ("rows", "dimensions", "prompts", "samples")

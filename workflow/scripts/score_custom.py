@@ -8,19 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.custom.scoring import load_score, score_custom
-from evaluation.metrics import metrics
-from evaluation.records import (
-    Clip,
-    CustomDimension,
-    DimensionResult,
-    FilteredSet,
-    Prompt,
-    parse,
-    read_json,
-    read_jsonl,
-    write_json,
-)
-from evaluation.scoring import work_list
+from evaluation.records import CustomDimension, DimensionResult, parse, write_json
+from evaluation.selection import read_row, select_clips
 
 log = logging.getLogger("score")
 
@@ -39,16 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     custom = parse(CustomDimension, flags.declaration, "--declaration")
-    measure = metrics("toybox", [custom])[custom.name]
     try:
-        work = work_list(
-            custom.name,
-            read_jsonl(Prompt, flags.prompts),
-            read_jsonl(Clip, flags.manifest),
-            read_json(FilteredSet, flags.filtered).kept,
-            measure.serves,
-        )
-        scores = score_custom(custom, load_score(flags.file, custom), work, flags.clips)
+        inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
+        selected = select_clips(custom.name, *inputs, prompts_of=custom.prompts)
+        scores = score_custom(custom, load_score(flags.file, custom), selected, flags.clips)
     except (ValueError, OSError) as fault:
         log.error("%s", fault, exc_info=fault.__cause__)
         return 1

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.files import write_text
-from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl, write_json
+from evaluation.records import read_json, write_json
+from evaluation.selection import read_row
 from evaluation.vbench.parts import Part
 from evaluation.vbench.plan import entries_of
 from evaluation.vbench.reduce import several_process_score
@@ -30,12 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
-        entries = entries_of(
-            flags.dimension,
-            read_jsonl(Prompt, flags.prompts),
-            read_jsonl(Clip, flags.manifest),
-            read_json(FilteredSet, flags.filtered).kept,
-        )
+        inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
+        entries = entries_of(flags.dimension, *inputs)
         parts = [read_json(Part, path) for path in flags.parts]
         rows = join(parts, entries, flags.dimension)
         result = dimension_result(

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl, write_json
+from evaluation.records import write_json
+from evaluation.selection import read_row
 from evaluation.shards import parse_shard
 from evaluation.vbench.parts import Part
 from evaluation.vbench.plan import Entry, entries_of, link_clips, part_of
@@ -18,15 +19,8 @@ log = logging.getLogger("score")
 
 def part_entries(flags: argparse.Namespace) -> list[Entry]:
     """The prompts and clips of this part."""
-    filtered = read_json(FilteredSet, flags.filtered)
-    manifest = read_jsonl(Clip, flags.manifest)
-    rows = {clip.row for clip in manifest} | {filtered.row}
-    if rows != {flags.row}:
-        raise ValueError(
-            f"{flags.manifest} and {flags.filtered} are of the rows {sorted(rows)}, expected {flags.row} "
-            "alone; give the files of one row."
-        )
-    entries = entries_of(flags.dimension, read_jsonl(Prompt, flags.prompts), manifest, filtered.kept)
+    inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
+    entries = entries_of(flags.dimension, *inputs)
     if not entries:
         raise ValueError(
             f"The static filter kept no clip of row {flags.row} for {flags.dimension}; nothing can be scored."
