@@ -23,7 +23,6 @@ from evaluation.records import (
     ScoresTable,
 )
 from evaluation.variance import VarianceTable
-from reports.browser import browser_blocks, browser_index
 from reports.clips import OVERSIZE_PROMPTS, WORST
 from reports.cost import amount, size
 from reports.curves import HeldOutLine, compare_heldout
@@ -37,11 +36,13 @@ from reports.figures import (
     paired_figure,
     totals_figure,
 )
-from reports.over_time import over_time
 from reports.published import PublishedLine, read_published
 from reports.replay import MEANING
 from reports.report_facts import trust_of
 from reports.run import ReportSettings, Run
+from reports.sections.dimensions import left_out_reasons
+from reports.sections.over_time import over_time
+from reports.sections.watch import browser_blocks, browser_index
 from reports.tables import (
     LEVEL,
     TOTAL_NAMES,
@@ -53,7 +54,6 @@ from reports.tables import (
     power,
     shipped_line,
 )
-from reports.unscored import left_out_reasons
 
 TEMPLATES = Path(__file__).parent / "templates"
 FEW_PROMPTS = 8

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from reports.citations import bibtex
-from reports.comparability import not_comparable
 from reports.cost import Estimate, Stage, StageLine, cost_line, stage_lines
 from reports.licences import TITLES, Licence
-from reports.methods import (
+from reports.replay import ReplayedRow
+from reports.run import Run
+from reports.sections.limits import not_comparable
+from reports.sections.methods import (
     Paragraph,
     methods,
     methods_keys,
@@ -17,8 +19,6 @@ from reports.methods import (
     methods_markdown,
     own_citations,
 )
-from reports.replay import ReplayedRow
-from reports.run import Run
 
 
 class RowCostLine(NamedTuple):

@@ -17,7 +17,6 @@ from evaluation.clips import read_clip, write_clip
 from evaluation.dimensions import bounds_of
 from evaluation.metrics import metrics
 from evaluation.records import Clip, Prompt, parse, read_jsonl
-from reports.browser import browser_scores
 from reports.clips import (
     OVERSIZE_PROMPTS,
     POSTER_SHARE,
@@ -31,6 +30,7 @@ from reports.clips import (
 from reports.page import beside_clips
 from reports.posters import PREVIEW_WIDTH, SIDE, poster, preview
 from reports.run import ReportSettings, read_run
+from reports.sections.watch import browser_scores
 from tests.reports import synthetic
 
 

@@ -5,9 +5,9 @@ of several processes.
 import json
 from pathlib import Path
 
-from reports.comparability import not_comparable
 from reports.page import render
 from reports.run import ReportSettings, Run, read_run
+from reports.sections.limits import not_comparable
 from tests.reports import synthetic
 
 

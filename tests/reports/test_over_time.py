@@ -12,9 +12,9 @@ from evaluation.chunks import SUMMARY, ChunkTable
 from evaluation.metrics import metrics
 from evaluation.records import parse
 from reports.chunk_figures import looks
-from reports.over_time import over_time
 from reports.page import render
 from reports.run import ReportSettings, Run, read_run
+from reports.sections.over_time import over_time
 from tests.reports import synthetic
 
 

@@ -16,7 +16,7 @@ from evaluation.text_only_dimensions import WITHOUT_FACTS
 from reports.exports import dimensions_latex, latex, markdown, pairs_csv
 from reports.page import render
 from reports.run import ReportSettings, Run, read_run
-from reports.unscored import left_out_reasons
+from reports.sections.dimensions import left_out_reasons
 from tests.reports import synthetic
 
 SENTENCE = (

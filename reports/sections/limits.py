@@ -3,8 +3,8 @@
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.dimensions import NAMES
 from reports.cost import amount
-from reports.methods import listed
 from reports.run import Run
+from reports.sections.methods import listed
 
 
 def not_comparable(run: Run, published: bool) -> list[str]:

@@ -11,14 +11,14 @@ import pytest
 from baselines.spec import load_all
 from evaluation.records import Clip, ClipTiming, parse, read_jsonl, write_jsonl
 from reports.citations import baseline_key, bibtex, cited_keys, latex_citations, read_references
-from reports.comparability import not_comparable
 from reports.exports import dimensions_latex, latex, latex_text, markdown
 from reports.licences import NETWORKS, NOT_STATED, Licence
-from reports.methods import methods, methods_keys, methods_latex, methods_markdown, own_citations
 from reports.page import render
 from reports.replay import Replay
 from reports.report_facts import EXPORTS, trust_of
 from reports.run import ReportSettings, Run, read_run
+from reports.sections.limits import not_comparable
+from reports.sections.methods import methods, methods_keys, methods_latex, methods_markdown, own_citations
 from tests.reports import full_scale, synthetic
 from workflow.planning.licences import licences_of
 from workflow.planning.resources import scorer_resources
