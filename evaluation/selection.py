@@ -52,7 +52,7 @@ def select_clips(
     kept: Mapping[str, Sequence[int]],
     prompts_of: str | None = None,
 ) -> list[ScoredPrompt]:
-    """The clips that a dimension is scored on, in the order of `prompts`; a prompt may have lost all of its own.
+    """The clips that a dimension is scored on, in the order of `prompts`. A prompt may have none left.
 
     kept: as in RowInputs. prompts_of: the dimension whose prompts are taken, or ALL_PROMPTS; by default the
     dimension itself.
