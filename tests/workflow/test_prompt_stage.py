@@ -178,12 +178,12 @@ def test_the_qualitative_suite() -> None:
     if not source.is_file():
         pytest.skip(f"{source} is absent; the list is fetched, not shipped")
     settings = prompt_stage_settings(ROOT, qualitative)
-    from workflow.scripts.prompts import suite_prompts
+    from evaluation.suite_prompts import suite_prompts
 
-    assert len(suite_prompts(settings, own=source)) == 100
+    assert len(suite_prompts(settings, custom=source)) == 100
     settings["sha256"] = {"list": "0" * 64}
     with pytest.raises(ValueError, match="list has sha256 8f8b7b03"):
-        suite_prompts(settings, own=source)
+        suite_prompts(settings, custom=source)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def prompt_stage_settings(root: Path, suite: Suite) -> dict[str, Any]:
     """What the prompts stage tracks: the suite's prompt settings, and the content (not the path) of the files
     it reads.
 
-    sha256: of each file, by the name that workflow/scripts/prompts.py knows it by ("list": the user's own).
+    sha256: of each file, by the name that evaluation/suite_prompts.py knows it by ("list": the user's own).
     """
     prompts = suite.prompts
     return {

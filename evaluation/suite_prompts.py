@@ -1,0 +1,72 @@
+"""The prompts of a suite: its benchmark's list or the user's, with the suite's sample counts and dimensions."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from evaluation.prompt_lists import LIST_RULES, read_prompt_list
+from evaluation.prompts import choose, require_consistent, require_sha256, vbench_prompts
+from evaluation.records import Prompt
+from evaluation.toybox.suite import toybox_prompts
+
+RESOURCES = Path("resources/prompts")
+VBENCH_FILES = ("VBench_full_info.json", "all_dimension.txt", "all_dimension_extended.txt")
+NAMED_BY_PROMPT = ("vbench",)
+"""Benchmarks whose scorer names its files by the prompt."""
+
+
+def suite_prompts(
+    settings: dict[str, Any], resources: Path = RESOURCES, custom: Path | None = None
+) -> list[Prompt]:
+    """The prompts of a suite: its benchmark's list or the user's `custom` list, its sample counts, only those its
+    dimensions need.
+
+    settings: see workflow.planning.prompt_plan.prompt_stage_settings; files whose sha256 it names must have
+    it. Raises ValueError.
+    """
+    if custom is not None:
+        prompts = _listed_prompts(settings, custom)
+    elif settings["benchmark"] == "vbench":
+        files = {name: (resources / name).read_bytes() for name in VBENCH_FILES}
+        require_sha256(files, settings["sha256"])
+        full_info, short, extended = (files[name].decode("utf-8") for name in VBENCH_FILES)
+        prompts = vbench_prompts(
+            json.loads(full_info),
+            _lines(short),
+            _lines(extended),
+            samples=settings["samples"],
+            static_samples=settings["static_samples"],
+            static_keep=settings["static_keep"],
+        )
+    else:
+        prompts = [_recount(prompt, settings) for prompt in toybox_prompts(settings["seed"])]
+    chosen = choose(prompts, settings["dimensions"], settings["per_dimension"])
+    require_consistent(chosen, settings["dimensions"], custom.name if custom else "the prompt list")
+    return chosen
+
+
+def _listed_prompts(settings: dict[str, Any], path: Path) -> list[Prompt]:
+    content = path.read_bytes()
+    require_sha256({"list": content}, settings["sha256"])
+    prompts = read_prompt_list(content, path.name, LIST_RULES[settings["benchmark"]], settings["samples"])
+    unscored = [p.id for p in prompts if not set(p.dimensions) & set(settings["dimensions"])]
+    if unscored:
+        raise ValueError(
+            f"{path.name}: {len(unscored)} prompts (first: {unscored[0]}) are scored on none of the suite's "
+            f"dimensions ({', '.join(settings['dimensions'])}) and would be left out; add their dimensions "
+            "to the suite or remove them."
+        )
+    return prompts
+
+
+def _recount(prompt: Prompt, settings: dict[str, Any]) -> Prompt:
+    if prompt.keep is None:
+        return prompt.model_copy(update={"samples": settings["samples"]})
+    return prompt.model_copy(update={"samples": settings["static_samples"], "keep": settings["static_keep"]})
+
+
+def _lines(text: str) -> list[str]:
+    """Lines of a list whose last line may or may not end in a newline; other line separators stay inside a
+    prompt.
+    """
+    return text.removesuffix("\n").split("\n")
