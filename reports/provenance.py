@@ -4,12 +4,12 @@ same bytes.
 
 import json
 import platform
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from evaluation.code_state import code_state
 from evaluation.files import file_sha256
 from evaluation.prompts import count_prompts
 from evaluation.records import (
@@ -30,30 +30,6 @@ PACKAGES = (
     "av", "diffusers", "jinja2", "matplotlib", "numpy", "opencv-python-headless", "peft", "pydantic",
     "safetensors", "scipy", "snakemake", "torch", "transformers",
 )  # fmt: skip
-
-
-class CodeState(NamedTuple):
-    """Commit of a checkout, and whether tracked files differ from it; None where there is no git."""
-
-    commit: str
-    dirty: bool | None
-
-
-def code_state(root: Path) -> CodeState:
-    """Of the checkout at root."""
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    return CodeState(
-        _git(root, "rev-parse", "HEAD") or "not a git checkout", None if changed is None else bool(changed)
-    )
-
-
-def _git(root: Path, *words: str) -> str | None:
-    """Output of a git command, or None outside a checkout or without git."""
-    try:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
 
 
 def _packages() -> dict[str, str]:

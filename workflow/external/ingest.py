@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evaluation.clips import ClipShape, clip_faults, read_clip
+from evaluation.code_state import this_commit
 from evaluation.records import ClipTiming
 from evaluation.shards import Sample
-from workflow.sampling.commit import this_commit
 from workflow.sampling.shard import (
     JournalEntry,
     ShardJob,

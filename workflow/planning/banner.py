@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from evaluation.code_state import code_state
 from evaluation.files import file_sha256
 from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
 from evaluation.suite_prompts import NAMED_BY_PROMPT, suite_prompts
 from evaluation.text_only_dimensions import CONTROLS_WITHOUT_FACTS
 from reports.cost import Estimate
-from reports.provenance import code_state
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
 from workflow.planning.prompt_plan import has_own_list, prompt_stage_settings, protocol_note

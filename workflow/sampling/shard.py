@@ -25,6 +25,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evaluation.clips import ClipShape, Frames, upscale, write_clip
+from evaluation.code_state import this_commit
 from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, Sha256, read_jsonl, write_jsonl
 from evaluation.shards import (
@@ -36,7 +37,6 @@ from evaluation.shards import (
     shard_batches,
     work_list,
 )
-from workflow.sampling.commit import this_commit
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from evaluation.code_state import this_commit
 from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, read_json, read_jsonl, write_json
 from evaluation.shards import work_list
 from reports.replay import Replay, ReplayedRow, sentence
-from workflow.sampling.commit import this_commit
 from workflow.sampling.replay import chosen_samples, compare
 from workflow.sampling.setup import add_row_flags, open_row
 from workflow.sampling.shard import make_shard, now

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from baselines.strict_yaml import parse_strict
+from evaluation.code_state import this_commit
 from evaluation.records import Machine, Prompt, TrainManifest, write_json
 from evaluation.toybox.training_prompts import training_prompts
 from models.checkpoints.containers import read_dcp, tensors_sha256, weights_sha256
@@ -32,7 +33,6 @@ from models.training.prompts import NEGATIVE, PromptPool, read_prompt_list
 from models.training.settings import CmGrpoSettings, DmdSettings, Execution, settings_sha256
 from models.training.streams import Streams
 from models.wan import Wan, stored_dtype
-from workflow.sampling.commit import this_commit
 from workflow.sampling.machine import choose_device, device_name, software
 
 ENCODED_AT_ONCE = 256
