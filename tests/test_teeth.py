@@ -20,7 +20,12 @@ from models.wan import Wan, init_weights
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "models" / "embedded"
-SCORERS = {module.DIMENSION: module.score for module in (color, imaging_quality, object_class, scene)}
+SCORERS = {
+    "color": color.score,
+    "imaging_quality": imaging_quality.score,
+    "object_class": object_class.score,
+    "scene": scene.score,
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,9 @@ def scores(baseline: Baseline, wan: Wan, prompts: list[Prompt]) -> dict[str, NDA
         latents = torch.cat([chunk.latents for chunk in sampler.sample(text, noise)], dim=1)
         frames = codec.decode_uint8(latents).numpy()
     return {
-        name: np.array([score(clip, prompt.facts) for clip, prompt in zip(frames, prompts, strict=True)])
+        name: np.array(
+            [score(clip, prompt.facts).value for clip, prompt in zip(frames, prompts, strict=True)]
+        )
         for name, score in SCORERS.items()
     }
 

@@ -1,18 +1,20 @@
-"""Run the embedded world's checkers on decoded frames in memory, on several processes: for training and its
-reports only.
+"""Run the toybox scorers on decoded frames in memory, on several processes. Only training does this.
 
-The suite's own scores come from the mp4 files through evaluation/toybox/scorers.
+The suite's own scores come from the mp4 files, through evaluation/toybox/score.py.
 """
 
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluation.records import Prompt
+from evaluation.toybox.render import Frames
 from evaluation.toybox.scorers import (
     aesthetic_quality,
     appearance_style,
@@ -32,36 +34,52 @@ from evaluation.toybox.scorers import (
     temporal_style,
 )
 
-Frames = NDArray[np.uint8]
 Checker = Callable[[Frames, dict[str, Any]], float]
 
-_MODULES = (
-    aesthetic_quality, appearance_style, background_consistency, color, dynamic_degree, human_action, imaging_quality,
-    motion_smoothness, multiple_objects, object_class, overall_consistency, scene, spatial_relationship,
-    subject_consistency, temporal_flickering, temporal_style,
-)  # fmt: skip
-CHECKERS: dict[str, Checker] = {module.DIMENSION: module.score for module in _MODULES}
-# As rewards: the graded form where a checker is mostly 0 or 1, which would give a group no direction; others
-# as they are.
-_GRADED = (
-    appearance_style, color, dynamic_degree, human_action, multiple_objects, object_class, scene, temporal_style,
-)  # fmt: skip
-_SMOOTH = (aesthetic_quality, background_consistency, imaging_quality, motion_smoothness, subject_consistency)
-REWARDS: dict[str, Checker] = {
-    **{module.DIMENSION: module.soft for module in _GRADED},
-    **{module.DIMENSION: module.score for module in _SMOOTH},
+GRADED = (
+    appearance_style,
+    color,
+    dynamic_degree,
+    human_action,
+    multiple_objects,
+    object_class,
+    scene,
+    temporal_style,
+)
+"""Scorers that are mostly 0 or 1, which gives a group of clips no direction. As rewards they have a graded form."""
+SMOOTH = (aesthetic_quality, background_consistency, imaging_quality, motion_smoothness, subject_consistency)
+"""Scorers that are rewards as they are."""
+OTHERS = (overall_consistency, spatial_relationship, temporal_flickering)
+
+
+def dimension_of(scorer: ModuleType) -> str:
+    """The dimension that a scorer's file is named after."""
+    return scorer.__name__.rpartition(".")[2]
+
+
+def clip_value(scorer: ModuleType, frames: Frames, facts: dict[str, Any]) -> float:
+    """The score of a whole clip, 0..1."""
+    return float(scorer.score(frames, facts).value)
+
+
+CHECKERS: dict[str, Checker] = {
+    dimension_of(scorer): partial(clip_value, scorer) for scorer in GRADED + SMOOTH + OTHERS
+}
+REWARDS: dict[str, Checker] = {dimension_of(scorer): scorer.soft for scorer in GRADED} | {
+    dimension_of(scorer): CHECKERS[dimension_of(scorer)] for scorer in SMOOTH
 }
 
 
 def check_clip(task: tuple[Frames, Prompt]) -> dict[str, float]:
     """Scores of one clip, uint8 [81, 32, 32, 3], on the dimensions of its prompt."""
     frames, prompt = task
-    return {name: float(CHECKERS[name](frames, prompt.facts)) for name in prompt.dimensions}
+    return {name: CHECKERS[name](frames, prompt.facts) for name in prompt.dimensions}
 
 
 def start_workers(processes: int) -> ProcessPoolExecutor:
-    """A pool of fresh processes with one thread each (forking a process that holds a GPU is not safe)."""
-    return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_single_thread)
+    """A pool of fresh processes with one thread each; forking a process that holds a GPU is not safe."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(processes, context, initializer=cv2.setNumThreads, initargs=(1,))
 
 
 def check_clips(
@@ -79,11 +97,3 @@ def means(scores: Sequence[dict[str, float]]) -> dict[str, float]:
     names = sorted({name for clip in scores for name in clip})
     by_name = {name: float(np.mean([clip[name] for clip in scores if name in clip])) for name in names}
     return {**by_name, "mean": float(np.mean(list(by_name.values())))}
-
-
-def _single_thread() -> None:
-    import cv2
-    import torch
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)

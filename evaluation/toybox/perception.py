@@ -61,6 +61,16 @@ class Blobs(NamedTuple):
         return np.asarray((self.area >= MIN_AREA) & (self.area <= MAX_AREA * zoom**2))
 
 
+class FrameScores(NamedTuple):
+    """The score of a clip and of each of its pixel frames, which curves over time are made from."""
+
+    value: float
+    """Of the clip, 0..1: the mean of the frames unless the scorer says otherwise."""
+    frames: tuple[float | None, ...] = ()
+    """[T], None where no frame was looked at; a score of two frames stands at the later one. Empty if the
+    scorer does not work frame by frame."""
+
+
 def check_frames(frames: Frames) -> None:
     """Raise ValueError unless frames are uint8 [81, 32, 32, 3]."""
     if frames.shape != (PIXEL_FRAMES, SIZE, SIZE, 3) or frames.dtype != np.uint8:

@@ -212,10 +212,8 @@ def test_toybox_dimensions_without_facts_are_those_whose_scorers_read_none() -> 
     for path in sorted((ROOT / "evaluation/toybox/scorers").glob("[a-z]*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         found = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
-        score = found.get("score_frames", found["score"])  # where there is the one, the other only calls it
-        if not any(
-            isinstance(n, ast.Name) and n.id == "facts" for part in score.body for n in ast.walk(part)
-        ):
+        body = found["score"].body
+        if not any(isinstance(n, ast.Name) and n.id == "facts" for part in body for n in ast.walk(part)):
             free.add(path.stem)
     assert free == {*WITHOUT_FACTS["toybox"], *ON_REQUEST["toybox"]}
     named = {*WITHOUT_FACTS["vbench"], *ON_REQUEST["vbench"], *VBENCH_FACTS, "human_action"}

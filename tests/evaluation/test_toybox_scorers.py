@@ -1,5 +1,6 @@
 """The toybox scorers against the control rows, measured through a real mp4, and the command line around them."""
 
+import argparse
 import importlib
 import json
 from pathlib import Path
@@ -13,10 +14,11 @@ from evaluation.chunks import chunk_means
 from evaluation.clips import read_clip, upscale, write_clip
 from evaluation.dimensions import NAMES
 from evaluation.records import Clip, DimensionResult, FilteredSet, Prompt, read_json, write_json, write_jsonl
-from evaluation.scoring import checked, run_scorer, shrink
 from evaluation.toybox.controls import control_frames
 from evaluation.toybox.facts import ACTIONS, CAMERAS, make_facts, sample_facts
+from evaluation.toybox.perception import FrameScores
 from evaluation.toybox.render import Frames, render
+from evaluation.toybox.score import checked, flags_parser, main, score_row, shrink
 from evaluation.toybox.scorers import color, human_action, temporal_style
 from evaluation.toybox.suite import toybox_prompts
 
@@ -60,7 +62,7 @@ def means(shown: list[Probe]) -> dict[str, float]:
     scores: dict[str, list[float]] = {}
     for prompt, frames in shown:
         for name in prompt.dimensions:
-            scores.setdefault(name, []).append(SCORERS[name].score(frames, prompt.facts))
+            scores.setdefault(name, []).append(SCORERS[name].score(frames, prompt.facts).value)
     return {name: float(np.mean(values)) for name, values in scores.items()}
 
 
@@ -69,7 +71,6 @@ def test_every_dimension_has_a_scorer_with_its_own_thresholds() -> None:
     it.
     """
     for name, module in SCORERS.items():
-        assert name == module.DIMENSION
         assert ("stand-in" if name == "aesthetic_quality" else "exact") == module.KIND
         assert 0 <= module.FLOOR < module.CEILING <= 1
         assert "noise" in module.FLOOR_CONTROLS
@@ -152,7 +153,7 @@ def test_flicker_is_the_official_formula() -> None:
     """Closed form: alternating between two greys a apart must score 1 - a / 255."""
     frames = np.zeros((81, 32, 32, 3), np.uint8)
     frames[1::2] = 51
-    assert SCORERS["temporal_flickering"].score(frames, PROMPTS[0].facts) == pytest.approx(0.8)
+    assert SCORERS["temporal_flickering"].score(frames, PROMPTS[0].facts).value == pytest.approx(0.8)
 
 
 def test_one_wrong_fact_fails_the_dimension_that_asks_for_it() -> None:
@@ -175,8 +176,8 @@ def test_one_wrong_fact_fails_the_dimension_that_asks_for_it() -> None:
         ("appearance_style", style, {"style": "natural"}),
     ]
     for name, facts, change in wrong:
-        assert SCORERS[name].score(render(facts, 0), facts) == 1.0, name
-        assert SCORERS[name].score(render(facts | change, 0), facts) == 0.0, name
+        assert SCORERS[name].score(render(facts, 0), facts).value == 1.0, name
+        assert SCORERS[name].score(render(facts | change, 0), facts).value == 0.0, name
 
 
 def test_no_held_pose_or_view_passes_for_an_action_or_a_camera_move() -> None:
@@ -190,8 +191,8 @@ def test_no_held_pose_or_view_passes_for_an_action_or_a_camera_move() -> None:
     for name, facts in clips:
         for variation in (0, 1):
             frames = render(facts, variation)
-            assert SCORERS[name].score(frames, facts) == 1.0, facts
-            assert SCORERS[name].score(np.repeat(frames[:1], 81, axis=0), facts) == 0.0, facts
+            assert SCORERS[name].score(frames, facts).value == 1.0, facts
+            assert SCORERS[name].score(np.repeat(frames[:1], 81, axis=0), facts).value == 0.0, facts
 
 
 def test_graded_rewards_order_clips_by_how_wrong_they_are() -> None:
@@ -273,8 +274,8 @@ def test_run_scorer_writes_the_official_form_and_ours(row: Row) -> None:
     """Guards the two result files: only kept samples of prompts that list the dimension, in order, booleans
     as VBench.
     """
-    module = SCORERS["dynamic_degree"]
-    run_scorer("dynamic_degree", "exact", module.score, row.flags)
+    flags = [*row.flags, "--dimension", "dynamic_degree"]
+    assert main(flags) == 0
     official = json.loads(row.output.read_text())
     mean, results = official["dynamic_degree"]
     names = [Path(one["video_path"]).stem for one in results]
@@ -286,7 +287,7 @@ def test_run_scorer_writes_the_official_form_and_ours(row: Row) -> None:
     assert (ours.suite, ours.row, ours.kind, ours.mean) == ("toybox", "truth", "exact", mean)
     assert [clip.clip_id for clip in ours.clips] == names
     before = row.output.read_bytes(), row.result.read_bytes()
-    run_scorer("dynamic_degree", "exact", module.score, row.flags)
+    assert main(flags) == 0
     assert (row.output.read_bytes(), row.result.read_bytes()) == before
 
 
@@ -295,19 +296,20 @@ def test_faults_never_become_numbers(row: Row) -> None:
     name.
     """
     score = SCORERS["dynamic_degree"].score
+    flags = flags_parser().parse_args([*row.flags, "--dimension", "dynamic_degree"])
     name = json.loads(row.manifest.read_text().splitlines()[0])["clip_id"]
     with pytest.raises(ValueError, match=f"score of clip {name} is nan"):
-        run_scorer("dynamic_degree", "exact", lambda frames, facts: float("nan"), row.flags)
+        score_row(flags, "exact", lambda frames, facts: FrameScores(float("nan")))
     lines = row.manifest.read_text().splitlines(keepends=True)
     row.manifest.write_text("".join(lines[1:]))
     with pytest.raises(ValueError, match=f"lacks 1 of 3 clips.*{name}"):
-        run_scorer("dynamic_degree", "exact", score, row.flags)
+        score_row(flags, "exact", score)
     row.manifest.write_text("".join(lines))
     (row.clips / "mp4" / f"{name}.mp4").unlink()
     with pytest.raises(FileNotFoundError, match=f"1 of 3 clips.*{name}"):
-        run_scorer("dynamic_degree", "exact", score, row.flags)
+        score_row(flags, "exact", score)
     with pytest.raises(ValueError, match="No prompt lists the dimension color_of_sound"):
-        run_scorer("color_of_sound", "exact", score, row.flags)
+        score_row(argparse.Namespace(**{**vars(flags), "dimension": "color_of_sound"}), "exact", score)
     assert not row.output.exists()
     assert not row.result.exists()
     for value in (1.2, -0.1, float("inf")):
@@ -324,14 +326,14 @@ def test_scores_of_frames_are_those_of_the_clip(tmp_path: Path) -> None:
     """Their mean is the clip's score (motion smoothness is a product of two means), every chunk has one, and
     truth is flat.
     """
-    by_frame = {name for name, module in SCORERS.items() if hasattr(module, "score_frames")}
-    assert by_frame == set(NAMES) - NOT_BY_FRAME
     seen: dict[str, list[list[float | None]]] = {}
     for row in ("truth", "shuffled_frames"):
         for prompt, frames in probes(row, tmp_path, 9):
-            for name in by_frame & set(prompt.dimensions):
-                found = SCORERS[name].score_frames(frames, prompt.facts)
-                assert found.value == SCORERS[name].score(frames, prompt.facts)
+            for name in prompt.dimensions:
+                found = SCORERS[name].score(frames, prompt.facts)
+                assert (not found.frames) == (name in NOT_BY_FRAME)
+                if not found.frames:
+                    continue
                 assert len(found.frames) == 81
                 values = [value for value in found.frames if value is not None]
                 if name != "motion_smoothness":
@@ -350,7 +352,7 @@ def test_a_clip_that_decays_does_so_in_the_right_chunk(tmp_path: Path) -> None:
     prompt = next(p for p in PROMPTS if "imaging_quality" in p.dimensions)
     frames = control_frames("truth", PROMPTS, prompt, 0).copy()
     frames[45:] = control_frames("noise", PROMPTS, prompt, 0)[45:]
-    found = SCORERS["imaging_quality"].score_frames(through_mp4(frames, tmp_path), prompt.facts)
+    found = SCORERS["imaging_quality"].score(through_mp4(frames, tmp_path), prompt.facts)
     chunks = np.array(chunk_means(found.frames), np.float64)
     assert chunks[:4].min() > 0.9
     assert chunks[4:].max() < 0.2

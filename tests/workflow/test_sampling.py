@@ -12,6 +12,7 @@ import torch
 from evaluation.clips import ClipShape
 from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl, write_jsonl
 from evaluation.shards import Batch
+from evaluation.toybox import score
 from evaluation.toybox.suite import toybox_prompts
 from tests.workflow.embedded import write_embedded
 from workflow.planning.suite import control_settings, load_suite, sampling_settings
@@ -127,8 +128,6 @@ def test_1_3_and_7_shards_give_the_same_bytes(
     """Guards against clips that depend on how the work was divided: latents, mp4, manifest, filter and scores
     agree to the byte.
     """
-    from evaluation.toybox.scorers import color
-
     torch.set_num_threads(1)
     outcomes = {}
     for num_shards in (1, 3, 7):
@@ -146,8 +145,6 @@ def test_1_3_and_7_shards_give_the_same_bytes(
             folder,
         ]
         call(monkeypatch, filter.main, *arguments, "--output", folder / "filter.json")
-        from evaluation.scoring import run_scorer
-
         scoring = [
             *arguments,
             "--filtered",
@@ -157,7 +154,8 @@ def test_1_3_and_7_shards_give_the_same_bytes(
             "--output",
             folder / "o.json",
         ]
-        run_scorer("color", color.KIND, color.score, [*map(str, scoring), "--result", str(folder / "r.json")])  # type: ignore[arg-type]
+        scoring += ["--dimension", "color", "--result", folder / "r.json"]
+        assert score.main([*map(str, scoring)]) == 0
         outcomes[num_shards] = [
             (folder / name).read_bytes() for name in ("manifest.jsonl", "filter.json", "o.json", "r.json")
         ]

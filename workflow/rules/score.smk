@@ -1,5 +1,4 @@
 # prompts + manifest + filter + mp4 -> scores/<row>/<dimension>{,.result}.json, one job per row and dimension
-# The scorer is the only thing looked up by benchmark.
 
 
 rule score:
@@ -18,10 +17,17 @@ rule score:
     threads: 1
     params:
         suite=SUITE.suite,
-        module=lambda wc: scorer(wc.dimension),
-        code=lambda wc: scorer_digest(wc.dimension),
+        code=lambda wc: digest("evaluation.toybox.score") + scorer_digest(wc.dimension),
         folder=lambda wc: CLIPS.format(row=wc.row),
     shell:
-        "python -m {params.module:q} --suite {params.suite:q} --row {wildcards.row:q} --prompts {input.prompts:q}"
-        " --manifest {input.manifest:q} --filtered {input.filtered:q} --clips {params.folder:q}"
-        " --output {output.official:q} --result {output.result:q} > {log:q} 2>&1"
+        "python -m evaluation.toybox.score"
+        " --suite {params.suite:q}"
+        " --row {wildcards.row:q}"
+        " --dimension {wildcards.dimension:q}"
+        " --prompts {input.prompts:q}"
+        " --manifest {input.manifest:q}"
+        " --filtered {input.filtered:q}"
+        " --clips {params.folder:q}"
+        " --output {output.official:q}"
+        " --result {output.result:q}"
+        " > {log:q} 2>&1"

@@ -9,12 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import COLORS, Facts
-from evaluation.toybox.perception import STRIDE, at_frames, see
+from evaluation.toybox.perception import STRIDE, FrameScores, at_frames, see
 from evaluation.toybox.render import Frames, background, object_color
 
-DIMENSION = "aesthetic_quality"
 KIND: Final = "stand-in"
 FLOOR = 0.3  # the controls named below score under this
 CEILING = 0.9  # rendered truth scores at least this
@@ -23,7 +21,7 @@ NEAR_SCENE = 20.0  # distance in RGB from the line of the scene's colours
 NEAR_COLOR = 45.0  # distance in RGB from an object colour
 
 
-def score_frames(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one signature for all
+def score(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one signature for all
     """frames uint8 [81, 32, 32, 3]; a clip in the natural style. In 0..1."""
     seen = see(frames)
     pixels = seen.frames[::2].reshape(-1, 3)
@@ -37,14 +35,3 @@ def score_frames(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 o
         clean |= np.linalg.norm(pixels - object_color(color), axis=1) < NEAR_COLOR
     by_frame = clean.reshape(len(seen.frames[::2]), -1).mean(1)
     return FrameScores(float(clean.mean()), at_frames(by_frame, stride=2 * STRIDE))
-
-
-def score(frames: Frames, facts: Facts) -> float:
-    """The clip alone, see score_frames."""
-    return score_frames(frames, facts).value
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score_frames)

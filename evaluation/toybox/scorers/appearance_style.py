@@ -8,12 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import STYLES, Facts
-from evaluation.toybox.perception import STYLE_STRIDE, at_frames, read_style
+from evaluation.toybox.perception import STYLE_STRIDE, FrameScores, at_frames, read_style
 from evaluation.toybox.render import Frames
 
-DIMENSION = "appearance_style"
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
@@ -22,7 +20,7 @@ MAX_ERROR = 22.0  # as in scene.py
 MAX_OFF_LINE = 7.0  # mean absolute distance from the line of greys or browns, 0..255
 
 
-def score_frames(frames: Frames, facts: Facts) -> FrameScores:
+def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; a clip with a fixed camera. In 0..1."""
     reading = read_style(frames)
     near = reading.scene_error.min(1) < MAX_ERROR
@@ -37,11 +35,6 @@ def score_frames(frames: Frames, facts: Facts) -> FrameScores:
     return FrameScores(float(np.mean(found)), at_frames(found, stride=STYLE_STRIDE))
 
 
-def score(frames: Frames, facts: Facts) -> float:
-    """The clip alone, see score_frames."""
-    return score_frames(frames, facts).value
-
-
 def soft(frames: Frames, facts: Facts) -> float:
     """Graded form for rewards: nearness to the scene in the named style and, for greys and browns, to their
     line. In 0..1.
@@ -50,9 +43,3 @@ def soft(frames: Frames, facts: Facts) -> float:
     fit = np.clip(1 - reading.scene_error[:, STYLES.index(facts["style"])] / (2 * MAX_ERROR), 0, 1)
     line = {"monochrome": reading.gray, "sepia": reading.brown}.get(facts["style"], np.zeros_like(fit))
     return float(np.mean(fit * np.clip(1 - line / (2 * MAX_OFF_LINE), 0, 1)))
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score_frames)

@@ -10,12 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import Facts
-from evaluation.toybox.perception import STRIDE, at_frames, see
+from evaluation.toybox.perception import STRIDE, FrameScores, at_frames, see
 from evaluation.toybox.render import Frames
 
-DIMENSION = "background_consistency"
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
@@ -23,7 +21,7 @@ FLOOR_CONTROLS = ("noise",)
 MIN_BACKGROUND = 0.2  # share of the picture that must be background in both frames
 
 
-def score_frames(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one signature for all
+def score(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one signature for all
     """frames uint8 [81, 32, 32, 3]; a clip with a fixed camera. In 0..1."""
     seen = see(frames)
     outside = seen.alpha.sum(1) < 0.1
@@ -36,14 +34,3 @@ def score_frames(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 o
 
     values = [(likeness(i, 0) + likeness(i, i - 1)) / 2 for i in range(1, len(outside))]
     return FrameScores(float(np.mean(values)), at_frames(values, first=STRIDE))
-
-
-def score(frames: Frames, facts: Facts) -> float:
-    """The clip alone, see score_frames."""
-    return score_frames(frames, facts).value
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score_frames)

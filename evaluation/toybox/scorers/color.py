@@ -7,30 +7,23 @@ from typing import Final
 
 import numpy as np
 
-from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import Facts
-from evaluation.toybox.perception import at_frames, blobs, color_index, see
+from evaluation.toybox.perception import FrameScores, at_frames, blobs, color_index, see
 from evaluation.toybox.render import ZOOM, Frames
 
-DIMENSION = "color"
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 
 
-def score_frames(frames: Frames, facts: Facts) -> FrameScores:
+def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; facts of one object. In 0..1."""
     found = blobs(see(frames).alpha)
     present = found.present(ZOOM if facts["camera"] in ("zoom_in", "zoom_out") else 1.0)
     named = color_index(facts["objects"][0]["color"])
     hits = present[:, named] & (found.area.argmax(1) == named)
     return FrameScores(float(np.mean(hits)), at_frames(hits))
-
-
-def score(frames: Frames, facts: Facts) -> float:
-    """The clip alone, see score_frames."""
-    return score_frames(frames, facts).value
 
 
 def soft(frames: Frames, facts: Facts) -> float:
@@ -40,9 +33,3 @@ def soft(frames: Frames, facts: Facts) -> float:
     area = blobs(see(frames).alpha).area
     named = area[:, color_index(facts["objects"][0]["color"])]
     return float(np.mean(named / np.maximum(area.sum(1), 1.0) * np.minimum(named / 90.0, 1.0)))
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score_frames)

@@ -12,10 +12,9 @@ import cv2
 import numpy as np
 
 from evaluation.toybox.facts import Facts
-from evaluation.toybox.perception import check_frames
+from evaluation.toybox.perception import FrameScores, check_frames
 from evaluation.toybox.render import SIZE, Frames
 
-DIMENSION = "dynamic_degree"
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
@@ -55,17 +54,11 @@ def speed(frames: Frames) -> float:
     return float(np.median(speeds))
 
 
-def score(frames: Frames, facts: Facts) -> float:  # noqa: ARG001 one signature for all
+def score(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one signature for all
     """frames uint8 [81, 32, 32, 3]. 0 or 1."""
-    return float(speed(frames) >= THRESHOLD)
+    return FrameScores(float(speed(frames) >= THRESHOLD))
 
 
 def soft(frames: Frames, facts: Facts) -> float:  # noqa: ARG001 one signature for all
     """Graded form for rewards: speed up to the threshold, as a share of it."""
     return min(1.0, speed(frames) / THRESHOLD)
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score)

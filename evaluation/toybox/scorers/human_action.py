@@ -7,10 +7,9 @@ Exact in this world; VBench asks a video classifier instead.
 from typing import Final
 
 from evaluation.toybox.facts import ACTIONS, Facts
-from evaluation.toybox.perception import read_action, see
+from evaluation.toybox.perception import FrameScores, read_action, see
 from evaluation.toybox.render import Frames
 
-DIMENSION = "human_action"
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
@@ -18,12 +17,12 @@ FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 MIN_OVERLAP = 0.7  # mean Dice overlap; a shape in the figure's place has at most 0.5
 
 
-def score(frames: Frames, facts: Facts) -> float:
+def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; facts of a person. 0 or 1."""
     reading = read_action(see(frames))
     best = int(reading.overlaps.argmax())
     acts = reading.overlaps[best] > reading.motionless and reading.overlaps[best] >= MIN_OVERLAP
-    return float(acts and ACTIONS[best] == facts["action"])
+    return FrameScores(float(acts and ACTIONS[best] == facts["action"]))
 
 
 def soft(frames: Frames, facts: Facts) -> float:
@@ -33,9 +32,3 @@ def soft(frames: Frames, facts: Facts) -> float:
     reading = read_action(see(frames))
     named = float(reading.overlaps[ACTIONS.index(facts["action"])])
     return max(0.0, named - 2 * (max(float(reading.overlaps.max()), reading.motionless) - named))
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score)

@@ -9,12 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import COLORS, SHAPES, Facts
-from evaluation.toybox.perception import at_frames, blobs, see, shape_overlaps
+from evaluation.toybox.perception import FrameScores, at_frames, blobs, see, shape_overlaps
 from evaluation.toybox.render import Frames, background, object_color, shape_alpha
 
-DIMENSION = "imaging_quality"
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
@@ -22,7 +20,7 @@ FLOOR_CONTROLS = ("noise",)
 LOWEST, HIGHEST = 10.0, 30.0  # dB
 
 
-def score_frames(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one signature for all
+def score(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one signature for all
     """frames uint8 [81, 32, 32, 3]; a clip with a fixed camera in the natural style. In 0..1."""
     seen = see(frames)
     found = blobs(seen.alpha)
@@ -42,14 +40,3 @@ def score_frames(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 o
     psnr = 10 * np.log10(255**2 / np.maximum(squared, 1e-3))
     values = np.clip((psnr - LOWEST) / (HIGHEST - LOWEST), 0, 1)
     return FrameScores(float(values.mean()), at_frames(values))
-
-
-def score(frames: Frames, facts: Facts) -> float:
-    """The clip alone, see score_frames."""
-    return score_frames(frames, facts).value
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score_frames)

@@ -11,12 +11,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import Facts
-from evaluation.toybox.perception import STRIDE, at_frames, blobs, color_index, see
+from evaluation.toybox.perception import STRIDE, FrameScores, at_frames, blobs, color_index, see
 from evaluation.toybox.render import Floats, Frames
 
-DIMENSION = "motion_smoothness"
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
@@ -26,7 +24,7 @@ MAX_JERK = (
 )
 
 
-def score_frames(frames: Frames, facts: Facts) -> FrameScores:
+def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; facts of one moving object. 0 if it is missing in over a tenth of the
     frames.
 
@@ -56,14 +54,3 @@ def _by_frame(x: Floats, y: Floats, present: NDArray[np.bool_], off_middle: Floa
     there = present[:-2] & present[1:-1] & present[2:]
     own = off_middle[STRIDE - 1 :: STRIDE][: len(jerks)].mean((1, 2, 3))
     return np.asarray(np.where(there, np.clip(1 - jerks / MAX_JERK, 0, 1), 0.0) * (1 - own / 255), np.float32)
-
-
-def score(frames: Frames, facts: Facts) -> float:
-    """The clip alone, see score_frames."""
-    return score_frames(frames, facts).value
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score_frames)

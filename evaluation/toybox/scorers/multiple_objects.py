@@ -7,12 +7,18 @@ from typing import Final
 
 import numpy as np
 
-from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import SHAPES, Facts
-from evaluation.toybox.perception import at_frames, blobs, color_index, is_shape, see, shape_overlaps
+from evaluation.toybox.perception import (
+    FrameScores,
+    at_frames,
+    blobs,
+    color_index,
+    is_shape,
+    see,
+    shape_overlaps,
+)
 from evaluation.toybox.render import Floats, Frames
 
-DIMENSION = "multiple_objects"
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
@@ -26,7 +32,7 @@ def _overlaps(frames: Frames, facts: Facts) -> list[Floats]:
     return [shape_overlaps(alpha[:, k], found.x[:, k], found.y[:, k]) for k in columns]
 
 
-def score_frames(frames: Frames, facts: Facts) -> FrameScores:
+def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; facts of two objects. In 0..1."""
     shapes = [thing["shape"] for thing in facts["objects"]]
     there = [is_shape(one, shape) for one, shape in zip(_overlaps(frames, facts), shapes, strict=True)]
@@ -34,19 +40,8 @@ def score_frames(frames: Frames, facts: Facts) -> FrameScores:
     return FrameScores(float(np.mean(both)), at_frames(both))
 
 
-def score(frames: Frames, facts: Facts) -> float:
-    """The clip alone, see score_frames."""
-    return score_frames(frames, facts).value
-
-
 def soft(frames: Frames, facts: Facts) -> float:
     """Graded form for rewards: overlap of the worse object with its named shape."""
     columns = [SHAPES.index(thing["shape"]) for thing in facts["objects"]]
     named = [one[:, k] for one, k in zip(_overlaps(frames, facts), columns, strict=True)]
     return float(np.minimum(named[0], named[1]).mean())
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score_frames)

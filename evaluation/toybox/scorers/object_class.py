@@ -7,12 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import SHAPES, Facts
-from evaluation.toybox.perception import at_frames, blobs, is_shape, see, shape_overlaps
+from evaluation.toybox.perception import FrameScores, at_frames, blobs, is_shape, see, shape_overlaps
 from evaluation.toybox.render import Floats, Frames
 
-DIMENSION = "object_class"
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
@@ -26,15 +24,10 @@ def _overlaps(frames: Frames) -> Floats:
     return shape_overlaps(alpha[rows, largest], found.x[rows, largest], found.y[rows, largest])
 
 
-def score_frames(frames: Frames, facts: Facts) -> FrameScores:
+def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; facts of one shape. In 0..1."""
     hits = is_shape(_overlaps(frames), facts["objects"][0]["shape"])
     return FrameScores(float(hits.mean()), at_frames(hits))
-
-
-def score(frames: Frames, facts: Facts) -> float:
-    """The clip alone, see score_frames."""
-    return score_frames(frames, facts).value
 
 
 def soft(frames: Frames, facts: Facts) -> float:
@@ -44,9 +37,3 @@ def soft(frames: Frames, facts: Facts) -> float:
     overlaps = _overlaps(frames)
     named = overlaps[:, SHAPES.index(facts["objects"][0]["shape"])]
     return float(np.clip(named - 2 * (overlaps.max(1) - named), 0, 1).mean())
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score_frames)

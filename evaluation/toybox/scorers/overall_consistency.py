@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from evaluation.toybox.facts import FIXED, PLAIN, Facts
-from evaluation.toybox.perception import blobs, color_index, motion_of, see
+from evaluation.toybox.perception import FrameScores, blobs, color_index, motion_of, see
 from evaluation.toybox.render import Frames
 from evaluation.toybox.scorers import (
     appearance_style,
@@ -23,23 +23,22 @@ from evaluation.toybox.scorers import (
     temporal_style,
 )
 
-DIMENSION = "overall_consistency"
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 
 
-def moves_as_named(frames: Frames, facts: Facts) -> float:
-    """1 if the object of the named colour moves (or stands still) as the facts say, else 0."""
+def moves_as_named(frames: Frames, facts: Facts) -> FrameScores:
+    """1 if the object of the named colour moves (or is static) as the facts say, else 0."""
     found = blobs(see(frames).alpha)
     named = color_index(facts["objects"][0]["color"])
     there = found.present()[:, named]
     x, y = (np.where(there, part[:, named], np.nan).astype(np.float32) for part in (found.x, found.y))
-    return float(motion_of(x, y) == facts["motion"])
+    return FrameScores(float(motion_of(x, y) == facts["motion"]))
 
 
-def score(frames: Frames, facts: Facts) -> float:
+def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; any facts. In 0..1."""
     if facts["style"] != PLAIN:
         checks = [appearance_style.score, scene.score]
@@ -51,10 +50,4 @@ def score(frames: Frames, facts: Facts) -> float:
         checks = [multiple_objects.score, spatial_relationship.score, scene.score]
     else:
         checks = [color.score, object_class.score, scene.score, moves_as_named]
-    return float(np.mean([check(frames, facts) for check in checks]))
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score)
+    return FrameScores(float(np.mean([check(frames, facts).value for check in checks])))

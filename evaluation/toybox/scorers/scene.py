@@ -7,12 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import SCENES, Facts
-from evaluation.toybox.perception import at_frames, scene_errors
+from evaluation.toybox.perception import FrameScores, at_frames, scene_errors
 from evaluation.toybox.render import Frames
 
-DIMENSION = "scene"
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
@@ -20,7 +18,7 @@ FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 MAX_ERROR = 22.0  # mean absolute difference of 0..255, at most 40 a pixel; noise has more than 30
 
 
-def score_frames(frames: Frames, facts: Facts) -> FrameScores:
+def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; a clip with a fixed camera, in the style of its facts. In 0..1."""
     errors = scene_errors(frames, facts["style"])
     named = SCENES.index(facts["scene"])
@@ -28,18 +26,7 @@ def score_frames(frames: Frames, facts: Facts) -> FrameScores:
     return FrameScores(float(np.mean(hits)), at_frames(hits))
 
 
-def score(frames: Frames, facts: Facts) -> float:
-    """The clip alone, see score_frames."""
-    return score_frames(frames, facts).value
-
-
 def soft(frames: Frames, facts: Facts) -> float:
     """Graded form for rewards: 1 at no error, 0 at MAX_ERROR."""
     errors = scene_errors(frames, facts["style"])[:, SCENES.index(facts["scene"])]
     return float(np.clip(1 - errors / MAX_ERROR, 0, 1).mean())
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score_frames)

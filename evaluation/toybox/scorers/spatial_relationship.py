@@ -7,19 +7,17 @@ from typing import Final
 
 import numpy as np
 
-from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import Facts
-from evaluation.toybox.perception import at_frames, blobs, color_index, see
+from evaluation.toybox.perception import FrameScores, at_frames, blobs, color_index, see
 from evaluation.toybox.render import Frames
 
-DIMENSION = "spatial_relationship"
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 
 
-def score_frames(frames: Frames, facts: Facts) -> FrameScores:
+def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; facts of two objects and their relation. In 0..1."""
     found = blobs(see(frames).alpha)
     a, b = (color_index(thing["color"]) for thing in facts["objects"])
@@ -31,14 +29,3 @@ def score_frames(frames: Frames, facts: Facts) -> FrameScores:
     hits = np.zeros(len(both), np.bool_)
     hits[both] = holds
     return FrameScores(float(holds.sum() / len(both)), at_frames(hits))
-
-
-def score(frames: Frames, facts: Facts) -> float:
-    """The clip alone, see score_frames."""
-    return score_frames(frames, facts).value
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score_frames)

@@ -11,19 +11,17 @@ from typing import Final
 import cv2
 import numpy as np
 
-from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import Facts
-from evaluation.toybox.perception import STRIDE, at_frames, blobs, color_index, see
+from evaluation.toybox.perception import STRIDE, FrameScores, at_frames, blobs, color_index, see
 from evaluation.toybox.render import CENTER, SIZE, Frames
 
-DIMENSION = "subject_consistency"
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 
 
-def score_frames(frames: Frames, facts: Facts) -> FrameScores:
+def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; facts of one object. In 0..1."""
     seen = see(frames)
     found = blobs(seen.alpha)
@@ -47,14 +45,3 @@ def score_frames(frames: Frames, facts: Facts) -> FrameScores:
 
     values = [(likeness(i, 0) + likeness(i, i - 1)) / 2 for i in range(1, len(outlines))]
     return FrameScores(float(np.mean(values)), at_frames(values, first=STRIDE))
-
-
-def score(frames: Frames, facts: Facts) -> float:
-    """The clip alone, see score_frames."""
-    return score_frames(frames, facts).value
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score_frames)

@@ -9,32 +9,19 @@ from typing import Final
 
 import numpy as np
 
-from evaluation.frame_scores import FrameScores
 from evaluation.toybox.facts import Facts
-from evaluation.toybox.perception import at_frames, check_frames
+from evaluation.toybox.perception import FrameScores, at_frames, check_frames
 from evaluation.toybox.render import Frames
 
-DIMENSION = "temporal_flickering"
 KIND: Final = "exact"
 FLOOR = 0.8  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise",)
 
 
-def score_frames(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one signature for all
+def score(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one signature for all
     """frames uint8 [81, 32, 32, 3]; a clip of a still prompt. In 0..1."""
     check_frames(frames)
     steps = np.abs(np.diff(frames.astype(np.int16), axis=0))
     by_frame = 1 - steps.mean((1, 2, 3)) / 255
     return FrameScores(float(1 - steps.mean() / 255), at_frames(by_frame, first=1, stride=1))
-
-
-def score(frames: Frames, facts: Facts) -> float:
-    """The clip alone, see score_frames."""
-    return score_frames(frames, facts).value
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score_frames)

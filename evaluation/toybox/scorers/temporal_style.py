@@ -8,10 +8,9 @@ from typing import Final
 import numpy as np
 
 from evaluation.toybox.facts import CAMERAS, Facts
-from evaluation.toybox.perception import read_camera, see
+from evaluation.toybox.perception import FrameScores, read_camera, see
 from evaluation.toybox.render import Frames
 
-DIMENSION = "temporal_style"
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
@@ -21,12 +20,12 @@ FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 MAX_ERROR = 9.0
 
 
-def score(frames: Frames, facts: Facts) -> float:
+def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]. 0 or 1."""
     reading = read_camera(see(frames))
     best = int(reading.errors.argmin())
     explained = reading.errors[best] < reading.motionless and reading.errors[best] < MAX_ERROR
-    return float(explained and CAMERAS[best] == facts["camera"])
+    return FrameScores(float(explained and CAMERAS[best] == facts["camera"]))
 
 
 def soft(frames: Frames, facts: Facts) -> float:
@@ -39,9 +38,3 @@ def soft(frames: Frames, facts: Facts) -> float:
     other = min(float(np.delete(reading.errors, named).min()), reading.motionless)
     fit = np.clip(1 - error / (2 * MAX_ERROR), 0, 1)
     return float(fit * (0.5 + 0.5 * np.clip((other - error) / max(other, 1e-3), -1, 1)))
-
-
-if __name__ == "__main__":
-    from evaluation.scoring import run_scorer
-
-    run_scorer(DIMENSION, KIND, score)

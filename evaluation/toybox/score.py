@@ -1,0 +1,147 @@
+"""Score one row on one dimension of the toybox: from decoded clips to VBench's JSON form and to our record.
+
+    python -m evaluation.toybox.score --dimension color --suite toybox --row raven ...
+
+Only prompts that list the dimension and only samples that the static filter kept are scored. A missing clip
+or a score that is no number in 0..1 stops the job; nothing is skipped and nothing becomes 0.
+"""
+
+import argparse
+import importlib
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from evaluation.clips import read_clip
+from evaluation.command import Parser, command, run
+from evaluation.files import write_text
+from evaluation.records import ClipScore, DimensionResult, write_json
+from evaluation.selection import ScoredPrompt, read_row, select_clips
+from evaluation.toybox.perception import FrameScores
+from evaluation.toybox.render import PIXEL_FRAMES, SIZE, Frames
+
+log = logging.getLogger("score")
+
+Scorer = Callable[[Frames, dict[str, Any]], FrameScores]
+
+
+def shrink(frames: Frames, name: str) -> Frames:
+    """Decoded frames averaged down to uint8 [81, 32, 32, 3].
+
+    Raises ValueError naming the clip if frames are not square, not 81, or no multiple of 32 pixels.
+    """
+    count, height, width = frames.shape[:3]
+    if count != PIXEL_FRAMES or height != width or height % SIZE:
+        raise ValueError(
+            f"Clip {name} has {count} frames of {width}x{height} pixels, expected {PIXEL_FRAMES} square "
+            f"frames whose side is a multiple of {SIZE}; delete it and rerun the sample stage."
+        )
+    step = height // SIZE
+    rows = sum((frames[:, part::step] for part in range(1, step)), frames[:, ::step].astype(np.uint16))
+    total = sum((rows[:, :, part::step] for part in range(1, step)), rows[:, :, ::step].astype(np.uint32))
+    return np.asarray((total + step * step // 2) // (step * step), np.uint8)
+
+
+def checked(value: float, dimension: str, name: str) -> float:
+    """The score, rounded. Raises ValueError naming the clip unless it is a finite number in 0..1."""
+    if not (math.isfinite(value) and 0.0 <= value <= 1.0):
+        raise ValueError(
+            f"The {dimension} score of clip {name} is {value}, expected a number in 0..1; "
+            "look at the clip and at the scorer before anything is averaged."
+        )
+    return round(float(value), 6)
+
+
+def official_form(dimension: str, scores: Sequence[ClipScore], files: Mapping[str, str], mean: float) -> str:
+    """VBench's own JSON: {dimension: [mean, [{"video_path", "video_results"}, ...]]}.
+
+    As there, a clip's dynamic degree is true or false.
+    """
+    results = [
+        {
+            "video_path": files[score.clip_id],
+            "video_results": bool(score.value) if dimension == "dynamic_degree" else score.value,
+        }
+        for score in scores
+    ]
+    return json.dumps({dimension: [mean, results]}, indent=1) + "\n"
+
+
+def score_clips(
+    dimension: str, score: Scorer, selected: Sequence[ScoredPrompt], clips: Path
+) -> list[ClipScore]:
+    """Score every clip from its decoded file.
+
+    Raises FileNotFoundError or ValueError naming the first bad clip.
+    """
+    files = [clip.file for _, chosen in selected for clip in chosen]
+    absent = [file for file in files if not (clips / file).is_file()]
+    if absent:
+        raise FileNotFoundError(
+            f"{len(absent)} of {len(files)} clips that {dimension} needs are not in {clips}: "
+            f"{', '.join(absent[:5])}; rerun the sample stage, which makes the clips that are missing."
+        )
+    scores = []
+    for prompt, chosen in selected:
+        for clip in chosen:
+            name = clip.clip_id
+            found = score(shrink(read_clip(clips / clip.file).frames, name), prompt.facts)
+            values = tuple(None if v is None else checked(v, dimension, name) for v in found.frames)
+            scores.append(
+                ClipScore(
+                    clip_id=name,
+                    prompt_id=clip.prompt_id,
+                    sample=clip.sample,
+                    value=checked(found.value, dimension, name),
+                    frame_values=values or None,
+                )
+            )
+    return scores
+
+
+def score_row(
+    flags: argparse.Namespace, kind: Literal["exact", "official", "stand-in"], score: Scorer
+) -> None:
+    """Score the row of the flags and write both result files. Raises ValueError or FileNotFoundError."""
+    inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
+    scores = score_clips(flags.dimension, score, select_clips(flags.dimension, *inputs), flags.clips)
+    if not scores:
+        raise ValueError(
+            f"The static filter kept no clip of row {flags.row} for {flags.dimension}; nothing can be scored."
+        )
+    mean = round(math.fsum(item.value for item in scores) / len(scores), 6)
+    files = {clip.clip_id: clip.file for clip in inputs.manifest}
+    write_text(flags.output, official_form(flags.dimension, scores, files, mean))
+    result = DimensionResult(
+        suite=flags.suite, row=flags.row, dimension=flags.dimension, kind=kind, mean=mean, clips=tuple(scores)
+    )
+    write_json(flags.result, result)
+    log.info("%s of %s: mean %.4f over %d clips", flags.dimension, flags.row, mean, len(scores))
+
+
+def flags_parser() -> Parser:
+    """The parser of this command; --output is VBench's JSON form."""
+    parser = command(
+        __doc__, "suite", "row", "dimension", "prompts", "manifest", "filtered", "clips", "output"
+    )
+    parser.add_argument("--result", required=True, type=Path, help="our record of the scores")
+    return parser
+
+
+def _score(flags: argparse.Namespace) -> None:
+    scorer = importlib.import_module(f"evaluation.toybox.scorers.{flags.dimension}")
+    score_row(flags, scorer.KIND, scorer.score)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(flags_parser(), arguments, _score)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
