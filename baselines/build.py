@@ -28,7 +28,7 @@ from models.noise import (
     UpstreamProfile,
 )
 from models.plan import AbsolutePolicy, AnchoredSinkPolicy, Policy, SlotRelativePolicy
-from models.rollout import Binding, Finished, Record, Rollout, bind_network
+from models.rollout import Finished, Record, Rollout, Runner, plain_runner
 from models.schedule import Schedule, build_schedule
 from models.wan import Wan, stored_dtype
 
@@ -101,14 +101,14 @@ def build_policy(cache: CacheSettings, precision: Precision) -> Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sampler:
-    """A baseline ready to sample with one network. Holds no state between clips, but for what `bind` keeps."""
+    """A baseline ready to sample with one network. Only `runner` may keep something between clips."""
 
     baseline: Baseline
     wan: Wan
     latent_shape: LatentShape
     rollout: Rollout
     latents_dtype: torch.dtype
-    bind: Binding
+    runner: Runner
 
     @property
     def device(self) -> torch.device:
@@ -127,7 +127,7 @@ class Sampler:
         latents, or text and noise are of different batches.
         """
         return self.rollout.run(
-            self.wan, text, _Checked(noise, self.latent_shape, self.latents_dtype), bind=self.bind
+            self.wan, text, _Checked(noise, self.latent_shape, self.latents_dtype), runner=self.runner
         )
 
     def portable_noise(self, suite: str, samples: Sequence[SampleKey]) -> PortableNoise:
@@ -161,7 +161,7 @@ def upstream_profile(baseline: Baseline) -> UpstreamProfile:
         seed=settings.seed,
         layout=settings.layout,
         dtype=DTYPES[settings.dtype],
-        renoise=settings.renoise,
+        renoise_generator=settings.renoise_generator,
         extent=settings.extent,
     )
 
@@ -183,8 +183,8 @@ class _Checked:
             )
         return self._in_latents_dtype(z)
 
-    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
-        return self._in_latents_dtype(self.source.renoise(chunk, step, frames, window))
+    def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        return self._in_latents_dtype(self.source.draw_renoise(chunk, step, frames, window))
 
     def _in_latents_dtype(self, noise: Tensor) -> Tensor:
         if noise.dtype != self.dtype:
@@ -210,7 +210,7 @@ def _schedule(baseline: Baseline, steps: Sequence[int]) -> Schedule:
     s = baseline.schedule
     return build_schedule(
         steps, shift=s.shift, warp=s.warp, timestep_dtype=s.timestep_dtype, sigma=s.sigma,
-        x0_dtype=s.x0_dtype, renoise_dtype=s.renoise_dtype,
+        x0_dtype=s.x0_dtype, add_noise_dtype=s.add_noise_dtype,
     )  # fmt: skip
 
 
@@ -238,11 +238,11 @@ def build_sampler(
     *,
     latent_shape: LatentShape,
     precision: Precision,
-    bind: Binding = bind_network,
+    runner: Runner = plain_runner,
 ) -> Sampler:
     """A baseline's sampler on a network whose precision the caller chose with `dtypes_of`.
 
-    latent_shape: (F, C, H, W) of a clip; bind: how network calls are made (models/graphs.py replays them).
+    latent_shape: (F, C, H, W) of a clip; runner: how network calls are made (models/graphs.py replays them).
     Raises ValueError if the network has another precision than the precision asks for, or the clip is longer
     than the method's cache allows.
     """
@@ -272,5 +272,5 @@ def build_sampler(
         latent_shape=latent_shape,
         rollout=rollout_of(baseline, latent_shape[0], precision),
         latents_dtype=dtypes.latents,
-        bind=bind,
+        runner=runner,
     )

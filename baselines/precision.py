@@ -115,8 +115,8 @@ class _Rounded:
     def initial(self) -> Tensor:
         return self._round(self._source.initial())
 
-    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
-        return self._round(self._source.renoise(chunk, step, frames, window))
+    def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        return self._round(self._source.draw_renoise(chunk, step, frames, window))
 
 
 def _round_to_stored(wan: Wan, baseline: Baseline) -> None:

@@ -2,8 +2,8 @@
 while parsing).
 
 Three kinds: native (runs on our backbone), external (somebody's program makes the clips), import (the clips
-exist). baselines/README.md shows one of each. Frames are latent frames throughout. Sources of every number:
-/baselines/*.yaml name theirs.
+exist). baselines/README.md shows one of each. Frames are latent frames throughout. baselines/methods.md says where
+every number comes from.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class ScheduleSettings(Section):
     timestep_dtype: Literal["int64", "float32"]
     sigma: Literal["table", "timestep"]
     x0_dtype: Literal["float64", "float32"]
-    renoise_dtype: Literal["float64", "float32"]
+    add_noise_dtype: Literal["float64", "float32"]
 
 
 class RolloutSettings(Section):
@@ -131,7 +131,7 @@ class NoiseSettings(Section):
     seed: Annotated[int, Field(ge=0)]
     layout: Literal["frame_major", "channel_major"]
     dtype: Dtype
-    renoise: Literal["same", "forked"]
+    renoise_generator: Literal["same", "forked"]
     extent: Literal["chunk", "window"]
     draw_last: bool
 
@@ -150,11 +150,7 @@ class DtypeSettings(Section):
 
 
 class Baseline(Section):
-    """One native baseline: everything that makes it differ from the others.
-
-    licence: of the released code and weights as far as stated. sources: sections of our reference that the
-    numbers come from. kind: may be left out of the file.
-    """
+    """One native baseline: everything that makes it differ from the others."""
 
     name: RowName
     title: str
@@ -166,9 +162,10 @@ class Baseline(Section):
     noise: NoiseSettings
     dtypes: DtypeSettings
     licence: str
+    """Of the released code and weights, as far as it is stated."""
     citation: str
-    sources: Annotated[tuple[str, ...], Field(min_length=1)]
     kind: Literal["native"] = "native"
+    """May be left out of the file."""
 
     @model_validator(mode="after")
     def check_that_parts_fit(self) -> Baseline:

@@ -54,8 +54,13 @@ RENAMED = {
     "own_dimensions": "custom_dimensions",
     "numerics": "precision' or, in the file of a baseline, 'dtypes",
     "islands": "fp32_modules",
+    "renoise": "renoise_generator",
+    "renoise_dtype": "add_noise_dtype",
 }
 """Keys of earlier versions, by the key that took their place."""
+
+REMOVED = {"sources": "baselines/methods.md says where every number comes from"}
+"""Keys of earlier versions without a successor, and why they are gone."""
 
 
 def read_strict(path: Path | str, kind: type[T]) -> T:
@@ -85,11 +90,16 @@ def validate_strict(data: Any, kind: type[T], *, where: str) -> T:
     schema = adapter.json_schema()
     unknown = _unknown_keys(data, schema, schema, ())
     if unknown:
-        renamed = RENAMED.get(str(unknown[0][-1]))
-        now = f"is called '{renamed}' now; rename it" if renamed else "is unknown"
+        key, advice = str(unknown[0][-1]), ""
+        if key in RENAMED:
+            now = f"is called '{RENAMED[key]}' now; rename it"
+        elif key in REMOVED:
+            now = f"was removed ({REMOVED[key]}); delete it"
+        else:
+            now, advice = "is unknown", "; correct or remove it"
+        allowed = _allowed(data, schema, unknown[0][:-1])
         raise ValueError(
-            f"{where}: {_named(unknown[0], 'key')} {now}; {_allowed(data, schema, unknown[0][:-1])}"
-            f"{'' if renamed else '; correct or remove it'}{_more(len(unknown))}."
+            f"{where}: {_named(unknown[0], 'key')} {now}; {allowed}{advice}{_more(len(unknown))}."
         )
     try:
         return adapter.validate_json(json.dumps(data), strict=True)

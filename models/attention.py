@@ -10,7 +10,7 @@ import importlib.util
 import itertools
 import os
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
@@ -43,13 +43,19 @@ KERNEL_OPERATORS = [
 """What torch's SDPA calls where it does not spell attention out: too dear to compute twice."""
 
 
+MASK_TOKENS = 4096
+"""Up to this many tokens a boolean mask is cheaper than one attention call per chunk."""
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""q [B, T, N, D], k [B, S, N, D], v [B, S, N, D] -> [B, T, N, D]."""
+
+
 class Kernel(NamedTuple):
-    """An attention kernel without mask or gradient: its name with version, and [B, T, N, D] q, k, v -> [B, T,
-    N, D].
-    """
+    """An attention kernel without mask or gradient."""
 
     name: str
-    run: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """With the version of its package."""
+    run: Attend
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -80,9 +86,9 @@ def _sdpa_by_priority(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 @lru_cache
 def best_kernel(capability: tuple[int, int]) -> Kernel:
-    """The fastest kernel that is installed for GPUs of a compute capability (performance.md C has their
-    rates): FlashAttention 3 on Hopper, FlashAttention 2 on Ampere and Ada, else torch's SDPA with cuDNN
-    first, which on Hopper beats FlashAttention 2.
+    """The fastest kernel that is installed for GPUs of a compute capability
+    (models/backbone.md#attention-kernels has their rates): FlashAttention 3 on Hopper, FlashAttention 2 on
+    Ampere and Ada, else torch's SDPA with cuDNN first, which on Hopper beats FlashAttention 2.
 
     Raises ValueError if RAVEN_BENCH_ATTENTION names a kernel that is unknown, not installed or not for this
     GPU, or if an installed kernel cannot be imported.
@@ -103,7 +109,7 @@ def best_kernel(capability: tuple[int, int]) -> Kernel:
     return Kernel("sdpa (cuDNN first)", _sdpa_by_priority)
 
 
-def _flash(name: str, module: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def _flash(name: str, module: str) -> Attend:
     try:
         function = importlib.import_module(module).flash_attn_func
     except (ImportError, AttributeError) as fault:
@@ -144,7 +150,8 @@ class Block(NamedTuple):
 
 
 def interleaved_blocks(num_chunks: int, *, sink: int = 0, window: int | None = None) -> list[Block]:
-    """Blocks N_0, C_0, ..., N_{K-1} of raven.md 4.2; the last chunk has no clean copy.
+    """Blocks N_0, C_0, ..., N_{K-1} and what they see (models/backbone.md#visibility-rule); the last chunk
+    has no clean copy.
 
     sink, window: counted in chunks; a clean chunk j < k is visible if j < sink or k - j <= window (None: no
     limit). Raises ValueError for a negative sink or window.
@@ -205,6 +212,21 @@ def interleaved_ranges(chunks: Sequence[int], tokens_per_frame: int) -> Interlea
     return InterleavedRanges(ranges[: len(chunks)], ranges[len(chunks) :], starts[-1])
 
 
+def interleaved_attention(
+    chunks: Sequence[int], tokens_per_frame: int, *, sink: int, window: int | None, device: torch.device
+) -> Attend:
+    """Attention of an interleaved sequence; its queries are the noisy tokens alone, or all.
+
+    One masked call where there are few tokens, else one dense call for each block.
+    """
+    if interleaved_ranges(chunks, tokens_per_frame).end > MASK_TOKENS:
+        return partial(
+            attend_interleaved, chunks=chunks, tokens_per_frame=tokens_per_frame, sink=sink, window=window
+        )
+    mask = interleaved_mask(chunks, tokens_per_frame, sink=sink, window=window, device=device)
+    return lambda q, k, v: attend(q, k, v, mask[: q.shape[1]])
+
+
 def attend_interleaved(
     q: Tensor,
     k: Tensor,
@@ -236,6 +258,15 @@ def attend_interleaved(
 def joined(parts: Sequence[Tensor], which: Sequence[int]) -> Tensor:
     """Parts one after another along the tokens."""
     return torch.cat([parts[i] for i in which], dim=1) if len(which) > 1 else parts[which[0]]
+
+
+def block_causal_attention(chunks: Sequence[int], tokens_per_frame: int, *, device: torch.device) -> Attend:
+    """Attention of a sequence whose chunks see themselves and what is before them; masked or by blocks, as
+    `interleaved_attention`.
+    """
+    if sum(chunks) * tokens_per_frame > MASK_TOKENS:
+        return partial(attend_block_causal, chunks=chunks, tokens_per_frame=tokens_per_frame)
+    return partial(attend, mask=block_causal_mask(chunks, tokens_per_frame, device))
 
 
 def attend_block_causal(

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from models.attention import attend
 from models.config import WanConfig
+from models.fused import rotate
 from models.plan import AttendPlan, KeyForm, Read
-from models.rope import Rotation, rotate
+from models.rope import Rotation
 
 RotationAt = Callable[[int, int], Rotation]
 """(first time position, frames) -> rotation of that many consecutive frames."""
@@ -86,9 +87,9 @@ class Tokens(Protocol):
 
     v: Tensor
 
-    def queries(self, turn: Rotation | None = None) -> Tensor: ...
+    def normed_q(self, rope: Rotation | None = None) -> Tensor: ...
 
-    def keys(self, turn: Rotation | None = None) -> Tensor: ...
+    def normed_k(self, rope: Rotation | None = None) -> Tensor: ...
 
 
 def attend_cached(
@@ -103,12 +104,12 @@ def attend_cached(
     here, v = rotation_at(plan.q_rotary_start, frames), own.v
     own_k: dict[KeyForm, Tensor] = {}
     for form in _own_forms(plan):
-        own_k[form] = own.keys(here if form == "rotated" else None).unflatten(1, (frames, tokens))
+        own_k[form] = own.normed_k(here if form == "rotated" else None).unflatten(1, (frames, tokens))
     own_v = v.unflatten(1, (frames, tokens))
     with torch.no_grad():
         _update(keys, values, plan, own_k, own_v)
 
-    def turn(piece: Tensor, position: int | None) -> Tensor:
+    def rotated(piece: Tensor, position: int | None) -> Tensor:
         if position is None:
             return piece
         rotation = rotation_at(position, piece.shape[1])
@@ -120,7 +121,7 @@ def attend_cached(
             window = slice(read.start, read.start + read.length)
             if _as_the_call(plan, read):
                 return [(own_k["rotated"][:, window], own_v[:, window])]
-            return [(turn(own_k["raw"][:, window], read.rotary), own_v[:, window])]
+            return [(rotated(own_k["raw"][:, window], read.rotary), own_v[:, window])]
         pieces = []
         for start, length, first in _split_at_write(read, plan, live=v.requires_grad):
             if first is None:
@@ -128,13 +129,13 @@ def attend_cached(
             else:
                 piece = (own_k[plan.write.form][:, first : first + length], own_v[:, first : first + length])
             position = None if read.rotary is None else read.rotary + start - read.start
-            pieces.append((turn(piece[0], position), piece[1]))
+            pieces.append((rotated(piece[0], position), piece[1]))
         return pieces
 
     gathered = [piece for read in plan.reads for piece in gather(read)]
     read_k = torch.cat([piece[0] for piece in gathered], dim=1) if len(gathered) > 1 else gathered[0][0]
     read_v = torch.cat([piece[1] for piece in gathered], dim=1) if len(gathered) > 1 else gathered[0][1]
-    return attend(own.queries(here), read_k.flatten(1, 2), read_v.flatten(1, 2))
+    return attend(own.normed_q(here), read_k.flatten(1, 2), read_v.flatten(1, 2))
 
 
 def _as_the_call(plan: AttendPlan, read: Read) -> bool:

@@ -85,3 +85,8 @@ class DtypePolicy:
     fp32_modules: Literal["float32", "parameters"] = "parameters"
     operators: Literal["plain", "fused"] = "fused"
     products: Literal["parameters", "bfloat16"] = "parameters"
+
+    @property
+    def fused(self) -> bool:
+        """Whether operators are the faster ones."""
+        return self.operators == "fused"

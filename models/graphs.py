@@ -28,8 +28,8 @@ class _Call(NamedTuple):
     v: Tensor
 
 
-class GraphedCalls:
-    """Binds a network to prompts as `models.rollout.bind_network` does, but keeps cache, text and graphs from
+class GraphRunner:
+    """Binds a network to prompts as `models.rollout.plain_runner` does, but keeps cache, text and graphs from
     clip to clip.
 
     One rollout at a time: the next `__call__` takes over the cache. For CUDA without gradients only.

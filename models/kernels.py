@@ -251,7 +251,7 @@ def _evenly_spaced(row: Tensor | None) -> Tensor | None:
 @triton.jit
 def _norm_rotate(
     x, weight, cos, sin, out, tokens, batch_stride, token_stride, eps,
-    N: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, PAIRS: tl.constexpr, NORM: tl.constexpr, TURN: tl.constexpr,
+    N: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, PAIRS: tl.constexpr, NORM: tl.constexpr, ROPE: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     clip, token = row // tokens, row % tokens
@@ -262,7 +262,7 @@ def _norm_rotate(
     if NORM:
         value *= tl.rsqrt(tl.sum(value * value) / (N * D) + eps)
         value *= tl.load(weight + at, mask=mask, other=0.0).to(tl.float32)
-    if TURN:
+    if ROPE:
         even, odd = tl.split(tl.reshape(value, (HEADS, PAIRS, 2)))
         c = tl.load(cos + token * (D // 2) + pair, mask=pair < D // 2, other=0.0)[None, :]
         s = tl.load(sin + token * (D // 2) + pair, mask=pair < D // 2, other=0.0)[None, :]
@@ -271,30 +271,30 @@ def _norm_rotate(
 
 
 def norm_rotate_cuda(
-    x: Tensor, weight: Tensor | None, eps: float, turn: tuple[Tensor, Tensor] | None, dtype: torch.dtype
+    x: Tensor, weight: Tensor | None, eps: float, rope: tuple[Tensor, Tensor] | None, dtype: torch.dtype
 ) -> Tensor:
     """RMS norm over all heads of a token and rotation of each, either left out where it is None; one
     rounding, to `dtype`.
 
-    x: [B, T, N, D]; weight: [N * D]; turn: cos and sin [T, 1, D / 2], float32. Differentiable with a norm.
+    x: [B, T, N, D]; weight: [N * D]; rope: cos and sin [T, 1, D / 2], float32. Differentiable with a norm.
     """
     if x.stride(3) != 1 or x.stride(2) != x.shape[3]:
         x = x.contiguous()
     if weight is None:
-        return _normed_rotated(x, None, eps, turn, dtype)
-    return _NormRotate.apply(x, weight, eps, turn, dtype)
+        return _normed_rotated(x, None, eps, rope, dtype)
+    return _NormRotate.apply(x, weight, eps, rope, dtype)
 
 
 def _normed_rotated(
-    x: Tensor, weight: Tensor | None, eps: float, turn: tuple[Tensor, Tensor] | None, dtype: torch.dtype
+    x: Tensor, weight: Tensor | None, eps: float, rope: tuple[Tensor, Tensor] | None, dtype: torch.dtype
 ) -> Tensor:
     batch, tokens, heads, size = x.shape
     out = torch.empty(x.shape, dtype=dtype, device=x.device)
-    cos, sin = (x, x) if turn is None else turn
+    cos, sin = (x, x) if rope is None else rope
     _norm_rotate[(batch * tokens,)](
         x, x if weight is None else weight, cos, sin, out, tokens, x.stride(0), x.stride(1), eps,
         N=heads, D=size, HEADS=triton.next_power_of_2(heads), PAIRS=triton.next_power_of_2(size) // 2,
-        NORM=weight is not None, TURN=turn is not None, num_warps=4,
+        NORM=weight is not None, ROPE=rope is not None, num_warps=4,
     )  # fmt: skip
     return out
 
@@ -303,23 +303,23 @@ class _NormRotate(torch.autograd.Function):
     """Keeps what is normed, and norms it again on the way back."""
 
     @staticmethod
-    def forward(ctx, x, weight, eps, turn, dtype):
-        ctx.save_for_backward(x, weight, *(() if turn is None else turn))
+    def forward(ctx, x, weight, eps, rope, dtype):
+        ctx.save_for_backward(x, weight, *(() if rope is None else rope))
         ctx.eps = eps
-        return _normed_rotated(x, weight, eps, turn, dtype)
+        return _normed_rotated(x, weight, eps, rope, dtype)
 
     @staticmethod
     def backward(ctx, d_out):
-        x, weight, *turn = ctx.saved_tensors
+        x, weight, *rope = ctx.saved_tensors
         batch, tokens, heads, size = x.shape
         rows = triton.cdiv(batch * tokens, PROGRAMS)
         d_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         sums = torch.empty(PROGRAMS, heads * size, dtype=torch.float32, device=x.device)
-        cos, sin = turn or (x, x)
+        cos, sin = rope or (x, x)
         _norm_rotate_backward[(PROGRAMS,)](
             x, weight, cos, sin, d_out.contiguous(), d_x, sums, batch * tokens, tokens, x.stride(0), x.stride(1), ctx.eps,
             N=heads, D=size, HEADS=triton.next_power_of_2(heads), PAIRS=triton.next_power_of_2(size) // 2,
-            ROWS=rows, TURN=bool(turn), num_warps=4,
+            ROWS=rows, ROPE=bool(rope), num_warps=4,
         )  # fmt: skip
         return d_x, sums.sum(0).to(weight.dtype), None, None, None
 
@@ -327,7 +327,7 @@ class _NormRotate(torch.autograd.Function):
 @triton.jit
 def _norm_rotate_backward(
     x, weight, cos, sin, d_out, d_x, sums, end, tokens, batch_stride, token_stride, eps,
-    N: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, PAIRS: tl.constexpr, ROWS: tl.constexpr, TURN: tl.constexpr,
+    N: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, PAIRS: tl.constexpr, ROWS: tl.constexpr, ROPE: tl.constexpr,
 ):  # fmt: skip
     start = tl.program_id(0).to(tl.int64) * ROWS
     head, pair, place = tl.arange(0, HEADS), tl.arange(0, PAIRS), tl.arange(0, 2 * PAIRS)
@@ -340,7 +340,7 @@ def _norm_rotate_backward(
         mask = inside & (row < end)
         clip, token = row // tokens, row % tokens
         slope = tl.load(d_out + row * (N * D) + at, mask=mask, other=0.0).to(tl.float32)
-        if TURN:
+        if ROPE:
             even, odd = tl.split(tl.reshape(slope, (HEADS, PAIRS, 2)))
             turned = (pair < D // 2) & (row < end)
             c = tl.load(cos + token * (D // 2) + pair, mask=turned, other=0.0)[None, :]

@@ -40,7 +40,7 @@ class NoiseSource(Protocol):
         """[B, F, C, H, W]: where sampling starts. Asked once, first."""
         ...
 
-    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+    def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
         """[B, f, C, H, W] for `frames` frames of chunk number `chunk` after its denoising step `step`;
         window: rolling only.
         """
@@ -75,7 +75,7 @@ class PortableNoise:
     def initial(self) -> Tensor:
         return self._draw("initial", 0, self.shape[0])
 
-    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
+    def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
         if step >= 100:
             raise ValueError(
                 f"Portable noise numbers at most 100 steps a chunk, got step {step}; use fewer steps."
@@ -104,22 +104,20 @@ class UpstreamProfile:
     many generators.
 
     seed: of item 0; item i of the expanded (prompt x sample) list uses seed + i. layout: "frame_major" [F, C,
-    H, W] or "channel_major" [C, F, H, W]. renoise: "same" generator, or a "forked" second one seeded by the
+    H, W] or "channel_major" [C, F, H, W]. renoise_generator: "same", or a "forked" second one seeded by the
     LCG. extent: a re-noise draw covers the "chunk" or the whole joint "window", of which one block is used.
-    Source: baselines.md 1.3, 2.0, 2.6, 2.7.
+    Source: baselines/methods.md#noise.
     """
 
     seed: int
     layout: Literal["frame_major", "channel_major"]
     dtype: torch.dtype
-    renoise: Literal["same", "forked"]
+    renoise_generator: Literal["same", "forked"]
     extent: Literal["chunk", "window"]
 
 
 def lcg(seed: int) -> int:
-    """The next seed of RAVEN's linear congruential chain: (1103515245 * seed + 12345) mod 2^31 (raven.md
-    6.8).
-    """
+    """The next seed of RAVEN's linear congruential chain: (1103515245 * seed + 12345) mod 2^31 (baselines/methods.md#noise)."""
     return (1103515245 * seed + 12345) % 2**31
 
 
@@ -145,7 +143,7 @@ class UpstreamNoise:
         seeds = [profile.seed + item for item in items]
         self._first = [self._seeded(seed, device) for seed in seeds]
         self._later = self._first
-        if profile.renoise == "forked":
+        if profile.renoise_generator == "forked":
             self._later = [self._seeded(lcg(seed), device) for seed in seeds]
 
     @classmethod
@@ -171,7 +169,7 @@ class UpstreamNoise:
             self.dtype
         )
 
-    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
+    def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
         if self.profile.extent == "chunk" or window is None:
             return torch.stack([self._take(draw, frames) for draw in self._later]).to(self.dtype)
         rows = [self._take(draw, window.frames) for draw in self._later]
@@ -228,7 +226,7 @@ class GeneratorNoise:
     def initial(self) -> Tensor:
         return self._draw(self.shape[0])
 
-    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
+    def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
         return self._draw(frames)
 
     def _draw(self, frames: int) -> Tensor:
@@ -251,7 +249,7 @@ class TensorNoise:
     def initial(self) -> Tensor:
         return self.start
 
-    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
+    def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
         """Raises ValueError if the draw was not given or has another number of frames."""
         if (chunk, step) not in self.draws:
             raise ValueError(

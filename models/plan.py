@@ -79,7 +79,7 @@ class AttendPlan:
     reads: tuple[Read, ...]
 
 
-Kind = Literal["denoise", "commit"]
+Kind = Literal["denoise", "context"]
 
 
 class Planner(Protocol):
@@ -182,7 +182,7 @@ class AbsolutePlanner:
                     "frames, which this method never exceeds; sample fewer frames or set a window."
                 )
         slot = at.used if fresh else at.used - frames
-        if kind == "commit" or policy.denoise_writes:
+        if kind == "context" or policy.denoise_writes:
             at.used, at.seen = slot + frames, max(end, at.seen)
         reads = (*cached(0, slot, None), Read("self", 0, frames, start))
         return AttendPlan(frames, start, moves, None, Write(slot, frames, 0, "rotated"), reads)
@@ -228,7 +228,7 @@ class SlotRelativePlanner:
     pointers: Pointers
 
     def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan:  # noqa: ARG002
-        """Plan the call on frames [start, start + frames); denoise and commit differ in nothing but who calls
+        """Plan the call on frames [start, start + frames); denoise and context calls differ in nothing but who calls
         first.
 
         Raises ValueError if evicted frames and sink differ in number while they are to be blended.
@@ -295,7 +295,7 @@ class AnchoredSinkPlanner:
     pointers: Pointers
 
     def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan:
-        """Plan a denoise call on the joint window [start, start + frames), or a commit call on its first
+        """Plan a denoise call on the joint window [start, start + frames), or a context call on its first
         block alone.
 
         Raises ValueError if the joint window leaves no room for the sink.
@@ -321,7 +321,7 @@ class AnchoredSinkPlanner:
             history = (*cached(0, sink, start - working - sink), *cached(slot - working, working, None))
         elif slot + sink <= policy.window:
             history = (*cached(0, sink, 0), *cached(sink, slot - sink, None))
-        else:  # upstream's slice starts behind block 0: the commit goes without a sink
+        else:  # upstream's slice starts behind block 0: the context call goes without a sink
             history = cached(slot + sink - policy.window, policy.window - sink, None)
         return AttendPlan(frames, start, moves, None, write, (*history, own))
 

@@ -3,7 +3,7 @@
 Both are generators of frozen records, one per network call and one per finished chunk, so that callers
 stream, time, decode or record trajectories without the loop knowing. A rollout knows no baseline: schedule,
 cache policy, noise and network come in. Legend: B batch, F latent frames of the clip, f frames of one call, C
-channels, H, W latent size, L text rows; S steps.
+channels, H, W latent size, L rows of a prompt's embedding; S steps.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,13 +26,12 @@ cache.
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Denoised:
-    """One denoising call. steps: step index of each frame; x_t, v, x0: [B, f, C, H, W]; with gradient only
-    where asked for.
-    """
+    """One denoising call. x_t, v, x0: [B, f, C, H, W], with gradient only where asked for."""
 
     start: int
     frames: int
     steps: tuple[int, ...]
+    """Step index of each frame."""
     x_t: Tensor
     v: Tensor
     x0: Tensor
@@ -45,8 +44,8 @@ class Denoised:
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
-    """One clean pass: the keys and values of these frames are final."""
+class ContextPass:
+    """One context pass, the KV-cache update at t = 0: the keys and values of these frames are final."""
 
     start: int
     frames: int
@@ -60,13 +59,13 @@ class Finished:
     latents: Tensor
 
 
-Record = Denoised | Committed | Finished
+Record = Denoised | ContextPass | Finished
 
-Binding = Callable[[Wan, Tensor, int], NetworkCall]
-"""(network, text rows [B, L, text_dim], cache capacity in frames) -> network calls on these prompts."""
+Runner = Callable[[Wan, Tensor, int], NetworkCall]
+"""(network, prompt embeddings [B, L, text_dim], cache capacity in frames) -> network calls on these prompts."""
 
 
-def bind_network(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
+def plain_runner(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
     """Plain calls with a cache of their own, made at the first call, which shows the size of a latent frame."""
     text_kv = wan.text_kv(wan.embed_text(text))
     caches: list[KVCache] = []
@@ -81,19 +80,20 @@ def bind_network(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """How a method samples: chunk by chunk, or (joint) a rolling window of blocks. One for sampling and for
-    training.
-
-    chunk: latent frames of a chunk or block; frames: of a clip; first_schedule, draw_last: see `chunked`.
-    """
+    """How a method samples, and how training runs the network that it trains."""
 
     schedule: Schedule
     policy: Policy
     chunk: int
+    """Latent frames of a chunk or block."""
     frames: int
+    """Latent frames of a clip."""
     joint: bool = False
+    """A rolling window of blocks (`rolling`) in place of chunk by chunk (`chunked`)."""
     draw_last: bool = False
+    """See `chunked`."""
     first_schedule: Schedule | None = None
+    """See `chunked`."""
 
     @property
     def num_steps(self) -> int:
@@ -106,18 +106,17 @@ class Rollout:
         noise: NoiseSource,
         *,
         grad_at: int | None = None,
-        bind: Binding | None = None,
+        runner: Runner = plain_runner,
     ) -> Iterator[Record]:
-        """Records of one rollout of `wan` on text rows [B, L, text_dim].
+        """Records of one rollout of `wan` on prompt embeddings [B, L, text_dim].
 
         grad_at: exit step of a chunked rollout, or window offset of a rolling one, where gradients are kept;
-        None for no
-        gradient anywhere. bind: how calls are made (default `bind_network`: a cache of its own, nothing is
-        kept afterwards). Raises ValueError if noise and text are of different batches.
+        None for no gradient anywhere. runner: how calls are made; `plain_runner` keeps nothing afterwards.
+        Raises ValueError if noise and text are of different batches.
         """
         capacity = self.policy.num_slots(self.frames, self.chunk)
         with torch.set_grad_enabled(grad_at is not None):
-            bound = (bind or bind_network)(wan, text, capacity)
+            run = runner(wan, text, capacity)
 
         def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
             if x.shape[0] != text.shape[0]:
@@ -125,7 +124,7 @@ class Rollout:
                     f"The noise is for {x.shape[0]} clips but there are text rows for {text.shape[0]}; "
                     "make noise and text agree."
                 )
-            return bound(x, t, plan)
+            return run(x, t, plan)
 
         planner = self.policy.planner()
         if self.joint:
@@ -145,17 +144,16 @@ def chunked(
     chunk: int,
     exit_step: int | None = None,
     draw_last: bool = False,
-    commit_last: bool = False,
     first_schedule: Schedule | None = None,
 ) -> Iterator[Record]:
-    """Denoise one chunk after another, each given the clean chunks before it (baselines.md 2.0, raven.md 5).
+    """Denoise one chunk after another, each given the clean chunks before it (baselines/methods.md#chunked-rollout).
 
     chunk: latent frames. exit_step: stop every chunk at this step index and let gradients into that call
     alone; the history stays detached (self forcing). draw_last: also draw, and discard, noise after the last
-    step, as RAVEN's generator does. commit_last: run the clean pass after the last chunk too, which changes
-    nothing here (baselines.md 8). first_schedule: steps of chunk 0 if they are others than the rest's
-    (baselines.md 2.3, Causal Forcing++); the step indices of its records count in it. Raises ValueError if
-    the chunks do not divide the clip, exit_step is no step, or is asked for beside a first_schedule.
+    step, as RAVEN's generator does. first_schedule: steps of chunk 0 if they are others than the rest's
+    (Causal Forcing++); the step indices of its records count in it. The last chunk gets no context pass, which
+    nobody would read. Raises ValueError if the chunks do not divide the clip, exit_step is no step, or is asked
+    for beside a first_schedule.
     """
     z = noise.initial()
     total = z.shape[1]
@@ -184,14 +182,14 @@ def chunked(
             yield record
             made = record.x0
             if step < stop:
-                x = here.advance(record.x_t, record.x0, noise.renoise(c, step, chunk, None), step)
+                x = here.advance(record.x_t, record.x0, noise.draw_renoise(c, step, chunk, None), step)
             elif here.noisy_end and step == here.num_steps - 1:
-                made = here.advance(record.x_t, record.x0, noise.renoise(c, step, chunk, None), step)
+                made = here.advance(record.x_t, record.x0, noise.draw_renoise(c, step, chunk, None), step)
             elif draw_last and step == here.num_steps - 1:
-                noise.renoise(c, step, chunk, None)
+                noise.draw_renoise(c, step, chunk, None)
         yield Finished(start, made)
-        if commit_last or start + chunk < total:
-            yield commit(network, planner, made, start)
+        if start + chunk < total:
+            yield context_pass(network, planner, made, start)
 
 
 def rolling(
@@ -202,15 +200,14 @@ def rolling(
     *,
     chunk: int,
     grad_offset: int | None = None,
-    commit_last: bool = False,
 ) -> Iterator[Record]:
     """Denoise up to S neighbouring blocks in one call, the oldest cleanest; each call finishes one block
-    (baselines.md 2.6).
+    (baselines/methods.md#rolling-forcing).
 
     chunk: latent frames of a block. Block j has step index w - j in window w. grad_offset: let gradients into
     windows w = grad_offset mod S; their clean predictions cover every block exactly once (Rolling Forcing's
-    training). Clean passes on a block that is not finished, and the one after the last block unless
-    commit_last, change nothing and are skipped. Raises ValueError if the blocks do not divide the clip, are
+    training). Context passes on a block that is not finished, and the one after the last block, would change
+    nothing and are skipped. Raises ValueError if the blocks do not divide the clip, are
     fewer than S, or grad_offset is no step.
     """
     z = noise.initial()
@@ -240,12 +237,12 @@ def rolling(
         for position, j in enumerate(blocks):
             step = w - j
             if step < num_steps - 1:
-                eps = noise.renoise(j, step, chunk, JointWindow(frames, position * chunk))
-                noisy[j] = schedule.renoise(clean[j], eps, step + 1)
+                eps = noise.draw_renoise(j, step, chunk, JointWindow(frames, position * chunk))
+                noisy[j] = schedule.add_noise(clean[j], eps, step + 1)
         if w >= num_steps - 1:
             yield Finished(start, record.x0[:, :chunk])
-            if commit_last or start + chunk < total:
-                yield commit(network, planner, clean[blocks[0]], start)
+            if start + chunk < total:
+                yield context_pass(network, planner, clean[blocks[0]], start)
 
 
 def denoise(
@@ -267,10 +264,10 @@ def denoise(
     return Denoised(start, x.shape[1], steps, x, v, x0)
 
 
-def commit(network: NetworkCall, planner: Planner, x0: Tensor, start: int) -> Committed:
-    """The clean pass: the network runs on finished latents at timestep 0 for its keys and values alone."""
+def context_pass(network: NetworkCall, planner: Planner, x0: Tensor, start: int) -> ContextPass:
+    """The network on finished latents at timestep 0, for its keys and values alone."""
     batch, frames = x0.shape[:2]
-    plan = planner.plan(start, frames, "commit")
+    plan = planner.plan(start, frames, "context")
     with torch.no_grad():
         network(x0, torch.zeros(batch, frames, device=x0.device), plan)
-    return Committed(start, frames)
+    return ContextPass(start, frames)

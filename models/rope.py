@@ -58,19 +58,3 @@ def rotation(
             dim=-1,
         ).reshape(-1, 1, sum(pairs))
         return Rotation(angles.cos().to(device, dtype), angles.sin().to(device, dtype))
-
-
-def rotate(x: Tensor, by: Rotation) -> Tensor:
-    """Rotate q or k [B, T, N, head_dim]; pairs are (2i, 2i+1). Computed in the rotation's dtype, returned in
-    x's.
-
-    float64 tables give the result upstream gets from complex128 arithmetic. Source: raven.md 3.3. With
-    float32 tables, on CUDA and without gradient it is one kernel.
-    """
-    if x.is_cuda and by.cos.dtype == torch.float32 and not torch.is_grad_enabled():
-        from models.kernels import norm_rotate_cuda  # Triton is there with CUDA builds of torch only
-
-        return norm_rotate_cuda(x, None, 0.0, by, x.dtype)
-    even, odd = x.to(by.cos.dtype).unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((even * by.cos - odd * by.sin, even * by.sin + odd * by.cos), dim=-1)
-    return turned.flatten(-2).to(x.dtype)

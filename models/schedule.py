@@ -23,6 +23,21 @@ one bit off).
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
+def to_x0(x: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
+    """Clean latents x - sigma * v. x, v: [B, F, C, H, W]; sigma: [B] noise levels of clips, or [B, F] of frames."""
+    return x - _over_latents(sigma, x) * v
+
+
+def add_noise(x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+    """Noisy latents (1 - sigma) * x0 + sigma * noise. x0, noise: [B, F, C, H, W]; sigma: [B] or [B, F]."""
+    level = _over_latents(sigma, x0)
+    return (1 - level) * x0 + level * noise
+
+
+def _over_latents(sigma: Tensor, latents: Tensor) -> Tensor:
+    return sigma.reshape(*sigma.shape, *[1] * (latents.dim() - sigma.dim()))
+
+
 class SigmaTable(NamedTuple):
     """Noise levels of the 1000 training steps, noisiest first, and their timesteps; float32."""
 
@@ -32,7 +47,7 @@ class SigmaTable(NamedTuple):
 
 def sigma_table(shift: float) -> SigmaTable:
     """shift * s / (1 + (shift - 1) * s) of s = 1, .999, ..., .001, computed in float32 on the CPU
-    (baselines.md 0.4).
+    (models/backbone.md#noise-schedule).
     """
     s = torch.linspace(1, 0, NUM_TRAIN_STEPS + 1, dtype=torch.float32, device=CPU)[:-1]
     sigmas = shift * s / (1 + (shift - 1) * s)
@@ -41,30 +56,26 @@ def sigma_table(shift: float) -> SigmaTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One denoising step. timestep: what the network is told; sigma: the noise level used (a float32 value).
-
-    table_index: row of the sigma table that the lookup found; None where sigma is timestep / 1000.
-    """
+    """One denoising step."""
 
     timestep: float
+    """What the network is told, in 0..1000."""
     sigma: float
-    table_index: int | None
+    """The noise level of the latents: a float32 value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """The steps of one method and the precision of its arithmetic.
-
-    x0_dtype: precision of x0 = x - sigma * v. renoise_dtype: precision of (1 - sigma) * x0 + sigma * noise.
-    Both round once, to the dtype of the latents they are given. Source: baselines.md 0.4, raven.md 2.
-    """
+    """The steps of one method and the precision of its arithmetic, which rounds once, to the latents' dtype."""
 
     noisy_end: ClassVar[bool] = False
     """Whether the last step adds noise too, so that what a rollout makes is not its last clean prediction."""
 
     steps: tuple[Step, ...]
     x0_dtype: torch.dtype = torch.float64
-    renoise_dtype: torch.dtype = torch.float32
+    """Precision of `to_x0`."""
+    add_noise_dtype: torch.dtype = torch.float32
+    """Precision of `add_noise`."""
 
     @property
     def num_steps(self) -> int:
@@ -88,25 +99,24 @@ class Schedule:
         frame.
         """
         sigma = self._sigma(steps, x, self.x0_dtype)
-        return (x.to(self.x0_dtype) - sigma * v.to(self.x0_dtype)).to(x.dtype)
+        return to_x0(x.to(self.x0_dtype), v.to(self.x0_dtype), sigma).to(x.dtype)
 
-    def renoise(self, x0: Tensor, noise: Tensor, steps: int | Sequence[int]) -> Tensor:
+    def add_noise(self, x0: Tensor, noise: Tensor, steps: int | Sequence[int]) -> Tensor:
         """Clean latents put back at the noise of `steps` (one index, or one per frame), in x0's dtype.
 
         x0, noise: [B, F, C, H, W]. Index num_steps stands for no noise and returns x0.
         """
-        sigma = self._sigma(steps, x0, self.renoise_dtype)
-        mixed = (1 - sigma) * x0.to(self.renoise_dtype) + sigma * noise.to(self.renoise_dtype)
-        return mixed.to(x0.dtype)
+        sigma = self._sigma(steps, x0, self.add_noise_dtype)
+        return add_noise(x0.to(self.add_noise_dtype), noise.to(self.add_noise_dtype), sigma).to(x0.dtype)
 
     def advance(self, x_t: Tensor, x0: Tensor, noise: Tensor, step: int) -> Tensor:  # noqa: ARG002 (other samplers need x_t)
         """Latents after `step`, in x0's dtype: x0, predicted there from x_t, at the next step's noise. All
         [B, F, C, H, W].
         """
-        return self.renoise(x0, noise, step + 1)
+        return self.add_noise(x0, noise, step + 1)
 
     def transition(self, x_t: Tensor, x0: Tensor, step: Tensor) -> Transition:  # noqa: ARG002 (as above)
-        """The Gaussian that `advance` draws from, each sample at a step of its own (raven.md 2.3).
+        """The Gaussian that `advance` draws from, each sample at a step of its own.
 
         x_t, x0: [B, F, C, H, W] state and clean prediction; step: [B] whole numbers.
         """
@@ -118,12 +128,11 @@ class Schedule:
         return _constants((*self.sigmas, 0.0), torch.float32, like.device)[index][:, None, None, None, None]
 
     def _sigma(self, steps: int | Sequence[int], like: Tensor, dtype: torch.dtype) -> Tensor:
-        """[F or 1, 1, 1, 1] noise levels, to broadcast over [B, F, C, H, W]."""
+        """[1, F or 1] noise levels."""
         indices = [steps] if isinstance(steps, int) else steps
         assert len(indices) in (1, like.shape[1]), f"{len(indices)} step indices for {like.shape[1]} frames"
         levels = (*self.sigmas, 0.0)
-        row = _constants(tuple(levels[k] for k in indices), dtype, like.device)
-        return row[:, None, None, None]
+        return _constants(tuple(levels[k] for k in indices), dtype, like.device)[None]
 
 
 @lru_cache(maxsize=256)
@@ -146,7 +155,7 @@ class Transition(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EulerMaruyama(Schedule):
-    """Stochastic Euler steps in place of consistency steps: the sampler of FlowGRPO (raven.md 11).
+    """Stochastic Euler steps in place of consistency steps: the sampler of FlowGRPO (models/training/methods.md#flowgrpo).
 
     noise_level: a of the diffusion g^2 = a^2 sigma (1 + sigma / (1 - min(sigma, sigma_max))), which is a^2
     sigma / (1 - sigma) below
@@ -183,7 +192,7 @@ def build_schedule(
     timestep_dtype: Literal["int64", "float32"],
     sigma: Literal["table", "timestep"],
     x0_dtype: Literal["float64", "float32"],
-    renoise_dtype: Literal["float64", "float32"],
+    add_noise_dtype: Literal["float64", "float32"],
 ) -> Schedule:
     """The schedule a baseline's settings describe.
 
@@ -210,16 +219,17 @@ def build_schedule(
         timesteps = timesteps.round()
     found: list[Step] = []
     for timestep in timesteps:
-        index = int((table.timesteps - timestep).abs().argmin()) if sigma == "table" else None
-        level = timestep / NUM_TRAIN_STEPS if index is None else table.sigmas[index]
-        found.append(Step(timestep=timestep.item(), sigma=level.item(), table_index=index))
-    return Schedule(steps=tuple(found), x0_dtype=DTYPES[x0_dtype], renoise_dtype=DTYPES[renoise_dtype])
+        level = timestep / NUM_TRAIN_STEPS
+        if sigma == "table":
+            level = table.sigmas[int((table.timesteps - timestep).abs().argmin())]
+        found.append(Step(timestep=timestep.item(), sigma=level.item()))
+    return Schedule(steps=tuple(found), x0_dtype=DTYPES[x0_dtype], add_noise_dtype=DTYPES[add_noise_dtype])
 
 
 def training_timesteps(
     count: int, *, generator: torch.Generator, shift: float = 5.0, low: float = 0.02, high: float = 0.98
 ) -> Tensor:
-    """[count] int64 timesteps of score and fake-score training, 20..980 by default (raven.md 2.2).
+    """[count] int64 timesteps of score and fake-score training, 20..980 by default (models/backbone.md#training-timesteps).
 
     Uniform in float64, shifted, scaled to low..high, times 1000, rounded half to even. On the generator's
     device.

@@ -4,8 +4,8 @@ Legend: B batch, F latent frames of the clip, G frames in the sequence (noisy an
 frame, T = G * P, N heads, D head size. Clips and velocities are [B, F, C, H, W]; timesteps are [B, F] in
 0..1000.
 
-State-dict names are Wan's (raven.md 14.1), so a bidirectional checkpoint loads unchanged. The network
-predicts the velocity v = noise - x0. Sources: raven.md 3-4, baselines.md 0.2.
+State-dict names are Wan's (models/backbone.md#state-dict), so a bidirectional checkpoint loads unchanged. The
+network predicts the velocity v = noise - x0.
 """
 
 from __future__ import annotations
@@ -25,317 +25,47 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 from models.attention import (
     KERNEL_OPERATORS,
     attend,
-    attend_block_causal,
-    attend_interleaved,
-    block_causal_mask,
-    interleaved_mask,
+    block_causal_attention,
+    interleaved_attention,
 )
 from models.cache import KVCache, attend_cached, check_plan
 from models.config import DtypePolicy, WanConfig
+from models.fused import (
+    Residual,
+    add_affine_norm,
+    add_gated,
+    add_modulated_norm,
+    apply_linear,
+    embed_patches,
+    layer_norm,
+    linear_gelu,
+    residual,
+    rms_norm,
+    rms_norm_rotate,
+)
 from models.plan import AttendPlan, merged_reads
-from models.rope import Rotation, rotate, rotation
+from models.rope import Rotation, rotation
 
-keeping_attention = partial(create_selective_checkpoint_contexts, KERNEL_OPERATORS)
-"""Checkpointing that keeps the outputs of attention: two bytes a channel and token, for a third of a block's
-forward time.
-"""
-
-MASK_TOKENS = 4096  # up to this many tokens a boolean mask is cheaper than one attention call per block
-
-
-class TextKV(NamedTuple):
-    """Cross-attention keys and values of every layer, [B, text_len, N, D] each: computed once per prompt."""
-
-    keys: list[Tensor]
-    values: list[Tensor]
-
-
-class RMSNorm(nn.Module):
-    """Root-mean-square norm over the last axis: float32 inside, cast back, then times the weight (two
-    roundings).
-    """
-
-    def __init__(self, dim: int, eps: float, *, fused: bool) -> None:
-        super().__init__()
-        self.eps, self.fused = eps, fused
-        self.weight = nn.Parameter(torch.ones(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        if self.fused:
-            return functional.rms_norm(wide, x.shape[-1:], eps=self.eps).to(x.dtype) * self.weight
-        scale = torch.rsqrt(wide.pow(2).mean(dim=-1, keepdim=True) + self.eps)
-        return (wide * scale).to(x.dtype) * self.weight
-
-    def heads(self, x: Tensor, size: int, turn: Rotation | None = None) -> Tensor:
-        """Normed and, where a rotation is given, rotated heads [B, T, N, size] of projections x [B, T, dim],
-        in x's dtype.
-        """
-        if self.fused and in_kernels(x) and (turn is None or turn.cos.dtype == torch.float32):
-            from models.kernels import norm_rotate_cuda  # Triton is there with CUDA builds of torch only
-
-            return norm_rotate_cuda(x.unflatten(-1, (-1, size)), self.weight, self.eps, turn, x.dtype)
-        normed = self(x).unflatten(-1, (-1, size))
-        return (normed if turn is None else rotate(normed, turn)).to(x.dtype)
-
-
-def in_kernels(x: Tensor) -> bool:
-    """Whether fused operators on x run as kernels of models/kernels.py, which compute in float32."""
-    return x.is_cuda and x.dtype != torch.float64
-
-
-def products_dtype(layer: nn.Module, device: torch.device) -> torch.dtype:
-    """dtype of a layer's matrix product: its weights', or autocast's where that is on."""
-    if torch.is_autocast_enabled(device.type):
-        return torch.get_autocast_dtype(device.type)
-    return layer.weight.dtype
-
-
-def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
-    """A linear layer in the dtype of its product (the explicit form of autocast)."""
-    return layer(x.to(products_dtype(layer, x.device)))
-
-
-def first_frames(x: Tensor, count: int) -> Tensor:
-    """x[:, :count]; x itself where that is all of it, because the gradient of a slice is a copy."""
-    return x if x.shape[1] == count else x[:, :count]
-
-
-class Attention(nn.Module):
-    """Projections and norms of self- or cross-attention; the kernel is chosen by the caller."""
-
-    def __init__(self, config: WanConfig, dtypes: DtypePolicy) -> None:
-        super().__init__()
-        self.heads, self.size, fused = config.num_heads, config.head_dim, dtypes.operators == "fused"
-        self.q = nn.Linear(config.dim, config.dim)
-        self.k = nn.Linear(config.dim, config.dim)
-        self.v = nn.Linear(config.dim, config.dim)
-        self.o = nn.Linear(config.dim, config.dim)
-        self.norm_q = RMSNorm(config.dim, config.eps, fused=fused)
-        self.norm_k = RMSNorm(config.dim, config.eps, fused=fused)
-
-    def project(self, x: Tensor, queries: int) -> Projected:
-        """Projections of tokens x [B, T, dim], of the first `queries` alone for q."""
-        return Projected(
-            apply_linear(self.q, first_frames(x, queries)),
-            apply_linear(self.k, x),
-            apply_linear(self.v, x).unflatten(-1, (self.heads, -1)),
-            self.norm_q,
-            self.norm_k,
-        )
-
-    def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Normed keys and values [B, T, N, D] of tokens x [B, T, dim]."""
-        return self.norm_k.heads(apply_linear(self.k, x), self.size), apply_linear(self.v, x).unflatten(
-            -1, (self.heads, -1)
-        )
-
-
-class Projected(NamedTuple):
-    """One layer's tokens before norm and rotation. q: [B, queries, dim]; k: [B, T, dim]; v: [B, T, N, D]."""
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    norm_q: RMSNorm
-    norm_k: RMSNorm
-
-    def queries(self, turn: Rotation | None = None) -> Tensor:
-        """[B, queries, N, D], normed and, where a rotation is given, rotated; in v's dtype."""
-        return self.norm_q.heads(self.q, self.v.shape[-1], turn)
-
-    def keys(self, turn: Rotation | None = None) -> Tensor:
-        """[B, T, N, D], normed and, where a rotation is given, rotated; in v's dtype."""
-        return self.norm_k.heads(self.k, self.v.shape[-1], turn)
-
-
-SelfAttend = Callable[[int, Projected], Tensor]
-"""(layer, its projections of the queries and of all tokens) -> [B, queries, N, D]."""
-
-
-class Residual(NamedTuple):
-    """The residual stream x [B, G, P, dim], and a last update, times its gate, that is not yet added (fused
-    operators only).
-    """
-
-    x: Tensor
-    update: Tensor | None = None
-    gate: Tensor | None = None
-
-
-class WanBlock(nn.Module):
-    """One transformer block with its own six modulation rows: shift, scale, gate for attention and for the
-    FFN.
-    """
-
-    def __init__(self, config: WanConfig, dtypes: DtypePolicy) -> None:
-        super().__init__()
-        self.eps, self.fused = config.eps, dtypes.operators == "fused"
-        self.fp32 = torch.float32 if dtypes.fp32_modules == "float32" else None
-        self.self_attn = Attention(config, dtypes)
-        self.norm3 = nn.LayerNorm(config.dim, eps=config.eps)
-        self.cross_attn = Attention(config, dtypes)
-        self.ffn = nn.Sequential(
-            nn.Linear(config.dim, config.ffn_dim),
-            nn.GELU(approximate="tanh"),
-            nn.Linear(config.ffn_dim, config.dim),
-        )
-        self.modulation = nn.Parameter(torch.zeros(1, 6, config.dim))
-
-    def text_kv(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-attention keys and values of embedded text [B, text_len, dim]."""
-        return self.cross_attn.key_value(context)
-
-    def forward(
-        self,
-        stream: Residual,
-        e0: Tensor,
-        text: Tensor | tuple[Tensor, Tensor],
-        self_attend: Callable[[Projected], Tensor],
-        queries: int,
-        recompute: bool = False,
-    ) -> Residual:
-        """stream of G frames; e0: [B, G, 6, dim]; text: embedded rows [B, text_len, dim] or their `text_kv`.
-
-        Only the first `queries` frames go on after self-attention. recompute: keep the inputs and what
-        attention gave alone for the backward pass (activation checkpointing); `self_attend` then runs twice,
-        so it must change nothing.
-        """
-        if recompute:
-            return checkpoint(
-                self._compute, stream, e0, text, self_attend, queries,
-                use_reentrant=False, preserve_rng_state=False, context_fn=keeping_attention,
-            )  # fmt: skip
-        return self._compute(stream, e0, text, self_attend, queries)
-
-    def _compute(
-        self,
-        stream: Residual,
-        e0: Tensor,
-        text: Tensor | tuple[Tensor, Tensor],
-        self_attend: Callable[[Projected], Tensor],
-        queries: int,
-    ) -> Residual:
-        text_kv = self.cross_attn.key_value(text) if isinstance(text, Tensor) else text
-        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation[:, None] + e0).unsqueeze(3).unbind(2)
-        x, hidden = self._add_norm(*stream, scale1, shift1)
-        tokens = queries * x.shape[2]
-        attended = self_attend(self.self_attn.project(hidden.flatten(1, 2), tokens)).flatten(2)
-        x, gate1, shift2, scale2, gate2 = (
-            first_frames(part, queries) for part in (x, gate1, shift2, scale2, gate2)
-        )
-        x, hidden = self._add_norm3(x, apply_linear(self.self_attn.o, attended).view_as(x), gate1)
-        crossed = attend_text(self.cross_attn, hidden, text_kv)
-        x, hidden = self._add_norm(x, crossed, None, scale2, shift2)
-        update = apply_linear(self.ffn[2], self._activated(hidden))
-        if self.fused and in_kernels(x):
-            return Residual(x, update, gate2)
-        return Residual(add_gated(x, update, gate2))
-
-    def _activated(self, hidden: Tensor) -> Tensor:
-        """GELU of the first FFN layer; one matrix product with it in the epilogue where there is no adapter."""
-        up, activation, _ = self.ffn
-        dtype, without_gradient = products_dtype(up, hidden.device), not torch.is_grad_enabled()
-        if (
-            self.fused
-            and in_kernels(hidden)
-            and without_gradient
-            and type(up) is nn.Linear
-            and dtype == torch.bfloat16
-        ):
-            bias, rows, weight = up.bias.to(dtype), hidden.flatten(0, -2), up.weight.to(dtype)
-            return torch._addmm_activation(bias, rows, weight.t(), use_gelu=True).view(*hidden.shape[:-1], -1)
-        return activation(apply_linear(up, hidden))
-
-    def _add_norm(
-        self, x: Tensor, update: Tensor | None, gate: Tensor | None, scale: Tensor, shift: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """(x + update * gate, its norm modulated for the projections that follow)."""
-        if self.fused and in_kernels(x):
-            from models.kernels import add_norm_cuda  # Triton is there with CUDA builds of torch only
-
-            dtype = products_dtype(self.self_attn.q, x.device)
-            return add_norm_cuda(x, update, gate, scale, shift, eps=self.eps, one=True, dtype=dtype)
-        x = add_gated(x, update, gate)
-        return x, norm(x, self.eps, self.fp32) * (1 + scale) + shift
-
-    def _add_norm3(self, x: Tensor, update: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
-        """(x + update * gate, its norm with parameters)."""
-        layer = self.norm3
-        if self.fused and in_kernels(x):
-            from models.kernels import add_norm_cuda  # Triton is there with CUDA builds of torch only
-
-            dtype = products_dtype(self.cross_attn.q, x.device)
-            return add_norm_cuda(
-                x, update, gate, layer.weight, layer.bias, eps=layer.eps, one=False, dtype=dtype
-            )
-        x = add_gated(x, update, gate)
-        return x, affine_norm(layer, x)
-
-
-def add_gated(x: Tensor, update: Tensor | None, gate: Tensor | None) -> Tensor:
-    """x + update * gate, or what there is of it."""
-    if update is None:
-        return x
-    return x + (update if gate is None else update * gate)
-
-
-def norm(x: Tensor, eps: float, fp32: torch.dtype | None) -> Tensor:
-    """LayerNorm without parameters in x's dtype. With an fp32 it is computed and returned in the fp32's
-    dtype, but its values are rounded to x's: that shows in the first block, whose x is the patch embedding
-    (raven.md 3.4).
-    """
-    if fp32 is None:
-        return functional.layer_norm(x, x.shape[-1:], eps=eps)
-    return functional.layer_norm(x.to(fp32), x.shape[-1:], eps=eps).to(x.dtype).to(fp32)
-
-
-def affine_norm(layer: nn.LayerNorm, x: Tensor) -> Tensor:
-    """LayerNorm with parameters, in the parameters' dtype."""
-    return layer(x.to(layer.weight.dtype))
-
-
-def attend_text(layer: Attention, x: Tensor, text_kv: tuple[Tensor, Tensor]) -> Tensor:
-    """Cross-attention of [B, G, P, dim] tokens to all text rows, padding included."""
-    keys, values = text_kv
-    queries = layer.norm_q.heads(apply_linear(layer.q, x.flatten(1, 2)), layer.size)
-    attended = attend(queries, keys, values)
-    return apply_linear(layer.o, attended.flatten(2)).unflatten(1, x.shape[1:3])
-
-
-class Head(nn.Module):
-    """Last norm, modulated by the time embedding itself, and the projection to patches."""
-
-    def __init__(self, config: WanConfig, dtypes: DtypePolicy) -> None:
-        super().__init__()
-        self.eps = config.eps
-        self.fp32 = torch.float32 if dtypes.fp32_modules == "float32" else None
-        self.head = nn.Linear(config.dim, config.patch_height * config.patch_width * config.out_channels)
-        self.modulation = nn.Parameter(torch.zeros(1, 2, config.dim))
-
-    def forward(self, stream: Residual, e: Tensor) -> Tensor:
-        x = add_gated(*stream)
-        shift, scale = (self.modulation[:, None] + e[:, :, None]).unsqueeze(3).unbind(2)
-        return apply_linear(self.head, norm(x, self.eps, self.fp32) * (1 + scale) + shift)
+FP32_MODULES = ("time_embedding", "time_projection", "modulation", "norm", "head")
+"""Parts of the names of parameters that `fp32_modules: float32` keeps in float32."""
 
 
 class Wan(nn.Module):
-    """Wan2.1 DiT, from a 2-layer toy to 1.3B; see the module docstring for shapes.
+    """Wan2.1 DiT, from a 2-layer toy to 1.3B; see the module docstring for shapes."""
 
-    recompute: set it to checkpoint the activations of every block where a gradient is wanted and no cache is
-    written.
-    """
+    activation_checkpointing: bool
+    """Set it to compute the activations of every block again in the backward pass instead of keeping them.
+
+    It has an effect where a gradient is wanted and no cache is written."""
 
     def __init__(self, config: WanConfig, dtypes: DtypePolicy | None = None) -> None:
         super().__init__()
         self.config = config
         self.dtypes = dtypes or DtypePolicy(rotary="float32")
-        self.recompute = False
+        self.activation_checkpointing = False
         dim = config.dim
-        self.patch_embedding = nn.Conv3d(
-            config.in_channels, dim, kernel_size=(1, config.patch_height, config.patch_width),
-            stride=(1, config.patch_height, config.patch_width),
-        )  # fmt: skip
+        patch = (1, config.patch_height, config.patch_width)
+        self.patch_embedding = nn.Conv3d(config.in_channels, dim, kernel_size=patch, stride=patch)
         self.text_embedding = nn.Sequential(
             nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
         )
@@ -343,19 +73,16 @@ class Wan(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
         self.blocks = nn.ModuleList(WanBlock(config, self.dtypes) for _ in range(config.num_layers))
         self.head = Head(config, self.dtypes)
-        self._tables: dict[tuple[object, ...], Rotation] = {}  # kept for good: CUDA graphs read them
+        self._rotations: dict[tuple[object, ...], Rotation] = {}  # kept for good: CUDA graphs read them
 
-    # -- the four ways to call the network
-    # ------------------------------------------------------------------------------
+    # the four ways to call the network
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | TextKV) -> Tensor:
-        """Velocity with every token seeing every token (teacher, fake score, base model). x: [B, F, C, H, W];
-        t: [B, F].
-        """
-        turn = self._rotation(range(x.shape[1]), x)
+        """Velocity with every token seeing every token (teacher, fake score, base model)."""
+        rope = self._rotation(range(x.shape[1]), x)
 
-        def self_attend(_: int, tokens: Projected) -> Tensor:
-            return attend(tokens.queries(turn), tokens.keys(turn), tokens.v)
+        def self_attend(_: int, own: Projected) -> Tensor:
+            return attend(own.normed_q(rope), own.normed_k(rope), own.v)
 
         return self._run(x, t, context, self_attend)
 
@@ -367,8 +94,9 @@ class Wan(nn.Module):
         (training-time test).
 
         noisy, clean: [B, F, C, H, W]; t: [B, F] timesteps of the noisy frames, clean ones are at 0. chunks:
-        frames of each chunk, summing to F; sink, window: in chunks. Equals `cached` on the same clean history
-        (tests T2, T8 of raven.md 20). Raises ValueError if the chunks do not add up to F.
+        frames of each chunk; sink, window: in chunks. Equals `cached` on the same clean history
+        (models/training/methods.md#properties-that-must-hold). Raises ValueError if chunks do not add up to
+        F.
         """
         frames = noisy.shape[1]
         if sum(chunks) != frames:
@@ -377,50 +105,38 @@ class Wan(nn.Module):
                 "chunks that fit."
             )
         history = frames - chunks[-1]
-        positions = (*range(frames), *range(history))
-        turn = self._rotation(positions, noisy)
+        rope = self._rotation((*range(frames), *range(history)), noisy)
         tokens = self._tokens_per_frame(noisy)
-        mask = None
-        if len(positions) * tokens <= MASK_TOKENS:
-            mask = interleaved_mask(chunks, tokens, sink=sink, window=window, device=noisy.device)
+        packed = interleaved_attention(chunks, tokens, sink=sink, window=window, device=noisy.device)
 
-        def self_attend(_: int, projected: Projected) -> Tensor:
-            queries = projected.q.shape[1]
-            q = projected.queries(Rotation(turn.cos[:queries], turn.sin[:queries]))
-            k = projected.keys(turn)
-            if mask is not None:
-                return attend(q, k, projected.v, mask[:queries])
-            return attend_interleaved(q, k, projected.v, chunks, tokens, sink=sink, window=window)
+        def self_attend(_: int, own: Projected) -> Tensor:
+            num_queries = own.q.shape[1]
+            q = own.normed_q(Rotation(rope.cos[:num_queries], rope.sin[:num_queries]))
+            return packed(q, own.normed_k(rope), own.v)
 
         x = torch.cat([noisy, clean[:, :history].to(noisy.dtype)], dim=1)
         t = torch.cat([t, t.new_zeros(t.shape[0], history)], dim=1)
-        return self._run(x, t, context, self_attend, queries=frames)
+        return self._run(x, t, context, self_attend, num_query_frames=frames)
 
     def block_causal(
         self, x: Tensor, t: Tensor, context: Tensor | TextKV, *, chunks: Sequence[int]
     ) -> Tensor:
         """Velocity with every chunk seeing itself and all earlier chunks as they are (diffusion forcing)."""
-        turn = self._rotation(range(x.shape[1]), x)
-        tokens = self._tokens_per_frame(x)
-        mask = None
-        if x.shape[1] * tokens <= MASK_TOKENS:
-            mask = block_causal_mask(chunks, tokens, x.device)
+        rope = self._rotation(range(x.shape[1]), x)
+        causal = block_causal_attention(chunks, self._tokens_per_frame(x), device=x.device)
 
         def self_attend(_: int, own: Projected) -> Tensor:
-            q, k = own.queries(turn), own.keys(turn)
-            if mask is not None:
-                return attend(q, k, own.v, mask)
-            return attend_block_causal(q, k, own.v, chunks, tokens)
+            return causal(own.normed_q(rope), own.normed_k(rope), own.v)
 
         return self._run(x, t, context, self_attend)
 
     def cached(
         self, x: Tensor, t: Tensor, context: Tensor | TextKV, cache: KVCache, plan: AttendPlan
     ) -> Tensor:
-        """Velocity of the frames of one call, attending to the cache as the plan says; the cache is updated
-        in place.
+        """Velocity of the frames of one call, attending to the cache as the plan says.
 
-        Raises ValueError if the plan is for another number of frames or leaves the cache.
+        The cache is updated in place. Raises ValueError if the plan is for another number of frames or leaves
+        the cache.
         """
         if x.shape[1] != plan.frames:
             raise ValueError(
@@ -434,19 +150,18 @@ class Wan(nn.Module):
         def rotation_at(start: int, frames: int) -> Rotation:
             return self._rotation(range(start, start + frames), x)
 
-        def self_attend(layer: int, tokens: Projected) -> Tensor:
-            return attend_cached(cache, plan, layer, tokens, rotation_at=rotation_at)
+        def self_attend(layer: int, own: Projected) -> Tensor:
+            return attend_cached(cache, plan, layer, own, rotation_at=rotation_at)
 
-        return self._run(x, t, context, self_attend, recompute=False)
+        return self._run(x, t, context, self_attend, writes_cache=True)
 
-    # -- parts -----------------------------------------------------------------------------------------------
-    # -------------
+    # embeddings
 
     def embed_text(self, text: Tensor) -> Tensor:
-        """[B, L, text_dim] -> [B, text_len, dim]; rows past L are the MLP's answer to zeros and stay visible
-        (raven.md 3.2).
+        """Prompt embeddings [B, L, text_dim] -> [B, text_len, dim].
 
-        Raises ValueError if there are more rows than text_len.
+        Rows past L are the MLP's answer to zeros and stay visible (models/backbone.md#forward-pass). Raises
+        ValueError if there are more rows than text_len.
         """
         missing = self.config.text_len - text.shape[1]
         if missing < 0:
@@ -462,39 +177,8 @@ class Wan(nn.Module):
     def text_kv(self, context: Tensor) -> TextKV:
         """Cross-attention keys and values of all layers from embedded text [B, text_len, dim]."""
         with self._products(context):
-            pairs = [block.text_kv(context) for block in self.blocks]
+            pairs = [block.cross_attn.key_value(context) for block in self.blocks]
         return TextKV([key for key, _ in pairs], [value for _, value in pairs])
-
-    def _patchify(self, x: Tensor) -> Tensor:
-        """[B, F, C, H, W] -> [B, F, P, dim]. Raises ValueError if the patch does not divide the frame."""
-        self._tokens_per_frame(x)
-        layer, config = self.patch_embedding, self.config
-        x = x.to(layer.weight.dtype)
-        if self.dtypes.operators == "plain":
-            return rearrange(layer(x.transpose(1, 2)), "b d f h w -> b f (h w) d")
-        patches = rearrange(
-            x, "b f c (h p) (w q) -> b f (h w) (c p q)", p=config.patch_height, q=config.patch_width
-        )
-        return functional.linear(patches, layer.weight.flatten(1), layer.bias)
-
-    def _products(self, x: Tensor) -> AbstractContextManager[object]:
-        """Where matrix products are in `dtypes.products`. No cache of casted weights: they change, and are
-        gathered anew.
-        """
-        if self.dtypes.products == "parameters":
-            return nullcontext()
-        return torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False)
-
-    def _tokens_per_frame(self, x: Tensor) -> int:
-        return self.config.tokens_per_frame(x.shape[3], x.shape[4])
-
-    def _rotation(self, frames: Sequence[int], x: Tensor) -> Rotation:
-        dtype = torch.float64 if self.dtypes.rotary == "float64" else torch.float32
-        height, width = x.shape[3] // self.config.patch_height, x.shape[4] // self.config.patch_width
-        key = (tuple(frames), height, width, dtype, x.device)
-        if key not in self._tables:
-            self._tables[key] = rotation(frames, height, width, self.config.rotary_pairs, dtype, x.device)
-        return self._tables[key]
 
     def embed_time(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """Time embedding e [B, F, dim] and block modulation e0 [B, F, 6, dim]. The sinusoid is computed in
@@ -509,63 +193,246 @@ class Wan(nn.Module):
         silu, project = self.time_projection
         return e, apply_linear(project, silu(e)).unflatten(-1, (6, -1))
 
+    # parts
+
     def _run(
-        self,
-        x: Tensor,
-        t: Tensor,
-        context: Tensor | TextKV,
-        self_attend: SelfAttend,
-        queries: int | None = None,
-        recompute: bool = True,
-    ) -> Tensor:
-        """Patchify, blocks, head, unpatchify. `queries`: frames whose output is wanted; the rest only serves
-        as keys.
+        self, x: Tensor, t: Tensor, context: Tensor | TextKV,
+        self_attend: Callable[[int, Projected], Tensor],
+        num_query_frames: int | None = None,
+        writes_cache: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """Patch embedding, blocks, head, and patches back to frames.
+
+        self_attend: (layer, its projected tokens) -> [B, query tokens, N, D]. num_query_frames: frames whose
+        output is wanted, all by default; the rest only serves as keys.
         """
-        config = self.config
-        height, width = x.shape[3] // config.patch_height, x.shape[4] // config.patch_width
         with self._products(x):
             stream = Residual(self._patchify(x))
         e, e0 = self.embed_time(t)
-        recompute = recompute and self.recompute and torch.is_grad_enabled()
-        last = len(self.blocks) - 1
-        wanted = x.shape[1] if queries is None else queries
+        checkpointing = self.activation_checkpointing and torch.is_grad_enabled() and not writes_cache
+        wanted = x.shape[1] if num_query_frames is None else num_query_frames
         for layer, block in enumerate(self.blocks):
-            keep = wanted if layer == last else x.shape[1]
+            frames = wanted if layer == len(self.blocks) - 1 else x.shape[1]
             text = context if isinstance(context, Tensor) else (context.keys[layer], context.values[layer])
             with self._products(x):
-                stream = block(stream, e0, text, partial(self_attend, layer), keep, recompute)
+                stream = block(stream, e0, text, partial(self_attend, layer), frames, checkpointing)
         out = self.head(stream, e[:, :wanted])
+        height, width = self.config.patch_height, self.config.patch_width
         return rearrange(
-            out,
-            "b f (h w) (p q c) -> b f c (h p) (w q)",
-            h=height,
-            w=width,
-            p=config.patch_height,
-            q=config.patch_width,
+            out, "b f (h w) (p q c) -> b f c (h p) (w q)", h=x.shape[3] // height, p=height, q=width
+        )
+
+    def _patchify(self, x: Tensor) -> Tensor:
+        """[B, F, C, H, W] -> [B, F, P, dim]. Raises ValueError if the patch does not divide the frame."""
+        self._tokens_per_frame(x)
+        layer = self.patch_embedding
+        return embed_patches(layer, x.to(layer.weight.dtype), fused=self.dtypes.fused)
+
+    def _products(self, x: Tensor) -> AbstractContextManager[object]:
+        """Matrix products in `dtypes.products`. Casts are not cached, since weights are gathered anew."""
+        if self.dtypes.products == "parameters":
+            return nullcontext()
+        return torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False)
+
+    def _tokens_per_frame(self, x: Tensor) -> int:
+        return self.config.tokens_per_frame(x.shape[3], x.shape[4])
+
+    def _rotation(self, frames: Sequence[int], x: Tensor) -> Rotation:
+        dtype = torch.float64 if self.dtypes.rotary == "float64" else torch.float32
+        height, width = x.shape[3] // self.config.patch_height, x.shape[4] // self.config.patch_width
+        key = (tuple(frames), height, width, dtype, x.device)
+        if key not in self._rotations:
+            self._rotations[key] = rotation(frames, height, width, self.config.rotary_pairs, dtype, x.device)
+        return self._rotations[key]
+
+
+class WanBlock(nn.Module):
+    """One transformer block; `modulation` holds shift, scale and gate of attention, then of the FFN."""
+
+    def __init__(self, config: WanConfig, dtypes: DtypePolicy) -> None:
+        super().__init__()
+        self.eps, self.fused, self.fp32 = config.eps, dtypes.fused, dtypes.fp32_modules == "float32"
+        self.self_attn = Attention(config, dtypes)
+        self.norm3 = nn.LayerNorm(config.dim, eps=config.eps)
+        self.cross_attn = Attention(config, dtypes)
+        self.ffn = nn.Sequential(
+            nn.Linear(config.dim, config.ffn_dim),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(config.ffn_dim, config.dim),
+        )
+        self.modulation = nn.Parameter(torch.zeros(1, 6, config.dim))
+
+    def forward(
+        self,
+        stream: Residual,
+        e0: Tensor,
+        text: Tensor | tuple[Tensor, Tensor],
+        self_attend: Callable[[Projected], Tensor],
+        num_query_frames: int,
+        checkpointing: bool = False,
+    ) -> Residual:
+        """stream: G frames; e0: [B, G, 6, dim]; text: embedded [B, text_len, dim] or its keys and values.
+
+        Only the first `num_query_frames` go on after self-attention. checkpointing: keep the inputs and what
+        attention gave alone for the backward pass; `self_attend` then runs twice, so it must change nothing.
+        """
+        inputs = (stream, e0, text, self_attend, num_query_frames)
+        if not checkpointing:
+            return self._compute(*inputs)
+        # the outputs of attention are two bytes a channel and token, for a third of a block's forward time
+        keep_attention = partial(create_selective_checkpoint_contexts, KERNEL_OPERATORS)
+        return checkpoint(
+            self._compute, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=keep_attention
+        )
+
+    def _compute(
+        self,
+        stream: Residual,
+        e0: Tensor,
+        text: Tensor | tuple[Tensor, Tensor],
+        self_attend: Callable[[Projected], Tensor],
+        num_query_frames: int,
+    ) -> Residual:
+        text_kv = self.cross_attn.key_value(text) if isinstance(text, Tensor) else text
+        shift1, scale1, gate1, shift2, scale2, gate2 = (self.modulation[:, None] + e0).unsqueeze(3).unbind(2)
+
+        x, hidden = self._modulated_norm(stream, scale1, shift1)
+        own = self.self_attn.project(hidden.flatten(1, 2), num_query_frames * x.shape[2])
+        attended = apply_linear(self.self_attn.o, self_attend(own).flatten(2))
+        kept = (take_first(part, num_query_frames) for part in (x, gate1, shift2, scale2, gate2))
+        x, gate1, shift2, scale2, gate2 = kept
+
+        stream = Residual(x, attended.view_as(x), gate1)
+        x, hidden = add_affine_norm(stream, self.norm3, into=self.cross_attn.q, fused=self.fused)
+        crossed = self.cross_attn.attend_text(hidden.flatten(1, 2), text_kv)
+
+        stream = Residual(x, crossed.view_as(x))
+        x, hidden = self._modulated_norm(stream, scale2, shift2)
+        up, gelu, down = self.ffn
+        update = apply_linear(down, linear_gelu(up, gelu, hidden, fused=self.fused))
+        return residual(x, update, gate2, fused=self.fused)
+
+    def _modulated_norm(self, stream: Residual, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+        into = self.self_attn.q  # its products have the dtype of all products of the block
+        return add_modulated_norm(
+            stream, scale, shift, eps=self.eps, fp32=self.fp32, into=into, fused=self.fused
         )
 
 
-FP32_MODULES = ("time_embedding", "time_projection", "modulation", "norm", "head")
+class Attention(nn.Module):
+    """Projections and norms of self- or cross-attention; self-attention itself is chosen by the caller."""
+
+    def __init__(self, config: WanConfig, dtypes: DtypePolicy) -> None:
+        super().__init__()
+        self.num_heads, self.head_size = config.num_heads, config.head_dim
+        self.q = nn.Linear(config.dim, config.dim)
+        self.k = nn.Linear(config.dim, config.dim)
+        self.v = nn.Linear(config.dim, config.dim)
+        self.o = nn.Linear(config.dim, config.dim)
+        self.norm_q = RMSNorm(config.dim, config.eps, fused=dtypes.fused)
+        self.norm_k = RMSNorm(config.dim, config.eps, fused=dtypes.fused)
+
+    def project(self, x: Tensor, num_queries: int) -> Projected:
+        """Projections of tokens x [B, T, dim]; q of the first `num_queries` alone."""
+        q = apply_linear(self.q, take_first(x, num_queries))
+        k = apply_linear(self.k, x)
+        v = apply_linear(self.v, x).unflatten(-1, (self.num_heads, -1))
+        return Projected(q, k, v, self.norm_q, self.norm_k)
+
+    def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Normed keys and values [B, T, N, D] of tokens x [B, T, dim]."""
+        k = self.norm_k.heads(apply_linear(self.k, x), self.head_size)
+        return k, apply_linear(self.v, x).unflatten(-1, (self.num_heads, -1))
+
+    def attend_text(self, x: Tensor, text_kv: tuple[Tensor, Tensor]) -> Tensor:
+        """Cross-attention of tokens x [B, T, dim] to all rows of the embedded text, padding included."""
+        q = self.norm_q.heads(apply_linear(self.q, x), self.head_size)
+        return apply_linear(self.o, attend(q, *text_kv).flatten(2))
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm over the last axis (models/fused.py `rms_norm`)."""
+
+    def __init__(self, dim: int, eps: float, *, fused: bool) -> None:
+        super().__init__()
+        self.eps, self.fused = eps, fused
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps, fused=self.fused)
+
+    def heads(self, x: Tensor, head_size: int, rope: Rotation | None = None) -> Tensor:
+        """Normed and, where a rotation is given, rotated heads [B, T, N, D] of projections x [B, T, dim]."""
+        return rms_norm_rotate(x, self.weight, self.eps, head_size, rope, fused=self.fused)
+
+
+class Head(nn.Module):
+    """Last norm, modulated by the time embedding itself, and the projection to patches."""
+
+    def __init__(self, config: WanConfig, dtypes: DtypePolicy) -> None:
+        super().__init__()
+        self.eps, self.fp32 = config.eps, dtypes.fp32_modules == "float32"
+        self.head = nn.Linear(config.dim, config.patch_height * config.patch_width * config.out_channels)
+        self.modulation = nn.Parameter(torch.zeros(1, 2, config.dim))
+
+    def forward(self, stream: Residual, e: Tensor) -> Tensor:
+        shift, scale = (self.modulation[:, None] + e[:, :, None]).unsqueeze(3).unbind(2)
+        normed = layer_norm(add_gated(*stream), self.eps, fp32=self.fp32)
+        return apply_linear(self.head, normed * (1 + scale) + shift)
+
+
+class TextKV(NamedTuple):
+    """Cross-attention keys and values of every layer, [B, text_len, N, D] each: computed once per prompt."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+
+
+class Projected(NamedTuple):
+    """One layer's tokens before norm and rotation."""
+
+    q: Tensor
+    """[B, query tokens, dim]."""
+    k: Tensor
+    """[B, T, dim]."""
+    v: Tensor
+    """[B, T, N, D]."""
+    norm_q: RMSNorm
+    norm_k: RMSNorm
+
+    def normed_q(self, rope: Rotation | None = None) -> Tensor:
+        """[B, query tokens, N, D], normed and, where a rotation is given, rotated; in q's dtype."""
+        return self.norm_q.heads(self.q, self.v.shape[-1], rope)
+
+    def normed_k(self, rope: Rotation | None = None) -> Tensor:
+        """[B, T, N, D], normed and, where a rotation is given, rotated; in k's dtype."""
+        return self.norm_k.heads(self.k, self.v.shape[-1], rope)
+
+
+def take_first(x: Tensor, count: int) -> Tensor:
+    """x[:, :count]; x itself where that is all of it, because the gradient of a slice is a copy."""
+    return x if x.shape[1] == count else x[:, :count]
 
 
 def stored_dtype(name: str, dtypes: DtypePolicy, dtype: torch.dtype) -> torch.dtype:
-    """dtype of one parameter of a network whose weights are `dtype`: float32 in an fp32 (time path,
-    modulations, norms, head; adapters inside them too) where the dtypes keep any.
+    """dtype of the parameter `name` of a network whose weights are `dtype`.
+
+    It is float32 for `FP32_MODULES` (the adapters inside them too) where the policy keeps those in float32.
     """
     fp32 = dtypes.fp32_modules == "float32" and any(part in name for part in FP32_MODULES)
     return torch.float32 if fp32 else dtype
 
 
 def cast_parameters(wan: Wan, dtype: torch.dtype) -> Wan:
-    """Cast the weights, and adapters on them, to `dtype` but for the float32 fp32_modules."""
+    """Cast the weights, and adapters on them, to their `stored_dtype`, in place."""
     for name, parameter in wan.named_parameters():
         parameter.data = parameter.data.to(stored_dtype(name, wan.dtypes, dtype))
     return wan
 
 
 def init_weights(wan: Wan, generator: torch.Generator, *, zero_head: bool = True) -> None:
-    """Wan's own initialisation: Xavier for linear layers, N(0, 0.02) for text and time embeddings, N(0,
-    1/dim) modulations.
+    """Wan's own initialisation: Xavier for linear layers, N(0, 0.02) for text and time embeddings, and N(0,
+    1/dim) for modulations.
 
     zero_head False gives the head and the norms random values too, which tests need: with a zero head every
     output is 0.
@@ -574,18 +441,15 @@ def init_weights(wan: Wan, generator: torch.Generator, *, zero_head: bool = True
         for name, parameter in wan.named_parameters():
             if name.endswith("modulation"):
                 parameter.normal_(std=wan.config.dim**-0.5, generator=generator)
-            elif name.endswith("norm_q.weight") or name.endswith("norm_k.weight") or "norm3" in name:
-                centre = 0.0 if name.endswith("bias") else 1.0
-                parameter.fill_(centre)
+            elif name.endswith(("norm_q.weight", "norm_k.weight")) or "norm3" in name:
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
                 if not zero_head:
-                    parameter.add_(
-                        0.1 * torch.randn(parameter.shape, generator=generator, device=parameter.device)
-                    )
+                    noise = torch.randn(parameter.shape, generator=generator, device=parameter.device)
+                    parameter.add_(0.1 * noise)
             elif name.endswith("bias") or (name == "head.head.weight" and zero_head):
                 parameter.zero_()
             elif name.startswith(("text_embedding", "time_embedding")):
                 parameter.normal_(std=0.02, generator=generator)
             else:
-                nn.init.xavier_uniform_(
-                    parameter.flatten(1) if parameter.dim() > 2 else parameter, generator=generator
-                )
+                matrix = parameter.flatten(1) if parameter.dim() > 2 else parameter
+                nn.init.xavier_uniform_(matrix, generator=generator)

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.fused import add_norm_silu
+
 HISTORY = 2  # frames of the past that a temporal kernel of 3 sees
 LAYOUT = torch.channels_last_3d
 TAP_LEVELS = (1, 3)
@@ -104,39 +106,6 @@ class CausalConv:
         pictures = self.buffer.transpose(1, 2).flatten(0, 1)
         out = functional.conv2d(pictures, weight, padding=spatial)
         return out.unflatten(0, (-1, frames)).transpose(1, 2)
-
-
-def add_norm_silu(
-    x: Tensor,
-    bias: Tensor,
-    residual: Tensor | None,
-    gamma: Tensor | None,
-    out: Tensor | None,
-    *,
-    keep_sum: bool,
-) -> Tensor | None:
-    """out <- silu(rms_norm(x + bias + residual)); returns the sum where it is wanted (keep_sum), in x's
-    dtype.
-
-    x, residual: [B, C, T, H, W], channels-last; bias, gamma: [C]; out: as `CausalConv.room` gives it, for
-    which every frame is written once, or three times. Without gamma and out, there is only the sum. The norm
-    divides by the length over C and multiplies by sqrt(C) gamma. One Triton kernel on CUDA.
-    """
-    if x.is_cuda:
-        from models.kernels import add_norm_silu_cuda  # Triton is there with CUDA builds of torch only
-
-        return add_norm_silu_cuda(x, bias, residual, gamma, out, keep_sum=keep_sum)
-    total = x.float() + bias.float()[:, None, None, None]
-    if residual is not None:
-        total = total + residual.float()
-    if gamma is not None and out is not None:
-        channels, frames = x.shape[1], x.shape[2]
-        normed = functional.normalize(total, dim=1) * (channels**0.5 * gamma.float()[:, None, None, None])
-        taps = out.shape[1] // channels
-        for later in range(min(taps, frames)):
-            place = out.narrow(1, (taps - 1 - later) * channels, channels)
-            place[:, :, later:] = functional.silu(normed[:, :, : frames - later])
-    return total.to(x.dtype) if keep_sum else None
 
 
 Parts = tuple[Tensor, Tensor, Tensor | None]

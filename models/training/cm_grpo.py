@@ -423,7 +423,7 @@ def policy_rollout(settings: CmGrpoSettings) -> Rollout:
     schedule = EulerMaruyama(
         steps=plain.steps,
         x0_dtype=plain.x0_dtype,
-        renoise_dtype=plain.renoise_dtype,
+        add_noise_dtype=plain.add_noise_dtype,
         noise_level=ablation.noise_level,
         sigma_max=plain.sigmas[1] if ablation.sigma_max is None else ablation.sigma_max,
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.plan import AbsolutePolicy
-from models.rollout import Denoised, Finished, Record, Rollout, bind_network, commit
+from models.rollout import Denoised, Finished, Record, Rollout, context_pass, plain_runner
 from models.schedule import CPU, Schedule, Step
 from models.training.flow_matching import to_x0
 from models.wan import Wan
@@ -70,14 +70,14 @@ def replay_cached(wan: Wan, noisy: Tensor, t: Tensor, text: Tensor, rollout: Rol
     chunk's own call alone; and it is what was predicted at t, not what the rollout ended in. No activations
     are recomputed: the cache changes after each call.
     """
-    network = bind_network(wan, text, rollout.policy.num_slots(rollout.frames, rollout.chunk))
+    network = plain_runner(wan, text, rollout.policy.num_slots(rollout.frames, rollout.chunk))
     planner, made = rollout.policy.planner(), []
     for start in range(0, rollout.frames, rollout.chunk):
         x = noisy[:, start : start + rollout.chunk]
         plan = planner.plan(start, rollout.chunk, "denoise")
         made.append(to_x0(x, network(x, t[:, None].expand(-1, rollout.chunk), plan), t))
         if start + rollout.chunk < rollout.frames:
-            commit(network, planner, made[-1].detach(), start)
+            context_pass(network, planner, made[-1].detach(), start)
     return torch.cat(made, dim=1)
 
 
@@ -94,10 +94,10 @@ def consistency_rollout(
         raise ValueError(f"Chunks {tuple(chunks)} differ in length; the rollout takes equal chunks.")
     chunk = chunks[0]
     steps = tuple(
-        Step(timestep=float(t), sigma=float(torch.tensor(t, device=CPU) / 1000), table_index=None)
+        Step(timestep=float(t), sigma=float(torch.tensor(t, device=CPU) / 1000))
         for t in timesteps
     )
-    schedule = Schedule(steps=steps, x0_dtype=torch.float32, renoise_dtype=torch.float32)
+    schedule = Schedule(steps=steps, x0_dtype=torch.float32, add_noise_dtype=torch.float32)
     policy = AbsolutePolicy(
         window=None if window is None else window * chunk,
         sink=sink * chunk,

@@ -108,7 +108,7 @@ class StreamNoise:
         drawn = self.streams.normal("initial", self.iteration, starts, self.shape)
         return drawn[[starts.index(sample // self.sharing) for sample in self.samples]]
 
-    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002 (NoiseSource takes it)
+    def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002 (NoiseSource takes it)
         return self.streams.normal(
             "renoise", self.iteration, self.samples, (frames, *self.shape[1:]), chunk, step
         )

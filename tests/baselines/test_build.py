@@ -25,10 +25,11 @@ from baselines.spec import Baseline, load_all
 from models.attention import attend
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import WanConfig
+from models.fused import rotate
 from models.noise import GeneratorNoise, JointWindow, NoiseSource, SampleKey, TensorNoise
 from models.plan import AbsolutePolicy, AnchoredSinkPolicy, SlotRelativePolicy
-from models.rollout import Denoised, Finished, bind_network
-from models.rope import rotate, rotation
+from models.rollout import Denoised, Finished, plain_runner
+from models.rope import rotation
 from models.schedule import Schedule
 from models.wan import Projected, Wan, cast_parameters, init_weights
 from tests.baselines.visibility import OWN_RULE, SeesRule, sees_all, span
@@ -120,7 +121,7 @@ def velocity_without_cache(
         return torch.cat([of_BTND[:, i * tokens : (i + 1) * tokens] for i in ids], dim=1)
 
     def self_attend(_: int, here: Projected) -> Tensor:
-        q, k, v = here.queries(), here.keys(), here.v
+        q, k, v = here.normed_q(), here.normed_k(), here.v
         pieces = []
         for first, length, clean in queries:
             sees = rule(first, length, clean)
@@ -158,7 +159,7 @@ def sample_without_cache(sampler: Sampler, keys: Sequence[SampleKey], rule: Sees
             for k in range(here.num_steps):
                 x0 = predict(x, [k] * chunk, here)
                 if k < here.num_steps - 1:
-                    x = here.renoise(x0, noise.renoise(c, k, chunk, None), k + 1)
+                    x = here.add_noise(x0, noise.draw_renoise(c, k, chunk, None), k + 1)
             done = torch.cat([done, x0], dim=1)
         return done
     blocks = list(z.split(3, dim=1))
@@ -167,7 +168,7 @@ def sample_without_cache(sampler: Sampler, keys: Sequence[SampleKey], rule: Sees
         x0 = predict(torch.cat(blocks[a : b + 1], dim=1), [w - j for j in span(a, b) for _ in range(3)])
         for j, clean in zip(span(a, b), x0.split(3, dim=1), strict=True):
             if w - j < last:
-                blocks[j] = schedule.renoise(clean, noise.renoise(j, w - j, 3, None), w - j + 1)
+                blocks[j] = schedule.add_noise(clean, noise.draw_renoise(j, w - j, 3, None), w - j + 1)
             else:
                 done = torch.cat([done, clean], dim=1)
     return done
@@ -423,8 +424,8 @@ def test_every_method_takes_given_noise(wan: Wan, name: str) -> None:
     asked: dict[tuple[int, int], Tensor] = {}
 
     class Recording(GeneratorNoise):
-        def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
-            asked[chunk, step] = super().renoise(chunk, step, frames, window)
+        def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+            asked[chunk, step] = super().draw_renoise(chunk, step, frames, window)
             return asked[chunk, step]
 
     def clip(noise: NoiseSource) -> Tensor:
@@ -534,7 +535,7 @@ def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str, precision: 
     """Guards against stale inputs, a cache that a capture moved, and text of an earlier clip: equal bit for
     bit, clip after clip.
     """
-    from models.graphs import GraphedCalls
+    from models.graphs import GraphRunner
 
     dtypes = dtypes_of(BASELINES[name], precision)
     on_gpu = Wan(CONFIG, dtypes.network).cuda()
@@ -542,9 +543,13 @@ def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str, precision: 
     cast_parameters(on_gpu, dtypes.matmul).requires_grad_(False)
     plain, graphed = (
         build_sampler(
-            BASELINES[name], on_gpu, latent_shape=(21, CHANNELS, SIZE, SIZE), precision=precision, bind=bind
+            BASELINES[name],
+            on_gpu,
+            latent_shape=(21, CHANNELS, SIZE, SIZE),
+            precision=precision,
+            runner=runner,
         )
-        for bind in (bind_network, GraphedCalls())
+        for runner in (plain_runner, GraphRunner())
     )
     for number in range(3):
         key, rows = [SampleKey("clip", number)], text(2)[number % 2 :][:1].cuda()

@@ -52,9 +52,9 @@ def test_the_table_of_draws_is_complete_and_true() -> None:
     class Counted(UpstreamNoise):
         later = 0
 
-        def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
             self.later += 1
-            return super().renoise(chunk, step, frames, window)
+            return super().draw_renoise(chunk, step, frames, window)
 
     for name, baseline in BASELINES.items():
         dtypes = dtypes_of(baseline, "float32")

@@ -157,7 +157,7 @@ def test_recomputed_activations_change_no_bit() -> None:
     )
     for recompute in (False, True):
         wan = wan_of(1)
-        wan.recompute = recompute
+        wan.activation_checkpointing = recompute
         v = wan.interleaved(noisy, clean, torch.full((2, 8), 833.0), wan.embed_text(text), chunks=CHUNKS)
         v.square().mean().backward()
         found.append([v, *(value.grad for value in wan.parameters())])
@@ -172,7 +172,7 @@ def test_a_call_that_writes_a_cache_is_never_recomputed() -> None:
     rollout = consistency_rollout((1000, 625), CHUNKS, window=1)
     for recompute in (False, True):
         wan = wan_of(1)
-        wan.recompute = recompute
+        wan.activation_checkpointing = recompute
         noise = GeneratorNoise(generator=torch.Generator().manual_seed(5), batch=1, shape=SHAPE)
         records = rollout.run(wan, normal(1, 4, 8, dtype=torch.float32), noise, grad_at=1)
         predictions_with_gradient(list(records)).square().mean().backward()

@@ -15,7 +15,7 @@ def test_counts_of_a_whole_clip() -> None:
     """
     config, planner, passes = WanConfig(), POLICY.planner(), []
     for start in range(0, 21, 3):
-        for kind in ("denoise",) * 4 + ("commit",):
+        for kind in ("denoise",) * 4 + ("context",):
             passes.append(call_flops(config, planner.plan(start, 3, kind), 1560) / 1e12)
     assert passes[0] == pytest.approx(16.2, abs=0.05)
     assert [passes[i + 5] - passes[i] for i in range(30)] == pytest.approx([4.04] * 30, abs=0.005)

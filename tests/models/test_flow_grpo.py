@@ -16,7 +16,7 @@ SIGMAS = (1.0, 0.938, 0.833, 0.625)
 
 
 def sampler(noise_level: float, sigma_max: float, sigmas: tuple[float, ...] = SIGMAS) -> EulerMaruyama:
-    steps = tuple(Step(timestep=1000 * sigma, sigma=sigma, table_index=None) for sigma in sigmas)
+    steps = tuple(Step(timestep=1000 * sigma, sigma=sigma) for sigma in sigmas)
     return EulerMaruyama(steps=steps, noise_level=noise_level, sigma_max=sigma_max)
 
 

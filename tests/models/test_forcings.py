@@ -162,7 +162,9 @@ def test_self_forcing_gives_no_gradient_to_the_history() -> None:
     for start in range(0, 8, 2):
         x = states[:, start : start + 2]
         made.append(to_x0(x, wan.cached(x, t, texts[0], cache, planner.plan(start, 2, "denoise")), t))
-        frozen.cached(made[-1].detach(), torch.zeros(4, 2), texts[1], cache, planner.plan(start, 2, "commit"))
+        frozen.cached(
+            made[-1].detach(), torch.zeros(4, 2), texts[1], cache, planner.plan(start, 2, "context")
+        )
     weights = normal(4, *SHAPE, seed=4, dtype=torch.float32)
     ours = parameter_gradient(wan, (case.x0 * weights).sum())
     torch.testing.assert_close(

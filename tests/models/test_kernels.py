@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.config import DtypePolicy
-from models.rope import Rotation, rotate, rotation
-from models.wan import RMSNorm, Wan, add_gated, init_weights
+from models.fused import add_gated, rotate
+from models.rope import Rotation, rotation
+from models.wan import RMSNorm, Wan, init_weights
 from tests.models.training_toys import CHUNKS, CONFIG, SHAPE
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and importlib.util.find_spec("triton") is not None
@@ -197,7 +198,7 @@ def test_a_network_trains_as_in_plain_operations(
     float32 weights, products in float32 or bfloat16.
     """
     if INTERPRETED:
-        monkeypatch.setattr("models.wan.in_kernels", lambda _: True)
+        monkeypatch.setattr("models.fused.in_kernels", lambda _: True)
     products = "bfloat16" if dtype == torch.bfloat16 else "parameters"
     clips = [normal(2, *SHAPE, dtype=torch.float32, seed=seed) for seed in (1, 2)]
     t, text = torch.full((2, SHAPE[0]), 833.0), normal(2, 4, 8, dtype=torch.float32, seed=3)
@@ -210,7 +211,7 @@ def test_a_network_trains_as_in_plain_operations(
         wan = Wan(CONFIG, dtypes)
         init_weights(wan, torch.Generator().manual_seed(0), zero_head=False)
         wan = wan.to(device, torch.float64 if plain else torch.float32)
-        wan.recompute = recompute and not plain
+        wan.activation_checkpointing = recompute and not plain
         x, clean, own_t, rows = (value.to(device, wan.head.head.weight.dtype) for value in (*clips, t, text))
         v = wan.interleaved(x, clean, own_t, wan.embed_text(rows), chunks=CHUNKS)
         v.square().mean().backward()

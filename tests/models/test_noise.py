@@ -45,7 +45,7 @@ def test_portable_key_is_the_documented_digest() -> None:
     digest = hashlib.sha256(b'["toybox","red_ball",1,"renoise",302]').digest()
     generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
     expected = generator.standard_normal((3, 4, 2, 2), dtype=np.float32)
-    assert np.array_equal(portable(B).renoise(3, 2, 3, None)[0].numpy(), expected)
+    assert np.array_equal(portable(B).draw_renoise(3, 2, 3, None)[0].numpy(), expected)
 
 
 def test_portable_noise_ignores_batch_order_and_method() -> None:
@@ -53,9 +53,9 @@ def test_portable_noise_ignores_batch_order_and_method() -> None:
     window around it.
     """
     batch, single = portable(A, B, C), portable(B)
-    renoised = batch.renoise(5, 1, 3, JointWindow(15, 6))  # asked first, and through a window
+    renoised = batch.draw_renoise(5, 1, 3, JointWindow(15, 6))  # asked first, and through a window
     assert torch.equal(batch.initial()[1], single.initial()[0])
-    assert torch.equal(renoised[1], single.renoise(5, 1, 3, None)[0])
+    assert torch.equal(renoised[1], single.draw_renoise(5, 1, 3, None)[0])
     assert torch.equal(portable(C, A).initial(), batch.initial()[[2, 0]])
 
 
@@ -64,7 +64,7 @@ def test_portable_draws_all_differ() -> None:
     easily confused).
     """
     draws = [
-        portable(key, suite=suite).renoise(c, k, 3, None)
+        portable(key, suite=suite).draw_renoise(c, k, 3, None)
         for suite in "st"
         for key in (A, B, C)
         for c in (0, 1)
@@ -74,7 +74,7 @@ def test_portable_draws_all_differ() -> None:
     values = torch.stack(draws).flatten(1)
     assert len(values.unique(dim=0)) == len(values)
     with pytest.raises(ValueError, match="at most 100 steps"):
-        portable(A).renoise(0, 100, 3, None)
+        portable(A).draw_renoise(0, 100, 3, None)
 
 
 def test_portable_noise_is_standard_normal() -> None:
@@ -105,9 +105,9 @@ def test_lcg_chain() -> None:
 
 
 def upstream(
-    items: list[int], *, layout: str, dtype: torch.dtype, renoise: str, extent: str, seed: int = 0
+    items: list[int], *, layout: str, dtype: torch.dtype, renoise_generator: str, extent: str, seed: int = 0
 ) -> UpstreamNoise:
-    profile = UpstreamProfile(seed=seed, layout=layout, dtype=dtype, renoise=renoise, extent=extent)  # type: ignore[arg-type]
+    profile = UpstreamProfile(seed=seed, layout=layout, dtype=dtype, renoise_generator=renoise_generator, extent=extent)  # type: ignore[arg-type]
     return UpstreamNoise(profile, items, SHAPE)
 
 
@@ -115,8 +115,8 @@ def test_self_forcing_family_draws_from_one_generator_per_sample() -> None:
     """baselines/methods.md#chunked-rollout: bfloat16, frame-major, start and re-noise from the same generator
     seeded seed + index, not shared in a batch.
     """
-    noise = upstream([7, 3], layout="frame_major", dtype=torch.bfloat16, renoise="same", extent="chunk")
-    start, first, second = noise.initial(), noise.renoise(0, 0, 3, None), noise.renoise(0, 1, 3, None)
+    noise = upstream([7, 3], layout="frame_major", dtype=torch.bfloat16, renoise_generator="same", extent="chunk")
+    start, first, second = noise.initial(), noise.draw_renoise(0, 0, 3, None), noise.draw_renoise(0, 1, 3, None)
     for row, item in enumerate((7, 3)):
         generator = torch.Generator().manual_seed(item)
         assert torch.equal(
@@ -131,9 +131,9 @@ def test_raven_draws_channel_major_from_a_fork() -> None:
     LCG of the sample's seed.
     """
     noise = upstream(
-        [5], layout="channel_major", dtype=torch.float32, renoise="forked", extent="chunk", seed=20001019
+        [5], layout="channel_major", dtype=torch.float32, renoise_generator="forked", extent="chunk", seed=20001019
     )
-    drawn = noise.renoise(0, 0, 3, None)
+    drawn = noise.draw_renoise(0, 0, 3, None)
     fork = torch.Generator().manual_seed(lcg(20001019 + 5))
     assert torch.equal(drawn[0], torch.randn(4, 3, 2, 2, generator=fork).transpose(0, 1))
     main = torch.Generator().manual_seed(20001019 + 5)
@@ -144,8 +144,8 @@ def test_rolling_draws_whole_windows() -> None:
     """baselines/methods.md#rolling-forcing: the generator advances by the whole joint window, of which one
     block is used.
     """
-    noise = upstream([0], layout="frame_major", dtype=torch.bfloat16, renoise="same", extent="window")
-    drawn = [noise.renoise(block, 0, 3, JointWindow(12, 3 * block)) for block in (1, 2)]
+    noise = upstream([0], layout="frame_major", dtype=torch.bfloat16, renoise_generator="same", extent="window")
+    drawn = [noise.draw_renoise(block, 0, 3, JointWindow(12, 3 * block)) for block in (1, 2)]
     generator = torch.Generator().manual_seed(0)
     for block, part in zip((1, 2), drawn, strict=True):
         whole = torch.randn(12, 4, 2, 2, generator=generator, dtype=torch.bfloat16)
@@ -159,10 +159,10 @@ def test_plain_sources() -> None:
     noise = GeneratorNoise(generator=torch.Generator().manual_seed(1), batch=2, shape=SHAPE)
     generator = torch.Generator().manual_seed(1)
     assert torch.equal(noise.initial(), torch.randn(2, *SHAPE, generator=generator))
-    assert torch.equal(noise.renoise(0, 0, 3, None), torch.randn(2, 3, *SHAPE[1:], generator=generator))
+    assert torch.equal(noise.draw_renoise(0, 0, 3, None), torch.randn(2, 3, *SHAPE[1:], generator=generator))
     given = TensorNoise(start=torch.zeros(1, *SHAPE), draws={(0, 0): torch.ones(1, 3, *SHAPE[1:])})
-    assert torch.equal(given.renoise(0, 0, 3, None), given.draws[0, 0])
+    assert torch.equal(given.draw_renoise(0, 0, 3, None), given.draws[0, 0])
     with pytest.raises(ValueError, match="no draw for chunk 1 after step 0"):
-        given.renoise(1, 0, 3, None)
+        given.draw_renoise(1, 0, 3, None)
     with pytest.raises(ValueError, match="has 3 frames for chunk 0"):
-        given.renoise(0, 0, 1, None)
+        given.draw_renoise(0, 0, 1, None)

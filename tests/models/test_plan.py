@@ -76,11 +76,11 @@ class Slots:
 
 
 def chunked(policy: Policy, total: int, chunk: int = 3, steps: int = 4) -> list[list[Seen]]:
-    """All calls of every chunk of a chunked rollout: `steps` denoise calls, then the commit."""
+    """All calls of every chunk of a chunked rollout: `steps` denoise calls, then the context pass."""
     planner, slots, chunks = policy.planner(), Slots(), []
     for start in range(0, total, chunk):
         calls = [slots.run(planner.plan(start, chunk, "denoise"), start, clean=False) for _ in range(steps)]
-        calls.append(slots.run(planner.plan(start, chunk, "commit"), start, clean=True))
+        calls.append(slots.run(planner.plan(start, chunk, "context"), start, clean=True))
         chunks.append(calls)
         assert max(slots.held) < policy.num_slots(total, chunk), "num_slots is too small"
     return chunks
@@ -90,7 +90,7 @@ class Window(NamedTuple):
     """The two calls of one rolling window."""
 
     denoise: Seen
-    commit: Seen
+    context: Seen
 
 
 def rolling(policy: AnchoredSinkPolicy, total: int, block: int = 3, steps: int = 5) -> list[Window]:
@@ -101,7 +101,7 @@ def rolling(policy: AnchoredSinkPolicy, total: int, block: int = 3, steps: int =
         first, last = max(0, w - steps + 1), min(num_blocks - 1, w)
         start, width = first * block, (last - first + 1) * block
         denoise = slots.run(planner.plan(start, width, "denoise"), start, clean=False)
-        windows.append(Window(denoise, slots.run(planner.plan(start, block, "commit"), start, clean=True)))
+        windows.append(Window(denoise, slots.run(planner.plan(start, block, "context"), start, clean=True)))
         assert max(slots.held) < policy.num_slots(total, block)
     return windows
 
@@ -186,7 +186,7 @@ def test_reward_forcing_blends_before_it_attends() -> None:
 
 
 ROLLING_TABLE = [
-    # window frames, denoise keys besides the window, commit keys: baselines/methods.md#rolling-forcing
+    # window frames, denoise keys besides the window, context keys: baselines/methods.md#rolling-forcing
     ((0, 2), [], frames((0, 2))),
     ((0, 5), [], frames((0, 2))),
     ((0, 8), [], frames((0, 2))),
@@ -205,19 +205,19 @@ def test_rolling_forcing_table() -> None:
     """baselines/methods.md#rolling-forcing, denoising calls and context passes; at 21 frames the sink sits at
     position 0 in every call.
     """
-    for (window, extra, commit_keys), (denoise, commit) in zip(
+    for (window, extra, context_keys), (denoise, context) in zip(
         ROLLING_TABLE, rolling(ROLLING_FORCING, 21), strict=True
     ):
         assert denoise.keys == denoise.key_rotary == extra + frames(window)
         assert denoise.query_rotary == frames(window)
-        assert commit.keys == commit.key_rotary == commit_keys
-        assert commit.query_rotary == frames((window[0], window[0] + 2))
+        assert context.keys == context.key_rotary == context_keys
+        assert context.query_rotary == frames((window[0], window[0] + 2))
 
 
 LONG_ROLLING_TABLE = [
-    # window frames, working frames behind the sink, position of the sink, commit keys, at 36 frames:
+    # window frames, working frames behind the sink, position of the sink, context keys, at 36 frames:
     # baselines/methods.md#rolling-forcing
-    *((window, None, None, commit) for window, _, commit in ROLLING_TABLE[:5]),
+    *((window, None, None, context) for window, _, context in ROLLING_TABLE[:5]),
     ((3, 17), None, 0, frames((0, 5))),
     ((6, 20), (3, 5), 0, frames((0, 8))),
     ((9, 23), (6, 8), 3, frames((0, 11))),
@@ -236,7 +236,7 @@ def test_rolling_forcing_at_36_frames() -> None:
     """baselines/methods.md#rolling-forcing: from window 7 the sink sits at 3, 6, 9, ..., just before the
     working frames; commits from block 7 on see no sink; block 8 evicts block 1.
     """
-    for (window, working, sink_at, commit_keys), (denoise, commit) in zip(
+    for (window, working, sink_at, context_keys), (denoise, context) in zip(
         LONG_ROLLING_TABLE, rolling(ROLLING_FORCING, 36), strict=True
     ):
         behind = [] if working is None else frames(working)
@@ -244,8 +244,8 @@ def test_rolling_forcing_at_36_frames() -> None:
         assert denoise.keys == sink + behind + frames(window)
         assert denoise.key_rotary == [sink_at + f for f in sink] + behind + frames(window)
         assert denoise.query_rotary == frames(window)
-        assert commit.keys == commit.key_rotary == commit_keys
-        assert commit.query_rotary == frames((window[0], window[0] + 2))
+        assert context.keys == context.key_rotary == context_keys
+        assert context.query_rotary == frames((window[0], window[0] + 2))
 
 
 def test_raven_window_counts_history_only() -> None:
@@ -270,7 +270,7 @@ def test_raven_keeps_clean_chunks_only() -> None:
     planner = RAVEN.planner()
     history: list[int] = []
     for start in range(0, 12, 3):
-        for kind in ("denoise", "denoise", "commit"):
+        for kind in ("denoise", "denoise", "context"):
             plan = planner.plan(start, 3, kind)  # type: ignore[arg-type]
             read = [
                 slot for r in plan.reads if r.source == "cache" for slot in range(r.start, r.start + r.length)
@@ -288,7 +288,7 @@ def test_keys_of_every_chunked_method_lie_in_one_piece(policy: Policy) -> None:
     """
     planner = policy.planner()
     for start in range(0, 21, 3):
-        for kind in ("denoise", "denoise", "commit"):
+        for kind in ("denoise", "denoise", "context"):
             plan = planner.plan(start, 3, kind)  # type: ignore[arg-type]
             (read,) = merged_reads(plan)
             assert read.source == "cache"
@@ -303,7 +303,7 @@ def test_merged_reads_are_the_same_keys() -> None:
     for policy, joint in ((LONGLIVE, False), (REWARD_FORCING, False), (ROLLING_FORCING, True)):
         planner, apart, together = policy.planner(), Slots(), Slots()
         for start in range(0, 30, 3):
-            for kind in ("denoise", "commit"):
+            for kind in ("denoise", "context"):
                 plan = planner.plan(start, 9 if joint and kind == "denoise" else 3, kind)  # type: ignore[arg-type]
                 merged = dataclasses.replace(plan, reads=merged_reads(plan))
                 assert together.run(merged, start, clean=True) == apart.run(plan, start, clean=True)
@@ -345,7 +345,7 @@ def test_two_rollouts_share_no_state() -> None:
     first = [plan.reads for plan in map(LONGLIVE.planner().plan, (0,), (3,), ("denoise",))]
     planner = LONGLIVE.planner()
     for start in range(0, 21, 3):
-        planner.plan(start, 3, "commit")
+        planner.plan(start, 3, "context")
     assert [LONGLIVE.planner().plan(0, 3, "denoise").reads] == first
 
 
@@ -357,7 +357,7 @@ def test_faults_are_sentences() -> None:
         SELF_FORCING.num_slots(24, 3)
     planner = SELF_FORCING.planner()
     for start in range(0, 21, 3):
-        planner.plan(start, 3, "commit")
+        planner.plan(start, 3, "context")
     with pytest.raises(ValueError, match="do not fit the capacity of 21 frames"):
         planner.plan(21, 3, "denoise")
     with pytest.raises(ValueError, match="cannot be blended into a sink of 3"):

@@ -13,7 +13,7 @@ from torch import Tensor
 from models.cache import KVCache
 from models.noise import GeneratorNoise, PortableNoise, SampleKey
 from models.plan import AbsolutePolicy, AnchoredSinkPolicy, AttendPlan, Planner
-from models.rollout import Committed, Denoised, Finished, NetworkCall, Record, chunked, rolling
+from models.rollout import ContextPass, Denoised, Finished, NetworkCall, Record, chunked, rolling
 from models.schedule import Schedule, build_schedule
 from models.wan import Wan
 
@@ -29,7 +29,7 @@ def schedule(*steps: int) -> Schedule:
         timestep_dtype="float32",
         sigma="table",
         x0_dtype="float64",
-        renoise_dtype="float32",
+        add_noise_dtype="float32",
     )
 
 
@@ -112,7 +112,7 @@ def test_chunked_follows_the_written_algorithm() -> None:
             x0 = (x.double() - step.sigma * v.double()).float()
             if k < 3:
                 s = torch.tensor(FOUR.steps[k + 1].sigma)
-                x = (1 - s) * x0 + s * source.renoise(c, k, 3, None)
+                x = (1 - s) * x0 + s * source.draw_renoise(c, k, 3, None)
         expected.append(x0)
     done = latents(chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), chunk=3))
     torch.testing.assert_close(done, torch.cat(expected, dim=1), rtol=0, atol=0)
@@ -125,9 +125,9 @@ def test_rolling_windows_follow_the_table() -> None:
     asked: list[tuple[int, int]] = []
 
     class Counting(PortableNoise):
-        def renoise(self, chunk: int, step: int, frames: int, window: object) -> Tensor:
+        def draw_renoise(self, chunk: int, step: int, frames: int, window: object) -> Tensor:
             asked.append((window.frames, window.offset))  # type: ignore[attr-defined]
-            return super().renoise(chunk, step, frames, None)
+            return super().draw_renoise(chunk, step, frames, None)
 
     source = Counting(suite="test", samples=[SampleKey("p", 0)], shape=SHAPE)
     records = list(rolling(contraction, FIVE, ROLLING.planner(), source, chunk=3))
@@ -149,19 +149,14 @@ def test_rolling_windows_follow_the_table() -> None:
     ]
     assert sum(frames for frames, _ in asked) == 330
     assert [record.start for record in records if isinstance(record, Finished)] == list(range(0, 21, 3))
-    assert [record.start for record in records if isinstance(record, Committed)] == list(range(0, 18, 3))
+    assert [record.start for record in records if isinstance(record, ContextPass)] == list(range(0, 18, 3))
 
 
-def test_chunked_calls_and_clean_passes() -> None:
-    """models/backbone.md#cached-forward: 7 * 4 + 6 = 34 forwards; the pass after the last chunk only when
-    asked for.
-    """
-    for commit_last, expected in ((False, 6), (True, 7)):
-        records = list(
-            chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), chunk=3, commit_last=commit_last)
-        )
-        kinds = Counter(type(record).__name__ for record in records)
-        assert kinds == {"Denoised": 28, "Finished": 7, "Committed": expected}
+def test_chunked_calls_and_context_passes() -> None:
+    """7 * 4 + 6 = 34 forwards; nobody would read the context pass after the last chunk."""
+    records = chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), chunk=3)
+    kinds = Counter(type(record).__name__ for record in records)
+    assert kinds == {"Denoised": 28, "Finished": 7, "ContextPass": 6}
 
 
 def test_the_first_chunk_may_have_steps_of_its_own() -> None:
@@ -199,28 +194,19 @@ def test_states_chain_into_each_other() -> None:
     ]
     for before, after in pairwise(calls):
         if after.step:
-            expected = FOUR.renoise(
-                before.x0, source.renoise(before.start // 3, before.step, 3, None), after.step
+            expected = FOUR.add_noise(
+                before.x0, source.draw_renoise(before.start // 3, before.step, 3, None), after.step
             )
             assert torch.equal(after.x_t, expected)
         else:
             assert torch.equal(after.x_t, source.initial()[:, after.start : after.start + 3])
 
 
-def test_clean_passes_nobody_reads_change_nothing(toy_wan: Callable[..., Wan]) -> None:
-    """baselines/methods.md#what-changes-no-bit: the last context pass, and rolling's on an unfinished block,
-    may be skipped; and a streaming caller may stop.
+def test_context_passes_nobody_reads_change_nothing(toy_wan: Callable[..., Wan]) -> None:
+    """Rolling's context passes on an unfinished block, and the one after the last block, may be skipped
+    (baselines/methods.md#what-changes-no-bit).
     """
     wan = toy_wan(torch.float32)
-    runs = [
-        latents(
-            chunked(
-                wan_call(wan, 1, 21), FOUR, AbsolutePolicy().planner(), noise(), chunk=3, commit_last=commit
-            )
-        )
-        for commit in (False, True)
-    ]
-    assert torch.equal(*runs)
 
     def upstream_rolling(planner: Planner, network: NetworkCall) -> Tensor:
         """baselines/methods.md#rolling-forcing with a context pass in every window: 22 calls."""
@@ -242,12 +228,12 @@ def test_clean_passes_nobody_reads_change_nothing(toy_wan: Callable[..., Wan]) -
             out[:, 3 * a : 3 * b + 3] = x0
             for position, k in enumerate(indices):
                 if k != 4:
-                    eps = source.renoise(a + position, k, 3, None)
+                    eps = source.draw_renoise(a + position, k, 3, None)
                     here = slice(3 * position, 3 * position + 3)
-                    pending[:, 3 * (a + position) : 3 * (a + position) + 3] = FIVE.renoise(
+                    pending[:, 3 * (a + position) : 3 * (a + position) + 3] = FIVE.add_noise(
                         x0[:, here], eps, k + 1
                     )
-            network(x0[:, :3], torch.zeros(1, 3), planner.plan(3 * a, 3, "commit"))
+            network(x0[:, :3], torch.zeros(1, 3), planner.plan(3 * a, 3, "context"))
         return out
 
     ours = latents(rolling(wan_call(wan, 1, 24), FIVE, ROLLING.planner(), noise(), chunk=3))

@@ -70,9 +70,9 @@ def test_streams_depend_on_key_and_sample_alone() -> None:
     whole = StreamNoise(streams=streams, iteration=5, samples=range(4), shape=SHAPE)
     part = StreamNoise(streams=streams, iteration=5, samples=range(2, 4), shape=SHAPE)
     assert torch.equal(whole.initial()[2:], part.initial())
-    assert torch.equal(whole.renoise(1, 2, 2, None)[2:], part.renoise(1, 2, 2, None))
+    assert torch.equal(whole.draw_renoise(1, 2, 2, None)[2:], part.draw_renoise(1, 2, 2, None))
     draws = [streams.normal(p, i, [s], (4,)) for p in ("a", "b") for i in (0, 1) for s in (0, 1)]
-    draws += [whole.renoise(c, k, 1, None)[0].flatten()[None, :4] for c in (0, 1) for k in (0, 1)]
+    draws += [whole.draw_renoise(c, k, 1, None)[0].flatten()[None, :4] for c in (0, 1) for k in (0, 1)]
     assert len({tuple(draw.flatten().tolist()) for draw in draws}) == 12
     assert streams.choice("c", 0, range(300), 3).unique().tolist() == [0, 1, 2]
 
@@ -83,7 +83,7 @@ def test_a_group_shares_its_start_and_nothing_else() -> None:
     """
     streams = Streams(seed=1, device=CPU)
     whole = StreamNoise(streams=streams, iteration=5, samples=range(4), shape=SHAPE, sharing=2)
-    start, later = whole.initial(), whole.renoise(1, 2, 2, None)
+    start, later = whole.initial(), whole.draw_renoise(1, 2, 2, None)
     assert torch.equal(start[2], start[3]) and not torch.equal(start[1], start[2])
     assert not torch.equal(later[2], later[3])
     part = StreamNoise(streams=streams, iteration=5, samples=range(1, 3), shape=SHAPE, sharing=2)

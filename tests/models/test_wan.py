@@ -10,8 +10,9 @@ from torch import Tensor
 from models.attention import interleaved_blocks, interleaved_mask, interleaved_ranges
 from models.cache import KVCache, blend
 from models.config import DtypePolicy, WanConfig
+from models.fused import rotate
 from models.plan import AttendPlan, Move, Read, Write
-from models.rope import Rotation, rotate, rotation
+from models.rope import Rotation, rotation
 from models.wan import Wan, cast_parameters
 
 CHUNKS = (2, 2, 2, 2)
@@ -156,7 +157,7 @@ def test_masked_and_blockwise_attention_agree(
         return [packed, wan.block_causal(noisy, t, context, chunks=CHUNKS)]
 
     masked = both()
-    monkeypatch.setattr("models.wan.MASK_TOKENS", 0)
+    monkeypatch.setattr("models.attention.MASK_TOKENS", 0)
     for with_mask, blockwise in zip(masked, both(), strict=True):
         assert torch.allclose(with_mask, blockwise, atol=1e-12, rtol=0)
 

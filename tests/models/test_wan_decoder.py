@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.wan_decoder import CausalConv, ConvWeights, FastDecoder, Prepared, add_norm_silu, enlarging_weight
+from models.fused import add_norm_silu
+from models.wan_decoder import CausalConv, ConvWeights, FastDecoder, Prepared, enlarging_weight
 
 diffusers = pytest.importorskip("diffusers")
 

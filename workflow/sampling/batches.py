@@ -14,7 +14,7 @@ from torch import Tensor
 from baselines.build import Sampler
 from evaluation.shards import Batch, Sample
 from models.noise import NoiseSource, SampleKey
-from models.rollout import Binding, Finished, bind_network
+from models.rollout import Runner, Finished, plain_runner
 from models.text_and_pixels import Codec
 from models.transfer import upload
 from workflow.sampling.machine import Moments
@@ -22,15 +22,15 @@ from workflow.sampling.model_files import TextRows
 from workflow.sampling.shard import Made
 
 
-def best_binding(device: torch.device) -> Binding:
+def best_runner(device: torch.device) -> Runner:
     """How network calls are made on a device: replayed as CUDA graphs, or plainly elsewhere. Both compute the
     same bits.
     """
     if device.type != "cuda":
-        return bind_network
-    from models.graphs import GraphedCalls  # CUDA only
+        return plain_runner
+    from models.graphs import GraphRunner  # CUDA only
 
-    return GraphedCalls()
+    return GraphRunner()
 
 
 class BatchSampler:

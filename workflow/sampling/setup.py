@@ -15,7 +15,7 @@ from evaluation.shards import full_batches, parse_shard, published_items, shard_
 from models.attention import kernel_name
 from models.text_and_pixels import open_codec
 from workflow.planning.suite import SAMPLED_SECTIONS
-from workflow.sampling.batches import BatchSampler, best_binding
+from workflow.sampling.batches import BatchSampler, best_runner
 from workflow.sampling.machine import choose_device, device_name, software
 from workflow.sampling.model_files import (
     open_network,
@@ -89,7 +89,7 @@ def open_row(
     shape = (baseline.rollout.frames, wan.config.in_channels, *settings["latent_size"])
     maker = BatchSampler(
         sampler=build_sampler(
-            baseline, wan, latent_shape=shape, precision=precision, bind=best_binding(device)
+            baseline, wan, latent_shape=shape, precision=precision, runner=best_runner(device)
         ),
         text=text_rows(flags.text, text, flags.embeddings, device),
         codec=open_codec(

@@ -200,7 +200,7 @@ def place(wan: Wan, job: Job, *, trained: bool) -> Wan:
         dtype = stored_dtype(name, wan.dtypes, torch.bfloat16) if frozen else torch.float32
         # a copy even where nothing changes: the file stays mapped, and must stay as it is
         parameter.data = parameter.data.to(job.device, copy=trained).to(dtype)
-    wan.recompute = trained and job.execution.recompute
+    wan.activation_checkpointing = trained and job.execution.recompute
     return shard(wan, job.world)
 
 

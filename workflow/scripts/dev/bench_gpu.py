@@ -37,10 +37,10 @@ from models.config import WanConfig
 from models.flops import call_flops, text_flops
 from models.noise import JointWindow, NoiseSource, SampleKey
 from models.plan import AttendPlan
-from models.rollout import Binding, Finished, NetworkCall, bind_network
+from models.rollout import Runner, Finished, NetworkCall, plain_runner
 from models.text_and_pixels import Codec
 from models.wan import Wan, cast_parameters, init_weights
-from workflow.sampling.batches import BatchSampler, best_binding
+from workflow.sampling.batches import BatchSampler, best_runner
 
 log = logging.getLogger("bench_gpu")
 
@@ -148,11 +148,11 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def counting(binding: Binding, flops: list[float], tokens: int) -> Binding:
+def counting(runner: Runner, flops: list[float], tokens: int) -> Runner:
     """The same calls, each of which also notes its operations."""
 
-    def bind(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
-        network = binding(wan, text, capacity)
+    def run(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
+        network = runner(wan, text, capacity)
 
         def call(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
             flops.append(call_flops(wan.config, plan, tokens))
@@ -160,7 +160,7 @@ def counting(binding: Binding, flops: list[float], tokens: int) -> Binding:
 
         return call
 
-    return bind
+    return run
 
 
 def time_method(
@@ -180,10 +180,10 @@ def time_method(
     noted: list[float] = []
     tokens = size.config.tokens_per_frame(*size.latent[2:])
     build = sampler_builder(baseline, wan, size, precision)
-    binding = best_binding(device) if graphs else bind_network
-    clip(build(counting(binding, noted, tokens)), text)  # counts, and captures the graphs
+    runner = best_runner(device) if graphs else plain_runner
+    clip(build(counting(runner, noted, tokens)), text)  # counts, and captures the graphs
     operations = batch * (sum(noted) + text_flops(size.config))
-    sampler = build(binding)
+    sampler = build(runner)
     latents = clip(sampler, text)  # the first that replays
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -238,9 +238,9 @@ def random_network(baseline: Baseline, precision: Precision, config: WanConfig, 
 
 def sampler_builder(
     baseline: Baseline, wan: Wan, size: Size, precision: Precision
-) -> Callable[[Binding], Sampler]:
-    def build(bind: Binding) -> Sampler:
-        return build_sampler(baseline, wan, latent_shape=size.latent, precision=precision, bind=bind)
+) -> Callable[[Runner], Sampler]:
+    def build(runner: Runner) -> Sampler:
+        return build_sampler(baseline, wan, latent_shape=size.latent, precision=precision, runner=runner)
 
     return build
 
@@ -323,8 +323,8 @@ class Drawn:
     def initial(self) -> Tensor:
         return self.start
 
-    def renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
-        return self.source.renoise(chunk, step, frames, window)
+    def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        return self.source.draw_renoise(chunk, step, frames, window)
 
 
 class Machine:

@@ -222,7 +222,7 @@ def time_forward_backward(bench: Bench, wan: Wan, latent: Latent, text: Tensor) 
         return work
 
     for recompute in (True, False):
-        wan.recompute = recompute
+        wan.activation_checkpointing = recompute
         for name, forward, flops in (
             ("bidirectional fwd+bwd", bidirectional, dense_flops(wan.config, latent)),
             ("block-causal fwd+bwd", block_causal, causal_flops(wan.config, latent)),
@@ -253,7 +253,7 @@ def time_raven(
         fake_updates=1,
         chunks=CHUNKS,
     )
-    student.recompute = fake.recompute = True
+    student.activation_checkpointing = fake.activation_checkpointing = True
     streams = Streams(seed=0, device=bench.device)
     recipe = Raven(student, fake, teacher, text.float(), latent, settings, streams, world)
     rows, one = text.float(), world.share(settings.batch, settings.slices)[0]
@@ -310,7 +310,7 @@ def time_cm_grpo(bench: Bench, policy: PeftModel, latent: Latent, text: Tensor, 
     recipe = CmGrpo(
         policy, rows, lambda x, _: {"level": x.mean((1, 2, 3, 4))}, latent, settings, streams, world
     )
-    recipe.wan.recompute = True
+    recipe.wan.activation_checkpointing = True
     samples, config = world.share(settings.samples, settings.slices)[0], recipe.wan.config
     rolled, gain = recipe.roll_out(0, samples, rows), torch.ones(1, device=bench.device)
     pairs = recipe.pairs(0, samples)
