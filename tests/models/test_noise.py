@@ -107,7 +107,9 @@ def test_lcg_chain() -> None:
 def upstream(
     items: list[int], *, layout: str, dtype: torch.dtype, renoise_generator: str, extent: str, seed: int = 0
 ) -> UpstreamNoise:
-    profile = UpstreamProfile(seed=seed, layout=layout, dtype=dtype, renoise_generator=renoise_generator, extent=extent)  # type: ignore[arg-type]
+    profile = UpstreamProfile(
+        seed=seed, layout=layout, dtype=dtype, renoise_generator=renoise_generator, extent=extent
+    )  # type: ignore[arg-type]
     return UpstreamNoise(profile, items, SHAPE)
 
 
@@ -115,8 +117,14 @@ def test_self_forcing_family_draws_from_one_generator_per_sample() -> None:
     """baselines/methods.md#chunked-rollout: bfloat16, frame-major, start and re-noise from the same generator
     seeded seed + index, not shared in a batch.
     """
-    noise = upstream([7, 3], layout="frame_major", dtype=torch.bfloat16, renoise_generator="same", extent="chunk")
-    start, first, second = noise.initial(), noise.draw_renoise(0, 0, 3, None), noise.draw_renoise(0, 1, 3, None)
+    noise = upstream(
+        [7, 3], layout="frame_major", dtype=torch.bfloat16, renoise_generator="same", extent="chunk"
+    )
+    start, first, second = (
+        noise.initial(),
+        noise.draw_renoise(0, 0, 3, None),
+        noise.draw_renoise(0, 1, 3, None),
+    )
     for row, item in enumerate((7, 3)):
         generator = torch.Generator().manual_seed(item)
         assert torch.equal(
@@ -131,7 +139,12 @@ def test_raven_draws_channel_major_from_a_fork() -> None:
     LCG of the sample's seed.
     """
     noise = upstream(
-        [5], layout="channel_major", dtype=torch.float32, renoise_generator="forked", extent="chunk", seed=20001019
+        [5],
+        layout="channel_major",
+        dtype=torch.float32,
+        renoise_generator="forked",
+        extent="chunk",
+        seed=20001019,
     )
     drawn = noise.draw_renoise(0, 0, 3, None)
     fork = torch.Generator().manual_seed(lcg(20001019 + 5))
@@ -144,7 +157,9 @@ def test_rolling_draws_whole_windows() -> None:
     """baselines/methods.md#rolling-forcing: the generator advances by the whole joint window, of which one
     block is used.
     """
-    noise = upstream([0], layout="frame_major", dtype=torch.bfloat16, renoise_generator="same", extent="window")
+    noise = upstream(
+        [0], layout="frame_major", dtype=torch.bfloat16, renoise_generator="same", extent="window"
+    )
     drawn = [noise.draw_renoise(block, 0, 3, JointWindow(12, 3 * block)) for block in (1, 2)]
     generator = torch.Generator().manual_seed(0)
     for block, part in zip((1, 2), drawn, strict=True):
