@@ -1,70 +1,17 @@
-"""Text encoders and codecs, opened by what a file is: the embedded world's, Wan's own, or a Diffusers folder.
+"""Text encoders and codecs, opened by what a file is: the toybox's small ones, Wan's own, or a Diffusers folder."""
 
-Legend: B batch, L text rows, D text size, F latent frames, C latent channels, H and W latent size,
-T pixel frames, h and w pixels.
-"""
-
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from safetensors import safe_open
-from torch import Tensor
 
 from models.checkpoints.containers import read_metadata
 from models.codec import LinearCodec
+from models.interfaces import Codec, TextEncoder
 from models.text import ToyTextEncoder
 
 TOKENIZERS = ("google/umt5-xxl", "tokenizer")
 """Where the tokenizer lies beside the text encoder: in Wan's snapshot, in a Diffusers snapshot."""
-
-
-class CodecStream(Protocol):
-    """A decoder in the middle of `batch` clips. Streams of one codec are independent of one another."""
-
-    def push(self, latents: Tensor) -> Tensor:
-        """Latents of the next chunk [B, f, C, H, W], f >= 1 -> its frames, uint8 [B, t, h, w, 3].
-
-        On the codec's device; t is 4f, three fewer for the clip's first chunk. Raises ValueError for another
-        batch.
-        """
-        ...
-
-
-class Codec(Protocol):
-    """Latents <-> pixels, causal: latent frame 0 is pixel frame 0, each later one is four. Latents are
-    normalised.
-    """
-
-    def decode_uint8(self, latents: Tensor) -> Tensor:
-        """Whole clips [B, F, C, H, W] on any device -> uint8 [B, 1 + 4 (F - 1), h, w, 3]: one push of
-        everything.
-        """
-        ...
-
-    def stream(self, batch: int) -> CodecStream:
-        """A fresh stream; pushing a clip in any chunks gives the frames of decode_uint8."""
-        ...
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels [B, T, 3, h, w] in [-1, 1], T = 1 + 4k -> latents [B, F, C, H, W], float32, without
-        randomness.
-        """
-        ...
-
-
-class TextEncoder(Protocol):
-    """Prompts as users write them -> text rows. text_len: L; text_dim: D."""
-
-    text_len: int
-    text_dim: int
-
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """[B, L, D] on the encoder's device, without gradient; rows past a prompt's last token are exactly
-        zero.
-        """
-        ...
 
 
 def open_codec(

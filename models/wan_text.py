@@ -17,7 +17,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -31,9 +31,7 @@ from models.checkpoints.containers import (
     tensors_sha256,
     write_safetensors,
 )
-
-if TYPE_CHECKING:
-    from models.text_and_pixels import TextEncoder
+from models.interfaces import TextEncoder
 
 log = logging.getLogger(__name__)
 

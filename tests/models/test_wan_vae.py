@@ -10,7 +10,7 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from models.codec import LinearCodec, fit_codec
-from models.text_and_pixels import Codec
+from models.interfaces import Codec
 from models.wan_vae import LATENT_MEAN, LATENT_STD, WanVae, to_uint8
 
 RESIDUAL = {

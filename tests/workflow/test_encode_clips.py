@@ -22,7 +22,7 @@ import torch
 from evaluation.clips import read_clip, write_clip
 from models.checkpoints.containers import read_safetensors
 from models.codec import LinearCodec
-from models.text_and_pixels import Codec
+from models.interfaces import Codec
 from models.training.clips import ClipFile, read_captions
 from workflow.planning.suite import read_suite
 from workflow.scripts import encode_clips

@@ -15,8 +15,9 @@ from evaluation.records import Prompt
 from evaluation.shards import full_batches, work_list
 from models.checkpoints.released import open_released
 from models.config import WanConfig
+from models.interfaces import Codec
 from models.noise import SampleKey
-from models.text_and_pixels import Codec, open_codec, open_text
+from models.text_and_pixels import open_codec, open_text
 from models.wan import Wan, cast_parameters, init_weights
 from tests.models.test_wan_vae import random_vae
 from tests.models.umt5_toys import DIM, wan_state, write_tokenizer

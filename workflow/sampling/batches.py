@@ -13,9 +13,9 @@ from torch import Tensor
 
 from baselines.build import Sampler
 from evaluation.shards import Batch, Sample
+from models.interfaces import Codec
 from models.noise import NoiseSource, SampleKey
-from models.rollout import Runner, Finished, plain_runner
-from models.text_and_pixels import Codec
+from models.rollout import Finished, Runner, plain_runner
 from models.transfer import upload
 from workflow.sampling.machine import Moments
 from workflow.sampling.model_files import TextRows

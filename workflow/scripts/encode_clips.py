@@ -39,7 +39,8 @@ from models.checkpoints.containers import (
     write_safetensors,
 )
 from models.codec import PATCH, LinearCodec
-from models.text_and_pixels import Codec, open_codec
+from models.interfaces import Codec
+from models.text_and_pixels import open_codec
 from models.wan_vae import STRIDE
 from workflow.planning.suite import DEFAULT_CONFIG, Suite, read_suite
 from workflow.sampling.machine import choose_device

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from evaluation.clips import write_clip
+from models.interfaces import Codec
 from models.noise import LatentShape, PortableNoise, SampleKey
 from models.rollout import Rollout
-from models.text_and_pixels import Codec, open_codec
+from models.text_and_pixels import open_codec
 from models.training.distributed import World
 from models.training.loop import Trainee
 from models.training.prompts import PromptPool

@@ -35,10 +35,10 @@ from evaluation.shards import Batch, full_batches, work_list
 from models.attention import kernel_name
 from models.config import WanConfig
 from models.flops import call_flops, text_flops
+from models.interfaces import Codec
 from models.noise import JointWindow, NoiseSource, SampleKey
 from models.plan import AttendPlan
-from models.rollout import Runner, Finished, NetworkCall, plain_runner
-from models.text_and_pixels import Codec
+from models.rollout import Finished, NetworkCall, Runner, plain_runner
 from models.wan import Wan, cast_parameters, init_weights
 from workflow.sampling.batches import BatchSampler, best_runner
 
