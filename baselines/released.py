@@ -13,19 +13,17 @@ def release_of(baseline: Baseline, weights: Path, *, base_alone: bool = False) -
 
     weights: the fetched file, resources/weights/<row>/<name>; the adapter lies beside it, and files that are
     no student (the bidirectional model, RAVEN's initialisation) in the folders next to it. An adapter with
-    the weights' own file name is inside
-    them (a bundle). base_alone: leave the adapter out on purpose.
+    the weights' own file name is inside them (a bundle). base_alone: leave the adapter out on purpose.
     """
+    folder = weights.parent
     return Release(
         path=weights,
         key=baseline.weights.key,
-        adapter=None if base_alone else adapter_of(baseline, weights.parent),
+        adapter=None if base_alone else adapter_of(baseline, folder),
         published_as=baseline.weights.file,
         not_these={
-            "the bidirectional Wan2.1 model": weights.parents[1]
-            / "wan"
-            / "diffusion_pytorch_model.safetensors",
-            "an initialisation checkpoint": weights.parents[1] / "causal_forcing" / "causal_ode.pt",
+            "the bidirectional Wan2.1 model": folder.parent / "wan/diffusion_pytorch_model.safetensors",
+            "an initialisation checkpoint": folder.parent / "causal_forcing/causal_ode.pt",
         },
         base_alone=base_alone,
     )

@@ -12,7 +12,7 @@ from baselines.spec import Baseline, load_baseline
 from evaluation.records import Prompt
 from evaluation.toybox.scorers import color, imaging_quality, object_class, scene
 from evaluation.toybox.suite import toybox_prompts
-from models.checkpoints.lora import open_wan
+from models.checkpoints.open import open_model
 from models.codec import LinearCodec
 from models.noise import SampleKey
 from models.text import ToyTextEncoder
@@ -61,7 +61,7 @@ def test_random_weights_and_swapped_caches_change_the_numbers(prompts: list[Prom
     """Guards against a harness whose table would look the same whatever was sampled."""
     self_forcing = load_baseline(ROOT / "baselines" / "self_forcing.yaml")
     reward_forcing = load_baseline(ROOT / "baselines" / "reward_forcing.yaml")
-    wan = open_wan(SHIPPED / "self_forcing.safetensors")
+    wan = open_model(SHIPPED / "self_forcing.safetensors")
     own = scores(self_forcing, wan, prompts)
     assert min(own["color"].mean(), own["object_class"].mean(), own["scene"].mean()) > 0.8
 

@@ -1,16 +1,15 @@
 """Weight files: reading every container of the field, strict loading, hashing; writing safetensors, torch
 files and distributed checkpoints.
 
-A state dict is a flat mapping from Wan's names to tensors (raven.md 14.1). Nothing is ever loaded partly:
-missing and unexpected names are one sentence and an error.
+A state dict is a flat mapping from Wan's names to tensors (models/backbone.md#state-dict). Nothing is ever
+loaded partly: missing and unexpected names are an error.
 """
 
 import hashlib
 import json
 import os
 import pickle
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-from evaluation.files import file_sha256
+from evaluation.files import file_sha256, write_text, written_whole
 
 WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
 PREFIXES = ("model.", "net.")
@@ -55,8 +54,8 @@ STORED_DTYPES = {
 
 DCP_CLASSES = {
     "torch.distributed.checkpoint.metadata": (
-        "BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta", "TensorProperties",
-        "TensorStorageMetadata", "_MEM_FORMAT_ENCODING",
+        "BytesStorageMetadata", "ChunkStorageMetadata", "Metadata", "MetadataIndex", "StorageMeta",
+        "TensorProperties", "TensorStorageMetadata", "_MEM_FORMAT_ENCODING",
     ),
     "torch.distributed.checkpoint.filesystem": ("_StorageInfo",),
     "torch.serialization": ("_get_layout",),
@@ -70,16 +69,15 @@ restriction.
 
 
 class Unwrapped(NamedTuple):
-    """A flat state dict with Wan's names (or peft's), and what was around it.
-
-    level: dict levels descended; others: tensors of each level that was left; prefixes: parts of names that
-    were removed.
-    """
+    """A flat state dict with Wan's names (or peft's), and what was around it."""
 
     state: dict[str, Tensor]
     level: tuple[str, ...]
+    """Dict levels descended."""
     others: dict[str, int]
+    """Number of tensors in each level that was left."""
     prefixes: tuple[str, ...]
+    """Parts of names that were removed."""
 
 
 def unwrap(state: Mapping[str, object], *, key: str | None = None, where: str = "the file") -> Unwrapped:
@@ -89,7 +87,7 @@ def unwrap(state: Mapping[str, object], *, key: str | None = None, where: str = 
     "model" as long as there is no choice. Removes every FSDP, compile and activation-checkpoint wrapper name
     and leading "model." and "net.". Raises ValueError if the level is missing (naming those the file has), if
     None leaves a choice, if something is no tensor, or if two names fall together.
-    Source: baselines.md 1.1, raven.md 14.2.
+    The containers of published files are listed in models/backbone.md#weight-files.
     """
     nested = _nested(state)
     held = {name: _count(value) for name, value in nested.items() if isinstance(value, Mapping)}
@@ -125,13 +123,6 @@ def unwrap(state: Mapping[str, object], *, key: str | None = None, where: str = 
     return Unwrapped(flat, tuple(level), others, tuple(removed))
 
 
-def normalise_keys(
-    state: Mapping[str, object], *, key: str | None = None, where: str = "the file"
-) -> dict[str, Tensor]:
-    """The state dict of `unwrap` alone."""
-    return unwrap(state, key=key, where=where).state
-
-
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str, assign: bool = False) -> None:
     """Copy `state` into `module`; every name and shape must agree.
 
@@ -147,7 +138,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str, a
         if state[n].shape != own[n].shape
     )
     wrong = [
-        f"{len(names)} {what} ({_some(names)})"
+        f"{len(names)} {what} ({some_of(names)})"
         for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shaped))
         if names
     ]
@@ -226,7 +217,7 @@ def read_library_weights(path: Path | str) -> dict[str, Tensor]:
     if len(files) != 1:
         raise ValueError(
             f"{path} holds {len(files)} sets of "
-            f"safetensors{f' ({_some(f.name for f in files)})' if files else ''}, expected one; pass the "
+            f"safetensors{f' ({some_of(f.name for f in files)})' if files else ''}, expected one; pass the "
             "component's own folder (text_encoder/ or vae/), or the file itself."
         )
     return read_weights(files[0])
@@ -285,7 +276,7 @@ def read_sharded(path: Path | str, *, shapes_only: bool = False) -> dict[str, Te
         if held.keys() != promised:
             raise ValueError(
                 f"{path.parent / shard} holds other tensors than {path.name} says "
-                f"({_some(sorted(held.keys() ^ promised))}); index and files are of different versions, "
+                f"({some_of(sorted(held.keys() ^ promised))}); index and files are of different versions, "
                 "fetch them again."
             )
         whole.update(held)
@@ -316,36 +307,31 @@ def write_safetensors(
     Equal tensors and metadata give equal bytes. Raises ValueError, naming the tensor, if a value is not
     finite once stored.
     """
-    path = Path(path)
     stored = _stored(state, path, dtype)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    save_file(stored, temporary, metadata=dict(metadata or {}))
-    if len(metadata or {}) > 1:
-        _sort_metadata(temporary)
-    umask = os.umask(0)  # there is no way to ask without setting it
-    os.umask(umask)
-    temporary.chmod(0o666 & ~umask)  # the library lets nobody else read its files, a group's weights must be
-    os.replace(temporary, path)
+    with written_whole(path) as unfinished:
+        save_file(stored, unfinished, metadata=dict(metadata or {}))
+        if len(metadata or {}) > 1:
+            _sort_metadata(unfinished)
+        umask = os.umask(0)  # there is no way to ask without setting it
+        os.umask(umask)
+        unfinished.chmod(0o666 & ~umask)  # the library lets nobody else read its files, a group must
 
 
-def write_torch(path: Path | str, levels: Mapping[str | None, Mapping[str, Tensor]]) -> None:
-    """Write a torch file whole or not at all: plain tensors, names sorted, in a dict for each level; level
-    None: in no dict, alone.
+def write_torch(path: Path | str, state: Mapping[str, Tensor], *, level: str | None = None) -> None:
+    """Write a torch file whole or not at all: plain tensors, names sorted, in a dict called `level` if one is
+    named.
 
     Equal tensors give equal bytes, whatever the file's name. Raises as `write_safetensors`.
     """
-    path = Path(path)
-    assert None not in levels or len(levels) == 1, "tensors lie beside levels"
-    stored = {level: _stored(state, path) for level, state in levels.items()}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:  # given a name, torch would write that into the file
-        torch.save(stored.get(None, stored), file)
-    os.replace(temporary, path)
+    stored = _stored(state, path)
+    with written_whole(path) as unfinished, unfinished.open("wb") as file:  # torch stores a name it is given
+        torch.save(stored if level is None else {level: stored}, file)
 
 
-def _stored(state: Mapping[str, Tensor], path: Path, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """Copies on the CPU, in name order, each with memory of its own; the folder of `path` exists afterwards."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _stored(
+    state: Mapping[str, Tensor], path: Path | str, dtype: torch.dtype | None = None
+) -> dict[str, Tensor]:
+    """Copies on the CPU, in name order, each with memory of its own; path: for the error."""
     stored: dict[str, Tensor] = {}
     for name in sorted(state):
         value = state[name].detach().cpu()
@@ -377,33 +363,16 @@ def _sort_metadata(path: Path) -> None:
 def write_dcp(
     path: Path | str, state: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write a distributed checkpoint directory through a temporary name, then rename; an old one at `path` is
-    replaced.
+    """Write a distributed checkpoint directory whole or not at all.
 
-    metadata: goes to header.json in it, which other readers pass over. Raises as `write_safetensors`.
+    metadata: goes to header.json in it, which other readers pass over. Raises as `write_safetensors`, and
+    OSError if there is a directory already.
     """
-    path = Path(path)
     stored = _stored(state, path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    dcp.save(stored, checkpoint_id=temporary, no_dist=True)
-    if metadata:
-        (temporary / HEADER).write_text(
-            json.dumps(dict(metadata), indent=1, sort_keys=True) + "\n", encoding="utf-8"
-        )
-    replace_directory(temporary, path)
-
-
-def replace_directory(temporary: Path, path: Path) -> None:
-    """Put the finished directory `temporary` at `path`; what was there is removed only after the new one is
-    in place.
-    """
-    old = path.with_name(f"{path.name}.{os.getpid()}.old.tmp")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        os.replace(path, old)
-    os.replace(temporary, path)
-    shutil.rmtree(old, ignore_errors=True)
+    with written_whole(path) as unfinished:
+        dcp.save(stored, checkpoint_id=unfinished, no_dist=True)
+        if metadata:
+            write_text(unfinished / HEADER, json.dumps(dict(metadata), indent=1, sort_keys=True) + "\n")
 
 
 def read_dcp(path: Path | str) -> dict[str, Tensor]:
@@ -434,7 +403,7 @@ def fill_from_dcp(
     if differ:
         raise ValueError(
             f"{path} holds {len(stored)} tensors and {len(state)} are wanted; these are in one only or of "
-            f"another shape: {_some(differ)}. It belongs to another model; remove it."
+            f"another shape: {some_of(differ)}. It belongs to another model; remove it."
         )
     _load_dcp(Path(path), dict(state), group, alone=alone)
 
@@ -586,6 +555,7 @@ def _mapping(value: object, where: str) -> Mapping[str, object]:
     return value
 
 
-def _some(names: object) -> str:
-    listed = [str(name) for name in names]  # type: ignore[attr-defined]
-    return ", ".join(listed[:5]) + (f", and {len(listed) - 5} more" if len(listed) > 5 else "")
+def some_of(names: Iterable[object]) -> str:
+    """The first five names, and how many there are beside them; "none" without any."""
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:5]) + (f", and {len(listed) - 5} more" if len(listed) > 5 else "") or "none"

@@ -3,13 +3,12 @@ torch files.
 
 Flavours: "full" (a model without adapter), "adapter", "bundle" (base and adapter), "merged" (adapter folded
 into the base), and "base" (what is beneath an adapter). Nothing is computed but the merged weights; every
-other tensor keeps its bits and dtype.
-Sources: raven.md 14, baselines.md 1.1.
+other tensor keeps its bits and dtype. models/backbone.md#weight-files lists what published files look like.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,18 +18,20 @@ from torch import Tensor
 from models.checkpoints.containers import (
     json_mapping,
     load_strict,
-    read_metadata,
     write_dcp,
     write_safetensors,
     write_torch,
 )
 from models.checkpoints.lora import (
+    Header,
     adapter_names,
     adapter_state,
     base_state,
     bundle_state,
-    is_ours,
     merged_state,
+    parse_alpha,
+    parse_config,
+    read_header,
     weights_header,
 )
 from models.checkpoints.released import config_of, read_released
@@ -51,40 +52,39 @@ Kind = Literal["safetensors", "torch", "dcp"]
 
 
 class Layout(NamedTuple):
-    """How a torch file nests and names its tensors. levels: dicts around them, none for no dict, each with
-    weights of its own; prefix: before Wan's names; flavours: that it is for.
-    """
+    """How a torch file nests and names its tensors."""
 
-    levels: tuple[str, ...]
+    level: str | None
+    """The dict around them."""
     prefix: str
+    """What stands before Wan's names."""
     flavours: tuple[Flavour, ...]
+    """What is published in it."""
 
 
 LAYOUTS = {
-    "flat": Layout((), "", FLAVOURS),
-    "prefixed": Layout((), "model.", PLAIN),
-    "generator": Layout(("generator",), "model.", PLAIN),
-    "generator_ema": Layout(("generator_ema",), "model.", PLAIN),
-    "both": Layout(("generator", "generator_ema"), "model.", PLAIN),
-    "generator_lora": Layout(("generator_lora",), "", ("adapter",)),
+    "flat": Layout(None, "", FLAVOURS),
+    "generator": Layout("generator", "model.", PLAIN),
+    "generator_ema": Layout("generator_ema", "model.", PLAIN),
+    "generator_lora": Layout("generator_lora", "", ("adapter",)),
 }
 """By name; models/README.md says which released file has which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Weights that were read, under Wan's names or (adapter, bundle) peft's.
-
-    where: for sentences. config, alpha: None where neither the file nor the caller says so. base: weights
-    beneath an adapter.
-    """
+class WeightsSource:
+    """Weights that were read."""
 
     where: str
+    """Path of the weights, for messages."""
     flavour: Literal["full", "adapter", "bundle"]
     state: Mapping[str, Tensor]
+    """Tensors under Wan's names or (adapter, bundle) peft's."""
     config: WanConfig | None
+    """None where neither the file nor the caller says it; so too alpha."""
     alpha: float | None
     base: Path | None = None
+    """Weights beneath an adapter."""
 
 
 def open_source(
@@ -94,7 +94,7 @@ def open_source(
     base: Path | None = None,
     alpha: float | None = None,
     like: Path | None = None,
-) -> Source:
+) -> WeightsSource:
     """Weights of any kind: a training checkpoint (a run's folder, or one of its states/), a DCP directory, or
     a file.
 
@@ -109,8 +109,7 @@ def open_source(
         raise ValueError(f"alpha is {alpha:g}, but LoRA's scale is alpha / rank; pass a number above 0.")
     checkpoint = _checkpoint(path)
     if checkpoint is None:
-        where, described = path, read_released(path, key)
-        said = _said(read_metadata(path) if path.is_dir() or path.suffix == ".safetensors" else {}, path)
+        where, described, said = path, read_released(path, key), read_header(path)
     else:
         where, said = _student(checkpoint, key), _facts(checkpoint)
         described = read_released(where)
@@ -122,12 +121,17 @@ def open_source(
         )
     if alpha is not None and said.alpha is not None and alpha != said.alpha:
         raise ValueError(f"{where} says that its alpha is {said.alpha:g}, found {alpha:g}; leave alpha out.")
-    hinted = said if like is None else _said_by(like)
+    hinted = said if like is None else read_header(like)
+    if like is not None and hinted.config is None:
+        raise ValueError(
+            f"{like} does not say the size of its model; name a .safetensors file or a directory that this "
+            "program wrote."
+        )
     state = described.state
     if flavour != "full":
         loras = adapter_names(adapter_state(state))
         state = loras if flavour == "adapter" else bundle_state(base_state(state), loras)
-    source = Source(
+    source = WeightsSource(
         where=str(where),
         flavour=flavour,
         state=state,
@@ -139,7 +143,7 @@ def open_source(
     return source
 
 
-def check_base(source: Source) -> None:
+def check_base(source: WeightsSource) -> None:
     """Raise ValueError if the base that a bundle was given holds other weights than those beneath its adapter
     (but for rounding).
     """
@@ -156,7 +160,7 @@ def check_base(source: Source) -> None:
         )
 
 
-def to_flavour(source: Source, flavour: Flavour) -> dict[str, Tensor]:
+def to_flavour(source: WeightsSource, flavour: Flavour) -> dict[str, Tensor]:
     """The tensors of a source in a flavour; all but merged ones are the source's own, or its base's.
 
     Raises ValueError if the source has no adapter, or has one where a model without is asked for, if its base
@@ -177,18 +181,12 @@ def to_flavour(source: Source, flavour: Flavour) -> dict[str, Tensor]:
     if flavour == "adapter":
         return adapter_state(source.state)
     whole = _with_base(source)
-    if flavour == "merged" and whole.alpha is None:
-        raise ValueError(
-            f"{source.where} does not say the alpha that its adapter was trained with; pass it (256 for "
-            "RAVEN's and LongLive's)."
-        )
     if flavour == "merged":
-        assert whole.alpha is not None
-        return merged_state(whole.state, alpha=whole.alpha)
+        return merged_state(whole.state, alpha=_alpha(source))
     return base_state(whole.state) if flavour == "base" else dict(whole.state)
 
 
-def header_of(source: Source, flavour: Flavour, base_name: str | None) -> dict[str, str]:
+def header_of(source: WeightsSource, flavour: Flavour, base_name: str | None) -> dict[str, str]:
     """String table of a file of ours in that flavour. base_name: of an adapter's base, as seen from the
     file's folder.
 
@@ -202,19 +200,23 @@ def header_of(source: Source, flavour: Flavour, base_name: str | None) -> dict[s
         )
     if flavour in PLAIN:
         return weights_header(config)
-    if source.alpha is None:
-        raise ValueError(
-            f"{source.where} does not say the alpha that its adapter was trained with; pass it (256 for "
-            "RAVEN's and LongLive's)."
-        )
     if flavour == "bundle":
-        return weights_header(config, alpha=source.alpha)
+        return weights_header(config, alpha=_alpha(source))
     if base_name is None:
         raise ValueError(
             f"An adapter of {source.where} must say which weights are beneath it, and none are known; name "
             "them as the base."
         )
-    return weights_header(config, alpha=source.alpha, base=base_name)
+    return weights_header(config, alpha=_alpha(source), base=base_name)
+
+
+def _alpha(source: WeightsSource) -> float:
+    if source.alpha is None:
+        raise ValueError(
+            f"{source.where} does not say the alpha that its adapter was trained with; pass it (256 for "
+            "RAVEN's and LongLive's)."
+        )
+    return source.alpha
 
 
 def kind_of(path: Path) -> Kind:
@@ -244,71 +246,18 @@ def check_layout(layout: str, kind: Kind, flavour: Flavour) -> None:
 
 
 def write_weights(
-    path: Path, states: Sequence[Mapping[str, Tensor]], *, header: Mapping[str, str], layout: str = "flat"
+    path: Path, state: Mapping[str, Tensor], *, header: Mapping[str, str], layout: str = "flat"
 ) -> None:
-    """Write tensors as the file's name says, whole or not at all: .safetensors or DCP with the header, torch
-    files in the layout.
-
-    states: one for each level of the layout, one where there is none.
+    """Write tensors as the file's name says, whole or not at all: .safetensors or DCP with the header, a torch
+    file in the layout.
     """
-    kind, (levels, prefix, _) = kind_of(path), LAYOUTS[layout]
+    kind, (level, prefix, _) = kind_of(path), LAYOUTS[layout]
     if kind == "torch":
-        named = [{f"{prefix}{name}": value for name, value in state.items()} for state in states]
-        write_torch(path, dict(zip(levels or (None,), named, strict=True)))
-        return
-    (state,) = states
-    if kind == "safetensors":
+        write_torch(path, {f"{prefix}{name}": value for name, value in state.items()}, level=level)
+    elif kind == "safetensors":
         write_safetensors(path, state, metadata=header)
     else:
         write_dcp(path, state, metadata=header)
-
-
-class _Said(NamedTuple):
-    """What a header, or the facts of a checkpoint, tell."""
-
-    config: WanConfig | None
-    alpha: float | None
-    base: str | None
-
-
-def _said(header: Mapping[str, str], where: Path) -> _Said:
-    config = _config(header["config"], f"config in the header of {where}") if "config" in header else None
-    alpha = (
-        _number(header["lora_alpha"], f"lora_alpha in the header of {where}")
-        if "lora_alpha" in header
-        else None
-    )
-    return _Said(config, alpha, header.get("base"))
-
-
-def _config(value: object, where: str) -> WanConfig:
-    sizes = json_mapping(value, where)
-    known = {field.name: field.type for field in fields(WanConfig)}
-    wrong = sorted(sizes.keys() - known.keys()) + sorted(
-        name for name, size in sizes.items() if name in known and not isinstance(size, int | float)
-    )
-    if wrong or "dim" not in sizes:
-        raise ValueError(
-            f"{where} is no model size of this program ({', '.join(wrong) or 'dim'} "
-            f"{'unknown or no number' if wrong else 'absent'}); it is damaged or of another version."
-        )
-    return WanConfig(**sizes)
-
-
-def _number(value: object, where: str) -> float:
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where} is {value!r}, expected a number; the file is damaged.") from error
-
-
-def _said_by(like: Path) -> _Said:
-    if not is_ours(like):
-        raise ValueError(
-            f"{like} does not say the size of its model; name a .safetensors file or a directory that this "
-            "program wrote."
-        )
-    return _said(read_metadata(like), like)
 
 
 def _checkpoint(path: Path) -> Path | None:
@@ -318,13 +267,12 @@ def _checkpoint(path: Path) -> Path | None:
     return next((f for f in (path, path / "checkpoint") if (f / "progress.json").is_file()), None)
 
 
-def _facts(checkpoint: Path) -> _Said:
+def _facts(checkpoint: Path) -> Header:
     path = checkpoint / "progress.json"
-    facts = json_mapping(
-        json_mapping(path.read_text(encoding="utf-8"), str(path)).get("facts"), f"facts in {path}"
-    )
-    alpha = _number(facts["alpha"], f"alpha in {path}") if "alpha" in facts else None
-    return _Said(_config(facts.get("config"), f"config in {path}"), alpha, None)
+    progress = json_mapping(path.read_text(encoding="utf-8"), str(path))
+    facts = json_mapping(progress.get("facts"), f"facts in {path}")
+    alpha = parse_alpha(facts["alpha"], f"alpha in {path}") if "alpha" in facts else None
+    return Header(parse_config(facts.get("config"), f"config in {path}"), alpha, None)
 
 
 def _student(checkpoint: Path, key: str | None) -> Path:
@@ -337,17 +285,13 @@ def _student(checkpoint: Path, key: str | None) -> Path:
     folder = checkpoint / "models" / name
     if not folder.is_dir():
         kept = ", ".join(sorted(one.name for one in folder.parent.glob("*"))) or "nothing"
-        what = (
-            "moving average of the generator, it was trained without"
-            if name.endswith("_ema")
-            else "generator"
-        )
+        what = "EMA of the generator, it was trained without" if name.endswith("_ema") else "generator"
         other = "generator" if name.endswith("_ema") else "generator_ema"
         raise ValueError(f"{checkpoint} has no {what} (models/{name}), found {kept}; ask for {other}.")
     return folder
 
 
-def _with_base(source: Source) -> Source:
+def _with_base(source: WeightsSource) -> WeightsSource:
     """The bundle of an adapter and its base; a bundle or a full model itself."""
     if source.flavour != "adapter":
         return source
@@ -362,7 +306,7 @@ def _with_base(source: Source) -> Source:
             f"{source.base} is {_article(beneath.flavour)} where the weights beneath an adapter belong; "
             "name a model without one."
         )
-    whole = Source(
+    whole = WeightsSource(
         where=f"{source.where} on {source.base}",
         flavour="bundle",
         state=bundle_state(beneath.state, source.state),
@@ -373,7 +317,7 @@ def _with_base(source: Source) -> Source:
     return whole
 
 
-def _check(source: Source) -> None:
+def _check(source: WeightsSource) -> None:
     """Raise ValueError unless the tensors are all of a transformer of that size, and every adapter is a pair
     that fits its layer.
     """
@@ -397,7 +341,7 @@ def _check(source: Source) -> None:
     _check_pairs(source)
 
 
-def _check_pairs(source: Source) -> None:
+def _check_pairs(source: WeightsSource) -> None:
     """Raise ValueError unless every adapter is a pair that fits its layer, of one rank, and alike in all
     blocks.
     """

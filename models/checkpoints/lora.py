@@ -1,6 +1,6 @@
 """LoRA adapters on the Wan transformer (peft), and their three stored flavours: adapter, bundle, merged.
 
-Key layouts are those of the released files (raven.md 14.2): adapter
+Key layouts are those of the released files (models/backbone.md#adapters): adapter
 "base_model.model.<module>.lora_A.weight"; bundle "base_model.model.<module>.base_layer.weight" and
 "....lora_A.default.weight"; merged has Wan's own names.
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from models.checkpoints.containers import load_strict, read_metadata, read_weights
+from models.checkpoints.containers import json_mapping, load_strict, read_metadata, read_weights
 from models.config import DtypePolicy, WanConfig
 from models.wan import Wan
 
@@ -38,13 +38,12 @@ OUTER_LINEARS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraSettings:
-    """Rank, alpha (scale is alpha / rank) and whether the six linears outside the blocks are adapted too
-    (CM-GRPO: yes).
-    """
+    """Of fresh adapters; what they add is scaled by alpha / rank."""
 
     rank: int
     alpha: float
     outer: bool = True
+    """Whether the six linears outside the blocks are adapted too, as CM-GRPO does."""
 
 
 def add_lora(wan: Wan, settings: LoraSettings, *, seed: int) -> PeftModel:
@@ -107,13 +106,18 @@ def base_state(bundle: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def bundle_state(base: Mapping[str, Tensor], adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Bundle from base weights with Wan's names and an adapter; the tensors are shared, not copied."""
-    loras = {re.sub(r"\.lora_([AB])\.weight$", r".lora_\1.default.weight", n): v for n, v in adapter.items()}
+    loras = _active(adapter)
     adapted = {name.partition(".lora_")[0].removeprefix(PREFIX) for name in loras}
     bundle = {}
     for name, value in base.items():
         module, _, last = name.rpartition(".")
         bundle[f"{PREFIX}{module}.base_layer.{last}" if module in adapted else f"{PREFIX}{name}"] = value
     return bundle | loras
+
+
+def _active(adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """An adapter's tensors under the names that peft gives them in a model: with the adapter's name."""
+    return {re.sub(r"\.lora_([AB])\.weight$", r".lora_\1.default.weight", n): v for n, v in adapter.items()}
 
 
 def merged_state(bundle: Mapping[str, Tensor], *, alpha: float) -> dict[str, Tensor]:
@@ -127,10 +131,7 @@ def merged_state(bundle: Mapping[str, Tensor], *, alpha: float) -> dict[str, Ten
         plain = name.removeprefix(PREFIX).replace(".base_layer.", ".")
         stem = name.removesuffix(".base_layer.weight")
         if stem != name:
-            down, up = (
-                bundle[f"{stem}.lora_A.default.weight"].float(),
-                bundle[f"{stem}.lora_B.default.weight"].float(),
-            )
+            down, up = (bundle[f"{stem}.lora_{half}.default.weight"].float() for half in "AB")
             value = (value.float() + (alpha / down.shape[0]) * (up @ down)).to(value.dtype)
         merged[plain] = value
     return merged
@@ -142,12 +143,8 @@ def load_adapter(wan: Wan, adapter: Mapping[str, Tensor], *, alpha: float, where
     alpha: as trained; the rank comes from the tensors. Raises ValueError if the names do not fit.
     """
     wrapped = add_lora(wan, _settings_of(adapter, alpha), seed=0)
-    state = wrapped.state_dict()
-    named = {
-        re.sub(r"\.lora_([AB])\.weight$", r".lora_\1.default.weight", name): value
-        for name, value in adapter.items()
-    }
-    load_strict(wrapped, {**{n: v for n, v in state.items() if ".lora_" not in n}, **named}, where=where)
+    base = {name: value for name, value in wrapped.state_dict().items() if ".lora_" not in name}
+    load_strict(wrapped, {**base, **_active(adapter)}, where=where)
     return wrapped
 
 
@@ -162,50 +159,96 @@ def load_bundle(
     return wrapped
 
 
+class Header(NamedTuple):
+    """What a native checkpoint says about itself, in the string table that its container carries."""
+
+    config: WanConfig | None
+    """Size of the model; None only where this program did not write the file."""
+    alpha: float | None
+    """LoRA alpha of an adapter or bundle."""
+    base: str | None
+    """File name of the weights beneath an adapter, as seen from the adapter's folder."""
+
+
 def weights_header(
     config: WanConfig, *, alpha: float | None = None, base: str | None = None
 ) -> dict[str, str]:
-    """String table of weights of ours: the size of the model; for adapters and bundles alpha, for adapters
-    the base's file name.
-    """
+    """The string table of a native checkpoint; alpha, base: see `Header`."""
     header = {"config": json.dumps(config.to_dict(), sort_keys=True)}
     if alpha is not None:
         header["lora_alpha"] = json.dumps(alpha)
     return header if base is None else {**header, "base": base}
 
 
-def is_ours(path: Path) -> bool:
-    """Whether weights (a .safetensors file, a distributed checkpoint directory) are by this program: they say
-    the size of the model.
+def read_header(path: Path) -> Header:
+    """The header of a weight file or directory, empty where its container has none.
+
+    Raises ValueError if what it says is damaged.
+    """
+    table = read_metadata(path) if path.is_dir() or path.suffix == ".safetensors" else {}
+    alpha, where = table.get("lora_alpha"), f"in the header of {path}"
+    return Header(
+        parse_config(table["config"], f"config {where}") if "config" in table else None,
+        None if alpha is None else parse_alpha(alpha, f"lora_alpha {where}"),
+        table.get("base"),
+    )
+
+
+def parse_config(value: object, where: str) -> WanConfig:
+    """A model size from JSON or plain values. Raises ValueError, naming `where`, if it is none."""
+    sizes = json_mapping(value, where)
+    known = {field.name for field in fields(WanConfig)}
+    wrong = sorted(sizes.keys() - known) + sorted(
+        name for name, size in sizes.items() if name in known and not isinstance(size, int | float)
+    )
+    if wrong or "dim" not in sizes:
+        raise ValueError(
+            f"{where} is no model size of this program ({', '.join(wrong) or 'dim'} "
+            f"{'unknown or no number' if wrong else 'absent'}); it is damaged or of another version."
+        )
+    return WanConfig(**sizes)
+
+
+def parse_alpha(value: object, where: str) -> float:
+    """A LoRA alpha from JSON or a number. Raises ValueError, naming `where`, if it is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where} is {value!r}, expected a number; the file is damaged.") from error
+
+
+def is_native_checkpoint(path: Path) -> bool:
+    """Whether weights (a .safetensors file or a distributed checkpoint directory) were written by this program:
+    they say the size of the model.
     """
     readable = path.is_dir() or (path.suffix == ".safetensors" and path.is_file())
     return readable and "config" in read_metadata(path)
 
 
-def open_wan(path: Path | str, dtypes: DtypePolicy | None = None, *, base: Path | None = None) -> Wan:
-    """The float32 transformer of weights of ours (see `is_ours`), whichever flavour: full, merged, bundle, or
-    adapter with its base.
+def open_native(path: Path | str, dtypes: DtypePolicy | None = None, *, base: Path | None = None) -> Wan:
+    """The float32 transformer of a native checkpoint, whichever flavour: full, merged, bundle, or adapter with
+    its base.
 
-    Size, alpha and the base's name come from the file's header; base overrides the latter (default: that name
-    beside the file). Returned with adapters active, not folded in. Raises ValueError if the header has no
-    model size or the tensors do not fit.
+    Size, alpha and the base's name come from the header; base overrides the latter (default: that name beside
+    the file). Adapters are active, not folded in. Raises ValueError if the header has no model size or the
+    tensors do not fit.
     """
-    path, header = Path(path), read_metadata(path)
-    if "config" not in header:
+    path = Path(path)
+    header = read_header(path)
+    if header.config is None:
         raise ValueError(
             f"{path} has no model size in its header, so it was not written by this program; convert it "
             "first."
         )
     state = {name: value.float() for name, value in read_weights(path).items()}
-    wan = Wan(WanConfig(**json.loads(header["config"])), dtypes)
-    if "lora_alpha" not in header:
+    wan = Wan(header.config, dtypes)
+    if header.alpha is None:
         load_strict(wan, state, where=str(path))
         return wan
-    alpha = float(json.loads(header["lora_alpha"]))
-    if "base" not in header:
-        return inner_wan(load_bundle(wan, state, alpha=alpha, where=str(path)))
-    beneath = open_wan(base or path.parent / header["base"], dtypes)
-    return inner_wan(load_adapter(beneath, state, alpha=alpha, where=str(path)))
+    if header.base is None:
+        return inner_wan(load_bundle(wan, state, alpha=header.alpha, where=str(path)))
+    beneath = open_native(base or path.parent / header.base, dtypes)
+    return inner_wan(load_adapter(beneath, state, alpha=header.alpha, where=str(path)))
 
 
 def fold_adapters(wan: Wan) -> Wan:
@@ -223,11 +266,6 @@ def fold_adapters(wan: Wan) -> Wan:
             parent, _, leaf = name.rpartition(".")
             setattr(wan.get_submodule(parent), leaf, layer.get_base_layer())
     return wan
-
-
-def lora_parameters(wrapped: nn.Module) -> dict[str, nn.Parameter]:
-    """The trainable adapter parameters by name."""
-    return {name: value for name, value in wrapped.named_parameters() if value.requires_grad}
 
 
 def _settings_of(state: Mapping[str, Tensor], alpha: float) -> LoraSettings:

@@ -1,10 +1,9 @@
 """Released checkpoints of the real models: what a file is, whether it is the right one, and the transformer
 in it.
 
-`inspect_released` reads names, shapes and dtypes only; `check_released` turns every known mix-up into one
-sentence; `open_released` makes the transformer, its parameters memory-mapped from the file. Containers are
-read by models/checkpoints/containers.py, adapters by
-models/checkpoints/lora.py. Sources: baselines.md 1.1, 2.4 and 7 (items 6, 8, 12), raven.md 14.
+`inspect_released` reads names, shapes and dtypes only; `check_released` turns every known mix-up into an
+error that says what to do; `open_released` makes the transformer, its parameters memory-mapped from the file.
+What is published, and which files are not results, is written in baselines/methods.md.
 """
 
 import fnmatch
@@ -25,6 +24,7 @@ from models.checkpoints.containers import (
     load_strict,
     read_container,
     read_safetensors,
+    some_of,
     unwrap,
 )
 from models.checkpoints.lora import PREFIX, adapter_names, base_state, bundle_state, inner_wan, load_bundle
@@ -49,7 +49,8 @@ INITIALISATIONS = (
     "ar_diffusion.pt",
     "wan_causal_ode_checkpoint_model_*",
 )
-"""Names of files and folders that hold a start of training in the format of a result (baselines.md 1.1)."""
+"""Names of files and folders that hold a start of training in the format of a result
+(baselines/methods.md#files-that-are-not-results)."""
 
 BIDIRECTIONAL = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors.index.json")
 NEEDS_ADAPTER = ("longlive_base.pt",)
@@ -57,67 +58,66 @@ NEEDS_ADAPTER = ("longlive_base.pt",)
 PROBES = ("head.head.weight", "patch_embedding.weight", "blocks.0.self_attn.q.weight")
 """Tensors that tell two trainings apart: every method trains all of them."""
 
-Flavour = Literal["full", "bundle", "adapter", "other"]
+Contents = Literal["full", "bundle", "adapter", "other"]
 Role = Literal["student", "initialisation", "bidirectional"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """A released LoRA on top of full weights, and what its file must hold.
-
-    path: None if the weights are a bundle that has it inside. key: dict level; a file without any level is
-    accepted too.
-    tensors: lora tensors; targets: name endings of the adapted linear layers.
-    """
+    """A released LoRA on top of full weights, and what its file must hold."""
 
     path: Path | None
+    """None if the weights are a bundle that has it inside."""
     key: str | None
+    """Dict level; a file without any level is accepted too."""
     rank: int
     alpha: float
     tensors: int
+    """Number of lora tensors."""
     targets: tuple[str, ...]
+    """Name endings of the adapted linear layers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """Where a model's released weights are, and what they must be.
-
-    key: dict level, None if the file decides. config: the size, default Wan2.1-T2V-1.3B. role: files of the
-    other roles are refused
-    by their names where a student is wanted. published_as: the file's name on the hub, checked beside its
-    own. not_these: files it must not equal, by what they are ("an initialisation"); those that do not exist
-    are passed over. base_alone: a base that is published with a LoRA is wanted without it.
-    """
+    """Where a model's released weights are, and what they must be."""
 
     path: Path
     key: str | None
+    """Dict level, None if the file decides."""
     adapter: Adapter | None = None
     config: WanConfig = field(default_factory=WanConfig)
+    """The size, Wan2.1-T2V-1.3B by default."""
     role: Role = "student"
+    """Files of the other roles are refused by their names where a student is wanted."""
     published_as: str | None = None
+    """The file's name on the hub, checked beside its own."""
     not_these: Mapping[str, Path] = field(default_factory=dict)
+    """Files it must not equal, by what they are ("an initialisation"); absent ones are passed over."""
     base_alone: bool = False
+    """A base that is published with a LoRA is wanted without it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a checkpoint file holds.
-
-    level: dict levels descended; other_levels: tensors of the levels left aside; prefixes: parts of names
-    that were removed;
-    dtypes: tensors of each dtype; flavour: "other" if it is no Wan DiT; config: model size by the shapes,
-    None for adapters, for others, and where the heads cannot be told; rank: of its lora tensors.
-    """
+    """What a checkpoint file holds."""
 
     path: str
     level: tuple[str, ...]
+    """Dict levels descended."""
     other_levels: dict[str, int]
+    """Number of tensors in each level left aside."""
     prefixes: tuple[str, ...]
+    """Parts of names that were removed."""
     tensors: int
     dtypes: dict[str, int]
-    flavour: Flavour
+    """Number of tensors of each dtype."""
+    flavour: Contents
+    """"other" if it is no Wan DiT."""
     config: WanConfig | None
+    """Model size by the shapes; None for adapters, for others, and where the heads cannot be told."""
     rank: int | None
+    """Of its lora tensors."""
 
     def sentence(self) -> str:
         """One line for people and logs."""
@@ -153,10 +153,10 @@ def inspect_released(path: Path | str, *, key: str | None = None) -> Found:
 
 
 def check_released(release: Release) -> list[Found]:
-    """Descriptions of a model's weights (and adapter), once both are proven to be what is expected; reads a
-    few MB at most.
+    """Descriptions of a model's weights (and adapter), once both are checked; reads a few MB at most.
 
-    Raises FileNotFoundError, or ValueError with one sentence for every mix-up of baselines.md 1.1 and 7.
+    Raises FileNotFoundError, or ValueError for every mix-up of
+    baselines/methods.md#files-that-are-not-results.
     """
     return [described.found for described in _checked(release, shapes_only=True)]
 
@@ -166,8 +166,8 @@ def open_released(release: Release, dtypes: DtypePolicy | None = None) -> Wan:
     cast_parameters.
 
     Parameters are the file's memory-mapped tensors, so that nothing is copied before it is cast or moved. An
-    adapter stays unfolded, as LongLive runs it upstream (models/checkpoints/lora.py fold_adapters folds it, a
-    rounding apart: baselines.md 4 item 11). What was found is logged. Raises as `check_released`.
+    adapter stays unfolded, as LongLive runs it (`fold_adapters` of models/checkpoints/lora.py folds it, a
+    rounding apart: baselines/methods.md#longlive). What was found is logged. Raises as `check_released`.
     """
     base, *top = _checked(release, shapes_only=False)
     for described in (base, *top):
@@ -291,7 +291,7 @@ def _described(path: Path | str, unwrapped: Unwrapped) -> Described:
     loras = {name: value for name, value in state.items() if ".lora_" in name}
     plain = {name.removeprefix(PREFIX).replace(".base_layer.", "."): value for name, value in state.items()}
     config = config_of(plain)
-    flavour: Flavour = "adapter" if loras and len(loras) == len(state) else "bundle" if loras else "full"
+    flavour: Contents = "adapter" if loras and len(loras) == len(state) else "bundle" if loras else "full"
     if flavour == "full" and "patch_embedding.weight" not in plain:
         flavour = "other"
     ranks = {int(value.shape[0]) for name, value in loras.items() if ".lora_A." in name}
@@ -397,8 +397,8 @@ def _check_adapter(top: Described, adapter: Adapter, config: WanConfig) -> None:
     if missing or unexpected or len(loras) != adapter.tensors:
         raise ValueError(
             f"{found.path} adapts {len(adapted)} layers with {len(loras)} tensors, expected "
-            f"{len(expected)} layers with {adapter.tensors}: missing {_some(missing)}, unexpected "
-            f"{_some(unexpected)}; use the adapter that was trained on these weights."
+            f"{len(expected)} layers with {adapter.tensors}: missing {some_of(missing)}, unexpected "
+            f"{some_of(unexpected)}; use the adapter that was trained on these weights."
         )
 
 
@@ -432,10 +432,6 @@ def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor], name: str) -> 
         and one[name].shape == other[name].shape
         and torch.equal(one[name].to(torch.bfloat16), other[name].to(torch.bfloat16))
     )
-
-
-def _some(names: list[str]) -> str:
-    return (", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")) or "none"
 
 
 def _listed(counts: Mapping[str, int]) -> str:

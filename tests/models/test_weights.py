@@ -7,10 +7,10 @@ import torch
 
 from models.checkpoints.containers import (
     load_strict,
-    normalise_keys,
     read_dcp,
     read_weights,
     tensors_sha256,
+    unwrap,
     write_dcp,
     write_safetensors,
 )
@@ -19,11 +19,10 @@ from models.checkpoints.lora import (
     adapter_state,
     add_lora,
     inner_wan,
-    lora_parameters,
     merged_state,
-    open_wan,
     weights_header,
 )
+from models.checkpoints.open import open_model
 from models.codec import LinearCodec, fit_codec, psnr
 from models.config import WanConfig
 from models.text import ToyTextEncoder, vocabulary
@@ -31,6 +30,10 @@ from models.training.loop import Trainee
 from models.training.settings import OptimizerSettings
 from models.wan import Wan
 from tests.models.training_toys import CONFIG, SHAPE, normal, wan_of
+
+
+def trainable(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [value for value in model.parameters() if value.requires_grad]
 
 
 def velocity(wan: Wan) -> torch.Tensor:
@@ -53,7 +56,7 @@ def test_adapter_flavours_are_one_model(tmp_path: Path) -> None:
     assert all(
         torch.equal(trainee.averaged_state()[name], value) for name, value in policy.state_dict().items()
     )  # as the EMA starts, models/training/methods.md#optimizers-and-ema
-    for number, value in enumerate(lora_parameters(policy).values()):
+    for number, value in enumerate(trainable(policy)):
         value.data = 0.1 * normal(*value.shape, seed=number, dtype=torch.float32)
     adapted = velocity(inner_wan(policy))
     assert (adapted - plain).abs().max() > 1e-2
@@ -69,7 +72,7 @@ def test_adapter_flavours_are_one_model(tmp_path: Path) -> None:
     )
     for flavour in ("adapter", "bundle", "merged"):
         torch.testing.assert_close(
-            velocity(open_wan(tmp_path / f"{flavour}.safetensors")), adapted, rtol=1e-4, atol=1e-5
+            velocity(open_model(tmp_path / f"{flavour}.safetensors")), adapted, rtol=1e-4, atol=1e-5
         )
 
 
@@ -83,7 +86,7 @@ def test_key_sets_of_the_real_size() -> None:
         policy = add_lora(wan, LoraSettings(rank=256, alpha=256.0), seed=0)
     bundle = policy.state_dict()
     adapter = adapter_state(bundle)
-    assert len(bundle) == 1437 and len(adapter) == 612 and len(lora_parameters(policy)) == 612
+    assert len(bundle) == 1437 and len(adapter) == 612 and len(trainable(policy)) == 612
     assert sum(value.numel() for value in adapter.values()) == 356_597_760
     assert {
         "base_model.model.blocks.0.self_attn.q.lora_A.weight",
@@ -122,18 +125,19 @@ def test_every_container_loads_strictly(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"1 missing \(head\.head\.bias\), 1 unexpected \(head\.bias\)"):
         load_strict(wan_of(2), renamed, where="w.pt")
     with pytest.raises(ValueError, match="no level 'critic'"):
-        normalise_keys({"generator": state}, key="critic")
+        unwrap({"generator": state}, key="critic")
     with pytest.raises(ValueError, match=r"two tensors named 'head\.head\.bias'"):
-        normalise_keys({**state, "model.head.head.bias": state["head.head.bias"]})
+        unwrap({**state, "model.head.head.bias": state["head.head.bias"]})
 
 
 def test_distributed_checkpoint_round_trip(tmp_path: Path) -> None:
-    """What is written is what is read, also over an older one; a folder without .metadata is refused."""
-    first, second = wan_of(1).state_dict(), wan_of(2).state_dict()
-    write_dcp(tmp_path / "c", first)
-    write_dcp(tmp_path / "c", second)
-    assert tensors_sha256(read_dcp(tmp_path / "c")) == tensors_sha256(second)
-    assert tensors_sha256(read_weights(tmp_path / "c")) == tensors_sha256(second)
+    """What is written is what is read; an older one is not replaced; a folder without .metadata is refused."""
+    state = wan_of(1).state_dict()
+    write_dcp(tmp_path / "c", state)
+    with pytest.raises(OSError, match="c"):
+        write_dcp(tmp_path / "c", wan_of(2).state_dict())
+    assert tensors_sha256(read_dcp(tmp_path / "c")) == tensors_sha256(state)
+    assert tensors_sha256(read_weights(tmp_path / "c")) == tensors_sha256(state)
     assert [path.name for path in tmp_path.iterdir()] == ["c"], "temporary folders are left behind"
     (tmp_path / "c" / ".metadata").unlink()
     with pytest.raises(FileNotFoundError, match=r"no \.metadata"):

@@ -5,7 +5,6 @@ released layouts, and every refusal.
 import dataclasses
 import hashlib
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,14 +28,15 @@ from models.checkpoints.containers import (
     write_safetensors,
     write_torch,
 )
-from models.checkpoints.lora import BLOCK_LINEARS, OUTER_LINEARS, open_wan, weights_header
+from models.checkpoints.lora import BLOCK_LINEARS, OUTER_LINEARS, weights_header
+from models.checkpoints.open import open_model
 from models.checkpoints.released import Adapter, Release, check_released, open_released
 from models.training.loop import RunLimits, train
 from models.training.settings import canonical
 from tests.models.training_toys import CONFIG, dmd_settings, grpo_of, raven_of, wan_of
 from workflow.scripts.convert import convert as convert_row
 from workflow.scripts.convert_weights import convert_weights, main
-from workflow.training.job import identity, open_model
+from workflow.training.job import identity, open_for_training
 
 ROOT = Path(__file__).parents[2]
 ALPHA = 6.0
@@ -164,7 +164,7 @@ def test_raw_generator_and_average_are_told_apart(runs: Path, tmp_path: Path) ->
     assert made["default"] == made["ema"] and len(set(made.values())) == 3
 
 
-@pytest.mark.parametrize("layout", ["flat", "prefixed", "generator", "generator_ema"])
+@pytest.mark.parametrize("layout", ["flat", "generator", "generator_ema"])
 def test_torch_files_have_the_released_nesting(runs: Path, tmp_path: Path, layout: str) -> None:
     """baselines/methods.md#weights-of-each-method: what each published entry point indexes. Names, level, and
     nothing but tensors; then our own reader.
@@ -179,60 +179,40 @@ def test_torch_files_have_the_released_nesting(runs: Path, tmp_path: Path, layou
     assert all(name.startswith(prefix) and type(value) is Tensor for name, value in inner.items())
     assert (tmp_path / "w.pt").stat().st_size < 1.5 * (tmp_path / "w.safetensors").stat().st_size
     wan = open_released(Release(path=tmp_path / "w.pt", key=None, config=CONFIG))
-    assert_same(wan.state_dict(), open_wan(tmp_path / "w.safetensors").state_dict())
+    assert_same(wan.state_dict(), open_model(tmp_path / "w.safetensors").state_dict())
 
 
-def test_one_file_with_generator_and_average(runs: Path, tmp_path: Path) -> None:
-    """models/backbone.md#weight-files: released files carry both. Each level is what it is called, from a
-    run, from such a file, and merged.
-    """
-    raw, average = (read_dcp(runs / "raven/checkpoint/models" / name) for name in ("student", "student_ema"))
-    assert convert_weights(runs / "raven", tmp_path / "both.pt", layout="both") == 2 * len(raw)
-    held = torch.load(tmp_path / "both.pt", weights_only=True)
-    assert list(held) == ["generator", "generator_ema"]
-    for level, expected in zip(held.values(), (raw, average), strict=True):
-        assert_same({name.removeprefix("model."): value for name, value in level.items()}, expected)
-    convert_weights(tmp_path / "both.pt", tmp_path / "again.pt", layout="both")
-    assert (tmp_path / "again.pt").read_bytes() == (tmp_path / "both.pt").read_bytes()
-    convert_weights(tmp_path / "both.pt", tmp_path / "ema.pt", key="generator_ema")
-    assert_same(tensors(tmp_path / "ema.pt"), average)
-    convert_weights(runs / "cm_grpo", tmp_path / "merged.pt", flavour="merged", layout="both")
-    for level in held:
-        convert_weights(runs / "cm_grpo", tmp_path / f"{level}.pt", flavour="merged", key=level, layout=level)
-        one, other = (
-            torch.load(tmp_path / f"{name}.pt", weights_only=True)[level] for name in ("merged", level)
-        )
-        assert_same(one, other)
-    with pytest.raises(
-        ValueError, match="takes generator and generator_ema of the source; leave the key 'generator' out"
-    ):
-        convert_weights(runs / "raven", tmp_path / "x.pt", layout="both", key="generator")
+def test_a_file_with_generator_and_ema(runs: Path, tmp_path: Path) -> None:
+    """models/backbone.md#weight-files: released files carry both. Each level is what it is called."""
+    levels = {}
+    for level, name in (("generator", "student"), ("generator_ema", "student_ema")):
+        state = read_dcp(runs / "raven/checkpoint/models" / name)
+        levels[level] = {f"model.{key}": value for key, value in state.items()}
+    torch.save(levels, tmp_path / "both.pt")
+    for level, state in levels.items():
+        convert_weights(tmp_path / "both.pt", tmp_path / f"{level}.pt", key=level, layout=level)
+        assert_same(torch.load(tmp_path / f"{level}.pt", weights_only=True)[level], state)
 
 
 def test_a_manifest_says_what_came_from_what(runs: Path, tmp_path: Path) -> None:
     """Hashes of output and source, and no path that another machine could not follow; the same bytes every
     time.
     """
-    convert_weights(runs / "cm_grpo", tmp_path / "m.pt", flavour="merged", layout="both")
-    about = json.loads((tmp_path / "m.pt.json").read_text())
-    assert about["sha256"] == file_sha256(tmp_path / "m.pt") and about["config"] == CONFIG.to_dict()
-    assert (about["file"], about["flavour"], about["layout"], about["lora_alpha"]) == (
-        "m.pt",
-        "merged",
-        "both",
-        None,
-    )
-    for level, folder, one in zip(
-        ("generator", "generator_ema"), ("student", "student_ema"), about["weights"], strict=True
-    ):
-        held = torch.load(tmp_path / "m.pt", weights_only=True)[level]
+    for level, folder in (("generator", "student"), ("generator_ema", "student_ema")):
+        path = tmp_path / f"{level}.pt"
+        convert_weights(runs / "cm_grpo", path, flavour="merged", key=level, layout=level)
+        about = json.loads((tmp_path / f"{level}.pt.json").read_text())
+        assert about["sha256"] == file_sha256(path) and about["config"] == CONFIG.to_dict()
+        assert (about["file"], about["flavour"], about["layout"]) == (path.name, "merged", level)
+        assert about["lora_alpha"] is None
+        held = torch.load(path, weights_only=True)[level]
         plain = {name.removeprefix("model."): value for name, value in held.items()}
-        assert one["tensors_sha256"] == tensors_sha256(plain) and one["dtypes"] == {"float32": len(held)}
+        assert about["tensors_sha256"] == tensors_sha256(plain)
+        assert about["dtypes"] == {"float32": len(held)}
         source = runs / "cm_grpo/checkpoint/models" / folder
-        assert (tmp_path / one["from"]["path"]).resolve() == source.resolve() and not Path(
-            one["from"]["path"]
-        ).is_absolute()
-        assert one["from"]["sha256"] == weights_sha256(source)
+        assert (tmp_path / about["from"]["path"]).resolve() == source.resolve()
+        assert not Path(about["from"]["path"]).is_absolute()
+        assert about["from"]["sha256"] == weights_sha256(source)
     convert_weights(runs / "cm_grpo", tmp_path / "a", flavour="adapter", base=runs / "raven.safetensors")
     about = json.loads((tmp_path / "a.json").read_text())
     assert about["sha256"] is None and (about["layout"], about["lora_alpha"]) == ("dcp", ALPHA)
@@ -261,7 +241,7 @@ def test_outputs_are_raven_and_cm_grpo_releases(runs: Path, tmp_path: Path) -> N
     assert_same(open_released(raven).state_dict(), wan_of(1).state_dict())
     merged = dataclasses.replace(raven, path=folder / "cmgrpo_raven_merge.pt")
     convert_weights(runs / "cm_grpo", tmp_path / "merged.safetensors", flavour="merged")
-    assert_same(open_released(merged).state_dict(), open_wan(tmp_path / "merged.safetensors").state_dict())
+    assert_same(open_released(merged).state_dict(), open_model(tmp_path / "merged.safetensors").state_dict())
     grpo = release_of(load_baseline(ROOT / "baselines/cm_grpo.yaml"), folder / "raven_model.pt")
     assert grpo.adapter is not None and grpo.adapter.path == folder / "cmgrpo_raven_lora.safetensors"
     small = dataclasses.replace(
@@ -294,7 +274,7 @@ def test_longlive_adapter_layout(runs: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     release = Release(path=tmp_path / "base.pt", key="generator", adapter=adapter, config=CONFIG)
     convert_weights(runs / "cm_grpo", tmp_path / "bundle.safetensors", flavour="bundle")
-    ours = open_wan(tmp_path / "bundle.safetensors").state_dict()
+    ours = open_model(tmp_path / "bundle.safetensors").state_dict()
     assert_same(open_released(release).state_dict(), ours)
 
 
@@ -326,17 +306,18 @@ def test_foreign_files_become_ours(runs: Path, tmp_path: Path) -> None:
 
 
 def test_dcp_directories_start_training_and_other_tools_read_them(runs: Path, tmp_path: Path) -> None:
-    """open_wan and torch's own converter read it; its hash is of tensors, since files of equal tensors differ
+    """open_model and torch's own converter read it; its hash is of tensors, since files of equal tensors differ
     (and would retrain).
     """
     convert_weights(runs / "raven.safetensors", tmp_path / "one")
     convert_weights(runs / "raven.safetensors", tmp_path / "two")
-    assert_same(open_wan(tmp_path / "one").state_dict(), wan_of(1).state_dict())
+    assert_same(open_model(tmp_path / "one").state_dict(), wan_of(1).state_dict())
     dcp_to_torch_save(tmp_path / "one", tmp_path / "torch.pt")
     assert_same(torch.load(tmp_path / "torch.pt", weights_only=True), wan_of(1).state_dict())
     assert weights_sha256(tmp_path / "one") == weights_sha256(tmp_path / "two")
     assert_same(
-        open_model(tmp_path / "one", "student", "fast", trained=True).state_dict(), wan_of(1).state_dict()
+        open_for_training(tmp_path / "one", "student", "fast", trained=True).state_dict(),
+        wan_of(1).state_dict(),
     )
     settings = dmd_settings()
     flags = Namespace(
@@ -405,7 +386,7 @@ def test_equal_weights_are_equal_bytes(runs: Path, tmp_path: Path) -> None:
 
 REFUSED = {
     "no average": (["no_ema", "x.pt"], {}, (
-        "has no moving average of the generator, it was trained without .models/student_ema., found "
+        "has no EMA of the generator, it was trained without .models/student_ema., found "
         "student; ask for generator"
     )),
     "unknown level": (["raven", "x.pt"], {"key": "critic"}, "training checkpoint, and has no 'critic'; expected generator"),
@@ -464,7 +445,7 @@ def test_refusals_are_one_sentence_and_leave_nothing(wrong: Path, tmp_path: Path
 
 
 def test_nothing_is_overwritten(runs: Path, tmp_path: Path) -> None:
-    """Guards against a directory of the user's that is replaced by a checkpoint, as write_dcp would."""
+    """Guards against a directory of the user's that is replaced by a checkpoint."""
     (tmp_path / "mine").mkdir()
     with pytest.raises(FileExistsError, match="mine exists, and nothing is overwritten"):
         convert_weights(runs / "raven", tmp_path / "mine")
@@ -474,19 +455,14 @@ def test_nothing_is_overwritten(runs: Path, tmp_path: Path) -> None:
         convert_weights(tmp_path / "mine", tmp_path / "x.pt")
 
 
-def test_the_command(
-    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Flags reach the function; a refusal is its sentence alone and exit status 1."""
-    command = ["convert_weights", str(runs / "raven")]
-    monkeypatch.setattr(sys, "argv", [*command, str(tmp_path / "a.pt"), "--layout", "generator"])
-    main()
+    source = str(runs / "raven")
+    assert main([source, str(tmp_path / "a.pt"), "--layout", "generator"]) == 0
     assert list(torch.load(tmp_path / "a.pt", weights_only=True)) == ["generator"]
-    monkeypatch.setattr(sys, "argv", [*command, str(tmp_path / "b.pt"), "--flavour", "adapter"])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 1
-    assert capsys.readouterr().err.startswith(f"{runs / 'raven'}") and not (tmp_path / "b.pt").exists()
+    assert main([source, str(tmp_path / "b.pt"), "--flavour", "adapter"]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"{source}" in last and "no flavour 'adapter'" in last and not (tmp_path / "b.pt").exists()
 
 
 def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
@@ -502,5 +478,5 @@ def test_a_slice_is_stored_alone(tmp_path: Path) -> None:
     """torch.save writes the whole memory behind a view: an adapter out of a bundle could bring the bundle
     along.
     """
-    write_torch(tmp_path / "w.pt", {None: {"part": torch.zeros(100_000)[:2]}})
+    write_torch(tmp_path / "w.pt", {"part": torch.zeros(100_000)[:2]})
     assert (tmp_path / "w.pt").stat().st_size < 10_000

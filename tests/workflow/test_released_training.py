@@ -36,7 +36,7 @@ from tests.models.test_wan_vae import random_vae, wan_name
 from tests.models.umt5_toys import DIM, wan_state, write_tokenizer
 from tests.models.videoalign_toys import write_videoalign
 from workflow.scripts.train_cm_grpo import split_prompts
-from workflow.training.job import Job, open_model, open_prompts, place
+from workflow.training.job import Job, open_for_training, open_prompts, place
 
 ROOT = Path(__file__).parents[2]
 CONFIG = WanConfig(
@@ -88,7 +88,7 @@ def test_released_models_compute_as_raven_does(files: Path) -> None:
     """
     path = files / "base.safetensors"
     trained, frozen = (
-        place(open_model(path, "bidirectional", "fast", trained=value), JOB, trained=value)
+        place(open_for_training(path, "bidirectional", "fast", trained=value), JOB, trained=value)
         for value in (True, False)
     )
     assert {value.dtype for value in trained.parameters()} == {torch.float32}

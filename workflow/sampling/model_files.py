@@ -15,8 +15,8 @@ from baselines.released import release_of
 from baselines.spec import Baseline
 from evaluation.files import file_sha256
 from evaluation.shards import canonical_sha256
-from models.checkpoints.lora import fold_adapters, is_ours, open_wan
-from models.checkpoints.released import open_released
+from models.checkpoints.lora import fold_adapters, is_native_checkpoint
+from models.checkpoints.open import open_model
 from models.text_and_pixels import is_small_text, open_text, tokenizer_beside
 from models.wan import Wan, cast_parameters
 from workflow.planning.suite import FETCHED_FOLDER
@@ -68,7 +68,7 @@ def proven_sha256(path: Path, proof: Mapping[str, str]) -> str:
 def row_sha256(path: Path, baseline: Baseline, proof: Mapping[str, str]) -> str:
     """Identity of a row's weights; where a released adapter goes on top, of both files together."""
     own = proven_sha256(path, proof)
-    if is_ours(path):
+    if is_native_checkpoint(path):
         return own
     adapter = release_of(baseline, path).adapter
     if adapter is None or adapter.path is None:
@@ -88,10 +88,7 @@ def open_network(path: Path, baseline: Baseline, dtypes: Dtypes, device: torch.d
     """A row's network, frozen, on the device, in the precision of its profile; adapters active, or folded in
     where it says so.
     """
-    if is_ours(path):
-        wan = open_wan(path, dtypes.network)
-    else:
-        wan = open_released(release_of(baseline, path), dtypes.network)
+    wan = open_model(path, dtypes.network, release=release_of(baseline, path))
     wan.eval().requires_grad_(False)
     if dtypes.folded:
         fold_adapters(wan)

@@ -1,33 +1,35 @@
-"""The stage: distributed checkpoint -> safetensors and their manifests: full weights of RAVEN, or adapter,
-bundle and merged of CM-GRPO.
+"""Convert a finished training run: full weights of RAVEN, or adapter, bundle and merged weights of CM-GRPO.
 
-The moving average is what is shipped; for anything else, and other formats, there is convert_weights.py. The
-three flavours of CM-GRPO must sample the same clip; a difference stops the job.
+Each flavour becomes a .safetensors file with its manifest beside it. They hold the EMA of the generator; for
+anything else, and for other formats, there is convert_weights.py. The three flavours of CM-GRPO must sample the
+same clip; a difference stops the job.
 """
 
 import argparse
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from baselines.strict_yaml import parse_strict
+from evaluation.command import command, run
 from evaluation.files import file_sha256
 from evaluation.records import TrainManifest, WeightsManifest, read_json, write_json
 from models.checkpoints.containers import write_safetensors
-from models.checkpoints.convert import Flavour, Source, header_of, open_source, to_flavour
-from models.checkpoints.lora import open_wan
+from models.checkpoints.convert import WeightsSource, header_of, open_source, to_flavour
+from models.checkpoints.open import open_model
 from models.noise import GeneratorNoise
 from models.training.rollouts import consistency_rollout, endpoints
 from models.training.settings import CmGrpoSettings, DmdSettings
 
 log = logging.getLogger("convert")
 
-TOLERANCE = (
-    1e-4  # of latents after a whole rollout: merging rounds W + BA once, unmerged models add two products
-)
+TOLERANCE = 1e-4
+"""Of latents after a whole rollout: merging rounds W + BA once, unmerged models add two products."""
 
 
 def convert(train_dir: Path, settings_json: str, output: Path, base: Path | None) -> list[Path]:
@@ -57,27 +59,29 @@ def convert(train_dir: Path, settings_json: str, output: Path, base: Path | None
 
 def write_flavour(
     output: Path,
-    flavour: Flavour,
-    source: Source,
+    flavour: Literal["full", "adapter", "bundle", "merged"],
+    source: WeightsSource,
     trained: TrainManifest,
     base: Path | None = None,
 ) -> Path:
     """One weight file and the manifest beside it."""
     path = output / f"{flavour}.safetensors"
     state = to_flavour(source, flavour)
-    header = header_of(source, flavour, base_name(base, output) if base else None)
-    write_safetensors(path, state, metadata=header)
-    write_json(path.with_suffix(".json"), WeightsManifest.model_validate({
-        "name": trained.name, "flavour": flavour, "file": path.name, "sha256": file_sha256(path), "tensors": len(state),
-        "base": base_name(base, output) if base else None, "base_sha256": file_sha256(base) if base else None, "step": trained.step,
-    }))  # fmt: skip
+    base_name = Path(os.path.relpath(base, output)).as_posix() if base else None
+    write_safetensors(path, state, metadata=header_of(source, flavour, base_name))
+    manifest = WeightsManifest(
+        name=trained.name,
+        flavour=flavour,
+        file=path.name,
+        sha256=file_sha256(path),
+        tensors=len(state),
+        base=base_name,
+        base_sha256=file_sha256(base) if base else None,
+        step=trained.step,
+    )
+    write_json(path.with_suffix(".json"), manifest)
     log.info("%s: %d tensors, %.2f MB", path.name, len(state), path.stat().st_size / 1e6)
     return path
-
-
-def base_name(base: Path, output: Path) -> str:
-    """Path of the base from the manifest's folder."""
-    return Path(os.path.relpath(base, output)).as_posix()
 
 
 def check_same_clip(files: list[Path], base: Path, settings: CmGrpoSettings) -> None:
@@ -89,7 +93,7 @@ def check_same_clip(files: list[Path], base: Path, settings: CmGrpoSettings) -> 
     )
     clips = []
     for path in files:
-        wan = open_wan(path, base=base)
+        wan = open_model(path, base=base)
         generator = torch.Generator().manual_seed(0)
         text = torch.randn(1, wan.config.text_len, wan.config.text_dim, generator=generator)
         size = (2 * wan.config.patch_height, 2 * wan.config.patch_width)
@@ -107,17 +111,17 @@ def check_same_clip(files: list[Path], base: Path, settings: CmGrpoSettings) -> 
             )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--train-dir", required=True, type=Path)
-    parser.add_argument("--settings", required=True, help="the recipe's settings as one JSON object")
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = command(__doc__, "settings")
+    parser.add_argument("--train-dir", required=True, type=Path, help="folder of the finished run")
     parser.add_argument("--base", type=Path, help="weights beneath an adapter")
-    parser.add_argument("--output-dir", required=True, type=Path)
-    flags = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
-    flags.output_dir.mkdir(parents=True, exist_ok=True)
+    parser.add_argument("--output-dir", required=True, type=Path, help="folder of the weight files")
+    return run(parser, arguments, convert_run)
+
+
+def convert_run(flags: argparse.Namespace) -> None:
     convert(flags.train_dir, flags.settings, flags.output_dir, flags.base)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

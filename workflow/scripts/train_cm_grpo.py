@@ -24,7 +24,8 @@ from evaluation.toybox.checkers import CHECKERS, REWARDS
 from evaluation.toybox.prompt_kinds import kind_of
 from evaluation.toybox.training_prompts import heldout_prompts, training_prompts
 from models.checkpoints.containers import load_strict
-from models.checkpoints.lora import LoraSettings, add_lora, inner_wan, open_wan
+from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
+from models.checkpoints.open import open_model
 from models.codec import LinearCodec
 from models.config import WanConfig
 from models.noise import PortableNoise, SampleKey
@@ -40,7 +41,7 @@ from workflow.training.job import (
     Job,
     averaged_weights,
     begin,
-    open_model,
+    open_for_training,
     open_prompts,
     place,
     run_to_end,
@@ -199,8 +200,8 @@ def write_heldout(
 def first_policy(flags: argparse.Namespace) -> Wan:
     """What training started from, as it will be sampled."""
     if flags.prompts is None:
-        return open_wan(flags.init)
-    return open_model(flags.init, "student", flags.precision, trained=True).float()
+        return open_model(flags.init)
+    return open_for_training(flags.init, "student", flags.precision, trained=True).float()
 
 
 def trained_policy(flags: argparse.Namespace, config: WanConfig, settings: CmGrpoSettings) -> Wan:
@@ -331,7 +332,7 @@ def main() -> None:
     job = begin(flags, "cm_grpo")
     settings = parse_strict(flags.settings, CmGrpoSettings, where="--settings")
     world = (embedded_world if flags.prompts is None else listed_world)(flags, job, settings)
-    start = open_model(flags.init, "student", flags.precision, trained=True)
+    start = open_for_training(flags.init, "student", flags.precision, trained=True)
     config = start.config
     policy = add_lora(
         start, LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha), seed=settings.seed
@@ -340,7 +341,9 @@ def main() -> None:
     base = None
     if needs_base(settings):
         base = place(
-            open_model(flags.teacher, "bidirectional", flags.precision, trained=False), job, trained=False
+            open_for_training(flags.teacher, "bidirectional", flags.precision, trained=False),
+            job,
+            trained=False,
         )
     shape = (sum(settings.chunks), config.in_channels, *world.latent_size)
     streams = streams_of(settings.seed, job.device)

@@ -12,7 +12,7 @@ from models.training.settings import DmdSettings
 from models.wan import Wan
 from workflow.training.job import (
     begin,
-    open_model,
+    open_for_training,
     open_prompts,
     place,
     run_to_end,
@@ -29,7 +29,7 @@ def main() -> None:
     settings = parse_strict(flags.settings, DmdSettings, where="--settings")
 
     def network(path: Path, role: Role, *, trained: bool) -> Wan:
-        return place(open_model(path, role, flags.precision, trained=trained), job, trained=trained)
+        return place(open_for_training(path, role, flags.precision, trained=trained), job, trained=trained)
 
     student = network(flags.init, "initialisation", trained=True)
     teacher = network(flags.teacher, "bidirectional", trained=False)

@@ -20,8 +20,8 @@ from evaluation.code_state import this_commit
 from evaluation.records import Machine, Prompt, TrainManifest, write_json
 from evaluation.toybox.training_prompts import training_prompts
 from models.checkpoints.containers import read_dcp, tensors_sha256, weights_sha256
-from models.checkpoints.lora import is_ours, open_wan
-from models.checkpoints.released import Release, Role, inspect_released, open_released
+from models.checkpoints.open import open_model
+from models.checkpoints.released import Role
 from models.config import DtypePolicy
 from models.text import ToyTextEncoder
 from models.text_and_pixels import is_small_text, open_text
@@ -139,22 +139,14 @@ def training_dtypes(precision: str, *, trained: bool) -> DtypePolicy:
     )
 
 
-def open_model(path: Path, role: Role, precision: str, *, trained: bool) -> Wan:
+def open_for_training(path: Path, role: Role, precision: str, *, trained: bool) -> Wan:
     """The transformer in a file, on the CPU, a released one in the file's own dtypes and not read yet; then
     `place` it.
 
     precision: "float32", "fast" or "exact". Raises ValueError if the file is no such model.
     """
     dtypes = training_dtypes(precision, trained=trained)
-    if is_ours(path):
-        return open_wan(path, dtypes).requires_grad_(trained)
-    found = inspect_released(path).config
-    if found is None:
-        raise ValueError(
-            f"{path} is no Wan transformer of a known size; name the {role} weights that `make fetch` brings."
-        )
-    release = Release(path=path, key=None, role=role, config=found)
-    return open_released(release, dtypes).requires_grad_(trained)
+    return open_model(path, dtypes, role=role).requires_grad_(trained)
 
 
 def open_prompts(flags: argparse.Namespace, job: Job, seed: int, clips: ClipFile | None = None) -> Texts:

@@ -43,7 +43,8 @@ from evaluation.toybox.render import render
 from evaluation.toybox.suite import toybox_prompts
 from evaluation.toybox.training_prompts import heldout_prompts
 from models.checkpoints.containers import load_strict, read_safetensors, tensors_sha256, write_safetensors
-from models.checkpoints.lora import LoraSettings, adapter_state, add_lora, inner_wan, open_wan, weights_header
+from models.checkpoints.lora import LoraSettings, adapter_state, add_lora, inner_wan, weights_header
+from models.checkpoints.open import open_model
 from models.codec import LinearCodec, fit_codec, psnr, to_pixels
 from models.config import DtypePolicy, WanConfig
 from models.noise import PortableNoise, SampleKey
@@ -498,7 +499,7 @@ def new_wan(config: WanConfig, device: torch.device) -> Wan:
 
 def load_wan(path: Path, device: torch.device) -> tuple[Wan, WanConfig]:
     """A transformer of the size its file names, in float32."""
-    wan = open_wan(path, DTYPES).to(device)
+    wan = open_model(path, DTYPES).to(device)
     return wan, wan.config
 
 
