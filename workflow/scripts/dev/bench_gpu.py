@@ -9,16 +9,13 @@ Legend: B clips of a batch, F latent frames, C channels, H, W latent size.
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import statistics
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,10 +26,8 @@ from torch import Tensor
 from baselines.build import Precision, Sampler, build_sampler, dtypes_of
 from baselines.spec import Baseline, load_all
 from evaluation.clips import write_clip
-from evaluation.files import write_text
 from evaluation.records import Prompt
 from evaluation.shards import Batch, full_batches, work_list
-from models.attention import kernel_name
 from models.config import WanConfig
 from models.flops import call_flops, text_flops
 from models.interfaces import Codec
@@ -41,6 +36,8 @@ from models.plan import AttendPlan
 from models.rollout import Finished, NetworkCall, Runner, plain_runner
 from models.wan import Wan, cast_parameters, init_weights
 from workflow.sampling.batches import BatchSampler, best_runner
+from workflow.sampling.benchmark import SIZES, Size, begin, bench_parser, matrix_rate, median_time, now, store
+from workflow.sampling.machine import device_name
 
 log = logging.getLogger("bench_gpu")
 
@@ -49,103 +46,39 @@ PRECISIONS: tuple[Precision, ...] = ("exact", "fast", "float32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """What is timed. latent: (F, C, H, W); vae_dim: base width of the VAE; encoder: of UMT5Config; matrix:
-    side of the product that gives the rate.
-    """
-
-    config: WanConfig
-    latent: tuple[int, int, int, int]
-    vae_dim: int
-    encoder: dict[str, Any]
-    matrix: int
-
-
-SIZES = {
-    "full": Size(
-        config=WanConfig(),
-        latent=(21, 16, 60, 104),
-        vae_dim=96,
-        encoder={
-            "vocab_size": 256384,
-            "d_model": 4096,
-            "d_kv": 64,
-            "d_ff": 10240,
-            "num_layers": 24,
-            "num_heads": 64,
-            "feed_forward_proj": "gated-gelu",
-        },
-        matrix=8192,
-    ),
-    "tiny": Size(
-        config=WanConfig(
-            dim=48, ffn_dim=96, num_layers=2, num_heads=3, freq_dim=32, text_dim=20, text_len=12
-        ),
-        latent=(21, 16, 4, 4),
-        vae_dim=8,
-        encoder={"vocab_size": 64, "d_model": 20, "d_kv": 4, "d_ff": 32, "num_layers": 2, "num_heads": 2},
-        matrix=256,
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Seconds of one batch unless said, medians. fps: pixel frames a second of all clips together.
-
-    text_s: umT5 alone; network_s, chunk_s: rollout alone, and from one finished chunk to the next; decode_s:
-    decoding alone;
-    together_s: from prompt rows to frames on the host, decoding each chunk as it is finished, one batch
-    alone; stream_s: the same when batches follow one another as in sampling; first_pixels_s: until the first
-    chunk's frames; write_s: one clip's mp4, which threads write beside all that; mfu: share of the matrix
-    rate that the network's counted operations reach; peak_gib: GPU memory.
-    """
+    """Median seconds of one batch, unless a field says something else."""
 
     method: str
     precision: str
     batch: int
     network_calls: int
     text_s: float
+    """umT5 alone."""
     network_s: float
+    """The rollout alone."""
     chunk_s: tuple[float, ...]
+    """From one finished chunk to the next."""
     decode_s: float
+    """Decoding alone."""
     together_s: float
+    """From prompt embeddings to frames on the host, each chunk decoded as it is finished; one batch alone."""
     stream_s: float
+    """The same where batches follow one another, as in sampling."""
     first_latents_s: float
     first_pixels_s: float
+    """Until the first chunk's frames."""
     write_s: float
+    """One clip's mp4, which threads write beside all that."""
     fps_network: float
+    """Pixel frames a second of all clips together; so too the next two."""
     fps_together: float
     fps_stream: float
     tflop: float
     mfu: float
+    """Share of the matrix rate that the network's counted operations reach."""
     peak_gib: float
-
-
-def matrix_rate(side: int, device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of one large matrix product on random data."""
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    seconds = median_time(lambda: a @ b, device, repeats=5, inner=10)
-    return 2 * side**3 / seconds
-
-
-def median_time(work: Callable[[], Any], device: torch.device, *, repeats: int, inner: int = 1) -> float:
-    """Seconds of one `work`, median of `repeats` timings of `inner` calls after one warm-up."""
-    work()
-    seconds = []
-    for _ in range(repeats):
-        started = now(device)
-        for _ in range(inner):
-            work()
-        seconds.append((now(device) - started) / inner)
-    return statistics.median(seconds)
-
-
-def now(device: torch.device) -> float:
-    """Wall clock after the device has finished what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+    """GPU memory."""
 
 
 def counting(runner: Runner, flops: list[float], tokens: int) -> Runner:
@@ -179,11 +112,11 @@ def time_method(
     text = torch.randn(batch, size.config.text_len, size.config.text_dim, device=device)
     noted: list[float] = []
     tokens = size.config.tokens_per_frame(*size.latent[2:])
-    build = sampler_builder(baseline, wan, size, precision)
+    build = partial(build_sampler, baseline, wan, latent_shape=size.latent, precision=precision)
     runner = best_runner(device) if graphs else plain_runner
-    clip(build(counting(runner, noted, tokens)), text)  # counts, and captures the graphs
+    clip(build(runner=counting(runner, noted, tokens)), text)  # counts, and captures the graphs
     operations = batch * (sum(noted) + text_flops(size.config))
-    sampler = build(runner)
+    sampler = build(runner=runner)
     latents = clip(sampler, text)  # the first that replays
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -236,15 +169,6 @@ def random_network(baseline: Baseline, precision: Precision, config: WanConfig, 
     return cast_parameters(wan, dtypes.matmul).requires_grad_(False).eval()
 
 
-def sampler_builder(
-    baseline: Baseline, wan: Wan, size: Size, precision: Precision
-) -> Callable[[Runner], Sampler]:
-    def build(runner: Runner) -> Sampler:
-        return build_sampler(baseline, wan, latent_shape=size.latent, precision=precision, runner=runner)
-
-    return build
-
-
 def clip(sampler: Sampler, text: Tensor) -> Tensor:
     """Latents [B, F, C, H, W] of one batch."""
     return torch.cat([chunk.latents for chunk in sampler.sample(text, noise_of(sampler, text))], dim=1)
@@ -263,8 +187,8 @@ def write_time(shape: tuple[int, ...]) -> float:
         return median_time(lambda: write_clip(path, frames, fps=FPS), torch.device("cpu"), repeats=1)
 
 
-class FixedRows:
-    """Text rows that are there already."""
+class FixedEmbeddings:
+    """Prompt embeddings that are there already."""
 
     def __init__(self, rows: Tensor) -> None:
         self.given = rows
@@ -285,7 +209,7 @@ def whole_batches(sampler: Sampler, codec: Codec, text: Tensor) -> tuple[BatchSa
     (batch,) = full_batches(work_list([prompt]), len(text))
     maker = BatchSampler(
         sampler=sampler,
-        text=FixedRows(text.cpu()),
+        text=FixedEmbeddings(text.cpu()),
         codec=codec,
         noise="portable",
         suite="bench",
@@ -300,8 +224,8 @@ def noise_of(sampler: Sampler, text: Tensor) -> NoiseSource:
 
 
 def chunk_times(sampler: Sampler, text: Tensor) -> list[float]:
-    """Seconds from one finished chunk to the next, text keys and values in the first; the clean pass after a
-    chunk counts with the next one. Drawing the first noise is not counted.
+    """Seconds from one finished chunk to the next, text keys and values in the first; the context pass after
+    a chunk counts with the next one. Drawing the first noise is not counted.
     """
     noise = Drawn(noise_of(sampler, text))
     last = now(sampler.device)
@@ -389,75 +313,30 @@ def table(timings: Sequence[Timing]) -> str:
     return "\n".join([header, *lines])
 
 
-def bench_parser(description: str | None, output: str) -> argparse.ArgumentParser:
-    """Flags that all benchmarks share; output: where figures go by default."""
-    parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
-    parser.add_argument("--size", choices=sorted(SIZES), default="full")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path(output))
-    return parser
-
-
-def begin(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, torch.device]:
-    """Flags and device; the program ends with a sentence if the full size is wanted without a GPU."""
-    flags = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu" and flags.size == "full":
-        parser.error("there is no GPU here; the full size needs one. Try the code with --size tiny.")
-    return flags, device
-
-
-def device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def store(flags: argparse.Namespace, device: torch.device, rate: float, figures: dict[str, Any]) -> None:
-    """Write figures with what they depend on."""
-    facts = {
-        "device": device_name(device),
-        "torch": torch.__version__,
-        "attention": kernel_name(device),
-        "matrix_tflop_per_s": rate / 1e12,
-        "size": flags.size,
-        "weights": "random",
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        **figures,
-    }
-    write_text(flags.output, json.dumps(facts, indent=1) + "\n")
-
-
-def main() -> None:
-    root = Path(__file__).parents[3]
-    baselines = load_all(root / "baselines")
+def main(arguments: Sequence[str] | None = None) -> int:
+    baselines = load_all(Path(__file__).parents[3] / "baselines")
     parser = bench_parser(__doc__, "results/bench/gpu.json")
     parser.add_argument("--methods", nargs="+", choices=sorted(baselines), default=sorted(baselines))
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fast"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1])
     parser.add_argument("--no-graphs", action="store_true", help="plain calls instead of CUDA graphs")
-    flags, device = begin(parser)
+    flags, device = begin(parser, arguments)
     size = SIZES[flags.size]
     machine = Machine(size, device)
-    log.info(
-        "%s, torch %s, %s matrix product %.1f TFLOP/s",
-        device_name(device),
-        torch.__version__,
-        machine.dtype,
-        machine.rate / 1e12,
-    )
+    name, rate = device_name(device), machine.rate / 1e12
+    log.info("%s, torch %s, %s matrix product %.1f TFLOP/s", name, torch.__version__, machine.dtype, rate)
     graphs = device.type == "cuda" and not flags.no_graphs
     timings: list[Timing] = []
     for precision, method, batch in product(flags.precision, flags.methods, flags.batches):
-        timings.append(
-            time_method(
-                baselines[method], precision, batch, size, machine, repeats=flags.repeats, graphs=graphs
-            )
-        )
-        log.info("%s", table(timings[-1:]).splitlines()[1])
-        found = {"graphs": graphs, "timings": [asdict(timing) for timing in timings]}
+        baseline = baselines[method]
+        timing = time_method(baseline, precision, batch, size, machine, repeats=flags.repeats, graphs=graphs)
+        timings.append(timing)
+        log.info("%s", table([timing]).splitlines()[1])
+        found = {"graphs": graphs, "timings": [asdict(one) for one in timings]}
         store(flags, device, machine.rate, found)
     print(table(timings))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

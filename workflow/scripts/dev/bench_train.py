@@ -31,15 +31,8 @@ from models.training.raven import Raven
 from models.training.settings import CHUNKS, CmGrpoSettings, DmdSettings, OptimizerSettings
 from models.training.streams import Streams
 from models.wan import Wan, cast_parameters, init_weights
-from workflow.scripts.dev.bench_gpu import (
-    SIZES,
-    begin,
-    bench_parser,
-    device_name,
-    matrix_rate,
-    median_time,
-    store,
-)
+from workflow.sampling.benchmark import SIZES, begin, bench_parser, matrix_rate, median_time, store
+from workflow.sampling.machine import device_name
 from workflow.training.job import training_dtypes
 
 log = logging.getLogger("bench_train")
