@@ -1,15 +1,11 @@
-"""What the official static filter found of all samples -> which of them are scored: the first `keep` static
-ones in numeric order.
-
-RAVEN's rule (vbench.md 4), not VBench's own order of names, in which sample 10 comes before 2. Runs in the
-main environment.
-"""
+"""What the official static filter found of all samples, joined; evaluation/static_filter.py then chooses."""
 
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from evaluation.records import FilteredPrompt, FilteredSet, Prompt, clip_id
+from evaluation.records import FilteredSet, Prompt, clip_id
+from evaluation.static_filter import Judgement, filtered_set
 
 THRESHOLD = 1.0
 """Of `motion`, which the worker gives in units of the official limits."""
@@ -44,7 +40,7 @@ def still_prompts(prompts: Sequence[Prompt], part: int, num_parts: int) -> list[
     return wanted[part * len(wanted) // num_parts : (part + 1) * len(wanted) // num_parts]
 
 
-def filtered_set(row: str, prompts: Sequence[Prompt], parts: Sequence[FilterPart]) -> FilteredSet:
+def join_filter(row: str, prompts: Sequence[Prompt], parts: Sequence[FilterPart]) -> FilteredSet:
     """Which samples of each prompt are scored; every value is kept, and a prompt that lacks static clips says
     how many.
 
@@ -70,21 +66,13 @@ def filtered_set(row: str, prompts: Sequence[Prompt], parts: Sequence[FilterPart
             f"The static filter of row {row} holds {len(found)} clips, expected {len(expected)} (first "
             f"that differs: {wrong[0]}); filter again."
         )
-    filtered, kept = [], {}
-    for prompt in prompts:
-        if prompt.keep is None:
-            kept[prompt.id] = tuple(range(prompt.samples))
-            continue
-        values = [found[clip_id(prompt.id, sample)] for sample in range(prompt.samples)]
-        chosen = tuple(sample for sample, one in enumerate(values) if one.static)[: prompt.keep]
-        kept[prompt.id] = chosen
-        filtered.append(
-            FilteredPrompt(
-                prompt_id=prompt.id,
-                motion=tuple(one.motion for one in values),
-                static=tuple(one.static for one in values),
-                kept=chosen,
-                short=prompt.keep - len(chosen),
-            )
-        )
-    return FilteredSet(row=row, threshold=THRESHOLD, filtered=tuple(filtered), kept=kept)
+    judged = {
+        prompt.id: [
+            Judgement(motion=one.motion, static=one.static)
+            for sample in range(prompt.samples)
+            for one in [found[clip_id(prompt.id, sample)]]
+        ]
+        for prompt in prompts
+        if prompt.keep is not None
+    }
+    return filtered_set(row, prompts, judged, THRESHOLD)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from baselines.spec import load_row
 from evaluation.records import Prompt, clip_id
-from evaluation.vbench.filter_join import FilterPart, Found, filtered_set
+from evaluation.vbench.filter_join import FilterPart, Found, join_filter
 from evaluation.vbench.weights import AMT_FILE, RAFT_MEMBER, RAFT_ZIP, lay_out, missing
 from evaluation.vbench.worker import files
 from evaluation.vbench.worker.early_stop import judge, moves
@@ -256,7 +256,7 @@ def test_the_first_static_samples_in_numeric_order_are_kept() -> None:
     """
     prompts = [prompt("a", 12, 3), prompt("b", 2, None), prompt("c", 3, 2)]
     still = [i in (1, 2, 10, 11) for i in range(12)]
-    outcome = filtered_set(
+    outcome = join_filter(
         "mine", prompts, [filter_part({"a": still}), filter_part({"c": [False, True, False]})]
     )
     assert outcome.kept == {"a": (1, 2, 10), "b": (0, 1), "c": (1,)}
@@ -269,13 +269,13 @@ def test_a_filter_that_saw_other_clips_is_refused() -> None:
     prompts = [prompt("a", 2, 1), prompt("c", 2, 1)]
     one = filter_part({"a": [True, True]})
     with pytest.raises(ValueError, match="holds 2 clips, expected 4"):
-        filtered_set("mine", prompts, [one])
+        join_filter("mine", prompts, [one])
     with pytest.raises(ValueError, match="repeats clips"):
-        filtered_set("mine", prompts, [one, one])
+        join_filter("mine", prompts, [one, one])
     with pytest.raises(ValueError, match="is of row mine"):
-        filtered_set("other", prompts, [one])
+        join_filter("other", prompts, [one])
     with pytest.raises(ValueError, match=r"different paths \(fast, official\)"):
-        filtered_set("mine", prompts, [one, filter_part({"c": [True, True]}, path="official")])
+        join_filter("mine", prompts, [one, filter_part({"c": [True, True]}, path="official")])
 
 
 def fetched_files(folder: Path) -> list[str]:

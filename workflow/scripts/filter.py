@@ -1,47 +1,35 @@
 """Run the static filter over one row and write which samples of each prompt are scored."""
 
 import argparse
-import logging
-from pathlib import Path
+import sys
+from collections.abc import Sequence
 
 from evaluation.clips import read_clip
+from evaluation.command import command, run
 from evaluation.records import Clip, Prompt, read_jsonl, write_json
-from evaluation.static_filter import filtered_set, motion
+from evaluation.static_filter import filtered_set
+from evaluation.toybox.motion import THRESHOLD, judge, motion
 
-log = logging.getLogger("filter")
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--row", required=True)
-    parser.add_argument("--prompts", required=True, type=Path)
-    parser.add_argument("--manifest", required=True, type=Path)
-    parser.add_argument("--clips", required=True, type=Path, help="folder of the row")
-    parser.add_argument("--output", required=True, type=Path)
-    flags = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+def filter_row(flags: argparse.Namespace) -> None:
     prompts = read_jsonl(Prompt, flags.prompts)
     clips = {(clip.prompt_id, clip.sample): clip for clip in read_jsonl(Clip, flags.manifest)}
-    values = {
-        prompt.id: [
-            motion(read_clip(flags.clips / clips[prompt.id, sample].file).frames)
-            for sample in range(prompt.samples)
-        ]
+    judged = {
+        prompt.id: judge(
+            [
+                motion(read_clip(flags.clips / clips[prompt.id, sample].file).frames)
+                for sample in range(prompt.samples)
+            ]
+        )
         for prompt in prompts
         if prompt.keep is not None
     }
-    outcome = filtered_set(flags.row, prompts, values)
-    for entry in outcome.filtered:
-        log.info(
-            "%s: %d of %d samples are static, kept %s, %d short",
-            entry.prompt_id,
-            sum(entry.static),
-            len(entry.static),
-            list(entry.kept),
-            entry.short,
-        )
-    write_json(flags.output, outcome)
+    write_json(flags.output, filtered_set(flags.row, prompts, judged, THRESHOLD))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(command(__doc__, "row", "prompts", "manifest", "clips", "output"), arguments, filter_row)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

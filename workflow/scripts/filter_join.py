@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.records import Prompt, read_json, read_jsonl, write_json
-from evaluation.vbench.filter_join import FilterPart, filtered_set
+from evaluation.vbench.filter_join import FilterPart, join_filter
 
 log = logging.getLogger("filter")
 
@@ -22,21 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         parts = [read_json(FilterPart, path) for path in flags.parts]
-        outcome = filtered_set(flags.row, read_jsonl(Prompt, flags.prompts), parts)
+        outcome = join_filter(flags.row, read_jsonl(Prompt, flags.prompts), parts)
     except ValueError as fault:
         log.error("%s", fault)
         return 1
-    for entry in outcome.filtered:
-        level = logging.WARNING if entry.short else logging.INFO
-        log.log(
-            level,
-            "%s: %d of %d samples are static, kept %s, %d short",
-            entry.prompt_id,
-            sum(entry.static),
-            len(entry.static),
-            list(entry.kept),
-            entry.short,
-        )
     write_json(flags.output, outcome)
     return 0
 

@@ -1,0 +1,42 @@
+"""How much a toybox clip moves, for the static filter: classical optical flow, where VBench has a network."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from evaluation.static_filter import Judgement
+from evaluation.toybox.render import Frames
+
+STRIDE = 4
+"""Pixel frames between two frames that flow is measured from."""
+GRID = 32
+"""Motion is in pixels of an image so many pixels wide, whatever the file's size."""
+TOP_SHARE = 0.05
+THRESHOLD = 0.5
+"""Clips below are static. Moving clips measure 1.8 to 2.4, static ones 0.0
+(evaluation/toybox/README.md#static-filter)."""
+
+
+def motion(frames: Frames) -> float:
+    """Mean over frame pairs of the mean of the fastest 5 % of flow vectors. frames: [T, H, W, 3] uint8.
+
+    Raises ValueError with fewer than STRIDE + 1 frames.
+    """
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames[::STRIDE]]
+    if len(grey) < 2:
+        raise ValueError(f"motion needs at least {STRIDE + 1} frames, found {len(frames)}.")
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    fastest: list[float] = []
+    for before, after in pairwise(grey):
+        speed = np.linalg.norm(flow.calc(before, after, None), axis=-1).ravel()  # type: ignore[call-overload]
+        count = max(1, round(TOP_SHARE * speed.size))
+        fastest.append(float(np.partition(speed, -count)[-count:].mean()))
+    width = int(frames.shape[2])
+    return round(sum(fastest) / len(fastest) * GRID / width, 6)
+
+
+def judge(values: Sequence[float]) -> list[Judgement]:
+    """Which clips of these motions are static."""
+    return [Judgement(motion=value, static=value < THRESHOLD) for value in values]
