@@ -41,7 +41,7 @@ class Batch:
         return self.samples[: self.kept]
 
 
-def work_list(prompts: Sequence[Prompt]) -> list[Sample]:
+def samples_to_render(prompts: Sequence[Prompt]) -> list[Sample]:
     """Every sample of every prompt, in the order of the prompt file, indices ascending."""
     return [Sample(prompt, index) for prompt in prompts for index in range(prompt.samples)]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from evaluation.records import Prompt
-from evaluation.shards import full_batches, parse_shard, shard_batches, work_list
+from evaluation.shards import full_batches, parse_shard, samples_to_render, shard_batches
 
 
 def prompts(counts: list[int]) -> list[Prompt]:
@@ -19,7 +19,7 @@ def prompts(counts: list[int]) -> list[Prompt]:
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 6), st.integers(1, 12))
 def test_shards_unite_to_the_same_batches(counts: list[int], batch_size: int, num_shards: int) -> None:
     """Guards against clips lost, doubled or batched differently when the number of shards changes."""
-    samples = work_list(prompts(counts))
+    samples = samples_to_render(prompts(counts))
     batches = full_batches(samples, batch_size)
     united = [batch for shard in range(num_shards) for batch in shard_batches(batches, shard, num_shards)]
     assert united == batches
@@ -29,7 +29,7 @@ def test_shards_unite_to_the_same_batches(counts: list[int], batch_size: int, nu
 
 def test_work_list_is_numeric() -> None:
     """Guards against sorting sample 10 before sample 2."""
-    ids = [sample.clip_id for sample in work_list(prompts([12]))]
+    ids = [sample.clip_id for sample in samples_to_render(prompts([12]))]
     assert ids == [f"p0-{i}" for i in range(12)]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evaluation.clips import upscale, write_clip
 from evaluation.records import Prompt
-from evaluation.shards import work_list
+from evaluation.shards import samples_to_render
 from evaluation.toybox.render import render
 from tests.workflow.project import LEFT_OUT, ROOT
 from workflow.planning.banner import planned_prompts
@@ -176,11 +176,11 @@ def write_originals(prompts: list[Prompt], elsewhere: Path) -> None:
     """The same rendered clips as a folder by clip id, and as a zip under VBench's names in a folder of its
     own.
     """
-    for sample in work_list(prompts):
+    for sample in samples_to_render(prompts):
         frames = upscale(render(sample.prompt.facts, sample.index), height=64, width=64)
         write_clip(elsewhere / "clips" / f"{sample.clip_id}.mp4", frames, fps=16)
     with zipfile.ZipFile(elsewhere / "clips.zip", "w") as archive:
-        for sample in work_list(prompts):
+        for sample in samples_to_render(prompts):
             name = f"theirs/{sample.prompt.prompt}-{sample.index}.mp4"
             archive.write(elsewhere / "clips" / f"{sample.clip_id}.mp4", name)
         archive.writestr("theirs/README.txt", "how they were made")

@@ -21,7 +21,7 @@ import pytest
 from baselines.spec import PLACEHOLDERS, ExternalBaseline, ImportBaseline, load_row
 from evaluation.clips import write_clip
 from evaluation.records import Clip, Prompt, read_jsonl, write_jsonl
-from evaluation.shards import work_list
+from evaluation.shards import samples_to_render
 from tests.workflow.other_baselines import (
     commit,
     copy_project_with_others,
@@ -151,7 +151,7 @@ def test_the_program_gets_a_work_list_and_its_clips_are_taken_in(
     assert json.loads((place / "contract.json").read_text())["clip_id"] == handed.samples[0].clip_id
     assert not (place / "row/mp4").exists(), "the contract's clip is thrown away"
     assert call(monkeypatch, external_script.main, arguments(place, "shard")) == 0
-    samples = work_list(read_jsonl(Prompt, place / "prompts.jsonl"))
+    samples = samples_to_render(read_jsonl(Prompt, place / "prompts.jsonl"))
     handed = WorkList.model_validate_json((place / "elsewhere/seen.json").read_text())
     assert [(i.clip_id, i.extended_prompt, i.sample) for i in handed.samples] == [
         (s.clip_id, s.prompt.extended, s.index) for s in samples
@@ -171,7 +171,7 @@ def test_seeds_are_fixed(made: Path) -> None:
     """The closed form of the docstring: seeds decide clips, so they may never move."""
     import hashlib
 
-    sample = work_list(listed(made))[1]
+    sample = samples_to_render(listed(made))[1]
     text = json.dumps(["others", sample.prompt.id, sample.index, "seed"], separators=(",", ":"))
     expected = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
     assert seed_of("others", sample) == expected
@@ -234,7 +234,7 @@ def test_a_stopped_program_goes_on_where_it_was(place: Path, monkeypatch: pytest
     """Two clips, then a crash, then the job itself is killed after a third: the last run is asked for the
     other three only.
     """
-    clip_ids = [sample.clip_id for sample in work_list(listed(place))]
+    clip_ids = [sample.clip_id for sample in samples_to_render(listed(place))]
     write_tool(place / "elsewhere/tool", COPYING.format(which="[:2]", last="sys.exit(3)"))
     settings = json.loads(arguments(place, "shard")[arguments(place, "shard").index("--settings") + 1])
     assert call(monkeypatch, external_script.main, arguments(place, "shard")) == 1
@@ -406,7 +406,7 @@ def test_clips_are_imported_under_either_name(
     """
     assert run_import(monkeypatch, place, source) == 0
     clips = [clip for name in ("m0", "m1") for clip in read_jsonl(Clip, place / name)]
-    assert [clip.clip_id for clip in clips] == [s.clip_id for s in work_list(listed(place))]
+    assert [clip.clip_id for clip in clips] == [s.clip_id for s in samples_to_render(listed(place))]
     for clip in clips:
         original = place / "elsewhere/clips" / f"{clip.clip_id}.mp4"
         assert (place / "row" / clip.file).read_bytes() == original.read_bytes()
@@ -462,7 +462,7 @@ def test_five_samples_of_still_prompts_are_explained(made: Path) -> None:
     thousands of names.
     """
     still = [p.model_copy(update={"samples": 25, "keep": 5}) for p in listed(made)[:2]]
-    samples = work_list(still)
+    samples = samples_to_render(still)
     have = [f"{s.clip_id}.mp4" for s in samples if s.index < 5]
     said = samples_hint(match_names(have, samples), samples)
     assert said is not None
@@ -540,7 +540,7 @@ def test_names_that_do_not_say_which_clip(made: Path) -> None:
     prompts = listed(made)
     prompts[1] = prompts[1].model_copy(update={"prompt": prompts[0].prompt})
     with pytest.raises(ValueError, match="Two prompts of the suite have the short text"):
-        match_names([f"{prompts[0].prompt}-0.mp4"], work_list(prompts))
+        match_names([f"{prompts[0].prompt}-0.mp4"], samples_to_render(prompts))
 
 
 def test_changed_originals_are_noticed_by_content(tmp_path: Path) -> None:
@@ -590,7 +590,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_kind_runs_to_the_report(finished: Path) -> None:
     """All four rows are checked, scored and named for what they are, with licence and citation."""
     results = finished / "results/others"
-    expected = [sample.clip_id for sample in work_list(others_prompts(finished))]
+    expected = [sample.clip_id for sample in samples_to_render(others_prompts(finished))]
     for row in ("tool", "folder", "zipped", "ruled"):
         assert [c.clip_id for c in read_jsonl(Clip, results / f"clips/{row}/manifest.jsonl")] == expected
     table = json.loads((results / "aggregate/scores.json").read_text())

@@ -12,7 +12,7 @@ from baselines.build import Precision, build_sampler, dtypes_of
 from baselines.released import release_of
 from baselines.spec import Baseline, load_all
 from evaluation.records import Prompt
-from evaluation.shards import full_batches, work_list
+from evaluation.shards import full_batches, samples_to_render
 from models.checkpoints.released import open_released
 from models.config import WanConfig
 from models.interfaces import Codec
@@ -73,7 +73,7 @@ def test_clips_are_the_parts_put_together(files: Path, tmp_path: Path, precision
     maker = BatchSampler(
         sampler=sampler, text=rows, codec=codec, noise="portable", suite="s", items={}, prompts=texts
     )
-    made = maker.start(full_batches(work_list(PROMPTS), 2)[0])()
+    made = maker.start(full_batches(samples_to_render(PROMPTS), 2)[0])()
 
     direct = open_text(files / "wan" / "umt5.pth").encode(texts)
     noise = sampler.portable_noise("s", [SampleKey(prompt.id, 0) for prompt in PROMPTS])

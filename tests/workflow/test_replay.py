@@ -11,7 +11,7 @@ from baselines.spec import load_baseline
 from evaluation.clips import read_clip, write_clip
 from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, read_json, read_jsonl, write_jsonl
-from evaluation.shards import work_list
+from evaluation.shards import samples_to_render
 from reports.replay import Replay, ReplayedClip, ReplayedRow
 from tests.workflow.test_sampling import PICKED, ROOT, SUITE, run_row
 from workflow.planning.suite import sampling_settings
@@ -121,7 +121,7 @@ def test_a_replay_is_bit_equal_and_finds_tampered_clips(sampled: tuple[Path, Pat
 
 def test_chosen_clips_are_spread_over_the_list() -> None:
     """First and last are among them, none twice; a short list is taken whole."""
-    samples = work_list(known_prompts())
+    samples = samples_to_render(known_prompts())
     chosen = chosen_samples(samples)
     assert [samples.index(sample) for sample in chosen] == [0, 1, 2, 3, 5]
     assert chosen_samples(samples[:3]) == samples[:3]

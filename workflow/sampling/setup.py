@@ -11,7 +11,7 @@ from baselines.build import Precision, build_sampler, dtypes_of
 from baselines.spec import Baseline, load_baseline
 from evaluation.clips import ClipShape
 from evaluation.records import Prompt, read_jsonl
-from evaluation.shards import full_batches, parse_shard, published_items, shard_batches, work_list
+from evaluation.shards import full_batches, parse_shard, published_items, samples_to_render, shard_batches
 from models.attention import kernel_name
 from models.text_and_pixels import open_codec
 from workflow.planning.suite import SAMPLED_SECTIONS
@@ -83,7 +83,7 @@ def open_row(
     weights = row_sha256(flags.weights, baseline, proof)
     codec, text = proven_sha256(flags.codec, proof), text_sha256(flags.text, proof)
     prompts = read_jsonl(Prompt, flags.prompts)
-    batches = shard_batches(full_batches(work_list(prompts), settings["batch"]), *parse_shard(shard))
+    batches = shard_batches(full_batches(samples_to_render(prompts), settings["batch"]), *parse_shard(shard))
     made = [batch for batch in batches if only is None or any(s.clip_id in only for s in batch.wanted)]
     wan = open_network(flags.weights, baseline, dtypes, device)
     shape = (baseline.rollout.frames, wan.config.in_channels, *settings["latent_size"])

@@ -34,8 +34,8 @@ from evaluation.shards import (
     canonical_sha256,
     full_batches,
     parse_shard,
+    samples_to_render,
     shard_batches,
-    work_list,
 )
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,9 @@ def make_shard(job: ShardJob, making: Making, only: Set[str] | None = None) -> l
     next batches, as many as job.ahead says. Whatever stops the shard, clips that were made before are written
     and noted first.
     """
-    batches = shard_batches(full_batches(work_list(job.prompts), job.batch_size), *parse_shard(job.shard))
+    batches = shard_batches(
+        full_batches(samples_to_render(job.prompts), job.batch_size), *parse_shard(job.shard)
+    )
     keys = {
         s.clip_id: job.key(s) for batch in batches for s in batch.wanted if only is None or s.clip_id in only
     }
@@ -288,7 +290,7 @@ def chosen_clips(path: Path | None) -> frozenset[str] | None:
     """Ids of the clips of a subset's prompts, None without one."""
     if path is None:
         return None
-    return frozenset(sample.clip_id for sample in work_list(read_jsonl(Prompt, path)))
+    return frozenset(sample.clip_id for sample in samples_to_render(read_jsonl(Prompt, path)))
 
 
 def write_shard(entries: Sequence[JournalEntry], manifest: Path, timings: Path) -> None:

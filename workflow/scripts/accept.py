@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from workflow.sampling.commit import this_commit
+
 from evaluation.command import command, log, run
 from workflow.planning.acceptance import Acceptance, CodeBook, add_acceptance
 from workflow.planning.code_digest import GPU_ONLY
 from workflow.planning.suite import read_suite
-from workflow.sampling.commit import this_commit
 
 
 def accept(flags: Namespace) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from evaluation.clips import ClipShape, clip_faults, content_sha256, read_clip
 from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, read_jsonl, write_jsonl
-from evaluation.shards import work_list
+from evaluation.shards import samples_to_render
 
 log = logging.getLogger("check")
 
@@ -92,7 +92,7 @@ def main() -> int:
     parser.add_argument("--output-timings", required=True, type=Path)
     flags = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    expected = [sample.clip_id for sample in work_list(read_jsonl(Prompt, flags.prompts))]
+    expected = [sample.clip_id for sample in samples_to_render(read_jsonl(Prompt, flags.prompts))]
     clips = [clip for path in flags.manifests for clip in read_jsonl(Clip, path)]
     if flags.pick:
         clips = [clip for clip in clips if clip.clip_id in set(expected)]

@@ -23,7 +23,7 @@ from baselines.spec import ExternalBaseline, load_row
 from evaluation.clips import ClipShape
 from evaluation.files import write_text
 from evaluation.records import Prompt, read_jsonl, write_json
-from evaluation.shards import Sample, canonical_sha256, work_list
+from evaluation.shards import Sample, canonical_sha256, samples_to_render
 from workflow.external.baseline import missing_parts, tool_command, tool_environment, verify_code
 from workflow.external.changed_files import remember
 from workflow.external.ingest import Taken, listed, open_shard, prove, take_in
@@ -320,7 +320,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     signal.signal(signal.SIGTERM, _stop)  # so that the program ends with its job
     prompts = read_jsonl(Prompt, flags.prompts)
-    samples = work_list(prompts)
+    samples = samples_to_render(prompts)
     try:
         if flags.what == "work-list":
             _write_work_list(flags, samples)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from evaluation.clips import ClipShape
 from evaluation.records import Prompt, read_jsonl, write_jsonl
-from evaluation.shards import Sample, work_list
+from evaluation.shards import Sample, samples_to_render
 from workflow.external.archive import bring_all, match_names, original_files, samples_hint, zip_members
 from workflow.external.changed_files import remember
 from workflow.external.ingest import listed, prove
@@ -57,7 +57,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     settings = settings_from(flags.settings)
     prompts = read_jsonl(Prompt, flags.prompts)
-    samples = work_list(prompts)
+    samples = samples_to_render(prompts)
     shape = ClipShape(**settings["clip"])
     private = flags.clips / "incoming"
     shutil.rmtree(private, ignore_errors=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from evaluation.code_state import this_commit
 from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, read_json, read_jsonl, write_json
-from evaluation.shards import work_list
+from evaluation.shards import samples_to_render
 from reports.replay import Replay, ReplayedRow, sentence
 from workflow.sampling.replay import chosen_samples, compare
 from workflow.sampling.setup import add_row_flags, open_row
@@ -63,7 +63,9 @@ def replay_row(flags: argparse.Namespace) -> int:
         raise FileNotFoundError(f"{manifest} does not exist; run the suite first, then replay it.")
     clips = {clip.clip_id: clip for clip in read_jsonl(Clip, manifest)}
     timings = {timing.clip_id: timing for timing in read_jsonl(ClipTiming, flags.clips / "timings.jsonl")}
-    chosen = {sample.clip_id for sample in chosen_samples(work_list(read_jsonl(Prompt, flags.prompts)))}
+    chosen = {
+        sample.clip_id for sample in chosen_samples(samples_to_render(read_jsonl(Prompt, flags.prompts)))
+    }
     shutil.rmtree(flags.scratch, ignore_errors=True)
     row = open_row(flags, shard="0-of-1", folder=flags.scratch, only=chosen)
     entries = make_shard(row.job, row.maker.start, chosen)

@@ -27,7 +27,7 @@ from baselines.build import Precision, Sampler, build_sampler, dtypes_of
 from baselines.spec import Baseline, load_all
 from evaluation.clips import write_clip
 from evaluation.records import Prompt
-from evaluation.shards import Batch, full_batches, work_list
+from evaluation.shards import Batch, full_batches, samples_to_render
 from models.config import WanConfig
 from models.flops import call_flops, text_flops
 from models.interfaces import Codec
@@ -206,7 +206,7 @@ def whole_batches(sampler: Sampler, codec: Codec, text: Tensor) -> tuple[BatchSa
     prompt = Prompt(
         id="bench", prompt="bench", extended="bench", dimensions=("color",), samples=len(text), facts={}
     )
-    (batch,) = full_batches(work_list([prompt]), len(text))
+    (batch,) = full_batches(samples_to_render([prompt]), len(text))
     maker = BatchSampler(
         sampler=sampler,
         text=FixedEmbeddings(text.cpu()),
