@@ -93,10 +93,7 @@ def consistency_rollout(
     if len(set(chunks)) != 1:
         raise ValueError(f"Chunks {tuple(chunks)} differ in length; the rollout takes equal chunks.")
     chunk = chunks[0]
-    steps = tuple(
-        Step(timestep=float(t), sigma=float(torch.tensor(t, device=CPU) / 1000))
-        for t in timesteps
-    )
+    steps = tuple(Step(timestep=float(t), sigma=float(torch.tensor(t, device=CPU) / 1000)) for t in timesteps)
     schedule = Schedule(steps=steps, x0_dtype=torch.float32, add_noise_dtype=torch.float32)
     policy = AbsolutePolicy(
         window=None if window is None else window * chunk,

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from workflow.sampling.commit import this_commit
-
+from evaluation.code_state import this_commit
 from evaluation.command import command, log, run
 from workflow.planning.acceptance import Acceptance, CodeBook, add_acceptance
 from workflow.planning.code_digest import GPU_ONLY
