@@ -1,5 +1,6 @@
 # raven-bench: fetch, prompts, train, convert, sample, check, filter, score, aggregate, report.
-# `snakemake --profile local` runs the embedded suite, `--profile slurm` the vbench suite; `--configfile` chooses another.
+# `snakemake --profile local` runs the embedded suite, `--profile slurm` the vbench suite.
+# `--configfile` chooses another, `--config only="..."` a part of it (workflow/planning/subset.py).
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -20,12 +21,7 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/replay.smk"
 
 
-for rules in scoring_rules():
-
-    include: rules
-
-
-for rules in own_rules():
+for rules in included_rules(SUITE, BASELINES, ROOT):
 
     include: rules
 
@@ -39,6 +35,4 @@ rule all:
 
 
 onstart:
-    require_fetched()
-    require_outside()
     print_start()

@@ -1,4 +1,4 @@
-"""The prompts of a suite: its benchmark's list or the user's, with the suite's sample counts and dimensions."""
+"""The prompts of a suite: its benchmark's list or the user's, with its sample counts and dimensions."""
 
 import json
 from pathlib import Path
@@ -18,11 +18,11 @@ NAMED_BY_PROMPT = ("vbench",)
 def suite_prompts(
     settings: dict[str, Any], resources: Path = RESOURCES, custom: Path | None = None
 ) -> list[Prompt]:
-    """The prompts of a suite: its benchmark's list or the user's `custom` list, its sample counts, only those its
-    dimensions need.
+    """The prompts that a suite's dimensions need, with its sample counts.
 
-    settings: see workflow.planning.prompt_plan.prompt_stage_settings; files whose sha256 it names must have
-    it. Raises ValueError.
+    They are those of its benchmark's files in `resources`, or of the user's list `custom`. settings: see
+    workflow.planning.prompt_plan.prompt_stage_settings; files whose sha256 it names must have it. Raises
+    ValueError.
     """
     if custom is not None:
         prompts = _listed_prompts(settings, custom)

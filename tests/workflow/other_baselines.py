@@ -107,23 +107,23 @@ citation: "C. Author, With rules, 2026"
 
 RULES = """\
 rule ruled_style:
-    output: f"{RESULTS}/ruled/style.txt"
+    output: "<suite>/ruled/style.txt"
     localrule: True
     shell: "echo 200 > {output}"
 
 
 rule ruled_clips:
     input:
-        prompts=PROMPTS,
-        style=f"{RESULTS}/ruled/style.txt",
-        lost=lambda wc: lost({"row": "ruled", "shard": wc.shard}),
+        prompts="<suite>/prompts/prompts.jsonl",
+        style="<suite>/ruled/style.txt",
+        missing=lambda wc: missing_clips("ruled", wc.shard),
     output:
-        manifest=SHARD.format(row="ruled", shard="{shard}") + ".manifest.jsonl",
-        timings=SHARD.format(row="ruled", shard="{shard}") + ".timings.jsonl",
+        manifest="<suite>/clips/ruled/shards/{shard}.manifest.jsonl",
+        timings="<suite>/clips/ruled/shards/{shard}.timings.jsonl",
     params:
         settings=lambda wc: row_settings("ruled"),
-        folder=CLIPS.format(row="ruled"),
-        made=lambda wc: f"{RESULTS}/ruled/{wc.shard}",
+        folder=subpath(output.manifest, ancestor=2),
+        made=f"{FOLDERS.suite}/ruled/{{shard}}",
     shell:
         "rm -rf {params.made:q} && SECONDS=0"
         " && python -m workflow.scripts.external work-list --row ruled --shard {wildcards.shard:q} --prompts {input.prompts:q}"

@@ -12,7 +12,7 @@ import pytest
 from evaluation.records import Clip, Prompt, read_jsonl
 from evaluation.text_only_dimensions import WITHOUT_FACTS
 from tests.workflow.project import LEFT_OUT, copy_project, planned, replace_in, snakemake
-from workflow.planning.banner import check_own_list, planned_prompts, start_banner, start_notices
+from workflow.planning.banner import check_user_list, planned_prompts, start_banner, start_notices
 from workflow.planning.prompt_plan import STANDARD, prompt_stage_settings, protocol_note
 from workflow.planning.resources import needed_resources
 from workflow.planning.suite import Suite, load_suite
@@ -116,9 +116,9 @@ def test_faults_between_list_and_suite(tmp_path: Path) -> None:
     assert [(p.samples, p.keep) for p in planned_prompts(flicker, ROOT)] == [(4, 2)]
     with pytest.raises(ValueError, match=r"mine\.csv has no prompt for the dimensions color"):
         planned_prompts(own(tmp_path, dimensions=["aesthetic_quality", "color"]), ROOT)
-    check_own_list(own(tmp_path, controls=["noise"]), ROOT)
+    check_user_list(own(tmp_path, controls=["noise"]), ROOT)
     with pytest.raises(ValueError, match="controls truth render the facts"):
-        check_own_list(own(tmp_path, controls=["noise", "truth"]), ROOT)
+        check_user_list(own(tmp_path, controls=["noise", "truth"]), ROOT)
 
 
 def test_the_content_is_what_is_tracked(tmp_path: Path) -> None:

@@ -76,6 +76,8 @@ def run_row(
             name,
             "--prompts",
             folder / "prompts.jsonl",
+            "--chosen",
+            folder / "prompts.jsonl",
             "--code",
             "c",
             "--clips",
@@ -114,7 +116,8 @@ def run_row(
             call(monkeypatch, render.main, *common, "--settings", json.dumps(control_settings(SUITE, row)))
     names = [f"{shard}-of-{num_shards}" for shard in range(num_shards)]
     code = call(
-        monkeypatch, check.main, "--row", row, "--prompts", folder / "prompts.jsonl", "--clip", json.dumps(SUITE.clip.model_dump()),
+        monkeypatch, check.main, "--row", row, "--prompts", folder / "prompts.jsonl",
+        "--chosen", folder / "prompts.jsonl", "--clip", json.dumps(SUITE.clip.model_dump()),
         "--clips", folder, "--manifests", *(folder / f"{n}.m" for n in names), "--timings", *(folder / f"{n}.t" for n in names),
         "--output", folder / "manifest.jsonl", "--output-timings", folder / "timings.jsonl",
     )  # fmt: skip
@@ -277,7 +280,8 @@ def test_check_names_every_fault_and_deletes_nothing(
     assert sorted(path.name for path in (tmp_path / "mp4").iterdir()) == before
     (tmp_path / "manifest.jsonl").unlink()
     code = call(
-        monkeypatch, check.main, "--row", "truth", "--prompts", tmp_path / "prompts.jsonl", "--clip", json.dumps(SUITE.clip.model_dump()),
+        monkeypatch, check.main, "--row", "truth", "--prompts", tmp_path / "prompts.jsonl",
+        "--chosen", tmp_path / "prompts.jsonl", "--clip", json.dumps(SUITE.clip.model_dump()),
         "--clips", tmp_path, "--manifests", tmp_path / "0-of-1.m", "--timings", tmp_path / "0-of-1.t",
         "--output", tmp_path / "manifest.jsonl", "--output-timings", tmp_path / "timings.jsonl",
     )  # fmt: skip

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from evaluation.dimensions import NAMES
-from evaluation.records import CustomDimension
+from evaluation.records import CustomDimension, Prompt, read_jsonl
 from evaluation.toybox.suite import toybox_prompts
-from workflow.planning.subset import Subset, choose_subset, chosen_prompts, link_subset, parse_only
+from workflow.planning.subset import Subset, choose_subset, chosen_prompts, make_subset_folder, parse_only
 
 ROWS = ("raven", "causvid", "truth")
 PROMPTS = toybox_prompts(0)
@@ -28,11 +28,11 @@ def test_what_is_left_is_in_the_suites_order_and_what_is_not_is_said() -> None:
     assert found is not None
     assert (found.rows, found.dimensions, found.custom) == (("raven", "truth"), ("color", "scene"), ())
     assert (found.prompts, found.samples, found.of_prompts) == (("move_00", "move_01"), 1, True)
-    assert found.sentence.startswith(
+    assert found.note.startswith(
         "Subset run, not comparable with a whole run of this suite. Left out: the rows causvid; "
     )
-    assert "all but 2 of 76 prompts (move_00, move_01); all samples but the first." in found.sentence
-    assert "overall_consistency, mine" in found.sentence
+    assert "all but 2 of 76 prompts (move_00, move_01); all samples but the first." in found.note
+    assert "overall_consistency, mine" in found.note
     again = choose("samples=0 rows=raven,truth prompts=move_00,move_01 dimensions=color,scene")
     assert again is not None
     assert again.id == found.id, "the same choice has one folder, however it is typed"
@@ -43,7 +43,7 @@ def test_prompts_decide_which_dimensions_are_left() -> None:
     found = choose("prompts=still_00")
     assert found is not None
     assert found.dimensions == PROMPTS[0].dimensions
-    assert "the dimensions subject_consistency" in found.sentence
+    assert "the dimensions subject_consistency" in found.note
     with pytest.raises(ValueError, match=r"chooses human_action, but none of the prompts"):
         choose("prompts=still_00 dimensions=human_action")
 
@@ -93,22 +93,28 @@ def test_only_text_of_the_form_is_read() -> None:
 def test_prompts_keep_their_text_and_still_ones_their_filter() -> None:
     """The filter chooses among all samples; a sample subset keeps the first of those it would keep."""
     still, other = PROMPTS[0], next(p for p in PROMPTS if p.keep is None)
-    kept = chosen_prompts([still, other], None, 1)
+    kept = chosen_prompts([still, other], choose("samples=0"))
     assert [(p.samples, p.keep) for p in kept] == [(25, 1), (1, None)]
-    assert chosen_prompts(PROMPTS, [other.id], None) == [other]
+    assert chosen_prompts(PROMPTS, choose(f"prompts={other.id}")) == [other]
+    assert chosen_prompts(PROMPTS, None) == PROMPTS
 
 
 def test_links_lead_to_what_is_shared_and_only_there(tmp_path: Path) -> None:
     for text, linked in (
         ("rows=raven", {"train", "weights", "prompts", "clips", "filter", "scores"}),
-        ("prompts=move_00 rows=raven", {"train", "weights", "clips/raven/mp4"}),
+        ("prompts=move_00 rows=raven", {"train", "weights", "clips/raven/mp4", "clips/raven/journal"}),
     ):
         subset = choose(text)
         assert subset is not None
-        link_subset(tmp_path, subset)
-        link_subset(tmp_path, subset)
+        make_subset_folder(tmp_path, subset, lambda: PROMPTS)
         folder = tmp_path / "subsets" / subset.id
+        listed = folder / "prompts/prompts.jsonl"
+        before = listed.stat().st_mtime_ns if listed.is_file() else None
+        make_subset_folder(tmp_path, subset, lambda: PROMPTS)
         found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_symlink()}
         assert set(found) == linked
         for name, link in found.items():
             assert link.resolve() == (tmp_path / name).resolve()
+        if subset.of_prompts:
+            assert [prompt.id for prompt in read_jsonl(Prompt, listed)] == ["move_00"]
+            assert listed.stat().st_mtime_ns == before, "a list that is right is not written again"

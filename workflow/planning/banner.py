@@ -3,10 +3,11 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from baselines.spec import AnyBaseline, Baseline
 from evaluation.code_state import code_state
 from evaluation.files import file_sha256
 from evaluation.prompts import count_prompts, list_notices
@@ -16,7 +17,11 @@ from evaluation.text_only_dimensions import CONTROLS_WITHOUT_FACTS
 from reports.cost import Estimate
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
-from workflow.planning.prompt_plan import has_own_list, prompt_stage_settings, protocol_note
+from workflow.external.baseline import missing_parts
+from workflow.planning.paths import has_user_list
+from workflow.planning.prompt_plan import prompt_stage_settings, protocol_note
+from workflow.planning.resources import missing_resources
+from workflow.planning.row_plan import Baselines
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, REWARD_PYTHON, Suite
 
 
@@ -37,6 +42,35 @@ def missing_reward_environment(root: Path) -> str:
     )
 
 
+def missing_for_jobs(
+    root: Path, suite: Suite, baselines: Baselines, jobs: Collection[tuple[str, str | None]]
+) -> str:
+    """What the jobs of a run need and this machine lacks, in one screen; empty if everything is here.
+
+    jobs: rule, and row if it has one, of every job that is to be run.
+    """
+    rules = {rule for rule, _ in jobs}
+    if screen := missing_resources(root, suite):
+        return screen
+    trained = sorted(row for rule, row in jobs if rule == "train" and row is not None)
+    # The official benchmark's suites build that environment themselves.
+    rewarded = (
+        [] if suite.benchmark in OFFICIAL_BENCHMARKS else [r for r in trained if suite.train[r].rewards]
+    )
+    if rewarded and (error := missing_reward_environment(root)):
+        return f"{', '.join(rewarded)}: {error}"
+    if "vbench_weights" in rules and (screen := missing_resources(root, suite, scorer=True)):
+        return screen
+    made_elsewhere = ("external_contract", "external", "import_clips")
+    rows = sorted({row for rule, row in jobs if rule in made_elsewhere and row is not None})
+    missing = [text for row in rows for text in _missing_parts(root, baselines[row])]
+    return "\n".join([*missing, "Nothing was started."]) if missing else ""
+
+
+def _missing_parts(root: Path, baseline: AnyBaseline) -> list[str]:
+    return [] if isinstance(baseline, Baseline) else missing_parts(root, baseline)
+
+
 def planned_prompts(suite: Suite, root: Path = Path()) -> list[Prompt]:
     """The prompts that the suite's `prompts` stage will write. Raises ValueError as that stage does."""
     settings = json.loads(json.dumps(prompt_stage_settings(root, suite)))
@@ -45,12 +79,12 @@ def planned_prompts(suite: Suite, root: Path = Path()) -> list[Prompt]:
     )
 
 
-def check_own_list(suite: Suite, root: Path) -> None:
+def check_user_list(suite: Suite, root: Path) -> None:
     """Refuse a faulty prompt list, and controls that it gives no facts to render, before anything is planned.
 
     A fetched list may not be there yet; the prompts stage reads it. Raises ValueError.
     """
-    if not has_own_list(suite):
+    if not has_user_list(suite):
         return
     prompts = planned_prompts(suite, root)
     bare = [prompt.id for prompt in prompts if not prompt.facts]
@@ -64,8 +98,8 @@ def check_own_list(suite: Suite, root: Path) -> None:
 
 
 def start_notices(suite: Suite, prompts: Sequence[Prompt], root: Path) -> list[str]:
-    """What to know beside the counts: how the run leaves the standard protocol, lines not rendered, names
-    that collide.
+    """What to know beside the counts, a sentence each: how the run leaves the standard protocol, lines that
+    are not rendered, names that collide.
     """
     note = protocol_note(root, suite)
     return [

@@ -10,9 +10,7 @@ from workflow.planning.suite import Suite
 
 
 def custom_dimensions(suite: Suite, root: Path) -> list[CustomDimension]:
-    """The suite's custom dimensions, as their files declare them. Raises ValueError or FileNotFoundError, one
-    sentence.
-    """
+    """The suite's custom dimensions, as their files declare them. Raises ValueError or FileNotFoundError."""
     return [
         custom_dimension(
             name,

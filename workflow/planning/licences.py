@@ -78,10 +78,13 @@ def _grouped(part: Part, entries: Iterable[Resource]) -> list[Licence]:
         found.setdefault((origin, as_stated(entry.licence)), []).append(Path(entry.path).name)
     return [
         Licence(
-            part=part, name=origin, stated=stated, note=names[0] if len(names) == 1 else f"{len(names)} files, {names[0]} the first"
+            part=part,
+            name=origin,
+            stated=stated,
+            note=names[0] if len(names) == 1 else f"{len(names)} files, {names[0]} the first",
         )
         for (origin, stated), names in found.items()
-    ]  # fmt: skip
+    ]
 
 
 def _networks(suite: Suite, entries: Iterable[Resource]) -> list[Licence]:

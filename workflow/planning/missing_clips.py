@@ -1,47 +1,67 @@
 """Notice finished clips that are no longer on disk, in a way Snakemake acts upon.
 
 Clips are undeclared files (a killed job must not lose them), so Snakemake cannot see that somebody deleted
-one. A shard that lost clips gets a file <shard>.lost beside its manifest, an input of the rule that makes the
-shard: its content changed, so the shard and what follows from it run again, and the sampler makes only what
-is missing. One folder listing per row, in the main process only.
+one. A shard whose clips are missing gets a file <shard>.missing beside its manifest, an input of the rule
+that makes the shard. Its content changed, so the shard and what follows from it run again, and the sampler
+makes only what is missing. This costs one folder listing per row, in the main process only.
 """
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from workflow.external.changed_files import note_changes
+from workflow.planning.paths import Folders
+from workflow.planning.row_plan import Baselines, external_inputs
+from workflow.planning.suite import Suite
 
-def lost_clips(manifest: Path, present: set[str]) -> list[str]:
-    """Names of the clip files a manifest lists that are not among `present`."""
-    names = [
-        Path(json.loads(line)["file"]).name for line in manifest.read_text(encoding="utf-8").splitlines()
-    ]
-    return [name for name in names if name not in present]
+SHOWN = 3
+"""So many files are named in a warning."""
 
 
-def note_lost_clips(row_folder: Path) -> list[str]:
-    """Write down, shard by shard, which clips of a row were lost since the shard was made; all lost names,
-    sorted.
+def missing_note(manifest: Path) -> Path:
+    """Where the missing clips of a shard are noted: <shard>.missing beside <shard>.manifest.jsonl."""
+    return manifest.with_name(manifest.name.removesuffix(".manifest.jsonl") + ".missing")
 
-    A loss that is noted and not yet repaired (its note is younger than the manifest) is reported and not
-    noted twice.
+
+def note_missing_clips(row_folder: Path) -> list[str]:
+    """Write down, shard by shard, which clips of a row went missing since the shard was made.
+
+    Returns all of their names, sorted. What is noted and not yet repaired (the note is younger than the
+    manifest) is returned and not noted twice.
     """
     manifests = sorted((row_folder / "shards").glob("*.manifest.jsonl"))
-    if not manifests:
-        return []
     folder = row_folder / "mp4"
-    present = set(os.listdir(folder)) if folder.is_dir() else set()
+    present = set(os.listdir(folder)) if manifests and folder.is_dir() else set()
     every: set[str] = set()
     for manifest in manifests:
-        lost = lost_clips(manifest, present)
-        every.update(lost)
-        note = lost_note(manifest)
-        if lost and not (note.is_file() and note.stat().st_mtime_ns >= manifest.stat().st_mtime_ns):
+        lines = manifest.read_text(encoding="utf-8").splitlines()
+        names = [Path(json.loads(line)["file"]).name for line in lines]
+        missing = [name for name in names if name not in present]
+        every.update(missing)
+        note = missing_note(manifest)
+        if missing and not (note.is_file() and note.stat().st_mtime_ns >= manifest.stat().st_mtime_ns):
             with note.open("a", encoding="utf-8") as stream:
-                stream.write(" ".join(lost) + "\n")
+                stream.write(" ".join(missing) + "\n")
     return sorted(every)
 
 
-def lost_note(manifest: Path) -> Path:
-    """Where the losses of a shard are noted: <shard>.lost beside <shard>.manifest.jsonl."""
-    return manifest.with_name(manifest.name.removesuffix(".manifest.jsonl") + ".lost")
+def clip_warnings(folders: Folders, suite: Suite, baselines: Baselines) -> Iterator[str]:
+    """Note missing clips and changed external inputs of every row; a warning for each row that has any."""
+    for row in suite.rows:
+        parts = {Path(folder) / "clips" / row for folder in (folders.suite, folders.results)}
+        if gone := [name for part in parts for name in note_missing_clips(part)]:
+            yield f"{row}: {len(gone)} finished clips are gone ({_some(gone)}); they will be made again."
+    for row, baseline in baselines.items():
+        if baseline.kind != "native" and (
+            changed := note_changes(Path(folders.suite) / "clips" / row, external_inputs(baseline))
+        ):
+            yield (
+                f"{row}: {len(changed)} files it was made from have changed ({_some(changed)}); it will be "
+                "made again."
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

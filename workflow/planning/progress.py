@@ -34,7 +34,7 @@ def job_costs(suite: Suite, prompts: Sequence[Prompt]) -> dict[str, float]:
 def progress_line(
     done: Iterable[str], left: Iterable[str], costs: Mapping[str, float], job_s: float, elapsed_s: float
 ) -> str:
-    """One line from the rule names of finished and unfinished jobs; no estimate before anything has finished."""
+    """One line from the rule names of finished and unfinished jobs; no estimate before any has finished."""
     finished, waiting = list(done), list(left)
     spent = sum(costs.get(rule, 0.0) + job_s for rule in finished)
     ahead = sum(costs.get(rule, 0.0) + job_s for rule in waiting)

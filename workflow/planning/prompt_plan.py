@@ -37,19 +37,13 @@ def prompt_stage_settings(root: Path, suite: Suite) -> dict[str, Any]:
         "dimensions": list(suite.dimensions),
         "sha256": _list_sha256(root, prompts.list)
         if prompts.list is not None
-        else _world_sha256(root, suite),
+        else _benchmark_sha256(root, suite),
         **prompts.model_dump(exclude={"list"}),
     }
 
 
-def has_own_list(suite: Suite) -> bool:
-    """Whether the suite's prompts are in a file of the user's, not fetched by us."""
-    return suite.prompts.list is not None and not suite.prompts.list.startswith(FETCHED_FOLDER)
-
-
-def keep_copy(source: Path, target: Path) -> None:
-    """Make `target` a copy of `source`; a target that is one already is not touched."""
-    content = source.read_bytes()
+def keep_copy(content: bytes, target: Path) -> None:
+    """Make `target` hold `content`; a file that does already is not touched, so that nothing reruns."""
     if not target.is_file() or target.read_bytes() != content:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
@@ -93,7 +87,7 @@ def _list_sha256(root: Path, path: str) -> dict[str, str]:
     return {"list": hashlib.sha256((root / path).read_bytes()).hexdigest()}
 
 
-def _world_sha256(root: Path, suite: Suite) -> dict[str, str]:
+def _benchmark_sha256(root: Path, suite: Suite) -> dict[str, str]:
     if "prompts" not in suite.resources:
         return {}
     pinned = {

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from baselines.spec import Sha256, load_baseline
 from baselines.strict_yaml import read_strict, validate_strict
-from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
+from workflow.planning.suite import FETCHED_FOLDER, OFFICIAL_BENCHMARKS, Suite
 
 RAW_GITHUB = "https://raw.githubusercontent.com/"
 RELEASED_MB = 5700.0  # a 1.3 B model in float32, as most baselines publish it
@@ -29,9 +29,11 @@ REWARD_FILES = (
 """Checkpoints of the official scorer, below weights/vbench/, that CM-GRPO's rewards are computed with too."""
 
 INITIALISATION_SHA256 = {
-    "b5396b8076ab3b920c9e4f4a2b52daa2c98c9983fb5e067ae5160fdf778dce21": "Self Forcing's checkpoints/ode_init.pt",
+    "b5396b8076ab3b920c9e4f4a2b52daa2c98c9983fb5e067ae5160fdf778dce21": (
+        "Self Forcing's checkpoints/ode_init.pt"
+    ),
 }
-"""Known files that have the format of a student and are none (baselines.md 1.1)."""
+"""Files with the format of a student that are none (baselines/methods.md#files-that-are-not-results)."""
 
 
 class Locked(BaseModel):
@@ -110,7 +112,7 @@ def listed_resources(root: Path) -> list[Resource]:
 
 
 def released_weights(root: Path, row: str) -> list[Resource]:
-    """The released files of a baseline, as its YAML names them: weights and, where it has one, the adapter."""
+    """The released files of a baseline, as its YAML names them: weights, and the adapter if it has one."""
     baseline = load_baseline(root / "baselines" / f"{row}.yaml")
     weights = baseline.weights
     files = [(weights.file, weights.sha256, RELEASED_MB)]
@@ -144,7 +146,7 @@ def needed_resources(root: Path, suite: Suite) -> list[Resource]:
         rewards = {f"weights/vbench/{name}" for name in REWARD_FILES}
         needed += [entry for entry in listed_resources(root) if entry.path in rewards]
     for row, path in suite.weights.items():
-        if path.startswith("resources/"):
+        if path.startswith(FETCHED_FOLDER):
             needed += released_weights(root, row)
     return list({entry.path: entry for entry in needed}.values())
 

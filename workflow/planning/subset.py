@@ -1,10 +1,11 @@
 """A part of a suite, chosen on the command line:
 `--config only="rows=raven,causvid dimensions=color prompts=p0001 samples=0"`.
 
-Rows and dimensions choose among the whole run's own files, which are made where they are missing. Prompts and
-samples make lists, scores and a report of their own in results/<suite>/subsets/<id>, from clips that are
-shared with the whole run: a clip is the same in both. Nothing of the whole run's table is written or made
-invalid.
+A subset has a folder of its own, results/<suite>/subsets/<id>, which looks like any results folder: what it
+shares with the whole run is there as links. Rules know nothing of subsets, only of folders
+(workflow/planning/paths.py). Rows and dimensions choose among the whole run's own files, which are made where
+they are missing. Prompts and samples make lists, scores and a report of their own, from clips that are shared
+with the whole run: a clip is the same in both. Nothing of the whole run's table is written or made invalid.
 """
 
 import difflib
@@ -16,6 +17,8 @@ from typing import Any
 from evaluation.records import CustomDimension, Prompt
 from evaluation.selection import ALL_PROMPTS
 from evaluation.shards import canonical_sha256
+from workflow.planning.prompt_plan import keep_copy
+from workflow.planning.suite import Suite
 
 KEYS = ("rows", "dimensions", "prompts", "samples")
 FORM = 'only="rows=a,b dimensions=c prompts=d,e samples=0,1"'
@@ -28,7 +31,7 @@ class Subset:
     """rows, dimensions, custom: what is left of the suite, in its order; prompts: ids, None for all; samples:
     the first so many of each, or None.
 
-    sentence: what is left out, for the report. id: names its folder; the same choice has the same.
+    note: what is left out, for the report. id: names its folder; the same choice has the same.
     """
 
     rows: tuple[str, ...]
@@ -36,7 +39,7 @@ class Subset:
     custom: tuple[str, ...]
     prompts: tuple[str, ...] | None
     samples: int | None
-    sentence: str
+    note: str
     id: str
 
     @property
@@ -48,7 +51,7 @@ class Subset:
 
 
 def parse_only(text: Any) -> dict[str, list[str]]:
-    """The choice by key. Raises ValueError, one sentence, if it is not of the form FORM."""
+    """The choice by key. Raises ValueError if it is not of the form FORM."""
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"only is {text!r}; write it as {FORM}, with some of these keys.")
     chosen: dict[str, list[str]] = {}
@@ -83,7 +86,7 @@ def _known(chosen: Sequence[str], allowed: Sequence[str], what: str) -> tuple[st
 
 
 def _count(chosen: Sequence[str]) -> int:
-    """How many samples a choice of indices means. Raises ValueError unless they are 0, 1, ... without a gap."""
+    """How many samples a choice of indices means. Raises ValueError unless it is 0, 1, ... without a gap."""
     if sorted(chosen) != sorted(str(index) for index in range(len(chosen))):
         raise ValueError(
             f"only has samples={','.join(chosen)}; give 0, or 0,1 and so on: the first samples of each "
@@ -92,10 +95,12 @@ def _count(chosen: Sequence[str]) -> int:
     return len(chosen)
 
 
-def chosen_prompts(prompts: Sequence[Prompt], ids: Sequence[str] | None, samples: int | None) -> list[Prompt]:
-    """What is left of a list. Of a still prompt all samples are made and filtered, and the first `samples`
-    that stand still are kept.
+def chosen_prompts(prompts: Sequence[Prompt], subset: Subset | None) -> list[Prompt]:
+    """What is left of a suite's list in a subset of it; all of it in a whole run.
+
+    Of a still prompt all samples are made and filtered, and the first `subset.samples` static ones are kept.
     """
+    ids, samples = (subset.prompts, subset.samples) if subset else (None, None)
     kept = [prompt for prompt in prompts if ids is None or prompt.id in ids]
     if samples is None:
         return kept
@@ -115,11 +120,13 @@ def choose_subset(
     custom: Sequence[CustomDimension],
     listed: Callable[[], Sequence[Prompt]],
 ) -> Subset | None:
-    """The subset that `only` names; None if it leaves nothing out. listed: the suite's prompts, asked for
-    only if they matter.
+    """The subset that `only` names; None if it leaves nothing out, or was not given (`text` is None).
 
-    Raises ValueError, one sentence, for a name that the suite does not have, with those that it has.
+    listed: the suite's prompts, asked for only if they matter. Raises ValueError for a name
+    that the suite does not have, with those that it has.
     """
+    if text is None:
+        return None
     asked = parse_only(text)
     names = [*dimensions, *(one.name for one in custom)]
     kept_rows = _known(asked.get("rows", rows), rows, "row")
@@ -156,30 +163,53 @@ def choose_subset(
         )
     if not left_out:
         return None
+    some = "; ".join(left_out)
     return Subset(
         rows=kept_rows,
         dimensions=tuple(name for name in dimensions if name in kept),
         custom=tuple(one.name for one in custom if one.name in kept),
         prompts=ids,
         samples=count,
-        sentence=f"Subset run, not comparable with a whole run of this suite. Left out: {'; '.join(left_out)}.",
+        note=f"Subset run, not comparable with a whole run of this suite. Left out: {some}.",
         id=canonical_sha256([kept_rows, kept, ids, count])[:12],
     )
 
 
-def link_subset(results: Path, subset: Subset) -> None:
-    """Let the subset's folder lead to what it shares with the whole run, so that it reads like any results
-    folder.
+def chosen_suite(suite: Suite, subset: Subset | None) -> Suite:
+    """The suite with the rows and dimensions of a subset alone; `suite` itself in a whole run."""
+    if subset is None:
+        return suite
+    return suite.model_copy(
+        update={
+            "baselines": tuple(row for row in suite.baselines if row in subset.rows),
+            "controls": tuple(row for row in suite.controls if row in subset.rows),
+            "dimensions": subset.dimensions,
+            "custom_dimensions": {name: suite.custom_dimensions[name] for name in subset.custom},
+        }
+    )
+
+
+def make_subset_folder(results: Path, subset: Subset, listed: Callable[[], Sequence[Prompt]]) -> None:
+    """Make the subset's folder inside the whole run's, `results`: links to what both share, and its prompts.
+
+    listed: the suite's prompts, asked for if prompts or samples are left out. Files that are there and right
+    are not touched, so that nothing reruns.
     """
     folder = results / "subsets" / subset.id
     shared = ["train", "weights"]
     if subset.of_prompts:
-        shared += [f"clips/{row}/mp4" for row in subset.rows]
+        # Jobs write clips and their journals through these links, so that they must lead somewhere.
+        made = [f"clips/{row}/{part}" for row in subset.rows for part in ("mp4", "journal")]
+        for name in made:
+            (results / name).mkdir(parents=True, exist_ok=True)
+        shared += made
+        kept = chosen_prompts(listed(), subset)
+        lines = "".join(f"{prompt.model_dump_json()}\n" for prompt in kept)
+        keep_copy(lines.encode(), folder / "prompts/prompts.jsonl")
     else:
         shared += ["prompts", "clips", "filter", "scores"]
     for name in shared:
         link = folder / name
         if not link.is_symlink():
             link.parent.mkdir(parents=True, exist_ok=True)
-            up = "../" * (2 + name.count("/"))
-            link.symlink_to(f"{up}{name}")
+            link.symlink_to("../" * (2 + name.count("/")) + name)

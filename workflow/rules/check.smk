@@ -1,33 +1,42 @@
-# shard manifests + mp4 -> clips/<row>/{manifest,timings}.jsonl, written only when every clip is proven
+# shard manifests + mp4 -> clips/<row>/{manifest,timings}.jsonl, written only when every clip is whole
+from workflow.external.baseline import row_clip
 
 
 rule check:
-    """Prove every clip of a row (decodable, size, length, not constant, no duplicates, none missing) and merge shards."""
+    """Check every clip of a row (it decodes, is in shape, not constant, there once) and merge its shards."""
     input:
-        prompts=CHOSEN,
-        manifests=shard_files("manifest"),
-        timings=shard_files("timings"),
+        prompts="<suite>/prompts/prompts.jsonl",
+        chosen="<results>/prompts/prompts.jsonl",
+        manifests=lambda wc: expand(f"{shards_folder(wc.row)}/{{shard}}.manifest.jsonl", shard=SUITE.shards),
+        timings=lambda wc: expand(f"{shards_folder(wc.row)}/{{shard}}.timings.jsonl", shard=SUITE.shards),
     output:
-        manifest=f"{LISTED}/manifest.jsonl",
-        timings=f"{LISTED}/timings.jsonl",
+        manifest="<results>/clips/{row}/manifest.jsonl",
+        timings="<results>/clips/{row}/timings.jsonl",
     log:
-        f"{PART_LOGS}/check/{{row}}.log",
+        "<results>/logs/check/{row}.log",
     benchmark:
-        f"{PART_BENCHMARKS}/check/{{row}}.tsv"
+        "<results>/benchmarks/check/{row}.tsv"
     threads: 1
     params:
         clip=lambda wc: as_json(row_clip(SUITE, BASELINES.get(wc.row))),
         code=digest("workflow.scripts.check"),
-        pick="--pick" if PART != RESULTS else "",
-        folder=lambda wc: CLIPS.format(row=wc.row),
+        folder=subpath(output.manifest, parent=True),
     shell:
-        "python -m workflow.scripts.check --row {wildcards.row:q} --prompts {input.prompts:q}"
-        " --manifests {input.manifests:q} --timings {input.timings:q} --clip {params.clip:q} --clips {params.folder:q}"
-        " {params.pick} --output {output.manifest:q} --output-timings {output.timings:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.check"
+        " --row {wildcards.row:q}"
+        " --prompts {input.prompts:q}"
+        " --chosen {input.chosen:q}"
+        " --manifests {input.manifests:q}"
+        " --timings {input.timings:q}"
+        " --clip {params.clip:q}"
+        " --clips {params.folder:q}"
+        " --output {output.manifest:q}"
+        " --output-timings {output.timings:q}"
+        " > {log:q} 2>&1"
 
 
 rule clips:
-    """Every row's clips, proven, without filter, scores and report."""
+    """Every row's clips, checked, without filter, scores and report."""
     input:
-        expand(f"{LISTED}/manifest.jsonl", row=ROWS),
+        expand("<results>/clips/{row}/manifest.jsonl", row=CHOSEN.rows),
     localrule: True

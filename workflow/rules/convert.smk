@@ -4,47 +4,62 @@
 rule convert_raven:
     """Turn a distributed checkpoint into one safetensors file of full weights."""
     input:
-        trained=f"{RESULTS}/train/{{row}}/train.json",
+        trained="<suite>/train/{row}/train.json",
     output:
-        **converted("full"),
+        full_manifest="<suite>/weights/{row}/full.json",
+        full_weights="<suite>/weights/{row}/full.safetensors",
     log:
-        f"{LOGS}/convert/{{row}}.log",
+        "<suite>/logs/convert/{row}.log",
     benchmark:
-        f"{BENCHMARKS}/convert/{{row}}.tsv"
+        "<suite>/benchmarks/convert/{row}.tsv"
     wildcard_constraints:
-        row=never_matching([row for row, plan in SUITE.train.items() if plan.recipe == "raven"]),
+        row=only_rows(row for row, plan in SUITE.train.items() if plan.recipe == "raven"),
     priority: 10
     threads: 1
     params:
+        train=subpath(input.trained, parent=True),
         settings=SUITE.raven and SUITE.recipe_settings("raven"),
-        folder=lambda wc: f"{RESULTS}/weights/{wc.row}",
-        code=lambda wc: digest("workflow.scripts.convert"),
+        folder=subpath(output.full_manifest, parent=True),
+        code=digest("workflow.scripts.convert"),
     shell:
-        "python -m workflow.scripts.convert --train-dir $(dirname {input.trained:q})"
-        " --settings {params.settings:q} --output-dir {params.folder:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.convert"
+        " --train-dir {params.train:q}"
+        " --settings {params.settings:q}"
+        " --output-dir {params.folder:q}"
+        " > {log:q} 2>&1"
 
 
 rule convert_cm_grpo:
     """Turn an adapter's checkpoint into adapter, bundle (base and adapter) and merged safetensors."""
     input:
-        trained=f"{RESULTS}/train/{{row}}/train.json",
-        base=lambda wc: description(SUITE.train[wc.row].init),
-        base_weights=lambda wc: declared(SUITE.train[wc.row].init),
+        trained="<suite>/train/{row}/train.json",
+        base=lambda wc: weights_record(SUITE, SUITE.train[wc.row].init),
+        base_weights=lambda wc: weights_inputs(SUITE.train[wc.row].init),
     output:
-        **converted("adapter", "bundle", "merged"),
+        adapter_manifest="<suite>/weights/{row}/adapter.json",
+        adapter_weights="<suite>/weights/{row}/adapter.safetensors",
+        bundle_manifest="<suite>/weights/{row}/bundle.json",
+        bundle_weights="<suite>/weights/{row}/bundle.safetensors",
+        merged_manifest="<suite>/weights/{row}/merged.json",
+        merged_weights="<suite>/weights/{row}/merged.safetensors",
     log:
-        f"{LOGS}/convert/{{row}}.log",
+        "<suite>/logs/convert/{row}.log",
     benchmark:
-        f"{BENCHMARKS}/convert/{{row}}.tsv"
+        "<suite>/benchmarks/convert/{row}.tsv"
     wildcard_constraints:
-        row=never_matching([row for row, plan in SUITE.train.items() if plan.recipe == "cm_grpo"]),
+        row=only_rows(row for row, plan in SUITE.train.items() if plan.recipe == "cm_grpo"),
     priority: 10
     threads: 1
     params:
+        train=subpath(input.trained, parent=True),
         settings=SUITE.cm_grpo and SUITE.recipe_settings("cm_grpo"),
-        base=lambda wc: weights_file(SUITE.train[wc.row].init),
-        folder=lambda wc: f"{RESULTS}/weights/{wc.row}",
-        code=lambda wc: digest("workflow.scripts.convert"),
+        base=lambda wc: weights_file(SUITE, SUITE.train[wc.row].init),
+        folder=subpath(output.adapter_manifest, parent=True),
+        code=digest("workflow.scripts.convert"),
     shell:
-        "python -m workflow.scripts.convert --train-dir $(dirname {input.trained:q})"
-        " --settings {params.settings:q} --base {params.base:q} --output-dir {params.folder:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.convert"
+        " --train-dir {params.train:q}"
+        " --settings {params.settings:q}"
+        " --base {params.base:q}"
+        " --output-dir {params.folder:q}"
+        " > {log:q} 2>&1"

@@ -1,61 +1,84 @@
-# prompts + somebody's program -> external/<row>/contract.json, then clips/<row>/shards/<i>-of-<n>.{manifest,timings}.jsonl
-# Only rows that the suite's `allow_external` names; rows without a command are made by the rules of their own folder.
+# prompts + somebody's program -> external/<row>/contract.json, then the shards of a row as in sample.smk
+# Only rows that the suite's `allow_external` names; rows without a command have rules of their own.
+COMMANDS = [row for row in EXTERNAL if BASELINES[row].command]
+
+
+def external_gpus(wildcards):
+    """GPUs of one job of the row."""
+    return 0 if SUITE.device == "cpu" else BASELINES[wildcards.row].gpus
+
+
+def external_minutes(wildcards):
+    """Time limit of the job: that of the program, and half an hour for what we do."""
+    return BASELINES[wildcards.row].timeout_s // 60 + 30
 
 
 rule external_contract:
-    """Let an external baseline make one clip and prove it, before the rest of that baseline is asked for."""
+    """Let an external baseline make one clip and check it, before the rest of that baseline is asked for."""
     input:
-        prompts=PROMPTS,
-        changed=outside_changed,
+        prompts="<suite>/prompts/prompts.jsonl",
+        changed=changed_inputs,
     output:
-        contract=f"{RESULTS}/external/{{row}}/contract.json",
+        contract="<suite>/external/{row}/contract.json",
     log:
-        f"{LOGS}/external_contract/{{row}}.log",
+        "<suite>/logs/external_contract/{row}.log",
     benchmark:
-        f"{BENCHMARKS}/external_contract/{{row}}.tsv"
+        "<suite>/benchmarks/external_contract/{row}.tsv"
     wildcard_constraints:
-        row=never_matching([row for row in EXTERNAL if BASELINES[row].command]),
+        row=only_rows(COMMANDS),
     threads: lambda wc: BASELINES[wc.row].threads
     resources:
-        gpu=lambda wc: 0 if SUITE.device == "cpu" else BASELINES[wc.row].gpus,
-        runtime=lambda wc: BASELINES[wc.row].timeout_s // 60 + 30,
+        gpu=external_gpus,
+        runtime=external_minutes,
     params:
         settings=lambda wc: row_settings(wc.row),
-        baseline=lambda wc: f"baselines/{wc.row}.yaml",
+        baseline="baselines/{row}.yaml",
         code=lambda wc: digest("workflow.scripts.external"),
-        folder=lambda wc: CLIPS.format(row=wc.row),
+        folder=f"{FOLDERS.suite}/clips/{{row}}",
     shell:
-        "python -m workflow.scripts.external contract --row {wildcards.row:q} --prompts {input.prompts:q}"
-        " --settings {params.settings:q} --baseline {params.baseline:q} --clips {params.folder:q}"
-        " --output {output.contract:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.external contract"
+        " --row {wildcards.row:q}"
+        " --prompts {input.prompts:q}"
+        " --settings {params.settings:q}"
+        " --baseline {params.baseline:q}"
+        " --clips {params.folder:q}"
+        " --output {output.contract:q}"
+        " > {log:q} 2>&1"
 
 
 rule external:
-    """Let an external baseline make one shard of its row; clips are proven and taken in, so that a stopped shard goes on."""
+    """Let an external baseline make one shard of its row; a stopped shard goes on where it was."""
     input:
-        prompts=PROMPTS,
-        contract=f"{RESULTS}/external/{{row}}/contract.json",
-        lost=lost,
-        changed=outside_changed,
+        prompts="<suite>/prompts/prompts.jsonl",
+        contract="<suite>/external/{row}/contract.json",
+        missing=lambda wc: missing_clips(wc.row, wc.shard),
+        changed=changed_inputs,
     output:
-        manifest=f"{SHARD}.manifest.jsonl",
-        timings=f"{SHARD}.timings.jsonl",
+        manifest="<suite>/clips/{row}/shards/{shard}.manifest.jsonl",
+        timings="<suite>/clips/{row}/shards/{shard}.timings.jsonl",
     log:
-        f"{LOGS}/external/{{row}}/{{shard}}.log",
+        "<suite>/logs/external/{row}/{shard}.log",
     benchmark:
-        f"{BENCHMARKS}/external/{{row}}/{{shard}}.tsv"
+        "<suite>/benchmarks/external/{row}/{shard}.tsv"
     wildcard_constraints:
-        row=never_matching([row for row in EXTERNAL if BASELINES[row].command]),
+        row=only_rows(COMMANDS),
     threads: lambda wc: BASELINES[wc.row].threads
     resources:
-        gpu=lambda wc: 0 if SUITE.device == "cpu" else BASELINES[wc.row].gpus,
-        runtime=lambda wc: BASELINES[wc.row].timeout_s // 60 + 30,
+        gpu=external_gpus,
+        runtime=external_minutes,
     params:
         settings=lambda wc: row_settings(wc.row),
-        baseline=lambda wc: f"baselines/{wc.row}.yaml",
+        baseline="baselines/{row}.yaml",
         code=lambda wc: digest("workflow.scripts.external"),
-        folder=lambda wc: CLIPS.format(row=wc.row),
+        folder=subpath(output.manifest, ancestor=2),
     shell:
-        "python -m workflow.scripts.external shard --row {wildcards.row:q} --shard {wildcards.shard:q}"
-        " --prompts {input.prompts:q} --settings {params.settings:q} --baseline {params.baseline:q}"
-        " --clips {params.folder:q} --manifest {output.manifest:q} --timings {output.timings:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.external shard"
+        " --row {wildcards.row:q}"
+        " --shard {wildcards.shard:q}"
+        " --prompts {input.prompts:q}"
+        " --settings {params.settings:q}"
+        " --baseline {params.baseline:q}"
+        " --clips {params.folder:q}"
+        " --manifest {output.manifest:q}"
+        " --timings {output.timings:q}"
+        " > {log:q} 2>&1"

@@ -1,16 +1,17 @@
-# resources/ (filled by `make fetch`) -> fetch/resources.json: proof of what is there, with sha256; fetch/checkpoints.json: what
-# was found in every checkpoint.
+# resources/ (filled by `make fetch`) -> fetch/resources.json: sha256 of every fetched file;
+# fetch/checkpoints.json: what was found in every checkpoint
+from workflow.planning.resources import needed_resources
 
 
 rule fetch:
-    """Prove that every fetched file of the suite is present, unchanged and what its YAML says. Uses no network: `make fetch` does."""
+    """Verify that every fetched file is here, unchanged, and what its YAML says. Uses no network."""
     output:
-        manifest=FETCHED,
-        checkpoints=f"{RESULTS}/fetch/checkpoints.json",
+        checksums="<suite>/fetch/resources.json",
+        checkpoints="<suite>/fetch/checkpoints.json",
     log:
-        f"{LOGS}/fetch.log",
+        "<suite>/logs/fetch.log",
     benchmark:
-        f"{BENCHMARKS}/fetch.tsv"
+        "<suite>/benchmarks/fetch.tsv"
     localrule: True
     threads: 1
     params:
@@ -18,5 +19,10 @@ rule fetch:
         replaced=as_json(REPLACED),
         needed=as_json([entry.model_dump() for entry in needed_resources(ROOT, SUITE)]),
     shell:
-        "python -m workflow.scripts.fetch --verify --config {params.config:q} --replace {params.replaced:q}"
-        " --output {output.manifest:q} --checkpoints {output.checkpoints:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.fetch"
+        " --verify"
+        " --config {params.config:q}"
+        " --replace {params.replaced:q}"
+        " --output {output.checksums:q}"
+        " --checkpoints {output.checkpoints:q}"
+        " > {log:q} 2>&1"

@@ -4,18 +4,23 @@
 rule filter:
     """Keep the first static samples of every still prompt; all motion values are recorded."""
     input:
-        prompts=CHOSEN,
-        manifest=f"{LISTED}/manifest.jsonl",
+        prompts="<results>/prompts/prompts.jsonl",
+        manifest="<results>/clips/{row}/manifest.jsonl",
     output:
-        filtered=f"{PART}/filter/{{row}}.json",
+        filtered="<results>/filter/{row}.json",
     log:
-        f"{PART_LOGS}/filter/{{row}}.log",
+        "<results>/logs/filter/{row}.log",
     benchmark:
-        f"{PART_BENCHMARKS}/filter/{{row}}.tsv"
+        "<results>/benchmarks/filter/{row}.tsv"
     threads: 1
     params:
         code=digest("workflow.scripts.filter"),
-        folder=lambda wc: CLIPS.format(row=wc.row),
+        folder=subpath(input.manifest, parent=True),
     shell:
-        "python -m workflow.scripts.filter --row {wildcards.row:q} --prompts {input.prompts:q}"
-        " --manifest {input.manifest:q} --clips {params.folder:q} --output {output.filtered:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.filter"
+        " --row {wildcards.row:q}"
+        " --prompts {input.prompts:q}"
+        " --manifest {input.manifest:q}"
+        " --clips {params.folder:q}"
+        " --output {output.filtered:q}"
+        " > {log:q} 2>&1"

@@ -1,29 +1,36 @@
-# a folder or zip of finished clips -> clips/<row>/mp4/*.mp4 (undeclared) + clips/<row>/shards/<i>-of-<n>.{manifest,timings}.jsonl
+# a folder or zip of finished clips -> mp4 files (undeclared) and the shards of a row as in sample.smk
 
 
 rule import_clips:
-    """Take in the finished clips of a row, all of them or none; from here on it takes the same path as sampled rows."""
+    """Take in the finished clips of a row, all of them or none."""
     input:
-        prompts=PROMPTS,
-        lost=lambda wc: [note for shard in SUITE.shards for note in lost({"row": wc.row, "shard": shard})],
-        changed=outside_changed,
+        prompts="<suite>/prompts/prompts.jsonl",
+        missing=lambda wc: [note for shard in SUITE.shards for note in missing_clips(wc.row, shard)],
+        changed=changed_inputs,
     output:
-        manifests=expand(f"{SHARD}.manifest.jsonl", shard=SUITE.shards, allow_missing=True),
-        timings=expand(f"{SHARD}.timings.jsonl", shard=SUITE.shards, allow_missing=True),
+        manifests=expand("<suite>/clips/{{row}}/shards/{shard}.manifest.jsonl", shard=SUITE.shards),
+        timings=expand("<suite>/clips/{{row}}/shards/{shard}.timings.jsonl", shard=SUITE.shards),
     log:
-        f"{LOGS}/import_clips/{{row}}.log",
+        "<suite>/logs/import_clips/{row}.log",
     benchmark:
-        f"{BENCHMARKS}/import_clips/{{row}}.tsv"
+        "<suite>/benchmarks/import_clips/{row}.tsv"
     wildcard_constraints:
-        row=never_matching(IMPORTED),
+        row=only_rows(IMPORTED),
     threads: 1
     params:
         settings=lambda wc: row_settings(wc.row),
         source=lambda wc: BASELINES[wc.row].clips.path,
-        code=lambda wc: digest("workflow.scripts.import_clips"),
-        folder=lambda wc: CLIPS.format(row=wc.row),
+        code=digest("workflow.scripts.import_clips"),
+        folder=f"{FOLDERS.suite}/clips/{{row}}",
         shards=SUITE.shards,
     shell:
-        "python -m workflow.scripts.import_clips --row {wildcards.row:q} --from {params.source:q}"
-        " --prompts {input.prompts:q} --settings {params.settings:q} --clips {params.folder:q} --shards {params.shards:q}"
-        " --manifests {output.manifests:q} --timings {output.timings:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.import_clips"
+        " --row {wildcards.row:q}"
+        " --from {params.source:q}"
+        " --prompts {input.prompts:q}"
+        " --settings {params.settings:q}"
+        " --clips {params.folder:q}"
+        " --shards {params.shards:q}"
+        " --manifests {output.manifests:q}"
+        " --timings {output.timings:q}"
+        " > {log:q} 2>&1"

@@ -1,18 +1,15 @@
-# prompts + manifest + mp4 -> filter/<row>.json, scores/<row>/<dimension>{,.result}.json by the official VBench, in parts
-# It runs in .venvs/vbench, built here when it is first needed. The environment and the scorer's checkpoints are inputs of
-# filter and score and of nothing else.
+# prompts + manifest + mp4 -> filter/<row>.json, scores/<row>/<dimension>{,.result}.json
+# The official VBench works in parts and in .venvs/vbench, which is built here when first needed.
+# That environment and the scorer's checkpoints are inputs of filter and score and of nothing else.
 from evaluation.dimensions import NAMES
-from workflow.scoring.vbench_process import VENV as VBENCH_VENV, environment_hash
+from workflow.planning.resources import scorer_resources
+from workflow.scoring.vbench_process import environment_hash
 
-VBENCH = f"{RESULTS}/vbench"
 VBENCH_HASH = environment_hash(ROOT)
-VBENCH_BUILT = f"{VBENCH_VENV}/built-{VBENCH_HASH[:12]}"
-# An environment without detectron2, which `make test-vbench` may have left, lacks this one, which four dimensions wait for.
+# Named by the hash of its lock. An environment without detectron2, which `make test-vbench` may have left,
+# lacks the second file, which four dimensions wait for.
+VBENCH_BUILT = f".venvs/vbench/built-{VBENCH_HASH[:12]}"
 VBENCH_WITH_DETECTRON2 = f"{VBENCH_BUILT}-detectron2"
-VBENCH_READY = f"{VBENCH_VENV}/built"  # the same name for every lock
-VBENCH_PYTHON = f"{VBENCH_VENV}/bin/python"
-SCORE_PART = f"{PART}/scores/{{row}}/{{dimension}}.parts/{{part}}.json"
-FILTER_PART = f"{PART}/filter/{{row}}.parts/{{part}}.json"
 GRIT = {"object_class", "multiple_objects", "color", "spatial_relationship"}
 
 
@@ -20,16 +17,30 @@ wildcard_constraints:
     part=r"\d+-of-\d+",
 
 
+def scorer_digest(dimension):
+    """Digest of the modules that this one scorer imports in VBench's environment."""
+    return digest(f"evaluation.vbench.worker.scorers.{dimension}")
+
+
+def whole_results(wildcards):
+    """Every row's zip, which a subset run must not make: nothing in it could say that it is of one."""
+    if SUBSET:
+        raise ValueError(
+            f"The leaderboard's zip holds whole results only. {SUBSET.note} Run it without `only`."
+        )
+    return expand("<suite>/leaderboard/{row}.zip", row=SUITE.rows)
+
+
 rule vbench_environment:
-    """Build the environment of the official scorer, detectron2 included where a dimension of the suite needs it."""
+    """Build the official scorer's environment, detectron2 included where a dimension needs it."""
     output:
         built=VBENCH_BUILT,
-        ready=VBENCH_READY,
+        ready=".venvs/vbench/built",
         detectron2=[VBENCH_WITH_DETECTRON2] if GRIT & set(SUITE.dimensions) else [],
     log:
-        f"{LOGS}/vbench_environment.log",
+        "<suite>/logs/vbench_environment.log",
     benchmark:
-        f"{BENCHMARKS}/vbench_environment.tsv"
+        "<suite>/benchmarks/vbench_environment.tsv"
     localrule: True
     threads: 2
     params:
@@ -37,136 +48,180 @@ rule vbench_environment:
         detectron2=((SUITE.scoring.detectron2 or "") if GRIT & set(SUITE.dimensions) else "none"),
         torch="" if SUITE.device == "auto" else f"--torch {SUITE.device}",
     shell:
-        "(envs/vbench/install.sh {params.torch} --detectron2 {params.detectron2:q} && touch {output:q}) > {log:q} 2>&1"
+        "(envs/vbench/install.sh"
+        " {params.torch}"
+        " --detectron2 {params.detectron2:q}"
+        " && touch {output:q})"
+        " > {log:q} 2>&1"
 
 
 rule vbench_weights:
-    """Prove the scorer's fetched checkpoints and lay them out as VBench looks for them."""
+    """Verify the scorer's fetched checkpoints and lay them out as VBench looks for them."""
     input:
         environment=ancient(VBENCH_BUILT),
     output:
-        weights=f"{VBENCH}/weights.json",
+        weights="<suite>/vbench/weights.json",
     log:
-        f"{LOGS}/vbench_weights.log",
+        "<suite>/logs/vbench_weights.log",
     benchmark:
-        f"{BENCHMARKS}/vbench_weights.tsv"
+        "<suite>/benchmarks/vbench_weights.tsv"
     localrule: True
     threads: 1
     params:
         config=CONFIG,
         replaced=as_json(REPLACED),
         needed=as_json([entry.model_dump() for entry in scorer_resources(ROOT, SUITE)]),
-        python=VBENCH_PYTHON,
+        python=".venvs/vbench/bin/python",
         code=digest("workflow.scripts.vbench_weights") + digest("evaluation.vbench.worker.amt_tensors"),
     shell:
-        "python -m workflow.scripts.vbench_weights --config {params.config:q} --replace {params.replaced:q}"
-        " --python {params.python:q} --output {output.weights:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.vbench_weights"
+        " --config {params.config:q}"
+        " --replace {params.replaced:q}"
+        " --python {params.python:q}"
+        " --output {output.weights:q}"
+        " > {log:q} 2>&1"
 
 
 rule filter_part:
-    """Judge the samples of some still prompts by the official static filter, each clip only as far as is needed."""
+    """Judge the samples of some still prompts by the official static filter."""
     input:
-        prompts=CHOSEN,
-        manifest=f"{LISTED}/manifest.jsonl",
-        weights=f"{VBENCH}/weights.json",
+        prompts="<results>/prompts/prompts.jsonl",
+        manifest="<results>/clips/{row}/manifest.jsonl",
+        weights="<suite>/vbench/weights.json",
         environment=ancient(VBENCH_BUILT),
     output:
-        part=FILTER_PART,
+        part="<results>/filter/{row}.parts/{part}.json",
     log:
-        f"{PART_LOGS}/filter/{{row}}.{{part}}.log",
+        "<results>/logs/filter/{row}.{part}.log",
     benchmark:
-        f"{PART_BENCHMARKS}/filter/{{row}}.{{part}}.tsv"
+        "<results>/benchmarks/filter/{row}.{part}.tsv"
     threads: SUITE.scoring.threads
     params:
         code=digest("workflow.scripts.filter_part") + digest("evaluation.vbench.worker.static_filter"),
         environment=VBENCH_HASH,
-        folder=lambda wc: CLIPS.format(row=wc.row),
-        python=VBENCH_PYTHON,
+        folder=subpath(input.manifest, parent=True),
+        python=".venvs/vbench/bin/python",
         device=SUITE.device,
         path=SUITE.scoring.path,
     shell:
-        "python -m workflow.scripts.filter_part --row {wildcards.row:q} --part {wildcards.part:q}"
-        " --prompts {input.prompts:q} --manifest {input.manifest:q} --clips {params.folder:q} --weights {input.weights:q}"
-        " --python {params.python:q} --environment {params.environment:q} --device {params.device:q} --threads {threads}"
+        "python -m workflow.scripts.filter_part"
+        " --row {wildcards.row:q}"
+        " --part {wildcards.part:q}"
+        " --prompts {input.prompts:q}"
+        " --manifest {input.manifest:q}"
+        " --clips {params.folder:q}"
+        " --weights {input.weights:q}"
+        " --python {params.python:q}"
+        " --environment {params.environment:q}"
+        " --device {params.device:q}"
+        " --threads {threads}"
         " --path {params.path:q}"
-        " --output {output.part:q} > {log:q} 2>&1"
+        " --output {output.part:q}"
+        " > {log:q} 2>&1"
 
 
 rule filter:
     """Keep the first static samples of every still prompt; what was found of each sample is recorded."""
     input:
-        prompts=CHOSEN,
-        parts=expand(FILTER_PART, part=SUITE.filter_parts, allow_missing=True),
+        prompts="<results>/prompts/prompts.jsonl",
+        parts=expand("<results>/filter/{{row}}.parts/{part}.json", part=SUITE.filter_parts),
     output:
-        filtered=f"{PART}/filter/{{row}}.json",
+        filtered="<results>/filter/{row}.json",
     log:
-        f"{PART_LOGS}/filter/{{row}}.log",
+        "<results>/logs/filter/{row}.log",
     benchmark:
-        f"{PART_BENCHMARKS}/filter/{{row}}.tsv"
+        "<results>/benchmarks/filter/{row}.tsv"
     localrule: True
     threads: 1
     params:
         code=digest("workflow.scripts.filter_join"),
     shell:
-        "python -m workflow.scripts.filter_join --row {wildcards.row:q} --prompts {input.prompts:q}"
-        " --parts {input.parts:q} --output {output.filtered:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.filter_join"
+        " --row {wildcards.row:q}"
+        " --prompts {input.prompts:q}"
+        " --parts {input.parts:q}"
+        " --output {output.filtered:q}"
+        " > {log:q} 2>&1"
 
 
 rule score_part:
-    """Score some prompts of one row on one dimension by the official VBench, in one process of its own environment."""
+    """Score some prompts of one row on one dimension by the official VBench, in a process of its own."""
     input:
-        prompts=CHOSEN,
-        manifest=f"{LISTED}/manifest.jsonl",
-        filtered=f"{PART}/filter/{{row}}.json",
-        weights=f"{VBENCH}/weights.json",
+        prompts="<results>/prompts/prompts.jsonl",
+        manifest="<results>/clips/{row}/manifest.jsonl",
+        filtered="<results>/filter/{row}.json",
+        weights="<suite>/vbench/weights.json",
         environment=lambda wc: ancient(VBENCH_WITH_DETECTRON2 if wc.dimension in GRIT else VBENCH_BUILT),
     output:
-        part=SCORE_PART,
+        part="<results>/scores/{row}/{dimension}.parts/{part}.json",
     log:
-        f"{PART_LOGS}/score/{{row}}/{{dimension}}.{{part}}.log",
+        "<results>/logs/score/{row}/{dimension}.{part}.log",
     benchmark:
-        f"{PART_BENCHMARKS}/score/{{row}}/{{dimension}}.{{part}}.tsv"
+        "<results>/benchmarks/score/{row}/{dimension}.{part}.tsv"
     threads: SUITE.scoring.threads
     params:
         suite=SUITE.suite,
         code=lambda wc: digest("workflow.scripts.score_part") + scorer_digest(wc.dimension),
         environment=VBENCH_HASH,
-        folder=lambda wc: CLIPS.format(row=wc.row),
-        python=VBENCH_PYTHON,
+        folder=subpath(input.manifest, parent=True),
+        python=".venvs/vbench/bin/python",
         device=SUITE.device,
         path=SUITE.scoring.path,
     shell:
-        "python -m workflow.scripts.score_part --suite {params.suite:q} --row {wildcards.row:q}"
-        " --dimension {wildcards.dimension:q} --part {wildcards.part:q} --prompts {input.prompts:q}"
-        " --manifest {input.manifest:q} --filtered {input.filtered:q} --clips {params.folder:q} --weights {input.weights:q}"
-        " --python {params.python:q} --environment {params.environment:q} --device {params.device:q} --threads {threads}"
+        "python -m workflow.scripts.score_part"
+        " --suite {params.suite:q}"
+        " --row {wildcards.row:q}"
+        " --dimension {wildcards.dimension:q}"
+        " --part {wildcards.part:q}"
+        " --prompts {input.prompts:q}"
+        " --manifest {input.manifest:q}"
+        " --filtered {input.filtered:q}"
+        " --clips {params.folder:q}"
+        " --weights {input.weights:q}"
+        " --python {params.python:q}"
+        " --environment {params.environment:q}"
+        " --device {params.device:q}"
+        " --threads {threads}"
         " --path {params.path:q}"
-        " --output {output.part:q} > {log:q} 2>&1"
+        " --output {output.part:q}"
+        " > {log:q} 2>&1"
 
 
 rule score:
     """Join the parts of a dimension into what one official process would have written, to the last digit."""
     input:
-        prompts=CHOSEN,
-        manifest=f"{LISTED}/manifest.jsonl",
-        filtered=f"{PART}/filter/{{row}}.json",
-        parts=lambda wc: expand(SCORE_PART, part=SUITE.score_parts(wc.dimension), allow_missing=True),
+        prompts="<results>/prompts/prompts.jsonl",
+        manifest="<results>/clips/{row}/manifest.jsonl",
+        filtered="<results>/filter/{row}.json",
+        parts=lambda wc: expand(
+            "<results>/scores/{row}/{dimension}.parts/{part}.json",
+            row=wc.row,
+            dimension=wc.dimension,
+            part=SUITE.score_parts(wc.dimension),
+        ),
     output:
-        official=f"{PART}/scores/{{row}}/{{dimension}}.json",
-        result=f"{PART}/scores/{{row}}/{{dimension}}.result.json",
+        official="<results>/scores/{row}/{dimension}.json",
+        result="<results>/scores/{row}/{dimension}.result.json",
     log:
-        f"{PART_LOGS}/score/{{row}}/{{dimension}}.log",
+        "<results>/logs/score/{row}/{dimension}.log",
     benchmark:
-        f"{PART_BENCHMARKS}/score/{{row}}/{{dimension}}.tsv"
+        "<results>/benchmarks/score/{row}/{dimension}.tsv"
     localrule: True
     threads: 1
     params:
         suite=SUITE.suite,
         code=digest("workflow.scripts.score_join"),
     shell:
-        "python -m workflow.scripts.score_join --suite {params.suite:q} --row {wildcards.row:q}"
-        " --dimension {wildcards.dimension:q} --prompts {input.prompts:q} --manifest {input.manifest:q}"
-        " --filtered {input.filtered:q} --parts {input.parts:q} --output {output.official:q} --result {output.result:q}"
+        "python -m workflow.scripts.score_join"
+        " --suite {params.suite:q}"
+        " --row {wildcards.row:q}"
+        " --dimension {wildcards.dimension:q}"
+        " --prompts {input.prompts:q}"
+        " --manifest {input.manifest:q}"
+        " --filtered {input.filtered:q}"
+        " --parts {input.parts:q}"
+        " --output {output.official:q}"
+        " --result {output.result:q}"
         " > {log:q} 2>&1"
 
 
@@ -174,26 +229,28 @@ rule leaderboard_zip:
     """Pack the sixteen official results of a row as VBench's leaderboard takes them, checked."""
     input:
         results=expand(
-            f"{RESULTS}/scores/{{row}}/{{dimension}}.json",
+            "<suite>/scores/{{row}}/{dimension}.json",
             dimension=NAMES,
-            allow_missing=True,
         ),
     output:
-        archive=f"{RESULTS}/leaderboard/{{row}}.zip",
+        archive="<suite>/leaderboard/{row}.zip",
     log:
-        f"{LOGS}/leaderboard/{{row}}.log",
+        "<suite>/logs/leaderboard/{row}.log",
     benchmark:
-        f"{BENCHMARKS}/leaderboard/{{row}}.tsv"
+        "<suite>/benchmarks/leaderboard/{row}.tsv"
     localrule: True
     threads: 1
     params:
         code=digest("workflow.scripts.leaderboard"),
     shell:
-        "python -m workflow.scripts.leaderboard --results {input.results:q} --output {output.archive:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.leaderboard"
+        " --results {input.results:q}"
+        " --output {output.archive:q}"
+        " > {log:q} 2>&1"
 
 
 rule leaderboard:
     """The leaderboard's zip of every row."""
     input:
-        whole_run(expand(f"{RESULTS}/leaderboard/{{row}}.zip", row=SUITE.rows)),
+        whole_results,
     localrule: True

@@ -1,33 +1,32 @@
-# scores + manifests + timings + benchmarks -> <suite>/report.html (undeclared), copied to reports/table.html
-# The copy is the only output: were the suite's own file one too, a table of another suite would count as up to date.
+# scores + manifests + timings + benchmarks -> <run>/report.html (undeclared), copied to reports/table.html
+# The copy is the only output: were the run's own file one too, another suite's would count as up to date.
+from workflow.planning.report_plan import report_settings
 
 
 rule report:
-    """Build the self-contained report of this suite; reports/table.html is the last one built and names its suite."""
+    """Build the self-contained report; reports/table.html is the last one built and names its suite."""
     input:
-        scores=f"{OUT}/aggregate/scores.json",
-        variance=f"{OUT}/aggregate/variance.json",
-        chunks=f"{OUT}/aggregate/chunks.json",
-        prompts=CHOSEN,
-        manifests=expand(f"{LISTED}/manifest.jsonl", row=ROWS),
-        timings=expand(f"{LISTED}/timings.jsonl", row=ROWS),
-        filtered=expand(f"{PART}/filter/{{row}}.json", row=ROWS),
+        scores="<run>/aggregate/scores.json",
+        variance="<run>/aggregate/variance.json",
+        chunks="<run>/aggregate/chunks.json",
+        prompts="<results>/prompts/prompts.jsonl",
+        manifests=expand("<results>/clips/{row}/manifest.jsonl", row=CHOSEN.rows),
+        timings=expand("<results>/clips/{row}/timings.jsonl", row=CHOSEN.rows),
+        filtered=expand("<results>/filter/{row}.json", row=CHOSEN.rows),
         trained=expand(
-            f"{RESULTS}/train/{{row}}/train.json",
-            row=[row for row in SUITE.train if row in ROWS],
+            "<suite>/train/{row}/train.json", row=[row for row in SUITE.train if row in CHOSEN.rows]
         ),
     output:
         table="reports/table.html",
     log:
-        f"{OUT}/logs/report.log",
+        "<run>/logs/report.log",
     benchmark:
-        f"{OUT}/benchmarks/report.tsv"
+        "<run>/benchmarks/report.tsv"
     localrule: True
     threads: 8
     params:
-        settings=lambda wc: as_json(report_settings()),
-        folder=lambda wc: OUT,
-        report=f"{OUT}/report.html",
+        settings=lambda wc: as_json(report_settings(SUITE, CHOSEN, BASELINES, ROOT)),
+        folder=FOLDERS.run,
         code=lambda wc: digest(
             "workflow.scripts.report",
             "reports/templates/*",
@@ -35,6 +34,11 @@ rule report:
             "reports/references.bib",
         ),
     shell:
-        "python -m workflow.scripts.report --scores {input.scores:q} --settings {params.settings:q}"
-        " --results-dir {params.folder:q} --output {params.report:q} --copy {output.table:q}"
-        " --threads {threads} > {log:q} 2>&1"
+        "python -m workflow.scripts.report"
+        " --scores {input.scores:q}"
+        " --settings {params.settings:q}"
+        " --results-dir {params.folder:q}"
+        " --output {params.folder:q}/report.html"
+        " --copy {output.table:q}"
+        " --threads {threads}"
+        " > {log:q} 2>&1"

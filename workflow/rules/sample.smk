@@ -1,71 +1,99 @@
-# prompts + weights -> clips/<row>/mp4/*.mp4 (undeclared) + clips/<row>/shards/<i>-of-<n>.{manifest,timings}.jsonl
-# Clips are undeclared because Snakemake deletes the declared outputs of a killed job; the sampler resumes with what is there.
+# prompts + weights -> clips/<row>/mp4/*.mp4 (undeclared), clips/<row>/shards/<shard>.{manifest,timings}.jsonl
+# Clips are undeclared because Snakemake deletes the declared outputs of a killed job; the sampler resumes
+# with what is there. Both lists of prompts are one in a whole run. In a subset `chosen` is a part of
+# `prompts`, from which a clip has its place, and so its noise and its batch.
+from workflow.planning.paths import row_weights
+
+NATIVE_ROW = {
+    "settings": lambda wc: row_settings(wc.row),
+    "code": lambda wc: digest("workflow.scripts.sample"),
+    "noise": SUITE.sample.noise,
+    "baseline": "baselines/{row}.yaml",
+    "weights": lambda wc: weights_file(SUITE, row_weights(SUITE, wc.row)),
+    "codec": SUITE.model.codec,
+    "text": SUITE.model.text,
+    "embeddings": f"{FOLDERS.suite}/embeddings",
+    "checksums": ["--proof", fetched_checksums(SUITE)] if SUITE.resources else [],
+    "device": SUITE.device,
+}
+NATIVE_ROW_FLAGS = (
+    " --row {wildcards.row:q}"
+    " --settings {params.settings:q}"
+    " --code {params.code:q}"
+    " --noise {params.noise:q}"
+    " --baseline {params.baseline:q}"
+    " --weights {params.weights:q}"
+    " --codec {params.codec:q}"
+    " --text {params.text:q}"
+    " --embeddings {params.embeddings:q}"
+    " {params.checksums:q}"
+    " --device {params.device:q}"
+)
 
 
 rule sample:
     """Sample one shard of a native row: a causal network rolled out chunk by chunk."""
     input:
-        prompts=PROMPTS,
-        weights=lambda wc: description(row_weights(wc.row)),
-        codec=description(SUITE.model.codec),
-        text=description(SUITE.model.text),
-        files=lambda wc: declared(row_weights(wc.row)),
-        proof=fetched(),
-        lost=lost,
-        chosen=chosen_list(),
+        prompts="<suite>/prompts/prompts.jsonl",
+        chosen="<results>/prompts/prompts.jsonl",
+        weights=lambda wc: weights_record(SUITE, row_weights(SUITE, wc.row)),
+        codec=weights_record(SUITE, SUITE.model.codec),
+        text=weights_record(SUITE, SUITE.model.text),
+        files=lambda wc: weights_inputs(row_weights(SUITE, wc.row)),
+        fetched="<suite>/fetch/resources.json" if SUITE.resources else [],
+        missing=lambda wc: missing_clips(wc.row, wc.shard),
     output:
-        manifest=f"{MADE}.manifest.jsonl",
-        timings=f"{MADE}.timings.jsonl",
+        manifest="<results>/clips/{row}/shards/{shard}.manifest.jsonl",
+        timings="<results>/clips/{row}/shards/{shard}.timings.jsonl",
     log:
-        f"{PART_LOGS}/sample/{{row}}/{{shard}}.log",
+        "<results>/logs/sample/{row}/{shard}.log",
     benchmark:
-        f"{PART_BENCHMARKS}/sample/{{row}}/{{shard}}.tsv"
+        "<results>/benchmarks/sample/{row}/{shard}.tsv"
     wildcard_constraints:
-        row=never_matching(NATIVE),
+        row=only_rows(NATIVE),
     threads: 1
     params:
-        settings=lambda wc: row_settings(wc.row),
-        weights=lambda wc: weights_file(row_weights(wc.row)),
-        baseline=lambda wc: f"baselines/{wc.row}.yaml",
-        codec=SUITE.model.codec,
-        text=SUITE.model.text,
-        noise=SUITE.sample.noise,
-        proof=f"--proof {FETCHED}" if SUITE.resources else "",
-        embeddings=f"{RESULTS}/embeddings",
-        device=SUITE.device,
-        code=lambda wc: digest("workflow.scripts.sample"),
-        chosen=f"--chosen {CHOSEN}" if PART != RESULTS else "",
-        folder=lambda wc: CLIPS.format(row=wc.row),
+        **NATIVE_ROW,
+        folder=subpath(output.manifest, ancestor=2),
     shell:
-        "python -m workflow.scripts.sample --row {wildcards.row:q} --shard {wildcards.shard:q}"
-        " --prompts {input.prompts:q} --settings {params.settings:q} --code {params.code:q} --noise {params.noise:q}"
-        " --baseline {params.baseline:q} --weights {params.weights:q} --codec {params.codec:q} --text {params.text:q} --embeddings {params.embeddings:q}"
-        " {params.proof} --device {params.device:q}"
-        " {params.chosen} --clips {params.folder:q} --manifest {output.manifest:q} --timings {output.timings:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.sample" + NATIVE_ROW_FLAGS + " --shard {wildcards.shard:q}"
+        " --prompts {input.prompts:q}"
+        " --chosen {input.chosen:q}"
+        " --clips {params.folder:q}"
+        " --manifest {output.manifest:q}"
+        " --timings {output.timings:q}"
+        " > {log:q} 2>&1"
 
 
 rule render:
     """Render one shard of a control row; from here on controls take the same path as sampled rows."""
     input:
-        prompts=PROMPTS,
-        lost=lost,
-        chosen=chosen_list(),
+        prompts="<suite>/prompts/prompts.jsonl",
+        chosen="<results>/prompts/prompts.jsonl",
+        missing=lambda wc: missing_clips(wc.row, wc.shard),
     output:
-        manifest=f"{MADE}.manifest.jsonl",
-        timings=f"{MADE}.timings.jsonl",
+        manifest="<results>/clips/{row}/shards/{shard}.manifest.jsonl",
+        timings="<results>/clips/{row}/shards/{shard}.timings.jsonl",
     log:
-        f"{PART_LOGS}/render/{{row}}/{{shard}}.log",
+        "<results>/logs/render/{row}/{shard}.log",
     benchmark:
-        f"{PART_BENCHMARKS}/render/{{row}}/{{shard}}.tsv"
+        "<results>/benchmarks/render/{row}/{shard}.tsv"
     wildcard_constraints:
-        row=never_matching(SUITE.controls),
+        row=only_rows(SUITE.controls),
     threads: 1
     params:
         settings=lambda wc: row_settings(wc.row),
-        code=lambda wc: digest("workflow.scripts.render"),
-        chosen=f"--chosen {CHOSEN}" if PART != RESULTS else "",
-        folder=lambda wc: CLIPS.format(row=wc.row),
+        code=digest("workflow.scripts.render"),
+        folder=subpath(output.manifest, ancestor=2),
     shell:
-        "python -m workflow.scripts.render --row {wildcards.row:q} --shard {wildcards.shard:q}"
-        " --prompts {input.prompts:q} --settings {params.settings:q} --code {params.code:q}"
-        " {params.chosen} --clips {params.folder:q} --manifest {output.manifest:q} --timings {output.timings:q} > {log:q} 2>&1"
+        "python -m workflow.scripts.render"
+        " --row {wildcards.row:q}"
+        " --shard {wildcards.shard:q}"
+        " --prompts {input.prompts:q}"
+        " --chosen {input.chosen:q}"
+        " --settings {params.settings:q}"
+        " --code {params.code:q}"
+        " --clips {params.folder:q}"
+        " --manifest {output.manifest:q}"
+        " --timings {output.timings:q}"
+        " > {log:q} 2>&1"

@@ -1,24 +1,29 @@
 # prompts + manifest + filter + mp4 -> scores/<row>/<dimension>{,.result}.json, one job per row and dimension
 
 
+def scorer_code(dimension):
+    """Digest of what runs a scorer, and of this one scorer."""
+    return digest("evaluation.toybox.score") + digest(f"evaluation.toybox.scorers.{dimension}")
+
+
 rule score:
     """Score one row on one dimension from its decoded clips."""
     input:
-        prompts=CHOSEN,
-        manifest=f"{LISTED}/manifest.jsonl",
-        filtered=f"{PART}/filter/{{row}}.json",
+        prompts="<results>/prompts/prompts.jsonl",
+        manifest="<results>/clips/{row}/manifest.jsonl",
+        filtered="<results>/filter/{row}.json",
     output:
-        official=f"{PART}/scores/{{row}}/{{dimension}}.json",
-        result=f"{PART}/scores/{{row}}/{{dimension}}.result.json",
+        official="<results>/scores/{row}/{dimension}.json",
+        result="<results>/scores/{row}/{dimension}.result.json",
     log:
-        f"{PART_LOGS}/score/{{row}}/{{dimension}}.log",
+        "<results>/logs/score/{row}/{dimension}.log",
     benchmark:
-        f"{PART_BENCHMARKS}/score/{{row}}/{{dimension}}.tsv"
+        "<results>/benchmarks/score/{row}/{dimension}.tsv"
     threads: 1
     params:
         suite=SUITE.suite,
-        code=lambda wc: digest("evaluation.toybox.score") + scorer_digest(wc.dimension),
-        folder=lambda wc: CLIPS.format(row=wc.row),
+        code=lambda wc: scorer_code(wc.dimension),
+        folder=subpath(input.manifest, parent=True),
     shell:
         "python -m evaluation.toybox.score"
         " --suite {params.suite:q}"

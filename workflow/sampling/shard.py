@@ -276,7 +276,10 @@ def shard_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--shard", required=True, help="<i>-of-<n>")
     parser.add_argument("--prompts", required=True, type=Path)
     parser.add_argument(
-        "--chosen", type=Path, help="prompts.jsonl of a subset run: only these clips are made"
+        "--chosen",
+        required=True,
+        type=Path,
+        help="the prompts of this run: all, or what a subset keeps; only their clips are made",
     )
     parser.add_argument("--settings", required=True, help="JSON of the row's sampling settings")
     parser.add_argument("--code", required=True, help="digest of the code that makes the clips")
@@ -286,11 +289,11 @@ def shard_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def chosen_clips(path: Path | None) -> frozenset[str] | None:
-    """Ids of the clips of a subset's prompts, None without one."""
-    if path is None:
+def chosen_clips(prompts: Path, chosen: Path) -> frozenset[str] | None:
+    """Ids of the clips of the chosen prompts; None if these are all of the suite's prompts."""
+    if file_sha256(prompts) == file_sha256(chosen):
         return None
-    return frozenset(sample.clip_id for sample in samples_to_render(read_jsonl(Prompt, path)))
+    return frozenset(sample.clip_id for sample in samples_to_render(read_jsonl(Prompt, chosen)))
 
 
 def write_shard(entries: Sequence[JournalEntry], manifest: Path, timings: Path) -> None:

@@ -80,22 +80,23 @@ def in_order(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--row", required=True)
-    parser.add_argument("--prompts", required=True, type=Path)
+    parser.add_argument("--prompts", required=True, type=Path, help="all prompts of the suite")
+    parser.add_argument(
+        "--chosen", required=True, type=Path, help="the prompts of this run: all, or what a subset keeps"
+    )
     parser.add_argument("--manifests", required=True, type=Path, nargs="+")
     parser.add_argument("--timings", required=True, type=Path, nargs="+")
     parser.add_argument("--clip", required=True, help="JSON of the clip's shape")
     parser.add_argument("--clips", required=True, type=Path, help="folder of the row")
-    parser.add_argument(
-        "--pick", action="store_true", help="a subset run: clips of other prompts are no fault"
-    )
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--output-timings", required=True, type=Path)
     flags = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    expected = [sample.clip_id for sample in samples_to_render(read_jsonl(Prompt, flags.prompts))]
-    clips = [clip for path in flags.manifests for clip in read_jsonl(Clip, path)]
-    if flags.pick:
-        clips = [clip for clip in clips if clip.clip_id in set(expected)]
+    every = [sample.clip_id for sample in samples_to_render(read_jsonl(Prompt, flags.prompts))]
+    expected = [sample.clip_id for sample in samples_to_render(read_jsonl(Prompt, flags.chosen))]
+    left_out = set(every) - set(expected)
+    listed = [clip for path in flags.manifests for clip in read_jsonl(Clip, path)]
+    clips = [clip for clip in listed if clip.clip_id not in left_out]
     timings = {timing.clip_id: timing for path in flags.timings for timing in read_jsonl(ClipTiming, path)}
     faults = wrong_clips(flags.row, flags.clips, clips, expected, ClipShape(**json.loads(flags.clip)))
     if faults:

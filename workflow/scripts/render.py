@@ -52,7 +52,7 @@ def main() -> None:
     entries = make_shard(
         job,
         lambda batch: partial(render_batch, settings["control"], prompts, batch),
-        chosen_clips(flags.chosen),
+        chosen_clips(flags.prompts, flags.chosen),
     )
     write_shard(entries, flags.manifest, flags.timings)
 

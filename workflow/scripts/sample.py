@@ -11,7 +11,7 @@ def main() -> None:
     add_row_flags(parser)
     flags = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    chosen = chosen_clips(flags.chosen)
+    chosen = chosen_clips(flags.prompts, flags.chosen)
     row = open_row(flags, shard=flags.shard, folder=flags.clips, only=chosen)
     write_shard(make_shard(row.job, row.maker.start, chosen), flags.manifest, flags.timings)
 

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from workflow.planning.missing_clips import note_lost_clips
+from workflow.planning.missing_clips import note_missing_clips
 
 
 def row(folder: Path, shards: dict[str, list[str]]) -> None:
@@ -18,7 +18,7 @@ def row(folder: Path, shards: dict[str, list[str]]) -> None:
 
 
 def notes(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in (folder / "shards").glob("*.lost")}
+    return {path.name: path.read_text() for path in (folder / "shards").glob("*.missing")}
 
 
 def test_only_the_shard_of_a_deleted_clip_is_noted_and_once(tmp_path: Path) -> None:
@@ -26,22 +26,22 @@ def test_only_the_shard_of_a_deleted_clip_is_noted_and_once(tmp_path: Path) -> N
     without end.
     """
     row(tmp_path, {"0-of-2": ["a-0", "a-1"], "1-of-2": ["b-0"]})
-    assert note_lost_clips(tmp_path) == []
+    assert note_missing_clips(tmp_path) == []
     assert notes(tmp_path) == {}
     (tmp_path / "mp4/a-1.mp4").unlink()
-    assert note_lost_clips(tmp_path) == ["a-1.mp4"]
-    assert note_lost_clips(tmp_path) == ["a-1.mp4"]
-    assert notes(tmp_path) == {"0-of-2.lost": "a-1.mp4\n"}
+    assert note_missing_clips(tmp_path) == ["a-1.mp4"]
+    assert note_missing_clips(tmp_path) == ["a-1.mp4"]
+    assert notes(tmp_path) == {"0-of-2.missing": "a-1.mp4\n"}
     manifest = tmp_path / "shards/0-of-2.manifest.jsonl"
-    later = (tmp_path / "shards/0-of-2.lost").stat().st_mtime + 10
+    later = (tmp_path / "shards/0-of-2.missing").stat().st_mtime + 10
     os.utime(manifest, (later, later))  # the shard was made again, and the clip deleted again
-    assert note_lost_clips(tmp_path) == ["a-1.mp4"]
-    assert notes(tmp_path) == {"0-of-2.lost": "a-1.mp4\na-1.mp4\n"}
+    assert note_missing_clips(tmp_path) == ["a-1.mp4"]
+    assert notes(tmp_path) == {"0-of-2.missing": "a-1.mp4\na-1.mp4\n"}
 
 
 def test_a_row_that_never_ran_or_lost_everything(tmp_path: Path) -> None:
-    assert note_lost_clips(tmp_path / "nothing") == []
+    assert note_missing_clips(tmp_path / "nothing") == []
     row(tmp_path, {"0-of-1": ["a-0"]})
     (tmp_path / "mp4/a-0.mp4").unlink()
     (tmp_path / "mp4").rmdir()
-    assert note_lost_clips(tmp_path) == ["a-0.mp4"]
+    assert note_missing_clips(tmp_path) == ["a-0.mp4"]

@@ -1,0 +1,88 @@
+"""What aggregation and report are told beside the results: names, kinds and settings of every row."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from baselines.spec import Baseline, ExternalBaseline
+from evaluation.records import CustomDimension
+from reports.scrubbing import scrub
+from workflow.external.baseline import outside_settings_in_use
+from workflow.planning.licences import licences_of
+from workflow.planning.prompt_plan import protocol_note
+from workflow.planning.row_plan import Baselines
+from workflow.planning.subset import Subset
+from workflow.planning.suite import CONTROLS, Suite, control_settings, settings_in_use
+
+
+def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
+    """Label and kind of every line of the table, in its order; embedded rows say that they are toys."""
+    native = " recipe (toy)" if suite.benchmark == "toybox" else ""
+    endings = {"native": native, "external": " (external)", "import": " (imported)"}
+    names: dict[str, dict[str, Any]] = {
+        row: {"label": baselines[row].title + endings[baselines[row].kind], "kind": baselines[row].kind}
+        for row in suite.baselines
+    }
+    return names | {row: {"label": CONTROLS[row], "kind": "control"} for row in suite.controls}
+
+
+def aggregate_settings(
+    suite: Suite, baselines: Baselines, custom: Sequence[CustomDimension], subset: Subset | None
+) -> dict[str, Any]:
+    """Settings of the aggregation. suite: as far as this run goes."""
+    return {
+        "bounds": suite.benchmark,
+        "dimensions": suite.dimensions,
+        "rows": row_names(suite, baselines),
+        "custom": [one.model_dump() for one in custom],
+        "subset": subset.note if subset else None,
+        "totals": not (subset and subset.of_prompts),
+        **suite.aggregate.model_dump(),
+    }
+
+
+def held_gpus(suite: Suite, baselines: Baselines) -> dict[str, int]:
+    """GPUs of the jobs that may hold another number than one, by rule and row."""
+    trained = {f"train/{row}": plan.nodes * plan.gpus for row, plan in suite.train.items()}
+    external = {
+        f"external/{row}": baseline.gpus
+        for row, baseline in baselines.items()
+        if isinstance(baseline, ExternalBaseline)
+    }
+    return trained | external
+
+
+def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Path) -> dict[str, Any]:
+    """Settings of the report. chosen: the suite as far as this run goes; `suite` itself in a whole run."""
+    rows = row_names(chosen, baselines)
+    for row in chosen.baselines:
+        baseline = baselines[row]
+        rows[row] |= {"licence": baseline.licence, "citation": baseline.citation}
+        if isinstance(baseline, Baseline):
+            rows[row]["settings"] = settings_in_use(suite, baseline)
+        else:
+            rows[row]["settings"] = scrub(outside_settings_in_use(suite, baseline, root), str(root))
+    for row in chosen.controls:
+        rows[row]["settings"] = control_settings(suite, row)
+    base = root / "models" / "embedded" / "base.json"
+    if suite.benchmark == "toybox" and base.is_file() and chosen is suite:
+        rows["base"] = {
+            "label": "Bidirectional base model (toy)",
+            "kind": "shipped",
+            "settings": {},
+            "scores": json.loads(base.read_text(encoding="utf-8"))["suite_scores"],
+            "scores_source": "models/embedded/base.json (same prompts, before mp4)",
+        }
+    notes = [note for note in (suite.report.note, protocol_note(root, suite)) if note is not None]
+    return {
+        "suite": suite.suite,
+        "label": suite.label,
+        "bounds": suite.benchmark,
+        "rows": rows,
+        "config": suite.model_dump(mode="json"),
+        "gpus": held_gpus(suite, baselines),
+        "licences": [line.model_dump() for line in licences_of(root, suite, baselines)],
+        **suite.report.model_dump(),
+        "note": " ".join(notes) or None,
+    }

@@ -1,0 +1,94 @@
+"""What decides a row's clips, and which files of its own it has: external inputs, rules, training data."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from baselines.spec import AnyBaseline, Baseline, ExternalBaseline, ImportBaseline
+from workflow.external.archive import original_files
+from workflow.external.baseline import external_settings, import_settings
+from workflow.planning.suite import (
+    OFFICIAL_BENCHMARKS,
+    Suite,
+    TrainPlan,
+    control_settings,
+    sampling_settings,
+)
+
+Baselines = Mapping[str, AnyBaseline]
+"""Every baseline of a suite by its row."""
+
+
+def rows_of_kind(baselines: Baselines, kind: str) -> list[str]:
+    """The rows of baselines of one kind: native, external or import."""
+    return [row for row, baseline in baselines.items() if baseline.kind == kind]
+
+
+def clip_settings(suite: Suite, baselines: Baselines, root: Path, row: str) -> dict[str, Any]:
+    """What decides a row's clips, as plain values: its rule tracks them and its script receives them."""
+    baseline = baselines.get(row)
+    if baseline is None:
+        return control_settings(suite, row)
+    if isinstance(baseline, Baseline):
+        return sampling_settings(suite, baseline)
+    if isinstance(baseline, ImportBaseline):
+        return import_settings(suite, baseline)
+    return external_settings(suite, baseline, root)
+
+
+def external_inputs(baseline: AnyBaseline) -> list[Path]:
+    """Files from outside the workflow that a row is made from: imported clips, or weights of an external
+    baseline.
+    """
+    if isinstance(baseline, ImportBaseline):
+        return original_files(Path(baseline.clips.path))
+    return [Path(name) for name in baseline.files] if isinstance(baseline, ExternalBaseline) else []
+
+
+def included_rules(suite: Suite, baselines: Baselines, root: Path) -> list[str]:
+    """Rule files that only some suites have: those that filter and score, and those that baselines bring.
+
+    The official VBench has an environment of its own and works in parts. A baseline's rules are in
+    baselines/<row>/rules.smk. Raises ValueError if they must make a row's clips and are not there.
+    """
+    scoring = ["official"] if suite.benchmark in OFFICIAL_BENCHMARKS else ["filter", "score"]
+    files = [root / f"workflow/rules/{name}.smk" for name in scoring]
+    for row, baseline in baselines.items():
+        custom = root / "baselines" / row / "rules.smk"
+        if custom.is_file():
+            files.append(custom)
+        elif isinstance(baseline, ExternalBaseline) and baseline.command is None:
+            raise ValueError(
+                f"baselines/{row}.yaml has no command, so rules of its own must make its clips, but "
+                f"baselines/{row}/rules.smk does not exist; write it, or give a command and code."
+            )
+    return [str(file) for file in files]
+
+
+def training_data(plan: TrainPlan) -> dict[str, str]:
+    """Files that only some trained rows have, by flag: prompts, latents of real clips, weights of rewards."""
+    files = {"prompts": plan.prompts, "data": plan.data, "rewards": plan.rewards}
+    return {flag: name for flag, name in files.items() if name}
+
+
+class JobShape(NamedTuple):
+    """What a training job asks Slurm for, in the plugin's words; None is not asked for."""
+
+    threads: int
+    gpu: int | None
+    gres: str | None
+    mpi: str | None
+    tasks_per_node: int | None
+
+
+def training_shape(plan: TrainPlan) -> JobShape:
+    """On one node: the GPUs of the job. On several: the GPUs of each node, and `mpi`.
+
+    `mpi` keeps the plugin from wrapping the job in an srun of its own: one launcher starts on each node
+    (workflow/scripts/launch.py). tasks_per_node then means CPU slots.
+    """
+    if plan.nodes == 1:
+        return JobShape(threads=plan.gpus, gpu=plan.gpus, gres=None, mpi=None, tasks_per_node=None)
+    return JobShape(
+        threads=1, gpu=None, gres=f"gpu:{plan.gpus}", mpi="srun", tasks_per_node=max(2, plan.gpus)
+    )
