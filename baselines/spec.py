@@ -28,7 +28,7 @@ in.
 
 
 class Section(BaseModel):
-    """A part of a baseline file: unknown keys are errors, values never change."""
+    """A part of a file of settings: unknown keys are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

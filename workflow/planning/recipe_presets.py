@@ -1,4 +1,4 @@
-"""Published training settings: workflow/config/profiles/<name>.yaml, each both recipes whole, with the
+"""Published training settings: workflow/config/presets/<name>.yaml, each both recipes whole, with the
 variants its authors compared.
 
 A suite asks for one with `published: <name>` or `published: <name>/<variant>`, in place of settings of its
@@ -8,28 +8,24 @@ own: nothing is mixed with what the suite's file says about `raven` and `cm_grpo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from baselines.spec import Count, Section
 from baselines.strict_yaml import read_strict
 
-FOLDER = "workflow/config/profiles"
-Count = Annotated[int, Field(ge=1)]
+FOLDER = "workflow/config/presets"
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class RavenLayout(Strict):
+class RavenLayout(Section):
     """How RAVEN's batch lies on processes. It changes no result here, where noise is keyed by sample."""
 
     processes: Count
     samples_per_process: Count
 
 
-class CmGrpoLayout(Strict):
+class CmGrpoLayout(Section):
     """How CM-GRPO's rollouts lie on processes: group_size of them in each, sync_group_size processes with one
     prompt.
     """
@@ -39,14 +35,14 @@ class CmGrpoLayout(Strict):
     sync_group_size: Count
 
 
-class Variant(Strict):
+class Variant(Section):
     """What a variant changes: whole keys of a recipe."""
 
-    raven: dict[str, Any] = {}
-    cm_grpo: dict[str, Any] = {}
+    raven: dict[str, Any] = Field(default_factory=dict)
+    cm_grpo: dict[str, Any] = Field(default_factory=dict)
 
 
-class Profile(Strict):
+class Preset(Section):
     """Settings of both recipes (models/training/settings.py), where they are from, and the machines they were
     meant for.
     """
@@ -56,10 +52,10 @@ class Profile(Strict):
     cm_grpo: dict[str, Any]
     raven_layout: RavenLayout
     cm_grpo_layout: CmGrpoLayout
-    variants: dict[str, Variant] = {}
+    variants: dict[str, Variant] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def check_layout(self) -> Profile:
+    def check_layout(self) -> Preset:
         """Raises ValueError if batch or rollouts are not what the layout makes of them."""
         one, other = self.raven_layout, self.cm_grpo_layout
         found = (self.raven.get("batch"), self.cm_grpo.get("group"), self.cm_grpo.get("prompts"))
@@ -76,42 +72,42 @@ class Profile(Strict):
         return self
 
 
-def profile_names(root: Path) -> list[str]:
-    """Names of the profiles that are there."""
+def preset_names(root: Path) -> list[str]:
+    """Names of the presets that are there."""
     return sorted(path.stem for path in (root / FOLDER).glob("*.yaml"))
 
 
-def load_profile(root: Path, name: str) -> Profile:
-    """A profile by name. Raises ValueError in one sentence if there is none, or its file is wrong."""
-    if name not in profile_names(root):
+def load_preset(root: Path, name: str) -> Preset:
+    """A preset by name. Raises ValueError if there is none, or its file is wrong."""
+    if name not in preset_names(root):
         raise ValueError(
-            f"published is {name!r}, but {FOLDER}/ has {', '.join(profile_names(root))}; name one of these."
+            f"published is {name!r}, but {FOLDER}/ has {', '.join(preset_names(root))}; name one of these."
         )
-    return read_strict(root / FOLDER / f"{name}.yaml", Profile)
+    return read_strict(root / FOLDER / f"{name}.yaml", Preset)
 
 
-def published_settings(root: Path, published: str) -> dict[str, dict[str, Any]]:
+def preset_settings(root: Path, published: str) -> dict[str, dict[str, Any]]:
     """Settings of each recipe by its name. published: "<name>" or "<name>/<variant>".
 
-    Raises ValueError if there is no such profile or variant.
+    Raises ValueError if there is no such preset or variant.
     """
     name, _, chosen = published.partition("/")
-    profile = load_profile(root, name)
-    if chosen and chosen not in profile.variants:
+    preset = load_preset(root, name)
+    if chosen and chosen not in preset.variants:
         raise ValueError(
             f"published is {published!r}, but {FOLDER}/{name}.yaml has the variants "
-            f"{', '.join(profile.variants) or '(none)'}; name one of these."
+            f"{', '.join(preset.variants) or '(none)'}; name one of these."
         )
-    variant = profile.variants[chosen] if chosen else Variant()
-    return {"raven": {**profile.raven, **variant.raven}, "cm_grpo": {**profile.cm_grpo, **variant.cm_grpo}}
+    variant = preset.variants[chosen] if chosen else Variant()
+    return {"raven": {**preset.raven, **variant.raven}, "cm_grpo": {**preset.cm_grpo, **variant.cm_grpo}}
 
 
-def differences(one: Profile, other: Profile) -> list[tuple[str, Any, Any]]:
+def differences(one: Preset, other: Preset) -> list[tuple[str, Any, Any]]:
     """(dotted key, value in one, value in the other) of everything but source and variants that is not the
-    same in both profiles.
+    same in both presets.
     """
     rows = []
-    plain = [profile.model_dump(mode="json", exclude={"source", "variants"}) for profile in (one, other)]
+    plain = [preset.model_dump(mode="json", exclude={"source", "variants"}) for preset in (one, other)]
     for section in plain[0]:
         keys = [*plain[0][section], *(plain[1][section].keys() - plain[0][section].keys())]
         rows += [

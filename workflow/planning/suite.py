@@ -14,31 +14,25 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from baselines.spec import Baseline, kind_of, load_baseline
+from baselines.spec import Baseline, Count, Section, kind_of, load_baseline
 from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
 from evaluation.dimensions import NAMES
 from evaluation.text_only_dimensions import WITHOUT_FACTS
 from models.training.data_parallel import share
 from models.training.settings import RECIPES, DmdSettings, Execution, canonical
-from workflow.planning.recipe_presets import published_settings
+from workflow.planning.recipe_presets import preset_settings
 
 SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "dtypes")
 """Sections of a baseline's file that decide its clips."""
 
-SCORERS = {
-    "toybox": "evaluation.toybox.scorers.{dimension}",
-    "vbench": "evaluation.vbench.worker.scorers.{dimension}",
-}
-"""Module that scores a dimension, by benchmark: the one thing that is looked up by it."""
-
 OFFICIAL_BENCHMARKS = ("vbench",)
-"""Worlds scored by the official VBench, in an environment of its own and in parts."""
+"""Benchmarks that the official VBench scores, in an environment of its own and in parts."""
 
 FULL_REWARDS = ("raft", "text_alignment", "aesthetic", "imaging", "motion_smoothness")
-"""Rewards of CM-GRPO on real clips (raven.md 10): RAFT's flow, VideoAlign, LAION's aesthetic head, MUSIQ, AMT
-(workflow/training/rewards.py).
+"""Rewards of CM-GRPO on real clips: RAFT's flow, VideoAlign, LAION's aesthetic head, MUSIQ and AMT
+(models/training/methods.md#rewards, computed by workflow/training/rewards.py).
 """
 
 REWARD_PYTHON = ".venvs/vbench/bin/python"
@@ -55,36 +49,27 @@ FETCHED_FOLDER = "resources/"
 DEFAULT_CONFIG = "workflow/config/toybox.yaml"
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=60)]
-Count = Annotated[int, Field(ge=1)]
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class PromptSettings(Strict):
-    """Which prompts, and how often each is rendered.
-
-    list: a file of one's own prompts (evaluation/prompt_lists.py has its form); without it, the benchmark's
-    list.
-    seed: of the embedded world's list (VBench's list is fixed and ignores it).
-    per_dimension: at most the first so many prompts of each dimension; null takes all.
-    samples: clips of each prompt; with a list only if the list itself does not say.
-    static_samples, static_keep: clips rendered and kept of a still prompt (VBench: 25 and 5).
-    """
+class PromptSettings(Section):
+    """Which prompts, and how often each is rendered."""
 
     list: Annotated[str, Field(min_length=1)] | None = None
+    """The user's file of prompts (form: evaluation/prompt_lists.py), in place of the benchmark's list."""
     seed: Annotated[int, Field(ge=0)] | None = None
+    """Seed of the toybox list; VBench's list is fixed and ignores it."""
     per_dimension: Count | None
+    """At most the first so many prompts of each dimension; null takes all."""
     samples: Count | None = None
+    """Clips of each prompt; with a list only if the list itself does not say."""
     static_samples: Count | None = None
+    """Clips rendered of a still prompt (VBench: 25)."""
     static_keep: Count | None = None
+    """Clips that the static filter keeps of a still prompt (VBench: 5)."""
 
     @model_validator(mode="after")
     def check_list(self) -> PromptSettings:
-        """Raises ValueError if a key of the benchmark's list is missing, or stands beside a list of one's
-        own.
-        """
+        """Raises ValueError if a key of the benchmark's list is missing, or stands beside a user's list."""
         benchmark = {
             "seed": self.seed,
             "static_samples": self.static_samples,
@@ -104,7 +89,7 @@ class PromptSettings(Strict):
         return self
 
 
-class ClipSettings(Strict):
+class ClipSettings(Section):
     """What every clip must look like."""
 
     pixel_frames: Count
@@ -113,30 +98,31 @@ class ClipSettings(Strict):
     fps: Count
 
 
-class SampleSettings(Strict):
-    """How rows are sampled. batch: clips made together (part of the result); shards: jobs per row (a cost
-    knob only).
-    """
+class SampleSettings(Section):
+    """How rows are sampled."""
 
     batch: Count
+    """Clips made together; part of the result."""
     shards: Count
+    """Jobs per row; of no influence on the result."""
     noise: Literal["portable", "upstream"]
     precision: Literal["exact", "fast", "float32"]
 
 
-class ModelFiles(Strict):
-    """Files every native row needs beside its own weights, and the size of a latent frame.
-
-    codec: latents to pixels; text: prompts to text rows; latent_height, latent_width: in latent pixels.
-    """
+class ModelFiles(Section):
+    """Files every native row needs beside its own weights, and the size of a latent frame."""
 
     codec: str
+    """File of the codec, which turns latents into pixels."""
     text: str
+    """File of the text encoder, which turns prompts into embeddings."""
     latent_height: Count
+    """In latent pixels."""
     latent_width: Count
+    """In latent pixels."""
 
 
-class TrainPlan(Strict):
+class TrainPlan(Section):
     """A row trained in the run. init: a file, or the name of another trained row; teacher: a file.
 
     fake: file that RAVEN's fake score starts from, null for the teacher's. prompts: file with a training
@@ -176,7 +162,7 @@ class TrainPlan(Strict):
         )
 
 
-class ScoringPlan(Strict):
+class ScoringPlan(Section):
     """How the official scorer is run, in benchmarks that have it; nothing here changes a number, but `path`
     in its last digits.
 
@@ -190,84 +176,87 @@ class ScoringPlan(Strict):
 
     resources: tuple[Name, ...] = ("scorer",)
     detectron2: Annotated[str, Field(min_length=1)] | None = None
-    parts: dict[Name, Count] = {}
+    parts: dict[Name, Count] = Field(default_factory=dict)
     filter_parts: Count = 1
     threads: Count = 4
     path: Literal["fast", "official"] = "fast"
 
 
-class CustomPlan(Strict):
-    """A custom dimension (evaluation/README.md). file: seen from the repository; prompts: "all", or the
-    dimension whose it is scored on.
-    """
+class CustomPlan(Section):
+    """A custom dimension (evaluation/README.md)."""
 
     file: Annotated[str, Field(min_length=1)]
+    """Its Python file, seen from the repository."""
     prompts: Name = "all"
+    """The dimension on whose prompts it is scored, or "all"."""
 
 
-class AggregatePlan(Strict):
+class AggregatePlan(Section):
     """Bootstrap draws over prompts, and their seed."""
 
     draws: Count
     seed: int
 
 
-class ReportPlan(Strict):
-    """clips_budget_mb: size of the clips inside the single file; note: a sentence shown at its top, or null."""
+class ReportPlan(Section):
+    """What the report holds."""
 
     clips_budget_mb: Annotated[float, Field(ge=0)]
+    """Size of the clips inside the single file."""
     note: str | None
+    """A sentence shown at its top."""
 
 
-class Rates(Strict):
-    """Measured costs, for the estimate printed at the start. Seconds of one job slot (a core, or a GPU);
-    clip_mb is MB.
-    """
+class Rates(Section):
+    """Measured costs, for the estimate at the start, in seconds of one job slot (a core, or a GPU)."""
 
     train_s: float
+    """Seconds of training a row."""
     clip_s: float
+    """Seconds of sampling a clip."""
     score_clip_s: float
+    """Seconds of scoring a clip on one dimension."""
     job_s: float
+    """Seconds of starting a job."""
     clip_mb: float
+    """Size of a clip in MB."""
 
 
-class Suite(Strict):
-    """One suite: prompts, rows, sample counts, training and scoring.
-
-    benchmark: where prompts and scorers come from. label: what the report says about the suite at its top.
-    custom_dimensions: dimensions that files of one's own add, never part of a total.
-    weights: files of the rows that are not trained in the run ("released" in the file: see RELEASED). raven,
-    cm_grpo: settings of the two training recipes.
-    scoring: how the official scorer is run.
-    published: a profile of published settings, which take the place of `raven` and `cm_grpo`
-    (workflow/planning/recipe_presets.py).
-    resources: groups of workflow/resources.yaml that must be fetched. allow_external: baselines of kind
-    external whose code may run.
-    """
+class Suite(Section):
+    """One suite: prompts, rows, sample counts, training and scoring."""
 
     suite: Name
     benchmark: Literal["toybox", "vbench"]
+    """Where prompts and scorers come from."""
     label: str
+    """What the report says about the suite at its top."""
     device: Literal["cpu", "cuda", "auto"]
     baselines: tuple[Name, ...]
     controls: tuple[Name, ...]
     dimensions: Annotated[tuple[Name, ...], Field(min_length=1)]
-    custom_dimensions: dict[Name, CustomPlan] = {}
+    custom_dimensions: dict[Name, CustomPlan] = Field(default_factory=dict)
+    """Dimensions that a user's files add, never part of a total."""
     prompts: PromptSettings
     clip: ClipSettings
     sample: SampleSettings
     model: ModelFiles
     weights: dict[Name, str]
+    """Files of the rows that are not trained in the run; `RELEASED` in the suite's file for all of them."""
     train: dict[Name, TrainPlan]
     raven: dict[str, Any] | None
+    """Settings of the recipe RAVEN."""
     cm_grpo: dict[str, Any] | None
+    """Settings of the recipe CM-GRPO."""
     published: str | None = None
+    """A preset in place of `raven` and `cm_grpo` (workflow/planning/recipe_presets.py)."""
     scoring: ScoringPlan = ScoringPlan()
     aggregate: AggregatePlan
     report: ReportPlan
     rates: Rates
     resources: tuple[Name, ...]
+    """Groups of workflow/resources.yaml that must be fetched."""
     allow_external: tuple[Name, ...] = ()
+    """Baselines of kind external whose code may run."""
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -308,7 +297,7 @@ def load_suite(root: Path, files: Sequence[str | Path], replaced: Mapping[str, A
     """The suite Snakemake was given: its one config file, with `--config` values in place of the file's.
 
     files: config files on the command line or in the profile (none: the embedded default); replaced:
-    `--config` values. Raises ValueError, one sentence that names file, key and allowed keys.
+    `--config` values. Raises ValueError that names file, key and allowed keys.
     """
     if len(files) > 1:
         raise ValueError(
@@ -354,9 +343,9 @@ def read_mapping(path: Path, where: str) -> dict[str, Any]:
 
 
 def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
-    """A validated suite from plain values. Raises ValueError in one sentence.
+    """A validated suite from plain values. Raises ValueError.
 
-    A suite with a prompt list of its own may leave `dimensions` out: then they are those that need no facts.
+    A suite with a user's prompt list may leave `dimensions` out: then they are those that need no facts.
     """
     prompts, benchmark = values.get("prompts"), values.get("benchmark")
     if (
@@ -370,14 +359,14 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
         values = {**values, **_released(values, root)}
     if isinstance(published := values.get("published"), str):
         try:
-            values = {**values, **published_settings(root, published)}
-        except ValueError as fault:
-            raise ValueError(f"{where}: {fault}") from None
+            values = {**values, **preset_settings(root, published)}
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
     suite = validate_strict(dict(values), Suite, where=where)
-    own = suite.prompts.list
-    if own is not None and not own.startswith(FETCHED_FOLDER) and not (root / own).is_file():
+    listed = suite.prompts.list
+    if listed is not None and not listed.startswith(FETCHED_FOLDER) and not (root / listed).is_file():
         raise ValueError(
-            f"{where}: prompts.list is {own!r}, which is no file; give its path, seen from the repository."
+            f"{where}: prompts.list is {listed!r}, which is no file; give its path, seen from the repository."
         )
     for row in suite.controls:
         if row not in CONTROLS:
@@ -489,12 +478,12 @@ def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
         check_rewards(settings.rewards, f"{where}: cm_grpo.rewards")
     try:
         share(settings.samples, settings.slices, rank=0, size=plan.nodes * plan.gpus)
-    except ValueError as fault:
-        raise ValueError(f"{where}: train.{row}: {fault}") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: train.{row}: {error}") from None
 
 
 def check_rewards(weights: Mapping[str, float], where: str) -> None:
-    """Raises ValueError, one sentence, if a reward is none of those of real clips."""
+    """Raises ValueError if a reward is none of those of real clips."""
     unknown = sorted(weights.keys() - set(FULL_REWARDS))
     if unknown:
         raise ValueError(
@@ -503,7 +492,7 @@ def check_rewards(weights: Mapping[str, float], where: str) -> None:
 
 
 def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:
-    """What decides a native row's clips, as plain values: titles, licences and released weights are left out."""
+    """What decides a native row's clips, as plain values: no titles, licences and released weights."""
     return {
         **_common_settings(suite),
         **baseline.model_dump(mode="json", include=set(SAMPLED_SECTIONS)),

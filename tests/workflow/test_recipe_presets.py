@@ -1,4 +1,4 @@
-"""The published profiles hold the released numbers, and models/training/README.md says where they differ."""
+"""The published presets hold the released numbers, and models/training/README.md says where they differ."""
 
 import dataclasses
 import json
@@ -12,11 +12,11 @@ from baselines.strict_yaml import read_strict, validate_strict
 from models.training.chunk_weights import chunk_weights
 from models.training.settings import FORCINGS, RECIPES
 from workflow.planning.recipe_presets import (
-    Profile,
+    Preset,
     differences,
-    load_profile,
-    profile_names,
-    published_settings,
+    load_preset,
+    preset_names,
+    preset_settings,
 )
 from workflow.planning.suite import load_suite
 
@@ -60,7 +60,7 @@ SEVEN_CHUNKS = {
 def settings_of(published: str, recipe: str) -> dict[str, Any]:
     """Settings with defaults filled in, as the recipe's script gets them."""
     return dataclasses.asdict(
-        validate_strict(published_settings(ROOT, published)[recipe], RECIPES[recipe], where=published)
+        validate_strict(preset_settings(ROOT, published)[recipe], RECIPES[recipe], where=published)
     )
 
 
@@ -74,22 +74,22 @@ def part(values: dict[str, Any], keys: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["paper", "released"])
 @pytest.mark.parametrize(("recipe", "table"), [("raven", TABLE_17_1), ("cm_grpo", TABLE_17_2)])
-def test_a_profile_is_the_table(name: str, recipe: str, table: dict[str, Any]) -> None:
-    """Guards against a number that is typed wrongly, and against a default that changes under a profile."""
+def test_a_preset_is_the_table(name: str, recipe: str, table: dict[str, Any]) -> None:
+    """Guards against a number that is typed wrongly, and against a default that changes under a preset."""
     assert part(settings_of(name, recipe), table) == table
     fields = {field.name for field in dataclasses.fields(RECIPES[recipe])}
-    written = published_settings(ROOT, name)[recipe].keys()
+    written = preset_settings(ROOT, name)[recipe].keys()
     assert fields - written <= {"heldout", "warmup"}, "everything that shapes a published run is written out"
 
 
 @pytest.mark.parametrize("name", ["paper", "released"])
 def test_batches_are_those_of_the_tables(name: str) -> None:
     """17: one sample per process, rollouts in pairs (slices_per_step 2), group x sync is 32, main rewards."""
-    profile, raven, grpo = load_profile(ROOT, name), settings_of(name, "raven"), settings_of(name, "cm_grpo")
-    assert raven["batch"] // raven["slices"] == profile.raven_layout.samples_per_process == 1
+    preset, raven, grpo = load_preset(ROOT, name), settings_of(name, "raven"), settings_of(name, "cm_grpo")
+    assert raven["batch"] // raven["slices"] == preset.raven_layout.samples_per_process == 1
     assert grpo["prompts"] * grpo["group"] // grpo["slices"] == 2
     assert tuple(grpo["rewards"][reward] for reward in REWARDS) == WEIGHTS[""]
-    layout = profile.cm_grpo_layout
+    layout = preset.cm_grpo_layout
     assert grpo["reward_group"] == {"paper": None, "released": 4}[name], (
         "groups_per_infer of the released code"
     )
@@ -151,26 +151,26 @@ def test_every_forcing_is_a_variant() -> None:
         assert raven == settings_of("released", "raven") | {"forcing": forcing}
     flow = {f"ablation_flowgrpo_beta{beta}_em{noise}" for beta in ("0", "0.004") for noise in (0.1, 0.4, 0.8)}
     known = {CAUSAL_FORCING, *flow, *SEVEN_CHUNKS, *WEIGHTS, *(f"ablation_{forcing}" for forcing in FORCINGS)}
-    assert set(load_profile(ROOT, "released").variants) <= known
-    assert profile_names(ROOT) == ["paper", "released"]
+    assert set(load_preset(ROOT, "released").variants) <= known
+    assert preset_names(ROOT) == ["paper", "released"]
 
 
 def test_the_page_lists_the_differences() -> None:
-    """Guards against a page that has fallen behind the profiles: its table is exactly where they differ."""
+    """Guards against a page that has fallen behind the presets: its table is exactly where they differ."""
     rows = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| `(.+?)` \| `(.+?)` \|", PAGE, flags=re.MULTILINE)
     found = [(key, json.loads(paper), json.loads(released)) for key, paper, released in rows]
-    assert found == differences(load_profile(ROOT, "paper"), load_profile(ROOT, "released"))
-    assert found, "two profiles that agree in everything need no names"
+    assert found == differences(load_preset(ROOT, "paper"), load_preset(ROOT, "released"))
+    assert found, "two presets that agree in everything need no names"
 
 
 def test_the_page_names_every_variant() -> None:
-    for variant in load_profile(ROOT, "released").variants:
+    for variant in load_preset(ROOT, "released").variants:
         assert f"`{variant}`" in PAGE, variant
     for forcing in FORCINGS:
         assert f"`{forcing}`" in PAGE, forcing
 
 
-def test_a_suite_takes_a_profile_whole() -> None:
+def test_a_suite_takes_a_preset_whole() -> None:
     """`--config published=released/...` replaces both recipes' settings, so nothing of the suite's file is
     mixed in.
     """
@@ -189,16 +189,16 @@ def test_a_suite_takes_a_profile_whole() -> None:
         (["paper"], "published"),
     ],
 )
-def test_unknown_profiles_are_one_sentence(published: Any, words: str) -> None:
+def test_unknown_presets_are_one_sentence(published: Any, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)) as caught:
         load_suite(ROOT, [SUITE], {"published": published})
     assert str(caught.value).startswith("workflow/config/vbench.yaml: ") and "\n" not in str(caught.value)
 
 
 def test_a_layout_that_contradicts_the_batch_is_refused(tmp_path: Path) -> None:
-    text = (ROOT / "workflow/config/profiles/released.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "workflow/config/presets/released.yaml").read_text(encoding="utf-8")
     (tmp_path / "x.yaml").write_text(
         text.replace("sync_group_size: 8", "sync_group_size: 4"), encoding="utf-8"
     )
     with pytest.raises(ValueError, match=r"\(64, 32, 8\).*\(64, 16, 16\)"):
-        read_strict(tmp_path / "x.yaml", Profile)
+        read_strict(tmp_path / "x.yaml", Preset)
