@@ -34,7 +34,7 @@ from models.wan import Wan, stored_dtype
 
 Precision = Literal["exact", "fast", "float32"]
 """exact: the released code's precision and operations. fast: rotations in float32, fused operations, adapters
-folded into the weights (baselines/precision.py measures what that costs). float32: everything in float32 (the
+folded into the weights (models/README.md#precision says what that costs). float32: everything in float32 (the
 embedded suite)."""
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}

@@ -7,16 +7,17 @@ machine.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal
 
 KeyForm = Literal["rotated", "raw"]
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Copy `length` slots from `src` to `dst` (left shift; ranges may overlap)."""
+    """Copy `length` slots from `src` to `dst`: a left shift, whose ranges may overlap."""
 
     dst: int
     src: int
@@ -82,32 +83,39 @@ class AttendPlan:
 Kind = Literal["denoise", "context"]
 
 
-class Planner(Protocol):
-    """Plans the calls of one rollout, in order; holds the write pointers and nothing else."""
-
-    def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan: ...
-
-
-class Policy(Protocol):
-    """Settings of a cache policy. `planner` starts a fresh rollout, `num_slots` sizes its cache."""
-
-    def planner(self) -> Planner: ...
-
-    def num_slots(self, total_frames: int, chunk: int) -> int: ...
-
-
 @dataclass(slots=True)
-class Pointers:
-    """used: slots filled so far; seen: highest frame end that was given slots (or, unwritten, was made
-    room for).
-    """
+class Planner:
+    """Plans the calls of one rollout, in order; holds the write pointers of its cache and nothing else."""
 
+    policy: Policy
     used: int = 0
+    """Slots filled so far."""
     seen: int = 0
+    """Highest frame end that was given slots (or, unwritten, was made room for)."""
+
+    def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan:
+        """Plan the call on frames [start, start + frames). Raises ValueError where the policy has no room."""
+        return self.policy.plan(self, start, frames, kind)
+
+
+class Policy(ABC):
+    """Settings of a cache policy."""
+
+    def planner(self) -> Planner:
+        """Start a fresh rollout."""
+        return Planner(self)
+
+    @abstractmethod
+    def num_slots(self, total_frames: int, chunk: int) -> int:
+        """Slots that the cache of a rollout needs. Raises ValueError if the policy never has as many."""
+
+    @abstractmethod
+    def plan(self, at: Planner, start: int, frames: int, kind: Kind) -> AttendPlan:
+        """As `Planner.plan`; moves the pointers of `at`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AbsolutePolicy:
+class AbsolutePolicy(Policy):
     """Keys are stored rotated at their absolute frame; sink frames stay, the rest leaves oldest first.
 
     window: frames a chunk may see, None for all. With counting "includes_current" it covers sink, history and
@@ -115,7 +123,8 @@ class AbsolutePolicy:
     (RAVEN, whose sink and window in chunks are sink * chunk and window * chunk here). capacity: frames after
     which the method is undefined, None for no limit. denoise_writes: False keeps nothing of a
     denoising call (RAVEN): it writes behind the history, so that its keys lie in one piece, and every later
-    call overwrites that. Source: baselines.md 2.0 (pointer rule) and 2.7, raven.md 4.7.
+    call overwrites that. Source:
+    baselines/methods.md#chunked-rollout, models/backbone.md#cached-forward.
     """
 
     window: int | None = None
@@ -135,9 +144,6 @@ class AbsolutePolicy:
                 f"cache: window {self.window} includes the sink of {self.sink} frames and leaves no room "
                 "for a chunk; raise window or lower sink."
             )
-
-    def planner(self) -> AbsolutePlanner:
-        return AbsolutePlanner(self, Pointers())
 
     def num_slots(self, total_frames: int, chunk: int) -> int:
         """Slots a rollout of total_frames in chunks needs, counting the chunk being written.
@@ -159,43 +165,32 @@ class AbsolutePolicy:
             return None
         return self.window - frames if self.counting == "includes_current" else self.sink + self.window
 
-
-@dataclass(slots=True)
-class AbsolutePlanner:
-    """Plans the calls of one rollout under an AbsolutePolicy."""
-
-    policy: AbsolutePolicy
-    pointers: Pointers
-
-    def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan:
-        """Plan the call on frames [start, start + frames). Raises ValueError past the capacity or where
-        the window is too small.
-        """
-        policy, at, end = self.policy, self.pointers, start + frames
+    def plan(self, at: Planner, start: int, frames: int, kind: Kind) -> AttendPlan:
+        end = start + frames
         fresh = end > at.seen
         moves: tuple[Move, ...] = ()
         if fresh:
-            moves = make_room(at, policy.sink, policy.history(frames))
-            if policy.capacity is not None and at.used + frames > policy.capacity:
+            moves = make_room(at, self.sink, self.history(frames))
+            if self.capacity is not None and at.used + frames > self.capacity:
                 raise ValueError(
-                    f"cache: frames {start} to {end - 1} do not fit the capacity of {policy.capacity} "
+                    f"cache: frames {start} to {end - 1} do not fit the capacity of {self.capacity} "
                     "frames, which this method never exceeds; sample fewer frames or set a window."
                 )
         slot = at.used if fresh else at.used - frames
-        if kind == "context" or policy.denoise_writes:
+        if kind == "context" or self.denoise_writes:
             at.used, at.seen = slot + frames, max(end, at.seen)
         reads = (*cached(0, slot, None), Read("self", 0, frames, start))
         return AttendPlan(frames, start, moves, None, Write(slot, frames, 0, "rotated"), reads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlotRelativePolicy:
+class SlotRelativePolicy(Policy):
     """Keys are stored unrotated and rotated at every call by their place among the keys read, so positions
     never exceed the window.
 
     window: frames read, sink and current chunk included; also the capacity. alpha: None keeps the sink as it
     was, otherwise the evicted frames are blended into it (Reward Forcing: 0.999). ema_dtype "bfloat16" rounds
-    each of the blend's three operations. Source: baselines.md 2.5.
+    each of the blend's three operations. Source: baselines/methods.md#reward-forcing.
     """
 
     window: int
@@ -212,41 +207,29 @@ class SlotRelativePolicy:
         if self.alpha is not None and not 0 <= self.alpha <= 1:
             raise ValueError(f"cache: ema {self.alpha} must lie in 0..1; correct it.")
 
-    def planner(self) -> SlotRelativePlanner:
-        return SlotRelativePlanner(self, Pointers())
-
     def num_slots(self, total_frames: int, chunk: int) -> int:  # noqa: ARG002
         """Slots a rollout of total_frames needs, whatever its chunk."""
         return min(self.window, total_frames)
 
-
-@dataclass(slots=True)
-class SlotRelativePlanner:
-    """Plans the calls of one rollout under a SlotRelativePolicy."""
-
-    policy: SlotRelativePolicy
-    pointers: Pointers
-
-    def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan:  # noqa: ARG002
-        """Plan the call on frames [start, start + frames); denoise and context calls differ in nothing but who calls
-        first.
+    def plan(self, at: Planner, start: int, frames: int, kind: Kind) -> AttendPlan:  # noqa: ARG002
+        """Denoise and context calls differ in nothing but who calls first.
 
         Raises ValueError if evicted frames and sink differ in number while they are to be blended.
         """
-        policy, at, end = self.policy, self.pointers, start + frames
+        end = start + frames
         moves: tuple[Move, ...] = ()
         absorb = None
         fresh = end > at.seen
         if fresh:
-            evicted = max(0, at.used - (policy.window - frames))
-            if evicted and policy.alpha is not None:
-                if evicted != policy.sink:
+            evicted = max(0, at.used - (self.window - frames))
+            if evicted and self.alpha is not None:
+                if evicted != self.sink:
                     raise ValueError(
-                        f"cache: {evicted} evicted frames cannot be blended into a sink of {policy.sink} "
+                        f"cache: {evicted} evicted frames cannot be blended into a sink of {self.sink} "
                         "frames; make sink equal to the chunk, and window a multiple of it."
                     )
-                absorb = Absorb(policy.sink, 0, policy.sink, policy.alpha, policy.ema_dtype)
-            moves = make_room(at, policy.sink, policy.window - frames)
+                absorb = Absorb(self.sink, 0, self.sink, self.alpha, self.ema_dtype)
+            moves = make_room(at, self.sink, self.window - frames)
         slot = at.used if fresh else at.used - frames
         at.used, at.seen = slot + frames, max(end, at.seen)
         reads = (*cached(0, slot, 0), Read("self", 0, frames, slot))
@@ -254,13 +237,13 @@ class SlotRelativePlanner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnchoredSinkPolicy:
+class AnchoredSinkPolicy(Policy):
     """Joint windows of several blocks; only the first block is cached, and block 0 is a sink rotated to sit
     just before the history.
 
     window: frames attended to, sink and joint window included; sink: frames of block 0, which is also the
-    block size; capacity: cached frames after which the oldest block but block 0 leaves. Source: baselines.md
-    2.6.
+    block size; capacity: cached frames after which the oldest block but block 0 leaves. Source:
+    baselines/methods.md#rolling-forcing.
     """
 
     window: int
@@ -279,37 +262,25 @@ class AnchoredSinkPolicy:
                 f"{self.sink}, with sink below window and window not above capacity; correct them."
             )
 
-    def planner(self) -> AnchoredSinkPlanner:
-        return AnchoredSinkPlanner(self, Pointers())
-
     def num_slots(self, total_frames: int, chunk: int) -> int:  # noqa: ARG002
         """Slots a rollout of total_frames needs, whatever its chunk."""
         return min(self.capacity, total_frames)
 
-
-@dataclass(slots=True)
-class AnchoredSinkPlanner:
-    """Plans the calls of one rollout under an AnchoredSinkPolicy."""
-
-    policy: AnchoredSinkPolicy
-    pointers: Pointers
-
-    def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan:
+    def plan(self, at: Planner, start: int, frames: int, kind: Kind) -> AttendPlan:
         """Plan a denoise call on the joint window [start, start + frames), or a context call on its first
         block alone.
 
         Raises ValueError if the joint window leaves no room for the sink.
         """
-        policy, at = self.policy, self.pointers
-        sink, end = policy.sink, start + policy.sink
-        if frames % sink or (start and frames + sink > policy.window):
+        sink, end = self.sink, start + self.sink
+        if frames % sink or (start and frames + sink > self.window):
             raise ValueError(
                 f"cache: a joint window of {frames} frames must be a multiple of the block of {sink} "
-                f"frames and fit, with the sink, into window {policy.window}; change the number of steps "
+                f"frames and fit, with the sink, into window {self.window}; change the number of steps "
                 "or the window."
             )
         fresh = end > at.seen
-        moves = make_room(at, sink, policy.capacity - sink) if fresh else ()
+        moves = make_room(at, sink, self.capacity - sink) if fresh else ()
         slot = at.used if fresh else at.used - sink
         at.used, at.seen = slot + sink, max(end, at.seen)
         write = Write(slot, sink, 0, "raw" if start == 0 else "rotated")
@@ -317,16 +288,16 @@ class AnchoredSinkPlanner:
         if start == 0:
             return AttendPlan(frames, start, moves, None, write, (own,))
         if kind == "denoise":
-            working = min(policy.window - frames - sink, slot - sink)
+            working = min(self.window - frames - sink, slot - sink)
             history = (*cached(0, sink, start - working - sink), *cached(slot - working, working, None))
-        elif slot + sink <= policy.window:
+        elif slot + sink <= self.window:
             history = (*cached(0, sink, 0), *cached(sink, slot - sink, None))
         else:  # upstream's slice starts behind block 0: the context call goes without a sink
-            history = cached(slot + sink - policy.window, policy.window - sink, None)
+            history = cached(slot + sink - self.window, self.window - sink, None)
         return AttendPlan(frames, start, moves, None, write, (*history, own))
 
 
-def make_room(at: Pointers, sink: int, keep: int | None) -> tuple[Move, ...]:
+def make_room(at: Planner, sink: int, keep: int | None) -> tuple[Move, ...]:
     """Evict the oldest frames behind the sink until at most `keep` are used; None keeps all. Advances the
     pointer.
     """

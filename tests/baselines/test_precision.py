@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from baselines.precision import ALLOWED_RATIO, ProfileCosts, measure_profiles
+from tests.baselines.precision_costs import ALLOWED_RATIO, ProfileCosts, measure_profiles
 from baselines.spec import load_all
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import DtypePolicy, WanConfig

@@ -22,7 +22,7 @@ from models.wan import Wan, cast_parameters, stored_dtype
 
 BuildNetwork = Callable[[DtypePolicy], Wan]
 """A new float32 network of these dtypes, the same weights every time, on the device to measure on
-(models/checkpoints/lora.py open_wan)."""
+(models/checkpoints/open.py open_model)."""
 
 ALLOWED_RATIO = 1.5
 """fast is the default where its error is at most this many times that of exact (design.md 5)."""
