@@ -1,10 +1,9 @@
 """Baseline + network -> sampler. The one place that picks a cache policy and a rollout.
 
-    wan = cast_parameters(Wan(config, dtypes.network), dtypes.matmul)
-    sampler = build_sampler(load_baseline("baselines/longlive.yaml"), wan, latent_shape=(21, 16, 8, 8), precision="float32")
-    noise = sampler.portable_noise("toybox", [SampleKey("p0001", 0)])
-    for chunk in sampler.sample(text, noise):          # text [B, L, text_dim]
-        chunk.start, chunk.latents                     # first latent frame, [B, 3, C, H, W]
+wan = cast_parameters(Wan(config, dtypes.network), dtypes.matmul) sampler =
+build_sampler(load_baseline("baselines/longlive.yaml"), wan, latent_shape=(21, 16, 8, 8), precision="float32")
+noise = sampler.portable_noise("toybox", [SampleKey("p0001", 0)]) for chunk in sampler.sample(text, noise):
+# text [B, L, text_dim] chunk.start, chunk.latents                     # first latent frame, [B, 3, C, H, W]
 
 Legend: B batch, F latent frames, C channels, H, W latent size, L text rows.
 """
@@ -19,13 +18,13 @@ from torch import Tensor
 from baselines.spec import Baseline, CacheSettings
 from models.config import DtypePolicy
 from models.noise import (
+    DrawOrder,
     JointWindow,
     LatentShape,
     NoiseSource,
     PortableNoise,
     SampleKey,
     UpstreamNoise,
-    UpstreamProfile,
 )
 from models.plan import AbsolutePolicy, AnchoredSinkPolicy, Policy, SlotRelativePolicy
 from models.rollout import Finished, Record, Rollout, Runner, plain_runner
@@ -55,7 +54,7 @@ class Dtypes(NamedTuple):
 
 
 def dtypes_of(baseline: Baseline, precision: Precision) -> Dtypes:
-    """How a baseline computes under a profile."""
+    """How a baseline computes in a precision."""
     dtypes = baseline.dtypes
     if precision == "float32":
         return Dtypes(
@@ -67,9 +66,8 @@ def dtypes_of(baseline: Baseline, precision: Precision) -> Dtypes:
             folded=False,
         )
     exact = precision == "exact"
-    autocast = (
-        exact and dtypes.fp32_modules == "float32"
-    )  # RAVEN's decoder keeps float32 weights (baselines.md 1.3)
+    # RAVEN's decoder keeps float32 weights (models/backbone.md#vae)
+    autocast = exact and dtypes.fp32_modules == "float32"
     return Dtypes(
         DTYPES[dtypes.matmul],
         DtypePolicy(
@@ -123,8 +121,8 @@ class Sampler:
     def records(self, text: Tensor, noise: NoiseSource) -> Iterator[Record]:
         """Every network call as a record (models/rollout.py), without gradient: for timing and for comparing.
 
-        Raises ValueError if the noise is for clips of another size or of another dtype than the profile's
-        latents, or text and noise are of different batches.
+        Raises ValueError if the noise is for clips of another size or of another dtype than the
+        sampler's latents, or text and noise are of different batches.
         """
         return self.rollout.run(
             self.wan, text, _Checked(noise, self.latent_shape, self.latents_dtype), runner=self.runner
@@ -144,20 +142,20 @@ class Sampler:
         """Noise as the released code draws it. items: indices in the expanded (prompt x sample) list;
         device: of the generators.
         """
-        profile = upstream_profile(self.baseline)
-        return UpstreamNoise(profile, items, self.latent_shape, device=device, dtype=self.latents_dtype)
+        order = draw_order(self.baseline)
+        return UpstreamNoise(order, items, self.latent_shape, device=device, dtype=self.latents_dtype)
 
     def recorded_noise(self, draws: Sequence[Tensor]) -> UpstreamNoise:
         """Noise of one clip from the draws that another implementation made, in its order and shapes
         (models/README.md)."""
-        profile = upstream_profile(self.baseline)
-        return UpstreamNoise.recorded(profile, draws, self.latent_shape, dtype=self.latents_dtype)
+        order = draw_order(self.baseline)
+        return UpstreamNoise.recorded(order, draws, self.latent_shape, dtype=self.latents_dtype)
 
 
-def upstream_profile(baseline: Baseline) -> UpstreamProfile:
+def draw_order(baseline: Baseline) -> DrawOrder:
     """How a baseline's released code draws."""
     settings = baseline.noise
-    return UpstreamProfile(
+    return DrawOrder(
         seed=settings.seed,
         layout=settings.layout,
         dtype=DTYPES[settings.dtype],

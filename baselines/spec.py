@@ -2,8 +2,8 @@
 while parsing).
 
 Three kinds: native (runs on our backbone), external (somebody's program makes the clips), import (the clips
-exist). baselines/README.md shows one of each. Frames are latent frames throughout. baselines/methods.md says where
-every number comes from.
+exist). baselines/README.md shows one of each. Frames are latent frames throughout. baselines/methods.md says
+where every number comes from.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ CacheSettings = Annotated[
 
 
 class NoiseSettings(Section):
-    """How the released code draws (models/noise.py UpstreamProfile); portable noise ignores all of it."""
+    """How the released code draws (models/noise.py DrawOrder); portable noise ignores all of it."""
 
     seed: Annotated[int, Field(ge=0)]
     layout: Literal["frame_major", "channel_major"]
@@ -137,7 +137,7 @@ class NoiseSettings(Section):
 
 
 class DtypeSettings(Section):
-    """The `exact` profile. matmul: dtype of the weights in matrix products. fp32_modules, rotary:
+    """The `exact` precision. matmul: dtype of the weights in matrix products. fp32_modules, rotary:
     models/config.py DtypePolicy.
 
     latents: dtype of the latents between network calls.

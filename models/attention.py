@@ -119,8 +119,9 @@ def _flash(name: str, module: str) -> Attend:
         ) from fault
 
     def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        out = function(q, k, v)
-        return out[0] if isinstance(out, tuple) else out  # some versions also return the softmax's log-sums
+        returned = function(q, k, v)  # some versions also return the softmax's log-sums
+        out: Tensor = returned[0] if isinstance(returned, tuple) else returned
+        return out
 
     return run
 

@@ -85,7 +85,8 @@ class Tokens(Protocol):
     given.
     """
 
-    v: Tensor
+    @property
+    def v(self) -> Tensor: ...
 
     def normed_q(self, rope: Rotation | None = None) -> Tensor: ...
 
@@ -113,7 +114,8 @@ def attend_cached(
         if position is None:
             return piece
         rotation = rotation_at(position, piece.shape[1])
-        return rotate(piece.flatten(1, 2), rotation).unflatten(1, (-1, tokens))
+        frames: Tensor = rotate(piece.flatten(1, 2), rotation).unflatten(1, (-1, tokens))
+        return frames
 
     def gather(read: Read) -> list[tuple[Tensor, Tensor]]:
         """The frames of one read as pieces [B, f, P, N, D], rotated as the read says."""
@@ -127,6 +129,7 @@ def attend_cached(
             if first is None:
                 piece = (keys[:, start : start + length], values[:, start : start + length])
             else:
+                assert plan.write is not None, "only what a call writes is read live"
                 piece = (own_k[plan.write.form][:, first : first + length], own_v[:, first : first + length])
             position = None if read.rotary is None else read.rotary + start - read.start
             pieces.append((rotated(piece[0], position), piece[1]))
@@ -196,7 +199,8 @@ def blend(sink: Tensor, leaving: Tensor, alpha: float, dtype: str) -> Tensor:
     """alpha * sink + (1 - alpha) * leaving.
 
     dtype "bfloat16": each of the three operations is rounded to bfloat16, with which the decay alpha = 0.999
-    is an exact no-op (baselines.md 2.5); "float32": one rounding, to the sink's dtype, at the end.
+    is an exact no-op (baselines/methods.md#reward-forcing); "float32": one rounding, to the sink's dtype, at
+    the end.
     """
     if dtype == "bfloat16":
         return (alpha * sink.to(torch.bfloat16) + (1 - alpha) * leaving.to(torch.bfloat16)).to(sink.dtype)

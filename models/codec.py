@@ -1,4 +1,4 @@
-"""The embedded world's video codec: linear, causal, 4 x 4 pixel patches, 1 + 4k pixel frames to 1 + k latent
+"""The toybox's video codec: linear, causal, 4 x 4 pixel patches, 1 + 4k pixel frames to 1 + k latent
 frames.
 
 Stands in for Wan's VAE with the same layout: latent frame 0 covers pixel frame 0, each later one covers 4.
@@ -30,6 +30,13 @@ class LinearCodec(nn.Module):
     first_* serve latent frame 0, rest_* all others. basis: [C, numbers], orthonormal rows; mean: [numbers];
     scale: [C].
     """
+
+    first_basis: Tensor
+    first_mean: Tensor
+    first_scale: Tensor
+    rest_basis: Tensor
+    rest_mean: Tensor
+    rest_scale: Tensor
 
     def __init__(self, channels: int = 16) -> None:
         super().__init__()

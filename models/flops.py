@@ -10,7 +10,7 @@ from models.plan import AttendPlan
 def call_flops(config: WanConfig, plan: AttendPlan, tokens_per_frame: int) -> float:
     """Operations of one network call of one clip: matrix products and attention, no element-wise work.
 
-    Text keys and values are counted with the prompt (`text_flops`). Source: performance.md C.
+    Text keys and values are counted with the prompt (`text_flops`). See models/backbone.md#operation-counts.
     """
     queries = plan.frames * tokens_per_frame
     keys = sum(read.length for read in plan.reads) * tokens_per_frame

@@ -8,7 +8,7 @@ Legend: B batch, F or G frames, P tokens per frame, T tokens, N heads, D head si
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.rope import Rotation
+
+LinearLayer = Any
+"""nn.Linear, or the layer with an adapter that peft puts in its place."""
 
 
 class Residual(NamedTuple):
@@ -37,14 +40,15 @@ def in_kernels(x: Tensor) -> bool:
     return x.is_cuda and x.dtype != torch.float64
 
 
-def products_dtype(layer: nn.Linear, device: torch.device) -> torch.dtype:
+def products_dtype(layer: LinearLayer, device: torch.device) -> torch.dtype:
     """dtype of a layer's matrix product: its weights', or autocast's where that is on."""
     if torch.is_autocast_enabled(device.type):
         return torch.get_autocast_dtype(device.type)
-    return layer.weight.dtype
+    dtype: torch.dtype = layer.weight.dtype
+    return dtype
 
 
-def apply_linear(layer: nn.Linear, x: Tensor) -> Tensor:
+def apply_linear(layer: LinearLayer, x: Tensor) -> Tensor:
     """A linear layer in the dtype of its product (the explicit form of autocast)."""
     out: Tensor = layer(x.to(products_dtype(layer, x.device)))
     return out
@@ -53,7 +57,8 @@ def apply_linear(layer: nn.Linear, x: Tensor) -> Tensor:
 def embed_patches(layer: nn.Conv3d, x: Tensor, *, fused: bool) -> Tensor:
     """[B, F, C, H, W] -> [B, F, P, dim]: the patch embedding as a convolution, or as one matrix product."""
     if not fused:
-        return rearrange(layer(x.transpose(1, 2)), "b d f h w -> b f (h w) d")
+        convolved: Tensor = rearrange(layer(x.transpose(1, 2)), "b d f h w -> b f (h w) d")
+        return convolved
     _, height, width = layer.kernel_size
     patches = rearrange(x, "b f c (h p) (w q) -> b f (h w) (c p q)", p=height, q=width)
     return functional.linear(patches, layer.weight.flatten(1), layer.bias)
@@ -72,7 +77,7 @@ def residual(x: Tensor, update: Tensor, gate: Tensor, *, fused: bool) -> Residua
 
 
 def add_modulated_norm(
-    stream: Residual, scale: Tensor, shift: Tensor, *, eps: float, fp32: bool, into: nn.Linear, fused: bool
+    stream: Residual, scale: Tensor, shift: Tensor, *, eps: float, fp32: bool, into: LinearLayer, fused: bool
 ) -> tuple[Tensor, Tensor]:
     """(the stream's value, its LayerNorm times 1 + scale plus shift).
 
@@ -89,7 +94,7 @@ def add_modulated_norm(
 
 
 def add_affine_norm(
-    stream: Residual, norm: nn.LayerNorm, *, into: nn.Linear, fused: bool
+    stream: Residual, norm: nn.LayerNorm, *, into: LinearLayer, fused: bool
 ) -> tuple[Tensor, Tensor]:
     """(the stream's value, its LayerNorm with parameters, in their dtype); into: see `add_modulated_norm`."""
     if fused and in_kernels(stream.x):
@@ -131,7 +136,7 @@ def rms_norm_rotate(
         from models.kernels import norm_rotate_cuda
 
         return norm_rotate_cuda(x.unflatten(-1, (-1, head_size)), weight, eps, rope, x.dtype)
-    normed = rms_norm(x, weight, eps, fused=fused).unflatten(-1, (-1, head_size))
+    normed: Tensor = rms_norm(x, weight, eps, fused=fused).unflatten(-1, (-1, head_size))
     return (normed if rope is None else rotate(normed, rope)).to(x.dtype)
 
 
@@ -150,7 +155,7 @@ def rotate(x: Tensor, by: Rotation) -> Tensor:
     return rotated.flatten(-2).to(x.dtype)
 
 
-def linear_gelu(layer: nn.Linear, gelu: nn.GELU, x: Tensor, *, fused: bool) -> Tensor:
+def linear_gelu(layer: LinearLayer, gelu: nn.Module, x: Tensor, *, fused: bool) -> Tensor:
     """GELU of a linear layer; on CUDA, without adapter or gradient, part of the matrix product's kernel."""
     dtype, gradient = products_dtype(layer, x.device), torch.is_grad_enabled()
     bare = type(layer) is nn.Linear

@@ -1,5 +1,5 @@
-"""Triton kernels of the fast profile. Imported on CUDA only; every one has a plain torch form beside its
-caller, and a test.
+"""Triton kernels of the `fast` precision. models/fused.py imports them on CUDA only, and has the same in
+plain torch; tests compare the two.
 
 Legend: B batch, C channels, T frames or tokens, H, W size, N heads, D head size, G frames of P tokens each.
 """
@@ -78,9 +78,12 @@ def add_norm_silu_cuda(
     rows, padded = batch * frames * height * width, triton.next_power_of_2(channels)
     block = max(1, 4096 // padded)
     _add_norm_silu[(triton.cdiv(rows, block),)](
-        x, bias, x if residual is None else residual, bias if gamma is None else gamma, x if total is None else total,
-        x if out is None else out, rows, height * width, frames, 0 if out is None else out.stride(0), channels**0.5,
-        C=channels, WIDTH=padded, ROWS=block, RESIDUAL=residual is not None, KEEP=keep_sum, NORM=gamma is not None, TAPS=taps,
+        x, bias, x if residual is None else residual, bias if gamma is None else gamma,
+        x if total is None else total,
+        x if out is None else out, rows, height * width, frames, 0 if out is None else out.stride(0),
+        channels**0.5,
+        C=channels, WIDTH=padded, ROWS=block, RESIDUAL=residual is not None, KEEP=keep_sum,
+        NORM=gamma is not None, TAPS=taps,
         num_warps=8,
     )  # fmt: skip
     return total
@@ -148,7 +151,8 @@ class _AddNorm(torch.autograd.Function):
         _add_norm[(x.numel() // channels,)](
             x, x if update is None else update, x if gate is None else gate, scale, shift, total, out, tokens,
             _frame_stride(gate), _frame_stride(scale), _frame_stride(shift), eps,
-            C=channels, WIDTH=triton.next_power_of_2(channels), UPDATE=update is not None, GATE=gate is not None, ONE=int(one),
+            C=channels, WIDTH=triton.next_power_of_2(channels), UPDATE=update is not None,
+            GATE=gate is not None, ONE=int(one),
             num_warps=4,
         )  # fmt: skip
         ctx.save_for_backward(total, None if gate is None else update, gate, scale)
@@ -171,10 +175,12 @@ class _AddNorm(torch.autograd.Function):
         )
         sums = torch.empty(batch * frames, splits, 3, channels, dtype=torch.float32, device=total.device)
         _add_norm_backward[(batch * frames, splits)](
-            total, d_total.contiguous(), d_out.contiguous(), total if update is None else update, total if gate is None else gate,
+            total, d_total.contiguous(), d_out.contiguous(), total if update is None else update,
+            total if gate is None else gate,
             scale, d_x, d_x if d_update is None else d_update, sums, tokens, splits,
             _frame_stride(gate), _frame_stride(scale), ctx.eps,
-            C=channels, WIDTH=triton.next_power_of_2(channels), ROWS=rows, UPDATE=d_update is not None, GATE=gate is not None,
+            C=channels, WIDTH=triton.next_power_of_2(channels), ROWS=rows, UPDATE=d_update is not None,
+            GATE=gate is not None,
             ONE=int(ctx.one), num_warps=4,
         )  # fmt: skip
         d_gate, d_scale, d_shift = sums.sum(1).view(batch, frames, 1, 3, channels).unbind(3)
@@ -194,8 +200,10 @@ class _AddNorm(torch.autograd.Function):
 
 @triton.jit
 def _add_norm_backward(
-    total, d_total, d_out, update, gate, scale, d_x, d_update, sums, tokens, splits, gate_stride, scale_stride, eps,
-    C: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, UPDATE: tl.constexpr, GATE: tl.constexpr, ONE: tl.constexpr,
+    total, d_total, d_out, update, gate, scale, d_x, d_update, sums, tokens, splits, gate_stride,
+    scale_stride, eps,
+    C: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, UPDATE: tl.constexpr, GATE: tl.constexpr,
+    ONE: tl.constexpr,
 ):  # fmt: skip
     frame, split = tl.program_id(0).to(tl.int64), tl.program_id(1)
     c = tl.arange(0, WIDTH)
@@ -251,7 +259,8 @@ def _evenly_spaced(row: Tensor | None) -> Tensor | None:
 @triton.jit
 def _norm_rotate(
     x, weight, cos, sin, out, tokens, batch_stride, token_stride, eps,
-    N: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, PAIRS: tl.constexpr, NORM: tl.constexpr, ROPE: tl.constexpr,
+    N: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, PAIRS: tl.constexpr, NORM: tl.constexpr,
+    ROPE: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     clip, token = row // tokens, row % tokens
@@ -317,7 +326,8 @@ class _NormRotate(torch.autograd.Function):
         sums = torch.empty(PROGRAMS, heads * size, dtype=torch.float32, device=x.device)
         cos, sin = rope or (x, x)
         _norm_rotate_backward[(PROGRAMS,)](
-            x, weight, cos, sin, d_out.contiguous(), d_x, sums, batch * tokens, tokens, x.stride(0), x.stride(1), ctx.eps,
+            x, weight, cos, sin, d_out.contiguous(), d_x, sums, batch * tokens, tokens, x.stride(0),
+            x.stride(1), ctx.eps,
             N=heads, D=size, HEADS=triton.next_power_of_2(heads), PAIRS=triton.next_power_of_2(size) // 2,
             ROWS=rows, ROPE=bool(rope), num_warps=4,
         )  # fmt: skip
@@ -327,7 +337,8 @@ class _NormRotate(torch.autograd.Function):
 @triton.jit
 def _norm_rotate_backward(
     x, weight, cos, sin, d_out, d_x, sums, end, tokens, batch_stride, token_stride, eps,
-    N: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, PAIRS: tl.constexpr, ROWS: tl.constexpr, ROPE: tl.constexpr,
+    N: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, PAIRS: tl.constexpr, ROWS: tl.constexpr,
+    ROPE: tl.constexpr,
 ):  # fmt: skip
     start = tl.program_id(0).to(tl.int64) * ROWS
     head, pair, place = tl.arange(0, HEADS), tl.arange(0, PAIRS), tl.arange(0, 2 * PAIRS)

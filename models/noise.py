@@ -99,7 +99,7 @@ def portable_normal(name: Sequence[str | int], shape: Sequence[int]) -> np.ndarr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamProfile:
+class DrawOrder:
     """How a method's released code draws: what it seeds with, in which layout and precision, and from how
     many generators.
 
@@ -117,7 +117,9 @@ class UpstreamProfile:
 
 
 def lcg(seed: int) -> int:
-    """The next seed of RAVEN's linear congruential chain: (1103515245 * seed + 12345) mod 2^31 (baselines/methods.md#noise)."""
+    """The next seed of RAVEN's linear congruential chain: (1103515245 * seed + 12345) mod 2^31
+    (baselines/methods.md#noise).
+    """
     return (1103515245 * seed + 12345) % 2**31
 
 
@@ -131,25 +133,25 @@ class UpstreamNoise:
 
     def __init__(
         self,
-        profile: UpstreamProfile,
+        order: DrawOrder,
         items: Sequence[int],
         shape: LatentShape,
         *,
         device: torch.device = CPU,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.profile, self.shape = profile, shape
-        self.dtype = dtype or profile.dtype
-        seeds = [profile.seed + item for item in items]
+        self.order, self.shape = order, shape
+        self.dtype = dtype or order.dtype
+        seeds = [order.seed + item for item in items]
         self._first = [self._seeded(seed, device) for seed in seeds]
         self._later = self._first
-        if profile.renoise_generator == "forked":
+        if order.renoise_generator == "forked":
             self._later = [self._seeded(lcg(seed), device) for seed in seeds]
 
     @classmethod
     def recorded(
         cls,
-        profile: UpstreamProfile,
+        order: DrawOrder,
         draws: Sequence[Tensor],
         shape: LatentShape,
         *,
@@ -160,7 +162,7 @@ class UpstreamNoise:
 
         Raises ValueError, when asked, for a draw that is missing or of another shape.
         """
-        noise = cls(profile, [], shape, dtype=dtype)
+        noise = cls(order, [], shape, dtype=dtype)
         noise._first = noise._later = [_replay(draws)]
         return noise
 
@@ -170,7 +172,7 @@ class UpstreamNoise:
         )
 
     def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
-        if self.profile.extent == "chunk" or window is None:
+        if self.order.extent == "chunk" or window is None:
             return torch.stack([self._take(draw, frames) for draw in self._later]).to(self.dtype)
         rows = [self._take(draw, window.frames) for draw in self._later]
         return torch.stack(rows)[:, window.offset : window.offset + frames].to(self.dtype)
@@ -179,14 +181,14 @@ class UpstreamNoise:
         generator = torch.Generator(device).manual_seed(seed)
 
         def draw(shape: tuple[int, ...]) -> Tensor:
-            return torch.randn(shape, generator=generator, dtype=self.profile.dtype, device=device)
+            return torch.randn(shape, generator=generator, dtype=self.order.dtype, device=device)
 
         return draw
 
     def _take(self, draw: Draw, frames: int, lead: tuple[int, ...] = ()) -> Tensor:
-        """[*lead, f, C, H, W] normals of one sample, drawn in the profile's layout and dtype."""
+        """[*lead, f, C, H, W] normals of one sample, drawn in the order's layout and dtype."""
         _, channels, height, width = self.shape
-        frame_major = self.profile.layout == "frame_major"
+        frame_major = self.order.layout == "frame_major"
         axes = (frames, channels) if frame_major else (channels, frames)
         drawn = draw((*lead, *axes, height, width))
         return drawn if frame_major else drawn.transpose(-4, -3)

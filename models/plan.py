@@ -339,7 +339,9 @@ def merged_reads(plan: AttendPlan) -> tuple[Read, ...]:
 
 
 def _as_written(plan: AttendPlan, read: Read) -> Read:
-    """A read of the call's own frames as a read of the slots they were written to, if they hold what is read."""
+    """A read of the call's own frames as a read of the slots they were written to, if they hold what is
+    read.
+    """
     write = plan.write
     if read.source == "cache" or write is None:
         return read

@@ -62,11 +62,14 @@ class Finished:
 Record = Denoised | ContextPass | Finished
 
 Runner = Callable[[Wan, Tensor, int], NetworkCall]
-"""(network, prompt embeddings [B, L, text_dim], cache capacity in frames) -> network calls on these prompts."""
+"""(network, prompt embeddings [B, L, text_dim], cache capacity in frames) -> network calls on these prompts.
+"""
 
 
 def plain_runner(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
-    """Plain calls with a cache of their own, made at the first call, which shows the size of a latent frame."""
+    """Plain calls with a cache of their own, made at the first call, which shows the size of a latent
+    frame.
+    """
     text_kv = wan.text_kv(wan.embed_text(text))
     caches: list[KVCache] = []
 
@@ -146,14 +149,15 @@ def chunked(
     draw_last: bool = False,
     first_schedule: Schedule | None = None,
 ) -> Iterator[Record]:
-    """Denoise one chunk after another, each given the clean chunks before it (baselines/methods.md#chunked-rollout).
+    """Denoise one chunk after another, each given the clean chunks before it
+    (baselines/methods.md#chunked-rollout).
 
     chunk: latent frames. exit_step: stop every chunk at this step index and let gradients into that call
     alone; the history stays detached (self forcing). draw_last: also draw, and discard, noise after the last
     step, as RAVEN's generator does. first_schedule: steps of chunk 0 if they are others than the rest's
-    (Causal Forcing++); the step indices of its records count in it. The last chunk gets no context pass, which
-    nobody would read. Raises ValueError if the chunks do not divide the clip, exit_step is no step, or is asked
-    for beside a first_schedule.
+    (Causal Forcing++); the step indices of its records count in it. The last chunk gets no context pass,
+    which nobody would read. Raises ValueError if the chunks do not divide the clip, exit_step is no step, or
+    is asked for beside a first_schedule.
     """
     z = noise.initial()
     total = z.shape[1]

@@ -1,5 +1,5 @@
-"""Three-axis rotary position embedding of Wan2.1 (raven.md 3.3): tables by integer position, rotation of
-interleaved pairs.
+"""Three-axis rotary position embedding of Wan2.1 (models/backbone.md#rotary-embedding): tables by integer
+position.
 """
 
 from collections.abc import Sequence

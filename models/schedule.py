@@ -24,7 +24,9 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.
 
 
 def to_x0(x: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
-    """Clean latents x - sigma * v. x, v: [B, F, C, H, W]; sigma: [B] noise levels of clips, or [B, F] of frames."""
+    """Clean latents x - sigma * v. x, v: [B, F, C, H, W]; sigma: [B] noise levels of clips, or [B, F] of
+    frames.
+    """
     return x - _over_latents(sigma, x) * v
 
 
@@ -66,7 +68,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """The steps of one method and the precision of its arithmetic, which rounds once, to the latents' dtype."""
+    """The steps of one method and the precision of its arithmetic, which rounds once, to the latents'
+    dtype.
+    """
 
     noisy_end: ClassVar[bool] = False
     """Whether the last step adds noise too, so that what a rollout makes is not its last clean prediction."""
@@ -155,7 +159,8 @@ class Transition(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EulerMaruyama(Schedule):
-    """Stochastic Euler steps in place of consistency steps: the sampler of FlowGRPO (models/training/methods.md#flowgrpo).
+    """Stochastic Euler steps in place of consistency steps: the sampler of FlowGRPO
+    (models/training/methods.md#flowgrpo).
 
     noise_level: a of the diffusion g^2 = a^2 sigma (1 + sigma / (1 - min(sigma, sigma_max))), which is a^2
     sigma / (1 - sigma) below
@@ -229,7 +234,8 @@ def build_schedule(
 def training_timesteps(
     count: int, *, generator: torch.Generator, shift: float = 5.0, low: float = 0.02, high: float = 0.98
 ) -> Tensor:
-    """[count] int64 timesteps of score and fake-score training, 20..980 by default (models/backbone.md#training-timesteps).
+    """[count] int64 timesteps of score and fake-score training, 20..980 by default
+    (models/backbone.md#training-timesteps).
 
     Uniform in float64, shifted, scaled to low..high, times 1000, rounded half to even. On the generator's
     device.

@@ -1,4 +1,4 @@
-"""The embedded world's text encoder: a fixed word list, word and position tables, two transformer layers.
+"""The toybox's text encoder: a fixed word list, word and position tables, two transformer layers.
 
 Stands in for umT5 with the same contract: a prompt becomes [rows, text_dim]; rows past the prompt are zero.
 It is trained with the
@@ -59,8 +59,8 @@ class ToyTextEncoder(nn.Module):
             unknown = [word for word in words if word not in self.index]
             if unknown:
                 raise ValueError(
-                    f"The word {unknown[0]!r} of the prompt {caption!r} is not in the embedded vocabulary of "
-                    f"{len(self.words)} words; use words of the embedded world."
+                    f"The word {unknown[0]!r} of the prompt {caption!r} is not in the toybox's vocabulary of "
+                    f"{len(self.words)} words; use words of the toybox."
                 )
             if len(words) > self.text_len:
                 raise ValueError(
@@ -71,17 +71,17 @@ class ToyTextEncoder(nn.Module):
         return ids
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Text rows [B, text_len, text_dim] of word ids [B, text_len]."""
+        """Embeddings [B, text_len, text_dim] of word ids [B, text_len]."""
         padding = ids == PADDING
         rows = self.word(ids) + self.position.weight
         # a caption without words would mask every key; it may look at padding, its rows are zeroed below
-        hidden = self.layers(rows, src_key_padding_mask=padding & ~padding.all(1, keepdim=True))
+        hidden: Tensor = self.layers(rows, src_key_padding_mask=padding & ~padding.all(1, keepdim=True))
         return hidden.masked_fill(padding[..., None], 0.0)
 
     def encode(self, captions: Sequence[str]) -> Tensor:
-        """Text rows of captions, on the encoder's device, without gradient."""
+        """Prompt embeddings of captions, on the encoder's device, without gradient."""
         with torch.no_grad():
-            return self(self.tokenize(captions).to(self.word.weight.device))
+            return self.forward(self.tokenize(captions).to(self.word.weight.device))
 
     def save(self, path: Path | str, *, dtype: torch.dtype | None = None) -> None:
         """Write weights to a .safetensors file with the vocabulary in its header."""
@@ -105,7 +105,7 @@ class ToyTextEncoder(nn.Module):
         header = read_metadata(path)
         if "words" not in header or "shape" not in header:
             raise ValueError(
-                f"{path} holds no embedded text encoder (no vocabulary in its header); pass the encoder of "
+                f"{path} holds no text encoder of the toybox (no vocabulary in its header); pass the one of "
                 "this suite."
             )
         encoder = cls(json.loads(header["words"]), **json.loads(header["shape"]))

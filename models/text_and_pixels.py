@@ -1,4 +1,6 @@
-"""Text encoders and codecs, opened by what a file is: the toybox's small ones, Wan's own, or a Diffusers folder."""
+"""Text encoders and codecs, opened by what a file is: the toybox's small ones, Wan's own, or a Diffusers
+folder.
+"""
 
 from pathlib import Path
 
@@ -31,7 +33,7 @@ def open_codec(
     path = _existing(path)
     if path.suffix == ".safetensors" and "first_basis" in _names(path):
         return LinearCodec.load(path).to(device)
-    # only here, so that the embedded suite runs without diffusers
+    # only here, so that the toybox suite runs without diffusers
     from models.wan_vae import WanVae
 
     return WanVae.load(path, device=device, dtype=dtype, autocast=autocast, fast=fast)
@@ -53,7 +55,7 @@ def open_text(
     path = _existing(path)
     if is_small_text(path):
         return ToyTextEncoder.load(path).to(device)
-    # only here, so that the embedded suite runs without transformers
+    # only here, so that the toybox suite runs without transformers
     from models.wan_text import WanTextEncoder
 
     return WanTextEncoder.load(
@@ -76,7 +78,7 @@ def _names(path: Path) -> set[str]:
 
 
 def is_small_text(path: Path) -> bool:
-    """Whether a text encoder's file is the embedded world's: its vocabulary is in its header."""
+    """Whether a text encoder's file is the toybox's: its vocabulary is in its header."""
     return path.suffix == ".safetensors" and "words" in read_metadata(path)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
@@ -71,7 +71,7 @@ class Wan(nn.Module):
         )
         self.time_embedding = nn.Sequential(nn.Linear(config.freq_dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
-        self.blocks = nn.ModuleList(WanBlock(config, self.dtypes) for _ in range(config.num_layers))
+        self.blocks: Any = nn.ModuleList(WanBlock(config, self.dtypes) for _ in range(config.num_layers))
         self.head = Head(config, self.dtypes)
         self._rotations: dict[tuple[object, ...], Rotation] = {}  # kept for good: CUDA graphs read them
 
@@ -218,9 +218,9 @@ class Wan(nn.Module):
                 stream = block(stream, e0, text, partial(self_attend, layer), frames, checkpointing)
         out = self.head(stream, e[:, :wanted])
         height, width = self.config.patch_height, self.config.patch_width
-        return rearrange(
-            out, "b f (h w) (p q c) -> b f c (h p) (w q)", h=x.shape[3] // height, p=height, q=width
-        )
+        rows = x.shape[3] // height
+        v: Tensor = rearrange(out, "b f (h w) (p q c) -> b f c (h p) (w q)", h=rows, p=height, q=width)
+        return v
 
     def _patchify(self, x: Tensor) -> Tensor:
         """[B, F, C, H, W] -> [B, F, P, dim]. Raises ValueError if the patch does not divide the frame."""
@@ -281,9 +281,10 @@ class WanBlock(nn.Module):
             return self._compute(*inputs)
         # the outputs of attention are two bytes a channel and token, for a third of a block's forward time
         keep_attention = partial(create_selective_checkpoint_contexts, KERNEL_OPERATORS)
-        return checkpoint(
+        after: Residual = checkpoint(
             self._compute, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=keep_attention
         )
+        return after
 
     def _compute(
         self,

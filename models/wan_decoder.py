@@ -4,8 +4,8 @@ WanDecoder3d, fewer passes over memory.
 Everything is channels-last. A convolution never pads or concatenates: the kernel before it writes straight
 into its input buffer, behind the two frames of history that causal convolutions keep. Bias, residual, RMS
 norm and SiLU are that one kernel (Triton on CUDA, plain torch elsewhere), computed in float32 and rounded
-once. Enlargement and the convolution behind it are one transposed
-convolution. Source of the other ideas: performance.md, "own VAE decode".
+once. Enlargement and the convolution behind it are one transposed convolution
+(models/backbone.md#decoder-speed).
 
 Legend: B batch, T frames of one step at some level, C channels, H, W size at that level. A step is one latent
 frame: 1 pixel frame for the first of a clip, 4 for every other.
@@ -30,14 +30,14 @@ of writing the input
 class ConvWeights:
     """A convolution's weights in the layout that is used; shared by all streams."""
 
-    def __init__(self, conv: nn.Module, *, taps: bool) -> None:
+    def __init__(self, conv: Any, *, taps: bool) -> None:
         """taps: whether to convolve in 2-D over three frames side by side."""
         weight = conv.weight
-        self.channels = weight.shape[1]
-        self.bias = conv.bias
+        self.channels: int = weight.shape[1]
+        self.bias: Tensor = conv.bias
         self.spatial = tuple(size // 2 for size in weight.shape[3:])
         self.taps = taps
-        self.weight = (
+        self.weight: Tensor = (
             weight.transpose(1, 2).flatten(1, 2).contiguous(memory_format=torch.channels_last)
             if taps
             else weight.contiguous(memory_format=LAYOUT)
@@ -105,7 +105,8 @@ class CausalConv:
         frames = self.buffer.shape[2]
         pictures = self.buffer.transpose(1, 2).flatten(0, 1)
         out = functional.conv2d(pictures, weight, padding=spatial)
-        return out.unflatten(0, (-1, frames)).transpose(1, 2)
+        clips: Tensor = out.unflatten(0, (-1, frames))
+        return clips.transpose(1, 2)
 
 
 Parts = tuple[Tensor, Tensor, Tensor | None]
@@ -128,13 +129,13 @@ class Prepared:
         self.convs: dict[int, ConvWeights] = {}
         self.enlarged: dict[int, Tensor] = {}
 
-    def conv(self, module: nn.Module, level: int | None = None) -> CausalConv:
+    def conv(self, module: Any, level: int | None = None) -> CausalConv:
         """A causal convolution at an upsampling level, None before the first."""
         if id(module) not in self.convs:
             self.convs[id(module)] = ConvWeights(module, taps=self.on_cuda and level in TAP_LEVELS)
         return CausalConv(self.convs[id(module)])
 
-    def enlarging(self, module: nn.Module) -> Tensor:
+    def enlarging(self, module: Any) -> Tensor:
         """[C_in, C_out, 4, 4]: `enlarging_weight` of a 3x3 convolution."""
         if id(module) not in self.enlarged:
             self.enlarged[id(module)] = enlarging_weight(module.weight)
@@ -154,7 +155,9 @@ def enlarging_weight(weight: Tensor) -> Tensor:
 
 
 class ResidualBlock:
-    """Two normed convolutions and a shortcut; the norm before the first one is run by whoever made the input."""
+    """Two normed convolutions and a shortcut; the norm before the first one is run by whoever made the
+    input.
+    """
 
     def __init__(self, block: Any, prepared: Prepared, level: int | None) -> None:
         self.gamma1, self.gamma2 = block.norm1.gamma.flatten(), block.norm2.gamma.flatten()
@@ -223,7 +226,9 @@ class FastDecoder:
 
     @torch.no_grad()
     def step(self, z: Tensor) -> Tensor:
-        """De-normalised latents of one frame [B, C, 1, H, W] -> pixels [B, 3, 1 or 4, 8H, 8W], not clamped."""
+        """De-normalised latents of one frame [B, C, 1, H, W] -> pixels [B, 3, 1 or 4, 8H, 8W], not
+        clamped.
+        """
         z = self.post(z)
         self.conv_in.room(*_frame(z)).copy_(z)
         parts = self.middle[0].forward((self.conv_in.run(), self.conv_in.bias, None))

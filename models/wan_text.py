@@ -4,7 +4,7 @@ disk.
 A prompt becomes [512, text_dim]: its rows, then exact zeros. Nothing masks the zeros later: the network sees
 512 rows.
 Legend: B prompts, L = text_len rows, D = text_dim.
-Sources: raven.md 13, baselines.md 0.5; Wan2.1 (Apache-2.0) for the dtypes.
+The dtypes are those of Wan2.1 (models/backbone.md#text-encoder).
 """
 
 from __future__ import annotations
@@ -84,14 +84,14 @@ class WanTextEncoder:
         copy. Raises FileNotFoundError, ValueError in one sentence if any tensor is missing, unknown or of
         another shape.
         """
-        # transformers takes seconds to import, and the embedded suite never needs it
+        # transformers takes seconds to import, and the toybox suite never needs it
         from transformers import UMT5EncoderModel
 
         state = _one_table(to_transformers(read_library_weights(path)), where=str(path))
         config = _config(state, where=str(path))
         words = open_tokenizer(tokenizer)
         with torch.device("meta"):
-            module = UMT5EncoderModel(config)
+            module: Any = UMT5EncoderModel(config)
         module.set_input_embeddings(module.shared)  # one table, not two equal ones
         load_strict(module, {**state, TABLE_AGAIN: state[TABLE]}, where=str(path), assign=True)
         return cls(module.to(device=device, dtype=dtype), words)
@@ -133,7 +133,7 @@ def clean_prompt(prompt: str) -> str:
 
     Not idempotent ("<i> &amp;amp;amp;lt;" keeps two of its escapes), so clean once.
     """
-    import ftfy  # only here, so that reading embeddings of the embedded world needs no such package
+    import ftfy  # only here, so that reading embeddings of the toybox needs no such package
 
     return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(prompt)))).strip()
 
@@ -156,7 +156,9 @@ def open_tokenizer(folder: Path | str) -> Any:
 
 
 def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under transformers' names; names that are not Wan's stay, so a strict load names them."""
+    """The same tensors under transformers' names; names that are not Wan's stay, so a strict load names
+    them.
+    """
     return {_transformers_name(name): value for name, value in state.items()}
 
 

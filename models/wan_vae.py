@@ -5,7 +5,7 @@ Causal: latent frame 0 covers pixel frame 0, each later one covers 4. Every conv
 input frames; a stream owns that memory, so streams never disturb one another.
 
 Legend: B batch, T pixel frames, F latent frames, C latent channels, H and W latent size (pixels are 8H x 8W).
-Sources: raven.md 13, baselines.md 0.5 and 4 (12, 14); Wan2.1 (Apache-2.0) for the dtypes.
+The dtypes are those of Wan2.1 (models/backbone.md#vae).
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class ChannelNorm(nn.Module):
         self.gamma = gamma
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(x, dim=1) * self.gamma.shape[0] ** 0.5 * self.gamma
+        length: float = self.gamma.shape[0] ** 0.5
+        return F.normalize(x, dim=1) * length * self.gamma
 
 
 class WanVae:
@@ -112,7 +113,7 @@ class WanVae:
         Raises FileNotFoundError, ValueError in one sentence if any tensor is missing, unknown or of another
         shape.
         """
-        # diffusers takes seconds to import, and the embedded suite never needs it
+        # diffusers takes seconds to import, and the toybox suite never needs it
         from diffusers import AutoencoderKLWan
 
         state = read_library_weights(path)
@@ -125,7 +126,7 @@ class WanVae:
                     "folder."
                 )
         with torch.device("meta"):
-            module = AutoencoderKLWan(
+            module: Any = AutoencoderKLWan(
                 base_dim=state["encoder.conv_in.weight"].shape[0],
                 decoder_base_dim=state["decoder.conv_out.weight"].shape[1],
                 z_dim=state["post_quant_conv.weight"].shape[0],
@@ -169,8 +170,8 @@ class WanVae:
                 self.module.encoder(piece, feat_cache=memory, feat_idx=[0])
                 for piece in x.tensor_split(list(range(1, frames, GROUP)), dim=2)
             ]
-            mean, _ = self.module.quant_conv(torch.cat(pieces, dim=2)).chunk(2, dim=1)
-        mean = rearrange(mean, "b c f h w -> b f c h w")
+            posterior, _ = self.module.quant_conv(torch.cat(pieces, dim=2)).chunk(2, dim=1)
+        mean: Tensor = rearrange(posterior, "b c f h w -> b f c h w")
         return ((mean - self.mean[:, None, None]) * self.inverse_std[:, None, None]).float()
 
     def _precision(self) -> torch.autocast:

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed.checkpoint as dcp
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load as load_dcp
+from torch.distributed.checkpoint.state_dict_saver import save as save_dcp
 
 from evaluation.files import file_sha256, write_text, written_whole
 
@@ -370,7 +372,7 @@ def write_dcp(
     """
     stored = _stored(state, path)
     with written_whole(path) as unfinished:
-        dcp.save(stored, checkpoint_id=unfinished, no_dist=True)
+        save_dcp(stored, checkpoint_id=unfinished, no_dist=True)
         if metadata:
             write_text(unfinished / HEADER, json.dumps(dict(metadata), indent=1, sort_keys=True) + "\n")
 
@@ -410,7 +412,7 @@ def fill_from_dcp(
 
 def _load_dcp(path: Path, state: dict[str, Tensor], group: ProcessGroup | None, *, alone: bool) -> None:
     try:
-        dcp.load(state, storage_reader=dcp.FileSystemReader(path), process_group=group, no_dist=alone)
+        load_dcp(state, storage_reader=FileSystemReader(path), process_group=group, no_dist=alone)
     except CheckpointException as failed:
         cause = next(iter(failed.failures.values()))[0]
         raise ValueError(
@@ -429,7 +431,7 @@ def dcp_shapes(path: Path | str) -> dict[str, Tensor]:
         )
     _check_metadata(path / ".metadata")
     state: dict[str, Tensor] = {}
-    for name, entry in dcp.FileSystemReader(path).read_metadata().state_dict_metadata.items():
+    for name, entry in FileSystemReader(path).read_metadata().state_dict_metadata.items():
         if not isinstance(entry, TensorStorageMetadata):
             raise ValueError(
                 f"{path} holds something other than a tensor under {name!r}; expected a flat state dict."
@@ -468,7 +470,9 @@ def _check_metadata(path: Path) -> None:
 
 
 def json_mapping(value: object, where: str) -> dict[str, Any]:
-    """A JSON object, given as itself or as text. Raises ValueError, naming `where`, if it is something else."""
+    """A JSON object, given as itself or as text. Raises ValueError, naming `where`, if it is something
+    else.
+    """
     try:
         read = json.loads(value) if isinstance(value, str) else value
     except json.JSONDecodeError as error:

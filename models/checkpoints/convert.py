@@ -248,8 +248,8 @@ def check_layout(layout: str, kind: Kind, flavour: Flavour) -> None:
 def write_weights(
     path: Path, state: Mapping[str, Tensor], *, header: Mapping[str, str], layout: str = "flat"
 ) -> None:
-    """Write tensors as the file's name says, whole or not at all: .safetensors or DCP with the header, a torch
-    file in the layout.
+    """Write tensors as the file's name says, whole or not at all: .safetensors or DCP with the header, a
+    torch file in the layout.
     """
     kind, (level, prefix, _) = kind_of(path), LAYOUTS[layout]
     if kind == "torch":

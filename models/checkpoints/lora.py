@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -66,12 +66,12 @@ def add_lora(wan: Wan, settings: LoraSettings, *, seed: int) -> PeftModel:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        wrapped = cast(PeftModel, get_peft_model(cast(torch.nn.Module, wan), config))  # type: ignore[arg-type]
+        wrapped = cast(PeftModel, get_peft_model(cast(Any, wan), config))
     for module in wrapped.modules():
         if isinstance(module, BaseTunerLayer):
-            # inputs come in the products' dtype (models/wan.py apply_linear); peft would widen them for
+            # inputs come in the products' dtype (models/fused.py apply_linear); peft would widen them for
             # autocast to narrow them again
-            module.cast_input_dtype_enabled = False
+            cast(Any, module).cast_input_dtype_enabled = False
     return wrapped
 
 
@@ -218,16 +218,16 @@ def parse_alpha(value: object, where: str) -> float:
 
 
 def is_native_checkpoint(path: Path) -> bool:
-    """Whether weights (a .safetensors file or a distributed checkpoint directory) were written by this program:
-    they say the size of the model.
+    """Whether weights (a .safetensors file or a distributed checkpoint directory) were written by this
+    program: they say the size of the model.
     """
     readable = path.is_dir() or (path.suffix == ".safetensors" and path.is_file())
     return readable and "config" in read_metadata(path)
 
 
 def open_native(path: Path | str, dtypes: DtypePolicy | None = None, *, base: Path | None = None) -> Wan:
-    """The float32 transformer of a native checkpoint, whichever flavour: full, merged, bundle, or adapter with
-    its base.
+    """The float32 transformer of a native checkpoint, whichever flavour: full, merged, bundle, or adapter
+    with its base.
 
     Size, alpha and the base's name come from the header; base overrides the latter (default: that name beside
     the file). Adapters are active, not folded in. Raises ValueError if the header has no model size or the

@@ -1,4 +1,5 @@
-"""The one door to a model: `open_model` makes the transformer of any file that this program can sample or train.
+"""The one door to a model: `open_model` makes the transformer of any file that this program can sample or
+train.
 
 wan = open_model("models/embedded/self_forcing.safetensors")
 wan = open_model("resources/weights/longlive/longlive_base.pt", release=release_of(baseline, path))
@@ -28,8 +29,8 @@ def open_model(
     baselines/released.py makes it from a baseline); without it, the file must hold a whole model. role: what
     that model is used as; a student may be none of the files known to be something else.
 
-    `cast_parameters` of models/wan.py brings the weights to the dtypes of a sampler. Raises FileNotFoundError,
-    and ValueError if the file is none of these or not what it should be.
+    `cast_parameters` of models/wan.py brings the weights to the dtypes of a sampler. Raises
+    FileNotFoundError, and ValueError if the file is none of these or not what it should be.
     """
     path = Path(path)
     if is_native_checkpoint(path):
@@ -40,8 +41,8 @@ def open_model(
     if found.config is None or found.flavour != "full":
         held = {"adapter": "a LoRA without its base", "bundle": "a base together with its LoRA"}
         raise ValueError(
-            f"{path} is neither a checkpoint of this program nor a whole Wan transformer of a known size, found "
-            f"{held.get(found.flavour, 'other tensors')}; name the {role} weights that `make fetch` brings, or "
-            "describe the release that the file belongs to."
+            f"{path} is neither a checkpoint of this program nor a whole Wan transformer of a known size, "
+            f"found {held.get(found.flavour, 'other tensors')}; name the {role} weights that `make fetch` "
+            "brings, or describe the release that the file belongs to."
         )
     return open_released(Release(path=path, key=None, role=role, config=found.config), dtypes)

@@ -411,8 +411,8 @@ def _probes_in(path: Path, key: str | None) -> dict[str, Tensor]:
 def _models_in(path: Path) -> list[dict[str, Tensor]]:
     """As `_probes_in`, for every generator level of a file, or for the file itself."""
     held = _probe_container(path)
-    keys = [name for name in GENERATORS if isinstance(held.get(name), Mapping)] or [None]
-    return [_described(path, unwrap(held, key=key, where=str(path))).state for key in keys]
+    keys: list[str | None] = [name for name in GENERATORS if isinstance(held.get(name), Mapping)]
+    return [_described(path, unwrap(held, key=key, where=str(path))).state for key in keys or [None]]
 
 
 def _probe_container(path: Path) -> Mapping[str, object]:

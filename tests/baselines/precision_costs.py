@@ -1,7 +1,7 @@
-"""What a precision costs: the error of `exact` and of `fast` against a float32 run (design.md 5).
+"""What a precision costs: the error of `exact` and of `fast` against a float32 run.
 
-    costs = measure_profiles(load_baseline("baselines/longlive.yaml"), build_network, text, latent_shape=(21, 16, 60, 104))
-    costs.fast[6] / costs.exact[6], costs.fast_is_allowed
+costs = measure_profiles(load_baseline("baselines/longlive.yaml"), build_network, text, latent_shape=(21, 16,
+60, 104)) costs.fast[6] / costs.exact[6], costs.fast_is_allowed
 
 All runs share weights, text and noise to the last bit: the reference computes in float32 on the weights and
 noise that `exact` has stored, so that what is measured is arithmetic alone. Legend: B batch, L text rows.
@@ -25,7 +25,7 @@ BuildNetwork = Callable[[DtypePolicy], Wan]
 (models/checkpoints/open.py open_model)."""
 
 ALLOWED_RATIO = 1.5
-"""fast is the default where its error is at most this many times that of exact (design.md 5)."""
+"""fast is the default where its error is at most this many times that of exact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class ProfileCosts:
 
     @property
     def fast_is_allowed(self) -> bool:
-        """Whether fast may be the default (design.md 5)."""
+        """Whether fast may be the default."""
         return all(ratio <= ALLOWED_RATIO for ratio in self.ratio.values())
 
 

@@ -34,7 +34,8 @@ ITEM = 7
 # (timestep the network is told, noise level) of every step: models/backbone.md#noise-schedule
 FOUR = [(1000, 1), (937.5, 0.9375), (833.3333129882812, 0.833333313), (625, 0.625)]
 FIVE = [
-    (1000, 1), (952.3810424804688, 0.952381015), (882.3529052734375, 0.882352889), (769.2307739257812, 0.769230783),
+    (1000, 1), (952.3810424804688, 0.952381015), (882.3529052734375, 0.882352889), (769.2307739257812,
+     0.769230783),
     (555.5556030273438, 0.555555582),
 ]  # fmt: skip
 RAVEN = [(1000, 1), (938, 0.938), (833, 0.833), (625, 0.625)]
@@ -53,7 +54,8 @@ class Facts:
 
 METHODS = {
     "causvid": Facts([(1000, 1), (757, 0.756756723), (522, 0.521739125)]),
-    "causvid_4step": Facts([(1000, 1), (960, 0.959999979), (888.888916015625, 0.888888896), (727.2727661132812, 0.727272749)]),
+    "causvid_4step": Facts([(1000, 1), (960, 0.959999979), (888.888916015625, 0.888888896),
+    (727.2727661132812, 0.727272749)]),
     "self_forcing": Facts(FOUR),
     "reward_forcing": Facts(FOUR),
     "causal_forcing": Facts(FOUR),
@@ -115,9 +117,12 @@ class NaiveSampler:
                 for sink, frame in zip((0, 1, 2), left, strict=True):
                     pairs = zip(memory[sink], memory[frame], strict=True)
                     memory[sink] = tuple(  # type: ignore[assignment]
-                        ((0.999 * old.to(F32)).to(BF16).to(F32) + ((1 - 0.999) * new.to(F32)).to(BF16).to(F32)).to(BF16)
+                        (
+                            (0.999 * old.to(F32)).to(BF16).to(F32)
+                            + ((1 - 0.999) * new.to(F32)).to(BF16).to(F32)
+                        ).to(BF16)
                         for old, new in pairs
-                    )  # fmt: skip
+                    )
 
     def to_x0(self, x: Tensor, v: Tensor, sigma: float) -> Tensor:
         wide = F32 if self.facts.raven else F64

@@ -63,7 +63,7 @@ def test_the_table_of_draws_is_complete_and_true() -> None:
         cast_parameters(wan, dtypes.matmul).requires_grad_(False)
         sampler = build_sampler(baseline, wan, latent_shape=(21, 2, 2, 2), precision="float32")
         noise = sampler.upstream_noise([0], torch.device("cpu"))
-        counted = Counted(noise.profile, [0], noise.shape, dtype=noise.dtype)
+        counted = Counted(noise.order, [0], noise.shape, dtype=noise.dtype)
         for _ in sampler.sample(torch.zeros(1, 2, 4), counted):
             pass
         assert counted.later == printed[name], name

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.baselines.precision_costs import ALLOWED_RATIO, ProfileCosts, measure_profiles
 from baselines.spec import load_all
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import DtypePolicy, WanConfig
 from models.wan import Wan, init_weights
+from tests.baselines.precision_costs import ALLOWED_RATIO, ProfileCosts, measure_profiles
 
 BASELINES = load_all(Path(__file__).parents[2] / "baselines")
 CONFIG = WanConfig(

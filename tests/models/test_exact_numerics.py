@@ -1,4 +1,6 @@
-"""One block and one network call in bfloat16 against a second implementation with every rounding spelled out."""
+"""One block and one network call in bfloat16 against a second implementation with every rounding spelled
+out.
+"""
 
 from typing import Literal
 

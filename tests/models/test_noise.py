@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from models.noise import (
+    DrawOrder,
     GeneratorNoise,
     JointWindow,
     PortableNoise,
     SampleKey,
     TensorNoise,
     UpstreamNoise,
-    UpstreamProfile,
     lcg,
     portable_normal,
 )
@@ -107,10 +107,10 @@ def test_lcg_chain() -> None:
 def upstream(
     items: list[int], *, layout: str, dtype: torch.dtype, renoise_generator: str, extent: str, seed: int = 0
 ) -> UpstreamNoise:
-    profile = UpstreamProfile(
+    order = DrawOrder(
         seed=seed, layout=layout, dtype=dtype, renoise_generator=renoise_generator, extent=extent
     )  # type: ignore[arg-type]
-    return UpstreamNoise(profile, items, SHAPE)
+    return UpstreamNoise(order, items, SHAPE)
 
 
 def test_self_forcing_family_draws_from_one_generator_per_sample() -> None:

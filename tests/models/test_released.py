@@ -207,10 +207,12 @@ def without(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 ADAPTER = lora_of()
 TRAPS: dict[str, tuple[Callable[[Path], Release], str]] = {
     "wrong level": (
-        lambda d: toy(saved(d, {"student": STATE, "critic": {"a": STATE["head.head.bias"]}}), key="generator"),
+        lambda d: toy(saved(d, {"student": STATE, "critic": {"a": STATE["head.head.bias"]}}),
+        key="generator"),
         rf"no level 'generator', found student \({len(STATE)} tensors\), critic \(1 tensors\)",
     ),
-    "no level at all": (lambda d: toy(saved(d, STATE), key="generator"), r"no levels at all, it is itself a dict of \d+ tensors"),
+    "no level at all": (lambda d: toy(saved(d, STATE), key="generator"),
+        r"no levels at all, it is itself a dict of \d+ tensors"),
     "average absent": (
         lambda d: toy(saved(d, {"generator": STATE}), key="generator_ema"),
         "no level 'generator_ema', found generator .* which is not the running average",
@@ -219,8 +221,10 @@ TRAPS: dict[str, tuple[Callable[[Path], Release], str]] = {
         lambda d: toy(saved(d, {"generator_ema": STATE}), key="generator"),
         "no level 'generator', found generator_ema .* which is the running average",
     ),
-    "choice left open": (lambda d: toy(saved(d, {"generator": STATE, "generator_ema": STATE})), "cannot be guessed; set the key"),
-    "initialisation": (lambda d: toy(saved(d, STATE, "ode_init.pt")), r"initialisation checkpoint by its name \(ode_init.pt\)"),
+    "choice left open": (lambda d: toy(saved(d, {"generator": STATE, "generator_ema": STATE})),
+        "cannot be guessed; set the key"),
+    "initialisation": (lambda d: toy(saved(d, STATE, "ode_init.pt")),
+        r"initialisation checkpoint by its name \(ode_init.pt\)"),
     "initialisation's folder": (
         lambda d: toy(saved(d, STATE, "wan_causal_ode_checkpoint_model_003000/model.pt")),
         "initialisation checkpoint by its name .wan_causal_ode_checkpoint_model_003000.",
@@ -232,7 +236,8 @@ TRAPS: dict[str, tuple[Callable[[Path], Release], str]] = {
     "initialisation renamed": (
         lambda d: toy(
             saved(d, STATE),
-            not_these={"an initialisation": saved(d, {"generator": {n: v.bfloat16() for n, v in WRAPPED.items()}}, "i.pt")},
+            not_these={"an initialisation": saved(d, {"generator": {n: v.bfloat16() for n,
+            v in WRAPPED.items()}}, "i.pt")},
         ),
         r"model.pt holds the same tensors as .*i\.pt, which is an initialisation",
     ),
@@ -244,8 +249,10 @@ TRAPS: dict[str, tuple[Callable[[Path], Release], str]] = {
         lambda d: toy(saved(d, STATE, "diffusion_pytorch_model.safetensors")),
         "is the bidirectional Wan model by its name",
     ),
-    "LongLive's base alone": (lambda d: toy(saved(d, STATE, "longlive_base.pt")), "LongLive's base .* without its LoRA"),
-    "adapter absent": (lambda d: toy(saved(d, STATE), adapter=adapter_of(d / "lora.pt")), "no adapter at .*lora.pt"),
+    "LongLive's base alone": (lambda d: toy(saved(d, STATE, "longlive_base.pt")),
+        "LongLive's base .* without its LoRA"),
+    "adapter absent": (lambda d: toy(saved(d, STATE), adapter=adapter_of(d / "lora.pt")),
+        "no adapter at .*lora.pt"),
     "adapter of another rank": (
         lambda d: toy(saved(d, STATE), adapter=adapter_of(saved(d, lora_of(4), "l.pt"))),
         "l.pt has LoRA rank 4, expected 3",
@@ -255,15 +262,22 @@ TRAPS: dict[str, tuple[Callable[[Path], Release], str]] = {
         r"adapts 20 layers with 40 tensors, expected 26 layers with 52: missing head.head, text_embedding.0,",
     ),
     "half a pair": (
-        lambda d: toy(saved(d, STATE), adapter=adapter_of(saved(d, without(ADAPTER, "base_model.model.head.head.lora_B.weight"), "l.pt"))),
+        lambda d: toy(saved(d, STATE), adapter=adapter_of(saved(d, without(ADAPTER,
+        "base_model.model.head.head.lora_B.weight"), "l.pt"))),
         "adapts 26 layers with 51 tensors, expected 26 layers with 52",
     ),
-    "weights as adapter": (lambda d: toy(saved(d, STATE), adapter=adapter_of(saved(d, STATE, "l.pt"))), "no lora tensor among"),
-    "adapter as weights": (lambda d: toy(saved(d, ADAPTER)), "only the 52 tensors of a LoRA of rank 3 where full weights belong"),
-    "bundle as weights": (lambda d: toy(saved(d, bundle_state(STATE, ADAPTER))), "base together with a LoRA of rank 3"),
-    "weights as bundle": (lambda d: toy(saved(d, STATE), adapter=adapter_of(None)), "said to have its LoRA inside"),
-    "missing tensor": (lambda d: toy(saved(d, without(STATE, "head.head.bias"))), r"1 missing \(head\.head\.bias\)"),
-    "tensor too many": (lambda d: toy(saved(d, STATE | {"extra": torch.zeros(1)})), r"1 unexpected \(extra\)"),
+    "weights as adapter": (lambda d: toy(saved(d, STATE), adapter=adapter_of(saved(d, STATE, "l.pt"))),
+        "no lora tensor among"),
+    "adapter as weights": (lambda d: toy(saved(d, ADAPTER)),
+        "only the 52 tensors of a LoRA of rank 3 where full weights belong"),
+    "bundle as weights": (lambda d: toy(saved(d, bundle_state(STATE, ADAPTER))),
+        "base together with a LoRA of rank 3"),
+    "weights as bundle": (lambda d: toy(saved(d, STATE), adapter=adapter_of(None)),
+        "said to have its LoRA inside"),
+    "missing tensor": (lambda d: toy(saved(d, without(STATE, "head.head.bias"))),
+        r"1 missing \(head\.head\.bias\)"),
+    "tensor too many": (lambda d: toy(saved(d, STATE | {"extra": torch.zeros(1)})),
+        r"1 unexpected \(extra\)"),
     "wrong shape": (
         lambda d: toy(saved(d, STATE | {"head.head.bias": torch.zeros(5)})),
         r"1 of another shape \(head.head.bias \(5,\) for \(16,\)\)",
@@ -368,7 +382,9 @@ def test_the_teacher_is_not_taken_for_a_student(tmp_path: Path) -> None:
 
 
 def test_model_size_is_read_off_the_shapes() -> None:
-    """Heads of 128 for real models; a toy's head count is in no shape, so it is asked for and never guessed."""
+    """Heads of 128 for real models; a toy's head count is in no shape, so it is asked for and never
+    guessed.
+    """
     assert config_of(unwrap(STATE).state) is None
     read = config_of(STATE, num_heads=2)
     assert read == dataclasses.replace(CONFIG, text_len=512)

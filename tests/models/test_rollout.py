@@ -134,7 +134,8 @@ def test_rolling_windows_follow_the_table() -> None:
     calls = [record for record in records if isinstance(record, Denoised)]
     assert [(call.start, call.start + call.frames - 1, call.steps[::3]) for call in calls] == [
         (0, 2, (0,)), (0, 5, (1, 0)), (0, 8, (2, 1, 0)), (0, 11, (3, 2, 1, 0)), (0, 14, (4, 3, 2, 1, 0)),
-        (3, 17, (4, 3, 2, 1, 0)), (6, 20, (4, 3, 2, 1, 0)), (9, 20, (4, 3, 2, 1)), (12, 20, (4, 3, 2)), (15, 20, (4, 3)),
+        (3, 17, (4, 3, 2, 1, 0)), (6, 20, (4, 3, 2, 1, 0)), (9, 20, (4, 3, 2, 1)), (12, 20, (4, 3, 2)), (15,
+         20, (4, 3)),
         (18, 20, (4,)),
     ]  # fmt: skip
     assert all(

@@ -36,7 +36,8 @@ def inputs(dtype: torch.dtype = torch.float64, batch: int = 2) -> tuple[Tensor, 
     )
 
 
-def cached_loop(wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor, sink: int, window: int | None,
+def cached_loop(wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor, sink: int,
+window: int | None,
                 clean_t: float = 0.0) -> Tensor:  # fmt: skip
     """Naive cached reference: per chunk a read-only denoise call, then a clean call that stores its keys.
 
@@ -83,7 +84,8 @@ def test_state_dict_names_are_wans() -> None:
     assert len(shapes) == 825
     assert sum(p.numel() for p in wan.parameters()) == 1_418_996_800
     top = {name for name in shapes if not name.startswith("blocks.")}
-    linear = ["patch_embedding", "text_embedding.0", "text_embedding.2", "time_embedding.0", "time_embedding.2", "time_projection.1",
+    linear = ["patch_embedding", "text_embedding.0", "text_embedding.2", "time_embedding.0",
+        "time_embedding.2", "time_projection.1",
               "head.head"]  # fmt: skip
     assert top == {f"{name}.{kind}" for name in linear for kind in ("weight", "bias")} | {"head.modulation"}
     block = {name.removeprefix("blocks.29.") for name in shapes if name.startswith("blocks.29.")}

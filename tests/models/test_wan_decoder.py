@@ -80,7 +80,9 @@ def test_the_whole_decoder_with_taps(frames: int) -> None:
 
 
 def test_enlarging_is_one_transposed_convolution() -> None:
-    """Guards against a flipped kernel and wrong borders: nearest enlargement, then 3x3 with zeros around it."""
+    """Guards against a flipped kernel and wrong borders: nearest enlargement, then 3x3 with zeros around
+    it.
+    """
     x, weight = torch.randn(2, 3, 5, 4), torch.randn(6, 3, 3, 3)
     large = torch.nn.functional.interpolate(x, scale_factor=2, mode="nearest")
     expected = torch.nn.functional.conv2d(large, weight, padding=1)

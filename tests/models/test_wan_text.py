@@ -41,7 +41,9 @@ def encoder(folder: Path, wan_file: Path) -> WanTextEncoder:
 
 
 def bucket(distance: int) -> int:
-    """umT5's bidirectional bucket in whole numbers: 8 exact distances, then steps at 8 * 2**(k/2), 8 of them."""
+    """umT5's bidirectional bucket in whole numbers: 8 exact distances, then steps at 8 * 2**(k/2), 8 of
+    them.
+    """
     size = abs(distance)
     far = 8 + min(7, (size * size // 64).bit_length() - 1) if size >= 8 else size
     return far + (BUCKETS // 2 if distance > 0 else 0)
@@ -158,7 +160,9 @@ def test_the_real_models_shapes_fit(folder: Path, tokenizer: Tokenizer, tmp_path
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_word_table_is_held_once(dtype: torch.dtype, folder: Path, wan_file: Path) -> None:
-    """Guards against a second copy of the table (2 GB in the real model), taken from the file or converted."""
+    """Guards against a second copy of the table (2 GB in the real model), taken from the file or
+    converted.
+    """
     encoder = WanTextEncoder.load(wan_file, tokenizer=folder / "google/umt5-xxl", dtype=dtype)
     assert encoder.module.shared.weight.data_ptr() == encoder.module.encoder.embed_tokens.weight.data_ptr()
 
@@ -312,6 +316,8 @@ def test_a_damaged_embedding_is_made_again(
 
 
 def test_embeddings_are_never_rounded(tmp_path: Path, encoder: WanTextEncoder) -> None:
-    """Guards against a float32 encoder whose rows would be stored in bfloat16 and so differ from run to run."""
+    """Guards against a float32 encoder whose rows would be stored in bfloat16 and so differ from run to
+    run.
+    """
     with pytest.raises(ValueError, match="stored in bfloat16"):
         PromptEmbeddings(tmp_path, "e" * 64, lambda: encoder).rows(["a cat"])

@@ -1,4 +1,6 @@
-"""Wan's VAE from both layouts, whole and streaming, against diffusers' own; the linear codec, same contract."""
+"""Wan's VAE from both layouts, whole and streaming, against diffusers' own; the linear codec, same
+contract.
+"""
 
 import re
 from collections.abc import Callable
@@ -203,7 +205,9 @@ def test_a_stream_takes_its_own_clips_only(which: str, request: pytest.FixtureRe
 
 
 def test_bytes_are_truncated() -> None:
-    """Closed form: -1 is 0, just under 1 is 254, 1 and beyond are 255, 0 is 127 (127.5 would round to 128)."""
+    """Closed form: -1 is 0, just under 1 is 254, 1 and beyond are 255, 0 is 127 (127.5 would round to
+    128).
+    """
     values = torch.tensor([-7.0, -1.0, 0.0, 0.999, 1.0, 7.0]).view(1, 1, 6, 1, 1).expand(1, 3, 6, 1, 1)
     assert to_uint8(values)[0, :, 0, 0, 1].tolist() == [0, 0, 127, 254, 255, 255]
 

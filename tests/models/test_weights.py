@@ -131,7 +131,9 @@ def test_every_container_loads_strictly(tmp_path: Path) -> None:
 
 
 def test_distributed_checkpoint_round_trip(tmp_path: Path) -> None:
-    """What is written is what is read; an older one is not replaced; a folder without .metadata is refused."""
+    """What is written is what is read; an older one is not replaced; a folder without .metadata is
+    refused.
+    """
     state = wan_of(1).state_dict()
     write_dcp(tmp_path / "c", state)
     with pytest.raises(OSError, match="c"):

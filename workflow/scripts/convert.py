@@ -1,8 +1,8 @@
 """Convert a finished training run: full weights of RAVEN, or adapter, bundle and merged weights of CM-GRPO.
 
 Each flavour becomes a .safetensors file with its manifest beside it. They hold the EMA of the generator; for
-anything else, and for other formats, there is convert_weights.py. The three flavours of CM-GRPO must sample the
-same clip; a difference stops the job.
+anything else, and for other formats, there is convert_weights.py. The three flavours of CM-GRPO must sample
+the same clip; a difference stops the job.
 """
 
 import argparse

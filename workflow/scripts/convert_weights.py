@@ -84,11 +84,8 @@ def convert_weights(
             )
         check_base(held)
     folder = output.parent
-    header = (
-        {}
-        if kind == "torch"
-        else header_of(held, wanted, None if held.base is None else _seen_from(folder, held.base))
-    )
+    base_name = None if held.base is None else _seen_from(folder, held.base)
+    header = {} if kind == "torch" else header_of(held, wanted, base_name)
     state = to_flavour(held, wanted)
     write_weights(output, state, header=header, layout=layout)
     dtypes = Counter(str(value.dtype).removeprefix("torch.") for value in state.values())

@@ -161,7 +161,7 @@ def time_method(
 
 
 def random_network(baseline: Baseline, precision: Precision, config: WanConfig, device: torch.device) -> Wan:
-    """A network of random weights, no layer at zero, in the profile's precision."""
+    """A network of random weights, no layer at zero, in a precision."""
     dtypes = dtypes_of(baseline, precision)
     with torch.device(device):
         wan = Wan(config, dtypes.network)
@@ -239,7 +239,9 @@ def chunk_times(sampler: Sampler, text: Tensor) -> list[float]:
 
 
 class Drawn:
-    """Noise whose first draw is made beforehand; the small later ones are drawn when asked, as in sampling."""
+    """Noise whose first draw is made beforehand; the small later ones are drawn when asked, as in
+    sampling.
+    """
 
     def __init__(self, source: NoiseSource) -> None:
         self.source, self.start = source, source.initial()
@@ -252,7 +254,9 @@ class Drawn:
 
 
 class Machine:
-    """What all methods share: the matrix rate, a VAE a precision and a text encoder, all of random weights."""
+    """What all methods share: the matrix rate, a VAE a precision and a text encoder, all of random
+    weights.
+    """
 
     def __init__(self, size: Size, device: torch.device) -> None:
         self.size, self.device = size, device
@@ -262,7 +266,7 @@ class Machine:
         self.texts: dict[int, float] = {}
 
     def codec(self, precision: Precision) -> Codec:
-        """The VAE of a profile."""
+        """The VAE of a precision."""
         if precision not in self.codecs:
             fast = precision == "fast" and self.device.type == "cuda"
             self.codecs[precision] = random_codec(self.size, self.device, self.dtype, fast=fast)
