@@ -1,10 +1,7 @@
-"""Two runs -> what changed in their inputs, and in their scores, with paired tests on the prompts that both
-scored. Pure.
-"""
+"""Two runs -> what changed in their inputs, and in their scores by paired tests on common prompts. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +13,7 @@ from evaluation.metrics import Metric, metrics
 from evaluation.records import Interval
 from reports.clips import PromptScore
 from reports.run import Run
+from reports.sections.audit import flatten
 from reports.tables import LEVEL, TOTAL_NAMES
 
 ABSENT = "absent"
@@ -32,70 +30,65 @@ PARTS: dict[str, tuple[str, ...]] = {
 """Parts of the inputs, by the keys of provenance that they hold; of clips, by the last word."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangedInput:
-    """A value of the provenance or of the settings that differs, as text; ABSENT where a run has none. part:
-    a title of PARTS.
-    """
+class ChangedInput(NamedTuple):
+    """A value of the provenance or of the settings that differs, as text."""
 
     part: str
+    """A title of PARTS."""
     key: str
     before: str
+    """ABSENT where the run has none. `after` likewise."""
     after: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreChange:
-    """After minus before of one row and measure, normalised points, on `prompts` common prompts.
-
-    holm: over the dimensions of the row, its own ones apart, or, for each of Total, Quality and Semantic,
-    over the rows.
-    """
+class ScoreChange(NamedTuple):
+    """After minus before of one row and metric."""
 
     row: str
-    measure: str
+    metric: str
     difference: Interval
+    """In normalised points."""
     holm: float
+    """P-value, corrected over the dimensions of the row (custom ones apart), or over the rows for a total."""
     prompts: int
+    """Common ones."""
 
     @property
     def differs(self) -> bool:
-        """By the paired test after Holm's correction, 5 %."""
+        """Whether it differs by the paired test after Holm's correction, 5 %."""
         return self.holm < LEVEL
 
+    @property
+    def moved(self) -> bool:
+        """Whether anything changed on any common prompt."""
+        return (self.difference.mean, self.difference.low, self.difference.high) != (0.0, 0.0, 0.0)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
-    """All that is not the same in two runs. scores: of every row that both have, changed or not; only_before,
-    only_after: labels of other rows.
-    """
+
+class Changes(NamedTuple):
+    """All that is not the same in two runs."""
 
     inputs: list[ChangedInput]
     scores: list[ScoreChange]
+    """Of every row that both have, changed or not."""
     labels: dict[str, str]
+    """Of rows."""
     total_name: str
     only_before: list[str]
+    """Labels of rows that the run after lacks; `only_after` the other way round."""
     only_after: list[str]
 
     @property
     def identical(self) -> int:
         """Scores that are the same on every common prompt."""
-        return sum(
-            (c.difference.mean, c.difference.low, c.difference.high) == (0.0, 0.0, 0.0) for c in self.scores
-        )
+        return sum(not change.moved for change in self.scores)
 
     def chosen(self, *, differs: bool) -> list[ScoreChange]:
         """Scores that moved, those with a proven difference or the others."""
-        moved = [
-            c
-            for c in self.scores
-            if (c.difference.mean, c.difference.low, c.difference.high) != (0.0, 0.0, 0.0)
-        ]
-        return [change for change in moved if change.differs == differs]
+        return [change for change in self.scores if change.moved and change.differs == differs]
 
-    def measure_title(self, change: ScoreChange) -> str:
+    def metric_title(self, change: ScoreChange) -> str:
         """`Total`, or a dimension in words."""
-        return self.total_name if change.measure == "total" else change.measure.replace("_", " ")
+        return self.total_name if change.metric == "total" else change.metric.replace("_", " ")
 
     @property
     def summary(self) -> str:
@@ -127,41 +120,28 @@ def changes_of(before: Run, after: Run) -> Changes:
     )
 
 
-def leaves(value: Any, prefix: str = "") -> dict[str, str]:
-    """Nested JSON as dotted keys and text values; a list is one value."""
-    if isinstance(value, list | tuple):
-        return {prefix: ", ".join(map(str, value)) or "none"}
-    if not isinstance(value, Mapping):
-        return {prefix: str(value)}
-    found: dict[str, str] = {}
-    for key, inner in value.items():
-        found |= leaves(inner, f"{prefix}.{key}" if prefix else str(key))
-    return found
-
-
 def changed_inputs(before: Run, after: Run) -> list[ChangedInput]:
-    """Every leaf of provenance and of the settings that is not the same in both, by part, in the order of the
-    keys.
+    """Every value of provenance and settings that is not the same in both, by part, in the order of the keys.
 
     Results are left out: hashes of scores and manifests, and the listing of licences.
     """
     one, other = (
-        leaves({
+        flatten({
             **{key: value for key, value in run.provenance.items() if key not in ("scores_sha256", "suite")},
             "settings": run.settings.model_dump(mode="json", exclude={"licences"}),
         })
         for run in (before, after)
     )  # fmt: skip
     found = [
-        ChangedInput(part=part_of(key), key=key, before=one.get(key, ABSENT), after=other.get(key, ABSENT))
+        ChangedInput(part=input_part(key), key=key, before=one.get(key, ABSENT), after=other.get(key, ABSENT))
         for key in sorted(one.keys() | other.keys())
         if one.get(key) != other.get(key) and not key.endswith(".manifest_sha256")
     ]
     return sorted(found, key=lambda change: list(PARTS).index(change.part))
 
 
-def part_of(key: str) -> str:
-    """Which part of the inputs a key is of, a title of PARTS."""
+def input_part(key: str) -> str:
+    """The part of the inputs that a key is of, a title of PARTS."""
     words = key.split(".")
     name = words[-1] if words[0] == "clips" else words[0]
     if words[0] == "clips" and words[2:3] == ["scorer"]:
@@ -181,27 +161,24 @@ def _estimates(
     for line, name in enumerate(names):
         for column, prompt in enumerate(design.prompts):
             if prompt in chosen[name]:
-                found = scores[name][prompt]
-                sums[line, column], counts[line, column] = (
-                    known[name].factor * found.mean * found.clips,
-                    found.clips,
-                )
+                mean, clips = scores[name][prompt]
+                sums[line, column], counts[line, column] = known[name].factor * mean * clips, clips
     ends = [known[name].ends for name in names]
-    estimates = {}
-    for name, raw in zip(names, mean_estimates(sums, counts, design, ends), strict=True):
-        estimates[name] = raw.scaled(known[name].scale, known[name].low)
+    estimates = {
+        name: raw.scaled(known[name].scale, known[name].low)
+        for name, raw in zip(names, mean_estimates(sums, counts, design, ends), strict=True)
+    }
     if all(name in estimates for name in NAMES):
-        estimates |= total_estimates(
-            {name: estimates[name] for name in NAMES}, dict.fromkeys(TOTALS, len(design.prompts))
-        )
+        sixteen = {name: estimates[name] for name in NAMES}
+        estimates |= total_estimates(sixteen, dict.fromkeys(TOTALS, len(design.prompts)))
     return estimates
 
 
 def score_changes(before: Run, after: Run) -> list[ScoreChange]:
-    """Paired changes of every row that both runs scored. Prompts count as common if id, text and extended
-    text are the same.
+    """Paired changes of every row that both runs scored.
 
-    Raises ValueError if the runs are of different suites or scales, or if one holds no scores per prompt.
+    Prompts count as common if id, text and extended text are the same. Raises ValueError if the runs are of
+    different suites or scales, or if one holds no scores per prompt.
     """
     if (before.table.suite, before.settings.bounds) != (after.table.suite, after.settings.bounds):
         raise ValueError(
@@ -233,17 +210,15 @@ def score_changes(before: Run, after: Run) -> list[ScoreChange]:
             if name in one and name in other
         }
         old, new = (_estimates(scores, chosen, design, known) for scores in (one, other))
-        found |= {(row, measure): new[measure].minus(old[measure])._replace(ends=None) for measure in new}
+        found |= {(row, metric): new[metric].minus(old[metric])._replace(ends=None) for metric in new}
     families: dict[str, list[tuple[str, str]]] = {}
-    for row, measure in found:
-        group = f"row {row}{', custom' if measure not in NAMES else ''}"
-        families.setdefault(measure if measure in TOTALS else group, []).append((row, measure))
+    for row, metric in found:
+        family = f"row {row}{', custom' if metric not in NAMES else ''}"
+        families.setdefault(metric if metric in TOTALS else family, []).append((row, metric))
     adjusted: dict[tuple[str, str], float] = {}
-    for family in families.values():
-        adjusted |= dict(zip(family, holm([found[key].p_value(design) for key in family]), strict=True))
+    for keys in families.values():
+        adjusted |= dict(zip(keys, holm([found[key].p_value(design) for key in keys]), strict=True))
     return [
-        ScoreChange(
-            row=row, measure=measure, difference=change.interval(design), holm=adjusted[row, measure], prompts=change.prompts
-        )
-        for (row, measure), change in found.items()
-    ]  # fmt: skip
+        ScoreChange(row, metric, change.interval(design), adjusted[row, metric], change.prompts)
+        for (row, metric), change in found.items()
+    ]

@@ -1,18 +1,13 @@
-"""What changed between two runs, for people: Markdown, or one offline HTML page. Pure, but for reading the
-page's own templates.
-"""
-
-import jinja2
+"""What changed between two runs, for people: Markdown, or one offline HTML page."""
 
 from reports.changes import PARTS, Changes
 from reports.exports import markdown_text
-from reports.page import TEMPLATES
+from reports.page import ENVIRONMENT, STYLE_SHEET
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-MOST = 80
 
 
-def shortened(text: str, most: int = MOST) -> str:
+def shortened(text: str, most: int = 80) -> str:
     """A value on one line, cut in the middle if it is long."""
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
@@ -39,13 +34,13 @@ def changes_markdown(changes: Changes) -> str:
         lines += [f"## {title}: {len(chosen)}", ""]
         if chosen:
             lines += [
-                "| row | measure | after minus before | 95 % interval | p (Holm) | prompts |",
+                "| row | metric | after minus before | 95 % interval | p (Holm) | prompts |",
                 "| --- " * 6 + "|",
             ]
         for change in chosen:
             d = change.difference
             lines.append(
-                f"| {markdown_text(changes.labels[change.row])} | {changes.measure_title(change)} | "
+                f"| {markdown_text(changes.labels[change.row])} | {changes.metric_title(change)} | "
                 f"{d.mean:+z.2f} | {d.low:+z.2f} to {d.high:+z.2f} | {change.holm:.3g} | {change.prompts} |"
             )
         lines.append("")
@@ -62,11 +57,7 @@ EXPLANATION = (
 
 def changes_html(changes: Changes) -> str:
     """The same as a page that loads nothing and runs nothing; every text from outside is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    return environment.get_template("changes.html.j2").render(
+    return ENVIRONMENT.get_template("changes.html.j2").render(
         changes=changes,
         parts=[(part, found) for part in PARTS if (found := [c for c in changes.inputs if c.part == part])],
         differ=changes.chosen(differs=True),
@@ -74,5 +65,5 @@ def changes_html(changes: Changes) -> str:
         shortened=shortened,
         explanation=EXPLANATION,
         policy=POLICY,
-        style=(TEMPLATES / "style.css").read_text(encoding="utf-8"),
+        style=STYLE_SHEET,
     )

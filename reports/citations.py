@@ -5,17 +5,16 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
-FILE = Path(__file__).parent / "references.bib"
-OWN = "row_"
-"""Prefix of the keys of baselines whose paper is not in the file: their own citation, as given, is the entry.
-"""
+REFERENCES = Path(__file__).parent / "references.bib"
+ROW_PREFIX = "row_"
+"""Of the keys of baselines whose paper is not in the file. Their own citation, as given, is the entry."""
 _ENTRY = re.compile(r"^@\w+\{(\w+),\n(?:.*\n)*?\}$", re.MULTILINE)
 _ARXIV = re.compile(r"arXiv[: ]\s*(\d{4}\.\d{4,5})")
 _CITED = re.compile(r"\[@\w+(?:; @\w+)*\]")
 
 
 @cache
-def read_references(path: Path = FILE) -> Mapping[str, str]:
+def read_references(path: Path = REFERENCES) -> Mapping[str, str]:
     """Entries by key, in the file's order. Raises ValueError for a key that stands twice."""
     entries: dict[str, str] = {}
     for found in _ENTRY.finditer(path.read_text(encoding="utf-8")):
@@ -31,7 +30,7 @@ def baseline_key(row: str, citation: str) -> str:
         for key, entry in read_references().items():
             if f"eprint = {{{number[1]}}}" in entry:
                 return key
-    return OWN + row
+    return ROW_PREFIX + row
 
 
 def cited_keys(text: str) -> list[str]:
@@ -40,9 +39,7 @@ def cited_keys(text: str) -> list[str]:
 
 
 def latex_citations(text: str, escape: Callable[[str], str]) -> str:
-    r"""The same text with \citep{holm,wilson} in place of [@holm; @wilson]; escape: of what lies between,
-    blanks at its ends kept.
-    """
+    r"""The text with \citep{holm,wilson} in place of [@holm; @wilson]. escape: of what lies between."""
     parts = re.split(rf"({_CITED.pattern})", text)
     return "".join(
         rf"\citep{{{','.join(cited_keys(part))}}}" if _CITED.fullmatch(part) else escape(part)
@@ -51,11 +48,10 @@ def latex_citations(text: str, escape: Callable[[str], str]) -> str:
     )
 
 
-def bibtex(keys: Iterable[str], own: Mapping[str, str]) -> str:
-    """Entries of the keys, in their order. own: the citations of rows, as given, for keys that are not in the
-    file.
+def bibtex(keys: Iterable[str], given: Mapping[str, str]) -> str:
+    """Entries of the keys, in their order. Raises KeyError for a key that is nowhere.
 
-    Raises KeyError for a key that is nowhere.
+    given: the citations of rows as their files give them, for keys that are not in references.bib.
     """
     references = read_references()
     entries = []
@@ -63,7 +59,7 @@ def bibtex(keys: Iterable[str], own: Mapping[str, str]) -> str:
         if key in references:
             entries.append(references[key])
         else:
-            entries.append(f"@misc{{{key},\n  note = {{{_plain(own[key.removeprefix(OWN)])}}},\n}}")
+            entries.append(f"@misc{{{key},\n  note = {{{_plain(given[key.removeprefix(ROW_PREFIX)])}}},\n}}")
     return "\n\n".join(entries) + "\n" if entries else ""
 
 

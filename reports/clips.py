@@ -1,10 +1,9 @@
-"""Which clips and posters go into the page under a size budget, and what was left out. Reads files, writes
-none.
+"""Which clips and posters go into the page under a size budget, and what is left out.
 
 Posters come first, up to POSTER_SHARE of the budget: those of every dimension's and row's worst prompts, then
-of all rows of
-prompt after prompt. Clips take the rest: sample 0 of all rows of prompt after prompt, then sample 1, and so
-on. Prompts come in turn from every set of dimensions, so that whatever fits shows every kind.
+those of all rows of prompt after prompt. Clips take the rest: sample 0 of all rows of prompt after prompt,
+then sample 1, and so on. Prompts come in turn from every set of dimensions, so that whatever fits shows every
+kind.
 """
 
 import base64
@@ -22,63 +21,59 @@ from reports.posters import PREVIEW_WIDTH, poster, preview
 OVERSIZE = 4  # times the median clip of a prompt: noise does not compress, one such row would fill the budget
 OVERSIZE_PROMPTS = 4  # so many prompts show such a row all the same
 SAMPLE = 0  # same index for all rows, so all clips of a prompt start from the same noise
-WORST = 20  # prompts in a gallery of the worst
+WORST_PROMPTS = 20  # in a gallery of the worst
 POSTER_SHARE = 0.3  # of the budget
-BATCH = 64  # posters that are made before the budget is looked at again
+POSTER_BATCH = 64  # posters that are made before the budget is looked at again
 
 
 class PromptScore(NamedTuple):
-    """Of one row, dimension and prompt: mean recorded score (a fraction, or in a custom dimension's unit)
-    over its scored clips, and how many they are.
-    """
+    """The score of one row, dimension and prompt."""
 
     mean: float
+    """Mean over the prompt's scored clips: a fraction, or in a custom dimension's unit."""
     clips: int
 
 
-Scores = Mapping[str, Mapping[str, Mapping[str, PromptScore]]]
+PromptScores = Mapping[str, Mapping[str, Mapping[str, PromptScore]]]
 """row -> dimension -> prompt id -> score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gallery:
-    """What the page shows of the clips; base64 of mp4 and WebP files.
-
-    rows: that have clip files; clips: prompt id -> row -> sample -> mp4; posters: prompt id -> row -> picture
-    of sample 0. left_out: ids with clip files, none of them in the page; without_clips: ids no row has a file
-    of; absent: row -> clips of other prompts without a file.
-    oversize: rows whose clips are far larger than the others and are shown with the first few prompts only.
-    size, posters_size: bytes of base64; preview: width of the copies that stand for wider clips, None where
-    there are none.
-    fps, pixel_frames, width, height: of the clips.
-    """
+    """What the page shows of the clips. Files are in base64, sizes in bytes of base64."""
 
     rows: tuple[str, ...]
+    """Rows that have clip files."""
     clips: dict[str, dict[str, dict[int, str]]]
+    """prompt id -> row -> sample -> mp4."""
     posters: dict[str, dict[str, str]]
+    """prompt id -> row -> WebP of sample 0."""
     left_out: tuple[str, ...]
+    """Ids of prompts with clip files, none of which is in the page."""
     without_clips: tuple[str, ...]
+    """Ids of prompts that no row has a clip file of."""
     absent: dict[str, tuple[str, ...]]
+    """row -> clips of other prompts that have no file."""
     oversize: tuple[str, ...]
+    """Rows whose clips are far larger than the others; only the first few prompts show them."""
     size: int
     posters_size: int
     preview: int | None
+    """Width of the copies that stand for wider clips, None where there are none."""
     fps: int
     pixel_frames: int
     width: int
     height: int
 
 
-class Source(NamedTuple):
+class ClipFile(NamedTuple):
     """A clip file that is there, with the manifest's line for it."""
 
     path: Path
     clip: Clip
 
     def read(self) -> bytes:
-        """Its bytes. Raises ValueError if they are not those that the manifest names: another clip was
-        checked and scored.
-        """
+        """Its bytes. Raises ValueError if they are not those that were checked and scored."""
         content = self.path.read_bytes()
         if hashlib.sha256(content).hexdigest() != self.clip.sha256:
             raise ValueError(
@@ -97,12 +92,12 @@ class Source(NamedTuple):
         return _base64(preview(content) if self.clip.width > PREVIEW_WIDTH else content)
 
 
-Sources = dict[str, dict[str, Source]]
+ClipFiles = dict[str, dict[str, ClipFile]]
 """row -> clip id -> file."""
 
 
 class Embedded(NamedTuple):
-    """Clips that fit: prompt id -> row -> sample -> base64; rows that were oversize; bytes."""
+    """Clips that fit into the page; the fields are those of Gallery."""
 
     clips: dict[str, dict[str, dict[int, str]]]
     oversize: tuple[str, ...]
@@ -113,7 +108,7 @@ def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
 
 
-def spread(prompts: Sequence[Prompt]) -> list[Prompt]:
+def interleaved(prompts: Sequence[Prompt]) -> list[Prompt]:
     """Prompts in turn from every set of dimensions, so that any first few show every kind."""
     kinds: dict[tuple[str, ...], list[Prompt]] = {}
     for prompt in prompts:
@@ -123,12 +118,12 @@ def spread(prompts: Sequence[Prompt]) -> list[Prompt]:
 
 
 def poster_order(
-    prompts: Sequence[Prompt], rows: Iterable[str], scores: Scores, less_is_better: Collection[str] = ()
+    prompts: Sequence[Prompt], rows: Iterable[str], scores: PromptScores, less_is_better: Collection[str] = ()
 ) -> list[tuple[str, str]]:
-    """(prompt id, row) of all posters, wanted ones first: the worst of every row and dimension, then its
-    second worst, ...
+    """(prompt id, row) of all posters, wanted ones first.
 
-    After WORST of each come all rows of prompt after prompt. less_is_better: dimensions whose worst are the
+    First come the worst prompts of every row and dimension, then the second worst, and so on up to
+    WORST_PROMPTS, then all rows of prompt after prompt. less_is_better: dimensions whose worst scores are the
     highest.
     """
     ends = []
@@ -136,20 +131,22 @@ def poster_order(
         for dimension, values in found.items():
             sign = -1 if dimension in less_is_better else 1
             ordered = sorted((sign * score.mean, prompt) for prompt, score in values.items())
-            ends.append([(prompt, row) for _, prompt in ordered[:WORST]])
-    worst = [cells[place] for place in range(WORST) for cells in ends if place < len(cells)]
+            ends.append([(prompt, row) for _, prompt in ordered[:WORST_PROMPTS]])
+    worst = [cells[place] for place in range(WORST_PROMPTS) for cells in ends if place < len(cells)]
     names = list(rows)
-    return list(dict.fromkeys([*worst, *((prompt.id, row) for prompt in spread(prompts) for row in names)]))
+    return list(
+        dict.fromkeys([*worst, *((prompt.id, row) for prompt in interleaved(prompts) for row in names)])
+    )
 
 
-def find_sources(results_dir: Path, manifests: Mapping[str, Sequence[Clip]]) -> Sources:
+def find_clip_files(results_dir: Path, manifests: Mapping[str, Sequence[Clip]]) -> ClipFiles:
     """Clip files that are there, by row and clip; one listing of a folder a row."""
-    found: Sources = {}
+    found: ClipFiles = {}
     for row, clips in manifests.items():
         folder = results_dir / "clips" / row / "mp4"
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         found[row] = {
-            clip.clip_id: Source(folder / f"{clip.clip_id}.mp4", clip)
+            clip.clip_id: ClipFile(folder / f"{clip.clip_id}.mp4", clip)
             for clip in clips
             if f"{clip.clip_id}.mp4" in names
         }
@@ -157,7 +154,7 @@ def find_sources(results_dir: Path, manifests: Mapping[str, Sequence[Clip]]) -> 
 
 
 def embed_posters(
-    sources: Sources, wanted: Sequence[tuple[str, str]], budget: int, pool: ThreadPoolExecutor
+    sources: ClipFiles, wanted: Sequence[tuple[str, str]], budget: int, pool: ThreadPoolExecutor
 ) -> tuple[dict[str, dict[str, str]], int]:
     """Posters of sample 0 in the order wanted until one does not fit, and their bytes."""
     posters: dict[str, dict[str, str]] = {}
@@ -167,26 +164,26 @@ def embed_posters(
         for prompt, row in wanted
         if (source := sources.get(row, {}).get(clip_id(prompt, SAMPLE)))
     ]
-    for first in range(0, len(cells), BATCH):
-        batch = cells[first : first + BATCH]
-        made = pool.map(Source.poster, [source for _, _, source in batch])
-        for (prompt, row, _), picture in zip(batch, made, strict=True):
-            if size + len(picture) > budget:
+    for first in range(0, len(cells), POSTER_BATCH):
+        batch = cells[first : first + POSTER_BATCH]
+        made = pool.map(ClipFile.poster, [source for _, _, source in batch])
+        for (prompt, row, _), made_poster in zip(batch, made, strict=True):
+            if size + len(made_poster) > budget:
                 return posters, size
-            size += len(picture)
-            posters.setdefault(prompt, {})[row] = picture
+            size += len(made_poster)
+            posters.setdefault(prompt, {})[row] = made_poster
     return posters, size
 
 
 def _in_order(prompts: Sequence[Prompt]) -> Iterator[tuple[int, Prompt]]:
     """Sample 0 of every prompt, then sample 1 of those that have one, ..."""
-    order = spread(prompts)
+    order = interleaved(prompts)
     for sample in range(max((prompt.samples for prompt in prompts), default=0)):
         yield from ((sample, prompt) for prompt in order if sample < prompt.samples)
 
 
 def embed_clips(
-    sources: Sources, prompts: Sequence[Prompt], budget: int, pool: ThreadPoolExecutor
+    sources: ClipFiles, prompts: Sequence[Prompt], budget: int, pool: ThreadPoolExecutor
 ) -> Embedded:
     """Clips of prompt after prompt, all rows (but oversized ones) or none, until one prompt does not fit."""
     clips: dict[str, dict[str, dict[int, str]]] = {}
@@ -197,7 +194,7 @@ def embed_clips(
         there = {row: found[name] for row, found in sources.items() if name in found}
         if not there:
             continue
-        made = dict(zip(there, pool.map(Source.embedded, there.values()), strict=True))
+        made = dict(zip(there, pool.map(ClipFile.embedded, there.values()), strict=True))
         if turn >= OVERSIZE_PROMPTS:
             limit = OVERSIZE * statistics.median(map(len, made.values()))
             large = {row for row, content in made.items() if len(content) > limit}
@@ -217,19 +214,18 @@ def embed(
     results_dir: Path,
     prompts: Sequence[Prompt],
     manifests: Mapping[str, Sequence[Clip]],
-    scores: Scores,
+    scores: PromptScores,
     budget: int,
     *,
     less_is_better: Collection[str] = (),
     threads: int = 1,
 ) -> Gallery:
-    """Posters and clips within `budget` bytes of base64, by the rule on top of this file. less_is_better: see
-    poster_order.
+    """Posters and clips within `budget` bytes of base64, by the rule on top of this file.
 
-    manifests: row -> its clips. A file's bytes must have the manifest's sha256; raises ValueError naming the
-    clip if not.
+    manifests: row -> its clips; less_is_better: see poster_order. Raises ValueError naming the clip if a file
+    does not have the manifest's sha256.
     """
-    sources = find_sources(results_dir, manifests)
+    sources = find_clip_files(results_dir, manifests)
     with ThreadPoolExecutor(threads) as pool:
         wanted = poster_order(prompts, manifests, scores, less_is_better)
         posters, posters_size = embed_posters(sources, wanted, round(budget * POSTER_SHARE), pool)

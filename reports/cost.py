@@ -1,21 +1,24 @@
 """What a run cost, measured, beside what was estimated at its start: job time by stage and row, and disk.
 
 Time is that of one job slot, a core or a GPU, as in the estimate: CPU seconds of a suite that runs on cores,
-else wall seconds times GPUs.
+else wall seconds times GPUs. Disk is in MB of 10^6 bytes.
 """
 
 import csv
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from reports.strict import Strict
 
 Seconds = Annotated[float, Field(ge=0)]
 Stage = Literal["train", "sample", "score", "rest"]
-STAGES: dict[Stage, str] = {
+COST_STAGES: dict[Stage, str] = {
     "train": "Training",
     "sample": "Sampling",
     "score": "Static filter and scoring",
@@ -31,95 +34,127 @@ STAGE_OF: dict[str, Stage] = {
     "filter": "score",
     "score": "score",
 }
-"""Folders of benchmark files, which bear the names of rules, by stage; all others are the rest."""
+"""Folders of benchmark files, which bear the names of rules, by stage. All others are the rest."""
 ON_GPU = ("train", "sample", "external", "filter", "score")
-"""Of these, where a suite runs on GPUs, training and every part or shard holds some; joining parts does not.
-"""
+"""Rules whose parts and shards hold GPUs where a suite runs on some. Joining parts holds none."""
 _PART = re.compile(r"\d+-of-\d+\.tsv$")
 FOLDERS = ("prompts", "embeddings", "train", "weights", "clips", "filter", "vbench", "scores", "aggregate")
-"""Folders of a results folder that its disk is counted by: what stages made, without logs, benchmarks and
-reports.
-"""
+"""Folders that a run's disk is counted by: what stages made, without logs, benchmarks and reports."""
 
 
-class Estimate(BaseModel):
-    """What a run from nothing was estimated to take when it was started. seconds: of one `unit`, by stage;
-    start-up of jobs is the rest.
-
-    disk_mb: of clips, MB of 10^6 bytes.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class CostEstimate(Strict):
+    """What a run from nothing was estimated to take when it was started. Start-up of jobs is the rest."""
 
     unit: Literal["core", "GPU"]
     jobs: int
     seconds: dict[Stage, Seconds]
     disk_mb: Seconds
+    """Of clips alone."""
 
     @property
     def total_s(self) -> float:
         return sum(self.seconds.values())
 
 
-class Measured(BaseModel):
-    """What a run has taken. rows: seconds by row and stage; disk_mb: by folder of the results, row_disk_mb:
-    clips of a row; MB are 10^6 bytes.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class MeasuredCost(Strict):
+    """What a run has taken."""
 
     unit: Literal["core", "GPU"]
     seconds: dict[Stage, Seconds]
     rows: dict[str, dict[Stage, Seconds]]
+    """Seconds by row and stage."""
     disk_mb: dict[str, Seconds]
+    """By folder of the results."""
     row_disk_mb: dict[str, Seconds]
+    """Clips of a row."""
 
     @property
     def total_s(self) -> float:
         return sum(self.seconds.values())
 
 
-class StageLine(NamedTuple):
-    """A stage of the cost table, in seconds; None where it was not estimated or not measured."""
+@dataclass(frozen=True, slots=True)
+class StageCost:
+    """All jobs of one rule. cpu_s, memory_mb (largest resident, MiB): None if they could not be measured."""
 
-    title: str
-    estimated: float | None
-    measured: float | None
+    rule: str
+    jobs: int
+    wall_s: float
+    longest_s: float
+    cpu_s: float | None
+    memory_mb: float | None
 
 
-def optional_number(text: str | None) -> float | None:
-    """A number of a benchmark file; Snakemake writes NA or - where it could not measure."""
-    return None if text is None or text in ("", "-", "NA") else float(text)
+class _Benchmark(NamedTuple):
+    """A benchmark file of Snakemake's: benchmarks/<rule>.tsv or benchmarks/<rule>/<row>/*.tsv."""
+
+    path: Path
+    rule: str
+    row: str
+    lines: list[dict[str, str]]
+
+    @property
+    def wall_s(self) -> list[float]:
+        return [float(line["s"]) for line in self.lines]
+
+    def measured(self, column: str) -> list[float | None]:
+        """A column's numbers. Snakemake writes NA or - for jobs that were too short to be measured."""
+        texts = [line.get(column) for line in self.lines]
+        return [None if text in (None, "", "-", "NA") else float(text) for text in texts]
 
 
-def measure(
+def _benchmarks(results_dir: Path) -> Iterator[_Benchmark]:
+    """All but the report's own, which is that of an earlier report, or not there."""
+    folder = results_dir / "benchmarks"
+    for path in sorted(folder.rglob("*.tsv")):
+        rule, *rest = path.relative_to(folder).parts
+        rule = rule.removesuffix(".tsv")
+        if rule != "report":
+            with path.open(encoding="utf-8", newline="") as file:
+                lines = list(csv.DictReader(file, delimiter="\t"))
+            yield _Benchmark(path, rule, rest[0].split(".")[0] if rest else "", lines)
+
+
+def read_stages(results_dir: Path) -> list[StageCost]:
+    """Costs by rule, from the benchmark files."""
+    found: dict[str, list[_Benchmark]] = {}
+    for benchmark in _benchmarks(results_dir):
+        found.setdefault(benchmark.rule, []).append(benchmark)
+    stages = []
+    for rule, files in sorted(found.items()):
+        walls = [seconds for file in files for seconds in file.wall_s]
+        cpu = [spent for file in files for spent in file.measured("cpu_time") if spent is not None]
+        memory = [most for file in files for most in file.measured("max_rss") if most is not None]
+        if walls:
+            spent = sum(cpu) if cpu else None
+            stages.append(
+                StageCost(rule, len(walls), sum(walls), max(walls), spent, max(memory, default=None))
+            )
+    return stages
+
+
+def measure_cost(
     results_dir: Path, rows: tuple[str, ...], config: Mapping[str, Any], gpus: Mapping[str, int]
-) -> Measured:
-    """Read benchmarks/**/*.tsv and the sizes of what lies in the results folder.
+) -> MeasuredCost:
+    """Sum the benchmark files and the sizes of what lies in the results folder.
 
-    config: the suite's, for its device; gpus: of jobs that hold another number than one, by "<rule>/<row>".
+    config: the suite's, for its device. gpus: of jobs that hold another number than one, by "<rule>/<row>".
     """
     unit: Literal["core", "GPU"] = "core" if config["device"] == "cpu" else "GPU"
     stages: dict[Stage, float] = {}
     by_row: dict[str, dict[Stage, float]] = {}
-    for path in sorted((results_dir / "benchmarks").rglob("*.tsv")):
-        rule, *rest = path.relative_to(results_dir / "benchmarks").parts
-        rule = rule.removesuffix(".tsv")
-        row = rest[0].split(".")[0] if rest else ""
-        if rule == "report":
-            continue
-        if unit == "core":
-            seconds = sum(_core_seconds(line) for line in _lines(path))
-        elif rule == "train" or (rule in ON_GPU and _PART.search(path.name)):
-            seconds = gpus.get(f"{rule}/{row}", 1) * sum(float(line["s"]) for line in _lines(path))
+    for file in _benchmarks(results_dir):
+        if unit == "core":  # a job too short for CPU time counts with its wall time
+            spent = zip(file.measured("cpu_time"), file.wall_s, strict=True)
+            seconds = sum(wall if cpu is None else cpu for cpu, wall in spent)
+        elif file.rule == "train" or (file.rule in ON_GPU and _PART.search(file.path.name)):
+            seconds = gpus.get(f"{file.rule}/{file.row}", 1) * sum(file.wall_s)
         else:
             continue
-        stage = STAGE_OF.get(rule, "rest")
-        stages[stage] = stages.get(stage, 0.0) + seconds
-        if row in rows:
-            own = by_row.setdefault(row, {})
-            own[stage] = own.get(stage, 0.0) + seconds
-    return Measured(
+        stage = STAGE_OF.get(file.rule, "rest")
+        for sums in (stages, *([by_row.setdefault(file.row, {})] if file.row in rows else [])):
+            sums[stage] = sums.get(stage, 0.0) + seconds
+    return MeasuredCost(
         unit=unit,
         seconds=stages,
         rows=by_row,
@@ -128,35 +163,12 @@ def measure(
     )
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
-
-
-def _core_seconds(line: Mapping[str, str]) -> float:
-    """CPU seconds of a job, or its wall seconds where it was too short to be measured."""
-    spent = optional_number(line.get("cpu_time"))
-    return float(line["s"]) if spent is None else spent
-
-
 def size_mb(folder: Path) -> float:
-    """Bytes of all files below a folder, links not followed, in MB of 10^6."""
+    """Size of all files below a folder, links not followed."""
     total = 0
     for where, _, names in os.walk(folder):
         total += sum(os.lstat(os.path.join(where, name)).st_size for name in names)
     return round(total / 1e6, 3)
-
-
-def stage_lines(estimate: Estimate | None, measured: Measured) -> list[StageLine]:
-    """The cost table: a line for each stage that was estimated or measured, then their sum."""
-    lines = []
-    for stage, title in STAGES.items():
-        expected = None if estimate is None else estimate.seconds.get(stage)
-        found = measured.seconds.get(stage)
-        if expected or found:
-            lines.append(StageLine(title, expected, found))
-    whole = None if estimate is None else estimate.total_s
-    return [*lines, StageLine("In all", whole, measured.total_s if measured.seconds else None)]
 
 
 def amount(seconds: float | None, unit: str) -> str:
@@ -171,20 +183,3 @@ def amount(seconds: float | None, unit: str) -> str:
 def size(mb: float) -> str:
     """`12.3 MB` or `1.2 GB`."""
     return f"{mb / 1000:,.1f} GB" if mb >= 1000 else f"{mb:.1f} MB"
-
-
-def cost_line(estimate: Estimate | None, measured: Measured) -> str | None:
-    """One sentence for the notes of the main table; None if nothing was measured."""
-    if not measured.seconds:
-        return None
-    took = amount(measured.total_s, measured.unit)
-    disk = (
-        f"{size(sum(measured.disk_mb.values()))} of disk, {size(measured.disk_mb.get('clips', 0.0))} of it "
-        "clips"
-    )
-    if estimate is None:
-        return f"This run took {took} and {disk}; no estimate was noted when it was started."
-    return (
-        f"This run took {took} and {disk}; estimated at its start: "
-        f"{amount(estimate.total_s, estimate.unit)} and {size(estimate.disk_mb)} of clips."
-    )

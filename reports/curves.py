@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from evaluation.intervals import (
     bootstrap_generator,
@@ -19,6 +19,7 @@ from evaluation.intervals import (
     resample_means,
 )
 from evaluation.records import Interval, read_json
+from reports.strict import Strict
 
 STEP_KEYS = ("step", "iteration")
 CLOCKS = ("elapsed_s",)  # in metrics.jsonl for people who look at a running job; costs have their own section
@@ -79,37 +80,34 @@ def read_metrics(path: Path) -> list[CurveGroup]:
     return [CurveGroup(name, tuple(curves)) for name, curves in groups.items()]
 
 
-class HeldOutMeasure(BaseModel):
-    """A measure per held-out prompt, same noise before and after. trained: whether it is part of the reward."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class HeldOutMetric(Strict):
+    """A metric per held-out prompt, with the same noise before and after."""
 
     name: str
     trained: bool
+    """Whether it is part of the reward."""
     before: tuple[float | None, ...]
+    """In the order of the prompts, None where it does not apply to one. `after` likewise."""
     after: tuple[float | None, ...]
 
 
-class HeldOut(BaseModel):
-    """train/cm_grpo/heldout.json: the paired check on prompts that no training saw.
-
-    before, after: rows; prompts: ids; measures: the reward and each checker, values in the order of prompts,
-    None where a checker does not apply to a prompt.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class HeldOut(Strict):
+    """train/cm_grpo/heldout.json: the paired check on prompts that no training saw."""
 
     before: str
+    """A row, as `after`."""
     after: str
     prompts: tuple[str, ...]
-    measures: tuple[HeldOutMeasure, ...]
+    """Ids."""
+    measures: tuple[HeldOutMetric, ...]
+    """The reward and each checker."""
 
     @model_validator(mode="after")
     def _aligned(self) -> HeldOut:
-        for measure in self.measures:
-            if not len(measure.before) == len(measure.after) == len(self.prompts):
+        for metric in self.measures:
+            if not len(metric.before) == len(metric.after) == len(self.prompts):
                 raise ValueError(
-                    f"{measure.name} needs one value per prompt ({len(self.prompts)}), before and after"
+                    f"{metric.name} needs one value per prompt ({len(self.prompts)}), before and after"
                 )
         return self
 
@@ -132,12 +130,12 @@ def read_heldout(path: Path) -> HeldOut:
 
 
 def compare_heldout(record: HeldOut, seed: int = 0) -> list[HeldOutLine]:
-    """One line per measure: what was trained on first, then what was held out, each in the record's order."""
+    """One line per metric: what was trained on first, then what was held out, each in the record's order."""
     lines = []
-    for measure in record.measures:
+    for metric in record.measures:
         both = {
             prompt: (before, after)
-            for prompt, before, after in zip(record.prompts, measure.before, measure.after, strict=True)
+            for prompt, before, after in zip(record.prompts, metric.before, metric.after, strict=True)
             if before is not None and after is not None
         }
         if not both:
@@ -150,8 +148,8 @@ def compare_heldout(record: HeldOut, seed: int = 0) -> list[HeldOutLine]:
         p_value = paired_p_value(drawn, len(order))
         lines.append(
             HeldOutLine(
-                measure.name,
-                measure.trained,
+                metric.name,
+                metric.trained,
                 float(before.mean()),
                 float(after.mean()),
                 difference,

@@ -1,51 +1,104 @@
-"""How every figure is drawn: inline SVG that follows the page's colours. Pure: the same bytes every time.
+"""How every figure is drawn: as inline SVG that follows the page's colours. Same numbers, same bytes.
 
-matplotlib draws with marker colours, which are replaced by CSS variables of the page; that is how one picture
-is readable on a light screen, on a dark one and on paper.
+matplotlib draws with marker colours, which are then replaced by CSS variables of the page. That is how one
+image is readable on a light screen, on a dark one and on paper.
 """
 
 import io
 import re
+from collections.abc import Sequence
 from html import escape
 from typing import Any, NamedTuple
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from evaluation.aggregate import RANKED_KINDS
+from evaluation.records import Interval, RowSummary
 
 matplotlib.use("svg")
 
 INK, MUTED, LINE, PAGE, ACCENT = "#010a01", "#010a02", "#010a03", "#010a04", "#010a05"
 SERIES = ("#010a11", "#010a12", "#010a13", "#010a14", "#010a15", "#010a16")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)))
-_VARIABLES = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    LINE: "var(--line)",
-    PAGE: "var(--page)",
-    ACCENT: "var(--accent)",
-}
-_VARIABLES |= {colour: f"var(--s{index})" for index, colour in enumerate(SERIES, 1)}
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "svg.hashsalt": "raven-bench", "font.size": 9.0, "text.color": INK, "axes.edgecolor": LINE,
-    "axes.labelcolor": INK, "xtick.color": MUTED, "ytick.color": INK, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True, "grid.color": LINE, "grid.linewidth": 0.6,
-    "text.parse_math": False, "axes.titlesize": 9.5, "axes.titleweight": "bold", "axes.titlecolor": INK, "legend.frameon": False,
-    "legend.fontsize": 8.0, "lines.linewidth": 1.4,
+_VARIABLES = {INK: "ink", MUTED: "muted", LINE: "line", PAGE: "page", ACCENT: "accent"}
+_VARIABLES |= {colour: f"s{index}" for index, colour in enumerate(SERIES, 1)}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none", "svg.hashsalt": "raven-bench", "font.size": 9.0, "text.color": INK,
+    "axes.edgecolor": LINE, "axes.labelcolor": INK, "xtick.color": MUTED, "ytick.color": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+    "grid.color": LINE, "grid.linewidth": 0.6, "text.parse_math": False, "axes.titlesize": 9.5,
+    "axes.titleweight": "bold", "axes.titlecolor": INK, "legend.frameon": False, "legend.fontsize": 8.0,
+    "lines.linewidth": 1.4, "xtick.major.size": 0, "ytick.major.size": 0,
 }  # fmt: skip
+styled = matplotlib.rc_context(_STYLE)
+"""Decorates a function that draws a figure."""
 
 
-class Picture(NamedTuple):
-    """svg: an inline <svg> element; width: the least CSS pixels at which its text is readable."""
+class SvgFigure(NamedTuple):
+    """A figure that is ready to stand in the page."""
 
     svg: str
+    """An inline <svg> element."""
     width: int
+    """The least CSS pixels at which its text is readable."""
 
 
-def to_svg(figure: Figure, name: str, alt: str) -> Picture:
-    """Inline SVG with page colours, ids that are unique per `name`, a title and a description.
+class Dot(NamedTuple):
+    """A mean with its interval."""
 
-    alt: the title, and after the first semicolon the description.
-    """
+    value: Interval
+    colour: str
+    filled: bool
+
+
+def row_colour(row: RowSummary, trained: Sequence[str]) -> str:
+    """The accent for a row that this run trained, grey for a control."""
+    if row.row in trained:
+        return ACCENT
+    return SERIES[0] if row.kind in RANKED_KINDS else MUTED
+
+
+def row_dot(row: RowSummary, value: Interval | None, trained: Sequence[str]) -> Dot | None:
+    """The dot of a row. Controls are hollow."""
+    return None if value is None else Dot(value, row_colour(row, trained), row.kind in RANKED_KINDS)
+
+
+def series_style(index: int) -> dict[str, Any]:
+    """Colour and dash of the n-th line of a panel."""
+    return {"color": SERIES[index % len(SERIES)], "linestyle": DASHES[index // len(SERIES) % len(DASHES)]}
+
+
+def panel_grid(
+    count: int, columns: int, size: tuple[float, float], *, sharex: bool = False, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels, filled line by line. size: of the whole, in inches."""
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(-(-count // columns), columns, sharex=sharex, sharey=sharey, squeeze=False)
+    for axes in list(panels.flat)[count:]:
+        axes.set_visible(False)
+    return figure, list(panels.flat)[:count]
+
+
+def draw_dots(axes: Axes, labels: Sequence[str], dots: Sequence[Dot | None], *, zero: bool = False) -> None:
+    """One dot with its interval a label, the first on top. zero: draw a line at 0."""
+    if zero:
+        axes.axvline(0, color=MUTED, linewidth=1)
+    for place, dot in enumerate(dots):
+        if dot is not None:
+            value, colour, face = dot.value, dot.colour, dot.colour if dot.filled else PAGE
+            axes.plot(
+                [value.low, value.high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt"
+            )
+            axes.plot(value.mean, place, "o", markersize=4.5, markeredgecolor=colour, markerfacecolor=face)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.grid(axis="y", visible=False)
+
+
+def to_svg(figure: Figure, name: str, title: str, described: str) -> SvgFigure:
+    """Inline SVG in page colours, with ids that begin with `name`. title, described: for screen readers."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
@@ -56,13 +109,12 @@ def to_svg(figure: Figure, name: str, alt: str) -> Picture:
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
     text = re.sub(r"(font: [^;\"]*?\d(?:\.\d+)?px) [^;\"]*", r"\1 system-ui, sans-serif", text)
     for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, variable)
-    points = figure.get_size_inches()[0] * 72
-    height = figure.get_size_inches()[1] * 72
-    title, _, described = (escape(part.strip()) for part in alt.partition(";"))
+        text = text.replace(colour, f"var(--{variable})")
+    width, height = (72 * inches for inches in figure.get_size_inches())
     head = (
-        f'<svg viewBox="0 0 {points:g} {height:g}" role="img" aria-label="{title}" '
-        f'aria-describedby="{name}-desc"><title>{title}</title><desc id="{name}-desc">{described}</desc>'
+        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title)}" '
+        f'aria-describedby="{name}-desc"><title>{escape(title)}</title>'
+        f'<desc id="{name}-desc">{escape(described)}</desc>'
     )
     text = re.sub(r"^<svg[^>]*>", lambda _: head, text, count=1).replace("xlink:href", "href")
-    return Picture(text.strip(), round(points * 1.1))
+    return SvgFigure(text.strip(), round(width * 1.1))

@@ -1,25 +1,22 @@
 """The tables of the report as Markdown, LaTeX (booktabs) and CSV. Pure."""
 
 import re
-from typing import Literal
+from collections.abc import Sequence
 
 from evaluation.aggregate import RANKED_KINDS, TOTALS, csv_text
 from evaluation.dimensions import DIMENSIONS, BoundsName
 from evaluation.metrics import CUSTOM_GROUP
 from evaluation.records import Interval, RowSummary, ScoresTable
-from reports.tables import TOTAL_NAMES, MainLine, MainTable, dimension_marks, main_table
+from reports.tables import TOTAL_NAMES, MainLine, Mark, main_table, metric_marks, metric_value
 
-Mark = Literal["best", "second"] | None
 _SPECIAL = {c: "\\" + c for c in "&%$#_{}"} | {
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
 }  # fmt: skip
 
 
 def latex_text(text: str) -> str:
-    """Any text as LaTeX that prints it: special characters escaped, control characters and line breaks made
-    blanks.
-    """
+    """LaTeX that prints any text. Control characters and line breaks become blanks."""
     plain = re.sub(r"[\s\x00-\x1f\x7f]+", " ", text)
     return "".join(_SPECIAL.get(c, c) for c in plain)
 
@@ -29,46 +26,37 @@ def markdown_text(text: str) -> str:
     return " ".join(re.sub(r"([|\\`*_<>\[\]])", r"\\\1", text).split())
 
 
-def number(interval: Interval | None, digits: int = 2) -> str:
-    """`84.96 [83.1, 86.2]`, or a dash."""
+def markdown_number(interval: Interval | None, mark: Mark) -> str:
+    """`84.96 [83.1, 86.2]`, bold if best, underlined if second; or a dash."""
     if interval is None:
         return "-"
-    return f"{interval.mean:.{digits}f} [{interval.low:z.1f}, {interval.high:z.1f}]"
+    text = f"{interval.mean:.2f} [{interval.low:z.1f}, {interval.high:z.1f}]"
+    return f"**{text}**" if mark == "best" else f"<u>{text}</u>" if mark == "second" else text
 
 
 def latex_number(interval: Interval | None, mark: Mark = None, digits: int = 2) -> str:
-    """The interval as an index; the value bold if best, underlined if second."""
+    """The value with its interval as an index, bold if best, underlined if second."""
     if interval is None:
         return "--"
     value = f"{interval.mean:.{digits}f}"
-    shown = (
-        rf"\mathbf{{{value}}}" if mark == "best" else rf"\underline{{{value}}}" if mark == "second" else value
-    )
+    command = {"best": r"\mathbf", "second": r"\underline"}.get(mark or "")
+    shown = f"{command}{{{value}}}" if command else value
     return f"${shown}_{{[{interval.low:z.1f},\\,{interval.high:z.1f}]}}$"
-
-
-def _all_lines(main: MainTable) -> list[MainLine]:
-    return [*main.ranked, *main.incomplete, *main.controls]
 
 
 def markdown(table: ScoresTable, bounds: BoundsName) -> str:
     """The main table as Markdown, with the suite and the meaning of marks and brackets."""
-    marks = dimension_marks(table)
-
-    def cell(line: MainLine, measure: str) -> str:
-        text, mark = number(getattr(line, measure)), marks[measure].get(line.row)
-        return f"**{text}**" if mark == "best" else f"<u>{text}</u>" if mark == "second" else text
-
+    marks = metric_marks(table)
     lines = [
         *([f"**{markdown_text(table.subset)}**", ""] if table.subset else []),
         f"| tie group | row | kind | {TOTAL_NAMES[bounds]} | Quality | Semantic | note |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for line in _all_lines(main_table(table)):
-        group = "-" if line.group is None else str(line.group)
-        values = " | ".join(cell(line, measure) for measure in TOTALS)
-        note = markdown_text(line.incomplete or "")
-        lines.append(f"| {group} | {markdown_text(line.label)} | {line.kind} | {values} | {note} |")
+    for line in main_table(table).lines:
+        row = line.summary
+        values = [markdown_number(metric_value(row, m), marks[m].get(row.row)) for m in TOTALS]
+        cells = [str(line.group or "-"), markdown_text(row.label), row.kind, *values]
+        lines.append(f"| {' | '.join(cells)} | {markdown_text(row.incomplete or '')} |")
     lines += [
         "",
         f"Suite {table.suite}; brackets: 95 % intervals over prompts, {table.draws} draws. Bold: above "
@@ -78,84 +66,66 @@ def markdown(table: ScoresTable, bounds: BoundsName) -> str:
     return "\n".join(lines) + "\n"
 
 
-def latex(table: ScoresTable, bounds: BoundsName) -> str:
-    """The main table as a booktabs tabular; values are marked only where they stand alone, ranked rows bear
-    their tie group.
-    """
-    marks = dimension_marks(table)
+def _booktabs(table: ScoresTable, head: Sequence[str], blocks: Sequence[Sequence[Sequence[str]]]) -> str:
+    """A tabular of blocks of lines of cells. Its comments say what a reader of the source needs to know."""
     lines = [
-        *_latex_head(table),
-        r"\begin{tabular}{lrrrr}",
-        r"\toprule",
-        f"Method & {TOTAL_NAMES[bounds]} & Quality & Semantic & Tie group \\\\",
-        r"\midrule",
-    ]
-    main = main_table(table)
-    for block in ([*main.ranked, *main.incomplete], list(main.controls)):
-        for line in block:
-            values = " & ".join(latex_number(getattr(line, m), marks[m].get(line.row)) for m in TOTALS)
-            lines.append(f"{latex_text(line.label)} & {values} & {line.group or '--'} \\\\")
-        if block:
-            lines.append(r"\midrule")
-    lines[-1] = r"\bottomrule"
-    lines += _latex_subset(table, 5)
-    return "\n".join([*lines, r"\end{tabular}"]) + "\n"
-
-
-def _latex_subset(table: ScoresTable, columns: int) -> list[str]:
-    """The mark of a subset run, below its table; nothing for a whole run."""
-    if table.subset is None:
-        return []
-    return [rf"\multicolumn{{{columns}}}{{p{{\linewidth}}}}{{\footnotesize {latex_text(table.subset)}}} \\"]
-
-
-def dimensions_latex(table: ScoresTable) -> str:
-    """All dimensions, normalised, as a booktabs tabular: a line for each, a column for each row that is
-    ranked or incomplete.
-    """
-    marks = dimension_marks(table)
-    rows = [row for row in table.rows if row.kind in RANKED_KINDS]
-
-    def cell(row: RowSummary, name: str) -> str:
-        found = row.dimensions.get(name)
-        return latex_number(None if found is None else found.normalised, marks[name].get(row.row), 1)
-
-    lines = [*_latex_head(table), rf"\begin{{tabular}}{{l{'r' * len(rows)}}}", r"\toprule"]
-    lines += ["Dimension & " + " & ".join(latex_text(row.label) for row in rows) + r" \\", r"\midrule"]
-    shown: list[tuple[str, str, str]] = [
-        (d.name, d.title, d.group) for d in DIMENSIONS if d.name in table.dimensions
-    ]
-    shown += [(custom.name, latex_text(f"{custom.title} (custom)"), CUSTOM_GROUP) for custom in table.custom]
-    for group in ("quality", "semantic", CUSTOM_GROUP):
-        found = [(name, title) for name, title, its in shown if its == group]
-        for name, title in found:
-            values = " & ".join(cell(row, name) for row in rows)
-            lines.append(f"{title} & {values} \\\\")
-        if found:
-            lines.append(r"\midrule")
-    lines[-1] = r"\bottomrule"
-    lines += _latex_subset(table, 1 + len(rows))
-    return "\n".join([*lines, r"\end{tabular}"]) + "\n"
-
-
-def _latex_head(table: ScoresTable) -> list[str]:
-    """What a reader of the source needs to know: packages, intervals, marks."""
-    return [
         r"% \usepackage{booktabs}; UTF-8",
         f"% suite {table.suite}; indices: 95 % intervals over prompts, {table.draws} draws",
         "% bold: above every other row by the paired test with Holm's correction, 5 %; underlined: below "
         "that one alone",
+        rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+        r"\toprule",
+        " & ".join(head) + r" \\",
     ]
+    for block in blocks:
+        if block:
+            lines += [r"\midrule", *(" & ".join(cells) + r" \\" for cells in block)]
+    lines.append(r"\bottomrule")
+    if table.subset is not None:
+        said = rf"{{p{{\linewidth}}}}{{\footnotesize {latex_text(table.subset)}}}"
+        lines.append(rf"\multicolumn{{{len(head)}}}{said} \\")
+    return "\n".join([*lines, r"\end{tabular}"]) + "\n"
+
+
+def latex(table: ScoresTable, bounds: BoundsName) -> str:
+    """The main table as a booktabs tabular. Values are marked only where they stand alone."""
+    marks, main = metric_marks(table), main_table(table)
+
+    def cells(line: MainLine) -> list[str]:
+        row = line.summary
+        values = [latex_number(metric_value(row, m), marks[m].get(row.row)) for m in TOTALS]
+        return [latex_text(row.label), *values, str(line.group or "--")]
+
+    blocks = [[cells(line) for line in lines] for lines in ([*main.ranked, *main.incomplete], main.controls)]
+    return _booktabs(table, ["Method", TOTAL_NAMES[bounds], "Quality", "Semantic", "Tie group"], blocks)
+
+
+def dimensions_latex(table: ScoresTable) -> str:
+    """All dimensions, normalised, as a booktabs tabular with a column for each row but the controls."""
+    marks = metric_marks(table)
+    rows = [row for row in table.rows if row.kind in RANKED_KINDS]
+
+    def cell(row: RowSummary, name: str) -> str:
+        return latex_number(metric_value(row, name), marks[name].get(row.row), 1)
+
+    shown: list[tuple[str, str, str]] = [
+        (d.name, d.title, d.group) for d in DIMENSIONS if d.name in table.dimensions
+    ]
+    shown += [(custom.name, latex_text(f"{custom.title} (custom)"), CUSTOM_GROUP) for custom in table.custom]
+    blocks = [
+        [[title, *(cell(row, name) for row in rows)] for name, title, its in shown if its == group]
+        for group in ("quality", "semantic", CUSTOM_GROUP)
+    ]
+    return _booktabs(table, ["Dimension", *(latex_text(row.label) for row in rows)], blocks)
 
 
 def pairs_csv(table: ScoresTable) -> str:
-    """One line per two rows and measure: a minus b in normalised points, its interval, p-value raw and after
-    Holm, prompts.
-    """
+    """One line per two rows and metric: a minus b in normalised points, with p-values raw and after Holm."""
     lines = ["a,b,measure,difference,low,high,p_value,holm,prompts"]
     for pair in table.pairs:
         found = pair.difference
         lines.append(
-            f"{pair.a},{pair.b},{pair.measure},{found.mean:.4f},{found.low:.4f},{found.high:.4f},{pair.p_value:.6g},{pair.holm:.6g},{pair.prompts}"
+            f"{pair.a},{pair.b},{pair.measure},{found.mean:.4f},{found.low:.4f},{found.high:.4f},"
+            f"{pair.p_value:.6g},{pair.holm:.6g},{pair.prompts}"
         )
     return csv_text(lines, table.subset)

@@ -1,18 +1,19 @@
 """Licences of all that a run used: weights and code of methods, prompts, networks and packages of the scorer.
-As stated by each; never guessed.
+
+They stand as each publisher states them and are never guessed.
 """
 
 import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from reports.strict import Strict
 
 NOT_STATED = "not stated"
 _NON_COMMERCIAL = re.compile(r"\bNC\b|non-?commercial|academic|research (use )?only|S-Lab", re.IGNORECASE)
 
-Part = Literal["model", "prompts", "training", "scorer", "package", "code"]
-TITLES: dict[Part, str] = {
+LicencePart = Literal["model", "prompts", "training", "scorer", "package", "code"]
+LICENCE_PARTS: dict[LicencePart, str] = {
     "code": "This program and what it ships",
     "model": "Models",
     "training": "Training in this run",
@@ -22,17 +23,15 @@ TITLES: dict[Part, str] = {
 }
 
 
-class Licence(BaseModel):
-    """The licence of one thing. stated: as its publisher writes it, NOT_STATED if nothing was found; note:
-    what it covers, or where it stands.
-    """
+class Licence(Strict):
+    """The licence of one thing."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    part: Part
+    part: LicencePart
     name: str
     stated: str
+    """As its publisher writes it, NOT_STATED if nothing was found."""
     note: str
+    """What it covers, or where it stands."""
 
     @property
     def non_commercial(self) -> bool:
@@ -41,17 +40,17 @@ class Licence(BaseModel):
 
 
 class Network(NamedTuple):
-    """A network of the official scorer: files below weights/vbench/ that begin so, its citation and the
-    dimensions that need it.
-    """
+    """A network of the official scorer, with the dimensions that need it."""
 
     begins: str
+    """How the names of its files below weights/vbench/ begin."""
     title: str
     key: str
+    """Of its citation."""
     dimensions: tuple[str, ...]
 
 
-GRIT = ("object_class", "multiple_objects", "color", "spatial_relationship")
+_GRIT = ("object_class", "multiple_objects", "color", "spatial_relationship")
 NETWORKS = (
     Network("dino_model/", "DINO ViT-B/16", "dino", ("subject_consistency",)),
     Network("clip_model/ViT-B-32", "CLIP ViT-B/32", "clip", ("background_consistency", "appearance_style")),
@@ -62,21 +61,28 @@ NETWORKS = (
     Network("raft_model/", "RAFT (things)", "raft", ("dynamic_degree",)),
     Network("umt_model/", "UMT ViT-L/16", "umt", ("human_action",)),
     Network("ViCLIP/", "ViCLIP-L (InternVid-10M)", "viclip", ("temporal_style", "overall_consistency")),
-    Network("grit_model/", "GRiT-B", "grit", GRIT),
+    Network("grit_model/", "GRiT-B", "grit", _GRIT),
     Network("caption_model/", "Tag2Text Swin-B", "tag2text", ("scene",)),
-    Network("bert-base-uncased/", "BERT base (tokenizer and initialisation)", "bert", ("scene", *GRIT)),
+    Network("bert-base-uncased/", "BERT base (tokenizer and initialisation)", "bert", ("scene", *_GRIT)),
 )
-"""Networks of vbench 0.1.5 (vbench.md 3); temporal_flickering has none."""
+"""Networks of vbench 0.1.5 (evaluation/vbench/README.md#dimensions). temporal_flickering has none."""
 
-PACKAGES = (
-    Licence(part="package", name="vbench 0.1.5", stated="Apache-2.0", note="as its package metadata says"),
-    Licence(part="package", name="pyiqa 0.1.10", stated="CC BY-NC-SA 4.0 and S-Lab License 1.0",
-            note="as its licence files say; its package metadata says Apache"),
-    Licence(part="package", name="openai-clip 1.0.1", stated=NOT_STATED, note="its package has no licence; openai/CLIP states MIT"),
-    Licence(part="package", name="detectron2 0.6", stated="Apache-2.0", note="as its licence file says; the four dimensions with GRiT"),
-    Licence(part="package", name="timm 1.0.12", stated="Apache-2.0", note="as its package metadata says"),
-    Licence(part="package", name="transformers 4.33.2", stated="Apache-2.0", note="as its package metadata says"),
-)  # fmt: skip
+_METADATA = "as its package metadata says"
+SCORER_PACKAGES = tuple(
+    Licence(part="package", name=name, stated=stated, note=note)
+    for name, stated, note in (
+        ("vbench 0.1.5", "Apache-2.0", _METADATA),
+        (
+            "pyiqa 0.1.10",
+            "CC BY-NC-SA 4.0 and S-Lab License 1.0",
+            "as its licence files say; its package metadata says Apache",
+        ),
+        ("openai-clip 1.0.1", NOT_STATED, "its package has no licence; openai/CLIP states MIT"),
+        ("detectron2 0.6", "Apache-2.0", "as its licence file says; the four dimensions with GRiT"),
+        ("timm 1.0.12", "Apache-2.0", _METADATA),
+        ("transformers 4.33.2", "Apache-2.0", _METADATA),
+    )
+)
 """Packages that the official scorer computes with, as locked in envs/vbench."""
 
 

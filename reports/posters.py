@@ -1,6 +1,4 @@
-"""Small pictures and small copies of a clip. Bytes of an mp4 in, bytes out; the same input gives the same
-output.
-"""
+"""Posters and small copies of a clip. Bytes of an mp4 in, bytes out; the same input gives the same output."""
 
 import io
 from fractions import Fraction
@@ -24,10 +22,10 @@ def poster(content: bytes) -> bytes:
         frame = next((frame for n, frame in enumerate(container.decode(stream)) if n >= middle), None)
     if frame is None:
         raise ValueError(f"an mp4 of {len(content)} bytes has no frame {middle}; sample and check it again.")
-    picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     written = io.BytesIO()
-    picture.save(written, "WEBP", quality=50, method=4)
+    image.save(written, "WEBP", quality=50, method=4)
     return written.getvalue()
 
 

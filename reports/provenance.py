@@ -1,6 +1,4 @@
-"""Provenance: what a report was made from. No host name, no home path, no secret; the same inputs give the
-same bytes.
-"""
+"""Provenance: what a report was made from, without host names, home paths, secrets or times."""
 
 import json
 import platform
@@ -8,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from evaluation.code_state import code_state
 from evaluation.files import file_sha256
@@ -21,25 +21,21 @@ from evaluation.records import (
     ScoresTable,
     TrainManifest,
     WeightsManifest,
-    parse,
     read_json,
 )
 from reports.scrubbing import scrub
 
-PACKAGES = (
+RECORDED_PACKAGES = (
     "av", "diffusers", "jinja2", "matplotlib", "numpy", "opencv-python-headless", "peft", "pydantic",
     "safetensors", "scipy", "snakemake", "torch", "transformers",
 )  # fmt: skip
 
 
-def _packages() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _processor() -> str:
@@ -48,23 +44,6 @@ def _processor() -> str:
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.machine()
-
-
-def read_weights(results_dir: Path) -> dict[str, WeightsManifest]:
-    """Every manifest that `convert` left, weights/<row>/<flavour>.json, by <row>/<flavour>."""
-    return {
-        path.relative_to(results_dir / "weights").with_suffix("").as_posix(): read_json(WeightsManifest, path)
-        for path in sorted((results_dir / "weights").glob("*/*.json"))
-    }
-
-
-def read_train(results_dir: Path) -> dict[str, TrainManifest]:
-    """Every train/<row>/train.json, by row."""
-    paths = sorted((results_dir / "train").glob("*/train.json"))
-    return {
-        path.parent.name: parse(TrainManifest, path.read_text(encoding="utf-8"), str(path.name))
-        for path in paths
-    }
 
 
 def _versions(software: Mapping[str, str]) -> str:
@@ -88,11 +67,32 @@ def _joined(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _described_sha256(root: Path, name: str) -> str | None:
-    """Sha256 of a model file as the .json beside it says; None for a fetched one, which the fetched files
-    tell.
-    """
+    """Sha256 of a model file as the .json beside it says. None for a fetched one, which `fetched` has."""
     description = (root / name).with_suffix(".json")
     return json.loads(description.read_text(encoding="utf-8"))["sha256"] if description.is_file() else None
+
+
+def _json_if_there(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _clips_record(
+    results_dir: Path, row: str, clips: Sequence[Clip], timings: Sequence[ClipTiming]
+) -> dict[str, Any]:
+    """Of one row's clips: what they are, and where and with what they were made and scored."""
+    return {
+        "clips": len(clips),
+        "manifest_sha256": file_sha256(results_dir / "clips" / row / "manifest.jsonl"),
+        "noise": sorted({clip.noise for clip in clips}),
+        "batch_size": sorted({clip.batch_size for clip in clips}),
+        "weights_sha256": sorted({clip.weights_sha256 for clip in clips if clip.weights_sha256}),
+        "settings_sha256": sorted({clip.settings_sha256 for clip in clips}),
+        "made_by_commits": sorted({timing.commit for timing in timings}),
+        "devices": sorted({timing.device for timing in timings}),
+        "attention": sorted({timing.attention for timing in timings if timing.attention}),
+        "software": sorted({_versions(timing.software) for timing in timings if timing.software}),
+        "scorer": _joined(_scorer_versions(results_dir / "scores" / row)),
+    }
 
 
 def run_record(
@@ -108,33 +108,15 @@ def run_record(
 ) -> dict[str, Any]:
     """The record as plain JSON values. config: the suite's, for its codec, its text encoder and its seeds."""
     code = code_state(root)
-    clips = {
-        row: {
-            "clips": len(found),
-            "manifest_sha256": file_sha256(results_dir / "clips" / row / "manifest.jsonl"),
-            "noise": sorted({clip.noise for clip in found}),
-            "batch_size": sorted({clip.batch_size for clip in found}),
-            "weights_sha256": sorted({clip.weights_sha256 for clip in found if clip.weights_sha256}),
-            "settings_sha256": sorted({clip.settings_sha256 for clip in found}),
-            "made_by_commits": sorted({timing.commit for timing in timings.get(row, ())}),
-            "devices": sorted({timing.device for timing in timings.get(row, ())}),
-            "attention": sorted({timing.attention for timing in timings.get(row, ()) if timing.attention}),
-            "software": sorted(
-                {_versions(timing.software) for timing in timings.get(row, ()) if timing.software}
-            ),
-            "scorer": _joined(_scorer_versions(results_dir / "scores" / row)),
-        }
-        for row, found in manifests.items()
-    }
     counts = count_prompts(prompts)
-    fetched = results_dir / "fetch" / "resources.json"
-    scorer_files = results_dir / "vbench" / "weights.json"
+    weights, train = results_dir / "weights", results_dir / "train"
+    scorer_files = _json_if_there(results_dir / "vbench" / "weights.json")
     record = {
         "suite": table.suite,
         "commit": code.commit,
         "dirty": code.dirty,
         "python": platform.python_version(),
-        "packages": _packages(),
+        "packages": {name: _version(name) for name in RECORDED_PACKAGES},
         "processor": _processor(),
         "prompts": {
             "sha256": file_sha256(results_dir / "prompts" / "prompts.jsonl"),
@@ -149,16 +131,11 @@ def run_record(
             if (path := root / "envs" / name / "requirements.lock").is_file()
         },
         "model_files": {part: _described_sha256(root, config["model"][part]) for part in ("codec", "text")},
-        "fetched": json.loads(fetched.read_text(encoding="utf-8")) if fetched.is_file() else {},
+        "fetched": _json_if_there(results_dir / "fetch" / "resources.json"),
         "scorer": _joined(
             found for row in manifests for found in _scorer_versions(results_dir / "scores" / row)
         ),
-        "scorer_files": {
-            name: found["sha256"]
-            for name, found in json.loads(scorer_files.read_text(encoding="utf-8")).items()
-        }
-        if scorer_files.is_file()
-        else {},
+        "scorer_files": {name: found["sha256"] for name, found in scorer_files.items()},
         "seeds": {
             "prompts": config["prompts"]["seed"] if config["benchmark"] == "toybox" else None,
             "bootstrap": table.seed,
@@ -167,13 +144,21 @@ def run_record(
             },
         },
         "bootstrap": {"draws": table.draws, "seed": table.seed},
-        "weights": {name: found.model_dump(mode="json") for name, found in read_weights(results_dir).items()},
-        "trained": {name: found.model_dump(mode="json") for name, found in read_train(results_dir).items()},
+        "weights": {
+            path.relative_to(weights).with_suffix("").as_posix(): read_json(WeightsManifest, path)
+            for path in sorted(weights.glob("*/*.json"))
+        },
+        "trained": {
+            path.parent.name: read_json(TrainManifest, path) for path in sorted(train.glob("*/train.json"))
+        },
         "training_machines": {
             path.parent.name: read_json(Machine, path).model_dump(mode="json", exclude={"schema_version"})
-            for path in sorted((results_dir / "train").glob("*/machine.json"))
+            for path in sorted(train.glob("*/machine.json"))
         },
-        "clips": clips,
+        "clips": {
+            row: _clips_record(results_dir, row, clips, timings.get(row, ()))
+            for row, clips in manifests.items()
+        },
     }
-    cleaned: dict[str, Any] = scrub(json.loads(json.dumps(record)), str(root))
+    cleaned: dict[str, Any] = scrub(to_jsonable_python(record), str(root))
     return cleaned

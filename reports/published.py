@@ -1,6 +1,4 @@
-"""Totals that papers print, with source and protocol, from published.yaml. Context for measured rows, never
-part of a rank.
-"""
+"""Totals that papers print, with source and protocol: context for measured rows, never part of a rank."""
 
 from __future__ import annotations
 
@@ -8,47 +6,42 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-FILE = Path(__file__).parent / "published.yaml"
+from reports.strict import Strict
+
+PUBLISHED = Path(__file__).parent / "published.yaml"
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
-class Source(BaseModel):
-    """Where numbers were read. read: "paper" (its text) or "notes" (reading notes, not compared with the
-    PDF).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+class PublishedSource(Strict, strict=True):
+    """Where numbers were read."""
 
     title: str
     link: str
     protocol: str
     read: Literal["paper", "notes"]
+    """In the paper's text, or in reading notes that were not compared with the PDF."""
 
 
-class PublishedTotals(BaseModel):
-    """What one source prints for one method, percent; fps: pixel frames per second, as the source measured
-    them.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+class PublishedTotals(Strict, strict=True):
+    """What one source prints for one method, in percent."""
 
     source: str
     total: Percent
     quality: Percent
     semantic: Percent
     fps: Annotated[float, Field(gt=0)] | None = None
+    """Pixel frames per second, as the source measured them."""
     note: str | None = None
 
 
-class Published(BaseModel):
-    """The whole file. rows: by the row's name, the target paper first."""
+class Published(Strict, strict=True):
+    """The whole of published.yaml."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    sources: dict[str, Source]
+    sources: dict[str, PublishedSource]
     rows: dict[str, list[PublishedTotals]]
+    """By the row's name, the target paper first."""
 
     @model_validator(mode="after")
     def _known_sources(self) -> Published:
@@ -61,11 +54,11 @@ class Published(BaseModel):
 class PublishedLine(NamedTuple):
     """A method's numbers in one source, ready to show."""
 
-    source: Source
+    source: PublishedSource
     totals: PublishedTotals
 
 
-def read_published(path: Path = FILE) -> dict[str, list[PublishedLine]]:
+def read_published(path: Path = PUBLISHED) -> dict[str, list[PublishedLine]]:
     """Lines by row name. Raises ValueError naming the file and what is wrong in it."""
     try:
         found = Published.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))

@@ -1,18 +1,13 @@
-"""Replays: clips that were rendered again, and whether they came out the same. Records, and the words for
-them.
-"""
+"""Replays: clips that were rendered again, and whether they came out the same."""
 
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from evaluation.records import ClipId, Identifier, Sha256, read_json
+from reports.strict import Strict
 
-FILE = "replay.json"
-
-Outcome = Literal["bit-equal", "same pictures", "differs", "changed file"]
-MEANING: dict[Outcome, str] = {
+ReplayOutcome = Literal["bit-equal", "same pictures", "differs", "changed file"]
+MEANING: dict[ReplayOutcome, str] = {
     "bit-equal": "the same latents and the same bytes of the file",
     "same pictures": "other last bits, but every decoded pixel is the same after rounding to 8 bits",
     "differs": "some decoded pixels differ",
@@ -21,41 +16,35 @@ MEANING: dict[Outcome, str] = {
 """Outcomes of a replayed clip, best first."""
 
 
-class ReplayedClip(BaseModel):
-    """A clip rendered again. device_then, device_now: where.
-
-    max_difference: largest difference of a pixel's channel, 0..255; psnr_db: of all pixels against 255; both
-    None unless it differs.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class ReplayedClip(Strict):
+    """A clip rendered again, and how it compares with the one of the manifest."""
 
     clip_id: ClipId
-    outcome: Outcome
+    outcome: ReplayOutcome
     device_then: str
     device_now: str
     max_difference: int | None
+    """Largest difference of a pixel's channel, 0..255. None unless the clip differs."""
     psnr_db: float | None
+    """Of all pixels against 255. None unless the clip differs."""
 
     @property
     def failed(self) -> bool:
-        """A changed file, or other pictures from a device of the same type. Other devices compute other last
-        bits, which chunks amplify.
+        """A changed file, or other frames from a device of the same type.
+
+        Other devices compute other last bits, which chunks amplify.
         """
         return self.outcome == "changed file" or (
             self.outcome == "differs" and self.device_then == self.device_now
         )
 
 
-class ReplayedRow(BaseModel):
-    """The clips of one row. manifest_sha256: of the manifest that they were compared with; software:
-    versions, then and now.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class ReplayedRow(Strict):
+    """The clips of one row, with commits and versions of packages then and now."""
 
     row: Identifier
     manifest_sha256: Sha256
+    """Of the manifest that they were compared with."""
     commit_then: str
     commit_now: str
     software_then: dict[str, str]
@@ -71,14 +60,13 @@ class ReplayedRow(BaseModel):
         return f"{worst} on {'the same type of device, ' if same else ''}{device}"
 
 
-class Replay(BaseModel):
-    """replay.json: every replayed row; finished: UTC."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class Replay(Strict):
+    """replay.json: every replayed row."""
 
     schema_version: Literal[1] = 1
     suite: str
     finished: str
+    """UTC."""
     rows: tuple[ReplayedRow, ...]
 
     @property
@@ -88,11 +76,11 @@ class Replay(BaseModel):
 
 def read_replay(results_dir: Path) -> Replay | None:
     """The last replay of a results folder; None if there was none."""
-    path = results_dir / FILE
+    path = results_dir / "replay.json"
     return read_json(Replay, path) if path.is_file() else None
 
 
-def sentence(row: str, clip: ReplayedClip) -> str:
+def replay_message(row: str, clip: ReplayedClip) -> str:
     """One clip for a log."""
     where = (
         clip.device_now

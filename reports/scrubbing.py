@@ -1,6 +1,4 @@
-"""Values and command lines without secrets and machine paths: what reaches reports, records and our logs
-passes through here.
-"""
+"""Values and command lines without secrets and machine paths, for reports, records and logs."""
 
 import os
 import re
@@ -11,13 +9,17 @@ from typing import Any
 
 REMOVED = "<removed>"
 _PLAIN = "..removed.."  # needs no quotes in a shell
-_NAME = r"(?:[A-Za-z0-9]+[_-])*(?:token|secret|password|passwd|credentials?|api_?-?key|access_?-?key|private_?-?key)"
+_NAME = (
+    r"(?:[A-Za-z0-9]+[_-])*"
+    r"(?:token|secret|password|passwd|credentials?|api_?-?key|access_?-?key|private_?-?key)"
+)
 _SECRET_KEY = re.compile(rf"^-*{_NAME}$", re.IGNORECASE)
 _ASSIGNED = re.compile(
     rf"(?<![A-Za-z0-9])({_NAME}[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s\"',}}]+)", re.IGNORECASE
 )
 _SHAPES = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|sk-[\w-]{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|(?<=Bearer )[\w.~+/=-]{12,})"
+    r"\b(?:hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|sk-[\w-]{20,}"
+    r"|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{16}|(?<=Bearer )[\w.~+/=-]{12,})"
 )
 _IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 _HOME_PATH = re.compile(r"(/home/[^/\s\"']+|/Users/[^/\s\"']+|/root)(?=/|$|[\s\"':,;)])")
@@ -34,11 +36,10 @@ def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def scrub(value: Any, root: str, environment: Mapping[str, str] = os.environ) -> Any:
-    """The same JSON value without secrets and machine paths: the repository root becomes ".", home folders
-    become "~".
+    """The same JSON value without secrets and machine paths: the root becomes ".", home folders "~".
 
-    Secrets are values under a secret's name, values assigned to one inside a text, tokens of known form, a
-    URL's user, and whatever secret variables of the environment hold.
+    root: of the repository. Secrets are values under a secret's name, values assigned to one inside a text,
+    tokens of known form, a URL's user, and whatever secret variables of the environment hold.
     """
     if isinstance(value, Mapping):
         return {
@@ -53,9 +54,7 @@ def scrub(value: Any, root: str, environment: Mapping[str, str] = os.environ) ->
 
 
 def scrub_command(words: Sequence[str], root: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A command line as a person would type it, scrubbed; the program by its bare name, the value after a
-    secret's flag removed.
-    """
+    """A command line as a person would type it: the program's bare name, no value after a secret's flag."""
     shown: list[str] = []
     for place, word in enumerate(words):
         if place == 0:

@@ -1,6 +1,4 @@
-"""What a clip cost: timings -> one line of speed per row. Medians over clips, so that a first, slow clip does
-not count.
-"""
+"""What a clip cost: timings of a row -> its speed for the main table and its line in the table of costs."""
 
 import statistics
 from collections.abc import Sequence
@@ -11,23 +9,36 @@ from evaluation.records import Clip, ClipTiming
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """fps: pixel frames per second of sampling alone; fps_decoded: with the VAE's decoding, without writing
-    the file.
-
-    first_chunk_s: from the start until the first chunk's pixels are there, None where clips are not streamed;
-    peak_mb: MiB on
-    the GPU, of the process where there is none. whole: another program's clips: one time for all it did, its
-    calls unknown.
-    """
+    """Speed of one row, in medians over clips, so that a first, slow clip does not count."""
 
     clip_s: float | None
     fps: float | None
+    """Pixel frames per second of sampling alone."""
     fps_decoded: float | None
+    """The same with the VAE's decoding, without writing the file."""
     first_chunk_s: float | None
+    """From the start until the first chunk's pixels are there. None where clips are not streamed."""
     peak_mb: float
+    """MiB on the GPU, or of the process where there is no GPU."""
     on_gpu: bool
     network_calls: float
     whole: bool
+    """Another program made the clips: one time for all that it did, its network calls are unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowCost:
+    """Sampling cost of one row, in means over clips. whole: as in Speed; peak_mb: MiB of the process."""
+
+    label: str
+    whole: bool
+    clips: int
+    sample_s: float
+    decode_s: float
+    write_s: float
+    network_calls: float
+    peak_mb: float
+    devices: tuple[str, ...]
 
 
 def _rate(frames: Sequence[int], seconds: Sequence[float]) -> float | None:
@@ -37,9 +48,7 @@ def _rate(frames: Sequence[int], seconds: Sequence[float]) -> float | None:
 
 
 def speed_of(clips: Sequence[Clip], timings: Sequence[ClipTiming], *, whole: bool) -> Speed | None:
-    """Speed of one row; None without timings. Raises ValueError if a timing is of a clip that the manifest
-    lacks.
-    """
+    """Speed of one row, None without timings. Raises ValueError for a timing of a clip not in `clips`."""
     if not timings:
         return None
     pixel_frames = {clip.clip_id: clip.pixel_frames for clip in clips}
@@ -51,14 +60,37 @@ def speed_of(clips: Sequence[Clip], timings: Sequence[ClipTiming], *, whole: boo
     frames = [pixel_frames[timing.clip_id] for timing in timings]
     first = [timing.first_frames_s for timing in timings if timing.first_frames_s is not None]
     on_gpu = all(timing.peak_gpu_mb is not None for timing in timings)
-    spent = statistics.median(timing.sample_s + timing.decode_s for timing in timings)
+    decoded = [timing.sample_s + timing.decode_s for timing in timings]
     return Speed(
-        clip_s=spent if spent > 0 else None,
+        clip_s=statistics.median(decoded) or None,
         fps=None if whole else _rate(frames, [timing.sample_s for timing in timings]),
-        fps_decoded=_rate(frames, [timing.sample_s + timing.decode_s for timing in timings]),
+        fps_decoded=_rate(frames, decoded),
         first_chunk_s=statistics.median(first) if first else None,
         peak_mb=max((t.peak_gpu_mb if on_gpu and t.peak_gpu_mb is not None else t.peak_mb) for t in timings),
         on_gpu=on_gpu,
         network_calls=statistics.fmean(timing.network_calls for timing in timings),
         whole=whole,
     )
+
+
+def row_cost(label: str, timings: Sequence[ClipTiming], *, whole: bool) -> RowCost:
+    """Sampling cost of a row with at least one timing."""
+    n = len(timings)
+    return RowCost(
+        label=label,
+        whole=whole,
+        clips=n,
+        sample_s=sum(t.sample_s for t in timings) / n,
+        decode_s=sum(t.decode_s for t in timings) / n,
+        write_s=sum(t.write_s for t in timings) / n,
+        network_calls=sum(t.network_calls for t in timings) / n,
+        peak_mb=max(t.peak_mb for t in timings),
+        devices=tuple(sorted({_device(t) for t in timings})),
+    )
+
+
+def _device(timing: ClipTiming) -> str:
+    """Where a clip was made; on a GPU with the attention kernel, on which its last bits depend."""
+    if timing.device == "cpu" or timing.attention is None:
+        return timing.device
+    return f"{timing.device}, attention {timing.attention}"

@@ -1,46 +1,41 @@
-"""Starts of a run: every time that jobs were begun, with which command, from which code, and what they were
-expected to cost.
-"""
+"""Starts of a run: when jobs were begun, by which command, from which code, at what expected cost."""
 
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from evaluation.records import Sha256, read_jsonl
-from reports.cost import Estimate
+from reports.cost import CostEstimate
+from reports.strict import Strict
 
-FILE = "starts.jsonl"
+STARTS_FILE = "starts.jsonl"
 
 
-class Start(BaseModel):
-    """One start. command, config: scrubbed; config_sha256: of the suite's file; jobs: that were to be run;
-    started: UTC.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class Start(Strict):
+    """One start: a line of starts.jsonl."""
 
     schema_version: Literal[1] = 1
     started: str
+    """UTC."""
     command: str
+    """Scrubbed, as `config` is."""
     config: str
     config_sha256: Sha256
+    """Of the suite's file."""
     commit: str
     dirty: bool | None
     jobs: int
-    estimate: Estimate
+    """That were to be run."""
+    estimate: CostEstimate
 
 
 def note_start(results_dir: Path, start: Start) -> None:
     """Add a line to starts.jsonl."""
     results_dir.mkdir(parents=True, exist_ok=True)
-    with (results_dir / FILE).open("a", encoding="utf-8") as stream:
+    with (results_dir / STARTS_FILE).open("a", encoding="utf-8") as stream:
         stream.write(start.model_dump_json() + "\n")
 
 
 def read_starts(results_dir: Path) -> list[Start]:
-    """Every start, oldest first; empty for a folder made without Snakemake. Raises ValueError naming file and
-    line.
-    """
-    path = results_dir / FILE
+    """Every start, oldest first; none in a folder made without Snakemake."""
+    path = results_dir / STARTS_FILE
     return read_jsonl(Start, path) if path.is_file() else []

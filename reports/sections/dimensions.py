@@ -1,17 +1,21 @@
-"""Why a dimension of the sixteen has no score in a run: one phrase each, for the table that greys it. Pure."""
+"""Every dimension of every row, with its interval, and why a dimension has no score."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.dimensions import NAMES, BoundsName
 from evaluation.text_only_dimensions import ON_REQUEST, WITHOUT_FACTS
+from reports.drawing import SvgFigure, draw_dots, panel_grid, row_dot, styled, to_svg
+from reports.tables import metric_marks, metric_value, power
+from reports.view import View
 
 
-def left_out_reasons(
+def unscored_reasons(
     benchmark: BoundsName, asked: Sequence[str], config: Mapping[str, Any], subset: str | None
 ) -> dict[str, str]:
-    """By dimension that the run was not asked for. config: the suite's settings; subset: what a subset run
-    leaves out.
+    """One phrase for each of the sixteen that the run was not asked for.
+
+    config: the suite's settings; subset: what a subset run leaves out.
     """
     own_list = config["prompts"]["list"] is not None
     reasons = {}
@@ -29,3 +33,54 @@ def left_out_reasons(
         else:
             reasons[name] = "compares with facts, which the list does not give"
     return reasons
+
+
+@styled
+def dimensions_figure(view: View) -> SvgFigure:
+    """A forest plot a dimension: the normalised scores of all rows with 95 % intervals.
+
+    All are on the scale 0..100 where a control shows its ends. Otherwise each has its own scale, since good
+    rows differ by few points.
+    """
+    rows, shown, trained = view.rows, list(view.known.values()), list(view.run.curves)
+    size = (12.5, -(-len(shown) // 4) * (0.62 + 0.19 * len(rows)))
+    figure, panels = panel_grid(len(shown), 4, size, sharey=True)
+    for axes, metric in zip(panels, shown, strict=True):
+        values = [metric_value(row, metric.name) for row in rows]
+        dots = [row_dot(row, value, trained) for row, value in zip(rows, values, strict=True)]
+        draw_dots(axes, [row.label for row in rows], dots)
+        low = min((value.low for value in values if value is not None), default=0.0)
+        high = max((value.high for value in values if value is not None), default=100.0)
+        if view.has_controls or all(value is None for value in values):
+            axes.set_xlim(min(-2.0, low - 2), max(102.0, high + 2))
+        else:
+            room = max(0.08 * (high - low), 0.05)
+            axes.set_xlim(low - room, high + room)
+        axes.set_title(
+            f"{metric.title} ({', '.join(_kinds(view, metric.name)[:1]) or 'not scored'})", loc="left"
+        )
+    title = f"Normalised score of every row in {len(shown)} dimensions with 95 percent intervals"
+    return to_svg(figure, "dimensions", title, "numbers in the table")
+
+
+def _kinds(view: View, name: str) -> list[str]:
+    """Of the scorers that a dimension's cells come from."""
+    return sorted({row.dimensions[name].kind for row in view.rows if name in row.dimensions})
+
+
+def dimensions_section(view: View) -> dict[str, Any]:
+    """What dimensions.html.j2 shows."""
+    settings, table = view.run.settings, view.run.table
+    cells = [cell for row in view.rows for cell in row.dimensions.values()]
+    return {
+        "dimensions": list(view.known.values()),
+        "shipped": view.shipped,
+        "reasons": unscored_reasons(settings.bounds, table.dimensions, settings.config, table.subset),
+        "marks": metric_marks(table),
+        "power": {name: power(table, name) for name in view.known},
+        "kinds": {name: _kinds(view, name) for name in view.known},
+        "some_left_out": any(cell.left_out for cell in cells),
+        "several_processes": any(cell.several_processes is not None for cell in cells),
+        "dimensions_figure": dimensions_figure(view),
+        "has_controls": view.has_controls,
+    }

@@ -1,24 +1,58 @@
-"""What of a run must not be compared, and why: sentences made from the facts of its record. Pure."""
+"""What the numbers do not say, and what of a run must not be compared, with the reason."""
+
+from typing import Any
 
 from evaluation.aggregate import RANKED_KINDS
-from evaluation.dimensions import NAMES
+from evaluation.dimensions import NAMES, BoundsName
 from reports.cost import amount
 from reports.run import Run
-from reports.sections.methods import listed
+from reports.view import View
+from reports.words import and_joined
+
+LIMITS: dict[BoundsName, tuple[str, ...]] = {
+    "toybox": (
+        "The models have about a million parameters and see a world of coloured shapes; an order found "
+        "here does not carry over to the published checkpoints of the same names.",
+        "Normalisation bounds are constants of this repository; a Toybox-Total is not on the scale of a "
+        "VBench total.",
+        "Stand-in dimensions have no exact answer in this world and are marked wherever they appear.",
+    ),
+    "vbench": ("Scores of other papers used other prompts, seeds or filters; they are context, not rivals.",),
+}
+
+
+def limits_section(view: View) -> dict[str, Any]:
+    """What limits.html.j2 shows."""
+    bounds = view.run.settings.bounds
+    reasons = not_comparable(view.run, published=bounds == "vbench")
+    return {"limits": LIMITS[bounds], "not_comparable": reasons}
 
 
 def not_comparable(run: Run, published: bool) -> list[str]:
     """One sentence for each reason. published: whether published totals stand beside the measured ones."""
-    return [sentence for sentence in (
-        _other_scale(run), _subset(run), *_made_outside(run), *_other_shapes(run), _trained(run), _numerics(run), _noise(run), _devices(run),
-        _software(run), _scorers(run), _commits(run), _filtered(run),
+    sentences = [
+        _other_scale(run),
+        _subset(run),
+        *_made_outside(run),
+        *_other_shapes(run),
+        _trained(run),
+        _precisions(run),
+        _noise(run),
+        _devices(run),
+        _software(run),
+        _scorers(run),
+        _commits(run),
+        _filtered(run),
         "Published totals were sampled and scored by others: prompts, seeds, checkpoints and filters "
-        "differ, each with its source." if published else None,
-    ) if sentence]  # fmt: skip
+        "differ, each with its source."
+        if published
+        else None,
+    ]
+    return [sentence for sentence in sentences if sentence]
 
 
 def _labels(run: Run, rows: list[str]) -> str:
-    return listed([run.settings.rows[row].label for row in rows])
+    return and_joined([run.settings.rows[row].label for row in rows])
 
 
 def _ranked(run: Run) -> list[str]:
@@ -92,15 +126,17 @@ def _trained(run: Run) -> str | None:
     )
 
 
-def _numerics(run: Run) -> str | None:
-    profiles = {
+def _precisions(run: Run) -> str | None:
+    precisions = {
         row: str(run.settings.rows[row].settings.get("precision"))
         for row in _ranked(run)
         if run.settings.rows[row].kind == "native"
     }
-    if len(set(profiles.values())) < 2:
+    if len(set(precisions.values())) < 2:
         return None
-    said = listed([f"{run.settings.rows[row].label} {precision}" for row, precision in profiles.items()])
+    said = and_joined(
+        [f"{run.settings.rows[row].label} {precision}" for row, precision in precisions.items()]
+    )
     return f"Last digits of clips: rows were sampled under different precision ({said})."
 
 
@@ -163,7 +199,7 @@ def _commits(run: Run) -> str | None:
         return None
     return (
         f"Time of clips: they were made from {len(commits)} states of the code "
-        f"({listed(sorted(commits))}); clips whose code changed were made again, others kept."
+        f"({and_joined(sorted(commits))}); clips whose code changed were made again, others kept."
     )
 
 
@@ -172,7 +208,7 @@ def _filtered(run: Run) -> str | None:
     rows = [row for row in _ranked(run) if short.get(row)]
     if not rows:
         return None
-    counts = listed([f"{run.settings.rows[row].label} {short[row]}" for row in rows])
+    counts = and_joined([f"{run.settings.rows[row].label} {short[row]}" for row in rows])
     return (
         "Temporal flickering: some rows had too few static samples and are scored on fewer clips "
         f"(missing: {counts})."

@@ -1,4 +1,5 @@
 """A methods section, ready to paste, from the record of a run: every number in it is one of the run's.
+
 Citations are Pandoc's, [@key].
 """
 
@@ -9,28 +10,14 @@ from evaluation.aggregate import RANKED_KINDS
 from evaluation.dimensions import BY_NAME
 from evaluation.intervals import NEAR_END, SMALL
 from evaluation.prompts import count_prompts
-from reports.citations import baseline_key, cited_keys, latex_citations
+from reports.citations import baseline_key, bibtex, cited_keys, latex_citations
 from reports.cost import amount
 from reports.exports import latex_text
 from reports.licences import networks_of
 from reports.run import ReportRow, Run
 from reports.tables import TOTAL_NAMES
-
-WORDS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-]
+from reports.view import View
+from reports.words import and_joined, count_word
 
 
 class Paragraph(NamedTuple):
@@ -53,27 +40,41 @@ def methods(run: Run) -> list[Paragraph]:
     ]
 
 
-def methods_markdown(paragraphs: Sequence[Paragraph]) -> str:
-    """As Pandoc Markdown."""
-    return "".join(f"**{title}.** {text}\n\n" for title, text in paragraphs)
+def methods_markdown(run: Run) -> str:
+    """The section as Pandoc Markdown."""
+    return "".join(f"**{title}.** {text}\n\n" for title, text in methods(run))
 
 
-def methods_latex(paragraphs: Sequence[Paragraph]) -> str:
-    r"""As LaTeX, with \citep; keys are those of citations.bib."""
+def methods_latex(run: Run) -> str:
+    r"""The section as LaTeX, with \citep; keys are those of `methods_bibtex`."""
     return "".join(
         f"\\paragraph{{{latex_text(title)}.}} {latex_citations(text, latex_text)}\n\n"
-        for title, text in paragraphs
+        for title, text in methods(run)
     )
 
 
-def methods_keys(paragraphs: Sequence[Paragraph]) -> list[str]:
-    """Citation keys that the section uses."""
-    return cited_keys(" ".join(text for _, text in paragraphs))
+def methods_keys(run: Run) -> list[str]:
+    """The citation keys that the section uses."""
+    return cited_keys(" ".join(text for _, text in methods(run)))
 
 
-def own_citations(run: Run) -> dict[str, str]:
-    """Citations of rows as their files give them, by row."""
-    return {row: found.citation for row, found in run.settings.rows.items() if found.citation}
+def methods_bibtex(run: Run) -> str:
+    """BibTeX entries of everything that the section cites."""
+    given = {row: found.citation for row, found in run.settings.rows.items() if found.citation}
+    return bibtex(methods_keys(run), given)
+
+
+def methods_section(view: View) -> dict[str, Any]:
+    """What methods.html.j2 shows."""
+    run = view.run
+    return {
+        "methods": methods(run),
+        "texts": [
+            ("As Markdown (Pandoc)", "methods-markdown", methods_markdown(run)),
+            ("As LaTeX (natbib)", "methods-latex", methods_latex(run)),
+            ("BibTeX of everything that was used", "methods-bibtex", methods_bibtex(run)),
+        ],
+    }
 
 
 def plain(text: str) -> str:
@@ -84,16 +85,6 @@ def plain(text: str) -> str:
 def cite(row: str, found: ReportRow) -> str:
     """A row's citation with a blank before it; empty if it has none."""
     return f" [@{baseline_key(row, found.citation)}]" if found.citation else ""
-
-
-def number(count: int) -> str:
-    """Small numbers as words."""
-    return WORDS[count] if count < len(WORDS) else f"{count:,}"
-
-
-def listed(items: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
 def _ranked(run: Run) -> dict[str, ReportRow]:
@@ -134,7 +125,7 @@ def _prompts(run: Run) -> str:
         asked = (
             "the one prompt that asks"
             if len(still) == 1
-            else f"each of the {number(len(still))} prompts that ask"
+            else f"each of the {count_word(len(still))} prompts that ask"
         )
         parts.append(
             f"{_counts(sorted({p.samples for p in still}))} of {asked} for a still picture (at most {kept} "
@@ -145,7 +136,7 @@ def _prompts(run: Run) -> str:
 
 
 def _counts(found: Sequence[int]) -> str:
-    return listed([number(count) for count in found])
+    return and_joined([count_word(count) for count in found])
 
 
 def _models(run: Run) -> str:
@@ -163,7 +154,7 @@ def _models(run: Run) -> str:
     groups: dict[str, list[str]] = {}
     for name, row in rows.items():
         groups.setdefault(_sampler(row), []).append(f"{plain(row.label)}{cite(name, row)}")
-    return toy + " ".join(f"{listed(names)}: {sampler}." for sampler, names in groups.items())
+    return toy + " ".join(f"{and_joined(names)}: {sampler}." for sampler, names in groups.items())
 
 
 def _sampler(row: ReportRow) -> str:
@@ -174,13 +165,14 @@ def _sampler(row: ReportRow) -> str:
         return "clips made elsewhere and taken as they are"
     schedule, rollout = row.settings["schedule"], row.settings["rollout"]
     steps, first = schedule["steps"], schedule["first_chunk_steps"]
-    more = f" ({number(len(first))} for the first chunk)" if first else ""
+    more = f" ({count_word(len(first))} for the first chunk)" if first else ""
     how = "a rolling window over blocks" if rollout["kind"] == "rolling" else "chunks"
+    count = f"{count_word(len(steps))} denoising step{'' if len(steps) == 1 else 's'}{more}"
     return (
-        f"{number(len(steps))} denoising step{'' if len(steps) == 1 else 's'}{more} at nominal timesteps "
-        f"{', '.join(map(str, steps))} (shift {schedule['shift']:g}), {how} of {number(rollout['chunk'])} "
-        f"of {rollout['frames']} latent frames, {_history(row.settings['cache'])}"
-    )  # fmt: skip
+        f"{count} at nominal timesteps {', '.join(map(str, steps))} (shift {schedule['shift']:g}), {how} of "
+        f"{count_word(rollout['chunk'])} of {rollout['frames']} latent frames, "
+        f"{_history(row.settings['cache'])}"
+    )
 
 
 def _history(cache: Mapping[str, Any]) -> str:
@@ -201,7 +193,7 @@ def _training(run: Run) -> str:
             config[plan["recipe"]],
         )
         gpus = plan["nodes"] * plan["gpus"]
-        place = f" on {number(gpus)} GPUs" if config["device"] != "cpu" and gpus > 1 else ""
+        place = f" on {count_word(gpus)} GPUs" if config["device"] != "cpu" and gpus > 1 else ""
         start = plan["init"] if plan["init"] in run.settings.rows else None
         begun = f"from {plain(run.settings.rows[start].label)}" if start else "from a causal initialisation"
         if plan["recipe"] == "raven":
@@ -211,7 +203,7 @@ def _training(run: Run) -> str:
                 f"{settings['batch']}, seed {settings['seed']}."
             )
         else:
-            rewards = listed(
+            rewards = and_joined(
                 [f"{key.replace('_', ' ')} ({weight:g})" for key, weight in settings["rewards"].items()]
             )
             adapter = " of a low-rank adapter [@lora]" if plan["flavour"] != "full" else ""
@@ -234,7 +226,7 @@ def _training(run: Run) -> str:
     return " ".join(dict.fromkeys(sentences))
 
 
-PRECISIONS = {
+_PRECISIONS = {
     "float32": "in float32 throughout",
     "exact": "in the arithmetic of each method's released code (precision: exact)",
     "fast": "with fused operators in the precision of each released model (precision: fast)",
@@ -256,7 +248,7 @@ def _sampling(run: Run) -> str:
     else:
         noise = "Noise was drawn as each method's released code draws it, so that models did not share it"
     return (
-        f"{made}. Native models were sampled {PRECISIONS[sample['precision']]}, in batches of "
+        f"{made}. Native models were sampled {_PRECISIONS[sample['precision']]}, in batches of "
         f"{sample['batch']}. {noise}. Clips were encoded as H.264 (constant rate factor 18), decoded again "
         "and checked (frames, size, rate, neither constant nor twice the same) before they were scored."
     )  # fmt: skip
@@ -265,7 +257,7 @@ def _sampling(run: Run) -> str:
 def _scoring(run: Run) -> str:
     titles = [BY_NAME[name].title for name in run.table.dimensions]
     thresholds = sorted({found.threshold for found in run.filters})
-    limit = f" ({listed([f'{value:g}' for value in thresholds])})" if thresholds else ""
+    limit = f" ({and_joined([f'{value:g}' for value in thresholds])})" if thresholds else ""
     how = "optical flow" if _toy(run) else "RAFT [@raft]"
     still = (
         f"Of the samples of a still prompt, those whose motion by {how} stays below a threshold{limit} "
@@ -274,9 +266,11 @@ def _scoring(run: Run) -> str:
     )
     scorer = _toy_scorer(run) if _toy(run) else _official_scorer(run)
     count = (
-        "The scored dimension is" if len(titles) == 1 else f"The {number(len(titles))} scored dimensions are"
+        "The scored dimension is"
+        if len(titles) == 1
+        else f"The {count_word(len(titles))} scored dimensions are"
     )
-    return " ".join([f"{count} {listed(titles)}.", *scorer, *([still] if run.filters else [])])
+    return " ".join([f"{count} {and_joined(titles)}.", *scorer, *([still] if run.filters else [])])
 
 
 def _toy_scorer(run: Run) -> list[str]:
@@ -290,7 +284,7 @@ def _toy_scorer(run: Run) -> list[str]:
         "its prompt; they bear the names of VBench's dimensions [@vbench] and are not VBench's scores."
     ]
     if stand_in:
-        said.append(f"No exact answer exists for {listed(stand_in)}, for which a stand-in is used.")
+        said.append(f"No exact answer exists for {and_joined(stand_in)}, for which a stand-in is used.")
     return said
 
 
@@ -310,7 +304,7 @@ def _official_scorer(run: Run) -> list[str]:
     said = [f"Scores are those of VBench{version} [@vbench] in an environment of its own, {how}."]
     if networks:
         said.append(
-            f"The networks behind them are {listed([f'{title} [@{key}]' for title, key in networks])}."
+            f"The networks behind them are {and_joined([f'{title} [@{key}]' for title, key in networks])}."
         )
     return said
 
@@ -343,7 +337,7 @@ def _software(run: Run) -> str:
     record = run.provenance
     packages = record["packages"]
     devices = sorted({device for clips in record["clips"].values() for device in clips["devices"]} - {"cpu"})
-    where = f"GPUs of type {listed(devices)}" if devices else f"CPU cores ({record['processor']})"
+    where = f"GPUs of type {and_joined(devices)}" if devices else f"CPU cores ({record['processor']})"
     used = f"PyTorch {packages['torch']} [@torch], NumPy [@numpy], SciPy [@scipy]"
     if not _toy(run):
         used += f", Diffusers {packages['diffusers']} [@diffusers], Transformers [@transformers]"

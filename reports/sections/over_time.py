@@ -1,32 +1,167 @@
-"""What the section on quality over time shows: figures, drifts by row and measure, and which rows drift
-differently.
-"""
+"""Quality over time: curves by latent chunk, drifts by row and metric, and which rows drift differently."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from evaluation.chunks import SUMMARY, ChunkCurve, ChunkTable
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from evaluation.aggregate import RANKED_KINDS
+from evaluation.chunks import SUMMARY, ChunkCurve, ChunkTable, chunk_frames
 from evaluation.metrics import Metric
 from evaluation.records import PairedDifference, RowSummary
-from reports.chunk_figures import chunks_figure, summary_figure
-from reports.drawing import Picture
+from reports.drawing import DASHES, MUTED, PAGE, SERIES, SvgFigure, panel_grid, styled, to_svg
+from reports.tables import LEVEL
+from reports.view import View
 
-SUMMARY_TITLE = "mean of quality dimensions"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+COLUMNS = 4
+DODGE = 0.05  # chunks between the intervals of neighbouring rows, so that they can be told apart
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OverTime:
-    """titles: of every measure; drifts: row -> measure -> curve; compared: the measure whose pairs are
-    listed, by p-value.
+class Look(NamedTuple):
+    """How a row is drawn. No two rows share colour, dash and marker, and no row is known by colour alone."""
+
+    colour: str
+    dash: Any
+    marker: str
+    control: bool
+
+    @property
+    def style(self) -> dict[str, Any]:
+        """As arguments of matplotlib. Controls are hollow."""
+        face = PAGE if self.control else self.colour
+        return {
+            "color": self.colour, "linestyle": self.dash, "marker": self.marker, "markerfacecolor": face,
+        }  # fmt: skip
+
+
+def looks(rows: Sequence[RowSummary]) -> dict[str, Look]:
+    """How each row is drawn: ranked rows in colour, controls grey."""
+    found: dict[str, Look] = {}
+    numbers = {False: 0, True: 0}
+    for row in rows:
+        control = row.kind not in RANKED_KINDS
+        n = numbers[control]
+        numbers[control] += 1
+        dash = DASHES[(n if control else n // len(SERIES)) % len(DASHES)]
+        colour = MUTED if control else SERIES[n % len(SERIES)]
+        found[row.row] = Look(colour, dash, MARKERS[n % len(MARKERS)], control)
+    return found
+
+
+def _draw(axes: Axes, curves: Sequence[ChunkCurve], known: Mapping[str, Look], *, intervals: bool) -> None:
+    for place, curve in enumerate(curves):
+        look = known[curve.row]
+        points = [(chunk, found) for chunk, found in enumerate(curve.chunks) if found is not None]
+        shift = DODGE * (place - (len(curves) - 1) / 2) if intervals else 0.0
+        x = [chunk + shift for chunk, _ in points]
+        if intervals:
+            low, high = [v.low for _, v in points], [v.high for _, v in points]
+            axes.vlines(x, low, high, color=look.colour, linewidth=0.8, alpha=0.7)
+        axes.plot(
+            x, [value.mean for _, value in points], **look.style, markersize=4 if intervals else 3,
+            linewidth=1.0 if look.control else 1.4, zorder=1.5 if look.control else 2.0,
+        )  # fmt: skip
+
+
+def _zoom(axes: Axes, curves: Sequence[ChunkCurve], known: Mapping[str, Look]) -> None:
+    """Scale a panel to the ranked rows, and to controls as near to them as they are to each other.
+
+    Other controls are cut off.
     """
+    ranked = [curve for curve in curves if not known[curve.row].control]
+    means = [v.mean for c in ranked or curves for v in c.chunks if v is not None]
+    low, high = min(means), max(means)
+    reach = max(high - low, 1.0)
+    for curve in curves:
+        its = [v.mean for v in curve.chunks if v is not None]
+        if low - reach <= min(its) and max(its) <= high + reach:
+            means += its
+    room = max(0.12 * (max(means) - min(means)), 1.0)
+    axes.set_ylim(min(means) - room, max(means) + room)
+
+
+def _legend(rows: Sequence[RowSummary], known: Mapping[str, Look]) -> list[Line2D]:
+    return [Line2D([], [], **known[row.row].style, markersize=4, label=row.label) for row in rows]
+
+
+def _seconds(chunk: int, pixel_frames: int, fps: int) -> str:
+    """From when to when a chunk is seen."""
+    frames = chunk_frames(chunk, pixel_frames)
+    return f"{frames.start / fps:.1f}-{frames.stop / fps:.1f} s"
+
+
+def _curves(table: ChunkTable, metric: str, rows: Sequence[RowSummary]) -> list[ChunkCurve]:
+    """The curves of a metric, in the table's order, of the rows that are shown."""
+    names = {row.row for row in rows}
+    return [curve for curve in table.curves if curve.measure == metric and curve.row in names]
+
+
+@styled
+def summary_figure(table: ChunkTable, rows: Sequence[RowSummary], fps: int) -> SvgFigure | None:
+    """The mean of the quality dimensions that are scored frame by frame. None without such a curve."""
+    curves = {curve.row: curve for curve in _curves(table, SUMMARY, rows)}
+    drawn = [row for row in rows if row.row in curves]
+    if not drawn:
+        return None
+    known = looks(rows)
+    ordered = [curves[row.row] for row in drawn]
+    figure, (axes,) = panel_grid(1, 1, (10.5, max(4.4, 0.6 + 0.24 * len(drawn))))
+    _draw(axes, ordered, known, intervals=True)
+    _zoom(axes, ordered, known)
+    chunks = range(len(ordered[0].chunks))
+    axes.set_xticks(chunks, [f"{c}\n{_seconds(c, table.pixel_frames, fps)}" for c in chunks])
+    axes.set_ylabel("mean of quality dimensions", color=MUTED)
+    axes.set_xlabel("latent chunk, and when it is seen", color=MUTED)
+    axes.legend(handles=_legend(drawn, known), loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    title = "Quality by latent chunk of every row with 95 percent intervals"
+    return to_svg(figure, "chunks", title, "drifts in the table")
+
+
+@styled
+def chunks_figure(
+    table: ChunkTable, rows: Sequence[RowSummary], titles: Mapping[str, str]
+) -> SvgFigure | None:
+    """A panel for every dimension that is scored frame by frame. None without any."""
+    names = [name for name in table.measures if name != SUMMARY]
+    if not names:
+        return None
+    known = looks(rows)
+    drawn = [row for row in rows if any(curve.row == row.row for curve in table.curves)]
+    size = (10.5, 2.0 * -(-len(names) // COLUMNS) + 0.22 * -(-len(drawn) // COLUMNS) + 0.1)
+    figure, panels = panel_grid(len(names), COLUMNS, size, sharex=True)
+    for axes, name in zip(panels, names, strict=True):
+        curves = _curves(table, name, rows)
+        _draw(axes, curves, known, intervals=False)
+        _zoom(axes, curves, known)
+        axes.set_title(titles[name], loc="left")
+        axes.set_xticks(range(len(curves[0].chunks)), [str(chunk) for chunk in range(len(curves[0].chunks))])
+        axes.xaxis.set_tick_params(labelbottom=True)
+    figure.legend(handles=_legend(drawn, known), loc="outside lower center", ncols=COLUMNS)
+    return to_svg(
+        figure,
+        "chunks-by-dimension",
+        "Normalised score by latent chunk of every row, a panel for each dimension that is scored "
+        "frame by frame",
+        "",
+    )
+
+
+class OverTime(NamedTuple):
+    """The curves of a run, ready to show."""
 
     table: ChunkTable
     titles: dict[str, str]
-    summary: Picture | None
-    panels: Picture | None
+    """Of every metric."""
+    summary: SvgFigure | None
+    panels: SvgFigure | None
     drifts: dict[str, dict[str, ChunkCurve]]
+    """row -> metric -> curve."""
     compared: str
+    """The metric whose pairs are listed."""
     pairs: list[PairedDifference]
+    """By p-value."""
 
 
 def over_time(
@@ -35,18 +170,20 @@ def over_time(
     """None if no scorer of the run gave values of frames. rows: in the order of the main table."""
     if table is None or not table.curves:
         return None
-    titles = {SUMMARY: SUMMARY_TITLE} | {name: measure.title for name, measure in known.items()}
+    titles = {SUMMARY: "mean of quality dimensions"} | {name: metric.title for name, metric in known.items()}
     drifts: dict[str, dict[str, ChunkCurve]] = {}
     for curve in table.curves:
         drifts.setdefault(curve.row, {})[curve.measure] = curve
     compared = table.measures[0]
-    pairs = [pair for pair in table.pairs if pair.measure == compared]
-    return OverTime(
-        table=table,
-        titles=titles,
-        summary=summary_figure(table, rows, fps),
-        panels=chunks_figure(table, rows, titles),
-        drifts=drifts,
-        compared=compared,
-        pairs=sorted(pairs, key=lambda pair: pair.holm),
-    )
+    pairs = sorted((pair for pair in table.pairs if pair.measure == compared), key=lambda pair: pair.holm)
+    summary, panels = summary_figure(table, rows, fps), chunks_figure(table, rows, titles)
+    return OverTime(table, titles, summary, panels, drifts, compared, pairs)
+
+
+def over_time_section(view: View) -> dict[str, Any]:
+    """What over_time.html.j2 shows."""
+    return {
+        "over_time": over_time(view.run.chunks, view.rows, view.known, view.run.gallery.fps),
+        "has_controls": view.has_controls,
+        "level": LEVEL,
+    }

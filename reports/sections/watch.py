@@ -1,31 +1,27 @@
-"""Data of the clips browser: what players.js and browse.js read. Pure: the record of a run in, JSON values
-out.
-"""
+"""The clips side by side: the finder, the players, the galleries of the worst, and what players.js reads."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.metrics import Metric
-from evaluation.records import Prompt, RowSummary
-from reports.clips import WORST, Gallery, Scores
+from evaluation.records import Prompt
+from reports.clips import OVERSIZE_PROMPTS, WORST_PROMPTS, Gallery, PromptScores
+from reports.view import View
 
 
 def browser_scores(
-    prompts: Sequence[Prompt], scores: Scores, known: Mapping[str, Metric]
+    prompts: Sequence[Prompt], scores: PromptScores, known: Mapping[str, Metric]
 ) -> dict[str, dict[str, Any]]:
-    """dimension -> prompts (places in the list) and points (row -> normalised mean of each of them, None
-    where not scored).
-    """
+    """By dimension: prompts, as places in the list, and points: row -> their normalised means or None."""
     place = {prompt.id: index for index, prompt in enumerate(prompts)}
-    names = dict.fromkeys(name for found in scores.values() for name in found)
     data = {}
-    for name in names:
-        measure = known[name]
+    for name in dict.fromkeys(name for found in scores.values() for name in found):
+        metric = known[name]
         by_row = {row: found[name] for row, found in scores.items() if name in found}
         listed = sorted({prompt for found in by_row.values() for prompt in found}, key=place.__getitem__)
         points = {
             row: [
-                round(measure.normalise(measure.factor * found[prompt].mean), 2) if prompt in found else None
+                round(metric.normalise(metric.factor * found[prompt].mean), 2) if prompt in found else None
                 for prompt in listed
             ]
             for row, found in by_row.items()
@@ -34,26 +30,20 @@ def browser_scores(
     return data
 
 
-def browser_index(
-    prompts: Sequence[Prompt],
-    rows: Sequence[RowSummary],
-    known: Mapping[str, Metric],
-    gallery: Gallery,
-    scores: Scores,
-) -> dict[str, Any]:
-    """Everything but the clips and posters themselves. known: the measures, in the page's order."""
-    having = set(gallery.without_clips)
-    scored = browser_scores(prompts, scores, known)
+def browser_index(view: View) -> dict[str, Any]:
+    """Everything that the script needs to know, but for the clips and posters themselves."""
+    run, gallery = view.run, view.run.gallery
+    scored = browser_scores(run.prompts, run.scores, view.known)
     return {
         "fps": gallery.fps,
         "frames": gallery.pixel_frames,
         "width": gallery.width,
         "height": gallery.height,
         "preview": gallery.preview is not None,
-        "worst": WORST,
-        "rows": [{"row": row.row, "label": row.label, "files": row.row in gallery.rows} for row in rows],
+        "worst": WORST_PROMPTS,
+        "rows": [{"row": row.row, "label": row.label, "files": row.row in gallery.rows} for row in view.rows],
         "absent": gallery.absent,
-        "dimensions": {name: measure.title for name, measure in known.items() if name in scored},
+        "dimensions": {name: metric.title for name, metric in view.known.items() if name in scored},
         "scores": scored,
         "prompts": [
             {
@@ -61,24 +51,37 @@ def browser_index(
                 "prompt": prompt.prompt,
                 "extended": prompt.extended,
                 "samples": prompt.samples,
-                "files": prompt.id not in having,
+                "files": prompt.id not in gallery.without_clips,
                 "clips": prompt.id in gallery.clips,
                 "posters": prompt.id in gallery.posters,
             }
-            for prompt in prompts
+            for prompt in run.prompts
         ],
     }
 
 
 def browser_blocks(prompts: Sequence[Prompt], gallery: Gallery) -> list[tuple[int, dict[str, Any]]]:
-    """Place of each prompt that has clips or posters in the page, with them; a block is parsed when its
-    prompt is shown.
+    """Place of each prompt that has clips or posters in the page, with them.
+
+    The script parses a block when it shows the prompt.
     """
     return [
-        (
-            index,
-            {"clips": gallery.clips.get(prompt.id, {}), "posters": gallery.posters.get(prompt.id, {})},
-        )
+        (index, {"clips": gallery.clips.get(prompt.id, {}), "posters": gallery.posters.get(prompt.id, {})})
         for index, prompt in enumerate(prompts)
         if prompt.id in gallery.clips or prompt.id in gallery.posters
     ]
+
+
+def watch_section(view: View) -> dict[str, Any]:
+    """What watch.html.j2 shows."""
+    run = view.run
+    scored = browser_scores(run.prompts, run.scores, view.known)
+    return {
+        "gallery": run.gallery,
+        "dimensions": list(view.known.values()),
+        "clip_rows": [row for row in view.rows if run.scores.get(row.row)],
+        "clip_counts": {name: len(found["prompts"]) for name, found in scored.items()},
+        "shared_noise": len(run.noises) == 1 and run.noises[0].startswith("portable:"),
+        "oversize_prompts": OVERSIZE_PROMPTS,
+        "worst": WORST_PROMPTS,
+    }

@@ -87,10 +87,10 @@
       (row ? " of " + clips.labels.get(row) : ", all rows") + (losses ? " against " + clips.labels.get(against) : "") +
       ": " + Math.min(found.length, data.worst) + " of " + found.length + ".";
     const shown = found.slice(0, data.worst).map((cell) => [...cell, clips.poster(clips.block(cell[1]), cell[2])]);
-    const pictures = shown.some(([, , , poster]) => poster);
+    const posters = shown.some(([, , , poster]) => poster);
     part("worst").replaceChildren(...shown.map(([value, prompt, each, poster]) => {
       const facts = data.prompts[prompt], frame = make("span", { className: "frame" });
-      if (pictures) frame.style.aspectRatio = data.width + " / " + data.height;
+      if (posters) frame.style.aspectRatio = data.width + " / " + data.height;
       frame.append(poster ? make("img", { src: poster, alt: "" })
         : make("span", { className: "absent", textContent: facts.files ? "not in this file" : "no clip" }));
       const button = make("button", { type: "button" }, frame,

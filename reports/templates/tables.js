@@ -58,7 +58,7 @@ if (document.getElementById("pair-a")) {
     return svg;
   };
   const show = () => {
-    const lines = Object.entries(data.measures)
+    const lines = Object.entries(data.metrics)
       .map(([key, title]) => [title, difference(one.value, other.value, key)]).filter(([, line]) => line);
     const reach = Math.max(0.1, ...lines.flatMap(([, [, low, high]]) => [Math.abs(low), Math.abs(high)]));
     body.replaceChildren(...lines.map(([title, line]) => {

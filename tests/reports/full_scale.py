@@ -146,10 +146,13 @@ def filtered_set(row: str, listed: list[Prompt]) -> FilteredSet:
             kept = tuple(int(i) for i in np.flatnonzero(static)[: prompt.keep])
             outcomes.append(
                 FilteredPrompt(
-                    prompt_id=prompt.id, motion=tuple(motion.round(3).tolist()), static=tuple(static.tolist()),
-                    kept=kept, short=0,
+                    prompt_id=prompt.id,
+                    motion=tuple(motion.round(3).tolist()),
+                    static=tuple(static.tolist()),
+                    kept=kept,
+                    short=0,
                 )
-            )  # fmt: skip
+            )
     kept_of = {outcome.prompt_id: outcome.kept for outcome in outcomes}
     all_kept = {prompt.id: kept_of.get(prompt.id, tuple(range(prompt.samples))) for prompt in listed}
     return FilteredSet(row=row, threshold=0.5, filtered=tuple(outcomes), kept=all_kept)
@@ -171,11 +174,14 @@ def report_settings() -> dict[str, Any]:
     baselines = {name: load_baseline(ROOT / f"baselines/{name}.yaml") for name in SUITE.baselines}
     rows = {
         row: {
-            "label": label, "kind": "native", "settings": settings_in_use(SUITE, baseline), "licence": baseline.licence,
+            "label": label,
+            "kind": "native",
+            "settings": settings_in_use(SUITE, baseline),
+            "licence": baseline.licence,
             "citation": baseline.citation,
         }
         for (row, label), baseline in zip(LABELS.items(), baselines.values(), strict=True)
-    }  # fmt: skip
+    }
     return {
         "suite": "vbench", "label": "Full-scale synthetic run: no number was measured", "bounds": "vbench",
         "clips_budget_mb": 25, "rows": rows, "config": SUITE.model_dump(mode="json"),
@@ -191,19 +197,41 @@ def _write_clips(folder: Path, row: str, listed: list[Prompt]) -> None:
             name = clip_id(prompt.id, sample)
             clips.append(
                 Clip(
-                    clip_id=name, row=row, prompt_id=prompt.id, sample=sample, file=f"mp4/{name}.mp4", sha256=DIGEST,
-                    latents_sha256=DIGEST, noise="portable:vbench", weights_sha256=DIGEST, settings_sha256=DIGEST,
-                    batch_size=1, pixel_frames=81, height=480, width=832, fps=16,
+                    clip_id=name,
+                    row=row,
+                    prompt_id=prompt.id,
+                    sample=sample,
+                    file=f"mp4/{name}.mp4",
+                    sha256=DIGEST,
+                    latents_sha256=DIGEST,
+                    noise="portable:vbench",
+                    weights_sha256=DIGEST,
+                    settings_sha256=DIGEST,
+                    batch_size=1,
+                    pixel_frames=81,
+                    height=480,
+                    width=832,
+                    fps=16,
                 )
-            )  # fmt: skip
+            )
             sample_s = 0.1 * NETWORK_CALLS[row] * float(own.uniform(0.98, 1.02))
             timings.append(
                 ClipTiming(
-                    clip_id=name, row=row, sample_s=sample_s, decode_s=1.5, write_s=0.2, first_frames_s=sample_s / 7,
-                    network_calls=NETWORK_CALLS[row], peak_mb=9000.0, peak_gpu_mb=16_000.0, device="NVIDIA H200",
-                    attention="flash", commit="c" * 40, finished="2026-01-01T00:00:00Z",
+                    clip_id=name,
+                    row=row,
+                    sample_s=sample_s,
+                    decode_s=1.5,
+                    write_s=0.2,
+                    first_frames_s=sample_s / 7,
+                    network_calls=NETWORK_CALLS[row],
+                    peak_mb=9000.0,
+                    peak_gpu_mb=16_000.0,
+                    device="NVIDIA H200",
+                    attention="flash",
+                    commit="c" * 40,
+                    finished="2026-01-01T00:00:00Z",
                 )
-            )  # fmt: skip
+            )
     write_jsonl(folder / "clips" / row / "manifest.jsonl", clips)
     write_jsonl(folder / "clips" / row / "timings.jsonl", timings)
 

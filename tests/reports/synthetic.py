@@ -25,14 +25,17 @@ from evaluation.records import (
     TrainManifest,
     WeightsManifest,
     clip_id,
+    parse,
     write_json,
     write_jsonl,
 )
 from evaluation.variance import variance_table
-from reports.cost import Estimate
+from reports.cost import CostEstimate
+from reports.run import ReportSettings, Run, read_run
 from reports.starts import Start, note_start
 from workflow.planning.licences import licences_of
 from workflow.planning.suite import control_settings, load_suite, settings_in_use
+from workflow.scripts import report
 
 INJECTION = '</script><script>alert("1")</script><img src=x onerror=alert(2)> & "quoted"'
 # quotes of all kinds, an emoji, right-to-left text with an override, a long word, 300 characters and more
@@ -83,10 +86,15 @@ def prompts(repeated: bool = False) -> list[Prompt]:
             facts = {"lines": REPEATED[name]} if repeated and name in REPEATED else {}
             made.append(
                 Prompt(
-                    id=name, prompt=text, extended=f"{text}, on a green meadow in soft light",
-                    dimensions=dimensions, samples=5 if filtered else 2, keep=2 if filtered else None, facts=facts,
+                    id=name,
+                    prompt=text,
+                    extended=f"{text}, on a green meadow in soft light",
+                    dimensions=dimensions,
+                    samples=5 if filtered else 2,
+                    keep=2 if filtered else None,
+                    facts=facts,
                 )
-            )  # fmt: skip
+            )
     return made
 
 
@@ -103,14 +111,19 @@ def report_settings() -> dict[str, Any]:
         if kind == "native":
             baseline = baselines[row]
             rows[row] |= {
-                "settings": settings_in_use(SUITE, baseline), "licence": baseline.licence, "citation": baseline.citation,
-            }  # fmt: skip
+                "settings": settings_in_use(SUITE, baseline),
+                "licence": baseline.licence,
+                "citation": baseline.citation,
+            }
         else:
             rows[row]["settings"] = control_settings(SUITE, row)
     rows["base"] = {
-        "label": "Bidirectional base model", "kind": "shipped", "settings": {}, "scores": dict.fromkeys(NAMES, 0.8),
+        "label": "Bidirectional base model",
+        "kind": "shipped",
+        "settings": {},
+        "scores": dict.fromkeys(NAMES, 0.8),
         "scores_source": "models/embedded/base.json",
-    }  # fmt: skip
+    }
     return {
         "suite": "toybox", "label": "Toybox suite: tiny models in a procedural world", "bounds": "toybox",
         "clips_budget_mb": 12, "rows": rows, "config": SUITE.model_dump(mode="json"),
@@ -199,18 +212,40 @@ def _write_clips(folder: Path, row: str, listed: list[Prompt], embedded: int, fr
                 digest = hashlib.sha256(path.read_bytes()).hexdigest()
             clips.append(
                 Clip(
-                    clip_id=name, row=row, prompt_id=prompt.id, sample=sample, file=f"mp4/{name}.mp4", sha256=digest,
-                    latents_sha256=DIGEST if native else None, noise="portable:toybox",
-                    weights_sha256=DIGEST if native else None, settings_sha256=DIGEST, batch_size=4,
-                    pixel_frames=frames, height=size, width=size, fps=16,
+                    clip_id=name,
+                    row=row,
+                    prompt_id=prompt.id,
+                    sample=sample,
+                    file=f"mp4/{name}.mp4",
+                    sha256=digest,
+                    latents_sha256=DIGEST if native else None,
+                    noise="portable:toybox",
+                    weights_sha256=DIGEST if native else None,
+                    settings_sha256=DIGEST,
+                    batch_size=4,
+                    pixel_frames=frames,
+                    height=size,
+                    width=size,
+                    fps=16,
                 )
-            )  # fmt: skip
+            )
             timings.append(
                 ClipTiming(
-                    clip_id=name, row=row, sample_s=0.31, decode_s=0.01, write_s=0.02, first_frames_s=None,
-                    network_calls=35 if native else 0, peak_mb=512.0, peak_gpu_mb=None, device="cpu", attention=None, commit="c" * 40, finished="2026-01-01T00:00:00Z",
+                    clip_id=name,
+                    row=row,
+                    sample_s=0.31,
+                    decode_s=0.01,
+                    write_s=0.02,
+                    first_frames_s=None,
+                    network_calls=35 if native else 0,
+                    peak_mb=512.0,
+                    peak_gpu_mb=None,
+                    device="cpu",
+                    attention=None,
+                    commit="c" * 40,
+                    finished="2026-01-01T00:00:00Z",
                 )
-            )  # fmt: skip
+            )
     write_jsonl(folder / "clips" / row / "manifest.jsonl", clips)
     write_jsonl(folder / "clips" / row / "timings.jsonl", timings)
 
@@ -272,10 +307,20 @@ def _write_training(folder: Path) -> None:
 def start() -> Start:
     """The one start of the run."""
     return Start(
-        started="2026-01-01T00:00:00+00:00", command="snakemake reports/table.html --profile local", config="workflow/config/toybox.yaml",
-        config_sha256=DIGEST, commit="c" * 40, dirty=False, jobs=200,
-        estimate=Estimate(unit="core", jobs=200, seconds={"train": 400, "sample": 60, "score": 30, "rest": 300}, disk_mb=20.0),
-    )  # fmt: skip
+        started="2026-01-01T00:00:00+00:00",
+        command="snakemake reports/table.html --profile local",
+        config="workflow/config/toybox.yaml",
+        config_sha256=DIGEST,
+        commit="c" * 40,
+        dirty=False,
+        jobs=200,
+        estimate=CostEstimate(
+            unit="core",
+            jobs=200,
+            seconds={"train": 400, "sample": 60, "score": 30, "rest": 300},
+            disk_mb=20.0,
+        ),
+    )
 
 
 def _write_benchmarks(folder: Path) -> None:
@@ -344,3 +389,21 @@ def make_results(
     write_json(scores.with_name("chunks.json"), chunk_table("toybox", listed, results, planned))
     write_json(scores.with_name("variance.json"), variance_table("toybox", results, known))
     return scores
+
+
+def settings_of(**changes: object) -> ReportSettings:
+    """The report's settings of the synthetic suite."""
+    return parse(ReportSettings, json.dumps(report_settings() | changes), "settings")
+
+
+def run_of(folder: Path, **changes: object) -> Run:
+    """The record of a results folder. changes: of the report's settings."""
+    return read_run(folder / "aggregate/scores.json", folder, settings_of(**changes), ROOT)
+
+
+def run_script(folder: Path, scores: Path, settings: dict[str, Any]) -> Path:
+    """The rule's command line, in process; returns the file that stands alone, as reports/table.html does."""
+    copy = folder / "copy" / "table.html"
+    flags = ["--scores", str(scores), "--settings", json.dumps(settings), "--results-dir", str(folder)]
+    assert report.main([*flags, "--output", str(folder / "report.html"), "--copy", str(copy)]) == 0
+    return copy

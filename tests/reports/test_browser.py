@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pypdf import PdfReader
 
 from tests.reports import synthetic
-from tests.reports.test_report import run_script
+from tests.reports.synthetic import run_script
 
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -32,7 +32,7 @@ pytestmark = [
 
 
 class Reports(NamedTuple):
-    """alone: the file that loads nothing; beside: the same page in its results folder, which may load clips."""
+    """alone: the file that loads nothing; beside: the same page in its results folder, which loads clips."""
 
     alone: Path
     beside: Path
@@ -42,8 +42,7 @@ class Reports(NamedTuple):
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
     folder = tmp_path_factory.mktemp("toybox")
     scores = synthetic.make_results(folder, frames=33, size=64, repeated=True, keep_results=True)
-    with pytest.MonkeyPatch.context() as patch:
-        return Reports(run_script(folder, scores, synthetic.report_settings(), patch), folder / "report.html")
+    return Reports(run_script(folder, scores, synthetic.report_settings()), folder / "report.html")
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +136,7 @@ def test_page_is_quiet_and_fits(browser: Browser, reports: Reports, width: int, 
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_axe_finds_no_serious_fault(browser: Browser, reports: Reports, width: int, scheme: str) -> None:
-    """Contrast, names, roles, order: nothing that axe-core calls serious or critical, with the lists opened."""
+    """Contrast, names, roles, order: nothing that axe-core calls serious or critical; lists are open."""
     tab = Tab(browser, reports.alone, width, scheme)
     ready(tab.page)
     tab.page.evaluate(
@@ -196,7 +195,7 @@ def test_dark_page_is_dark_and_its_figures_are_light(browser: Browser, reports: 
 
 
 def test_print_holds_every_section_and_cuts_nothing(tab: Tab, tmp_path: Path) -> None:
-    """Headings, the last ranked row's last number and the last column of the widest table are all on paper."""
+    """Headings, the last ranked row's last number and the widest table's last column are on paper."""
     path = tmp_path / "report.pdf"
     tab.page.pdf(path=path, prefer_css_page_size=True)
     reader = PdfReader(path)

@@ -1,4 +1,4 @@
-"""What changed between two runs: inputs that differ, and scores by paired tests. All numbers are synthetic."""
+"""What changed between two runs: inputs that differ, and scores by paired tests. Synthetic numbers."""
 
 import re
 from html import unescape
@@ -7,20 +7,17 @@ from pathlib import Path
 import pytest
 
 from evaluation.records import read_json, write_json
-from reports.changes import changed_inputs, changes_of, part_of, score_changes
+from reports.changes import changed_inputs, changes_of, input_part, score_changes
 from reports.changes_text import changes_html, changes_markdown
-from reports.run import PromptScore, ReportSettings, Run, read_run
+from reports.clips import PromptScore
+from reports.run import Run
 from tests.reports import synthetic
 from workflow.scripts import compare_runs
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run whose scores per prompt lie in the results folder."""
-    folder = tmp_path_factory.mktemp("toybox")
-    scores = synthetic.make_results(folder, embedded=0, keep_results=True)
-    settings = ReportSettings.model_validate(synthetic.report_settings())
-    return read_run(scores, folder, settings, Path(__file__).parents[2])
+@pytest.fixture
+def run(finished_run: Run) -> Run:
+    return finished_run
 
 
 def lifted(run: Run, row: str, dimension: str, by: float) -> Run:
@@ -43,7 +40,7 @@ def test_a_run_against_itself_has_no_change(run: Run) -> None:
 
 def test_one_changed_dimension_is_found_and_goes_into_the_total(run: Run) -> None:
     """0.02 more on color is 2 points there, 2/9 in Semantic and 2/45 in Total, and nothing anywhere else."""
-    changes = {(c.row, c.measure): c for c in score_changes(run, lifted(run, "raven", "color", 0.02))}
+    changes = {(c.row, c.metric): c for c in score_changes(run, lifted(run, "raven", "color", 0.02))}
     moved = {key: c.difference.mean for key, c in changes.items() if abs(c.difference.mean) > 1e-9}
     assert moved == pytest.approx(
         {("raven", "color"): 2.0, ("raven", "semantic"): 2 / 9, ("raven", "total"): 2 / 45}
@@ -59,8 +56,10 @@ def test_changed_inputs_are_named(run: Run) -> None:
     settings = run.settings.model_copy(update={"clips_budget_mb": 1.0})
     changed = changed_inputs(run, run.model_copy(update={"provenance": provenance, "settings": settings}))
     assert [(c.part, c.key) for c in changed] == [
-        ("Code", "commit"), ("Weights", "weights.raven/full.sha256"), ("Settings", "settings.clips_budget_mb"),
-    ]  # fmt: skip
+        ("Code", "commit"),
+        ("Weights", "weights.raven/full.sha256"),
+        ("Settings", "settings.clips_budget_mb"),
+    ]
 
 
 def test_every_input_has_a_part(run: Run) -> None:
@@ -73,8 +72,8 @@ def test_every_input_has_a_part(run: Run) -> None:
     changed = changed_inputs(empty, run)
     assert {c.part for c in changed} >= {"Code", "Environment", "Prompts", "Weights", "Settings", "Machines"}
     assert [c.key for c in changed if c.part == "Other"] == []
-    assert part_of("clips.raven.scorer.path") == "Scorer"
-    assert part_of("clips.raven.weights_sha256") == "Weights"
+    assert input_part("clips.raven.scorer.path") == "Scorer"
+    assert input_part("clips.raven.weights_sha256") == "Weights"
 
 
 def test_pages_of_changes_escape_what_they_show(run: Run) -> None:
@@ -106,7 +105,7 @@ def test_only_the_same_prompts_are_compared(run: Run) -> None:
     first = next(p for p in run.prompts if p.id == "move_01")
     other = [p if p is not first else p.model_copy(update={"extended": "another text"}) for p in run.prompts]
     changes = score_changes(run, run.model_copy(update={"prompts": other}))
-    assert {c.prompts for c in changes if c.measure == "color"} == {9}
+    assert {c.prompts for c in changes if c.metric == "color"} == {9}
     with pytest.raises(ValueError, match="no prompt in common"):
         score_changes(run, run.model_copy(update={"prompts": []}))
     with pytest.raises(ValueError, match="`before` holds no scores per prompt"):
@@ -115,23 +114,22 @@ def test_only_the_same_prompts_are_compared(run: Run) -> None:
         score_changes(run, run.model_copy(update={"table": run.table.model_copy(update={"suite": "vbench"})}))
 
 
-def test_script_writes_markdown(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_script_writes_markdown(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command line, from two run.json files; the record survives its file."""
     after = lifted(run, "raven", "color", 0.02)
     for name, record in (("before", run), ("after", after)):
         write_json(tmp_path / f"{name}.json", record)
     assert read_json(Run, tmp_path / "after.json") == after
     flags = ["--before", str(tmp_path / "before.json"), "--after", str(tmp_path / "after.json")]
-    monkeypatch.setattr("sys.argv", ["compare_runs", *flags, "--output", str(tmp_path / "changes.md")])
-    compare_runs.main()
+    assert compare_runs.main([*flags, "--output", str(tmp_path / "changes.md")]) == 0
     text = (tmp_path / "changes.md").read_text()
     assert "## Inputs: 0 differ" in text
     assert "| RAVEN recipe (toy) | color | +2.00 | +2.00 to +2.00 |" in text
     assert "| RAVEN recipe (toy) | Toybox-Total | +0.04 |" in text
     assert text.index("| color | +2.00") < text.index("## Scores without a proven difference")
-    monkeypatch.setattr("sys.argv", ["compare_runs", *flags, "--output", str(tmp_path / "changes.html")])
-    compare_runs.main()
+    assert compare_runs.main([*flags, "--output", str(tmp_path / "changes.html")]) == 0
     assert "RAVEN recipe (toy)" in (tmp_path / "changes.html").read_text()
-    monkeypatch.setattr("sys.argv", ["compare_runs", *flags, "--output", str(tmp_path / "changes.txt")])
-    with pytest.raises(SystemExit):
-        compare_runs.main()
+    capsys.readouterr()
+    assert compare_runs.main([*flags, "--output", str(tmp_path / "changes.txt")]) == 1
+    assert "name a file that ends in .html or .md" in capsys.readouterr().err
+    assert not (tmp_path / "changes.txt").exists()

@@ -20,11 +20,11 @@ from evaluation.records import Clip, Prompt, parse, read_jsonl
 from reports.clips import (
     OVERSIZE_PROMPTS,
     POSTER_SHARE,
-    WORST,
+    WORST_PROMPTS,
     PromptScore,
     embed,
     embed_clips,
-    find_sources,
+    find_clip_files,
     poster_order,
 )
 from reports.page import beside_clips
@@ -95,10 +95,22 @@ def write(folder: Path, row: str, prompt: Prompt, frames: np.ndarray) -> Clip:
 
 def line(row: str, prompt: Prompt, digest: str, height: int = 1, width: int = 1) -> Clip:
     return Clip(
-        clip_id=f"{prompt.id}-0", row=row, prompt_id=prompt.id, sample=0, file="x", sha256=digest, latents_sha256=None,
-        noise="portable:x", weights_sha256=None, settings_sha256=digest, batch_size=1, pixel_frames=5, height=height,
-        width=width, fps=16,
-    )  # fmt: skip
+        clip_id=f"{prompt.id}-0",
+        row=row,
+        prompt_id=prompt.id,
+        sample=0,
+        file="x",
+        sha256=digest,
+        latents_sha256=None,
+        noise="portable:x",
+        weights_sha256=None,
+        settings_sha256=digest,
+        batch_size=1,
+        pixel_frames=5,
+        height=height,
+        width=width,
+        fps=16,
+    )
 
 
 def test_a_clip_that_is_not_the_manifests_stops(tmp_path: Path) -> None:
@@ -158,7 +170,7 @@ def test_posters_of_the_worst_come_first() -> None:
     ]
     assert len(order) == len(set(order)) == 30
     assert order.index(("pair_00", "c")) == 20
-    assert WORST == 20
+    assert WORST_PROMPTS == 20
     scores = {"b": {"color": low, "jumps": low}}
     order = poster_order(prompts, ["b"], scores, less_is_better=["jumps"])
     assert order[:4] == [("pair_00", "b"), ("pair_09", "b"), ("pair_01", "b"), ("pair_08", "b")]
@@ -175,7 +187,7 @@ def test_noise_does_not_fill_the_budget(tmp_path: Path) -> None:
             (tmp_path / "clips" / row / "mp4" / f"{prompt.id}-0.mp4").write_bytes(content)
             found.setdefault(row, []).append(line(row, prompt, hashlib.sha256(content).hexdigest()))
     with ThreadPoolExecutor(1) as pool:
-        embedded = embed_clips(find_sources(tmp_path, found), prompts, 10**6, pool)
+        embedded = embed_clips(find_clip_files(tmp_path, found), prompts, 10**6, pool)
     assert [len(rows) for rows in embedded.clips.values()] == [3] * OVERSIZE_PROMPTS + [2, 2]
     assert embedded.oversize == ("noise",)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from reports.cost import amount, cost_line, measure, stage_lines
+from reports.cost import amount, measure_cost
+from reports.sections.cost import cost_line, stage_lines
 from tests.reports import synthetic
 from workflow.planning.banner import estimated_cost, planned_prompts, start_banner
 from workflow.planning.suite import load_suite
@@ -42,7 +43,7 @@ def test_cores_are_counted_by_cpu_time(folder: Path) -> None:
     """CPU seconds, wall seconds where a job was too short; an earlier report's own cost is left out; links
     have no size.
     """
-    found = measure(folder, ("raven",), {"device": "cpu"}, {"train/raven": 8})
+    found = measure_cost(folder, ("raven",), {"device": "cpu"}, {"train/raven": 8})
     assert found.seconds == {"train": 180, "sample": 21, "score": 17, "rest": 0.5}
     assert found.rows == {"raven": {"train": 180, "sample": 21, "score": 17}}
     assert found.disk_mb["clips"] == found.row_disk_mb["raven"] == pytest.approx(1.5, abs=1e-3)
@@ -51,7 +52,7 @@ def test_cores_are_counted_by_cpu_time(folder: Path) -> None:
 
 def test_gpus_are_counted_by_wall_time_and_number(folder: Path) -> None:
     """Eight GPUs of training, one of a shard or part; joining parts and writing prompts holds none."""
-    found = measure(folder, ("raven",), {"device": "cuda"}, {"train/raven": 8})
+    found = measure_cost(folder, ("raven",), {"device": "cuda"}, {"train/raven": 8})
     assert found.unit == "GPU"
     assert found.seconds == {"train": 800, "sample": 11, "score": 12}
 
@@ -65,7 +66,7 @@ def test_estimate_is_the_banners(folder: Path) -> None:
     assert f"{estimate.jobs} jobs" in banner
     minutes = re.search(r"(\d+) minutes of one core", banner)
     assert minutes and int(minutes[1]) == round(estimate.total_s / 60)
-    lines = stage_lines(estimate, measure(folder, (), {"device": "cpu"}, {}))
+    lines = stage_lines(estimate, measure_cost(folder, (), {"device": "cpu"}, {}))
     assert [line.title for line in lines] == [
         "Training",
         "Sampling",
@@ -79,7 +80,7 @@ def test_estimate_is_the_banners(folder: Path) -> None:
 
 def test_sentence_of_the_main_table(folder: Path) -> None:
     """Units that a person reads; without a note of the start it says so; without benchmarks there is none."""
-    measured = measure(folder, (), {"device": "cpu"}, {})
+    measured = measure_cost(folder, (), {"device": "cpu"}, {})
     assert cost_line(synthetic.start().estimate, measured) == (
         "This run took 3.6 core-minutes and 1.5 MB of disk, 1.5 MB of it clips; estimated at its start: "
         "13.2 core-minutes and 20.0 MB of clips."

@@ -7,17 +7,23 @@ from pathlib import Path
 import pytest
 
 from evaluation.aggregate import scores_csv
-from evaluation.records import CustomDimension, ScoresTable, parse, read_json
+from evaluation.records import CustomDimension, parse
 from reports.changes import score_changes
 from reports.exports import pairs_csv
-from reports.page import render
+from reports.page import render_page
 from reports.run import ReportSettings, Run, read_run
 from tests.reports import synthetic
 
 CUSTOM = CustomDimension(
-    name="colour_drift", title="colour <drift>", unit="levels", worst=64, best=0, prompts="color", file="mine/drift.py",
+    name="colour_drift",
+    title="colour <drift>",
+    unit="levels",
+    worst=64,
+    best=0,
+    prompts="color",
+    file="mine/drift.py",
     sha256="d" * 64,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
     scores = synthetic.make_results(folder, embedded=0, custom=(CUSTOM,), keep_results=True)
     settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
     made = read_run(scores, folder, settings, Path(__file__).parents[2])
-    return made, render(made)
+    return made, render_page(made)
 
 
 def test_it_is_in_every_part_of_the_page(run: tuple[Run, str]) -> None:
@@ -52,22 +58,21 @@ def test_it_is_in_every_part_of_the_page(run: tuple[Run, str]) -> None:
     assert "colour_drift" not in sections["formula"]
 
 
-def test_it_is_in_the_exports_and_in_no_total(run: tuple[Run, str], tmp_path: Path) -> None:
+def test_it_is_in_the_exports_and_in_no_total(run: tuple[Run, str], finished_run: Run) -> None:
     made, _ = run
     assert "colour_drift,custom," in scores_csv(made.table)
     assert ",colour_drift," in pairs_csv(made.table)
     assert set(made.scores["raven"]["colour_drift"]) == {
         p.id for p in made.prompts if "color" in p.dimensions
     }
-    plain = read_json(ScoresTable, synthetic.make_results(tmp_path, embedded=0))
-    assert [row.total for row in made.table.rows] == [row.total for row in plain.rows]
+    assert [row.total for row in made.table.rows] == [row.total for row in finished_run.table.rows]
 
 
 def test_two_runs_compare_it_only_if_it_is_the_same(run: tuple[Run, str]) -> None:
     """Guards against a difference of two functions that share a name."""
     made, _ = run
-    assert {c.measure for c in score_changes(made, made)} >= {"colour_drift", "total"}
+    assert {c.metric for c in score_changes(made, made)} >= {"colour_drift", "total"}
     other = made.table.model_copy(update={"custom": (CUSTOM.model_copy(update={"sha256": "e" * 64}),)})
-    changed = {c.measure for c in score_changes(made, made.model_copy(update={"table": other}))}
+    changed = {c.metric for c in score_changes(made, made.model_copy(update={"table": other}))}
     assert "colour_drift" not in changed
     assert "total" in changed

@@ -46,10 +46,10 @@ def test_the_verdict_is_the_one_that_was_drawn(built: tuple[ScoresTable, str]) -
     without a rank.
     """
     main = main_table(built[0])
-    assert {line.row: line.group for line in main.ranked} == full_scale.GROUPS
+    assert {line.summary.row: line.group for line in main.ranked} == full_scale.GROUPS
     assert [line.group for line in main.ranked] == sorted(full_scale.GROUPS.values())
-    assert [line.row for line in main.ranked if line.best] == ["winner"]
-    assert [line.row for line in main.incomplete] == ["unfinished"]
+    assert [line.summary.row for line in main.ranked if line.mark == "best"] == ["winner"]
+    assert [line.summary.row for line in main.incomplete] == ["unfinished"]
 
 
 def test_the_page_says_so(built: tuple[ScoresTable, str]) -> None:

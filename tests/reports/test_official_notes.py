@@ -3,10 +3,9 @@ of several processes.
 """
 
 import json
-from pathlib import Path
 
-from reports.page import render
-from reports.run import ReportSettings, Run, read_run
+from reports.page import render_section
+from reports.run import ReportSettings, Run
 from reports.sections.limits import not_comparable
 from tests.reports import synthetic
 
@@ -19,18 +18,17 @@ def with_cells(run: Run, **changes: dict[str, object]) -> Run:
     return run.model_copy(update={"table": run.table.model_copy(update={"rows": rows})})
 
 
-def test_left_out_clips_and_the_other_averages_are_shown(tmp_path: Path) -> None:
+def test_left_out_clips_and_the_other_averages_are_shown(finished_run: Run) -> None:
     """Guards the number that color's mean is over, and readers who compare with scores made on several GPUs;
     else nothing is said.
     """
-    scores = synthetic.make_results(tmp_path)
-    settings = ReportSettings.model_validate_json(json.dumps(synthetic.report_settings()))
-    run = read_run(scores, tmp_path, settings, synthetic.ROOT)
-    plain = render(run)
+    run = finished_run
+    plain = render_section(run, "dimensions")
     assert "leaves a clip out of color" not in plain
     assert "As several official processes" not in plain
     clips = run.table.rows[0].dimensions["color"].clips
-    page = render(with_cells(run, color={"left_out": 3}, appearance_style={"several_processes": 12.34567}))
+    changed = with_cells(run, color={"left_out": 3}, appearance_style={"several_processes": 12.34567})
+    page = render_section(changed, "dimensions")
     label = run.table.rows[0].label
     assert f"{label} 3 of {clips + 3} clips left out" in page
     assert "As several official processes would print it" in page
@@ -38,14 +36,11 @@ def test_left_out_clips_and_the_other_averages_are_shown(tmp_path: Path) -> None
     assert page.count("<td>12.3457</td>") == 1
 
 
-def test_an_imported_row_of_another_shape_is_not_comparable_in_silence(tmp_path: Path) -> None:
+def test_an_imported_row_of_another_shape_is_not_comparable_in_silence(finished_run: Run) -> None:
     """Guards readers against a size, length or rate that only one row has; where all are alike, nothing is
     said.
     """
-    scores = synthetic.make_results(tmp_path)
-    plain = synthetic.report_settings()
-    settings = ReportSettings.model_validate_json(json.dumps(plain))
-    run = read_run(scores, tmp_path, settings, synthetic.ROOT)
+    run, plain = finished_run, synthetic.report_settings()
     assert not [line for line in not_comparable(run, published=False) if "its clips have" in line]
     row = run.table.rows[0].row
     plain["rows"][row]["settings"]["clip"] = {"pixel_frames": 121, "height": 720, "width": 1280, "fps": 24}

@@ -14,12 +14,13 @@ import pytest
 
 from evaluation.records import Clip, ClipTiming, ScoresTable, parse, read_json, write_json
 from evaluation.variance import VarianceTable
-from reports.page import beside_clips, render
+from reports.page import beside_clips, render_page, render_section
 from reports.published import read_published
 from reports.run import ReportSettings, Run, read_run
 from reports.speed import speed_of
 from tests.reports import synthetic
-from workflow.scripts import rebuild, report
+from tests.reports.synthetic import run_of, run_script, settings_of
+from workflow.scripts import rebuild
 
 RUN_SCHEMA = Path(__file__).parents[1] / "golden" / "run_schema.json"
 VOID = {"meta", "link", "br", "input", "img", "path", "use", "rect", "circle", "line"}
@@ -51,37 +52,6 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.texts.append((self._open[-1] if self._open else "", data))
-
-
-def run_script(folder: Path, scores: Path, settings: dict, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The rule's command line, in process; returns the file that stands alone, as reports/table.html does."""
-    copy = folder / "copy" / "table.html"
-    flags = [
-        "report",
-        "--scores",
-        str(scores),
-        "--settings",
-        json.dumps(settings),
-        "--results-dir",
-        str(folder),
-    ]
-    monkeypatch.setattr("sys.argv", [*flags, "--output", str(folder / "report.html"), "--copy", str(copy)])
-    report.main()
-    return copy
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A finished synthetic run in which Rolling Forcing was never scored on scene and prompts repeat, and its
-    page.
-    """
-    folder = tmp_path_factory.mktemp("toybox")
-    scores = synthetic.make_results(
-        folder, without=("rolling_forcing", "scene"), repeated=True, keep_results=True
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        output = run_script(folder, scores, synthetic.report_settings(), patch)
-    return folder, output.read_text(encoding="utf-8")
 
 
 def test_page_parses_and_ids_are_unique(results: tuple[Path, str]) -> None:
@@ -148,8 +118,7 @@ def test_the_first_sentence_claims_no_more_than_the_tests(results: tuple[Path, s
     pairs = tuple(pair.model_copy(update={"holm": 1.0}) for pair in table.pairs)
     scores = tmp_path / "scores.json"
     write_json(scores, table.model_copy(update={"pairs": pairs}))
-    settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
-    html = render(read_run(scores, results[0], settings, tmp_path))
+    html = render_section(read_run(scores, results[0], settings_of(), tmp_path), "scores")
     said = re.search(r'<p class="verdict">(.*?)</p>', html)
     assert said is not None
     assert said.group(1).startswith(
@@ -172,7 +141,7 @@ def test_names_of_rows_are_text_only(results: tuple[Path, str], tmp_path: Path) 
     given = synthetic.report_settings()
     given["rows"]["raven"]["label"] = given["label"] = label
     settings = parse(ReportSettings, json.dumps(given), "settings")
-    html = render(read_run(scores, results[0], settings, tmp_path))
+    html = render_page(read_run(scores, results[0], settings, tmp_path))
     page = Page(html)
     assert "<script>alert" not in html
     assert not any(tag == "img" or any(key.startswith("on") for key in facts) for tag, facts in page.elements)
@@ -207,16 +176,14 @@ def test_every_row_is_in_the_main_table_with_its_own_numbers(results: tuple[Path
     assert "Incomplete rows have no total and no rank: Rolling Forcing recipe (toy)" in html
 
 
-def test_published_numbers_stand_beside_official_scores_only(tmp_path: Path) -> None:
+def test_published_numbers_stand_beside_official_scores_only(
+    results: tuple[Path, str], finished: Path
+) -> None:
     """Toy rows carry the same names as published models and must never stand beside their numbers; official
     rows do, with source and protocol; a row that no paper names says so."""
-    scores = synthetic.make_results(tmp_path, embedded=0)
-    settings = synthetic.report_settings()
-    pages = {}
-    for bounds in ("toybox", "vbench"):
-        made = parse(ReportSettings, json.dumps(settings | {"bounds": bounds}), "settings")
-        pages[bounds] = render(read_run(scores, tmp_path, made, tmp_path))
-        Page(pages[bounds])
+    pages = {"toybox": results[1], "vbench": render_page(run_of(finished, bounds="vbench"))}
+    for page in pages.values():
+        Page(page)
     assert "Published" not in pages["toybox"]
     assert "84.27" not in pages["toybox"]
     assert " 84.27 " in row_text(pages["vbench"], "self_forcing")
@@ -277,17 +244,40 @@ def test_speed_of_rows() -> None:
 
 def clip(name: str) -> Clip:
     return Clip(
-        clip_id=name, row="a", prompt_id=name.split("-")[0], sample=0, file="x", sha256=synthetic.DIGEST,
-        latents_sha256=None, noise="portable:x", weights_sha256=None, settings_sha256=synthetic.DIGEST, batch_size=1,
-        pixel_frames=81, height=1, width=1, fps=16,
-    )  # fmt: skip
+        clip_id=name,
+        row="a",
+        prompt_id=name.split("-")[0],
+        sample=0,
+        file="x",
+        sha256=synthetic.DIGEST,
+        latents_sha256=None,
+        noise="portable:x",
+        weights_sha256=None,
+        settings_sha256=synthetic.DIGEST,
+        batch_size=1,
+        pixel_frames=81,
+        height=1,
+        width=1,
+        fps=16,
+    )
 
 
 def timing(name: str, sample_s: float, decode_s: float) -> ClipTiming:
     return ClipTiming(
-        clip_id=name, row="a", sample_s=sample_s, decode_s=decode_s, write_s=0, first_frames_s=0.5, network_calls=35,
-        peak_mb=512, peak_gpu_mb=2048, device="H200", attention="flash", commit="c", finished="t",
-    )  # fmt: skip
+        clip_id=name,
+        row="a",
+        sample_s=sample_s,
+        decode_s=decode_s,
+        write_s=0,
+        first_frames_s=0.5,
+        network_calls=35,
+        peak_mb=512,
+        peak_gpu_mb=2048,
+        device="H200",
+        attention="flash",
+        commit="c",
+        finished="t",
+    )
 
 
 def test_published_file_is_strict(tmp_path: Path) -> None:
@@ -385,29 +375,28 @@ def test_exports_and_run_record(results: tuple[Path, str]) -> None:
     assert len((folder / "table.csv").read_text(encoding="utf-8").splitlines()) == 1 + 6 * 19 + 15
 
 
-def test_same_inputs_give_the_same_bytes(results: tuple[Path, str]) -> None:
-    """Guards against times, dictionary orders and random ids of figures in the page."""
-    folder, html = results
-    settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
-    root = Path(__file__).parents[2]
-    assert render(read_run(folder / "aggregate" / "scores.json", folder, settings, root)) == html
+def test_same_inputs_give_the_same_record(results: tuple[Path, str]) -> None:
+    """Guards against times and dictionary orders in run.json. The page is made from it alone, see below."""
+    assert run_of(results[0]).model_dump_json() + "\n" == (results[0] / "run.json").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_page_is_rebuilt_from_run_json_alone(
-    results: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    results: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another machine with nothing but run.json builds the same bytes, clips included; another schema is
-    refused.
+    """Another machine with nothing but run.json builds the same bytes, clips and ids of figures included;
+    another schema is refused.
     """
     record, output = tmp_path / "run.json", tmp_path / "rebuilt.html"
     text = (results[0] / "run.json").read_text(encoding="utf-8")
     record.write_text(text, encoding="utf-8")
-    monkeypatch.setattr("sys.argv", ["rebuild", "--run", str(record), "--output", str(output)])
-    rebuild.main()
+    flags = ["--run", str(record), "--output", str(output)]
+    assert rebuild.main(flags) == 0
     assert output.read_text(encoding="utf-8") == results[1]
     record.write_text(text.replace('"schema_version":3', '"schema_version":2', 1), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"run.json is not a valid Run record \(schema_version"):
-        rebuild.main()
+    assert rebuild.main(flags) == 1
+    assert "run.json is not a valid Run record (schema_version" in capsys.readouterr().err
 
 
 def test_the_schema_of_run_json_is_frozen() -> None:
@@ -426,9 +415,7 @@ def run_schema() -> str:
     return json.dumps(strip(Run.model_json_schema()), indent=1, sort_keys=True) + "\n"
 
 
-def test_a_bare_run_leaves_sections_out_with_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bare_run_leaves_sections_out_with_a_sentence(tmp_path: Path) -> None:
     """No training, no benchmarks, no filters, no clip files, two dimensions: the page still stands and says
     so.
     """
@@ -451,12 +438,17 @@ def test_a_bare_run_leaves_sections_out_with_a_sentence(
             path.unlink() if path.is_file() else path.rmdir()
     for path in tmp_path.glob("clips/*/timings.jsonl"):
         path.unlink()
-    html = run_script(tmp_path, scores, synthetic.report_settings(), monkeypatch).read_text(encoding="utf-8")
+    html = run_script(tmp_path, scores, synthetic.report_settings()).read_text(encoding="utf-8")
     Page(html)
     for sentence in (
-        "Subset run: 2 of 16 dimensions", "No clips are in this file", "No row was trained in this run",
-        "holds no paired check", "holds no static-filter records", "holds no timings", "holds no benchmark files",
-    ):  # fmt: skip
+        "Subset run: 2 of 16 dimensions",
+        "No clips are in this file",
+        "No row was trained in this run",
+        "holds no paired check",
+        "holds no static-filter records",
+        "holds no timings",
+        "holds no benchmark files",
+    ):
         assert sentence in html
     assert "40 prompts, 40 distinct, 83 clips a row" in html
     assert "not rendered" not in html

@@ -119,13 +119,12 @@ def test_the_record_of_a_start_holds_no_secret(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.slow
 def test_no_file_of_the_report_holds_a_secret(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A token in the environment, in a setting, in a note and in the start's command, and a home path: in
     none of the files or log lines.
     """
     from tests.reports import synthetic
-    from tests.reports.test_report import run_script
 
     home = tmp_path / "people" / "ann"
     folder = home / "toybox"
@@ -140,12 +139,14 @@ def test_no_file_of_the_report_holds_a_secret(
         "log": f"WANDB_API_KEY={WANDB}",
     }
     settings["config"]["prompts"]["list"] = f"{home}/list.csv"
-    run_script(folder, scores, settings, monkeypatch)
+    synthetic.run_script(folder, scores, settings)
+    log = capsys.readouterr().err
+    assert "7 rows" in log
     written = [path for path in folder.iterdir() if path.is_file()]
     assert {"run.json", "report.html", "methods.md", "table.tex"} <= {path.name for path in written}
     for text in (
         *(path.read_text(encoding="utf-8") for path in written),
-        caplog.text.replace(str(folder), ""),
+        log.replace(str(folder), ""),
     ):
         for secret in (HUB, WANDB, str(home), "abcdef"):
             assert secret not in text

@@ -14,9 +14,9 @@ from evaluation.dimensions import NAMES
 from evaluation.records import parse
 from evaluation.text_only_dimensions import WITHOUT_FACTS
 from reports.exports import dimensions_latex, latex, markdown, pairs_csv
-from reports.page import render
+from reports.page import render_page
 from reports.run import ReportSettings, Run, read_run
-from reports.sections.dimensions import left_out_reasons
+from reports.sections.dimensions import unscored_reasons
 from tests.reports import synthetic
 
 SENTENCE = (
@@ -41,7 +41,7 @@ def test_nothing_has_a_total_though_all_dimensions_are_there(run: Run) -> None:
 
 
 def test_the_page_says_so_before_any_number(run: Run) -> None:
-    page = render(run)
+    page = render_page(run)
     said = (
         "Subset run, not comparable with a whole run of this suite. Left out: all but 2 of 40 prompts "
         "(&#34;a&#34;, b_1)."
@@ -72,18 +72,16 @@ def test_what_is_not_scored_is_grey_and_says_why() -> None:
     """
     config: dict[str, Any] = {"prompts": {"list": None}, "dimensions": NAMES}
     asked = WITHOUT_FACTS["vbench"]
-    plain = left_out_reasons("vbench", asked, config | {"dimensions": asked}, None)
+    plain = unscored_reasons("vbench", asked, config | {"dimensions": asked}, None)
     assert set(plain) == set(NAMES) - set(asked)
     assert set(plain.values()) == {"left out by the suite's settings"}
-    assert set(left_out_reasons("vbench", asked, config, "x").values()) == {"left out of this subset run"}
-    listed = left_out_reasons("vbench", asked, {"prompts": {"list": "mine.csv"}, "dimensions": asked}, None)
+    assert set(unscored_reasons("vbench", asked, config, "x").values()) == {"left out of this subset run"}
+    listed = unscored_reasons("vbench", asked, {"prompts": {"list": "mine.csv"}, "dimensions": asked}, None)
     assert "hundred actions" in listed["human_action"]
     assert "facts" in listed["color"]
     assert "written for it" in listed["temporal_style"]
 
 
-def test_a_whole_run_bears_none(tmp_path: Path) -> None:
-    scores = synthetic.make_results(tmp_path, embedded=0)
-    settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
-    whole = read_run(scores, tmp_path, settings, Path(__file__).parents[2])
-    assert "ubset" not in scores_csv(whole.table) + pairs_csv(whole.table) + latex(whole.table, "toybox")
+def test_a_whole_run_bears_none(finished_run: Run) -> None:
+    whole = finished_run.table
+    assert "ubset" not in scores_csv(whole) + pairs_csv(whole) + latex(whole, "toybox")

@@ -5,7 +5,8 @@ import pytest
 from evaluation.dimensions import NAMES
 from evaluation.records import Interval, PairedDifference, RowSummary, ScoresTable
 from reports.exports import latex, markdown
-from reports.tables import Pairs, formula, main_table, power, shipped_line
+from reports.sections.formula import formula
+from reports.tables import Pairs, main_table, power, shipped_line
 
 
 def table(totals: dict[str, float], different: set[frozenset[str]]) -> ScoresTable:
@@ -35,14 +36,17 @@ def table(totals: dict[str, float], different: set[frozenset[str]]) -> ScoresTab
 def test_best_is_marked_only_where_it_stands_alone() -> None:
     """Two rows within noise share group 1 and neither is bold, whatever their order in the file."""
     tied = main_table(table({"a": 80, "b": 81, "c": 70}, {frozenset("ac"), frozenset("bc")}))
-    assert [(line.row, line.group, line.best) for line in tied.ranked] == [
+    assert [(line.summary.row, line.group, line.mark == "best") for line in tied.ranked] == [
         ("b", 1, False),
         ("a", 1, False),
         ("c", 2, False),
     ]
     alone = main_table(table({"a": 80, "b": 81}, {frozenset("ab")}))
-    assert [(line.row, line.group, line.best) for line in alone.ranked] == [("b", 1, True), ("a", 2, False)]
-    assert [line.best for line in main_table(table({"a": 80}, set())).ranked] == [False]
+    assert [(line.summary.row, line.group, line.mark == "best") for line in alone.ranked] == [
+        ("b", 1, True),
+        ("a", 2, False),
+    ]
+    assert [line.mark for line in main_table(table({"a": 80}, set())).ranked] == [None]
 
 
 def test_second_is_marked_only_below_a_best() -> None:
@@ -52,7 +56,7 @@ def test_second_is_marked_only_below_a_best() -> None:
 
     def marked(different: set[frozenset[str]]) -> list[str]:
         lines = main_table(table({"a": 81, "b": 80, "c": 70, "d": 69}, different)).ranked
-        return ["best" * line.best + "second" * line.second for line in lines]
+        return [line.mark or "" for line in lines]
 
     best = {frozenset("ab"), frozenset("ac"), frozenset("ad")}
     assert marked(best | {frozenset("bc"), frozenset("bd")}) == ["best", "second", "", ""]
@@ -105,5 +109,7 @@ def test_formula_shares_add_up() -> None:
 
 def test_shipped_rows_get_no_total_from_part_of_the_dimensions() -> None:
     """Fifteen of sixteen shipped scores make no total."""
-    assert shipped_line("base", "Base", dict.fromkeys(NAMES, 1.0), "toybox").total == pytest.approx(100)
-    assert shipped_line("base", "Base", dict.fromkeys(NAMES[1:], 0.5), "toybox").total is None
+    assert shipped_line("base", "Base", dict.fromkeys(NAMES, 1.0), "toybox").totals == pytest.approx(
+        (100, 100, 100)
+    )
+    assert shipped_line("base", "Base", dict.fromkeys(NAMES[1:], 0.5), "toybox").totals is None

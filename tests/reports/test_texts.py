@@ -2,24 +2,24 @@
 paste.
 """
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 
 from baselines.spec import load_all
-from evaluation.records import Clip, ClipTiming, parse, read_jsonl, write_jsonl
+from evaluation.records import Clip, ClipTiming, read_jsonl, write_jsonl
+from reports.beside import EXPORTS
 from reports.citations import baseline_key, bibtex, cited_keys, latex_citations, read_references
 from reports.exports import dimensions_latex, latex, latex_text, markdown
 from reports.licences import NETWORKS, NOT_STATED, Licence
-from reports.page import render
+from reports.page import render_section
 from reports.replay import Replay
-from reports.report_facts import EXPORTS, trust_of
-from reports.run import ReportSettings, Run, read_run
+from reports.run import Run
 from reports.sections.limits import not_comparable
-from reports.sections.methods import methods, methods_keys, methods_latex, methods_markdown, own_citations
+from reports.sections.methods import methods_bibtex, methods_keys, methods_latex, methods_markdown
 from tests.reports import full_scale, synthetic
+from tests.reports.synthetic import run_of
 from workflow.planning.licences import licences_of
 from workflow.planning.resources import scorer_resources
 
@@ -27,28 +27,16 @@ ROOT = Path(__file__).parents[2]
 HOSTILE = r'50% \input{x} & $x_1^2$ #1 {~} <script> "q" | `a` [@evil] ' + "\n\x07 \\"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("toybox")
-    synthetic.make_results(made, embedded=0, keep_results=True)
-    return made
+@pytest.fixture
+def run(finished_run: Run) -> Run:
+    return finished_run
 
 
-def run_of(folder: Path, **changes: object) -> Run:
-    settings = parse(ReportSettings, json.dumps(synthetic.report_settings() | changes), "settings")
-    return read_run(folder / "aggregate/scores.json", folder, settings, ROOT)
-
-
-@pytest.fixture(scope="module")
-def run(folder: Path) -> Run:
-    return run_of(folder)
-
-
-@pytest.fixture(scope="module")
-def official(folder: Path) -> Run:
+@pytest.fixture(scope="session")
+def official(finished: Path) -> Run:
     """The same numbers under the settings of the real protocol."""
     given = full_scale.report_settings()
-    return run_of(folder, bounds="vbench", config=given["config"], licences=given["licences"])
+    return run_of(finished, bounds="vbench", config=given["config"], licences=given["licences"])
 
 
 def braces(text: str) -> None:
@@ -112,29 +100,40 @@ def test_methods_cite_what_exists_and_only_what_was_used(which: str, request: py
     not use.
     """
     found: Run = request.getfixturevalue(which)
-    trust = trust_of(found)
-    keys = methods_keys(trust.methods)
-    assert keys == re.findall(r"^@\w+\{(\w+),", trust.bibtex, re.MULTILINE)
+    keys, latex_of = methods_keys(found), methods_latex(found)
+    assert keys == re.findall(r"^@\w+\{(\w+),", methods_bibtex(found), re.MULTILINE)
     assert {"vbench", "holm", "wilson", "bootstrap", "snakemake", "raven", "self_forcing"} <= set(keys)
     assert ({network.key for network in NETWORKS} <= set(keys)) == (which == "official")
     assert ("wan" in keys) == ("diffusers" in keys) == (which == "official")
-    balanced(trust.methods_latex)
-    assert "[@" not in trust.methods_latex
-    assert r"\citep{self_forcing}" in trust.methods_latex
-    braces(trust.bibtex)
+    balanced(latex_of)
+    assert "[@" not in latex_of
+    assert r"\citep{self_forcing}" in latex_of
+    braces(methods_bibtex(found))
 
 
 def test_methods_say_what_the_run_did(run: Run, official: Run) -> None:
-    """Numbers of the record stand in the text; a toy run calls itself one; the official one names its path."""
-    text = " ".join(methods_markdown(methods(run)).split())
+    """The record's numbers stand there; a toy run calls itself one; the official one names its backend."""
+    text = " ".join(methods_markdown(run).split())
     for said in (
-        "40 prompts", "two samples of each prompt", "five of the one prompt that asks", "83 clips per model", "toy-sized", "not VBench's scores",
-        "100 iterations, batch size 8, seed 1", "1,000 draws (seed 0)", "Student's t", "in float32 throughout", "Philox [@philox]",
-        "No exact answer exists for aesthetic quality", "6.3 core-minutes", "RAVEN recipe (toy) [@raven], RAVEN + CM-GRPO recipe (toy) [@raven] and Self",
-        "five denoising steps at nominal timesteps 1000, 800, 600, 400, 200", "attention window 12 and sink 3",
-    ):  # fmt: skip
+        "40 prompts",
+        "two samples of each prompt",
+        "five of the one prompt that asks",
+        "83 clips per model",
+        "toy-sized",
+        "not VBench's scores",
+        "100 iterations, batch size 8, seed 1",
+        "1,000 draws (seed 0)",
+        "Student's t",
+        "in float32 throughout",
+        "Philox [@philox]",
+        "No exact answer exists for aesthetic quality",
+        "6.3 core-minutes",
+        "RAVEN recipe (toy) [@raven], RAVEN + CM-GRPO recipe (toy) [@raven] and Self",
+        "five denoising steps at nominal timesteps 1000, 800, 600, 400, 200",
+        "attention window 12 and sink 3",
+    ):
         assert said in text, said
-    real = " ".join(methods_markdown(methods(official)).split())
+    real = " ".join(methods_markdown(official).split())
     assert "toy-sized" not in real
     assert "832 x 480" in real
     assert "scoring path: fast" in real
@@ -142,27 +141,32 @@ def test_methods_say_what_the_run_did(run: Run, official: Run) -> None:
     assert "VidProM" in real
 
 
-def test_subset_and_foreign_rows_are_said(folder: Path) -> None:
+def test_subset_and_foreign_rows_are_said(finished: Path) -> None:
     """A note of the run stands in its methods and among what is not comparable; imported clips are called
     that.
     """
     rows = synthetic.report_settings()["rows"]
     rows["longlive"] |= {"kind": "import", "settings": {"clips": "x"}, "citation": "Someone, Something, 2026"}
     rows["longlive"] |= {"label": HOSTILE}
-    found = run_of(folder, rows=rows, note="This run leaves the standard protocol: 4 prompts.")
-    table = found.table.model_copy(update={"rows": tuple(
-        row.model_copy(update={"kind": "import", "label": HOSTILE}) if row.row == "longlive" else row for row in found.table.rows
-    )})  # fmt: skip
+    found = run_of(finished, rows=rows, note="This run leaves the standard protocol: 4 prompts.")
+    table = found.table.model_copy(
+        update={
+            "rows": tuple(
+                row.model_copy(update={"kind": "import", "label": HOSTILE}) if row.row == "longlive" else row
+                for row in found.table.rows
+            )
+        }
+    )
     found = found.model_copy(update={"table": table})
-    text = methods_markdown(methods(found))
+    text = methods_markdown(found)
     assert "leaves the standard protocol" in text
     assert "clips made elsewhere" in text
-    assert "row_longlive" in methods_keys(methods(found))
-    assert "Someone, Something" in bibtex(methods_keys(methods(found)), own_citations(found))
+    assert "row_longlive" in methods_keys(found)
+    assert "Someone, Something" in methods_bibtex(found)
     reasons = " ".join(not_comparable(found, published=False))
     assert "this run leaves the standard protocol" in reasons
     assert "made elsewhere and imported" in reasons
-    balanced(methods_latex(methods(found)))
+    balanced(methods_latex(found))
     for made in (latex(table, "toybox"), dimensions_latex(table)):
         balanced(made)
         columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", made)
@@ -224,7 +228,7 @@ def test_every_checkpoint_of_the_scorer_has_a_network() -> None:
         assert sum(name.startswith(network.begins) for network in NETWORKS) == 1, name
 
 
-def test_devices_and_versions_that_differ_are_said(folder: Path, tmp_path: Path) -> None:
+def test_devices_and_versions_that_differ_are_said(finished: Path, tmp_path: Path) -> None:
     """Closed form: one row made on another GPU with another torch, at another commit."""
     synthetic.make_results(tmp_path, embedded=0)
     path = tmp_path / "clips/raven/timings.jsonl"
@@ -247,12 +251,12 @@ def test_devices_and_versions_that_differ_are_said(folder: Path, tmp_path: Path)
     assert "made from 2 states of the code" in text
     assert "do not share their noise" in text
     assert "Published totals" in text
-    same = " ".join(not_comparable(run_of(folder), published=False))
+    same = " ".join(not_comparable(run_of(finished), published=False))
     for absent in ("across devices", "states of the code", "share their noise", "Published"):
         assert absent not in same
 
 
-def test_a_replay_is_shown_and_said_to_be_stale(folder: Path, run: Run) -> None:
+def test_a_replay_is_shown_and_said_to_be_stale(finished: Path, run: Run) -> None:
     """The verdict stands on the page; one whose clips were made again since says so; without one the page
     says how to make it.
     """
@@ -280,7 +284,11 @@ def test_a_replay_is_shown_and_said_to_be_stale(folder: Path, run: Run) -> None:
         )
     ]
     replay = Replay.model_validate({"suite": "toybox", "finished": "2026-01-01T00:00:00+00:00", "rows": rows})
-    page = " ".join(re.sub(r"<[^>]+>", " ", render(run.model_copy(update={"replay": replay}))).split())
+    page = " ".join(
+        re.sub(
+            r"<[^>]+>", " ", render_section(run.model_copy(update={"replay": replay}), "provenance")
+        ).split()
+    )
     assert (
         "RAVEN recipe (toy) differs on the same type of device, A 0 of 1 bit-equal, move_00-0 differs (up "
         "to 9 of 255, PSNR 31.2 dB) c, d" in page
@@ -289,17 +297,13 @@ def test_a_replay_is_shown_and_said_to_be_stale(folder: Path, run: Run) -> None:
         "LongLive recipe (toy) differs on the same type of device, A of clips that were made again since"
         in page
     )
-    assert "snakemake replay" in render(run).split('id="replay"')[1]
+    assert "snakemake replay" in render_section(run, "provenance").split('id="replay"')[1]
 
 
-def test_exports_are_written_and_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exports_are_written_and_listed(results: tuple[Path, str]) -> None:
     """Every file that the page lists lies beside it, and the page shows the text that the file holds."""
-    from tests.reports.test_report import run_script
-
-    page = run_script(
-        folder, folder / "aggregate/scores.json", synthetic.report_settings(), monkeypatch
-    ).read_text(encoding="utf-8")
-    for name, _ in EXPORTS:
+    folder, page = results
+    for name, *_ in EXPORTS:
         assert (folder / name).stat().st_size > 100, name
         assert f"<code>{name}</code>" in page
     assert "leaderboard" not in page.split('id="exports"')[1]

@@ -14,7 +14,7 @@ from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
 from evaluation.suite_prompts import NAMED_BY_PROMPT, suite_prompts
 from evaluation.text_only_dimensions import CONTROLS_WITHOUT_FACTS
-from reports.cost import Estimate
+from reports.cost import CostEstimate
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
 from workflow.external.baseline import missing_parts
@@ -108,7 +108,7 @@ def start_notices(suite: Suite, prompts: Sequence[Prompt], root: Path) -> list[s
     ]
 
 
-def estimated_cost(suite: Suite, prompts: Sequence[Prompt]) -> Estimate:
+def estimated_cost(suite: Suite, prompts: Sequence[Prompt]) -> CostEstimate:
     """Jobs, time of one core or GPU, and disk of a run from nothing, by the suite's measured rates."""
     rates, rows, clips = suite.rates, len(suite.rows), count_prompts(prompts).clips
     natives = sum(row in suite.weights or row in suite.train for row in suite.baselines)
@@ -121,7 +121,7 @@ def estimated_cost(suite: Suite, prompts: Sequence[Prompt]) -> Estimate:
     if suite.benchmark in OFFICIAL_BENCHMARKS:
         parts = len(suite.filter_parts) + sum(len(suite.score_parts(name)) for name in suite.dimensions)
         jobs += 2 + rows * parts
-    return Estimate(
+    return CostEstimate(
         unit="core" if suite.device == "cpu" else "GPU",
         jobs=jobs,
         seconds={

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from baselines.spec import AnyBaseline, Baseline
-from reports.licences import PACKAGES, Licence, Part, as_stated, networks_of
+from reports.licences import SCORER_PACKAGES, Licence, LicencePart, as_stated, networks_of
 from workflow.planning.resources import Resource, needed_resources, scorer_resources
 from workflow.planning.suite import FETCHED_FOLDER, OFFICIAL_BENCHMARKS, Suite
 
@@ -50,7 +50,7 @@ def licences_of(root: Path, suite: Suite, baselines: Mapping[str, AnyBaseline]) 
         )
     if suite.benchmark in OFFICIAL_BENCHMARKS:
         lines += _networks(suite, scorer_resources(root, suite))
-        lines += PACKAGES
+        lines += SCORER_PACKAGES
     return lines
 
 
@@ -70,7 +70,7 @@ def _row(suite: Suite, row: str, baseline: AnyBaseline) -> Licence:
     return Licence(part="model", name=baseline.title, stated=as_stated(baseline.licence), note=note)
 
 
-def _grouped(part: Part, entries: Iterable[Resource]) -> list[Licence]:
+def _grouped(part: LicencePart, entries: Iterable[Resource]) -> list[Licence]:
     """One line for files of one origin and one licence."""
     found: dict[tuple[str, str], list[str]] = {}
     for entry in entries:

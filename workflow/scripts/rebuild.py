@@ -3,28 +3,27 @@
 """
 
 import argparse
-import logging
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from evaluation.command import command, run
 from evaluation.files import write_text
 from evaluation.records import read_json
-from reports.page import render
+from reports.page import render_page
 from reports.run import Run
 
-log = logging.getLogger("rebuild")
+
+def rebuild(flags: argparse.Namespace) -> None:
+    """Read the record and write the page whole."""
+    write_text(flags.output, render_page(read_json(Run, flags.run)))
 
 
-def main() -> None:
-    """Parse flags, read the record, write the page whole or not at all."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--run", required=True, type=Path)
-    parser.add_argument("--output", required=True, type=Path)
-    flags = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    page = render(read_json(Run, flags.run))
-    write_text(flags.output, page)
-    log.info("%s: %.1f MB", flags.output, len(page) / 1e6)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = command(__doc__, "output")
+    parser.add_argument("--run", required=True, type=Path, help="the record beside a report")
+    return run(parser, arguments, rebuild)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

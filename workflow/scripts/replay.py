@@ -17,7 +17,7 @@ from evaluation.code_state import this_commit
 from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, read_json, read_jsonl, write_json
 from evaluation.shards import samples_to_render
-from reports.replay import Replay, ReplayedRow, sentence
+from reports.replay import Replay, ReplayedRow, replay_message
 from workflow.sampling.replay import chosen_samples, compare
 from workflow.sampling.setup import add_row_flags, open_row
 from workflow.sampling.shard import make_shard, now
@@ -78,7 +78,7 @@ def replay_row(flags: argparse.Namespace) -> int:
         found.append(
             compare(clips[name], stored, timings[name].device, entry.clip, made, entry.timing.device)
         )
-        log.info("%s", sentence(flags.row, found[-1]))
+        log.info("%s", replay_message(flags.row, found[-1]))
     first = timings[entries[0].clip.clip_id]
     write_json(
         flags.output,
@@ -102,7 +102,7 @@ def join_rows(flags: argparse.Namespace) -> int:
         log.info("%s: %s", row.row, row.verdict)
         for clip in row.clips:
             if clip.failed:
-                log.error("%s", sentence(row.row, clip))
+                log.error("%s", replay_message(row.row, clip))
     log.info("%s written; the next report shows it", flags.output)
     return 1 if replay.failed else 0
 

@@ -1,0 +1,66 @@
+"""The files that stand beside a report: what each holds, and how it is made."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from evaluation.aggregate import scores_csv
+from evaluation.chunks import chunks_csv
+from reports.exports import dimensions_latex, latex, markdown, pairs_csv
+from reports.run import Run
+from reports.sections.methods import methods_bibtex, methods_latex, methods_markdown
+
+
+class Export(NamedTuple):
+    """A file beside the report."""
+
+    name: str
+    what: str
+    """What the page says that it holds."""
+    text: Callable[[Run], str] | None
+    """Its content. None for files that another rule makes."""
+
+
+EXPORTS = (
+    Export(
+        "run.json",
+        "the whole record of this page, with a versioned schema; the page can be built again from it alone",
+        lambda run: run.model_dump_json() + "\n",
+    ),
+    Export(
+        "table.csv",
+        "every row and dimension, raw and normalised, with intervals",
+        lambda run: scores_csv(run.table),
+    ),
+    Export(
+        "pairs.csv",
+        "every two rows and metric: difference, interval, p raw and after Holm, prompts",
+        lambda run: pairs_csv(run.table),
+    ),
+    Export("table.md", "the main table as Markdown", lambda run: markdown(run.table, run.settings.bounds)),
+    Export(
+        "table.tex",
+        "the main table for LaTeX (booktabs), with marks, intervals and tie groups",
+        lambda run: latex(run.table, run.settings.bounds),
+    ),
+    Export("dimensions.tex", "all dimensions for LaTeX (booktabs)", lambda run: dimensions_latex(run.table)),
+    Export("methods.md", "the methods text as Pandoc Markdown", methods_markdown),
+    Export("methods.tex", "the methods text for LaTeX (natbib)", methods_latex),
+    Export("citations.bib", "BibTeX of everything that this run used", methods_bibtex),
+)
+"""Files that are written with every report."""
+
+
+def exports_of(run: Run) -> list[Export]:
+    """All files of a run, those of other rules included."""
+    exports = list(EXPORTS)
+    if (chunks := run.chunks) is not None:
+        what = "quality by latent chunk, every row and dimension that has it"
+        exports.append(Export("chunks.csv", what, lambda _: chunks_csv(chunks)))
+    complete = [row.row for row in run.table.rows if row.total is not None and row.kind != "control"]
+    if run.settings.bounds == "vbench" and complete:
+        what = (
+            "official results for VBench's leaderboard, packed and checked by the rule leaderboard "
+            f"(snakemake leaderboard); complete rows: {', '.join(complete)}"
+        )
+        exports.append(Export("leaderboard/<row>.zip", what, None))
+    return exports

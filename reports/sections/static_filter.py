@@ -1,0 +1,36 @@
+"""The static filter: how many samples of each row were found static, and which were kept."""
+
+from typing import Any
+
+from reports.drawing import MUTED, SvgFigure, panel_grid, series_style, styled, to_svg
+from reports.view import View
+
+
+@styled
+def filter_figure(view: View) -> SvgFigure | None:
+    """How many prompts have at least n static samples, a line a row. None if nothing was filtered."""
+    found = [entry for entry in view.run.filters if entry.filtered]
+    if not found:
+        return None
+    most = max(len(line.motion) for entry in found for line in entry.filtered)
+    figure, (axes,) = panel_grid(1, 1, (8.0, 3.6))
+    for index, entry in enumerate(found):
+        static = [sum(line.static) for line in entry.filtered]
+        prompts = [sum(count >= n for count in static) for n in range(most + 1)]
+        axes.plot(range(most + 1), prompts, label=view.run.label(entry.row), **series_style(index))
+    axes.set_xlim(0, most)
+    axes.set_ylim(0, max(len(entry.filtered) for entry in found) * 1.04)
+    axes.set_xlabel("static samples of a prompt, at least", color=MUTED)
+    axes.set_ylabel("prompts", color=MUTED)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return to_svg(
+        figure,
+        "static",
+        "Number of prompts with at least so many static samples, by row",
+        "a line that falls early has few still samples; numbers in the table",
+    )
+
+
+def static_filter_section(view: View) -> dict[str, Any]:
+    """What static_filter.html.j2 shows."""
+    return {"filters": view.run.filters, "filter_figure": filter_figure(view)}

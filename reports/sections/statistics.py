@@ -1,0 +1,104 @@
+"""How sure it is: what the tests can tell, and any two rows compared."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from evaluation.aggregate import TOTALS
+from evaluation.intervals import NEAR_END, SMALL
+from evaluation.variance import VarianceTable
+from reports.drawing import ACCENT, MUTED, SERIES, Dot, SvgFigure, draw_dots, panel_grid, styled, to_svg
+from reports.tables import LEVEL, power
+from reports.view import View
+
+
+class DeviationLine(NamedTuple):
+    """Standard deviations of one dimension in normalised points, medians over ranked rows."""
+
+    prompt_sd: float
+    seed_sd: float | None
+    """Between samples of one prompt. None where no prompt has two samples."""
+    narrower: float | None
+    """How much narrower intervals would be with endless seeds, 0..1. None as `seed_sd`."""
+
+
+def deviations(variance: VarianceTable | None, rows: Sequence[str]) -> dict[str, DeviationLine]:
+    """Standard deviations by dimension over the given rows."""
+    cells = [cell for cell in variance.cells if cell.row in rows] if variance is not None else []
+    lines = {}
+    for name in dict.fromkeys(cell.dimension for cell in cells):
+        found = [cell for cell in cells if cell.dimension == name]
+        seeds = [cell.seed_sd for cell in found if cell.seed_sd is not None]
+        shares = [cell.seed_share for cell in found if cell.seed_share is not None]
+        lines[name] = DeviationLine(
+            prompt_sd=statistics.median(cell.prompt_sd for cell in found),
+            seed_sd=statistics.median(seeds) if seeds else None,
+            narrower=1 - (1 - statistics.median(shares)) ** 0.5 if shares else None,
+        )
+    return lines
+
+
+@styled
+def paired_figure(view: View) -> SvgFigure | None:
+    """Every ranked row minus the highest, paired. None with fewer than two ranked rows.
+
+    Filled: the two differ after Holm's correction; hollow: a tie.
+    """
+    if len(view.main.ranked) < 2:
+        return None
+    best, *others = (line.summary for line in view.main.ranked)
+    figure, panels = panel_grid(3, 3, (10.5, 1.2 + 0.24 * len(others)), sharey=True)
+    for axes, metric, title in zip(panels, TOTALS, (view.total_name, "Quality", "Semantic"), strict=True):
+        dots = []
+        for row in others:
+            found = view.pairs.find(row.row, best.row, metric)
+            colour = ACCENT if row.row in view.run.curves else SERIES[0]
+            dots.append(found and Dot(found[0], colour, filled=found[1] < LEVEL))
+        draw_dots(axes, [row.label for row in others], dots, zero=True)
+        axes.set_title(title, loc="left")
+    figure.supxlabel(f"row minus {best.label}", color=MUTED, fontsize=9)
+    return to_svg(
+        figure,
+        "paired",
+        f"Paired differences from {best.label} with 95 percent intervals",
+        "filled dots differ, hollow ones are ties; numbers in the table",
+    )
+
+
+def compared_pairs(view: View) -> dict[str, Any]:
+    """What tables.js compares two rows by."""
+    titles = {"total": view.total_name, "quality": "Quality", "semantic": "Semantic"}
+    return {
+        "metrics": titles | {name: metric.title for name, metric in view.known.items()},
+        "pairs": [
+            [
+                p.a, p.b, p.measure,
+                *(round(x, 3) for x in (p.difference.mean, p.difference.low, p.difference.high)),
+                float(f"{p.holm:.3g}"), p.prompts,
+            ]
+            for p in view.run.table.pairs
+        ],
+    }  # fmt: skip
+
+
+def statistics_section(view: View) -> dict[str, Any]:
+    """What statistics.html.j2 shows."""
+    run = view.run
+    fewest = {
+        name: min((row.dimensions[name].prompts for row in view.ranked if name in row.dimensions), default=0)
+        for name in view.known
+    }
+    return {
+        "main": view.main,
+        "pairs": view.pairs,
+        "level": LEVEL,
+        "dimensions": list(view.known.values()),
+        "power": {name: power(run.table, name) for name in (*TOTALS, *view.known)},
+        "deviations": deviations(run.variance, [row.row for row in view.ranked]),
+        "fewest": fewest,
+        "small": SMALL,
+        "small_totals": any(0 < count < SMALL for count in fewest.values()),
+        "near_end": NEAR_END,
+        "compared_rows": [row for row in view.ranked if row.dimensions],
+        "paired_figure": paired_figure(view),
+    }

@@ -1,0 +1,69 @@
+"""Training in this run: curves of every trained row, and the paired check of CM-GRPO."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from reports.curves import CurveGroup, HeldOutLine, compare_heldout
+from reports.drawing import (
+    ACCENT,
+    MUTED,
+    SERIES,
+    Dot,
+    SvgFigure,
+    draw_dots,
+    panel_grid,
+    series_style,
+    styled,
+    to_svg,
+)
+from reports.view import View
+
+
+@styled
+def curves_figure(row: str, label: str, groups: Sequence[CurveGroup]) -> SvgFigure:
+    """Training metrics of one row, a panel a group."""
+    columns = min(3, len(groups))
+    longest = max(len(group.curves) for group in groups)
+    size = (3.6 * columns + 0.3, 2.5 * -(-len(groups) // columns) + 0.15 * longest)
+    figure, panels = panel_grid(len(groups), columns, size)
+    for axes, group in zip(panels, groups, strict=True):
+        for index, curve in enumerate(group.curves):
+            name, marker = curve.name.removeprefix(f"{group.name}/"), "o" if len(curve.steps) < 3 else ""
+            axes.plot(
+                curve.steps, curve.values, label=name, marker=marker, markersize=3, **series_style(index)
+            )
+        axes.set_title(group.name.replace("_", " "), loc="left")
+        axes.set_xlabel("step", color=MUTED)
+        if len(group.curves) > 1:
+            axes.legend(loc="upper left", bbox_to_anchor=(-0.05, -0.2), borderaxespad=0, ncols=2)
+    described = f"over steps: {', '.join(group.name for group in groups)}"
+    return to_svg(figure, f"curves-{row}", f"Training curves of {label}", described)
+
+
+@styled
+def heldout_figure(lines: Sequence[HeldOutLine]) -> SvgFigure:
+    """Paired change of each metric. Filled: part of the reward; hollow: held out."""
+    figure, (axes,) = panel_grid(1, 1, (8.0, 0.9 + 0.26 * len(lines)))
+    names = [
+        f"{line.name.replace('_', ' ')} ({'rewarded' if line.trained else 'held out'})" for line in lines
+    ]
+    dots = [Dot(line.difference, ACCENT if line.trained else SERIES[0], line.trained) for line in lines]
+    draw_dots(axes, names, dots, zero=True)
+    axes.set_xlabel("after minus before, same prompts and noise", color=MUTED)
+    title = "Change of reward and checkers on held-out prompts with 95 percent intervals"
+    return to_svg(figure, "heldout", title, "numbers in the table")
+
+
+def training_section(view: View) -> dict[str, Any]:
+    """What training.html.j2 shows."""
+    run = view.run
+    heldout = compare_heldout(run.heldout) if run.heldout is not None else []
+    return {
+        "curves": {
+            row: curves_figure(row, run.label(row), groups) for row, groups in run.curves.items() if groups
+        },
+        "heldout": heldout,
+        "heldout_record": run.heldout,
+        "heldout_figure": heldout_figure(heldout) if heldout else None,
+        "label": run.label,
+    }

@@ -1,0 +1,17 @@
+"""Small pieces of sentences that several sections of the report share."""
+
+from collections.abc import Sequence
+
+COUNTS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+)  # fmt: skip
+
+
+def count_word(count: int) -> str:
+    """The number as a word up to twelve, else in digits."""
+    return COUNTS[count] if count < len(COUNTS) else f"{count:,}"
+
+
+def and_joined(items: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
