@@ -66,7 +66,7 @@ class Gallery:
     height: int
 
 
-class ClipFile(NamedTuple):
+class StoredClip(NamedTuple):
     """A clip file that is there, with the manifest's line for it."""
 
     path: Path
@@ -92,7 +92,7 @@ class ClipFile(NamedTuple):
         return _base64(preview(content) if self.clip.width > PREVIEW_WIDTH else content)
 
 
-ClipFiles = dict[str, dict[str, ClipFile]]
+StoredClips = dict[str, dict[str, StoredClip]]
 """row -> clip id -> file."""
 
 
@@ -139,14 +139,14 @@ def poster_order(
     )
 
 
-def find_clip_files(results_dir: Path, manifests: Mapping[str, Sequence[Clip]]) -> ClipFiles:
+def find_stored_clips(results_dir: Path, manifests: Mapping[str, Sequence[Clip]]) -> StoredClips:
     """Clip files that are there, by row and clip; one listing of a folder a row."""
-    found: ClipFiles = {}
+    found: StoredClips = {}
     for row, clips in manifests.items():
         folder = results_dir / "clips" / row / "mp4"
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         found[row] = {
-            clip.clip_id: ClipFile(folder / f"{clip.clip_id}.mp4", clip)
+            clip.clip_id: StoredClip(folder / f"{clip.clip_id}.mp4", clip)
             for clip in clips
             if f"{clip.clip_id}.mp4" in names
         }
@@ -154,7 +154,7 @@ def find_clip_files(results_dir: Path, manifests: Mapping[str, Sequence[Clip]]) 
 
 
 def embed_posters(
-    sources: ClipFiles, wanted: Sequence[tuple[str, str]], budget: int, pool: ThreadPoolExecutor
+    sources: StoredClips, wanted: Sequence[tuple[str, str]], budget: int, pool: ThreadPoolExecutor
 ) -> tuple[dict[str, dict[str, str]], int]:
     """Posters of sample 0 in the order wanted until one does not fit, and their bytes."""
     posters: dict[str, dict[str, str]] = {}
@@ -166,7 +166,7 @@ def embed_posters(
     ]
     for first in range(0, len(cells), POSTER_BATCH):
         batch = cells[first : first + POSTER_BATCH]
-        made = pool.map(ClipFile.poster, [source for _, _, source in batch])
+        made = pool.map(StoredClip.poster, [source for _, _, source in batch])
         for (prompt, row, _), made_poster in zip(batch, made, strict=True):
             if size + len(made_poster) > budget:
                 return posters, size
@@ -183,7 +183,7 @@ def _in_order(prompts: Sequence[Prompt]) -> Iterator[tuple[int, Prompt]]:
 
 
 def embed_clips(
-    sources: ClipFiles, prompts: Sequence[Prompt], budget: int, pool: ThreadPoolExecutor
+    sources: StoredClips, prompts: Sequence[Prompt], budget: int, pool: ThreadPoolExecutor
 ) -> Embedded:
     """Clips of prompt after prompt, all rows (but oversized ones) or none, until one prompt does not fit."""
     clips: dict[str, dict[str, dict[int, str]]] = {}
@@ -194,7 +194,7 @@ def embed_clips(
         there = {row: found[name] for row, found in sources.items() if name in found}
         if not there:
             continue
-        made = dict(zip(there, pool.map(ClipFile.embedded, there.values()), strict=True))
+        made = dict(zip(there, pool.map(StoredClip.embedded, there.values()), strict=True))
         if turn >= OVERSIZE_PROMPTS:
             limit = OVERSIZE * statistics.median(map(len, made.values()))
             large = {row for row, content in made.items() if len(content) > limit}
@@ -225,7 +225,7 @@ def embed(
     manifests: row -> its clips; less_is_better: see poster_order. Raises ValueError naming the clip if a file
     does not have the manifest's sha256.
     """
-    sources = find_clip_files(results_dir, manifests)
+    sources = find_stored_clips(results_dir, manifests)
     with ThreadPoolExecutor(threads) as pool:
         wanted = poster_order(prompts, manifests, scores, less_is_better)
         posters, posters_size = embed_posters(sources, wanted, round(budget * POSTER_SHARE), pool)

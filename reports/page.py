@@ -8,11 +8,9 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from reports.rendering import PAGES, STYLE_SHEET, TEMPLATES
 from reports.run import Run
 from reports.sections.audit import audit_section
 from reports.sections.cost import cost_section
@@ -31,12 +29,6 @@ from reports.sections.training import training_section
 from reports.sections.watch import browser_blocks, browser_index, watch_section
 from reports.view import View, view_of
 
-TEMPLATES = Path(__file__).parent / "templates"
-ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-    trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-)  # fmt: skip
-STYLE_SHEET = (TEMPLATES / "style.css").read_text(encoding="utf-8")
 SECTIONS: dict[str, Callable[[View], dict[str, Any]]] = {
     "scores": scores_section,
     "dimensions": dimensions_section,
@@ -86,7 +78,7 @@ def _inside_script(value: Any) -> str:
 def _filled(name: str, view: View, data: dict[str, Any]) -> str:
     """A template with its data, and with what all sections may name."""
     run = view.run
-    return ENVIRONMENT.get_template(f"{name}.html.j2").render(
+    return PAGES.get_template(f"{name}.html.j2").render(
         settings=run.settings, table=run.table, rows=view.rows, total_name=view.total_name, **data
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-REMOVED = "<removed>"
+SCRUBBED = "<removed>"
 _PLAIN = "..removed.."  # needs no quotes in a shell
 _NAME = (
     r"(?:[A-Za-z0-9]+[_-])*"
@@ -43,7 +43,7 @@ def scrub(value: Any, root: str, environment: Mapping[str, str] = os.environ) ->
     """
     if isinstance(value, Mapping):
         return {
-            key: REMOVED
+            key: SCRUBBED
             if _SECRET_KEY.match(str(key)) and isinstance(item, str)
             else scrub(item, root, environment)
             for key, item in value.items()
@@ -61,17 +61,17 @@ def scrub_command(words: Sequence[str], root: str, environment: Mapping[str, str
             path = Path(word)
             shown.append(path.parent.name if path.name == "__main__.py" else path.name)
         elif _SECRET_KEY.match(words[place - 1]) and words[place - 1].startswith("-"):
-            shown.append(REMOVED)
+            shown.append(SCRUBBED)
         else:
             shown.append(_text(word, root, environment))
-    return " ".join(shlex.quote(word.replace(REMOVED, _PLAIN)).replace(_PLAIN, REMOVED) for word in shown)
+    return " ".join(shlex.quote(word.replace(SCRUBBED, _PLAIN)).replace(_PLAIN, SCRUBBED) for word in shown)
 
 
 def _text(text: str, root: str, environment: Mapping[str, str]) -> str:
     for secret in secrets_of(environment):
-        text = text.replace(secret, REMOVED)
-    text = _ASSIGNED.sub(rf"\1{REMOVED}", text)
-    text = _IN_URL.sub(f"{REMOVED}@", _SHAPES.sub(REMOVED, text))
+        text = text.replace(secret, SCRUBBED)
+    text = _ASSIGNED.sub(rf"\1{SCRUBBED}", text)
+    text = _IN_URL.sub(f"{SCRUBBED}@", _SHAPES.sub(SCRUBBED, text))
     home = environment.get("HOME", "")
     for path, short in ((root, "."), (home, "~")):
         if len(path) > 1:

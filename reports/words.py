@@ -15,3 +15,8 @@ def count_word(count: int) -> str:
 def and_joined(items: Sequence[str]) -> str:
     """`a, b and c`."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def foreign(text: str) -> str:
+    """Words of others on one line, in which no citation begins."""
+    return " ".join(text.split()).replace("[@", "[ @")

@@ -2,35 +2,10 @@
 
 from typing import Any
 
-from evaluation.dimensions import NAMES, BoundsName
-from reports.run import Run
+from evaluation.dimensions import NAMES
 from reports.view import View
 
 FEW_PROMPTS = 8
-HONEST_LABELS: dict[BoundsName, str] = {
-    "toybox": (
-        "Toybox suite: procedural 32 x 32 videos of 81 frames, tiny models (about 1 M parameters), "
-        "{trained}; scores come from exact checkers and classical image processing, not from VBench "
-        "networks. They show that the pipeline works and how the training recipes behave in a small world. "
-        "They say nothing about the published models."
-    ),
-    "vbench": (
-        "VBench protocol: clips were sampled and scored in one run under the settings listed below. Clips "
-        "last 81 frames at 16 fps (5.06 s), just over the length from which VBench advises its long-video "
-        "variant; as in all papers of this family, the standard suite is used. Only rows of this table may "
-        "be compared with each other."
-    ),
-}
-
-
-def _trained(run: Run) -> str:
-    """Which rows this run trained."""
-    names = [run.label(row) for row in run.curves]
-    return (
-        f"{' and '.join(names)} trained in this run within minutes"
-        if names
-        else "none of them trained in this run"
-    )
 
 
 def warnings(view: View) -> list[str]:
@@ -60,5 +35,5 @@ def warnings(view: View) -> list[str]:
 
 def header_section(view: View) -> dict[str, Any]:
     """What header.html.j2 shows."""
-    label = HONEST_LABELS[view.run.settings.bounds].format(trained=_trained(view.run))
-    return {"honest_label": label, "warnings": warnings(view)}
+    run = view.run
+    return {"trained": [run.label(row) for row in run.curves], "warnings": warnings(view)}

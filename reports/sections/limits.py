@@ -3,52 +3,32 @@
 from typing import Any
 
 from evaluation.aggregate import RANKED_KINDS
-from evaluation.dimensions import NAMES, BoundsName
+from evaluation.dimensions import NAMES
 from reports.cost import amount
 from reports.run import Run
 from reports.view import View
 from reports.words import and_joined
 
-LIMITS: dict[BoundsName, tuple[str, ...]] = {
-    "toybox": (
-        "The models have about a million parameters and see a world of coloured shapes; an order found "
-        "here does not carry over to the published checkpoints of the same names.",
-        "Normalisation bounds are constants of this repository; a Toybox-Total is not on the scale of a "
-        "VBench total.",
-        "Stand-in dimensions have no exact answer in this world and are marked wherever they appear.",
-    ),
-    "vbench": ("Scores of other papers used other prompts, seeds or filters; they are context, not rivals.",),
-}
-
 
 def limits_section(view: View) -> dict[str, Any]:
     """What limits.html.j2 shows."""
-    bounds = view.run.settings.bounds
-    reasons = not_comparable(view.run, published=bounds == "vbench")
-    return {"limits": LIMITS[bounds], "not_comparable": reasons}
+    return {"not_comparable": not_comparable(view.run, published=view.run.settings.bounds == "vbench")}
 
 
 def not_comparable(run: Run, published: bool) -> list[str]:
     """One sentence for each reason. published: whether published totals stand beside the measured ones."""
     sentences = [
-        _other_scale(run),
-        _subset(run),
-        *_made_outside(run),
-        *_other_shapes(run),
-        _trained(run),
-        _precisions(run),
-        _noise(run),
-        _devices(run),
-        _software(run),
-        _scorers(run),
-        _commits(run),
-        _filtered(run),
-        "Published totals were sampled and scored by others: prompts, seeds, checkpoints and filters "
-        "differ, each with its source."
-        if published
-        else None,
-    ]
+        _other_scale(run), _subset(run), *_made_outside(run), *_other_shapes(run), _trained(run),
+        _precisions(run), _noise(run), _devices(run), _software(run), _scorers(run), _commits(run),
+        _filtered(run), _PUBLISHED if published else None,
+    ]  # fmt: skip
     return [sentence for sentence in sentences if sentence]
+
+
+_PUBLISHED = (
+    "Published totals were sampled and scored by others: prompts, seeds, checkpoints and filters "
+    "differ, each with its source."
+)
 
 
 def _labels(run: Run, rows: list[str]) -> str:

@@ -24,7 +24,7 @@ from reports.clips import (
     PromptScore,
     embed,
     embed_clips,
-    find_clip_files,
+    find_stored_clips,
     poster_order,
 )
 from reports.page import beside_clips
@@ -187,7 +187,7 @@ def test_noise_does_not_fill_the_budget(tmp_path: Path) -> None:
             (tmp_path / "clips" / row / "mp4" / f"{prompt.id}-0.mp4").write_bytes(content)
             found.setdefault(row, []).append(line(row, prompt, hashlib.sha256(content).hexdigest()))
     with ThreadPoolExecutor(1) as pool:
-        embedded = embed_clips(find_clip_files(tmp_path, found), prompts, 10**6, pool)
+        embedded = embed_clips(find_stored_clips(tmp_path, found), prompts, 10**6, pool)
     assert [len(rows) for rows in embedded.clips.values()] == [3] * OVERSIZE_PROMPTS + [2, 2]
     assert embedded.oversize == ("noise",)
 
