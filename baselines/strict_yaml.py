@@ -56,8 +56,9 @@ RENAMED = {
     "islands": "fp32_modules",
     "renoise": "renoise_generator",
     "renoise_dtype": "add_noise_dtype",
+    "scoring.path": "backend",
 }
-"""Keys of earlier versions, by the key that took their place."""
+"""Keys of earlier versions, some with the section that they stood in, by the key that took their place."""
 
 REMOVED = {"sources": "baselines/methods.md says where every number comes from"}
 """Keys of earlier versions without a successor, and why they are gone."""
@@ -91,8 +92,9 @@ def validate_strict(data: Any, kind: type[T], *, where: str) -> T:
     unknown = _unknown_keys(data, schema, schema, ())
     if unknown:
         key, advice = str(unknown[0][-1]), ""
-        if key in RENAMED:
-            now = f"is called '{RENAMED[key]}' now; rename it"
+        renamed = RENAMED.get(_dotted(unknown[0])) or RENAMED.get(key)
+        if renamed is not None:
+            now = f"is called '{renamed}' now; rename it"
         elif key in REMOVED:
             now = f"was removed ({REMOVED[key]}); delete it"
         else:

@@ -7,12 +7,14 @@ from pydantic import BaseModel, ConfigDict
 from evaluation.records import FilteredSet, Prompt, clip_id
 from evaluation.static_filter import Judgement, filtered_set
 
-THRESHOLD = 1.0
-"""Of `motion`, which the worker gives in units of the official limits."""
+STATIC_LIMIT = 1.0
+"""The largest `motion` of a static clip; the worker gives motion in units of the official limits
+(evaluation/vbench/README.md#static-filter).
+"""
 
 
-class Found(BaseModel):
-    """What the worker says of one clip; see evaluation/vbench/worker/static_filter.py."""
+class JudgedClip(BaseModel):
+    """What the worker says of one clip (evaluation/vbench/worker/early_stop.py)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -28,7 +30,7 @@ class FilterPart(BaseModel):
 
     row: str
     part: str
-    found: dict[str, Found]
+    found: dict[str, JudgedClip]
     versions: dict[str, str]
 
 
@@ -46,7 +48,7 @@ def join_filter(row: str, prompts: Sequence[Prompt], parts: Sequence[FilterPart]
 
     Raises ValueError if the parts do not hold exactly the samples of all still prompts, each once.
     """
-    found: dict[str, Found] = {}
+    found: dict[str, JudgedClip] = {}
     for part in parts:
         if part.row != row or found.keys() & part.found.keys():
             raise ValueError(
@@ -54,10 +56,10 @@ def join_filter(row: str, prompts: Sequence[Prompt], parts: Sequence[FilterPart]
                 f"part, expected new clips of {row}; filter again."
             )
         found |= part.found
-    if len(paths := {part.versions.get("path") for part in parts if part.found}) > 1:
+    if len(backends := {part.versions.get("backend") for part in parts if part.found}) > 1:
         raise ValueError(
-            f"Parts of the static filter of row {row} were computed on different paths "
-            f"({', '.join(sorted(map(str, paths)))}); filter again."
+            f"Parts of the static filter of row {row} were computed by different backends "
+            f"({', '.join(sorted(map(str, backends)))}); filter again."
         )
     expected = {clip_id(p.id, sample) for p in prompts if p.keep is not None for sample in range(p.samples)}
     if found.keys() != expected:
@@ -75,4 +77,4 @@ def join_filter(row: str, prompts: Sequence[Prompt], parts: Sequence[FilterPart]
         for prompt in prompts
         if prompt.keep is not None
     }
-    return filtered_set(row, prompts, judged, THRESHOLD)
+    return filtered_set(row, prompts, judged, STATIC_LIMIT)

@@ -1,4 +1,4 @@
-"""The zip that VBench's leaderboard takes, and an offline checker of anybody's. Runs in the main environment.
+"""The zip that VBench's leaderboard takes, and an offline checker of anybody's.
 
 A zip made by several official processes passes too: its rows come in another order, and three of its scores
 are other averages (reduce.py).
@@ -16,12 +16,15 @@ from evaluation.dimensions import NAMES
 from evaluation.vbench.reduce import official_score, several_process_score
 
 ROWS = {
-    "subject_consistency": 360, "background_consistency": 430, "temporal_flickering": 375, "motion_smoothness": 360,
-    "dynamic_degree": 360, "aesthetic_quality": 465, "imaging_quality": 465, "object_class": 395, "multiple_objects": 410,
-    "human_action": 500, "color": 425, "spatial_relationship": 420, "scene": 430, "appearance_style": 450, "temporal_style": 500,
-    "overall_consistency": 465,
+    "subject_consistency": 360, "background_consistency": 430, "temporal_flickering": 375,
+    "motion_smoothness": 360, "dynamic_degree": 360, "aesthetic_quality": 465, "imaging_quality": 465,
+    "object_class": 395, "multiple_objects": 410, "human_action": 500, "color": 425,
+    "spatial_relationship": 420, "scene": 430,
+    "appearance_style": 450, "temporal_style": 500, "overall_consistency": 465,
 }  # fmt: skip
-"""Clips of each dimension in the standard suite: five of every prompt (vbench.md 1.2)."""
+"""Clips of each dimension in the standard suite, five of every prompt
+(evaluation/vbench/README.md#prompts-and-clips).
+"""
 
 MAY_HAVE_FEWER = ("temporal_flickering", "color")
 """Clips that the static filter does not keep, and clips in which no colour is seen, are not counted."""
@@ -40,9 +43,9 @@ def leaderboard_zip(results: Mapping[str, str]) -> bytes:
                 entry = zipfile.ZipInfo(f"{name}_eval_results.json", (1980, 1, 1, 0, 0, 0))
                 entry.compress_type = zipfile.ZIP_DEFLATED
                 archive.writestr(entry, results[name])
-    if faults := check_leaderboard(buffer.getvalue()):
+    if errors := check_leaderboard(buffer.getvalue()):
         raise ValueError(
-            f"The leaderboard's zip would not be complete: {'; '.join(faults[:5])}; score what is missing."
+            f"The leaderboard's zip would not be complete: {'; '.join(errors[:5])}; score what is missing."
         )
     return buffer.getvalue()
 
@@ -54,7 +57,7 @@ def check_leaderboard(content: bytes) -> list[str]:
     That script takes every JSON of the zip, a later one in place of an earlier, and counts a dimension that
     is missing as 0.
     """
-    faults: list[str] = []
+    errors: list[str] = []
     scores: dict[str, float] = {}
     try:
         archive = zipfile.ZipFile(io.BytesIO(content))
@@ -63,31 +66,31 @@ def check_leaderboard(content: bytes) -> list[str]:
     with archive:
         for member in archive.namelist():
             if Path(member).name != member or not member.endswith(".json"):
-                faults.append(f"{member!r} is no JSON at the top level")
+                errors.append(f"{member!r} is no JSON at the top level")
                 continue
             try:
                 read = json.loads(archive.read(member), parse_constant=_refuse_constant)
             except ValueError as error:
-                faults.append(f"{member} is no strict JSON ({error})")
+                errors.append(f"{member} is no strict JSON ({error})")
                 continue
             if not isinstance(read, dict):
-                faults.append(f"{member} is no result (a list of prompts, perhaps)")
+                errors.append(f"{member} is no result (a list of prompts, perhaps)")
                 continue
             for name, value in read.items():
                 if name in scores:
-                    faults.append(f"{name} comes twice")
-                if fault := _fault(name, value):
-                    faults.append(f"{name} {fault}")
+                    errors.append(f"{name} comes twice")
+                if wrong := _error_of(name, value):
+                    errors.append(f"{name} {wrong}")
                 else:
                     scores[name] = value[0]
-    return faults + [f"{name} is missing" for name in NAMES if name not in scores]
+    return errors + [f"{name} is missing" for name in NAMES if name not in scores]
 
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no number")
 
 
-def _fault(name: str, value: Any) -> str | None:
+def _error_of(name: str, value: Any) -> str | None:
     if name not in NAMES:
         return "is no dimension of VBench"
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], list):

@@ -1,8 +1,7 @@
-"""What VBench's worker is told: the clips of one dimension in the package's own order, cut into parts, under
-the package's own names.
+"""What VBench's worker is told and what one job leaves: the clips of one dimension in the package's own
+order, cut into parts, under the package's own names.
 
 A part is a contiguous run of prompts, so that joining the rows of all parts gives the rows of one process.
-Runs in the main environment.
 """
 
 import os
@@ -11,38 +10,65 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from evaluation.files import file_sha256
 from evaluation.prompts import is_safe_name
 from evaluation.records import Clip, Prompt
 from evaluation.selection import select_clips
 
-SAMPLES = 5
-"""Indices 0 to 4 of a prompt are all that the package looks at."""
+SAMPLES_SEEN = 5
+"""The package looks at indices 0 to 4 of a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A clip that a dimension scores. name: its file name in the package's way."""
+    """A clip that a dimension scores."""
 
     clip: Clip
     name: str
+    """Its file name in the package's way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One prompt of a dimension with its clips, in the order of the package's list."""
+    """One prompt of a dimension with its clips."""
 
     prompt: Prompt
     wanted: tuple[Wanted, ...]
+    """In the order of the package's list."""
 
     def full_info(self, dimension: str) -> dict[str, Any]:
-        """The prompt as VBench_full_info.json has it. Raises ValueError if the dimension's ground truth is
-        not known.
-        """
+        """The prompt as VBench_full_info.json has it."""
         record: dict[str, Any] = {"prompt_en": self.prompt.prompt, "dimension": [dimension]}
         if dimension in self.prompt.facts:
             record["auxiliary_info"] = {dimension: self.prompt.facts[dimension]}
         return record
+
+
+class ScorePart(BaseModel):
+    """What one scoring job leaves."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    suite: str
+    row: str
+    dimension: str
+    part: str
+    """As <i>-of-<n>."""
+    names: tuple[str, ...]
+    """The part's clips under the package's names, in order."""
+    score: float | None
+    """What the package printed for this part alone, None if it could count no clip."""
+    rows: tuple[dict[str, Any], ...]
+    """The package's own, `video_path` the bare name, with `frame_values` where the fast backend has them."""
+    versions: dict[str, str]
+    """What computed them, by name; the backend too."""
+
+
+def names_of(entries: Sequence[Entry]) -> list[str]:
+    """File names of all clips, in order."""
+    return [item.name for entry in entries for item in entry.wanted]
 
 
 def in_official_order(dimension: str, prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -71,13 +97,13 @@ def entries_of(
     """
     selected = select_clips(dimension, in_official_order(dimension, prompts), manifest, kept)
     for prompt, clips in selected:
-        if len(clips) > SAMPLES:
+        if len(clips) > SAMPLES_SEEN:
             raise ValueError(
                 f"Prompt {prompt.id} has {len(clips)} clips for {dimension}, but VBench looks at "
-                f"{SAMPLES} and would leave out the others; set its samples to at most {SAMPLES}, or "
-                "`keep`."
+                f"{SAMPLES_SEEN} and would leave out the others; set its samples to at most {SAMPLES_SEEN}, "
+                "or `keep`."
             )
-        if not is_safe_name(prompt.prompt, SAMPLES):
+        if not is_safe_name(prompt.prompt, SAMPLES_SEEN):
             raise ValueError(
                 f"Prompt {prompt.id} cannot be a file name of VBench's form (<prompt>-<index>.mp4): it "
                 "holds a slash, a quote or the like, ends in -<number>, or is too long; shorten or "
@@ -93,7 +119,7 @@ def entries_of(
     ]
 
 
-def part_of(entries: Sequence[Entry], part: int, num_parts: int) -> list[Entry]:
+def entries_of_part(entries: Sequence[Entry], part: int, num_parts: int) -> list[Entry]:
     """The prompts of part `part` (0-based) of `num_parts`: contiguous, sizes differ by at most one. May be
     empty.
     """
@@ -109,7 +135,7 @@ def link_clips(entries: Sequence[Entry], clips: Path, folder: Path) -> None:
     """
     for entry in entries:
         for item in entry.wanted:
-            source, target = proven_clip(item.clip, clips), folder / item.name
+            source, target = verified_clip(item.clip, clips), folder / item.name
             if target.exists():
                 raise ValueError(
                     f"{os.path.realpath(target)!r} stands where {item.name!r} should: two prompts share "
@@ -119,7 +145,7 @@ def link_clips(entries: Sequence[Entry], clips: Path, folder: Path) -> None:
             target.symlink_to(source)
 
 
-def proven_clip(clip: Clip, clips: Path) -> Path:
+def verified_clip(clip: Clip, clips: Path) -> Path:
     """A clip's file, absolute. Raises FileNotFoundError or ValueError if it is not there, or not the one in
     the manifest.
     """

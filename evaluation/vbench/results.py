@@ -1,26 +1,26 @@
-"""Parts as the worker leaves them, joined: VBench's own JSON and our record.
-
-Runs in the main environment.
-"""
+"""Parts as the worker leaves them, joined: VBench's own JSON and our record."""
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.records import ClipScore, DimensionResult
-from evaluation.vbench.parts import Part
-from evaluation.vbench.plan import Entry
-from evaluation.vbench.reduce import clip_value, official_score, several_process_score
-from evaluation.vbench.worker.frame_values import FRAME_VALUES, without_frame_values
+from evaluation.vbench.plan import Entry, ScorePart, names_of
+from evaluation.vbench.reduce import official_clip_value, official_score, several_process_score
+
+FRAME_VALUES = "frame_values"
+"""Key of a row, which the package's own rows lack: a list with one value for each pixel frame of the clip, a
+fraction, null where a frame has none. Their mean is the clip's value up to rounding.
+"""
 
 
-def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> list[dict[str, Any]]:
+def join_rows(parts: Sequence[ScorePart], entries: Sequence[Entry], dimension: str) -> list[dict[str, Any]]:
     """Rows of all parts in the order of one process.
 
-    Raises ValueError, one sentence, if the parts are of different runs or do not hold exactly the clips of
+    Raises ValueError, one message, if the parts are of different runs or do not hold exactly the clips of
     `entries`, each once.
     """
-    expected = [item.name for entry in entries for item in entry.wanted]
+    expected = names_of(entries)
     found = [name for part in parts for name in part.names]
     where = f"The parts of {dimension}"
     runs = {(part.suite, part.row, part.dimension) for part in parts}
@@ -35,13 +35,13 @@ def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> lis
             f"{where} hold {len(found)} clips, expected {len(expected)} in the order of the list"
             f"{f' (first that differs: {wrong[0]!r})' if wrong else ''}; score the parts again."
         )
-    versions = {tuple(sorted(part.versions.items())) for part in parts if part.rows}
-    if len({dict(one).get("vbench") for one in versions}) > 1:
+    versions = [part.versions for part in parts if part.rows]
+    if len({one.get("vbench") for one in versions}) > 1:
         raise ValueError(f"{where} were computed by different versions of vbench; score them again.")
-    if len(paths := {dict(one).get("path") for one in versions}) > 1:
+    if len(backends := {one.get("backend") for one in versions}) > 1:
         raise ValueError(
-            f"{where} were computed on different paths ({', '.join(sorted(map(str, paths)))}); score them "
-            "again."
+            f"{where} were computed by different backends ({', '.join(sorted(map(str, backends)))}); score "
+            "them again."
         )
     rows = [row for part in parts for row in part.rows]
     names = [row["video_path"] for row in rows]
@@ -58,7 +58,7 @@ def join(parts: Sequence[Part], entries: Sequence[Entry], dimension: str) -> lis
     return rows
 
 
-def joined_versions(parts: Sequence[Part]) -> dict[str, str]:
+def joined_versions(parts: Sequence[ScorePart]) -> dict[str, str]:
     """What computed the parts that have rows, by name; different values (of devices) joined by commas."""
     found: dict[str, set[str]] = {}
     for part in parts:
@@ -68,10 +68,11 @@ def joined_versions(parts: Sequence[Part]) -> dict[str, str]:
 
 
 def official_json(dimension: str, score: float, rows: Sequence[Mapping[str, Any]]) -> str:
-    """VBench's own form, as its save_json writes it: {dimension: [score, [row, ...]]}; without the values of
-    frames, which it lacks.
+    """VBench's own form, as its save_json writes it: {dimension: [score, [row, ...]]}, without the values of
+    frames.
     """
-    return json.dumps({dimension: [score, without_frame_values(rows)]}, indent=4, allow_nan=False)
+    plain = [{key: value for key, value in row.items() if key != FRAME_VALUES} for row in rows]
+    return json.dumps({dimension: [score, plain]}, indent=4, allow_nan=False)
 
 
 def dimension_result(
@@ -82,22 +83,22 @@ def dimension_result(
     entries: Sequence[Entry],
     versions: Mapping[str, str],
 ) -> DimensionResult:
-    """Our record: clips under our ids, values as fractions, the mean as the package prints it. versions: see
-    `joined_versions`.
+    """Our record: clips under our ids, values as fractions, the mean as the package prints it.
+
+    versions: see `joined_versions`.
     """
     by_name = {item.name: item.clip for entry in entries for item in entry.wanted}
-    scores = []
-    for one in rows:
-        clip = by_name[one["video_path"]]
-        scores.append(
-            ClipScore(
-                clip_id=clip.clip_id,
-                prompt_id=clip.prompt_id,
-                sample=clip.sample,
-                value=clip_value(dimension, one),
-                frame_values=one.get(FRAME_VALUES),
-            )
+    scored = [(by_name[values["video_path"]], values) for values in rows]
+    scores = [
+        ClipScore(
+            clip_id=clip.clip_id,
+            prompt_id=clip.prompt_id,
+            sample=clip.sample,
+            value=official_clip_value(dimension, values),
+            frame_values=values.get(FRAME_VALUES),
         )
+        for clip, values in scored
+    ]
     counted = {score.clip_id for score in scores}
     mean, several = official_score(dimension, rows), several_process_score(dimension, rows)
     return DimensionResult(

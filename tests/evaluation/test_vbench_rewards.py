@@ -80,7 +80,8 @@ def test_spoilt_weights_are_one_sentence(probed: dict[str, Any]) -> None:
     """Guards against a network that keeps its random tensors: its scores would look like scores."""
     said = probed["faults"]
     for name, words in (
-        ("raft", "1 missing"), ("musiq", "1 missing"), ("aesthetic_head", "not finite"), ("clip_l14", "no TorchScript archive"),
+        ("raft", "1 missing"), ("musiq", "1 missing"), ("aesthetic_head", "not finite"),
+        ("clip_l14", "no TorchScript archive"),
         ("amt", "no level 'state_dict'"),
     ):  # fmt: skip
         assert words in said[name] and "fetch" in said[name] and "\n" not in said[name]

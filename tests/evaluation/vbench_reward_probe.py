@@ -41,7 +41,7 @@ def small(value: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def write_weights(folder: Path) -> None:
-    """Every file of `networks.FILES`, in its published container; RAFT's in its zip too."""
+    """Every file of `networks.NETWORK_FILES`, in its published container; RAFT's in its zip too."""
     import importlib
     import zipfile
 
@@ -56,23 +56,23 @@ def write_weights(folder: Path) -> None:
     def state(module: nn.Module) -> dict[str, Tensor]:
         return {name: small(value, generator) for name, value in module.state_dict().items()}
 
-    for name in networks.FILES.values():
+    for name in networks.NETWORK_FILES.values():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     raft = RAFT(EasyDict(small=False, mixed_precision=False, alternate_corr=False))
     torch.save(
-        {f"module.{name}": value for name, value in state(raft).items()}, folder / networks.FILES["raft"]
+        {f"module.{name}": value for name, value in state(raft).items()}, folder / networks.NETWORK_FILES["raft"]
     )
-    with zipfile.ZipFile(folder / networks.RAFT_ZIP, "w") as packed:
-        packed.write(folder / networks.FILES["raft"], networks.RAFT_MEMBER)
+    with zipfile.ZipFile(folder / networks.RAFT_ARCHIVE[0], "w") as packed:
+        packed.write(folder / networks.NETWORK_FILES["raft"], networks.RAFT_ARCHIVE[1])
     amt = importlib.import_module("vbench.third_party.amt.networks.AMT-S").Model(**networks.AMT_S)
     options = argparse.Namespace(lr=1e-4)
-    torch.save({"state_dict": state(amt), "config": options, "epoch": 3}, folder / networks.FILES["amt"])
+    torch.save({"state_dict": state(amt), "config": options, "epoch": 3}, folder / networks.NETWORK_FILES["amt"])
     musiq = MUSIQ(pretrained=False)
     nn.init.constant_(musiq.head.bias, 50.0)
-    torch.save(state(musiq), folder / networks.FILES["musiq"])
+    torch.save(state(musiq), folder / networks.NETWORK_FILES["musiq"])
     head = nn.Linear(768, 1)
     nn.init.constant_(head.bias, 5.0)
-    torch.save(head.state_dict(), folder / networks.FILES["aesthetic_head"])
+    torch.save(head.state_dict(), folder / networks.NETWORK_FILES["aesthetic_head"])
     root = nn.Module()
     for name, value in state(clip.model.CLIP(**CLIP)).items():
         *parents, leaf = name.split(".")
@@ -82,7 +82,7 @@ def write_weights(folder: Path) -> None:
                 node.add_module(part, nn.Module())
             node = node._modules[part]  # type: ignore[assignment]
         node.register_parameter(leaf, nn.Parameter(value, requires_grad=False))
-    torch.jit.script(root).save(str(folder / networks.FILES["clip_l14"]))
+    torch.jit.script(root).save(str(folder / networks.NETWORK_FILES["clip_l14"]))
 
 
 def pngs(frames: np.ndarray, folder: Path) -> Path:
@@ -105,7 +105,7 @@ def beside_vbench(folder: Path) -> dict[str, tuple[float, float]]:
     shown, wide = pngs(frames, folder / "clip"), rng.integers(0, 256, (1, 144, 600, 3), dtype=np.uint8)
     picture = str(pngs(wide, folder / "wide") / "000.png")
     options = EasyDict(
-        model=str(weights / networks.FILES["raft"]), small=False, mixed_precision=False, alternate_corr=False
+        model=str(weights / networks.NETWORK_FILES["raft"]), small=False, mixed_precision=False, alternate_corr=False
     )
     theirs = dynamic_degree.DynamicDegree(options, CPU)
     seen = theirs.get_frames_from_img_folder(str(shown))
@@ -115,7 +115,7 @@ def beside_vbench(folder: Path) -> dict[str, tuple[float, float]]:
     config = Path(motion_smoothness.__file__).parent / "third_party/amt/cfgs/AMT-S.yaml"
     # VBench cannot read objects beside the tensors: it gets them alone
     alone = weights / "amt_tensors.pth"
-    torch.save({"state_dict": networks.read_state(weights / networks.FILES["amt"], key="state_dict")}, alone)
+    torch.save({"state_dict": networks.read_state(weights / networks.NETWORK_FILES["amt"], key="state_dict")}, alone)
     smooth = motion_smoothness.MotionSmoothness(str(config), str(alone), CPU).motion_score(str(shown))
     musiq = networks.load_musiq(weights, CPU)
     quality, _ = imaging_quality.technical_quality(musiq, [picture], CPU)
@@ -187,7 +187,7 @@ def faults(folder: Path) -> dict[str, str]:
     weights, said = folder / "weights", {}
 
     def attempt(name: str, load: Any, spoil: Any) -> None:
-        path = weights / networks.FILES[name]
+        path = weights / networks.NETWORK_FILES[name]
         kept = path.read_bytes()
         spoil(path)
         try:
@@ -209,7 +209,7 @@ def faults(folder: Path) -> dict[str, str]:
     attempt("aesthetic_head", networks.load_aesthetic_head, infinite)
     attempt("clip_l14", networks.load_clip_l14, lambda path: path.write_bytes(b"PK\x03\x04 page"))
     attempt("amt", networks.load_amt, lambda path: torch.save({"model": {}}, path))
-    (weights / networks.FILES["raft"]).unlink()
+    (weights / networks.NETWORK_FILES["raft"]).unlink()
     networks.load_raft(weights, CPU)  # out of the zip
     return said
 

@@ -136,7 +136,7 @@ def test_methods_say_what_the_run_did(run: Run, official: Run) -> None:
     real = " ".join(methods_markdown(official).split())
     assert "toy-sized" not in real
     assert "832 x 480" in real
-    assert "scoring path: fast" in real
+    assert "scoring backend: fast" in real
     assert "RAFT [@raft]" in real
     assert "VidProM" in real
 

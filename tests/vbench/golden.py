@@ -14,19 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.dimensions import NAMES
+from evaluation.vbench.scorers import OFFICIAL_SCORERS
 from tests.vbench import tiny
 
 GOLDEN = Path(__file__).parents[1] / "golden/vbench_official.json"
-
-CHECKPOINTS = {
-    "subject_consistency": ["dino"], "imaging_quality": ["musiq"], "dynamic_degree": ["raft_moving"], "motion_smoothness": ["amt"],
-    "background_consistency": ["clip_b32"], "appearance_style": ["clip_b32"], "aesthetic_quality": ["clip_l14", "aesthetic"],
-    "human_action": ["umt"], "temporal_style": ["viclip"], "overall_consistency": ["viclip"], "scene": ["bert", "tag2text"],
-    "temporal_flickering": [], "object_class": ["bert", "grit"], "multiple_objects": ["bert", "grit"], "color": ["bert", "grit"],
-    "spatial_relationship": ["bert", "grit"],
-}  # fmt: skip
-"""What each dimension reads, as tests/vbench/random_cache.py calls it."""
-
 
 CHOSEN: dict[str, tuple[int, ...]] = {
     "human_action": (0, 3), "object_class": (0, 2), "multiple_objects": (0, 2), "spatial_relationship": (0,),
@@ -38,9 +29,12 @@ NOISE = ("dynamic_degree", "object_class", "multiple_objects")
 
 
 def make_run(folder: Path, dimension: str) -> None:
-    """Random checkpoints and two clips, or one where GRiT, which takes minutes of each, says enough of one."""
-    if CHECKPOINTS[dimension]:
-        tiny.make_cache(folder, *CHECKPOINTS[dimension])
+    """Random checkpoints and two clips, or one where GRiT, which takes minutes of each, says enough of
+    one.
+    """
+    checkpoints = OFFICIAL_SCORERS[dimension].checkpoints
+    if checkpoints:
+        tiny.make_cache(folder, *(["raft_moving"] if dimension == "dynamic_degree" else checkpoints))
     else:
         (folder / "cache").mkdir()
         (folder / "weights.json").write_text("{}")

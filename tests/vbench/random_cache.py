@@ -17,10 +17,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from evaluation.vbench.worker import files
-from evaluation.vbench.worker.runner import environment
+from evaluation.vbench.weights import BERT_REVISION, CHECKPOINTS
+from evaluation.vbench.worker.job import environment
 
-HUBCONF = '''"""Stand-in for facebookresearch/dino: timm's ViT-B/16 has the same parameters, and like it takes any multiple of 16."""
+HUBCONF = '''"""Stand-in for facebookresearch/dino.
+
+timm's ViT-B/16 has the same parameters, and like it takes any multiple of 16.
+"""
 import timm
 import torch
 
@@ -43,11 +46,13 @@ def dino_vitb16(pretrained=True, **_):
     return model.eval()
 '''
 CLIP_B32 = {
-    "embed_dim": 512, "image_resolution": 224, "vision_layers": 12, "vision_width": 768, "vision_patch_size": 32,
+    "embed_dim": 512, "image_resolution": 224, "vision_layers": 12, "vision_width": 768,
+    "vision_patch_size": 32,
     "transformer_width": 512, "transformer_heads": 8, "transformer_layers": 12,
 }  # fmt: skip
 CLIP_L14 = CLIP_B32 | {
-    "embed_dim": 768, "vision_layers": 24, "vision_width": 1024, "vision_patch_size": 14, "transformer_width": 768,
+    "embed_dim": 768, "vision_layers": 24, "vision_width": 1024, "vision_patch_size": 14,
+    "transformer_width": 768,
     "transformer_heads": 12,
 }  # fmt: skip
 
@@ -103,7 +108,7 @@ def save_clip(path: Path, shape: Mapping[str, int]) -> None:
 def make_dino(cache: Path) -> None:
     import timm
 
-    hub, weights, link = (cache / name for name in files.DINO)
+    hub, weights, link = (cache / name for name in CHECKPOINTS["dino"])
     hub.parent.mkdir(parents=True, exist_ok=True)
     hub.write_text(HUBCONF)
     save(small_state(timm.create_model("vit_base_patch16_224", num_classes=0)), weights)
@@ -117,7 +122,7 @@ def make_aesthetic(cache: Path) -> None:
 
     head = torch.nn.Linear(768, 1)
     torch.nn.init.constant_(head.bias, 5.0)  # ratings near the middle of 0..10
-    save(head.state_dict(), cache / files.AESTHETIC_HEAD[0])
+    save(head.state_dict(), cache / CHECKPOINTS["aesthetic"][0])
 
 
 def make_musiq(cache: Path) -> None:
@@ -126,7 +131,7 @@ def make_musiq(cache: Path) -> None:
 
     network = MUSIQ(pretrained=False)
     torch.nn.init.constant_(network.head.bias, 50.0)  # opinions near the middle of 0..100
-    save(small_state(network), cache / files.MUSIQ[0])
+    save(small_state(network), cache / CHECKPOINTS["musiq"][0])
 
 
 def make_amt(cache: Path) -> None:
@@ -135,7 +140,7 @@ def make_amt(cache: Path) -> None:
     network = importlib.import_module("vbench.third_party.amt.networks.AMT-S").Model(
         corr_radius=3, corr_lvls=4, num_flows=3
     )
-    save({"state_dict": small_state(network)}, cache / files.AMT[0])
+    save({"state_dict": small_state(network)}, cache / CHECKPOINTS["amt"][0])
 
 
 FLOW_SCALE = 0.02  # drawn at random, RAFT sees 50 pixels a frame everywhere; so a few clips stand still
@@ -151,7 +156,7 @@ def make_raft(cache: Path, scale: float = FLOW_SCALE) -> None:
     with torch.no_grad():
         for value in network.update_block.flow_head.conv2.parameters():
             value.mul_(scale)
-    save(small_state(network, "module."), cache / files.RAFT[0])
+    save(small_state(network, "module."), cache / CHECKPOINTS["raft"][0])
 
 
 YOGA = 370  # of the 400 actions
@@ -166,13 +171,13 @@ def make_umt(cache: Path) -> None:
         num_classes=400, all_frames=16, tubelet_size=1, use_mean_pooling=True, init_scale=0.001
     )
     torch.nn.init.constant_(network.head.bias[YOGA], 4.0)
-    save(small_state(network), cache / files.UMT[0])
+    save(small_state(network), cache / CHECKPOINTS["umt"][0])
 
 
 def make_vocabulary(cache: Path) -> None:
     import clip
 
-    target = cache / files.VICLIP[1]
+    target = cache / CHECKPOINTS["viclip"][1]
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(Path(clip.__file__).parent / target.name, target)
 
@@ -182,11 +187,11 @@ def make_viclip(cache: Path) -> None:
     from vbench.third_party.ViCLIP.simple_tokenizer import SimpleTokenizer
     from vbench.third_party.ViCLIP.viclip import ViCLIP
 
-    network = ViCLIP(tokenizer=SimpleTokenizer(str(cache / files.VICLIP[1])), pretrain=None)
+    network = ViCLIP(tokenizer=SimpleTokenizer(str(cache / CHECKPOINTS["viclip"][1])), pretrain=None)
     for name, value in network.named_parameters():
         if name.endswith(("embedding", "proj", "projection")):  # left as memory happened to be
             torch.nn.init.normal_(value, std=0.02)
-    save({"model": small_state(network)}, cache / files.VICLIP[0])
+    save({"model": small_state(network)}, cache / CHECKPOINTS["viclip"][0])
 
 
 SAID = {6794: "bird", 9721: "cat", 28205: "red", 1310: "blue", 22312: "alley"}
@@ -194,30 +199,38 @@ SAID = {6794: "bird", 9721: "cat", 28205: "red", 1310: "blue", 22312: "alley"}
 what they are called: so that something is found."""
 
 
-def make_bert(cache: Path) -> None:
-    """Tokenizer with a made-up vocabulary of the right length and special places, and an encoder."""
-    from transformers import BertConfig, BertModel
+def make_bert_tokenizer(cache: Path) -> None:
+    """A made-up vocabulary of the right length and special places."""
+    from transformers import BertConfig
 
-    config, tokenizer, vocabulary = (cache / name for name in files.BERT_TOKENIZER)
+    config, tokenizer, vocabulary = (cache / name for name in CHECKPOINTS["bert_tokenizer"])
     config.parent.mkdir(parents=True, exist_ok=True)
     head = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
     head += letters + [f"##{letter}" for letter in letters if letter.isalnum()]
     head += [SAID.get(i, f"word{i}") for i in range(30522 - len(head))]
     vocabulary.write_text("\n".join(head) + "\n")
-    network = BertModel(BertConfig(), add_pooling_layer=False)
     config.write_text(BertConfig(architectures=["BertForMaskedLM"]).to_json_string())
     tokenizer.write_text(json.dumps({"do_lower_case": True, "model_max_length": 512}))
     refs = config.parents[2] / "refs"
     refs.mkdir(exist_ok=True)
-    (refs / "main").write_text(files.BERT_REVISION)
-    save(small_state(network, "bert."), cache / files.BERT_WEIGHTS[0])
+    (refs / "main").write_text(BERT_REVISION)
+
+
+def make_bert_weights(cache: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    network = BertModel(BertConfig(), add_pooling_layer=False)
+    save(small_state(network, "bert."), cache / CHECKPOINTS["bert_weights"][0])
 
 
 def make_tag2text(cache: Path) -> None:
     from vbench.third_party.tag2Text.tag2text import Tag2Text_Caption
 
-    save({"model": small_state(Tag2Text_Caption(image_size=384, vit="swin_b"))}, cache / files.TAG2TEXT[0])
+    save(
+        {"model": small_state(Tag2Text_Caption(image_size=384, vit="swin_b"))},
+        cache / CHECKPOINTS["tag2text"][0],
+    )
 
 
 def make_grit(cache: Path) -> None:
@@ -228,7 +241,7 @@ def make_grit(cache: Path) -> None:
     from detectron2.modeling import build_model
     from vbench.third_party.grit_src.image_dense_captions import get_parser, setup_cfg
 
-    path = cache / files.GRIT[0]
+    path = cache / CHECKPOINTS["grit"][0]
     network = build_model(setup_cfg(get_parser(torch.device("cpu"), str(path))))
     lifted: dict[str, Callable[[Any], Any]] = {
         "agn_hm.bias": lambda bias: bias.fill_(1.0),
@@ -248,8 +261,8 @@ def make_grit(cache: Path) -> None:
 
 MAKERS: dict[str, Callable[[Path], None]] = {
     "dino": make_dino,
-    "clip_b32": lambda cache: save_clip(cache / files.CLIP_B32[0], CLIP_B32),
-    "clip_l14": lambda cache: save_clip(cache / files.CLIP_L14[0], CLIP_L14),
+    "clip_b32": lambda cache: save_clip(cache / CHECKPOINTS["clip_b32"][0], CLIP_B32),
+    "clip_l14": lambda cache: save_clip(cache / CHECKPOINTS["clip_l14"][0], CLIP_L14),
     "aesthetic": make_aesthetic,
     "musiq": make_musiq,
     "amt": make_amt,
@@ -257,7 +270,8 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "raft_moving": lambda cache: make_raft(cache, MOVING),
     "umt": make_umt,
     "viclip": make_viclip,
-    "bert": make_bert,  # before the two that read it
+    "bert_tokenizer": make_bert_tokenizer,
+    "bert_weights": make_bert_weights,
     "tag2text": make_tag2text,
     "grit": make_grit,
 }

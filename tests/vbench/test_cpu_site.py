@@ -1,4 +1,6 @@
-"""The stand-ins for torchvision's native code that tests use on a CPU, against the rules written out by hand."""
+"""The stand-ins for torchvision's native code that tests use on a CPU, against the rules written out
+by hand.
+"""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""What `make doctor` says of the official scorer: each verdict, and the command that brings what is missing."""
+"""What `make doctor` says of the official scorer: each verdict, and the command that brings what is
+missing.
+"""
 
 import json
 from pathlib import Path
@@ -11,8 +13,8 @@ from tests.vbench import tiny
 from workflow.planning.resources import listed_resources
 from workflow.planning.suite import Suite, read_suite
 from workflow.scoring import vbench_doctor as doctor
-from workflow.scoring.doctor_check import Finding
-from workflow.scoring.vbench_process import MADE_FROM, STAMP, VENV, environment_hash
+from workflow.scoring.vbench_doctor import DoctorCheck
+from workflow.scoring.vbench_process import ENVIRONMENT_STAMP, MADE_FROM, VENV, environment_hash
 
 ROOT = Path(__file__).parents[2]
 SUITE = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)
@@ -29,15 +31,17 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_an_environment_that_is_not_there_is_a_note(project: Path) -> None:
-    """Guards a fresh clone, where scoring builds it by itself, against being told that something is broken."""
-    (said,) = doctor.environment_findings(SUITE, project)
+    """Guards a fresh clone, where scoring builds it by itself, against being told that something is
+    broken.
+    """
+    (said,) = doctor.check_environment(SUITE, project)
     assert said.verdict == "note"
     assert "is not built; scoring builds it when it begins, or envs/vbench/install.sh now" in said.found
     python = project / VENV / "bin/python"
     python.parent.mkdir(parents=True)
     python.touch()
-    (project / VENV / STAMP).write_text("0" * 64 + " torch")
-    (said,) = doctor.environment_findings(SUITE, project)
+    (project / VENV / ENVIRONMENT_STAMP).write_text("0" * 64 + " torch")
+    (said,) = doctor.check_environment(SUITE, project)
     assert (said.verdict, "another lock or installer" in said.found) == ("note", True)
 
 
@@ -47,15 +51,15 @@ def test_an_environment_that_does_not_start_is_missing(project: Path) -> None:
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\necho 'no module named torch' >&2\nexit 1\n")
     python.chmod(0o755)
-    (project / VENV / STAMP).write_text(environment_hash(project) + " torch")
-    (said,) = doctor.environment_findings(SUITE, project)
+    (project / VENV / ENVIRONMENT_STAMP).write_text(environment_hash(project) + " torch")
+    (said,) = doctor.check_environment(SUITE, project)
     assert said.verdict == "MISSING"
     assert "no module named torch" in said.found
     assert "envs/vbench/install.sh" in said.found
 
 
-def imports(**faults: str) -> dict[str, Any]:
-    found = {name: {"seconds": 0.5, "fault": faults.get(name)} for name in NAMES}
+def imports(**errors: str) -> dict[str, Any]:
+    found = {name: {"seconds": 0.5, "error": errors.get(name)} for name in NAMES}
     return {"vbench": "0.1.5", "dimensions": found}
 
 
@@ -64,7 +68,7 @@ def test_imports_of_all_sixteen_are_judged() -> None:
     is a note.
     """
     said = doctor.judge_imports(imports(), NAMES)
-    assert said == Finding(
+    assert said == DoctorCheck(
         "ok", "vbench", "vbench 0.1.5: 16 of 16 dimensions import (8 s of a core, network off)"
     )
     broken = imports(color="ModuleNotFoundError: No module named 'detectron2'", scene="ImportError: x")
@@ -98,7 +102,9 @@ CUDA_BUILD = {"version": "2.13.0", "cuda": "13.0", "gpus": []}
 def test_the_build_of_torch_is_held_against_the_driver(
     torch: dict[str, Any], suite: Suite, driver: str | None, verdict: str, said: str
 ) -> None:
-    """Guards a GPU machine against a CPU build, which would take months, and a login node against an alarm."""
+    """Guards a GPU machine against a CPU build, which would take months, and a login node against an
+    alarm.
+    """
     found = doctor.judge_torch(torch, suite, driver)
     assert found.verdict == verdict
     assert said in found.found
@@ -112,7 +118,7 @@ def test_decoders_must_see_what_was_written() -> None:
     good = {"frames": 9, "fps": 16.0, "mean": float(frames.mean())}
     assert doctor.judge_decoders({"decord": good, "opencv": good}, frames).verdict == "ok"
     for wrong, sentence in (
-        ({"fault": "RuntimeError: no codec"}, "opencv: RuntimeError: no codec"),
+        ({"error": "RuntimeError: no codec"}, "opencv: RuntimeError: no codec"),
         (good | {"fps": 25.0}, "opencv sees 9 frames at 25 per second instead of 9 at 16"),
         (good | {"mean": 0.0}, "opencv sees a mean of 0"),
     ):
@@ -135,21 +141,21 @@ def bring_checkpoints(project: Path) -> dict[str, dict[str, Any]]:
 
 def test_checkpoints_are_counted_and_what_brings_them_is_said(project: Path) -> None:
     """Guards against a first scoring job that dies of a missing, cut or unproven file."""
-    said = doctor.checkpoint_findings(SUITE, project)[0]
+    said = doctor.check_checkpoints(SUITE, project)[0]
     assert said.verdict == "MISSING"
     assert said.found.startswith("19 of 19 files, 9.5 GB, are not here (hubconf.py")
     assert said.found.endswith("make fetch SUITE=vbench")
     lock = bring_checkpoints(project)
-    said = doctor.checkpoint_findings(SUITE, project)[0]
+    said = doctor.check_checkpoints(SUITE, project)[0]
     assert said.verdict == "note"
     assert "of 16 is pinned, of 0 recorded when they were fetched, of 3 unknown" in said.found
     (project / "resources/lock.json").write_text(json.dumps(lock))
-    fetched, laid_out = doctor.checkpoint_findings(SUITE, project)
+    fetched, laid_out = doctor.check_checkpoints(SUITE, project)
     assert fetched.verdict == "ok"
     assert "of 16 is pinned, of 3 recorded" in fetched.found
     assert (laid_out.verdict, "not laid out yet" in laid_out.found) == ("note", True)
     (project / "resources/weights/vbench/amt_model/amt-s.pth").write_bytes(b"12")
-    (said,) = doctor.checkpoint_findings(SUITE, project)
+    (said,) = doctor.check_checkpoints(SUITE, project)
     assert said.verdict == "MISSING"
     assert "amt-s.pth has 2 of 4 bytes (delete it)" in said.found
 
@@ -184,7 +190,7 @@ def test_the_real_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     for name, value in tiny.environment().items():
         monkeypatch.setenv(name, value)
-    imported, torch, codecs = doctor.environment_findings(ON_CPU, ROOT)
+    imported, torch, codecs = doctor.check_environment(ON_CPU, ROOT)
     count = 16 if tiny.has_detectron2() else 12
     assert f"{count} of 16 dimensions import" in imported.found
     assert imported.verdict == ("ok" if count == 16 else "MISSING")

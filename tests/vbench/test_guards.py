@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 
 from baselines.spec import load_row
 from evaluation.records import Prompt, clip_id
-from evaluation.vbench.filter_join import FilterPart, Found, join_filter
-from evaluation.vbench.weights import AMT_FILE, RAFT_MEMBER, RAFT_ZIP, lay_out, missing
-from evaluation.vbench.worker import files
+from evaluation.vbench.filter_join import FilterPart, JudgedClip, join_filter
+from evaluation.vbench.scorers import OFFICIAL_SCORERS
+from evaluation.vbench.weights import AMT_FILE, BERT_REVISION, CHECKPOINTS, RAFT_MEMBER, RAFT_ZIP, lay_out
 from evaluation.vbench.worker.early_stop import judge, moves
-from evaluation.vbench.worker.runner import Scorer, Watch, check_files, check_rows, sentence
+from evaluation.vbench.worker.job import check_files, error_message
+from evaluation.vbench.worker.runner import check_rows
+from evaluation.vbench.worker.watch import LoopWatch
 from workflow.external.baseline import row_clip
 from workflow.planning.resources import REWARD_FILES, needed_resources, scorer_resources
 from workflow.planning.suite import read_suite
@@ -34,36 +36,40 @@ def rows(*names: str) -> list[dict[str, Any]]:
     return [{"video_path": name, "video_results": 0.5, "frame_results": [0.5]} for name in names]
 
 
+def job(dimension: str, *names: str) -> dict[str, Any]:
+    """What the worker is told of a dimension and its clips."""
+    return OFFICIAL_SCORERS[dimension].as_job() | {"dimension": dimension, "names": list(names)}
+
+
 def test_dropped_swallowed_and_strange_results_are_refused() -> None:
     """Guards against VBench's silence: a clip it could not read is dropped, an error in a frame counts as
     nothing found.
     """
-    scorer, watch = Scorer("temporal_flickering", ()), Watch(finished=True)
-    check_rows(scorer, rows("a", "b"), ["a", "b"], watch)
+    told, watch = job("temporal_flickering", "a", "b"), LoopWatch(finished=True)
+    check_rows(told, rows("a", "b"), watch)
     with pytest.raises(ValueError, match=r"dropped 1 of 2 clips without a word \(first: b\)"):
-        check_rows(scorer, rows("a"), ["a", "b"], watch)
+        check_rows(told, rows("a"), watch)
     with pytest.raises(ValueError, match="not those of the 2 clips in order"):
-        check_rows(scorer, rows("b", "a"), ["a", "b"], watch)
+        check_rows(told, rows("b", "a"), watch)
     bad = rows("a", "b")
     bad[1]["frame_results"] = [0.5, float("nan")]
     with pytest.raises(ValueError, match="no finite number for b"):
-        check_rows(scorer, bad, ["a", "b"], watch)
+        check_rows(told, bad, watch)
+    swallowed = LoopWatch(finished=True, errors=["RuntimeError in a: x"])
     with pytest.raises(ValueError, match="1 errors that it would have counted"):
-        check_rows(scorer, rows("a"), ["a"], Watch(finished=True, faults=["RuntimeError in a: x"]))
-    check_rows(Scorer("color", (), leaves_out=True), rows("b"), ["a", "b"], watch)
+        check_rows(job("temporal_flickering", "a"), rows("a"), swallowed)
+    check_rows(job("color", "a", "b"), rows("b"), watch)
 
 
 def test_an_impossible_value_names_the_model_s_file() -> None:
     """Guards against numbers like overall consistency 323.99, which a wrong model file gives; float16's
     rounding passes.
     """
-    from importlib import import_module
-
     from evaluation.dimensions import BY_NAME, NAMES
 
-    viclip = import_module("evaluation.vbench.worker.scorers.overall_consistency").SCORER
+    viclip = job("overall_consistency", "a", "b")
     good = [{"video_path": "a", "video_results": -0.02}, {"video_path": "b", "video_results": 1.001}]
-    check_rows(viclip, good, ["a", "b"], Watch(finished=True))
+    check_rows(viclip, good, LoopWatch(finished=True))
     wrong = [good[0], {"video_path": "b", "video_results": 323.99}]
     with pytest.raises(
         ValueError,
@@ -72,21 +78,21 @@ def test_an_impossible_value_names_the_model_s_file() -> None:
             r"fetch"
         ),
     ):
-        check_rows(viclip, wrong, ["a", "b"], Watch(finished=True))
+        check_rows(viclip, wrong, LoopWatch(finished=True))
     for name in NAMES:
-        low, high = import_module(f"evaluation.vbench.worker.scorers.{name}").SCORER.limits
+        low, high = OFFICIAL_SCORERS[name].limits
         assert (low, high) == ((0, 100) if name == "imaging_quality" else (BY_NAME[name].lowest, 1))
 
 
 def test_a_missing_or_short_checkpoint_is_named(tmp_path: Path) -> None:
     """Guards against VBench's own answer to a missing file, which is to download it."""
     with pytest.raises(FileNotFoundError, match=r"amt-s\.pth is missing; run `make fetch`"):
-        check_files(files.AMT, tmp_path, {})
-    path = tmp_path / files.AMT[0]
+        check_files(CHECKPOINTS["amt"], tmp_path, {})
+    path = tmp_path / CHECKPOINTS["amt"][0]
     path.parent.mkdir(parents=True)
     path.write_bytes(b"12")
     with pytest.raises(ValueError, match="has 2 bytes, expected 3"):
-        check_files(files.AMT, tmp_path, {files.AMT[0]: 3})
+        check_files(CHECKPOINTS["amt"], tmp_path, {CHECKPOINTS["amt"][0]: 3})
 
 
 @pytest.mark.parametrize(
@@ -102,32 +108,32 @@ def test_out_of_memory_says_what_to_do(error: Exception) -> None:
     """Guards against a traceback as the only answer, and against blaming the clip; torch says it in many
     ways.
     """
-    said = sentence("scene", error, Watch(clip="a-0.mp4", item=1))
+    said = error_message("scene", error, LoopWatch(clip="a-0.mp4", item=1))
     assert said.startswith("scene ran out of memory at clip a-0.mp4")
 
 
 LITTLE_MEMORY = """
 import resource, sys
 import torch
-from evaluation.vbench.worker.runner import Watch, in_batches, try_batches
+from evaluation.vbench.worker.watch import LoopWatch, in_batches, try_batches
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 700 * 2**20,) * 2)
-watch, seen = Watch(), []
-def network(pictures):
-    seen.append(len(pictures))
-    torch.empty(len(pictures), 300 * 2**20, dtype=torch.uint8)
-    return pictures
+watch, seen = LoopWatch(), []
+def network(frames):
+    seen.append(len(frames))
+    torch.empty(len(frames), 300 * 2**20, dtype=torch.uint8)
+    return frames
 limited = in_batches(network, watch, torch.cat)
-pictures = torch.arange(20)
+frames = torch.arange(20)
 found = []
-try_batches(sys.argv[1] == "batched", watch, lambda: found.append(limited(pictures)))
-assert torch.equal(found[0], pictures)
+try_batches(sys.argv[1] == "batched", watch, lambda: found.append(limited(frames)))
+assert torch.equal(found[0], frames)
 print(watch.limit, seen[:3])
 """
 
 
 def test_a_real_limit_of_memory_is_met_with_smaller_batches() -> None:
-    """Guards the retry with the allocator's own error under a limit of the process: 20, 16 and 4 pictures are
+    """Guards the retry with the allocator's own error under a limit of the process: 20, 16 and 4 frames are
     too many, 1 is not.
     """
     command = [sys.executable, "-c", LITTLE_MEMORY]
@@ -146,7 +152,7 @@ def test_parameters_that_a_checkpoint_leaves_out_are_an_error() -> None:
     import torch
     from torch import nn
 
-    from evaluation.vbench.worker.loading import complete_loading
+    from evaluation.vbench.worker.networks import complete_loading
 
     plain = nn.Module.load_state_dict
     network = nn.BatchNorm1d(2)
@@ -163,7 +169,7 @@ def test_parameters_that_a_checkpoint_leaves_out_are_an_error() -> None:
 
 def test_a_checkpoint_that_cannot_be_read_is_named() -> None:
     """Guards against an error of pickle or zip that does not say which of nineteen files it means."""
-    said = sentence("motion_smoothness", EOFError("Ran out of input"), Watch(), files.AMT)
+    said = error_message("motion_smoothness", EOFError("Ran out of input"), LoopWatch(), CHECKPOINTS["amt"])
     assert "vbench/amt_model/amt-s.pth: delete it in resources/weights/vbench" in said
 
 
@@ -204,8 +210,8 @@ def test_stopping_early_finds_the_motion_that_vbench_finds(values: list[float], 
 
 
 def test_stopping_early_looks_at_no_pair_too_many() -> None:
-    """Guards the saving for clips of 81 frames: 10 moving pairs of 40 decide, and 31 still ones; of 80, 70
-    still ones and the two ends.
+    """Guards the saving for clips of 81 frames: 10 moving pairs of 40 decide, and 31 static ones; of 80, 70
+    static ones and the two ends.
     """
 
     def seen(values: Iterable[float]) -> Iterator[float]:
@@ -229,7 +235,7 @@ def test_a_moving_clip_costs_only_the_pairs_that_prove_it() -> None:
 
 def test_a_flow_that_is_no_number_is_refused() -> None:
     """Guards against NaN, which every comparison calls small, so that a broken network would call all clips
-    still.
+    static.
     """
     with pytest.raises(ValueError, match="no finite number"):
         judge([0.0, float("nan")], [0.0, 0.0], limit=1.0, allowed=2)
@@ -237,17 +243,18 @@ def test_a_flow_that_is_no_number_is_refused() -> None:
 
 def prompt(name: str, samples: int, keep: int | None) -> Prompt:
     return Prompt(
-        id=name, prompt=name, extended=name, dimensions=("temporal_flickering",), samples=samples, keep=keep, facts={}
+        id=name, prompt=name, extended=name, dimensions=("temporal_flickering",), samples=samples, keep=keep,
+        facts={}
     )  # fmt: skip
 
 
-def filter_part(static: dict[str, list[bool]], name: str = "0-of-1", path: str = "fast") -> FilterPart:
+def filter_part(static: dict[str, list[bool]], name: str = "0-of-1", backend: str = "fast") -> FilterPart:
     found = {
-        clip_id(prompt_id, i): Found(static=one, motion=0.5 if one else 2.0, pairs=3)
+        clip_id(prompt_id, i): JudgedClip(static=one, motion=0.5 if one else 2.0, pairs=3)
         for prompt_id, values in static.items()
         for i, one in enumerate(values)
     }
-    return FilterPart(row="mine", part=name, found=found, versions={"path": path})
+    return FilterPart(row="mine", part=name, found=found, versions={"backend": backend})
 
 
 def test_the_first_static_samples_in_numeric_order_are_kept() -> None:
@@ -274,8 +281,8 @@ def test_a_filter_that_saw_other_clips_is_refused() -> None:
         join_filter("mine", prompts, [one, one])
     with pytest.raises(ValueError, match="is of row mine"):
         join_filter("other", prompts, [one])
-    with pytest.raises(ValueError, match=r"different paths \(fast, official\)"):
-        join_filter("mine", prompts, [one, filter_part({"c": [True, True]}, path="official")])
+    with pytest.raises(ValueError, match=r"different backends \(fast, official\)"):
+        join_filter("mine", prompts, [one, filter_part({"c": [True, True]}, backend="official")])
 
 
 def fetched_files(folder: Path) -> list[str]:
@@ -299,8 +306,6 @@ def test_fetched_files_lie_where_every_dimension_looks(tmp_path: Path) -> None:
     """Guards the list of checkpoints: whatever a scorer names is fetched and laid out, and the hub finds BERT
     offline.
     """
-    from importlib import import_module
-
     from evaluation.dimensions import NAMES
 
     names = fetched_files(tmp_path / "fetched")
@@ -308,14 +313,13 @@ def test_fetched_files_lie_where_every_dimension_looks(tmp_path: Path) -> None:
     laid_out = lay_out(
         tmp_path / "fetched", names, cache, lambda source, target: target.write_bytes(source.read_bytes())
     )
-    for name in NAMES:
-        scorer = import_module(f"evaluation.vbench.worker.scorers.{name}").SCORER
-        assert scorer.dimension == name
-        assert missing(scorer.files, cache) == []
+    assert set(NAMES) == OFFICIAL_SCORERS.keys()
+    for scorer in OFFICIAL_SCORERS.values():
+        assert all((cache / file).is_file() for file in scorer.files)
         assert set(scorer.files) <= laid_out.keys()
-    assert (cache / files.RAFT[0]).read_bytes() == b"raft"
-    assert (cache / files.AMT[0]).read_bytes() == AMT_FILE.encode()
-    assert (cache / "hf/hub/models--bert-base-uncased/refs/main").read_text() == files.BERT_REVISION
+    assert (cache / CHECKPOINTS["raft"][0]).read_bytes() == b"raft"
+    assert (cache / CHECKPOINTS["amt"][0]).read_bytes() == AMT_FILE.encode()
+    assert (cache / "hf/hub/models--bert-base-uncased/refs/main").read_text() == BERT_REVISION
     json.dumps(laid_out)
 
 
@@ -324,7 +328,7 @@ def test_bert_is_fetched_at_the_commit_of_its_folder() -> None:
     from workflow.planning.resources import listed_resources
 
     revisions = {e.revision for e in listed_resources(ROOT) if "bert-base-uncased" in e.path}
-    assert revisions == {files.BERT_REVISION}
+    assert revisions == {BERT_REVISION}
 
 
 def test_a_wrong_zip_is_named(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from evaluation.vbench.scorers import OFFICIAL_SCORERS
+from evaluation.vbench.weights import CHECKPOINTS
 from tests.vbench import tiny
 from tests.vbench.golden import make_run
 
@@ -29,7 +31,7 @@ NOTED = ("video_sim", "cnt_per_video")
 """What our worker adds to the rows of subject consistency."""
 
 TOLERANCE = {"temporal_flickering": 0.0}
-"""Relative, of the fast path's values where it is not 1e-5; yes and no and counts are always equal."""
+"""Relative, of the fast backend's values where it is not 1e-5; yes and no and counts are always equal."""
 
 
 def _first(_: int) -> list[int]:
@@ -106,12 +108,14 @@ def check_joined(folder: Path, dimension: str, parts: int, official: dict[str, A
     "parts", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(5, marks=pytest.mark.slow)]
 )
 def test_any_number_of_parts_gives_the_official_json(quick: Run, dimension: str, parts: int) -> None:
-    """Guards the number itself: score and every row as one official process prints them, to the last digit."""
+    """Guards the number itself: score and every row as one official process prints them, to the last
+    digit.
+    """
     check_joined(quick[0], dimension, parts, quick[1])
 
 
 def check_fast(folder: Path, dimension: str, parts: int, official: dict[str, Any]) -> dict[str, Any]:
-    """Score a dimension on the fast path in parts and compare every row with the official process's: keys,
+    """Score a dimension by the fast backend in parts and compare every row with the official process's: keys,
     clips, values. The joined rows.
     """
     for i in range(parts):
@@ -119,8 +123,7 @@ def check_fast(folder: Path, dimension: str, parts: int, official: dict[str, Any
         assert done.returncode == 0, done.stderr[-3000:]
     found = [json.loads((folder / f"{dimension}.{i}-of-{parts}.json").read_text()) for i in range(parts)]
     rows = [row for part in found for row in part["rows"]]
-    if found[0]["versions"]["path"] == "official":
-        pytest.skip(f"{dimension} has no fast path")
+    assert {part["versions"]["backend"] for part in found} == {"fast"}
     plain = [{key: value for key, value in row.items() if key != "frame_values"} for row in rows]
     near = TOLERANCE.get(dimension, 1e-5)
     for ours, theirs in zip(
@@ -147,8 +150,8 @@ def check_fast(folder: Path, dimension: str, parts: int, official: dict[str, Any
 
 
 @pytest.mark.parametrize("dimension", QUICK)
-def test_the_fast_path_gives_the_official_values(quick: Run, dimension: str, tmp_path: Path) -> None:
-    """Guards what the fast path is allowed to be: another order of sums. In any number of parts it is the
+def test_the_fast_backend_gives_the_official_values(quick: Run, dimension: str, tmp_path: Path) -> None:
+    """Guards what the fast backend is allowed to be: another order of sums. In any number of parts it is the
     same to the last digit.
     """
     folder = fresh(quick[0], tmp_path / "run")
@@ -161,7 +164,9 @@ def test_the_fast_path_gives_the_official_values(quick: Run, dimension: str, tmp
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("dimension", SLOW + SLOWEST + GRIT)
 def test_every_other_dimension_gives_the_official_json(dimension: str, tmp_path: Path) -> None:
-    """Guards the adapters: none of them changes a score or a row. Where clips are right or wrong, both occur."""
+    """Guards the adapters: none of them changes a score or a row. Where clips are right or wrong, both
+    occur.
+    """
     needs_detectron2(dimension)
     make_run(tmp_path, dimension)
     official = tiny.run_official(tmp_path, dimension)
@@ -178,7 +183,7 @@ def test_no_countable_clip_is_a_sentence(tmp_path: Path) -> None:
     score.
     """
     needs_detectron2("color")
-    tiny.make_cache(tmp_path, "bert", "grit")
+    tiny.make_cache(tmp_path, "bert_tokenizer", "grit")
     tiny.make_run(tmp_path, samples=1, chosen=(1,))
     done = tiny.score_part(tmp_path, "color", "0-of-1")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -312,9 +317,12 @@ def test_a_killed_part_of_the_filter_starts_anew_and_ends_the_same(quick: Run, t
     (folder / "prompts.jsonl").write_text("\n".join(lines) + "\n")
     killed, whole = folder / "killed.json", folder / "whole.json"
     command = [
-        sys.executable, "-m", "workflow.scripts.filter_part", "--row", "mine", "--part", "0-of-1", "--prompts", f"{folder}/prompts.jsonl",
-        "--manifest", f"{folder}/manifest.jsonl", "--clips", f"{folder}/clips", "--weights", f"{folder}/weights.json",
-        "--python", str(tiny.PYTHON), "--environment", tiny.stamp_hash(), "--device", "cpu", "--threads", "1", "--path", "fast", "--output",
+        sys.executable, "-m", "workflow.scripts.filter_part", "--row", "mine", "--part", "0-of-1",
+        "--prompts", f"{folder}/prompts.jsonl",
+        "--manifest", f"{folder}/manifest.jsonl", "--clips", f"{folder}/clips", "--weights",
+        f"{folder}/weights.json",
+        "--python", str(tiny.PYTHON), "--environment", tiny.stamp_hash(), "--device", "cpu", "--threads",
+        "1", "--backend", "fast", "--output",
     ]  # fmt: skip
     kill_midway([*command, str(killed)], killed)
     for output in (killed, whole):
@@ -330,29 +338,30 @@ import sys
 import clip.model
 import torch
 official = clip.model.CLIP.encode_image
-def encode_image(self, pictures):
-    if len(pictures) > 4:
+def encode_image(self, frames):
+    if len(frames) > 4:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
-    return official(self, pictures)
+    return official(self, frames)
 clip.model.CLIP.encode_image = encode_image
-from evaluation.vbench.worker.runner import run
-from evaluation.vbench.worker.scorers.background_consistency import SCORER
-sys.exit(run(SCORER, ["--job", sys.argv[1]]))
+from evaluation.vbench.worker.job import run_job
+from evaluation.vbench.worker.runner import score_job
+sys.exit(run_job(score_job, ["--job", sys.argv[1]]))
 """
 
 
-@pytest.mark.parametrize("path", ["official", "fast"])
-def test_little_memory_is_met_with_smaller_batches(path: str, quick: Run, tmp_path: Path) -> None:
-    """Guards the retry on both paths: a network that has room for four frames at once gives the same values,
-    up to rounding.
+@pytest.mark.parametrize("backend", ["official", "fast"])
+def test_little_memory_is_met_with_smaller_batches(backend: str, quick: Run, tmp_path: Path) -> None:
+    """Guards the retry of both backends: a network that has room for four frames at once gives the same
+    values, up to rounding.
     """
     folder, official = quick
     videos = tmp_path / "videos"
     videos.mkdir()
     for clip in (folder / "official").glob("a red bird-*.mp4"):
         (videos / clip.name).symlink_to(clip.resolve())
-    job = {
-        "cache": str(folder / "cache"), "sizes": {}, "device": "cpu", "threads": 1, "path": path, "videos": str(videos),
+    job = OFFICIAL_SCORERS["background_consistency"].as_job() | {
+        "dimension": "background_consistency", "cache": str(folder / "cache"), "sizes": {}, "device": "cpu",
+        "threads": 1, "backend": backend, "videos": str(videos),
         "entries": [{"prompt_en": "a red bird", "dimension": ["background_consistency"]}],
         "names": ["a red bird-0.mp4", "a red bird-1.mp4"], "output": str(tmp_path / "answer.json"),
     }  # fmt: skip
@@ -362,7 +371,7 @@ def test_little_memory_is_met_with_smaller_batches(path: str, quick: Run, tmp_pa
         check=False, cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "with 16 pictures at once" in done.stderr
+    assert "with 16 frames at once" in done.stderr
     values = [row["video_results"] for row in json.loads((tmp_path / "answer.json").read_text())["rows"]]
     expected = [row["video_results"] for row in official["background_consistency"][1][:2]]
     assert values == pytest.approx(expected, rel=1e-5)
@@ -390,7 +399,9 @@ def filter_job(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_static_filter_judges_as_the_official_one(quick: Run, tmp_path: Path) -> None:
-    """Guards the early stop against the package's own filter, which computes every pair; both outcomes occur."""
+    """Guards the early stop against the package's own filter, which computes every pair; both outcomes
+    occur.
+    """
     folder = quick[0]
     clips = {name: str(folder / f"clips/{name}.mp4") for name in ("p0-0", "p3-0")}
     raft = folder / "cache/vbench/raft_model/models/raft-things.pth"
@@ -400,17 +411,19 @@ def test_the_static_filter_judges_as_the_official_one(quick: Run, tmp_path: Path
         capture_output=True, text=True,
     )  # fmt: skip
     outcomes = {}
-    for path in ("official", "fast"):
+    for backend in ("official", "fast"):
         job = {
-            "cache": str(folder / "cache"), "sizes": {}, "device": "cpu", "threads": 1, "path": path, "clips": clips,
+            "dimension": "static filter", "files": CHECKPOINTS["raft"], "cache": str(folder / "cache"),
+            "sizes": {},
+            "device": "cpu", "threads": 1, "backend": backend, "clips": clips,
             "output": str(tmp_path / "answer.json"),
         }  # fmt: skip
         (tmp_path / "job.json").write_text(json.dumps(job))
         filter_job(tmp_path).check_returncode()
         answer = json.loads((tmp_path / "answer.json").read_text())
-        assert answer["versions"]["path"] == path
-        outcomes[path] = answer["found"]
-        static = [outcomes[path][name]["static"] for name in clips]
+        assert answer["versions"]["backend"] == backend
+        outcomes[backend] = answer["found"]
+        static = [outcomes[backend][name]["static"] for name in clips]
         assert static == json.loads(official.stdout.splitlines()[-1])
         assert len(set(static)) == 2, "the random weights no longer give both outcomes; change FLOW_SCALE"
     for name, slow in outcomes["official"].items():

@@ -1,4 +1,6 @@
-"""Nothing leaves the machine while the official package scores: every way that its libraries know is tried."""
+"""Nothing leaves the machine while the official package scores: every way that its libraries know is
+tried.
+"""
 
 import os
 import subprocess
@@ -9,14 +11,17 @@ from threading import Thread
 
 import pytest
 
-from evaluation.vbench.worker.runner import environment
+from evaluation.vbench.worker.job import environment
 
 ROOT = Path(__file__).parents[2]
 
 TRIES = {
     "urllib": "import urllib.request; urllib.request.urlopen('http://192.0.2.1/x', timeout=5)",
     "name": "import socket; socket.create_connection(('example.org', 80), timeout=5)",
-    "datagram": "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 53))",
+    "datagram": (
+        "import socket; datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+        "datagram.sendto(b'x', ('192.0.2.1', 53))"
+    ),
     "wget": "import subprocess; subprocess.run(['wget', '-q', 'http://192.0.2.1/x'])",
     "shell": "import os; os.system('git clone http://192.0.2.1/x')",
     "torch.hub": "import torch; torch.hub.load_state_dict_from_url('https://192.0.2.1/x.pth', model_dir='.')",
@@ -29,13 +34,17 @@ TRIES = {
         "from huggingface_hub import snapshot_download; snapshot_download('example/repository', "
         "cache_dir='.')"
     ),
-    "connection": "import http.client; http.client.HTTPSConnection('192.0.2.1', timeout=5).request('GET', '/')",
+    "connection": (
+        "import http.client; http.client.HTTPSConnection('192.0.2.1', timeout=5).request('GET', '/')"
+    ),
 }
 
 
 @pytest.mark.parametrize("way", sorted(TRIES))
 def test_nothing_leaves_the_machine(way: str, tmp_path: Path) -> None:
-    """Guards scoring against downloads, also swallowed ones: refused before anything is sent, and remembered."""
+    """Guards scoring against downloads, also swallowed ones: refused before anything is sent, and
+    remembered.
+    """
     program = (
         "from evaluation.vbench.worker.guard import REFUSED, forbid_network\nforbid_network()\n"
         f"import os; os.chdir({str(tmp_path)!r})\ntry:\n    {TRIES[way]}\nexcept BaseException: pass\n"

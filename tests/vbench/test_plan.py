@@ -19,12 +19,26 @@ from evaluation.dimensions import NAMES
 from evaluation.metrics import metrics
 from evaluation.records import Clip, Prompt, clip_id
 from evaluation.vbench.leaderboard import ROWS, check_leaderboard, leaderboard_zip
-from evaluation.vbench.parts import Part
-from evaluation.vbench.plan import Entry, Wanted, entries_of, in_official_order, part_of, proven_clip
-from evaluation.vbench.reduce import RULES, clip_value, official_score, running_sum, several_process_score
+from evaluation.vbench.plan import (
+    Entry,
+    ScorePart,
+    Wanted,
+    entries_of,
+    entries_of_part,
+    in_official_order,
+    names_of,
+    verified_clip,
+)
+from evaluation.vbench.reduce import (
+    RULES,
+    official_clip_value,
+    official_score,
+    running_sum,
+    several_process_score,
+)
 from evaluation.vbench.results import (
     dimension_result,
-    join,
+    join_rows,
     joined_versions,
     official_json,
 )
@@ -40,14 +54,17 @@ def prompt(
     if lines is not None:
         facts["lines"] = lines
     return Prompt(
-        id=f"v{number:04d}", prompt=f"a red thing {number}", extended="x", dimensions=dimensions, samples=2, facts=facts
+        id=f"v{number:04d}", prompt=f"a red thing {number}", extended="x", dimensions=dimensions,
+        samples=2, facts=facts,
     )  # fmt: skip
 
 
 def clip(prompt_id: str, sample: int) -> Clip:
     return Clip(
-        clip_id=clip_id(prompt_id, sample), row="mine", prompt_id=prompt_id, sample=sample, file=f"{prompt_id}-{sample}.mp4",
-        sha256=ZERO, latents_sha256=None, noise="none", weights_sha256=None, settings_sha256=ZERO, batch_size=1,
+        clip_id=clip_id(prompt_id, sample), row="mine", prompt_id=prompt_id, sample=sample,
+        file=f"{prompt_id}-{sample}.mp4",
+        sha256=ZERO, latents_sha256=None, noise="none", weights_sha256=None, settings_sha256=ZERO,
+        batch_size=1,
         pixel_frames=9, height=8, width=8, fps=8,
     )  # fmt: skip
 
@@ -62,22 +79,24 @@ def color_entries() -> list[Entry]:
 
 
 def rows_of(entries: list[Entry]) -> list[dict[str, Any]]:
-    names = [item.name for entry in entries for item in entry.wanted]
+    names = names_of(entries)
     return [
         {"video_path": name, "video_results": 1 / (i + 1), "cur_success_frame_rate": 1 / (i + 1)}
         for i, name in enumerate(names)
     ]
 
 
-def part(entries: list[Entry], rows: list[dict[str, Any]], name: str = "0-of-1", path: str = "fast") -> Part:
-    names = tuple(item.name for entry in entries for item in entry.wanted)
-    return Part(
+def part(
+    entries: list[Entry], rows: list[dict[str, Any]], name: str = "0-of-1", backend: str = "fast"
+) -> ScorePart:
+    names = tuple(names_of(entries))
+    return ScorePart(
         suite="s", row="mine", dimension="color", part=name, names=names, score=None, rows=tuple(rows),
-        versions={"path": path},
+        versions={"backend": backend},
     )  # fmt: skip
 
 
-def test_parts_of_different_paths_are_not_joined() -> None:
+def test_parts_of_different_backends_are_not_joined() -> None:
     """Guards against a mean over values that were computed in two ways; a part without rows was computed in
     none.
     """
@@ -90,10 +109,10 @@ def test_parts_of_different_paths_are_not_joined() -> None:
         part(first, [row for row in rows if row["video_path"] in named]),
         part(second, [row for row in rows if row["video_path"] not in named], "1-of-2", "official"),
     ]
-    with pytest.raises(ValueError, match=r"of color were computed on different paths \(fast, official\)"):
-        join(parts, entries, "color")
+    with pytest.raises(ValueError, match=r"of color were computed by different backends \(fast, official\)"):
+        join_rows(parts, entries, "color")
     empty = parts[1].model_copy(update={"rows": ()})
-    assert join([part(entries, rows), empty.model_copy(update={"names": ()})], entries, "color") == rows
+    assert join_rows([part(entries, rows), empty.model_copy(update={"names": ()})], entries, "color") == rows
 
 
 def test_the_official_form_has_no_values_of_frames() -> None:
@@ -148,7 +167,7 @@ def test_the_real_list_has_the_official_order() -> None:
 def test_parts_unite_to_the_list(count: int, parts: int) -> None:
     """Guards against a prompt that is scored twice or never, for any number of parts."""
     entries: Any = list(range(count))
-    united = [item for part in range(parts) for item in part_of(entries, part, parts)]
+    united = [item for part in range(parts) for item in entries_of_part(entries, part, parts)]
     assert united == entries
 
 
@@ -178,9 +197,9 @@ def test_a_clip_that_was_replaced_is_refused(tmp_path: Path) -> None:
     """Guards against scores of a file that nobody checked."""
     (tmp_path / "v0000-0.mp4").write_bytes(b"other")
     with pytest.raises(ValueError, match="not the file that was checked"):
-        proven_clip(CLIPS[0], tmp_path)
+        verified_clip(CLIPS[0], tmp_path)
     with pytest.raises(FileNotFoundError, match="rerun the sample stage"):
-        proven_clip(CLIPS[1], tmp_path)
+        verified_clip(CLIPS[1], tmp_path)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 5])
@@ -191,9 +210,9 @@ def test_joined_parts_are_one_process(parts: int) -> None:
     entries = color_entries()
     rows = rows_of(entries)
     by_name = {row["video_path"]: row for row in rows}
-    cut = [part_of(entries, i, parts) for i in range(parts)]
+    cut = [entries_of_part(entries, i, parts) for i in range(parts)]
     made = [part(e, [by_name[item.name] for entry in e for item in entry.wanted]) for e in cut]
-    joined = join(made, entries, "color")
+    joined = join_rows(made, entries, "color")
     assert joined == rows
     total = 0.0
     for row in rows:
@@ -209,12 +228,12 @@ def test_joining_refuses_what_is_not_exactly_the_clips() -> None:
     half = part(entries[:3], rows[:6])
     for wrong in ([half], [whole, half], [part(entries[3:], rows[6:]), half]):
         with pytest.raises(ValueError, match="expected 14 in the order of the list"):
-            join(wrong, entries, "color")
+            join_rows(wrong, entries, "color")
     with pytest.raises(ValueError, match="twice, or out of order"):
-        join([part(entries, rows[::-1])], entries, "color")
+        join_rows([part(entries, rows[::-1])], entries, "color")
     other = whole.model_copy(update={"dimension": "scene"})
     with pytest.raises(ValueError, match="lack 1 clips"):
-        join([other.model_copy(update={"rows": whole.rows[1:]})], entries, "scene")
+        join_rows([other.model_copy(update={"rows": whole.rows[1:]})], entries, "scene")
 
 
 def test_clips_that_color_leaves_out_are_named_and_only_there() -> None:
@@ -225,7 +244,7 @@ def test_clips_that_color_leaves_out_are_named_and_only_there() -> None:
     rows = rows_of(entries)[1:]
     parts = [part(entries, rows)]
     result = dimension_result(
-        "s", "mine", "color", join(parts, entries, "color"), entries, joined_versions(parts)
+        "s", "mine", "color", join_rows(parts, entries, "color"), entries, joined_versions(parts)
     )
     assert result.versions == parts[0].versions
     assert result.left_out == ("v0000-0",)
@@ -254,7 +273,7 @@ def test_scores_of_several_processes_are_other_numbers() -> None:
     ]
     assert official_score("appearance_style", rows) == (0.1 + 0.3 + 0.5) / 3
     assert several_process_score("appearance_style", rows) == 0.4
-    assert clip_value("imaging_quality", {"video_results": 50.0}) == 0.5
+    assert official_clip_value("imaging_quality", {"video_results": 50.0}) == 0.5
     entries = entries_of("color", PROMPTS[:1], CLIPS, KEPT)
     named = [row | {"video_path": f"a red thing 0-{i}.mp4"} for i, row in enumerate(rows)]
     result = dimension_result("s", "mine", "appearance_style", named, entries, {})
@@ -294,15 +313,16 @@ def test_joined_parts_of_real_rows_are_the_official_json(dimension: str, parts: 
     by_name = {row["video_path"]: row for row in rows}
     made = []
     for number in range(parts):
-        own = part_of(entries, number, parts)
-        names = tuple(item.name for entry in own for item in entry.wanted)
+        own = entries_of_part(entries, number, parts)
+        names = tuple(names_of(own))
         made.append(
-            Part(
-                suite="s", row="mine", dimension=dimension, part=f"{number}-of-{parts}", names=names, score=None,
+            ScorePart(
+                suite="s", row="mine", dimension=dimension, part=f"{number}-of-{parts}", names=names,
+                score=None,
                 rows=tuple(by_name[name] for name in names), versions={},
             )
         )  # fmt: skip
-    joined = join(made, entries, dimension)
+    joined = join_rows(made, entries, dimension)
     result = dimension_result("s", "mine", dimension, joined, entries, {})
     assert json.loads(official_json(dimension, result.mean, joined)) == {dimension: [score, rows]}
 
@@ -312,7 +332,8 @@ def submission() -> dict[str, str]:
     every = [
         {
             "video_path": f"a-{i}.mp4", "video_results": value, "video_sim": value * 4, "cnt_per_video": 4,
-            "success_frame_count": i, "frame_count": 16, "cor_num_per_video": i % 2, "cur_success_frame_rate": value,
+            "success_frame_count": i, "frame_count": 16, "cor_num_per_video": i % 2,
+            "cur_success_frame_rate": value,
             "frame_results": [value, value / 2], "cur_sim": value,
         }
         for i, value in enumerate(np.linspace(0.1, 0.9, 500).tolist())
@@ -331,7 +352,7 @@ def test_values_of_frames_are_kept_for_our_record_and_left_out_of_the_official_f
     assert official_json("color", 0.5, noted) == official_json("color", 0.5, plain)
     for rows, expected in ((plain, None), (noted, (None, 0.5, 1.0))):
         result = dimension_result(
-            "s", "mine", "color", join([part(entries, rows)], entries, "color"), entries, {}
+            "s", "mine", "color", join_rows([part(entries, rows)], entries, "color"), entries, {}
         )
         assert {clip.frame_values for clip in result.clips} == {expected}
 

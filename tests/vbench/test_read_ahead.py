@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from evaluation.vbench.worker.read_ahead import ReadAhead
+from evaluation.vbench.worker.watch import ReadAhead
 
 PATHS = [f"clips/{number}.mp4" for number in range(6)]
 

@@ -14,7 +14,7 @@ import pytest
 
 from evaluation.clips import write_clip
 from evaluation.records import DimensionResult, FilteredSet, read_json
-from evaluation.vbench.worker import files
+from evaluation.vbench.weights import CHECKPOINTS
 from tests.vbench import tiny
 from tests.workflow.project import LEFT_OUT, planned
 from workflow.scoring.vbench_process import VENV, environment_hash
@@ -35,7 +35,8 @@ weights: {}
 train: {}
 raven: null
 cm_grpo: null
-scoring: {resources: [scorer], detectron2: null, parts: {background_consistency: 2}, filter_parts: 1, threads: 1}
+scoring: {resources: [scorer], detectron2: null, parts: {background_consistency: 2},
+  filter_parts: 1, threads: 1}
 aggregate: {draws: 2000, seed: 0}
 report: {clips_budget_mb: 2, note: null}
 rates: {train_s: 5, clip_s: 0.1, score_clip_s: 0.02, job_s: 1.0, clip_mb: 0.01}
@@ -60,9 +61,9 @@ citation: "B. Author, Theirs, 2026"
 """
 
 FILES = {
-    "clip_model/ViT-B-32.pt": files.CLIP_B32[0],
-    "amt_model/amt-s.pth": files.AMT[0],
-    "raft_model/models.zip": files.RAFT[0],
+    "clip_model/ViT-B-32.pt": CHECKPOINTS["clip_b32"][0],
+    "amt_model/amt-s.pth": CHECKPOINTS["amt"][0],
+    "raft_model/models.zip": CHECKPOINTS["raft"][0],
 }
 """Fetched files, by what the random cache has in their place."""
 

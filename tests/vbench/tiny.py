@@ -16,6 +16,7 @@ from evaluation.clips import write_clip
 from evaluation.dimensions import NAMES
 from evaluation.files import file_sha256
 from evaluation.records import Clip, FilteredSet, Prompt, clip_id, write_json, write_jsonl
+from evaluation.vbench.scorers import OFFICIAL_SCORERS
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("VBENCH_PYTHON", ROOT / ".venvs/vbench/bin/python")).absolute()
@@ -132,7 +133,8 @@ def make_run(
                 Clip(
                     clip_id=name, row="mine", prompt_id=prompt.id, sample=sample, file=path.name,
                     sha256=file_sha256(path), latents_sha256=None, noise="none", weights_sha256=None,
-                    settings_sha256=ZERO, batch_size=1, pixel_frames=len(frames), height=height, width=width, fps=8,
+                    settings_sha256=ZERO, batch_size=1, pixel_frames=len(frames), height=height, width=width,
+                    fps=8,
                 )
             )  # fmt: skip
     write_jsonl(folder / "prompts.jsonl", records)
@@ -146,27 +148,30 @@ def stamp_hash() -> str:
     return (PYTHON.parents[1] / "raven-bench.stamp").read_text().split()[0]
 
 
-def part_command(folder: Path, dimension: str, part: str, path: str = "official") -> list[str]:
+def part_command(folder: Path, dimension: str, part: str, backend: str = "official") -> list[str]:
     """Flags of workflow/scripts/score_part.py for one part of the tiny run; it writes
     folder/<dimension>.<part>.json.
     """
     return [
         "--suite", "tiny", "--row", "mine", "--dimension", dimension, "--part", part,
+        "--scorer", json.dumps(OFFICIAL_SCORERS[dimension].as_job()),
         "--prompts", str(folder / "prompts.jsonl"), "--manifest", str(folder / "manifest.jsonl"),
         "--filtered", str(folder / "filter.json"), "--clips", str(folder / "clips"),
-        "--weights", str(folder / "weights.json"), "--python", str(PYTHON), "--environment", stamp_hash(), "--device", "cpu", "--threads", "1",
-        "--path", path, "--output", str(folder / f"{dimension}.{part}.json"),
+        "--weights", str(folder / "weights.json"), "--python", str(PYTHON), "--environment", stamp_hash(),
+        "--device", "cpu", "--threads", "1",
+        "--backend", backend, "--output", str(folder / f"{dimension}.{part}.json"),
     ]  # fmt: skip
 
 
 def score_part(
-    folder: Path, dimension: str, part: str, path: str = "official"
+    folder: Path, dimension: str, part: str, backend: str = "official"
 ) -> subprocess.CompletedProcess[str]:
     """Run one part as the rule does."""
     import sys
 
     return subprocess.run(
-        [sys.executable, "-m", "workflow.scripts.score_part", *part_command(folder, dimension, part, path)],
+        [sys.executable, "-m", "workflow.scripts.score_part",
+        *part_command(folder, dimension, part, backend)],
         cwd=ROOT, env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -178,7 +183,8 @@ def join_parts(folder: Path, dimension: str, parts: int) -> subprocess.Completed
     return subprocess.run(
         [
             sys.executable, "-m", "workflow.scripts.score_join", "--suite", "tiny", "--row", "mine",
-            "--dimension", dimension, "--prompts", folder / "prompts.jsonl", "--manifest", folder / "manifest.jsonl",
+            "--dimension", dimension, "--prompts", folder / "prompts.jsonl", "--manifest",
+            folder / "manifest.jsonl",
             "--filtered", folder / "filter.json",
             "--parts", *(folder / f"{dimension}.{i}-of-{parts}.json" for i in range(parts)),
             "--output", folder / f"{dimension}.json", "--result", folder / f"{dimension}.result.json",
@@ -193,8 +199,9 @@ import torch
 from vbench import VBench
 videos, info, out, *dimensions = sys.argv[1:]
 torch.set_num_threads(1)
-with torch.no_grad():  # scene keeps the graph of every frame otherwise, 22 GB for one clip; no value depends on it
-    VBench(torch.device("cpu"), info, out).evaluate(videos, name="official", dimension_list=dimensions, local=True)
+official = VBench(torch.device("cpu"), info, out)
+with torch.no_grad():  # scene keeps the graph of every frame otherwise, 22 GB for one clip
+    official.evaluate(videos, name="official", dimension_list=dimensions, local=True)
 """
 
 
@@ -203,7 +210,7 @@ def run_official(folder: Path, *dimensions: str) -> dict[str, Any]:
     dimension.
     """
     from evaluation.records import read_jsonl
-    from evaluation.vbench.worker.runner import environment as offline
+    from evaluation.vbench.worker.job import environment as offline
 
     videos, out = folder / "official", folder / "official_out"
     videos.mkdir(exist_ok=True)

@@ -6,7 +6,14 @@ import math
 
 import pytest
 
-from workflow.scripts.dev.bench_score import Measured, counted, largest_difference, seconds_a_clip, table
+from workflow.scripts.dev.bench_score import (
+    CASES,
+    CaseTiming,
+    counted,
+    largest_difference,
+    score_table,
+    seconds_a_clip,
+)
 
 
 def row(name: str, value: float | bool) -> dict[str, object]:
@@ -14,8 +21,8 @@ def row(name: str, value: float | bool) -> dict[str, object]:
 
 
 def test_differences_are_relative_and_a_flip_is_infinite() -> None:
-    """Guards the column that says how far the paths differ against other clips, and against a yes that became
-    a no.
+    """Guards the column that says how far the backends differ against other clips, and against a yes that
+    became a no.
     """
     official = [row("a-0.mp4", 0.5), row("a-1.mp4", 80.0)]
     assert largest_difference(official, [row("a-0.mp4", 0.5), row("a-1.mp4", 80.008)]) == pytest.approx(1e-4)
@@ -31,16 +38,25 @@ def test_seconds_are_of_a_clip_and_the_first_item_warms_up() -> None:
 
 
 def test_the_total_takes_one_case_of_each_dimension() -> None:
-    """Guards the total against counting the filter three times: 1,800 clips of 2 s and 360 of 10 s are 2
-    hours.
+    """Guards the total against counting the filter three times: 1,875 clips and 430 of scene, an hour each,
+    are 2 hours.
     """
-    measured = [
-        Measured("static_filter, 0 % still", 1800, 4.0, 1.0, 0.0, "fast"),
-        Measured("static_filter, 50 % still", 1800, 2.0, 1.0, 0.0, "fast"),
-        Measured("static_filter, 100 % still", 1800, 8.0, 1.0, 0.0, "fast"),
-        Measured("scene", 360, 10.0, 5.0, 0.0, "official"),
+    timings = [
+        CaseTiming("static_filter", "0 % static", 4.0, 1.0, 0.0),
+        CaseTiming("static_filter", "50 % static", 3600 / 1875, 1800 / 1875, 0.0),
+        CaseTiming("static_filter", "100 % static", 8.0, 1.0, 0.0),
+        CaseTiming("scene", None, 3600 / 430, 1800 / 430, 0.0),
     ]
-    assert [one.name for one in counted(measured)] == ["static_filter, 50 % still", "scene"]
-    said = table(measured)
-    assert "2.0 h official, 1.0 h ours, 2.00 times less" in said
-    assert "(no fast path)" in said.splitlines()[4]
+    assert counted(timings) == [timings[1], timings[3]]
+    assert "2.0 h official, 1.0 h ours, 2.00 times less" in score_table(timings)
+
+
+def test_every_case_can_be_made() -> None:
+    """Guards a measurement of an hour against a case that the worker does not know, or weights that nobody
+    draws.
+    """
+    from evaluation.vbench.worker.bench_worker import STEERED
+    from tests.vbench.random_cache import MAKERS
+
+    assert {case.case for case in CASES} - {None} == STEERED.keys()
+    assert {name for case in CASES for name in case.checkpoints} <= MAKERS.keys()

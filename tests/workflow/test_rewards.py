@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.vbench.worker.networks import FILES, RAFT_ZIP
+from evaluation.vbench.worker.networks import NETWORK_FILES, RAFT_ARCHIVE
 from models.training.video_align import FILES as VIDEO_ALIGN_FILES
 from tests.evaluation.test_vbench_rewards import CPU_SITE, PYTHON, in_vbench
 from workflow.planning.resources import REWARD_FILES, needed_resources
@@ -82,7 +82,9 @@ def test_every_fault_of_a_worker_is_one_sentence(
 
 
 def test_our_worker_says_what_its_environment_lacks(tmp_path: Path) -> None:
-    """The real worker in this environment, which has none of VBench's packages: a sentence, not a traceback."""
+    """The real worker in this environment, which has none of VBench's packages: a sentence, not a
+    traceback.
+    """
     with pytest.raises(ValueError, match=r"says: ModuleNotFoundError: No module named") as caught:
         RewardWorker(
             ["raft"], weights=tmp_path, device="cpu", log_file=tmp_path / "log", python=Path(sys.executable)
@@ -155,11 +157,13 @@ def test_rewards_are_named_strictly(tmp_path: Path) -> None:
     check_rewards({"raft": 1.0}, "x")
     (tmp_path / "vbench/amt_model").mkdir(parents=True)
     (tmp_path / "vbench/amt_model/amt-s.pth").touch()
-    assert set(FILES.values()) | {RAFT_ZIP} == {name for names in VBENCH_FILES.values() for name in names}
+    assert set(NETWORK_FILES.values()) | {RAFT_ARCHIVE[0]} == {
+        name for names in VBENCH_FILES.values() for name in names
+    }
     brought = {entry.path for entry in needed_resources(ROOT, load_suite(ROOT, [suite], {}))}
     assert {f"weights/vbench/{name}" for name in REWARD_FILES} <= brought
     assert {f"weights/videoalign/{name}" for name in VIDEO_ALIGN_FILES} <= brought
-    assert set(FILES.values()) - {FILES["raft"]} | {RAFT_ZIP} == set(REWARD_FILES)
+    assert set(NETWORK_FILES.values()) - {NETWORK_FILES["raft"]} | {RAFT_ARCHIVE[0]} == set(REWARD_FILES)
     released = load_suite(ROOT, [suite], {"weights": "released"})
     assert not {entry.path for entry in needed_resources(ROOT, released)} & {
         f"weights/vbench/{n}" for n in REWARD_FILES

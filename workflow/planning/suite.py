@@ -163,14 +163,14 @@ class TrainPlan(Section):
 
 
 class ScoringPlan(Section):
-    """How the official scorer is run, in benchmarks that have it; nothing here changes a number, but `path`
+    """How the official scorer is run, in benchmarks that have it; nothing here changes a number, but `backend`
     in its last digits.
 
     resources: groups of workflow/resources.yaml that it needs. detectron2: null for its repository, or a
     checkout or a wheel, where that
     host cannot be reached. parts: jobs that a dimension is cut into, 1 if it is not named. filter_parts: jobs
     of the static filter.
-    threads: of a job. path: "fast" computes in batches and stops early, "official" leaves the package as it
+    threads: of a job. backend: "fast" computes in batches and stops early, "official" leaves the package as it
     is; equal up to the rounding of sums (evaluation/vbench/README.md).
     """
 
@@ -179,7 +179,7 @@ class ScoringPlan(Section):
     parts: dict[Name, Count] = Field(default_factory=dict)
     filter_parts: Count = 1
     threads: Count = 4
-    path: Literal["fast", "official"] = "fast"
+    backend: Literal["fast", "official"] = "fast"
 
 
 class CustomPlan(Section):

@@ -2,6 +2,7 @@
 # The official VBench works in parts and in .venvs/vbench, which is built here when first needed.
 # That environment and the scorer's checkpoints are inputs of filter and score and of nothing else.
 from evaluation.dimensions import NAMES
+from evaluation.vbench.scorers import OFFICIAL_SCORERS
 from workflow.planning.resources import scorer_resources
 from workflow.scoring.vbench_process import environment_hash
 
@@ -10,7 +11,13 @@ VBENCH_HASH = environment_hash(ROOT)
 # lacks the second file, which four dimensions wait for.
 VBENCH_BUILT = f".venvs/vbench/built-{VBENCH_HASH[:12]}"
 VBENCH_WITH_DETECTRON2 = f"{VBENCH_BUILT}-detectron2"
-GRIT = {"object_class", "multiple_objects", "color", "spatial_relationship"}
+GRIT = {name for name, scorer in OFFICIAL_SCORERS.items() if "grit" in scorer.checkpoints}
+
+
+def official_digest(dimension):
+    """Digest of the code that scores one dimension: what all of them share, and the modules of its own."""
+    modules = ["workflow.scripts.score_part", *OFFICIAL_SCORERS[dimension].modules]
+    return "".join(digest(module) for module in modules)
 
 
 wildcard_constraints:
@@ -72,7 +79,7 @@ rule vbench_weights:
         replaced=as_json(REPLACED),
         needed=as_json([entry.model_dump() for entry in scorer_resources(ROOT, SUITE)]),
         python=".venvs/vbench/bin/python",
-        code=digest("workflow.scripts.vbench_weights") + digest("evaluation.vbench.worker.amt_tensors"),
+        code=digest("workflow.scripts.vbench_weights") + digest("evaluation.vbench.worker.networks"),
     shell:
         "python -m workflow.scripts.vbench_weights"
         " --config {params.config:q}"
@@ -102,7 +109,7 @@ rule filter_part:
         folder=subpath(input.manifest, parent=True),
         python=".venvs/vbench/bin/python",
         device=SUITE.device,
-        path=SUITE.scoring.path,
+        backend=SUITE.scoring.backend,
     shell:
         "python -m workflow.scripts.filter_part"
         " --row {wildcards.row:q}"
@@ -115,7 +122,7 @@ rule filter_part:
         " --environment {params.environment:q}"
         " --device {params.device:q}"
         " --threads {threads}"
-        " --path {params.path:q}"
+        " --backend {params.backend:q}"
         " --output {output.part:q}"
         " > {log:q} 2>&1"
 
@@ -161,18 +168,20 @@ rule score_part:
     threads: SUITE.scoring.threads
     params:
         suite=SUITE.suite,
-        code=lambda wc: digest("workflow.scripts.score_part") + scorer_digest(wc.dimension),
+        code=lambda wc: official_digest(wc.dimension),
+        scorer=lambda wc: as_json(OFFICIAL_SCORERS[wc.dimension].as_job()),
         environment=VBENCH_HASH,
         folder=subpath(input.manifest, parent=True),
         python=".venvs/vbench/bin/python",
         device=SUITE.device,
-        path=SUITE.scoring.path,
+        backend=SUITE.scoring.backend,
     shell:
         "python -m workflow.scripts.score_part"
         " --suite {params.suite:q}"
         " --row {wildcards.row:q}"
         " --dimension {wildcards.dimension:q}"
         " --part {wildcards.part:q}"
+        " --scorer {params.scorer:q}"
         " --prompts {input.prompts:q}"
         " --manifest {input.manifest:q}"
         " --filtered {input.filtered:q}"
@@ -182,7 +191,7 @@ rule score_part:
         " --environment {params.environment:q}"
         " --device {params.device:q}"
         " --threads {threads}"
-        " --path {params.path:q}"
+        " --backend {params.backend:q}"
         " --output {output.part:q}"
         " > {log:q} 2>&1"
 

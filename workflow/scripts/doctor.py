@@ -10,32 +10,32 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from evaluation.clips import read_clip, write_clip
+from evaluation.command import command, run
 from evaluation.files import file_sha256
 from workflow.planning.banner import planned_prompts, start_banner, start_notices
 from workflow.planning.resources import missing_resources, needed_resources
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite, read_suite
-from workflow.scoring.doctor_check import Finding
-from workflow.scoring.vbench_doctor import SHOWN, vbench_findings
+from workflow.scoring.vbench_doctor import SHOWN_FILES, DoctorCheck, check_scorer
 
 
-def check_python() -> Finding:
+def check_python() -> DoctorCheck:
     good = (3, 11) <= sys.version_info[:2] <= (3, 12)
-    return Finding(
+    return DoctorCheck(
         "ok" if good else "MISSING", "python", f"{platform.python_version()} (3.11 or 3.12 is supported)"
     )
 
 
-def check_torch(suite: Suite) -> Finding:
+def check_torch(suite: Suite) -> DoctorCheck:
     """Version and build of torch, and whether it fits the suite's device."""
     if importlib.util.find_spec("torch") is None:
-        return Finding("MISSING", "torch", "not installed; run make env")
-    import torch  # only here: the other findings must show without it
+        return DoctorCheck("MISSING", "torch", "not installed; run make env")
+    import torch  # only here: the other checks must show without it
 
     build = f"{torch.__version__}, {'CUDA ' + torch.version.cuda if torch.version.cuda else 'CPU build'}"
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -45,122 +45,126 @@ def check_torch(suite: Suite) -> Finding:
 
         try:
             found += f"; attention {kernel_name(torch.device('cuda'))}"
-        except ValueError as fault:
-            return Finding("MISSING", "torch", f"{found}; {fault}")
+        except ValueError as error:
+            return DoctorCheck("MISSING", "torch", f"{found}; {error}")
     if suite.device == "cuda" and not gpus:
-        return Finding(
+        return DoctorCheck(
             "note",
             "torch",
             f"{found}; suite {suite.suite} samples on GPUs, on this machine it can only be planned",
         )
-    return Finding("ok", "torch", found)
+    return DoctorCheck("ok", "torch", found)
 
 
-def check_machine() -> Finding:
+def check_machine() -> DoctorCheck:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return Finding(
+    return DoctorCheck(
         "ok" if memory >= 4 else "note",
         "machine",
         f"{os.cpu_count()} cores, {memory:.1f} GiB of memory (4 are enough)",
     )
 
 
-def check_disk(suite: Suite) -> Finding:
+def check_disk(suite: Suite) -> DoctorCheck:
     """Free disk here, against what is still to be fetched."""
     free = shutil.disk_usage(".").free / 1e9
     absent = [e for e in needed_resources(Path.cwd(), suite) if not Path("resources", e.path).is_file()]
     to_fetch = sum(entry.size_mb for entry in absent) / 1000
     fetching = f", {to_fetch:.1f} GB are still to be fetched" if absent else ""
-    return Finding(
+    return DoctorCheck(
         "ok" if free > 2 + to_fetch else "note",
         "disk",
         f"{free:.1f} GB free here{fetching}; results/{suite.suite} is the run's folder",
     )
 
 
-def check_codec() -> Finding:
+def check_codec() -> DoctorCheck:
     """Write and read a small clip."""
     frames = np.random.default_rng(0).integers(0, 255, (9, 32, 32, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         write_clip(path, frames, fps=16)
         count = len(read_clip(path).frames)
-    return Finding(
+    return DoctorCheck(
         "ok" if count == 9 else "MISSING", "mp4 codec", f"wrote and read {count} of 9 frames (libx264)"
     )
 
 
-def check_shipped(suite: Suite) -> Finding:
+def check_shipped(suite: Suite) -> DoctorCheck:
     """Shipped weights: present, and the bytes that their description promises."""
     names = {*suite.weights.values(), suite.model.codec, suite.model.text}
     names |= {name for plan in suite.train.values() for name in (plan.init, plan.teacher) if "/" in name}
     shipped = sorted(Path(name) for name in names if not name.startswith("resources/"))
     absent = [str(path) for path in shipped if not path.is_file()]
     if absent:
-        return Finding("MISSING", "shipped weights", f"{', '.join(absent)}; restore them with git checkout")
+        return DoctorCheck(
+            "MISSING", "shipped weights", f"{', '.join(absent)}; restore them with git checkout"
+        )
     wrong = [
         str(path)
         for path in shipped
         if file_sha256(path) not in path.with_suffix(".json").read_text(encoding="utf-8")
     ]
     if wrong:
-        return Finding(
+        return DoctorCheck(
             "MISSING",
             "shipped weights",
             f"{', '.join(wrong)} differ from the sha256 in their .json; restore them",
         )
-    return Finding("ok", "shipped weights", f"{len(shipped)} files, all as described")
+    return DoctorCheck("ok", "shipped weights", f"{len(shipped)} files, all as described")
 
 
-def check_fetched(suite: Suite) -> Finding:
+def check_fetched(suite: Suite) -> DoctorCheck:
     """The first lines of what `make fetch` would list."""
     screen = missing_resources(Path.cwd(), suite)
     if not screen:
-        return Finding("ok", "fetched files", "nothing is missing")
+        return DoctorCheck("ok", "fetched files", "nothing is missing")
     first, *files, get, _ = screen.splitlines()
-    more = [f"  and {len(files) - SHOWN} more"] if len(files) > SHOWN else []
-    return Finding("MISSING", "fetched files", "\n".join([first, *files[:SHOWN], *more, get]))
+    more = [f"  and {len(files) - SHOWN_FILES} more"] if len(files) > SHOWN_FILES else []
+    return DoctorCheck("MISSING", "fetched files", "\n".join([first, *files[:SHOWN_FILES], *more, get]))
 
 
-def check_slurm() -> Finding:
+def check_slurm() -> DoctorCheck:
     if shutil.which("sbatch") is None:
-        return Finding("note", "slurm", "no sbatch here; --profile slurm needs a login node of a cluster")
+        return DoctorCheck("note", "slurm", "no sbatch here; --profile slurm needs a login node of a cluster")
     answer = subprocess.run(
         ["sinfo", "-h", "-o", "%P %D %G"], capture_output=True, text=True, check=False, timeout=20
     )
     if answer.returncode != 0:
-        return Finding(
+        return DoctorCheck(
             "note", "slurm", "sbatch is installed, but no cluster answers; --profile slurm needs one"
         )
-    return Finding("ok", "slurm", "; ".join(answer.stdout.split("\n")[:4]).strip("; "))
+    return DoctorCheck("ok", "slurm", "; ".join(answer.stdout.split("\n")[:4]).strip("; "))
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", required=True, type=Path)
-    flags = parser.parse_args()
+def doctor(flags: argparse.Namespace) -> None:
+    """Print every check, then what a run of the suite would do. Raises ValueError if something is missing."""
     suite = read_suite(flags.config, Path.cwd())
-    checks: list[Callable[[], Finding]] = [
-        check_python,
-        lambda: check_torch(suite),
-        check_machine,
-        lambda: check_disk(suite),
-        check_codec,
-        lambda: check_shipped(suite),
-        lambda: check_fetched(suite),
-        check_slurm,
+    fetched = check_fetched(suite)
+    checks = [
+        check_python(),
+        check_torch(suite),
+        check_machine(),
+        check_disk(suite),
+        check_codec(),
+        check_shipped(suite),
+        fetched,
+        check_slurm(),
     ]
-    findings = [check() for check in checks]
-    fetched = findings[-2].verdict == "ok"
     if suite.benchmark in OFFICIAL_BENCHMARKS:
-        findings += vbench_findings(suite, Path.cwd())
-    for finding in findings:
-        sys.stdout.write(f"{finding.verdict:8}{finding.what:17}{finding.found}\n")
-    if suite.benchmark == "toybox" or fetched:
+        checks += check_scorer(suite, Path.cwd())
+    for check in checks:
+        sys.stdout.write(f"{check.verdict:8}{check.what:17}{check.found}\n")
+    if suite.benchmark == "toybox" or fetched.verdict == "ok":
         prompts = planned_prompts(suite)
         for line in (start_banner(suite, prompts), *start_notices(suite, prompts, Path.cwd())):
             sys.stdout.write(f"{line}\n")
-    return 1 if any(finding.verdict == "MISSING" for finding in findings) else 0
+    if missing := [check.what for check in checks if check.verdict == "MISSING"]:
+        raise ValueError(f"missing for {suite.suite}: {', '.join(missing)}; see above.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(command(__doc__, "config"), arguments, doctor)
 
 
 if __name__ == "__main__":

@@ -1,70 +1,64 @@
-"""One measurement of `make bench-score` in VBench's environment: seconds a clip of one dimension on one path,
-loading apart.
+"""One measurement of `make bench-score`: seconds a clip of one dimension by one backend, loading apart.
 
     python -m evaluation.vbench.worker.bench_worker --job FILE
 
-The job is a scoring job (evaluation/vbench/worker/runner.py) with `case`, one of `STEERED` or null, and
-`dimension`, which may be "static_filter". Its answer: seconds of every clip, the rows, versions. Time is the
-processor time of the process on a CPU, and the clock with the device waited for on a GPU.
+The job is a scoring job (runner.py) with `case`, one of `STEERED` or null; its dimension may be
+"static_filter". The answer: seconds of every item of the loop, rows, versions. Time is the processor time of
+the process on a CPU, and the clock with the device waited for on a GPU.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import json
-import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from evaluation.vbench.worker.runner import Row, Watch, begin, evaluate, open_device, versions, write_whole
+from evaluation.vbench.worker.job import WorkerJob, open_device, run_job
+from evaluation.vbench.worker.runner import evaluate
+from evaluation.vbench.worker.watch import LoopWatch
+
+END_OF_TEXT = 102
+"""[SEP] of bert-base-uncased."""
 
 
-class TimedWatch(Watch):
+class TimedWatch(LoopWatch):
     """A watch that notes when each item of the package's loop begins, and when the last one ends."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, device: Any) -> None:
         super().__init__()
-        self.clock = clock
+        self.on_gpu = device.type == "cuda"
         self.marks: list[float] = []
 
+    def clock(self) -> float:
+        """Seconds, see above."""
+        if not self.on_gpu:
+            return time.process_time()
+        import torch
+
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
     def loop(self, items: Sequence[Any], **options: Any) -> Iterator[Any]:
-        """As a watch's."""
+        """The same items; takes the place of tqdm."""
         self.marks.clear()
         for item in super().loop(items, **options):
             self.marks.append(self.clock())
             yield item
         self.marks.append(self.clock())
 
-    @property
-    def seconds(self) -> list[float]:
-        """Of each item."""
-        return [end - start for start, end in zip(self.marks[:-1], self.marks[1:], strict=True)]
 
+def steer_motion(share: float) -> Callable[[LoopWatch], None]:
+    """Let the first `share` of the clips be static and the others move, whatever the flow: random weights of
+    RAFT see motion anywhere.
 
-def clock_of(device: Any) -> Callable[[], float]:
-    """Seconds, see above."""
-    import torch
-
-    def waited() -> float:
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-    return waited if device.type == "cuda" else time.process_time
-
-
-def steer_stillness(share: float) -> Callable[[Watch], None]:
-    """Let the first `share` of the clips stand still and the others move, whatever the flow: random weights
-    of RAFT see motion anywhere.
-
-    A pair exceeds a limit of next to nothing and none exceeds an infinite one; the flow itself is computed as
-    ever.
+    A pair exceeds a limit of next to nothing, and none exceeds an infinite one. The flow itself is computed
+    as ever.
     """
 
-    def steer(watch: Watch) -> None:
+    def steer(watch: LoopWatch) -> None:
         from vbench import dynamic_degree
         from vbench.cli import static_filter
 
@@ -74,18 +68,18 @@ def steer_stillness(share: float) -> Callable[[Watch], None]:
             def set_params(self: Any, frame: Any, count: int, plain: Any = plain) -> None:
                 plain(self, frame, count)
                 place = [Path(path).name for path in watch.paths].index(watch.clip)
-                still = place < share * len(watch.paths)
-                self.params["thres"] = float("inf") if still else 1e-9
+                static = place < share * len(watch.paths)
+                self.params["thres"] = float("inf") if static else 1e-9
 
             user.set_params = set_params
 
     return steer
 
 
-def steer_words(number: int) -> Callable[[Watch], None]:
+def steer_words(number: int) -> Callable[[LoopWatch], None]:
     """Let every text of GRiT have `number` words: drawn at random, some end at once and others never."""
 
-    def steer(_: Watch) -> None:
+    def steer(_: LoopWatch) -> None:
         from vbench.third_party.grit_model import DenseCaptioning
 
         for start in ("initialize_model", "initialize_model_det"):
@@ -106,59 +100,45 @@ def end_texts(decoder: Any, number: int) -> None:
     """
     import torch
 
-    end = 102  # of bert-base-uncased, [SEP]
     with torch.no_grad():
         way = torch.randn(decoder.hidden_size, generator=torch.Generator().manual_seed(0))
         way = (way - way.mean()) / (way - way.mean()).norm()
         decoder.embedding.positions.weight[number:] = 100 * way.to(decoder.output.weight)
-        decoder.output.weight[end] = 10 * way.to(decoder.output.weight)
-        decoder.output.bias[end] = -60.0
+        decoder.output.weight[END_OF_TEXT] = 10 * way.to(decoder.output.weight)
+        decoder.output.bias[END_OF_TEXT] = -60.0
 
 
-STEERED: dict[str, Callable[[Watch], None]] = {
-    f"{share} % still": steer_stillness(share / 100) for share in (0, 50, 100)
+STEERED: dict[str, Callable[[LoopWatch], None]] = {
+    f"{share} % static": steer_motion(share / 100) for share in (0, 50, 100)
 } | {f"texts of {number} words": steer_words(number) for number in (2, 5)}
-"""What a case does to the package before a measurement, on both paths alike."""
+"""What a case does to the package before a measurement, for both backends alike."""
 
 
-def measure_filter(job: dict[str, Any], watch: TimedWatch, device: Any) -> list[Row]:
+def filter_clips(job: WorkerJob, watch: LoopWatch, device: Any) -> list[dict[str, Any]]:
     """The package's own StaticFilter.infer, which looks at every pair, or our fast one."""
     from evaluation.vbench.worker.static_filter import open_fast_filter, open_filter
 
-    cache = Path(job["cache"])
-    if job["path"] == "fast":
-        fast = open_fast_filter(cache, device, watch)
-        still = {path: fast.judge_clip(path).static for path in watch.loop(list(watch.paths))}
-    else:
-        official = open_filter(cache, device)
-        still = {path: bool(official.infer(path)) for path in watch.loop(list(watch.paths))}
-    return [{"video_path": Path(path).name, "video_results": found} for path, found in still.items()]
+    cache, rows = Path(job["cache"]), []
+    fast = job["backend"] == "fast"
+    judge = open_fast_filter(cache, device, watch) if fast else open_filter(cache, device)
+    for path in watch.loop(list(watch.paths)):
+        static = judge.judge_clip(path).static if fast else bool(judge.infer(path))
+        rows.append({"video_path": Path(path).name, "video_results": static})
+    return rows
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--job", type=Path, required=True)
-    job = json.loads(parser.parse_args(arguments).job.read_text(encoding="utf-8"))
-    logging.basicConfig(level=logging.WARNING, force=True)
-    begin(Path(job["cache"]))
-    import torch
-
-    torch.set_num_threads(job["threads"])
+def measure_job(job: WorkerJob, _: LoopWatch) -> dict[str, Any]:
+    """The answer to a job."""
     device = open_device(job["device"])
-    watch = TimedWatch(clock_of(device))
+    watch = TimedWatch(device)
     watch.paths = tuple(str(Path(job["videos"], name)) for name in job["names"])
     watch.workers = job["threads"]
     if job["case"] is not None:
         STEERED[job["case"]](watch)
-    if job["dimension"] == "static_filter":
-        rows, path = measure_filter(job, watch, device), job["path"]
-    else:
-        scorer = importlib.import_module(f"evaluation.vbench.worker.scorers.{job['dimension']}").SCORER
-        (_, rows), path = evaluate(scorer, job, watch), scorer.path(job["path"])
-    said = versions() | {"path": path}
-    write_whole(Path(job["output"]), {"seconds": watch.seconds, "rows": rows, "versions": said})
-    return 0
+    filtering = job["dimension"] == "static_filter"
+    rows = filter_clips(job, watch, device) if filtering else evaluate(job, watch)[1]
+    return {"seconds": [end - start for start, end in pairwise(watch.marks)], "rows": rows}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_job(measure_job))

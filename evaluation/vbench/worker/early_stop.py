@@ -1,5 +1,5 @@
-"""What a clip's flow says, from as few pairs of frames as it takes: whether it stands still, whether it
-moves. Standard library only.
+"""What a clip's flow says, from as few pairs of frames as it takes: whether it is static, whether it moves.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 
 class Stillness(NamedTuple):
-    """Whether a clip stands still, by how much, and how many pairs were looked at."""
+    """What the static filter says of one clip."""
 
     static: bool
     motion: float
+    """The largest value over its limit: at most 1 exactly if the clip is static."""
     pairs: int
+    """How many pairs were looked at."""
 
 
 def judge(
@@ -28,13 +30,14 @@ def judge(
     they are asked for.
 
     total: number of neighbours, where those that cannot change the answer are left out too: the last
-    `allowed` of a clip that stands still all along. Then `motion` is a lower bound for still clips as well.
+    `allowed` of a clip that is static all along. Then `motion` is a lower bound for static clips as well.
+
     Raises ValueError for a value that is no finite number, which every comparison would call small.
     """
     exceeding: list[float] = []
     largest: list[float] = []
     pairs = 0
-    for value in finite(neighbours):
+    for value in finite_flow(neighbours):
         pairs += 1
         largest = sorted([*largest, value], reverse=True)[: allowed + 1]
         if value > limit:
@@ -44,7 +47,7 @@ def judge(
         if total is not None and len(exceeding) + total - pairs <= allowed:
             break
     motion = float(largest[allowed]) / limit if len(largest) > allowed else 0.0
-    for value in finite(ends):
+    for value in finite_flow(ends):
         pairs += 1
         bound = limit * allowed * 2
         if value > bound:
@@ -53,13 +56,13 @@ def judge(
     return Stillness(True, min(motion, 1.0), pairs)
 
 
-def finite(values: Iterable[float]) -> Iterator[float]:
+def finite_flow(values: Iterable[float]) -> Iterator[float]:
     """The same values. Raises ValueError for one that is no finite number."""
     for value in values:
         if not abs(value) < float("inf"):
             raise ValueError(
-                f"the flow of a pair of its frames is {value}, no finite number: the picture is smaller "
-                "than 128 pixels, or RAFT's weights are wrong"
+                f"the flow of a pair of its frames is {value}, no finite number: the frames are smaller than "
+                "128 pixels, or RAFT's weights are wrong"
             )
         yield value
 
@@ -71,7 +74,7 @@ def moves(values: Iterable[float], *, limit: float, needed: int, total: int) -> 
     Raises ValueError for a value that is no finite number.
     """
     count = 0
-    for seen, value in enumerate(finite(values), 1):
+    for seen, value in enumerate(finite_flow(values), 1):
         count += value > limit
         if count >= needed:
             return True

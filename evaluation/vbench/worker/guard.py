@@ -2,10 +2,10 @@
 remembered.
 
 VBench and its libraries fetch what they miss (wget, git, torch.hub, hub clients) and some of them swallow the
-failure. Here a missing file must end in a sentence. Standard library only.
+failure. Here a missing file must end in an error message. Standard library only.
 
 What the hook cannot see is a program that a library starts, and code that calls the kernel without Python:
-the first is sent to a proxy that nobody serves (runner.py), and that scoring needs neither is shown in a
+the first is sent to a proxy that nobody serves (job.py), and that scoring needs neither is shown in a
 network namespace without any interface (tests/vbench/test_official.py).
 """
 
@@ -26,8 +26,9 @@ RESOLVE = frozenset(
 )
 SEND = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 LOCAL_FAMILIES = frozenset(
-    {getattr(socket, "AF_UNIX", None), getattr(socket, "AF_NETLINK", None)}  # within this machine
+    family for family in socket.AddressFamily if family.name in ("AF_UNIX", "AF_NETLINK")
 )
+"""Sockets within this machine; some systems have no netlink."""
 
 
 class NetworkRefusedError(ConnectionError):

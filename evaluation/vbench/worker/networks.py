@@ -1,18 +1,25 @@
-"""Strict loaders of the networks of VBench 0.1.5: RAFT, AMT-S, MUSIQ, CLIP, LAION's aesthetic head.
+"""Checkpoints of VBench 0.1.5 read strictly, and the networks RAFT, AMT-S, MUSIQ, CLIP and LAION's aesthetic
+head with their weights.
 
-Runs in envs/vbench alone, whose torch is another one; nothing of the harness is imported. The classes are
-those of the pinned packages (vbench, pyiqa, openai-clip); only how their files are read is ours: no Python
-object of a file ever runs, and no tensor is left out. Imports of those packages are inside the functions,
-since each takes seconds and a job needs one or two.
+The classes are those of the pinned packages (vbench, pyiqa, openai-clip). How their files are read is ours:
+no Python object of a file ever runs, and no tensor is left out. The packages are imported inside the
+functions, since each takes seconds and a job needs one or two.
 
-Files lie as in VBENCH_CACHE_DIR (vbench.md 6), whose parts are named in `FILES`.
+    python -m evaluation.vbench.worker.networks SOURCE TARGET
+
+saves the tensors of AMT's published file, and nothing else that is in it, as a file that the package can load
+safely.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
+import os
 import pickle
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,30 +28,35 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from torch import Tensor, nn
 
-FILES = {
+log = logging.getLogger("vbench_job")
+
+NETWORK_FILES = {
     "raft": "raft_model/models/raft-things.pth",
     "amt": "amt_model/amt-s.pth",
     "musiq": "pyiqa_model/musiq_spaq_ckpt-358bb6af.pth",
     "clip_l14": "clip_model/ViT-L-14.pt",
     "aesthetic_head": "aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth",
 }
-"""Where each network's weights lie below the folder of VBench's weights."""
+"""Where each network's weights lie below VBENCH_CACHE_DIR (evaluation/vbench/README.md#checkpoints)."""
 
-RAFT_ZIP, RAFT_MEMBER = "raft_model/models.zip", "models/raft-things.pth"
-"""How RAFT is published, and where in it our network lies; read from there where `FILES` was not unpacked."""
+RAFT_ARCHIVE = ("raft_model/models.zip", "models/raft-things.pth")
+"""The zip in which RAFT is published, and our network's name in it; read where it was not unpacked."""
 
 AMT_S = {"corr_radius": 3, "corr_lvls": 4, "num_flows": 3}
 """network.params of vbench/third_party/amt/cfgs/AMT-S.yaml."""
 
-CLIP_L14 = {"visual.conv1.weight": (1024, 3, 14, 14), "visual.proj": (1024, 768)}
+CLIP_L14_SHAPES = {"visual.conv1.weight": (1024, 3, 14, 14), "visual.proj": (1024, 768)}
 """What tells CLIP ViT-L/14 from its sisters."""
+
+UNREADABLE = (RuntimeError, ValueError, KeyError, OSError, EOFError, BadZipFile, pickle.UnpicklingError)
+"""What torch and zipfile raise for a file that is damaged or something else."""
 
 SCRIPT_ENTRIES = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's archives hold beside the parameters."""
 
 
 class Ignored:
-    """Stands for an object of a checkpoint that is no tensor, such as training options: it is built, and does
+    """An object of a checkpoint that is no tensor, such as training options: it is built, and does
     nothing.
     """
 
@@ -56,13 +68,13 @@ class Ignored:
 
 
 def read_state(path: Path, *, key: str | None = None, member: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a torch file by name, on the CPU, without the prefix `module.`; key: the level they lie
-    at.
+    """The tensors of a torch file by name, on the CPU, without the prefix `module.`.
 
-    member: the torch file's name inside `path`, which is a zip of several. Read with weights_only. Some
-    published files hold other objects too (AMT's, training options): each class that torch would refuse is
-    replaced by `Ignored` before anything is built, so no code of the file runs. Raises FileNotFoundError, or
-    ValueError in one sentence.
+    key: the level they lie at. member: the torch file's name inside `path`, which is a zip of several.
+
+    It is read with weights_only. Some published files hold other objects too (AMT's, training options): each
+    class that torch would refuse is replaced by `Ignored` before anything is built, so no code of the file
+    runs. Raises FileNotFoundError, or ValueError with one message.
     """
     _existing(path)
     found = _read(path, member)
@@ -85,15 +97,7 @@ def _read(path: Path, member: str | None) -> Mapping[str, Any]:
     try:
         source = BytesIO(path.read_bytes() if member is None else ZipFile(path).read(member))
         found = _tensors_and_inert(source)
-    except (
-        RuntimeError,
-        ValueError,
-        KeyError,
-        OSError,
-        EOFError,
-        BadZipFile,
-        pickle.UnpicklingError,
-    ) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"{path} is no torch file that can be read safely ({_first_line(error)}); delete it and fetch "
             "it again."
@@ -143,14 +147,14 @@ def load_whole(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn
     own = module.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shaped = sorted(n for n in own.keys() & state.keys() if own[n].shape != state[n].shape)
-    faults = [
+    errors = [
         f"{len(names)} {what} (first: {names[0]})"
         for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shaped))
         if names
     ]
-    if faults:
+    if errors:
         raise ValueError(
-            f"{path} does not fit {type(module).__name__}: of its {len(own)} tensors {', '.join(faults)}; "
+            f"{path} does not fit {type(module).__name__}: of its {len(own)} tensors {', '.join(errors)}; "
             "fetch the published file again."
         )
     bad = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
@@ -163,31 +167,31 @@ def load_whole(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn
 
 
 def load_raft(folder: Path, device: torch.device) -> nn.Module:
-    """RAFT (large, things): (first, second) [1, 3, h, w] floats 0..255, sides multiples of 8 -> flow, see
-    `rewards.optical_flow`.
+    """RAFT (large, things). It takes two frames [1, 3, h, w] in 0..255, whose sides are multiples of 8, and
+    gives their flow.
     """
     from easydict import EasyDict
     from vbench.third_party.RAFT.core.raft import RAFT
 
-    path, member = folder / FILES["raft"], None
-    if not path.is_file() and (folder / RAFT_ZIP).is_file():
-        path, member = folder / RAFT_ZIP, RAFT_MEMBER
+    path, member = folder / NETWORK_FILES["raft"], None
+    if not path.is_file() and (folder / RAFT_ARCHIVE[0]).is_file():
+        path, member = folder / RAFT_ARCHIVE[0], RAFT_ARCHIVE[1]
     network = RAFT(EasyDict(small=False, mixed_precision=False, alternate_corr=False))
     return load_whole(network, read_state(path, member=member), path).to(device)
 
 
 def load_amt(folder: Path, device: torch.device) -> nn.Module:
     """AMT-S: the frame between two, [1, 3, h, w] in 0..1, sides multiples of 16."""
-    path = folder / FILES["amt"]
+    path = folder / NETWORK_FILES["amt"]
     network = importlib.import_module("vbench.third_party.amt.networks.AMT-S").Model(**AMT_S)
     return load_whole(network, read_state(path, key="state_dict"), path).to(device)
 
 
 def load_musiq(folder: Path, device: torch.device) -> nn.Module:
-    """MUSIQ trained on SPAQ: pictures [N, 3, h, w] in 0..1 -> opinion scores [N, 1], 0..100."""
+    """MUSIQ trained on SPAQ: images [N, 3, h, w] in 0..1 -> opinion scores [N, 1], 0..100."""
     from pyiqa.archs.musiq_arch import MUSIQ
 
-    path = folder / FILES["musiq"]
+    path = folder / NETWORK_FILES["musiq"]
     return load_whole(MUSIQ(pretrained=False), read_state(path), path).to(device)
 
 
@@ -197,13 +201,13 @@ def load_clip_l14(folder: Path, device: torch.device) -> nn.Module:
     """
     from clip.model import build_model
 
-    path = folder / FILES["clip_l14"]
+    path = folder / NETWORK_FILES["clip_l14"]
     state = read_script_state(path)
-    found = {name: tuple(state[name].shape) for name in CLIP_L14 if name in state}
-    if found != CLIP_L14:
+    found = {name: tuple(state[name].shape) for name in CLIP_L14_SHAPES if name in state}
+    if found != CLIP_L14_SHAPES:
         raise ValueError(
-            f"{path} is not CLIP ViT-L/14 (shapes {found}, expected {CLIP_L14}); fetch the published file "
-            "again."
+            f"{path} is not CLIP ViT-L/14 (shapes {found}, expected {CLIP_L14_SHAPES}); fetch the published "
+            "file again."
         )
     network: nn.Module = build_model(dict(state))  # strict itself
     network = load_whole(network, state, path).to(device)
@@ -212,8 +216,54 @@ def load_clip_l14(folder: Path, device: torch.device) -> nn.Module:
 
 def load_aesthetic_head(folder: Path, device: torch.device) -> nn.Module:
     """LAION's linear head: normalised CLIP ViT-L/14 features [N, 768] -> ratings [N, 1], about 0..10."""
-    path = folder / FILES["aesthetic_head"]
+    path = folder / NETWORK_FILES["aesthetic_head"]
     return load_whole(nn.Linear(768, 1), read_state(path), path).to(device)
+
+
+@contextmanager
+def complete_loading() -> Iterator[None]:
+    """While this lasts, load_state_dict(strict=False), whose result VBench never looks at, raises ValueError
+    if a parameter of the module is not in the checkpoint.
+
+    Missing buffers (index tables that are computed) and names that the module does not have are counted in
+    the log.
+    """
+    plain = nn.Module.load_state_dict
+
+    def checked(self: Any, state: Any, strict: bool = True, *arguments: Any, **options: Any) -> Any:
+        outcome = plain(self, state, strict, *arguments, **options)
+        parameters = {name for name, _ in self.named_parameters()}
+        unset = [name for name in outcome.missing_keys if name in parameters]
+        log.info(
+            "%s: %d parameters, %d missing names, %d unknown names",
+            type(self).__name__,
+            len(parameters),
+            len(outcome.missing_keys),
+            len(outcome.unexpected_keys),
+        )
+        if unset:
+            raise ValueError(
+                f"the checkpoint leaves {len(unset)} of {len(parameters)} parameters of "
+                f"{type(self).__name__} unset (first: {unset[0]}), so it is another file than the "
+                "published one; fetch it again"
+            )
+        return outcome
+
+    nn.Module.load_state_dict = checked  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        nn.Module.load_state_dict = plain  # type: ignore[method-assign]
+
+
+def save_tensors(source: Path, target: Path) -> None:
+    """Write {"state_dict": tensors} of AMT's file, whose sha256 must have been verified, whole or not at all.
+
+    Raises FileNotFoundError, or ValueError with one message.
+    """
+    unfinished = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    torch.save({"state_dict": read_state(source, key="state_dict")}, unfinished)
+    os.replace(unfinished, target)
 
 
 def _existing(path: Path) -> None:
@@ -225,3 +275,10 @@ def _existing(path: Path) -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+if __name__ == "__main__":
+    try:
+        save_tensors(Path(sys.argv[1]), Path(sys.argv[2]))
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))

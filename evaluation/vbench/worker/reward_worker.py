@@ -6,11 +6,11 @@ memory.
 Started once per training process, with the python of envs/vbench, from the repository's root. All lines are
 JSON objects, UTF-8:
 
-- first, out: {"ready": {package: version}} once every network is loaded, or {"error": sentence} and exit code
-  1
+- first, out: {"ready": {package: version}} once every network is loaded, or {"error": message} and exit
+  code 1
 - a request, in: {"frames": path, "shape": [T, h, w, 3], "fps": number}; the file holds T*h*w*3 bytes, uint8,
   row-major in that shape, nothing else; the worker reads it and leaves it where it is
-- its answer, out: {"scores": {reward: number}}, all finite, or {"error": sentence}; then the worker goes on
+- its answer, out: {"scores": {reward: number}}, all finite, or {"error": message}; then the worker goes on
 
 It ends when its input ends, and ignores the signals that ask a training run to stop: the run still needs it
 then, to save after its iteration. What libraries print goes to stderr, so that nothing but these lines
@@ -26,19 +26,22 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import torch
 
-from evaluation.vbench.worker.rewards import OPENERS, Frames, Reward, versions
+from evaluation.vbench.worker.rewards import OPENERS, ClipReward, PixelFrames
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 """What Slurm, or a person, sends to all processes of a job."""
+REWARD_PACKAGES = ("vbench", "pyiqa", "openai-clip", "torchvision", "torch")
+"""Packages whose code computes the rewards."""
 
 
-def read_frames(request: Mapping[str, Any]) -> Frames:
+def requested_frames(request: Mapping[str, Any]) -> PixelFrames:
     """The clip that a request points to. Raises ValueError if the file has another size."""
     path, shape = Path(request["frames"]), tuple(request["shape"])
     if len(shape) != 4 or shape[3] != 3 or path.stat().st_size != math.prod(shape):
@@ -46,13 +49,13 @@ def read_frames(request: Mapping[str, Any]) -> Frames:
             f"{path} has {path.stat().st_size} bytes, but frames of shape {list(shape)} are "
             f"{math.prod(shape)}; write [T, h, w, 3] bytes."
         )
-    frames: Frames = np.fromfile(path, dtype=np.uint8).reshape(shape)
+    frames: PixelFrames = np.fromfile(path, dtype=np.uint8).reshape(shape)
     return frames
 
 
-def score(rewards: Mapping[str, Reward], request: Mapping[str, Any]) -> dict[str, float]:
+def score_request(rewards: Mapping[str, ClipReward], request: Mapping[str, Any]) -> dict[str, float]:
     """All rewards of one clip. Raises ValueError if one is not finite."""
-    frames, fps = read_frames(request), float(request["fps"])
+    frames, fps = requested_frames(request), float(request["fps"])
     scores = {name: reward(frames, fps) for name, reward in rewards.items()}
     bad = [name for name, value in scores.items() if not math.isfinite(value)]
     if bad:
@@ -60,14 +63,11 @@ def score(rewards: Mapping[str, Reward], request: Mapping[str, Any]) -> dict[str
     return scores
 
 
-def answer(out: TextIO, line: Mapping[str, Any]) -> None:
-    """Send one line."""
+def send(out: TextIO, line: Mapping[str, Any] | Exception) -> None:
+    """Send one line: JSON, or what went wrong as {"error": message}."""
+    if isinstance(line, Exception):
+        line = {"error": " ".join(f"{type(line).__name__}: {line}".split())}
     print(json.dumps(line), file=out, flush=True)
-
-
-def one_sentence(error: Exception) -> str:
-    """What went wrong, on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def main() -> None:
@@ -87,15 +87,15 @@ def main() -> None:
             raise ValueError(f"--rewards names {unknown[0]}; there are {', '.join(OPENERS)}.")
         device = torch.device(flags.device)
         rewards = {name: OPENERS[name](flags.weights, device) for name in flags.rewards.split(",")}
-    except Exception as error:  # every fault must reach the other process as a sentence
-        answer(out, {"error": one_sentence(error)})
+    except Exception as error:  # every error must reach the other process as a message
+        send(out, error)
         sys.exit(1)
-    answer(out, {"ready": versions()})
+    send(out, {"ready": {name: version(name) for name in REWARD_PACKAGES}})
     for line in sys.stdin:
         try:
-            answer(out, {"scores": score(rewards, json.loads(line))})
+            send(out, {"scores": score_request(rewards, json.loads(line))})
         except Exception as error:  # as above
-            answer(out, {"error": one_sentence(error)})
+            send(out, error)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Four rewards of CM-GRPO computed by VBench's networks, on frames in memory (raven.md 10): RAFT, aesthetic,
-imaging, motion smoothness.
+"""Four rewards of CM-GRPO computed by VBench's networks on frames in memory: RAFT, aesthetic, imaging, motion
+smoothness (models/training/methods.md#rewards).
 
 A clip is uint8 frames [T, h, w, 3] at a known frame rate; a reward is one number, higher is better. The
-preprocessing is VBench 0.1.5's own, which is called where it is a function. Runs in envs/vbench alone.
+preprocessing is VBench 0.1.5's own, which is called where it is a function.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +19,8 @@ from torch import Tensor, nn
 
 from evaluation.vbench.worker import networks
 
-Frames = NDArray[np.uint8]
-Reward = Callable[[Frames, float], float]
+PixelFrames = NDArray[np.uint8]
+ClipReward = Callable[[PixelFrames, float], float]
 """(frames [T, h, w, 3], frames a second) -> score."""
 
 RAFT_FPS, RAFT_ITERATIONS, RAFT_SHARE = 8, 20, 0.05
@@ -30,15 +29,13 @@ AMT_PADDING = 16
 
 
 def every_nth(fps: float) -> int:
-    """How far apart the frames are between which flow is measured: about 8 a second (16 fps: 2, so 41 of 81
-    frames).
-    """
+    """How far apart the frames are between which flow is measured, so that they are about 8 a second."""
     return max(1, round(fps / RAFT_FPS))
 
 
 def optical_flow(raft: nn.Module, first: Tensor, second: Tensor) -> Tensor:
-    """Flow [2, H, W] in pixels from first to second, [1, 3, h, w] in 0..255; H and W are h and w padded to
-    multiples of 8, as VBench leaves it.
+    """Flow [2, H, W] in pixels from one frame to another, both [1, 3, h, w] in 0..255. H and W are h and w
+    padded to multiples of 8, as VBench leaves them.
     """
     from vbench.third_party.RAFT.core.utils_core.utils import InputPadder
 
@@ -56,13 +53,13 @@ def largest_flow(flow: Tensor, share: float = RAFT_SHARE) -> float:
     count = int(len(size) * share)
     if count < 1:
         raise ValueError(
-            f"a picture of {len(size)} pixels is too small for the largest {share:.0%} of its flow; "
+            f"an image of {len(size)} pixels is too small for the largest {share:.0%} of its flow; "
             "enlarge it."
         )
     return float(size.topk(count).values.double().mean())
 
 
-def raft_reward(raft: nn.Module, frames: Frames, fps: float) -> float:
+def raft_reward(raft: nn.Module, frames: PixelFrames, fps: float) -> float:
     """Mean over consecutive frames, 8 a second, of the mean of the largest 5 % flow magnitudes, in pixels."""
     device = next(raft.parameters()).device
     thinned = frames[:: every_nth(fps)]
@@ -70,12 +67,12 @@ def raft_reward(raft: nn.Module, frames: Frames, fps: float) -> float:
         raise ValueError(
             f"optical flow needs 2 frames at {RAFT_FPS} a second, found {len(thinned)}; use a longer clip."
         )
-    pictures = [as_pictures(frame[None]).to(device) for frame in thinned]
-    flows = (optical_flow(raft, one, other) for one, other in pairwise(pictures))
+    images = [as_images(frame[None]).to(device) for frame in thinned]
+    flows = (optical_flow(raft, one, other) for one, other in pairwise(images))
     return float(np.mean([largest_flow(flow) for flow in flows]))
 
 
-def aesthetic_reward(clip: nn.Module, head: nn.Module, frames: Frames) -> float:
+def aesthetic_reward(clip: nn.Module, head: nn.Module, frames: PixelFrames) -> float:
     """Mean over frames of LAION's rating / 10 of CLIP's normalised feature."""
     from vbench.utils import clip_transform
 
@@ -83,24 +80,24 @@ def aesthetic_reward(clip: nn.Module, head: nn.Module, frames: Frames) -> float:
     ratings = []
     with torch.no_grad():
         for start in range(0, len(frames), CLIP_BATCH):
-            pictures = prepare(as_pictures(frames[start : start + CLIP_BATCH])).to(device)
-            feature = F.normalize(clip.encode_image(pictures).float(), dim=-1)  # type: ignore[operator]
+            images = prepare(as_images(frames[start : start + CLIP_BATCH])).to(device)
+            feature = F.normalize(clip.encode_image(images).float(), dim=-1)  # type: ignore[operator]
             ratings.append(head(feature).squeeze(-1))
     return float((torch.cat(ratings) / 10).mean())
 
 
-def imaging_reward(musiq: nn.Module, frames: Frames) -> float:
+def imaging_reward(musiq: nn.Module, frames: PixelFrames) -> float:
     """Mean over frames of MUSIQ's score / 100; the long side is at most 512."""
     from vbench.imaging_quality import transform
 
     device = next(musiq.parameters()).device
-    pictures = transform(as_pictures(frames), "longer")
+    images = transform(as_images(frames), "longer")
     with torch.no_grad():
-        scores = [float(musiq(picture[None].to(device))) for picture in pictures]
+        scores = [float(musiq(image[None].to(device))) for image in images]
     return sum(scores) / len(scores) / 100
 
 
-def motion_smoothness_reward(amt: nn.Module, frames: Frames) -> float:
+def motion_smoothness_reward(amt: nn.Module, frames: PixelFrames) -> float:
     """1 - mean difference / 255 between every odd frame and what AMT-S makes of its neighbours, both as
     bytes.
     """
@@ -125,42 +122,35 @@ def motion_smoothness_reward(amt: nn.Module, frames: Frames) -> float:
     return float(1 - np.mean(differences) / 255)
 
 
-def as_pictures(frames: Frames) -> Tensor:
-    """Float pictures [T, 3, h, w] in 0..255 of bytes [T, h, w, 3]."""
+def as_images(frames: PixelFrames) -> Tensor:
+    """Float images [T, 3, h, w] in 0..255 of bytes [T, h, w, 3]."""
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
 
 
-def open_raft(folder: Path, device: torch.device) -> Reward:
+def open_raft(folder: Path, device: torch.device) -> ClipReward:
     raft = networks.load_raft(folder, device)
     return lambda frames, fps: raft_reward(raft, frames, fps)
 
 
-def open_aesthetic(folder: Path, device: torch.device) -> Reward:
+def open_aesthetic(folder: Path, device: torch.device) -> ClipReward:
     clip, head = networks.load_clip_l14(folder, device), networks.load_aesthetic_head(folder, device)
     return lambda frames, _: aesthetic_reward(clip, head, frames)
 
 
-def open_imaging(folder: Path, device: torch.device) -> Reward:
+def open_imaging(folder: Path, device: torch.device) -> ClipReward:
     musiq = networks.load_musiq(folder, device)
     return lambda frames, _: imaging_reward(musiq, frames)
 
 
-def open_motion_smoothness(folder: Path, device: torch.device) -> Reward:
+def open_motion_smoothness(folder: Path, device: torch.device) -> ClipReward:
     amt = networks.load_amt(folder, device)
     return lambda frames, _: motion_smoothness_reward(amt, frames)
 
 
-OPENERS: dict[str, Callable[[Path, torch.device], Reward]] = {
+OPENERS: dict[str, Callable[[Path, torch.device], ClipReward]] = {
     "raft": open_raft,
     "aesthetic": open_aesthetic,
     "imaging": open_imaging,
     "motion_smoothness": open_motion_smoothness,
 }
 """How each reward is opened from the folder of VBench's weights."""
-
-
-def versions() -> dict[str, Any]:
-    """Versions of the packages whose code scores, for logs."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("vbench", "pyiqa", "openai-clip", "torchvision", "torch")}

@@ -52,7 +52,9 @@ def _bilinear_rows(start: float, step: float, bins: int, samples: int, length: i
 def roi_align(
     maps: Any, rois: Any, scale: float, height: int, width: int, sampling_ratio: int, aligned: bool
 ) -> Any:
-    """As torchvision's: bilinear pooling on a grid is separable, so every box is two small matrix products."""
+    """As torchvision's: bilinear pooling on a grid is separable, so every box is two small matrix
+    products.
+    """
     import torch
 
     shift = 0.5 if aligned else 0.0

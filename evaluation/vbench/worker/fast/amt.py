@@ -1,8 +1,8 @@
 """Motion smoothness with AMT-S in batches of pairs: the package's network, paddings and roundings, without a
 round trip for every frame.
 
-The pictures that AMT makes become bytes on the device, and their differences are sums of integers, so the
-value is the package's own to the last digit where the network gives the same floats. In batches its sums have
+The frames that AMT makes become bytes on the device, and their differences are sums of integers, so the value
+is the package's own to the last digit where the network gives the same floats. In batches its sums have
 another order: a few bytes in a million may differ by one.
 
 On a GPU the convolutions are in full float32, where torch takes TF32 for the package: with TF32 the kernels
@@ -20,24 +20,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.vbench.worker.fast.raft import read_frames
-from evaluation.vbench.worker.runner import Watch
+from evaluation.vbench.worker.fast.raft import read_motion_frames
+from evaluation.vbench.worker.watch import LoopWatch
 
-GPU_BATCH = 8
-"""Pairs of 480x832 at once: AMT keeps all correlations of both directions, 0.7 GB a pair."""
+PAIRS_ON_GPU = 8
+"""Pairs of 480x832 frames at once: AMT keeps all correlations of both directions, 0.7 GB a pair."""
 
 
-def predict_in_batches(module: ModuleType, watch: Watch) -> None:
+def predict_in_batches(module: ModuleType, watch: LoopWatch) -> None:
     """Let MotionSmoothness read clips ahead and give AMT many pairs at once."""
     official: Any = module.MotionSmoothness
-    read = watch.ahead(read_frames)
+    read = watch.ahead(read_motion_frames)
     keep_warp_grids()
 
     class InBatches(official):  # type: ignore[misc]
         def motion_score(self, video_path: str) -> float:
             frames, _ = read(video_path)
             assert len(frames) > 2, f"motion smoothness needs 3 frames, found {len(frames)}"
-            usual = GPU_BATCH if self.device.type == "cuda" else 1
+            usual = PAIRS_ON_GPU if self.device.type == "cuda" else 1
             differences = self.differences(frames.to(self.device), watch.at_once(usual))
             values: list[float | None] = [None] * len(frames)
             values[1 : 2 * len(differences) : 2] = [(255.0 - one) / 255.0 for one in differences]
@@ -90,14 +90,14 @@ def keep_warp_grids() -> None:
             grids[key] = torch.cat([across, down], 1).to(like)
         return grids[key]
 
-    def warp(picture: Tensor, flow: Tensor) -> Tensor:
+    def warp(image: Tensor, flow: Tensor) -> Tensor:
         height, width = flow.shape[-2:]
         steps = torch.cat(
             [flow[:, 0:1] / ((width - 1.0) / 2.0), flow[:, 1:2] / ((height - 1.0) / 2.0)], dim=1
         )
-        places = (grid_of(height, width, picture) + steps).permute(0, 2, 3, 1)
+        places = (grid_of(height, width, image) + steps).permute(0, 2, 3, 1)
         return torch.nn.functional.grid_sample(
-            picture, places, mode="bilinear", padding_mode="border", align_corners=True
+            image, places, mode="bilinear", padding_mode="border", align_corners=True
         )
 
     for user in (ifrnet, multi_flow):

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from evaluation.vbench.worker.fast.frames import FrameCosines, noted_reading, over_batches, read_bytes
-from evaluation.vbench.worker.runner import Watch
+from evaluation.vbench.worker.watch import LoopWatch
 
-BATCH = 32
-"""Frames at once."""
+FRAMES_AT_ONCE = 32
+"""Frames that go through the network at once."""
 LARGE_ON_CPU = 4
 """Of ViT-L/14 on a CPU: so few that what lies between two layers stays in its cache."""
 RESIZED = 16
@@ -26,14 +26,14 @@ RESIZED = 16
 
 
 def as_they_are(_: Any) -> Any:
-    """In place of a preparation of pictures: none."""
-    return lambda pictures: pictures
+    """No preparation of images; takes the place of one."""
+    return lambda images: images
 
 
-def background_in_batches(module: ModuleType, watch: Watch) -> None:
+def background_in_batches(module: ModuleType, watch: LoopWatch) -> None:
     """Background consistency: the package makes one batch of all frames of a clip, at full size in float32.
 
-    Pictures are resized by the package's own transform on the CPU, ahead of the network: resized on a GPU
+    Images are resized by the package's own transform on the CPU, ahead of the network: resized on a GPU
     they differ by 1e-6, and the cosines of the float16 features, which are themselves steps of 5e-4, then by
     3e-4 of a clip's value.
     """
@@ -43,23 +43,23 @@ def background_in_batches(module: ModuleType, watch: Watch) -> None:
     module.F = FrameCosines(module.F, watch)  # type: ignore[attr-defined]
     module.clip_transform = as_they_are  # type: ignore[attr-defined]
 
-    def pictures(path: str) -> Tensor:
+    def images(path: str) -> Tensor:
         """[T, 3, 224, 224], as the network takes them."""
         frames = torch.from_numpy(load(path, return_tensor=False)).permute(0, 3, 1, 2)
         return over_batches(lambda part: transform(part.float()), frames, RESIZED)
 
-    module.load_video = noted_reading(watch.ahead(pictures), watch)  # type: ignore[attr-defined]
+    module.load_video = noted_reading(watch.ahead(images), watch)  # type: ignore[attr-defined]
 
     def background_consistency(network: Any, preprocess: Any, clips: Any, *rest: Any) -> Any:
         def encode(frames: Tensor) -> Tensor:
-            return over_batches(network.encode_image, frames, watch.at_once(BATCH))
+            return over_batches(network.encode_image, frames, watch.at_once(FRAMES_AT_ONCE))
 
         return official(SimpleNamespace(encode_image=encode), preprocess, clips, *rest)
 
     module.background_consistency = background_consistency  # type: ignore[attr-defined]
 
 
-def aesthetic_in_batches(module: ModuleType, watch: Watch) -> None:
+def aesthetic_in_batches(module: ModuleType, watch: LoopWatch) -> None:
     """Aesthetic quality: the package's loop over 32 frames at a time, which are resized on the device; a
     frame's value is its rating / 10.
     """
@@ -78,7 +78,7 @@ def aesthetic_in_batches(module: ModuleType, watch: Watch) -> None:
             return over_batches(
                 lambda part: network.encode_image(transform(part.float())),
                 frames,
-                watch.at_once(BATCH if device.type == "cuda" else LARGE_ON_CPU),
+                watch.at_once(FRAMES_AT_ONCE if device.type == "cuda" else LARGE_ON_CPU),
             )
 
         return official(head, SimpleNamespace(encode_image=encode, eval=network.eval), clips, device)
@@ -86,8 +86,8 @@ def aesthetic_in_batches(module: ModuleType, watch: Watch) -> None:
     module.laion_aesthetic = laion_aesthetic  # type: ignore[attr-defined]
 
 
-def style_in_batches(module: ModuleType, watch: Watch) -> None:
-    """Appearance style: pictures are prepared by PIL as the package does, ahead of the network; each phrase
+def style_in_batches(module: ModuleType, watch: LoopWatch) -> None:
+    """Appearance style: images are prepared by PIL as the package does, ahead of the network; each phrase
     is encoded once.
     """
     official: Any = module.appearance_style
@@ -96,11 +96,11 @@ def style_in_batches(module: ModuleType, watch: Watch) -> None:
     module.Image = SimpleNamespace(fromarray=lambda frame: frame)  # type: ignore[attr-defined]
     module.clip_transform_Image = as_they_are  # type: ignore[attr-defined]
 
-    def pictures(path: str) -> Tensor:
+    def images(path: str) -> Tensor:
         """[T, 3, 224, 224], as the network takes them."""
         return torch.stack([prepare(from_array(frame)) for frame in load(path, return_tensor=False)])
 
-    read = noted_reading(watch.ahead(pictures), watch)
+    read = noted_reading(watch.ahead(images), watch)
 
     def appearance_style(network: Any, infos: Any, device: Any, **options: Any) -> Any:
         texts: dict[tuple[int, ...], Tensor] = {}
@@ -109,19 +109,19 @@ def style_in_batches(module: ModuleType, watch: Watch) -> None:
             return over_batches(
                 lambda part: network.encode_image(part.to(device)),
                 read(path),
-                watch.at_once(BATCH),
+                watch.at_once(FRAMES_AT_ONCE),
             )
 
         def logits(feature: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-            """CLIP.forward from a picture's feature on."""
+            """CLIP.forward from an image's feature on."""
             key = tuple(text.flatten().tolist())
             if key not in texts:
                 known = network.encode_text(text)
                 texts[key] = known / known.norm(dim=1, keepdim=True)
             feature = feature / feature.norm(dim=1, keepdim=True)
-            of_picture = network.logit_scale.exp() * feature @ texts[key].t()
-            watch.frame_values[watch.clip].append(float(of_picture[0][0].cpu()) / 100)
-            return of_picture, of_picture.t()
+            of_image = network.logit_scale.exp() * feature @ texts[key].t()
+            watch.frame_values[watch.clip].append(float(of_image[0][0].cpu()) / 100)
+            return of_image, of_image.t()
 
         module.load_video = watch.reading(features)  # type: ignore[attr-defined]
         return official(logits, infos, device, **options)

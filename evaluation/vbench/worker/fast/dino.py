@@ -1,5 +1,5 @@
 """Subject consistency with DINO in batches; the package's own loop takes the cosines, of features instead of
-pictures.
+images.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from evaluation.vbench.worker.fast.frames import FrameCosines, over_batches, read_bytes
-from evaluation.vbench.worker.runner import Watch
+from evaluation.vbench.worker.watch import LoopWatch
 
-GPU_BATCH, CPU_BATCH = 27, 1
+FRAMES_ON_GPU, FRAMES_ON_CPU = 27, 1
+"""Frames that go through DINO at once."""
 
 
-def encode_in_batches(module: ModuleType, watch: Watch) -> None:
+def encode_in_batches(module: ModuleType, watch: LoopWatch) -> None:
     """Replace the preparation of a clip by its features [T, 768], and the network in the loop by nothing.
 
     Features of a batch differ from single ones in the order of float32 sums: about 1e-6 of a cosine.
@@ -32,7 +33,7 @@ def encode_in_batches(module: ModuleType, watch: Watch) -> None:
             return feature
 
         def features(frames: Tensor) -> Tensor:
-            usual = GPU_BATCH if device.type == "cuda" else CPU_BATCH
+            usual = FRAMES_ON_GPU if device.type == "cuda" else FRAMES_ON_CPU
             return over_batches(encode, frames, watch.at_once(usual)).cpu()
 
         module.dino_transform = lambda _: features  # type: ignore[attr-defined]

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.vbench.worker.runner import Watch
+from evaluation.vbench.worker.watch import LoopWatch
 
 
-def difference_of_bytes(module: ModuleType, watch: Watch) -> None:
+def difference_of_bytes(module: ModuleType, watch: LoopWatch) -> None:
     """Read clips ahead and take differences of bytes, where the package makes float32 of both frames first;
     then its own float32 mean.
     """

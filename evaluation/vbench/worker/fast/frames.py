@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.vbench.worker.runner import Watch
+from evaluation.vbench.worker.watch import LoopWatch
 
 
-def read_bytes(module: ModuleType, watch: Watch) -> None:
+def read_bytes(module: ModuleType, watch: LoopWatch) -> None:
     """Let a dimension read clips ahead and as bytes [T, 3, h, w] on the CPU, where the package makes float32
     of all of them, 4 times the size.
 
-    A clip's values of frames begin anew when it is read.
+    The values of a clip's frames begin anew when it is read.
     """
     official: Any = module.load_video
 
@@ -30,8 +30,10 @@ def read_bytes(module: ModuleType, watch: Watch) -> None:
     module.load_video = noted_reading(watch.ahead(as_bytes), watch)  # type: ignore[attr-defined]
 
 
-def noted_reading(read: Callable[..., Any], watch: Watch) -> Callable[[str], Any]:
-    """A reader that begins the clip's values of frames anew: after memory ran out, all clips come again."""
+def noted_reading(read: Callable[..., Any], watch: LoopWatch) -> Callable[[str], Any]:
+    """A reader that begins the values of the clip's frames anew: after memory ran out, all clips come
+    again.
+    """
 
     def begin(path: str, **options: Any) -> Any:
         clip = read(path, **options)
@@ -56,7 +58,7 @@ class FrameCosines:
     The package asks for the cosine with the frame before, then for that with the first.
     """
 
-    def __init__(self, functional: Any, watch: Watch) -> None:
+    def __init__(self, functional: Any, watch: LoopWatch) -> None:
         self.functional = functional
         self.watch = watch
         self.before: float | None = None

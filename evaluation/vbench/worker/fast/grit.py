@@ -4,9 +4,10 @@ The package draws every frame, cuts a mask out for every box, and goes through t
 twice; its four dimensions use the boxes, the texts and the names of a frame and nothing else. Here every
 module with weights is the package's own; what is ours is which of them are called, and how often:
 
-    frames (several at once) -> backbone -> proposals -> three box stages -> boxes of these frames -> texts (fast_grit_text.py)
+    frames (several at once) -> backbone -> proposals -> three box stages -> boxes of these frames
+    -> texts (grit_text.py)
 
-A frame's boxes and texts are what the package gives, up to the order of float sums. Runs in envs/vbench.
+A frame's boxes and texts are what the package gives, up to the order of float sums.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evaluation.vbench.worker.fast.grit_text import Writer
-from evaluation.vbench.worker.runner import Watch
+from evaluation.vbench.worker.watch import LoopWatch
 
-FRAMES, BOXES = 4, 32
+FRAMES_TOGETHER, BOXES_TOGETHER = 4, 32
 """What goes through the backbone and through the text decoder at once, if the watch sets no smaller limit."""
 
-Described = tuple[str, list[int], list[str]]
+DescribedBox = tuple[str, list[int], list[str]]
 """What the package gives for a box: its text, its corners x0, y0, x1, y1 in whole pixels, and the names of
 its frame's boxes.
 """
 
 
-def describe_whole_clips(module: ModuleType, watch: Watch) -> None:
+def describe_whole_clips(module: ModuleType, watch: LoopWatch) -> None:
     """Let a GRiT dimension's module describe all frames of a clip at once; what it makes of the descriptions
     stays its own code.
     """
@@ -46,16 +47,16 @@ def describe_whole_clips(module: ModuleType, watch: Watch) -> None:
 
         def initialize_model(self, model_weight: Any) -> None:
             super().initialize_model(model_weight)
-            fuse_attention(self.demo.predictor.model)
+            fuse_vit(self.demo.predictor.model)
 
         def initialize_model_det(self, model_weight: Any) -> None:
             super().initialize_model_det(model_weight)
-            fuse_attention(self.demo.predictor.model)
+            fuse_vit(self.demo.predictor.model)
 
         def look_at(self, frames: Any) -> None:
             self.waiting = deque(describe(self.demo.predictor.model, frames, watch))
 
-        def run_caption_tensor(self, _: Any) -> tuple[list[Described], None]:
+        def run_caption_tensor(self, _: Any) -> tuple[list[DescribedBox], None]:
             return self.waiting.popleft(), None
 
     def read_clip(model: Any, frames: Any) -> Any:
@@ -67,8 +68,8 @@ def describe_whole_clips(module: ModuleType, watch: Watch) -> None:
     module.get_dect_from_grit = read_clip  # type: ignore[attr-defined]
 
 
-def fuse_attention(network: Any) -> None:
-    """Give the blocks of the network's ViT fused attention, and the relative positions of a size of picture
+def fuse_vit(network: Any) -> None:
+    """Give the blocks of the network's ViT fused attention, and the relative positions of an image size
     once.
     """
     for block in network.backbone.bottom_up.blocks:
@@ -76,7 +77,7 @@ def fuse_attention(network: Any) -> None:
 
 
 def fused(attention: Any) -> Callable[[Tensor], Tensor]:
-    """The package's Attention.forward with relative positions, of [pictures or windows, H, W, width]."""
+    """The package's Attention.forward with relative positions, of [images or windows, H, W, width]."""
     from vbench.third_party.grit_src.grit.modeling.backbone.utils import get_rel_pos
 
     known: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
@@ -104,7 +105,7 @@ def fused(attention: Any) -> Callable[[Tensor], Tensor]:
 
 
 @torch.inference_mode()
-def describe(network: Any, frames: Any, watch: Watch) -> list[list[Described]]:
+def describe(network: Any, frames: Any, watch: LoopWatch) -> list[list[DescribedBox]]:
     """What the package says of each frame. frames: uint8 or float [T, H, W, 3], 0..255.
 
     With the captioning head, of a frame's names only the first box's is made: it is the only one that `color`
@@ -113,27 +114,26 @@ def describe(network: Any, frames: Any, watch: Watch) -> list[list[Described]]:
     heads = network.roi_heads
     assert heads.beam_size == 1, f"VBench's GRiT has a beam of 1, not {heads.beam_size}"
     writer = Writer(heads.text_decoder.textual, heads.tokenizer)
-    pictures = torch.as_tensor(frames).permute(0, 3, 1, 2).float()
+    images = torch.as_tensor(frames).permute(0, 3, 1, 2).float()
     described = []
-    for part in torch.split(pictures, watch.at_once(FRAMES)):
+    for part in torch.split(images, watch.at_once(FRAMES_TOGETHER)):
         found, pooled = find_boxes(network, part)
         numbers = [len(boxes) for boxes in found]
-        texts, names = write_texts(heads, writer, pooled, numbers, watch.at_once(BOXES))
+        texts, names = write_texts(heads, writer, pooled, numbers, watch.at_once(BOXES_TOGETHER))
         for own_boxes, own_texts, own_names in zip(found, texts, names, strict=True):
             corners = [[int(side) for side in box] for box in own_boxes.tensor.tolist()]
             described.append([(text, box, own_names) for text, box in zip(own_texts, corners, strict=True)])
     return described
 
 
-def find_boxes(network: Any, pictures: Tensor) -> tuple[list[Any], Tensor]:
-    """The boxes of each picture, best first, and what is pooled in them for the text decoder: [boxes of all,
+def find_boxes(network: Any, frames: Tensor) -> tuple[list[Any], Tensor]:
+    """The boxes of each frame, best first, and what is pooled in them for the text decoder: [boxes of all,
     14 x 14, channels].
 
-    pictures: [T, 3, H, W]. As GRiT.inference and GRiTROIHeadsAndTextDecoder._forward_box, which take one
-    picture.
+    frames: [T, 3, H, W]. As GRiT.inference and GRiTROIHeadsAndTextDecoder._forward_box, which take one frame.
     """
     heads = network.roi_heads
-    images = network.preprocess_image([{"image": picture} for picture in pictures])
+    images = network.preprocess_image([{"image": frame} for frame in frames])
     features = network.backbone(images.tensor)
     proposals, _ = network.proposal_generator(images, features, None)
     levels = [features[name] for name in heads.box_in_features]

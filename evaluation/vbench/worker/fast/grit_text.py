@@ -4,7 +4,7 @@ per word.
 In the package's decoder a place sees places only, a word sees the places and the words before it. So what a
 layer computes for the places does not depend on the words, and one word more costs one place more. The choice
 of words is the package's: the likeliest one, never the one before, 40 with the begin token at most, until all
-texts have ended. Runs in envs/vbench.
+texts have ended.
 
 Letters: B boxes, P places (14 x 14), T words so far, N heads, D head size, C = N D.
 """
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LONGEST = 40
+LONGEST_TEXT = 40
 """Tokens of a text with the begin token; `max_steps` of the package's search."""
 
 REPEATED = -10000.0
@@ -26,7 +26,9 @@ REPEATED = -10000.0
 
 
 class Looked(NamedTuple):
-    """What a layer keeps of B boxes, with room for words behind the places. k, v: [B, N, P + LONGEST, D]."""
+    """What a layer keeps of B boxes, with room for words behind the places. k, v: [B, N, P + LONGEST_TEXT,
+    D].
+    """
 
     k: Tensor
     v: Tensor
@@ -54,7 +56,7 @@ class Writer:
         for layer in self.layers:
             attention = layer.attention.self
             k, v = (self._heads(attention, project(state)) for project in (attention.key, attention.value))
-            room = (k.shape[0], k.shape[1], k.shape[2] + LONGEST, k.shape[3])
+            room = (k.shape[0], k.shape[1], k.shape[2] + LONGEST_TEXT, k.shape[3])
             one = Looked(k.new_empty(room), v.new_empty(room))
             one.k[:, :, : k.shape[2]], one.v[:, :, : v.shape[2]] = k, v
             kept.append(one)
@@ -65,12 +67,12 @@ class Writer:
     def write(self, looked: list[Looked], begin: int) -> list[str]:
         """A text for each box. begin: the task's first token."""
         num_boxes, _, room, _ = looked[0].k.shape
-        end, num_places = self.tokenizer.sep_token_id, room - LONGEST
+        end, num_places = self.tokenizer.sep_token_id, room - LONGEST_TEXT
         if not num_boxes:
             return []
         last = looked[0].k.new_full((num_boxes,), begin, dtype=torch.long)
         chosen = []
-        for step in range(LONGEST - 1):
+        for step in range(LONGEST_TEXT - 1):
             logits = self._next(looked, last, step, num_places + step)
             if step:
                 logits.scatter_(1, last[:, None], REPEATED)

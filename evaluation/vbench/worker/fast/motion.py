@@ -9,17 +9,17 @@ from types import ModuleType
 from typing import Any
 
 from evaluation.vbench.worker.early_stop import moves
-from evaluation.vbench.worker.fast.raft import ClipFlows, FastRaft, read_frames, usual_batch
-from evaluation.vbench.worker.runner import Watch
+from evaluation.vbench.worker.fast.raft import ClipFlows, FastRaft, read_motion_frames, usual_batch
+from evaluation.vbench.worker.watch import LoopWatch
 
-SHARE = 0.05
-"""Of the pixels, as in the package's get_score."""
+MOTION_SHARE = 0.05
+"""Share of the pixels, those with the largest flow, as in the package's get_score."""
 
 
-def stop_early(module: ModuleType, watch: Watch) -> None:
+def stop_early(module: ModuleType, watch: LoopWatch) -> None:
     """Let DynamicDegree look at pairs in batches until the answer is known."""
     official: Any = module.DynamicDegree
-    read = watch.ahead(read_frames)
+    read = watch.ahead(read_motion_frames)
 
     class Early(official):  # type: ignore[misc]
         def load_model(self) -> None:
@@ -31,7 +31,7 @@ def stop_early(module: ModuleType, watch: Watch) -> None:
             frames = frames[:: max(1, round(fps / 8))]
             self.set_params(frame=frames[0], count=len(frames))
             needed = self.params["count_num"]
-            flows = ClipFlows(self.raft, frames.to(self.device), SHARE)
+            flows = ClipFlows(self.raft, frames.to(self.device), MOTION_SHARE)
             at_once, total = watch.at_once(usual_batch(self.device, needed)), len(frames) - 1
             return moves(
                 flows.values(list(pairwise(range(len(frames)))), at_once, enough=total - needed + 1),

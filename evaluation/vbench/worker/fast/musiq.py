@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from evaluation.vbench.worker.fast.frames import over_batches, read_bytes
-from evaluation.vbench.worker.runner import Watch
+from evaluation.vbench.worker.watch import LoopWatch
 
-GPU_BATCH, CPU_BATCH = 16, 1
+IMAGES_ON_GPU, IMAGES_ON_CPU = 16, 1
+"""Frames that go through MUSIQ at once."""
 
 
-def score_in_batches(module: ModuleType, watch: Watch) -> None:
+def score_in_batches(module: ModuleType, watch: LoopWatch) -> None:
     """Replace the preparation of a clip by its scores [T], and the network in the loop by nothing. Frames are
     resized on the device.
 
@@ -29,7 +30,7 @@ def score_in_batches(module: ModuleType, watch: Watch) -> None:
             found = over_batches(
                 lambda part: network(transform(part.to(device).float(), mode)).flatten(),
                 frames,
-                watch.at_once(GPU_BATCH if device.type == "cuda" else CPU_BATCH),
+                watch.at_once(IMAGES_ON_GPU if device.type == "cuda" else IMAGES_ON_CPU),
             ).cpu()
             watch.frame_values[watch.clip] = [score / 100 for score in found.tolist()]
             return found

@@ -3,14 +3,14 @@ another order.
 
 What differs from vbench.third_party.RAFT's forward, called once for every pair:
 
-- every frame goes through the feature network once, not as the left and again as the right picture of a pair
-  (its norm is of each picture alone, so nothing changes);
+- every frame goes through the feature network once, not as the left and again as the right of a pair
+  (its norm is of each frame alone, so nothing changes);
 - the flow is enlarged, and its mask computed, after the last of 20 iterations, not after each (the others are
   thrown away);
 - of the six convolutions of the recurrent unit, the share of the context, which stays the same, is computed
-  once, not 20 times, and the two
-  gates are one convolution: sums of float32 products in another order, about 1e-6 of the flow;
-- pairs go in batches, and on a CPU pictures lie with their channels last.
+  once, not 20 times, and the two gates are one convolution: sums of float32 products in another order, about
+  1e-6 of the flow;
+- pairs go in batches, and on a CPU images lie with their channels last.
 
 Legend: B pairs of a batch, T frames, C channels, h, w frame size padded to multiples of 8.
 """
@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ITERATIONS = 20
-Pair = tuple[int, int]
+FramePair = tuple[int, int]
 
 
 class FastRaft:
@@ -48,18 +48,18 @@ class FastRaft:
             _Gates(self, gru.convz2, gru.convr2, gru.convq2),
         ]
 
-    def pictures(self, frames: Tensor) -> Tensor:
+    def images(self, frames: Tensor) -> Tensor:
         """Bytes [B, 3, H, W] as the network wants them: padded by repetition, -1..1."""
         from vbench.third_party.RAFT.core.utils_core.utils import InputPadder
 
         device = next(self.network.parameters()).device
         (padded,) = InputPadder(frames.shape).pad(frames.to(device).float())
-        pictures: Tensor = (2 * (padded / 255.0) - 1.0).contiguous(memory_format=self.layout)
-        return pictures
+        images: Tensor = (2 * (padded / 255.0) - 1.0).contiguous(memory_format=self.layout)
+        return images
 
     def flow(self, first: Tensor, second: Tensor, context: Tensor) -> Tensor:
         """Flow [B, 2, h, w] in pixels. first, second: feature maps [B, 256, h/8, w/8]; context: [B, 256, h/8,
-        w/8] of the first pictures.
+        w/8] of the first frames.
         """
         from vbench.third_party.RAFT.core.corr import CorrBlock
 
@@ -130,7 +130,7 @@ class ClipFlows:
         self.share = share
         self.features: dict[int, Tensor] = {}
 
-    def values(self, pairs: Sequence[Pair], at_once: int, *, enough: int = 0) -> Iterator[float]:
+    def values(self, pairs: Sequence[FramePair], at_once: int, *, enough: int = 0) -> Iterator[float]:
         """The value of each pair, in order. `at_once` are computed when the first of them is asked for.
 
         enough: after so many pairs it may be known that the others are not needed, so a batch ends there.
@@ -141,16 +141,16 @@ class ClipFlows:
                     found = self._values(segment[start : start + at_once])
                 yield from found
 
-    def _values(self, pairs: Sequence[Pair]) -> list[float]:
+    def _values(self, pairs: Sequence[FramePair]) -> list[float]:
         needed = sorted({t for pair in pairs for t in pair})
         firsts = sorted({first for first, _ in pairs})
-        pictures = dict(zip(needed, self.raft.pictures(self.frames[needed]), strict=True))
+        images = dict(zip(needed, self.raft.images(self.frames[needed]), strict=True))
         unknown = [t for t in needed if t not in self.features]
-        found = self.raft.network.fnet(torch.stack([pictures[t] for t in unknown])) if unknown else ()
+        found = self.raft.network.fnet(torch.stack([images[t] for t in unknown])) if unknown else ()
         known = self.features | dict(zip(unknown, found, strict=True))
         self.features = {t: feature for t, feature in known.items() if t in needed or t == 0}
         context = dict(
-            zip(firsts, self.raft.network.cnet(torch.stack([pictures[t] for t in firsts])), strict=True)
+            zip(firsts, self.raft.network.cnet(torch.stack([images[t] for t in firsts])), strict=True)
         )
         flow = self.raft.flow(
             torch.stack([known[first] for first, _ in pairs]),
@@ -162,8 +162,8 @@ class ClipFlows:
         return [float(np.mean(row)) for row in largest]
 
 
-def read_frames(path: str) -> tuple[Tensor, float]:
-    """A clip's frames as the motion dimensions read them, bytes [T, 3, h, w] in RGB, and the frame rate that
+def read_motion_frames(path: str) -> tuple[Tensor, float]:
+    """A clip's frames as dimensions of motion read them: bytes [T, 3, h, w] in RGB, and the frame rate that
     the file states.
 
     Raises AssertionError if there is none, as the package does.

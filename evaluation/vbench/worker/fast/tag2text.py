@@ -3,7 +3,7 @@
 Beams are spread twice in the package (by Tag2Text and by the version of transformers that VBench pins), and
 only as many rows as it has frames times beams are kept. So frame i of a clip gets the caption of frame i //
 3: of 16 sampled frames the first six are looked at, each for three. The number is VBench's, so it is so here
-too; but the other ten are not put through the network. Runs in envs/vbench.
+too; but the other ten are not put through the network.
 
 The modules with weights and the beam search are the package's own.
 """
@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.vbench.worker.runner import Watch
+from evaluation.vbench.worker.watch import LoopWatch
 
-BEAMS, LONGEST, SHORTEST = 3, 30, 10
+BEAMS, MOST_TOKENS, FEWEST_TOKENS = 3, 30, 10
 """What the package's `generate` is called with: beams, most and fewest tokens."""
 
 
-def caption_seen_frames(module: ModuleType, watch: Watch) -> None:
+def caption_seen_frames(module: ModuleType, watch: LoopWatch) -> None:
     """Read clips ahead; caption each frame that is looked at once. The scorer's own adapter sees to smaller
     batches.
     """
@@ -35,20 +35,20 @@ def caption_seen_frames(module: ModuleType, watch: Watch) -> None:
         keep_keys(model.text_decoder)
         return model
 
-    def get_caption(model: Any, pictures: Tensor) -> list[str]:
-        seen = pictures[: math.ceil(len(pictures) / BEAMS)]
+    def get_caption(model: Any, frames: Tensor) -> list[str]:
+        seen = frames[: math.ceil(len(frames) / BEAMS)]
         with torch.inference_mode():
-            captions = caption(model, seen)
-        return [captions[frame // BEAMS] for frame in range(len(pictures))]
+            captions = caption_frames(model, seen)
+        return [captions[frame // BEAMS] for frame in range(len(frames))]
 
     module.load_video = watch.ahead(module.load_video)  # type: ignore[attr-defined]
     module.tag2text_caption = tag2text_caption  # type: ignore[attr-defined]
     module.get_caption = get_caption  # type: ignore[attr-defined]
 
 
-def caption(model: Any, pictures: Tensor) -> list[str]:
-    """A caption of each picture [B, 3, 384, 384]: Tag2Text_Caption.generate with beams spread once."""
-    seen = model.visual_encoder(pictures)
+def caption_frames(model: Any, frames: Tensor) -> list[str]:
+    """A caption of each frame [B, 3, 384, 384]: Tag2Text_Caption.generate with beams spread once."""
+    seen = model.visual_encoder(frames)
     whole = torch.ones(seen.shape[:-1], dtype=torch.long, device=seen.device)
     words = model.tokenizer(
         find_tags(model, seen, whole),
@@ -62,10 +62,10 @@ def caption(model: Any, pictures: Tensor) -> list[str]:
         words.input_ids, attention_mask=words.attention_mask, encoder_hidden_states=seen,
         encoder_attention_mask=whole, return_dict=True,
     ).last_hidden_state  # fmt: skip
-    begin = model.tokenizer([model.prompt] * len(pictures), return_tensors="pt").input_ids.to(seen.device)
+    begin = model.tokenizer([model.prompt] * len(frames), return_tensors="pt").input_ids.to(seen.device)
     begin[:, 0] = model.tokenizer.bos_token_id
     tokens = model.text_decoder.generate(
-        input_ids=begin[:, :-1], max_length=LONGEST, min_length=SHORTEST, num_beams=BEAMS,
+        input_ids=begin[:, :-1], max_length=MOST_TOKENS, min_length=FEWEST_TOKENS, num_beams=BEAMS,
         eos_token_id=model.tokenizer.sep_token_id, pad_token_id=model.tokenizer.pad_token_id,
         repetition_penalty=1.0, encoder_hidden_states=tagged, encoder_attention_mask=None,
     )  # fmt: skip
@@ -73,7 +73,7 @@ def caption(model: Any, pictures: Tensor) -> list[str]:
 
 
 def find_tags(model: Any, seen: Tensor, whole: Tensor) -> list[str]:
-    """The tags of each picture, joined by " | ". seen: [B, 145, width]; whole: [B, 145] of ones."""
+    """The tags of each frame, joined by " | ". seen: [B, 145, width]; whole: [B, 145] of ones."""
     from vbench.third_party.tag2Text.tag2text import delete_tag_index
 
     labels = model.label_embed.weight.expand(len(seen), -1, -1)

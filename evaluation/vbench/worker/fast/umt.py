@@ -1,6 +1,4 @@
-"""UMT with fused attention: its 3,136 tokens would else be 24 tables of 16 x 3,136 x 3,136 weights. Runs in
-envs/vbench.
-"""
+"""UMT with fused attention: its 3,136 tokens would else be 24 tables of 16 x 3,136 x 3,136 weights."""
 
 from __future__ import annotations
 
@@ -12,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evaluation.vbench.worker.runner import Watch
+from evaluation.vbench.worker.watch import LoopWatch
 
 
-def fuse_attention(module: ModuleType, watch: Watch) -> None:
+def fuse_umt(module: ModuleType, watch: LoopWatch) -> None:
     """Read and resize clips ahead; fuse the attention of the network. Its logits differ in the order of
     float32 sums.
     """
@@ -33,14 +31,14 @@ def fuse_attention(module: ModuleType, watch: Watch) -> None:
     def create_model(*arguments: Any, **options: Any) -> Any:
         network = create(*arguments, **options)
         for block in network.blocks:
-            block.attn.forward = partial(attend, block.attn)
+            block.attn.forward = partial(attend_fused, block.attn)
         return network
 
     module.load_video = load_video  # type: ignore[attr-defined]
     module.create_model = create_model  # type: ignore[attr-defined]
 
 
-def attend(attention: Any, x: Tensor) -> Tensor:
+def attend_fused(attention: Any, x: Tensor) -> Tensor:
     """The package's Attention.forward in its eval mode. x: [clips, tokens, width]."""
     bias = None
     if attention.q_bias is not None:

@@ -1,8 +1,7 @@
 """ViCLIP with less around its matrix products: nothing is recomputed for gradients, and behind the last
 attention only the class token goes on.
 
-Its attention is torch's own already and 8 frames are 2,049 tokens, so little else can be had. Runs in
-envs/vbench.
+Its attention is torch's own already and 8 frames are 2,049 tokens, so little else can be had.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.vbench.worker.runner import Watch
+from evaluation.vbench.worker.watch import LoopWatch
 
 
-def trim_encoder(module: ModuleType, watch: Watch) -> None:
-    """Read and resize clips ahead; give ViCLIP's picture encoder a shorter way. A clip's feature differs in
+def trim_encoder(module: ModuleType, watch: LoopWatch) -> None:
+    """Read and resize clips ahead; give ViCLIP's image encoder a shorter way. A clip's feature differs in
     the order of float32 sums.
     """
     official: Any = module.ViCLIP
@@ -26,8 +25,8 @@ def trim_encoder(module: ModuleType, watch: Watch) -> None:
 
     def prepared(path: str, **options: Any) -> Tensor:
         """[8, 3, 224, 224], as the network takes them."""
-        pictures: Tensor = transform(read(path, **options))
-        return pictures
+        images: Tensor = transform(read(path, **options))
+        return images
 
     def viclip(**options: Any) -> Any:
         network = official(**options)
@@ -35,7 +34,7 @@ def trim_encoder(module: ModuleType, watch: Watch) -> None:
         return network
 
     module.read_frames_decord_by_fps = watch.ahead(prepared)  # type: ignore[attr-defined]
-    module.clip_transform = lambda _: lambda pictures: pictures  # type: ignore[attr-defined]
+    module.clip_transform = lambda _: lambda images: images  # type: ignore[attr-defined]
     module.ViCLIP = viclip  # type: ignore[attr-defined]
 
 

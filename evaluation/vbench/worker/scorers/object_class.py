@@ -1,22 +1,20 @@
-"""Object class: share of frames in which GRiT names the object. VBench counts a frame in which anything fails
-as one without objects.
+"""Object class is the share of frames in which GRiT names the object.
+
+VBench counts a frame in which anything fails as one without objects.
 """
 
 from __future__ import annotations
 
-import sys
 from types import ModuleType
 from typing import Any
 
-from evaluation.vbench.worker.fast.grit import describe_whole_clips
-from evaluation.vbench.worker.files import GRIT
-from evaluation.vbench.worker.runner import Scorer, Watch, run
+from evaluation.vbench.worker.watch import LoopWatch
 
 
-def remember_faults(module: ModuleType, watch: Watch) -> None:
+def remember_errors(module: ModuleType, watch: LoopWatch) -> None:
     """Let every exception of the detector be remembered before the package swallows it.
 
-    An IndexError of the package's own `[0][0]` on a frame without any detection is no fault: it is how it
+    An IndexError of the package's own `[0][0]` on a frame without any detection is no error: it is how it
     says "nothing there".
     """
     captioning: Any = module.DenseCaptioning
@@ -26,13 +24,7 @@ def remember_faults(module: ModuleType, watch: Watch) -> None:
             try:
                 return super().run_caption_tensor(frame)
             except BaseException as error:
-                watch.faults.append(f"{type(error).__name__} in {watch.clip}: {error}")
+                watch.errors.append(f"{type(error).__name__} in {watch.clip}: {error}")
                 raise
 
     module.DenseCaptioning = Remembering  # type: ignore[attr-defined]
-
-
-SCORER = Scorer("object_class", GRIT, remember_faults, speed_up=describe_whole_clips)
-
-if __name__ == "__main__":
-    sys.exit(run(SCORER))

@@ -1,41 +1,27 @@
-"""Scene: share of sixteen frames whose Tag2Text caption holds every word of the scene.
-
-VBench loads the weights with strict=False, so a file with other names would load nothing, silently.
-"""
+"""Scene is the share of sixteen frames whose Tag2Text caption holds every word of the scene."""
 
 from __future__ import annotations
 
 import math
-import sys
 from types import ModuleType
 from typing import Any
 
-from evaluation.vbench.worker.fast.tag2text import BEAMS, caption_seen_frames
-from evaluation.vbench.worker.files import TAG2TEXT
-from evaluation.vbench.worker.loading import complete_loading
-from evaluation.vbench.worker.runner import Scorer, Watch, run
+from evaluation.vbench.worker.fast.tag2text import BEAMS
+from evaluation.vbench.worker.watch import LoopWatch
 
 
-def limit_batches(module: ModuleType, watch: Watch) -> None:
-    """Caption frames one by one when sixteen are too many for the memory: those that are looked at, see
-    fast_tag2text.py.
+def caption_one_by_one(module: ModuleType, watch: LoopWatch) -> None:
+    """Caption frames one by one when sixteen are too many for the memory, and only those that the package
+    really looks at (evaluation/vbench/worker/fast/tag2text.py says which).
 
     In a smaller batch the package would look at others.
     """
     caption: Any = module.get_caption
 
-    def caption_limited(model: Any, pictures: Any) -> Any:
-        if watch.limit is None or len(pictures) <= watch.limit:
-            return caption(model, pictures)
-        seen = [caption(model, picture[None])[0] for picture in pictures[: math.ceil(len(pictures) / BEAMS)]]
-        return [seen[frame // BEAMS] for frame in range(len(pictures))]
+    def caption_limited(model: Any, frames: Any) -> Any:
+        if watch.limit is None or len(frames) <= watch.limit:
+            return caption(model, frames)
+        seen = [caption(model, frame[None])[0] for frame in frames[: math.ceil(len(frames) / BEAMS)]]
+        return [seen[number // BEAMS] for number in range(len(frames))]
 
     module.get_caption = caption_limited  # type: ignore[attr-defined]
-
-
-SCORER = Scorer(
-    "scene", TAG2TEXT, limit_batches, batched=True, around=complete_loading, speed_up=caption_seen_frames
-)
-
-if __name__ == "__main__":
-    sys.exit(run(SCORER))

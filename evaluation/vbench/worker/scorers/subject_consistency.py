@@ -1,4 +1,4 @@
-"""Subject consistency: DINO ViT-B/16 features of neighbouring frames and of the first.
+"""Subject consistency compares DINO ViT-B/16 features of neighbouring frames, and of each with the first.
 
 VBench's score is a sum over all frames, and its rows hold only each clip's quotient, from which the sum
 cannot be had back to the last digit. The cosines are noted as they pass, summed as the package sums them, and
@@ -7,20 +7,17 @@ must give the package's quotient exactly.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from evaluation.vbench.worker.fast.dino import encode_in_batches
-from evaluation.vbench.worker.files import DINO
-from evaluation.vbench.worker.runner import Row, Scorer, Watch, run
+from evaluation.vbench.worker.watch import LoopWatch
 
 
 class NotedCosines:
     """torch.nn.functional whose cosine_similarity notes its values, by clip."""
 
-    def __init__(self, functional: Any, watch: Watch) -> None:
+    def __init__(self, functional: Any, watch: LoopWatch) -> None:
         self.functional = functional
         self.by_clip: list[list[float]] = []
         watch.on_item = lambda: self.by_clip.append([])
@@ -35,14 +32,14 @@ class NotedCosines:
         return value
 
 
-def note_sums(module: ModuleType, watch: Watch) -> Callable[[list[Row]], None]:
+def note_sums(module: ModuleType, watch: LoopWatch) -> Callable[[list[dict[str, Any]]], None]:
     """Note cosines; afterwards give every row `video_sim` and `cnt_per_video`, as background consistency has
     them.
     """
     noted = NotedCosines(module.F, watch)
     module.F = noted  # type: ignore[attr-defined]
 
-    def add_sums(rows: list[Row]) -> None:
+    def add_sums(rows: list[dict[str, Any]]) -> None:
         for row, values in zip(rows, noted.by_clip, strict=True):
             total = 0.0
             for before, first in zip(values[::2], values[1::2], strict=True):
@@ -56,9 +53,3 @@ def note_sums(module: ModuleType, watch: Watch) -> Callable[[list[Row]], None]:
                 )
 
     return add_sums
-
-
-SCORER = Scorer("subject_consistency", DINO, note_sums, speed_up=encode_in_batches)
-
-if __name__ == "__main__":
-    sys.exit(run(SCORER))

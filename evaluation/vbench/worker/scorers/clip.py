@@ -1,14 +1,14 @@
-"""CLIP that takes fewer frames at once when memory runs out; for the dimensions that give it many."""
+"""Aesthetic quality and background consistency give CLIP many frames at once: fewer when memory runs out."""
 
 from __future__ import annotations
 
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from evaluation.vbench.worker.runner import Watch, in_batches
+from evaluation.vbench.worker.watch import LoopWatch, in_batches
 
 
-def limit_batches(module: ModuleType, watch: Watch) -> None:
+def limit_batches(module: ModuleType, watch: LoopWatch) -> None:
     """Let the image tower of the CLIP that a dimension's module loads obey the watch's limit."""
     import torch
 
