@@ -1,4 +1,4 @@
-"""The fast paths of GRiT, Tag2Text, UMT and ViCLIP against the package's own networks, with random weights:
+"""The fast functions of GRiT, Tag2Text, UMT and ViCLIP against the package's own networks, with random weights:
 the same words, boxes and numbers.
 """
 
@@ -183,7 +183,7 @@ assert expected[0] == expected[1] == expected[2] != expected[3], expected
 @pytest.mark.slow
 def test_captions_are_those_of_the_package(tmp_path: Path) -> None:
     """Guards scene: the package captions the first third of the frames, each for three, and so must smaller
-    batches and the fast path.
+    batches and the fast backend.
     """
     tiny.make_cache(tmp_path, "bert_tokenizer", "bert_weights", "tag2text")
     run_in_environment(CAPTIONS, tmp_path / "cache")

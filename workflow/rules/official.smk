@@ -24,11 +24,6 @@ wildcard_constraints:
     part=r"\d+-of-\d+",
 
 
-def scorer_digest(dimension):
-    """Digest of the modules that this one scorer imports in VBench's environment."""
-    return digest(f"evaluation.vbench.worker.scorers.{dimension}")
-
-
 def whole_results(wildcards):
     """Every row's zip, which a subset run must not make: nothing in it could say that it is of one."""
     if SUBSET:

@@ -1,4 +1,4 @@
-"""What the fast paths of several dimensions share: clips as bytes, read ahead, and networks that take a
+"""What the fast functions of several dimensions share: clips as bytes, read ahead, and networks that take a
 clip's frames in batches.
 
 Legend: T pixel frames of a clip, B of a batch, h, w their size.
