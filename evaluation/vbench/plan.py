@@ -6,7 +6,6 @@ A part is a contiguous run of prompts, so that joining the rows of all parts giv
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +14,10 @@ from pydantic import BaseModel, ConfigDict
 from evaluation.files import file_sha256
 from evaluation.prompts import is_safe_name
 from evaluation.records import Clip, Prompt
-from evaluation.selection import select_clips
+from evaluation.selection import ScoredPrompt, select_clips
 
 SAMPLES_SEEN = 5
 """The package looks at indices 0 to 4 of a prompt."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A clip that a dimension scores."""
-
-    clip: Clip
-    name: str
-    """Its file name in the package's way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One prompt of a dimension with its clips."""
-
-    prompt: Prompt
-    wanted: tuple[Wanted, ...]
-    """In the order of the package's list."""
-
-    def full_info(self, dimension: str) -> dict[str, Any]:
-        """The prompt as VBench_full_info.json has it."""
-        record: dict[str, Any] = {"prompt_en": self.prompt.prompt, "dimension": [dimension]}
-        if dimension in self.prompt.facts:
-            record["auxiliary_info"] = {dimension: self.prompt.facts[dimension]}
-        return record
 
 
 class ScorePart(BaseModel):
@@ -66,9 +40,23 @@ class ScorePart(BaseModel):
     """What computed them, by name; the backend too."""
 
 
-def names_of(entries: Sequence[Entry]) -> list[str]:
-    """File names of all clips, in order."""
-    return [item.name for entry in entries for item in entry.wanted]
+def named_clips(entries: Sequence[ScoredPrompt]) -> list[tuple[str, Clip]]:
+    """All clips in order, each under its file name in the package's way; kept ones are numbered anew
+    from 0.
+    """
+    return [
+        (f"{entry.prompt.prompt}-{index}.mp4", clip)
+        for entry in entries
+        for index, clip in enumerate(entry.clips)
+    ]
+
+
+def full_info(dimension: str, prompt: Prompt) -> dict[str, Any]:
+    """A prompt as VBench_full_info.json has it."""
+    record: dict[str, Any] = {"prompt_en": prompt.prompt, "dimension": [dimension]}
+    if dimension in prompt.facts:
+        record["auxiliary_info"] = {dimension: prompt.facts[dimension]}
+    return record
 
 
 def in_official_order(dimension: str, prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -88,12 +76,11 @@ def in_official_order(dimension: str, prompts: Sequence[Prompt]) -> list[Prompt]
 
 def entries_of(
     dimension: str, prompts: Sequence[Prompt], manifest: Sequence[Clip], kept: Mapping[str, Sequence[int]]
-) -> list[Entry]:
-    """Every clip that a dimension scores. kept: what the static filter left of each prompt; kept clips are
-    numbered anew from 0.
+) -> list[ScoredPrompt]:
+    """Every prompt of a dimension with the clips that it scores, in the order of the package's list.
 
-    Raises ValueError as `select_clips` does, and if a prompt cannot be a file name or the package would not
-    see all samples.
+    kept: what the static filter left of each prompt. Raises ValueError as `select_clips` does, and if a
+    prompt cannot be a file name or the package would not see all samples.
     """
     selected = select_clips(dimension, in_official_order(dimension, prompts), manifest, kept)
     for prompt, clips in selected:
@@ -109,40 +96,31 @@ def entries_of(
                 "holds a slash, a quote or the like, ends in -<number>, or is too long; shorten or "
                 "rephrase it."
             )
-    return [
-        Entry(
-            prompt,
-            tuple(Wanted(clip, f"{prompt.prompt}-{index}.mp4") for index, clip in enumerate(clips)),
-        )
-        for prompt, clips in selected
-        if clips
-    ]
+    return [entry for entry in selected if entry.clips]
 
 
-def entries_of_part(entries: Sequence[Entry], part: int, num_parts: int) -> list[Entry]:
+def entries_of_part(entries: Sequence[ScoredPrompt], part: int, num_parts: int) -> list[ScoredPrompt]:
     """The prompts of part `part` (0-based) of `num_parts`: contiguous, sizes differ by at most one. May be
     empty.
     """
     return list(entries[part * len(entries) // num_parts : (part + 1) * len(entries) // num_parts])
 
 
-def link_clips(entries: Sequence[Entry], clips: Path, folder: Path) -> None:
+def link_clips(entries: Sequence[ScoredPrompt], clips: Path, folder: Path) -> None:
     """Fill an empty folder with links under the package's names, and nothing else: its first file decides the
     suffix of all.
 
     clips: the row's folder. Raises FileNotFoundError or ValueError if a clip is not there, or not the one in
     the manifest.
     """
-    for entry in entries:
-        for item in entry.wanted:
-            source, target = verified_clip(item.clip, clips), folder / item.name
-            if target.exists():
-                raise ValueError(
-                    f"{os.path.realpath(target)!r} stands where {item.name!r} should: two prompts share "
-                    "this name here; put temporary files on a file system that tells upper from lower "
-                    "case."
-                )
-            target.symlink_to(source)
+    for name, clip in named_clips(entries):
+        source, target = verified_clip(clip, clips), folder / name
+        if target.exists():
+            raise ValueError(
+                f"{os.path.realpath(target)!r} stands where {name!r} should: two prompts share this name here; "
+                "put temporary files on a file system that tells upper from lower case."
+            )
+        target.symlink_to(source)
 
 
 def verified_clip(clip: Clip, clips: Path) -> Path:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.records import ClipScore, DimensionResult
-from evaluation.vbench.plan import Entry, ScorePart, names_of
+from evaluation.selection import ScoredPrompt
+from evaluation.vbench.plan import ScorePart, named_clips
 from evaluation.vbench.reduce import official_clip_value, official_score, several_process_score
 
 FRAME_VALUES = "frame_values"
@@ -14,13 +15,15 @@ fraction, null where a frame has none. Their mean is the clip's value up to roun
 """
 
 
-def join_rows(parts: Sequence[ScorePart], entries: Sequence[Entry], dimension: str) -> list[dict[str, Any]]:
+def join_rows(
+    parts: Sequence[ScorePart], entries: Sequence[ScoredPrompt], dimension: str
+) -> list[dict[str, Any]]:
     """Rows of all parts in the order of one process.
 
     Raises ValueError, one message, if the parts are of different runs or do not hold exactly the clips of
     `entries`, each once.
     """
-    expected = names_of(entries)
+    expected = [name for name, _ in named_clips(entries)]
     found = [name for part in parts for name in part.names]
     where = f"The parts of {dimension}"
     runs = {(part.suite, part.row, part.dimension) for part in parts}
@@ -80,14 +83,14 @@ def dimension_result(
     row: str,
     dimension: str,
     rows: Sequence[Mapping[str, Any]],
-    entries: Sequence[Entry],
+    entries: Sequence[ScoredPrompt],
     versions: Mapping[str, str],
 ) -> DimensionResult:
     """Our record: clips under our ids, values as fractions, the mean as the package prints it.
 
     versions: see `joined_versions`.
     """
-    by_name = {item.name: item.clip for entry in entries for item in entry.wanted}
+    by_name = dict(named_clips(entries))
     scored = [(by_name[values["video_path"]], values) for values in rows]
     scores = [
         ClipScore(

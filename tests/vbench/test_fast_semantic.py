@@ -1,5 +1,5 @@
-"""The fast functions of GRiT, Tag2Text, UMT and ViCLIP against the package's own networks, with random weights:
-the same words, boxes and numbers.
+"""The fast functions of GRiT, Tag2Text, UMT and ViCLIP against the package's own networks, with random
+weights: the same words, boxes and numbers.
 """
 
 import subprocess

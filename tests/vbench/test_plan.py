@@ -18,15 +18,15 @@ from evaluation.aggregate import check_result
 from evaluation.dimensions import NAMES
 from evaluation.metrics import metrics
 from evaluation.records import Clip, Prompt, clip_id
+from evaluation.selection import ScoredPrompt
 from evaluation.vbench.leaderboard import ROWS, check_leaderboard, leaderboard_zip
 from evaluation.vbench.plan import (
-    Entry,
     ScorePart,
-    Wanted,
     entries_of,
     entries_of_part,
+    full_info,
     in_official_order,
-    names_of,
+    named_clips,
     verified_clip,
 )
 from evaluation.vbench.reduce import (
@@ -74,11 +74,15 @@ CLIPS = [clip(p.id, sample) for p in PROMPTS for sample in range(2)]
 KEPT = {p.id: (0, 1) for p in PROMPTS}
 
 
-def color_entries() -> list[Entry]:
+def color_entries() -> list[ScoredPrompt]:
     return entries_of("color", PROMPTS, CLIPS, KEPT)
 
 
-def rows_of(entries: list[Entry]) -> list[dict[str, Any]]:
+def names_of(entries: list[ScoredPrompt]) -> list[str]:
+    return [name for name, _ in named_clips(entries)]
+
+
+def rows_of(entries: list[ScoredPrompt]) -> list[dict[str, Any]]:
     names = names_of(entries)
     return [
         {"video_path": name, "video_results": 1 / (i + 1), "cur_success_frame_rate": 1 / (i + 1)}
@@ -87,7 +91,7 @@ def rows_of(entries: list[Entry]) -> list[dict[str, Any]]:
 
 
 def part(
-    entries: list[Entry], rows: list[dict[str, Any]], name: str = "0-of-1", backend: str = "fast"
+    entries: list[ScoredPrompt], rows: list[dict[str, Any]], name: str = "0-of-1", backend: str = "fast"
 ) -> ScorePart:
     names = tuple(names_of(entries))
     return ScorePart(
@@ -104,7 +108,7 @@ def test_parts_of_different_backends_are_not_joined() -> None:
     rows = rows_of(entries)
     half = len(entries) // 2
     first, second = entries[:half], entries[half:]
-    named = {item.name for entry in first for item in entry.wanted}
+    named = set(names_of(first))
     parts = [
         part(first, [row for row in rows if row["video_path"] in named]),
         part(second, [row for row in rows if row["video_path"] not in named], "1-of-2", "official"),
@@ -174,10 +178,10 @@ def test_parts_unite_to_the_list(count: int, parts: int) -> None:
 def test_kept_clips_are_named_as_vbench_does_and_numbered_anew() -> None:
     """Guards the names that the package looks for: index 0 to 4, whatever samples the static filter left."""
     entries = entries_of("color", PROMPTS[:1], CLIPS, {"v0000": (1,)})
-    assert [(item.name, item.clip.clip_id) for item in entries[0].wanted] == [
+    assert [(name, kept.clip_id) for name, kept in named_clips(entries)] == [
         ("a red thing 0-0.mp4", "v0000-1")
     ]
-    assert entries[0].full_info("color")["auxiliary_info"] == {"color": {"color": "red"}}
+    assert full_info("color", entries[0].prompt)["auxiliary_info"] == {"color": {"color": "red"}}
 
 
 def test_what_the_package_would_ignore_is_refused() -> None:
@@ -211,7 +215,7 @@ def test_joined_parts_are_one_process(parts: int) -> None:
     rows = rows_of(entries)
     by_name = {row["video_path"]: row for row in rows}
     cut = [entries_of_part(entries, i, parts) for i in range(parts)]
-    made = [part(e, [by_name[item.name] for entry in e for item in entry.wanted]) for e in cut]
+    made = [part(e, [by_name[name] for name in names_of(e)]) for e in cut]
     joined = join_rows(made, entries, "color")
     assert joined == rows
     total = 0.0
@@ -291,14 +295,15 @@ def test_rows_of_real_runs_give_the_official_scores() -> None:
         assert official_score(name, rows) == score, name
 
 
-def entries_named(names: list[str]) -> list[Entry]:
+def entries_named(names: list[str]) -> list[ScoredPrompt]:
     """Prompts and clips that have these file names, in this order."""
     texts = list(dict.fromkeys(name.rsplit("-", 1)[0] for name in names))
     entries = []
     for number, text in enumerate(texts):
         listed = prompt(number).model_copy(update={"prompt": text})
         found = [name for name in names if name.rsplit("-", 1)[0] == text]
-        entries.append(Entry(listed, tuple(Wanted(clip(listed.id, i), name) for i, name in enumerate(found))))
+        entries.append(ScoredPrompt(listed, tuple(clip(listed.id, i) for i in range(len(found)))))
+    assert names_of(entries) == names
     return entries
 
 

@@ -25,10 +25,10 @@ from workflow.scoring.vbench_doctor import SHOWN_FILES, DoctorCheck, check_score
 
 
 def check_python() -> DoctorCheck:
+    """Whether this Python is one that is supported."""
     good = (3, 11) <= sys.version_info[:2] <= (3, 12)
-    return DoctorCheck(
-        "ok" if good else "MISSING", "python", f"{platform.python_version()} (3.11 or 3.12 is supported)"
-    )
+    said = f"{platform.python_version()} (3.11 or 3.12 is supported)"
+    return DoctorCheck("ok" if good else "MISSING", "python", said)
 
 
 def check_torch(suite: Suite) -> DoctorCheck:
@@ -48,21 +48,16 @@ def check_torch(suite: Suite) -> DoctorCheck:
         except ValueError as error:
             return DoctorCheck("MISSING", "torch", f"{found}; {error}")
     if suite.device == "cuda" and not gpus:
-        return DoctorCheck(
-            "note",
-            "torch",
-            f"{found}; suite {suite.suite} samples on GPUs, on this machine it can only be planned",
-        )
+        found += f"; suite {suite.suite} samples on GPUs, on this machine it can only be planned"
+        return DoctorCheck("note", "torch", found)
     return DoctorCheck("ok", "torch", found)
 
 
 def check_machine() -> DoctorCheck:
+    """Cores, and whether there is memory for the toybox suite."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return DoctorCheck(
-        "ok" if memory >= 4 else "note",
-        "machine",
-        f"{os.cpu_count()} cores, {memory:.1f} GiB of memory (4 are enough)",
-    )
+    said = f"{os.cpu_count()} cores, {memory:.1f} GiB of memory (4 are enough)"
+    return DoctorCheck("ok" if memory >= 4 else "note", "machine", said)
 
 
 def check_disk(suite: Suite) -> DoctorCheck:
@@ -71,11 +66,8 @@ def check_disk(suite: Suite) -> DoctorCheck:
     absent = [e for e in needed_resources(Path.cwd(), suite) if not Path("resources", e.path).is_file()]
     to_fetch = sum(entry.size_mb for entry in absent) / 1000
     fetching = f", {to_fetch:.1f} GB are still to be fetched" if absent else ""
-    return DoctorCheck(
-        "ok" if free > 2 + to_fetch else "note",
-        "disk",
-        f"{free:.1f} GB free here{fetching}; results/{suite.suite} is the run's folder",
-    )
+    said = f"{free:.1f} GB free here{fetching}; results/{suite.suite} is the run's folder"
+    return DoctorCheck("ok" if free > 2 + to_fetch else "note", "disk", said)
 
 
 def check_codec() -> DoctorCheck:
@@ -85,33 +77,28 @@ def check_codec() -> DoctorCheck:
         path = Path(folder) / "clip.mp4"
         write_clip(path, frames, fps=16)
         count = len(read_clip(path).frames)
-    return DoctorCheck(
-        "ok" if count == 9 else "MISSING", "mp4 codec", f"wrote and read {count} of 9 frames (libx264)"
-    )
+    said = f"wrote and read {count} of 9 frames (libx264)"
+    return DoctorCheck("ok" if count == 9 else "MISSING", "mp4 codec", said)
 
 
 def check_shipped(suite: Suite) -> DoctorCheck:
     """Shipped weights: present, and the bytes that their description promises."""
+    what = "shipped weights"
     names = {*suite.weights.values(), suite.model.codec, suite.model.text}
     names |= {name for plan in suite.train.values() for name in (plan.init, plan.teacher) if "/" in name}
     shipped = sorted(Path(name) for name in names if not name.startswith("resources/"))
     absent = [str(path) for path in shipped if not path.is_file()]
     if absent:
-        return DoctorCheck(
-            "MISSING", "shipped weights", f"{', '.join(absent)}; restore them with git checkout"
-        )
+        return DoctorCheck("MISSING", what, f"{', '.join(absent)}; restore them with git checkout")
     wrong = [
         str(path)
         for path in shipped
         if file_sha256(path) not in path.with_suffix(".json").read_text(encoding="utf-8")
     ]
     if wrong:
-        return DoctorCheck(
-            "MISSING",
-            "shipped weights",
-            f"{', '.join(wrong)} differ from the sha256 in their .json; restore them",
-        )
-    return DoctorCheck("ok", "shipped weights", f"{len(shipped)} files, all as described")
+        said = f"{', '.join(wrong)} differ from the sha256 in their .json; restore them"
+        return DoctorCheck("MISSING", what, said)
+    return DoctorCheck("ok", what, f"{len(shipped)} files, all as described")
 
 
 def check_fetched(suite: Suite) -> DoctorCheck:
@@ -125,15 +112,16 @@ def check_fetched(suite: Suite) -> DoctorCheck:
 
 
 def check_slurm() -> DoctorCheck:
+    """Whether jobs can be sent to a cluster from here, and its partitions."""
     if shutil.which("sbatch") is None:
-        return DoctorCheck("note", "slurm", "no sbatch here; --profile slurm needs a login node of a cluster")
+        said = "no sbatch here; --profile slurm needs a login node of a cluster"
+        return DoctorCheck("note", "slurm", said)
     answer = subprocess.run(
         ["sinfo", "-h", "-o", "%P %D %G"], capture_output=True, text=True, check=False, timeout=20
     )
     if answer.returncode != 0:
-        return DoctorCheck(
-            "note", "slurm", "sbatch is installed, but no cluster answers; --profile slurm needs one"
-        )
+        said = "sbatch is installed, but no cluster answers; --profile slurm needs one"
+        return DoctorCheck("note", "slurm", said)
     return DoctorCheck("ok", "slurm", "; ".join(answer.stdout.split("\n")[:4]).strip("; "))
 
 

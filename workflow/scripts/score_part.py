@@ -11,15 +11,22 @@ from typing import Any
 
 from evaluation.command import run
 from evaluation.records import write_json
-from evaluation.selection import read_row
+from evaluation.selection import ScoredPrompt, read_row
 from evaluation.shards import parse_shard
-from evaluation.vbench.plan import Entry, ScorePart, entries_of, entries_of_part, link_clips, names_of
+from evaluation.vbench.plan import (
+    ScorePart,
+    entries_of,
+    entries_of_part,
+    full_info,
+    link_clips,
+    named_clips,
+)
 from workflow.scoring.vbench_process import part_command, run_worker, work_folder
 
 log = logging.getLogger("score")
 
 
-def part_entries(flags: argparse.Namespace) -> list[Entry]:
+def part_entries(flags: argparse.Namespace) -> list[ScoredPrompt]:
     """The prompts and clips of this part."""
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
     entries = entries_of(flags.dimension, *inputs)
@@ -33,7 +40,7 @@ def part_entries(flags: argparse.Namespace) -> list[Entry]:
 def score_part(flags: argparse.Namespace) -> None:
     """Write the ScorePart of one part."""
     entries = part_entries(flags)
-    names = names_of(entries)
+    names = [name for name, _ in named_clips(entries)]
     answer: dict[str, Any] = {"score": None, "rows": [], "versions": {}}
     if entries:
         with work_folder(flags.output) as work:
@@ -42,7 +49,7 @@ def score_part(flags: argparse.Namespace) -> None:
             link_clips(entries, flags.clips, links)
             job = flags.scorer | {
                 "dimension": flags.dimension,
-                "entries": [entry.full_info(flags.dimension) for entry in entries],
+                "entries": [full_info(flags.dimension, entry.prompt) for entry in entries],
                 "names": names,
                 "videos": str(links.resolve()),
             }

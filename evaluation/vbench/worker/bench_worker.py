@@ -116,13 +116,13 @@ STEERED: dict[str, Callable[[LoopWatch], None]] = {
 
 def filter_clips(job: WorkerJob, watch: LoopWatch, device: Any) -> list[dict[str, Any]]:
     """The package's own StaticFilter.infer, which looks at every pair, or our fast one."""
-    from evaluation.vbench.worker.static_filter import open_fast_filter, open_filter
+    from evaluation.vbench.worker.static_filter import open_filter, open_judge
 
     cache, rows = Path(job["cache"]), []
     fast = job["backend"] == "fast"
-    judge = open_fast_filter(cache, device, watch) if fast else open_filter(cache, device)
+    judge = open_judge(cache, device, watch, fast=True) if fast else open_filter(cache, device).infer
     for path in watch.loop(list(watch.paths)):
-        static = judge.judge_clip(path).static if fast else bool(judge.infer(path))
+        static = judge(path).static if fast else bool(judge(path))
         rows.append({"video_path": Path(path).name, "video_results": static})
     return rows
 

@@ -17,7 +17,7 @@ The job holds clips: the path of each, by its id.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ FILTER_SHARE = 0.02
 
 def open_filter(cache: Path, device: Any) -> Any:
     """The package's StaticFilter, its network loaded strictly, on a device of our choice."""
-    import torch
     from vbench.cli import static_filter as official
 
     from evaluation.vbench.worker.networks import load_raft
@@ -47,72 +46,55 @@ def open_filter(cache: Path, device: Any) -> Any:
             for first, second in pairs:
                 padder = official.InputPadder(frames[first].shape)
                 one, other = padder.pad(frames[first], frames[second])
-                with torch.no_grad():
-                    _, flow = self.model(one, other, iters=20, test_mode=True)
+                _, flow = self.model(one, other, iters=20, test_mode=True)
                 yield self.get_score(one, flow)
-
-        def judge_clip(self, path: str) -> Stillness:
-            """Raises ValueError for a clip of fewer than two frames."""
-            frames = self.get_frames(path)
-            last = last_frame(frames)
-            self.set_params(frame=frames[0], count=len(frames))
-            return judge(
-                self.flow_values(frames, ((t, t + 1) for t in range(last))),
-                self.flow_values(frames, ((0, last), (last, 0))),
-                limit=self.params["thres"],
-                allowed=self.params["count_num"],
-            )
 
     return Filter(None, device)
 
 
-def open_fast_filter(cache: Path, device: Any, watch: LoopWatch) -> Any:
-    """The same filter with the flow of evaluation/vbench/worker/fast/raft.py, and no pair that cannot change
-    the answer.
+def open_judge(cache: Path, device: Any, watch: LoopWatch, *, fast: bool) -> Callable[[str], Stillness]:
+    """What judges the clip at a path, which raises ValueError for fewer than two frames.
+
+    fast: with the flow of evaluation/vbench/worker/fast/raft.py, and no pair that cannot change the answer.
     """
+    import torch
+
     from evaluation.vbench.worker.fast.raft import ClipFlows, FastRaft, read_motion_frames, usual_batch
 
     official = open_filter(cache, device)
-    raft, read = FastRaft(official.model), watch.ahead(read_motion_frames)
+    raft = FastRaft(official.model) if fast else None
+    read = watch.ahead(lambda path: read_motion_frames(path)[0]) if fast else official.get_frames
 
-    class FastFilter:
-        def judge_clip(self, path: str) -> Stillness:
-            """Raises ValueError for a clip of fewer than two frames."""
-            frames, _ = read(path)
-            last = last_frame(frames)
-            official.set_params(frame=frames[0], count=len(frames))
-            limit, allowed = official.params["thres"], official.params["count_num"]
-            flows = ClipFlows(raft, frames.to(device), FILTER_SHARE)
-            at_once = watch.at_once(usual_batch(device, allowed + 1))
-            return judge(
-                flows.values([(t, t + 1) for t in range(last)], at_once, enough=last - allowed),
-                flows.values([(0, last), (last, 0)], at_once),
-                limit=limit,
-                allowed=allowed,
-                total=last,
-            )
+    def judge_clip(path: str) -> Stillness:
+        frames = read(path)
+        if len(frames) < 2:
+            raise ValueError(f"the clip has {len(frames)} frame, and motion needs two")
+        last = len(frames) - 1
+        official.set_params(frame=frames[0], count=len(frames))
+        limit, allowed = official.params["thres"], official.params["count_num"]
+        pairs, ends = [(t, t + 1) for t in range(last)], [(0, last), (last, 0)]
+        if raft is None:
+            with torch.no_grad():
+                of_pairs, of_ends = official.flow_values(frames, pairs), official.flow_values(frames, ends)
+                return judge(of_pairs, of_ends, limit=limit, allowed=allowed)
+        flows = ClipFlows(raft, frames.to(device), FILTER_SHARE)
+        at_once = watch.at_once(usual_batch(device, allowed + 1))
+        of_pairs = flows.values(pairs, at_once, enough=last - allowed)
+        return judge(of_pairs, flows.values(ends, at_once), limit=limit, allowed=allowed, total=last)
 
-    return FastFilter()
-
-
-def last_frame(frames: Sequence[Any]) -> int:
-    """Index of the last frame. Raises ValueError for a clip of fewer than two frames."""
-    if len(frames) < 2:
-        raise ValueError(f"the clip has {len(frames)} frame, and motion needs two")
-    return len(frames) - 1
+    return judge_clip
 
 
 def judge_clips(job: WorkerJob, watch: LoopWatch) -> dict[str, Any]:
     """The answer to a job: what was found of each clip, by its id."""
     watch.paths, watch.workers = tuple(job["clips"].values()), job["threads"]
-    cache, device = Path(job["cache"]), open_device(job["device"])
     fast, found = job["backend"] == "fast", {}
-    network = open_fast_filter(cache, device, watch) if fast else open_filter(cache, device)
+    judge_clip = open_judge(Path(job["cache"]), open_device(job["device"]), watch, fast=fast)
 
     def judge_all() -> None:
         for number, (name, path) in enumerate(job["clips"].items(), 1):
             watch.item, watch.clip = number, name
-            outcome = network.judge_clip(path)
+            outcome = judge_clip(path)
             found[name] = outcome._asdict()
             log.info("%d of %d: %s %s", number, len(job["clips"]), name, outcome)
 
