@@ -34,7 +34,7 @@ class FilterPart(BaseModel):
     versions: dict[str, str]
 
 
-def still_prompts(prompts: Sequence[Prompt], part: int, num_parts: int) -> list[Prompt]:
+def static_prompts(prompts: Sequence[Prompt], part: int, num_parts: int) -> list[Prompt]:
     """The prompts with a `keep` of part `part` (0-based) of `num_parts`: contiguous, sizes differ by at most
     one.
     """
@@ -46,7 +46,7 @@ def join_filter(row: str, prompts: Sequence[Prompt], parts: Sequence[FilterPart]
     """Which samples of each prompt are scored; every value is kept, and a prompt that lacks static clips says
     how many.
 
-    Raises ValueError if the parts do not hold exactly the samples of all still prompts, each once.
+    Raises ValueError if the parts do not hold exactly the samples of all static prompts, each once.
     """
     found: dict[str, JudgedClip] = {}
     for part in parts:

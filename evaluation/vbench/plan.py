@@ -117,8 +117,8 @@ def link_clips(entries: Sequence[ScoredPrompt], clips: Path, folder: Path) -> No
         source, target = verified_clip(clip, clips), folder / name
         if target.exists():
             raise ValueError(
-                f"{os.path.realpath(target)!r} stands where {name!r} should: two prompts share this name here; "
-                "put temporary files on a file system that tells upper from lower case."
+                f"{os.path.realpath(target)!r} stands where {name!r} should: two prompts share this name "
+                "here; put temporary files on a file system that tells upper from lower case."
             )
         target.symlink_to(source)
 

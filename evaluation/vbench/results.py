@@ -15,7 +15,7 @@ fraction, null where a frame has none. Their mean is the clip's value up to roun
 """
 
 
-def join_rows(
+def joined_rows(
     parts: Sequence[ScorePart], entries: Sequence[ScoredPrompt], dimension: str
 ) -> list[dict[str, Any]]:
     """Rows of all parts in the order of one process.

@@ -21,7 +21,7 @@ from evaluation.records import Prompt, clip_id
 from evaluation.vbench.filter_join import FilterPart, JudgedClip, join_filter
 from evaluation.vbench.scorers import OFFICIAL_SCORERS
 from evaluation.vbench.weights import AMT_FILE, BERT_REVISION, CHECKPOINTS, RAFT_MEMBER, RAFT_ZIP, lay_out
-from evaluation.vbench.worker.early_stop import judge, moves
+from evaluation.vbench.worker.early_stop import judge_flow, moves
 from evaluation.vbench.worker.job import check_files, error_message
 from evaluation.vbench.worker.runner import check_rows
 from evaluation.vbench.worker.watch import LoopWatch
@@ -187,7 +187,7 @@ def test_stopping_early_judges_as_vbench_does(
         v <= limit * allowed * 2 for v in ends
     )
     for total in (None, len(neighbours)):
-        found = judge(neighbours, ends, limit=limit, allowed=allowed, total=total)
+        found = judge_flow(neighbours, ends, limit=limit, allowed=allowed, total=total)
         assert found.static == static
         assert (found.motion <= 1.0) == static
         assert found.pairs <= len(neighbours) + 2
@@ -225,12 +225,12 @@ def test_stopping_early_looks_at_no_pair_too_many() -> None:
     looked.clear()
     assert not moves(seen([0.5] * 40), limit=1.0, needed=10, total=40)
     assert len(looked) == 31
-    assert judge([0.5] * 80, [0.5, 0.5], limit=1.0, allowed=10, total=80).pairs == 72
+    assert judge_flow([0.5] * 80, [0.5, 0.5], limit=1.0, allowed=10, total=80).pairs == 72
 
 
 def test_a_moving_clip_costs_only_the_pairs_that_prove_it() -> None:
     """Guards the saving: of endless pairs, allowed + 1 moving ones are computed."""
-    assert judge((9.0 for _ in count()), [], limit=1.0, allowed=10).pairs == 11
+    assert judge_flow((9.0 for _ in count()), [], limit=1.0, allowed=10).pairs == 11
 
 
 def test_a_flow_that_is_no_number_is_refused() -> None:
@@ -238,7 +238,7 @@ def test_a_flow_that_is_no_number_is_refused() -> None:
     static.
     """
     with pytest.raises(ValueError, match="no finite number"):
-        judge([0.0, float("nan")], [0.0, 0.0], limit=1.0, allowed=2)
+        judge_flow([0.0, float("nan")], [0.0, 0.0], limit=1.0, allowed=2)
 
 
 def prompt(name: str, samples: int, keep: int | None) -> Prompt:

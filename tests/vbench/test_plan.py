@@ -38,7 +38,7 @@ from evaluation.vbench.reduce import (
 )
 from evaluation.vbench.results import (
     dimension_result,
-    join_rows,
+    joined_rows,
     joined_versions,
     official_json,
 )
@@ -113,10 +113,13 @@ def test_parts_of_different_backends_are_not_joined() -> None:
         part(first, [row for row in rows if row["video_path"] in named]),
         part(second, [row for row in rows if row["video_path"] not in named], "1-of-2", "official"),
     ]
-    with pytest.raises(ValueError, match=r"of color were computed by different backends \(fast, official\)"):
-        join_rows(parts, entries, "color")
+    match = r"of color were computed by different backends \(fast, official\)"
+    with pytest.raises(ValueError, match=match):
+        joined_rows(parts, entries, "color")
     empty = parts[1].model_copy(update={"rows": ()})
-    assert join_rows([part(entries, rows), empty.model_copy(update={"names": ()})], entries, "color") == rows
+    assert (
+        joined_rows([part(entries, rows), empty.model_copy(update={"names": ()})], entries, "color") == rows
+    )
 
 
 def test_the_official_form_has_no_values_of_frames() -> None:
@@ -216,7 +219,7 @@ def test_joined_parts_are_one_process(parts: int) -> None:
     by_name = {row["video_path"]: row for row in rows}
     cut = [entries_of_part(entries, i, parts) for i in range(parts)]
     made = [part(e, [by_name[name] for name in names_of(e)]) for e in cut]
-    joined = join_rows(made, entries, "color")
+    joined = joined_rows(made, entries, "color")
     assert joined == rows
     total = 0.0
     for row in rows:
@@ -232,12 +235,12 @@ def test_joining_refuses_what_is_not_exactly_the_clips() -> None:
     half = part(entries[:3], rows[:6])
     for wrong in ([half], [whole, half], [part(entries[3:], rows[6:]), half]):
         with pytest.raises(ValueError, match="expected 14 in the order of the list"):
-            join_rows(wrong, entries, "color")
+            joined_rows(wrong, entries, "color")
     with pytest.raises(ValueError, match="twice, or out of order"):
-        join_rows([part(entries, rows[::-1])], entries, "color")
+        joined_rows([part(entries, rows[::-1])], entries, "color")
     other = whole.model_copy(update={"dimension": "scene"})
     with pytest.raises(ValueError, match="lack 1 clips"):
-        join_rows([other.model_copy(update={"rows": whole.rows[1:]})], entries, "scene")
+        joined_rows([other.model_copy(update={"rows": whole.rows[1:]})], entries, "scene")
 
 
 def test_clips_that_color_leaves_out_are_named_and_only_there() -> None:
@@ -248,7 +251,7 @@ def test_clips_that_color_leaves_out_are_named_and_only_there() -> None:
     rows = rows_of(entries)[1:]
     parts = [part(entries, rows)]
     result = dimension_result(
-        "s", "mine", "color", join_rows(parts, entries, "color"), entries, joined_versions(parts)
+        "s", "mine", "color", joined_rows(parts, entries, "color"), entries, joined_versions(parts)
     )
     assert result.versions == parts[0].versions
     assert result.left_out == ("v0000-0",)
@@ -327,7 +330,7 @@ def test_joined_parts_of_real_rows_are_the_official_json(dimension: str, parts: 
                 rows=tuple(by_name[name] for name in names), versions={},
             )
         )  # fmt: skip
-    joined = join_rows(made, entries, dimension)
+    joined = joined_rows(made, entries, dimension)
     result = dimension_result("s", "mine", dimension, joined, entries, {})
     assert json.loads(official_json(dimension, result.mean, joined)) == {dimension: [score, rows]}
 
@@ -357,7 +360,7 @@ def test_values_of_frames_are_kept_for_our_record_and_left_out_of_the_official_f
     assert official_json("color", 0.5, noted) == official_json("color", 0.5, plain)
     for rows, expected in ((plain, None), (noted, (None, 0.5, 1.0))):
         result = dimension_result(
-            "s", "mine", "color", join_rows([part(entries, rows)], entries, "color"), entries, {}
+            "s", "mine", "color", joined_rows([part(entries, rows)], entries, "color"), entries, {}
         )
         assert {clip.frame_values for clip in result.clips} == {expected}
 

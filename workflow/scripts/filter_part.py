@@ -11,7 +11,7 @@ from typing import Any
 from evaluation.command import run
 from evaluation.records import Clip, Prompt, clip_id, read_jsonl, write_json
 from evaluation.shards import parse_shard
-from evaluation.vbench.filter_join import FilterPart, still_prompts
+from evaluation.vbench.filter_join import FilterPart, static_prompts
 from evaluation.vbench.plan import verified_clip
 from evaluation.vbench.weights import CHECKPOINTS
 from workflow.scoring.vbench_process import part_command, run_worker, work_folder
@@ -21,7 +21,7 @@ log = logging.getLogger("filter")
 
 def filter_part(flags: argparse.Namespace) -> None:
     """Write the FilterPart of one part."""
-    prompts = still_prompts(read_jsonl(Prompt, flags.prompts), *parse_shard(flags.part))
+    prompts = static_prompts(read_jsonl(Prompt, flags.prompts), *parse_shard(flags.part))
     clips = {clip.clip_id: clip for clip in read_jsonl(Clip, flags.manifest)}
     names = [clip_id(prompt.id, sample) for prompt in prompts for sample in range(prompt.samples)]
     answer: dict[str, Any] = {"found": {}, "versions": {}}

@@ -12,7 +12,7 @@ from evaluation.records import read_json, write_json
 from evaluation.selection import read_row
 from evaluation.vbench.plan import ScorePart, entries_of
 from evaluation.vbench.reduce import several_process_score
-from evaluation.vbench.results import dimension_result, join_rows, joined_versions, official_json
+from evaluation.vbench.results import dimension_result, joined_rows, joined_versions, official_json
 
 log = logging.getLogger("score")
 
@@ -22,7 +22,7 @@ def join_scores(flags: argparse.Namespace) -> None:
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
     entries = entries_of(flags.dimension, *inputs)
     parts = [read_json(ScorePart, path) for path in flags.parts]
-    rows = join_rows(parts, entries, flags.dimension)
+    rows = joined_rows(parts, entries, flags.dimension)
     result = dimension_result(flags.suite, flags.row, flags.dimension, rows, entries, joined_versions(parts))
     write_text(flags.output, official_json(flags.dimension, result.mean, rows))
     write_json(flags.result, result)

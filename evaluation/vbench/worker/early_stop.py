@@ -18,7 +18,7 @@ class Stillness(NamedTuple):
     """How many pairs were looked at."""
 
 
-def judge(
+def judge_flow(
     neighbours: Iterable[float],
     ends: Iterable[float],
     *,

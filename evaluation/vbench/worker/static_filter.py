@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.vbench.worker.early_stop import Stillness, judge
+from evaluation.vbench.worker.early_stop import Stillness, judge_flow
 from evaluation.vbench.worker.job import WorkerJob, log, open_device, run_job
 from evaluation.vbench.worker.watch import LoopWatch, try_batches
 
@@ -76,11 +76,11 @@ def open_judge(cache: Path, device: Any, watch: LoopWatch, *, fast: bool) -> Cal
         if raft is None:
             with torch.no_grad():
                 of_pairs, of_ends = official.flow_values(frames, pairs), official.flow_values(frames, ends)
-                return judge(of_pairs, of_ends, limit=limit, allowed=allowed)
+                return judge_flow(of_pairs, of_ends, limit=limit, allowed=allowed)
         flows = ClipFlows(raft, frames.to(device), FILTER_SHARE)
         at_once = watch.at_once(usual_batch(device, allowed + 1))
         of_pairs = flows.values(pairs, at_once, enough=last - allowed)
-        return judge(of_pairs, flows.values(ends, at_once), limit=limit, allowed=allowed, total=last)
+        return judge_flow(of_pairs, flows.values(ends, at_once), limit=limit, allowed=allowed, total=last)
 
     return judge_clip
 
