@@ -20,18 +20,23 @@ class JudgedClip(BaseModel):
 
     static: bool
     motion: float
+    """In units of the official limits, at most 1 exactly if the clip is static."""
     pairs: int
+    """How many pairs of frames were looked at."""
 
 
 class FilterPart(BaseModel):
-    """What one job of the static filter found, by clip id."""
+    """What one job of the static filter leaves."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     row: str
     part: str
+    """As <i>-of-<n>."""
     found: dict[str, JudgedClip]
+    """By clip id."""
     versions: dict[str, str]
+    """What computed it, by name; the backend too."""
 
 
 def static_prompts(prompts: Sequence[Prompt], part: int, num_parts: int) -> list[Prompt]:
@@ -70,9 +75,8 @@ def join_filter(row: str, prompts: Sequence[Prompt], parts: Sequence[FilterPart]
         )
     judged = {
         prompt.id: [
-            Judgement(motion=one.motion, static=one.static)
-            for sample in range(prompt.samples)
-            for one in [found[clip_id(prompt.id, sample)]]
+            Judgement(found[name].motion, found[name].static)
+            for name in (clip_id(prompt.id, sample) for sample in range(prompt.samples))
         ]
         for prompt in prompts
         if prompt.keep is not None

@@ -11,7 +11,7 @@ from typing import Any
 
 from evaluation.command import run
 from evaluation.records import write_json
-from evaluation.selection import ScoredPrompt, read_row
+from evaluation.selection import read_row
 from evaluation.shards import parse_shard
 from evaluation.vbench.plan import (
     ScorePart,
@@ -26,20 +26,15 @@ from workflow.scoring.vbench_process import part_command, run_worker, work_folde
 log = logging.getLogger("score")
 
 
-def part_entries(flags: argparse.Namespace) -> list[ScoredPrompt]:
-    """The prompts and clips of this part."""
+def score_part(flags: argparse.Namespace) -> None:
+    """Write the ScorePart of one part."""
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
-    entries = entries_of(flags.dimension, *inputs)
-    if not entries:
+    every = entries_of(flags.dimension, *inputs)
+    if not every:
         raise ValueError(
             f"The static filter kept no clip of row {flags.row} for {flags.dimension}; nothing can be scored."
         )
-    return entries_of_part(entries, *parse_shard(flags.part))
-
-
-def score_part(flags: argparse.Namespace) -> None:
-    """Write the ScorePart of one part."""
-    entries = part_entries(flags)
+    entries = entries_of_part(every, *parse_shard(flags.part))
     names = [name for name, _ in named_clips(entries)]
     answer: dict[str, Any] = {"score": None, "rows": [], "versions": {}}
     if entries:

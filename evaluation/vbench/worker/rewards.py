@@ -128,6 +128,7 @@ def as_images(frames: PixelFrames) -> Tensor:
 
 
 def open_raft(folder: Path, device: torch.device) -> ClipReward:
+    """`raft_reward` with the network that lies in `folder`; so are the three below."""
     raft = networks.load_raft(folder, device)
     return lambda frames, fps: raft_reward(raft, frames, fps)
 

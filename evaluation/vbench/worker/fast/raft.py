@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ITERATIONS = 20
+"""Of the recurrent unit, as the package asks for."""
 FramePair = tuple[int, int]
 
 
