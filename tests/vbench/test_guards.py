@@ -145,6 +145,35 @@ def test_a_real_limit_of_memory_is_met_with_smaller_batches() -> None:
     assert "allocate memory" in done.stderr
 
 
+def test_cosines_are_noted_for_sums_and_frames_and_anew_when_memory_ran_out() -> None:
+    """Guards subject consistency's exact sums and the values of its frames, also of a second round over the
+    clips.
+    """
+    from types import SimpleNamespace
+
+    import torch
+
+    from evaluation.vbench.worker.fast.frames import note_frame_values
+    from evaluation.vbench.worker.scorers.subject_consistency import note_sums
+
+    module: Any = SimpleNamespace(F=SimpleNamespace(cosine_similarity=torch.sub))
+    watch = LoopWatch()
+    note_frame_values(module, watch)
+    finish = note_sums(module, watch)
+    zero = torch.tensor(0.0)
+    for cosines in ([0.5, 0.25], [0.5, 0.25, -1.0, 1.0]):
+        for path in watch.loop(["x/a.mp4", "x/b.mp4"]):
+            watch.frame_values[Path(path).name] = []
+            for cosine in cosines:
+                module.F.cosine_similarity(torch.tensor(cosine), zero)
+    found = [{"video_path": name, "video_results": (0.375 + 0.5) / 2} for name in ("a.mp4", "b.mp4")]
+    finish(found)
+    assert [(row["video_sim"], row["cnt_per_video"]) for row in found] == [(0.875, 2)] * 2
+    assert watch.frame_values["b.mp4"] == [None, 0.375, 0.5]
+    with pytest.raises(ValueError, match=r"the noted cosines of a\.mp4 give 0\.4375"):
+        finish([{"video_path": name, "video_results": 0.4} for name in ("a.mp4", "b.mp4")])
+
+
 def test_parameters_that_a_checkpoint_leaves_out_are_an_error() -> None:
     """Guards human action and scene, which VBench loads without looking: other names load nothing and give a
     score all the same.

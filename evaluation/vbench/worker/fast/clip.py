@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.vbench.worker.fast.frames import FrameCosines, noted_reading, over_batches, read_bytes
+from evaluation.vbench.worker.fast.frames import note_frame_values, noted_reading, over_batches, read_bytes
 from evaluation.vbench.worker.watch import LoopWatch
 
 FRAMES_AT_ONCE = 32
@@ -40,7 +40,7 @@ def background_in_batches(module: ModuleType, watch: LoopWatch) -> None:
     official: Any = module.background_consistency
     load: Any = module.load_video
     transform = module.clip_transform(224)
-    module.F = FrameCosines(module.F, watch)  # type: ignore[attr-defined]
+    note_frame_values(module, watch)
     module.clip_transform = as_they_are  # type: ignore[attr-defined]
 
     def images(path: str) -> Tensor:

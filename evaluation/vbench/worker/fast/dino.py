@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.vbench.worker.fast.frames import FrameCosines, over_batches, read_bytes
+from evaluation.vbench.worker.fast.frames import note_frame_values, over_batches, read_bytes
 from evaluation.vbench.worker.watch import LoopWatch
 
 FRAMES_ON_GPU, FRAMES_ON_CPU = 27, 1
@@ -25,7 +25,7 @@ def encode_in_batches(module: ModuleType, watch: LoopWatch) -> None:
     official: Any = module.subject_consistency
     transform = module.dino_transform(224)
     read_bytes(module, watch)
-    module.F = FrameCosines(module.F, watch)  # type: ignore[attr-defined]
+    note_frame_values(module, watch)
 
     def subject_consistency(network: Any, clips: Any, device: torch.device, read_frame: bool) -> Any:
         def encode(part: Tensor) -> Tensor:

@@ -51,17 +51,12 @@ def over_batches(network: Callable[[Tensor], Tensor], frames: Tensor, size: int)
         return torch.cat([network(frames[start : start + size]) for start in range(0, len(frames), size)])
 
 
-class FrameCosines:
-    """torch.nn.functional whose cosine_similarity notes a value of every frame but the first: the mean of its
-    two cosines, each at least 0.
+class NotedCosines:
+    """torch.nn.functional whose cosine_similarity gives each of its values to `note` too."""
 
-    The package asks for the cosine with the frame before, then for that with the first.
-    """
-
-    def __init__(self, functional: Any, watch: LoopWatch) -> None:
+    def __init__(self, functional: Any, note: Callable[[float], None]) -> None:
         self.functional = functional
-        self.watch = watch
-        self.before: float | None = None
+        self.note = note
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.functional, name)
@@ -69,11 +64,22 @@ class FrameCosines:
     def cosine_similarity(self, first: Any, second: Any) -> Any:
         """As torch's, noted."""
         value = self.functional.cosine_similarity(first, second)
-        cosine = max(0.0, value.item())
-        if self.before is None:
-            self.before = cosine
-        else:
-            values = self.watch.frame_values[self.watch.clip]
-            values += ([] if values else [None]) + [(self.before + cosine) / 2]
-            self.before = None
+        self.note(value.item())
         return value
+
+
+def note_frame_values(module: ModuleType, watch: LoopWatch) -> None:
+    """Note a value of every frame but the first: the mean of its two cosines, each at least 0.
+
+    The package asks for the cosine with the frame before, then for that with the first.
+    """
+    asked: list[float] = []
+
+    def note(cosine: float) -> None:
+        asked.append(max(0.0, cosine))
+        if len(asked) == 2:
+            values = watch.frame_values[watch.clip]
+            values += ([] if values else [None]) + [sum(asked) / 2]
+            asked.clear()
+
+    module.F = NotedCosines(module.F, note)  # type: ignore[attr-defined]

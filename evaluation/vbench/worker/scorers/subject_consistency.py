@@ -11,36 +11,26 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from evaluation.vbench.worker.fast.frames import NotedCosines
 from evaluation.vbench.worker.watch import LoopWatch
-
-
-class NotedCosines:
-    """torch.nn.functional whose cosine_similarity notes its values, by clip."""
-
-    def __init__(self, functional: Any, watch: LoopWatch) -> None:
-        self.functional = functional
-        self.by_clip: list[list[float]] = []
-        watch.on_item = lambda: self.by_clip.append([])
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.functional, name)
-
-    def cosine_similarity(self, first: Any, second: Any) -> Any:
-        """As torch's, noted."""
-        value = self.functional.cosine_similarity(first, second)
-        self.by_clip[-1].append(value.item())
-        return value
 
 
 def note_sums(module: ModuleType, watch: LoopWatch) -> Callable[[list[dict[str, Any]]], None]:
     """Note cosines; afterwards give every row `video_sim` and `cnt_per_video`, as background consistency has
     them.
     """
-    noted = NotedCosines(module.F, watch)
-    module.F = noted  # type: ignore[attr-defined]
+    by_clip: list[list[float]] = []
+
+    def begin_clip() -> None:
+        if watch.item == 1:
+            by_clip.clear()  # where memory ran out, all clips come again
+        by_clip.append([])
+
+    watch.on_item = begin_clip
+    module.F = NotedCosines(module.F, lambda cosine: by_clip[-1].append(cosine))  # type: ignore[attr-defined]
 
     def add_sums(rows: list[dict[str, Any]]) -> None:
-        for row, values in zip(rows, noted.by_clip, strict=True):
+        for row, values in zip(rows, by_clip, strict=True):
             total = 0.0
             for before, first in zip(values[::2], values[1::2], strict=True):
                 total += (max(0.0, before) + max(0.0, first)) / 2
