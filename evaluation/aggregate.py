@@ -1,17 +1,17 @@
 """Per-clip results of every row and dimension -> the table of scores. Refuses what is incomplete.
 
 normalised = (raw - low) / (high - low), not clipped. Quality and Semantic are weighted means of normalised
-scores, Total = (4 Quality + Semantic) / 5. All numbers of the table are in percent.
-Source of the formula: VBench `scripts/cal_final_score.py`, without its zeros for dimensions that are missing.
+scores, Total = (4 Quality + Semantic) / 5. All numbers of the table are in percent. The formula is VBench's
+(evaluation/vbench/README.md#results-and-totals), without its zeros for dimensions that are missing.
 """
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from evaluation.dimensions import DIMENSIONS, NAMES, QUALITY_SHARE, SEMANTIC_SHARE, BoundsName
 from evaluation.estimates import Design, Estimate, make_design, mean_estimates
@@ -25,6 +25,8 @@ from evaluation.records import (
     Interval,
     PairedDifference,
     Prompt,
+    Record,
+    RowKind,
     RowSummary,
     ScoresTable,
     clip_id,
@@ -35,44 +37,43 @@ TOTALS: tuple[str, ...] = ("total", "quality", "semantic")
 RANKED_KINDS = ("native", "external", "import")
 
 
-class RowName(BaseModel):
+RowPair = tuple[str, str, str, Estimate]
+"""Two rows, a metric, and the estimate of the first row minus the second."""
+
+
+class RowName(Record):
     """How a row is called in the table and what it is."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     label: str
-    kind: Literal["native", "external", "import", "control", "shipped"]
+    kind: RowKind
 
 
-class AggregateSettings(BaseModel):
-    """Settings of the aggregate stage.
-
-    bounds: which normalisation table; dimensions: those this run was asked to score; draws, seed: of the
-    bootstrap;
-    rows: every row that the run was asked for, in the order of the table, also those without results.
-    custom: dimensions of the user's; subset: what a subset run leaves out, as one sentence; totals: false of
-    a run on some prompts or samples only, which has no total.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class AggregateSettings(Record):
+    """Settings of the aggregate stage."""
 
     bounds: BoundsName
+    """Which table of normalisation bounds."""
     dimensions: tuple[str, ...]
+    """Of the sixteen, those that this run was asked to score."""
     draws: Annotated[int, Field(ge=100)]
     seed: Annotated[int, Field(ge=0)]
+    """Of the bootstrap."""
     rows: dict[str, RowName]
+    """Every row that the run was asked for, in the order of the table, also those without results."""
     custom: tuple[CustomDimension, ...] = ()
     subset: str | None = None
+    """What a subset run leaves out, as one sentence."""
     totals: bool = True
+    """False of a run on some prompts or samples only, which has no total."""
 
     @property
     def known(self) -> dict[str, Metric]:
-        """Every measure that a result may be of: the sixteen, then one's own."""
+        """Every metric that a result may be of: the sixteen, then custom dimensions."""
         return metrics(self.bounds, self.custom)
 
     @property
     def scored(self) -> dict[str, Metric]:
-        """The measures that this run was asked for."""
+        """The metrics that this run was asked for."""
         return {n: m for n, m in self.known.items() if m.group == CUSTOM_GROUP or n in self.dimensions}
 
 
@@ -85,8 +86,7 @@ class Totals(NamedTuple):
 
 
 def totals(normalised: Mapping[str, Array]) -> Totals:
-    """Quality, Semantic and Total from all sixteen normalised scores (percent, arrays of one shape or
-    scalars).
+    """Quality, Semantic and Total from all sixteen normalised scores: percent, of one shape or scalars.
 
     Raises ValueError naming what is missing: a dimension that is not there is never counted as 0.
     """
@@ -105,35 +105,28 @@ def totals(normalised: Mapping[str, Array]) -> Totals:
 
 
 def check_result(
-    result: DimensionResult,
-    prompts: Sequence[Prompt],
-    filtered: FilteredSet | None,
-    measure: Metric,
+    result: DimensionResult, prompts: Sequence[Prompt], filtered: FilteredSet | None, metric: Metric
 ) -> None:
-    """Prove that a result holds exactly the clips its measure asks for, each with a possible value.
+    """Verify that a result holds exactly the clips its metric asks for, each with a possible value.
 
     filtered: what the static filter kept of this row. A result without clips passes if none was expected.
-    Raises ValueError with one sentence naming row, dimension and clips.
+    Raises ValueError naming row, dimension and clips.
     """
     where = f"The {result.dimension} result of row {result.row}"
-    wanted = [prompt for prompt in prompts if measure.serves(prompt)]
-    expected = {clip_id(p.id, sample) for p in wanted for sample in expected_samples(p, filtered, result.row)}
     if result.left_out and (result.kind, result.dimension) != ("official", "color"):
         raise ValueError(
             f"{where} leaves out {len(result.left_out)} clips, which only the official color does; score "
             "it again."
         )
-    expected -= set(result.left_out)
-    found: set[str] = set()
-    lengths = {None if clip.frame_values is None else len(clip.frame_values) for clip in result.clips}
-    if len(lengths) > 1:
+    if len({None if clip.frame_values is None else len(clip.frame_values) for clip in result.clips}) > 1:
         raise ValueError(
             f"{where} has values of pixel frames for some clips only, or of different lengths; score it "
             "again."
         )
     # float16 cosines of the official scorer exceed 1: evaluation/vbench/worker/runner.py, ROUNDING
     spare = 4e-3 if result.kind == "official" else 1e-6
-    low, high = measure.lowest - spare, measure.highest + spare
+    low, high = metric.lowest - spare, metric.highest + spare
+    found: set[str] = set()
     for clip in result.clips:
         if clip.clip_id in found:
             raise ValueError(f"{where} counts clip {clip.clip_id} twice; score it again.")
@@ -145,11 +138,16 @@ def check_result(
         for value in (clip.value, *(clip.frame_values or ())):
             if value is not None and not low <= value <= high:  # also false for NaN
                 raise ValueError(
-                    f"{where} gives clip {clip.clip_id} the value {value}, outside "
-                    f"{measure.lowest:g}..{measure.highest:g}; its scorer or the scorer's weights are "
-                    "wrong."
+                    f"{where} gives clip {clip.clip_id} the value {value}, outside {metric.lowest:g}.."
+                    f"{metric.highest:g}; its scorer or the scorer's weights are wrong."
                 )
         found.add(clip.clip_id)
+    expected = {
+        clip_id(prompt.id, sample)
+        for prompt in prompts
+        if metric.serves(prompt)
+        for sample in expected_samples(prompt, filtered, result.row)
+    } - set(result.left_out)
     problems = [f"{clip} is missing" for clip in sorted(expected - found)]
     problems += [f"{clip} is not wanted" for clip in sorted(found - expected)]
     if problems:
@@ -158,40 +156,38 @@ def check_result(
             f"{where} does not hold the expected clips: {shown}. Sample and score them before aggregating."
         )
     mean = math.fsum(clip.value for clip in result.clips) / max(len(result.clips), 1)
-    if result.clips and abs(mean - result.mean) > 1e-6 * max(1.0, measure.highest - measure.lowest):
+    if result.clips and abs(mean - result.mean) > 1e-6 * max(1.0, metric.highest - metric.lowest):
         raise ValueError(
             f"{where} says its mean is {result.mean}, its {len(found)} clips give {mean}; score it again."
         )
 
 
 class RowDraws(NamedTuple):
-    """Of one row: estimates of shown raw and of normalised scores, totals among the latter under their own
-    names.
-
-    sums, counts: per dimension [P], the sum of shown raw clip values and the number of clips of each prompt.
-    """
+    """Estimates of one row, by dimension."""
 
     sums: dict[str, Array]
+    """[P], the sum of shown raw clip values of each prompt."""
     counts: dict[str, Array]
+    """[P], the number of clips of each prompt."""
     raw: dict[str, Estimate]
     normalised: dict[str, Estimate]
+    """Holds the totals too, under their own names, if all dimensions are there."""
 
 
 def total_estimates(normalised: Mapping[str, Estimate], prompts_of: Mapping[str, int]) -> dict[str, Estimate]:
-    """Quality, Semantic and Total of a row that has all dimensions: the formula over means, draws and
-    influence values.
+    """Quality, Semantic and Total of a row that has all dimensions, with their draws and influence values.
+
+    prompts_of: how many prompts each total rests on.
     """
-    means = totals({name: np.asarray(found.mean) for name, found in normalised.items()})
-    draws = totals({name: found.draws for name, found in normalised.items()})
-    influence = totals({name: found.influence for name, found in normalised.items()})
+    means, draws, influence = (
+        totals({name: np.asarray(getattr(found, part)) for name, found in normalised.items()})._asdict()
+        for part in ("mean", "draws", "influence")
+    )
     fewest = min(found.fewest for found in normalised.values())
     return {
-        measure: Estimate(
-            float(means._asdict()[measure]), draws._asdict()[measure], influence._asdict()[measure],
-            prompts_of[measure], fewest,
-        )
-        for measure in TOTALS
-    }  # fmt: skip
+        name: Estimate(float(means[name]), draws[name], influence[name], prompts_of[name], fewest)
+        for name in TOTALS
+    }
 
 
 def _row_draws(
@@ -200,9 +196,6 @@ def _row_draws(
     settings: AggregateSettings,
     prompts_of: Mapping[str, int],
 ) -> RowDraws:
-    """Resample one row. Totals join the normalised scores under their own names when all dimensions are
-    there.
-    """
     column = {prompt: index for index, prompt in enumerate(design.prompts)}
     known = settings.known
     names = [name for name in known if name in results]
@@ -217,59 +210,58 @@ def _row_draws(
     if settings.totals and all(name in results for name in NAMES):
         normalised |= total_estimates({name: normalised[name] for name in NAMES}, prompts_of)
     return RowDraws(
-        sums=dict(zip(names, sums, strict=True)),
-        counts=dict(zip(names, counts, strict=True)),
-        raw=raw,
-        normalised=normalised,
+        dict(zip(names, sums, strict=True)), dict(zip(names, counts, strict=True)), raw, normalised
     )
 
 
-def percent(fraction: float | None) -> float | None:
-    """A raw score in percent, if there is one."""
-    return None if fraction is None else 100.0 * fraction
+def _incomplete(scored: Sequence[str], empty: Sequence[str], settings: AggregateSettings) -> str | None:
+    """Why a row has no totals, if so. empty: dimensions of which no clip passed the static filter."""
+    missing = [name for name in NAMES if name not in scored]
+    if not missing:
+        return None if settings.totals else "no total on a subset of the prompts or samples"
+    asked = settings.dimensions
+    lost = [name for name in missing if name in asked and name not in empty]
+    return (
+        f"{len(NAMES) - len(missing)} of {len(NAMES)} dimensions scored"
+        + ("; this run leaves some out by its settings" if set(missing) - set(asked) else "")
+        + (f"; no clip passed the static filter: {', '.join(empty)}" if empty else "")
+        + (f"; missing: {', '.join(lost)}" if lost else "")
+    )
 
 
 def _row_summary(
     row: str,
-    name: RowName,
     results: Mapping[str, DimensionResult],
     draws: RowDraws,
     design: Design,
     settings: AggregateSettings,
-    empty: Sequence[str],
+    incomplete: str | None,
 ) -> RowSummary:
-    asked = settings.dimensions
-    dimensions = {
-        key: DimensionSummary(
-            kind=results[key].kind,
-            raw=draws.raw[key].interval(design),
-            normalised=draws.normalised[key].interval(design),
-            prompts=len({clip.prompt_id for clip in results[key].clips}),
-            clips=len(results[key].clips),
-            left_out=len(results[key].left_out),
-            several_processes=percent(results[key].several_processes),
+    dimensions = {}
+    for name, raw in draws.raw.items():
+        result = results[name]
+        several = result.several_processes
+        dimensions[name] = DimensionSummary(
+            kind=result.kind,
+            raw=raw.interval(design),
+            normalised=draws.normalised[name].interval(design),
+            prompts=len({clip.prompt_id for clip in result.clips}),
+            clips=len(result.clips),
+            left_out=len(result.left_out),
+            several_processes=None if several is None else 100.0 * several,
         )
-        for key in settings.known
-        if key in results
+    shown: dict[str, Interval | None] = {
+        total: None if incomplete else draws.normalised[total].interval(design) for total in TOTALS
     }
-    missing = [key for key in NAMES if key not in results]
-    incomplete = None
-    if missing:
-        not_asked = [key for key in missing if key not in asked]
-        incomplete = f"{len(NAMES) - len(missing)} of {len(NAMES)} dimensions scored"
-        incomplete += "; this run leaves some out by its settings" if not_asked else ""
-        incomplete += f"; no clip passed the static filter: {', '.join(empty)}" if empty else ""
-        lost = [key for key in missing if key in asked and key not in empty]
-        incomplete += f"; missing: {', '.join(lost)}" if lost else ""
-    elif not settings.totals:
-        incomplete = "no total on a subset of the prompts or samples"
-    intervals: dict[str, Interval | None] = {
-        measure: None if incomplete else draws.normalised[measure].interval(design) for measure in TOTALS
-    }
+    shown_row = settings.rows[row]
     return RowSummary(
-        row=row, label=name.label, kind=name.kind, dimensions=dimensions, incomplete=incomplete,
-        total=intervals["total"], quality=intervals["quality"], semantic=intervals["semantic"],
-    )  # fmt: skip
+        row=row,
+        label=shown_row.label,
+        kind=shown_row.kind,
+        dimensions=dimensions,
+        incomplete=incomplete,
+        **shown,
+    )
 
 
 def _compare_dimension(
@@ -291,48 +283,92 @@ def _compare_dimension(
 def _pairs(
     draws: Mapping[str, RowDraws], rows: Sequence[str], design: Design, known: Mapping[str, Metric]
 ) -> list[PairedDifference]:
-    """All pairs of ranked rows on every measure both have.
+    """All pairs of ranked rows on every metric both have.
 
     Holm families: the 16 dimensions of one pair; its custom dimensions, so that adding one changes no other
     p-value; and, for each of Total, Quality and Semantic, all pairs of rows.
     """
     found: list[PairedDifference] = []
-    for measure in TOTALS:
-        family = []
-        for a, b in itertools.combinations(rows, 2):
-            if measure in draws[a].normalised and measure in draws[b].normalised:
-                difference = draws[a].normalised[measure].minus(draws[b].normalised[measure])
-                family.append((a, b, measure, difference))
-        found += holm_family(family, design)
+    for total in TOTALS:
+        found += holm_family(
+            [
+                (a, b, total, draws[a].normalised[total].minus(draws[b].normalised[total]))
+                for a, b in itertools.combinations(rows, 2)
+                if total in draws[a].normalised and total in draws[b].normalised
+            ],
+            design,
+        )
     for a, b in itertools.combinations(rows, 2):
-        families: dict[bool, list[tuple[str, str, str, Estimate]]] = {False: [], True: []}
-        for name, described in known.items():
+        families: dict[bool, list[RowPair]] = {False: [], True: []}
+        for name, metric in known.items():
             if name in draws[a].raw and name in draws[b].raw:
-                compared = _compare_dimension(draws[a], draws[b], name, design, described.scale)
+                compared = _compare_dimension(draws[a], draws[b], name, design, metric.scale)
                 if compared is not None:
-                    families[described.group == CUSTOM_GROUP].append((a, b, name, compared))
+                    families[metric.group == CUSTOM_GROUP].append((a, b, name, compared))
         found += [pair for family in families.values() for pair in holm_family(family, design)]
     return found
 
 
-def holm_family(family: Sequence[tuple[str, str, str, Estimate]], design: Design) -> list[PairedDifference]:
-    """Paired differences (row, row, measure, estimate) of one family, with p-values after Holm's correction."""
-    p_values = [difference.p_value(design) for _, _, _, difference in family]
+def holm_family(family: Sequence[RowPair], design: Design) -> list[PairedDifference]:
+    """The paired differences of one family of tests, with p-values after Holm's correction."""
+    p_values = [difference.p_value(design) for *_, difference in family]
     return [
         PairedDifference(
-            a=a, b=b, measure=measure, difference=difference.interval(design),
-            p_value=p_value, holm=adjusted, prompts=difference.prompts,
+            a=a,
+            b=b,
+            metric=metric,
+            difference=difference.interval(design),
+            p_value=p_value,
+            holm=adjusted,
+            prompts=difference.prompts,
         )
-        for (a, b, measure, difference), p_value, adjusted in zip(family, p_values, holm(p_values), strict=True)
-    ]  # fmt: skip
+        for (a, b, metric, difference), p_value, adjusted in zip(
+            family, p_values, holm(p_values), strict=True
+        )
+    ]
 
 
 def run_design(prompts: Sequence[Prompt], settings: AggregateSettings) -> Design:
-    """The draws that every number of a run shares: over all its prompts, in strata of what they are scored on
-    and filtered by.
+    """The draws that every number of a run shares: over all its prompts.
+
+    A stratum is what prompts are scored on and filtered by.
     """
     strata = {prompt.id: (tuple(sorted(prompt.dimensions)), prompt.keep) for prompt in prompts}
     return make_design(strata, settings.draws, settings.seed)
+
+
+def _by_row(
+    suite: str,
+    prompts: Sequence[Prompt],
+    results: Sequence[DimensionResult],
+    filtered: Sequence[FilteredSet],
+    settings: AggregateSettings,
+) -> dict[str, dict[str, DimensionResult]]:
+    """Checked results by row and dimension. Raises ValueError if one is wrong or not part of the run."""
+    by_row: dict[str, dict[str, DimensionResult]] = {row: {} for row in settings.rows}
+    asked = list(settings.scored)
+    kept = {entry.row: entry for entry in filtered}
+    kinds: dict[str, set[str]] = {}
+    for result in results:
+        where = f"The {result.dimension} result of row {result.row}"
+        if result.suite != suite or result.row not in by_row or result.dimension not in asked:
+            raise ValueError(
+                f"{where} (suite {result.suite}) is not part of this run (suite {suite}, rows "
+                f"{', '.join(by_row)}, dimensions {', '.join(asked)}); take it out of the inputs or add it "
+                "to the config."
+            )
+        if result.dimension in by_row[result.row]:
+            raise ValueError(f"{where} was given twice; give each result file once.")
+        check_result(result, prompts, kept.get(result.row), settings.known[result.dimension])
+        by_row[result.row][result.dimension] = result
+        kinds.setdefault(result.dimension, set()).add(result.kind)
+    for dimension, found in kinds.items():
+        if len(found) > 1:
+            raise ValueError(
+                f"Rows were scored on {dimension} by different kinds of scorer ({', '.join(sorted(found))}); "
+                "use one."
+            )
+    return by_row
 
 
 def aggregate(
@@ -346,45 +382,21 @@ def aggregate(
 
     filtered: the static filter's outcome of every row, wanted where a prompt has `keep`. Rows whose
     dimensions are not all there get totals None and the reason; a result that lacks a clip, or holds a wrong
-    one, stops everything. Raises ValueError with one sentence.
+    one, stops everything with a ValueError.
     """
-    by_row: dict[str, dict[str, DimensionResult]] = {row: {} for row in settings.rows}
-    asked = list(settings.scored)
-    kept = {entry.row: entry for entry in filtered}
     unknown = [name for name in settings.dimensions if name not in NAMES]
     if unknown:
         raise ValueError(
             f"Unknown dimensions {', '.join(unknown)} in the settings; expected some of {', '.join(NAMES)}."
         )
-    for result in results:
-        where = f"The {result.dimension} result of row {result.row}"
-        if result.suite != suite or result.row not in by_row or result.dimension not in asked:
-            raise ValueError(
-                f"{where} (suite {result.suite}) is not part of this run (suite {suite}, rows "
-                f"{', '.join(by_row)}, dimensions {', '.join(asked)}); take it out of the inputs or add it "
-                "to the config."
-            )
-        if result.dimension in by_row[result.row]:
-            raise ValueError(f"{where} was given twice; give each result file once.")
-        check_result(result, prompts, kept.get(result.row), settings.known[result.dimension])
-        by_row[result.row][result.dimension] = result
-    kinds = {(result.dimension, result.kind) for result in results}
-    for dimension in asked:
-        found = sorted(kind for name, kind in kinds if name == dimension)
-        if len(found) > 1:
-            raise ValueError(
-                f"Rows were scored on {dimension} by different kinds of scorer ({', '.join(found)}); use one."
-            )
-    empty = {row: [n for n in found if not found[n].clips] for row, found in by_row.items()}
-    by_row = {
-        row: {n: result for n, result in found.items() if result.clips} for row, found in by_row.items()
-    }
+    given = _by_row(suite, prompts, results, filtered, settings)
+    by_row = {row: {n: result for n, result in found.items() if result.clips} for row, found in given.items()}
     design = run_design(prompts, settings)
-    scored = {p.id: p for p in prompts if set(settings.dimensions) & set(p.dimensions)}
+    scored = [set(p.dimensions) for p in prompts if set(settings.dimensions) & set(p.dimensions)]
     prompts_of = {"total": len(scored)}
     for group in ("quality", "semantic"):
         members = {dimension.name for dimension in DIMENSIONS if dimension.group == group}
-        prompts_of[group] = sum(bool(members & set(prompt.dimensions)) for prompt in scored.values())
+        prompts_of[group] = sum(bool(members & served) for served in scored)
     draws = {row: _row_draws(by_row[row], design, settings, prompts_of) for row in settings.rows}
     ranked = [row for row, name in settings.rows.items() if name.kind in RANKED_KINDS]
     family = max(len(ranked) * (len(ranked) - 1) // 2, len(NAMES), len(settings.custom))
@@ -393,47 +405,53 @@ def aggregate(
             f"{settings.draws} bootstrap draws cannot show a difference among {family} tests at the 5 % "
             f"level after Holm's correction; set draws to at least {40 * family}."
         )
+    summaries = []
+    for row, found in given.items():
+        empty = [name for name in found if name not in by_row[row]]
+        incomplete = _incomplete(list(by_row[row]), empty, settings)
+        summaries.append(_row_summary(row, by_row[row], draws[row], design, settings, incomplete))
     return ScoresTable(
         suite=suite,
         dimensions=tuple(name for name in NAMES if name in settings.dimensions),
         custom=settings.custom,
         subset=settings.subset,
-        rows=tuple(
-            _row_summary(row, name, by_row[row], draws[row], design, settings, empty[row])
-            for row, name in settings.rows.items()
-        ),
+        rows=tuple(summaries),
         pairs=tuple(_pairs(draws, ranked, design, settings.known)),
         draws=settings.draws,
         seed=settings.seed,
     )
 
 
+def quoted(text: str) -> str:
+    """A cell of a CSV file that may hold commas and quotes."""
+    return '"' + text.replace('"', '""') + '"'
+
+
 def csv_text(lines: Sequence[str], subset: str | None) -> str:
-    """Lines of a CSV file, of a subset run with one column more, which says what was left out: no line can be
-    taken for a whole run's.
+    """The text of a CSV file; of a subset run with one column more, which says what was left out.
+
+    So no line can be taken for a whole run's.
     """
-    if subset is None:
-        return "\n".join(lines) + "\n"
-    said = '"' + subset.replace('"', '""') + '"'
-    return "\n".join([f"{lines[0]},subset", *(f"{line},{said}" for line in lines[1:])]) + "\n"
+    if subset is not None:
+        lines = [f"{lines[0]},subset", *(f"{line},{quoted(subset)}" for line in lines[1:])]
+    return "\n".join(lines) + "\n"
 
 
 def scores_csv(table: ScoresTable) -> str:
-    """One line per row and measure: row, label, kind, measure, scorer kind, raw and normalised mean/low/high,
-    counts.
-    """
-    head = "row,label,row_kind,measure,scorer_kind,raw,raw_low,raw_high,normalised,low,high,prompts,clips"
-    lines = [head]
+    """One line per row and metric; raw scores, counts and the scorer's kind are empty of totals."""
+
+    def numbers(found: Interval) -> str:
+        return f"{found.mean:.4f},{found.low:.4f},{found.high:.4f}"
+
+    lines = ["row,label,row_kind,metric,scorer_kind,raw,raw_low,raw_high,normalised,low,high,prompts,clips"]
     for row in table.rows:
-        label = '"' + row.label.replace('"', '""') + '"'
-        for measure, total in (("total", row.total), ("quality", row.quality), ("semantic", row.semantic)):
+        start = f"{row.row},{quoted(row.label)},{row.kind}"
+        for name, total in (("total", row.total), ("quality", row.quality), ("semantic", row.semantic)):
             if total is not None:
-                numbers = f"{total.mean:.4f},{total.low:.4f},{total.high:.4f}"
-                lines.append(f"{row.row},{label},{row.kind},{measure},,,,,{numbers},,")
+                lines.append(f"{start},{name},,,,,{numbers(total)},,")
         for name, cell in row.dimensions.items():
-            raw = f"{cell.raw.mean:.4f},{cell.raw.low:.4f},{cell.raw.high:.4f}"
-            normal = f"{cell.normalised.mean:.4f},{cell.normalised.low:.4f},{cell.normalised.high:.4f}"
             lines.append(
-                f"{row.row},{label},{row.kind},{name},{cell.kind},{raw},{normal},{cell.prompts},{cell.clips}"
+                f"{start},{name},{cell.kind},{numbers(cell.raw)},{numbers(cell.normalised)},"
+                f"{cell.prompts},{cell.clips}"
             )
     return csv_text(lines, table.subset)

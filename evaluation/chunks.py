@@ -1,5 +1,4 @@
-"""Quality over time: scores of pixel frames -> a curve over latent chunks, and its drift from the first chunk
-to the last.
+"""Quality over time: scores of pixel frames -> a curve over latent chunks, and its drift from first to last.
 
 A chunk is CHUNK latent frames, what a causal model denoises together: the first holds pixel frames 0 to 8,
 every later one 12 more (the first latent frame is one pixel frame, each other STEP). A chunk's value is the
@@ -14,13 +13,27 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from evaluation.aggregate import RANKED_KINDS, AggregateSettings, csv_text, holm_family, run_design
+from evaluation.aggregate import (
+    RANKED_KINDS,
+    AggregateSettings,
+    RowPair,
+    csv_text,
+    holm_family,
+    run_design,
+)
 from evaluation.estimates import Design, Estimate, average, mean_estimates
 from evaluation.intervals import Array, holm
 from evaluation.metrics import Metric
-from evaluation.records import DimensionResult, Identifier, Interval, PairedDifference, Prompt, Record
+from evaluation.records import (
+    DimensionResult,
+    Identifier,
+    Interval,
+    PairedDifference,
+    Prompt,
+    Record,
+    VersionedRecord,
+)
 
 CHUNK = 3
 """Latent frames of a chunk."""
@@ -29,41 +42,41 @@ STEP = 4
 SUMMARY = "frame_quality"
 """Name of the curve that is the mean of the quality dimensions which are scored frame by frame."""
 
+Drawn = dict[int, Estimate]
+"""Normalised estimates of the chunks that have values, by number."""
 
-class ChunkCurve(BaseModel):
-    """Of one row and measure, in normalised points. chunks: None where no frame of the chunk has a value.
 
-    drift: last chunk minus first, on the same prompts; holm: its p-value among the curves of the measure,
-    ranked rows and controls apart; all None if fewer than two chunks have values.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class ChunkCurve(Record):
+    """The curve of one row and metric, in normalised points."""
 
     row: Identifier
-    measure: str
+    metric: str
     chunks: tuple[Interval | None, ...]
+    """None where no frame of the chunk has a value."""
     drift: Interval | None
+    """Last chunk minus first, on the same prompts; None, as its p-values, with fewer than two chunks."""
     p_value: float | None
     holm: float | None
+    """The p-value among the curves of the metric, ranked rows and controls apart."""
     prompts: int
 
 
-class ChunkTable(Record):
-    """aggregate/chunks.json. subset: as in the table of scores; pixel_frames: of a clip; without: dimensions
-    of the run whose scorer gives no values of frames.
-
-    apart: rows whose clips are of another length, which have no curve.
-    pairs: difference of two ranked rows' drifts on common prompts; Holm over the pairs of a measure.
-    """
+class ChunkTable(VersionedRecord):
+    """aggregate/chunks.json: curves of every row and metric."""
 
     suite: str
     subset: str | None = None
+    """As in ScoresTable."""
     pixel_frames: int
+    """Of a clip."""
     apart: tuple[Identifier, ...] = ()
-    measures: tuple[str, ...]
+    """Rows whose clips are of another length, which have no curve."""
+    metrics: tuple[str, ...]
     without: tuple[str, ...]
+    """Dimensions of the run whose scorer gives no values of frames."""
     curves: tuple[ChunkCurve, ...]
     pairs: tuple[PairedDifference, ...]
+    """Difference of two ranked rows' drifts on common prompts; Holm over the pairs of a metric."""
 
 
 def chunk_of(pixel_frame: int) -> int:
@@ -73,9 +86,8 @@ def chunk_of(pixel_frame: int) -> int:
 
 def chunk_frames(chunk: int, pixel_frames: int) -> range:
     """The pixel frames of a chunk, in a clip of so many."""
-    return range(
-        max(0, STEP * (CHUNK * chunk - 1) + 1), min(pixel_frames, STEP * (CHUNK * (chunk + 1) - 1) + 1)
-    )
+    first, end = (STEP * (CHUNK * number - 1) + 1 for number in (chunk, chunk + 1))
+    return range(max(0, first), min(pixel_frames, end))
 
 
 def chunk_means(values: Sequence[float | None]) -> list[float | None]:
@@ -89,12 +101,16 @@ def chunk_means(values: Sequence[float | None]) -> list[float | None]:
 
 
 class RowCurve(NamedTuple):
-    """Of one row and measure. sums, counts: [C, P], sums of shown raw chunk values of a prompt's clips, and
-    how many they are.
-    """
+    """Chunks of one row and metric, [C, P]."""
 
     sums: Array
+    """Sums of shown raw chunk values of a prompt's clips."""
     counts: Array
+    """How many they are."""
+
+    def prompts(self) -> Array:
+        """Which prompts have a value, [P] of 0 and 1."""
+        return np.asarray(self.counts.sum(axis=0) > 0, np.float64)
 
 
 def row_curve(result: DimensionResult, design: Design, factor: float) -> RowCurve | None:
@@ -113,37 +129,21 @@ def row_curve(result: DimensionResult, design: Design, factor: float) -> RowCurv
     return RowCurve(sums, counts)
 
 
-class Drawn(NamedTuple):
-    """Normalised estimates of the chunks that have values, by number."""
-
-    chunks: dict[int, Estimate]
-
-    def drift(self) -> Estimate | None:
-        """Last chunk minus first; None if there is only one."""
-        first, last = min(self.chunks), max(self.chunks)
-        return self.chunks[last].minus(self.chunks[first]) if last > first else None
+def _drift(chunks: Drawn) -> Estimate | None:
+    """Last chunk minus first; None if there is only one."""
+    first, last = min(chunks), max(chunks)
+    return chunks[last].minus(chunks[first]) if last > first else None
 
 
-def _drawn(curve: RowCurve, measure: Metric, design: Design, prompts: Array | None = None) -> Drawn | None:
-    """Estimates of a curve, on all its prompts or on those where `prompts` [P] is true; None if it has no
-    value there.
-    """
-    chosen = np.ones(len(design.prompts)) if prompts is None else prompts
-    sums, counts = curve.sums * chosen, curve.counts * chosen
+def _drawn(curve: RowCurve, metric: Metric, design: Design, prompts: Array) -> Drawn:
+    """Estimates of a curve on the prompts [P] that are 1; empty if it has no value there."""
+    sums, counts = curve.sums * prompts, curve.counts * prompts
     known = np.flatnonzero(counts.sum(axis=1))
     if not len(known):
-        return None
-    found = mean_estimates(sums[known], counts[known], design, [measure.ends] * len(known))
-    scaled = [one.scaled(measure.scale, measure.low) for one in found]
-    return Drawn(dict(zip(known.tolist(), scaled, strict=True)))
-
-
-def _summary(curves: Mapping[str, Drawn], prompts: int) -> Drawn:
-    """The mean of several measures, chunk by chunk, where all have values."""
-    common = set.intersection(*(set(drawn.chunks) for drawn in curves.values()))
-    return Drawn(
-        {c: average([drawn.chunks[c] for drawn in curves.values()], prompts) for c in sorted(common)}
-    )
+        return {}
+    found = mean_estimates(sums[known], counts[known], design, [metric.ends] * len(known))
+    scaled = [one.scaled(metric.scale, metric.low) for one in found]
+    return dict(zip(known.tolist(), scaled, strict=True))
 
 
 def _drawn_row(
@@ -153,42 +153,50 @@ def _drawn_row(
     design: Design,
     common: Mapping[str, Array] | None = None,
 ) -> dict[str, Drawn]:
-    """Every measure of one row, and their summary if all that belong to it are there. common: prompts [P] to
-    keep, by measure.
+    """Every metric of one row, and their summary, chunk by chunk, if all that belong to it are there.
+
+    common: prompts [P] to keep, by metric; None keeps all.
     """
-    drawn = {}
-    for name, curve in curves.items():
-        found = _drawn(curve, known[name], design, None if common is None else common[name])
-        if found is not None:
-            drawn[name] = found
+    whole = np.ones(len(design.prompts))
+    drawn = {
+        name: chunks
+        for name, curve in curves.items()
+        if (chunks := _drawn(curve, known[name], design, whole if common is None else common[name]))
+    }
     if summarised and all(name in drawn for name in summarised):
-        served = np.any([curves[name].counts.sum(axis=0) > 0 for name in summarised], axis=0)
-        summary = _summary({name: drawn[name] for name in summarised}, int(served.sum()))
-        if summary.chunks:
-            drawn[SUMMARY] = summary
+        served = int(np.any([curves[name].prompts() for name in summarised], axis=0).sum())
+        shared = set.intersection(*(set(drawn[name]) for name in summarised))
+        if shared:
+            drawn[SUMMARY] = {
+                chunk: average([drawn[name][chunk] for name in summarised], served)
+                for chunk in sorted(shared)
+            }
     return drawn
 
 
 def _curves_of(
-    drawn: Mapping[str, Mapping[str, Drawn]], measure: str, rows: Sequence[str], chunks: int, design: Design
+    drawn: Mapping[str, Mapping[str, Drawn]], metric: str, rows: Sequence[str], chunks: int, design: Design
 ) -> list[ChunkCurve]:
-    """The curves of one measure, whose drifts are one family of tests."""
-    shown = [row for row in rows if measure in drawn[row]]
-    drifts = {row: drift for row in shown if (drift := drawn[row][measure].drift()) is not None}
+    """The curves of one metric, whose drifts are one family of tests."""
+    shown = [row for row in rows if metric in drawn[row]]
+    drifts = {row: drift for row in shown if (drift := _drift(drawn[row][metric])) is not None}
     p_values = [drift.p_value(design) for drift in drifts.values()]
     adjusted = dict(zip(drifts, zip(p_values, holm(p_values), strict=True), strict=True))
     curves = []
     for row in shown:
-        found = drawn[row][measure].chunks
+        found = drawn[row][metric]
         p_value, corrected = adjusted.get(row, (None, None))
         curves.append(
             ChunkCurve(
-                row=row, measure=measure, p_value=p_value, holm=corrected,
+                row=row,
+                metric=metric,
                 chunks=tuple(found[c].interval(design) if c in found else None for c in range(chunks)),
                 drift=drifts[row].interval(design) if row in drifts else None,
+                p_value=p_value,
+                holm=corrected,
                 prompts=max(one.prompts for one in found.values()),
             )
-        )  # fmt: skip
+        )
     return curves
 
 
@@ -201,29 +209,30 @@ def _pairs(
     design: Design,
 ) -> list[PairedDifference]:
     """Difference of drifts of any two rows, on the prompts that both have clips of."""
-    families: dict[str, list[tuple[str, str, str, Estimate]]] = {}
+    families: dict[str, list[RowPair]] = {}
     for a, b in itertools.combinations(rows, 2):
         shared = [name for name in curves[a] if name in curves[b]]
-        has = {row: {name: curves[row][name].counts.sum(axis=0) > 0 for name in shared} for row in (a, b)}
+        has = {row: {name: curves[row][name].prompts() for name in shared} for row in (a, b)}
         if all(np.array_equal(has[a][name], has[b][name]) for name in shared):
             one, other = drawn[a], drawn[b]
         else:
-            common = {name: (has[a][name] & has[b][name]).astype(np.float64) for name in shared}
+            common = {name: has[a][name] * has[b][name] for name in shared}
             one, other = (
                 _drawn_row({n: curves[row][n] for n in shared}, known, summarised, design, common)
                 for row in (a, b)
             )
-        for measure in one:
-            if measure in other:
-                left, right = one[measure].drift(), other[measure].drift()
+        for metric in one:
+            if metric in other:
+                left, right = _drift(one[metric]), _drift(other[metric])
                 if left is not None and right is not None:
-                    families.setdefault(measure, []).append((a, b, measure, left.minus(right)))
+                    families.setdefault(metric, []).append((a, b, metric, left.minus(right)))
     return [pair for family in families.values() for pair in holm_family(family, design)]
 
 
 def row_lengths(results: Sequence[DimensionResult]) -> dict[str, int]:
-    """Pixel frames of the clips of each row that has values of them. Raises ValueError if a row has clips of
-    different lengths.
+    """Pixel frames of the clips of each row that has values of them.
+
+    Raises ValueError if a row has clips of different lengths.
     """
     found: dict[str, set[int]] = {}
     for result in results:
@@ -242,30 +251,26 @@ def row_lengths(results: Sequence[DimensionResult]) -> dict[str, int]:
 def chunk_table(
     suite: str, prompts: Sequence[Prompt], results: Sequence[DimensionResult], settings: AggregateSettings
 ) -> ChunkTable:
-    """Curves of every row and measure whose scorer gave values of frames, with the draws of the table of
-    scores.
+    """Curves of every row and metric whose scorer gave values of frames, by the draws of the table of scores.
 
-    results: as `aggregate` has proven them, so that the clips of one are equally long. Rows of another length
-    than most have no curve: their chunks lie elsewhere in time.
+    results: as `aggregate` has checked them, so that the clips of one are equally long. Rows of another
+    length than most have no curve: their chunks lie elsewhere in time.
     """
     design, known = run_design(prompts, settings), settings.scored
     curves: dict[str, dict[str, RowCurve]] = {row: {} for row in settings.rows}
     lengths = row_lengths(results)
-    frames = (
-        Counter(lengths[row] for row in settings.rows if row in lengths).most_common(1)[0][0]
-        if lengths
-        else 0
-    )
+    counted = Counter(lengths[row] for row in settings.rows if row in lengths)
+    frames = counted.most_common(1)[0][0] if counted else 0
     for result in results:
-        if lengths.get(result.row) != frames:
-            continue
-        if (curve := row_curve(result, design, known[result.dimension].factor)) is not None:
-            curves[result.row][result.dimension] = curve
+        if lengths.get(result.row) == frames:
+            curve = row_curve(result, design, known[result.dimension].factor)
+            if curve is not None:
+                curves[result.row][result.dimension] = curve
     names = [name for name in known if any(name in found for found in curves.values())]
     curves = {row: {n: found[n] for n in names if n in found} for row, found in curves.items()}
     summarised = [name for name in names if known[name].group == "quality"]
     drawn = {row: _drawn_row(found, known, summarised, design) for row, found in curves.items()}
-    measures = ([SUMMARY] if any(SUMMARY in found for found in drawn.values()) else []) + names
+    shown = ([SUMMARY] if any(SUMMARY in found for found in drawn.values()) else []) + names
     ranked = [row for row, name in settings.rows.items() if name.kind in RANKED_KINDS]
     others = [row for row in settings.rows if row not in ranked]
     chunks = chunk_of(frames - 1) + 1 if frames else 0
@@ -274,28 +279,30 @@ def chunk_table(
         subset=settings.subset,
         pixel_frames=frames,
         apart=tuple(row for row in settings.rows if lengths.get(row, frames) != frames),
-        measures=tuple(measures),
+        metrics=tuple(shown),
         without=tuple(name for name in known if name not in names),
         curves=tuple(
             curve
-            for measure in measures
+            for metric in shown
             for rows in (ranked, others)
-            for curve in _curves_of(drawn, measure, rows, chunks, design)
+            for curve in _curves_of(drawn, metric, rows, chunks, design)
         ),
         pairs=tuple(_pairs(curves, drawn, ranked, known, summarised, design)),
     )
 
 
 def chunks_csv(table: ChunkTable) -> str:
-    """One line per row, measure and chunk, in normalised points, and one for each drift, whose p-value is
-    after Holm's correction.
+    """One line per row, metric and chunk, in normalised points, and one for each drift.
+
+    The p-value of a drift is the one after Holm's correction.
     """
-    lines = ["row,measure,chunk,normalised,low,high,holm,prompts"]
+    lines = ["row,metric,chunk,normalised,low,high,holm,prompts"]
     for curve in table.curves:
         for place, found in [*enumerate(curve.chunks), ("drift", curve.drift)]:
             if found is not None:
                 p_value = f"{curve.holm:.6g}" if place == "drift" else ""
                 lines.append(
-                    f"{curve.row},{curve.measure},{place},{found.mean:.4f},{found.low:.4f},{found.high:.4f},{p_value},{curve.prompts}"
+                    f"{curve.row},{curve.metric},{place},{found.mean:.4f},{found.low:.4f},{found.high:.4f},"
+                    f"{p_value},{curve.prompts}"
                 )
     return csv_text(lines, table.subset)

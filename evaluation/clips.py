@@ -5,7 +5,6 @@ thread and no AVX-512, so that the same frames give the same bytes.
 """
 
 import hashlib
-import os
 import platform
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,13 +15,16 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluation.files import written_whole
+
 Frames = NDArray[np.uint8]
 
-CRF = 18  # as RAVEN's vendored baselines encode (baselines.md 1.2)
+CRF = 18
+"""As RAVEN's baselines encode (baselines/methods.md#writing-clips)."""
 
-# x264 165 with AVX-512 writes other bytes for about 1 clip in 100 of the same frames (its macroblock tree
-# reads what
-# memory happens to hold). The SSE4.2 code writes the bytes of x264's plain C, as fast as AVX-512 at 480x832.
+# x264 165 with AVX-512 writes other bytes for about 1 clip in 100 of the same frames: its macroblock tree
+# reads what memory happens to hold. The SSE4.2 code writes the bytes of x264's plain C, as fast as AVX-512 at
+# 480x832.
 X264 = {"x264-params": "asm=SSE4.2"} if platform.machine().lower() in ("x86_64", "amd64") else {}
 
 
@@ -58,25 +60,23 @@ def upscale(frames: Frames, *, height: int, width: int) -> Frames:
 
 
 def write_clip(path: Path, frames: Frames, *, fps: int) -> None:
-    """Write frames [T, H, W, 3] as an mp4, whole or not at all (temporary name, then rename)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    """Write frames [T, H, W, 3] as an mp4, whole or not at all."""
     height, width = frames.shape[1:3]
-    with av.open(str(temporary), "w", format="mp4") as container:
+    with written_whole(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": str(CRF), **X264})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.thread_count = 1
-        for picture in frames:
+        for frame in frames:
             container.mux(
-                stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"))
+                stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
             )
         container.mux(stream.encode(None))
-    os.replace(temporary, path)
 
 
 def read_clip(path: Path) -> DecodedClip:
-    """Every frame of the clip. Raises FileNotFoundError, or ValueError if the file cannot be decoded or holds
-    no frame.
+    """Every frame of the clip.
+
+    Raises FileNotFoundError, or ValueError if the file cannot be decoded or holds no frame.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -97,21 +97,21 @@ def read_clip(path: Path) -> DecodedClip:
     return DecodedClip(np.stack(frames), float(rate))
 
 
-def clip_faults(clip: DecodedClip, shape: ClipShape) -> list[str]:
+def clip_errors(clip: DecodedClip, shape: ClipShape) -> list[str]:
     """What is wrong with a decoded clip, one phrase each; empty if nothing is."""
     frames, height, width = clip.frames.shape[:3]
-    faults = []
+    errors = []
     if frames != shape.pixel_frames:
-        faults.append(f"has {frames} frames instead of {shape.pixel_frames}")
+        errors.append(f"has {frames} frames instead of {shape.pixel_frames}")
     if (height, width) != (shape.height, shape.width):
-        faults.append(f"is {width}x{height} pixels instead of {shape.width}x{shape.height}")
+        errors.append(f"is {width}x{height} pixels instead of {shape.width}x{shape.height}")
     if abs(clip.fps - shape.fps) > 1e-3:
-        faults.append(f"plays at {clip.fps:g} frames per second instead of {shape.fps}")
+        errors.append(f"plays at {clip.fps:g} frames per second instead of {shape.fps}")
     if clip.frames.min() == clip.frames.max():
-        faults.append(f"is constant (every pixel of every frame is {clip.frames.flat[0]})")
-    return faults
+        errors.append(f"is constant (every pixel of every frame is {clip.frames.flat[0]})")
+    return errors
 
 
 def content_sha256(frames: Frames) -> str:
-    """Sha256 of the decoded pixels and their shape: two clips with the same pictures have the same one."""
+    """Sha256 of the decoded pixels and their shape: two clips with the same frames have the same one."""
     return hashlib.sha256(repr(frames.shape).encode() + np.ascontiguousarray(frames).tobytes()).hexdigest()

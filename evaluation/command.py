@@ -5,7 +5,7 @@
         parser.add_argument("--draws", type=int, required=True)
         return run(parser, arguments, filter_row)
 
-A fault that a user can mend is one sentence in the log and exit code 1, without a traceback.
+An error that a user can mend is one message in the log and exit code 1, without a traceback.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def command(description: str | None, *flags: str) -> Parser:
 
 
 def start_log(where: str = "", level: int = logging.INFO) -> None:
-    """Log to standard error, an event a line. where: what a line starts with behind the time, such as a rank."""
+    """Log to standard error, an event a line. where: what stands behind the time, such as a rank."""
     logging.basicConfig(
         level=level, format=f"%(asctime)s {where}%(name)s %(message)s", stream=sys.stderr, force=True
     )
@@ -68,8 +68,8 @@ def run(
     arguments: Sequence[str] | None,
     work: Callable[[argparse.Namespace], None],
 ) -> int:
-    """Parse, log and work; the exit code: 0, or 1 if the work raised ValueError or OSError, whose sentence is
-    logged. Whatever else it raises is a bug of ours and flies with its traceback.
+    """Parse, log and work. Returns the exit code: 0, or 1 if the work raised ValueError or OSError, whose
+    message is logged. Whatever else it raises is a bug of ours and keeps its traceback.
     """
     flags = parser.parse_args(arguments)
     start_log()

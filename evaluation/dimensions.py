@@ -1,9 +1,7 @@
-"""The sixteen dimensions: group, weight, normalisation bounds, in VBench's own order. Numbers only, no
-scorer.
+"""The sixteen dimensions: group, weight, normalisation bounds, in VBench's own order. Numbers only.
 
-Bounds are in percent of the raw score, as published tables print it; a raw score of 0.982 is 98.2.
-Source of the official rows: the constants of VBench's `scripts/cal_final_score.py` (Apache-2.0), retyped as
-data.
+Bounds are in percent of the raw score, as published tables print it; a raw score of 0.982 is 98.2. The
+official ones are VBench's constants (evaluation/vbench/README.md#results-and-totals), retyped as data.
 """
 
 from dataclasses import dataclass
@@ -34,9 +32,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimension:
-    """One row. `lowest`: smallest raw value (fraction) that a correct scorer can return; the largest is 1 for
-    all.
-    """
+    """One of the sixteen."""
 
     name: str
     group: Group
@@ -44,6 +40,7 @@ class Dimension:
     vbench: Bounds
     toybox: Bounds
     lowest: float = 0.0
+    """Smallest raw value (fraction) that a correct scorer can return; the largest is 1 for all."""
 
     @property
     def title(self) -> str:
@@ -90,7 +87,7 @@ BoundsName = Literal["toybox", "vbench"]
 
 
 def bounds_of(dimension: str, bounds: BoundsName) -> Bounds:
-    """The named table's bounds of one dimension. Raises ValueError for a name that is not one of the sixteen."""
+    """The named table's bounds of one dimension. Raises ValueError for a name that is none of the sixteen."""
     if dimension not in BY_NAME:
         raise ValueError(f"{dimension!r} is not a dimension; expected one of {', '.join(NAMES)}.")
     row = BY_NAME[dimension]

@@ -1,10 +1,9 @@
 """Estimates over prompts: a mean with its bootstrap draws and influence values, and what follows from them.
-Pure numpy.
 
 An estimate can be scaled, subtracted and put through the formula of the totals; interval and p-value come
 last.
 
-Axes: D draws, P prompts, M measures.
+Axes: D draws, P prompts, M metrics.
 """
 
 from __future__ import annotations
@@ -34,13 +33,14 @@ from evaluation.records import Interval
 
 
 class Design(NamedTuple):
-    """What all rows share: sorted prompt ids [P], bootstrap weights [D, P], stratum number of each prompt
-    [P].
-    """
+    """What all rows share."""
 
     prompts: tuple[str, ...]
+    """Sorted ids, [P]."""
     weights: Array
+    """Of the bootstrap, [D, P]."""
     strata: NDArray[np.intp]
+    """Number of each prompt's stratum, [P]."""
 
 
 def make_design(strata: Mapping[str, Hashable], draws: int, seed: int) -> Design:
@@ -51,19 +51,19 @@ def make_design(strata: Mapping[str, Hashable], draws: int, seed: int) -> Design
 
 
 class Estimate(NamedTuple):
-    """A mean (percent), its bootstrap draws [D] and its influence values [P].
-
-    prompts: how many it rests on; fewest: of any one dimension in it, which decides between bootstrap and
-    Student's t.
-    ends: of the scale, where clip values cannot leave it; None otherwise and for differences and totals.
-    """
+    """A mean (percent) with what its interval and p-value follow from."""
 
     mean: float
     draws: Array
+    """Of the bootstrap, [D]."""
     influence: Array
+    """[P]."""
     prompts: int
+    """How many it rests on."""
     fewest: int
+    """Prompts of any one dimension in it, which decides between the bootstrap and Student's t."""
     ends: tuple[float, float] | None = None
+    """Of the scale, where clip values cannot leave it; None otherwise and for differences and totals."""
 
     def scaled(self, scale: float, low: float = 0.0) -> Estimate:
         """scale (estimate - low)."""
@@ -79,14 +79,15 @@ class Estimate(NamedTuple):
     def minus(self, other: Estimate) -> Estimate:
         """The paired difference on the prompts of this estimate."""
         return Estimate(
-            self.mean - other.mean, self.draws - other.draws, self.influence - other.influence, self.prompts,
+            self.mean - other.mean,
+            self.draws - other.draws,
+            self.influence - other.influence,
+            self.prompts,
             min(self.fewest, other.fewest),
-        )  # fmt: skip
+        )
 
     def interval(self, design: Design) -> Interval:
-        """95 %: Wilson's near an end of the scale, Student's t below SMALL prompts, percentiles of the draws
-        otherwise.
-        """
+        """95 %: Wilson's near an end of the scale, Student's t below SMALL prompts, else percentiles."""
         error = linear_error(self.influence, design.strata, self.prompts)
         if self.ends is not None:
             low, high = self.ends
@@ -108,7 +109,7 @@ class Estimate(NamedTuple):
 
 
 def average(estimates: Sequence[Estimate], prompts: int) -> Estimate:
-    """The mean of several measures, which rests on so many prompts in all."""
+    """The mean of several metrics, which rests on so many prompts in all."""
     return Estimate(
         sum(found.mean for found in estimates) / len(estimates),
         np.mean([found.draws for found in estimates], axis=0),
@@ -121,7 +122,7 @@ def average(estimates: Sequence[Estimate], prompts: int) -> Estimate:
 def mean_estimates(
     sums: Array, counts: Array, design: Design, ends: Sequence[tuple[float, float] | None] | None = None
 ) -> list[Estimate]:
-    """Means over clips of M measures. sums, counts: [M, P], see resample_means; ends: [M], see Estimate."""
+    """Means over clips of M metrics. sums, counts: [M, P], see resample_means; ends: [M], see Estimate."""
     clips = counts.sum(axis=1)
     means = sums.sum(axis=1) / clips
     draws = resample_means(design.weights, sums, counts)
@@ -129,8 +130,12 @@ def mean_estimates(
     prompts = (counts > 0).sum(axis=1)
     return [
         Estimate(
-            float(means[m]), draws[:, m], influence[m], int(prompts[m]), int(prompts[m]),
-            None if ends is None else ends[m],
+            float(mean),
+            draws[:, m],
+            influence[m],
+            int(prompts[m]),
+            int(prompts[m]),
+            ends[m] if ends else None,
         )
-        for m in range(len(means))
-    ]  # fmt: skip
+        for m, mean in enumerate(means)
+    ]

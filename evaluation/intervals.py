@@ -4,11 +4,11 @@ The unit that is drawn is the prompt: samples of one prompt are not independent,
 All rows and all dimensions share one matrix of draws, so a prompt that serves several dimensions stays
 joined, an interval of Total goes through the whole formula, and every difference of two rows is a paired one.
 Below SMALL prompts a percentile interval is too narrow (92 % at 12 prompts where 95 % are meant); there
-Student's t takes its place, on the same prompts and strata, with every measure as a sum over prompts (its
+Student's t takes its place, on the same prompts and strata, with every metric as a sum over prompts (its
 influence values). Near an end of a bounded scale (96 % of clips pass) both are too narrow (89 % at 72
 prompts), and Wilson's interval is used.
 
-Axes: D draws, P prompts, M measures (dimensions).
+Axes: D draws, P prompts, M metrics (dimensions).
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -22,9 +22,7 @@ Array = NDArray[np.float64]
 SMALL = 20
 """Prompts below which Student's t is used instead of the bootstrap."""
 NEAR_END = 15
-"""Passes or failures, as if prompts were independent trials, below which Wilson's interval is used for a
-bounded mean.
-"""
+"""Passes or failures, as if prompts were independent trials, below which Wilson's interval is used."""
 
 
 class Range(NamedTuple):
@@ -70,9 +68,9 @@ def resample_means(weights: Array, sums: Array, counts: Array) -> Array:
     """Means over clips in every draw, [D, M].
 
     weights: [D, P]; sums, counts: [M, P], the sum of clip values and the number of clips of each prompt (0
-    where the measure does not use the prompt, or no clip passed the static filter). A ratio of two weighted
+    where the metric does not use the prompt, or no clip passed the static filter). A ratio of two weighted
     sums, so prompts with more clips weigh more, as in the mean over clips that it resamples. A draw without
-    any clip of a measure (it takes a filter that left very few prompts) is NaN, and is left out below.
+    any clip of a metric (it takes a filter that left very few prompts) is NaN, and is left out below.
     """
     below = weights @ counts.T
     return np.divide(weights @ sums.T, below, out=np.full_like(below, np.nan), where=below > 0)
@@ -82,7 +80,7 @@ def percentile_range(values: Array) -> Range:
     """The central 95 % of draws [D], of those that are defined. Raises ValueError if none is."""
     defined = values[~np.isnan(values)]
     if not len(defined):
-        raise ValueError("No bootstrap draw holds a clip of this measure; draw more often.")
+        raise ValueError("No bootstrap draw holds a clip of this metric; draw more often.")
     low, high = np.percentile(defined, [2.5, 97.5])
     return Range(float(low), float(high))
 
@@ -91,7 +89,7 @@ def paired_p_value(differences: Array, prompts: int) -> float:
     """Two-sided p-value that a difference is zero, from its draws [D].
 
     Twice the smaller tail, with one added to count and draws, so it is never 0. It is never below 2 /
-    2^prompts either, the least that any exact sign test could give with so few prompts: one prompt proves
+    2^prompts either, the least that any exact sign test could give with so few prompts: one prompt shows
     nothing.
     """
     draws = int((~np.isnan(differences)).sum())

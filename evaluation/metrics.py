@@ -1,5 +1,4 @@
-"""Everything that a run is scored on, described alike: the sixteen dimensions, then those that the user's own
-files add.
+"""Everything that a run is scored on, described alike: the sixteen dimensions, then custom ones.
 
 Tables, figures and statistics go through these descriptions; only the totals know the sixteen by name.
 """
@@ -17,25 +16,26 @@ CUSTOM_GROUP: Final = "custom"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One line of the tables. unit, factor: shown raw score = factor x recorded value, in `unit`.
-
-    low, high: shown raw scores that normalise to 0 and to 100; low lies above high where less is better.
-    lowest, highest: recorded values that a correct scorer can return. bounded: whether these are ends of the
-    scale.
-    prompts: the dimension whose prompts it is scored on, or ALL_PROMPTS of evaluation/selection.py.
-    """
+    """One line of the tables."""
 
     name: str
     title: str
     group: Literal["quality", "semantic", "custom"]
     unit: str
+    """Of shown raw scores."""
     factor: float
+    """Shown raw score = factor x recorded value."""
     low: float
+    """Shown raw score that normalises to 0; it lies above `high` where less is better."""
     high: float
+    """Shown raw score that normalises to 100."""
     lowest: float
+    """Recorded value that a correct scorer can return at least."""
     highest: float
     bounded: bool
+    """Whether lowest and highest are ends of the scale."""
     prompts: str
+    """The dimension whose prompts it is scored on, or ALL_PROMPTS of evaluation/selection.py."""
 
     @property
     def scale(self) -> float:
@@ -57,18 +57,20 @@ class Metric:
 
 
 def metrics(bounds: BoundsName, custom: Sequence[CustomDimension] = ()) -> dict[str, Metric]:
-    """All measures by name: the sixteen in VBench's order, then one's own in the suite's."""
+    """All metrics by name: the sixteen in VBench's order, then custom ones in the suite's."""
     official = {
         d.name: Metric(
-            name=d.name, title=d.title, group=d.group, unit="%", factor=100.0, low=bounds_of(d.name, bounds).low,
-            high=bounds_of(d.name, bounds).high, lowest=d.lowest, highest=1.0, bounded=d.lowest == 0.0, prompts=d.name,
+            name=d.name, title=d.title, group=d.group, unit="%", factor=100.0, prompts=d.name,
+            low=bounds_of(d.name, bounds).low, high=bounds_of(d.name, bounds).high,
+            lowest=d.lowest, highest=1.0, bounded=d.lowest == 0.0,
         )
         for d in DIMENSIONS
     }  # fmt: skip
     return official | {
         d.name: Metric(
-            name=d.name, title=d.title, group=CUSTOM_GROUP, unit=d.unit, factor=1.0, low=d.worst, high=d.best,
-            lowest=min(d.worst, d.best), highest=max(d.worst, d.best), bounded=True, prompts=d.prompts,
+            name=d.name, title=d.title, group=CUSTOM_GROUP, unit=d.unit, factor=1.0, prompts=d.prompts,
+            low=d.worst, high=d.best,
+            lowest=min(d.worst, d.best), highest=max(d.worst, d.best), bounded=True,
         )
         for d in custom
     }  # fmt: skip

@@ -20,51 +20,58 @@ SCHEMA_VERSION: Final = 1
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=120)]
 ClipId = Annotated[str, Field(pattern=r"^[a-z0-9_]+-[0-9]+$", max_length=140)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ScorerKind = Literal["exact", "official", "stand-in", "custom"]
+"""How a score was computed: from known facts, by VBench's own scorer, by a stand-in, or by a user's file."""
+RowKind = Literal["native", "external", "import", "control", "shipped"]
 
 
 class Record(BaseModel):
-    """Base of every record: immutable, strict about keys, finite numbers only."""
+    """Base of every record and of its parts: immutable, strict about keys, finite numbers only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class VersionedRecord(Record):
+    """A record that is a file of its own, or a line of one."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
 
 
-class Prompt(Record):
-    """One prompt of a suite.
-
-    prompt: the short text that names and scores the clip; extended: the text fed to the model.
-    samples: clips rendered per row; keep: None, or how many of them the static filter keeps.
-    facts: ground truth for the scorers (VBench calls it auxiliary_info).
-    """
+class Prompt(VersionedRecord):
+    """One prompt of a suite."""
 
     id: Identifier
     prompt: str
+    """The short text, which names and scores the clip."""
     extended: str
+    """The text that models are given."""
     dimensions: tuple[str, ...]
     samples: Annotated[int, Field(ge=1)]
+    """Clips rendered per row."""
     keep: Annotated[int, Field(ge=1)] | None = None
+    """How many of them the static filter keeps; None if it does not look at them."""
     facts: dict[str, Any]
+    """Ground truth for the scorers, VBench's auxiliary_info."""
 
 
-class Clip(Record):
-    """One rendered clip: a line of manifest.jsonl.
-
-    noise: how its random numbers were keyed, e.g. "portable:<suite>" or "upstream:<seed>".
-    sha256: of the mp4 file's bytes; latents_sha256: of the float32 latents, None for rendered controls.
-    settings_sha256: of the canonical JSON of the row's sampling settings.
-    """
+class Clip(VersionedRecord):
+    """One rendered clip: a line of manifest.jsonl."""
 
     clip_id: ClipId
     row: Identifier
     prompt_id: Identifier
     sample: Annotated[int, Field(ge=0)]
     file: str
+    """The mp4, relative to the row's folder."""
     sha256: Sha256
+    """Of the mp4's bytes."""
     latents_sha256: Sha256 | None
+    """Of the float32 latents; None of a clip that no network of ours made."""
     noise: str
+    """How its random numbers were keyed, such as "portable:<suite>" or "upstream:<seed>"."""
     weights_sha256: Sha256 | None
     settings_sha256: Sha256
+    """Of the canonical JSON of the row's sampling settings."""
     batch_size: Annotated[int, Field(ge=1)]
     pixel_frames: int
     height: int
@@ -72,120 +79,107 @@ class Clip(Record):
     fps: int
 
 
-class ClipTiming(Record):
-    """What a clip cost and where it was made; read by the report only.
-
-    sample_s, decode_s, write_s: seconds of this clip's share of its batch. first_frames_s: from the batch's
-    start until the pixels of its first chunk are decoded, None where clips are not streamed. peak_mb,
-    peak_gpu_mb: peak memory of the process, and on its
-    GPU, MiB. attention: the attention kernel, None where no network of ours ran. software: versions by name,
-    see workflow/sampling/machine.py.
-    """
+class ClipTiming(VersionedRecord):
+    """What a clip cost and where it was made; read by the report only."""
 
     clip_id: ClipId
     row: Identifier
     sample_s: float
+    """Seconds of this clip's part of its batch, as decode_s and write_s are."""
     decode_s: float
     write_s: float
     first_frames_s: float | None
+    """From the batch's start to the first chunk's pixels; None where clips are not streamed."""
     network_calls: int
     peak_mb: float
+    """Peak memory of the process, MiB."""
     peak_gpu_mb: float | None
+    """Peak memory on its GPU, MiB."""
     device: str
     attention: str | None
+    """The attention kernel; None where no network of ours ran."""
     commit: str
     finished: str
     software: dict[str, str] = {}
+    """Versions by name, see workflow/sampling/machine.py."""
 
 
-class FilteredPrompt(BaseModel):
+class FilteredPrompt(Record):
     """Outcome of the static filter for one prompt: every value is kept, not only the winners."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     prompt_id: Identifier
     motion: tuple[float, ...]
+    """By sample, in the benchmark's unit."""
     static: tuple[bool, ...]
     kept: tuple[int, ...]
+    """Samples that are scored."""
     short: int
+    """How many static samples were lacking."""
 
 
-class FilteredSet(Record):
-    """Which samples of each prompt go on to scoring (numeric order). `filtered` lists the prompts with a
-    `keep`.
-    """
+class FilteredSet(VersionedRecord):
+    """Which samples of each prompt of a row go on to scoring, in numeric order."""
 
     row: Identifier
     threshold: float
     filtered: tuple[FilteredPrompt, ...]
+    """The prompts with a `keep`."""
     kept: dict[str, tuple[int, ...]]
+    """Prompt id -> samples, for all prompts."""
 
 
-class ClipScore(BaseModel):
-    """The score of one clip on one dimension, on the dimension's raw scale.
-
-    frame_values: [T], the same for each pixel frame, null where nothing was looked at; None of a scorer that
-    does not work frame by frame. A measure of two frames stands at the later one.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class ClipScore(Record):
+    """The score of one clip on one dimension, on the dimension's raw scale."""
 
     clip_id: ClipId
     prompt_id: Identifier
     sample: int
     value: float
     frame_values: tuple[float | None, ...] | None = None
+    """[T], the same for each pixel frame, null where nothing was looked at; a value of two frames stands at
+    the later one. None if the scorer does not work frame by frame."""
 
 
-class CustomDimension(BaseModel):
-    """A dimension that a file of the user's adds; never part of a total.
-
-    worst, best: raw values, in `unit`, that normalise to 0 and to 100; no score may lie outside. prompts: the
-    dimension whose prompts it is scored on, or "all". file: where its function is, as the suite names it;
-    sha256: of that file.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class CustomDimension(Record):
+    """A dimension that a file of the user's adds; never part of a total."""
 
     name: Identifier
     title: str
     unit: str
     worst: float
+    """Raw value in `unit` that normalises to 0; no score may lie outside worst and best."""
     best: float
+    """Raw value that normalises to 100."""
     prompts: str
+    """The dimension whose prompts it is scored on, or "all"."""
     file: str
+    """Where its function is, as the suite names it."""
     sha256: Sha256
+    """Of that file."""
 
 
-class DimensionResult(Record):
-    """All scores of one row on one dimension. `mean` is the mean over clips, as VBench prints it.
-
-    kind: "exact" (computed from known facts), "official" (VBench's own scorer), "stand-in" or "custom" (a
-    dimension of the user's).
-    left_out: clips that the official scorer does not count (color: the object is never seen with any colour);
-    it says so by their absence.
-    several_processes: what the official scorer prints if several processes share the clips, which for three
-    dimensions is another average; None where it would print `mean`.
-    versions: what computed it, by name, where another package did; several are joined by commas.
-    """
+class DimensionResult(VersionedRecord):
+    """All scores of one row on one dimension."""
 
     suite: str
     row: Identifier
     dimension: str
-    kind: Literal["exact", "official", "stand-in", "custom"]
+    kind: ScorerKind
     mean: float
+    """Over clips, as VBench prints it."""
     clips: tuple[ClipScore, ...]
     left_out: tuple[ClipId, ...] = ()
+    """Clips that the official scorer does not count (color: the object is never seen with any colour); it
+    says so by their absence."""
     several_processes: float | None = None
+    """What the official scorer prints if several processes share the clips, which for three dimensions is
+    another average; None where it would print `mean`."""
     versions: dict[str, str] = {}
+    """What computed it, by name, where another package did; several are joined by commas."""
 
 
-class WeightsManifest(Record):
-    """What `convert` (or a shipped file) hands to `sample`.
-
-    flavour: "full", "adapter", "bundle" or "merged"; base: file an adapter needs. Paths are relative to the
-    manifest's folder.
-    """
+class WeightsManifest(VersionedRecord):
+    """What `convert` (or a shipped file) hands to `sample`. Paths are relative to the manifest's folder."""
 
     name: Identifier
     flavour: Literal["full", "adapter", "bundle", "merged"]
@@ -193,105 +187,95 @@ class WeightsManifest(Record):
     sha256: Sha256
     tensors: int
     base: str | None = None
+    """The file that an adapter needs."""
     base_sha256: Sha256 | None = None
     step: int | None = None
 
 
-class TrainManifest(Record):
-    """What `train` hands on: deterministic facts of the finished checkpoint (sha256 over its tensors, in key
-    order).
-    """
+class TrainManifest(VersionedRecord):
+    """What `train` hands on: deterministic facts of the finished checkpoint."""
 
     name: Identifier
     step: int
     tensors_sha256: Sha256
+    """Over its tensors, in the order of their keys."""
     settings_sha256: Sha256
     init_sha256: Sha256
 
 
-class Machine(Record):
-    """On what a training job ran when it was last started: device of the first process, number of processes,
-    versions by name.
-    """
+class Machine(VersionedRecord):
+    """On what a training job ran when it was last started."""
 
     device: str
+    """Of the first process."""
     processes: int
     commit: str
     software: dict[str, str]
+    """Versions by name."""
 
 
-class Interval(BaseModel):
+class Interval(Record):
     """A mean and its 95 % bootstrap interval over prompts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     mean: float
     low: float
     high: float
 
 
-class DimensionSummary(BaseModel):
-    """One cell of the table. raw (percent, or the unit of a custom dimension) and normalised intervals;
-    prompts and clips are counts.
+class DimensionSummary(Record):
+    """One cell of the table."""
 
-    left_out, several_processes: as in DimensionResult, a count and a raw score in percent.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    kind: Literal["exact", "official", "stand-in", "custom"]
+    kind: ScorerKind
     raw: Interval
+    """Percent, or the unit of a custom dimension."""
     normalised: Interval
     prompts: int
     clips: int
     left_out: int = 0
+    """How many clips DimensionResult.left_out has."""
     several_processes: float | None = None
+    """As in DimensionResult, in percent."""
 
 
-class RowSummary(BaseModel):
-    """One row of the table. Totals are None (and `incomplete` says why) unless every dimension of the suite
-    is there.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class RowSummary(Record):
+    """One row of the table."""
 
     row: Identifier
     label: str
-    kind: Literal["native", "external", "import", "control", "shipped"]
+    kind: RowKind
     dimensions: dict[str, DimensionSummary]
     quality: Interval | None
+    """None, as the other totals, unless every dimension of the suite is there."""
     semantic: Interval | None
     total: Interval | None
     incomplete: str | None
+    """Why there are no totals."""
 
 
-class PairedDifference(BaseModel):
-    """Row `a` minus row `b` on common prompts; p_value from the paired bootstrap, holm over the family it
-    belongs to.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class PairedDifference(Record):
+    """Row `a` minus row `b` on common prompts."""
 
     a: Identifier
     b: Identifier
-    measure: str
+    metric: str
     difference: Interval
     p_value: float
+    """By the paired bootstrap, or Student's t with few prompts."""
     holm: float
+    """The same after Holm's correction over the family of tests it belongs to."""
     prompts: int
 
 
-class ScoresTable(Record):
-    """aggregate/scores.json: everything the report's numbers come from.
-
-    dimensions: those of the sixteen that were asked for; custom: dimensions of the user's. subset: a sentence
-    saying what a subset run leaves out, None of a whole one.
-    """
+class ScoresTable(VersionedRecord):
+    """aggregate/scores.json: everything the report's numbers come from."""
 
     suite: str
     dimensions: tuple[str, ...]
+    """Those of the sixteen that were asked for."""
     custom: tuple[CustomDimension, ...] = ()
+    """Dimensions of the user's."""
     subset: str | None = None
+    """A sentence that says what a subset run leaves out; None of a whole run."""
     rows: tuple[RowSummary, ...]
     pairs: tuple[PairedDifference, ...]
     draws: int
@@ -302,7 +286,7 @@ AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
 def parse(kind: type[AnyRecord], text: str, where: str) -> AnyRecord:
-    """A record from JSON text. Raises ValueError naming the place and every wrong key in one sentence."""
+    """A record from JSON text. Raises ValueError naming the place and every wrong key."""
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:

@@ -1,8 +1,8 @@
-"""The work list of a row, its batches and its shards.
+"""The samples that a row renders, their batches and their shards.
 
-A batch is always full: where the list runs out it is padded with copies whose clips are discarded. A shard is
-a run of whole batches. So a clip depends on its batch size and its place in the work list, never on how many
-shards there are.
+A batch is always full: where the samples run out it is padded with copies whose clips are discarded. A shard
+is a run of whole batches. So a clip depends on its batch size and its place among the samples, never on how
+many shards there are.
 """
 
 import hashlib
@@ -29,12 +29,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Samples made together. The first `kept` are wanted, the others are discarded copies that fill the
-    batch.
-    """
+    """Samples made together."""
 
     samples: tuple[Sample, ...]
     kept: int
+    """The first so many are wanted; the others are discarded copies that fill the batch."""
 
     @property
     def wanted(self) -> tuple[Sample, ...]:
@@ -50,8 +49,7 @@ def published_items(prompts: Sequence[Prompt]) -> dict[str, int]:
     """Place of every clip, by id, among the samples of all lines of the list as published, lines that are not
     rendered counted too.
 
-    Published samplers number their seeds so (raven.md 15.2); a list without repeated lines has the places of
-    its `work_list`.
+    Published samplers number their seeds so (baselines/methods.md#noise).
     """
     lines = sorted(
         (line, place) for place, prompt in enumerate(prompts) for line in prompt.facts.get("lines", (place,))
@@ -67,7 +65,7 @@ def published_items(prompts: Sequence[Prompt]) -> dict[str, int]:
 
 
 def full_batches(samples: Sequence[Sample], batch_size: int) -> list[Batch]:
-    """Cut a work list into full batches of `batch_size`; the last is padded with copies of its last sample."""
+    """Cut samples into full batches of `batch_size`; the last is padded with copies of its last sample."""
     if batch_size < 1:
         raise ValueError(f"the batch size is {batch_size}; it must be at least 1.")
     batches = []
@@ -78,9 +76,7 @@ def full_batches(samples: Sequence[Sample], batch_size: int) -> list[Batch]:
 
 
 def shard_batches(batches: Sequence[Batch], shard: int, num_shards: int) -> list[Batch]:
-    """The whole batches of shard `shard` (0-based) of `num_shards`: contiguous, sizes differ by at most one
-    batch.
-    """
+    """The batches of shard `shard` (0-based) of `num_shards`: contiguous, sizes differ by at most one."""
     if not 0 <= shard < num_shards:
         raise ValueError(
             f"shard {shard} of {num_shards} does not exist; shards are numbered 0 to {num_shards - 1}."

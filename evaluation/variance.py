@@ -1,4 +1,4 @@
-"""How much of a score's spread is between prompts and how much between seeds of one prompt. Pure numpy.
+"""How much of a score's variance is between prompts and how much between seeds of one prompt. Pure numpy.
 
 One-way random effects: value = mean + prompt effect + seed effect, by the analysis of variance for unequal
 numbers of samples.
@@ -12,25 +12,21 @@ import numpy as np
 
 from evaluation.intervals import Array
 from evaluation.metrics import Metric
-from evaluation.records import DimensionResult, Identifier, Record
+from evaluation.records import DimensionResult, Identifier, VersionedRecord
 
 
 class Components(NamedTuple):
-    """Standard deviations in the values' unit, and samples per prompt (n0 of the analysis of variance, their
-    mean if equal).
-
-    seed_sd: None where no prompt has two samples; the spread between prompts then holds both.
-    """
+    """Standard deviations in the values' unit."""
 
     prompt_sd: float
     seed_sd: float | None
+    """None where no prompt has two samples; prompt_sd then holds both."""
     samples: float
+    """Per prompt: n0 of the analysis of variance, their mean if all are equal."""
 
 
-class VarianceCell(Record):
-    """Of one row and dimension, in normalised points. seed_share: part of the mean's error that comes from
-    seeds, 0..1.
-    """
+class VarianceCell(VersionedRecord):
+    """The components of one row and dimension, in normalised points."""
 
     row: Identifier
     dimension: str
@@ -39,10 +35,11 @@ class VarianceCell(Record):
     prompt_sd: float
     seed_sd: float | None
     seed_share: float | None
+    """Part of the mean's error that comes from seeds, 0..1."""
 
 
-class VarianceTable(Record):
-    """aggregate/variance.json: spread between prompts and between seeds."""
+class VarianceTable(VersionedRecord):
+    """aggregate/variance.json: standard deviations between prompts and between seeds."""
 
     suite: str
     cells: tuple[VarianceCell, ...]
@@ -53,7 +50,7 @@ def components(values: Array, prompts: Sequence[str]) -> Components:
     names, index = np.unique(np.asarray(prompts), return_inverse=True)
     n = np.bincount(index).astype(np.float64)
     if len(names) < 2:
-        raise ValueError(f"A spread between prompts needs two prompts; found {len(names)}.")
+        raise ValueError(f"A standard deviation between prompts needs two prompts; found {len(names)}.")
     means = np.bincount(index, values) / n
     between = float((n * (means - values.mean()) ** 2).sum()) / (len(names) - 1)
     samples = (n.sum() - (n**2).sum() / n.sum()) / (len(names) - 1)
@@ -66,7 +63,7 @@ def components(values: Array, prompts: Sequence[str]) -> Components:
 def seed_share(found: Components) -> float | None:
     """Part of the variance of the mean over prompts that more samples per prompt would take away, 0..1.
 
-    None where it cannot be told: one sample per prompt, or no spread at all.
+    None where it cannot be told: one sample per prompt, or no variance at all.
     """
     if found.seed_sd is None:
         return None
@@ -78,20 +75,23 @@ def seed_share(found: Components) -> float | None:
 def variance_table(
     suite: str, results: Sequence[DimensionResult], known: Mapping[str, Metric]
 ) -> VarianceTable:
-    """A cell per result with at least two prompts, by row and dimension. known: every measure by name."""
+    """A cell per result with at least two prompts, by row and dimension. known: every metric by name."""
     cells = []
     for result in results:
-        measure = known[result.dimension]
+        metric = known[result.dimension]
         clips = sorted(result.clips, key=lambda clip: clip.clip_id)
         names = [clip.prompt_id for clip in clips]
         if len(set(names)) < 2:
             continue
-        values = np.array([measure.normalise(measure.factor * clip.value) for clip in clips])
+        values = np.array([metric.normalise(metric.factor * clip.value) for clip in clips])
         found = components(values, names)
         cells.append(
             VarianceCell(
-                row=result.row, dimension=result.dimension, prompts=len(set(names)), samples=found.samples,
-                prompt_sd=found.prompt_sd, seed_sd=found.seed_sd, seed_share=seed_share(found),
+                row=result.row,
+                dimension=result.dimension,
+                prompts=len(set(names)),
+                seed_share=seed_share(found),
+                **found._asdict(),
             )
-        )  # fmt: skip
+        )
     return VarianceTable(suite=suite, cells=tuple(sorted(cells, key=lambda c: (c.row, c.dimension))))

@@ -121,11 +121,11 @@ def dimensions_latex(table: ScoresTable) -> str:
 
 def pairs_csv(table: ScoresTable) -> str:
     """One line per two rows and metric: a minus b in normalised points, with p-values raw and after Holm."""
-    lines = ["a,b,measure,difference,low,high,p_value,holm,prompts"]
+    lines = ["a,b,metric,difference,low,high,p_value,holm,prompts"]
     for pair in table.pairs:
         found = pair.difference
         lines.append(
-            f"{pair.a},{pair.b},{pair.measure},{found.mean:.4f},{found.low:.4f},{found.high:.4f},"
+            f"{pair.a},{pair.b},{pair.metric},{found.mean:.4f},{found.low:.4f},{found.high:.4f},"
             f"{pair.p_value:.6g},{pair.holm:.6g},{pair.prompts}"
         )
     return csv_text(lines, table.subset)

@@ -56,7 +56,7 @@ class Pairs:
     """Paired differences by rows and metric, in either direction."""
 
     def __init__(self, pairs: Sequence[PairedDifference]) -> None:
-        self._pairs = {(pair.a, pair.b, pair.measure): pair for pair in pairs}
+        self._pairs = {(pair.a, pair.b, pair.metric): pair for pair in pairs}
 
     def find(self, a: str, b: str, metric: str) -> tuple[Interval, float] | None:
         """`a` minus `b` with its interval, and the Holm-adjusted p-value. None if they were not compared."""
@@ -139,7 +139,7 @@ class Power(NamedTuple):
 def power(table: ScoresTable, metric: str) -> Power:
     """What the paired tests of one dimension or total say of the ranked rows."""
     pairs = Pairs(table.pairs)
-    compared = [pair for pair in table.pairs if pair.measure == metric]
+    compared = [pair for pair in table.pairs if pair.metric == metric]
     groups = tie_groups(best_first(table, metric), lambda a, b: pairs.differ(a, b, metric))
     separated = sum(pair.holm < LEVEL for pair in compared)
     return Power(separated, len(compared), max(groups.values(), default=0))

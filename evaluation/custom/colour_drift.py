@@ -1,10 +1,9 @@
-"""Colour drift: how far a clip's colours wander from its first chunk to its last. A custom dimension, and the
-worked example.
+"""Colour drift: how far a clip's colours wander from its first chunk to its last. The worked example.
 
-Measures of neighbouring frames (flicker, smoothness) do not see a slow change; over a long roll-out it is
-what a causal model suffers from (Vchitect/VBench#206). Compared are the mean and the spread of each colour
-channel over pixel frames 0 to 8 and over the last 12, so that an object that moves through the picture does
-not count.
+Metrics of neighbouring frames (flicker, smoothness) do not see a slow change; over a long rollout it is what
+a causal model suffers from (Vchitect/VBench#206). Compared are the mean and the standard deviation of each
+colour channel over pixel frames 0 to 8 and over the last 12, so that an object that moves through the image
+does not count.
 """
 
 from typing import Any
@@ -22,8 +21,9 @@ FIRST, LAST = 9, 12  # pixel frames of the first chunk and of every later one
 
 
 def score(frames: NDArray[np.uint8], prompt: dict[str, Any]) -> float:  # noqa: ARG001 one signature for all
-    """frames uint8 [T, H, W, 3]. Mean absolute change of channel means and channel spreads; 64 levels and
-    more count as 64.
+    """Mean absolute change of channel means and standard deviations; 64 levels and more count as 64.
+
+    frames: uint8 [T, H, W, 3].
     """
     first, last = (part.reshape(-1, 3).astype(np.float64) for part in (frames[:FIRST], frames[-LAST:]))
     change = [np.abs(last.mean(0) - first.mean(0)).mean(), np.abs(last.std(0) - first.std(0)).mean()]

@@ -25,7 +25,7 @@ TAKEN = (*NAMES, "total", "quality", "semantic", "frame_quality", ALL_PROMPTS)
 
 
 class Declaration(NamedTuple):
-    """What a file says about its scores, without running it. sha256: of the file."""
+    """What a file says about its scores, without running it."""
 
     title: str
     unit: str
@@ -33,12 +33,11 @@ class Declaration(NamedTuple):
     best: float
     benchmarks: tuple[str, ...]
     sha256: str
+    """Of the file."""
 
 
 def read_declaration(path: Path) -> Declaration:
-    """The declaration in a file. Raises ValueError, one sentence, if it is not there or not whole,
-    FileNotFoundError without a file.
-    """
+    """The declaration in a file. Raises ValueError if it is not there or not whole, or FileNotFoundError."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file; write the dimension there, or correct its `file`.")
     content = path.read_bytes()
@@ -106,11 +105,11 @@ def _constants(tree: ast.Module, path: Path) -> dict[str, Any]:
 def custom_dimension(
     name: str, path: Path, *, shown: str, prompts: str, benchmark: str, dimensions: Sequence[str]
 ) -> CustomDimension:
-    """The record of one dimension of a suite. shown: how the report calls its file; dimensions: of the
-    sixteen, those of the suite.
+    """The record of one dimension of a suite.
 
-    Raises ValueError, one sentence, for a name that is taken, a benchmark it is not made for, or prompts that
-    nothing is scored on.
+    shown: how the report calls its file; dimensions: of the sixteen, those of the suite.
+    Raises ValueError for a name that is taken, a benchmark it is not made for, or prompts that nothing is
+    scored on.
     """
     if name in TAKEN:
         raise ValueError(f"custom_dimensions.{name}: the name {name} is taken; choose another one.")
@@ -127,6 +126,6 @@ def custom_dimension(
             f"the suite ({', '.join(dimensions)})."
         )
     return CustomDimension(
-        name=name, title=declared.title, unit=declared.unit, worst=declared.worst, best=declared.best, prompts=prompts,
-        file=shown, sha256=declared.sha256,
+        name=name, title=declared.title, unit=declared.unit, worst=declared.worst, best=declared.best,
+        prompts=prompts, file=shown, sha256=declared.sha256,
     )  # fmt: skip

@@ -1,8 +1,5 @@
-"""Run a custom dimension: its file's function on every clip. Apart from reading its declaration, which
-planning does.
-"""
+"""Run a custom dimension: its file's function on every clip."""
 
-import hashlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from numbers import Real
@@ -13,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.clips import read_clip
+from evaluation.files import file_sha256
 from evaluation.records import ClipScore, CustomDimension
 from evaluation.selection import ScoredPrompt
 
@@ -20,10 +18,11 @@ CustomScore = Callable[[NDArray[np.uint8], dict[str, Any]], float]
 
 
 def load_score(path: Path, custom: CustomDimension) -> CustomScore:
-    """The function of a file, which is run here. Raises ValueError if it is not the file that the run was
-    planned with.
+    """The function of a file, which is run here.
+
+    Raises ValueError if it is not the file that the run was planned with.
     """
-    if hashlib.sha256(path.read_bytes()).hexdigest() != custom.sha256:
+    if file_sha256(path) != custom.sha256:
         raise ValueError(f"{path} changed since this run was planned; start the run again.")
     spec = importlib.util.spec_from_file_location(f"custom_dimension_{custom.name}", path)
     assert spec is not None and spec.loader is not None, "a .py file that was parsed has a loader"  # noqa: PT018
@@ -34,9 +33,7 @@ def load_score(path: Path, custom: CustomDimension) -> CustomScore:
 
 
 def checked_value(value: Any, custom: CustomDimension, clip: str) -> float:
-    """The score itself. Raises ValueError naming clip and file unless it is a finite number between WORST and
-    BEST.
-    """
+    """The score, rounded. Raises ValueError naming clip and file unless it is a number from WORST to BEST."""
     low, high = min(custom.worst, custom.best), max(custom.worst, custom.best)
     if not isinstance(value, Real | np.number | np.bool_) or not low <= float(value) <= high:
         raise ValueError(
@@ -49,8 +46,9 @@ def checked_value(value: Any, custom: CustomDimension, clip: str) -> float:
 def score_custom(
     custom: CustomDimension, score: CustomScore, selected: Sequence[ScoredPrompt], clips: Path
 ) -> list[ClipScore]:
-    """Score every clip from its decoded frames. Raises ValueError or FileNotFoundError naming the first bad
-    clip, and the file.
+    """Score every clip from its decoded frames.
+
+    Raises ValueError or FileNotFoundError naming the first bad clip and the file.
     """
     scores = []
     for prompt, clip in ((prompt, clip) for prompt, chosen in selected for clip in chosen):

@@ -46,7 +46,7 @@ GRADED = (
     scene,
     temporal_style,
 )
-"""Scorers that are mostly 0 or 1, which gives a group of clips no direction. As rewards they have a graded form."""
+"""Scorers that are mostly 0 or 1, which gives a group no direction. As rewards they have a graded form."""
 SMOOTH = (aesthetic_quality, background_consistency, imaging_quality, motion_smoothness, subject_consistency)
 """Scorers that are rewards as they are."""
 OTHERS = (overall_consistency, spatial_relationship, temporal_flickering)

@@ -54,7 +54,7 @@ def make_facts(
     camera: str = FIXED,
     action: str | None = None,
 ) -> Facts:
-    """Facts of (colour, shape) objects in a scene. Raises ValueError if they describe no clip of this world."""
+    """Facts of (colour, shape) objects in a scene. Raises ValueError if no clip of this world has them."""
     facts: Facts = {
         "objects": [{"color": color, "shape": shape} for color, shape in objects],
         "motion": motion,

@@ -1,4 +1,4 @@
-"""Facts -> clip: uint8 [81, 32, 32, 3], 16 pixel_frames per second. NumPy only, vectorised over pixel frames.
+"""Facts -> clip: uint8 [81, 32, 32, 3], 16 frames a second. NumPy only, vectorised over pixel frames.
 
 T pixel frames, positions in pixels (x right, y down; pixel i covers i - 0.5 .. i + 0.5). Everything is drawn
 from signed distances, so edges are anti-aliased and motion is sub-pixel. The backgrounds are fixed, smooth
@@ -76,7 +76,7 @@ def _texture(scene: str) -> Floats:
 
 
 def apply_style(rgb: Floats, style: str) -> Floats:
-    """Colours [..., 3] in 0..255 under a style; linear but for the final clip, so it commutes with blending."""
+    """Colours [..., 3] in 0..255 under a style; linear but for the clipping, so it commutes with blending."""
     luma = (rgb @ _LUMA)[..., None]
     if style == PLAIN:
         styled = rgb
@@ -95,7 +95,7 @@ def apply_style(rgb: Floats, style: str) -> Floats:
 
 @cache
 def background(scene: str, style: str = PLAIN) -> Floats:
-    """The still background, float32 [32, 32, 3] in 0..255; read-only."""
+    """The static background, float32 [32, 32, 3] in 0..255; read-only."""
     image = apply_style(_texture(scene), style)
     image.setflags(write=False)
     return image
@@ -110,7 +110,7 @@ def moved_background(image: Floats, shift_x: Floats, shift_y: Floats, zoom: Floa
     """The tiled background [32, 32, 3] seen by a moved camera, float32 [T, 32, 32, 3]; shifts and zoom are
     [T].
 
-    Screen pixel p shows world pixel (p - c) / zoom + c + shift, c the picture's centre; bilinear in each
+    Screen pixel p shows world pixel (p - c) / zoom + c + shift, c the image's centre; bilinear in each
     axis.
     """
 

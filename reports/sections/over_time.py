@@ -95,7 +95,7 @@ def _seconds(chunk: int, pixel_frames: int, fps: int) -> str:
 def _curves(table: ChunkTable, metric: str, rows: Sequence[RowSummary]) -> list[ChunkCurve]:
     """The curves of a metric, in the table's order, of the rows that are shown."""
     names = {row.row for row in rows}
-    return [curve for curve in table.curves if curve.measure == metric and curve.row in names]
+    return [curve for curve in table.curves if curve.metric == metric and curve.row in names]
 
 
 @styled
@@ -124,7 +124,7 @@ def chunks_figure(
     table: ChunkTable, rows: Sequence[RowSummary], titles: Mapping[str, str]
 ) -> SvgFigure | None:
     """A panel for every dimension that is scored frame by frame. None without any."""
-    names = [name for name in table.measures if name != SUMMARY]
+    names = [name for name in table.metrics if name != SUMMARY]
     if not names:
         return None
     known = looks(rows)
@@ -173,9 +173,9 @@ def over_time(
     titles = {SUMMARY: "mean of quality dimensions"} | {name: metric.title for name, metric in known.items()}
     drifts: dict[str, dict[str, ChunkCurve]] = {}
     for curve in table.curves:
-        drifts.setdefault(curve.row, {})[curve.measure] = curve
-    compared = table.measures[0]
-    pairs = sorted((pair for pair in table.pairs if pair.measure == compared), key=lambda pair: pair.holm)
+        drifts.setdefault(curve.row, {})[curve.metric] = curve
+    compared = table.metrics[0]
+    pairs = sorted((pair for pair in table.pairs if pair.metric == compared), key=lambda pair: pair.holm)
     summary, panels = summary_figure(table, rows, fps), chunks_figure(table, rows, titles)
     return OverTime(table, titles, summary, panels, drifts, compared, pairs)
 

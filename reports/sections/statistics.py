@@ -72,7 +72,7 @@ def compared_pairs(view: View) -> dict[str, Any]:
         "metrics": titles | {name: metric.title for name, metric in view.known.items()},
         "pairs": [
             [
-                p.a, p.b, p.measure,
+                p.a, p.b, p.metric,
                 *(round(x, 3) for x in (p.difference.mean, p.difference.low, p.difference.high)),
                 float(f"{p.holm:.3g}"), p.prompts,
             ]

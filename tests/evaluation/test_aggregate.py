@@ -135,7 +135,7 @@ def test_a_missing_dimension_is_no_zero():
     assert "human_action" in row.incomplete
     assert absent.dimensions == {}
     assert "0 of 16" in absent.incomplete
-    assert not any(pair.measure == "total" or "absent" in (pair.a, pair.b) for pair in table.pairs)
+    assert not any(pair.metric == "total" or "absent" in (pair.a, pair.b) for pair in table.pairs)
     with pytest.raises(ValueError, match="human_action"):
         totals({n: np.asarray(1.0) for n in NAMES if n != "human_action"})
 
@@ -266,7 +266,7 @@ def test_pairs_share_their_draws(compared):
     ranked.
     """
     _, _, table = compared
-    pairs = {(p.a, p.b, p.measure): p for p in table.pairs}
+    pairs = {(p.a, p.b, p.metric): p for p in table.pairs}
     assert len(pairs) == 3 * 19
     lead = pairs["a", "b", "total"]
     gap = float(totals({name: np.asarray(2.0 * scale(name)) for name in NAMES}).total)

@@ -61,7 +61,7 @@ def settings(rows: dict[str, str], draws: int = 2000) -> AggregateSettings:
 
 
 def of(table, row: str, measure: str) -> ChunkCurve:
-    (found,) = (c for c in table.curves if (c.row, c.measure) == (row, measure))
+    (found,) = (c for c in table.curves if (c.row, c.metric) == (row, measure))
     return found
 
 
@@ -121,7 +121,7 @@ def test_a_known_drift_is_inside_its_interval_and_told_from_none(count: int) -> 
     assert stays.drift.low < 0 < stays.drift.high
     assert stays.holm is not None
     assert stays.holm > 0.05
-    (pair,) = (p for p in table.pairs if p.measure == "imaging_quality")
+    (pair,) = (p for p in table.pairs if p.metric == "imaging_quality")
     assert (pair.a, pair.b) == ("falls", "stays")
     assert pair.difference.mean == pytest.approx(falls.drift.mean - stays.drift.mean)
     assert pair.holm < 0.01
@@ -166,7 +166,7 @@ def test_chunk_values_are_the_means_of_the_dimension_and_the_summary_of_quality(
         [result("a", prompts, lambda n, s: frames), result("a", prompts, lambda n, s: frames, "scene")],
         settings({"a": "native"}),
     )  # fmt: skip
-    assert table.measures == (SUMMARY, "imaging_quality", "scene")
+    assert table.metrics == (SUMMARY, "imaging_quality", "scene")
     assert [c.mean for c in of(table, "a", SUMMARY).chunks if c] == pytest.approx([50 + c for c in range(7)])
     assert [c.mean for c in of(table, "a", "scene").chunks if c] == pytest.approx(
         [100 * (50 + c) / 82.22 for c in range(7)]
@@ -178,7 +178,7 @@ def test_a_scorer_without_frames_is_named_and_has_no_curve() -> None:
     """The official path gives no values of frames: that is said, and nothing is drawn."""
     prompts = make_prompts(3)
     table = chunk_table("x", prompts, [result("a", prompts, lambda n, s: None)], settings({"a": "native"}))
-    assert (table.curves, table.measures, table.without) == ((), (), ("imaging_quality", "scene"))
+    assert (table.curves, table.metrics, table.without) == ((), (), ("imaging_quality", "scene"))
 
 
 def test_rows_are_compared_on_common_prompts() -> None:
@@ -187,7 +187,7 @@ def test_rows_are_compared_on_common_prompts() -> None:
     a = result("a", prompts, lambda n, s: [0.5 + 0.01 * n * chunk_of(f) / 6 for f in range(FRAMES)])
     b = result("b", prompts[:12], lambda n, s: [0.5] * FRAMES)
     table = chunk_table("x", prompts, [a, b], settings({"a": "native", "b": "native"}))
-    (pair,) = (p for p in table.pairs if p.measure == "imaging_quality")
+    (pair,) = (p for p in table.pairs if p.metric == "imaging_quality")
     assert pair.prompts == 12
     assert pair.difference.mean == pytest.approx(np.mean(range(12)))
     drift = of(table, "a", "imaging_quality").drift

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.clips import ClipShape, clip_faults, content_sha256, read_clip, upscale, write_clip
+from evaluation.clips import ClipShape, clip_errors, content_sha256, read_clip, upscale, write_clip
 from evaluation.files import file_sha256
 
 SHAPE = ClipShape(pixel_frames=9, height=64, width=64, fps=16)
@@ -31,7 +31,7 @@ def test_the_same_frames_give_the_same_bytes_and_survive_the_codec(tmp_path: Pat
         hashes.add(file_sha256(tmp_path / "a.mp4"))
     assert len(hashes) == 1
     clip = read_clip(tmp_path / "a.mp4")
-    assert clip_faults(clip, SHAPE) == []
+    assert clip_errors(clip, SHAPE) == []
     assert (
         np.abs(clip.frames.astype(int) - big).mean() < 4
     )  # crf 18 on flat areas; 4 of 255 is far below any checker's margin
@@ -50,7 +50,7 @@ def test_the_same_frames_give_the_same_bytes_and_survive_the_codec(tmp_path: Pat
 def test_every_fault_is_named(tmp_path: Path, frames: np.ndarray, fps: int, phrase: str) -> None:
     """Guards against a short, small, slow or blank clip that is scored as if it were whole."""
     write_clip(tmp_path / "x.mp4", frames, fps=fps)
-    assert [fault for fault in clip_faults(read_clip(tmp_path / "x.mp4"), SHAPE) if phrase in fault]
+    assert [fault for fault in clip_errors(read_clip(tmp_path / "x.mp4"), SHAPE) if phrase in fault]
 
 
 def test_truncated_and_absent_files_are_errors(tmp_path: Path) -> None:

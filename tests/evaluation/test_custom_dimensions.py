@@ -228,8 +228,8 @@ def test_own_dimensions_are_in_every_table_and_change_no_other_number(tmp_path: 
         assert cell.normalised.low < cell.normalised.mean < cell.normalised.high
         assert {k: v for k, v in row.dimensions.items() if k != custom.name} == bare.dimensions
         assert (row.total, row.quality, row.semantic) == (bare.total, bare.quality, bare.semantic)
-    assert [pair for pair in table.pairs if pair.measure != custom.name] == list(without.pairs)
-    (pair,) = (pair for pair in table.pairs if pair.measure == custom.name)
+    assert [pair for pair in table.pairs if pair.metric != custom.name] == list(without.pairs)
+    (pair,) = (pair for pair in table.pairs if pair.metric == custom.name)
     assert pair.difference.mean == pytest.approx(100 * 2 / 40), "b has 2 levels more, which is worse"
     assert pair.holm == pair.p_value < 0.05
     known = metrics("toybox", [custom])

@@ -60,13 +60,16 @@ def write_weights(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     raft = RAFT(EasyDict(small=False, mixed_precision=False, alternate_corr=False))
     torch.save(
-        {f"module.{name}": value for name, value in state(raft).items()}, folder / networks.NETWORK_FILES["raft"]
+        {f"module.{name}": value for name, value in state(raft).items()},
+        folder / networks.NETWORK_FILES["raft"],
     )
     with zipfile.ZipFile(folder / networks.RAFT_ARCHIVE[0], "w") as packed:
         packed.write(folder / networks.NETWORK_FILES["raft"], networks.RAFT_ARCHIVE[1])
     amt = importlib.import_module("vbench.third_party.amt.networks.AMT-S").Model(**networks.AMT_S)
     options = argparse.Namespace(lr=1e-4)
-    torch.save({"state_dict": state(amt), "config": options, "epoch": 3}, folder / networks.NETWORK_FILES["amt"])
+    torch.save(
+        {"state_dict": state(amt), "config": options, "epoch": 3}, folder / networks.NETWORK_FILES["amt"]
+    )
     musiq = MUSIQ(pretrained=False)
     nn.init.constant_(musiq.head.bias, 50.0)
     torch.save(state(musiq), folder / networks.NETWORK_FILES["musiq"])
@@ -105,7 +108,10 @@ def beside_vbench(folder: Path) -> dict[str, tuple[float, float]]:
     shown, wide = pngs(frames, folder / "clip"), rng.integers(0, 256, (1, 144, 600, 3), dtype=np.uint8)
     picture = str(pngs(wide, folder / "wide") / "000.png")
     options = EasyDict(
-        model=str(weights / networks.NETWORK_FILES["raft"]), small=False, mixed_precision=False, alternate_corr=False
+        model=str(weights / networks.NETWORK_FILES["raft"]),
+        small=False,
+        mixed_precision=False,
+        alternate_corr=False,
     )
     theirs = dynamic_degree.DynamicDegree(options, CPU)
     seen = theirs.get_frames_from_img_folder(str(shown))
@@ -115,7 +121,9 @@ def beside_vbench(folder: Path) -> dict[str, tuple[float, float]]:
     config = Path(motion_smoothness.__file__).parent / "third_party/amt/cfgs/AMT-S.yaml"
     # VBench cannot read objects beside the tensors: it gets them alone
     alone = weights / "amt_tensors.pth"
-    torch.save({"state_dict": networks.read_state(weights / networks.NETWORK_FILES["amt"], key="state_dict")}, alone)
+    torch.save(
+        {"state_dict": networks.read_state(weights / networks.NETWORK_FILES["amt"], key="state_dict")}, alone
+    )
     smooth = motion_smoothness.MotionSmoothness(str(config), str(alone), CPU).motion_score(str(shown))
     musiq = networks.load_musiq(weights, CPU)
     quality, _ = imaging_quality.technical_quality(musiq, [picture], CPU)

@@ -67,7 +67,7 @@ def test_intervals_hold_the_truth(built: tuple[ScoresTable, str]) -> None:
     %).
     """
     leads = full_scale.LEADS
-    pairs = [pair for pair in built[0].pairs if pair.measure == "total"]
+    pairs = [pair for pair in built[0].pairs if pair.metric == "total"]
     assert len(pairs) == 28
     missed = [p for p in pairs if not p.difference.low <= leads[p.a] - leads[p.b] <= p.difference.high]
     assert len(missed) <= 4

@@ -50,7 +50,7 @@ def test_without_values_of_frames_the_section_says_so(finished_run: Run) -> None
     html = render_section(bare, "over_time")
     assert "one number a clip and none for its frames" in html
     assert "<table" not in html
-    empty = ChunkTable(suite="x", pixel_frames=0, measures=(), without=("color",), curves=(), pairs=())
+    empty = ChunkTable(suite="x", pixel_frames=0, metrics=(), without=("color",), curves=(), pairs=())
     assert over_time(empty, finished_run.table.rows, metrics("toybox"), 16) is None
 
 
@@ -58,5 +58,5 @@ def test_chunks_of_the_record_are_those_of_the_run(finished_run: Run) -> None:
     """Guards the size of run.json: curves only, no values of frames."""
     assert finished_run.chunks is not None
     assert "frame_values" not in finished_run.model_dump_json()
-    assert finished_run.chunks.measures == (SUMMARY, *synthetic.BY_FRAME)
+    assert finished_run.chunks.metrics == (SUMMARY, *synthetic.BY_FRAME)
     assert {curve.row for curve in finished_run.chunks.curves} == set(synthetic.ROWS)

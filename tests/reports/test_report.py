@@ -431,7 +431,7 @@ def test_a_bare_run_leaves_sections_out_with_a_sentence(tmp_path: Path) -> None:
         )
         for row in table.rows
     )  # fmt: skip
-    pairs = tuple(pair for pair in table.pairs if pair.measure in keep)
+    pairs = tuple(pair for pair in table.pairs if pair.metric in keep)
     write_json(scores, table.model_copy(update={"dimensions": keep, "rows": rows, "pairs": pairs}))
     for name in ("train", "weights", "benchmarks", "filter"):
         for path in sorted((tmp_path / name).rglob("*"), reverse=True):

@@ -37,7 +37,7 @@ def test_nothing_has_a_total_though_all_dimensions_are_there(run: Run) -> None:
         assert len(row.dimensions) == 16
         assert (row.total, row.quality, row.semantic) == (None, None, None)
         assert row.incomplete == "no total on a subset of the prompts or samples"
-    assert not [pair for pair in run.table.pairs if pair.measure in ("total", "quality", "semantic")]
+    assert not [pair for pair in run.table.pairs if pair.metric in ("total", "quality", "semantic")]
 
 
 def test_the_page_says_so_before_any_number(run: Run) -> None:

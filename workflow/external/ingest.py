@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from evaluation.clips import ClipShape, clip_faults, read_clip
+from evaluation.clips import ClipShape, clip_errors, read_clip
 from evaluation.code_state import this_commit
 from evaluation.records import ClipTiming
 from evaluation.shards import Sample
@@ -66,7 +66,7 @@ def prove(folder: Path, samples: Iterable[Sample], shape: ClipShape) -> Proof:
     for sample in samples:
         path = folder / f"{sample.clip_id}.mp4"
         try:
-            found = clip_faults(read_clip(path), shape)
+            found = clip_errors(read_clip(path), shape)
         except FileNotFoundError:
             found = ["was not written"]
         except ValueError:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evaluation.clips import ClipShape, clip_faults, content_sha256, read_clip
+from evaluation.clips import ClipShape, clip_errors, content_sha256, read_clip
 from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, read_jsonl, write_jsonl
 from evaluation.shards import samples_to_render
@@ -40,7 +40,7 @@ def wrong_clips(
             faults.append(f"Clip {clip.clip_id} of row {row}: {error}")
             continue
         faults += [
-            f"Clip {clip.clip_id} of row {row} {fault}: {path}." for fault in clip_faults(decoded, shape)
+            f"Clip {clip.clip_id} of row {row} {fault}: {path}." for fault in clip_errors(decoded, shape)
         ]
         content = content_sha256(decoded.frames)
         if content in contents:
