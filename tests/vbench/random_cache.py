@@ -270,7 +270,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "raft_moving": lambda cache: make_raft(cache, MOVING),
     "umt": make_umt,
     "viclip": make_viclip,
-    "bert_tokenizer": make_bert_tokenizer,
+    "bert_tokenizer": make_bert_tokenizer,  # and its weights: before the two that read them
     "bert_weights": make_bert_weights,
     "tag2text": make_tag2text,
     "grit": make_grit,
@@ -283,7 +283,9 @@ def main(folder: Path, names: list[str]) -> None:
     make_vocabulary(folder)  # wanted whenever vbench's ViCLIP is imported
     import torch
 
-    for name in names or list(MAKERS):
+    unknown = sorted(set(names) - MAKERS.keys())
+    assert not unknown, f"there are {', '.join(MAKERS)}, not {unknown}"
+    for name in [name for name in MAKERS if name in names or not names]:
         done = folder / f".{name}"
         if not done.exists():
             torch.manual_seed(0)
