@@ -113,7 +113,7 @@ class HeldOut(Strict):
 
 
 class HeldOutLine(NamedTuple):
-    """Means before and after, their paired difference with a 95 % interval over prompts, and its p-value."""
+    """One metric: means before and after, and their paired difference with a 95 % interval over prompts."""
 
     name: str
     trained: bool
@@ -145,16 +145,7 @@ def compare_heldout(record: HeldOut, seed: int = 0) -> list[HeldOutLine]:
         drawn = resample_means(weights, (after - before)[None], np.ones((1, len(order))))[:, 0]
         low, high = percentile_range(drawn)
         difference = Interval(mean=float((after - before).mean()), low=low, high=high)
-        p_value = paired_p_value(drawn, len(order))
-        lines.append(
-            HeldOutLine(
-                metric.name,
-                metric.trained,
-                float(before.mean()),
-                float(after.mean()),
-                difference,
-                p_value,
-                len(order),
-            )
-        )
+        means = float(before.mean()), float(after.mean())
+        tested = difference, paired_p_value(drawn, len(order)), len(order)
+        lines.append(HeldOutLine(metric.name, metric.trained, *means, *tested))
     return sorted(lines, key=lambda line: not line.trained)

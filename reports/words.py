@@ -17,11 +17,11 @@ def and_joined(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
-def one_line(text: str) -> str:
+def on_one_line(text: str) -> str:
     """Words of others without line breaks."""
     return " ".join(text.split())
 
 
 def foreign(text: str) -> str:
     """Words of others on one line, in which no citation begins."""
-    return one_line(text).replace("[@", "[ @")
+    return on_one_line(text).replace("[@", "[ @")

@@ -12,7 +12,7 @@ from reports.cost import amount
 from reports.rendering import TEXTS
 from reports.run import Run
 from reports.view import View
-from reports.words import one_line
+from reports.words import on_one_line
 
 
 def limits_section(view: View) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "settings": settings,
         "table": table,
         "suite_clip": config["clip"],
-        "note": one_line(settings.note or (only if len(table.dimensions) < len(NAMES) else "")),
+        "note": on_one_line(settings.note or (only if len(table.dimensions) < len(NAMES) else "")),
         "ranked": list(ranked),
         "of_kind": {
             kind: [found.label for found in ranked.values() if found.kind == kind]

@@ -28,15 +28,15 @@ from reports.page import beside_clips, render_page
 from reports.run import ReportSettings, read_run
 from reports.scrubbing import scrub
 
-ROOT = Path(__file__).resolve().parents[2]
 log = logging.getLogger("report")
 
 
 def make_report(flags: argparse.Namespace) -> None:
     """Read, render, write; report.html last, so that it is there only when everything is."""
-    given = scrub(json.loads(flags.settings), str(ROOT))
+    root = Path(__file__).resolve().parents[2]
+    given = scrub(json.loads(flags.settings), str(root))
     settings = parse(ReportSettings, json.dumps(given), "--settings")
-    record = read_run(flags.scores, flags.results_dir, settings, ROOT, threads=flags.threads)
+    record = read_run(flags.scores, flags.results_dir, settings, root, threads=flags.threads)
     page = render_page(record)
     for export in exports_of(record):
         if export.text is not None:
