@@ -145,7 +145,8 @@ def compare_heldout(record: HeldOut, seed: int = 0) -> list[HeldOutLine]:
         drawn = resample_means(weights, (after - before)[None], np.ones((1, len(order))))[:, 0]
         low, high = percentile_range(drawn)
         difference = Interval(mean=float((after - before).mean()), low=low, high=high)
-        means = float(before.mean()), float(after.mean())
-        tested = difference, paired_p_value(drawn, len(order)), len(order)
-        lines.append(HeldOutLine(metric.name, metric.trained, *means, *tested))
+        means, p_value = (float(before.mean()), float(after.mean())), paired_p_value(drawn, len(order))
+        lines.append(
+            HeldOutLine(metric.name, metric.trained, *means, difference, p_value, prompts=len(order))
+        )
     return sorted(lines, key=lambda line: not line.trained)
