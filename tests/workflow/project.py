@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.workflow.embedded import write_embedded
+from tests.workflow.planner import dry_run
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = (
@@ -37,18 +38,29 @@ def copy_project(folder: Path, config: str) -> None:
     (folder / f"workflow/config/{suite[1]}.yaml").write_text(config)
 
 
+def command_line(suite: str, *arguments: str) -> list[str]:
+    """Arguments of Snakemake for a suite's report, with the local profile on two cores."""
+    profile = ["--cores", "2", "--profile", "local", "--configfile", f"workflow/config/{suite}.yaml"]
+    return ["reports/table.html", *arguments, *profile]
+
+
 def snakemake(folder: Path, suite: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Snakemake with the local profile on two cores; output is captured."""
-    command = [sys.executable, "-m", "snakemake", "reports/table.html", *arguments, "--cores", "2"]
-    command += ["--profile", "local", "--configfile", f"workflow/config/{suite}.yaml"]
+    command = [sys.executable, "-m", "snakemake", *command_line(suite, *arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=580)
 
 
 def planned(folder: Path, suite: str, *arguments: str) -> set[Job]:
     """What `snakemake -n` would run."""
-    answer = snakemake(folder, suite, "-n", *arguments)
-    text = answer.stdout + answer.stderr
-    assert answer.returncode == 0, text[-3000:]
+    output = folder / "plan.tmp"
+    code = dry_run(folder, command_line(suite, *arguments), output)
+    text = output.read_text()
+    assert code == 0, text[-3000:]
+    return jobs_in(text)
+
+
+def jobs_in(text: str) -> set[Job]:
+    """The jobs that a dry run lists."""
     jobs = set()
     for block in re.split(r"\n(?=(?:local)?rule \w+:\n)", text):
         if rule := re.match(r"(?:local)?rule (\w+):\n", block):

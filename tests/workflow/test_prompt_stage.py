@@ -131,7 +131,7 @@ def test_the_content_is_what_is_tracked(tmp_path: Path) -> None:
 
 
 def test_what_leaves_the_standard_protocol_says_so() -> None:
-    """Guards against a subset whose report looks like the whole, with the standard suite's own label on top."""
+    """Guards against a subset whose report looks like the whole, with the standard suite's label on top."""
     assert protocol_note(ROOT, suite("toybox")) is None
     assert protocol_note(ROOT, suite("vbench")) is None
     ci = protocol_note(ROOT, suite("ci")) or ""
@@ -238,8 +238,8 @@ def test_the_qualitative_suite_is_planned(project: Path) -> None:
     """
     jobs = planned(project, "qualitative")
     assert {rule for rule, *_ in jobs} == {
-        "fetch", "prompts", "sample", "check", "vbench_environment", "vbench_weights", "filter_part", "filter", "score_part", "score",
-        "aggregate", "report",
+        "fetch", "prompts", "sample", "check", "vbench_environment", "vbench_weights", "filter_part", "filter",
+        "score_part", "score", "aggregate", "report",
     }  # fmt: skip
     assert len([job for job in jobs if job[0] == "score"]) == 9 * 6
 

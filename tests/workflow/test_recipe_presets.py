@@ -24,20 +24,60 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "models/training/README.md").read_text(encoding="utf-8")
 SUITE = ROOT / "workflow/config/vbench.yaml"
 
-ADAMW = {"kind": "adamw", "betas": (0.0, 0.999), "weight_decay": 0.0, "clip": 1000.0, "warmup": 0, "schedule": "constant"}  # fmt: skip
+ADAMW = {
+    "kind": "adamw",
+    "betas": (0.0, 0.999),
+    "weight_decay": 0.0,
+    "clip": 1000.0,
+    "warmup": 0,
+    "schedule": "constant",
+}
 TABLE_17_1 = {
-    "iterations": 220, "fake_updates": 2, "seed": 20001019, "checkpoint_every": 110, "timesteps": (1000, 938, 833, 625),
-    "score_shift": 5.0, "score_range": (0.02, 0.98), "guidance": 3.0, "norm_min": 1e-5, "forcing": "training_time_test",
-    "chunk_weighting": -1.0, "ema": 0.9675, "chunks": (3,) * 7, "sink": 0, "window": None,
-    "student": ADAMW | {"lr": 2e-6, "eps": 1e-8}, "fake": ADAMW | {"lr": 4e-7, "eps": 1e-8},
-}  # fmt: skip
+    "iterations": 220,
+    "fake_updates": 2,
+    "seed": 20001019,
+    "checkpoint_every": 110,
+    "timesteps": (1000, 938, 833, 625),
+    "score_shift": 5.0,
+    "score_range": (0.02, 0.98),
+    "guidance": 3.0,
+    "norm_min": 1e-5,
+    "forcing": "training_time_test",
+    "chunk_weighting": -1.0,
+    "ema": 0.9675,
+    "chunks": (3,) * 7,
+    "sink": 0,
+    "window": None,
+    "student": ADAMW | {"lr": 2e-6, "eps": 1e-8},
+    "fake": ADAMW | {"lr": 4e-7, "eps": 1e-8},
+}
 TABLE_17_2 = {
-    "iterations": 160, "seed": 20001019, "checkpoint_every": 80, "timesteps": (1000, 938, 833, 625), "policy_scale": 100.0,
-    "reward_aggregation": "normalise_then_sum", "advantage_group": None, "advantage_spread": "group", "flow_grpo": None, "kl": None,
-    "advantage_clip": 5.0, "chunk_weighting": -1.0, "ema": 0.9675, "lora_rank": 256, "lora_alpha": 256.0, "group": 32,
-    "chunks": (3,) * 7, "sink": 0, "window": None, "shared_noise": False, "random_policy_timestep": True,
-    "policy_timestep_reweight": False, "optim_steps": 1, "ratio_clip": None, "optimizer": ADAMW | {"lr": 5e-6, "eps": 1e-10},
-}  # fmt: skip
+    "iterations": 160,
+    "seed": 20001019,
+    "checkpoint_every": 80,
+    "timesteps": (1000, 938, 833, 625),
+    "policy_scale": 100.0,
+    "reward_aggregation": "normalise_then_sum",
+    "advantage_group": None,
+    "advantage_spread": "group",
+    "flow_grpo": None,
+    "kl": None,
+    "advantage_clip": 5.0,
+    "chunk_weighting": -1.0,
+    "ema": 0.9675,
+    "lora_rank": 256,
+    "lora_alpha": 256.0,
+    "group": 32,
+    "chunks": (3,) * 7,
+    "sink": 0,
+    "window": None,
+    "shared_noise": False,
+    "random_policy_timestep": True,
+    "policy_timestep_reweight": False,
+    "optim_steps": 1,
+    "ratio_clip": None,
+    "optimizer": ADAMW | {"lr": 5e-6, "eps": 1e-10},
+}
 REWARDS = ("raft", "text_alignment", "aesthetic", "imaging", "motion_smoothness")
 """Weights of RAFT, text alignment, aesthetic, imaging and motion smoothness in the released configs."""
 WEIGHTS = {
