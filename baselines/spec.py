@@ -21,6 +21,9 @@ Count = Annotated[int, Field(ge=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RowName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
+SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "dtypes")
+"""Sections of a native baseline's file that decide its clips."""
+
 PLACEHOLDERS = ("work_list", "output", "shard", "gpus", "num_gpus", "code", "root")
 """What may stand in braces in the command of an external baseline; workflow/external/baseline.py fills them
 in.

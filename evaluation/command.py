@@ -26,12 +26,20 @@ FLAGS: dict[str, dict[str, Any]] = {
     "filtered": {"type": Path, "help": "which samples of the row are scored (filter/<row>.json)"},
     "clips": {"type": Path, "help": "folder of the row's clips"},
     "settings": {"help": "settings as JSON, exactly as the rule tracks them"},
+    "chosen": {"type": Path, "help": "the prompts of this run, which are fewer in a subset run"},
+    "shard": {"help": "<i>-of-<n>"},
+    "code": {"help": "digest of the code that makes the clips"},
+    "timings": {"type": Path, "help": "timings.jsonl beside the manifest"},
+    "baseline": {"type": Path, "help": "baselines/<row>.yaml"},
+    "weights": {"type": Path, "help": "file of the row's weights"},
+    "codec": {"type": Path, "help": "file or folder of the codec"},
+    "text": {"type": Path, "help": "file of the text encoder"},
     "config": {"type": Path, "help": "the suite's file"},
     "output": {"type": Path, "help": "file to write"},
 }
 """Required flags that several commands share, by name without dashes."""
 
-RENAMED = {"--numerics": "--precision", "--path": "--backend", "--own": "--custom"}
+RENAMED = {"--numerics": "--precision", "--path": "--backend", "--own": "--custom", "--proof": "--checksums"}
 """Flags of earlier versions, by the flag that took their place."""
 
 

@@ -22,7 +22,7 @@ from models.wan import Wan, cast_parameters, init_weights
 from tests.models.test_wan_vae import random_vae
 from tests.models.umt5_toys import DIM, wan_state, write_tokenizer
 from workflow.sampling.batches import BatchSampler
-from workflow.sampling.model_files import row_sha256, text_rows, text_sha256
+from workflow.sampling.model_files import prompt_encoder, row_sha256, text_sha256
 
 BASELINES = load_all(Path(__file__).parents[2] / "baselines")
 CONFIG = WanConfig(
@@ -36,7 +36,7 @@ PROMPTS = [
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """resources/ with a Self Forcing checkpoint (two levels, wrapped names), text encoder, tokenizer and VAE."""
+    """resources/ with a Self Forcing checkpoint (two levels, wrapped names), text encoder and VAE."""
     folder = tmp_path_factory.mktemp("site") / "resources" / "weights"
     (folder / "self_forcing").mkdir(parents=True)
     wan = Wan(CONFIG)
@@ -69,7 +69,7 @@ def test_clips_are_the_parts_put_together(files: Path, tmp_path: Path, precision
     codec: Codec = open_codec(files / "wan" / "vae", dtype=dtypes.codec, autocast=dtypes.codec_autocast)
     sampler = build_sampler(baseline, wan, latent_shape=(21, 16, 2, 2), precision=precision)
     texts = [prompt.extended for prompt in PROMPTS]
-    rows = text_rows(files / "wan" / "umt5.pth", "0" * 64, tmp_path / "embeddings", torch.device("cpu"))
+    rows = prompt_encoder(files / "wan" / "umt5.pth", "0" * 64, tmp_path / "embeddings", torch.device("cpu"))
     maker = BatchSampler(
         sampler=sampler, text=rows, codec=codec, noise="portable", suite="s", items={}, prompts=texts
     )
@@ -92,27 +92,29 @@ def test_clips_are_the_parts_put_together(files: Path, tmp_path: Path, precision
     assert rows.encoder is None  # type: ignore[attr-defined]
 
 
-def test_hashes_come_from_the_proof_and_cover_every_file(
+def test_hashes_come_from_the_record_and_cover_every_file(
     monkeypatch: pytest.MonkeyPatch, files: Path
 ) -> None:
-    """Guards against clips that survive another adapter or tokenizer, and against files that nobody proved."""
+    """Guards against clips that survive another adapter or tokenizer, and against unverified files."""
     monkeypatch.chdir(files.parents[1])
     root = Path("resources/weights")
-    proof = {
+    checksums = {
         "weights/wan/umt5.pth": "1" * 64,
         "weights/wan/google/umt5-xxl/tokenizer.json": "2" * 64,
         "weights/longlive/longlive_base.pt": "3" * 64,
         "weights/longlive/lora.pt": "4" * 64,
     }
-    text = text_sha256(root / "wan" / "umt5.pth", proof)
+    text = text_sha256(root / "wan" / "umt5.pth", checksums)
     assert text != text_sha256(
-        root / "wan" / "umt5.pth", proof | {"weights/wan/google/umt5-xxl/tokenizer.json": "5" * 64}
+        root / "wan" / "umt5.pth", checksums | {"weights/wan/google/umt5-xxl/tokenizer.json": "5" * 64}
     )
     (root / "longlive").mkdir()
     for name in ("longlive_base.pt", "lora.pt"):
         (root / "longlive" / name).touch()
     base = root / "longlive" / "longlive_base.pt"
-    whole = row_sha256(base, BASELINES["longlive"], proof)
-    assert whole != row_sha256(base, BASELINES["longlive"], proof | {"weights/longlive/lora.pt": "6" * 64})
+    whole = row_sha256(base, BASELINES["longlive"], checksums)
+    assert whole != row_sha256(
+        base, BASELINES["longlive"], checksums | {"weights/longlive/lora.pt": "6" * 64}
+    )
     with pytest.raises(FileNotFoundError, match="make fetch"):
-        row_sha256(root / "self_forcing" / "self_forcing_dmd.pt", BASELINES["self_forcing"], proof)
+        row_sha256(root / "self_forcing" / "self_forcing_dmd.pt", BASELINES["self_forcing"], checksums)

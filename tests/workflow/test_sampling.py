@@ -15,10 +15,10 @@ from evaluation.shards import Batch
 from evaluation.toybox import score
 from evaluation.toybox.suite import toybox_prompts
 from tests.workflow.embedded import write_embedded
+from workflow.fetching.checksums import verified_sha256
 from workflow.planning.suite import control_settings, load_suite, sampling_settings
-from workflow.sampling.model_files import proven_sha256
 from workflow.sampling.setup import tracked_baseline
-from workflow.sampling.shard import Made, ShardJob, make_shard
+from workflow.sampling.shard import MadeClip, ShardJob, make_shard
 from workflow.scripts import check, filter, render, sample
 
 ROOT = Path(__file__).parents[2]
@@ -67,62 +67,38 @@ def run_row(
 
     write_jsonl(folder / "prompts.jsonl", prompts)
     row = "self_forcing" if embedded else "truth"
-    for shard in range(num_shards):
-        name = f"{shard}-of-{num_shards}"
-        common = [
-            "--row",
-            row,
-            "--shard",
-            name,
-            "--prompts",
-            folder / "prompts.jsonl",
-            "--chosen",
-            folder / "prompts.jsonl",
-            "--code",
-            "c",
-            "--clips",
-            folder,
-        ]
-        common += ["--manifest", folder / f"{name}.m", "--timings", folder / f"{name}.t"]
-        if embedded:
-            settings = sampling_settings(SUITE, load_baseline(ROOT / "baselines/self_forcing.yaml"))
-            files = [
-                "--weights",
-                embedded / "self_forcing.safetensors",
-                "--codec",
-                embedded / "codec.safetensors",
-            ]
-            files += [
-                "--text",
-                embedded / "text.safetensors",
-                "--embeddings",
-                folder / "embeddings",
-                "--baseline",
-                ROOT / "baselines/self_forcing.yaml",
-            ]
-            call(
-                monkeypatch,
-                sample.main,
-                *common,
-                *files,
-                "--settings",
-                json.dumps(settings),
-                "--noise",
-                "portable",
-                "--device",
-                "cpu",
-            )
-        else:
-            call(monkeypatch, render.main, *common, "--settings", json.dumps(control_settings(SUITE, row)))
+    baseline = ROOT / "baselines/self_forcing.yaml"
     names = [f"{shard}-of-{num_shards}" for shard in range(num_shards)]
-    code = call(
-        monkeypatch, check.main, "--row", row, "--prompts", folder / "prompts.jsonl",
-        "--chosen", folder / "prompts.jsonl", "--clip", json.dumps(SUITE.clip.model_dump()),
-        "--clips", folder, "--manifests", *(folder / f"{n}.m" for n in names), "--timings", *(folder / f"{n}.t" for n in names),
-        "--output", folder / "manifest.jsonl", "--output-timings", folder / "timings.jsonl",
-    )  # fmt: skip
-    assert code == 0
+    for name in names:
+        flags: dict[str, object] = {
+            "row": row,
+            "shard": name,
+            "prompts": folder / "prompts.jsonl",
+            "chosen": folder / "prompts.jsonl",
+            "code": "c",
+        }
+        flags |= {"clips": folder, "manifest": folder / f"{name}.m", "timings": folder / f"{name}.t"}
+        settings = control_settings(SUITE, row)
+        if embedded:
+            settings = sampling_settings(SUITE, load_baseline(baseline))
+            flags |= {part: embedded / f"{part}.safetensors" for part in ("codec", "text")}
+            flags |= {"weights": embedded / "self_forcing.safetensors", "embeddings": folder / "embeddings"}
+            flags |= {"baseline": baseline, "noise": "portable", "device": "cpu"}
+        flags |= {"settings": json.dumps(settings)}
+        words = [str(word) for flag, value in flags.items() for word in (f"--{flag}", value)]
+        assert call(monkeypatch, sample.main if embedded else render.main, *words) == 0
+    assert check_row(monkeypatch, folder, row, names) == 0
     return read_jsonl(Clip, folder / "manifest.jsonl")
+
+
+def check_row(monkeypatch: pytest.MonkeyPatch, folder: Path, row: str, shards: Sequence[str]) -> Any:
+    """The exit code of `check` on the shards of a row."""
+    inputs = ["--row", row, "--prompts", folder / "prompts.jsonl", "--clips", folder]
+    inputs += ["--chosen", folder / "prompts.jsonl", "--clip", json.dumps(SUITE.clip.model_dump())]
+    inputs += ["--manifests", *(folder / f"{name}.m" for name in shards)]
+    inputs += ["--timings", *(folder / f"{name}.t" for name in shards)]
+    outputs = ["--output", folder / "manifest.jsonl", "--output-timings", folder / "timings.jsonl"]
+    return call(monkeypatch, check.main, *inputs, *outputs)
 
 
 def test_1_3_and_7_shards_give_the_same_bytes(
@@ -165,6 +141,25 @@ def test_1_3_and_7_shards_give_the_same_bytes(
     assert outcomes[1] == outcomes[3] == outcomes[7]
 
 
+def truth_job(folder: Path, prompts: Sequence[Prompt], **changes: Any) -> ShardJob:
+    """The one shard of the control row `truth`, rendered into `folder`."""
+    facts: dict[str, Any] = {"settings": {}, "depends_on": {}} | changes
+    shape = ClipShape(**SUITE.clip.model_dump())
+    return ShardJob(
+        row="truth",
+        shard="0-of-1",
+        prompts=prompts,
+        folder=folder,
+        shape=shape,
+        batch_size=2,
+        noise="rendered",
+        weights_sha256=None,
+        whole_list=False,
+        device="cpu",
+        **facts,
+    )
+
+
 def test_an_interrupted_shard_goes_on_with_the_clips_it_has(tmp_path: Path, prompts: list[Prompt]) -> None:
     """Guards against starting over after a kill, against trusting a half-written journal line, and against
     stale clips.
@@ -172,12 +167,9 @@ def test_an_interrupted_shard_goes_on_with_the_clips_it_has(tmp_path: Path, prom
     made: list[str] = []
 
     def job(code: str = "c", changed: Sequence[Prompt] = prompts) -> ShardJob:
-        return ShardJob(
-            row="truth", shard="0-of-1", prompts=changed, folder=tmp_path, shape=ClipShape(**SUITE.clip.model_dump()), batch_size=2,
-            noise="rendered", weights_sha256=None, settings={"a": 1}, depends_on={"code": code}, whole_list=False, device="cpu",
-        )  # fmt: skip
+        return truth_job(tmp_path, changed, settings={"a": 1}, depends_on={"code": code})
 
-    def make(batch: Any) -> Callable[[], list[Made]]:
+    def make(batch: Any) -> Callable[[], list[MadeClip]]:
         made.extend(s.clip_id for s in batch.wanted)
         if interrupted and len(made) == 4:
             raise KeyboardInterrupt
@@ -220,19 +212,16 @@ def test_batches_started_ahead_change_nothing(tmp_path: Path, prompts: list[Prom
     waited: list[int] = []
 
     def job(folder: str, ahead: int) -> ShardJob:
-        return ShardJob(
-            row="truth", shard="0-of-1", prompts=prompts, folder=tmp_path / folder, shape=ClipShape(**SUITE.clip.model_dump()),
-            batch_size=2, noise="rendered", weights_sha256=None, settings={}, depends_on={}, whole_list=False, device="cpu", ahead=ahead,
-        )  # fmt: skip
+        return truth_job(tmp_path / folder, prompts, ahead=ahead)
 
-    def start(batch: Batch) -> Callable[[], list[Made]]:
+    def start(batch: Batch) -> Callable[[], list[MadeClip]]:
         number = len(started)
         started.append(number)
         if number == failing:
             raise RuntimeError("out of memory")
         assert number - len(waited) <= 3, "two batches wait while a third is started"
 
-        def wait() -> list[Made]:
+        def wait() -> list[MadeClip]:
             made = render.render_batch("truth", prompts, batch)
             waited.append(number)
             return made
@@ -256,7 +245,7 @@ def test_batches_started_ahead_change_nothing(tmp_path: Path, prompts: list[Prom
 
 
 def test_check_names_every_fault_and_deletes_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prompts: list[Prompt], caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prompts: list[Prompt], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Guards against a missing, damaged, swapped or doubled clip that is scored, or that takes its neighbours
     with it.
@@ -279,15 +268,9 @@ def test_check_names_every_fault_and_deletes_nothing(
     assert f"{clips[6].clip_id} of row truth is missing from the shards' manifests" in text
     assert sorted(path.name for path in (tmp_path / "mp4").iterdir()) == before
     (tmp_path / "manifest.jsonl").unlink()
-    code = call(
-        monkeypatch, check.main, "--row", "truth", "--prompts", tmp_path / "prompts.jsonl",
-        "--chosen", tmp_path / "prompts.jsonl", "--clip", json.dumps(SUITE.clip.model_dump()),
-        "--clips", tmp_path, "--manifests", tmp_path / "0-of-1.m", "--timings", tmp_path / "0-of-1.t",
-        "--output", tmp_path / "manifest.jsonl", "--output-timings", tmp_path / "timings.jsonl",
-    )  # fmt: skip
-    assert code == 1
+    assert check_row(monkeypatch, tmp_path, "truth", ["0-of-1"]) == 1
     assert not (tmp_path / "manifest.jsonl").exists()
-    assert "delete the files named" in caplog.text
+    assert "delete the files named" in capsys.readouterr().err
 
 
 def test_the_filter_records_every_value(
@@ -314,11 +297,11 @@ def test_weights_must_be_the_described_bytes(embedded: Path, tmp_path: Path) -> 
     """Guards against sampling with a file that was swapped after it was measured."""
     for suffix in ("safetensors", "json"):
         (tmp_path / f"w.{suffix}").write_bytes((embedded / f"self_forcing.{suffix}").read_bytes())
-    proven_sha256(tmp_path / "w.safetensors", {})
+    verified_sha256(tmp_path / "w.safetensors", {})
     with (tmp_path / "w.safetensors").open("ab") as stream:
         stream.write(b"x")
     with pytest.raises(ValueError, match="restore or remake"):
-        proven_sha256(tmp_path / "w.safetensors", {})
+        verified_sha256(tmp_path / "w.safetensors", {})
 
 
 def test_an_edited_baseline_is_noticed() -> None:

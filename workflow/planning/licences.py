@@ -7,8 +7,9 @@ from pathlib import Path
 
 from baselines.spec import AnyBaseline, Baseline
 from reports.licences import SCORER_PACKAGES, Licence, LicencePart, as_stated, networks_of
+from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.resources import Resource, needed_resources, scorer_resources
-from workflow.planning.suite import FETCHED_FOLDER, OFFICIAL_BENCHMARKS, Suite
+from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 
 SCORER = "weights/vbench/"
 OWN = Licence(

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.subset import Subset
-from workflow.planning.suite import FETCHED_FOLDER, Suite
+from workflow.planning.suite import Suite
 
 
 class Folders(NamedTuple):

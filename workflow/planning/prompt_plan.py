@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.dimensions import NAMES
+from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.resources import listed_resources
-from workflow.planning.suite import FETCHED_FOLDER, Suite
+from workflow.planning.suite import Suite
 
 STANDARD: dict[str, dict[str, Any]] = {
     "toybox": {"seed": 20260701, "per_dimension": None, "samples": 2, "static_samples": 25, "static_keep": 5},

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from baselines.spec import Sha256, load_baseline
 from baselines.strict_yaml import read_strict, validate_strict
-from workflow.planning.suite import FETCHED_FOLDER, OFFICIAL_BENCHMARKS, Suite
+from workflow.fetching.checksums import FETCHED_FOLDER
+from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 
 RAW_GITHUB = "https://raw.githubusercontent.com/"
 RELEASED_MB = 5700.0  # a 1.3 B model in float32, as most baselines publish it

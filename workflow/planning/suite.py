@@ -16,16 +16,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from baselines.spec import Baseline, Count, Section, kind_of, load_baseline
+from baselines.spec import SAMPLED_SECTIONS, Baseline, Count, Section, kind_of, load_baseline
 from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
 from evaluation.dimensions import NAMES
 from evaluation.text_only_dimensions import WITHOUT_FACTS
 from models.training.data_parallel import share
 from models.training.settings import RECIPES, DmdSettings, Execution, canonical
+from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.recipe_presets import preset_settings
-
-SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "dtypes")
-"""Sections of a baseline's file that decide its clips."""
 
 OFFICIAL_BENCHMARKS = ("vbench",)
 """Benchmarks that the official VBench scores, in an environment of its own and in parts."""
@@ -42,9 +40,6 @@ the repository.
 
 RELEASED = "released"
 """As `weights`: every native row is sampled from its published files, and nothing is trained."""
-
-FETCHED_FOLDER = "resources/"
-"""What lies below is brought by `make fetch` and may not be there yet."""
 
 DEFAULT_CONFIG = "workflow/config/toybox.yaml"
 

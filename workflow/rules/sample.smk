@@ -13,7 +13,7 @@ NATIVE_ROW = {
     "codec": SUITE.model.codec,
     "text": SUITE.model.text,
     "embeddings": f"{FOLDERS.suite}/embeddings",
-    "checksums": ["--proof", fetched_checksums(SUITE)] if SUITE.resources else [],
+    "checksums": ["--checksums", fetched_checksums(SUITE)] if SUITE.resources else [],
     "device": SUITE.device,
 }
 NATIVE_ROW_FLAGS = (

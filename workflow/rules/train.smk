@@ -1,8 +1,9 @@
 # initial weights + teacher -> train/<row>/{states/, checkpoint (a link), metrics.jsonl, train.json}
 # Only train.json is declared: checkpoints and metrics must survive a killed job, so that training resumes.
+from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.paths import fetched_checksums, weights_file, weights_record
 from workflow.planning.row_plan import training_data, training_shape
-from workflow.planning.suite import FETCHED_FOLDER, OFFICIAL_BENCHMARKS
+from workflow.planning.suite import OFFICIAL_BENCHMARKS
 
 
 def weights_inputs(*names):

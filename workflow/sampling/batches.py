@@ -1,5 +1,4 @@
-"""Batches of clips: text, noise, rollout, decoding and the way to the host, without waiting for the device in
-between.
+"""Batches of clips: text, noise, rollout, decoding and transfer to the host, without waiting for the device.
 
 Legend: B clips of a batch, F latent frames, C channels, H, W latent size, T pixel frames of h x w.
 """
@@ -18,13 +17,14 @@ from models.noise import NoiseSource, SampleKey
 from models.rollout import Finished, Runner, plain_runner
 from models.transfer import upload
 from workflow.sampling.machine import Moments
-from workflow.sampling.model_files import TextRows
-from workflow.sampling.shard import Made
+from workflow.sampling.model_files import PromptEncoder
+from workflow.sampling.shard import MadeClip
 
 
 def best_runner(device: torch.device) -> Runner:
-    """How network calls are made on a device: replayed as CUDA graphs, or plainly elsewhere. Both compute the
-    same bits.
+    """How network calls are made on a device: replayed as CUDA graphs, or plainly where there is no CUDA.
+
+    Both compute the same bits.
     """
     if device.type != "cuda":
         return plain_runner
@@ -34,13 +34,13 @@ def best_runner(device: torch.device) -> Runner:
 
 
 class BatchSampler:
-    """Turns batches into clips: text rows, sampler, codec and noise of one row."""
+    """Turns batches into clips with the text encoder, sampler, codec and noise of one row."""
 
     def __init__(
         self,
         *,
         sampler: Sampler,
-        text: TextRows,
+        text: PromptEncoder,
         codec: Codec,
         noise: str,
         suite: str,
@@ -53,16 +53,16 @@ class BatchSampler:
         self.encoded = False
 
     def noise_of(self, samples: tuple[Sample, ...]) -> NoiseSource:
-        """Portable noise keyed by sample, or the method's own by place in the work list."""
+        """Portable noise keyed by sample, or the method's own noise by place in the published list."""
         if self.noise == "portable":
             return self.sampler.portable_noise(self.suite, [SampleKey(s.prompt.id, s.index) for s in samples])
         return self.sampler.upstream_noise([self.items[s.clip_id] for s in samples], self.sampler.device)
 
-    def start(self, batch: Batch) -> Callable[[], list[Made]]:
-        """Give a batch to the device, each chunk decoded as it is finished; what is returned waits for its
-        clips.
+    def start(self, batch: Batch) -> Callable[[], list[MadeClip]]:
+        """Give a batch to the device, which decodes each chunk as it is finished.
 
-        That raises FloatingPointError naming a clip whose latents are not finite.
+        Returns a function that waits for the clips. It raises FloatingPointError, naming a clip whose latents
+        are not finite.
         """
         if not self.encoded:
             self.text.prepare(self.prompts)
@@ -85,15 +85,16 @@ class BatchSampler:
 
 
 def _to_host(x: Tensor) -> Tensor:
-    """[T, B, ...] on the host, of [B, T, ...]; from a GPU it arrives later, in pinned memory."""
+    """[B, T, ...] as [T, B, ...] on the host. From a GPU the values arrive later, in pinned memory."""
     return x.transpose(0, 1).contiguous().to("cpu", non_blocking=True)
 
 
 def _collect(
     batch: Batch, moments: Moments, latents: list[Tensor], frames: list[Tensor], calls: int
-) -> list[Made]:
-    """Clips of a batch whose parts [T, B, ...] are on their way; moments: the start, then two a chunk, around
-    its decoding.
+) -> list[MadeClip]:
+    """The clips of a batch whose chunks [T, B, ...] are on their way to the host.
+
+    moments: the start, then two a chunk, around its decoding.
     """
     moments.wait()
     last = 2 * len(frames)
@@ -107,6 +108,6 @@ def _collect(
                 f"The latents of clip {sample.clip_id} are not finite, so no clip was written; look at the "
                 "row's weights."
             )
-        pictures = np.concatenate([part[:, i].numpy() for part in frames])
-        made.append(Made(pictures, own, sample_s / size, decode_s / size, moments.seconds(0, 2), calls))
+        images = np.concatenate([part[:, i].numpy() for part in frames])
+        made.append(MadeClip(images, own, sample_s / size, decode_s / size, moments.seconds(0, 2), calls))
     return made

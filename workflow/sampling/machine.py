@@ -1,6 +1,4 @@
-"""Which device a job computes on, the one sentence for a GPU that was granted but cannot be used, and when
-its work was done.
-"""
+"""The device that a job computes on, the versions that its results depend on, and a clock for its work."""
 
 import os
 import re
@@ -16,8 +14,7 @@ DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def choose_device(choice: DeviceChoice, environment: Mapping[str, str] = os.environ) -> torch.device:
-    """The device for a suite's `device` key: cpu ignores a granted GPU, cuda needs one, auto takes one if
-    there is one.
+    """The device for a suite's `device` key: cpu ignores a granted GPU, cuda needs one, auto may take one.
 
     Raises RuntimeError if a GPU is wanted but this torch or this machine has none.
     """
@@ -46,9 +43,7 @@ def device_name(device: torch.device) -> str:
 
 
 def software(device: torch.device) -> dict[str, str]:
-    """Versions that a computation on the device may depend on: torch, and on a GPU CUDA, cuDNN and the
-    driver.
-    """
+    """Versions that a computation may depend on: torch, and for a GPU those of CUDA, cuDNN and the driver."""
     found = {"torch": str(torch.__version__)}
     if device.type == "cuda":
         found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
@@ -60,8 +55,8 @@ def software(device: torch.device) -> dict[str, str]:
 
 
 class Moments:
-    """Points in a device's work, in order. Taking one does not wait; on a GPU that comes with `wait`, before
-    times are read.
+    """Points in a device's work, in order. Taking one does not wait for the device; call `wait` before times
+    are read.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -69,23 +64,22 @@ class Moments:
         self.events: list[torch.cuda.Event] = []
         self.clock: list[float] = []
 
-    def take(self) -> int:
-        """Number of a new point, behind all work given to the device so far."""
+    def take(self) -> None:
+        """Add a point behind all work that was given to the device so far."""
         if not self.on_gpu:
             self.clock.append(time.perf_counter())
-            return len(self.clock) - 1
+            return
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         self.events.append(event)
-        return len(self.events) - 1
 
     def wait(self) -> None:
-        """Until the device has reached the last point."""
+        """Wait until the device has reached the last point."""
         if self.events:
             self.events[-1].synchronize()
 
     def seconds(self, first: int, last: int) -> float:
-        """Between two points."""
+        """Seconds between two points, by their numbers from 0."""
         if self.on_gpu:
             return float(self.events[first].elapsed_time(self.events[last])) / 1000
         return self.clock[last] - self.clock[first]

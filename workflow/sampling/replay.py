@@ -1,8 +1,5 @@
-"""Replaying clips: which ones, and how a clip that was rendered again compares with the one in the results.
-Pure but for reading clips.
-"""
+"""How a clip that was sampled again compares with the one in the results. Pure but for reading clips."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +7,13 @@ import numpy as np
 from evaluation.clips import Frames, content_sha256, read_clip
 from evaluation.files import file_sha256
 from evaluation.records import Clip
-from evaluation.shards import Sample
 from reports.replay import ReplayedClip
-
-CLIPS = 5
-
-
-def chosen_samples(samples: Sequence[Sample], count: int = CLIPS) -> list[Sample]:
-    """`count` samples spread evenly over a work list, its first and last among them; all of a shorter list."""
-    if len(samples) <= count:
-        return list(samples)
-    return [samples[place * (len(samples) - 1) // (count - 1)] for place in range(count)]
 
 
 def difference(one: Frames, other: Frames) -> tuple[int, float]:
     """Largest absolute difference (0..255) of two clips [T, H, W, 3] that differ, and their PSNR in dB.
-    Raises ValueError for other shapes.
+
+    Raises ValueError if they have different shapes.
     """
     if one.shape != other.shape:
         raise ValueError(
@@ -39,11 +27,11 @@ def difference(one: Frames, other: Frames) -> tuple[int, float]:
 def compare(
     then: Clip, stored: Path, device_then: str, now: Clip, made: Path, device_now: str
 ) -> ReplayedClip:
-    """What became of a clip. then: its line of the manifest, whose file should be `stored`; now: of the clip
-    rendered again, `made`.
+    """Compare a clip of the results with the same clip sampled again.
 
-    Raises ValueError if the two were not made from the same settings and weights, so that nothing can be
-    concluded.
+    then: the clip's line in the manifest of the results, whose file is `stored`. now: the line of the clip
+    that was sampled again, whose file is `made`. Raises ValueError if the two were not made from the same
+    settings and weights, so that nothing can be concluded.
     """
     for what in ("settings_sha256", "weights_sha256", "noise", "batch_size"):
         if getattr(then, what) != getattr(now, what):
@@ -54,9 +42,9 @@ def compare(
             )
 
     def found(outcome: str, gap: int | None = None, psnr: float | None = None) -> ReplayedClip:
-        return ReplayedClip.model_validate(
-            {"clip_id": then.clip_id, "outcome": outcome, "device_then": device_then, "device_now": device_now, "max_difference": gap, "psnr_db": psnr}
-        )  # fmt: skip
+        devices = {"device_then": device_then, "device_now": device_now}
+        values = {"outcome": outcome, "max_difference": gap, "psnr_db": psnr}
+        return ReplayedClip.model_validate({"clip_id": then.clip_id, **values, **devices})
 
     if not stored.is_file() or file_sha256(stored) != then.sha256:
         return found("changed file")

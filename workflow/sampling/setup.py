@@ -1,6 +1,4 @@
-"""A native row made ready to sample: its network, text, codec and noise from the flags of its jobs. Sampling
-and replaying share it.
-"""
+"""A native row made ready to sample: network, text encoder, codec and noise by the flags of `sample`."""
 
 import argparse
 from collections.abc import Set
@@ -8,23 +6,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from baselines.build import Precision, build_sampler, dtypes_of
-from baselines.spec import Baseline, load_baseline
+from baselines.spec import SAMPLED_SECTIONS, Baseline, load_baseline
 from evaluation.clips import ClipShape
-from evaluation.records import Prompt, read_jsonl
+from evaluation.records import Prompt
 from evaluation.shards import full_batches, parse_shard, published_items, samples_to_render, shard_batches
 from models.attention import kernel_name
 from models.text_and_pixels import open_codec
-from workflow.planning.suite import SAMPLED_SECTIONS
+from workflow.fetching.checksums import read_checksums, verified_sha256
 from workflow.sampling.batches import BatchSampler, best_runner
 from workflow.sampling.machine import choose_device, device_name, software
-from workflow.sampling.model_files import (
-    open_network,
-    proven_sha256,
-    read_proof,
-    row_sha256,
-    text_rows,
-    text_sha256,
-)
+from workflow.sampling.model_files import open_network, prompt_encoder, row_sha256, text_sha256
 from workflow.sampling.shard import ShardJob, settings_from
 
 AHEAD = 3
@@ -32,7 +23,7 @@ AHEAD = 3
 
 
 def tracked_baseline(path: Path, settings: dict[str, Any]) -> Baseline:
-    """The baseline's file, proven to hold the sampling settings that this job was given.
+    """The baseline in a file, whose sampling settings must be the ones that this job was given.
 
     Raises ValueError if the file was edited after the run had started.
     """
@@ -53,37 +44,23 @@ class OpenedRow(NamedTuple):
     maker: BatchSampler
 
 
-def add_row_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags that name what a native row is sampled with."""
-    parser.add_argument("--baseline", required=True, type=Path, help="baselines/<row>.yaml")
-    parser.add_argument("--weights", required=True, type=Path)
-    parser.add_argument("--codec", required=True, type=Path)
-    parser.add_argument("--text", required=True, type=Path)
-    parser.add_argument("--embeddings", required=True, type=Path, help="folder of encoded prompts")
-    parser.add_argument("--proof", type=Path, help="sha256 of fetched files, as the fetch stage proved them")
-    parser.add_argument("--noise", required=True, choices=("portable", "upstream"))
-    parser.add_argument("--device", required=True, choices=("cpu", "cuda", "auto"))
+def open_row(flags: argparse.Namespace, prompts: list[Prompt], only: Set[str] | None) -> OpenedRow:
+    """Read and verify every file of the row.
 
-
-def open_row(
-    flags: argparse.Namespace, *, shard: str, folder: Path, only: Set[str] | None = None
-) -> OpenedRow:
-    """Read and prove every file of the row. folder: where clips are written; only: ids of the clips that will
-    be made, None for all.
-
-    Raises ValueError if a file is not what it should be, or the baseline's file changed since the run was
-    planned.
+    prompts: of the whole suite. only: ids of the clips that will be made, None for all of the shard. Raises
+    ValueError if a file is not what it should be, or the baseline's file changed since the run was planned.
     """
     device = choose_device(flags.device)
     settings = settings_from(flags.settings)
     baseline = tracked_baseline(flags.baseline, settings)
     precision: Precision = settings["precision"]
     dtypes = dtypes_of(baseline, precision)
-    proof = read_proof(flags.proof)
-    weights = row_sha256(flags.weights, baseline, proof)
-    codec, text = proven_sha256(flags.codec, proof), text_sha256(flags.text, proof)
-    prompts = read_jsonl(Prompt, flags.prompts)
-    batches = shard_batches(full_batches(samples_to_render(prompts), settings["batch"]), *parse_shard(shard))
+    checksums = read_checksums(flags.checksums)
+    weights = row_sha256(flags.weights, baseline, checksums)
+    codec, text = verified_sha256(flags.codec, checksums), text_sha256(flags.text, checksums)
+    batches = shard_batches(
+        full_batches(samples_to_render(prompts), settings["batch"]), *parse_shard(flags.shard)
+    )
     made = [batch for batch in batches if only is None or any(s.clip_id in only for s in batch.wanted)]
     wan = open_network(flags.weights, baseline, dtypes, device)
     shape = (baseline.rollout.frames, wan.config.in_channels, *settings["latent_size"])
@@ -91,7 +68,7 @@ def open_row(
         sampler=build_sampler(
             baseline, wan, latent_shape=shape, precision=precision, runner=best_runner(device)
         ),
-        text=text_rows(flags.text, text, flags.embeddings, device),
+        text=prompt_encoder(flags.text, text, flags.embeddings, device),
         codec=open_codec(
             flags.codec,
             device=device,
@@ -104,23 +81,18 @@ def open_row(
         items=published_items(prompts),
         prompts=list(dict.fromkeys(sample.prompt.extended for batch in made for sample in batch.samples)),
     )
+    hashes = {"weights": weights, "codec": codec, "text": text}
     job = ShardJob(
         row=flags.row,
-        shard=shard,
+        shard=flags.shard,
         prompts=prompts,
-        folder=folder,
+        folder=flags.clips,
         shape=ClipShape(**settings["clip"]),
         batch_size=settings["batch"],
         noise=f"{flags.noise}:{settings['suite'] if flags.noise == 'portable' else baseline.noise.seed}",
         weights_sha256=weights,
         settings=settings,
-        depends_on={
-            "code": flags.code,
-            "weights": weights,
-            "codec": codec,
-            "text": text,
-            "noise": flags.noise,
-        },
+        depends_on={"code": flags.code, **hashes, "noise": flags.noise},
         whole_list=flags.noise == "upstream",
         device=device_name(device),
         attention=kernel_name(device),

@@ -1,12 +1,10 @@
-"""Make the clips of one shard: skip what is finished, write each clip whole, then the shard's manifest and
-timings.
+"""Make the clips of one shard: skip what is finished, write each clip whole, then manifest and timings.
 
-How a batch becomes pixels is the caller's: a network (workflow/sampling/setup.py) or the renderer
-(render.py). Every finished clip is also written down in a journal beside the clips, one file per shard, so
-that a killed job, or a run with another number of shards, goes on with the clips there are.
+How a batch becomes pixels is up to the caller: by a network (workflow/sampling/setup.py) or by the renderer
+(workflow/scripts/render.py). Every finished clip is also noted in a journal beside the clips, one file a
+shard. So a killed job, or a run with another number of shards, goes on with the clips there are.
 """
 
-import argparse
 import hashlib
 import json
 import logging
@@ -14,7 +12,7 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evaluation.clips import ClipShape, Frames, upscale, write_clip
 from evaluation.code_state import this_commit
+from evaluation.command import Parser, command
 from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, Sha256, read_jsonl, write_jsonl
 from evaluation.shards import (
@@ -41,59 +40,64 @@ from evaluation.shards import (
 log = logging.getLogger(__name__)
 
 
-class Made(NamedTuple):
-    """One clip as made: frames [T, h, w, 3] uint8, its latents [F, C, H, W] in float32 (None for renderings),
-    and what it cost.
-    """
+class MadeClip(NamedTuple):
+    """One clip as made, and what it cost (see evaluation.records.ClipTiming)."""
 
     frames: Frames
+    """[T, h, w, 3] in uint8."""
     latents: np.ndarray | None
+    """[F, C, H, W] in float32; None of a rendered clip."""
     sample_s: float
     decode_s: float
     first_frames_s: float | None
     network_calls: int
 
 
-Making = Callable[[Batch], Callable[[], list[Made]]]
-"""Starts a batch and returns what waits for it: one Made per sample of the batch."""
+StartBatch = Callable[[Batch], Callable[[], list[MadeClip]]]
+"""Starts a batch and returns a function that waits for its clips, one for each sample of the batch."""
 
 
 class JournalEntry(BaseModel):
-    """A finished clip. key: digest of everything the clip depends on."""
+    """A finished clip."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     key: Sha256
+    """Digest of everything that the clip depends on."""
     clip: Clip
     timing: ClipTiming
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardJob:
-    """What one shard needs to know beside how to make a batch.
-
-    settings: the row's sampling settings as plain values; depends_on: what else a clip depends on (code,
-    weights, files);
-    whole_list: whether a clip depends on the other prompts too; attention: name of the attention kernel;
-    software: versions by name; ahead: batches that may be started before earlier ones are written (a GPU is
-    kept busy so; on a CPU both would want the same cores).
-    """
+    """What one shard needs to know besides how to make a batch."""
 
     row: str
     shard: str
+    """<i>-of-<n>, with i from 0."""
     prompts: Sequence[Prompt]
+    """All prompts of the suite, whatever the shard."""
     folder: Path
+    """Folder of the row's clips and journals."""
     shape: ClipShape
     batch_size: int
     noise: str
     weights_sha256: str | None
     settings: dict[str, Any]
+    """The row's sampling settings as plain values."""
     depends_on: dict[str, Any]
+    """What else a clip depends on: code, weights, files."""
     whole_list: bool
+    """Whether a clip depends on the other prompts too."""
     device: str
     attention: str | None = None
+    """Name of the attention kernel."""
     software: dict[str, str] = field(default_factory=dict)
+    """Versions by name."""
     ahead: int = 0
+    """Batches that may be started before earlier ones are written. This keeps a GPU busy; on a CPU sampling
+    and writing would want the same cores.
+    """
 
     def key(self, sample: Sample) -> str:
         """Digest of everything the clip of `sample` depends on."""
@@ -102,14 +106,12 @@ class ShardJob:
         return canonical_sha256([self.settings, self.depends_on, listed, sample.clip_id])
 
 
-def make_shard(job: ShardJob, making: Making, only: Set[str] | None = None) -> list[JournalEntry]:
-    """Entries of every wanted clip of the shard, in work-list order; makes those that are not finished.
+def make_shard(job: ShardJob, start_batch: StartBatch, only: Set[str] | None = None) -> list[JournalEntry]:
+    """Make the wanted clips that are not finished. Returns entries of all wanted ones, in work-list order.
 
-    only: ids of the clips that are wanted, None for all. Batches are made whole either way.
-
-    Batches of which every clip is finished are skipped whole. Clips are written beside the sampling of the
-    next batches, as many as job.ahead says. Whatever stops the shard, clips that were made before are written
-    and noted first.
+    only: ids of the wanted clips, None for all of the shard. A batch is made whole, or skipped if nothing of
+    it is missing. While up to job.ahead batches are written, the next ones are sampled. Whatever stops the
+    shard, clips that were made before are written and noted first.
     """
     batches = shard_batches(
         full_batches(samples_to_render(job.prompts), job.batch_size), *parse_shard(job.shard)
@@ -122,7 +124,7 @@ def make_shard(job: ShardJob, making: Making, only: Set[str] | None = None) -> l
     # A part of a shard has a journal of its own, so that it takes nothing from that of the whole.
     part = "" if only is None else f".{canonical_sha256(sorted(only))[:12]}"
     journal = job.folder / "journal" / f"{job.shard}{part}.jsonl"
-    start_journal(journal, finished.values())
+    write_jsonl(journal, finished.values())
     start, made = time.monotonic(), 0
     todo = [
         (batch, [s for s in batch.wanted if s.clip_id in keys and s.clip_id not in finished])
@@ -145,7 +147,7 @@ def make_shard(job: ShardJob, making: Making, only: Set[str] | None = None) -> l
     with ThreadPoolExecutor(max_workers=max(1, job.ahead)) as pool:
         try:
             for batch, missing in todo:
-                writing.append(pool.submit(_write_batch, job, batch, missing, making(batch), keys))
+                writing.append(pool.submit(_write_batch, job, batch, missing, start_batch(batch), keys))
                 while len(writing) > job.ahead:
                     note(writing.popleft().result())
         finally:
@@ -158,11 +160,11 @@ def _write_batch(
     job: ShardJob,
     batch: Batch,
     missing: Sequence[Sample],
-    result: Callable[[], list[Made]],
+    wait: Callable[[], list[MadeClip]],
     keys: Mapping[str, str],
 ) -> list[JournalEntry]:
     """Wait for a batch and write those of its clips that are missing."""
-    results = result()
+    results = wait()
     assert len(results) == len(batch.samples), "one result per sample of the batch"
     made = dict(zip((sample.clip_id for sample in batch.wanted), results[: len(batch.wanted)], strict=True))
     return [_finish(job, sample, made[sample.clip_id], keys[sample.clip_id]) for sample in missing]
@@ -186,7 +188,7 @@ def finished_clips(folder: Path, keys: dict[str, str]) -> dict[str, JournalEntry
     return finished
 
 
-def _finish(job: ShardJob, sample: Sample, made: Made, key: str) -> JournalEntry:
+def _finish(job: ShardJob, sample: Sample, made: MadeClip, key: str) -> JournalEntry:
     started = time.perf_counter()
     write_clip(
         job.folder / clip_file(sample),
@@ -241,7 +243,7 @@ def clip_record(job: ShardJob, sample: Sample, *, pixel_frames: int, latents_sha
 
 
 def peak_mb(of: int) -> float:
-    """Peak memory in MiB of this process (resource.RUSAGE_SELF) or its children (resource.RUSAGE_CHILDREN)."""
+    """Peak memory in MiB of this process (of: resource.RUSAGE_SELF) or its children (RUSAGE_CHILDREN)."""
     return round(resource.getrusage(of).ru_maxrss / 1024, 1)
 
 
@@ -258,42 +260,31 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def start_journal(journal: Path, entries: Iterable[JournalEntry]) -> None:
-    """Write a shard's journal anew, with the clips that are finished."""
-    write_jsonl(journal, entries)
-
-
 def append_entry(journal: Path, entry: JournalEntry) -> None:
     """Note one more finished clip."""
     with journal.open("a", encoding="utf-8") as stream:
         stream.write(entry.model_dump_json() + "\n")
 
 
-def shard_parser(description: str | None) -> argparse.ArgumentParser:
-    """Flags that sampling and rendering share."""
-    parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
-    parser.add_argument("--row", required=True)
-    parser.add_argument("--shard", required=True, help="<i>-of-<n>")
-    parser.add_argument("--prompts", required=True, type=Path)
-    parser.add_argument(
-        "--chosen",
-        required=True,
-        type=Path,
-        help="the prompts of this run: all, or what a subset keeps; only their clips are made",
-    )
-    parser.add_argument("--settings", required=True, help="JSON of the row's sampling settings")
-    parser.add_argument("--code", required=True, help="digest of the code that makes the clips")
-    parser.add_argument("--clips", required=True, type=Path, help="folder of the row")
-    parser.add_argument("--manifest", required=True, type=Path)
-    parser.add_argument("--timings", required=True, type=Path)
-    return parser
+def shard_command(description: str | None, *flags: str) -> Parser:
+    """A parser with the flags that sampling and rendering share, and the shared `flags` besides."""
+    shared = ("row", "shard", "prompts", "chosen", "settings", "code", "clips", "manifest", "timings")
+    return command(description, *shared, *flags)
 
 
-def chosen_clips(prompts: Path, chosen: Path) -> frozenset[str] | None:
-    """Ids of the clips of the chosen prompts; None if these are all of the suite's prompts."""
-    if file_sha256(prompts) == file_sha256(chosen):
+def wanted_clips(prompts: Path, chosen: Path, spread: int | None = None) -> frozenset[str] | None:
+    """Ids of the clips to make: of the chosen prompts, or `spread` many of them; None for all of the row."""
+    if spread is None and file_sha256(prompts) == file_sha256(chosen):
         return None
-    return frozenset(sample.clip_id for sample in samples_to_render(read_jsonl(Prompt, chosen)))
+    samples = samples_to_render(read_jsonl(Prompt, chosen))
+    return frozenset(sample.clip_id for sample in (spread_out(samples, spread) if spread else samples))
+
+
+def spread_out(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """`count` (2 or more) samples spread evenly over a list, first to last; all of a shorter list."""
+    if len(samples) <= count:
+        return list(samples)
+    return [samples[place * (len(samples) - 1) // (count - 1)] for place in range(count)]
 
 
 def write_shard(entries: Sequence[JournalEntry], manifest: Path, timings: Path) -> None:

@@ -1,20 +1,32 @@
-"""Sample one shard of a native row: a causal network rolled out chunk by chunk under its baseline's settings."""
+"""Sample one shard of a native row: a causal network rolled out chunk by chunk as its baseline says."""
 
-import logging
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from workflow.sampling.setup import add_row_flags, open_row
-from workflow.sampling.shard import chosen_clips, make_shard, shard_parser, write_shard
+from evaluation.command import run
+from evaluation.records import Prompt, read_jsonl
+from workflow.sampling.setup import open_row
+from workflow.sampling.shard import make_shard, shard_command, wanted_clips, write_shard
 
 
-def main() -> None:
-    parser = shard_parser(__doc__)
-    add_row_flags(parser)
-    flags = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    chosen = chosen_clips(flags.prompts, flags.chosen)
-    row = open_row(flags, shard=flags.shard, folder=flags.clips, only=chosen)
-    write_shard(make_shard(row.job, row.maker.start, chosen), flags.manifest, flags.timings)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = shard_command(__doc__, "baseline", "weights", "codec", "text")
+    parser.add_argument("--embeddings", required=True, type=Path, help="folder of prompt embeddings")
+    parser.add_argument("--checksums", type=Path, help="sha256 of fetched files, as the fetch stage verified")
+    parser.add_argument("--noise", required=True, choices=("portable", "upstream"))
+    parser.add_argument("--device", required=True, choices=("cpu", "cuda", "auto"))
+    parser.add_argument("--spread", type=int, help="make this many clips only, spread over the whole row")
+    return run(parser, arguments, sample)
+
+
+def sample(flags: argparse.Namespace) -> None:
+    prompts = read_jsonl(Prompt, flags.prompts)
+    wanted = wanted_clips(flags.prompts, flags.chosen, flags.spread)
+    row = open_row(flags, prompts, wanted)
+    write_shard(make_shard(row.job, row.maker.start, wanted), flags.manifest, flags.timings)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
