@@ -59,9 +59,14 @@ def command(description: str | None, *flags: str) -> Parser:
     parser = Parser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
+    add_flags(parser, *flags)
+    return parser
+
+
+def add_flags(parser: argparse.ArgumentParser, *flags: str) -> None:
+    """Add some of the shared `FLAGS` to a parser, all required."""
     for flag in flags:
         parser.add_argument(f"--{flag}", required=True, **FLAGS[flag])
-    return parser
 
 
 def start_log(where: str = "", level: int = logging.INFO) -> None:

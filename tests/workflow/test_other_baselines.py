@@ -3,7 +3,6 @@ done.
 """
 
 import json
-import logging
 import os
 import re
 import shutil
@@ -37,12 +36,12 @@ from workflow.external.archive import match_names, samples_hint, zip_members
 from workflow.external.baseline import (
     code_identity,
     external_settings,
+    external_settings_in_use,
     import_settings,
-    outside_settings_in_use,
     shape_notes,
     verify_code,
 )
-from workflow.external.changed_files import note_changes, outside_note, remember
+from workflow.external.changed_files import changes_note, note_changes, remember
 from workflow.external.work_list import WorkList, seed_of
 from workflow.planning.banner import start_banner
 from workflow.planning.suite import suite_from
@@ -192,7 +191,7 @@ FAULTS = [
 def test_a_program_that_fails_is_explained(
     place: Path,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
     which: str,
     last: str,
     words: tuple[str, ...],
@@ -205,9 +204,8 @@ def test_a_program_that_fails_is_explained(
     moving = np.arange(81 * 32 * 32 * 3, dtype=np.uint32).astype(np.uint8).reshape(81, 32, 32, 3)
     write_clip(place / "elsewhere/small.mp4", moving, fps=16)
     write_tool(place / "elsewhere/tool", COPYING.format(which=which, last=last))
-    with caplog.at_level(logging.ERROR):
-        assert call(monkeypatch, external_script.main, arguments(place, "shard")) == 1
-    message = caplog.records[-1].getMessage()
+    assert call(monkeypatch, external_script.main, arguments(place, "shard")) == 1
+    message = capsys.readouterr().err
     expected = (
         "Baseline tool: its program failed in shard 0-of-1.",
         "Expected: exit code 0 within 60 s and 6 mp4 files of 81 frames, 64x64 pixels, 16 frames per second",
@@ -220,11 +218,11 @@ def test_a_program_that_fails_is_explained(
 
 
 def test_a_failed_contract_is_told_apart(
-    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_tool(place / "elsewhere/tool", "raise SystemExit('no such checkpoint')\n")
     assert call(monkeypatch, external_script.main, arguments(place, "contract")) == 1
-    message = caplog.records[-1].getMessage()
+    message = capsys.readouterr().err
     assert "failed in its contract test (1 prompt, 1 sample)" in message
     assert "no such checkpoint" in message
     assert not (place / "contract.json").exists()
@@ -272,7 +270,7 @@ def test_a_stopped_program_goes_on_where_it_was(place: Path, monkeypatch: pytest
 
 
 def test_a_program_ends_at_its_time_limit_with_its_children(
-    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Guards against a GPU held for ever by a child of a program that was stopped."""
     program = (
@@ -282,7 +280,7 @@ def test_a_program_ends_at_its_time_limit_with_its_children(
     write_tool(place / "elsewhere/tool", program)
     replace_in(place / "baselines/tool.yaml", "timeout_s: 60", "timeout_s: 1")
     assert call(monkeypatch, external_script.main, arguments(place, "shard")) == 1
-    assert "stopped at its time limit" in caplog.records[-1].getMessage()
+    assert "stopped at its time limit" in capsys.readouterr().err
     child = int((place / "row/incoming/0-of-1/output.log").read_text())
     for _ in range(50):
         state = Path(f"/proc/{child}/stat")
@@ -415,7 +413,7 @@ def test_clips_are_imported_under_either_name(
 
 
 def test_nothing_is_half_imported(
-    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Missing, extra and wrong clips are all named in one message, and no file and no manifest is left."""
     clips = place / "elsewhere/clips"
@@ -425,7 +423,7 @@ def test_nothing_is_half_imported(
     shutil.copy(clips / names[2], clips / "stray.mp4")
     shutil.copy(clips / names[2], clips / "._hidden.mp4")
     assert run_import(monkeypatch, place, "elsewhere/clips") == 1
-    message = caplog.records[-1].getMessage()
+    message = capsys.readouterr().err
     assert "3 faults in elsewhere/clips, 6 clips expected" in message
     for part in (f"{names[0][:-4]} is missing", "stray.mp4 is no clip", f"{names[1]} cannot be decoded"):
         assert part in message, message
@@ -434,7 +432,7 @@ def test_nothing_is_half_imported(
 
 
 def test_clips_of_another_size_and_length_are_declared(
-    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Guards any model on earth against being refused for its size, and the table against a size that nobody
     declared.
@@ -445,7 +443,7 @@ def test_clips_of_another_size_and_length_are_declared(
     words += ["--shards", "0-of-1", "--manifests", "m0", "--timings", "t0"]
     settings = import_settings(suite, imported(place))
     assert call(monkeypatch, import_clips.main, [*words, "--settings", json.dumps(settings)]) == 1
-    assert "is 64x64 pixels instead of 64x32" in caplog.records[-1].getMessage()
+    assert "is 64x64 pixels instead of 64x32" in capsys.readouterr().err
     assert shape_notes(suite, [imported(place)]) == []
     shaped = "path: elsewhere/clips, shape: {pixel_frames: 81, height: 64, width: 64, fps: 16}"
     replace_in(place / "baselines/folder.yaml", "path: elsewhere/clips", shaped)
@@ -454,7 +452,7 @@ def test_clips_of_another_size_and_length_are_declared(
     assert {(clip.height, clip.width) for clip in read_jsonl(Clip, place / "m0")} == {(64, 64)}
     (note,) = shape_notes(suite, [imported(place)])
     assert "81 frames of 64x64 pixels at 16 per second, those of the suite 81 frames of 64x32" in note
-    assert outside_settings_in_use(suite, imported(place), place)["clip"]["height"] == 64
+    assert external_settings_in_use(suite, imported(place), place)["clip"]["height"] == 64
 
 
 def test_five_samples_of_still_prompts_are_explained(made: Path) -> None:
@@ -473,13 +471,13 @@ def test_five_samples_of_still_prompts_are_explained(made: Path) -> None:
 
 
 def test_a_long_list_of_faults_is_cut_and_counted(
-    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (place / "empty").mkdir()
     for number in range(20):
         (place / "empty" / f"x{number}.mp4").write_bytes(b"")
     assert run_import(monkeypatch, place, "empty") == 1
-    message = caplog.records[-1].getMessage()
+    message = capsys.readouterr().err
     assert "26 faults in empty" in message
     assert "; and 16 more. Nothing was imported." in message
 
@@ -557,9 +555,9 @@ def test_changed_originals_are_noticed_by_content(tmp_path: Path) -> None:
     assert note_changes(row, []) == []
     originals[1].write_bytes(b"CONTENT")
     assert note_changes(row, originals) == [str(originals[1])]
-    noted = outside_note(row).read_text()
+    noted = changes_note(row).read_text()
     note_changes(row, originals)
-    assert outside_note(row).read_text() == noted
+    assert changes_note(row).read_text() == noted
     remember(row, originals)
     assert note_changes(row, originals[:1]) == [str(originals[1])]
 

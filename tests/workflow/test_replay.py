@@ -44,7 +44,7 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def replayed(embedded: Path, folder: Path, results: Path) -> int:
-    """The two commands of the rules, for the finished row in `folder`; returns the exit code of the second."""
+    """The two commands of the rules, for the finished row in `folder`; the exit code of the second."""
     baseline = ROOT / "baselines/self_forcing.yaml"
     again = results / "replay/self_forcing"
     flags = {

@@ -21,24 +21,24 @@ MAX_CLIP_MB = 256
 MAX_ZIP_GB = 256
 MAX_MEMBERS = 200_000
 MAX_RATIO = 100  # unpacked to packed bytes of a member over 1 MiB; mp4 hardly compresses
-SHOWN = 10
+SHOWN_NAMES = 10
 
 
 class Match(NamedTuple):
-    """Which file is which clip: names of files by clip id; clips without a file; files that are no clip of
-    the suite.
-    """
+    """Which file is which clip."""
 
     files: dict[str, str]
+    """Names of files by clip id."""
     missing: list[str]
+    """Ids of clips without a file."""
     extra: list[str]
+    """Names of files that are no clip of the suite."""
     naming: str
+    """How the files were read: by clip id, or by VBench's names."""
 
 
 def original_files(path: Path) -> list[Path]:
-    """Files on disk that an import is made from: the zip itself, or the mp4 files of a folder (not of folders
-    in it).
-    """
+    """The files that an import is made from: the zip itself, or the mp4 files directly in a folder."""
     if path.is_dir():
         return sorted(file for file in path.iterdir() if is_clip_name(file.name))
     return [path]
@@ -50,9 +50,7 @@ def is_clip_name(name: str) -> bool:
 
 
 def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
-    """The clips of a zip by file name, folders dropped. Raises ValueError naming the first member that is not
-    safe.
-    """
+    """The clips of a zip by file name without folders. Raises ValueError, naming an unsafe member."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -61,9 +59,9 @@ def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
     if len(members) > MAX_MEMBERS:
         raise ValueError(f"{path} holds {len(members)} files, more than {MAX_MEMBERS}; pack only the clips.")
     for member in members:
-        if fault := _unsafe(member):
+        if error := _unsafe(member):
             raise ValueError(
-                f"{path}: member {member.filename[:200]!r} {fault}, so nothing of it was unpacked; make "
+                f"{path}: member {member.filename[:200]!r} {error}, so nothing of it was unpacked; make "
                 "the zip again."
             )
     total = sum(member.file_size for member in members)
@@ -82,8 +80,8 @@ def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
     ]
     if doubled:
         raise ValueError(
-            f"{path} holds {len(doubled)} file names more than once ({', '.join(doubled[:SHOWN])}), so it "
-            "is not clear which is meant; keep one of each."
+            f"{path} holds {len(doubled)} file names more than once ({', '.join(doubled[:SHOWN_NAMES])}), so "
+            "it is not clear which is meant; keep one of each."
         )
     return {PurePosixPath(member.filename).name: member for member in clips}
 
@@ -111,8 +109,8 @@ def _unsafe(member: zipfile.ZipInfo) -> str | None:
 
 
 def match_names(names: Sequence[str], samples: Sequence[Sample]) -> Match:
-    """Which file is which clip, named `<clip_id>.mp4` or VBench's `<short prompt>-<sample>.mp4`: the way that
-    fits more files.
+    """Which file is which clip, by the names that fit more files: `<clip_id>.mp4`, or VBench's
+    `<short prompt>-<sample>.mp4`.
 
     Raises ValueError if VBench's way is used and two prompts of the suite have the same short text.
     """
@@ -140,8 +138,9 @@ def match_names(names: Sequence[str], samples: Sequence[Sample]) -> Match:
 
 
 def samples_hint(match: Match, samples: Sequence[Sample]) -> str | None:
-    """What to do if all that is missing are the further samples of still prompts: people score VBench on 5 of
-    each, filtered or not.
+    """What to do if only further samples of still prompts are missing, None if other clips are missing too.
+
+    People score VBench on 5 clips of each prompt, filtered or not.
     """
     missing = {sample.clip_id: sample for sample in samples if sample.clip_id in set(match.missing)}
     kept = {sample.prompt.keep for sample in missing.values()}

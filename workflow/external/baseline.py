@@ -1,13 +1,11 @@
-"""External baselines: where their code and environment lie, what identifies them, and the command that runs
-them.
+"""External and imported baselines: where their code and environment lie, what identifies them, and settings.
 
-No network (workflow/scripts/fetch_external.py clones and builds) and nothing heavy: the Snakefile imports
-this while parsing. Nothing of the baseline is run here but git, to ask for its commit.
+The Snakefile imports this while parsing, so it needs no network (workflow/scripts/fetch_external.py clones
+and builds) and imports nothing heavy. Nothing of a baseline is run here but git, to ask for its commit.
 """
 
 import hashlib
 import os
-import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +14,6 @@ from typing import Any
 from baselines.spec import (
     AnyBaseline,
     CondaEnvironment,
-    Declared,
     ExternalBaseline,
     GitCode,
     ImportBaseline,
@@ -24,22 +21,21 @@ from baselines.spec import (
     PrefixEnvironment,
     UvEnvironment,
 )
+from evaluation.files import file_sha256
 from workflow.planning.suite import Suite
 
 MAX_FILES = 20_000
 MAX_BYTES = 512 * 2**20
 """Most a local folder may hold: it is read whole whenever the workflow is parsed."""
 
-STAMP = "raven-bench.sha256"
+BUILT_FROM = "raven-bench.sha256"
 """File in an environment that `make fetch` built: sha256 of the file it was built from."""
 
 NOT_CODE = frozenset({".git", "__pycache__"})
 
 
 def code_folder(root: Path, baseline: ExternalBaseline) -> Path:
-    """Folder of the baseline's code: the clone that `make fetch` made, the local path, or that of its own
-    rules.
-    """
+    """Folder of the baseline's code: the clone of `make fetch`, the local path, or that of its own rules."""
     if isinstance(baseline.code, GitCode):
         return root / "resources" / "external" / baseline.name
     return root / baseline.code.path if baseline.code else root / "baselines" / baseline.name
@@ -66,26 +62,26 @@ def code_identity(root: Path, baseline: ExternalBaseline) -> dict[str, str]:
             for path in folder.rglob("*")
             if not path.is_dir() and NOT_CODE.isdisjoint(path.relative_to(folder).parts)
         )
-        return {"content_sha256": content_sha256(folder, names)}
+        return {"content_sha256": folder_sha256(folder, names)}
     commit = git(folder, "rev-parse", "HEAD")
     if not git(folder, "status", "--porcelain"):
         return {"commit": commit}
     listed = git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    return {"commit": commit, "changed": content_sha256(folder, listed.split("\0"))}
+    return {"commit": commit, "changed": folder_sha256(folder, listed.split("\0"))}
 
 
 def verify_code(root: Path, baseline: ExternalBaseline, planned: Mapping[str, str]) -> Path:
-    """Folder of the code, proven to be what the run was planned with.
+    """Folder of the code, if it is still what the run was planned with.
 
-    Raises ValueError in one sentence if it is absent, at another commit, or changed.
+    Raises ValueError if it is absent, at another commit, or changed.
     """
     folder = code_folder(root, baseline)
     if not isinstance(baseline.code, GitCode):
         if code_identity(root, baseline) != planned:
             raise ValueError(f"{folder} changed since this run was planned; start the run again.")
         return folder
-    if sentence := missing_code(root, baseline):
-        raise ValueError(sentence)
+    if error := missing_code(root, baseline):
+        raise ValueError(error)
     changed = git(folder, "status", "--porcelain").splitlines()
     if changed:
         raise ValueError(
@@ -112,7 +108,7 @@ def missing_code(root: Path, baseline: ExternalBaseline) -> str:
     )
 
 
-def content_sha256(folder: Path, names: Iterable[str]) -> str:
+def folder_sha256(folder: Path, names: Iterable[str]) -> str:
     """Sha256 over names and bytes of files of a folder; of a link its target's name.
 
     Raises ValueError beyond the limits.
@@ -154,23 +150,21 @@ def environment_prefix(root: Path, baseline: ExternalBaseline) -> Path | None:
 
 
 def environment_identity(root: Path, baseline: ExternalBaseline) -> dict[str, str | None]:
-    """What the clips depend on of the environment: the content of the file it is built from; a prefix is
-    known by its path.
-    """
+    """What the clips depend on of the environment: the content of the file it is built from, or its path."""
     match baseline.environment:
         case None:
             return {"kind": "path"}
         case PrefixEnvironment(path=path):
             return {"kind": "prefix", "path": path}
         case UvEnvironment(file=file, python=python):
-            return {"kind": "uv", "file_sha256": file_digest(root / file), "python": python}
+            return {"kind": "uv", "file_sha256": _file_sha256(root / file), "python": python}
         case CondaEnvironment(file=file):
-            return {"kind": "conda", "file_sha256": file_digest(root / file)}
+            return {"kind": "conda", "file_sha256": _file_sha256(root / file)}
 
 
-def file_digest(path: Path) -> str | None:
-    """Sha256 of a small file, None if it is not there (yet)."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+def _file_sha256(path: Path) -> str | None:
+    """Sha256 of a file, None if it is not there (yet)."""
+    return file_sha256(path) if path.is_file() else None
 
 
 def missing_environment(root: Path, baseline: ExternalBaseline) -> str:
@@ -187,7 +181,7 @@ def missing_environment(root: Path, baseline: ExternalBaseline) -> str:
         return f"Baseline {baseline.name}: the environment {prefix} has no bin folder; {remedy}."
     if isinstance(baseline.environment, PrefixEnvironment):
         return ""
-    stamp = prefix / STAMP
+    stamp = prefix / BUILT_FROM
     built_from = stamp.read_text(encoding="utf-8").strip() if stamp.is_file() else None
     if built_from is not None and built_from == environment_identity(root, baseline)["file_sha256"]:
         return ""
@@ -215,45 +209,10 @@ def missing_parts(root: Path, baseline: ExternalBaseline | ImportBaseline) -> li
     ]
 
 
-def tool_environment(root: Path, baseline: ExternalBaseline, variables: Mapping[str, str]) -> dict[str, str]:
-    """Environment variables of the program: its own environment first in PATH, nothing of our Python, hubs
-    offline.
-    """
-    ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX")
-    found = {name: value for name, value in variables.items() if name not in ours}
-    offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"), "1")
-    # Bytecode in a pinned checkout would look like a change of it.
-    found |= {**offline, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-    prefix = environment_prefix(root, baseline)
-    if prefix is not None:
-        found["PATH"] = f"{prefix / 'bin'}{os.pathsep}{found.get('PATH', '')}"
-        found["CONDA_PREFIX" if (prefix / "conda-meta").is_dir() else "VIRTUAL_ENV"] = str(prefix)
-    return found
-
-
-def tool_command(
-    baseline: ExternalBaseline, values: Mapping[str, str], *, folder: Path, path: str
-) -> list[str]:
-    """The baseline's command with its placeholders filled in; its program is looked up in `path`, or in
-    `folder` if it has a slash.
-
-    Raises FileNotFoundError if there is no such program.
-    """
-    assert baseline.command is not None, "a baseline whose rules make its clips has no command"
-    words = [part.format(**values) for part in baseline.command]
-    program = str(folder / words[0]) if "/" in words[0] else words[0]
-    found = shutil.which(program, path=path)
-    if found is None:
-        raise FileNotFoundError(
-            f"Baseline {baseline.name}: its command starts with {words[0]!r}, which is no program in "
-            f"{folder if '/' in words[0] else 'PATH'}; correct `command` or `environment`."
-        )
-    return [found, *words[1:]]
-
-
 def external_settings(suite: Suite, baseline: ExternalBaseline, root: Path) -> dict[str, Any]:
-    """What decides the clips of an external row, as plain values: titles, licences, time limits and what it
-    declares are left out.
+    """What decides the clips of an external row, as plain values.
+
+    Titles, licences, time limits and what the row declares are left out.
     """
     return {
         "suite": suite.suite,
@@ -271,8 +230,9 @@ def import_settings(suite: Suite, baseline: ImportBaseline) -> dict[str, Any]:
 
 
 def row_clip(suite: Suite, baseline: AnyBaseline | None) -> dict[str, int]:
-    """What every clip of a row must look like: the suite's shape, or that which an imported row declares.
-    None: a control.
+    """What every clip of a row must look like: the suite's shape, or the one that an imported row declares.
+
+    baseline: None of a control row.
     """
     own = baseline.clips.shape if isinstance(baseline, ImportBaseline) else None
     return (suite.clip if own is None else own).model_dump()
@@ -300,13 +260,14 @@ def _shape(clip: Mapping[str, int]) -> str:
     )
 
 
-def outside_settings_in_use(
+def external_settings_in_use(
     suite: Suite, baseline: ExternalBaseline | ImportBaseline, root: Path
 ) -> dict[str, Any]:
-    """What the report's audit shows of a row that we did not sample: what is known, what it declares, and
-    what is unknown.
-    """
-    declared = {f"declared {name}": value for name, value in shown_declaration(baseline.declared).items()}
+    """What the report's audit shows of a row that we did not sample: what is known, declared and unknown."""
+    declared = {
+        f"declared {name}": "unknown" if value is None else value
+        for name, value in baseline.declared.model_dump().items()
+    }
     if isinstance(baseline, ImportBaseline):
         return {**import_settings(suite, baseline), "clips": "made elsewhere", **declared}
     settings = external_settings(suite, baseline, root)
@@ -316,8 +277,3 @@ def outside_settings_in_use(
         settings["code"] = {"repository": "local folder", **settings["code"]}
     settings["command"] = "rules of its own" if baseline.command is None else " ".join(baseline.command)
     return {**settings, **declared}
-
-
-def shown_declaration(declared: Declared) -> dict[str, Any]:
-    """What a baseline declares; what it does not say is "unknown"."""
-    return {name: "unknown" if value is None else value for name, value in declared.model_dump().items()}

@@ -1,9 +1,9 @@
-"""Notice that files outside the workflow changed, by content, without hashing them at every start.
+"""Notice that the external inputs of a row changed, by content, without hashing them at every start.
 
-Imported clips and the weights of external baselines are large and lie where people keep them. What a row was
-made from is written down (size, time, sha256); a start compares sizes and times, and hashes only what differs
-there. A changed content goes into a note that is an input of the rule, as lost clips do
-(workflow/planning/missing_clips.py); a touched or copied file does not.
+External inputs are imported clips and the weights of external baselines. They are large and lie where people
+keep them. What a row was made from is written down: size, time and sha256 of each file. A start compares
+sizes and times, and hashes only what differs there. A changed content goes into a note that is an input of
+the rule, as lost clips do (workflow/planning/missing_clips.py). A touched or copied file does not.
 """
 
 import json
@@ -16,15 +16,15 @@ RECORD = "outside.json"
 NOTE = "outside.changed"
 
 
-def outside_note(row_folder: Path) -> Path:
-    """Where changes of a row's outside files are noted."""
+def changes_note(row_folder: Path) -> Path:
+    """Where changes of a row's external inputs are noted."""
     return row_folder / NOTE
 
 
 def remember(row_folder: Path, files: Sequence[Path]) -> dict[str, str]:
-    """Write down what the row is made from; sha256 by file name as given.
+    """Write down what the row is made from; returns sha256 by file name as given.
 
-    Hashes what is new, or differs in size or time.
+    Hashes only what is new, or differs in size or time.
     """
     record = row_folder / RECORD
     known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
@@ -34,13 +34,12 @@ def remember(row_folder: Path, files: Sequence[Path]) -> dict[str, str]:
 
 
 def note_changes(row_folder: Path, files: Sequence[Path]) -> list[str]:
-    """Names of outside files whose content is not what the row was made from; written down for Snakemake,
-    once.
+    """Names of external inputs whose content is not what the row was made from. Snakemake gets a note, once.
 
-    files: those there should be now. If none of them is left, nothing is said: originals may be deleted once
-    they were taken in.
+    files: those that should be there now. If none of them is left, nothing is noted: originals may be deleted
+    once they were taken in.
     """
-    record, note = row_folder / RECORD, outside_note(row_folder)
+    record, note = row_folder / RECORD, changes_note(row_folder)
     present = [path for path in files if path.is_file()]
     if not record.is_file() or not present:
         return []
@@ -59,12 +58,12 @@ def note_changes(row_folder: Path, files: Sequence[Path]) -> list[str]:
     return changed
 
 
-Facts = list[int | str]
+FileFacts = list[int | str]
 """Size in bytes, time of last change in ns, sha256."""
 
 
-def _look(files: Sequence[Path], known: Mapping[str, Facts]) -> dict[str, Facts]:
-    found: dict[str, Facts] = {}
+def _look(files: Sequence[Path], known: Mapping[str, FileFacts]) -> dict[str, FileFacts]:
+    found: dict[str, FileFacts] = {}
     for path in files:
         stat, old = path.stat(), known.get(str(path))
         same = old is not None and old[:2] == [stat.st_size, stat.st_mtime_ns]
@@ -73,5 +72,5 @@ def _look(files: Sequence[Path], known: Mapping[str, Facts]) -> dict[str, Facts]
     return found
 
 
-def _write(record: Path, facts: Mapping[str, Facts]) -> None:
+def _write(record: Path, facts: Mapping[str, FileFacts]) -> None:
     write_text(record, json.dumps(facts, indent=0) + "\n")

@@ -1,18 +1,17 @@
-"""Prove clips that other programs wrote, and take them in as a row's own: journal and manifest as for native
-rows.
-"""
+"""Verify clips that other programs wrote, and take them into a row, with journal and manifest."""
 
+import argparse
 import os
 import resource
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from evaluation.clips import ClipShape, clip_errors, read_clip
 from evaluation.code_state import this_commit
-from evaluation.records import ClipTiming
-from evaluation.shards import Sample
+from evaluation.records import ClipTiming, Prompt, write_jsonl
+from evaluation.shards import Sample, canonical_sha256
 from workflow.sampling.shard import (
     JournalEntry,
     ShardJob,
@@ -20,49 +19,24 @@ from workflow.sampling.shard import (
     clip_file,
     clip_record,
     finished_clips,
-    now,
     peak_mb,
-    start_journal,
+    settings_from,
+    timestamp,
 )
 
-SHOWN = 10
+SHOWN_ERRORS = 10
 
 
-class Proof(NamedTuple):
+class Verified(NamedTuple):
     """Clips that are what the suite wants, and one phrase for each that is not."""
 
     good: list[Sample]
-    faults: list[str]
+    errors: list[str]
 
 
-class Taken(NamedTuple):
-    """The clips of a shard that are in: entries by clip id, the key of every clip, and the shard's journal."""
-
-    entries: dict[str, JournalEntry]
-    keys: dict[str, str]
-    journal: Path
-
-    def missing(self, samples: Sequence[Sample]) -> list[Sample]:
-        """The samples whose clips are not in yet."""
-        return [sample for sample in samples if sample.clip_id not in self.entries]
-
-    def in_order(self) -> list[JournalEntry]:
-        """Every entry, in work-list order."""
-        return [self.entries[name] for name in self.keys]
-
-
-def open_shard(job: ShardJob, samples: Sequence[Sample]) -> Taken:
-    """What is finished of a shard, by the journals of its row."""
-    keys = {sample.clip_id: job.key(sample) for sample in samples}
-    entries = finished_clips(job.folder, keys)
-    journal = job.folder / "journal" / f"{job.shard}.jsonl"
-    start_journal(journal, entries.values())
-    return Taken(entries, keys, journal)
-
-
-def prove(folder: Path, samples: Iterable[Sample], shape: ClipShape) -> Proof:
-    """Look at <clip_id>.mp4 of every sample in `folder`: there, decodable, right in shape, not constant."""
-    good, faults = [], []
+def verify_clips(folder: Path, samples: Iterable[Sample], shape: ClipShape) -> Verified:
+    """Look at <clip_id>.mp4 of every sample in `folder`: is it decodable, of this shape, not constant."""
+    good, errors = [], []
     for sample in samples:
         path = folder / f"{sample.clip_id}.mp4"
         try:
@@ -72,38 +46,88 @@ def prove(folder: Path, samples: Iterable[Sample], shape: ClipShape) -> Proof:
         except ValueError:
             found = ["cannot be decoded or holds no frame"]
         if found:
-            faults.append(f"{path.name} {' and '.join(found)}")
+            errors.append(f"{path.name} {' and '.join(found)}")
         else:
             good.append(sample)
-    return Proof(good, faults)
+    return Verified(good, errors)
 
 
-def listed(faults: Sequence[str]) -> str:
-    """The first few faults and how many there are."""
-    more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-    return "; ".join(faults[:SHOWN]) + more
+def first_errors(errors: Sequence[str]) -> str:
+    """The first few errors, and how many more there are."""
+    more = f"; and {len(errors) - SHOWN_ERRORS} more" if len(errors) > SHOWN_ERRORS else ""
+    return "; ".join(errors[:SHOWN_ERRORS]) + more
 
 
-def take_in(
-    job: ShardJob, taken: Taken, samples: Sequence[Sample], folder: Path, *, seconds: float, keep: bool
-) -> None:
-    """Enter proven clips of `folder` into the row and its journal; seconds: what making one of them took.
+def external_job(
+    flags: argparse.Namespace,
+    shard: str,
+    prompts: Sequence[Prompt],
+    *,
+    files: Mapping[str, str],
+    device: str,
+    noise: str | None = None,
+) -> ShardJob:
+    """What a shard of clips made elsewhere depends on. Our own code is left out: it does not make them.
 
-    keep: copy the files instead of moving them.
+    files: sha256 of the files that the program reads, its weights among them.
     """
-    for sample in samples:
-        source, target = folder / f"{sample.clip_id}.mp4", job.folder / clip_file(sample)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if keep:
-            part = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-            shutil.copyfile(source, part)
-            source = part
-        os.replace(source, target)
-        clip = clip_record(job, sample, pixel_frames=job.shape.pixel_frames, latents_sha256=None)
+    settings = settings_from(flags.settings)
+    hashes = list(files.values())
+    weights = hashes[0] if len(hashes) == 1 else canonical_sha256(hashes) if hashes else None
+    return ShardJob(
+        row=flags.row,
+        shard=shard,
+        prompts=prompts,
+        folder=flags.clips,
+        shape=ClipShape(**settings["clip"]),
+        batch_size=1,
+        noise=noise or f"external:{settings['suite']}",
+        weights_sha256=weights,
+        settings=settings,
+        depends_on={"files": dict(files)},
+        whole_list=False,
+        device=device,
+    )
+
+
+class ShardIntake:
+    """The clips of a shard that are in the row, by its journals, and the way in for the others."""
+
+    def __init__(self, job: ShardJob, samples: Sequence[Sample]) -> None:
+        self.job, self.samples = job, samples
+        self.keys = {sample.clip_id: job.key(sample) for sample in samples}
+        self.entries = finished_clips(job.folder, self.keys)
+        self.journal = job.folder / "journal" / f"{job.shard}.jsonl"
+        write_jsonl(self.journal, self.entries.values())
+
+    def missing(self) -> list[Sample]:
+        """The samples whose clips are not in the row yet."""
+        return [sample for sample in self.samples if sample.clip_id not in self.entries]
+
+    def in_order(self) -> list[JournalEntry]:
+        """The entries of all clips, in work-list order."""
+        return [self.entries[name] for name in self.keys]
+
+    def take(self, samples: Sequence[Sample], folder: Path, *, seconds: float, keep: bool = False) -> None:
+        """Enter verified clips of `folder` into the row and its journal.
+
+        seconds: what making one of them took. keep: copy the files instead of moving them.
+        """
+        for sample in samples:
+            source, target = folder / f"{sample.clip_id}.mp4", self.job.folder / clip_file(sample)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if keep:
+                part = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+                source = shutil.copyfile(source, part)
+            os.replace(source, target)
+            self._enter(sample, seconds)
+
+    def _enter(self, sample: Sample, seconds: float) -> None:
+        clip = clip_record(self.job, sample, pixel_frames=self.job.shape.pixel_frames, latents_sha256=None)
         # Another program's time is one number: it stands under sampling, and the report shows no parts of it.
         timing = ClipTiming(
             clip_id=sample.clip_id,
-            row=job.row,
+            row=self.job.row,
             sample_s=round(seconds, 6),
             decode_s=0.0,
             write_s=0.0,
@@ -111,11 +135,11 @@ def take_in(
             network_calls=0,
             peak_mb=peak_mb(resource.RUSAGE_CHILDREN),
             peak_gpu_mb=None,
-            device=job.device,
+            device=self.job.device,
             attention=None,
             commit=this_commit(),
-            finished=now(),
+            finished=timestamp(),
         )
-        entry = JournalEntry(key=taken.keys[sample.clip_id], clip=clip, timing=timing)
-        taken.entries[sample.clip_id] = entry
-        append_entry(taken.journal, entry)
+        entry = JournalEntry(key=self.keys[sample.clip_id], clip=clip, timing=timing)
+        self.entries[sample.clip_id] = entry
+        append_entry(self.journal, entry)

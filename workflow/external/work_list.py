@@ -10,23 +10,22 @@ from evaluation.records import ClipId, Identifier
 from evaluation.shards import Sample, canonical_sha256, full_batches, parse_shard, shard_batches
 
 
-class WorkItem(BaseModel):
-    """One clip to make. file: absolute path to write; prompt: the short text; extended_prompt: the text for
-    the model.
-
-    sample: index among the prompt's samples; seed: 0 to 2^31 - 1, the same for this sample in every run of
-    the suite;
-    pixel_frames, height, width: in pixels; fps: frames per second.
-    """
+class RequestedClip(BaseModel):
+    """One clip to make."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     clip_id: ClipId
     file: str
+    """Absolute path to write the clip to."""
     prompt: str
+    """The short text that names and scores the clip."""
     extended_prompt: str
+    """The text for the model."""
     sample: Annotated[int, Field(ge=0)]
+    """Index among the samples of the prompt."""
     seed: Annotated[int, Field(ge=0, lt=2**31)]
+    """The same for this sample in every run of the suite."""
     pixel_frames: int
     height: int
     width: int
@@ -34,7 +33,7 @@ class WorkItem(BaseModel):
 
 
 class WorkList(BaseModel):
-    """Everything one call of an external program has to make."""
+    """Everything that one call of an external program has to make."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,13 +41,11 @@ class WorkList(BaseModel):
     suite: Identifier
     row: Identifier
     shard: str
-    samples: tuple[WorkItem, ...]
+    samples: tuple[RequestedClip, ...]
 
 
 def seed_of(suite: str, sample: Sample) -> int:
-    """The first 31 bits of sha256 of [suite, prompt id, sample index, "seed"]: the same for every row of a
-    suite.
-    """
+    """The first 31 bits of sha256 of [suite, prompt id, sample index, "seed"], the same for every row."""
     return int(canonical_sha256([suite, sample.prompt.id, sample.index, "seed"])[:8], 16) >> 1
 
 
@@ -61,11 +58,9 @@ def shard_samples(samples: Sequence[Sample], shard: str) -> list[Sample]:
 def make_work_list(
     samples: Sequence[Sample], *, suite: str, row: str, shard: str, clip: dict[str, int], output: Path
 ) -> WorkList:
-    """The work list of `samples`; clip: the suite's clip shape; output: folder that the files are to be
-    written to.
-    """
-    items = (
-        WorkItem(
+    """The work list of `samples`. clip: the suite's clip shape. output: the folder to write the clips to."""
+    clips = (
+        RequestedClip(
             clip_id=sample.clip_id,
             file=str(output.resolve() / f"{sample.clip_id}.mp4"),
             prompt=sample.prompt.prompt,
@@ -76,4 +71,4 @@ def make_work_list(
         )
         for sample in samples
     )
-    return WorkList(suite=suite, row=row, shard=shard, samples=tuple(items))
+    return WorkList(suite=suite, row=row, shard=shard, samples=tuple(clips))

@@ -8,7 +8,7 @@ from typing import Any
 from baselines.spec import Baseline, ExternalBaseline
 from evaluation.records import CustomDimension
 from reports.scrubbing import scrub
-from workflow.external.baseline import outside_settings_in_use
+from workflow.external.baseline import external_settings_in_use
 from workflow.planning.licences import licences_of
 from workflow.planning.prompt_plan import protocol_note
 from workflow.planning.row_plan import Baselines
@@ -62,7 +62,7 @@ def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Pat
         if isinstance(baseline, Baseline):
             rows[row]["settings"] = settings_in_use(suite, baseline)
         else:
-            rows[row]["settings"] = scrub(outside_settings_in_use(suite, baseline, root), str(root))
+            rows[row]["settings"] = scrub(external_settings_in_use(suite, baseline, root), str(root))
     for row in chosen.controls:
         rows[row]["settings"] = control_settings(suite, row)
     base = root / "models" / "embedded" / "base.json"

@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 from baselines.spec import load_row
 from reports.starts import note_start
 from workflow.external.baseline import shape_notes
-from workflow.external.changed_files import outside_note
+from workflow.external.changed_files import changes_note
 from workflow.planning.banner import (
     check_user_list,
     missing_for_jobs,
@@ -110,7 +110,7 @@ def missing_clips(row, shard):
 
 def changed_inputs(wildcards):
     """The note that files from outside changed since this row was made from them, if they ever did."""
-    note = outside_note(Path(FOLDERS.suite) / "clips" / wildcards.row)
+    note = changes_note(Path(FOLDERS.suite) / "clips" / wildcards.row)
     return [str(note)] if note.is_file() else []
 
 

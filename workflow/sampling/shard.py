@@ -210,7 +210,7 @@ def _finish(job: ShardJob, sample: Sample, made: MadeClip, key: str) -> JournalE
         device=job.device,
         attention=job.attention,
         commit=this_commit(),
-        finished=now(),
+        finished=timestamp(),
         software=job.software,
     )
     return JournalEntry(key=key, clip=clip, timing=timing)
@@ -255,7 +255,7 @@ def peak_gpu_mb() -> float | None:
     return float(round(torch.cuda.max_memory_allocated() / 2**20, 1))
 
 
-def now() -> str:
+def timestamp() -> str:
     """The time, for timings."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from baselines.spec import ExternalBaseline, GitCode, PrefixEnvironment, UvEnvironment, load_row
 from evaluation.files import write_text
 from workflow.external.baseline import (
-    STAMP,
+    BUILT_FROM,
     code_folder,
     environment_identity,
     environment_prefix,
@@ -100,7 +100,7 @@ def build_environment(root: Path, baseline: ExternalBaseline) -> None:
             ],
             baseline,
         )
-    write_text(prefix / STAMP, f"{identity}\n")
+    write_text(prefix / BUILT_FROM, f"{identity}\n")
 
 
 def _program(names: Sequence[str], baseline: ExternalBaseline) -> str:

@@ -15,9 +15,9 @@ from pathlib import Path
 from evaluation.command import command, run
 from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, read_jsonl, write_json
-from reports.replay import FILE, Replay, ReplayedRow, replay_message
+from reports.replay import Replay, ReplayedRow, replay_message
 from workflow.sampling.replay import compare
-from workflow.sampling.shard import now
+from workflow.sampling.shard import timestamp
 
 log = logging.getLogger("replay")
 
@@ -37,11 +37,11 @@ def replay(flags: argparse.Namespace) -> None:
     finally:
         for row in flags.rows:
             shutil.rmtree(again / row)
-    found = Replay(suite=flags.suite, finished=now(), rows=rows)
-    write_json(flags.results / FILE, found)
+    found = Replay(suite=flags.suite, finished=timestamp(), rows=rows)
+    write_json(flags.results / "replay.json", found)
     for one in rows:
         log.info("%s: %s", one.row, one.verdict)
-    log.info("%s written; the next report shows it", flags.results / FILE)
+    log.info("%s written; the next report shows it", flags.results / "replay.json")
     if failed := [replay_message(one.row, clip) for one in rows for clip in one.clips if clip.failed]:
         raise ValueError("; ".join(failed))
 
