@@ -74,15 +74,28 @@ def test_models_that_are_not_whole(folder: Path, tmp_path: Path, name: str) -> N
 
 
 ADAPTERS: dict[str, tuple[Callable[[State], State], str]] = {
-    "DoRA": (lambda s: {**s, f"{LAYER}.lora_magnitude_vector.weight": torch.ones(32)}, "lora_magnitude_vector.weight beside its pairs"),
-    "a pair absent": (lambda s: {n: v for n, v in s.items() if "blocks.1.ffn.0" not in n}, "adapts ffn.0 in other blocks and not in block 1"),
-    "a block absent": (lambda s: {n: v for n, v in s.items() if "blocks.1." not in n}, "adapts 1 blocks and not block 1"),
+    "DoRA": (
+        lambda s: {**s, f"{LAYER}.lora_magnitude_vector.weight": torch.ones(32)},
+        "lora_magnitude_vector.weight beside its pairs",
+    ),
+    "a pair absent": (
+        lambda s: {n: v for n, v in s.items() if "blocks.1.ffn.0" not in n},
+        "adapts ffn.0 in other blocks and not in block 1",
+    ),
+    "a block absent": (
+        lambda s: {n: v for n, v in s.items() if "blocks.1." not in n},
+        "adapts 1 blocks and not block 1",
+    ),
     "two ranks": (
-        lambda s: {**s, f"{LAYER}.lora_A.weight": torch.zeros(3, 24), f"{LAYER}.lora_B.weight": torch.zeros(32, 3)},
+        lambda s: {
+            **s,
+            f"{LAYER}.lora_A.weight": torch.zeros(3, 24),
+            f"{LAYER}.lora_B.weight": torch.zeros(32, 3),
+        },
         r"adapters of the ranks .2, 3.",
     ),
     "another name": (lambda s: renamed(s, ".lora_A.", ".lora_A.student."), "no adapter that fits its layer"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ADAPTERS)

@@ -26,7 +26,15 @@ from models.config import WanConfig
 from models.wan import Wan
 from tests.models.test_released import sparse
 from workflow.fetching.checkpoints import describe_checkpoints
-from workflow.fetching.downloads import Progress, Sources, announce, fetch, plan_fetch, prove, prove_all
+from workflow.fetching.downloads import (
+    FetchSources,
+    Progress,
+    announce,
+    fetch,
+    plan_fetch,
+    verify_file,
+    verify_present,
+)
 from workflow.planning.banner import planned_prompts, start_banner
 from workflow.planning.resources import (
     INITIALISATION_SHA256,
@@ -116,8 +124,8 @@ class Hub(ThreadingHTTPServer):
         self.asked: list[tuple[str, str, str]] = []
 
     @property
-    def sources(self) -> Sources:
-        return Sources(endpoint=f"http://127.0.0.1:{self.server_port}")
+    def sources(self) -> FetchSources:
+        return FetchSources(endpoint=f"http://127.0.0.1:{self.server_port}")
 
 
 class HubHandler(BaseHTTPRequestHandler):
@@ -217,20 +225,20 @@ def test_a_file_is_fetched_proven_and_pinned(tmp_path: Path, hub: Hub) -> None:
     hub.files = {"org/model/a.bin": content_of(1), "org/model/b.bin": content_of(2)}
     entries, folder = [entry_of("a.bin"), entry_of("b.bin")], tmp_path / "resources"
     fetched = fetch(entries[:1], folder, hub.sources)
-    assert fetched.faults == [] and fetched.hashes == {
+    assert fetched.errors == [] and fetched.hashes == {
         "weights/a.bin": hashlib.sha256(content_of(1)).hexdigest()
     }
     lock = read_lock(folder)["weights/a.bin"]
     assert (lock.revision, lock.size, lock.origin) == (COMMIT, 100_000, "org/model : a.bin")
     hub.asked.clear()
-    assert fetch(entries, folder, hub.sources).faults == []
+    assert fetch(entries, folder, hub.sources).errors == []
     assert [path for _, path, _ in hub.asked] == [f"/org/model/resolve/{COMMIT}/b.bin"] * 2
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == [
         "lock.json", "weights/a.bin", "weights/b.bin",
     ]  # fmt: skip
     (folder / "weights/a.bin").unlink()
     hub.files["org/model/a.bin"] = content_of(3)
-    (fault,) = fetch(entries, folder, hub.sources).faults
+    (fault,) = fetch(entries, folder, hub.sources).errors
     assert "expected" in fault and "MIRROR" in fault
     assert not (folder / "weights/a.bin").exists() and (folder / "weights/b.bin").exists()
 
@@ -242,13 +250,13 @@ def test_a_fetch_goes_on_where_it_was_cut(tmp_path: Path, hub: Hub) -> None:
     hub.files = {"org/model/a.bin": content_of(1), "org/model/b.bin": content_of(2)}
     hub.cut = 60_000
     entries, folder = [entry_of("a.bin"), entry_of("b.bin")], tmp_path / "resources"
-    faults = fetch(entries, folder, hub.sources).faults
+    faults = fetch(entries, folder, hub.sources).errors
     assert "weights/a.bin could not be fetched from org/model : a.bin" in faults[0] and "503" in faults[0]
     parts = list((folder / ".incoming").iterdir())
     assert [part.stat().st_size for part in parts if "a.bin" in part.name] == [60_000]
     hub.broken = None
     hub.asked.clear()
-    assert fetch(entries, folder, hub.sources).faults == []
+    assert fetch(entries, folder, hub.sources).errors == []
     assert ("GET", f"/org/model/resolve/{COMMIT}/a.bin", "bytes=60000-") in hub.asked
     assert (folder / "weights/a.bin").read_bytes() == content_of(1)
     assert list((folder / ".incoming").iterdir()) == []
@@ -259,7 +267,7 @@ def test_a_partial_file_of_another_version_is_not_continued(tmp_path: Path, hub:
     hub.files, hub.cut, folder = {"org/model/a.bin": content_of(1)}, 60_000, tmp_path / "resources"
     fetch([entry_of("a.bin")], folder, hub.sources)
     hub.files, hub.broken = {"org/model/a.bin": content_of(2)}, None
-    assert fetch([entry_of("a.bin")], folder, hub.sources).faults == []
+    assert fetch([entry_of("a.bin")], folder, hub.sources).errors == []
     assert (folder / "weights/a.bin").read_bytes() == content_of(2)
 
 
@@ -267,14 +275,14 @@ def test_one_bad_file_keeps_the_others(tmp_path: Path, hub: Hub) -> None:
     """Every fault is one sentence with what to do, all in one run; what is good is kept."""
     hub.files = {"org/model/b.bin": content_of(2), "org/model/c.bin": content_of(3)}
     wrong = entry_of("c.bin", sha256="0" * 64)
-    faults = fetch([entry_of("a.bin"), wrong, entry_of("b.bin")], tmp_path, hub.sources).faults
+    faults = fetch([entry_of("a.bin"), wrong, entry_of("b.bin")], tmp_path, hub.sources).errors
     assert len(faults) == 2 and (tmp_path / "weights/b.bin").is_file()
     assert "weights/a.bin could not be fetched" in faults[0] and "does not exist there (404)" in faults[0]
     assert "weights/c.bin has sha256" in faults[1] and f"expected {'0' * 64}" in faults[1]
     assert all("\n" not in fault and fault.endswith(".") for fault in faults)
     assert list(read_lock(tmp_path)) == ["weights/b.bin"]
     hub.files["org/model/d.bin"], hub.wrong_sha256 = content_of(4), True
-    (fault,) = fetch([entry_of("d.bin")], tmp_path, hub.sources).faults
+    (fault,) = fetch([entry_of("d.bin")], tmp_path, hub.sources).errors
     assert "but the hub says 0000" in fault
 
 
@@ -285,19 +293,19 @@ def test_no_network_and_no_access_are_one_sentence(
     caplog.set_level(logging.DEBUG)
     hub.files = {"org/model/a.bin": content_of(1)}
     hub.broken = 403
-    (fault,) = fetch([entry_of("a.bin")], tmp_path, hub.sources).faults
+    (fault,) = fetch([entry_of("a.bin")], tmp_path, hub.sources).errors
     assert "403" in fault and "HF_TOKEN" in fault and "org/model" in fault
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        nowhere = Sources(endpoint=f"http://127.0.0.1:{closed.getsockname()[1]}")
-    faults = fetch([entry_of("a.bin"), entry_of("b.bin")], tmp_path, nowhere).faults
+        nowhere = FetchSources(endpoint=f"http://127.0.0.1:{closed.getsockname()[1]}")
+    faults = fetch([entry_of("a.bin"), entry_of("b.bin")], tmp_path, nowhere).errors
     assert (
         len(faults) == 1
         and "weights/a.bin could not be fetched" in faults[0]
         and "run `make fetch` again" in faults[0]
     )
     hub.broken = None
-    assert fetch([entry_of("a.bin")], tmp_path, hub.sources).faults == []
+    assert fetch([entry_of("a.bin")], tmp_path, hub.sources).errors == []
     assert SECRET not in caplog.text
 
 
@@ -308,10 +316,10 @@ def test_a_token_goes_to_the_hub_alone(tmp_path: Path, hub: Hub, caplog: pytest.
     caplog.set_level(logging.INFO, logger="fetch")
     hub.cdn = served()
     hub.files = hub.cdn.files = {"org/model/a.bin": content_of(1)}
-    assert fetch([entry_of("a.bin")], tmp_path, hub.sources).faults == []
+    assert fetch([entry_of("a.bin")], tmp_path, hub.sources).errors == []
     assert set(hub.tokens) == {f"Bearer {SECRET}"} and hub.cdn.tokens == [None]
     hub.cdn.broken = 500
-    (fault,) = fetch([entry_of("a.bin")], tmp_path / "again", hub.sources).faults
+    (fault,) = fetch([entry_of("a.bin")], tmp_path / "again", hub.sources).errors
     assert "the server answers with 500" in fault and "Signature" not in fault
     hub.cdn.shutdown()
     hub.cdn.server_close()
@@ -324,15 +332,15 @@ def test_every_wrong_file_is_listed_at_once(tmp_path: Path, hub: Hub) -> None:
     names = ["cut", "changed", "moved", "good"]
     hub.files = {f"org/model/{name}": content_of(i) for i, name in enumerate(names)}
     entries = [entry_of(name) for name in names]
-    assert fetch(entries, tmp_path, hub.sources).faults == []
+    assert fetch(entries, tmp_path, hub.sources).errors == []
     put(tmp_path / "weights/cut", content_of(0)[:500])
     put(tmp_path / "weights/changed", content_of(9))
     entries[2] = entry_of("moved", repo="other/model")
-    proven = prove_all(entries, tmp_path, read_lock(tmp_path))
+    proven = verify_present(entries, tmp_path, read_lock(tmp_path))
     assert list(proven.hashes) == ["weights/good"]
-    assert "has 500 bytes, expected 100,000: it is truncated" in proven.faults[0]
-    assert "has sha256" in proven.faults[1] and "was fetched from org/model : moved" in proven.faults[2]
-    assert all("delete it and run `make fetch` again" in fault for fault in proven.faults)
+    assert "has 500 bytes, expected 100,000: it is truncated" in proven.errors[0]
+    assert "has sha256" in proven.errors[1] and "was fetched from org/model : moved" in proven.errors[2]
+    assert all("delete it and run `make fetch` again" in fault for fault in proven.errors)
 
 
 def test_a_zip_is_proven_by_the_file_in_it_that_is_used(tmp_path: Path) -> None:
@@ -343,14 +351,14 @@ def test_a_zip_is_proven_by_the_file_in_it_that_is_used(tmp_path: Path) -> None:
         packed.writestr("models/a.pth", b"right")
         packed.writestr("models/b.pth", b"another")
     entry = entry_of("models.zip", members={"models/a.pth": hashlib.sha256(b"right").hexdigest()})
-    assert prove(entry, tmp_path, {}).sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert verify_file(entry, tmp_path, {}).sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
     for member in ("models/b.pth", "models/c.pth"):
         wrong = entry.model_copy(update={"members": {member: "0" * 64}})
         with pytest.raises(ValueError, match=rf"models\.zip has {member} with sha256 .*, expected 0000"):
-            prove(wrong, tmp_path, {})
+            verify_file(wrong, tmp_path, {})
     put(archive, b"<html>")
     with pytest.raises(ValueError, match="with sha256 none, expected"):
-        prove(entry, tmp_path, {})
+        verify_file(entry, tmp_path, {})
 
 
 def test_a_known_initialisation_is_recognised_by_its_bytes(
@@ -360,22 +368,22 @@ def test_a_known_initialisation_is_recognised_by_its_bytes(
     put(tmp_path / "weights/a.bin", b"x")
     assert (
         "byte for byte somebody's ode_init.pt"
-        in prove_all([entry_of("a.bin", group="weights")], tmp_path, {}).faults[0]
+        in verify_present([entry_of("a.bin", group="weights")], tmp_path, {}).errors[0]
     )
-    assert prove_all([entry_of("a.bin", group="train")], tmp_path, {}).faults == []
+    assert verify_present([entry_of("a.bin", group="train")], tmp_path, {}).errors == []
 
 
 @pytest.mark.parametrize("layout", ["org/model/a.bin", "weights/a.bin"])
 def test_a_mirror_is_linked_and_proven(tmp_path: Path, layout: str) -> None:
     """Both layouts; no copy where a link will do; a wrong file in the mirror is refused and left as it is."""
     inside = put(tmp_path / "mirror" / layout, content_of(1))
-    folder, sources = tmp_path / "resources", Sources(mirror=tmp_path / "mirror", offline=True)
+    folder, sources = tmp_path / "resources", FetchSources(mirror=tmp_path / "mirror", offline=True)
     entry = entry_of("a.bin", sha256=hashlib.sha256(content_of(1)).hexdigest())
     assert plan_fetch([entry], folder, {}, sources)[0].source == "mirror"
-    assert fetch([entry], folder, sources).faults == []
+    assert fetch([entry], folder, sources).errors == []
     assert (folder / "weights/a.bin").samefile(inside)
     wrong = entry_of("a.bin", sha256="0" * 64)
-    (fault,) = fetch([wrong], tmp_path / "again", sources).faults
+    (fault,) = fetch([wrong], tmp_path / "again", sources).errors
     assert "expected 0000" in fault and inside.read_bytes() == content_of(1)
 
 
@@ -396,8 +404,8 @@ def test_offline_takes_the_hub_cache_and_opens_no_socket(
 
     monkeypatch.setattr(socket, "socket", no_socket)
     cache_file(tmp_path / "cache", content_of(1))
-    sources, folder = Sources(offline=True, cache=tmp_path / "cache"), tmp_path / "resources"
-    assert fetch([entry_of("a.bin")], folder, sources).faults == []
+    sources, folder = FetchSources(offline=True, cache=tmp_path / "cache"), tmp_path / "resources"
+    assert fetch([entry_of("a.bin")], folder, sources).errors == []
     assert read_lock(folder)["weights/a.bin"].revision == COMMIT
     with pytest.raises(
         ValueError, match=r"2 files are neither .*weights/b.bin \(org/model : b.bin\), weights/c.bin .*MIRROR"
@@ -408,7 +416,7 @@ def test_offline_takes_the_hub_cache_and_opens_no_socket(
 def test_one_file_of_two_rows_is_brought_once(tmp_path: Path, hub: Hub) -> None:
     hub.files = {"org/model/a.bin": content_of(1)}
     twice = [entry_of("a.bin"), entry_of("a.bin", path="weights/other/a.bin")]
-    assert fetch(twice, tmp_path, hub.sources).faults == []
+    assert fetch(twice, tmp_path, hub.sources).errors == []
     assert [method for method, _, _ in hub.asked] == ["HEAD", "GET"]
     assert (tmp_path / "weights/other/a.bin").samefile(tmp_path / "weights/a.bin")
 
@@ -424,7 +432,7 @@ def test_the_start_says_what_it_costs_and_stops_if_it_will_not_fit(tmp_path: Pat
         and "About 13 minutes at 50 MB/s." in text
     )
     assert "of disk are free" in text and "org/model : a.bin" in text
-    mirror = Sources(mirror=tmp_path / "mirror")
+    mirror = FetchSources(mirror=tmp_path / "mirror")
     huge = Resource(
         path="a", group="g", url="http://127.0.0.1:9/x", sha256=None, size_mb=free / 1e6 + 5000, licence="x"
     )
@@ -452,7 +460,7 @@ def test_old_locks_are_read(tmp_path: Path) -> None:
     """Version 0.1 wrote the hash alone."""
     put(tmp_path / "lock.json", json.dumps({"weights/a.bin": "0" * 64}).encode())
     put(tmp_path / "weights/a.bin", b"x")
-    assert "expected 0000" in prove_all([entry_of("a.bin")], tmp_path, read_lock(tmp_path)).faults[0]
+    assert "expected 0000" in verify_present([entry_of("a.bin")], tmp_path, read_lock(tmp_path)).errors[0]
     put(tmp_path / "lock.json", b"{")
     with pytest.raises(ValueError, match="is no JSON"):
         read_lock(tmp_path)
@@ -470,7 +478,7 @@ def test_checkpoints_are_described_and_mixed_up_ones_refused(tmp_path: Path) -> 
     )
     entries = [e for e in needed_resources(ROOT, vbench) if (tmp_path / e.path).exists()]
     found = describe_checkpoints(ROOT, chosen, entries, {e.path: "0" * 64 for e in entries}, tmp_path)
-    assert "only the 2 tensors of a LoRA" in found.faults[0] and len(found.faults) == 1
+    assert "only the 2 tensors of a LoRA" in found.errors[0] and len(found.errors) == 1
     vae = found.described["weights/wan/Wan2.1_VAE.pth"]
     assert (vae["flavour"], vae["dtypes"], vae["sha256"]) == ("other", {"bfloat16": 1}, "0" * 64)
     path = "resources/weights/raven/raven_model.safetensors"
@@ -480,7 +488,7 @@ def test_checkpoints_are_described_and_mixed_up_ones_refused(tmp_path: Path) -> 
     raven = describe_checkpoints(
         ROOT, vbench.model_copy(update={"weights": {"raven": path}}), [], {}, tmp_path
     )
-    assert raven.faults == [] and raven.described["weights/raven/raven_model.safetensors"]["tensors"] == 825
+    assert raven.errors == [] and raven.described["weights/raven/raven_model.safetensors"]["tensors"] == 825
     assert (
         json.loads(json.dumps(raven.described))["weights/raven/raven_model.safetensors"]["config"]["dim"]
         == 1536
@@ -491,7 +499,7 @@ def test_checkpoints_are_described_and_mixed_up_ones_refused(tmp_path: Path) -> 
 
 
 def test_make_fetch_says_what_is_absent_offline(tmp_path: Path) -> None:
-    """The command itself, HF_HUB_OFFLINE set: one sentence that names every file, exit code 1, no traceback."""
+    """The command itself, HF_HUB_OFFLINE set: one sentence names every file, exit code 1, no traceback."""
     for name in ("workflow", "baselines", "models", "evaluation"):
         (tmp_path / name).symlink_to(ROOT / name)
     done = subprocess.run(

@@ -1,6 +1,4 @@
-"""What the fetched checkpoints of a suite hold, and whether each is what its YAML says: read on the CPU,
-before any GPU second.
-"""
+"""What the fetched checkpoints of a suite hold, and whether each is what its YAML says. Needs no GPU."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,21 +21,22 @@ MODELS: dict[str, tuple[Role, WanConfig]] = {
 """Transformers that are no student: what each must be."""
 
 
-class Checkpoints(NamedTuple):
-    """Descriptions by path, with sha256, and one sentence for every file that is not what it should be."""
+class DescribedCheckpoints(NamedTuple):
+    """What fetched checkpoints hold."""
 
     described: dict[str, dict[str, Any]]
-    faults: list[str]
+    """Descriptions by path, with sha256."""
+    errors: list[str]
+    """One sentence for every file that is not what it should be."""
 
 
 def describe_checkpoints(
     root: Path, suite: Suite, entries: Sequence[Resource], hashes: Mapping[str, str], folder: Path
-) -> Checkpoints:
-    """Check the weights of every row and of every model that training starts from; other weight files are
-    described only.
+) -> DescribedCheckpoints:
+    """Check the weights of every row and of every model that training starts from; describe all weight files.
 
-    entries: the suite's fetched files; hashes: their sha256 by path (null in the record of a file put there
-    by hand under a name that nothing fetches); folder: resources/.
+    entries: the suite's fetched files. hashes: their sha256 by path; a file that was put there by hand, under
+    a name that nothing fetches, has none. folder: resources/.
     """
     releases: list[Release] = []
     for row, path in suite.weights.items():
@@ -58,19 +57,19 @@ def describe_checkpoints(
         ):
             others.append(folder / entry.path)
     found: list[Found] = []
-    faults = []
+    errors = []
     for release in releases:
         try:
             found += check_released(release)
-        except (ValueError, FileNotFoundError) as fault:
-            faults.append(str(fault))
+        except (ValueError, FileNotFoundError) as error:
+            errors.append(str(error))
     for other in others:
         try:
             found.append(inspect_released(other))
-        except ValueError as fault:
-            faults.append(str(fault))
+        except ValueError as error:
+            errors.append(str(error))
     described = {}
     for one in found:
         name = str(Path(one.path).relative_to(folder))
         described[name] = {**one.to_dict(), "path": name, "sha256": hashes.get(name)}
-    return Checkpoints(described, faults)
+    return DescribedCheckpoints(described, errors)

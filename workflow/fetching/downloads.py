@@ -1,10 +1,9 @@
-"""Bringing files to resources/ and proving them: where each comes from, resume, and the lock of what was
-fetched.
+"""Bring files to resources/, resume what was cut, verify by sha256, and keep a lock of what was fetched.
 
-A file is brought to resources/.incoming/, proven there, and only then put in place. A partial file stays in
-.incoming/ and is gone on with by the next run. resources/lock.json is written after every file: sha256, size
-and resolved commit, required ever after. huggingface_hub names, authorises and transfers; its own downloads
-are not resumed by another process, so the partial file is ours.
+A file is brought to resources/.incoming/, verified there, and only then put in place. A partial file stays in
+.incoming/, and the next run goes on with it. resources/lock.json is written after every file: sha256, size
+and resolved commit, which are required ever after. huggingface_hub names, authorises and transfers. Its own
+downloads are not resumed by another process, so the partial file is ours.
 """
 
 import errno
@@ -18,8 +17,9 @@ import shutil
 import time
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -39,51 +39,52 @@ log = logging.getLogger("fetch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
-    """Where files may come from. mirror: a folder asked first, laid out as <repo>/<file> or as resources/ is.
-
-    offline: hub files come from the local hub cache and nothing opens a socket. endpoint, cache: of the hub,
-    None for its own.
-    """
+class FetchSources:
+    """Where files may come from."""
 
     mirror: Path | None = None
+    """A folder that is asked first, laid out as <repo>/<file> or as resources/ is."""
     offline: bool = False
+    """Whether hub files come from the local hub cache and nothing opens a socket."""
     endpoint: str | None = None
+    """Address of the hub, None for the official one."""
     cache: Path | None = None
+    """The local hub cache, None for its usual place."""
 
 
 class Planned(NamedTuple):
-    """A file to bring. local: where it lies already, None if it comes from the network."""
+    """A file to bring."""
 
     entry: Resource
     source: Literal["resources", "mirror", "hub cache", "network", "nowhere"]
     local: Path | None
+    """Where it lies already, None if it comes from the network."""
 
 
 class Remote(NamedTuple):
-    """What a server says of a file. sha256: where the hub knows it (large files). tag: changes with the
-    content.
-    """
+    """What a server says of a file."""
 
     url: str
     size: int | None
     sha256: str | None
+    """Where the hub knows it, which is for large files."""
     revision: str | None
     tag: str | None
+    """Changes with the content."""
 
 
 class Fetched(NamedTuple):
-    """Sha256 by path of every file that is present and proven, and one sentence for every file that is not."""
+    """What became of files."""
 
     hashes: dict[str, str]
-    faults: list[str]
+    """Sha256 by path of every file that is there and verified."""
+    errors: list[str]
+    """One sentence for every file that is not."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """Says every few seconds how far a file and the whole fetch are. Sizes in bytes; clock and say are
-    replaced in tests.
-    """
+    """Says every few seconds how far a file and the whole fetch are. Sizes are in bytes."""
 
     total: float
     say: Callable[[str], None] = log.info
@@ -93,8 +94,8 @@ class Progress:
     done: float = 0.0
     file_done: float = 0.0
     received: float = 0.0
-    started: float = field(default=0.0)
-    said: float = field(default=0.0)
+    started: float = 0.0
+    said: float = 0.0
 
     def start_file(self, name: str, size: float, already: float) -> None:
         """Begin a file of which `already` bytes are here."""
@@ -128,7 +129,7 @@ class CountedFile(io.FileIO):
         self.count = count
 
     def write(self, data: Any) -> int:
-        """As FileIO, counted."""
+        """Write bytes and count them."""
         written = super().write(data)
         self.count(written)
         return written
@@ -140,11 +141,9 @@ def write_lock(folder: Path, lock: dict[str, Locked]) -> None:
     write_text(folder / LOCK, json.dumps(plain, indent=1) + "\n")
 
 
-def prove(entry: Resource, folder: Path, lock: dict[str, Locked]) -> Locked:
-    """What a fetched file is, for the lock.
-
-    Raises ValueError, one sentence, if it is not the file that is pinned or was fetched first, or is known to
-    be another one.
+def verify_file(entry: Resource, folder: Path, lock: dict[str, Locked]) -> Locked:
+    """What a fetched file is, for the lock. Raises ValueError if it is not the file that is pinned or was
+    fetched first, or is known to be another one.
     """
     path, name, known = folder / entry.path, f"resources/{entry.path}", lock.get(entry.path)
     again = f"delete it and run `make fetch` again (the other files stay), {_or_mirror(entry)}"
@@ -152,20 +151,17 @@ def prove(entry: Resource, folder: Path, lock: dict[str, Locked]) -> Locked:
         raise ValueError(
             f"{name} was fetched from {known.origin}, but now {entry.origin} is asked for; {again}."
         )
-    size = path.stat().st_size
-    if (
-        known is not None
-        and known.size is not None
-        and size != known.size
-        and entry.sha256 in (None, known.sha256)
-    ):
-        raise ValueError(
-            f"{name} has {size:,} bytes, expected {known.size:,}: it is truncated or another file; {again}."
-        )
-    return _proven(entry, path, name, known, again)
+    if known is not None and known.size is not None and entry.sha256 in (None, known.sha256):
+        size = path.stat().st_size
+        if size != known.size:
+            raise ValueError(
+                f"{name} has {size:,} bytes, expected {known.size:,}: it is truncated or another file; "
+                f"{again}."
+            )
+    return _verified(entry, path, name, known, again)
 
 
-def _proven(entry: Resource, path: Path, name: str, known: Locked | None, again: str) -> Locked:
+def _verified(entry: Resource, path: Path, name: str, known: Locked | None, again: str) -> Locked:
     found = file_sha256(path)
     if found in INITIALISATION_SHA256 and entry.group == "weights":
         raise ValueError(
@@ -186,7 +182,7 @@ def _proven(entry: Resource, path: Path, name: str, known: Locked | None, again:
 
 
 def _member_sha256(archive: Path, member: str) -> str:
-    """Of a file in a zip; "none" where it is not there or cannot be read, or the archive is no zip."""
+    """Sha256 of a file in a zip; "none" if it is not there or cannot be read, or the archive is no zip."""
     try:
         with zipfile.ZipFile(archive) as opened, opened.open(member) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
@@ -194,24 +190,23 @@ def _member_sha256(archive: Path, member: str) -> str:
         return "none"
 
 
-def prove_all(entries: Sequence[Resource], folder: Path, lock: dict[str, Locked]) -> Fetched:
-    """Prove every file that is present; all faults at once. Files that are not there are passed over."""
-    hashes: dict[str, str] = {}
-    faults = []
-    size = sum((folder / entry.path).stat().st_size for entry in entries if (folder / entry.path).is_file())
+def verify_present(entries: Sequence[Resource], folder: Path, lock: dict[str, Locked]) -> Fetched:
+    """Verify every file that is there, and tell all errors at once. Missing files are passed over."""
+    found = Fetched({}, [])
+    present = [entry for entry in entries if (folder / entry.path).is_file()]
+    size = sum((folder / entry.path).stat().st_size for entry in present)
     if size > 1e9:
-        log.info("proving %s that are there, about %s at 1 GB/s", _gb(size), duration(size / 1e9))
-    for entry in entries:
-        if (folder / entry.path).is_file():
-            try:
-                hashes[entry.path] = prove(entry, folder, lock).sha256
-            except ValueError as fault:
-                faults.append(str(fault))
-    return Fetched(hashes, faults)
+        log.info("verifying %s that are there, about %s at 1 GB/s", _gb(size), duration(size / 1e9))
+    for entry in present:
+        try:
+            found.hashes[entry.path] = verify_file(entry, folder, lock).sha256
+        except ValueError as error:
+            found.errors.append(str(error))
+    return found
 
 
 def plan_fetch(
-    entries: Sequence[Resource], folder: Path, lock: dict[str, Locked], sources: Sources
+    entries: Sequence[Resource], folder: Path, lock: dict[str, Locked], sources: FetchSources
 ) -> list[Planned]:
     """Where each missing file would come from. Opens no socket."""
     here: dict[str, Path] = {}
@@ -226,7 +221,9 @@ def plan_fetch(
     return planned
 
 
-def _source_of(entry: Resource, here: dict[str, Path], lock: dict[str, Locked], sources: Sources) -> Planned:
+def _source_of(
+    entry: Resource, here: dict[str, Path], lock: dict[str, Locked], sources: FetchSources
+) -> Planned:
     if entry.origin in here:
         return Planned(entry, "resources", here[entry.origin])
     if sources.mirror is not None:
@@ -240,7 +237,7 @@ def _source_of(entry: Resource, here: dict[str, Path], lock: dict[str, Locked], 
     return Planned(entry, "hub cache" if cached else "nowhere", cached)
 
 
-def _cached(entry: Resource, lock: dict[str, Locked], sources: Sources) -> Path | None:
+def _cached(entry: Resource, lock: dict[str, Locked], sources: FetchSources) -> Path | None:
     """The file in the local hub cache, if it is there."""
     if entry.repo is None or entry.file is None:
         return None
@@ -253,9 +250,7 @@ def _cached(entry: Resource, lock: dict[str, Locked], sources: Sources) -> Path 
 
 
 def _revision(entry: Resource, lock: dict[str, Locked]) -> str | None:
-    """The commit to take a file from: its own, the one it was fetched from before, or that of another file of
-    its repository.
-    """
+    """The commit to take a file from: its own, that of an earlier fetch, or that of its repository."""
     if entry.revision is not None:
         return entry.revision
     if entry.path in lock:
@@ -270,10 +265,7 @@ def announce(planned: Sequence[Planned], total: int, folder: Path) -> str:
     """What is about to be brought: files, GB, sources, free disk, and the time at an assumed rate."""
     size = sum(plan.entry.size_mb for plan in planned)
     network = sum(plan.entry.size_mb for plan in planned if plan.source == "network")
-    counts = {
-        source: sum(plan.source == source for plan in planned)
-        for source in dict.fromkeys(p.source for p in planned)
-    }
+    counts = Counter(plan.source for plan in planned)
     width = max(len(plan.entry.path) for plan in planned)
     lines = [
         f"  {plan.entry.path:<{width}}  {plan.entry.size_mb:>9,.1f} MB  {plan.source}: "
@@ -289,18 +281,18 @@ def announce(planned: Sequence[Planned], total: int, folder: Path) -> str:
     )
 
 
-def fetch(entries: Sequence[Resource], folder: Path, sources: Sources | None = None) -> Fetched:
-    """Bring what is missing, prove everything, and pin it in the lock after every file.
+def fetch(entries: Sequence[Resource], folder: Path, sources: FetchSources | None = None) -> Fetched:
+    """Bring what is missing, verify everything, and pin it in the lock after every file.
 
-    A fault of one file does not keep the others from being fetched; a network that does not answer ends the
+    An error of one file does not keep the others from being fetched. A network that does not answer ends the
     fetch. Raises ValueError before anything is brought if files are nowhere to be had, or will not fit on the
     disk.
     """
-    sources, lock = sources or Sources(), read_lock(folder)
-    hashes, faults = _keep_present(entries, folder, lock)
+    sources, lock = sources or FetchSources(), read_lock(folder)
+    fetched = _pin_present(entries, folder, lock)
     planned = plan_fetch(entries, folder, lock, sources)
     if not planned:
-        return Fetched(hashes, faults)
+        return fetched
     log.info("%s", announce(planned, len(entries), folder))
     nowhere = [plan.entry for plan in planned if plan.source == "nowhere"]
     if nowhere:
@@ -316,54 +308,50 @@ def fetch(entries: Sequence[Resource], folder: Path, sources: Sources | None = N
             try:
                 remotes[plan.entry.path] = ask(plan.entry, lock, sources)
             except _network_errors() as error:
-                faults.append(explain(plan.entry, error))
+                fetched.errors.append(explain(plan.entry, error))
                 planned.remove(plan)
                 if _no_network(error):
-                    return Fetched(hashes, faults)
-    total = _check_disk(planned, remotes, folder)
-    progress = Progress(total=total)
+                    return fetched
+    progress = Progress(total=_check_disk(planned, remotes, folder))
     for plan in planned:
         path, started = plan.entry.path, time.monotonic()
         try:
-            locked = bring(plan, folder, lock, remotes.get(path), progress)
-        except ValueError as fault:
-            faults.append(str(fault))
+            lock[path] = bring(plan, folder, lock, remotes.get(path), progress)
+        except ValueError as error:
+            fetched.errors.append(str(error))
             continue
         except _network_errors() as error:
-            faults.append(explain(plan.entry, error))
+            fetched.errors.append(explain(plan.entry, error))
             if _no_network(error) or _errno(error) == errno.ENOSPC:
                 break
             continue
-        lock[path], hashes[path] = locked, locked.sha256
+        fetched.hashes[path] = lock[path].sha256
         write_lock(folder, lock)
-        log.info(
-            "%s is there and proven, from %s, %s", path, plan.source, duration(time.monotonic() - started)
-        )
-    return Fetched(hashes, faults)
+        took = duration(time.monotonic() - started)
+        log.info("%s is there and verified, from %s, %s", path, plan.source, took)
+    return fetched
 
 
-def _keep_present(entries: Sequence[Resource], folder: Path, lock: dict[str, Locked]) -> Fetched:
-    """Prove what is there already, and pin files that were put there by hand."""
-    hashes, faults = prove_all(entries, folder, lock)
-    new = [entry for entry in entries if entry.path in hashes and entry.path not in lock]
+def _pin_present(entries: Sequence[Resource], folder: Path, lock: dict[str, Locked]) -> Fetched:
+    """Verify what is there already, and pin files that were put there by hand."""
+    found = verify_present(entries, folder, lock)
+    new = [entry for entry in entries if entry.path in found.hashes and entry.path not in lock]
     for entry in new:
-        size = (folder / entry.path).stat().st_size
-        lock[entry.path] = Locked(
-            sha256=hashes[entry.path], size=size, origin=entry.origin, revision=entry.revision
-        )
+        size, sha256 = (folder / entry.path).stat().st_size, found.hashes[entry.path]
+        lock[entry.path] = Locked(sha256=sha256, size=size, origin=entry.origin, revision=entry.revision)
         log.info("%s was there already; its hash is pinned now", entry.path)
     if new:
         write_lock(folder, lock)
-    return Fetched(hashes, faults)
+    return found
 
 
 def bring(
     plan: Planned, folder: Path, lock: dict[str, Locked], remote: Remote | None, progress: Progress
 ) -> Locked:
-    """Bring one file, prove it and put it in place.
+    """Bring one file, verify it and put it in place.
 
-    Raises ValueError if it is not the expected file (it is then removed), and what huggingface_hub raises if
-    it cannot be had.
+    Raises ValueError if it is not the expected file, which is then removed, and what huggingface_hub raises
+    if it cannot be had.
     """
     entry, target = plan.entry, folder / plan.entry.path
     incoming = folder / INCOMING
@@ -385,7 +373,7 @@ def bring(
         f"file, {_or_mirror(entry)}"
     )
     try:
-        locked = _proven(entry, part, f"The file brought for resources/{entry.path}", known, again)
+        locked = _verified(entry, part, f"The file brought for resources/{entry.path}", known, again)
         if remote is not None and remote.sha256 not in (None, locked.sha256):
             raise ValueError(
                 f"The file brought for resources/{entry.path} has sha256 {locked.sha256}, but the hub says "
@@ -399,7 +387,7 @@ def bring(
     return locked.model_copy(update={"revision": locked.revision or revision})
 
 
-def ask(entry: Resource, lock: dict[str, Locked], sources: Sources) -> Remote:
+def ask(entry: Resource, lock: dict[str, Locked], sources: FetchSources) -> Remote:
     """What the server says of a file. For a plain url nothing is asked: those files are small."""
     if entry.url is not None:
         return Remote(entry.url, None, None, None, None)
@@ -504,23 +492,24 @@ def _network_errors() -> tuple[type[Exception], ...]:
 
 
 def _no_network(error: Exception) -> bool:
-    """Whether the next file would fail alike: no answer at all, rather than an answer that refuses this file."""
+    """Whether the next file would fail alike, since there was no answer at all."""
     return _status(error) is None and _errno(error) is None
 
 
 def _errno(error: Exception) -> int | None:
-    """The system's number of a failure, where it is one of the system."""
+    """The number of a system's error, None of another error."""
     return error.errno if isinstance(error, OSError) else None
 
 
 def _status(error: Exception) -> int | None:
-    """The server's answer, where there was one: errors of the connection itself carry no response."""
-    response = getattr(error, "response", None)
-    return None if response is None else int(response.status_code)
+    """The status that the server answered with, None where the connection itself failed."""
+    from huggingface_hub.errors import HfHubHTTPError  # only here: slow to import
+
+    return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
 def explain(entry: Resource, error: Exception) -> str:
-    """One sentence: file, origin, cause, what to do. Addresses are left out: they may be signed."""
+    """One sentence: file, origin, cause, what to do. Addresses are left out, since they may be signed."""
     status = _status(error)
     cause = (
         re.sub(r"https?://\S+", "its address", str(error).strip().split("\n")[0]).rstrip(".")

@@ -1,7 +1,6 @@
-"""Clone the repositories and build the environments of a suite's external baselines; the one place that uses
-the network for them.
+"""Clone the repositories and build the environments of a suite's external baselines, by the network.
 
-Nothing of a repository is run, but building an environment runs what its packages bring: only baselines that
+Nothing of a repository is run, but building an environment runs what its packages bring. Only baselines that
 the suite's `allow_external` names come this far.
 """
 
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from baselines.spec import ExternalBaseline, GitCode, PrefixEnvironment, UvEnvironment, load_row
+from evaluation.command import command, run
 from evaluation.files import write_text
 from workflow.external.baseline import (
     BUILT_FROM,
@@ -40,8 +40,8 @@ def clone(root: Path, baseline: ExternalBaseline) -> None:
     assert isinstance(baseline.code, GitCode), "only repositories are cloned"
     folder = code_folder(root, baseline)
     if folder.exists():
-        if sentence := missing_code(root, baseline):
-            raise ValueError(sentence)
+        if error := missing_code(root, baseline):
+            raise ValueError(error)
         return
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -71,35 +71,13 @@ def build_environment(root: Path, baseline: ExternalBaseline) -> None:
     shutil.rmtree(prefix, ignore_errors=True)
     if isinstance(baseline.environment, UvEnvironment):
         uv = _program(("uv",), baseline)
-        version = ["--python", baseline.environment.python or sys.executable]
-        _run([uv, "venv", "--quiet", *version, str(prefix)], baseline)
-        _run(
-            [
-                uv,
-                "pip",
-                "sync",
-                "--quiet",
-                "--allow-empty-requirements",
-                "--python",
-                str(prefix / "bin/python"),
-                str(file),
-            ],
-            baseline,
-        )
+        version = baseline.environment.python or sys.executable
+        _run([uv, "venv", "--quiet", "--python", version, str(prefix)], baseline)
+        sync = [uv, "pip", "sync", "--quiet", "--allow-empty-requirements"]
+        _run([*sync, "--python", str(prefix / "bin/python"), str(file)], baseline)
     else:
-        _run(
-            [
-                _program(CONDA, baseline),
-                "env",
-                "create",
-                "--yes",
-                "--prefix",
-                str(prefix),
-                "--file",
-                str(file),
-            ],
-            baseline,
-        )
+        create = [_program(CONDA, baseline), "env", "create", "--yes"]
+        _run([*create, "--prefix", str(prefix), "--file", str(file)], baseline)
     write_text(prefix / BUILT_FROM, f"{identity}\n")
 
 
@@ -126,9 +104,7 @@ def _run(command: Sequence[str], baseline: ExternalBaseline) -> None:
 
 
 def fetch_external(root: Path, names: Sequence[str]) -> list[str]:
-    """Bring code and environments of the external baselines `names`; what is still missing then, one sentence
-    each.
-    """
+    """Bring code and environments of the baselines `names`; a sentence for all that is missing then."""
     missing = []
     for name in names:
         baseline = load_row(root / "baselines" / f"{name}.yaml")
@@ -140,20 +116,17 @@ def fetch_external(root: Path, names: Sequence[str]) -> list[str]:
     return missing
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--config", required=True, type=Path, help="a suite's file")
-    flags = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(command(__doc__, "config"), arguments, fetch_all)
+
+
+def fetch_all(flags: argparse.Namespace) -> None:
+    """Raises ValueError if something is missing in the end, such as weights, which nothing fetches."""
     root = Path.cwd()
-    suite = read_suite(flags.config, root)
-    missing = fetch_external(root, suite.allow_external)
-    for sentence in missing:
-        log.error("%s", sentence)
-    log.info(
-        "%d external baselines are complete, %d things are missing", len(suite.allow_external), len(missing)
-    )
-    return 1 if missing else 0
+    names = read_suite(flags.config, root).allow_external
+    if missing := fetch_external(root, names):
+        raise ValueError("\n".join(missing))
+    log.info("%d external baselines are complete", len(names))
 
 
 if __name__ == "__main__":

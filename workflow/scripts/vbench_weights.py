@@ -13,7 +13,7 @@ from pathlib import Path
 from evaluation.command import command, run
 from evaluation.files import write_text
 from evaluation.vbench.weights import SCORER_WEIGHTS, lay_out
-from workflow.fetching.downloads import prove_all
+from workflow.fetching.downloads import verify_present
 from workflow.planning.resources import read_lock, scorer_resources
 from workflow.planning.suite import read_suite
 
@@ -24,7 +24,7 @@ def lay_out_weights(flags: argparse.Namespace) -> None:
     """Make the cache beside the output, and list in the output what is in it."""
     root, resources = Path.cwd(), Path("resources")
     entries = scorer_resources(root, read_suite(flags.config, root, flags.replace))
-    errors = list(prove_all(entries, resources, read_lock(resources)).faults)
+    errors = list(verify_present(entries, resources, read_lock(resources)).errors)
     errors += [
         f"resources/{entry.path} is missing; run `make fetch`."
         for entry in entries
