@@ -27,7 +27,11 @@ dimensions: [color]
 prompts: {seed: 0, per_dimension: 3, samples: 2, static_samples: 2, static_keep: 1}
 clip: {pixel_frames: 81, height: 64, width: 64, fps: 16}
 sample: {batch: 2, shards: 2, noise: portable, precision: float32}
-model: {codec: models/embedded/codec.safetensors, text: models/embedded/text.safetensors, latent_height: 8, latent_width: 8}
+model:
+  codec: models/embedded/codec.safetensors
+  text: models/embedded/text.safetensors
+  latent_height: 8
+  latent_width: 8
 weights: {}
 train: {}
 raven: null
@@ -53,11 +57,13 @@ for item in work["samples"]:
     path = pathlib.Path(item["file"])
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=item["fps"])
-        stream.width, stream.height, stream.pix_fmt, stream.thread_count = item["width"], item["height"], "yuv420p", 1
+        stream.width, stream.height, stream.pix_fmt = item["width"], item["height"], "yuv420p"
+        stream.thread_count = 1
         top = int(rng.integers(0, item["height"] - 8))
         for t in range(item["pixel_frames"]):
             frame = np.zeros((item["height"], item["width"], 3), np.uint8)
-            frame[top : top + 8, t % item["width"] : t % item["width"] + 8] = rng.integers(100, 255), colour, 50
+            left = t % item["width"]
+            frame[top : top + 8, left : left + 8] = rng.integers(100, 255), colour, 50
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
     print("wrote", item["clip_id"], "for", item["extended_prompt"][:20])
@@ -126,12 +132,14 @@ rule ruled_clips:
         made=f"{FOLDERS.suite}/ruled/{{shard}}",
     shell:
         "rm -rf {params.made:q} && SECONDS=0"
-        " && python -m workflow.scripts.external work-list --row ruled --shard {wildcards.shard:q} --prompts {input.prompts:q}"
-        " --settings {params.settings:q} --output-dir {params.made:q} --output {params.made:q}/work_list.json"
+        " && python -m workflow.scripts.external work-list --row ruled --shard {wildcards.shard:q}"
+        " --prompts {input.prompts:q} --settings {params.settings:q}"
+        " --output-dir {params.made:q} --output {params.made:q}/work_list.json"
         " && cp elsewhere/tool/generate.py {input.style:q} {params.made:q}"
         " && python {params.made:q}/generate.py {params.made:q}/work_list.json"
-        " && python -m workflow.scripts.external collect --row ruled --shard {wildcards.shard:q} --prompts {input.prompts:q}"
-        " --settings {params.settings:q} --from {params.made:q} --seconds $SECONDS --clips {params.folder:q}"
+        " && python -m workflow.scripts.external collect --row ruled --shard {wildcards.shard:q}"
+        " --prompts {input.prompts:q} --settings {params.settings:q}"
+        " --from {params.made:q} --seconds $SECONDS --clips {params.folder:q}"
         " --manifest {output.manifest:q} --timings {output.timings:q}"
 """
 

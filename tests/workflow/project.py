@@ -62,8 +62,8 @@ def planned(folder: Path, suite: str, *arguments: str) -> set[Job]:
 def jobs_in(text: str) -> set[Job]:
     """The jobs that a dry run lists."""
     jobs = set()
-    for block in re.split(r"\n(?=(?:local)?rule \w+:\n)", text):
-        if rule := re.match(r"(?:local)?rule (\w+):\n", block):
+    for block in re.split(r"\n(?=(?:local)?(?:rule|checkpoint) \w+:\n)", text):
+        if rule := re.match(r"(?:local)?(?:rule|checkpoint) (\w+):\n", block):
             wildcards = re.search(r"^    wildcards: (.*)$", block, re.MULTILINE)
             values = dict(pair.split("=") for pair in wildcards[1].split(", ")) if wildcards else {}
             jobs.add((rule[1], *(values[name] for name in ("row", "dimension") if name in values)))

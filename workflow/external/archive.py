@@ -59,9 +59,9 @@ def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
     if len(members) > MAX_MEMBERS:
         raise ValueError(f"{path} holds {len(members)} files, more than {MAX_MEMBERS}; pack only the clips.")
     for member in members:
-        if error := _unsafe(member):
+        if reason := _unsafe(member):
             raise ValueError(
-                f"{path}: member {member.filename[:200]!r} {error}, so nothing of it was unpacked; make "
+                f"{path}: member {member.filename[:200]!r} {reason}, so nothing of it was unpacked; make "
                 "the zip again."
             )
     total = sum(member.file_size for member in members)

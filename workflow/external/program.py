@@ -65,7 +65,7 @@ class Program(NamedTuple):
         return [found, *words[1:]]
 
 
-class Outcome(NamedTuple):
+class ProgramOutcome(NamedTuple):
     """What a run of a program brought."""
 
     good: list[Sample]
@@ -121,7 +121,7 @@ def visible_gpus(variables: Mapping[str, str], wanted: int) -> list[str]:
 
 def make_and_verify(
     program: Program, job: ShardJob, samples: Sequence[Sample], private: Path, what: str
-) -> Outcome:
+) -> ProgramOutcome:
     """Run the program for `samples` in the folder `private` and look at every clip.
 
     what: how to call this run in messages.
@@ -140,7 +140,7 @@ def make_and_verify(
     seconds = (time.monotonic() - started) / len(samples)
     good, errors = verify_clips(clips, samples, job.shape)
     if code == 0 and not errors:
-        return Outcome(good, seconds, None)
+        return ProgramOutcome(good, seconds, None)
     how = "stopped at its time limit (timeout_s)" if code is None else f"exit code {code}"
     error = (
         f"Baseline {job.row}: its program failed in {what}.\nExpected: exit code 0 within {limit} s and "
@@ -150,7 +150,7 @@ def make_and_verify(
         f"Command, in {program.folder}: {shlex.join(command)}\n"
         f"Last lines of its output ({printed}):\n{_last_lines(printed)}"
     )
-    return Outcome(good, seconds, error)
+    return ProgramOutcome(good, seconds, error)
 
 
 def _run(

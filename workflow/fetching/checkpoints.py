@@ -12,7 +12,7 @@ from models.config import WanConfig
 from workflow.planning.resources import Resource
 from workflow.planning.suite import Suite
 
-SHARD = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
+PART_OF_MODEL = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 MODELS: dict[str, tuple[Role, WanConfig]] = {
     "weights/wan/diffusion_pytorch_model.safetensors": ("bidirectional", WanConfig()),
     "weights/wan_14b/diffusion_pytorch_model.safetensors.index.json": ("bidirectional", WAN_14B),
@@ -52,7 +52,7 @@ def describe_checkpoints(
             releases.append(Release(path=folder / entry.path, key=None, role=role, config=config))
         elif (
             entry.path.endswith((".pt", ".pth", ".safetensors"))
-            and not SHARD.search(entry.path)
+            and not PART_OF_MODEL.search(entry.path)
             and folder / entry.path not in students
         ):
             others.append(folder / entry.path)

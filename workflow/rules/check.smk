@@ -1,8 +1,9 @@
 # shard manifests + mp4 -> clips/<row>/{manifest,timings}.jsonl, written only when every clip is whole
+# A checkpoint, so that Snakemake looks again at what follows: a manifest of the same bytes reruns nothing.
 from workflow.external.baseline import row_clip
 
 
-rule check:
+checkpoint check:
     """Check every clip of a row (it decodes, is in shape, not constant, there once) and merge its shards."""
     input:
         prompts="<suite>/prompts/prompts.jsonl",

@@ -145,6 +145,5 @@ def print_start():
 
 def jobs_so_far():
     """Rule names of this run's finished and unfinished jobs."""
-    jobs = list(workflow.dag.needrun_jobs(exclude_finished=False))
-    finished = [job.rule.name for job in jobs if workflow.dag.finished(job)]
-    return finished, [job.rule.name for job in jobs if not workflow.dag.finished(job)]
+    finished = [job.rule.name for job in workflow.dag.finished_jobs]
+    return finished, [job.rule.name for job in workflow.dag.needrun_jobs()]

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command(__doc__)
     kinds = parser.add_subparsers(required=True)
     for name, work, *flags in (
-        ("shard", make_shard, "shard", "baseline", "clips", "manifest", "timings"),
+        ("shard", external_shard, "shard", "baseline", "clips", "manifest", "timings"),
         ("contract", check_contract, "baseline", "clips", "output"),
         ("work-list", write_work_list, "shard", "output"),
         ("collect", collect, "shard", "clips", "manifest", "timings"),
@@ -67,7 +67,7 @@ def planned_program(flags: argparse.Namespace, shard: str) -> tuple[Program, Sha
     return program, job
 
 
-def make_shard(flags: argparse.Namespace) -> None:
+def external_shard(flags: argparse.Namespace) -> None:
     """Every clip of a shard: those of the journal, those a stopped run left behind, the rest by the program.
 
     Raises ValueError if the program fails. Right clips are taken in before, so that the next run asks for the

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from evaluation.command import command, run
 from evaluation.files import write_text
+from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.fetching.downloads import FetchSources, fetch, verify_present
 from workflow.planning.resources import missing_resources, needed_resources, read_lock, scorer_resources
 from workflow.planning.suite import read_suite
-
-RESOURCES = Path("resources")
 
 log = logging.getLogger("fetch")
 
@@ -32,17 +31,17 @@ def fetch_suite(flags: argparse.Namespace) -> None:
     """Raises ValueError if a file is missing, wrong or not to be had. Each is in the log, others are kept."""
     for name in ("httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)  # it logs addresses, some of them signed
-    root = Path.cwd()
+    root, folder = Path.cwd(), Path(FETCHED_FOLDER)
     suite = read_suite(flags.config, root, flags.replace)
     entries = needed_resources(root, suite)
     if flags.verify:
         if screen := missing_resources(root, suite):
             raise ValueError(screen)
-        fetched = verify_present(entries, RESOURCES, read_lock(RESOURCES))
+        fetched = verify_present(entries, folder, read_lock(folder))
     else:
         entries += scorer_resources(root, suite)  # verified by a rule of their own, vbench_weights
         try:
-            fetched = fetch(entries, RESOURCES, sources_of(flags.mirror))
+            fetched = fetch(entries, folder, sources_of(flags.mirror))
         except KeyboardInterrupt:
             log.error(
                 "Stopped; what was brought stays, and the next `make fetch` goes on where this one was."
@@ -52,7 +51,7 @@ def fetch_suite(flags: argparse.Namespace) -> None:
     if flags.checkpoints:
         from workflow.fetching.checkpoints import describe_checkpoints  # only here: imports torch
 
-        checkpoints = describe_checkpoints(root, suite, entries, fetched.hashes, RESOURCES)
+        checkpoints = describe_checkpoints(root, suite, entries, fetched.hashes, folder)
         stop_at(checkpoints.errors, "checkpoints are not what they should be")
         write_text(flags.checkpoints, json.dumps(checkpoints.described, indent=1, sort_keys=True) + "\n")
         for path, one in checkpoints.described.items():

@@ -26,10 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command(__doc__, "suite")
     parser.add_argument("--results", required=True, type=Path, help="results folder of the suite")
     parser.add_argument("--rows", required=True, nargs="*", help="names of the rows")
-    return run(parser, arguments, replay)
+    return run(parser, arguments, compare_rows)
 
 
-def replay(flags: argparse.Namespace) -> None:
+def compare_rows(flags: argparse.Namespace) -> None:
     """Raises ValueError if a clip failed, FileNotFoundError if a row was never sampled."""
     again = flags.results / "replay"
     try:
