@@ -26,17 +26,15 @@ from models.noise import (
     SampleKey,
     UpstreamNoise,
 )
-from models.plan import AbsolutePolicy, AnchoredSinkPolicy, Policy, SlotRelativePolicy
+from models.plan import AbsolutePolicy, AnchoredSinkPolicy, CachePolicy, SlotRelativePolicy
 from models.rollout import Finished, Record, Rollout, Runner, plain_runner
-from models.schedule import Schedule, build_schedule
+from models.schedule import DTYPES, Schedule, build_schedule
 from models.wan import Wan, stored_dtype
 
 Precision = Literal["exact", "fast", "float32"]
 """exact: the released code's precision and operations. fast: rotations in float32, fused operations, adapters
 folded into the weights (models/README.md#precision says what that costs). float32: everything in float32 (the
 embedded suite)."""
-
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 class Dtypes(NamedTuple):
@@ -89,7 +87,7 @@ POLICIES: dict[str, type[AbsolutePolicy] | type[SlotRelativePolicy] | type[Ancho
 }
 
 
-def build_policy(cache: CacheSettings, precision: Precision) -> Policy:
+def build_policy(cache: CacheSettings, precision: Precision) -> CachePolicy:
     """The cache policy of a baseline. In float32 the sink's blend is not rounded to bfloat16."""
     fields = cache.model_dump(exclude={"policy"})
     if precision == "float32" and "ema_dtype" in fields:

@@ -52,7 +52,7 @@ class Weights(Section):
     tensors: Count
 
 
-class Adapter(Section):
+class AdapterSettings(Section):
     """A LoRA adapter on top of the weights, from the same repository. targets: name endings of the adapted
     linear layers.
     """
@@ -158,7 +158,7 @@ class Baseline(Section):
     name: RowName
     title: str
     weights: Weights
-    adapter: Adapter | None
+    adapter: AdapterSettings | None
     schedule: ScheduleSettings
     rollout: RolloutSettings
     cache: CacheSettings

@@ -49,7 +49,7 @@ def _construct_mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any
 StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 
 
-RENAMED = {
+RENAMED_KEYS = {
     "world": "benchmark",
     "own_dimensions": "custom_dimensions",
     "numerics": "precision' or, in the file of a baseline, 'dtypes",
@@ -60,7 +60,7 @@ RENAMED = {
 }
 """Keys of earlier versions, some with the section that they stood in, by the key that took their place."""
 
-REMOVED = {"sources": "baselines/methods.md says where every number comes from"}
+REMOVED_KEYS = {"sources": "baselines/methods.md says where every number comes from"}
 """Keys of earlier versions without a successor, and why they are gone."""
 
 
@@ -92,11 +92,11 @@ def validate_strict(data: Any, kind: type[T], *, where: str) -> T:
     unknown = _unknown_keys(data, schema, schema, ())
     if unknown:
         key, advice = str(unknown[0][-1]), ""
-        renamed = RENAMED.get(_dotted(unknown[0])) or RENAMED.get(key)
+        renamed = RENAMED_KEYS.get(_dotted(unknown[0])) or RENAMED_KEYS.get(key)
         if renamed is not None:
             now = f"is called '{renamed}' now; rename it"
-        elif key in REMOVED:
-            now = f"was removed ({REMOVED[key]}); delete it"
+        elif key in REMOVED_KEYS:
+            now = f"was removed ({REMOVED_KEYS[key]}); delete it"
         else:
             now, advice = "is unknown", "; correct or remove it"
         allowed = _allowed(data, schema, unknown[0][:-1])

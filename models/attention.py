@@ -252,11 +252,11 @@ def attend_interleaved(
         if row >= len(own_q):
             continue
         seen = [*(len(chunks) + j for j in block.sees), row]
-        rows[row] = attend(own_q[row], joined(own_k, seen), joined(own_v, seen))
+        rows[row] = attend(own_q[row], concatenated(own_k, seen), concatenated(own_v, seen))
     return torch.cat([rows[row] for row in range(len(own_q))], dim=1)
 
 
-def joined(parts: Sequence[Tensor], which: Sequence[int]) -> Tensor:
+def concatenated(parts: Sequence[Tensor], which: Sequence[int]) -> Tensor:
     """Parts one after another along the tokens."""
     return torch.cat([parts[i] for i in which], dim=1) if len(which) > 1 else parts[which[0]]
 
@@ -279,7 +279,7 @@ def attend_block_causal(
     sizes = [frames * tokens_per_frame for frames in chunks]
     own_q, own_k, own_v = (x.split(sizes, dim=1) for x in (q, k, v))
     pieces = [
-        attend(own_q[row], joined(own_k, range(row + 1)), joined(own_v, range(row + 1)))
+        attend(own_q[row], concatenated(own_k, range(row + 1)), concatenated(own_v, range(row + 1)))
         for row in range(len(sizes))
     ]
     return torch.cat(pieces, dim=1)

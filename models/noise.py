@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.schedule import CPU
 from models.transfer import upload
 
 LatentShape = tuple[int, int, int, int]
@@ -22,8 +23,6 @@ LatentShape = tuple[int, int, int, int]
 
 Draw = Callable[[tuple[int, ...]], Tensor]
 """Shape -> standard normals: the next draw of one sample's generator."""
-
-CPU = torch.device("cpu")
 
 
 class JointWindow(NamedTuple):

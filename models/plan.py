@@ -80,25 +80,25 @@ class AttendPlan:
     reads: tuple[Read, ...]
 
 
-Kind = Literal["denoise", "context"]
+CallKind = Literal["denoise", "context"]
 
 
 @dataclass(slots=True)
 class Planner:
     """Plans the calls of one rollout, in order; holds the write pointers of its cache and nothing else."""
 
-    policy: Policy
+    policy: CachePolicy
     used: int = 0
     """Slots filled so far."""
     seen: int = 0
     """Highest frame end that was given slots (or, unwritten, was made room for)."""
 
-    def plan(self, start: int, frames: int, kind: Kind) -> AttendPlan:
+    def plan(self, start: int, frames: int, kind: CallKind) -> AttendPlan:
         """Plan the call on frames [start, start + frames). Raises ValueError where the policy has no room."""
         return self.policy.plan(self, start, frames, kind)
 
 
-class Policy(ABC):
+class CachePolicy(ABC):
     """Settings of a cache policy."""
 
     def planner(self) -> Planner:
@@ -110,12 +110,12 @@ class Policy(ABC):
         """Slots that the cache of a rollout needs. Raises ValueError if the policy never has as many."""
 
     @abstractmethod
-    def plan(self, at: Planner, start: int, frames: int, kind: Kind) -> AttendPlan:
+    def plan(self, at: Planner, start: int, frames: int, kind: CallKind) -> AttendPlan:
         """As `Planner.plan`; moves the pointers of `at`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AbsolutePolicy(Policy):
+class AbsolutePolicy(CachePolicy):
     """Keys are stored rotated at their absolute frame; sink frames stay, the rest leaves oldest first.
 
     window: frames a chunk may see, None for all. With counting "includes_current" it covers sink, history and
@@ -165,7 +165,7 @@ class AbsolutePolicy(Policy):
             return None
         return self.window - frames if self.counting == "includes_current" else self.sink + self.window
 
-    def plan(self, at: Planner, start: int, frames: int, kind: Kind) -> AttendPlan:
+    def plan(self, at: Planner, start: int, frames: int, kind: CallKind) -> AttendPlan:
         end = start + frames
         fresh = end > at.seen
         moves: tuple[Move, ...] = ()
@@ -184,7 +184,7 @@ class AbsolutePolicy(Policy):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SlotRelativePolicy(Policy):
+class SlotRelativePolicy(CachePolicy):
     """Keys are stored unrotated and rotated at every call by their place among the keys read, so positions
     never exceed the window.
 
@@ -211,7 +211,7 @@ class SlotRelativePolicy(Policy):
         """Slots a rollout of total_frames needs, whatever its chunk."""
         return min(self.window, total_frames)
 
-    def plan(self, at: Planner, start: int, frames: int, kind: Kind) -> AttendPlan:  # noqa: ARG002
+    def plan(self, at: Planner, start: int, frames: int, kind: CallKind) -> AttendPlan:  # noqa: ARG002
         """Denoise and context calls differ in nothing but who calls first.
 
         Raises ValueError if evicted frames and sink differ in number while they are to be blended.
@@ -237,7 +237,7 @@ class SlotRelativePolicy(Policy):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnchoredSinkPolicy(Policy):
+class AnchoredSinkPolicy(CachePolicy):
     """Joint windows of several blocks; only the first block is cached, and block 0 is a sink rotated to sit
     just before the history.
 
@@ -266,7 +266,7 @@ class AnchoredSinkPolicy(Policy):
         """Slots a rollout of total_frames needs, whatever its chunk."""
         return min(self.capacity, total_frames)
 
-    def plan(self, at: Planner, start: int, frames: int, kind: Kind) -> AttendPlan:
+    def plan(self, at: Planner, start: int, frames: int, kind: CallKind) -> AttendPlan:
         """Plan a denoise call on the joint window [start, start + frames), or a context call on its first
         block alone.
 

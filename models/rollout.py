@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.cache import KVCache
 from models.noise import JointWindow, NoiseSource
-from models.plan import AttendPlan, Planner, Policy
+from models.plan import AttendPlan, CachePolicy, Planner
 from models.schedule import Schedule
 from models.wan import Wan
 
@@ -86,7 +86,7 @@ class Rollout:
     """How a method samples, and how training runs the network that it trains."""
 
     schedule: Schedule
-    policy: Policy
+    policy: CachePolicy
     chunk: int
     """Latent frames of a chunk or block."""
     frames: int

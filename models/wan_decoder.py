@@ -109,11 +109,11 @@ class CausalConv:
         return clips.transpose(1, 2)
 
 
-Parts = tuple[Tensor, Tensor, Tensor | None]
+FeatureParts = tuple[Tensor, Tensor, Tensor | None]
 """(convolved, bias, residual), whose sum is a feature map."""
 
 
-def added(parts: Parts) -> Tensor:
+def added(parts: FeatureParts) -> Tensor:
     """The sum of the parts [B, C, T, H, W]."""
     x, bias, residual = parts
     total = add_norm_silu(x, bias, residual, None, None, keep_sum=True)
@@ -164,7 +164,7 @@ class ResidualBlock:
         self.conv1, self.conv2 = prepared.conv(block.conv1, level), prepared.conv(block.conv2, level)
         self.shortcut = block.conv_shortcut if isinstance(block.conv_shortcut, nn.Conv3d) else None
 
-    def forward(self, parts: Parts) -> Parts:
+    def forward(self, parts: FeatureParts) -> FeatureParts:
         x, bias, residual = parts
         total = add_norm_silu(x, bias, residual, self.gamma1, self.conv1.room(*_frame(x)), keep_sum=True)
         assert total is not None
@@ -185,7 +185,7 @@ class Upsample:
         self.weight, self.bias = prepared.enlarging(conv), conv.bias
         self.time = prepared.conv(module.time_conv) if module.mode == "upsample3d" else None
 
-    def forward(self, x: Tensor, first: bool) -> Parts:
+    def forward(self, x: Tensor, first: bool) -> FeatureParts:
         """[B, C, T, H, W] -> [B, C/2, T', 2H, 2W]; the first frame of a clip stays one frame."""
         batch, channels, frames, height, width = x.shape
         if self.time is not None and not first:

@@ -20,11 +20,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from models.checkpoints.containers import load_strict, read_library_weights
-from models.codec import check_batch
+from models.codec import GROUP, check_batch
 from models.wan_decoder import FastDecoder, Prepared
 
-STRIDE = 8
-GROUP = 4
+PIXELS_PER_LATENT = 8
 # fmt: off
 LATENT_MEAN = (
     -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
@@ -158,7 +157,7 @@ class WanVae:
         Raises ValueError unless T is 1 + 4k and the picture is a multiple of 8 pixels.
         """
         frames, height, width = pixels.shape[1], pixels.shape[3], pixels.shape[4]
-        if frames % GROUP != 1 or height % STRIDE or width % STRIDE:
+        if frames % GROUP != 1 or height % PIXELS_PER_LATENT or width % PIXELS_PER_LATENT:
             raise ValueError(
                 f"The VAE takes 1 + 4k pixel frames of multiples of 8 pixels, found {frames} of "
                 f"{height}x{width}."

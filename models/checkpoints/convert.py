@@ -39,7 +39,7 @@ from models.config import WanConfig
 from models.wan import Wan
 
 Flavour = Literal["full", "adapter", "bundle", "merged", "base"]
-PLAIN: tuple[Flavour, ...] = ("full", "merged", "base")
+WITHOUT_ADAPTER: tuple[Flavour, ...] = ("full", "merged", "base")
 FLAVOURS: tuple[Flavour, ...] = ("full", "adapter", "bundle", "merged", "base")
 
 STUDENTS = {"generator": "student", "generator_ema": "student_ema"}
@@ -48,7 +48,7 @@ STUDENTS = {"generator": "student", "generator_ema": "student_ema"}
 PAIR = re.compile(r"\.lora_[AB]\.weight$")
 BLOCK = re.compile(r"\bblocks\.(\d+)\.(.+)$")
 
-Kind = Literal["safetensors", "torch", "dcp"]
+Container = Literal["safetensors", "torch", "dcp"]
 
 
 class Layout(NamedTuple):
@@ -64,8 +64,8 @@ class Layout(NamedTuple):
 
 LAYOUTS = {
     "flat": Layout(None, "", FLAVOURS),
-    "generator": Layout("generator", "model.", PLAIN),
-    "generator_ema": Layout("generator_ema", "model.", PLAIN),
+    "generator": Layout("generator", "model.", WITHOUT_ADAPTER),
+    "generator_ema": Layout("generator_ema", "model.", WITHOUT_ADAPTER),
     "generator_lora": Layout("generator_lora", "", ("adapter",)),
 }
 """By name; models/README.md says which released file has which."""
@@ -198,7 +198,7 @@ def header_of(source: WeightsSource, flavour: Flavour, base_name: str | None) ->
             f"{source.where} does not say how many heads its model has, and its tensors do not show it; "
             "name weights of ours of that size to go by (like)."
         )
-    if flavour in PLAIN:
+    if flavour in WITHOUT_ADAPTER:
         return weights_header(config)
     if flavour == "bundle":
         return weights_header(config, alpha=_alpha(source))
@@ -219,9 +219,9 @@ def _alpha(source: WeightsSource) -> float:
     return source.alpha
 
 
-def kind_of(path: Path) -> Kind:
+def container_of(path: Path) -> Container:
     """What a name says will be written. Raises ValueError for another ending."""
-    kinds: dict[str, Kind] = {".safetensors": "safetensors", ".pt": "torch", ".pth": "torch", "": "dcp"}
+    kinds: dict[str, Container] = {".safetensors": "safetensors", ".pt": "torch", ".pth": "torch", "": "dcp"}
     if path.suffix not in kinds:
         raise ValueError(
             f"{path} ends in {path.suffix}; expected .safetensors, .pt, .pth, or no ending for a "
@@ -230,7 +230,7 @@ def kind_of(path: Path) -> Kind:
     return kinds[path.suffix]
 
 
-def check_layout(layout: str, kind: Kind, flavour: Flavour) -> None:
+def check_layout(layout: str, kind: Container, flavour: Flavour) -> None:
     """Raise ValueError if no file of that kind has that layout, or no such flavour is published in it."""
     if layout not in LAYOUTS:
         raise ValueError(f"There is no layout {layout!r}; expected one of {', '.join(LAYOUTS)}.")
@@ -251,7 +251,7 @@ def write_weights(
     """Write tensors as the file's name says, whole or not at all: .safetensors or DCP with the header, a
     torch file in the layout.
     """
-    kind, (level, prefix, _) = kind_of(path), LAYOUTS[layout]
+    kind, (level, prefix, _) = container_of(path), LAYOUTS[layout]
     if kind == "torch":
         write_torch(path, {f"{prefix}{name}": value for name, value in state.items()}, level=level)
     elif kind == "safetensors":

@@ -39,7 +39,7 @@ HEAD_SIZE = 128
 WAN_14B = WanConfig(dim=5120, ffn_dim=13824, num_layers=40, num_heads=40)
 """Wan2.1-T2V-14B, the teacher; WanConfig() itself is the 1.3B model."""
 
-PATCH = (1, 2, 2)
+WAN_PATCH = (1, 2, 2)
 """Patch of every released Wan2.1: what gives a flattened patch-embedding weight its axes back."""
 
 INITIALISATIONS = (
@@ -136,7 +136,7 @@ class Found:
         return asdict(self)
 
 
-class Described(NamedTuple):
+class DescribedState(NamedTuple):
     """A file's description, and its tensors with their canonical names (nothing of them was read yet)."""
 
     found: Found
@@ -184,7 +184,7 @@ def open_released(release: Release, dtypes: DtypePolicy | None = None) -> Wan:
         return inner_wan(load_bundle(wan, bundle, alpha=adapter.alpha, where=where, assign=True))
 
 
-def _checked(release: Release, *, shapes_only: bool) -> list[Described]:
+def _checked(release: Release, *, shapes_only: bool) -> list[DescribedState]:
     """Weights and, where it has a file of its own, adapter. The weights' tensors may all be on the meta
     device if shapes_only.
     """
@@ -238,7 +238,7 @@ def config_of(state: Mapping[str, Tensor], *, num_heads: int | None = None) -> W
     dim = int(patch[0])
     if len(patch) not in (2, 5) or (num_heads is None and dim % HEAD_SIZE):
         return None
-    height, width = (int(patch[3]), int(patch[4])) if len(patch) == 5 else PATCH[1:]
+    height, width = (int(patch[3]), int(patch[4])) if len(patch) == 5 else WAN_PATCH[1:]
     layers = {int(match[1]) for name in state if (match := re.match(r"blocks\.(\d+)\.", name))}
     return WanConfig(
         dim=dim,
@@ -261,7 +261,7 @@ def size_name(config: WanConfig) -> str:
     return f"{kind} (dim {config.dim}, {config.num_layers} blocks{channels})"
 
 
-def read_released(path: Path | str, key: str | None = None, *, shapes_only: bool = False) -> Described:
+def read_released(path: Path | str, key: str | None = None, *, shapes_only: bool = False) -> DescribedState:
     """What is in a checkpoint of any format, and its tensors; key and errors as in `inspect_released`.
 
     Tensors of files are memory-mapped, and read when they are used. shapes_only: they may be on the meta
@@ -270,7 +270,7 @@ def read_released(path: Path | str, key: str | None = None, *, shapes_only: bool
     return _described(path, unwrap(read_container(path, shapes_only=shapes_only), key=key, where=str(path)))
 
 
-def _describe_adapter(adapter: Adapter, *, shapes_only: bool) -> Described:
+def _describe_adapter(adapter: Adapter, *, shapes_only: bool) -> DescribedState:
     """An adapter's file: under its key, or without any level."""
     assert adapter.path is not None, "a bundle has no adapter file"
     if not adapter.path.exists():
@@ -283,10 +283,10 @@ def _describe_adapter(adapter: Adapter, *, shapes_only: bool) -> Described:
     described = _described(
         adapter.path, unwrap(held, key=adapter.key if levels else None, where=str(adapter.path))
     )
-    return Described(described.found, adapter_names(described.state))
+    return DescribedState(described.found, adapter_names(described.state))
 
 
-def _described(path: Path | str, unwrapped: Unwrapped) -> Described:
+def _described(path: Path | str, unwrapped: Unwrapped) -> DescribedState:
     state = _with_patch_axes(unwrapped.state)
     loras = {name: value for name, value in state.items() if ".lora_" in name}
     plain = {name.removeprefix(PREFIX).replace(".base_layer.", "."): value for name, value in state.items()}
@@ -306,7 +306,7 @@ def _described(path: Path | str, unwrapped: Unwrapped) -> Described:
         config=config,
         rank=ranks.pop() if len(ranks) == 1 else None,
     )
-    return Described(found, state)
+    return DescribedState(found, state)
 
 
 def _with_patch_axes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -314,7 +314,7 @@ def _with_patch_axes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     whole = dict(state)
     for name in ("patch_embedding.weight", f"{PREFIX}patch_embedding.weight"):
         if name in whole and whole[name].dim() == 2:
-            whole[name] = whole[name].unflatten(1, (-1, *PATCH))
+            whole[name] = whole[name].unflatten(1, (-1, *WAN_PATCH))
     return whole
 
 
@@ -338,7 +338,7 @@ def _refuse_by_name(path: Path, name: str, *, alone: bool) -> None:
             )
 
 
-def _check_full(base: Described, config: WanConfig, *, bundle: bool) -> None:
+def _check_full(base: DescribedState, config: WanConfig, *, bundle: bool) -> None:
     """The weights are full (or a bundle, where one is expected) and of the expected size, name by name."""
     found = base.found
     if found.flavour == "adapter":
@@ -368,7 +368,7 @@ def _check_full(base: Described, config: WanConfig, *, bundle: bool) -> None:
     load_strict(wan, plain, where=found.path, assign=True)
 
 
-def _check_adapter(top: Described, adapter: Adapter, config: WanConfig) -> None:
+def _check_adapter(top: DescribedState, adapter: Adapter, config: WanConfig) -> None:
     """The lora tensors have the declared count, rank and targets, and a pair for every such layer of the
     model.
     """

@@ -12,7 +12,7 @@ from models.plan import (
     AbsolutePolicy,
     AnchoredSinkPolicy,
     AttendPlan,
-    Policy,
+    CachePolicy,
     SlotRelativePolicy,
     merged_reads,
 )
@@ -75,7 +75,7 @@ class Slots:
         return Seen(keys, key_rotary, queries, absorbed)
 
 
-def chunked(policy: Policy, total: int, chunk: int = 3, steps: int = 4) -> list[list[Seen]]:
+def chunked(policy: CachePolicy, total: int, chunk: int = 3, steps: int = 4) -> list[list[Seen]]:
     """All calls of every chunk of a chunked rollout: `steps` denoise calls, then the context pass."""
     planner, slots, chunks = policy.planner(), Slots(), []
     for start in range(0, total, chunk):
@@ -107,7 +107,7 @@ def rolling(policy: AnchoredSinkPolicy, total: int, block: int = 3, steps: int =
 
 
 @pytest.mark.parametrize("policy", [SELF_FORCING, RAVEN], ids=["self_forcing", "raven"])
-def test_all_history_sees_every_frame_so_far(policy: Policy) -> None:
+def test_all_history_sees_every_frame_so_far(policy: CachePolicy) -> None:
     """baselines/methods.md#self-forcing: frames 0..3c+2 at absolute positions. Guards against a chunk that
     misses history or slots that drift.
     """
@@ -282,7 +282,7 @@ def test_raven_keeps_clean_chunks_only() -> None:
 
 
 @pytest.mark.parametrize("policy", [RAVEN, SELF_FORCING, LONGLIVE, REWARD_FORCING])
-def test_keys_of_every_chunked_method_lie_in_one_piece(policy: Policy) -> None:
+def test_keys_of_every_chunked_method_lie_in_one_piece(policy: CachePolicy) -> None:
     """What lets attention read the cache without copies; rotated on the way by consecutive positions, or not
     at all.
     """

@@ -74,14 +74,14 @@ def median_time(work: Callable[[], Any], device: torch.device, *, repeats: int, 
     work()
     seconds = []
     for _ in range(repeats):
-        started = now(device)
+        started = synchronized_time(device)
         for _ in range(inner):
             work()
-        seconds.append((now(device) - started) / inner)
+        seconds.append((synchronized_time(device) - started) / inner)
     return statistics.median(seconds)
 
 
-def now(device: torch.device) -> float:
+def synchronized_time(device: torch.device) -> float:
     """Wall clock after the device has finished what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -97,7 +97,9 @@ def bench_parser(description: str | None, output: str) -> Parser:
     return parser
 
 
-def begin(parser: Parser, arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, torch.device]:
+def begin_benchmark(
+    parser: Parser, arguments: Sequence[str] | None = None
+) -> tuple[argparse.Namespace, torch.device]:
     """Flags and device; the program ends with a message if the full size is wanted without a GPU."""
     flags = parser.parse_args(arguments)
     start_log()

@@ -38,12 +38,12 @@ from models.checkpoints.containers import tensors_sha256, weights_sha256
 from models.checkpoints.convert import (
     FLAVOURS,
     LAYOUTS,
-    PLAIN,
+    WITHOUT_ADAPTER,
     Flavour,
     check_base,
     check_layout,
+    container_of,
     header_of,
-    kind_of,
     open_source,
     to_flavour,
     write_weights,
@@ -68,7 +68,7 @@ def convert_weights(
     flavour: None for the source's own; the other arguments are those of `open_source`. Raises FileExistsError
     if there is an output already; FileNotFoundError and ValueError as models/checkpoints/convert.py does.
     """
-    kind, manifest = kind_of(output), output.with_name(f"{output.name}.json")
+    kind, manifest = container_of(output), output.with_name(f"{output.name}.json")
     for path in (output, manifest):
         if path.exists() or path.is_symlink():
             raise FileExistsError(
@@ -96,7 +96,7 @@ def convert_weights(
         "flavour": wanted,
         "layout": layout if kind == "torch" else kind,
         "config": None if held.config is None else held.config.to_dict(),
-        "lora_alpha": None if wanted in PLAIN else held.alpha,
+        "lora_alpha": None if wanted in WITHOUT_ADAPTER else held.alpha,
         "tensors": len(state),
         "dtypes": dict(sorted(dtypes.items())),
         "tensors_sha256": tensors_sha256(state),
@@ -119,7 +119,7 @@ def _seen_from(folder: Path, path: Path) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
-def convert(flags: argparse.Namespace) -> None:
+def convert_by_flags(flags: argparse.Namespace) -> None:
     convert_weights(**vars(flags))
 
 
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="weights that this program wrote, of the same size, where the source does not show its own",
     )
     warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is what is meant
-    return run(parser, arguments, convert)
+    return run(parser, arguments, convert_by_flags)
 
 
 if __name__ == "__main__":

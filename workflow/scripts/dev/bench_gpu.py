@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -36,13 +36,21 @@ from models.plan import AttendPlan
 from models.rollout import Finished, NetworkCall, Runner, plain_runner
 from models.wan import Wan, cast_parameters, init_weights
 from workflow.sampling.batches import BatchSampler, best_runner
-from workflow.sampling.benchmark import SIZES, Size, begin, bench_parser, matrix_rate, median_time, now, store
+from workflow.sampling.benchmark import (
+    SIZES,
+    Size,
+    begin_benchmark,
+    bench_parser,
+    matrix_rate,
+    median_time,
+    store,
+    synchronized_time,
+)
 from workflow.sampling.machine import device_name
 
 log = logging.getLogger("bench_gpu")
 
-FPS = 16
-PRECISIONS: tuple[Precision, ...] = ("exact", "fast", "float32")
+CLIP_FPS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +109,7 @@ def time_method(
     precision: Precision,
     batch: int,
     size: Size,
-    machine: Machine,
+    machine: SharedParts,
     *,
     repeats: int,
     graphs: bool,
@@ -128,14 +136,14 @@ def time_method(
     frames = maker.start(work)()[0].frames
     alone, first = [], []
     for _ in range(repeats):
-        started = now(device)
+        started = synchronized_time(device)
         made = maker.start(work)()
-        alone.append(now(device) - started)
+        alone.append(synchronized_time(device) - started)
         first.append(made[0].first_frames_s or 0.0)
-    started = now(device)
+    started = synchronized_time(device)
     for wait in [maker.start(work) for _ in range(repeats + 1)]:
         wait()
-    stream_s, together_s = (now(device) - started) / (repeats + 1), statistics.median(alone)
+    stream_s, together_s = (synchronized_time(device) - started) / (repeats + 1), statistics.median(alone)
     pixels = batch * frames.shape[0]
     return Timing(
         method=baseline.name,
@@ -184,7 +192,7 @@ def write_time(shape: tuple[int, ...]) -> float:
     frames = (torch.stack(waves, dim=-1) * 100 + 128).to(torch.uint8).numpy()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
-        return median_time(lambda: write_clip(path, frames, fps=FPS), torch.device("cpu"), repeats=1)
+        return median_time(lambda: write_clip(path, frames, fps=CLIP_FPS), torch.device("cpu"), repeats=1)
 
 
 class FixedEmbeddings:
@@ -227,18 +235,18 @@ def chunk_times(sampler: Sampler, text: Tensor) -> list[float]:
     """Seconds from one finished chunk to the next, text keys and values in the first; the context pass after
     a chunk counts with the next one. Drawing the first noise is not counted.
     """
-    noise = Drawn(noise_of(sampler, text))
-    last = now(sampler.device)
+    noise = PredrawnNoise(noise_of(sampler, text))
+    last = synchronized_time(sampler.device)
     seconds = []
     for record in sampler.records(text, noise):
         if isinstance(record, Finished):
-            moment = now(sampler.device)
+            moment = synchronized_time(sampler.device)
             seconds.append(moment - last)
             last = moment
     return seconds
 
 
-class Drawn:
+class PredrawnNoise:
     """Noise whose first draw is made beforehand; the small later ones are drawn when asked, as in
     sampling.
     """
@@ -253,7 +261,7 @@ class Drawn:
         return self.source.draw_renoise(chunk, step, frames, window)
 
 
-class Machine:
+class SharedParts:
     """What all methods share: the matrix rate, a VAE a precision and a text encoder, all of random
     weights.
     """
@@ -300,7 +308,7 @@ def random_codec(size: Size, device: torch.device, dtype: torch.dtype, *, fast: 
     return WanVae(torch.nn.Module.to(module, dtype=dtype), fast=fast)
 
 
-def table(timings: Sequence[Timing]) -> str:
+def timing_table(timings: Sequence[Timing]) -> str:
     """The figures for people."""
     header = (
         f"{'method':<24} {'precision':<9} {'B':>2} {'calls':>5} {'text s':>7} {'DiT s':>7} {'VAE s':>7} "
@@ -321,12 +329,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     baselines = load_all(Path(__file__).parents[3] / "baselines")
     parser = bench_parser(__doc__, "results/bench/gpu.json")
     parser.add_argument("--methods", nargs="+", choices=sorted(baselines), default=sorted(baselines))
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fast"])
+    parser.add_argument("--precision", nargs="+", choices=get_args(Precision), default=["fast"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1])
     parser.add_argument("--no-graphs", action="store_true", help="plain calls instead of CUDA graphs")
-    flags, device = begin(parser, arguments)
+    flags, device = begin_benchmark(parser, arguments)
     size = SIZES[flags.size]
-    machine = Machine(size, device)
+    machine = SharedParts(size, device)
     name, rate = device_name(device), machine.rate / 1e12
     log.info("%s, torch %s, %s matrix product %.1f TFLOP/s", name, torch.__version__, machine.dtype, rate)
     graphs = device.type == "cuda" and not flags.no_graphs
@@ -335,10 +343,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         baseline = baselines[method]
         timing = time_method(baseline, precision, batch, size, machine, repeats=flags.repeats, graphs=graphs)
         timings.append(timing)
-        log.info("%s", table([timing]).splitlines()[1])
+        log.info("%s", timing_table([timing]).splitlines()[1])
         found = {"graphs": graphs, "timings": [asdict(one) for one in timings]}
         store(flags, device, machine.rate, found)
-    print(table(timings))
+    print(timing_table(timings))
     return 0
 
 

@@ -31,7 +31,7 @@ from models.training.raven import Raven
 from models.training.settings import CHUNKS, CmGrpoSettings, DmdSettings, OptimizerSettings
 from models.training.streams import Streams
 from models.wan import Wan, cast_parameters, init_weights
-from workflow.sampling.benchmark import SIZES, begin, bench_parser, matrix_rate, median_time, store
+from workflow.sampling.benchmark import SIZES, begin_benchmark, bench_parser, matrix_rate, median_time, store
 from workflow.sampling.machine import device_name
 from workflow.training.job import training_dtypes
 
@@ -336,7 +336,7 @@ def main() -> None:
     )
     parts = ("passes", "cm_grpo", "raven")
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
-    flags, device = begin(parser)
+    flags, device = begin_benchmark(parser)
     world = join(device)
     log.setLevel(logging.INFO if world.rank == 0 else logging.WARNING)
     size = SIZES[flags.size]
