@@ -5,7 +5,7 @@ build_sampler(load_baseline("baselines/longlive.yaml"), wan, latent_shape=(21, 1
 noise = sampler.portable_noise("toybox", [SampleKey("p0001", 0)]) for chunk in sampler.sample(text, noise):
 # text [B, L, text_dim] chunk.start, chunk.latents                     # first latent frame, [B, 3, C, H, W]
 
-Legend: B batch, F latent frames, C channels, H, W latent size, L text rows.
+Legend: B batch, F latent frames, C channels, H, W latent size, L tokens of a prompt.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,17 +38,19 @@ embedded suite)."""
 
 
 class Dtypes(NamedTuple):
-    """matmul: dtype for models/wan.py cast_parameters; network: for Wan(config, network); latents:
-    between network calls; codec, codec_autocast: of Wan's VAE (models/text_and_pixels.py open_codec);
-    folded: whether adapters are folded into the weights first (models/checkpoints/lora.py fold_adapters).
-    """
+    """How a baseline computes in one precision."""
 
     matmul: torch.dtype
+    """For `cast_parameters` of models/wan.py."""
     network: DtypePolicy
+    """For `Wan(config, network)`."""
     latents: torch.dtype
+    """Between network calls."""
     codec: torch.dtype
+    """Of Wan's VAE, as `open_codec` of models/text_and_pixels.py takes it."""
     codec_autocast: bool
     folded: bool
+    """Whether adapters are folded into the weights first (`fold_adapters` of models/checkpoints/lora.py)."""
 
 
 def dtypes_of(baseline: Baseline, precision: Precision) -> Dtypes:

@@ -375,13 +375,13 @@ KINDS: dict[str, type[Baseline] | type[ExternalBaseline] | type[ImportBaseline]]
 def kind_of(path: Path | str) -> str:
     """The kind a baseline's file names (native if none), without checking the rest.
 
-    Raises FileNotFoundError, or ValueError in one sentence for a kind that does not exist.
+    Raises FileNotFoundError, or ValueError for a kind that does not exist.
     """
     return _kind(_values(path), path)
 
 
 def load_row(path: Path | str) -> AnyBaseline:
-    """A baseline of any kind from its YAML file. Raises ValueError in one sentence, also when file name and
+    """A baseline of any kind from its YAML file. Raises ValueError, also when file name and
     name differ.
     """
     values = _values(path)
@@ -395,7 +395,7 @@ def load_row(path: Path | str) -> AnyBaseline:
 
 
 def load_baseline(path: Path | str) -> Baseline:
-    """A native baseline from its YAML file. Raises ValueError in one sentence, also for another kind."""
+    """A native baseline from its YAML file. Raises ValueError, also for another kind."""
     baseline = load_row(path)
     if not isinstance(baseline, Baseline):
         raise ValueError(

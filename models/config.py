@@ -72,19 +72,18 @@ class WanConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DtypePolicy:
-    """Where the forward leaves the parameters' dtype.
-
-    rotary: dtype of the rotation. fp32_modules: dtype of time embedding, modulation, residual stream and head
-    ("parameters": whatever they are stored in, every operation rounded; "float32": kept in float32 around
-    lower-precision matrix products, as RAVEN and Wan's own code do).
-    operators: "plain" calls the very operations of Wan's public code where torch has a faster equal that may
-    round its last bit elsewhere (Conv3d patch embedding, RMSNorm spelled out); "fused" calls the faster ones.
-    """
+    """Where the forward leaves the parameters' dtype."""
 
     rotary: Literal["float64", "float32"] = "float64"
+    """dtype of the rotation of queries and keys."""
     fp32_modules: Literal["float32", "parameters"] = "parameters"
+    """dtype of time embedding, modulation, residual stream and head: that of their parameters, with every
+    operation rounded, or float32 around lower-precision matrix products, as RAVEN and Wan's own code do."""
     operators: Literal["plain", "fused"] = "fused"
+    """The very operations of Wan's public code ("plain": a Conv3d patch embedding, RMSNorm spelled out),
+    or faster equals that may round the last bit elsewhere ("fused")."""
     products: Literal["parameters", "bfloat16"] = "parameters"
+    """dtype of matrix products: that of their weights, or bfloat16 by autocast on float32 weights."""
 
     @property
     def fused(self) -> bool:

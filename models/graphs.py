@@ -5,7 +5,7 @@ A few-step sampler makes the same few calls for every clip, so the host is out o
 on. Replaying runs the
 kernels that the eager call ran, in their order: results are equal bit for bit (a test on a GPU says so).
 
-Legend: B batch, f latent frames of a call, C channels, H, W latent size, L text rows.
+Legend: B batch, f latent frames of a call, C channels, H, W latent size, L tokens of a prompt.
 """
 
 from typing import NamedTuple
@@ -43,7 +43,7 @@ class GraphRunner:
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
-        """Network calls for text rows [B, L, text_dim] with a cache of `capacity` frames."""
+        """Network calls for prompt embeddings [B, L, text_dim] with a cache of `capacity` frames."""
         with torch.no_grad():
             text_kv = wan.text_kv(wan.embed_text(text))
         fits = (

@@ -26,10 +26,11 @@ Draw = Callable[[tuple[int, ...]], Tensor]
 
 
 class JointWindow(NamedTuple):
-    """The frames of one rolling network call, and where the block to be re-noised lies among them."""
+    """The frames of one rolling network call."""
 
     frames: int
     offset: int
+    """Where the block to be re-noised lies among them."""
 
 
 class NoiseSource(Protocol):

@@ -26,44 +26,44 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Absorb:
-    """Blend evicted slots into the sink: sink <- alpha * sink + (1 - alpha) * evicted, for keys and values.
-
-    src is captured before the moves, the blend lands after the write. dtype names the rounding of the three
-    operations ("bfloat16": each operation rounded, as the released model was trained; "float32": one rounding
-    at the end).
+    """Blend evicted slots into the sink: sink <- alpha * sink + (1 - alpha) * evicted, for keys and
+    values.
     """
 
     src: int
+    """First evicted slot; its frames are captured before the moves."""
     dst: int
+    """First slot of the sink; the blend lands after the write."""
     length: int
     alpha: float
     dtype: Literal["bfloat16", "float32"]
+    """bfloat16 rounds each operation, as the released model was trained; float32 rounds once, at the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Store `length` frames of this call, from its frame `offset`, at `slot`; rotated keys carry their
-    position in the call.
-    """
+    """Store `length` frames of this call."""
 
     slot: int
+    """First slot to write to."""
     length: int
     offset: int
+    """First frame of the call that is stored."""
     form: KeyForm
+    """Rotated keys carry their position in the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Keys to attend to, in order. `start`: first slot ("cache") or first frame of the call ("self").
-
-    rotary: time position of the first frame, or None when the stored keys are rotated already. "self" frames
-    always need one.
-    """
+    """Keys to attend to, in order."""
 
     source: Literal["cache", "self"]
     start: int
+    """First slot of the cache, or first frame of the call itself."""
     length: int
     rotary: int | None
+    """Time position of the first frame; None where the stored keys are rotated already, which a call's own
+    frames never are."""
 
 
 @dataclass(frozen=True, slots=True)

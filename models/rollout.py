@@ -124,8 +124,8 @@ class Rollout:
         def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
             if x.shape[0] != text.shape[0]:
                 raise ValueError(
-                    f"The noise is for {x.shape[0]} clips but there are text rows for {text.shape[0]}; "
-                    "make noise and text agree."
+                    f"The noise is for {x.shape[0]} clips, but there are prompt embeddings for "
+                    f"{text.shape[0]}; make noise and text agree."
                 )
             return run(x, t, plan)
 

@@ -166,8 +166,8 @@ class Wan(nn.Module):
         missing = self.config.text_len - text.shape[1]
         if missing < 0:
             raise ValueError(
-                f"A prompt has {text.shape[1]} text rows, the model takes {self.config.text_len}; shorten "
-                "the prompt."
+                f"A prompt's embedding has {text.shape[1]} rows, the model takes {self.config.text_len}; "
+                "shorten the prompt."
             )
         first, activation, second = self.text_embedding
         padded = functional.pad(text, (0, 0, 0, missing))

@@ -81,7 +81,7 @@ class WanTextEncoder:
         """The encoder of `models_t5_umt5-xxl-enc-bf16.pth` or of a transformers text_encoder/ folder.
 
         tokenizer: local folder with tokenizer.json. Sizes are read off the tensors; the file is mapped: one
-        copy. Raises FileNotFoundError, ValueError in one sentence if any tensor is missing, unknown or of
+        copy. Raises FileNotFoundError, and ValueError if any tensor is missing, unknown or of
         another shape.
         """
         # transformers takes seconds to import, and the toybox suite never needs it
@@ -98,7 +98,7 @@ class WanTextEncoder:
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Text rows [B, 512, D] of prompts as users write them, on the encoder's device and in its dtype.
+        """Embeddings [B, 512, D] of prompts as users write them, on the encoder's device and in its dtype.
 
         A prompt of more than 512 tokens is cut, with a warning in the log.
         """
@@ -218,7 +218,7 @@ def _config(state: Mapping[str, Tensor], *, where: str) -> Any:
 
 
 class PromptEmbeddings:
-    """Text rows by prompt: one .safetensors per distinct cleaned prompt, its rows in bfloat16, its text in
+    """Embeddings by prompt: one .safetensors per distinct cleaned prompt, its rows in bfloat16, its text in
     the header.
 
     Several jobs may share the folder. encoder_sha256 is the hash of the encoder's file and part of every

@@ -109,7 +109,7 @@ class WanVae:
     ) -> WanVae:
         """The VAE of `Wan2.1_VAE.pth` or of a Diffusers `vae/` folder; its width is read off the tensors.
 
-        Raises FileNotFoundError, ValueError in one sentence if any tensor is missing, unknown or of another
+        Raises FileNotFoundError, and ValueError if any tensor is missing, unknown or of another
         shape.
         """
         # diffusers takes seconds to import, and the toybox suite never needs it

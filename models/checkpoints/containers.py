@@ -36,7 +36,8 @@ safetensors).
 """
 
 HEADER = "header.json"
-"""In a distributed checkpoint directory of ours: the string table that a .safetensors file has in its header.
+"""File with the string table that a .safetensors file has in its header, in a DCP directory of this
+program.
 """
 
 STORED_DTYPES = {
@@ -129,7 +130,7 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str, a
     """Copy `state` into `module`; every name and shape must agree.
 
     assign: take the tensors themselves, in their own dtype, as parameters (a module on the meta device;
-    nothing is copied). Raises ValueError with one sentence that lists missing, unexpected and wrongly shaped
+    nothing is copied). Raises ValueError, which lists missing, unexpected and wrongly shaped
     tensors.
     """
     own = module.state_dict()

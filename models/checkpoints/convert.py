@@ -101,7 +101,7 @@ def open_source(
     key: "generator" or "generator_ema" of a training checkpoint (default: the latter), or the dict level of a
     file (None: there is
     no choice). base: weights beneath an adapter, default those that the file names. alpha, like: LoRA alpha,
-    and weights of ours with the same model size, for sources that do not say.
+    and a native checkpoint of the same model size, for sources that do not say.
     Raises FileNotFoundError; ValueError if that level is absent, if the tensors are no complete Wan
     transformer or adapter, or if alpha is not above 0 or another than the source's.
     """
@@ -187,7 +187,7 @@ def to_flavour(source: WeightsSource, flavour: Flavour) -> dict[str, Tensor]:
 
 
 def header_of(source: WeightsSource, flavour: Flavour, base_name: str | None) -> dict[str, str]:
-    """String table of a file of ours in that flavour. base_name: of an adapter's base, as seen from the
+    """String table of a native checkpoint in that flavour. base_name: of an adapter's base, as seen from the
     file's folder.
 
     Raises ValueError if the model's size, the alpha or the base is not known.
@@ -196,7 +196,7 @@ def header_of(source: WeightsSource, flavour: Flavour, base_name: str | None) ->
     if config is None:
         raise ValueError(
             f"{source.where} does not say how many heads its model has, and its tensors do not show it; "
-            "name weights of ours of that size to go by (like)."
+            "name a native checkpoint of that size to go by (like)."
         )
     if flavour in WITHOUT_ADAPTER:
         return weights_header(config)

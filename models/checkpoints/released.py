@@ -10,7 +10,7 @@ import fnmatch
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
@@ -119,7 +119,7 @@ class Found:
     rank: int | None
     """Of its lora tensors."""
 
-    def sentence(self) -> str:
+    def summary(self) -> str:
         """One line for people and logs."""
         level = f"level {'/'.join(self.level)}" if self.level else "no dict level"
         others = f", left aside {_listed(self.other_levels)}" if self.other_levels else ""
@@ -171,7 +171,7 @@ def open_released(release: Release, dtypes: DtypePolicy | None = None) -> Wan:
     """
     base, *top = _checked(release, shapes_only=False)
     for described in (base, *top):
-        log.info("%s", described.found.sentence())
+        log.info("%s", described.found.summary())
     with torch.device("meta"):
         wan = Wan(release.config, dtypes)
     adapter = release.adapter
@@ -212,9 +212,9 @@ def refuse_copies(release: Release) -> None:
     others = {what: path for what, path in release.not_these.items() if path.is_file()}
     if not others or release.path.is_dir():
         return
-    own = _probes_in(release.path, release.key)
+    (own,) = _probes_in(release.path, [release.key])
     for what, other in others.items():
-        if any(all(_same(own, theirs, name) for name in PROBES) for theirs in _models_in(other)):
+        if any(all(_same(own, theirs, name) for name in PROBES) for theirs in _probes_in(other)):
             raise ValueError(
                 f"{release.path} holds the same tensors as {other}, which is {what} and not the weights of "
                 "this method; fetch the released file named in the baseline's YAML."
@@ -402,23 +402,17 @@ def _check_adapter(top: DescribedState, adapter: Adapter, config: WanConfig) -> 
         )
 
 
-def _probes_in(path: Path, key: str | None) -> dict[str, Tensor]:
-    """A file's state dict, or at least the probes of it, with their data."""
-    held = _probe_container(path)
-    return _described(path, unwrap(held, key=key, where=str(path))).state
-
-
-def _models_in(path: Path) -> list[dict[str, Tensor]]:
-    """As `_probes_in`, for every generator level of a file, or for the file itself."""
-    held = _probe_container(path)
-    keys: list[str | None] = [name for name in GENERATORS if isinstance(held.get(name), Mapping)]
-    return [_described(path, unwrap(held, key=key, where=str(path))).state for key in keys or [None]]
-
-
-def _probe_container(path: Path) -> Mapping[str, object]:
-    if path.suffix == ".safetensors":
-        return dict(read_safetensors(path, endings=PROBES))
-    return read_container(path)
+def _probes_in(path: Path, keys: Sequence[str | None] = ()) -> list[dict[str, Tensor]]:
+    """State dicts of a file, or at least the probes of them, with their data: those under `keys`, or by
+    default of every generator level, or of the file itself.
+    """
+    held = (
+        dict(read_safetensors(path, endings=PROBES))
+        if path.suffix == ".safetensors"
+        else read_container(path)
+    )
+    keys = keys or [name for name in GENERATORS if isinstance(held.get(name), Mapping)] or [None]
+    return [_described(path, unwrap(held, key=key, where=str(path))).state for key in keys]
 
 
 def _ends(name: str, target: str) -> bool:

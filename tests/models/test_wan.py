@@ -252,7 +252,7 @@ def test_text_padding_is_visible(toy_wan: Callable[..., Wan]) -> None:
     full = wan(noisy, t, wan.embed_text(text))
     assert torch.equal(full, wan(noisy, t, wan.embed_text(padded)))
     assert (full - wan(noisy, t, wan.embed_text(text)[:, :7])).abs().max() > 1e-3
-    with pytest.raises(ValueError, match="13 text rows"):
+    with pytest.raises(ValueError, match="13 rows"):
         wan.embed_text(draw(1, 13, 20))
 
 

@@ -125,7 +125,6 @@ def convert_by_flags(flags: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = command(__doc__)
-    parser.prog = "python -m workflow.scripts.convert_weights"
     parser.add_argument("source", type=Path, help="a run, one of its states/, a DCP directory, or a file")
     parser.add_argument("output", type=Path, help="what to write; see above")
     parser.add_argument(
