@@ -39,10 +39,15 @@ def open_model(
         return open_released(release, dtypes)
     found = inspect_released(path)
     if found.config is None or found.flavour != "full":
-        held = {"adapter": "a LoRA without its base", "bundle": "a base together with its LoRA"}
+        held = {
+            "adapter": "a LoRA without its base",
+            "bundle": "a base together with its LoRA",
+            "full": "a transformer whose tensors do not show its number of heads",
+            "other": "other tensors",
+        }[found.flavour]
         raise ValueError(
             f"{path} is neither a checkpoint of this program nor a whole Wan transformer of a known size, "
-            f"found {held.get(found.flavour, 'other tensors')}; name the {role} weights that `make fetch` "
-            "brings, or describe the release that the file belongs to."
+            f"found {held}; name the {role} weights that `make fetch` brings, or describe the release that "
+            "the file belongs to."
         )
     return open_released(Release(path=path, key=None, role=role, config=found.config), dtypes)
