@@ -27,6 +27,7 @@ from evaluation.vbench.worker.runner import check_rows
 from evaluation.vbench.worker.watch import LoopWatch
 from workflow.external.baseline import row_clip
 from workflow.planning.resources import REWARD_FILES, needed_resources, scorer_resources
+from workflow.planning.row_plan import reward_environment
 from workflow.planning.suite import read_suite
 
 ROOT = Path(__file__).parents[2]
@@ -459,8 +460,11 @@ def test_another_environment_scores_anew_and_trains_nothing() -> None:
     assert [name for name, text in rules.items() if "VBENCH_BUILT" in text or "VBENCH_HASH" in text] == [
         "official.smk"
     ]
-    assert 'ancient(".venvs/vbench/built")' in rules["train.smk"]
-    assert 'ready=".venvs/vbench/built",' in rules["official.smk"]
+    training = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)
+    assert reward_environment(training, "cm_grpo") == [".venvs/vbench/built"]
+    assert reward_environment(training, "raven") == []
+    assert "ancient(reward_environment(" in rules["train.smk"]
+    assert 'ready=".venvs/vbench/built"' in rules["official.smk"]
     users = re.split(r"^rule ", rules["official.smk"], flags=re.MULTILINE)[1:]
     hashed = {text.split(":")[0] for text in users if "VBENCH_BUILT" in text or "VBENCH_HASH" in text}
     assert hashed == {"vbench_environment", "vbench_weights", "filter_part", "score_part"}

@@ -238,8 +238,8 @@ def test_the_qualitative_suite_is_planned(project: Path) -> None:
     """
     jobs = planned(project, "qualitative")
     assert {rule for rule, *_ in jobs} == {
-        "fetch", "prompts", "sample", "check", "vbench_environment", "vbench_weights", "filter_part", "filter",
-        "score_part", "score", "aggregate", "report",
+        "fetch", "prompts", "sample", "check", "vbench_environment", "vbench_weights", "filter_part",
+        "filter", "score_part", "score", "aggregate", "report",
     }  # fmt: skip
     assert len([job for job in jobs if job[0] == "score"]) == 9 * 6
 

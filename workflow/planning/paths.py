@@ -67,9 +67,17 @@ def weights_record(suite: Suite, name: str) -> str:
     """
     if name in suite.train:
         return _converted(suite, name, "json")
-    return (
-        fetched_checksums(suite) if name.startswith(FETCHED_FOLDER) else str(Path(name).with_suffix(".json"))
-    )
+    return tracked_file(suite, name, str(Path(name).with_suffix(".json")))
+
+
+def tracked_file(suite: Suite, name: str, local: str | None = None) -> str:
+    """What a rule tracks of a file: the checksum record of a fetched one, else `local` or the file itself."""
+    return fetched_checksums(suite) if name.startswith(FETCHED_FOLDER) else local or name
+
+
+def local_weights(suite: Suite, *names: str) -> list[str]:
+    """The weights themselves as inputs, but for fetched ones, for which their checksum record stands."""
+    return [weights_file(suite, name) for name in names if not name.startswith(FETCHED_FOLDER)]
 
 
 def _converted(suite: Suite, row: str, suffix: str) -> str:

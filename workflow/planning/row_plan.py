@@ -65,6 +65,39 @@ def included_rules(suite: Suite, baselines: Baselines, root: Path) -> list[str]:
     return [str(file) for file in files]
 
 
+def external_gpus(suite: Suite, baseline: ExternalBaseline) -> int:
+    """GPUs of one job of an external baseline."""
+    return 0 if suite.device == "cpu" else baseline.gpus
+
+
+def external_minutes(baseline: ExternalBaseline) -> int:
+    """Time limit of such a job: that of the program, and half an hour for what we do."""
+    return baseline.timeout_s // 60 + 30
+
+
+def training_modules(plan: TrainPlan) -> list[str]:
+    """Modules whose code decides a trained row: its script, and what computes its rewards elsewhere."""
+    rewards = ["evaluation.vbench.worker.reward_worker"] if plan.rewards else []
+    return [f"workflow.scripts.train_{plan.recipe}", *rewards]
+
+
+def reward_environment(suite: Suite, row: str) -> list[str]:
+    """The environment in which most rewards of real clips are computed, where a rule of the suite builds it.
+
+    A name without the hash of its lock: another environment scores anew, it does not train anew.
+    """
+    built = suite.train[row].rewards and suite.benchmark in OFFICIAL_BENCHMARKS
+    return [".venvs/vbench/built"] if built else []
+
+
+def training_flags(suite: Suite, row: str) -> list[str]:
+    """Flags that only some trained rows have."""
+    plan = suite.train[row]
+    files = {"fake": plan.fake} if plan.fake else {}
+    flags = [f"--{flag}={name}" for flag, name in (files | training_data(plan)).items()]
+    return flags + ([f"--fps={suite.clip.fps}"] if plan.rewards else [])
+
+
 def training_data(plan: TrainPlan) -> dict[str, str]:
     """Files that only some trained rows have, by flag: prompts, latents of real clips, weights of rewards."""
     files = {"prompts": plan.prompts, "data": plan.data, "rewards": plan.rewards}

@@ -150,6 +150,11 @@ class TrainPlan(Section):
     validate_every: Annotated[int, Field(ge=0)] = 0
 
     @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the networks that training starts from."""
+        return tuple(name for name in (self.init, self.teacher, self.fake) if name)
+
+    @property
     def execution(self) -> str:
         """Canonical JSON of how the run is carried out."""
         return canonical(
@@ -158,23 +163,22 @@ class TrainPlan(Section):
 
 
 class ScoringPlan(Section):
-    """How the official scorer is run, in benchmarks that have it; nothing here changes a number, but `backend`
-    in its last digits.
-
-    resources: groups of workflow/resources.yaml that it needs. detectron2: null for its repository, or a
-    checkout or a wheel, where that
-    host cannot be reached. parts: jobs that a dimension is cut into, 1 if it is not named. filter_parts: jobs
-    of the static filter.
-    threads: of a job. backend: "fast" computes in batches and stops early, "official" leaves the package as it
-    is; equal up to the rounding of sums (evaluation/vbench/README.md).
-    """
+    """How the official scorer is run. Nothing here changes a number, but for `backend` in its last digits."""
 
     resources: tuple[Name, ...] = ("scorer",)
+    """Groups of workflow/resources.yaml that it needs."""
     detectron2: Annotated[str, Field(min_length=1)] | None = None
+    """A checkout or a wheel of detectron2, where its repository (null) cannot be reached."""
     parts: dict[Name, Count] = Field(default_factory=dict)
+    """Jobs that a dimension is cut into; 1 if it is not named."""
     filter_parts: Count = 1
+    """Jobs of the static filter."""
     threads: Count = 4
+    """Of one job."""
     backend: Literal["fast", "official"] = "fast"
+    """Batches and early stops ("fast"), or the package as it is; equal up to the rounding of sums
+    (evaluation/vbench/README.md).
+    """
 
 
 class CustomPlan(Section):

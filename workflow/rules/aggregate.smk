@@ -24,7 +24,6 @@ rule aggregate:
     benchmark:
         "<run>/benchmarks/aggregate.tsv"
     localrule: True
-    threads: 1
     params:
         suite=SUITE.suite,
         settings=as_json(aggregate_settings(CHOSEN, BASELINES, CUSTOM_CHOSEN, SUBSET)),

@@ -17,7 +17,6 @@ checkpoint check:
         "<results>/logs/check/{row}.log",
     benchmark:
         "<results>/benchmarks/check/{row}.tsv"
-    threads: 1
     params:
         clip=lambda wc: as_json(row_clip(SUITE, BASELINES.get(wc.row))),
         code=digest("workflow.scripts.check"),

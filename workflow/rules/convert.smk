@@ -15,7 +15,6 @@ rule convert_raven:
     wildcard_constraints:
         row=only_rows(row for row, plan in SUITE.train.items() if plan.recipe == "raven"),
     priority: 10
-    threads: 1
     params:
         train=subpath(input.trained, parent=True),
         settings=SUITE.raven and SUITE.recipe_settings("raven"),
@@ -34,7 +33,7 @@ rule convert_cm_grpo:
     input:
         trained="<suite>/train/{row}/train.json",
         base=lambda wc: weights_record(SUITE, SUITE.train[wc.row].init),
-        base_weights=lambda wc: weights_inputs(SUITE.train[wc.row].init),
+        base_weights=lambda wc: ancient(local_weights(SUITE, SUITE.train[wc.row].init)),
     output:
         adapter_manifest="<suite>/weights/{row}/adapter.json",
         adapter_weights="<suite>/weights/{row}/adapter.safetensors",
@@ -49,7 +48,6 @@ rule convert_cm_grpo:
     wildcard_constraints:
         row=only_rows(row for row, plan in SUITE.train.items() if plan.recipe == "cm_grpo"),
     priority: 10
-    threads: 1
     params:
         train=subpath(input.trained, parent=True),
         settings=SUITE.cm_grpo and SUITE.recipe_settings("cm_grpo"),

@@ -13,7 +13,6 @@ rule score_custom:
         "<results>/logs/score_custom/{row}/{custom}.log",
     benchmark:
         "<results>/benchmarks/score_custom/{row}/{custom}.tsv"
-    threads: 1
     params:
         suite=SUITE.suite,
         declaration=lambda wc: CUSTOM[wc.custom].model_dump_json(),

@@ -1,16 +1,8 @@
 # prompts + somebody's program -> external/<row>/contract.json, then the shards of a row as in sample.smk
 # Only rows that the suite's `allow_external` names; rows without a command have rules of their own.
+from workflow.planning.row_plan import external_gpus, external_minutes
+
 COMMANDS = [row for row in EXTERNAL if BASELINES[row].command]
-
-
-def external_gpus(wildcards):
-    """GPUs of one job of the row."""
-    return 0 if SUITE.device == "cpu" else BASELINES[wildcards.row].gpus
-
-
-def external_minutes(wildcards):
-    """Time limit of the job: that of the program, and half an hour for what we do."""
-    return BASELINES[wildcards.row].timeout_s // 60 + 30
 
 
 rule external_contract:
@@ -28,8 +20,8 @@ rule external_contract:
         row=only_rows(COMMANDS),
     threads: lambda wc: BASELINES[wc.row].threads
     resources:
-        gpu=external_gpus,
-        runtime=external_minutes,
+        gpu=lambda wc: external_gpus(SUITE, BASELINES[wc.row]),
+        runtime=lambda wc: external_minutes(BASELINES[wc.row]),
     params:
         settings=lambda wc: row_settings(wc.row),
         baseline="baselines/{row}.yaml",
@@ -64,8 +56,8 @@ rule external:
         row=only_rows(COMMANDS),
     threads: lambda wc: BASELINES[wc.row].threads
     resources:
-        gpu=external_gpus,
-        runtime=external_minutes,
+        gpu=lambda wc: external_gpus(SUITE, BASELINES[wc.row]),
+        runtime=lambda wc: external_minutes(BASELINES[wc.row]),
     params:
         settings=lambda wc: row_settings(wc.row),
         baseline="baselines/{row}.yaml",

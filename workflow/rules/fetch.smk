@@ -13,7 +13,6 @@ rule fetch:
     benchmark:
         "<suite>/benchmarks/fetch.tsv"
     localrule: True
-    threads: 1
     params:
         config=CONFIG,
         replaced=as_json(REPLACED),

@@ -12,7 +12,6 @@ rule filter:
         "<results>/logs/filter/{row}.log",
     benchmark:
         "<results>/benchmarks/filter/{row}.tsv"
-    threads: 1
     params:
         code=digest("workflow.scripts.filter"),
         folder=subpath(input.manifest, parent=True),

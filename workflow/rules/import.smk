@@ -16,7 +16,6 @@ rule import_clips:
         "<suite>/benchmarks/import_clips/{row}.tsv"
     wildcard_constraints:
         row=only_rows(IMPORTED),
-    threads: 1
     params:
         settings=lambda wc: row_settings(wc.row),
         source=lambda wc: BASELINES[wc.row].clips.path,

@@ -68,7 +68,6 @@ rule vbench_weights:
     benchmark:
         "<suite>/benchmarks/vbench_weights.tsv"
     localrule: True
-    threads: 1
     params:
         config=CONFIG,
         replaced=as_json(REPLACED),
@@ -134,7 +133,6 @@ rule filter:
     benchmark:
         "<results>/benchmarks/filter/{row}.tsv"
     localrule: True
-    threads: 1
     params:
         code=digest("workflow.scripts.filter_join"),
     shell:
@@ -211,7 +209,6 @@ rule score:
     benchmark:
         "<results>/benchmarks/score/{row}/{dimension}.tsv"
     localrule: True
-    threads: 1
     params:
         suite=SUITE.suite,
         code=digest("workflow.scripts.score_join"),
@@ -243,7 +240,6 @@ rule leaderboard_zip:
     benchmark:
         "<suite>/benchmarks/leaderboard/{row}.tsv"
     localrule: True
-    threads: 1
     params:
         code=digest("workflow.scripts.leaderboard"),
     shell:

@@ -16,7 +16,6 @@ rule prompts:
     benchmark:
         "<suite>/benchmarks/prompts.tsv"
     localrule: True
-    threads: 1
     params:
         settings=as_json(prompt_stage_settings(ROOT, SUITE)),
         custom=["--list", PROMPT_LIST] if PROMPT_LIST else [],

@@ -26,7 +26,7 @@ rule report:
     threads: 8
     params:
         settings=lambda wc: as_json(report_settings(SUITE, CHOSEN, BASELINES, ROOT)),
-        folder=FOLDERS.run,
+        folder=subpath(input.scores, ancestor=2),
         code=lambda wc: digest(
             "workflow.scripts.report",
             "reports/templates/*",

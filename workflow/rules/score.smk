@@ -1,11 +1,6 @@
 # prompts + manifest + filter + mp4 -> scores/<row>/<dimension>{,.result}.json, one job per row and dimension
 
 
-def scorer_code(dimension):
-    """Digest of what runs a scorer, and of this one scorer."""
-    return digest("evaluation.toybox.score") + digest(f"evaluation.toybox.scorers.{dimension}")
-
-
 rule score:
     """Score one row on one dimension from its decoded clips."""
     input:
@@ -19,10 +14,10 @@ rule score:
         "<results>/logs/score/{row}/{dimension}.log",
     benchmark:
         "<results>/benchmarks/score/{row}/{dimension}.tsv"
-    threads: 1
     params:
         suite=SUITE.suite,
-        code=lambda wc: scorer_code(wc.dimension),
+        code=lambda wc: digest("evaluation.toybox.score")
+        + digest(f"evaluation.toybox.scorers.{wc.dimension}"),
         folder=subpath(input.manifest, parent=True),
     shell:
         "python -m evaluation.toybox.score"

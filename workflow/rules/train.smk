@@ -1,46 +1,13 @@
 # initial weights + teacher -> train/<row>/{states/, checkpoint (a link), metrics.jsonl, train.json}
 # Only train.json is declared: checkpoints and metrics must survive a killed job, so that training resumes.
-from workflow.fetching.checksums import FETCHED_FOLDER
-from workflow.planning.paths import fetched_checksums, weights_file, weights_record
-from workflow.planning.row_plan import training_data, training_shape
-from workflow.planning.suite import OFFICIAL_BENCHMARKS
-
-
-def weights_inputs(*names):
-    """Weights as inputs, unless they were fetched: their checksum record stands for them. None is no name."""
-    local = [name for name in names if name and not name.startswith(FETCHED_FOLDER)]
-    return [ancient(weights_file(SUITE, name)) for name in local]
-
-
-def training_lists(wildcards):
-    """The row's files of training data; the checksum record of those that were fetched."""
-    return [
-        fetched_checksums(SUITE) if name.startswith(FETCHED_FOLDER) else name
-        for name in training_data(SUITE.train[wildcards.row]).values()
-    ]
-
-
-def training_flags(wildcards):
-    """Flags that only some rows have."""
-    plan = SUITE.train[wildcards.row]
-    files = {"fake": plan.fake} if plan.fake else {}
-    flags = [f"--{flag}={name}" for flag, name in (files | training_data(plan)).items()]
-    return flags + ([f"--fps={SUITE.clip.fps}"] if plan.rewards else [])
-
-
-def reward_environment(wildcards):
-    """The environment of VBench, in which most rewards of real clips are computed, where we build it.
-
-    A name without the hash of its lock: another environment scores anew, it does not train anew.
-    """
-    built = SUITE.train[wildcards.row].rewards and SUITE.benchmark in OFFICIAL_BENCHMARKS
-    return [ancient(".venvs/vbench/built")] if built else []
-
-
-def training_code(plan):
-    """Digest of the modules that train a row, and of those that compute its rewards in that environment."""
-    code = digest(f"workflow.scripts.train_{plan.recipe}")
-    return code + (digest("evaluation.vbench.worker.reward_worker") if plan.rewards else "")
+from workflow.planning.paths import local_weights, tracked_file, weights_file, weights_record
+from workflow.planning.row_plan import (
+    reward_environment,
+    training_data,
+    training_flags,
+    training_modules,
+    training_shape,
+)
 
 
 rule train:
@@ -49,13 +16,11 @@ rule train:
         init=lambda wc: weights_record(SUITE, SUITE.train[wc.row].init),
         teacher=lambda wc: weights_record(SUITE, SUITE.train[wc.row].teacher),
         fake=lambda wc: [weights_record(SUITE, name) for name in [SUITE.train[wc.row].fake] if name],
-        lists=training_lists,
+        lists=lambda wc: [tracked_file(SUITE, name) for name in training_data(SUITE.train[wc.row]).values()],
         codec=weights_record(SUITE, SUITE.model.codec),
         text=weights_record(SUITE, SUITE.model.text),
-        environment=reward_environment,
-        weights=lambda wc: weights_inputs(
-            SUITE.train[wc.row].init, SUITE.train[wc.row].teacher, SUITE.train[wc.row].fake
-        ),
+        environment=lambda wc: ancient(reward_environment(SUITE, wc.row)),
+        weights=lambda wc: ancient(local_weights(SUITE, *SUITE.train[wc.row].networks)),
     output:
         manifest="<suite>/train/{row}/train.json",
     log:
@@ -85,11 +50,11 @@ rule train:
         teacher=lambda wc: weights_file(SUITE, SUITE.train[wc.row].teacher),
         codec=SUITE.model.codec,
         text=SUITE.model.text,
-        optional=training_flags,
+        optional=lambda wc: training_flags(SUITE, wc.row),
         size=f"{SUITE.model.latent_height} {SUITE.model.latent_width}",
         precision=SUITE.sample.precision,
         device=SUITE.device,
-        code=lambda wc: training_code(SUITE.train[wc.row]),
+        code=lambda wc: "".join(digest(module) for module in training_modules(SUITE.train[wc.row])),
         folder=subpath(output.manifest, parent=True),
     shell:
         # exec: a signal of Slurm must reach the launcher, and would end a shell that waits for it
