@@ -2,7 +2,13 @@
 # Clips are undeclared because Snakemake deletes the declared outputs of a killed job; the sampler resumes
 # with what is there. Both lists of prompts are one in a whole run. In a subset `chosen` is a part of
 # `prompts`, from which a clip has its place, and so its noise and its batch.
-from workflow.planning.paths import row_weights
+from workflow.planning.paths import (
+    fetched_checksums,
+    local_weights,
+    row_weights,
+    weights_file,
+    weights_record,
+)
 
 NATIVE_ROW = {
     "settings": lambda wc: row_settings(wc.row),
@@ -39,7 +45,7 @@ rule sample:
         weights=lambda wc: weights_record(SUITE, row_weights(SUITE, wc.row)),
         codec=weights_record(SUITE, SUITE.model.codec),
         text=weights_record(SUITE, SUITE.model.text),
-        files=lambda wc: weights_inputs(row_weights(SUITE, wc.row)),
+        files=lambda wc: ancient(local_weights(SUITE, row_weights(SUITE, wc.row))),
         fetched="<suite>/fetch/resources.json" if SUITE.resources else [],
         missing=lambda wc: missing_clips(wc.row, wc.shard),
     output:
