@@ -1,4 +1,4 @@
-"""A user's own prompt list -> prompt records; any fault is one sentence with the file's name and line.
+"""A user's prompt list -> prompt records; whatever is wrong is said with the file's name and line.
 
 .csv, .tsv, .jsonl: one prompt a line, with the columns (keys) id and prompt, samples (unless the suite's
 `prompts.samples` gives one number for all) and, if wanted, extended, dimensions, keep and, in .jsonl, facts.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.records import Prompt
-from evaluation.text_only_dimensions import ON_REQUEST, VBENCH_FACTS, WITHOUT_FACTS
+from evaluation.text_only_dimensions import ON_REQUEST, TEXT_ONLY, VBENCH_FACTS
 from evaluation.toybox.captions import MAX_WORDS, VOCABULARY
 from evaluation.toybox.facts import check_facts
 from evaluation.toybox.prompt_kinds import DIMENSIONS_OF_KIND, kind_of
@@ -28,24 +28,23 @@ MAY_BE_EMPTY = ("dimensions", "keep")
 MAX_ID = 120
 
 TOYBOX_WORD = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
-"""How the embedded text encoder cuts a caption; models.text says the same, and a test compares the two."""
+"""How the toy text encoder cuts a caption; models.text says the same, and a test compares the two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListRules:
-    """What a list may ask of a benchmark.
-
-    free: dimensions that need no facts, of a prompt that names none; on_request: need none either.
-    by_facts: dimensions that a prompt's facts allow; raises ValueError if they are no facts of this
-    benchmark.
-    words: all that the text encoder knows (None: any text); max_words: the longest text, in words.
-    """
+    """What a list may ask of a benchmark."""
 
     free: tuple[str, ...]
+    """Dimensions of a prompt that names none; they need no facts."""
     on_request: tuple[str, ...]
+    """Dimensions that need no facts either."""
     by_facts: Callable[[Mapping[str, Any]], tuple[str, ...]]
-    words: frozenset[str] | None
-    max_words: int | None
+    """Dimensions that a prompt's facts allow; raises ValueError if they are no facts of this benchmark."""
+    words: frozenset[str] | None = None
+    """All that the text encoder knows; None allows any text."""
+    max_words: int = 0
+    """The longest text, in words, where `words` are given."""
 
 
 def _toybox_dimensions(facts: Mapping[str, Any]) -> tuple[str, ...]:
@@ -62,18 +61,16 @@ def _vbench_dimensions(facts: Mapping[str, Any]) -> tuple[str, ...]:
 
 LIST_RULES: dict[str, ListRules] = {
     "toybox": ListRules(
-        free=WITHOUT_FACTS["toybox"],
+        free=TEXT_ONLY["toybox"],
         on_request=ON_REQUEST["toybox"],
         by_facts=_toybox_dimensions,
         words=frozenset(VOCABULARY),
         max_words=MAX_WORDS,
     ),
     "vbench": ListRules(
-        free=WITHOUT_FACTS["vbench"],
+        free=TEXT_ONLY["vbench"],
         on_request=ON_REQUEST["vbench"],
         by_facts=_vbench_dimensions,
-        words=None,
-        max_words=None,
     ),
 }
 
@@ -82,7 +79,7 @@ def read_prompt_list(content: bytes, name: str, rules: ListRules, samples: int |
     """The prompts of a list, in its order. name: the file's name, whose ending says its format, for errors.
 
     samples: of every prompt, for lists without that column; None where the list says it.
-    Raises ValueError for the first fault: what, file and line, found, expected, what to do.
+    Raises ValueError for the first line that is wrong.
     """
     ending = name.rpartition(".")[2].lower()
     if ending not in READERS:
@@ -159,9 +156,7 @@ def _table(text: str, name: str, delimiter: str) -> Lines:
 
 
 def _cells(row: Mapping[str, str], where: str) -> dict[str, Any]:
-    """Text of a table's row as the values that .jsonl would have; an empty optional cell is as if it were not
-    there.
-    """
+    """Text of a table's row as the values that .jsonl would have, without empty optional cells."""
     cells: dict[str, Any] = {key: value for key, value in row.items() if value or key not in MAY_BE_EMPTY}
     for key in ("samples", "keep"):
         if key in cells:
@@ -263,9 +258,7 @@ def _count(value: Any, column: str, where: str) -> int:
 
 
 def _written(value: Any, column: str, where: str, rules: ListRules) -> str:
-    """A text that a model can be given. Raises ValueError if it is empty, or has characters or words that
-    cannot be used.
-    """
+    """A text that a model can be given. Raises ValueError for one that is empty or cannot be used."""
     if not isinstance(value, str):
         raise ValueError(f"{where}: {column} is {value!r}, expected text; correct it.")
     text = value.strip()
@@ -281,7 +274,7 @@ def _written(value: Any, column: str, where: str, rules: ListRules) -> str:
         raise ValueError(
             f"{where}: {column} holds the unprintable character {odd[0]!r}; write it as one plain line."
         )
-    if rules.words is not None and rules.max_words is not None:
+    if rules.words is not None:
         words = TOYBOX_WORD.findall(text.lower())
         unknown = [word for word in words if word not in rules.words]
         if unknown:
@@ -299,9 +292,7 @@ def _written(value: Any, column: str, where: str, rules: ListRules) -> str:
 
 
 def _dimensions(value: Any, facts: Any, where: str, rules: ListRules) -> tuple[str, ...]:
-    """Dimensions that a line asks for, or those that need no facts. Raises ValueError if its facts do not
-    allow one.
-    """
+    """Dimensions that a line asks for, or those that need no facts. Raises ValueError if one cannot be."""
     if not isinstance(facts, dict):
         raise ValueError(f"{where}: facts is {facts!r}, expected an object; correct it.")
     try:

@@ -12,11 +12,11 @@ from evaluation.records import Prompt
 VBENCH_LINES = 946
 VBENCH_DISTINCT = 944
 VBENCH_FLICKER_LINES = 75
-VBENCH_UNRELATED = (
-    47  # of 946; the true pairing has 14 lines without a common word, one shifted by a line has 424
-)
+VBENCH_UNRELATED = 47
+"""Lines of 946 that may have no word in common: the true pairing has 14, one shifted by a line has 424."""
 
-NAME_BYTES = 255  # of common file systems
+NAME_BYTES = 255
+"""Longest file name of common file systems."""
 UNSAFE_IN_NAMES = re.compile(r"""[/\\"$`\x00-\x1f\x7f]""")
 LITTLE_WORDS = frozenset(
     ["a", "an", "and", "at", "by", "from", "in", "is", "of", "on", "person", "style", "the", "to", "with"]
@@ -25,14 +25,16 @@ LITTLE_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptCounts:
-    """What a run is about to do: lines of the source list, samples that they ask for, prompts rendered, clips
-    per row.
-    """
+    """What a run is about to do."""
 
     lines: int
+    """Of the source list."""
     samples: int
+    """That these lines ask for."""
     prompts: int
+    """Rendered."""
     clips: int
+    """Per row."""
 
     def __str__(self) -> str:
         asked = f" (of {self.samples:,} samples asked for)" if self.samples != self.clips else ""
@@ -40,8 +42,8 @@ class PromptCounts:
 
 
 def count_prompts(prompts: Sequence[Prompt]) -> PromptCounts:
-    """Counts of a prompt list. A prompt that stands for several source lines carries them in facts["lines"]."""
-    lines = [len(p.facts["lines"]) if "lines" in p.facts else 1 for p in prompts]
+    """Counts of a prompt list. A prompt that stands for several source lines has them in facts["lines"]."""
+    lines = [len(p.facts.get("lines", (0,))) for p in prompts]
     return PromptCounts(
         lines=sum(lines),
         samples=sum(number * p.samples for number, p in zip(lines, prompts, strict=True)),
@@ -51,11 +53,10 @@ def count_prompts(prompts: Sequence[Prompt]) -> PromptCounts:
 
 
 class UnrenderedLine(NamedTuple):
-    """A line of the source list, counted from 0, whose prompt a later line repeats: that one is rendered and
-    stands for both.
-    """
+    """A line of the source list whose prompt a later line repeats; that one is rendered for both."""
 
     line: int
+    """Counted from 0, as `rendered`."""
     rendered: int
     prompt: Prompt
 
@@ -70,8 +71,8 @@ def unrendered_lines(prompts: Sequence[Prompt]) -> list[UnrenderedLine]:
 
 
 def list_notices(prompts: Sequence[Prompt], *, named_by_prompt: bool) -> list[str]:
-    """What a reader of the counts should know, one sentence each: lines that are not rendered, prompts that
-    would share a file name, and prompts that models are fed without an extended text.
+    """What a reader of the counts should know: lines that are not rendered, prompts that would share a file
+    name, and prompts that models are fed without an extended text.
 
     named_by_prompt: the benchmark's scorer names its files by the prompt (VBench: `<prompt>-<index>.mp4`).
     """
@@ -116,7 +117,7 @@ def _name_notices(prompts: Sequence[Prompt]) -> list[str]:
 
 
 def is_safe_name(prompt: str, samples: int) -> bool:
-    """Whether `<prompt>-<index>.mp4` is a file name on common systems, and gives the prompt back unchanged."""
+    """Whether `<prompt>-<index>.mp4` is a file name on common systems that gives the prompt back."""
     return (
         not UNSAFE_IN_NAMES.search(prompt)
         and prompt == prompt.strip()
@@ -138,7 +139,7 @@ def require_sha256(files: Mapping[str, bytes], expected: Mapping[str, str]) -> N
 
 
 def unrelated_lines(short: Sequence[str], extended: Sequence[str]) -> list[int]:
-    """Lines, from 0, whose extended text has no word of the short prompt, not counting little words like "a"."""
+    """Lines, from 0, whose extended text has no word of the short prompt but little words like "a"."""
 
     def words(text: str) -> set[str]:
         return set(re.findall("[a-z]+", text.lower())) - LITTLE_WORDS
@@ -199,9 +200,7 @@ def require_consistent(prompts: Sequence[Prompt], dimensions: Sequence[str], whe
 
 
 def choose(prompts: Sequence[Prompt], dimensions: Collection[str], first: int | None) -> list[Prompt]:
-    """The prompts that score one of `dimensions`, restricted to those; at most the first `first` per
-    dimension.
-    """
+    """The prompts that score one of `dimensions`, restricted to those; the first `first` per dimension."""
     chosen: list[Prompt] = []
     taken = dict.fromkeys(dimensions, 0)
     for prompt in prompts:
@@ -224,8 +223,8 @@ def vbench_prompts(
     """The 944 distinct prompts of VBench's 946 lines, each with its extended text.
 
     Of two lines with the same short prompt the later is rendered (Vchitect/VBench#58); it takes over the
-    dimensions and the facts of the earlier. The first 75 lines are the still prompts: `static_samples` of
-    them are rendered, `static_keep` kept. Raises ValueError if the three files do not belong together, or the
+    dimensions and the facts of the earlier. The first 75 lines are the static prompts: `static_samples` of
+    each are rendered, `static_keep` kept. Raises ValueError if the three files do not belong together, or the
     counts do not add up.
     """
     if not len(full_info) == len(short) == len(extended) == VBENCH_LINES:
@@ -278,16 +277,16 @@ def vbench_prompts(
             )
         )
     counts = count_prompts(prompts)
-    still, moving = VBENCH_FLICKER_LINES, VBENCH_LINES - VBENCH_FLICKER_LINES
+    filtered, others = VBENCH_FLICKER_LINES, VBENCH_LINES - VBENCH_FLICKER_LINES
     expected = PromptCounts(
         lines=VBENCH_LINES,
-        samples=still * static_samples + moving * samples,
+        samples=filtered * static_samples + others * samples,
         prompts=VBENCH_DISTINCT,
-        clips=still * static_samples + (moving - (VBENCH_LINES - VBENCH_DISTINCT)) * samples,
+        clips=filtered * static_samples + (others - (VBENCH_LINES - VBENCH_DISTINCT)) * samples,
     )
     if counts != expected:
         raise ValueError(
-            f"VBench's prompts do not add up: {counts} (still prompts among the repeated ones?), expected "
+            f"VBench's prompts do not add up: {counts} (static prompts among the repeated ones?), expected "
             f"{expected}; run `make fetch` again."
         )
     return prompts

@@ -1,13 +1,12 @@
-"""Which dimensions can score a prompt of which nothing but the text is known, by benchmark. Data only;
-imports nothing.
+"""Which dimensions can score a prompt of which nothing but the text is known, by benchmark. Data only.
 
-Source of the vbench rows: VBench's documentation names the six dimensions of its mode for one's own prompts;
-`auxiliary_info` of VBench_full_info.json is what the six of VBENCH_FACTS compare with; human_action takes its
-label from the file name and knows only VBench's own hundred actions, so that no list can be scored on it.
-Toybox rows: the scorers that do not read `facts` (tests/evaluation/test_prompt_lists.py proves it).
+VBench: its documentation names the six dimensions of its mode for a user's prompts; the six of VBENCH_FACTS
+compare with `auxiliary_info` of VBench_full_info.json; human_action takes its label from the file name and
+knows the hundred actions of VBench alone, so that no list can be scored on it.
+Toybox: the scorers that do not read `facts`, which tests/evaluation/test_prompt_lists.py verifies.
 """
 
-WITHOUT_FACTS: dict[str, tuple[str, ...]] = {
+TEXT_ONLY: dict[str, tuple[str, ...]] = {
     "toybox": ("background_consistency", "dynamic_degree", "aesthetic_quality", "imaging_quality"),
     "vbench": (
         "subject_consistency",
@@ -24,8 +23,7 @@ ON_REQUEST: dict[str, tuple[str, ...]] = {
     "toybox": ("temporal_flickering",),
     "vbench": ("temporal_flickering", "temporal_style", "overall_consistency"),
 }
-"""Need no facts, but mean something for some prompts only: still scenes, or texts written for the dimension.
-"""
+"""Need no facts, but mean something for some prompts only: static scenes, or texts written for them."""
 
 VBENCH_FACTS: tuple[str, ...] = (
     "object_class",
@@ -37,5 +35,5 @@ VBENCH_FACTS: tuple[str, ...] = (
 )
 """Official dimensions that need facts[<dimension>]."""
 
-CONTROLS_WITHOUT_FACTS: tuple[str, ...] = ("noise",)
+TEXT_ONLY_CONTROLS: tuple[str, ...] = ("noise",)
 """Control rows that render nothing of a prompt's facts."""

@@ -1,6 +1,7 @@
 """Run a custom dimension: its file's function on every clip."""
 
 import importlib.util
+import logging
 from collections.abc import Callable, Sequence
 from numbers import Real
 from pathlib import Path
@@ -13,6 +14,8 @@ from evaluation.clips import read_clip
 from evaluation.files import file_sha256
 from evaluation.records import ClipScore, CustomDimension
 from evaluation.selection import ScoredPrompt
+
+log = logging.getLogger("score")
 
 CustomScore = Callable[[NDArray[np.uint8], dict[str, Any]], float]
 
@@ -57,6 +60,7 @@ def score_custom(
         try:
             value = score(frames, told)
         except Exception as error:
+            log.error("score() of %s raised", custom.file, exc_info=error)
             raise ValueError(
                 f"score() of {custom.file} failed on clip {clip.clip_id} of row {clip.row} with "
                 f"{type(error).__name__}: {error}; correct it."

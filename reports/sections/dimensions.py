@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evaluation.dimensions import NAMES, BoundsName
-from evaluation.text_only_dimensions import ON_REQUEST, WITHOUT_FACTS
+from evaluation.text_only_dimensions import ON_REQUEST, TEXT_ONLY
 from reports.drawing import SvgFigure, draw_dots, panel_grid, row_dot, styled, to_svg
 from reports.tables import metric_marks, metric_value, power
 from reports.view import View
@@ -28,7 +28,7 @@ def unscored_reasons(
             reasons[name] = "knows the hundred actions of VBench's own list only"
         elif name in ON_REQUEST[benchmark]:
             reasons[name] = "means something for prompts written for it only; the list asks for it nowhere"
-        elif name in WITHOUT_FACTS[benchmark]:
+        elif name in TEXT_ONLY[benchmark]:
             reasons[name] = "left out by the suite's settings"
         else:
             reasons[name] = "compares with facts, which the list does not give"

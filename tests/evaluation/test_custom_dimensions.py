@@ -143,13 +143,14 @@ BAD = {
 
 @pytest.mark.parametrize("words", BAD)
 def test_a_wrong_score_stops_with_the_clip_and_the_file(
-    words: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Guards against a fault that becomes a number; nothing is written."""
     text = GOOD.replace("return float(frames.mean())", BAD[words])
     assert score_custom.main(job(tmp_path, declared(tmp_path, text))) == 1
-    assert words in caplog.text
-    assert "mine.py" in caplog.text
+    logged = capsys.readouterr().err
+    assert words in logged
+    assert "mine.py" in logged
     assert not (tmp_path / "out.json").exists()
 
 

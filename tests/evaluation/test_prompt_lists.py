@@ -11,7 +11,7 @@ from evaluation import dimensions
 from evaluation.prompt_lists import LIST_RULES, TOYBOX_WORD, read_prompt_list
 from evaluation.prompts import list_notices
 from evaluation.records import Prompt
-from evaluation.text_only_dimensions import CONTROLS_WITHOUT_FACTS, ON_REQUEST, VBENCH_FACTS, WITHOUT_FACTS
+from evaluation.text_only_dimensions import ON_REQUEST, TEXT_ONLY, TEXT_ONLY_CONTROLS, VBENCH_FACTS
 from evaluation.toybox import controls
 from evaluation.toybox.captions import caption, extended_caption
 from evaluation.toybox.controls import control_frames
@@ -45,7 +45,7 @@ def test_the_forms_say_the_same() -> None:
     lists += [read("\ufeff" + csv_text.replace("\n", "\r\n") + "\r\n")]  # as spreadsheets save it
     assert all(one == lists[0] for one in lists)
     assert [(p.id, p.prompt, p.samples, p.extended, p.keep) for p in lists[0]] == rows
-    assert {p.dimensions for p in lists[0]} == {WITHOUT_FACTS["vbench"]}
+    assert {p.dimensions for p in lists[0]} == {TEXT_ONLY["vbench"]}
     plain = read("A cat, asleep\nThe old man's boat\n", "mine.txt", samples=2)
     assert [(p.id, p.prompt, p.extended, p.samples) for p in plain] == [
         ("p0000", "A cat, asleep", "A cat, asleep", 2),
@@ -215,8 +215,8 @@ def test_toybox_dimensions_without_facts_are_those_whose_scorers_read_none() -> 
         body = found["score"].body
         if not any(isinstance(n, ast.Name) and n.id == "facts" for part in body for n in ast.walk(part)):
             free.add(path.stem)
-    assert free == {*WITHOUT_FACTS["toybox"], *ON_REQUEST["toybox"]}
-    named = {*WITHOUT_FACTS["vbench"], *ON_REQUEST["vbench"], *VBENCH_FACTS, "human_action"}
+    assert free == {*TEXT_ONLY["toybox"], *ON_REQUEST["toybox"]}
+    named = {*TEXT_ONLY["vbench"], *ON_REQUEST["vbench"], *VBENCH_FACTS, "human_action"}
     assert named == set(dimensions.NAMES)
 
 
@@ -224,7 +224,7 @@ def test_controls_without_facts() -> None:
     """Guards against a control row that dies on a list without facts after other rows were sampled."""
     bare = read(f"id,prompt,samples\na,{RED},1\nb,{BLUE},1", benchmark="toybox")
     for name in controls.CONTROLS:
-        if name in CONTROLS_WITHOUT_FACTS:
+        if name in TEXT_ONLY_CONTROLS:
             assert control_frames(name, bare, bare[0], 0).shape[0] == 81
         else:
             with pytest.raises(ValueError, match=r"facts"):
@@ -237,7 +237,7 @@ def test_the_qualitative_set() -> None:
         pytest.skip(f"{QUALITATIVE} is absent; the list is fetched, not shipped")
     prompts = read_prompt_list(QUALITATIVE.read_bytes(), QUALITATIVE.name, VBENCH, 1)
     assert [p.id for p in prompts] == [f"p{i:04d}" for i in range(100)]
-    assert {p.dimensions for p in prompts} == {WITHOUT_FACTS["vbench"]}
+    assert {p.dimensions for p in prompts} == {TEXT_ONLY["vbench"]}
     assert sum(p.samples for p in prompts) == 100
     assert all(re.search("[a-z]", p.prompt) for p in prompts)
     assert any("no extended text" in notice for notice in list_notices(prompts, named_by_prompt=True))

@@ -12,7 +12,7 @@ from evaluation.aggregate import scores_csv
 from evaluation.chunks import chunks_csv
 from evaluation.dimensions import NAMES
 from evaluation.records import parse
-from evaluation.text_only_dimensions import WITHOUT_FACTS
+from evaluation.text_only_dimensions import TEXT_ONLY
 from reports.exports import dimensions_latex, latex, markdown, pairs_csv
 from reports.page import render_page
 from reports.run import ReportSettings, Run, read_run
@@ -71,7 +71,7 @@ def test_what_is_not_scored_is_grey_and_says_why() -> None:
     none.
     """
     config: dict[str, Any] = {"prompts": {"list": None}, "dimensions": NAMES}
-    asked = WITHOUT_FACTS["vbench"]
+    asked = TEXT_ONLY["vbench"]
     plain = unscored_reasons("vbench", asked, config | {"dimensions": asked}, None)
     assert set(plain) == set(NAMES) - set(asked)
     assert set(plain.values()) == {"left out by the suite's settings"}

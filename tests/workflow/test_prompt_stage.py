@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from evaluation.records import Clip, Prompt, read_jsonl
-from evaluation.text_only_dimensions import WITHOUT_FACTS
+from evaluation.text_only_dimensions import TEXT_ONLY
 from tests.workflow.project import LEFT_OUT, copy_project, planned, replace_in, snakemake
 from workflow.planning.banner import check_user_list, planned_prompts, start_banner, start_notices
 from workflow.planning.prompt_plan import STANDARD, prompt_stage_settings, protocol_note
@@ -62,7 +62,7 @@ def own(folder: Path, text: str = LIST, name: str = "mine.csv", **replaced: Any)
 
 def test_a_list_takes_the_dimensions_that_need_no_facts(tmp_path: Path) -> None:
     mine = own(tmp_path)
-    assert mine.dimensions == WITHOUT_FACTS["toybox"]
+    assert mine.dimensions == TEXT_ONLY["toybox"]
     prompts = planned_prompts(mine, ROOT)
     assert [(p.id, p.samples, p.dimensions) for p in prompts] == [
         ("red_left", 2, mine.dimensions),
@@ -79,7 +79,7 @@ def test_a_list_takes_the_dimensions_that_need_no_facts(tmp_path: Path) -> None:
     vbench = suite(
         "vbench", prompts={"list": str(tmp_path / "mine.csv"), "per_dimension": None}, dimensions=None
     )
-    assert vbench.dimensions == WITHOUT_FACTS["vbench"]
+    assert vbench.dimensions == TEXT_ONLY["vbench"]
 
 
 CONFIG_FAULTS: list[tuple[dict[str, Any], str]] = [
@@ -166,7 +166,7 @@ def test_the_qualitative_suite() -> None:
     what it is.
     """
     qualitative = suite("qualitative")
-    assert qualitative.dimensions == WITHOUT_FACTS["vbench"]
+    assert qualitative.dimensions == TEXT_ONLY["vbench"]
     assert not qualitative.train
     assert "Qualitative" in qualitative.label
     assert "Not VBench" in qualitative.label
@@ -206,7 +206,7 @@ def test_a_list_is_planned_and_its_stage_runs(project: Path) -> None:
     left.
     """
     rows = {(rule, row) for rule in ("check", "filter") for row in ("self_forcing", "noise")}
-    scores = {("score", row, d) for row in ("self_forcing", "noise") for d in WITHOUT_FACTS["toybox"]}
+    scores = {("score", row, d) for row in ("self_forcing", "noise") for d in TEXT_ONLY["toybox"]}
     rest = {("sample", "self_forcing"), ("render", "noise"), ("aggregate",), ("report",)} | rows | scores
     answer = snakemake(project, "mine", "--until", "prompts")
     assert answer.returncode == 0, (answer.stdout + answer.stderr)[-3000:]

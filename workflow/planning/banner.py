@@ -13,7 +13,7 @@ from evaluation.files import file_sha256
 from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
 from evaluation.suite_prompts import NAMED_BY_PROMPT, suite_prompts
-from evaluation.text_only_dimensions import CONTROLS_WITHOUT_FACTS
+from evaluation.text_only_dimensions import TEXT_ONLY_CONTROLS
 from reports.cost import CostEstimate
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
@@ -88,11 +88,11 @@ def check_user_list(suite: Suite, root: Path) -> None:
         return
     prompts = planned_prompts(suite, root)
     bare = [prompt.id for prompt in prompts if not prompt.facts]
-    rendered = [row for row in suite.controls if row not in CONTROLS_WITHOUT_FACTS]
+    rendered = [row for row in suite.controls if row not in TEXT_ONLY_CONTROLS]
     if bare and rendered:
         raise ValueError(
             f"The controls {', '.join(rendered)} render the facts of a prompt, and {len(bare)} prompts of "
-            f"{suite.prompts.list} have none (first: {bare[0]}); leave {', '.join(CONTROLS_WITHOUT_FACTS)} "
+            f"{suite.prompts.list} have none (first: {bare[0]}); leave {', '.join(TEXT_ONLY_CONTROLS)} "
             "alone in `controls`, or give every prompt facts."
         )
 

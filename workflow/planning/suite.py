@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from baselines.spec import SAMPLED_SECTIONS, Baseline, Count, Section, kind_of, load_baseline
 from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
 from evaluation.dimensions import NAMES
-from evaluation.text_only_dimensions import WITHOUT_FACTS
+from evaluation.text_only_dimensions import TEXT_ONLY
 from models.training.data_parallel import share
 from models.training.settings import RECIPES, DmdSettings, Execution, canonical
 from workflow.fetching.checksums import FETCHED_FOLDER
@@ -351,9 +351,9 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
         values.get("dimensions") is None
         and isinstance(prompts, Mapping)
         and "list" in prompts
-        and benchmark in WITHOUT_FACTS
+        and benchmark in TEXT_ONLY
     ):
-        values = {**values, "dimensions": list(WITHOUT_FACTS[benchmark])}
+        values = {**values, "dimensions": list(TEXT_ONLY[benchmark])}
     if values.get("weights") == RELEASED:
         values = {**values, **_released(values, root)}
     if isinstance(published := values.get("published"), str):

@@ -3,8 +3,11 @@
 import argparse
 import json
 import logging
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from evaluation.command import command, run
 from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import write_jsonl
 from evaluation.suite_prompts import NAMED_BY_PROMPT, suite_prompts
@@ -12,17 +15,7 @@ from evaluation.suite_prompts import NAMED_BY_PROMPT, suite_prompts
 log = logging.getLogger("prompts")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--settings",
-        required=True,
-        help="JSON: benchmark, dimensions, sha256 and the suite's prompt settings",
-    )
-    parser.add_argument("--list", type=Path, help="a file of the user's prompts, in place of the benchmark's")
-    parser.add_argument("--output", required=True, type=Path)
-    flags = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+def write_prompts(flags: argparse.Namespace) -> None:
     settings = json.loads(flags.settings)
     prompts = suite_prompts(settings, custom=flags.list)
     log.info("%s", count_prompts(prompts))
@@ -31,5 +24,11 @@ def main() -> None:
     write_jsonl(flags.output, prompts)
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = command(__doc__, "settings", "output")
+    parser.add_argument("--list", type=Path, help="a file of the user's prompts, in place of the benchmark's")
+    return run(parser, arguments, write_prompts)
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
