@@ -41,7 +41,7 @@ RowPair = tuple[str, str, str, Estimate]
 """Two rows, a metric, and the estimate of the first row minus the second."""
 
 
-class RowName(Record):
+class RowLabel(Record):
     """How a row is called in the table and what it is."""
 
     label: str
@@ -58,7 +58,7 @@ class AggregateSettings(Record):
     draws: Annotated[int, Field(ge=100)]
     seed: Annotated[int, Field(ge=0)]
     """Of the bootstrap."""
-    rows: dict[str, RowName]
+    rows: dict[str, RowLabel]
     """Every row that the run was asked for, in the order of the table, also those without results."""
     custom: tuple[CustomDimension, ...] = ()
     subset: str | None = None

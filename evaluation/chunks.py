@@ -42,7 +42,7 @@ STEP = 4
 SUMMARY = "frame_quality"
 """Name of the curve that is the mean of the quality dimensions which are scored frame by frame."""
 
-Drawn = dict[int, Estimate]
+ChunkEstimates = dict[int, Estimate]
 """Normalised estimates of the chunks that have values, by number."""
 
 
@@ -129,13 +129,13 @@ def row_curve(result: DimensionResult, design: Design, factor: float) -> RowCurv
     return RowCurve(sums, counts)
 
 
-def _drift(chunks: Drawn) -> Estimate | None:
+def _drift(chunks: ChunkEstimates) -> Estimate | None:
     """Last chunk minus first; None if there is only one."""
     first, last = min(chunks), max(chunks)
     return chunks[last].minus(chunks[first]) if last > first else None
 
 
-def _drawn(curve: RowCurve, metric: Metric, design: Design, prompts: Array) -> Drawn:
+def _drawn(curve: RowCurve, metric: Metric, design: Design, prompts: Array) -> ChunkEstimates:
     """Estimates of a curve on the prompts [P] that are 1; empty if it has no value there."""
     sums, counts = curve.sums * prompts, curve.counts * prompts
     known = np.flatnonzero(counts.sum(axis=1))
@@ -152,7 +152,7 @@ def _drawn_row(
     summarised: Sequence[str],
     design: Design,
     common: Mapping[str, Array] | None = None,
-) -> dict[str, Drawn]:
+) -> dict[str, ChunkEstimates]:
     """Every metric of one row, and their summary, chunk by chunk, if all that belong to it are there.
 
     common: prompts [P] to keep, by metric; None keeps all.
@@ -175,7 +175,11 @@ def _drawn_row(
 
 
 def _curves_of(
-    drawn: Mapping[str, Mapping[str, Drawn]], metric: str, rows: Sequence[str], chunks: int, design: Design
+    drawn: Mapping[str, Mapping[str, ChunkEstimates]],
+    metric: str,
+    rows: Sequence[str],
+    chunks: int,
+    design: Design,
 ) -> list[ChunkCurve]:
     """The curves of one metric, whose drifts are one family of tests."""
     shown = [row for row in rows if metric in drawn[row]]
@@ -202,7 +206,7 @@ def _curves_of(
 
 def _pairs(
     curves: Mapping[str, Mapping[str, RowCurve]],
-    drawn: Mapping[str, Mapping[str, Drawn]],
+    drawn: Mapping[str, Mapping[str, ChunkEstimates]],
     rows: Sequence[str],
     known: Mapping[str, Metric],
     summarised: Sequence[str],

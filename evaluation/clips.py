@@ -112,6 +112,6 @@ def clip_errors(clip: DecodedClip, shape: ClipShape) -> list[str]:
     return errors
 
 
-def content_sha256(frames: Frames) -> str:
+def frames_sha256(frames: Frames) -> str:
     """Sha256 of the decoded pixels and their shape: two clips with the same frames have the same one."""
     return hashlib.sha256(repr(frames.shape).encode() + np.ascontiguousarray(frames).tobytes()).hexdigest()

@@ -39,7 +39,7 @@ FLAGS: dict[str, dict[str, Any]] = {
 }
 """Required flags that several commands share, by name without dashes."""
 
-RENAMED = {"--numerics": "--precision", "--path": "--backend", "--own": "--custom", "--proof": "--checksums"}
+RENAMED_FLAGS = {"--numerics": "--precision", "--path": "--backend", "--own": "--custom", "--proof": "--checksums"}
 """Flags of earlier versions, by the flag that took their place."""
 
 
@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print usage and message, and exit with 2."""
-        for old, new in RENAMED.items():
+        for old, new in RENAMED_FLAGS.items():
             if message.startswith("unrecognized arguments:") and old in message.split():
                 message = f"{old} is called {new} now; rename it"
         super().error(message)

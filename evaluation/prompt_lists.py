@@ -20,7 +20,7 @@ from evaluation.records import Prompt
 from evaluation.text_only_dimensions import ON_REQUEST, TEXT_ONLY, VBENCH_FACTS
 from evaluation.toybox.captions import MAX_WORDS, VOCABULARY
 from evaluation.toybox.facts import check_facts
-from evaluation.toybox.prompt_kinds import DIMENSIONS_OF_KIND, kind_of
+from evaluation.toybox.prompt_kinds import DIMENSIONS_OF_KIND, prompt_kind
 
 REQUIRED = ("id", "prompt")
 OPTIONAL = ("samples", "extended", "dimensions", "keep")
@@ -49,7 +49,7 @@ class ListRules:
 
 def _toybox_dimensions(facts: Mapping[str, Any]) -> tuple[str, ...]:
     check_facts(dict(facts))
-    return DIMENSIONS_OF_KIND[kind_of(dict(facts))]
+    return DIMENSIONS_OF_KIND[prompt_kind(dict(facts))]
 
 
 def _vbench_dimensions(facts: Mapping[str, Any]) -> tuple[str, ...]:
@@ -75,22 +75,22 @@ LIST_RULES: dict[str, ListRules] = {
 }
 
 
-def read_prompt_list(content: bytes, name: str, rules: ListRules, samples: int | None) -> list[Prompt]:
+def read_user_list(content: bytes, name: str, rules: ListRules, samples: int | None) -> list[Prompt]:
     """The prompts of a list, in its order. name: the file's name, whose ending says its format, for errors.
 
     samples: of every prompt, for lists without that column; None where the list says it.
     Raises ValueError for the first line that is wrong.
     """
     ending = name.rpartition(".")[2].lower()
-    if ending not in READERS:
+    if ending not in LIST_READERS:
         raise ValueError(
-            f"{name} ends in .{ending}, expected one of .{', .'.join(READERS)}; save the prompt list as "
+            f"{name} ends in .{ending}, expected one of .{', .'.join(LIST_READERS)}; save the prompt list as "
             "one of these."
         )
     prompts: list[Prompt] = []
     ids: dict[str, int] = {}
     texts: dict[str, int] = {}
-    for line, cells in READERS[ending](_text(content, name), name):
+    for line, cells in LIST_READERS[ending](_text(content, name), name):
         where = f"{name} line {line}"
         if samples is not None and "samples" in cells:
             raise ValueError(
@@ -196,7 +196,7 @@ def _plain_lines(text: str, name: str) -> Lines:
         yield number + 1, {"id": f"p{number:04d}", "prompt": prompt.strip()}
 
 
-READERS: dict[str, Callable[[str, str], Lines]] = {
+LIST_READERS: dict[str, Callable[[str, str], Lines]] = {
     "csv": lambda text, name: _table(text, name, ","),
     "tsv": lambda text, name: _table(text, name, "\t"),
     "jsonl": _json_lines,

@@ -4,19 +4,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from evaluation.prompt_lists import LIST_RULES, read_prompt_list
+from evaluation.prompt_lists import LIST_RULES, read_user_list
 from evaluation.prompts import choose, require_consistent, require_sha256, vbench_prompts
 from evaluation.records import Prompt
 from evaluation.toybox.suite import toybox_prompts
 
-RESOURCES = Path("resources/prompts")
-VBENCH_FILES = ("VBench_full_info.json", "all_dimension.txt", "all_dimension_extended.txt")
+PROMPT_FOLDER = Path("resources/prompts")
+VBENCH_LISTS = ("VBench_full_info.json", "all_dimension.txt", "all_dimension_extended.txt")
 NAMED_BY_PROMPT = ("vbench",)
 """Benchmarks whose scorer names its files by the prompt."""
 
 
 def suite_prompts(
-    settings: dict[str, Any], resources: Path = RESOURCES, custom: Path | None = None
+    settings: dict[str, Any], resources: Path = PROMPT_FOLDER, custom: Path | None = None
 ) -> list[Prompt]:
     """The prompts that a suite's dimensions need, with its sample counts.
 
@@ -27,9 +27,9 @@ def suite_prompts(
     if custom is not None:
         prompts = _listed_prompts(settings, custom)
     elif settings["benchmark"] == "vbench":
-        files = {name: (resources / name).read_bytes() for name in VBENCH_FILES}
+        files = {name: (resources / name).read_bytes() for name in VBENCH_LISTS}
         require_sha256(files, settings["sha256"])
-        full_info, short, extended = (files[name].decode("utf-8") for name in VBENCH_FILES)
+        full_info, short, extended = (files[name].decode("utf-8") for name in VBENCH_LISTS)
         prompts = vbench_prompts(
             json.loads(full_info),
             _lines(short),
@@ -48,7 +48,7 @@ def suite_prompts(
 def _listed_prompts(settings: dict[str, Any], path: Path) -> list[Prompt]:
     content = path.read_bytes()
     require_sha256({"list": content}, settings["sha256"])
-    prompts = read_prompt_list(content, path.name, LIST_RULES[settings["benchmark"]], settings["samples"])
+    prompts = read_user_list(content, path.name, LIST_RULES[settings["benchmark"]], settings["samples"])
     unscored = [p.id for p in prompts if not set(p.dimensions) & set(settings["dimensions"])]
     if unscored:
         raise ValueError(

@@ -57,13 +57,13 @@ def dimension_of(scorer: ModuleType) -> str:
     return scorer.__name__.rpartition(".")[2]
 
 
-def clip_value(scorer: ModuleType, frames: Frames, facts: dict[str, Any]) -> float:
+def _clip_value(scorer: ModuleType, frames: Frames, facts: dict[str, Any]) -> float:
     """The score of a whole clip, 0..1."""
     return float(scorer.score(frames, facts).value)
 
 
 CHECKERS: dict[str, Checker] = {
-    dimension_of(scorer): partial(clip_value, scorer) for scorer in GRADED + SMOOTH + OTHERS
+    dimension_of(scorer): partial(_clip_value, scorer) for scorer in GRADED + SMOOTH + OTHERS
 }
 REWARDS: dict[str, Checker] = {dimension_of(scorer): scorer.soft for scorer in GRADED} | {
     dimension_of(scorer): CHECKERS[dimension_of(scorer)] for scorer in SMOOTH

@@ -9,12 +9,12 @@ import numpy as np
 from evaluation.static_filter import Judgement
 from evaluation.toybox.render import Frames
 
-STRIDE = 4
+FLOW_STRIDE = 4
 """Pixel frames between two frames that flow is measured from."""
 GRID = 32
 """Motion is in pixels of an image so many pixels wide, whatever the file's size."""
 TOP_SHARE = 0.05
-THRESHOLD = 0.5
+STATIC_BELOW = 0.5
 """Clips below are static. Moving clips measure 1.8 to 2.4, static ones 0.0
 (evaluation/toybox/README.md#static-filter)."""
 
@@ -22,11 +22,11 @@ THRESHOLD = 0.5
 def motion(frames: Frames) -> float:
     """Mean over frame pairs of the mean of the fastest 5 % of flow vectors. frames: [T, H, W, 3] uint8.
 
-    Raises ValueError with fewer than STRIDE + 1 frames.
+    Raises ValueError with fewer than FLOW_STRIDE + 1 frames.
     """
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames[::STRIDE]]
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames[::FLOW_STRIDE]]
     if len(grey) < 2:
-        raise ValueError(f"motion needs at least {STRIDE + 1} frames, found {len(frames)}.")
+        raise ValueError(f"motion needs at least {FLOW_STRIDE + 1} frames, found {len(frames)}.")
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     fastest: list[float] = []
     for before, after in pairwise(grey):
@@ -37,6 +37,6 @@ def motion(frames: Frames) -> float:
     return round(sum(fastest) / len(fastest) * GRID / width, 6)
 
 
-def judge(values: Sequence[float]) -> list[Judgement]:
+def judge_motion(values: Sequence[float]) -> list[Judgement]:
     """Which clips of these motions are static."""
-    return [Judgement(motion=value, static=value < THRESHOLD) for value in values]
+    return [Judgement(motion=value, static=value < STATIC_BELOW) for value in values]

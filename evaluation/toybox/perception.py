@@ -28,7 +28,7 @@ from evaluation.toybox.render import (
     shape_alpha,
 )
 
-STRIDE = 4  # every fourth pixel frame is looked at unless a scorer says otherwise: 21 of 81
+PROBE_STRIDE = 4  # every fourth pixel frame is looked at unless a scorer says otherwise: 21 of 81
 STYLE_STRIDE = 8
 MIN_AREA, MAX_AREA = 45.0, 230.0  # pixels; shapes cover 98 to 144, a stick figure about 90
 MIN_SHAPE_OVERLAP = 0.6  # soft intersection over union with the best template
@@ -81,7 +81,7 @@ def check_frames(frames: Frames) -> None:
 
 
 def at_frames(
-    values: Sequence[float] | NDArray[Any], first: int = 0, stride: int = STRIDE
+    values: Sequence[float] | NDArray[Any], first: int = 0, stride: int = PROBE_STRIDE
 ) -> tuple[float | None, ...]:
     """Scores of probed frames in their places among all PIXEL_FRAMES; the first probe is `first`, the others
     `stride` apart.
@@ -107,7 +107,7 @@ def _palette() -> Floats:
     return np.stack([object_color(color) for color in COLORS])
 
 
-def see(frames: Frames, stride: int = STRIDE) -> Seen:
+def see(frames: Frames, stride: int = PROBE_STRIDE) -> Seen:
     """Cover of every pixel by each object colour, in the natural style and under any camera.
 
     A pixel is background + alpha (colour - background); it belongs to the colour whose line passes nearest,
@@ -202,7 +202,7 @@ def _still_backgrounds(style: str) -> Floats:
     return np.stack([background(scene, style) for scene in SCENES])
 
 
-def scene_errors(frames: Frames, style: str, stride: int = STRIDE) -> Floats:
+def scene_errors(frames: Frames, style: str, stride: int = PROBE_STRIDE) -> Floats:
     """Mean absolute difference from each still scene in a style, float32 [T, scenes]; at most 40 a pixel.
 
     The bound keeps an object from counting for more than the pixels it hides.
@@ -250,7 +250,7 @@ def _camera_bank(scene: str) -> tuple[Floats, NDArray[np.int64]]:
     sequence.
     """
     sequences, numbers = [], []
-    still = np.ones(len(range(0, PIXEL_FRAMES, STRIDE)), np.float32)
+    still = np.ones(len(range(0, PIXEL_FRAMES, PROBE_STRIDE)), np.float32)
     luma = np.array([0.299, 0.587, 0.114], np.float32)
     # Moved but motionless views explain a frozen clip better than any move does.
     motionless = [(0.0, 0.0, zoom) for zoom in (1.2, 1.4, 1.55, 1.7)]
@@ -261,7 +261,7 @@ def _camera_bank(scene: str) -> tuple[Floats, NDArray[np.int64]]:
         numbers.append(MOTIONLESS)
     for number, camera in enumerate(CAMERAS):
         for phase in np.arange(16) / 16 if camera == "shake" else (0.0,):
-            path = [part[::STRIDE] for part in camera_path(camera, float(phase))]
+            path = [part[::PROBE_STRIDE] for part in camera_path(camera, float(phase))]
             seen = moved_background(background(scene), *path)
             sequences.append(seen @ luma)
             numbers.append(number)
@@ -269,7 +269,7 @@ def _camera_bank(scene: str) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def read_camera(seen: Seen) -> CameraReading:
-    """How well each camera move over the seen scene explains the pixels outside objects (probes STRIDE
+    """How well each camera move over the seen scene explains the pixels outside objects (probes PROBE_STRIDE
     apart).
     """
     bank, numbers = _camera_bank(seen.scene)
@@ -291,7 +291,7 @@ def _action_bank() -> tuple[Floats, Floats, NDArray[np.int64]]:
     """Stick figures [T, sequences, pixels], their squared sums [T, sequences], and the action number of each
     sequence.
     """
-    moments = np.arange(0, PIXEL_FRAMES, STRIDE)
+    moments = np.arange(0, PIXEL_FRAMES, PROBE_STRIDE)
     sequences, numbers = [], []
     for number, action in enumerate(ACTIONS):
         for phase in (0.02, 0.07, 0.13, 0.18):

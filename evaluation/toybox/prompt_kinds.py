@@ -33,7 +33,7 @@ DIMENSIONS_OF_KIND: dict[str, tuple[str, ...]] = {
 }
 
 
-def kind_of(facts: Facts) -> str:
+def prompt_kind(facts: Facts) -> str:
     """Which kind of prompt these facts make: still, move, pair, style, camera or action."""
     if facts["action"] is not None:
         return "action"
@@ -60,7 +60,7 @@ def make_prompt(name: str, facts: Facts, *, samples: int, keep: int | None) -> P
         id=name,
         prompt=caption(facts),
         extended=extended_caption(facts),
-        dimensions=DIMENSIONS_OF_KIND[kind_of(facts)],
+        dimensions=DIMENSIONS_OF_KIND[prompt_kind(facts)],
         samples=samples,
         keep=keep,
         facts=facts,

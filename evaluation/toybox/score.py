@@ -28,7 +28,7 @@ from evaluation.toybox.render import PIXEL_FRAMES, SIZE, Frames
 
 log = logging.getLogger("score")
 
-Scorer = Callable[[Frames, dict[str, Any]], FrameScores]
+ClipScorer = Callable[[Frames, dict[str, Any]], FrameScores]
 
 
 def shrink(frames: Frames, name: str) -> Frames:
@@ -74,7 +74,7 @@ def official_form(dimension: str, scores: Sequence[ClipScore], files: Mapping[st
 
 
 def score_clips(
-    dimension: str, score: Scorer, selected: Sequence[ScoredPrompt], clips: Path
+    dimension: str, score: ClipScorer, selected: Sequence[ScoredPrompt], clips: Path
 ) -> list[ClipScore]:
     """Score every clip from its decoded file.
 
@@ -106,7 +106,7 @@ def score_clips(
 
 
 def score_row(
-    flags: argparse.Namespace, kind: Literal["exact", "official", "stand-in"], score: Scorer
+    flags: argparse.Namespace, kind: Literal["exact", "official", "stand-in"], score: ClipScorer
 ) -> None:
     """Score the row of the flags and write both result files. Raises ValueError or FileNotFoundError."""
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)

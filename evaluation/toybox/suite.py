@@ -26,7 +26,7 @@ from evaluation.toybox.facts import (
 )
 from evaluation.toybox.prompt_kinds import make_prompt, share_of
 
-SAMPLES = 2
+SUITE_SAMPLES = 2
 STILL_SAMPLES = 25
 STILL_KEEP = 5
 STILL_FILTERED = 4
@@ -106,7 +106,7 @@ def toybox_prompts(seed: int) -> list[Prompt]:
                 make_prompt(
                     f"{kind}_{turn:02d}",
                     facts,
-                    samples=STILL_SAMPLES if filtered else SAMPLES,
+                    samples=STILL_SAMPLES if filtered else SUITE_SAMPLES,
                     keep=STILL_KEEP if filtered else None,
                 )
             )

@@ -28,22 +28,73 @@ KNOWN = metrics("toybox")
 # reports/README.md#published-totals-as-a-check.
 PUBLISHED = {
     "Self Forcing": (
-        [95.09, 96.10, 99.01, 98.24, 66.38, 65.79, 69.71, 93.16, 87.19, 96.40, 86.83, 81.77, 56.13, 20.34, 24.45, 26.85],
+        [
+            95.09,
+            96.10,
+            99.01,
+            98.24,
+            66.38,
+            65.79,
+            69.71,
+            93.16,
+            87.19,
+            96.40,
+            86.83,
+            81.77,
+            56.13,
+            20.34,
+            24.45,
+            26.85,
+        ],
         (83.80, 84.59, 80.64),
     ),
     "LongLive": (
-        [96.98, 96.92, 99.35, 98.79, 40.83, 67.03, 69.18, 96.28, 86.49, 95.80, 90.79, 80.56, 58.79, 20.42, 24.16, 26.61],
+        [
+            96.98,
+            96.92,
+            99.35,
+            98.79,
+            40.83,
+            67.03,
+            69.18,
+            96.28,
+            86.49,
+            95.80,
+            90.79,
+            80.56,
+            58.79,
+            20.42,
+            24.16,
+            26.61,
+        ],
         (83.22, 83.68, 81.37),
     ),
     "Causal Forcing": (
-        [95.48, 95.86, 99.22, 97.53, 84.44, 66.63, 70.31, 95.17, 87.82, 96.00, 86.16, 80.98, 55.00, 20.53, 24.72, 26.65],
+        [
+            95.48,
+            95.86,
+            99.22,
+            97.53,
+            84.44,
+            66.63,
+            70.31,
+            95.17,
+            87.82,
+            96.00,
+            86.16,
+            80.98,
+            55.00,
+            20.53,
+            24.72,
+            26.65,
+        ],
         (84.88, 85.93, 80.67),
     ),
-}  # fmt: skip
+}
 
 
 def make_prompts(count: int = 24) -> list[Prompt]:
-    """Prompts in two kinds: even ones serve the seven quality dimensions and three others, odd ones the rest."""
+    """Prompts of two kinds: even ones serve the seven quality dimensions and three more, the odd the rest."""
     first = (*tuple(d.name for d in DIMENSIONS if d.group == "quality"), "color", "object_class", "scene")
     second = (*tuple(name for name in NAMES if name not in first), "color")
     return [
@@ -186,11 +237,16 @@ def static_result(row: str, values: dict[str, float]) -> DimensionResult:
 
 STATIC = [
     Prompt(
-        id=f"p{i}", prompt="s", extended="s", dimensions=("temporal_flickering",), samples=25, keep=2 if i < 4 else None,
+        id=f"p{i}",
+        prompt="s",
+        extended="s",
+        dimensions=("temporal_flickering",),
+        samples=25,
+        keep=2 if i < 4 else None,
         facts={},
     )
     for i in range(4)
-]  # fmt: skip
+]
 
 
 def test_filtered_prompts_need_exactly_the_kept_clips():
@@ -208,7 +264,7 @@ def test_filtered_prompts_need_exactly_the_kept_clips():
 
 
 def test_rows_are_compared_on_common_prompts_only():
-    """Filters keep different prompts. Row b has the hard prompt p3, row a has not; on p0..p2 they are equal."""
+    """Filters keep different prompts. Row b has the hard prompt p3, row a has not; else they are equal."""
     same = {"p0-0": 0.9, "p1-0": 0.8, "p2-0": 0.7}
     results = [static_result("a", same), static_result("b", {**same, "p3-0": 0.0}), static_result("none", {})]
     kept = {"p0": (0,), "p1": (0,), "p2": (0,)}

@@ -25,9 +25,16 @@ CHUNKS = np.array([chunk_of(frame) for frame in range(FRAMES)])
 
 def make_prompts(count: int) -> list[Prompt]:
     return [
-        Prompt(id=f"p{i:02d}", prompt="p", extended="p", dimensions=("imaging_quality", "scene"), samples=2, facts={})
+        Prompt(
+            id=f"p{i:02d}",
+            prompt="p",
+            extended="p",
+            dimensions=("imaging_quality", "scene"),
+            samples=2,
+            facts={},
+        )
         for i in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def result(row: str, prompts: list[Prompt], frames, dimension: str = "imaging_quality") -> DimensionResult:
@@ -158,7 +165,7 @@ def test_a_flat_row_has_exactly_no_drift() -> None:
 
 
 def test_chunk_values_are_the_means_of_the_dimension_and_the_summary_of_quality() -> None:
-    """By hand: scene has bounds 0 to 82.22 and no part in the summary, which here is imaging quality alone."""
+    """By hand: scene has bounds 0 to 82.22 and no part in the summary, which is imaging quality alone."""
     prompts = make_prompts(3)
     frames = [0.5 + 0.01 * chunk_of(f) for f in range(FRAMES)]
     table = chunk_table(
@@ -182,7 +189,7 @@ def test_a_scorer_without_frames_is_named_and_has_no_curve() -> None:
 
 
 def test_rows_are_compared_on_common_prompts() -> None:
-    """A row that the filter left fewer prompts is compared on those; its own curve keeps to its own prompts."""
+    """A row that the filter left fewer prompts is compared on those; its curve keeps to its own prompts."""
     prompts = make_prompts(24)
     a = result("a", prompts, lambda n, s: [0.5 + 0.01 * n * chunk_of(f) / 6 for f in range(FRAMES)])
     b = result("b", prompts[:12], lambda n, s: [0.5] * FRAMES)

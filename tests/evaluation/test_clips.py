@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.clips import ClipShape, clip_errors, content_sha256, read_clip, upscale, write_clip
+from evaluation.clips import ClipShape, clip_errors, frames_sha256, read_clip, upscale, write_clip
 from evaluation.files import file_sha256
 
 SHAPE = ClipShape(pixel_frames=9, height=64, width=64, fps=16)
@@ -66,8 +66,8 @@ def test_truncated_and_absent_files_are_errors(tmp_path: Path) -> None:
 
 def test_content_hash_sees_pictures_not_files() -> None:
     one, other = moving_square(), moving_square(3)
-    assert content_sha256(one) == content_sha256(one.copy())
-    assert content_sha256(one) != content_sha256(other)
+    assert frames_sha256(one) == frames_sha256(one.copy())
+    assert frames_sha256(one) != frames_sha256(other)
 
 
 def test_fractional_enlargement_is_refused() -> None:

@@ -128,7 +128,7 @@ def suites(random: np.random.Generator, design: Design) -> Iterator[dict[str, Es
 
 
 def test_intervals_of_the_totals_cover() -> None:
-    """Total, Quality and Semantic through the whole formula: 93 to 97 % hold the truth. 500 draws, for time."""
+    """Total, Quality and Semantic through the whole formula: 93 to 97 % hold the truth (500 draws)."""
     strata = {f"{b:02d}_{i:03d}": b for b, (count, _) in enumerate(BLOCKS) for i in range(count)}
     design = make_design(strata, 500, 0)
     truth = totals(dict.fromkeys(NAMES, np.asarray(80.0)))._asdict()

@@ -1,4 +1,4 @@
-"""Custom dimensions: what a file must say, what may go wrong and is named, and that nothing but them changes."""
+"""Custom dimensions: what a file must say, what may go wrong, and that nothing but them changes."""
 
 import json
 from pathlib import Path
@@ -80,7 +80,10 @@ def test_a_file_that_does_not_declare_itself_is_one_sentence(sentence: str, tmp_
         ({"name": "color"}, "the name color is taken"),
         ({"name": "total"}, "the name total is taken"),
         ({"benchmark": "vbench"}, "means something in toybox, but this suite's benchmark is vbench"),
-        ({"prompts": "human_action"}, r"prompts is 'human_action', expected all or a dimension of the suite \(color, scene\)"),
+        (
+            {"prompts": "human_action"},
+            r"prompts is 'human_action', expected all or a dimension of the suite \(color, scene\)",
+        ),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_the_suite_is_refused(change: dict[str, str], words: str, tmp_path: Path) -> None:
@@ -95,9 +98,16 @@ def test_a_file_is_not_run_while_it_is_read(tmp_path: Path) -> None:
 
 
 PROMPTS = [
-    Prompt(id=f"p{i}", prompt="p", extended="long", dimensions=("color",) if i else ("scene",), samples=2, facts={"i": i})
+    Prompt(
+        id=f"p{i}",
+        prompt="p",
+        extended="long",
+        dimensions=("color",) if i else ("scene",),
+        samples=2,
+        facts={"i": i},
+    )
     for i in range(3)
-]  # fmt: skip
+]
 
 
 def job(folder: Path, custom: CustomDimension) -> list[str]:
@@ -108,20 +118,47 @@ def job(folder: Path, custom: CustomDimension) -> list[str]:
         write_clip(folder / f"mp4/{name}.mp4", np.full((9, 32, 32, 3), 20 * n, np.uint8), fps=16)
         clips.append(
             Clip(
-                clip_id=name, row="raven", prompt_id=prompt.id, sample=sample, file=f"mp4/{name}.mp4", sha256=digest,
-                latents_sha256=None, noise="x", weights_sha256=None, settings_sha256=digest, batch_size=1, pixel_frames=9,
-                height=32, width=32, fps=16,
+                clip_id=name,
+                row="raven",
+                prompt_id=prompt.id,
+                sample=sample,
+                file=f"mp4/{name}.mp4",
+                sha256=digest,
+                latents_sha256=None,
+                noise="x",
+                weights_sha256=None,
+                settings_sha256=digest,
+                batch_size=1,
+                pixel_frames=9,
+                height=32,
+                width=32,
+                fps=16,
             )
-        )  # fmt: skip
+        )
     write_jsonl(folder / "manifest.jsonl", clips)
     write_jsonl(folder / "prompts.jsonl", PROMPTS)
     kept = {p.id: (0, 1) for p in PROMPTS}
     write_json(folder / "filter.json", FilteredSet(row="raven", threshold=1, filtered=(), kept=kept))
     return [
-        "--suite", "toybox", "--row", "raven", "--file", str(folder / "mine.py"), "--declaration", custom.model_dump_json(),
-        "--prompts", str(folder / "prompts.jsonl"), "--manifest", str(folder / "manifest.jsonl"),
-        "--filtered", str(folder / "filter.json"), "--clips", str(folder), "--result", str(folder / "out.json"),
-    ]  # fmt: skip
+        "--suite",
+        "toybox",
+        "--row",
+        "raven",
+        "--file",
+        str(folder / "mine.py"),
+        "--declaration",
+        custom.model_dump_json(),
+        "--prompts",
+        str(folder / "prompts.jsonl"),
+        "--manifest",
+        str(folder / "manifest.jsonl"),
+        "--filtered",
+        str(folder / "filter.json"),
+        "--clips",
+        str(folder),
+        "--result",
+        str(folder / "out.json"),
+    ]
 
 
 @pytest.mark.parametrize(("prompts", "clips"), [("all", 6), ("scene", 2)])
@@ -137,7 +174,9 @@ BAD = {
     "nan, expected a number from 0 to 255 levels": "return float('nan')",
     "256.0, expected a number": "return 256.0 if prompt['facts']['i'] == 1 else 1.0",
     "None, expected a number": "return None",
-    "failed on clip p2-0 of row raven with KeyError": "return float(prompt['facts']['i'] == 2 and prompt['fact'])",
+    "failed on clip p2-0 of row raven with KeyError": (
+        "return float(prompt['facts']['i'] == 2 and prompt['fact'])"
+    ),
 }
 
 

@@ -92,7 +92,7 @@ def test_a_draw_without_clips_is_left_out():
 
 
 def test_a_paired_difference_is_tighter_than_two_intervals():
-    """A constant lead of 0.1 on every prompt is certain, although the two rows' own intervals overlap widely."""
+    """A constant lead of 0.1 on every prompt is certain, although the rows' own intervals overlap widely."""
     values = clustered(4).mean(axis=1)
     _, weights = draw_weights({f"p{i:02d}": 0 for i in range(40)}, 2_000, bootstrap_generator(0))
     ones = np.ones((2, 40))

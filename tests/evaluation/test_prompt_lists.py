@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evaluation import dimensions
-from evaluation.prompt_lists import LIST_RULES, TOYBOX_WORD, read_prompt_list
+from evaluation.prompt_lists import LIST_RULES, TOYBOX_WORD, read_user_list
 from evaluation.prompts import list_notices
 from evaluation.records import Prompt
 from evaluation.text_only_dimensions import ON_REQUEST, TEXT_ONLY, TEXT_ONLY_CONTROLS, VBENCH_FACTS
@@ -27,7 +27,7 @@ BLUE = "a blue square moving right on desert"
 def read(
     text: str, name: str = "mine.csv", benchmark: str = "vbench", samples: int | None = None
 ) -> list[Prompt]:
-    return read_prompt_list(text.encode(), name, LIST_RULES[benchmark], samples)
+    return read_user_list(text.encode(), name, LIST_RULES[benchmark], samples)
 
 
 def test_the_forms_say_the_same() -> None:
@@ -132,7 +132,7 @@ def test_faults_are_one_sentence_with_the_line(name: str, text: str, message: st
 def test_a_byte_that_is_not_utf8() -> None:
     """Guards against a list saved as Latin-1, whose letters would be replaced or raise without a line."""
     with pytest.raises(ValueError, match=r"mine\.csv line 3 has a byte that is not UTF-8 \(0xe9\)"):
-        read_prompt_list(b"id,prompt,samples\na,one,1\nb,caf\xe9,1\n", "mine.csv", VBENCH, None)
+        read_user_list(b"id,prompt,samples\na,one,1\nb,caf\xe9,1\n", "mine.csv", VBENCH, None)
 
 
 def test_samples_are_said_once() -> None:
@@ -171,7 +171,7 @@ def test_words_are_cut_as_the_text_encoder_cuts_them() -> None:
 
 
 def test_facts_allow_the_dimensions_that_need_them() -> None:
-    """A list of the suite's own captions and facts may be scored as the suite scores them, and not otherwise."""
+    """A list of the suite's own captions and facts may be scored as the suite does, and not otherwise."""
     suite = toybox_prompts(0)
     lines = [
         json.dumps(
@@ -235,7 +235,7 @@ def test_the_qualitative_set() -> None:
     """RAVEN's list: 100 prompts, one clip each, readable as it is."""
     if not QUALITATIVE.is_file():
         pytest.skip(f"{QUALITATIVE} is absent; the list is fetched, not shipped")
-    prompts = read_prompt_list(QUALITATIVE.read_bytes(), QUALITATIVE.name, VBENCH, 1)
+    prompts = read_user_list(QUALITATIVE.read_bytes(), QUALITATIVE.name, VBENCH, 1)
     assert [p.id for p in prompts] == [f"p{i:04d}" for i in range(100)]
     assert {p.dimensions for p in prompts} == {TEXT_ONLY["vbench"]}
     assert sum(p.samples for p in prompts) == 100

@@ -14,9 +14,15 @@ from evaluation.records import Clip, ClipScore, DimensionResult, Prompt, ScoresT
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "record_schemas.json"
 FROZEN = (
-    records.Prompt, records.Clip, records.ClipTiming, records.FilteredSet, records.DimensionResult, records.WeightsManifest,
-    records.TrainManifest, records.ScoresTable,
-)  # fmt: skip
+    records.Prompt,
+    records.Clip,
+    records.ClipTiming,
+    records.FilteredSet,
+    records.DimensionResult,
+    records.WeightsManifest,
+    records.TrainManifest,
+    records.ScoresTable,
+)
 
 PROMPT = Prompt(
     id="p0001",

@@ -4,7 +4,7 @@ import numpy as np
 
 from evaluation.records import Prompt
 from evaluation.static_filter import filter_prompt, filtered_set
-from evaluation.toybox.motion import THRESHOLD, judge, motion
+from evaluation.toybox.motion import STATIC_BELOW, judge_motion, motion
 
 
 def square(step: float) -> np.ndarray:
@@ -27,8 +27,8 @@ def test_motion_is_in_pixels_of_a_32_pixel_picture() -> None:
 
 def test_first_static_ones_are_kept_in_numeric_order() -> None:
     """Guards against keeping the stillest instead of the first, which would favour some samples."""
-    values = [2.0, 0.1, 0.4, THRESHOLD, 0.0, 0.2]
-    outcome = filter_prompt("p", judge(values), keep=3)
+    values = [2.0, 0.1, 0.4, STATIC_BELOW, 0.0, 0.2]
+    outcome = filter_prompt("p", judge_motion(values), keep=3)
     assert (outcome.kept, outcome.short) == ((1, 2, 4), 0)
     assert outcome.motion == tuple(values)
     assert not outcome.static[3]
@@ -36,9 +36,9 @@ def test_first_static_ones_are_kept_in_numeric_order() -> None:
 
 def test_a_gap_is_recorded_and_not_filled() -> None:
     """Guards against moving clips that slip into a still dimension because there were too few still ones."""
-    outcome = filter_prompt("p", judge([2.0, 0.1, 3.0]), keep=2)
+    outcome = filter_prompt("p", judge_motion([2.0, 0.1, 3.0]), keep=2)
     assert (outcome.kept, outcome.short) == ((1,), 1)
-    nothing = filter_prompt("p", judge([2.0, 3.0]), keep=2)
+    nothing = filter_prompt("p", judge_motion([2.0, 3.0]), keep=2)
     assert (nothing.kept, nothing.short) == ((), 2)
 
 
@@ -48,7 +48,7 @@ def test_prompts_without_keep_keep_all_samples() -> None:
             id=name, prompt="a", extended="b", dimensions=("color",), samples=samples, keep=keep, facts={}
         )
 
-    judged = {"b": judge([0.0, 9.0, 0.0, 0.0])}
-    outcome = filtered_set("truth", [prompt("a", 3, None), prompt("b", 4, 2)], judged, THRESHOLD)
+    judged = {"b": judge_motion([0.0, 9.0, 0.0, 0.0])}
+    outcome = filtered_set("truth", [prompt("a", 3, None), prompt("b", 4, 2)], judged, STATIC_BELOW)
     assert outcome.kept == {"a": (0, 1, 2), "b": (0, 2)}
     assert [entry.prompt_id for entry in outcome.filtered] == ["b"]

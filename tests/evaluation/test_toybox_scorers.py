@@ -1,4 +1,4 @@
-"""The toybox scorers against the control rows, measured through a real mp4, and the command line around them."""
+"""The toybox scorers against the control rows, measured through a real mp4, and their command line."""
 
 import argparse
 import importlib

@@ -53,7 +53,7 @@ def test_captions_use_one_vocabulary_and_tell_all_facts_apart() -> None:
 
 
 def test_every_fact_is_drawn_and_held_out_combinations_are_not() -> None:
-    """Guards against a fact that training never shows, and against test combinations leaking into training."""
+    """Guards against a fact that training never shows, and against test combinations in training."""
     seen = Counter(value for facts in DRAWS for value in facts.values() if isinstance(value, str))
     things = Counter(word for facts in DRAWS for thing in facts["objects"] for word in thing.values())
     expected = {*MOTIONS, *RELATIONS, *SCENES, *STYLES, *CAMERAS, *ACTIONS}
@@ -104,7 +104,7 @@ def test_objects_move_at_constant_speed_and_stay_in_view(motion: str, direction:
 
 
 def test_pan_left_moves_the_picture_right() -> None:
-    """Guards the sense of the camera: panning left by PAN pixels moves what is seen to the right by as much."""
+    """Guards the sense of the camera: panning left by PAN pixels moves what is seen right by as much."""
     path = _centre(render(make_facts([("red", "square")], "stone", camera="pan_left"), 0), "red")
     assert path[-1, 0] - path[0, 0] == pytest.approx(PAN, abs=0.6)
     assert abs(path[-1, 1] - path[0, 1]) < 0.3

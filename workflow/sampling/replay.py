@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.clips import Frames, content_sha256, read_clip
+from evaluation.clips import Frames, frames_sha256, read_clip
 from evaluation.files import file_sha256
 from evaluation.records import Clip
 from reports.replay import ReplayedClip
@@ -51,6 +51,6 @@ def compare(
     if (then.latents_sha256, then.sha256) == (now.latents_sha256, now.sha256):
         return found("bit-equal")
     before, after = read_clip(stored).frames, read_clip(made).frames
-    if content_sha256(before) == content_sha256(after):
+    if frames_sha256(before) == frames_sha256(after):
         return found("same pictures")
     return found("differs", *difference(before, after))

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evaluation.clips import ClipShape, clip_errors, content_sha256, read_clip
+from evaluation.clips import ClipShape, clip_errors, frames_sha256, read_clip
 from evaluation.command import command, run
 from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, read_jsonl, write_jsonl
@@ -36,7 +36,7 @@ def wrong_clips(
             errors.append(f"{where}: {error}")
             continue
         errors += [f"{where} {error}: {path}." for error in clip_errors(decoded, shape)]
-        content = content_sha256(decoded.frames)
+        content = frames_sha256(decoded.frames)
         if content in contents:
             errors.append(f"{where} shows the same frames as {contents[content]}: {path}.")
         contents.setdefault(content, clip.clip_id)

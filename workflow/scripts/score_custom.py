@@ -15,7 +15,7 @@ from evaluation.selection import read_row, select_clips
 log = logging.getLogger("score")
 
 
-def score_row(flags: argparse.Namespace) -> None:
+def score_custom_row(flags: argparse.Namespace) -> None:
     custom = parse(CustomDimension, flags.declaration, "--declaration")
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
     selected = select_clips(custom.name, *inputs, prompts_of=custom.prompts)
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--file", required=True, type=Path, help="the dimension's Python file")
     parser.add_argument("--declaration", required=True, help="JSON of the CustomDimension")
     parser.add_argument("--result", required=True, type=Path, help="our record of the scores")
-    return run(parser, arguments, score_row)
+    return run(parser, arguments, score_custom_row)
 
 
 if __name__ == "__main__":

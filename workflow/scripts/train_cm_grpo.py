@@ -21,7 +21,7 @@ from baselines.strict_yaml import parse_strict
 from evaluation.files import write_text
 from evaluation.records import Prompt
 from evaluation.toybox.checkers import CHECKERS, REWARDS
-from evaluation.toybox.prompt_kinds import kind_of
+from evaluation.toybox.prompt_kinds import prompt_kind
 from evaluation.toybox.training_prompts import heldout_prompts, training_prompts
 from models.checkpoints.containers import load_strict
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
@@ -138,9 +138,11 @@ def heldout_list(settings: CmGrpoSettings) -> list[Prompt]:
             "these rewards."
         )
     chosen = fitting[: settings.heldout]
-    seen = {kind_of(prompt.facts) for prompt in chosen}
-    for kind in sorted({kind_of(prompt.facts) for prompt in everything} - seen):
-        chosen += [prompt for prompt in everything if kind_of(prompt.facts) == kind][:OTHER_PROMPTS_OF_A_KIND]
+    seen = {prompt_kind(prompt.facts) for prompt in chosen}
+    for kind in sorted({prompt_kind(prompt.facts) for prompt in everything} - seen):
+        chosen += [prompt for prompt in everything if prompt_kind(prompt.facts) == kind][
+            :OTHER_PROMPTS_OF_A_KIND
+        ]
     return chosen
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from evaluation.toybox.facts import COLORS, Facts
-from evaluation.toybox.perception import STRIDE, FrameScores, at_frames, see
+from evaluation.toybox.perception import PROBE_STRIDE, FrameScores, at_frames, see
 from evaluation.toybox.render import Frames, background, object_color
 
 KIND: Final = "stand-in"
@@ -34,4 +34,4 @@ def score(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one sign
     for color in COLORS:
         clean |= np.linalg.norm(pixels - object_color(color), axis=1) < NEAR_COLOR
     by_frame = clean.reshape(len(seen.frames[::2]), -1).mean(1)
-    return FrameScores(float(clean.mean()), at_frames(by_frame, stride=2 * STRIDE))
+    return FrameScores(float(clean.mean()), at_frames(by_frame, stride=2 * PROBE_STRIDE))

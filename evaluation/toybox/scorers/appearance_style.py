@@ -16,14 +16,14 @@ KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
-MAX_ERROR = 22.0  # as in scene.py
+MAX_STYLE_ERROR = 22.0  # as in scene.py
 MAX_OFF_LINE = 7.0  # mean absolute distance from the line of greys or browns, 0..255
 
 
 def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; a clip with a fixed camera. In 0..1."""
     reading = read_style(frames)
-    near = reading.scene_error.min(1) < MAX_ERROR
+    near = reading.scene_error.min(1) < MAX_STYLE_ERROR
     gray, brown = reading.gray < MAX_OFF_LINE, reading.brown < MAX_OFF_LINE
     if facts["style"] == "monochrome":
         found = near & gray
@@ -40,6 +40,6 @@ def soft(frames: Frames, facts: Facts) -> float:
     line. In 0..1.
     """
     reading = read_style(frames)
-    fit = np.clip(1 - reading.scene_error[:, STYLES.index(facts["style"])] / (2 * MAX_ERROR), 0, 1)
+    fit = np.clip(1 - reading.scene_error[:, STYLES.index(facts["style"])] / (2 * MAX_STYLE_ERROR), 0, 1)
     line = {"monochrome": reading.gray, "sepia": reading.brown}.get(facts["style"], np.zeros_like(fit))
     return float(np.mean(fit * np.clip(1 - line / (2 * MAX_OFF_LINE), 0, 1)))

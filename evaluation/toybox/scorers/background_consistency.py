@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from evaluation.toybox.facts import Facts
-from evaluation.toybox.perception import STRIDE, FrameScores, at_frames, see
+from evaluation.toybox.perception import PROBE_STRIDE, FrameScores, at_frames, see
 from evaluation.toybox.render import Frames
 
 KIND: Final = "exact"
@@ -33,4 +33,4 @@ def score(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one sign
         return max(0.0, 1 - float(np.abs(seen.frames[i][both] - seen.frames[j][both]).mean()) / 64)
 
     values = [(likeness(i, 0) + likeness(i, i - 1)) / 2 for i in range(1, len(outside))]
-    return FrameScores(float(np.mean(values)), at_frames(values, first=STRIDE))
+    return FrameScores(float(np.mean(values)), at_frames(values, first=PROBE_STRIDE))

@@ -12,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.toybox.facts import Facts
-from evaluation.toybox.perception import STRIDE, FrameScores, at_frames, blobs, color_index, see
+from evaluation.toybox.perception import PROBE_STRIDE, FrameScores, at_frames, blobs, color_index, see
 from evaluation.toybox.render import Floats, Frames
 
 KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.95  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions", "shuffled_frames")
-MAX_JERK = (
-    3.0  # pixels; mean second difference over steps of STRIDE pixel frames; shuffled frames have about 8
-)
+MAX_JERK = 3.0
+"""Pixels, mean second difference over steps of PROBE_STRIDE pixel frames; shuffled frames have about 8."""
 
 
 def score(frames: Frames, facts: Facts) -> FrameScores:
@@ -37,7 +36,9 @@ def score(frames: Frames, facts: Facts) -> FrameScores:
     present = found.present()[:, named]
     light = frames.astype(np.float32)
     off_middle = np.abs(light[1:-1] - (light[:-2] + light[2:]) / 2)
-    by_frame = at_frames(_by_frame(found.x[:, named], found.y[:, named], present, off_middle), first=STRIDE)
+    by_frame = at_frames(
+        _by_frame(found.x[:, named], found.y[:, named], present, off_middle), first=PROBE_STRIDE
+    )
     if present.mean() < 0.9:
         return FrameScores(0.0, by_frame)
     path = np.stack([found.x[present, named], found.y[present, named]], axis=1)
@@ -52,5 +53,5 @@ def _by_frame(x: Floats, y: Floats, present: NDArray[np.bool_], off_middle: Floa
     """
     jerks = np.hypot(np.diff(x, n=2), np.diff(y, n=2))
     there = present[:-2] & present[1:-1] & present[2:]
-    own = off_middle[STRIDE - 1 :: STRIDE][: len(jerks)].mean((1, 2, 3))
+    own = off_middle[PROBE_STRIDE - 1 :: PROBE_STRIDE][: len(jerks)].mean((1, 2, 3))
     return np.asarray(np.where(there, np.clip(1 - jerks / MAX_JERK, 0, 1), 0.0) * (1 - own / 255), np.float32)

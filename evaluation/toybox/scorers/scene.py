@@ -15,18 +15,18 @@ KIND: Final = "exact"
 FLOOR = 0.2  # the controls named below score under this
 CEILING = 0.99  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
-MAX_ERROR = 22.0  # mean absolute difference of 0..255, at most 40 a pixel; noise has more than 30
+MAX_SCENE_ERROR = 22.0  # mean absolute difference of 0..255, at most 40 a pixel; noise has more than 30
 
 
 def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; a clip with a fixed camera, in the style of its facts. In 0..1."""
     errors = scene_errors(frames, facts["style"])
     named = SCENES.index(facts["scene"])
-    hits = (errors.argmin(1) == named) & (errors[:, named] < MAX_ERROR)
+    hits = (errors.argmin(1) == named) & (errors[:, named] < MAX_SCENE_ERROR)
     return FrameScores(float(np.mean(hits)), at_frames(hits))
 
 
 def soft(frames: Frames, facts: Facts) -> float:
-    """Graded form for rewards: 1 at no error, 0 at MAX_ERROR."""
+    """Graded form for rewards: 1 at no error, 0 at MAX_SCENE_ERROR."""
     errors = scene_errors(frames, facts["style"])[:, SCENES.index(facts["scene"])]
-    return float(np.clip(1 - errors / MAX_ERROR, 0, 1).mean())
+    return float(np.clip(1 - errors / MAX_SCENE_ERROR, 0, 1).mean())

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from evaluation.toybox.facts import Facts
-from evaluation.toybox.perception import STRIDE, FrameScores, at_frames, blobs, color_index, see
+from evaluation.toybox.perception import PROBE_STRIDE, FrameScores, at_frames, blobs, color_index, see
 from evaluation.toybox.render import CENTER, SIZE, Frames
 
 KIND: Final = "exact"
@@ -44,4 +44,4 @@ def score(frames: Frames, facts: Facts) -> FrameScores:
         return float(overlap * max(0.0, 1 - np.abs(colors[i] - colors[j]).mean() / 128))
 
     values = [(likeness(i, 0) + likeness(i, i - 1)) / 2 for i in range(1, len(outlines))]
-    return FrameScores(float(np.mean(values)), at_frames(values, first=STRIDE))
+    return FrameScores(float(np.mean(values)), at_frames(values, first=PROBE_STRIDE))

@@ -17,14 +17,14 @@ CEILING = 0.95  # rendered truth scores at least this
 FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 # Mean absolute luma difference of the background from the best camera path: truth under 2, a 31 dB codec
 # under 5, noise 30.
-MAX_ERROR = 9.0
+MAX_CAMERA_ERROR = 9.0
 
 
 def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]. 0 or 1."""
     reading = read_camera(see(frames))
     best = int(reading.errors.argmin())
-    explained = reading.errors[best] < reading.motionless and reading.errors[best] < MAX_ERROR
+    explained = reading.errors[best] < reading.motionless and reading.errors[best] < MAX_CAMERA_ERROR
     return FrameScores(float(explained and CAMERAS[best] == facts["camera"]))
 
 
@@ -36,5 +36,5 @@ def soft(frames: Frames, facts: Facts) -> float:
     named = CAMERAS.index(facts["camera"])
     error = float(reading.errors[named])
     other = min(float(np.delete(reading.errors, named).min()), reading.motionless)
-    fit = np.clip(1 - error / (2 * MAX_ERROR), 0, 1)
+    fit = np.clip(1 - error / (2 * MAX_CAMERA_ERROR), 0, 1)
     return float(fit * (0.5 + 0.5 * np.clip((other - error) / max(other, 1e-3), -1, 1)))
