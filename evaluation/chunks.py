@@ -14,14 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.aggregate import (
-    RANKED_KINDS,
-    AggregateSettings,
-    RowPair,
-    csv_text,
-    holm_family,
-    run_design,
-)
+from evaluation.aggregate import RANKED_KINDS, AggregateSettings, RowPair, csv_text, holm_family, run_design
 from evaluation.estimates import Design, Estimate, average, mean_estimates
 from evaluation.intervals import Array, holm
 from evaluation.metrics import Metric

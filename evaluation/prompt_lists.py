@@ -68,9 +68,7 @@ LIST_RULES: dict[str, ListRules] = {
         max_words=MAX_WORDS,
     ),
     "vbench": ListRules(
-        free=TEXT_ONLY["vbench"],
-        on_request=ON_REQUEST["vbench"],
-        by_facts=_vbench_dimensions,
+        free=TEXT_ONLY["vbench"], on_request=ON_REQUEST["vbench"], by_facts=_vbench_dimensions
     ),
 }
 

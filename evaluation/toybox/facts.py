@@ -5,7 +5,7 @@ Facts are one plain JSON object with exactly these keys:
     motion    how a single shape moves (MOTIONS); "still" for two objects, camera moves and people
     relation  where the first of two objects is, seen from the second (RELATIONS); None for one object
     scene     background (SCENES)
-    style     palette of the whole picture (STYLES)
+    style     palette of the whole image (STYLES)
     camera    camera move (CAMERAS)
     action    what a stick figure (shape "person") does (ACTIONS); None for shapes
 A clip has at most one of style, camera move and second object beyond the plain: the world stays learnable.
@@ -69,7 +69,7 @@ def make_facts(
 
 
 def check_facts(facts: Facts) -> None:
-    """Raise ValueError with one sentence if the facts describe no clip of this world."""
+    """Raise ValueError if the facts describe no clip of this world."""
     keys = ["objects", "motion", "relation", "scene", "style", "camera", "action"]
     if sorted(facts) != sorted(keys):
         raise ValueError(

@@ -1,7 +1,6 @@
 """The prompts of the toybox suite."""
 
 from collections import Counter
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -74,12 +73,9 @@ def _candidate(kind: str, turn: int, rng: np.random.Generator) -> _Candidate:
     )
 
 
-def _crowding(used: Counter[str]) -> Callable[[Facts], int]:
-    def count(facts: Facts) -> int:
-        names = [facts["scene"], *(word for thing in facts["objects"] for word in thing.values())]
-        return sum(used[name] for name in names)
-
-    return count
+def _names(facts: Facts) -> list[str]:
+    """The scene, colours and shapes of a clip."""
+    return [facts["scene"], *(word for thing in facts["objects"] for word in thing.values())]
 
 
 def toybox_prompts(seed: int) -> list[Prompt]:
@@ -98,9 +94,10 @@ def toybox_prompts(seed: int) -> list[Prompt]:
             drawn = (make_facts(**candidate._asdict()) for candidate in distinct)
             pool = [facts for facts in drawn if share_of(facts) == "suite" and facts_key(facts) not in taken]
             wanted = [facts for facts in pool if held_out(facts) == (turn % 3 == 2)]
-            facts = min(wanted or pool, key=_crowding(used))
+            crowding = [sum(used[name] for name in _names(facts)) for facts in wanted or pool]
+            facts = (wanted or pool)[crowding.index(min(crowding))]
             taken.add(facts_key(facts))
-            used.update([facts["scene"], *(word for thing in facts["objects"] for word in thing.values())])
+            used.update(_names(facts))
             filtered = kind == "still" and turn < STILL_FILTERED
             prompts.append(
                 make_prompt(

@@ -22,12 +22,7 @@ def score_custom_row(flags: argparse.Namespace) -> None:
     scores = score_custom(custom, load_score(flags.file, custom), selected, flags.clips)
     mean = math.fsum(one.value for one in scores) / max(len(scores), 1)
     result = DimensionResult(
-        suite=flags.suite,
-        row=flags.row,
-        dimension=custom.name,
-        kind="custom",
-        mean=mean,
-        clips=tuple(scores),
+        suite=flags.suite, row=flags.row, dimension=custom.name, kind="custom", mean=mean, clips=tuple(scores)
     )
     write_json(flags.result, result)
     log.info("%s of %s: mean %.4f %s over %d clips", custom.name, flags.row, mean, custom.unit, len(scores))

@@ -5,18 +5,12 @@ No ground truth of beauty exists here. A clean drawing has about 0.96: only anti
 palette. It does not ask for the caption, so shuffled captions do not lower it.
 """
 
-from typing import Final
-
 import numpy as np
 
 from evaluation.toybox.facts import COLORS, Facts
 from evaluation.toybox.perception import PROBE_STRIDE, FrameScores, at_frames, see
 from evaluation.toybox.render import Frames, background, object_color
 
-KIND: Final = "stand-in"
-FLOOR = 0.3  # the controls named below score under this
-CEILING = 0.9  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise",)
 NEAR_SCENE = 20.0  # distance in RGB from the line of the scene's colours
 NEAR_COLOR = 45.0  # distance in RGB from an object colour
 

@@ -4,18 +4,12 @@ Exact in this world; VBench asks an image-text network instead. Monochrome and s
 space, which every pixel must lie on; the others are told by which styled scene is nearest.
 """
 
-from typing import Final
-
 import numpy as np
 
 from evaluation.toybox.facts import STYLES, Facts
 from evaluation.toybox.perception import STYLE_STRIDE, FrameScores, at_frames, read_style
 from evaluation.toybox.render import Frames
 
-KIND: Final = "exact"
-FLOOR = 0.2  # the controls named below score under this
-CEILING = 0.99  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 MAX_STYLE_ERROR = 22.0  # as in scene.py
 MAX_OFF_LINE = 7.0  # mean absolute distance from the line of greys or browns, 0..255
 

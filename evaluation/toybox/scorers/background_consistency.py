@@ -6,19 +6,13 @@ compares network features of whole frames instead. It does not ask for the capti
 not lower it.
 """
 
-from typing import Final
-
 import numpy as np
 
 from evaluation.toybox.facts import Facts
 from evaluation.toybox.perception import PROBE_STRIDE, FrameScores, at_frames, see
 from evaluation.toybox.render import Frames
 
-KIND: Final = "exact"
-FLOOR = 0.2  # the controls named below score under this
-CEILING = 0.95  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise",)
-MIN_BACKGROUND = 0.2  # share of the picture that must be background in both frames
+MIN_BACKGROUND = 0.2  # share of the image that must be background in both frames
 
 
 def score(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one signature for all

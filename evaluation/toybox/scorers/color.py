@@ -3,18 +3,11 @@
 Exact in this world; VBench asks an image-captioning network instead.
 """
 
-from typing import Final
-
 import numpy as np
 
 from evaluation.toybox.facts import Facts
 from evaluation.toybox.perception import FrameScores, at_frames, blobs, color_index, see
 from evaluation.toybox.render import ZOOM, Frames
-
-KIND: Final = "exact"
-FLOOR = 0.2  # the controls named below score under this
-CEILING = 0.99  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 
 
 def score(frames: Frames, facts: Facts) -> FrameScores:

@@ -6,7 +6,6 @@ It does not ask for the caption; its floor is a frozen clip.
 """
 
 from itertools import pairwise
-from typing import Final
 
 import cv2
 import numpy as np
@@ -15,10 +14,6 @@ from evaluation.toybox.facts import Facts
 from evaluation.toybox.perception import FrameScores, check_frames
 from evaluation.toybox.render import SIZE, Frames
 
-KIND: Final = "exact"
-FLOOR = 0.2  # the controls named below score under this
-CEILING = 0.95  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise", "frozen_first_frame")
 SPEED_STRIDE = 16
 ENLARGE = 2
 MIN_SPEED = 1.4  # pixels in SPEED_STRIDE pixel frames; true motion is 3.4, still clips have 0

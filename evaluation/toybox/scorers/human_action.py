@@ -4,16 +4,10 @@ well.
 Exact in this world; VBench asks a video classifier instead.
 """
 
-from typing import Final
-
 from evaluation.toybox.facts import ACTIONS, Facts
 from evaluation.toybox.perception import FrameScores, read_action, see
 from evaluation.toybox.render import Frames
 
-KIND: Final = "exact"
-FLOOR = 0.2  # the controls named below score under this
-CEILING = 0.99  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 MIN_OVERLAP = 0.7  # mean Dice overlap; a shape in the figure's place has at most 0.5
 
 

@@ -5,18 +5,12 @@ Exact but specific to this world (analysis by synthesis): PSNR of 10 dB scores 0
 is not MUSIQ, which VBench uses. It does not ask for the caption, so shuffled captions do not lower it.
 """
 
-from typing import Final
-
 import numpy as np
 
 from evaluation.toybox.facts import COLORS, SHAPES, Facts
 from evaluation.toybox.perception import FrameScores, at_frames, blobs, see, shape_overlaps
 from evaluation.toybox.render import Frames, background, object_color, shape_alpha
 
-KIND: Final = "exact"
-FLOOR = 0.2  # the controls named below score under this
-CEILING = 0.95  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise",)
 LOWEST, HIGHEST = 10.0, 30.0  # dB
 
 

@@ -6,8 +6,6 @@ difference from the mean of the neighbours / 255). VBench interpolates with a ne
 factor is its formula.
 """
 
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,10 +13,6 @@ from evaluation.toybox.facts import Facts
 from evaluation.toybox.perception import PROBE_STRIDE, FrameScores, at_frames, blobs, color_index, see
 from evaluation.toybox.render import Floats, Frames
 
-KIND: Final = "exact"
-FLOOR = 0.2  # the controls named below score under this
-CEILING = 0.95  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise", "truth_shuffled_captions", "shuffled_frames")
 MAX_JERK = 3.0
 """Pixels, mean second difference over steps of PROBE_STRIDE pixel frames; shuffled frames have about 8."""
 

@@ -3,8 +3,6 @@
 Exact in this world; VBench asks a detector instead.
 """
 
-from typing import Final
-
 import numpy as np
 
 from evaluation.toybox.facts import SHAPES, Facts
@@ -18,11 +16,6 @@ from evaluation.toybox.perception import (
     shape_overlaps,
 )
 from evaluation.toybox.render import Floats, Frames
-
-KIND: Final = "exact"
-FLOOR = 0.2  # the controls named below score under this
-CEILING = 0.99  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 
 
 def _overlaps(frames: Frames, facts: Facts) -> list[Floats]:

@@ -3,18 +3,11 @@
 Exact in this world; VBench asks a detector instead.
 """
 
-from typing import Final
-
 import numpy as np
 
 from evaluation.toybox.facts import SHAPES, Facts
 from evaluation.toybox.perception import FrameScores, at_frames, blobs, is_shape, see, shape_overlaps
 from evaluation.toybox.render import Floats, Frames
-
-KIND: Final = "exact"
-FLOOR = 0.2  # the controls named below score under this
-CEILING = 0.99  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 
 
 def _overlaps(frames: Frames) -> Floats:

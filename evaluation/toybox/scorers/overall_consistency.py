@@ -5,8 +5,6 @@ both objects,
 relation, scene. A style: style, scene. A camera move: camera, colour. A person: action, colour, scene.
 """
 
-from typing import Final
-
 import numpy as np
 
 from evaluation.toybox.facts import FIXED, PLAIN, Facts
@@ -22,11 +20,6 @@ from evaluation.toybox.scorers import (
     spatial_relationship,
     temporal_style,
 )
-
-KIND: Final = "exact"
-FLOOR = 0.2  # the controls named below score under this
-CEILING = 0.95  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 
 
 def moves_as_named(frames: Frames, facts: Facts) -> FrameScores:

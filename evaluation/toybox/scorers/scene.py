@@ -3,18 +3,12 @@
 Exact in this world; VBench asks an image-tagging network instead.
 """
 
-from typing import Final
-
 import numpy as np
 
 from evaluation.toybox.facts import SCENES, Facts
 from evaluation.toybox.perception import FrameScores, at_frames, scene_errors
 from evaluation.toybox.render import Frames
 
-KIND: Final = "exact"
-FLOOR = 0.2  # the controls named below score under this
-CEILING = 0.99  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 MAX_SCENE_ERROR = 22.0  # mean absolute difference of 0..255, at most 40 a pixel; noise has more than 30
 
 

@@ -6,19 +6,12 @@ is missing. VBench compares network features of whole frames instead. Mean over 
 previous) / 2, as there.
 """
 
-from typing import Final
-
 import cv2
 import numpy as np
 
 from evaluation.toybox.facts import Facts
 from evaluation.toybox.perception import PROBE_STRIDE, FrameScores, at_frames, blobs, color_index, see
 from evaluation.toybox.render import CENTER, SIZE, Frames
-
-KIND: Final = "exact"
-FLOOR = 0.2  # the controls named below score under this
-CEILING = 0.95  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 
 
 def score(frames: Frames, facts: Facts) -> FrameScores:

@@ -5,18 +5,11 @@ Exact, and the official computation. It does not ask for the caption, so shuffle
 much.
 """
 
-from typing import Final
-
 import numpy as np
 
 from evaluation.toybox.facts import Facts
 from evaluation.toybox.perception import FrameScores, at_frames, check_frames
 from evaluation.toybox.render import Frames
-
-KIND: Final = "exact"
-FLOOR = 0.8  # the controls named below score under this
-CEILING = 0.95  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise",)
 
 
 def score(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one signature for all

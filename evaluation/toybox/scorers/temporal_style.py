@@ -3,18 +3,12 @@
 Exact in this world; VBench asks a video-text network instead.
 """
 
-from typing import Final
-
 import numpy as np
 
 from evaluation.toybox.facts import CAMERAS, Facts
 from evaluation.toybox.perception import FrameScores, read_camera, see
 from evaluation.toybox.render import Frames
 
-KIND: Final = "exact"
-FLOOR = 0.2  # the controls named below score under this
-CEILING = 0.95  # rendered truth scores at least this
-FLOOR_CONTROLS = ("noise", "truth_shuffled_captions")
 # Mean absolute luma difference of the background from the best camera path: truth under 2, a 31 dB codec
 # under 5, noise 30.
 MAX_CAMERA_ERROR = 9.0
