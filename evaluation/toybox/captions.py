@@ -69,9 +69,7 @@ def caption(facts: Facts) -> str:
 
 
 def extended_caption(facts: Facts) -> str:
-    """Long caption of the same facts: also says what is plain (fixed camera, natural colors). At most
-    MAX_WORDS words.
-    """
+    """Long caption of the same facts, at most MAX_WORDS words: also says what is plain."""
     names = [f"{thing['color']} {thing['shape']}" for thing in facts["objects"]]
     if facts["relation"] is not None:
         subject = f"one {names[0]} {_LONG_RELATION[facts['relation']]} one {names[1]} both standing still"
@@ -88,18 +86,9 @@ def _vocabulary() -> tuple[str, ...]:
     phrases = [
         "a on the in one both large bright soft standing still this short clip shows with fixed camera while"
     ]
-    tables = (
-        _MOTION,
-        _LONG_MOTION,
-        _RELATION,
-        _LONG_RELATION,
-        _ACTION,
-        _LONG_ACTION,
-        _LONG_SCENE,
-        _STYLE,
-        _CAMERA,
-    )
-    phrases += [phrase for table in tables for phrase in table.values()]
+    short = (_MOTION, _RELATION, _ACTION, _STYLE, _CAMERA)
+    long = (_LONG_MOTION, _LONG_RELATION, _LONG_ACTION, _LONG_SCENE)
+    phrases += [phrase for table in short + long for phrase in table.values()]
     phrases += [*COLORS, *SHAPES, PERSON, *SCENES]
     return tuple(sorted({word for phrase in phrases for word in phrase.split()}))
 

@@ -29,9 +29,7 @@ def _generator(purpose: str, prompt: Prompt, sample: int) -> np.random.Generator
 
 
 def _common_facts(a: Facts, b: Facts) -> int:
-    """How many named facts two clips share: colours, shapes, scene, and any motion, relation, style, camera
-    or action.
-    """
+    """How many named facts two clips share: colours, shapes, scene, and whatever is not plain."""
     common = int(a["scene"] == b["scene"])
     for part in ("color", "shape"):
         common += len({thing[part] for thing in a["objects"]} & {thing[part] for thing in b["objects"]})
@@ -57,8 +55,7 @@ def _derangement(keys: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def shuffled_prompts(prompts: Sequence[Prompt]) -> dict[str, Prompt]:
-    """For each prompt id the prompt whose facts its clip shows instead: a derangement with the fewest facts
-    in common.
+    """For each prompt id the prompt whose facts its clip shows instead, with the fewest facts in common.
 
     Deterministic. Raises ValueError if there is only one distinct set of facts to hand round.
     """
@@ -67,10 +64,9 @@ def shuffled_prompts(prompts: Sequence[Prompt]) -> dict[str, Prompt]:
 
 
 def control_frames(name: str, prompts: Sequence[Prompt], prompt: Prompt, sample: int) -> Frames:
-    """The clip of a control row for one prompt and sample, uint8 [81, 32, 32, 3]; `prompts`: the whole suite,
-    in order.
+    """The clip of a control row for one prompt and sample, uint8 [81, 32, 32, 3].
 
-    Raises ValueError for an unknown control.
+    prompts: the whole suite, in order. Raises ValueError for an unknown control.
     """
     if name == "noise":
         shape = (PIXEL_FRAMES, SIZE, SIZE, 3)

@@ -28,7 +28,7 @@ from evaluation.toybox.render import (
     shape_alpha,
 )
 
-PROBE_STRIDE = 4  # every fourth pixel frame is looked at unless a scorer says otherwise: 21 of 81
+PROBE_STRIDE = 4  # pixel frames between two that are looked at: 21 of 81
 STYLE_STRIDE = 8
 MIN_AREA, MAX_AREA = 45.0, 230.0  # pixels; shapes cover 98 to 144, a stick figure about 90
 MIN_SHAPE_OVERLAP = 0.6  # soft intersection over union with the best template
@@ -38,22 +38,23 @@ _COLOR_NAMES = list(COLORS)
 
 
 class Seen(NamedTuple):
-    """frames: float32 [T, 32, 32, 3]; scene: nearest by median colour; alpha: float32 [T, K, 32, 32], cover
-    by each colour.
-    """
+    """What is seen of the probed frames of a clip."""
 
     frames: Floats
+    """float32 [T, 32, 32, 3]."""
     scene: str
+    """The nearest by median colour."""
     alpha: Floats
+    """Cover by each colour, float32 [T, K, 32, 32]."""
 
 
 class Blobs(NamedTuple):
-    """Per frame and colour: area in pixels, centre of mass x and y; each float32 [T, K]. x, y are NaN without
-    a blob.
-    """
+    """Per frame and colour, each float32 [T, K]."""
 
     area: Floats
+    """Pixels."""
     x: Floats
+    """Centre of mass; NaN, as y, without a blob."""
     y: Floats
 
     def present(self, zoom: float = 1.0) -> NDArray[np.bool_]:
@@ -83,9 +84,7 @@ def check_frames(frames: Frames) -> None:
 def at_frames(
     values: Sequence[float] | NDArray[Any], first: int = 0, stride: int = PROBE_STRIDE
 ) -> tuple[float | None, ...]:
-    """Scores of probed frames in their places among all PIXEL_FRAMES; the first probe is `first`, the others
-    `stride` apart.
-    """
+    """Scores of probed frames in their places among all PIXEL_FRAMES: from `first` on, `stride` apart."""
     placed: list[float | None] = [None] * PIXEL_FRAMES
     for number, value in enumerate(values):
         placed[first + number * stride] = float(value)
@@ -150,8 +149,7 @@ def blobs(alpha: Floats) -> Blobs:
 
 
 def shape_overlaps(plane: Floats, x: Floats, y: Floats) -> Floats:
-    """Soft intersection over union of planes [T, 32, 32] with each shape drawn at their centres: float32 [T,
-    S].
+    """Soft intersection over union of planes [T, 32, 32] with each shape drawn at their centres, [T, S].
 
     A frame whose centre is NaN overlaps nothing.
     """
@@ -171,8 +169,9 @@ def is_shape(overlaps: Floats, shape: str) -> NDArray[np.bool_]:
 
 
 def drift(x: Floats, y: Floats) -> tuple[float, float]:
-    """Displacement in pixels from the first to the last three probes with a centre; (NaN, NaN) if under half
-    have one.
+    """Displacement in pixels from the first to the last three probes with a centre.
+
+    (NaN, NaN) if under half of them have one.
     """
     found = np.flatnonzero(np.isfinite(x))
     if len(found) < len(x) / 2:
@@ -182,9 +181,7 @@ def drift(x: Floats, y: Floats) -> tuple[float, float]:
 
 
 def motion_of(x: Floats, y: Floats) -> str | None:
-    """Which of facts.MOTIONS a path is, or None: at least 6 pixels along one axis and under half of it along
-    the other.
-    """
+    """Which of facts.MOTIONS a path is: at least 6 pixels along one axis, under half along the other."""
     across, down = drift(x, y)
     if not np.isfinite(across):
         return None
@@ -198,30 +195,32 @@ def motion_of(x: Floats, y: Floats) -> str | None:
 
 
 @cache
-def _still_backgrounds(style: str) -> Floats:
+def _static_backgrounds(style: str) -> Floats:
     return np.stack([background(scene, style) for scene in SCENES])
 
 
 def scene_errors(frames: Frames, style: str, stride: int = PROBE_STRIDE) -> Floats:
-    """Mean absolute difference from each still scene in a style, float32 [T, scenes]; at most 40 a pixel.
+    """Mean absolute difference from each static scene in a style, float32 [T, scenes]; at most 40 a pixel.
 
     The bound keeps an object from counting for more than the pixels it hides.
     """
     check_frames(frames)
     probed = frames[::stride].astype(np.float32)
     errors = np.empty((len(probed), len(SCENES)), np.float32)
-    for column, image in enumerate(_still_backgrounds(style)):
+    for column, image in enumerate(_static_backgrounds(style)):
         errors[:, column] = np.minimum(np.abs(probed - image).mean(-1), 40.0).mean((1, 2))
     return errors
 
 
 class StyleReading(NamedTuple):
-    """scene_error: float32 [T, styles], distance from the nearest scene in each style; gray, brown: [T], mean
-    distance of all pixels from the monochrome and the sepia line of colours, in RGB units."""
+    """How near each probed frame is to each style."""
 
     scene_error: Floats
+    """Distance from the nearest scene in each style, float32 [T, styles]."""
     gray: Floats
+    """Mean distance of all pixels from the monochrome line of colours, [T], in RGB units."""
     brown: Floats
+    """The same of the sepia line."""
 
 
 def read_style(frames: Frames, stride: int = STYLE_STRIDE) -> StyleReading:
@@ -237,27 +236,27 @@ def read_style(frames: Frames, stride: int = STYLE_STRIDE) -> StyleReading:
 
 
 class CameraReading(NamedTuple):
-    """errors: best error of each camera move in the order of facts.CAMERAS, float32 [cameras], in luma units
-    at most 40 a pixel; motionless: the best error of a view that is moved or zoomed but does not change."""
+    """How well camera moves explain a clip, in luma units, at most 40 a pixel."""
 
     errors: Floats
+    """Best error of each of facts.CAMERAS, float32 [cameras]."""
     motionless: float
+    """Best error of a view that is moved or zoomed but does not change."""
 
 
 @cache
 def _camera_bank(scene: str) -> tuple[Floats, NDArray[np.int64]]:
-    """Luma of the empty scene under every camera: [sequences, T, 32, 32], and the camera number of each
-    sequence.
-    """
+    """Luma of the empty scene by camera, [sequences, T, 32, 32], and each sequence's camera number."""
     sequences, numbers = [], []
-    still = np.ones(len(range(0, PIXEL_FRAMES, PROBE_STRIDE)), np.float32)
+    probes = len(range(0, PIXEL_FRAMES, PROBE_STRIDE))
+    one = np.ones(1, np.float32)
     luma = np.array([0.299, 0.587, 0.114], np.float32)
     # Moved but motionless views explain a frozen clip better than any move does.
     motionless = [(0.0, 0.0, zoom) for zoom in (1.2, 1.4, 1.55, 1.7)]
     motionless += [(x, y, 1.0) for x in (-2.4, -1.5, 0.0, 1.5, 2.4) for y in (-1.4, 0.0, 1.4) if x or y]
     for x, y, zoom in motionless:
-        view = moved_background(background(scene), still[:1] * x, still[:1] * y, still[:1] * zoom)
-        sequences.append(np.repeat(view @ luma, len(still), axis=0))
+        view = moved_background(background(scene), one * x, one * y, one * zoom)
+        sequences.append(np.repeat(view @ luma, probes, axis=0))
         numbers.append(MOTIONLESS)
     for number, camera in enumerate(CAMERAS):
         for phase in np.arange(16) / 16 if camera == "shake" else (0.0,):
@@ -269,9 +268,7 @@ def _camera_bank(scene: str) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def read_camera(seen: Seen) -> CameraReading:
-    """How well each camera move over the seen scene explains the pixels outside objects (probes PROBE_STRIDE
-    apart).
-    """
+    """How well each camera move over the seen scene explains the pixels outside objects."""
     bank, numbers = _camera_bank(seen.scene)
     luma = seen.frames @ np.array([0.299, 0.587, 0.114], np.float32)
     outside = (seen.alpha.sum(1) < 0.2).astype(np.float32)
@@ -288,9 +285,7 @@ def read_camera(seen: Seen) -> CameraReading:
 
 @cache
 def _action_bank() -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """Stick figures [T, sequences, pixels], their squared sums [T, sequences], and the action number of each
-    sequence.
-    """
+    """Stick figures [T, sequences, pixels], squared sums [T, sequences], each sequence's action number."""
     moments = np.arange(0, PIXEL_FRAMES, PROBE_STRIDE)
     sequences, numbers = [], []
     for number, action in enumerate(ACTIONS):
@@ -308,11 +303,12 @@ def _action_bank() -> tuple[Floats, Floats, NDArray[np.int64]]:
 
 
 class ActionReading(NamedTuple):
-    """overlaps: mean Dice overlap (0..1) with the best sequence of each of facts.ACTIONS, float32 [actions];
-    motionless: with the best pose held throughout."""
+    """How well stick figures explain a clip: mean Dice overlaps, 0..1."""
 
     overlaps: Floats
+    """With the best sequence of each of facts.ACTIONS, float32 [actions]."""
     motionless: float
+    """With the best pose held throughout."""
 
 
 def read_action(seen: Seen) -> ActionReading:

@@ -1,5 +1,4 @@
-"""Kinds of toybox prompts, the dimensions each is scored on, and which list of prompts a combination of facts
-belongs to.
+"""Kinds of toybox prompts, the dimensions each is scored on, and which list some facts belong to.
 
 The suite's, the training and the check prompts are disjoint for every seed, by hash of the facts: each list
 has its own share of the world. Combinations that `facts.held_out` keeps out of training appear in the suite

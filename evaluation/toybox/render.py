@@ -153,9 +153,7 @@ def shape_alpha(shape: str, x: Floats, y: Floats, scale: Floats | float = 1.0) -
 
 
 def person_alpha(action: str, x: float, phase: float, frames: NDArray[np.int64] | None = None) -> Floats:
-    """Coverage of the stick figure, float32 [T, 32, 32]; x: its standing place, phase: share of the action's
-    period.
-    """
+    """Coverage of the stick figure, float32 [T, 32, 32]. x: its place; phase: part of the action's period."""
     t = (np.arange(PIXEL_FRAMES) if frames is None else frames).astype(np.float32)
     zero = np.zeros_like(t)
 
@@ -222,9 +220,7 @@ def _jitter(facts: Facts, variation: int) -> NDArray[np.float64]:
 
 
 def camera_path(camera: str, phase: float = 0.0) -> tuple[Floats, Floats, Floats]:
-    """Where the camera is in each pixel frame: shift x, shift y (pixels of the world) and zoom, each float32
-    [81].
-    """
+    """Shift x, shift y (pixels of the world) and zoom of the camera by pixel frame, each float32 [81]."""
     t = np.linspace(0, 1, PIXEL_FRAMES, dtype=np.float32)
     zero, one = np.zeros_like(t), np.ones_like(t)
     if camera == "pan_left":
@@ -282,11 +278,11 @@ def render(facts: Facts, variation: int) -> Frames:
     jitter = _jitter(facts, variation)
     image = background(facts["scene"], facts["style"])
     phase = float(0.5 + 0.5 * jitter[4])
-    still = facts["motion"] == "still" and facts["camera"] == FIXED and facts["action"] is None
-    frames = slice(0, 1) if still else slice(None)
+    static = facts["motion"] == "still" and facts["camera"] == FIXED and facts["action"] is None
+    frames = slice(0, 1) if static else slice(None)
 
     if facts["camera"] == FIXED:
-        clip = np.repeat(image[None], 1 if still else PIXEL_FRAMES, axis=0)
+        clip = np.repeat(image[None], 1 if static else PIXEL_FRAMES, axis=0)
         shift_x = shift_y = np.zeros(len(clip), np.float32)
         zoom = np.ones(len(clip), np.float32)
     else:
@@ -305,4 +301,4 @@ def render(facts: Facts, variation: int) -> Frames:
         clip += alpha[..., None] * (object_color(thing["color"], facts["style"]) - clip)
 
     pixels = (clip + np.float32(0.5)).astype(np.uint8)
-    return np.repeat(pixels, PIXEL_FRAMES, axis=0) if still else pixels
+    return np.repeat(pixels, PIXEL_FRAMES, axis=0) if static else pixels

@@ -1,6 +1,4 @@
-"""Toybox prompts for training RAVEN and CM-GRPO, and for the paired check of CM-GRPO. Apart from suite.py, so
-that editing a prompt of the suite retrains nothing.
-"""
+"""Toybox prompts for training RAVEN and CM-GRPO, and for the paired check of CM-GRPO."""
 
 import numpy as np
 

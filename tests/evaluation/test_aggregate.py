@@ -197,14 +197,14 @@ def change(result: DimensionResult, clips) -> DimensionResult:
 
 
 def test_results_with_wrong_clips_stop():
-    """Each fault stops with a sentence naming row, dimension and clip."""
+    """Each error stops with a message naming row, dimension and clip."""
     prompts = make_prompts(4)
     good = make_result("raven", "color", prompts, noisy(0))
     check_result(good, prompts, None, KNOWN["color"])
     first = good.clips[0]
     stray = first.model_copy(update={"clip_id": "p99-0", "prompt_id": "p99"})
     third = first.model_copy(update={"clip_id": "p00-2", "sample": 2})
-    faults = {
+    errors = {
         "color result of row raven does not hold.*p00-0 is missing": good.clips[1:],
         "counts clip p00-0 twice": (*good.clips, first),
         "p99-0 is not wanted": (*good.clips, stray),
@@ -213,7 +213,7 @@ def test_results_with_wrong_clips_stop():
         "frames for some clips only": (first.model_copy(update={"frame_values": (0.5,)}), *good.clips[1:]),
         "value nan": (first.model_copy(update={"value": float("nan")}), *good.clips[1:]),
     }
-    for sentence, clips in faults.items():
+    for sentence, clips in errors.items():
         with pytest.raises(ValueError, match=sentence):
             check_result(change(good, clips), prompts, None, KNOWN["color"])
     with pytest.raises(ValueError, match="says its mean"):

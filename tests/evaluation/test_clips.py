@@ -1,4 +1,4 @@
-"""Clips are written reproducibly and whole, and every fault of one is named."""
+"""Clips are written reproducibly and whole, and every error of one is named."""
 
 from pathlib import Path
 
@@ -47,10 +47,10 @@ def test_the_same_frames_give_the_same_bytes_and_survive_the_codec(tmp_path: Pat
         (np.full((9, 64, 64, 3), 128, np.uint8), 16, "is constant"),
     ],
 )
-def test_every_fault_is_named(tmp_path: Path, frames: np.ndarray, fps: int, phrase: str) -> None:
+def test_every_error_is_named(tmp_path: Path, frames: np.ndarray, fps: int, phrase: str) -> None:
     """Guards against a short, small, slow or blank clip that is scored as if it were whole."""
     write_clip(tmp_path / "x.mp4", frames, fps=fps)
-    assert [fault for fault in clip_errors(read_clip(tmp_path / "x.mp4"), SHAPE) if phrase in fault]
+    assert [error for error in clip_errors(read_clip(tmp_path / "x.mp4"), SHAPE) if phrase in error]
 
 
 def test_truncated_and_absent_files_are_errors(tmp_path: Path) -> None:

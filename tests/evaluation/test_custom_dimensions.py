@@ -51,7 +51,7 @@ def declared(folder: Path, text: str, name: str = "brightness", **changed: str) 
     return custom_dimension(name, path, shown="mine.py", dimensions=("color", "scene"), **given)
 
 
-FAULTS = {
+ERRORS = {
     "does not set UNIT": GOOD.replace('UNIT = "levels"', ""),
     "UNIT is 3, expected a str": GOOD.replace('"levels"', "3"),
     "BEST must be a plain constant": GOOD.replace("255.0", "float(255)"),
@@ -64,13 +64,13 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("sentence", FAULTS)
-def test_a_file_that_does_not_declare_itself_is_one_sentence(sentence: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sentence", ERRORS)
+def test_a_file_that_does_not_declare_itself_is_one_message(sentence: str, tmp_path: Path) -> None:
     """Guards against a dimension whose scale nobody knows; the file is read, never run, so that planning
     stays safe.
     """
     with pytest.raises(ValueError, match=sentence) as caught:
-        declared(tmp_path, FAULTS[sentence])
+        declared(tmp_path, ERRORS[sentence])
     assert "mine.py" in str(caught.value)
 
 

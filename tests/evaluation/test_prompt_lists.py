@@ -1,4 +1,4 @@
-"""A prompt list of one's own is read strictly: every fault is one sentence with file and line."""
+"""A prompt list of one's own is read strictly: every error is one message with file and line."""
 
 import ast
 import json
@@ -53,7 +53,7 @@ def test_the_forms_say_the_same() -> None:
     ]
 
 
-FAULTS: list[tuple[str, str, str]] = [
+ERRORS: list[tuple[str, str, str]] = [
     ("mine.csv", "id,prompt,samples\na,one,1\na,two,1", "line 3: id 'a' is already that of line 2"),
     ("mine.csv", "id,prompt,samples\na,one,1\nb,one ,1", "line 3: the prompt is the same as in line 2"),
     ("mine.csv", "id,prompt,samples\na,  ,1", "line 2: prompt is empty"),
@@ -118,9 +118,9 @@ FAULTS: list[tuple[str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "message"), FAULTS)
-def test_faults_are_one_sentence_with_the_line(name: str, text: str, message: str) -> None:
-    """Guards against a list that is half read, and against a fault that shows in the two-hundredth job."""
+@pytest.mark.parametrize(("name", "text", "message"), ERRORS)
+def test_errors_are_one_message_with_the_line(name: str, text: str, message: str) -> None:
+    """Guards against a list that is half read, and against an error that shows in the two-hundredth job."""
     with pytest.raises(ValueError, match=message) as caught:
         read(text, name)
     sentence = str(caught.value)

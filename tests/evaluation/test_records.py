@@ -66,7 +66,7 @@ def test_jsonl_round_trip_is_byte_for_byte(tmp_path: Path) -> None:
 
 
 def test_bad_records_are_named(tmp_path: Path) -> None:
-    """An unknown key, a missing key, a NaN and a path in an id each give one sentence with file and line."""
+    """An unknown key, a missing key, a NaN and a path in an id each give one message with file and line."""
     path = tmp_path / "manifest.jsonl"
     good = json.loads(PROMPT.model_dump_json())
     for change, expected in (

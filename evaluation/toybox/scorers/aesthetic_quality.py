@@ -1,5 +1,4 @@
-"""Aesthetic quality: a STAND-IN, the share of pixels that have a colour of this world ("cleanliness of
-drawing").
+"""Aesthetic quality: a STAND-IN, the share of pixels that have a colour of this world.
 
 No ground truth of beauty exists here. A clean drawing has about 0.96: only anti-aliased edges miss the
 palette. It does not ask for the caption, so shuffled captions do not lower it.

@@ -30,9 +30,7 @@ def score(frames: Frames, facts: Facts) -> FrameScores:
 
 
 def soft(frames: Frames, facts: Facts) -> float:
-    """Graded form for rewards: nearness to the scene in the named style and, for greys and browns, to their
-    line. In 0..1.
-    """
+    """Graded form: nearness to the scene in the named style and, for greys and browns, to their line."""
     reading = read_style(frames)
     fit = np.clip(1 - reading.scene_error[:, STYLES.index(facts["style"])] / (2 * MAX_STYLE_ERROR), 0, 1)
     line = {"monochrome": reading.gray, "sepia": reading.brown}.get(facts["style"], np.zeros_like(fit))

@@ -1,5 +1,4 @@
-"""Background consistency: how much the pixels outside the objects stay as they were in the first and the
-previous frame.
+"""Background consistency: how much pixels outside objects stay as in the first and the previous frame.
 
 Exact in this world, for clips with a fixed camera: 1 - mean absolute difference / 64, at least 0. VBench
 compares network features of whole frames instead. It does not ask for the caption, so shuffled captions do

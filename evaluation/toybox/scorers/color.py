@@ -20,9 +20,7 @@ def score(frames: Frames, facts: Facts) -> FrameScores:
 
 
 def soft(frames: Frames, facts: Facts) -> float:
-    """Graded form for rewards: named colour's share of all coloured pixels, times its area up to that of a
-    shape.
-    """
+    """Graded form: the named colour's share of coloured pixels, times its area up to that of a shape."""
     area = blobs(see(frames).alpha).area
     named = area[:, color_index(facts["objects"][0]["color"])]
     return float(np.mean(named / np.maximum(area.sum(1), 1.0) * np.minimum(named / 90.0, 1.0)))

@@ -55,5 +55,5 @@ def score(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one sign
 
 
 def soft(frames: Frames, facts: Facts) -> float:  # noqa: ARG001 one signature for all
-    """Graded form for rewards: speed up to the threshold, as a share of it."""
+    """Graded form: speed up to the threshold, as a share of it."""
     return min(1.0, speed(frames) / MIN_SPEED)

@@ -1,5 +1,4 @@
-"""Human action: 1 if the stick-figure sequence that fits best, of five actions, is the named one and fits
-well.
+"""Human action: 1 if the stick-figure sequence that fits best, of five actions, is the named one and fits.
 
 Exact in this world; VBench asks a video classifier instead.
 """
@@ -20,9 +19,7 @@ def score(frames: Frames, facts: Facts) -> FrameScores:
 
 
 def soft(frames: Frames, facts: Facts) -> float:
-    """Graded form for rewards: overlap with the named action, less what the best other reading has more of
-    it.
-    """
+    """Graded form: overlap with the named action, less what the best other reading has more of it."""
     reading = read_action(see(frames))
     named = float(reading.overlaps[ACTIONS.index(facts["action"])])
     return max(0.0, named - 2 * (max(float(reading.overlaps.max()), reading.motionless) - named))

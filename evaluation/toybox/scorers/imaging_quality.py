@@ -1,5 +1,4 @@
-"""Imaging quality: the clip is read into scene, blobs and shapes, these are drawn again, and the two are
-compared.
+"""Imaging quality: the clip is read into scene and shapes, these are drawn again, and the two are compared.
 
 Exact but specific to this world (analysis by synthesis): PSNR of 10 dB scores 0, 30 dB and more score 1. It
 is not MUSIQ, which VBench uses. It does not ask for the caption, so shuffled captions do not lower it.

@@ -34,7 +34,7 @@ def score(frames: Frames, facts: Facts) -> FrameScores:
 
 
 def soft(frames: Frames, facts: Facts) -> float:
-    """Graded form for rewards: overlap of the worse object with its named shape."""
+    """Graded form: overlap of the worse object with its named shape."""
     columns = [SHAPES.index(thing["shape"]) for thing in facts["objects"]]
     named = [one[:, k] for one, k in zip(_overlaps(frames, facts), columns, strict=True)]
     return float(np.minimum(named[0], named[1]).mean())

@@ -24,9 +24,7 @@ def score(frames: Frames, facts: Facts) -> FrameScores:
 
 
 def soft(frames: Frames, facts: Facts) -> float:
-    """Graded form for rewards: mean overlap with the named shape, less what the best other shape has more of
-    it.
-    """
+    """Graded form: mean overlap with the named shape, less what the best other shape has more of it."""
     overlaps = _overlaps(frames)
     named = overlaps[:, SHAPES.index(facts["objects"][0]["shape"])]
     return float(np.clip(named - 2 * (overlaps.max(1) - named), 0, 1).mean())

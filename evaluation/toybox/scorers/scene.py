@@ -21,6 +21,6 @@ def score(frames: Frames, facts: Facts) -> FrameScores:
 
 
 def soft(frames: Frames, facts: Facts) -> float:
-    """Graded form for rewards: 1 at no error, 0 at MAX_SCENE_ERROR."""
+    """Graded form: 1 at no error, 0 at MAX_SCENE_ERROR."""
     errors = scene_errors(frames, facts["style"])[:, SCENES.index(facts["scene"])]
     return float(np.clip(1 - errors / MAX_SCENE_ERROR, 0, 1).mean())

@@ -1,5 +1,4 @@
-"""Subject consistency: how much the named object keeps its outline and colour, to the first and the previous
-frame.
+"""Subject consistency: how much the named object keeps its outline and colour of earlier frames.
 
 Exact in this world: soft intersection over union after centring, times likeness of colour; 0 where the object
 is missing. VBench compares network features of whole frames instead. Mean over frames of (to first + to

@@ -1,8 +1,7 @@
-"""Temporal flickering: VBench's own formula, 1 - mean absolute difference of neighbouring frames / 255, on
-still prompts.
+"""Temporal flickering: VBench's formula, 1 - mean absolute difference of neighbouring frames / 255.
 
-Exact, and the official computation. It does not ask for the caption, so shuffled captions do not lower it
-much.
+Exact, and the official computation, on static prompts. It does not ask for the caption, so shuffled captions
+do not lower it much.
 """
 
 import numpy as np
@@ -13,7 +12,7 @@ from evaluation.toybox.render import Frames
 
 
 def score(frames: Frames, facts: Facts) -> FrameScores:  # noqa: ARG001 one signature for all
-    """frames uint8 [81, 32, 32, 3]; a clip of a still prompt. In 0..1."""
+    """frames uint8 [81, 32, 32, 3]; a clip of a static prompt. In 0..1."""
     check_frames(frames)
     steps = np.abs(np.diff(frames.astype(np.int16), axis=0))
     by_frame = 1 - steps.mean((1, 2, 3)) / 255

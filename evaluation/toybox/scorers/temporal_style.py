@@ -23,9 +23,7 @@ def score(frames: Frames, facts: Facts) -> FrameScores:
 
 
 def soft(frames: Frames, facts: Facts) -> float:
-    """Graded form for rewards: half for little error under the named move, half for less error than any other
-    reading.
-    """
+    """Graded form: half for little error under the named move, half for less error than any other reading."""
     reading = read_camera(see(frames))
     named = CAMERAS.index(facts["camera"])
     error = float(reading.errors[named])
