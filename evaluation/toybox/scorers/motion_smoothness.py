@@ -41,7 +41,7 @@ def score(frames: Frames, facts: Facts) -> FrameScores:
 
 
 def _by_frame(x: Floats, y: Floats, present: NDArray[np.bool_], off_middle: Floats) -> Floats:
-    """Scores of probes with a probe on either side, [T - 2]. x, y, present: [T]; off_middle: frames 1 to 79."""
+    """Scores of probes between two others, [T - 2]. x, y, present: [T]; off_middle: pixel frames 1 to 79."""
     jerks = np.hypot(np.diff(x, n=2), np.diff(y, n=2))
     there = present[:-2] & present[1:-1] & present[2:]
     own = off_middle[PROBE_STRIDE - 1 :: PROBE_STRIDE][: len(jerks)].mean((1, 2, 3))
