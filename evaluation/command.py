@@ -39,7 +39,12 @@ FLAGS: dict[str, dict[str, Any]] = {
 }
 """Required flags that several commands share, by name without dashes."""
 
-RENAMED_FLAGS = {"--numerics": "--precision", "--path": "--backend", "--own": "--custom", "--proof": "--checksums"}
+RENAMED_FLAGS = {
+    "--numerics": "--precision",
+    "--path": "--backend",
+    "--own": "--custom",
+    "--proof": "--checksums",
+}
 """Flags of earlier versions, by the flag that took their place."""
 
 

@@ -62,6 +62,10 @@ class Acceptance(Record):
     """The commit that was checked out then."""
 
 
+Modules = str | Callable[[Any], Sequence[str]]
+"""A module, or a function from wildcards to modules."""
+
+
 class StaleResults(NamedTuple):
     """Results of a stage that other code made."""
 
@@ -91,13 +95,18 @@ class CodeBook:
     def __init__(self, root: Path, results: Path, without: Sequence[str] = ()) -> None:
         self.root, self.results, self.without = root, results, tuple(without)
         self.known: dict[str, StageCode] = {}
+        self.asked: dict[tuple[str, ...], str] = {}
         self.accepted = read_acceptances(results)
 
     def stage(self, module: str, data: Sequence[str] = ()) -> str:
         """Digest of a stage's code as it is now. Raises FileNotFoundError if a file of it is missing."""
+        asked = (module, *data)
+        if asked in self.asked:
+            return self.asked[asked]
         files = stage_files(self.root, module, data, self.without)
         digest = digest_of(files)
         self.known[digest] = StageCode(stage=module, data=tuple(data), without=self.without, files=files)
+        self.asked[asked] = digest
         return digest
 
     def digest(self, module: str, *data: str, output: str = "") -> str:
@@ -108,11 +117,14 @@ class CodeBook:
                 return acceptance.outputs[output]
         return now
 
-    def code_of(self, *modules: str) -> Callable[[Any, Any], str]:
-        """A rule's `code` parameter: digests of its modules, one behind the other."""
+    def code_of(self, *modules: Modules) -> Callable[[Any, Any], str]:
+        """A rule's `code` parameter: digests of its modules, one behind the other. A module that depends on the
+        wildcards is given as a function that names it.
+        """
 
-        def code(_: Any, output: Any) -> str:
-            return "".join(self.digest(module, output=str(output[0])) for module in modules)
+        def code(wildcards: Any, output: Any) -> str:
+            named = [[one] if isinstance(one, str) else one(wildcards) for one in modules]
+            return "".join(self.digest(name, output=str(output[0])) for some in named for name in some)
 
         return code
 
@@ -148,6 +160,13 @@ class CodeBook:
                 stage, now, outputs, tuple(sorted({f for d in outputs.values() for f in changes[d][1]}))
             )
             for (stage, now), outputs in sorted(made.items())
+        ]
+
+    def warnings(self) -> list[str]:
+        """What to say before a run about results that other code made: which file, and how they are kept."""
+        return [
+            f"{one}; what is needed is made again. To keep it: python -m workflow.scripts.accept --help"
+            for one in self.stale()
         ]
 
     def _changes(self, old: StageCode) -> tuple[str, tuple[str, ...]]:

@@ -27,7 +27,7 @@ rule aggregate:
     params:
         suite=SUITE.suite,
         settings=as_json(aggregate_settings(CHOSEN, BASELINES, CUSTOM_CHOSEN, SUBSET)),
-        code=digest("workflow.scripts.aggregate"),
+        code=code_of("workflow.scripts.aggregate"),
     shell:
         "python -m workflow.scripts.aggregate"
         " --suite {params.suite:q}"

@@ -19,7 +19,7 @@ checkpoint check:
         "<results>/benchmarks/check/{row}.tsv"
     params:
         clip=lambda wc: as_json(row_clip(SUITE, BASELINES.get(wc.row))),
-        code=digest("workflow.scripts.check"),
+        code=code_of("workflow.scripts.check"),
         folder=subpath(output.manifest, parent=True),
     shell:
         "python -m workflow.scripts.check"

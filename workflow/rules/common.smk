@@ -2,7 +2,6 @@
 # Only `from ... import` below: `import workflow.x` would hide Snakemake's own `workflow`.
 import json
 import sys
-from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -14,6 +13,7 @@ from baselines.spec import load_row
 from reports.starts import note_start
 from workflow.external.baseline import shape_notes
 from workflow.external.changed_files import changes_note
+from workflow.planning.acceptance import CodeBook
 from workflow.planning.banner import (
     check_user_list,
     missing_for_jobs,
@@ -23,7 +23,7 @@ from workflow.planning.banner import (
     start_notices,
     this_start,
 )
-from workflow.planning.code_digest import code_digest
+from workflow.planning.code_digest import GPU_ONLY
 from workflow.planning.custom_dimensions import custom_dimensions
 from workflow.planning.missing_clips import clip_warnings, missing_note
 from workflow.planning.paths import folders_of, has_user_list, prompt_list_copy
@@ -86,10 +86,9 @@ def as_json(value):
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-@cache
-def digest(module, *data):
-    """Digest of the modules that a stage imports, and of the data files matching the globs `data`."""
-    return code_digest(ROOT, module, data)
+# What a rule tracks of its code: code_of(modules, or functions of the wildcards that name them).
+CODE = CodeBook(ROOT, Path(FOLDERS.suite), GPU_ONLY if SUITE.device == "cpu" else ())
+code_of = CODE.code_of
 
 
 def row_settings(row):
@@ -120,7 +119,7 @@ if workflow.is_main_process:
         keep_copy((ROOT / SUITE.prompts.list).read_bytes(), Path(prompt_list_copy(SUITE)))
     if SUBSET:
         make_subset_folder(Path(FOLDERS.suite), SUBSET, lambda: planned_prompts(SUITE, ROOT))
-    for warning in clip_warnings(FOLDERS, SUITE, BASELINES):
+    for warning in (*CODE.warnings(), *clip_warnings(FOLDERS, SUITE, BASELINES)):
         logger.warning(warning)
 
 
@@ -131,6 +130,7 @@ def print_start():
         raise WorkflowError(missing)
     if all(rule.startswith("replay") for rule, _ in jobs):
         return
+    CODE.remember()
     prompts = chosen_prompts(planned_prompts(SUITE, ROOT), SUBSET)
     left = len(jobs_so_far()[1])
     start = this_start(CHOSEN, prompts, root=ROOT, config=CONFIG, command=sys.argv, jobs=left)

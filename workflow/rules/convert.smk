@@ -19,7 +19,7 @@ rule convert_raven:
         train=subpath(input.trained, parent=True),
         settings=SUITE.raven and SUITE.recipe_settings("raven"),
         folder=subpath(output.full_manifest, parent=True),
-        code=digest("workflow.scripts.convert"),
+        code=code_of("workflow.scripts.convert"),
     shell:
         "python -m workflow.scripts.convert"
         " --train-dir {params.train:q}"
@@ -53,7 +53,7 @@ rule convert_cm_grpo:
         settings=SUITE.cm_grpo and SUITE.recipe_settings("cm_grpo"),
         base=lambda wc: weights_file(SUITE, SUITE.train[wc.row].init),
         folder=subpath(output.adapter_manifest, parent=True),
-        code=digest("workflow.scripts.convert"),
+        code=code_of("workflow.scripts.convert"),
     shell:
         "python -m workflow.scripts.convert"
         " --train-dir {params.train:q}"

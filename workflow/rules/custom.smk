@@ -17,7 +17,7 @@ rule score_custom:
         suite=SUITE.suite,
         declaration=lambda wc: CUSTOM[wc.custom].model_dump_json(),
         file=lambda wc: SUITE.custom_dimensions[wc.custom].file,
-        code=digest("workflow.scripts.score_custom"),
+        code=code_of("workflow.scripts.score_custom"),
         folder=subpath(input.manifest, parent=True),
     shell:
         "python -m workflow.scripts.score_custom"

@@ -25,7 +25,7 @@ rule external_contract:
     params:
         settings=lambda wc: row_settings(wc.row),
         baseline="baselines/{row}.yaml",
-        code=lambda wc: digest("workflow.scripts.external"),
+        code=code_of("workflow.scripts.external"),
         folder=f"{FOLDERS.suite}/clips/{{row}}",
     shell:
         "python -m workflow.scripts.external contract"
@@ -61,7 +61,7 @@ rule external:
     params:
         settings=lambda wc: row_settings(wc.row),
         baseline="baselines/{row}.yaml",
-        code=lambda wc: digest("workflow.scripts.external"),
+        code=code_of("workflow.scripts.external"),
         folder=subpath(output.manifest, ancestor=2),
     shell:
         "python -m workflow.scripts.external shard"

@@ -13,7 +13,7 @@ rule filter:
     benchmark:
         "<results>/benchmarks/filter/{row}.tsv"
     params:
-        code=digest("workflow.scripts.filter"),
+        code=code_of("workflow.scripts.filter"),
         folder=subpath(input.manifest, parent=True),
     shell:
         "python -m workflow.scripts.filter"

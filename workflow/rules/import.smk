@@ -19,7 +19,7 @@ rule import_clips:
     params:
         settings=lambda wc: row_settings(wc.row),
         source=lambda wc: BASELINES[wc.row].clips.path,
-        code=digest("workflow.scripts.import_clips"),
+        code=code_of("workflow.scripts.import_clips"),
         folder=f"{FOLDERS.suite}/clips/{{row}}",
         shards=SUITE.shards,
     shell:

@@ -14,12 +14,6 @@ VBENCH_WITH_DETECTRON2 = f"{VBENCH_BUILT}-detectron2"
 GRIT = {name for name, scorer in OFFICIAL_SCORERS.items() if "grit" in scorer.checkpoints}
 
 
-def official_digest(dimension):
-    """Digest of the code that scores one dimension: what all of them share, and the modules of its own."""
-    modules = ["workflow.scripts.score_part", *OFFICIAL_SCORERS[dimension].modules]
-    return "".join(digest(module) for module in modules)
-
-
 wildcard_constraints:
     part=r"\d+-of-\d+",
 
@@ -73,7 +67,7 @@ rule vbench_weights:
         replaced=as_json(REPLACED),
         needed=as_json([entry.model_dump() for entry in scorer_resources(ROOT, SUITE)]),
         python=".venvs/vbench/bin/python",
-        code=digest("workflow.scripts.vbench_weights") + digest("evaluation.vbench.worker.networks"),
+        code=code_of("workflow.scripts.vbench_weights", "evaluation.vbench.worker.networks"),
     shell:
         "python -m workflow.scripts.vbench_weights"
         " --config {params.config:q}"
@@ -98,7 +92,7 @@ rule filter_part:
         "<results>/benchmarks/filter/{row}.{part}.tsv"
     threads: SUITE.scoring.threads
     params:
-        code=digest("workflow.scripts.filter_part") + digest("evaluation.vbench.worker.static_filter"),
+        code=code_of("workflow.scripts.filter_part", "evaluation.vbench.worker.static_filter"),
         environment=VBENCH_HASH,
         folder=subpath(input.manifest, parent=True),
         python=".venvs/vbench/bin/python",
@@ -134,7 +128,7 @@ rule filter:
         "<results>/benchmarks/filter/{row}.tsv"
     localrule: True
     params:
-        code=digest("workflow.scripts.filter_join"),
+        code=code_of("workflow.scripts.filter_join"),
     shell:
         "python -m workflow.scripts.filter_join"
         " --row {wildcards.row:q}"
@@ -161,7 +155,7 @@ rule score_part:
     threads: SUITE.scoring.threads
     params:
         suite=SUITE.suite,
-        code=lambda wc: official_digest(wc.dimension),
+        code=code_of("workflow.scripts.score_part", lambda wc: OFFICIAL_SCORERS[wc.dimension].modules),
         scorer=lambda wc: as_json(OFFICIAL_SCORERS[wc.dimension].as_job()),
         environment=VBENCH_HASH,
         folder=subpath(input.manifest, parent=True),
@@ -211,7 +205,7 @@ rule score:
     localrule: True
     params:
         suite=SUITE.suite,
-        code=digest("workflow.scripts.score_join"),
+        code=code_of("workflow.scripts.score_join"),
     shell:
         "python -m workflow.scripts.score_join"
         " --suite {params.suite:q}"
@@ -241,7 +235,7 @@ rule leaderboard_zip:
         "<suite>/benchmarks/leaderboard/{row}.tsv"
     localrule: True
     params:
-        code=digest("workflow.scripts.leaderboard"),
+        code=code_of("workflow.scripts.leaderboard"),
     shell:
         "python -m workflow.scripts.leaderboard"
         " --results {input.results:q}"

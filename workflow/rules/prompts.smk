@@ -19,7 +19,7 @@ rule prompts:
     params:
         settings=as_json(prompt_stage_settings(ROOT, SUITE)),
         custom=["--list", PROMPT_LIST] if PROMPT_LIST else [],
-        code=digest("workflow.scripts.prompts"),
+        code=code_of("workflow.scripts.prompts"),
     shell:
         "python -m workflow.scripts.prompts"
         " --settings {params.settings:q}"

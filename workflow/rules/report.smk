@@ -27,7 +27,7 @@ rule report:
     params:
         settings=lambda wc: as_json(report_settings(SUITE, CHOSEN, BASELINES, ROOT)),
         folder=subpath(input.scores, ancestor=2),
-        code=lambda wc: digest(
+        code=CODE.digest(
             "workflow.scripts.report",
             "reports/templates/*",
             "reports/published.yaml",

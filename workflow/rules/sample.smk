@@ -12,7 +12,7 @@ from workflow.planning.paths import (
 
 NATIVE_ROW = {
     "settings": lambda wc: row_settings(wc.row),
-    "code": lambda wc: digest("workflow.scripts.sample"),
+    "code": code_of("workflow.scripts.sample"),
     "noise": SUITE.sample.noise,
     "baseline": "baselines/{row}.yaml",
     "weights": lambda wc: weights_file(SUITE, row_weights(SUITE, wc.row)),
@@ -89,7 +89,7 @@ rule render:
     threads: 1
     params:
         settings=lambda wc: row_settings(wc.row),
-        code=digest("workflow.scripts.render"),
+        code=code_of("workflow.scripts.render"),
         folder=subpath(output.manifest, ancestor=2),
     shell:
         "python -m workflow.scripts.render"

@@ -16,8 +16,7 @@ rule score:
         "<results>/benchmarks/score/{row}/{dimension}.tsv"
     params:
         suite=SUITE.suite,
-        code=lambda wc: digest("evaluation.toybox.score")
-        + digest(f"evaluation.toybox.scorers.{wc.dimension}"),
+        code=code_of("evaluation.toybox.score", lambda wc: [f"evaluation.toybox.scorers.{wc.dimension}"]),
         folder=subpath(input.manifest, parent=True),
     shell:
         "python -m evaluation.toybox.score"

@@ -54,7 +54,7 @@ rule train:
         size=f"{SUITE.model.latent_height} {SUITE.model.latent_width}",
         precision=SUITE.sample.precision,
         device=SUITE.device,
-        code=lambda wc: "".join(digest(module) for module in training_modules(SUITE.train[wc.row])),
+        code=code_of(lambda wc: training_modules(SUITE.train[wc.row])),
         folder=subpath(output.manifest, parent=True),
     shell:
         # exec: a signal of Slurm must reach the launcher, and would end a shell that waits for it
