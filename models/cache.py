@@ -43,12 +43,10 @@ class KVCache:
         self.tokens_per_frame = tokens_per_frame
         # NaN-filled on purpose: a plan that reads a slot nothing wrote shows at once instead of blending in
         # zeros.
-        self.keys = [
-            torch.full(shape, torch.nan, device=device, dtype=dtype) for _ in range(config.num_layers)
-        ]
-        self.values = [
-            torch.full(shape, torch.nan, device=device, dtype=dtype) for _ in range(config.num_layers)
-        ]
+        self.keys, self.values = (
+            [torch.full(shape, torch.nan, device=device, dtype=dtype) for _ in range(config.num_layers)]
+            for _ in range(2)
+        )
 
     @classmethod
     def for_calls(cls, config: WanConfig, x: Tensor, capacity: int, dtype: torch.dtype) -> KVCache:
@@ -57,14 +55,6 @@ class KVCache:
         return cls(
             config, batch=x.shape[0], capacity=capacity, tokens_per_frame=tokens, device=x.device, dtype=dtype
         )
-
-    def clone(self) -> KVCache:
-        """An independent copy, e.g. to replay a call."""
-        copy = object.__new__(KVCache)
-        copy.capacity, copy.tokens_per_frame = self.capacity, self.tokens_per_frame
-        copy.keys = [k.clone() for k in self.keys]
-        copy.values = [v.clone() for v in self.values]
-        return copy
 
 
 def check_plan(plan: AttendPlan, capacity: int) -> None:
@@ -108,7 +98,8 @@ def attend_cached(
         own_k[form] = own.normed_k(here if form == "rotated" else None).unflatten(1, (frames, tokens))
     own_v = v.unflatten(1, (frames, tokens))
     with torch.no_grad():
-        _update(keys, values, plan, own_k, own_v)
+        _update(keys, own_k[plan.write.form] if plan.write else None, plan)
+        _update(values, own_v, plan)
 
     def rotated(piece: Tensor, position: int | None) -> Tensor:
         if position is None:
@@ -172,27 +163,19 @@ def _split_at_write(read: Read, plan: AttendPlan, *, live: bool) -> list[tuple[i
     return [part for part in parts if part[1] > 0]
 
 
-def _update(
-    keys: Tensor, values: Tensor, plan: AttendPlan, own_k: dict[KeyForm, Tensor], own_v: Tensor
-) -> None:
-    absorb = plan.absorb
-    if absorb is not None:
-        leaving_k = keys[:, absorb.src : absorb.src + absorb.length].clone()
-        leaving_v = values[:, absorb.src : absorb.src + absorb.length].clone()
+def _update(stored: Tensor, own: Tensor | None, plan: AttendPlan) -> None:
+    """Carry out the plan on the keys or values stored in a layer; own: those of the call, if it writes."""
+    absorb, write = plan.absorb, plan.write
+    leaving = None if absorb is None else stored[:, absorb.src : absorb.src + absorb.length].clone()
     for move in plan.moves:
-        for stored in (keys, values):
-            stored[:, move.dst : move.dst + move.length] = stored[
-                :, move.src : move.src + move.length
-            ].clone()
-    if plan.write is not None:
-        slots = slice(plan.write.slot, plan.write.slot + plan.write.length)
-        source = slice(plan.write.offset, plan.write.offset + plan.write.length)
-        keys[:, slots] = own_k[plan.write.form][:, source]
-        values[:, slots] = own_v[:, source]
-    if absorb is not None:
+        moved = stored[:, move.src : move.src + move.length].clone()
+        stored[:, move.dst : move.dst + move.length] = moved
+    if write is not None and own is not None:
+        source = own[:, write.offset : write.offset + write.length]
+        stored[:, write.slot : write.slot + write.length] = source
+    if absorb is not None and leaving is not None:
         sink = slice(absorb.dst, absorb.dst + absorb.length)
-        keys[:, sink] = blend(keys[:, sink], leaving_k, absorb.alpha, absorb.dtype)
-        values[:, sink] = blend(values[:, sink], leaving_v, absorb.alpha, absorb.dtype)
+        stored[:, sink] = blend(stored[:, sink], leaving, absorb.alpha, absorb.dtype)
 
 
 def blend(sink: Tensor, leaving: Tensor, alpha: float, dtype: str) -> Tensor:

@@ -1,5 +1,6 @@
 """The backbone: state-dict names, attention and caching."""
 
+import copy
 import itertools
 from collections.abc import Callable
 
@@ -292,7 +293,7 @@ def test_cache_moves_then_writes(toy_wan: Callable[..., Wan]) -> None:
         cache,
         AttendPlan(6, 0, (), None, Write(0, 6, 0, "rotated"), (Read("self", 0, 6, 0),)),
     )
-    before = cache.clone()
+    before = copy.deepcopy(cache)
     plan = AttendPlan(
         2, 6, (Move(dst=1, src=3, length=3),), None, Write(4, 2, 0, "rotated"), (Read("cache", 0, 6, None),)
     )
