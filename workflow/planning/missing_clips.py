@@ -47,6 +47,14 @@ def note_missing_clips(row_folder: Path) -> list[str]:
     return sorted(every)
 
 
+def require_clips(folders: Folders, rows: Sequence[str]) -> Sequence[str]:
+    """The rows. Raises ValueError, naming the first, if one has no finished clips to be compared with."""
+    for row in rows:
+        if not Path(folders.suite, "clips", row, "manifest.jsonl").is_file():
+            raise ValueError(f"Row {row} has no finished clips; run the suite first, then replay it.")
+    return rows
+
+
 def clip_warnings(folders: Folders, suite: Suite, baselines: Baselines) -> Iterator[str]:
     """Note missing clips and changed external inputs of every row; a warning for each row that has any."""
     for row in suite.rows:

@@ -10,32 +10,6 @@ from workflow.planning.paths import (
     weights_record,
 )
 
-NATIVE_ROW = {
-    "settings": lambda wc: row_settings(wc.row),
-    "code": code_of("workflow.scripts.sample"),
-    "noise": SUITE.sample.noise,
-    "baseline": "baselines/{row}.yaml",
-    "weights": lambda wc: weights_file(SUITE, row_weights(SUITE, wc.row)),
-    "codec": SUITE.model.codec,
-    "text": SUITE.model.text,
-    "embeddings": f"{FOLDERS.suite}/embeddings",
-    "checksums": ["--checksums", fetched_checksums(SUITE)] if SUITE.resources else [],
-    "device": SUITE.device,
-}
-NATIVE_ROW_FLAGS = (
-    " --row {wildcards.row:q}"
-    " --settings {params.settings:q}"
-    " --code {params.code:q}"
-    " --noise {params.noise:q}"
-    " --baseline {params.baseline:q}"
-    " --weights {params.weights:q}"
-    " --codec {params.codec:q}"
-    " --text {params.text:q}"
-    " --embeddings {params.embeddings:q}"
-    " {params.checksums:q}"
-    " --device {params.device:q}"
-)
-
 
 rule sample:
     """Sample one shard of a native row: a causal network rolled out chunk by chunk."""
@@ -57,14 +31,40 @@ rule sample:
         "<results>/benchmarks/sample/{row}/{shard}.tsv"
     wildcard_constraints:
         row=only_rows(NATIVE),
-    threads: 1
     params:
-        **NATIVE_ROW,
+        # These four are params so that replay.smk can give others.
+        shard="{shard}",
+        spread=[],
+        prompts=lambda wc, input: input.prompts,
+        chosen=lambda wc, input: input.chosen,
+        settings=lambda wc: row_settings(wc.row),
+        code=code_of("workflow.scripts.sample"),
+        noise=SUITE.sample.noise,
+        baseline="baselines/{row}.yaml",
+        weights=lambda wc: weights_file(SUITE, row_weights(SUITE, wc.row)),
+        codec=SUITE.model.codec,
+        text=SUITE.model.text,
+        embeddings=f"{FOLDERS.suite}/embeddings",
+        checksums=["--checksums", fetched_checksums(SUITE)] if SUITE.resources else [],
+        device=SUITE.device,
         folder=subpath(output.manifest, ancestor=2),
     shell:
-        "python -m workflow.scripts.sample" + NATIVE_ROW_FLAGS + " --shard {wildcards.shard:q}"
-        " --prompts {input.prompts:q}"
-        " --chosen {input.chosen:q}"
+        "python -m workflow.scripts.sample"
+        " --row {wildcards.row:q}"
+        " --shard {params.shard:q}"
+        " {params.spread:q}"
+        " --prompts {params.prompts:q}"
+        " --chosen {params.chosen:q}"
+        " --settings {params.settings:q}"
+        " --code {params.code:q}"
+        " --noise {params.noise:q}"
+        " --baseline {params.baseline:q}"
+        " --weights {params.weights:q}"
+        " --codec {params.codec:q}"
+        " --text {params.text:q}"
+        " --embeddings {params.embeddings:q}"
+        " {params.checksums:q}"
+        " --device {params.device:q}"
         " --clips {params.folder:q}"
         " --manifest {output.manifest:q}"
         " --timings {output.timings:q}"
@@ -86,7 +86,6 @@ rule render:
         "<results>/benchmarks/render/{row}/{shard}.tsv"
     wildcard_constraints:
         row=only_rows(SUITE.controls),
-    threads: 1
     params:
         settings=lambda wc: row_settings(wc.row),
         code=code_of("workflow.scripts.render"),
