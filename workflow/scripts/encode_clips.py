@@ -41,7 +41,7 @@ from models.checkpoints.containers import (
 from models.codec import PATCH, LinearCodec
 from models.interfaces import Codec
 from models.text_and_pixels import open_codec
-from models.wan_vae import STRIDE
+from models.wan_vae import PIXELS_PER_LATENT
 from workflow.planning.suite import DEFAULT_CONFIG, Suite, read_suite
 from workflow.sampling.machine import choose_device
 from workflow.training.video_frames import ClipForm, UnusableClip, take_frames
@@ -207,7 +207,7 @@ def _join_latents(path: Path, parts: list[Path], count: int, metadata: dict[str,
 
 def form_of(suite: Suite, codec: Codec, seed: int) -> ClipForm:
     """What the suite's networks are trained on: as many frames, and pictures that become latents of its size."""
-    stride = PATCH if isinstance(codec, LinearCodec) else STRIDE
+    stride = PATCH if isinstance(codec, LinearCodec) else PIXELS_PER_LATENT
     return ClipForm(
         pixel_frames=suite.clip.pixel_frames,
         height=suite.model.latent_height * stride,
