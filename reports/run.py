@@ -47,6 +47,23 @@ class ReportRow(Strict):
     citation: str | None = None
 
 
+class AcceptedResults(Strict):
+    """Results of older code that a user kept (python -m workflow.scripts.accept)."""
+
+    stage: str
+    """Module of the stage's script."""
+    results: int
+    """How many there are."""
+    changed: tuple[str, ...]
+    """Files that have changed since they were made."""
+    because: str
+    """The user's reason."""
+    accepted: str
+    """When, in UTC."""
+    commit: str
+    """The commit that was checked out then."""
+
+
 class ReportSettings(Strict):
     """Settings of the report stage."""
 
@@ -65,6 +82,8 @@ class ReportSettings(Strict):
     """Of all that was used."""
     note: str | None = None
     """A banner on top of the page."""
+    accepted: list[AcceptedResults] = Field(default=[])
+    """Results of older code that this run kept."""
 
 
 class Run(Strict):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from evaluation.files import write_text
-from workflow.planning.code_digest import digest_of, stage_files
+from workflow.planning.code_digest import digest_of, imported_here, stage_files
 
 METADATA = Path(".snakemake/metadata")
 """Where Snakemake keeps what it knows of each output, seen from the working directory."""
@@ -128,9 +128,13 @@ class CodeBook:
 
         return code
 
-    def in_force(self) -> list[Acceptance]:
-        """Acceptances of stages whose code is still what it was when they were given."""
-        return [one for one in self.accepted if one.code in self.known]
+    def shown(self) -> list[dict[str, Any]]:
+        """Acceptances as the report shows them: of stages whose code is still what it was when they were given."""
+        return [
+            one.model_dump(mode="json", exclude={"outputs", "code"}) | {"results": len(one.outputs)}
+            for one in self.accepted
+            if imported_here(self.root, one.stage) and self.stage(one.stage) == one.code
+        ]
 
     def remember(self) -> None:
         """Write down what every digest that was asked for is made of."""

@@ -184,6 +184,11 @@ def _for_type_checkers(statement: ast.stmt) -> bool:
     )
 
 
+def imported_here(root: Path, module: str) -> bool:
+    """Whether a module has a file under `root`."""
+    return _file_of(root, module) is not None
+
+
 def _file_of(root: Path, module: str) -> Path | None:
     base = root.joinpath(*module.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):

@@ -25,7 +25,9 @@ rule report:
     localrule: True
     threads: 8
     params:
-        settings=lambda wc: as_json(report_settings(SUITE, CHOSEN, BASELINES, ROOT)),
+        settings=lambda wc: as_json(
+            report_settings(SUITE, CHOSEN, BASELINES, ROOT) | {"accepted": CODE.shown()}
+        ),
         folder=subpath(input.scores, ancestor=2),
         code=CODE.digest(
             "workflow.scripts.report",
