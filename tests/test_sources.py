@@ -19,7 +19,7 @@ DEAD = "raven baselines design performance vbench embedded features house style"
 """Stems of Markdown pages that once were cited and are in no clone of this repository."""
 
 DEAD_PAGE = re.compile(rf"(?<![\w/.-])(?:{'|'.join(DEAD.split())})\.md\b")
-PAGE = re.compile(r"(?<![\w/.:{}<>*-])((?:[\w.-]+/)*[\w.-]+\.md)\b(?:#([\w-]+))?")
+PAGE = re.compile(r"(?<![\w/.:{}<>*-])((?:[\w.-]+/)*[\w.-]+\.md)\b(?!\.j2)(?:#([\w-]+))?")
 """A page, perhaps with an anchor. A path that begins behind a placeholder such as `{folder}/` is not one."""
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
