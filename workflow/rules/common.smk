@@ -86,7 +86,7 @@ def as_json(value):
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-# What a rule tracks of its code: code_of(modules, or functions of the wildcards that name them).
+# code_of(modules, or functions of the wildcards that name them) is what jobs track of their code.
 CODE = CodeBook(ROOT, Path(FOLDERS.suite), GPU_ONLY if SUITE.device == "cpu" else ())
 code_of = CODE.code_of
 
