@@ -177,7 +177,7 @@ class Wan(nn.Module):
     def text_kv(self, context: Tensor) -> TextKV:
         """Cross-attention keys and values of all layers from embedded text [B, text_len, dim]."""
         with self._products(context):
-            pairs = [block.cross_attn.key_value(context) for block in self.blocks]
+            pairs = [block.text_kv(context) for block in self.blocks]
         return TextKV([key for key, _ in pairs], [value for _, value in pairs])
 
     def embed_time(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -312,6 +312,10 @@ class WanBlock(nn.Module):
         up, gelu, down = self.ffn
         update = apply_linear(down, linear_gelu(up, gelu, hidden, fused=self.fused))
         return residual(x, update, gate2, fused=self.fused)
+
+    def text_kv(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of embedded text; a method of the block, so that FSDP gathers its weights."""
+        return self.cross_attn.key_value(context)
 
     def _modulated_norm(self, stream: Residual, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
         into = self.self_attn.q  # its products have the dtype of all products of the block
