@@ -57,6 +57,9 @@ RENAMED_KEYS = {
     "renoise": "renoise_generator",
     "renoise_dtype": "add_noise_dtype",
     "scoring.path": "backend",
+    "slices": "micro_batches",
+    "recompute": "activation_checkpointing",
+    "advantage_spread": "advantage_std",
 }
 """Keys of earlier versions, some with the section that they stood in, by the key that took their place."""
 

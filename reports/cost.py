@@ -27,6 +27,7 @@ COST_STAGES: dict[Stage, str] = {
 """Stages of the cost table, in its order, as it calls them."""
 STAGE_OF: dict[str, Stage] = {
     "train": "train",
+    "score_heldout": "train",
     "sample": "sample",
     "render": "sample",
     "external": "sample",
@@ -37,6 +38,8 @@ STAGE_OF: dict[str, Stage] = {
 """Folders of benchmark files, which bear the names of rules, by stage. All others are the rest."""
 ON_GPU = ("train", "sample", "external", "filter", "score")
 """Rules whose parts and shards hold GPUs where a suite runs on some. Joining parts holds none."""
+WHOLE_ON_GPU = ("train", "score_heldout")
+"""Jobs of one row that hold GPUs."""
 _PART = re.compile(r"\d+-of-\d+\.tsv$")
 FOLDERS = ("prompts", "embeddings", "train", "weights", "clips", "filter", "vbench", "scores", "aggregate")
 """Folders that a run's disk is counted by: what stages made, without logs, benchmarks and reports."""
@@ -147,7 +150,7 @@ def measure_cost(
         if unit == "core":  # a job too short for CPU time counts with its wall time
             spent = zip(file.measured("cpu_time"), file.wall_s, strict=True)
             seconds = sum(wall if cpu is None else cpu for cpu, wall in spent)
-        elif file.rule == "train" or (file.rule in ON_GPU and _PART.search(file.path.name)):
+        elif file.rule in WHOLE_ON_GPU or (file.rule in ON_GPU and _PART.search(file.path.name)):
             seconds = gpus.get(f"{file.rule}/{file.row}", 1) * sum(file.wall_s)
         else:
             continue

@@ -36,25 +36,24 @@ from evaluation.toybox.scorers import (
 
 Checker = Callable[[Frames, dict[str, Any]], float]
 
-GRADED = (
+_SCORERS = (
+    aesthetic_quality,
     appearance_style,
+    background_consistency,
     color,
     dynamic_degree,
     human_action,
+    imaging_quality,
+    motion_smoothness,
     multiple_objects,
     object_class,
+    overall_consistency,
     scene,
+    spatial_relationship,
+    subject_consistency,
+    temporal_flickering,
     temporal_style,
 )
-"""Scorers that are mostly 0 or 1, which gives a group no direction. As rewards they have a graded form."""
-SMOOTH = (aesthetic_quality, background_consistency, imaging_quality, motion_smoothness, subject_consistency)
-"""Scorers that are rewards as they are."""
-OTHERS = (overall_consistency, spatial_relationship, temporal_flickering)
-
-
-def dimension_of(scorer: ModuleType) -> str:
-    """The dimension that a scorer's file is named after."""
-    return scorer.__name__.rpartition(".")[2]
 
 
 def _clip_value(scorer: ModuleType, frames: Frames, facts: dict[str, Any]) -> float:
@@ -63,11 +62,9 @@ def _clip_value(scorer: ModuleType, frames: Frames, facts: dict[str, Any]) -> fl
 
 
 CHECKERS: dict[str, Checker] = {
-    dimension_of(scorer): partial(_clip_value, scorer) for scorer in GRADED + SMOOTH + OTHERS
+    scorer.__name__.rpartition(".")[2]: partial(_clip_value, scorer) for scorer in _SCORERS
 }
-REWARDS: dict[str, Checker] = {dimension_of(scorer): scorer.soft for scorer in GRADED} | {
-    dimension_of(scorer): CHECKERS[dimension_of(scorer)] for scorer in SMOOTH
-}
+"""By dimension, which a scorer's file is named after."""
 
 
 def check_clip(task: tuple[Frames, Prompt]) -> dict[str, float]:

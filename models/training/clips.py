@@ -60,7 +60,8 @@ class ClipFile:
                 "`prompts`."
             )
         with safe_open(self.path, framework="pt") as file:
-            return file.get_tensor("ids")[:, -1].to(torch.int64)
+            ids: Tensor = file.get_tensor("ids")
+        return ids[:, -1].to(torch.int64)
 
 
 def read_captions(path: Path | str, count: int) -> list[str]:

@@ -1,11 +1,10 @@
-"""Several processes that train one model: who they are, what each does of a batch, how parameters are
-sharded.
+"""The process group of a run: who its processes are, how they talk, how parameters are sharded over them.
 
 One process needs no process group: `ALONE` does nothing and costs nothing. Several are started by torchrun
-(workflow/scripts/launch.py), shard parameters inside a node and replicate them across nodes (raven.md 16.3,
-FSDP2).
+(workflow/scripts/launch.py); they shard parameters inside a node and replicate them across nodes with FSDP2
+(models/training/methods.md#sharding).
 
-Legend: B global batch, n samples of one process.
+Legend: n samples of one process.
 """
 
 import os
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -21,16 +21,19 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, Replicate
 
-from models.training.data_parallel import share
+from models.training.data_parallel import split_batch
 from models.wan import Wan
 
 TIMEOUT = timedelta(minutes=60)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class World:
-    """The processes of a run, seen from one. mesh: how parameters are sharded; writers: a group of its own
-    for checkpoints, which a thread may write while training goes on. Both are None for a single process.
+class Processes:
+    """The process group of a run, seen from one of its processes.
+
+    mesh: how parameters are sharded. writers: a torch process group of its own for checkpoints, which a
+    thread may write while training goes on. Both are None for a single process.
     """
 
     rank: int = 0
@@ -38,9 +41,9 @@ class World:
     mesh: DeviceMesh | None = None
     writers: distributed.ProcessGroup | None = None
 
-    def share(self, batch: int, slices: int) -> list[range]:
-        """This process' samples of a batch of B: see `share` (models/training/data_parallel.py)."""
-        return share(batch, slices, rank=self.rank, size=self.size)
+    def split(self, batch: int, micro_batches: int) -> list[range]:
+        """This process' samples of a batch: see `split_batch` (models/training/data_parallel.py)."""
+        return split_batch(batch, micro_batches, rank=self.rank, size=self.size)
 
     def gather(self, values: Tensor) -> Tensor:
         """[size * n, ...] on the CPU: the values [n, ...] of every process, in order of rank."""
@@ -62,20 +65,24 @@ class World:
         """Whether the flag is set in any process."""
         return flag if self.size == 1 else bool(self.gather(torch.tensor([flag])).any())
 
-    def decide(self, number: int) -> int:
-        """The number of process 0, in every process: what lies on a disk is looked up once (raven.md 18, B8)."""
-        return number if self.size == 1 else int(self.gather(torch.tensor([number]))[0])
+    def decide(self, value: Value) -> Value:
+        """The value of process 0, in every process: what lies on a disk is looked up once."""
+        if self.size == 1:
+            return value
+        box = [value]
+        distributed.broadcast_object_list(box, device=torch.device("cpu"))
+        return box[0]
 
     def wait(self) -> None:
-        """Until every process is here; not while a checkpoint is being written beside training."""
+        """Wait until every process is here; not while a checkpoint is written beside training."""
         if self.size > 1:
             distributed.barrier(group=self.writers)
 
 
-ALONE = World()
+ALONE = Processes()
 
 
-def join(device: torch.device) -> World:
+def join(device: torch.device) -> Processes:
     """Join the process group that torchrun announces in the environment; `ALONE` without one.
 
     Raises ValueError if the processes of all nodes cannot be laid out as a mesh.
@@ -95,32 +102,31 @@ def join(device: torch.device) -> World:
         )
     mesh = init_device_mesh(device.type, (size // per_node, per_node), mesh_dim_names=("replicate", "shard"))
     writers = distributed.new_group(backend="gloo", timeout=TIMEOUT)
-    return World(rank=distributed.get_rank(), size=size, mesh=mesh, writers=writers)
+    return Processes(rank=distributed.get_rank(), size=size, mesh=mesh, writers=writers)
 
 
-def leave(world: World) -> None:
+def leave(processes: Processes) -> None:
     """Leave the process group together, so that no process is ended while another still needs it."""
-    if world.size > 1:
-        world.wait()
+    if processes.size > 1:
+        processes.wait()
         distributed.destroy_process_group()
 
 
 def here() -> str:
-    """Which process this is, e.g. " on rank 3", for sentences about faults; empty where there is but one."""
+    """Which process this is, e.g. " on rank 3", for error messages; empty where there is but one."""
     return f" on rank {distributed.get_rank()}" if distributed.is_initialized() else ""
 
 
-def shard(wan: Wan, world: World) -> Wan:
-    """The same network with every block, and the rest, sharded over the processes of a node; its methods work
-    as before.
+def shard(wan: Wan, processes: Processes) -> Wan:
+    """The same network with every block, and the rest, sharded over the processes of a node.
 
     Parameters are gathered in the dtype they are stored in, gradients are averaged over all processes in
-    float32 (raven.md 16.3, 18 B13). Call it before anything holds on to the parameters, e.g. an optimizer. A
-    single process gets `wan` back.
+    float32 (models/training/methods.md#sharding). Call it before anything holds on to the parameters, such as
+    an optimizer. A single process gets `wan` back.
     """
     # velocities are views, and nobody writes into them
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-    if shard_modules([*wan.blocks, wan], world):
+    if shard_modules([*wan.blocks, wan], processes):
         for block in wan.blocks:
             register_fsdp_forward_method(block, "text_kv")
         for method in ("interleaved", "block_causal", "cached", "embed_text"):
@@ -128,13 +134,11 @@ def shard(wan: Wan, world: World) -> Wan:
     return wan
 
 
-def shard_modules(modules: Sequence[nn.Module], world: World) -> bool:
-    """Shard every module's own parameters as one unit, those inside others first; answers whether there was
-    anything to share.
-    """
-    if world.mesh is None:
+def shard_modules(modules: Sequence[nn.Module], processes: Processes) -> bool:
+    """Shard each module's own parameters as one unit, inner modules first; False for a single process."""
+    if processes.mesh is None:
         return False
-    mesh = world.mesh if world.mesh.shape[0] > 1 else world.mesh["shard"]
+    mesh = processes.mesh if processes.mesh.shape[0] > 1 else processes.mesh["shard"]
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
     for module in modules:
         fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=True)
@@ -143,10 +147,10 @@ def shard_modules(modules: Sequence[nn.Module], world: World) -> bool:
 
 @contextmanager
 def gathered(wan: Wan) -> Iterator[None]:
-    """Parameters are gathered once for all calls inside, e.g. of a rollout, which needs the room of the whole
-    network; without gradient.
+    """Gather parameters once for all calls inside, such as those of a rollout; without gradient.
 
-    They are freed at the end: such copies would not see the next optimizer step.
+    The whole network needs room meanwhile. It is freed at the end, since the copies would not see the next
+    optimizer step.
     """
     sharded = [module for module in wan.modules() if isinstance(module, FSDPModule)]
     for module in sharded:
@@ -174,6 +178,5 @@ def shard_like(value: Tensor, other: Tensor) -> Tensor:
     if not isinstance(other, DTensor):
         return value
     copies = [Replicate()] * other.device_mesh.ndim
-    return DTensor.from_local(value, other.device_mesh, copies, run_check=False).redistribute(
-        placements=other.placements
-    )
+    whole_copy = DTensor.from_local(value, other.device_mesh, copies, run_check=False)
+    return whole_copy.redistribute(placements=other.placements)

@@ -1,19 +1,19 @@
-"""Distribution matching distillation: the fake score's loss and the generator's gradient (raven.md 6.3 to
-6.5).
+"""Distribution matching distillation: the fake score's loss and the generator's gradient.
 
-Legend: B batch, F latent frames, C channels, H, W latent size, L text rows. sigma = t / 1000, x0 = x - sigma
-v.
+Source: models/training/methods.md#distribution-matching-loss. Legend: B batch, n samples of this process, F
+latent frames, C channels, H, W latent size, L tokens of a prompt. sigma = t / 1000, x0 = x - sigma v.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from models.training.chunk_weights import chunk_weights
-from models.training.flow_matching import guided_velocity, mix, to_x0
+from models.schedule import add_noise, to_x0
+from models.training.chunk_weights import frame_weights
+from models.training.data_parallel import rows_of
+from models.training.flow_matching import guided_velocity
 from models.training.loop import Trainee, finite
 from models.training.settings import DmdSettings
 from models.training.streams import Streams
@@ -21,8 +21,8 @@ from models.wan import Wan
 
 
 class GeneratorLoss(NamedTuple):
-    """loss: its value means nothing, its gradient is the DMD direction. normaliser: [B] mean distance to the
-    teacher's endpoint.
+    """loss: its value means nothing, its gradient is the DMD direction. normaliser: [B] distance to the
+    teacher.
     """
 
     loss: Tensor
@@ -32,12 +32,11 @@ class GeneratorLoss(NamedTuple):
 def dmd_loss(
     x0: Tensor, fake_x0: Tensor, teacher_x0: Tensor, weights: Tensor, *, norm_min: float = 1e-5
 ) -> GeneratorLoss:
-    """Mean over all elements of weight (r - f)(f - x0) / norm in float64; d loss / d x0 = weight (f - r) /
-    norm / count.
+    """Mean over all elements of weight (r - f)(f - x0) / norm, in float64.
 
-    x0: generator's prediction with gradient, fake_x0 (f) and teacher_x0 (r): constants, all [B, F, C, H, W];
-    weights: [F].
-    norm: one scalar per sample, mean |x0 - r|, at least norm_min, without gradient.
+    Its gradient d loss / d x0 is weight (f - r) / norm / count. x0: the generator's prediction, with
+    gradient; fake_x0 (f), teacher_x0 (r): constants; all [B, F, C, H, W]. weights: [F]. norm: mean |x0 - r|
+    of a sample, at least norm_min, without gradient.
     """
     x, f, r = x0.double(), fake_x0.detach().double(), teacher_x0.detach().double()
     normaliser = (x.detach() - r).abs().flatten(1).mean(1).clamp_min(norm_min)
@@ -46,127 +45,111 @@ def dmd_loss(
 
 
 def fake_score_loss(fake: Wan, endpoints: Tensor, noise: Tensor, t: Tensor, text: Tensor) -> Tensor:
-    """Mean squared velocity error of the fake score on the generator's clips. t: [B], one time for the whole
-    clip.
-    """
-    x = mix(endpoints, noise, t)
-    v = fake(x, t[:, None].expand(-1, x.shape[1]), fake.embed_text(text))
+    """Mean squared velocity error of the fake score on the generator's clips. t: [B], one time a clip."""
+    x = add_noise(endpoints, noise, t / 1000)
+    v: Tensor = fake(x, t[:, None].expand(-1, x.shape[1]), fake.embed_text(text))
     return (v - (noise - endpoints)).square().mean()
 
 
-def frame_weights(settings: DmdSettings, device: torch.device) -> Tensor:
-    """[F] weight of every latent frame's generator loss."""
-    per_chunk = chunk_weights(settings.chunks, settings.chunk_weighting)
-    return torch.tensor(
-        [w for w, n in zip(per_chunk, settings.chunks, strict=True) for _ in range(n)], device=device
-    )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """The two networks that judge a generator: the trained fake score and the frozen teacher, and how they
-    are asked.
+    """The two networks that judge a generator: the trained fake score and the frozen teacher.
 
-    negative: text rows [1, L, text_dim] that the teacher is guided away from; None for the empty prompt.
+    negative: prompt embeddings [1, L, text_dim] that the teacher is guided away from; None for the empty
+    prompt.
     """
 
-    fake: Trainee
-    teacher: Wan
-    settings: DmdSettings
-    streams: Streams
-    negative: Tensor | None = None
-
-    @property
-    def network(self) -> Wan:
-        module = self.fake.module
-        assert isinstance(module, Wan), f"the fake score is a {type(module).__name__}"
-        return module
+    def __init__(
+        self, fake: Wan, teacher: Wan, settings: DmdSettings, streams: Streams, negative: Tensor | None = None
+    ) -> None:
+        self.network, self.teacher, self.negative = fake, teacher, negative
+        self.settings, self.streams = settings, streams
+        self.fake = Trainee("fake", fake, settings.fake, ema_decay=None)
+        weights = frame_weights(settings.chunks, settings.chunk_weighting)
+        self.weights = torch.tensor(weights, device=streams.device)
 
     def train_both(
         self,
         iteration: int,
         fraction: float,
         student: Trainee,
-        slices: Sequence[range],
+        micro_batches: Sequence[range],
         predict: Callable[[range, Tensor], Tensor],
         text: Tensor,
     ) -> dict[str, float]:
-        """One iteration of a student that predicts while it is trained: generator step if due, then the fake
-        phase.
+        """One iteration of a student that predicts while it is trained; the fake score trains on the
+        predictions.
 
-        slices, text: samples of this process, and their text rows [n, L, text_dim].
-
-        predict: (samples, their text rows) -> clean predictions [b, F, C, H, W], with gradient where one is
-        asked for.
+        The arguments are those of `train_student`.
         """
-        due = generator_due(iteration, self.settings.fake_updates)
-        weights = frame_weights(self.settings, self.streams.device)
+        if generator_due(iteration, self.settings.fake_updates):
+            metrics, made = self.train_student(iteration, fraction, student, micro_batches, predict, text)
+        else:
+            with torch.no_grad():
+                pieces = [
+                    predict(samples, text[rows_of(samples, micro_batches)]) for samples in micro_batches
+                ]
+            metrics, made = {}, torch.cat(pieces)
+        return {**self.train_fake(iteration, fraction, micro_batches, made, text), **metrics}
+
+    def train_student(
+        self,
+        iteration: int,
+        fraction: float,
+        student: Trainee,
+        micro_batches: Sequence[range],
+        predict: Callable[[range, Tensor], Tensor],
+        text: Tensor,
+    ) -> tuple[dict[str, float], Tensor]:
+        """Generator phase: one optimizer step of the student; returns metrics, and predictions without
+        gradient.
+
+        micro_batches, text: samples of this process, and their prompt embeddings [n, L, text_dim]. predict:
+        (samples, their prompt embeddings) -> clean predictions [b, F, C, H, W] with gradient.
+        """
         made, total, distance = [], 0.0, 0.0
-        for samples in slices:
-            rows, share = text[rows_of(samples, slices)], len(samples) / len(text)
-            with torch.set_grad_enabled(due):
-                x0 = predict(samples, rows)
+        for samples in micro_batches:
+            rows, part = text[rows_of(samples, micro_batches)], len(samples) / len(text)
+            x0 = predict(samples, rows)
             made.append(x0.detach())
-            if due:
-                loss = self.generator_loss(iteration, samples, x0, rows, weights)
-                (finite(loss.loss, "generator loss", iteration) * share).backward()
-                total += loss.loss.item() * share
-                distance += loss.normaliser.mean().item() * share
-        metrics: dict[str, float] = {}
-        if due:
-            metrics = {
-                "generator_loss": total,
-                "teacher_distance": distance,
-                **student.step(iteration, fraction),
-            }
-        return {**self.train_fake(iteration, fraction, slices, torch.cat(made), text), **metrics}
+            loss = self.generator_loss(iteration, samples, x0, rows)
+            torch.autograd.backward(finite(loss.loss, "generator loss", iteration) * part)
+            total += loss.loss.item() * part
+            distance += loss.normaliser.mean().item() * part
+        metrics = {"generator_loss": total, "teacher_distance": distance, **student.step(iteration, fraction)}
+        return metrics, torch.cat(made)
 
     def train_fake(
-        self, iteration: int, fraction: float, slices: Sequence[range], endpoints: Tensor, text: Tensor
+        self, iteration: int, fraction: float, micro_batches: Sequence[range], endpoints: Tensor, text: Tensor
     ) -> dict[str, float]:
-        """Fake phase: one optimizer step on the generator's clips [n, F, C, H, W], gradients added up over
-        slices of samples.
-        """
+        """Fake phase: one optimizer step on the generator's clips [n, F, C, H, W]."""
         total = 0.0
-        for samples in slices:
-            piece = rows_of(samples, slices)
+        for samples in micro_batches:
+            piece = rows_of(samples, micro_batches)
             t = self._timesteps("fake time", iteration, samples)
             noise = self.streams.normal("fake noise", iteration, samples, endpoints.shape[1:])
-            loss = fake_score_loss(self.network, endpoints[piece], noise, t, text[piece]) * (
-                len(samples) / len(endpoints)
-            )
-            finite(loss, "fake-score loss", iteration).backward()
+            loss = fake_score_loss(self.network, endpoints[piece], noise, t, text[piece])
+            loss = loss * (len(samples) / len(endpoints))
+            torch.autograd.backward(finite(loss, "fake-score loss", iteration))
             total += loss.item()
         return {"fake_loss": total, **self.fake.step(iteration, fraction)}
 
-    def generator_loss(
-        self, iteration: int, samples: range, x0: Tensor, text: Tensor, weights: Tensor
-    ) -> GeneratorLoss:
-        """The DMD loss of the predictions x0 [b, F, C, H, W] (with gradient) of some samples; scores run
-        without gradient.
-        """
+    def generator_loss(self, iteration: int, samples: range, x0: Tensor, text: Tensor) -> GeneratorLoss:
+        """The DMD loss of predictions x0 [b, F, C, H, W] with gradient; the two scores run without."""
         t = self._timesteps("score time", iteration, samples)
         noise = self.streams.normal("score noise", iteration, samples, x0.shape[1:])
         with torch.no_grad():
-            x = mix(x0.detach(), noise, t)
+            x = add_noise(x0.detach(), noise, t / 1000)
             fake_v = self.network(x, t[:, None].expand(-1, x.shape[1]), self.network.embed_text(text))
             teacher_v = guided_velocity(self.teacher, x, t, text, self.settings.guidance, self.negative)
-        return dmd_loss(
-            x0, to_x0(x, fake_v, t), to_x0(x, teacher_v, t), weights, norm_min=self.settings.norm_min
-        )
+            fake_x0, teacher_x0 = to_x0(x, fake_v, t / 1000), to_x0(x, teacher_v, t / 1000)
+        return dmd_loss(x0, fake_x0, teacher_x0, self.weights, norm_min=self.settings.norm_min)
 
     def _timesteps(self, purpose: str, iteration: int, samples: range) -> Tensor:
         low, high = self.settings.score_range
-        return self.streams.timesteps(
-            purpose, iteration, samples, shift=self.settings.score_shift, low=low, high=high
-        )
-
-
-def rows_of(samples: range, slices: Sequence[range]) -> slice:
-    """Where samples lie in a tensor that holds the samples of `slices`, which are consecutive."""
-    return slice(samples.start - slices[0].start, samples.stop - slices[0].start)
+        shift = self.settings.score_shift
+        return self.streams.timesteps(purpose, iteration, samples, shift=shift, low=low, high=high)
 
 
 def generator_due(iteration: int, fake_updates: int) -> bool:
-    """Whether the generator is trained in this iteration (counted from 0): every `fake_updates`-th one."""
+    """Whether the generator is trained in this iteration, counted from 0: in every `fake_updates`-th one."""
     return (iteration + 1) % fake_updates == 0

@@ -1,7 +1,7 @@
 """Flow matching of the bidirectional base model, and its guided many-step sampler.
 
-Legend: B batch, F latent frames, C channels, H, W latent size, L text rows. Velocity v = noise - x0, sigma =
-t / 1000.
+Legend: B batch, F latent frames, C channels, H, W latent size, L tokens of a prompt. Velocity v = noise - x0,
+sigma = t / 1000.
 """
 
 import itertools
@@ -11,16 +11,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from models.schedule import add_noise
 from models.text import ToyTextEncoder
 from models.training.loop import Trainee, finite
-from models.training.settings import BaseSettings
+from models.training.settings import BaseSettings, TeacherForcingSettings
 from models.training.streams import Streams
 from models.wan import Wan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CaptionedClips:
-    """Training clips in memory. latents: [N, F, C, H, W]; ids: word ids [N, V, L], V wordings of each
+    """Training clips in memory. latents: [N, F, C, H, W]; ids: [N, V, L] word ids of V wordings of each
     caption.
     """
 
@@ -28,29 +29,39 @@ class CaptionedClips:
     ids: Tensor
 
 
-def draw_clips(
-    clips: CaptionedClips, streams: Streams, iteration: int, batch: int, dropout: float
-) -> tuple[Tensor, Tensor]:
-    """A batch of clips [B, F, C, H, W] and word ids [B, L], one random wording each; dropped captions are all
+@dataclass(frozen=True, slots=True, eq=False)
+class NoisedBatch:
+    """Clips on the way to noise. x0, noise, noisy: [B, F, C, H, W]; t: [B, F] timesteps; ids: [B, L] word
+    ids.
+    """
+
+    x0: Tensor
+    noise: Tensor
+    noisy: Tensor
+    t: Tensor
+    ids: Tensor
+
+    def velocity_loss(self, v: Tensor) -> Tensor:
+        """Mean squared error of a predicted velocity [B, F, C, H, W]."""
+        return (v - (self.noise - self.x0)).square().mean()
+
+
+def draw_noised(
+    clips: CaptionedClips, streams: Streams, iteration: int, settings: BaseSettings | TeacherForcingSettings
+) -> NoisedBatch:
+    """A batch of clips, each with one random wording and at one random time; dropped captions are all
     padding.
     """
-    samples, home = range(batch), clips.latents.device
+    samples, home = range(settings.batch), clips.latents.device
     which = streams.choice("clip", iteration, samples, len(clips.latents))[:, 0].to(home)
     wording = streams.choice("wording", iteration, samples, clips.ids.shape[1])[:, 0].to(home)
-    dropped = (streams.uniform("drop", iteration, samples)[:, 0] < dropout).to(home)
+    dropped = (streams.uniform("drop", iteration, samples)[:, 0] < settings.text_dropout).to(home)
     ids = clips.ids[which, wording].to(torch.int64).masked_fill(dropped[:, None], 0)
-    return clips.latents[which].to(streams.device, torch.float32), ids.to(streams.device)
-
-
-def mix(x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """Noisy latents (1 - sigma) x0 + sigma noise. t: [B] or [B, F] timesteps."""
-    sigma = (t / 1000).reshape(*t.shape, *[1] * (x0.dim() - t.dim()))
-    return (1 - sigma) * x0 + sigma * noise
-
-
-def to_x0(x: Tensor, v: Tensor, t: Tensor) -> Tensor:
-    """Clean prediction x - sigma v. t: [B] or [B, F] timesteps."""
-    return x - (t / 1000).reshape(*t.shape, *[1] * (x.dim() - t.dim())) * v
+    x0 = clips.latents[which].to(streams.device, torch.float32)
+    t = streams.timesteps("time", iteration, samples, shift=settings.shift, low=0.001, high=1.0)
+    noise = streams.normal("noise", iteration, samples, x0.shape[1:])
+    frames = t[:, None].expand(-1, x0.shape[1])
+    return NoisedBatch(x0, noise, add_noise(x0, noise, t / 1000), frames, ids.to(streams.device))
 
 
 def guided_velocity(
@@ -59,18 +70,19 @@ def guided_velocity(
     """v- + scale (v+ - v-) of a bidirectional model, positive and negative prompt in one merged batch. t:
     [B].
 
-    negative: text rows [1, L, text_dim] for all; None for the empty prompt.
+    negative: prompt embeddings [1, L, text_dim] for all; None for the empty prompt.
     """
     against = torch.zeros_like(text) if negative is None else negative.expand_as(text)
     both = wan.embed_text(torch.cat([text, against]))
     times = t[:, None].expand(-1, x.shape[1])
     with_text, without = wan(torch.cat([x, x]), torch.cat([times, times]), both).chunk(2)
-    return without + scale * (with_text - without)
+    guided: Tensor = without + scale * (with_text - without)
+    return guided
 
 
 def euler_grid(steps: int, shift: float, through: Sequence[float] = ()) -> list[float]:
-    """Falling sigmas from 1 to 0, about `steps` intervals, even in the un-shifted time; every sigma of
-    `through` is on it.
+    """Falling sigmas from 1 to 0 in about `steps` intervals, even in un-shifted time, with those of
+    `through`.
     """
     stops = sorted({1.0, 0.0, *through}, reverse=True)
     unshifted = [s / (shift - (shift - 1) * s) for s in stops]
@@ -86,9 +98,7 @@ def euler_grid(steps: int, shift: float, through: Sequence[float] = ()) -> list[
 def follow(
     velocity: Callable[[Tensor, Tensor], Tensor], noise: Tensor, grid: Sequence[float]
 ) -> dict[float, Tensor]:
-    """Euler integration of velocity(x, t [B]) from noise [B, F, C, H, W] along falling sigmas: the state at
-    every sigma of `grid`.
-    """
+    """The state at every sigma of `grid`, by Euler steps of velocity(x, t [B]) from noise [B, F, C, H, W]."""
     x, states = noise, {grid[0]: noise}
     for high, low in itertools.pairwise(grid):
         x = x + (low - high) * velocity(x, torch.full((x.shape[0],), high * 1000, device=x.device))
@@ -106,9 +116,7 @@ def euler_sample(wan: Wan, text: Tensor, noise: Tensor, *, scale: float, steps: 
 
 
 class FlowMatching:
-    """Recipe of the base model: velocity loss at shifted uniform times, text dropped now and then, text
-    encoder trained along.
-    """
+    """Recipe of the base model: velocity loss at shifted uniform times; the text encoder is trained along."""
 
     def __init__(
         self,
@@ -118,27 +126,14 @@ class FlowMatching:
         settings: BaseSettings,
         streams: Streams,
     ) -> None:
-        self.wan, self.encoder, self.clips, self.settings, self.streams = (
-            wan,
-            encoder,
-            clips,
-            settings,
-            streams,
-        )
-        self.trainees = [
-            Trainee(
-                "base", nn.ModuleDict({"wan": wan, "text": encoder}), settings.optimizer, ema=settings.ema
-            )
-        ]
+        self.wan, self.encoder, self.clips = wan, encoder, clips
+        self.settings, self.streams = settings, streams
+        both = nn.ModuleDict({"wan": wan, "text": encoder})
+        self.trainees = [Trainee("base", both, settings.optimizer, ema_decay=settings.ema)]
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
-        settings = self.settings
-        x0, ids = draw_clips(self.clips, self.streams, iteration, settings.batch, settings.text_dropout)
-        samples = range(settings.batch)
-        t = self.streams.timesteps("time", iteration, samples, shift=settings.shift, low=0.001, high=1.0)
-        noise = self.streams.normal("noise", iteration, samples, x0.shape[1:])
-        text = self.wan.embed_text(self.encoder(ids))
-        v = self.wan(mix(x0, noise, t), t[:, None].expand(-1, x0.shape[1]), text)
-        loss = finite((v - (noise - x0)).square().mean(), "flow-matching loss", iteration)
-        loss.backward()
+        batch = draw_noised(self.clips, self.streams, iteration, self.settings)
+        v = self.wan(batch.noisy, batch.t, self.wan.embed_text(self.encoder(batch.ids)))
+        loss = finite(batch.velocity_loss(v), "flow-matching loss", iteration)
+        torch.autograd.backward(loss)
         return {"loss": loss.item(), **self.trainees[0].step(iteration, fraction)}

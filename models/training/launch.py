@@ -1,5 +1,5 @@
 """How many processes a training job gets, on which nodes, and where they meet: read from the environment
-(raven.md 16.1).
+(models/training/methods.md#launch).
 
 One launcher runs on every node (under Slurm: srun with one task a node). Its variables, each with its
 default: N processes of a node (the node's GPUs), NNODES (SLURM_NNODES, 1), NODE_RANK (SLURM_NODEID, 0),
@@ -49,7 +49,7 @@ class Launch:
         ]
 
     def environment(self, cores: int) -> dict[str, str]:
-        """Variables for the processes where they are not set yet. cores: of this node that the job may use."""
+        """Variables for the processes, for those not set yet. cores: of this node that the job may use."""
         settings = {
             "OMP_NUM_THREADS": str(max(1, cores // self.processes)),
             "TOKENIZERS_PARALLELISM": "false",

@@ -1,7 +1,6 @@
-"""What every recipe shares: optimizer with checks, moving average, metrics, and the loop around a recipe's
-step.
+"""What every recipe shares: optimizer with checks, EMA, and the loop around a recipe's step.
 
-Nothing non-finite ever reaches an optimizer step: the run stops with a sentence that names iteration and
+Nothing non-finite ever reaches an optimizer step: the run stops with a message that names iteration and
 tensor.
 """
 
@@ -15,27 +14,28 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from models.training.checkpoints import Checkpoints
-from models.training.distributed import ALONE, World, here, local, shard_like, whole
+from models.training.checkpoints import RunCheckpoints
+from models.training.distributed import ALONE, Processes, here, local, shard_like, whole
+from models.training.runs import open_run
 from models.training.settings import OptimizerSettings
 from models.training.watching import Watch
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised momentum for matrices, all matrices of one shape in one batched computation.
+    """Orthogonalised momentum for matrices, all of one shape in one batched computation (Jordan et al. 2024).
 
     Five Newton-Schulz rounds; the step is scaled by sqrt(max(1, rows / columns)). Momentum is sharded as its
-    matrix is; the matrices of one shape are gathered whole for the rounds, in every process the same, of
-    which each keeps its shard. Source: Jordan et al. 2024, Muon.
+    matrix is. Every process gathers the matrices of one shape whole for the rounds and keeps its shard of
+    them.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95) -> None:
         super().__init__(list(parameters), {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # noqa: ARG002 (Optimizer.step takes it)
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 (Optimizer.step takes it)
         for group in self.param_groups:
-            shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
+            shapes: dict[tuple[int, ...], list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     shapes.setdefault(tuple(parameter.shape), []).append(parameter)
@@ -43,51 +43,48 @@ class Muon(torch.optim.Optimizer):
                 for parameter in same:
                     self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
                 momenta = [self.state[parameter]["momentum"] for parameter in same]
-                gradients = [parameter.grad for parameter in same]
+                gradients = [parameter.grad for parameter in same if parameter.grad is not None]
                 torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-                mixed = torch.stack(
-                    [whole(one) for one in torch._foreach_lerp(gradients, momenta, group["momentum"])]
-                )
+                lerped = torch._foreach_lerp(gradients, momenta, group["momentum"])
+                mixed = torch.stack([whole(one) for one in lerped])
                 update = orthogonalise(mixed) * max(1.0, shape[0] / shape[1]) ** 0.5
                 shards = [shard_like(one, parameter) for one, parameter in zip(update, same, strict=True)]
                 torch._foreach_add_(same, shards, alpha=-group["lr"])
 
 
 def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:
-    """Nearest semi-orthogonal matrices, roughly (singular values in about 0.7..1.2), of [N, rows, columns]."""
+    """Nearest semi-orthogonal matrices of [N, rows, columns], roughly: singular values of 0.7 to 1.2."""
     tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if tall else matrices
+    x = torch.transpose(matrices, 1, 2) if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(rounds):
         gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x.mT if tall else x
+    return torch.transpose(x, 1, 2) if tall else x
 
 
 class Trainee:
-    """A module that is trained: its optimizers, its moving average (or None) and the number of updates done."""
+    """A module that is trained: its optimizers, its EMA (None without one) and the number of updates done."""
 
     def __init__(
-        self, name: str, module: nn.Module, settings: OptimizerSettings, *, ema: float | None
+        self, name: str, module: nn.Module, settings: OptimizerSettings, *, ema_decay: float | None
     ) -> None:
-        self.name, self.module, self.settings, self.decay = name, module, settings, ema
+        self.name, self.module, self.settings, self.ema_decay = name, module, settings, ema_decay
         self.parameters = {key: value for key, value in module.named_parameters() if value.requires_grad}
         if not self.parameters:
             raise ValueError(
-                f"Model {name} has no parameter that requires a gradient, so there is nothing to train."
+                f"Model {name} has no parameter that requires a gradient, so nothing would train."
             )
-        self.average = (
-            {key: value.detach().clone() for key, value in self.parameters.items()}
-            if ema is not None
-            else None
-        )
+        self.ema: dict[str, Tensor] | None = None
+        if ema_decay is not None:
+            self.ema = {key: value.detach().clone() for key, value in self.parameters.items()}
         self.updates = 0
         self.optimizers, self._rates = _optimizers(self.parameters, settings)
 
     def step(self, iteration: int, fraction: float) -> dict[str, float]:
-        """One optimizer step and moving-average update from the gradients in place, which are cleared.
+        """One optimizer step and EMA update from the gradients in place, which are cleared.
 
-        fraction: share of the run done, for the cosine schedule. Returns gradient norm and rate.
+        fraction: part of the run done, for the cosine schedule. Returns gradient norm and rate.
         Raises FloatingPointError if a gradient is not finite; no parameter has changed then.
         """
         gradients = [value.grad for value in self.parameters.values() if value.grad is not None]
@@ -98,11 +95,10 @@ class Trainee:
                 for key, value in self.parameters.items()
                 if value.grad is not None and not torch.isfinite(local(value.grad)).all()
             ]
+            first = bad[0] if bad else "(norm overflow, or a shard of another rank)"
             raise FloatingPointError(
-                "The gradient of "
-                f"{self.name}.{(bad or ['(norm overflow, or a shard of another rank)'])[0]} is not finite "
-                f"at iteration {iteration}{here()} ({len(bad)} such tensors); the optimizer step was not "
-                "taken, lower the rate."
+                f"The gradient of {self.name}.{first} is not finite at iteration {iteration}{here()} "
+                f"({len(bad)} such tensors); the optimizer step was not taken, lower the rate."
             )
         if size > self.settings.clip:
             torch._foreach_mul_(gradients, self.settings.clip / size)
@@ -113,11 +109,10 @@ class Trainee:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.updates += 1
-        if self.average is not None and self.decay is not None:
+        if self.ema is not None and self.ema_decay is not None:
             with torch.no_grad():
-                torch._foreach_lerp_(
-                    list(self.average.values()), list(self.parameters.values()), 1 - self.decay
-                )
+                new: list[Tensor] = list(self.parameters.values())
+                torch._foreach_lerp_(list(self.ema.values()), new, 1 - self.ema_decay)
         return {f"{self.name}_grad_norm": size, f"{self.name}_lr": self.settings.lr * factor}
 
     def clear(self) -> None:
@@ -125,16 +120,13 @@ class Trainee:
         for value in self.parameters.values():
             value.grad = None
 
-    def averaged_state(self) -> dict[str, Tensor]:
-        """State dict with the moving average in place of the trained parameters (the plain one if there is no
-        average).
-        """
-        return {**self.module.state_dict(), **(self.average or {})}
+    def ema_state(self) -> dict[str, Tensor]:
+        """State dict with the EMA in place of the trained parameters; the plain one without an EMA."""
+        return {**self.module.state_dict(), **(self.ema or {})}
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Inside, the module computes with its moving average (if it has one); afterwards every bit is back
-        where it was.
+    def with_ema(self) -> Iterator[None]:
+        """Inside, the module computes with its EMA, if it has one; afterwards every bit is back in its place.
 
         Exchanged in place, a tensor at a time: what is sharded stays sharded, and no second model is held.
         Save nothing inside.
@@ -147,14 +139,14 @@ class Trainee:
 
     @torch.no_grad()
     def _exchange(self) -> None:
-        for key, average in (self.average or {}).items():
+        for key, ema in (self.ema or {}).items():
             kept = self.parameters[key].detach().clone()
-            self.parameters[key].copy_(average)
-            average.copy_(kept)
+            self.parameters[key].copy_(ema)
+            ema.copy_(kept)
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """Optimizer tensors by "<parameter>|<what>", and the number of updates."""
-        names = {value: key for key, value in self.parameters.items()}
+        names: dict[Tensor, str] = {value: key for key, value in self.parameters.items()}
         state = {
             f"{names[parameter]}|{what}": value if isinstance(value, Tensor) else torch.tensor(value)
             for optimizer in self.optimizers
@@ -164,38 +156,37 @@ class Trainee:
         return {**state, "updates": torch.tensor(self.updates)}
 
     def states(self) -> dict[str, dict[str, Tensor]]:
-        """Everything that a checkpoint holds of it, by folder (raven.md 14.3); model and average share memory
-        with what trains.
-        """
+        """Everything that a checkpoint holds of it, by folder, in the memory of what trains."""
         states = {f"models/{self.name}": self.module.state_dict()}
-        if self.average is not None:
-            states[f"models/{self.name}_ema"] = self.averaged_state()
+        if self.ema is not None:
+            states[f"models/{self.name}_ema"] = self.ema_state()
         return {**states, f"optimizers/{self.name}": self.optimizer_state()}
 
     def room_for(self, optimizer: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Tensors to read an optimizer's state into: sharded as the parameters where they have a parameter's
-        shape.
-        """
+        """Tensors to read an optimizer's state into, sharded as a parameter where they have its shape."""
         room = {}
         for name, value in optimizer.items():
             parameter = self.parameters.get(name.split("|")[0])
-            alike = parameter is not None and parameter.shape == value.shape and value.dim() > 0
-            room[name] = torch.zeros_like(parameter) if alike else torch.zeros_like(value, device="cpu")
+            if parameter is not None and parameter.shape == value.shape and value.dim() > 0:
+                room[name] = torch.zeros_like(parameter)
+            else:
+                room[name] = torch.zeros_like(value, device="cpu")
         return room
 
     def load_optimizer(self, optimizer: Mapping[str, Tensor]) -> None:
         """Continue with the optimizer tensors and the number of updates of a checkpoint."""
         self.updates = int(optimizer["updates"])
+        owners = {
+            parameter: owner
+            for owner in self.optimizers
+            for group in owner.param_groups
+            for parameter in group["params"]
+        }
         for name, value in optimizer.items():
             if "|" in name:
                 key, what = name.split("|")
                 parameter = self.parameters[key]
-                owner = next(
-                    o
-                    for o in self.optimizers
-                    if any(parameter is p for g in o.param_groups for p in g["params"])
-                )
-                owner.state[parameter][what] = value
+                owners[parameter].state[parameter][what] = value
 
 
 class Recipe(Protocol):
@@ -209,8 +200,7 @@ class Recipe(Protocol):
 
 
 class Validation(Protocol):
-    """Something to look at, made from the weights every so often, which leaves training as it was. every:
-    iterations.
+    """Something to look at, made from the weights every so many iterations, which leaves training as it was.
 
     Every process must call every method.
     """
@@ -218,9 +208,7 @@ class Validation(Protocol):
     every: int
 
     def forget_after(self, done: int) -> None:
-        """Remove what was made later than after `done` iterations, which are done again; 0 removes
-        everything.
-        """
+        """Remove what was made after more than `done` iterations, which are done again; 0 removes all."""
         ...
 
     def make(self, iteration: int) -> None:
@@ -232,12 +220,9 @@ class Validation(Protocol):
 class RunLimits:
     """When a run ends and how it saves.
 
-    iterations, seconds: whichever comes first, None for no limit. checkpoint_every: iterations, None for the
-    last one only;
-    keep: how many of them, the newest, stay on disk; asynchronous: train on while a copy of the state is
-    written.
-    tensorboard: write the metrics as TensorBoard events too; wandb: send them to this project too, None for
-    none.
+    iterations, seconds: whichever comes first; None for no limit. checkpoint_every: iterations, None for the
+    last one only. keep: newest checkpoints that stay on disk. asynchronous: train on while a copy of the
+    state is written. tensorboard, wandb: send the metrics there too; wandb names a project.
     """
 
     iterations: int
@@ -250,7 +235,7 @@ class RunLimits:
 
 
 def finite(loss: Tensor, name: str, iteration: int) -> Tensor:
-    """The loss itself. Raises FloatingPointError naming loss and iteration if it is not finite."""
+    """The loss itself. Raises FloatingPointError naming it and the iteration if it is not finite."""
     if not bool(torch.isfinite(loss).all()):
         raise FloatingPointError(
             f"The {name} is {float(loss.detach())} at iteration {iteration}{here()}; training stopped "
@@ -270,32 +255,32 @@ def train(
     output: Path | None,
     identity: str,
     facts: Mapping[str, Any] | None = None,
-    world: World = ALONE,
+    processes: Processes = ALONE,
     stop: Callable[[], bool] = lambda: False,
     validation: Validation | None = None,
 ) -> int:
-    """Run a recipe to its limits, resuming from `output` if its checkpoints belong to the same `identity`.
-    Returns iterations done.
+    """Run a recipe to its limits, resuming what `output` has of the same `identity`; returns iterations done.
 
-    identity: hash of everything that shapes the run (how many processes share the work does not); checkpoints
-    of another identity
-    are removed, with a line saying so. facts: what a reader of the checkpoint must know, e.g. the model's
-    size; kept in progress.json. output None keeps nothing (the caller saves). Metrics are appended to
-    metrics.jsonl, one line an iteration.
-    stop: asked after every iteration. Raises Preempted, once a checkpoint is written, if it is true in any
-    process.
-    validation: made after every so many iterations and the last one, once these are saved; a resumed run
-    makes up for what is missing.
+    output: folder of the row, None to keep nothing (models/training/runs.py). identity: hash of everything
+    that shapes the run, which the number of processes does not. facts: what a reader of a checkpoint must
+    know, such as the model's size; kept in progress.json. validation: made every so many iterations and after
+    the last one, once these are saved; a resumed run makes up for what is missing. stop: asked after every
+    iteration; if it is true in any process, a checkpoint is written and Preempted raised.
     """
-    if limits.seconds is not None and world.size > 1:
+    if limits.seconds is not None and processes.size > 1:
         raise ValueError(
-            "A run of several processes cannot end after seconds, their clocks differ; give it iterations "
-            "alone."
+            "Clocks of processes differ, so a run of several ends after iterations, not seconds."
         )
-    checkpoints = output and Checkpoints(output, recipe.trainees, identity, facts or {}, world, limits.keep)
+    without = [
+        *(() if validation else ("validation",)),
+        *(() if limits.tensorboard else ("tensorboard",)),
+    ]
+    run = output and open_run(output, identity, processes, without=without)
+    checkpoints = run and RunCheckpoints(run, recipe.trainees, identity, facts or {}, processes, limits.keep)
     start = checkpoints.resume() if checkpoints else 0
     watch = Watch(
-        output if world.rank == 0 else None,
+        run if processes.rank == 0 else None,
+        name=output.name if output else "",
         start=start,
         iterations=limits.iterations,
         seconds=limits.seconds,
@@ -316,10 +301,10 @@ def train(
         if limits.seconds is not None and elapsed >= limits.seconds:
             break
         fraction = max(iteration / limits.iterations, elapsed / limits.seconds if limits.seconds else 0.0)
-        metrics = world.mean(recipe.step(iteration, fraction))
+        metrics = processes.mean(recipe.step(iteration, fraction))
         iteration += 1
         watch.note(iteration, metrics)
-        last, stopped = iteration == limits.iterations, world.any(stop())
+        last, stopped = iteration == limits.iterations, processes.any(stop())
         due = limits.checkpoint_every and iteration % limits.checkpoint_every == 0
         if checkpoints and (last or stopped or due):
             checkpoints.save(iteration, wait=last or stopped or not limits.asynchronous)
@@ -332,9 +317,7 @@ def train(
 def _optimizers(
     parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings
 ) -> tuple[list[torch.optim.Optimizer], list[float]]:
-    """AdamW for everything, or Muon for the matrices inside blocks and AdamW for the rest; and their base
-    rates.
-    """
+    """The optimizers that the settings ask for, and the base rate of each."""
     matrices = [
         value
         for key, value in parameters.items()

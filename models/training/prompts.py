@@ -1,18 +1,21 @@
 """Training prompts at full size: a list of texts, encoded when they are drawn.
 
 Which prompts an iteration draws follows from seed, iteration and global sample index alone
-(models/training/streams.py), uniformly and with replacement as in raven.md 12. So there is no position to
-save: a resumed run draws what an unbroken one would have drawn, and every process encodes its own samples and
-nobody else's. The list's order means nothing, hence it is not shuffled.
+(models/training/streams.py), uniformly and with replacement. So there is no position to save: a resumed run
+draws what an unbroken one would have drawn, and every process encodes its own samples and nobody else's. The
+list's order means nothing, hence it is not shuffled.
 
-Legend: n drawn prompts, L text rows, D text size.
+Legend: n drawn prompts, L tokens of a prompt, D text size.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from models.training.settings import CmGrpoSettings
 
 # ruff: noqa: RUF001 (full-width commas are Chinese)
 NEGATIVE = (
@@ -21,14 +24,13 @@ NEGATIVE = (
     "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，"
     "形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
 )
-"""What the teacher is guided away from: three phrases of RAVEN's and Wan2.1's own negative prompt (raven.md
-6.6; Apache-2.0).
+"""What the teacher is guided away from: three phrases of RAVEN's and Wan2.1's own negative prompt
+(models/training/methods.md#negative-prompt; Apache-2.0).
 """
 
 
 class PromptPool:
-    """Prompts as a pool of text rows: pool[indices] encodes those prompts, one call of the encoder each,
-    whatever else is drawn.
+    """Prompts as a pool of embeddings: pool[indices] encodes those prompts, one call of the encoder each.
 
     encode: prompts -> [B, L, D]. Every process makes as many calls as it has samples, so the encoder itself
     may be sharded.
@@ -41,13 +43,12 @@ class PromptPool:
         return len(self.prompts)
 
     def __getitem__(self, indices: Sequence[int]) -> Tensor:
-        """[n, L, D] text rows of n prompts by their place in the list."""
+        """[n, L, D] embeddings of n prompts by their place in the list."""
         return torch.cat([self.encode([self.prompts[index]]) for index in indices])
 
 
-def read_prompt_list(path: Path | str) -> list[str]:
-    """The distinct prompts of a text file, one a line, without surrounding white space and empty lines, in
-    the file's order.
+def read_training_prompts(path: Path | str) -> list[str]:
+    """The distinct prompts of a text file, one on each line that is not empty, in the file's order.
 
     Raises FileNotFoundError, or ValueError if there is none.
     """
@@ -61,3 +62,28 @@ def read_prompt_list(path: Path | str) -> list[str]:
     if not lines:
         raise ValueError(f"{path} holds no prompt; put one on each line.")
     return list(lines)
+
+
+class PromptSplit(NamedTuple):
+    """Prompts to train on, and prompts that no training sees."""
+
+    trained: list[str]
+    heldout: list[str]
+
+
+def split_prompts(prompts: Sequence[str], settings: CmGrpoSettings) -> PromptSplit:
+    """`heldout` prompts of a list, drawn by the seed, and the others, both in the list's order.
+
+    Raises ValueError if too few remain for an iteration.
+    """
+    if len(prompts) < settings.heldout + settings.prompts:
+        raise ValueError(
+            f"The list has {len(prompts)} prompts, but cm_grpo.heldout is {settings.heldout} and an "
+            f"iteration draws {settings.prompts}; take a longer list or hold out fewer."
+        )
+    order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(settings.seed))
+    kept = set(order[: settings.heldout].tolist())
+    return PromptSplit(
+        [prompt for i, prompt in enumerate(prompts) if i not in kept],
+        [prompt for i, prompt in enumerate(prompts) if i in kept],
+    )

@@ -11,18 +11,17 @@ from torch import Tensor
 
 from models.plan import AbsolutePolicy
 from models.rollout import Denoised, Finished, Record, Rollout, context_pass, plain_runner
-from models.schedule import CPU, Schedule, Step
-from models.training.flow_matching import to_x0
+from models.schedule import CPU, Schedule, Step, to_x0
+from models.training.settings import CmGrpoSettings, DmdSettings
 from models.wan import Wan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trajectory:
-    """A finished chunked rollout, without gradient. states, x0: [S, B, F, C, H, W] inputs and clean
-    predictions of each step.
+    """A finished chunked rollout, without gradient.
 
-    endpoints: [B, F, C, H, W], what the rollout made: x0[-1], unless the sampler adds noise after its last
-    step too.
+    states, x0: [S, B, F, C, H, W], input and clean prediction of each step. endpoints: [B, F, C, H, W], what
+    the rollout made: x0[-1], unless the sampler adds noise after its last step too.
     """
 
     states: Tensor
@@ -50,9 +49,7 @@ def endpoints(records: Iterable[Record]) -> Tensor:
 
 
 def predictions_with_gradient(records: Iterable[Record]) -> Tensor:
-    """[B, F, C, H, W]: clean predictions of the calls that kept a gradient, ordered by frame; they cover the
-    clip once.
-    """
+    """[B, F, C, H, W]: clean predictions of the calls that kept a gradient, which cover the clip once."""
     calls = sorted(
         (call for call in records if isinstance(call, Denoised) and call.x0.requires_grad),
         key=lambda call: call.start,
@@ -62,9 +59,20 @@ def predictions_with_gradient(records: Iterable[Record]) -> Tensor:
     return torch.cat([call.x0 for call in calls], dim=1)
 
 
+def replay(
+    wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor, settings: DmdSettings | CmGrpoSettings
+) -> Tensor:
+    """Clean predictions of every chunk given the clean chunks before it. noisy, clean: [B, F, C, H, W]; t:
+    [B].
+    """
+    frames, embedded = t[:, None].expand(-1, noisy.shape[1]), wan.embed_text(text)
+    chunks, sink, window = settings.chunks, settings.sink, settings.window
+    v = wan.interleaved(noisy, clean, frames, embedded, chunks=chunks, sink=sink, window=window)
+    return to_x0(noisy, v, t / 1000)
+
+
 def replay_cached(wan: Wan, noisy: Tensor, t: Tensor, text: Tensor, rollout: Rollout) -> Tensor:
-    """Clean predictions of every chunk given those of the chunks before it, through a key/value cache (self
-    forcing).
+    """Clean predictions of every chunk given those of the chunks before it, through a cache (self forcing).
 
     noisy: [B, F, C, H, W]; t: [B]. The history is written without gradient, so a chunk's loss reaches that
     chunk's own call alone; and it is what was predicted at t, not what the rollout ended in. No activations
@@ -75,7 +83,7 @@ def replay_cached(wan: Wan, noisy: Tensor, t: Tensor, text: Tensor, rollout: Rol
     for start in range(0, rollout.frames, rollout.chunk):
         x = noisy[:, start : start + rollout.chunk]
         plan = planner.plan(start, rollout.chunk, "denoise")
-        made.append(to_x0(x, network(x, t[:, None].expand(-1, rollout.chunk), plan), t))
+        made.append(to_x0(x, network(x, t[:, None].expand(-1, rollout.chunk), plan), t / 1000))
         if start + rollout.chunk < rollout.frames:
             context_pass(network, planner, made[-1].detach(), start)
     return torch.cat(made, dim=1)
@@ -84,11 +92,10 @@ def replay_cached(wan: Wan, noisy: Tensor, t: Tensor, text: Tensor, rollout: Rol
 def consistency_rollout(
     timesteps: Sequence[float], chunks: Sequence[int], *, sink: int = 0, window: int | None = None
 ) -> Rollout:
-    """RAVEN's own sampler: sigma is timestep / 1000, arithmetic in float32, the cache written in clean passes
-    only.
+    """RAVEN's own sampler (models/backbone.md#consistency-sampler): sigma is timestep / 1000, in float32.
 
-    chunks: equal frame counts; sink, window: in chunks (raven.md 4.7, 5). Raises ValueError if the chunks
-    differ.
+    The cache is written in context passes at t = 0 only. chunks: equal frame counts; sink, window: in chunks.
+    Raises ValueError if the chunks differ.
     """
     if len(set(chunks)) != 1:
         raise ValueError(f"Chunks {tuple(chunks)} differ in length; the rollout takes equal chunks.")

@@ -1,8 +1,6 @@
-"""Settings of every training recipe: frozen dataclasses, plain numbers, no torch (the Snakefile reads them
-too).
+"""Settings of every training recipe, as frozen dataclasses. No torch: the Snakefile reads them too.
 
-Times are seconds, learning rates are per step, timesteps run 0..1000. A recipe's settings are hashed into its
-manifest, so what is declared is exactly what is used.
+Learning rates are per step, timesteps run 0..1000. The manifest of a run holds the hash of its settings.
 """
 
 import dataclasses
@@ -28,10 +26,11 @@ FORCINGS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerSettings:
-    """AdamW (or Muon for the matrices of the blocks), warm-up in steps, then constant or cosine to `final` of
-    the rate.
+    """AdamW, or Muon for the matrices of the blocks and AdamW for the rest.
 
-    clip: largest gradient norm; 1000 means practically off, as RAVEN sets it (raven.md 6.7).
+    The rate warms up over `warmup` steps and then stays ("constant") or falls to `final` of itself
+    ("cosine"). clip: largest gradient norm; 1000 is practically off
+    (models/training/methods.md#optimizers-and-ema).
     """
 
     lr: float
@@ -49,15 +48,13 @@ class OptimizerSettings:
         _one_of("optimizer kind", self.kind, ("adamw", "muon"))
         _one_of("optimizer schedule", self.schedule, ("constant", "cosine"))
         if not (self.lr > 0 and self.clip > 0 and self.warmup >= 0):
-            raise ValueError(
-                f"optimizer settings need lr > 0, clip > 0 and warmup >= 0, found {self.lr}, {self.clip}, "
-                f"{self.warmup}."
-            )
+            found = f"{self.lr}, {self.clip}, {self.warmup}"
+            raise ValueError(f"optimizer settings need lr > 0, clip > 0 and warmup >= 0, found {found}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseSettings:
-    """The bidirectional base model (stand-in for Wan2.1): flow matching with its own text encoder."""
+    """Flow matching of the bidirectional base model and its text encoder, the toy stand-in for Wan2.1."""
 
     iterations: int
     batch: int
@@ -70,7 +67,7 @@ class BaseSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherForcingSettings:
-    """Part (a) of the causal initialisation: flow matching of noisy chunks on data, clean data as history."""
+    """Part (a) of the causal initialisation: flow matching of noisy chunks, with clean data as history."""
 
     iterations: int
     batch: int
@@ -84,12 +81,11 @@ class TeacherForcingSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSettings:
-    """Part (b): regression from states of guided trajectories to their endpoints.
+    """Part (b) of the causal initialisation: regression from states of guided paths to their endpoints.
 
-    paths: "causal" follows the teacher-forced model chunk by chunk given clean data history (Causal Forcing),
-    "bidirectional" the
-    base model on the whole clip. trajectories: size of the pool; euler_steps: network calls per trajectory;
-    timesteps: where the pool keeps states.
+    paths: "causal" follows the teacher-forced model chunk by chunk, given clean data (Causal Forcing);
+    "bidirectional" follows the base model on the whole clip. trajectories: size of the pool. euler_steps:
+    network calls of one path. timesteps: where the pool keeps states.
     """
 
     iterations: int
@@ -110,17 +106,13 @@ class EndpointSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DmdSettings:
-    """Distribution matching distillation (raven.md 6): common to RAVEN and the embedded students.
+    """Distribution matching distillation, for RAVEN and the students of the embedded suite.
 
-    fake_updates: fake-score steps per generator step (ttur); slices: pieces a batch is cut into for memory.
-    chunk_weighting: rule of raven.md 7 for the generator loss, a number, "ln_LOC_SCALE" or "mode_S", None for
-    equal weights.
-    sink, window: attention of the training-time test in chunks; window None is all history.
-    forcing: what a generator step of RAVEN trains on (raven.md 8): its own states and endpoints
-    ("training_time_test"), noised real latents with real history ("teacher_forcing"), noised real latents or
-    endpoints, each chunk at a level of its own ("diffusion_forcing", "diffusion_forcing_self_rollout"), or
-    its own states with its own predictions as history ("self_forcing").
-    ema: decay of the moving average that is shipped; 0 ships the student itself.
+    forcing: what a generator step of RAVEN trains on (models/training/methods.md#forcings).
+    fake_updates: fake-score steps for each generator step. micro_batches: pieces a batch is cut into to save
+    memory. chunk_weighting: weights of the generator loss (models/training/methods.md#chunk-weights): a
+    number, "ln_LOC_SCALE" or "mode_S", None for equal weights. sink, window: attention of the training-time
+    test, in chunks; window None is all history. ema: decay of the EMA that is shipped; 0 ships the student.
     """
 
     iterations: int
@@ -129,7 +121,7 @@ class DmdSettings:
     student: OptimizerSettings
     fake: OptimizerSettings
     forcing: str = "training_time_test"
-    slices: int = 1
+    micro_batches: int = 1
     fake_updates: int = 2
     guidance: float = 3.0
     score_shift: float = 5.0
@@ -145,7 +137,7 @@ class DmdSettings:
 
     @property
     def samples(self) -> int:
-        """Samples of one iteration, which processes share."""
+        """Samples of one iteration, over all processes."""
         return self.batch
 
     @property
@@ -154,11 +146,10 @@ class DmdSettings:
         return self.forcing in ("teacher_forcing", "diffusion_forcing")
 
     def __post_init__(self) -> None:
-        _dividing("batch", self.batch, "slices", self.slices)
+        _dividing("batch", self.batch, "micro_batches", self.micro_batches)
         if self.fake_updates < 1:
             raise ValueError(
-                f"fake_updates is {self.fake_updates}, the fake score needs at least 1 step per generator "
-                "step."
+                f"fake_updates is {self.fake_updates}; it counts steps, of which 1 is the least."
             )
         _one_of("forcing", self.forcing, FORCINGS)
         if self.forcing.startswith("diffusion") and (self.sink, self.window) != (0, None):
@@ -173,11 +164,12 @@ class DmdSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowGrpoSettings:
-    """The FlowGRPO ablation of CM-GRPO: rollouts by Euler-Maruyama steps (raven.md 11).
+    """The FlowGRPO ablation of CM-GRPO: rollouts by Euler-Maruyama steps
+    (models/training/methods.md#flowgrpo).
 
-    noise_level: a, 0.1, 0.4 or 0.8 in the released configs. sigma_max: the largest sigma in 1 / (1 - sigma),
-    which is singular at the first step; None takes the second sampling step's (0.938). 1 is what the released
-    configs do: the first step blows up.
+    noise_level: 0.1, 0.4 or 0.8 in the released configs. sigma_max: largest sigma in 1 / (1 - sigma), which
+    is singular at the first step. None takes the second sampling step's, 0.938. The released configs have 1,
+    and their first step blows up.
     """
 
     noise_level: float
@@ -197,11 +189,11 @@ class FlowGrpoSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KlSettings:
-    """KL term of CM-GRPO (raven.md 9.6): weight beta, 0.004 in some FlowGRPO ablations.
+    """KL term of CM-GRPO (models/training/methods.md#kl-term).
 
-    reference: "start", the policy with its adapters off; or "base", the bidirectional base model with
-    `guidance` on the whole noisy clip, which is what the released configs pull towards (3.0; raven.md 18
-    B25). chunk_weighting: rule of raven.md 7 for this term.
+    weight: 0.004 in some FlowGRPO ablations. reference: "start" is the policy with its adapters off; "base"
+    is the bidirectional base model with `guidance` on the whole noisy clip, as in the released configs.
+    chunk_weighting: as in `DmdSettings`, for this term.
     """
 
     weight: float
@@ -225,39 +217,28 @@ class KlSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CmGrpoSettings:
-    """CM-GRPO (raven.md 9): LoRA on RAVEN, Gaussian transitions of the consistency sampler, group advantages.
+    """CM-GRPO: LoRA on RAVEN, trained by policy gradient (models/training/methods.md#cm-grpo).
 
-    prompts x group rollouts per iteration; rewards: name of a reward -> weight (in the embedded world a
-    graded checker, at full size one of workflow/planning/suite.py FULL_REWARDS); heldout: prompts judged
-    before and after.
-    shared_noise: rollouts of a prompt start from one initial noise, so that only the policy's own draws tell
-    them apart (upstream
-    draws each afresh). policy_scale: factor on the policy loss (100 upstream); slices: micro-batches of one
-    update.
+    prompts, group: an iteration makes `group` rollouts of each of `prompts` prompts. rewards: weight of each
+    reward, by name: a graded checker of the toybox, or one of workflow/planning/rewards.py FULL_REWARDS on
+    real clips. heldout: prompts scored before and after training. micro_batches: pieces that the rollouts are
+    cut into to save memory. policy_scale: factor on the policy loss.
 
-    reward_aggregation: "normalise_then_sum" standardises each reward before the weighted mean,
-    "sum_then_normalise" takes the mean
-    of raw rewards (raven.md 9.3). reward_group: neighbouring rollouts of a prompt over which each reward is
-    standardised, None for the whole group; upstream takes the 4 of one call of the network. advantage_group:
-    the same for the advantage of the combined reward (upstream without its per-prompt tracker: the rollouts
-    of one process). advantage_spread: divide by the deviation of the "group" or of the whole "batch"
-    (raven.md 9.4).
+    reward_aggregation: "normalise_then_sum" standardises each reward before their weighted mean,
+    "sum_then_normalise" takes the mean of raw rewards (models/training/methods.md#reward-combination).
+    reward_group, advantage_group: neighbouring rollouts of a prompt over which each reward, or the combined
+    one, is standardised; None for the whole group. advantage_std: divide by the standard deviation of the
+    "group" or of the whole "batch" (models/training/methods.md#advantages).
 
-    random_policy_timestep: each rollout is trained at one random step; False for every step before the last,
-    which is three times the
-    work (raven.md 9.2). policy_timestep_reweight: weigh a step by sigma_s / (t - s), the deviation of its
-    transition over its length
-    (raven.md 9.5). optim_steps: updates of one iteration, among which rollouts and steps are dealt at random;
-    from the second on the policy is another one than that of the rollouts, so ratio_clip must bound the ratio
-    of the two as PPO does: a pair that has left 1 +- ratio_clip in the direction of its advantage trains no
-    more. None for no bound (raven.md 18 B16: upstream has none).
+    shared_noise: all rollouts of a prompt start from the same noise. random_policy_timestep: train each
+    rollout at one random step; False trains it at every step but the last. policy_timestep_reweight: weigh a
+    step by the standard deviation of its transition over its length. optim_steps: updates of an iteration,
+    among which rollouts and steps are dealt at random. ratio_clip: PPO's bound on the ratio of the policy to
+    that of the rollouts, required from two updates on (models/training/methods.md#policy-objective).
 
-    forcing: history of the policy's forward, the rollout's endpoints ("training_time_test") or its own
-    predictions at the trained step ("self_forcing", as published on Causal Forcing, raven.md 9.7): no longer
-    the policy that made the rollout, so no ratio is taken.
-
-    flow_grpo: the ablation's rollout sampler and transition, None for the consistency sampler's. kl: distance
-    to a reference that is added to the loss, None for no such term and no reference at all.
+    forcing: history of the policy's forward: the rollout's endpoints ("training_time_test"), or its own
+    predictions ("self_forcing", which takes no ratio; models/training/methods.md#on-causal-forcing).
+    flow_grpo: sampler of the FlowGRPO ablation; None is the consistency sampler. kl: None for no such term.
     """
 
     iterations: int
@@ -266,14 +247,14 @@ class CmGrpoSettings:
     seed: int
     optimizer: OptimizerSettings
     rewards: dict[str, float]
-    slices: int = 1
+    micro_batches: int = 1
     lora_rank: int = 32
     lora_alpha: float = 32.0
     policy_scale: float = 100.0
     reward_aggregation: str = "normalise_then_sum"
     reward_group: int | None = None
     advantage_group: int | None = None
-    advantage_spread: str = "group"
+    advantage_std: str = "group"
     advantage_clip: float = 5.0
     chunk_weighting: float | str | None = -1.0
     ema: float = 0.9675
@@ -294,19 +275,19 @@ class CmGrpoSettings:
 
     @property
     def samples(self) -> int:
-        """Rollouts of one iteration, which processes share."""
+        """Rollouts of one iteration, over all processes."""
         return self.prompts * self.group
 
     @property
     def pairs(self) -> int:
-        """Rollouts, each with a step that is trained, of one iteration."""
+        """Pairs of a rollout and a trained step of it, of one iteration."""
         return self.samples * (1 if self.random_policy_timestep else len(self.timesteps) - 1)
 
     def __post_init__(self) -> None:
-        _dividing("prompts x group", self.prompts * self.group, "slices", self.slices)
+        _dividing("prompts x group", self.samples, "micro_batches", self.micro_batches)
         if self.group < 2:
             raise ValueError(
-                f"group is {self.group}, an advantage inside a group needs at least 2 rollouts per prompt."
+                f"group is {self.group}, but an advantage needs at least 2 rollouts of a prompt."
             )
         if not self.rewards or any(weight <= 0 for weight in self.rewards.values()):
             raise ValueError("rewards must name at least one checker, each with a weight above 0.")
@@ -326,7 +307,7 @@ class CmGrpoSettings:
                 f"ratio_clip is {self.ratio_clip}; take it out, and keep optim_steps at 1."
             )
         _one_of("reward_aggregation", self.reward_aggregation, ("normalise_then_sum", "sum_then_normalise"))
-        _one_of("advantage_spread", self.advantage_spread, ("group", "batch"))
+        _one_of("advantage_std", self.advantage_std, ("group", "batch"))
         for name, size in (("reward_group", self.reward_group), ("advantage_group", self.advantage_group)):
             if size is not None and (size < 2 or self.group % size):
                 raise ValueError(
@@ -342,19 +323,16 @@ class CmGrpoSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """How a run is carried out; nothing of it changes what comes out, so none of it is part of a recipe's
-    settings.
+    """How a run is carried out. Nothing of it changes the result, so it is no part of a recipe's settings.
 
-    recompute: of activations inside blocks keep what attention gave alone (a quarter of the memory, 6 % more
-    time); keep: newest checkpoints that stay on disk;
-    asynchronous: train on while a checkpoint is written, at the cost of a copy of all weights in the host's
-    memory;
-    tensorboard: also write the metrics as TensorBoard events; wandb: also send them to this project of
-    Weights & Biases, None for no such thing; validate_every: iterations between small clips of a few fixed
-    prompts, 0 for none.
+    activation_checkpointing: keep of a block's activations only what attention gave, and compute the rest
+    again: a quarter of the memory, 6 % more time. keep: newest checkpoints that stay on disk. asynchronous:
+    train on while a checkpoint is written, from a copy of all weights in the host's memory. tensorboard,
+    wandb: send metrics there too; wandb names a project. validate_every: iterations between validation clips,
+    0 for none.
     """
 
-    recompute: bool = False
+    activation_checkpointing: bool = False
     keep: int = 2
     asynchronous: bool = False
     tensorboard: bool = False
@@ -363,25 +341,21 @@ class Execution:
 
     def __post_init__(self) -> None:
         if self.keep < 1:
-            raise ValueError(
-                f"keep is {self.keep}, but a run without any checkpoint cannot go on; keep at least 1."
-            )
+            raise ValueError(f"keep is {self.keep}, but a run goes on from a checkpoint; keep at least 1.")
         if self.validate_every < 0:
-            raise ValueError(
-                f"validate_every is {self.validate_every}, expected iterations, or 0 for no validation clips."
-            )
+            raise ValueError(f"validate_every is {self.validate_every}; give iterations, or 0 for no clips.")
 
 
 RECIPES: dict[str, type] = {"raven": DmdSettings, "cm_grpo": CmGrpoSettings}
 
 
 def canonical(settings: Any) -> str:
-    """Settings as JSON with sorted keys and no spaces: the text that is hashed and handed between processes."""
+    """Settings as JSON with sorted keys and no spaces, which is hashed and handed between processes."""
     return json.dumps(dataclasses.asdict(settings), sort_keys=True, separators=(",", ":"))
 
 
 def settings_sha256(settings: Any) -> str:
-    """Sha256 of the canonical JSON, in hexadecimal."""
+    """Sha256 of the canonical JSON, in hex."""
     return hashlib.sha256(canonical(settings).encode()).hexdigest()
 
 

@@ -1,8 +1,8 @@
-"""Random numbers of training, keyed by what they are for: (seed, purpose, iteration, global sample index).
+"""Random numbers of training, keyed by (seed, purpose, iteration, global sample index).
 
-Two runs that cut the same batch into other slices or ranks draw the same numbers for each sample, and a
-resumed run continues
-exactly (raven.md 6.8). Legend: B samples, F latent frames, C channels, H, W latent size.
+Two runs that split the same batch otherwise draw the same numbers for each sample, and a resumed run
+continues exactly (models/training/methods.md#noise-streams). Legend: F latent frames, C channels, H, W latent
+size.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ from models.schedule import training_timesteps
 class Streams:
     """Keyed random streams. device: where the numbers are wanted.
 
-    per_sample True: one CPU stream per sample, exact under any slicing. False: one stream per call on
-    `device`, keyed by its first
-    sample: much faster for the large batches of a GPU, but a draw then depends on how the batch is sliced.
+    per_sample True: one CPU stream for each sample, the same under any split. False: one stream for each call
+    on `device`, keyed by its first sample: much faster for the large batches of a GPU, but a draw then
+    depends on how the batch is split.
     """
 
     seed: int
@@ -42,27 +42,16 @@ class Streams:
         if not self.per_sample:
             generator = self.generator(purpose, iteration, samples[0], *key, device=self.device)
             return torch.randn((len(samples), *shape), generator=generator, device=self.device)
-        rows = [
-            torch.randn(tuple(shape), generator=self.generator(purpose, iteration, one, *key))
-            for one in samples
-        ]
-        return torch.stack(rows).to(self.device)
+        generators = (self.generator(purpose, iteration, one, *key) for one in samples)
+        return torch.stack([torch.randn(tuple(shape), generator=one) for one in generators]).to(self.device)
 
     def uniform(self, purpose: str, iteration: int, samples: Sequence[int], count: int = 1) -> Tensor:
         """[len(samples), count] numbers in [0, 1), float64, on the CPU."""
         if not self.per_sample:
-            return torch.rand(
-                len(samples),
-                count,
-                dtype=torch.float64,
-                generator=self.generator(purpose, iteration, samples[0]),
-            )
-        return torch.stack(
-            [
-                torch.rand(count, dtype=torch.float64, generator=self.generator(purpose, iteration, one))
-                for one in samples
-            ]
-        )
+            first = self.generator(purpose, iteration, samples[0])
+            return torch.rand(len(samples), count, dtype=torch.float64, generator=first)
+        generators = (self.generator(purpose, iteration, one) for one in samples)
+        return torch.stack([torch.rand(count, dtype=torch.float64, generator=one) for one in generators])
 
     def choice(
         self, purpose: str, iteration: int, samples: Sequence[int], high: int, count: int = 1
@@ -73,28 +62,29 @@ class Streams:
     def timesteps(
         self, purpose: str, iteration: int, samples: Sequence[int], *, shift: float, low: float, high: float
     ) -> Tensor:
-        """[len(samples)] whole timesteps of the shifted uniform law (raven.md 2.2), float32 on `device`."""
-        if not self.per_sample:
-            generator = self.generator(purpose, iteration, samples[0])
-            drawn = training_timesteps(len(samples), generator=generator, shift=shift, low=low, high=high)
-        else:
-            drawn = torch.cat(
-                [
-                    training_timesteps(
-                        1, generator=self.generator(purpose, iteration, one), shift=shift, low=low, high=high
-                    )
-                    for one in samples
-                ]
+        """[len(samples)] whole timesteps of the shifted uniform law, float32 on `device`.
+
+        See models/backbone.md#training-timesteps.
+        """
+        pieces = [[one] for one in samples] if self.per_sample else [samples]
+        drawn = [
+            training_timesteps(
+                len(piece),
+                generator=self.generator(purpose, iteration, piece[0]),
+                shift=shift,
+                low=low,
+                high=high,
             )
-        return drawn.float().to(self.device)
+            for piece in pieces
+        ]
+        return torch.cat(drawn).float().to(self.device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamNoise:
     """The noise of one training rollout as a NoiseSource (models/noise.py), drawn from keyed streams.
 
-    sharing: how many consecutive samples start from the same initial noise; what is drawn later is always
-    their own.
+    sharing: how many consecutive samples start from the same initial noise; later draws are their own.
     """
 
     streams: Streams
@@ -109,6 +99,5 @@ class StreamNoise:
         return drawn[[starts.index(sample // self.sharing) for sample in self.samples]]
 
     def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002 (NoiseSource takes it)
-        return self.streams.normal(
-            "renoise", self.iteration, self.samples, (frames, *self.shape[1:]), chunk, step
-        )
+        shape = (frames, *self.shape[1:])
+        return self.streams.normal("renoise", self.iteration, self.samples, shape, chunk, step)

@@ -1,9 +1,8 @@
-"""VideoAlign's text alignment: how well a clip shows its prompt, by Qwen2-VL-2B with LoRA and a linear head
-(raven.md 10).
+"""VideoAlign's text alignment: how well a clip shows its prompt, by Qwen2-VL-2B with LoRA and a linear head.
 
-The clip's frames and a fixed question are one text; the question names three reward tokens (visual quality,
-motion quality, text alignment), and the head reads the network's output at the third. The network is
-transformers', the adapters peft's.
+Source: models/training/methods.md#rewards. The clip's frames and a fixed question are one text; the question
+names three reward tokens (visual quality, motion quality, text alignment), and the head reads the network's
+output at the third. The network is transformers', the adapters peft's.
 
 Files of a folder: `config.json` and `tokenizer.json` of Qwen2-VL-2B-Instruct, `model.pth` of
 KwaiVGI/VideoReward (checkpoint-11352: the whole model, adapters apart), `prompt_template.py` of
@@ -103,25 +102,22 @@ def resized(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """Frames [S, h, w, 3] of bytes as [S, 3, H, W], bicubic with antialiasing, whole numbers in 0..255 again,
     float32.
     """
-    pictures = rearrange(frames, "s h w c -> s c h w").float()
-    return (
-        F.interpolate(pictures, size=size, mode="bicubic", antialias=True, align_corners=False)
-        .clamp(0, 255)
-        .round()
-    )
+    whole = rearrange(frames, "s h w c -> s c h w").float()
+    seen = F.interpolate(whole, size=size, mode="bicubic", antialias=True, align_corners=False)
+    return seen.clamp(0, 255).round()
 
 
-def patches(pictures: Tensor) -> Patches:
-    """Normalised patches of pictures [S, 3, H, W] in 0..255, S even, as Qwen2-VL's image processor cuts them."""
+def patches(frames: Tensor) -> Patches:
+    """Normalised patches of frames [S, 3, H, W] in 0..255, S even, cut as Qwen2-VL's image processor does."""
     mean, std = (
-        torch.tensor(numbers, device=pictures.device)[:, None, None] for numbers in (PIXEL_MEAN, PIXEL_STD)
+        torch.tensor(numbers, device=frames.device)[:, None, None] for numbers in (PIXEL_MEAN, PIXEL_STD)
     )
     values = rearrange(
-        (pictures / 255 - mean) / std, "(t p) c (h a y) (w b x) -> (t h w a b) (c p y x)",
+        (frames / 255 - mean) / std, "(t p) c (h a y) (w b x) -> (t h w a b) (c p y x)",
         p=FRAME_FACTOR, a=MERGE, b=MERGE, y=PATCH, x=PATCH,
     )  # fmt: skip
-    frames, _, high, wide = pictures.shape
-    return Patches(values, (frames // FRAME_FACTOR, high // PATCH, wide // PATCH))
+    count, _, high, wide = frames.shape
+    return Patches(values, (count // FRAME_FACTOR, high // PATCH, wide // PATCH))
 
 
 def read_template(path: Path) -> str:
@@ -200,7 +196,7 @@ class VideoAlign:
         parts = split_state(read_container(path), where=str(path))
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.add_special_tokens(list(REWARD_TOKENS))
-        config = Qwen2VLConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        config: Any = Qwen2VLConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
         embedded = parts.text.get(f"{PEFT}embed_tokens.weight")
         if embedded is None:
             raise ValueError(
@@ -210,11 +206,11 @@ class VideoAlign:
         config.text_config.vocab_size = len(embedded)
         config.text_config._attn_implementation = config.vision_config._attn_implementation = "sdpa"
         with torch.device("meta"):
-            vision = Qwen2VisionTransformerPretrainedModel(config.vision_config)
+            vision: Any = Qwen2VisionTransformerPretrainedModel(config.vision_config)
             lora = LoraConfig(
                 r=parts.rank, lora_alpha=LORA_ALPHA, target_modules=list(parts.adapted), bias="none"
             )
-            text = get_peft_model(Qwen2VLTextModel(config.text_config), lora)
+            text: Any = get_peft_model(Qwen2VLTextModel(config.text_config), lora)
             head = nn.Linear(config.text_config.hidden_size, len(parts.head["weight"]), bias=False)
         for module, state in ((vision, parts.vision), (text, parts.text), (head, parts.head)):
             load_strict(module, state, where=str(path), assign=True)
@@ -263,7 +259,7 @@ class VideoAlign:
         return ids
 
 
-class Parts(NamedTuple):
+class ModelParts(NamedTuple):
     """VideoAlign's tensors by part, under transformers' names; text under peft's. adapted: names of the
     layers with adapters.
     """
@@ -275,7 +271,7 @@ class Parts(NamedTuple):
     rank: int
 
 
-def split_state(state: Mapping[str, object], *, where: str) -> Parts:
+def split_state(state: Mapping[str, object], *, where: str) -> ModelParts:
     """The parts of VideoAlign's one state dict, which has the names of transformers 4 or 5. Raises ValueError
     for any other name.
 
@@ -305,4 +301,4 @@ def split_state(state: Mapping[str, object], *, where: str) -> Parts:
             "expected one rank and a weight with 1 or 3 rows; fetch checkpoint-11352/model.pth again."
         )
     adapted = tuple(name.removeprefix(PEFT).removesuffix(".lora_A.default.weight") for name in sorted(downs))
-    return Parts(parts["vision"], parts["text"], parts["head"], adapted, ranks.pop())
+    return ModelParts(parts["vision"], parts["text"], parts["head"], adapted, ranks.pop())

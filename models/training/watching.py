@@ -1,6 +1,4 @@
-"""How a run is watched: metrics.jsonl, a line in the log now and then, TensorBoard or Weights & Biases if
-they are asked for.
-"""
+"""How a run is watched: metrics.jsonl, a line in the log now and then, TensorBoard or Weights & Biases."""
 
 import json
 import logging
@@ -19,26 +17,27 @@ SPEAK_S = 10.0
 class Watch:
     """Notes of one process on a run that has `start` of `iterations` behind it; seconds: its limit, or None.
 
-    output: folder for metrics.jsonl, and for tensorboard/ if `tensorboard`; None writes no file. wandb:
-    project of Weights & Biases that the metrics are sent to, or None; the environment says where and as whom
-    (WANDB_MODE=offline keeps them in wandb/). Raises ModuleNotFoundError if the package tensorboard or wandb
-    is wanted and not installed.
+    run: folder of metrics.jsonl, and of tensorboard/ if `tensorboard`; None writes no file. wandb: project of
+    Weights & Biases that the metrics are sent to, or None, and `name` the run's there; the environment says
+    where and as whom (WANDB_MODE=offline keeps them in wandb/). Raises ModuleNotFoundError if the package
+    tensorboard or wandb is wanted and not installed.
     """
 
     def __init__(
         self,
-        output: Path | None,
+        run: Path | None,
         *,
+        name: str,
         start: int,
         iterations: int,
         seconds: float | None,
         tensorboard: bool,
-        wandb: str | None = None,
+        wandb: str | None,
     ) -> None:
-        self.output, self.start, self.iterations, self.seconds = output, start, iterations, seconds
+        self.run, self.start, self.iterations, self.seconds = run, start, iterations, seconds
         self.began, self.spoken = time.monotonic(), -math.inf
-        self.events = _events(output / "tensorboard", start) if output and tensorboard else None
-        self.project = _wandb_run(wandb, output, start) if output and wandb else None
+        self.events = _events(run / "tensorboard", start) if run and tensorboard else None
+        self.project = _wandb_run(wandb, run, name, start) if run and wandb else None
 
     @property
     def elapsed_s(self) -> float:
@@ -47,9 +46,9 @@ class Watch:
     def note(self, iteration: int, metrics: Mapping[str, float]) -> None:
         """Keep the numbers of an iteration that is done (counted from 1)."""
         elapsed = self.elapsed_s
-        if self.output is not None:
+        if self.run is not None:
             line = {"iteration": iteration, **metrics, "elapsed_s": round(elapsed, 3)}
-            with open(self.output / "metrics.jsonl", "a", encoding="utf-8") as file:
+            with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         if self.events is not None:
             for name, value in metrics.items():
@@ -66,14 +65,8 @@ class Watch:
         left = (self.iterations - iteration) * pace
         left = left if self.seconds is None else min(left, self.seconds - elapsed)
         numbers = ", ".join(f"{key} {value:.4g}" for key, value in metrics.items() if not key.endswith("_lr"))
-        log.info(
-            "iteration %d of %d, %.2f s each, %.0f s left: %s",
-            iteration,
-            self.iterations,
-            pace,
-            max(left, 0.0),
-            numbers,
-        )
+        message = "iteration %d of %d, %.2f s each, %.0f s left: %s"
+        log.info(message, iteration, self.iterations, pace, max(left, 0.0), numbers)
 
 
 def _events(folder: Path, start: int) -> Any:
@@ -90,24 +83,21 @@ def _events(folder: Path, start: int) -> Any:
     return SummaryWriter(str(folder), purge_step=start + 1)
 
 
-def _wandb_run(project: str, output: Path, start: int) -> Any:
-    """A run of Weights & Biases named as its folder; one that goes on after iteration `start` stays the same
-    run.
-    """
+def _wandb_run(project: str, run: Path, name: str, start: int) -> Any:
+    """A run of Weights & Biases; one that goes on after iteration `start` stays the same."""
     try:
         # not among our requirements: only who asks for it needs it
         import wandb
     except ModuleNotFoundError as absent:
         raise ModuleNotFoundError(
-            f"Metrics of {output} are to be sent to the wandb project {project}, but the package "
-            f"{absent.name} is not installed; run `pip install wandb` in .venv, or leave `wandb` out. "
-            "metrics.jsonl has the same numbers."
+            f"Metrics of {name} are to be sent to the wandb project {project}, but the package {absent.name} "
+            "is not installed; run `pip install wandb` in .venv, or leave `wandb` out. metrics.jsonl has the "
+            "same numbers."
         ) from absent
-    name = output / "wandb_run"
-    if start == 0 or not name.is_file():
-        name.write_text(uuid.uuid4().hex, encoding="utf-8")
+    identity = run / "wandb_run"
+    if start == 0 or not identity.is_file():
+        identity.write_text(uuid.uuid4().hex, encoding="utf-8")
     # neither paths, code and host of this machine, nor what it prints
     quiet = wandb.Settings(console="off", disable_code=True, disable_git=True, x_disable_meta=True)
-    return wandb.init(
-        project=project, name=output.name, id=name.read_text(encoding="utf-8"), resume="allow", dir=str(output), settings=quiet
-    )  # fmt: skip
+    key = identity.read_text(encoding="utf-8")
+    return wandb.init(project=project, name=name, id=key, resume="allow", dir=str(run), settings=quiet)

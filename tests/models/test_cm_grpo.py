@@ -21,7 +21,7 @@ from models.training.cm_grpo import (
     trained_steps,
     updates,
 )
-from models.training.distributed import World
+from models.training.distributed import Processes
 from models.training.settings import CmGrpoSettings, OptimizerSettings
 from models.training.streams import Streams
 from tests.models.training_toys import CPU, SHAPE, grpo_of, grpo_settings, normal
@@ -181,7 +181,7 @@ def test_advantages_choose_mean_and_deviation() -> None:
     centred = torch.tensor([[-5.0, -3.0, 3.0, 5.0], [0.0, 0.0, 0.0, 0.0]]).double()
     for found, expected in (
         (advantages(rewards, 5.0), centred / (17**0.5 + 1e-5)),
-        (advantages(rewards, 5.0, spread="batch"), centred / (8.75**0.5 + 1e-5)),
+        (advantages(rewards, 5.0, std_of="batch"), centred / (8.75**0.5 + 1e-5)),
         (
             advantages(rewards, 5.0, over=2),
             torch.tensor([[-1.0, 1.0, -1.0, 1.0], [0.0] * 4]).double() / (1 + 1e-5),
@@ -194,7 +194,7 @@ def test_advantages_choose_mean_and_deviation() -> None:
     ("wrong", "sentence"),
     [
         ({"reward_aggregation": "sum"}, "reward_aggregation is 'sum', allowed are"),
-        ({"advantage_spread": "global"}, "advantage_spread is 'global', allowed are"),
+        ({"advantage_std": "global"}, "advantage_std is 'global', allowed are"),
         ({"reward_group": 1}, "reward_group is 1 and group is 4"),
         ({"advantage_group": 3}, "advantage_group is 3 and group is 4"),
         ({"reward_group": 2, "reward_aggregation": "sum_then_normalise"}, "standardises no single reward"),
@@ -222,7 +222,7 @@ def test_every_option_reaches_the_step() -> None:
             "sum": {"reward_aggregation": "sum_then_normalise"},
             "part": {"reward_group": 2},
             "parts": {"advantage_group": 2},
-            "batch": {"advantage_spread": "batch"},
+            "batch": {"advantage_std": "batch"},
             "grid": {"random_policy_timestep": False},
             "weighted": {"policy_timestep_reweight": True},
             "twice": {"optim_steps": 2, "ratio_clip": 0.2},
@@ -289,14 +289,14 @@ def test_every_step_of_a_rollout_is_trained(reweight: bool) -> None:
     """`random_policy_timestep: false` is the mean over three steps of a rollout; weights of steps come on top
     of it (models/training/methods.md#one-iteration-of-cm-grpo).
 
-    Against one loss a step, all rollouts at once, in 3 micro-batches a rollout. The optimizer is bypassed: its
-    step would hide scale.
+    Against one loss a step, all rollouts at once, in 3 micro-batches a rollout. The optimizer is bypassed:
+    its step would hide scale.
     """
     weights = [0.938 / 0.062, 0.833 / 0.105, 0.625 / 0.208] if reweight else [1.0] * 3
     parts = [[Pair(row, row, step) for row in range(8)] for step in range(3)]
     norm = norm_of(grpo_of(settings=settings_of()), parts, weights)
     recipe = grpo_of(
-        settings=settings_of(random_policy_timestep=False, policy_timestep_reweight=reweight, slices=4)
+        settings=settings_of(random_policy_timestep=False, policy_timestep_reweight=reweight, micro_batches=4)
     )
     assert len(recipe.pairs(0, range(8))) == recipe.settings.pairs == 24
     assert recipe.step(0, 0.0)["student_grad_norm"] == pytest.approx(norm, rel=1e-4)
@@ -341,7 +341,7 @@ def test_later_updates_are_off_policy_and_bounded() -> None:
 
 def test_processes_that_cannot_deal_are_refused() -> None:
     with pytest.raises(ValueError, match="2 processes cannot deal equally into 8 updates"):
-        grpo_of(World(size=2), settings=settings_of(optim_steps=8, ratio_clip=0.2))
+        grpo_of(Processes(size=2), settings=settings_of(optim_steps=8, ratio_clip=0.2))
 
 
 def test_last_transition_is_never_trained() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from models.checkpoints.containers import read_dcp
 from models.noise import GeneratorNoise
-from models.training.distributed import ALONE, World
+from models.training.distributed import ALONE, Processes
 from models.training.rollouts import consistency_rollout, predictions_with_gradient
 from tests.models.training_toys import CHUNKS, SHAPE, normal, wan_of
 
@@ -72,7 +72,7 @@ def test_two_processes_equal_one_and_read_each_others_checkpoints(tmp_path: Path
     order, in float32.
     """
     whole = trained(tmp_path / "whole")
-    assert_close(whole, trained(tmp_path / "shared", "--recompute", processes=2))
+    assert_close(whole, trained(tmp_path / "shared", "--activation-checkpointing", processes=2))
     trained(tmp_path / "from_two", "--iterations", 2, processes=2)
     assert_close(whole, trained(tmp_path / "from_two"))
     trained(tmp_path / "from_one", "--iterations", 2)
@@ -111,7 +111,10 @@ def test_two_gpus_equal_one(recipe: str, tmp_path: Path) -> None:
     cuda = ("--device", "cuda")
     whole = trained(tmp_path / f"{recipe}_whole", *cuda)
     assert_close(
-        whole, trained(tmp_path / f"{recipe}_shared", *cuda, "--recompute", "--asynchronous", processes=2)
+        whole,
+        trained(
+            tmp_path / f"{recipe}_shared", *cuda, "--activation-checkpointing", "--asynchronous", processes=2
+        ),
     )
     begun = trained(tmp_path / f"{recipe}_begun", *cuda, "--iterations", 2)
     assert_close(whole, trained(begun, *cuda, processes=2))
@@ -130,23 +133,23 @@ def test_a_loss_that_is_not_finite_names_its_rank(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch", "slices", "size"), [(8, 8, 1), (8, 1, 1), (8, 8, 4), (8, 2, 4), (8, 1, 8), (12, 6, 3)]
+    ("batch", "micro_batches", "size"), [(8, 8, 1), (8, 1, 1), (8, 8, 4), (8, 2, 4), (8, 1, 8), (12, 6, 3)]
 )
-def test_shares_are_the_batch(batch: int, slices: int, size: int) -> None:
+def test_shares_are_the_batch(batch: int, micro_batches: int, size: int) -> None:
     """Every sample is trained on once, in order, and no slice is larger than one process would take."""
-    shares = [World(rank=rank, size=size).share(batch, slices) for rank in range(size)]
+    shares = [Processes(rank=rank, size=size).split(batch, micro_batches) for rank in range(size)]
     assert [one for share in shares for piece in share for one in piece] == list(range(batch))
     assert len({len(share) for share in shares}) == 1
-    assert max(len(piece) for share in shares for piece in share) <= batch // slices
+    assert max(len(piece) for share in shares for piece in share) <= batch // micro_batches
 
 
 def test_shares_that_do_not_come_out_even_are_refused() -> None:
     """An unequal share would weigh its samples differently, silently."""
-    with pytest.raises(ValueError, match="batch of 8 samples cannot be shared equally by 3 processes"):
-        World(size=3).share(8, 8)
-    with pytest.raises(ValueError, match="slices of 4 samples do not divide the 6 samples"):
-        World(size=2).share(12, 3)
-    assert ALONE.share(4, 2) == [range(2), range(2, 4)]
+    with pytest.raises(ValueError, match="batch of 8 samples cannot be split equally among 3 processes"):
+        Processes(size=3).split(8, 8)
+    with pytest.raises(ValueError, match="micro-batches of 4 samples do not divide the 6 samples"):
+        Processes(size=2).split(12, 3)
+    assert ALONE.split(4, 2) == [range(2), range(2, 4)]
 
 
 def test_recomputed_activations_change_no_bit() -> None:

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
+from models.schedule import add_noise, to_x0
 from models.training.chunk_weights import chunk_weights
-from models.training.diffusion_forcing import DiffusionForcing
 from models.training.distributed import ALONE
-from models.training.dmd import dmd_loss, fake_score_loss, generator_due
-from models.training.flow_matching import euler_grid, follow, mix, to_x0
+from models.training.dmd import Scores, dmd_loss, fake_score_loss, generator_due
+from models.training.flow_matching import euler_grid, follow
 from models.training.loop import Trainee
-from models.training.raven import replay
-from models.training.rollouts import consistency_rollout
+from models.training.rollouts import consistency_rollout, replay
 from models.training.settings import OptimizerSettings
 from models.training.streams import Streams
+from models.training.students import DiffusionForcing
 from tests.models.training_toys import CHUNKS, CPU, SHAPE, dmd_settings, normal, raven_of, wan_of
 
 SEVEN = (3,) * 7
@@ -72,8 +72,8 @@ def test_chunk_weights_keep_the_element_count() -> None:
 def test_fake_score_loss_is_zero_for_the_true_velocity() -> None:
     """The target is noise - endpoint at x_t; a network that answered exactly that would have loss 0."""
     clean, noise, t = normal(2, *SHAPE, seed=1), normal(2, *SHAPE, seed=2), torch.tensor([300.0, 900.0])
-    x = mix(clean, noise, t)
-    torch.testing.assert_close(to_x0(x, noise - clean, t), clean, rtol=1e-12, atol=1e-12)
+    x = add_noise(clean, noise, t / 1000)
+    torch.testing.assert_close(to_x0(x, noise - clean, t / 1000), clean, rtol=1e-12, atol=1e-12)
     fake = wan_of(0, torch.float64)
     v = fake(x, t[:, None].expand(-1, 8), fake.embed_text(normal(2, 6, 8)))
     expected = (v - (noise - clean)).square().mean()
@@ -110,15 +110,12 @@ def test_slices_do_not_change_the_gradient() -> None:
     """
     recipe = raven_of(dmd_settings())
     text, found = recipe.texts[:4], []
-    for slices in (ALONE.share(4, 1), ALONE.share(4, 4)):
+    for micro_batches in (ALONE.split(4, 1), ALONE.split(4, 4)):
         total = torch.zeros(())
-        for samples in slices:
+        for samples in micro_batches:
             rows = text[samples.start : samples.stop]
             x0 = recipe.predict(9, samples, recipe.roll_out(9, samples, rows), rows)
-            total = (
-                total
-                + recipe.scores.generator_loss(9, samples, x0, rows, recipe.weights).loss * len(samples) / 4
-            )
+            total = total + recipe.scores.generator_loss(9, samples, x0, rows).loss * len(samples) / 4
         found.append(
             torch.cat([g.flatten() for g in torch.autograd.grad(total, list(recipe.wan.parameters()))])
         )
@@ -126,22 +123,24 @@ def test_slices_do_not_change_the_gradient() -> None:
 
 
 def test_slices_do_not_change_the_fake_score_step() -> None:
-    """Its gradients are added up over slices with the right shares; the norm it steps with is the same."""
-    norms = [raven_of(dmd_settings(slices=slices)).step(0, 0.0)["fake_grad_norm"] for slices in (1, 2, 4)]
+    """Its gradients are added up over micro-batches with the right weights; the norm it steps with is the
+    same.
+    """
+    norms = [raven_of(dmd_settings(micro_batches=n)).step(0, 0.0)["fake_grad_norm"] for n in (1, 2, 4)]
     assert norms == pytest.approx([norms[0]] * 3, rel=1e-4)
 
 
 def test_moving_average_is_the_closed_form() -> None:
     """Equal to the model at step 0, then sum of decay^(n - i) (1 - decay) theta_i."""
     layer = torch.nn.Linear(2, 1, bias=False)
-    trainee = Trainee("student", layer, OptimizerSettings(lr=0.1), ema=0.75)
+    trainee = Trainee("student", layer, OptimizerSettings(lr=0.1), ema_decay=0.75)
     expected = layer.weight.detach().clone()
-    assert torch.equal(trainee.averaged_state()["weight"], layer.weight)
+    assert torch.equal(trainee.ema_state()["weight"], layer.weight)
     for iteration in range(5):
         (layer.weight.square().sum() + layer.weight.sum()).backward()
         trainee.step(iteration, 0.0)
         expected = 0.75 * expected + 0.25 * layer.weight.detach()
-    torch.testing.assert_close(trainee.averaged_state()["weight"], expected)
+    torch.testing.assert_close(trainee.ema_state()["weight"], expected)
 
 
 def test_teacher_forcing_on_own_rollout_is_raven() -> None:
@@ -164,17 +163,17 @@ def test_diffusion_forcing_gives_each_chunk_its_own_level() -> None:
     steps = consistency_rollout(settings.timesteps, CHUNKS).schedule.steps
     data, student = normal(4, *SHAPE, dtype=torch.float32), wan_of(1)
     texts = normal(4, 6, 8, dtype=torch.float32)
-    recipe = DiffusionForcing(
-        student, wan_of(2), wan_of(3), data, texts, steps, settings, Streams(seed=3, device=CPU)
-    )
+    streams = Streams(seed=3, device=CPU)
+    scores = Scores(wan_of(2), wan_of(3), settings, streams)
+    recipe = DiffusionForcing(student, scores, data, texts, steps, settings, streams)
     x0 = recipe.predict(0, range(4), data, texts)
     index = recipe.streams.choice("chunk level", 0, range(4), 5, 4)
     assert len(index.unique()) > 2, "the draw should mix levels"
     noise = recipe.streams.normal("data noise", 0, range(4), SHAPE)
     t = torch.tensor([*settings.timesteps, 0.0])[index].repeat_interleave(2, dim=1)
-    x = mix(data, noise, t)
+    x = add_noise(data, noise, t / 1000)
     torch.testing.assert_close(
-        x0, to_x0(x, student.block_causal(x, t, student.embed_text(texts), chunks=CHUNKS), t)
+        x0, to_x0(x, student.block_causal(x, t, student.embed_text(texts), chunks=CHUNKS), t / 1000)
     )
     torch.testing.assert_close(x0[t == 0], data[t == 0])
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from baselines.strict_yaml import parse_strict
 from models.cache import KVCache
+from models.schedule import add_noise, to_x0
 from models.training.chunk_weights import chunk_weights
-from models.training.dmd import rows_of
-from models.training.flow_matching import mix, to_x0
-from models.training.raven import Raven, replay
-from models.training.rollouts import Trajectory
+from models.training.data_parallel import rows_of
+from models.training.raven import Raven
+from models.training.rollouts import Trajectory, replay
 from models.training.settings import FORCINGS, DmdSettings
 from models.training.streams import StreamNoise, Streams
 from models.wan import Wan
@@ -36,17 +36,22 @@ def settings_of(**values: Any) -> DmdSettings:
         "fake": {"lr": 1e-3},
         "chunks": list(CHUNKS),
     }
-    return parse_strict(json.dumps(plain | values), DmdSettings, where="raven")  # fmt: skip
+    return parse_strict(json.dumps(plain | values), DmdSettings, where="raven")
 
 
 def recipe_of(**values: Any) -> Raven:
     """Three random networks, six captions, and a clip for each where the forcing wants it."""
     settings = settings_of(**values)
     return Raven(
-        wan_of(1), wan_of(2), wan_of(3).requires_grad_(False), normal(6, 6, 8, seed=5, dtype=torch.float32), SHAPE,
-        settings, Streams(seed=settings.seed, device=CPU),
+        wan_of(1),
+        wan_of(2),
+        wan_of(3).requires_grad_(False),
+        normal(6, 6, 8, seed=5, dtype=torch.float32),
+        SHAPE,
+        settings,
+        Streams(seed=settings.seed, device=CPU),
         latents=normal(6, *SHAPE, seed=8, dtype=torch.float32) if settings.uses_data else None,
-    )  # fmt: skip
+    )
 
 
 class Case:
@@ -75,7 +80,7 @@ def chunk_after(wan: Wan, before: Tensor, chunk: Tensor, t_before: Tensor, t: Te
     """
     x, times = torch.cat([before, chunk], dim=1), torch.cat([t_before, t], dim=1)
     v = wan.block_causal(x, times, wan.embed_text(text), chunks=CHUNKS[: x.shape[1] // 2])
-    return to_x0(x, v, times)[:, before.shape[1] :]
+    return to_x0(x, v, times / 1000)[:, before.shape[1] :]
 
 
 def parameter_gradient(wan: Wan, loss: Tensor) -> Tensor:
@@ -90,7 +95,7 @@ def test_teacher_forcing_sees_real_history_and_noised_real_chunks() -> None:
     case = Case("teacher_forcing")
     assert case.data is not None
     t = case.t()[:, None].expand(-1, 8)
-    noisy = mix(case.data, case.noise(), t)
+    noisy = add_noise(case.data, case.noise(), t / 1000)
     for k in range(4):
         here, past = slice(2 * k, 2 * k + 2), slice(0, 2 * k)
         expected = chunk_after(
@@ -115,9 +120,9 @@ def test_diffusion_forcing_sees_noisy_history_each_chunk_at_its_own_level(forcin
     t = TIMES[step].repeat_interleave(2, dim=1)
     if case.data is None:
         start = StreamNoise(streams=case.recipe.streams, iteration=5, samples=FOUR, shape=SHAPE).initial()
-        noisy = mix(case.rolled.endpoints, start, t)
+        noisy = add_noise(case.rolled.endpoints, start, t / 1000)
     else:
-        noisy = mix(case.data, case.noise(), t)
+        noisy = add_noise(case.data, case.noise(), t / 1000)
     for k in range(4):
         here, past = slice(2 * k, 2 * k + 2), slice(0, 2 * k)
         expected = chunk_after(
@@ -161,7 +166,7 @@ def test_self_forcing_gives_no_gradient_to_the_history() -> None:
     planner, made = case.recipe.rollout.policy.planner(), []
     for start in range(0, 8, 2):
         x = states[:, start : start + 2]
-        made.append(to_x0(x, wan.cached(x, t, texts[0], cache, planner.plan(start, 2, "denoise")), t))
+        made.append(to_x0(x, wan.cached(x, t, texts[0], cache, planner.plan(start, 2, "denoise")), t / 1000))
         frozen.cached(
             made[-1].detach(), torch.zeros(4, 2), texts[1], cache, planner.plan(start, 2, "context")
         )
@@ -222,8 +227,8 @@ def test_the_fake_score_trains_on_rollouts_under_every_forcing() -> None:
 def test_slices_change_nothing(forcing: str) -> None:
     """Guards against clips that are given to the samples of another slice."""
     norms = []
-    for slices in (1, 4):
-        recipe = recipe_of(forcing=forcing, slices=slices, fake_updates=1)
+    for micro_batches in (1, 4):
+        recipe = recipe_of(forcing=forcing, micro_batches=micro_batches, fake_updates=1)
         norms.append(recipe.step(0, 0.0)["student_grad_norm"])
     assert norms == pytest.approx([norms[0]] * 2, rel=1e-4)
     assert rows_of(range(2, 4), [range(0, 2), range(2, 4)]) == slice(2, 4)
@@ -247,7 +252,7 @@ def test_each_frame_of_the_generator_loss_has_its_chunks_weight(rule: float | st
     for value in (rule, None):
         recipe = recipe_of(chunk_weighting=value)
         leaf = x0.clone().requires_grad_()
-        recipe.scores.generator_loss(3, FOUR, leaf, text, recipe.weights).loss.backward()
+        recipe.scores.generator_loss(3, FOUR, leaf, text).loss.backward()
         assert leaf.grad is not None
         found.append(leaf.grad)
     weights = (found[0] / found[1]).mean((0, 2, 3, 4))
@@ -277,7 +282,7 @@ def test_moving_average_follows_its_setting() -> None:
             recipe.step(iteration, 0.0)
             if iteration % 2:
                 expected = decay * expected + (1 - decay) * recipe.wan.head.head.weight.detach()
-        torch.testing.assert_close(recipe.student.averaged_state()["head.head.weight"], expected)
+        torch.testing.assert_close(recipe.student.ema_state()["head.head.weight"], expected)
 
 
 @pytest.mark.parametrize(

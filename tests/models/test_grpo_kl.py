@@ -117,7 +117,9 @@ def test_term_pulls_back() -> None:
 
 def test_slices_change_nothing() -> None:
     """Turning adapters off between two backward passes keeps the gradients that the first one left."""
-    whole, cut = (moved(recipe_with(KlSettings(weight=50.0, chunk_weighting=-1.0), slices=n)) for n in (1, 4))
+    whole, cut = (
+        moved(recipe_with(KlSettings(weight=50.0, chunk_weighting=-1.0), micro_batches=n)) for n in (1, 4)
+    )
     numbers = [recipe.step(0, 0.0) for recipe in (whole, cut)]
     for name in ("kl", "policy_loss", "student_grad_norm"):
         assert numbers[0][name] == pytest.approx(numbers[1][name], rel=1e-4, abs=1e-7)
@@ -133,7 +135,7 @@ def test_without_the_term_no_reference_runs() -> None:
         recipe.wan.blocks[0].register_forward_hook(lambda *_, calls=calls: calls.append(1))
         recipe.step(0, 0.0)
         counts[weight] = len(calls)
-    assert counts[1.0] == counts[None] + grpo_settings().slices
+    assert counts[1.0] == counts[None] + grpo_settings().micro_batches
 
 
 def test_settings_are_strict() -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from models.checkpoints.containers import read_dcp, tensors_sha256
-from models.training.checkpoints import Checkpoints
+from models.training.checkpoints import RunCheckpoints
 from models.training.distributed import ALONE
 from models.training.loop import Preempted, RunLimits, train
 from models.training.preemption import EXIT_CODE
@@ -114,12 +114,12 @@ def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path: Path) -> None:
     """
     settings = dmd_settings(iterations=3)
     train(raven_of(settings), RunLimits(iterations=3, checkpoint_every=1), output=tmp_path, identity="a")
-    states = tmp_path / "states"
+    states = (tmp_path / "states").resolve()
     assert sorted(path.name for path in states.iterdir()) == ["0000002", "0000003"]
     assert (tmp_path / "checkpoint").resolve() == states / "0000003"
     (states / "0000003").rename(states / "0000003.tmp")
     recipe = raven_of(settings)
-    assert Checkpoints(tmp_path, recipe.trainees, "a", {}, ALONE, 2).resume() == 2
+    assert RunCheckpoints(states.parent, recipe.trainees, "a", {}, ALONE, 2).resume() == 2
     assert [path.name for path in states.iterdir()] == ["0000002"]
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
     assert tensors_sha256(recipe.student.module.state_dict()) == tensors_sha256(
@@ -133,7 +133,7 @@ def test_a_copy_is_written_while_training_goes_on(tmp_path: Path) -> None:
     for iteration in range(2):
         recipe.step(iteration, 0.0)
     before = {name: tensors_sha256(state) for name, state in recipe.student.states().items()}
-    checkpoints = Checkpoints(tmp_path, recipe.trainees, "a", {}, ALONE, 2)
+    checkpoints = RunCheckpoints(tmp_path, recipe.trainees, "a", {}, ALONE, 2)
     checkpoints.save(2, wait=False)
     with torch.no_grad():
         for state in recipe.student.states().values():

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.cache import KVCache
 from models.plan import AttendPlan, Read, Write
-from models.training.flow_matching import to_x0
+from models.schedule import to_x0
 from tests.models.training_toys import CHUNKS, CONFIG, SHAPE, grpo_of, normal, wan_of
 
 TESTS = Path(__file__).parents[1]
@@ -73,7 +73,7 @@ def test_a_window_lets_gradients_through_the_chunks_in_between_alone() -> None:
     noisy, clean = normal(1, *SHAPE, seed=1), normal(1, *SHAPE, seed=2).requires_grad_()
     t = torch.full((1, 8), 833.0, dtype=F64)
     v = wan.interleaved(noisy, clean, t, wan.embed_text(normal(1, 4, 8, seed=3)), chunks=CHUNKS, window=1)
-    to_x0(noisy, v, t)[:, 6:].square().sum().backward()
+    to_x0(noisy, v, t / 1000)[:, 6:].square().sum().backward()
     assert clean.grad is not None
     reached = [float(clean.grad[:, 2 * j : 2 * j + 2].abs().sum()) > 0 for j in range(4)]
     assert reached == [False, True, True, False]
@@ -85,14 +85,14 @@ def test_the_average_of_an_adapter_starts_as_the_adapter() -> None:
     """
     recipe = grpo_of()
     trainee = recipe.student
-    assert trainee.average is not None and trainee.average.keys() == trainee.parameters.keys()
-    assert trainee.average and all(".lora_" in name for name in trainee.average)
+    assert trainee.ema is not None and trainee.ema.keys() == trainee.parameters.keys()
+    assert trainee.ema and all(".lora_" in name for name in trainee.ema)
     expected = {name: value.detach().clone() for name, value in trainee.parameters.items()}
-    assert all(torch.equal(trainee.average[name], value) for name, value in expected.items())
+    assert all(torch.equal(trainee.ema[name], value) for name, value in expected.items())
     assert any(bool(value.any()) for name, value in expected.items() if ".lora_A." in name)
     for iteration in range(3):
         recipe.step(iteration, 0.0)
         for name, value in trainee.parameters.items():
-            expected[name] = trainee.decay * expected[name] + (1 - trainee.decay) * value.detach()
+            expected[name] = trainee.ema_decay * expected[name] + (1 - trainee.ema_decay) * value.detach()
     for name, value in expected.items():
-        torch.testing.assert_close(trainee.average[name], value, rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(trainee.ema[name], value, rtol=1e-5, atol=1e-8)

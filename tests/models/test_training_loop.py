@@ -1,6 +1,8 @@
 """The loop: resume, faults that stop, streams, settings."""
 
 import json
+import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -40,11 +42,43 @@ def test_resumed_run_equals_an_unbroken_one(tmp_path: Path) -> None:
 
 
 def test_checkpoint_of_another_run_is_not_continued(tmp_path: Path) -> None:
-    """Settings, weights or code that differ must start afresh, also the metrics."""
+    """Settings, weights or code that differ start afresh, also the metrics."""
     train(raven_of(dmd_settings()), RunLimits(iterations=2), output=tmp_path, identity="a")
     train(raven_of(dmd_settings()), RunLimits(iterations=1), output=tmp_path, identity="b")
     assert len(losses(tmp_path)) == 1
     assert json.loads((tmp_path / "checkpoint" / "progress.json").read_text())["identity"] == "b"
+
+
+def test_a_finished_run_is_never_deleted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Another identity gets another folder, and one log line says what stays; the older run can go on from
+    where it was. A run of an earlier version, which lies in the row's folder itself, stays too.
+    """
+
+    def trained(identity: str, iterations: int) -> int:
+        recipe = raven_of(dmd_settings())
+        return train(recipe, RunLimits(iterations=iterations), output=tmp_path, identity=identity)
+
+    def state(run: Path) -> str:
+        return tensors_sha256(read_dcp(run / "checkpoint/models/student"))
+
+    caplog.set_level(logging.INFO)
+    assert trained("a" * 64, 2) == 2
+    first = state(tmp_path)
+    for name in ("states", "checkpoint", "metrics.jsonl"):  # as earlier versions wrote them
+        (tmp_path / name).unlink()
+    for path in (tmp_path / "runs" / ("a" * 12)).iterdir():
+        path.rename(tmp_path / path.name)
+    (tmp_path / "runs" / ("a" * 12)).rmdir()
+    caplog.clear()
+    assert trained("b" * 64, 1) == 1
+    assert state(tmp_path) != first and len(losses(tmp_path)) == 1
+    (line,) = [text for text in caplog.messages if "training afresh" in text]
+    assert f"runs/{'a' * 12} (0.00 GB) stays until you remove it" in line
+    assert state(tmp_path / "runs" / ("a" * 12)) == first
+    assert trained("a" * 64, 3) == 3
+    assert len(losses(tmp_path)) == 3 and len(losses(tmp_path / "runs" / ("b" * 12))) == 1
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["a" * 12, "b" * 12]
+    assert not any(Path(os.readlink(path)).is_absolute() for path in tmp_path.iterdir() if path.is_symlink())
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_step() -> None:
@@ -52,7 +86,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step() -> None:
     iteration, and no weight has moved.
     """
     layer = torch.nn.Linear(2, 2)
-    trainee = Trainee("student", layer, OptimizerSettings(lr=0.1), ema=0.9)
+    trainee = Trainee("student", layer, OptimizerSettings(lr=0.1), ema_decay=0.9)
     before = layer.weight.detach().clone()
     layer.weight.grad, layer.bias.grad = torch.full((2, 2), torch.nan), torch.ones(2)
     with pytest.raises(FloatingPointError, match=r"student\.weight is not finite at iteration 17"):
@@ -114,5 +148,5 @@ def test_settings_are_read_strictly() -> None:
         parse_strict(json.dumps({**values, "student": {"rate": 1}}), DmdSettings, where="raven")
     with pytest.raises(ValueError, match=r"raven: key 'batch' is '4' but input should be a valid integer"):
         parse_strict(json.dumps({**values, "batch": "4"}), DmdSettings, where="raven")
-    with pytest.raises(ValueError, match="slices must divide batch"):
-        parse_strict(json.dumps({**values, "batch": 3, "slices": 2}), DmdSettings, where="raven")
+    with pytest.raises(ValueError, match="micro_batches must divide batch"):
+        parse_strict(json.dumps({**values, "batch": 3, "micro_batches": 2}), DmdSettings, where="raven")

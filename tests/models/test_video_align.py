@@ -92,7 +92,7 @@ def test_patches_are_those_of_the_image_processor() -> None:
 
 
 def naive_score(held: dict[str, Tensor], frames: Tensor, prompt: str) -> float:
-    """The same by the whole Qwen2-VL with folded adapters, its own embedding of clips, and places counted on."""
+    """The same by the whole Qwen2-VL with folded adapters, its embedding of clips, and places counted on."""
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
     words = tokenizer()

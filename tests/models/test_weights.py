@@ -51,10 +51,10 @@ def test_adapter_flavours_are_one_model(tmp_path: Path) -> None:
     plain = velocity(base)
     policy = add_lora(base, LoraSettings(rank=3, alpha=6.0), seed=0)
     assert torch.equal(velocity(inner_wan(policy)), plain)
-    trainee = Trainee("student", policy, OptimizerSettings(lr=1.0), ema=0.9)
-    assert trainee.averaged_state().keys() == policy.state_dict().keys()
+    trainee = Trainee("student", policy, OptimizerSettings(lr=1.0), ema_decay=0.9)
+    assert trainee.ema_state().keys() == policy.state_dict().keys()
     assert all(
-        torch.equal(trainee.averaged_state()[name], value) for name, value in policy.state_dict().items()
+        torch.equal(trainee.ema_state()[name], value) for name, value in policy.state_dict().items()
     )  # as the EMA starts, models/training/methods.md#optimizers-and-ema
     for number, value in enumerate(trainable(policy)):
         value.data = 0.1 * normal(*value.shape, seed=number, dtype=torch.float32)

@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=2)
     parser.add_argument("--pause-s", type=float, default=0.0, help="wait so long in every iteration")
     parser.add_argument("--asynchronous", action="store_true")
-    parser.add_argument("--recompute", action="store_true", help="checkpoint activations")
+    parser.add_argument("--activation-checkpointing", action="store_true")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument(
         "--codec", type=Path, help="make validation clips every 2 iterations of RAVEN, with this codec"
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--poison", type=int, help="rank whose texts are not numbers")
     flags = parser.parse_args()
     torch.manual_seed(time.monotonic_ns() % 2**31)  # nothing may depend on a global generator
-    stop, world = stop_requests(), join(flags.device)
+    stop, processes = stop_requests(), join(flags.device)
     limits = RunLimits(
         iterations=flags.iterations, checkpoint_every=flags.every, asynchronous=flags.asynchronous
     )
@@ -43,14 +43,16 @@ def main() -> None:
     if flags.muon:
         settings = replace(settings, student=replace(settings.student, kind="muon"))
     recipe = (
-        raven_of(settings, world, device=flags.device)
+        raven_of(settings, processes, device=flags.device)
         if flags.recipe == "raven"
-        else grpo_of(world, device=flags.device)
+        else grpo_of(processes, device=flags.device)
     )
-    if flags.recompute:
+    if flags.activation_checkpointing:
         for trainee in recipe.trainees:
-            next(module for module in trainee.module.modules() if isinstance(module, Wan)).recompute = True
-    if flags.poison == world.rank:
+            next(
+                module for module in trainee.module.modules() if isinstance(module, Wan)
+            ).activation_checkpointing = True
+    if flags.poison == processes.rank:
         recipe.texts = recipe.texts * torch.nan
     step = recipe.step
 
@@ -66,11 +68,17 @@ def main() -> None:
     code = 0
     try:
         train(
-            recipe, limits, output=flags.output, identity="toy", world=world, stop=stop, validation=validation
+            recipe,
+            limits,
+            output=flags.output,
+            identity="toy",
+            processes=processes,
+            stop=stop,
+            validation=validation,
         )
     except Preempted:
         code = EXIT_CODE
-    leave(world)
+    leave(processes)
     sys.exit(code)
 
 

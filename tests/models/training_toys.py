@@ -10,7 +10,7 @@ from torch import Tensor
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import DtypePolicy, WanConfig
 from models.training.cm_grpo import CmGrpo, needs_base
-from models.training.distributed import ALONE, World, shard
+from models.training.distributed import ALONE, Processes, shard
 from models.training.raven import Raven
 from models.training.settings import CmGrpoSettings, DmdSettings, OptimizerSettings
 from models.training.streams import Streams
@@ -45,11 +45,13 @@ def normal(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Te
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
-def dmd_settings(*, batch: int = 4, slices: int = 1, iterations: int = 4, ema: float = 0.9) -> DmdSettings:
+def dmd_settings(
+    *, batch: int = 4, micro_batches: int = 1, iterations: int = 4, ema: float = 0.9
+) -> DmdSettings:
     return DmdSettings(
         iterations=iterations,
         batch=batch,
-        slices=slices,
+        micro_batches=micro_batches,
         seed=7,
         student=OptimizerSettings(lr=1e-3, warmup=3),
         fake=OptimizerSettings(lr=1e-3, clip=1.0),  # below its gradients' norm, so that clipping is exercised
@@ -60,35 +62,52 @@ def dmd_settings(*, batch: int = 4, slices: int = 1, iterations: int = 4, ema: f
 
 def raven_of(
     settings: DmdSettings,
-    world: World = ALONE,
+    processes: Processes = ALONE,
     dtype: torch.dtype = torch.float32,
     device: torch.device = CPU,
 ) -> Raven:
     """Student, fake score and teacher with three different random weights, six prompts."""
     student, fake, teacher = (wan_of(seed, dtype).to(device) for seed in (1, 2, 3))
-    nets = [shard(wan, world) for wan in (student, fake, teacher.requires_grad_(False))]
+    nets = [shard(wan, processes) for wan in (student, fake, teacher.requires_grad_(False))]
     texts = normal(6, 6, 8, seed=5, dtype=torch.float32)
-    return Raven(*nets, texts, SHAPE, settings, Streams(seed=settings.seed, device=device), world)
+    return Raven(*nets, texts, SHAPE, settings, Streams(seed=settings.seed, device=device), processes)
 
 
 def validation_of(recipe: Raven, output: Path, codec: Path, *, every: int = 2) -> ValidationClips:
     """Clips of 2 of the six prompts; `codec` is for 4 channels."""
     return ValidationClips(
-        every=every, output=output, student=recipe.student, network=recipe.wan, rollout=recipe.rollout, texts=recipe.texts,
-        shape=SHAPE, codec=codec, device=CPU, world=recipe.world, clips=2,
-    )  # fmt: skip
+        every=every,
+        output=output,
+        student=recipe.student,
+        network=recipe.wan,
+        rollout=recipe.rollout,
+        texts=recipe.texts,
+        shape=SHAPE,
+        codec=codec,
+        device=CPU,
+        processes=recipe.processes,
+        clips=2,
+    )
 
 
 def grpo_settings(*, iterations: int = 2) -> CmGrpoSettings:
     """Two of five prompts an iteration, four rollouts of each."""
     return CmGrpoSettings(
-        iterations=iterations, prompts=2, group=4, seed=3, optimizer=OptimizerSettings(lr=1e-2), rewards={"level": 1.0},
-        slices=2, lora_rank=2, lora_alpha=2.0, chunks=CHUNKS,
-    )  # fmt: skip
+        iterations=iterations,
+        prompts=2,
+        group=4,
+        seed=3,
+        optimizer=OptimizerSettings(lr=1e-2),
+        rewards={"level": 1.0},
+        micro_batches=2,
+        lora_rank=2,
+        lora_alpha=2.0,
+        chunks=CHUNKS,
+    )
 
 
 def grpo_of(
-    world: World = ALONE,
+    processes: Processes = ALONE,
     *,
     iterations: int = 2,
     dtype: torch.dtype = torch.float32,
@@ -100,7 +119,7 @@ def grpo_of(
     """
     settings = settings or grpo_settings(iterations=iterations)
     policy = add_lora(wan_of(1, dtype), LoraSettings(rank=2, alpha=2.0), seed=0).to(device, dtype)
-    shard(inner_wan(policy), world)
+    shard(inner_wan(policy), processes)
     rewards = {"level": Tensor.mean, "contrast": Tensor.std}
     return CmGrpo(
         policy,
@@ -109,8 +128,8 @@ def grpo_of(
         SHAPE,
         settings,
         Streams(seed=3, device=device),
-        world,
-        base=shard(wan_of(3, dtype).to(device).requires_grad_(False), world)
+        processes,
+        base=shard(wan_of(3, dtype).to(device).requires_grad_(False), processes)
         if needs_base(settings)
         else None,
     )

@@ -24,11 +24,26 @@ QUESTION = (
     "Rate it.\nLooks: <|VQ_reward|>\nMoves: <|MQ_reward|>\nText - {text_prompt}\nFits: <|TA_reward|>\nEND\n"
 )
 CONFIG = {
-    "model_type": "qwen2_vl", "vocab_size": 300, "hidden_size": HIDDEN, "intermediate_size": 48, "num_hidden_layers": LAYERS,
-    "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "tie_word_embeddings": True,
+    "model_type": "qwen2_vl",
+    "vocab_size": 300,
+    "hidden_size": HIDDEN,
+    "intermediate_size": 48,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1000000.0,
+    "tie_word_embeddings": True,
     "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
-    "vision_config": {"depth": VISION_DEPTH, "embed_dim": 32, "hidden_size": HIDDEN, "num_heads": 2, "mlp_ratio": 2, "patch_size": 14},
-}  # fmt: skip
+    "vision_config": {
+        "depth": VISION_DEPTH,
+        "embed_dim": 32,
+        "hidden_size": HIDDEN,
+        "num_heads": 2,
+        "mlp_ratio": 2,
+        "patch_size": 14,
+    },
+}
 
 
 def tokenizer() -> Tokenizer:

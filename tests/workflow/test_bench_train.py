@@ -33,9 +33,19 @@ def test_every_part_is_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     bench_train.main()
     facts = json.loads(output.read_text(encoding="utf-8"))
     assert [(part["part"], part["checkpointed"]) for part in facts["parts"]] == [
-        ("bidirectional fwd+bwd", True), ("block-causal fwd+bwd", True), ("interleaved fwd+bwd", True),
-        ("bidirectional fwd+bwd", False), ("block-causal fwd+bwd", False),
-        ("interleaved fwd+bwd", False), ("CM-GRPO rollout", False), ("CM-GRPO policy fwd+bwd", True), ("rollout", False), ("student fwd+bwd", True), ("student optimizer step", False),
-        ("teacher, guided", False), ("fake-score update", True), ("whole iteration", True),
-    ]  # fmt: skip
+        ("bidirectional fwd+bwd", True),
+        ("block-causal fwd+bwd", True),
+        ("interleaved fwd+bwd", True),
+        ("bidirectional fwd+bwd", False),
+        ("block-causal fwd+bwd", False),
+        ("interleaved fwd+bwd", False),
+        ("CM-GRPO rollout", False),
+        ("CM-GRPO policy fwd+bwd", True),
+        ("rollout", False),
+        ("student fwd+bwd", True),
+        ("student optimizer step", False),
+        ("teacher, guided", False),
+        ("fake-score update", True),
+        ("whole iteration", True),
+    ]
     assert all(part["seconds"] > 0 for part in facts["parts"])

@@ -31,8 +31,8 @@ from workflow.training.video_frames import (
     UnusableClip,
     crop_box,
     frame_numbers,
+    frame_to_pixels,
     take_frames,
-    to_pixels,
 )
 from workflow.training.video_sources import ListedFiles, ParquetFiles, RawClip, read_info
 
@@ -115,17 +115,17 @@ def test_the_crop_is_the_centre_and_keeps_proportions() -> None:
     assert crop_box(480, 832, FORM) == (0, 0, 480, 832)
     ramp = np.broadcast_to(np.arange(240, dtype=np.uint8)[None, :, None], (120, 240, 3))
     form = ClipForm(pixel_frames=81, height=30, width=52, fps=16, seed=0)
-    pixels = to_pixels(ramp, form)
+    pixels = frame_to_pixels(ramp, form)
     assert pixels.shape == (3, 30, 52)
     expected = (16 + (torch.arange(52) + 0.5) * 4 - 0.5) / 127.5 - 1
     torch.testing.assert_close(pixels[1, 7, 2:-2], expected[2:-2], rtol=0, atol=1e-5)
     frame = np.random.default_rng(0).integers(0, 256, (30, 52, 3), dtype=np.uint8)
     same = torch.from_numpy(frame).permute(2, 0, 1).float() / 127.5 - 1
-    torch.testing.assert_close(to_pixels(frame, form), same, rtol=0, atol=1e-6)
+    torch.testing.assert_close(frame_to_pixels(frame, form), same, rtol=0, atol=1e-6)
 
 
 def test_latents_are_those_of_the_frames_said(videos: Path, whole: Path) -> None:
-    """Against reading whole videos and slicing them; captions and clips stay together, in the list's order."""
+    """Against reading whole videos and slicing them; captions and clips stay together, in order."""
     pool, codec = ClipFile(whole / "latents.safetensors", SHAPE), LinearCodec.load(CODEC)
     about = [json.loads(line) for line in (whole / "clips.jsonl").read_text().splitlines()]
     assert [one["place"] for one in about] == list(GOOD)
@@ -134,12 +134,13 @@ def test_latents_are_those_of_the_frames_said(videos: Path, whole: Path) -> None
     for index, (one, step) in enumerate(zip(about, (3, Fraction(3, 2), 1), strict=True)):
         frames = read_clip(videos / one["name"]).frames
         numbers = [one["start"] + int(step * i + Fraction(1, 2)) for i in range(81)]
-        pixels = torch.stack([to_pixels(frames[i], form) for i in numbers])
+        pixels = torch.stack([frame_to_pixels(frames[i], form) for i in numbers])
         torch.testing.assert_close(pool[[index]], codec.encode(pixels[None]).detach(), rtol=0, atol=0)
     dropped = [json.loads(line) for line in (whole / "dropped.jsonl").read_text().splitlines()]
     assert [(one["name"], one["reason"].split(" (")[0]) for one in dropped] == [
-        ("b.mp4", "has 200 frames at 48 per second, and 241 are needed"), ("d.mp4", "cannot be decoded"),
-    ]  # fmt: skip
+        ("b.mp4", "has 200 frames at 48 per second, and 241 are needed"),
+        ("d.mp4", "cannot be decoded"),
+    ]
     assert not (whole / "parts").exists()
 
 
@@ -281,9 +282,18 @@ def test_a_killed_run_goes_on(videos: Path, tmp_path: Path) -> None:
     rows = "".join(f'{{"file": "{NAMES[i % 5]}", "caption": "{i}"}}\n' for i in range(100))
     (videos / "many.jsonl").write_text(rows)
     command = [
-        sys.executable, "-m", "workflow.scripts.encode_clips", "--list", str(videos / "many.jsonl"), "--shard", "2",
-        "--config", "workflow/config/toybox.yaml", "--output", str(tmp_path / "broken"),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "workflow.scripts.encode_clips",
+        "--list",
+        str(videos / "many.jsonl"),
+        "--shard",
+        "2",
+        "--config",
+        "workflow/config/toybox.yaml",
+        "--output",
+        str(tmp_path / "broken"),
+    ]
     started = subprocess.Popen(command, cwd=ROOT)
     while started.poll() is None and not list(tmp_path.glob("broken/parts/*.safetensors")):
         time.sleep(0.002)

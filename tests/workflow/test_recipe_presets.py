@@ -59,7 +59,7 @@ TABLE_17_2 = {
     "policy_scale": 100.0,
     "reward_aggregation": "normalise_then_sum",
     "advantage_group": None,
-    "advantage_spread": "group",
+    "advantage_std": "group",
     "flow_grpo": None,
     "kl": None,
     "advantage_clip": 5.0,
@@ -126,8 +126,8 @@ def test_a_preset_is_the_table(name: str, recipe: str, table: dict[str, Any]) ->
 def test_batches_are_those_of_the_tables(name: str) -> None:
     """17: one sample per process, rollouts in pairs (slices_per_step 2), group x sync is 32, main rewards."""
     preset, raven, grpo = load_preset(ROOT, name), settings_of(name, "raven"), settings_of(name, "cm_grpo")
-    assert raven["batch"] // raven["slices"] == preset.raven_layout.samples_per_process == 1
-    assert grpo["prompts"] * grpo["group"] // grpo["slices"] == 2
+    assert raven["batch"] // raven["micro_batches"] == preset.raven_layout.samples_per_process == 1
+    assert grpo["prompts"] * grpo["group"] // grpo["micro_batches"] == 2
     assert tuple(grpo["rewards"][reward] for reward in REWARDS) == WEIGHTS[""]
     layout = preset.cm_grpo_layout
     assert grpo["reward_group"] == {"paper": None, "released": 4}[name], (

@@ -20,7 +20,7 @@ import torch
 from models.checkpoints.containers import read_dcp, write_safetensors
 from models.config import DtypePolicy, WanConfig
 from models.training.distributed import ALONE
-from models.training.prompts import PromptPool, read_prompt_list
+from models.training.prompts import PromptPool, read_training_prompts
 from models.training.settings import (
     CmGrpoSettings,
     DmdSettings,
@@ -68,15 +68,42 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def flags(files: Path, output: Path) -> list[str]:
     adamw = OptimizerSettings(lr=1e-4)
     settings = DmdSettings(
-        iterations=2, batch=2, slices=2, seed=3, student=adamw, fake=adamw, chunks=(1, 1), checkpoint_every=1
+        iterations=2,
+        batch=2,
+        micro_batches=2,
+        seed=3,
+        student=adamw,
+        fake=adamw,
+        chunks=(1, 1),
+        checkpoint_every=1,
     )
     return [
-        "--recipe", "raven", "--settings", canonical(settings), "--output", str(output),
-        "--execution", '{"recompute": true, "asynchronous": true}',
-        "--init", str(files / "causal_ode.pt"), "--teacher", str(files / "base.safetensors"),
-        "--fake", str(files / "base.safetensors"), "--prompts", str(files / "prompts.txt"),
-        "--text", str(files / "umt5.pth"), "--codec", str(files / "umt5.pth"), "--latent-size", "4", "6", "--precision", "fast",
-    ]  # fmt: skip
+        "--recipe",
+        "raven",
+        "--settings",
+        canonical(settings),
+        "--output",
+        str(output),
+        "--execution",
+        '{"activation_checkpointing": true, "asynchronous": true}',
+        "--init",
+        str(files / "causal_ode.pt"),
+        "--teacher",
+        str(files / "base.safetensors"),
+        "--fake",
+        str(files / "base.safetensors"),
+        "--prompts",
+        str(files / "prompts.txt"),
+        "--text",
+        str(files / "umt5.pth"),
+        "--codec",
+        str(files / "umt5.pth"),
+        "--latent-size",
+        "4",
+        "6",
+        "--precision",
+        "fast",
+    ]
 
 
 def test_released_models_compute_as_raven_does(files: Path) -> None:
@@ -114,7 +141,7 @@ def test_prompts_are_encoded_when_they_are_drawn(files: Path) -> None:
     embedded encoder.
     """
     drawn: list[str] = []
-    prompts = read_prompt_list(files / "prompts.txt")
+    prompts = read_training_prompts(files / "prompts.txt")
     assert prompts == ["a red ball", "a cat on a meadow", "a ball and a cat"]
     pool = PromptPool(
         prompts, lambda texts: (drawn.extend(texts), torch.full((len(texts), 2, 3), len(drawn)))[1]
@@ -139,9 +166,13 @@ def test_the_script_trains_released_files_in_one_process_and_in_two(files: Path,
         program = ["-m", "workflow.scripts.launch", "--nodes", "1", "--processes", str(processes)]
         done = subprocess.run(
             [sys.executable, *program, "workflow.scripts.train_raven", *flags(files, output)],
-            cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": "17894"},
-            capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": "17894"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         assert json.loads((output / "train.json").read_text())["step"] == 2
         outputs.append(output)
@@ -178,29 +209,82 @@ def grpo_settings(**changed: Any) -> CmGrpoSettings:
     """Both of the prompts that are left of three when one is held out, two rollouts of each."""
     rewards = {"text_alignment": 2.0}
     plain = CmGrpoSettings(
-        iterations=2, prompts=2, group=2, slices=2, seed=3, optimizer=OptimizerSettings(lr=1e-3), rewards=rewards, chunks=(1, 1),
-        lora_rank=4, lora_alpha=4.0, heldout=1, checkpoint_every=1,
-    )  # fmt: skip
+        iterations=2,
+        prompts=2,
+        group=2,
+        micro_batches=2,
+        seed=3,
+        optimizer=OptimizerSettings(lr=1e-3),
+        rewards=rewards,
+        chunks=(1, 1),
+        lora_rank=4,
+        lora_alpha=4.0,
+        heldout=1,
+        checkpoint_every=1,
+    )
     return dataclasses.replace(plain, **changed)
+
+
+def in_project(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run modules of the project as a rule does."""
+    paths = [str(ROOT), *([str(CPU_SITE)] if CPU_SITE.is_dir() else [])]
+    environment = {"OMP_NUM_THREADS": "1", "MASTER_PORT": "17895", "PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def cm_grpo_flags(files: Path, clips: Path, settings: CmGrpoSettings) -> list[str]:
+    """Flags of training and of scoring held-out prompts."""
+    return [
+        "--settings",
+        canonical(settings),
+        "--init",
+        str(clips / "policy.safetensors"),
+        "--prompts",
+        str(files / "prompts.txt"),
+        "--rewards",
+        str(clips),
+        "--fps",
+        "16",
+        "--reward-python",
+        str(PYTHON),
+        "--text",
+        str(files / "umt5.pth"),
+        "--codec",
+        str(clips / "Wan2.1_VAE.pth"),
+        "--latent-size",
+        "16",
+        "16",
+        "--precision",
+        "fast",
+    ]
 
 
 def train_cm_grpo(
     files: Path, clips: Path, output: Path, settings: CmGrpoSettings, *, processes: int = 1
 ) -> subprocess.CompletedProcess[str]:
     """CM-GRPO's script through the launcher, as the rule calls it."""
-    program = ["-m", "workflow.scripts.launch", "--nodes", "1", "--processes", str(processes)]
-    arguments = [
-        "--recipe", "cm_grpo", "--settings", canonical(settings), "--output", str(output), "--execution", '{"recompute": true}',
-        "--init", str(clips / "policy.safetensors"), "--teacher", str(clips / "base.safetensors"),
-        "--prompts", str(files / "prompts.txt"), "--rewards", str(clips), "--fps", "16", "--reward-python", str(PYTHON),
-        "--text", str(files / "umt5.pth"), "--codec", str(clips / "Wan2.1_VAE.pth"), "--latent-size", "16", "16", "--precision", "fast",
-    ]  # fmt: skip
-    paths = [str(ROOT), *([str(CPU_SITE)] if CPU_SITE.is_dir() else [])]
-    environment = {"OMP_NUM_THREADS": "1", "MASTER_PORT": "17895", "PYTHONPATH": os.pathsep.join(paths)}
-    return subprocess.run(
-        [sys.executable, *program, "workflow.scripts.train_cm_grpo", *arguments],
-        cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+    launcher = ["workflow.scripts.launch", "--nodes", "1", "--processes", str(processes)]
+    return in_project(
+        *launcher,
+        "workflow.scripts.train_cm_grpo",
+        "--recipe",
+        "cm_grpo",
+        "--output",
+        str(output),
+        "--execution",
+        '{"activation_checkpointing": true}',
+        "--teacher",
+        str(clips / "base.safetensors"),
+        *cm_grpo_flags(files, clips, settings),
+    )
 
 
 def test_held_out_prompts_are_not_trained_on() -> None:
@@ -231,6 +315,15 @@ def test_cm_grpo_trains_on_real_kinds_of_file_in_one_process_and_in_two(
         assert done.returncode == 0, done.stderr[-3000:]
         assert json.loads((output / "train.json").read_text())["step"] == 2
         lines.append(json.loads((output / "metrics.jsonl").read_text().splitlines()[0]))
+        scored = in_project(
+            "workflow.scripts.score_heldout",
+            "--train",
+            str(output),
+            "--output",
+            str(output / "heldout.json"),
+            *cm_grpo_flags(files, clips, grpo_settings(kl=kl)),
+        )
+        assert scored.returncode == 0, scored.stderr[-3000:]
         measured.append(json.loads((output / "heldout.json").read_text()))
     for name in ("reward", "reward_text_alignment", "student_grad_norm", "kl"):
         assert lines[0][name] == pytest.approx(lines[1][name], rel=5e-2, abs=2e-2), name
@@ -263,7 +356,7 @@ def test_cm_grpo_is_rewarded_by_every_network(files: Path, clips: Path, tmp_path
         "motion_smoothness": 0.75,
     }
     done = train_cm_grpo(
-        files, tmp_path, tmp_path / "grpo", grpo_settings(rewards=weights, iterations=1, slices=4)
+        files, tmp_path, tmp_path / "grpo", grpo_settings(rewards=weights, iterations=1, micro_batches=4)
     )
     assert done.returncode == 0, done.stderr[-3000:]
     line = json.loads((tmp_path / "grpo/metrics.jsonl").read_text())

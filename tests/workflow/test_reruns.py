@@ -75,7 +75,8 @@ def made(*rows: str) -> set[Job]:
 
 
 TRAIN_RAVEN: set[Job] = {("train", "raven"), ("convert_raven", "raven")}
-TRAIN_CM_GRPO: set[Job] = {("train", "cm_grpo"), ("convert_cm_grpo", "cm_grpo")}
+HELDOUT: Job = ("score_heldout", "cm_grpo")
+TRAIN_CM_GRPO: set[Job] = {("train", "cm_grpo"), ("convert_cm_grpo", "cm_grpo"), HELDOUT}
 
 
 @pytest.fixture(scope="module")
@@ -196,11 +197,14 @@ def test_the_code_of_controls_and_of_the_filter(project: Path) -> None:
 
 
 def test_one_scorer(project: Path) -> None:
-    """CM-GRPO is rewarded by the scorers, so that it depends on them; RAVEN and the fifteen other dimensions
-    do not.
+    """CM-GRPO is rewarded by color here, so that it depends on that scorer; RAVEN and the fifteen other
+    dimensions do not. A scorer that is no reward scores held-out prompts again, and retrains nothing.
     """
+    edit(project / "evaluation/toybox/scorers/temporal_flickering.py")
+    expected = {("score", row, "temporal_flickering") for row in ROWS} | {HELDOUT} | LAST
+    assert planned(project, "matrix") == expected
     edit(project / "evaluation/toybox/scorers/color.py")
-    expected = {("score", row, "color") for row in ROWS} | TRAIN_CM_GRPO | made("cm_grpo") | LAST
+    expected |= {("score", row, "color") for row in ROWS} | TRAIN_CM_GRPO | made("cm_grpo")
     assert planned(project, "matrix") == expected
 
 

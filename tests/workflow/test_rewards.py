@@ -6,6 +6,7 @@ import os
 import signal
 import stat
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,18 @@ import torch
 from evaluation.vbench.worker.networks import NETWORK_FILES, RAFT_ARCHIVE
 from models.training.video_align import FILES as VIDEO_ALIGN_FILES
 from tests.evaluation.test_vbench_rewards import CPU_SITE, PYTHON, in_vbench
+from workflow.planning.code_digest import imported_files
 from workflow.planning.resources import REWARD_FILES, needed_resources
-from workflow.planning.suite import FULL_REWARDS, check_rewards, load_suite, read_mapping, suite_from
-from workflow.training.rewards import SHARED_MEMORY, VBENCH_FILES, RewardWorker, as_bytes, reward_files
+from workflow.planning.rewards import FULL_REWARDS, check_rewards, reward_modules, toybox_scorer
+from workflow.planning.suite import load_suite, read_mapping, suite_from
+from workflow.training.rewards import (
+    REWARD_NETWORK_FILES,
+    SHARED_MEMORY,
+    RewardWorker,
+    as_bytes,
+    reward_files,
+)
+from workflow.training.toybox_rewards import GRADED, SMOOTH
 
 ROOT = Path(__file__).parents[2]
 FRAMES = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
@@ -158,7 +168,7 @@ def test_rewards_are_named_strictly(tmp_path: Path) -> None:
     (tmp_path / "vbench/amt_model").mkdir(parents=True)
     (tmp_path / "vbench/amt_model/amt-s.pth").touch()
     assert set(NETWORK_FILES.values()) | {RAFT_ARCHIVE[0]} == {
-        name for names in VBENCH_FILES.values() for name in names
+        name for names in REWARD_NETWORK_FILES.values() for name in names
     }
     brought = {entry.path for entry in needed_resources(ROOT, load_suite(ROOT, [suite], {}))}
     assert {f"weights/vbench/{name}" for name in REWARD_FILES} <= brought
@@ -169,3 +179,19 @@ def test_rewards_are_named_strictly(tmp_path: Path) -> None:
         f"weights/vbench/{n}" for n in REWARD_FILES
     }
     assert [path.name for path in reward_files(dict.fromkeys(FULL_REWARDS, 1.0), tmp_path)] == ["amt-s.pth"]
+
+
+def test_training_depends_on_the_rewards_it_uses() -> None:
+    """The toybox's scorers and the networks of real clips are imported by name, so that editing one of them
+    retrains only what it rewards (tests/workflow/test_reruns.py runs that).
+    """
+    trains = {str(path) for path in imported_files(ROOT, "workflow.scripts.train_cm_grpo")}
+    assert not [path for path in trains if "/scorers/" in path and "__init__" not in path]
+    assert not trains & {"evaluation/toybox/checkers.py", "models/training/video_align.py"}
+    assert reward_modules({"color": 1.0}, real_clips=False) == ["evaluation.toybox.scorers.color"]
+    for module in reward_modules(FULL_REWARDS, real_clips=True):
+        assert imported_files(ROOT, module)
+    for name in (*GRADED, *SMOOTH):
+        scorer = import_module(toybox_scorer(name))
+        assert (name in GRADED) == hasattr(scorer, "soft"), name
+        assert imported_files(ROOT, toybox_scorer(name))

@@ -12,7 +12,8 @@ import pytest
 
 from workflow.planning.banner import missing_reward_environment
 from workflow.planning.resources import needed_resources
-from workflow.planning.suite import REWARD_PYTHON, load_suite, read_mapping, sampling_settings, suite_from
+from workflow.planning.rewards import REWARD_PYTHON
+from workflow.planning.suite import load_suite, read_mapping, sampling_settings, suite_from
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "workflow/config").glob("*.yaml"))
@@ -180,7 +181,7 @@ def test_processes_that_do_not_divide_the_batch_are_refused_while_parsing() -> N
     values = read_mapping(ROOT / "workflow/config/tiny.yaml", "tiny.yaml")
     values["train"]["raven"] |= {"nodes": 2, "gpus": 8}
     with pytest.raises(
-        ValueError, match=r"tiny\.yaml: train\.raven: a batch of 2 samples cannot be shared equally by 16"
+        ValueError, match=r"tiny\.yaml: train\.raven: a batch of 2 samples cannot be split equally among 16"
     ):
         suite_from(values, "tiny.yaml", ROOT)
     values["raven"]["batch"] = 32

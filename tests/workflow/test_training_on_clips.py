@@ -91,13 +91,34 @@ def test_the_script_trains_on_clips(clips: Path, tmp_path: Path, forcing: str) -
     }
     done = subprocess.run(
         [
-            sys.executable, "-m", "workflow.scripts.train_raven", "--recipe", "raven", "--settings", json.dumps(settings),
-            "--init", str(EMBEDDED / "causal_init.safetensors"), "--teacher", str(EMBEDDED / "base.safetensors"),
-            "--text", str(EMBEDDED / "text.safetensors"), "--codec", str(EMBEDDED / "codec.safetensors"),
-            "--data", str(clips), "--output", str(tmp_path), "--execution", '{"validate_every": 2}',
+            sys.executable,
+            "-m",
+            "workflow.scripts.train_raven",
+            "--recipe",
+            "raven",
+            "--settings",
+            json.dumps(settings),
+            "--init",
+            str(EMBEDDED / "causal_init.safetensors"),
+            "--teacher",
+            str(EMBEDDED / "base.safetensors"),
+            "--text",
+            str(EMBEDDED / "text.safetensors"),
+            "--codec",
+            str(EMBEDDED / "codec.safetensors"),
+            "--data",
+            str(clips),
+            "--output",
+            str(tmp_path),
+            "--execution",
+            '{"validate_every": 2}',
         ],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["student_grad_norm"] > 0

@@ -134,8 +134,8 @@ def test_a_fault_puts_the_weights_back(codec: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         validation.make(2)
     assert all(torch.equal(value, before[key]) for key, value in recipe.student.parameters.items())
-    assert recipe.student.average is not None
-    assert not all(torch.equal(value, before[key]) for key, value in recipe.student.average.items())
+    assert recipe.student.ema is not None
+    assert not all(torch.equal(value, before[key]) for key, value in recipe.student.ema.items())
 
 
 def test_prompts_are_named_where_they_are_texts(codec: Path, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_prompts_are_named_where_they_are_texts(codec: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_sharded_processes_take_part(codec: Path, tmp_path: Path) -> None:
-    """Two processes: the same bits of training with and without clips, and clips like those of one process."""
+    """Two processes: the same bits of training with and without clips, and clips like those of one."""
     without = trained(tmp_path / "without", processes=2)
     both = trained(tmp_path / "with", "--codec", codec, processes=2)
     assert state_of(without) == state_of(both)
@@ -173,15 +173,28 @@ def test_a_row_says_what_watches_it() -> None:
     suite = read_suite(Path("workflow/config/tiny.yaml"), ROOT)
     plan = suite.train["raven"].model_copy(update={"validate_every": 5, "wandb": "causal"})
     assert json.loads(plan.execution) == {
-        "asynchronous": False, "keep": 2, "recompute": False, "tensorboard": False, "validate_every": 5, "wandb": "causal",
-    }  # fmt: skip
+        "activation_checkpointing": False,
+        "asynchronous": False,
+        "keep": 2,
+        "tensorboard": False,
+        "validate_every": 5,
+        "wandb": "causal",
+    }
     with pytest.raises(ValueError, match="validate_every is -1"):
         Execution(validate_every=-1)
     with pytest.raises(ValueError, match="every 0 iterations are none"):
         ValidationClips(
-            every=0, output=Path(), student=None, network=None, rollout=None, texts=None, shape=SHAPE, codec=Path(),
-            device=CPU, world=None,
-        )  # type: ignore[arg-type]  # fmt: skip
+            every=0,
+            output=Path(),
+            student=None,
+            network=None,
+            rollout=None,
+            texts=None,
+            shape=SHAPE,
+            codec=Path(),
+            device=CPU,
+            processes=None,
+        )  # type: ignore[arg-type]
 
 
 class FakeWandb(types.ModuleType):

@@ -21,8 +21,9 @@ from workflow.external.baseline import missing_parts
 from workflow.planning.paths import has_user_list
 from workflow.planning.prompt_plan import prompt_stage_settings, protocol_note
 from workflow.planning.resources import missing_resources
-from workflow.planning.row_plan import Baselines
-from workflow.planning.suite import OFFICIAL_BENCHMARKS, REWARD_PYTHON, Suite
+from workflow.planning.rewards import REWARD_PYTHON
+from workflow.planning.row_plan import Baselines, heldout_rows
+from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 
 
 def put_python_first() -> None:
@@ -116,6 +117,7 @@ def estimated_cost(suite: Suite, prompts: Sequence[Prompt]) -> CostEstimate:
     jobs = (
         3
         + 2 * len(suite.train)
+        + len(heldout_rows(suite))
         + rows * (suite.sample.shards + 2 + len(suite.dimensions) + len(suite.custom_dimensions))
     )
     if suite.benchmark in OFFICIAL_BENCHMARKS:

@@ -1,5 +1,6 @@
 """What decides a row's clips, and which files of its own it has: external inputs, rules, training data."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 from baselines.spec import AnyBaseline, Baseline, ExternalBaseline, ImportBaseline
 from workflow.external.archive import original_files
 from workflow.external.baseline import external_settings, import_settings
+from workflow.planning.rewards import REWARD_WORKER, reward_modules
 from workflow.planning.suite import (
     OFFICIAL_BENCHMARKS,
     Suite,
@@ -75,10 +77,24 @@ def external_minutes(baseline: ExternalBaseline) -> int:
     return baseline.timeout_s // 60 + 30
 
 
-def training_modules(plan: TrainPlan) -> list[str]:
-    """Modules whose code decides a trained row: its script, and what computes its rewards elsewhere."""
-    rewards = ["evaluation.vbench.worker.reward_worker"] if plan.rewards else []
-    return [f"workflow.scripts.train_{plan.recipe}", *rewards]
+def heldout_rows(suite: Suite) -> list[str]:
+    """Rows that CM-GRPO trains, whose held-out prompts are scored before and after."""
+    rows = [row for row, plan in suite.train.items() if plan.recipe == "cm_grpo" and row in suite.rows]
+    return rows if rows and json.loads(suite.recipe_settings("cm_grpo"))["heldout"] > 0 else []
+
+
+def training_modules(suite: Suite, plan: TrainPlan) -> list[str]:
+    """Modules whose code decides the weights of a row: its script, and those that compute its rewards."""
+    script = f"workflow.scripts.train_{plan.recipe}"
+    if plan.recipe != "cm_grpo":
+        return [script]
+    rewards = json.loads(suite.recipe_settings("cm_grpo"))["rewards"]
+    return [script, *reward_modules(rewards, real_clips=plan.rewards is not None)]
+
+
+def heldout_modules(plan: TrainPlan) -> list[str]:
+    """Modules that score held-out prompts, and the worker that computes rewards of real clips."""
+    return ["workflow.scripts.score_heldout", *([REWARD_WORKER] if plan.rewards else [])]
 
 
 def reward_environment(suite: Suite, row: str) -> list[str]:

@@ -20,23 +20,14 @@ from baselines.spec import SAMPLED_SECTIONS, Baseline, Count, Section, kind_of, 
 from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
 from evaluation.dimensions import NAMES
 from evaluation.text_only_dimensions import TEXT_ONLY
-from models.training.data_parallel import share
+from models.training.data_parallel import split_batch
 from models.training.settings import RECIPES, DmdSettings, Execution, canonical
 from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.recipe_presets import preset_settings
+from workflow.planning.rewards import check_rewards
 
 OFFICIAL_BENCHMARKS = ("vbench",)
 """Benchmarks that the official VBench scores, in an environment of its own and in parts."""
-
-FULL_REWARDS = ("raft", "text_alignment", "aesthetic", "imaging", "motion_smoothness")
-"""Rewards of CM-GRPO on real clips: RAFT's flow, VideoAlign, LAION's aesthetic head, MUSIQ and AMT
-(models/training/methods.md#rewards, computed by workflow/training/rewards.py).
-"""
-
-REWARD_PYTHON = ".venvs/vbench/bin/python"
-"""Python of the environment that envs/vbench/install.sh builds, where most of them are computed; seen from
-the repository.
-"""
 
 RELEASED = "released"
 """As `weights`: every native row is sampled from its published files, and nothing is trained."""
@@ -126,10 +117,10 @@ class TrainPlan(Section):
     clips of the embedded world. rewards: folder with the weights of CM-GRPO's rewards of real clips
     (workflow/training/rewards.py), null for the embedded checkers.
 
-    flavour: which of the files that `convert` writes is sampled; only CM-GRPO has others than "full".
-    nodes, gpus: nodes of the job, and GPUs (processes) of each. recompute, keep, asynchronous, tensorboard,
-    wandb, validate_every: see `Execution` (models/training/settings.py). None of these changes what comes
-    out.
+    flavour: which of the files that `convert` writes is sampled; only CM-GRPO has others than "full". nodes,
+    gpus: nodes of the job, and GPUs (processes) of each. activation_checkpointing, keep, asynchronous,
+    tensorboard, wandb, validate_every: see `Execution` (models/training/settings.py). None of these changes
+    what comes out.
     """
 
     recipe: Literal["raven", "cm_grpo"]
@@ -142,7 +133,7 @@ class TrainPlan(Section):
     rewards: str | None = None
     nodes: Count = 1
     gpus: Count = 1
-    recompute: bool = False
+    activation_checkpointing: bool = False
     keep: Count = 2
     asynchronous: bool = False
     tensorboard: bool = False
@@ -476,18 +467,9 @@ def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
     if plan.rewards is not None:
         check_rewards(settings.rewards, f"{where}: cm_grpo.rewards")
     try:
-        share(settings.samples, settings.slices, rank=0, size=plan.nodes * plan.gpus)
+        split_batch(settings.samples, settings.micro_batches, rank=0, size=plan.nodes * plan.gpus)
     except ValueError as error:
         raise ValueError(f"{where}: train.{row}: {error}") from None
-
-
-def check_rewards(weights: Mapping[str, float], where: str) -> None:
-    """Raises ValueError if a reward is none of those of real clips."""
-    unknown = sorted(weights.keys() - set(FULL_REWARDS))
-    if unknown:
-        raise ValueError(
-            f"{where} names {', '.join(unknown)}; the rewards of real clips are {', '.join(FULL_REWARDS)}."
-        )
 
 
 def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 # scores + manifests + timings + benchmarks -> <run>/report.html (undeclared), copied to reports/table.html
 # The copy is the only output: were the run's own file one too, another suite's would count as up to date.
 from workflow.planning.report_plan import report_settings
+from workflow.planning.row_plan import heldout_rows
 
 
 rule report:
@@ -15,6 +16,10 @@ rule report:
         filtered=expand("<results>/filter/{row}.json", row=CHOSEN.rows),
         trained=expand(
             "<suite>/train/{row}/train.json", row=[row for row in SUITE.train if row in CHOSEN.rows]
+        ),
+        heldout=expand(
+            "<suite>/train/{row}/heldout.json",
+            row=[row for row in heldout_rows(SUITE) if row in CHOSEN.rows],
         ),
     output:
         table="reports/table.html",

@@ -1,7 +1,9 @@
-# initial weights + teacher -> train/<row>/{states/, checkpoint (a link), metrics.jsonl, train.json}
-# Only train.json is declared: checkpoints and metrics must survive a killed job, so that training resumes.
+# initial weights + teacher -> train/<row>/{runs/<identity>/, links to the current run, train.json, heldout.json}
+# Checkpoints and metrics are not declared: they must survive a killed job, so that training resumes.
 from workflow.planning.paths import local_weights, tracked_file, weights_file, weights_record
 from workflow.planning.row_plan import (
+    heldout_modules,
+    heldout_rows,
     reward_environment,
     training_data,
     training_flags,
@@ -54,7 +56,7 @@ rule train:
         size=f"{SUITE.model.latent_height} {SUITE.model.latent_width}",
         precision=SUITE.sample.precision,
         device=SUITE.device,
-        code=code_of(lambda wc: training_modules(SUITE.train[wc.row])),
+        code=code_of(lambda wc: training_modules(SUITE, SUITE.train[wc.row])),
         folder=subpath(output.manifest, parent=True),
     shell:
         # exec: a signal of Slurm must reach the launcher, and would end a shell that waits for it
@@ -75,4 +77,49 @@ rule train:
         " --device {params.device:q}"
         " --code {params.code:q}"
         " --output {params.folder:q}"
+        " > {log:q} 2>&1"
+
+
+rule score_heldout:
+    """Score held-out prompts before and after training a row: nothing here decides its weights."""
+    input:
+        trained="<suite>/train/{row}/train.json",
+        init=lambda wc: weights_record(SUITE, SUITE.train[wc.row].init),
+        lists=lambda wc: [tracked_file(SUITE, name) for name in training_data(SUITE.train[wc.row]).values()],
+        codec=weights_record(SUITE, SUITE.model.codec),
+        text=weights_record(SUITE, SUITE.model.text),
+        environment=lambda wc: ancient(reward_environment(SUITE, wc.row)),
+        weights=lambda wc: ancient(local_weights(SUITE, SUITE.train[wc.row].init)),
+    output:
+        heldout="<suite>/train/{row}/heldout.json",
+    log:
+        "<suite>/logs/score_heldout/{row}.log",
+    benchmark:
+        "<suite>/benchmarks/score_heldout/{row}.tsv"
+    wildcard_constraints:
+        row=only_rows(heldout_rows(SUITE)),
+    threads: 1
+    params:
+        settings=lambda wc: SUITE.recipe_settings("cm_grpo"),
+        init=lambda wc: weights_file(SUITE, SUITE.train[wc.row].init),
+        codec=SUITE.model.codec,
+        text=SUITE.model.text,
+        optional=lambda wc: training_flags(SUITE, wc.row),
+        size=f"{SUITE.model.latent_height} {SUITE.model.latent_width}",
+        precision=SUITE.sample.precision,
+        device=SUITE.device,
+        code=code_of(lambda wc: heldout_modules(SUITE.train[wc.row])),
+        folder=subpath(output.heldout, parent=True),
+    shell:
+        "python -m workflow.scripts.score_heldout"
+        " --settings {params.settings:q}"
+        " --train {params.folder:q}"
+        " --init {params.init:q}"
+        " --codec {params.codec:q}"
+        " --text {params.text:q}"
+        " {params.optional:q}"
+        " --latent-size {params.size}"
+        " --precision {params.precision:q}"
+        " --device {params.device:q}"
+        " --output {output.heldout:q}"
         " > {log:q} 2>&1"

@@ -19,7 +19,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +29,8 @@ from filelock import FileLock
 from safetensors import safe_open
 from torch import Tensor
 
-from evaluation.files import file_sha256, write_text
+from evaluation.command import command, start_log
+from evaluation.files import file_sha256, write_text, written_whole
 from models.checkpoints.containers import (
     read_library_weights,
     read_metadata,
@@ -81,8 +81,7 @@ class Encoding:
 
 
 def encode_parts(run: Encoding, codec: Codec, device: torch.device, *, rank: int, size: int) -> None:
-    """Make the absent ones of this process' parts: a consecutive share, so that every row of the list is read
-    once.
+    """Make those of this process' parts that are absent; its parts are consecutive, so each row is read once.
 
     Raises ValueError if parts that are there were made from another list, or with other settings.
     """
@@ -100,9 +99,7 @@ def encode_parts(run: Encoding, codec: Codec, device: torch.device, *, rank: int
 def encode_part(
     run: Encoding, codec: Codec, device: torch.device, part: int, clips: Iterator[RawClip]
 ) -> None:
-    """Write one part from the next clips. Raises FloatingPointError naming a clip whose latents are not
-    finite.
-    """
+    """Write one part from the next clips. Raises FloatingPointError if latents are not finite."""
     kept: list[dict[str, Any]] = []
     dropped: list[dict[str, Any]] = []
     latents: list[Tensor] = []
@@ -133,8 +130,7 @@ def encode_part(
 
 
 def join_parts(run: Encoding) -> bool:
-    """Join all parts into the result and remove them; whether there is a result. Processes that come here
-    together wait in line.
+    """Join all parts into the result and remove them; False while parts are absent. One process at a time.
 
     Raises ValueError if no clip at all could be used.
     """
@@ -182,8 +178,7 @@ def _join_latents(path: Path, parts: list[Path], count: int, metadata: dict[str,
     time.
 
     The library writes a file from tensors that are all in memory, so header and bytes are put together here,
-    by its
-    published format: 8 bytes of length, the header as JSON, the bytes in order.
+    by its published format: 8 bytes of length, the header as JSON, the bytes in order.
     """
     with safe_open(parts[0], framework="np") as file:
         shape = [count, *file.get_slice("latents").get_shape()[1:]]
@@ -191,22 +186,22 @@ def _join_latents(path: Path, parts: list[Path], count: int, metadata: dict[str,
     entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}
     header = json.dumps({"__metadata__": metadata, "latents": entry}).encode()
     header = header.ljust(-(-len(header) // 8) * 8)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as joined:
-        joined.write(len(header).to_bytes(8, "little") + header)
-        for part in parts:
-            latents = read_safetensors(part)["latents"]
-            for first in range(0, len(latents), COPIED_AT_ONCE):
-                joined.write(latents[first : first + COPIED_AT_ONCE].numpy().tobytes())
-        joined.flush()
-        os.fsync(joined.fileno())
-    with safe_open(temporary, framework="np") as file:
-        assert file.get_slice("latents").get_shape() == shape, "the joined file reads back as it was written"
-    os.replace(temporary, path)
+    with written_whole(path) as unfinished:
+        with unfinished.open("wb") as joined:
+            joined.write(len(header).to_bytes(8, "little") + header)
+            for part in parts:
+                latents = read_safetensors(part)["latents"]
+                for first in range(0, len(latents), COPIED_AT_ONCE):
+                    joined.write(latents[first : first + COPIED_AT_ONCE].numpy().tobytes())
+            joined.flush()
+            os.fsync(joined.fileno())
+        with safe_open(unfinished, framework="np") as file:
+            found = file.get_slice("latents").get_shape()
+        assert found == shape, "the joined file reads back as it was written"
 
 
 def form_of(suite: Suite, codec: Codec, seed: int) -> ClipForm:
-    """What the suite's networks are trained on: as many frames, and pictures that become latents of its size."""
+    """What the suite's networks are trained on: its number of frames, in the size of its latents."""
     stride = PATCH if isinstance(codec, LinearCodec) else PIXELS_PER_LATENT
     return ClipForm(
         pixel_frames=suite.clip.pixel_frames,
@@ -226,31 +221,21 @@ def identity_of(source: ClipSource, form: ClipForm, codec: Path, shard: int) -> 
 
 
 def main() -> None:
-    about, _, rest = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m workflow.scripts.encode_clips",
-        description=about,
-        epilog=rest,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command(__doc__)
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--list", type=Path, help=".csv (with a header) or .jsonl with file and caption")
     given.add_argument("--parquet", type=Path, nargs="+", help="files with raw_video, and caption or info")
     parser.add_argument("--videos", type=Path, help="folder of the list's files (default: the list's)")
-    parser.add_argument(
-        "--config", default="workflow/config/vbench.yaml", help=f"the suite, e.g. {DEFAULT_CONFIG}"
-    )
+    vbench = "workflow/config/vbench.yaml"
+    parser.add_argument("--config", default=vbench, help=f"the suite, e.g. {DEFAULT_CONFIG}")
     parser.add_argument("--codec", type=Path, help="the VAE (default: the suite's)")
     parser.add_argument("--seed", type=int, default=20001019, help="of the frame that each clip starts at")
-    parser.add_argument(
-        "--shard", type=int, default=32, help="clips that are written at once, and lost by a kill"
-    )
+    parser.add_argument("--shard", type=int, default=32, help="clips written at once, and lost by a kill")
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), help="default: the suite's")
     parser.add_argument("--output", type=Path, required=True)
     flags = parser.parse_args()
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    where = f"[{rank} of {size}] " if size > 1 else ""
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {where}%(message)s", stream=sys.stderr)
+    start_log(f"[{rank} of {size}] " if size > 1 else "")
     try:
         encode(flags, rank=rank, size=size)
     except (ValueError, OSError, ModuleNotFoundError) as error:
@@ -269,12 +254,11 @@ def encode(flags: argparse.Namespace, *, rank: int, size: int) -> None:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     path = flags.codec or ROOT / suite.model.codec
-    # float32 weights under bfloat16 autocast, as RAVEN has its VAE (raven.md 13); a CPU computes in float32
+    # as RAVEN has its VAE, under autocast (models/backbone.md#vae); a CPU computes in float32
     codec = open_codec(path, device=device, dtype=torch.float32, autocast=device.type == "cuda")
     form = form_of(suite, codec, flags.seed)
-    run = Encoding(
-        source=source, form=form, output=flags.output, identity=identity_of(source, form, path, flags.shard), shard=flags.shard
-    )  # fmt: skip
+    identity = identity_of(source, form, path, flags.shard)
+    run = Encoding(source=source, form=form, output=flags.output, identity=identity, shard=flags.shard)
     if run.result.is_file():
         check_identity(run, run.result)
         log.info("%s is there already", run.result)

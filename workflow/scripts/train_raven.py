@@ -2,30 +2,32 @@
 as teacher.
 """
 
+import argparse
+import sys
 from pathlib import Path
 
 from baselines.strict_yaml import parse_strict
+from evaluation.command import run
 from models.checkpoints.released import Role
 from models.training.clips import ClipFile
 from models.training.raven import Raven
 from models.training.settings import DmdSettings
 from models.wan import Wan
 from workflow.training.job import (
-    begin,
+    begin_training,
     open_for_training,
     open_prompts,
     place,
     run_to_end,
     streams_of,
     training_parser,
-    write_manifest,
+    validation_of,
 )
-from workflow.training.validation import ValidationClips
 
 
-def main() -> None:
-    flags = training_parser(__doc__).parse_args()
-    job = begin(flags, "raven")
+def train_raven(flags: argparse.Namespace) -> None:
+    """Train to the end and write train.json. Raises ValueError for settings and files that do not fit."""
+    job = begin_training(flags, "raven")
     settings = parse_strict(flags.settings, DmdSettings, where="--settings")
 
     def network(path: Path, role: Role, *, trained: bool) -> Wan:
@@ -39,18 +41,21 @@ def main() -> None:
     texts = open_prompts(flags, job, settings.seed, clips)
     streams = streams_of(settings.seed, job.device)
     recipe = Raven(
-        student, fake, teacher, texts.pool, shape, settings, streams, job.world, texts.negative, clips
+        student,
+        fake,
+        teacher,
+        texts.pool,
+        shape,
+        settings,
+        streams,
+        job.processes,
+        texts.negative,
+        clips,
     )
     facts = {"recipe": flags.recipe, "config": student.config.to_dict()}
-    every = job.execution.validate_every
-    validation = None if every == 0 else ValidationClips(
-        every=every, output=flags.output, student=recipe.student, network=student, rollout=recipe.rollout, texts=texts.pool, shape=shape,
-        codec=flags.codec, device=job.device, world=job.world,
-    )  # fmt: skip
-    step = run_to_end(recipe, settings, job, flags, facts, validation=validation)
-    if job.world.rank == 0:
-        write_manifest(flags, settings, step)
+    validation = validation_of(flags, job, recipe, recipe.rollout)
+    run_to_end(recipe, settings, job, flags, facts, validation=validation)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(training_parser(__doc__), None, train_raven))

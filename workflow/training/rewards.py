@@ -1,15 +1,14 @@
-"""Rewards of CM-GRPO at full size: latents -> clips -> VideoAlign in this process, VBench's networks in a
-process of their own environment.
+"""Rewards of CM-GRPO on real clips: VideoAlign in this process, VBench's networks in a worker process.
 
 VBench's networks need packages that exclude ours (transformers 4.33, NumPy 1.26), so each training process
-starts one worker in
-envs/vbench, on the same GPU, for the whole run: evaluation/vbench/worker/reward_worker.py, which says how the
-two speak. A fault there, a worker that dies or does not answer, and a score that is not finite are one
-sentence here and end the run: never a number.
+starts one worker in envs/vbench, on the same GPU, for the whole run:
+evaluation/vbench/worker/reward_worker.py, which says how the two speak. An error there, a worker that dies or
+does not answer, and a score that is not finite become one message here and end the run: never a number.
 
 Legend: N clips, T pixel frames, h, w pixels, F latent frames, C channels, H, W latent size.
 """
 
+import argparse
 import json
 import logging
 import math
@@ -30,14 +29,14 @@ from torch import Tensor
 
 from models.training.video_align import FILES, VideoAlign
 from models.wan_vae import WanVae
-from workflow.planning.suite import REWARD_PYTHON, check_rewards
+from workflow.planning.rewards import REWARD_PYTHON, check_rewards
 
 ROOT = Path(__file__).parents[2]
 IN_PROCESS = "text_alignment"
 VBENCH_WEIGHTS, VIDEO_ALIGN_WEIGHTS = "vbench", "videoalign"
 """Folders below that of the rewards' weights."""
 
-VBENCH_FILES = {
+REWARD_NETWORK_FILES = {
     "raft": ("raft_model/models/raft-things.pth", "raft_model/models.zip"),
     "aesthetic": ("clip_model/ViT-L-14.pt", "aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth"),
     "imaging": ("pyiqa_model/musiq_spaq_ckpt-358bb6af.pth",),
@@ -58,8 +57,7 @@ log = logging.getLogger("rewards")
 class RewardWorker:
     """A running reward worker. rewards: names it serves; log_file: where what it prints goes.
 
-    Raises FileNotFoundError if the environment is not built, ValueError in one sentence for any fault of the
-    worker.
+    Raises FileNotFoundError if the environment is not built, ValueError for any error of the worker.
     """
 
     def __init__(
@@ -109,14 +107,14 @@ class RewardWorker:
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            raise self._fault("has ended") from None
+            raise self._error("has ended") from None
         found = self._answer("scores", self.answer_s)
         path.unlink()
         if not isinstance(found, dict) or found.keys() != set(self.rewards):
-            raise self._fault(f"answered {found!r} where {', '.join(self.rewards)} were asked for")
+            raise self._error(f"answered {found!r} where {', '.join(self.rewards)} were asked for")
         bad = [name for name, value in found.items() if not math.isfinite(value)]
         if bad:
-            raise self._fault(f"gave {found[bad[0]]} as {bad[0]}")
+            raise self._error(f"gave {found[bad[0]]} as {bad[0]}")
         return {name: float(found[name]) for name in self.rewards}
 
     def close(self) -> None:
@@ -133,16 +131,14 @@ class RewardWorker:
         self.folder.cleanup()
 
     def _answer(self, key: str, seconds: float) -> Any:
-        """What the next line says under `key`. Raises ValueError if it says something else, or does not come
-        in time.
-        """
+        """What the next line says under `key`. Raises ValueError for another, or if none comes in time."""
         line = self._line(seconds)
         try:
             said = json.loads(line)
         except ValueError:
-            raise self._fault(f"answered {line[:100]!r}, which is no JSON") from None
+            raise self._error(f"answered {line[:100]!r}, which is no JSON") from None
         if not isinstance(said, dict) or key not in said:
-            raise self._fault(f"says: {said.get('error') if isinstance(said, dict) else said}")
+            raise self._error(f"says: {said.get('error') if isinstance(said, dict) else said}")
         return said[key]
 
     def _line(self, seconds: float) -> bytes:
@@ -152,16 +148,16 @@ class RewardWorker:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             while b"\n" not in self.pending:
                 if not selector.select(max(0.0, until - time.monotonic())):
-                    raise self._fault(f"did not answer within {seconds:g} s")
+                    raise self._error(f"did not answer within {seconds:g} s")
                 part = os.read(self.process.stdout.fileno(), 65536)
                 if not part:
-                    raise self._fault("has ended")
+                    raise self._error("has ended")
                 self.pending += part
         line, _, self.pending = self.pending.partition(b"\n")
         return line
 
-    def _fault(self, what: str) -> ValueError:
-        """The sentence about a worker that is of no more use; it is ended."""
+    def _error(self, what: str) -> ValueError:
+        """The error of a worker that is of no more use; it is ended."""
         self.process.kill()
         code = self.process.wait()
         said = self.log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
@@ -173,8 +169,7 @@ class RewardWorker:
 
 
 def frames_of(vae: WanVae, latents: Tensor) -> Tensor:
-    """Bytes [T, h, w, 3] of one clip's latents [F, C, H, W]: decoded, clamped to [-1, 1], rounded (raven.md
-    10).
+    """Bytes [T, h, w, 3] of one clip's latents [F, C, H, W] (models/training/methods.md#rewards).
 
     Raises FloatingPointError if a pixel is not finite.
     """
@@ -182,8 +177,9 @@ def frames_of(vae: WanVae, latents: Tensor) -> Tensor:
 
 
 def as_bytes(pixels: Tensor) -> Tensor:
-    """Bytes [T, h, w, 3] of pixels [3, T, h, w]: round((x + 1) * 127.5) of x clamped to [-1, 1]. Raises
-    FloatingPointError.
+    """Bytes [T, h, w, 3] of pixels [3, T, h, w]: round((x + 1) * 127.5) of x clamped to [-1, 1].
+
+    Raises FloatingPointError if a pixel is not finite.
     """
     if not bool(torch.isfinite(pixels).all()):
         raise FloatingPointError(
@@ -195,9 +191,7 @@ def as_bytes(pixels: Tensor) -> Tensor:
 
 
 class ClipRewards:
-    """Raw rewards of clips by name. worker: None if no reward asks for it; text_alignment: likewise; fps: of
-    the clips.
-    """
+    """Raw rewards of clips by name. worker, text_alignment: None where not asked for; fps: of the clips."""
 
     def __init__(
         self,
@@ -209,8 +203,8 @@ class ClipRewards:
         self.vae, self.worker, self.text_alignment, self.fps = vae, worker, text_alignment, fps
 
     def score(self, latents: Tensor, prompt: str) -> dict[str, float]:
-        """Rewards of one clip, latents [F, C, H, W]. Raises ValueError or FloatingPointError where one has no
-        finite value.
+        """Rewards of one clip, latents [F, C, H, W]. Raises ValueError or FloatingPointError if one is not
+        finite.
         """
         frames = frames_of(self.vae, latents)
         found: dict[str, float] = {}
@@ -240,36 +234,35 @@ def reward_files(weights: Mapping[str, float], folder: Path) -> tuple[Path, ...]
     """The files that the weighted rewards are computed with, below the folder of their weights."""
     names = [f"{VIDEO_ALIGN_WEIGHTS}/{name}" for name in FILES] if IN_PROCESS in weights else []
     for reward in weights:
-        names += [f"{VBENCH_WEIGHTS}/{name}" for name in VBENCH_FILES.get(reward, ())]
+        names += [f"{VBENCH_WEIGHTS}/{name}" for name in REWARD_NETWORK_FILES.get(reward, ())]
     return tuple(folder / name for name in names if (folder / name).is_file())
 
 
-def open_rewards(
-    weights: Mapping[str, float],
-    *,
-    folder: Path,
-    codec: Path,
-    device: torch.device,
-    fps: float,
-    log_file: Path,
-    python: Path,
+def rewards_of(
+    flags: argparse.Namespace, weights: Mapping[str, float], device: torch.device, log_file: Path
 ) -> ClipRewards:
-    """The rewards that have a weight, ready on a device. folder: holds vbench/ and videoalign/; codec: Wan's
-    VAE.
+    """The rewards that have a weight, ready on a device, by the flags of `add_reward_flags` and --codec.
 
-    The VAE has float32 weights under bfloat16 autocast (raven.md 13). Raises ValueError for an unknown
-    reward, and as the parts do.
+    The VAE has float32 weights under bfloat16 autocast (models/training/methods.md#rewards).
+    log_file: of the worker. Raises ValueError for an unknown reward, and as the parts do.
     """
+    if flags.rewards is None:
+        raise ValueError(
+            "CM-GRPO on a list of prompts needs --rewards, the folder with the weights of its rewards "
+            "(`rewards` of the row)."
+        )
     check_rewards(weights, "cm_grpo.rewards")
     served = [name for name in weights if name != IN_PROCESS]
-    place = f"{device.type}:{device.index or 0}" if device.type == "cuda" else device.type
-    worker = (
-        RewardWorker(served, weights=folder / VBENCH_WEIGHTS, device=place, log_file=log_file, python=python)
-        if served
-        else None
-    )
-    align = (
-        VideoAlign.load(folder / VIDEO_ALIGN_WEIGHTS, device=device).score if IN_PROCESS in weights else None
-    )
-    vae = WanVae.load(codec, device=device, dtype=torch.float32, autocast=True)
-    return ClipRewards(vae, worker, align, fps)
+    worker = align = None
+    if served:
+        worker = RewardWorker(
+            served,
+            weights=flags.rewards / VBENCH_WEIGHTS,
+            device=f"{device.type}:{device.index or 0}" if device.type == "cuda" else device.type,
+            log_file=log_file,
+            python=flags.reward_python,
+        )
+    if IN_PROCESS in weights:
+        align = VideoAlign.load(flags.rewards / VIDEO_ALIGN_WEIGHTS, device=device).score
+    vae = WanVae.load(flags.codec, device=device, dtype=torch.float32, autocast=True)
+    return ClipRewards(vae, worker, align, flags.fps)

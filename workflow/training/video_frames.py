@@ -1,6 +1,6 @@
-"""Training pictures of a video: which frames are taken, how they are decoded, cropped and resized (raven.md
-12).
+"""Training frames of a video: which are taken, how they are decoded, cropped and resized.
 
+Source: models/training/methods.md#training-prompts-and-clips.
 Legend: T pixel frames taken, H and W their size, h and w the video's.
 """
 
@@ -18,7 +18,8 @@ from torch import Tensor
 
 from workflow.training.video_sources import RawClip
 
-Frames = NDArray[np.uint8]
+VideoFrame = NDArray[np.uint8]
+"""[h, w, 3]."""
 
 
 class UnusableClip(Exception):  # noqa: N818 (a clip that is left out is no error)
@@ -38,7 +39,7 @@ class ClipForm:
     seed: int
 
 
-class Taken(NamedTuple):
+class TakenFrames(NamedTuple):
     """start: the first frame taken, counted in the video's frames; pixels: [T, 3, H, W] in [-1, 1]."""
 
     start: int
@@ -76,7 +77,7 @@ def crop_box(height: int, width: int, form: ClipForm) -> tuple[int, int, int, in
     return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
-def to_pixels(frame: Frames, form: ClipForm) -> Tensor:
+def frame_to_pixels(frame: VideoFrame, form: ClipForm) -> Tensor:
     """[3, H, W] in [-1, 1] of a frame [h, w, 3]: centre crop, then bilinear, with antialiasing where it gets
     smaller.
     """
@@ -90,8 +91,8 @@ def to_pixels(frame: Frames, form: ClipForm) -> Tensor:
     return unit[0].clamp(0, 1) * 2 - 1
 
 
-def take_frames(clip: RawClip, form: ClipForm, identity: str) -> Taken:
-    """The training pictures of a video; one decoded frame is held at a time.
+def take_frames(clip: RawClip, form: ClipForm, identity: str) -> TakenFrames:
+    """The training frames of a video; one decoded frame is held at a time.
 
     Raises UnusableClip if the video cannot be decoded, is too short or too slow.
     """
@@ -111,7 +112,7 @@ def take_frames(clip: RawClip, form: ClipForm, identity: str) -> Taken:
             for number, frame in enumerate(container.decode(stream)):
                 if number == wanted[len(taken)]:
                     taken.append(
-                        to_pixels(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), form)
+                        frame_to_pixels(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), form)
                     )
                 if len(taken) == len(wanted):
                     break
@@ -119,4 +120,4 @@ def take_frames(clip: RawClip, form: ClipForm, identity: str) -> Taken:
         raise UnusableClip(f"cannot be decoded ({error})") from error
     if len(taken) < len(wanted):
         raise UnusableClip(f"ends after {len(taken)} of the {len(wanted)} frames that it should give")
-    return Taken(wanted[0], torch.stack(taken))
+    return TakenFrames(wanted[0], torch.stack(taken))

@@ -1,5 +1,4 @@
-"""Videos with captions, one after another: a list of files, or parquet files as OpenVid's with the videos'
-bytes inside.
+"""Videos with captions, one after another: a list of files, or parquet files with the videos' bytes inside.
 
 A source is an ordered list of places; it gives the clips of any rising places, holding one video at a time.
 """
@@ -13,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from evaluation.files import file_sha256
+
 VIDEO, INFO, CAPTION = "raw_video", "info", "caption"
 """Columns of a parquet file: the video's bytes, a pickled dict with the caption, or the caption itself."""
 
 
 class RawClip(NamedTuple):
-    """name: for lists and sentences; video: a file, or its bytes; caption: on one line, empty if there is
-    none.
-    """
+    """name: for lists and messages; video: a file, or its bytes; caption: on one line, empty without one."""
 
     name: str
     video: Path | bytes
@@ -30,8 +29,7 @@ class RawClip(NamedTuple):
         """Of the video's bytes: what the clip is, wherever it lies."""
         if isinstance(self.video, bytes):
             return hashlib.sha256(self.video).hexdigest()
-        with self.video.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(self.video)
 
     def opened(self) -> str | io.BytesIO:
         """What PyAV opens."""
@@ -51,11 +49,9 @@ class ClipSource(Protocol):
 
 
 class ListedFiles:
-    """A .csv (with a header) or .jsonl list with `file` and `caption` of each video; files are seen from
-    `folder`.
+    """A .csv (with a header) or .jsonl list with `file`, seen from `folder`, and `caption` of each video.
 
-    Raises FileNotFoundError, or ValueError if the list is empty, lacks a column or names files that do not
-    exist.
+    Raises FileNotFoundError, or ValueError if the list is empty, lacks a column or names absent files.
     """
 
     def __init__(self, path: Path, folder: Path | None = None) -> None:
@@ -98,12 +94,10 @@ class ListedFiles:
 
 
 class ParquetFiles:
-    """Parquet files with `raw_video` bytes and captions: a column `caption`, or `info`, a pickled dict that
-    has one.
+    """Parquet files with `raw_video` bytes and a column `caption`, or `info`, a pickled dict that has one.
 
-    Row groups are read a row at a time, and none before the first place that is asked for.
-    Raises FileNotFoundError; ValueError if a column is absent; ModuleNotFoundError if pyarrow is not
-    installed.
+    Row groups are read a row at a time, and none before the first place that is asked for. Raises
+    FileNotFoundError; ValueError if a column is absent; ModuleNotFoundError if pyarrow is not installed.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -161,9 +155,7 @@ class ParquetFiles:
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Reads dicts, lists, tuples, texts, bytes, numbers, truth values and None: anything else would have to
-    be looked up by name.
-    """
+    """Reads plain values alone: anything else would have to be looked up by name."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Raises UnpicklingError, whatever is asked for."""
@@ -171,7 +163,7 @@ class PlainUnpickler(pickle.Unpickler):
 
 
 def read_info(info: bytes, where: str) -> dict[Any, Any]:
-    """The dict in a pickled `info`. Raises ValueError if it holds anything but plain values, or is no dict."""
+    """The dict in a pickled `info`. Raises ValueError for anything but a dict of plain values."""
     try:
         # what a damaged or malicious pickle may raise beside its own error (Python's documentation of pickle)
         value = PlainUnpickler(io.BytesIO(info)).load()

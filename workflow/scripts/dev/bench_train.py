@@ -1,8 +1,7 @@
-"""Time a training step at full size with random weights: rollout, student, fake score and teacher apart,
-memory, share of the matrix rate.
+"""Time a training step at full size with random weights: parts apart, memory, share of the matrix rate.
 
 Forward and backward of one clip of 32,760 tokens, bidirectional, block-causal and interleaved, with and
-without checkpointed activations, and the parts of a CM-GRPO and of a RAVEN iteration. The matrix rate is
+without activation checkpointing, and the parts of a CM-GRPO and of a RAVEN iteration. The matrix rate is
 measured in the same process and stored with every figure. `--size tiny` runs the same code on any CPU, to try
 it. Started by torchrun, the networks are sharded over its processes, each with a sample of its own; figures
 are those of process 0.
@@ -25,7 +24,7 @@ from models.attention import interleaved_blocks
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import WanConfig
 from models.training.cm_grpo import CmGrpo
-from models.training.distributed import World, join, leave, shard
+from models.training.distributed import Processes, join, leave, shard
 from models.training.flow_matching import guided_velocity
 from models.training.raven import Raven
 from models.training.settings import CHUNKS, CmGrpoSettings, DmdSettings, OptimizerSettings
@@ -50,8 +49,10 @@ Latent = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Median seconds of one part. tflop: operations of the model itself, without recomputation; mfu: share of
-    the matrix rate that they reach; peak_gib: GPU memory, all that is held included.
+    """Median seconds of one part of a step.
+
+    tflop: operations of the model itself, without recomputation; mfu: share of the matrix rate that they
+    reach; peak_gib: GPU memory, all that is held included.
     """
 
     part: str
@@ -63,8 +64,9 @@ class Part:
 
 
 class Flops(NamedTuple):
-    """Operations of one forward; a multiply-add is two. products: with weights; attention: self and to the
-    text; adapters: LoRA's own.
+    """Operations of one forward, a multiply-add being two.
+
+    products: with weights; attention: self and to the text; adapters: LoRA's own.
     """
 
     products: float
@@ -82,8 +84,8 @@ class Flops(NamedTuple):
 
     @property
     def adapted(self) -> float:
-        """Forward and backward where the adapters alone are trained: the other weights' own gradients are not
-        computed.
+        """Forward and backward where adapters alone are trained: other weights need no gradients of their
+        own.
         """
         return 2 * self.products + (1 + PASSES_OF_BACKWARD) * (self.attention + self.adapters)
 
@@ -91,8 +93,10 @@ class Flops(NamedTuple):
 def forward_flops(
     config: WanConfig, frames: int, tokens_per_frame: int, pairs: int, *, rank: int = 0
 ) -> Flops:
-    """One clip: matrix products over `frames` frames of tokens, attention over `pairs` of frames that see one
-    another, and over the text rows; adapters of `rank` on every product. Source: performance.md C.
+    """One clip: products over `frames` frames, attention over `pairs` of frames that see one another, and
+    text.
+
+    rank: of adapters on every product. Source: models/backbone.md#operation-counts.
     """
     tokens, dim, ffn, layers = frames * tokens_per_frame, config.dim, config.ffn_dim, config.num_layers
     attention = 2 * layers * dim * (pairs * tokens_per_frame**2 + tokens * config.text_len)
@@ -133,14 +137,12 @@ def rollout_flops(config: WanConfig, latent: Latent, steps: int, *, rank: int = 
 
 
 def interleaved_pairs(chunks: tuple[int, ...]) -> int:
-    """Pairs of frames that see one another in the packed sequence of training-time test, last clean chunk
-    left out.
-    """
+    """Pairs of frames that see one another in the packed sequence of training-time test."""
     blocks = interleaved_blocks(len(chunks))
     return sum(chunks[b.chunk] * (chunks[b.chunk] + sum(chunks[j] for j in b.sees)) for b in blocks)
 
 
-class Bench:
+class StepBench:
     """Measures parts on one device and remembers them."""
 
     def __init__(self, device: torch.device, rate: float, repeats: int) -> None:
@@ -148,9 +150,7 @@ class Bench:
         self.parts: list[Part] = []
 
     def time(self, part: str, work: Callable[[], Any], flops: float, *, checkpointed: bool = False) -> None:
-        """Time `work`, whose model operations are `flops`. What does not fit into the GPU's memory is said
-        and left out.
-        """
+        """Time `work` of so many operations; what does not fit into the GPU's memory is said and left out."""
         on_gpu = self.device.type == "cuda"
         if on_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -160,23 +160,16 @@ class Bench:
             log.warning("%s%s does not fit into memory", part, ", checkpointed" if checkpointed else "")
             return
         peak = torch.cuda.max_memory_allocated(self.device) / 2**30 if on_gpu else 0.0
-        self.parts.append(
-            Part(
-                part=part,
-                checkpointed=checkpointed,
-                seconds=seconds,
-                tflop=flops / 1e12,
-                mfu=flops / seconds / self.rate,
-                peak_gib=peak,
-            )
+        mfu, tflop = flops / seconds / self.rate, flops / 1e12
+        made = Part(
+            part=part, checkpointed=checkpointed, seconds=seconds, tflop=tflop, mfu=mfu, peak_gib=peak
         )
-        log.info("%s", table(self.parts[-1:]).splitlines()[1])
+        self.parts.append(made)
+        log.info("%s", parts_table(self.parts[-1:]).splitlines()[1])
 
 
 def network(config: WanConfig, device: torch.device, *, trained: bool) -> Wan:
-    """Random weights as the trainers hold them: float32 with products in bfloat16 if trained, else bfloat16
-    with float32 fp32_modules.
-    """
+    """Random weights as the trainers hold them (models/backbone.md#precision)."""
     precision = "fast" if device.type == "cuda" else "float32"
     with torch.device(device):
         wan = Wan(config, training_dtypes(precision, trained=trained))
@@ -191,10 +184,8 @@ def differentiate(v: Tensor) -> None:
     torch.autograd.backward(v.square().mean())
 
 
-def time_forward_backward(bench: Bench, wan: Wan, latent: Latent, text: Tensor) -> None:
-    """Forward and backward of one clip: all frames seeing all frames, chunks those before them, and packed as
-    in training-time test.
-    """
+def time_forward_backward(bench: StepBench, wan: Wan, latent: Latent, text: Tensor) -> None:
+    """Forward and backward of one clip: bidirectional, block-causal, and packed as in training-time test."""
     x, clean = (torch.randn(1, *latent, device=bench.device) for _ in range(2))
     t = torch.full((1, latent[0]), 700.0, device=bench.device)
 
@@ -214,32 +205,32 @@ def time_forward_backward(bench: Bench, wan: Wan, latent: Latent, text: Tensor) 
 
         return work
 
-    for recompute in (True, False):
-        wan.activation_checkpointing = recompute
+    for checkpointed in (True, False):
+        wan.activation_checkpointing = checkpointed
         for name, forward, flops in (
             ("bidirectional fwd+bwd", bidirectional, dense_flops(wan.config, latent)),
             ("block-causal fwd+bwd", block_causal, causal_flops(wan.config, latent)),
             ("interleaved fwd+bwd", interleaved, packed_flops(wan.config, latent)),
         ):
-            bench.time(name, backward(forward), flops.trained, checkpointed=recompute)
+            bench.time(name, backward(forward), flops.trained, checkpointed=checkpointed)
     wan.zero_grad(set_to_none=True)
 
 
 def time_raven(
-    bench: Bench,
+    bench: StepBench,
     student: Wan,
     fake: Wan,
     teacher: Wan,
     latent: Latent,
     text: Tensor,
-    world: World,
+    processes: Processes,
 ) -> None:
     """The parts of one RAVEN iteration with one sample a process, and the whole of it."""
     optimizer = OptimizerSettings(lr=2e-6)
     settings = DmdSettings(
         iterations=100,
-        batch=world.size,
-        slices=world.size,
+        batch=processes.size,
+        micro_batches=processes.size,
         seed=0,
         student=optimizer,
         fake=optimizer,
@@ -248,8 +239,8 @@ def time_raven(
     )
     student.activation_checkpointing = fake.activation_checkpointing = True
     streams = Streams(seed=0, device=bench.device)
-    recipe = Raven(student, fake, teacher, text.float(), latent, settings, streams, world)
-    rows, one = text.float(), world.share(settings.batch, settings.slices)[0]
+    recipe = Raven(student, fake, teacher, text.float(), latent, settings, streams, processes)
+    rows, one = text.float(), processes.split(settings.batch, settings.micro_batches)[0]
     dense, packed = dense_flops(student.config, latent), packed_flops(student.config, latent)
     rollout = rollout_flops(student.config, latent, len(settings.timesteps))
     asked = dense_flops(teacher.config, latent).forward
@@ -285,15 +276,15 @@ def time_raven(
     bench.time("whole iteration", lambda: recipe.step(0, 0.0), whole, checkpointed=True)
 
 
-def time_cm_grpo(bench: Bench, policy: PeftModel, latent: Latent, text: Tensor, world: World) -> None:
-    """The parts of a CM-GRPO iteration that grow with its rollouts, for one on each process, without decoding
-    and rewards.
-    """
+def time_cm_grpo(
+    bench: StepBench, policy: PeftModel, latent: Latent, text: Tensor, processes: Processes
+) -> None:
+    """The parts of a CM-GRPO iteration that grow with its rollouts, one a process, without rewards."""
     settings = CmGrpoSettings(
         iterations=100,
         prompts=1,
-        group=2 * world.size,
-        slices=2 * world.size,
+        group=2 * processes.size,
+        micro_batches=2 * processes.size,
         seed=0,
         optimizer=OptimizerSettings(lr=5e-6),
         rewards={"level": 1.0},
@@ -301,10 +292,10 @@ def time_cm_grpo(bench: Bench, policy: PeftModel, latent: Latent, text: Tensor, 
     )
     streams, rows = Streams(seed=0, device=bench.device), text.float()
     recipe = CmGrpo(
-        policy, rows, lambda x, _: {"level": x.mean((1, 2, 3, 4))}, latent, settings, streams, world
+        policy, rows, lambda x, _: {"level": x.mean((1, 2, 3, 4))}, latent, settings, streams, processes
     )
     recipe.wan.activation_checkpointing = True
-    samples, config = world.share(settings.samples, settings.slices)[0], recipe.wan.config
+    samples, config = processes.split(settings.samples, settings.micro_batches)[0], recipe.wan.config
     rolled, gain = recipe.roll_out(0, samples, rows), torch.ones(1, device=bench.device)
     pairs = recipe.pairs(0, samples)
 
@@ -318,7 +309,7 @@ def time_cm_grpo(bench: Bench, policy: PeftModel, latent: Latent, text: Tensor, 
     recipe.student.clear()
 
 
-def table(parts: list[Part]) -> str:
+def parts_table(parts: list[Part]) -> str:
     """The figures for people."""
     header = f"{'part':<28} {'checkpointed':<12} {'s':>8} {'TFLOP':>8} {'MFU':>6} {'GiB':>6}"
     lines = [
@@ -337,37 +328,37 @@ def main() -> None:
     parts = ("passes", "cm_grpo", "raven")
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     flags, device = begin_benchmark(parser)
-    world = join(device)
-    log.setLevel(logging.INFO if world.rank == 0 else logging.WARNING)
+    processes = join(device)
+    log.setLevel(logging.INFO if processes.rank == 0 else logging.WARNING)
     size = SIZES[flags.size]
     rate = matrix_rate(size.matrix, device, torch.bfloat16 if device.type == "cuda" else torch.float32)
     log.info("%s, torch %s, matrix product %.1f TFLOP/s", device_name(device), torch.__version__, rate / 1e12)
-    bench = Bench(device, rate, flags.repeats)
+    bench = StepBench(device, rate, flags.repeats)
     text = torch.randn(1, size.config.text_len, size.config.text_dim, device=device)
-    student = shard(network(size.config, device, trained=True), world)
+    student = shard(network(size.config, device, trained=True), processes)
     if "passes" in flags.parts:
         time_forward_backward(bench, student, size.latent, text)
     if "cm_grpo" in flags.parts:
         policy = add_lora(
             network(size.config, device, trained=True), LoraSettings(rank=LORA_RANK, alpha=LORA_RANK), seed=0
         )
-        shard(inner_wan(policy), world)
-        time_cm_grpo(bench, policy, size.latent, text, world)
+        shard(inner_wan(policy), processes)
+        time_cm_grpo(bench, policy, size.latent, text, processes)
         del policy
     if "raven" in flags.parts:
-        fake = shard(network(size.config, device, trained=True), world)
+        fake = shard(network(size.config, device, trained=True), processes)
         asked = TEACHERS[flags.size] if flags.teacher == "14b" else size.config
-        teacher = shard(network(asked, device, trained=False), world)
-        time_raven(bench, student, fake, teacher, size.latent, text, world)
-    if world.rank == 0:
+        teacher = shard(network(asked, device, trained=False), processes)
+        time_raven(bench, student, fake, teacher, size.latent, text, processes)
+    if processes.rank == 0:
         figures = {
-            "processes": world.size,
+            "processes": processes.size,
             "teacher": flags.teacher,
             "parts": [asdict(part) for part in bench.parts],
         }
         store(flags, device, rate, figures)
-        print(table(bench.parts))
-    leave(world)
+        print(parts_table(bench.parts))
+    leave(processes)
 
 
 if __name__ == "__main__":

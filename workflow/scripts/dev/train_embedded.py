@@ -1,16 +1,14 @@
-"""Make the shipped models of the embedded suite: codec, text encoder, base model, causal initialisation and
-the six students.
+"""Make the shipped models of the toybox: codec, text encoder, base model, causal initialisation, six
+students.
 
 One stage per process; stages share a working folder on the machine:
 
-    python -m workflow.scripts.dev.train_embedded --stage data        --work W --output O --clips 40000
-    python -m workflow.scripts.dev.train_embedded --stage base        --work W --output O --minutes 7 --device cuda --compile
-    python -m workflow.scripts.dev.train_embedded --stage causal_init --work W --output O --minutes 4 --device cuda --compile
-    python -m workflow.scripts.dev.train_embedded --stage causvid     --work W --output O --minutes 5 --device cuda   (and the others)
+    python -m workflow.scripts.dev.train_embedded --stage data --work W --output O --clips 40000
+    python -m workflow.scripts.dev.train_embedded --stage base --work W --output O --minutes 7 --device cuda
 
-Every stage writes <name>.safetensors (float16; the codec float32) and <name>.json (command, settings,
-seconds, hashes, checker scores) to the output folder. Validation prompts choose among the moving averages
-seen on the way; the suite's prompts measure the choice.
+and so on with causal_init and the names of the students. Every stage writes <name>.safetensors (float16; the
+codec float32) and <name>.json (command, settings, seconds, hashes, checker scores) to the output folder.
+Validation prompts choose among the EMAs seen on the way; the suite's prompts measure the choice.
 """
 
 import argparse
@@ -23,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +32,13 @@ from torch import Tensor
 from baselines.build import rollout_of
 from baselines.spec import load_baseline
 from baselines.strict_yaml import validate_strict
+from evaluation.command import command, start_log
 from evaluation.files import file_sha256, write_text
 from evaluation.records import Prompt
 from evaluation.toybox.captions import VOCABULARY, caption, extended_caption
 from evaluation.toybox.checkers import check_clips, means, start_workers
 from evaluation.toybox.facts import sample_facts
-from evaluation.toybox.render import render
+from evaluation.toybox.render import Frames, render
 from evaluation.toybox.suite import toybox_prompts
 from evaluation.toybox.training_prompts import heldout_prompts
 from models.checkpoints.containers import load_strict, read_safetensors, tensors_sha256, write_safetensors
@@ -51,11 +50,10 @@ from models.noise import PortableNoise, SampleKey
 from models.rollout import Rollout
 from models.text import ToyTextEncoder
 from models.training import causal_init
-from models.training.diffusion_forcing import DiffusionForcing
+from models.training.dmd import Scores
 from models.training.flow_matching import CaptionedClips, FlowMatching, euler_sample
 from models.training.loop import Recipe, RunLimits, train
 from models.training.rollouts import consistency_rollout, endpoints
-from models.training.self_forcing import SelfForcing
 from models.training.settings import (
     BaseSettings,
     DmdSettings,
@@ -65,29 +63,30 @@ from models.training.settings import (
     canonical,
 )
 from models.training.streams import Streams
+from models.training.students import DiffusionForcing, SelfForcing
 from models.wan import Wan, init_weights
 
 log = logging.getLogger("train_embedded")
 
 SHAPE = (21, 16, 8, 8)
-DTYPES = DtypePolicy(rotary="float32", fp32_modules="parameters")
-SIZES = {
-    "embedded": WanConfig(
-        dim=128, ffn_dim=384, num_layers=5, num_heads=4, freq_dim=64, text_dim=64, text_len=32
-    ),
-    "toy": WanConfig(dim=32, ffn_dim=64, num_layers=2, num_heads=2, freq_dim=32, text_dim=64, text_len=32),
-}
-STUDENTS = ("causvid", "self_forcing", "reward_forcing", "causal_forcing", "longlive", "rolling_forcing")
-STAGES = ("data", "base", "causal_init", *STUDENTS)
+TOY_DTYPES = DtypePolicy(rotary="float32", fp32_modules="parameters")
+CONFIG = WanConfig(dim=128, ffn_dim=384, num_layers=5, num_heads=4, freq_dim=64, text_dim=64, text_len=32)
+TOY_STUDENTS = ("causvid", "self_forcing", "reward_forcing", "causal_forcing", "longlive", "rolling_forcing")
+STAGES = ("data", "base", "causal_init", *TOY_STUDENTS)
 SUITE_SEED = 20260701
 VALIDATION_SEED = 11
 BASE_GUIDANCE, BASE_STEPS, BASE_SHIFT = 3.0, 25, 5.0
 PATH_TIMESTEPS = (1000.0, 960.0, 938.0, 882.0, 833.0, 757.0, 625.0, 540.0)
 LONGLIVE_LORA = LoraSettings(rank=32, alpha=32.0, outer=False)
 RESERVE_S = 25.0
+VALIDATION_PROMPTS, SUITE_SAMPLES = 128, 2
+CLIPS_AT_ONCE, PATHS_AT_ONCE = 128, 1024
 
-Sample = Callable[[Tensor, PortableNoise], Tensor]
-"""(text rows [B, L, text_dim], noise) -> clean latents [B, F, C, H, W]."""
+SampleClips = Callable[[Tensor, PortableNoise], Tensor]
+"""(prompt embeddings [B, L, text_dim], noise) -> clean latents [B, F, C, H, W]."""
+
+Measure = Callable[[Mapping[str, Tensor]], dict[str, float]]
+"""State dict of a student -> mean checker scores of its clips."""
 
 
 def default_settings(stage: str, seed: int) -> dict[str, Any]:
@@ -95,7 +94,7 @@ def default_settings(stage: str, seed: int) -> dict[str, Any]:
     endless = 10**6
     if stage == "base":
         optimizer = OptimizerSettings(
-            lr=2e-3, kind="muon", muon_lr=0.02, betas=(0.9, 0.95), clip=1.0, warmup=200, schedule="cosine"
+            lr=2e-3, kind="muon", betas=(0.9, 0.95), clip=1.0, warmup=200, schedule="cosine"
         )
         return {"base": BaseSettings(iterations=endless, batch=256, seed=seed, optimizer=optimizer)}
     if stage == "causal_init":
@@ -110,23 +109,39 @@ def default_settings(stage: str, seed: int) -> dict[str, Any]:
             final=0.05,
         )
         regress = dataclasses.replace(forcing, lr=7e-4, muon_lr=0.007, final=0.0)
+        endpoint = EndpointSettings(
+            iterations=endless,
+            batch=256,
+            seed=seed + 1,
+            optimizer=regress,
+            trajectories=16384,
+            timesteps=PATH_TIMESTEPS,
+        )
         return {
             "forcing": TeacherForcingSettings(iterations=endless, batch=256, seed=seed, optimizer=forcing),
-            "endpoint": EndpointSettings(iterations=endless, batch=256, seed=seed + 1, optimizer=regress, trajectories=16384,
-                                         timesteps=PATH_TIMESTEPS),
-        }  # fmt: skip
+            "endpoint": endpoint,
+        }
     student = OptimizerSettings(
         lr=8e-4 if stage == "longlive" else 2e-4, warmup=20, schedule="cosine", final=0.1, clip=10.0
     )
     fake = OptimizerSettings(lr=2e-4, warmup=20, clip=10.0)
-    return {"dmd": DmdSettings(iterations=endless, batch=128, seed=seed, student=student, fake=fake, fake_updates=3, ema=0.98,
-                               chunk_weighting=None)}  # fmt: skip
+    settings = DmdSettings(
+        iterations=endless,
+        batch=128,
+        seed=seed,
+        student=student,
+        fake=fake,
+        fake_updates=3,
+        ema=0.98,
+        chunk_weighting=None,
+    )
+    return {"dmd": settings}
 
 
 @dataclass
-class Bench:
-    """What every stage needs: where it runs, how long it may, and its measuring tools. began: start of the
-    process, seconds.
+class StageTools:
+    """What every stage needs: where it runs, how long it may, and its tools. began: start of the process, in
+    s.
     """
 
     arguments: argparse.Namespace
@@ -135,40 +150,41 @@ class Bench:
     workers: ProcessPoolExecutor
     codec: LinearCodec
     encoder: ToyTextEncoder
-    validation: list[Prompt] = field(default_factory=list)
+    validation: list[Prompt]
 
     def left(self) -> float:
         """Seconds until training must stop, so that measuring and writing still fit."""
-        return self.arguments.minutes * 60 - (time.monotonic() - self.began) - RESERVE_S
+        limit: float = self.arguments.minutes * 60
+        return limit - (time.monotonic() - self.began) - RESERVE_S
 
     def streams(self, seed: int) -> Streams:
         return Streams(seed=seed, device=self.device, per_sample=self.device.type == "cpu")
 
     def measure(
-        self, sample: Sample, encoder: ToyTextEncoder, prompts: list[Prompt], samples: int
+        self, sample: SampleClips, encoder: ToyTextEncoder, prompts: list[Prompt], samples: int
     ) -> dict[str, float]:
         """Mean checker scores of clips sampled for prompts, with the suite's portable noise."""
         jobs = [(prompt, number) for prompt in prompts for number in range(samples)]
         scores: list[dict[str, float]] = []
-        size = self.arguments.sample_batch
-        for start in range(0, len(jobs), size):
-            part = jobs[start : start + size]
-            noise = PortableNoise(
-                suite="toybox", samples=[SampleKey(p.id, n) for p, n in part], shape=SHAPE, device=self.device
-            )
+        for start in range(0, len(jobs), CLIPS_AT_ONCE):
+            part = jobs[start : start + CLIPS_AT_ONCE]
+            keys = [SampleKey(p.id, n) for p, n in part]
+            noise = PortableNoise(suite="toybox", samples=keys, shape=SHAPE, device=self.device)
             with torch.no_grad():
                 text = encoder.encode([prompt.extended for prompt, _ in part])
                 frames = self.codec.decode_uint8(sample(text, noise)).cpu().numpy()
             scores += check_clips(frames, [prompt for prompt, _ in part], self.workers)
         return means(scores)
 
+    def measure_suite(self, sample: SampleClips, encoder: ToyTextEncoder) -> dict[str, float]:
+        """Mean checker scores on the suite's prompts, which no choice was made by."""
+        return self.measure(sample, encoder, toybox_prompts(SUITE_SEED), SUITE_SAMPLES)
+
 
 class Watched:
-    """A recipe that is measured every few minutes; keeps the moving average with the best validation mean."""
+    """A recipe that is measured every few minutes; keeps the EMA with the best validation mean."""
 
-    def __init__(
-        self, recipe: Recipe, bench: Bench, measure: Callable[[Mapping[str, Tensor]], dict[str, float]]
-    ) -> None:
+    def __init__(self, recipe: Recipe, bench: StageTools, measure: Measure) -> None:
         self.recipe, self.bench, self.measure = recipe, bench, measure
         self.trainees = recipe.trainees
         self.curve: list[dict[str, Any]] = []
@@ -185,8 +201,8 @@ class Watched:
         return metrics
 
     def validate(self) -> None:
-        """Measure the current moving average and remember it if it is the best so far."""
-        state = {name: value.detach().clone() for name, value in self.trainees[0].averaged_state().items()}
+        """Measure the current EMA and remember it if it is the best so far."""
+        state = {name: value.detach().clone() for name, value in self.trainees[0].ema_state().items()}
         scores = self.measure(state)
         elapsed = time.monotonic() - self.bench.began
         self.curve.append({"iteration": self.done, "seconds": round(elapsed, 1), "scores": rounded(scores)})
@@ -196,24 +212,15 @@ class Watched:
         self.last = time.monotonic()
 
 
-def run(
-    recipe: Recipe,
-    bench: Bench,
-    iterations: int,
-    seconds: float,
-    measure: Callable[[Mapping[str, Tensor]], dict[str, float]],
+def train_measured(
+    recipe: Recipe, bench: StageTools, iterations: int, seconds: float, measure: Measure
 ) -> Watched:
     """Train until the first limit, then measure once more."""
     watched = Watched(recipe, bench, measure)
-    watched.done = train(
-        watched, RunLimits(iterations=iterations, seconds=max(seconds, 1.0)), output=None, identity=""
-    )
+    limits = RunLimits(iterations=iterations, seconds=max(seconds, 1.0))
+    watched.done = train(watched, limits, output=None, identity="")
     watched.validate()
     return watched
-
-
-# -- stages --------------------------------------------------------------------------------------------------
-# ---------------
 
 
 def make_data(arguments: argparse.Namespace, began: float) -> None:
@@ -222,11 +229,8 @@ def make_data(arguments: argparse.Namespace, began: float) -> None:
     """
     output, work = Path(arguments.output), Path(arguments.work)
     workers = start_workers(arguments.workers)
-    first = list(
-        workers.map(
-            render_clip, [(arguments.seed, n) for n in range(min(1024, arguments.clips))], chunksize=8
-        )
-    )
+    keys = [(arguments.seed, n) for n in range(min(1024, arguments.clips))]
+    first = list(workers.map(render_clip, keys, chunksize=8))
     pixels = to_pixels(torch.from_numpy(np.stack(first)))
     codec = fit_codec(pixels[: len(pixels) * 3 // 4])
     held = pixels[len(pixels) * 3 // 4 :]
@@ -248,26 +252,18 @@ def make_data(arguments: argparse.Namespace, began: float) -> None:
     workers.shutdown()
     latents, ids = torch.cat([p[0] for p in pieces]), torch.cat([p[1] for p in pieces])
     write_safetensors(work / "data.safetensors", {"latents": latents, "ids": ids})
-    log.info(
-        "%d clips, latent deviation %.3f, %.0f s",
-        len(latents),
-        float(latents[:512].float().std()),
-        time.monotonic() - began,
-    )
-    write_facts(
-        arguments,
-        "codec",
-        began,
-        {
-            "sha256": file_sha256(output / "codec.safetensors"),
-            "psnr_db": round(quality, 2),
-            "suite_scores": scores,
-            "clips": len(latents),
-        },
-    )
+    std, seconds = float(latents[:512].float().std()), time.monotonic() - began
+    log.info("%d clips, standard deviation of latents %.3f, %.0f s", len(latents), std, seconds)
+    facts = {
+        "sha256": file_sha256(output / "codec.safetensors"),
+        "psnr_db": round(quality, 2),
+        "suite_scores": scores,
+        "clips": len(latents),
+    }
+    write_facts(arguments, "codec", began, facts)
 
 
-def render_clip(key: tuple[int, int]) -> np.ndarray:
+def render_clip(key: tuple[int, int]) -> Frames:
     """Training clip number key[1]: uint8 [81, 32, 32, 3]."""
     return render(sample_facts(np.random.Generator(np.random.Philox(key=key))), key[1])
 
@@ -276,26 +272,22 @@ def encode_clips(job: tuple[int, int, int, str]) -> tuple[Tensor, Tensor]:
     """Latents (float16) and word ids (int16, short and long caption) of `count` clips from `start`."""
     seed, start, count, path = job
     codec, encoder = LinearCodec.load(path), ToyTextEncoder(VOCABULARY)
-    facts = [
-        sample_facts(np.random.Generator(np.random.Philox(key=(seed, n))))
-        for n in range(start, start + count)
-    ]
+    numbers = range(start, start + count)
+    facts = [sample_facts(np.random.Generator(np.random.Philox(key=(seed, n)))) for n in numbers]
     clips = np.stack([render(one, start + n) for n, one in enumerate(facts)])
     ids = torch.stack([encoder.tokenize([caption(one), extended_caption(one)]) for one in facts])
     return codec.encode(to_pixels(torch.from_numpy(clips))).half(), ids.to(torch.int16)
 
 
-def train_base(bench: Bench) -> None:
-    """The bidirectional base model and its text encoder; --init trains a base model on and keeps the encoder
-    as it is.
-    """
+def train_base(bench: StageTools) -> None:
+    """The bidirectional base model and its text encoder, which stays as it is where --init is given."""
     arguments, settings = bench.arguments, chosen_settings(bench.arguments)["base"]
     encoder = bench.encoder
     if arguments.init:
         wan, config = load_wan(Path(arguments.init), bench.device)
     else:
-        config = SIZES[arguments.size]
-        wan = new_wan(config, bench.device)
+        config = CONFIG
+        wan = Wan(config, TOY_DTYPES).to(bench.device)
         init_weights(wan, torch.Generator(bench.device).manual_seed(settings.seed))
     judge, judge_encoder = copy.deepcopy(wan), copy.deepcopy(encoder)
     if arguments.compile:
@@ -307,8 +299,8 @@ def train_base(bench: Bench) -> None:
         )
 
     def use(state: Mapping[str, Tensor]) -> None:
-        load_strict(judge, part_of(state, "wan."), where="the moving average")
-        load_strict(judge_encoder, part_of(state, "text."), where="the moving average")
+        load_strict(judge, part_of(state, "wan."), where="the EMA")
+        load_strict(judge_encoder, part_of(state, "text."), where="the EMA")
 
     def measure(state: Mapping[str, Tensor]) -> dict[str, float]:
         use(state)
@@ -317,7 +309,7 @@ def train_base(bench: Bench) -> None:
     recipe = FlowMatching(
         wan, encoder, load_clips(arguments, bench.device), settings, bench.streams(settings.seed)
     )
-    watched = run(recipe, bench, settings.iterations, bench.left(), measure)
+    watched = train_measured(recipe, bench, settings.iterations, bench.left(), measure)
     state = {name: value.half().float() for name, value in watched.best[2].items()}
     use(state)
     if not arguments.init:
@@ -325,86 +317,69 @@ def train_base(bench: Bench) -> None:
         judge_encoder.save(text, dtype=torch.float16)
         written = {"sha256": file_sha256(text), "words": len(VOCABULARY), "trained_with": "base"}
         write_facts(arguments, "text", bench.began, written)
-    scores = bench.measure(sample, judge_encoder, toybox_prompts(SUITE_SEED), arguments.suite_samples)
-    finish(
-        bench,
-        "base",
-        part_of(state, "wan."),
-        config,
-        watched,
-        scores,
-        {"settings": {"base": dataclasses.asdict(settings)}},
-    )
+    scores = bench.measure_suite(sample, judge_encoder)
+    facts = {"settings": {"base": dataclasses.asdict(settings)}}
+    finish(bench, "base", part_of(state, "wan."), config, watched, scores, facts)
 
 
-def train_causal_init(bench: Bench) -> None:
+def train_causal_init(bench: StageTools) -> None:
     """Teacher forcing on data, guided paths, regression to their endpoints."""
     arguments, settings = bench.arguments, chosen_settings(bench.arguments)
     forcing, endpoint = settings["forcing"], settings["endpoint"]
     base, config = load_wan(source(arguments, "base"), bench.device)
     clips = load_clips(arguments, bench.device)
     student, judge = copy.deepcopy(base), copy.deepcopy(base)
-    sample = rollout_sample(
-        judge, consistency_rollout((*endpoint.timesteps[:1], 938.0, 833.0, 625.0), endpoint.chunks)
-    )
+    timesteps = (*endpoint.timesteps[:1], 938.0, 833.0, 625.0)
+    sample = rollout_sample(judge, consistency_rollout(timesteps, endpoint.chunks))
 
     def measure(state: Mapping[str, Tensor]) -> dict[str, float]:
-        load_strict(judge, state, where="the moving average")
+        load_strict(judge, state, where="the EMA")
         return bench.measure(sample, bench.encoder, bench.validation, 1)
 
     def encode(ids: Tensor) -> Tensor:
         with torch.no_grad():
-            return bench.encoder(ids)
+            embeddings: Tensor = bench.encoder(ids)
+        return embeddings
 
     compile_interleaved(student, arguments)
     total = bench.left()
-    first = run(
-        causal_init.TeacherForcing(student, clips, encode, forcing, bench.streams(forcing.seed)),
-        bench,
-        forcing.iterations,
-        arguments.forcing_share * total,
-        measure,
-    )
-    load_strict(student, first.recipe.trainees[0].averaged_state(), where="the teacher-forced model")
+    part_a = causal_init.TeacherForcing(student, clips, encode, forcing, bench.streams(forcing.seed))
+    first = train_measured(part_a, bench, forcing.iterations, arguments.forcing_share * total, measure)
+    load_strict(student, first.recipe.trainees[0].ema_state(), where="the teacher-forced model")
     paths = follow_paths(bench, base, copy.deepcopy(student), clips, encode, endpoint, until=0.15 * total)
-    second = run(
-        causal_init.EndpointRegression(student, paths, endpoint, bench.streams(endpoint.seed)),
-        bench,
-        endpoint.iterations,
-        bench.left(),
-        measure,
-    )
+    part_b = causal_init.EndpointRegression(student, paths, endpoint, bench.streams(endpoint.seed))
+    second = train_measured(part_b, bench, endpoint.iterations, bench.left(), measure)
     state = rounded_state(second.best[2])
     load_strict(judge, state, where="the chosen state")
-    scores = bench.measure(sample, bench.encoder, toybox_prompts(SUITE_SEED), arguments.suite_samples)
+    scores = bench.measure_suite(sample, bench.encoder)
     facts = {
         "settings": {name: dataclasses.asdict(value) for name, value in settings.items()},
         "teacher_forcing_curve": first.curve,
         "trajectories": len(paths.endpoints),
         "init_sha256": file_sha256(source(arguments, "base")),
     }
-    finish(bench, arguments.name, state, config, second, scores, facts)
+    finish(bench, arguments.stage, state, config, second, scores, facts)
 
 
 def follow_paths(
-    bench: Bench,
+    bench: StageTools,
     base: Wan,
     causal: Wan,
     clips: CaptionedClips,
     encode: Callable[[Tensor], Tensor],
     settings: EndpointSettings,
     until: float,
-) -> causal_init.Trajectories:
+) -> causal_init.GuidedPaths:
     """The pool of guided paths, as many as fit into `until` seconds and at most as the settings say."""
-    began, pieces, made = time.monotonic(), [], 0
+    began, made = time.monotonic(), 0
+    pieces: list[causal_init.GuidedPaths] = []
     streams = bench.streams(settings.seed)
-    size = min(bench.arguments.path_batch, settings.trajectories)
+    size = min(PATHS_AT_ONCE, settings.trajectories)
     while made < settings.trajectories and (not pieces or time.monotonic() - began < until):
         rows = range(made, made + size)
-        which = streams.choice("path clip", made, rows, len(clips.latents))[:, 0].to(clips.latents.device)
-        wording = streams.choice("path wording", made, rows, clips.ids.shape[1])[:, 0].to(
-            clips.latents.device
-        )
+        home = clips.latents.device
+        which = streams.choice("path clip", made, rows, len(clips.latents))[:, 0].to(home)
+        wording = streams.choice("path wording", made, rows, clips.ids.shape[1])[:, 0].to(home)
         text = encode(clips.ids[which, wording].to(bench.device, torch.int64))
         noise = streams.normal("path noise", made, rows, SHAPE)
         with torch.no_grad():
@@ -415,10 +390,10 @@ def follow_paths(
                 pieces.append(causal_init.bidirectional_paths(base, text, noise, settings))
         made += size
     log.info("%d %s paths in %.0f s", made, settings.paths, time.monotonic() - began)
-    return causal_init.join(pieces)
+    return causal_init.join_paths(pieces)
 
 
-def train_student(bench: Bench) -> None:
+def train_student(bench: StageTools) -> None:
     """One baseline's student by DMD, under its own schedule, cache policy and rollout."""
     arguments, settings = bench.arguments, chosen_settings(bench.arguments)["dmd"]
     stage = arguments.stage
@@ -433,50 +408,43 @@ def train_student(bench: Bench) -> None:
     clips, streams = load_clips(arguments, bench.device), bench.streams(settings.seed)
     texts = encode_all(bench.encoder, clips.ids, bench.device)
     rollout = baseline_rollout(stage)
-    judge, trained, network = copy.deepcopy(student), student, student
+    judge = copy.deepcopy(student)
+    trained: torch.nn.Module = student
     judged: torch.nn.Module = judge
     if stage == "longlive":
-        trained, judged = (
-            add_lora(student, LONGLIVE_LORA, seed=settings.seed),
-            add_lora(judge, LONGLIVE_LORA, seed=0),
-        )
-        network, judge = inner_wan(trained), inner_wan(judged)
+        adapted = add_lora(student, LONGLIVE_LORA, seed=settings.seed)
+        adapted_judge = add_lora(judge, LONGLIVE_LORA, seed=0)
+        student, judge = inner_wan(adapted), inner_wan(adapted_judge)
+        trained, judged = adapted, adapted_judge
     sample = rollout_sample(judge, rollout)
 
     def measure(state: Mapping[str, Tensor]) -> dict[str, float]:
-        load_strict(judged, state, where="the moving average")
+        load_strict(judged, state, where="the EMA")
         return bench.measure(sample, bench.encoder, bench.validation, 1)
 
+    scores_of = Scores(fake, teacher, settings, streams)
     recipe: Recipe
     if stage == "causvid":
         steps = [*rollout.schedule.steps, *baseline_rollout("causvid_4step").schedule.steps[1:]]
-        recipe = DiffusionForcing(
-            student, fake, teacher, clips.latents, texts[:, 1], steps, settings, streams
-        )
+        recipe = DiffusionForcing(student, scores_of, clips.latents, texts[:, 1], steps, settings, streams)
     else:
-        recipe = SelfForcing(
-            network, trained, fake, teacher, texts.flatten(0, 1), SHAPE, rollout, settings, streams
-        )
-    watched = run(recipe, bench, settings.iterations, bench.left(), measure)
+        flat = texts.flatten(0, 1)
+        recipe = SelfForcing(student, trained, scores_of, flat, SHAPE, rollout, settings, streams)
+    watched = train_measured(recipe, bench, settings.iterations, bench.left(), measure)
     state = rounded_state(watched.best[2])
     load_strict(judged, state, where="the chosen state")
-    scores = bench.measure(sample, bench.encoder, toybox_prompts(SUITE_SEED), arguments.suite_samples)
+    scores = bench.measure_suite(sample, bench.encoder)
     facts: dict[str, Any] = {
         "settings": {"dmd": dataclasses.asdict(settings)},
         "init": init.name,
         "init_sha256": file_sha256(init),
     }
+    header = None
     if stage == "longlive":
         state = adapter_state(state)
         facts |= {"flavour": "adapter", "lora": dataclasses.asdict(LONGLIVE_LORA), "base": init.name}
-    header = (
-        weights_header(config, alpha=LONGLIVE_LORA.alpha, base=init.name) if stage == "longlive" else None
-    )
-    finish(bench, arguments.name, state, config, watched, scores, facts, header)
-
-
-# -- parts ---------------------------------------------------------------------------------------------------
-# ---------------
+        header = weights_header(config, alpha=LONGLIVE_LORA.alpha, base=init.name)
+    finish(bench, arguments.stage, state, config, watched, scores, facts, header)
 
 
 def baseline_rollout(name: str) -> Rollout:
@@ -484,7 +452,7 @@ def baseline_rollout(name: str) -> Rollout:
     return rollout_of(load_baseline(Path("baselines") / f"{name}.yaml"), SHAPE[0], "float32")
 
 
-def rollout_sample(wan: Wan, rollout: Rollout) -> Sample:
+def rollout_sample(wan: Wan, rollout: Rollout) -> SampleClips:
     """Sampling with a rollout, as evaluation wants it."""
 
     def sample(text: Tensor, noise: PortableNoise) -> Tensor:
@@ -493,13 +461,9 @@ def rollout_sample(wan: Wan, rollout: Rollout) -> Sample:
     return sample
 
 
-def new_wan(config: WanConfig, device: torch.device) -> Wan:
-    return Wan(config, DTYPES).to(device)
-
-
 def load_wan(path: Path, device: torch.device) -> tuple[Wan, WanConfig]:
     """A transformer of the size its file names, in float32."""
-    wan = open_model(path, DTYPES).to(device)
+    wan = open_model(path, TOY_DTYPES).to(device)
     return wan, wan.config
 
 
@@ -511,9 +475,10 @@ def load_clips(arguments: argparse.Namespace, device: torch.device) -> Captioned
 
 @torch.no_grad()
 def encode_all(encoder: ToyTextEncoder, ids: Tensor, device: torch.device) -> Tensor:
-    """Text rows [N, V, L, text_dim], float16, of all captions."""
-    rows = [encoder(part.to(device, torch.int64)).half() for part in ids.flatten(0, 1).split(4096)]
-    return torch.cat(rows).unflatten(0, tuple(ids.shape[:2]))
+    """Embeddings [N, V, L, text_dim], float16, of all captions."""
+    parts = torch.split(ids.flatten(0, 1), 4096)
+    embeddings = torch.cat([encoder(part.to(device, torch.int64)).half() for part in parts])
+    return embeddings.view(*ids.shape[:2], *embeddings.shape[1:])
 
 
 def compile_interleaved(wan: Wan, arguments: argparse.Namespace) -> None:
@@ -528,9 +493,7 @@ def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def rounded_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state as it will be read back from a float16 file, so that the printed scores are those of the
-    file.
-    """
+    """The state as it is read back from a float16 file, so that the printed scores are those of the file."""
     return {name: value.half().float() for name, value in state.items()}
 
 
@@ -559,7 +522,7 @@ def chosen_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def finish(
-    bench: Bench,
+    bench: StageTools,
     name: str,
     state: Mapping[str, Tensor],
     config: WanConfig,
@@ -573,20 +536,28 @@ def finish(
     write_safetensors(path, state, dtype=torch.float16, metadata=header or weights_header(config))
     stored = read_safetensors(path)
     log.info("%s: suite scores %s", name, rounded(scores))
-    write_facts(bench.arguments, name, bench.began, {
-        **facts, "config": config.to_dict(), "sha256": file_sha256(path), "tensors_sha256": tensors_sha256(stored),
-        "tensors": len(stored), "parameters": sum(value.numel() for value in stored.values()), "steps": watched.done,
-        "chosen_step": watched.best[1], "validation_curve": watched.curve, "suite_prompts": len(toybox_prompts(SUITE_SEED)),
-        "suite_samples": bench.arguments.suite_samples, "suite_scores": rounded(scores),
-    })  # fmt: skip
+    suite = {"suite_prompts": len(toybox_prompts(SUITE_SEED)), "suite_samples": SUITE_SAMPLES}
+    whole = {
+        **facts,
+        "config": config.to_dict(),
+        "sha256": file_sha256(path),
+        "tensors_sha256": tensors_sha256(stored),
+        "tensors": len(stored),
+        "parameters": sum(value.numel() for value in stored.values()),
+        "steps": watched.done,
+        "chosen_step": watched.best[1],
+        "validation_curve": watched.curve,
+        **suite,
+        "suite_scores": rounded(scores),
+    }
+    write_facts(bench.arguments, name, bench.began, whole)
 
 
 def write_facts(arguments: argparse.Namespace, name: str, began: float, facts: Mapping[str, Any]) -> None:
     """<name>.json: how the file beside it was made and what was measured."""
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu"
-    words = [
-        "WORK" if w == arguments.work else "OUTPUT" if w == arguments.output else w for w in sys.argv[1:]
-    ]
+    folders = {arguments.work: "WORK", arguments.output: "OUTPUT"}
+    words = [folders.get(word, word) for word in sys.argv[1:]]
     whole = {
         "name": name,
         "command": "python -m workflow.scripts.dev.train_embedded " + shlex.join(words),
@@ -600,49 +571,32 @@ def write_facts(arguments: argparse.Namespace, name: str, began: float, facts: M
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = command(__doc__)
     parser.add_argument("--stage", choices=STAGES, required=True)
+    parser.add_argument("--work", required=True, help="folder for training data, shared by the stages")
     parser.add_argument(
-        "--work", required=True, help="folder for training data, shared by the stages of one machine"
+        "--output", required=True, help="folder of the files to ship, which later stages read"
     )
-    parser.add_argument(
-        "--output", required=True, help="folder of the files to ship; later stages read earlier ones here"
-    )
-    parser.add_argument("--name", help="file name of the result, default the stage")
-    parser.add_argument(
-        "--init", help="weights to start from, default base or causal_init of the output folder"
-    )
+    parser.add_argument("--init", help="weights to start from, in place of base or causal_init of the output")
     parser.add_argument("--minutes", type=float, default=5.0, help="time limit of the whole process")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--size", choices=tuple(SIZES), default="embedded")
-    parser.add_argument(
-        "--settings", default="{}", help='JSON, e.g. {"dmd": {"batch": 64, "student": {"lr": 1e-4}}}'
-    )
+    parser.add_argument("--settings", default="{}", help='JSON, e.g. {"dmd": {"student": {"lr": 1e-4}}}')
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clips", type=int, default=40000)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--validation", type=int, default=128, help="prompts measured on the way")
-    parser.add_argument("--suite-samples", type=int, default=2)
     parser.add_argument("--eval-every", type=float, default=1.5, help="minutes between validations")
-    parser.add_argument("--sample-batch", type=int, default=128)
-    parser.add_argument("--path-batch", type=int, default=1024)
-    parser.add_argument(
-        "--forcing-share", type=float, default=0.4, help="part of causal_init spent on teacher forcing"
-    )
+    parser.add_argument("--forcing-share", type=float, default=0.4, help="part of causal_init for part (a)")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument(
-        "--autocast", action="store_true", help="bfloat16 matrix products (base and causal_init)"
-    )
-    arguments = parser.parse_args()
-    arguments.name = arguments.name or arguments.stage
-    return arguments
+    parser.add_argument("--autocast", action="store_true", help="products in bfloat16 (base, causal_init)")
+    return parser.parse_args()
 
 
 def main() -> None:
     began = time.monotonic()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    start_log()
     arguments = parse_arguments()
-    Path(arguments.output).mkdir(parents=True, exist_ok=True)
+    output, device = Path(arguments.output), torch.device(arguments.device)
+    output.mkdir(parents=True, exist_ok=True)
     Path(arguments.work).mkdir(parents=True, exist_ok=True)
     torch.set_float32_matmul_precision("high")
     if arguments.compile:
@@ -650,22 +604,20 @@ def main() -> None:
     if arguments.stage == "data":
         make_data(arguments, began)
         return
-    device = torch.device(arguments.device)
-    output = Path(arguments.output)
     if arguments.stage == "base" and not arguments.init:
         torch.manual_seed(arguments.seed)
         encoder = ToyTextEncoder(VOCABULARY).to(device)
     else:
         encoder = ToyTextEncoder.load(output / "text.safetensors").to(device)
     workers = start_workers(arguments.workers)
-    bench = Bench(
+    bench = StageTools(
         arguments=arguments,
         device=device,
         began=began,
         workers=workers,
         encoder=encoder,
         codec=LinearCodec.load(output / "codec.safetensors").to(device),
-        validation=heldout_prompts(arguments.validation, VALIDATION_SEED),
+        validation=heldout_prompts(VALIDATION_PROMPTS, VALIDATION_SEED),
     )
     stages = {"base": train_base, "causal_init": train_causal_init}
     stages.get(arguments.stage, train_student)(bench)

@@ -1,0 +1,73 @@
+"""The folders of a trained row: one for each run, and links to the current one.
+
+<output>/runs/<identity>/ holds states/, checkpoint (a link to the newest of them), metrics.jsonl and what
+else a run writes. <output>/states, <output>/checkpoint and the others are links into the current run, so that
+readers need not know which one it is. Another identity (settings, weights or code) gets another folder; the
+older runs stay until the user removes them.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.training.distributed import Processes
+
+log = logging.getLogger(__name__)
+
+LINKED = ("states", "checkpoint", "metrics.jsonl", "validation", "tensorboard")
+
+
+def open_run(output: Path, identity: str, processes: Processes, *, without: Sequence[str] = ()) -> Path:
+    """The folder of the run with this identity, below `output`; makes it and turns the links to it.
+
+    identity: hash of everything that shapes the run; that of process 0 counts. without: names of `LINKED`
+    that this run does not write. Every process must call this.
+    """
+    run = output / "runs" / processes.decide(identity)[:12]
+    if processes.rank == 0:
+        _move_earlier_version(output)
+        others = sorted(path for path in run.parent.glob("*") if path != run)
+        if others and not run.is_dir():
+            kept = ", ".join(f"{path} ({_gigabytes(path):.2f} GB)" for path in others)
+            log.info(
+                "other settings, weights or code: training afresh in %s; %s stays until you remove it",
+                run,
+                kept,
+            )
+        (run / "states").mkdir(parents=True, exist_ok=True)
+        for name in LINKED:
+            if name in without:
+                (output / name).unlink(missing_ok=True)
+            else:
+                link(output / name, run / name)
+    processes.wait()
+    return run
+
+
+def link(path: Path, target: Path) -> None:
+    """Let `path` name `target`, at once and never neither the old nor the new one."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(target, path.parent))
+    os.replace(temporary, path)
+
+
+def _move_earlier_version(output: Path) -> None:
+    """Move a run that lies directly in `output`, as earlier versions wrote it, to a folder of its own."""
+    states = output / "states"
+    if not states.is_dir() or states.is_symlink():
+        return
+    whole = sorted(path for path in states.iterdir() if path.name.isdigit())
+    progress = json.loads((whole[-1] / "progress.json").read_text(encoding="utf-8")) if whole else {}
+    run = output / "runs" / progress.get("identity", "unfinished")[:12]
+    run.mkdir(parents=True)
+    for name in (*LINKED, "wandb_run"):
+        if os.path.lexists(output / name):
+            (output / name).rename(run / name)
+
+
+def _gigabytes(folder: Path) -> float:
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return sum(path.stat().st_size for path in files) / 1e9

@@ -1,0 +1,63 @@
+"""Toybox scorers as rewards of CM-GRPO, each imported when it is asked for (workflow/planning/rewards.py)."""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+
+from evaluation.records import Prompt
+from evaluation.toybox.render import Frames
+from workflow.planning.rewards import toybox_scorer
+
+GRADED = (
+    "appearance_style",
+    "color",
+    "dynamic_degree",
+    "human_action",
+    "multiple_objects",
+    "object_class",
+    "scene",
+    "temporal_style",
+)
+"""Scorers that are mostly 0 or 1, which gives a group of clips no direction. As rewards they have a graded
+form.
+"""
+SMOOTH = (
+    "aesthetic_quality",
+    "background_consistency",
+    "imaging_quality",
+    "motion_smoothness",
+    "subject_consistency",
+)
+"""Scorers that are rewards as they are."""
+
+
+def rewarded_prompts(prompts: Sequence[Prompt], rewards: Mapping[str, float]) -> list[Prompt]:
+    """Prompts on which every rewarded dimension is defined.
+
+    Raises ValueError if a reward has no graded checker or no prompt fits.
+    """
+    unknown = sorted(rewards.keys() - {*GRADED, *SMOOTH})
+    if unknown:
+        raise ValueError(
+            f"cm_grpo.rewards names {', '.join(unknown)}; graded checkers exist for "
+            f"{', '.join(sorted(GRADED + SMOOTH))}."
+        )
+    fitting = [prompt for prompt in prompts if rewards.keys() <= set(prompt.dimensions)]
+    if not fitting:
+        raise ValueError(
+            f"No prompt has all the rewarded dimensions {', '.join(sorted(rewards))}; choose dimensions of "
+            "one kind of prompt."
+        )
+    return fitting
+
+
+def toybox_reward(dimension: str, frames: Frames, prompt: Prompt) -> float:
+    """Reward of one clip, uint8 [81, 32, 32, 3], on a dimension."""
+    scorer = import_module(toybox_scorer(dimension))
+    if dimension in GRADED:
+        return float(scorer.soft(frames, prompt.facts))
+    return float(scorer.score(frames, prompt.facts).value)
+
+
+def toybox_rewards(frames: Frames, prompt: Prompt, rewards: Mapping[str, float]) -> dict[str, float]:
+    """Reward of one clip, uint8 [81, 32, 32, 3], on every rewarded dimension."""
+    return {name: toybox_reward(name, frames, prompt) for name in sorted(rewards)}
