@@ -220,7 +220,7 @@ class CmGrpoSettings:
     """CM-GRPO: LoRA on RAVEN, trained by policy gradient (models/training/methods.md#cm-grpo).
 
     prompts, group: an iteration makes `group` rollouts of each of `prompts` prompts. rewards: weight of each
-    reward, by name: a graded checker of the toybox, or one of workflow/planning/rewards.py FULL_REWARDS on
+    reward, by name: a graded checker of the toybox, or one of workflow/training/reward_names.py FULL_REWARDS on
     real clips. heldout: prompts scored before and after training. micro_batches: pieces that the rollouts are
     cut into to save memory. policy_scale: factor on the policy loss.
 

@@ -21,9 +21,17 @@ from evaluation.vbench.worker import networks, rewards
 
 CPU = torch.device("cpu")
 CLIP = {
-    "embed_dim": 768, "image_resolution": 224, "vision_layers": 24, "vision_width": 1024, "vision_patch_size": 14, "context_length": 77,
-    "vocab_size": 49408, "transformer_width": 768, "transformer_heads": 12, "transformer_layers": 12,
-}  # fmt: skip
+    "embed_dim": 768,
+    "image_resolution": 224,
+    "vision_layers": 24,
+    "vision_width": 1024,
+    "vision_patch_size": 14,
+    "context_length": 77,
+    "vocab_size": 49408,
+    "transformer_width": 768,
+    "transformer_heads": 12,
+    "transformer_layers": 12,
+}
 
 
 def small(value: Tensor, generator: torch.Generator) -> Tensor:

@@ -269,9 +269,13 @@ def test_longlive_adapter_layout(runs: Path, tmp_path: Path) -> None:
     assert list(torch.load(tmp_path / "lora.pt", weights_only=True)) == ["generator_lora"]
     count = 2 * (2 * len(BLOCK_LINEARS) + len(OUTER_LINEARS))
     adapter = Adapter(
-        path=tmp_path / "lora.pt", key="generator_lora", rank=2, alpha=ALPHA, tensors=count,
+        path=tmp_path / "lora.pt",
+        key="generator_lora",
+        rank=2,
+        alpha=ALPHA,
+        tensors=count,
         targets=(*BLOCK_LINEARS, *OUTER_LINEARS),
-    )  # fmt: skip
+    )
     release = Release(path=tmp_path / "base.pt", key="generator", adapter=adapter, config=CONFIG)
     convert_weights(runs / "cm_grpo", tmp_path / "bundle.safetensors", flavour="bundle")
     ours = open_model(tmp_path / "bundle.safetensors").state_dict()
@@ -321,9 +325,19 @@ def test_dcp_directories_start_training_and_other_tools_read_them(runs: Path, tm
     )
     settings = dmd_settings()
     flags = Namespace(
-        init=tmp_path / "one", teacher=tmp_path / "one", text=runs / "raven.safetensors", codec=runs / "raven.safetensors",
-        fake=None, prompts=None, data=None, recipe="raven", code="", device="cpu", precision="fast", latent_size=(4, 4),
-    )  # fmt: skip
+        init=tmp_path / "one",
+        teacher=tmp_path / "one",
+        text=runs / "raven.safetensors",
+        codec=runs / "raven.safetensors",
+        fake=None,
+        prompts=None,
+        data=None,
+        recipe="raven",
+        code="",
+        device="cpu",
+        precision="fast",
+        latent_size=(4, 4),
+    )
     assert identity(flags, settings) == identity(
         Namespace(**{**vars(flags), "init": tmp_path / "two"}), settings
     )
@@ -347,9 +361,15 @@ def test_the_stage_writes_what_it_always_wrote(runs: Path, tmp_path: Path) -> No
     assert (raven / "full.safetensors").read_bytes() == (tmp_path / "full").read_bytes()
     assert read_json(WeightsManifest, raven / "full.json").model_dump() == {
         **read_json(WeightsManifest, raven / "full.json").model_dump(),
-        "name": "raven", "flavour": "full", "file": "full.safetensors", "tensors": len(state), "step": 2,
-        "sha256": file_sha256(raven / "full.safetensors"), "base": None, "base_sha256": None,
-    }  # fmt: skip
+        "name": "raven",
+        "flavour": "full",
+        "file": "full.safetensors",
+        "tensors": len(state),
+        "step": 2,
+        "sha256": file_sha256(raven / "full.safetensors"),
+        "base": None,
+        "base_sha256": None,
+    }
     seen = "../../../" + str(base.relative_to(tmp_path.parent))
     headers = {
         "adapter": {"base": seen, "config": size, "lora_alpha": "6.0"},
@@ -385,31 +405,87 @@ def test_equal_weights_are_equal_bytes(runs: Path, tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "no average": (["no_ema", "x.pt"], {}, (
-        "has no EMA of the generator, it was trained without .models/student_ema., found "
-        "student; ask for generator"
-    )),
-    "unknown level": (["raven", "x.pt"], {"key": "critic"}, "training checkpoint, and has no 'critic'; expected generator"),
-    "no adapter": (["raven", "x.pt"], {"flavour": "adapter"}, "is a model without an adapter, so there is no flavour 'adapter' of it; ask for full"),
-    "merged without adapter": (["raven.safetensors", "x.pt"], {"flavour": "merged"}, "no flavour 'merged' of it"),
-    "full of a bundle": (["cm_grpo", "x.pt"], {"flavour": "full"}, "is a base with its adapter, not one model .* ask for merged"),
-    "adapter without base": (["lora.pt", "x.pt"], {"flavour": "bundle"}, "does not say which weights are beneath it"),
-    "header without base": (["cm_grpo", "x.safetensors"], {"flavour": "adapter"}, "must say which weights are beneath it"),
-    "another base": (["cm_grpo", "x.safetensors"], {"flavour": "adapter", "base": "raven_trained.safetensors"}, r"other weights than those beneath .* \(\d+ of 69 tensors"),
-    "useless base": (["cm_grpo", "x.pt"], {"flavour": "merged", "base": "raven.safetensors"}, "need no base from elsewhere"),
-    "base with adapter": (["lora.pt", "x.pt"], {"flavour": "bundle", "base": "bundle.safetensors"}, "is a base with its adapter where the weights beneath"),
-    "no alpha": (["lora.pt", "x.pt"], {"flavour": "merged", "base": "raven.safetensors"}, "does not say the alpha"),
-    "another alpha": (["cm_grpo", "x.pt"], {"flavour": "merged", "alpha": 2.0}, "says that its alpha is 6, found 2"),
+    "no average": (
+        ["no_ema", "x.pt"],
+        {},
+        (
+            "has no EMA of the generator, it was trained without .models/student_ema., found "
+            "student; ask for generator"
+        ),
+    ),
+    "unknown level": (
+        ["raven", "x.pt"],
+        {"key": "critic"},
+        "training checkpoint, and has no 'critic'; expected generator",
+    ),
+    "no adapter": (
+        ["raven", "x.pt"],
+        {"flavour": "adapter"},
+        "is a model without an adapter, so there is no flavour 'adapter' of it; ask for full",
+    ),
+    "merged without adapter": (
+        ["raven.safetensors", "x.pt"],
+        {"flavour": "merged"},
+        "no flavour 'merged' of it",
+    ),
+    "full of a bundle": (
+        ["cm_grpo", "x.pt"],
+        {"flavour": "full"},
+        "is a base with its adapter, not one model .* ask for merged",
+    ),
+    "adapter without base": (
+        ["lora.pt", "x.pt"],
+        {"flavour": "bundle"},
+        "does not say which weights are beneath it",
+    ),
+    "header without base": (
+        ["cm_grpo", "x.safetensors"],
+        {"flavour": "adapter"},
+        "must say which weights are beneath it",
+    ),
+    "another base": (
+        ["cm_grpo", "x.safetensors"],
+        {"flavour": "adapter", "base": "raven_trained.safetensors"},
+        r"other weights than those beneath .* \(\d+ of 69 tensors",
+    ),
+    "useless base": (
+        ["cm_grpo", "x.pt"],
+        {"flavour": "merged", "base": "raven.safetensors"},
+        "need no base from elsewhere",
+    ),
+    "base with adapter": (
+        ["lora.pt", "x.pt"],
+        {"flavour": "bundle", "base": "bundle.safetensors"},
+        "is a base with its adapter where the weights beneath",
+    ),
+    "no alpha": (
+        ["lora.pt", "x.pt"],
+        {"flavour": "merged", "base": "raven.safetensors"},
+        "does not say the alpha",
+    ),
+    "another alpha": (
+        ["cm_grpo", "x.pt"],
+        {"flavour": "merged", "alpha": 2.0},
+        "says that its alpha is 6, found 2",
+    ),
     "no size": (["flat.pt", "x.safetensors"], {}, "does not say how many heads"),
     "foreign size": (["flat.pt", "x.safetensors"], {"like": "lora.pt"}, "does not say the size of its model"),
     "half a model": (["half.safetensors", "x.pt"], {}, "1 missing .head.head.bias."),
-    "half an adapter": (["half_lora.safetensors", "x.pt"], {}, r"at base_model\.model\.blocks\.0\.ffn\.0: lora_A \(2, 24\), lora_B absent"),
+    "half an adapter": (
+        ["half_lora.safetensors", "x.pt"],
+        {},
+        r"at base_model\.model\.blocks\.0\.ffn\.0: lora_A \(2, 24\), lora_B absent",
+    ),
     "no transformer": (["codec.safetensors", "x.pt"], {}, "is no Wan transformer"),
     "ending": (["raven", "x.safetensor"], {}, r"ends in \.safetensor; expected"),
     "layout": (["raven", "x.pt"], {"layout": "teacher"}, "no layout 'teacher'; expected one of flat"),
-    "layout of a flavour": (["cm_grpo", "x.pt"], {"layout": "generator"}, "is for full and merged and base weights, found bundle"),
+    "layout of a flavour": (
+        ["cm_grpo", "x.pt"],
+        {"layout": "generator"},
+        "is for full and merged and base weights, found bundle",
+    ),
     "layout of a kind": (["raven", "x.safetensors"], {"layout": "generator"}, "safetensors files are flat"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

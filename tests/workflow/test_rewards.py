@@ -18,8 +18,8 @@ from models.training.video_align import FILES as VIDEO_ALIGN_FILES
 from tests.evaluation.test_vbench_rewards import CPU_SITE, PYTHON, in_vbench
 from workflow.planning.code_digest import imported_files
 from workflow.planning.resources import REWARD_FILES, needed_resources
-from workflow.planning.rewards import FULL_REWARDS, check_rewards, reward_modules, toybox_scorer
 from workflow.planning.suite import load_suite, read_mapping, suite_from
+from workflow.training.reward_names import FULL_REWARDS, check_rewards, reward_modules, toybox_scorer
 from workflow.training.rewards import (
     REWARD_NETWORK_FILES,
     SHARED_MEMORY,

@@ -12,8 +12,8 @@ import pytest
 
 from workflow.planning.banner import missing_reward_environment
 from workflow.planning.resources import needed_resources
-from workflow.planning.rewards import REWARD_PYTHON
 from workflow.planning.suite import load_suite, read_mapping, sampling_settings, suite_from
+from workflow.training.reward_names import REWARD_PYTHON
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "workflow/config").glob("*.yaml"))

@@ -1,6 +1,7 @@
 """The list of files that each stage reaches, so that a new import is a decision.
 
-After a deliberate change: python -m tests.workflow.test_stage_files, then read the difference: every file in it
+After a deliberate change: python -m tests.workflow.test_stage_files,
+then read the difference: every file in it
 makes the stage run again when its meaning changes.
 """
 
@@ -51,10 +52,16 @@ def test_a_stage_reaches_the_files_that_it_is_known_to_reach(stage: str) -> None
 
 def test_the_dearest_stages_reach_nothing_that_only_names_things() -> None:
     """Guards against resampling for a sentence of the start, a figure, a scorer or another stage's settings."""
-    for stage in ("workflow.scripts.sample", "workflow.scripts.train_raven", "workflow.scripts.train_cm_grpo"):
+    for stage in (
+        "workflow.scripts.sample",
+        "workflow.scripts.train_raven",
+        "workflow.scripts.train_cm_grpo",
+    ):
         cheap = ("reports/", "workflow/planning/", "evaluation/toybox/scorers/", "evaluation/vbench/")
         assert not [path for path in reached(stage) if path.startswith(cheap)], stage
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(json.dumps({stage: reached(stage) for stage in STAGES}, indent=1) + "\n", encoding="utf-8")
+    GOLDEN.write_text(
+        json.dumps({stage: reached(stage) for stage in STAGES}, indent=1) + "\n", encoding="utf-8"
+    )

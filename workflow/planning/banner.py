@@ -21,9 +21,9 @@ from workflow.external.baseline import missing_parts
 from workflow.planning.paths import has_user_list
 from workflow.planning.prompt_plan import prompt_stage_settings, protocol_note
 from workflow.planning.resources import missing_resources
-from workflow.planning.rewards import REWARD_PYTHON
 from workflow.planning.row_plan import Baselines, heldout_rows
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
+from workflow.training.reward_names import REWARD_PYTHON
 
 
 def put_python_first() -> None:

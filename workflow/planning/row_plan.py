@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from baselines.spec import AnyBaseline, Baseline, ExternalBaseline, ImportBaseline
 from workflow.external.archive import original_files
 from workflow.external.baseline import external_settings, import_settings
-from workflow.planning.rewards import REWARD_WORKER, reward_modules
 from workflow.planning.suite import (
     OFFICIAL_BENCHMARKS,
     Suite,
@@ -16,6 +15,7 @@ from workflow.planning.suite import (
     control_settings,
     sampling_settings,
 )
+from workflow.training.reward_names import REWARD_WORKER, reward_modules
 
 Baselines = Mapping[str, AnyBaseline]
 """Every baseline of a suite by its row."""

@@ -24,7 +24,7 @@ from models.training.data_parallel import split_batch
 from models.training.settings import RECIPES, DmdSettings, Execution, canonical
 from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.recipe_presets import preset_settings
-from workflow.planning.rewards import check_rewards
+from workflow.training.reward_names import check_rewards
 
 OFFICIAL_BENCHMARKS = ("vbench",)
 """Benchmarks that the official VBench scores, in an environment of its own and in parts."""

@@ -3,7 +3,7 @@ clips.
 
 With --prompts clips are real: prompts of a list, Wan's VAE, networks as rewards. Without, they are the
 toybox's. Rewards are imported by name, so that training depends on those it uses alone
-(workflow/planning/rewards.py). Held-out prompts are scored by workflow/scripts/score_heldout.py.
+(workflow/training/reward_names.py). Held-out prompts are scored by workflow/scripts/score_heldout.py.
 """
 
 import argparse
@@ -25,7 +25,6 @@ from models.training.cm_grpo import CmGrpo, Reward, needs_base
 from models.training.prompts import PromptPool, split_prompts
 from models.training.rollouts import consistency_rollout
 from models.training.settings import CmGrpoSettings
-from workflow.planning.rewards import CLIP_REWARDS
 from workflow.training.job import (
     Job,
     add_reward_flags,
@@ -39,6 +38,7 @@ from workflow.training.job import (
     training_parser,
     validation_of,
 )
+from workflow.training.reward_names import CLIP_REWARDS
 from workflow.training.toybox_rewards import rewarded_prompts, toybox_rewards
 
 POOL = 4096

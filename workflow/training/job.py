@@ -34,8 +34,8 @@ from models.training.prompts import NEGATIVE, PromptPool, read_training_prompts
 from models.training.settings import CmGrpoSettings, DmdSettings, Execution, settings_sha256
 from models.training.streams import Streams
 from models.wan import Wan, stored_dtype
-from workflow.planning.rewards import REWARD_PYTHON
 from workflow.sampling.machine import choose_device, device_name, software
+from workflow.training.reward_names import REWARD_PYTHON
 from workflow.training.validation import ValidationClips
 
 ENCODED_AT_ONCE = 256

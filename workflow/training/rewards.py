@@ -29,7 +29,7 @@ from torch import Tensor
 
 from models.training.video_align import FILES, VideoAlign
 from models.wan_vae import WanVae
-from workflow.planning.rewards import REWARD_PYTHON, check_rewards
+from workflow.training.reward_names import REWARD_PYTHON, check_rewards
 
 ROOT = Path(__file__).parents[2]
 IN_PROCESS = "text_alignment"

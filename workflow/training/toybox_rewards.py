@@ -1,11 +1,11 @@
-"""Toybox scorers as rewards of CM-GRPO, each imported when it is asked for (workflow/planning/rewards.py)."""
+"""Toybox scorers as rewards of CM-GRPO, each imported when it is asked for (workflow/training/reward_names.py)."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 from evaluation.records import Prompt
 from evaluation.toybox.render import Frames
-from workflow.planning.rewards import toybox_scorer
+from workflow.training.reward_names import toybox_scorer
 
 GRADED = (
     "appearance_style",
