@@ -10,7 +10,7 @@ from workflow.scripts.dev import bench_gpu
 
 @pytest.mark.slow
 def test_figures_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Guards against uncounted calls, chunks that are not timed, and rates over the wrong number of frames."""
+    """Guards against uncounted calls, chunks that are not timed, and rates over wrong numbers of frames."""
     output = tmp_path / "gpu.json"
     arguments = ["--size", "tiny", "--methods", "raven", "rolling_forcing", "--batches", "1", "2"]
     monkeypatch.setattr("sys.argv", ["bench_gpu", *arguments, "--repeats", "1", "--output", str(output)])

@@ -310,8 +310,8 @@ def test_foreign_files_become_ours(runs: Path, tmp_path: Path) -> None:
 
 
 def test_dcp_directories_start_training_and_other_tools_read_them(runs: Path, tmp_path: Path) -> None:
-    """open_model and torch's own converter read it; its hash is of tensors, since files of equal tensors differ
-    (and would retrain).
+    """open_model and torch's own converter read it. Its hash is of tensors, since files of equal tensors
+    differ, which would retrain.
     """
     convert_weights(runs / "raven.safetensors", tmp_path / "one")
     convert_weights(runs / "raven.safetensors", tmp_path / "two")

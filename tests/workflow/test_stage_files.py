@@ -51,7 +51,7 @@ def test_a_stage_reaches_the_files_that_it_is_known_to_reach(stage: str) -> None
 
 
 def test_the_dearest_stages_reach_nothing_that_only_names_things() -> None:
-    """Guards against resampling for a sentence of the start, a figure, a scorer or another stage's settings."""
+    """Guards against resampling for a sentence of the start, a figure, a scorer or another stage."""
     for stage in (
         "workflow.scripts.sample",
         "workflow.scripts.train_raven",

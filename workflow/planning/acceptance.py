@@ -118,8 +118,9 @@ class CodeBook:
         return now
 
     def code_of(self, *modules: Modules) -> Callable[[Any, Any], str]:
-        """A rule's `code` parameter: digests of its modules, one behind the other. A module that depends on the
-        wildcards is given as a function that names it.
+        """A rule's `code` parameter: digests of its modules, one behind the other.
+
+        A module that depends on the wildcards is given as a function that names it.
         """
 
         def code(wildcards: Any, output: Any) -> str:
@@ -129,7 +130,7 @@ class CodeBook:
         return code
 
     def shown(self) -> list[dict[str, Any]]:
-        """Acceptances as the report shows them: of stages whose code is still what it was when they were given."""
+        """Acceptances as the report shows them: of stages whose code has not changed since."""
         return [
             one.model_dump(mode="json", exclude={"outputs", "code"}) | {"results": len(one.outputs)}
             for one in self.accepted

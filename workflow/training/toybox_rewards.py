@@ -1,4 +1,4 @@
-"""Toybox scorers as rewards of CM-GRPO, each imported when it is asked for (workflow/training/reward_names.py)."""
+"""Toybox scorers as rewards of CM-GRPO, each imported when it is asked for (see reward_names.py)."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
