@@ -220,9 +220,9 @@ class CmGrpoSettings:
     """CM-GRPO: LoRA on RAVEN, trained by policy gradient (models/training/methods.md#cm-grpo).
 
     prompts, group: an iteration makes `group` rollouts of each of `prompts` prompts. rewards: weight of each
-    reward, by name: a graded checker of the toybox, or one of FULL_REWARDS of workflow/training/reward_names.py
-    on real clips. heldout: prompts scored before and after training. micro_batches: pieces that the rollouts are
-    cut into to save memory. policy_scale: factor on the policy loss.
+    reward, by name: a graded checker of the toybox, or on real clips one of FULL_REWARDS
+    (workflow/training/reward_names.py). heldout: prompts scored before and after training. micro_batches:
+    pieces that the rollouts are cut into to save memory. policy_scale: factor on the policy loss.
 
     reward_aggregation: "normalise_then_sum" standardises each reward before their weighted mean,
     "sum_then_normalise" takes the mean of raw rewards (models/training/methods.md#reward-combination).

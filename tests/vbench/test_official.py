@@ -227,7 +227,7 @@ def damage(folder: Path, name: str, *, declared: bool) -> None:
     path = folder / "clips" / name
     path.write_bytes(path.read_bytes()[:300])
     if declared:
-        from evaluation.clips import file_sha256
+        from evaluation.files import file_sha256
 
         lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
         for line in lines:
