@@ -10,7 +10,7 @@ kept: their rules then go on being told that digest, until the code changes agai
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,23 +109,29 @@ class CodeBook:
         self.asked[asked] = digest
         return digest
 
-    def digest(self, module: str, *data: str, output: str = "") -> str:
-        """What the rule of `output` is told: the digest now, or that of accepted results."""
-        now = self.stage(module, data)
+    def digest(self, module: str, *data: str, names: Iterable[str] = ()) -> str:
+        """What a rule is told: the digest now, or that of the accepted results whose paths have all `names`, which
+        are the values of the rule's wildcards.
+        """
+        now, wanted = self.stage(module, data), set(names)
         for acceptance in self.accepted:
-            if acceptance.code == now and output in acceptance.outputs:
-                return acceptance.outputs[output]
+            if acceptance.code == now:
+                for output, digest in acceptance.outputs.items():
+                    if wanted <= set(re.split(r"[/.]", output)):
+                        return digest
         return now
 
-    def code_of(self, *modules: Modules) -> Callable[[Any, Any], str]:
+    def code_of(self, *modules: Modules) -> Callable[[Any], str]:
         """A rule's `code` parameter: digests of its modules, one behind the other.
 
-        A module that depends on the wildcards is given as a function that names it.
+        A module that depends on the wildcards is given as a function that names it. The parameter is a function
+        of the wildcards alone: Snakemake does not rerun a job for parameters that depend on its output.
         """
 
-        def code(wildcards: Any, output: Any) -> str:
+        def code(wildcards: Any) -> str:
             named = [[one] if isinstance(one, str) else one(wildcards) for one in modules]
-            return "".join(self.digest(name, output=str(output[0])) for some in named for name in some)
+            names = [str(value) for value in wildcards]
+            return "".join(self.digest(name, names=names) for some in named for name in some)
 
         return code
 
@@ -158,7 +164,8 @@ class CodeBook:
                 if digest not in changes:
                     changes[digest] = self._changes(old)
                 now, changed = changes[digest]
-                if changed and self.digest(old.stage, *old.data, output=output) != digest:
+                kept = any(one.code == now and output in one.outputs for one in self.accepted)
+                if changed and not kept:
                     made.setdefault((old.stage, now), {})[output] = digest
         return [
             StaleResults(
