@@ -110,8 +110,9 @@ class CodeBook:
         return digest
 
     def digest(self, module: str, *data: str, names: Iterable[str] = ()) -> str:
-        """What a rule is told: the digest now, or that of the accepted results whose paths have all `names`, which
-        are the values of the rule's wildcards.
+        """What a rule is told: the digest now, or that of accepted results.
+
+        names: values of the rule's wildcards, which the path of an accepted result must have.
         """
         now, wanted = self.stage(module, data), set(names)
         for acceptance in self.accepted:
@@ -124,8 +125,8 @@ class CodeBook:
     def code_of(self, *modules: Modules) -> Callable[[Any], str]:
         """A rule's `code` parameter: digests of its modules, one behind the other.
 
-        A module that depends on the wildcards is given as a function that names it. The parameter is a function
-        of the wildcards alone: Snakemake does not rerun a job for parameters that depend on its output.
+        A module that depends on the wildcards is given as a function that names it. The parameter depends on
+        wildcards alone: Snakemake does not rerun a job for parameters that depend on its output.
         """
 
         def code(wildcards: Any) -> str:
