@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.records import ScoresTable, read_json
-from tests.workflow.project import Job, copy_project, jobs_in, planned, replace_in, snakemake
+from tests.workflow.project import Job, copy_project, planned, replace_in, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -117,14 +117,7 @@ def sources(folder: Path) -> list[Path]:
 
 def test_a_second_run_has_nothing_to_do_however_files_were_touched(project: Path) -> None:
     """Guards against reruns after a fresh checkout, a touch, or a copy to another machine."""
-    started = os.times()
-    answer = snakemake(project, "matrix", "-n")
-    ended = os.times()
-    assert answer.returncode == 0
-    assert jobs_in(answer.stdout + answer.stderr) == set()
-    assert (ended.children_user + ended.children_system) - (
-        started.children_user + started.children_system
-    ) < 5
+    assert planned(project, "matrix") == set()
     rng = random.Random(0)
     for path in project.rglob("*"):
         if path.is_file() and ".snakemake" not in path.parts:
