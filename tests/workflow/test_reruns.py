@@ -7,6 +7,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.records import ScoresTable, read_json
-from tests.workflow.project import Job, copy_project, planned, replace_in, snakemake
+from tests.workflow.project import Job, copy_project, jobs_in, planned, replace_in, snakemake
 
 pytestmark = pytest.mark.slow
 
@@ -290,3 +292,30 @@ def test_a_subset_of_prompts_takes_the_clips_that_are_there(project: Path) -> No
     assert set(listed) <= set(whole), "the same clips, byte for byte"
     assert planned(project, "matrix") == {("report",)}, "only reports/table.html, the last one built"
     assert snakemake(project, "matrix").returncode == 0
+
+
+def test_the_file_that_made_results_stale_is_named_and_they_can_be_kept(project: Path) -> None:
+    """Guards against 37 GPU-hours for an upgrade that changes nothing, and old clips kept in silence."""
+    edit(project / "workflow/scripts/check.py")
+    answer = snakemake(project, "matrix", "-n")
+    said = answer.stdout + answer.stderr
+    assert "check: 8 files were made before workflow/scripts/check.py changed" in said
+    assert {job for job in jobs_in(said) if job[0] == "check"} == {("check", row) for row in ROWS}
+    keep = [
+        sys.executable,
+        "-m",
+        "workflow.scripts.accept",
+        "check",
+        "--config",
+        "workflow/config/matrix.yaml",
+    ]
+    for reason, code in ((" ", 1), ("a constant that nothing reads", 0), ("twice", 1)):
+        done = subprocess.run([*keep, "--because", reason], cwd=project, capture_output=True, check=False)
+        assert done.returncode == code, done.stderr.decode()[-2000:]
+    assert planned(project, "matrix") == {("report",)}, "the page says what was kept"
+    record = (project / "results/matrix/accepted.jsonl").read_text()
+    assert "a constant that nothing reads" in record
+    assert "workflow/scripts/check.py" in record
+    edit(project / "workflow/scripts/check.py")
+    assert ("check", "raven") in planned(project, "matrix"), "the next change is another matter"
+    (project / "results/matrix/accepted.jsonl").unlink()

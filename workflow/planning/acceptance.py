@@ -81,7 +81,7 @@ class StaleResults(NamedTuple):
         more = f" and {len(self.changed) - SHOWN} more" if len(self.changed) > SHOWN else ""
         count = len(self.outputs)
         return (
-            f"{self.stage.rsplit('.', 1)[-1]}: {count} {'result was' if count == 1 else 'results were'} "
+            f"{self.stage.rsplit('.', 1)[-1]}: {count} {'file was' if count == 1 else 'files were'} "
             f"made before {some}{more} changed"
         )
 
