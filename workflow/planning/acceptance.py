@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from evaluation.files import write_text
+from evaluation.records import Record
 from workflow.planning.code_digest import digest_of, imported_here, stage_files
 
 METADATA = Path(".snakemake/metadata")
@@ -24,10 +23,6 @@ METADATA = Path(".snakemake/metadata")
 
 SHOWN = 5
 """So many files are named in one line."""
-
-
-class Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class StageCode(Record):
