@@ -178,7 +178,11 @@ LONG = ("raven", "longlive", "reward_forcing", "rolling_forcing")  # methods tha
 
 
 @pytest.mark.parametrize(
-    ("name", "frames"), [*((name, 21) for name in BASELINES), *((name, 36) for name in LONG)]
+    ("name", "frames"),
+    [
+        *((name, 21) for name in BASELINES),
+        *(pytest.param(name, 36, marks=[] if name == "longlive" else pytest.mark.slow) for name in LONG),
+    ],
 )
 def test_sampler_equals_recomputation_without_cache(
     wan: Wan, clip_of: Callable[[str, int], Tensor], name: str, frames: int

@@ -70,6 +70,7 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
             opener("/nowhere")
 
 
+@pytest.mark.slow
 def test_the_embedded_world_needs_no_large_library() -> None:
     """Guards the seconds that every embedded stage would pay for importing transformers or diffusers."""
     program = (

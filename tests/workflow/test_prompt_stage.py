@@ -232,6 +232,7 @@ def test_a_faulty_list_stops_before_anything_is_planned(project: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_qualitative_suite_is_planned(project: Path) -> None:
     """Without its files and its weights, which only `make fetch` brings: nine rows, six dimensions, no
     training.

@@ -101,6 +101,7 @@ def check_row(monkeypatch: pytest.MonkeyPatch, folder: Path, row: str, shards: S
     return call(monkeypatch, check.main, *inputs, *outputs)
 
 
+@pytest.mark.slow
 def test_1_3_and_7_shards_give_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, embedded: Path, prompts: list[Prompt]
 ) -> None:

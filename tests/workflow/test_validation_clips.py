@@ -88,6 +88,7 @@ def test_clips_are_of_the_average_and_of_fixed_noise(codec: Path, tmp_path: Path
         assert found.read_bytes() != (run / "validation/0000002" / found.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_makes_up_for_its_clips(codec: Path, tmp_path: Path) -> None:
     """Stopped after 2 iterations, before their clips; then gone back to iteration 3, so clips of 4 are made
     again.
