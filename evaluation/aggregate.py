@@ -412,6 +412,7 @@ def aggregate(
         summaries.append(_row_summary(row, by_row[row], draws[row], design, settings, incomplete))
     return ScoresTable(
         suite=suite,
+        benchmark=settings.bounds,
         dimensions=tuple(name for name in NAMES if name in settings.dimensions),
         custom=settings.custom,
         subset=settings.subset,
@@ -420,38 +421,3 @@ def aggregate(
         draws=settings.draws,
         seed=settings.seed,
     )
-
-
-def quoted(text: str) -> str:
-    """A cell of a CSV file that may hold commas and quotes."""
-    return '"' + text.replace('"', '""') + '"'
-
-
-def csv_text(lines: Sequence[str], subset: str | None) -> str:
-    """The text of a CSV file; of a subset run with one column more, which says what was left out.
-
-    So no line can be taken for a whole run's.
-    """
-    if subset is not None:
-        lines = [f"{lines[0]},subset", *(f"{line},{quoted(subset)}" for line in lines[1:])]
-    return "\n".join(lines) + "\n"
-
-
-def scores_csv(table: ScoresTable) -> str:
-    """One line per row and metric; raw scores, counts and the scorer's kind are empty of totals."""
-
-    def numbers(found: Interval) -> str:
-        return f"{found.mean:.4f},{found.low:.4f},{found.high:.4f}"
-
-    lines = ["row,label,row_kind,metric,scorer_kind,raw,raw_low,raw_high,normalised,low,high,prompts,clips"]
-    for row in table.rows:
-        start = f"{row.row},{quoted(row.label)},{row.kind}"
-        for name, total in (("total", row.total), ("quality", row.quality), ("semantic", row.semantic)):
-            if total is not None:
-                lines.append(f"{start},{name},,,,,{numbers(total)},,")
-        for name, cell in row.dimensions.items():
-            lines.append(
-                f"{start},{name},{cell.kind},{numbers(cell.raw)},{numbers(cell.normalised)},"
-                f"{cell.prompts},{cell.clips}"
-            )
-    return csv_text(lines, table.subset)

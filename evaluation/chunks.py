@@ -10,11 +10,11 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from evaluation.aggregate import RANKED_KINDS, AggregateSettings, RowPair, csv_text, holm_family, run_design
+from evaluation.aggregate import RANKED_KINDS, AggregateSettings, RowPair, holm_family, run_design
 from evaluation.estimates import Design, Estimate, average, mean_estimates
 from evaluation.intervals import Array, holm
 from evaluation.metrics import Metric
@@ -25,7 +25,6 @@ from evaluation.records import (
     PairedDifference,
     Prompt,
     Record,
-    VersionedRecord,
 )
 
 CHUNK = 3
@@ -54,9 +53,10 @@ class ChunkCurve(Record):
     prompts: int
 
 
-class ChunkTable(VersionedRecord):
+class ChunkTable(Record):
     """aggregate/chunks.json: curves of every row and metric."""
 
+    schema_version: Literal[2] = 2
     suite: str
     subset: str | None = None
     """As in ScoresTable."""
@@ -286,20 +286,3 @@ def chunk_table(
         ),
         pairs=tuple(_pairs(curves, drawn, ranked, known, summarised, design)),
     )
-
-
-def chunks_csv(table: ChunkTable) -> str:
-    """One line per row, metric and chunk, in normalised points, and one for each drift.
-
-    The p-value of a drift is the one after Holm's correction.
-    """
-    lines = ["row,metric,chunk,normalised,low,high,holm,prompts"]
-    for curve in table.curves:
-        for place, found in [*enumerate(curve.chunks), ("drift", curve.drift)]:
-            if found is not None:
-                p_value = f"{curve.holm:.6g}" if place == "drift" else ""
-                lines.append(
-                    f"{curve.row},{curve.metric},{place},{found.mean:.4f},{found.low:.4f},{found.high:.4f},"
-                    f"{p_value},{curve.prompts}"
-                )
-    return csv_text(lines, table.subset)

@@ -32,7 +32,7 @@ class Record(BaseModel):
 
 
 class VersionedRecord(Record):
-    """A record that is a file of its own, or a line of one."""
+    """A record that is a file of its own, or a line of one; one of a later schema says so itself."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
 
@@ -251,6 +251,12 @@ class RowSummary(Record):
     incomplete: str | None
     """Why there are no totals."""
 
+    @property
+    def totals(self) -> dict[str, Interval]:
+        """Total, quality and semantic by name; empty of a row that is incomplete."""
+        found = {"total": self.total, "quality": self.quality, "semantic": self.semantic}
+        return {name: value for name, value in found.items() if value is not None}
+
 
 class PairedDifference(Record):
     """Row `a` minus row `b` on common prompts."""
@@ -266,10 +272,13 @@ class PairedDifference(Record):
     prompts: int
 
 
-class ScoresTable(VersionedRecord):
+class ScoresTable(Record):
     """aggregate/scores.json: everything the report's numbers come from."""
 
+    schema_version: Literal[2] = 2
     suite: str
+    benchmark: Literal["toybox", "vbench"]
+    """Whose scale and formula its numbers are of."""
     dimensions: tuple[str, ...]
     """Those of the sixteen that were asked for."""
     custom: tuple[CustomDimension, ...] = ()
@@ -286,10 +295,18 @@ AnyRecord = TypeVar("AnyRecord", bound=BaseModel)
 
 
 def parse(kind: type[AnyRecord], text: str, where: str) -> AnyRecord:
-    """A record from JSON text. Raises ValueError naming the place and every wrong key."""
+    """A record from JSON text. Raises ValueError naming the place and its version or every wrong key."""
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
+        for wrong_key in error.errors():
+            if wrong_key["loc"] == ("schema_version",):
+                raise ValueError(
+                    f"{where} has schema_version {wrong_key['input']}, expected "
+                    f"{kind.model_fields['schema_version'].default} of a {kind.__name__} record: another "
+                    "version of this program wrote it, with other keys (CHANGELOG.md); remake it with its "
+                    "stage."
+                ) from error
         wrong = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'the record'}: {e['msg']}" for e in error.errors()
         )

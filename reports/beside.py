@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from evaluation.aggregate import scores_csv
-from evaluation.chunks import chunks_csv
-from reports.exports import dimensions_latex, latex, markdown, pairs_csv
+from evaluation.results import chunks_frame, csv_text, pairs_frame, table_frame
+from reports.exports import dimensions_latex, latex, markdown
 from reports.run import Run
 from reports.sections.methods import methods_bibtex, methods_latex, methods_markdown
 
@@ -29,12 +28,12 @@ EXPORTS = (
     Export(
         "table.csv",
         "every row and dimension, raw and normalised, with intervals",
-        lambda run: scores_csv(run.table),
+        lambda run: csv_text(table_frame(run.table), run.table.subset),
     ),
     Export(
         "pairs.csv",
         "every two rows and metric: difference, interval, p raw and after Holm, prompts",
-        lambda run: pairs_csv(run.table),
+        lambda run: csv_text(pairs_frame(run.table), run.table.subset),
     ),
     Export("table.md", "the main table as Markdown", lambda run: markdown(run.table, run.settings.bounds)),
     Export(
@@ -55,7 +54,7 @@ def exports_of(run: Run) -> list[Export]:
     exports = list(EXPORTS)
     if (chunks := run.chunks) is not None:
         what = "quality by latent chunk, every row and dimension that has it"
-        exports.append(Export("chunks.csv", what, lambda _: chunks_csv(chunks)))
+        exports.append(Export("chunks.csv", what, lambda _: csv_text(chunks_frame(chunks), chunks.subset)))
     complete = [row.row for row in run.table.rows if row.total is not None and row.kind != "control"]
     if run.settings.bounds == "vbench" and complete:
         what = (

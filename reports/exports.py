@@ -1,9 +1,9 @@
-"""The tables of the report as Markdown, LaTeX (booktabs) and CSV. Pure."""
+"""The tables of the report as Markdown and LaTeX (booktabs). Pure."""
 
 import re
 from collections.abc import Sequence
 
-from evaluation.aggregate import RANKED_KINDS, TOTALS, csv_text
+from evaluation.aggregate import RANKED_KINDS, TOTALS
 from evaluation.dimensions import DIMENSIONS, BoundsName
 from evaluation.metrics import CUSTOM_GROUP
 from evaluation.records import Interval, RowSummary, ScoresTable
@@ -117,15 +117,3 @@ def dimensions_latex(table: ScoresTable) -> str:
         for group in ("quality", "semantic", CUSTOM_GROUP)
     ]
     return _booktabs(table, ["Dimension", *(latex_text(row.label) for row in rows)], blocks)
-
-
-def pairs_csv(table: ScoresTable) -> str:
-    """One line per two rows and metric: a minus b in normalised points, with p-values raw and after Holm."""
-    lines = ["a,b,metric,difference,low,high,p_value,holm,prompts"]
-    for pair in table.pairs:
-        found = pair.difference
-        lines.append(
-            f"{pair.a},{pair.b},{pair.metric},{found.mean:.4f},{found.low:.4f},{found.high:.4f},"
-            f"{pair.p_value:.6g},{pair.holm:.6g},{pair.prompts}"
-        )
-    return csv_text(lines, table.subset)

@@ -92,7 +92,7 @@ class Run(Strict):
     A changed meaning gets a new schema_version.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     provenance: dict[str, Any]
     """Commit, packages and hashes, see reports.provenance."""
     starts: list[Start]

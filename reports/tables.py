@@ -76,7 +76,7 @@ class Pairs:
 def metric_value(row: RowSummary, metric: str) -> Interval | None:
     """A row's total, or its normalised score on a dimension. None where the row has none."""
     if metric in TOTALS:
-        return {"total": row.total, "quality": row.quality, "semantic": row.semantic}[metric]
+        return row.totals.get(metric)
     return row.dimensions[metric].normalised if metric in row.dimensions else None
 
 

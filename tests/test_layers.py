@@ -1,6 +1,7 @@
 """Imports go one way: models <- baselines, evaluation <- reports; only workflow may import all four."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -106,6 +107,14 @@ def test_planning_needs_no_torch() -> None:
             for path in imported_files(ROOT, module):
                 heavy = imports_of(ROOT / path, top_level_only=True) & HEAVY
                 assert not heavy, f"{module} reaches {path}, which imports {sorted(heavy)}"
+
+
+def test_only_tables_need_pandas() -> None:
+    """Guards against jobs on GPUs that wait for pandas, or die for want of it."""
+    using = {path.relative_to(ROOT).as_posix() for path in MODULES.values() if "pandas" in imports_of(path)}
+    reached = json.loads((ROOT / "tests/golden/stage_files.json").read_text(encoding="utf-8"))
+    stages = {stage for stage, files in reached.items() if using & set(files)}
+    assert stages == {"workflow.scripts.aggregate", "workflow.scripts.report"}
 
 
 def test_the_worker_stands_alone() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluation.aggregate import AggregateSettings, aggregate, check_result, scores_csv, totals
+from evaluation.aggregate import AggregateSettings, aggregate, check_result, totals
 from evaluation.dimensions import BY_NAME, DIMENSIONS, NAMES, bounds_of
 from evaluation.metrics import metrics
 from evaluation.records import (
@@ -20,6 +20,7 @@ from evaluation.records import (
     read_json,
     write_jsonl,
 )
+from evaluation.results import csv_text, table_frame
 from evaluation.variance import VarianceTable
 
 KNOWN = metrics("toybox")
@@ -408,6 +409,6 @@ def test_script_writes_table_and_csv(tmp_path, monkeypatch, compared):
     assert read_json(ScoresTable, tmp_path / "out/scores.json") == table
     lines = (tmp_path / "out/scores.csv").read_text().splitlines()
     assert len(lines) == 1 + 4 * 19
-    assert scores_csv(table).splitlines() == lines
+    assert csv_text(table_frame(table), None).splitlines() == lines
     variance = read_json(VarianceTable, tmp_path / "out/variance.json")
     assert {(cell.row, cell.dimension) for cell in variance.cells} == {(r.row, r.dimension) for r in results}

@@ -13,10 +13,10 @@ from evaluation.chunks import (
     chunk_means,
     chunk_of,
     chunk_table,
-    chunks_csv,
 )
 from evaluation.dimensions import DIMENSIONS
 from evaluation.records import ClipScore, DimensionResult, Prompt, clip_id
+from evaluation.results import chunks_frame
 
 QUALITY = tuple(d.name for d in DIMENSIONS if d.group == "quality")
 FRAMES = 81
@@ -178,7 +178,7 @@ def test_chunk_values_are_the_means_of_the_dimension_and_the_summary_of_quality(
     assert [c.mean for c in of(table, "a", "scene").chunks if c] == pytest.approx(
         [100 * (50 + c) / 82.22 for c in range(7)]
     )
-    assert chunks_csv(table).count("\n") == 1 + 3 * 8
+    assert len(chunks_frame(table)) == 3 * 8
 
 
 def test_a_scorer_without_frames_is_named_and_has_no_curve() -> None:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.aggregate import scores_csv
 from evaluation.records import CustomDimension, parse
+from evaluation.results import pairs_frame, table_frame
 from reports.changes import score_changes
-from reports.exports import pairs_csv
 from reports.page import render_page
 from reports.run import ReportSettings, Run, read_run
 from tests.reports import synthetic
@@ -60,8 +59,8 @@ def test_it_is_in_every_part_of_the_page(run: tuple[Run, str]) -> None:
 
 def test_it_is_in_the_exports_and_in_no_total(run: tuple[Run, str], finished_run: Run) -> None:
     made, _ = run
-    assert "colour_drift,custom," in scores_csv(made.table)
-    assert ",colour_drift," in pairs_csv(made.table)
+    assert "custom" in set(table_frame(made.table).query("metric == 'colour_drift'")["scorer_kind"])
+    assert "colour_drift" in set(pairs_frame(made.table)["metric"])
     assert set(made.scores["raven"]["colour_drift"]) == {
         p.id for p in made.prompts if "color" in p.dimensions
     }

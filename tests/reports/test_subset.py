@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from evaluation.aggregate import scores_csv
-from evaluation.chunks import chunks_csv
 from evaluation.dimensions import NAMES
 from evaluation.records import parse
+from evaluation.results import csv_text, table_frame
 from evaluation.text_only_dimensions import TEXT_ONLY
-from reports.exports import dimensions_latex, latex, markdown, pairs_csv
+from reports.beside import exports_of
+from reports.exports import dimensions_latex, latex, markdown
 from reports.page import render_page
 from reports.run import ReportSettings, Run, read_run
 from reports.sections.dimensions import unscored_reasons
@@ -52,10 +52,11 @@ def test_the_page_says_so_before_any_number(run: Run) -> None:
 
 def test_every_export_bears_the_mark(run: Run) -> None:
     """CSV in every line, so that no line can be cut out and taken for a whole run's."""
-    assert run.chunks is not None
     quoted = '"' + SENTENCE.replace('"', '""') + '"'
-    for text in (scores_csv(run.table), pairs_csv(run.table), chunks_csv(run.chunks)):
-        head, *lines = text.splitlines()
+    tables = [export for export in exports_of(run) if export.name.endswith(".csv")]
+    assert [export.name for export in tables] == ["table.csv", "pairs.csv", "chunks.csv"]
+    for export in tables:
+        head, *lines = export.text(run).splitlines()
         assert head.endswith(",subset")
         assert lines
         assert all(line.endswith(quoted) for line in lines)
@@ -84,4 +85,4 @@ def test_what_is_not_scored_is_grey_and_says_why() -> None:
 
 def test_a_whole_run_bears_none(finished_run: Run) -> None:
     whole = finished_run.table
-    assert "ubset" not in scores_csv(whole) + pairs_csv(whole) + latex(whole, "toybox")
+    assert "ubset" not in csv_text(table_frame(whole), whole.subset) + latex(whole, "toybox")

@@ -30,7 +30,9 @@ def table(totals: dict[str, float], different: set[frozenset[str]]) -> ScoresTab
         )
         for i, a in enumerate(names) for b in names[i + 1 :]
     )  # fmt: skip
-    return ScoresTable(suite="toybox", dimensions=NAMES, rows=rows, pairs=pairs, draws=2000, seed=0)
+    return ScoresTable(
+        suite="toybox", benchmark="toybox", dimensions=NAMES, rows=rows, pairs=pairs, draws=2000, seed=0
+    )
 
 
 def test_best_is_marked_only_where_it_stands_alone() -> None:

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.aggregate import AggregateSettings, aggregate, scores_csv
+from evaluation.aggregate import AggregateSettings, aggregate
 from evaluation.chunks import chunk_table
 from evaluation.command import command, run
 from evaluation.files import write_text
 from evaluation.records import DimensionResult, FilteredSet, Prompt, parse, read_json, read_jsonl, write_json
+from evaluation.results import csv_text, table_frame
 from evaluation.variance import variance_table
 
 log = logging.getLogger("aggregate")
@@ -28,7 +29,7 @@ def aggregate_rows(flags: argparse.Namespace) -> None:
     table = aggregate(flags.suite, prompts, results, filtered, settings)
     write_json(flags.variance, variance_table(flags.suite, results, settings.known))
     write_json(flags.chunks, chunk_table(flags.suite, prompts, results, settings))
-    write_text(flags.csv, scores_csv(table))
+    write_text(flags.csv, csv_text(table_frame(table), table.subset))
     write_json(flags.output, table)
     incomplete = ", ".join(row.row for row in table.rows if row.incomplete) or "none"
     log.info("%d results, %d rows, incomplete: %s", len(results), len(table.rows), incomplete)

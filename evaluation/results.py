@@ -1,0 +1,147 @@
+"""Scores as pandas DataFrames: those of every clip, read from a results folder, and the tables of a run.
+
+    from evaluation.results import read_scores
+
+    scores = read_scores("results/vbench")
+    scores.groupby(["row", "dimension"])["normalised"].mean().unstack()
+
+Values of frames and all that decides a clip stay in the records (evaluation/records.py).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evaluation.aggregate import check_result
+from evaluation.chunks import ChunkTable
+from evaluation.metrics import CUSTOM_GROUP, metrics
+from evaluation.records import (
+    DimensionResult,
+    FilteredSet,
+    Interval,
+    Prompt,
+    RowSummary,
+    ScoresTable,
+    read_json,
+    read_jsonl,
+)
+
+CLIP_COLUMNS = ("row", "dimension", "prompt", "sample", "value", "unit", "normalised", "benchmark")
+TABLE_COLUMNS = (
+    "row", "label", "row_kind", "metric", "scorer_kind", "raw", "raw_low", "raw_high", "normalised", "low",
+    "high", "prompts", "clips",
+)  # fmt: skip
+PAIR_COLUMNS = ("a", "b", "metric", "difference", "low", "high", "p_value", "holm", "prompts")
+CHUNK_COLUMNS = ("row", "metric", "chunk", "normalised", "low", "high", "holm", "prompts")
+
+
+def read_scores(folder: Path | str) -> pd.DataFrame:
+    """Every clip's score of a finished run, a line a clip and dimension.
+
+    folder: `results/<suite>`, or a subset's folder below it. Lines are in the order of the run's rows,
+    dimensions and prompts. Columns: row; dimension, custom ones too; prompt, its id; sample, from 0; value,
+    as the scorer gave it; unit of the value, "fraction" of the sixteen; normalised, in percent as in the
+    report, whose mean over clips is the report's number; benchmark, so that two suites stay apart.
+
+    Raises FileNotFoundError if a file of the run is missing, and ValueError if one is not what the run's
+    table was made from, or does not hold exactly the clips that it should.
+    """
+    folder = Path(folder)
+    table = read_json(ScoresTable, _there(folder / "aggregate/scores.json"))
+    prompts = read_jsonl(Prompt, _there(folder / "prompts/prompts.jsonl"))
+    place = {prompt.id: number for number, prompt in enumerate(prompts)}
+    known = metrics(table.benchmark, table.custom)
+    lines: list[tuple[Any, ...]] = []
+    for row in table.rows:
+        filtered = read_json(FilteredSet, _there(folder / f"filter/{row.row}.json"))
+        for name, cell in row.dimensions.items():
+            path = folder / f"scores/{row.row}/{name}.result.json"
+            result, metric = read_json(DimensionResult, _there(path)), known[name]
+            found = (result.suite, result.row, result.dimension)
+            if found != (table.suite, row.row, name):
+                raise ValueError(
+                    f"{path} is of suite {found[0]}, row {found[1]}, dimension {found[2]}, expected "
+                    f"{table.suite}, {row.row}, {name}; put each file back into its own folder."
+                )
+            check_result(result, prompts, filtered, metric)
+            shown = metric.factor * result.mean
+            if len(result.clips) != cell.clips or abs(shown - cell.raw.mean) > 1e-6 * abs(100 / metric.scale):
+                raise ValueError(
+                    f"{path} has {len(result.clips)} clips with mean {shown:.6g}, the run's table says "
+                    f"{cell.clips} with {cell.raw.mean:.6g}: it was scored again since; build the report "
+                    "again."
+                )
+            unit = metric.unit if metric.group == CUSTOM_GROUP else "fraction"
+            clips = sorted(result.clips, key=lambda clip: (place[clip.prompt_id], clip.sample))
+            lines += [
+                (row.row, name, clip.prompt_id, clip.sample, clip.value, unit,
+                 metric.normalise(metric.factor * clip.value), table.benchmark)
+                for clip in clips
+            ]  # fmt: skip
+    return pd.DataFrame(lines, columns=list(CLIP_COLUMNS))
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing, which every finished run has; name results/<suite>, or results/<suite>/"
+            "subsets/<id>, and build its report first."
+        )
+    return path
+
+
+def _cells(found: Interval, mean: str = "normalised", prefix: str = "") -> dict[str, float]:
+    """An interval as the columns `mean`, low and high."""
+    return {mean: found.mean, f"{prefix}low": found.low, f"{prefix}high": found.high}
+
+
+def _row_cells(row: RowSummary) -> Iterable[dict[str, Any]]:
+    for name, total in row.totals.items():
+        yield {"metric": name, **_cells(total)}
+    for name, cell in row.dimensions.items():
+        yield {
+            "metric": name, "scorer_kind": cell.kind, "prompts": cell.prompts, "clips": cell.clips,
+            **_cells(cell.raw, "raw", "raw_"), **_cells(cell.normalised),
+        }  # fmt: skip
+
+
+def table_frame(table: ScoresTable) -> pd.DataFrame:
+    """A line a row and metric; totals have no raw scores, counts and kind of scorer."""
+    lines = [
+        {"row": row.row, "label": row.label, "row_kind": row.kind, **cells}
+        for row in table.rows
+        for cells in _row_cells(row)
+    ]
+    return pd.DataFrame(lines, columns=list(TABLE_COLUMNS)).astype({"prompts": "Int64", "clips": "Int64"})
+
+
+def pairs_frame(table: ScoresTable) -> pd.DataFrame:
+    """A line two rows and a metric: a minus b in normalised points, with p-values raw and after Holm."""
+    lines = [pair.model_dump() | _cells(pair.difference, "difference") for pair in table.pairs]
+    return pd.DataFrame(lines, columns=list(PAIR_COLUMNS))
+
+
+def chunks_frame(table: ChunkTable) -> pd.DataFrame:
+    """A line a row, metric and chunk, in normalised points, and one a drift, with its p-value after Holm."""
+    lines = [
+        {"row": curve.row, "metric": curve.metric, "chunk": chunk, "prompts": curve.prompts, **_cells(found)}
+        | ({"holm": curve.holm} if chunk == "drift" else {})
+        for curve in table.curves
+        for chunk, found in [*enumerate(curve.chunks), ("drift", curve.drift)]
+        if found is not None
+    ]
+    return pd.DataFrame(lines, columns=list(CHUNK_COLUMNS))
+
+
+def csv_text(frame: pd.DataFrame, subset: str | None) -> str:
+    """A frame as CSV, with four decimals, and six digits of p-values.
+
+    Of a subset run every line says what was left out, so that none can be taken for a whole run's.
+    """
+    p_values = [name for name in ("p_value", "holm") if name in frame]
+    frame = frame.assign(**{n: frame[n].map("{:.6g}".format, na_action="ignore") for n in p_values})
+    if subset is not None:
+        frame = frame.assign(subset=subset)
+    return frame.to_csv(index=False, float_format="%.4f", lineterminator="\n")
