@@ -27,7 +27,7 @@ from models.noise import (
     UpstreamNoise,
 )
 from models.plan import AbsolutePolicy, AnchoredSinkPolicy, CachePolicy, SlotRelativePolicy
-from models.rollout import Finished, Record, Rollout, Runner, plain_runner
+from models.rollout import Finished, Rollout, RolloutRecord, Runner, plain_runner
 from models.schedule import DTYPES, Schedule, build_schedule
 from models.wan import Wan, stored_dtype
 
@@ -118,7 +118,7 @@ class Sampler:
         """
         return (record for record in self.records(text, noise) if isinstance(record, Finished))
 
-    def records(self, text: Tensor, noise: NoiseSource) -> Iterator[Record]:
+    def records(self, text: Tensor, noise: NoiseSource) -> Iterator[RolloutRecord]:
         """Every network call as a record (models/rollout.py), without gradient: for timing and for comparing.
 
         Raises ValueError if the noise is for clips of another size or of another dtype than the

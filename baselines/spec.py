@@ -18,7 +18,7 @@ from baselines.strict_yaml import parse_strict, validate_strict
 
 Dtype = Literal["bfloat16", "float32"]
 Count = Annotated[int, Field(ge=1)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileSha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RowName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
 SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "dtypes")
@@ -47,7 +47,7 @@ class Weights(Section):
     repo: str
     revision: str | None
     file: str
-    sha256: Sha256 | None
+    sha256: FileSha256 | None
     key: str | None
     tensors: Count
 
@@ -58,7 +58,7 @@ class AdapterSettings(Section):
     """
 
     file: str
-    sha256: Sha256 | None
+    sha256: FileSha256 | None
     key: str | None
     rank: Count
     alpha: Annotated[float, Field(gt=0)]

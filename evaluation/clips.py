@@ -1,7 +1,7 @@
 """Clips as files: write and read mp4, and say what is wrong with one.
 
-T pixel frames, H and W pixels. Frames are uint8 RGB [T, H, W, 3]. Files are H.264 in yuv420p; one encoder
-thread and no AVX-512, so that the same frames give the same bytes.
+T pixel frames, H and W pixels. Files are H.264 in yuv420p; one encoder thread and no AVX-512, so that the
+same frames give the same bytes.
 """
 
 import hashlib
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from evaluation.files import written_whole
 
-Frames = NDArray[np.uint8]
+ClipFrames = NDArray[np.uint8]
+"""uint8 RGB, [T, H, W, 3]."""
 
 CRF = 18
 """As RAVEN's baselines encode (baselines/methods.md#writing-clips)."""
@@ -41,11 +42,11 @@ class ClipShape:
 class DecodedClip(NamedTuple):
     """Frames [T, H, W, 3] uint8 and frames per second, as read from the file."""
 
-    frames: Frames
+    frames: ClipFrames
     fps: float
 
 
-def upscale(frames: Frames, *, height: int, width: int) -> Frames:
+def upscale(frames: ClipFrames, *, height: int, width: int) -> ClipFrames:
     """Nearest-neighbour enlargement of [T, h, w, 3] to [T, height, width, 3] by whole factors.
 
     Raises ValueError if height or width is no whole multiple of the frames' own.
@@ -59,7 +60,7 @@ def upscale(frames: Frames, *, height: int, width: int) -> Frames:
     return frames.repeat(height // rows, axis=1).repeat(width // columns, axis=2)
 
 
-def write_clip(path: Path, frames: Frames, *, fps: int) -> None:
+def write_clip(path: Path, frames: ClipFrames, *, fps: int) -> None:
     """Write frames [T, H, W, 3] as an mp4, whole or not at all."""
     height, width = frames.shape[1:3]
     with written_whole(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
@@ -112,6 +113,6 @@ def clip_errors(clip: DecodedClip, shape: ClipShape) -> list[str]:
     return errors
 
 
-def frames_sha256(frames: Frames) -> str:
+def frames_sha256(frames: ClipFrames) -> str:
     """Sha256 of the decoded pixels and their shape: two clips with the same frames have the same one."""
     return hashlib.sha256(repr(frames.shape).encode() + np.ascontiguousarray(frames).tobytes()).hexdigest()

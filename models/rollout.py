@@ -59,7 +59,7 @@ class Finished:
     latents: Tensor
 
 
-Record = Denoised | ContextPass | Finished
+RolloutRecord = Denoised | ContextPass | Finished
 
 Runner = Callable[[Wan, Tensor, int], NetworkCall]
 """(network, prompt embeddings [B, L, text_dim], cache capacity in frames) -> network calls on these prompts.
@@ -110,7 +110,7 @@ class Rollout:
         *,
         grad_at: int | None = None,
         runner: Runner = plain_runner,
-    ) -> Iterator[Record]:
+    ) -> Iterator[RolloutRecord]:
         """Records of one rollout of `wan` on prompt embeddings [B, L, text_dim].
 
         grad_at: exit step of a chunked rollout, or window offset of a rolling one, where gradients are kept;
@@ -148,7 +148,7 @@ def chunked(
     exit_step: int | None = None,
     draw_last: bool = False,
     first_schedule: Schedule | None = None,
-) -> Iterator[Record]:
+) -> Iterator[RolloutRecord]:
     """Denoise one chunk after another, each given the clean chunks before it
     (baselines/methods.md#chunked-rollout).
 
@@ -204,7 +204,7 @@ def rolling(
     *,
     chunk: int,
     grad_offset: int | None = None,
-) -> Iterator[Record]:
+) -> Iterator[RolloutRecord]:
     """Denoise up to S neighbouring blocks in one call, the oldest cleanest; each call finishes one block
     (baselines/methods.md#rolling-forcing).
 

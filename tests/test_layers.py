@@ -42,6 +42,13 @@ def imports_of(path: Path, *, top_level_only: bool = False) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
+SHARED_NAMES = {
+    "main": "what runs a file as a command",
+    "log": "the logger of its module",
+    "score": "how a dimension's file scores a clip",
+    "soft": "how a toybox scorer rewards a clip",
+}
+"""Names that are an interface, by what they mean in every module that defines them."""
 LEAF = "evaluation.files"
 """Needs the standard library alone, so that every package may import it."""
 MODULES = {
@@ -138,6 +145,29 @@ def test_nothing_imports_a_script() -> None:
     for module in MODULES:
         scripts = {name for name in imports_in(module) if name.startswith("workflow.scripts")}
         assert not scripts, f"{module} imports {sorted(scripts)}"
+
+
+def public_names(path: Path) -> set[str]:
+    """Names that a module defines on its top level, but for private ones."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        match node:
+            case (
+                ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.AnnAssign(target=ast.Name(id=name))
+            ):
+                names.add(name)
+            case ast.Assign(targets=targets):
+                names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_no_public_name_is_defined_twice() -> None:
+    """Guards against two things of one name, of which a reader finds the wrong one."""
+    places: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for name in public_names(path) - SHARED_NAMES.keys():
+            places.setdefault(name, []).append(module)
+    assert not {name: found for name, found in places.items() if len(found) > 1}
 
 
 def test_workflow_has_only_folders() -> None:

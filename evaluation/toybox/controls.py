@@ -20,7 +20,7 @@ from evaluation.records import Prompt
 from evaluation.toybox.facts import Facts, facts_key
 from evaluation.toybox.render import PIXEL_FRAMES, SIZE, Frames, render
 
-CONTROLS = ("truth", "noise", "truth_shuffled_captions", "shuffled_frames", "frozen_first_frame")
+TOYBOX_CONTROLS = ("truth", "noise", "truth_shuffled_captions", "shuffled_frames", "frozen_first_frame")
 
 
 def _generator(purpose: str, prompt: Prompt, sample: int) -> np.random.Generator:
@@ -73,9 +73,9 @@ def control_frames(name: str, prompts: Sequence[Prompt], prompt: Prompt, sample:
         return _generator("noise", prompt, sample).integers(0, 256, shape, dtype=np.uint8)
     if name == "truth_shuffled_captions":
         return render(shuffled_prompts(prompts)[prompt.id].facts, sample)
-    if name not in CONTROLS:
+    if name not in TOYBOX_CONTROLS:
         raise ValueError(
-            f"There is no toybox control called {name!r}; expected one of {', '.join(CONTROLS)}."
+            f"There is no toybox control called {name!r}; expected one of {', '.join(TOYBOX_CONTROLS)}."
         )
     frames = render(prompt.facts, sample)
     if name == "shuffled_frames":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.plan import AbsolutePolicy
-from models.rollout import Denoised, Finished, Record, Rollout, context_pass, plain_runner
+from models.rollout import Denoised, Finished, Rollout, RolloutRecord, context_pass, plain_runner
 from models.schedule import CPU, Schedule, Step, to_x0
 from models.training.settings import CmGrpoSettings, DmdSettings
 from models.wan import Wan
@@ -29,7 +29,7 @@ class Trajectory:
     endpoints: Tensor
 
 
-def trajectory(records: Iterable[Record], num_steps: int) -> Trajectory:
+def trajectory(records: Iterable[RolloutRecord], num_steps: int) -> Trajectory:
     """Collect a chunked rollout that ran all its steps."""
     calls, made = [], []
     for record in records:
@@ -43,12 +43,12 @@ def trajectory(records: Iterable[Record], num_steps: int) -> Trajectory:
     return Trajectory(states.detach(), x0.detach(), torch.cat(made, dim=1).detach())
 
 
-def endpoints(records: Iterable[Record]) -> Tensor:
+def endpoints(records: Iterable[RolloutRecord]) -> Tensor:
     """[B, F, C, H, W]: the finished latents of any rollout, without gradient."""
     return torch.cat([record.latents for record in records if isinstance(record, Finished)], dim=1).detach()
 
 
-def predictions_with_gradient(records: Iterable[Record]) -> Tensor:
+def predictions_with_gradient(records: Iterable[RolloutRecord]) -> Tensor:
     """[B, F, C, H, W]: clean predictions of the calls that kept a gradient, which cover the clip once."""
     calls = sorted(
         (call for call in records if isinstance(call, Denoised) and call.x0.requires_grad),

@@ -223,7 +223,7 @@ def test_toybox_dimensions_without_facts_are_those_whose_scorers_read_none() -> 
 def test_controls_without_facts() -> None:
     """Guards against a control row that dies on a list without facts after other rows were sampled."""
     bare = read(f"id,prompt,samples\na,{RED},1\nb,{BLUE},1", benchmark="toybox")
-    for name in controls.CONTROLS:
+    for name in controls.TOYBOX_CONTROLS:
         if name in TEXT_ONLY_CONTROLS:
             assert control_frames(name, bare, bare[0], 0).shape[0] == 81
         else:

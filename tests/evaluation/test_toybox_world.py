@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.dimensions import NAMES
 from evaluation.toybox.captions import MAX_WORDS, VOCABULARY, caption, extended_caption
-from evaluation.toybox.controls import CONTROLS, control_frames, shuffled_prompts
+from evaluation.toybox.controls import TOYBOX_CONTROLS, control_frames, shuffled_prompts
 from evaluation.toybox.facts import (
     ACTIONS,
     CAMERAS,
@@ -167,7 +167,7 @@ def test_controls_are_deterministic_and_pairwise_different() -> None:
     """Guards the duplicate check of the run: no two clips of a control row are equal, remade clips are."""
     prompts = PROMPTS
     some = [prompts[0], prompts[20], prompts[30], prompts[70]]
-    for name in CONTROLS:
+    for name in TOYBOX_CONTROLS:
         clips = [
             control_frames(name, prompts, prompt, sample).tobytes() for prompt in some for sample in (0, 1)
         ]

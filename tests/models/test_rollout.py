@@ -13,7 +13,7 @@ from torch import Tensor
 from models.cache import KVCache
 from models.noise import GeneratorNoise, PortableNoise, SampleKey
 from models.plan import AbsolutePolicy, AnchoredSinkPolicy, AttendPlan, Planner
-from models.rollout import ContextPass, Denoised, Finished, NetworkCall, Record, chunked, rolling
+from models.rollout import ContextPass, Denoised, Finished, NetworkCall, RolloutRecord, chunked, rolling
 from models.schedule import Schedule, build_schedule
 from models.wan import Wan
 
@@ -45,7 +45,7 @@ def contraction(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
     return 0.7 * x - torch.sin(3 * x) * (t / 1000)[:, :, None, None, None]
 
 
-def latents(records: Iterable[Record]) -> Tensor:
+def latents(records: Iterable[RolloutRecord]) -> Tensor:
     return torch.cat([record.latents for record in records if isinstance(record, Finished)], dim=1)
 
 

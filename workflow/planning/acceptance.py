@@ -21,7 +21,7 @@ from workflow.planning.code_digest import digest_of, imported_here, stage_files
 METADATA = Path(".snakemake/metadata")
 """Where Snakemake keeps what it knows of each output, seen from the working directory."""
 
-SHOWN = 5
+SHOWN_CHANGES = 5
 """So many files are named in one line."""
 
 
@@ -72,8 +72,8 @@ class StaleResults(NamedTuple):
 
     def __str__(self) -> str:
         """One line that names the files."""
-        some = ", ".join(self.changed[:SHOWN])
-        more = f" and {len(self.changed) - SHOWN} more" if len(self.changed) > SHOWN else ""
+        some = ", ".join(self.changed[:SHOWN_CHANGES])
+        more = f" and {len(self.changed) - SHOWN_CHANGES} more" if len(self.changed) > SHOWN_CHANGES else ""
         count = len(self.outputs)
         return (
             f"{self.stage.rsplit('.', 1)[-1]}: {count} {'file was' if count == 1 else 'files were'} "

@@ -16,7 +16,7 @@ from workflow.planning.paths import Folders
 from workflow.planning.row_plan import Baselines, external_inputs
 from workflow.planning.suite import Suite
 
-SHOWN = 3
+SHOWN_CLIPS = 3
 """So many files are named in a warning."""
 
 
@@ -72,4 +72,4 @@ def clip_warnings(folders: Folders, suite: Suite, baselines: Baselines) -> Itera
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return ", ".join(names[:SHOWN_CLIPS]) + (", ..." if len(names) > SHOWN_CLIPS else "")

@@ -11,8 +11,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from baselines.spec import Sha256, load_baseline
+from baselines.spec import load_baseline
 from baselines.strict_yaml import read_strict, validate_strict
+from evaluation.records import Sha256
 from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 

@@ -22,7 +22,7 @@ from workflow.planning.suite import Suite
 
 KEYS = ("rows", "dimensions", "prompts", "samples")
 FORM = 'only="rows=a,b dimensions=c prompts=d,e samples=0,1"'
-SHOWN = 20
+LISTED_NAMES = 20
 """So many names are listed; of longer lists the first and the nearest."""
 
 
@@ -75,8 +75,8 @@ def _known(chosen: Sequence[str], allowed: Sequence[str], what: str) -> tuple[st
     """
     for name in chosen:
         if name not in allowed:
-            some = ", ".join(allowed[:SHOWN])
-            if len(allowed) > SHOWN:
+            some = ", ".join(allowed[:LISTED_NAMES])
+            if len(allowed) > LISTED_NAMES:
                 near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.0)
                 some = f"{len(allowed)} from {allowed[0]} to {allowed[-1]}, the nearest are {', '.join(near)}"
             raise ValueError(
@@ -149,7 +149,7 @@ def choose_subset(
             )
         kept = tuple(name for name in kept if name in served)
         if ids is not None:
-            few = f" ({', '.join(ids)})" if len(ids) <= SHOWN else ""
+            few = f" ({', '.join(ids)})" if len(ids) <= LISTED_NAMES else ""
             some = f"all but {len(ids)} of {len(every)} prompts{few}"
     left_out = []
     if len(kept_rows) < len(rows):

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.clips import Frames, frames_sha256, read_clip
+from evaluation.clips import ClipFrames, frames_sha256, read_clip
 from evaluation.files import file_sha256
 from evaluation.records import Clip
 from reports.replay import ReplayedClip
 
 
-def difference(one: Frames, other: Frames) -> tuple[int, float]:
+def difference(one: ClipFrames, other: ClipFrames) -> tuple[int, float]:
     """Largest absolute difference (0..255) of two clips [T, H, W, 3] that differ, and their PSNR in dB.
 
     Raises ValueError if they have different shapes.

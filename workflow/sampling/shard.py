@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from evaluation.clips import ClipShape, Frames, upscale, write_clip
+from evaluation.clips import ClipFrames, ClipShape, upscale, write_clip
 from evaluation.code_state import this_commit
 from evaluation.command import Parser, command
 from evaluation.files import file_sha256
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 class MadeClip(NamedTuple):
     """One clip as made, and what it cost (see evaluation.records.ClipTiming)."""
 
-    frames: Frames
+    frames: ClipFrames
     """[T, h, w, 3] in uint8."""
     latents: np.ndarray | None
     """[F, C, H, W] in float32; None of a rendered clip."""

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from evaluation.clips import Frames, write_clip
+from evaluation.clips import ClipFrames, write_clip
 from evaluation.dimensions import NAMES
 from evaluation.vbench.weights import CHECKPOINTS
 from workflow.planning.resources import read_lock, scorer_resources
@@ -156,13 +156,13 @@ def judge_torch(torch: Mapping[str, Any], suite: Suite, driver: str | None) -> D
     return DoctorCheck("MISSING", what, said)
 
 
-def example_frames() -> Frames:
+def example_frames() -> ClipFrames:
     """A few frames whose mean changes from one to the next, [T, H, W, 3]."""
     steps = np.linspace(40, 200, CLIP_FRAMES).astype(np.uint8)
     return np.broadcast_to(steps[:, None, None, None], (CLIP_FRAMES, 64, 96, 3)).copy()
 
 
-def judge_decoders(decoders: Mapping[str, Mapping[str, Any]], frames: Frames) -> DoctorCheck:
+def judge_decoders(decoders: Mapping[str, Mapping[str, Any]], frames: ClipFrames) -> DoctorCheck:
     """Whether both decoders see the frames, the rate and the brightness that our writer put into a clip."""
     errors = []
     for name, found in decoders.items():

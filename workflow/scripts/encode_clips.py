@@ -49,7 +49,7 @@ from workflow.training.video_sources import ClipSource, ListedFiles, ParquetFile
 
 log = logging.getLogger("encode_clips")
 
-ROOT = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[2]
 IDENTITY = "identity"
 COPIED_AT_ONCE = 8
 
@@ -244,7 +244,7 @@ def main() -> None:
 
 def encode(flags: argparse.Namespace, *, rank: int, size: int) -> None:
     """Do what the flags say, as process `rank` of `size`. Raises what list, VAE and parts raise."""
-    suite = read_suite(Path(flags.config), ROOT)
+    suite = read_suite(Path(flags.config), REPOSITORY)
     source: ClipSource = (
         ParquetFiles(flags.parquet) if flags.list is None else ListedFiles(flags.list, flags.videos)
     )
@@ -253,7 +253,7 @@ def encode(flags: argparse.Namespace, *, rank: int, size: int) -> None:
     device = choose_device(flags.device or suite.device)
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    path = flags.codec or ROOT / suite.model.codec
+    path = flags.codec or REPOSITORY / suite.model.codec
     # as RAVEN has its VAE, under autocast (models/backbone.md#vae); a CPU computes in float32
     codec = open_codec(path, device=device, dtype=torch.float32, autocast=device.type == "cuda")
     form = form_of(suite, codec, flags.seed)
