@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from evaluation.records import Clip, Prompt, read_jsonl
+from evaluation.suite_prompts import VBENCH_LISTS
 from evaluation.text_only_dimensions import TEXT_ONLY
 from tests.workflow.project import LEFT_OUT, copy_project, planned, replace_in, snakemake
 from workflow.planning.banner import check_user_list, planned_prompts, start_banner, start_notices
@@ -58,6 +59,12 @@ def own(folder: Path, text: str = LIST, name: str = "mine.csv", **replaced: Any)
     (folder / name).write_text(text)
     given = {"prompts": {"list": str(folder / name), "per_dimension": None}, "dimensions": None} | replaced
     return suite("tiny", **given)
+
+
+def test_the_lists_of_vbench_are_pinned() -> None:
+    """Every fact about the 946 lines rests on this: no other file is ever read as VBench's."""
+    assert set(prompt_stage_settings(ROOT, suite("vbench"))["sha256"]) == set(VBENCH_LISTS)
+    assert prompt_stage_settings(ROOT, suite("tiny"))["sha256"] == {}
 
 
 def test_a_list_takes_the_dimensions_that_need_no_facts(tmp_path: Path) -> None:

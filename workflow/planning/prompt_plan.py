@@ -89,7 +89,7 @@ def _list_sha256(root: Path, path: str) -> dict[str, str]:
 
 
 def _benchmark_sha256(root: Path, suite: Suite) -> dict[str, str]:
-    if "prompts" not in suite.resources:
+    if suite.benchmark != "vbench":
         return {}
     pinned = {
         e.path: e.sha256 for e in listed_resources(root) if e.group == "prompts" and e.sha256 is not None
