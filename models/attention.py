@@ -141,9 +141,7 @@ def kernel_name(device: torch.device) -> str:
 
 
 class Block(NamedTuple):
-    """One query chunk and what it sees, in chunk indices: its own copy in full, and clean copies of earlier
-    chunks.
-    """
+    """A query chunk and what it sees, as chunk indices: itself in full, clean copies of earlier chunks."""
 
     chunk: int
     clean: bool
@@ -203,9 +201,7 @@ class InterleavedRanges(NamedTuple):
 
 
 def interleaved_ranges(chunks: Sequence[int], tokens_per_frame: int) -> InterleavedRanges:
-    """Where each chunk's tokens lie when all noisy chunks come first and the clean ones (without the last)
-    follow.
-    """
+    """Where each chunk's tokens lie: all noisy chunks first, then the clean ones without the last."""
     starts = [0]
     for frames in (*chunks, *chunks[:-1]):
         starts.append(starts[-1] + frames * tokens_per_frame)
@@ -262,9 +258,7 @@ def concatenated(parts: Sequence[Tensor], which: Sequence[int]) -> Tensor:
 
 
 def block_causal_attention(chunks: Sequence[int], tokens_per_frame: int, *, device: torch.device) -> Attend:
-    """Attention of a sequence whose chunks see themselves and what is before them; masked or by blocks, as
-    `interleaved_attention`.
-    """
+    """Attention whose chunks see themselves and what is before; cut up as `interleaved_attention` is."""
     if sum(chunks) * tokens_per_frame > MASK_TOKENS:
         return partial(attend_block_causal, chunks=chunks, tokens_per_frame=tokens_per_frame)
     return partial(attend, mask=block_causal_mask(chunks, tokens_per_frame, device))
@@ -273,9 +267,7 @@ def block_causal_attention(chunks: Sequence[int], tokens_per_frame: int, *, devi
 def attend_block_causal(
     q: Tensor, k: Tensor, v: Tensor, chunks: Sequence[int], tokens_per_frame: int
 ) -> Tensor:
-    """Block-wise form of `attend` with `block_causal_mask`: one dense call a chunk, no [T, T] mask, no work
-    on what is masked.
-    """
+    """`attend` with `block_causal_mask`, by one dense call a chunk: no work on what is masked."""
     sizes = [frames * tokens_per_frame for frames in chunks]
     own_q, own_k, own_v = (x.split(sizes, dim=1) for x in (q, k, v))
     pieces = [

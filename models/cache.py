@@ -71,9 +71,7 @@ def check_plan(plan: AttendPlan, capacity: int) -> None:
 
 
 class Tokens(Protocol):
-    """Queries, keys and values [B, T, N, D] of one layer, T = plan.frames * P; rotated where a rotation is
-    given.
-    """
+    """Queries, keys, values [B, T, N, D] of a layer, T = plan.frames * P; rotated if a rotation is given."""
 
     @property
     def v(self) -> Tensor: ...
@@ -146,9 +144,7 @@ def _own_forms(plan: AttendPlan) -> set[KeyForm]:
 
 
 def _split_at_write(read: Read, plan: AttendPlan, *, live: bool) -> list[tuple[int, int, int | None]]:
-    """Cut a cache read into (start slot, length, None or the call's own first frame) so that live frames keep
-    their gradient.
-    """
+    """A cache read cut into (slot, length, None or the call's own frame): live frames keep gradients."""
     if not live or plan.write is None:
         return [(read.start, read.length, None)]
     end, write_end = read.start + read.length, plan.write.slot + plan.write.length

@@ -46,9 +46,7 @@ class LinearCodec(nn.Module):
             self.register_buffer(f"{name}_scale", torch.ones(channels))
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Latents of whole clips. Raises ValueError unless T is 1 + 4k and the picture is a multiple of 4
-        pixels.
-        """
+        """Latents of whole clips. Raises ValueError unless T is 1 + 4k and sides are multiples of 4."""
         frames, height, width = pixels.shape[1], pixels.shape[3], pixels.shape[4]
         if frames % GROUP != 1 or height % PATCH or width % PATCH:
             raise ValueError(
@@ -100,9 +98,7 @@ class LinearCodec(nn.Module):
 
 
 class LinearStream:
-    """Frames of `batch` clips, chunk by chunk; each latent frame is decoded alone, so only the place is
-    remembered.
-    """
+    """Frames of `batch` clips, chunk by chunk; latent frames are decoded alone, so only the place is kept."""
 
     def __init__(self, codec: LinearCodec, batch: int) -> None:
         self.codec = codec

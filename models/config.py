@@ -1,6 +1,4 @@
-"""Sizes and precision of the backbone, as plain data (no torch, so that the workflow can read it while
-parsing).
-"""
+"""Sizes and precision of the backbone, as plain data: no torch, since the workflow reads it at parsing."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -55,9 +53,7 @@ class WanConfig:
         return self.head_dim // 2 - 2 * third, third, third
 
     def tokens_per_frame(self, height: int, width: int) -> int:
-        """Tokens of one latent frame of `height` x `width`. Raises ValueError if the patch does not divide
-        the frame.
-        """
+        """Tokens of one latent frame. Raises ValueError if the patch does not divide the frame."""
         if height % self.patch_height or width % self.patch_width:
             raise ValueError(
                 f"A latent frame of {height}x{width} cannot be cut into patches of "

@@ -129,9 +129,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, *, fused: bool) -> Tensor:
 def rms_norm_rotate(
     x: Tensor, weight: Tensor, eps: float, head_size: int, rope: Rotation | None, *, fused: bool
 ) -> Tensor:
-    """Heads [B, T, N, D] of projections x [B, T, dim], in x's dtype: normed over all heads of a token, and
-    rotated where a rotation is given.
-    """
+    """Heads [B, T, N, D] of x [B, T, dim], in its dtype: normed over a token's heads, rotated if asked."""
     if fused and in_kernels(x) and (rope is None or rope.cos.dtype == torch.float32):
         from models.kernels import norm_rotate_cuda
 

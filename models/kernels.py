@@ -247,9 +247,7 @@ def _frame_stride(row: Tensor | None) -> int:
 
 
 def _evenly_spaced(row: Tensor | None) -> Tensor | None:
-    """Rows [B, G, 1, C] with one stride over batch and frames: those of the first frames of each clip are
-    copied.
-    """
+    """Rows [B, G, 1, C] with one stride over batch and frames: those of parts of clips are copied."""
     if row is None or row.ndim == 1:
         return row
     even = row.stride(-1) == 1 and (row.shape[0] == 1 or row.stride(0) == row.shape[1] * row.stride(1))

@@ -41,9 +41,7 @@ class NoiseSource(Protocol):
         ...
 
     def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
-        """[B, f, C, H, W] for `frames` frames of chunk number `chunk` after its denoising step `step`;
-        window: rolling only.
-        """
+        """[B, f, C, H, W] for `frames` frames of `chunk` after `step`; window: rolling only."""
         ...
 
 
@@ -117,9 +115,7 @@ class DrawOrder:
 
 
 def lcg(seed: int) -> int:
-    """The next seed of RAVEN's linear congruential chain: (1103515245 * seed + 12345) mod 2^31
-    (baselines/methods.md#noise).
-    """
+    """RAVEN's next seed: (1103515245 * seed + 12345) mod 2^31 (baselines/methods.md#noise)."""
     return (1103515245 * seed + 12345) % 2**31
 
 

@@ -26,9 +26,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Absorb:
-    """Blend evicted slots into the sink: sink <- alpha * sink + (1 - alpha) * evicted, for keys and
-    values.
-    """
+    """Blend evicted slots into the sink, keys and values: sink <- alpha * sink + (1 - alpha) * evicted."""
 
     src: int
     """First evicted slot; its frames are captured before the moves."""
@@ -62,15 +60,12 @@ class Read:
     """First slot of the cache, or first frame of the call itself."""
     length: int
     rotary: int | None
-    """Time position of the first frame; None where the stored keys are rotated already, which a call's own
-    frames never are."""
+    """Time position of the first frame; None where the stored keys are rotated already."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttendPlan:
-    """One network call of `frames` frames. Executed in this order: capture absorb.src, moves, write,
-    absorb, reads.
-    """
+    """A network call of `frames` frames. In this order: capture absorb.src, moves, write, absorb, reads."""
 
     frames: int
     q_rotary_start: int
@@ -298,9 +293,7 @@ class AnchoredSinkPolicy(CachePolicy):
 
 
 def make_room(at: Planner, sink: int, keep: int | None) -> tuple[Move, ...]:
-    """Evict the oldest frames behind the sink until at most `keep` are used; None keeps all. Advances the
-    pointer.
-    """
+    """Evict the oldest frames behind the sink until at most `keep` (None: all) are used."""
     if keep is None or at.used <= keep:
         return ()
     if keep < sink:
@@ -339,9 +332,7 @@ def merged_reads(plan: AttendPlan) -> tuple[Read, ...]:
 
 
 def _as_written(plan: AttendPlan, read: Read) -> Read:
-    """A read of the call's own frames as a read of the slots they were written to, if they hold what is
-    read.
-    """
+    """A read of the call's own frames as a read of the slots that hold the same, if some do."""
     write = plan.write
     if read.source == "cache" or write is None:
         return read

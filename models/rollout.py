@@ -19,9 +19,7 @@ from models.schedule import Schedule
 from models.wan import Wan
 
 NetworkCall = Callable[[Tensor, Tensor, AttendPlan], Tensor]
-"""(x [B, f, C, H, W], timesteps [B, f], plan) -> velocity [B, f, C, H, W]; also carries out the plan on the
-cache.
-"""
+"""(x [B, f, C, H, W], timesteps [B, f], plan) -> velocity [B, f, C, H, W], the plan done on the cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,14 +60,11 @@ class Finished:
 RolloutRecord = Denoised | ContextPass | Finished
 
 Runner = Callable[[Wan, Tensor, int], NetworkCall]
-"""(network, prompt embeddings [B, L, text_dim], cache capacity in frames) -> network calls on these prompts.
-"""
+"""(network, prompt embeddings [B, L, text_dim], cache capacity in frames) -> network calls on them."""
 
 
 def plain_runner(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
-    """Plain calls with a cache of their own, made at the first call, which shows the size of a latent
-    frame.
-    """
+    """Plain calls with a cache of their own, made at the first call, which shows a latent frame's size."""
     text_kv = wan.text_kv(wan.embed_text(text))
     caches: list[KVCache] = []
 
@@ -259,9 +254,7 @@ def denoise(
     steps: tuple[int, ...],
     grad: bool,
 ) -> Denoised:
-    """One network call and its clean prediction. The gradient mode is set for this call alone, never
-    across a yield.
-    """
+    """One network call and its clean prediction. The gradient mode never lasts across a yield."""
     with torch.set_grad_enabled(grad):
         v = network(x, schedule.frame_timesteps(steps, x.shape[0], x.device), plan)
         x0 = schedule.to_x0(x, v, steps)

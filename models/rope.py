@@ -1,6 +1,4 @@
-"""Three-axis rotary position embedding of Wan2.1 (models/backbone.md#rotary-embedding): tables by integer
-position.
-"""
+"""Three-axis rotary embedding of Wan2.1 by integer position (models/backbone.md#rotary-embedding)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,9 +11,7 @@ THETA = 10000.0
 
 
 class Rotation(NamedTuple):
-    """cos, sin: [T, 1, head_dim / 2], ready to broadcast over heads; their dtype is the precision of the
-    rotation.
-    """
+    """cos, sin: [T, 1, head_dim / 2], to broadcast over heads; their dtype is the rotation's precision."""
 
     cos: Tensor
     sin: Tensor

@@ -17,16 +17,12 @@ from torch import Tensor
 
 NUM_TRAIN_STEPS = 1000
 CPU = torch.device("cpu")
-"""Where schedules are computed, whatever the default device: a GPU divides by 1000 otherwise (833 / 1000 is
-one bit off).
-"""
+"""Where schedules are computed: a GPU divides by 1000 otherwise (833 / 1000 is one bit off)."""
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def to_x0(x: Tensor, v: Tensor, sigma: Tensor) -> Tensor:
-    """Clean latents x - sigma * v. x, v: [B, F, C, H, W]; sigma: [B] noise levels of clips, or [B, F] of
-    frames.
-    """
+    """Clean latents x - sigma * v. x, v: [B, F, C, H, W]; sigma: [B] of clips, or [B, F] of frames."""
     return x - _over_latents(sigma, x) * v
 
 
@@ -68,9 +64,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """The steps of one method and the precision of its arithmetic, which rounds once, to the latents'
-    dtype.
-    """
+    """The steps of one method and the precision of its arithmetic, rounded once, to the latents' dtype."""
 
     noisy_end: ClassVar[bool] = False
     """Whether the last step adds noise too, so that what a rollout makes is not its last clean prediction."""
@@ -99,9 +93,7 @@ class Schedule:
         return row.expand(batch, -1)
 
     def to_x0(self, x: Tensor, v: Tensor, steps: int | Sequence[int]) -> Tensor:
-        """Clean latents x - sigma * v, in x's dtype. x, v: [B, F, C, H, W]; steps: one index, or one per
-        frame.
-        """
+        """Clean latents x - sigma * v, in x's dtype [B, F, C, H, W]; steps: one index, or one a frame."""
         sigma = self._sigma(steps, x, self.x0_dtype)
         return to_x0(x.to(self.x0_dtype), v.to(self.x0_dtype), sigma).to(x.dtype)
 
@@ -114,9 +106,7 @@ class Schedule:
         return add_noise(x0.to(self.add_noise_dtype), noise.to(self.add_noise_dtype), sigma).to(x0.dtype)
 
     def advance(self, x_t: Tensor, x0: Tensor, noise: Tensor, step: int) -> Tensor:  # noqa: ARG002 (other samplers need x_t)
-        """Latents after `step`, in x0's dtype: x0, predicted there from x_t, at the next step's noise. All
-        [B, F, C, H, W].
-        """
+        """Latents after `step`: x0, predicted there from x_t, at the next step's noise. [B, F, C, H, W]."""
         return self.add_noise(x0, noise, step + 1)
 
     def transition(self, x_t: Tensor, x0: Tensor, step: Tensor) -> Transition:  # noqa: ARG002 (as above)
@@ -141,17 +131,13 @@ class Schedule:
 
 @lru_cache(maxsize=256)
 def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The numbers, rounded to float32, as a tensor that is never written to: a copy to a GPU would wait for
-    all work before it.
-    """
+    """The numbers in float32, as a tensor never written to: a copy to a GPU would wait for its work."""
     with torch.inference_mode(False):
         return torch.tensor(values, dtype=torch.float32, device=CPU).to(device, dtype)
 
 
 class Transition(NamedTuple):
-    """N(mean, std^2) of the next state. mean: [B, F, C, H, W]; std: [B, 1, 1, 1, 1], where 0 there is no
-    density.
-    """
+    """N(mean, std^2) of the next state. mean: [B, F, C, H, W]; std: [B, 1, 1, 1, 1], 0: no density."""
 
     mean: Tensor
     std: Tensor

@@ -1,6 +1,4 @@
-"""Text encoders and codecs, opened by what a file is: the toybox's small ones, Wan's own, or a Diffusers
-folder.
-"""
+"""Text encoders and codecs, opened by what a file is: the toybox's, Wan's own, or a Diffusers folder."""
 
 from pathlib import Path
 
@@ -83,9 +81,7 @@ def is_small_text(path: Path) -> bool:
 
 
 def tokenizer_beside(path: Path) -> Path:
-    """The folder with umT5's tokenizer that goes with a text encoder. Raises FileNotFoundError if there is
-    none.
-    """
+    """The folder of umT5's tokenizer beside a text encoder. Raises FileNotFoundError if there is none."""
     for folder in (path.parent / name for name in TOKENIZERS):
         if (folder / "tokenizer.json").is_file():
             return folder

@@ -5,9 +5,7 @@ from torch import Tensor
 
 
 def upload(x: Tensor, device: torch.device) -> Tensor:
-    """A tensor on a device. From host to GPU it goes through pinned memory, so that the host goes on at
-    once.
-    """
+    """A tensor on a device; to a GPU through pinned memory, so that the host goes on at once."""
     if device.type == "cuda" and not x.is_cuda:
         x = x.pin_memory()
     return x.to(device, non_blocking=True)

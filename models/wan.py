@@ -181,9 +181,7 @@ class Wan(nn.Module):
         return TextKV([key for key, _ in pairs], [value for _, value in pairs])
 
     def embed_time(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Time embedding e [B, F, dim] and block modulation e0 [B, F, 6, dim]. The sinusoid is computed in
-        float64.
-        """
+        """Embedding e [B, F, dim] and block modulation e0 [B, F, 6, dim]; the sinusoid is in float64."""
         half = self.config.freq_dim // 2
         frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=t.device) / half)
         angles = t.to(torch.float64)[..., None] * frequencies

@@ -155,9 +155,7 @@ def enlarging_weight(weight: Tensor) -> Tensor:
 
 
 class ResidualBlock:
-    """Two normed convolutions and a shortcut; the norm before the first one is run by whoever made the
-    input.
-    """
+    """Two normed convolutions and a shortcut; whoever made the input runs the norm before the first."""
 
     def __init__(self, block: Any, prepared: Prepared, level: int | None) -> None:
         self.gamma1, self.gamma2 = block.norm1.gamma.flatten(), block.norm2.gamma.flatten()
@@ -176,9 +174,7 @@ class ResidualBlock:
 
 
 class Upsample:
-    """Nearest enlargement by 2 in space, and by 2 in time where the level has it, then a 3x3 convolution that
-    halves C.
-    """
+    """Nearest enlargement by 2 in space, and in time where the level has it; a 3x3 convolution halves C."""
 
     def __init__(self, module: Any, prepared: Prepared) -> None:
         conv = module.resample[1]
@@ -201,9 +197,7 @@ class Upsample:
 
 
 class FastDecoder:
-    """Decoded frames of one stream of latents. Weights are the diffusers module's and shared; buffers are
-    this object's own.
-    """
+    """Decoded frames of one stream of latents. Weights are diffusers' and shared, buffers its own."""
 
     def __init__(self, module: Any, prepared: Prepared | None = None) -> None:
         """module: AutoencoderKLWan; prepared: filled at the first stream and passed to the next ones."""
@@ -226,9 +220,7 @@ class FastDecoder:
 
     @torch.no_grad()
     def step(self, z: Tensor) -> Tensor:
-        """De-normalised latents of one frame [B, C, 1, H, W] -> pixels [B, 3, 1 or 4, 8H, 8W], not
-        clamped.
-        """
+        """De-normalised latents of a frame [B, C, 1, H, W] -> pixels [B, 3, 1 or 4, 8H, 8W], not clamped."""
         z = self.post(z)
         self.conv_in.room(*_frame(z)).copy_(z)
         parts = self.middle[0].forward((self.conv_in.run(), self.conv_in.bias, None))

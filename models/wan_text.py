@@ -156,9 +156,7 @@ def open_tokenizer(folder: Path | str) -> Any:
 
 
 def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under transformers' names; names that are not Wan's stay, so a strict load names
-    them.
-    """
+    """The same tensors under transformers' names; unknown names stay, so that a strict load names them."""
     return {_transformers_name(name): value for name, value in state.items()}
 
 
@@ -180,9 +178,7 @@ def _one_table(state: dict[str, Tensor], *, where: str) -> dict[str, Tensor]:
 
 
 def _config(state: Mapping[str, Tensor], *, where: str) -> Any:
-    """transformers' configuration with the tensors' sizes. Raises ValueError if one that shows a size is
-    missing.
-    """
+    """transformers' configuration by the tensors' sizes. Raises ValueError if one of them is missing."""
     from transformers import UMT5Config
 
     first = "encoder.block.0.layer"
@@ -290,9 +286,7 @@ class PromptEmbeddings:
         return padded
 
     def _read(self, text: str) -> Tensor | None:
-        """Stored rows [L, D]; None if there are none, or (said in the log) if the file is not what was
-        written.
-        """
+        """Stored rows [L, D]; None if there are none, or (said in the log) other ones."""
         path = self.path(text)
         if not path.is_file():
             return None

@@ -135,9 +135,7 @@ class WanVae:
         return cls(nn.Module.to(module, device=device, dtype=dtype), autocast=autocast, fast=fast)
 
     def decode_uint8(self, latents: Tensor) -> Tensor:
-        """Decoded clips as bytes, channels last: uint8 [B, 1 + 4 (F - 1), 8H, 8W, 3] of latents [B, F, C, H,
-        W].
-        """
+        """Bytes uint8 [B, 1 + 4 (F - 1), 8H, 8W, 3] of latents [B, F, C, H, W]."""
         return self.stream(len(latents)).push(latents)
 
     def stream(self, batch: int) -> WanVaeStream:
@@ -178,9 +176,7 @@ class WanVae:
 
 
 class WanVaeStream:
-    """Frames of `batch` clips, chunk by chunk; holds the last inputs of every convolution of these clips
-    alone.
-    """
+    """Frames of `batch` clips, chunk by chunk; holds the last inputs of these clips' convolutions."""
 
     def __init__(self, vae: WanVae, batch: int) -> None:
         self.vae = vae
@@ -217,9 +213,7 @@ class WanVaeStream:
 
 
 def to_uint8(pixels: Tensor) -> Tensor:
-    """Bytes [B, T, h, w, 3] of pixels [B, 3, T, h, w] in about [-1, 1]: clamped, scaled in float32,
-    truncated.
-    """
+    """Bytes [B, T, h, w, 3] of pixels [B, 3, T, h, w] in [-1, 1]: clamped, scaled in float32, truncated."""
     unit = ((pixels.float().clamp(-1, 1) + 1) / 2).clamp(0, 1)
     return rearrange((unit * 255).to(torch.uint8), "b c t h w -> b t h w c")
 

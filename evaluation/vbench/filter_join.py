@@ -8,9 +8,7 @@ from evaluation.records import FilteredSet, Prompt, clip_id
 from evaluation.static_filter import Judgement, filtered_set
 
 STATIC_LIMIT = 1.0
-"""The largest `motion` of a static clip; the worker gives motion in units of the official limits
-(evaluation/vbench/README.md#static-filter).
-"""
+"""The largest `motion` of a static clip, in official limits (evaluation/vbench/README.md#static-filter)."""
 
 
 class JudgedClip(BaseModel):
@@ -40,9 +38,7 @@ class FilterPart(BaseModel):
 
 
 def static_prompts(prompts: Sequence[Prompt], part: int, num_parts: int) -> list[Prompt]:
-    """The prompts with a `keep` of part `part` (0-based) of `num_parts`: contiguous, sizes differ by at most
-    one.
-    """
+    """The prompts with a `keep` of part `part` (from 0) of `num_parts`: contiguous, sizes within one."""
     wanted = [prompt for prompt in prompts if prompt.keep is not None]
     return wanted[part * len(wanted) // num_parts : (part + 1) * len(wanted) // num_parts]
 

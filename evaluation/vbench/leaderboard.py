@@ -22,9 +22,7 @@ ROWS = {
     "spatial_relationship": 420, "scene": 430,
     "appearance_style": 450, "temporal_style": 500, "overall_consistency": 465,
 }  # fmt: skip
-"""Clips of each dimension in the standard suite, five of every prompt
-(evaluation/vbench/README.md#prompts-and-clips).
-"""
+"""Clips of a dimension in the standard suite, 5 a prompt (evaluation/vbench/README.md#prompts-and-clips)."""
 
 MAY_HAVE_FEWER = ("temporal_flickering", "color")
 """Clips that the static filter does not keep, and clips in which no colour is seen, are not counted."""

@@ -41,9 +41,7 @@ class ScorePart(BaseModel):
 
 
 def named_clips(entries: Sequence[ScoredPrompt]) -> list[tuple[str, Clip]]:
-    """All clips in order, each under its file name in the package's way; kept ones are numbered anew
-    from 0.
-    """
+    """All clips in order, each under the package's name of it; kept ones are numbered anew from 0."""
     return [
         (f"{entry.prompt.prompt}-{index}.mp4", clip)
         for entry in entries
@@ -100,9 +98,7 @@ def entries_of(
 
 
 def entries_of_part(entries: Sequence[ScoredPrompt], part: int, num_parts: int) -> list[ScoredPrompt]:
-    """The prompts of part `part` (0-based) of `num_parts`: contiguous, sizes differ by at most one. May be
-    empty.
-    """
+    """The prompts of part `part` (from 0) of `num_parts`: contiguous, sizes within one, maybe none."""
     return list(entries[part * len(entries) // num_parts : (part + 1) * len(entries) // num_parts])
 
 
@@ -124,9 +120,7 @@ def link_clips(entries: Sequence[ScoredPrompt], clips: Path, folder: Path) -> No
 
 
 def verified_clip(clip: Clip, clips: Path) -> Path:
-    """A clip's file, absolute. Raises FileNotFoundError or ValueError if it is not there, or not the one in
-    the manifest.
-    """
+    """A clip's file, absolute. Raises FileNotFoundError, or ValueError if the manifest has another one."""
     path = (clips / clip.file).resolve()
     if not path.is_file():
         raise FileNotFoundError(

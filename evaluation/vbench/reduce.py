@@ -109,8 +109,6 @@ def several_process_score(dimension: str, rows: Sequence[Row]) -> float:
 
 
 def official_clip_value(dimension: str, row: Row) -> float:
-    """A clip's own value as a fraction: imaging quality is on 0..100 in the rows, yes and no become 1
-    and 0.
-    """
+    """A clip's own value as a fraction: imaging quality is 0..100 in the rows, yes and no become 1 and 0."""
     value = float(row["video_results"])
     return value / 100.0 if dimension == "imaging_quality" else value

@@ -71,9 +71,7 @@ def joined_versions(parts: Sequence[ScorePart]) -> dict[str, str]:
 
 
 def official_json(dimension: str, score: float, rows: Sequence[Mapping[str, Any]]) -> str:
-    """VBench's own form, as its save_json writes it: {dimension: [score, [row, ...]]}, without the values of
-    frames.
-    """
+    """VBench's own form, as save_json writes it: {dimension: [score, [row, ...]]}, no frame values."""
     plain = [{key: value for key, value in row.items() if key != FRAME_VALUES} for row in rows]
     return json.dumps({dimension: [score, plain]}, indent=4, allow_nan=False)
 

@@ -55,9 +55,7 @@ CHECKPOINTS = {
 
 
 def place_of(name: str) -> str | None:
-    """Where a fetched file (a path below weights/vbench/) belongs in the cache; None for those that are made
-    anew.
-    """
+    """Where a fetched file (below weights/vbench/) belongs in the cache; None for those made anew."""
     if name in (RAFT_ZIP, AMT_FILE):
         return None
     return f"{BERT_FOLDER}/{Path(name).name}" if name.startswith(f"{BERT}/") else f"vbench/{name}"

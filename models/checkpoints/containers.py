@@ -31,14 +31,10 @@ PREFIXES = ("model.", "net.")
 GENERATORS = ("generator", "generator_ema", "generator_lora")
 CONTAINERS = (*GENERATORS, "model")
 LEVELS = (*GENERATORS, "critic")
-"""First parts of dotted names that stand for dict levels in formats without nesting (distributed checkpoints,
-safetensors).
-"""
+"""First parts of dotted names that stand for dict levels where a format has no nesting (DCP, safetensors)."""
 
 HEADER = "header.json"
-"""File with the string table that a .safetensors file has in its header, in a DCP directory of this
-program.
-"""
+"""File of a DCP directory of ours with the string table that .safetensors files have in their header."""
 
 STORED_DTYPES = {
     "F64": torch.float64,
@@ -66,9 +62,7 @@ DCP_CLASSES = {
     "pathlib": ("Path", "PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath"),
     "collections": ("OrderedDict",),
 }  # fmt: skip
-"""What the .metadata of a distributed checkpoint may hold: it is a pickle, which torch reads without
-restriction.
-"""
+"""What a DCP directory's .metadata may hold: it is a pickle, which torch reads without restriction."""
 
 
 class Unwrapped(NamedTuple):
@@ -287,9 +281,7 @@ def read_sharded(path: Path | str, *, shapes_only: bool = False) -> dict[str, Te
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    """The string table of one .safetensors file (its header) or distributed checkpoint directory
-    (header.json); empty if it has none.
-    """
+    """The string table of a .safetensors file (its header) or a DCP directory (header.json), or empty."""
     table = Path(path) / HEADER
     if Path(path).is_dir():
         return dict(json.loads(table.read_text(encoding="utf-8"))) if table.is_file() else {}
@@ -350,9 +342,7 @@ def _stored(
 
 
 def _sort_metadata(path: Path) -> None:
-    """Put the string table of a .safetensors file in name order, in place: the library writes it in another
-    order every time.
-    """
+    """Sort the string table of a .safetensors file in place: the library's order changes every time."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
@@ -422,9 +412,7 @@ def _load_dcp(path: Path, state: dict[str, Tensor], group: ProcessGroup | None, 
 
 
 def dcp_shapes(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a distributed checkpoint directory on the meta device: names, shapes and dtypes. Raises
-    as `read_dcp`.
-    """
+    """A DCP directory's tensors on the meta device: names, shapes, dtypes. Raises as `read_dcp`."""
     path = Path(path)
     if not (path / ".metadata").is_file():
         raise FileNotFoundError(
@@ -471,9 +459,7 @@ def _check_metadata(path: Path) -> None:
 
 
 def json_mapping(value: object, where: str) -> dict[str, Any]:
-    """A JSON object, given as itself or as text. Raises ValueError, naming `where`, if it is something
-    else.
-    """
+    """A JSON object, given as itself or as text. Raises ValueError, naming `where`, if it is none."""
     try:
         read = json.loads(value) if isinstance(value, str) else value
     except json.JSONDecodeError as error:
@@ -484,16 +470,12 @@ def json_mapping(value: object, where: str) -> dict[str, Any]:
 
 
 def weights_sha256(path: Path | str) -> str:
-    """Sha256 of a weight file's bytes; of a distributed checkpoint directory, whose bytes are never twice the
-    same, of its tensors.
-    """
+    """Sha256 of a weight file's bytes; of a DCP directory, whose bytes always differ, of its tensors."""
     return tensors_sha256(read_dcp(path)) if Path(path).is_dir() else file_sha256(path)
 
 
 def tensors_sha256(state: Mapping[str, Tensor]) -> str:
-    """Sha256 over name, dtype, shape and bytes of every tensor, in name order: the same whatever file holds
-    them.
-    """
+    """Sha256 over name, dtype, shape and bytes of every tensor, by name: the same in whatever file."""
     digest = hashlib.sha256()
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()

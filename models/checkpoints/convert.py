@@ -144,9 +144,7 @@ def open_source(
 
 
 def check_base(source: WeightsSource) -> None:
-    """Raise ValueError if the base that a bundle was given holds other weights than those beneath its adapter
-    (but for rounding).
-    """
+    """Raise ValueError if a bundle's given base is not, but for rounding, what is beneath its adapter."""
     assert source.base is not None, "nothing to compare with"
     own, beneath = base_state(source.state), open_source(source.base).state
     differ = sorted(own.keys() ^ beneath.keys()) or sorted(
@@ -248,9 +246,7 @@ def check_layout(layout: str, kind: Container, flavour: Flavour) -> None:
 def write_weights(
     path: Path, state: Mapping[str, Tensor], *, header: Mapping[str, str], layout: str = "flat"
 ) -> None:
-    """Write tensors as the file's name says, whole or not at all: .safetensors or DCP with the header, a
-    torch file in the layout.
-    """
+    """Write tensors whole as the name says: .safetensors or DCP with header, a torch file in the layout."""
     kind, (level, prefix, _) = container_of(path), LAYOUTS[layout]
     if kind == "torch":
         write_torch(path, {f"{prefix}{name}": value for name, value in state.items()}, level=level)
@@ -261,9 +257,7 @@ def write_weights(
 
 
 def _checkpoint(path: Path) -> Path | None:
-    """The folder with progress.json: `path` itself or its newest checkpoint; None if it is neither a
-    checkpoint nor a run.
-    """
+    """The folder with progress.json: `path` or its newest checkpoint; None if it is neither."""
     return next((f for f in (path, path / "checkpoint") if (f / "progress.json").is_file()), None)
 
 
@@ -318,9 +312,7 @@ def _with_base(source: WeightsSource) -> WeightsSource:
 
 
 def _check(source: WeightsSource) -> None:
-    """Raise ValueError unless the tensors are all of a transformer of that size, and every adapter is a pair
-    that fits its layer.
-    """
+    """Raise ValueError unless this is a whole transformer of that size, or adapters that fit it."""
     other = sorted(name for name, value in source.state.items() if not value.is_floating_point())
     if other:
         raise ValueError(
@@ -342,9 +334,7 @@ def _check(source: WeightsSource) -> None:
 
 
 def _check_pairs(source: WeightsSource) -> None:
-    """Raise ValueError unless every adapter is a pair that fits its layer, of one rank, and alike in all
-    blocks.
-    """
+    """Raise ValueError unless adapters are fitting pairs of one rank, and alike in all blocks."""
     shapes = {name.replace(".default.", "."): tuple(value.shape) for name, value in source.state.items()}
     stems = {name.partition(".lora_")[0] for name in shapes if ".lora_" in name}
     for stem in sorted(stems):

@@ -86,9 +86,7 @@ def adapter_state(bundle: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def adapter_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A stored adapter under the released names: with peft's prefix and without the adapter's name, whichever
-    the file has.
-    """
+    """A stored adapter under the released names: with peft's prefix, without the adapter's name."""
     return {
         f"{PREFIX}{name.removeprefix(PREFIX)}".replace(".default.", "."): value
         for name, value in state.items()
@@ -121,9 +119,7 @@ def _active(adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def merged_state(bundle: Mapping[str, Tensor], *, alpha: float) -> dict[str, Tensor]:
-    """Merged flavour from a bundle: W + (alpha / rank) B A in float32, stored in W's dtype, under Wan's
-    names.
-    """
+    """Merged flavour of a bundle: W + (alpha / rank) B A in float32, in W's dtype, under Wan's names."""
     merged: dict[str, Tensor] = {}
     for name, value in bundle.items():
         if ".lora_" in name:
@@ -151,9 +147,7 @@ def load_adapter(wan: Wan, adapter: Mapping[str, Tensor], *, alpha: float, where
 def load_bundle(
     wan: Wan, bundle: Mapping[str, Tensor], *, alpha: float, where: str, assign: bool = False
 ) -> PeftModel:
-    """Wrap `wan` and fill base and adapter from a bundle. assign: as in `load_strict`, with `wan` on the meta
-    device.
-    """
+    """Wrap `wan` and fill base and adapter from a bundle. assign: as in `load_strict`, `wan` on meta."""
     wrapped = add_lora(wan, _settings_of(bundle, alpha), seed=0)
     load_strict(wrapped, bundle, where=where, assign=assign)
     return wrapped
@@ -218,9 +212,7 @@ def parse_alpha(value: object, where: str) -> float:
 
 
 def is_native_checkpoint(path: Path) -> bool:
-    """Whether weights (a .safetensors file or a distributed checkpoint directory) were written by this
-    program: they say the size of the model.
-    """
+    """Whether this program wrote a .safetensors file or DCP directory: it says the size of the model."""
     readable = path.is_dir() or (path.suffix == ".safetensors" and path.is_file())
     return readable and "config" in read_metadata(path)
 
@@ -252,9 +244,7 @@ def open_native(path: Path | str, dtypes: DtypePolicy | None = None, *, base: Pa
 
 
 def fold_adapters(wan: Wan) -> Wan:
-    """The same transformer, changed in place: W + (alpha / rank) B A in float32 where there was an adapter,
-    else untouched.
-    """
+    """The same transformer, its adapters folded in place: W + (alpha / rank) B A, in float32."""
     if not any(".lora_" in name for name, _ in wan.named_parameters()):
         return wan
     from peft.tuners.lora import LoraLayer  # here, as in add_lora

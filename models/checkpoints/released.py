@@ -185,9 +185,7 @@ def open_released(release: Release, dtypes: DtypePolicy | None = None) -> Wan:
 
 
 def _checked(release: Release, *, shapes_only: bool) -> list[DescribedState]:
-    """Weights and, where it has a file of its own, adapter. The weights' tensors may all be on the meta
-    device if shapes_only.
-    """
+    """Weights and, where it has a file of its own, adapter; shapes_only: maybe on the meta device."""
     adapter = release.adapter
     if release.role == "student":
         for name in (str(release.path), release.published_as or ""):
@@ -369,9 +367,7 @@ def _check_full(base: DescribedState, config: WanConfig, *, bundle: bool) -> Non
 
 
 def _check_adapter(top: DescribedState, adapter: Adapter, config: WanConfig) -> None:
-    """The lora tensors have the declared count, rank and targets, and a pair for every such layer of the
-    model.
-    """
+    """The lora tensors have the declared count, rank and targets, and a pair for every such layer."""
     found = top.found
     loras = {name.replace(".default.", "."): value for name, value in top.state.items() if ".lora_" in name}
     if found.flavour in ("full", "other"):

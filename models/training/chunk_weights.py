@@ -1,6 +1,4 @@
-"""Loss weights of RAVEN's chunks (models/training/methods.md#chunk-weights), as plain numbers. No torch: the
-settings check them.
-"""
+"""Loss weights of RAVEN's chunks (models/training/methods.md#chunk-weights). No torch: settings use them."""
 
 import math
 import re

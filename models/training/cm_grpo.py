@@ -248,9 +248,7 @@ class CmGrpo:
         return {**metrics, **updated}
 
     def pairs(self, iteration: int, samples: range) -> list[Pair]:
-        """What an iteration trains of some rollouts: each at one random step, or at every one before the
-        last.
-        """
+        """What is trained of some rollouts: each at one random step, or at all before the last."""
         trained = self.rollout.num_steps - 1
         if not self.settings.random_policy_timestep:
             return [Pair(row, sample, step) for row, sample in enumerate(samples) for step in range(trained)]
@@ -270,9 +268,7 @@ class CmGrpo:
             return trajectory(self.rollout.run(self.wan, text, noise), self.rollout.num_steps)
 
     def policy(self, rolled: Trajectory, pairs: Sequence[Pair], text: Tensor, gain: Tensor) -> PolicyTerms:
-        """Policy loss, and KL if asked for, of some pairs. rolled, text, gain: of all rollouts of this
-        process.
-        """
+        """Policy loss, and KL if asked for, of pairs. rolled, text, gain: of this process' rollouts."""
         rows = torch.tensor([pair.row for pair in pairs], device=text.device)
         step = torch.tensor([pair.step for pair in pairs], device=text.device)
         taken = taken_transitions(rolled, step, self.settings.timesteps, rows=rows)

@@ -1,6 +1,4 @@
-"""The data-parallel split: which samples of a batch each process trains on. No torch: the Snakefile checks
-it.
-"""
+"""The data-parallel split: which samples each process trains on. No torch: the Snakefile checks it."""
 
 from collections.abc import Sequence
 

@@ -21,9 +21,7 @@ from models.wan import Wan
 
 
 class GeneratorLoss(NamedTuple):
-    """loss: its value means nothing, its gradient is the DMD direction. normaliser: [B] distance to the
-    teacher.
-    """
+    """loss: only its gradient means something, the DMD direction. normaliser: [B] distance to the teacher."""
 
     loss: Tensor
     normaliser: Tensor

@@ -21,9 +21,7 @@ from models.wan import Wan
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CaptionedClips:
-    """Training clips in memory. latents: [N, F, C, H, W]; ids: [N, V, L] word ids of V wordings of each
-    caption.
-    """
+    """Training clips in memory. latents: [N, F, C, H, W]; ids: [N, V, L] word ids of V wordings."""
 
     latents: Tensor
     ids: Tensor
@@ -31,9 +29,7 @@ class CaptionedClips:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NoisedBatch:
-    """Clips on the way to noise. x0, noise, noisy: [B, F, C, H, W]; t: [B, F] timesteps; ids: [B, L] word
-    ids.
-    """
+    """Clips on the way to noise. x0, noise, noisy: [B, F, C, H, W]; t: [B, F]; ids: [B, L] word ids."""
 
     x0: Tensor
     noise: Tensor
@@ -49,9 +45,7 @@ class NoisedBatch:
 def draw_noised(
     clips: CaptionedClips, streams: Streams, iteration: int, settings: BaseSettings | TeacherForcingSettings
 ) -> NoisedBatch:
-    """A batch of clips, each with one random wording and at one random time; dropped captions are all
-    padding.
-    """
+    """A batch of clips, each in a random wording, at a random time; dropped captions are all padding."""
     samples, home = range(settings.batch), clips.latents.device
     which = streams.choice("clip", iteration, samples, len(clips.latents))[:, 0].to(home)
     wording = streams.choice("wording", iteration, samples, clips.ids.shape[1])[:, 0].to(home)
@@ -81,9 +75,7 @@ def guided_velocity(
 
 
 def euler_grid(steps: int, shift: float, through: Sequence[float] = ()) -> list[float]:
-    """Falling sigmas from 1 to 0 in about `steps` intervals, even in un-shifted time, with those of
-    `through`.
-    """
+    """Falling sigmas from 1 to 0 in about `steps` intervals, even un-shifted, with those of `through`."""
     stops = sorted({1.0, 0.0, *through}, reverse=True)
     unshifted = [s / (shift - (shift - 1) * s) for s in stops]
     grid = [1.0]

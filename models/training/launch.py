@@ -32,9 +32,7 @@ class Launch:
         return self.processes * self.nodes == 1 and not self.debug
 
     def torchrun(self, module: str, arguments: Sequence[str]) -> list[str]:
-        """Arguments of torchrun that start `module` with `arguments`. One node needs no meeting point that
-        can change.
-        """
+        """torchrun's arguments to start `module`. One node needs no changing meeting point."""
         return [
             f"--nnodes={self.nodes}",
             f"--nproc-per-node={self.processes}",

@@ -17,9 +17,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 def stop_requests() -> Callable[[], bool]:
-    """From now on SIGTERM and SIGUSR1 no longer end the process; the function returned says whether one has
-    come.
-    """
+    """Let SIGTERM and SIGUSR1 no longer end the process; the result says whether one has come."""
     asked: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:

@@ -62,9 +62,7 @@ def predictions_with_gradient(records: Iterable[RolloutRecord]) -> Tensor:
 def replay(
     wan: Wan, noisy: Tensor, clean: Tensor, t: Tensor, text: Tensor, settings: DmdSettings | CmGrpoSettings
 ) -> Tensor:
-    """Clean predictions of every chunk given the clean chunks before it. noisy, clean: [B, F, C, H, W]; t:
-    [B].
-    """
+    """Clean predictions of chunks, given the clean ones before. noisy, clean: [B, F, C, H, W]; t: [B]."""
     frames, embedded = t[:, None].expand(-1, noisy.shape[1]), wan.embed_text(text)
     chunks, sink, window = settings.chunks, settings.sink, settings.window
     v = wan.interleaved(noisy, clean, frames, embedded, chunks=chunks, sink=sink, window=window)

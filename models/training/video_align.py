@@ -86,9 +86,7 @@ def sampled_frames(frames: int, fps: float) -> list[int]:
 
 
 def seen_size(height: int, width: int) -> tuple[int, int]:
-    """Size of the frames that the network sees: multiples of 28, at most 200,704 pixels (480 x 832 becomes
-    336 x 588).
-    """
+    """Size the network sees: multiples of 28, at most 200,704 pixels (480 x 832 becomes 336 x 588)."""
     # transformers takes seconds to import, and nothing but this reward needs it here
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
@@ -99,9 +97,7 @@ def seen_size(height: int, width: int) -> tuple[int, int]:
 
 
 def resized(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    """Frames [S, h, w, 3] of bytes as [S, 3, H, W], bicubic with antialiasing, whole numbers in 0..255 again,
-    float32.
-    """
+    """Frames [S, h, w, 3] of bytes as [S, 3, H, W]: bicubic, antialiased, whole 0..255, float32."""
     whole = rearrange(frames, "s h w c -> s c h w").float()
     seen = F.interpolate(whole, size=size, mode="bicubic", antialias=True, align_corners=False)
     return seen.clamp(0, 255).round()
@@ -121,9 +117,7 @@ def patches(frames: Tensor) -> Patches:
 
 
 def read_template(path: Path) -> str:
-    """The question, with a place {text_prompt}, out of VideoAlign's prompt_template.py. Raises
-    FileNotFoundError, ValueError.
-    """
+    """VideoAlign's question, with {text_prompt}. Raises FileNotFoundError, ValueError."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no {path}; fetch the files of this suite (make fetch).")
     for statement in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -172,9 +166,7 @@ class VideoAlign:
     def load(
         cls, folder: Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.bfloat16
     ) -> VideoAlign:
-        """VideoAlign from its folder (see the module). Raises FileNotFoundError, or ValueError naming what
-        does not fit.
-        """
+        """VideoAlign from its folder (see the module). Raises FileNotFoundError, ValueError."""
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
             raise FileNotFoundError(
@@ -243,9 +235,7 @@ class VideoAlign:
         return (float(logits[-1]) - MEAN) / STD
 
     def token_ids(self, prompt: str, num_video_tokens: int) -> Tensor:
-        """[L] tokens of the question about a clip that stands for so many tokens. Raises ValueError if a
-        prompt names a token of ours.
-        """
+        """[L] tokens of the question about a clip of so many. Raises ValueError if the prompt has ours."""
         question = self.template.format(text_prompt=prompt)
         text = CHAT.format(video=VIDEO_TOKEN * num_video_tokens, question=question)
         ids = torch.tensor(self.tokenizer.encode(text, add_special_tokens=False).ids, device=self.device)
@@ -260,9 +250,7 @@ class VideoAlign:
 
 
 class ModelParts(NamedTuple):
-    """VideoAlign's tensors by part, under transformers' names; text under peft's. adapted: names of the
-    layers with adapters.
-    """
+    """VideoAlign's tensors by part; text under peft's names. adapted: layers with adapters."""
 
     vision: dict[str, Tensor]
     text: dict[str, Tensor]

@@ -96,9 +96,7 @@ def ready_program(root: Path, baseline: ExternalBaseline, settings: Mapping[str,
 def program_environment(
     root: Path, baseline: ExternalBaseline, variables: Mapping[str, str]
 ) -> dict[str, str]:
-    """Environment variables of the program: its own environment is first in PATH, our Python is hidden, and
-    hubs are offline.
-    """
+    """The program's variables: its environment first in PATH, our Python hidden, hubs offline."""
     ours = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX")
     found = {name: value for name, value in variables.items() if name not in ours}
     offline = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"), "1")

@@ -55,9 +55,7 @@ def software(device: torch.device) -> dict[str, str]:
 
 
 class Moments:
-    """Points in a device's work, in order. Taking one does not wait for the device; call `wait` before times
-    are read.
-    """
+    """Points in a device's work, in order, taken without waiting; call `wait` before times are read."""
 
     def __init__(self, device: torch.device) -> None:
         self.on_gpu = device.type == "cuda"

@@ -33,9 +33,7 @@ class PromptEncoder(Protocol):
 
 
 def row_sha256(path: Path, baseline: Baseline, checksums: Mapping[str, str]) -> str:
-    """Identity of a row's weights: of the file, or of base and adapter together where an adapter is released
-    as a file of its own.
-    """
+    """Identity of a row's weights: of the file, or of base and adapter where these are two files."""
     own = verified_sha256(path, checksums)
     if is_native_checkpoint(path):
         return own

@@ -85,9 +85,7 @@ def write_flavour(
 
 
 def check_same_clip(files: list[Path], base: Path, settings: CmGrpoSettings) -> None:
-    """Raise ValueError, naming the worst file, if the flavours do not sample the same clip from the same
-    noise and text.
-    """
+    """Raise ValueError, naming the worst file, if the flavours sample different clips."""
     rollout = consistency_rollout(
         settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window
     )

@@ -109,9 +109,7 @@ def convert_weights(
 
 
 def _file(path: Path, folder: Path) -> dict[str, str]:
-    """Weights as a manifest in `folder` names them: where they lie, and their hash (a directory's is that of
-    its tensors).
-    """
+    """Weights as a manifest in `folder` names them: path and hash (of a directory, of its tensors)."""
     return {"path": _seen_from(folder, path), "sha256": weights_sha256(path)}
 
 

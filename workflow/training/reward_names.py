@@ -3,14 +3,10 @@
 from collections.abc import Iterable, Mapping
 
 FULL_REWARDS = ("raft", "text_alignment", "aesthetic", "imaging", "motion_smoothness")
-"""Rewards on real clips: RAFT's flow, VideoAlign, LAION's aesthetic head, MUSIQ, AMT-S
-(workflow/training/rewards.py).
-"""
+"""Rewards on real clips: RAFT, VideoAlign, LAION's head, MUSIQ, AMT-S (workflow/training/rewards.py)."""
 
 REWARD_PYTHON = ".venvs/vbench/bin/python"
-"""Python of the environment that envs/vbench/install.sh builds, where most of them are computed; seen from
-the repository.
-"""
+"""Python of the environment that envs/vbench/install.sh builds, where most are computed; from the root."""
 
 CLIP_REWARDS = "workflow.training.rewards"
 """Module that computes rewards of real clips."""

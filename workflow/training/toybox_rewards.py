@@ -17,9 +17,7 @@ GRADED = (
     "scene",
     "temporal_style",
 )
-"""Scorers that are mostly 0 or 1, which gives a group of clips no direction. As rewards they have a graded
-form.
-"""
+"""Scorers that are mostly 0 or 1, which gives a group no direction: as rewards they are graded."""
 SMOOTH = (
     "aesthetic_quality",
     "background_consistency",

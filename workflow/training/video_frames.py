@@ -28,9 +28,7 @@ class UnusableClip(Exception):  # noqa: N818 (a clip that is left out is no erro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipForm:
-    """What is taken from every video: T pixel frames of H x W at fps frames per second, beginning where
-    `seed` says.
-    """
+    """What is taken from a video: T frames of H x W at fps a second, beginning where `seed` says."""
 
     pixel_frames: int
     height: int
@@ -69,18 +67,14 @@ def frame_numbers(length: int, rate: Fraction, form: ClipForm, identity: str) ->
 
 
 def crop_box(height: int, width: int, form: ClipForm) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the largest centred piece with the form's proportions: 720x1280 gives
-    720x1248 for 480x832.
-    """
+    """Top, left, height, width of the largest centred piece to scale: 720x1248 of 720x1280 for 480x832."""
     rows = min(height, round(Fraction(width * form.height, form.width)))
     columns = min(width, round(Fraction(height * form.width, form.height)))
     return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
 def frame_to_pixels(frame: VideoFrame, form: ClipForm) -> Tensor:
-    """[3, H, W] in [-1, 1] of a frame [h, w, 3]: centre crop, then bilinear, with antialiasing where it gets
-    smaller.
-    """
+    """[3, H, W] in [-1, 1] of a frame [h, w, 3]: centre crop, bilinear, antialiased if it shrinks."""
     top, left, rows, columns = crop_box(frame.shape[0], frame.shape[1], form)
     piece = torch.from_numpy(np.ascontiguousarray(frame[top : top + rows, left : left + columns]))
     unit = piece.permute(2, 0, 1)[None].float() / 255

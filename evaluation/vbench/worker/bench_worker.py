@@ -95,9 +95,7 @@ def steer_words(number: int) -> Callable[[LoopWatch], None]:
 
 
 def end_texts(decoder: Any, number: int) -> None:
-    """Give the places behind `number` words an embedding that makes the end of the text likely, which it is
-    nowhere else.
-    """
+    """Let an embedding behind `number` words make the end of the text likely, which it is nowhere else."""
     import torch
 
     with torch.no_grad():

@@ -1,6 +1,4 @@
-"""What a clip's flow says, from as few pairs of frames as it takes: whether it is static, whether it moves.
-Standard library only.
-"""
+"""Whether a clip is static or moves, by as few pairs of frames as it takes. Standard library only."""
 
 from __future__ import annotations
 

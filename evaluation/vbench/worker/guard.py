@@ -36,9 +36,7 @@ class NetworkRefusedError(ConnectionError):
 
 
 def forbid_network() -> None:
-    """From here on, for the whole life of this process (an audit hook cannot be taken away), nothing leaves
-    the machine.
-    """
+    """From here on nothing leaves the machine: an audit hook cannot be taken away again."""
     sys.addaudithook(_refuse_network)
 
 

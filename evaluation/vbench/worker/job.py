@@ -64,9 +64,7 @@ def run_job(
 
 
 def isolate_process(cache: Path) -> None:
-    """Set the folders that vbench reads when it is imported, close the network, and hide our packages from
-    the libraries.
-    """
+    """Set the folders that vbench reads at import, close the network, hide our packages from libraries."""
     os.environ.update(environment(cache))
     forbid_network()
     root = Path(__file__).resolve().parents[3]

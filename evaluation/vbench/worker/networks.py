@@ -56,9 +56,7 @@ SCRIPT_ENTRIES = ("input_resolution", "context_length", "vocab_size")
 
 
 class Ignored:
-    """An object of a checkpoint that is no tensor, such as training options: it is built, and does
-    nothing.
-    """
+    """An object of a checkpoint that is no tensor, such as training options: built, and does nothing."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -141,9 +139,7 @@ def read_script_state(path: Path) -> dict[str, Tensor]:
 
 
 def load_whole(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn.Module:
-    """The module in evaluation mode, without gradients, with exactly these tensors. Raises ValueError naming
-    what does not fit.
-    """
+    """The module, evaluating and frozen, with exactly these tensors. Raises ValueError if they do not fit."""
     own = module.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shaped = sorted(n for n in own.keys() & state.keys() if own[n].shape != state[n].shape)
@@ -167,9 +163,7 @@ def load_whole(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> nn
 
 
 def load_raft(folder: Path, device: torch.device) -> nn.Module:
-    """RAFT (large, things). It takes two frames [1, 3, h, w] in 0..255, whose sides are multiples of 8, and
-    gives their flow.
-    """
+    """RAFT (large, things): flow of two frames [1, 3, h, w] in 0..255, whose sides are multiples of 8."""
     from easydict import EasyDict
     from vbench.third_party.RAFT.core.raft import RAFT
 
@@ -196,9 +190,7 @@ def load_musiq(folder: Path, device: torch.device) -> nn.Module:
 
 
 def load_clip_l14(folder: Path, device: torch.device) -> nn.Module:
-    """CLIP ViT-L/14 as openai-clip builds it: float16 on a GPU (VBench's numbers are such), float32 on the
-    CPU.
-    """
+    """CLIP ViT-L/14 as openai-clip builds it: float16 on a GPU (as VBench's numbers are), else float32."""
     from clip.model import build_model
 
     path = folder / NETWORK_FILES["clip_l14"]

@@ -43,9 +43,7 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def import_dimension(name: str) -> dict[str, Any]:
-    """Seconds that a dimension's module took, and what went wrong, or None. A module that wanted the network
-    counts as wrong.
-    """
+    """Seconds that importing a dimension took, and what went wrong (wanting the network too), or None."""
     started, refused = time.process_time(), len(REFUSED)
 
     def load() -> dict[str, Any]:

@@ -36,8 +36,7 @@ class LoopWatch:
     on_item: Callable[[], None] | None = None
     """Called when an item begins."""
     limit: int | None = None
-    """Frames that go through a network at once, None for as many as it takes; lowered when memory runs out.
-    """
+    """Frames that go through a network at once; None: all, until memory runs out."""
     paths: tuple[str, ...] = ()
     """The clips in the order in which they are read."""
     workers: int = 1
@@ -139,9 +138,7 @@ def try_batches(batched: bool, watch: LoopWatch, attempt: Callable[[], Any]) -> 
 def in_batches(
     network: Callable[[Any], Any], watch: LoopWatch, join: Callable[[list[Any]], Any]
 ) -> Callable[[Any], Any]:
-    """A function of a stack of frames that obeys the watch's limit. Its last digits may differ from those of
-    one batch.
-    """
+    """A function of a stack of frames that obeys the watch's limit; last digits may differ by batch."""
 
     def limited(frames: Any) -> Any:
         if watch.limit is None or len(frames) <= watch.limit:

@@ -247,9 +247,7 @@ def chunk_times(sampler: Sampler, text: Tensor) -> list[float]:
 
 
 class PredrawnNoise:
-    """Noise whose first draw is made beforehand; the small later ones are drawn when asked, as in
-    sampling.
-    """
+    """Noise whose first draw is made beforehand; later ones are drawn when asked, as in sampling."""
 
     def __init__(self, source: NoiseSource) -> None:
         self.source, self.start = source, source.initial()
@@ -262,9 +260,7 @@ class PredrawnNoise:
 
 
 class SharedParts:
-    """What all methods share: the matrix rate, a VAE a precision and a text encoder, all of random
-    weights.
-    """
+    """What all methods share, of random weights: matrix rate, a VAE a precision, a text encoder."""
 
     def __init__(self, size: Size, device: torch.device) -> None:
         self.size, self.device = size, device

@@ -191,9 +191,7 @@ def measure_case(case: Case, flags: argparse.Namespace, work: Path) -> CaseTimin
 
 
 def counted(timings: Sequence[CaseTiming]) -> list[CaseTiming]:
-    """Those that make up one model's total: of a dimension in several cases the one of `MIX`, or the
-    first.
-    """
+    """What makes up one model's total: of a dimension's several cases the one of `MIX`, or the first."""
     chosen: dict[str, CaseTiming] = {}
     for one in timings:
         if one.dimension not in chosen or one.case == MIX:
@@ -225,9 +223,7 @@ def score_table(timings: Sequence[CaseTiming]) -> str:
 
 
 def without_detectron2(cases: Sequence[Case], python: Path) -> list[Case]:
-    """The cases that this environment can run; those of GRiT are left out, by name, where detectron2 is not
-    installed.
-    """
+    """The cases that this environment can run: those of GRiT need detectron2."""
     grit = [case for case in cases if "grit" in case.checkpoints]
     program = "import importlib.util, sys; sys.exit(importlib.util.find_spec('detectron2') is None)"
     if not grit or subprocess.run([str(python), "-c", program], check=False).returncode == 0:

@@ -84,9 +84,7 @@ class Flops(NamedTuple):
 
     @property
     def adapted(self) -> float:
-        """Forward and backward where adapters alone are trained: other weights need no gradients of their
-        own.
-        """
+        """Forward and backward of adapters: other weights need no gradients of their own."""
         return 2 * self.products + (1 + PASSES_OF_BACKWARD) * (self.attention + self.adapters)
 
 

@@ -140,9 +140,7 @@ def default_settings(stage: str, seed: int) -> dict[str, Any]:
 
 @dataclass
 class StageTools:
-    """What every stage needs: where it runs, how long it may, and its tools. began: start of the process, in
-    s.
-    """
+    """What every stage needs: where it runs, how long it may, its tools. began: process start, in s."""
 
     arguments: argparse.Namespace
     device: torch.device
@@ -224,9 +222,7 @@ def train_measured(
 
 
 def make_data(arguments: argparse.Namespace, began: float) -> None:
-    """Fit the codec, then render and encode the training clips; latents and word ids go to the working
-    folder.
-    """
+    """Fit the codec, render and encode the training clips; latents and word ids go to the work folder."""
     output, work = Path(arguments.output), Path(arguments.work)
     workers = start_workers(arguments.workers)
     keys = [(arguments.seed, n) for n in range(min(1024, arguments.clips))]

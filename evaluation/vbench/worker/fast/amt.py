@@ -45,9 +45,7 @@ def predict_in_batches(module: ModuleType, watch: LoopWatch) -> None:
             return float((255.0 - np.mean(np.array(differences))) / 255.0)
 
         def differences(self, frames: Tensor, at_once: int) -> list[float]:
-            """Mean absolute difference of every odd frame and its prediction. frames: bytes [T, 3, h, w] on
-            the device.
-            """
+            """Mean |odd frame - its prediction| of each. frames: bytes [T, 3, h, w] on the device."""
             pairs = list(pairwise(range(0, len(frames), 2)))
             found: list[float] = []
             for start in range(0, len(pairs), at_once):
@@ -75,9 +73,7 @@ def predict_in_batches(module: ModuleType, watch: LoopWatch) -> None:
 
 
 def keep_warp_grids() -> None:
-    """Let AMT's warp keep its grid of one size: the package makes it on the CPU and sends it to the device at
-    every call. Exact.
-    """
+    """Let AMT's warp keep its grid, which the package makes and uploads at every call. Exact."""
     from vbench.third_party.amt.networks.blocks import ifrnet, multi_flow
 
     grids: dict[tuple[Any, ...], Tensor] = {}

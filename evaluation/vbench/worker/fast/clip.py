@@ -87,9 +87,7 @@ def aesthetic_in_batches(module: ModuleType, watch: LoopWatch) -> None:
 
 
 def style_in_batches(module: ModuleType, watch: LoopWatch) -> None:
-    """Appearance style: images are prepared by PIL as the package does, ahead of the network; each phrase
-    is encoded once.
-    """
+    """Appearance style: images are prepared ahead, by PIL as in the package; each phrase is encoded once."""
     official: Any = module.appearance_style
     load: Any = module.load_video
     prepare, from_array = module.clip_transform_Image(224), module.Image.fromarray

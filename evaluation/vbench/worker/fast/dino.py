@@ -1,6 +1,4 @@
-"""Subject consistency with DINO in batches; the package's own loop takes the cosines, of features instead of
-images.
-"""
+"""Subject consistency with DINO in batches; the package's own loop takes cosines of the features."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Temporal flickering with half the copies: the same floats in the same order, so the same value to the last
-digit.
-"""
+"""Temporal flickering with half the copies: the same floats in the same order, so the same value exactly."""
 
 from __future__ import annotations
 

@@ -31,9 +31,7 @@ def read_bytes(module: ModuleType, watch: LoopWatch) -> None:
 
 
 def noted_reading(read: Callable[..., Any], watch: LoopWatch) -> Callable[[str], Any]:
-    """A reader that begins the values of the clip's frames anew: after memory ran out, all clips come
-    again.
-    """
+    """A reader that begins a clip's frame values anew: after memory ran out, all clips come again."""
 
     def begin(path: str, **options: Any) -> Any:
         clip = read(path, **options)
@@ -44,9 +42,7 @@ def noted_reading(read: Callable[..., Any], watch: LoopWatch) -> Callable[[str],
 
 
 def over_batches(network: Callable[[Tensor], Tensor], frames: Tensor, size: int) -> Tensor:
-    """network(part) of `size` frames at a time, joined; the network takes what `frames` holds. Without
-    gradients.
-    """
+    """network(part) of `size` frames at a time, joined, without gradients."""
     with torch.inference_mode():
         return torch.cat([network(frames[start : start + size]) for start in range(0, len(frames), size)])
 

@@ -28,22 +28,16 @@ FRAMES_TOGETHER, BOXES_TOGETHER = 4, 32
 """What goes through the backbone and through the text decoder at once, if the watch sets no smaller limit."""
 
 DescribedBox = tuple[str, list[int], list[str]]
-"""What the package gives for a box: its text, its corners x0, y0, x1, y1 in whole pixels, and the names of
-its frame's boxes.
-"""
+"""What the package gives for a box: text, corners x0, y0, x1, y1 in whole pixels, names of its frame."""
 
 
 def describe_whole_clips(module: ModuleType, watch: LoopWatch) -> None:
-    """Let a GRiT dimension's module describe all frames of a clip at once; what it makes of the descriptions
-    stays its own code.
-    """
+    """Describe all frames of a clip at once; what a GRiT dimension makes of that stays the package's code."""
     official: Any = module.DenseCaptioning
     read_frames: Any = module.get_dect_from_grit
 
     class WholeClips(official):  # type: ignore[misc]
-        """The package's class, whose answers for all frames of a clip are made before it is asked for the
-        first.
-        """
+        """The package's class; the answers for a clip's frames are made before the first is asked for."""
 
         def initialize_model(self, model_weight: Any) -> None:
             super().initialize_model(model_weight)
@@ -69,9 +63,7 @@ def describe_whole_clips(module: ModuleType, watch: LoopWatch) -> None:
 
 
 def fuse_vit(network: Any) -> None:
-    """Give the blocks of the network's ViT fused attention, and the relative positions of an image size
-    once.
-    """
+    """Give the network's ViT fused attention, and the relative positions of an image size once."""
     for block in network.backbone.bottom_up.blocks:
         block.attn.forward = fused(block.attn)
 

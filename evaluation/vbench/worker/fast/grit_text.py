@@ -26,9 +26,7 @@ REPEATED = -10000.0
 
 
 class Looked(NamedTuple):
-    """What a layer keeps of B boxes, with room for words behind the places. k, v: [B, N, P + LONGEST_TEXT,
-    D].
-    """
+    """What a layer keeps of B boxes, with room for words. k, v: [B, N, P + LONGEST_TEXT, D]."""
 
     k: Tensor
     v: Tensor
@@ -39,9 +37,7 @@ class Looked(NamedTuple):
 
 
 class Writer:
-    """Greedy texts of boxes. decoder: the package's TransformerDecoderTextualHead; tokenizer: what turns its
-    tokens into words.
-    """
+    """Greedy texts of boxes. decoder: TransformerDecoderTextualHead; tokenizer: of its tokens."""
 
     def __init__(self, decoder: Any, tokenizer: Any) -> None:
         self.decoder, self.tokenizer = decoder, tokenizer

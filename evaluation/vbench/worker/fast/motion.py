@@ -1,6 +1,4 @@
-"""Dynamic degree with RAFT's fast flow, each clip only as far as its answer needs; the limits are the
-package's own.
-"""
+"""Dynamic degree with RAFT's fast flow, each clip only as far as its answer needs; the package's limits."""
 
 from __future__ import annotations
 

@@ -31,9 +31,7 @@ FramePair = tuple[int, int]
 
 
 class FastRaft:
-    """The package's RAFT (large), taken apart. network: on its device, in evaluation mode; its own modules do
-    the work.
-    """
+    """The package's RAFT (large), taken apart. network: on its device, in evaluation mode."""
 
     def __init__(self, network: Any) -> None:
         self.layout = (
@@ -59,9 +57,7 @@ class FastRaft:
         return images
 
     def flow(self, first: Tensor, second: Tensor, context: Tensor) -> Tensor:
-        """Flow [B, 2, h, w] in pixels. first, second: feature maps [B, 256, h/8, w/8]; context: [B, 256, h/8,
-        w/8] of the first frames.
-        """
+        """Flow [B, 2, h, w] in pixels. first, second, context: maps [B, 256, h/8, w/8] of the frames."""
         from vbench.third_party.RAFT.core.corr import CorrBlock
 
         block = self.network.update_block
@@ -85,9 +81,7 @@ class FastRaft:
 
 
 class _Gates:
-    """One of the two passes of the recurrent unit: h' = (1 - z) h + z q, its convolutions split into what
-    they see.
-    """
+    """A pass of the recurrent unit, h' = (1 - z) h + z q, its convolutions split by what they see."""
 
     def __init__(self, raft: FastRaft, update: Any, reset: Any, candidate: Any) -> None:
         self.padding = update.padding
@@ -184,7 +178,5 @@ def read_motion_frames(path: str) -> tuple[Tensor, float]:
 
 
 def usual_batch(device: torch.device, decisive: int) -> int:
-    """Pairs at once: on a GPU as many as can decide anything, so that stopping early wastes none; on a CPU
-    one.
-    """
+    """Pairs at once: on a GPU as many as can decide anything, so that stopping early wastes none."""
     return max(1, min(decisive, 16)) if device.type == "cuda" else 1

@@ -25,9 +25,7 @@ BEAMS, MOST_TOKENS, FEWEST_TOKENS = 3, 30, 10
 
 
 def caption_seen_frames(module: ModuleType, watch: LoopWatch) -> None:
-    """Read clips ahead; caption each frame that is looked at once. The scorer's own adapter sees to smaller
-    batches.
-    """
+    """Read clips ahead; caption each frame that is looked at once, in batches of the scorer's adapter."""
     create: Any = module.tag2text_caption
 
     def tag2text_caption(**options: Any) -> Any:

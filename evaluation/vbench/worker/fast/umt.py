@@ -14,9 +14,7 @@ from evaluation.vbench.worker.watch import LoopWatch
 
 
 def fuse_umt(module: ModuleType, watch: LoopWatch) -> None:
-    """Read and resize clips ahead; fuse the attention of the network. Its logits differ in the order of
-    float32 sums.
-    """
+    """Read clips ahead; fuse the network's attention. Its logits differ in the order of float32 sums."""
     create: Any = module.create_model
     load: Any = module.load_video
 

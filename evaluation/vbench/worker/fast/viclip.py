@@ -39,9 +39,7 @@ def trim_encoder(module: ModuleType, watch: LoopWatch) -> None:
 
 
 def trim(transformer: Any) -> None:
-    """Change the package's `Transformer` of [tokens, clips, width], whose caller reads nothing but the first
-    token.
-    """
+    """Change the package's `Transformer` of [tokens, clips, width], of which the first token is read."""
     transformer.checkpoint_num = 0
     for block in transformer.resblocks:
         block.mlp.gelu.forward = quick_gelu

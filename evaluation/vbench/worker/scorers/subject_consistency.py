@@ -16,9 +16,7 @@ from evaluation.vbench.worker.watch import LoopWatch
 
 
 def note_sums(module: ModuleType, watch: LoopWatch) -> Callable[[list[dict[str, Any]]], None]:
-    """Note cosines; afterwards give every row `video_sim` and `cnt_per_video`, as background consistency has
-    them.
-    """
+    """Note cosines; then give rows `video_sim` and `cnt_per_video`, as background consistency has them."""
     by_clip: list[list[float]] = []
 
     def begin_clip() -> None:
