@@ -106,10 +106,7 @@ class LinearStream:
         self.starts = True
 
     def push(self, latents: Tensor) -> Tensor:
-        """Next latents [B, f, C, H, W] -> uint8 frames [B, 4f, 4H, 4W, 3], three fewer for the first chunk.
-
-        Raises ValueError if the batch is another one.
-        """
+        """Latents [B, f, C, H, W] -> uint8 frames [B, 4f, 4H, 4W, 3], three fewer for the first chunk."""
         check_batch(latents, self.batch)
         pixels = ((self.codec._decode(latents, starts=self.starts) + 1) * 127.5).round().to(torch.uint8)
         self.starts = False

@@ -55,11 +55,7 @@ def add_norm_silu_cuda(
     *,
     keep_sum: bool,
 ) -> Tensor | None:
-    """models/wan_decoder.py add_norm_silu on CUDA. All tensors channels-last; out may be a part of a larger
-    buffer along T.
-
-    Raises ValueError for another layout.
-    """
+    """`add_norm_silu` of models/fused.py on CUDA. Raises ValueError unless all is channels-last."""
     batch, channels, frames, height, width = x.shape
     taps = 1 if out is None else out.shape[1] // channels
     for name, value in (("x", x), ("residual", residual), ("out", out)):

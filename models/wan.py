@@ -418,10 +418,7 @@ def take_first(x: Tensor, count: int) -> Tensor:
 
 
 def stored_dtype(name: str, dtypes: DtypePolicy, dtype: torch.dtype) -> torch.dtype:
-    """dtype of the parameter `name` of a network whose weights are `dtype`.
-
-    It is float32 for `FP32_MODULES` (the adapters inside them too) where the policy keeps those in float32.
-    """
+    """The dtype of parameter `name`: `dtype`, or float32 where the policy keeps `FP32_MODULES` so."""
     fp32 = dtypes.fp32_modules == "float32" and any(part in name for part in FP32_MODULES)
     return torch.float32 if fp32 else dtype
 

@@ -98,10 +98,7 @@ class WanTextEncoder:
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings [B, 512, D] of prompts as users write them, on the encoder's device and in its dtype.
-
-        A prompt of more than 512 tokens is cut, with a warning in the log.
-        """
+        """Embeddings [B, 512, D] of prompts as written; more than 512 tokens are cut, with a warning."""
         cleaned = [clean_prompt(prompt) for prompt in prompts]
         for text, ids in zip(cleaned, self.tokenizer(cleaned, verbose=False).input_ids, strict=True):
             if len(ids) > self.text_len:
@@ -231,10 +228,7 @@ class PromptEmbeddings:
         self.encoder: TextEncoder | None = None
 
     def rows(self, prompts: Sequence[str]) -> Tensor:
-        """[B, L, D] in bfloat16 on the CPU: what the encoder gives for each prompt alone.
-
-        Raises ValueError if the encoder gives another dtype.
-        """
+        """[B, L, D] bfloat16 rows on the CPU, each prompt's alone. Raises ValueError for another dtype."""
         made: dict[str, Tensor] = {}
         for prompt in prompts:
             text = clean_prompt(prompt)

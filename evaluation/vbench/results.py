@@ -84,10 +84,7 @@ def dimension_result(
     entries: Sequence[ScoredPrompt],
     versions: Mapping[str, str],
 ) -> DimensionResult:
-    """Our record: clips under our ids, values as fractions, the mean as the package prints it.
-
-    versions: see `joined_versions`.
-    """
+    """Our record: our ids, values as fractions, the package's mean. versions: of `joined_versions`."""
     by_name = dict(named_clips(entries))
     scored = [(by_name[values["video_path"]], values) for values in rows]
     scores = [

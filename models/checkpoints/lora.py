@@ -175,10 +175,7 @@ def weights_header(
 
 
 def read_header(path: Path) -> Header:
-    """The header of a weight file or directory, empty where its container has none.
-
-    Raises ValueError if what it says is damaged.
-    """
+    """The header of a weight file or directory, empty without one. Raises ValueError if it is damaged."""
     table = read_metadata(path) if path.is_dir() or path.suffix == ".safetensors" else {}
     alpha, where = table.get("lora_alpha"), f"in the header of {path}"
     return Header(

@@ -85,10 +85,7 @@ def standardise(values: Tensor, *, over: int | None = None, std_of: str = "group
 
 
 def advantages(rewards: Tensor, clip: float, *, over: int | None = None, std_of: str = "group") -> Tensor:
-    """Advantages [P, G] of combined rewards: standardised, then clipped to +-clip.
-
-    See models/training/methods.md#advantages.
-    """
+    """[P, G] standardised rewards, clipped to +-clip (models/training/methods.md#advantages)."""
     return standardise(rewards, over=over, std_of=std_of).clamp(-clip, clip)
 
 

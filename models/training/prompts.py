@@ -48,10 +48,7 @@ class PromptPool:
 
 
 def read_training_prompts(path: Path | str) -> list[str]:
-    """The distinct prompts of a text file, one on each line that is not empty, in the file's order.
-
-    Raises FileNotFoundError, or ValueError if there is none.
-    """
+    """A text file's distinct prompts, one a line, in order. Raises FileNotFoundError, ValueError."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
@@ -72,10 +69,7 @@ class PromptSplit(NamedTuple):
 
 
 def split_prompts(prompts: Sequence[str], settings: CmGrpoSettings) -> PromptSplit:
-    """`heldout` prompts of a list, drawn by the seed, and the others, both in the list's order.
-
-    Raises ValueError if too few remain for an iteration.
-    """
+    """`heldout` prompts, drawn by the seed, and the rest, in order. Raises ValueError for too few."""
     if len(prompts) < settings.heldout + settings.prompts:
         raise ValueError(
             f"The list has {len(prompts)} prompts, but cm_grpo.heldout is {settings.heldout} and an "

@@ -62,10 +62,7 @@ class Streams:
     def timesteps(
         self, purpose: str, iteration: int, samples: Sequence[int], *, shift: float, low: float, high: float
     ) -> Tensor:
-        """[len(samples)] whole timesteps of the shifted uniform law, float32 on `device`.
-
-        See models/backbone.md#training-timesteps.
-        """
+        """[n] whole timesteps, float32, on `device` (models/backbone.md#training-timesteps)."""
         pieces = [[one] for one in samples] if self.per_sample else [samples]
         drawn = [
             training_timesteps(

@@ -71,10 +71,7 @@ def code_identity(root: Path, baseline: ExternalBaseline) -> dict[str, str]:
 
 
 def verify_code(root: Path, baseline: ExternalBaseline, planned: Mapping[str, str]) -> Path:
-    """Folder of the code, if it is still what the run was planned with.
-
-    Raises ValueError if it is absent, at another commit, or changed.
-    """
+    """The code's folder. Raises ValueError if it is absent, or not what the run was planned with."""
     folder = code_folder(root, baseline)
     if not isinstance(baseline.code, GitCode):
         if code_identity(root, baseline) != planned:
@@ -109,10 +106,7 @@ def missing_code(root: Path, baseline: ExternalBaseline) -> str:
 
 
 def folder_sha256(folder: Path, names: Iterable[str]) -> str:
-    """Sha256 over names and bytes of files of a folder; of a link its target's name.
-
-    Raises ValueError beyond the limits.
-    """
+    """Sha256 over names and bytes (or link targets) of files. Raises ValueError beyond the limits."""
     digest, size, number = hashlib.sha256(), 0, 0
     for name in sorted({name for name in names if name}):
         path = folder / name
@@ -230,10 +224,7 @@ def import_settings(suite: Suite, baseline: ImportBaseline) -> dict[str, Any]:
 
 
 def row_clip(suite: Suite, baseline: AnyBaseline | None) -> dict[str, int]:
-    """What every clip of a row must look like: the suite's shape, or the one that an imported row declares.
-
-    baseline: None of a control row.
-    """
+    """A row's clip shape: the suite's, or an imported row's own. baseline: None of a control row."""
     own = baseline.clips.shape if isinstance(baseline, ImportBaseline) else None
     return (suite.clip if own is None else own).model_dump()
 

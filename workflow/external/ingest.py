@@ -109,10 +109,7 @@ class ShardIntake:
         return [self.entries[name] for name in self.keys]
 
     def take(self, samples: Sequence[Sample], folder: Path, *, seconds: float, keep: bool = False) -> None:
-        """Enter verified clips of `folder` into the row and its journal.
-
-        seconds: what making one of them took. keep: copy the files instead of moving them.
-        """
+        """Enter verified clips, `seconds` each, into row and journal. keep: copy the files, not move."""
         for sample in samples:
             source, target = folder / f"{sample.clip_id}.mp4", self.job.folder / clip_file(sample)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -22,10 +22,7 @@ from workflow.sampling.shard import MadeClip
 
 
 def best_runner(device: torch.device) -> Runner:
-    """How network calls are made on a device: replayed as CUDA graphs, or plainly where there is no CUDA.
-
-    Both compute the same bits.
-    """
+    """How network calls are made: as CUDA graphs, or plainly where there is no CUDA. Bits are equal."""
     if device.type != "cuda":
         return plain_runner
     from models.graphs import GraphRunner  # CUDA only

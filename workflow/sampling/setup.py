@@ -23,10 +23,7 @@ AHEAD = 3
 
 
 def tracked_baseline(path: Path, settings: dict[str, Any]) -> Baseline:
-    """The baseline in a file, whose sampling settings must be the ones that this job was given.
-
-    Raises ValueError if the file was edited after the run had started.
-    """
+    """The baseline in a file. Raises ValueError if its sampling settings are not this job's."""
     baseline = load_baseline(path)
     found = baseline.model_dump(mode="json", include=set(SAMPLED_SECTIONS))
     differing = [name for name in SAMPLED_SECTIONS if found[name] != settings[name]]

@@ -29,10 +29,7 @@ SMOOTH = (
 
 
 def rewarded_prompts(prompts: Sequence[Prompt], rewards: Mapping[str, float]) -> list[Prompt]:
-    """Prompts on which every rewarded dimension is defined.
-
-    Raises ValueError if a reward has no graded checker or no prompt fits.
-    """
+    """The prompts with all rewarded dimensions. Raises ValueError for an unknown reward, or no prompt."""
     unknown = sorted(rewards.keys() - {*GRADED, *SMOOTH})
     if unknown:
         raise ValueError(

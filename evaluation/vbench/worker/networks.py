@@ -249,10 +249,7 @@ def complete_loading() -> Iterator[None]:
 
 
 def save_tensors(source: Path, target: Path) -> None:
-    """Write {"state_dict": tensors} of AMT's file, whose sha256 must have been verified, whole or not at all.
-
-    Raises FileNotFoundError, or ValueError with one message.
-    """
+    """Write {"state_dict": tensors} of AMT's verified file whole. Raises FileNotFoundError, ValueError."""
     unfinished = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     torch.save({"state_dict": read_state(source, key="state_dict")}, unfinished)
     os.replace(unfinished, target)

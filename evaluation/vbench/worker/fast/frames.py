@@ -65,10 +65,7 @@ class NotedCosines:
 
 
 def note_frame_values(module: ModuleType, watch: LoopWatch) -> None:
-    """Note a value of every frame but the first: the mean of its two cosines, each at least 0.
-
-    The package asks for the cosine with the frame before, then for that with the first.
-    """
+    """Note, for every frame but the first, the mean of its cosines with the one before and the first."""
     asked: list[float] = []
 
     def note(cosine: float) -> None:
