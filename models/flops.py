@@ -8,17 +8,25 @@ from models.plan import AttendPlan
 
 
 def call_flops(config: WanConfig, plan: AttendPlan, tokens_per_frame: int) -> float:
-    """Operations of one network call of one clip: matrix products and attention, no element-wise work.
+    """Operations of one network call of one clip: see `frame_flops`."""
+    return frame_flops(config, plan.frames, sum(read.length for read in plan.reads), tokens_per_frame)
+
+
+def frame_flops(config: WanConfig, frames: int, seen: int, tokens_per_frame: int) -> float:
+    """Matrix products and attention of `frames` frames that see `seen` ones and the text; nothing else.
 
     Text keys and values are counted with the prompt (`text_flops`). See models/backbone.md#operation-counts.
     """
-    queries = plan.frames * tokens_per_frame
-    keys = sum(read.length for read in plan.reads) * tokens_per_frame
+    queries, keys = frames * tokens_per_frame, seen * tokens_per_frame
+    attention = 2 * config.num_layers * config.dim * (keys + config.text_len)
+    return queries * (weight_flops(config) + 2.0 * attention)
+
+
+def weight_flops(config: WanConfig) -> float:
+    """Operations of a token with the network's weights."""
     dim, patch = config.dim, config.patch_height * config.patch_width
     linear = config.num_layers * (6 * dim * dim + 2 * dim * config.ffn_dim)
-    ends = dim * patch * (config.in_channels + config.out_channels)
-    attention = 2 * config.num_layers * dim * (keys + config.text_len)
-    return 2.0 * queries * (linear + ends + attention)
+    return 2.0 * (linear + dim * patch * (config.in_channels + config.out_channels))
 
 
 def text_flops(config: WanConfig) -> float:

@@ -15,12 +15,13 @@ def test_operations_of_a_pass() -> None:
     """models/backbone.md#operation-counts: a forward at 32,760 tokens is 283 TFLOP with dense attention, 198
     block-causal.
     """
-    chunks, latent = (3,) * 7, (21, 16, 60, 104)
-    causal = sum(3 * 3 * (k + 1) for k in range(7))
-    assert bench_train.dense_flops(WanConfig(), latent).forward / 1e12 == pytest.approx(283, abs=0.6)
-    assert bench_train.causal_flops(WanConfig(), latent).forward / 1e12 == pytest.approx(198, abs=0.6)
+    latent = (21, 16, 60, 104)
+    dense, causal = bench_train.dense_flops, bench_train.causal_calls
+    assert dense(WanConfig(), latent) / 1e12 == pytest.approx(283, abs=0.6)
+    assert sum(causal(WanConfig(), latent)) / 1e12 == pytest.approx(198, abs=0.6)
     # noisy chunk k sees k clean ones and itself, and so does clean chunk k, but the last is left out
-    assert bench_train.interleaved_pairs(chunks) == 2 * causal - 3 * 3 * 7
+    doubled = 2 * sum(causal(WanConfig(), latent)) - causal(WanConfig(), latent)[-1]
+    assert bench_train.packed_flops(WanConfig(), latent) == pytest.approx(doubled)
 
 
 @pytest.mark.slow

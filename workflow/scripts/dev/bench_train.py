@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -23,6 +23,7 @@ from torch import Tensor
 from models.attention import interleaved_blocks
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import WanConfig
+from models.flops import frame_flops, weight_flops
 from models.training.cm_grpo import CmGrpo
 from models.training.distributed import Processes, join, leave, shard
 from models.training.flow_matching import guided_velocity
@@ -40,7 +41,7 @@ TEACHERS = {
     "full": WanConfig(dim=5120, ffn_dim=13824, num_layers=40, num_heads=40),
     "tiny": SIZES["tiny"].config,
 }
-PASSES_OF_BACKWARD = 2  # a backward pass has twice the operations of the forward pass
+TRAINED = 3  # forward and backward: a backward pass has twice the operations of the forward pass
 LORA_RANK = 256
 
 Latent = tuple[int, int, int, int]
@@ -63,81 +64,35 @@ class Part:
     peak_gib: float
 
 
-class Flops(NamedTuple):
-    """Operations of one forward, a multiply-add being two.
-
-    products: with weights; attention: self and to the text; adapters: LoRA's own.
-    """
-
-    products: float
-    attention: float
-    adapters: float
-
-    @property
-    def forward(self) -> float:
-        return sum(self)
-
-    @property
-    def trained(self) -> float:
-        """Forward and backward where all weights are trained."""
-        return (1 + PASSES_OF_BACKWARD) * self.forward
-
-    @property
-    def adapted(self) -> float:
-        """Forward and backward of adapters: other weights need no gradients of their own."""
-        return 2 * self.products + (1 + PASSES_OF_BACKWARD) * (self.attention + self.adapters)
+def dense_flops(config: WanConfig, latent: Latent) -> float:
+    """A forward in which all frames of a clip see one another."""
+    return frame_flops(config, latent[0], latent[0], config.tokens_per_frame(*latent[2:]))
 
 
-def forward_flops(
-    config: WanConfig, frames: int, tokens_per_frame: int, pairs: int, *, rank: int = 0
-) -> Flops:
-    """One clip: products over `frames` frames, attention over `pairs` of frames that see one another, and
-    text.
+def causal_calls(config: WanConfig, latent: Latent) -> list[float]:
+    """Every chunk of a clip seeing itself and those before it."""
+    tokens, ends = config.tokens_per_frame(*latent[2:]), itertools.accumulate(CHUNKS)
+    return [frame_flops(config, c, end, tokens) for c, end in zip(CHUNKS, ends, strict=True)]
 
-    rank: of adapters on every product. Source: models/backbone.md#operation-counts.
-    """
-    tokens, dim, ffn, layers = frames * tokens_per_frame, config.dim, config.ffn_dim, config.num_layers
-    attention = 2 * layers * dim * (pairs * tokens_per_frame**2 + tokens * config.text_len)
-    return Flops(
-        products=2.0 * tokens * layers * (6 * dim * dim + 2 * dim * ffn),
-        attention=2.0 * attention,
-        adapters=2.0 * tokens * layers * rank * (6 * 2 * dim + 2 * (dim + ffn)),
+
+def packed_flops(config: WanConfig, latent: Latent) -> float:
+    """A forward of a clip packed with its clean history."""
+    tokens = config.tokens_per_frame(*latent[2:])
+    return sum(
+        frame_flops(config, CHUNKS[one.chunk], sum(CHUNKS[j] for j in (one.chunk, *one.sees)), tokens)
+        for one in interleaved_blocks(len(CHUNKS))
     )
 
 
-def dense_flops(config: WanConfig, latent: Latent) -> Flops:
-    """All frames of a clip seeing one another."""
-    return forward_flops(config, latent[0], config.tokens_per_frame(*latent[2:]), latent[0] ** 2)
-
-
-def causal_flops(config: WanConfig, latent: Latent) -> Flops:
-    """Every chunk of a clip seeing itself and those before it."""
-    pairs = sum(c * end for c, end in zip(CHUNKS, itertools.accumulate(CHUNKS), strict=True))
-    return forward_flops(config, latent[0], config.tokens_per_frame(*latent[2:]), pairs)
-
-
-def packed_flops(config: WanConfig, latent: Latent, *, rank: int = 0) -> Flops:
-    """A clip packed with its clean history."""
-    frames = 2 * latent[0] - CHUNKS[-1]
-    tokens = config.tokens_per_frame(*latent[2:])
-    return forward_flops(config, frames, tokens, interleaved_pairs(CHUNKS), rank=rank)
-
-
-def rollout_flops(config: WanConfig, latent: Latent, steps: int, *, rank: int = 0) -> float:
+def rollout_flops(config: WanConfig, latent: Latent, steps: int) -> float:
     """All steps of every chunk and a clean pass after each but the last."""
-    tokens = config.tokens_per_frame(*latent[2:])
-    ends = itertools.accumulate(CHUNKS)
-    calls = [
-        forward_flops(config, c, tokens, c * end, rank=rank).forward
-        for c, end in zip(CHUNKS, ends, strict=True)
-    ]
+    calls = causal_calls(config, latent)
     return (steps + 1) * sum(calls) - calls[-1]
 
 
-def interleaved_pairs(chunks: tuple[int, ...]) -> int:
-    """Pairs of frames that see one another in the packed sequence of training-time test."""
-    blocks = interleaved_blocks(len(chunks))
-    return sum(chunks[b.chunk] * (chunks[b.chunk] + sum(chunks[j] for j in b.sees)) for b in blocks)
+def adapter_flops(config: WanConfig) -> float:
+    """Operations of a token with adapters on every product of the blocks."""
+    return 2.0 * config.num_layers * LORA_RANK * (6 * 2 * config.dim + 2 * (config.dim + config.ffn_dim))
 
 
 class StepBench:
@@ -207,10 +162,10 @@ def time_forward_backward(bench: StepBench, wan: Wan, latent: Latent, text: Tens
         wan.activation_checkpointing = checkpointed
         for name, forward, flops in (
             ("bidirectional fwd+bwd", bidirectional, dense_flops(wan.config, latent)),
-            ("block-causal fwd+bwd", block_causal, causal_flops(wan.config, latent)),
+            ("block-causal fwd+bwd", block_causal, sum(causal_calls(wan.config, latent))),
             ("interleaved fwd+bwd", interleaved, packed_flops(wan.config, latent)),
         ):
-            bench.time(name, backward(forward), flops.trained, checkpointed=checkpointed)
+            bench.time(name, backward(forward), TRAINED * flops, checkpointed=checkpointed)
     wan.zero_grad(set_to_none=True)
 
 
@@ -241,7 +196,7 @@ def time_raven(
     rows, one = text.float(), processes.split(settings.batch, settings.micro_batches)[0]
     dense, packed = dense_flops(student.config, latent), packed_flops(student.config, latent)
     rollout = rollout_flops(student.config, latent, len(settings.timesteps))
-    asked = dense_flops(teacher.config, latent).forward
+    asked = dense_flops(teacher.config, latent)
     rolled = recipe.roll_out(0, one, rows)
     x, t = rolled.endpoints, torch.full((1,), 700.0, device=bench.device)
 
@@ -258,7 +213,7 @@ def time_raven(
             guided_velocity(teacher, x, t, rows, settings.guidance)
 
     bench.time("rollout", lambda: recipe.roll_out(0, one, rows), rollout)
-    bench.time("student fwd+bwd", student_pass, packed.trained, checkpointed=True)
+    bench.time("student fwd+bwd", student_pass, TRAINED * packed, checkpointed=True)
     recipe.student.clear()
     gradients = [torch.randn_like(value) for value in recipe.student.parameters.values()]
     bench.time("student optimizer step", partial(optimizer_step, gradients), 0.0)
@@ -267,10 +222,10 @@ def time_raven(
     bench.time(
         "fake-score update",
         lambda: recipe.scores.train_fake(0, 0.0, [one], rolled.endpoints, rows),
-        dense.trained,
+        TRAINED * dense,
         checkpointed=True,
     )
-    whole = rollout + packed.trained + dense.trained + 2 * asked + dense.forward
+    whole = rollout + TRAINED * (packed + dense) + 2 * asked + dense
     bench.time("whole iteration", lambda: recipe.step(0, 0.0), whole, checkpointed=True)
 
 
@@ -300,10 +255,15 @@ def time_cm_grpo(
     def policy_pass() -> None:
         torch.autograd.backward(recipe.policy(rolled, pairs, rows, gain).loss)
 
-    made = rollout_flops(config, latent, len(settings.timesteps), rank=LORA_RANK)
+    frame, steps = config.tokens_per_frame(*latent[2:]), len(settings.timesteps)
+    rolled_tokens = frame * ((steps + 1) * latent[0] - CHUNKS[-1])
+    made = rollout_flops(config, latent, steps) + rolled_tokens * adapter_flops(config)
     bench.time("CM-GRPO rollout", lambda: recipe.roll_out(0, samples, rows), made)
-    packed = packed_flops(config, latent, rank=LORA_RANK)
-    bench.time("CM-GRPO policy fwd+bwd", policy_pass, packed.adapted, checkpointed=True)
+    # weights that are not trained need no gradients of their own
+    tokens = frame * (2 * latent[0] - CHUNKS[-1])
+    frozen = tokens * (weight_flops(config) - TRAINED * adapter_flops(config))
+    packed = TRAINED * packed_flops(config, latent) - frozen
+    bench.time("CM-GRPO policy fwd+bwd", policy_pass, packed, checkpointed=True)
     recipe.student.clear()
 
 
