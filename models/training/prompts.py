@@ -48,13 +48,17 @@ class PromptPool:
 
 
 def read_training_prompts(path: Path | str) -> list[str]:
-    """A text file's distinct prompts, one a line, in order. Raises FileNotFoundError, ValueError."""
+    """The distinct prompts of a text file, one on each line that is not empty, in the file's order.
+
+    Lines end at line feeds (and carriage returns) alone: a prompt may hold other separators of Unicode.
+    Raises FileNotFoundError, or ValueError if there is none.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"There is no list of training prompts at {path}; fetch it, or name another file as `prompts`."
         )
-    lines = dict.fromkeys(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = dict.fromkeys(line.strip() for line in path.read_text(encoding="utf-8").split("\n"))
     lines.pop("", None)
     if not lines:
         raise ValueError(f"{path} holds no prompt; put one on each line.")

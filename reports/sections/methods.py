@@ -4,6 +4,7 @@ Its text is templates/methods.md.j2. Citations are Pandoc's, [@key].
 """
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from evaluation.aggregate import RANKED_KINDS
@@ -19,6 +20,16 @@ from reports.run import ReportRow, Run
 from reports.tables import TOTAL_NAMES
 from reports.view import View
 from reports.words import count_word, foreign
+
+TRAINING_LISTS = {
+    "vidprom_motion_30725_v3_w95_action_subject.txt": (
+        "the prompts filtered from VidProM [@vidprom] that RAVEN's released configurations name [@raven]"
+    ),
+    "vidprom_filtered_extended.txt": (
+        "the filtered and extended VidProM prompts [@vidprom] published with Self Forcing [@self_forcing]"
+    ),
+}
+"""Published lists of training prompts by the name of their file."""
 
 
 class Paragraph(NamedTuple):
@@ -97,7 +108,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "kept": sorted({prompt.keep for prompt in filtered if prompt.keep is not None}),
         "samplers": samplers,
         "trained": [_trained(run, row, plan) for row, plan in config["train"].items()],
-        "vidprom": next((row for row, plan in config["train"].items() if plan["prompts"] is not None), None),
+        "training_lists": _training_lists(run, config["train"]),
         "titles": [BY_NAME[name].title for name in table.dimensions],
         "stand_in": [BY_NAME[name].title for name in table.dimensions if name in stand_in],
         "networks": list(networks),
@@ -109,6 +120,17 @@ def _facts(run: Run) -> dict[str, Any]:
         "devices": sorted(devices - {"cpu"}),
         "cost": amount(run.measured.total_s, run.measured.unit) if run.measured.seconds else None,
     }
+
+
+def _training_lists(run: Run, train: Mapping[str, Mapping[str, Any]]) -> list[tuple[list[str], str]]:
+    """Each list of training prompts, in words, after the labels of the rows that it trained."""
+    found: dict[str, list[str]] = {}
+    for row, plan in train.items():
+        if plan["prompts"] is not None:
+            name = PurePosixPath(plan["prompts"]).name
+            own = f"the {'captions of clips' if plan.get('data') else 'prompts'} in {foreign(name)}"
+            found.setdefault(TRAINING_LISTS.get(name, own), []).append(foreign(run.label(row)))
+    return [(labels, what) for what, labels in found.items()]
 
 
 def _trained(run: Run, row: str, plan: Mapping[str, Any]) -> dict[str, Any]:

@@ -138,7 +138,22 @@ def test_methods_say_what_the_run_did(run: Run, official: Run) -> None:
     assert "832 x 480" in real
     assert "scoring backend: fast" in real
     assert "RAFT [@raft]" in real
-    assert "VidProM" in real
+    assert "recipe (toy) and RAVEN + CM-GRPO recipe (toy) are the prompts filtered from VidProM" in real
+    plans = official.settings.config["train"]
+    train = {
+        "raven": plans["raven"] | {"prompts": "resources/prompts/vidprom_filtered_extended.txt"},
+        "cm_grpo": plans["cm_grpo"] | {"prompts": "/data/my_list.txt"},
+    }
+    config = official.settings.config | {"train": train}
+    other = official.model_copy(update={"settings": official.settings.model_copy(update={"config": config})})
+    fetched = {"prompts/vidprom_filtered_extended.txt": "e" * 64}
+    other = other.model_copy(update={"provenance": other.provenance | {"fetched": fetched}})
+    page = render_section(other, "provenance")
+    assert "Training prompts of RAVEN recipe (toy)" in page and "/data/my_list.txt" in page
+    assert f'vidprom_filtered_extended.txt<br><span class="hash">sha256 {"e" * 64}' in page
+    said = " ".join(methods_markdown(other).split())
+    assert "Training prompts of RAVEN recipe (toy) are the filtered and extended VidProM" in said
+    assert "[@self_forcing]. Training prompts of RAVEN + CM-GRPO recipe (toy) are the prompts in my" in said
 
 
 def test_subset_and_foreign_rows_are_said(finished: Path) -> None:

@@ -31,6 +31,7 @@ from workflow.fetching.downloads import (
     Progress,
     announce,
     fetch,
+    git_blob_id,
     plan_fetch,
     verify_file,
     verify_present,
@@ -38,6 +39,7 @@ from workflow.fetching.downloads import (
 from workflow.planning.banner import planned_prompts, start_banner
 from workflow.planning.resources import (
     INITIALISATION_SHA256,
+    TRAINING_PROMPTS,
     Resource,
     listed_resources,
     missing_resources,
@@ -83,7 +85,8 @@ def test_every_fetched_path_of_the_config_is_a_resource() -> None:
     vbench = suite("vbench")
     brought = {f"resources/{entry.path}" for entry in needed_resources(ROOT, vbench)}
     named = {*vbench.weights.values(), vbench.model.codec, vbench.model.text}
-    named |= {name for plan in vbench.train.values() for name in (plan.init, plan.teacher) if "/" in name}
+    for plan in vbench.train.values():
+        named |= {name for name in (*plan.networks, plan.prompts) if name and "/" in name}
     assert named <= brought
 
 
@@ -359,6 +362,57 @@ def test_a_zip_is_proven_by_the_file_in_it_that_is_used(tmp_path: Path) -> None:
     put(archive, b"<html>")
     with pytest.raises(ValueError, match="with sha256 none, expected"):
         verify_file(entry, tmp_path, {})
+
+
+def test_a_file_is_proven_by_its_id_in_git(tmp_path: Path) -> None:
+    """RAVEN's prompts have no published sha256. Ids as `git hash-object` prints them; a wrong file of a mirror
+    is refused and not kept, and the sha256 of the right one is pinned.
+    """
+    for content, blob in (
+        (b"", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"),
+        (b"hello\n", "ce013625030ba8dba906f756967f9e9ca394464a"),
+    ):
+        assert git_blob_id(put(tmp_path / "one", content)) == blob
+    entry, sources = entry_of("list.txt", git_blob=blob), FetchSources(mirror=tmp_path, offline=True)
+    put(tmp_path / "weights/list.txt", b"hello\r\n")
+    (error,) = fetch([entry], tmp_path / "resources", sources).errors
+    assert f"expected {blob}" in error and "has git blob id " in error
+    assert not (tmp_path / "resources/weights/list.txt").exists()
+    put(tmp_path / "weights/list.txt", b"hello\n")
+    fetched = fetch([entry], tmp_path / "resources", sources)
+    assert fetched.hashes == {"weights/list.txt": hashlib.sha256(b"hello\n").hexdigest()}
+    with pytest.raises(ValueError, match="git_blob"):
+        Resource.model_validate({**entry.model_dump(), "git_blob": "3c4288"})
+
+
+def test_the_lists_that_rows_train_on_are_fetched() -> None:
+    """RAVEN's own for both recipes, pinned to a commit and a blob; another by naming it; nothing for released
+    weights, and no name that nothing brings.
+    """
+
+    def lists(of: Suite) -> list[str]:
+        return [e.path for e in needed_resources(ROOT, of) if e.group == TRAINING_PROMPTS]
+
+    vbench = suite("vbench")
+    own = "prompts/vidprom_motion_30725_v3_w95_action_subject.txt"
+    assert {plan.prompts for plan in vbench.train.values()} == {f"resources/{own}"}
+    assert lists(vbench) == [own]
+    (entry,) = [e for e in listed_resources(ROOT) if e.path == own]
+    assert entry.git_blob == "3c4288ec6036290609ac37d9425a689a90e40251" and entry.licence == "CC BY-NC 4.0"
+    assert entry.url is not None and "YanzuoLu/RAVEN/3bacebd2a33114986fd5c6e3de1e1053401935ca/" in entry.url
+
+    def trained_on(name: str) -> Suite:
+        other = vbench.train["cm_grpo"].model_copy(update={"prompts": name})
+        return vbench.model_copy(update={"train": vbench.train | {"cm_grpo": other}})
+
+    assert lists(trained_on("resources/prompts/vidprom_filtered_extended.txt")) == [
+        own, "prompts/vidprom_filtered_extended.txt",
+    ]  # fmt: skip
+    assert lists(trained_on("mine.txt")) == [own]
+    with pytest.raises(ValueError, match=r"train\.cm_grpo\.prompts .* which nothing fetches; .*vidprom_filt"):
+        needed_resources(ROOT, trained_on("resources/prompts/vidprom.txt"))
+    released = load_suite(ROOT, [ROOT / "workflow/config/vbench.yaml"], {"weights": "released"})
+    assert lists(released) == []
 
 
 def test_a_known_initialisation_is_recognised_by_its_bytes(

@@ -18,7 +18,7 @@ from workflow.planning.recipe_presets import (
     preset_names,
     preset_settings,
 )
-from workflow.planning.suite import load_suite
+from workflow.planning.suite import load_suite, read_mapping, suite_from
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "models/training/README.md").read_text(encoding="utf-8")
@@ -218,6 +218,30 @@ def test_a_suite_takes_a_preset_whole() -> None:
     expected = settings_of("released/ablation_alpha1", "raven")
     assert json.loads(suite.recipe_settings("raven")) == json.loads(json.dumps(expected))
     assert load_suite(ROOT, [SUITE], {}).published is None
+
+
+def test_rows_of_a_preset_train_on_its_list_unless_they_say_otherwise() -> None:
+    """Guards against a published run on other prompts than its authors', and against captions of clips or of
+    the embedded world that a list replaces.
+    """
+    plain = read_mapping(SUITE, "vbench.yaml")
+    own = plain["train"]["raven"].pop("prompts")
+    assert {load_preset(ROOT, name).prompts for name in preset_names(ROOT)} == {own}
+    plain["train"]["cm_grpo"]["prompts"] = "mine.txt"
+
+    def lists(published: str | None, values: dict[str, Any]) -> dict[str, str | None]:
+        found = suite_from({**values, "published": published}, "vbench.yaml", ROOT)
+        return {row: plan.prompts for row, plan in found.train.items()}
+
+    assert lists("paper", plain) == {"raven": own, "cm_grpo": "mine.txt"}
+    assert lists(None, plain)["raven"] is None
+    plain["train"]["raven"]["data"] = "clips.safetensors"
+    assert lists("released/ablation_teacher_forcing", plain)["raven"] is None
+    toybox = read_mapping(ROOT / "workflow/config/toybox.yaml", "toybox.yaml")
+    toybox["train"] = {"raven": toybox["train"]["raven"]}
+    toybox["baselines"] = ["raven"]
+    toybox["weights"] = {}
+    assert lists("paper", toybox) == {"raven": None}
 
 
 @pytest.mark.parametrize(

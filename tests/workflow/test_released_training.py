@@ -136,13 +136,16 @@ def test_released_models_compute_as_raven_does(files: Path) -> None:
     assert float((one - other).norm()) / scale < 2e-3
 
 
-def test_prompts_are_encoded_when_they_are_drawn(files: Path) -> None:
+def test_prompts_are_encoded_when_they_are_drawn(files: Path, tmp_path: Path) -> None:
     """Guards against a prompt whose rows depend on what else is drawn, and against a list that meets the
     embedded encoder.
     """
     drawn: list[str] = []
     prompts = read_training_prompts(files / "prompts.txt")
     assert prompts == ["a red ball", "a cat on a meadow", "a ball and a cat"]
+    separated = tmp_path / "list.txt"
+    separated.write_bytes("a\u2028b\x85c \r\n\n\td, e\nd, e\n".encode())
+    assert read_training_prompts(separated) == ["a\u2028b\x85c", "d, e"], "one prompt a line, all of the line"
     pool = PromptPool(
         prompts, lambda texts: (drawn.extend(texts), torch.full((len(texts), 2, 3), len(drawn)))[1]
     )

@@ -164,7 +164,7 @@ def test_the_real_suite_plans_both_trainings() -> None:
     said = run.stdout + run.stderr
     for recipe in ("raven", "cm_grpo"):
         assert f"workflow.scripts.train_{recipe} --recipe {recipe}" in said
-    assert said.count("--prompts=resources/prompts/vidprom_filtered_extended.txt") == 2
+    assert said.count("--prompts=resources/prompts/vidprom_motion_30725_v3_w95_action_subject.txt") == 2
     assert "--rewards=resources/weights --fps=16" in said and '"text_alignment":2' in said
 
 

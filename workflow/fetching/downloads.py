@@ -2,7 +2,8 @@
 
 A file is brought to resources/.incoming/, verified there, and only then put in place. A partial file stays in
 .incoming/, and the next run goes on with it. resources/lock.json is written after every file: sha256, size
-and resolved commit, which are required ever after. huggingface_hub names, authorises and transfers. Its own
+and resolved commit, which are required ever after. Where a file has no published sha256 but a git blob id, that is
+verified too. huggingface_hub names, authorises and transfers. Its own
 downloads are not resumed by another process, so the partial file is ours.
 """
 
@@ -174,11 +175,27 @@ def _verified(entry: Resource, path: Path, name: str, known: Locked | None, agai
             f"{name} has sha256 {found}, expected {expected}: it is damaged, truncated or another version; "
             f"{again}."
         )
+    if entry.git_blob is not None and (blob := git_blob_id(path)) != entry.git_blob:
+        raise ValueError(
+            f"{name} has git blob id {blob}, expected {entry.git_blob}: it is damaged, truncated or another "
+            f"version; {again}."
+        )
     for member, pinned in entry.members.items():
         if (inside := _member_sha256(path, member)) != pinned:
             raise ValueError(f"{name} has {member} with sha256 {inside}, expected {pinned}; {again}.")
     revision = entry.revision or (known.revision if known else None)
     return Locked(sha256=found, size=path.stat().st_size, origin=entry.origin, revision=revision)
+
+
+def git_blob_id(path: Path) -> str:
+    """The id under which git stores a file's content: sha1 over `blob <size in bytes>`, a zero byte and the
+    content, as `git hash-object` prints it. Raises OSError if the file cannot be read.
+    """
+    with path.open("rb") as stream:
+        digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+        while part := stream.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _member_sha256(archive: Path, member: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from baselines.spec import AnyBaseline, Baseline
 from reports.licences import SCORER_PACKAGES, Licence, LicencePart, as_stated, networks_of
 from workflow.fetching.checksums import FETCHED_FOLDER
-from workflow.planning.resources import Resource, needed_resources, scorer_resources
+from workflow.planning.resources import TRAINING_PROMPTS, Resource, needed_resources, scorer_resources
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 
 SCORER = "weights/vbench/"
@@ -32,8 +32,8 @@ def licences_of(root: Path, suite: Suite, baselines: Mapping[str, AnyBaseline]) 
     """
     needed = needed_resources(root, suite)
     fetched = [entry for entry in needed if entry.group != "weights" and not entry.path.startswith(SCORER)]
-    prompts = [e for e in fetched if e.path.startswith("prompts/") and e.group != "train"]
-    training = [e for e in fetched if e.group == "train"]
+    training = [e for e in fetched if e.group in ("train", TRAINING_PROMPTS)]
+    prompts = [e for e in fetched if e.path.startswith("prompts/") and e not in training]
     others = [e for e in fetched if e not in prompts and e not in training]
     lines = [OWN]
     if suite.benchmark not in OFFICIAL_BENCHMARKS:

@@ -7,6 +7,7 @@ own: nothing is mixed with what the suite's file says about `raven` and `cm_grpo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ class Preset(Section):
     """
 
     source: str
+    prompts: str
+    """The list of training prompts of both, for trained rows of real benchmarks that name none."""
     raven: dict[str, Any]
     cm_grpo: dict[str, Any]
     raven_layout: RavenLayout
@@ -102,12 +105,25 @@ def preset_settings(root: Path, published: str) -> dict[str, dict[str, Any]]:
     return {"raven": {**preset.raven, **variant.raven}, "cm_grpo": {**preset.cm_grpo, **variant.cm_grpo}}
 
 
+def with_training_prompts(root: Path, published: str, train: Mapping[str, Any]) -> dict[str, Any]:
+    """`train` of a suite, with the preset's list in each row that says nothing about `prompts` and trains on
+    no clips, whose captions its prompts would be.
+    """
+    prompts = load_preset(root, published.partition("/")[0]).prompts
+    return {
+        row: {"prompts": prompts, **plan} if isinstance(plan, Mapping) and not plan.get("data") else plan
+        for row, plan in train.items()
+    }
+
+
 def differences(one: Preset, other: Preset) -> list[tuple[str, Any, Any]]:
-    """(dotted key, value in one, value in the other) of everything but source and variants that is not the
+    """(dotted key, value in one, value in the other) of everything but source, prompts and variants that is not the
     same in both presets.
     """
     rows = []
-    plain = [preset.model_dump(mode="json", exclude={"source", "variants"}) for preset in (one, other)]
+    plain = [
+        preset.model_dump(mode="json", exclude={"source", "prompts", "variants"}) for preset in (one, other)
+    ]
     for section in plain[0]:
         keys = [*plain[0][section], *(plain[1][section].keys() - plain[0][section].keys())]
         rows += [

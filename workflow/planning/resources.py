@@ -21,6 +21,9 @@ RAW_GITHUB = "https://raw.githubusercontent.com/"
 RELEASED_MB = 5700.0  # a 1.3 B model in float32, as most baselines publish it
 ADAPTER_MB = 700.0  # rank 256 on every linear layer, bfloat16
 
+TRAINING_PROMPTS = "train_prompts"
+"""Group of the lists of training prompts; a suite fetches those that its rows name."""
+
 REWARD_FILES = (
     "clip_model/ViT-L-14.pt",
     "aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth",
@@ -54,7 +57,8 @@ class Locked(BaseModel):
 class Resource(BaseModel):
     """One file under resources/. Either a url, or a file of a hub repository (revision None: its newest).
 
-    members: sha256 of files in it, where it is a zip.
+    members: sha256 of files in it, where it is a zip. git_blob: its id in a git repository, which proves a
+    file whose sha256 nobody states.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,6 +71,7 @@ class Resource(BaseModel):
     file: str | None = None
     sha256: Sha256 | None
     members: dict[str, Sha256] = {}
+    git_blob: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     size_mb: float
     licence: str
 
@@ -136,14 +141,14 @@ def released_weights(root: Path, row: str) -> list[Resource]:
 
 
 def needed_resources(root: Path, suite: Suite) -> list[Resource]:
-    """Everything a suite must fetch: the listed groups it names, what its rewards need, and released weights
-    of rows with files in resources/.
+    """Everything a suite must fetch: the listed groups it names, the prompts that its rows train on, what its
+    rewards need, and released weights of rows with files in resources/.
 
-    Raises ValueError for a group that workflow/resources.yaml does not have.
+    Raises ValueError for a group or a list of training prompts that workflow/resources.yaml does not have.
     """
     if not suite.resources:
         return []
-    needed = _in_groups(root, suite, suite.resources)
+    needed = _in_groups(root, suite, suite.resources) + _training_lists(root, suite)
     if any(plan.rewards for plan in suite.train.values()):
         rewards = {f"weights/vbench/{name}" for name in REWARD_FILES}
         needed += [entry for entry in listed_resources(root) if entry.path in rewards]
@@ -160,6 +165,24 @@ def scorer_resources(root: Path, suite: Suite) -> list[Resource]:
     if suite.benchmark not in OFFICIAL_BENCHMARKS:
         return []
     return _in_groups(root, suite, suite.scoring.resources)
+
+
+def _training_lists(root: Path, suite: Suite) -> list[Resource]:
+    """The lists of training prompts in resources/ that trained rows name."""
+    listed = {FETCHED_FOLDER + entry.path: entry for entry in listed_resources(root)}
+    named = {
+        row: plan.prompts
+        for row, plan in suite.train.items()
+        if plan.prompts is not None and plan.prompts.startswith(FETCHED_FOLDER)
+    }
+    for row, name in named.items():
+        if name not in listed:
+            known = [path for path, entry in listed.items() if entry.group == TRAINING_PROMPTS]
+            raise ValueError(
+                f"train.{row}.prompts of suite {suite.suite} is {name!r}, which nothing fetches; "
+                f"workflow/resources.yaml has {', '.join(known)}, and a list of your own lies elsewhere."
+            )
+    return [listed[name] for name in dict.fromkeys(named.values())]
 
 
 def _in_groups(root: Path, suite: Suite, groups: Sequence[str]) -> list[Resource]:

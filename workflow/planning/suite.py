@@ -23,7 +23,7 @@ from evaluation.text_only_dimensions import TEXT_ONLY
 from models.training.data_parallel import split_batch
 from models.training.settings import RECIPES, DmdSettings, Execution, canonical
 from workflow.fetching.checksums import FETCHED_FOLDER
-from workflow.planning.recipe_presets import preset_settings
+from workflow.planning.recipe_presets import preset_settings, with_training_prompts
 from workflow.training.reward_names import check_rewards
 
 OFFICIAL_BENCHMARKS = ("vbench",)
@@ -350,6 +350,8 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
     if isinstance(published := values.get("published"), str):
         try:
             values = {**values, **preset_settings(root, published)}
+            if benchmark in OFFICIAL_BENCHMARKS and isinstance(train := values.get("train"), Mapping):
+                values = {**values, "train": with_training_prompts(root, published, train)}
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
     suite = validate_strict(dict(values), Suite, where=where)
