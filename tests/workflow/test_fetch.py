@@ -365,8 +365,8 @@ def test_a_zip_is_proven_by_the_file_in_it_that_is_used(tmp_path: Path) -> None:
 
 
 def test_a_file_is_proven_by_its_id_in_git(tmp_path: Path) -> None:
-    """RAVEN's prompts have no published sha256. Ids as `git hash-object` prints them; a wrong file of a mirror
-    is refused and not kept, and the sha256 of the right one is pinned.
+    """RAVEN's prompts have no published sha256. Ids as `git hash-object` prints them; a wrong file of a
+    mirror is refused and not kept, and the sha256 of the right one is pinned.
     """
     for content, blob in (
         (b"", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"),

@@ -2,7 +2,8 @@
 
 A file is brought to resources/.incoming/, verified there, and only then put in place. A partial file stays in
 .incoming/, and the next run goes on with it. resources/lock.json is written after every file: sha256, size
-and resolved commit, which are required ever after. Where a file has no published sha256 but a git blob id, that is
+and resolved commit, which are required ever after. Where a file has no published sha256 but a git blob id,
+that is
 verified too. huggingface_hub names, authorises and transfers. Its own
 downloads are not resumed by another process, so the partial file is ours.
 """
