@@ -15,7 +15,7 @@ from pydantic import Field
 
 from evaluation.dimensions import DIMENSIONS, NAMES, QUALITY_SHARE, SEMANTIC_SHARE, BoundsName
 from evaluation.estimates import Design, Estimate, make_design, mean_estimates
-from evaluation.intervals import Array, holm
+from evaluation.intervals import LEVEL, Array, holm, rank_ranges
 from evaluation.metrics import CUSTOM_GROUP, Metric, metrics
 from evaluation.records import (
     CustomDimension,
@@ -25,6 +25,7 @@ from evaluation.records import (
     Interval,
     PairedDifference,
     Prompt,
+    RankRange,
     Record,
     RowKind,
     RowSummary,
@@ -328,6 +329,22 @@ def holm_family(family: Sequence[RowPair], design: Design) -> list[PairedDiffere
     ]
 
 
+def ranks_by_row(pairs: Sequence[PairedDifference], rows: Sequence[str]) -> dict[str, dict[str, RankRange]]:
+    """The rank ranges of ranked rows, by row and metric. A row that a metric has no pair of has none."""
+    found: dict[str, dict[str, RankRange]] = {row: {} for row in rows}
+    for metric in dict.fromkeys(pair.metric for pair in pairs):
+        compared = [pair for pair in pairs if pair.metric == metric]
+        parted = {
+            (pair.a, pair.b) if pair.difference.mean > 0 else (pair.b, pair.a)
+            for pair in compared
+            if pair.holm < LEVEL
+        }
+        there = [row for row in rows if any(row in (pair.a, pair.b) for pair in compared)]
+        for row, (first, last) in rank_ranges(there, lambda a, b, parted=parted: (a, b) in parted).items():
+            found[row][metric] = RankRange(first=first, last=last)
+    return found
+
+
 def run_design(prompts: Sequence[Prompt], settings: AggregateSettings) -> Design:
     """The draws that every number of a run shares: over all its prompts.
 
@@ -405,11 +422,14 @@ def aggregate(
             f"{settings.draws} bootstrap draws cannot show a difference among {family} tests at the 5 % "
             f"level after Holm's correction; set draws to at least {40 * family}."
         )
+    pairs = _pairs(draws, ranked, design, settings.known)
+    ranks = ranks_by_row(pairs, ranked)
     summaries = []
     for row, found in given.items():
         empty = [name for name in found if name not in by_row[row]]
         incomplete = _incomplete(list(by_row[row]), empty, settings)
-        summaries.append(_row_summary(row, by_row[row], draws[row], design, settings, incomplete))
+        summary = _row_summary(row, by_row[row], draws[row], design, settings, incomplete)
+        summaries.append(summary.model_copy(update={"ranks": ranks.get(row, {})}))
     return ScoresTable(
         suite=suite,
         benchmark=settings.bounds,
@@ -417,7 +437,7 @@ def aggregate(
         custom=settings.custom,
         subset=settings.subset,
         rows=tuple(summaries),
-        pairs=tuple(_pairs(draws, ranked, design, settings.known)),
+        pairs=tuple(pairs),
         draws=settings.draws,
         seed=settings.seed,
     )

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 Array = NDArray[np.float64]
+LEVEL = 0.05
+"""Of every test, after its correction."""
 SMALL = 20
 """Prompts below which Student's t is used instead of the bootstrap."""
 NEAR_END = 15
@@ -173,16 +175,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def tie_groups(ordered: Sequence[str], differ: Callable[[str, str], bool]) -> dict[str, int]:
-    """Group number (1 = best) of each row, best first.
+def rank_ranges(rows: Sequence[str], above: Callable[[str, str], bool]) -> dict[str, tuple[int, int]]:
+    """The best and the worst rank that the tests leave open to each row, (1, 1) being the sole first.
 
-    A row belongs to the group above it unless it differs from that group's best row; then it opens the next
-    group.
+    above: whether the first row is significantly above the second. Row i can hold ranks 1 + (rows above it)
+    to n - (rows below it): two rows whose test does not part them always have a rank in common.
+    Source: the confidence intervals for ranks of Klein, Wright and Wieczorek (2020), JRSS C 69, with tests
+    of pairs.
     """
-    groups: dict[str, int] = {}
-    leader, group = None, 0
-    for row in ordered:
-        if leader is None or differ(leader, row):
-            leader, group = row, group + 1
-        groups[row] = group
-    return groups
+    worse = {row: sum(above(row, other) for other in rows) for row in rows}
+    return {row: (1 + sum(above(other, row) for other in rows), len(rows) - worse[row]) for row in rows}

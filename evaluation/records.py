@@ -237,6 +237,17 @@ class DimensionSummary(Record):
     """As in DimensionResult, in percent."""
 
 
+class RankRange(Record):
+    """The ranks that the corrected paired tests leave open to a row; 1 is the best."""
+
+    first: Annotated[int, Field(ge=1)]
+    last: Annotated[int, Field(ge=1)]
+
+    def __str__(self) -> str:
+        """`2` or `1 to 3`."""
+        return str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
+
+
 class RowSummary(Record):
     """One row of the table."""
 
@@ -250,6 +261,8 @@ class RowSummary(Record):
     total: Interval | None
     incomplete: str | None
     """Why there are no totals."""
+    ranks: dict[str, RankRange] = {}
+    """By metric, totals included; empty of a row that is not ranked."""
 
     @property
     def totals(self) -> dict[str, Interval]:

@@ -31,7 +31,7 @@ from evaluation.records import (
 CLIP_COLUMNS = ("row", "dimension", "prompt", "sample", "value", "unit", "normalised", "benchmark")
 TABLE_COLUMNS = (
     "row", "label", "row_kind", "metric", "scorer_kind", "raw", "raw_low", "raw_high", "normalised", "low",
-    "high", "prompts", "clips",
+    "high", "prompts", "clips", "first_rank", "last_rank",
 )  # fmt: skip
 PAIR_COLUMNS = ("a", "b", "metric", "difference", "low", "high", "p_value", "holm", "prompts")
 CHUNK_COLUMNS = ("row", "metric", "chunk", "normalised", "low", "high", "holm", "prompts")
@@ -107,14 +107,20 @@ def _row_cells(row: RowSummary) -> Iterable[dict[str, Any]]:
         }  # fmt: skip
 
 
+def _ranks(row: RowSummary, metric: str) -> dict[str, int]:
+    found = row.ranks.get(metric)
+    return {} if found is None else {"first_rank": found.first, "last_rank": found.last}
+
+
 def table_frame(table: ScoresTable) -> pd.DataFrame:
-    """A line a row and metric; totals have no raw scores, counts and kind of scorer."""
+    """A line a row and metric; totals have no raw scores, counts and kind of scorer, controls no ranks."""
     lines = [
-        {"row": row.row, "label": row.label, "row_kind": row.kind, **cells}
+        {"row": row.row, "label": row.label, "row_kind": row.kind, **cells, **_ranks(row, cells["metric"])}
         for row in table.rows
         for cells in _row_cells(row)
     ]
-    return pd.DataFrame(lines, columns=list(TABLE_COLUMNS)).astype({"prompts": "Int64", "clips": "Int64"})
+    counts = dict.fromkeys(("prompts", "clips", "first_rank", "last_rank"), "Int64")
+    return pd.DataFrame(lines, columns=list(TABLE_COLUMNS)).astype(counts)
 
 
 def pairs_frame(table: ScoresTable) -> pd.DataFrame:

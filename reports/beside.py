@@ -38,7 +38,7 @@ EXPORTS = (
     Export("table.md", "the main table as Markdown", lambda run: markdown(run.table, run.settings.bounds)),
     Export(
         "table.tex",
-        "the main table for LaTeX (booktabs), with marks, intervals and tie groups",
+        "the main table for LaTeX (booktabs), with marks, intervals and rank ranges",
         lambda run: latex(run.table, run.settings.bounds),
     ),
     Export("dimensions.tex", "all dimensions for LaTeX (booktabs)", lambda run: dimensions_latex(run.table)),

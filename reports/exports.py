@@ -49,19 +49,19 @@ def markdown(table: ScoresTable, bounds: BoundsName) -> str:
     marks = metric_marks(table)
     lines = [
         *([f"**{markdown_text(table.subset)}**", ""] if table.subset else []),
-        f"| tie group | row | kind | {TOTAL_NAMES[bounds]} | Quality | Semantic | note |",
+        f"| rank | row | kind | {TOTAL_NAMES[bounds]} | Quality | Semantic | note |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for line in main_table(table).lines:
         row = line.summary
         values = [markdown_number(metric_value(row, m), marks[m].get(row.row)) for m in TOTALS]
-        cells = [str(line.group or "-"), markdown_text(row.label), row.kind, *values]
+        cells = [str(line.rank or "-"), markdown_text(row.label), row.kind, *values]
         lines.append(f"| {' | '.join(cells)} | {markdown_text(row.incomplete or '')} |")
     lines += [
         "",
         f"Suite {table.suite}; brackets: 95 % intervals over prompts, {table.draws} draws. Bold: above "
         "every other row by the paired test with Holm's correction; underlined: below that one alone. "
-        "Rows of one tie group cannot be told from its first.",
+        "Ranks: all that these tests leave open.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -94,10 +94,10 @@ def latex(table: ScoresTable, bounds: BoundsName) -> str:
     def cells(line: MainLine) -> list[str]:
         row = line.summary
         values = [latex_number(metric_value(row, m), marks[m].get(row.row)) for m in TOTALS]
-        return [latex_text(row.label), *values, str(line.group or "--")]
+        return [latex_text(row.label), *values, (str(line.rank or "--")).replace(" to ", "--")]
 
     blocks = [[cells(line) for line in lines] for lines in ([*main.ranked, *main.incomplete], main.controls)]
-    return _booktabs(table, ["Method", TOTAL_NAMES[bounds], "Quality", "Semantic", "Tie group"], blocks)
+    return _booktabs(table, ["Method", TOTAL_NAMES[bounds], "Quality", "Semantic", "Rank"], blocks)
 
 
 def dimensions_latex(table: ScoresTable) -> str:

@@ -7,10 +7,9 @@ import numpy as np
 
 from evaluation.aggregate import RANKED_KINDS, TOTALS, Totals, totals
 from evaluation.dimensions import NAMES, BoundsName, bounds_of
-from evaluation.intervals import tie_groups
-from evaluation.records import Interval, PairedDifference, RowSummary, ScoresTable
+from evaluation.intervals import LEVEL
+from evaluation.records import Interval, PairedDifference, RankRange, RowSummary, ScoresTable
 
-LEVEL = 0.05
 TOTAL_NAMES: dict[BoundsName, str] = {"toybox": "Toybox-Total", "vbench": "Total"}
 Mark = Literal["best", "second"] | None
 """best: above every other ranked row, so it may be bold; second: below the best alone, above all others."""
@@ -20,8 +19,8 @@ class MainLine(NamedTuple):
     """One line of the main table."""
 
     summary: RowSummary
-    group: int | None = None
-    """Tie group, 1 is best. None for a row that is not ranked."""
+    rank: RankRange | None = None
+    """None for a row that is not ranked."""
     mark: Mark = None
     versus: Interval | None = None
     """The row minus the best one, paired. None for the best itself."""
@@ -106,18 +105,20 @@ def metric_marks(table: ScoresTable) -> dict[str, dict[str, Mark]]:
 
 
 def main_table(table: ScoresTable) -> MainTable:
-    """Rank by Total. Rows that the paired test cannot tell apart share a tie group."""
+    """Order by Total, with the ranks that the paired tests leave open to each row."""
     pairs = Pairs(table.pairs)
     compared = [row for row in table.rows if row.kind in RANKED_KINDS]
     ranked = [(-row.total.mean, row.row, row) for row in compared if row.total is not None]
     order = [row for *_, row in sorted(ranked, key=lambda item: item[:2])]
     names = [row.row for row in order]
-    groups = tie_groups(names, lambda a, b: pairs.differ(a, b, "total"))
     marked = marks(names, "total", pairs)
     return MainTable(
         ranked=[
             MainLine(
-                row, groups[row.row], marked.get(row.row), *(pairs.find(row.row, names[0], "total") or ())
+                row,
+                row.ranks.get("total"),
+                marked.get(row.row),
+                *(pairs.find(row.row, names[0], "total") or ()),
             )
             for row in order
         ],
@@ -132,17 +133,12 @@ class Power(NamedTuple):
     separated: int
     """Pairs of rows that it tells apart, of `compared` pairs."""
     compared: int
-    groups: int
-    """Groups of rows that it makes. 1: all are tied."""
 
 
 def power(table: ScoresTable, metric: str) -> Power:
     """What the paired tests of one dimension or total say of the ranked rows."""
-    pairs = Pairs(table.pairs)
     compared = [pair for pair in table.pairs if pair.metric == metric]
-    groups = tie_groups(best_first(table, metric), lambda a, b: pairs.differ(a, b, metric))
-    separated = sum(pair.holm < LEVEL for pair in compared)
-    return Power(separated, len(compared), max(groups.values(), default=0))
+    return Power(sum(pair.holm < LEVEL for pair in compared), len(compared))
 
 
 def shipped_line(row: str, label: str, scores: Mapping[str, float], bounds: BoundsName) -> ShippedLine:

@@ -15,10 +15,10 @@ from evaluation.intervals import (
     linear_error,
     paired_p_value,
     percentile_range,
+    rank_ranges,
     resample_means,
     student_p_value,
     student_range,
-    tie_groups,
     wilson_range,
 )
 
@@ -184,13 +184,16 @@ def test_holm_against_its_definition():
     assert holm([]) == []
 
 
-def test_tie_groups():
-    """A group is what cannot be told from its best row; the order inside does not open a new one."""
-    gaps = {frozenset(pair) for pair in itertools.combinations("abcd", 2)} - {
-        frozenset("ab"),
-        frozenset("bc"),
-        frozenset("cd"),
-    }
-    assert tie_groups("abcd", lambda x, y: frozenset((x, y)) in gaps) == {"a": 1, "b": 1, "c": 2, "d": 2}
-    assert tie_groups("abc", lambda x, y: True) == {"a": 1, "b": 2, "c": 3}
-    assert tie_groups((), lambda x, y: True) == {}
+def test_rank_ranges():
+    """By hand: a above c and d, b above d alone. Rows that are not parted always share a rank; nothing parted
+    leaves every rank open, a whole order exactly one.
+    """
+    parted = {("a", "c"), ("a", "d"), ("b", "d")}
+    found = rank_ranges("abcd", lambda x, y: (x, y) in parted)
+    assert found == {"a": (1, 2), "b": (1, 3), "c": (2, 4), "d": (3, 4)}
+    for x, y in itertools.combinations("abcd", 2):
+        shared = max(found[x][0], found[y][0]) <= min(found[x][1], found[y][1])
+        assert shared or (x, y) in parted
+    assert rank_ranges("abc", lambda x, y: False) == dict.fromkeys("abc", (1, 3))
+    assert rank_ranges("bac", lambda x, y: x < y) == {"a": (1, 1), "b": (2, 2), "c": (3, 3)}
+    assert rank_ranges((), lambda x, y: True) == {}

@@ -2,6 +2,7 @@
 
 import pytest
 
+from evaluation.aggregate import ranks_by_row
 from evaluation.dimensions import NAMES
 from evaluation.records import Interval, PairedDifference, RowSummary, ScoresTable
 from reports.exports import latex, markdown
@@ -30,23 +31,25 @@ def table(totals: dict[str, float], different: set[frozenset[str]]) -> ScoresTab
         )
         for i, a in enumerate(names) for b in names[i + 1 :]
     )  # fmt: skip
+    ranks = ranks_by_row(pairs, names)
+    rows = tuple(row.model_copy(update={"ranks": ranks[row.row]}) for row in rows)
     return ScoresTable(
         suite="toybox", benchmark="toybox", dimensions=NAMES, rows=rows, pairs=pairs, draws=2000, seed=0
     )
 
 
 def test_best_is_marked_only_where_it_stands_alone() -> None:
-    """Two rows within noise share group 1 and neither is bold, whatever their order in the file."""
+    """Two rows within noise share both ranks and neither is bold, whatever their order in the file."""
     tied = main_table(table({"a": 80, "b": 81, "c": 70}, {frozenset("ac"), frozenset("bc")}))
-    assert [(line.summary.row, line.group, line.mark == "best") for line in tied.ranked] == [
-        ("b", 1, False),
-        ("a", 1, False),
-        ("c", 2, False),
+    assert [(line.summary.row, str(line.rank), line.mark == "best") for line in tied.ranked] == [
+        ("b", "1 to 2", False),
+        ("a", "1 to 2", False),
+        ("c", "3", False),
     ]
     alone = main_table(table({"a": 80, "b": 81}, {frozenset("ab")}))
-    assert [(line.summary.row, line.group, line.mark == "best") for line in alone.ranked] == [
-        ("b", 1, True),
-        ("a", 2, False),
+    assert [(line.summary.row, str(line.rank), line.mark == "best") for line in alone.ranked] == [
+        ("b", "1", True),
+        ("a", "2", False),
     ]
     assert [line.mark for line in main_table(table({"a": 80}, set())).ranked] == [None]
 
@@ -70,12 +73,11 @@ def test_second_is_marked_only_below_a_best() -> None:
     assert "underline{" not in latex(table({"a": 81, "b": 80, "c": 70}, best), "toybox")
 
 
-def test_power_counts_pairs_and_levels() -> None:
-    """Two levels: {a, b} above {c}; a measure that separates nothing makes one group."""
+def test_power_counts_pairs() -> None:
+    """Two of three pairs are parted; a metric without pairs has none."""
     found = power(table({"a": 80, "b": 81, "c": 70}, {frozenset("ac"), frozenset("bc")}), "total")
-    assert (found.separated, found.compared, found.groups) == (2, 3, 2)
-    assert power(table({"a": 80, "b": 81}, set()), "total").groups == 1
-    assert power(table({"a": 80, "b": 81}, set()), "scene").groups == 0
+    assert found == (2, 3)
+    assert power(table({"a": 80, "b": 81}, set()), "scene") == (0, 0)
 
 
 def test_a_difference_reads_the_same_from_both_sides() -> None:
