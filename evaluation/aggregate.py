@@ -319,6 +319,7 @@ def holm_family(family: Sequence[RowPair], design: Design) -> list[PairedDiffere
             b=b,
             metric=metric,
             difference=difference.interval(design),
+            corrected=difference.corrected(design, len(family), adjusted),
             p_value=p_value,
             holm=adjusted,
             prompts=difference.prompts,

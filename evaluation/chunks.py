@@ -182,15 +182,14 @@ def _curves_of(
     curves = []
     for row in shown:
         found = drawn[row][metric]
-        p_value, corrected = adjusted.get(row, (None, None))
         curves.append(
             ChunkCurve(
                 row=row,
                 metric=metric,
                 chunks=tuple(found[c].interval(design) if c in found else None for c in range(chunks)),
-                drift=drifts[row].interval(design) if row in drifts else None,
-                p_value=p_value,
-                holm=corrected,
+                drift=drifts[row].corrected(design, len(drifts), adjusted[row][1]) if row in drifts else None,
+                p_value=adjusted[row][0] if row in drifts else None,
+                holm=adjusted[row][1] if row in drifts else None,
                 prompts=max(one.prompts for one in found.values()),
             )
         )

@@ -28,7 +28,7 @@ NEAR_END = 15
 
 
 class Range(NamedTuple):
-    """A 95 % percentile interval."""
+    """An interval, of 95 % unless another level was asked for."""
 
     low: float
     high: float
@@ -78,12 +78,12 @@ def resample_means(weights: Array, sums: Array, counts: Array) -> Array:
     return np.divide(weights @ sums.T, below, out=np.full_like(below, np.nan), where=below > 0)
 
 
-def percentile_range(values: Array) -> Range:
-    """The central 95 % of draws [D], of those that are defined. Raises ValueError if none is."""
+def percentile_range(values: Array, level: float = LEVEL) -> Range:
+    """The central 1 - level of draws [D], of those that are defined. Raises ValueError if none is."""
     defined = values[~np.isnan(values)]
     if not len(defined):
         raise ValueError("No bootstrap draw holds a clip of this metric; draw more often.")
-    low, high = np.percentile(defined, [2.5, 97.5])
+    low, high = np.percentile(defined, [50.0 * level, 100.0 - 50.0 * level])
     return Range(float(low), float(high))
 
 
@@ -126,9 +126,9 @@ def linear_error(influence: Array, strata: NDArray[np.intp], prompts: int) -> Er
     return Error(variance**0.5, max(1.0, min(df, prompts - 1.0)))
 
 
-def student_range(mean: float, error: Error) -> Range:
-    """The 95 % interval of Student's t around a mean."""
-    half = float(stdtrit(error.df, 0.975)) * error.se
+def student_range(mean: float, error: Error, level: float = LEVEL) -> Range:
+    """The interval of Student's t around a mean, which misses it with probability `level`."""
+    half = float(stdtrit(error.df, 1.0 - level / 2)) * error.se
     return Range(mean - half, mean + half)
 
 

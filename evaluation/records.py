@@ -278,6 +278,11 @@ class PairedDifference(Record):
     b: Identifier
     metric: str
     difference: Interval
+    """Its interval is of 95 % for this pair alone, without any correction."""
+    corrected: Interval
+    """The same difference with the interval that goes with `holm`: simultaneous over the family of tests. It
+    holds zero where holm >= 0.05, and at most touches it elsewhere.
+    """
     p_value: float
     """By the paired bootstrap, or Student's t with few prompts."""
     holm: float

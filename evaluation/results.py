@@ -33,7 +33,10 @@ TABLE_COLUMNS = (
     "row", "label", "row_kind", "metric", "scorer_kind", "raw", "raw_low", "raw_high", "normalised", "low",
     "high", "prompts", "clips", "first_rank", "last_rank",
 )  # fmt: skip
-PAIR_COLUMNS = ("a", "b", "metric", "difference", "low", "high", "p_value", "holm", "prompts")
+PAIR_COLUMNS = (
+    "a", "b", "metric", "difference", "low", "high", "corrected_low", "corrected_high", "p_value", "holm",
+    "prompts",
+)  # fmt: skip
 CHUNK_COLUMNS = ("row", "metric", "chunk", "normalised", "low", "high", "holm", "prompts")
 
 
@@ -124,8 +127,16 @@ def table_frame(table: ScoresTable) -> pd.DataFrame:
 
 
 def pairs_frame(table: ScoresTable) -> pd.DataFrame:
-    """A line two rows and a metric: a minus b in normalised points, with p-values raw and after Holm."""
-    lines = [pair.model_dump() | _cells(pair.difference, "difference") for pair in table.pairs]
+    """A line two rows and a metric: a minus b in normalised points, with p-values raw and after Holm.
+
+    low, high: the interval of this pair alone; corrected_low, corrected_high: the one that goes with `holm`.
+    """
+    lines = [
+        pair.model_dump()
+        | _cells(pair.corrected, "difference", "corrected_")
+        | _cells(pair.difference, "difference")
+        for pair in table.pairs
+    ]
     return pd.DataFrame(lines, columns=list(PAIR_COLUMNS))
 
 

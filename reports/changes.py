@@ -47,7 +47,7 @@ class ScoreChange(NamedTuple):
     row: str
     metric: str
     difference: Interval
-    """In normalised points."""
+    """In normalised points, with the interval that goes with `holm`."""
     holm: float
     """P-value, corrected over the dimensions of the row (custom ones apart), or over the rows for a total."""
     prompts: int
@@ -215,10 +215,10 @@ def score_changes(before: Run, after: Run) -> list[ScoreChange]:
     for row, metric in found:
         family = f"row {row}{', custom' if metric not in NAMES else ''}"
         families.setdefault(metric if metric in TOTALS else family, []).append((row, metric))
-    adjusted: dict[tuple[str, str], float] = {}
+    changes: dict[tuple[str, str], ScoreChange] = {}
     for keys in families.values():
-        adjusted |= dict(zip(keys, holm([found[key].p_value(design) for key in keys]), strict=True))
-    return [
-        ScoreChange(row, metric, change.interval(design), adjusted[row, metric], change.prompts)
-        for (row, metric), change in found.items()
-    ]
+        adjusted = holm([found[key].p_value(design) for key in keys])
+        for key, p_value in zip(keys, adjusted, strict=True):
+            interval = found[key].corrected(design, len(keys), p_value)
+            changes[key] = ScoreChange(*key, interval, p_value, found[key].prompts)
+    return [changes[key] for key in found]

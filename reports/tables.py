@@ -58,11 +58,11 @@ class Pairs:
         self._pairs = {(pair.a, pair.b, pair.metric): pair for pair in pairs}
 
     def find(self, a: str, b: str, metric: str) -> tuple[Interval, float] | None:
-        """`a` minus `b` with its interval, and the Holm-adjusted p-value. None if they were not compared."""
+        """`a` minus `b` with its corrected interval and p-value. None if they were not compared."""
         if (pair := self._pairs.get((a, b, metric))) is not None:
-            return pair.difference, pair.holm
+            return pair.corrected, pair.holm
         if (pair := self._pairs.get((b, a, metric))) is not None:
-            turned = pair.difference
+            turned = pair.corrected
             return Interval(mean=-turned.mean, low=-turned.high, high=-turned.low), pair.holm
         return None
 

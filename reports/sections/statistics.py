@@ -60,7 +60,7 @@ def paired_figure(view: View) -> SvgFigure | None:
     return to_svg(
         figure,
         "paired",
-        f"Paired differences from {best.label} with 95 percent intervals",
+        f"Paired differences from {best.label} with intervals corrected as the tests are",
         "filled dots differ, hollow ones are ties; numbers in the table",
     )
 
@@ -73,7 +73,7 @@ def compared_pairs(view: View) -> dict[str, Any]:
         "pairs": [
             [
                 p.a, p.b, p.metric,
-                *(round(x, 3) for x in (p.difference.mean, p.difference.low, p.difference.high)),
+                *(round(x, 3) for x in (p.corrected.mean, p.corrected.low, p.corrected.high)),
                 float(f"{p.holm:.3g}"), p.prompts,
             ]
             for p in view.run.table.pairs

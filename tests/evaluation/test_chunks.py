@@ -121,7 +121,8 @@ def test_a_known_drift_is_inside_its_interval_and_told_from_none(count: int) -> 
     falls, stays = of(table, "falls", "imaging_quality"), of(table, "stays", "imaging_quality")
     assert falls.drift is not None
     assert falls.drift.low < -18 < falls.drift.high
-    assert falls.drift.high - falls.drift.low < 16, "paired: the spread between prompts drops out"
+    width = falls.drift.high - falls.drift.low  # of one of two tests: 2.59 / 2.20 of that of one alone
+    assert width < 16 * 2.59 / 2.20, "paired: the spread between prompts drops out"
     assert falls.holm is not None
     assert falls.holm < 0.01
     assert stays.drift is not None

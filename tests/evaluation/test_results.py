@@ -177,7 +177,9 @@ def test_frames_as_csv(tmp_path: Path) -> None:
     assert first.startswith('a,"a, ours",native,temporal_flickering,exact,27.0000,')
     assert first.endswith(",1,1,1,2")
     pair = csv_text(pairs_frame(table), 'only "a"').splitlines()
-    assert pair[0] == "a,b,metric,difference,low,high,p_value,holm,prompts,subset"
+    assert (
+        pair[0] == "a,b,metric,difference,low,high,corrected_low,corrected_high,p_value,holm,prompts,subset"
+    )
     assert all(line.endswith(',"only ""a"""') for line in pair[1:])
     point = Interval(mean=1.0, low=0.0, high=2.0)
     curve = ChunkCurve(

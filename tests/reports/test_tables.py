@@ -27,6 +27,7 @@ def table(totals: dict[str, float], different: set[frozenset[str]]) -> ScoresTab
     pairs = tuple(
         PairedDifference(
             a=a, b=b, metric="total", difference=exact(totals[a] - totals[b]),
+            corrected=exact(totals[a] - totals[b]),
             p_value=0.5, holm=0.001 if frozenset((a, b)) in different else 0.5, prompts=40,
         )
         for i, a in enumerate(names) for b in names[i + 1 :]
@@ -86,7 +87,14 @@ def test_a_difference_reads_the_same_from_both_sides() -> None:
     pairs = Pairs(
         [
             PairedDifference(
-                a="a", b="b", metric="total", difference=difference, p_value=0.2, holm=0.2, prompts=9
+                a="a",
+                b="b",
+                metric="total",
+                difference=difference,
+                corrected=difference,
+                p_value=0.2,
+                holm=0.2,
+                prompts=9,
             )
         ]
     )
