@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from reports.strict import Strict
+from evaluation.records import Record
 
 Seconds = Annotated[float, Field(ge=0)]
 Stage = Literal["train", "sample", "score", "rest"]
@@ -45,7 +45,7 @@ FOLDERS = ("prompts", "embeddings", "train", "weights", "clips", "filter", "vben
 """Folders that a run's disk is counted by: what stages made, without logs, benchmarks and reports."""
 
 
-class CostEstimate(Strict):
+class CostEstimate(Record):
     """What a run from nothing was estimated to take when it was started. Start-up of jobs is the rest."""
 
     unit: Literal["core", "GPU"]
@@ -59,7 +59,7 @@ class CostEstimate(Strict):
         return sum(self.seconds.values())
 
 
-class MeasuredCost(Strict):
+class MeasuredCost(Record):
     """What a run has taken."""
 
     unit: Literal["core", "GPU"]

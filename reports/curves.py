@@ -18,8 +18,7 @@ from evaluation.intervals import (
     percentile_range,
     resample_means,
 )
-from evaluation.records import Interval, read_json
-from reports.strict import Strict
+from evaluation.records import Interval, Record, read_json
 
 STEP_KEYS = ("step", "iteration")
 CLOCKS = ("elapsed_s",)  # in metrics.jsonl for people who look at a running job; costs have their own section
@@ -80,7 +79,7 @@ def read_metrics(path: Path) -> list[CurveGroup]:
     return [CurveGroup(name, tuple(curves)) for name, curves in groups.items()]
 
 
-class HeldOutMetric(Strict):
+class HeldOutMetric(Record):
     """A metric per held-out prompt, with the same noise before and after."""
 
     name: str
@@ -91,7 +90,7 @@ class HeldOutMetric(Strict):
     after: tuple[float | None, ...]
 
 
-class HeldOut(Strict):
+class HeldOut(Record):
     """train/cm_grpo/heldout.json: the paired check on prompts that no training saw."""
 
     before: str

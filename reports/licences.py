@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from reports.strict import Strict
+from evaluation.records import Record
 
 NOT_STATED = "not stated"
 _NON_COMMERCIAL = re.compile(r"\bNC\b|non-?commercial|academic|research (use )?only|S-Lab", re.IGNORECASE)
@@ -23,7 +23,7 @@ LICENCE_PARTS: dict[LicencePart, str] = {
 }
 
 
-class Licence(Strict):
+class Licence(Record):
     """The licence of one thing."""
 
     part: LicencePart

@@ -8,13 +8,13 @@ from typing import Annotated, Literal, NamedTuple
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from reports.strict import Strict
+from evaluation.records import Record
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
-class PublishedSource(Strict, strict=True):
+class PublishedSource(Record, strict=True):
     """Where numbers were read."""
 
     title: str
@@ -24,7 +24,7 @@ class PublishedSource(Strict, strict=True):
     """In the paper's text, or in reading notes that were not compared with the PDF."""
 
 
-class PublishedTotals(Strict, strict=True):
+class PublishedTotals(Record, strict=True):
     """What one source prints for one method, in percent."""
 
     source: str
@@ -36,7 +36,7 @@ class PublishedTotals(Strict, strict=True):
     note: str | None = None
 
 
-class Published(Strict, strict=True):
+class Published(Record, strict=True):
     """The whole of published.yaml."""
 
     sources: dict[str, PublishedSource]

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from evaluation.records import ClipId, Identifier, Sha256, read_json
-from reports.strict import Strict
+from evaluation.records import ClipId, Identifier, Record, Sha256, VersionedRecord, read_json
 
 ReplayOutcome = Literal["bit-equal", "same pictures", "differs", "changed file"]
 MEANING: dict[ReplayOutcome, str] = {
@@ -16,7 +15,7 @@ MEANING: dict[ReplayOutcome, str] = {
 """Outcomes of a replayed clip, best first."""
 
 
-class ReplayedClip(Strict):
+class ReplayedClip(Record):
     """A clip rendered again, and how it compares with the one of the manifest."""
 
     clip_id: ClipId
@@ -39,7 +38,7 @@ class ReplayedClip(Strict):
         )
 
 
-class ReplayedRow(Strict):
+class ReplayedRow(Record):
     """The clips of one row, with commits and versions of packages then and now."""
 
     row: Identifier
@@ -60,10 +59,9 @@ class ReplayedRow(Strict):
         return f"{worst} on {'the same type of device, ' if same else ''}{device}"
 
 
-class Replay(Strict):
+class Replay(VersionedRecord):
     """replay.json: every replayed row."""
 
-    schema_version: Literal[1] = 1
     suite: str
     finished: str
     """UTC."""

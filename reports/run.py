@@ -17,6 +17,8 @@ from evaluation.records import (
     DimensionResult,
     FilteredSet,
     Prompt,
+    Record,
+    RowKind,
     ScoresTable,
     read_json,
     read_jsonl,
@@ -30,14 +32,13 @@ from reports.provenance import run_record
 from reports.replay import Replay, read_replay
 from reports.speed import RowCost, Speed, row_cost, speed_of
 from reports.starts import Start, read_starts
-from reports.strict import Strict
 
 
-class ReportRow(Strict):
+class ReportRow(Record):
     """A row as the report names it."""
 
     label: str
-    kind: Literal["native", "external", "import", "control", "shipped"]
+    kind: RowKind
     settings: dict[str, Any]
     """Its sampling settings, nested as the config has them."""
     scores: dict[str, float] | None = None
@@ -47,7 +48,7 @@ class ReportRow(Strict):
     citation: str | None = None
 
 
-class AcceptedResults(Strict):
+class AcceptedResults(Record):
     """Results of older code that a user kept (python -m workflow.scripts.accept)."""
 
     stage: str
@@ -64,7 +65,7 @@ class AcceptedResults(Strict):
     """The commit that was checked out then."""
 
 
-class ReportSettings(Strict):
+class ReportSettings(Record):
     """Settings of the report stage."""
 
     suite: str
@@ -86,7 +87,7 @@ class ReportSettings(Strict):
     """Results of older code that this run kept."""
 
 
-class Run(Strict):
+class Run(Record):
     """run.json: everything that the page shows, so that it can be built again and compared with another run.
 
     A changed meaning gets a new schema_version.

@@ -1,19 +1,16 @@
 """Starts of a run: when jobs were begun, by which command, from which code, at what expected cost."""
 
 from pathlib import Path
-from typing import Literal
 
-from evaluation.records import Sha256, read_jsonl
+from evaluation.records import Sha256, VersionedRecord, read_jsonl
 from reports.cost import CostEstimate
-from reports.strict import Strict
 
 STARTS_FILE = "starts.jsonl"
 
 
-class Start(Strict):
+class Start(VersionedRecord):
     """One start: a line of starts.jsonl."""
 
-    schema_version: Literal[1] = 1
     started: str
     """UTC."""
     command: str
