@@ -4,73 +4,31 @@ The suite's own scores come from the mp4 files, through evaluation/toybox/score.
 """
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from types import ModuleType
-from typing import Any
+from importlib import import_module
 
 import cv2
 import numpy as np
 
 from evaluation.records import Prompt
+from evaluation.toybox.facts import Facts
 from evaluation.toybox.render import Frames
-from evaluation.toybox.scorers import (
-    aesthetic_quality,
-    appearance_style,
-    background_consistency,
-    color,
-    dynamic_degree,
-    human_action,
-    imaging_quality,
-    motion_smoothness,
-    multiple_objects,
-    object_class,
-    overall_consistency,
-    scene,
-    spatial_relationship,
-    subject_consistency,
-    temporal_flickering,
-    temporal_style,
-)
-
-Checker = Callable[[Frames, dict[str, Any]], float]
-
-_SCORERS = (
-    aesthetic_quality,
-    appearance_style,
-    background_consistency,
-    color,
-    dynamic_degree,
-    human_action,
-    imaging_quality,
-    motion_smoothness,
-    multiple_objects,
-    object_class,
-    overall_consistency,
-    scene,
-    spatial_relationship,
-    subject_consistency,
-    temporal_flickering,
-    temporal_style,
-)
 
 
-def _clip_value(scorer: ModuleType, frames: Frames, facts: dict[str, Any]) -> float:
-    """The score of a whole clip, 0..1."""
-    return float(scorer.score(frames, facts).value)
+def check(dimension: str, frames: Frames, facts: Facts) -> float:
+    """Score of a clip, uint8 [81, 32, 32, 3], on a dimension, 0..1.
 
-
-CHECKERS: dict[str, Checker] = {
-    scorer.__name__.rpartition(".")[2]: partial(_clip_value, scorer) for scorer in _SCORERS
-}
-"""By dimension, which a scorer's file is named after."""
+    Its scorer is imported by name; whoever wants a digest of a check lists it too
+    (workflow/planning/row_plan.py).
+    """
+    return float(import_module(f"evaluation.toybox.scorers.{dimension}").score(frames, facts).value)
 
 
 def check_clip(task: tuple[Frames, Prompt]) -> dict[str, float]:
-    """Scores of one clip, uint8 [81, 32, 32, 3], on the dimensions of its prompt."""
+    """Scores of one clip on the dimensions of its prompt."""
     frames, prompt = task
-    return {name: CHECKERS[name](frames, prompt.facts) for name in prompt.dimensions}
+    return {name: check(name, frames, prompt.facts) for name in prompt.dimensions}
 
 
 def start_workers(processes: int) -> ProcessPoolExecutor:

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from evaluation.dimensions import NAMES
 from evaluation.vbench.worker.networks import NETWORK_FILES, RAFT_ARCHIVE
 from models.training.video_align import FILES as VIDEO_ALIGN_FILES
 from tests.evaluation.test_vbench_rewards import CPU_SITE, PYTHON, in_vbench
 from workflow.planning.code_digest import imported_files
 from workflow.planning.resources import REWARD_FILES, needed_resources
+from workflow.planning.row_plan import heldout_modules
 from workflow.planning.suite import load_suite, read_mapping, suite_from
 from workflow.training.reward_names import FULL_REWARDS, check_rewards, reward_modules, toybox_scorer
 from workflow.training.rewards import (
@@ -189,6 +191,8 @@ def test_training_depends_on_the_rewards_it_uses() -> None:
     assert not [path for path in trains if "/scorers/" in path and "__init__" not in path]
     assert not trains & {"evaluation/toybox/checkers.py", "models/training/video_align.py"}
     assert reward_modules({"color": 1.0}, real_clips=False) == ["evaluation.toybox.scorers.color"]
+    plan = load_suite(ROOT, [ROOT / "workflow/config/toybox.yaml"], {}).train["cm_grpo"]
+    assert {toybox_scorer(name) for name in NAMES} <= set(heldout_modules(plan))
     for module in reward_modules(FULL_REWARDS, real_clips=True):
         assert imported_files(ROOT, module)
     for name in (*GRADED, *SMOOTH):

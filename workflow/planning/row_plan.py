@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from baselines.spec import AnyBaseline, Baseline, ExternalBaseline, ImportBaseline
+from evaluation.dimensions import NAMES
 from workflow.external.archive import original_files
 from workflow.external.baseline import external_settings, import_settings
 from workflow.planning.suite import (
@@ -15,7 +16,7 @@ from workflow.planning.suite import (
     control_settings,
     sampling_settings,
 )
-from workflow.training.reward_names import REWARD_WORKER, reward_modules
+from workflow.training.reward_names import REWARD_WORKER, reward_modules, toybox_scorer
 
 Baselines = Mapping[str, AnyBaseline]
 """Every baseline of a suite by its row."""
@@ -93,8 +94,9 @@ def training_modules(suite: Suite, plan: TrainPlan) -> list[str]:
 
 
 def heldout_modules(plan: TrainPlan) -> list[str]:
-    """Modules that score held-out prompts, and the worker that computes rewards of real clips."""
-    return ["workflow.scripts.score_heldout", *([REWARD_WORKER] if plan.rewards else [])]
+    """Modules that score held-out prompts, with the worker of real clips, or all checkers of the toybox."""
+    checkers = [REWARD_WORKER] if plan.rewards else [toybox_scorer(name) for name in NAMES]
+    return ["workflow.scripts.score_heldout", *checkers]
 
 
 def reward_environment(suite: Suite, row: str) -> list[str]:

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from baselines.strict_yaml import parse_strict
 from evaluation.command import run
+from evaluation.dimensions import NAMES
 from evaluation.files import write_text
 from evaluation.records import Prompt
-from evaluation.toybox.checkers import CHECKERS
+from evaluation.toybox.checkers import check
 from evaluation.toybox.prompt_kinds import prompt_kind
 from evaluation.toybox.render import Frames
 from evaluation.toybox.training_prompts import heldout_prompts
@@ -93,12 +94,12 @@ def toybox_prompts_of(settings: CmGrpoSettings) -> list[Prompt]:
 def toybox_metrics(frames: Frames, prompts: Sequence[Prompt], settings: CmGrpoSettings) -> Metrics:
     """Reward and every checker of each prompt."""
     rewarded = {prompt.id for prompt in rewarded_prompts(prompts, settings.rewards)}
-    table: Metrics = {"reward": [], **{name: [] for name in CHECKERS}}
+    table: Metrics = {"reward": [], **{name: [] for name in sorted(NAMES)}}
     for clip, prompt in zip(frames, prompts, strict=True):
         rewards = toybox_rewards(clip, prompt, settings.rewards) if prompt.id in rewarded else None
         table["reward"].append(None if rewards is None else combined(rewards, settings.rewards))
-        for name, checker in CHECKERS.items():
-            table[name].append(float(checker(clip, prompt.facts)) if name in prompt.dimensions else None)
+        for name in sorted(NAMES):
+            table[name].append(check(name, clip, prompt.facts) if name in prompt.dimensions else None)
     return table
 
 
@@ -181,10 +182,10 @@ def score_heldout(flags: argparse.Namespace) -> None:
     rollout = consistency_rollout(
         settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window
     )
-    check = (toybox_check if flags.prompts is None else clips_check)(flags, device, settings, rollout)
+    held_out = (toybox_check if flags.prompts is None else clips_check)(flags, device, settings, rollout)
     first = first_policy(flags).to(device)
-    before = check.scored(first)
-    after = check.scored(trained_policy(flags, first.config, settings).to(device))
+    before = held_out.scored(first)
+    after = held_out.scored(trained_policy(flags, first.config, settings).to(device))
     metrics = [
         {
             "name": name,
@@ -194,7 +195,7 @@ def score_heldout(flags: argparse.Namespace) -> None:
         }
         for name in before
     ]
-    record = {"before": "raven", "after": "cm_grpo", "prompts": check.prompts, "measures": metrics}
+    record = {"before": "raven", "after": "cm_grpo", "prompts": held_out.prompts, "measures": metrics}
     write_text(flags.output, json.dumps(record) + "\n")
     for name in ("reward", *sorted(settings.rewards)):
         log_change(name, before[name], after[name])
