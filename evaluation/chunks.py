@@ -62,8 +62,6 @@ class ChunkTable(Record):
     """As in ScoresTable."""
     pixel_frames: int
     """Of a clip."""
-    apart: tuple[Identifier, ...] = ()
-    """Rows whose clips are of another length, which have no curve."""
     metrics: tuple[str, ...]
     without: tuple[str, ...]
     """Dimensions of the run whose scorer gives no values of frames."""
@@ -274,7 +272,6 @@ def chunk_table(
         suite=suite,
         subset=settings.subset,
         pixel_frames=frames,
-        apart=tuple(row for row in settings.rows if lengths.get(row, frames) != frames),
         metrics=tuple(shown),
         without=tuple(name for name in known if name not in names),
         curves=tuple(

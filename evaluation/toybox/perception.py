@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from evaluation.toybox.facts import ACTIONS, CAMERAS, COLORS, SCENES, SHAPES, STYLES
 from evaluation.toybox.render import (
     CENTER,
+    LUMA,
     PIXEL_FRAMES,
     SIZE,
     Floats,
@@ -227,7 +228,7 @@ def read_style(frames: Frames, stride: int = STYLE_STRIDE) -> StyleReading:
     """How near each probed frame is to each style, whatever it shows (fixed camera)."""
     probed = frames[::stride].astype(np.float32)
     error = np.stack([scene_errors(frames, style, stride).min(1) for style in STYLES], axis=1)
-    luma = probed @ np.array([0.299, 0.587, 0.114], np.float32)
+    luma = probed @ LUMA
     gray = np.abs(probed - luma[..., None]).mean(-1).mean((1, 2))
     # Sepia is luma * (1, 0.78, 0.5) + (14, 6, 0) (render.apply_style); its own luma is luma * 0.814 + 7.7.
     origin = (luma - 7.7) / 0.814
@@ -250,19 +251,18 @@ def _camera_bank(scene: str) -> tuple[Floats, NDArray[np.int64]]:
     sequences, numbers = [], []
     probes = len(range(0, PIXEL_FRAMES, PROBE_STRIDE))
     one = np.ones(1, np.float32)
-    luma = np.array([0.299, 0.587, 0.114], np.float32)
     # Moved but motionless views explain a frozen clip better than any move does.
     motionless = [(0.0, 0.0, zoom) for zoom in (1.2, 1.4, 1.55, 1.7)]
     motionless += [(x, y, 1.0) for x in (-2.4, -1.5, 0.0, 1.5, 2.4) for y in (-1.4, 0.0, 1.4) if x or y]
     for x, y, zoom in motionless:
         view = moved_background(background(scene), one * x, one * y, one * zoom)
-        sequences.append(np.repeat(view @ luma, probes, axis=0))
+        sequences.append(np.repeat(view @ LUMA, probes, axis=0))
         numbers.append(MOTIONLESS)
     for number, camera in enumerate(CAMERAS):
         for phase in np.arange(16) / 16 if camera == "shake" else (0.0,):
             path = [part[::PROBE_STRIDE] for part in camera_path(camera, float(phase))]
             seen = moved_background(background(scene), *path)
-            sequences.append(seen @ luma)
+            sequences.append(seen @ LUMA)
             numbers.append(number)
     return np.stack(sequences), np.array(numbers)
 
@@ -270,7 +270,7 @@ def _camera_bank(scene: str) -> tuple[Floats, NDArray[np.int64]]:
 def read_camera(seen: Seen) -> CameraReading:
     """How well each camera move over the seen scene explains the pixels outside objects."""
     bank, numbers = _camera_bank(seen.scene)
-    luma = seen.frames @ np.array([0.299, 0.587, 0.114], np.float32)
+    luma = seen.frames @ LUMA
     outside = (seen.alpha.sum(1) < 0.2).astype(np.float32)
     # A fixed brightness offset of a model is no camera move: compare after removing each frame's mean.
     mean = (luma * outside).sum((1, 2), keepdims=True) / np.maximum(outside.sum((1, 2), keepdims=True), 1)

@@ -15,7 +15,6 @@ from evaluation.toybox.facts import COLORS, FIXED, PLAIN, Facts, check_facts, fa
 
 PIXEL_FRAMES = 81
 SIZE = 32
-FPS = 16
 CENTER = (SIZE - 1) / 2
 TRAVEL = 17.0  # pixels a moving object covers in a clip: about 0.21 a frame, always in view
 PAN = 16.0  # pixels the camera pans in a clip
@@ -27,7 +26,7 @@ Floats = NDArray[np.float32]
 Frames = NDArray[np.uint8]
 
 _AXIS = np.arange(SIZE, dtype=np.float32)
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def _smooth_noise(seed: int, waves: int) -> Floats:
@@ -77,7 +76,7 @@ def _texture(scene: str) -> Floats:
 
 def apply_style(rgb: Floats, style: str) -> Floats:
     """Colours [..., 3] in 0..255 under a style; linear but for the clipping, so it commutes with blending."""
-    luma = (rgb @ _LUMA)[..., None]
+    luma = (rgb @ LUMA)[..., None]
     if style == PLAIN:
         styled = rgb
     elif style == "monochrome":
