@@ -2,6 +2,7 @@
 # TORCH=cpu|cuda chooses the build of torch (default: cuda if an NVIDIA driver is present).
 # ONLY="rows=raven,causvid dimensions=color prompts=move_00 samples=0" makes a report of a part of the suite, marked as one.
 # SUITE=toybox|ci|tiny|vbench chooses workflow/config/<suite>.yaml; ALL=1 makes `make test` run the slow tests too.
+# RELEASED=1 trains nothing: every row is sampled from its published weights (report, dry-run, doctor, fetch).
 SHELL := /bin/bash
 SUITE ?= toybox
 TORCH ?=
@@ -12,7 +13,10 @@ CONFIG := workflow/config/$(SUITE).yaml
 FETCHED := workflow/config/$(if $(filter toybox,$(SUITE)),vbench,$(SUITE)).yaml
 ONLY ?=
 FLAGS ?=
-CHOSEN = $(if $(ONLY),--config only="$(ONLY)")
+RELEASED ?=
+PLAN ?=
+CHOSEN = $(if $(ONLY)$(RELEASED),--config $(if $(ONLY),only="$(ONLY)") $(if $(RELEASED),weights=released))
+REPLACED = $(if $(RELEASED),--replace '{"weights":"released"}')
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help env report dry-run test test-vbench test-rewards check format doctor fetch bench-gpu bench-train bench-score lock clean distclean
@@ -53,12 +57,12 @@ format: env ## put code and rules into shape
 	ruff format .
 	snakefmt Snakefile workflow/rules
 
-doctor: env ## say what this machine can run for SUITE, what is missing, and what brings it (SUITE=vbench: the official scorer too)
-	python -m workflow.scripts.doctor --config $(CONFIG)
+doctor: env ## say what this machine can run for SUITE, what is missing, and what brings it (SUITE=vbench: the official scorer too; RELEASED=1)
+	python -m workflow.scripts.doctor --config $(CONFIG) $(REPLACED)
 
-fetch: env ## bring and prove the files of SUITE (default here: vbench; RELEASED=1: nothing for training), from MIRROR=folder first
-	python -m workflow.scripts.fetch --config $(FETCHED) $(if $(RELEASED),--replace '{"weights":"released"}') $(if $(MIRROR),--mirror "$(MIRROR)")
-	python -m workflow.scripts.fetch_external --config $(FETCHED)
+fetch: env ## bring and verify the files of SUITE (default here: vbench; RELEASED=1: nothing for training), from MIRROR=folder first; PLAN=1: list them
+	python -m workflow.scripts.fetch --config $(FETCHED) $(REPLACED) $(if $(MIRROR),--mirror "$(MIRROR)") $(if $(PLAN),--plan)
+	python -m workflow.scripts.fetch_external --config $(FETCHED) $(if $(PLAN),--plan)
 
 bench-gpu: env ## time every method at full size with random weights on this GPU -> results/bench/gpu.json (FLAGS="--help": options)
 	python -m workflow.scripts.dev.bench_gpu $(FLAGS)

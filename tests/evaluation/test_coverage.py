@@ -14,7 +14,7 @@ from evaluation.aggregate import TOTALS, total_estimates, totals
 from evaluation.dimensions import NAMES
 from evaluation.estimates import Design, Estimate, make_design, mean_estimates
 from evaluation.intervals import holm, percentile_range
-from tests.reports.full_scale import BLOCKS
+from workflow.planning.needs import BLOCKS
 
 pytestmark = pytest.mark.slow
 SETS, DRAWS, SAMPLES = 2000, 2000, 5

@@ -32,26 +32,9 @@ from evaluation.records import (
     write_jsonl,
 )
 from workflow.planning.licences import licences_of
+from workflow.planning.needs import standard_prompts
 from workflow.planning.suite import load_suite, settings_in_use
 
-# evaluation/vbench/README.md#prompts-and-clips: the eleven blocks of the list, in its order.
-BLOCKS: tuple[tuple[int, tuple[str, ...]], ...] = (
-    (75, ("temporal_flickering",)),
-    (82, ("multiple_objects",)),
-    (100, ("human_action",)),
-    (72, ("subject_consistency", "dynamic_degree", "motion_smoothness")),
-    (79, ("object_class",)),
-    (85, ("color",)),
-    (90, ("appearance_style",)),
-    (100, ("temporal_style",)),
-    (93, ("overall_consistency", "aesthetic_quality", "imaging_quality")),
-    (86, ("scene", "background_consistency")),
-    (84, ("spatial_relationship",)),
-)
-REPEATS = {746: 503, 748: 495}
-"""Lines whose short prompt is that of an earlier line: the later is rendered for both, so 946 lines are 944
-prompts.
-"""
 MEANS = dict(zip(NAMES, (  # raw means of an average row, percent: about what published tables show
     95.1, 96.1, 99.0, 98.2, 66.4, 65.8, 69.7, 93.2, 87.2, 96.4, 86.8, 81.8, 56.1, 20.3, 24.5, 26.9,
 ), strict=True))  # fmt: skip
@@ -72,23 +55,7 @@ DIGEST = "0" * 64
 
 def prompts() -> list[Prompt]:
     """944 prompts with the real blocks, samples and filter."""
-    block_of = [dimensions for count, dimensions in BLOCKS for _ in range(count)]
-    made = []
-    for line, dimensions in enumerate(block_of):
-        if line in REPEATS.values():
-            continue
-        earlier = REPEATS.get(line)
-        filtered = "temporal_flickering" in dimensions
-        text = f"prompt {line} of the block of {dimensions[0].replace('_', ' ')}"
-        made.append(
-            Prompt(
-                id=f"l{line:03d}", prompt=text, extended=f"{text}, told at greater length",
-                dimensions=dimensions if earlier is None else (*block_of[earlier], *dimensions),
-                samples=25 if filtered else 5, keep=5 if filtered else None,
-                facts={} if earlier is None else {"lines": [earlier, line]},
-            )
-        )  # fmt: skip
-    return made
+    return standard_prompts(samples=5, static_samples=25, static_keep=5)
 
 
 def _values(row: str, name: str, count: int, shared: np.ndarray) -> np.ndarray:

@@ -619,7 +619,7 @@ def test_the_command_fetches_verifies_and_records(tmp_path: Path) -> None:
     start, end = config.index("weights:\n"), config.index("train:\n")
     config = config[:start] + "weights: {}\n" + config[end:]
     config = config.replace("[prompts, wan, train]", "[wan]").replace("resources: [scorer]", "resources: []")
-    config = config.replace("suite: vbench", "suite: few")
+    config = config.replace("suite: vbench", "suite: few").replace("resources/prompts/vidprom", "vidprom")
     config = re.sub(r"baselines: \[.*\]", "baselines: [raven, cm_grpo]", config)
     put(tmp_path / "workflow/config/few.yaml", config.encode())
     with torch.device("meta"):

@@ -130,7 +130,7 @@ def test_released_weights_replace_training() -> None:
     ("arguments", "answer"),
     [
         (("clips", "--config", "weights=released"), "needs 21 fetched files"),
-        (("reports/table.html",), "needs 36 fetched files"),
+        (("reports/table.html",), "needs 36 fetched files and 14 more for scoring"),
     ],
 )
 def test_the_real_suite_asks_for_its_files_first(arguments: tuple[str, ...], answer: str) -> None:
@@ -146,7 +146,10 @@ def test_the_real_suite_asks_for_its_files_first(arguments: tuple[str, ...], ans
     )
     assert run.returncode != 0
     assert answer in run.stderr + run.stdout
-    assert "Nothing was started" in run.stderr + run.stdout
+    said = run.stderr + run.stdout
+    assert "Nothing was started" in said
+    assert ("Cheaper first: " in said) == (arguments == ("reports/table.html",))
+    assert said.find("Cheaper first: ") < said.index(answer)
 
 
 @pytest.mark.slow
@@ -162,6 +165,14 @@ def test_the_real_suite_plans_both_trainings() -> None:
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     said = run.stdout + run.stderr
+    if not (ROOT / "resources").exists():
+        for line in (
+            "\nCheaper first: ",
+            "6,220 clips per row",
+            "GB are free here",
+            "needs 36 fetched files, and",
+        ):
+            assert line in said, line
     for recipe in ("raven", "cm_grpo"):
         assert f"workflow.scripts.train_{recipe} --recipe {recipe}" in said
     assert said.count("--prompts=resources/prompts/vidprom_motion_30725_v3_w95_action_subject.txt") == 2

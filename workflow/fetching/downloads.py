@@ -2,10 +2,9 @@
 
 A file is brought to resources/.incoming/, verified there, and only then put in place. A partial file stays in
 .incoming/, and the next run goes on with it. resources/lock.json is written after every file: sha256, size
-and resolved commit, which are required ever after. Where a file has no published sha256 but a git blob id,
-that is
-verified too. huggingface_hub names, authorises and transfers. Its own
-downloads are not resumed by another process, so the partial file is ours.
+and resolved commit, which are required ever after. A git blob id, where one is declared, is verified too.
+huggingface_hub names, authorises and transfers. Its own downloads are not resumed by another process, so the
+partial file is ours.
 """
 
 import errno
@@ -297,6 +296,46 @@ def announce(planned: Sequence[Planned], total: int, folder: Path) -> str:
         + "\n".join(lines)
         + (f"\nAbout {duration(network / ASSUMED_MB_S)} at {ASSUMED_MB_S:.0f} MB/s." if network else "")
     )
+
+
+def plan_listing(entries: Sequence[Resource], folder: Path, sources: FetchSources) -> str:
+    """Every file of a suite with its size, where it is or would come from, and its licence; then what is to
+    be brought, disk and time, and the licences. Opens no socket.
+    """
+    planned = {plan.entry.path: plan for plan in plan_fetch(entries, folder, read_lock(folder), sources)}
+    if not entries:
+        return "This suite fetches nothing."
+    where = {
+        entry.path: f"{planned[entry.path].source}: {planned[entry.path].local or entry.origin}"
+        if entry.path in planned
+        else "here"
+        for entry in entries
+    }
+    path, licence = (
+        max(map(len, column)) for column in zip(*((e.path, e.licence) for e in entries), strict=True)
+    )
+    lines = [
+        f"  {e.path:<{path}}  {e.size_mb:>9,.1f} MB  {e.licence:<{licence}}  {where[e.path]}" for e in entries
+    ]
+    licences: dict[str, list[float]] = {}
+    for entry in entries:
+        licences.setdefault(entry.licence, []).append(entry.size_mb)
+    size = sum(plan.entry.size_mb for plan in planned.values())
+    network = sum(plan.entry.size_mb for plan in planned.values() if plan.source == "network")
+    lines += [
+        f"{len(entries)} files, {sum(e.size_mb for e in entries) / 1000:.1f} GB; {len(planned)} of them, "
+        f"{size / 1000:.1f} GB, are to be brought ({network / 1000:.1f} GB from the network, about "
+        f"{duration(network / ASSUMED_MB_S)} at {ASSUMED_MB_S:.0f} MB/s); {_gb(_free(folder))} of disk are "
+        "free.",
+        "Licences: "
+        + "; ".join(
+            f"{name} ({len(sizes)} file{'s' if len(sizes) > 1 else ''}, {sum(sizes) / 1000:.1f} GB)"
+            for name, sizes in sorted(licences.items(), key=lambda one: -sum(one[1]))
+        )
+        + ".",
+        "Nothing was fetched.",
+    ]
+    return "\n".join(lines)
 
 
 def fetch(entries: Sequence[Resource], folder: Path, sources: FetchSources | None = None) -> Fetched:

@@ -14,14 +14,16 @@ from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
 from evaluation.suite_prompts import NAMED_BY_PROMPT, suite_prompts
 from evaluation.text_only_dimensions import TEXT_ONLY_CONTROLS
-from reports.cost import CostEstimate
+from reports.cost import COST_STAGES
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
 from workflow.external.baseline import missing_parts
+from workflow.planning.cost import duration, estimated_cost
+from workflow.planning.needs import cheaper_way, counted_prompts, disk_line
 from workflow.planning.paths import has_user_list
 from workflow.planning.prompt_plan import prompt_stage_settings, protocol_note
 from workflow.planning.resources import missing_resources
-from workflow.planning.row_plan import Baselines, heldout_rows
+from workflow.planning.row_plan import Baselines
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 from workflow.training.reward_names import REWARD_PYTHON
 
@@ -44,14 +46,20 @@ def missing_reward_environment(root: Path) -> str:
 
 
 def missing_for_jobs(
-    root: Path, suite: Suite, baselines: Baselines, jobs: Collection[tuple[str, str | None]]
+    root: Path,
+    suite: Suite,
+    baselines: Baselines,
+    jobs: Collection[tuple[str, str | None]],
+    *,
+    released: bool = False,
 ) -> str:
     """What the jobs of a run need and this machine lacks, in one screen; empty if everything is here.
 
-    jobs: rule, and row if it has one, of every job that is to be run.
+    jobs: rule, and row if it has one, of every job that is to be run. released: whether `weights=released`
+    was asked for beside the suite's file.
     """
-    rules = {rule for rule, _ in jobs}
-    if screen := missing_resources(root, suite):
+    scorer = any(rule == "vbench_weights" for rule, _ in jobs)
+    if screen := missing_resources(root, suite, scorer=scorer, released=released):
         return screen
     trained = sorted(row for rule, row in jobs if rule == "train" and row is not None)
     # The official benchmark's suites build that environment themselves.
@@ -60,8 +68,6 @@ def missing_for_jobs(
     )
     if rewarded and (error := missing_reward_environment(root)):
         return f"{', '.join(rewarded)}: {error}"
-    if "vbench_weights" in rules and (screen := missing_resources(root, suite, scorer=True)):
-        return screen
     made_elsewhere = ("external_contract", "external", "import_clips")
     rows = sorted({row for rule, row in jobs if rule in made_elsewhere and row is not None})
     missing = [text for row in rows for text in _missing_parts(root, baselines[row])]
@@ -78,6 +84,16 @@ def planned_prompts(suite: Suite, root: Path = Path()) -> list[Prompt]:
     return suite_prompts(
         settings, root / "resources/prompts", root / suite.prompts.list if suite.prompts.list else None
     )
+
+
+def expected_prompts(suite: Suite, root: Path) -> list[Prompt] | None:
+    """The suite's prompts, or while they are not fetched yet what is counted in their place; None if that is
+    not known.
+    """
+    try:
+        return planned_prompts(suite, root)
+    except FileNotFoundError:
+        return counted_prompts(suite)
 
 
 def check_user_list(suite: Suite, root: Path) -> None:
@@ -109,45 +125,43 @@ def start_notices(suite: Suite, prompts: Sequence[Prompt], root: Path) -> list[s
     ]
 
 
-def estimated_cost(suite: Suite, prompts: Sequence[Prompt]) -> CostEstimate:
-    """Jobs, time of one core or GPU, and disk of a run from nothing, by the suite's measured rates."""
-    rates, rows, clips = suite.rates, len(suite.rows), count_prompts(prompts).clips
-    natives = sum(row in suite.weights or row in suite.train for row in suite.baselines)
-    scored = sum((p.keep or p.samples) * len(p.dimensions) for p in prompts)
-    jobs = (
-        3
-        + 2 * len(suite.train)
-        + len(heldout_rows(suite))
-        + rows * (suite.sample.shards + 2 + len(suite.dimensions) + len(suite.custom_dimensions))
-    )
-    if suite.benchmark in OFFICIAL_BENCHMARKS:
-        parts = len(suite.filter_parts) + sum(len(suite.score_parts(name)) for name in suite.dimensions)
-        jobs += 2 + rows * parts
-    return CostEstimate(
-        unit="core" if suite.device == "cpu" else "GPU",
-        jobs=jobs,
-        seconds={
-            "train": len(suite.train) * rates.train_s,
-            "sample": natives * clips * rates.clip_s,
-            "score": rows * scored * rates.score_clip_s,
-            "rest": jobs * rates.job_s,
-        },
-        disk_mb=rows * clips * rates.clip_mb,
-    )
-
-
 def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
-    """Prompts, clips and the estimated cost of a run from nothing."""
+    """Prompts, clips and the estimated cost of a run from nothing; of GPUs by stage."""
     counts, estimate = count_prompts(prompts), estimated_cost(suite, prompts)
     outside = sum(row not in suite.weights and row not in suite.train for row in suite.baselines)
     elsewhere = f", {outside} external or imported, whose own time is not counted below" if outside else ""
+    stages = ", ".join(
+        f"{COST_STAGES[name].lower()} {duration(s)}" for name, s in estimate.seconds.items() if s
+    )
+    split = f" ({stages})" if estimate.unit == "GPU" else ""
     return (
         f"Suite {suite.suite}: {counts}; {len(suite.baselines)} baselines ({len(suite.train)} trained "
         f"here{elsewhere}) and {len(suite.controls)} controls, {len(suite.rows) * counts.clips:,} clips, "
         f"{len(suite.dimensions)} dimensions.\nFrom nothing about {estimate.jobs} jobs, "
-        f"{_duration(estimate.total_s)} of one {estimate.unit} and {estimate.disk_mb:,.0f} MB of disk; a "
-        "run that continues does only what is left."
+        f"{duration(estimate.total_s)} of one {estimate.unit}{split} and {estimate.disk_mb:,.0f} MB of disk; "
+        "a run that continues does only what is left."
     )
+
+
+def run_needs(
+    root: Path,
+    suite: Suite,
+    prompts: Sequence[Prompt] | None,
+    jobs: Collection[tuple[str, str | None]],
+    alternative: Suite | None,
+) -> list[str]:
+    """What a run needs, a sentence each: the cheaper way first if a row is still to be trained, then prompts,
+    clips, time and disk.
+
+    prompts: None where they cannot be counted yet. alternative: the suite without training.
+    """
+    rules = {rule for rule, _ in jobs}
+    clips_mb = estimated_cost(suite, prompts).disk_mb if prompts is not None else None
+    return [
+        *(cheaper_way(root, suite, alternative, prompts) if "train" in rules else ()),
+        *([start_banner(suite, prompts)] if prompts is not None else ()),
+        *disk_line(root, suite, clips_mb, scorer="vbench_weights" in rules),
+    ]
 
 
 def this_start(
@@ -167,7 +181,3 @@ def this_start(
         jobs=jobs,
         estimate=estimated_cost(suite, prompts),
     )
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:,.1f} hours" if seconds >= 5400 else f"{seconds / 60:.0f} minutes"

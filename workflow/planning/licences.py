@@ -8,10 +8,15 @@ from pathlib import Path
 from baselines.spec import AnyBaseline, Baseline
 from reports.licences import SCORER_PACKAGES, Licence, LicencePart, as_stated, networks_of
 from workflow.fetching.checksums import FETCHED_FOLDER
-from workflow.planning.resources import TRAINING_PROMPTS, Resource, needed_resources, scorer_resources
+from workflow.planning.resources import (
+    SCORER_FOLDER,
+    TRAINING_PROMPTS,
+    Resource,
+    needed_resources,
+    scorer_resources,
+)
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 
-SCORER = "weights/vbench/"
 OWN = Licence(
     part="code",
     name="raven-bench",
@@ -31,7 +36,9 @@ def licences_of(root: Path, suite: Suite, baselines: Mapping[str, AnyBaseline]) 
     resources does.
     """
     needed = needed_resources(root, suite)
-    fetched = [entry for entry in needed if entry.group != "weights" and not entry.path.startswith(SCORER)]
+    fetched = [
+        entry for entry in needed if entry.group != "weights" and not entry.path.startswith(SCORER_FOLDER)
+    ]
     training = [e for e in fetched if e.group in ("train", TRAINING_PROMPTS)]
     prompts = [e for e in fetched if e.path.startswith("prompts/") and e not in training]
     others = [e for e in fetched if e not in prompts and e not in training]
@@ -93,7 +100,7 @@ def _networks(suite: Suite, entries: Iterable[Resource]) -> list[Licence]:
     listed = list(entries)
     lines = []
     for network in networks_of(suite.dimensions):
-        files = [e for e in listed if e.path.startswith(SCORER + network.begins)]
+        files = [e for e in listed if e.path.startswith(SCORER_FOLDER + network.begins)]
         by_licence: dict[str, list[str]] = {}
         for entry in files:
             by_licence.setdefault(as_stated(entry.licence), []).append(Path(entry.path).name)

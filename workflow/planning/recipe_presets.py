@@ -117,8 +117,8 @@ def with_training_prompts(root: Path, published: str, train: Mapping[str, Any]) 
 
 
 def differences(one: Preset, other: Preset) -> list[tuple[str, Any, Any]]:
-    """(dotted key, value in one, value in the other) of everything that is not the same in both presets, but
-    for source, prompts and variants.
+    """(dotted key, value in one, value in the other) of everything but source, prompts and variants that is
+    not the same in both presets.
     """
     rows = []
     plain = [

@@ -33,6 +33,12 @@ REWARD_FILES = (
 )
 """Checkpoints of the official scorer, below weights/vbench/, that CM-GRPO's rewards are computed with too."""
 
+ABSENT = " "
+"""State of a file that is not there at all."""
+
+SCORER_FOLDER = "weights/vbench/"
+"""Where the checkpoints of the official scorer lie below resources/."""
+
 INITIALISATION_SHA256 = {
     "b5396b8076ab3b920c9e4f4a2b52daa2c98c9983fb5e067ae5160fdf778dce21": (
         "Self Forcing's checkpoints/ode_init.pt"
@@ -148,10 +154,11 @@ def needed_resources(root: Path, suite: Suite) -> list[Resource]:
     """
     if not suite.resources:
         return []
-    needed = _in_groups(root, suite, suite.resources) + _training_lists(root, suite)
+    listed = listed_resources(root)
+    needed = _in_groups(listed, suite, suite.resources) + _training_lists(listed, suite)
     if any(plan.rewards for plan in suite.train.values()):
         rewards = {f"weights/vbench/{name}" for name in REWARD_FILES}
-        needed += [entry for entry in listed_resources(root) if entry.path in rewards]
+        needed += [entry for entry in listed if entry.path in rewards]
     for row, path in suite.weights.items():
         if path.startswith(FETCHED_FOLDER):
             needed += released_weights(root, row)
@@ -164,12 +171,12 @@ def scorer_resources(root: Path, suite: Suite) -> list[Resource]:
     """
     if suite.benchmark not in OFFICIAL_BENCHMARKS:
         return []
-    return _in_groups(root, suite, suite.scoring.resources)
+    return _in_groups(listed_resources(root), suite, suite.scoring.resources)
 
 
-def _training_lists(root: Path, suite: Suite) -> list[Resource]:
+def _training_lists(entries: Sequence[Resource], suite: Suite) -> list[Resource]:
     """The lists of training prompts in resources/ that trained rows name."""
-    listed = {FETCHED_FOLDER + entry.path: entry for entry in listed_resources(root)}
+    listed = {FETCHED_FOLDER + entry.path: entry for entry in entries}
     named = {
         row: plan.prompts
         for row, plan in suite.train.items()
@@ -185,8 +192,7 @@ def _training_lists(root: Path, suite: Suite) -> list[Resource]:
     return [listed[name] for name in dict.fromkeys(named.values())]
 
 
-def _in_groups(root: Path, suite: Suite, groups: Sequence[str]) -> list[Resource]:
-    listed = listed_resources(root)
+def _in_groups(listed: Sequence[Resource], suite: Suite, groups: Sequence[str]) -> list[Resource]:
     known = {entry.group for entry in listed}
     unknown = [group for group in groups if group not in known]
     if unknown:
@@ -197,34 +203,54 @@ def _in_groups(root: Path, suite: Suite, groups: Sequence[str]) -> list[Resource
     return [entry for entry in listed if entry.group in groups]
 
 
-def missing_resources(root: Path, suite: Suite, *, scorer: bool = False) -> str:
+def missing_resources(root: Path, suite: Suite, *, scorer: bool = False, released: bool = False) -> str:
     """One screen naming every file of the suite that was not fetched, or is cut short, and how to get it;
     empty if all are there.
 
-    scorer: of those that only scoring needs.
+    scorer: also of those that only scoring needs, in one line if others are missing too. released: whether
+    `weights=released` was asked for beside the suite's file.
     """
-    needed = scorer_resources(root, suite) if scorer else needed_resources(root, suite)
-    if not needed:
-        return ""
+    needed = needed_resources(root, suite)
+    scoring = [e for e in scorer_resources(root, suite) if e not in needed] if scorer else []
     lock = read_lock(root / "resources")
-    missing = [(entry, state) for entry in needed if (state := _absence(root / "resources", entry, lock))]
-    if not missing:
+
+    def absent(entries: Sequence[Resource]) -> list[tuple[Resource, str]]:
+        return [(e, state) for e in entries if (state := _absence(root / "resources", e, lock))]
+
+    missing, unscored = absent(needed), absent(scoring)
+    total = sum(entry.size_mb for entry, _ in missing + unscored)
+    if not missing and not unscored:
         return ""
-    width = max(len(entry.path) for entry, _ in missing)
-    lines = [
-        f"  {e.path:<{width}}  {e.size_mb:>9,.1f} MB  {e.origin}{state}".rstrip() for e, state in missing
-    ]
-    total = sum(entry.size_mb for entry, _ in missing)
+    folded = [entry for entry, state in unscored if missing and state == ABSENT]
+    listed = missing + [(entry, state) for entry, state in unscored if entry not in folded]
+    lines = [(e.path, e.size_mb, f"{e.origin}{state}".rstrip()) for e, state in listed]
+    if folded:
+        size = sum(entry.size_mb for entry in folded)
+        lines.append((f"{SCORER_FOLDER} ({len(folded)} files)", size, "the official scorer's checkpoints"))
+    width = max(len(path) for path, _, _ in lines)
+    lines_of = [f"  {path:<{width}}  {size:>9,.1f} MB  {origin}" for path, size, origin in lines]
+    also = f" and {len(scoring)} more for scoring" if scoring else ""
+    less = "; without what only training needs: RELEASED=1" if suite.train else ""
     return (
-        f"Suite {suite.suite} needs {len(needed)} fetched files{' for scoring' if scorer else ''}, and "
-        f"{len(missing)} of them (about {total / 1000:.1f} GB) are not in resources/:\n"
-        + "\n".join(lines)
+        f"Suite {suite.suite} needs {len(needed)} fetched files{also}, and "
+        f"{len(missing) + len(unscored)} of them (about {total / 1000:.1f} GB) are not in resources/:\n"
+        + "\n".join(lines_of)
         + (
-            f"\nGet them, on a machine with network, with: make fetch SUITE={suite.suite}   (from a "
-            "folder: MIRROR=/path; without what only training needs: RELEASED=1)\nNothing was started. "
+            f"\nGet them, on a machine with network, with: {fetch_command(suite, released=released)}   "
+            f"(list alone: PLAN=1; from a folder: MIRROR=/path{less})\nNothing was started. "
             "The embedded suite needs none of this: snakemake --profile local reports/table.html"
         )
     )
+
+
+def fetch_command(suite: Suite, *, released: bool) -> str:
+    """What brings a suite's files."""
+    return f"make fetch SUITE={suite.suite}{' RELEASED=1' if released else ''}"
+
+
+def is_whole(folder: Path, entry: Resource, lock: dict[str, Locked]) -> bool:
+    """Whether a file is in `folder`, in the size that it was fetched in."""
+    return not _absence(folder, entry, lock)
 
 
 def _absence(folder: Path, entry: Resource, lock: dict[str, Locked]) -> str:
@@ -233,7 +259,7 @@ def _absence(folder: Path, entry: Resource, lock: dict[str, Locked]) -> str:
     """
     path, known = folder / entry.path, lock.get(entry.path)
     if not path.is_file():
-        return " "
+        return ABSENT
     size = path.stat().st_size
     if known is None or known.size in (None, size):
         return ""

@@ -346,7 +346,7 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
     ):
         values = {**values, "dimensions": list(TEXT_ONLY[benchmark])}
     if values.get("weights") == RELEASED:
-        values = {**values, **_released(values, root)}
+        values = {**values, **_released(values, where, root)}
     if isinstance(published := values.get("published"), str):
         try:
             values = {**values, **preset_settings(root, published)}
@@ -403,14 +403,23 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
     return suite
 
 
-def _released(values: Mapping[str, Any], root: Path) -> dict[str, Any]:
-    """`weights`, `train` and `resources` of a suite that samples published files only."""
+def _released(values: Mapping[str, Any], where: str, root: Path) -> dict[str, Any]:
+    """`weights`, `train` and `resources` of a suite that samples published files only.
+
+    Raises ValueError if it has no row of ours, or fetches nothing, so that no published file can serve it.
+    """
     weights = {}
     for row in values.get("baselines") or ():
         path = root / "baselines" / f"{row}.yaml"
         if path.is_file() and kind_of(path) == "native":
             weights[row] = f"{FETCHED_FOLDER}weights/{row}/{Path(load_baseline(path).weights.file).name}"
     groups = [group for group in values.get("resources") or () if group != "train"]
+    if not groups or not weights:
+        lacks = "has no native baseline" if groups else "fetches nothing (`resources` is empty)"
+        raise ValueError(
+            f"{where}: weights is {RELEASED!r}, but the suite {lacks}, so no published weights serve it; "
+            "take `weights` out of --config (RELEASED=1 out of make), or choose a suite such as vbench."
+        )
     return {"weights": weights, "train": {}, "resources": groups}
 
 

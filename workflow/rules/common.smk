@@ -1,5 +1,6 @@
 # What all rules share: the suite, its baselines, the folders that paths start with. No job is defined here.
 # Only `from ... import` below: `import workflow.x` would hide Snakemake's own `workflow`.
+import atexit
 import json
 import sys
 from pathlib import Path
@@ -16,16 +17,18 @@ from workflow.external.changed_files import changes_note
 from workflow.planning.acceptance import CodeBook
 from workflow.planning.banner import (
     check_user_list,
+    expected_prompts,
     missing_for_jobs,
     planned_prompts,
     put_python_first,
-    start_banner,
+    run_needs,
     start_notices,
     this_start,
 )
 from workflow.planning.code_digest import GPU_ONLY
 from workflow.planning.custom_dimensions import custom_dimensions
 from workflow.planning.missing_clips import clip_warnings, missing_note
+from workflow.planning.needs import released_alternative
 from workflow.planning.paths import folders_of, has_user_list, prompt_list_copy
 from workflow.planning.progress import job_costs, start_progress
 from workflow.planning.prompt_plan import keep_copy
@@ -36,12 +39,13 @@ from workflow.planning.subset import (
     chosen_suite,
     make_subset_folder,
 )
-from workflow.planning.suite import config_name, load_suite
+from workflow.planning.suite import RELEASED, config_name, load_suite
 
 put_python_first()
 
 REPLACED = dict(workflow.config_settings.config)
 ONLY = REPLACED.pop("only", None)
+AS_RELEASED = REPLACED.get("weights") == RELEASED
 CONFIG = config_name(ROOT, workflow.configfiles)
 SUITE = load_suite(ROOT, workflow.configfiles, REPLACED)
 BASELINES = {row: load_row(ROOT / "baselines" / f"{row}.yaml") for row in SUITE.baselines}
@@ -125,9 +129,10 @@ if workflow.is_main_process:
 
 def print_start():
     """Stop if anything is missing; else say what will be done at which cost. Not so of a replay."""
-    jobs = {(job.rule.name, job.wildcards.get("row")) for job in workflow.dag.needrun_jobs()}
-    if missing := missing_for_jobs(ROOT, SUITE, BASELINES, jobs):
-        raise WorkflowError(missing)
+    jobs = jobs_to_run()
+    if missing := missing_for_jobs(ROOT, SUITE, BASELINES, jobs, released=AS_RELEASED):
+        prompts = None if SUBSET else expected_prompts(SUITE, ROOT)
+        raise WorkflowError("\n".join([*needs_of(jobs, prompts), missing]))
     if all(rule.startswith("replay") for rule, _ in jobs):
         return
     CODE.remember()
@@ -137,10 +142,41 @@ def print_start():
     note_start(Path(FOLDERS.run), start)
     if SUBSET:
         logger.info(f"Note: {SUBSET.note} Its table goes to {FOLDERS.run}.")
-    logger.info(start_banner(CHOSEN, prompts))
+    for line in needs_of(jobs, prompts):
+        logger.info(line)
     for notice in (*start_notices(SUITE, prompts, ROOT), *shape_notes(SUITE, BASELINES.values())):
         logger.info(f"Note: {notice}")
     start_progress(jobs_so_far, job_costs(CHOSEN, prompts), SUITE.rates.job_s, logger.info)
+
+
+def print_dry_run():
+    """At the end of a dry run that has jobs: what they need and this machine lacks, time and disk."""
+    if not workflow.dryrun or workflow.dag is None or not (jobs := jobs_to_run()):
+        return
+    if all(rule.startswith("replay") for rule, _ in jobs):
+        return
+    missing = missing_for_jobs(ROOT, SUITE, BASELINES, jobs, released=AS_RELEASED)
+    if SUBSET:
+        prompts = None if missing else chosen_prompts(planned_prompts(SUITE, ROOT), SUBSET)
+    else:
+        prompts = expected_prompts(SUITE, ROOT)
+    sys.stderr.write("\n".join(["", *needs_of(jobs, prompts), *([missing] if missing else []), ""]))
+
+
+if workflow.is_main_process:
+    atexit.register(print_dry_run)  # Snakemake has no hook for dry runs
+
+
+def jobs_to_run():
+    """Rule, and row if it has one, of every job that is to be run; a dry run calls them finished at its end."""
+    jobs = workflow.dag.needrun_jobs(exclude_finished=not workflow.dryrun)
+    return {(job.rule.name, job.wildcards.get("row")) for job in jobs}
+
+
+def needs_of(jobs, prompts):
+    """What jobs need, a sentence each, the cheaper way first."""
+    alternative = released_alternative(ROOT, workflow.configfiles, REPLACED)
+    return run_needs(ROOT, CHOSEN, prompts, jobs, alternative)
 
 
 def jobs_so_far():

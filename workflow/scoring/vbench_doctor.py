@@ -20,7 +20,7 @@ import numpy as np
 from evaluation.clips import ClipFrames, write_clip
 from evaluation.dimensions import NAMES
 from evaluation.vbench.weights import CHECKPOINTS
-from workflow.planning.resources import read_lock, scorer_resources
+from workflow.planning.resources import fetch_command, read_lock, scorer_resources
 from workflow.planning.suite import Suite
 from workflow.scoring.vbench_process import ENVIRONMENT_STAMP, VENV, environment_hash, stamp_of
 
@@ -45,9 +45,10 @@ class DoctorCheck(NamedTuple):
     """What it is like and, if it is not right, what brings it."""
 
 
-def check_scorer(suite: Suite, root: Path) -> list[DoctorCheck]:
-    """Every line about the official scorer of a suite."""
-    return [*check_environment(suite, root), *check_checkpoints(suite, root), check_scratch(suite, root)]
+def check_scorer(suite: Suite, root: Path, *, released: bool) -> list[DoctorCheck]:
+    """Every line about the official scorer of a suite. released: whether `weights=released` was asked for."""
+    checkpoints = check_checkpoints(suite, root, released=released)
+    return [*check_environment(suite, root), *checkpoints, check_scratch(suite, root)]
 
 
 def check_environment(suite: Suite, root: Path) -> list[DoctorCheck]:
@@ -181,11 +182,11 @@ def judge_decoders(decoders: Mapping[str, Mapping[str, Any]], frames: ClipFrames
     return DoctorCheck("ok", "vbench codecs", f"decord and OpenCV read all {len(frames)} frames of our mp4")
 
 
-def check_checkpoints(suite: Suite, root: Path) -> list[DoctorCheck]:
+def check_checkpoints(suite: Suite, root: Path, *, released: bool = False) -> list[DoctorCheck]:
     """Whether every checkpoint of the scorer was fetched whole, what its sha256 was compared with, and
     whether VBench's folder of them is made.
     """
-    fetch = f"make fetch SUITE={suite.suite}"
+    fetch = fetch_command(suite, released=released)
     entries, lock = scorer_resources(root, suite), read_lock(root / "resources")
     paths = {entry.path: root / "resources" / entry.path for entry in entries}
     sizes = {name: path.stat().st_size for name, path in paths.items() if path.is_file()}

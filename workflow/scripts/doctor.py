@@ -4,6 +4,7 @@ is.
 
 import argparse
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -18,9 +19,10 @@ import numpy as np
 from evaluation.clips import read_clip, write_clip
 from evaluation.command import command, run
 from evaluation.files import file_sha256
-from workflow.planning.banner import planned_prompts, start_banner, start_notices
-from workflow.planning.resources import missing_resources, needed_resources
-from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite, read_suite
+from workflow.planning.banner import expected_prompts, run_needs, start_notices
+from workflow.planning.needs import files_of, released_alternative
+from workflow.planning.resources import missing_resources
+from workflow.planning.suite import OFFICIAL_BENCHMARKS, RELEASED, Suite, read_suite
 from workflow.scoring.vbench_doctor import SHOWN_FILES, DoctorCheck, check_scorer
 
 
@@ -63,9 +65,8 @@ def check_machine() -> DoctorCheck:
 def check_disk(suite: Suite) -> DoctorCheck:
     """Free disk here, against what is still to be fetched."""
     free = shutil.disk_usage(".").free / 1e9
-    absent = [e for e in needed_resources(Path.cwd(), suite) if not Path("resources", e.path).is_file()]
-    to_fetch = sum(entry.size_mb for entry in absent) / 1000
-    fetching = f", {to_fetch:.1f} GB are still to be fetched" if absent else ""
+    to_fetch = files_of(Path.cwd(), suite).missing / 1000
+    fetching = f", {to_fetch:.1f} GB are still to be fetched" if to_fetch else ""
     said = f"{free:.1f} GB free here{fetching}; results/{suite.suite} is the run's folder"
     return DoctorCheck("ok" if free > 2 + to_fetch else "note", "disk", said)
 
@@ -101,9 +102,9 @@ def check_shipped(suite: Suite) -> DoctorCheck:
     return DoctorCheck("ok", what, f"{len(shipped)} files, all as described")
 
 
-def check_fetched(suite: Suite) -> DoctorCheck:
+def check_fetched(suite: Suite, *, released: bool) -> DoctorCheck:
     """The first lines of what `make fetch` would list."""
-    screen = missing_resources(Path.cwd(), suite)
+    screen = missing_resources(Path.cwd(), suite, released=released)
     if not screen:
         return DoctorCheck("ok", "fetched files", "nothing is missing")
     first, *files, get, _ = screen.splitlines()
@@ -127,8 +128,8 @@ def check_slurm() -> DoctorCheck:
 
 def doctor(flags: argparse.Namespace) -> None:
     """Print every check, then what a run of the suite would do. Raises ValueError if something is missing."""
-    suite = read_suite(flags.config, Path.cwd())
-    fetched = check_fetched(suite)
+    root, released = Path.cwd(), flags.replace.get("weights") == RELEASED
+    suite = read_suite(flags.config, root, flags.replace)
     checks = [
         check_python(),
         check_torch(suite),
@@ -136,23 +137,27 @@ def doctor(flags: argparse.Namespace) -> None:
         check_disk(suite),
         check_codec(),
         check_shipped(suite),
-        fetched,
+        check_fetched(suite, released=released),
         check_slurm(),
     ]
     if suite.benchmark in OFFICIAL_BENCHMARKS:
-        checks += check_scorer(suite, Path.cwd())
+        checks += check_scorer(suite, root, released=released)
     for check in checks:
         sys.stdout.write(f"{check.verdict:8}{check.what:17}{check.found}\n")
-    if suite.benchmark == "toybox" or fetched.verdict == "ok":
-        prompts = planned_prompts(suite)
-        for line in (start_banner(suite, prompts), *start_notices(suite, prompts, Path.cwd())):
-            sys.stdout.write(f"{line}\n")
+    prompts = expected_prompts(suite, root)
+    everything = [("train", row) for row in suite.train] + [("vbench_weights", None)]
+    alternative = released_alternative(root, [flags.config], flags.replace)
+    notices = start_notices(suite, prompts, root) if prompts is not None else []
+    for line in (*run_needs(root, suite, prompts, everything, alternative), *notices):
+        sys.stdout.write(f"{line}\n")
     if missing := [check.what for check in checks if check.verdict == "MISSING"]:
         raise ValueError(f"missing for {suite.suite}: {', '.join(missing)}; see above.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return run(command(__doc__, "config"), arguments, doctor)
+    parser = command(__doc__, "config")
+    parser.add_argument("--replace", type=json.loads, default={}, help="JSON of top-level keys to replace")
+    return run(parser, arguments, doctor)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Fetch a suite's files and verify them by sha256; with --verify, only verify what is there (no network)."""
+"""Fetch a suite's files and verify them by sha256. With --verify, only verify what is there; with --plan,
+only list them with sizes, sources and licences: both use no network.
+"""
 
 import argparse
 import json
@@ -10,9 +12,9 @@ from pathlib import Path
 from evaluation.command import command, run
 from evaluation.files import write_text
 from workflow.fetching.checksums import FETCHED_FOLDER
-from workflow.fetching.downloads import FetchSources, fetch, verify_present
+from workflow.fetching.downloads import FetchSources, fetch, plan_listing, verify_present
 from workflow.planning.resources import missing_resources, needed_resources, read_lock, scorer_resources
-from workflow.planning.suite import read_suite
+from workflow.planning.suite import RELEASED, read_suite
 
 log = logging.getLogger("fetch")
 
@@ -22,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--replace", type=json.loads, default={}, help="JSON of top-level keys to replace")
     parser.add_argument("--mirror", type=Path, help="folder to ask first: <repo>/<file>, or as resources/")
     parser.add_argument("--verify", action="store_true", help="no network: verify what is there")
+    parser.add_argument(
+        "--plan", action="store_true", help="no network: list what would be fetched, and stop"
+    )
     parser.add_argument("--output", type=Path, help="write the hashes of the suite's files here")
     parser.add_argument("--checkpoints", type=Path, help="write here what was found in every checkpoint")
     return run(parser, arguments, fetch_suite)
@@ -35,11 +40,15 @@ def fetch_suite(flags: argparse.Namespace) -> None:
     suite = read_suite(flags.config, root, flags.replace)
     entries = needed_resources(root, suite)
     if flags.verify:
-        if screen := missing_resources(root, suite):
+        if screen := missing_resources(root, suite, released=flags.replace.get("weights") == RELEASED):
             raise ValueError(screen)
         fetched = verify_present(entries, folder, read_lock(folder))
     else:
-        entries += scorer_resources(root, suite)  # verified by a rule of their own, vbench_weights
+        # the scorer's are verified by a rule of their own, vbench_weights
+        entries += [entry for entry in scorer_resources(root, suite) if entry not in entries]
+        if flags.plan:
+            sys.stdout.write(plan_listing(entries, folder, sources_of(flags.mirror)) + "\n")
+            return
         try:
             fetched = fetch(entries, folder, sources_of(flags.mirror))
         except KeyboardInterrupt:

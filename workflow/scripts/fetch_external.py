@@ -117,13 +117,29 @@ def fetch_external(root: Path, names: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return run(command(__doc__, "config"), arguments, fetch_all)
+    parser = command(__doc__, "config")
+    parser.add_argument(
+        "--plan", action="store_true", help="say what is missing and where it is from, and stop"
+    )
+    return run(parser, arguments, fetch_all)
 
 
 def fetch_all(flags: argparse.Namespace) -> None:
     """Raises ValueError if something is missing in the end, such as weights, which nothing fetches."""
     root = Path.cwd()
     names = read_suite(flags.config, root).allow_external
+    if flags.plan:
+        for name in names:
+            baseline = load_row(root / "baselines" / f"{name}.yaml")
+            assert isinstance(baseline, ExternalBaseline), "allow_external names external baselines only"
+            code = (
+                f"{baseline.code.url} at {baseline.code.commit}" if isinstance(baseline.code, GitCode) else ""
+            )
+            state = "; ".join(missing_parts(root, baseline)) or "complete"
+            sys.stdout.write(
+                f"External baseline {name}{': ' if code else ''}{code} ({baseline.licence}): {state}\n"
+            )
+        return
     if missing := fetch_external(root, names):
         raise ValueError("\n".join(missing))
     log.info("%d external baselines are complete", len(names))
