@@ -61,7 +61,7 @@ for item in work["samples"]:
         stream.thread_count = 1
         top = int(rng.integers(0, item["height"] - 8))
         for t in range(item["pixel_frames"]):
-            frame = np.zeros((item["height"], item["width"], 3), np.uint8)
+            frame = np.full((item["height"], item["width"], 3), 40, np.uint8)
             left = t % item["width"]
             frame[top : top + 8, left : left + 8] = rng.integers(100, 255), colour, 50
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

@@ -1,15 +1,18 @@
 """Sampling and rendering: shards, resuming, and what is skipped."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from evaluation.clips import ClipShape
+from evaluation.clips import ClipShape, write_clip
+from evaluation.files import file_sha256
 from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl, write_jsonl
 from evaluation.shards import Batch
 from evaluation.toybox import score
@@ -272,6 +275,29 @@ def test_check_names_every_fault_and_deletes_nothing(
     assert check_row(monkeypatch, tmp_path, "truth", ["0-of-1"]) == 1
     assert not (tmp_path / "manifest.jsonl").exists()
     assert "delete the files named" in capsys.readouterr().err
+
+
+def test_clips_without_a_picture_are_named_and_stop_the_row_unless_allowed(
+    tmp_path: Path, prompts: list[Prompt]
+) -> None:
+    """Guards against a method that went black or drowned in noise and has a score like any other."""
+    shape = ClipShape(pixel_frames=5, height=32, width=32, fps=16)
+    draw = np.random.default_rng(0)
+    black = np.zeros((5, 32, 32, 3), np.uint8)
+    black[:, :4] = 6
+    frames = [black, draw.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8), 10 * black]
+    clips = []
+    for prompt, made in zip(prompts, frames, strict=False):
+        write_clip(tmp_path / f"mp4/{prompt.id}-0.mp4", made, fps=16)
+        facts = {"clip_id": f"{prompt.id}-0", "prompt_id": prompt.id, "file": f"mp4/{prompt.id}-0.mp4"}
+        facts |= {"sha256": file_sha256(tmp_path / facts["file"]), "row": "x", "sample": 0, "batch_size": 1}
+        facts |= dict.fromkeys(("latents_sha256", "weights_sha256"), None) | dataclasses.asdict(shape)
+        clips.append(Clip.model_validate(facts | {"noise": "unknown", "settings_sha256": "0" * 64}))
+    expected = [clip.clip_id for clip in clips]
+    dark, noise = check.wrong_clips("x", tmp_path, clips, expected, shape)
+    assert "Clip move_00-0 of row x (prompt move_00, sample 0) is near-black" in dark
+    assert "Clip still_00-0 of row x (prompt still_00, sample 0) is noise in space" in noise
+    assert check.wrong_clips("x", tmp_path, clips, expected, shape, allow_degenerate=True) == []
 
 
 def test_the_filter_records_every_value(

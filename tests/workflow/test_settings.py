@@ -36,6 +36,7 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], object], tuple[str, ...]]] = [
     (lambda v: v["controls"].append("silence"), ("silence", "shuffled_frames")),
     (lambda v: v["baselines"].append("dummy_forcing"), ("dummy_forcing", "baselines/dummy_forcing.yaml")),
     (lambda v: v["baselines"].append("raven"), ("raven", "more than once")),
+    (lambda v: v.update(allow_degenerate=["ravn"]), ("allow_degenerate", "'ravn'", "rows are raven,")),
     (lambda v: v["weights"].pop("longlive"), ("longlive", "exactly one of")),
     (lambda v: v["weights"].update(raven="x"), ("raven", "both")),
     (lambda v: v["raven"].update(iteration=3), ("iteration", "allowed at the top are iterations")),

@@ -247,6 +247,8 @@ class Suite(Section):
     """Groups of workflow/resources.yaml that must be fetched."""
     allow_external: tuple[Name, ...] = ()
     """Baselines of kind external whose code may run."""
+    allow_degenerate: tuple[Name, ...] = ()
+    """Rows of which near-black, flat and noise clips (evaluation/degenerate.py) are scored as they are."""
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -257,6 +259,10 @@ class Suite(Section):
     def shards(self) -> tuple[str, ...]:
         """Names of a row's shards."""
         return tuple(f"{i}-of-{self.sample.shards}" for i in range(self.sample.shards))
+
+    def allows_degenerate(self, row: str) -> bool:
+        """Whether clips without a picture may go on to scoring. Controls are what they are by design."""
+        return row in self.controls or row in self.allow_degenerate
 
     def score_parts(self, dimension: str) -> tuple[str, ...]:
         """Names of the parts of a dimension, where it is scored in parts."""
@@ -386,6 +392,12 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             raise ValueError(
                 f"{where}: allow_external names {row!r}, which is no external baseline of this suite; take "
                 "it out, or add the row to `baselines`."
+            )
+    for row in suite.allow_degenerate:
+        if row not in suite.rows:
+            raise ValueError(
+                f"{where}: allow_degenerate names {row!r}, which is no row of this suite; its rows are "
+                f"{', '.join(suite.rows)}."
             )
     for row in (*suite.weights, *suite.train):
         if row not in suite.baselines and not any(plan.init == row for plan in suite.train.values()):

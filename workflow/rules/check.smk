@@ -4,7 +4,7 @@ from workflow.external.baseline import row_clip
 
 
 checkpoint check:
-    """Check every clip of a row (it decodes, is in shape, not constant, there once) and merge its shards."""
+    """Check every clip of a row (it decodes, is in shape, holds a picture, is there once); merge its shards."""
     input:
         prompts="<suite>/prompts/prompts.jsonl",
         chosen="<results>/prompts/prompts.jsonl",
@@ -19,6 +19,7 @@ checkpoint check:
         "<results>/benchmarks/check/{row}.tsv"
     params:
         clip=lambda wc: as_json(row_clip(SUITE, BASELINES.get(wc.row))),
+        degenerate=lambda wc: ["--allow-degenerate"] if SUITE.allows_degenerate(wc.row) else [],
         code=code_of("workflow.scripts.check"),
         folder=subpath(output.manifest, parent=True),
     shell:
@@ -30,6 +31,7 @@ checkpoint check:
         " --timings {input.timings:q}"
         " --clip {params.clip:q}"
         " --clips {params.folder:q}"
+        " {params.degenerate:q}"
         " --output {output.manifest:q}"
         " --output-timings {output.timings:q}"
         " > {log:q} 2>&1"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evaluation.clips import ClipShape, clip_errors, frames_sha256, read_clip
 from evaluation.command import command, run
+from evaluation.degenerate import degenerate
 from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, read_jsonl, write_jsonl
 from evaluation.shards import samples_to_render
@@ -18,10 +19,18 @@ log = logging.getLogger("check")
 
 
 def wrong_clips(
-    row: str, folder: Path, clips: Sequence[Clip], expected: Sequence[str], shape: ClipShape
+    row: str,
+    folder: Path,
+    clips: Sequence[Clip],
+    expected: Sequence[str],
+    shape: ClipShape,
+    *,
+    allow_degenerate: bool = False,
 ) -> list[str]:
-    """One message per clip of the row that is missing, extra, changed, undecodable, wrong in shape, constant
-    or doubled.
+    """One message per clip of the row that is missing, extra, changed, undecodable, wrong in shape, constant,
+    doubled, or holds no picture.
+
+    allow_degenerate: near-black, flat and noise clips are logged and are no errors.
     """
     errors = _completeness(row, clips, expected)
     contents: dict[str, str] = {}
@@ -35,7 +44,15 @@ def wrong_clips(
         except (FileNotFoundError, ValueError) as error:
             errors.append(f"{where}: {error}")
             continue
-        errors += [f"{where} {error}: {path}." for error in clip_errors(decoded, shape)]
+        found = [f"{where} {error}: {path}." for error in clip_errors(decoded, shape)]
+        errors += found
+        # A constant clip is black or flat too: it is named once, and not allowed.
+        if not found and (lack := degenerate(decoded.frames)) is not None:
+            message = f"{where} (prompt {clip.prompt_id}, sample {clip.sample}) {lack}: {path}."
+            if allow_degenerate:
+                log.info("%s It is allowed.", message)
+            else:
+                errors.append(message)
         content = frames_sha256(decoded.frames)
         if content in contents:
             errors.append(f"{where} shows the same frames as {contents[content]}: {path}.")
@@ -69,14 +86,22 @@ def check_row(flags: argparse.Namespace) -> None:
     listed = [clip for path in flags.manifests for clip in read_jsonl(Clip, path)]
     clips = [clip for clip in listed if clip.clip_id not in left_out]
     timings = {timing.clip_id: timing for path in flags.timings for timing in read_jsonl(ClipTiming, path)}
-    errors = wrong_clips(flags.row, flags.clips, clips, expected, ClipShape(**json.loads(flags.clip)))
+    errors = wrong_clips(
+        flags.row,
+        flags.clips,
+        clips,
+        expected,
+        ClipShape(**json.loads(flags.clip)),
+        allow_degenerate=flags.allow_degenerate,
+    )
     for error in errors:
         log.error("%s", error)
     if errors:
         raise ValueError(
             f"Row {flags.row} has {len(errors)} errors in {len(expected)} clips, so nothing of it is scored. "
             "Nothing was deleted: delete the files named above and rerun, the sample stage makes exactly "
-            "those again."
+            "those again. Clips without a picture go on to scoring where the suite's `allow_degenerate` "
+            "names the row."
         )
     ordered, ordered_timings = in_order({clip.clip_id: clip for clip in clips}, timings, expected)
     write_jsonl(flags.output_timings, ordered_timings)
@@ -93,6 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--chosen", required=True, type=Path, help="the prompts of this run: all, or what a subset keeps"
     )
     parser.add_argument("--output-timings", required=True, type=Path)
+    parser.add_argument(
+        "--allow-degenerate", action="store_true", help="near-black, flat and noise clips are no errors"
+    )
     return run(parser, arguments, check_row)
 
 
