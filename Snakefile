@@ -19,6 +19,7 @@ include: "workflow/rules/custom.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/replay.smk"
+include: "workflow/rules/named.smk"
 
 
 for rules in included_rules(SUITE, BASELINES, ROOT):

@@ -1,4 +1,4 @@
-"""The zip that VBench's leaderboard takes, and an offline checker of anybody's.
+"""The zip that VBench's leaderboard takes, an offline checker of anybody's, and totals of any results.
 
 A zip made by several official processes passes too: its rows come in another order, and three of its scores
 are other averages (reduce.py).
@@ -8,7 +8,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,52 @@ def check_leaderboard(content: bytes) -> list[str]:
                 else:
                     scores[name] = value[0]
     return errors + [f"{name} is missing" for name in NAMES if name not in scores]
+
+
+def official_scores(path: Path) -> dict[str, float]:
+    """The score of each dimension (a fraction) in a zip, a folder or a file of VBench's results.
+
+    Any JSON that holds `{"<dimension>": [score, ...]}` counts, under any name; others are passed over.
+    Raises FileNotFoundError, or ValueError if nothing counts, a score is no number, or two files disagree.
+    """
+    scores: dict[str, float] = {}
+    origin: dict[str, str] = {}
+    for name, content in _json_files(path):
+        try:
+            read = json.loads(content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {name} is no JSON ({error}); take it out or make it again.") from error
+        for dimension, value in read.items() if isinstance(read, dict) else ():
+            if dimension not in NAMES:
+                continue
+            score = value[0] if isinstance(value, list) and value else value
+            if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+                raise ValueError(f"{path}: the score of {dimension} in {name} is {score!r}, not a number.")
+            if scores.setdefault(dimension, score) != score:
+                raise ValueError(
+                    f"{path}: {dimension} is {scores[dimension]} in {origin[dimension]} and {score} in "
+                    f"{name}; keep the results of one run."
+                )
+            origin.setdefault(dimension, name)
+    if not scores:
+        raise ValueError(
+            f'{path} holds no result of VBench; expected JSON files with {{"<dimension>": [score, ...]}}.'
+        )
+    return scores
+
+
+def _json_files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every JSON file of a zip or a folder, or of the one file."""
+    if path.is_dir():
+        for file in sorted(path.glob("*.json")):
+            yield file.name, file.read_bytes()
+    elif path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for member in sorted(archive.namelist()):
+                if member.endswith(".json") and not member.startswith("__MACOSX"):
+                    yield member, archive.read(member)
+    else:
+        yield path.name, path.read_bytes()
 
 
 def _refuse_constant(name: str) -> float:

@@ -5,6 +5,7 @@ leaderboard's zip. No torch.
 import io
 import json
 import math
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.aggregate import check_result
-from evaluation.dimensions import NAMES
+from evaluation.dimensions import DIMENSIONS, NAMES
 from evaluation.metrics import metrics
 from evaluation.records import Clip, Prompt, clip_id
 from evaluation.selection import ScoredPrompt
@@ -421,6 +422,40 @@ def test_a_submission_of_several_official_processes_passes() -> None:
         rows = json.loads(results[name])[name][1][:70]
         fewer[name] = official_json(name, official_score(name, rows), rows)
     assert check_leaderboard(leaderboard_zip(results | fewer)) == []
+
+
+def test_totals_of_anybody_s_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards a total that counts a missing dimension as 0, and one of two runs mixed up. Closed form: scores
+    at the upper bounds are 100, at the lower ones 0, whatever the weights.
+    """
+    from workflow.scripts.leaderboard import main
+
+    def folder(name: str, scores: dict[str, float]) -> Path:
+        (tmp_path / name).mkdir()
+        for dimension, score in scores.items():
+            (tmp_path / name / f"{dimension}_eval_results.json").write_text(
+                json.dumps({dimension: [score, []]})
+            )
+        (tmp_path / name / "full_info.json").write_text("[]")
+        return tmp_path / name
+
+    quality = {d.name: d.vbench.high / 100 for d in DIMENSIONS if d.group == "quality"}
+    semantic = {d.name: d.vbench.low / 100 for d in DIMENSIONS if d.group == "semantic"}
+    mine = folder("mine", quality | semantic)
+    with zipfile.ZipFile(tmp_path / "theirs.zip", "w") as archive:
+        archive.writestr("run/results_eval_results.json", json.dumps({n: [0.5, []] for n in NAMES}))
+    assert main(["--totals", str(mine), str(tmp_path / "theirs.zip")]) == 0
+    said = capsys.readouterr().out
+    assert re.findall(r"(total|quality|semantic) +(\S+)\n", said)[:3] == [
+        ("total", "80.00"), ("quality", "100.00"), ("semantic", "0.00")
+    ]  # fmt: skip
+    assert "(raw 50.00)" in said
+    lacking = folder("lacking", quality)
+    assert main(["--totals", str(lacking)]) == 1
+    assert "missing: object_class" in capsys.readouterr().err
+    (mine / "again.json").write_text(json.dumps({"color": [0.25, []]}))
+    assert main(["--totals", str(mine)]) == 1
+    assert "color is 0.25 in again.json and 0.0 in color_eval_results.json" in capsys.readouterr().err
 
 
 def test_the_command_packs_and_checks(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
-"""Pack a row's official results as VBench's leaderboard takes them, or check such a zip. Uses no network.
+"""Pack a row's official results as VBench's leaderboard takes them, check such a zip, or print the totals of
+any results. Uses no network.
 
 python -m workflow.scripts.leaderboard --results results/vbench/scores/raven/*.json --output raven.zip
 python -m workflow.scripts.leaderboard --check raven.zip
+python -m workflow.scripts.leaderboard --totals anybodys.zip results/vbench/scores/raven
 """
 
 import argparse
@@ -11,18 +13,43 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from evaluation.aggregate import totals
 from evaluation.command import command, run
-from evaluation.dimensions import NAMES
+from evaluation.dimensions import NAMES, bounds_of
 from evaluation.files import written_whole
-from evaluation.vbench.leaderboard import check_leaderboard, leaderboard_zip
+from evaluation.vbench.leaderboard import check_leaderboard, leaderboard_zip, official_scores
 
 log = logging.getLogger("leaderboard")
 
 
+def totals_text(paths: Sequence[Path]) -> str:
+    """A table of the results in each path: Total, Quality, Semantic, then every dimension, raw and normalised
+    (percent). Raises ValueError, naming what is missing: VBench's own script counts that as 0.
+    """
+    lines = []
+    for path in paths:
+        raw = {name: 100.0 * score for name, score in official_scores(path).items()}
+        normalised = {name: bounds_of(name, "vbench").normalise(value) for name, value in raw.items()}
+        try:
+            found = totals({name: np.asarray(value) for name, value in normalised.items()})
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        lines += [str(path), *(f"  {name:24}{float(value):8.2f}" for name, value in found._asdict().items())]
+        lines += [f"  {name:24}{normalised[name]:8.2f}  (raw {raw[name]:.2f})" for name in NAMES]
+    return "\n".join(lines)
+
+
 def pack_or_check(flags: argparse.Namespace) -> None:
-    """Write the zip, or raise ValueError with everything that is wrong with one."""
-    if (flags.check is None) == (flags.output is None) or (flags.output is None) != (flags.results is None):
-        raise ValueError("give --results and --output, or --check.")
+    """Write the zip, print totals, or raise ValueError with everything that is wrong."""
+    if (flags.output is None) != (flags.results is None) or [
+        flags.check, flags.output, flags.totals
+    ].count(None) != 2:  # fmt: skip
+        raise ValueError("give --results and --output, or --check, or --totals.")
+    if flags.totals is not None:
+        print(totals_text(flags.totals))
+        return
     if flags.check is not None:
         if errors := check_leaderboard(flags.check.read_bytes()):
             raise ValueError("\n".join(f"{flags.check}: {error}" for error in errors))
@@ -43,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--output", type=Path)
     parser.add_argument("--check", type=Path)
+    parser.add_argument(
+        "--totals", type=Path, nargs="+", help="zips, folders or files of anybody's VBench results"
+    )
     return run(parser, arguments, pack_or_check)
 
 
