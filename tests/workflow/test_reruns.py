@@ -248,6 +248,69 @@ def test_a_deleted_clip_is_made_again_and_only_it(project: Path) -> None:
     assert planned(project, "matrix") == set()
 
 
+SCORED_ANEW: set[Job] = {("score_custom", "self_forcing")} | {
+    ("score", "self_forcing", dimension) for dimension in DIMENSIONS
+}
+TRAINED_ROWS: set[Job] = TRAIN_RAVEN | TRAIN_CM_GRPO | made("raven", "cm_grpo")
+DELETIONS: dict[str, set[Job]] = {
+    "results/matrix": {("prompts",)} | TRAIN_RAVEN | TRAIN_CM_GRPO | made(*ROWS) | LAST,
+    "results/matrix/prompts/prompts.jsonl": {("prompts",)} | made(*ROWS) | LAST,
+    "results/matrix/train/raven": TRAINED_ROWS | LAST,
+    "results/matrix/weights/raven": (TRAINED_ROWS - {("train", "raven")}) | LAST,
+    "results/matrix/weights/cm_grpo": {("convert_cm_grpo", "cm_grpo")} | made("cm_grpo") | LAST,
+    "results/matrix/clips/self_forcing": made("self_forcing") | LAST,
+    "results/matrix/clips/self_forcing/shards": made("self_forcing") | LAST,
+    "results/matrix/filter/self_forcing.json": {("filter", "self_forcing")} | SCORED_ANEW | LAST,
+    "results/matrix/scores/self_forcing": SCORED_ANEW | LAST,
+    "results/matrix/aggregate": LAST,
+    "results/matrix/report.html": {("report",)},
+}
+"""What a dry run lists after a file or folder was deleted, reports/table.html being there. Of weights and
+clips a run does less: what comes out with the same bytes lets nothing behind it run.
+"""
+
+
+@pytest.mark.parametrize("deleted", DELETIONS)
+def test_deleted_results_are_noticed(project: Path, deleted: str) -> None:
+    """Guards against "Nothing to be done" while what the report was made from is gone."""
+    kept = project / "deleted.tmp"
+    (project / deleted).rename(kept)
+    try:
+        assert planned(project, "matrix") == DELETIONS[deleted]
+    finally:
+        shutil.rmtree(project / deleted, ignore_errors=True)  # where notes were written
+        kept.rename(project / deleted)
+        for note in (project / "results").rglob("*.gone"):
+            note.unlink()
+    assert planned(project, "matrix") == set()
+
+
+def test_deleted_results_come_back_with_their_bytes_and_nothing_else_runs(project: Path) -> None:
+    """Guards against weeks of training, and scoring anew, because weights or clips were deleted."""
+    results = project / "results/matrix"
+    deleted = [results / name for name in ("weights/raven", "clips/truth", "scores/self_forcing")]
+    before = {
+        path: path.read_bytes()
+        for top in deleted
+        for path in top.rglob("*.*")
+        if path.is_file() and "journal" not in path.parts and "timings" not in path.name
+    }
+    for path in deleted:
+        shutil.rmtree(path)
+    (results / "report.html").unlink()
+    answer = snakemake(project, "matrix")
+    said = answer.stdout + answer.stderr
+    assert answer.returncode == 0, said[-3000:]
+    assert "files behind reports/table.html are gone (results/matrix/" in said
+    # Snakemake does not look again at these, which find their clips finished and write the same manifests.
+    looked_at = LAST | {("check", "raven"), ("check", "cm_grpo"), ("sample", "cm_grpo")}
+    made_again: set[Job] = {("convert_raven", "raven"), ("render", "truth"), ("check", "truth")} | SCORED_ANEW
+    assert jobs_in(said) - looked_at == made_again
+    assert (results / "report.html").is_file()
+    assert {path: path.read_bytes() for path in before} == before
+    assert planned(project, "matrix") == set()
+
+
 def test_a_custom_dimension(project: Path) -> None:
     """Editing its file scores it again in every row, and nothing else."""
     edit(project / "evaluation/custom/colour_drift.py")

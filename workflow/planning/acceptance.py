@@ -7,7 +7,6 @@ older digest are
 kept: their rules then go on being told that digest, until the code changes again.
 """
 
-import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,9 +16,7 @@ from typing import Any, NamedTuple
 from evaluation.files import write_text
 from evaluation.records import Record
 from workflow.planning.code_digest import digest_of, imported_here, stage_files
-
-METADATA = Path(".snakemake/metadata")
-"""Where Snakemake keeps what it knows of each output, seen from the working directory."""
+from workflow.planning.missing_results import METADATA, output_records
 
 SHOWN_CHANGES = 5
 """So many files are named in one line."""
@@ -193,12 +190,8 @@ def outputs_made(metadata: Path, prefix: str) -> Iterator[tuple[str, set[str]]]:
     """Outputs below `prefix` that Snakemake made and that are still there, each with every word of 16 hex
     digits among its parameters (two digests may stand behind each other).
     """
-    for path in sorted(metadata.rglob("*")) if metadata.is_dir() else ():
-        if not path.is_file():
-            continue
-        name = "".join(part.removeprefix("@") for part in path.relative_to(metadata).parts)
-        output = base64.urlsafe_b64decode(name.encode() + b"=" * (-len(name) % 4)).decode(errors="replace")
-        if not output.startswith(prefix) or not Path(output).exists():
+    for output, path in output_records(metadata, prefix):
+        if not Path(output).exists():
             continue
         params = json.loads(path.read_text(encoding="utf-8")).get("params") or []
         words = re.findall(r"\b(?:[0-9a-f]{16})+\b", " ".join(params))

@@ -60,16 +60,17 @@ def clip_warnings(folders: Folders, suite: Suite, baselines: Baselines) -> Itera
     for row in suite.rows:
         parts = {Path(folder) / "clips" / row for folder in (folders.suite, folders.results)}
         if gone := [name for part in parts for name in note_missing_clips(part)]:
-            yield f"{row}: {len(gone)} finished clips are gone ({_some(gone)}); they will be made again."
+            yield f"{row}: {len(gone)} finished clips are gone ({some_names(gone)}); they will be made again."
     for row, baseline in baselines.items():
         if baseline.kind != "native" and (
             changed := note_changes(Path(folders.suite) / "clips" / row, external_inputs(baseline))
         ):
             yield (
-                f"{row}: {len(changed)} files it was made from have changed ({_some(changed)}); it will be "
-                "made again."
+                f"{row}: {len(changed)} files it was made from have changed ({some_names(changed)}); it "
+                "will be made again."
             )
 
 
-def _some(names: Sequence[str]) -> str:
+def some_names(names: Sequence[str]) -> str:
+    """The first few names, for a warning."""
     return ", ".join(names[:SHOWN_CLIPS]) + (", ..." if len(names) > SHOWN_CLIPS else "")

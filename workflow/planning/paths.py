@@ -1,5 +1,6 @@
 """Where a suite's files lie, and what stands for a row's weights among the inputs of a rule."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,6 +79,17 @@ def tracked_file(suite: Suite, name: str, local: str | None = None) -> str:
 def local_weights(suite: Suite, *names: str) -> list[str]:
     """The weights themselves as inputs, but for fetched ones, for which their checksum record stands."""
     return [weights_file(suite, name) for name in names if not name.startswith(FETCHED_FOLDER)]
+
+
+def converted_files(suite: Suite, rows: Sequence[str]) -> list[str]:
+    """All files that `convert` makes of trained rows."""
+    flavours = {"raven": ("full",), "cm_grpo": ("adapter", "bundle", "merged")}
+    return [
+        f"results/{suite.suite}/weights/{row}/{flavour}.{suffix}"
+        for row in rows
+        for flavour in flavours[suite.train[row].recipe]
+        for suffix in ("json", "safetensors")
+    ]
 
 
 def _converted(suite: Suite, row: str, suffix: str) -> str:

@@ -14,6 +14,7 @@ rule aggregate:
             dimension=[*CHOSEN.dimensions, *CHOSEN.custom_dimensions],
         ),
         filtered=expand("<results>/filter/{row}.json", row=CHOSEN.rows),
+        gone=gone_note(f"{FOLDERS.run}/aggregate"),
     output:
         scores="<run>/aggregate/scores.json",
         csv="<run>/aggregate/scores.csv",

@@ -10,6 +10,7 @@ checkpoint check:
         chosen="<results>/prompts/prompts.jsonl",
         manifests=lambda wc: expand(f"{shards_folder(wc.row)}/{{shard}}.manifest.jsonl", shard=SUITE.shards),
         timings=lambda wc: expand(f"{shards_folder(wc.row)}/{{shard}}.timings.jsonl", shard=SUITE.shards),
+        gone=lambda wc: gone_note(f"{FOLDERS.results}/clips/{wc.row}/check"),
     output:
         manifest="<results>/clips/{row}/manifest.jsonl",
         timings="<results>/clips/{row}/timings.jsonl",

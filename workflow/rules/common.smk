@@ -27,7 +27,8 @@ from workflow.planning.banner import (
 )
 from workflow.planning.code_digest import GPU_ONLY
 from workflow.planning.custom_dimensions import custom_dimensions
-from workflow.planning.missing_clips import clip_warnings, missing_note
+from workflow.planning.missing_clips import missing_note
+from workflow.planning.missing_results import gone_note, missing_warnings
 from workflow.planning.needs import released_alternative
 from workflow.planning.paths import folders_of, has_user_list, prompt_list_copy
 from workflow.planning.progress import job_costs, start_progress
@@ -123,7 +124,7 @@ if workflow.is_main_process:
         keep_copy((ROOT / SUITE.prompts.list).read_bytes(), Path(prompt_list_copy(SUITE)))
     if SUBSET:
         make_subset_folder(Path(FOLDERS.suite), SUBSET, lambda: planned_prompts(SUITE, ROOT))
-    for warning in (*CODE.warnings(), *clip_warnings(FOLDERS, SUITE, BASELINES)):
+    for warning in (*CODE.warnings(), *missing_warnings(FOLDERS, SUITE, BASELINES)):
         logger.warning(warning)
 
 

@@ -1,7 +1,8 @@
 # train/<row>/checkpoint (distributed) -> weights/<row>/<flavour>.{safetensors,json}
+# Checkpoints, so that weights made again with the same bytes train and sample nothing anew, as in check.smk.
 
 
-rule convert_raven:
+checkpoint convert_raven:
     """Turn a distributed checkpoint into one safetensors file of full weights."""
     input:
         trained="<suite>/train/{row}/train.json",
@@ -28,7 +29,7 @@ rule convert_raven:
         " > {log:q} 2>&1"
 
 
-rule convert_cm_grpo:
+checkpoint convert_cm_grpo:
     """Turn an adapter's checkpoint into adapter, bundle (base and adapter) and merged safetensors."""
     input:
         trained="<suite>/train/{row}/train.json",

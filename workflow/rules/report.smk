@@ -1,5 +1,6 @@
 # scores + manifests + timings + benchmarks -> <run>/report.html (undeclared), copied to reports/table.html
 # The copy is the only output: were the run's own file one too, another suite's would count as up to date.
+from workflow.planning.paths import converted_files
 from workflow.planning.report_plan import report_settings
 from workflow.planning.row_plan import heldout_rows
 
@@ -21,6 +22,8 @@ rule report:
             "<suite>/train/{row}/heldout.json",
             row=[row for row in heldout_rows(SUITE) if row in CHOSEN.rows],
         ),
+        weights=ancient(converted_files(SUITE, [row for row in SUITE.train if row in CHOSEN.rows])),
+        gone=gone_note(f"{FOLDERS.run}/report"),
     output:
         table="reports/table.html",
     log:

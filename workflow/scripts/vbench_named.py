@@ -31,8 +31,8 @@ def refuse_names(entries: Sequence[ScoredPrompt]) -> None:
     if unsafe:
         raise ValueError(
             f"{len(unsafe)} prompts cannot be file names of VBench's form ({', '.join(unsafe[:SHOWN])}): "
-            "they hold a slash, a quote or the like, end in -<number>, or are too long. Nothing was linked; leave "
-            'them out (only="prompts=..."), or take the clips by id.'
+            "they hold a slash, a quote or the like, end in -<number>, or are too long. Nothing was "
+            'linked; leave them out (only="prompts=..."), or take the clips by id.'
         )
     times = Counter(entry.prompt.prompt for entry in entries)
     if doubled := [entry.prompt.id for entry in entries if times[entry.prompt.prompt] > 1]:

@@ -1,0 +1,85 @@
+"""Notice results that are gone while what was made from them is there, in a way Snakemake acts upon.
+
+Snakemake makes what a job lacks only if that job has to run, so that a report which is there hides that the
+scores behind it were deleted. What a file was made from is in Snakemake's own record of it. If some of that
+is gone, the job that made the file gets a note, <job>.gone, as one more input. The note is new, so the job
+runs again, and what it lacks is made first. Deleted clips are another matter: missing_clips.py.
+"""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from evaluation.files import write_text
+from workflow.planning.missing_clips import clip_warnings, some_names
+from workflow.planning.paths import Folders
+from workflow.planning.row_plan import Baselines
+from workflow.planning.suite import Suite
+
+METADATA = Path(".snakemake/metadata")
+"""Where Snakemake keeps what it knows of each output, seen from the working directory."""
+
+
+def output_records(metadata: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:
+    """Outputs, below `prefix`, that Snakemake ever made, each with the file of its record."""
+    for path in sorted(metadata.rglob("*")) if metadata.is_dir() else ():
+        if path.is_file():
+            name = "".join(part.removeprefix("@") for part in path.relative_to(metadata).parts)
+            packed = name.encode() + b"=" * (-len(name) % 4)
+            output = base64.urlsafe_b64decode(packed).decode(errors="replace")
+            if output.startswith(prefix):
+                yield output, path
+
+
+def gone_note(job: str) -> list[str]:
+    """The note that something a job was made from is gone, if ever it was. job: as in `watched_jobs`."""
+    note = Path(f"{job}.gone")
+    return [str(note)] if note.is_file() else []
+
+
+def watched_jobs(folders: Folders, rows: Sequence[str]) -> dict[str, str]:
+    """A file made by each job whose inputs are watched, by what the job's note is called."""
+    checks = {f"{folders.results}/clips/{row}" for row in rows}
+    return {
+        **{f"{folder}/check": f"{folder}/manifest.jsonl" for folder in sorted(checks)},
+        f"{folders.run}/aggregate": f"{folders.run}/aggregate/scores.json",
+        f"{folders.run}/report": "reports/table.html",
+    }
+
+
+def missing_inputs(record: Path, suite: str, also: Mapping[str, str]) -> list[str]:
+    """Files of the suite's folder that an output was made from and that are gone.
+
+    also: files that were written beside the output, by an input that says that they were.
+    """
+    made_from = json.loads(record.read_text(encoding="utf-8")).get("input") or []
+    inside = [name for name in made_from if name.startswith(f"{suite}/") and not name.endswith(".gone")]
+    beside = [name for sign, name in also.items() if sign in inside]
+    return [name for name in [*inside, *beside] if not Path(name).exists()]
+
+
+def missing_warnings(folders: Folders, suite: Suite, baselines: Baselines) -> Iterator[str]:
+    """Note results and clips that are gone, and external inputs that changed; a warning for each job that
+    has any.
+    """
+    yield from gone_warnings(folders, suite.rows)
+    yield from clip_warnings(folders, suite, baselines)
+
+
+def gone_warnings(folders: Folders, rows: Sequence[str], metadata: Path = METADATA) -> Iterator[str]:
+    """Note what is gone, job by job; a warning for each that has anything."""
+    records = dict(output_records(metadata))
+    report = {f"{folders.run}/aggregate/scores.json": f"{folders.run}/report.html"}
+    for job, output in watched_jobs(folders, rows).items():
+        if output not in records:
+            continue
+        missing = missing_inputs(records[output], folders.suite, report if job.endswith("/report") else {})
+        if missing:
+            # The time makes the note another one each time, also where a whole folder was deleted with it.
+            write_text(Path(f"{job}.gone"), f"{datetime.now(UTC).isoformat()} {' '.join(missing)}\n")
+            yield (
+                f"{len(missing)} files behind {output} are gone ({some_names(missing)}); they will be made "
+                "again."
+            )
