@@ -85,13 +85,15 @@ def sampled_frames(frames: int, fps: float) -> list[int]:
     return places
 
 
-def seen_size(height: int, width: int) -> tuple[int, int]:
-    """Size the network sees: multiples of 28, at most 200,704 pixels (480 x 832 becomes 336 x 588)."""
+def seen_size(height: int, width: int, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Size of the frames that the network sees: multiples of 28, at most `max_pixels` (480 x 832 becomes 336
+    x 588).
+    """
     # transformers takes seconds to import, and nothing but this reward needs it here
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
     found: tuple[int, int] = smart_resize(
-        height, width, factor=PATCH * MERGE, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS
+        height, width, factor=PATCH * MERGE, min_pixels=MIN_PIXELS, max_pixels=max_pixels
     )
     return found
 
