@@ -8,24 +8,23 @@ from baselines.spec import Baseline
 from models.checkpoints.released import Adapter, Release
 
 
-def release_of(baseline: Baseline, weights: Path, *, base_alone: bool = False) -> Release:
+def release_of(baseline: Baseline, weights: Path) -> Release:
     """Where a baseline's released files lie, and what they must be.
 
     weights: the fetched file, resources/weights/<row>/<name>; the adapter lies beside it, and files that are
     no student (the bidirectional model, RAVEN's initialisation) in the folders next to it. An adapter with
-    the weights' own file name is inside them (a bundle). base_alone: leave the adapter out on purpose.
+    the weights' own file name is inside them (a bundle).
     """
     folder = weights.parent
     return Release(
         path=weights,
         key=baseline.weights.key,
-        adapter=None if base_alone else adapter_of(baseline, folder),
+        adapter=adapter_of(baseline, folder),
         published_as=baseline.weights.file,
         not_these={
             "the bidirectional Wan2.1 model": folder.parent / "wan/diffusion_pytorch_model.safetensors",
             "an initialisation checkpoint": folder.parent / "causal_forcing/causal_ode.pt",
         },
-        base_alone=base_alone,
     )
 
 

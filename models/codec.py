@@ -74,11 +74,11 @@ class LinearCodec(nn.Module):
 
     def decode_uint8(self, latents: Tensor) -> Tensor:
         """Decoded clips as bytes, channels last: uint8 [B, T, 4H, 4W, 3]. Rounds (x + 1) * 127.5."""
-        return self.stream(len(latents)).push(latents)
+        return self.stream().push(latents)
 
-    def stream(self, batch: int) -> LinearStream:
-        """A decoder of `batch` clips that takes latents chunk by chunk."""
-        return LinearStream(self, batch)
+    def stream(self) -> LinearStream:
+        """A decoder that takes clips' latents chunk by chunk."""
+        return LinearStream(self)
 
     def save(self, path: Path | str) -> None:
         """Write the codec to a .safetensors file (float32)."""
@@ -98,38 +98,26 @@ class LinearCodec(nn.Module):
 
 
 class LinearStream:
-    """Frames of `batch` clips, chunk by chunk; latent frames are decoded alone, so only the place is kept."""
+    """Frames of clips, chunk by chunk; latent frames are decoded alone, so only the place is remembered."""
 
-    def __init__(self, codec: LinearCodec, batch: int) -> None:
+    def __init__(self, codec: LinearCodec) -> None:
         self.codec = codec
-        self.batch = batch
         self.starts = True
 
     def push(self, latents: Tensor) -> Tensor:
         """Latents [B, f, C, H, W] -> uint8 frames [B, 4f, 4H, 4W, 3], three fewer for the first chunk."""
-        check_batch(latents, self.batch)
         pixels = ((self.codec._decode(latents, starts=self.starts) + 1) * 127.5).round().to(torch.uint8)
         self.starts = False
         return rearrange(pixels, "b t c h w -> b t h w c")
 
 
-def check_batch(latents: Tensor, batch: int) -> None:
-    """Raises ValueError unless latents are [batch, f >= 1, C, H, W]."""
-    if latents.ndim != 5 or latents.shape[0] != batch or latents.shape[1] < 1:
-        raise ValueError(
-            f"A stream of {batch} clips takes latents [{batch}, frames, channels, height, width], found "
-            f"{list(latents.shape)}; push the chunks of these clips, at least one latent frame each."
-        )
-
-
-def fit_codec(pixels: Tensor, *, channels: int = 16, whitening: float = 0.5) -> LinearCodec:
+def fit_codec(pixels: Tensor, *, channels: int = 16) -> LinearCodec:
     """Fit to clips [B, T, 3, 4H, 4W] in [-1, 1]: centred principal components of first frames and of groups
     of four.
 
-    whitening: channel scale is its deviation to this power, times one constant that makes the mean variance
-    of a latent 1. 1 gives every channel unit variance and so the same weight in the loss to detail nobody
-    sees; 0 keeps pixel importance. The sign of a component is fixed (its largest number is positive), so a
-    fit is reproducible.
+    A channel's scale is the root of its deviation, times one constant that makes the mean variance of latents
+    1: halfway between equal weights in the loss and pixel importance. The sign of a component is fixed (its
+    largest number is positive), so a fit is reproducible.
     """
     codec = LinearCodec(channels)
     for name, data in zip(("first", "rest"), _patches(pixels), strict=True):
@@ -139,7 +127,7 @@ def fit_codec(pixels: Tensor, *, channels: int = 16, whitening: float = 0.5) -> 
         basis = vectors.flip(1)[:, :channels].T
         basis = basis * basis.gather(1, basis.abs().argmax(1, keepdim=True)).sign()
         deviation = values.flip(0)[:channels].clamp_min(1e-8).sqrt()
-        scale = deviation**whitening
+        scale = deviation**0.5
         scale = scale * ((deviation / scale) ** 2).mean().sqrt()
         for part, value in (("basis", basis), ("mean", mean), ("scale", scale)):
             codec.get_buffer(f"{name}_{part}").copy_(value)

@@ -24,13 +24,12 @@ class TextEncoder(Protocol):
 
 
 class CodecStream(Protocol):
-    """A decoder in the middle of `batch` clips. Streams of one codec are independent of one another."""
+    """A decoder in the middle of a batch of clips. Streams of one codec are independent of one another."""
 
     def push(self, latents: Tensor) -> Tensor:
         """Latents of the next chunk [B, f, C, H, W], f >= 1 -> its frames, uint8 [B, t, h, w, 3].
 
-        On the codec's device; t is 4f, three fewer for the clip's first chunk. Raises ValueError for another
-        batch.
+        On the codec's device; t is 4f, three fewer for the clip's first chunk.
         """
         ...
 
@@ -42,7 +41,7 @@ class Codec(Protocol):
         """Whole clips [B, F, C, H, W] on any device -> uint8 [B, 1 + 4 (F - 1), h, w, 3]: one push."""
         ...
 
-    def stream(self, batch: int) -> CodecStream:
+    def stream(self) -> CodecStream:
         """A fresh stream; pushing a clip in any chunks gives the frames of decode_uint8."""
         ...
 

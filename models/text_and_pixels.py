@@ -37,17 +37,10 @@ def open_codec(
     return WanVae.load(path, device=device, dtype=dtype, autocast=autocast, fast=fast)
 
 
-def open_text(
-    path: Path | str,
-    *,
-    tokenizer: Path | str | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.bfloat16,
-) -> TextEncoder:
+def open_text(path: Path | str, *, device: torch.device | str = "cpu") -> TextEncoder:
     """The text encoder in a file or folder: our small one (float32), Wan's umT5 file, or a `text_encoder/`
-    folder.
+    folder, in bfloat16 with the tokenizer beside it (`TOKENIZERS`).
 
-    tokenizer: umT5's folder; None takes google/umt5-xxl or tokenizer beside `path`. dtype: of umT5.
     Raises FileNotFoundError, ValueError naming what does not fit.
     """
     path = _existing(path)
@@ -56,12 +49,7 @@ def open_text(
     # only here, so that the toybox suite runs without transformers
     from models.wan_text import WanTextEncoder
 
-    return WanTextEncoder.load(
-        path,
-        tokenizer=tokenizer_beside(path) if tokenizer is None else tokenizer,
-        device=device,
-        dtype=dtype,
-    )
+    return WanTextEncoder.load(path, tokenizer=tokenizer_beside(path), device=device)
 
 
 def _existing(path: Path | str) -> Path:

@@ -20,7 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from models.checkpoints.containers import load_strict, read_library_weights
-from models.codec import GROUP, check_batch
+from models.codec import GROUP
 from models.wan_decoder import FastDecoder, Prepared
 
 PIXELS_PER_LATENT = 8
@@ -136,11 +136,11 @@ class WanVae:
 
     def decode_uint8(self, latents: Tensor) -> Tensor:
         """Bytes uint8 [B, 1 + 4 (F - 1), 8H, 8W, 3] of latents [B, F, C, H, W]."""
-        return self.stream(len(latents)).push(latents)
+        return self.stream().push(latents)
 
-    def stream(self, batch: int) -> WanVaeStream:
-        """A decoder of `batch` clips that takes latents chunk by chunk."""
-        return WanVaeStream(self, batch)
+    def stream(self) -> WanVaeStream:
+        """A decoder that takes clips' latents chunk by chunk."""
+        return WanVaeStream(self)
 
     def denormalise(self, latents: Tensor) -> Tensor:
         """z / (1/std) + mean of [B, F, C, H, W], with every number rounded to the working dtype."""
@@ -176,11 +176,10 @@ class WanVae:
 
 
 class WanVaeStream:
-    """Frames of `batch` clips, chunk by chunk; holds the last inputs of these clips' convolutions."""
+    """Frames of clips, chunk by chunk; holds the last inputs of these clips' convolutions."""
 
-    def __init__(self, vae: WanVae, batch: int) -> None:
+    def __init__(self, vae: WanVae) -> None:
         self.vae = vae
-        self.batch = batch
         self.memory: list[Any] = [None] * vae.memories["decoder"]
         self.decoder = FastDecoder(vae.module, vae.prepared) if vae.fast else None
 
@@ -188,27 +187,20 @@ class WanVaeStream:
         """Next latents [B, f, C, H, W] -> uint8 frames [B, 4f, 8H, 8W, 3], three fewer for the first chunk.
 
         One latent frame at a time, so the frames do not depend on how a clip is cut into chunks.
-        Raises ValueError if the batch is another one.
         """
         return torch.cat([to_uint8(pixels) for pixels in self.decoded(latents)], dim=1)
 
     @torch.no_grad()
     def decoded(self, latents: Tensor) -> Iterator[Tensor]:
-        """Pixels [B, 3, T, 8H, 8W] of each latent frame in turn, in about [-1, 1], in the decoder's dtype.
-        Raises ValueError as `push`.
-        """
-        check_batch(latents, self.batch)
+        """Pixels [B, 3, T, 8H, 8W] of each latent frame in turn, in about [-1, 1], in the decoder's dtype."""
         z = rearrange(self.vae.denormalise(latents), "b f c h w -> b c f h w")
         for frame in z.split(1, dim=2):
             if self.decoder is not None:
                 yield self.decoder.step(frame)
                 continue
             with self.vae._precision():
-                pixels = self.vae.module.decoder(
-                    self.vae.module.post_quant_conv(frame),
-                    feat_cache=self.memory,
-                    feat_idx=[0],
-                )
+                one = self.vae.module.post_quant_conv(frame)
+                pixels = self.vae.module.decoder(one, feat_cache=self.memory, feat_idx=[0])
             yield pixels
 
 

@@ -147,9 +147,9 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], *, where: str, a
     module.load_state_dict(dict(state), strict=True, assign=assign)
 
 
-def read_weights(path: Path | str, *, key: str | None = None) -> dict[str, Tensor]:
-    """Normalised state dict of any weight file that `read_container` reads; key as in `unwrap`."""
-    return unwrap(read_container(path), key=key, where=str(path)).state
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """Normalised state dict of any weight file that `read_container` reads."""
+    return unwrap(read_container(path), where=str(path)).state
 
 
 def read_container(path: Path | str, *, shapes_only: bool = False) -> Mapping[str, object]:

@@ -94,8 +94,6 @@ class Release:
     """The file's name on the hub, checked beside its own."""
     not_these: Mapping[str, Path] = field(default_factory=dict)
     """Files it must not equal, by what they are ("an initialisation"); absent ones are passed over."""
-    base_alone: bool = False
-    """A base that is published with a LoRA is wanted without it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +187,7 @@ def _checked(release: Release, *, shapes_only: bool) -> list[DescribedState]:
     adapter = release.adapter
     if release.role == "student":
         for name in (str(release.path), release.published_as or ""):
-            _refuse_by_name(release.path, name, alone=adapter is None and not release.base_alone)
+            _refuse_by_name(release.path, name, alone=adapter is None)
     base = read_released(release.path, release.key, shapes_only=shapes_only)
     _check_full(base, release.config, bundle=adapter is not None and adapter.path is None)
     refuse_copies(release)
@@ -274,7 +272,7 @@ def _describe_adapter(adapter: Adapter, *, shapes_only: bool) -> DescribedState:
     if not adapter.path.exists():
         raise FileNotFoundError(
             f"There is no adapter at {adapter.path}, and the base weights alone are not this method; run "
-            "`make fetch`, or ask for the base without its adapter."
+            "`make fetch`."
         )
     held = read_container(adapter.path, shapes_only=shapes_only)
     levels = any(isinstance(value, Mapping) for value in held.values())
@@ -332,7 +330,7 @@ def _refuse_by_name(path: Path, name: str, *, alone: bool) -> None:
         if alone and part in NEEDS_ADAPTER:
             raise ValueError(
                 f"{path} is LongLive's base ({part}), which is not the published model without its LoRA; "
-                "name models/lora.pt as the adapter, or ask for the base without its adapter."
+                "name models/lora.pt as the adapter."
             )
 
 

@@ -321,9 +321,8 @@ def test_mix_ups_are_one_sentence(tmp_path: Path, name: str) -> None:
 
 
 def test_what_is_no_mix_up_is_not_refused(tmp_path: Path) -> None:
-    """An initialisation as such, LongLive's base on request, another training of the same size."""
+    """An initialisation as such, another training of the same size."""
     open_released(toy(saved(tmp_path, STATE, "ode_init.pt"), role="initialisation"))
-    open_released(toy(saved(tmp_path, STATE, "longlive_base.pt"), base_alone=True))
     other = saved(tmp_path, dict(wan_of(5).state_dict()), "causal_ode.pt")
     open_released(
         toy(saved(tmp_path, STATE), not_these={"an initialisation": other, "absent": tmp_path / "none.pt"})

@@ -172,7 +172,7 @@ def test_any_chunks_give_the_same_frames(
     """Guards the memories kept between chunks, and the 1 + 4 + 4 ... frames: bit by bit."""
     codec: Codec = request.getfixturevalue(which)
     latents = latents_of(21)
-    stream = codec.stream(1)
+    stream = codec.stream()
     pushed = [stream.push(part) for part in latents.split(chunks, dim=1)]
     assert [part.shape[1] for part in pushed] == [4 * f - 3 * (i == 0) for i, f in enumerate(chunks)]
     assert torch.equal(torch.cat(pushed, dim=1), codec.decode_uint8(latents))
@@ -185,7 +185,7 @@ def test_streams_do_not_disturb_one_another(which: str, request: pytest.FixtureR
     """
     codec: Codec = request.getfixturevalue(which)
     first, second = latents_of(6, seed=1), latents_of(6, seed=2)
-    streams = codec.stream(1), codec.stream(1)
+    streams = codec.stream(), codec.stream()
     pushed: tuple[list[Tensor], list[Tensor]] = ([], [])
     for start in range(0, 6, 2):
         for stream, latents, frames in zip(streams, (first, second), pushed, strict=True):
@@ -193,15 +193,6 @@ def test_streams_do_not_disturb_one_another(which: str, request: pytest.FixtureR
             codec.decode_uint8(first[:, :1])
     assert torch.equal(torch.cat(pushed[0], dim=1), codec.decode_uint8(first))
     assert torch.equal(torch.cat(pushed[1], dim=1), codec.decode_uint8(second))
-
-
-@pytest.mark.parametrize("which", ["vae", "linear"])
-def test_a_stream_takes_its_own_clips_only(which: str, request: pytest.FixtureRequest) -> None:
-    """Guards against memories of other clips, and against a chunk of nothing."""
-    stream = request.getfixturevalue(which).stream(2)
-    for wrong in (latents_of(1), latents_of(1, batch=2)[:, :0], latents_of(1, batch=2)[0]):
-        with pytest.raises(ValueError, match="A stream of 2 clips takes latents"):
-            stream.push(wrong)
 
 
 def test_bytes_are_truncated() -> None:

@@ -23,6 +23,7 @@ from models.checkpoints.lora import (
     weights_header,
 )
 from models.checkpoints.open import open_model
+from models.checkpoints.released import read_released
 from models.codec import LinearCodec, fit_codec, psnr
 from models.config import WanConfig
 from models.text import ToyTextEncoder, vocabulary
@@ -120,7 +121,7 @@ def test_every_container_loads_strictly(tmp_path: Path) -> None:
         load_strict(wan_of(2), found, where="w.pt")
         assert tensors_sha256(found) == tensors_sha256(state)
     torch.save({"generator": prefixed, "generator_ema": wrapped}, tmp_path / "both.pt")
-    assert read_weights(tmp_path / "both.pt", key="generator_ema").keys() == state.keys()
+    assert read_released(tmp_path / "both.pt", "generator_ema").state.keys() == state.keys()
     renamed = {name.replace("head.head.bias", "head.bias"): value for name, value in state.items()}
     with pytest.raises(ValueError, match=r"1 missing \(head\.head\.bias\), 1 unexpected \(head\.bias\)"):
         load_strict(wan_of(2), renamed, where="w.pt")

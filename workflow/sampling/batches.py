@@ -69,7 +69,7 @@ class BatchSampler:
         text = upload(
             self.text.rows([sample.prompt.extended for sample in batch.samples]), self.sampler.device
         )
-        stream, calls, latents, frames = self.codec.stream(len(batch.samples)), 0, [], []
+        stream, calls, latents, frames = self.codec.stream(), 0, [], []
         for record in self.sampler.records(text, self.noise_of(batch.samples)):
             if isinstance(record, Finished):
                 moments.take()

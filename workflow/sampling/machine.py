@@ -3,7 +3,6 @@
 import os
 import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -13,14 +12,14 @@ DeviceChoice = Literal["cpu", "cuda", "auto"]
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
-def choose_device(choice: DeviceChoice, environment: Mapping[str, str] = os.environ) -> torch.device:
+def choose_device(choice: DeviceChoice) -> torch.device:
     """The device for a suite's `device` key: cpu ignores a granted GPU, cuda needs one, auto may take one.
 
     Raises RuntimeError if a GPU is wanted but this torch or this machine has none.
     """
     if choice == "cpu":
         return torch.device("cpu")
-    granted = environment.get("CUDA_VISIBLE_DEVICES", "") or environment.get("SLURM_JOB_GPUS", "")
+    granted = os.environ.get("CUDA_VISIBLE_DEVICES", "") or os.environ.get("SLURM_JOB_GPUS", "")
     if torch.version.cuda is None and (granted or choice == "cuda"):
         raise RuntimeError(
             f"This job {'was granted the GPU ' + granted if granted else 'must run on a GPU'}, but the "

@@ -173,7 +173,7 @@ def frames_of(vae: WanVae, latents: Tensor) -> Tensor:
 
     Raises FloatingPointError if a pixel is not finite.
     """
-    return torch.cat([as_bytes(pixels[0]) for pixels in vae.stream(1).decoded(latents[None])])
+    return torch.cat([as_bytes(pixels[0]) for pixels in vae.stream().decoded(latents[None])])
 
 
 def as_bytes(pixels: Tensor) -> Tensor:
