@@ -84,7 +84,7 @@ def start_log(where: str = "", level: int = logging.INFO) -> None:
 def run(
     parser: argparse.ArgumentParser,
     arguments: Sequence[str] | None,
-    work: Callable[[argparse.Namespace], None],
+    work: Callable[[argparse.Namespace], object],
 ) -> int:
     """Parse, log and work. Returns the exit code: 0, or 1 if the work raised ValueError or OSError, whose
     message is logged. Whatever else it raises is a bug of ours and keeps its traceback.

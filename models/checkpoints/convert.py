@@ -6,6 +6,7 @@ into the base), and "base" (what is beneath an adapter). Nothing is computed but
 other tensor keeps its bits and dtype. models/backbone.md#weight-files lists what published files look like.
 """
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -361,25 +362,13 @@ def _check_pairs(source: WeightsSource) -> None:
             f"{source.where} has adapters of the ranks {sorted(ranks)}, expected one rank; it is mixed or "
             "damaged."
         )
-    blocks: dict[str, set[str]] = {}
-    for match in filter(None, map(BLOCK.search, stems)):
-        blocks.setdefault(match[1], set()).add(match[2])
-    absent = (
-        sorted(set(range(source.config.num_layers)) - set(map(int, blocks)))
-        if blocks and source.config
-        else []
-    )
-    if absent:
-        raise ValueError(
-            f"{source.where} adapts {len(blocks)} blocks and not block {absent[0]}; its tensors are not "
-            "all there."
-        )
-    every = set().union(*blocks.values())
-    for number, own in sorted(blocks.items(), key=lambda item: int(item[0])):
-        if own != every:
+    found = {(int(match[1]), match[2]) for match in map(BLOCK.search, stems) if match}
+    blocks = source.config.num_layers if source.config else 1 + max((block for block, _ in found), default=0)
+    for block, layer in itertools.product(range(blocks), sorted({layer for _, layer in found})):
+        if (block, layer) not in found:
             raise ValueError(
-                f"{source.where} adapts {', '.join(sorted(every - own))} in other blocks and not in block "
-                f"{number}; its tensors are not all there."
+                f"{source.where} adapts {layer} in other blocks and not in block {block}; its tensors are "
+                "not all there."
             )
 
 

@@ -120,28 +120,13 @@ def _active(adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def merged_state(bundle: Mapping[str, Tensor], *, alpha: float) -> dict[str, Tensor]:
     """Merged flavour of a bundle: W + (alpha / rank) B A in float32, in W's dtype, under Wan's names."""
-    merged: dict[str, Tensor] = {}
-    for name, value in bundle.items():
-        if ".lora_" in name:
-            continue
-        plain = name.removeprefix(PREFIX).replace(".base_layer.", ".")
-        stem = name.removesuffix(".base_layer.weight")
-        if stem != name:
-            down, up = (bundle[f"{stem}.lora_{half}.default.weight"].float() for half in "AB")
-            value = (value.float() + (alpha / down.shape[0]) * (up @ down)).to(value.dtype)
-        merged[plain] = value
+    merged = base_state(bundle)
+    for name in (name for name in bundle if ".lora_A." in name):
+        down, up = bundle[name].float(), bundle[name.replace(".lora_A.", ".lora_B.")].float()
+        plain = f"{name.partition('.lora_A.')[0].removeprefix(PREFIX)}.weight"
+        whole = merged[plain].float() + (alpha / down.shape[0]) * (up @ down)
+        merged[plain] = whole.to(merged[plain].dtype)
     return merged
-
-
-def load_adapter(wan: Wan, adapter: Mapping[str, Tensor], *, alpha: float, where: str) -> PeftModel:
-    """Wrap `wan` (base weights in place) with a stored adapter. The targets come from the file's own names.
-
-    alpha: as trained; the rank comes from the tensors. Raises ValueError if the names do not fit.
-    """
-    wrapped = add_lora(wan, _settings_of(adapter, alpha), seed=0)
-    base = {name: value for name, value in wrapped.state_dict().items() if ".lora_" not in name}
-    load_strict(wrapped, {**base, **_active(adapter)}, where=where)
-    return wrapped
 
 
 def load_bundle(
@@ -237,7 +222,8 @@ def open_native(path: Path | str, dtypes: DtypePolicy | None = None, *, base: Pa
     if header.base is None:
         return inner_wan(load_bundle(wan, state, alpha=header.alpha, where=str(path)))
     beneath = open_native(base or path.parent / header.base, dtypes)
-    return inner_wan(load_adapter(beneath, state, alpha=header.alpha, where=str(path)))
+    bundle = bundle_state(beneath.state_dict(), state)
+    return inner_wan(load_bundle(beneath, bundle, alpha=header.alpha, where=str(path)))
 
 
 def fold_adapters(wan: Wan) -> Wan:

@@ -8,7 +8,7 @@ wan = open_model("resources/weights/longlive/longlive_base.pt", release=release_
 from pathlib import Path
 
 from models.checkpoints.lora import is_native_checkpoint, open_native
-from models.checkpoints.released import Release, Role, inspect_released, open_released
+from models.checkpoints.released import Release, Role, open_released, read_released
 from models.config import DtypePolicy
 from models.wan import Wan
 
@@ -37,7 +37,7 @@ def open_model(
         return open_native(path, dtypes, base=base)
     if release is not None:
         return open_released(release, dtypes)
-    found = inspect_released(path)
+    found = read_released(path, shapes_only=True).found
     if found.config is None or found.flavour != "full":
         held = {
             "adapter": "a LoRA without its base",

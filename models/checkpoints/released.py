@@ -1,7 +1,7 @@
 """Released checkpoints of the real models: what a file is, whether it is the right one, and the transformer
 in it.
 
-`inspect_released` reads names, shapes and dtypes only; `check_released` turns every known mix-up into an
+`read_released` describes a file, reading no data; `check_released` turns every known mix-up into an
 error that says what to do; `open_released` makes the transformer, its parameters memory-mapped from the file.
 What is published, and which files are not results, is written in baselines/methods.md.
 """
@@ -141,15 +141,6 @@ class DescribedState(NamedTuple):
     state: dict[str, Tensor]
 
 
-def inspect_released(path: Path | str, *, key: str | None = None) -> Found:
-    """What is in a checkpoint of any format, without reading tensor data.
-
-    key: the dict level to look into, None if there is no choice. Raises FileNotFoundError; ValueError for a
-    file that cannot be read, a level that it does not have, or a choice of levels that the key does not make.
-    """
-    return read_released(path, key, shapes_only=True).found
-
-
 def check_released(release: Release) -> list[Found]:
     """Descriptions of a model's weights (and adapter), once both are checked; reads a few MB at most.
 
@@ -258,10 +249,11 @@ def size_name(config: WanConfig) -> str:
 
 
 def read_released(path: Path | str, key: str | None = None, *, shapes_only: bool = False) -> DescribedState:
-    """What is in a checkpoint of any format, and its tensors; key and errors as in `inspect_released`.
+    """What is in a checkpoint of any format, and its tensors.
 
     Tensors of files are memory-mapped, and read when they are used. shapes_only: they may be on the meta
-    device.
+    device. key: the dict level to look into, None if there is no choice. Raises FileNotFoundError; ValueError
+    for a file that cannot be read, an absent level, or a choice of levels that the key does not make.
     """
     return _described(path, unwrap(read_container(path, shapes_only=shapes_only), key=key, where=str(path)))
 

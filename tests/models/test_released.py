@@ -30,8 +30,8 @@ from models.checkpoints.released import (
     Release,
     check_released,
     config_of,
-    inspect_released,
     open_released,
+    read_released,
 )
 from models.config import WanConfig
 from models.wan import Wan
@@ -122,7 +122,7 @@ def test_every_container_is_the_same_network(tmp_path: Path, name: str) -> None:
     """
     content, key, level = CONTAINERS[name]
     release = toy(saved(tmp_path, content), key=key)
-    found = inspect_released(release.path, key=key)
+    found = read_released(release.path, key=key, shapes_only=True).found
     assert (found.tensors, found.flavour, found.level) == (len(STATE), "full", level)
     assert found.dtypes == {"float32": len(STATE)}
     assert torch.equal(velocity(open_released(release)), velocity(wan_of(1)))
@@ -143,9 +143,9 @@ def test_files_without_nesting_are_the_same_network(tmp_path: Path) -> None:
         (tmp_path / "dotted_dcp", "generator_ema"),
         (sharded(tmp_path / "shards"), None),
     ):
-        assert inspect_released(path, key=key).tensors == len(STATE), path
+        assert read_released(path, key=key, shapes_only=True).found.tensors == len(STATE), path
         assert torch.equal(velocity(open_released(toy(path, key=key))), velocity(wan_of(1))), path
-    assert inspect_released(tmp_path / "dotted_dcp", key="generator").other_levels == {
+    assert read_released(tmp_path / "dotted_dcp", key="generator", shapes_only=True).found.other_levels == {
         "generator_ema": len(STATE)
     }
 
@@ -154,11 +154,11 @@ def test_absent_and_foreign_shards_are_named(tmp_path: Path) -> None:
     index = sharded(tmp_path)
     write_safetensors(tmp_path / "m-00001-of-00002.safetensors", {"x": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"m-00001-of-00002\.safetensors holds other tensors than"):
-        inspect_released(index)
+        read_released(index, shapes_only=True)
     for shard in tmp_path.glob("*.safetensors"):
         shard.unlink()
     with pytest.raises(FileNotFoundError, match=r"2 are absent .m-00001-of-00002\.safetensors, m-00002"):
-        inspect_released(index)
+        read_released(index, shapes_only=True)
 
 
 def adapter_of(path: Path | None, *, rank: int = 3, key: str | None = None, tensors: int = 52) -> Adapter:
@@ -194,7 +194,8 @@ def test_every_adapter_layout_is_the_naive_sum(tmp_path: Path) -> None:
     assert fold_adapters(folded) is folded
     bundle = saved(tmp_path, bundle_state(STATE, adapter), "bundle.pt")
     release = toy(bundle, adapter=adapter_of(None))
-    assert inspect_released(bundle).flavour == "bundle" and inspect_released(bundle).rank == 3
+    found = read_released(bundle, shapes_only=True).found
+    assert (found.flavour, found.rank) == ("bundle", 3)
     torch.testing.assert_close(velocity(open_released(release)), expected, rtol=1e-4, atol=1e-5)
     wrapped = add_lora(wan_of(1), LoraSettings(rank=3, alpha=6.0), seed=0)
     assert bundle_state(STATE, adapter).keys() == wrapped.state_dict().keys()
@@ -358,7 +359,7 @@ def test_the_real_size_costs_no_memory(tmp_path: Path) -> None:
     path = sparse(tmp_path / "raven_model.safetensors", shapes)
     assert path.stat().st_size > 1.4e9
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = inspect_released(path)
+    found = read_released(path, shapes_only=True).found
     assert found.config == WanConfig() and found.tensors == 825
     wan = open_released(Release(path=path, key=None))
     assert wan.blocks[29].ffn[2].weight.shape == (1536, 8960)

@@ -84,7 +84,7 @@ ADAPTERS: dict[str, tuple[Callable[[State], State], str]] = {
     ),
     "a block absent": (
         lambda s: {n: v for n, v in s.items() if "blocks.1." not in n},
-        "adapts 1 blocks and not block 1",
+        "adapts cross_attn.k in other blocks and not in block 1",
     ),
     "two ranks": (
         lambda s: {

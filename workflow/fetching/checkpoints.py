@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from baselines.released import release_of
 from baselines.spec import load_baseline
-from models.checkpoints.released import WAN_14B, Found, Release, Role, check_released, inspect_released
+from models.checkpoints.released import WAN_14B, Found, Release, Role, check_released, read_released
 from models.config import WanConfig
 from workflow.planning.resources import Resource
 from workflow.planning.suite import Suite
@@ -65,7 +65,7 @@ def describe_checkpoints(
             errors.append(str(error))
     for other in others:
         try:
-            found.append(inspect_released(other))
+            found.append(read_released(other, shapes_only=True).found)
         except ValueError as error:
             errors.append(str(error))
     described = {}

@@ -5,7 +5,6 @@ anything else, and for other formats, there is convert_weights.py. The three fla
 the same clip; a difference stops the job.
 """
 
-import argparse
 import logging
 import os
 import sys
@@ -114,11 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--train-dir", required=True, type=Path, help="folder of the finished run")
     parser.add_argument("--base", type=Path, help="weights beneath an adapter")
     parser.add_argument("--output-dir", required=True, type=Path, help="folder of the weight files")
-    return run(parser, arguments, convert_run)
-
-
-def convert_run(flags: argparse.Namespace) -> None:
-    convert(flags.train_dir, flags.settings, flags.output_dir, flags.base)
+    return run(parser, arguments, lambda f: convert(f.train_dir, f.settings, f.output_dir, f.base))
 
 
 if __name__ == "__main__":

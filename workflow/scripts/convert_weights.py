@@ -22,7 +22,6 @@ merging computes, in float32. <output>.json beside it says what it is, from what
 of both.
 """
 
-import argparse
 import json
 import logging
 import os
@@ -117,10 +116,6 @@ def _seen_from(folder: Path, path: Path) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
 
 
-def convert_by_flags(flags: argparse.Namespace) -> None:
-    convert_weights(**vars(flags))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = command(__doc__)
     parser.add_argument("source", type=Path, help="a run, one of its states/, a DCP directory, or a file")
@@ -153,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="weights that this program wrote, of the same size, where the source does not show its own",
     )
     warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process is what is meant
-    return run(parser, arguments, convert_by_flags)
+    return run(parser, arguments, lambda flags: convert_weights(**vars(flags)))
 
 
 if __name__ == "__main__":
