@@ -364,11 +364,11 @@ def _check_pairs(source: WeightsSource) -> None:
         )
     found = {(int(match[1]), match[2]) for match in map(BLOCK.search, stems) if match}
     blocks = source.config.num_layers if source.config else 1 + max((block for block, _ in found), default=0)
-    for block, layer in itertools.product(range(blocks), sorted({layer for _, layer in found})):
-        if (block, layer) not in found:
+    for block, name in itertools.product(range(blocks), sorted({name for _, name in found})):
+        if (block, name) not in found:
             raise ValueError(
-                f"{source.where} adapts {layer} in other blocks and not in block {block}; its tensors are "
-                "not all there."
+                f"{source.where} adapts {name} in other blocks and not in block {block}; its tensors are not "
+                "all there."
             )
 
 

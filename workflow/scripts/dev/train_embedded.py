@@ -92,49 +92,24 @@ Measure = Callable[[Mapping[str, Tensor]], dict[str, float]]
 def default_settings(stage: str, seed: int) -> dict[str, Any]:
     """Settings of a stage by part; --settings overrides single keys of them."""
     endless = 10**6
+    shared: dict[str, Any] = {"iterations": endless, "batch": 256}
+    muon: dict[str, Any] = {"kind": "muon", "betas": (0.9, 0.95), "clip": 1.0, "schedule": "cosine"}
     if stage == "base":
-        optimizer = OptimizerSettings(
-            lr=2e-3, kind="muon", betas=(0.9, 0.95), clip=1.0, warmup=200, schedule="cosine"
-        )
-        return {"base": BaseSettings(iterations=endless, batch=256, seed=seed, optimizer=optimizer)}
+        optimizer = OptimizerSettings(lr=2e-3, warmup=200, **muon)
+        return {"base": BaseSettings(seed=seed, optimizer=optimizer, **shared)}
     if stage == "causal_init":
-        forcing = OptimizerSettings(
-            lr=1e-3,
-            kind="muon",
-            muon_lr=0.01,
-            betas=(0.9, 0.95),
-            clip=1.0,
-            warmup=100,
-            schedule="cosine",
-            final=0.05,
-        )
-        regress = dataclasses.replace(forcing, lr=7e-4, muon_lr=0.007, final=0.0)
-        endpoint = EndpointSettings(
-            iterations=endless,
-            batch=256,
-            seed=seed + 1,
-            optimizer=regress,
-            trajectories=16384,
-            timesteps=PATH_TIMESTEPS,
-        )
+        forcing = OptimizerSettings(lr=1e-3, muon_lr=0.01, final=0.05, warmup=100, **muon)
+        regress = OptimizerSettings(lr=7e-4, muon_lr=0.007, warmup=100, **muon)
+        paths: dict[str, Any] = {"trajectories": 16384, "timesteps": PATH_TIMESTEPS}
         return {
-            "forcing": TeacherForcingSettings(iterations=endless, batch=256, seed=seed, optimizer=forcing),
-            "endpoint": endpoint,
+            "forcing": TeacherForcingSettings(seed=seed, optimizer=forcing, **shared),
+            "endpoint": EndpointSettings(seed=seed + 1, optimizer=regress, **paths, **shared),
         }
-    student = OptimizerSettings(
-        lr=8e-4 if stage == "longlive" else 2e-4, warmup=20, schedule="cosine", final=0.1, clip=10.0
-    )
+    rate = 8e-4 if stage == "longlive" else 2e-4
+    student = OptimizerSettings(lr=rate, warmup=20, schedule="cosine", final=0.1, clip=10.0)
     fake = OptimizerSettings(lr=2e-4, warmup=20, clip=10.0)
-    settings = DmdSettings(
-        iterations=endless,
-        batch=128,
-        seed=seed,
-        student=student,
-        fake=fake,
-        fake_updates=3,
-        ema=0.98,
-        chunk_weighting=None,
-    )
+    ours: dict[str, Any] = {"fake_updates": 3, "ema": 0.98, "chunk_weighting": None}
+    settings = DmdSettings(iterations=endless, batch=128, seed=seed, student=student, fake=fake, **ours)
     return {"dmd": settings}
 
 
@@ -280,10 +255,9 @@ def train_base(bench: StageTools) -> None:
     arguments, settings = bench.arguments, chosen_settings(bench.arguments)["base"]
     encoder = bench.encoder
     if arguments.init:
-        wan, config = load_wan(Path(arguments.init), bench.device)
+        wan = load_wan(Path(arguments.init), bench.device)
     else:
-        config = CONFIG
-        wan = Wan(config, TOY_DTYPES).to(bench.device)
+        wan = Wan(CONFIG, TOY_DTYPES).to(bench.device)
         init_weights(wan, torch.Generator(bench.device).manual_seed(settings.seed))
     judge, judge_encoder = copy.deepcopy(wan), copy.deepcopy(encoder)
     if arguments.compile:
@@ -315,14 +289,14 @@ def train_base(bench: StageTools) -> None:
         write_facts(arguments, "text", bench.began, written)
     scores = bench.measure_suite(sample, judge_encoder)
     facts = {"settings": {"base": dataclasses.asdict(settings)}}
-    finish(bench, "base", part_of(state, "wan."), config, watched, scores, facts)
+    finish(bench, "base", part_of(state, "wan."), wan.config, watched, scores, facts)
 
 
 def train_causal_init(bench: StageTools) -> None:
     """Teacher forcing on data, guided paths, regression to their endpoints."""
     arguments, settings = bench.arguments, chosen_settings(bench.arguments)
     forcing, endpoint = settings["forcing"], settings["endpoint"]
-    base, config = load_wan(source(arguments, "base"), bench.device)
+    base = load_wan(source(arguments, "base"), bench.device)
     clips = load_clips(arguments, bench.device)
     student, judge = copy.deepcopy(base), copy.deepcopy(base)
     timesteps = (*endpoint.timesteps[:1], 938.0, 833.0, 625.0)
@@ -337,7 +311,8 @@ def train_causal_init(bench: StageTools) -> None:
             embeddings: Tensor = bench.encoder(ids)
         return embeddings
 
-    compile_interleaved(student, arguments)
+    if arguments.compile:
+        student.interleaved = torch.compile(student.interleaved, dynamic=False)  # type: ignore[method-assign]
     total = bench.left()
     part_a = causal_init.TeacherForcing(student, clips, encode, forcing, bench.streams(forcing.seed))
     first = train_measured(part_a, bench, forcing.iterations, arguments.forcing_share * total, measure)
@@ -354,7 +329,7 @@ def train_causal_init(bench: StageTools) -> None:
         "trajectories": len(paths.endpoints),
         "init_sha256": file_sha256(source(arguments, "base")),
     }
-    finish(bench, arguments.stage, state, config, second, scores, facts)
+    finish(bench, arguments.stage, state, base.config, second, scores, facts)
 
 
 def follow_paths(
@@ -394,8 +369,8 @@ def train_student(bench: StageTools) -> None:
     arguments, settings = bench.arguments, chosen_settings(bench.arguments)["dmd"]
     stage = arguments.stage
     init = source(arguments, "causal_init")
-    student, config = load_wan(init, bench.device)
-    teacher, _ = load_wan(Path(arguments.output) / "base.safetensors", bench.device)
+    student = load_wan(init, bench.device)
+    teacher = load_wan(Path(arguments.output) / "base.safetensors", bench.device)
     fake = copy.deepcopy(teacher)
     teacher.requires_grad_(False)
     if arguments.compile:
@@ -408,10 +383,10 @@ def train_student(bench: StageTools) -> None:
     trained: torch.nn.Module = student
     judged: torch.nn.Module = judge
     if stage == "longlive":
-        adapted = add_lora(student, LONGLIVE_LORA, seed=settings.seed)
-        adapted_judge = add_lora(judge, LONGLIVE_LORA, seed=0)
-        student, judge = inner_wan(adapted), inner_wan(adapted_judge)
-        trained, judged = adapted, adapted_judge
+        trained, judged = pair = [
+            add_lora(one, LONGLIVE_LORA, seed=settings.seed) for one in (student, judge)
+        ]
+        student, judge = map(inner_wan, pair)
     sample = rollout_sample(judge, rollout)
 
     def measure(state: Mapping[str, Tensor]) -> dict[str, float]:
@@ -439,8 +414,8 @@ def train_student(bench: StageTools) -> None:
     if stage == "longlive":
         state = adapter_state(state)
         facts |= {"flavour": "adapter", "lora": dataclasses.asdict(LONGLIVE_LORA), "base": init.name}
-        header = weights_header(config, alpha=LONGLIVE_LORA.alpha, base=init.name)
-    finish(bench, arguments.stage, state, config, watched, scores, facts, header)
+        header = weights_header(student.config, alpha=LONGLIVE_LORA.alpha, base=init.name)
+    finish(bench, arguments.stage, state, student.config, watched, scores, facts, header)
 
 
 def baseline_rollout(name: str) -> Rollout:
@@ -457,10 +432,9 @@ def rollout_sample(wan: Wan, rollout: Rollout) -> SampleClips:
     return sample
 
 
-def load_wan(path: Path, device: torch.device) -> tuple[Wan, WanConfig]:
+def load_wan(path: Path, device: torch.device) -> Wan:
     """A transformer of the size its file names, in float32."""
-    wan = open_model(path, TOY_DTYPES).to(device)
-    return wan, wan.config
+    return open_model(path, TOY_DTYPES).to(device)
 
 
 def load_clips(arguments: argparse.Namespace, device: torch.device) -> CaptionedClips:
@@ -475,12 +449,6 @@ def encode_all(encoder: ToyTextEncoder, ids: Tensor, device: torch.device) -> Te
     parts = torch.split(ids.flatten(0, 1), 4096)
     embeddings = torch.cat([encoder(part.to(device, torch.int64)).half() for part in parts])
     return embeddings.view(*ids.shape[:2], *embeddings.shape[1:])
-
-
-def compile_interleaved(wan: Wan, arguments: argparse.Namespace) -> None:
-    """Compile the training-time-test forward of one model in place, if asked for."""
-    if arguments.compile:
-        wan.interleaved = torch.compile(wan.interleaved, dynamic=False)  # type: ignore[method-assign]
 
 
 def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
