@@ -1,4 +1,4 @@
-"""Clips as files: write and read mp4, and say what is wrong with one.
+"""Clips as files: write mp4, and say what is wrong with a decoded clip (clip_reader.py reads them).
 
 T pixel frames, H and W pixels. Files are H.264 in yuv420p; one encoder thread and no AVX-512, so that the
 same frames give the same bytes.
@@ -74,40 +74,22 @@ def write_clip(path: Path, frames: ClipFrames, *, fps: int) -> None:
         container.mux(stream.encode(None))
 
 
-def read_clip(path: Path) -> DecodedClip:
-    """Every frame of the clip.
-
-    Raises FileNotFoundError, or ValueError if the file cannot be decoded or holds no frame.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"clip {path} does not exist; rerun the sample stage, which makes the clips that are missing."
-        )
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.thread_count = 1
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-            rate = stream.average_rate
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError(
-            f"clip {path} cannot be decoded ({error}); delete it and rerun, the sample stage remakes it."
-        ) from error
-    if not frames or rate is None:
-        raise ValueError(f"clip {path} holds no frame; delete it and rerun, the sample stage remakes it.")
-    return DecodedClip(np.stack(frames), float(rate))
-
-
-def clip_errors(clip: DecodedClip, shape: ClipShape) -> list[str]:
-    """What is wrong with a decoded clip, one phrase each; empty if nothing is."""
-    frames, height, width = clip.frames.shape[:3]
+def shape_errors(frames: int, height: int, width: int, fps: Fraction | float, shape: ClipShape) -> list[str]:
+    """Where a clip differs from the shape that it should have, one phrase each."""
     errors = []
     if frames != shape.pixel_frames:
         errors.append(f"has {frames} frames instead of {shape.pixel_frames}")
     if (height, width) != (shape.height, shape.width):
         errors.append(f"is {width}x{height} pixels instead of {shape.width}x{shape.height}")
-    if abs(clip.fps - shape.fps) > 1e-3:
-        errors.append(f"plays at {clip.fps:g} frames per second instead of {shape.fps}")
+    if abs(float(fps) - shape.fps) > 1e-3:
+        errors.append(f"plays at {float(fps):.5g} frames per second instead of {shape.fps}")
+    return errors
+
+
+def clip_errors(clip: DecodedClip, shape: ClipShape) -> list[str]:
+    """What is wrong with a decoded clip, one phrase each; empty if nothing is."""
+    frames, height, width = clip.frames.shape[:3]
+    errors = shape_errors(frames, height, width, clip.fps, shape)
     if clip.frames.min() == clip.frames.max():
         errors.append(f"is constant (every pixel of every frame is {clip.frames.flat[0]})")
     return errors
@@ -115,4 +97,6 @@ def clip_errors(clip: DecodedClip, shape: ClipShape) -> list[str]:
 
 def frames_sha256(frames: ClipFrames) -> str:
     """Sha256 of the decoded pixels and their shape: two clips with the same frames have the same one."""
-    return hashlib.sha256(repr(frames.shape).encode() + np.ascontiguousarray(frames).tobytes()).hexdigest()
+    digest = hashlib.sha256(repr(frames.shape).encode())
+    digest.update(np.ascontiguousarray(frames).data)
+    return digest.hexdigest()

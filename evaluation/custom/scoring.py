@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.clips import read_clip
+from evaluation.clip_reader import read_clip
 from evaluation.files import file_sha256
 from evaluation.records import ClipScore, CustomDimension
 from evaluation.selection import ScoredPrompt

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.clips import read_clip
+from evaluation.clip_reader import read_clip
 from evaluation.command import Parser, command, run
 from evaluation.files import write_text
 from evaluation.records import ClipScore, DimensionResult, write_json

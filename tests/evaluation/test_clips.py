@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.clips import ClipShape, clip_errors, frames_sha256, read_clip, upscale, write_clip
+from evaluation.clip_reader import read_clip
+from evaluation.clips import ClipShape, clip_errors, frames_sha256, upscale, write_clip
 from evaluation.files import file_sha256
 
 SHAPE = ClipShape(pixel_frames=9, height=64, width=64, fps=16)
@@ -58,7 +59,7 @@ def test_truncated_and_absent_files_are_errors(tmp_path: Path) -> None:
     path = tmp_path / "x.mp4"
     write_clip(path, upscale(moving_square(), height=64, width=64), fps=16)
     path.write_bytes(path.read_bytes()[:-400])
-    with pytest.raises(ValueError, match="cannot be decoded"):
+    with pytest.raises(ValueError, match="cannot be read as mp4"):
         read_clip(path)
     with pytest.raises(FileNotFoundError, match="rerun the sample stage"):
         read_clip(tmp_path / "absent.mp4")

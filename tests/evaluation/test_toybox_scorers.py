@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from evaluation.chunks import chunk_means
-from evaluation.clips import read_clip, upscale, write_clip
+from evaluation.clip_reader import read_clip
+from evaluation.clips import upscale, write_clip
 from evaluation.dimensions import NAMES
 from evaluation.records import Clip, DimensionResult, FilteredSet, Prompt, read_json, write_json, write_jsonl
 from evaluation.toybox.controls import control_frames

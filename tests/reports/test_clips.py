@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.clips import read_clip, write_clip
+from evaluation.clip_reader import read_clip
+from evaluation.clips import write_clip
 from evaluation.dimensions import bounds_of
 from evaluation.metrics import metrics
 from evaluation.records import Clip, Prompt, parse, read_jsonl

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from baselines.spec import load_baseline
-from evaluation.clips import read_clip, write_clip
+from evaluation.clip_reader import read_clip
+from evaluation.clips import write_clip
 from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, Prompt, read_json, read_jsonl, write_jsonl
 from evaluation.shards import samples_to_render

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluation.clips import read_clip, write_clip
+from evaluation.clip_reader import read_clip
+from evaluation.clips import write_clip
 from models.checkpoints.containers import load_strict, read_dcp, tensors_sha256
 from models.codec import fit_codec
 from models.noise import PortableNoise, SampleKey

@@ -22,6 +22,7 @@ MAX_ZIP_GB = 256
 MAX_MEMBERS = 200_000
 MAX_RATIO = 100  # unpacked to packed bytes of a member over 1 MiB; mp4 hardly compresses
 SHOWN_NAMES = 10
+SHOWN_OTHERS = 3
 
 
 class Match(NamedTuple):
@@ -40,8 +41,34 @@ class Match(NamedTuple):
 def original_files(path: Path) -> list[Path]:
     """The files that an import is made from: the zip itself, or the mp4 files directly in a folder."""
     if path.is_dir():
-        return sorted(file for file in path.iterdir() if is_clip_name(file.name))
+        return sorted(file for file in path.iterdir() if is_clip_name(file.name) and file.is_file())
     return [path]
+
+
+def other_entries(path: Path) -> str | None:
+    """What lies in a folder or zip and is not read, for whoever misses clips; None if nothing does."""
+    if path.is_dir():
+        read = set(original_files(path))
+        others = sorted(file for file in path.iterdir() if file not in read and file.name[0] != ".")
+        names = [f"{file.name}{_kind(file)}" for file in others]
+    else:
+        read_names = {member.filename for member in zip_members(path).values()}
+        with zipfile.ZipFile(path) as archive:
+            names = [n for n in sorted(archive.namelist()) if n not in read_names and not n.endswith("/")]
+    if not names:
+        return None
+    shown = ", ".join(name[:80] for name in names[:SHOWN_OTHERS])
+    more = f" and {len(names) - SHOWN_OTHERS} more" if len(names) > SHOWN_OTHERS else ""
+    return f"only .mp4 files {'directly in it ' * path.is_dir()}are read, not {shown}{more}"
+
+
+def _kind(file: Path) -> str:
+    """What is written behind the name of an entry that is no regular file."""
+    if file.is_dir():
+        return "/"
+    if file.is_symlink() and not file.exists():
+        return " (a link to nothing)"
+    return "" if file.is_file() else " (no regular file)"
 
 
 def is_clip_name(name: str) -> bool:
@@ -116,7 +143,7 @@ def match_names(names: Sequence[str], samples: Sequence[Sample]) -> Match:
     """
     ours = {f"{sample.clip_id}.mp4": sample.clip_id for sample in samples}
     vbench = {_plain(f"{sample.prompt.prompt}-{sample.index}.mp4"): sample.clip_id for sample in samples}
-    by_text = sum(_plain(name) in vbench for name in names) > sum(name in ours for name in names)
+    by_text = sum(_plain(name) in vbench for name in names) > sum(_plain(name) in ours for name in names)
     if by_text and len(vbench) < len(samples):
         texts = Counter(sample.prompt.prompt for sample in samples if sample.index == 0)
         same = next(text for text, times in texts.items() if times > 1)
@@ -128,7 +155,7 @@ def match_names(names: Sequence[str], samples: Sequence[Sample]) -> Match:
     files: dict[str, str] = {}
     extra: list[str] = []
     for name in names:
-        clip = known.get(_plain(name) if by_text else name)
+        clip = known.get(_plain(name))
         if clip is None or clip in files:
             extra.append(name)
         else:
@@ -158,8 +185,11 @@ def samples_hint(match: Match, samples: Sequence[Sample]) -> str | None:
 
 
 def _plain(name: str) -> str:
-    """A name in one Unicode form: macOS writes accents as characters of their own."""
-    return unicodedata.normalize("NFC", name)
+    """A name in one Unicode form, its suffix in small letters: macOS writes accents as characters of their
+    own, and cameras write .MP4.
+    """
+    stem, dot, suffix = unicodedata.normalize("NFC", name).rpartition(".")
+    return f"{stem}{dot}{suffix.lower()}"
 
 
 def bring_all(path: Path, match: Match, folder: Path) -> None:

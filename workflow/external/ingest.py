@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from evaluation.clips import ClipShape, clip_errors, read_clip
+from evaluation.clip_reader import ClipError, read_clip
+from evaluation.clips import ClipShape, clip_errors
 from evaluation.code_state import this_commit
 from evaluation.records import ClipTiming, Prompt, write_jsonl
 from evaluation.shards import Sample, canonical_sha256
@@ -34,19 +35,26 @@ class Verified(NamedTuple):
     errors: list[str]
 
 
-def verify_clips(folder: Path, samples: Iterable[Sample], shape: ClipShape) -> Verified:
-    """Look at <clip_id>.mp4 of every sample in `folder`: is it decodable, of this shape, not constant."""
+def verify_clips(
+    folder: Path, samples: Iterable[Sample], shape: ClipShape, names: Mapping[str, str] | None = None
+) -> Verified:
+    """Look at <clip_id>.mp4 of every sample in `folder`: do the scorer's readers see it, has it this shape,
+    is it not constant.
+
+    names: what messages call a clip's file, by clip id, if it had another name before.
+    """
     good, errors = [], []
     for sample in samples:
         path = folder / f"{sample.clip_id}.mp4"
         try:
-            found = clip_errors(read_clip(path), shape)
+            found = clip_errors(read_clip(path, shape), shape)
         except FileNotFoundError:
             found = ["was not written"]
-        except ValueError:
-            found = ["cannot be decoded or holds no frame"]
+        except ClipError as error:
+            found = [error.reason]
         if found:
-            errors.append(f"{path.name} {' and '.join(found)}")
+            name = (names or {}).get(sample.clip_id, path.name)
+            errors.append(f"{name} {' and '.join(found)}")
         else:
             good.append(sample)
     return Verified(good, errors)
@@ -113,7 +121,7 @@ class ShardIntake:
         for sample in samples:
             source, target = folder / f"{sample.clip_id}.mp4", self.job.folder / clip_file(sample)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if keep:
+            if keep or source.is_symlink():  # what a link points to may go
                 part = target.with_name(f"{target.name}.{os.getpid()}.tmp")
                 source = shutil.copyfile(source, part)
             os.replace(source, target)

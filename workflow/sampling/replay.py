@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.clips import ClipFrames, frames_sha256, read_clip
+from evaluation.clip_reader import read_clip
+from evaluation.clips import ClipFrames, frames_sha256
 from evaluation.files import file_sha256
 from evaluation.records import Clip
 from reports.replay import ReplayedClip

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evaluation.clips import ClipShape, clip_errors, frames_sha256, read_clip
+from evaluation.clip_reader import read_clip
+from evaluation.clips import ClipShape, clip_errors, frames_sha256
 from evaluation.command import command, run
 from evaluation.degenerate import degenerate
 from evaluation.files import file_sha256
@@ -40,7 +41,7 @@ def wrong_clips(
             if path.is_file() and file_sha256(path) != clip.sha256:
                 errors.append(f"{where} is not the file that was sampled (its sha256 differs): {path}.")
                 continue
-            decoded = read_clip(path)
+            decoded = read_clip(path, shape)
         except (FileNotFoundError, ValueError) as error:
             errors.append(f"{where}: {error}")
             continue

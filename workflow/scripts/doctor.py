@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.clips import read_clip, write_clip
+from evaluation.clip_reader import read_clip
+from evaluation.clips import write_clip
 from evaluation.command import command, run
 from evaluation.files import file_sha256
 from workflow.planning.banner import expected_prompts, run_needs, start_notices

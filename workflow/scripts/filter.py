@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from evaluation.clips import read_clip
+from evaluation.clip_reader import read_clip
 from evaluation.command import command, run
 from evaluation.records import Clip, Prompt, read_jsonl, write_json
 from evaluation.static_filter import filtered_set

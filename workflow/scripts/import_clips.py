@@ -12,7 +12,14 @@ from evaluation.clips import ClipShape
 from evaluation.command import command, run
 from evaluation.records import Prompt, read_jsonl, write_jsonl
 from evaluation.shards import Sample, samples_to_render
-from workflow.external.archive import bring_all, match_names, original_files, samples_hint, zip_members
+from workflow.external.archive import (
+    bring_all,
+    match_names,
+    original_files,
+    other_entries,
+    samples_hint,
+    zip_members,
+)
 from workflow.external.changed_files import remember
 from workflow.external.ingest import external_job, first_errors, verify_clips
 from workflow.external.work_list import shard_samples
@@ -77,9 +84,11 @@ def stage_clips(path: Path, samples: Sequence[Sample], shape: ClipShape, folder:
         errors[0] += f" (files are read as {match.naming})"
     if hint := samples_hint(match, samples):
         errors[0] += f" ({hint})"
+    if match.missing and (others := other_entries(path)):
+        errors[0] += f" ({others})"
     bring_all(path, match, folder)
     present = [sample for sample in samples if sample.clip_id in match.files]
-    return errors + verify_clips(folder, present, shape).errors
+    return errors + verify_clips(folder, present, shape, match.files).errors
 
 
 if __name__ == "__main__":

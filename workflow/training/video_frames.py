@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-import av
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evaluation.clip_reader import ClipError, look_at_clip, rgb_of, shown_frames
 from workflow.training.video_sources import RawClip
 
 VideoFrame = NDArray[np.uint8]
@@ -86,32 +86,23 @@ def frame_to_pixels(frame: VideoFrame, form: ClipForm) -> Tensor:
 
 
 def take_frames(clip: RawClip, form: ClipForm, identity: str) -> TakenFrames:
-    """The training frames of a video; one decoded frame is held at a time.
+    """The training frames of a video; one decoded frame is held at a time, besides what is taken.
 
-    Raises UnusableClip if the video cannot be decoded, is too short or too slow.
+    Raises UnusableClip if the video is none that is seen as it is shown (evaluation/clip_reader.py), is too
+    short or too slow.
     """
     try:
-        with av.open(clip.opened(), "r") as container:
-            stream = container.streams.video[0]
-            rate = stream.average_rate
-            # counted without decoding: a header may say nothing, or something else
-            length = sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
-        if not rate:
-            raise UnusableClip("does not say how many frames it shows a second")
-        wanted = frame_numbers(length, rate, form, identity)
-        taken: list[Tensor] = []
-        with av.open(clip.opened(), "r") as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            for number, frame in enumerate(container.decode(stream)):
-                if number == wanted[len(taken)]:
-                    taken.append(
-                        frame_to_pixels(np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8), form)
-                    )
-                if len(taken) == len(wanted):
-                    break
-    except (av.FFmpegError, IndexError) as error:
-        raise UnusableClip(f"cannot be decoded ({error})") from error
-    if len(taken) < len(wanted):
-        raise UnusableClip(f"ends after {len(taken)} of the {len(wanted)} frames that it should give")
-    return TakenFrames(wanted[0], torch.stack(taken))
+        look = look_at_clip(clip.video, clip.name)
+        wanted = frame_numbers(look.frames, look.rate, form, identity)
+        pixels, taken = torch.empty(len(wanted), 3, form.height, form.width), 0
+        for number, frame in enumerate(shown_frames(clip.video, look, threads=0)):
+            if number == wanted[taken]:
+                pixels[taken] = frame_to_pixels(rgb_of(frame), form)
+                taken += 1
+            if taken == len(wanted):
+                break
+    except FileNotFoundError as error:
+        raise UnusableClip("is not there any more") from error
+    except ClipError as error:
+        raise UnusableClip(error.reason) from error
+    return TakenFrames(wanted[0], pixels)

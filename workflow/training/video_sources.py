@@ -31,10 +31,6 @@ class RawClip(NamedTuple):
             return hashlib.sha256(self.video).hexdigest()
         return file_sha256(self.video)
 
-    def opened(self) -> str | io.BytesIO:
-        """What PyAV opens."""
-        return io.BytesIO(self.video) if isinstance(self.video, bytes) else str(self.video)
-
 
 class ClipSource(Protocol):
     """An ordered list of videos. description: what tells two lists apart, without reading the videos."""
