@@ -22,7 +22,6 @@ from evaluation.records import (
     DimensionResult,
     DimensionSummary,
     FilteredSet,
-    Interval,
     PairedDifference,
     Prompt,
     RankRange,
@@ -251,9 +250,9 @@ def _row_summary(
             left_out=len(result.left_out),
             several_processes=None if several is None else 100.0 * several,
         )
-    shown: dict[str, Interval | None] = {
-        total: None if incomplete else draws.normalised[total].interval(design) for total in TOTALS
-    }
+    total, quality, semantic = (
+        None if incomplete else draws.normalised[name].interval(design) for name in TOTALS
+    )
     shown_row = settings.rows[row]
     return RowSummary(
         row=row,
@@ -261,7 +260,9 @@ def _row_summary(
         kind=shown_row.kind,
         dimensions=dimensions,
         incomplete=incomplete,
-        **shown,
+        total=total,
+        quality=quality,
+        semantic=semantic,
     )
 
 
@@ -341,7 +342,7 @@ def ranks_by_row(pairs: Sequence[PairedDifference], rows: Sequence[str]) -> dict
             if pair.holm < LEVEL
         }
         there = [row for row in rows if any(row in (pair.a, pair.b) for pair in compared)]
-        for row, (first, last) in rank_ranges(there, lambda a, b, parted=parted: (a, b) in parted).items():
+        for row, (first, last) in rank_ranges(there, parted).items():
             found[row][metric] = RankRange(first=first, last=last)
     return found
 

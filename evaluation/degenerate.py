@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.clips import Frames
+from evaluation.clips import ClipFrames
 
 DARK = 8.0
 """Near-black: no frame is brighter on average than so many levels, ..."""
@@ -39,7 +39,7 @@ class Picture(NamedTuple):
     """Correlation of successive frames, median pair; 1 of a single frame."""
 
 
-def measure_picture(frames: Frames) -> Picture:
+def measure_picture(frames: ClipFrames) -> Picture:
     """Measure frames, uint8 [T, H, W, 3], one at a time."""
     apart = max(1, frames.shape[1] // APART)
     means, variances, space, time = [], [], [], []
@@ -60,7 +60,7 @@ def measure_picture(frames: Frames) -> Picture:
     )
 
 
-def degenerate(frames: Frames) -> str | None:
+def degenerate(frames: ClipFrames) -> str | None:
     """What is wrong with a clip that holds no picture, as a phrase with values and limits; None of others."""
     found = measure_picture(frames)
     if found.brightest < DARK and found.spread < DARK_SPREAD:

@@ -11,7 +11,7 @@ prompts), and Wilson's interval is used.
 Axes: D draws, P prompts, M metrics (dimensions).
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 import numpy as np
@@ -175,13 +175,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def rank_ranges(rows: Sequence[str], above: Callable[[str, str], bool]) -> dict[str, tuple[int, int]]:
+def rank_ranges(rows: Sequence[str], above: Set[tuple[str, str]]) -> dict[str, tuple[int, int]]:
     """The best and the worst rank that the tests leave open to each row, (1, 1) being the sole first.
 
-    above: whether the first row is significantly above the second. Row i can hold ranks 1 + (rows above it)
-    to n - (rows below it): two rows whose test does not part them always have a rank in common.
+    above: pairs of rows, the first of which is significantly above the second. A row can hold the ranks from
+    1 + (rows above it) to n - (rows below it): two rows that are not parted always have a rank in common.
     Source: the confidence intervals for ranks of Klein, Wright and Wieczorek (2020), JRSS C 69, with tests
     of pairs.
     """
-    worse = {row: sum(above(row, other) for other in rows) for row in rows}
-    return {row: (1 + sum(above(other, row) for other in rows), len(rows) - worse[row]) for row in rows}
+    return {
+        row: (1 + sum(loser == row for _, loser in above), len(rows) - sum(best == row for best, _ in above))
+        for row in rows
+    }

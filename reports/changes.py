@@ -8,13 +8,13 @@ import numpy as np
 from evaluation.aggregate import TOTALS, total_estimates
 from evaluation.dimensions import NAMES
 from evaluation.estimates import Design, Estimate, make_design, mean_estimates
-from evaluation.intervals import holm
+from evaluation.intervals import LEVEL, holm
 from evaluation.metrics import Metric, metrics
 from evaluation.records import Interval
 from reports.clips import PromptScore
 from reports.run import Run
 from reports.sections.audit import flatten
-from reports.tables import LEVEL, TOTAL_NAMES
+from reports.tables import TOTAL_NAMES
 
 ABSENT = "absent"
 PARTS: dict[str, tuple[str, ...]] = {

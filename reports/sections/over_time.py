@@ -8,10 +8,10 @@ from matplotlib.lines import Line2D
 
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.chunks import SUMMARY, ChunkCurve, ChunkTable, chunk_frames
+from evaluation.intervals import LEVEL
 from evaluation.metrics import Metric
 from evaluation.records import PairedDifference, RowSummary
 from reports.drawing import DASHES, MUTED, PAGE, SERIES, SvgFigure, panel_grid, styled, to_svg
-from reports.tables import LEVEL
 from reports.view import View
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from evaluation.aggregate import TOTALS
+from evaluation.intervals import LEVEL
 from evaluation.records import RowSummary
 from reports.drawing import SvgFigure, draw_dots, panel_grid, row_dot, styled, to_svg
 from reports.published import PublishedLine, read_published
 from reports.sections.cost import cost_line, estimate_of
-from reports.tables import LEVEL, metric_marks, metric_value
+from reports.tables import metric_marks, metric_value
 from reports.view import View
 
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from evaluation.aggregate import TOTALS
-from evaluation.intervals import NEAR_END, SMALL
+from evaluation.intervals import LEVEL, NEAR_END, SMALL
 from evaluation.variance import VarianceTable
 from reports.drawing import ACCENT, MUTED, SERIES, Dot, SvgFigure, draw_dots, panel_grid, styled, to_svg
-from reports.tables import LEVEL, power
+from reports.tables import power
 from reports.view import View
 
 

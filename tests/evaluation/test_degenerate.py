@@ -12,7 +12,7 @@ from evaluation.degenerate import (
     degenerate,
     measure_picture,
 )
-from evaluation.toybox.controls import CONTROLS, control_frames
+from evaluation.toybox.controls import TOYBOX_CONTROLS, control_frames
 from evaluation.toybox.suite import toybox_prompts
 
 
@@ -78,7 +78,7 @@ def test_stars_at_night_are_a_picture() -> None:
     assert degenerate(clip) is None
 
 
-@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("control", TOYBOX_CONTROLS)
 def test_of_the_embedded_controls_noise_alone_is_found(control: str) -> None:
     """Guards against limits that stop the embedded suite, whose scenes are as dark as night."""
     prompts = toybox_prompts(20260701)
