@@ -15,6 +15,7 @@ ONLY ?=
 FLAGS ?=
 RELEASED ?=
 PLAN ?=
+FLASH_ATTN ?=
 CHOSEN = $(if $(ONLY)$(RELEASED),--config $(if $(ONLY),only="$(ONLY)") $(if $(RELEASED),weights=released))
 REPLACED = $(if $(RELEASED),--replace '{"weights":"released"}')
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -24,8 +25,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-env: ## build .venv (torch by pip, the rest from the hashed lock)
-	@envs/main/install.sh $(TORCH)
+env: ## build .venv (torch by pip, the rest from the hashed lock; FLASH_ATTN=3|2|build adds FlashAttention: models/README.md)
+	@envs/main/install.sh "$(TORCH)" "$(FLASH_ATTN)"
 
 report: env ## run the pipeline of SUITE (default: toybox) and write reports/table.html
 	snakemake reports/table.html --profile local --configfile $(CONFIG) $(CHOSEN) $(FLAGS)
@@ -79,6 +80,8 @@ lock: ## remake the hashed locks of envs/ from their requirements.in (needs uv)
 		envs/main/requirements.in -o envs/main/requirements.lock
 	uv pip compile -q --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11 envs/vbench/requirements.in \
 		-o envs/vbench/requirements.lock
+	for version in 2 3; do uv pip compile -q --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11 \
+		envs/main/flash-attn-$$version.in -o envs/main/flash-attn-$$version.lock; done
 
 clean: ## remove what runs made (results/, reports/table.html); keeps .venv and resources/
 	rm -rf results reports/table.html .snakemake

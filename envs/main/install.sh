@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Build .venv: torch through the user's own pip configuration, everything else from the hashed lock.
 # Costs seconds when nothing changed: a stamp holds the sha256 of the lock and the choice of torch.
-# Usage: envs/main/install.sh [cpu|cuda]        (default: cuda if an NVIDIA driver is present)
+# Usage: envs/main/install.sh [cpu|cuda] [3|2|build]
+#   cpu|cuda   default: cuda if an NVIDIA driver is present
+#   3|2|build  FlashAttention into it (envs/main/flash_attn.sh); default: as it is
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -9,6 +11,7 @@ VENV=.venv
 LOCK=envs/main/requirements.lock
 TORCH_VERSION=2.13.0 # supported: 2.11 to 2.13
 choice=${1:-}
+flash=${2:-}
 if [ -z "$choice" ]; then
   if command -v nvidia-smi >/dev/null 2>&1; then choice=cuda; else choice=cpu; fi
 fi
@@ -17,6 +20,14 @@ case $choice in cpu | cuda) ;; *)
   exit 2
   ;;
 esac
+
+case $flash in '' | 3 | 2 | build) ;; *) exec envs/main/flash_attn.sh "$flash" ;; esac # it says what is allowed
+if [ -n "$flash" ] && [ "$choice" = cpu ]; then
+  echo "FLASH_ATTN=$flash needs a CUDA build of torch, and this machine has no NVIDIA driver, or TORCH=cpu was asked for; run" \
+    "make env TORCH=cuda FLASH_ATTN=$flash." >&2
+  exit 2
+fi
+with_flash() { if [ -n "$flash" ]; then envs/main/flash_attn.sh "$flash"; fi; }
 
 # The first Python that runs and is 3.11 or 3.12 (a name on PATH may be a shim for a version that is not there).
 fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1; }
@@ -33,11 +44,17 @@ fi
 stamp=$VENV/raven-bench.stamp
 want="$(sha256sum <"$LOCK" | cut -d' ' -f1) torch $TORCH_VERSION $choice $("$python" -c 'import platform; print(platform.python_version())')"
 if [ -x "$VENV/bin/python" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then
-  exit 0
+  with_flash
+  exit
 fi
 
 echo "Building $VENV ($choice build of torch $TORCH_VERSION); this takes minutes the first time." >&2
 [ -x "$VENV/bin/python" ] || "$python" -m venv "$VENV"
+if [ -f "$VENV/flash-attn.stamp" ]; then
+  echo "FlashAttention was made for the torch before and is removed; make env FLASH_ATTN=... brings it back." >&2
+  "$VENV/bin/python" -m pip uninstall --quiet --yes fa3-fwd flash-attn
+  rm "$VENV/flash-attn.stamp"
+fi
 "$VENV/bin/python" -m pip install --quiet "torch==$TORCH_VERSION"
 "$VENV/bin/python" -m pip install --quiet --no-deps --require-hashes -r "$LOCK"
 built=$("$VENV/bin/python" -c 'import torch; print(torch.version.cuda or "")')
@@ -47,3 +64,4 @@ if [ "$choice" = cuda ] && [ -z "$built" ]; then
   exit 1
 fi
 echo "$want" >"$stamp"
+with_flash

@@ -4,7 +4,8 @@
 # Costs a second when nothing changed: a stamp holds the hashes of lock and installer and what was asked for.
 # Usage: envs/vbench/install.sh [--torch cpu|cuda] [--detectron2 none|<checkout>|<wheel>] [--venv FOLDER]
 #   --torch       default: cuda if an NVIDIA driver is present
-#   --detectron2  default: its repository; none leaves out the four dimensions that need it (GRiT)
+#   --detectron2  default: its repository; none leaves out the four dimensions that need it (GRiT). Its build needs git, a C++
+#                 compiler (CXX) and Python's headers, no nvcc; MAX_JOBS (default 2) is obeyed. A wheel needs none of these
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -122,9 +123,22 @@ else
     else
       git -c safe.directory='*' -C "$detectron2" archive HEAD | tar x -C "$work"
     fi
-    echo "Building detectron2 ${DETECTRON2_COMMIT:0:12}, about 4 minutes of one core." >&2
+    compiler=$(command -v "${CXX:-c++}") || {
+      echo "detectron2 is compiled with a C++ compiler, and there is none (${CXX:-c++}); install g++, set CXX, or name a wheel built" \
+        "elsewhere from commit $DETECTRON2_COMMIT as scoring.detectron2 in the suite's file." >&2
+      exit 1
+    }
+    headers=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    [ -f "$headers/Python.h" ] || {
+      echo "detectron2 is compiled against Python's headers, and $headers/Python.h is not there; install python3.11-dev, or name a" \
+        "wheel built elsewhere from commit $DETECTRON2_COMMIT as scoring.detectron2 in the suite's file." >&2
+      exit 1
+    }
+    export MAX_JOBS=${MAX_JOBS:-2}
+    echo "Building detectron2 ${DETECTRON2_COMMIT:0:12} for the CPU (no nvcc is needed, on GPUs it serves too) with $compiler and" \
+      "MAX_JOBS=$MAX_JOBS, about 4 minutes of one core; the wheel is kept in $wheels." >&2
     mkdir -p "$wheels"
-    CUDA_VISIBLE_DEVICES='' FORCE_CUDA=0 MAX_JOBS=${MAX_JOBS:-2} pip wheel --quiet --no-deps --no-build-isolation -w "$wheels" "$work"
+    CUDA_VISIBLE_DEVICES='' FORCE_CUDA=0 pip wheel --quiet --no-deps --no-build-isolation -w "$wheels" "$work"
   fi
   pip install --quiet --no-deps --force-reinstall "$wheels"/*.whl
 fi

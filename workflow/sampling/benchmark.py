@@ -62,6 +62,10 @@ SIZES = {
 }
 
 
+TRAINED_WITH = "sdpa (cuDNN first)"
+"""The attention kernel of passes with gradient on a GPU (models/attention.py `attend`)."""
+
+
 def matrix_rate(side: int, device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second of one large matrix product on random data."""
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
@@ -115,6 +119,7 @@ def store(flags: argparse.Namespace, device: torch.device, rate: float, figures:
         "device": device_name(device),
         "torch": torch.__version__,
         "attention": kernel_name(device),
+        "attention_with_gradient": TRAINED_WITH if device.type == "cuda" else kernel_name(device),
         "matrix_tflop_per_s": rate / 1e12,
         "size": flags.size,
         "weights": "random",

@@ -43,17 +43,51 @@ def check_torch(suite: Suite) -> DoctorCheck:
     build = f"{torch.__version__}, {'CUDA ' + torch.version.cuda if torch.version.cuda else 'CPU build'}"
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     found = f"{build}, {len(gpus)} GPUs{': ' + ', '.join(gpus) if gpus else ''}"
-    if gpus:
-        from models.attention import kernel_name
-
-        try:
-            found += f"; attention {kernel_name(torch.device('cuda'))}"
-        except ValueError as error:
-            return DoctorCheck("MISSING", "torch", f"{found}; {error}")
     if suite.device == "cuda" and not gpus:
         found += f"; suite {suite.suite} samples on GPUs, on this machine it can only be planned"
         return DoctorCheck("note", "torch", found)
     return DoctorCheck("ok", "torch", found)
+
+
+def check_attention(suite: Suite) -> DoctorCheck:
+    """The attention kernel that a job on a GPU would use, and what would be faster and how to get it."""
+    what = "attention"
+    if importlib.util.find_spec("torch") is None:
+        return DoctorCheck("note", what, "known once torch is installed")
+    import torch  # only here, as above
+
+    from models.attention import FORCED, best_kernel
+
+    here = [torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())]
+    if suite.device == "cpu" and not here:
+        return DoctorCheck("ok", what, "torch's own; this suite samples on CPUs")
+    told, faster = [], False
+    try:
+        for capability in dict.fromkeys(here or CARDS):
+            kernel = best_kernel(capability).name
+            card = CARDS.get(capability, f"compute capability {capability[0]}.{capability[1]}")
+            hint = faster_kernel(capability, kernel)
+            faster |= bool(hint)
+            told.append(
+                f"{'' if here else 'a job '}on {card} {'uses ' if here else 'would use '}{kernel}{hint}"
+            )
+    except ValueError as error:
+        return DoctorCheck("MISSING", what, str(error))
+    forced = f" ({FORCED}={os.environ[FORCED]} asks for it)" if os.environ.get(FORCED) else ""
+    return DoctorCheck("note" if faster and not forced else "ok", what, f"{'; '.join(told)}{forced}")
+
+
+CARDS = {(9, 0): "Hopper", (8, 0): "Ampere and Ada"}
+"""Cards for which there is a choice of kernels, by a compute capability that stands for them."""
+
+
+def faster_kernel(capability: tuple[int, int], kernel: str) -> str:
+    """What would be faster than a kernel on a card, and how to get it; empty if nothing is known to be."""
+    if capability == (9, 0) and not kernel.startswith("fa3"):
+        return ", and with FlashAttention 3 a clip takes 7 % less time (make env FLASH_ATTN=3)"
+    if capability[0] == 8 and not kernel.startswith("fa2"):
+        return ", and FlashAttention 2 may be faster, which was not measured (make env FLASH_ATTN=build)"
+    return ""
 
 
 def check_machine() -> DoctorCheck:
@@ -134,6 +168,7 @@ def doctor(flags: argparse.Namespace) -> None:
     checks = [
         check_python(),
         check_torch(suite),
+        check_attention(suite),
         check_machine(),
         check_disk(suite),
         check_codec(),

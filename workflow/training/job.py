@@ -18,6 +18,7 @@ from evaluation.code_state import this_commit
 from evaluation.command import command, start_log
 from evaluation.records import Machine, Prompt, TrainManifest, write_json
 from evaluation.toybox.training_prompts import training_prompts
+from models.attention import kernel_name
 from models.checkpoints.containers import read_dcp, tensors_sha256, weights_sha256
 from models.checkpoints.open import open_model
 from models.checkpoints.released import Role
@@ -129,6 +130,8 @@ def begin_training(flags: argparse.Namespace, recipe: str) -> Job:
     processes = join(device)
     if rank == "0":
         name, packages = device_name(device), software(device)
+        if device.type == "cuda":
+            packages["attention"] = f"{kernel_name(device)}, with gradient sdpa (cuDNN first)"
         machine = Machine(device=name, processes=processes.size, commit=this_commit(), software=packages)
         write_json(flags.output / "machine.json", machine)
     if processes.mesh is not None:

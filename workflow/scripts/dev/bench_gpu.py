@@ -28,6 +28,7 @@ from baselines.spec import Baseline, load_all
 from evaluation.clips import write_clip
 from evaluation.records import Prompt
 from evaluation.shards import Batch, full_batches, samples_to_render
+from models.attention import kernel_name
 from models.config import WanConfig
 from models.flops import call_flops, text_flops
 from models.interfaces import Codec
@@ -59,6 +60,8 @@ class Timing:
 
     method: str
     precision: str
+    attention: str
+    """The attention kernel."""
     batch: int
     network_calls: int
     text_s: float
@@ -148,6 +151,7 @@ def time_method(
     return Timing(
         method=baseline.name,
         precision=precision,
+        attention=kernel_name(device),
         batch=batch,
         network_calls=len(noted),
         text_s=machine.text_s(batch),
@@ -332,7 +336,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     size = SIZES[flags.size]
     machine = SharedParts(size, device)
     name, rate = device_name(device), machine.rate / 1e12
-    log.info("%s, torch %s, %s matrix product %.1f TFLOP/s", name, torch.__version__, machine.dtype, rate)
+    kernel = (torch.__version__, kernel_name(device), machine.dtype, rate)
+    log.info("%s, torch %s, attention %s, %s matrix product %.1f TFLOP/s", name, *kernel)
     graphs = device.type == "cuda" and not flags.no_graphs
     timings: list[Timing] = []
     for precision, method, batch in product(flags.precision, flags.methods, flags.batches):
