@@ -84,6 +84,23 @@ if [ -x "$venv/bin/python" ] && [ -f "$stamp" ]; then
   fi
 fi
 
+# What compiles detectron2, asked for before minutes of installing.
+wheel_needs() { echo "$* or name a wheel built elsewhere from commit $DETECTRON2_COMMIT as scoring.detectron2 in the suite's file." >&2; }
+case $built_from in commit*)
+  if ! ls .venvs/wheels/detectron2-"${DETECTRON2_COMMIT:0:12}-torch$TORCH_VERSION"-*/*.whl >/dev/null 2>&1; then
+    command -v "${CXX:-c++}" >/dev/null || {
+      wheel_needs "detectron2 is compiled with a C++ compiler, and ${CXX:-c++} is none; install g++, set CXX,"
+      exit 1
+    }
+    headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    [ -f "$headers/Python.h" ] || {
+      wheel_needs "detectron2 is compiled against Python's headers, and there is no $headers/Python.h; install python3.11-dev,"
+      exit 1
+    }
+  fi
+  ;;
+esac
+
 echo "Building $venv ($choice build of torch $TORCH_VERSION); this takes minutes the first time." >&2
 rm -f "$stamp" "$venv"/built-*
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
@@ -123,19 +140,8 @@ else
     else
       git -c safe.directory='*' -C "$detectron2" archive HEAD | tar x -C "$work"
     fi
-    compiler=$(command -v "${CXX:-c++}") || {
-      echo "detectron2 is compiled with a C++ compiler, and there is none (${CXX:-c++}); install g++, set CXX, or name a wheel built" \
-        "elsewhere from commit $DETECTRON2_COMMIT as scoring.detectron2 in the suite's file." >&2
-      exit 1
-    }
-    headers=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
-    [ -f "$headers/Python.h" ] || {
-      echo "detectron2 is compiled against Python's headers, and $headers/Python.h is not there; install python3.11-dev, or name a" \
-        "wheel built elsewhere from commit $DETECTRON2_COMMIT as scoring.detectron2 in the suite's file." >&2
-      exit 1
-    }
     export MAX_JOBS=${MAX_JOBS:-2}
-    echo "Building detectron2 ${DETECTRON2_COMMIT:0:12} for the CPU (no nvcc is needed, on GPUs it serves too) with $compiler and" \
+    echo "Building detectron2 ${DETECTRON2_COMMIT:0:12} for the CPU (no nvcc is needed, on GPUs it serves too) with ${CXX:-c++} and" \
       "MAX_JOBS=$MAX_JOBS, about 4 minutes of one core; the wheel is kept in $wheels." >&2
     mkdir -p "$wheels"
     CUDA_VISIBLE_DEVICES='' FORCE_CUDA=0 pip wheel --quiet --no-deps --no-build-isolation -w "$wheels" "$work"

@@ -4,6 +4,7 @@ checkpoints, memory, the filter.
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -385,6 +386,33 @@ def test_the_installer_refuses_before_it_builds(flags: list[str], said: str, tmp
     assert done.returncode in (1, 2)
     assert said in done.stderr
     assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("compiler", "said"),
+    [("no-such-compiler", "no-such-compiler is none; install g++"), ("true", "no headers/Python.h; install")],
+)
+def test_what_compiles_detectron2_is_asked_for_first(compiler: str, said: str, tmp_path: Path) -> None:
+    """One sentence with the way around it, before anything is installed; a wheel built before needs none."""
+    shutil.copytree(ROOT / "envs/vbench", tmp_path / "envs/vbench")
+    python = tmp_path / "python3.11"
+    python.write_text('#!/bin/sh\n[ "$1" = -c ] || exit 9\ncase $2 in *sysconfig*) echo headers ;; esac\n')
+    python.chmod(0o755)
+
+    def install() -> subprocess.CompletedProcess[str]:
+        given = {"PATH": "/usr/bin:/bin", "PYTHON": str(python), "CXX": compiler}
+        command = ["envs/vbench/install.sh", "--torch", "cpu"]
+        return subprocess.run(
+            command, cwd=tmp_path, env=given, capture_output=True, text=True, check=False, timeout=20
+        )
+
+    refused = install()
+    (line,) = refused.stderr.splitlines()
+    assert refused.returncode == 1 and said in line and "or name a wheel built elsewhere from commit" in line
+    wheel = tmp_path / ".venvs/wheels/detectron2-a25898a09d6e-torch2.13.0-cpu/detectron2.whl"
+    wheel.parent.mkdir(parents=True)
+    wheel.touch()
+    assert install().returncode == 9, "it goes on to build the environment"
 
 
 def test_the_lock_of_vbench_holds_no_torch_and_every_hash() -> None:

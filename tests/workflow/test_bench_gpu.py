@@ -25,6 +25,7 @@ def test_figures_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         assert len(timing["chunk_s"]) == 7
         assert timing["first_latents_s"] == timing["chunk_s"][0]
         assert timing["text_s"] > 0
+        assert timing["attention"] == facts["attention"] == "sdpa"
         assert timing["first_latents_s"] < timing["network_s"]
         assert timing["fps_stream"] * timing["stream_s"] == pytest.approx(81 * timing["batch"])
         assert timing["fps_network"] * timing["network_s"] == pytest.approx(81 * timing["batch"])
