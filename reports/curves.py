@@ -20,8 +20,7 @@ from evaluation.intervals import (
 )
 from evaluation.records import Interval, Record, read_json
 
-STEP_KEYS = ("step", "iteration")
-CLOCKS = ("elapsed_s",)  # in metrics.jsonl for people who look at a running job; costs have their own section
+NO_CURVES = ("iteration", "elapsed_s")  # the second for people who look at a running job
 DRAWS = 2000
 
 
@@ -45,17 +44,14 @@ class CurveGroup:
 def group_name(key: str) -> str:
     """Panel of a metric: metrics of one unit share one, anything else stands alone.
 
-    `fake_grad_norm` -> `grad_norm`, `student_lr` -> `lr`, `reward_color` -> `reward`, `checker/color` ->
-    `checker`.
+    `fake_grad_norm` -> `grad_norm`, `student_lr` -> `lr`, `reward_color` -> `reward`.
     """
-    if "/" in key:
-        return key.split("/")[0]
     suffix = next((suffix for suffix in ("grad_norm", "lr") if key.endswith(f"_{suffix}")), None)
     return suffix or ("reward" if key.startswith("reward_") else key)
 
 
 def read_metrics(path: Path) -> list[CurveGroup]:
-    """The curves of a metrics.jsonl: flat objects with "step" or "iteration" and numbers.
+    """The curves of a metrics.jsonl: flat objects of "iteration" and numbers.
 
     A metric may be absent on some lines. Raises ValueError naming the line for anything that is not a finite
     number.
@@ -64,14 +60,13 @@ def read_metrics(path: Path) -> list[CurveGroup]:
     for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         values = json.loads(line)
         where = f"{path.name} line {line_number}"
-        step_key = next((key for key in STEP_KEYS if key in values), None)
-        if step_key is None:
-            raise ValueError(f"{where} has no step; expected one of the keys {', '.join(STEP_KEYS)}.")
+        if "iteration" not in values:
+            raise ValueError(f"{where} has no iteration, which every line of training's metrics has.")
         for key, value in values.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f"{where} has {key} = {value!r}; a metric is a finite number.")
-            if key != step_key and key not in CLOCKS:
-                found.setdefault(key, []).append((float(values[step_key]), float(value)))
+            if key not in NO_CURVES:
+                found.setdefault(key, []).append((float(values["iteration"]), float(value)))
     groups: dict[str, list[Curve]] = {}
     for key, points in found.items():
         curve = Curve(key, tuple(step for step, _ in points), tuple(value for _, value in points))

@@ -28,10 +28,8 @@ def curves_figure(row: str, label: str, groups: Sequence[CurveGroup]) -> SvgFigu
     figure, panels = panel_grid(len(groups), columns, size)
     for axes, group in zip(panels, groups, strict=True):
         for index, curve in enumerate(group.curves):
-            name, marker = curve.name.removeprefix(f"{group.name}/"), "o" if len(curve.steps) < 3 else ""
-            axes.plot(
-                curve.steps, curve.values, label=name, marker=marker, markersize=3, **series_style(index)
-            )
+            style = series_style(index) | {"marker": "o" if len(curve.steps) < 3 else "", "markersize": 3}
+            axes.plot(curve.steps, curve.values, label=curve.name, **style)
         axes.set_title(group.name.replace("_", " "), loc="left")
         axes.set_xlabel("step", color=MUTED)
         if len(group.curves) > 1:

@@ -263,16 +263,16 @@ def _write_training(folder: Path) -> None:
                 "student_grad_norm": 1 + 1 / step,
             }
             if row == "raven":
-                line |= {"fake_loss": 1 / step + 0.1, "checker/color": 1 - 1 / step}
+                line |= {"fake_loss": 1 / step + 0.1, "teacher_loss": 1 - 1 / step}
                 if step % 2 == 0:
                     line |= {"student_loss": 2 / step + 0.2}
             else:
                 line |= {
-                    "reward/mean": 0.5 + step / 200,
-                    "reward/spread": 0.2 - step / 600,
+                    "reward": 0.5 + step / 200,
+                    "reward_spread": 0.2 - step / 600,
                     "loss": 0.1 / step,
                 }
-                line |= {f"checker/{name}": 0.4 + step / 300 + 0.01 * i for i, name in enumerate(NAMES[7:15])}
+                line |= {f"reward_{name}": 0.4 + step / 300 + 0.01 * i for i, name in enumerate(NAMES[7:15])}
             lines.append(json.dumps(line))
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         write_json(

@@ -13,7 +13,7 @@ def test_metrics_are_grouped_and_may_be_sparse(tmp_path: Path) -> None:
     """A metric that is only on every second line keeps its own steps; clocks are no curve."""
     lines = [
         {"iteration": 1, "fake_loss": 2.0, "elapsed_s": 0.1},
-        {"iteration": 2, "fake_loss": 1.0, "student_loss": 5, "reward/color": 0.5, "elapsed_s": 0.2},
+        {"iteration": 2, "fake_loss": 1.0, "student_loss": 5, "reward_color": 0.5, "elapsed_s": 0.2},
     ]
     path = tmp_path / "metrics.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
@@ -26,11 +26,11 @@ def test_metrics_are_grouped_and_may_be_sparse(tmp_path: Path) -> None:
     assert {key: group_name(key) for key in panels} == panels
 
 
-@pytest.mark.parametrize("line", ['{"step": 1, "loss": NaN}', '{"step": 1, "loss": "1"}', '{"loss": 1}'])
-def test_a_fault_in_the_metrics_is_no_gap_in_the_curve(tmp_path: Path, line: str) -> None:
-    """NaN, text and lines without a step stop the report, naming the line."""
+@pytest.mark.parametrize("fault", ['"iteration": 1, "loss": NaN', '"iteration": 1, "loss": "1"', '"loss": 1'])
+def test_a_fault_in_the_metrics_is_no_gap_in_the_curve(tmp_path: Path, fault: str) -> None:
+    """NaN, text and lines without an iteration stop the report, naming the line."""
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 0, "loss": 1}\n' + line)
+    path.write_text('{"iteration": 0, "loss": 1}\n{' + fault + "}")
     with pytest.raises(ValueError, match=r"metrics.jsonl line 2"):
         read_metrics(path)
 
