@@ -5,29 +5,19 @@ official ones are VBench's constants (evaluation/vbench/README.md#results-and-to
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Group = Literal["quality", "semantic"]
+BoundsName = Literal["toybox", "vbench"]
 QUALITY_SHARE = 4.0  # Total = (4 Quality + Semantic) / 5
 SEMANTIC_SHARE = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(NamedTuple):
     """Raw scores (percent) that normalise to 0 and to 100. Scores outside are not clipped."""
 
     low: float
     high: float
-
-    def __post_init__(self) -> None:
-        if not self.high > self.low:
-            raise ValueError(
-                f"Bounds({self.low}, {self.high}): the upper bound must lie above the lower one."
-            )
-
-    def normalise(self, raw: float) -> float:
-        """Percent of the way from `low` to `high`; raw in percent."""
-        return 100.0 * (raw - self.low) / (self.high - self.low)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +36,10 @@ class Dimension:
     def title(self) -> str:
         """`multiple_objects` -> `multiple objects`, the key VBench's own tables use."""
         return self.name.replace("_", " ")
+
+    def bounds(self, benchmark: BoundsName) -> Bounds:
+        """Those of a benchmark."""
+        return self.toybox if benchmark == "toybox" else self.vbench
 
 
 WHOLE = Bounds(0.0, 100.0)
@@ -82,13 +76,3 @@ DIMENSIONS: tuple[Dimension, ...] = (
 )
 BY_NAME: dict[str, Dimension] = {dimension.name: dimension for dimension in DIMENSIONS}
 NAMES: tuple[str, ...] = tuple(BY_NAME)
-
-BoundsName = Literal["toybox", "vbench"]
-
-
-def bounds_of(dimension: str, bounds: BoundsName) -> Bounds:
-    """The named table's bounds of one dimension. Raises ValueError for a name that is none of the sixteen."""
-    if dimension not in BY_NAME:
-        raise ValueError(f"{dimension!r} is not a dimension; expected one of {', '.join(NAMES)}.")
-    row = BY_NAME[dimension]
-    return {"toybox": row.toybox, "vbench": row.vbench}[bounds]

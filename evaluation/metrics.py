@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from evaluation.dimensions import DIMENSIONS, BoundsName, bounds_of
+from evaluation.dimensions import DIMENSIONS, BoundsName
 from evaluation.records import CustomDimension, Prompt
 from evaluation.selection import serves
 
@@ -61,7 +61,7 @@ def metrics(bounds: BoundsName, custom: Sequence[CustomDimension] = ()) -> dict[
     official = {
         d.name: Metric(
             name=d.name, title=d.title, group=d.group, unit="%", factor=100.0, prompts=d.name,
-            low=bounds_of(d.name, bounds).low, high=bounds_of(d.name, bounds).high,
+            low=d.bounds(bounds).low, high=d.bounds(bounds).high,
             lowest=d.lowest, highest=1.0, bounded=d.lowest == 0.0,
         )
         for d in DIMENSIONS

@@ -6,8 +6,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from evaluation.aggregate import RANKED_KINDS, TOTALS, Totals, totals
-from evaluation.dimensions import NAMES, BoundsName, bounds_of
+from evaluation.dimensions import NAMES, BoundsName
 from evaluation.intervals import LEVEL
+from evaluation.metrics import Metric
 from evaluation.records import Interval, PairedDifference, RankRange, RowSummary, ScoresTable
 
 TOTAL_NAMES: dict[BoundsName, str] = {"toybox": "Toybox-Total", "vbench": "Total"}
@@ -141,9 +142,11 @@ def power(table: ScoresTable, metric: str) -> Power:
     return Power(sum(pair.holm < LEVEL for pair in compared), len(compared))
 
 
-def shipped_line(row: str, label: str, scores: Mapping[str, float], bounds: BoundsName) -> ShippedLine:
+def shipped_line(
+    row: str, label: str, scores: Mapping[str, float], known: Mapping[str, Metric]
+) -> ShippedLine:
     """A shipped row's line. scores: raw fractions by dimension, as the shipped file's own record says."""
-    raw = {name: 100.0 * scores[name] for name in NAMES if name in scores}
-    normalised = {name: bounds_of(name, bounds).normalise(value) for name, value in raw.items()}
+    raw = {name: known[name].factor * scores[name] for name in NAMES if name in scores}
+    normalised = {name: known[name].normalise(value) for name, value in raw.items()}
     arrays = {name: np.asarray(value) for name, value in normalised.items()}
     return ShippedLine(row, label, raw, normalised, totals(arrays) if len(raw) == len(NAMES) else None)

@@ -35,15 +35,16 @@ def view_of(run: Run) -> View:
     settings, table = run.settings, run.table
     main = main_table(table)
     rows = [line.summary for line in main.lines]
+    known = metrics(settings.bounds, table.custom)
     return View(
         run=run,
-        known=metrics(settings.bounds, table.custom),
+        known=known,
         main=main,
         pairs=Pairs(table.pairs),
         rows=rows,
         ranked=[row for row in rows if row.kind in RANKED_KINDS],
         shipped=[
-            shipped_line(name, row.label, row.scores, settings.bounds)
+            shipped_line(name, row.label, row.scores, known)
             for name, row in settings.rows.items()
             if row.scores is not None
         ],

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from evaluation.dimensions import DIMENSIONS, BoundsName, Dimension, bounds_of
+from evaluation.dimensions import DIMENSIONS, BoundsName, Dimension
 from reports.view import View
 
 GROUP_SHARES = {"quality": 80.0, "semantic": 20.0}
@@ -22,10 +22,8 @@ def formula(bounds: BoundsName) -> list[FormulaLine]:
     weights = {group: sum(d.weight for d in DIMENSIONS if d.group == group) for group in GROUP_SHARES}
     lines = []
     for d in DIMENSIONS:
-        found = bounds_of(d.name, bounds)
-        lines.append(
-            FormulaLine(d, found.low, found.high, GROUP_SHARES[d.group] * d.weight / weights[d.group])
-        )
+        share = GROUP_SHARES[d.group] * d.weight / weights[d.group]
+        lines.append(FormulaLine(d, *d.bounds(bounds), share))
     return lines
 
 

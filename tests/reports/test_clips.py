@@ -15,7 +15,7 @@ from PIL import Image
 
 from evaluation.clip_reader import read_clip
 from evaluation.clips import write_clip
-from evaluation.dimensions import bounds_of
+from evaluation.dimensions import BY_NAME
 from evaluation.metrics import metrics
 from evaluation.records import Clip, Prompt, parse, read_jsonl
 from reports.clips import (
@@ -203,7 +203,7 @@ def test_points_are_normalised_means_in_the_lists_order() -> None:
         "b": {"scene": {"pair_00": PromptScore(1.0, 1)}},
     }
     found = browser_scores(prompts, scores, metrics("vbench"))
-    assert bounds_of("scene", "vbench").high == 82.22
+    assert BY_NAME["scene"].vbench.high == 82.22
     assert found == {"scene": {"prompts": [0, 2], "points": {"a": [30.41, 60.81], "b": [121.62, None]}}}
 
 

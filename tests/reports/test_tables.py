@@ -4,6 +4,7 @@ import pytest
 
 from evaluation.aggregate import ranks_by_row
 from evaluation.dimensions import NAMES
+from evaluation.metrics import metrics
 from evaluation.records import Interval, PairedDifference, RowSummary, ScoresTable
 from reports.exports import latex, markdown
 from reports.sections.formula import formula
@@ -121,7 +122,7 @@ def test_formula_shares_add_up() -> None:
 
 def test_shipped_rows_get_no_total_from_part_of_the_dimensions() -> None:
     """Fifteen of sixteen shipped scores make no total."""
-    assert shipped_line("base", "Base", dict.fromkeys(NAMES, 1.0), "toybox").totals == pytest.approx(
+    assert shipped_line("base", "Base", dict.fromkeys(NAMES, 1.0), metrics("toybox")).totals == pytest.approx(
         (100, 100, 100)
     )
-    assert shipped_line("base", "Base", dict.fromkeys(NAMES[1:], 0.5), "toybox").totals is None
+    assert shipped_line("base", "Base", dict.fromkeys(NAMES[1:], 0.5), metrics("toybox")).totals is None

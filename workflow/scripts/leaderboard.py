@@ -17,8 +17,9 @@ import numpy as np
 
 from evaluation.aggregate import totals
 from evaluation.command import command, run
-from evaluation.dimensions import NAMES, bounds_of
+from evaluation.dimensions import NAMES
 from evaluation.files import written_whole
+from evaluation.metrics import metrics
 from evaluation.vbench.leaderboard import check_leaderboard, leaderboard_zip, official_scores
 
 log = logging.getLogger("leaderboard")
@@ -28,10 +29,10 @@ def totals_text(paths: Sequence[Path]) -> str:
     """A table of the results in each path: Total, Quality, Semantic, then every dimension, raw and normalised
     (percent). Raises ValueError, naming what is missing: VBench's own script counts that as 0.
     """
-    lines = []
+    lines, known = [], metrics("vbench")
     for path in paths:
         raw = {name: 100.0 * score for name, score in official_scores(path).items()}
-        normalised = {name: bounds_of(name, "vbench").normalise(value) for name, value in raw.items()}
+        normalised = {name: known[name].normalise(value) for name, value in raw.items()}
         try:
             found = totals({name: np.asarray(value) for name, value in normalised.items()})
         except ValueError as error:
