@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from evaluation.clips import ClipShape, DecodedClip, shape_errors
 
 MP4, MATROSKA, AVI, MPEG_TS = "an mp4", "a Matroska or WebM file", "an AVI file", "an MPEG-TS file"
-CONTAINERS = {MP4: "mov", MATROSKA: "matroska", AVI: "avi", MPEG_TS: "mpegts"}
+DEMUXERS = {MP4: "mov", MATROSKA: "matroska", AVI: "avi", MPEG_TS: "mpegts"}
 """What is opened at all, by FFmpeg's name of its reader. An image, a playlist or a web page is not."""
 
 # FFmpeg guesses by content, and a playlist can make it open other files: the first bytes say what is opened.
@@ -193,7 +193,7 @@ def read_clip(path: Path, shape: ClipShape | None = None) -> DecodedClip:
 
 
 def _container_of(video: Path | bytes, name: str) -> str:
-    """Which of `CONTAINERS` the first bytes are of."""
+    """Which of `DEMUXERS` the first bytes are of."""
     if isinstance(video, bytes):
         first = video[:256]
     elif video.is_file():
@@ -211,7 +211,7 @@ def _container_of(video: Path | bytes, name: str) -> str:
     if not first:
         raise ClipError(name, f"is empty, 0 bytes ({COPY_AGAIN})")
     found = next((kind for at, sign, kind in SIGNATURES if first[at : at + len(sign)] == sign), None)
-    if found not in CONTAINERS:
+    if found not in DEMUXERS:
         said = found or f"no video that is known here (it begins with {first[:12]!r})"
         raise ClipError(name, f"is {said}, expected an mp4 ({PLAYED_AGAIN})")
     return found
@@ -220,7 +220,7 @@ def _container_of(video: Path | bytes, name: str) -> str:
 def _opened(video: Path | bytes, container: str) -> Any:
     """The file in FFmpeg; what is decoded to learn its form is held to the largest frame."""
     source = io.BytesIO(video) if isinstance(video, bytes) else f"file:{video}"
-    return av.open(source, "r", format=CONTAINERS[container], options={"max_pixels": str(MAX_FRAME_PIXELS)})
+    return av.open(source, "r", format=DEMUXERS[container], options={"max_pixels": str(MAX_FRAME_PIXELS)})
 
 
 def _said(error: Exception) -> str:

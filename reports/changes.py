@@ -16,7 +16,7 @@ from reports.run import Run
 from reports.sections.audit import flatten
 from reports.tables import TOTAL_NAMES
 
-ABSENT = "absent"
+NO_VALUE = "absent"
 PARTS: dict[str, tuple[str, ...]] = {
     "Code": ("commit", "dirty", "made_by_commits"),
     "Environment": ("locks", "packages", "python"),
@@ -37,7 +37,7 @@ class ChangedInput(NamedTuple):
     """A title of PARTS."""
     key: str
     before: str
-    """ABSENT where the run has none. `after` likewise."""
+    """NO_VALUE where the run has none. `after` likewise."""
     after: str
 
 
@@ -133,7 +133,9 @@ def changed_inputs(before: Run, after: Run) -> list[ChangedInput]:
         for run in (before, after)
     )  # fmt: skip
     found = [
-        ChangedInput(part=input_part(key), key=key, before=one.get(key, ABSENT), after=other.get(key, ABSENT))
+        ChangedInput(
+            part=input_part(key), key=key, before=one.get(key, NO_VALUE), after=other.get(key, NO_VALUE)
+        )
         for key in sorted(one.keys() | other.keys())
         if one.get(key) != other.get(key) and not key.endswith(".manifest_sha256")
     ]
