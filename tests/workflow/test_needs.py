@@ -11,7 +11,8 @@ from baselines.spec import load_row
 from evaluation.prompts import count_prompts
 from workflow.fetching.downloads import FetchSources, plan_listing
 from workflow.planning.banner import expected_prompts, missing_for_jobs, run_needs
-from workflow.planning.cost import duration, estimated_cost
+from workflow.planning.cost import estimated_cost
+from workflow.planning.duration import duration
 from workflow.planning.needs import files_of, released_alternative
 from workflow.planning.resources import missing_resources, needed_resources, scorer_resources
 from workflow.planning.suite import Suite, load_suite

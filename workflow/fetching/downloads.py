@@ -27,6 +27,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import TypeAdapter
 
 from evaluation.files import file_sha256, write_text
+from workflow.planning.duration import duration
 from workflow.planning.resources import INITIALISATION_SHA256, Locked, Resource, read_lock
 
 INCOMING = ".incoming"
@@ -117,8 +118,8 @@ class Progress:
             left, all_left = max(self.size - self.file_done, 0) / rate, max(self.total - self.done, 0) / rate
             self.say(
                 f"{self.name}: {_gb(self.file_done)} of {_gb(self.size)}, {rate / 1e6:.1f} MB/s, "
-                f"{short_duration(left)} left; all files: {_gb(self.done)} of {_gb(self.total)}, "
-                f"{short_duration(all_left)} left"
+                f"{duration(left)} left; all files: {_gb(self.done)} of {_gb(self.total)}, "
+                f"{duration(all_left)} left"
             )
 
 
@@ -213,7 +214,7 @@ def verify_present(entries: Sequence[Resource], folder: Path, lock: dict[str, Lo
     present = [entry for entry in entries if (folder / entry.path).is_file()]
     size = sum((folder / entry.path).stat().st_size for entry in present)
     if size > 1e9:
-        log.info("verifying %s that are there, about %s at 1 GB/s", _gb(size), short_duration(size / 1e9))
+        log.info("verifying %s that are there, about %s at 1 GB/s", _gb(size), duration(size / 1e9))
     for entry in present:
         try:
             found.hashes[entry.path] = verify_file(entry, folder, lock).sha256
@@ -294,7 +295,7 @@ def announce(planned: Sequence[Planned], total: int, folder: Path) -> str:
         + ", ".join(f"{count} from {source}" for source, count in counts.items())
         + f"); {_gb(_free(folder))} of disk are free.\n"
         + "\n".join(lines)
-        + (f"\nAbout {short_duration(network / ASSUMED_MB_S)} at {ASSUMED_MB_S:.0f} MB/s." if network else "")
+        + (f"\nAbout {duration(network / ASSUMED_MB_S)} at {ASSUMED_MB_S:.0f} MB/s." if network else "")
     )
 
 
@@ -325,7 +326,7 @@ def plan_listing(entries: Sequence[Resource], folder: Path, sources: FetchSource
     lines += [
         f"{len(entries)} files, {sum(e.size_mb for e in entries) / 1000:.1f} GB; {len(planned)} of them, "
         f"{size / 1000:.1f} GB, are to be brought ({network / 1000:.1f} GB from the network, about "
-        f"{short_duration(network / ASSUMED_MB_S)} at {ASSUMED_MB_S:.0f} MB/s); {_gb(_free(folder))} of disk "
+        f"{duration(network / ASSUMED_MB_S)} at {ASSUMED_MB_S:.0f} MB/s); {_gb(_free(folder))} of disk "
         "are free.",
         "Licences: "
         + "; ".join(
@@ -384,7 +385,7 @@ def fetch(entries: Sequence[Resource], folder: Path, sources: FetchSources | Non
             continue
         fetched.hashes[path] = lock[path].sha256
         write_lock(folder, lock)
-        took = short_duration(time.monotonic() - started)
+        took = duration(time.monotonic() - started)
         log.info("%s is there and verified, from %s, %s", path, plan.source, took)
     return fetched
 
@@ -600,10 +601,3 @@ def _or_mirror(entry: Resource) -> str:
 
 def _gb(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
-def short_duration(seconds: float) -> str:
-    """Seconds in words."""
-    if seconds >= 5400:
-        return f"{seconds / 3600:.1f} hours"
-    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} s"

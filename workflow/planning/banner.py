@@ -18,7 +18,8 @@ from reports.cost import COST_STAGES
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
 from workflow.external.baseline import missing_parts
-from workflow.planning.cost import duration, estimated_cost
+from workflow.planning.cost import estimated_cost
+from workflow.planning.duration import duration
 from workflow.planning.needs import cheaper_way, counted_prompts, disk_line
 from workflow.planning.paths import has_user_list
 from workflow.planning.prompt_plan import prompt_stage_settings, protocol_note

@@ -34,11 +34,3 @@ def estimated_cost(suite: Suite, prompts: Sequence[Prompt]) -> CostEstimate:
         },
         disk_mb=rows * clips * rates.clip_mb,
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: minutes or hours, and days where they are many."""
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    days = f" ({seconds / 86400:.0f} days)" if seconds >= 3 * 86400 else ""
-    return f"{seconds / 3600:,.1f} hours{days}"

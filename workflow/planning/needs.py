@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from evaluation.prompts import choose
 from evaluation.records import Prompt
 from workflow.fetching.checksums import FETCHED_FOLDER
-from workflow.planning.cost import duration, estimated_cost
+from workflow.planning.cost import estimated_cost
+from workflow.planning.duration import duration
 from workflow.planning.resources import Resource, is_whole, needed_resources, read_lock, scorer_resources
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, RELEASED, Suite, load_suite
 

@@ -33,7 +33,7 @@ REWARD_FILES = (
 )
 """Checkpoints of the official scorer, below weights/vbench/, that CM-GRPO's rewards are computed with too."""
 
-ABSENT = " "
+NOT_THERE = " "
 """State of a file that is not there at all."""
 
 SCORER_FOLDER = "weights/vbench/"
@@ -221,7 +221,7 @@ def missing_resources(root: Path, suite: Suite, *, scorer: bool = False, release
     total = sum(entry.size_mb for entry, _ in missing + unscored)
     if not missing and not unscored:
         return ""
-    folded = [entry for entry, state in unscored if missing and state == ABSENT]
+    folded = [entry for entry, state in unscored if missing and state == NOT_THERE]
     listed = missing + [(entry, state) for entry, state in unscored if entry not in folded]
     lines = [(e.path, e.size_mb, f"{e.origin}{state}".rstrip()) for e, state in listed]
     if folded:
@@ -259,7 +259,7 @@ def _absence(folder: Path, entry: Resource, lock: dict[str, Locked]) -> str:
     """
     path, known = folder / entry.path, lock.get(entry.path)
     if not path.is_file():
-        return ABSENT
+        return NOT_THERE
     size = path.stat().st_size
     if known is None or known.size in (None, size):
         return ""
