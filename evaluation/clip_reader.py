@@ -119,15 +119,17 @@ def look_at_clip(video: Path | bytes, name: str | None = None) -> ClipLook:
                     name, f"has {len(streams)} video tracks{covers}, expected exactly one film ({advice})"
                 )
             stream = streams[0]
-            codec = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
-            if reason := _header_error(stream, codec):
+            if stream.codec_context is None:
+                raise ClipError(name, f"is encrypted, or in a codec that is not known here ({PLAYED_AGAIN})")
+            if reason := _header_error(stream):
                 raise ClipError(name, reason)
+            codec = stream.codec_context.codec.canonical_name
             declared_frames, height, width = stream.frames, stream.height, stream.width
             rates = (stream.average_rate, stream.base_rate, stream.guessed_rate)
             times = _shown_times(file, stream, name)
             tick = stream.time_base or Fraction(1, 1000)
     except (av.FFmpegError, EOFError) as error:
-        raise ClipError(name, f"cannot be read as {container[3:]} ({_said(error)}; {COPY_AGAIN})") from error
+        raise ClipError(name, f"cannot be read as {container} ({_said(error)}; {COPY_AGAIN})") from error
     if len(times) < declared_frames:
         raise ClipError(
             name, f"ends after {len(times)} of the {declared_frames} frames it declares ({COPY_AGAIN})"
@@ -220,7 +222,13 @@ def _container_of(video: Path | bytes, name: str) -> str:
 def _opened(video: Path | bytes, container: str) -> Any:
     """The file in FFmpeg; what is decoded to learn its form is held to the largest frame."""
     source = io.BytesIO(video) if isinstance(video, bytes) else f"file:{video}"
-    return av.open(source, "r", format=DEMUXERS[container], options={"max_pixels": str(MAX_FRAME_PIXELS)})
+    return av.open(
+        source,
+        "r",
+        format=DEMUXERS[container],
+        options={"max_pixels": str(MAX_FRAME_PIXELS)},
+        metadata_errors="replace",
+    )
 
 
 def _said(error: Exception) -> str:
@@ -228,10 +236,10 @@ def _said(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _header_error(stream: Any, codec: str) -> str | None:
+def _header_error(stream: Any) -> str | None:
     """What the headers of a track say that no reader, or not every reader, can show."""
-    if stream.height * stream.width == 0 or codec == "unknown":
-        return f"holds a track that is not known here (codec {codec}, {stream.width}x{stream.height})"
+    if stream.height * stream.width == 0:
+        return f"declares frames of {stream.width}x{stream.height}, expected some pixels ({COPY_AGAIN})"
     if stream.height * stream.width > MAX_FRAME_PIXELS:
         return f"has frames of {stream.width}x{stream.height}, more than {MAX_FRAME_PIXELS} pixels"
     if stream.frames > MAX_FRAMES:

@@ -59,7 +59,7 @@ def test_truncated_and_absent_files_are_errors(tmp_path: Path) -> None:
     path = tmp_path / "x.mp4"
     write_clip(path, upscale(moving_square(), height=64, width=64), fps=16)
     path.write_bytes(path.read_bytes()[:-400])
-    with pytest.raises(ValueError, match="cannot be read as mp4"):
+    with pytest.raises(ValueError, match="cannot be read as an mp4"):
         read_clip(path)
     with pytest.raises(FileNotFoundError, match="rerun the sample stage"):
         read_clip(tmp_path / "absent.mp4")
