@@ -61,7 +61,7 @@ MAX_CLIP_GB = 4
 """Decoded, of a clip that is read whole: a file of 23 kB can hold 6 GB."""
 
 PLAYED_AGAIN = "encode it again as H.264 in an mp4, 8 bits, yuv420p"
-COPY_AGAIN = "copy or make it again"
+COPY_AGAIN = "delete it and make or bring it again"
 HDR = {16: "PQ", 18: "HLG"}
 """Transfer functions of ITU-T H.273 that no reader maps to common screens."""
 

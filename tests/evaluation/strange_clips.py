@@ -116,10 +116,10 @@ def with_edits(*edits: tuple[int, int]) -> bytes:
     return data
 
 
-def shown_by(*matrix: int) -> bytes:
-    """A display matrix of 2x2: 1 0 0 1 leaves pictures as they are."""
+def shown_by(*matrix: int, film: bytes | None = None) -> bytes:
+    """A display matrix of 2x2: 1 0 0 1 leaves pictures as they are. film: the plain one if not given."""
     a, b, c, d = (value << 16 for value in matrix)
-    return with_fields(plain(), b"tkhd", 40, ">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    return with_fields(film or plain(), b"tkhd", 40, ">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
 
 
 def damaged() -> bytes:
@@ -306,9 +306,9 @@ STRANGE = (
     StrangeClip("shown wide", lambda: shown_by(2, 0, 0, 1), "pixels of 2:1", "pixels of 2:1"),
     StrangeClip(
         "two sizes",
-        lambda: joined(ts(), ts(size=(64, 96))),
-        "changes its size from 64x48 to 96x64 at frame 12",
-        "changes its size from 64x48 to 96x64 at frame 12",
+        lambda: joined(ts(count=2), ts(size=(64, 96))),
+        "changes its size from 64x48 to 96x64 at frame 2",
+        "changes its size from 64x48 to 96x64 at frame 2",
     ),
     StrangeClip(
         "interlaced", lambda: encoded(options=(("x264-params", "interlaced=1"),)), "interlaced", "interlaced"

@@ -21,6 +21,7 @@ from baselines.spec import PLACEHOLDERS, ExternalBaseline, ImportBaseline, load_
 from evaluation.clips import write_clip
 from evaluation.records import Clip, Prompt, read_jsonl, write_jsonl
 from evaluation.shards import samples_to_render
+from tests.evaluation.strange_clips import shown_by
 from tests.workflow.other_baselines import (
     commit,
     copy_project_with_others,
@@ -32,7 +33,7 @@ from tests.workflow.other_baselines import (
 from tests.workflow.project import ROOT, Job, planned, replace_in, snakemake
 from workflow.external import archive as imports
 from workflow.external import baseline as external
-from workflow.external.archive import match_names, samples_hint, zip_members
+from workflow.external.archive import match_names, other_entries, samples_hint, zip_members
 from workflow.external.baseline import (
     code_identity,
     external_settings,
@@ -183,7 +184,7 @@ FAULTS = [
         "", "shutil.copy(originals / '../small.mp4', items[2]['file'])",
         ("1 of 6 clips wrong: ", "is 32x32 pixels instead of 64x64"),
     ),
-    ("", "pathlib.Path(items[0]['file']).write_bytes(b'no film')", ("cannot be decoded",)),
+    ("", "pathlib.Path(items[0]['file']).write_bytes(b'no film')", ("is no video that is known here",)),
 ]  # fmt: skip
 
 
@@ -425,10 +426,39 @@ def test_nothing_is_half_imported(
     assert run_import(monkeypatch, place, "elsewhere/clips") == 1
     message = capsys.readouterr().err
     assert "3 faults in elsewhere/clips, 6 clips expected" in message
-    for part in (f"{names[0][:-4]} is missing", "stray.mp4 is no clip", f"{names[1]} cannot be decoded"):
+    no_film = f"{names[1]} is no video that is known here (it begins with b'no film')"
+    for part in (f"{names[0][:-4]} is missing", "stray.mp4 is no clip", no_film):
         assert part in message, message
     assert not [path for path in (place / "row").rglob("*") if path.is_file()]
     assert not (place / "m0").exists()
+
+
+def test_what_else_lies_there_is_named(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other suffixes, folders, links to nothing: what a user took for clips is said beside what is missing.
+    Links to clips and .MP4 are clips; a flag that turns one is a reason, under the file's own name.
+    """
+    clips = place / "elsewhere/clips"
+    first, second, third, fourth, fifth, sixth = sorted(clips.iterdir())
+    first.rename(clips / "a.webm")
+    (clips / "sub").mkdir()
+    second.rename(clips / "sub" / second.name)
+    third.unlink()
+    third.mkdir()
+    fourth.unlink()
+    fourth.symlink_to("gone.mp4")
+    fifth.rename(place / "linked.mp4")
+    fifth.with_suffix(".MP4").symlink_to(place / "linked.mp4")
+    sixth.write_bytes(shown_by(0, 1, -1, 0, film=sixth.read_bytes()))
+    assert run_import(monkeypatch, place, "elsewhere/clips") == 1
+    message = capsys.readouterr().err
+    assert "5 faults in elsewhere/clips, 6 clips expected" in message and "Traceback" not in message
+    others_there = f"a.webm, {third.name}/, {fourth.name} (a link to nothing), sub/"
+    assert f"(only .mp4 files directly in it are read, not {others_there})" in message
+    assert f"{sixth.name} is turned or mirrored by a flag" in message
+    zipped = zip_of(place / "x.zip", ("clips/a.webm", b"", 0), ("clips/b.mp4", b"", 0))
+    assert other_entries(zipped) == "only .mp4 files are read, not clips/a.webm"
 
 
 def test_clips_of_another_size_and_length_are_declared(

@@ -22,7 +22,7 @@ MAX_ZIP_GB = 256
 MAX_MEMBERS = 200_000
 MAX_RATIO = 100  # unpacked to packed bytes of a member over 1 MiB; mp4 hardly compresses
 SHOWN_NAMES = 10
-SHOWN_OTHERS = 3
+SHOWN_OTHERS = 5
 
 
 class Match(NamedTuple):
