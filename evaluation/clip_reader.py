@@ -1,7 +1,8 @@
 """One look at a clip: what a video file shows, seen as VBench's readers (decord, OpenCV) see it, or refused.
 
 The look reads headers and packets, so that sizes and counts are known before anything is decoded; decoding
-then holds every frame to it. What both readers see, and why the rest is refused: evaluation/README.md#clips.
+then holds every frame to it. What both readers see, and why the rest is refused:
+baselines/README.md#which-clips-are-taken.
 """
 
 import io
