@@ -146,7 +146,9 @@ def check_result(
         clip_id(prompt.id, sample)
         for prompt in prompts
         if metric.serves(prompt)
-        for sample in expected_samples(prompt, filtered, result.row)
+        for sample in (
+            range(prompt.samples) if metric.unfiltered else expected_samples(prompt, filtered, result.row)
+        )
     } - set(result.left_out)
     problems = [f"{clip} is missing" for clip in sorted(expected - found)]
     problems += [f"{clip} is not wanted" for clip in sorted(found - expected)]

@@ -36,6 +36,8 @@ class Metric:
     """Whether lowest and highest are ends of the scale."""
     prompts: str
     """The dimension whose prompts it is scored on, or ALL_PROMPTS of evaluation/selection.py."""
+    unfiltered: bool = False
+    """Whether it is scored on samples that the static filter did not keep, too."""
 
     @property
     def scale(self) -> float:
@@ -69,7 +71,7 @@ def metrics(bounds: BoundsName, custom: Sequence[CustomDimension] = ()) -> dict[
     return official | {
         d.name: Metric(
             name=d.name, title=d.title, group=CUSTOM_GROUP, unit=d.unit, factor=1.0, prompts=d.prompts,
-            low=d.worst, high=d.best,
+            unfiltered=d.clips == "all", low=d.worst, high=d.best,
             lowest=min(d.worst, d.best), highest=max(d.worst, d.best), bounded=True,
         )
         for d in custom

@@ -152,6 +152,8 @@ class CustomDimension(Record):
     """Raw value that normalises to 100."""
     prompts: str
     """The dimension whose prompts it is scored on, or "all"."""
+    clips: Literal["kept", "all"] = "kept"
+    """Of a still prompt: the samples that the static filter kept, or all."""
     file: str
     """Where its function is, as the suite names it."""
     sha256: Sha256

@@ -51,11 +51,13 @@ def select_clips(
     manifest: Sequence[Clip],
     kept: Mapping[str, Sequence[int]],
     prompts_of: str | None = None,
+    *,
+    unfiltered: bool = False,
 ) -> list[ScoredPrompt]:
     """The clips that a dimension is scored on, in the order of `prompts`. A prompt may have none left.
 
     kept: as in RowInputs. prompts_of: the dimension whose prompts are taken, or ALL_PROMPTS; by default the
-    dimension itself.
+    dimension itself. unfiltered: all samples of a prompt, whatever the static filter kept.
     Raises ValueError if no prompt lists the dimension, if `kept` does not know a prompt, or if a kept sample
     is not in the manifest exactly once.
     """
@@ -65,6 +67,8 @@ def select_clips(
             f"No prompt lists the dimension {prompts_of or dimension}; remove {dimension} from the suite or "
             "add prompts for it."
         )
+    if unfiltered:
+        kept = {prompt.id: range(prompt.samples) for prompt in wanted}
     unknown = [prompt.id for prompt in wanted if prompt.id not in kept]
     if unknown:
         raise ValueError(

@@ -2,9 +2,11 @@
 
 The file declares, as plain constants, TITLE, UNIT, WORST and BEST (raw values that normalise to 0 and to 100,
 in either order; no score may lie outside) and BENCHMARKS (where it means something), and defines
-score(frames, prompt). It is read, not run, while the workflow is planned, and may import packages of the main
-environment but no module of this project: a change there would not be noticed. evaluation/README.md says how
-to add one; evaluation/custom/colour_drift.py is an example.
+score(frames, prompt); or, for a network, open_scorer(resources, device) and, if need be, RESOURCES (groups of
+workflow/resources.yaml), BATCH (clips scored at once) and CLIPS. It is read, not run, while the workflow is
+planned. It may import packages of the main environment; modules of this project only if it lies in one of its
+packages, where a change is noticed. evaluation/README.md says how to add one; colour_drift.py is an example,
+workflow/scoring/dynamic_judge.py one with a network.
 """
 
 import ast
@@ -12,13 +14,19 @@ import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from evaluation.dimensions import NAMES
 from evaluation.records import CustomDimension
 from evaluation.selection import ALL_PROMPTS
 
 CONSTANTS = {"TITLE": str, "UNIT": str, "WORST": float, "BEST": float, "BENCHMARKS": tuple}
+OPTIONAL: dict[str, Any] = {"RESOURCES": (), "BATCH": 1, "CLIPS": "kept"}
+"""Constants that a file may leave out, with what then holds."""
+KNOWN = CONSTANTS | {name: type(value) for name, value in OPTIONAL.items()}
+FORMS = {"score": 2, "open_scorer": 2}
+"""Functions of which a file has one, with the number of their arguments."""
+ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ("models", "baselines", "evaluation", "reports", "workflow")
 TAKEN = (*NAMES, "total", "quality", "semantic", "frame_quality", ALL_PROMPTS)
 """Names that mean something else in a table."""
@@ -34,6 +42,14 @@ class Declaration(NamedTuple):
     benchmarks: tuple[str, ...]
     sha256: str
     """Of the file."""
+    function: str
+    """One of FORMS."""
+    resources: tuple[str, ...]
+    """Groups of workflow/resources.yaml that it needs."""
+    batch: int
+    """Clips that are scored at once."""
+    clips: Literal["kept", "all"]
+    """Of a still prompt: the samples that the static filter kept, or all."""
 
 
 def read_declaration(path: Path) -> Declaration:
@@ -45,7 +61,7 @@ def read_declaration(path: Path) -> Declaration:
         tree = ast.parse(content, filename=str(path))
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"{path} is no Python ({error}); correct it.") from error
-    _check_code(tree, path)
+    function = _check_code(tree, path)
     values = _constants(tree, path)
     worst, best = float(values["WORST"]), float(values["BEST"])
     if not (math.isfinite(worst) and math.isfinite(best)) or worst == best:
@@ -55,19 +71,35 @@ def read_declaration(path: Path) -> Declaration:
         raise ValueError(
             f"{path}: TITLE, UNIT or BENCHMARKS is empty; say what is measured, in which unit and where."
         )
-    return Declaration(
-        values["TITLE"], values["UNIT"], worst, best, benchmarks, hashlib.sha256(content).hexdigest()
-    )
-
-
-def _check_code(tree: ast.Module, path: Path) -> None:
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    if "score" not in functions or len(functions["score"].args.args) != 2:
+    batch, clips = values["BATCH"], values["CLIPS"]
+    if batch < 1 or clips not in ("kept", "all") or (function == "score" and batch != 1):
         raise ValueError(
-            f"{path} defines no function score(frames, prompt); see evaluation/custom/colour_drift.py for "
-            "the form."
+            f"{path}: BATCH is {batch} and CLIPS {clips!r}; expected 1 or more (score() takes one clip at a "
+            "time), and kept or all."
         )
-    for node in ast.walk(tree):
+    return Declaration(
+        values["TITLE"], values["UNIT"], worst, best, benchmarks, hashlib.sha256(content).hexdigest(),
+        function, tuple(map(str, values["RESOURCES"])), batch, clips,
+    )  # fmt: skip
+
+
+def project_module(path: Path) -> str | None:
+    """The dotted name of a file in one of the project's packages; None for any other file."""
+    place = path.resolve()
+    parts = place.relative_to(ROOT).with_suffix("").parts if place.is_relative_to(ROOT) else ("",)
+    return ".".join(parts) if parts[0] in PROJECT else None
+
+
+def _check_code(tree: ast.Module, path: Path) -> str:
+    """The file's function. Raises ValueError if it is not one, or imports what is not followed."""
+    functions = {node.name: len(node.args.args) for node in tree.body if isinstance(node, ast.FunctionDef)}
+    found = [name for name, count in FORMS.items() if functions.get(name) == count]
+    if len(found) != 1:
+        raise ValueError(
+            f"{path} defines no function score(frames, prompt), or open_scorer(resources, device) in its "
+            "place; see evaluation/custom/colour_drift.py for the form."
+        )
+    for node in ast.walk(tree) if project_module(path) is None else ():
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         relative = isinstance(node, ast.ImportFrom) and node.level
@@ -76,13 +108,14 @@ def _check_code(tree: ast.Module, path: Path) -> None:
                 f"{path} imports {ours!r} of this project, whose changes would not be noticed; a dimension "
                 "is one file: copy what it needs into it."
             )
+    return found[0]
 
 
 def _constants(tree: ast.Module, path: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for node in tree.body:
         target = node.targets[0] if isinstance(node, ast.Assign) else None
-        if isinstance(node, ast.Assign) and isinstance(target, ast.Name) and target.id in CONSTANTS:
+        if isinstance(node, ast.Assign) and isinstance(target, ast.Name) and target.id in KNOWN:
             try:
                 values[target.id] = ast.literal_eval(node.value)
             except ValueError as error:
@@ -95,7 +128,8 @@ def _constants(tree: ast.Module, path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} does not set {', '.join(missing)}; a dimension declares {', '.join(CONSTANTS)}."
         )
-    for name, kind in CONSTANTS.items():
+    values = OPTIONAL | values
+    for name, kind in KNOWN.items():
         wanted = int | float if kind is float else kind
         if not isinstance(values[name], wanted) or isinstance(values[name], bool):
             raise ValueError(f"{path}: {name} is {values[name]!r}, expected a {kind.__name__}.")
@@ -127,5 +161,5 @@ def custom_dimension(
         )
     return CustomDimension(
         name=name, title=declared.title, unit=declared.unit, worst=declared.worst, best=declared.best,
-        prompts=prompts, file=shown, sha256=declared.sha256,
+        prompts=prompts, clips=declared.clips, file=shown, sha256=declared.sha256,
     )  # fmt: skip

@@ -1,6 +1,7 @@
-"""Run a custom dimension: its file's function on every clip."""
+"""Run a custom dimension: its file's function on every clip, in batches that a killed job goes on behind."""
 
 import importlib.util
+import json
 import logging
 from collections.abc import Callable, Sequence
 from numbers import Real
@@ -11,19 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.clip_reader import read_clip
-from evaluation.files import file_sha256
-from evaluation.records import ClipScore, CustomDimension
+from evaluation.custom.declaration import read_declaration
+from evaluation.files import file_sha256, write_text
+from evaluation.records import Clip, ClipScore, CustomDimension, Prompt
 from evaluation.selection import ScoredPrompt
 
 log = logging.getLogger("score")
 
-CustomScore = Callable[[NDArray[np.uint8], dict[str, Any]], float]
+SHOWN = 5
+"""Refused clips that an error names."""
+
+BatchScore = Callable[[Sequence[NDArray[np.uint8]], Sequence[dict[str, Any]]], Sequence[Any]]
+"""(frames [T, h, w, 3] of each clip, what is told of each) -> a number for each, or in the place of a clip
+that has none a ValueError that says why.
+"""
 
 
-def load_score(path: Path, custom: CustomDimension) -> CustomScore:
-    """The function of a file, which is run here.
+def load_scorer(path: Path, custom: CustomDimension, *, resources: Path, device: str) -> BatchScore:
+    """The function of a file, which is run here, for batches of clips.
 
-    Raises ValueError if it is not the file that the run was planned with.
+    resources: folder of fetched files; device: the suite's. Raises ValueError if it is not the file that the
+    run was planned with, and whatever its open_scorer() raises.
     """
     if file_sha256(path) != custom.sha256:
         raise ValueError(f"{path} changed since this run was planned; start the run again.")
@@ -31,8 +40,47 @@ def load_score(path: Path, custom: CustomDimension) -> CustomScore:
     assert spec is not None and spec.loader is not None, "a .py file that was parsed has a loader"  # noqa: PT018
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    score: CustomScore = module.score
-    return score
+    if read_declaration(path).function == "open_scorer":
+        opened: BatchScore = module.open_scorer(resources, device)
+        return opened
+    return lambda clips, told: [module.score(*one) for one in zip(clips, told, strict=True)]
+
+
+class Journal:
+    """Values of finished clips, a JSON line each, in a file that outlives a killed job.
+
+    path: None keeps nothing. key: what decides the values, apart from the clips; values under another key
+    are thrown away. A batch counts only as a whole, so that what is scored together does not depend on where
+    a job was killed.
+    """
+
+    def __init__(self, path: Path | None, key: str) -> None:
+        self.path, self.values = path, dict[str, tuple[str, float]]()
+        if path is None:
+            return
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        if lines[:1] == [json.dumps({"key": key})]:
+            for line in lines[1:]:
+                try:
+                    clip, sha256, value = json.loads(line)
+                except ValueError:
+                    break  # the job was killed while it wrote this line
+                self.values[clip] = (sha256, value)
+        held = [json.dumps([clip, *value]) for clip, value in self.values.items()]
+        write_text(path, "".join(f"{line}\n" for line in (json.dumps({"key": key}), *held)))
+
+    def known(self, clips: Sequence[Clip]) -> list[float] | None:
+        """The values of a batch; None unless every one is there, of the same bytes."""
+        found = [self.values.get(clip.clip_id, ("", 0.0)) for clip in clips]
+        same = all(sha256 == clip.sha256 for clip, (sha256, _) in zip(clips, found, strict=True))
+        return [value for _, value in found] if same else None
+
+    def add(self, clips: Sequence[Clip], values: Sequence[float]) -> None:
+        """Write down the values of a batch."""
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                for clip, value in zip(clips, values, strict=True):
+                    file.write(json.dumps([clip.clip_id, clip.sha256, value]) + "\n")
 
 
 def checked_value(value: Any, custom: CustomDimension, clip: str) -> float:
@@ -47,30 +95,72 @@ def checked_value(value: Any, custom: CustomDimension, clip: str) -> float:
 
 
 def score_custom(
-    custom: CustomDimension, score: CustomScore, selected: Sequence[ScoredPrompt], clips: Path
+    custom: CustomDimension,
+    score: BatchScore,
+    selected: Sequence[ScoredPrompt],
+    clips: Path,
+    *,
+    batch: int = 1,
+    journal: Journal | None = None,
 ) -> list[ClipScore]:
-    """Score every clip from its decoded frames.
+    """Score every clip from its decoded frames, `batch` at a time.
 
-    Raises ValueError or FileNotFoundError naming the first bad clip and the file.
+    Raises ValueError or FileNotFoundError naming the first bad clip and the file. Clips that the file refuses
+    are named together, after all others were scored.
     """
-    scores = []
-    for prompt, clip in ((prompt, clip) for prompt, chosen in selected for clip in chosen):
-        told = {"id": prompt.id, "prompt": prompt.prompt, "extended": prompt.extended, "facts": prompt.facts}
-        frames = read_clip(clips / clip.file).frames
-        try:
-            value = score(frames, told)
-        except Exception as error:
-            log.error("score() of %s raised", custom.file, exc_info=error)
-            raise ValueError(
-                f"score() of {custom.file} failed on clip {clip.clip_id} of row {clip.row} with "
-                f"{type(error).__name__}: {error}; correct it."
-            ) from error
-        scores.append(
-            ClipScore(
-                clip_id=clip.clip_id,
-                prompt_id=clip.prompt_id,
-                sample=clip.sample,
-                value=checked_value(value, custom, clip.clip_id),
-            )
+    journal = journal or Journal(None, "")
+    wanted = [(prompt, clip) for prompt, chosen in selected for clip in chosen]
+    scores: list[ClipScore] = []
+    refused: list[str] = []
+    for start in range(0, len(wanted), batch):
+        together = wanted[start : start + batch]
+        named = [clip for _, clip in together]
+        values: Sequence[Any] | None = journal.known(named)
+        if values is None:
+            values = _scored(custom, score, together, clips)
+            bad = [
+                (clip, one) for clip, one in zip(named, values, strict=True) if isinstance(one, ValueError)
+            ]
+            refused += [f"{clip.clip_id} ({error})" for clip, error in bad]
+            if bad:
+                continue
+            values = [
+                checked_value(one, custom, clip.clip_id) for clip, one in zip(named, values, strict=True)
+            ]
+            journal.add(named, values)
+        scores += [
+            ClipScore(clip_id=clip.clip_id, prompt_id=clip.prompt_id, sample=clip.sample, value=value)
+            for clip, value in zip(named, values, strict=True)
+        ]
+    if refused:
+        more = f"; and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
+        raise ValueError(
+            f"{custom.file} refused {len(refused)} of {len(wanted)} clips of row {wanted[0][1].row}: "
+            f"{'; '.join(refused[:SHOWN])}{more}. A mean over the others would not be the row's."
         )
     return scores
+
+
+def _scored(
+    custom: CustomDimension, score: BatchScore, together: Sequence[tuple[Prompt, Clip]], clips: Path
+) -> Sequence[Any]:
+    """What the file gives for some clips, one thing for each."""
+    told = [
+        {"id": p.id, "prompt": p.prompt, "extended": p.extended, "facts": p.facts, "fps": clip.fps}
+        for p, clip in together
+    ]
+    frames = [read_clip(clips / clip.file).frames for _, clip in together]
+    names = ", ".join(clip.clip_id for _, clip in together)
+    try:
+        values = score(frames, told)
+    except Exception as error:
+        log.error("the function of %s raised", custom.file, exc_info=error)
+        raise ValueError(
+            f"{custom.file} failed on clip {names} of row {together[0][1].row} with {type(error).__name__}: "
+            f"{error}; correct it."
+        ) from error
+    if len(values) != len(together):
+        raise ValueError(
+            f"{custom.file} gave {len(values)} values for {len(together)} clips ({names}); give one for each."
+        )
+    return values

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.aggregate import AggregateSettings, aggregate
+from evaluation.aggregate import AggregateSettings, aggregate, check_result
 from evaluation.chunks import chunk_table
 from evaluation.clips import write_clip
 from evaluation.custom.declaration import custom_dimension, read_declaration
-from evaluation.custom.scoring import load_score
+from evaluation.custom.scoring import BatchScore, load_scorer
 from evaluation.dimensions import NAMES
 from evaluation.metrics import metrics
 from evaluation.records import (
@@ -59,6 +59,10 @@ ERRORS = {
     "defines no function score": GOOD.replace("def score", "def scored"),
     "imports 'evaluation.toybox.facts' of this project": "from evaluation.toybox.facts import COLORS\n"
     + GOOD,
+    "BATCH is 2": GOOD + "\nBATCH = 2\n",
+    "CLIPS 'some'": GOOD + "\nCLIPS = 'some'\n",
+    "RESOURCES is 'x', expected a tuple": GOOD + "\nRESOURCES = 'x'\n",
+    "or open_scorer": GOOD + "\ndef open_scorer(resources, device):\n    pass\n",
     "is no Python": GOOD + "\n)",
     "BENCHMARKS is empty": GOOD.replace('("toybox",)', "()"),
 }
@@ -95,6 +99,10 @@ def test_a_file_is_not_run_while_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(GOOD + "\nraise SystemExit('ran')\n")
     assert read_declaration(path).best == 255.0
+
+
+def opened(path: Path, custom: CustomDimension) -> BatchScore:
+    return load_scorer(path, custom, resources=path.parent, device="cpu")
 
 
 PROMPTS = [
@@ -156,6 +164,10 @@ def job(folder: Path, custom: CustomDimension) -> list[str]:
         str(folder / "filter.json"),
         "--clips",
         str(folder),
+        "--code",
+        "c0de",
+        "--device",
+        "cpu",
         "--result",
         str(folder / "out.json"),
     ]
@@ -193,11 +205,94 @@ def test_a_wrong_score_stops_with_the_clip_and_the_file(
     assert not (tmp_path / "out.json").exists()
 
 
+JUDGE = """
+from pathlib import Path
+
+TITLE = "brightness"
+UNIT = "levels"
+WORST = 0.0
+BEST = 255.0
+BENCHMARKS = ("toybox",)
+BATCH = 4
+
+
+def open_scorer(resources, device):
+    calls = Path(__file__).with_name("calls")
+
+    def score(clips, prompts):
+        with calls.open("a") as file:
+            print([p["facts"]["i"] for p in prompts], {p["fps"] for p in prompts}, file=file)
+        if calls.with_name("kill").exists() and len(prompts) == 2:
+            raise KeyboardInterrupt
+        return [float(clip.mean()) for clip in clips]
+
+    return score
+"""
+
+
+def test_a_killed_batch_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Batches of four of six clips: after a kill in the second, only that one is scored again, and the result
+    is that of an unbroken run. Another clip, another code and a line that was cut count as not scored.
+    """
+    flags = job(tmp_path, declared(tmp_path, JUDGE))
+    calls, kill, journal = tmp_path / "calls", tmp_path / "kill", tmp_path / "out.journal.jsonl"
+    kill.touch()
+    with pytest.raises(KeyboardInterrupt):
+        score_custom.main(flags)
+    kill.unlink()
+    with journal.open("a") as file:
+        file.write('["p2-0", "00')
+    assert score_custom.main(flags) == 0
+    assert calls.read_text().splitlines() == ["[0, 0, 1, 1] {16}", *["[2, 2] {16}"] * 2]
+    first = (tmp_path / "out.json").read_bytes()
+    journal.unlink()
+    assert score_custom.main(flags) == 0
+    assert (tmp_path / "out.json").read_bytes() == first
+    calls.unlink()
+    assert score_custom.main(flags) == 0
+    assert not calls.exists(), "everything was known"
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace("0" * 64, "1" * 64, 1))
+    assert score_custom.main(flags) == 0
+    assert calls.read_text().splitlines() == ["[0, 0, 1, 1] {16}"]
+    assert score_custom.main([*flags, "--code", "other"]) == 0
+    assert len(calls.read_text().splitlines()) == 3
+
+
+def test_refused_clips_are_named_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards against an answer without a number that becomes one, and against hours lost for one clip: the
+    others are known.
+    """
+    text = JUDGE.replace("float(clip.mean())", "ValueError('no word') if clip.mean() < 30 else 1.0")
+    assert score_custom.main(job(tmp_path, declared(tmp_path, text))) == 1
+    assert (
+        "mine.py refused 2 of 6 clips of row raven: p0-0 (no word); p0-1 (no word)" in capsys.readouterr().err
+    )
+    assert len((tmp_path / "out.journal.jsonl").read_text().splitlines()) == 1 + 2
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_judge_may_see_what_the_filter_left_out(tmp_path: Path) -> None:
+    """CLIPS "all": scored on every sample, which is what aggregate then asks for."""
+    kept = {p.id: (0,) for p in PROMPTS}
+    prompts = [p.model_copy(update={"keep": 1}) for p in PROMPTS]
+    filtered = FilteredSet(row="raven", threshold=1, filtered=(), kept=kept)
+    for text, count in ((GOOD, 3), (GOOD + '\nCLIPS = "all"\n', 6)):
+        custom = declared(tmp_path, text)
+        flags = job(tmp_path, custom)
+        write_jsonl(tmp_path / "prompts.jsonl", prompts)
+        write_json(tmp_path / "filter.json", filtered)
+        assert score_custom.main(flags) == 0
+        result = read_json(DimensionResult, tmp_path / "out.json")
+        assert len(result.clips) == count
+        check_result(result, prompts, filtered, metrics("toybox", [custom])["brightness"])
+
+
 def test_a_file_edited_after_planning_is_refused(tmp_path: Path) -> None:
     custom = declared(tmp_path, GOOD)
     (tmp_path / "mine.py").write_text(GOOD + "\n")
     with pytest.raises(ValueError, match="changed since this run was planned"):
-        load_score(tmp_path / "mine.py", custom)
+        opened(tmp_path / "mine.py", custom)
 
 
 def test_colour_drift_of_clips_with_a_known_answer(tmp_path: Path) -> None:
@@ -208,7 +303,11 @@ def test_colour_drift_of_clips_with_a_known_answer(tmp_path: Path) -> None:
         "colour_drift", EXAMPLE, shown="colour_drift.py", prompts="all", benchmark="toybox", dimensions=NAMES
     )
     assert (custom.worst, custom.best) == (64, 0)
-    score = load_score(EXAMPLE, custom)
+    batched = opened(EXAMPLE, custom)
+
+    def score(frames: np.ndarray, prompt: dict[str, object]) -> float:
+        return float(batched([frames], [prompt])[0])
+
     prompts = toybox_prompts(0)
     for prompt in prompts[::15]:
         frozen = control_frames("frozen_first_frame", prompts, prompt, 0)

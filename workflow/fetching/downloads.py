@@ -281,12 +281,12 @@ def _revision(entry: Resource, lock: dict[str, Locked]) -> str | None:
 
 def announce(planned: Sequence[Planned], total: int, folder: Path) -> str:
     """What is about to be brought: files, GB, sources, free disk, and the time at an assumed rate."""
-    size = sum(plan.entry.size_mb for plan in planned)
-    network = sum(plan.entry.size_mb for plan in planned if plan.source == "network")
+    size = sum(plan.entry.whole_mb for plan in planned)
+    network = sum(plan.entry.whole_mb for plan in planned if plan.source == "network")
     counts = Counter(plan.source for plan in planned)
     width = max(len(plan.entry.path) for plan in planned)
     lines = [
-        f"  {plan.entry.path:<{width}}  {plan.entry.size_mb:>9,.1f} MB  {plan.source}: "
+        f"  {plan.entry.path:<{width}}  {plan.entry.whole_mb:>9,.1f} MB  {plan.source}: "
         f"{plan.local or plan.entry.origin}"
         for plan in planned
     ]
@@ -312,26 +312,28 @@ def plan_listing(entries: Sequence[Resource], folder: Path, sources: FetchSource
         else "here"
         for entry in entries
     }
+    sizes = {entry.path: entry.whole_mb if entry.path in planned else entry.size_mb for entry in entries}
     path, licence = (
         max(map(len, column)) for column in zip(*((e.path, e.licence) for e in entries), strict=True)
     )
     lines = [
-        f"  {e.path:<{path}}  {e.size_mb:>9,.1f} MB  {e.licence:<{licence}}  {where[e.path]}" for e in entries
+        f"  {e.path:<{path}}  {sizes[e.path]:>9,.1f} MB  {e.licence:<{licence}}  {where[e.path]}"
+        for e in entries
     ]
     licences: dict[str, list[float]] = {}
     for entry in entries:
-        licences.setdefault(entry.licence, []).append(entry.size_mb)
-    size = sum(plan.entry.size_mb for plan in planned.values())
-    network = sum(plan.entry.size_mb for plan in planned.values() if plan.source == "network")
+        licences.setdefault(entry.licence, []).append(sizes[entry.path])
+    size = sum(plan.entry.whole_mb for plan in planned.values())
+    network = sum(plan.entry.whole_mb for plan in planned.values() if plan.source == "network")
     lines += [
-        f"{len(entries)} files, {sum(e.size_mb for e in entries) / 1000:.1f} GB; {len(planned)} of them, "
+        f"{len(entries)} files, {sum(sizes.values()) / 1000:.1f} GB; {len(planned)} of them, "
         f"{size / 1000:.1f} GB, are to be brought ({network / 1000:.1f} GB from the network, about "
         f"{duration(network / ASSUMED_MB_S)} at {ASSUMED_MB_S:.0f} MB/s); {_gb(_free(folder))} of disk "
         "are free.",
         "Licences: "
         + "; ".join(
-            f"{name} ({len(sizes)} file{'s' if len(sizes) > 1 else ''}, {sum(sizes) / 1000:.1f} GB)"
-            for name, sizes in sorted(licences.items(), key=lambda one: -sum(one[1]))
+            f"{name} ({len(under)} file{'s' if len(under) > 1 else ''}, {sum(under) / 1000:.1f} GB)"
+            for name, under in sorted(licences.items(), key=lambda one: -sum(one[1]))
         )
         + ".",
         "Nothing was fetched.",

@@ -23,7 +23,7 @@ from workflow.planning.duration import duration
 from workflow.planning.needs import cheaper_way, counted_prompts, disk_line
 from workflow.planning.paths import has_user_list
 from workflow.planning.prompt_plan import prompt_stage_settings, protocol_note
-from workflow.planning.resources import missing_resources
+from workflow.planning.resources import custom_resources, missing_resources, needed_resources
 from workflow.planning.row_plan import Baselines
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 from workflow.training.reward_names import REWARD_PYTHON
@@ -56,11 +56,13 @@ def missing_for_jobs(
 ) -> str:
     """What the jobs of a run need and this machine lacks, in one screen; empty if everything is here.
 
-    jobs: rule, and row if it has one, of every job that is to be run. released: whether `weights=released`
-    was asked for beside the suite's file.
+    jobs: rule, and row (or custom dimension) if it has one, of every job that is to be run. released: whether
+    `weights=released` was asked for beside the suite's file.
     """
     scorer = any(rule == "vbench_weights" for rule, _ in jobs)
-    if screen := missing_resources(root, suite, scorer=scorer, released=released):
+    judged = {name for rule, name in jobs if rule == "custom_resources" and name is not None}
+    needed = needed_resources(root, suite) + custom_resources(root, suite, judged)
+    if screen := missing_resources(root, suite, needed=needed, scorer=scorer, released=released):
         return screen
     trained = sorted(row for rule, row in jobs if rule == "train" and row is not None)
     # The official benchmark's suites build that environment themselves.

@@ -4,7 +4,7 @@ which many stages import.
 
 from pathlib import Path
 
-from evaluation.custom.declaration import custom_dimension
+from evaluation.custom.declaration import custom_dimension, project_module, read_declaration
 from evaluation.records import CustomDimension
 from workflow.planning.suite import Suite
 
@@ -22,3 +22,15 @@ def custom_dimensions(suite: Suite, root: Path) -> list[CustomDimension]:
         )
         for name, plan in suite.custom_dimensions.items()
     ]
+
+
+def dimension_modules(suite: Suite, root: Path, name: str) -> list[str]:
+    """The module that a dimension's file is, if it lies in a package of ours, whose imports then count."""
+    module = project_module(root / suite.custom_dimensions[name].file)
+    return [module] if module else []
+
+
+def needs_gpu(suite: Suite, root: Path, name: str) -> bool:
+    """Whether a job of a custom dimension asks for a GPU: where it opens a network, and not on CPUs."""
+    opened = read_declaration(root / suite.custom_dimensions[name].file).function == "open_scorer"
+    return opened and suite.device != "cpu"

@@ -5,7 +5,7 @@ workflow/fetching/downloads.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from baselines.spec import load_baseline
 from baselines.strict_yaml import read_strict, validate_strict
+from evaluation.custom.declaration import read_declaration
 from evaluation.records import Sha256
 from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
@@ -64,7 +65,8 @@ class Resource(BaseModel):
     """One file under resources/. Either a url, or a file of a hub repository (revision None: its newest).
 
     members: sha256 of files in it, where it is a zip. git_blob: its id in a git repository, which proves a
-    file whose sha256 nobody states.
+    file whose sha256 nobody states. shards_mb: of a list of safetensors shards, what the files that it names
+    weigh together; they lie beside it and are needed too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -79,6 +81,7 @@ class Resource(BaseModel):
     members: dict[str, Sha256] = {}
     git_blob: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     size_mb: float
+    shards_mb: float = 0.0
     licence: str
 
     @model_validator(mode="after")
@@ -87,6 +90,11 @@ class Resource(BaseModel):
         if (self.url is None) == (self.repo is None) or (self.repo is None) != (self.file is None):
             raise ValueError(f"{self.path} needs either a url, or a repo and a file")
         return self
+
+    @property
+    def whole_mb(self) -> float:
+        """Its size, with that of the shards that it names."""
+        return self.size_mb + self.shards_mb
 
     @property
     def origin(self) -> str:
@@ -162,7 +170,7 @@ def needed_resources(root: Path, suite: Suite) -> list[Resource]:
     for row, path in suite.weights.items():
         if path.startswith(FETCHED_FOLDER):
             needed += released_weights(root, row)
-    return list({entry.path: entry for entry in needed}.values())
+    return with_shards(root, list({entry.path: entry for entry in needed}.values()))
 
 
 def scorer_resources(root: Path, suite: Suite) -> list[Resource]:
@@ -192,6 +200,45 @@ def _training_lists(entries: Sequence[Resource], suite: Suite) -> list[Resource]
     return [listed[name] for name in dict.fromkeys(named.values())]
 
 
+def custom_resources(root: Path, suite: Suite, names: Collection[str] | None = None) -> list[Resource]:
+    """What custom dimensions of a suite need, apart from all else as well. names: None for all."""
+    files = [plan.file for name, plan in suite.custom_dimensions.items() if names is None or name in names]
+    groups = dict.fromkeys(group for file in files for group in read_declaration(root / file).resources)
+    return with_shards(root, _in_groups(listed_resources(root), suite, list(groups)))
+
+
+def with_shards(root: Path, entries: Sequence[Resource]) -> list[Resource]:
+    """The entries, and the shards that those of them that are lists of shards name, where they are here.
+
+    Raises ValueError if a fetched list is none.
+    """
+    found = []
+    for entry in entries:
+        found.append(entry)
+        path = root / FETCHED_FOLDER / entry.path
+        if entry.shards_mb and path.is_file():
+            try:
+                names = sorted(set(json.loads(path.read_bytes())["weight_map"].values()))
+                found += [_shard(entry, name, len(names)) for name in names]
+            except (ValueError, KeyError, AttributeError, TypeError) as error:
+                raise ValueError(
+                    f"{path} is no list of safetensors shards ({type(error).__name__}); delete it and run "
+                    "`make fetch` again."
+                ) from error
+    return found
+
+
+def _shard(listed: Resource, name: str, count: int) -> Resource:
+    """A shard beside the list that names it. Raises ValueError if its name leads elsewhere."""
+    assert listed.file is not None, "a list of shards lies in a repository"
+    values = listed.model_dump() | {
+        "path": (Path(listed.path).parent / name).as_posix(),
+        "file": (Path(listed.file).parent / name).as_posix(),
+        "sha256": None, "size_mb": listed.shards_mb / count, "shards_mb": 0.0,
+    }  # fmt: skip
+    return Resource.model_validate(values)
+
+
 def _in_groups(listed: Sequence[Resource], suite: Suite, groups: Sequence[str]) -> list[Resource]:
     known = {entry.group for entry in listed}
     unknown = [group for group in groups if group not in known]
@@ -203,14 +250,22 @@ def _in_groups(listed: Sequence[Resource], suite: Suite, groups: Sequence[str]) 
     return [entry for entry in listed if entry.group in groups]
 
 
-def missing_resources(root: Path, suite: Suite, *, scorer: bool = False, released: bool = False) -> str:
+def missing_resources(
+    root: Path,
+    suite: Suite,
+    *,
+    needed: Sequence[Resource] | None = None,
+    scorer: bool = False,
+    released: bool = False,
+) -> str:
     """One screen naming every file of the suite that was not fetched, or is cut short, and how to get it;
     empty if all are there.
 
-    scorer: also of those that only scoring needs, in one line if others are missing too. released: whether
-    `weights=released` was asked for beside the suite's file.
+    needed: which files, by default those of the suite but for the scorer's. scorer: also of those that only
+    scoring needs, in one line if others are missing too. released: whether `weights=released` was asked for
+    beside the suite's file.
     """
-    needed = needed_resources(root, suite)
+    needed = needed_resources(root, suite) if needed is None else needed
     scoring = [e for e in scorer_resources(root, suite) if e not in needed] if scorer else []
     lock = read_lock(root / "resources")
 
@@ -218,12 +273,12 @@ def missing_resources(root: Path, suite: Suite, *, scorer: bool = False, release
         return [(e, state) for e in entries if (state := _absence(root / "resources", e, lock))]
 
     missing, unscored = absent(needed), absent(scoring)
-    total = sum(entry.size_mb for entry, _ in missing + unscored)
+    total = sum(entry.whole_mb for entry, _ in missing + unscored)
     if not missing and not unscored:
         return ""
     folded = [entry for entry, state in unscored if missing and state == NOT_THERE]
     listed = missing + [(entry, state) for entry, state in unscored if entry not in folded]
-    lines = [(e.path, e.size_mb, f"{e.origin}{state}".rstrip()) for e, state in listed]
+    lines = [(e.path, e.whole_mb, f"{e.origin}{state}".rstrip()) for e, state in listed]
     if folded:
         size = sum(entry.size_mb for entry in folded)
         lines.append((f"{SCORER_FOLDER} ({len(folded)} files)", size, "the official scorer's checkpoints"))

@@ -169,9 +169,11 @@ if workflow.is_main_process:
 
 
 def jobs_to_run():
-    """Rule, and row if it has one, of every job that is to be run; a dry run calls them finished at its end."""
+    """Rule, and row (or custom dimension) if it has one, of every job that is to be run; a dry run calls them
+    finished at its end.
+    """
     jobs = workflow.dag.needrun_jobs(exclude_finished=not workflow.dryrun)
-    return {(job.rule.name, job.wildcards.get("row")) for job in jobs}
+    return {(job.rule.name, job.wildcards.get("row", job.wildcards.get("custom"))) for job in jobs}
 
 
 def needs_of(jobs, prompts):

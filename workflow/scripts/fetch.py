@@ -12,8 +12,15 @@ from pathlib import Path
 from evaluation.command import command, run
 from evaluation.files import write_text
 from workflow.fetching.checksums import FETCHED_FOLDER
-from workflow.fetching.downloads import FetchSources, fetch, plan_listing, verify_present
-from workflow.planning.resources import missing_resources, needed_resources, read_lock, scorer_resources
+from workflow.fetching.downloads import Fetched, FetchSources, fetch, plan_listing, verify_present
+from workflow.planning.resources import (
+    custom_resources,
+    missing_resources,
+    needed_resources,
+    read_lock,
+    scorer_resources,
+    with_shards,
+)
 from workflow.planning.suite import RELEASED, read_suite
 
 log = logging.getLogger("fetch")
@@ -27,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--plan", action="store_true", help="no network: list what would be fetched, and stop"
     )
+    parser.add_argument("--dimension", help="with --verify: the files of this custom dimension alone")
     parser.add_argument("--output", type=Path, help="write the hashes of the suite's files here")
     parser.add_argument("--checkpoints", type=Path, help="write here what was found in every checkpoint")
     return run(parser, arguments, fetch_suite)
@@ -38,19 +46,28 @@ def fetch_suite(flags: argparse.Namespace) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)  # it logs addresses, some of them signed
     root, folder = Path.cwd(), Path(FETCHED_FOLDER)
     suite = read_suite(flags.config, root, flags.replace)
-    entries = needed_resources(root, suite)
+    asked = [flags.dimension] if flags.dimension else []
+    entries = custom_resources(root, suite, asked) if asked else needed_resources(root, suite)
     if flags.verify:
-        if screen := missing_resources(root, suite, released=flags.replace.get("weights") == RELEASED):
+        released = flags.replace.get("weights") == RELEASED
+        if screen := missing_resources(root, suite, needed=entries, released=released):
             raise ValueError(screen)
         fetched = verify_present(entries, folder, read_lock(folder))
     else:
-        # the scorer's are verified by a rule of their own, vbench_weights
-        entries += [entry for entry in scorer_resources(root, suite) if entry not in entries]
+        # these are verified by rules of their own, vbench_weights and custom_resources
+        apart = scorer_resources(root, suite) + custom_resources(root, suite)
+        entries += [entry for entry in apart if entry not in entries]
         if flags.plan:
             sys.stdout.write(plan_listing(entries, folder, sources_of(flags.mirror)) + "\n")
             return
         try:
-            fetched = fetch(entries, folder, sources_of(flags.mirror))
+            sources = sources_of(flags.mirror)
+            fetched = fetch(entries, folder, sources)
+            shards = [entry for entry in with_shards(root, entries) if entry not in entries]
+            if shards:  # their names were not known before
+                named = fetch(shards, folder, sources)
+                entries += shards
+                fetched = Fetched(fetched.hashes | named.hashes, fetched.errors + named.errors)
         except KeyboardInterrupt:
             log.error(
                 "Stopped; what was brought stays, and the next `make fetch` goes on where this one was."
