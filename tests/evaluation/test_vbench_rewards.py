@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from evaluation.vbench.worker.networks import load_whole, read_script_state, read_state
-from evaluation.vbench.worker.rewards import every_nth, largest_flow
+from evaluation.vbench.worker.rewards import consistency, every_nth, largest_flow
+from workflow.training.reward_names import REWARD_NETWORK_FILES
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("VBENCH_PYTHON", ROOT / ".venvs/vbench/bin/python")).absolute()
@@ -49,11 +50,13 @@ def test_rewards_are_vbenchs_numbers(probed: dict[str, Any]) -> None:
     """Guards against another resize, crop, normalisation, padding, quantisation or share: random networks of
     true shape show any of them.
 
-    RAFT's mean is summed in another order than VBench's; the others are the same bits.
+    RAFT's mean is summed in another order than VBench's, and frames of the consistencies go through their
+    network together; the others are the same bits.
     """
-    assert probed["beside"].keys() == {"raft", "motion_smoothness", "imaging", "aesthetic"}
+    assert probed["beside"].keys() == set(REWARD_NETWORK_FILES)
+    summed_apart = ("raft", "subject_consistency", "background_consistency")
     for name, (ours, theirs) in probed["beside"].items():
-        assert ours == pytest.approx(theirs, rel=1e-6 if name == "raft" else 1e-12), name
+        assert ours == pytest.approx(theirs, rel=1e-6 if name in summed_apart else 1e-12), name
 
 
 @pytest.mark.vbench
@@ -81,6 +84,7 @@ def test_spoilt_weights_are_one_sentence(probed: dict[str, Any]) -> None:
     said = probed["faults"]
     for name, words in (
         ("raft", "1 missing"), ("musiq", "1 missing"), ("aesthetic_head", "not finite"),
+        ("dino", "1 missing"), ("clip_b32", "is not the CLIP of its name"),
         ("clip_l14", "no TorchScript archive"),
         ("amt", "no level 'state_dict'"),
     ):  # fmt: skip
@@ -97,6 +101,21 @@ def test_the_largest_five_percent_of_a_known_flow() -> None:
     assert largest_flow(flow, share=0.06) == pytest.approx(5 * 20 / 24)
     with pytest.raises(ValueError, match="9 pixels"):
         largest_flow(torch.zeros(2, 3, 3))
+
+
+def test_consistency_of_known_features() -> None:
+    """By hand: three directions in a plane; and VBench's loop, frame by frame, on random features."""
+    found = consistency(torch.tensor([[2.0, 0.0], [0.0, 3.0], [-1.0, 1.0]]))
+    half = 0.5**0.5
+    assert found == pytest.approx(((0 + 0) / 2 + (half + 0) / 2) / 2), "to the first: -0.71, counted as 0"
+    features, total = torch.randn(9, 5, generator=torch.Generator().manual_seed(0)), 0.0
+    for t in range(1, 9):
+        cosines = [float(torch.cosine_similarity(features[t], features[k], dim=0)) for k in (t - 1, 0)]
+        total += sum(max(0.0, one) for one in cosines) / 2
+    assert consistency(features) == pytest.approx(total / 8, rel=1e-6)
+    assert consistency(torch.ones(4, 3)) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="needs 2 frames, found 1"):
+        consistency(torch.ones(1, 3))
 
 
 def test_flow_is_measured_eight_times_a_second() -> None:

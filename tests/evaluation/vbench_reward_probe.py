@@ -19,7 +19,19 @@ from torch import Tensor, nn
 
 from evaluation.vbench.worker import networks, rewards
 
+L14 = networks.NETWORK_FILES["clip_l14"]
 CPU = torch.device("cpu")
+HUBCONF = """
+import timm
+
+
+def dino_vitb16(pretrained=True, **_):
+    assert not pretrained, "weights are read strictly by us"
+    model = timm.create_model("vit_base_patch16_224", num_classes=0, dynamic_img_size=True)
+    model.register_forward_pre_hook(lambda _, given: (given[0][..., : given[0].shape[-1] // 16 * 16],))
+    return model
+"""
+"""Stand-in for facebookresearch/dino: timm's ViT-B/16 has the same parameters."""
 CLIP = {
     "embed_dim": 768,
     "image_resolution": 224,
@@ -32,6 +44,17 @@ CLIP = {
     "transformer_heads": 12,
     "transformer_layers": 12,
 }
+
+
+CLIP_B32 = {
+    "embed_dim": 512,
+    "vision_layers": 12,
+    "vision_width": 768,
+    "vision_patch_size": 32,
+    "transformer_width": 512,
+    "transformer_heads": 8,
+}
+"""What is other in ViT-B/32."""
 
 
 def small(value: Tensor, generator: torch.Generator) -> Tensor:
@@ -84,8 +107,21 @@ def write_weights(folder: Path) -> None:
     head = nn.Linear(768, 1)
     nn.init.constant_(head.bias, 5.0)
     torch.save(head.state_dict(), folder / networks.NETWORK_FILES["aesthetic_head"])
+    from timm import create_model
+
+    hub = folder / networks.DINO_CODE / "hubconf.py"
+    hub.parent.mkdir(parents=True, exist_ok=True)
+    hub.write_text(HUBCONF)
+    dino = create_model("vit_base_patch16_224", num_classes=0)
+    torch.save(state(dino), folder / networks.NETWORK_FILES["dino"])
+    for name, sizes in (("clip_l14", CLIP), ("clip_b32", CLIP | CLIP_B32)):
+        save_script(state(clip.model.CLIP(**sizes)), folder / networks.NETWORK_FILES[name])
+
+
+def save_script(state: dict[str, Tensor], path: Path) -> None:
+    """Parameters in a TorchScript archive, as OpenAI publishes CLIP."""
     root = nn.Module()
-    for name, value in state(clip.model.CLIP(**CLIP)).items():
+    for name, value in state.items():
         *parents, leaf = name.split(".")
         node = root
         for part in parents:
@@ -93,7 +129,7 @@ def write_weights(folder: Path) -> None:
                 node.add_module(part, nn.Module())
             node = node._modules[part]  # type: ignore[assignment]
         node.register_parameter(leaf, nn.Parameter(value, requires_grad=False))
-    torch.jit.script(root).save(str(folder / networks.NETWORK_FILES["clip_l14"]))
+    torch.jit.script(root).save(str(path))
 
 
 def pngs(frames: np.ndarray, folder: Path) -> Path:
@@ -109,7 +145,14 @@ def pngs(frames: np.ndarray, folder: Path) -> Path:
 def beside_vbench(folder: Path) -> dict[str, tuple[float, float]]:
     """Ours and VBench's number of each reward on random weights and clips."""
     from easydict import EasyDict
-    from vbench import aesthetic_quality, dynamic_degree, imaging_quality, motion_smoothness
+    from vbench import (
+        aesthetic_quality,
+        background_consistency,
+        dynamic_degree,
+        imaging_quality,
+        motion_smoothness,
+        subject_consistency,
+    )
 
     weights, rng = folder / "weights", np.random.default_rng(0)
     frames = rng.integers(0, 256, (5, 136, 168, 3), dtype=np.uint8)
@@ -135,11 +178,21 @@ def beside_vbench(folder: Path) -> dict[str, tuple[float, float]]:
     smooth = motion_smoothness.MotionSmoothness(str(config), str(alone), CPU).motion_score(str(shown))
     musiq = networks.load_musiq(weights, CPU)
     quality, _ = imaging_quality.technical_quality(musiq, [picture], CPU)
-    clip, head = networks.load_clip_l14(weights, CPU), networks.load_aesthetic_head(weights, CPU)
+    for module in (subject_consistency, background_consistency):
+        module.load_video = lambda _: rewards.as_images(frames)
+    subject, _ = subject_consistency.subject_consistency(networks.load_dino(weights, CPU), [""], CPU, False)
+    b32 = networks.load_clip("clip_b32", weights, CPU)
+    background, _ = background_consistency.background_consistency(b32, None, [""], CPU, False)
+    clip, head = networks.load_clip("clip_l14", weights, CPU), networks.load_aesthetic_head(weights, CPU)
     rating, _ = aesthetic_quality.laion_aesthetic(head, clip, [picture], CPU)
     return {
         "raft": (rewards.open_raft(weights, CPU)(frames, 8.0), raft),
         "motion_smoothness": (rewards.open_motion_smoothness(weights, CPU)(frames, 8.0), smooth),
+        "subject_consistency": (rewards.open_subject_consistency(weights, CPU)(frames, 8.0), subject),
+        "background_consistency": (
+            rewards.open_background_consistency(weights, CPU)(frames, 8.0),
+            background,
+        ),
         "imaging": (rewards.imaging_reward(musiq, wide), quality),
         "aesthetic": (rewards.aesthetic_reward(clip, head, wide), rating),
     }
@@ -220,10 +273,19 @@ def faults(folder: Path) -> dict[str, str]:
     def infinite(path: Path) -> None:
         torch.save({"weight": torch.full((1, 768), torch.inf), "bias": torch.zeros(1)}, path)
 
+    def load_b32(folder: Path, device: torch.device) -> nn.Module:
+        return networks.load_clip("clip_b32", folder, device)
+
     attempt("raft", networks.load_raft, without_one)
     attempt("musiq", networks.load_musiq, without_one)
     attempt("aesthetic_head", networks.load_aesthetic_head, infinite)
-    attempt("clip_l14", networks.load_clip_l14, lambda path: path.write_bytes(b"PK\x03\x04 page"))
+    attempt("dino", networks.load_dino, without_one)
+    attempt("clip_b32", load_b32, lambda path: path.write_bytes((weights / L14).read_bytes()))
+    attempt(
+        "clip_l14",
+        lambda *given: networks.load_clip("clip_l14", *given),
+        lambda path: path.write_bytes(b"PK\x03\x04 page"),
+    )
     attempt("amt", networks.load_amt, lambda path: torch.save({"model": {}}, path))
     (weights / networks.NETWORK_FILES["raft"]).unlink()
     networks.load_raft(weights, CPU)  # out of the zip

@@ -27,9 +27,10 @@ from evaluation.vbench.worker.job import check_files, error_message
 from evaluation.vbench.worker.runner import check_rows
 from evaluation.vbench.worker.watch import LoopWatch
 from workflow.external.baseline import row_clip
-from workflow.planning.resources import REWARD_FILES, needed_resources, scorer_resources
+from workflow.planning.resources import needed_resources, scorer_resources
 from workflow.planning.row_plan import reward_environment
 from workflow.planning.suite import read_suite
+from workflow.training.reward_names import REWARD_NETWORK_FILES
 
 ROOT = Path(__file__).parents[2]
 
@@ -448,7 +449,10 @@ def test_the_scorer_s_files_are_apart_from_the_sampler_s() -> None:
     vbench = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)
     scorer = {entry.path for entry in scorer_resources(ROOT, vbench)}
     assert len(scorer) >= 19
-    rewards = {f"weights/vbench/{name}" for name in REWARD_FILES}
+    assert vbench.cm_grpo is not None
+    files = {name for reward in vbench.cm_grpo["rewards"] for name in REWARD_NETWORK_FILES.get(reward, ())}
+    rewards = {f"weights/vbench/{name}" for name in files} & scorer
+    assert len(rewards) == 5
     assert scorer & {entry.path for entry in needed_resources(ROOT, vbench)} == rewards
     untrained = vbench.model_copy(update={"train": {}})
     assert not scorer & {entry.path for entry in needed_resources(ROOT, untrained)}

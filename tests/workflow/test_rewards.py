@@ -18,13 +18,22 @@ from evaluation.vbench.worker.networks import NETWORK_FILES, RAFT_ARCHIVE
 from models.training.video_align import FILES as VIDEO_ALIGN_FILES
 from tests.evaluation.test_vbench_rewards import CPU_SITE, PYTHON, in_vbench
 from workflow.planning.code_digest import imported_files
-from workflow.planning.resources import REWARD_FILES, needed_resources
+from workflow.planning.resources import needed_resources
 from workflow.planning.row_plan import heldout_modules
 from workflow.planning.suite import load_suite, read_mapping, suite_from
-from workflow.training.reward_names import FULL_REWARDS, check_rewards, reward_modules, toybox_scorer
-from workflow.training.rewards import (
+from workflow.training.reward_names import (
+    FULL_REWARDS,
     REWARD_NETWORK_FILES,
+    UNIFIED_REWARD,
+    UNIFIED_REWARDS,
+    UNIFIED_WEIGHTS,
+    check_rewards,
+    reward_modules,
+    toybox_scorer,
+)
+from workflow.training.rewards import (
     SHARED_MEMORY,
+    ClipRewards,
     RewardWorker,
     as_bytes,
     reward_files,
@@ -154,11 +163,10 @@ def test_rewards_are_named_strictly(tmp_path: Path) -> None:
     without reward weights.
     """
     suite = ROOT / "workflow/config/vbench.yaml"
-    assert tuple(load_suite(ROOT, [suite], {}).cm_grpo["rewards"]) == FULL_REWARDS  # type: ignore[index]
     values = read_mapping(suite, "vbench.yaml")
     values["cm_grpo"]["rewards"] = {"temporal_style": 2.0}
     with pytest.raises(
-        ValueError, match=r"cm_grpo\.rewards names temporal_style; the rewards of real clips are raft"
+        ValueError, match=r"cm_grpo\.rewards names temporal_style; the rewards of real clips are text_al"
     ):
         suite_from(values, "vbench.yaml", ROOT)
     for spoil in ({"rewards": None}, {"prompts": None}):
@@ -169,18 +177,59 @@ def test_rewards_are_named_strictly(tmp_path: Path) -> None:
     check_rewards({"raft": 1.0}, "x")
     (tmp_path / "vbench/amt_model").mkdir(parents=True)
     (tmp_path / "vbench/amt_model/amt-s.pth").touch()
-    assert set(NETWORK_FILES.values()) | {RAFT_ARCHIVE[0]} == {
-        name for names in REWARD_NETWORK_FILES.values() for name in names
-    }
-    brought = {entry.path for entry in needed_resources(ROOT, load_suite(ROOT, [suite], {}))}
-    assert {f"weights/vbench/{name}" for name in REWARD_FILES} <= brought
-    assert {f"weights/videoalign/{name}" for name in VIDEO_ALIGN_FILES} <= brought
-    assert set(NETWORK_FILES.values()) - {NETWORK_FILES["raft"]} | {RAFT_ARCHIVE[0]} == set(REWARD_FILES)
+    read = {name for names in REWARD_NETWORK_FILES.values() for name in names}
+    assert set(NETWORK_FILES.values()) | {RAFT_ARCHIVE[0]} == {n for n in read if not n.endswith(".py")}
+    (tmp_path / UNIFIED_WEIGHTS).mkdir()
+    (tmp_path / UNIFIED_WEIGHTS / "config.json").touch()
+    found = [path.name for path in reward_files(dict.fromkeys(FULL_REWARDS, 1.0), tmp_path)]
+    assert found == ["amt-s.pth", "config.json"]
+
+
+def test_rewards_bring_their_own_files() -> None:
+    """Each reward of real clips brings what it reads, and nothing of another; without training there is
+    none.
+    """
+    suite = ROOT / "workflow/config/vbench.yaml"
+
+    def brought(rewards: dict[str, float]) -> set[str]:
+        values = read_mapping(suite, "vbench.yaml")
+        values["cm_grpo"]["rewards"] = rewards
+        return {e.path for e in needed_resources(ROOT, suite_from(values, "vbench.yaml", ROOT))}
+
+    plain = brought({"text_alignment": 1.0})
+    assert {f"weights/videoalign/{name}" for name in VIDEO_ALIGN_FILES} <= plain
+    listed = {f"weights/vbench/{n}" for names in REWARD_NETWORK_FILES.values() for n in names}
+    every = listed - {f"weights/vbench/{NETWORK_FILES['raft']}"}
+    assert brought(dict.fromkeys(REWARD_NETWORK_FILES, 1.0)) - plain == every
+    assert brought({"background_consistency": 1.0}) - plain == {"weights/vbench/clip_model/ViT-B-32.pt"}
+    judged = brought(dict.fromkeys(UNIFIED_REWARDS, 1.0)) - plain
+    assert {path.rpartition("/")[0] for path in judged} == {f"weights/{UNIFIED_WEIGHTS}"}
+    assert len(judged) == 4
     released = load_suite(ROOT, [suite], {"weights": "released"})
-    assert not {entry.path for entry in needed_resources(ROOT, released)} & {
-        f"weights/vbench/{n}" for n in REWARD_FILES
-    }
-    assert [path.name for path in reward_files(dict.fromkeys(FULL_REWARDS, 1.0), tmp_path)] == ["amt-s.pth"]
+    assert not [e for e in needed_resources(ROOT, released) if e.path.startswith("weights/vbench/")]
+    assert UNIFIED_REWARD not in reward_modules(REWARD_NETWORK_FILES, real_clips=True)
+
+
+def test_ratings_of_the_judge_are_rewards_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scripted UnifiedReward, loaded as training loads it: only the ratings asked for, and one question a
+    clip.
+    """
+    from argparse import Namespace
+
+    from tests.models.unified_reward_toys import write_unified_reward
+    from workflow.training import rewards
+
+    write_unified_reward(tmp_path / UNIFIED_WEIGHTS, scripted=True)
+    monkeypatch.setattr(rewards.WanVae, "load", lambda *_, **__: None)
+    clip = torch.randint(0, 256, (5, 280, 280, 3), dtype=torch.uint8)
+    monkeypatch.setattr(rewards, "frames_of", lambda *_: clip)
+    flags = Namespace(rewards=tmp_path, codec=None, fps=16.0, reward_python=Path("none"))
+    asked = {"unified_dynamic_degree": 2.0, "unified_text_alignment": 1.0}
+    made: ClipRewards = rewards.rewards_of(flags, asked, torch.device("cpu"), tmp_path / "log")
+    assert made.worker is None
+    assert made.score(torch.zeros(1), "a ball") == {
+        "unified_dynamic_degree": 3.0, "unified_text_alignment": 1.0,
+    }  # fmt: skip
 
 
 def test_training_depends_on_the_rewards_it_uses() -> None:

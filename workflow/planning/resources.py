@@ -17,6 +17,7 @@ from evaluation.custom.declaration import read_declaration
 from evaluation.records import Sha256
 from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
+from workflow.training.reward_names import REWARD_NETWORK_FILES, UNIFIED_REWARDS, UNIFIED_WEIGHTS
 
 RAW_GITHUB = "https://raw.githubusercontent.com/"
 RELEASED_MB = 5700.0  # a 1.3 B model in float32, as most baselines publish it
@@ -24,15 +25,6 @@ ADAPTER_MB = 700.0  # rank 256 on every linear layer, bfloat16
 
 TRAINING_PROMPTS = "train_prompts"
 """Group of the lists of training prompts; a suite fetches those that its rows name."""
-
-REWARD_FILES = (
-    "clip_model/ViT-L-14.pt",
-    "aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth",
-    "pyiqa_model/musiq_spaq_ckpt-358bb6af.pth",
-    "amt_model/amt-s.pth",
-    "raft_model/models.zip",
-)
-"""Checkpoints of the official scorer, below weights/vbench/, that CM-GRPO's rewards are computed with too."""
 
 NOT_THERE = " "
 """State of a file that is not there at all."""
@@ -165,12 +157,18 @@ def needed_resources(root: Path, suite: Suite) -> list[Resource]:
     listed = listed_resources(root)
     needed = _in_groups(listed, suite, suite.resources) + _training_lists(listed, suite)
     if any(plan.rewards for plan in suite.train.values()):
-        rewards = {f"weights/vbench/{name}" for name in REWARD_FILES}
-        needed += [entry for entry in listed if entry.path in rewards]
+        needed += _reward_resources(root, json.loads(suite.recipe_settings("cm_grpo"))["rewards"])
     for row, path in suite.weights.items():
         if path.startswith(FETCHED_FOLDER):
             needed += released_weights(root, row)
     return with_shards(root, list({entry.path: entry for entry in needed}.values()))
+
+
+def _reward_resources(root: Path, rewards: Collection[str]) -> list[Resource]:
+    """What these rewards of real clips are computed with, apart from VideoAlign."""
+    files = {f"weights/vbench/{name}" for reward in rewards for name in REWARD_NETWORK_FILES.get(reward, ())}
+    group = UNIFIED_WEIGHTS if set(rewards) & UNIFIED_REWARDS.keys() else None
+    return [entry for entry in listed_resources(root) if entry.path in files or entry.group == group]
 
 
 def scorer_resources(root: Path, suite: Suite) -> list[Resource]:

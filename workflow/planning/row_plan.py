@@ -16,7 +16,7 @@ from workflow.planning.suite import (
     control_settings,
     sampling_settings,
 )
-from workflow.training.reward_names import REWARD_WORKER, reward_modules, toybox_scorer
+from workflow.training.reward_names import REWARD_WORKER, UNIFIED_REWARD, reward_modules, toybox_scorer
 
 Baselines = Mapping[str, AnyBaseline]
 """Every baseline of a suite by its row."""
@@ -94,8 +94,8 @@ def training_modules(suite: Suite, plan: TrainPlan) -> list[str]:
 
 
 def heldout_modules(plan: TrainPlan) -> list[str]:
-    """Modules that score held-out prompts, with the worker of real clips, or all checkers of the toybox."""
-    checkers = [REWARD_WORKER] if plan.rewards else [toybox_scorer(name) for name in NAMES]
+    """Modules that score held-out prompts, with those that reward real clips, or all checkers of the toybox."""
+    checkers = [REWARD_WORKER, UNIFIED_REWARD] if plan.rewards else [toybox_scorer(name) for name in NAMES]
     return ["workflow.scripts.score_heldout", *checkers]
 
 

@@ -1,4 +1,5 @@
-"""Rewards of CM-GRPO on real clips: VideoAlign in this process, VBench's networks in a worker process.
+"""Rewards of CM-GRPO on real clips: VideoAlign and UnifiedReward in this process, VBench's networks in a
+worker process.
 
 VBench's networks need packages that exclude ours (transformers 4.33, NumPy 1.26), so each training process
 starts one worker in envs/vbench, on the same GPU, for the whole run:
@@ -19,6 +20,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +31,19 @@ from torch import Tensor
 
 from models.training.video_align import FILES, VideoAlign
 from models.wan_vae import WanVae
-from workflow.training.reward_names import REWARD_PYTHON, check_rewards
+from workflow.training.reward_names import (
+    REWARD_NETWORK_FILES,
+    REWARD_PYTHON,
+    UNIFIED_REWARD,
+    UNIFIED_REWARDS,
+    UNIFIED_WEIGHTS,
+    check_rewards,
+)
 
 ROOT = Path(__file__).parents[2]
 IN_PROCESS = "text_alignment"
 VBENCH_WEIGHTS, VIDEO_ALIGN_WEIGHTS = "vbench", "videoalign"
 """Folders below that of the rewards' weights."""
-
-REWARD_NETWORK_FILES = {
-    "raft": ("raft_model/models/raft-things.pth", "raft_model/models.zip"),
-    "aesthetic": ("clip_model/ViT-L-14.pt", "aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth"),
-    "imaging": ("pyiqa_model/musiq_spaq_ckpt-358bb6af.pth",),
-    "motion_smoothness": ("amt_model/amt-s.pth",),
-}
-"""Files of each reward in the folder of VBench's weights, as evaluation/vbench/worker/networks.py reads them;
-RAFT's lies there or in its zip.
-"""
 
 START_S, ANSWER_S = 600.0, 600.0
 """How long a worker may take to load its networks, and to score a clip, in seconds."""
@@ -191,7 +190,9 @@ def as_bytes(pixels: Tensor) -> Tensor:
 
 
 class ClipRewards:
-    """Raw rewards of clips by name. worker, text_alignment: None where not asked for; fps: of the clips."""
+    """Raw rewards of clips by name. worker, text_alignment, ratings: None where not asked for; fps: of the
+    clips; judged: those of UNIFIED_REWARDS that are asked for.
+    """
 
     def __init__(
         self,
@@ -199,8 +200,11 @@ class ClipRewards:
         worker: RewardWorker | None,
         text_alignment: Callable[[Tensor, float, str], float] | None,
         fps: float,
+        ratings: Callable[[Tensor, float, str], Mapping[str, float]] | None = None,
+        judged: Sequence[str] = (),
     ) -> None:
         self.vae, self.worker, self.text_alignment, self.fps = vae, worker, text_alignment, fps
+        self.ratings, self.judged = ratings, judged
 
     def score(self, latents: Tensor, prompt: str) -> dict[str, float]:
         """Rewards of one clip, latents [F, C, H, W]. Raises ValueError or FloatingPointError if one is not
@@ -215,6 +219,9 @@ class ClipRewards:
                     f"VideoAlign gave {found[IN_PROCESS]} for the prompt {prompt[:60]!r}; look at its "
                     "weights."
                 )
+        if self.ratings is not None:
+            rated = self.ratings(frames, self.fps, prompt)
+            found |= {name: rated[UNIFIED_REWARDS[name]] for name in self.judged}
         if self.worker is not None:
             found |= self.worker.scores(frames.cpu().numpy(), self.fps)
         return found
@@ -235,6 +242,8 @@ def reward_files(weights: Mapping[str, float], folder: Path) -> tuple[Path, ...]
     names = [f"{VIDEO_ALIGN_WEIGHTS}/{name}" for name in FILES] if IN_PROCESS in weights else []
     for reward in weights:
         names += [f"{VBENCH_WEIGHTS}/{name}" for name in REWARD_NETWORK_FILES.get(reward, ())]
+    if weights.keys() & UNIFIED_REWARDS.keys():
+        names += sorted(f"{UNIFIED_WEIGHTS}/{path.name}" for path in (folder / UNIFIED_WEIGHTS).glob("*"))
     return tuple(folder / name for name in names if (folder / name).is_file())
 
 
@@ -252,8 +261,9 @@ def rewards_of(
             "(`rewards` of the row)."
         )
     check_rewards(weights, "cm_grpo.rewards")
-    served = [name for name in weights if name != IN_PROCESS]
-    worker = align = None
+    served = [name for name in weights if name in REWARD_NETWORK_FILES]
+    judged = [name for name in weights if name in UNIFIED_REWARDS]
+    worker = align = ratings = None
     if served:
         worker = RewardWorker(
             served,
@@ -264,5 +274,8 @@ def rewards_of(
         )
     if IN_PROCESS in weights:
         align = VideoAlign.load(flags.rewards / VIDEO_ALIGN_WEIGHTS, device=device).score
+    if judged:
+        judge = import_module(UNIFIED_REWARD).UnifiedReward
+        ratings = judge.load(flags.rewards / UNIFIED_WEIGHTS, device=device).score
     vae = WanVae.load(flags.codec, device=device, dtype=torch.float32, autocast=True)
-    return ClipRewards(vae, worker, align, flags.fps)
+    return ClipRewards(vae, worker, align, flags.fps, ratings, judged)

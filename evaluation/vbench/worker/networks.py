@@ -1,5 +1,5 @@
-"""Checkpoints of VBench 0.1.5 read strictly, and the networks RAFT, AMT-S, MUSIQ, CLIP and LAION's aesthetic
-head with their weights.
+"""Checkpoints of VBench 0.1.5 read strictly, and the networks RAFT, AMT-S, MUSIQ, DINO, CLIP and LAION's
+aesthetic head with their weights.
 
 The classes are those of the pinned packages (vbench, pyiqa, openai-clip). How their files are read is ours:
 no Python object of a file ever runs, and no tensor is left out. The packages are imported inside the
@@ -34,6 +34,8 @@ NETWORK_FILES = {
     "raft": "raft_model/models/raft-things.pth",
     "amt": "amt_model/amt-s.pth",
     "musiq": "pyiqa_model/musiq_spaq_ckpt-358bb6af.pth",
+    "dino": "dino_model/dino_vitbase16_pretrain.pth",
+    "clip_b32": "clip_model/ViT-B-32.pt",
     "clip_l14": "clip_model/ViT-L-14.pt",
     "aesthetic_head": "aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth",
 }
@@ -45,8 +47,14 @@ RAFT_ARCHIVE = ("raft_model/models.zip", "models/raft-things.pth")
 AMT_S = {"corr_radius": 3, "corr_lvls": 4, "num_flows": 3}
 """network.params of vbench/third_party/amt/cfgs/AMT-S.yaml."""
 
-CLIP_L14_SHAPES = {"visual.conv1.weight": (1024, 3, 14, 14), "visual.proj": (1024, 768)}
-"""What tells CLIP ViT-L/14 from its sisters."""
+DINO_CODE = "dino_model/facebookresearch_dino_main"
+"""DINO's own repository, which VBench builds the network from too; its files are proven when fetched."""
+
+CLIP_SHAPES = {
+    "clip_b32": {"visual.conv1.weight": (768, 3, 32, 32), "visual.proj": (768, 512)},
+    "clip_l14": {"visual.conv1.weight": (1024, 3, 14, 14), "visual.proj": (1024, 768)},
+}
+"""What tells CLIP ViT-B/32, ViT-L/14 and their sisters apart."""
 
 UNREADABLE = (RuntimeError, ValueError, KeyError, OSError, EOFError, BadZipFile, pickle.UnpicklingError)
 """What torch and zipfile raise for a file that is damaged or something else."""
@@ -189,16 +197,27 @@ def load_musiq(folder: Path, device: torch.device) -> nn.Module:
     return load_whole(MUSIQ(pretrained=False), read_state(path), path).to(device)
 
 
-def load_clip_l14(folder: Path, device: torch.device) -> nn.Module:
-    """CLIP ViT-L/14 as openai-clip builds it: float16 on a GPU (as VBench's numbers are), else float32."""
+def load_dino(folder: Path, device: torch.device) -> nn.Module:
+    """DINO ViT-B/16: images [N, 3, h, w] -> features [N, 768]. Raises FileNotFoundError, ValueError."""
+    _existing(folder / DINO_CODE / "hubconf.py")
+    path = folder / NETWORK_FILES["dino"]
+    state = read_state(path)
+    network = torch.hub.load(str(folder / DINO_CODE), "dino_vitb16", source="local", pretrained=False)  # type: ignore[no-untyped-call]
+    return load_whole(network, state, path).to(device)
+
+
+def load_clip(name: str, folder: Path, device: torch.device) -> nn.Module:
+    """CLIP ("clip_b32", "clip_l14") as openai-clip builds it: float16 on a GPU (VBench's numbers are such),
+    float32 on the CPU.
+    """
     from clip.model import build_model
 
-    path = folder / NETWORK_FILES["clip_l14"]
+    path, shapes = folder / NETWORK_FILES[name], CLIP_SHAPES[name]
     state = read_script_state(path)
-    found = {name: tuple(state[name].shape) for name in CLIP_L14_SHAPES if name in state}
-    if found != CLIP_L14_SHAPES:
+    found = {tensor: tuple(state[tensor].shape) for tensor in shapes if tensor in state}
+    if found != shapes:
         raise ValueError(
-            f"{path} is not CLIP ViT-L/14 (shapes {found}, expected {CLIP_L14_SHAPES}); fetch the published "
+            f"{path} is not the CLIP of its name (shapes {found}, expected {shapes}); fetch the published "
             "file again."
         )
     network: nn.Module = build_model(dict(state))  # strict itself

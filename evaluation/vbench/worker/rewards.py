@@ -1,5 +1,5 @@
-"""Four rewards of CM-GRPO computed by VBench's networks on frames in memory: RAFT, aesthetic, imaging, motion
-smoothness (models/training/methods.md#rewards).
+"""Six rewards of CM-GRPO computed by VBench's networks on frames in memory: RAFT, aesthetic, imaging, motion
+smoothness, subject and background consistency (models/training/methods.md#rewards).
 
 A clip is uint8 frames [T, h, w, 3] at a known frame rate; a reward is one number, higher is better. The
 preprocessing is VBench 0.1.5's own, which is called where it is a function.
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -122,19 +123,59 @@ def motion_smoothness_reward(amt: nn.Module, frames: PixelFrames) -> float:
     return float(1 - np.mean(differences) / 255)
 
 
+def subject_consistency_reward(dino: nn.Module, frames: PixelFrames) -> float:
+    """`consistency` of DINO's features."""
+    from vbench.utils import dino_transform
+
+    return consistency(image_features(dino, dino_transform(CLIP_PIXELS), frames))
+
+
+def background_consistency_reward(clip: nn.Module, frames: PixelFrames) -> float:
+    """`consistency` of CLIP's features of images."""
+    from vbench.utils import clip_transform
+
+    return consistency(image_features(clip.encode_image, clip_transform(CLIP_PIXELS), frames, clip))
+
+
+def image_features(
+    encode: Any, prepare: Callable[[Tensor], Tensor], frames: PixelFrames, network: nn.Module | None = None
+) -> Tensor:
+    """Features [T, D] of frames, some at a time. network: of `encode`, where that is not the network."""
+    device = next((network or encode).parameters()).device
+    with torch.no_grad():
+        parts = [
+            encode(prepare(as_images(frames[start : start + CLIP_BATCH])).to(device))
+            for start in range(0, len(frames), CLIP_BATCH)
+        ]
+    return torch.cat(parts)
+
+
+def consistency(features: Tensor) -> float:
+    """VBench's formula for features [T, D] of a clip: the mean, over all frames but the first, of the cosines
+    to the frame before and to the first, negative ones counted as 0.
+
+    Raises ValueError for fewer than 2 frames.
+    """
+    if len(features) < 2:
+        raise ValueError(f"consistency needs 2 frames, found {len(features)}; use a longer clip.")
+    one = F.normalize(features, dim=-1)
+    before, first = (F.cosine_similarity(other, one[1:], dim=-1) for other in (one[:-1], one[:1]))
+    return float((before.double().clamp(min=0) + first.double().clamp(min=0)).mean() / 2)
+
+
 def as_images(frames: PixelFrames) -> Tensor:
     """Float images [T, 3, h, w] in 0..255 of bytes [T, h, w, 3]."""
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
 
 
 def open_raft(folder: Path, device: torch.device) -> ClipReward:
-    """`raft_reward` with the network that lies in `folder`; so are the three below."""
+    """`raft_reward` with the network that lies in `folder`; so are the five below."""
     raft = networks.load_raft(folder, device)
     return lambda frames, fps: raft_reward(raft, frames, fps)
 
 
 def open_aesthetic(folder: Path, device: torch.device) -> ClipReward:
-    clip, head = networks.load_clip_l14(folder, device), networks.load_aesthetic_head(folder, device)
+    clip, head = networks.load_clip("clip_l14", folder, device), networks.load_aesthetic_head(folder, device)
     return lambda frames, _: aesthetic_reward(clip, head, frames)
 
 
@@ -148,10 +189,22 @@ def open_motion_smoothness(folder: Path, device: torch.device) -> ClipReward:
     return lambda frames, _: motion_smoothness_reward(amt, frames)
 
 
+def open_subject_consistency(folder: Path, device: torch.device) -> ClipReward:
+    dino = networks.load_dino(folder, device)
+    return lambda frames, _: subject_consistency_reward(dino, frames)
+
+
+def open_background_consistency(folder: Path, device: torch.device) -> ClipReward:
+    clip = networks.load_clip("clip_b32", folder, device)
+    return lambda frames, _: background_consistency_reward(clip, frames)
+
+
 OPENERS: dict[str, Callable[[Path, torch.device], ClipReward]] = {
     "raft": open_raft,
     "aesthetic": open_aesthetic,
     "imaging": open_imaging,
     "motion_smoothness": open_motion_smoothness,
+    "subject_consistency": open_subject_consistency,
+    "background_consistency": open_background_consistency,
 }
 """How each reward is opened from the folder of VBench's weights."""
