@@ -1,6 +1,9 @@
 """Starts of a run: when jobs were begun, by which command, from which code, at what expected cost."""
 
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field
 
 from evaluation.records import Sha256, VersionedRecord, read_jsonl
 from reports.cost import CostEstimate
@@ -18,6 +21,8 @@ class Start(VersionedRecord):
     config: str
     config_sha256: Sha256
     """Of the suite's file."""
+    replaced: dict[str, Any] = Field(default_factory=dict)
+    """What `--config` put in the place of the file's values, by key, dotted ones too."""
     commit: str
     dirty: bool | None
     jobs: int

@@ -4,7 +4,8 @@
 One launcher runs on every node (under Slurm: srun with one task a node). Its variables, each with its
 default: N processes of a node (the node's GPUs), NNODES (SLURM_NNODES, 1), NODE_RANK (SLURM_NODEID, 0),
 MASTER_ADDR (first host of SLURM_JOB_NODELIST, localhost), MASTER_PORT (10000 + SLURM_JOB_ID modulo 20000,
-7890), D (0; n > 0 debugs n processes on this node).
+7890), D (0; n > 0 debugs n processes on this node, and debugpy waits for a client at DEBUGPY_PORT, 5678, of
+this node alone).
 No torch here: the plan is made before anything heavy is loaded.
 """
 
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """processes: of each node; node_rank: this node; host, port: where processes meet; debug: kernels one by
-    one, checked collectives.
+    one, checked collectives; debug_port: where the debugger listens.
     """
 
     processes: int
@@ -25,6 +26,7 @@ class Launch:
     host: str
     port: int
     debug: bool
+    debug_port: int
 
     @property
     def alone(self) -> bool:
@@ -99,6 +101,7 @@ def plan_launch(
         host=host or "localhost",
         port=port,
         debug=debug > 0,
+        debug_port=_number(environment, ("DEBUGPY_PORT",), 5678),
     )
 
 

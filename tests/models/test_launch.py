@@ -1,5 +1,8 @@
 """The launcher's plan: defaults, Slurm's variables, overrides, ports, and arguments left alone."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from models.training.launch import first_host, plan_launch
@@ -83,3 +86,29 @@ def test_what_makes_no_sense_is_one_sentence() -> None:
 def test_first_host_of_a_node_list(nodes: str, first: str) -> None:
     """Slurm folds host names; the first one must come out with its zeros."""
     assert first_host(nodes) == first
+
+
+def test_d_waits_for_a_debugger(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """D=2: the launcher listens on this node alone and waits before it starts anything; without debugpy it
+    says how to get it.
+    """
+    from workflow.scripts import launch
+
+    done: list[object] = []
+    fake = SimpleNamespace(listen=done.append, wait_for_client=lambda: done.append("waited"))
+    monkeypatch.setitem(sys.modules, "debugpy", fake)
+    monkeypatch.setattr("torch.distributed.run.run", lambda arguments: done.append(arguments.nproc_per_node))
+    monkeypatch.setattr(sys, "argv", ["launch", "--nodes", "2", "--processes", "8", "some.module", "--flag"])
+    for name, value in {"D": "2", "DEBUGPY_PORT": "6001"}.items():
+        monkeypatch.setenv(name, value)
+    for name in plan_launch({"D": "2"}, lambda: 0).environment(1):
+        monkeypatch.setenv(name, "1")  # what the launcher sets must not outlive the test
+    launch.main()
+    assert done == [("127.0.0.1", 6001), "waited", "2"]
+    assert "waits for a client at 127.0.0.1:6001" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "debugpy", None)
+    with pytest.raises(SystemExit, match="`pip install debugpy`, or unset D"):
+        launch.main()
+    monkeypatch.setenv("D", "two")
+    with pytest.raises(SystemExit, match="D is 'two', expected a whole number"):
+        launch.main()

@@ -1,6 +1,7 @@
 """A suite's file is read strictly, and every mistake is one sentence that names file and key."""
 
 import copy
+import json
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from workflow.planning.banner import missing_reward_environment
+from workflow.planning.banner import missing_reward_environment, this_start
 from workflow.planning.resources import needed_resources
 from workflow.planning.suite import load_suite, read_mapping, sampling_settings, suite_from
 from workflow.training.reward_names import REWARD_PYTHON
@@ -198,3 +199,33 @@ def test_processes_that_do_not_divide_the_batch_are_refused_while_parsing() -> N
         suite_from(values, "tiny.yaml", ROOT)
     values["raven"]["batch"] = 32
     assert suite_from(values, "tiny.yaml", ROOT).train["raven"].gpus == 8
+
+
+def test_one_nested_key_is_replaced_and_checked(tmp_path: Path) -> None:
+    """`--config set="prompts.samples=3"`: its neighbours stay, the file's own checks name a wrong key, and
+    what was put in is noted.
+    """
+    files = [ROOT / "workflow/config/toybox.yaml"]
+    plain = load_suite(ROOT, files, {})
+    text = (
+        "prompts.samples=3 report.note='two words' raven.student.lr=2e-4 scoring.backend=official device=auto"
+    )
+    suite = load_suite(ROOT, files, {"set": text})
+    assert suite.prompts == plain.prompts.model_copy(update={"samples": 3})
+    assert (suite.report.note, suite.device, suite.scoring.backend) == ("two words", "auto", "official")
+    assert json.loads(suite.recipe_settings("raven"))["student"]["lr"] == 2e-4
+    assert plain.model_dump() == load_suite(ROOT, files, {}).model_dump()
+    for wrong, words in (
+        ("prompts.sample=3", r"prompts\.sample\b"), ("clip.fps=fast", r"clip\.fps"),
+        ("prompts", "no key=value"), ("clip.fps=1 clip.fps=2", "names a key again"),
+        ("device.x=1", "device, which is 'cpu' and has no keys"),
+        ("a..b=1", "no key=value"), ("raven.studnet.lr=1", "studnet"), (3, "expected words"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            load_suite(ROOT, files, {"set": wrong})
+    (tmp_path / "x.yaml").write_text("a: 1\n")
+    start = this_start(
+        suite, [], root=tmp_path, config="x.yaml", replaced={"device": "cpu", "set": "prompts.samples=3"},
+        command=["snakemake"], jobs=1,
+    )  # fmt: skip
+    assert start.replaced == {"device": "cpu", "prompts.samples": 3}

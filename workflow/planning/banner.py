@@ -3,9 +3,10 @@
 import json
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from baselines.spec import AnyBaseline, Baseline
 from evaluation.code_state import code_state
@@ -25,7 +26,7 @@ from workflow.planning.paths import has_user_list
 from workflow.planning.prompt_plan import prompt_stage_settings, protocol_note
 from workflow.planning.resources import custom_resources, missing_resources, needed_resources
 from workflow.planning.row_plan import Baselines
-from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
+from workflow.planning.suite import OFFICIAL_BENCHMARKS, SET, Suite, nested_values
 from workflow.training.reward_names import REWARD_PYTHON
 
 
@@ -168,17 +169,26 @@ def run_needs(
 
 
 def this_start(
-    suite: Suite, prompts: Sequence[Prompt], *, root: Path, config: str, command: Sequence[str], jobs: int
+    suite: Suite,
+    prompts: Sequence[Prompt],
+    *,
+    root: Path,
+    config: str,
+    replaced: Mapping[str, Any],
+    command: Sequence[str],
+    jobs: int,
 ) -> Start:
-    """The record of this start. config: the suite's file; command: as typed, scrubbed here; jobs: that are to
-    be run.
+    """The record of this start. config: the suite's file; replaced: `--config` values; command: as typed,
+    scrubbed here; jobs: that are to be run.
     """
+    given = {key: value for key, value in replaced.items() if key != SET} | nested_values(replaced.get(SET))
     code = code_state(root)
     return Start(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         command=scrub_command(command, str(root)),
         config=scrub(config, str(root)),
         config_sha256=file_sha256(root / config),
+        replaced=scrub(given, str(root)),
         commit=code.commit,
         dirty=code.dirty,
         jobs=jobs,

@@ -94,7 +94,7 @@ def training_modules(suite: Suite, plan: TrainPlan) -> list[str]:
 
 
 def heldout_modules(plan: TrainPlan) -> list[str]:
-    """Modules that score held-out prompts, with those that reward real clips, or all checkers of the toybox."""
+    """Modules that score held-out prompts, with rewards of real clips or checkers of the toybox."""
     checkers = [REWARD_WORKER, UNIFIED_REWARD] if plan.rewards else [toybox_scorer(name) for name in NAMES]
     return ["workflow.scripts.score_heldout", *checkers]
 

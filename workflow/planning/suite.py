@@ -2,13 +2,14 @@
 pandas.
 
 Config carries the science, profiles carry the machines. One file is one whole suite: files are not merged, so
-that what is in the file is what runs; `--config key=value` replaces one top-level key and is checked the same
-way.
+that what is in the file is what runs; `--config key=value` replaces one top-level key, `--config
+set="prompts.samples=3"` nested ones, and both are checked the same way.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,6 +32,11 @@ OFFICIAL_BENCHMARKS = ("vbench",)
 
 RELEASED = "released"
 """As `weights`: every native row is sampled from its published files, and nothing is trained."""
+
+SET = "set"
+"""Key of `--config` under which dotted keys stand: Snakemake itself takes no dot in a key."""
+
+GIVEN_BY_PRESET = ("raven", "cm_grpo")
 
 DEFAULT_CONFIG = "workflow/config/toybox.yaml"
 
@@ -306,8 +312,55 @@ def load_suite(root: Path, files: Sequence[str | Path], replaced: Mapping[str, A
         raise FileNotFoundError(
             f"Config file {where} does not exist; the shipped ones are in workflow/config/."
         )
-    given = {key: _retyped(value) for key, value in replaced.items()}
-    return suite_from(read_mapping(path, where) | given, where, root)
+    given = {key: _retyped(value) for key, value in replaced.items() if key != SET}
+    values = read_mapping(path, where) | given
+    for name, value in nested_values(replaced.get(SET)).items():
+        _replace(values, name, value, where)
+    return suite_from(values, where, root)
+
+
+def nested_values(text: Any) -> dict[str, Any]:
+    """Values by dotted key of `--config set="prompts.samples=3 sample.batch=2"`; empty for None.
+
+    Quotes keep blanks together, as in a shell. Raises ValueError for a word that is no key=value.
+    """
+    found: dict[str, Any] = {}
+    if not isinstance(text, str | None):
+        raise ValueError(
+            f"--config set is {text!r}, expected words key=value; give the keys of a mapping one by one."
+        )
+    for word in shlex.split(text or ""):
+        name, equals, value = word.partition("=")
+        if not equals or not all(name.split(".")) or name in found:
+            raise ValueError(
+                f"--config set: {word!r} is no key=value, or names a key again; write "
+                'set="prompts.samples=3 sample.batch=2".'
+            )
+        found[name] = yaml.load(value, Loader=StrictLoader)  # noqa: S506 (a SafeLoader)
+    return found
+
+
+def _replace(values: dict[str, Any], name: str, value: Any, where: str) -> None:
+    """Put a value in the place of that of a dotted key, without changing what is shared.
+
+    Raises ValueError if it leads through something that is no mapping, or is not read at all.
+    """
+    *parents, last = name.split(".")
+    if name.split(".")[0] in GIVEN_BY_PRESET and values.get("published") is not None:
+        raise ValueError(
+            f"{where}: --config set: {name} is given by the preset {values['published']!r}; set `published` "
+            "to null and write the recipe's settings, or take it out."
+        )
+    for depth, parent in enumerate(parents):
+        held = values.get(parent)
+        if held is not None and not isinstance(held, dict):
+            raise ValueError(
+                f"{where}: --config set: {name} leads through {'.'.join(parents[: depth + 1])}, which is "
+                f"{held!r} and has no keys; name a key that is there."
+            )
+        values[parent] = inner = dict(held or {})
+        values = inner
+    values[last] = value
 
 
 def _retyped(value: Any) -> Any:

@@ -139,7 +139,9 @@ def print_start():
     CODE.remember()
     prompts = chosen_prompts(planned_prompts(SUITE, ROOT), SUBSET)
     left = len(jobs_so_far()[1])
-    start = this_start(CHOSEN, prompts, root=ROOT, config=CONFIG, command=sys.argv, jobs=left)
+    start = this_start(
+        CHOSEN, prompts, root=ROOT, config=CONFIG, replaced=REPLACED, command=sys.argv, jobs=left
+    )
     note_start(Path(FOLDERS.run), start)
     if SUBSET:
         logger.info(f"Note: {SUBSET.note} Its table goes to {FOLDERS.run}.")

@@ -3,7 +3,8 @@ through srun.
 
 python -m workflow.scripts.launch [--nodes N] [--processes N] MODULE [arguments]: what follows the module's
 name is passed on unchanged. Without the two flags the environment says how many there are, as
-models/training/launch.py explains. A preempted run ends with the code that asks for another attempt.
+models/training/launch.py explains. A preempted run ends with the code that asks for another attempt. D=2
+debugs two processes on this node: debugpy waits for a client before any is started, and follows them.
 """
 
 import argparse
@@ -36,6 +37,26 @@ def has_address(host: str) -> bool:
         return False
 
 
+def wait_for_debugger(port: int) -> None:
+    """Let debugpy listen on this node and wait; it follows the processes started later.
+
+    Raises ModuleNotFoundError with one sentence if debugpy is not installed.
+    """
+    try:
+        import debugpy  # type: ignore[import-not-found]  # optional
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "D asks for a debugger, and debugpy is not installed; run `pip install debugpy`, or unset D."
+        ) from None
+    debugpy.listen(("127.0.0.1", port))
+    print(
+        f"debugpy waits for a client at 127.0.0.1:{port} of {socket.gethostname()}",
+        file=sys.stderr,
+        flush=True,
+    )
+    debugpy.wait_for_client()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, help="nodes of the job; more than 1 starts one launcher on each")
@@ -44,12 +65,17 @@ def main() -> None:
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the module")
     flags = parser.parse_args()
     module, arguments = flags.module, flags.arguments
-    if flags.nodes is not None and flags.nodes > 1:
+    if flags.nodes is not None and flags.nodes > 1 and os.environ.get("D", "0") in ("", "0"):
         command = srun_command(flags.nodes, flags.processes or 1, [module, *arguments], os.environ)
         os.execvp(command[0], command)  # noqa: S606 (no shell)
     given = {"NNODES": flags.nodes, "N": flags.processes}
     environment = {**os.environ, **{name: str(value) for name, value in given.items() if value is not None}}
-    launch = plan_launch(environment, count_gpus, has_address)
+    try:
+        launch = plan_launch(environment, count_gpus, has_address)
+        if launch.debug:
+            wait_for_debugger(launch.debug_port)
+    except (ValueError, ModuleNotFoundError) as error:
+        sys.exit(str(error))
     for name, value in launch.environment(len(os.sched_getaffinity(0))).items():
         os.environ.setdefault(name, value)
     if launch.alone:
