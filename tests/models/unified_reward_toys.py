@@ -58,11 +58,17 @@ def tokenizer(phrases: Sequence[str] = ANSWER) -> Tokenizer:
 
 
 def write_unified_reward(
-    folder: Path, seed: int = 0, *, phrases: Sequence[str] = ANSWER, scripted: bool = False
+    folder: Path,
+    seed: int = 0,
+    *,
+    phrases: Sequence[str] = ANSWER,
+    scripted: bool = False,
+    shard_size: str = "1GB",
 ) -> Any:
     """The files of a judge; returns its network, in float32.
 
-    phrases: lines that are tokens; scripted: whether these lines, in this order, are its answer.
+    phrases: lines that are tokens; scripted: whether these lines, in this order, are its answer;
+    shard_size: of the files of weights, at most.
     """
     from transformers import Qwen2_5_VLForConditionalGeneration
 
@@ -83,7 +89,7 @@ def write_unified_reward(
             head.zero_()
             for place, (last, following) in enumerate(pairwise(chain)):
                 embedded[last] = head[following] = torch.eye(HIDDEN)[place]
-    network.save_pretrained(folder)
+    network.save_pretrained(folder, max_shard_size=shard_size)
     words.save(str(folder / "tokenizer.json"))
     text = json.dumps(QUESTION)
     (folder / "question.py").write_text(f"prompt = ''\nasked = [f{text}, f'{{prompt}}']\nraise SystemExit\n")

@@ -16,7 +16,7 @@ from workflow.planning.custom_dimensions import dimension_modules, needs_gpu
 from workflow.planning.resources import custom_resources, missing_resources, needed_resources
 from workflow.planning.suite import Suite, load_suite
 from workflow.scoring.dynamic_judge import WEIGHTS
-from workflow.scripts import score_custom
+from workflow.scripts import fetch, score_custom
 
 ROOT = Path(__file__).parents[2]
 FILE = "workflow/scoring/dynamic_judge.py"
@@ -84,3 +84,22 @@ def test_its_files_are_fetched_where_it_is_asked_for(tmp_path: Path) -> None:
         listed.write_text(wrong)
         with pytest.raises(ValueError, match="is no list of safetensors shards"):
             custom_resources(tmp_path, suite)
+
+
+def test_fetch_brings_what_the_list_of_shards_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against an index without its shards. The toy's question is not the pinned one, and refused."""
+    for name in ("baselines", "workflow", "models"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    mirror = tmp_path / "mirror" / WEIGHTS
+    write_unified_reward(mirror, scripted=True, shard_size="100KB")
+    monkeypatch.chdir(tmp_path)
+    plan = json.dumps({"custom_dimensions": {"dynamic_judge": {"file": FILE}}})
+    flags = ["--config", "workflow/config/tiny.yaml", "--replace", plan, "--mirror", "mirror"]
+    assert fetch.main(flags) == 1
+    said = capsys.readouterr().err
+    assert "question.py has sha256" in said and said.count("expected") == 1
+    brought = {path.name for path in (tmp_path / "resources" / WEIGHTS).glob("*.safetensors")}
+    assert len(brought) > 1 and brought == {path.name for path in mirror.glob("*.safetensors")}
+    assert (mirror / LIST).is_file()

@@ -47,6 +47,7 @@ from workflow.planning.resources import (
     read_lock,
 )
 from workflow.planning.suite import Suite, load_suite
+from workflow.scripts.fetch import sources_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -439,6 +440,27 @@ def test_a_mirror_is_linked_and_proven(tmp_path: Path, layout: str) -> None:
     wrong = entry_of("a.bin", sha256="0" * 64)
     (fault,) = fetch([wrong], tmp_path / "again", sources).errors
     assert "expected 0000" in fault and inside.read_bytes() == content_of(1)
+
+
+def test_vbench_s_own_cache_is_a_mirror(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only files that their pinned hash proves: another one there, or one that nothing pins, comes from its
+    source.
+    """
+    monkeypatch.setenv("VBENCH_CACHE_DIR", str(tmp_path / "cache"))
+    assert sources_of(None).vbench_cache is None, "no such folder"
+    kept = put(tmp_path / "cache/clip_model/a.pt", content_of(1))
+    sources, folder = sources_of(None), tmp_path / "resources"
+    assert sources.vbench_cache == tmp_path / "cache"
+    pinned = hashlib.sha256(content_of(1)).hexdigest()
+    path = {"path": "weights/vbench/clip_model/a.pt"}
+    proven = entry_of("a.pt", sha256=pinned).model_copy(update=path)
+    assert plan_fetch([proven], folder, {}, sources)[0].source == "VBench's cache"
+    offline = FetchSources(offline=True, vbench_cache=sources.vbench_cache)
+    assert fetch([proven], folder, offline).errors == []
+    assert (folder / proven.path).samefile(kept)
+    for other in (entry_of("a.pt", sha256="0" * 64), entry_of("a.pt", sha256=None)):
+        moved = other.model_copy(update=path)
+        assert plan_fetch([moved], tmp_path / "new", {}, sources)[0].source == "network"
 
 
 def cache_file(cache: Path, content: bytes) -> Path:

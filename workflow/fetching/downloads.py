@@ -27,6 +27,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import TypeAdapter
 
 from evaluation.files import file_sha256, write_text
+from evaluation.vbench.weights import SCORER_WEIGHTS
 from workflow.planning.duration import duration
 from workflow.planning.resources import INITIALISATION_SHA256, Locked, Resource, read_lock
 
@@ -46,6 +47,8 @@ class FetchSources:
 
     mirror: Path | None = None
     """A folder that is asked first, laid out as <repo>/<file> or as resources/ is."""
+    vbench_cache: Path | None = None
+    """A folder that VBench filled: files of the scorer whose hash is pinned are taken from it."""
     offline: bool = False
     """Whether hub files come from the local hub cache and nothing opens a socket."""
     endpoint: str | None = None
@@ -58,7 +61,7 @@ class Planned(NamedTuple):
     """A file to bring."""
 
     entry: Resource
-    source: Literal["resources", "mirror", "hub cache", "network", "nowhere"]
+    source: Literal["resources", "mirror", "VBench's cache", "hub cache", "network", "nowhere"]
     local: Path | None
     """Where it lies already, None if it comes from the network."""
 
@@ -249,10 +252,26 @@ def _source_of(
         found = [sources.mirror / name for name in inside if (sources.mirror / name).is_file()]
         if found:
             return Planned(entry, "mirror", found[0])
+    if (kept := _in_vbench_cache(entry, lock, sources)) is not None:
+        return Planned(entry, "VBench's cache", kept)
     if not sources.offline:
         return Planned(entry, "network", None)
     cached = _cached(entry, lock, sources)
     return Planned(entry, "hub cache" if cached else "nowhere", cached)
+
+
+def _in_vbench_cache(entry: Resource, lock: dict[str, Locked], sources: FetchSources) -> Path | None:
+    """The very file, proven by its pinned hash, in VBench's own cache. Another one there is passed over."""
+    pinned = entry.sha256 or (lock[entry.path].sha256 if entry.path in lock else None)
+    if sources.vbench_cache is None or pinned is None or not entry.path.startswith(f"{SCORER_WEIGHTS}/"):
+        return None
+    kept = sources.vbench_cache / entry.path.removeprefix(f"{SCORER_WEIGHTS}/")
+    if not kept.is_file():
+        return None
+    if file_sha256(kept) == pinned:
+        return kept
+    log.info("%s is another file than %s asks for, and is passed over", kept, entry.path)
+    return None
 
 
 def _cached(entry: Resource, lock: dict[str, Locked], sources: FetchSources) -> Path | None:

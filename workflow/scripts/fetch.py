@@ -5,6 +5,7 @@ only list them with sizes, sources and licences: both use no network.
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,14 +91,20 @@ def fetch_suite(flags: argparse.Namespace) -> None:
 
 
 def sources_of(mirror: Path | None) -> FetchSources:
-    """The mirror, and offline if HF_HUB_OFFLINE says so. Raises ValueError if the mirror is no folder."""
+    """The mirror, VBench's cache where there is one, and offline if HF_HUB_OFFLINE says so.
+
+    Raises ValueError if the mirror is no folder.
+    """
     from huggingface_hub import constants  # only here: slow to import, and --verify needs none of it
 
     if mirror is not None and not mirror.is_dir():
         raise ValueError(
             f"The mirror {mirror} is no folder; pass one laid out as <repo>/<file> or as resources/ is."
         )
-    return FetchSources(mirror=mirror, offline=constants.HF_HUB_OFFLINE)
+    cache = Path(os.environ.get("VBENCH_CACHE_DIR") or Path.home() / ".cache" / "vbench")
+    return FetchSources(
+        mirror=mirror, offline=constants.HF_HUB_OFFLINE, vbench_cache=cache if cache.is_dir() else None
+    )
 
 
 def stop_at(errors: Sequence[str], what: str) -> None:
