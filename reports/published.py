@@ -31,6 +31,8 @@ class PublishedTotals(Record, strict=True):
     total: Percent
     quality: Percent
     semantic: Percent
+    dynamic_judge: Annotated[float, Field(ge=1, le=4)] | None = None
+    """Mean rating of motion by UnifiedReward 32B ("Dyn."), which is none of VBench's dimensions."""
     fps: Annotated[float, Field(gt=0)] | None = None
     """Pixel frames per second, as the source measured them."""
     note: str | None = None

@@ -9,9 +9,17 @@ this node alone).
 No torch here: the plan is made before anything heavy is loaded.
 """
 
+import fcntl
+import os
 import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +137,84 @@ def srun_command(
         f"--processes={processes}",
         *program,
     ]
+
+
+def count_gpus() -> int:
+    """GPUs that this process may use: those it was given, else those nvidia-smi lists."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return len([device for device in given.split(",") if device.strip()])
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
+    return listed.stdout.count("GPU ") if listed.returncode == 0 else 0
+
+
+def has_address(host: str) -> bool:
+    """Whether this node can look the host up."""
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except OSError:
+        return False
+
+
+def devices_of(environment: Mapping[str, str], count: int) -> list[str]:
+    """The first `count` devices of this process, as CUDA_VISIBLE_DEVICES names them. Raises ValueError if
+    there are fewer.
+    """
+    given = environment.get("CUDA_VISIBLE_DEVICES")
+    named = (
+        [str(i) for i in range(count)] if given is None else [one for one in given.split(",") if one.strip()]
+    )
+    if len(named) < count:
+        raise ValueError(
+            f"N asks for {count} GPUs of a node, and CUDA_VISIBLE_DEVICES names {len(named)} ({given}); "
+            "lower N, or ask for a larger allocation."
+        )
+    return named[:count]
+
+
+def hold_device(devices: Sequence[str], folder: Path | None = None) -> str | None:
+    """A device that no other process of this user holds, which then is held until this process and those
+    that it becomes or starts have ended; None if all are held. folder: of the locks.
+    """
+    folder = folder or Path(tempfile.gettempdir()) / f"raven-bench-gpus-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for device in devices:
+        lock = os.open(folder / f"{device.replace('/', '_')}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        os.set_inheritable(lock, True)
+        return device
+    return None
+
+
+def hold_devices(devices: Sequence[str], count: int, wait_s: float = 0.2) -> list[str]:
+    """`count` of the devices, as soon as so many are free (`hold_device`)."""
+    held: list[str] = []
+    while len(held) < count:
+        device = hold_device([one for one in devices if one not in held])
+        if device is None:
+            time.sleep(wait_s)
+        else:
+            held.append(device)
+    return held
+
+
+def step_command(program: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """The command that runs a program as a step of this Slurm allocation, on one GPU of any of its nodes.
+
+    Raises ValueError outside an allocation.
+    """
+    if not environment.get("SLURM_JOB_ID"):
+        raise ValueError(
+            "NNODES asks for several nodes, and this is no allocation of Slurm, whose srun reaches them; "
+            "start inside one (salloc), or unset NNODES."
+        )
+    return ["srun", "--nodes=1", "--ntasks=1", "--exact", "--gres=gpu:1", *program]
 
 
 def first_host(nodes: str) -> str:

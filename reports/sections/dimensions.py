@@ -6,8 +6,12 @@ from typing import Any
 from evaluation.dimensions import NAMES, BoundsName
 from evaluation.text_only_dimensions import ON_REQUEST, TEXT_ONLY
 from reports.drawing import SvgFigure, draw_dots, panel_grid, row_dot, styled, to_svg
+from reports.published import read_published
 from reports.tables import metric_marks, metric_value, power
 from reports.view import View
+
+JUDGE = "dynamic_judge"
+"""Name of the custom dimension that published ratings stand beside (workflow/scoring/dynamic_judge.py)."""
 
 
 def unscored_reasons(
@@ -68,6 +72,14 @@ def _kinds(view: View, name: str) -> list[str]:
     return sorted({row.dimensions[name].kind for row in view.rows if name in row.dimensions})
 
 
+def published_judge(view: View) -> dict[str, float]:
+    """Published ratings of motion by row, where the run holds the same judge's; empty elsewhere."""
+    if JUDGE not in view.known or view.run.settings.bounds != "vbench":
+        return {}
+    first = {row: lines[0].totals.dynamic_judge for row, lines in read_published().items()}
+    return {row.row: value for row in view.rows if (value := first.get(row.row)) is not None}
+
+
 def dimensions_section(view: View) -> dict[str, Any]:
     """What dimensions.html.j2 shows."""
     settings, table = view.run.settings, view.run.table
@@ -79,6 +91,7 @@ def dimensions_section(view: View) -> dict[str, Any]:
         "marks": metric_marks(table),
         "power": {name: power(table, name) for name in view.known},
         "kinds": {name: _kinds(view, name) for name in view.known},
+        "published_judge": published_judge(view),
         "some_left_out": any(cell.left_out for cell in cells),
         "several_processes": any(cell.several_processes is not None for cell in cells),
         "dimensions_figure": dimensions_figure(view),

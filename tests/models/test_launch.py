@@ -1,11 +1,25 @@
 """The launcher's plan: defaults, Slurm's variables, overrides, ports, and arguments left alone."""
 
+import os
+import subprocess
 import sys
+from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from models.training.launch import first_host, plan_launch
+from models.training.launch import (
+    devices_of,
+    first_host,
+    hold_device,
+    hold_devices,
+    plan_launch,
+    step_command,
+)
+from workflow.planning.banner import gpu_slots
+
+ROOT = Path(__file__).parents[2]
 
 SLURM = {
     "SLURM_NNODES": "2",
@@ -112,3 +126,47 @@ def test_d_waits_for_a_debugger(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setenv("D", "two")
     with pytest.raises(SystemExit, match="D is 'two', expected a whole number"):
         launch.main()
+
+
+def test_two_devices_are_held_by_one_command_each(tmp_path: Path) -> None:
+    """Four commands at once on two fake devices of three: never two on one device, never a third device, and
+    a device is free again when its command has ended.
+    """
+    program = (
+        "import os, sys, time; print('begins', os.environ['CUDA_VISIBLE_DEVICES'], time.time(), flush=True); "
+        "time.sleep(0.3); print('ends', os.environ['CUDA_VISIBLE_DEVICES'], time.time())"
+    )
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "4,7,8", "N": "2", "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "workflow.scripts.on_gpu", sys.executable, "-c", program]
+    started = [
+        subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    said = [process.communicate(timeout=60)[0].split() for process in started]
+    assert all(len(words) == 6 and words[1] == words[4] for words in said), said
+    assert {words[1] for words in said} == {"4", "7"}
+    for device in ("4", "7"):
+        times = sorted((float(w[2]), float(w[5])) for w in said if w[1] == device)
+        assert all(one[1] <= other[0] for one, other in pairwise(times))
+
+
+def test_devices_and_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too few devices and nodes without Slurm are one sentence; in an allocation a job is a step on any node;
+    a training takes devices that nobody holds.
+    """
+    assert devices_of({}, 2) == ["0", "1"]
+    assert devices_of({"CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"}, 1) == ["GPU-a"]
+    with pytest.raises(ValueError, match=r"N asks for 2 GPUs .* names 1 \(3\)"):
+        devices_of({"CUDA_VISIBLE_DEVICES": "3"}, 2)
+    with pytest.raises(ValueError, match="no allocation of Slurm"):
+        step_command(["python"], {})
+    assert step_command(["python", "x"], SLURM)[-3:] == ["--gres=gpu:1", "python", "x"]
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert hold_device(["4", "7"]) == "4"
+    assert hold_device(["4", "7", "8"]) == "7", (
+        "a lock is of an open file: this very process cannot have it twice"
+    )
+    assert hold_devices(["4", "7", "8", "9"], 2) == ["8", "9"]
+    assert hold_device(["4", "7", "8", "9"]) is None
+    assert gpu_slots({**SLURM, "N": "4", "D": "3"}) == 8
+    assert gpu_slots({"CUDA_VISIBLE_DEVICES": "1,2,3", "N": "2"}) == 2

@@ -10,7 +10,10 @@ from evaluation.records import CustomDimension, parse
 from evaluation.results import pairs_frame, table_frame
 from reports.changes import score_changes
 from reports.page import render_page
+from reports.rendering import PAGES
 from reports.run import ReportSettings, Run, read_run
+from reports.sections.dimensions import dimensions_section, published_judge
+from reports.view import view_of
 from tests.reports import synthetic
 
 CUSTOM = CustomDimension(
@@ -75,3 +78,30 @@ def test_two_runs_compare_it_only_if_it_is_the_same(run: tuple[Run, str]) -> Non
     changed = {c.metric for c in score_changes(made, made.model_copy(update={"table": other}))}
     assert "colour_drift" not in changed
     assert "total" in changed
+
+
+def test_published_ratings_stand_beside_the_judge(run: tuple[Run, str]) -> None:
+    """Only beside a run's own ratings and only in the real suite; the sources' box shows them always."""
+    made, page = run
+    assert "published: 2.951" not in page
+    judge = CUSTOM.model_copy(
+        update={"name": "dynamic_judge", "title": "motion, judged", "worst": 1, "best": 4}
+    )
+    rows = tuple(
+        row.model_copy(
+            update={"dimensions": {**row.dimensions, "dynamic_judge": row.dimensions["colour_drift"]}}
+        )
+        for row in made.table.rows
+    )
+    table = made.table.model_copy(update={"custom": (*made.table.custom, judge), "rows": rows})
+    real = made.settings.model_copy(update={"bounds": "vbench"})
+    judged = view_of(made.model_copy(update={"table": table, "settings": real}))
+    assert published_judge(judged)["raven"] == 2.951
+    assert published_judge(judged)["cm_grpo"] == 2.962
+    assert "truth" not in published_judge(judged)
+    assert published_judge(view_of(made.model_copy(update={"table": table}))) == {}
+    assert published_judge(view_of(made.model_copy(update={"settings": real}))) == {}
+    shown = PAGES.get_template("dimensions.html.j2").render(
+        **dimensions_section(judged), rows=judged.rows, table=table, settings=real
+    )
+    assert shown.count("<small>published: 2.951</small>") == 1

@@ -15,6 +15,7 @@ from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
 from evaluation.suite_prompts import NAMED_BY_PROMPT, suite_prompts
 from evaluation.text_only_dimensions import TEXT_ONLY_CONTROLS
+from models.training.launch import count_gpus, has_address, plan_launch
 from reports.cost import COST_STAGES
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
@@ -33,6 +34,12 @@ from workflow.training.reward_names import REWARD_PYTHON
 def put_python_first() -> None:
     """Let `python` in a rule be the one that runs Snakemake, whether or not its environment is activated."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+
+
+def gpu_slots(environment: Mapping[str, str]) -> int:
+    """How many jobs on a GPU a local Snakemake runs at once: N of a node times NNODES."""
+    launch = plan_launch({**environment, "D": ""}, count_gpus, has_address)
+    return launch.processes * launch.nodes
 
 
 def missing_reward_environment(root: Path) -> str:

@@ -2,6 +2,7 @@
 # Only `from ... import` below: `import workflow.x` would hide Snakemake's own `workflow`.
 import atexit
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from workflow.planning.acceptance import CodeBook
 from workflow.planning.banner import (
     check_user_list,
     expected_prompts,
+    gpu_slots,
     missing_for_jobs,
     planned_prompts,
     put_python_first,
@@ -43,6 +45,13 @@ from workflow.planning.subset import (
 from workflow.planning.suite import RELEASED, config_name, load_suite
 
 put_python_first()
+
+# A limit of GPUs is one of this machine (--profile gpus): jobs then wait for a GPU of their own.
+ON_GPU = ""
+if "gpu" in workflow.global_resources:
+    ON_GPU = "python -m workflow.scripts.on_gpu "
+    if workflow.global_resources["gpu"].value == 0:
+        workflow.register_resource("gpu", gpu_slots(os.environ))
 
 REPLACED = dict(workflow.config_settings.config)
 ONLY = REPLACED.pop("only", None)

@@ -59,7 +59,7 @@ rule score_custom:
         device=SUITE.device,
         folder=subpath(input.manifest, parent=True),
     shell:
-        "python -m workflow.scripts.score_custom"
+        "{ON_GPU}python -m workflow.scripts.score_custom"
         " --suite {params.suite:q}"
         " --row {wildcards.row:q}"
         " --file {params.file:q}"

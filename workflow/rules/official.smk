@@ -99,7 +99,7 @@ rule filter_part:
         device=SUITE.device,
         backend=SUITE.scoring.backend,
     shell:
-        "python -m workflow.scripts.filter_part"
+        "{ON_GPU}python -m workflow.scripts.filter_part"
         " --row {wildcards.row:q}"
         " --part {wildcards.part:q}"
         " --prompts {input.prompts:q}"
@@ -163,7 +163,7 @@ rule score_part:
         device=SUITE.device,
         backend=SUITE.scoring.backend,
     shell:
-        "python -m workflow.scripts.score_part"
+        "{ON_GPU}python -m workflow.scripts.score_part"
         " --suite {params.suite:q}"
         " --row {wildcards.row:q}"
         " --dimension {wildcards.dimension:q}"

@@ -49,7 +49,7 @@ rule sample:
         device=SUITE.device,
         folder=subpath(output.manifest, ancestor=2),
     shell:
-        "python -m workflow.scripts.sample"
+        "{ON_GPU}python -m workflow.scripts.sample"
         " --row {wildcards.row:q}"
         " --shard {params.shard:q}"
         " {params.spread:q}"

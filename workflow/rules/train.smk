@@ -111,7 +111,7 @@ rule score_heldout:
         code=code_of(lambda wc: heldout_modules(SUITE.train[wc.row])),
         folder=subpath(output.heldout, parent=True),
     shell:
-        "python -m workflow.scripts.score_heldout"
+        "{ON_GPU}python -m workflow.scripts.score_heldout"
         " --settings {params.settings:q}"
         " --train {params.folder:q}"
         " --init {params.init:q}"

@@ -9,32 +9,18 @@ debugs two processes on this node: debugpy waits for a client before any is star
 
 import argparse
 import os
-import shutil
 import socket
-import subprocess
 import sys
 
-from models.training.launch import plan_launch, srun_command
+from models.training.launch import (
+    count_gpus,
+    devices_of,
+    has_address,
+    hold_devices,
+    plan_launch,
+    srun_command,
+)
 from models.training.preemption import EXIT_CODE, SIGNALS
-
-
-def count_gpus() -> int:
-    """GPUs that this process may use: those it was given, else those nvidia-smi lists."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return len([device for device in given.split(",") if device.strip()])
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
-    return listed.stdout.count("GPU ") if listed.returncode == 0 else 0
-
-
-def has_address(host: str) -> bool:
-    """Whether this node can look the host up."""
-    try:
-        return bool(socket.getaddrinfo(host, None))
-    except OSError:
-        return False
 
 
 def wait_for_debugger(port: int) -> None:
@@ -76,6 +62,10 @@ def main() -> None:
             wait_for_debugger(launch.debug_port)
     except (ValueError, ModuleNotFoundError) as error:
         sys.exit(str(error))
+    if launch.nodes == 1 and launch.processes < (there := count_gpus()):  # others may be on the same machine
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(
+            hold_devices(devices_of(os.environ, there), launch.processes)
+        )
     for name, value in launch.environment(len(os.sched_getaffinity(0))).items():
         os.environ.setdefault(name, value)
     if launch.alone:
