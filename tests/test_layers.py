@@ -47,6 +47,7 @@ SHARED_NAMES = {
     "log": "the logger of its module",
     "score": "how a dimension's file scores a clip",
     "soft": "how a toybox scorer rewards a clip",
+    **dict.fromkeys(("TITLE", "UNIT", "WORST", "BEST", "BENCHMARKS"), "what a custom dimension declares"),
 }
 """Names that are an interface, by what they mean in every module that defines them."""
 LEAF = "evaluation.files"

@@ -21,12 +21,12 @@ from evaluation.records import CustomDimension
 from evaluation.selection import ALL_PROMPTS
 
 CONSTANTS = {"TITLE": str, "UNIT": str, "WORST": float, "BEST": float, "BENCHMARKS": tuple}
-OPTIONAL: dict[str, Any] = {"RESOURCES": (), "BATCH": 1, "CLIPS": "kept"}
+OPTIONAL_CONSTANTS: dict[str, Any] = {"RESOURCES": (), "BATCH": 1, "CLIPS": "kept"}
 """Constants that a file may leave out, with what then holds."""
-KNOWN = CONSTANTS | {name: type(value) for name, value in OPTIONAL.items()}
+KNOWN = CONSTANTS | {name: type(value) for name, value in OPTIONAL_CONSTANTS.items()}
 FORMS = {"score": 2, "open_scorer": 2}
 """Functions of which a file has one, with the number of their arguments."""
-ROOT = Path(__file__).resolve().parents[2]
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ("models", "baselines", "evaluation", "reports", "workflow")
 TAKEN = (*NAMES, "total", "quality", "semantic", "frame_quality", ALL_PROMPTS)
 """Names that mean something else in a table."""
@@ -86,7 +86,9 @@ def read_declaration(path: Path) -> Declaration:
 def project_module(path: Path) -> str | None:
     """The dotted name of a file in one of the project's packages; None for any other file."""
     place = path.resolve()
-    parts = place.relative_to(ROOT).with_suffix("").parts if place.is_relative_to(ROOT) else ("",)
+    parts = (
+        place.relative_to(PROJECT_ROOT).with_suffix("").parts if place.is_relative_to(PROJECT_ROOT) else ("",)
+    )
     return ".".join(parts) if parts[0] in PROJECT else None
 
 
@@ -128,7 +130,7 @@ def _constants(tree: ast.Module, path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} does not set {', '.join(missing)}; a dimension declares {', '.join(CONSTANTS)}."
         )
-    values = OPTIONAL | values
+    values = OPTIONAL_CONSTANTS | values
     for name, kind in KNOWN.items():
         wanted = int | float if kind is float else kind
         if not isinstance(values[name], wanted) or isinstance(values[name], bool):

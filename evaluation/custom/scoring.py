@@ -19,7 +19,7 @@ from evaluation.selection import ScoredPrompt
 
 log = logging.getLogger("score")
 
-SHOWN = 5
+REFUSED_SHOWN = 5
 """Refused clips that an error names."""
 
 BatchScore = Callable[[Sequence[NDArray[np.uint8]], Sequence[dict[str, Any]]], Sequence[Any]]
@@ -133,10 +133,10 @@ def score_custom(
             for clip, value in zip(named, values, strict=True)
         ]
     if refused:
-        more = f"; and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
+        more = f"; and {len(refused) - REFUSED_SHOWN} more" if len(refused) > REFUSED_SHOWN else ""
         raise ValueError(
             f"{custom.file} refused {len(refused)} of {len(wanted)} clips of row {wanted[0][1].row}: "
-            f"{'; '.join(refused[:SHOWN])}{more}. A mean over the others would not be the row's."
+            f"{'; '.join(refused[:REFUSED_SHOWN])}{more}. A mean over the others would not be the row's."
         )
     return scores
 

@@ -202,7 +202,7 @@ def custom_resources(root: Path, suite: Suite, names: Collection[str] | None = N
     """What custom dimensions of a suite need, apart from all else as well. names: None for all."""
     files = [plan.file for name, plan in suite.custom_dimensions.items() if names is None or name in names]
     groups = dict.fromkeys(group for file in files for group in read_declaration(root / file).resources)
-    return with_shards(root, _in_groups(listed_resources(root), suite, list(groups)))
+    return with_shards(root, _in_groups(listed_resources(root), suite, list(groups))) if groups else []
 
 
 def with_shards(root: Path, entries: Sequence[Resource]) -> list[Resource]:
