@@ -9,15 +9,13 @@ TORCH ?=
 ALL ?=
 MIRROR ?=
 BIN := .venv/bin
-CONFIG := workflow/config/$(SUITE).yaml
-FETCHED := workflow/config/$(if $(filter toybox,$(SUITE)),vbench,$(SUITE)).yaml
+FETCHED := $(if $(filter toybox,$(SUITE)),vbench,$(SUITE))
 ONLY ?=
 FLAGS ?=
 RELEASED ?=
 PLAN ?=
 FLASH_ATTN ?=
-CHOSEN = $(if $(ONLY)$(RELEASED),--config $(if $(ONLY),only="$(ONLY)") $(if $(RELEASED),weights=released))
-REPLACED = $(if $(RELEASED),--replace '{"weights":"released"}')
+CHOSEN = $(if $(ONLY),--only "$(ONLY)") $(if $(RELEASED),--released)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help env report dry-run test test-vbench test-rewards check format doctor fetch bench-gpu bench-train bench-score lock clean distclean
@@ -29,10 +27,10 @@ env: ## build .venv (torch by pip, the rest from the hashed lock; FLASH_ATTN=3|2
 	@envs/main/install.sh "$(TORCH)" "$(FLASH_ATTN)"
 
 report: env ## run the pipeline of SUITE (default: toybox) and write reports/table.html
-	snakemake reports/table.html --profile local --configfile $(CONFIG) $(CHOSEN) $(FLAGS)
+	@raven-bench report --suite $(SUITE) $(CHOSEN) $(FLAGS)
 
-dry-run: env ## list the jobs that `make report` would run, and why
-	snakemake reports/table.html -n --profile local --configfile $(CONFIG) $(CHOSEN) $(FLAGS)
+dry-run: env ## say what `make report` would do and why (FLAGS=--list: every job)
+	@raven-bench dry-run --suite $(SUITE) $(CHOSEN) $(FLAGS)
 
 # By file and side by side: the quick ones on up to four cores, then the slow ones, which start Snakemake and train, two at a time.
 test: env ## run the tests (ALL=1: the slow ones too)
@@ -59,21 +57,20 @@ format: env ## put code and rules into shape
 	snakefmt Snakefile workflow/rules
 
 doctor: env ## say what this machine can run for SUITE, what is missing, and what brings it (SUITE=vbench: the official scorer too; RELEASED=1)
-	python -m workflow.scripts.doctor --config $(CONFIG) $(REPLACED)
+	@raven-bench doctor $(SUITE) $(if $(RELEASED),--released)
 
 fetch: env ## bring and verify the files of SUITE (default here: vbench; RELEASED=1: nothing for training), from MIRROR=folder first; PLAN=1: list them
-	python -m workflow.scripts.fetch --config $(FETCHED) $(REPLACED) $(if $(MIRROR),--mirror "$(MIRROR)") $(if $(PLAN),--plan)
-	python -m workflow.scripts.fetch_external --config $(FETCHED) $(if $(PLAN),--plan)
+	@raven-bench fetch $(FETCHED) $(if $(RELEASED),--released) $(if $(MIRROR),--mirror "$(MIRROR)") $(if $(PLAN),--plan)
 
 bench-gpu: env ## time every method at full size with random weights on this GPU -> results/bench/gpu.json (FLAGS="--help": options)
-	python -m workflow.scripts.dev.bench_gpu $(FLAGS)
+	raven-bench bench gpu $(FLAGS)
 
 bench-train: env ## time the parts of a training step at full size with random weights on this GPU -> results/bench/train.json
-	python -m workflow.scripts.dev.bench_train $(FLAGS)
+	raven-bench bench train $(FLAGS)
 
 bench-score: env ## time the official scorer and ours, dimension by dimension -> results/bench/score.json (DETECTRON2 as above; FLAGS="--help")
 	@envs/vbench/install.sh $(if $(TORCH),--torch $(TORCH)) --detectron2 "$(or $(DETECTRON2),none)"
-	python -m workflow.scripts.dev.bench_score $(FLAGS)
+	raven-bench bench score $(FLAGS)
 
 lock: ## remake the hashed locks of envs/ from their requirements.in (needs uv)
 	uv pip compile -q --generate-hashes --no-header --universal --python-version 3.11 --override envs/main/torch-excluded.txt \

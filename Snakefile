@@ -37,3 +37,11 @@ rule all:
 
 onstart:
     print_start()
+
+
+onsuccess:
+    print_end(done=True)
+
+
+onerror:
+    print_end(done=False)

@@ -7,6 +7,7 @@ from evaluation.results import chunks_frame, csv_text, pairs_frame, table_frame
 from reports.exports import dimensions_latex, latex, markdown
 from reports.run import Run
 from reports.sections.methods import methods_bibtex, methods_latex, methods_markdown
+from reports.terminal import terminal_text
 
 
 class Export(NamedTuple):
@@ -44,6 +45,7 @@ EXPORTS = (
     Export("dimensions.tex", "all dimensions for LaTeX (booktabs)", lambda run: dimensions_latex(run.table)),
     Export("methods.md", "the methods text as Pandoc Markdown", methods_markdown),
     Export("methods.tex", "the methods text for LaTeX (natbib)", methods_latex),
+    Export("verdict.txt", "verdict, first rows and cost, as the command line shows them", terminal_text),
     Export("citations.bib", "BibTeX of everything that this run used", methods_bibtex),
 )
 """Files that are written with every report."""
@@ -59,7 +61,7 @@ def exports_of(run: Run) -> list[Export]:
     if run.settings.bounds == "vbench" and complete:
         what = (
             "official results for VBench's leaderboard, packed and checked by the rule leaderboard "
-            f"(snakemake leaderboard); complete rows: {', '.join(complete)}"
+            f"(raven-bench leaderboard); complete rows: {', '.join(complete)}"
         )
         exports.append(Export("leaderboard/<row>.zip", what, None))
     return exports

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build .venv: torch through the user's own pip configuration, everything else from the hashed lock.
-# Costs seconds when nothing changed: a stamp holds the sha256 of the lock and the choice of torch.
+# Puts the command raven-bench beside its Python. Costs seconds when nothing changed: a stamp holds the sha256 of the lock and the choice of torch.
 # Usage: envs/main/install.sh [cpu|cuda] [3|2|build]
 #   cpu|cuda   default: cuda if an NVIDIA driver is present
 #   3|2|build  FlashAttention into it (envs/main/flash_attn.sh); default: as it is
@@ -41,27 +41,32 @@ if [ -z "$python" ]; then
   exit 2
 fi
 
+command_line() { install -m 755 envs/main/raven-bench "$VENV/bin/raven-bench"; }
+
 stamp=$VENV/raven-bench.stamp
 want="$(sha256sum <"$LOCK" | cut -d' ' -f1) torch $TORCH_VERSION $choice $("$python" -c 'import platform; print(platform.python_version())')"
 if [ -x "$VENV/bin/python" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then
+  cmp -s envs/main/raven-bench "$VENV/bin/raven-bench" || command_line
   with_flash
   exit
 fi
 
+export PIP_DISABLE_PIP_VERSION_CHECK=1 # and -qq: what is wrong is said, nothing else
 echo "Building $VENV ($choice build of torch $TORCH_VERSION); this takes minutes the first time." >&2
 [ -x "$VENV/bin/python" ] || "$python" -m venv "$VENV"
 if [ -f "$VENV/flash-attn.stamp" ]; then
   echo "FlashAttention was made for the torch before and is removed; make env FLASH_ATTN=... brings it back." >&2
-  "$VENV/bin/python" -m pip uninstall --quiet --yes fa3-fwd flash-attn
+  "$VENV/bin/python" -m pip uninstall -qq --yes fa3-fwd flash-attn
   rm "$VENV/flash-attn.stamp"
 fi
-"$VENV/bin/python" -m pip install --quiet "torch==$TORCH_VERSION"
-"$VENV/bin/python" -m pip install --quiet --no-deps --require-hashes -r "$LOCK"
+"$VENV/bin/python" -m pip install -qq "torch==$TORCH_VERSION"
+"$VENV/bin/python" -m pip install -qq --no-deps --require-hashes -r "$LOCK"
 built=$("$VENV/bin/python" -c 'import torch; print(torch.version.cuda or "")')
 if [ "$choice" = cuda ] && [ -z "$built" ]; then
   echo "TORCH=cuda was asked for, but pip's configuration offers only a CPU build of torch $TORCH_VERSION; point pip at an" \
     "index with CUDA builds (pip config set global.index-url ...), or run with TORCH=cpu." >&2
   exit 1
 fi
+command_line
 echo "$want" >"$stamp"
 with_flash

@@ -110,10 +110,10 @@ first=$(mktemp)
 work=
 trap 'rm -rf "$first" "$work"' EXIT
 awk '/^[a-z]/ {keep = /^(setuptools|wheel|ninja|numpy|cython)==/} keep' "$LOCK" >"$first"
-pip install --quiet --no-deps --require-hashes -r "$first"
-pip install --quiet "torch==$TORCH_VERSION"
-pip install --quiet --no-deps "torchvision==$TORCHVISION_VERSION"
-pip install --quiet --no-deps --no-build-isolation --require-hashes -r "$LOCK"
+pip install -qq --no-deps --require-hashes -r "$first"
+pip install -qq "torch==$TORCH_VERSION"
+pip install -qq --no-deps "torchvision==$TORCHVISION_VERSION"
+pip install -qq --no-deps --no-build-isolation --require-hashes -r "$LOCK"
 cuda=$("$venv/bin/python" -c 'import torch; print(torch.version.cuda or "")')
 if [ "$choice" = cuda ] && [ -z "$cuda" ]; then
   echo "--torch cuda was asked for, but pip's configuration offers only a CPU build of torch $TORCH_VERSION; point pip at an index" \
@@ -124,7 +124,7 @@ fi
 if [ "$detectron2" = none ]; then
   :
 elif [ "${detectron2%.whl}" != "$detectron2" ]; then
-  pip install --quiet --no-deps --force-reinstall "$detectron2"
+  pip install -qq --no-deps --force-reinstall "$detectron2"
 else
   wheels=.venvs/wheels/detectron2-${DETECTRON2_COMMIT:0:12}-torch$TORCH_VERSION-${cuda:-cpu}
   if ! ls "$wheels"/*.whl >/dev/null 2>&1; then
@@ -144,9 +144,9 @@ else
     echo "Building detectron2 ${DETECTRON2_COMMIT:0:12} for the CPU (no nvcc is needed, on GPUs it serves too) with ${CXX:-c++} and" \
       "MAX_JOBS=$MAX_JOBS, about 4 minutes of one core; the wheel is kept in $wheels." >&2
     mkdir -p "$wheels"
-    CUDA_VISIBLE_DEVICES='' FORCE_CUDA=0 pip wheel --quiet --no-deps --no-build-isolation -w "$wheels" "$work"
+    CUDA_VISIBLE_DEVICES='' FORCE_CUDA=0 pip wheel -qq --no-deps --no-build-isolation -w "$wheels" "$work"
   fi
-  pip install --quiet --no-deps --force-reinstall "$wheels"/*.whl
+  pip install -qq --no-deps --force-reinstall "$wheels"/*.whl
 fi
 echo "$want" >"$stamp"
 touch "$venv/built-${hash:0:12}" # what Snakemake looks for: another lock or installer, another name

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from baselines.spec import load_all
-from evaluation.records import Clip, ClipTiming, read_jsonl, write_jsonl
+from evaluation.records import Clip, ClipTiming, RankRange, read_jsonl, write_jsonl
 from reports.beside import EXPORTS
 from reports.citations import baseline_key, bibtex, cited_keys, latex_citations, read_references
 from reports.exports import dimensions_latex, latex, latex_text, markdown
@@ -18,6 +18,8 @@ from reports.replay import Replay
 from reports.run import Run
 from reports.sections.limits import not_comparable
 from reports.sections.methods import methods_bibtex, methods_keys, methods_latex, methods_markdown
+from reports.tables import main_table
+from reports.terminal import lead_sentence, terminal_text
 from tests.reports import full_scale, synthetic
 from tests.reports.synthetic import run_of
 from workflow.planning.licences import licences_of
@@ -312,7 +314,7 @@ def test_a_replay_is_shown_and_said_to_be_stale(finished: Path, run: Run) -> Non
         "LongLive recipe (toy) differs on the same type of device, A of clips that were made again since"
         in page
     )
-    assert "snakemake replay" in render_section(run, "provenance").split('id="replay"')[1]
+    assert "raven-bench replay" in render_section(run, "provenance").split('id="replay"')[1]
 
 
 def test_exports_are_written_and_listed(results: tuple[Path, str]) -> None:
@@ -328,3 +330,34 @@ def test_exports_are_written_and_listed(results: tuple[Path, str]) -> None:
         "snakemake reports/table.html --profile local",
     ):
         assert shown in page
+
+
+def test_the_terminal_says_what_the_page_says(finished_run: Run) -> None:
+    """The verdict, word for word, the first rows as the main table has them, and the cost."""
+    text = terminal_text(finished_run)
+    lines = text.splitlines()
+    page = re.sub(r"<[^>]+>", "", render_section(finished_run, "scores"))
+    assert lines[0] in page
+    assert lines[-1] in page
+    main = main_table(finished_run.table)
+    for line, shown in zip(lines[1:6], main.ranked, strict=False):
+        total = shown.summary.total
+        assert total is not None
+        assert line.startswith(f"  rank {shown.rank} ")
+        assert shown.summary.label in line
+        assert f"{total.mean:.2f} [{total.low:z.1f}, {total.high:z.1f}]" in line
+    if len(main.ranked) > 5:
+        assert lines[6] == f"  and {len(main.ranked) - 5} more, {len(main.controls)} controls beside them"
+
+
+def test_who_leads_in_a_sentence(finished_run: Run) -> None:
+    """One row, or none, is above nobody; a best row has its interval."""
+    main = main_table(finished_run.table)
+    assert lead_sentence(main._replace(ranked=[]), "Total") == "No row has a total, so that none leads."
+    first = main.ranked[0]._replace(mark=None, rank=RankRange(first=1, last=2))
+    alone = lead_sentence(main._replace(ranked=[first]), "Total")
+    assert alone == f"{first.summary.label} alone has a Total, so that it is above none."
+    second = main.ranked[1]._replace(rank=RankRange(first=2, last=2))
+    assert "has the highest Total, but" in lead_sentence(main._replace(ranked=[first, second]), "Total")
+    best = lead_sentence(main._replace(ranked=[first._replace(mark="best"), second]), "Total")
+    assert best.startswith(f"{first.summary.label} is above every other ranked row: Total ")

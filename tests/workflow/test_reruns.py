@@ -89,6 +89,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     answer = snakemake(folder, "matrix")
     assert answer.returncode == 0, (answer.stdout + answer.stderr)[-6000:]
     assert (folder / "reports/table.html").stat().st_size > 10_000
+    said = answer.stderr.splitlines()
+    assert len(said) <= 60, "without a terminal a run is told in a screen or two"
+    assert any(" score done: " in line for line in said)
+    page = "Report: reports/table.html; every clip plays in results/matrix/report.html"
+    assert said[-1] == page, "it ends with the answer"
     return folder
 
 

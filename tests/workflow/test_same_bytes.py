@@ -39,7 +39,7 @@ LAST = {"aggregate", "report"}
 
 def ran(project: Path) -> set[str]:
     """Rules whose jobs a run has started."""
-    answer = snakemake(project, "same")
+    answer = snakemake(project, "same", "--printshellcmds")  # Snakemake's own output
     text = answer.stdout + answer.stderr
     assert answer.returncode == 0, text[-6000:]
     return set(re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):$", text, re.MULTILINE))

@@ -2,7 +2,7 @@
 
 Snakemake reruns a job when the digest of its code changed (workflow/planning/code_digest.py). What the digest
 was made of is written to results/<suite>/code/<digest>.json when a run starts, so that later runs can name
-the files. `python -m workflow.scripts.accept` records in results/<suite>/accepted.jsonl that results of an
+the files. `raven-bench accept` records in results/<suite>/accepted.jsonl that results of an
 older digest are
 kept: their rules then go on being told that digest, until the code changes again.
 """
@@ -88,6 +88,7 @@ class CodeBook:
         self.root, self.results, self.without = root, results, tuple(without)
         self.known: dict[str, StageCode] = {}
         self.asked: dict[tuple[str, ...], str] = {}
+        self._changed: dict[str, tuple[str, ...]] = {}
         self.accepted = read_acceptances(results)
 
     def stage(self, module: str, data: Sequence[str] = ()) -> str:
@@ -170,9 +171,22 @@ class CodeBook:
     def warnings(self) -> list[str]:
         """What to say before a run about results that other code made: which file, and how they are kept."""
         return [
-            f"{one}; what is needed is made again. To keep it: python -m workflow.scripts.accept --help"
+            f"{one}; what is needed is made again. To keep it: raven-bench accept --help"
             for one in self.stale()
         ]
+
+    def changed_since(self, params: Iterable[str]) -> tuple[str, ...]:
+        """Files in which the code differs from that whose digests stand among a job's older parameters."""
+        found: set[str] = set()
+        for digest in digests_in(" ".join(params)):
+            if digest not in self._changed:
+                path = self.results / "code" / f"{digest}.json"
+                known = path.read_text(encoding="utf-8") if path.is_file() else None
+                self._changed[digest] = (
+                    () if known is None else self._changes(StageCode.model_validate_json(known))[1]
+                )
+            found |= set(self._changed[digest])
+        return tuple(sorted(found))
 
     def _changes(self, old: StageCode) -> tuple[str, tuple[str, ...]]:
         """Digest of a stage now, and the files in which it differs from what it was."""
@@ -194,8 +208,13 @@ def outputs_made(metadata: Path, prefix: str) -> Iterator[tuple[str, set[str]]]:
         if not Path(output).exists():
             continue
         params = json.loads(path.read_text(encoding="utf-8")).get("params") or []
-        words = re.findall(r"\b(?:[0-9a-f]{16})+\b", " ".join(params))
-        yield output, {word[at : at + 16] for word in words for at in range(0, len(word), 16)}
+        yield output, digests_in(" ".join(params))
+
+
+def digests_in(text: str) -> set[str]:
+    """Every word of 16 hex digits; two may stand behind each other."""
+    words = re.findall(r"\b(?:[0-9a-f]{16})+\b", text)
+    return {word[at : at + 16] for word in words for at in range(0, len(word), 16)}
 
 
 def read_acceptances(results: Path) -> list[Acceptance]:

@@ -1,45 +1,170 @@
-"""An overall line with an estimate of the time left, printed while the run goes on.
+"""How long a run will still take: what is left of its jobs, one behind the other on the slots that there are.
 
-Jobs differ by orders of magnitude, so that counting them says little: each rule has a cost from the suite's
-measured rates, and the time left follows from how fast this run has worked off costs so far.
+Jobs differ by orders of magnitude, so that counting them says little. Each rule has expected seconds from the
+suite's measured rates or from its last run here; what this run measures corrects them as it goes.
 """
 
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from evaluation.records import Prompt
+from reports.cost import StageCost
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 
-INTERVAL_S = 20.0
+PACE_WEIGHT_S = 60.0
+"""So many expected seconds speak for the rates before finished jobs have changed the pace of all rules."""
+OTHERS = ""
+"""Stands for every rule without expected seconds of its own."""
+RULE_WEIGHT = 6
+"""So many jobs' worth what was expected of a rule stays beside what its jobs took: jobs of a rule differ."""
+OVERDUE = 1.05
+"""A job that has run longer than expected is expected to take this much more than it has."""
+RENDERED = 0.4
+"""Rendering a clip of the embedded world, in the price of sampling one (16 s against 40 s a row)."""
+DECODED = {"check": 2.5, "filter": 1.0}
+"""Reading every clip of a row, in the price of scoring as many on one dimension (6.6 s and 3.9 s a row)."""
 
 
-def job_costs(suite: Suite, prompts: Sequence[Prompt]) -> dict[str, float]:
-    """Expected seconds of one job of every rule that costs more than starting a process."""
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """A job that has not finished."""
+
+    rule: str
+    threads: int = 1
+    needs: tuple[int, ...] = ()
+    """Numbers of the jobs that it waits for."""
+
+
+def job_costs(suite: Suite, prompts: Sequence[Prompt], earlier: Sequence[StageCost] = ()) -> dict[str, float]:
+    """Expected seconds of one job by rule; every other rule takes what starting a process takes.
+
+    earlier: what jobs took when this suite last ran here, if it did; that is better than the suite's rates.
+    """
     rates = suite.rates
     clips = sum(prompt.samples for prompt in prompts)
     scored = sum((prompt.keep or prompt.samples) * len(prompt.dimensions) for prompt in prompts)
-    scoring = scored * rates.score_clip_s
-    return {
-        "train": rates.train_s,
-        "sample": clips * rates.clip_s / suite.sample.shards,
-        **(
-            {"score_part": scoring / sum(len(suite.score_parts(name)) for name in suite.dimensions)}
-            if suite.benchmark in OFFICIAL_BENCHMARKS
-            else {"score": scoring / len(suite.dimensions)}
-        ),
-    }
+    scoring, sampling = scored * rates.score_clip_s, clips * rates.clip_s / suite.sample.shards
+    gpus = max((plan.nodes * plan.gpus for plan in suite.train.values()), default=1)
+    costs = {"train": rates.train_s / gpus, "sample": sampling, "render": RENDERED * sampling}
+    if suite.benchmark in OFFICIAL_BENCHMARKS:
+        costs["score_part"] = scoring / sum(len(suite.score_parts(name)) for name in suite.dimensions)
+    else:
+        costs |= {rule: share * clips * rates.score_clip_s for rule, share in DECODED.items()}
+        costs["score"] = scoring / len(suite.dimensions)
+    expected = {rule: seconds + rates.job_s for rule, seconds in costs.items()}
+    return expected | {cost.rule: cost.wall_s / cost.jobs for cost in earlier if cost.rule in expected}
 
 
-def progress_line(
-    done: Iterable[str], left: Iterable[str], costs: Mapping[str, float], job_s: float, elapsed_s: float
-) -> str:
-    """One line from the rule names of finished and unfinished jobs; no estimate before any has finished."""
-    finished, waiting = list(done), list(left)
-    spent = sum(costs.get(rule, 0.0) + job_s for rule in finished)
-    ahead = sum(costs.get(rule, 0.0) + job_s for rule in waiting)
-    line = f"Progress: {len(finished)} of {len(finished) + len(waiting)} jobs, {clock(elapsed_s)} elapsed"
-    return f"{line}, about {clock(elapsed_s * ahead / spent)} left" if spent else line
+class Pace:
+    """Expected seconds of a job by rule: `expected` (others: `other`), corrected by the jobs of this run."""
+
+    def __init__(self, expected: Mapping[str, float], other: float) -> None:
+        self._expected, self._other = expected, other
+        self._counts: dict[str, int] = {}
+        self._spent: dict[str, float] = {}
+
+    def before(self, rule: str) -> float:
+        """What was expected of a job before the run."""
+        return max(self._expected.get(rule, self._other), 1e-3)
+
+    def finished(self, rule: str, seconds: float) -> None:
+        """Note what a job took."""
+        self._counts[rule] = self._counts.get(rule, 0) + 1
+        self._spent[rule] = self._spent.get(rule, 0.0) + seconds
+
+    def seconds(self, running: Sequence[tuple[str, float]] = ()) -> dict[str, float]:
+        """Seconds of a job by rule, and of OTHERS, as known by now.
+
+        running: rule and seconds so far. A job that is overdue counts as if it ended soon.
+        """
+        counts, spent = dict(self._counts), dict(self._spent)
+        for rule, seconds in running:
+            if seconds > self.before(rule):
+                counts[rule] = counts.get(rule, 0) + 1
+                spent[rule] = spent.get(rule, 0.0) + OVERDUE * seconds
+        planned = sum(counts[rule] * self.before(rule) for rule in counts)
+        pace = (PACE_WEIGHT_S + sum(spent.values())) / (PACE_WEIGHT_S + planned)
+        return {
+            rule: (RULE_WEIGHT * pace * self.before(rule) + spent.get(rule, 0.0))
+            / (RULE_WEIGHT + counts.get(rule, 0))
+            for rule in {*self._expected, *counts, OTHERS}
+        }
+
+    def time_left(self, jobs: Mapping[int, PlannedJob], running: Mapping[int, float], slots: int) -> float:
+        """Seconds until all jobs have finished.
+
+        jobs: every unfinished one by number; running: seconds so far of those that run; slots: cores, or jobs
+        at once on a cluster.
+        """
+        by_rule = self.seconds([(jobs[number].rule, spent) for number, spent in running.items()])
+        expected = {number: by_rule.get(job.rule, by_rule[OTHERS]) for number, job in jobs.items()}
+        ends = {
+            number: max(expected[number] - spent, (OVERDUE - 1) * max(spent, expected[number]))
+            for number, spent in running.items()
+        }
+        return finish_time(jobs, expected, ends, slots)
+
+
+def finish_time(
+    jobs: Mapping[int, PlannedJob], expected: Mapping[int, float], running: Mapping[int, float], slots: int
+) -> float:
+    """When the last job ends if each starts as soon as it can, those with the longest way behind them first.
+
+    expected: seconds of a whole job; running: seconds until each running job ends. Jobs of one another's
+    needs alone, none in a circle.
+    """
+    behind: dict[int, list[int]] = {number: [] for number in jobs}
+    waits = dict.fromkeys(jobs, 0)
+    for number, job in jobs.items():
+        for needed in job.needs:
+            if needed in jobs:
+                behind[needed].append(number)
+                waits[number] += 1
+    way = ways_to_the_end(jobs, behind, expected)
+    threads = {number: max(1, min(job.threads, slots)) for number, job in jobs.items()}
+    free = slots - sum(threads[number] for number in running)
+    ends = [(end, number) for number, end in running.items()]
+    ready = [(-way[number], number) for number in jobs if not waits[number] and number not in running]
+    heapq.heapify(ends)
+    heapq.heapify(ready)
+    now = 0.0
+    while ends or ready:
+        too_wide = []
+        while ready and free > 0:
+            item = heapq.heappop(ready)
+            if threads[item[1]] > free and ends:
+                too_wide.append(item)
+            else:
+                heapq.heappush(ends, (now + expected[item[1]], item[1]))
+                free -= threads[item[1]]
+        for item in too_wide:
+            heapq.heappush(ready, item)
+        now, number = heapq.heappop(ends)
+        free += threads[number]
+        for follower in behind[number]:
+            waits[follower] -= 1
+            if not waits[follower]:
+                heapq.heappush(ready, (-way[follower], follower))
+    return now
+
+
+def ways_to_the_end(
+    jobs: Mapping[int, PlannedJob], behind: Mapping[int, Sequence[int]], expected: Mapping[int, float]
+) -> dict[int, float]:
+    """Seconds of the longest chain that begins with each job."""
+    left = {number: len(behind[number]) for number in jobs}
+    way: dict[int, float] = {}
+    last = [number for number in jobs if not left[number]]
+    while last:
+        number = last.pop()
+        way[number] = expected[number] + max((way[follower] for follower in behind[number]), default=0.0)
+        for needed in jobs[number].needs:
+            if needed in jobs:
+                left[needed] -= 1
+                if not left[needed]:
+                    last.append(needed)
+    return way
 
 
 def clock(seconds: float) -> str:
@@ -49,25 +174,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def start_progress(
-    jobs: Callable[[], tuple[list[str], list[str]]],
-    costs: Mapping[str, float],
-    job_s: float,
-    say: Callable[[str], None],
-) -> None:
-    """Say a progress line every INTERVAL_S seconds in which a job finished, until the process ends.
-
-    jobs: rule names of finished and of unfinished jobs, now.
-    """
-    started = time.monotonic()
-
-    def watch() -> None:
-        known = 0
-        while True:
-            time.sleep(INTERVAL_S)
-            done, left = jobs()
-            if len(done) != known and left:
-                known = len(done)
-                say(progress_line(done, left, costs, job_s, time.monotonic() - started))
-
-    threading.Thread(target=watch, daemon=True).start()
+def about(seconds: float) -> str:
+    """A time in words that promise no more than is known: under a minute, about 12 min, about 3.5 h."""
+    if seconds < 60:
+        return "under a minute"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"about {minutes} min"
+    return f"about {seconds / 3600:,.1f} h" if seconds < 48 * 3600 else f"about {seconds / 86400:,.1f} days"

@@ -12,6 +12,8 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 
 from baselines.spec import load_row
+from evaluation.prompts import count_prompts
+from reports.cost import read_stages
 from reports.starts import note_start
 from workflow.external.baseline import shape_notes
 from workflow.external.changed_files import changes_note
@@ -28,12 +30,22 @@ from workflow.planning.banner import (
     this_start,
 )
 from workflow.planning.code_digest import GPU_ONLY
+from workflow.planning.console import (
+    Board,
+    Console,
+    answer_of,
+    is_wanted,
+    jobs_left,
+    last_lines,
+    take_over,
+)
 from workflow.planning.custom_dimensions import custom_dimensions
+from workflow.planning.dry_run import needed_jobs, summary
 from workflow.planning.missing_clips import missing_note
 from workflow.planning.missing_results import gone_note, missing_warnings
 from workflow.planning.needs import released_alternative
 from workflow.planning.paths import folders_of, has_user_list, prompt_list_copy
-from workflow.planning.progress import job_costs, start_progress
+from workflow.planning.progress import Pace, job_costs
 from workflow.planning.prompt_plan import keep_copy
 from workflow.planning.row_plan import clip_settings, included_rules, rows_of_kind
 from workflow.planning.subset import (
@@ -127,7 +139,39 @@ def changed_inputs(wildcards):
     return [str(note)] if note.is_file() else []
 
 
+def answer():
+    """What a run ends with: the report if it was asked for one, the outcome of a replay."""
+    rules = {job.rule.name for job in workflow.dag.jobs}
+    replays = [
+        Path(f"{FOLDERS.suite}/logs/{rule}.log") for rule in sorted(rules) if rule.startswith("replay")
+    ]
+    said = [line for log in replays for line in last_lines(log)]
+    return [*said, *(answer_of(Path(FOLDERS.run)) if "report" in rules else [])]
+
+
+def expected_seconds(prompts):
+    """Of a job by rule, from the last run here or the suite's rates."""
+    return job_costs(CHOSEN, prompts, read_stages(Path(FOLDERS.run)))
+
+
+def planned():
+    """What a dry run says that does not list its jobs."""
+    expected = expected_prompts(SUITE, ROOT)
+    prompts = [] if expected is None else chosen_prompts(expected, SUBSET)
+    return summary(
+        CHOSEN,
+        needed_jobs(workflow.dag, CODE.changed_since),
+        expected_seconds(prompts),
+        count_prompts(prompts).clips,
+        "Every job, with its files and its reason: raven-bench dry-run --list, or make dry-run FLAGS=--list.",
+    )
+
+
+CONSOLE = Console(workflow.output_settings, answer, planned)
+
 if workflow.is_main_process:
+    if is_wanted(workflow.output_settings):
+        take_over(CONSOLE, logger)
     check_user_list(SUITE, ROOT)
     if has_user_list(SUITE):
         keep_copy((ROOT / SUITE.prompts.list).read_bytes(), Path(prompt_list_copy(SUITE)))
@@ -143,22 +187,32 @@ def print_start():
     if missing := missing_for_jobs(ROOT, SUITE, BASELINES, jobs, released=AS_RELEASED):
         prompts = None if SUBSET else expected_prompts(SUITE, ROOT)
         raise WorkflowError("\n".join([*needs_of(jobs, prompts), missing]))
-    if all(rule.startswith("replay") for rule, _ in jobs):
-        return
-    CODE.remember()
     prompts = chosen_prompts(planned_prompts(SUITE, ROOT), SUBSET)
-    left = len(jobs_so_far()[1])
-    start = this_start(
-        CHOSEN, prompts, root=ROOT, config=CONFIG, replaced=REPLACED, command=sys.argv, jobs=left
-    )
-    note_start(Path(FOLDERS.run), start)
-    if SUBSET:
-        logger.info(f"Note: {SUBSET.note} Its table goes to {FOLDERS.run}.")
-    for line in needs_of(jobs, prompts):
+    if not all(rule.startswith("replay") for rule, _ in jobs):
+        CODE.remember()
+        left = len(list(workflow.dag.needrun_jobs()))
+        start = this_start(
+            CHOSEN, prompts, root=ROOT, config=CONFIG, replaced=REPLACED, command=sys.argv, jobs=left
+        )
+        note_start(Path(FOLDERS.run), start)
+        if SUBSET:
+            logger.info(f"Note: {SUBSET.note} Its table goes to {FOLDERS.run}.")
+        for line in needs_of(jobs, prompts):
+            logger.info(line)
+        for notice in (*start_notices(SUITE, prompts, ROOT), *shape_notes(SUITE, BASELINES.values())):
+            logger.info(f"Note: {notice}")
+    pace = Pace(expected_seconds(prompts), SUITE.rates.job_s)
+    if is_wanted(workflow.output_settings):
+        slots = workflow.cores if workflow.local_exec else workflow.nodes
+        board = Board(lambda: jobs_left(workflow.dag), pace, slots)
+        CONSOLE.begin(board, slots if workflow.local_exec else 0)
+
+
+def print_end(done):
+    """Say how a run ended, and what came out."""
+    CONSOLE.end()
+    for line in (*CONSOLE.end_lines(done=done), *(answer() if done else [])):
         logger.info(line)
-    for notice in (*start_notices(SUITE, prompts, ROOT), *shape_notes(SUITE, BASELINES.values())):
-        logger.info(f"Note: {notice}")
-    start_progress(jobs_so_far, job_costs(CHOSEN, prompts), SUITE.rates.job_s, logger.info)
 
 
 def print_dry_run():
@@ -191,9 +245,3 @@ def needs_of(jobs, prompts):
     """What jobs need, a sentence each, the cheaper way first."""
     alternative = released_alternative(ROOT, workflow.configfiles, REPLACED)
     return run_needs(ROOT, CHOSEN, prompts, jobs, alternative)
-
-
-def jobs_so_far():
-    """Rule names of this run's finished and unfinished jobs."""
-    finished = [job.rule.name for job in workflow.dag.finished_jobs]
-    return finished, [job.rule.name for job in workflow.dag.needrun_jobs()]

@@ -44,4 +44,4 @@ for target, replayed_rows in {"replay": NATIVE, **{f"replay_of_{row}": [row] for
             " --suite {params.suite:q}"
             " --results {params.results:q}"
             " --rows {params.rows:q}"
-            " 2>&1 | tee {log:q}"
+            " > {log:q} 2>&1"

@@ -1,9 +1,9 @@
 """Keep results that older code made: say that a change of the code does not change them, and why.
 
-    python -m workflow.scripts.accept sample --config workflow/config/vbench.yaml --because "only a log line"
+    raven-bench accept sample --suite vbench --because "only a log line"
 
 Their rules are not run again for this change. The record (results/<suite>/accepted.jsonl) holds the files
-that changed and the reason, and the report shows both. `snakemake replay` renders five clips of each row
+that changed and the reason, and the report shows both. `raven-bench replay` renders five clips of each row
 again and compares them, which is the honest way to find out whether the reason is true.
 """
 
@@ -46,7 +46,7 @@ def accept(flags: Namespace) -> None:
         ),
     )
     log.info(
-        "%s; they are kept. Check it: snakemake replay, which renders five clips of each row again.", found
+        "%s; they are kept. Check it: raven-bench replay, which renders five clips of each row again.", found
     )
 
 

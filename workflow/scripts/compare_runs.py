@@ -1,6 +1,6 @@
 """What changed between two runs, from their run.json: inputs, and scores with paired tests on common prompts.
 
-python -m workflow.scripts.compare_runs --before old/run.json --after new/run.json --output changes.html
+raven-bench compare --before old/run.json --after new/run.json --output changes.html
 
 Inputs: code, environment locks and packages, prompts, weights, scorer, settings, machines. Scores: after
 minus before of every row that both runs scored, on the prompts that both have, with Holm's correction. One

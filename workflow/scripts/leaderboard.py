@@ -1,9 +1,9 @@
 """Pack a row's official results as VBench's leaderboard takes them, check such a zip, or print the totals of
 any results. Uses no network.
 
-python -m workflow.scripts.leaderboard --results results/vbench/scores/raven/*.json --output raven.zip
-python -m workflow.scripts.leaderboard --check raven.zip
-python -m workflow.scripts.leaderboard --totals anybodys.zip results/vbench/scores/raven
+raven-bench leaderboard --results results/vbench/scores/raven/*.json --output raven.zip
+raven-bench leaderboard --check raven.zip
+raven-bench leaderboard --totals anybodys.zip results/vbench/scores/raven
 """
 
 import argparse

@@ -1,5 +1,5 @@
 """Build a report again from its run.json:
-`python -m workflow.scripts.rebuild --run run.json --output report.html`.
+`raven-bench rebuild --run run.json --output report.html`.
 """
 
 import argparse

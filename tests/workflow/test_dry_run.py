@@ -1,0 +1,92 @@
+"""What a dry run says: causes in words, files by name, and cost."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from evaluation.files import write_text
+from workflow.planning.acceptance import CodeBook, StageCode
+from workflow.planning.dry_run import AGAIN, NOT_MADE, NeededJob, cause_of, needed_jobs, summary
+from workflow.planning.suite import read_suite
+
+ROOT = Path(__file__).parents[2]
+FIELDS = (
+    "forced",
+    "incomplete_output",
+    "missing_output",
+    "input_changed",
+    "updated_input",
+    "updated_input_run",
+)
+CODE = "'0123456789abcdef'"
+
+
+def reason(new: tuple[str, ...] = (), **given: bool) -> Any:
+    params = SimpleNamespace(only_new={*new}, only_old={"'fedcba9876543210'"}) if new else None
+    return SimpleNamespace(params_changed=params, **dict.fromkeys(FIELDS, False) | given)
+
+
+@pytest.mark.parametrize(
+    ("why", "expected"),
+    [
+        (reason(forced=True, missing_output=True), "asked for by hand"),
+        (reason(incomplete_output=True), "was cut off"),
+        (reason(missing_output=True, updated_input_run=True), NOT_MADE),
+        (reason((CODE,)), "its code changed: models/wan.py"),
+        (reason((CODE, "'{\"fps\":8}'")), "its settings changed"),
+        (reason(input_changed=True), "it is made from other files"),
+        (reason(updated_input=True), "what it is made from changed"),
+        (reason(updated_input_run=True), AGAIN),
+    ],
+)
+def test_causes_in_words(why: Any, expected: str) -> None:
+    assert (
+        cause_of(why, lambda old: ["models/wan.py"] if "'fedcba9876543210'" in list(old) else []) == expected
+    )
+
+
+def test_the_screen() -> None:
+    """Stages in their order, the commonest cause first, core time and the room that new clips take."""
+    suite = read_suite(ROOT / "workflow/config/toybox.yaml", ROOT)
+    dag = SimpleNamespace(
+        needrun_jobs=lambda: [SimpleNamespace(rule=SimpleNamespace(name="train"))],
+        reason=lambda job: reason(missing_output=True),
+    )
+    jobs = [NeededJob("report", AGAIN), NeededJob("mine", AGAIN), *needed_jobs(dag, lambda old: [])]
+    jobs += [NeededJob("sample", AGAIN), *[NeededJob("render", NOT_MADE)] * 2]
+    said = summary(suite, jobs, {"train": 300.0, "sample": 60.0}, clips=1000, details="More: --list")
+    assert said.splitlines() == [
+        "To do for suite toybox: 6 jobs, about 6.1 core-minutes, up to 120.0 MB of new clips.",
+        "  stage   jobs  why",
+        "  train      1  not made yet",
+        "  sample     3  not made yet (2)",
+        "                what it is made from is made again (1)",
+        "  report     1  what it is made from is made again",
+        "  mine       1  what it is made from is made again",
+        "More: --list",
+    ]
+    unknown = summary(suite, jobs, {}, clips=0, details="")
+    assert "what they cost can be said when its prompts are here (raven-bench fetch)." in unknown
+
+
+def test_gpu_hours_are_those_of_jobs_that_hold_one() -> None:
+    """Joining parts and checking clips hold none; a training holds what it was measured to take."""
+    suite = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)
+    jobs = [NeededJob(rule, NOT_MADE) for rule in ("train", "sample", "check", "score")]
+    said = summary(suite, jobs, {"train": 1.0, "sample": 3600.0, "check": 9e9}, clips=10, details="")
+    assert f"about {suite.rates.train_s / 3600 + 1:.1f} GPU-hours" in said
+
+
+def test_files_that_changed_since_a_digest_are_named(tmp_path: Path) -> None:
+    """The digest that a result was made with leads to the files in which the code differs now."""
+    book = CodeBook(ROOT, tmp_path)
+    now = book.stage("workflow.scripts.check")
+    files = book.known[now].files
+    some = sorted(files)[:2]
+    older = files | dict.fromkeys(some, "another digest")
+    code = StageCode(stage="workflow.scripts.check", data=(), without=(), files=older)
+    write_text(tmp_path / "code/00112233445566aa.json", code.model_dump_json())
+    assert book.changed_since(["'00112233445566aa'", "'ffffffffffffffff'"]) == tuple(some)
+    assert book.changed_since([f"'{now}'"]) == ()

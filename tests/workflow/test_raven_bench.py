@@ -1,0 +1,157 @@
+"""The command line: what it becomes, what it hands on, and where it runs."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from workflow.scripts import raven_bench
+from workflow.scripts.raven_bench import BENCH_COMMANDS, FORWARDED, app, bench, script_arguments, suite_file
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Arguments of Snakemake, or name and arguments of a script, in place of running them."""
+    found: list[list[str]] = []
+
+    def run_script(script: str, arguments: list[str]) -> int:
+        found.append([script, *arguments])
+        return 0
+
+    monkeypatch.setattr(raven_bench, "start_snakemake", lambda arguments: found.append(list(arguments)))
+    monkeypatch.setattr(raven_bench, "run_script", run_script)
+    monkeypatch.chdir(ROOT)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("typed", "becomes"),
+    [
+        ("report", "reports/table.html --profile local"),
+        ("report tiny", "reports/table.html --profile local --configfile workflow/config/tiny.yaml"),
+        (
+            "report --suite tiny -j 4",
+            "reports/table.html --profile local --configfile workflow/config/tiny.yaml -j 4",
+        ),
+        ("report --profile slurm --profile site", "reports/table.html --profile slurm --profile site"),
+        ("report --config weights=released", "reports/table.html --profile local --config weights=released"),
+        (
+            "report --only rows=raven --config a=1",
+            "reports/table.html --profile local --config only=rows=raven a=1",
+        ),
+        (
+            "dry-run vbench --released --list --only rows=raven",
+            "reports/table.html --dry-run --profile local --configfile workflow/config/vbench.yaml"
+            " --config only=rows=raven weights=released",
+        ),
+        (
+            "doctor --released",
+            """doctor --replace {"weights":"released"} --config workflow/config/toybox.yaml""",
+        ),
+        ("leaderboard --totals a.zip", "leaderboard --totals a.zip"),
+        ("dry-run", "reports/table.html --dry-run --quiet rules progress --profile local"),
+        ("dry-run --list", "reports/table.html --dry-run --profile local"),
+        ("replay --row raven", "replay_of_raven --profile local"),
+        ("leaderboard --profile slurm", "leaderboard --profile slurm"),
+        (
+            "leaderboard --unlock",
+            "leaderboard --profile local --configfile workflow/config/vbench.yaml --unlock",
+        ),
+        ("leaderboard --check a.zip", "leaderboard --check a.zip"),
+        ("compare --before a --after b", "compare_runs --before a --after b"),
+        ("doctor vbench", "doctor --config workflow/config/vbench.yaml"),
+        ("accept sample --because x", "accept sample --because x --config workflow/config/toybox.yaml"),
+        ("convert a b --flavour merged", "convert_weights a b --flavour merged"),
+        ("bench gpu --size tiny", "dev.bench_gpu --size tiny"),
+    ],
+)
+def test_what_a_command_becomes(started: list[list[str]], typed: str, becomes: str) -> None:
+    """Suite, profile and part are ours; everything else is handed on as it is."""
+    answer = CliRunner().invoke(app, typed.split())
+    assert (answer.exit_code, started) == (0, [becomes.split()]), answer.output
+
+
+def test_fetch_brings_the_suite_and_what_its_external_baselines_need(started: list[list[str]]) -> None:
+    config = ["--config", "workflow/config/vbench.yaml"]
+    CliRunner().invoke(app, ["fetch", "--released"])
+    assert started == [["fetch", "--replace", '{"weights":"released"}', *config], ["fetch_external", *config]]
+    started.clear()
+    CliRunner().invoke(app, ["fetch", "--plan"])
+    assert started == [["fetch", "--plan", *config], ["fetch_external", *config, "--plan"]]
+    started.clear()
+    CliRunner().invoke(app, ["fetch", "tiny", "--verify"])
+    assert started == [["fetch", "--config", "workflow/config/tiny.yaml", "--verify"]]
+
+
+def test_a_wrong_suite_is_answered_with_the_right_ones(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for wrong in (lambda: suite_file("tiyn"), lambda: script_arguments(["--suite"], "toybox")):
+        with pytest.raises(SystemExit) as ended:
+            wrong()
+        assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("raven-bench: there is no suite 'tiyn'; there are ci, qualitative, tiny,")
+    assert said[1] == "raven-bench: --suite needs a name."
+    mine = tmp_path / "mine.yaml"
+    mine.touch()
+    assert suite_file(str(mine)) == str(mine)
+
+
+def test_a_suite_given_twice_is_refused(started: list[list[str]]) -> None:
+    answer = CliRunner().invoke(app, ["report", "tiny", "--suite", "ci"])
+    assert (answer.exit_code, started) == (2, [])
+    assert "given twice, as 'tiny' and with --suite ci" in answer.output
+
+
+def test_every_command_has_an_example() -> None:
+    """Guards against a --help that leaves a user with names of flags."""
+    runner = CliRunner()
+    for name in ("report", "dry-run", "replay"):
+        assert f"raven-bench {name}" in runner.invoke(app, [name, "--help"]).output.split("Examples:")[1]
+    for prefix, commands in (("", FORWARDED), ("bench ", BENCH_COMMANDS)):
+        for name, command in commands.items():
+            script = (ROOT / f"workflow/scripts/{command.script.replace('.', '/')}.py").read_text("utf-8")
+            assert f"raven-bench {prefix}{name} " in f"{command.examples}\n{script}".replace("\n", " "), name
+    listed = runner.invoke(app, ["--help"]).output + runner.invoke(bench, ["--help"]).output
+    assert all(name in listed for name in (*FORWARDED, *BENCH_COMMANDS, "leaderboard"))
+
+
+def test_a_script_shows_its_own_help_under_our_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """The real script, its exit code handed on."""
+    answer = CliRunner().invoke(app, ["leaderboard", "--check", "no.zip", "--output", "x"])
+    assert answer.exit_code == 1
+    answer = CliRunner().invoke(app, ["leaderboard", "--help"])
+    assert answer.exit_code == 0
+    assert "raven-bench leaderboard --profile slurm" in answer.output
+    assert "usage: raven-bench leaderboard" in answer.output
+
+
+def test_the_command_belongs_to_the_checkout_it_is_called_in(tmp_path: Path) -> None:
+    """Any folder inside will do, of whatever name; outside it says so in one sentence."""
+    programs, checkout = tmp_path / "environment/bin", tmp_path / "my checkout"
+    programs.mkdir(parents=True)
+    shutil.copy(ROOT / "envs/main/raven-bench", programs)
+    (programs / "python").write_text('#!/bin/sh\nshift 2\nprintf "%s\\n" "$@"\n')
+    (programs / "python").chmod(0o755)
+    (checkout / "workflow/scripts").mkdir(parents=True)
+    (checkout / "workflow/scripts/raven_bench.py").touch()
+    (checkout / "reports").mkdir()
+    link = tmp_path / "raven-bench"
+    link.symlink_to(programs / "raven-bench")
+
+    def called(where: Path) -> subprocess.CompletedProcess[str]:
+        command = [str(link), "report", "a b"]
+        return subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+
+    assert called(checkout / "reports").stdout.splitlines() == [str(checkout), "report", "a b"]
+    outside = called(tmp_path)
+    assert outside.returncode == 2
+    assert outside.stderr == (
+        f"raven-bench: {tmp_path} is not inside a checkout of raven-bench; change into one and "
+        "run it again.\n"
+    )
