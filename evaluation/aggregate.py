@@ -46,6 +46,8 @@ class RowLabel(Record):
 
     label: str
     kind: RowKind
+    of: str | None = None
+    """The row whose clips a control is made from."""
 
 
 class AggregateSettings(Record):
@@ -285,9 +287,12 @@ def _compare_dimension(
 
 
 def _pairs(
-    draws: Mapping[str, RowDraws], rows: Sequence[str], design: Design, known: Mapping[str, Metric]
+    draws: Mapping[str, RowDraws],
+    compared: Sequence[tuple[str, str]],
+    design: Design,
+    known: Mapping[str, Metric],
 ) -> list[PairedDifference]:
-    """All pairs of ranked rows on every metric both have.
+    """Pairs of rows on every metric both have.
 
     Holm families: the 16 dimensions of one pair; its custom dimensions, so that adding one changes no other
     p-value; and, for each of Total, Quality and Semantic, all pairs of rows.
@@ -297,18 +302,18 @@ def _pairs(
         found += holm_family(
             [
                 (a, b, total, draws[a].normalised[total].minus(draws[b].normalised[total]))
-                for a, b in itertools.combinations(rows, 2)
+                for a, b in compared
                 if total in draws[a].normalised and total in draws[b].normalised
             ],
             design,
         )
-    for a, b in itertools.combinations(rows, 2):
+    for a, b in compared:
         families: dict[bool, list[RowPair]] = {False: [], True: []}
         for name, metric in known.items():
             if name in draws[a].raw and name in draws[b].raw:
-                compared = _compare_dimension(draws[a], draws[b], name, design, metric.scale)
-                if compared is not None:
-                    families[metric.group == CUSTOM_GROUP].append((a, b, name, compared))
+                found_here = _compare_dimension(draws[a], draws[b], name, design, metric.scale)
+                if found_here is not None:
+                    families[metric.group == CUSTOM_GROUP].append((a, b, name, found_here))
         found += [pair for family in families.values() for pair in holm_family(family, design)]
     return found
 
@@ -420,14 +425,17 @@ def aggregate(
         prompts_of[group] = sum(bool(members & served) for served in scored)
     draws = {row: _row_draws(by_row[row], design, settings, prompts_of) for row in settings.rows}
     ranked = [row for row, name in settings.rows.items() if name.kind in RANKED_KINDS]
-    family = max(len(ranked) * (len(ranked) - 1) // 2, len(NAMES), len(settings.custom))
+    rivals = list(itertools.combinations(ranked, 2))
+    controls = [(row, name.of) for row, name in settings.rows.items() if name.of is not None]
+    family = max(len(rivals), len(controls), len(NAMES), len(settings.custom))
     if settings.draws < 40 * family:
         raise ValueError(
             f"{settings.draws} bootstrap draws cannot show a difference among {family} tests at the 5 % "
             f"level after Holm's correction; set draws to at least {40 * family}."
         )
-    pairs = _pairs(draws, ranked, design, settings.known)
+    pairs = _pairs(draws, rivals, design, settings.known)
     ranks = ranks_by_row(pairs, ranked)
+    pairs += _pairs(draws, controls, design, settings.known)
     summaries = []
     for row, found in given.items():
         empty = [name for name in found if name not in by_row[row]]

@@ -24,8 +24,10 @@ class MainLine(NamedTuple):
     """None for a row that is not ranked."""
     mark: Mark = None
     versus: Interval | None = None
-    """The row minus the best one, paired. None for the best itself."""
+    """The row minus the best one, or a control minus the row it is made from, paired. None for the best."""
     p_value: float | None = None
+    minus: str | None = None
+    """Label of the row that a control is made from."""
 
 
 class MainTable(NamedTuple):
@@ -113,6 +115,7 @@ def main_table(table: ScoresTable) -> MainTable:
     order = [row for *_, row in sorted(ranked, key=lambda item: item[:2])]
     names = [row.row for row in order]
     marked = marks(names, "total", pairs)
+    sources = control_sources(table)
     return MainTable(
         ranked=[
             MainLine(
@@ -124,8 +127,25 @@ def main_table(table: ScoresTable) -> MainTable:
             for row in order
         ],
         incomplete=[MainLine(row) for row in compared if row.total is None],
-        controls=[MainLine(row) for row in table.rows if row.kind not in RANKED_KINDS],
+        controls=[
+            _control_line(row, sources.get(row.row), pairs)
+            for row in table.rows
+            if row.kind not in RANKED_KINDS
+        ],
     )
+
+
+def _control_line(row: RowSummary, source: RowSummary | None, pairs: Pairs) -> MainLine:
+    found = source and pairs.find(row.row, source.row, "total")
+    if source is None or found is None:
+        return MainLine(row, minus=source and source.label)
+    return MainLine(row, versus=found[0], p_value=found[1], minus=source.label)
+
+
+def control_sources(table: ScoresTable) -> dict[str, RowSummary]:
+    """The row that each control was made from, by control, where there is one: they were compared."""
+    rows = {row.row: row for row in table.rows}
+    return {pair.a: rows[pair.b] for pair in table.pairs if rows[pair.a].kind not in RANKED_KINDS}
 
 
 class Power(NamedTuple):
@@ -138,7 +158,8 @@ class Power(NamedTuple):
 
 def power(table: ScoresTable, metric: str) -> Power:
     """What the paired tests of one dimension or total say of the ranked rows."""
-    compared = [pair for pair in table.pairs if pair.metric == metric]
+    made = control_sources(table)
+    compared = [pair for pair in table.pairs if pair.metric == metric and pair.a not in made]
     return Power(sum(pair.holm < LEVEL for pair in compared), len(compared))
 
 

@@ -8,7 +8,7 @@ from evaluation.aggregate import TOTALS
 from evaluation.intervals import LEVEL, NEAR_END, SMALL
 from evaluation.variance import VarianceTable
 from reports.drawing import ACCENT, MUTED, SERIES, Dot, SvgFigure, draw_dots, panel_grid, styled, to_svg
-from reports.tables import power
+from reports.tables import control_sources, power
 from reports.view import View
 
 
@@ -101,4 +101,5 @@ def statistics_section(view: View) -> dict[str, Any]:
         "near_end": NEAR_END,
         "compared_rows": [row for row in view.ranked if row.dimensions],
         "paired_figure": paired_figure(view),
+        "made_controls": control_sources(run.table),
     }

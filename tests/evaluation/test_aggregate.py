@@ -335,6 +335,21 @@ def test_pairs_share_their_draws(compared):
     assert rows["b"].total.low < rows["a"].total.high
 
 
+def test_a_control_is_compared_with_the_row_it_is_made_from_and_with_no_other(compared):
+    """Guards a control that is ranked, and one whose tests make those of the ranked rows weaker."""
+    prompts, results, without = compared
+    settings = make_settings({"a": "native", "b": "native", "c": "native", "noise": "control"})
+    made = settings.rows["noise"].model_copy(update={"of": "a"})
+    settings = settings.model_copy(update={"rows": settings.rows | {"noise": made}})
+    table = aggregate("toybox", prompts, results, [], settings)
+    assert table.pairs[: len(without.pairs)] == without.pairs
+    added = {pair.metric: pair for pair in table.pairs[len(without.pairs) :]}
+    assert {(pair.a, pair.b) for pair in added.values()} == {("noise", "a")}
+    assert added.keys() == {"total", "quality", "semantic", *NAMES}
+    assert added["color"].difference.mean == pytest.approx(-0.15 * 100 * scale("color"))
+    assert table.rows == without.rows
+
+
 @pytest.mark.parametrize(("count", "method"), [(24, "student"), (80, "bootstrap")])
 def test_the_total_interval_is_that_of_the_formula(count, method):
     """Closed form: Total is linear in prompt values, so its error is that of one weighted value per prompt

@@ -13,12 +13,22 @@ from pathlib import Path
 import pytest
 
 from evaluation.aggregate import RANKED_KINDS, ranks_by_row
-from evaluation.records import Clip, ClipTiming, ScoresTable, parse, read_json, write_json
+from evaluation.records import (
+    Clip,
+    ClipTiming,
+    Interval,
+    PairedDifference,
+    ScoresTable,
+    parse,
+    read_json,
+    write_json,
+)
 from evaluation.variance import VarianceTable
 from reports.page import beside_clips, render_page, render_section
 from reports.published import read_published
 from reports.run import ReportSettings, Run, read_run
 from reports.speed import speed_of
+from reports.tables import power
 from tests.reports import synthetic
 from tests.reports.synthetic import run_of, run_script, settings_of
 from workflow.scripts import rebuild
@@ -333,6 +343,30 @@ def test_sections_hold_what_the_files_say(results: tuple[Path, str]) -> None:
     assert "against the median time of a clip" in html
     assert "at least so many static samples" in html
     assert "8 of 8 prompts with clips" in text
+
+
+def test_a_control_stands_beside_the_row_it_is_made_from(finished_run: Run) -> None:
+    """Its difference is said in the main table and by dimension; what is said of ranked rows stays."""
+    said = Interval(mean=-31.5, low=-33.0, high=-30.0)
+    pairs = [
+        PairedDifference(
+            a="noise", b="raven", metric=metric, difference=said, corrected=said, p_value=0.001, holm=0.004,
+            prompts=40,
+        )  # fmt: skip
+        for metric in ("total", "color")
+    ]
+    table = finished_run.table
+    more = table.model_copy(update={"pairs": (*table.pairs, *pairs)})
+    run = finished_run.model_copy(update={"table": more})
+    html = unescape(render_section(run, "scores"))
+    assert "minus RAVEN recipe (toy), p" in row_text(html, "noise")
+    assert "minus" not in row_text(html, "truth")
+    page = unescape(render_section(run, "statistics"))
+    (columns,) = re.findall(r'<table class="wide" id="control-table">.*?</table>', page, flags=re.DOTALL)
+    assert re.findall(r'scope="col">(.*?)<', columns) == ["Dimension", "Noise"]
+    assert columns.count("-31.5<small>-33.0 to -30.0</small>") == 1
+    assert "control-table" not in render_section(finished_run, "statistics")
+    assert power(more, "color") == power(table, "color")
 
 
 def test_lines_that_are_not_rendered_are_listed(results: tuple[Path, str]) -> None:

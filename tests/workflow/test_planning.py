@@ -101,6 +101,30 @@ def test_every_row_has_settings_that_decide_its_clips() -> None:
     assert clip_settings(toybox, baselines(toybox), ROOT, "longlive")["cache"]["sink"] == 3
 
 
+def test_a_control_made_from_clips_is_known_by_its_name() -> None:
+    """It is named after its row, compared with it, allowed to be noise, and needs all prompts if they are
+    shuffled.
+    """
+    given = ["noise_of_longlive", "shuffled_captions_of_raven"]
+    toybox = suite("toybox", controls=given)
+    every = baselines(toybox)
+    assert clip_settings(toybox, every, ROOT, given[0]) | {"suite": 0, "clip": 0, "batch": 0} == {
+        "suite": 0, "clip": 0, "batch": 0, "control": "noise", "of": "longlive"
+    }  # fmt: skip
+    told = aggregate_settings(toybox, every, [], None)["rows"]
+    assert told[given[1]] == {"label": "RAVEN, captions shuffled", "kind": "control", "of": "raven"}
+    assert toybox.allows_degenerate(given[0])
+    assert not toybox.allows_degenerate("longlive")
+    subset = choose_subset(
+        "prompts=move_00",
+        rows=toybox.rows, dimensions=toybox.dimensions, custom=[], listed=lambda: toybox_prompts(0),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="shuffled_captions_of_raven shows clips of other prompts"):
+        chosen_suite(toybox, subset)
+    vbench = suite("vbench", controls=["noise", "frozen_first_frame_of_raven"])
+    assert vbench.rows[-2:] == ("noise", "frozen_first_frame_of_raven")
+
+
 def test_a_training_job_asks_for_gpus_of_one_node_or_for_nodes() -> None:
     """Guards against `gpu` and `gres` together, which Slurm's plugin refuses."""
     plan = suite("vbench").train["cm_grpo"]

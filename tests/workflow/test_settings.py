@@ -35,6 +35,8 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], object], tuple[str, ...]]] = [
     (lambda v: v["prompts"].update(sample=1), ("prompts.sample", "static_keep")),
     (lambda v: v["sample"].update(batch="four"), ("sample.batch", "four")),
     (lambda v: v["controls"].append("silence"), ("silence", "shuffled_frames")),
+    (lambda v: v["controls"].append("noise_of_ravn"), ("noise_of_ravn", "'ravn', which is no baseline")),
+    (lambda v: v.update(benchmark="vbench"), ("'truth'", "vbench", "noise_of_<baseline>")),
     (lambda v: v["baselines"].append("dummy_forcing"), ("dummy_forcing", "baselines/dummy_forcing.yaml")),
     (lambda v: v["baselines"].append("raven"), ("raven", "more than once")),
     (lambda v: v.update(allow_degenerate=["ravn"]), ("allow_degenerate", "'ravn'", "rows are raven,")),

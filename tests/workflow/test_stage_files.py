@@ -21,6 +21,7 @@ STAGES = (
     "workflow.scripts.convert",
     "workflow.scripts.sample",
     "workflow.scripts.render",
+    "workflow.scripts.control_clips",
     "workflow.scripts.external",
     "workflow.scripts.import_clips",
     "workflow.scripts.check",

@@ -27,7 +27,7 @@ from workflow.planning.paths import has_user_list
 from workflow.planning.prompt_plan import prompt_stage_settings, protocol_note
 from workflow.planning.resources import custom_resources, missing_resources, needed_resources
 from workflow.planning.row_plan import Baselines
-from workflow.planning.suite import OFFICIAL_BENCHMARKS, SET, Suite, nested_values
+from workflow.planning.suite import OFFICIAL_BENCHMARKS, SET, Suite, clip_control, nested_values
 from workflow.training.reward_names import REWARD_PYTHON
 
 
@@ -116,12 +116,13 @@ def check_user_list(suite: Suite, root: Path) -> None:
         return
     prompts = planned_prompts(suite, root)
     bare = [prompt.id for prompt in prompts if not prompt.facts]
-    rendered = [row for row in suite.controls if row not in TEXT_ONLY_CONTROLS]
+    rendered = [row for row in suite.controls if row not in TEXT_ONLY_CONTROLS and clip_control(row) is None]
     if bare and rendered:
         raise ValueError(
             f"The controls {', '.join(rendered)} render the facts of a prompt, and {len(bare)} prompts of "
             f"{suite.prompts.list} have none (first: {bare[0]}); leave {', '.join(TEXT_ONLY_CONTROLS)} "
-            "alone in `controls`, or give every prompt facts."
+            "alone in `controls`, make controls from a row's clips (evaluation/README.md), or give every "
+            "prompt facts."
         )
 
 

@@ -11,9 +11,16 @@ from reports.scrubbing import scrub
 from workflow.external.baseline import external_settings_in_use
 from workflow.planning.licences import licences_of
 from workflow.planning.prompt_plan import protocol_note
-from workflow.planning.row_plan import Baselines
+from workflow.planning.row_plan import Baselines, clip_of_row
 from workflow.planning.subset import Subset
-from workflow.planning.suite import CONTROLS, Suite, control_settings, settings_in_use
+from workflow.planning.suite import (
+    CLIP_CONTROLS,
+    CONTROLS,
+    Suite,
+    clip_control,
+    control_settings,
+    settings_in_use,
+)
 
 
 def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
@@ -24,17 +31,28 @@ def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
         row: {"label": baselines[row].title + endings[baselines[row].kind], "kind": baselines[row].kind}
         for row in suite.baselines
     }
-    return names | {row: {"label": CONTROLS[row], "kind": "control"} for row in suite.controls}
+    return names | {
+        row: {"label": _control_label(row, baselines), "kind": "control"} for row in suite.controls
+    }
+
+
+def _control_label(row: str, baselines: Baselines) -> str:
+    made = clip_control(row)
+    return CONTROLS[row] if made is None else f"{baselines[made.source].title}, {CLIP_CONTROLS[made.kind]}"
 
 
 def aggregate_settings(
     suite: Suite, baselines: Baselines, custom: Sequence[CustomDimension], subset: Subset | None
 ) -> dict[str, Any]:
     """Settings of the aggregation. suite: as far as this run goes."""
+    rows = row_names(suite, baselines)
+    for row in suite.controls:
+        if (made := clip_control(row)) is not None and made.source in rows:
+            rows[row]["of"] = made.source
     return {
         "bounds": suite.benchmark,
         "dimensions": suite.dimensions,
-        "rows": row_names(suite, baselines),
+        "rows": rows,
         "custom": [one.model_dump() for one in custom],
         "subset": subset.note if subset else None,
         "totals": not (subset and subset.of_prompts),
@@ -64,7 +82,7 @@ def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Pat
         else:
             rows[row]["settings"] = scrub(external_settings_in_use(suite, baseline, root), str(root))
     for row in chosen.controls:
-        rows[row]["settings"] = control_settings(suite, row)
+        rows[row]["settings"] = {**control_settings(suite, row), "clip": clip_of_row(suite, baselines, row)}
     base = root / "models" / "embedded" / "base.json"
     if suite.benchmark == "toybox" and base.is_file() and chosen is suite:
         rows["base"] = {

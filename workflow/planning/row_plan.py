@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 from baselines.spec import AnyBaseline, Baseline, ExternalBaseline, ImportBaseline
 from evaluation.dimensions import NAMES
 from workflow.external.archive import original_files
-from workflow.external.baseline import external_settings, import_settings
+from workflow.external.baseline import external_settings, import_settings, row_clip
 from workflow.planning.suite import (
     OFFICIAL_BENCHMARKS,
     Suite,
     TrainPlan,
+    clip_control,
     control_settings,
     sampling_settings,
 )
@@ -31,12 +32,18 @@ def clip_settings(suite: Suite, baselines: Baselines, root: Path, row: str) -> d
     """What decides a row's clips, as plain values: its rule tracks them and its script receives them."""
     baseline = baselines.get(row)
     if baseline is None:
-        return control_settings(suite, row)
+        return {**control_settings(suite, row), "clip": clip_of_row(suite, baselines, row)}
     if isinstance(baseline, Baseline):
         return sampling_settings(suite, baseline)
     if isinstance(baseline, ImportBaseline):
         return import_settings(suite, baseline)
     return external_settings(suite, baseline, root)
+
+
+def clip_of_row(suite: Suite, baselines: Baselines, row: str) -> dict[str, int]:
+    """The shape of a row's clips: its own, or that of the row it is made from."""
+    made = clip_control(row)
+    return row_clip(suite, baselines.get(row if made is None else made.source))
 
 
 def external_inputs(baseline: AnyBaseline) -> list[Path]:

@@ -18,7 +18,7 @@ from evaluation.records import CustomDimension, Prompt
 from evaluation.selection import ALL_PROMPTS
 from evaluation.shards import canonical_sha256
 from workflow.planning.prompt_plan import keep_copy
-from workflow.planning.suite import Suite
+from workflow.planning.suite import Suite, clip_control
 
 KEYS = ("rows", "dimensions", "prompts", "samples")
 FORM = 'only="rows=a,b dimensions=c prompts=d,e samples=0,1"'
@@ -176,9 +176,18 @@ def choose_subset(
 
 
 def chosen_suite(suite: Suite, subset: Subset | None) -> Suite:
-    """The suite with the rows and dimensions of a subset alone; `suite` itself in a whole run."""
+    """The suite with the rows and dimensions of a subset alone; `suite` itself in a whole run.
+
+    Raises ValueError if a row shows clips of prompts that the subset leaves out.
+    """
     if subset is None:
         return suite
+    shuffled = [row for row in subset.rows if row.startswith("shuffled_captions_of_")]
+    if shuffled and subset.prompts is not None:
+        raise ValueError(
+            f"{', '.join(shuffled)} shows clips of other prompts, of which this subset has some only; leave "
+            "it out by `rows=`, or take all prompts."
+        )
     return suite.model_copy(
         update={
             "baselines": tuple(row for row in suite.baselines if row in subset.rows),
@@ -199,7 +208,9 @@ def make_subset_folder(results: Path, subset: Subset, listed: Callable[[], Seque
     shared = ["train", "weights"]
     if subset.of_prompts:
         # Jobs write clips and their journals through these links, so that they must lead somewhere.
-        made = [f"clips/{row}/{part}" for row in subset.rows for part in ("mp4", "journal")]
+        sources = [made.source for row in subset.rows if (made := clip_control(row)) is not None]
+        rows = dict.fromkeys([*subset.rows, *sources])
+        made = [f"clips/{row}/{part}" for row in rows for part in ("mp4", "journal")]
         for name in made:
             (results / name).mkdir(parents=True, exist_ok=True)
         shared += made

@@ -12,7 +12,7 @@ import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 from pydantic import Field, model_validator
@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from baselines.spec import SAMPLED_SECTIONS, Baseline, Count, Section, kind_of, load_baseline
 from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
 from evaluation.dimensions import NAMES
-from evaluation.text_only_dimensions import TEXT_ONLY
+from evaluation.text_only_dimensions import TEXT_ONLY, TEXT_ONLY_CONTROLS
 from models.training.data_parallel import split_batch
 from models.training.settings import RECIPES, DmdSettings, Execution, canonical
 from workflow.fetching.checksums import FETCHED_FOLDER
@@ -229,6 +229,7 @@ class Suite(Section):
     device: Literal["cpu", "cuda", "auto"]
     baselines: tuple[Name, ...]
     controls: tuple[Name, ...]
+    """Rendered ones (`CONTROLS`), and `<kind>_of_<baseline>`, made from its clips (`CLIP_CONTROLS`)."""
     dimensions: Annotated[tuple[Name, ...], Field(min_length=1)]
     custom_dimensions: dict[Name, CustomPlan] = Field(default_factory=dict)
     """Dimensions that a user's files add, never part of a total."""
@@ -293,6 +294,29 @@ CONTROLS = {
     "shuffled_frames": "Truth, frames shuffled",
     "frozen_first_frame": "Truth, first frame frozen",
 }
+
+
+CLIP_CONTROLS = {
+    "noise": "its colours as noise",
+    "frozen_first_frame": "first frame frozen",
+    "shuffled_frames": "frames shuffled",
+    "shuffled_captions": "captions shuffled",
+}
+"""Kinds of such controls, as the report names them behind the row's title."""
+
+
+class ClipControl(NamedTuple):
+    """What a row's name says: `<kind>_of_<source>`."""
+
+    kind: str
+    source: str
+    """The row whose clips it is made from."""
+
+
+def clip_control(row: str) -> ClipControl | None:
+    """What a control row is made from; None if its name is not of this form."""
+    kind, of, source = row.partition("_of_")
+    return ClipControl(kind, source) if of and source and kind in CLIP_CONTROLS else None
 
 
 def load_suite(root: Path, files: Sequence[str | Path], replaced: Mapping[str, Any]) -> Suite:
@@ -420,8 +444,7 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             f"{where}: prompts.list is {listed!r}, which is no file; give its path, seen from the repository."
         )
     for row in suite.controls:
-        if row not in CONTROLS:
-            raise ValueError(f"{where}: unknown control {row!r}; the controls are {', '.join(CONTROLS)}.")
+        _check_control(suite, row, where)
     doubled = sorted({row for row in suite.rows if suite.rows.count(row) > 1})
     if doubled:
         raise ValueError(
@@ -466,6 +489,27 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
                 f"({', '.join(NAMES)})."
             )
     return suite
+
+
+def _check_control(suite: Suite, row: str, where: str) -> None:
+    """Raises ValueError for a control that cannot be made in this suite."""
+    made = f"{', '.join(f'{kind}_of_<baseline>' for kind in CLIP_CONTROLS)}, made from a baseline's clips"
+    if (control := clip_control(row)) is not None:
+        if control.source not in suite.baselines:
+            raise ValueError(
+                f"{where}: control {row!r} is made from the clips of {control.source!r}, which is no "
+                f"baseline of this suite; its baselines are {', '.join(suite.baselines)}."
+            )
+    elif row not in CONTROLS:
+        raise ValueError(
+            f"{where}: unknown control {row!r}; the controls are {', '.join(CONTROLS)}, which are rendered, "
+            f"and {made}."
+        )
+    elif suite.benchmark in OFFICIAL_BENCHMARKS and row not in TEXT_ONLY_CONTROLS:
+        raise ValueError(
+            f"{where}: control {row!r} is rendered from the embedded world's facts, which prompts of "
+            f"{suite.benchmark} do not have; take {made}."
+        )
 
 
 def _released(values: Mapping[str, Any], where: str, root: Path) -> dict[str, Any]:
@@ -576,7 +620,9 @@ def settings_in_use(suite: Suite, baseline: Baseline) -> dict[str, Any]:
 
 
 def control_settings(suite: Suite, control: str) -> dict[str, Any]:
-    """What decides a control row's clips, as plain values."""
+    """What decides a control row's clips beside those that it is made from, as plain values."""
+    if (made := clip_control(control)) is not None:
+        return {**_common_settings(suite), "control": made.kind, "of": made.source}
     return {**_common_settings(suite), "control": control}
 
 

@@ -1,6 +1,6 @@
 # shard manifests + mp4 -> clips/<row>/{manifest,timings}.jsonl, written only when every clip is whole
 # A checkpoint, so that Snakemake looks again at what follows: a manifest of the same bytes reruns nothing.
-from workflow.external.baseline import row_clip
+from workflow.planning.row_plan import clip_of_row
 
 
 checkpoint check:
@@ -19,7 +19,7 @@ checkpoint check:
     benchmark:
         "<results>/benchmarks/check/{row}.tsv"
     params:
-        clip=lambda wc: as_json(row_clip(SUITE, BASELINES.get(wc.row))),
+        clip=lambda wc: as_json(clip_of_row(SUITE, BASELINES, wc.row)),
         degenerate=lambda wc: ["--allow-degenerate"] if SUITE.allows_degenerate(wc.row) else [],
         code=code_of("workflow.scripts.check"),
         folder=subpath(output.manifest, parent=True),

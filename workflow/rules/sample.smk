@@ -9,6 +9,7 @@ from workflow.planning.paths import (
     weights_file,
     weights_record,
 )
+from workflow.planning.suite import clip_control
 
 
 rule sample:
@@ -85,7 +86,7 @@ rule render:
     benchmark:
         "<results>/benchmarks/render/{row}/{shard}.tsv"
     wildcard_constraints:
-        row=only_rows(SUITE.controls),
+        row=only_rows(row for row in SUITE.controls if clip_control(row) is None),
     params:
         settings=lambda wc: row_settings(wc.row),
         code=code_of("workflow.scripts.render"),
@@ -96,6 +97,41 @@ rule render:
         " --shard {wildcards.shard:q}"
         " --prompts {input.prompts:q}"
         " --chosen {input.chosen:q}"
+        " --settings {params.settings:q}"
+        " --code {params.code:q}"
+        " --clips {params.folder:q}"
+        " --manifest {output.manifest:q}"
+        " --timings {output.timings:q}"
+        " > {log:q} 2>&1"
+
+
+rule control_clips:
+    """Make one shard of a control row from the checked clips of a baseline, without a GPU."""
+    input:
+        prompts="<suite>/prompts/prompts.jsonl",
+        chosen="<results>/prompts/prompts.jsonl",
+        source=lambda wc: f"{FOLDERS.results}/clips/{clip_control(wc.row).source}/manifest.jsonl",
+        missing=lambda wc: missing_clips(wc.row, wc.shard),
+    output:
+        manifest="<results>/clips/{row}/shards/{shard}.manifest.jsonl",
+        timings="<results>/clips/{row}/shards/{shard}.timings.jsonl",
+    log:
+        "<results>/logs/control_clips/{row}/{shard}.log",
+    benchmark:
+        "<results>/benchmarks/control_clips/{row}/{shard}.tsv"
+    wildcard_constraints:
+        row=only_rows(row for row in SUITE.controls if clip_control(row) is not None),
+    params:
+        settings=lambda wc: row_settings(wc.row),
+        code=code_of("workflow.scripts.control_clips"),
+        folder=subpath(output.manifest, ancestor=2),
+    shell:
+        "python -m workflow.scripts.control_clips"
+        " --row {wildcards.row:q}"
+        " --shard {wildcards.shard:q}"
+        " --prompts {input.prompts:q}"
+        " --chosen {input.chosen:q}"
+        " --source {input.source:q}"
         " --settings {params.settings:q}"
         " --code {params.code:q}"
         " --clips {params.folder:q}"

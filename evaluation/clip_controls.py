@@ -1,0 +1,74 @@
+"""Control rows made from the clips of another row: what a scorer says of the same pictures once they lack
+something. Any benchmark, any scorer, no GPU.
+
+noise_of_<row>               the clip's colours in random places: what a score is worth that sees nothing
+frozen_first_frame_of_<row>  its first frame throughout: wins consistency, must lose dynamic degree
+shuffled_frames_of_<row>     its frames in random order: what time is worth to a dimension
+shuffled_captions_of_<row>   the very file of another prompt: what ignoring the prompt is worth
+Every clip depends on the row's clip, the list of prompts, prompt and sample only.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from evaluation.clips import Frames
+from evaluation.records import Prompt
+
+BLOCK = 8
+"""Side of a spot of noise, in pixels. Finer noise cannot be compressed: 30 MB a clip of 832x480 in place of
+one or two.
+"""
+
+SAME_TEXT, OTHER_SAMPLES, OTHER_DIMENSIONS = 1e9, 1e6, 1e3
+"""Costs of one prompt's clip for another: never, never, and only if none of the same dimensions is left."""
+
+
+def other_prompts(prompts: Sequence[Prompt]) -> dict[str, str]:
+    """For each prompt id that of the prompt whose clips are shown instead, with the fewest words in common.
+
+    Everyone's clips are shown once, for a prompt that has another text and as many samples, and the same
+    dimensions where there is one: so that a dimension sees the same clips as before, under other prompts.
+    Deterministic. Raises ValueError if there is no such order.
+    """
+    words = [set(re.findall(r"\w+", prompt.prompt.lower())) for prompt in prompts]
+    column = {word: number for number, word in enumerate(sorted(set().union(*words)))}
+    holds = np.zeros((len(prompts), len(column)))
+    for place, found in enumerate(words):
+        holds[place, [column[word] for word in found]] = 1
+
+    def differ(values: Sequence[object]) -> np.ndarray:
+        numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+        known = np.array([numbers[value] for value in values])
+        return known[:, None] != known[None, :]
+
+    cost = holds @ holds.T
+    cost += OTHER_DIMENSIONS * differ([(tuple(sorted(p.dimensions)), p.keep) for p in prompts])
+    cost += OTHER_SAMPLES * differ([prompt.samples for prompt in prompts])
+    cost += SAME_TEXT * ~differ([prompt.prompt for prompt in prompts])
+    rows, columns = linear_sum_assignment(cost)
+    if cost[rows, columns].max() >= OTHER_SAMPLES:
+        raise ValueError(
+            f"The captions of {len(prompts)} prompts cannot be shuffled so that each has the clips of "
+            "another text with as many samples; take the shuffled_captions rows out, or add prompts."
+        )
+    return {prompts[row].id: prompts[place].id for row, place in zip(rows, columns, strict=True)}
+
+
+def control_frames(kind: str, frames: Frames, seed: str) -> Frames:
+    """The control's frames from those of a clip, uint8 [T, H, W, 3]. seed: a text that names the clip."""
+    digest = hashlib.sha256(f"{kind}|{seed}".encode()).digest()
+    draw = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
+    if kind == "frozen_first_frame":
+        return np.repeat(frames[:1], len(frames), axis=0)
+    if kind == "shuffled_frames":
+        return frames[draw.permutation(len(frames))]
+    if kind == "noise":
+        height, width = frames.shape[1:3]
+        spots = frames[:, ::BLOCK, ::BLOCK]
+        mixed = np.stack([draw.permutation(frame.reshape(-1, 3)) for frame in spots]).reshape(spots.shape)
+        return mixed.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2)[:, :height, :width]
+    raise ValueError(f"{kind!r} makes no frames; expected noise, frozen_first_frame or shuffled_frames.")
