@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from evaluation.clips import Frames
@@ -40,10 +41,11 @@ def other_prompts(prompts: Sequence[Prompt]) -> dict[str, str]:
     for place, found in enumerate(words):
         holds[place, [column[word] for word in found]] = 1
 
-    def differ(values: Sequence[object]) -> np.ndarray:
+    def differ(values: Sequence[object]) -> NDArray[np.bool_]:
         numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
         known = np.array([numbers[value] for value in values])
-        return known[:, None] != known[None, :]
+        different: NDArray[np.bool_] = known[:, None] != known[None, :]
+        return different
 
     cost = holds @ holds.T
     cost += OTHER_DIMENSIONS * differ([(tuple(sorted(p.dimensions)), p.keep) for p in prompts])

@@ -136,10 +136,10 @@ def main_table(table: ScoresTable) -> MainTable:
 
 
 def _control_line(row: RowSummary, source: RowSummary | None, pairs: Pairs) -> MainLine:
-    found = source and pairs.find(row.row, source.row, "total")
-    if source is None or found is None:
-        return MainLine(row, minus=source and source.label)
-    return MainLine(row, versus=found[0], p_value=found[1], minus=source.label)
+    if source is None:
+        return MainLine(row)
+    versus, p_value = pairs.find(row.row, source.row, "total") or (None, None)
+    return MainLine(row, versus=versus, p_value=p_value, minus=source.label)
 
 
 def control_sources(table: ScoresTable) -> dict[str, RowSummary]:

@@ -208,7 +208,7 @@ def make_subset_folder(results: Path, subset: Subset, listed: Callable[[], Seque
     shared = ["train", "weights"]
     if subset.of_prompts:
         # Jobs write clips and their journals through these links, so that they must lead somewhere.
-        sources = [made.source for row in subset.rows if (made := clip_control(row)) is not None]
+        sources = [control.source for row in subset.rows if (control := clip_control(row)) is not None]
         rows = dict.fromkeys([*subset.rows, *sources])
         made = [f"clips/{row}/{part}" for row in rows for part in ("mp4", "journal")]
         for name in made:
