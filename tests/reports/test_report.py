@@ -350,9 +350,15 @@ def test_a_control_stands_beside_the_row_it_is_made_from(finished_run: Run) -> N
     said = Interval(mean=-31.5, low=-33.0, high=-30.0)
     pairs = [
         PairedDifference(
-            a="noise", b="raven", metric=metric, difference=said, corrected=said, p_value=0.001, holm=0.004,
+            a="noise",
+            b="raven",
+            metric=metric,
+            difference=said,
+            corrected=said,
+            p_value=0.001,
+            holm=0.004,
             prompts=40,
-        )  # fmt: skip
+        )
         for metric in ("total", "color")
     ]
     table = finished_run.table

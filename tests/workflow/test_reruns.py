@@ -306,7 +306,7 @@ def test_deleted_results_come_back_with_their_bytes_and_nothing_else_runs(projec
     answer = snakemake(project, "matrix")
     said = answer.stdout + answer.stderr
     assert answer.returncode == 0, said[-3000:]
-    assert "files behind reports/table.html are gone (results/matrix/" in said
+    assert "Behind results/matrix/aggregate/scores.json 3 files are gone (results/matrix/scores/" in said
     # Snakemake does not look again at these, which find their clips finished and write the same manifests.
     looked_at = LAST | {("check", "raven"), ("check", "cm_grpo"), ("sample", "cm_grpo")}
     made_again: set[Job] = {("convert_raven", "raven"), ("render", "truth"), ("check", "truth")} | SCORED_ANEW

@@ -159,12 +159,14 @@ def test_the_real_suite_asks_for_its_files_first(arguments: tuple[str, ...], ans
 @pytest.mark.slow
 def test_the_real_suite_plans_both_trainings() -> None:
     """Guards against a suite that cannot train: RAVEN, then CM-GRPO on it with its list, the weights of its
-    rewards and the clips' rate.
+    rewards and the clips' rate. Controls from a row's clips are planned from clip to score.
     """
-    target = "results/vbench/train/cm_grpo/train.json"
-    command = ["snakemake", target, "-n", "-p", "--nolock", "--profile", "local"]
+    control = "shuffled_captions_of_raven"
+    targets = ["results/vbench/train/cm_grpo/train.json", f"results/vbench/scores/{control}/color.json"]
+    command = ["snakemake", *targets, "-n", "-p", "--nolock", "--profile", "local"]
     run = subprocess.run(
-        [sys.executable, "-m", *command, "--configfile", "workflow/config/vbench.yaml"],
+        [sys.executable, "-m", *command, "--configfile", "workflow/config/vbench.yaml", "--config",
+         f"controls=[{control}]"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
@@ -180,6 +182,8 @@ def test_the_real_suite_plans_both_trainings() -> None:
     for recipe in ("raven", "cm_grpo"):
         assert f"workflow.scripts.train_{recipe} --recipe {recipe}" in said
     assert said.count("--prompts=resources/prompts/vidprom_motion_30725_v3_w95_action_subject.txt") == 2
+    assert said.count(f"workflow.scripts.control_clips --row {control} ") == 15
+    assert f"workflow.scripts.filter_part --row {control} " in said
     assert "--rewards=resources/weights --fps=16" in said and '"text_alignment":2' in said
 
 

@@ -79,7 +79,5 @@ def gone_warnings(folders: Folders, rows: Sequence[str], metadata: Path = METADA
         if missing:
             # The time makes the note another one each time, also where a whole folder was deleted with it.
             write_text(Path(f"{job}.gone"), f"{datetime.now(UTC).isoformat()} {' '.join(missing)}\n")
-            yield (
-                f"{len(missing)} files behind {output} are gone ({some_names(missing)}); they will be made "
-                "again."
-            )
+            count = "1 file is" if len(missing) == 1 else f"{len(missing)} files are"
+            yield f"Behind {output} {count} gone ({some_names(missing)}); what is missing will be made again."
