@@ -1,7 +1,7 @@
 # One command to a result: `make report`. Every target sets up what it needs; doing it again costs seconds.
 # TORCH=cpu|cuda chooses the build of torch (default: cuda if an NVIDIA driver is present).
 # ONLY="rows=raven,causvid dimensions=color prompts=move_00 samples=0" makes a report of a part of the suite, marked as one.
-# SUITE=toybox|ci|tiny|vbench chooses workflow/config/<suite>.yaml; ALL=1 makes `make test` run the slow tests too.
+# SUITE=toybox|ci|tiny|ablations_ci|vbench|ablations chooses workflow/config/<suite>.yaml; ALL=1 makes `make test` run the slow tests too.
 # RELEASED=1 trains nothing: every row is sampled from its published weights (report, dry-run, doctor, fetch).
 SHELL := /bin/bash
 SUITE ?= toybox

@@ -9,6 +9,7 @@ min_version("9.27")
 include: "workflow/rules/common.smk"
 include: "workflow/rules/fetch.smk"
 include: "workflow/rules/prompts.smk"
+include: "workflow/rules/own_weights.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/convert.smk"
 include: "workflow/rules/sample.smk"

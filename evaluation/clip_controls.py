@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from evaluation.clips import Frames
+from evaluation.clips import ClipFrames
 from evaluation.records import Prompt
 
 BLOCK = 8
@@ -60,7 +60,7 @@ def other_prompts(prompts: Sequence[Prompt]) -> dict[str, str]:
     return {prompts[row].id: prompts[place].id for row, place in zip(rows, columns, strict=True)}
 
 
-def control_frames(kind: str, frames: Frames, seed: str) -> Frames:
+def control_frames(kind: str, frames: ClipFrames, seed: str) -> ClipFrames:
     """The control's frames from those of a clip, uint8 [T, H, W, 3]. seed: a text that names the clip."""
     digest = hashlib.sha256(f"{kind}|{seed}".encode()).digest()
     draw = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))

@@ -21,9 +21,18 @@ PARTS: dict[str, tuple[str, ...]] = {
     "Code": ("commit", "dirty", "made_by_commits"),
     "Environment": ("locks", "packages", "python"),
     "Prompts": ("prompts",),
-    "Weights": ("weights", "trained", "model_files", "fetched", "weights_sha256"),
+    "Weights": ("weights", "own_weights", "trained", "model_files", "fetched", "weights_sha256"),
     "Scorer": ("scorer", "scorer_files"),
-    "Settings": ("settings", "seeds", "bootstrap", "settings_sha256", "noise", "batch_size", "clips"),
+    "Settings": (
+        "settings",
+        "seeds",
+        "bootstrap",
+        "settings_sha256",
+        "noise",
+        "noise_key",
+        "batch_size",
+        "clips",
+    ),
     "Machines": ("processor", "training_machines", "devices", "attention", "software"),
     "Other": (),
 }
@@ -76,6 +85,8 @@ class Changes(NamedTuple):
     only_before: list[str]
     """Labels of rows that the run after lacks; `only_after` the other way round."""
     only_after: list[str]
+    noise: str
+    """One sentence: whether the runs share their noise."""
 
     @property
     def identical(self) -> int:
@@ -117,6 +128,24 @@ def changes_of(before: Run, after: Run) -> Changes:
         total_name=TOTAL_NAMES[after.settings.bounds],
         only_before=[labels[row] for row in before.scores if row not in after.scores],
         only_after=[labels[row] for row in after.scores if row not in before.scores],
+        noise=_noise_sentence(before, after),
+    )
+
+
+def noise_key(run: Run) -> str:
+    """What the run's portable noise is keyed by; its suite's name where the record is older than the key."""
+    return str(run.provenance.get("noise_key", run.settings.suite))
+
+
+def _noise_sentence(before: Run, after: Run) -> str:
+    if any(run.settings.config["sample"]["noise"] != "portable" for run in (before, after)):
+        return "Noise was drawn as each method's released code draws it in at least one of the runs."
+    one, other = noise_key(before), noise_key(after)
+    if one == other:
+        return f"Both runs key their noise by {one!r}: a sample of a prompt starts from the same in both."
+    return (
+        f"The runs key their noise by {one!r} and {other!r}, so that no clip shares its noise with one of "
+        "the other run, and differences hold that luck too."
     )
 
 
@@ -182,10 +211,14 @@ def score_changes(before: Run, after: Run) -> list[ScoreChange]:
     Prompts count as common if id, text and extended text are the same. Raises ValueError if the runs are of
     different suites or scales, or if one holds no scores per prompt.
     """
-    if (before.table.suite, before.settings.bounds) != (after.table.suite, after.settings.bounds):
+    names = f"{before.table.suite} and {after.table.suite}"
+    if before.settings.bounds != after.settings.bounds:
+        raise ValueError(f"Runs of suites {names} have no common scale; compare runs of one suite.")
+    if before.table.suite != after.table.suite and noise_key(before) != noise_key(after):
         raise ValueError(
-            f"Runs of suites {before.table.suite} and {after.table.suite} have no common scale; compare "
-            "runs of one suite."
+            f"Runs of suites {names} key their noise by {noise_key(before)!r} and "
+            f"{noise_key(after)!r}, so that pairs of them are no pairs; compare runs of one suite, or give "
+            "both suites the same `noise_key` and run them again."
         )
     for which, run in (("before", before), ("after", after)):
         if not any(run.scores.values()):

@@ -86,10 +86,10 @@ class HeldOutMetric(Record):
 
 
 class HeldOut(Record):
-    """train/cm_grpo/heldout.json: the paired check on prompts that no training saw."""
+    """train/<row>/heldout.json: the paired check on prompts that no training saw."""
 
     before: str
-    """A row, as `after`."""
+    """A row as `after` is, or the file that training started from."""
     after: str
     prompts: tuple[str, ...]
     """Ids."""

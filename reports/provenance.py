@@ -140,13 +140,19 @@ def run_record(
             "prompts": config["prompts"]["seed"] if config["benchmark"] == "toybox" else None,
             "bootstrap": table.seed,
             "training": {
-                row: (config[plan["recipe"]] or {}).get("seed") for row, plan in config["train"].items()
+                row: (plan["settings"] or config[plan["recipe"]] or {}).get("seed")
+                for row, plan in config["train"].items()
             },
         },
+        "noise_key": config["noise_key"] or config["suite"],
         "bootstrap": {"draws": table.draws, "seed": table.seed},
         "weights": {
             path.relative_to(weights).with_suffix("").as_posix(): read_json(WeightsManifest, path)
             for path in sorted(weights.glob("*/*.json"))
+        },
+        "own_weights": {
+            path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+            for path in sorted(weights.glob("own-files/*/record.json"))
         },
         "trained": {
             path.parent.name: read_json(TrainManifest, path) for path in sorted(train.glob("*/train.json"))

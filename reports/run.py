@@ -112,7 +112,8 @@ class Run(Record):
     """By row, dimension and prompt."""
     curves: dict[str, list[CurveGroup]]
     """Training curves by row."""
-    heldout: HeldOut | None
+    heldout: tuple[HeldOut, ...]
+    """One of each row that CM-GRPO trained."""
     stages: list[StageCost]
     variance: VarianceTable | None
     chunks: ChunkTable | None = None
@@ -166,7 +167,7 @@ def read_run(
     timings = {row: read_jsonl(ClipTiming, path) for row, path in timed.items() if path.is_file()}
     curves = {row: results_dir / "train" / row / "metrics.jsonl" for row in settings.rows}
     filtered = {row: results_dir / "filter" / f"{row}.json" for row in settings.rows}
-    heldout = results_dir / "train" / "cm_grpo" / "heldout.json"
+    heldout = [results_dir / "train" / row / "heldout.json" for row in settings.rows]
     variance, chunks = (scores.with_name(name) for name in ("variance.json", "chunks.json"))
     ranked = [row.row for row in table.rows if row.kind in RANKED_KINDS]
     speed = {
@@ -195,7 +196,7 @@ def read_run(
         ],
         scores=by_prompt,
         curves={row: read_metrics(path) for row, path in curves.items() if path.is_file()},
-        heldout=read_heldout(heldout) if heldout.is_file() else None,
+        heldout=tuple(read_heldout(path) for path in heldout if path.is_file()),
         stages=read_stages(results_dir),
         variance=read_json(VarianceTable, variance) if variance.is_file() else None,
         chunks=read_json(ChunkTable, chunks) if chunks.is_file() else None,

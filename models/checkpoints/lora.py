@@ -44,6 +44,8 @@ class LoraSettings:
     alpha: float
     outer: bool = True
     """Whether the six linears outside the blocks are adapted too, as CM-GRPO does."""
+    layers: tuple[str, ...] = ()
+    """Name endings of the adapted linears, in place of all those; as a stored adapter has them."""
 
 
 def add_lora(wan: Wan, settings: LoraSettings, *, seed: int) -> PeftModel:
@@ -55,7 +57,7 @@ def add_lora(wan: Wan, settings: LoraSettings, *, seed: int) -> PeftModel:
     from peft import LoraConfig, PeftModel, get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    targets = BLOCK_LINEARS + (OUTER_LINEARS if settings.outer else ())
+    targets = settings.layers or BLOCK_LINEARS + (OUTER_LINEARS if settings.outer else ())
     pattern = r"(.*\.)?(" + "|".join(re.escape(name) for name in targets) + ")"
     config = LoraConfig(
         r=settings.rank,
@@ -248,5 +250,10 @@ def _settings_of(state: Mapping[str, Tensor], alpha: float) -> LoraSettings:
             f"An adapter must have one rank in all its lora_A tensors, found {sorted(ranks)}; the file is "
             "no such adapter."
         )
-    outer = any(f"{PREFIX}head.head.lora_A" in name for name in state)
-    return LoraSettings(rank=ranks.pop(), alpha=alpha, outer=outer)
+    return LoraSettings(rank=ranks.pop(), alpha=alpha, layers=adapted_layers(state))
+
+
+def adapted_layers(state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Name endings of the layers that a LoRA's tensors adapt, the same in every block."""
+    layers = (name.partition(".lora_")[0].removeprefix(PREFIX) for name in state if ".lora_" in name)
+    return tuple(dict.fromkeys(re.sub(r"^blocks\.\d+\.", "", layer) for layer in layers))

@@ -147,10 +147,11 @@ class UnifiedReward:
         from transformers import Qwen2_5_VLForConditionalGeneration
 
         try:
-            network, said = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
                 folder, dtype=dtype, device_map={"": device}, attn_implementation="sdpa",
                 local_files_only=True, use_safetensors=True, output_loading_info=True,
             )  # fmt: skip
+            network, said = loaded  # typed as the network alone, whatever was asked for
         except (OSError, RuntimeError, SafetensorError) as error:
             raise ValueError(
                 f"{folder} cannot be read as a Qwen2.5-VL ({str(error).splitlines()[0]}); fetch it again."
@@ -174,7 +175,7 @@ class UnifiedReward:
         for frames in clips:
             places = sampled_frames(len(frames), fps)
             picked = frames[places].to(self.device)
-            shown.append(patches(resized(picked, seen_size(*frames.shape[1:3], max_pixels=MAX_PIXELS))))
+            shown.append(patches(resized(picked, seen_size(frames.shape[1], frames.shape[2], MAX_PIXELS))))
             seconds.append(FRAME_FACTOR / (len(places) / len(frames) * fps))
         ids, attended = self.token_ids(prompts, shown)
         greedy = GenerationConfig(

@@ -17,6 +17,7 @@ from reports.exports import latex_text
 from reports.licences import networks_of
 from reports.rendering import TEXTS
 from reports.run import ReportRow, Run
+from reports.sections.audit import flatten
 from reports.tables import TOTAL_NAMES
 from reports.view import View
 from reports.words import count_word, foreign
@@ -135,10 +136,13 @@ def _training_lists(run: Run, train: Mapping[str, Mapping[str, Any]]) -> list[tu
 
 def _trained(run: Run, row: str, plan: Mapping[str, Any]) -> dict[str, Any]:
     """One training of this run."""
-    settings = run.settings.config[plan["recipe"]]
+    settings = plan["settings"] or run.settings.config[plan["recipe"]]
     weights = settings.get("rewards", {})
+    like, differing = _as_another(run, row, plan)
     return {
         "row": row,
+        "like": like,
+        "differing": differing,
         "label": run.label(row),
         "recipe": plan["recipe"],
         "flavour": plan["flavour"],
@@ -147,6 +151,17 @@ def _trained(run: Run, row: str, plan: Mapping[str, Any]) -> dict[str, Any]:
         "settings": settings,
         "rewards": [f"{name.replace('_', ' ')} ({weight:g})" for name, weight in weights.items()],
     }
+
+
+def _as_another(run: Run, row: str, plan: Mapping[str, Any]) -> tuple[str | None, list[str]]:
+    """Label of the trained row that this one is a variant of, None if of none, and what it has otherwise."""
+    known, plans = run.settings.rows, run.settings.config["train"]
+    other = plan["baseline"]
+    if other not in plans or plans[other]["recipe"] != plan["recipe"] or not {row, other} <= known.keys():
+        return None, []
+    own, theirs = (flatten(known[name].settings.get("training", {})) for name in (row, other))
+    keys = [key for key in dict.fromkeys((*own, *theirs)) if own.get(key) != theirs.get(key)]
+    return run.label(other), [f"{key.removeprefix('from.')} {own.get(key, 'none')}" for key in keys]
 
 
 def _sampler(row: ReportRow) -> str:

@@ -1,9 +1,11 @@
-"""Training in this run: curves of every trained row, and the paired check of CM-GRPO."""
+"""Training in this run: what differs between rows of a recipe, curves of every trained row, and the paired
+check of each that CM-GRPO trained.
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from reports.curves import CurveGroup, HeldOutLine, compare_heldout
+from reports.curves import CurveGroup, HeldOut, HeldOutLine, compare_heldout
 from reports.drawing import (
     ACCENT,
     MUTED,
@@ -16,6 +18,8 @@ from reports.drawing import (
     styled,
     to_svg,
 )
+from reports.run import Run
+from reports.sections.audit import flatten
 from reports.view import View
 
 
@@ -39,7 +43,7 @@ def curves_figure(row: str, label: str, groups: Sequence[CurveGroup]) -> SvgFigu
 
 
 @styled
-def heldout_figure(lines: Sequence[HeldOutLine]) -> SvgFigure:
+def heldout_figure(row: str, lines: Sequence[HeldOutLine]) -> SvgFigure:
     """Paired change of each metric. Filled: part of the reward; hollow: held out."""
     figure, (axes,) = panel_grid(1, 1, (8.0, 0.9 + 0.26 * len(lines)))
     names = [
@@ -49,19 +53,57 @@ def heldout_figure(lines: Sequence[HeldOutLine]) -> SvgFigure:
     draw_dots(axes, names, dots, zero=True)
     axes.set_xlabel("after minus before, same prompts and noise", color=MUTED)
     title = "Change of reward and checkers on held-out prompts with 95 percent intervals"
-    return to_svg(figure, "heldout", title, "numbers in the table")
+    return to_svg(figure, f"heldout-{row}", title, "numbers in the table")
+
+
+class RecipeTable(NamedTuple):
+    """The training settings that are not the same in all rows of a recipe."""
+
+    recipe: str
+    labels: list[str]
+    """Of its rows."""
+    lines: list[tuple[str, list[str]]]
+    """A setting, and its value in each row; a dash where the row has none."""
+
+
+class HeldOutCheck(NamedTuple):
+    """The paired check of one row."""
+
+    record: HeldOut
+    lines: list[HeldOutLine]
+    figure: SvgFigure
+
+
+def recipe_tables(run: Run) -> list[RecipeTable]:
+    """One of each recipe that several rows were trained by, in the order of the rows."""
+    tables = []
+    plans: dict[str, dict[str, Any]] = run.settings.config["train"]
+    for recipe in dict.fromkeys(plan["recipe"] for plan in plans.values()):
+        found = {
+            row: flatten(settings.settings["training"])
+            for row, settings in run.settings.rows.items()
+            if row in plans and plans[row]["recipe"] == recipe and "training" in settings.settings
+        }
+        keys = dict.fromkeys(key for values in found.values() for key in values)
+        lines = [(key, [values.get(key, "-") for values in found.values()]) for key in keys]
+        if lines:
+            tables.append(RecipeTable(recipe, [run.label(row) for row in found], lines))
+    return tables
 
 
 def training_section(view: View) -> dict[str, Any]:
     """What training.html.j2 shows."""
     run = view.run
-    heldout = compare_heldout(run.heldout) if run.heldout is not None else []
+    compared = [(record, compare_heldout(record)) for record in run.heldout]
     return {
+        "recipes": recipe_tables(run),
         "curves": {
             row: curves_figure(row, run.label(row), groups) for row, groups in run.curves.items() if groups
         },
-        "heldout": heldout,
-        "heldout_record": run.heldout,
-        "heldout_figure": heldout_figure(heldout) if heldout else None,
+        "checks": [
+            HeldOutCheck(record, lines, heldout_figure(record.after, lines))
+            for record, lines in compared
+            if lines
+        ],
         "label": run.label,
     }

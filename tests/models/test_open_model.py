@@ -14,14 +14,16 @@ from models.checkpoints.lora import (
     LoraSettings,
     adapter_state,
     add_lora,
+    bundle_state,
     merged_state,
     weights_header,
 )
-from models.checkpoints.open import open_model
+from models.checkpoints.open import check_model, open_model
 from models.checkpoints.released import Adapter, Release
 from models.config import WanConfig
 from models.wan import Wan, init_weights
 from tests.models.training_toys import CONFIG, SHAPE, normal, wan_of
+from workflow.scripts import convert_weights
 
 ALPHA = 6.0
 
@@ -70,6 +72,55 @@ def test_every_kind_of_file_is_the_same_network(tmp_path: Path) -> None:
     for wan in opened[1:]:
         torch.testing.assert_close(velocity(wan), velocity(opened[0]), rtol=1e-4, atol=1e-5)
     assert (velocity(open_model(tmp_path / "base.safetensors")) - velocity(opened[0])).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("layers", ["all", "attention"])
+def test_own_files_of_every_flavour_are_the_same_network(tmp_path: Path, layers: str) -> None:
+    """A LoRA, a bundle and merged weights without any header, told their alpha, base and size; a native
+    adapter on a base that is none.
+    """
+    bundle, base = bundle_of(wan_of(1)), wan_of(1).state_dict()
+    adapter = {
+        name: value for name, value in adapter_state(bundle).items() if layers == "all" or ".q." in name
+    }
+    bundle = bundle_state(base, adapter)
+    merged = merged_state(bundle, alpha=ALPHA)
+    like = tmp_path / "like.safetensors"
+    write_safetensors(like, base, metadata=weights_header(CONFIG))
+    for name, state in (("base", base), ("lora", adapter), ("bundle", bundle), ("merged", merged)):
+        torch.save(state, tmp_path / f"{name}.pt")
+    told = {**weights_header(CONFIG, alpha=ALPHA), "base": "base.pt"}
+    write_safetensors(tmp_path / "native.safetensors", adapter, metadata=told)
+    write_safetensors(tmp_path / "lora.safetensors", adapter)
+    opened = [
+        open_model(tmp_path / "merged.pt", like=like),
+        open_model(tmp_path / "bundle.pt", alpha=ALPHA, like=like),
+        open_model(tmp_path / "lora.pt", base=tmp_path / "base.pt", alpha=ALPHA, like=like),
+        open_model(tmp_path / "lora.safetensors", base=like, alpha=ALPHA),
+        open_model(tmp_path / "native.safetensors"),
+    ]
+    for wan in opened[1:]:
+        torch.testing.assert_close(velocity(wan), velocity(opened[0]), rtol=1e-4, atol=1e-5)
+    assert (velocity(open_model(like)) - velocity(opened[0])).abs().max() > 1e-3
+    found = check_model(tmp_path / "lora.pt", base=tmp_path / "base.pt", alpha=ALPHA, like=like)
+    assert [one.flavour for one in found] == ["full", "adapter"]
+    with pytest.raises(ValueError, match="says that its alpha is 6, found 7; leave alpha out"):
+        check_model(tmp_path / "native.safetensors", alpha=7.0)
+    with pytest.raises(ValueError, match=r"found a LoRA on .*base.pt, of no known alpha; name the alpha"):
+        check_model(tmp_path / "lora.pt", base=tmp_path / "base.pt", like=like)
+
+
+def test_a_torch_file_is_described_by_what_convert_weights_wrote_beside_it(tmp_path: Path) -> None:
+    """Guards against a converted toy that lost its number of heads, and an adapter its base and alpha."""
+    write_safetensors(tmp_path / "base.safetensors", wan_of(1).state_dict(), metadata=weights_header(CONFIG))
+    told = {**weights_header(CONFIG, alpha=ALPHA), "base": "base.safetensors"}
+    lora = tmp_path / "lora.safetensors"
+    write_safetensors(lora, adapter_state(bundle_of(wan_of(1))), metadata=told)
+    (tmp_path / "there").mkdir()
+    for name, flavour in (("merged.pt", "merged"), ("lora.pt", "adapter"), ("there/bundle.pth", "bundle")):
+        assert convert_weights.main([str(lora), str(tmp_path / name), "--flavour", flavour]) == 0
+        found, expected = velocity(open_model(tmp_path / name)), velocity(open_model(lora))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_released_file_shows_its_own_size(tmp_path: Path) -> None:

@@ -111,7 +111,29 @@ def test_only_the_same_prompts_are_compared(run: Run) -> None:
     with pytest.raises(ValueError, match="`before` holds no scores per prompt"):
         score_changes(run.model_copy(update={"scores": {}}), run)
     with pytest.raises(ValueError, match="no common scale"):
-        score_changes(run, run.model_copy(update={"table": run.table.model_copy(update={"suite": "vbench"})}))
+        score_changes(run, with_suite(run, "vbench", bounds="vbench"))
+
+
+def with_suite(run: Run, suite: str, *, noise_key: str = "toybox", bounds: str = "toybox") -> Run:
+    """The same run, of a suite of another name."""
+    return run.model_copy(
+        update={
+            "table": run.table.model_copy(update={"suite": suite}),
+            "settings": run.settings.model_copy(update={"bounds": bounds}),
+            "provenance": run.provenance | {"noise_key": noise_key},
+        }
+    )
+
+
+def test_suites_of_one_noise_key_are_compared_and_the_key_is_said(run: Run) -> None:
+    """Guards against pairs that share no noise, and a renamed suite that nothing is compared with."""
+    same = changes_of(run, with_suite(run, "renamed"))
+    assert same.identical == len(same.scores)
+    assert "Both runs key their noise by 'toybox'" in changes_markdown(same)
+    with pytest.raises(ValueError, match=r"by 'toybox' and 'other'.*give both suites the same `noise_key`"):
+        changes_of(run, with_suite(run, "renamed", noise_key="other"))
+    other = changes_of(run, with_suite(run, run.table.suite, noise_key="other"))
+    assert "by 'toybox' and 'other', so that no clip shares its noise" in unescape(changes_html(other))
 
 
 def test_script_writes_markdown(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -164,6 +164,18 @@ def test_what_is_missing_is_said_for_the_jobs_that_need_it(tmp_path: Path) -> No
         assert "fetched files, and" in screen and "Nothing was started." in screen
 
 
+def test_real_clips_that_nobody_encoded_are_named(tmp_path: Path) -> None:
+    """Guards against a job that fails after hours in the queue for a file that was never made."""
+    toybox = suite("toybox")
+    plan = toybox.train["raven"].model_copy(update={"data": "resources/data/mine/latents.safetensors"})
+    mine = toybox.model_copy(update={"train": {"raven": plan}})
+    said = missing_for_jobs(tmp_path, mine, baselines(mine), {("train", "raven")})
+    assert said.startswith(
+        "train.raven.data names resources/data/mine/latents.safetensors, which is not there;"
+    )
+    assert missing_for_jobs(tmp_path, mine, baselines(mine), {("sample", "raven")}) == ""
+
+
 def test_a_row_without_command_and_rules_is_refused(tmp_path: Path) -> None:
     from tests.workflow.other_baselines import RULED
 

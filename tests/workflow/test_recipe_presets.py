@@ -195,6 +195,12 @@ def test_every_forcing_is_a_variant() -> None:
     assert preset_names(ROOT) == ["paper", "released"]
 
 
+def test_the_paper_has_every_variant_under_its_short_name() -> None:
+    """Guards against a variant that changes one thing in one preset and another thing in the other."""
+    released, paper = (load_preset(ROOT, name).variants for name in ("released", "paper"))
+    assert paper == {name.removeprefix("ablation_"): variant for name, variant in released.items()}
+
+
 def test_the_page_lists_the_differences() -> None:
     """Guards against a page that has fallen behind the presets: its table is exactly where they differ."""
     rows = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \| `(.+?)` \| `(.+?)` \|", PAGE, flags=re.MULTILINE)
@@ -216,7 +222,7 @@ def test_a_suite_takes_a_preset_whole() -> None:
     """
     suite = load_suite(ROOT, [SUITE], {"published": "released/ablation_alpha1"})
     expected = settings_of("released/ablation_alpha1", "raven")
-    assert json.loads(suite.recipe_settings("raven")) == json.loads(json.dumps(expected))
+    assert json.loads(suite.train_settings("raven")) == json.loads(json.dumps(expected))
     assert load_suite(ROOT, [SUITE], {}).published is None
 
 
@@ -249,7 +255,7 @@ def test_rows_of_a_preset_train_on_its_list_unless_they_say_otherwise() -> None:
     [
         ("papers", "has paper, released; name one of these"),
         ("released/ablation_alpha2", "has the variants ablation_alpha0"),
-        ("paper/ablation_alpha0", "(none)"),
+        ("paper/ablation_alpha0", "has the variants alpha0, alpha1"),
         (["paper"], "published"),
     ],
 )

@@ -209,7 +209,7 @@ def external_settings(suite: Suite, baseline: ExternalBaseline, root: Path) -> d
     Titles, licences, time limits and what the row declares are left out.
     """
     return {
-        "suite": suite.suite,
+        "suite": suite.keyed_by,
         "clip": suite.clip.model_dump(),
         "code": code_identity(root, baseline),
         "environment": environment_identity(root, baseline),
@@ -220,7 +220,7 @@ def external_settings(suite: Suite, baseline: ExternalBaseline, root: Path) -> d
 
 def import_settings(suite: Suite, baseline: ImportBaseline) -> dict[str, Any]:
     """What decides the clips of an imported row beside their files, as plain values."""
-    return {"suite": suite.suite, "clip": row_clip(suite, baseline)}
+    return {"suite": suite.keyed_by, "clip": row_clip(suite, baseline)}
 
 
 def row_clip(suite: Suite, baseline: AnyBaseline | None) -> dict[str, int]:

@@ -40,7 +40,7 @@ def describe_checkpoints(
     """
     releases: list[Release] = []
     for row, path in suite.weights.items():
-        if path.startswith("resources/"):
+        if isinstance(path, str) and path.startswith("resources/"):
             weights = folder / path.removeprefix("resources/")
             releases.append(release_of(load_baseline(root / "baselines" / f"{row}.yaml"), weights))
     students = {release.path for release in releases}

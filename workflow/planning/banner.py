@@ -23,10 +23,10 @@ from workflow.external.baseline import missing_parts
 from workflow.planning.cost import estimated_cost
 from workflow.planning.duration import duration
 from workflow.planning.needs import cheaper_way, counted_prompts, disk_line
-from workflow.planning.paths import has_user_list
+from workflow.planning.paths import check_weight_files, has_user_list
 from workflow.planning.prompt_plan import prompt_stage_settings, protocol_note
 from workflow.planning.resources import custom_resources, missing_resources, needed_resources
-from workflow.planning.row_plan import Baselines
+from workflow.planning.row_plan import Baselines, training_data
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, SET, Suite, clip_control, nested_values
 from workflow.training.reward_names import REWARD_PYTHON
 
@@ -73,6 +73,14 @@ def missing_for_jobs(
     if screen := missing_resources(root, suite, needed=needed, scorer=scorer, released=released):
         return screen
     trained = sorted(row for rule, row in jobs if rule == "train" and row is not None)
+    named = [(row, *one) for row in trained for one in training_data(suite.train[row]).items()]
+    if absent := [
+        f"train.{row}.{key} names {name}" for row, key, name in named if not (root / name).exists()
+    ]:
+        return (
+            f"{', '.join(absent)}, which is not there; make it (real clips: python -m "
+            "workflow.scripts.encode_clips), or take the row out. Nothing was started."
+        )
     # The official benchmark's suites build that environment themselves.
     rewarded = (
         [] if suite.benchmark in OFFICIAL_BENCHMARKS else [r for r in trained if suite.train[r].rewards]
@@ -105,6 +113,14 @@ def expected_prompts(suite: Suite, root: Path) -> list[Prompt] | None:
         return planned_prompts(suite, root)
     except FileNotFoundError:
         return counted_prompts(suite)
+
+
+def check_inputs(suite: Suite, root: Path) -> None:
+    """Refuse a prompt list or weights that are not there, or are wrong, before anything is planned. Raises
+    ValueError.
+    """
+    check_user_list(suite, root)
+    check_weight_files(suite, root)
 
 
 def check_user_list(suite: Suite, root: Path) -> None:

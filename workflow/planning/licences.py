@@ -45,7 +45,8 @@ def licences_of(root: Path, suite: Suite, baselines: Mapping[str, AnyBaseline]) 
     lines = [OWN]
     if suite.benchmark not in OFFICIAL_BENCHMARKS:
         lines.append(SHIPPED)
-    lines += [_row(suite, row, baseline) for row, baseline in baselines.items()]
+    rows = [_row(suite, row, baseline) for row, baseline in baselines.items()]
+    lines += [line for number, line in enumerate(rows) if line not in rows[:number]]  # variants share one
     lines += _grouped("model", others) + _grouped("training", training) + _grouped("prompts", prompts)
     if suite.prompts.list is not None and not suite.prompts.list.startswith(FETCHED_FOLDER):
         note = "a list of the user's"
@@ -66,13 +67,15 @@ def _row(suite: Suite, row: str, baseline: AnyBaseline) -> Licence:
     """A row's licence: that of the published release, and whether this run uses it."""
     if not isinstance(baseline, Baseline):
         note = "its own program and weights" if baseline.kind == "external" else "clips made elsewhere"
-    elif suite.weights.get(row, "").startswith(FETCHED_FOLDER):
+    elif row in suite.weights and str(suite.weights[row]).startswith(FETCHED_FOLDER):
         note = f"released weights, {baseline.weights.repo}"
     elif row in suite.train:
         note = "the published release, which this run does not use: the row is trained here"
     else:
         where = (
-            "models/embedded" if suite.weights[row].startswith("models/embedded/") else "a file of the user's"
+            "models/embedded"
+            if suite.weights_path(row).startswith("models/embedded/")
+            else "a file of the user's"
         )
         note = f"the published release, which this run does not use: the row's weights are of {where}"
     return Licence(part="model", name=baseline.title, stated=as_stated(baseline.licence), note=note)

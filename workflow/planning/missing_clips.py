@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from workflow.external.changed_files import note_changes
-from workflow.planning.paths import Folders
+from workflow.fetching.own_weights import proven_files
+from workflow.planning.paths import Folders, all_own_weights, own_folder
 from workflow.planning.row_plan import Baselines, external_inputs
 from workflow.planning.suite import Suite
 
@@ -61,6 +62,10 @@ def clip_warnings(folders: Folders, suite: Suite, baselines: Baselines) -> Itera
         parts = {Path(folder) / "clips" / row for folder in (folders.suite, folders.results)}
         if gone := [name for part in parts for name in note_missing_clips(part)]:
             yield f"{row}: {len(gone)} finished clips are gone ({some_names(gone)}); they will be made again."
+    for name, own in all_own_weights(suite).items():
+        folder = own_folder(suite, name)
+        if changed := note_changes(folder, proven_files(folder / "record.json")):
+            yield f"{own.path}: the files have changed ({some_names(changed)}); they will be proven again."
     for row, baseline in baselines.items():
         if baseline.kind != "native" and (
             changed := note_changes(Path(folders.suite) / "clips" / row, external_inputs(baseline))

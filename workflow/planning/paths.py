@@ -1,10 +1,14 @@
 """Where a suite's files lie, and what stands for a row's weights among the inputs of a rule."""
 
+import hashlib
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from workflow.fetching.checksums import FETCHED_FOLDER
+from workflow.fetching.own_weights import OwnWeights, fault_of
 from workflow.planning.subset import Subset
 from workflow.planning.suite import Suite
 
@@ -50,24 +54,112 @@ def has_user_list(suite: Suite) -> bool:
     return suite.prompts.list is not None and not suite.prompts.list.startswith(FETCHED_FOLDER)
 
 
+def baseline_file(suite: Suite, row: str) -> str:
+    """The file that says how a row is sampled, seen from the repository."""
+    return f"baselines/{suite.baseline_of(row)}.yaml"
+
+
 def row_weights(suite: Suite, row: str) -> str:
-    """Name of a row's weights: the row itself where it is trained in the run, else its file."""
-    return row if row in suite.train else suite.weights[row]
+    """Name of a row's weights: the row itself where it is trained in the run or says more than a path, else
+    its file.
+    """
+    held = row if row in suite.train else suite.weights[row]
+    return held if isinstance(held, str) else row
 
 
 def weights_file(suite: Suite, name: str) -> str:
     """The weights themselves: those of a row trained in the run, or the named file."""
-    return _converted(suite, name, "safetensors") if name in suite.train else name
+    if name in suite.train:
+        return _converted(suite, name, "safetensors")
+    return suite.weights_path(name) if name in suite.weights else name
+
+
+def own_weights(suite: Suite, name: str) -> OwnWeights | None:
+    """Weights of the user's own: what the suite says of them; None of trained, fetched and described ones.
+
+    Networks of the embedded world have the size of its base model unless their file says otherwise.
+    """
+    held = None if name in suite.train else suite.weights.get(name, name)
+    if held is None or (isinstance(held, str) and (held.startswith(FETCHED_FOLDER) or _is_described(held))):
+        return None
+    own = OwnWeights(path=held) if isinstance(held, str) else held
+    like = "models/embedded/base.safetensors"
+    if own.like is None and suite.benchmark == "toybox" and own.path != like:
+        return own.model_copy(update={"like": like})
+    return own
+
+
+def all_own_weights(suite: Suite) -> dict[str, OwnWeights]:
+    """All weights of the user's own that rows are sampled or trained from, by the name of their record."""
+    names = [row_weights(suite, row) for row in suite.weights]
+    names += [name for plan in suite.train.values() for name in plan.networks]
+    return {_own_name(own): own for name in names if (own := own_weights(suite, name)) is not None}
+
+
+def own_folder(suite: Suite, name: str) -> Path:
+    """Where the record of weights of the user's own lies, by its name."""
+    return Path(f"results/{suite.suite}/weights/own-files/{name}")
+
+
+def own_record(suite: Suite, name: str) -> list[str]:
+    """The record that proves a row's weights of the user's own; nothing of other weights."""
+    own = own_weights(suite, name)
+    return [] if own is None else [str(own_folder(suite, _own_name(own)) / "record.json")]
+
+
+def _own_name(own: OwnWeights) -> str:
+    """A short name that differs wherever anything that the suite says of the weights does."""
+    stem = re.sub(r"[^a-z0-9_]+", "-", Path(own.path).name.lower())[:40].strip("-")
+    return f"{stem}-{hashlib.sha256(own.model_dump_json().encode()).hexdigest()[:8]}"
+
+
+def _is_described(name: str) -> bool:
+    """Whether a .safetensors file has its sha256 in a <stem>.json beside it, as shipped ones have."""
+    beside = Path(name).with_suffix(".json")
+    if not name.endswith(".safetensors") or not beside.is_file():
+        return False
+    try:
+        held = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(held, dict) and isinstance(held.get("sha256"), str)
+
+
+def check_weight_files(suite: Suite, root: Path) -> None:
+    """Refuse weights that are not there, or are no such files, before anything is planned. Raises ValueError.
+
+    Of fetched ones `make fetch` says more, and trained ones are not there yet.
+    """
+    named = {f"weights.{row}": [row_weights(suite, row)] for row in suite.weights}
+    named |= {f"train.{row}": [*plan.networks] for row, plan in suite.train.items()}
+    for key, names in named.items():
+        for name in names:
+            own = own_weights(suite, name)
+            for file in own.files if own is not None else () if name in suite.train else (name,):
+                if not file.startswith(FETCHED_FOLDER) and (fault := fault_of(root / file)):
+                    raise ValueError(
+                        f"{key} names {file}, {fault}; give the path of a weight file, seen from the "
+                        "repository or absolute."
+                    )
+    for key, file in (("model.codec", suite.model.codec), ("model.text", suite.model.text)):
+        if not file.startswith(FETCHED_FOLDER) and not _is_described(str(root / file)):
+            raise ValueError(
+                f"{key} is {file}, which is not there with its description "
+                f"({Path(file).with_suffix('.json').name}) beside it; restore both, or name another file."
+            )
 
 
 def weights_record(suite: Suite, name: str) -> str:
     """The small file that stands for weights among a rule's inputs.
 
     Its content is compared, however large or touched the weights are: a manifest of `convert`, the
-    description beside a shipped file, or the checksum record of what was fetched.
+    description beside a shipped file, the checksum record of what was fetched, or the record of the user's
+    own.
     """
     if name in suite.train:
         return _converted(suite, name, "json")
+    if own := own_record(suite, name):
+        return own[0]
     return tracked_file(suite, name, str(Path(name).with_suffix(".json")))
 
 

@@ -1,7 +1,7 @@
 """What aggregation and report are told beside the results: names, kinds and settings of every row."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,35 @@ from workflow.planning.suite import (
 
 
 def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
-    """Label and kind of every line of the table, in its order; embedded rows say that they are toys."""
+    """Label and kind of every line of the table, in its order; embedded rows say that they are toys, variants
+    of a trained row what they have otherwise.
+
+    Raises ValueError for two rows of one label.
+    """
     native = " recipe (toy)" if suite.benchmark == "toybox" else ""
     endings = {"native": native, "external": " (external)", "import": " (imported)"}
-    names: dict[str, dict[str, Any]] = {
-        row: {"label": baselines[row].title + endings[baselines[row].kind], "kind": baselines[row].kind}
-        for row in suite.baselines
-    }
-    return names | {
-        row: {"label": _control_label(row, baselines), "kind": "control"} for row in suite.controls
-    }
+    names: dict[str, dict[str, Any]] = {}
+    rows_of: dict[str, str] = {}
+    for row in suite.baselines:
+        title = suite.train[row].title if row in suite.train else None
+        label = (title or baselines[row].title) + endings[baselines[row].kind]
+        if title is None and (differing := suite.variant_name(row)):
+            label = f"{label}, {differing}"
+        if label in rows_of:
+            raise ValueError(
+                f"train.{row} would be called {label!r} in the report, as {rows_of[label]} is; give it "
+                "`settings` that differ, or a `title` of its own."
+                if row in suite.train
+                else f"{rows_of[label]} and {row} would both be called {label!r}; correct one title."
+            )
+        rows_of[label] = row
+        names[row] = {"label": label, "kind": baselines[row].kind}
+    return names | {row: {"label": _control_label(row, names), "kind": "control"} for row in suite.controls}
 
 
-def _control_label(row: str, baselines: Baselines) -> str:
+def _control_label(row: str, names: Mapping[str, Mapping[str, Any]]) -> str:
     made = clip_control(row)
-    return CONTROLS[row] if made is None else f"{baselines[made.source].title}, {CLIP_CONTROLS[made.kind]}"
+    return CONTROLS[row] if made is None else f"{names[made.source]['label']}, {CLIP_CONTROLS[made.kind]}"
 
 
 def aggregate_settings(
@@ -79,6 +93,8 @@ def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Pat
         rows[row] |= {"licence": baseline.licence, "citation": baseline.citation}
         if isinstance(baseline, Baseline):
             rows[row]["settings"] = settings_in_use(suite, baseline)
+            if row in suite.train and (differing := suite.training_differences(row)):
+                rows[row]["settings"]["training"] = differing
         else:
             rows[row]["settings"] = scrub(external_settings_in_use(suite, baseline, root), str(root))
     for row in chosen.controls:
@@ -98,7 +114,7 @@ def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Pat
         "label": suite.label,
         "bounds": suite.benchmark,
         "rows": rows,
-        "config": suite.model_dump(mode="json"),
+        "config": scrub(suite.model_dump(mode="json"), str(root)),
         "gpus": held_gpus(suite, baselines),
         "licences": [line.model_dump() for line in licences_of(root, suite, baselines)],
         **suite.report.model_dump(),

@@ -156,10 +156,11 @@ def needed_resources(root: Path, suite: Suite) -> list[Resource]:
         return []
     listed = listed_resources(root)
     needed = _in_groups(listed, suite, suite.resources) + _training_lists(listed, suite)
-    if any(plan.rewards for plan in suite.train.values()):
-        needed += _reward_resources(root, json.loads(suite.recipe_settings("cm_grpo"))["rewards"])
+    rewarded = [row for row, plan in suite.train.items() if plan.rewards]
+    if rewards := {name for row in rewarded for name in json.loads(suite.train_settings(row))["rewards"]}:
+        needed += _reward_resources(root, rewards)
     for row, path in suite.weights.items():
-        if path.startswith(FETCHED_FOLDER):
+        if isinstance(path, str) and path.startswith(FETCHED_FOLDER):
             needed += released_weights(root, row)
     return with_shards(root, list({entry.path: entry for entry in needed}.values()))
 

@@ -88,15 +88,16 @@ def external_minutes(baseline: ExternalBaseline) -> int:
 def heldout_rows(suite: Suite) -> list[str]:
     """Rows that CM-GRPO trains, whose held-out prompts are scored before and after."""
     rows = [row for row, plan in suite.train.items() if plan.recipe == "cm_grpo" and row in suite.rows]
-    return rows if rows and json.loads(suite.recipe_settings("cm_grpo"))["heldout"] > 0 else []
+    return [row for row in rows if json.loads(suite.train_settings(row))["heldout"] > 0]
 
 
-def training_modules(suite: Suite, plan: TrainPlan) -> list[str]:
+def training_modules(suite: Suite, row: str) -> list[str]:
     """Modules whose code decides the weights of a row: its script, and those that compute its rewards."""
+    plan = suite.train[row]
     script = f"workflow.scripts.train_{plan.recipe}"
     if plan.recipe != "cm_grpo":
         return [script]
-    rewards = json.loads(suite.recipe_settings("cm_grpo"))["rewards"]
+    rewards = json.loads(suite.train_settings(row))["rewards"]
     return [script, *reward_modules(rewards, real_clips=plan.rewards is not None)]
 
 

@@ -9,8 +9,9 @@ set="prompts.samples=3"` nested ones, and both are checked the same way.
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -24,6 +25,7 @@ from evaluation.text_only_dimensions import TEXT_ONLY, TEXT_ONLY_CONTROLS
 from models.training.data_parallel import split_batch
 from models.training.settings import RECIPES, DmdSettings, Execution, canonical
 from workflow.fetching.checksums import FETCHED_FOLDER
+from workflow.fetching.own_weights import OwnWeights
 from workflow.planning.recipe_presets import preset_settings, with_training_prompts
 from workflow.training.reward_names import check_rewards
 
@@ -117,6 +119,11 @@ class ModelFiles(Section):
 class TrainPlan(Section):
     """A row trained in the run. init: a file, or the name of another trained row; teacher: a file.
 
+    settings: whole keys of the recipe's settings that this row has otherwise. published: a preset in place of
+    the recipe's section, as in a suite (workflow/planning/recipe_presets.py); `settings` then stand over it.
+    baseline: whose file says how the row is sampled, None for the row's own. title: its label in the report,
+    None for that of its baseline and what differs.
+
     fake: file that RAVEN's fake score starts from, null for the teacher's. prompts: file with a training
     prompt on each line, null for the embedded world's captions. data: latents of real clips for the forcings
     that train on them (models/training/clips.py); `prompts` are then their captions, a line each, or null for
@@ -145,6 +152,10 @@ class TrainPlan(Section):
     tensorboard: bool = False
     wandb: Name | None = None
     validate_every: Annotated[int, Field(ge=0)] = 0
+    settings: dict[str, Any] | None = None
+    published: str | None = None
+    baseline: Name | None = None
+    title: Annotated[str, Field(min_length=1, max_length=80)] | None = None
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -237,8 +248,10 @@ class Suite(Section):
     clip: ClipSettings
     sample: SampleSettings
     model: ModelFiles
-    weights: dict[Name, str]
-    """Files of the rows that are not trained in the run; `RELEASED` in the suite's file for all of them."""
+    weights: dict[Name, str | OwnWeights]
+    """Files of the rows that are not trained in the run: a path, or what the file does not say beside it;
+    `RELEASED` in the suite's file for the published ones of all rows.
+    """
     train: dict[Name, TrainPlan]
     raven: dict[str, Any] | None
     """Settings of the recipe RAVEN."""
@@ -256,6 +269,15 @@ class Suite(Section):
     """Baselines of kind external whose code may run."""
     allow_degenerate: tuple[Name, ...] = ()
     """Rows of which near-black, flat and noise clips (evaluation/degenerate.py) are scored as they are."""
+    noise_key: Name | None = None
+    """First part of the key of every portable draw, and of every seed of a work list; null: the suite's name.
+    Suites with one key and one list of prompts draw the same noise.
+    """
+
+    @property
+    def keyed_by(self) -> str:
+        """What noise and seeds are keyed by."""
+        return self.noise_key or self.suite
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -271,6 +293,11 @@ class Suite(Section):
         """Whether clips without a picture may go on to scoring. Controls are what they are by design."""
         return row in self.controls or row in self.allow_degenerate
 
+    def weights_path(self, row: str) -> str:
+        """Path of the weights of a row that is not trained in the run."""
+        held = self.weights[row]
+        return held if isinstance(held, str) else held.path
+
     def score_parts(self, dimension: str) -> tuple[str, ...]:
         """Names of the parts of a dimension, where it is scored in parts."""
         count = self.scoring.parts.get(dimension, 1)
@@ -281,10 +308,85 @@ class Suite(Section):
         """Names of the parts of the static filter, where it runs in parts."""
         return tuple(f"{i}-of-{self.scoring.filter_parts}" for i in range(self.scoring.filter_parts))
 
-    def recipe_settings(self, recipe: str) -> str:
-        """Canonical JSON of a training recipe's settings, defaults filled in."""
-        values = {"raven": self.raven, "cm_grpo": self.cm_grpo}[recipe]
-        return canonical(validate_strict(values, RECIPES[recipe], where=recipe))
+    def train_settings(self, row: str) -> str:
+        """Canonical JSON of a trained row's settings, defaults filled in."""
+        return canonical(self._train_settings(row, ""))
+
+    def _train_settings(self, row: str, where: str) -> Any:
+        """The row's settings as its recipe's dataclass. Raises ValueError, which begins with `where`."""
+        plan = self.train[row]
+        kind: Any = RECIPES[plan.recipe]
+        if plan.settings is None:
+            return validate_strict(self.section(plan.recipe), kind, where=f"{where}{plan.recipe}")
+        nested: Any = dict[str, dict[str, dict[str, kind]]]
+        values = {"train": {row: {"settings": plan.settings}}}
+        return validate_strict(values, nested, where=where.removesuffix(": "))["train"][row]["settings"]
+
+    def section(self, recipe: str) -> dict[str, Any] | None:
+        """The suite's settings of a recipe, as written."""
+        return {"raven": self.raven, "cm_grpo": self.cm_grpo}[recipe]
+
+    def baseline_of(self, row: str) -> str:
+        """The baseline whose file says how a row is sampled: the row itself, but for variants of another."""
+        return (self.train[row].baseline if row in self.train else None) or row
+
+    def training_of(self, row: str) -> dict[str, Any]:
+        """What decides a trained row's weights: its settings, and under `from` the files it starts from."""
+        names = ("init", "teacher", "fake", "prompts", "data")
+        return {**json.loads(self.train_settings(row)), "from": self.train[row].model_dump(include={*names})}
+
+    def training_differences(self, row: str) -> dict[str, Any]:
+        """A trained row's values of the settings that are not the same in all rows of its recipe, by dotted
+        key.
+        """
+        recipe = self.train[row].recipe
+        every = {
+            one: dict(_leaves(self.training_of(one)))
+            for one, plan in self.train.items()
+            if plan.recipe == recipe
+        }
+        keys = dict.fromkeys(key for values in every.values() for key in values)
+        return {
+            key: every[row].get(key)
+            for key in keys
+            if any(values.get(key) != every[row].get(key) for values in every.values())
+        }
+
+    def variant_name(self, row: str) -> str:
+        """What a row has otherwise than the trained row or recipe that it is a variant of; empty if it is
+        none, or nothing differs.
+        """
+        plan = self.train.get(row)
+        if plan is None or plan.baseline is None:
+            return ""
+        own = dict(_leaves(self.training_of(row)))
+        if plan.baseline in self.train and self.train[plan.baseline].recipe == plan.recipe:
+            other = dict(_leaves(self.training_of(plan.baseline)))
+        elif plan.published is not None:
+            return plan.published
+        else:
+            section: Any = validate_strict(
+                self.section(plan.recipe) or {}, RECIPES[plan.recipe], where=plan.recipe
+            )
+            other = own | dict(_leaves(json.loads(canonical(section))))
+        differing = [key for key in (own | other) if own.get(key) != other.get(key)]
+        return ", ".join(f"{key.removeprefix('from.')} {_in_words(own.get(key))}" for key in differing)
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings by dotted key; a list is one value."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value
+
+
+def _in_words(value: Any) -> str:
+    """A setting in a label; of a path the last two parts."""
+    if isinstance(value, str) and "/" in value:
+        return "/".join(Path(value).parts[-2:])
+    return "none" if value is None else str(value)
 
 
 CONTROLS = {
@@ -437,6 +539,7 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
                 values = {**values, "train": with_training_prompts(root, published, train)}
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
+    values = {**values, "train": _train_sections(values, where, root)}
     suite = validate_strict(dict(values), Suite, where=where)
     listed = suite.prompts.list
     if listed is not None and not listed.startswith(FETCHED_FOLDER) and not (root / listed).is_file():
@@ -452,11 +555,10 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             "row once."
         )
     for row in suite.baselines:
-        if not (root / "baselines" / f"{row}.yaml").is_file():
-            raise ValueError(
-                f"{where}: baseline {row!r} has no file baselines/{row}.yaml; write it or take the row out."
-            )
-        kind = kind_of(root / "baselines" / f"{row}.yaml")
+        file = f"baselines/{suite.baseline_of(row)}.yaml"
+        if not (root / file).is_file():
+            raise ValueError(f"{where}: baseline {row!r} has no file {file}; write it or take the row out.")
+        kind = kind_of(root / file)
         _check_kind(suite, row, kind, where)
         if kind == "native" and (row in suite.weights) == (row in suite.train):
             raise ValueError(
@@ -482,6 +584,7 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             )
     for row, plan in suite.train.items():
         _check_train(suite, row, plan, where)
+    _check_starts(suite, where)
     for dimension in suite.scoring.parts:
         if dimension not in NAMES:
             raise ValueError(
@@ -512,12 +615,50 @@ def _check_control(suite: Suite, row: str, where: str) -> None:
         )
 
 
+def _train_sections(values: Mapping[str, Any], where: str, root: Path) -> Any:
+    """`train` with the whole settings of every row that does not simply take its recipe's section.
+
+    What is no mapping is left as it is, for the reader of the whole suite to refuse. Raises ValueError for a
+    preset that does not exist.
+    """
+    train = values.get("train")
+    if not isinstance(train, Mapping):
+        return train
+    whole = dict(train)
+    for row, plan in train.items():
+        if not isinstance(plan, Mapping) or plan.get("recipe") not in RECIPES:
+            continue
+        over, published = plan.get("settings"), plan.get("published")
+        base = values.get(plan["recipe"])
+        if isinstance(published, str):
+            try:
+                base = preset_settings(root, published)[plan["recipe"]]
+                if values.get("benchmark") in OFFICIAL_BENCHMARKS:
+                    plan = with_training_prompts(root, published, {row: plan})[row]
+            except ValueError as error:
+                raise ValueError(f"{where}: train.{row}.{error}") from None
+        elif over is None:
+            continue
+        if isinstance(base, Mapping | None) and isinstance(over, Mapping | None):
+            whole[row] = {**plan, "settings": {**(base or {}), **(over or {})}}
+    return whole
+
+
 def _released(values: Mapping[str, Any], where: str, root: Path) -> dict[str, Any]:
     """`weights`, `train` and `resources` of a suite that samples published files only.
 
-    Raises ValueError if it has no row of ours, or fetches nothing, so that no published file can serve it.
+    Raises ValueError if it has no row of ours, trains a variant, or fetches nothing, so that no published
+    file can serve it.
     """
     weights = {}
+    train = values.get("train")
+    plans = train.items() if isinstance(train, Mapping) else ()
+    variants = [row for row, plan in plans if isinstance(plan, Mapping) and plan.get("baseline")]
+    if variants:
+        raise ValueError(
+            f"{where}: weights is {RELEASED!r}, but {', '.join(variants)} are variants that this suite "
+            "trains, of which nothing is published; name other `baselines`, or give `weights` as files."
+        )
     for row in values.get("baselines") or ():
         path = root / "baselines" / f"{row}.yaml"
         if path.is_file() and kind_of(path) == "native":
@@ -554,9 +695,22 @@ def read_suite(path: Path, root: Path, replaced: Mapping[str, Any] | None = None
     return load_suite(root, [path], replaced or {})
 
 
+def _check_starts(suite: Suite, where: str) -> None:
+    """Raises ValueError for rows that start from each other."""
+    for row, plan in suite.train.items():
+        seen, start = [row], plan.init
+        while start in suite.train:
+            if start in seen:
+                raise ValueError(
+                    f"{where}: train.{row}.init leads back to {start!r} ({' -> '.join([*seen, start])}); let "
+                    "one of them start from a file."
+                )
+            seen.append(start)
+            start = suite.train[start].init
+
+
 def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
-    values = {"raven": suite.raven, "cm_grpo": suite.cm_grpo}[plan.recipe]
-    if values is None:
+    if plan.settings is None and suite.section(plan.recipe) is None:
         raise ValueError(
             f"{where}: row {row!r} is trained by recipe {plan.recipe!r}, but the key {plan.recipe!r} is "
             "null; set it."
@@ -571,7 +725,7 @@ def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
             f"{where}: train.{row}.init is {plan.init!r}, neither a file nor a row of `train`; name one of "
             "them."
         )
-    settings: Any = validate_strict(values, RECIPES[plan.recipe], where=f"{where}: {plan.recipe}")
+    settings = suite._train_settings(row, f"{where}: ")
     wanted = isinstance(settings, DmdSettings) and settings.uses_data
     if wanted != (plan.data is not None):
         forcing = f"with forcing {settings.forcing!r} " if plan.recipe == "raven" else ""
@@ -585,7 +739,8 @@ def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
             "on a list of prompts needs the folder of its rewards' weights, and nothing else has one."
         )
     if plan.rewards is not None:
-        check_rewards(settings.rewards, f"{where}: cm_grpo.rewards")
+        named = "cm_grpo" if plan.settings is None else f"train.{row}.settings"
+        check_rewards(settings.rewards, f"{where}: {named}.rewards")
     try:
         split_batch(settings.samples, settings.micro_batches, rank=0, size=plan.nodes * plan.gpus)
     except ValueError as error:
@@ -608,9 +763,11 @@ def settings_in_use(suite: Suite, baseline: Baseline) -> dict[str, Any]:
 
     Portable noise replaces a method's own noise, and the float32 precision its dtypes.
     """
-    shown = sampling_settings(suite, baseline)
+    shown = {**sampling_settings(suite, baseline), "suite": suite.suite}
     if suite.sample.noise == "portable":
         shown["noise"] = {"source": "portable", "draw_last": baseline.noise.draw_last}
+        if suite.noise_key is not None:
+            shown["noise"]["key"] = suite.noise_key
     else:
         shown["noise"] = {"source": "upstream", **shown["noise"]}
     if suite.sample.precision == "float32":
@@ -627,4 +784,5 @@ def control_settings(suite: Suite, control: str) -> dict[str, Any]:
 
 
 def _common_settings(suite: Suite) -> dict[str, Any]:
-    return {"suite": suite.suite, "clip": suite.clip.model_dump(), "batch": suite.sample.batch}
+    # "suite" is what noise is keyed by, under the name that every manifest's hash of settings was made with
+    return {"suite": suite.keyed_by, "clip": suite.clip.model_dump(), "batch": suite.sample.batch}

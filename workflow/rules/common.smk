@@ -19,7 +19,7 @@ from workflow.external.baseline import shape_notes
 from workflow.external.changed_files import changes_note
 from workflow.planning.acceptance import CodeBook
 from workflow.planning.banner import (
-    check_user_list,
+    check_inputs,
     expected_prompts,
     gpu_slots,
     missing_for_jobs,
@@ -44,7 +44,7 @@ from workflow.planning.dry_run import needed_jobs, summary
 from workflow.planning.missing_clips import missing_note
 from workflow.planning.missing_results import gone_note, missing_warnings
 from workflow.planning.needs import released_alternative
-from workflow.planning.paths import folders_of, has_user_list, prompt_list_copy
+from workflow.planning.paths import baseline_file, folders_of, has_user_list, prompt_list_copy
 from workflow.planning.progress import Pace, job_costs
 from workflow.planning.prompt_plan import keep_copy
 from workflow.planning.row_plan import clip_settings, included_rules, rows_of_kind
@@ -70,7 +70,7 @@ ONLY = REPLACED.pop("only", None)
 AS_RELEASED = REPLACED.get("weights") == RELEASED
 CONFIG = config_name(ROOT, workflow.configfiles)
 SUITE = load_suite(ROOT, workflow.configfiles, REPLACED)
-BASELINES = {row: load_row(ROOT / "baselines" / f"{row}.yaml") for row in SUITE.baselines}
+BASELINES = {row: load_row(ROOT / baseline_file(SUITE, row)) for row in SUITE.baselines}
 NATIVE = rows_of_kind(BASELINES, "native")
 EXTERNAL = rows_of_kind(BASELINES, "external")
 IMPORTED = rows_of_kind(BASELINES, "import")
@@ -172,7 +172,7 @@ CONSOLE = Console(workflow.output_settings, answer, planned)
 if workflow.is_main_process:
     if is_wanted(workflow.output_settings):
         take_over(CONSOLE, logger)
-    check_user_list(SUITE, ROOT)
+    check_inputs(SUITE, ROOT)
     if has_user_list(SUITE):
         keep_copy((ROOT / SUITE.prompts.list).read_bytes(), Path(prompt_list_copy(SUITE)))
     if SUBSET:

@@ -18,7 +18,7 @@ checkpoint convert_raven:
     priority: 10
     params:
         train=subpath(input.trained, parent=True),
-        settings=SUITE.raven and SUITE.recipe_settings("raven"),
+        settings=lambda wc: SUITE.train_settings(wc.row),
         folder=subpath(output.full_manifest, parent=True),
         code=code_of("workflow.scripts.convert"),
     shell:
@@ -51,7 +51,7 @@ checkpoint convert_cm_grpo:
     priority: 10
     params:
         train=subpath(input.trained, parent=True),
-        settings=SUITE.cm_grpo and SUITE.recipe_settings("cm_grpo"),
+        settings=lambda wc: SUITE.train_settings(wc.row),
         base=lambda wc: weights_file(SUITE, SUITE.train[wc.row].init),
         folder=subpath(output.adapter_manifest, parent=True),
         code=code_of("workflow.scripts.convert"),

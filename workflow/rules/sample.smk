@@ -5,6 +5,7 @@
 from workflow.planning.paths import (
     fetched_checksums,
     local_weights,
+    own_record,
     row_weights,
     weights_file,
     weights_record,
@@ -41,10 +42,11 @@ rule sample:
         settings=lambda wc: row_settings(wc.row),
         code=code_of("workflow.scripts.sample"),
         noise=SUITE.sample.noise,
-        baseline="baselines/{row}.yaml",
+        baseline=lambda wc: baseline_file(SUITE, wc.row),
         weights=lambda wc: weights_file(SUITE, row_weights(SUITE, wc.row)),
         codec=SUITE.model.codec,
         text=SUITE.model.text,
+        own=lambda wc: [f"--own={record}" for record in own_record(SUITE, row_weights(SUITE, wc.row))],
         embeddings=f"{FOLDERS.suite}/embeddings",
         checksums=["--checksums", fetched_checksums(SUITE)] if SUITE.resources else [],
         device=SUITE.device,
@@ -63,6 +65,7 @@ rule sample:
         " --weights {params.weights:q}"
         " --codec {params.codec:q}"
         " --text {params.text:q}"
+        " {params.own:q}"
         " --embeddings {params.embeddings:q}"
         " {params.checksums:q}"
         " --device {params.device:q}"

@@ -47,7 +47,7 @@ rule train:
         execution=lambda wc: SUITE.train[wc.row].execution,
     params:
         recipe=lambda wc: SUITE.train[wc.row].recipe,
-        settings=lambda wc: SUITE.recipe_settings(SUITE.train[wc.row].recipe),
+        settings=lambda wc: SUITE.train_settings(wc.row),
         init=lambda wc: weights_file(SUITE, SUITE.train[wc.row].init),
         teacher=lambda wc: weights_file(SUITE, SUITE.train[wc.row].teacher),
         codec=SUITE.model.codec,
@@ -56,7 +56,7 @@ rule train:
         size=f"{SUITE.model.latent_height} {SUITE.model.latent_width}",
         precision=SUITE.sample.precision,
         device=SUITE.device,
-        code=code_of(lambda wc: training_modules(SUITE, SUITE.train[wc.row])),
+        code=code_of(lambda wc: training_modules(SUITE, wc.row)),
         folder=subpath(output.manifest, parent=True),
     shell:
         # exec: a signal of Slurm must reach the launcher, and would end a shell that waits for it
@@ -100,7 +100,7 @@ rule score_heldout:
         row=only_rows(heldout_rows(SUITE)),
     threads: 1
     params:
-        settings=lambda wc: SUITE.recipe_settings("cm_grpo"),
+        settings=lambda wc: SUITE.train_settings(wc.row),
         init=lambda wc: weights_file(SUITE, SUITE.train[wc.row].init),
         codec=SUITE.model.codec,
         text=SUITE.model.text,
@@ -108,12 +108,14 @@ rule score_heldout:
         size=f"{SUITE.model.latent_height} {SUITE.model.latent_width}",
         precision=SUITE.sample.precision,
         device=SUITE.device,
+        before=lambda wc: SUITE.train[wc.row].init,
         code=code_of(lambda wc: heldout_modules(SUITE.train[wc.row])),
         folder=subpath(output.heldout, parent=True),
     shell:
         "{ON_GPU}python -m workflow.scripts.score_heldout"
         " --settings {params.settings:q}"
         " --train {params.folder:q}"
+        " --before {params.before:q}"
         " --init {params.init:q}"
         " --codec {params.codec:q}"
         " --text {params.text:q}"

@@ -8,14 +8,21 @@ from typing import Any, NamedTuple
 from baselines.build import Precision, build_sampler, dtypes_of
 from baselines.spec import SAMPLED_SECTIONS, Baseline, load_baseline
 from evaluation.clips import ClipShape
-from evaluation.records import Prompt
+from evaluation.records import Prompt, read_json
 from evaluation.shards import full_batches, parse_shard, published_items, samples_to_render, shard_batches
 from models.attention import kernel_name
 from models.text_and_pixels import open_codec
 from workflow.fetching.checksums import read_checksums, verified_sha256
+from workflow.fetching.own_weights import OwnRecord
 from workflow.sampling.batches import BatchSampler, best_runner
 from workflow.sampling.machine import choose_device, device_name, software
-from workflow.sampling.model_files import open_network, prompt_encoder, row_sha256, text_sha256
+from workflow.sampling.model_files import (
+    open_network,
+    prompt_encoder,
+    row_sha256,
+    text_sha256,
+    verified_own,
+)
 from workflow.sampling.shard import ShardJob, settings_from
 
 AHEAD = 3
@@ -53,13 +60,14 @@ def open_row(flags: argparse.Namespace, prompts: list[Prompt], only: Set[str] | 
     precision: Precision = settings["precision"]
     dtypes = dtypes_of(baseline, precision)
     checksums = read_checksums(flags.checksums)
-    weights = row_sha256(flags.weights, baseline, checksums)
+    own = read_json(OwnRecord, flags.own) if flags.own else None
+    weights = verified_own(own) if own else row_sha256(flags.weights, baseline, checksums)
     codec, text = verified_sha256(flags.codec, checksums), text_sha256(flags.text, checksums)
     batches = shard_batches(
         full_batches(samples_to_render(prompts), settings["batch"]), *parse_shard(flags.shard)
     )
     made = [batch for batch in batches if only is None or any(s.clip_id in only for s in batch.wanted)]
-    wan = open_network(flags.weights, baseline, dtypes, device)
+    wan = open_network(flags.weights, baseline, dtypes, device, own.weights if own else None)
     shape = (baseline.rollout.frames, wan.config.in_channels, *settings["latent_size"])
     maker = BatchSampler(
         sampler=build_sampler(

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.clip_controls import control_frames, other_prompts
-from evaluation.clips import ClipShape, read_clip, write_clip
+from evaluation.clip_reader import read_clip
+from evaluation.clips import ClipShape, write_clip
 from evaluation.command import run
 from evaluation.records import Clip, Prompt, clip_id, read_jsonl
 from evaluation.shards import Sample, canonical_sha256, samples_to_render

@@ -18,7 +18,7 @@ from baselines.strict_yaml import parse_strict
 from evaluation.command import command, run
 from evaluation.files import file_sha256
 from evaluation.records import TrainManifest, WeightsManifest, read_json, write_json
-from models.checkpoints.containers import write_safetensors
+from models.checkpoints.containers import weights_sha256, write_safetensors
 from models.checkpoints.convert import WeightsSource, header_of, open_source, to_flavour
 from models.checkpoints.open import open_model
 from models.noise import GeneratorNoise
@@ -75,7 +75,7 @@ def write_flavour(
         sha256=file_sha256(path),
         tensors=len(state),
         base=base_name,
-        base_sha256=file_sha256(base) if base else None,
+        base_sha256=weights_sha256(base) if base else None,
         step=trained.step,
     )
     write_json(path.with_suffix(".json"), manifest)

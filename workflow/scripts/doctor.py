@@ -22,6 +22,7 @@ from evaluation.command import command, run
 from evaluation.files import file_sha256
 from workflow.planning.banner import expected_prompts, run_needs, start_notices
 from workflow.planning.needs import files_of, released_alternative
+from workflow.planning.paths import check_weight_files, own_weights, row_weights
 from workflow.planning.resources import missing_resources
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, RELEASED, Suite, read_suite
 from workflow.scoring.vbench_doctor import SHOWN_FILES, DoctorCheck, check_scorer
@@ -120,9 +121,11 @@ def check_codec() -> DoctorCheck:
 def check_shipped(suite: Suite) -> DoctorCheck:
     """Shipped weights: present, and the bytes that their description promises."""
     what = "shipped weights"
-    names = {*suite.weights.values(), suite.model.codec, suite.model.text}
-    names |= {name for plan in suite.train.values() for name in (plan.init, plan.teacher) if "/" in name}
-    shipped = sorted(Path(name) for name in names if not name.startswith("resources/"))
+    names = {row_weights(suite, row) for row in suite.weights} | {suite.model.codec, suite.model.text}
+    names |= {name for plan in suite.train.values() for name in plan.networks if name not in suite.train}
+    own = {name for name in names if own_weights(suite, name) is not None}
+    check_weight_files(suite, Path.cwd())
+    shipped = sorted(Path(name) for name in names - own if not name.startswith("resources/"))
     absent = [str(path) for path in shipped if not path.is_file()]
     if absent:
         return DoctorCheck("MISSING", what, f"{', '.join(absent)}; restore them with git checkout")

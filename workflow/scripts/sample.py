@@ -15,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = shard_command(__doc__, "baseline", "weights", "codec", "text")
     parser.add_argument("--embeddings", required=True, type=Path, help="folder of prompt embeddings")
     parser.add_argument("--checksums", type=Path, help="sha256 of fetched files, as the fetch stage verified")
+    parser.add_argument("--own", type=Path, help="record of weights of the user's own, as they were proven")
     parser.add_argument("--noise", required=True, choices=("portable", "upstream"))
     parser.add_argument("--device", required=True, choices=("cpu", "cuda", "auto"))
     parser.add_argument("--spread", type=int, help="make this many clips only, spread over the whole row")

@@ -195,7 +195,12 @@ def score_heldout(flags: argparse.Namespace) -> None:
         }
         for name in before
     ]
-    record = {"before": "raven", "after": "cm_grpo", "prompts": held_out.prompts, "measures": metrics}
+    record = {
+        "before": flags.before,
+        "after": flags.train.name,
+        "prompts": held_out.prompts,
+        "measures": metrics,
+    }
     write_text(flags.output, json.dumps(record) + "\n")
     for name in ("reward", *sorted(settings.rewards)):
         log_change(name, before[name], after[name])
@@ -217,6 +222,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "--train", required=True, type=Path, help="folder of the trained row, with its checkpoint"
     )
+    flags.add_argument("--before", required=True, help="name of what training started from, for the report")
     flags.add_argument("--output", required=True, type=Path, help="file to write")
     return flags
 

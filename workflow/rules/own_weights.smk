@@ -1,0 +1,33 @@
+# weights of the user's own, anywhere on this machine -> weights/own-files/<name>/record.json
+from workflow.external.changed_files import changes_note
+from workflow.planning.paths import all_own_weights, own_folder
+
+OWN_WEIGHTS = all_own_weights(SUITE)
+
+
+def changed_weights(wildcards):
+    """The note that the files changed since they were proven, if they ever did."""
+    note = changes_note(own_folder(SUITE, wildcards.own))
+    return [str(note)] if note.is_file() else []
+
+
+rule own_weights:
+    """Hash weights of the user's own and check what they hold, before any job on a GPU."""
+    input:
+        changed=changed_weights,
+    output:
+        record="<suite>/weights/own-files/{own}/record.json",
+    log:
+        "<suite>/logs/own_weights/{own}.log",
+    benchmark:
+        "<suite>/benchmarks/own_weights/{own}.tsv"
+    wildcard_constraints:
+        own=only_rows(OWN_WEIGHTS),
+    params:
+        weights=lambda wc: OWN_WEIGHTS[wc.own].model_dump_json(),
+        code=code_of("workflow.scripts.own_weights"),
+    shell:
+        "python -m workflow.scripts.own_weights"
+        " --weights {params.weights:q}"
+        " --output {output.record:q}"
+        " > {log:q} 2>&1"
