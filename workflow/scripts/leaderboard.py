@@ -29,7 +29,8 @@ def totals_text(paths: Sequence[Path]) -> str:
     """A table of the results in each path: Total, Quality, Semantic, then every dimension, raw and normalised
     (percent). Raises ValueError, naming what is missing: VBench's own script counts that as 0.
     """
-    lines, known = [], metrics("vbench")
+    known = metrics("vbench")
+    lines: list[str] = []
     for path in paths:
         raw = {name: 100.0 * score for name, score in official_scores(path).items()}
         normalised = {name: known[name].normalise(value) for name, value in raw.items()}
