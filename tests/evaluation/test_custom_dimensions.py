@@ -145,7 +145,7 @@ def job(folder: Path, custom: CustomDimension) -> list[str]:
         )
     write_jsonl(folder / "manifest.jsonl", clips)
     write_jsonl(folder / "prompts.jsonl", PROMPTS)
-    kept = {p.id: (0, 1) for p in PROMPTS}
+    kept: dict[str, tuple[int, ...]] = {p.id: (0, 1) for p in PROMPTS}
     write_json(folder / "filter.json", FilteredSet(row="raven", threshold=1, filtered=(), kept=kept))
     return [
         "--suite",
@@ -274,7 +274,7 @@ def test_refused_clips_are_named_together(tmp_path: Path, capsys: pytest.Capture
 
 def test_a_judge_may_see_what_the_filter_left_out(tmp_path: Path) -> None:
     """CLIPS "all": scored on every sample, which is what aggregate then asks for."""
-    kept = {p.id: (0,) for p in PROMPTS}
+    kept: dict[str, tuple[int, ...]] = {p.id: (0,) for p in PROMPTS}
     prompts = [p.model_copy(update={"keep": 1}) for p in PROMPTS]
     filtered = FilteredSet(row="raven", threshold=1, filtered=(), kept=kept)
     for text, count in ((GOOD, 3), (GOOD + '\nCLIPS = "all"\n', 6)):
