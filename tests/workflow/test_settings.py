@@ -13,7 +13,7 @@ import pytest
 
 from workflow.planning.banner import missing_reward_environment, this_start
 from workflow.planning.resources import needed_resources
-from workflow.planning.suite import load_suite, read_mapping, sampling_settings, suite_from
+from workflow.planning.suite import load_suite, nested_values, read_mapping, sampling_settings, suite_from
 from workflow.training.reward_names import REWARD_PYTHON
 
 ROOT = Path(__file__).parents[2]
@@ -220,6 +220,7 @@ def test_one_nested_key_is_replaced_and_checked(tmp_path: Path) -> None:
     assert suite.prompts == plain.prompts.model_copy(update={"samples": 3})
     assert (suite.report.note, suite.device, suite.scoring.backend) == ("two words", "auto", "official")
     assert json.loads(suite.recipe_settings("raven"))["student"]["lr"] == 2e-4
+    assert nested_values("a=1 report.note='two words") == {"a": 1, "report.note": "two words"}
     assert plain.model_dump() == load_suite(ROOT, files, {}).model_dump()
     for wrong, words in (
         ("prompts.sample=3", r"prompts\.sample\b"), ("clip.fps=fast", r"clip\.fps"),

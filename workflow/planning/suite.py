@@ -455,7 +455,7 @@ def nested_values(text: Any) -> dict[str, Any]:
         raise ValueError(
             f"--config set is {text!r}, expected words key=value; give the keys of a mapping one by one."
         )
-    for word in shlex.split(text or ""):
+    for word in _words(text or ""):
         name, equals, value = word.partition("=")
         if not equals or not all(name.split(".")) or name in found:
             raise ValueError(
@@ -464,6 +464,16 @@ def nested_values(text: Any) -> dict[str, Any]:
             )
         found[name] = yaml.load(value, Loader=StrictLoader)  # noqa: S506 (a SafeLoader)
     return found
+
+
+def _words(text: str) -> list[str]:
+    """Words of a text with quotes, of which Snakemake takes away the last. Raises ValueError."""
+    for lost in ("", "'", '"'):
+        try:
+            return shlex.split(text + lost)
+        except ValueError:
+            continue
+    raise ValueError(f"--config set: {text!r} has a quote that is not closed; close it.")
 
 
 def _replace(values: dict[str, Any], name: str, value: Any, where: str) -> None:
