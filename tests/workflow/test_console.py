@@ -138,6 +138,9 @@ def test_a_user_who_stops_a_run_is_told_how_it_goes_on() -> None:
     run.say("Terminating processes on user request, this might take some time.")
     run.fail(1)
     assert run.said == "Stopping; jobs that run are ended.\n"
+    for _ in range(3):
+        run.say("Will exit after finishing currently running jobs (scheduler).")
+    assert run.said.count("Stopping when the jobs that run have ended.") == 1
     (line,) = run.console.end_lines(done=False)
     assert line == "Stopped after 0:03. The same command goes on where this one was."
 

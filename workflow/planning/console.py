@@ -347,7 +347,11 @@ class Console(LogHandlerBase):
         text = record.getMessage().strip()
         if text.startswith(CUT_OFF):
             self.stopped = True
-            self.say("Stopping; jobs that run are ended." if text.startswith(CUT_OFF[0]) else text)
+            self._once(
+                "Stopping; jobs that run are ended."
+                if text.startswith(CUT_OFF[0])
+                else "Stopping when the jobs that run have ended."
+            )
         elif text.startswith(NOTHING_LEFT):
             self.say("\n".join([text, *self.answer()]))
         elif text.startswith("Trying to restart job"):
