@@ -82,7 +82,8 @@ def shape_errors(frames: int, height: int, width: int, fps: Fraction | float, sh
     if (height, width) != (shape.height, shape.width):
         errors.append(f"is {width}x{height} pixels instead of {shape.width}x{shape.height}")
     if abs(float(fps) - shape.fps) > 1e-3:
-        errors.append(f"plays at {float(fps):.5g} frames per second instead of {shape.fps}")
+        exact = f" ({fps})" if isinstance(fps, Fraction) and fps.denominator > 1 else ""
+        errors.append(f"plays at {float(fps):.5g}{exact} frames per second instead of {shape.fps}")
     return errors
 
 

@@ -15,7 +15,7 @@ import pytest
 from evaluation import clip_reader
 from evaluation.clip_reader import ClipError, look_at_clip, read_clip, rgb_of, shown_frames
 from evaluation.clips import ClipShape, write_clip
-from tests.evaluation.strange_clips import STRANGE, StrangeClip, pictures, plain
+from tests.evaluation.strange_clips import NTSC, STRANGE, StrangeClip, encoded, pictures, plain
 
 NAMES = [strange.name for strange in STRANGE]
 
@@ -117,6 +117,9 @@ def test_nothing_too_large_is_decoded(tmp_path: Path, monkeypatch: pytest.Monkey
         ClipError, match=r"12 frames instead of 9 and is 64x48 pixels instead of 96x48 and .* 16 .* of 24"
     ):
         read_clip(path, shape)
+    (tmp_path / "y.mp4").write_bytes(encoded(fps=NTSC))
+    with pytest.raises(ClipError, match=r"plays at 29.97 \(30000/1001\) frames per second instead of 30"):
+        read_clip(tmp_path / "y.mp4", ClipShape(pixel_frames=12, height=48, width=64, fps=30))
     monkeypatch.setattr(clip_reader, "MAX_CLIP_GB", 1e-5)
     with pytest.raises(ClipError, match=r"is 0.0 GiB of pixels \(12 frames of 64x48\), more than 1e-05"):
         read_clip(path)
