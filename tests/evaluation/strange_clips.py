@@ -19,6 +19,7 @@ from av.stream import Disposition
 
 FRAMES, HEIGHT, WIDTH, FPS = 12, 48, 64, 16
 NO_B = (("bf", "0"),)
+FINE = (*NO_B, ("crf", "1"))
 TICK = Fraction(1, FPS)
 
 
@@ -122,13 +123,20 @@ def shown_by(*matrix: int, film: bytes | None = None) -> bytes:
     return with_fields(film or plain(), b"tkhd", 40, ">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
 
 
-def damaged() -> bytes:
+def damaged(film: bytes) -> bytes:
     """40 bytes inverted in the middle of the coded frames."""
-    data = bytearray(encoded(options=(*NO_B, ("crf", "1"))))
+    data = bytearray(film)
     at = data.index(b"mdat")
     at += int.from_bytes(data[at - 4 : at], "big") // 2
     data[at : at + 40] = bytes(255 - byte for byte in data[at : at + 40])
     return bytes(data)
+
+
+def cut_before(number: int) -> bytes:
+    """Cut off exactly where a packet begins."""
+    data = encoded(muxer=START, options=NO_B)
+    with av.open(io.BytesIO(data)) as file:
+        return data[: [packet.pos for packet in file.demux(video=0)][number]]
 
 
 def without(number: int, *, closed: bool = False) -> bytes:
@@ -324,7 +332,14 @@ STRANGE = (
         "has transparency (argb)",
     ),
     # damage
-    StrangeClip("bytes inverted", damaged, "at frame", "at frame"),
+    StrangeClip("bytes inverted", lambda: damaged(encoded(options=FINE)), "at frame", "at frame"),
+    StrangeClip(
+        "bytes inverted, Motion JPEG",
+        lambda: damaged(encoded("mjpeg", pixels="yuvj420p")),
+        "at frame",
+        "at frame",
+    ),
+    StrangeClip("cut off between frames", lambda: cut_before(9), "ends after 9 of the 12", "ends after 9 of"),
     StrangeClip(
         "end cut off", lambda: plain()[:-300], "cannot be read as an mp4", "cannot be read as an mp4"
     ),

@@ -7,6 +7,7 @@ import tracemalloc
 from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from evaluation import clip_reader
 from evaluation.clip_reader import ClipError, look_at_clip, read_clip, rgb_of, shown_frames
 from evaluation.clips import ClipShape, write_clip
-from tests.evaluation.strange_clips import NTSC, STRANGE, StrangeClip, encoded, pictures, plain
+from tests.evaluation.strange_clips import FRAGMENTS, NTSC, STRANGE, StrangeClip, encoded, pictures, plain
 
 NAMES = [strange.name for strange in STRANGE]
 
@@ -98,11 +99,16 @@ def test_the_rate_is_that_of_the_steps(rate: Fraction, tick: Fraction) -> None:
     assert found(times, rate) == found(times, average, rate) == rate
     if rate.denominator == 1:
         assert found(times, average, None) == rate
+    if tick < Fraction(1, 1000):
+        near = 100 / (100 / rate + Fraction(1, 1000))
+        assert found(times, near, rate) == rate
     longer = [time + round(1 / (2 * rate * tick)) * (i > 50) for i, time in enumerate(times)]
     with pytest.raises(ClipError, match="variable rate"):
         found(longer, rate)
     with pytest.raises(ClipError, match="two frames at one time"):
         found(sorted([*times, times[7]]), rate)
+    with pytest.raises(ClipError, match="variable rate"):  # a tick that is as long as a step hides nothing
+        clip_reader._constant_rate([0, 1, 2, 4, 5, 6], 1 / rate, [rate], "x")
 
 
 def test_nothing_too_large_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +129,11 @@ def test_nothing_too_large_is_decoded(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(clip_reader, "MAX_CLIP_GB", 1e-5)
     with pytest.raises(ClipError, match=r"is 0.0 GiB of pixels \(12 frames of 64x48\), more than 1e-05"):
         read_clip(path)
+    monkeypatch.setattr(clip_reader, "MAX_FRAMES", 5)
+    with pytest.raises(ClipError, match="declares 12 frames, more than 5"):
+        read_clip(path)
+    with pytest.raises(ClipError, match="has more than 5 frames"):  # whose headers declare none
+        look_at_clip(encoded(muxer=FRAGMENTS), "x")
     monkeypatch.setattr(clip_reader, "MAX_FRAME_PIXELS", 3000)
     with pytest.raises(ClipError, match="has frames of 64x48, more than 3000 pixels"):
         read_clip(path)
@@ -137,6 +148,19 @@ def test_a_clip_is_in_memory_once(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert frames.nbytes <= peak < 1.3 * frames.nbytes
+
+
+def test_a_frame_that_a_decoder_guessed_is_damage() -> None:
+    """Decoders conceal some damage and mark the frame; what they put there differs between them."""
+    guessed = SimpleNamespace(width=64, height=48, is_corrupt=True)
+    said = clip_reader._frame_error(guessed, 7, (64, 48))  # type: ignore[arg-type]
+    assert said is not None and "is damaged at frame 7" in said
+
+
+def test_a_frame_without_a_time_is_said() -> None:
+    packet = SimpleNamespace(size=9, is_corrupt=False, is_discard=False, pts=None)
+    with pytest.raises(ClipError, match="does not say when each frame is shown"):
+        clip_reader._shown_times(SimpleNamespace(demux=lambda _: [packet]), None, "x")
 
 
 def test_what_is_no_file_is_said(tmp_path: Path) -> None:
