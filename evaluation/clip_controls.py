@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from evaluation.clips import ClipFrames
 from evaluation.records import Prompt
 
-BLOCK = 8
+SPOT = 8
 """Side of a spot of noise, in pixels. Finer noise cannot be compressed: 30 MB a clip of 832x480 in place of
 one or two.
 """
@@ -60,7 +60,7 @@ def other_prompts(prompts: Sequence[Prompt]) -> dict[str, str]:
     return {prompts[row].id: prompts[place].id for row, place in zip(rows, columns, strict=True)}
 
 
-def control_frames(kind: str, frames: ClipFrames, seed: str) -> ClipFrames:
+def altered_frames(kind: str, frames: ClipFrames, seed: str) -> ClipFrames:
     """The control's frames from those of a clip, uint8 [T, H, W, 3]. seed: a text that names the clip."""
     digest = hashlib.sha256(f"{kind}|{seed}".encode()).digest()
     draw = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
@@ -70,7 +70,7 @@ def control_frames(kind: str, frames: ClipFrames, seed: str) -> ClipFrames:
         return frames[draw.permutation(len(frames))]
     if kind == "noise":
         height, width = frames.shape[1:3]
-        spots = frames[:, ::BLOCK, ::BLOCK]
+        spots = frames[:, ::SPOT, ::SPOT]
         mixed = np.stack([draw.permutation(frame.reshape(-1, 3)) for frame in spots]).reshape(spots.shape)
-        return mixed.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2)[:, :height, :width]
+        return mixed.repeat(SPOT, axis=1).repeat(SPOT, axis=2)[:, :height, :width]
     raise ValueError(f"{kind!r} makes no frames; expected noise, frozen_first_frame or shuffled_frames.")

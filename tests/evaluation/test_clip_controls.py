@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from evaluation.clip_controls import BLOCK, control_frames, other_prompts
+from evaluation.clip_controls import SPOT, altered_frames, other_prompts
 from evaluation.records import Prompt
 from evaluation.toybox.suite import toybox_prompts
 
@@ -17,24 +17,24 @@ def drifting() -> np.ndarray:
 
 def test_each_kind_does_one_thing_to_frames() -> None:
     frames = drifting()
-    frozen = control_frames("frozen_first_frame", frames, "a")
+    frozen = altered_frames("frozen_first_frame", frames, "a")
     assert frozen.shape == frames.shape
     assert (frozen == frames[0]).all()
-    shuffled = control_frames("shuffled_frames", frames, "a")
+    shuffled = altered_frames("shuffled_frames", frames, "a")
     assert sorted(f.tobytes() for f in shuffled) == sorted(f.tobytes() for f in frames)
     assert not np.array_equal(shuffled, frames)
-    noise = control_frames("noise", frames, "a")
+    noise = altered_frames("noise", frames, "a")
     assert noise.shape == frames.shape
     for made, frame in zip(noise, frames, strict=True):
-        spots = made[::BLOCK, ::BLOCK].reshape(-1, 3)
-        assert Counter(map(tuple, spots)) == Counter(map(tuple, frame[::BLOCK, ::BLOCK].reshape(-1, 3)))
-        assert np.array_equal(made, made[::BLOCK, ::BLOCK].repeat(BLOCK, 0).repeat(BLOCK, 1)[:24, :36])
+        spots = made[::SPOT, ::SPOT].reshape(-1, 3)
+        assert Counter(map(tuple, spots)) == Counter(map(tuple, frame[::SPOT, ::SPOT].reshape(-1, 3)))
+        assert np.array_equal(made, made[::SPOT, ::SPOT].repeat(SPOT, 0).repeat(SPOT, 1)[:24, :36])
     for kind in ("noise", "shuffled_frames"):
-        again, other = control_frames(kind, frames, "a"), control_frames(kind, frames, "b")
-        assert np.array_equal(again, control_frames(kind, frames, "a"))
+        again, other = altered_frames(kind, frames, "a"), altered_frames(kind, frames, "b")
+        assert np.array_equal(again, altered_frames(kind, frames, "a"))
         assert not np.array_equal(again, other), "no two clips are shuffled alike"
     with pytest.raises(ValueError, match="'truth' makes no frames"):
-        control_frames("truth", frames, "a")
+        altered_frames("truth", frames, "a")
 
 
 def prompt(name: str, text: str, samples: int = 1, dimensions: tuple[str, ...] = ("color",)) -> Prompt:

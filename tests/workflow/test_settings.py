@@ -176,7 +176,7 @@ def test_the_real_suite_plans_both_trainings() -> None:
             "\nCheaper first: ",
             "6,220 clips per row",
             "GB are free here",
-            "needs 36 fetched files, and",
+            "needs 36 fetched files and 14 more for scoring",
         ):
             assert line in said, line
     for recipe in ("raven", "cm_grpo"):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.clip_controls import control_frames, other_prompts
+from evaluation.clip_controls import altered_frames, other_prompts
 from evaluation.clip_reader import read_clip
 from evaluation.clips import ClipShape, write_clip
 from evaluation.command import run
@@ -51,10 +51,10 @@ def sources(
     return {name: clips[source] for name, source in wanted.items()}
 
 
-def make_clip(kind: str, source: Path, target: Path, *, seed: str, fps: int) -> None:
+def make_clip(kind: str, source: Path, target: Path, *, seed: str, shape: ClipShape) -> None:
     """Write a control's clip. With shuffled captions it is the source's very file, which takes no room."""
     if kind != "shuffled_captions":
-        write_clip(target, control_frames(kind, read_clip(source).frames, seed), fps=fps)
+        write_clip(target, altered_frames(kind, read_clip(source, shape).frames, seed), fps=shape.fps)
         return
     try:
         os.link(source.resolve(), target)
@@ -98,7 +98,7 @@ def make_shard(flags: argparse.Namespace) -> None:
             started = time.perf_counter()
             source = flags.source.parent / job.made_from[sample.clip_id].file
             target = Path(folder, f"{sample.clip_id}.mp4")
-            make_clip(kind, source, target, seed=f"{settings['of']}|{sample.clip_id}", fps=shape.fps)
+            make_clip(kind, source, target, seed=f"{settings['of']}|{sample.clip_id}", shape=shape)
             intake.take([sample], Path(folder), seconds=time.perf_counter() - started)
     write_shard(intake.in_order(), flags.manifest, flags.timings)
 
