@@ -62,7 +62,7 @@ def make_clip(kind: str, source: Path, target: Path, *, seed: str, shape: ClipSh
         shutil.copyfile(source, target)
 
 
-def make_shard(flags: argparse.Namespace) -> None:
+def make_controls(flags: argparse.Namespace) -> None:
     settings = settings_from(flags.settings)
     kind, shape = settings["control"], ClipShape(**settings["clip"])
     prompts = read_jsonl(Prompt, flags.prompts)
@@ -106,7 +106,7 @@ def make_shard(flags: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = shard_command(__doc__)
     parser.add_argument("--source", required=True, type=Path, help="manifest of the row it is made from")
-    return run(parser, arguments, make_shard)
+    return run(parser, arguments, make_controls)
 
 
 if __name__ == "__main__":
