@@ -37,12 +37,12 @@ rule all:
 
 
 onstart:
-    print_start()
+    RUN.start()
 
 
 onsuccess:
-    print_end(done=True)
+    RUN.end(done=True)
 
 
 onerror:
-    print_end(done=False)
+    RUN.end(done=False)
