@@ -219,7 +219,7 @@ def test_one_nested_key_is_replaced_and_checked(tmp_path: Path) -> None:
     suite = load_suite(ROOT, files, {"set": text})
     assert suite.prompts == plain.prompts.model_copy(update={"samples": 3})
     assert (suite.report.note, suite.device, suite.scoring.backend) == ("two words", "auto", "official")
-    assert json.loads(suite.recipe_settings("raven"))["student"]["lr"] == 2e-4
+    assert json.loads(suite.train_settings("raven"))["student"]["lr"] == 2e-4
     assert nested_values("a=1 report.note='two words") == {"a": 1, "report.note": "two words"}
     assert plain.model_dump() == load_suite(ROOT, files, {}).model_dump()
     for wrong, words in (

@@ -187,7 +187,7 @@ def _training_lists(entries: Sequence[Resource], suite: Suite) -> list[Resource]
     named = {
         row: plan.prompts
         for row, plan in suite.train.items()
-        if plan.prompts is not None and plan.prompts.startswith(FETCHED_FOLDER)
+        if plan.prompts is not None and plan.prompts.startswith(FETCHED_FOLDER) and plan.data is None
     }
     for row, name in named.items():
         if name not in listed:
