@@ -112,7 +112,8 @@ def test_a_control_made_from_clips_is_known_by_its_name() -> None:
         "suite": 0, "clip": 0, "batch": 0, "control": "noise", "of": "longlive"
     }  # fmt: skip
     told = aggregate_settings(toybox, every, [], None)["rows"]
-    assert told[given[1]] == {"label": "RAVEN recipe (toy), captions shuffled", "kind": "control", "of": "raven"}
+    label = "RAVEN recipe (toy), captions shuffled"
+    assert told[given[1]] == {"label": label, "kind": "control", "of": "raven"}
     assert toybox.allows_degenerate(given[0])
     assert not toybox.allows_degenerate("longlive")
     subset = choose_subset(
