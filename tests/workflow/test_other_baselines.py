@@ -433,6 +433,17 @@ def test_nothing_is_half_imported(
     assert not (place / "m0").exists()
 
 
+def test_a_link_that_a_program_wrote_becomes_a_file(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a row whose clips vanish with the program's own folder."""
+    linking = COPYING.replace("shutil.copy(", "pathlib.Path(item['file']).symlink_to(").replace(
+        '(item["clip_id"] + ".mp4"), item["file"])', '(item["clip_id"] + ".mp4"))'
+    )
+    write_tool(place / "elsewhere/tool", linking.format(which="", last=""))
+    assert call(monkeypatch, external_script.main, arguments(place, "shard")) == 0
+    clips = list((place / "row/mp4").iterdir())
+    assert clips and not any(clip.is_symlink() for clip in clips)
+
+
 def test_what_else_lies_there_is_named(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
