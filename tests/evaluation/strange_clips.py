@@ -17,6 +17,8 @@ import av
 import numpy as np
 from av.stream import Disposition
 
+from evaluation.clips import X264
+
 FRAMES, HEIGHT, WIDTH, FPS = 12, 48, 64, 16
 NO_B = (("bf", "0"),)
 FINE = (*NO_B, ("crf", "1"))
@@ -57,7 +59,10 @@ def encoded(
         NamedTemporaryFile() as target,  # a file, because `faststart` reads it again
         av.open(target.name, "w", format=container, options=dict(muxer)) as file,
     ):
-        stream: Any = file.add_stream(codec, rate=fps, options=dict(options))
+        wanted = dict(options)
+        if codec == "libx264" and X264:  # the same bytes each time
+            wanted["x264-params"] = ":".join(filter(None, (wanted.get("x264-params"), *X264.values())))
+        stream: Any = file.add_stream(codec, rate=fps, options=wanted)
         stream.height, stream.width = size
         stream.pix_fmt, stream.thread_count = pixels, 1
         packets = []
@@ -135,16 +140,16 @@ def damaged(film: bytes) -> bytes:
 def cut_before(number: int) -> bytes:
     """Cut off exactly where a packet begins."""
     data = encoded(muxer=START, options=NO_B)
-    with av.open(io.BytesIO(data)) as file:
+    with av.open(io.BytesIO(data), "r") as file:
         return data[: [packet.pos for packet in file.demux(video=0)][number]]
 
 
 def without(number: int, *, closed: bool = False) -> bytes:
     """A frame's packet left out. closed: the times of the others close up."""
     target = io.BytesIO()
-    with av.open(io.BytesIO(in_order())) as source, av.open(target, "w", format="mp4") as file:
+    with av.open(io.BytesIO(in_order()), "r") as source, av.open(target, "w", format="mp4") as file:
         stream = file.add_stream_from_template(source.streams.video[0])
-        kept = [packet for packet in source.demux(video=0) if packet.size]
+        kept: list[Any] = [packet for packet in source.demux(video=0) if packet.size]
         step = kept[1].pts - kept[0].pts
         del kept[number]
         for place, packet in enumerate(kept):
@@ -159,7 +164,7 @@ def several(*films: bytes, cover: bool = False) -> bytes:
     """Tracks of several files in one. cover: the last is the cover image."""
     target = io.BytesIO()
     with av.open(target, "w", format="mp4") as file:
-        opened = [av.open(io.BytesIO(film)) for film in films]
+        opened = [av.open(io.BytesIO(film), "r") for film in films]
         tracks = [file.add_stream_from_template(one.streams.video[0]) for one in opened]
         if cover:
             tracks[-1].disposition = Disposition.attached_pic
@@ -177,7 +182,7 @@ def joined(first: bytes, second: bytes) -> bytes:
     with av.open(target, "w", format="mp4") as file:
         track = None
         for data in (first, second):
-            with av.open(io.BytesIO(data), format="mpegts") as source:
+            with av.open(io.BytesIO(data), "r", format="mpegts") as source:
                 track = track or file.add_stream_from_template(source.streams.video[0])
                 for packet in source.demux(video=0):
                     if packet.size:
@@ -193,7 +198,7 @@ def with_sound(picture: bool = True) -> bytes:
     target = io.BytesIO()
     with av.open(target, "w", format="mp4") as file:
         if picture:
-            source = av.open(io.BytesIO(in_order()))
+            source = av.open(io.BytesIO(in_order()), "r")
             track = file.add_stream_from_template(source.streams.video[0])
         sound: Any = file.add_stream("aac", rate=44100)
         sound.layout = "mono"

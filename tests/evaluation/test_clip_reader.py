@@ -163,6 +163,11 @@ def test_a_frame_without_a_time_is_said() -> None:
         clip_reader._shown_times(SimpleNamespace(demux=lambda _: [packet]), None, "x")
 
 
+def test_frames_without_pixels_are_said() -> None:
+    said = clip_reader._header_error(SimpleNamespace(width=0, height=48))
+    assert said is not None and "declares frames of 0x48, expected some pixels" in said
+
+
 def test_what_is_no_file_is_said(tmp_path: Path) -> None:
     """A folder, a link to nothing and a pipe, which would wait for ever."""
     folder, link, pipe = tmp_path / "a.mp4", tmp_path / "b.mp4", tmp_path / "c.mp4"
