@@ -107,6 +107,7 @@ def test_the_record_of_a_start_holds_no_secret(monkeypatch: pytest.MonkeyPatch) 
         planned_prompts(suite, ROOT),
         root=ROOT,
         config=str(ROOT / "workflow/config/tiny.yaml"),
+        replaced={},
         command=command,
         jobs=12,
     )
