@@ -150,13 +150,13 @@ def test_what_is_said_and_what_is_not() -> None:
     run = FakeRun({1: PlannedJob("all")}).begin()
     for noise in ("Building DAG of jobs...", "Select jobs to execute...", "Execute 2 jobs..."):
         run.say(noise)
-    run.say("Suite tiny: 4 lines", path=RULES)
+    run.say("  Suite tiny: 4 lines", path=RULES)
     for _ in range(2):
         run.say("a clip is missing", logging.WARNING)
     run.say("suite tiny has no row x", logging.ERROR, event=LogEvent.ERROR, exception="WorkflowError")
     run.say("Nothing to be done (all requested files are present and up to date).")
     assert run.said.splitlines() == [
-        "Suite tiny: 4 lines",
+        "  Suite tiny: 4 lines",
         "Warning: a clip is missing",
         "suite tiny has no row x",
         "Nothing to be done (all requested files are present and up to date).",

@@ -344,7 +344,7 @@ class Console(LogHandlerBase):
             self._message(record, str(known.get("exception", "")))
 
     def _message(self, record: logging.LogRecord, exception: str) -> None:
-        text = record.getMessage().strip()
+        text = record.getMessage().rstrip().lstrip("\n")
         if text.startswith(CUT_OFF):
             self.stopped = True
             self._once(
@@ -439,7 +439,8 @@ class Console(LogHandlerBase):
             return []
         cores = f", {self.cores.average():.1f} of {self.width} cores busy" if self.cores else ""
         if done:
-            return [f"Finished in {clock(board.elapsed)}: {board.done} jobs{cores}."]
+            jobs = "1 job" if board.done == 1 else f"{board.done} jobs"
+            return [f"Finished in {clock(board.elapsed)}: {jobs}{cores}."]
         if self.stopped:
             return [f"Stopped after {clock(board.elapsed)}. The same command goes on where this one was."]
         names = list(board.failed.values())
