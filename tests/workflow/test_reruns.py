@@ -87,7 +87,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("matrix") / "project"
     copy_project(folder, CONFIG)
     answer = snakemake(folder, "matrix")
-    assert answer.returncode == 0, (answer.stdout + answer.stderr)[-6000:]
+    said = answer.stdout + answer.stderr
+    assert answer.returncode == 0, said[-6000:]
+    assert "Suite matrix: 10 lines" in said, "what will be done is said first"
+    assert said.index("Suite matrix: 10 lines") < said.index("prompts done"), said[-6000:]
+    assert "reports/table.html" in said.splitlines()[-1], said[-2000:]
     assert (folder / "reports/table.html").stat().st_size > 10_000
     said = answer.stderr.splitlines()
     assert len(said) <= 60, "without a terminal a run is told in a screen or two"
@@ -303,7 +307,7 @@ def test_deleted_results_come_back_with_their_bytes_and_nothing_else_runs(projec
     for path in deleted:
         shutil.rmtree(path)
     (results / "report.html").unlink()
-    answer = snakemake(project, "matrix")
+    answer = snakemake(project, "matrix", "-p")  # Snakemake's own output, which lists jobs
     said = answer.stdout + answer.stderr
     assert answer.returncode == 0, said[-3000:]
     assert "Behind results/matrix/aggregate/scores.json 3 files are gone (results/matrix/scores/" in said

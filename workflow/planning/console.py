@@ -53,6 +53,8 @@ PLAN_S = 3.0
 """The jobs that are left are counted at most this often."""
 CUT_OFF = ("Terminating processes on user request", "Will exit after finishing currently running jobs")
 NOTHING_LEFT = "Nothing to be done"
+OURS = (".smk", "Snakefile", "workflow/planning/run_events.py")
+"""Files that speak to the user; what Snakemake itself says below a warning is left to its log."""
 HIDDEN_ERRORS = ("Exiting because a job execution failed", "At least one job did not complete successfully")
 """Said by `end_lines` in our words."""
 
@@ -362,7 +364,7 @@ class Console(LogHandlerBase):
                 self.say(text, "red")
         elif record.levelno >= logging.WARNING:
             self._once(f"Warning: {text}", "yellow")
-        elif record.pathname.endswith((".smk", "Snakefile")):  # what our rule files say
+        elif record.pathname.endswith(OURS):
             self.say(text)
 
     def _stage_ended(self, stage: str) -> None:

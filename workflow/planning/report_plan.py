@@ -25,9 +25,9 @@ from workflow.planning.suite import (
 
 def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
     """Label and kind of every line of the table, in its order; embedded rows say that they are toys, variants
-    of a trained row what they have otherwise.
+    of a trained row what they have otherwise, and of two baselines of one title the second its name.
 
-    Raises ValueError for two rows of one label.
+    Raises ValueError for a trained row with the label of another.
     """
     native = " recipe (toy)" if suite.benchmark == "toybox" else ""
     endings = {"native": native, "external": " (external)", "import": " (imported)"}
@@ -38,13 +38,13 @@ def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
         label = (title or baselines[row].title) + endings[baselines[row].kind]
         if title is None and (differing := suite.variant_name(row)):
             label = f"{label}, {differing}"
-        if label in rows_of:
+        if label in rows_of and row in suite.train:
             raise ValueError(
                 f"train.{row} would be called {label!r} in the report, as {rows_of[label]} is; give it "
                 "`settings` that differ, or a `title` of its own."
-                if row in suite.train
-                else f"{rows_of[label]} and {row} would both be called {label!r}; correct one title."
             )
+        if label in rows_of:  # a copied file whose title still stands
+            label = f"{label} ({row})"
         rows_of[label] = row
         names[row] = {"label": label, "kind": baselines[row].kind}
     return names | {row: {"label": _control_label(row, names), "kind": "control"} for row in suite.controls}
