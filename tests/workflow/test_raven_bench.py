@@ -95,7 +95,9 @@ def test_a_wrong_suite_is_answered_with_the_right_ones(
             wrong()
         assert ended.value.code == 2
     said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith("raven-bench: there is no suite 'tiyn'; there are ablations, ablations_ci, ci, ")
+    assert said[0].startswith(
+        "raven-bench: there is no suite 'tiyn'; there are ablations, ablations_ci, ci, "
+    )
     assert said[1] == "raven-bench: --suite needs a name."
     mine = tmp_path / "mine.yaml"
     mine.touch()
