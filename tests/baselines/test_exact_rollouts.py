@@ -221,7 +221,11 @@ LONG = ("raven", "longlive", "reward_forcing", "rolling_forcing")
 
 
 @pytest.mark.parametrize(
-    ("name", "frames"), [*((name, 21) for name in METHODS), *((name, 36) for name in LONG)]
+    ("name", "frames"),
+    [
+        *((name, 21) for name in METHODS),
+        *(pytest.param(name, 36, marks=pytest.mark.slow) for name in LONG),
+    ],
 )
 def test_exact_clip_is_bit_equal(name: str, frames: int) -> None:
     """Every method: timesteps and noise levels, dtypes between calls, draws and their

@@ -42,6 +42,7 @@ def costs_of(name: str) -> ProfileCosts:
     return measure_profiles(BASELINES[name], network_of(name), text, latent_shape=(21, 4, 4, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(BASELINES))
 def test_fast_obeys_the_rule(name: str) -> None:
     """fast may be the default where it errs at most 1.5 times as much as exact after chunk 0 and chunk 6.

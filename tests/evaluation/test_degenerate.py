@@ -79,6 +79,7 @@ def test_stars_at_night_are_a_picture() -> None:
 
 
 @pytest.mark.parametrize("control", TOYBOX_CONTROLS)
+@pytest.mark.slow
 def test_of_the_embedded_controls_noise_alone_is_found(control: str) -> None:
     """Guards against limits that stop the embedded suite, whose scenes are as dark as night."""
     prompts = toybox_prompts(20260701)

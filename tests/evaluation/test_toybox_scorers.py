@@ -117,6 +117,7 @@ def test_rendered_truth_reaches_the_bars(step: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("row", ["noise", "truth_shuffled_captions", "shuffled_frames", "frozen_first_frame"])
+@pytest.mark.slow
 def test_controls_stay_under_the_floor_of_every_dimension_that_names_them(row: str, tmp_path: Path) -> None:
     """Noise and shuffled controls score below a threshold per dimension, written beside each scorer."""
     found = means(probes(row, tmp_path, 12 if row == "noise" else 7))
@@ -147,6 +148,7 @@ def _patches(clip: np.ndarray) -> np.ndarray:
     return split.transpose(0, 2, 4, 1, 3, 5, 6).reshape(-1, 192)
 
 
+@pytest.mark.slow
 def test_truth_survives_a_lossy_codec(tmp_path: Path) -> None:
     """Guards against checkers that only read perfect pixels: 16-component PCA and 6 levels of noise (under 30
     dB).

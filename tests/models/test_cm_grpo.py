@@ -211,6 +211,7 @@ def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any], sentence:
         settings_of(**wrong)
 
 
+@pytest.mark.slow
 def test_every_option_reaches_the_step() -> None:
     """A declared option that the recipe does not hand on would be hashed into the manifest and change
     nothing.

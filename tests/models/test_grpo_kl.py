@@ -108,6 +108,7 @@ def test_base_reference_is_guided_and_sees_the_whole_clip(rows: bool) -> None:
     assert recipe.step(0, 0.0)["kl"] > 0
 
 
+@pytest.mark.slow
 def test_term_pulls_back() -> None:
     """With next to no policy loss, the divergence from the start falls; a wrong sign would let it grow."""
     recipe = moved(recipe_with(KlSettings(weight=1.0), policy_scale=1e-9))

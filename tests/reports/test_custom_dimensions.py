@@ -16,6 +16,7 @@ from reports.sections.dimensions import dimensions_section, published_judge
 from reports.view import view_of
 from tests.reports import synthetic
 
+pytestmark = pytest.mark.slow  # a whole page is drawn
 CUSTOM = CustomDimension(
     name="colour_drift",
     title="colour <drift>",

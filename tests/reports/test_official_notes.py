@@ -4,6 +4,8 @@ of several processes.
 
 import json
 
+import pytest
+
 from reports.page import render_section
 from reports.run import ReportSettings, Run
 from reports.sections.limits import not_comparable
@@ -18,6 +20,7 @@ def with_cells(run: Run, **changes: dict[str, object]) -> Run:
     return run.model_copy(update={"table": run.table.model_copy(update={"rows": rows})})
 
 
+@pytest.mark.slow
 def test_left_out_clips_and_the_other_averages_are_shown(finished_run: Run) -> None:
     """Guards the number that color's mean is over, and readers who compare with scores made on several GPUs;
     else nothing is said.

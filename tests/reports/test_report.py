@@ -142,6 +142,7 @@ def test_the_first_sentence_claims_no_more_than_the_tests(results: tuple[Path, s
 
 
 @pytest.mark.filterwarnings("ignore:Glyph", "ignore:constrained_layout")  # of matplotlib, at such a label
+@pytest.mark.slow
 def test_names_of_rows_are_text_only(results: tuple[Path, str], tmp_path: Path) -> None:
     """A row whose label is markup, quotes and right-to-left text is shown as it is written, wherever labels
     appear.
@@ -189,6 +190,7 @@ def test_every_row_is_in_the_main_table_with_its_own_numbers(results: tuple[Path
     assert "Incomplete rows have no total and no rank: Rolling Forcing recipe (toy)" in html
 
 
+@pytest.mark.slow
 def test_published_numbers_stand_beside_official_scores_only(
     results: tuple[Path, str], finished: Path
 ) -> None:
@@ -458,6 +460,7 @@ def run_schema() -> str:
     return json.dumps(strip(Run.model_json_schema()), indent=1, sort_keys=True) + "\n"
 
 
+@pytest.mark.slow
 def test_a_bare_run_leaves_sections_out_with_a_sentence(tmp_path: Path) -> None:
     """No training, no benchmarks, no filters, no clip files, two dimensions: the page still stands and says
     so.

@@ -40,6 +40,7 @@ def test_nothing_has_a_total_though_all_dimensions_are_there(run: Run) -> None:
     assert not [pair for pair in run.table.pairs if pair.metric in ("total", "quality", "semantic")]
 
 
+@pytest.mark.slow
 def test_the_page_says_so_before_any_number(run: Run) -> None:
     page = render_page(run)
     said = (

@@ -135,6 +135,7 @@ print(watch.limit, seen[:3])
 """
 
 
+@pytest.mark.slow
 def test_a_real_limit_of_memory_is_met_with_smaller_batches() -> None:
     """Guards the retry with the allocator's own error under a limit of the process: 20, 16 and 4 frames are
     too many, 1 is not.

@@ -41,6 +41,7 @@ TRIES = {
 
 
 @pytest.mark.parametrize("way", sorted(TRIES))
+@pytest.mark.slow
 def test_nothing_leaves_the_machine(way: str, tmp_path: Path) -> None:
     """Guards scoring against downloads, also swallowed ones: refused before anything is sent, and
     remembered.

@@ -88,11 +88,11 @@ def assert_same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> None:
     ("flavour", "key"),
     [
         ("full", "generator"),
-        ("full", "generator_ema"),
         ("adapter", "generator_ema"),
-        ("bundle", "generator"),
-        ("merged", "generator_ema"),
-        ("base", "generator"),
+        pytest.param("full", "generator_ema", marks=pytest.mark.slow),
+        pytest.param("bundle", "generator", marks=pytest.mark.slow),
+        pytest.param("merged", "generator_ema", marks=pytest.mark.slow),
+        pytest.param("base", "generator", marks=pytest.mark.slow),
     ],
 )
 def test_every_pair_of_containers_there_and_back(runs: Path, tmp_path: Path, flavour: str, key: str) -> None:

@@ -228,6 +228,7 @@ def test_a_list_is_planned_and_its_stage_runs(project: Path) -> None:
     assert planned(project, "mine") == rest
 
 
+@pytest.mark.slow
 def test_a_faulty_list_stops_before_anything_is_planned(project: Path) -> None:
     (project / "bad.csv").write_text(LIST.replace("blue", "purple"))
     prompts = f"prompts={json.dumps({'list': 'bad.csv', 'per_dimension': None})}"
