@@ -17,7 +17,7 @@ from workflow.planning.code_digest import GPU_ONLY
 from workflow.planning.custom_dimensions import custom_dimensions
 from workflow.planning.missing_clips import missing_note
 from workflow.planning.missing_results import gone_note
-from workflow.planning.paths import baseline_file, folders_of, has_user_list, prompt_list_copy
+from workflow.planning.paths import baseline_file, folders_of, has_user_list, own_folder, prompt_list_copy
 from workflow.planning.run_events import RunEvents
 from workflow.planning.row_plan import clip_settings, included_rules, rows_of_kind
 from workflow.planning.subset import choose_subset, chosen_suite
@@ -102,6 +102,12 @@ def missing_clips(row, shard):
 def changed_inputs(wildcards):
     """The note that files from outside changed since this row was made from them, if they ever did."""
     note = changes_note(Path(FOLDERS.suite) / "clips" / wildcards.row)
+    return [str(note)] if note.is_file() else []
+
+
+def changed_weights(wildcards):
+    """The note that weights of the user's own changed since they were proven, if they ever did."""
+    note = changes_note(own_folder(SUITE, wildcards.own))
     return [str(note)] if note.is_file() else []
 
 

@@ -16,7 +16,7 @@ rule name_clips:
         "<results>/benchmarks/vbench_named/{row}.tsv"
     localrule: True
     params:
-        results=FOLDERS.results,
+        results=subpath(input.manifest, ancestor=3),
         code=code_of("workflow.scripts.vbench_named"),
     shell:
         "python -m workflow.scripts.vbench_named"

@@ -1,14 +1,7 @@
 # weights of the user's own, anywhere on this machine -> weights/own-files/<name>/record.json
-from workflow.external.changed_files import changes_note
-from workflow.planning.paths import all_own_weights, own_folder
+from workflow.planning.paths import all_own_weights
 
 OWN_WEIGHTS = all_own_weights(SUITE)
-
-
-def changed_weights(wildcards):
-    """The note that the files changed since they were proven, if they ever did."""
-    note = changes_note(own_folder(SUITE, wildcards.own))
-    return [str(note)] if note.is_file() else []
 
 
 rule own_weights:
