@@ -45,8 +45,9 @@ LEADS = {
 }  # fmt: skip
 """Lead of each row in normalised points on every dimension, and so on Total."""
 UNFINISHED = ("unfinished", "scene")
-GROUPS = {
-    "winner": 1, "tied_a": 2, "tied_b": 2, "fourth": 3, "fifth": 4, "sixth": 5, "seventh": 6, "last": 7,
+RANKS = {
+    "winner": "1", "tied_a": "2 to 3", "tied_b": "2 to 3", "fourth": "4", "fifth": "5", "sixth": "6",
+    "seventh": "7", "last": "8",
 }  # fmt: skip
 LABELS = {row: row.replace("_", " ").capitalize() for row in LEADS}
 NETWORK_CALLS = dict(zip(LEADS, (35, 35, 35, 28, 35, 77, 35, 28, 35), strict=True))

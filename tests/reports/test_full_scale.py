@@ -42,12 +42,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[ScoresTable, str]:
 
 
 def test_the_verdict_is_the_one_that_was_drawn(built: tuple[ScoresTable, str]) -> None:
-    """One winner alone and bold, one tie, the others in order in groups of their own, the unfinished row
-    without a rank.
+    """One winner alone and bold, one tie, the others in order with a rank each, the unfinished row without
+    one.
     """
     main = main_table(built[0])
-    assert {line.summary.row: line.group for line in main.ranked} == full_scale.GROUPS
-    assert [line.group for line in main.ranked] == sorted(full_scale.GROUPS.values())
+    assert {line.summary.row: str(line.rank) for line in main.ranked} == full_scale.RANKS
+    assert [str(line.rank) for line in main.ranked] == list(full_scale.RANKS.values())
     assert [line.summary.row for line in main.ranked if line.mark == "best"] == ["winner"]
     assert [line.summary.row for line in main.incomplete] == ["unfinished"]
 

@@ -12,6 +12,7 @@ import pytest
 from evaluation.records import Clip, Prompt, read_jsonl
 from evaluation.suite_prompts import VBENCH_LISTS
 from evaluation.text_only_dimensions import TEXT_ONLY
+from tests.workflow.embedded import write_embedded
 from tests.workflow.project import LEFT_OUT, copy_project, planned, replace_in, snakemake
 from workflow.planning.banner import check_user_list, planned_prompts, start_banner, start_notices
 from workflow.planning.prompt_plan import STANDARD, prompt_stage_settings, protocol_note
@@ -195,13 +196,10 @@ def test_the_qualitative_suite() -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project whose model files are empty: enough to plan, and to run the prompts stage."""
+    """A copy of the project with small random models: enough to plan, and to run the prompts stage."""
     folder = tmp_path_factory.mktemp("lists") / "project"
     shutil.copytree(ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    (folder / "models/embedded").mkdir()
-    for name in ("codec", "text", "self_forcing"):
-        for suffix in ("safetensors", "json"):
-            (folder / f"models/embedded/{name}.{suffix}").touch()
+    write_embedded(folder / "models/embedded", ("self_forcing",))
     (folder / "workflow/config/mine.yaml").write_text(CONFIG)
     (folder / "mine.csv").write_text(LIST)
     return folder

@@ -320,6 +320,8 @@ def test_cm_grpo_trains_on_real_kinds_of_file_in_one_process_and_in_two(
         lines.append(json.loads((output / "metrics.jsonl").read_text().splitlines()[0]))
         scored = in_project(
             "workflow.scripts.score_heldout",
+            "--before",
+            "raven",
             "--train",
             str(output),
             "--output",

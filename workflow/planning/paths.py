@@ -141,7 +141,8 @@ def check_weight_files(suite: Suite, root: Path) -> None:
                         f"{key} names {file}, {fault}; give the path of a weight file, seen from the "
                         "repository or absolute."
                     )
-    for key, file in (("model.codec", suite.model.codec), ("model.text", suite.model.text)):
+    decoded = (("model.codec", suite.model.codec), ("model.text", suite.model.text))
+    for key, file in decoded if named else ():  # rows of other programs need neither
         if not file.startswith(FETCHED_FOLDER) and not _is_described(str(root / file)):
             raise ValueError(
                 f"{key} is {file}, which is not there with its description "
