@@ -44,7 +44,7 @@ def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
                 "`settings` that differ, or a `title` of its own."
             )
         if label in rows_of:  # a copied file whose title still stands
-            label = f"{label} ({row})"
+            label = f"{label}, {row}"
         rows_of[label] = row
         names[row] = {"label": label, "kind": baselines[row].kind}
     return names | {row: {"label": _control_label(row, names), "kind": "control"} for row in suite.controls}
