@@ -1,5 +1,6 @@
 """The command line: what it becomes, what it hands on, and where it runs."""
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,7 +9,15 @@ import pytest
 from typer.testing import CliRunner
 
 from workflow.scripts import raven_bench
-from workflow.scripts.raven_bench import BENCH_COMMANDS, FORWARDED, app, bench, script_arguments, suite_file
+from workflow.scripts.raven_bench import (
+    BENCH_COMMANDS,
+    FORWARDED,
+    app,
+    bench,
+    script_arguments,
+    suite_file,
+    with_nested_keys,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,6 +117,20 @@ def test_a_suite_given_twice_is_refused(started: list[list[str]]) -> None:
     answer = CliRunner().invoke(app, ["report", "tiny", "--suite", "ci"])
     assert (answer.exit_code, started) == (2, [])
     assert "given twice, as 'tiny' and with --suite ci" in answer.output
+
+
+@pytest.mark.parametrize(
+    ("given", "handed_on"),
+    [
+        ("--config prompts.samples=3 -n", "--config 'set=prompts.samples=3' -n"),
+        ("--config only=x a.b=1 c.d=2", "--config 'set=a.b=1 c.d=2' only=x"),
+        ("--config set='a.b=1' 'c.d=two words'", "--config \"set=a.b=1 'c.d=two words'\""),
+        ("x.html --config weights=released --cores 2", "x.html --config weights=released --cores 2"),
+        ("-C a.b=1 --set-threads rule.x=3", "-C set=a.b=1 --set-threads rule.x=3"),
+    ],
+)
+def test_nested_keys_reach_snakemake_in_the_form_that_it_takes(given: str, handed_on: str) -> None:
+    assert with_nested_keys(shlex.split(given)) == shlex.split(handed_on)
 
 
 def test_every_command_has_an_example() -> None:

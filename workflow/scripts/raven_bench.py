@@ -6,6 +6,7 @@ options unchanged, so that none is written twice.
 
 import os
 import runpy
+import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -88,7 +89,28 @@ def snakemake(
 def start_snakemake(arguments: Sequence[str]) -> NoReturn:
     """Become Snakemake, in the repository."""
     os.chdir(CHECKOUT)
-    os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments])  # noqa: S606 (no shell)
+    command = [sys.executable, "-m", "snakemake", *with_nested_keys(arguments)]
+    os.execv(sys.executable, command)  # noqa: S606 (no shell)
+
+
+def with_nested_keys(arguments: Sequence[str]) -> list[str]:
+    """`--config prompts.samples=3` as `--config set="prompts.samples=3"`: Snakemake takes no dot in a key."""
+    found: list[str] = []
+    nested: list[str] = []
+    in_config = False
+    for word in arguments:
+        in_config = word in ("--config", "-C") if word.startswith("-") else in_config
+        name, equals, value = word.partition("=")
+        if in_config and equals and name == "set":
+            nested.append(value)
+        elif in_config and equals and "." in name:
+            nested.append(shlex.quote(word))
+        else:
+            found.append(word)
+    if nested:
+        at = next(place for place, word in enumerate(found) if word in ("--config", "-C")) + 1
+        found.insert(at, f"set={' '.join(nested)}")
+    return found
 
 
 class Forwarded(NamedTuple):
