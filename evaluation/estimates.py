@@ -104,7 +104,8 @@ class Estimate(NamedTuple):
     def corrected(self, design: Design, tests: int, adjusted: float) -> Interval:
         """The interval of a difference beside a p-value that was corrected.
 
-        tests: of the family, all of whose intervals hold their truths together 95 times of 100 (Bonferroni).
+        tests: of the family, all of whose intervals are meant to hold their truths together 95 times of 100
+        (Bonferroni; 93 to 96 in the simulations of tests/evaluation/test_coverage.py).
         adjusted: the p-value after Holm's correction, which is sharper. Where it parts the two, the interval
         ends at zero at the latest; where it does not, the interval holds zero.
         """
