@@ -234,7 +234,9 @@ def _opened(video: Path | bytes, container: str) -> Any:
 
 def _said(error: Exception) -> str:
     """What FFmpeg says, without the call that it said it of."""
-    return getattr(error, "strerror", None) or str(error)
+    if isinstance(error, OSError | av.error.FFmpegError) and error.strerror:
+        return str(error.strerror)
+    return str(error)
 
 
 def _header_error(stream: Any) -> str | None:
