@@ -1,11 +1,16 @@
-"""Files: hashed, and written whole. Standard library only, so that every package of ours may import it."""
+"""Files: hashed, written whole, and JSON read strictly. Standard library only, so that every package of ours
+may import it.
+"""
 
 import hashlib
+import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def file_sha256(path: Path | str) -> str:
@@ -39,3 +44,40 @@ def write_text(path: Path | str, text: str) -> None:
     """Write a text file whole, in UTF-8, with newlines as they are in `text`."""
     with written_whole(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8", newline="")
+
+
+def load_json(content: str | bytes, where: str) -> Any:
+    """The value of a JSON text, read strictly. where: the name of the text, for messages.
+
+    Raises ValueError with that name if the text is not UTF-8 or no JSON, holds a key twice in one object, a
+    number that is not finite (NaN, 1e999), or half a character (a lone surrogate).
+    """
+    try:
+        text = content.decode("utf-8") if isinstance(content, bytes) else content
+        value = json.loads(
+            text, object_pairs_hook=_unique_keys, parse_float=_finite, parse_constant=_no_number
+        )
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} cannot be read as JSON ({error}); write it again.") from error
+    return value
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} appears twice in one object")
+    return found
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(value := float(number)):
+        raise ValueError(f"{number} is no finite number")
+    return value
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number")
