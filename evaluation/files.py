@@ -1,16 +1,37 @@
-"""Files: hashed, written whole, and JSON read strictly. Standard library only, so that every package of ours
-may import it.
+"""Files: hashed, written whole, and read strictly: JSON, lines, tables and zips. Standard library only, so
+that every package of ours may import it.
 """
 
+import csv
 import hashlib
+import io
 import json
+import logging
+import lzma
 import math
 import os
+import re
 import shutil
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unicodedata import category
+
+log = logging.getLogger(__name__)
+
+ZIP_ERRORS = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, UnicodeError,
+    EOFError, LookupError, NotImplementedError, OverflowError, RuntimeError,
+)  # fmt: skip
+"""What zipfile raises for an archive that is damaged, encrypted, or packed in a way that it does not know."""
+DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that turn the direction of the text behind them, so that it reads as what it is not."""
+MAX_DIGITS = 300
+"""Of a whole number in JSON, so that it can be a float."""
 
 
 def file_sha256(path: Path | str) -> str:
@@ -50,12 +71,17 @@ def load_json(content: str | bytes, where: str) -> Any:
     """The value of a JSON text, read strictly. where: the name of the text, for messages.
 
     Raises ValueError with that name if the text is not UTF-8 or no JSON, holds a key twice in one object, a
-    number that is not finite (NaN, 1e999), or half a character (a lone surrogate).
+    number that is not finite (NaN, 1e999) or has over MAX_DIGITS digits, or half a character (a lone
+    surrogate).
     """
     try:
         text = content.decode("utf-8") if isinstance(content, bytes) else content
         value = json.loads(
-            text, object_pairs_hook=_unique_keys, parse_float=_finite, parse_constant=_no_number
+            text,
+            object_pairs_hook=_unique_keys,
+            parse_float=_finite,
+            parse_int=_whole,
+            parse_constant=_no_number,
         )
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -79,5 +105,144 @@ def _finite(number: str) -> float:
     return value
 
 
+def _whole(number: str) -> int:
+    if len(number) > MAX_DIGITS:
+        raise ValueError(f"a number has {len(number)} digits")
+    return int(number)
+
+
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no number")
+
+
+def utf8_text(content: bytes, where: str) -> str:
+    """The text of a file in UTF-8, without the mark that spreadsheets put in front. where: its name.
+
+    Raises ValueError with that name and the line of the first byte that is not UTF-8.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{where} line {line} has a byte that is not UTF-8 (0x{content[error.start]:02x}); save the "
+            "file as UTF-8."
+        ) from error
+
+
+def text_lines(text: str) -> list[str]:
+    """The lines of a text, without their ends. Only a line feed ends a line: str.splitlines ends one at six
+    more characters, which JSON may have inside a text.
+    """
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+class Table(NamedTuple):
+    """A table with a header."""
+
+    columns: list[str]
+    rows: list[tuple[int, dict[str, str]]]
+    """The number of each row's first line, from 1, and its cells by column, without blanks around them."""
+
+
+def read_table(text: str, where: str, delimiter: str = ",") -> Table:
+    """A table of CSV or the like. where: its name. An empty text has no columns.
+
+    Raises ValueError for a column that comes twice, a row with more or fewer cells than the header, and a
+    quote that is not closed.
+    """
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
+    )
+    table, line = Table([], []), 1
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if line == 1:
+                table.columns.extend(cells)
+                if twice := [cell for cell in cells if cells.count(cell) > 1]:
+                    raise ValueError(f"{where} line 1: column {twice[0]!r} appears twice; remove one.")
+            elif len(cells) != len(table.columns):
+                raise ValueError(
+                    f"{where} line {line} has {len(cells)} cells, expected {len(table.columns)} "
+                    f"({', '.join(table.columns)}); put a text that holds the separator in double quotes, "
+                    "and leave no line empty."
+                )
+            else:
+                table.rows.append((line, dict(zip(table.columns, cells, strict=True))))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(
+            f"{where} line {line} cannot be read ({error}); double a double quote that is part of a quoted "
+            "cell."
+        ) from error
+    return table
+
+
+def control_character(text: str) -> str | None:
+    """The first character of a text that is no part of a plain line; None if there is none.
+
+    Such are control characters (NUL, tab, line feed, ...), the two separators of lines, halves of characters,
+    and those that turn the direction of what follows. Joiners, marks and blanks of any script are text.
+    """
+    return next((c for c in text if category(c) in ("Cc", "Cs", "Zl", "Zp") or c in DIRECTIONS), None)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file of lines, in place of what an append that was cut off left at its end."""
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(f"{line}\n".encode())
+
+
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a file that `append_line` writes; none without one. A last line that was cut off by a full
+    disk or a power cut is passed over, and said in the log.
+    """
+    whole, _, cut = (path.read_bytes() if path.is_file() else b"").rpartition(b"\n")
+    if cut:
+        log.warning("%s ends in a line that was cut off, which is passed over", path)
+    return text_lines(utf8_text(whole, str(path)))
+
+
+@contextmanager
+def open_zip(source: Path | bytes, where: str) -> Iterator[zipfile.ZipFile]:
+    """A zip to read from. where: its name. Names of members are read as UTF-8 where they can be.
+
+    Info-ZIP and macOS write such names without the flag that says so. Raises OSError if there is no file, and
+    as `zip_errors`, also for what is read inside the block.
+    """
+    with (
+        zip_errors(where),
+        zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive,
+    ):
+        for member in archive.infolist():
+            _read_as_utf8(member)
+        yield archive
+
+
+@contextmanager
+def zip_errors(where: str) -> Iterator[None]:
+    """Make whatever zipfile raises inside the block a ValueError with the name of the zip or its member: it
+    is no zip, damaged, encrypted, or packed by a method that is not known here.
+    """
+    try:
+        yield
+    except ZIP_ERRORS as error:
+        reason = re.sub(r"<ZipInfo.*>", "a member", str(error)).strip("'\"").rstrip(".")
+        raise ValueError(
+            f"{where} cannot be read as a zip ({reason or type(error).__name__}); fetch it again, or make it "
+            "again."
+        ) from error
+
+
+def _read_as_utf8(member: zipfile.ZipInfo) -> None:
+    if not member.flag_bits & 0x800 and member.filename == member.orig_filename:
+        try:
+            member.filename = member.filename.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            return  # an old name in another alphabet, as zipfile reads it

@@ -8,14 +8,12 @@ separated by semicolons.
 .txt: one prompt a line and nothing else; ids are p0000, p0001, ... in the file's order.
 """
 
-import csv
-import io
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evaluation.files import control_character, load_json, read_table, text_lines, utf8_text
 from evaluation.records import Prompt
 from evaluation.text_only_dimensions import ON_REQUEST, TEXT_ONLY, VBENCH_FACTS
 from evaluation.toybox.captions import MAX_WORDS, VOCABULARY
@@ -88,7 +86,7 @@ def read_user_list(content: bytes, name: str, rules: ListRules, samples: int | N
     prompts: list[Prompt] = []
     ids: dict[str, int] = {}
     texts: dict[str, int] = {}
-    for line, cells in LIST_READERS[ending](_text(content, name), name):
+    for line, cells in LIST_READERS[ending](utf8_text(content, name), name):
         where = f"{name} line {line}"
         if samples is not None and "samples" in cells:
             raise ValueError(
@@ -116,41 +114,12 @@ Lines = Iterator[tuple[int, dict[str, Any]]]
 """Line number, counted from 1, and the line's cells by column."""
 
 
-def _text(content: bytes, name: str) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise ValueError(
-            f"{name} line {line} has a byte that is not UTF-8 (0x{content[error.start]:02x}); save the "
-            "file as UTF-8."
-        ) from error
-
-
 def _table(text: str, name: str, delimiter: str) -> Lines:
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
-    columns: list[str] = []
-    line = 1
-    try:
-        for row in rows:
-            cells = [cell.strip() for cell in row]
-            if not columns:
-                columns = cells
-                _check_columns(columns, (*REQUIRED, *OPTIONAL), f"{name} line 1")
-            elif len(cells) != len(columns):
-                raise ValueError(
-                    f"{name} line {line} has {len(cells)} cells, expected {len(columns)} "
-                    f"({', '.join(columns)}); put a prompt that holds the separator in double quotes, and "
-                    "leave no line empty."
-                )
-            else:
-                yield line, _cells(dict(zip(columns, cells, strict=True)), f"{name} line {line}")
-            line = rows.line_num + 1
-    except csv.Error as error:
-        raise ValueError(
-            f"{name} line {line} cannot be read ({error}); double a double quote that is part of a quoted "
-            "cell."
-        ) from error
+    columns, rows = read_table(text, name, delimiter)
+    if columns:
+        _check_columns(columns, (*REQUIRED, *OPTIONAL), f"{name} line 1")
+    for line, row in rows:
+        yield line, _cells(row, f"{name} line {line}")
 
 
 def _cells(row: Mapping[str, str], where: str) -> dict[str, Any]:
@@ -169,28 +138,18 @@ def _cells(row: Mapping[str, str], where: str) -> dict[str, Any]:
 
 
 def _json_lines(text: str, name: str) -> Lines:
-    for line, source in enumerate(text.removesuffix("\n").split("\n"), 1):
+    for line, source in enumerate(text_lines(text), 1):
         where = f"{name} line {line}"
-        try:
-            cells = json.loads(source, object_pairs_hook=_unique_keys)
-        except ValueError as error:
-            raise ValueError(f"{where} is no JSON object ({error}); write one object a line.") from error
+        cells = load_json(source, where)
         if not isinstance(cells, dict):
             raise ValueError(f"{where} is no JSON object; write one object a line.")
         _check_columns(list(cells), (*REQUIRED, *OPTIONAL, "facts"), where)
         yield line, cells
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise ValueError("a key appears twice")
-    return dict(pairs)
-
-
 def _plain_lines(text: str, name: str) -> Lines:
     del name  # one signature for all readers
-    for number, prompt in enumerate(text.removesuffix("\n").split("\n")):
+    for number, prompt in enumerate(text_lines(text)):
         yield number + 1, {"id": f"p{number:04d}", "prompt": prompt.strip()}
 
 
@@ -210,8 +169,6 @@ def _check_columns(columns: Sequence[str], known: Sequence[str], where: str) -> 
                 f"{where}: column {column!r} is unknown; the columns are {', '.join(known)}{facts}; "
                 "correct or remove it."
             )
-        if columns.count(column) > 1:
-            raise ValueError(f"{where}: column {column!r} appears twice; remove one.")
     for column in REQUIRED:
         if column not in columns:
             raise ValueError(
@@ -267,10 +224,9 @@ def _written(value: Any, column: str, where: str, rules: ListRules) -> str:
             else "write it or remove the line"
         )
         raise ValueError(f"{where}: {column} is empty; {rest}.")
-    odd = [character for character in text if not character.isprintable()]
-    if odd:
+    if odd := control_character(text):
         raise ValueError(
-            f"{where}: {column} holds the unprintable character {odd[0]!r}; write it as one plain line."
+            f"{where}: {column} holds the control character {odd!r}; write it as one plain line."
         )
     if rules.words is not None:
         words = TOYBOX_WORD.findall(text.lower())

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evaluation.files import write_text
+from evaluation.files import text_lines, utf8_text, write_text
 
 SCHEMA_VERSION: Final = 1
 
@@ -342,7 +342,7 @@ def read_json(kind: type[AnyRecord], path: Path | str) -> AnyRecord:
 
 def read_jsonl(kind: type[AnyRecord], path: Path | str) -> list[AnyRecord]:
     """Records of a .jsonl file, in order. Raises ValueError naming file and line."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    lines = text_lines(utf8_text(Path(path).read_bytes(), str(path)))
     return [parse(kind, line, f"{path} line {number}") for number, line in enumerate(lines, 1)]
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from pydantic import Field
 
-from evaluation.records import Sha256, VersionedRecord, read_jsonl
+from evaluation.files import append_line, whole_lines
+from evaluation.records import Sha256, VersionedRecord, parse
 from reports.cost import CostEstimate
 
 STARTS_FILE = "starts.jsonl"
@@ -33,11 +34,10 @@ class Start(VersionedRecord):
 def note_start(results_dir: Path, start: Start) -> None:
     """Add a line to starts.jsonl."""
     results_dir.mkdir(parents=True, exist_ok=True)
-    with (results_dir / STARTS_FILE).open("a", encoding="utf-8") as stream:
-        stream.write(start.model_dump_json() + "\n")
+    append_line(results_dir / STARTS_FILE, start.model_dump_json())
 
 
 def read_starts(results_dir: Path) -> list[Start]:
     """Every start, oldest first; none in a folder made without Snakemake."""
     path = results_dir / STARTS_FILE
-    return read_jsonl(Start, path) if path.is_file() else []
+    return [parse(Start, line, f"{path} line {n}") for n, line in enumerate(whole_lines(path), 1)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evaluation.clip_reader import read_clip
 from evaluation.custom.declaration import read_declaration
-from evaluation.files import file_sha256, write_text
+from evaluation.files import append_line, file_sha256, load_json, whole_lines, write_text
 from evaluation.records import Clip, ClipScore, CustomDimension, Prompt
 from evaluation.selection import ScoredPrompt
 
@@ -58,13 +58,13 @@ class Journal:
         self.path, self.values = path, dict[str, tuple[str, float]]()
         if path is None:
             return
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        lines = whole_lines(path)
         if lines[:1] == [json.dumps({"key": key})]:
             for line in lines[1:]:
                 try:
-                    clip, sha256, value = json.loads(line)
-                except ValueError:
-                    break  # the job was killed while it wrote this line
+                    clip, sha256, value = load_json(line, str(path))
+                except (TypeError, ValueError):
+                    break  # no line of ours
                 self.values[clip] = (sha256, value)
         held = [json.dumps([clip, *value]) for clip, value in self.values.items()]
         write_text(path, "".join(f"{line}\n" for line in (json.dumps({"key": key}), *held)))
@@ -78,9 +78,8 @@ class Journal:
     def add(self, clips: Sequence[Clip], values: Sequence[float]) -> None:
         """Write down the values of a batch."""
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                for clip, value in zip(clips, values, strict=True):
-                    file.write(json.dumps([clip.clip_id, clip.sha256, value]) + "\n")
+            for clip, value in zip(clips, values, strict=True):
+                append_line(self.path, json.dumps([clip.clip_id, clip.sha256, value]))
 
 
 def checked_value(value: Any, custom: CustomDimension, clip: str) -> float:

@@ -5,15 +5,15 @@ are other averages (reduce.py).
 """
 
 import io
-import json
 import math
 import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from evaluation.dimensions import NAMES
-from evaluation.vbench.reduce import official_score, several_process_score
+from evaluation.dimensions import BY_NAME, NAMES
+from evaluation.files import load_json, open_zip, zip_errors
+from evaluation.vbench.reduce import official_clip_value, official_score, several_process_score
 
 ROWS = {
     "subject_consistency": 360, "background_consistency": 430, "temporal_flickering": 375,
@@ -24,6 +24,10 @@ ROWS = {
 }  # fmt: skip
 """Clips of a dimension in the standard suite, 5 a prompt (evaluation/vbench/README.md#prompts-and-clips)."""
 
+MAX_JSON_MB = 64
+"""Of one file of a submission; the largest official ones have less than one."""
+SPARE = 4e-3
+"""How far float16 cosines go beyond the ends of the scale (evaluation/vbench/worker/runner.py, ROUNDING)."""
 MAY_HAVE_FEWER = ("temporal_flickering", "color")
 """Clips that the static filter does not keep, and clips in which no colour is seen, are not counted."""
 
@@ -52,36 +56,37 @@ def check_leaderboard(content: bytes) -> list[str]:
     """What is wrong with a submission, one phrase each, read as VBench's scripts/cal_final_score.py reads it;
     empty if nothing is.
 
-    That script takes every JSON of the zip, a later one in place of an earlier, and counts a dimension that
-    is missing as 0.
+    That script takes every JSON object at the top of the zip or one folder below, a later one in place of an
+    earlier, and counts a dimension that is missing as 0. It passes over what begins with "." or "__".
     """
     errors: list[str] = []
     scores: dict[str, float] = {}
+    deeper: list[str] = []
     try:
-        archive = zipfile.ZipFile(io.BytesIO(content))
-    except zipfile.BadZipFile as error:
-        return [f"it is no zip ({error})"]
-    with archive:
-        for member in archive.namelist():
-            if Path(member).name != member or not member.endswith(".json"):
-                errors.append(f"{member!r} is no JSON at the top level")
-                continue
-            try:
-                read = json.loads(archive.read(member), parse_constant=_refuse_constant)
-            except ValueError as error:
-                errors.append(f"{member} is no strict JSON ({error})")
-                continue
-            if not isinstance(read, dict):
-                errors.append(f"{member} is no result (a list of prompts, perhaps)")
-                continue
-            for name, value in read.items():
-                if name in scores:
-                    errors.append(f"{name} comes twice")
-                if wrong := _error_of(name, value):
-                    errors.append(f"{name} {wrong}")
-                else:
-                    scores[name] = value[0]
-    return errors + [f"{name} is missing" for name in NAMES if name not in scores]
+        with open_zip(content, "it") as archive:
+            for member in _json_members(archive):
+                if len(PurePosixPath(member.filename).parts) > 2:
+                    deeper.append(member.filename)
+                    continue
+                try:
+                    read = _read_member(archive, member)
+                except ValueError as error:
+                    errors.append(str(error).rstrip("."))
+                    continue
+                for key, value in read.items() if isinstance(read, dict) else ():
+                    name = key.replace(" ", "_")
+                    if name in scores:
+                        errors.append(f"{name} comes twice")
+                    if wrong := _error_of(name, value):
+                        errors.append(f"{name if name in NAMES else repr(key[:80])} {wrong}")
+                    else:
+                        scores[name] = value[0]
+    except ValueError as error:
+        return [str(error).rstrip(".")]
+    missing = [f"{name} is missing" for name in NAMES if name not in scores]
+    if missing and deeper:
+        missing[0] += f" (the leaderboard looks no deeper than one folder, and there is {deeper[0][:80]!r})"
+    return errors + missing
 
 
 def official_scores(path: Path) -> dict[str, float]:
@@ -92,17 +97,15 @@ def official_scores(path: Path) -> dict[str, float]:
     """
     scores: dict[str, float] = {}
     origin: dict[str, str] = {}
-    for name, content in _json_files(path):
-        try:
-            read = json.loads(content)
-        except ValueError as error:
-            raise ValueError(f"{path}: {name} is no JSON ({error}); take it out or make it again.") from error
-        for dimension, value in read.items() if isinstance(read, dict) else ():
-            if dimension not in NAMES:
+    for name, read in _json_files(path):
+        for key, value in read.items() if isinstance(read, dict) else ():
+            if (dimension := key.replace(" ", "_")) not in NAMES:
                 continue
             score = value[0] if isinstance(value, list) and value else value
-            if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-                raise ValueError(f"{path}: the score of {dimension} in {name} is {score!r}, not a number.")
+            if wrong := _outside(dimension, score):
+                raise ValueError(
+                    f"{path}: the score of {dimension} in {name} {wrong}; keep VBench's own files."
+                )
             if scores.setdefault(dimension, score) != score:
                 raise ValueError(
                     f"{path}: {dimension} is {scores[dimension]} in {origin[dimension]} and {score} in "
@@ -116,22 +119,43 @@ def official_scores(path: Path) -> dict[str, float]:
     return scores
 
 
-def _json_files(path: Path) -> Iterator[tuple[str, bytes]]:
+def _json_files(path: Path) -> Iterator[tuple[str, Any]]:
     """Name and content of every JSON file of a zip or a folder, or of the one file."""
-    if path.is_dir():
-        for file in sorted(path.glob("*.json")):
-            yield file.name, file.read_bytes()
-    elif path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for member in sorted(archive.namelist()):
-                if member.endswith(".json") and not member.startswith("__MACOSX"):
-                    yield member, archive.read(member)
+    if path.is_file() and zipfile.is_zipfile(path):
+        with open_zip(path, str(path)) as archive:
+            for member in _json_members(archive):
+                yield repr(member.filename[:80]), _read_member(archive, member)
     else:
-        yield path.name, path.read_bytes()
+        for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+            yield file.name, load_json(file.read_bytes(), str(file))
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+def _json_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The JSON files of a zip by name, without hidden ones and those that macOS adds."""
+    named = {member.filename: member for member in archive.infolist() if member.filename.endswith(".json")}
+    return [named[name] for name in sorted(named) if not name.startswith((".", "__"))]
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
+    """The JSON of a member of a zip. Raises ValueError with its name."""
+    where = repr(member.filename[:80])
+    if member.file_size > MAX_JSON_MB << 20:
+        raise ValueError(
+            f"{where} unpacks to {member.file_size >> 20} MiB, more than {MAX_JSON_MB}; take it out."
+        )
+    with zip_errors(where):
+        content = archive.read(member)
+    return load_json(content, where)
+
+
+def _outside(dimension: str, score: Any) -> str | None:
+    """What is wrong with a score, or None: no number, or none that the dimension can have."""
+    lowest = BY_NAME[dimension].lowest
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        return f"is {str(score)[:80]!r}, expected a number"
+    if not lowest - SPARE <= score <= 1.0 + SPARE:
+        return f"is {score:g}, expected {lowest:g} to 1"
+    return None
 
 
 def _error_of(name: str, value: Any) -> str | None:
@@ -140,24 +164,29 @@ def _error_of(name: str, value: Any) -> str | None:
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], list):
         return "is not [score, rows]"
     score, rows = value
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-        return f"has the score {score!r}"
+    if wrong := _outside(name, score):
+        return f"has a score that {wrong}"
     if not rows or not all(
-        isinstance(row, dict) and {"video_path", "video_results"} <= row.keys() for row in rows
+        isinstance(row, dict) and isinstance(row.get("video_path"), str) and "video_results" in row
+        for row in rows
     ):
         return "has no rows, or rows without video_path and video_results"
-    doubled = len(rows) - len({Path(row["video_path"]).name for row in rows})
+    doubled = len(rows) - len({PurePosixPath(row["video_path"]).name for row in rows})
     if doubled:
         return f"counts {doubled} clips twice"
     exact, fewer = ROWS[name], name in MAY_HAVE_FEWER
     if len(rows) != exact and not (fewer and len(rows) < exact):
         return f"has {len(rows)} rows, the standard suite has {'at most ' if fewer else ''}{exact}"
     try:
-        again = [official_score(name, rows), several_process_score(name, rows)]
-    except (KeyError, TypeError, ValueError) as error:
-        if name != "subject_consistency" or not isinstance(error, KeyError):
-            return f"has rows that give no score ({error})"
-        again = [several_process_score(name, rows)]  # the package's own rows have no sums
+        values = [official_clip_value(name, row) for row in rows]
+        again = [several_process_score(name, rows)]
+        if name != "subject_consistency" or "video_sim" in rows[0]:  # the package's own rows have no sums
+            again.insert(0, official_score(name, rows))
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        return f"has rows that give no score ({type(error).__name__}: {error})"
+    for row, one in zip(rows, values, strict=True):
+        if wrong := _outside(name, one):
+            return f"has a row ({row['video_path'][-80:]!r}) whose value {wrong}"
     if not any(math.isclose(score, one, rel_tol=1e-6, abs_tol=1e-9) for one in again):
         return f"has the score {score!r}, its rows give {again[0]!r}"
     return None

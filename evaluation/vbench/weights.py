@@ -9,11 +9,10 @@ Standard library only: what runs in VBench's environment for tests reads the tab
 """
 
 import shutil
-import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from evaluation.files import file_sha256
+from evaluation.files import file_sha256, open_zip
 
 SCORER_WEIGHTS = "weights/vbench"
 """Folder of the fetched files, below resources/."""
@@ -104,14 +103,9 @@ def _link(source: Path, target: Path) -> None:
 
 def _unpack_raft(archive: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with (
-            zipfile.ZipFile(archive) as opened,
-            opened.open(RAFT_MEMBER) as member,
-            target.open("wb") as file,
-        ):
-            shutil.copyfileobj(member, file)
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(
-            f"{archive} is no zip with {RAFT_MEMBER} in it ({error}); delete it and fetch it again."
-        ) from error
+    with (
+        open_zip(archive, str(archive)) as opened,
+        opened.open(RAFT_MEMBER) as member,
+        target.open("wb") as file,
+    ):
+        shutil.copyfileobj(member, file)

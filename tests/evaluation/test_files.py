@@ -1,8 +1,20 @@
-"""JSON is read strictly, in one place: what a careless writer or a flipped byte leaves is a sentence."""
+"""Files are read strictly, in one place each: what a stranger, a careless writer or a flipped byte leaves is
+read as it should be, or is one sentence with the file's name.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from evaluation.files import load_json
+from evaluation.files import append_line, load_json, whole_lines
+from evaluation.prompt_lists import LIST_RULES, read_user_list
+from evaluation.records import Prompt, read_jsonl, write_jsonl
+from evaluation.shards import samples_to_render
+from evaluation.vbench.leaderboard import check_leaderboard
+from tests.evaluation.strange_files import STRANGE_FILES, StrangeFile
+from workflow.external.archive import bring_all, match_names, zip_members
+from workflow.training.video_sources import ListedFiles
 
 STRANGE_JSON = {
     "a key twice": (b'{"a": 1, "a": 2}', "'a' appears twice"),
@@ -10,7 +22,7 @@ STRANGE_JSON = {
     "NaN": (b'{"a": NaN}', "NaN is no number"),
     "Infinity": (b'{"a": -Infinity}', "-Infinity is no number"),
     "a number without end": (b'{"a": 1e999}', "1e999 is no finite number"),
-    "a number of 5000 digits": (b"1" * 5000, "digits"),
+    "a number of 5000 digits": (b"1" * 5000, "a number has 5000 digits"),
     "cut off": (b'{"a": [1, 2', "Expecting"),
     "empty": (b"", "Expecting value"),
     "two values": (b"{} {}", "Extra data"),
@@ -19,6 +31,7 @@ STRANGE_JSON = {
     "half a character": (b'{"a": "\\ud83d"}', "surrogates"),
     "a bare NUL": (b'{"a": "\0"}', "control character"),
     "deep": (b"[" * 100_000, "recursion"),
+    "no float": (b"1" * 400, "a number has 400 digits"),
 }
 
 
@@ -36,3 +49,77 @@ def test_plain_json_is_what_it_says() -> None:
     text = '{"a": [1, -2.5, 1e3, null, true], "b": "\u65e5\U0001f600", "c": "\\ud83d\\ude00\\u0000"}'
     expected = {"a": [1, -2.5, 1000.0, None, True], "b": "\u65e5\U0001f600", "c": "\U0001f600\0"}
     assert load_json(text, "x") == load_json(text.encode(), "x") == expected
+
+
+def read_prompts(path: Path) -> None:
+    prompts = read_user_list(
+        path.read_bytes(), path.name, LIST_RULES["vbench"], None if path.suffix != ".txt" else 1
+    )
+    write_jsonl(path.with_name("prompts.jsonl"), prompts)
+    assert read_jsonl(Prompt, path.with_name("prompts.jsonl")) == prompts, "what is taken is read again"
+
+
+def read_videos(path: Path) -> None:
+    path.with_name("a.mp4").touch()
+    rows = ListedFiles(path).rows
+    assert len(rows) == 1 and rows[0][0] == "a.mp4" and len(rows[0][1].split()) > 1
+
+
+def import_zip(path: Path) -> None:
+    prompt = Prompt(
+        id="p0", prompt="fa\u00e7ade in rain", extended="x", dimensions=("color",), samples=1, facts={}
+    )
+    match = match_names(list(zip_members(path)), samples_to_render([prompt]))
+    assert list(match.files) == ["p0-0"] and not match.missing + match.extra
+    bring_all(path, match, path.parent / "clips")
+    assert (path.parent / "clips/p0-0.mp4").read_bytes() == b"x"
+
+
+def check_board(path: Path) -> None:
+    errors = [error for error in check_leaderboard(path.read_bytes()) if not error.endswith(" is missing")]
+    if errors:
+        raise ValueError(f"{path}: {errors[0]}.")
+
+
+READERS: dict[str, Callable[[Path], None]] = {
+    "prompts": read_prompts,
+    "videos": read_videos,
+    "clips": import_zip,
+    "board": check_board,
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE_FILES, ids=lambda strange: strange.name)
+def test_a_strange_file_is_taken_or_refused_in_one_sentence(strange: StrangeFile, tmp_path: Path) -> None:
+    """With the file's name, without a line break; what is taken is read as it should be."""
+    path = tmp_path / strange.kind
+    path.write_bytes(strange.content)
+    read = READERS[path.stem]
+    if strange.said is None:
+        read(path)
+        return
+    with pytest.raises(ValueError, match=r".") as refused:
+        read(path)
+    sentence = str(refused.value)
+    assert strange.said in sentence and path.name in sentence
+    assert sentence.endswith(".") and sentence.isprintable()
+
+
+def test_a_line_that_was_cut_off_is_passed_over_and_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk or a power cut may end an append anywhere: all others stay, and the next is whole."""
+    path = tmp_path / "starts.jsonl"
+    assert whole_lines(path) == []
+    lines = ["one", "tw\u2028o", "three"]
+    for line in lines:
+        append_line(path, line)
+    whole = path.read_bytes()
+    assert whole_lines(path) == lines and not caplog.messages
+    for cut in range(1, len(whole)):
+        path.write_bytes(whole[:cut])
+        kept = [line for end, line in zip((4, 11, 17), lines, strict=True) if end <= cut]
+        assert whole_lines(path) == kept
+        append_line(path, "new")
+        assert whole_lines(path) == [*kept, "new"]
+    assert caplog.messages[0] == f"{path} ends in a line that was cut off, which is passed over"

@@ -81,7 +81,7 @@ ERRORS: list[tuple[str, str, str]] = [
     (
         "mine.csv",
         'id,prompt,samples\na,"one\ntwo",1\n',
-        r"line 2: prompt holds the unprintable character '\\n'",
+        r"line 2: prompt holds the control character '\\n'",
     ),
     ("mine.csv", 'id,prompt,samples\na,"one\n', "line 2 cannot be read"),
     (
@@ -98,10 +98,14 @@ ERRORS: list[tuple[str, str, str]] = [
     ("mine.csv", "id,prompt,samples\n", "holds no prompt"),
     ("mine.csv", "", "holds no prompt"),
     ("mine.jsonl", '{"id": "a", "prompt": "one", "samples": true}', "line 1: samples is True"),
-    ("mine.jsonl", '{"id": "a", "prompt": "one", "samples": 1}\n{', "line 2 is no JSON object"),
-    ("mine.jsonl", '{"id": "a", "prompt": "one", "samples": 1}\n\n', "line 2 is no JSON object"),
+    ("mine.jsonl", '{"id": "a", "prompt": "one", "samples": 1}\n{', "line 2 cannot be read as JSON"),
+    ("mine.jsonl", '{"id": "a", "prompt": "one", "samples": 1}\n\n', "line 2 cannot be read as JSON"),
     ("mine.jsonl", '["a"]', "line 1 is no JSON object"),
-    ("mine.jsonl", '{"id": "a", "id": "b", "prompt": "one", "samples": 1}', "a key appears twice"),
+    (
+        "mine.jsonl",
+        '{"id": "a", "id": "b", "prompt": "one", "samples": 1}',
+        "line 1 cannot be read as JSON .the key 'id' appears twice",
+    ),
     ("mine.jsonl", '{"id": "a", "prompt": 3, "samples": 1}', "line 1: prompt is 3, expected text"),
     ("mine.jsonl", '{"id": "a", "prompt": "one", "samples": 1, "facts": []}', "line 1: facts is"),
     (

@@ -9,12 +9,12 @@ import shutil
 import stat
 import unicodedata
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from evaluation.files import open_zip, zip_errors
 from evaluation.shards import Sample
 
 MAX_CLIP_MB = 256
@@ -50,14 +50,15 @@ def other_entries(path: Path) -> str | None:
     if path.is_dir():
         read = set(original_files(path))
         others = sorted(file for file in path.iterdir() if file not in read and file.name[0] != ".")
-        names = [f"{file.name}{_kind(file)}" for file in others]
+        names = [f"{file.name[:80]!r}{_kind(file)}" for file in others]
     else:
-        read_names = {member.filename for member in zip_members(path).values()}
-        with zipfile.ZipFile(path) as archive:
-            names = [n for n in sorted(archive.namelist()) if n not in read_names and not n.endswith("/")]
+        read = {member.header_offset for member in zip_members(path).values()}
+        with open_zip(path, str(path)) as archive:
+            members = [m for m in archive.infolist() if not m.is_dir()]
+        names = sorted(repr(m.filename[:80]) for m in members if m.header_offset not in read)
     if not names:
         return None
-    shown = ", ".join(name[:80] for name in names[:SHOWN_OTHERS])
+    shown = ", ".join(names[:SHOWN_OTHERS])
     more = f" and {len(names) - SHOWN_OTHERS} more" if len(names) > SHOWN_OTHERS else ""
     return f"only .mp4 files {'directly in it ' * path.is_dir()}are read, not {shown}{more}"
 
@@ -78,11 +79,8 @@ def is_clip_name(name: str) -> bool:
 
 def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
     """The clips of a zip by file name without folders. Raises ValueError, naming an unsafe member."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} cannot be read as a zip ({error}); make it again.") from error
+    with open_zip(path, str(path)) as archive:
+        members = archive.infolist()
     if len(members) > MAX_MEMBERS:
         raise ValueError(f"{path} holds {len(members)} files, more than {MAX_MEMBERS}; pack only the clips.")
     for member in members:
@@ -106,9 +104,10 @@ def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
         name for name, times in Counter(PurePosixPath(m.filename).name for m in clips).items() if times > 1
     ]
     if doubled:
+        shown = ", ".join(map(repr, doubled[:SHOWN_NAMES]))
         raise ValueError(
-            f"{path} holds {len(doubled)} file names more than once ({', '.join(doubled[:SHOWN_NAMES])}), so "
-            "it is not clear which is meant; keep one of each."
+            f"{path} holds {len(doubled)} file names more than once ({shown}), so it is not clear which is "
+            "meant; keep one of each."
         )
     return {PurePosixPath(member.filename).name: member for member in clips}
 
@@ -205,15 +204,14 @@ def bring_all(path: Path, match: Match, folder: Path) -> None:
         return
     members = zip_members(path)
     _require_space(folder, sum(members[name].file_size for name in match.files.values()))
-    with zipfile.ZipFile(path) as archive:
+    with open_zip(path, str(path)) as archive:
         for clip, name in match.files.items():
-            try:
-                with archive.open(members[name]) as packed, (folder / f"{clip}.mp4").open("wb") as target:
-                    shutil.copyfileobj(packed, target, 2**20)
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-                raise ValueError(
-                    f"{path}: member {name!r} cannot be unpacked ({error}); make the zip again."
-                ) from error
+            with (
+                zip_errors(f"{path}: member {name!r}"),
+                archive.open(members[name]) as packed,
+                (folder / f"{clip}.mp4").open("wb") as target,
+            ):
+                shutil.copyfileobj(packed, target, 2**20)
 
 
 def _require_space(folder: Path, needed: int) -> None:

@@ -16,8 +16,6 @@ import os
 import re
 import shutil
 import time
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
-from evaluation.files import file_sha256, write_text
+from evaluation.files import file_sha256, open_zip, write_text
 from evaluation.vbench.weights import SCORER_WEIGHTS
 from workflow.planning.duration import duration
 from workflow.planning.resources import INITIALISATION_SHA256, Locked, Resource, read_lock
@@ -205,9 +203,9 @@ def git_blob_id(path: Path) -> str:
 def _member_sha256(archive: Path, member: str) -> str:
     """Sha256 of a file in a zip; "none" if it is not there or cannot be read, or the archive is no zip."""
     try:
-        with zipfile.ZipFile(archive) as opened, opened.open(member) as file:
+        with open_zip(archive, str(archive)) as opened, opened.open(member) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-    except (zipfile.BadZipFile, zlib.error, KeyError):
+    except ValueError:
         return "none"
 
 

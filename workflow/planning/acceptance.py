@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evaluation.files import write_text
-from evaluation.records import Record
+from evaluation.files import whole_lines, write_text
+from evaluation.records import Record, parse
 from workflow.planning.code_digest import digest_of, imported_here, stage_files
 from workflow.planning.missing_results import METADATA, output_records
 
@@ -220,10 +220,8 @@ def digests_in(text: str) -> set[str]:
 def read_acceptances(results: Path) -> list[Acceptance]:
     """What was accepted for a suite, the newest first."""
     path = results / "accepted.jsonl"
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [Acceptance.model_validate_json(line) for line in reversed(lines)]
+    lines = enumerate(whole_lines(path), 1)
+    return [parse(Acceptance, line, f"{path} line {number}") for number, line in lines][::-1]
 
 
 def add_acceptance(results: Path, acceptance: Acceptance) -> None:

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from evaluation.clips import ClipFrames, ClipShape, upscale, write_clip
 from evaluation.code_state import this_commit
 from evaluation.command import Parser, command
-from evaluation.files import file_sha256
+from evaluation.files import append_line, file_sha256, whole_lines
 from evaluation.records import Clip, ClipTiming, Prompt, Sha256, read_jsonl, write_jsonl
 from evaluation.shards import (
     Batch,
@@ -176,7 +176,7 @@ def finished_clips(folder: Path, keys: dict[str, str]) -> dict[str, JournalEntry
     """
     finished: dict[str, JournalEntry] = {}
     for journal in sorted((folder / "journal").glob("*.jsonl")):
-        for line in journal.read_text(encoding="utf-8").splitlines():
+        for line in whole_lines(journal):
             try:
                 entry = JournalEntry.model_validate_json(line)
             except ValidationError:
@@ -262,8 +262,7 @@ def timestamp() -> str:
 
 def append_entry(journal: Path, entry: JournalEntry) -> None:
     """Note one more finished clip."""
-    with journal.open("a", encoding="utf-8") as stream:
-        stream.write(entry.model_dump_json() + "\n")
+    append_line(journal, entry.model_dump_json())
 
 
 def shard_command(description: str | None, *flags: str) -> Parser:

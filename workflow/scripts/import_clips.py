@@ -79,7 +79,7 @@ def stage_clips(path: Path, samples: Sequence[Sample], shape: ClipShape, folder:
     names = [file.name for file in original_files(path)] if path.is_dir() else list(zip_members(path))
     match = match_names(names, samples)
     errors = [f"{clip} is missing" for clip in match.missing]
-    errors += [f"{name} is no clip of this suite" for name in match.extra]
+    errors += [f"{name!r} is no clip of this suite" for name in match.extra]
     if match.missing and match.extra:
         errors[0] += f" (files are read as {match.naming})"
     if hint := samples_hint(match, samples):

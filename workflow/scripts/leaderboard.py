@@ -18,7 +18,7 @@ import numpy as np
 from evaluation.aggregate import totals
 from evaluation.command import command, run
 from evaluation.dimensions import NAMES
-from evaluation.files import written_whole
+from evaluation.files import load_json, utf8_text, written_whole
 from evaluation.metrics import metrics
 from evaluation.vbench.leaderboard import check_leaderboard, leaderboard_zip, official_scores
 
@@ -57,11 +57,13 @@ def pack_or_check(flags: argparse.Namespace) -> None:
             raise ValueError("\n".join(f"{flags.check}: {error}" for error in errors))
         log.info("%s is complete", flags.check)
         return
-    results = {path.stem: path.read_text(encoding="utf-8") for path in flags.results if path.stem in NAMES}
+    results = {
+        path.stem: utf8_text(path.read_bytes(), str(path)) for path in flags.results if path.stem in NAMES
+    }
     content = leaderboard_zip(results)
     with written_whole(flags.output) as unfinished:
         unfinished.write_bytes(content)
-    scores = {name: json.loads(text)[name][0] for name, text in results.items()}
+    scores = {name: load_json(text, name)[name][0] for name, text in results.items()}
     log.info("%s: %s", flags.output, json.dumps(scores))
 
 

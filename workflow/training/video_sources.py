@@ -3,7 +3,6 @@
 A source is an ordered list of places; it gives the clips of any rising places, holding one video at a time.
 """
 
-import csv
 import hashlib
 import io
 import json
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from evaluation.files import file_sha256
+from evaluation.files import file_sha256, load_json, read_table, text_lines, utf8_text
 
 VIDEO, INFO, CAPTION = "raw_video", "info", "caption"
 """Columns of a parquet file: the video's bytes, a pickled dict with the caption, or the caption itself."""
@@ -54,21 +53,27 @@ class ListedFiles:
         folder = folder or path.parent
         if path.suffix not in (".csv", ".jsonl"):
             raise ValueError(f"{path} is no list of videos; expected .csv or .jsonl with file and {CAPTION}.")
-        text = path.read_text(encoding="utf-8-sig")
-        rows: list[Any] = (
-            list(csv.DictReader(io.StringIO(text, newline="")))
-            if path.suffix == ".csv"
-            else [json.loads(line) for line in text.splitlines() if line.strip()]
-        )
-        for number, row in enumerate(rows, 1):
-            if not isinstance(row, dict) or any(
-                not isinstance(row.get(key), str) for key in ("file", CAPTION)
-            ):
-                found = ", ".join(map(str, row)) if isinstance(row, dict) else type(row).__name__
+        text, rows = utf8_text(path.read_bytes(), str(path)), []
+        if path.suffix == ".csv":
+            columns, table = read_table(text, str(path))
+            if {"file", CAPTION} - set(columns):
                 raise ValueError(
-                    f"Entry {number} of {path} has {found}, expected texts file and {CAPTION}; correct the "
-                    "list."
+                    f"{path} has the columns {', '.join(columns) or 'none'}, expected file and {CAPTION} in "
+                    "its first line; correct the list."
                 )
+            rows = [row for _, row in table]
+        for number, line in enumerate(text_lines(text) if path.suffix == ".jsonl" else (), 1):
+            if not line.strip():
+                continue
+            row = load_json(line, f"{path} line {number}")
+            if not isinstance(row, dict) or not all(
+                isinstance(row.get(key), str) for key in ("file", CAPTION)
+            ):
+                found = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+                raise ValueError(
+                    f"{path} line {number} has {found}, expected texts file and {CAPTION}; correct the list."
+                )
+            rows.append(row)
         self.rows = [(row["file"], one_line(row[CAPTION])) for row in rows]
         self.files = [folder / name for name, _ in self.rows]
         absent = [str(file) for file in self.files if not file.is_file()]
