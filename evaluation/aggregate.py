@@ -7,6 +7,7 @@ scores, Total = (4 Quality + Semantic) / 5. All numbers of the table are in perc
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, NamedTuple
 
@@ -15,8 +16,9 @@ from pydantic import Field
 
 from evaluation.dimensions import DIMENSIONS, NAMES, QUALITY_SHARE, SEMANTIC_SHARE, BoundsName
 from evaluation.estimates import Design, Estimate, make_design, mean_estimates
-from evaluation.intervals import LEVEL, Array, holm, rank_ranges
+from evaluation.intervals import LEVEL, Array, holm, holm_levels, rank_ranges
 from evaluation.metrics import CUSTOM_GROUP, Metric, metrics
+from evaluation.power import detectable_difference, needs, table_power
 from evaluation.records import (
     CustomDimension,
     DimensionResult,
@@ -32,6 +34,7 @@ from evaluation.records import (
     clip_id,
 )
 from evaluation.selection import expected_samples
+from evaluation.variance import seed_part
 
 TOTALS: tuple[str, ...] = ("total", "quality", "semantic")
 RANKED_KINDS = ("native", "external", "import")
@@ -176,6 +179,11 @@ class RowDraws(NamedTuple):
     raw: dict[str, Estimate]
     normalised: dict[str, Estimate]
     """Holds the totals too, under their own names, if all dimensions are there."""
+    by_clip: Array
+    """[P, S], the share of each clip in the influence of its prompt on Total, NaN where a prompt has no such
+    clip; empty without totals. S are the clips of a prompt in the order of their samples, from the first that
+    the static filter kept.
+    """
 
 
 def total_estimates(normalised: Mapping[str, Estimate], prompts_of: Mapping[str, int]) -> dict[str, Estimate]:
@@ -211,11 +219,34 @@ def _row_draws(
     ends = [known[name].ends for name in names]
     raw = dict(zip(names, mean_estimates(sums, counts, design, ends), strict=True)) if names else {}
     normalised = {name: found.scaled(known[name].scale, known[name].low) for name, found in raw.items()}
+    by_clip = np.empty((len(column), 0))
     if settings.totals and all(name in results for name in NAMES):
         normalised |= total_estimates({name: normalised[name] for name in NAMES}, prompts_of)
+        by_clip = _by_clip(results, column, known)
     return RowDraws(
-        dict(zip(names, sums, strict=True)), dict(zip(names, counts, strict=True)), raw, normalised
+        dict(zip(names, sums, strict=True)), dict(zip(names, counts, strict=True)), raw, normalised, by_clip
     )
+
+
+def _by_clip(
+    results: Mapping[str, DimensionResult], column: Mapping[str, int], known: Mapping[str, Metric]
+) -> Array:
+    """RowDraws.by_clip of a row that has all dimensions."""
+    places, seen = {}, Counter[str]()
+    for prompt, sample in sorted({(c.prompt_id, c.sample) for name in NAMES for c in results[name].clips}):
+        places[prompt, sample] = column[prompt], seen[prompt]
+        seen[prompt] += 1
+    shape = len(column), max(seen.values())
+    influence = {name: np.zeros(shape) for name in NAMES}
+    for name in NAMES:
+        clips = results[name].clips
+        values = np.array([known[name].normalise(known[name].factor * clip.value) for clip in clips])
+        for clip, value in zip(clips, (values - values.mean()) / len(clips), strict=True):
+            influence[name][places[clip.prompt_id, clip.sample]] = value
+    found = np.full(shape, np.nan)
+    at = tuple(np.array(list(places.values())).T)
+    found[at] = totals(influence).total[at]
+    return found
 
 
 def _incomplete(scored: Sequence[str], empty: Sequence[str], settings: AggregateSettings) -> str | None:
@@ -298,14 +329,15 @@ def _pairs(
     p-value; and, for each of Total, Quality and Semantic, all pairs of rows.
     """
     found: list[PairedDifference] = []
+    complete = [(a, b) for a, b in compared if all("total" in draws[row].normalised for row in (a, b))]
     for total in TOTALS:
         found += holm_family(
             [
                 (a, b, total, draws[a].normalised[total].minus(draws[b].normalised[total]))
-                for a, b in compared
-                if total in draws[a].normalised and total in draws[b].normalised
+                for a, b in complete
             ],
             design,
+            [_clip_differences(draws[a], draws[b]) for a, b in complete] if total == "total" else None,
         )
     for a, b in compared:
         families: dict[bool, list[RowPair]] = {False: [], True: []}
@@ -318,9 +350,27 @@ def _pairs(
     return found
 
 
-def holm_family(family: Sequence[RowPair], design: Design) -> list[PairedDifference]:
-    """The paired differences of one family of tests, with p-values after Holm's correction."""
+def _clip_differences(one: RowDraws, other: RowDraws) -> Array:
+    """RowDraws.by_clip of a difference; a clip that one of them lacks counts as average there."""
+    most = max(one.by_clip.shape[1], other.by_clip.shape[1])
+    both = np.stack([
+        np.pad(sign * row.by_clip, ((0, 0), (0, most - row.by_clip.shape[1])), constant_values=np.nan)
+        for sign, row in ((1.0, one), (-1.0, other))
+    ])  # fmt: skip
+    return np.where(np.isnan(both).all(axis=0), np.nan, np.nansum(both, axis=0))
+
+
+def holm_family(
+    family: Sequence[RowPair], design: Design, by_clip: Sequence[Array] | None = None
+) -> list[PairedDifference]:
+    """The paired differences of one family of tests, with p-values after Holm's correction.
+
+    by_clip: of each, see RowDraws; with it, what smaller differences would need is found too.
+    """
     p_values = [difference.p_value(design) for *_, difference in family]
+    levels = holm_levels(p_values)
+    errors = [difference.tested_error(design) for *_, difference in family]
+    seeds = [seed_part(clips, error.se**2) for clips, error in zip(by_clip or (), errors, strict=False)]
     return [
         PairedDifference(
             a=a,
@@ -331,9 +381,11 @@ def holm_family(family: Sequence[RowPair], design: Design) -> list[PairedDiffere
             p_value=p_value,
             holm=adjusted,
             prompts=difference.prompts,
+            detectable=detectable_difference(errors[i], difference.prompts, levels[i]),
+            needed=needs(errors[i], difference.prompts, levels[i], seeds[i]) if seeds else (),
         )
-        for (a, b, metric, difference), p_value, adjusted in zip(
-            family, p_values, holm(p_values), strict=True
+        for i, ((a, b, metric, difference), p_value, adjusted) in enumerate(
+            zip(family, p_values, holm(p_values), strict=True)
         )
     ]
 
@@ -434,6 +486,9 @@ def aggregate(
             f"level after Holm's correction; set draws to at least {40 * family}."
         )
     pairs = _pairs(draws, rivals, design, settings.known)
+    power = table_power(
+        [pair for pair in pairs if pair.metric == "total"], [draws[r].by_clip for r in ranked]
+    )
     ranks = ranks_by_row(pairs, ranked)
     pairs += _pairs(draws, controls, design, settings.known)
     summaries = []
@@ -450,6 +505,7 @@ def aggregate(
         subset=settings.subset,
         rows=tuple(summaries),
         pairs=tuple(pairs),
+        power=power,
         draws=settings.draws,
         seed=settings.seed,
     )

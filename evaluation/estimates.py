@@ -8,6 +8,7 @@ Axes: D draws, P prompts, M metrics.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from evaluation.intervals import (
     NEAR_END,
     SMALL,
     Array,
+    Error,
     bootstrap_generator,
     draw_weights,
     effective_trials,
@@ -122,6 +124,11 @@ class Estimate(NamedTuple):
             return self.mean, *percentile_range(self.draws, level)
         error = linear_error(self.influence, design.strata, self.prompts)
         return self.mean, *student_range(self.mean, error, level)
+
+    def tested_error(self, design: Design) -> Error:
+        """Standard error, with the degrees of freedom of the test in use: endless for the bootstrap."""
+        error = linear_error(self.influence, design.strata, self.prompts)
+        return error._replace(df=math.inf) if self.fewest >= SMALL else error
 
     def p_value(self, design: Design) -> float:
         """That the mean is zero; by the method of `interval`."""

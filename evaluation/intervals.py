@@ -87,16 +87,20 @@ def percentile_range(values: Array, level: float = LEVEL) -> Range:
     return Range(float(low), float(high))
 
 
+def sign_test_floor(prompts: int) -> float:
+    """2 / 2^prompts, the least p-value of an exact sign test, below which no p-value here ever is."""
+    return 2.0 / 2.0 ** min(prompts, 60)
+
+
 def paired_p_value(differences: Array, prompts: int) -> float:
     """Two-sided p-value that a difference is zero, from its draws [D].
 
-    Twice the smaller tail, with one added to count and draws, so it is never 0. It is never below 2 /
-    2^prompts either, the least that any exact sign test could give with so few prompts: one prompt shows
-    nothing.
+    Twice the smaller tail, with one added to count and draws, so it is never 0. It is never below
+    sign_test_floor either: one prompt shows nothing.
     """
     draws = int((~np.isnan(differences)).sum())
     tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    return min(1.0, max(2.0 * (tail + 1) / (draws + 1), 2.0 / 2.0 ** min(prompts, 60)))
+    return min(1.0, max(2.0 * (tail + 1) / (draws + 1), sign_test_floor(prompts)))
 
 
 class Error(NamedTuple):
@@ -156,13 +160,13 @@ def wilson_range(share: float, error: Error, trials: float) -> Range:
 
 
 def student_p_value(mean: float, error: Error, prompts: int) -> float:
-    """Two-sided p-value of Student's t that a difference is zero; never below 2 / 2^prompts, see
-    paired_p_value.
+    """Two-sided p-value of Student's t that a difference is zero; never below
+    sign_test_floor.
     """
     if error.se == 0.0:
-        return 1.0 if mean == 0.0 else 2.0 / 2.0 ** min(prompts, 60)
+        return 1.0 if mean == 0.0 else sign_test_floor(prompts)
     p_value = 2.0 * float(stdtr(error.df, -abs(mean) / error.se))
-    return min(1.0, max(p_value, 2.0 / 2.0 ** min(prompts, 60)))
+    return min(1.0, max(p_value, sign_test_floor(prompts)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -173,6 +177,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = running
     return adjusted
+
+
+def holm_levels(p_values: Sequence[float]) -> list[float]:
+    """The level that each test faces under Holm's correction, the other p-values being what they are: a
+    p-value below it, and no other, is below LEVEL after the correction.
+
+    LEVEL / (tests - those of the others that are rejected whatever this one is), in the given order.
+    """
+    levels = []
+    for index in range(len(p_values)):
+        others = sorted([*p_values[:index], *p_values[index + 1 :]])
+        rejected = 0
+        while rejected < len(others) and (len(p_values) - rejected) * others[rejected] < LEVEL:
+            rejected += 1
+        levels.append(LEVEL / (len(p_values) - rejected))
+    return levels
 
 
 def rank_ranges(rows: Sequence[str], above: Set[tuple[str, str]]) -> dict[str, tuple[int, int]]:

@@ -273,6 +273,18 @@ class RowSummary(Record):
         return {name: value for name, value in found.items() if value is not None}
 
 
+class Needed(Record):
+    """What a true difference of so many points would need to be found 80 times of 100, by the same test."""
+
+    points: float
+    prompts: int | None
+    """Each with the samples of today. None if no number would do."""
+    samples: int | None
+    """Of each prompt, on the prompts of today. None if no number would do, since prompts differ too, or where
+    prompts have one sample each, which tells nothing of seeds.
+    """
+
+
 class PairedDifference(Record):
     """Row `a` minus row `b` on common prompts."""
 
@@ -290,12 +302,34 @@ class PairedDifference(Record):
     holm: float
     """The same after Holm's correction over the family of tests it belongs to."""
     prompts: int
+    detectable: float | None = None
+    """The smallest true difference that this test finds 80 times of 100, at the level that it faced after
+    Holm's correction. None where the prompts are too few for any, or do not differ.
+    """
+    needed: tuple[Needed, ...] = ()
+    """Of Total, to find smaller ones."""
+
+
+class TablePower(Record):
+    """What two rows of the table can show of Total: medians over all pairs of ranked rows."""
+
+    tests: int
+    """Pairs, which is what p-values are corrected for."""
+    prompts: int
+    samples: float
+    """Of each prompt, their mean."""
+    smallest: float
+    """The least PairedDifference.detectable of any pair; `largest` the greatest."""
+    detectable: float
+    """The median of PairedDifference.detectable, in points."""
+    largest: float
+    needed: tuple[Needed, ...]
 
 
 class ScoresTable(Record):
     """aggregate/scores.json: everything the report's numbers come from."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     suite: str
     benchmark: Literal["toybox", "vbench"]
     """Whose scale and formula its numbers are of."""
@@ -307,6 +341,8 @@ class ScoresTable(Record):
     """A sentence that says what a subset run leaves out; None of a whole run."""
     rows: tuple[RowSummary, ...]
     pairs: tuple[PairedDifference, ...]
+    power: TablePower | None = None
+    """None where fewer than two rows have a total."""
     draws: int
     seed: int
 

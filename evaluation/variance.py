@@ -72,6 +72,31 @@ def seed_share(found: Components) -> float | None:
     return seeds / whole if whole > 0 else None
 
 
+class SeedPart(NamedTuple):
+    """What more samples of each prompt could do for an estimate."""
+
+    samples: float
+    """Of a prompt, their mean."""
+    share: float | None
+    """Part of the squared standard error that comes from seeds, 0..1. None where no prompt has two samples or
+    there is no error.
+    """
+
+
+def seed_part(influence: Array, squared_error: float) -> SeedPart:
+    """The part of seeds in the error of an estimate that is a sum over clips.
+
+    influence: [P, S], the share of each clip in the estimate's change, NaN where there is no such clip;
+    squared_error: of the whole estimate. A prompt with one sample counts as one without any spread of seeds.
+    """
+    n = (~np.isnan(influence)).sum(axis=1)
+    several = influence[n > 1]
+    if not len(several) or squared_error == 0.0:
+        return SeedPart(float(n[n > 0].mean()), None)
+    seeds = float((n[n > 1] ** 2 * np.nanvar(several, axis=1) / (n[n > 1] - 1)).sum())
+    return SeedPart(float(n[n > 0].mean()), min(1.0, seeds / squared_error))
+
+
 def variance_table(
     suite: str, results: Sequence[DimensionResult], known: Mapping[str, Metric]
 ) -> VarianceTable:

@@ -93,7 +93,7 @@ class Run(Record):
     A changed meaning gets a new schema_version.
     """
 
-    schema_version: Literal[4] = 4
+    schema_version: Literal[5] = 5
     provenance: dict[str, Any]
     """Commit, packages and hashes, see reports.provenance."""
     starts: list[Start]

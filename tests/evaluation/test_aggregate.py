@@ -335,6 +335,42 @@ def test_pairs_share_their_draws(compared):
     assert rows["b"].total.low < rows["a"].total.high
 
 
+def test_what_a_run_could_have_shown(compared):
+    """Rows that share all their noise: the pair that differs by it and nothing else tells nothing; Total
+    alone has a plan, and only where there are two rows.
+    """
+    prompts, results, table = compared
+    noise = {"a": 0.3, "b": 0.1, "c": -0.3}
+    others = [
+        make_result(
+            row, n, prompts, lambda p, s, k=k: 0.5 + k * np.sin(p * 12.9898 + s * 78.233) * np.cos(p * k)
+        )
+        for row, k in noise.items()
+        for n in NAMES
+    ]
+    settings = make_settings(dict.fromkeys(noise, "native"))
+    found = aggregate("toybox", prompts, others, [], settings)
+    assert {pair.metric for pair in found.pairs if pair.needed} == {"total"}
+    pairs = [pair for pair in found.pairs if pair.metric == "total"]
+    sizes = sorted(pair.detectable for pair in pairs)
+    assert (found.power.smallest, found.power.detectable, found.power.largest) == tuple(sizes)
+    assert (found.power.tests, found.power.prompts, found.power.samples) == (3, 24, 2.0)
+    for pair in pairs:
+        half = (pair.difference.high - pair.difference.low) / 2
+        assert 1.3 * half < pair.detectable < 2.2 * half  # 2.8 to 3.3 errors, beside t's 2.07
+        assert [need.points for need in pair.needed] == [0.2, 0.5, 1.0]
+        assert sorted((need.prompts for need in pair.needed), reverse=True) == [
+            n.prompts for n in pair.needed
+        ]
+        assert all((need.prompts <= 24) == (need.points >= pair.detectable) for need in pair.needed)
+    same = next(p for p in table.pairs if (p.a, p.b, p.metric) == ("a", "c", "total"))
+    assert (same.detectable, {need.prompts for need in same.needed}) == (None, {None})
+    alone = aggregate(
+        "toybox", prompts, [r for r in results if r.row == "a"], [], make_settings({"a": "native"})
+    )
+    assert alone.power is None
+
+
 def test_a_control_is_compared_with_the_row_it_is_made_from_and_with_no_other(compared):
     """Guards a control that is ranked, and one whose tests make those of the ranked rows weaker."""
     prompts, results, without = compared

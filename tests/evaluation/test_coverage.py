@@ -13,7 +13,9 @@ import pytest
 from evaluation.aggregate import TOTALS, total_estimates, totals
 from evaluation.dimensions import NAMES
 from evaluation.estimates import Design, Estimate, make_design, mean_estimates
-from evaluation.intervals import holm, percentile_range
+from evaluation.intervals import Error, holm, percentile_range
+from evaluation.power import detectable_difference, needed_prompts, needed_samples
+from evaluation.variance import SeedPart
 from workflow.planning.needs import BLOCKS
 
 pytestmark = pytest.mark.slow
@@ -119,6 +121,27 @@ def test_corrected_intervals_of_a_family_hold_together(prompts: int, spread: flo
             one.low <= truth[i] - truth[j] <= one.high for one, (i, j) in zip(found, pairs, strict=True)
         )
     assert held / (SETS // 5) >= 0.92, "0.95 less three Monte-Carlo errors"
+
+
+@pytest.mark.parametrize(("prompts", "tests"), [(12, 1), (12, 9), (40, 1), (93, 36)])
+def test_power_is_what_it_is_said_to_be(prompts: int, tests: int) -> None:
+    """A true difference of the size that is called detectable is found 80 times of 100, and so is a smaller
+    one on as many prompts, or with as many samples, as are called needed (3.5 % is 4 Monte-Carlo errors; a
+    whole prompt adds up to 1.5 %).
+    """
+    random, level = np.random.default_rng(8), 0.05 / tests
+    error = Error((1.05 / prompts) ** 0.5, np.inf if prompts >= 20 else prompts - 1.0)
+    size = detectable_difference(error, prompts, level)
+    assert size is not None
+    more = needed_prompts(error, prompts, level, 0.85 * size)
+    seeds = needed_samples(error, level, 0.98 * size, SeedPart(SAMPLES, 0.05 / 1.05))
+    assert more is not None
+    assert seeds is not None
+    for count, true, samples in ((prompts, size, 5), (more, 0.85 * size, 5), (prompts, 0.98 * size, seeds)):
+        design = make_design({f"p{i:03d}": 0 for i in range(count)}, 10_000, 0)
+        values = random.normal(true, (1 + 0.25 / samples) ** 0.5, (SETS, count))
+        power = np.mean([estimate.p_value(design) < level for estimate in estimates(values, design)])
+        assert 0.765 <= power <= 0.85, (count, true, samples)
 
 
 def test_nine_equal_rows_are_all_tied() -> None:

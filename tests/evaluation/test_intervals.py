@@ -12,6 +12,7 @@ from evaluation.intervals import (
     draw_weights,
     effective_trials,
     holm,
+    holm_levels,
     linear_error,
     paired_p_value,
     percentile_range,
@@ -182,6 +183,16 @@ def test_holm_against_its_definition():
             rejected.add(int(index))
         assert rejected == {i for i, p in enumerate(adjusted) if p <= alpha}
     assert holm([]) == []
+
+
+def test_the_level_of_a_test_is_what_its_p_value_must_be_below():
+    """By definition: whatever a p-value is put in place of another, Holm rejects it below its level alone."""
+    p_values = [0.6, 0.001, 0.011, 0.03, 0.02]
+    assert holm_levels(p_values) == pytest.approx([0.05 / 3, 0.05 / 5, 0.05 / 4, 0.05 / 3, 0.05 / 3])
+    for index, level in enumerate(holm_levels(p_values)):
+        for p_value in (0.0, 0.999 * level, 1.001 * level, 0.0124, 0.0126, 1.0):
+            changed = [*p_values[:index], p_value, *p_values[index + 1 :]]
+            assert (holm(changed)[index] < 0.05) == (p_value < level)
 
 
 def test_rank_ranges():

@@ -22,7 +22,7 @@ from evaluation.records import (
     write_json,
     write_jsonl,
 )
-from evaluation.results import chunks_frame, csv_text, pairs_frame, read_scores, table_frame
+from evaluation.results import PAIR_COLUMNS, chunks_frame, csv_text, pairs_frame, read_scores, table_frame
 
 DRIFT = CustomDimension(
     name="drift", title="drift", unit="levels", worst=64.0, best=0.0, prompts="color", file="drift.py",
@@ -141,7 +141,7 @@ def test_a_part_of_a_suite_is_read_like_a_whole(tmp_path: Path) -> None:
         ("scores/a/color.result.json", {"mean": 0.9}, "says its mean is 0.9, its 4 clips give"),
         ("scores/a/color.result.json", {"clips": []}, "does not hold the expected clips: p10-0 is missing"),
         ("scores/a/color.result.json", {"words": 1}, "not a valid DimensionResult record.*words"),
-        ("aggregate/scores.json", {"schema_version": 1}, "has schema_version 1, expected 2 of a ScoresTable"),
+        ("aggregate/scores.json", {"schema_version": 1}, "has schema_version 1, expected 3 of a ScoresTable"),
     ],
 )  # fmt: skip
 def test_what_is_missing_or_wrong_is_one_sentence(
@@ -177,9 +177,7 @@ def test_frames_as_csv(tmp_path: Path) -> None:
     assert first.startswith('a,"a, ours",native,temporal_flickering,exact,27.0000,')
     assert first.endswith(",1,1,1,2")
     pair = csv_text(pairs_frame(table), 'only "a"').splitlines()
-    assert (
-        pair[0] == "a,b,metric,difference,low,high,corrected_low,corrected_high,p_value,holm,prompts,subset"
-    )
+    assert pair[0] == ",".join((*PAIR_COLUMNS, "subset"))
     assert all(line.endswith(',"only ""a"""') for line in pair[1:])
     point = Interval(mean=1.0, low=0.0, high=2.0)
     curve = ChunkCurve(

@@ -5,7 +5,7 @@ import pytest
 
 from evaluation.metrics import metrics
 from evaluation.records import ClipScore, DimensionResult, clip_id
-from evaluation.variance import Components, components, seed_share, variance_table
+from evaluation.variance import Components, components, seed_part, seed_share, variance_table
 
 
 def test_components_are_those_of_the_distribution():
@@ -39,6 +39,19 @@ def test_what_cannot_be_told_is_none():
     assert (seeds_only.prompt_sd, seed_share(seeds_only)) == (0.0, 1.0)
     with pytest.raises(ValueError, match="two prompts"):
         components(np.array([1.0, 2.0]), ["a", "a"])
+
+
+def test_the_part_of_seeds_in_an_error_is_that_of_the_components():
+    """Naive reference: of a mean over 12 prompts of 4 samples, that of the analysis of variance."""
+    random = np.random.default_rng(2)
+    values = random.normal(0, 1.0, (12, 1)) + random.normal(0, 2.0, (12, 4))
+    squared_error = values.mean(axis=1).var(ddof=1) / 12
+    found = components(values.ravel(), [f"p{i}" for i in range(12) for _ in range(4)])
+    influence = (values - values.mean()) / values.size
+    assert seed_part(influence, squared_error) == pytest.approx((4.0, seed_share(found)))
+    wider = np.pad(influence, ((0, 3), (0, 2)), constant_values=np.nan)  # prompts and samples without clips
+    assert seed_part(wider, squared_error) == pytest.approx((4.0, seed_share(found)))
+    assert seed_part(influence[:, :1], squared_error) == (1.0, None)
 
 
 def test_table_is_in_normalised_points():

@@ -400,7 +400,7 @@ def test_exports_and_run_record(results: tuple[Path, str]) -> None:
     folder, html = results
     assert (folder / "report.html").read_text(encoding="utf-8") == beside_clips(html)
     whole = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    assert whole["schema_version"] == 4
+    assert whole["schema_version"] == 5
     run = whole["provenance"]
     assert run["suite"] == "toybox"
     assert (run["prompts"]["lines"], run["prompts"]["distinct"]) == (43, 40)
@@ -439,9 +439,9 @@ def test_the_page_is_rebuilt_from_run_json_alone(
     flags = ["--run", str(record), "--output", str(output)]
     assert rebuild.main(flags) == 0
     assert output.read_text(encoding="utf-8") == results[1]
-    record.write_text(text.replace('"schema_version":4', '"schema_version":3', 1), encoding="utf-8")
+    record.write_text(text.replace('"schema_version":5', '"schema_version":4', 1), encoding="utf-8")
     assert rebuild.main(flags) == 1
-    assert "run.json has schema_version 3, expected 4 of a Run record" in capsys.readouterr().err
+    assert "run.json has schema_version 4, expected 5 of a Run record" in capsys.readouterr().err
 
 
 def test_the_schema_of_run_json_is_frozen() -> None:
