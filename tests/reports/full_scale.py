@@ -33,7 +33,8 @@ from evaluation.records import (
 )
 from workflow.planning.licences import licences_of
 from workflow.planning.needs import standard_prompts
-from workflow.planning.suite import load_suite, settings_in_use
+from workflow.planning.suite import settings_in_use
+from workflow.planning.suite_file import load_suite
 
 MEANS = dict(zip(NAMES, (  # raw means of an average row, percent: about what published tables show
     95.1, 96.1, 99.0, 98.2, 66.4, 65.8, 69.7, 93.2, 87.2, 96.4, 86.8, 81.8, 56.1, 20.3, 24.5, 26.9,

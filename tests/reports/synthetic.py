@@ -34,7 +34,8 @@ from reports.cost import CostEstimate
 from reports.run import ReportSettings, Run, read_run
 from reports.starts import Start, note_start
 from workflow.planning.licences import licences_of
-from workflow.planning.suite import control_settings, load_suite, settings_in_use
+from workflow.planning.suite import control_settings, settings_in_use
+from workflow.planning.suite_file import load_suite
 from workflow.scripts import report
 
 INJECTION = '</script><script>alert("1")</script><img src=x onerror=alert(2)> & "quoted"'

@@ -9,7 +9,7 @@ from reports.cost import amount, measure_cost
 from reports.sections.cost import cost_line, stage_lines
 from tests.reports import synthetic
 from workflow.planning.banner import estimated_cost, planned_prompts, start_banner
-from workflow.planning.suite import load_suite
+from workflow.planning.suite_file import load_suite
 
 ROOT = Path(__file__).parents[2]
 HEAD = "s\th:m:s\tmax_rss\tcpu_time\n"

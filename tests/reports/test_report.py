@@ -512,7 +512,8 @@ def test_audit_shows_only_settings_that_were_in_use() -> None:
     as if.
     """
     from baselines.spec import load_baseline
-    from workflow.planning.suite import load_suite, settings_in_use
+    from workflow.planning.suite import settings_in_use
+    from workflow.planning.suite_file import load_suite
 
     root = Path(__file__).parents[2]
     suite = load_suite(root, [], {})

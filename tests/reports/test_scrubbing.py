@@ -7,7 +7,7 @@ import pytest
 
 from reports.scrubbing import scrub, scrub_command
 from workflow.planning.banner import planned_prompts, this_start
-from workflow.planning.suite import load_suite
+from workflow.planning.suite_file import load_suite
 
 ROOT = Path(__file__).parents[2]
 WANDB = "0123456789abcdef0123456789abcdef01234567"

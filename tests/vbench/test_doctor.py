@@ -11,7 +11,8 @@ import pytest
 from evaluation.dimensions import NAMES
 from tests.vbench import tiny
 from workflow.planning.resources import listed_resources
-from workflow.planning.suite import Suite, read_suite
+from workflow.planning.suite import Suite
+from workflow.planning.suite_file import read_suite
 from workflow.scoring import vbench_doctor as doctor
 from workflow.scoring.vbench_doctor import DoctorCheck
 from workflow.scoring.vbench_process import ENVIRONMENT_STAMP, MADE_FROM, VENV, environment_hash

@@ -29,7 +29,7 @@ from evaluation.vbench.worker.watch import LoopWatch
 from workflow.external.baseline import row_clip
 from workflow.planning.resources import needed_resources, scorer_resources
 from workflow.planning.row_plan import reward_environment
-from workflow.planning.suite import read_suite
+from workflow.planning.suite_file import read_suite
 from workflow.training.reward_names import REWARD_NETWORK_FILES
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from evaluation.dimensions import NAMES
 from evaluation.vbench.scorers import OFFICIAL_SCORERS, WORKER
 from evaluation.vbench.worker.runner import function_named
 from workflow.planning.code_digest import imported_files
-from workflow.planning.suite import read_suite
+from workflow.planning.suite_file import read_suite
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path("evaluation/vbench/worker")

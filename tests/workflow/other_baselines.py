@@ -13,7 +13,8 @@ from evaluation.shards import samples_to_render
 from evaluation.toybox.render import render
 from tests.workflow.project import LEFT_OUT, ROOT
 from workflow.planning.banner import planned_prompts
-from workflow.planning.suite import Suite, read_suite
+from workflow.planning.suite import Suite
+from workflow.planning.suite_file import read_suite
 
 SUITE = """\
 suite: others

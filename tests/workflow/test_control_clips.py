@@ -21,7 +21,8 @@ from evaluation.shards import samples_to_render
 from evaluation.toybox import score
 from evaluation.toybox.render import render
 from evaluation.toybox.suite import toybox_prompts
-from workflow.planning.suite import CLIP_CONTROLS, clip_control, control_settings, load_suite
+from workflow.planning.suite import CLIP_CONTROLS, clip_control, control_settings
+from workflow.planning.suite_file import load_suite
 from workflow.scripts import check, control_clips
 from workflow.scripts import render as render_script
 

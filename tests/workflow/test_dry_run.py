@@ -9,7 +9,7 @@ import pytest
 from evaluation.files import write_text
 from workflow.planning.acceptance import CodeBook, StageCode
 from workflow.planning.dry_run import AGAIN, NOT_MADE, NeededJob, cause_of, needed_jobs, summary
-from workflow.planning.suite import read_suite
+from workflow.planning.suite_file import read_suite
 
 ROOT = Path(__file__).parents[2]
 FIELDS = (

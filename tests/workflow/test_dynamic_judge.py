@@ -14,7 +14,8 @@ from tests.evaluation.test_custom_dimensions import job
 from tests.models.unified_reward_toys import ANSWER, write_unified_reward
 from workflow.planning.custom_dimensions import dimension_modules, needs_gpu
 from workflow.planning.resources import custom_resources, missing_resources, needed_resources
-from workflow.planning.suite import Suite, load_suite
+from workflow.planning.suite import Suite
+from workflow.planning.suite_file import load_suite
 from workflow.scoring.dynamic_judge import WEIGHTS
 from workflow.scripts import fetch, score_custom
 

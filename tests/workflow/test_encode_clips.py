@@ -26,7 +26,7 @@ from models.codec import LinearCodec
 from models.interfaces import Codec
 from models.training.clips import ClipFile, read_captions
 from tests.evaluation.strange_clips import STRANGE
-from workflow.planning.suite import read_suite
+from workflow.planning.suite_file import read_suite
 from workflow.scripts import encode_clips
 from workflow.training.video_frames import (
     ClipForm,

@@ -46,7 +46,8 @@ from workflow.planning.resources import (
     needed_resources,
     read_lock,
 )
-from workflow.planning.suite import Suite, load_suite
+from workflow.planning.suite import Suite
+from workflow.planning.suite_file import load_suite
 from workflow.scripts.fetch import sources_of
 
 ROOT = Path(__file__).parents[2]

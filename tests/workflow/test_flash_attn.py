@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from models.attention import FORCED, best_kernel
-from workflow.planning.suite import read_suite
+from workflow.planning.suite_file import read_suite
 from workflow.scripts.doctor import check_attention
 
 ROOT = Path(__file__).parents[2]

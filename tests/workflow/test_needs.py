@@ -15,7 +15,8 @@ from workflow.planning.cost import estimated_cost
 from workflow.planning.duration import duration
 from workflow.planning.needs import files_of, released_alternative
 from workflow.planning.resources import missing_resources, needed_resources, scorer_resources
-from workflow.planning.suite import Suite, load_suite
+from workflow.planning.suite import Suite
+from workflow.planning.suite_file import load_suite
 from workflow.scripts import doctor, fetch
 
 ROOT = Path(__file__).parents[2]

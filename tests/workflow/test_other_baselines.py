@@ -45,7 +45,7 @@ from workflow.external.baseline import (
 from workflow.external.changed_files import changes_note, note_changes, remember
 from workflow.external.work_list import WorkList, seed_of
 from workflow.planning.banner import start_banner
-from workflow.planning.suite import suite_from
+from workflow.planning.suite_file import suite_from
 from workflow.scripts import external as external_script
 from workflow.scripts import import_clips
 from workflow.scripts.fetch_external import fetch_external

@@ -26,7 +26,8 @@ from workflow.planning.paths import (
     row_weights,
     weights_record,
 )
-from workflow.planning.suite import Suite, load_suite
+from workflow.planning.suite import Suite
+from workflow.planning.suite_file import load_suite
 from workflow.sampling.model_files import verified_own
 from workflow.scripts import own_weights as script
 

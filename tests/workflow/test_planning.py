@@ -26,7 +26,8 @@ from workflow.planning.row_plan import (
     training_shape,
 )
 from workflow.planning.subset import choose_subset, chosen_suite
-from workflow.planning.suite import Suite, load_suite
+from workflow.planning.suite import Suite
+from workflow.planning.suite_file import load_suite
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import pytest
 
 from workflow.planning.banner import planned_prompts
 from workflow.planning.progress import Pace, PlannedJob, about, clock, finish_time, job_costs
-from workflow.planning.suite import read_suite
+from workflow.planning.suite_file import read_suite
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "tests/golden/recorded_run.tsv"

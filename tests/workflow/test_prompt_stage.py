@@ -17,7 +17,8 @@ from tests.workflow.project import LEFT_OUT, copy_project, planned, replace_in, 
 from workflow.planning.banner import check_user_list, planned_prompts, start_banner, start_notices
 from workflow.planning.prompt_plan import STANDARD, prompt_stage_settings, protocol_note
 from workflow.planning.resources import needed_resources
-from workflow.planning.suite import Suite, load_suite
+from workflow.planning.suite import Suite
+from workflow.planning.suite_file import load_suite
 
 ROOT = Path(__file__).parents[2]
 LIST = """id, prompt, samples

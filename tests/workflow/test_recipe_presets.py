@@ -18,7 +18,7 @@ from workflow.planning.recipe_presets import (
     preset_names,
     preset_settings,
 )
-from workflow.planning.suite import load_suite, read_mapping, suite_from
+from workflow.planning.suite_file import load_suite, read_mapping, suite_from
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "models/training/README.md").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from tests.evaluation.test_vbench_rewards import CPU_SITE, PYTHON, in_vbench
 from workflow.planning.code_digest import imported_files
 from workflow.planning.resources import needed_resources
 from workflow.planning.row_plan import heldout_modules
-from workflow.planning.suite import load_suite, read_mapping, suite_from
+from workflow.planning.suite_file import load_suite, read_mapping, suite_from
 from workflow.training.reward_names import (
     FULL_REWARDS,
     REWARD_NETWORK_FILES,

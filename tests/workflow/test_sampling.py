@@ -19,7 +19,8 @@ from evaluation.toybox import score
 from evaluation.toybox.suite import toybox_prompts
 from tests.workflow.embedded import write_embedded
 from workflow.fetching.checksums import verified_sha256
-from workflow.planning.suite import control_settings, load_suite, sampling_settings
+from workflow.planning.suite import control_settings, sampling_settings
+from workflow.planning.suite_file import load_suite
 from workflow.sampling.setup import tracked_baseline
 from workflow.sampling.shard import MadeClip, ShardJob, make_shard
 from workflow.scripts import check, filter, render, sample

@@ -13,7 +13,8 @@ import pytest
 
 from workflow.planning.banner import missing_reward_environment, this_start
 from workflow.planning.resources import needed_resources
-from workflow.planning.suite import load_suite, nested_values, read_mapping, sampling_settings, suite_from
+from workflow.planning.suite import sampling_settings
+from workflow.planning.suite_file import load_suite, nested_values, read_mapping, suite_from
 from workflow.training.reward_names import REWARD_PYTHON
 
 ROOT = Path(__file__).parents[2]

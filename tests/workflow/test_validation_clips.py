@@ -23,7 +23,7 @@ from models.training.rollouts import endpoints
 from models.training.settings import Execution
 from tests.models.test_distributed import trained
 from tests.models.training_toys import CPU, SHAPE, dmd_settings, normal, raven_of, validation_of, wan_of
-from workflow.planning.suite import read_suite
+from workflow.planning.suite_file import read_suite
 from workflow.training.validation import ValidationClips, evenly_spaced
 
 ROOT = Path(__file__).parents[2]

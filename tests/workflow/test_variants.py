@@ -14,7 +14,8 @@ from workflow.external.baseline import external_settings
 from workflow.planning.paths import baseline_file
 from workflow.planning.report_plan import report_settings, row_names
 from workflow.planning.row_plan import Baselines, heldout_rows, training_modules
-from workflow.planning.suite import Suite, load_suite, read_mapping, sampling_settings, suite_from
+from workflow.planning.suite import Suite, sampling_settings
+from workflow.planning.suite_file import load_suite, read_mapping, suite_from
 
 ROOT = Path(__file__).parents[2]
 ABLATIONS = {name: ROOT / f"workflow/config/{name}.yaml" for name in ("ablations", "ablations_ci")}

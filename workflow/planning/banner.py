@@ -27,7 +27,8 @@ from workflow.planning.paths import check_weight_files, has_user_list
 from workflow.planning.prompt_plan import prompt_stage_settings, protocol_note
 from workflow.planning.resources import custom_resources, missing_resources, needed_resources
 from workflow.planning.row_plan import Baselines, training_data
-from workflow.planning.suite import OFFICIAL_BENCHMARKS, SET, Suite, clip_control, nested_values
+from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite, clip_control
+from workflow.planning.suite_file import SET, nested_values
 from workflow.training.reward_names import REWARD_PYTHON
 
 

@@ -11,7 +11,8 @@ from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.cost import estimated_cost
 from workflow.planning.duration import duration
 from workflow.planning.resources import Resource, is_whole, needed_resources, read_lock, scorer_resources
-from workflow.planning.suite import OFFICIAL_BENCHMARKS, RELEASED, Suite, load_suite
+from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
+from workflow.planning.suite_file import RELEASED, load_suite
 
 BLOCKS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (75, ("temporal_flickering",)),

@@ -36,7 +36,8 @@ from workflow.planning.progress import Pace, job_costs
 from workflow.planning.prompt_plan import keep_copy
 from workflow.planning.row_plan import Baselines
 from workflow.planning.subset import Subset, chosen_prompts, chosen_suite, make_subset_folder
-from workflow.planning.suite import RELEASED, Suite
+from workflow.planning.suite import Suite
+from workflow.planning.suite_file import RELEASED
 
 LIST_HINT = "Every job, its files and its reason: raven-bench dry-run --list, or make dry-run FLAGS=--list."
 

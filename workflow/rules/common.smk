@@ -21,7 +21,7 @@ from workflow.planning.paths import baseline_file, folders_of, has_user_list, ow
 from workflow.planning.run_events import RunEvents
 from workflow.planning.row_plan import clip_settings, included_rules, rows_of_kind
 from workflow.planning.subset import choose_subset, chosen_suite
-from workflow.planning.suite import config_name, load_suite
+from workflow.planning.suite_file import config_name, load_suite
 
 put_python_first()
 

@@ -16,7 +16,7 @@ from evaluation.code_state import this_commit
 from evaluation.command import command, log, run
 from workflow.planning.acceptance import Acceptance, CodeBook, add_acceptance
 from workflow.planning.code_digest import GPU_ONLY
-from workflow.planning.suite import read_suite
+from workflow.planning.suite_file import read_suite
 
 
 def accept(flags: Namespace) -> None:

@@ -24,7 +24,8 @@ from workflow.planning.banner import expected_prompts, run_needs, start_notices
 from workflow.planning.needs import files_of, released_alternative
 from workflow.planning.paths import check_weight_files, own_weights, row_weights
 from workflow.planning.resources import missing_resources
-from workflow.planning.suite import OFFICIAL_BENCHMARKS, RELEASED, Suite, read_suite
+from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
+from workflow.planning.suite_file import RELEASED, read_suite
 from workflow.scoring.vbench_doctor import SHOWN_FILES, DoctorCheck, check_scorer
 
 

@@ -42,7 +42,8 @@ from models.codec import PATCH, LinearCodec
 from models.interfaces import Codec
 from models.text_and_pixels import open_codec
 from models.wan_vae import PIXELS_PER_LATENT
-from workflow.planning.suite import DEFAULT_CONFIG, Suite, read_suite
+from workflow.planning.suite import Suite
+from workflow.planning.suite_file import DEFAULT_CONFIG, read_suite
 from workflow.sampling.machine import choose_device
 from workflow.training.video_frames import ClipForm, UnusableClip, take_frames
 from workflow.training.video_sources import ClipSource, ListedFiles, ParquetFiles, RawClip

@@ -22,7 +22,7 @@ from workflow.planning.resources import (
     scorer_resources,
     with_shards,
 )
-from workflow.planning.suite import RELEASED, read_suite
+from workflow.planning.suite_file import RELEASED, read_suite
 
 log = logging.getLogger("fetch")
 

@@ -25,7 +25,7 @@ from workflow.external.baseline import (
     missing_environment,
     missing_parts,
 )
-from workflow.planning.suite import read_suite
+from workflow.planning.suite_file import read_suite
 
 CONDA = ("micromamba", "mamba", "conda")
 

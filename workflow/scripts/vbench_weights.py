@@ -15,7 +15,7 @@ from evaluation.files import write_text
 from evaluation.vbench.weights import SCORER_WEIGHTS, lay_out
 from workflow.fetching.downloads import verify_present
 from workflow.planning.resources import read_lock, scorer_resources
-from workflow.planning.suite import read_suite
+from workflow.planning.suite_file import read_suite
 
 log = logging.getLogger("vbench_weights")
 
