@@ -35,6 +35,7 @@ from models.checkpoints.lora import (
     read_header,
     weights_header,
 )
+from models.checkpoints.progress import verified_progress
 from models.checkpoints.released import config_of, read_released
 from models.config import WanConfig
 from models.wan import Wan
@@ -86,6 +87,8 @@ class WeightsSource:
     alpha: float | None
     base: Path | None = None
     """Weights beneath an adapter."""
+    iteration: int | None = None
+    """Of a checkpoint of a training run: iterations done."""
 
 
 def open_source(
@@ -108,11 +111,12 @@ def open_source(
     """
     if alpha is not None and not 0 < alpha < float("inf"):
         raise ValueError(f"alpha is {alpha:g}, but LoRA's scale is alpha / rank; pass a number above 0.")
-    checkpoint = _checkpoint(path)
+    checkpoint, iteration = _checkpoint(path), None
     if checkpoint is None:
         where, described, said = path, read_released(path, key), read_header(path)
     else:
-        where, said = _student(checkpoint, key), _facts(checkpoint)
+        where = _student(checkpoint, key)
+        said, iteration = _facts(checkpoint, f"models/{where.name}")
         described = read_released(where)
     flavour = described.found.flavour
     if flavour == "other":
@@ -139,6 +143,7 @@ def open_source(
         config=said.config or described.found.config or hinted.config,
         alpha=said.alpha if said.alpha is not None else alpha if alpha is not None else hinted.alpha,
         base=base or (path.parent / said.base if said.base else None),
+        iteration=iteration,
     )
     _check(source)
     return source
@@ -262,12 +267,14 @@ def _checkpoint(path: Path) -> Path | None:
     return next((f for f in (path, path / "checkpoint") if (f / "progress.json").is_file()), None)
 
 
-def _facts(checkpoint: Path) -> Header:
-    path = checkpoint / "progress.json"
-    progress = json_mapping(path.read_text(encoding="utf-8"), str(path))
-    facts = json_mapping(progress.get("facts"), f"facts in {path}")
+def _facts(checkpoint: Path, part: str) -> tuple[Header, int]:
+    """What progress.json says of the model, and the iterations done, once that and the files of `part` are as
+    they were written.
+    """
+    path, said = checkpoint / "progress.json", verified_progress(checkpoint, part)
+    facts = json_mapping(said["facts"], f"facts in {path}")
     alpha = parse_alpha(facts["alpha"], f"alpha in {path}") if "alpha" in facts else None
-    return Header(parse_config(facts.get("config"), f"config in {path}"), alpha, None)
+    return Header(parse_config(facts.get("config"), f"config in {path}"), alpha, None), said["iteration"]
 
 
 def _student(checkpoint: Path, key: str | None) -> Path:

@@ -1,9 +1,10 @@
 """Checkpoints of a run: whole or not there, the newest few kept, written by all processes together.
 
 <run>/states/0000050/ holds models/<name>, models/<name>_ema and optimizers/<name>, each a distributed
-checkpoint (models/training/methods.md#checkpoints), and progress.json; <run>/checkpoint is a link to the
-newest. A folder gets its final name only when everything below it is on the disk, so whatever has such a name
-is complete, wherever the writer was killed. Any number of processes can read it.
+checkpoint (models/training/methods.md#checkpoints), and progress.json with the sha256 of every file;
+<run>/checkpoint is a link to the newest. A folder gets its final name only when everything below it is on the
+disk, so whatever has such a name was complete, wherever the writer was killed; what was damaged since is set
+aside and an older one taken. Any number of processes can read it.
 """
 
 import json
@@ -19,7 +20,9 @@ from torch import Tensor
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from evaluation.files import write_text
 from models.checkpoints.containers import dcp_shapes, fill_from_dcp
+from models.checkpoints.progress import verified_progress, write_progress
 from models.training.distributed import Processes
 from models.training.runs import link
 
@@ -82,28 +85,65 @@ class RunCheckpoints:
         self._pending = self._thread.submit(self._write, copies, iteration)
 
     def resume(self) -> int:
-        """Continue from the newest checkpoint, if there is one; returns the iterations it holds, else 0.
+        """Continue from the newest whole checkpoint, if there is one; returns the iterations it holds, else
+        0.
 
-        What a killed writer left is removed, and so are the metrics of iterations that are done again.
+        What a killed writer left is removed, and so are the metrics of iterations that are done again. A
+        newer checkpoint that was damaged is said and renamed. Raises ValueError in every process if all are
+        damaged.
         """
-        done = 0
+        found: int | str = 0
         if self.processes.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             for unfinished in self.folder.glob("*.tmp"):
                 shutil.rmtree(unfinished)
-            done = max((int(path.name) for path in self.folder.glob("[0-9]*")), default=0)
-        done = self.processes.decide(done)
+            try:
+                found = self._newest_whole()
+            except ValueError as error:
+                found = str(error)
+        done = self.processes.decide(found)
+        if isinstance(done, str):
+            raise ValueError(done)
         if done:
             folder = self.folder / _name(done)
             for trainee in self.trainees:
                 self._read(folder, trainee)
             log.info("resuming %s after %d iterations", folder, done)
         if self.processes.rank == 0:
-            metrics = self.run / "metrics.jsonl"
-            lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True) if metrics.exists() else []
-            metrics.write_text("".join(lines[:done]), encoding="utf-8")
+            keep_metrics(self.run / "metrics.jsonl", done)
         self.processes.wait()
         return done
+
+    def _newest_whole(self) -> int:
+        """Iterations of the newest checkpoint that is as it was written, 0 if there never was one."""
+        errors: dict[Path, ValueError] = {}
+        for folder in sorted(self._kept(), reverse=True):
+            try:
+                said = verified_progress(folder)
+                if (said["iteration"], said["identity"]) != (int(folder.name), self.identity):
+                    raise ValueError(
+                        f"{folder} holds iteration {said['iteration']} of the run {said['identity'][:12]}, "
+                        f"expected {int(folder.name)} of {self.identity[:12]}; take another checkpoint."
+                    )
+            except ValueError as error:
+                errors[folder] = error
+                continue
+            for damaged, what in errors.items():
+                aside = damaged.with_name(f"{damaged.name}.damaged")
+                shutil.rmtree(aside, ignore_errors=True)
+                damaged.rename(aside)
+                log.warning("%s It is now %s; training goes on from %s.", what, aside.name, folder)
+            link(self.run / "checkpoint", folder)
+            return int(folder.name)
+        if errors:
+            raise ValueError(
+                f"No checkpoint in {self.folder} is whole ({' '.join(map(str, errors.values()))}), so there "
+                "is nothing to go on from; bring one back, or remove that folder to train from the start."
+            )
+        return 0
+
+    def _kept(self) -> list[Path]:
+        return [folder for folder in self.folder.iterdir() if folder.name.isdigit()]
 
     def _read(self, folder: Path, trainee: Stored) -> None:
         alone = self.processes.size == 1
@@ -128,14 +168,31 @@ class RunCheckpoints:
                 no_dist=self.processes.size == 1,
             )
         if self.processes.rank == 0:
-            progress = {"iteration": iteration, "identity": self.identity, "facts": self.facts}
-            (temporary / "progress.json").write_text(json.dumps(progress) + "\n", encoding="utf-8")
+            write_progress(temporary, iteration=iteration, identity=self.identity, facts=self.facts)
             _to_disk(temporary)
             os.replace(temporary, final)
             link(self.run / "checkpoint", final)
-            for old in sorted(self.folder.glob("[0-9]*"))[: -self.keep]:
+            for old in sorted(self._kept())[: -self.keep]:
                 _remove(old)
         self.processes.wait()
+
+
+def keep_metrics(path: Path, done: int) -> None:
+    """Keep of metrics.jsonl the first line of each iteration up to `done`; a torn line is left out."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    kept: dict[int, str] = {}
+    torn = 0
+    for line in filter(None, text.split("\n")):
+        try:
+            iteration = json.loads(line)["iteration"] + 0
+        except (ValueError, TypeError, KeyError):
+            torn += 1
+        else:
+            if iteration <= done:
+                kept.setdefault(iteration, f"{line}\n")
+    if torn:
+        log.warning("%s had %d lines that are no metrics of an iteration; they are left out", path, torn)
+    write_text(path, "".join(kept[iteration] for iteration in sorted(kept)))
 
 
 def _name(iteration: int) -> str:

@@ -3,15 +3,17 @@
 <output>/runs/<identity>/ holds states/, checkpoint (a link to the newest of them), metrics.jsonl and what
 else a run writes. <output>/states, <output>/checkpoint and the others are links into the current run, so that
 readers need not know which one it is. Another identity (settings, weights or code) gets another folder; the
-older runs stay until the user removes them.
+older runs stay until the user removes them. One process at a time trains into <output>, and holds its lock.
 """
 
-import json
 import logging
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from models.checkpoints.containers import json_mapping
+from models.locks import Lock
 from models.training.distributed import Processes
 
 log = logging.getLogger(__name__)
@@ -19,12 +21,42 @@ log = logging.getLogger(__name__)
 LINKED = ("states", "checkpoint", "metrics.jsonl", "validation", "tensorboard")
 
 
+WAIT_S = 60.0
+"""How long a training waits for another one that ends: one that was asked to stop saves before it does."""
+
+
+def hold_folder(output: Path, wait_s: float | None = None) -> None:
+    """Let no other process train into a row's folder from now on until this one ends.
+
+    Raises ValueError, which names the other process, if one still trains into the folder after `wait_s`
+    (default: WAIT_S).
+    """
+    wait_s = WAIT_S if wait_s is None else wait_s
+    lock, until = Lock(output / "training.lock"), time.monotonic() + wait_s
+    left = lock.holder
+    while not lock.take():
+        other = lock.holder or "a process that left no note"
+        if time.monotonic() >= until:
+            raise ValueError(
+                f"{output} is being trained into by {other}, and two at once would spoil each other's "
+                "checkpoints; wait for that process or end it, then start again, which goes on from there."
+            )
+        if left is not None:
+            log.info("waiting up to %g s for %s, which trains into %s", wait_s, other, output)
+        left = None
+        time.sleep(0.2)
+    if left is not None and not left.is_here:
+        log.info("%s trained into %s and is gone; its lock was removed", left, output)
+
+
 def open_run(output: Path, identity: str, processes: Processes, *, without: Sequence[str] = ()) -> Path:
     """The folder of the run with this identity, below `output`; makes it and turns the links to it.
 
     identity: hash of everything that shapes the run; that of process 0 counts. without: names of `LINKED`
-    that this run does not write. Every process must call this.
+    that this run does not write. Every process must call this; raises as `hold_folder`.
     """
+    if processes.rank == 0:
+        hold_folder(output)
     run = output / "runs" / processes.decide(identity)[:12]
     if processes.rank == 0:
         _move_earlier_version(output)
@@ -60,8 +92,9 @@ def _move_earlier_version(output: Path) -> None:
     if not states.is_dir() or states.is_symlink():
         return
     whole = sorted(path for path in states.iterdir() if path.name.isdigit())
-    progress = json.loads((whole[-1] / "progress.json").read_text(encoding="utf-8")) if whole else {}
-    run = output / "runs" / progress.get("identity", "unfinished")[:12]
+    path = whole[-1] / "progress.json" if whole else None
+    progress = json_mapping(path.read_text(encoding="utf-8"), str(path)) if path and path.is_file() else {}
+    run = output / "runs" / str(progress.get("identity", "unfinished"))[:12]
     run.mkdir(parents=True)
     for name in (*LINKED, "wandb_run"):
         if os.path.lexists(output / name):

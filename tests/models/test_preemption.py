@@ -3,22 +3,30 @@ on bit for bit.
 """
 
 import json
+import logging
 import os
 import random
+import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from models.checkpoints.containers import read_dcp, tensors_sha256
-from models.training.checkpoints import RunCheckpoints
+from models.checkpoints.progress import write_progress
+from models.training.checkpoints import RunCheckpoints, keep_metrics
 from models.training.distributed import ALONE
-from models.training.loop import Preempted, RunLimits, train
+from models.training.loop import Preempted, RunLimits, Trainee, train
 from models.training.preemption import EXIT_CODE
+from models.training.runs import hold_folder, open_run
+from models.training.settings import OptimizerSettings
 from tests.models.test_distributed import ROOT
 from tests.models.training_toys import dmd_settings, raven_of
 
@@ -125,6 +133,185 @@ def test_what_a_killed_writer_left_is_no_checkpoint(tmp_path: Path) -> None:
     assert tensors_sha256(recipe.student.module.state_dict()) == tensors_sha256(
         read_dcp(states / "0000002/models/student")
     )
+
+
+def edited(path: Path, **changes: object) -> None:
+    """Change values of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def flipped(path: Path) -> None:
+    """Turn one bit in the middle of a file."""
+    held = bytearray(path.read_bytes())
+    held[len(held) // 2] ^= 1
+    path.write_bytes(bytes(held))
+
+
+def swapped(states: Path) -> None:
+    (states / "0000002").rename(states / "x")
+    (states / "0000003").rename(states / "0000002")
+    (states / "x").rename(states / "0000003")
+
+
+NEWEST = "0000003"
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a bit of a model": (
+        lambda s: flipped(s / NEWEST / "models/student_ema/__0_0.distcp"),
+        "has other bytes than were written in models/student_ema/__0_0.distcp",
+    ),
+    "a bit of an optimizer": (
+        lambda s: flipped(s / NEWEST / "optimizers/student/__0_0.distcp"),
+        "has other bytes than were written in optimizers/student/__0_0.distcp",
+    ),
+    "an empty shard": (
+        lambda s: os.truncate(s / NEWEST / "models/student/__0_0.distcp", 0),
+        "has other bytes than were written in models/student/__0_0.distcp",
+    ),
+    "no shard": (lambda s: (s / NEWEST / "models/student/__0_0.distcp").unlink(), "lacks models/student/__0"),
+    "no description": (lambda s: (s / NEWEST / "models/student/.metadata").unlink(), "lacks models/student"),
+    "a model less": (lambda s: shutil.rmtree(s / NEWEST / "models/student_ema"), "lacks models/student_ema"),
+    "a file more": (lambda s: (s / NEWEST / "models/x").touch(), "has, beside what was written, models/x"),
+    "progress cut short": (
+        lambda s: os.truncate(s / NEWEST / "progress.json", 40),
+        "progress.json is damaged: it is no JSON",
+    ),
+    "progress that is no text": (
+        lambda s: (s / NEWEST / "progress.json").write_bytes(bytes(range(128, 256))),
+        "progress.json is damaged: it is no JSON",
+    ),
+    "no progress": (lambda s: (s / NEWEST / "progress.json").unlink(), "has no progress.json"),
+    "no hashes": (
+        lambda s: (s / NEWEST / "progress.json").write_text('{"iteration": 3, "identity": "a", "facts": {}}'),
+        "has no sha256 of its files",
+    ),
+    "another iteration": (
+        lambda s: edited(s / NEWEST / "progress.json", iteration=2),
+        "progress.json was changed: it no longer has the sha256",
+    ),
+    "another run": (
+        lambda s: write_progress(s / NEWEST, iteration=3, identity="b", facts={}),
+        "holds iteration 3 of the run b, expected 3 of a",
+    ),
+    "an empty folder": (lambda s: (s / "0000099").mkdir(), "0000099 has no progress.json"),
+    "an older one under its name": (
+        lambda s: (shutil.rmtree(s / NEWEST), shutil.copytree(s / "0000002", s / NEWEST)),
+        "holds iteration 2 of the run a, expected 3 of a",
+    ),
+    "both exchanged": (swapped, "No checkpoint in .* is whole .*take another checkpoint. .* so there is not"),
+}
+"""What may happen to the states of a run of three iterations, of which two are kept, and what is said."""
+
+
+def small_trainee() -> Trainee:
+    return Trainee("student", torch.nn.Linear(64, 4), OptimizerSettings(lr=0.1), ema_decay=0.9)
+
+
+def checkpoints_of(run: Path, trainee: Trainee) -> RunCheckpoints:
+    return RunCheckpoints(run, [trainee], "a", {}, ALONE, 2)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three iterations, the last two kept."""
+    folder, trainee = tmp_path_factory.mktemp("run"), small_trainee()
+    for iteration in (1, 2, 3):
+        for parameter in trainee.parameters.values():
+            parameter.grad = torch.full_like(parameter, float(iteration))
+        trainee.step(iteration, 0.0)
+        checkpoints_of(folder, trainee).save(iteration)
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"iteration": iteration}) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_checkpoint_is_said_and_the_older_one_taken(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """Guards against training on with what nobody trained, and against losing what is whole."""
+    damage, sentence = DAMAGES[name]
+    shutil.copytree(run, tmp_path / "run", symlinks=True)
+    states = tmp_path / "run/states"
+    damage(states)
+    trainee = small_trainee()
+    checkpoints = checkpoints_of(states.parent, trainee)
+    if name == "both exchanged":
+        with pytest.raises(ValueError, match=sentence):
+            checkpoints.resume()
+        return
+    whole = 3 if name == "an empty folder" else 2
+    assert checkpoints.resume() == whole
+    (said,) = [text for text in caplog.messages if "training goes on from" in text]
+    assert re.search(sentence, said)
+    assert (tmp_path / "run/checkpoint").resolve() == states / f"{whole:07d}"
+    assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == whole
+    assert trainee.updates == whole
+    for folder, state in trainee.states().items():
+        assert tensors_sha256(state) == tensors_sha256(read_dcp(states / f"{whole:07d}" / folder)), folder
+    checkpoints.save(4)
+    kept = sorted(path.name for path in states.iterdir() if path.name.isdigit())
+    assert kept == [f"{whole:07d}", "0000004"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        ([1, 2, 3], [1, 2]),
+        ([1, 1, 2, 2, 3], [1, 2]),
+        ([1, 3, 2], [1, 2]),
+        ([2, 3], [2]),
+        (["", 1, '{"iteration": 2', "null", "[]", '{"iteration": "2"}', 2, "{"], [1, 2]),
+        ([], []),
+    ],
+)
+def test_metrics_are_cut_by_iteration(tmp_path: Path, lines: list[int | str], kept: list[int]) -> None:
+    """A line twice, one missing or torn moves no other; the file ends with iteration 2, of which it keeps the
+    first.
+    """
+    text = [
+        json.dumps({"iteration": one, "at": place}) if isinstance(one, int) else one
+        for place, one in enumerate(lines)
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(text))
+    keep_metrics(tmp_path / "metrics.jsonl", 2)
+    found = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [one["iteration"] for one in found] == kept
+    assert [one["at"] for one in found] == [lines.index(iteration) for iteration in kept]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from models.locks import Lock
+assert Lock(Path(sys.argv[1])).take()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_two_processes_never_train_into_one_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second is refused by a sentence that names host, process and job; killed, the first leaves nothing
+    that holds others up.
+    """
+    caplog.set_level(logging.INFO)
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "training.lock")]
+    environment = {**os.environ, "SLURM_JOB_ID": "4711"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        named = rf"process {first.pid} on {re.escape(socket.gethostname())} \(Slurm job 4711\), since 20"
+        with pytest.raises(ValueError, match=f"is being trained into by {named}"):
+            hold_folder(tmp_path, wait_s=0)
+        monkeypatch.setattr("models.training.runs.WAIT_S", 0.0)
+        with pytest.raises(ValueError, match="is being trained into"):
+            open_run(tmp_path, "a", ALONE)
+        assert not (tmp_path / "runs").exists()
+        first.kill()
+    hold_folder(tmp_path, wait_s=0)
+    hold_folder(tmp_path, wait_s=0)
+    (said,) = [text for text in caplog.messages if "is gone; its lock was removed" in text]
+    assert re.match(named, said)
 
 
 def test_a_copy_is_written_while_training_goes_on(tmp_path: Path) -> None:

@@ -96,6 +96,27 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step() -> None:
         finite(torch.tensor(torch.inf), "fake-score loss", 3)
 
 
+def test_the_ema_is_the_weighted_mean_of_all_weights() -> None:
+    """Closed form after K updates: d^K w0 + (1 - d) * sum of d^(K - k) wk; a checkpoint has each under its
+    own name, and sampling with it gives the weights back.
+    """
+    layer, decay = torch.nn.Linear(3, 2, dtype=torch.float64), 0.75
+    trainee = Trainee("student", layer, OptimizerSettings(lr=0.1), ema_decay=decay)
+    weights = [layer.weight.detach().clone()]
+    for step in range(3):
+        layer.weight.grad, layer.bias.grad = normal(2, 3, seed=step), normal(2, seed=step)
+        trainee.step(step, 0.0)
+        weights.append(layer.weight.detach().clone())
+    expected = decay**3 * weights[0] + (1 - decay) * sum(decay ** (3 - k) * weights[k] for k in (1, 2, 3))
+    states = trainee.states()
+    torch.testing.assert_close(states["models/student_ema"]["weight"], expected, rtol=1e-12, atol=0)
+    assert torch.equal(states["models/student"]["weight"], weights[-1])
+    with trainee.with_ema():
+        torch.testing.assert_close(layer.weight.detach(), expected, rtol=1e-12, atol=0)
+    assert torch.equal(layer.weight.detach(), weights[-1])
+    torch.testing.assert_close(trainee.ema_state()["weight"], expected, rtol=1e-12, atol=0)
+
+
 def test_streams_depend_on_key_and_sample_alone() -> None:
     """The same sample gets the same noise however the batch is cut; purposes, iterations and chunks all
     differ.

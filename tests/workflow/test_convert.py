@@ -5,8 +5,10 @@ released layouts, and every refusal.
 import dataclasses
 import hashlib
 import json
+import os
+import shutil
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -30,10 +32,11 @@ from models.checkpoints.containers import (
 )
 from models.checkpoints.lora import BLOCK_LINEARS, OUTER_LINEARS, weights_header
 from models.checkpoints.open import open_model
+from models.checkpoints.progress import write_progress
 from models.checkpoints.released import Adapter, Release, check_released, open_released
 from models.training.loop import RunLimits, train
 from models.training.settings import canonical
-from tests.models.training_toys import CONFIG, dmd_settings, grpo_of, raven_of, wan_of
+from tests.models.training_toys import CONFIG, dmd_settings, grpo_of, grpo_settings, raven_of, wan_of
 from workflow.scripts.convert import convert as convert_row
 from workflow.scripts.convert_weights import convert_weights, main
 from workflow.training.job import identity, open_for_training
@@ -41,6 +44,11 @@ from workflow.training.job import identity, open_for_training
 ROOT = Path(__file__).parents[2]
 ALPHA = 6.0
 """Not the rank, which is 2: a scale of 1 would hide that alpha is lost."""
+SETTINGS = {
+    "raven": canonical(dataclasses.replace(dmd_settings(iterations=2), timesteps=(1000.0, 750.0))),
+    "cm_grpo": canonical(dataclasses.replace(grpo_settings(), lora_alpha=ALPHA, timesteps=(1000.0, 750.0))),
+}
+"""Of both trainings, as their rules track them."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +71,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_safetensors(folder / "raven.safetensors", wan_of(1).state_dict(), metadata=weights_header(CONFIG))
     for name in ("raven", "cm_grpo"):
         record = TrainManifest(
-            name=name, step=2, tensors_sha256="0" * 64, settings_sha256="0" * 64, init_sha256="0" * 64
+            name=name,
+            step=2,
+            tensors_sha256=tensors_sha256(read_dcp(folder / name / "checkpoint/models/student_ema")),
+            settings_sha256=hashlib.sha256(SETTINGS[name].encode()).hexdigest(),
+            init_sha256=file_sha256(folder / "raven.safetensors"),
         )
         write_json(folder / name / "train.json", record)
     return folder
@@ -350,11 +362,10 @@ def test_the_stage_writes_what_it_always_wrote(runs: Path, tmp_path: Path) -> No
     rules.
     """
     raven = tmp_path / "weights" / "raven"
-    convert_row(runs / "raven", canonical(dmd_settings(iterations=2)), raven, None)
-    grpo_settings = dataclasses.replace(grpo_of().settings, lora_alpha=ALPHA)
+    convert_row(runs / "raven", SETTINGS["raven"], raven, None)
     base = runs / "raven.safetensors"
     folder = tmp_path / "weights" / "cm_grpo"
-    convert_row(runs / "cm_grpo", canonical(grpo_settings), folder, base)
+    convert_row(runs / "cm_grpo", SETTINGS["cm_grpo"], folder, base)
     size = json.dumps(CONFIG.to_dict(), sort_keys=True)
     state = read_dcp(runs / "raven/checkpoint/models/student_ema")
     save_file(dict(sorted(state.items())), tmp_path / "full", metadata={"config": size})
@@ -387,6 +398,85 @@ def test_the_stage_writes_what_it_always_wrote(runs: Path, tmp_path: Path) -> No
         assert (manifest.base, manifest.base_sha256) == (
             (seen, file_sha256(base)) if flavour == "adapter" else (None, None)
         )
+
+
+def edited(path: Path, **changes: object) -> None:
+    """Change values of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def flipped(path: Path) -> None:
+    """Turn one bit in the middle of a file."""
+    held = bytearray(path.read_bytes())
+    held[len(held) // 2] ^= 1
+    path.write_bytes(bytes(held))
+
+
+def turned(row: Path) -> None:
+    (row / "checkpoint").unlink()
+    (row / "checkpoint").symlink_to("states/0000001")
+
+
+EMA = "checkpoint/models/student_ema"
+TRAINED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a bit of a shard": (
+        lambda row: flipped(row / EMA / "__0_0.distcp"),
+        "has other bytes than were written in models/student_ema/__0_0.distcp",
+    ),
+    "a shard cut short": (
+        lambda row: os.truncate(row / EMA / "__0_0.distcp", 100),
+        "has other bytes than were written in",
+    ),
+    "no shard": (lambda row: (row / EMA / "__0_0.distcp").unlink(), "lacks models/student_ema/__0_0.distcp"),
+    "no description": (lambda row: (row / EMA / ".metadata").unlink(), "lacks models/student_ema/.metadata"),
+    "a file more": (lambda row: (row / EMA / "x").touch(), "has, beside what was written, models/student_"),
+    "another step's folder": (turned, "is of iteration 1, but .*train.json of 2"),
+    "another step's shard": (
+        lambda row: shutil.copy(row / "states/0000001/models/student_ema/__0_0.distcp", row / EMA),
+        "has other bytes than were written in",
+    ),
+    "the facts": (
+        lambda row: edited(row / "checkpoint/progress.json", facts={"config": CONFIG.to_dict(), "alpha": 9}),
+        "progress.json was changed: it no longer has the sha256",
+    ),
+    "progress cut short": (
+        lambda row: os.truncate(row / "checkpoint/progress.json", 50),
+        "progress.json is damaged: it is no JSON",
+    ),
+    "a false hash": (lambda row: edited(row / "train.json", tensors_sha256="0" * 64), "train.json says 000"),
+    "a false step": (lambda row: edited(row / "train.json", step=1), "of iteration 2, but .* of 1"),
+    "another row's record": (
+        lambda row: edited(row / "train.json", name="raven_2"),
+        "is that of the row raven_2, expected raven",
+    ),
+    "other settings": (
+        lambda row: edited(row / "train.json", settings_sha256="0" * 64),
+        "is of a training with other settings than --settings",
+    ),
+}
+"""What may happen between training and conversion: to a finished run of two iterations, and what is said."""
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_conversion_holds_weights_to_the_record_of_their_training(
+    runs: Path, tmp_path: Path, name: str
+) -> None:
+    """Guards against other weights in the table than those that were trained, without a word."""
+    damage, sentence = TRAINED[name]
+    row = tmp_path / "raven"
+    shutil.copytree(runs / "raven", row, symlinks=True)
+    damage(row)
+    with pytest.raises(ValueError, match=sentence) as caught:
+        convert_row(row, SETTINGS["raven"], tmp_path / "out", None)
+    assert "\n" not in str(caught.value) and "run" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_is_converted_on_what_it_was_trained_on(runs: Path, tmp_path: Path) -> None:
+    """A base of the same size would fit, and make another clip."""
+    write_safetensors(tmp_path / "b.safetensors", wan_of(2).state_dict(), metadata=weights_header(CONFIG))
+    with pytest.raises(ValueError, match=r"b.safetensors is not what row cm_grpo was trained on"):
+        convert_row(runs / "cm_grpo", SETTINGS["cm_grpo"], tmp_path / "out", tmp_path / "b.safetensors")
 
 
 def test_equal_weights_are_equal_bytes(runs: Path, tmp_path: Path) -> None:
@@ -493,7 +583,8 @@ def wrong(runs: Path) -> Path:
     """Beside the runs: what the refusals need."""
     (runs / "no_ema/models/student").parent.mkdir(parents=True)
     write_dcp(runs / "no_ema/models/student", wan_of(1).state_dict())
-    (runs / "no_ema/progress.json").write_text((runs / "raven/checkpoint/progress.json").read_text())
+    facts = {"config": CONFIG.to_dict()}
+    write_progress(runs / "no_ema", iteration=1, identity="a", facts=facts)
     convert_weights(runs / "cm_grpo", runs / "lora.pt", flavour="adapter")
     convert_weights(runs / "cm_grpo", runs / "bundle.safetensors")
     convert_weights(runs / "raven", runs / "raven_trained.safetensors")

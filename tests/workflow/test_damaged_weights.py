@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models.checkpoints.containers import read_dcp, write_dcp, write_safetensors
 from models.checkpoints.lora import LoraSettings, adapter_state, add_lora, weights_header
+from models.checkpoints.progress import write_progress
 from tests.models.training_toys import CONFIG, wan_of
 from workflow.scripts.convert_weights import convert_weights
 
@@ -131,11 +132,14 @@ def test_headers_and_facts_that_are_damaged(folder: Path, tmp_path: Path, header
     refused(tmp_path / "w.safetensors", r"config in the header of .*w.safetensors is")
     (tmp_path / "run/models").mkdir(parents=True)
     shutil.copytree(folder / "dcp", tmp_path / "run/models/student_ema")
-    progress = tmp_path / "run/progress.json"
-    for text in ("", "{}", '{"facts": {}}', f'{{"facts": {{"config": {header}}}}}'):
-        progress.write_text(text)
-        refused(tmp_path / "run", r"progress.json is")
-    progress.write_text(json.dumps({"facts": {"config": CONFIG.to_dict(), "alpha": "x"}}))
+    for text, sentence in (("", "is damaged: it is no JSON"), ("{}", "has no sha256 of its files")):
+        (tmp_path / "run/progress.json").write_text(text)
+        refused(tmp_path / "run", f"progress.json {sentence}")
+    for facts in ({}, {"config": header}):
+        write_progress(tmp_path / "run", iteration=1, identity="a", facts=facts)
+        refused(tmp_path / "run", r"config in .*progress.json is")
+    facts = {"config": CONFIG.to_dict(), "alpha": "x"}
+    write_progress(tmp_path / "run", iteration=1, identity="a", facts=facts)
     refused(tmp_path / "run", "alpha in .*progress.json is 'x', expected a number")
 
 

@@ -17,13 +17,14 @@ import torch
 from baselines.strict_yaml import parse_strict
 from evaluation.command import command, run
 from evaluation.files import file_sha256
-from evaluation.records import TrainManifest, WeightsManifest, read_json, write_json
+from evaluation.records import TrainManifest, WeightsManifest, write_json
 from models.checkpoints.containers import weights_sha256, write_safetensors
-from models.checkpoints.convert import WeightsSource, header_of, open_source, to_flavour
+from models.checkpoints.convert import WeightsSource, header_of, to_flavour
 from models.checkpoints.open import open_model
 from models.noise import GeneratorNoise
 from models.training.rollouts import consistency_rollout, endpoints
-from models.training.settings import CmGrpoSettings, DmdSettings
+from models.training.settings import CmGrpoSettings, DmdSettings, settings_sha256
+from workflow.training.finished import open_trained
 
 log = logging.getLogger("convert")
 
@@ -34,18 +35,30 @@ TOLERANCE = 1e-4
 def convert(train_dir: Path, settings_json: str, output: Path, base: Path | None) -> list[Path]:
     """Write every flavour of a trained row and its manifest; returns the weight files.
 
-    Raises FileNotFoundError for an unfinished checkpoint, ValueError if the recipe needs a base and none is
-    given.
+    Raises as `open_trained`, and ValueError for other settings than those of the training, or if the recipe
+    needs a base and none is given, or another one than it was trained on.
     """
-    manifest = read_json(TrainManifest, train_dir / "train.json")
-    source = open_source(train_dir)
+    manifest, source = open_trained(train_dir)
+    settings: DmdSettings | CmGrpoSettings
     if source.flavour == "full":
-        parse_strict(settings_json, DmdSettings, where="--settings")
+        settings = parse_strict(settings_json, DmdSettings, where="--settings")
+    else:
+        settings = parse_strict(settings_json, CmGrpoSettings, where="--settings")
+    if settings_sha256(settings) != manifest.settings_sha256:
+        raise ValueError(
+            f"{train_dir / 'train.json'} is of a training with other settings than --settings; run the suite "
+            "again, which trains with these."
+        )
+    if isinstance(settings, DmdSettings):
         return [write_flavour(output, "full", source, manifest)]
-    settings = parse_strict(settings_json, CmGrpoSettings, where="--settings")
     if base is None:
         raise ValueError(
             f"Row {manifest.name} was trained as an adapter; pass the weights beneath it with --base."
+        )
+    if weights_sha256(base) != manifest.init_sha256:
+        raise ValueError(
+            f"{base} is not what row {manifest.name} was trained on: {train_dir / 'train.json'} has another "
+            "sha256 of it; pass those weights with --base, or train the row on these."
         )
     files = [
         write_flavour(output, "adapter", source, manifest, base),

@@ -40,10 +40,10 @@ from models.training.rollouts import consistency_rollout, endpoints
 from models.training.settings import CmGrpoSettings, Execution
 from models.wan import Wan
 from workflow.sampling.machine import choose_device
+from workflow.training.finished import open_trained
 from workflow.training.job import (
     Job,
     add_reward_flags,
-    ema_weights,
     network_parser,
     open_for_training,
     open_prompts,
@@ -170,7 +170,7 @@ def trained_policy(flags: argparse.Namespace, config: WanConfig, settings: CmGrp
     dtypes = None if flags.prompts is None else training_dtypes(flags.precision, trained=True)
     lora = LoraSettings(rank=settings.lora_rank, alpha=settings.lora_alpha)
     wrapped = add_lora(Wan(config, dtypes), lora, seed=0)
-    load_strict(wrapped, ema_weights(flags.train), where="the EMA")
+    load_strict(wrapped, open_trained(flags.train).source.state, where="the EMA")
     return inner_wan(wrapped)
 
 

@@ -32,6 +32,7 @@ from models.training.distributed import Processes, join, leave, shard, shard_mod
 from models.training.loop import Preempted, Recipe, RunLimits, Trainee, Validation, train
 from models.training.preemption import EXIT_CODE, stop_requests
 from models.training.prompts import NEGATIVE, PromptPool, read_training_prompts
+from models.training.runs import hold_folder
 from models.training.settings import CmGrpoSettings, DmdSettings, Execution, settings_sha256
 from models.training.streams import Streams
 from models.wan import Wan, stored_dtype
@@ -127,6 +128,8 @@ def begin_training(flags: argparse.Namespace, recipe: str) -> Job:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     flags.output.mkdir(parents=True, exist_ok=True)
+    if rank == "0":
+        hold_folder(flags.output)
     processes = join(device)
     if rank == "0":
         name, packages = device_name(device), software(device)
@@ -317,17 +320,12 @@ def identity(flags: argparse.Namespace, settings: Any, others: Sequence[Path] = 
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def ema_weights(train: Path) -> dict[str, Tensor]:
-    """The EMA of the last checkpoint of a trained row, whole: what is shipped."""
-    return read_dcp(train / "checkpoint" / "models" / "student_ema")
-
-
 def write_manifest(flags: argparse.Namespace, settings: Any, step: int) -> None:
     """train.json and a copy with the run: written last, as the record of a finished run."""
     manifest = TrainManifest(
         name=flags.output.name,
         step=step,
-        tensors_sha256=tensors_sha256(ema_weights(flags.output)),
+        tensors_sha256=tensors_sha256(read_dcp(flags.output / "checkpoint" / "models" / "student_ema")),
         settings_sha256=settings_sha256(settings),
         init_sha256=weights_sha256(flags.init),
     )

@@ -1,0 +1,76 @@
+"""Locks on folders: held by one process until it ends, however it ends, with a note that says which one.
+
+No torch here: Snakemake takes one while it reads the rules.
+"""
+
+import atexit
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from evaluation.files import write_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A process that holds a lock, or held it. job: of Slurm, None outside; since: date and time in UTC."""
+
+    host: str
+    pid: int
+    job: str | None
+    since: str
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is this process."""
+        return (self.host, self.pid) == (socket.gethostname(), os.getpid())
+
+    def __str__(self) -> str:
+        job = f" (Slurm job {self.job})" if self.job else ""
+        return f"process {self.pid} on {self.host}{job}, since {self.since}"
+
+
+class Lock:
+    """A lock file. The operating system frees it with its process, so that only a living process holds it.
+
+    Beside it lies <name>.json, the note of who holds it; one that a killed process left says who that was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.note = path, path.with_name(f"{path.name}.json")
+
+    @property
+    def holder(self) -> Holder | None:
+        """Who holds it or left it; None where no note says so."""
+        try:
+            return Holder(**json.loads(self.note.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def take(self) -> bool:
+        """Hold it until this process ends; False if another process has it."""
+        path = self.path.resolve()
+        if path in _HELD:
+            return True
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            return False
+        _HELD[path] = lock
+        job = os.environ.get("SLURM_JOB_ID") or None
+        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        mine = Holder(host=socket.gethostname(), pid=os.getpid(), job=job, since=since)
+        write_text(self.note, json.dumps(asdict(mine)) + "\n")
+        atexit.register(self.note.unlink, missing_ok=True)
+        return True
+
+
+_HELD: dict[Path, BaseFileLock] = {}
+"""Locks of this process by their paths."""
