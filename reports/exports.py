@@ -7,7 +7,7 @@ from evaluation.aggregate import RANKED_KINDS, TOTALS
 from evaluation.dimensions import DIMENSIONS, BoundsName
 from evaluation.metrics import CUSTOM_GROUP
 from evaluation.records import Interval, RowSummary, ScoresTable
-from reports.tables import TOTAL_NAMES, MainLine, Mark, main_table, metric_marks, metric_value
+from reports.tables import SUITE_KINDS, TOTAL_NAMES, MainLine, Mark, main_table, metric_marks, metric_value
 
 _SPECIAL = {c: "\\" + c for c in "&%$#_{}"} | {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
@@ -59,9 +59,9 @@ def markdown(table: ScoresTable, bounds: BoundsName) -> str:
         lines.append(f"| {' | '.join(cells)} | {markdown_text(row.incomplete or '')} |")
     lines += [
         "",
-        f"Suite {table.suite}; brackets: 95 % intervals over prompts, {table.draws} draws. Bold: above "
-        "every other row by the paired test with Holm's correction; underlined: below that one alone. "
-        "Ranks: all that these tests leave open.",
+        f"Suite {table.suite}, {SUITE_KINDS[bounds]}; brackets: 95 % intervals over prompts, {table.draws} "
+        "draws. Bold: above every other row by the paired test with Holm's correction; underlined: below "
+        "that one alone. Ranks: all that these tests leave open.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -70,7 +70,8 @@ def _booktabs(table: ScoresTable, head: Sequence[str], blocks: Sequence[Sequence
     """A tabular of blocks of lines of cells. Its comments say what a reader of the source needs to know."""
     lines = [
         r"% \usepackage{booktabs}; UTF-8",
-        f"% suite {table.suite}; indices: 95 % intervals over prompts, {table.draws} draws",
+        f"% suite {table.suite}, {SUITE_KINDS[table.benchmark]}",
+        f"% indices: 95 % intervals over prompts, {table.draws} draws",
         "% bold: above every other row by the paired test with Holm's correction, 5 %; underlined: below "
         "that one alone",
         rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",

@@ -84,9 +84,9 @@ def _filled(name: str, view: View, data: dict[str, Any]) -> str:
 
 
 def render_section(run: Run, name: str) -> str:
-    """One section of SECTIONS as HTML."""
+    """The header, or one section of SECTIONS, as HTML."""
     view = view_of(run)
-    return _filled(name, view, SECTIONS[name](view))
+    return _filled(name, view, (SECTIONS | {"header": header_section})[name](view))
 
 
 def render_page(run: Run) -> str:

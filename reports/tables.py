@@ -12,6 +12,11 @@ from evaluation.metrics import Metric
 from evaluation.records import Interval, PairedDifference, RankRange, RowSummary, ScoresTable
 
 TOTAL_NAMES: dict[BoundsName, str] = {"toybox": "Toybox-Total", "vbench": "Total"}
+SUITE_KINDS: dict[BoundsName, str] = {
+    "toybox": "recipe (toy): tiny models, not the published checkpoints",
+    "vbench": "VBench protocol",
+}
+"""What kind of suite a run's numbers are of."""
 Mark = Literal["best", "second"] | None
 """best: above every other ranked row, so it may be bold; second: below the best alone, above all others."""
 

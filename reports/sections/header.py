@@ -1,39 +1,115 @@
-"""What stands above every number: what the scores are, and what a reader must know before them."""
+"""The first screen: the verdict, how far each model is from the top, and what the scores are."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from evaluation.dimensions import NAMES
+from evaluation.intervals import LEVEL
+from reports.tables import SUITE_KINDS, MainLine
+from reports.verdict import FEATURED, verdict_of
 from reports.view import View
 
 FEW_PROMPTS = 8
+FIRST_SCREEN = 10
+"""Models on the first screen; FEATURED rows stand there in any case."""
 
 
-def warnings(view: View) -> list[str]:
-    """Sentences on subsets, incomplete rows and dimensions on few prompts."""
+class Track(NamedTuple):
+    """Places from the left of a small figure, percent of its width."""
+
+    low: float
+    mean: float
+    high: float
+    tie: bool
+
+
+class RunFacts(NamedTuple):
+    """What a run compared, for one line of small print."""
+
+    date: str | None
+    commit: str
+    models: int
+    prompts: int
+    seeds: str
+    """Samples of a prompt that are scored, such as `2` or `2 or 5`."""
+
+
+def facts(view: View) -> RunFacts:
+    """The facts of a run."""
+    run = view.run
+    seeds = sorted({prompt.keep or prompt.samples for prompt in run.prompts})
+    return RunFacts(
+        date=run.starts[-1].started[:10] if run.starts else None,
+        commit=run.provenance["commit"][:7] + (" with changes" if run.provenance["dirty"] else ""),
+        models=len(view.ranked),
+        prompts=len(run.prompts),
+        seeds=" or ".join(map(str, seeds)),
+    )
+
+
+def shown_lines(view: View) -> list[MainLine]:
+    """The models of the first screen: the highest, and the featured ones."""
+    ranked = view.main.ranked
+    return [*ranked[:FIRST_SCREEN], *(line for line in ranked[FIRST_SCREEN:] if line.summary.row in FEATURED)]
+
+
+def tracks(lines: list[MainLine]) -> tuple[dict[str, Track], float]:
+    """Where the difference of each row to the highest lies on one common scale, and where its zero lies."""
+    differences = {line.summary.row: line.versus for line in lines if line.versus is not None}
+    low = min((found.low for found in differences.values()), default=0.0)
+    high = max((found.high for found in differences.values()), default=0.0)
+    low, high = min(low, 0.0), max(high, 0.0)
+    spare = 0.04 * (high - low) or 1.0
+
+    def place(value: float) -> float:
+        return round(100 * (value - low + spare) / (high - low + 2 * spare), 2)
+
+    ties = {line.summary.row: (line.p_value or 0.0) >= LEVEL for line in lines}
+    return {
+        row: Track(place(found.low), place(found.mean), place(found.high), ties[row])
+        for row, found in differences.items()
+    }, place(0.0)
+
+
+def cautions(view: View) -> list[str]:
+    """What must be read before any number: a part of a run, a note of the suite's."""
     run, table = view.run, view.run.table
     found = [sentence for sentence in (table.subset, run.settings.note) if sentence]
-    whole = len(table.dimensions) == len(NAMES)
-    if table.subset is None and not whole:
+    if table.subset is None and len(table.dimensions) < len(NAMES):
         found.append(
             f"Subset run: {len(table.dimensions)} of {len(NAMES)} dimensions were asked for, so no row has "
             "a total."
         )
-    short = [row.label for row in table.rows if row.incomplete and whole and table.subset is None]
-    if short:
-        found.append(f"Incomplete rows have no total and no rank: {', '.join(short)}.")
+    return found
+
+
+def few_prompts(view: View) -> str | None:
+    """The dimensions whose intervals and tests say little, in a sentence."""
     counts: dict[str, int] = {}
     for row in view.ranked:
         for name, cell in row.dimensions.items():
             counts[name] = min(counts.get(name, cell.prompts), cell.prompts)
     few = [f"{view.known[name].title} ({count})" for name, count in counts.items() if count < FEW_PROMPTS]
-    if few:
-        found.append(
-            f"Fewer than {FEW_PROMPTS} prompts, so that intervals and tests say little: {', '.join(few)}."
-        )
-    return found
+    if not few:
+        return None
+    return f"Fewer than {FEW_PROMPTS} prompts, so that intervals and tests say little: {', '.join(few)}."
 
 
 def header_section(view: View) -> dict[str, Any]:
     """What header.html.j2 shows."""
     run = view.run
-    return {"trained": [run.label(row) for row in run.curves], "warnings": warnings(view)}
+    lines = shown_lines(view)
+    placed, zero = tracks(lines)
+    return {
+        "badge": SUITE_KINDS[run.settings.bounds],
+        "facts": facts(view),
+        "cautions": cautions(view),
+        "verdict": verdict_of(run.table),
+        "lines": lines,
+        "hidden": len(view.main.ranked) - len(lines),
+        "tracks": placed,
+        "zero": zero,
+        "ranks": len(view.main.ranked),
+        "level": LEVEL,
+        "trained": [run.label(row) for row in run.curves],
+        "few_prompts": few_prompts(view),
+    }

@@ -19,6 +19,7 @@ from reports.rendering import TEXTS
 from reports.run import ReportRow, Run
 from reports.sections.audit import flatten
 from reports.tables import TOTAL_NAMES
+from reports.verdict import verdict_of
 from reports.view import View
 from reports.words import count_word, foreign
 
@@ -119,6 +120,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "small": SMALL,
         "near_end": NEAR_END,
         "devices": sorted(devices - {"cpu"}),
+        "result": " ".join(verdict_of(table).sentences),
         "cost": amount(run.measured.total_s, run.measured.unit) if run.measured.seconds else None,
     }
 

@@ -3,12 +3,13 @@ paste.
 """
 
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
 
 from baselines.spec import load_all
-from evaluation.records import Clip, ClipTiming, RankRange, read_jsonl, write_jsonl
+from evaluation.records import Clip, ClipTiming, read_jsonl, write_jsonl
 from reports.beside import EXPORTS
 from reports.citations import baseline_key, bibtex, cited_keys, latex_citations, read_references
 from reports.exports import dimensions_latex, latex, latex_text, markdown
@@ -19,7 +20,8 @@ from reports.run import Run
 from reports.sections.limits import not_comparable
 from reports.sections.methods import methods_bibtex, methods_keys, methods_latex, methods_markdown
 from reports.tables import main_table
-from reports.terminal import lead_sentence, terminal_text
+from reports.terminal import TOP_ROWS, terminal_text
+from reports.verdict import points_text, verdict_of
 from tests.reports import full_scale, synthetic
 from tests.reports.synthetic import run_of
 from workflow.planning.licences import licences_of
@@ -202,7 +204,7 @@ def test_marks_and_groups_are_in_the_exports(run: Run) -> None:
     assert re.search(r"RAVEN \+ CM-GRPO recipe \(toy\) & \$\\mathbf\{[\d.]+\}_\{\[", text)
     assert re.search(r"RAVEN \+ CM-GRPO.* & 1 \\\\", text)
     assert r"\mathbf" in dimensions_latex(run.table)
-    assert dimensions_latex(run.table).count("\n") == 3 + 2 + 2 + 16 + 1 + 2
+    assert dimensions_latex(run.table).count("\n") == 4 + 2 + 2 + 16 + 1 + 2
 
 
 def test_latex_text_prints_any_character() -> None:
@@ -332,33 +334,25 @@ def test_exports_are_written_and_listed(results: tuple[Path, str]) -> None:
         assert shown in page
 
 
-def test_the_terminal_says_what_the_page_says(finished_run: Run) -> None:
-    """The verdict, word for word, the first rows as the main table has them, and the cost."""
-    text = terminal_text(finished_run)
-    lines = text.splitlines()
-    page = re.sub(r"<[^>]+>", "", render_section(finished_run, "scores"))
-    assert lines[0] in page
-    assert lines[-1] in page
+def test_the_verdict_is_one(finished_run: Run) -> None:
+    """Page, terminal and methods text say it word for word; the terminal adds the first rows and the cost."""
+    verdict = verdict_of(finished_run.table)
+    lines = terminal_text(finished_run).splitlines()
+    page = " ".join(unescape(re.sub(r"<[^>]+>", "", render_section(finished_run, "header"))).split())
+    assert tuple(lines[1 : 1 + len(verdict.sentences)]) == verdict.sentences
+    for sentence in verdict.sentences:
+        assert sentence in page
+        assert sentence in methods_markdown(finished_run)
+    assert lines[-1] in re.sub(r"<[^>]+>", "", render_section(finished_run, "scores"))
     main = main_table(finished_run.table)
-    first = main.ranked[:5]
-    for line, shown in zip(lines[1 : 1 + len(first)], first, strict=True):
-        total = shown.summary.total
+    shown = lines[1 + len(verdict.sentences) :]
+    for line, row in zip(shown, main.ranked[:TOP_ROWS], strict=False):
+        total = row.summary.total
         assert total is not None
-        assert line.startswith(f"  rank {shown.rank} ")
-        assert shown.summary.label in line
-        assert f"{total.mean:.2f} [{total.low:z.1f}, {total.high:z.1f}]" in line
-    if len(main.ranked) > 5:
-        assert lines[6] == f"  and {len(main.ranked) - 5} more, {len(main.controls)} controls beside them"
-
-
-def test_who_leads_in_a_sentence(finished_run: Run) -> None:
-    """One row, or none, is above nobody; a best row has its interval."""
-    main = main_table(finished_run.table)
-    assert lead_sentence(main._replace(ranked=[]), "Total") == "No row has a total, so that none leads."
-    first = main.ranked[0]._replace(mark=None, rank=RankRange(first=1, last=2))
-    alone = lead_sentence(main._replace(ranked=[first]), "Total")
-    assert alone == f"{first.summary.label} alone has a Total, so that it is above none."
-    second = main.ranked[1]._replace(rank=RankRange(first=2, last=2))
-    assert "has the highest Total, but" in lead_sentence(main._replace(ranked=[first, second]), "Total")
-    best = lead_sentence(main._replace(ranked=[first._replace(mark="best"), second]), "Total")
-    assert best.startswith(f"{first.summary.label} is above every other ranked row: Total ")
+        assert line.startswith(f"  rank {row.rank} ")
+        assert row.summary.label in line
+        assert f"{total.mean:.2f}" in line
+        assert row.versus is None or points_text(row.versus) in line
+    if len(main.ranked) > TOP_ROWS:
+        more = f"  and {len(main.ranked) - TOP_ROWS} more, {len(main.controls)} controls beside them"
+        assert shown[TOP_ROWS] == more

@@ -84,11 +84,11 @@ def test_rows_of_one_recipe_stand_in_one_report(tmp_path: Path) -> None:
 
     labels = {row.row: row.label for row in read_json(ScoresTable, results / "aggregate/scores.json").rows}
     assert labels == {
-        "raven": "RAVEN recipe (toy)",
-        "equal": "RAVEN recipe (toy), chunk_weighting none",
-        "rollouts": "RAVEN (DF) recipe (toy)",
-        "cm_grpo": "RAVEN + CM-GRPO recipe (toy)",
-        "flow": "RAVEN + CM-GRPO recipe (toy), flow_grpo.noise_level 0.4",
+        "raven": "RAVEN",
+        "equal": "RAVEN, chunk_weighting none",
+        "rollouts": "RAVEN (DF)",
+        "cm_grpo": "RAVEN + CM-GRPO",
+        "flow": "RAVEN + CM-GRPO, flow_grpo.noise_level 0.4",
     }
     run = read_json(Run, results / "run.json")
     assert list(run.curves) == list(ROWS) and set(run.measured.rows) == set(ROWS)
@@ -99,7 +99,7 @@ def test_rows_of_one_recipe_stand_in_one_report(tmp_path: Path) -> None:
     for said in (
         "What differs between the rows of recipe raven", "What differs between the rows of recipe cm_grpo",
         "training.forcing", "diffusion_forcing_self_rollout", "noise key shared",
-        "was trained as RAVEN recipe (toy) was, but for chunk_weighting none.",
+        "was trained as RAVEN was, but for chunk_weighting none.",
     ):  # fmt: skip
         assert said in page, said
 

@@ -113,7 +113,7 @@ def test_a_control_made_from_clips_is_known_by_its_name() -> None:
         "suite": 0, "clip": 0, "batch": 0, "control": "noise", "of": "longlive"
     }  # fmt: skip
     told = aggregate_settings(toybox, every, [], None)["rows"]
-    label = "RAVEN recipe (toy), captions shuffled"
+    label = "RAVEN, captions shuffled"
     assert told[given[1]] == {"label": label, "kind": "control", "of": "raven"}
     assert toybox.allows_degenerate(given[0])
     assert not toybox.allows_degenerate("longlive")
@@ -146,7 +146,7 @@ def test_a_subset_is_reported_as_one_with_its_rows_alone() -> None:
     )  # fmt: skip
     chosen = chosen_suite(toybox, subset)
     assert row_names(chosen, every) == {
-        "raven": {"label": "RAVEN recipe (toy)", "kind": "native"},
+        "raven": {"label": "RAVEN", "kind": "native"},
         "truth": {"label": "Rendered truth", "kind": "control"},
     }
     told = aggregate_settings(chosen, every, [], subset)

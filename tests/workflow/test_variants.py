@@ -100,18 +100,16 @@ def test_a_variant_is_sampled_as_its_baseline_and_named_by_what_differs() -> Non
     assert isinstance(one, Baseline) and isinstance(other, Baseline)
     assert sampling_settings(suite, one) == sampling_settings(suite, other)
     names = row_names(suite, every)
-    assert names["raven"]["label"] == "RAVEN recipe (toy)"
-    assert names["mine"]["label"] == "RAVEN recipe (toy), chunk_weighting ln_0_1, student.lr 3e-05"
+    assert names["raven"]["label"] == "RAVEN"
+    assert names["mine"]["label"] == "RAVEN, chunk_weighting ln_0_1, student.lr 3e-05"
     titled = suite_of(varied(settings={"seed": 2}, title="RAVEN again"))
-    assert row_names(titled, every)["mine"]["label"] == "RAVEN again recipe (toy)"
+    assert row_names(titled, every)["mine"]["label"] == "RAVEN again"
 
 
 @pytest.mark.parametrize("plan", [{}, {"settings": {}}, {"settings": {"seed": 1}}, {"title": "RAVEN"}])
 def test_rows_that_nobody_could_tell_apart_are_refused(plan: dict[str, Any]) -> None:
     suite = suite_of(varied(**plan))
-    with pytest.raises(
-        ValueError, match=r"train\.mine would be called 'RAVEN recipe \(toy\)' .* as raven is"
-    ):
+    with pytest.raises(ValueError, match=r"train\.mine would be called 'RAVEN' .* as raven is"):
         row_names(suite, baselines(suite))
 
 

@@ -24,13 +24,12 @@ from workflow.planning.suite import (
 
 
 def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
-    """Label and kind of every line of the table, in its order; embedded rows say that they are toys, variants
-    of a trained row what they have otherwise, and of two baselines of one title the second its name.
+    """Label and kind of every line of the table, in its order; variants of a trained row say what they have
+    otherwise, and of two baselines of one title the second its name.
 
     Raises ValueError for a trained row with the label of another.
     """
-    native = " recipe (toy)" if suite.benchmark == "toybox" else ""
-    endings = {"native": native, "external": " (external)", "import": " (imported)"}
+    endings = {"native": "", "external": " (external)", "import": " (imported)"}
     names: dict[str, dict[str, Any]] = {}
     rows_of: dict[str, str] = {}
     for row in suite.baselines:
@@ -102,7 +101,7 @@ def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Pat
     base = root / "models" / "embedded" / "base.json"
     if suite.benchmark == "toybox" and base.is_file() and chosen is suite:
         rows["base"] = {
-            "label": "Bidirectional base model (toy)",
+            "label": "Bidirectional base model",
             "kind": "shipped",
             "settings": {},
             "scores": json.loads(base.read_text(encoding="utf-8"))["suite_scores"],

@@ -1,0 +1,186 @@
+"""The verdict claims what the corrected tests support, in every case that a table can be in, and the first
+screen's numbers follow from the scores of single clips.
+"""
+
+import itertools
+import re
+from html import unescape
+
+import pytest
+
+from evaluation.aggregate import RANKED_KINDS, ranks_by_row
+from evaluation.dimensions import NAMES
+from evaluation.records import Interval, PairedDifference, RowSummary, ScoresTable
+from reports.page import render_section
+from reports.run import Run
+from reports.verdict import p_text, verdict_of
+
+Totals = dict[str, float | None]
+"""Total of each row, None of a row that is incomplete."""
+
+
+def made_table(totals: Totals, different: str) -> ScoresTable:
+    """Rows with these totals. different: pairs with p = 0.001 (`a:b a:c`), the others have 0.5; intervals
+    reach half a point around a difference, or to both sides of zero.
+    """
+
+    def around(value: float, half: float = 0.5) -> Interval:
+        return Interval(mean=value, low=value - half, high=value + half)
+
+    parted = {frozenset(pair.split(":")) for pair in different.split()}
+    complete = {row: value for row, value in totals.items() if value is not None}
+    pairs = []
+    for a, b in itertools.combinations(complete, 2):
+        apart, found = frozenset((a, b)) in parted, complete[a] - complete[b]
+        interval = around(found, 0.5 if apart else abs(found) + 0.5)
+        pairs.append(
+            PairedDifference(
+                a=a, b=b, metric="total", difference=interval, corrected=interval,
+                p_value=0.001 if apart else 0.5, holm=0.001 if apart else 0.5, prompts=40,
+            )
+        )  # fmt: skip
+    ranks = ranks_by_row(pairs, list(complete))
+    rows = [
+        RowSummary(
+            row=row, label=row.upper(), kind="native", dimensions={}, ranks=ranks.get(row, {}),
+            incomplete="15 of 16 dimensions scored; missing: scene" if value is None else None,
+            **{name: None if value is None else around(value) for name in ("total", "quality", "semantic")},
+        )
+        for row, value in totals.items()
+    ]  # fmt: skip
+    return ScoresTable(
+        suite="toybox", benchmark="toybox", dimensions=NAMES, rows=tuple(rows), pairs=tuple(pairs),
+        draws=2000, seed=0,
+    )  # fmt: skip
+
+
+CASES: dict[str, tuple[Totals, str, list[str]]] = {
+    "no row": ({}, "", ["No model leads: none has a Toybox-Total."]),
+    "one row": (
+        {"a": 80.0}, "", ["A alone has a Toybox-Total (80.00): there is nothing to compare it with."],
+    ),
+    "none complete": (
+        {"a": None, "b": None}, "",
+        [
+            "No model leads: none has a Toybox-Total.",
+            "Not ranked: A and B (15 of 16 dimensions scored; missing: scene).",
+        ],
+    ),
+    "two, one better": (
+        {"a": 80.0, "b": 82.0}, "a:b", ["B leads by 2.00 points [1.50, 2.50] over A (p = 0.001)."],
+    ),
+    "two, a tie": (
+        {"a": 80.0, "b": 80.3}, "",
+        [
+            "No model leads: B, at the top, is not distinguishable from A (+0.30 points [-0.50, 1.10], "
+            "p = 0.500)."
+        ],
+    ),
+    "all alike": (
+        {"a": 80.0, "b": 80.0, "c": 80.0}, "",
+        ["No model leads: all three models have the same Toybox-Total, 80.00."],
+    ),
+    "no two parted": (
+        {"a": 80.0, "b": 80.3, "c": 80.1}, "",
+        [
+            "No model leads: no two of three models are distinguishable. B, at the top, is not "
+            "distinguishable from C (+0.20 points [-0.50, 0.90], p = 0.500)."
+        ],
+    ),
+    "two at the top": (
+        {"a": 80.0, "b": 80.3, "c": 70.0}, "a:c b:c",
+        [
+            "No model leads: B, at the top, is not distinguishable from A (+0.30 points [-0.50, 1.10], "
+            "p = 0.500)."
+        ],
+    ),
+    "tied with a lower one only": (  # the third varies more, so that the second is parted and it is not
+        {"a": 82.0, "b": 81.0, "c": 80.0, "d": 79.9}, "a:b",
+        [
+            "No model leads: A, at the top, is not distinguishable from C (+2.00 points [-0.50, 4.50], "
+            "p = 0.500) or one other."
+        ],
+    ),
+    "one incomplete": (
+        {"a": 80.0, "b": 82.0, "c": None}, "a:b",
+        [
+            "B leads by 2.00 points [1.50, 2.50] over A (p = 0.001).",
+            "Not ranked: C (15 of 16 dimensions scored; missing: scene).",
+        ],
+    ),
+    "raven and cm_grpo below": (
+        {"a": 82.0, "raven": 80.0, "cm_grpo": 80.2, "b": 70.0}, "",
+        [
+            "No model leads: no two of four models are distinguishable. A, at the top, is not "
+            "distinguishable from CM_GRPO (+1.80 points [-0.50, 4.10], p = 0.500).",
+            "RAVEN: rank 1 to 4, not distinguishable from A (-2.00 points [-4.50, 0.50], p = 0.500).",
+            "CM_GRPO: rank 1 to 4, not distinguishable from RAVEN (+0.20 points [-0.50, 0.90], p = 0.500).",
+        ],
+    ),
+    "cm_grpo leads raven": (
+        {"raven": 80.0, "cm_grpo": 82.0}, "raven:cm_grpo",
+        ["CM_GRPO leads by 2.00 points [1.50, 2.50] over RAVEN (p = 0.001)."],
+    ),
+    "cm_grpo alone": (
+        {"a": 82.0, "cm_grpo": 80.0, "b": 81.5}, "",
+        [
+            "No model leads: no two of three models are distinguishable. A, at the top, is not "
+            "distinguishable from B (+0.50 points [-0.50, 1.50], p = 0.500).",
+            "CM_GRPO: rank 1 to 3, not distinguishable from A (-2.00 points [-4.50, 0.50], p = 0.500).",
+        ],
+    ),
+}  # fmt: skip
+"""Totals, parted pairs, and all that the verdict says."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_verdict_says_what_the_tests_support(name: str) -> None:
+    """Closed form: every case in words."""
+    totals, different, said = CASES[name]
+    assert list(verdict_of(made_table(totals, different)).sentences) == said
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_leads_is_said_only_of_a_row_above_all_others(count: int) -> None:
+    """Every table of up to four rows and every outcome of its tests: "leads" stands there exactly if the
+    highest row is parted from all others, and a row that is named as tied is not parted from it.
+    """
+    totals: Totals = {row: 80.0 - place for place, row in enumerate("abcd"[:count])}
+    every = [":".join(pair) for pair in itertools.combinations(totals, 2)]
+    for chosen in itertools.product((False, True), repeat=len(every)):
+        parted = [pair for pair, apart in zip(every, chosen, strict=True) if apart]
+        said = verdict_of(made_table(totals, " ".join(parted))).headline
+        assert ("leads by" in said) == all(f"a:{other}" in parted for other in list(totals)[1:])
+        for tied in re.findall(r"A, at the top, is not distinguishable from (\w)", said):
+            assert f"a:{tied.lower()}" not in parted
+        assert ("no two" in said) == (not parted and count > 2)
+
+
+def test_p_values_are_never_rounded_over_the_level() -> None:
+    """A rejected test must not read as p = 0.050, nor any as 0."""
+    assert [p_text(p) for p in (0.0, 0.001, 0.0496, 0.0494, 0.05, 1.0)] == [
+        "p < 0.001", "p = 0.001", "p < 0.05", "p = 0.049", "p = 0.050", "p = 1.000",
+    ]  # fmt: skip
+
+
+def test_the_first_screen_names_what_it_shows(finished_run: Run) -> None:
+    """Badge, date, commit and counts; every ranked row with total and ranks; a tie is said in words too."""
+    html = render_section(finished_run, "header")
+    text = " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
+    prompts = len(finished_run.prompts)
+    commit = finished_run.provenance["commit"][:7]
+    assert html.count("recipe (toy): tiny models, not the published checkpoints") == 1
+    assert f"2026-01-01 \u00b7 commit {commit}" in text
+    assert f"5 models \u00d7 {prompts} prompts \u00d7 2 seeds \u00b7 every model trained once" in text
+    for row in finished_run.table.rows:
+        if row.kind in RANKED_KINDS:
+            assert row.total is not None
+            assert f"{row.label} {row.total.mean:.2f} rank {row.ranks['total']} " in text
+    pairs = tuple(
+        pair.model_copy(update={"holm": 1.0, "corrected": pair.corrected})
+        for pair in finished_run.table.pairs
+    )
+    table = finished_run.table.model_copy(update={"pairs": pairs})
+    tied = render_section(finished_run.model_copy(update={"table": table}), "header")
+    assert tied.count('<small class="tie">tie</small>') == tied.count('<circle class="tie"') == 4
+    assert "differs" not in re.sub(r'<p class="quiet".*', "", tied, flags=re.DOTALL)
