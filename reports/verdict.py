@@ -7,7 +7,7 @@ tests support and no more.
 from typing import NamedTuple
 
 from evaluation.intervals import LEVEL
-from evaluation.records import Interval, RowSummary, ScoresTable
+from evaluation.records import Interval, RowSummary, ScoresTable, TablePower
 from reports.tables import TOTAL_NAMES, MainTable, Pairs, main_table
 from reports.words import and_joined, count_word
 
@@ -49,7 +49,8 @@ def verdict_of(table: ScoresTable) -> Verdict:
     """The verdict on the totals of a run."""
     main, pairs = main_table(table), Pairs(table.pairs)
     subject, claim, said = _headline(main, pairs, TOTAL_NAMES[table.benchmark])
-    return Verdict(subject, claim, (*_featured(main, pairs, said), *_unranked(main)))
+    others = [*_featured(main, pairs, said), *_detectable(main, table.power), *_unranked(main)]
+    return Verdict(subject, claim, tuple(others))
 
 
 def _headline(main: MainTable, pairs: Pairs, total: str) -> tuple[str, str, set[str]]:
@@ -118,6 +119,16 @@ def _featured(main: MainTable, pairs: Pairs, said: set[str]) -> list[str]:
             found.append(f"{line.summary.label}: rank {line.rank}, {stands}.")
         beside = line
     return found
+
+
+def _detectable(main: MainTable, power: TablePower | None) -> list[str]:
+    """What the run could have found at all."""
+    if len(main.ranked) < 2:
+        return []
+    if power is None:
+        return ["Nothing is known of the smallest detectable difference: too few prompts, or all alike."]
+    of = f", the median of {power.tests} pairs" if power.tests > 1 else ""
+    return [f"Smallest detectable difference: {power.detectable:.2f} points (80 % power{of})."]
 
 
 def _unranked(main: MainTable) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from evaluation.aggregate import TOTALS
 from evaluation.intervals import LEVEL, NEAR_END, SMALL
+from evaluation.records import Needed
 from evaluation.variance import VarianceTable
 from reports.drawing import ACCENT, MUTED, SERIES, Dot, SvgFigure, draw_dots, panel_grid, styled, to_svg
 from reports.tables import control_sources, power
@@ -65,6 +66,30 @@ def paired_figure(view: View) -> SvgFigure | None:
     )
 
 
+class PowerLine(NamedTuple):
+    """What the tests of one pair, or of the table, can find of the total, and what smaller ones need."""
+
+    label: str
+    detectable: float | None
+    needed: tuple[Needed, ...]
+
+
+def power_lines(view: View) -> list[PowerLine]:
+    """The table, then each ranked row beside the highest. Empty where nothing can be told."""
+    found = view.run.table.power
+    if found is None:
+        return []
+    names = [line.summary.row for line in view.main.ranked]
+    pairs = {frozenset((pair.a, pair.b)): pair for pair in view.run.table.pairs if pair.metric == "total"}
+    beside = [(row, pairs[frozenset((row, names[0]))]) for row in names[1:]]
+    lines = [PowerLine(f"any two models, median of {found.tests} pairs", found.detectable, found.needed)]
+    label = view.run.label
+    lines += [
+        PowerLine(f"{label(row)} and {label(names[0])}", pair.detectable, pair.needed) for row, pair in beside
+    ]
+    return lines if found.tests > 1 else lines[1:]
+
+
 def compared_pairs(view: View) -> dict[str, Any]:
     """What tables.js compares two rows by."""
     titles = {"total": view.total_name, "quality": "Quality", "semantic": "Semantic"}
@@ -74,11 +99,26 @@ def compared_pairs(view: View) -> dict[str, Any]:
             [
                 p.a, p.b, p.metric,
                 *(round(x, 3) for x in (p.corrected.mean, p.corrected.low, p.corrected.high)),
-                float(f"{p.holm:.3g}"), p.prompts,
+                float(f"{p.holm:.3g}"), p.prompts, p.detectable and round(p.detectable, 3),
             ]
             for p in view.run.table.pairs
         ],
+        "needed": {
+            f"{p.a} {p.b}": [(found.points, found.prompts, found.samples) for found in p.needed]
+            for p in view.run.table.pairs
+            if p.needed
+        },
     }  # fmt: skip
+
+
+def detectable(view: View) -> dict[str, float]:
+    """The smallest difference that is found with 80 %, by metric: the median over pairs of ranked rows."""
+    ranked = {row.row for row in view.ranked}
+    found: dict[str, list[float]] = {}
+    for pair in view.run.table.pairs:
+        if pair.detectable is not None and {pair.a, pair.b} <= ranked:
+            found.setdefault(pair.metric, []).append(pair.detectable)
+    return {metric: statistics.median(values) for metric, values in found.items()}
 
 
 def statistics_section(view: View) -> dict[str, Any]:
@@ -94,6 +134,9 @@ def statistics_section(view: View) -> dict[str, Any]:
         "level": LEVEL,
         "dimensions": list(view.known.values()),
         "power": {name: power(run.table, name) for name in (*TOTALS, *view.known)},
+        "found": run.table.power,
+        "power_lines": power_lines(view),
+        "detectable": detectable(view),
         "deviations": deviations(run.variance, [row.row for row in view.ranked]),
         "fewest": fewest,
         "small": SMALL,

@@ -62,8 +62,8 @@ if (document.getElementById("pair-a")) {
       .map(([key, title]) => [title, difference(one.value, other.value, key)]).filter(([, line]) => line);
     const reach = Math.max(0.1, ...lines.flatMap(([, [, low, high]]) => [Math.abs(low), Math.abs(high)]));
     body.replaceChildren(...lines.map(([title, line]) => {
-      const row = document.createElement("tr"), [mean, low, high, p, prompts] = line;
-      const cells = [title, signed(mean, 2), "", p < 0.001 ? "< 0.001" : p.toFixed(3), prompts];
+      const row = document.createElement("tr"), [mean, low, high, p, prompts, found] = line;
+      const cells = [title, signed(mean, 2), "", p < 0.001 ? "< 0.001" : p.toFixed(3), found === null ? "-" : found.toFixed(2), prompts];
       row.append(...cells.map((text, place) => {
         const cell = document.createElement(place ? "td" : "th");
         if (!place) cell.scope = "row";
@@ -76,9 +76,13 @@ if (document.getElementById("pair-a")) {
       row.cells[2].append(plot(line, reach));
       return row;
     }));
+    const needed = data.needed[one.value + " " + other.value] || data.needed[other.value + " " + one.value] || [];
+    const amount = (count, of) => (count === null ? "no number of " : count.toLocaleString("en") + " ") + of;
+    document.getElementById("pair-power").textContent = needed.map(([points, prompts, seeds]) => "A difference of "
+      + points + (points === 1 ? " point" : " points") + " of " + data.metrics.total + " would need " + amount(prompts, "prompts") + " or " + amount(seeds, "seeds a prompt") + ".").join(" ");
     if (!lines.length) {
       const row = body.insertRow(), cell = row.insertCell();
-      cell.colSpan = 5;
+      cell.colSpan = 6;
       cell.className = "text";
       cell.textContent = one.value === other.value ? "Choose two different rows." : "These rows have no common prompts.";
     }

@@ -439,7 +439,10 @@ def test_two_rows_are_compared_in_both_directions(browser: Browser, reports: Rep
     one.select_option("longlive")
     other.select_option("raven")
     assert total()[:5] == ["Toybox-Total", f"{-pair[3]:+.2f}", f"{-pair[5]:+.1f}", "to", f"{-pair[4]:+.1f}"]
+    needed = page.locator("#pair-power")
+    expect(needed).to_contain_text(f"would need {data['needed']['raven longlive'][0][1]:,} prompts or ")
     other.select_option("longlive")
+    expect(needed).to_be_empty()
     expect(page.locator("#compare-table tbody")).to_have_text("Choose two different rows.")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert tab.errors == []

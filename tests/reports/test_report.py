@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import statistics
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,6 +19,7 @@ from evaluation.records import (
     Interval,
     PairedDifference,
     ScoresTable,
+    TablePower,
     parse,
     read_json,
     write_json,
@@ -200,10 +202,39 @@ def test_statistics_are_said_in_words_and_numbers(results: tuple[Path, str]) -> 
     cells = read_json(VarianceTable, results[0] / "aggregate" / "variance.json").cells
     ranked = [c for c in cells if c.dimension == "color" and synthetic.ROWS[c.row][1] == "native"]
     middle = sorted(cell.prompt_sd for cell in ranked)[len(ranked) // 2]
-    line = re.search(r"color 10 Student's t \d+ of 10 ([\d.]+) ([\d.]+) (\d+) %", text)
+    line = re.search(r"color 10 Student's t \d+ of 10 ([\d.]+) ([\d.]+) ([\d.]+) (\d+) %", text)
     assert line is not None
-    assert float(line.group(1)) == pytest.approx(middle, abs=0.051)
+    pairs = read_json(ScoresTable, results[0] / "aggregate" / "scores.json").pairs
+    told = [pair.detectable for pair in pairs if pair.metric == "color" and pair.detectable is not None]
+    assert float(line.group(1)) == pytest.approx(statistics.median(told), abs=0.051)
+    assert float(line.group(2)) == pytest.approx(middle, abs=0.051)
     assert "Any two rows, by Toybox-Total" in html
+
+
+def test_what_smaller_differences_need_is_shown(results: tuple[Path, str]) -> None:
+    """The table's median, then every ranked row beside the highest, as the record has them; a dash where no
+    number would do; the chosen pair finds its own in the page's data.
+    """
+    table = read_json(ScoresTable, results[0] / "aggregate" / "scores.json")
+    power = table.power
+    assert power is not None
+    body = results[1].split('id="needed-table"')[1].split("<tbody>")[1].split("</tbody>")[0]
+    lines = [" ".join(unescape(re.sub(r"<[^>]+>", " ", line)).split()) for line in body.split("</tr>")[:-1]]
+
+    def cells(found: TablePower | PairedDifference) -> str:
+        counts = [need.prompts for need in found.needed] + [need.samples for need in found.needed]
+        return " ".join([f"{found.detectable:.2f}", *("-" if n is None else f"{n:,}" for n in counts)])
+
+    assert lines[0] == f"any two models, median of 6 pairs {cells(power)}"
+    pairs = {(p.a, p.b): p for p in table.pairs if p.metric == "total"}
+    assert lines[1] == (
+        f"RAVEN recipe (toy) and RAVEN + CM-GRPO recipe (toy) {cells(pairs['raven', 'cm_grpo'])}"
+    )
+    assert len(lines) == 4
+    data = re.search(r'id="pair-data">(.*?)</script>', results[1])
+    assert data is not None
+    needed = json.loads(data.group(1))["needed"]["raven cm_grpo"]
+    assert needed == [list(need.model_dump().values()) for need in pairs["raven", "cm_grpo"].needed]
 
 
 def test_speed_is_that_of_the_timings(results: tuple[Path, str]) -> None:

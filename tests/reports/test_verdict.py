@@ -10,7 +10,7 @@ import pytest
 
 from evaluation.aggregate import RANKED_KINDS, ranks_by_row
 from evaluation.dimensions import NAMES
-from evaluation.records import Interval, PairedDifference, RowSummary, ScoresTable
+from evaluation.records import Interval, Needed, PairedDifference, RowSummary, ScoresTable, TablePower
 from reports.page import render_section
 from reports.run import Run
 from reports.verdict import p_text, verdict_of
@@ -137,7 +137,24 @@ CASES: dict[str, tuple[Totals, str, list[str]]] = {
 def test_the_verdict_says_what_the_tests_support(name: str) -> None:
     """Closed form: every case in words."""
     totals, different, said = CASES[name]
-    assert list(verdict_of(made_table(totals, different)).sentences) == said
+    sentences = verdict_of(made_table(totals, different)).sentences
+    assert [sentence for sentence in sentences if "detectable" not in sentence] == said
+
+
+def test_what_the_run_could_have_found_is_one_sentence() -> None:
+    """The median of the record, of how many pairs; where nothing is known, that; nothing of a single row."""
+    table = made_table({"a": 80.0, "b": 82.0}, "a:b")
+    needed = (Needed(points=1.0, prompts=9, samples=None),)
+    for tests, more in ((1, ""), (36, ", the median of 36 pairs")):
+        power = TablePower(
+            tests=tests, prompts=40, samples=2.0, smallest=1.0, detectable=1.234, largest=3.0, needed=needed
+        )
+        said = verdict_of(table.model_copy(update={"power": power})).sentences
+        assert said[-1] == f"Smallest detectable difference: 1.23 points (80 % power{more})."
+    assert (
+        verdict_of(table).sentences[-1].startswith("Nothing is known of the smallest detectable difference")
+    )
+    assert len(verdict_of(made_table({"a": 80.0}, "")).sentences) == 1
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
