@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from baselines.spec import Baseline, CacheSettings
+from baselines.spec import Baseline, CacheSettings, LevelSettings
 from models.config import DtypePolicy
 from models.noise import (
     DrawOrder,
@@ -26,9 +26,15 @@ from models.noise import (
     SampleKey,
     UpstreamNoise,
 )
-from models.plan import AbsolutePolicy, AnchoredSinkPolicy, CachePolicy, SlotRelativePolicy
+from models.plan import (
+    AbsolutePolicy,
+    AnchoredSinkPolicy,
+    CachePolicy,
+    SlotRelativePolicy,
+    chunk_sizes,
+)
 from models.rollout import Finished, Rollout, RolloutRecord, Runner, plain_runner
-from models.schedule import DTYPES, Schedule, build_schedule
+from models.schedule import DTYPES, Schedule, build_schedule, level_schedule
 from models.wan import Wan, stored_dtype
 
 Precision = Literal["exact", "fast", "float32"]
@@ -67,7 +73,9 @@ def dtypes_of(baseline: Baseline, precision: Precision) -> Dtypes:
         )
     exact = precision == "exact"
     # RAVEN's decoder keeps float32 weights (models/backbone.md#vae)
-    autocast = exact and dtypes.fp32_modules == "float32"
+    codec = dtypes.codec or ("autocast" if dtypes.fp32_modules == "float32" else dtypes.matmul)
+    if not exact:
+        codec = dtypes.matmul
     return Dtypes(
         DTYPES[dtypes.matmul],
         DtypePolicy(
@@ -76,8 +84,8 @@ def dtypes_of(baseline: Baseline, precision: Precision) -> Dtypes:
             operators="plain" if exact else "fused",
         ),
         DTYPES[dtypes.latents],
-        codec=torch.float32 if autocast else DTYPES[dtypes.matmul],
-        codec_autocast=autocast,
+        codec=torch.float32 if codec == "autocast" else DTYPES[codec],
+        codec_autocast=codec == "autocast",
         folded=not exact,
     )
 
@@ -153,14 +161,15 @@ class Sampler:
 
 
 def draw_order(baseline: Baseline) -> DrawOrder:
-    """How a baseline's released code draws."""
+    """How a baseline's released code draws. Chunk by chunk there is no joint window to draw for."""
     settings = baseline.noise
+    whole = settings.extent == "clip" or baseline.rollout.kind == "rolling"
     return DrawOrder(
         seed=settings.seed,
         layout=settings.layout,
         dtype=DTYPES[settings.dtype],
         renoise_generator=settings.renoise_generator,
-        extent=settings.extent,
+        extent=settings.extent if whole else "chunk",
     )
 
 
@@ -193,23 +202,14 @@ class _Checked:
         return noise
 
 
-def schedule_of(baseline: Baseline) -> Schedule:
-    """The few-step schedule of a baseline."""
-    return _schedule(baseline, baseline.schedule.steps)
-
-
-def first_schedule_of(baseline: Baseline) -> Schedule | None:
-    """The schedule of the first chunk where it has one of its own (Causal Forcing++), else None."""
-    steps = baseline.schedule.first_chunk_steps
-    return None if steps is None else _schedule(baseline, steps)
-
-
-def _schedule(baseline: Baseline, steps: Sequence[int]) -> Schedule:
+def schedules_of(baseline: Baseline) -> tuple[Schedule, ...]:
+    """The few-step schedules of a baseline's chunks 0, 1, ..., the last for all that follow."""
     s = baseline.schedule
-    return build_schedule(
-        steps, shift=s.shift, warp=s.warp, timestep_dtype=s.timestep_dtype, sigma=s.sigma,
-        x0_dtype=s.x0_dtype, add_noise_dtype=s.add_noise_dtype,
-    )  # fmt: skip
+    if isinstance(s, LevelSettings):
+        fields = s.model_dump(exclude={"levels"})
+        return tuple(level_schedule(levels, **fields) for levels in s.by_chunk)
+    fields = s.model_dump(exclude={"steps", "first_chunk_steps"})
+    return tuple(build_schedule(steps, **fields) for steps in s.by_chunk)
 
 
 def rollout_of(baseline: Baseline, frames: int, precision: Precision) -> Rollout:
@@ -217,16 +217,16 @@ def rollout_of(baseline: Baseline, frames: int, precision: Precision) -> Rollout
 
     Raises ValueError if the clip is longer than the method's cache allows.
     """
-    policy = build_policy(baseline.cache, precision)
-    policy.num_slots(frames, baseline.rollout.chunk)  # a clip the method cannot sample is refused here
+    policy, rollout = build_policy(baseline.cache, precision), baseline.rollout
+    policy.num_slots(frames, max(chunk_sizes(rollout.chunk, frames)))  # a clip the method cannot sample
     return Rollout(
-        schedule=schedule_of(baseline),
-        first_schedule=first_schedule_of(baseline),
+        schedules=schedules_of(baseline),
         policy=policy,
-        chunk=baseline.rollout.chunk,
+        chunk=rollout.chunk,
         frames=frames,
-        joint=baseline.rollout.kind == "rolling",
+        joint=rollout.kind == "rolling",
         draw_last=baseline.noise.draw_last,
+        last_call_from=rollout.context_from if rollout.context == "last_step" else None,
     )
 
 

@@ -4,18 +4,23 @@ and open.
 
 from pathlib import Path
 
-from baselines.spec import Baseline
+from baselines.spec import Baseline, load_all
 from models.checkpoints.released import Adapter, Release
 
 
 def release_of(baseline: Baseline, weights: Path) -> Release:
     """Where a baseline's released files lie, and what they must be.
 
-    weights: the fetched file, resources/weights/<row>/<name>; the adapter lies beside it, and files that are
-    no student (the bidirectional model, RAVEN's initialisation) in the folders next to it. An adapter with
-    the weights' own file name is inside them (a bundle).
+    weights: the fetched file, resources/weights/<row>/<name>; the adapter lies beside it, and files that it
+    must not be (the bidirectional model, RAVEN's initialisation, other weights of the same repository) in the
+    folders next to it. An adapter with the weights' own file name is inside them (a bundle).
     """
     folder = weights.parent
+    repository = [
+        other
+        for other in load_all(Path(__file__).parent).values()
+        if other.weights.repo == baseline.weights.repo
+    ]
     return Release(
         path=weights,
         key=baseline.weights.key,
@@ -24,6 +29,11 @@ def release_of(baseline: Baseline, weights: Path) -> Release:
         not_these={
             "the bidirectional Wan2.1 model": folder.parent / "wan/diffusion_pytorch_model.safetensors",
             "an initialisation checkpoint": folder.parent / "causal_forcing/causal_ode.pt",
+            **{
+                f"{other.title}'s file": folder.parent / other.name / Path(other.weights.file).name
+                for other in repository
+                if other.weights.file != baseline.weights.file
+            },
         },
     )
 

@@ -9,12 +9,15 @@ where every number comes from.
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from baselines.strict_yaml import parse_strict, validate_strict
+from models.plan import chunk_sizes
 
 Dtype = Literal["bfloat16", "float32"]
 Count = Annotated[int, Field(ge=1)]
@@ -66,15 +69,21 @@ class AdapterSettings(Section):
     targets: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
+Steps = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)]
+Level = Annotated[float, Field(gt=0, le=1)] | Annotated[str, Field(pattern=r"^[0-9]{1,6}/[1-9][0-9]{0,5}$")]
+Levels = Annotated[tuple[Level, ...], Field(min_length=1)]
+
+
 class ScheduleSettings(Section):
     """Arguments of models/schedule.py build_schedule; the keys mean the same.
 
-    first_chunk_steps: steps of the first chunk where it takes others than the rest (Causal Forcing++), else
-    None.
+    steps: one list for all chunks, or one for each of chunks 0, 1, ..., of which the last repeats.
+    first_chunk_steps: short for two lists, those of the first chunk and of the rest (Causal Forcing++); None
+    otherwise.
     """
 
-    steps: Annotated[tuple[int, ...], Field(min_length=1)]
-    first_chunk_steps: Annotated[tuple[int, ...], Field(min_length=1)] | None
+    steps: Steps | Annotated[tuple[Steps, ...], Field(min_length=1)]
+    first_chunk_steps: Steps | None
     shift: Annotated[float, Field(gt=0)]
     warp: bool
     timestep_dtype: Literal["int64", "float32"]
@@ -82,15 +91,100 @@ class ScheduleSettings(Section):
     x0_dtype: Literal["float64", "float32"]
     add_noise_dtype: Literal["float64", "float32"]
 
+    @property
+    def by_chunk(self) -> tuple[Steps, ...]:
+        """Steps of chunks 0, 1, ..., the last for all that follow."""
+        lists = _lists(self.steps)
+        return lists if self.first_chunk_steps is None else (self.first_chunk_steps, *lists)
+
+    @model_validator(mode="after")
+    def check_lists(self) -> ScheduleSettings:
+        """Raises ValueError for lists that do not fall, or grow longer from chunk to chunk."""
+        if isinstance(self.steps[0], tuple) and self.first_chunk_steps is not None:
+            raise ValueError(
+                "steps has a list for each chunk, beside which first_chunk_steps says nothing; set it to null"
+            )
+        for steps in self.by_chunk:
+            _check_falling("steps", steps, steps)
+        _check_lengths("steps", _lists(self.steps))
+        return self
+
+
+class LevelSettings(Section):
+    """Arguments of models/schedule.py level_schedule: noise levels given directly (Causal-rCM).
+
+    levels: in (0, 1], falling, as numbers or fractions such as "15/16"; one list for all chunks, or one for
+    each of chunks 0, 1, ..., of which the last repeats.
+    """
+
+    levels: Levels | Annotated[tuple[Levels, ...], Field(min_length=1)]
+    timestep_dtype: Literal["int64", "float32", "bfloat16"]
+    x0_dtype: Literal["float64", "float32"]
+    add_noise_dtype: Literal["float64", "float32"]
+
+    @property
+    def by_chunk(self) -> tuple[Levels, ...]:
+        """Levels of chunks 0, 1, ..., the last for all that follow."""
+        return _lists(self.levels)
+
+    @model_validator(mode="after")
+    def check_lists(self) -> LevelSettings:
+        """Raises ValueError for lists that do not fall within 1 to 0, or grow longer from chunk to chunk."""
+        for levels in self.by_chunk:
+            _check_falling("levels", levels, [Fraction(level) for level in levels])
+            if not 0 < Fraction(levels[-1]) <= Fraction(levels[0]) <= 1:
+                raise ValueError(f"levels {list(levels)} must lie above 0 and not above 1; correct the list")
+        _check_lengths("levels", self.by_chunk)
+        return self
+
+
+TABLE, LEVELS = "steps of a table", "levels as given"
+
+
+def _schedule_kind(given: Any) -> str:
+    found = "levels" in given if isinstance(given, dict) else isinstance(given, LevelSettings)
+    return LEVELS if found else TABLE
+
+
+AnySchedule = Annotated[
+    Annotated[ScheduleSettings, Tag(TABLE)] | Annotated[LevelSettings, Tag(LEVELS)],
+    Discriminator(_schedule_kind),
+]
+"""Noise levels by steps of a table, or given directly where the section has the key `levels`."""
+
+
+def _lists(given: Any) -> Any:
+    """One list for every chunk, from one for all or from one for each."""
+    return given if isinstance(given[0], tuple) else (given,)
+
+
+def _check_falling(key: str, given: Sequence[Any], values: Sequence[Any]) -> None:
+    if list(values) != sorted(set(values), reverse=True):
+        raise ValueError(f"{key} {list(given)} must fall from one to the next; correct the list")
+
+
+def _check_lengths(key: str, lists: Sequence[Sequence[Any]]) -> None:
+    counts = [len(one) for one in lists]
+    if counts != sorted(counts, reverse=True):
+        raise ValueError(
+            f"{key} has lists of {counts} entries, but a later chunk never takes more steps than one before "
+            "it; correct the lists"
+        )
+
 
 class RolloutSettings(Section):
-    """kind: which loop of models/rollout.py. chunk: frames denoised together (rolling: a block). frames:
-    of a whole clip.
+    """kind: which loop of models/rollout.py. chunk: frames denoised together (rolling: a block); or the sizes
+    of chunks 0, 1, ..., of which the last repeats. frames: of a whole clip.
+
+    context: what later chunks see of a finished one: its clean latents at t = 0, or what its last denoising
+    call left in the cache; the latter from chunk context_from on.
     """
 
     kind: Literal["chunked", "rolling"]
-    chunk: Count
+    chunk: Count | Annotated[tuple[Count, ...], Field(min_length=1)]
     frames: Count
+    context: Literal["clean", "last_step"] = "clean"
+    context_from: Annotated[int, Field(ge=0)] = 0
 
 
 class AbsoluteCache(Section):
@@ -129,27 +223,34 @@ CacheSettings = Annotated[
 
 
 class NoiseSettings(Section):
-    """How the released code draws (models/noise.py DrawOrder); portable noise ignores all of it."""
+    """How the released code draws (models/noise.py DrawOrder); portable noise ignores all of it.
+
+    seed_rule: added to the seed is the clip's "index" in the expanded (prompt x sample) list, or the number
+    of the "sample", so that all prompts share their noises.
+    """
 
     seed: Annotated[int, Field(ge=0)]
     layout: Literal["frame_major", "channel_major"]
     dtype: Dtype
     renoise_generator: Literal["same", "forked"]
-    extent: Literal["chunk", "window"]
+    extent: Literal["chunk", "window", "clip"]
     draw_last: bool
+    seed_rule: Literal["index", "sample"] = "index"
 
 
 class DtypeSettings(Section):
     """The `exact` precision. matmul: dtype of the weights in matrix products. fp32_modules, rotary:
     models/config.py DtypePolicy.
 
-    latents: dtype of the latents between network calls.
+    latents: dtype of the latents between network calls. codec: of the decoder, whose weights may stay float32
+    under autocast; None takes autocast where fp32_modules is float32 (RAVEN), otherwise matmul.
     """
 
     matmul: Dtype
     fp32_modules: Literal["parameters", "float32"]
     rotary: Literal["float64", "float32"]
-    latents: Dtype
+    latents: Dtype | Literal["float64"]
+    codec: Dtype | Literal["autocast"] | None = None
 
 
 class Baseline(Section):
@@ -159,7 +260,7 @@ class Baseline(Section):
     title: str
     weights: Weights
     adapter: AdapterSettings | None
-    schedule: ScheduleSettings
+    schedule: AnySchedule
     rollout: RolloutSettings
     cache: CacheSettings
     noise: NoiseSettings
@@ -173,33 +274,56 @@ class Baseline(Section):
     @model_validator(mode="after")
     def check_that_parts_fit(self) -> Baseline:
         """Raises ValueError where two sections contradict each other."""
-        frames, chunk, steps = self.rollout.frames, self.rollout.chunk, len(self.schedule.steps)
-        rolling, anchored = self.rollout.kind == "rolling", self.cache.policy == "anchored_sink"
-        if frames % chunk:
-            raise ValueError(
-                f"rollout.frames {frames} is not a multiple of rollout.chunk {chunk}; correct one of them"
-            )
+        rollout, lists = self.rollout, self.schedule.by_chunk
+        frames, chunk, steps = rollout.frames, rollout.chunk, len(lists[-1])
+        rolling, anchored = rollout.kind == "rolling", self.cache.policy == "anchored_sink"
+        try:
+            sizes = set(chunk_sizes(chunk, frames))
+        except ValueError as error:
+            raise ValueError(f"rollout.chunk does not fit rollout.frames. {error}") from None
         if rolling != anchored:
             raise ValueError(
                 f"rollout.kind {self.rollout.kind} does not go with cache.policy {self.cache.policy}; "
                 "rolling needs anchored_sink and chunked one of the others"
             )
-        if rolling and self.schedule.first_chunk_steps is not None:
+        if rolling and (len(lists) > 1 or len(sizes) > 1 or rollout.context != "clean"):
             raise ValueError(
-                "schedule.first_chunk_steps does not go with rollout.kind rolling, whose windows share one "
-                "list of steps; set it to null"
+                "rollout.kind rolling has one list of steps, one size of block and clean context, since its "
+                "windows join several blocks; schedule.first_chunk_steps or a list for each chunk, sizes in "
+                "rollout.chunk and rollout.context last_step do not go with it"
             )
-        if rolling and frames // chunk < steps:
+        if len(sizes) > 1 and isinstance(self.cache, SlotRelativeCache) and self.cache.alpha is not None:
             raise ValueError(
-                f"schedule.steps has {steps} entries but rollout.frames holds {frames // chunk} blocks; a "
+                f"rollout.chunk {chunk} does not go with cache.alpha {self.cache.alpha}, which blends "
+                "a chunk into a sink of its size; use one size, or set alpha to null"
+            )
+        if rollout.context == "clean" and rollout.context_from:
+            raise ValueError(
+                f"rollout.context_from {rollout.context_from} says from which chunk on rollout.context is "
+                "last_step, but it is clean; correct one of them"
+            )
+        if self.noise.extent == "clip" and (rolling or len(lists[0]) < max(map(len, lists))):
+            raise ValueError(
+                "noise.extent clip needs rollout.kind chunked and a first chunk with the most steps, whose "
+                "order the draws follow; correct one of them"
+            )
+        (block, *_) = sizes
+        if rolling and frames // block < steps:
+            raise ValueError(
+                f"schedule.steps has {steps} entries but rollout.frames holds {frames // block} blocks; a "
                 "rolling rollout needs as many blocks as steps"
             )
-        if isinstance(self.cache, AnchoredSinkCache) and self.cache.sink != chunk:
+        if isinstance(self.cache, AnchoredSinkCache) and self.cache.sink != block:
             raise ValueError(
-                f"cache.sink {self.cache.sink} must equal rollout.chunk {chunk}, since block 0 is the "
+                f"cache.sink {self.cache.sink} must equal rollout.chunk {block}, since block 0 is the "
                 "sink; correct it"
             )
         return self
+
+    def sampled(self) -> dict[str, Any]:
+        """The sections that decide its clips, as plain values. What is left out of the file at its default is
+        left out here, so that a new setting does not make the clips of older files stale."""
+        return self.model_dump(mode="json", include=set(SAMPLED_SECTIONS), exclude_defaults=True)
 
 
 class GitCode(Section):

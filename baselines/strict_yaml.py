@@ -174,11 +174,20 @@ def _resolve(schema: JsonSchema, root: JsonSchema, data: Any) -> JsonSchema:
         discriminator = schema["discriminator"]
         reference = discriminator["mapping"].get(data.get(discriminator["propertyName"]))
         return _resolve({"$ref": reference}, root, data) if reference else {}
-    for branch in schema.get("anyOf", ()):
-        resolved = _resolve(branch, root, data)
-        if isinstance(data, dict if resolved.get("type") == "object" else list):
-            return resolved
+    branches = [_resolve(one, root, data) for one in (*schema.get("anyOf", ()), *schema.get("oneOf", ()))]
+    if isinstance(data, dict):  # of several sections the one that the data is nearest to
+        sections = [one for one in branches if one.get("type") == "object"]
+        return max(sections, key=lambda one: _nearness(data, one), default=schema)
+    for one in branches:
+        if isinstance(data, list) and one.get("type") != "object":
+            return one
     return schema
+
+
+def _nearness(data: dict[str, Any], section: JsonSchema) -> tuple[int, int]:
+    """More keys that the section knows, then fewer that it misses."""
+    known = data.keys() & section.get("properties", {}).keys()
+    return len(known), -len(set(section.get("required", ())) - known)
 
 
 def _allowed(data: Any, schema: JsonSchema, location: tuple[str | int, ...]) -> str:

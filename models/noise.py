@@ -26,11 +26,11 @@ Draw = Callable[[tuple[int, ...]], Tensor]
 
 
 class JointWindow(NamedTuple):
-    """The frames of one rolling network call."""
+    """The frames that a draw may cover beside its own: a rolling call's, or the whole clip's."""
 
     frames: int
     offset: int
-    """Where the block to be re-noised lies among them."""
+    """Where the block or chunk to be re-noised lies among them."""
 
 
 class NoiseSource(Protocol):
@@ -41,7 +41,7 @@ class NoiseSource(Protocol):
         ...
 
     def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
-        """[B, f, C, H, W] for `frames` frames of `chunk` after `step`; window: rolling only."""
+        """[B, f, C, H, W] for `frames` frames of `chunk` after `step`; window: what they lie in."""
         ...
 
 
@@ -103,7 +103,8 @@ class DrawOrder:
 
     seed: of item 0; item i of the expanded (prompt x sample) list uses seed + i. layout: "frame_major" [F, C,
     H, W] or "channel_major" [C, F, H, W]. renoise_generator: "same", or a "forked" second one seeded by the
-    LCG. extent: a re-noise draw covers the "chunk" or the whole joint "window", of which one block is used.
+    LCG. extent: a re-noise draw covers the "chunk", the whole joint "window", of which one block is used, or
+    the "clip": one draw a step index, of which every chunk uses its frames.
     Source: baselines/methods.md#noise.
     """
 
@@ -111,7 +112,7 @@ class DrawOrder:
     layout: Literal["frame_major", "channel_major"]
     dtype: torch.dtype
     renoise_generator: Literal["same", "forked"]
-    extent: Literal["chunk", "window"]
+    extent: Literal["chunk", "window", "clip"]
 
 
 def lcg(seed: int) -> int:
@@ -138,6 +139,7 @@ class UpstreamNoise:
     ) -> None:
         self.order, self.shape = order, shape
         self.dtype = dtype or order.dtype
+        self._whole: list[Tensor] = []
         seeds = [order.seed + item for item in items]
         self._first = [self._seeded(seed, device) for seed in seeds]
         self._later = self._first
@@ -169,9 +171,17 @@ class UpstreamNoise:
 
     def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
         if self.order.extent == "chunk" or window is None:
-            return torch.stack([self._take(draw, frames) for draw in self._later]).to(self.dtype)
-        rows = [self._take(draw, window.frames) for draw in self._later]
-        return torch.stack(rows)[:, window.offset : window.offset + frames].to(self.dtype)
+            return self._rows(frames)
+        if self.order.extent == "window":
+            drawn = self._rows(window.frames)
+        else:  # upstream makes them beforehand; the same order, since chunk 0 has the most steps
+            while step >= len(self._whole):
+                self._whole.append(self._rows(window.frames))
+            drawn = self._whole[step]
+        return drawn[:, window.offset : window.offset + frames]
+
+    def _rows(self, frames: int) -> Tensor:
+        return torch.stack([self._take(draw, frames) for draw in self._later]).to(self.dtype)
 
     def _seeded(self, seed: int, device: torch.device) -> Draw:
         generator = torch.Generator(device).manual_seed(seed)

@@ -8,11 +8,27 @@ machine.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 KeyForm = Literal["rotated", "raw"]
+
+
+def chunk_sizes(chunk: int | Sequence[int], frames: int) -> tuple[int, ...]:
+    """Frames of every chunk of a clip of `frames`: `chunk` is one size, or the sizes of chunks 0, 1, ..., of
+    which the last repeats. Raises ValueError if the chunks do not end with the clip.
+    """
+    leading = [chunk] if isinstance(chunk, int) else list(chunk)
+    rest = frames - sum(leading)
+    if rest < 0 or rest % leading[-1]:
+        more = "" if len(leading) == 1 else f" after chunks of {leading[:-1]}"
+        raise ValueError(
+            f"A clip of {frames} latent frames is not a multiple of chunk {leading[-1]}{more}; change one of "
+            "the two."
+        )
+    return (*leading, *[leading[-1]] * (rest // leading[-1]))
 
 
 @dataclass(frozen=True, slots=True)

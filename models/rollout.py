@@ -6,7 +6,7 @@ cache policy, noise and network come in. Legend: B batch, F latent frames of the
 channels, H, W latent size, L rows of a prompt's embedding; S steps.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.cache import KVCache
 from models.noise import JointWindow, NoiseSource
-from models.plan import AttendPlan, CachePolicy, Planner
+from models.plan import AttendPlan, CachePolicy, Planner, chunk_sizes
 from models.schedule import Schedule
 from models.wan import Wan
 
@@ -80,22 +80,44 @@ def plain_runner(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
 class Rollout:
     """How a method samples, and how training runs the network that it trains."""
 
-    schedule: Schedule
+    schedules: tuple[Schedule, ...]
+    """Of chunks 0, 1, ..., the last for all that follow."""
     policy: CachePolicy
-    chunk: int
-    """Latent frames of a chunk or block."""
+    chunk: int | tuple[int, ...]
+    """Latent frames of a chunk or block; or of chunks 0, 1, ..., of which the last size repeats."""
     frames: int
     """Latent frames of a clip."""
     joint: bool = False
     """A rolling window of blocks (`rolling`) in place of chunk by chunk (`chunked`)."""
     draw_last: bool = False
     """See `chunked`."""
-    first_schedule: Schedule | None = None
+    last_call_from: int | None = None
     """See `chunked`."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """Of all chunks. Raises ValueError if they have several, as no training can."""
+        if len(self.schedules) > 1:
+            raise ValueError(
+                "The chunks of this rollout take different steps, which cannot be trained; name a baseline "
+                "with one list of steps."
+            )
+        return self.schedules[0]
 
     @property
     def num_steps(self) -> int:
         return self.schedule.num_steps
+
+    @property
+    def even_chunk(self) -> int:
+        """Frames of every chunk. Raises ValueError if they differ, as no training can."""
+        (size, *others) = sorted(set(chunk_sizes(self.chunk, self.frames)))
+        if others:
+            raise ValueError(
+                f"The chunks of this rollout have {size} to {others[-1]} latent frames, which cannot be "
+                "trained; name a baseline with chunks of one size."
+            )
+        return size
 
     def run(
         self,
@@ -112,7 +134,7 @@ class Rollout:
         None for no gradient anywhere. runner: how calls are made; `plain_runner` keeps nothing afterwards.
         Raises ValueError if noise and text are of different batches.
         """
-        capacity = self.policy.num_slots(self.frames, self.chunk)
+        capacity = self.policy.num_slots(self.frames, max(chunk_sizes(self.chunk, self.frames)))
         with torch.set_grad_enabled(grad_at is not None):
             run = runner(wan, text, capacity)
 
@@ -126,69 +148,73 @@ class Rollout:
 
         planner = self.policy.planner()
         if self.joint:
-            return rolling(network, self.schedule, planner, noise, chunk=self.chunk, grad_offset=grad_at)
+            return rolling(network, self.schedule, planner, noise, chunk=self.even_chunk, grad_offset=grad_at)
         return chunked(
-            network, self.schedule, planner, noise,
-            chunk=self.chunk, exit_step=grad_at, draw_last=self.draw_last, first_schedule=self.first_schedule,
+            network, self.schedules, planner, noise,
+            chunk=self.chunk, exit_step=grad_at, draw_last=self.draw_last, last_call_from=self.last_call_from,
         )  # fmt: skip
 
 
 def chunked(
     network: NetworkCall,
-    schedule: Schedule,
+    schedules: Schedule | Sequence[Schedule],
     planner: Planner,
     noise: NoiseSource,
     *,
-    chunk: int,
+    chunk: int | Sequence[int],
     exit_step: int | None = None,
     draw_last: bool = False,
-    first_schedule: Schedule | None = None,
+    last_call_from: int | None = None,
 ) -> Iterator[RolloutRecord]:
     """Denoise one chunk after another, each given the clean chunks before it
     (baselines/methods.md#chunked-rollout).
 
-    chunk: latent frames. exit_step: stop every chunk at this step index and let gradients into that call
+    schedules: of chunks 0, 1, ..., the last for all that follow (Causal Forcing++, Causal-rCM); the step
+    indices of a record count in its chunk's. chunk: latent frames, or those of chunks 0, 1, ..., of which the
+    last size repeats. exit_step: stop every chunk at this step index and let gradients into that call
     alone; the history stays detached (self forcing). draw_last: also draw, and discard, noise after the last
-    step, as RAVEN's generator does. first_schedule: steps of chunk 0 if they are others than the rest's
-    (Causal Forcing++); the step indices of its records count in it. The last chunk gets no context pass,
-    which nobody would read. Raises ValueError if the chunks do not divide the clip, exit_step is no step, or
-    is asked for beside a first_schedule.
+    step, as RAVEN's generator does. last_call_from: from this chunk on the cache keeps the keys and values of
+    a chunk's last denoising call, on its noisy latents, in place of a context pass (Causal-rCM's noisy
+    context). The last chunk gets no context pass, which nobody would read. Raises ValueError if the chunks do
+    not end with the clip, exit_step is no step, or is asked for where chunks differ in steps or context.
     """
+    each = [schedules] if isinstance(schedules, Schedule) else schedules
     z = noise.initial()
-    total = z.shape[1]
-    last_step = schedule.num_steps - 1
-    if total % chunk:
-        raise ValueError(
-            f"A clip of {total} latent frames is not a multiple of chunk {chunk}; change one of the two."
-        )
+    total, last_step = z.shape[1], each[-1].num_steps - 1
+    sizes = chunk_sizes(chunk, total)
     if exit_step is not None and not 0 <= exit_step <= last_step:
         raise ValueError(
             f"Exit step {exit_step} is not one of the steps 0..{last_step}; choose one of these."
         )
-    if exit_step is not None and first_schedule is not None:
+    if exit_step is not None and (len(each) > 1 or last_call_from is not None):
         raise ValueError(
-            f"Exit step {exit_step} means another noise level in the first chunk, which has steps of its "
-            "own; train without first_schedule."
+            f"Exit step {exit_step} means another call in some chunks, which have steps or a context of "
+            "their own; train a baseline whose chunks are alike."
         )
-    for c, start in enumerate(range(0, total, chunk)):
-        here = first_schedule if first_schedule is not None and c == 0 else schedule
+    start = 0
+    for c, frames in enumerate(sizes):
+        here = each[min(c, len(each) - 1)]
         stop = here.num_steps - 1 if exit_step is None else exit_step
-        x = z[:, start : start + chunk]
+        keeps_last = last_call_from is not None and c >= last_call_from
+        window = JointWindow(total, start)
+        x = here.start(z[:, start : start + frames])
         for step in range(stop + 1):
-            steps = (step,) * chunk
-            plan = planner.plan(start, chunk, "denoise")
-            record = denoise(network, here, plan, x, start=start, steps=steps, grad=step == exit_step)
+            plan = planner.plan(start, frames, "context" if keeps_last and step == stop else "denoise")
+            record = denoise(
+                network, here, plan, x, start=start, steps=(step,) * frames, grad=step == exit_step
+            )
             yield record
             made = record.x0
             if step < stop:
-                x = here.advance(record.x_t, record.x0, noise.draw_renoise(c, step, chunk, None), step)
+                x = here.advance(record.x_t, record.x0, noise.draw_renoise(c, step, frames, window), step)
             elif here.noisy_end and step == here.num_steps - 1:
-                made = here.advance(record.x_t, record.x0, noise.draw_renoise(c, step, chunk, None), step)
+                made = here.advance(record.x_t, record.x0, noise.draw_renoise(c, step, frames, window), step)
             elif draw_last and step == here.num_steps - 1:
-                noise.draw_renoise(c, step, chunk, None)
+                noise.draw_renoise(c, step, frames, window)
         yield Finished(start, made)
-        if start + chunk < total:
+        if start + frames < total and not keeps_last:
             yield context_pass(network, planner, made, start)
+        start += frames
 
 
 def rolling(
@@ -222,7 +248,7 @@ def rolling(
         raise ValueError(
             f"Gradient offset {grad_offset} is not one of 0..{num_steps - 1}; choose one of these."
         )
-    noisy = dict(enumerate(torch.split(z, chunk, dim=1)))  # current state of each block not yet finished
+    noisy = dict(enumerate(torch.split(schedule.start(z), chunk, dim=1)))  # of each block not yet finished
     for w in range(num_blocks + num_steps - 1):
         blocks = range(max(0, w - num_steps + 1), min(num_blocks - 1, w) + 1)
         start, frames = blocks[0] * chunk, len(blocks) * chunk

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import ClassVar, Literal, NamedTuple
 
@@ -59,7 +60,7 @@ class Step:
     timestep: float
     """What the network is told, in 0..1000."""
     sigma: float
-    """The noise level of the latents: a float32 value."""
+    """The noise level of the latents: a float32 value where it comes from a table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,13 @@ class Schedule:
         """[B, F] float32 timesteps of frames at these step indices, the same for every sample."""
         row = _constants(tuple(self.steps[k].timestep for k in steps), torch.float32, device)
         return row.expand(batch, -1)
+
+    def start(self, noise: Tensor) -> Tensor:
+        """Latents [B, F, C, H, W] to begin with: the noise itself, or as much of it as a first level below 1
+        says."""
+        if self.sigmas[0] == 1:
+            return noise
+        return (self._sigma(0, noise, self.add_noise_dtype)[..., None, None, None] * noise).to(noise.dtype)
 
     def to_x0(self, x: Tensor, v: Tensor, steps: int | Sequence[int]) -> Tensor:
         """Clean latents x - sigma * v, in x's dtype [B, F, C, H, W]; steps: one index, or one a frame."""
@@ -131,9 +139,9 @@ class Schedule:
 
 @lru_cache(maxsize=256)
 def _constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The numbers in float32, as a tensor never written to: a copy to a GPU would wait for its work."""
+    """The numbers as a tensor never written to: a copy to a GPU would wait for its work."""
     with torch.inference_mode(False):
-        return torch.tensor(values, dtype=torch.float32, device=CPU).to(device, dtype)
+        return torch.tensor(values, dtype=torch.float64, device=CPU).to(dtype).to(device)
 
 
 class Transition(NamedTuple):
@@ -215,6 +223,25 @@ def build_schedule(
             level = table.sigmas[int((table.timesteps - timestep).abs().argmin())]
         found.append(Step(timestep=timestep.item(), sigma=level.item()))
     return Schedule(steps=tuple(found), x0_dtype=DTYPES[x0_dtype], add_noise_dtype=DTYPES[add_noise_dtype])
+
+
+def level_schedule(
+    levels: Sequence[float | str],
+    *,
+    timestep_dtype: Literal["int64", "float32", "bfloat16"],
+    x0_dtype: Literal["float64", "float32"],
+    add_noise_dtype: Literal["float64", "float32"],
+) -> Schedule:
+    """The schedule of noise levels that are given directly, as float64 (baselines/methods.md#causal-rcm).
+
+    levels: falling, each in (0, 1]; a text such as "15/16" is a fraction. The network is told 1000 times the
+    level in timestep_dtype, both of which round half to even.
+    """
+    exact = torch.tensor([float(Fraction(level)) for level in levels], dtype=torch.float64, device=CPU)
+    told = exact * NUM_TRAIN_STEPS
+    told = told.round() if timestep_dtype == "int64" else told.to(DTYPES[timestep_dtype])
+    steps = tuple(Step(timestep=t, sigma=s) for t, s in zip(told.tolist(), exact.tolist(), strict=True))
+    return Schedule(steps=steps, x0_dtype=DTYPES[x0_dtype], add_noise_dtype=DTYPES[add_noise_dtype])
 
 
 def training_timesteps(

@@ -20,8 +20,8 @@ class PublishedSource(Record, strict=True):
     title: str
     link: str
     protocol: str
-    read: Literal["paper", "notes"]
-    """In the paper's text, or in reading notes that were not compared with the PDF."""
+    read: Literal["paper", "figure", "notes"]
+    """In the paper's text, off its figure, or in reading notes that were not compared with the PDF."""
 
 
 class PublishedTotals(Record, strict=True):
@@ -29,8 +29,9 @@ class PublishedTotals(Record, strict=True):
 
     source: str
     total: Percent
-    quality: Percent
-    semantic: Percent
+    quality: Percent | None = None
+    semantic: Percent | None = None
+    """None where the source does not print it; never computed from the others."""
     dynamic_judge: Annotated[float, Field(ge=1, le=4)] | None = None
     """Mean rating of motion by UnifiedReward 32B ("Dyn."), which is none of VBench's dimensions."""
     fps: Annotated[float, Field(gt=0)] | None = None

@@ -48,11 +48,17 @@ INITIALISATIONS = (
     "causal_cd.pt",
     "ar_diffusion.pt",
     "wan_causal_ode_checkpoint_model_*",
+    "*_[TD]F_Diffusion_c*",
+    "*_TF-[ds]CM_c*",
 )
 """Names of files and folders that hold a start of training in the format of a result
 (baselines/methods.md#files-that-are-not-results)."""
 
-BIDIRECTIONAL = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors.index.json")
+BIDIRECTIONAL = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "rCM_Wan2.1_*",
+)
 NEEDS_ADAPTER = ("longlive_base.pt",)
 
 PROBES = ("head.head.weight", "patch_embedding.weight", "blocks.0.self_attn.q.weight")
@@ -314,7 +320,7 @@ def _refuse_by_name(path: Path, name: str, *, alone: bool) -> None:
                 "trained student and makes much worse video; use the released student that the baseline's "
                 "YAML names."
             )
-        if part in BIDIRECTIONAL:
+        if any(fnmatch.fnmatch(part, pattern) for pattern in BIDIRECTIONAL):
             raise ValueError(
                 f"{path} is the bidirectional Wan model by its name ({part}): it loads into a causal "
                 "student but is not one; use the released student that the baseline's YAML names."

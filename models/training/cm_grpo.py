@@ -392,7 +392,7 @@ def policy_rollout(settings: CmGrpoSettings) -> Rollout:
         noise_level=ablation.noise_level,
         sigma_max=plain.sigmas[1] if ablation.sigma_max is None else ablation.sigma_max,
     )
-    return dataclasses.replace(rollout, schedule=schedule)
+    return dataclasses.replace(rollout, schedules=(schedule,))
 
 
 def trained_steps(streams: Streams, iteration: int, samples: range, num_steps: int) -> Tensor:

@@ -76,13 +76,14 @@ def replay_cached(wan: Wan, noisy: Tensor, t: Tensor, text: Tensor, rollout: Rol
     chunk's own call alone; and it is what was predicted at t, not what the rollout ended in. No activations
     are recomputed: the cache changes after each call.
     """
-    network = plain_runner(wan, text, rollout.policy.num_slots(rollout.frames, rollout.chunk))
+    chunk = rollout.even_chunk
+    network = plain_runner(wan, text, rollout.policy.num_slots(rollout.frames, chunk))
     planner, made = rollout.policy.planner(), []
-    for start in range(0, rollout.frames, rollout.chunk):
-        x = noisy[:, start : start + rollout.chunk]
-        plan = planner.plan(start, rollout.chunk, "denoise")
-        made.append(to_x0(x, network(x, t[:, None].expand(-1, rollout.chunk), plan), t / 1000))
-        if start + rollout.chunk < rollout.frames:
+    for start in range(0, rollout.frames, chunk):
+        x = noisy[:, start : start + chunk]
+        plan = planner.plan(start, chunk, "denoise")
+        made.append(to_x0(x, network(x, t[:, None].expand(-1, chunk), plan), t / 1000))
+        if start + chunk < rollout.frames:
             context_pass(network, planner, made[-1].detach(), start)
     return torch.cat(made, dim=1)
 
@@ -106,4 +107,4 @@ def consistency_rollout(
         counting="history_only",
         denoise_writes=False,
     )
-    return Rollout(schedule=schedule, policy=policy, chunk=chunk, frames=sum(chunks))
+    return Rollout(schedules=(schedule,), policy=policy, chunk=chunk, frames=sum(chunks))

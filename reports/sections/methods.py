@@ -173,14 +173,27 @@ def _sampler(row: ReportRow) -> str:
     if row.kind == "import":
         return "clips made elsewhere and taken as they are"
     schedule, rollout = row.settings["schedule"], row.settings["rollout"]
-    steps, first = schedule["steps"], schedule["first_chunk_steps"]
-    more = f" ({count_word(len(first))} for the first chunk)" if first else ""
+    given = schedule.get("levels") or schedule["steps"]
+    lists = given if isinstance(given[0], list) else [given]
+    if schedule.get("first_chunk_steps"):
+        lists = [schedule["first_chunk_steps"], *lists]
+    *early, steps = lists
+    counts = [count_word(len(one)) for one in early]
+    more = f" ({', '.join(counts)} for the first chunk{'' if len(counts) == 1 else 's'})" if counts else ""
     how = "a rolling window over blocks" if rollout["kind"] == "rolling" else "chunks"
-    count = f"{count_word(len(steps))} denoising step{'' if len(steps) == 1 else 's'}{more}"
+    sizes = rollout["chunk"] if isinstance(rollout["chunk"], list) else [rollout["chunk"]]
+    context = (
+        ", whose last denoising call is kept as context" if rollout.get("context") == "last_step" else ""
+    )
+    at = (
+        f"noise levels {', '.join(map(str, steps))}"
+        if "levels" in schedule
+        else f"nominal timesteps {', '.join(map(str, steps))} (shift {schedule['shift']:g})"
+    )
     return (
-        f"{count} at nominal timesteps {', '.join(map(str, steps))} (shift {schedule['shift']:g}), {how} of "
-        f"{count_word(rollout['chunk'])} of {rollout['frames']} latent frames, "
-        f"{_history(row.settings['cache'])}"
+        f"{count_word(len(steps))} denoising step{'' if len(steps) == 1 else 's'}{more} at {at}, {how} of "
+        f"{', then '.join(map(count_word, sizes))} of {rollout['frames']} latent frames, "
+        f"{_history(row.settings['cache'])}{context}"
     )
 
 

@@ -18,8 +18,7 @@ from baselines.build import (
     build_policy,
     build_sampler,
     dtypes_of,
-    first_schedule_of,
-    schedule_of,
+    schedules_of,
 )
 from baselines.spec import Baseline, load_all
 from models.attention import attend
@@ -27,7 +26,7 @@ from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import WanConfig
 from models.fused import rotate
 from models.noise import GeneratorNoise, JointWindow, NoiseSource, SampleKey, TensorNoise
-from models.plan import AbsolutePolicy, AnchoredSinkPolicy, SlotRelativePolicy
+from models.plan import AbsolutePolicy, AnchoredSinkPolicy, SlotRelativePolicy, chunk_sizes
 from models.rollout import Denoised, Finished, plain_runner
 from models.rope import rotation
 from models.schedule import Schedule
@@ -48,6 +47,10 @@ CONFIG = WanConfig(
 )
 CHANNELS, SIZE = 4, 4
 KEYS = [SampleKey("red_ball", 0), SampleKey("blue_box", 1)]
+SAMPLERS = list({str(baseline.sampled()): name for name, baseline in reversed(BASELINES.items())}.values())[
+    ::-1
+]
+"""One row of each way to sample: those that share it differ in weights alone."""
 UPSTREAM_SIX = ("causvid", "causvid_4step", "self_forcing", "reward_forcing", "causal_forcing", "longlive")
 
 
@@ -101,17 +104,26 @@ ALPHA = 0.999
 
 
 def velocity_without_cache(
-    wan: Wan, context: Tensor, history: Tensor, x: Tensor, t: Tensor, rule: SeesRule, chunk: int
+    wan: Wan,
+    context: Tensor,
+    history: Tensor,
+    times: list[float],
+    x: Tensor,
+    t: Tensor,
+    rule: SeesRule,
+    sizes: Sequence[int],
 ) -> Tensor:
-    """Velocity of x given clean history [B, start, ...]: one forward over history and x together, every layer
-    from scratch.
+    """Velocity of x given history [B, start, ...] at its frames' times: one forward over history and x
+    together, every layer from scratch.
 
     Each chunk of history frames and x itself attends densely to the keys its rule names; keys are
     rotated and blended here.
     """
     start, frames = history.shape[1], x.shape[1]
     tokens = CONFIG.tokens_per_frame(SIZE, SIZE)
-    queries = [(first, chunk, True) for first in range(0, start, chunk)] + [(start, frames, False)]
+    firsts = [sum(sizes[:c]) for c in range(len(sizes))]
+    queries = [(first, size, True) for first, size in zip(firsts, sizes, strict=True) if first < start]
+    queries += [(start, frames, False)]
 
     def turn(k_BTND: Tensor, positions: list[int]) -> Tensor:
         grid = SIZE // 2
@@ -135,32 +147,37 @@ def velocity_without_cache(
         return torch.cat(pieces, dim=1)
 
     sequence = torch.cat([history, x], dim=1)
-    times = torch.cat([torch.zeros(x.shape[0], start), t], dim=1)
-    return wan._run(sequence, times, wan.text_kv(context), self_attend)[:, start:]
+    all_times = torch.cat([torch.tensor([times]).expand(x.shape[0], -1), t], dim=1)
+    return wan._run(sequence, all_times, wan.text_kv(context), self_attend)[:, start:]
 
 
 def sample_without_cache(sampler: Sampler, keys: Sequence[SampleKey], rule: SeesRule) -> Tensor:
     """Both rollouts of baselines/methods.md, chunked and rolling, on `velocity_without_cache`."""
-    schedule, noise = schedule_of(sampler.baseline), sampler.portable_noise("test", keys)
-    context = sampler.wan.embed_text(text(len(keys)))
+    schedules, noise = schedules_of(sampler.baseline), sampler.portable_noise("test", keys)
+    context, rollout = sampler.wan.embed_text(text(len(keys))), sampler.baseline.rollout
     z = noise.initial()
-    total, done, chunk = z.shape[1], z[:, :0], sampler.baseline.rollout.chunk
+    total, done = z.shape[1], z[:, :0]
+    seen, times = done, list[float]()  # what later chunks are given
+    sizes, schedule = chunk_sizes(rollout.chunk, total), schedules[-1]
     last = schedule.num_steps - 1
 
     def predict(x: Tensor, steps: list[int], schedule: Schedule = schedule) -> Tensor:
         t = torch.tensor([[schedule.timesteps[k] for k in steps]]).expand(len(keys), -1)
-        v = velocity_without_cache(sampler.wan, context, done, x, t, rule, chunk)
+        v = velocity_without_cache(sampler.wan, context, seen, times, x, t, rule, sizes)
         return schedule.to_x0(x, v, steps)
 
-    if sampler.baseline.rollout.kind == "chunked":
-        for c, start in enumerate(range(0, total, chunk)):
-            here = (first_schedule_of(sampler.baseline) if c == 0 else None) or schedule
-            x = z[:, start : start + chunk]
+    if rollout.kind == "chunked":
+        for c, size in enumerate(sizes):
+            here, start = schedules[min(c, len(schedules) - 1)], done.shape[1]
+            x = here.sigmas[0] * z[:, start : start + size]
             for k in range(here.num_steps):
-                x0 = predict(x, [k] * chunk, here)
+                x0 = predict(x, [k] * size, here)
                 if k < here.num_steps - 1:
-                    x = here.add_noise(x0, noise.draw_renoise(c, k, chunk, None), k + 1)
+                    x = here.add_noise(x0, noise.draw_renoise(c, k, size, None), k + 1)
             done = torch.cat([done, x0], dim=1)
+            noisy = rollout.context == "last_step" and c >= rollout.context_from
+            seen = torch.cat([seen, x if noisy else x0], dim=1)
+            times += [here.timesteps[-1] if noisy else 0.0] * size
         return done
     blocks = list(z.split(3, dim=1))
     for w in range(len(blocks) + last):
@@ -170,7 +187,8 @@ def sample_without_cache(sampler: Sampler, keys: Sequence[SampleKey], rule: Sees
             if w - j < last:
                 blocks[j] = schedule.add_noise(clean, noise.draw_renoise(j, w - j, 3, None), w - j + 1)
             else:
-                done = torch.cat([done, clean], dim=1)
+                seen = done = torch.cat([done, clean], dim=1)
+                times += [0.0] * 3
     return done
 
 
@@ -180,7 +198,7 @@ LONG = ("raven", "longlive", "reward_forcing", "rolling_forcing")  # methods tha
 @pytest.mark.parametrize(
     ("name", "frames"),
     [
-        *((name, 21) for name in BASELINES),
+        *((name, 21) for name in SAMPLERS),
         *(pytest.param(name, 36, marks=[] if name == "longlive" else pytest.mark.slow) for name in LONG),
     ],
 )
@@ -194,10 +212,11 @@ def test_sampler_equals_recomputation_without_cache(
     sampler = sampler_of(wan, BASELINES[name], frames)
     with torch.no_grad():
         expected = sample_without_cache(sampler, KEYS, OWN_RULE.get(name, sees_all))
-    found, chunk = clip_of(name, frames), BASELINES[name].rollout.chunk
-    for start in range(0, frames, chunk):
-        ours, theirs = (clip[:, start : start + chunk] for clip in (found, expected))
-        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max(), f"frames from {start}"
+    sizes = chunk_sizes(BASELINES[name].rollout.chunk, frames)
+    for number, (ours, theirs) in enumerate(
+        zip(clip_of(name, frames).split(sizes, 1), expected.split(sizes, 1), strict=True)
+    ):
+        assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max(), f"chunk {number}"
 
 
 @pytest.mark.parametrize(("sink", "window"), [(0, None), (1, 2), (0, 1), (2, 1)])
@@ -271,22 +290,36 @@ def test_the_blended_sink_is_used(wan: Wan) -> None:
 
 
 def test_every_method_samples_its_own_clip(clip_of: Callable[[str, int], Tensor]) -> None:
-    """With the same weights and noise the recipes differ, except the two pairs that differ in weights
-    only.
+    """With the same weights and noise the recipes differ, except where a window as long as the clip hides
+    that positions are counted in it.
     """
-    clips = {name: clip_of(name, 21)[:1] for name in BASELINES}
-    same = {("causal_forcing", "self_forcing"), ("cm_grpo", "raven")}
+    clips = {name: clip_of(name, 21)[:1] for name in SAMPLERS}
+    same = {("causal_forcing_framewise", "sgf_framewise")}
     for one in clips:
         for other in clips:
             if one < other:
                 assert bool(changed_chunks(clips[one], clips[other])) != ((one, other) in same), (one, other)
 
 
+def test_rows_that_share_a_sampler_are_those_that_say_so() -> None:
+    """Only weights tell these apart; a setting that moved in one of them would show."""
+    shared: dict[str, list[str]] = {}
+    for name, baseline in BASELINES.items():
+        shared.setdefault(str(baseline.sampled()), []).append(name)
+    assert [names for names in shared.values() if len(names) > 1] == [
+        ["causal_forcing", "self_forcing", "self_forcing_gan", "self_forcing_sid", "self_forcing_sid_v2"],
+        ["causal_forcing_pp_1step", "one_forcing"],
+        ["causal_rcm_c3_4step", "causal_rcm_scm_c3_4step"],
+        ["cm_grpo", "raven"],
+        ["opsdv_longlive", "opsdv_self_forcing", "sgf"],
+    ]
+
+
 # -- batches, streams, draws
 # ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", list(BASELINES))
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_a_clip_does_not_depend_on_its_batch(
     wan: Wan, clip_of: Callable[[str, int], Tensor], name: str
 ) -> None:
@@ -297,7 +330,7 @@ def test_a_clip_does_not_depend_on_its_batch(
     torch.testing.assert_close(clip_of(name, 21)[1:], alone, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", list(BASELINES))
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_chunks_stream_in_order_and_final(wan: Wan, name: str) -> None:
     """models/README.md: chunk by chunk, each yielded once, before later ones are computed, without gradient,
     never rewritten.
@@ -310,9 +343,10 @@ def test_chunks_stream_in_order_and_final(wan: Wan, name: str) -> None:
         if isinstance(record, Finished):
             assert not record.latents.requires_grad
             finished.append((record.start, record.latents, record.latents.clone()))
-    assert [start for start, _, _ in finished] == list(range(0, 21, BASELINES[name].rollout.chunk))
+    sizes = chunk_sizes(BASELINES[name].rollout.chunk, 21)
+    assert [start for start, _, _ in finished] == [sum(sizes[:c]) for c in range(len(sizes))]
     assert all(torch.equal(kept, copy) for _, kept, copy in finished)
-    assert calls_before_first == (sampler.rollout.first_schedule or sampler.rollout.schedule).num_steps
+    assert calls_before_first == sampler.rollout.schedules[0].num_steps
 
 
 @pytest.mark.parametrize(
@@ -330,6 +364,16 @@ def test_chunks_stream_in_order_and_final(wan: Wan, name: str) -> None:
         ("causal_forcing_framewise", 104),
         ("causal_forcing_pp_2step", 64),
         ("causal_forcing_pp_1step", 44),
+        ("sgf", 34),
+        ("sgf_framewise", 104),
+        ("one_forcing_ffe", 38),
+        ("causal_forcing_long", 16),
+        ("causal_rcm_c1_4step", 104),
+        ("causal_rcm_c1_2step", 64),
+        ("causal_rcm_c1_1step", 44),
+        ("causal_rcm_c3_4step", 34),
+        ("causal_rcm_c3_2step", 22),
+        ("causal_rcm_c3_2step_noisy", 17),
     ],
 )
 def test_network_calls_of_a_clip(wan: Wan, name: str, calls: int) -> None:
@@ -406,6 +450,15 @@ def test_draw_log_of_rolling_forcing(wan: Wan) -> None:
     assert sum(shape[0] for shape, _, _ in expected[1:]) == 330
 
 
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name.startswith("causal_rcm")])
+def test_draw_log_of_causal_rcm(wan: Wan, name: str) -> None:
+    """baselines/methods.md#causal-rcm: the whole clip once for the start and once for each step but the last
+    of the first chunk, float32 and channel-major, from one generator; later chunks draw nothing of their own.
+    """
+    assert upstream_draws(wan, name)[0] == ((1, 4, 21, 4, 4), torch.float32, 7)
+    assert upstream_draws(wan, name)[1:] == [((4, 21, 4, 4), torch.float32, 7)] * 3
+
+
 @pytest.mark.parametrize("name", ["raven", "cm_grpo"])
 def test_draw_log_of_raven(wan: Wan, name: str) -> None:
     """baselines/methods.md#noise: float32, channel-major, four draws a chunk including the one after the last
@@ -416,14 +469,15 @@ def test_draw_log_of_raven(wan: Wan, name: str) -> None:
     assert upstream_draws(wan, name) == expected
 
 
-@pytest.mark.parametrize("name", list(BASELINES))
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_every_method_takes_given_noise(wan: Wan, name: str) -> None:
     """One clip from a torch generator equals the clip from tensors that hold the same
     numbers, and a recording of upstream's draws equals upstream's noise. A missing or misshapen tensor is
     named. Five blocks fill Rolling Forcing's joint window; the others' draws do not grow with the clip: three
     chunks.
     """
-    frames = 15 if name == "rolling_forcing" else 3 * BASELINES[name].rollout.chunk
+    rollout = BASELINES[name].rollout
+    frames = 15 if rollout.kind == "rolling" else 3 * max(chunk_sizes(rollout.chunk, 21))
     sampler, rows = sampler_of(wan, BASELINES[name], frames), text(1)
     asked: dict[tuple[int, int], Tensor] = {}
 
@@ -490,7 +544,18 @@ def test_policies_are_those_of_the_plan_tables() -> None:
         **dict.fromkeys(("raven", "cm_grpo"), AbsolutePolicy(denoise_writes=False, counting="history_only")),
         "longlive": AbsolutePolicy(window=12, sink=3, capacity=12),
         "reward_forcing": SlotRelativePolicy(window=9, sink=3, alpha=0.999),
-        "rolling_forcing": AnchoredSinkPolicy(window=21, sink=3, capacity=24),
+        **dict.fromkeys(
+            ("rolling_forcing", "causal_forcing_long"), AnchoredSinkPolicy(window=21, sink=3, capacity=24)
+        ),
+        **dict.fromkeys(
+            ("sgf", "opsdv_longlive", "opsdv_self_forcing"), SlotRelativePolicy(window=12, sink=3)
+        ),
+        "sgf_framewise": SlotRelativePolicy(window=21, sink=4),
+        **{
+            name: AbsolutePolicy(capacity=21, denoise_writes="noisy" in name)
+            for name in BASELINES
+            if name.startswith("causal_rcm")
+        },
     }
     assert {name: build_policy(b.cache, "exact") for name, b in BASELINES.items()} == expected
 
@@ -534,7 +599,7 @@ def test_faults_are_sentences(wan: Wan) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("precision", ["exact", "fast", "float32"])
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str, precision: Precision) -> None:
     """Guards against stale inputs, a cache that a capture moved, and text of an earlier clip: equal bit for
     bit, clip after clip.

@@ -12,7 +12,7 @@ from torch import Tensor
 from baselines.build import build_sampler, dtypes_of
 from baselines.spec import load_all
 from models.config import WanConfig
-from models.noise import JointWindow, UpstreamNoise
+from models.noise import UpstreamNoise
 from models.wan import Wan, cast_parameters, init_weights
 
 ROOT = Path(__file__).parents[2]
@@ -52,9 +52,9 @@ def test_the_table_of_draws_is_complete_and_true() -> None:
     class Counted(UpstreamNoise):
         later = 0
 
-        def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
+        def _rows(self, frames: int) -> Tensor:
             self.later += 1
-            return super().draw_renoise(chunk, step, frames, window)
+            return super()._rows(frames)
 
     for name, baseline in BASELINES.items():
         dtypes = dtypes_of(baseline, "float32")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
-from baselines.build import first_schedule_of, schedule_of
+from baselines.build import schedules_of
 from baselines.spec import (
     Baseline,
     ExternalBaseline,
@@ -68,9 +69,55 @@ WEIGHTS = {  # baselines/methods.md#weights-of-each-method
         "generator_ema",
         None,
     ),
+    "causal_forcing_long": ("zhuhz22/Causal-Forcing", "chunkwise/longvideo.pt", "generator_ema", None),
+    **{
+        f"self_forcing_{kind}": (
+            "gdhe17/Self-Forcing",
+            f"checkpoints/self_forcing_{kind}.pt",
+            "generator_ema",
+            None,
+        )
+        for kind in ("sid", "sid_v2", "gan")
+    },
+    "sgf": ("JunhaoZhuang/Self_Gradient_Forcing", "chunkwise/ar/model.pt", "generator_ema", None),
+    "sgf_framewise": ("JunhaoZhuang/Self_Gradient_Forcing", "framewise/ar/model.pt", "generator_ema", None),
+    **dict.fromkeys(
+        ("one_forcing", "one_forcing_ffe"),
+        ("JiaqiFeng/OneForcing", "checkpoints/one_forcing.pt", "generator", None),
+    ),
+    "opsdv_longlive": (
+        "MeiGen-AI/OPSD-V",
+        "checkpoints/longlive_base.pt",
+        "generator",
+        "checkpoints/opsdv_longlive_lora.pt",
+    ),
+    "opsdv_self_forcing": (
+        "MeiGen-AI/OPSD-V",
+        "checkpoints/self_forcing_dmd_ema_as_generator.pt",
+        "generator",
+        "checkpoints/opsdv_self_forcing_lora.pt",
+    ),
+    **{
+        f"causal_rcm_{row}": (
+            "worstcoder/rcm-Wan",
+            f"Causal_rCM_Wan2.1_T2V_1.3B_480p_{file}.pt",
+            None,
+            None,
+        )
+        for row, file in (
+            ("c1_4step", "TF-dCM-init_SF-DMD_c1-1_step4"),
+            ("c1_2step", "TF-dCM-init_SF-DMD_c1-1_step2"),
+            ("c1_1step", "TF-dCM-init_SF-DMD_c1-1_step2"),
+            ("c3_4step", "TF-dCM-init_SF-DMD_c3-3_step4"),
+            ("c3_2step", "TF-dCM-init_SF-DMD_c3-3_step2"),
+            ("c3_2step_noisy", "TF-dCM-init_SF-DMD_c3-3_step2_noisy_ctx"),
+            ("scm_c3_4step", "TF-sCM-init_SF-DMD_c3-3_step4"),
+        )
+    },
 }
 FOUR = (1000.0, 937.5, 833.3333129882812, 625.0)
 RAVEN = (1000.0, 938.0, 833.0, 625.0)
+RCM = (1000.0, 936.0, 832.0, 624.0)
 FIVE = (1000.0, 952.3810424804688, 882.3529052734375, 769.2307739257812, 555.5556030273438)
 SAMPLING = {  # baselines/methods.md#sampling-settings: timesteps, policy, window, sink, licence
     "raven": (RAVEN, "absolute", None, 0, "CC BY-NC 4.0"),
@@ -91,10 +138,45 @@ SAMPLING = {  # baselines/methods.md#sampling-settings: timesteps, policy, windo
     "causal_forcing_framewise": (FOUR, "absolute", None, 0, "Apache-2.0"),
     "causal_forcing_pp_2step": ((1000.0, 833.3333129882812), "absolute", None, 0, "Apache-2.0"),
     "causal_forcing_pp_1step": ((1000.0,), "absolute", None, 0, "Apache-2.0"),
+    "causal_forcing_long": (FOUR, "anchored_sink", 21, 3, "Apache-2.0"),
+    **{
+        f"self_forcing_{kind}": (FOUR, "absolute", None, 0, "Apache-2.0") for kind in ("sid", "sid_v2", "gan")
+    },
+    **dict.fromkeys(
+        ("sgf", "opsdv_longlive", "opsdv_self_forcing"), (FOUR, "slot_relative", 12, 3, "Apache-2.0")
+    ),
+    "sgf_framewise": (FOUR, "slot_relative", 21, 4, "Apache-2.0"),
+    **dict.fromkeys(
+        ("one_forcing", "one_forcing_ffe"),
+        ((1000.0,), "absolute", None, 0, "code Apache-2.0; weights not stated"),
+    ),
+    **{
+        f"causal_rcm_{row}": (told, "absolute", None, 0, "Apache-2.0")
+        for row, told in (
+            ("c1_4step", RCM),
+            ("c1_2step", (1000.0, 832.0)),
+            ("c1_1step", (1000.0,)),
+            ("c3_4step", RCM),
+            ("c3_2step", (1000.0, 832.0)),
+            ("c3_2step_noisy", (1000.0, 624.0)),
+            ("scm_c3_4step", RCM),
+        )
+    },
 }
 # baselines/methods.md#causal-forcing
-FIRST_CHUNK = {"causal_forcing_pp_2step": FOUR, "causal_forcing_pp_1step": FOUR}
-FRAME_WISE = ("causal_forcing_framewise", *FIRST_CHUNK)
+FIRST_CHUNK = {
+    **dict.fromkeys(
+        ("causal_forcing_pp_2step", "causal_forcing_pp_1step", "one_forcing", "one_forcing_ffe"), FOUR
+    ),
+    **{f"causal_rcm_{row}": RCM for row in ("c1_2step", "c1_1step", "c3_2step", "c3_2step_noisy")},
+}
+FRAME_WISE = ("causal_forcing_framewise", "causal_forcing_pp_2step", "causal_forcing_pp_1step")
+CHUNKS = {
+    **dict.fromkeys(
+        (*FRAME_WISE, "sgf_framewise", "one_forcing", *(f"causal_rcm_c1_{n}step" for n in (4, 2, 1))), 1
+    ),
+    "one_forcing_ffe": (4, 1),
+}
 
 
 def test_weights_are_the_published_ones() -> None:
@@ -116,16 +198,35 @@ def test_sampling_settings_are_the_published_ones() -> None:
     """baselines/methods.md#sampling-settings: what each network is really told, and what it sees."""
     for name, baseline in BASELINES.items():
         found = (
-            schedule_of(baseline).timesteps,
+            schedules_of(baseline)[-1].timesteps,
             baseline.cache.policy,
             baseline.cache.window,
             baseline.cache.sink,
             baseline.licence,
         )
         assert found == SAMPLING[name], name
-        first = first_schedule_of(baseline)
-        assert (None if first is None else first.timesteps) == FIRST_CHUNK.get(name)
-        assert (baseline.rollout.chunk, baseline.rollout.frames) == (1 if name in FRAME_WISE else 3, 21)
+        first = [schedule.timesteps for schedule in schedules_of(baseline)[:-1]]
+        assert first == ([FIRST_CHUNK[name]] if name in FIRST_CHUNK else []), name
+        assert (baseline.rollout.chunk, baseline.rollout.frames) == (CHUNKS.get(name, 3), 21), name
+
+
+def test_levels_are_told_rounded_and_used_exactly() -> None:
+    """baselines/methods.md#causal-rcm: the network hears bfloat16 numbers, latents follow the fractions."""
+    (schedule,) = schedules_of(BASELINES["causal_rcm_c3_4step"])
+    assert schedule.sigmas == (1600 / 1601, 15 / 16, 5 / 6, 5 / 8)
+    start = schedule.start(torch.full((1, 1, 1, 1, 1), 3.0, dtype=torch.float64)).item()
+    assert start == 1600 / 1601 * 3
+    assert schedule.to_x0(torch.ones(1, 1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1), 2).item() == pytest.approx(
+        1 / 6
+    )
+
+
+def test_new_settings_leave_older_files_as_they_were() -> None:
+    """Clips are made again when what decides them changes: a key that a file does not have is not in it."""
+    found = BASELINES["self_forcing"].sampled()
+    assert list(found["rollout"]) == ["kind", "chunk", "frames"]
+    assert "seed_rule" not in found["noise"] and "codec" not in found["dtypes"]
+    assert BASELINES["causal_rcm_c3_2step_noisy"].sampled()["rollout"]["context"] == "last_step"
 
 
 def test_frame_wise_variants_differ_from_causal_forcing_in_chunk_and_steps_only() -> None:
@@ -179,7 +280,12 @@ BROKEN = [
     ("  shift: 5.0", "  shift: five", "key 'schedule.shift' is 'five' but input should be a valid number"),
     ("  warp: true", "  warp: 1", "key 'schedule.warp' is 1 but input should be a valid boolean"),
     ("  chunk: 3", '  chunk: "3"', "key 'rollout.chunk' is '3' but input should be a valid integer"),
-    ("  chunk: 3", "  chunk: 4", "rollout.frames 21 is not a multiple of rollout.chunk 4"),
+    ("  chunk: 3", "  chunk: 4", "rollout.chunk does not fit rollout.frames. A clip of 21 latent"),
+    ("  chunk: 3", "  chunk: [4, 3]", "is not a multiple of chunk 3 after chunks of [4]"),
+    ("steps: [1000, 750, 500, 250]", "steps: [1000, 750, 500, 750]", "steps [1000, 750, 500, 750] must fall"),
+    ("steps: [1000, 750, 500, 250]", "steps: [[1000], [1000, 750]]", "steps has lists of [1, 2] entries"),
+    ("  shift: 5.0\n", "  shift: 5.0\n  levels: [1.0]\n", "key 'schedule.levels' is unknown"),
+    ("  frames: 21", "  frames: 21\n  context_from: 1", "rollout.context_from 1 says from which chunk on"),
     ("  frames: 21", "  frames: 21\n  frames: 24", "key 'frames' appears twice (line"),
     ("  policy: absolute", "  policy: absolut",
      "key 'cache.policy' is 'absolut' but must be one of 'absolute', 'slot_relative'"),
@@ -216,16 +322,32 @@ def test_a_broken_file_is_explained_in_one_sentence(
     assert "\n" not in message
 
 
-def test_a_rolling_rollout_has_one_list_of_steps(tmp_path: Path) -> None:
-    """Its windows hold blocks of all steps at once, so a first chunk of its own would be ignored without a
-    word.
-    """
-    text = (FOLDER / "rolling_forcing.yaml").read_text()
-    path = tmp_path / "rolling_forcing.yaml"
-    path.write_text(text.replace("first_chunk_steps: null", "first_chunk_steps: [1000]"))
-    with pytest.raises(
-        ValueError, match=r"schedule\.first_chunk_steps does not go with rollout\.kind rolling"
-    ):
+ROLLING = "rollout.kind rolling has one list of steps, one size of block and clean context"
+UNFIT = [
+    ("rolling_forcing", "first_chunk_steps: null", "first_chunk_steps: [1000]", ROLLING),
+    ("rolling_forcing", "steps: [1000, 800, 600, 400, 200]", "steps: [[1000, 800], [1000]]", ROLLING),
+    ("rolling_forcing", "  chunk: 3", "  chunk: [6, 3]", ROLLING),
+    ("rolling_forcing", "  frames: 21", "  frames: 21\n  context: last_step", ROLLING),
+    ("rolling_forcing", "extent: window", "extent: clip", "noise.extent clip needs rollout.kind chunked"),
+    ("reward_forcing", "  chunk: 3", "  chunk: [6, 3]", "does not go with cache.alpha 0.999"),
+    ("causal_forcing_pp_1step", "steps: [1000]", "steps: [[1000]]", "first_chunk_steps says nothing"),
+    ("causal_forcing_pp_1step", "_steps: [1000, 750", "_steps: [750, 1000", "must fall from one to the next"),
+    ("causal_rcm_c3_4step", '"5/8"]', '"5/6"]', "'5/6', '5/6'] must fall from one to the next"),
+    ("causal_rcm_c3_4step", '"5/8"]', '"5/0"]', "key 'schedule.levels.3' is '5/0' but"),
+    ("causal_rcm_c3_4step", '["1600/1601"', '["8/5"', "must lie above 0 and not above 1"),
+    ("causal_rcm_c3_4step", "  x0_dtype", "  shift: 5.0\n  x0_dtype", "key 'schedule.shift' is unknown"),
+]
+
+
+@pytest.mark.parametrize(("name", "good", "bad", "sentence"), UNFIT)
+def test_settings_that_do_not_go_together_are_refused(
+    tmp_path: Path, name: str, good: str, bad: str, sentence: str
+) -> None:
+    """What one section says and another could not do is refused, never ignored."""
+    text, path = (FOLDER / f"{name}.yaml").read_text(), tmp_path / f"{name}.yaml"
+    assert good in text
+    path.write_text(text.replace(good, bad, 1))
+    with pytest.raises(ValueError, match=re.escape(sentence)):
         load_baseline(path)
 
 

@@ -24,6 +24,9 @@ class Sees:
     blended: list[list[int]]
 
 
+SeesRule = Callable[[int, int, bool], Sees]
+
+
 def span(first: int, last: int) -> list[int]:
     return list(range(first, last + 1))
 
@@ -53,6 +56,18 @@ def sees_reward_forcing(start: int, frames: int, clean: bool) -> Sees:
     return Sees(span(0, 2) + span(start - 3, start + 2), span(0, 8), span(6, 8), left)
 
 
+def sees_a_window(window: int, sink: int) -> SeesRule:
+    """baselines/methods.md#sgf: sink and newest frames, at their place among the keys read."""
+
+    def sees(start: int, frames: int, clean: bool) -> Sees:
+        end = start + frames - 1
+        keys = span(0, end) if end < window else span(0, sink - 1) + span(end - window + sink + 1, end)
+        places = span(0, len(keys) - 1)
+        return Sees(keys, places, places[-frames:], [])
+
+    return sees
+
+
 def sees_rolling_forcing(start: int, frames: int, clean: bool) -> Sees:
     """baselines/methods.md#rolling-forcing: clean blocks see up to 21 frames ending in themselves; a joint
     window sees sink, working frames, itself.
@@ -68,9 +83,11 @@ def sees_rolling_forcing(start: int, frames: int, clean: bool) -> Sees:
     return Sees([0, 1, 2, *working, *span(start, end)], positions, span(start, end), [])
 
 
-SeesRule = Callable[[int, int, bool], Sees]
-OWN_RULE = {
+OWN_RULE: dict[str, SeesRule] = {
     "longlive": sees_longlive,
     "reward_forcing": sees_reward_forcing,
     "rolling_forcing": sees_rolling_forcing,
+    "causal_forcing_long": sees_rolling_forcing,
+    **dict.fromkeys(("sgf", "opsdv_longlive", "opsdv_self_forcing"), sees_a_window(12, 3)),
+    "sgf_framewise": sees_a_window(21, 4),
 }

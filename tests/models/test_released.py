@@ -409,7 +409,7 @@ def test_baselines_say_what_their_files_are(tmp_path: Path) -> None:
         release = release_of(
             load_baseline(ROOT / f"baselines/{row}.yaml"), tmp_path / "weights" / row / "model.pt"
         )
-        assert release.adapter is None and release.config == WanConfig() and len(release.not_these) == 2
+        assert release.adapter is None and release.config == WanConfig() and len(release.not_these) >= 2
 
 
 def test_parameters_train_and_keep_the_files_dtype(tmp_path: Path) -> None:

@@ -165,9 +165,7 @@ def test_the_first_chunk_may_have_steps_of_its_own() -> None:
     one; chunk 0 is that of a rollout with the first schedule alone, and without attention every later one
     that of a rollout with the other.
     """
-    records = list(
-        chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), chunk=3, first_schedule=FIVE)
-    )
+    records = list(chunked(contraction, (FIVE, FOUR), AbsolutePolicy().planner(), noise(), chunk=3))
     calls = [record for record in records if isinstance(record, Denoised)]
     assert [call.step for call in calls] == [*range(5), *(list(range(4)) * 6)]
     done, first, other = (
@@ -305,8 +303,12 @@ def test_faults_are_sentences() -> None:
         next(chunked(contraction, FOUR, planner, noise(), chunk=4))
     with pytest.raises(ValueError, match=r"Exit step 4 is not one of the steps 0\.\.3"):
         next(chunked(contraction, FOUR, planner, noise(), chunk=3, exit_step=4))
-    with pytest.raises(ValueError, match="train without first_schedule"):
-        next(chunked(contraction, FOUR, planner, noise(), chunk=3, exit_step=1, first_schedule=FIVE))
+    with pytest.raises(ValueError, match="train a baseline whose chunks are alike"):
+        next(chunked(contraction, (FIVE, FOUR), planner, noise(), chunk=3, exit_step=1))
+    with pytest.raises(ValueError, match="train a baseline whose chunks are alike"):
+        next(chunked(contraction, FOUR, planner, noise(), chunk=3, exit_step=1, last_call_from=0))
+    with pytest.raises(ValueError, match=r"not a multiple of chunk 3 after chunks of \[4\]"):
+        next(chunked(contraction, FOUR, planner, noise(), chunk=(4, 3)))
     with pytest.raises(ValueError, match="hold 3 blocks of 7"):
         next(rolling(contraction, FIVE, ROLLING.planner(), noise(), chunk=7))
     with pytest.raises(ValueError, match="Gradient offset 5"):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from baselines.spec import SAMPLED_SECTIONS, Baseline, Count, Section
+from baselines.spec import Baseline, Count, Section
 from baselines.strict_yaml import validate_strict
 from models.training.settings import RECIPES, Execution, canonical
 from workflow.fetching.own_weights import OwnWeights
@@ -403,7 +403,7 @@ def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:
     """What decides a native row's clips, as plain values: no titles, licences and released weights."""
     return {
         **_common_settings(suite),
-        **baseline.model_dump(mode="json", include=set(SAMPLED_SECTIONS)),
+        **baseline.sampled(),
         "precision": suite.sample.precision,
         "latent_size": [suite.model.latent_height, suite.model.latent_width],
     }

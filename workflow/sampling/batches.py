@@ -73,8 +73,10 @@ class BatchSampler:
         for record in self.sampler.records(text, self.noise_of(batch.samples)):
             if isinstance(record, Finished):
                 moments.take()
-                latents.append(_to_host(record.latents.float()))
-                frames.append(_to_host(stream.push(record.latents)))
+                done = record.latents.float()
+                latents.append(_to_host(done))
+                wide = record.latents.dtype == torch.float64  # which no decoder takes
+                frames.append(_to_host(stream.push(done if wide else record.latents)))
                 moments.take()
             else:
                 calls += 1

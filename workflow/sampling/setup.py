@@ -32,13 +32,20 @@ AHEAD = 3
 def tracked_baseline(path: Path, settings: dict[str, Any]) -> Baseline:
     """The baseline in a file. Raises ValueError if its sampling settings are not this job's."""
     baseline = load_baseline(path)
-    found = baseline.model_dump(mode="json", include=set(SAMPLED_SECTIONS))
+    found = baseline.sampled()
     differing = [name for name in SAMPLED_SECTIONS if found[name] != settings[name]]
     if differing:
         raise ValueError(
             f"{path} changed in {', '.join(differing)} since this run was planned; start the run again."
         )
     return baseline
+
+
+def seed_offsets(baseline: Baseline, prompts: list[Prompt]) -> dict[str, int]:
+    """What each clip's seed adds to the first one, by clip id, as the released code counts it."""
+    if baseline.noise.seed_rule == "sample":
+        return {sample.clip_id: sample.index for sample in samples_to_render(prompts)}
+    return published_items(prompts)
 
 
 class OpenedRow(NamedTuple):
@@ -83,7 +90,7 @@ def open_row(flags: argparse.Namespace, prompts: list[Prompt], only: Set[str] | 
         ),
         noise=flags.noise,
         suite=settings["suite"],
-        items=published_items(prompts),
+        items=seed_offsets(baseline, prompts),
         prompts=list(dict.fromkeys(sample.prompt.extended for batch in made for sample in batch.samples)),
     )
     hashes = {"weights": weights, "codec": codec, "text": text}
