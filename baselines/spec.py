@@ -125,7 +125,8 @@ class LevelSettings(Section):
     @property
     def by_chunk(self) -> tuple[Levels, ...]:
         """Levels of chunks 0, 1, ..., the last for all that follow."""
-        return _lists(self.levels)
+        lists: tuple[Levels, ...] = _lists(self.levels)
+        return lists
 
     @model_validator(mode="after")
     def check_lists(self) -> LevelSettings:

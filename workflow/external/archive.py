@@ -52,10 +52,10 @@ def other_entries(path: Path) -> str | None:
         others = sorted(file for file in path.iterdir() if file not in read and file.name[0] != ".")
         names = [f"{file.name[:80]!r}{_kind(file)}" for file in others]
     else:
-        read = {member.header_offset for member in zip_members(path).values()}
+        taken = {member.header_offset for member in zip_members(path).values()}
         with open_zip(path, str(path)) as archive:
             members = [m for m in archive.infolist() if not m.is_dir()]
-        names = sorted(repr(m.filename[:80]) for m in members if m.header_offset not in read)
+        names = sorted(repr(m.filename[:80]) for m in members if m.header_offset not in taken)
     if not names:
         return None
     shown = ", ".join(names[:SHOWN_OTHERS])
