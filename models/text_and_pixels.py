@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
-from models.checkpoints.containers import read_metadata
+from models.checkpoints.containers import open_safetensors, read_metadata
 from models.codec import LinearCodec
 from models.interfaces import Codec, TextEncoder
 from models.text import ToyTextEncoder
@@ -59,7 +58,7 @@ def _existing(path: Path | str) -> Path:
 
 
 def _names(path: Path) -> set[str]:
-    with safe_open(path, framework="pt") as file:
+    with open_safetensors(path) as file:
         return set(file.keys())
 
 

@@ -9,7 +9,9 @@ import hashlib
 import json
 import os
 import pickle
-from collections.abc import Iterable, Mapping
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +26,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as load_dcp
 from torch.distributed.checkpoint.state_dict_saver import save as save_dcp
 
-from evaluation.files import file_sha256, write_text, written_whole
+from evaluation.files import file_sha256, load_json, write_text, written_whole
 
 WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
 PREFIXES = ("model.", "net.")
@@ -43,12 +45,33 @@ STORED_DTYPES = {
     "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
+    "F8_E8M0": torch.float8_e8m0fnu,
+    "C64": torch.complex64,
     "I64": torch.int64,
     "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
 """Names of dtypes in the header of a .safetensors file."""
+
+
+OTHER_CONTENT = {
+    b"version https://git-lfs": "is a pointer of Git LFS, whose file `git lfs pull` brings",
+    b"<": "is a web page that was saved in its place; fetch it again",
+    b"PK\3\4": "is a zip, as torch files are; name it .pt",
+}
+"""What lies where a .safetensors file should, by its first bytes."""
+
+DAMAGE = (
+    pickle.UnpicklingError, struct.error, ArithmeticError, AssertionError, AttributeError, EOFError,
+    LookupError, OSError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What reading a damaged or hostile pickle without its code may raise."""
 
 
 DCP_CLASSES = {
@@ -86,7 +109,7 @@ def unwrap(state: Mapping[str, object], *, key: str | None = None, where: str = 
     None leaves a choice, if something is no tensor, or if two names fall together.
     The containers of published files are listed in models/backbone.md#weight-files.
     """
-    nested = _nested(state)
+    nested = _nested(state, (*LEVELS, *([key] if key else [])))
     held = {name: _count(value) for name, value in nested.items() if isinstance(value, Mapping)}
     if key is not None and not isinstance(nested.get(key), Mapping):
         raise ValueError(_no_level(key, held, nested, where))
@@ -194,11 +217,8 @@ def _read_torch(path: Path) -> Mapping[str, object]:
             f"{path} holds Python objects beside tensors ({culprit}), which are never unpickled here; save "
             "its state dict alone with torch.save, or use the released file."
         ) from error
-    except (RuntimeError, OSError) as error:
-        raise ValueError(
-            f"{path} is truncated or damaged: torch says {_first_line(error)}; delete it and run `make "
-            "fetch` again."
-        ) from error
+    except DAMAGE as error:
+        raise ValueError(_damaged(path, "torch", error)) from error
 
 
 def read_library_weights(path: Path | str) -> dict[str, Tensor]:
@@ -229,21 +249,48 @@ def read_safetensors(
     endings: only tensors whose name ends in one of these (the system reads ahead whatever is asked for).
     Raises ValueError if it is truncated.
     """
+    # not through torch for shapes alone, which would map the whole file into memory that must be free
+    with open_safetensors(path, "np" if shapes_only else "pt") as file:
+        names = [name for name in file.keys() if name.endswith(endings)]  # noqa: SIM118
+        if not shapes_only:
+            return {name: file.get_tensor(name) for name in names}
+        slices = {name: file.get_slice(name) for name in names}
+        return {
+            name: torch.empty(held.get_shape(), dtype=_stored_dtype(path, held.get_dtype()), device="meta")
+            for name, held in slices.items()
+        }
+
+
+@contextmanager
+def open_safetensors(path: Path | str, framework: str = "pt") -> Iterator[Any]:
+    """A .safetensors file to read from, memory-mapped. framework: "np" or "pt", what its tensors come as.
+
+    Raises FileNotFoundError, and ValueError, also for what is read inside the block, if it is truncated or
+    something else.
+    """
     try:
-        if shapes_only:  # not through torch, which would map the whole file into memory that must be free
-            with safe_open(path, framework="np") as file:
-                slices = {name: file.get_slice(name) for name in file.keys() if name.endswith(endings)}  # noqa: SIM118
-                return {
-                    name: torch.empty(held.get_shape(), dtype=STORED_DTYPES[held.get_dtype()], device="meta")
-                    for name, held in slices.items()
-                }
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys() if name.endswith(endings)}  # noqa: SIM118
+        with safe_open(path, framework=framework) as file:
+            yield file
     except SafetensorError as error:
+        with Path(path).open("rb") as stream:
+            first = stream.read(32)
+        what = next((what for sign, what in OTHER_CONTENT.items() if first.startswith(sign)), None)
+        if what is not None or not first:
+            raise ValueError(f"{path} {what or 'is empty, 0 bytes; fetch or make it again'}.") from error
+        raise ValueError(_damaged(path, "safetensors", error)) from error
+
+
+def _stored_dtype(path: Path | str, name: str) -> torch.dtype:
+    if name not in STORED_DTYPES:
         raise ValueError(
-            f"{path} is truncated or damaged: safetensors says {_first_line(error)}; delete it and run "
-            "`make fetch` again."
-        ) from error
+            f"{path} holds tensors of {name}, which torch does not have; take weights of another precision."
+        )
+    return STORED_DTYPES[name]
+
+
+def _damaged(path: Path | str, library: str, error: BaseException) -> str:
+    said = _first_line(error) or type(error).__name__
+    return f"{path} is truncated or damaged: {library} says {said}; delete it and run `make fetch` again."
 
 
 def read_sharded(path: Path | str, *, shapes_only: bool = False) -> dict[str, Tensor]:
@@ -253,10 +300,10 @@ def read_sharded(path: Path | str, *, shapes_only: bool = False) -> dict[str, Te
     index says.
     """
     path = Path(path)
-    index = json_mapping(path.read_text(encoding="utf-8"), str(path))
+    index = json_mapping(path.read_bytes(), str(path))
     where = dict(json_mapping(index.get("weight_map"), f"weight_map of {path}"))
-    shards = sorted(set(where.values()))
-    if any(Path(shard).name != shard for shard in shards):
+    shards = sorted({str(shard) for shard in where.values()})
+    if any(Path(str(shard)).name != shard for shard in where.values()):
         raise ValueError(
             f"{path} names files outside its own folder; it is no index of a model, fetch it again."
         )
@@ -284,8 +331,8 @@ def read_metadata(path: Path | str) -> dict[str, str]:
     """The string table of a .safetensors file (its header) or a DCP directory (header.json), or empty."""
     table = Path(path) / HEADER
     if Path(path).is_dir():
-        return dict(json.loads(table.read_text(encoding="utf-8"))) if table.is_file() else {}
-    with safe_open(path, framework="pt") as file:
+        return json_mapping(table.read_bytes(), str(table)) if table.is_file() else {}
+    with open_safetensors(path) as file:
         return dict(file.metadata() or {})
 
 
@@ -371,8 +418,8 @@ def write_dcp(
 def read_dcp(path: Path | str) -> dict[str, Tensor]:
     """All tensors of a distributed checkpoint directory, read by one process.
 
-    Raises FileNotFoundError if `.metadata` is missing (an unfinished checkpoint), ValueError if it holds
-    other things than tensors.
+    Raises FileNotFoundError if `.metadata` is missing (an unfinished checkpoint), ValueError if it is
+    damaged.
     """
     path = Path(path)
     state = {name: torch.empty_like(value, device="cpu") for name, value in dcp_shapes(path).items()}
@@ -412,21 +459,22 @@ def _load_dcp(path: Path, state: dict[str, Tensor], group: ProcessGroup | None, 
 
 
 def dcp_shapes(path: Path | str) -> dict[str, Tensor]:
-    """A DCP directory's tensors on the meta device: names, shapes, dtypes. Raises as `read_dcp`."""
+    """A DCP directory's tensors on the meta device: names, shapes, dtypes. Raises as `read_dcp`.
+
+    Plain values beside them (a step, an optimizer's settings) are pickles, and passed over.
+    """
     path = Path(path)
     if not (path / ".metadata").is_file():
         raise FileNotFoundError(
             f"{path} has no .metadata, so it is no finished distributed checkpoint; train again or remove it."
         )
     _check_metadata(path / ".metadata")
-    state: dict[str, Tensor] = {}
-    for name, entry in FileSystemReader(path).read_metadata().state_dict_metadata.items():
-        if not isinstance(entry, TensorStorageMetadata):
-            raise ValueError(
-                f"{path} holds something other than a tensor under {name!r}; expected a flat state dict."
-            )
-        state[name] = torch.empty(entry.size, dtype=entry.properties.dtype, device="meta")
-    return state
+    entries = FileSystemReader(path).read_metadata().state_dict_metadata
+    return {
+        name: torch.empty(entry.size, dtype=entry.properties.dtype, device="meta")
+        for name, entry in entries.items()
+        if isinstance(entry, TensorStorageMetadata)
+    }
 
 
 class _MetadataUnpickler(pickle.Unpickler):
@@ -443,15 +491,7 @@ def _check_metadata(path: Path) -> None:
     try:
         with path.open("rb") as file:
             _MetadataUnpickler(file).load()
-    except (
-        pickle.UnpicklingError,
-        ArithmeticError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except DAMAGE as error:
         raise ValueError(
             f"{path} is no description of a distributed checkpoint, or a damaged one "
             f"({_first_line(error)}); take another checkpoint."
@@ -460,10 +500,7 @@ def _check_metadata(path: Path) -> None:
 
 def json_mapping(value: object, where: str) -> dict[str, Any]:
     """A JSON object, given as itself or as text. Raises ValueError, naming `where`, if it is none."""
-    try:
-        read = json.loads(value) if isinstance(value, str) else value
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is damaged: it is no JSON ({error}); take another file.") from error
+    read = load_json(value, where) if isinstance(value, str | bytes) else value
     if not isinstance(read, dict):
         raise ValueError(f"{where} is {type(read).__name__}, expected a JSON object; take another file.")
     return read
@@ -484,14 +521,15 @@ def tensors_sha256(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _nested(state: Mapping[str, object]) -> dict[str, object]:
-    """The mapping with dotted names of known levels ("generator.x") gathered into those levels."""
+def _nested(state: Mapping[str, object], levels: Sequence[str]) -> dict[str, object]:
+    """The mapping with dotted names of these levels ("generator.x") gathered into them."""
     nested: dict[str, object] = {}
     for name, value in state.items():
         level, dot, rest = name.partition(".")
-        if dot and level in LEVELS and isinstance(value, Tensor):
+        if dot and level in levels and isinstance(value, Tensor):
             gathered = nested.setdefault(level, {})
-            assert isinstance(gathered, dict), "dotted and nested forms of one level cannot mix"
+            if not isinstance(gathered, dict):
+                raise ValueError(f"The level {level} is a tensor and a dict at once; the file is ambiguous.")
             gathered[rest] = value
         else:
             nested[name] = value
@@ -539,6 +577,10 @@ def _first_line(error: BaseException) -> str:
 def _mapping(value: object, where: str) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{where} is {type(value).__name__}, expected a mapping of names to tensors.")
+    if odd := [name for name in value if not isinstance(name, str)]:
+        raise ValueError(
+            f"{where} has the key {odd[0]!r}, expected names of tensors; save its state dict alone."
+        )
     return value
 
 

@@ -27,11 +27,13 @@ from models.checkpoints.lora import (
     Header,
     adapter_names,
     adapter_state,
+    agreed_alpha,
     base_state,
     bundle_state,
     merged_state,
     parse_alpha,
     parse_config,
+    peft_alpha,
     read_header,
     weights_header,
 )
@@ -124,8 +126,9 @@ def open_source(
             f"{where} is no Wan transformer and no adapter of one (its {described.found.tensors} tensors "
             "have other names); name the weights themselves."
         )
-    if alpha is not None and said.alpha is not None and alpha != said.alpha:
-        raise ValueError(f"{where} says that its alpha is {said.alpha:g}, found {alpha:g}; leave alpha out.")
+    if flavour == "adapter" and said.alpha is None:
+        said = said._replace(alpha=peft_alpha(where, described.state))
+    alpha = agreed_alpha(where, said.alpha, alpha)
     hinted = said if like is None else read_header(like)
     if like is not None and hinted.config is None:
         raise ValueError(
@@ -141,7 +144,7 @@ def open_source(
         flavour=flavour,
         state=state,
         config=said.config or described.found.config or hinted.config,
-        alpha=said.alpha if said.alpha is not None else alpha if alpha is not None else hinted.alpha,
+        alpha=hinted.alpha if alpha is None else alpha,
         base=base or (path.parent / said.base if said.base else None),
         iteration=iteration,
     )

@@ -8,6 +8,7 @@ Key layouts are those of the released files (models/backbone.md#adapters): adapt
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from models.checkpoints.containers import json_mapping, load_strict, read_metadata, read_weights
+from models.checkpoints.containers import json_mapping, load_strict, read_metadata, read_weights, some_of
 from models.config import DtypePolicy, WanConfig
 from models.wan import Wan
 
@@ -25,6 +26,22 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 PREFIX = "base_model.model."
+PEFT_HARMLESS = (
+    "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora",
+    "auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode", "layers_pattern",
+    "layers_to_transform", "lora_dropout", "megatron_core", "peft_version", "qalora_group_size", "revision",
+    "target_modules", "task_type",
+)  # fmt: skip
+"""Keys of peft's adapter_config.json that are read here, or change nothing once an adapter is trained."""
+MERGE_IT = "merge it into its base with peft, and use the merged weights"
+PEFT_PLAIN: dict[str, tuple[object, ...]] = {
+    "peft_type": ("LORA",),
+    "bias": ("none",),
+    "init_lora_weights": (True, "true", "gaussian", "orthogonal", "eva"),
+    "loftq_config": ({},),
+}
+"""Values that leave an adapter plain; every other key must be absent, empty or false. An initialisation that
+changes the base (pissa, olora, corda, loftq) is none of them."""
 BLOCK_LINEARS = (*tuple(f"{a}_attn.{p}" for a in ("self", "cross") for p in "qkvo"), "ffn.0", "ffn.2")
 OUTER_LINEARS = (
     "text_embedding.0",
@@ -193,6 +210,75 @@ def parse_alpha(value: object, where: str) -> float:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where} is {value!r}, expected a number; the file is damaged.") from error
+
+
+def peft_alpha(path: Path, adapter: Mapping[str, Tensor]) -> float | None:
+    """The alpha of an adapter's file by peft's adapter_config.json beside it, so that alpha / rank is its
+    scale, rsLoRA or not; None without one.
+
+    Raises ValueError for an adapter that W + scale B A with one scale does not describe (another kind than
+    LoRA, DoRA, trained biases or whole modules, a base that was changed first, scales that differ between
+    layers), and for the config of another adapter.
+    """
+    beside = path.parent / "adapter_config.json"
+    if not beside.is_file():
+        return None
+    config = json_mapping(beside.read_bytes(), str(beside))
+    odd = [
+        name
+        for name, value in config.items()
+        if value and name not in PEFT_HARMLESS and value not in PEFT_PLAIN.get(name, ())
+    ]
+    if odd:
+        raise ValueError(
+            f"{beside} sets {odd[0]} to {str(config[odd[0]])[:80]!r}, which is more than W + scale B A; "
+            f"{MERGE_IT}."
+        )
+    scales = set()
+    for name in (name for name in adapter if ".lora_A." in name):
+        layer, rank = name.partition(".lora_A.")[0].removeprefix(PREFIX), int(adapter[name].shape[0])
+        alpha, said = _of_layer(config, "alpha", layer, beside), _of_layer(config, "rank", layer, beside)
+        if said != rank:
+            raise ValueError(
+                f"{beside} says rank {said:g} of {layer}, and {path} has {rank}; they belong to different "
+                "adapters."
+            )
+        scales.add(alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank)
+    if len(scales) != 1:
+        raise ValueError(
+            f"{beside} gives layers the scales {some_of(f'{scale:g}' for scale in sorted(scales))}, expected "
+            f"one for all; {MERGE_IT}."
+        )
+    return scales.pop() * rank
+
+
+def _of_layer(config: Mapping[str, Any], what: str, layer: str, where: Path) -> float:
+    """The alpha or rank that peft's config gives a layer: that of the first pattern that its name ends in."""
+    patterns, key = config.get(f"{what}_pattern") or {}, {"alpha": "lora_alpha", "rank": "r"}[what]
+    for pattern, value in json_mapping(patterns, f"{what}_pattern of {where}").items():
+        if not re.fullmatch(r"[\w.]+", pattern):
+            raise ValueError(
+                f"{where} has the {what}_pattern {pattern[:80]!r}, expected names of layers; {MERGE_IT}."
+            )
+        if f".{layer}".endswith(f".{pattern}"):
+            return _above_zero(value, f"{what}_pattern {pattern}", where)
+    return _above_zero(config.get(key), key, where)
+
+
+def _above_zero(value: object, what: str, where: Path) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise ValueError(f"{where} has {what} {value!r}, expected a number above 0; the file is damaged.")
+    return float(value)
+
+
+def agreed_alpha(path: Path, said: float | None, given: float | None) -> float | None:
+    """The alpha that a file says, or else the one that is given. Raises ValueError if they are two."""
+    if said is not None and given is not None and not math.isclose(said, given, rel_tol=1e-6):
+        raise ValueError(
+            f"{path} says that its scale is that of alpha {said:g} over its rank, found alpha {given:g}; "
+            "leave alpha out."
+        )
+    return given if said is None else said
 
 
 def is_native_checkpoint(path: Path) -> bool:

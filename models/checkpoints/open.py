@@ -6,16 +6,18 @@ wan = open_model("resources/weights/longlive/longlive_base.pt", release=release_
 wan = open_model("mine/lora.safetensors", base="mine/raven_model.pt", alpha=256)
 """
 
-import json
 from pathlib import Path
 
+from evaluation.files import load_json
 from models.checkpoints.lora import (
     Header,
     adapted_layers,
+    agreed_alpha,
     is_native_checkpoint,
     open_native,
     parse_alpha,
     parse_config,
+    peft_alpha,
     read_header,
 )
 from models.checkpoints.released import (
@@ -96,9 +98,9 @@ def found_release(
     said = _said(path)
     size = None if like is None else read_header(Path(like)).config
     whole = found.flavour == "full"
-    if None not in (alpha, said.alpha) and alpha != said.alpha:
-        raise ValueError(f"{path} says that its alpha is {said.alpha:g}, found {alpha:g}; leave alpha out.")
-    alpha = said.alpha if alpha is None else alpha
+    if found.flavour == "adapter" and said.alpha is None:
+        said = said._replace(alpha=peft_alpha(path, state))
+    alpha = agreed_alpha(path, said.alpha, alpha)
     beneath = Path(base) if base is not None else base_said(path)
     if found.flavour == "adapter" and beneath is not None:
         under = read_released(beneath, shapes_only=True).found
@@ -132,7 +134,7 @@ def _said(path: Path) -> Header:
     record = path.with_name(f"{path.name}.json")
     if path.is_dir() or path.suffix == ".safetensors" or not record.is_file():
         return read_header(path)
-    table = json.loads(record.read_text(encoding="utf-8"))
+    table = load_json(record.read_bytes(), str(record))
     if not isinstance(table, dict) or not {"tensors_sha256", "config", "lora_alpha", "base"} <= table.keys():
         return Header(None, None, None)
     where, held = f"in {record}", table["base"]

@@ -27,7 +27,16 @@ from models.checkpoints.containers import (
     some_of,
     unwrap,
 )
-from models.checkpoints.lora import PREFIX, adapter_names, base_state, bundle_state, inner_wan, load_bundle
+from models.checkpoints.lora import (
+    PREFIX,
+    adapter_names,
+    agreed_alpha,
+    base_state,
+    bundle_state,
+    inner_wan,
+    load_bundle,
+    peft_alpha,
+)
 from models.config import DtypePolicy, WanConfig
 from models.wan import Wan
 
@@ -376,6 +385,8 @@ def _check_adapter(top: DescribedState, adapter: Adapter, config: WanConfig) -> 
             f"{found.path} is a base together with its LoRA where an adapter alone belongs; name it as "
             "weights and as adapter both."
         )
+    if adapter.path is not None:
+        agreed_alpha(adapter.path, peft_alpha(adapter.path, top.state), adapter.alpha)
     if found.rank != adapter.rank:
         raise ValueError(
             f"{found.path} has LoRA rank {found.rank or 'that differs between layers'}, expected "

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
+
+from evaluation.files import text_lines, utf8_text
+from models.checkpoints.containers import open_safetensors
 
 
 class ClipFile:
@@ -30,7 +32,7 @@ class ClipFile:
             raise FileNotFoundError(
                 f"There are no latents of real clips at {path}; make the file, or name another one as `data`."
             )
-        with safe_open(self.path, framework="pt") as file:
+        with open_safetensors(self.path) as file:
             self.names = tuple(file.keys())
             found = file.get_slice("latents").get_shape() if "latents" in self.names else []
         if list(found[1:]) != list(shape):
@@ -44,7 +46,7 @@ class ClipFile:
         return self.count
 
     def __getitem__(self, indices: Sequence[int]) -> Tensor:
-        with safe_open(self.path, framework="pt") as file:
+        with open_safetensors(self.path) as file:
             latents = file.get_slice("latents")
             return torch.cat([latents[index : index + 1] for index in indices]).float()
 
@@ -59,7 +61,7 @@ class ClipFile:
                 "workflow.scripts.dev.train_embedded --stage data`, or give a list of captions as "
                 "`prompts`."
             )
-        with safe_open(self.path, framework="pt") as file:
+        with open_safetensors(self.path) as file:
             ids: Tensor = file.get_tensor("ids")
         return ids[:, -1].to(torch.int64)
 
@@ -70,7 +72,7 @@ def read_captions(path: Path | str, count: int) -> list[str]:
 
     Raises ValueError if there are not as many lines as clips, or one is empty.
     """
-    lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in text_lines(utf8_text(Path(path).read_bytes(), str(path)))]
     if len(lines) != count or not all(lines):
         raise ValueError(
             f"{path} has {len(lines)} lines, {sum(not line for line in lines)} of them empty, for {count} "

@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "prompts.txt", "prompts.csv", "prompts.jsonl", "videos.csv", "videos.jsonl", "clips.zip", "board.zip"
+    "prompts.txt",
+    "prompts.csv",
+    "prompts.jsonl",
+    "videos.csv",
+    "videos.jsonl",
+    "clips.zip",
+    "board.zip",
+    "weights.safetensors",
+    "weights.pt",
+    "weights.safetensors.index.json",
 ]
 
 
@@ -100,6 +109,18 @@ def scored(score: object, value: object = 0.5, **changes: object) -> bytes:
     return board(change)
 
 
+def safetensors(dtype: str = "F32", size: int = 4, held: int = 4, **header: object) -> bytes:
+    """A .safetensors file of one tensor [1]. size: its bytes by the header; held: those that are there."""
+    said = {"x": {"dtype": dtype, "shape": [1], "data_offsets": [0, size]}, **header}
+    text = json.dumps(said).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(held)
+
+
+def torch_file(pickled: bytes) -> bytes:
+    """A torch file with that pickle and no storage."""
+    return zipped(("x/data.pkl", pickled), ("x/version", b"3\n"), method=zipfile.ZIP_STORED)
+
+
 def prompt_line(**values: object) -> bytes:
     """A line of a .jsonl prompt list, with the characters as they are."""
     line = {"id": "a", "prompt": "an alley", "samples": 1, **values}
@@ -111,6 +132,7 @@ def video_line(caption: str) -> bytes:
     return json.dumps({"file": "a.mp4", "caption": caption}, ensure_ascii=False).encode() + b"\n"
 
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"
 CEDILLA = "fa\u00e7ade in rain-0.mp4"
 TEXTS = {
     "Persian, with a non-joiner": ("\u0645\u06cc\u200c\u0631\u0648\u062f", None),
@@ -234,6 +256,104 @@ STRANGE_FILES = (
     ),
     StrangeFile(
         "two folders deep", "board.zip", board(lambda _: None, "a/b/c.json"), "no deeper than one folder"
+    ),
+    StrangeFile(
+        "a pointer of Git LFS", "weights.safetensors", POINTER, "is a pointer of Git LFS, whose file `git lfs"
+    ),
+    StrangeFile("no bytes", "weights.safetensors", b"", "is empty, 0 bytes"),
+    StrangeFile("a web page", "weights.safetensors", b"<!DOCTYPE html>", "is a web page"),
+    StrangeFile(
+        "a torch file by that name", "weights.safetensors", torch_file(b"}."), "is a zip, as torch files are"
+    ),
+    StrangeFile(
+        "a header without end", "weights.safetensors", b"\xff" * 64, "is truncated or damaged: safetensors"
+    ),
+    StrangeFile(
+        "a header that is no JSON",
+        "weights.safetensors",
+        b"\4" + bytes(7) + b"{{{{",
+        "is truncated or damaged",
+    ),
+    StrangeFile(
+        "bytes cut off", "weights.safetensors", safetensors(held=3), "is truncated or damaged: safetensors"
+    ),
+    StrangeFile(
+        "bytes too many", "weights.safetensors", safetensors(held=9), "is truncated or damaged: safetensors"
+    ),
+    StrangeFile(
+        "a table that is no text",
+        "weights.safetensors",
+        safetensors(__metadata__={"a": 1}),
+        "is truncated or",
+    ),
+    *(
+        StrangeFile(f"a tensor of {dtype}", "weights.safetensors", safetensors(dtype, size, size), None)
+        for dtype, size in {
+            "I8": 1,
+            "U8": 1,
+            "BOOL": 1,
+            "F8_E4M3": 1,
+            "F8_E5M2": 1,
+            "F8_E8M0": 1,
+            "I16": 2,
+            "U16": 2,
+        }.items()
+    ),
+    *(
+        StrangeFile(f"a tensor of {dtype}", "weights.safetensors", safetensors(dtype, size, size), None)
+        for dtype, size in {
+            "BF16": 2,
+            "F16": 2,
+            "I32": 4,
+            "U32": 4,
+            "I64": 8,
+            "U64": 8,
+            "F64": 8,
+            "C64": 8,
+        }.items()
+    ),
+    StrangeFile(
+        "a pointer as a torch file", "weights.pt", POINTER, "is no torch file of version 1.6 or later"
+    ),
+    StrangeFile("a legacy torch file", "weights.pt", b"\x80\2\x8a\nl\xfc", "is no torch file of version 1.6"),
+    StrangeFile(
+        "a zip of something else",
+        "weights.pt",
+        zipped(("a.txt", b"x")),
+        "is truncated or damaged: torch says",
+    ),
+    StrangeFile("a pickle that is cut off", "weights.pt", torch_file(b"\x80\2}q\0X"), "weights.pt"),
+    StrangeFile("a pickle of nothing", "weights.pt", torch_file(b""), "weights.pt"),
+    StrangeFile("a pickle of nonsense", "weights.pt", torch_file(b"\x80\2u."), "weights.pt"),
+    StrangeFile(
+        "a pickle that runs a command", "weights.pt", torch_file(b"cos\nsystem\n(S'x'\ntR."), "(os.system)"
+    ),
+    StrangeFile(
+        "a list of nothing", "weights.pt", torch_file(b"\x80\2]."), "is list, expected a mapping of names"
+    ),
+    StrangeFile(
+        "numbers for names", "weights.pt", torch_file(b"\x80\2}K\1K\2s."), "has the key 1, expected names"
+    ),
+    StrangeFile(
+        "an index that is cut",
+        "weights.safetensors.index.json",
+        b'{"weight_map": {',
+        "cannot be read as JSON",
+    ),
+    StrangeFile(
+        "an index of a list", "weights.safetensors.index.json", b"[]", "is list, expected a JSON object"
+    ),
+    StrangeFile(
+        "an index of numbers",
+        "weights.safetensors.index.json",
+        b'{"weight_map": {"x": 1}}',
+        "names files outside",
+    ),
+    StrangeFile(
+        "an index that climbs",
+        "weights.safetensors.index.json",
+        b'{"weight_map": {"x": "../y"}}',
+        "names files outside",
     ),
     *(
         StrangeFile(f"VBench passes over {name}", "board.zip", data, None)

@@ -12,6 +12,7 @@ from evaluation.prompt_lists import LIST_RULES, read_user_list
 from evaluation.records import Prompt, read_jsonl, write_jsonl
 from evaluation.shards import samples_to_render
 from evaluation.vbench.leaderboard import check_leaderboard
+from models.checkpoints.containers import read_container
 from tests.evaluation.strange_files import STRANGE_FILES, StrangeFile
 from workflow.external.archive import bring_all, match_names, zip_members
 from workflow.training.video_sources import ListedFiles
@@ -81,11 +82,18 @@ def check_board(path: Path) -> None:
         raise ValueError(f"{path}: {errors[0]}.")
 
 
+def read_weights(path: Path) -> None:
+    """Names, shapes and data, as fetching, sampling and training read them."""
+    for shapes_only in (True, False):
+        assert list(read_container(path, shapes_only=shapes_only)) == ["x"]
+
+
 READERS: dict[str, Callable[[Path], None]] = {
     "prompts": read_prompts,
     "videos": read_videos,
     "clips": import_zip,
     "board": check_board,
+    "weights": read_weights,
 }
 
 
@@ -94,7 +102,7 @@ def test_a_strange_file_is_taken_or_refused_in_one_sentence(strange: StrangeFile
     """With the file's name, without a line break; what is taken is read as it should be."""
     path = tmp_path / strange.kind
     path.write_bytes(strange.content)
-    read = READERS[path.stem]
+    read = READERS[path.name.partition(".")[0]]
     if strange.said is None:
         read(path)
         return

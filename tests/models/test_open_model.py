@@ -2,7 +2,10 @@
 holds.
 """
 
+import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,11 +18,12 @@ from models.checkpoints.lora import (
     adapter_state,
     add_lora,
     bundle_state,
+    fold_adapters,
     merged_state,
     weights_header,
 )
 from models.checkpoints.open import check_model, open_model
-from models.checkpoints.released import Adapter, Release
+from models.checkpoints.released import Adapter, Release, check_released
 from models.config import WanConfig
 from models.wan import Wan, init_weights
 from tests.models.training_toys import CONFIG, SHAPE, normal, wan_of
@@ -104,7 +108,7 @@ def test_own_files_of_every_flavour_are_the_same_network(tmp_path: Path, layers:
     assert (velocity(open_model(like)) - velocity(opened[0])).abs().max() > 1e-3
     found = check_model(tmp_path / "lora.pt", base=tmp_path / "base.pt", alpha=ALPHA, like=like)
     assert [one.flavour for one in found] == ["full", "adapter"]
-    with pytest.raises(ValueError, match="says that its alpha is 6, found 7; leave alpha out"):
+    with pytest.raises(ValueError, match="alpha 6 over its rank, found alpha 7; leave alpha out"):
         check_model(tmp_path / "native.safetensors", alpha=7.0)
     with pytest.raises(ValueError, match=r"found a LoRA on .*base.pt, of no known alpha; name the alpha"):
         check_model(tmp_path / "lora.pt", base=tmp_path / "base.pt", like=like)
@@ -121,6 +125,74 @@ def test_a_torch_file_is_described_by_what_convert_weights_wrote_beside_it(tmp_p
         assert convert_weights.main([str(lora), str(tmp_path / name), "--flavour", flavour]) == 0
         found, expected = velocity(open_model(tmp_path / name)), velocity(open_model(lora))
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+SCALES: dict[str, tuple[dict[str, Any], str | None]] = {
+    "lora_alpha": ({}, None),
+    "rsLoRA": ({"use_rslora": True}, None),
+    "a pattern for all": ({"target_modules": ["q"], "alpha_pattern": {"q": 3}}, None),
+    "a pattern for no layer": ({"alpha_pattern": {"w": 3}, "rank_pattern": {"self_attn.w": 7}}, None),
+    "a pattern for some": (
+        {"alpha_pattern": {"ffn.0": 3}},
+        "gives layers the scales 1.5, 3, expected one for all",
+    ),
+    "a pattern by regex": ({"alpha_pattern": {"^ffn": 3}}, "alpha_pattern '.ffn', expected names of layers"),
+    "another rank": ({"r": 4}, "says rank 4 of .* and .* has 2; they belong to different"),
+    "rank by pattern": ({"rank_pattern": {"k": 1}}, "says rank 1 of .*k, and .* has 2"),
+    "alpha of nothing": ({"lora_alpha": None}, "has lora_alpha None, expected a number above 0"),
+    "alpha of zero": ({"lora_alpha": 0}, "has lora_alpha 0, expected a number above 0"),
+    "DoRA": ({"use_dora": True}, "sets use_dora to 'True', which is more than W"),
+    "biases": ({"bias": "lora_only"}, "sets bias to 'lora_only'"),
+    "biases of B": ({"lora_bias": True}, "sets lora_bias"),
+    "whole modules": ({"modules_to_save": ["head"]}, "sets modules_to_save"),
+    "a changed base": ({"init_lora_weights": "pissa_niter_4"}, "sets init_lora_weights to 'pissa_niter_4'"),
+    "another kind": ({"peft_type": "LOHA"}, "sets peft_type to 'LOHA'"),
+    "a kind of the future": ({"use_moon": {"phase": 1}}, "sets use_moon to"),
+}
+"""What peft's adapter_config.json may say beside an adapter, and what refuses it."""
+
+
+@pytest.mark.parametrize(("changes", "said"), SCALES.values(), ids=SCALES.keys())
+def test_an_adapter_has_the_scale_that_peft_gives_it(
+    tmp_path: Path, changes: dict[str, Any], said: str | None
+) -> None:
+    """Against peft's own merge of what it saved; what one scale cannot say is refused."""
+    from peft import LoraConfig, get_peft_model
+
+    taken = {
+        "r": 2,
+        "lora_alpha": 6,
+        "target_modules": ["q", "k", "ffn.0"],
+        **(changes if said is None else {}),
+    }
+    wrapped = get_peft_model(wan_of(1), LoraConfig(**taken, init_lora_weights=False))
+    wrapped.save_pretrained(tmp_path)
+    if said is not None:
+        config = json.loads((tmp_path / "adapter_config.json").read_text())
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config | changes))
+    base, lora = tmp_path / "base.safetensors", tmp_path / "adapter_model.safetensors"
+    write_safetensors(base, wan_of(1).state_dict(), metadata=weights_header(CONFIG))
+    for attempt in ({}, {"alpha": 7.0}):
+        if said is None and not attempt:
+            expected = wrapped.merge_and_unload().state_dict()
+            convert_weights.convert_weights(lora, tmp_path / "merged.pt", flavour="merged", base=base)
+            found = torch.load(tmp_path / "merged.pt", weights_only=True)
+            assert found.keys() == expected.keys()
+            torch.testing.assert_close(found, dict(expected))
+            folded = fold_adapters(open_model(lora, base=base)).state_dict()
+            torch.testing.assert_close(dict(folded), dict(expected))
+            continue
+        for use in (open_model, partial(convert_weights.convert_weights, output=tmp_path / "x.pt")):
+            with pytest.raises(ValueError, match=said or "found alpha 7; leave alpha out"):
+                use(lora, base=base, **attempt)
+    release = Release(
+        path=base,
+        key=None,
+        config=CONFIG,
+        adapter=Adapter(path=lora, key=None, rank=2, alpha=7.0, tensors=12, targets=("q", "k", "ffn.0")),
+    )
+    with pytest.raises(ValueError, match=said or "found alpha 7; leave alpha out"):
+        check_released(release)
 
 
 def test_a_released_file_shows_its_own_size(tmp_path: Path) -> None:

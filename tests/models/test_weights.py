@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.checkpoint.state_dict_saver import save as save_dcp
 
 from models.checkpoints.containers import (
     load_strict,
@@ -145,6 +146,22 @@ def test_distributed_checkpoint_round_trip(tmp_path: Path) -> None:
     (tmp_path / "c" / ".metadata").unlink()
     with pytest.raises(FileNotFoundError, match=r"no \.metadata"):
         read_dcp(tmp_path / "c")
+
+
+@pytest.mark.parametrize("level", ["generator", "model"])
+def test_a_distributed_checkpoint_with_plain_values_is_read_as_the_torch_file(
+    tmp_path: Path, level: str
+) -> None:
+    """What torchtitan and FSDP2 trainers write beside the model (steps, an optimizer) is no weight."""
+    state = {name: value.detach() for name, value in wan_of(1).state_dict().items()}
+    held = {level: state, "step": torch.tensor(3), "epoch": 7, "optim": {"param_groups": [{"lr": 1e-4}]}}
+    save_dcp(held, checkpoint_id=tmp_path / "c", no_dist=True)
+    torch.save(held, tmp_path / "c.pt")
+    for shapes_only in (True, False):
+        found, weights = read_released(tmp_path / "c", level, shapes_only=shapes_only)
+        assert found.flavour == "full" and found.level == (level,)
+        assert weights.keys() == read_released(tmp_path / "c.pt", level).state.keys()
+    assert tensors_sha256(weights) == tensors_sha256(state)
 
 
 def test_values_that_do_not_fit_float16_are_refused(tmp_path: Path) -> None:

@@ -556,7 +556,7 @@ REFUSED = {
     "another alpha": (
         ["cm_grpo", "x.pt"],
         {"flavour": "merged", "alpha": 2.0},
-        "says that its alpha is 6, found 2",
+        "alpha 6 over its rank, found alpha 2",
     ),
     "no size": (["flat.pt", "x.safetensors"], {}, "does not say how many heads"),
     "foreign size": (["flat.pt", "x.safetensors"], {"like": "lora.pt"}, "does not say the size of its model"),

@@ -129,7 +129,7 @@ def refused(source: Path, sentence: str, **options: Any) -> None:
 def test_headers_and_facts_that_are_damaged(folder: Path, tmp_path: Path, header: str) -> None:
     """A header, and the facts of a checkpoint, that say no size of a model."""
     write_safetensors(tmp_path / "w.safetensors", wan_of(1).state_dict(), metadata={"config": header})
-    refused(tmp_path / "w.safetensors", r"config in the header of .*w.safetensors is")
+    refused(tmp_path / "w.safetensors", r"config in the header of .*w.safetensors (is|cannot)")
     (tmp_path / "run/models").mkdir(parents=True)
     shutil.copytree(folder / "dcp", tmp_path / "run/models/student_ema")
     for text, sentence in (("", "is damaged: it is no JSON"), ("{}", "has no sha256 of its files")):

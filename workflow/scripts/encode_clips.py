@@ -26,12 +26,12 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from safetensors import safe_open
 from torch import Tensor
 
 from evaluation.command import command, start_log
 from evaluation.files import file_sha256, write_text, written_whole
 from models.checkpoints.containers import (
+    open_safetensors,
     read_library_weights,
     read_metadata,
     read_safetensors,
@@ -181,7 +181,7 @@ def _join_latents(path: Path, parts: list[Path], count: int, metadata: dict[str,
     The library writes a file from tensors that are all in memory, so header and bytes are put together here,
     by its published format: 8 bytes of length, the header as JSON, the bytes in order.
     """
-    with safe_open(parts[0], framework="np") as file:
+    with open_safetensors(parts[0], "np") as file:
         shape = [count, *file.get_slice("latents").get_shape()[1:]]
     size = 4 * torch.Size(shape).numel()
     entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}
@@ -196,7 +196,7 @@ def _join_latents(path: Path, parts: list[Path], count: int, metadata: dict[str,
                     joined.write(latents[first : first + COPIED_AT_ONCE].numpy().tobytes())
             joined.flush()
             os.fsync(joined.fileno())
-        with safe_open(unfinished, framework="np") as file:
+        with open_safetensors(unfinished, "np") as file:
             found = file.get_slice("latents").get_shape()
         assert found == shape, "the joined file reads back as it was written"
 
