@@ -11,7 +11,7 @@ workflow/scoring/dynamic_judge.py one with a network.
 
 import ast
 import hashlib
-import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -59,13 +59,15 @@ def read_declaration(path: Path) -> Declaration:
     content = path.read_bytes()
     try:
         tree = ast.parse(content, filename=str(path))
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no Python ({error}); correct it.") from error
     function = _check_code(tree, path)
     values = _constants(tree, path)
-    worst, best = float(values["WORST"]), float(values["BEST"])
-    if not (math.isfinite(worst) and math.isfinite(best)) or worst == best:
-        raise ValueError(f"{path}: WORST is {worst:g} and BEST {best:g}; give two different, finite numbers.")
+    ends = [values[name] for name in ("WORST", "BEST")]
+    if not all(abs(end) <= sys.float_info.max for end in ends) or float(ends[0]) == float(ends[1]):
+        shown = " and BEST ".join(str(end)[:30] for end in ends)
+        raise ValueError(f"{path}: WORST is {shown}; give two different, finite numbers.")
+    worst, best = map(float, ends)
     benchmarks = tuple(str(benchmark) for benchmark in values["BENCHMARKS"])
     if not benchmarks or not values["TITLE"].strip() or not values["UNIT"].strip():
         raise ValueError(
@@ -94,7 +96,11 @@ def project_module(path: Path) -> str | None:
 
 def _check_code(tree: ast.Module, path: Path) -> str:
     """The file's function. Raises ValueError if it is not one, or imports what is not followed."""
-    functions = {node.name: len(node.args.args) for node in tree.body if isinstance(node, ast.FunctionDef)}
+    functions = {
+        node.name: len(node.args.posonlyargs) + len(node.args.args)
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+    }
     found = [name for name, count in FORMS.items() if functions.get(name) == count]
     if len(found) != 1:
         raise ValueError(
@@ -116,11 +122,14 @@ def _check_code(tree: ast.Module, path: Path) -> str:
 def _constants(tree: ast.Module, path: Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for node in tree.body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else None
-        if isinstance(node, ast.Assign) and isinstance(target, ast.Name) and target.id in KNOWN:
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            if not isinstance(target, ast.Name) or target.id not in KNOWN:
+                continue
             try:
                 values[target.id] = ast.literal_eval(node.value)
-            except ValueError as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise ValueError(
                     f"{path} line {node.lineno}: {target.id} must be a plain constant, it is read without "
                     "running the file."

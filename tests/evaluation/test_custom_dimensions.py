@@ -56,6 +56,8 @@ ERRORS = {
     "UNIT is 3, expected a str": GOOD.replace('"levels"', "3"),
     "BEST must be a plain constant": GOOD.replace("255.0", "float(255)"),
     "two different, finite numbers": GOOD.replace("255.0", "0"),
+    "WORST is 1{30} and BEST 255.0": GOOD.replace("WORST = 0", "WORST = " + "1" * 400),
+    "WORST must be a plain constant": GOOD.replace("WORST = 0", "WORST = {[]: 0}"),
     "defines no function score": GOOD.replace("def score", "def scored"),
     "imports 'evaluation.toybox.facts' of this project": "from evaluation.toybox.facts import COLORS\n"
     + GOOD,
@@ -93,6 +95,19 @@ def test_a_file_that_does_not_declare_itself_is_one_message(sentence: str, tmp_p
 def test_what_does_not_fit_the_suite_is_refused(change: dict[str, str], words: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=words):
         declared(tmp_path, GOOD, **change)
+
+
+TAKEN_AS_WRITTEN = {
+    "constants with types": GOOD.replace("WORST =", "WORST: float =").replace("UNIT =", "UNIT: Final[str] ="),
+    "positional arguments alone": GOOD.replace("prompt)", "prompt, /)"),
+    "one value for two names": GOOD.replace("WORST = 0", "WORST = LOWEST = 0"),
+    "a name whose value comes later": GOOD.replace("BEST = 255.0", "BEST: float\nBEST = 255.0"),
+}
+
+
+@pytest.mark.parametrize("form", TAKEN_AS_WRITTEN)
+def test_nothing_that_the_file_plainly_says_is_denied(form: str, tmp_path: Path) -> None:
+    assert declared(tmp_path, TAKEN_AS_WRITTEN[form]).best == 255.0
 
 
 def test_a_file_is_not_run_while_it_is_read(tmp_path: Path) -> None:
