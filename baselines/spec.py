@@ -8,19 +8,31 @@ where every number comes from.
 
 from __future__ import annotations
 
+import itertools
 import string
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
-from baselines.strict_yaml import parse_strict, validate_strict
+from baselines.strict_yaml import read_strict, validate_strict
 from models.plan import chunk_sizes
 
 Dtype = Literal["bfloat16", "float32"]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Timestep = Annotated[int, Field(ge=1, le=1000)]
 FileSha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RowName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
@@ -31,6 +43,23 @@ PLACEHOLDERS = ("work_list", "output", "shard", "gpus", "num_gpus", "code", "roo
 """What may stand in braces in the command of an external baseline; workflow/external/baseline.py fills them
 in.
 """
+
+
+def unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names. Raises ValueError if one is there twice."""
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(f"{', '.join(doubled)} is listed more than once; list it once")
+    return names
+
+
+def falling(steps: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The timesteps. Raises ValueError unless each is below the one before."""
+    if any(later >= earlier for earlier, later in itertools.pairwise(steps)):
+        raise ValueError(
+            f"{', '.join(map(str, steps))} do not fall; a clip goes from noise to none, so order them"
+        )
+    return steps
 
 
 class Section(BaseModel):
@@ -64,14 +93,24 @@ class AdapterSettings(Section):
     sha256: FileSha256 | None
     key: str | None
     rank: Count
-    alpha: Annotated[float, Field(gt=0)]
+    alpha: Annotated[float, Field(gt=0, le=1e6)]
     tensors: Count
     targets: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-Steps = Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1)]
+Steps = Annotated[tuple[Timestep, ...], Field(min_length=1), AfterValidator(falling)]
 Level = Annotated[float, Field(gt=0, le=1)] | Annotated[str, Field(pattern=r"^[0-9]{1,6}/[1-9][0-9]{0,5}$")]
-Levels = Annotated[tuple[Level, ...], Field(min_length=1)]
+
+
+def _falling_levels(levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    exact = [Fraction(level) for level in levels]
+    falling(tuple(exact))
+    if exact[0] > 1 or exact[-1] <= 0:
+        raise ValueError(f"{', '.join(map(str, levels))} do not lie above 0 and at most at 1; correct them")
+    return levels
+
+
+Levels = Annotated[tuple[Level, ...], Field(min_length=1), AfterValidator(_falling_levels)]
 
 
 class ScheduleSettings(Section):
@@ -84,7 +123,7 @@ class ScheduleSettings(Section):
 
     steps: Steps | Annotated[tuple[Steps, ...], Field(min_length=1)]
     first_chunk_steps: Steps | None
-    shift: Annotated[float, Field(gt=0)]
+    shift: Annotated[float, Field(gt=0, le=100)]
     warp: bool
     timestep_dtype: Literal["int64", "float32"]
     sigma: Literal["table", "timestep"]
@@ -99,13 +138,11 @@ class ScheduleSettings(Section):
 
     @model_validator(mode="after")
     def check_lists(self) -> ScheduleSettings:
-        """Raises ValueError for lists that do not fall, or grow longer from chunk to chunk."""
+        """Raises ValueError for lists that grow longer from chunk to chunk."""
         if isinstance(self.steps[0], tuple) and self.first_chunk_steps is not None:
             raise ValueError(
                 "steps has a list for each chunk, beside which first_chunk_steps says nothing; set it to null"
             )
-        for steps in self.by_chunk:
-            _check_falling("steps", steps, steps)
         _check_lengths("steps", _lists(self.steps))
         return self
 
@@ -130,11 +167,7 @@ class LevelSettings(Section):
 
     @model_validator(mode="after")
     def check_lists(self) -> LevelSettings:
-        """Raises ValueError for lists that do not fall within 1 to 0, or grow longer from chunk to chunk."""
-        for levels in self.by_chunk:
-            _check_falling("levels", levels, [Fraction(level) for level in levels])
-            if not 0 < Fraction(levels[-1]) <= Fraction(levels[0]) <= 1:
-                raise ValueError(f"levels {list(levels)} must lie above 0 and not above 1; correct the list")
+        """Raises ValueError for lists that grow longer from chunk to chunk."""
         _check_lengths("levels", self.by_chunk)
         return self
 
@@ -159,11 +192,6 @@ def _lists(given: Any) -> Any:
     return given if isinstance(given[0], tuple) else (given,)
 
 
-def _check_falling(key: str, given: Sequence[Any], values: Sequence[Any]) -> None:
-    if list(values) != sorted(set(values), reverse=True):
-        raise ValueError(f"{key} {list(given)} must fall from one to the next; correct the list")
-
-
 def _check_lengths(key: str, lists: Sequence[Sequence[Any]]) -> None:
     counts = [len(one) for one in lists]
     if counts != sorted(counts, reverse=True):
@@ -183,7 +211,7 @@ class RolloutSettings(Section):
 
     kind: Literal["chunked", "rolling"]
     chunk: Count | Annotated[tuple[Count, ...], Field(min_length=1)]
-    frames: Count
+    frames: Annotated[int, Field(ge=1, le=100_000)]
     context: Literal["clean", "last_step"] = "clean"
     context_from: Annotated[int, Field(ge=0)] = 0
 
@@ -230,7 +258,7 @@ class NoiseSettings(Section):
     of the "sample", so that all prompts share their noises.
     """
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     layout: Literal["frame_major", "channel_major"]
     dtype: Dtype
     renoise_generator: Literal["same", "forked"]
@@ -502,14 +530,14 @@ def kind_of(path: Path | str) -> str:
 
     Raises FileNotFoundError, or ValueError for a kind that does not exist.
     """
-    return _kind(_values(path), path)
+    return _kind(read_strict(path, Any), path)
 
 
 def load_row(path: Path | str) -> AnyBaseline:
     """A baseline of any kind from its YAML file. Raises ValueError, also when file name and
     name differ.
     """
-    values = _values(path)
+    values = read_strict(path, Any)
     baseline = validate_strict(values, KINDS[_kind(values, path)], where=str(path))
     if baseline.name != Path(path).stem:
         raise ValueError(
@@ -534,13 +562,6 @@ def load_all(folder: Path | str) -> dict[str, Baseline]:
     """All native baselines of a folder by name, in alphabetical order."""
     paths = sorted(Path(folder).glob("*.yaml"))
     return {path.stem: load_baseline(path) for path in paths if kind_of(path) == "native"}
-
-
-def _values(path: Path | str) -> Any:
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; check the path or restore the file.")
-    return parse_strict(path.read_text(encoding="utf-8"), Any, where=str(path))
 
 
 def _kind(values: Any, path: Path | str) -> str:

@@ -5,7 +5,9 @@ Imports no torch: the Snakefile reads configuration with it while parsing.
 """
 
 import json
+import math
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,16 +19,75 @@ JsonSchema = dict[str, Any]
 
 
 class StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys, leaves dates as text and reads 5e-6 as a number."""
+    """SafeLoader for files that mean what they say.
 
+    Refused are keys that appear twice, whatever YAML 1.1 turns into another value than it looks like (010,
+    1:30, 1_000, yes), numbers that are not finite, tags, and aliases that repeat values without end. Dates
+    are text, and 5e-6 is a number.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The file as nodes. Raises ComposerError if there is more of it than any file of ours holds."""
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and _values_of(node, {}) > MOST_VALUES:
+            raise yaml.composer.ComposerError(
+                None, None, f"its aliases stand for more than {MOST_VALUES:,} values", node.start_mark
+            )
+        return node
+
+
+MOST_VALUES = 100_000
+"""Values of a file with every alias written out; the largest shipped file has some hundreds."""
+MOST_DIGITS = 30
+"""Digits of an integer."""
 
 StrictLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"),
+    list("-+.0123456789"),
 )
+
+_PLAIN = {
+    "bool": re.compile("true|false", re.IGNORECASE),
+    "int": re.compile("[-+]?(0|[1-9][0-9]*)"),
+    "float": re.compile(r"[-+]?[0-9]*\.?[0-9]*([eE][-+]?[0-9]+)?"),
+}
+"""What a value of each kind looks like to everybody; YAML 1.1 has more."""
+
+
+def _values_of(node: yaml.Node, known: dict[int, float]) -> float:
+    """How many values a node stands for, aliases written out; infinite for one that holds itself."""
+    if id(node) not in known:
+        known[id(node)] = float("inf")
+        inside = node.value if not isinstance(node, yaml.ScalarNode) else ()
+        parts = [part for item in inside for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = 1 + sum(_values_of(part, known) for part in parts)
+    return known[id(node)]
+
+
+def _construct_plain(loader: StrictLoader, node: yaml.ScalarNode) -> Any:
+    kind = node.tag.rpartition(":")[2]
+    text, wrong = node.value, ""
+    if kind == "int" and len(text) > MOST_DIGITS:
+        wrong = f"{text[:MOST_DIGITS]}... has {len(text)} digits, of which {MOST_DIGITS} are the most"
+    elif not _PLAIN[kind].fullmatch(text):
+        value = getattr(yaml.SafeLoader, f"construct_yaml_{kind}")(loader, node)
+        meant = json.dumps(value)
+        wrong = (
+            f"{text} is {meant} to YAML; write {meant}, or '{text}' in quotes for text"
+            if value == value and abs(value) != float("inf")
+            else f"{text} is no finite number"
+        )
+    else:
+        value = text.lower() == "true" if kind == "bool" else (int if kind == "int" else float)(text)
+        if abs(value) != float("inf"):
+            return value
+        wrong = f"{text} is beyond every number that can be computed with"
+    raise yaml.constructor.ConstructorError(None, None, wrong, node.start_mark)
 
 
 def _construct_mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -46,7 +107,26 @@ def _construct_mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any
     return loader.construct_mapping(node, deep=True)
 
 
-StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
+StrictLoader.yaml_constructors = {
+    f"tag:yaml.org,2002:{kind}": made
+    for kind, made in {
+        "null": yaml.SafeLoader.construct_yaml_null,
+        "str": yaml.SafeLoader.construct_yaml_str,
+        "seq": yaml.SafeLoader.construct_yaml_seq,
+        "map": _construct_mapping,
+        **dict.fromkeys(_PLAIN, _construct_plain),
+    }.items()
+} | {None: yaml.SafeLoader.construct_undefined}
+
+
+def load_yaml(text: str) -> Any:
+    """The plain values of a YAML text. Raises ValueError with a clause: what is wrong, in which line."""
+    try:
+        return yaml.load(text, Loader=StrictLoader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(_yaml_fault(error, text)) from error
+    except RecursionError as error:
+        raise ValueError("its values are nested too deeply to be read") from error
 
 
 RENAMED_KEYS = {
@@ -67,31 +147,48 @@ REMOVED_KEYS = {"sources": "baselines/methods.md says where every number comes f
 """Keys of earlier versions without a successor, and why they are gone."""
 
 
-def read_strict(path: Path | str, kind: type[T]) -> T:
+def read_strict(path: Path | str, kind: type[T], *, where: str | None = None) -> T:
     """The object a YAML file describes; kind: a pydantic model or a standard dataclass.
 
-    No type is coerced (an integer may stand for a float). Raises FileNotFoundError, or ValueError with one
-    sentence: file, key, what is wrong, and which keys are allowed there.
+    where: what to call the file in errors, None for its path. No type is coerced (an integer may stand for
+    a float). Raises FileNotFoundError, or ValueError with one sentence: file, key, what is wrong, and which
+    keys are allowed there.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; check the path or restore the file.")
-    return parse_strict(path.read_text(encoding="utf-8"), kind, where=str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{where or path}: byte {error.start} is not UTF-8; save the file as UTF-8."
+        ) from error
+    return parse_strict(text, kind, where=where or str(path))
 
 
 def parse_strict(text: str, kind: type[T], *, where: str) -> T:
     """As `read_strict`, from text; where: what to call its origin in errors."""
     try:
-        data = yaml.load(text, Loader=StrictLoader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where}: {_yaml_fault(error)}; correct the file.") from error
+        data = load_yaml(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}; correct the file.") from error
     return validate_strict(data, kind, where=where)
+
+
+@cache
+def _reader(kind: Any) -> tuple[TypeAdapter[Any], JsonSchema]:
+    adapter = TypeAdapter(kind)
+    return adapter, adapter.json_schema()
 
 
 def validate_strict(data: Any, kind: type[T], *, where: str) -> T:
     """As `read_strict`, from plain data that YAML or JSON gave."""
-    adapter = TypeAdapter(kind)
-    schema = adapter.json_schema()
+    if endless := _not_finite(data, ()):
+        raise ValueError(
+            f"{where}: {_named(endless, 'key')} is {_at(data, endless)}, no finite number; correct it."
+        )
+    model: Any = kind
+    adapter, schema = _reader(model)
     unknown = _unknown_keys(data, schema, schema, ())
     if unknown:
         key, advice = str(unknown[0][-1]), ""
@@ -107,16 +204,30 @@ def validate_strict(data: Any, kind: type[T], *, where: str) -> T:
             f"{where}: {_named(unknown[0], 'key')} {now}; {allowed}{advice}{_more(len(unknown))}."
         )
     try:
-        return adapter.validate_json(json.dumps(data), strict=True)
+        found: T = adapter.validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         faults = error.errors(include_url=False)
         raise ValueError(f"{where}: {_describe(faults[0], data, schema)}{_more(len(faults))}.") from error
+    return found
 
 
-def _yaml_fault(error: yaml.YAMLError) -> str:
+def _yaml_fault(error: yaml.YAMLError, text: str) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem} (line {error.problem_mark.line + 1})"
+        tab = "'\\t'" in str(error.problem)
+        problem = "a tab stands where YAML takes blanks alone" if tab else error.problem
+        return f"{problem} (line {error.problem_mark.line + 1})"
+    if isinstance(error, yaml.reader.ReaderError) and isinstance(error.position, int):
+        line = text.count("\n", 0, error.position) + 1
+        return f"it holds the control character {error.character:#04x} (line {line})"
     return "is not YAML"
+
+
+def _not_finite(data: Any, at: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Where the first number that is infinite or none at all stands; empty if there is none."""
+    if isinstance(data, float) and not math.isfinite(data):
+        return at
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    return next((found for key, item in items if (found := _not_finite(item, (*at, key)))), ())
 
 
 def _describe(fault: Any, data: Any, schema: JsonSchema) -> str:
@@ -133,7 +244,8 @@ def _describe(fault: Any, data: Any, schema: JsonSchema) -> str:
         return f"{_named((*location, tag), 'key')} is {found!r} but must be one of {expected}; correct it"
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
-        return f"{_named(location, 'section') if location else 'the file'} is wrong: {message.rstrip('.')}"
+        noun = "section" if isinstance(_at(data, location), dict) else "key"
+        return f"{_named(location, noun)} is wrong: {message.rstrip('.')}"
     return f"{_named(location, 'key')} is {_at(data, location)!r} but {_lower(message)}; correct it"
 
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from evaluation.dimensions import DIMENSIONS, NAMES, QUALITY_SHARE, SEMANTIC_SHARE, BoundsName
 from evaluation.estimates import Design, Estimate, make_design, mean_estimates
 from evaluation.intervals import LEVEL, Array, holm, holm_levels, rank_ranges
-from evaluation.metrics import CUSTOM_GROUP, Metric, metrics
+from evaluation.metrics import CUSTOM_GROUP, Metric, fewest_draws, metrics
 from evaluation.power import detectable_difference, needs, table_power
 from evaluation.records import (
     CustomDimension,
@@ -479,11 +479,11 @@ def aggregate(
     ranked = [row for row, name in settings.rows.items() if name.kind in RANKED_KINDS]
     rivals = list(itertools.combinations(ranked, 2))
     controls = [(row, name.of) for row, name in settings.rows.items() if name.of is not None]
-    family = max(len(rivals), len(controls), len(NAMES), len(settings.custom))
-    if settings.draws < 40 * family:
+    fewest = fewest_draws(len(ranked), len(controls), len(settings.custom))
+    if settings.draws < fewest:
         raise ValueError(
-            f"{settings.draws} bootstrap draws cannot show a difference among {family} tests at the 5 % "
-            f"level after Holm's correction; set draws to at least {40 * family}."
+            f"{settings.draws} bootstrap draws cannot show a difference at the 5 % level after Holm's "
+            f"correction; set draws to at least {fewest}."
         )
     pairs = _pairs(draws, rivals, design, settings.known)
     power = table_power(

@@ -3,15 +3,24 @@
 Tables, figures and statistics go through these descriptions; only the totals know the sixteen by name.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from evaluation.dimensions import DIMENSIONS, BoundsName
+from evaluation.dimensions import DIMENSIONS, NAMES, BoundsName
 from evaluation.records import CustomDimension, Prompt
 from evaluation.selection import serves
 
 CUSTOM_GROUP: Final = "custom"
+
+
+def fewest_draws(ranked: int, controls: int, custom: int) -> int:
+    """Bootstrap draws below which no test could be significant after Holm's correction: 40 for each test of
+    the largest family. ranked: rows that are compared with each other; controls: that are compared with the
+    row they are made from; custom: dimensions beside the sixteen.
+    """
+    return 40 * max(math.comb(ranked, 2), controls, len(NAMES), custom)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,26 @@ Learning rates are per step, timesteps run 0..1000. The manifest of a run holds 
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from models.training.chunk_weights import chunk_weights
+
+_Steps = Annotated[int, Field(ge=1, le=10_000_000)]
+_Size = Annotated[int, Field(ge=1, le=1_000_000)]
+_Seed = Annotated[int, Field(ge=0, lt=2**63)]
+_Chunks = Annotated[tuple[_Size, ...], Field(min_length=1)]
+_Rate = Annotated[float, Field(gt=0, le=1)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Decay = Annotated[float, Field(ge=0, lt=1)]
+_Scale = Annotated[float, Field(ge=0, le=1e6)]
+_Positive = Annotated[float, Field(gt=0, le=1e6)]
+_Timestep = Annotated[float, Field(gt=0, le=1000)]
+"""Bounds of settings, which whoever reads them from a file checks (baselines/strict_yaml.py)."""
 
 SAMPLING_TIMESTEPS = (1000, 938, 833, 625)
 CHUNKS = (3, 3, 3, 3, 3, 3, 3)
@@ -33,16 +48,16 @@ class OptimizerSettings:
     (models/training/methods.md#optimizers-and-ema).
     """
 
-    lr: float
+    lr: _Rate
     kind: str = "adamw"
-    muon_lr: float = 0.02
-    betas: tuple[float, float] = (0.0, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip: float = 1000.0
-    warmup: int = 0
+    muon_lr: _Rate = 0.02
+    betas: tuple[_Decay, _Decay] = (0.0, 0.999)
+    eps: _Rate = 1e-8
+    weight_decay: _Share = 0.0
+    clip: _Positive = 1000.0
+    warmup: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     schedule: str = "constant"
-    final: float = 0.0
+    final: _Share = 0.0
 
     def __post_init__(self) -> None:
         _one_of("optimizer kind", self.kind, ("adamw", "muon"))
@@ -56,27 +71,27 @@ class OptimizerSettings:
 class BaseSettings:
     """Flow matching of the bidirectional base model and its text encoder, the toy stand-in for Wan2.1."""
 
-    iterations: int
-    batch: int
-    seed: int
+    iterations: _Steps
+    batch: _Size
+    seed: _Seed
     optimizer: OptimizerSettings
-    shift: float = 3.0
-    text_dropout: float = 0.1
-    ema: float = 0.999
+    shift: _Positive = 3.0
+    text_dropout: _Share = 0.1
+    ema: _Decay = 0.999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherForcingSettings:
     """Part (a) of the causal initialisation: flow matching of noisy chunks, with clean data as history."""
 
-    iterations: int
-    batch: int
-    seed: int
+    iterations: _Steps
+    batch: _Size
+    seed: _Seed
     optimizer: OptimizerSettings
-    shift: float = 5.0
-    text_dropout: float = 0.1
-    ema: float = 0.995
-    chunks: tuple[int, ...] = CHUNKS
+    shift: _Positive = 5.0
+    text_dropout: _Share = 0.1
+    ema: _Decay = 0.995
+    chunks: _Chunks = CHUNKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,17 +103,17 @@ class EndpointSettings:
     network calls of one path. timesteps: where the pool keeps states.
     """
 
-    iterations: int
-    batch: int
-    seed: int
+    iterations: _Steps
+    batch: _Size
+    seed: _Seed
     optimizer: OptimizerSettings
     paths: str = "causal"
-    guidance: float = 3.0
-    trajectories: int = 4096
-    euler_steps: int = 32
-    timesteps: tuple[float, ...] = SAMPLING_TIMESTEPS
-    ema: float = 0.995
-    chunks: tuple[int, ...] = CHUNKS
+    guidance: _Scale = 3.0
+    trajectories: _Size = 4096
+    euler_steps: _Size = 32
+    timesteps: tuple[_Timestep, ...] = SAMPLING_TIMESTEPS
+    ema: _Decay = 0.995
+    chunks: _Chunks = CHUNKS
 
     def __post_init__(self) -> None:
         _one_of("paths", self.paths, ("causal", "bidirectional"))
@@ -115,25 +130,25 @@ class DmdSettings:
     test, in chunks; window None is all history. ema: decay of the EMA that is shipped; 0 ships the student.
     """
 
-    iterations: int
-    batch: int
-    seed: int
+    iterations: _Steps
+    batch: _Size
+    seed: _Seed
     student: OptimizerSettings
     fake: OptimizerSettings
     forcing: str = "training_time_test"
-    micro_batches: int = 1
-    fake_updates: int = 2
-    guidance: float = 3.0
-    score_shift: float = 5.0
-    score_range: tuple[float, float] = (0.02, 0.98)
-    norm_min: float = 1e-5
+    micro_batches: _Size = 1
+    fake_updates: _Size = 2
+    guidance: _Scale = 3.0
+    score_shift: _Positive = 5.0
+    score_range: tuple[_Share, _Share] = (0.02, 0.98)
+    norm_min: _Rate = 1e-5
     chunk_weighting: float | str | None = -1.0
-    ema: float = 0.9675
-    timesteps: tuple[float, ...] = SAMPLING_TIMESTEPS
-    chunks: tuple[int, ...] = CHUNKS
-    sink: int = 0
-    window: int | None = None
-    checkpoint_every: int = 50
+    ema: _Decay = 0.9675
+    timesteps: tuple[_Timestep, ...] = SAMPLING_TIMESTEPS
+    chunks: _Chunks = CHUNKS
+    sink: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    window: _Size | None = None
+    checkpoint_every: _Steps = 50
 
     @property
     def samples(self) -> int:
@@ -147,6 +162,9 @@ class DmdSettings:
 
     def __post_init__(self) -> None:
         _dividing("batch", self.batch, "micro_batches", self.micro_batches)
+        _falling(self.timesteps)
+        if self.score_range[0] >= self.score_range[1]:
+            raise ValueError(f"score_range is {self.score_range}, expected its lower end first.")
         if self.fake_updates < 1:
             raise ValueError(
                 f"fake_updates is {self.fake_updates}; it counts steps, of which 1 is the least."
@@ -172,7 +190,7 @@ class FlowGrpoSettings:
     and their first step blows up.
     """
 
-    noise_level: float
+    noise_level: _Positive
     sigma_max: float | None = None
 
     def __post_init__(self) -> None:
@@ -196,9 +214,9 @@ class KlSettings:
     chunk_weighting: as in `DmdSettings`, for this term.
     """
 
-    weight: float
+    weight: _Positive
     reference: str = "start"
-    guidance: float | None = None
+    guidance: _Scale | None = None
     chunk_weighting: float | str | None = None
 
     def __post_init__(self) -> None:
@@ -241,37 +259,37 @@ class CmGrpoSettings:
     flow_grpo: sampler of the FlowGRPO ablation; None is the consistency sampler. kl: None for no such term.
     """
 
-    iterations: int
-    prompts: int
-    group: int
-    seed: int
+    iterations: _Steps
+    prompts: _Size
+    group: _Size
+    seed: _Seed
     optimizer: OptimizerSettings
-    rewards: dict[str, float]
-    micro_batches: int = 1
-    lora_rank: int = 32
-    lora_alpha: float = 32.0
-    policy_scale: float = 100.0
+    rewards: dict[str, _Positive]
+    micro_batches: _Size = 1
+    lora_rank: _Size = 32
+    lora_alpha: _Positive = 32.0
+    policy_scale: _Positive = 100.0
     reward_aggregation: str = "normalise_then_sum"
-    reward_group: int | None = None
-    advantage_group: int | None = None
+    reward_group: _Size | None = None
+    advantage_group: _Size | None = None
     advantage_std: str = "group"
-    advantage_clip: float = 5.0
+    advantage_clip: _Positive = 5.0
     chunk_weighting: float | str | None = -1.0
-    ema: float = 0.9675
-    timesteps: tuple[float, ...] = SAMPLING_TIMESTEPS
-    chunks: tuple[int, ...] = CHUNKS
-    sink: int = 0
-    window: int | None = None
+    ema: _Decay = 0.9675
+    timesteps: tuple[_Timestep, ...] = SAMPLING_TIMESTEPS
+    chunks: _Chunks = CHUNKS
+    sink: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    window: _Size | None = None
     shared_noise: bool = False
     forcing: str = "training_time_test"
     random_policy_timestep: bool = True
     policy_timestep_reweight: bool = False
-    optim_steps: int = 1
+    optim_steps: _Size = 1
     ratio_clip: float | None = None
     flow_grpo: FlowGrpoSettings | None = None
     kl: KlSettings | None = None
-    heldout: int = 64
-    checkpoint_every: int = 10
+    heldout: Annotated[int, Field(ge=0, le=1_000_000)] = 64
+    checkpoint_every: _Steps = 10
 
     @property
     def samples(self) -> int:
@@ -285,6 +303,7 @@ class CmGrpoSettings:
 
     def __post_init__(self) -> None:
         _dividing("prompts x group", self.samples, "micro_batches", self.micro_batches)
+        _falling(self.timesteps)
         if self.group < 2:
             raise ValueError(
                 f"group is {self.group}, but an advantage needs at least 2 rollouts of a prompt."
@@ -362,6 +381,11 @@ def settings_sha256(settings: Any) -> str:
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{what} is {value!r}, allowed are {', '.join(allowed)}.")
+
+
+def _falling(timesteps: tuple[float, ...]) -> None:
+    if not timesteps or any(later >= earlier for earlier, later in itertools.pairwise(timesteps)):
+        raise ValueError(f"timesteps are {timesteps}; a clip goes from noise to none, so let them fall.")
 
 
 def _dividing(what: str, whole: int, by: str, parts: int) -> None:

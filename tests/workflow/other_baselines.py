@@ -161,7 +161,9 @@ def write_others(folder: Path) -> None:
     (baselines / "ruled.yaml").write_text(RULED)
     (baselines / "ruled/rules.smk").write_text(RULES)
     (baselines / "folder.yaml").write_text(IMPORT.format(name="folder", path="elsewhere/clips"))
-    (baselines / "zipped.yaml").write_text(IMPORT.format(name="zipped", path="elsewhere/clips.zip"))
+    (baselines / "zipped.yaml").write_text(
+        IMPORT.format(name="zipped", path="elsewhere/clips.zip").replace("Theirs", "Theirs, zipped")
+    )
     write_tool(elsewhere / "tool")
     (elsewhere / "weights.bin").write_bytes(b"weights")
     write_originals(others_prompts(folder), elsewhere)

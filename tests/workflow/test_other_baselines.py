@@ -636,7 +636,7 @@ def test_every_kind_runs_to_the_report(finished: Path) -> None:
     assert {row["row"]: (row["label"], row["kind"]) for row in table["rows"]} == {
         "tool": ("A tool (external)", "external"),
         "folder": ("Theirs (imported)", "import"),
-        "zipped": ("Theirs (imported), zipped", "import"),  # of the same title
+        "zipped": ("Theirs, zipped (imported)", "import"),
         "ruled": ("With rules (external)", "external"),
     }
     same = [
@@ -654,7 +654,7 @@ def test_every_kind_runs_to_the_report(finished: Path) -> None:
     assert "Theirs (imported)" not in sampling, (
         "nobody knows what imported clips cost, so 0 seconds must not be shown"
     )
-    for label in ("Theirs (imported)", "Theirs (imported), zipped"):
+    for label in ("Theirs (imported)", "Theirs, zipped (imported)"):
         assert f'<th scope="row">{label}</th><td>-</td><td>-</td>' in costs, "scored here, made elsewhere"
 
 

@@ -226,7 +226,7 @@ def test_the_training_code(project: Path) -> None:
 def test_another_baseline_is_one_file_and_one_line(project: Path) -> None:
     text = (project / "baselines/self_forcing.yaml").read_text()
     (project / "baselines/dummy_forcing.yaml").write_text(
-        text.replace("name: self_forcing", "name: dummy_forcing")
+        text.replace("name: self_forcing", "name: dummy_forcing").replace("title: ", "title: Dummy ")
     )
     config = project / "workflow/config/matrix.yaml"
     replace_in(

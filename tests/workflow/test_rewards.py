@@ -23,7 +23,9 @@ from workflow.planning.row_plan import heldout_modules
 from workflow.planning.suite_file import load_suite, read_mapping, suite_from
 from workflow.training.reward_names import (
     FULL_REWARDS,
+    GRADED,
     REWARD_NETWORK_FILES,
+    SMOOTH,
     UNIFIED_REWARD,
     UNIFIED_REWARDS,
     UNIFIED_WEIGHTS,
@@ -38,7 +40,6 @@ from workflow.training.rewards import (
     as_bytes,
     reward_files,
 )
-from workflow.training.toybox_rewards import GRADED, SMOOTH
 
 ROOT = Path(__file__).parents[2]
 FRAMES = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
@@ -174,7 +175,7 @@ def test_rewards_are_named_strictly(tmp_path: Path) -> None:
         values["train"]["cm_grpo"] |= spoil
         with pytest.raises(ValueError, match=r"train\.cm_grpo\.rewards is"):
             suite_from(values, "vbench.yaml", ROOT)
-    check_rewards({"raft": 1.0}, "x")
+    check_rewards({"raft": 1.0}, "x", real_clips=True)
     (tmp_path / "vbench/amt_model").mkdir(parents=True)
     (tmp_path / "vbench/amt_model/amt-s.pth").touch()
     read = {name for names in REWARD_NETWORK_FILES.values() for name in names}

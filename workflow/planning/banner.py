@@ -11,6 +11,7 @@ from typing import Any
 from baselines.spec import AnyBaseline, Baseline
 from evaluation.code_state import code_state
 from evaluation.files import file_sha256
+from evaluation.metrics import fewest_draws
 from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
 from evaluation.suite_prompts import NAMED_BY_PROMPT, suite_prompts
@@ -25,11 +26,15 @@ from workflow.planning.duration import duration
 from workflow.planning.needs import cheaper_way, counted_prompts, disk_line
 from workflow.planning.paths import check_weight_files, has_user_list
 from workflow.planning.prompt_plan import prompt_stage_settings, protocol_note
+from workflow.planning.report_plan import row_names
 from workflow.planning.resources import custom_resources, missing_resources, needed_resources
 from workflow.planning.row_plan import Baselines, training_data
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite, clip_control
 from workflow.planning.suite_file import SET, nested_values
 from workflow.training.reward_names import REWARD_PYTHON
+
+LATENT_STRIDE = 4
+"""Pixel frames of a latent frame behind the first, and the least pixels of a latent's side."""
 
 
 def put_python_first() -> None:
@@ -116,12 +121,51 @@ def expected_prompts(suite: Suite, root: Path) -> list[Prompt] | None:
         return counted_prompts(suite)
 
 
-def check_inputs(suite: Suite, root: Path) -> None:
-    """Refuse a prompt list or weights that are not there, or are wrong, before anything is planned. Raises
-    ValueError.
+def check_inputs(suite: Suite, root: Path, baselines: Baselines, where: str) -> None:
+    """Refuse a suite whose parts do not fit each other or name files that are not there or are wrong, before
+    anything is planned. where: what to call the suite's file. Raises ValueError.
     """
-    check_user_list(suite, root)
-    check_weight_files(suite, root)
+    try:
+        check_user_list(suite, root)
+        check_weight_files(suite, root)
+        _check_clips(suite, baselines)
+        _check_draws(suite, baselines)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _check_clips(suite: Suite, baselines: Baselines) -> None:
+    """Raises ValueError if clips are not what native rows make of their latents."""
+    clip, model = suite.clip, suite.model
+    for row, baseline in baselines.items():
+        if not isinstance(baseline, Baseline):
+            continue
+        made = LATENT_STRIDE * (baseline.rollout.frames - 1) + 1
+        if clip.pixel_frames != made:
+            raise ValueError(
+                f"clip.pixel_frames is {clip.pixel_frames}, but {row} makes {made} of the "
+                f"{baseline.rollout.frames} latent frames that baselines/{suite.baseline_of(row)}.yaml has "
+                "as rollout.frames; correct one of them."
+            )
+        for side in ("height", "width"):
+            pixels, latents = getattr(clip, side), getattr(model, f"latent_{side}")
+            if pixels % (LATENT_STRIDE * latents) or pixels * model.latent_height != clip.height * latents:
+                raise ValueError(
+                    f"clip.{side} is {pixels} and model.latent_{side} {latents}, but a latent is a square "
+                    f"of {LATENT_STRIDE} pixels or a multiple, the same in height and width; correct one."
+                )
+
+
+def _check_draws(suite: Suite, baselines: Baselines) -> None:
+    """Raises ValueError if titles are doubled, or no difference could be shown among so many rows."""
+    rows = row_names(suite, baselines)
+    controls = sum((made := clip_control(row)) is not None and made.source in rows for row in suite.controls)
+    fewest = fewest_draws(len(suite.baselines), controls, len(suite.custom_dimensions))
+    if suite.aggregate.draws < fewest:
+        raise ValueError(
+            f"aggregate.draws is {suite.aggregate.draws}, with which no difference among {len(rows)} rows "
+            f"could be shown at the 5 % level after Holm's correction; set it to at least {fewest}."
+        )
 
 
 def check_user_list(suite: Suite, root: Path) -> None:

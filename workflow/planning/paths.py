@@ -126,7 +126,8 @@ def _is_described(name: str) -> bool:
 
 
 def check_weight_files(suite: Suite, root: Path) -> None:
-    """Refuse weights that are not there, or are no such files, before anything is planned. Raises ValueError.
+    """Refuse weights that are not there, are no such files, or another row's, before anything is planned.
+    Raises ValueError.
 
     Of fetched ones `make fetch` says more, and trained ones are not there yet.
     """
@@ -141,13 +142,57 @@ def check_weight_files(suite: Suite, root: Path) -> None:
                         f"{key} names {file}, {fault}; give the path of a weight file, seen from the "
                         "repository or absolute."
                     )
-    decoded = (("model.codec", suite.model.codec), ("model.text", suite.model.text))
-    for key, file in decoded if named else ():  # rows of other programs need neither
+                _check_role(key, "network", file, root)
+    for row, held in suite.weights.items():
+        if isinstance(held, str) and (other := _method_of(held, row, suite.baseline_of(row), root)):
+            raise ValueError(
+                f"weights.{row} is {held}, which by its name is {other}'s; name the file of {row}, or write "
+                f"{{path: {held}}} if it is meant."
+            )
+    decoded = (("codec", "codec", suite.model.codec), ("text", "text encoder", suite.model.text))
+    for key, role, file in decoded if named else ():  # rows of other programs need neither
         if not file.startswith(FETCHED_FOLDER) and not _is_described(str(root / file)):
             raise ValueError(
-                f"{key} is {file}, which is not there with its description "
+                f"model.{key} is {file}, which is not there with its description "
                 f"({Path(file).with_suffix('.json').name}) beside it; restore both, or name another file."
             )
+        _check_role(f"model.{key}", role, file, root)
+
+
+ROLES = {
+    "network": (re.compile(r"^$"), re.compile(r"\bblocks\.\d+\.")),
+    "codec": (re.compile(r"vae|codec", re.IGNORECASE), re.compile(r"^first_basis$")),
+    "text encoder": (re.compile(r"t5|\btext\b|encoder", re.IGNORECASE), re.compile(r"^layers\.layers\.")),
+}
+"""What a file is for: words in the names of published ones, and in names of tensors of embedded ones."""
+
+
+def _check_role(key: str, role: str, file: str, root: Path) -> None:
+    """Raises ValueError if a file is plainly for another role than its key: by the tensors in it, of a file
+    that only `make fetch` brings by its name.
+    """
+    path = root / file
+    if path.suffix == ".safetensors" and path.is_file():
+        with path.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            seen = list(json.loads(stream.read(size)))
+        of = [other for other, (_, tensor) in ROLES.items() if any(map(tensor.search, seen))]
+    else:
+        of = [other for other, (word, _) in ROLES.items() if word.search(path.name)]
+    if of and role not in of:
+        raise ValueError(f"{key} is {file}, which holds a {of[0]} and no {role}; name the right file.")
+
+
+def _method_of(file: str, row: str, baseline: str, root: Path) -> str:
+    """The other method that a file is named after, where there is one of the row's own name beside it, or
+    where it is a fetched one, which has a folder for each row; else empty.
+    """
+    path = Path(file)
+    methods = {one.stem for one in (root / "baselines").glob("*.yaml")} - {row, baseline}
+    if file.startswith(f"{FETCHED_FOLDER}weights/"):
+        return path.parent.name if path.parent.name in methods else ""
+    beside = root / path.with_stem(row)
+    return path.stem if path.stem in methods and beside.is_file() else ""
 
 
 def weights_record(suite: Suite, name: str) -> str:

@@ -25,33 +25,39 @@ from workflow.planning.suite import (
 
 def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
     """Label and kind of every line of the table, in its order; variants of a trained row say what they have
-    otherwise, and of two baselines of one title the second its name.
+    otherwise.
 
-    Raises ValueError for a trained row with the label of another.
+    Raises ValueError for a row with the label of another.
     """
     endings = {"native": "", "external": " (external)", "import": " (imported)"}
     names: dict[str, dict[str, Any]] = {}
-    rows_of: dict[str, str] = {}
     for row in suite.baselines:
         title = suite.train[row].title if row in suite.train else None
         label = (title or baselines[row].title) + endings[baselines[row].kind]
         if title is None and (differing := suite.variant_name(row)):
             label = f"{label}, {differing}"
-        if label in rows_of and row in suite.train:
-            raise ValueError(
-                f"train.{row} would be called {label!r} in the report, as {rows_of[label]} is; give it "
-                "`settings` that differ, or a `title` of its own."
-            )
-        if label in rows_of:  # a copied file whose title still stands
-            label = f"{label}, {row}"
-        rows_of[label] = row
         names[row] = {"label": label, "kind": baselines[row].kind}
-    return names | {row: {"label": _control_label(row, names), "kind": "control"} for row in suite.controls}
+    names |= {row: {"label": _control_label(row, names), "kind": "control"} for row in suite.controls}
+    rows_of: dict[str, str] = {}
+    for row, name in names.items():
+        if (other := rows_of.setdefault(name["label"], row)) != row:
+            where, mend = (
+                (f"train.{row}", "give it `settings` that differ, or a `title` of its own")
+                if row in suite.train
+                else (row, f"give baselines/{row if row in baselines else other}.yaml another `title`")
+            )
+            raise ValueError(
+                f"{where} would be called {name['label']!r} in the report, as {other} is; {mend}."
+            )
+    return names
 
 
 def _control_label(row: str, names: Mapping[str, Mapping[str, Any]]) -> str:
     made = clip_control(row)
-    return CONTROLS[row] if made is None else f"{names[made.source]['label']}, {CLIP_CONTROLS[made.kind]}"
+    if made is None:
+        return CONTROLS[row]
+    of = names[made.source]["label"] if made.source in names else made.source  # a subset may leave it out
+    return f"{of}, {CLIP_CONTROLS[made.kind]}"
 
 
 def aggregate_settings(

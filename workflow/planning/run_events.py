@@ -73,7 +73,7 @@ class RunEvents:
         """The rules were read: check what the suite names, make a subset's folder, say what is gone."""
         if is_wanted(self.workflow.output_settings):
             take_over(self.console, logger)
-        check_inputs(self.suite, self.root)
+        check_inputs(self.chosen, self.root, self.baselines, self.config)
         if has_user_list(self.suite):
             listed, copy = self.suite.prompts.list, prompt_list_copy(self.suite)
             assert listed is not None

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from baselines.spec import Baseline, Count, Section
+from baselines.spec import Baseline, Count, Section, Seed, unique
 from baselines.strict_yaml import validate_strict
 from models.training.settings import RECIPES, Execution, canonical
 from workflow.fetching.own_weights import OwnWeights
@@ -21,6 +21,11 @@ OFFICIAL_BENCHMARKS = ("vbench",)
 """Benchmarks that the official VBench scores, in an environment of its own and in parts."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=60)]
+Names = Annotated[tuple[Name, ...], AfterValidator(unique)]
+Pixels = Annotated[int, Field(ge=1, le=16_384)]
+Machines = Annotated[int, Field(ge=1, le=10_000)]
+"""Nodes, GPUs of a node, cores or parts."""
+NotNegative = Annotated[float, Field(ge=0, le=1e12)]
 
 
 class PromptSettings(Section):
@@ -28,7 +33,7 @@ class PromptSettings(Section):
 
     list: Annotated[str, Field(min_length=1)] | None = None
     """The user's file of prompts (form: evaluation/prompt_lists.py), in place of the benchmark's list."""
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Seed | None = None
     """Seed of the toybox list; VBench's list is fixed and ignores it."""
     per_dimension: Count | None
     """At most the first so many prompts of each dimension; null takes all."""
@@ -53,6 +58,12 @@ class PromptSettings(Section):
                 raise ValueError(
                     f"it lacks {', '.join(missing)}; add them, or give a file of prompts as `list`"
                 )
+            assert self.static_keep is not None, "none is missing"
+            if self.static_keep > (self.static_samples or 0):
+                raise ValueError(
+                    f"static_keep is {self.static_keep} and static_samples {self.static_samples}, but no "
+                    "more clips are kept than rendered; lower the first or raise the second"
+                )
         elif given := [key for key, value in benchmark.items() if value is not None]:
             raise ValueError(
                 f"{', '.join(given)} mean nothing beside `list`, whose lines say how often each prompt is "
@@ -64,18 +75,18 @@ class PromptSettings(Section):
 class ClipSettings(Section):
     """What every clip must look like."""
 
-    pixel_frames: Count
-    height: Count
-    width: Count
-    fps: Count
+    pixel_frames: Annotated[int, Field(ge=2, le=400_000)]
+    height: Pixels
+    width: Pixels
+    fps: Annotated[int, Field(ge=1, le=1000)]
 
 
 class SampleSettings(Section):
     """How rows are sampled."""
 
-    batch: Count
+    batch: Annotated[int, Field(ge=1, le=1024)]
     """Clips made together; part of the result."""
-    shards: Count
+    shards: Annotated[int, Field(ge=1, le=10_000)]
     """Jobs per row; of no influence on the result."""
     noise: Literal["portable", "upstream"]
     precision: Literal["exact", "fast", "float32"]
@@ -88,9 +99,9 @@ class ModelFiles(Section):
     """File of the codec, which turns latents into pixels."""
     text: str
     """File of the text encoder, which turns prompts into embeddings."""
-    latent_height: Count
+    latent_height: Pixels
     """In latent pixels."""
-    latent_width: Count
+    latent_width: Pixels
     """In latent pixels."""
 
 
@@ -122,8 +133,8 @@ class TrainPlan(Section):
     prompts: str | None = None
     data: str | None = None
     rewards: str | None = None
-    nodes: Count = 1
-    gpus: Count = 1
+    nodes: Machines = 1
+    gpus: Machines = 1
     activation_checkpointing: bool = False
     keep: Count = 2
     asynchronous: bool = False
@@ -151,15 +162,15 @@ class TrainPlan(Section):
 class ScoringPlan(Section):
     """How the official scorer is run. Nothing here changes a number, but for `backend` in its last digits."""
 
-    resources: tuple[Name, ...] = ("scorer",)
+    resources: Names = ("scorer",)
     """Groups of workflow/resources.yaml that it needs."""
     detectron2: Annotated[str, Field(min_length=1)] | None = None
     """A checkout or a wheel of detectron2, where its repository (null) cannot be reached."""
-    parts: dict[Name, Count] = Field(default_factory=dict)
+    parts: dict[Name, Machines] = Field(default_factory=dict)
     """Jobs that a dimension is cut into; 1 if it is not named."""
-    filter_parts: Count = 1
+    filter_parts: Machines = 1
     """Jobs of the static filter."""
-    threads: Count = 4
+    threads: Machines = 4
     """Of one job."""
     backend: Literal["fast", "official"] = "fast"
     """Batches and early stops ("fast"), or the package as it is; equal up to the rounding of sums
@@ -179,14 +190,14 @@ class CustomPlan(Section):
 class AggregatePlan(Section):
     """Bootstrap draws over prompts, and their seed."""
 
-    draws: Count
-    seed: int
+    draws: Annotated[int, Field(ge=100, le=100_000)]
+    seed: Seed
 
 
 class ReportPlan(Section):
     """What the report holds."""
 
-    clips_budget_mb: Annotated[float, Field(ge=0)]
+    clips_budget_mb: NotNegative
     """Size of the clips inside the single file."""
     note: str | None
     """A sentence shown at its top."""
@@ -195,15 +206,15 @@ class ReportPlan(Section):
 class Rates(Section):
     """Measured costs, for the estimate at the start, in seconds of one job slot (a core, or a GPU)."""
 
-    train_s: float
+    train_s: NotNegative
     """Seconds of training a row."""
-    clip_s: float
+    clip_s: NotNegative
     """Seconds of sampling a clip."""
-    score_clip_s: float
+    score_clip_s: NotNegative
     """Seconds of scoring a clip on one dimension."""
-    job_s: float
+    job_s: NotNegative
     """Seconds of starting a job."""
-    clip_mb: float
+    clip_mb: NotNegative
     """Size of a clip in MB."""
 
 
@@ -216,10 +227,10 @@ class Suite(Section):
     label: str
     """What the report says about the suite at its top."""
     device: Literal["cpu", "cuda", "auto"]
-    baselines: tuple[Name, ...]
-    controls: tuple[Name, ...]
+    baselines: Names
+    controls: Names
     """Rendered ones (`CONTROLS`), and `<kind>_of_<baseline>`, made from its clips (`CLIP_CONTROLS`)."""
-    dimensions: Annotated[tuple[Name, ...], Field(min_length=1)]
+    dimensions: Annotated[Names, Field(min_length=1)]
     custom_dimensions: dict[Name, CustomPlan] = Field(default_factory=dict)
     """Dimensions that a user's files add, never part of a total."""
     prompts: PromptSettings
@@ -241,11 +252,11 @@ class Suite(Section):
     aggregate: AggregatePlan
     report: ReportPlan
     rates: Rates
-    resources: tuple[Name, ...]
+    resources: Names
     """Groups of workflow/resources.yaml that must be fetched."""
-    allow_external: tuple[Name, ...] = ()
+    allow_external: Names = ()
     """Baselines of kind external whose code may run."""
-    allow_degenerate: tuple[Name, ...] = ()
+    allow_degenerate: Names = ()
     """Rows of which near-black, flat and noise clips (evaluation/degenerate.py) are scored as they are."""
     noise_key: Name | None = None
     """First part of the key of every portable draw, and of every seed of a work list; null: the suite's name.

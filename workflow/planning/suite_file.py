@@ -12,10 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from baselines.spec import kind_of, load_baseline
-from baselines.strict_yaml import StrictLoader, parse_strict, validate_strict
+from baselines.strict_yaml import load_yaml, read_strict, validate_strict
 from evaluation.dimensions import NAMES
 from evaluation.text_only_dimensions import TEXT_ONLY, TEXT_ONLY_CONTROLS
 from models.training.data_parallel import split_batch
@@ -84,7 +82,10 @@ def nested_values(text: Any) -> dict[str, Any]:
                 f"--config set: {word!r} is no key=value, or names a key again; write "
                 'set="prompts.samples=3 sample.batch=2".'
             )
-        found[name] = yaml.load(value, Loader=StrictLoader)  # noqa: S506 (a SafeLoader)
+        try:
+            found[name] = load_yaml(value)
+        except ValueError as error:
+            raise ValueError(f"--config set: {name}: {error}; correct it.") from error
     return found
 
 
@@ -131,8 +132,8 @@ def _retyped(value: Any) -> Any:
         return [_retyped(item) for item in value]
     if isinstance(value, str):
         try:
-            read = yaml.load(value, Loader=StrictLoader)  # noqa: S506 (a SafeLoader)
-        except yaml.YAMLError:
+            read = load_yaml(value)
+        except ValueError:
             return value
         return value if isinstance(read, dict | list) else read
     return value
@@ -146,7 +147,7 @@ def config_name(root: Path, files: Sequence[str | Path]) -> str:
 
 def read_mapping(path: Path, where: str) -> dict[str, Any]:
     """The plain values of a suite's file. Raises ValueError if it is no mapping, or names a key twice."""
-    return parse_strict(path.read_text(encoding="utf-8"), dict[str, Any], where=where)
+    return read_strict(path, dict[str, Any], where=where)
 
 
 def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
@@ -177,6 +178,11 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
     if listed is not None and not listed.startswith(FETCHED_FOLDER) and not (root / listed).is_file():
         raise ValueError(
             f"{where}: prompts.list is {listed!r}, which is no file; give its path, seen from the repository."
+        )
+    if unknown := [name for name in suite.dimensions if name not in NAMES]:
+        raise ValueError(
+            f"{where}: dimensions names {', '.join(unknown)}, expected some of {', '.join(NAMES)}; a "
+            "dimension of your own goes into `custom_dimensions`."
         )
     for row in suite.controls:
         _check_control(suite, row, where)
@@ -370,9 +376,9 @@ def _check_train(suite: Suite, row: str, plan: TrainPlan, where: str) -> None:
             f"{where}: train.{row}.rewards is {plan.rewards!r} and its prompts {plan.prompts!r}; CM-GRPO "
             "on a list of prompts needs the folder of its rewards' weights, and nothing else has one."
         )
-    if plan.rewards is not None:
+    if plan.recipe == "cm_grpo":
         named = "cm_grpo" if plan.settings is None else f"train.{row}.settings"
-        check_rewards(settings.rewards, f"{where}: {named}.rewards")
+        check_rewards(settings.rewards, f"{where}: {named}.rewards", real_clips=plan.rewards is not None)
     try:
         split_batch(settings.samples, settings.micro_batches, rank=0, size=plan.nodes * plan.gpus)
     except ValueError as error:

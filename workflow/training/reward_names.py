@@ -51,13 +51,33 @@ REWARD_WORKER = "evaluation.vbench.worker.reward_worker"
 """Module that computes most of them, in a process of that environment."""
 
 
-def check_rewards(weights: Mapping[str, float], where: str) -> None:
-    """Raise ValueError if a reward is none of those of real clips."""
-    unknown = sorted(weights.keys() - set(FULL_REWARDS))
-    if unknown:
-        raise ValueError(
-            f"{where} names {', '.join(unknown)}; the rewards of real clips are {', '.join(FULL_REWARDS)}."
-        )
+GRADED = (
+    "appearance_style",
+    "color",
+    "dynamic_degree",
+    "human_action",
+    "multiple_objects",
+    "object_class",
+    "scene",
+    "temporal_style",
+)
+"""Scorers that are mostly 0 or 1, which gives a group no direction: as rewards they are graded."""
+SMOOTH = (
+    "aesthetic_quality",
+    "background_consistency",
+    "imaging_quality",
+    "motion_smoothness",
+    "subject_consistency",
+)
+"""Scorers that are rewards as they are."""
+
+
+def check_rewards(weights: Mapping[str, float], where: str, *, real_clips: bool) -> None:
+    """Raise ValueError if a reward is none of those of real clips, or none of the embedded checkers."""
+    known = tuple(FULL_REWARDS) if real_clips else tuple(sorted(GRADED + SMOOTH))
+    if unknown := sorted(weights.keys() - set(known)):
+        kind = "the rewards of real clips are" if real_clips else "graded checkers exist for"
+        raise ValueError(f"{where} names {', '.join(unknown)}; {kind} {', '.join(known)}.")
 
 
 def toybox_scorer(dimension: str) -> str:

@@ -260,7 +260,7 @@ def rewards_of(
             "CM-GRPO on a list of prompts needs --rewards, the folder with the weights of its rewards "
             "(`rewards` of the row)."
         )
-    check_rewards(weights, "cm_grpo.rewards")
+    check_rewards(weights, "cm_grpo.rewards", real_clips=True)
     served = [name for name in weights if name in REWARD_NETWORK_FILES]
     judged = [name for name in weights if name in UNIFIED_REWARDS]
     worker = align = ratings = None

@@ -5,37 +5,12 @@ from importlib import import_module
 
 from evaluation.records import Prompt
 from evaluation.toybox.render import Frames
-from workflow.training.reward_names import toybox_scorer
-
-GRADED = (
-    "appearance_style",
-    "color",
-    "dynamic_degree",
-    "human_action",
-    "multiple_objects",
-    "object_class",
-    "scene",
-    "temporal_style",
-)
-"""Scorers that are mostly 0 or 1, which gives a group no direction: as rewards they are graded."""
-SMOOTH = (
-    "aesthetic_quality",
-    "background_consistency",
-    "imaging_quality",
-    "motion_smoothness",
-    "subject_consistency",
-)
-"""Scorers that are rewards as they are."""
+from workflow.training.reward_names import GRADED, check_rewards, toybox_scorer
 
 
 def rewarded_prompts(prompts: Sequence[Prompt], rewards: Mapping[str, float]) -> list[Prompt]:
     """The prompts with all rewarded dimensions. Raises ValueError for an unknown reward, or no prompt."""
-    unknown = sorted(rewards.keys() - {*GRADED, *SMOOTH})
-    if unknown:
-        raise ValueError(
-            f"cm_grpo.rewards names {', '.join(unknown)}; graded checkers exist for "
-            f"{', '.join(sorted(GRADED + SMOOTH))}."
-        )
+    check_rewards(rewards, "cm_grpo.rewards", real_clips=False)
     fitting = [prompt for prompt in prompts if rewards.keys() <= set(prompt.dimensions)]
     if not fitting:
         raise ValueError(

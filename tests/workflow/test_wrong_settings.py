@@ -1,0 +1,107 @@
+"""Wrong settings of suites, baselines and training are refused before any job, in one sentence.
+
+The table is wrong_settings.yaml beside this file.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baselines.spec import load_row
+from baselines.strict_yaml import read_strict
+from workflow.planning.banner import check_inputs
+from workflow.planning.custom_dimensions import custom_dimensions
+from workflow.planning.paths import baseline_file
+from workflow.planning.resources import needed_resources
+from workflow.planning.suite_file import load_suite
+
+ROOT = Path(__file__).parents[2]
+TINY = "workflow/config/tiny.yaml"
+CASES = read_strict(Path(__file__).with_name("wrong_settings.yaml"), list[dict[str, Any]])
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose settings may be edited; everything else is a link."""
+    folder = tmp_path_factory.mktemp("settings")
+    shutil.copytree(ROOT / "baselines", folder / "baselines", ignore=shutil.ignore_patterns("*.py", "__*"))
+    shutil.copytree(ROOT / "workflow/config", folder / "workflow/config")
+    (folder / "workflow/resources.yaml").symlink_to(ROOT / "workflow/resources.yaml")
+    (folder / "models").symlink_to(ROOT / "models")
+    return folder
+
+
+@pytest.fixture
+def project(copy: Path) -> Iterator[Path]:
+    kept = {
+        path: path.read_bytes()
+        for path in (*copy.glob("baselines/*.yaml"), *copy.glob("workflow/config/*.yaml"))
+    }
+    yield copy
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
+def read_everything(root: Path, config: str) -> None:
+    """What a start of Snakemake reads before it plans a job (workflow/rules/common.smk)."""
+    suite = load_suite(root, [root / config], {})
+    baselines = {row: load_row(root / baseline_file(suite, row)) for row in suite.baselines}
+    custom_dimensions(suite, root)
+    needed_resources(root, suite)
+    check_inputs(suite, root, baselines, config)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_wrong_settings_are_one_sentence(case: dict[str, Any], project: Path) -> None:
+    name = case.get("file", TINY)
+    path = project / name
+    text = path.read_text()
+    assert case["old"] in text, "the table follows the shipped files"
+    path.write_text(text.replace(case["old"], case["new"], 1))
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        read_everything(project, TINY if name.startswith("baselines/") else name)
+    said = str(caught.value)
+    assert all(str(word) in said for word in case["says"]), said
+    assert "\n" not in said and said.endswith("."), said
+    assert len(said) < 600 or "allowed" in said, said
+
+
+@pytest.mark.parametrize("config", ["tiny", "ci", "toybox", "ablations_ci", "qualitative", "vbench"])
+def test_shipped_settings_are_taken(config: str, project: Path) -> None:
+    """Guards against a check that refuses what is right."""
+    read_everything(project, f"workflow/config/{config}.yaml")
+
+
+def test_a_bomb_of_aliases_is_refused_at_once(project: Path) -> None:
+    """Nine values nine times over, eight levels deep, are 43 million."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    path = project / TINY
+    path.write_text(path.read_text() + "\n".join(lines) + "\n")
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=r"tiny\.yaml: its aliases stand for more than 100,000"):
+        read_everything(project, TINY)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"suite: t\xffny\n", "byte 8 is not UTF-8"),
+        (b"", "the file is None"),
+        (b"- a\n- b\n", "the file is"),
+        (b"just text", "the file is"),
+        (b"a: " + b"[" * 1200, "nested too deeply"),
+        (b"a: 1\n---\nb: 2\n", "document"),
+    ],
+)
+def test_what_is_no_settings_at_all_is_one_sentence(content: bytes, words: str, project: Path) -> None:
+    (project / TINY).write_bytes(content)
+    with pytest.raises(ValueError, match=r"^workflow/config/tiny\.yaml: ") as caught:
+        read_everything(project, TINY)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
