@@ -15,18 +15,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from baselines.strict_yaml import read_strict, validate_strict
+from baselines.strict_yaml import Section, read_strict, validate_strict
 from models.plan import chunk_sizes
 
 Dtype = Literal["bfloat16", "float32"]
@@ -60,12 +51,6 @@ def falling(steps: tuple[Any, ...]) -> tuple[Any, ...]:
             f"{', '.join(map(str, steps))} do not fall; a clip goes from noise to none, so order them"
         )
     return steps
-
-
-class Section(BaseModel):
-    """A part of a file of settings: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Weights(Section):

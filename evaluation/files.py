@@ -40,6 +40,12 @@ def file_sha256(path: Path | str) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def canonical_sha256(value: Any) -> str:
+    """Sha256 of a value's canonical JSON (sorted keys, no spaces, finite numbers)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 @contextmanager
 def written_whole(path: Path | str) -> Iterator[Path]:
     """Hand out a path beside `path` to write to, and put what was written there in its place at the end.

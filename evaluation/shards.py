@@ -5,12 +5,9 @@ is a run of whole batches. So a clip depends on its batch size and its place amo
 many shards there are.
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from evaluation.records import Prompt, clip_id
 
@@ -90,9 +87,3 @@ def parse_shard(text: str) -> tuple[int, int]:
     if match is None:
         raise ValueError(f"shard {text!r} is not of the form <i>-of-<n>, for example 0-of-3.")
     return int(match[1]), int(match[2])
-
-
-def canonical_sha256(value: Any) -> str:
-    """Sha256 of a value's canonical JSON (sorted keys, no spaces, finite numbers)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -39,7 +39,7 @@ from models.training.settings import canonical
 from tests.models.training_toys import CONFIG, dmd_settings, grpo_of, grpo_settings, raven_of, wan_of
 from workflow.scripts.convert import convert as convert_row
 from workflow.scripts.convert_weights import convert_weights, main
-from workflow.training.job import identity, open_for_training
+from workflow.training.job import identity, open_for_training, verified_files
 
 ROOT = Path(__file__).parents[2]
 ALPHA = 6.0
@@ -339,20 +339,22 @@ def test_dcp_directories_start_training_and_other_tools_read_them(runs: Path, tm
     flags = Namespace(
         init=tmp_path / "one",
         teacher=tmp_path / "one",
-        text=runs / "raven.safetensors",
+        text=ROOT / "models/embedded/text.safetensors",
         codec=runs / "raven.safetensors",
         fake=None,
         prompts=None,
         data=None,
+        checksums=None,
+        own=[],
         recipe="raven",
         code="",
         device="cpu",
         precision="fast",
         latent_size=(4, 4),
     )
-    assert identity(flags, settings) == identity(
-        Namespace(**{**vars(flags), "init": tmp_path / "two"}), settings
-    )
+    again = Namespace(**{**vars(flags), "init": tmp_path / "two"})
+    one, other = (identity(run, settings, verified_files(run)) for run in (flags, again))
+    assert one == other
     convert_weights(runs / "raven", tmp_path / "three")
     assert weights_sha256(tmp_path / "three") != weights_sha256(tmp_path / "one")
 

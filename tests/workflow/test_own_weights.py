@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluation.files import file_sha256
-from evaluation.records import Clip, read_json, read_jsonl
-from evaluation.shards import canonical_sha256
+from evaluation.files import canonical_sha256, file_sha256
+from evaluation.records import Clip, read_json, read_jsonl, write_json
 from models.checkpoints.containers import read_safetensors, tensors_sha256, write_dcp, write_safetensors
 from models.checkpoints.lora import LoraSettings, adapter_state, add_lora, weights_header
 from reports.run import Run
@@ -19,6 +18,7 @@ from tests.workflow.embedded import CONFIG as SIZE
 from tests.workflow.embedded import random_network
 from tests.workflow.project import Job, copy_project, planned, replace_in, snakemake
 from workflow.fetching.own_weights import OwnRecord, OwnWeights, fault_of, weight_files_of
+from workflow.fetching.verified import verified_own, verified_weights
 from workflow.planning.paths import (
     all_own_weights,
     check_weight_files,
@@ -28,7 +28,6 @@ from workflow.planning.paths import (
 )
 from workflow.planning.suite import Suite
 from workflow.planning.suite_file import load_suite
-from workflow.sampling.model_files import verified_own
 from workflow.scripts import own_weights as script
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +86,49 @@ def test_sampling_refuses_files_that_changed_since_they_were_proven(own: Path, t
     torch.save(random_network(6).state_dict(), path)
     with pytest.raises(ValueError, match=r"mine\.pt has sha256 .* when it was proven for this run; start"):
         verified_own(record)
+
+
+TRAINED_FROM = {
+    "resources/w.pt": (
+        "resources/w.pt",
+        "but [0-9a-f]{64} when it was fetched; remove it and run `make fetch`",
+    ),
+    "resources/m.safetensors.index.json": (
+        "resources/m-1.safetensors",
+        "m-1.safetensors has sha256 .* fetched",
+    ),
+    "shipped.safetensors": ("shipped.safetensors", "but shipped.json says"),
+    "mine.pt": ("mine.pt", "when it was proven for this run; start the run again"),
+}
+"""Weights of a training: the file that is damaged, and what is said of it."""
+
+
+@pytest.mark.parametrize("name", TRAINED_FROM)
+def test_training_refuses_weights_that_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Of every kind: fetched, in several files, shipped or converted, the user's own. Guards against a
+    teacher with a flipped bit, which trains another student without a word.
+    """
+    monkeypatch.chdir(tmp_path)
+    Path("resources").mkdir()
+    for path in ("resources/w.pt", "resources/m-1.safetensors", "shipped.safetensors", "mine.pt"):
+        Path(path).write_bytes(path.encode() * 10)
+    Path("resources/m.safetensors.index.json").write_text('{"weight_map": {"a": "m-1.safetensors"}}')
+    Path("shipped.json").write_text(json.dumps({"sha256": file_sha256("shipped.safetensors")}))
+    checksums = {path.name: file_sha256(path) for path in Path("resources").iterdir()}
+    mine = file_sha256("mine.pt")
+    record = OwnRecord(weights=OwnWeights(path="mine.pt"), files={"mine.pt": mine}, sha256=mine, found=())
+    write_json(Path("record.json"), record)
+    paths = [*map(Path, TRAINED_FROM)]
+    hashes = verified_weights(paths, checksums, [Path("record.json")])
+    assert len(set(hashes)) == len(paths) and hashes[0] == file_sha256("resources/w.pt")
+    damaged, sentence = TRAINED_FROM[name]
+    held = bytearray(Path(damaged).read_bytes())
+    held[5] ^= 1
+    Path(damaged).write_bytes(bytes(held))
+    with pytest.raises(ValueError, match=sentence):
+        verified_weights(paths, checksums, [Path("record.json")])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from baselines.spec import Baseline, load_baseline, load_row
-from evaluation.shards import canonical_sha256
+from evaluation.files import canonical_sha256
 from workflow.external.baseline import external_settings
 from workflow.planning.paths import baseline_file
 from workflow.planning.report_plan import report_settings, row_names

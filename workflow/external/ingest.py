@@ -11,8 +11,9 @@ from typing import NamedTuple
 from evaluation.clip_reader import ClipError, read_clip
 from evaluation.clips import ClipShape, clip_errors
 from evaluation.code_state import this_commit
+from evaluation.files import canonical_sha256
 from evaluation.records import ClipTiming, Prompt, write_jsonl
-from evaluation.shards import Sample, canonical_sha256
+from evaluation.shards import Sample
 from workflow.sampling.shard import (
     JournalEntry,
     ShardJob,

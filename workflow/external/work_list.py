@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evaluation.files import canonical_sha256
 from evaluation.records import ClipId, Identifier
-from evaluation.shards import Sample, canonical_sha256, full_batches, parse_shard, shard_batches
+from evaluation.shards import Sample, full_batches, parse_shard, shard_batches
 
 
 class RequestedClip(BaseModel):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from baselines.spec import Section
+from baselines.strict_yaml import Section
 from evaluation.records import Sha256, VersionedRecord, read_json
 
 ENDINGS = (".safetensors", ".safetensors.index.json", ".pt", ".pth", ".bin")

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from baselines.spec import Count, Section
-from baselines.strict_yaml import read_strict
+from baselines.spec import Count
+from baselines.strict_yaml import Section, read_strict
 
 FOLDER = "workflow/config/presets"
 

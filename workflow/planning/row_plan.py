@@ -9,6 +9,7 @@ from baselines.spec import AnyBaseline, Baseline, ExternalBaseline, ImportBaseli
 from evaluation.dimensions import NAMES
 from workflow.external.archive import original_files
 from workflow.external.baseline import external_settings, import_settings, row_clip
+from workflow.planning.paths import fetched_checksums, own_record, weights_file
 from workflow.planning.suite import (
     OFFICIAL_BENCHMARKS,
     Suite,
@@ -117,10 +118,14 @@ def reward_environment(suite: Suite, row: str) -> list[str]:
 
 
 def training_flags(suite: Suite, row: str) -> list[str]:
-    """Flags that only some trained rows have."""
+    """Flags that only some trained rows have, and what says which bytes their weights are of."""
     plan = suite.train[row]
-    files = {"fake": plan.fake} if plan.fake else {}
+    files = {"fake": weights_file(suite, plan.fake)} if plan.fake else {}
+    if suite.resources:
+        files["checksums"] = fetched_checksums(suite)
     flags = [f"--{flag}={name}" for flag, name in (files | training_data(plan)).items()]
+    records = dict.fromkeys(record for name in plan.networks for record in own_record(suite, name))
+    flags += [f"--own={record}" for record in records]
     return flags + ([f"--fps={suite.clip.fps}"] if plan.rewards else [])
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.files import canonical_sha256
 from evaluation.records import CustomDimension, Prompt
 from evaluation.selection import ALL_PROMPTS
-from evaluation.shards import canonical_sha256
 from workflow.planning.prompt_plan import keep_copy
 from workflow.planning.suite import Suite, clip_control
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
 
-from baselines.spec import Baseline, Count, Section, Seed, unique
-from baselines.strict_yaml import validate_strict
+from baselines.spec import Baseline, Count, Seed, unique
+from baselines.strict_yaml import Section, validate_strict
 from models.training.settings import RECIPES, Execution, canonical
 from workflow.fetching.own_weights import OwnWeights
 

@@ -14,15 +14,13 @@ from torch import Tensor
 from baselines.build import Dtypes
 from baselines.released import release_of
 from baselines.spec import Baseline
-from evaluation.files import file_sha256
-from evaluation.shards import canonical_sha256
-from models.checkpoints.containers import weights_sha256
+from evaluation.files import canonical_sha256
 from models.checkpoints.lora import fold_adapters, is_native_checkpoint
 from models.checkpoints.open import open_model
 from models.text_and_pixels import is_small_text, open_text, tokenizer_beside
 from models.wan import Wan, cast_parameters
 from workflow.fetching.checksums import verified_sha256
-from workflow.fetching.own_weights import OwnRecord, OwnWeights, weight_files_of
+from workflow.fetching.own_weights import OwnWeights
 
 
 class PromptEncoder(Protocol):
@@ -44,41 +42,6 @@ def row_sha256(path: Path, baseline: Baseline, checksums: Mapping[str, str]) -> 
     if adapter is None or adapter.path is None:
         return own
     return canonical_sha256([own, verified_sha256(adapter.path, checksums)])
-
-
-def own_sha256(path: Path) -> str:
-    """Sha256 of a weight file of the user's own, see `OwnRecord.files`."""
-    if path.is_dir():
-        return weights_sha256(path)
-    files = weight_files_of(path)
-    if len(files) == 1:
-        return file_sha256(path)
-    return canonical_sha256({file.name: file_sha256(file) for file in files})
-
-
-def own_identity(weights: OwnWeights, files: Mapping[str, str]) -> str:
-    """Identity of weights of the user's own, see `OwnRecord.sha256`."""
-    decides = {
-        "weights": files[weights.path],
-        "base": None if weights.base is None else files[weights.base],
-        "alpha": weights.alpha,
-        "key": weights.key,
-    }
-    given = {name: value for name, value in decides.items() if value is not None}
-    return files[weights.path] if given.keys() == {"weights"} else canonical_sha256(given)
-
-
-def verified_own(record: OwnRecord) -> str:
-    """Identity of weights of the user's own, hashed again. Raises ValueError if they are not the ones that
-    were proven before this job.
-    """
-    for name, sha256 in record.files.items():
-        if (found := own_sha256(Path(name))) != sha256:
-            raise ValueError(
-                f"{name} has sha256 {found}, but {sha256} when it was proven for this run; start the run "
-                "again."
-            )
-    return record.sha256
 
 
 def text_sha256(path: Path, checksums: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from models.attention import kernel_name
 from models.text_and_pixels import open_codec
 from workflow.fetching.checksums import read_checksums, verified_sha256
 from workflow.fetching.own_weights import OwnRecord
+from workflow.fetching.verified import verified_own
 from workflow.sampling.batches import BatchSampler, best_runner
 from workflow.sampling.machine import choose_device, device_name, software
 from workflow.sampling.model_files import (
@@ -21,7 +22,6 @@ from workflow.sampling.model_files import (
     prompt_encoder,
     row_sha256,
     text_sha256,
-    verified_own,
 )
 from workflow.sampling.shard import ShardJob, settings_from
 

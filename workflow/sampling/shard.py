@@ -25,12 +25,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from evaluation.clips import ClipFrames, ClipShape, upscale, write_clip
 from evaluation.code_state import this_commit
 from evaluation.command import Parser, command
-from evaluation.files import append_line, file_sha256, whole_lines
+from evaluation.files import append_line, canonical_sha256, file_sha256, whole_lines
 from evaluation.records import Clip, ClipTiming, Prompt, Sha256, read_jsonl, write_jsonl
 from evaluation.shards import (
     Batch,
     Sample,
-    canonical_sha256,
     full_batches,
     parse_shard,
     samples_to_render,

@@ -15,8 +15,9 @@ from evaluation.clip_controls import altered_frames, other_prompts
 from evaluation.clip_reader import read_clip
 from evaluation.clips import ClipShape, write_clip
 from evaluation.command import run
+from evaluation.files import canonical_sha256
 from evaluation.records import Clip, Prompt, clip_id, read_jsonl
-from evaluation.shards import Sample, canonical_sha256, samples_to_render
+from evaluation.shards import Sample, samples_to_render
 from workflow.external.ingest import ShardIntake
 from workflow.external.work_list import shard_samples
 from workflow.sampling.shard import ShardJob, settings_from, shard_command, wanted_clips, write_shard

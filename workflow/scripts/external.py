@@ -17,9 +17,9 @@ from typing import NoReturn
 
 from baselines.spec import ExternalBaseline, load_row
 from evaluation.command import add_flags, command, run
-from evaluation.files import write_text
+from evaluation.files import canonical_sha256, write_text
 from evaluation.records import Prompt, read_jsonl, write_json
-from evaluation.shards import Sample, canonical_sha256, samples_to_render
+from evaluation.shards import Sample, samples_to_render
 from workflow.external.changed_files import remember
 from workflow.external.ingest import ShardIntake, external_job, first_errors, verify_clips
 from workflow.external.program import Program, make_and_verify, ready_program

@@ -16,7 +16,7 @@ from models.checkpoints.lora import is_native_checkpoint
 from models.checkpoints.open import base_said, check_model
 from workflow.external.changed_files import remember
 from workflow.fetching.own_weights import OwnRecord, OwnWeights, weight_files_of
-from workflow.sampling.model_files import own_identity, own_sha256
+from workflow.fetching.verified import own_identity, own_sha256
 
 log = logging.getLogger("own_weights")
 

@@ -49,6 +49,8 @@ from workflow.training.job import (
     open_prompts,
     prompt_embeddings,
     training_dtypes,
+    verified_files,
+    verified_weights_of,
 )
 from workflow.training.toybox_rewards import rewarded_prompts, toybox_rewards
 
@@ -126,10 +128,11 @@ def clips_check(
 ) -> Check:
     """Held-out prompts of a list, Wan's VAE and the reward networks."""
     # what real clips need takes seconds to import, and the toybox never needs it
-    from workflow.training.rewards import rewards_of
+    from workflow.training.rewards import reward_files, rewards_of
 
+    verified_weights_of(flags, reward_files(settings.rewards, flags.rewards))
     rewards = rewards_of(flags, settings.rewards, device, flags.train / "rewards.heldout.log")
-    texts = open_prompts(flags, Job(device, ALONE, Execution(), lambda: False), settings.seed).pool
+    texts = open_prompts(flags, Job(device, ALONE, Execution(), lambda: False, ()), settings.seed).pool
     assert isinstance(texts, PromptPool), "a list is encoded as it is drawn"
     prompts = split_prompts(texts.prompts, settings).heldout
 
@@ -177,6 +180,7 @@ def trained_policy(flags: argparse.Namespace, config: WanConfig, settings: CmGrp
 def score_heldout(flags: argparse.Namespace) -> None:
     """Write heldout.json."""
     settings = parse_strict(flags.settings, CmGrpoSettings, where="--settings")
+    verified_files(flags)
     device = choose_device(flags.device)
     # as the policy will be sampled, whatever the rollouts of training were
     rollout = consistency_rollout(

@@ -8,8 +8,8 @@ toybox's. Rewards are imported by name, so that training depends on those it use
 
 import argparse
 import sys
+from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -37,6 +37,7 @@ from workflow.training.job import (
     streams_of,
     training_parser,
     validation_of,
+    verified_weights_of,
 )
 from workflow.training.reward_names import CLIP_REWARDS
 from workflow.training.toybox_rewards import rewarded_prompts, toybox_rewards
@@ -45,12 +46,12 @@ POOL = 4096
 
 
 class Task(NamedTuple):
-    """What CM-GRPO trains on. texts, negative, reward: of `CmGrpo`; files: what else shapes the run."""
+    """What CM-GRPO trains on. texts, negative, reward: of `CmGrpo`; hashes: of the rewards' weights."""
 
     texts: Tensor | PromptPool
     negative: Tensor | None
     reward: Reward
-    files: tuple[Path, ...] = ()
+    hashes: Sequence[str] = ()
 
 
 def toybox_task(flags: argparse.Namespace, settings: CmGrpoSettings) -> Task:
@@ -74,6 +75,7 @@ def toybox_task(flags: argparse.Namespace, settings: CmGrpoSettings) -> Task:
 def clips_task(flags: argparse.Namespace, job: Job, settings: CmGrpoSettings) -> Task:
     """Prompts of a list but for the held-out ones, Wan's VAE, and the reward networks."""
     module = import_module(CLIP_REWARDS)
+    hashes = verified_weights_of(flags, module.reward_files(settings.rewards, flags.rewards))
     log_file = flags.output / f"rewards.{job.processes.rank}.log"
     rewards = module.rewards_of(flags, settings.rewards, job.device, log_file)
     texts = open_prompts(flags, job, settings.seed).pool
@@ -85,8 +87,7 @@ def clips_task(flags: argparse.Namespace, job: Job, settings: CmGrpoSettings) ->
         return found
 
     negative = texts.encode([""]).to(torch.float32) if needs_base(settings) else None
-    files = module.reward_files(settings.rewards, flags.rewards)
-    return Task(PromptPool(prompts, texts.encode), negative, reward, files)
+    return Task(PromptPool(prompts, texts.encode), negative, reward, hashes)
 
 
 def train_cm_grpo(flags: argparse.Namespace) -> None:
@@ -120,7 +121,7 @@ def train_cm_grpo(flags: argparse.Namespace) -> None:
         settings.timesteps, settings.chunks, sink=settings.sink, window=settings.window
     )
     validation = validation_of(flags, job, recipe, rollout)
-    run_to_end(recipe, settings, job, flags, facts, task.files, validation)
+    run_to_end(recipe, settings, job, flags, facts, task.hashes, validation)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from torch import Tensor
 from baselines.strict_yaml import parse_strict
 from evaluation.code_state import this_commit
 from evaluation.command import command, start_log
+from evaluation.files import file_sha256
 from evaluation.records import Machine, Prompt, TrainManifest, write_json
 from evaluation.toybox.training_prompts import training_prompts
 from models.attention import kernel_name
@@ -26,7 +27,7 @@ from models.config import DtypePolicy
 from models.noise import LatentShape
 from models.rollout import Rollout
 from models.text import ToyTextEncoder
-from models.text_and_pixels import is_small_text, open_text
+from models.text_and_pixels import is_small_text, open_text, tokenizer_beside
 from models.training.clips import ClipFile, read_captions
 from models.training.distributed import Processes, join, leave, shard, shard_modules
 from models.training.loop import Preempted, Recipe, RunLimits, Trainee, Validation, train
@@ -36,6 +37,8 @@ from models.training.runs import hold_folder
 from models.training.settings import CmGrpoSettings, DmdSettings, Execution, settings_sha256
 from models.training.streams import Streams
 from models.wan import Wan, stored_dtype
+from workflow.fetching.checksums import read_checksums
+from workflow.fetching.verified import verified_weights
 from workflow.sampling.machine import choose_device, device_name, software
 from workflow.training.reward_names import REWARD_PYTHON
 from workflow.training.validation import ValidationClips
@@ -57,12 +60,15 @@ class Texts(NamedTuple):
 
 
 class Job(NamedTuple):
-    """Where and how this process trains. stop: whether it was asked to stop."""
+    """Where and how this process trains. stop: whether it was asked to stop; hashes: of the files that shape
+    the run, as they were verified (process 0).
+    """
 
     device: torch.device
     processes: Processes
     execution: Execution
     stop: Callable[[], bool]
+    hashes: Sequence[str]
 
 
 class StudentRecipe(Protocol):
@@ -81,6 +87,10 @@ def network_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--prompts", type=Path, help="list of training prompts (default: the toybox's)")
     parser.add_argument("--latent-size", type=int, nargs=2, default=(8, 8), metavar=("H", "W"))
     parser.add_argument("--text", required=True, type=Path, help="text encoder")
+    parser.add_argument("--checksums", type=Path, help="sha256 of fetched files, as the fetch stage verified")
+    parser.add_argument(
+        "--own", type=Path, action="append", default=[], help="record of weights of the user's own"
+    )
     parser.add_argument("--codec", required=True, type=Path, help="video codec")
     parser.add_argument("--precision", choices=("float32", "fast", "exact"), default="float32")
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="cpu")
@@ -112,7 +122,8 @@ def add_reward_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentParser
 def begin_training(flags: argparse.Namespace, recipe: str) -> Job:
     """Choose the device and join the other processes, of which the first logs everything.
 
-    Raises ValueError if the script was asked for another recipe.
+    Raises ValueError if the script was asked for another recipe, if another process trains into the folder,
+    or if a file of weights changed since it was noted what it holds.
     """
     rank = os.environ.get("RANK", "0")
     if rank != "0":
@@ -128,8 +139,10 @@ def begin_training(flags: argparse.Namespace, recipe: str) -> Job:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     flags.output.mkdir(parents=True, exist_ok=True)
+    hashes: Sequence[str] = ()
     if rank == "0":
         hold_folder(flags.output)
+        hashes = verified_files(flags)
     processes = join(device)
     if rank == "0":
         name, packages = device_name(device), software(device)
@@ -140,7 +153,22 @@ def begin_training(flags: argparse.Namespace, recipe: str) -> Job:
     if processes.mesh is not None:
         nodes, per_node = processes.mesh.shape
         log.info("training in %d processes, %d on each of %d nodes", processes.size, per_node, nodes)
-    return Job(device, processes, execution, stop)
+    return Job(device, processes, execution, stop, hashes)
+
+
+def verified_files(flags: argparse.Namespace) -> list[str]:
+    """Sha256 of all files that the flags of a network name. Raises as `verified_weights`."""
+    given = vars(flags)
+    weights = [given[name] for name in ("init", "teacher", "fake", "codec", "text") if given.get(name)]
+    if not is_small_text(flags.text):
+        weights.append(tokenizer_beside(flags.text) / "tokenizer.json")
+    data = [given[name] for name in ("prompts", "data") if given.get(name)]
+    return [*verified_weights_of(flags, weights), *map(file_sha256, data)]
+
+
+def verified_weights_of(flags: argparse.Namespace, paths: Sequence[Path]) -> list[str]:
+    """`verified_weights` by the records that the flags name."""
+    return verified_weights(paths, read_checksums(flags.checksums), flags.own)
 
 
 def training_dtypes(precision: str, *, trained: bool) -> DtypePolicy:
@@ -242,12 +270,12 @@ def run_to_end(
     job: Job,
     flags: argparse.Namespace,
     facts: Mapping[str, Any],
-    files: Sequence[Path] = (),
+    hashes: Sequence[str] = (),
     validation: Validation | None = None,
 ) -> None:
     """Train, save, part from the other processes and write train.json.
 
-    files: what shapes the run beside the flags' own. Raises SystemExit if the run was asked to stop.
+    hashes: of what shapes the run beside the job's own. Raises SystemExit if the run was asked to stop.
     """
     execution = job.execution
     limits = RunLimits(
@@ -258,8 +286,7 @@ def run_to_end(
         tensorboard=execution.tensorboard,
         wandb=execution.wandb,
     )
-    # hashing reads every file; process 0 decides
-    key = identity(flags, settings, files) if job.processes.rank == 0 else ""
+    key = identity(flags, settings, [*job.hashes, *hashes])  # that of process 0 counts
     try:
         done = train(
             recipe,
@@ -299,23 +326,9 @@ def encoded_ids(encoder: ToyTextEncoder, ids: Tensor) -> Tensor:
     return torch.cat([encoder(ids[i : i + ENCODED_AT_ONCE]) for i in range(0, len(ids), ENCODED_AT_ONCE)])
 
 
-def identity(flags: argparse.Namespace, settings: Any, others: Sequence[Path] = ()) -> str:
-    """Hash of everything that shapes a run: recipe, settings, files, code, device, precision and size.
-
-    Of weights in several files the index is hashed; `fetch` has verified the others.
-    """
-    paths = (
-        flags.init,
-        flags.teacher,
-        flags.text,
-        flags.codec,
-        flags.fake,
-        flags.prompts,
-        flags.data,
-        *others,
-    )
-    files = [weights_sha256(path) for path in paths if path is not None]
-    parts = [flags.recipe, settings_sha256(settings), *files, flags.code, flags.device, flags.precision]
+def identity(flags: argparse.Namespace, settings: Any, hashes: Sequence[str]) -> str:
+    """Hash of everything that shapes a run: recipe, settings, files, code, device, precision and size."""
+    parts = [flags.recipe, settings_sha256(settings), *hashes, flags.code, flags.device, flags.precision]
     parts += [str(length) for length in flags.latent_size]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
