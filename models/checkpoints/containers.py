@@ -5,6 +5,7 @@ A state dict is a flat mapping from Wan's names to tensors (models/backbone.md#s
 loaded partly: missing and unexpected names are an error.
 """
 
+import enum
 import hashlib
 import json
 import os
@@ -478,12 +479,22 @@ def dcp_shapes(path: Path | str) -> dict[str, Tensor]:
 
 
 class _MetadataUnpickler(pickle.Unpickler):
-    """Finds the classes of `DCP_CLASSES` and no other."""
+    """Finds the classes of `DCP_CLASSES` and no other, and members of an enum by getattr, as Python 3.11.0 to
+    3.11.3 pickle them.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("builtins", "getattr"):
+            return _enum_member
         if name not in DCP_CLASSES.get(module, ()):
             raise pickle.UnpicklingError(f"it holds {module}.{name}")
         return super().find_class(module, name)
+
+
+def _enum_member(kind: Any, name: str) -> enum.Enum:
+    if not (isinstance(kind, type) and issubclass(kind, enum.Enum)):
+        raise pickle.UnpicklingError(f"it asks for {name} of {kind}")
+    return kind[name]
 
 
 def _check_metadata(path: Path) -> None:

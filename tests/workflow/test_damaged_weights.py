@@ -2,10 +2,13 @@
 (models/backbone.md#weight-files).
 """
 
+import enum
+import io
 import json
 import os
 import pickle
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from models.checkpoints.progress import write_progress
 from tests.models.training_toys import CONFIG, wan_of
 from workflow.scripts.convert_weights import convert_weights
 
+ROOT = Path(__file__).parents[2]
 LAYER = "base_model.model.blocks.0.ffn.0"
 State = dict[str, Any]
 
@@ -153,6 +157,13 @@ class Loud:
         return os.system, (f"touch {self.trace}",)
 
 
+class Home:
+    """A pickle that asks for an attribute of a class that it may name."""
+
+    def __reduce__(self) -> tuple[object, tuple[object, str]]:
+        return getattr, (Path, "home")
+
+
 def test_directories_that_are_damaged(folder: Path, tmp_path: Path) -> None:
     """Truncated, without a part, and with a command in its pickle, which torch itself would run."""
     for name, sentence in (
@@ -171,6 +182,59 @@ def test_directories_that_are_damaged(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "dcp/.metadata").write_bytes((folder / "dcp/.metadata").read_bytes())
     (tmp_path / "dcp/__0_0.distcp").unlink()
     refused(tmp_path / "dcp", "No such file or directory")
+
+
+class OfPython3112(pickle._Pickler):  # the one in C has no reducer_override for enums of its own
+    """Pickles members of enums by name, through getattr, as Python 3.11.0 to 3.11.3 do."""
+
+    def reducer_override(self, value: object) -> object:
+        return (getattr, (type(value), value.name)) if isinstance(value, enum.Enum) else NotImplemented
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda held: held, None),
+        (
+            lambda held: held.replace(b"TORCH_CONTIGUOUS_FORMAT", b"__init_subclass_to_xyz_"),
+            "or a damaged one",
+        ),
+        (lambda held: pickle.dumps(Home()), "it asks for home of <class 'pathlib.Path'>"),
+    ],
+)
+def test_enums_by_name(
+    folder: Path, tmp_path: Path, change: Callable[[bytes], bytes], sentence: str | None
+) -> None:
+    """Guards against a training on Debian's Python whose own checkpoint is refused; and against getattr of
+    anything but an enum.
+    """
+    shutil.copytree(folder / "dcp", tmp_path / "dcp")
+    held = io.BytesIO()
+    OfPython3112(held).dump(pickle.loads((tmp_path / "dcp/.metadata").read_bytes()))
+    assert b"getattr" in held.getvalue()
+    (tmp_path / "dcp/.metadata").write_bytes(change(held.getvalue()))
+    if sentence is None:
+        found = read_dcp(tmp_path / "dcp")
+        assert all(torch.equal(value, found[name]) for name, value in wan_of(1).state_dict().items())
+    else:
+        refused(tmp_path / "dcp", sentence)
+
+
+@pytest.mark.slow
+def test_checkpoints_of_python_3_11_2(tmp_path: Path) -> None:
+    """Written and read there, with this environment's packages, and read here. Debian 12 ships such one."""
+    python = Path(os.environ.get("OLDPY", "/usr/bin/python3"))
+    version = "import sys; sys.exit(not (3, 11, 0) <= sys.version_info[:3] <= (3, 11, 3))"
+    if not python.is_file() or subprocess.run([python, "-c", version], check=False).returncode:
+        pytest.skip(f"{python} is no Python 3.11.0 to 3.11.3; name one in OLDPY")
+    program = (
+        "import sys, torch; from models.checkpoints.containers import read_dcp, write_dcp; "
+        "write_dcp(sys.argv[1], {'a': torch.arange(3)}); assert read_dcp(sys.argv[1])['a'].sum() == 3"
+    )
+    packages = os.pathsep.join([str(ROOT), str(Path(torch.__file__).parents[1])])
+    environment = {**os.environ, "PYTHONPATH": packages}
+    subprocess.run([python, "-c", program, tmp_path / "dcp"], env=environment, check=True)
+    assert read_dcp(tmp_path / "dcp")["a"].tolist() == [0, 1, 2]
 
 
 def test_dtypes_of_checkpoints_are_all_read(tmp_path: Path) -> None:
