@@ -24,6 +24,7 @@ from evaluation.records import (
     read_jsonl,
 )
 from evaluation.variance import VarianceTable
+from evaluation.votes import VoteSummary, votes_of_run
 from reports.clips import Gallery, PromptScore, embed
 from reports.cost import MeasuredCost, StageCost, measure_cost, read_stages
 from reports.curves import CurveGroup, HeldOut, read_heldout, read_metrics
@@ -119,6 +120,8 @@ class Run(Record):
     chunks: ChunkTable | None = None
     speed: dict[str, Speed]
     gallery: Gallery
+    votes: VoteSummary | None = None
+    """What people prefer; None if no votes were given."""
 
     def label(self, row: str) -> str:
         """A row's label, or its name if the report does not show the row."""
@@ -141,12 +144,19 @@ def prompt_scores(folder: Path, names: Sequence[str]) -> dict[str, dict[str, Pro
 
 
 def read_run(
-    scores: Path, results_dir: Path, settings: ReportSettings, root: Path, *, threads: int = 1
+    scores: Path,
+    results_dir: Path,
+    settings: ReportSettings,
+    root: Path,
+    *,
+    votes: Sequence[Path] = (),
+    threads: int = 1,
 ) -> Run:
     """Read and check everything. Raises ValueError or FileNotFoundError naming the file that is wrong.
 
     Manifests of rows that the table scores must be there. Where curves, filters, benchmarks or clips are
-    missing, their section says so. root: the repository; threads: for posters and previews.
+    missing, their section says so. root: the repository; votes: files of voters; threads: for posters and
+    previews.
     """
     table = read_json(ScoresTable, scores)
     if table.suite != settings.suite:
@@ -204,4 +214,5 @@ def read_run(
         gallery=embed(
             results_dir, prompts, manifests, by_prompt, budget, less_is_better=falling, threads=threads
         ),
+        votes=votes_of_run(results_dir, votes) if votes else None,
     )  # fmt: skip

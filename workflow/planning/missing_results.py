@@ -55,7 +55,9 @@ def missing_inputs(record: Path, suite: str, also: Mapping[str, str]) -> list[st
     also: files that were written beside the output, by an input that says that they were.
     """
     made_from = json.loads(record.read_text(encoding="utf-8")).get("input") or []
-    inside = [name for name in made_from if name.startswith(f"{suite}/") and not name.endswith(".gone")]
+    # Notes and votes are not made by any job: one that is gone is no longer an input, which is all.
+    ours = [name for name in made_from if name.startswith(f"{suite}/")]
+    inside = [n for n in ours if not n.endswith(".gone") and Path(n).parent.name != "votes"]
     beside = [name for sign, name in also.items() if sign in inside]
     return [name for name in [*inside, *beside] if not Path(name).exists()]
 

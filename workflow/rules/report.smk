@@ -23,6 +23,7 @@ rule report:
             row=[row for row in heldout_rows(SUITE) if row in CHOSEN.rows],
         ),
         weights=ancient(converted_files(SUITE, [row for row in SUITE.train if row in CHOSEN.rows])),
+        votes=sorted(str(path) for path in Path(FOLDERS.run, "votes").glob("*.json")),
         gone=gone_note(f"{FOLDERS.run}/report"),
     output:
         table="reports/table.html",
@@ -51,4 +52,5 @@ rule report:
         " --output {params.folder:q}/report.html"
         " --copy {output.table:q}"
         " --threads {threads}"
+        " --votes {input.votes:q}"
         " > {log:q} 2>&1"

@@ -126,6 +126,7 @@ class Forwarded(NamedTuple):
 
 FORWARDED = {
     "compare": Forwarded("compare_runs", "What changed between two runs, from their run.json."),
+    "votes": Forwarded("votes", "Merge the blind votes of several people, and say what they agree with."),
     "rebuild": Forwarded("rebuild", "Make a report again from its run.json, on any machine."),
     "convert": Forwarded(
         "convert_weights",

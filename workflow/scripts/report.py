@@ -8,6 +8,7 @@ may be absent; its section then says so):
   train/<row>/{metrics.jsonl ?, train.json ?, machine.json ?}, train/<row>/heldout.json ?
   weights/<row>/<flavour>.json ?, starts.jsonl ?, replay.json ?, fetch/resources.json ?, vbench/weights.json ?
   benchmarks/<rule>.tsv ?, benchmarks/<rule>/**/*.tsv ? (not the report's own)
+and --votes, the votes files of people.
 Writes --copy, one file that holds clips up to the budget and loads nothing; --output, the same page, which
 must lie in --results-dir and also plays all other clips from there; and beside --output the files of
 reports.beside.
@@ -36,7 +37,9 @@ def make_report(flags: argparse.Namespace) -> None:
     root = Path(__file__).resolve().parents[2]
     given = scrub(json.loads(flags.settings), str(root))
     settings = parse(ReportSettings, json.dumps(given), "--settings")
-    record = read_run(flags.scores, flags.results_dir, settings, root, threads=flags.threads)
+    record = read_run(
+        flags.scores, flags.results_dir, settings, root, votes=flags.votes, threads=flags.threads
+    )
     page = render_page(record)
     for export in exports_of(record):
         if export.text is not None:
@@ -54,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scores", required=True, type=Path, help="aggregate/scores.json")
     parser.add_argument("--results-dir", required=True, type=Path, help="results/<suite>")
     parser.add_argument("--copy", required=True, type=Path, help="the page that stands alone")
+    parser.add_argument("--votes", nargs="*", type=Path, default=[], help="votes files of people")
     parser.add_argument("--threads", type=int, default=1, help="for posters and small copies of clips")
     return run(parser, arguments, make_report)
 
