@@ -5,15 +5,29 @@ screen's numbers follow from the scores of single clips.
 import itertools
 import re
 from html import unescape
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 
-from evaluation.aggregate import RANKED_KINDS, ranks_by_row
-from evaluation.dimensions import NAMES
-from evaluation.records import Interval, Needed, PairedDifference, RowSummary, ScoresTable, TablePower
+from evaluation.aggregate import RANKED_KINDS, AggregateSettings, RowLabel, aggregate, ranks_by_row
+from evaluation.dimensions import DIMENSIONS, NAMES
+from evaluation.records import (
+    ClipScore,
+    DimensionResult,
+    Interval,
+    Needed,
+    PairedDifference,
+    Prompt,
+    RowSummary,
+    ScoresTable,
+    TablePower,
+    clip_id,
+)
 from reports.page import render_section
 from reports.run import Run
 from reports.verdict import p_text, verdict_of
+from tests.reports import synthetic
 
 Totals = dict[str, float | None]
 """Total of each row, None of a row that is incomplete."""
@@ -201,3 +215,100 @@ def test_the_first_screen_names_what_it_shows(finished_run: Run) -> None:
     tied = render_section(finished_run.model_copy(update={"table": table}), "header")
     assert tied.count('<small class="tie">tie</small>') == tied.count('<circle class="tie"') == 4
     assert "differs" not in re.sub(r'<p class="quiet".*', "", tied, flags=re.DOTALL)
+
+
+class World(NamedTuple):
+    """A simulated suite: what each row is truly worth, in points above the average row on every dimension."""
+
+    leads: dict[str, float]
+    said: str
+    """What the headline says, as a pattern."""
+    saturated: str | None = None
+    """A dimension on which every clip of every row is perfect."""
+    incomplete: str | None = None
+    """A row that was never scored on scene."""
+
+
+NINE = "abcdefghi"
+WORLDS = {
+    "one clear winner": World({"a": 4.0} | dict.fromkeys(NINE[1:], 0.0), r"A leads by .* over [B-I]"),
+    "all equal": World(dict.fromkeys(NINE, 0.0), "No model leads: no two of nine models"),
+    "two clusters": World(
+        dict.fromkeys(NINE[:4], 5.0) | dict.fromkeys(NINE[4:], 0.0),
+        r"No model leads: [A-D], at the top, is not distinguishable from [A-D] \(.*\) or two others\.",
+    ),
+    "one saturated dimension": World(
+        {"a": 4.0} | dict.fromkeys(NINE[1:], 0.0),
+        r"A leads by .* over [B-I]",
+        saturated="object_class",
+    ),
+    "one incomplete row": World(
+        {"a": 8.0, "b": 4.0} | dict.fromkeys(NINE[2:], 0.0),
+        r"B leads by .* over [C-I]",
+        incomplete="a",
+    ),
+}
+
+
+def simulated(world: World, seed: int) -> ScoresTable:
+    """96 prompts in four kinds, two samples each: a prompt's difficulty is shared by all rows, clips vary."""
+    random = np.random.default_rng(seed)
+    listed = [
+        Prompt(id=f"{kind}_{n:02d}", prompt="", extended="", dimensions=served, samples=2, facts={})
+        for kind, served in synthetic.KINDS.items()
+        for n in range(24)
+    ]
+    hard = {(p.id, name): random.normal(0, 0.1) for p in listed for name in p.dimensions}
+    results = []
+    for row, lead in world.leads.items():
+        for d in (d for d in DIMENSIONS if (row, d.name) != (world.incomplete, "scene")):
+            low, high = (bound / 100 for bound in d.toybox)
+            clips = tuple(
+                ClipScore(
+                    clip_id=clip_id(p.id, sample), prompt_id=p.id, sample=sample,
+                    value=1.0 if d.name == world.saturated else low + (high - low) * float(np.clip(
+                        0.5 + lead / 100 + hard[p.id, d.name] + random.normal(0, 0.05), 0, 1)),
+                )
+                for p in listed if d.name in p.dimensions for sample in range(2)
+            )  # fmt: skip
+            mean = float(np.mean([clip.value for clip in clips]))
+            results.append(
+                DimensionResult(
+                    suite="toybox", row=row, dimension=d.name, kind="exact", mean=mean, clips=clips
+                )
+            )
+    rows = {row: RowLabel(label=row.upper(), kind="native") for row in world.leads}
+    settings = AggregateSettings(bounds="toybox", dimensions=NAMES, draws=2000, seed=seed, rows=rows)
+    return aggregate("toybox", listed, results, [], settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_verdict_is_true_in_simulated_runs(name: str) -> None:
+    """Where the truth is known: the headline says it, the true rank lies in every range, every corrected
+    interval holds the true difference, and differences beyond what the run can find are found. Of ten runs
+    at most two may fail, since all of a run's tests together are wrong 5 times of 100.
+    """
+    world, right = WORLDS[name], 0
+    for seed in range(10):
+        table = simulated(world, seed)
+        worth = {row: lead for row, lead in world.leads.items() if row != world.incomplete}
+        lost = 0.2 / 9 if world.saturated else 0.0  # a saturated dimension's share of the total
+        said = re.match(world.said, verdict_of(table).headline) is not None
+        ranks = all(
+            row.ranks["total"].first <= 1 + sum(other > worth[row.row] for other in worth.values())
+            and row.ranks["total"].last >= sum(other >= worth[row.row] for other in worth.values())
+            for row in table.rows
+            if row.row in worth
+        )
+        held = found = True
+        for pair in (pair for pair in table.pairs if pair.metric == "total"):
+            truth = (1 - lost) * (worth[pair.a] - worth[pair.b])
+            assert pair.detectable is not None
+            held &= pair.corrected.low - 1e-9 <= truth <= pair.corrected.high + 1e-9
+            found &= pair.holm < 0.05 or abs(truth) < 1.5 * pair.detectable
+        right += said and ranks and held and found
+        absent = [row.label for row in table.rows if row.incomplete]
+        unranked = [sentence for sentence in verdict_of(table).others if "Not ranked" in sentence]
+        assert unranked == [f"Not ranked: {x} (15 of 16 dimensions scored; missing: scene)." for x in absent]
+    assert right >= 8
