@@ -32,7 +32,7 @@ def verified_progress(folder: Path, part: str = "") -> dict[str, Any]:
     path, advice = folder / NAME, "take another checkpoint"
     if not path.is_file():
         raise ValueError(f"{folder} has no {NAME}, so it is no whole checkpoint of a training run; {advice}.")
-    said = json_mapping(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    said = json_mapping(path.read_bytes(), str(path))
     own = said.pop("sha256", None)
     if own is None or "files" not in said:
         raise ValueError(

@@ -93,7 +93,7 @@ def _move_earlier_version(output: Path) -> None:
         return
     whole = sorted(path for path in states.iterdir() if path.name.isdigit())
     path = whole[-1] / "progress.json" if whole else None
-    progress = json_mapping(path.read_text(encoding="utf-8"), str(path)) if path and path.is_file() else {}
+    progress = json_mapping(path.read_bytes(), str(path)) if path and path.is_file() else {}
     run = output / "runs" / str(progress.get("identity", "unfinished"))[:12]
     run.mkdir(parents=True)
     for name in (*LINKED, "wandb_run"):

@@ -173,11 +173,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a file more": (lambda s: (s / NEWEST / "models/x").touch(), "has, beside what was written, models/x"),
     "progress cut short": (
         lambda s: os.truncate(s / NEWEST / "progress.json", 40),
-        "progress.json is damaged: it is no JSON",
+        "progress.json cannot be read as JSON",
     ),
     "progress that is no text": (
         lambda s: (s / NEWEST / "progress.json").write_bytes(bytes(range(128, 256))),
-        "progress.json is damaged: it is no JSON",
+        "progress.json cannot be read as JSON",
     ),
     "no progress": (lambda s: (s / NEWEST / "progress.json").unlink(), "has no progress.json"),
     "no hashes": (

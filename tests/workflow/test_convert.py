@@ -443,7 +443,7 @@ TRAINED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "progress cut short": (
         lambda row: os.truncate(row / "checkpoint/progress.json", 50),
-        "progress.json is damaged: it is no JSON",
+        "progress.json cannot be read as JSON",
     ),
     "a false hash": (lambda row: edited(row / "train.json", tensors_sha256="0" * 64), "train.json says 000"),
     "a false step": (lambda row: edited(row / "train.json", step=1), "of iteration 2, but .* of 1"),
