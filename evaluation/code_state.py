@@ -1,5 +1,6 @@
 """Which commit of this project is running. Standard library only, so that jobs and reports may both ask."""
 
+import os
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -16,11 +17,15 @@ class CodeState(NamedTuple):
 
 
 def code_state(root: Path) -> CodeState:
-    """Commit and dirtiness of the checkout at `root`."""
+    """Commit and dirtiness of the checkout at `root`; neither without git, or where an unpacked archive lies
+    inside somebody's repository.
+    """
+    top = _git(root, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != root.resolve():
+        return CodeState("not a git checkout", None)
     changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-    return CodeState(
-        _git(root, "rev-parse", "HEAD") or "not a git checkout", None if changed is None else bool(changed)
-    )
+    commit = _git(root, "rev-parse", "HEAD")
+    return CodeState(commit or "not a git checkout", None if changed is None else bool(changed))
 
 
 @cache
@@ -35,9 +40,15 @@ def this_commit() -> str:
 
 
 def _git(root: Path, *words: str) -> str | None:
-    """What a git command prints, or None outside a checkout or without git."""
+    """What a git command prints, or None outside a checkout or without git.
+
+    The environment may name another repository, as it does in a hook; the folder may be another user's, as it
+    is in a container.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-c", "safe.directory=*", "-C", str(root), *words]
     try:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

@@ -52,6 +52,19 @@ class Lock:
         except (OSError, ValueError, TypeError):
             return None
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a process holds it, this one or another."""
+        if self.path.resolve() in _HELD:
+            return True
+        lock = FileLock(self.path, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
     def take(self) -> bool:
         """Hold it until this process ends; False if another process has it."""
         path = self.path.resolve()

@@ -1,8 +1,6 @@
 """What a run says before its first job: what is missing, what it will do, and about what it will cost."""
 
 import json
-import os
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,11 +33,6 @@ from workflow.training.reward_names import REWARD_PYTHON
 
 LATENT_STRIDE = 4
 """Pixel frames of a latent frame behind the first, and the least pixels of a latent's side."""
-
-
-def put_python_first() -> None:
-    """Let `python` in a rule be the one that runs Snakemake, whether or not its environment is activated."""
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 
 
 def gpu_slots(environment: Mapping[str, str]) -> int:

@@ -35,6 +35,7 @@ from workflow.planning.paths import Folders, has_user_list, prompt_list_copy
 from workflow.planning.progress import Pace, job_costs
 from workflow.planning.prompt_plan import keep_copy
 from workflow.planning.row_plan import Baselines
+from workflow.planning.run_lock import release_dead_runs
 from workflow.planning.subset import Subset, chosen_prompts, chosen_suite, make_subset_folder
 from workflow.planning.suite import Suite
 from workflow.planning.suite_file import RELEASED
@@ -70,9 +71,12 @@ class RunEvents:
         return chosen_suite(self.suite, self.subset)
 
     def read(self) -> None:
-        """The rules were read: check what the suite names, make a subset's folder, say what is gone."""
+        """The rules were read: remove a dead run's lock, check what the suite names, make a subset's folder,
+        say what is gone.
+        """
         if is_wanted(self.workflow.output_settings):
             take_over(self.console, logger)
+        dead = release_dead_runs()
         check_inputs(self.chosen, self.root, self.baselines, self.config)
         if has_user_list(self.suite):
             listed, copy = self.suite.prompts.list, prompt_list_copy(self.suite)
@@ -84,7 +88,7 @@ class RunEvents:
                 Path(self.folders.suite), self.subset, lambda: planned_prompts(self.suite, self.root)
             )
         gone = missing_warnings(self.folders, self.suite, self.baselines)
-        for warning in (*self.code.warnings(), *gone):
+        for warning in (*dead, *self.code.warnings(), *gone):
             logger.warning(warning)
 
     def start(self) -> None:

@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT))
 from baselines.spec import load_row
 from workflow.external.changed_files import changes_note
 from workflow.planning.acceptance import CodeBook
-from workflow.planning.banner import gpu_slots, planned_prompts, put_python_first
+from workflow.planning.banner import gpu_slots, planned_prompts
 from workflow.planning.code_digest import GPU_ONLY
 from workflow.planning.custom_dimensions import custom_dimensions
 from workflow.planning.missing_clips import missing_note
@@ -22,8 +22,9 @@ from workflow.planning.run_events import RunEvents
 from workflow.planning.row_plan import clip_settings, included_rules, rows_of_kind
 from workflow.planning.subset import choose_subset, chosen_suite
 from workflow.planning.suite_file import config_name, load_suite
+from workflow.planning.surroundings import settle_surroundings
 
-put_python_first()
+settle_surroundings(ROOT)
 
 # A limit of GPUs is one of this machine (--profile gpus): jobs then wait for a GPU of their own.
 ON_GPU = ""

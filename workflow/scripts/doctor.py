@@ -18,6 +18,7 @@ import numpy as np
 
 from evaluation.clip_reader import read_clip
 from evaluation.clips import write_clip
+from evaluation.code_state import code_state
 from evaluation.command import command, run
 from evaluation.files import file_sha256
 from workflow.planning.banner import expected_prompts, run_needs, start_notices
@@ -26,6 +27,7 @@ from workflow.planning.paths import check_weight_files, own_weights, row_weights
 from workflow.planning.resources import missing_resources
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 from workflow.planning.suite_file import RELEASED, read_suite
+from workflow.planning.surroundings import OWN_HOME, settle_surroundings
 from workflow.scoring.vbench_doctor import SHOWN_FILES, DoctorCheck, check_scorer
 
 
@@ -34,6 +36,23 @@ def check_python() -> DoctorCheck:
     good = (3, 11) <= sys.version_info[:2] <= (3, 12)
     said = f"{platform.python_version()} (3.11 or 3.12 is supported)"
     return DoctorCheck("ok" if good else "MISSING", "python", said)
+
+
+def check_surroundings() -> DoctorCheck:
+    """What shells and containers often lack or set: git, a home directory, PYTHONSAFEPATH."""
+    root = Path(__file__).parents[2]
+    settle_surroundings(root)
+    code = code_state(root)
+    notes = []
+    if code.dirty is None:
+        notes.append("no git, or no checkout of its own: records call the commit unknown")
+    if os.environ.get("HOME") == str(root / OWN_HOME):
+        notes.append(f"no home to write to: {OWN_HOME} is taken; plain snakemake wants HOME set")
+    if sys.flags.safe_path:
+        notes.append("PYTHONSAFEPATH is set: jobs are started without it")
+    if notes:
+        return DoctorCheck("note", "surroundings", "; ".join(notes))
+    return DoctorCheck("ok", "surroundings", f"git, commit {code.commit[:12]}; a home directory")
 
 
 def check_torch(suite: Suite) -> DoctorCheck:
@@ -171,6 +190,7 @@ def doctor(flags: argparse.Namespace) -> None:
     suite = read_suite(flags.config, root, flags.replace)
     checks = [
         check_python(),
+        check_surroundings(),
         check_torch(suite),
         check_attention(suite),
         check_machine(),

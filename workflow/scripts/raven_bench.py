@@ -15,6 +15,8 @@ from typing import Annotated, NamedTuple, NoReturn
 
 import typer
 
+from workflow.planning.surroundings import settle_surroundings
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 FORWARD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 """Everything behind the command, --help too, goes to the script."""
@@ -313,6 +315,7 @@ add_forwarded(bench, BENCH_COMMANDS, "bench ")
 
 def main() -> None:
     """Parse the command line and do what it says."""
+    settle_surroundings(CHECKOUT)
     app(prog_name="raven-bench")
 
 
