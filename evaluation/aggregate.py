@@ -31,6 +31,7 @@ from evaluation.records import (
     RowKind,
     RowSummary,
     ScoresTable,
+    TableInputs,
     clip_id,
 )
 from evaluation.selection import expected_samples
@@ -455,8 +456,9 @@ def aggregate(
     results: Sequence[DimensionResult],
     filtered: Sequence[FilteredSet],
     settings: AggregateSettings,
+    inputs: TableInputs,
 ) -> ScoresTable:
-    """The table of scores of one suite.
+    """The table of scores of one suite. inputs: sha256 of the files that all this was read from.
 
     filtered: the static filter's outcome of every row, wanted where a prompt has `keep`. Rows whose
     dimensions are not all there get totals None and the reason; a result that lacks a clip, or holds a wrong
@@ -499,6 +501,7 @@ def aggregate(
         summaries.append(summary.model_copy(update={"ranks": ranks.get(row, {})}))
     return ScoresTable(
         suite=suite,
+        inputs=inputs,
         benchmark=settings.bounds,
         dimensions=tuple(name for name in NAMES if name in settings.dimensions),
         custom=settings.custom,

@@ -22,9 +22,14 @@ from evaluation.records import (
     DimensionResult,
     Identifier,
     Interval,
+    Natural,
     PairedDifference,
+    PlainText,
+    Positive,
+    Probability,
     Prompt,
     Record,
+    TableInputs,
 )
 
 CHUNK = 3
@@ -42,28 +47,30 @@ class ChunkCurve(Record):
     """The curve of one row and metric, in normalised points."""
 
     row: Identifier
-    metric: str
+    metric: Identifier
     chunks: tuple[Interval | None, ...]
     """None where no frame of the chunk has a value."""
     drift: Interval | None
     """Last chunk minus first, on the same prompts; None, as its p-values, with fewer than two chunks."""
-    p_value: float | None
-    holm: float | None
+    p_value: Probability | None
+    holm: Probability | None
     """The p-value among the curves of the metric, ranked rows and controls apart."""
-    prompts: int
+    prompts: Positive
 
 
 class ChunkTable(Record):
     """aggregate/chunks.json: curves of every row and metric."""
 
-    schema_version: Literal[2] = 2
-    suite: str
-    subset: str | None = None
+    schema_version: Literal[3] = 3
+    suite: PlainText
+    inputs: TableInputs
     """As in ScoresTable."""
-    pixel_frames: int
+    subset: PlainText | None = None
+    """As in ScoresTable."""
+    pixel_frames: Natural
     """Of a clip."""
-    metrics: tuple[str, ...]
-    without: tuple[str, ...]
+    metrics: tuple[Identifier, ...]
+    without: tuple[Identifier, ...]
     """Dimensions of the run whose scorer gives no values of frames."""
     curves: tuple[ChunkCurve, ...]
     pairs: tuple[PairedDifference, ...]
@@ -243,12 +250,16 @@ def row_lengths(results: Sequence[DimensionResult]) -> dict[str, int]:
 
 
 def chunk_table(
-    suite: str, prompts: Sequence[Prompt], results: Sequence[DimensionResult], settings: AggregateSettings
+    suite: str,
+    prompts: Sequence[Prompt],
+    results: Sequence[DimensionResult],
+    settings: AggregateSettings,
+    inputs: TableInputs,
 ) -> ChunkTable:
     """Curves of every row and metric whose scorer gave values of frames, by the draws of the table of scores.
 
     results: as `aggregate` has checked them, so that the clips of one are equally long. Rows of another
-    length than most have no curve: their chunks lie elsewhere in time.
+    length than most have no curve: their chunks lie elsewhere in time. inputs: as of `aggregate`.
     """
     design, known = run_design(prompts, settings), settings.scored
     curves: dict[str, dict[str, RowCurve]] = {row: {} for row in settings.rows}
@@ -270,6 +281,7 @@ def chunk_table(
     chunks = chunk_of(frames - 1) + 1 if frames else 0
     return ChunkTable(
         suite=suite,
+        inputs=inputs,
         subset=settings.subset,
         pixel_frames=frames,
         metrics=tuple(shown),

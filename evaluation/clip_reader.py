@@ -170,13 +170,13 @@ def rgb_of(frame: av.VideoFrame) -> NDArray[np.uint8]:
     return np.asarray(frame.to_ndarray(format="rgb24", threads=1), dtype=np.uint8)
 
 
-def read_clip(path: Path, shape: ClipShape | None = None) -> DecodedClip:
-    """Every frame of a clip that VBench's readers see as we do; one clip of memory at most.
+def read_clip(video: Path | bytes, shape: ClipShape | None = None, name: str | None = None) -> DecodedClip:
+    """Every frame of a clip, or of its bytes, that VBench's readers see as we do; one clip of memory at most.
 
-    shape: what it must look like; another one is refused before anything is decoded. Raises
-    FileNotFoundError, or ClipError.
+    shape: what it must look like; another one is refused before anything is decoded. name: for messages, by
+    default the path. Raises FileNotFoundError, or ClipError.
     """
-    look = look_at_clip(path)
+    look = look_at_clip(video, name)
     if reason := _unscorable(look):
         raise look.refuse(reason)
     if shape and (wrong := shape_errors(look.frames, look.height, look.width, look.rate, shape)):
@@ -188,7 +188,7 @@ def read_clip(path: Path, shape: ClipShape | None = None) -> DecodedClip:
             f"than {MAX_CLIP_GB} (cut it)"
         )
     frames = np.empty((look.frames, look.height, look.width, 3), np.uint8)
-    for number, frame in enumerate(shown_frames(path, look)):
+    for number, frame in enumerate(shown_frames(video, look)):
         if reason := _unscorable_pixels(frame):
             raise look.refuse(reason)
         frames[number] = rgb_of(frame)

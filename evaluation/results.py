@@ -14,19 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.aggregate import check_result
 from evaluation.chunks import ChunkTable
+from evaluation.finished_run import read_finished_run
 from evaluation.metrics import CUSTOM_GROUP, metrics
-from evaluation.records import (
-    DimensionResult,
-    FilteredSet,
-    Interval,
-    Prompt,
-    RowSummary,
-    ScoresTable,
-    read_json,
-    read_jsonl,
-)
+from evaluation.records import Interval, RowSummary, ScoresTable
 
 CLIP_COLUMNS = ("row", "dimension", "prompt", "sample", "value", "unit", "normalised", "benchmark")
 TABLE_COLUMNS = (
@@ -51,48 +42,21 @@ def read_scores(folder: Path | str) -> pd.DataFrame:
     Raises FileNotFoundError if a file of the run is missing, and ValueError if one is not what the run's
     table was made from, or does not hold exactly the clips that it should.
     """
-    folder = Path(folder)
-    table = read_json(ScoresTable, _there(folder / "aggregate/scores.json"))
-    prompts = read_jsonl(Prompt, _there(folder / "prompts/prompts.jsonl"))
-    place = {prompt.id: number for number, prompt in enumerate(prompts)}
-    known = metrics(table.benchmark, table.custom)
+    run = read_finished_run(Path(folder))
+    place = {prompt.id: number for number, prompt in enumerate(run.prompts)}
+    known = metrics(run.table.benchmark, run.table.custom)
     lines: list[tuple[Any, ...]] = []
-    for row in table.rows:
-        filtered = read_json(FilteredSet, _there(folder / f"filter/{row.row}.json"))
-        for name, cell in row.dimensions.items():
-            path = folder / f"scores/{row.row}/{name}.result.json"
-            result, metric = read_json(DimensionResult, _there(path)), known[name]
-            found = (result.suite, result.row, result.dimension)
-            if found != (table.suite, row.row, name):
-                raise ValueError(
-                    f"{path} is of suite {found[0]}, row {found[1]}, dimension {found[2]}, expected "
-                    f"{table.suite}, {row.row}, {name}; put each file back into its own folder."
-                )
-            check_result(result, prompts, filtered, metric)
-            shown = metric.factor * result.mean
-            if len(result.clips) != cell.clips or abs(shown - cell.raw.mean) > 1e-6 * abs(100 / metric.scale):
-                raise ValueError(
-                    f"{path} has {len(result.clips)} clips with mean {shown:.6g}, the run's table says "
-                    f"{cell.clips} with {cell.raw.mean:.6g}: it was scored again since; build the report "
-                    "again."
-                )
+    for row in run.table.rows:
+        for name in row.dimensions:
+            metric = known[name]
             unit = metric.unit if metric.group == CUSTOM_GROUP else "fraction"
-            clips = sorted(result.clips, key=lambda clip: (place[clip.prompt_id], clip.sample))
+            clips = run.results[row.row][name].clips
             lines += [
                 (row.row, name, clip.prompt_id, clip.sample, clip.value, unit,
-                 metric.normalise(metric.factor * clip.value), table.benchmark)
-                for clip in clips
+                 metric.normalise(metric.factor * clip.value), run.table.benchmark)
+                for clip in sorted(clips, key=lambda clip: (place[clip.prompt_id], clip.sample))
             ]  # fmt: skip
     return pd.DataFrame(lines, columns=list(CLIP_COLUMNS))
-
-
-def _there(path: Path) -> Path:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing, which every finished run has; name results/<suite>, or results/<suite>/"
-            "subsets/<id>, and build its report first."
-        )
-    return path
 
 
 def _cells(found: Interval, mean: str = "normalised", prefix: str = "") -> dict[str, float]:

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from evaluation.records import Clip, FilteredSet, Prompt, clip_id, read_json, read_jsonl
+from evaluation.files import file_sha256
+from evaluation.records import Clip, FilteredSet, Inputs, Prompt, clip_id, read_json, read_jsonl
 
 ALL_PROMPTS = "all"
 """In place of a dimension's name: every prompt of the suite."""
+INPUT_FILES = {"prompts": "prompts", "manifest": "row's manifest", "filtered": "static filter's outcome"}
 
 
 class ScoredPrompt(NamedTuple):
@@ -20,24 +22,92 @@ class ScoredPrompt(NamedTuple):
 class RowInputs(NamedTuple):
     """What one row's scores are computed from, beside the clips themselves.
 
-    kept: prompt id -> samples that the static filter left.
+    kept: prompt id -> samples that the static filter left. sha256: of the files, for the record.
     """
 
     prompts: list[Prompt]
     manifest: list[Clip]
     kept: Mapping[str, Sequence[int]]
+    sha256: Inputs
+
+
+def hashes_of(prompts: Path, manifest: Path, filtered: Path | None = None) -> Inputs:
+    """The sha256 of files that a record is computed from."""
+    return Inputs(
+        prompts=file_sha256(prompts),
+        manifest=file_sha256(manifest),
+        filtered=None if filtered is None else file_sha256(filtered),
+    )
 
 
 def read_row(row: str, prompts: Path, manifest: Path, filtered: Path) -> RowInputs:
-    """Read the inputs of one row. Raises ValueError if the manifest or the filtered set is of another row."""
-    clips, kept = read_jsonl(Clip, manifest), read_json(FilteredSet, filtered)
+    """Read the inputs of one row. Raises ValueError if they are of another row, or do not belong together."""
+    listed, clips = read_jsonl(Prompt, prompts), read_jsonl(Clip, manifest)
+    kept = read_json(FilteredSet, filtered)
     rows = {clip.row for clip in clips} | {kept.row}
     if rows != {row}:
         raise ValueError(
             f"{manifest} and {filtered} are of the rows {sorted(rows)}, expected {row} alone; give the "
             "files of one row."
         )
-    return RowInputs(read_jsonl(Prompt, prompts), clips, kept.kept)
+    check_filtered(kept, listed, hashes_of(prompts, manifest))
+    return RowInputs(listed, clips, kept.kept, hashes_of(prompts, manifest, filtered))
+
+
+def check_filtered(filtered: FilteredSet, prompts: Sequence[Prompt], inputs: Inputs) -> None:
+    """Verify that a row was filtered from these files, and that every prompt keeps what it may.
+
+    inputs: sha256 of the files as they are. Raises ValueError naming the row, and the file or the prompt.
+    """
+    where = f"The static filter's outcome of row {filtered.row}"
+    check_inputs(where, filtered.inputs, inputs, "filter")
+    entries = {entry.prompt_id: entry for entry in filtered.filtered}
+    still = [prompt.id for prompt in prompts if prompt.keep is not None]
+    if list(filtered.kept) != [prompt.id for prompt in prompts] or list(entries) != still:
+        raise ValueError(f"{where} has other prompts than the suite, or in another order; filter again.")
+    for prompt in prompts:
+        kept, entry = filtered.kept[prompt.id], entries.get(prompt.id)
+        if entry is None and kept != tuple(range(prompt.samples)):
+            raise ValueError(
+                f"{where} keeps the samples {list(kept)} of {prompt.id}, which is no still prompt, expected "
+                f"all {prompt.samples}; filter again."
+            )
+        wanted = (prompt.samples, prompt.keep)
+        if entry is not None and (len(entry.static), len(kept) + entry.short) != wanted:
+            raise ValueError(
+                f"{where} keeps {len(kept)} of {len(entry.static)} samples of {prompt.id}, {entry.short} "
+                f"short, expected {prompt.keep} of {prompt.samples}; filter again."
+            )
+
+
+def check_inputs(where: str, found: Inputs, expected: Inputs, stage: str) -> None:
+    """Verify that a record was computed from the files that are there. Raises ValueError naming the file.
+
+    where: what the record is; stage: what to do again.
+    """
+    for name in ("prompts", "manifest", "filtered"):
+        then, now = getattr(found, name), getattr(expected, name)
+        if then != now:
+            raise ValueError(
+                f"{where} was made from another file of the {INPUT_FILES[name]} (sha256 {str(then)[:12]}) "
+                f"than the one that is there ({str(now)[:12]}); {stage} again."
+            )
+
+
+def filtered_clips(row: str, prompts: Sequence[Prompt], manifest: Sequence[Clip]) -> list[ScoredPrompt]:
+    """The still prompts and all their clips, which the static filter judges.
+
+    Raises ValueError as `select_clips` does, or if a clip is of another row.
+    """
+    if strange := [clip for clip in manifest if clip.row != row]:
+        raise ValueError(
+            f"The manifest holds clip {strange[0].clip_id} of row {strange[0].row}, expected row {row} "
+            "alone; give the row's own manifest."
+        )
+    still = [prompt for prompt in prompts if prompt.keep is not None]
+    if not still:
+        return []
+    return select_clips("static filter", still, manifest, {}, ALL_PROMPTS, unfiltered=True)
 
 
 def serves(prompts: str, prompt: Prompt) -> bool:

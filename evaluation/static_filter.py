@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from evaluation.records import FilteredPrompt, FilteredSet, Prompt
+from evaluation.records import FilteredPrompt, FilteredSet, Inputs, Prompt
 
 log = logging.getLogger("filter")
 
@@ -35,12 +35,16 @@ def filter_prompt(prompt_id: str, samples: Sequence[Judgement], keep: int) -> Fi
 
 
 def filtered_set(
-    row: str, prompts: Sequence[Prompt], judged: Mapping[str, Sequence[Judgement]], threshold: float
+    row: str,
+    inputs: Inputs,
+    prompts: Sequence[Prompt],
+    judged: Mapping[str, Sequence[Judgement]],
+    threshold: float,
 ) -> FilteredSet:
     """Which samples of each prompt are scored; logs how it went for every prompt with a `keep`.
 
     judged: prompt id -> its samples in order, for those prompts. threshold: the motion from which on they
-    were not static, for the record.
+    were not static, for the record, as inputs are.
     """
     filtered = tuple(filter_prompt(p.id, judged[p.id], p.keep) for p in prompts if p.keep is not None)
     for entry in filtered:
@@ -55,4 +59,4 @@ def filtered_set(
         )
     outcome = {entry.prompt_id: entry.kept for entry in filtered}
     kept = {p.id: outcome[p.id] if p.id in outcome else tuple(range(p.samples)) for p in prompts}
-    return FilteredSet(row=row, threshold=threshold, filtered=filtered, kept=kept)
+    return FilteredSet(row=row, inputs=inputs, threshold=threshold, filtered=filtered, kept=kept)

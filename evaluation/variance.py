@@ -6,13 +6,22 @@ Source: Searle, Casella and McCulloch (1992), Variance Components, 3.6.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from evaluation.intervals import Array
 from evaluation.metrics import Metric
-from evaluation.records import DimensionResult, Identifier, VersionedRecord
+from evaluation.records import (
+    DimensionResult,
+    Identifier,
+    NonNegative,
+    PlainText,
+    Positive,
+    Probability,
+    Record,
+    TableInputs,
+)
 
 
 class Components(NamedTuple):
@@ -25,23 +34,26 @@ class Components(NamedTuple):
     """Per prompt: n0 of the analysis of variance, their mean if all are equal."""
 
 
-class VarianceCell(VersionedRecord):
+class VarianceCell(Record):
     """The components of one row and dimension, in normalised points."""
 
     row: Identifier
-    dimension: str
-    prompts: int
-    samples: float
-    prompt_sd: float
-    seed_sd: float | None
-    seed_share: float | None
+    dimension: Identifier
+    prompts: Positive
+    samples: NonNegative
+    prompt_sd: NonNegative
+    seed_sd: NonNegative | None
+    seed_share: Probability | None
     """Part of the mean's error that comes from seeds, 0..1."""
 
 
-class VarianceTable(VersionedRecord):
+class VarianceTable(Record):
     """aggregate/variance.json: standard deviations between prompts and between seeds."""
 
-    suite: str
+    schema_version: Literal[2] = 2
+    suite: PlainText
+    inputs: TableInputs
+    """As in ScoresTable."""
     cells: tuple[VarianceCell, ...]
 
 
@@ -98,9 +110,11 @@ def seed_part(influence: Array, squared_error: float) -> SeedPart:
 
 
 def variance_table(
-    suite: str, results: Sequence[DimensionResult], known: Mapping[str, Metric]
+    suite: str, results: Sequence[DimensionResult], known: Mapping[str, Metric], inputs: TableInputs
 ) -> VarianceTable:
-    """A cell per result with at least two prompts, by row and dimension. known: every metric by name."""
+    """A cell per result with at least two prompts, by row and dimension. known: every metric by name; inputs:
+    as of `aggregate`.
+    """
     cells = []
     for result in results:
         metric = known[result.dimension]
@@ -119,4 +133,5 @@ def variance_table(
                 **found._asdict(),
             )
         )
-    return VarianceTable(suite=suite, cells=tuple(sorted(cells, key=lambda c: (c.row, c.dimension))))
+    cells.sort(key=lambda cell: (cell.row, cell.dimension))
+    return VarianceTable(suite=suite, inputs=inputs, cells=tuple(cells))

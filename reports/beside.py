@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from evaluation.records import with_checksum
 from evaluation.results import chunks_frame, csv_text, pairs_frame, table_frame
 from reports.exports import dimensions_latex, latex, markdown
 from reports.run import Run
@@ -24,7 +25,7 @@ EXPORTS = (
     Export(
         "run.json",
         "the whole record of this page, with a versioned schema; the page can be built again from it alone",
-        lambda run: run.model_dump_json() + "\n",
+        lambda run: with_checksum(run.model_dump_json() + "\n"),
     ),
     Export(
         "table.csv",

@@ -7,7 +7,6 @@ kind.
 """
 
 import base64
-import hashlib
 import statistics
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evaluation.records import Clip, Prompt, clip_id
+from evaluation.verified_clips import clip_bytes
 from reports.posters import PREVIEW_WIDTH, poster, preview
 
 OVERSIZE = 4  # times the median clip of a prompt: noise does not compress, one such row would fill the budget
@@ -69,18 +69,13 @@ class Gallery:
 class StoredClip(NamedTuple):
     """A clip file that is there, with the manifest's line for it."""
 
-    path: Path
+    folder: Path
+    """Of the row."""
     clip: Clip
 
     def read(self) -> bytes:
         """Its bytes. Raises ValueError if they are not those that were checked and scored."""
-        content = self.path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != self.clip.sha256:
-            raise ValueError(
-                f"Clip {self.clip.clip_id} of row {self.clip.row} is not the file its manifest names; "
-                "sample and check it again."
-            )
-        return content
+        return clip_bytes(self.folder, self.clip)
 
     def poster(self) -> str:
         """Base64 of its poster."""
@@ -146,9 +141,7 @@ def find_stored_clips(results_dir: Path, manifests: Mapping[str, Sequence[Clip]]
         folder = results_dir / "clips" / row / "mp4"
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         found[row] = {
-            clip.clip_id: StoredClip(folder / f"{clip.clip_id}.mp4", clip)
-            for clip in clips
-            if f"{clip.clip_id}.mp4" in names
+            clip.clip_id: StoredClip(folder.parent, clip) for clip in clips if f"{clip.clip_id}.mp4" in names
         }
     return found
 

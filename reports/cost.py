@@ -98,12 +98,20 @@ class _Benchmark(NamedTuple):
 
     @property
     def wall_s(self) -> list[float]:
-        return [float(line["s"]) for line in self.lines]
+        return [self._number(line.get("s")) for line in self.lines]
 
     def measured(self, column: str) -> list[float | None]:
         """A column's numbers. Snakemake writes NA or - for jobs that were too short to be measured."""
         texts = [line.get(column) for line in self.lines]
-        return [None if text in (None, "", "-", "NA") else float(text) for text in texts]
+        return [None if text in (None, "", "-", "NA") else self._number(text) for text in texts]
+
+    def _number(self, text: str | None) -> float:
+        if text is None or not re.fullmatch(r"[0-9]+(\.[0-9]+)?(e[-+]?[0-9]{1,2})?", text):
+            raise ValueError(
+                f"{self.path} has {text!r} where Snakemake writes a number: it was damaged; delete it, and "
+                "the cost of its jobs is left out."
+            )
+        return float(text)
 
 
 def _benchmarks(results_dir: Path) -> Iterator[_Benchmark]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import model_validator
 
+from evaluation.files import load_json
 from evaluation.intervals import (
     bootstrap_generator,
     draw_weights,
@@ -18,7 +18,7 @@ from evaluation.intervals import (
     percentile_range,
     resample_means,
 )
-from evaluation.records import Interval, Record, read_json
+from evaluation.records import Interval, PlainText, Record, VersionedRecord, read_json
 
 NO_CURVES = ("iteration", "elapsed_s")  # the second for people who look at a running job
 DRAWS = 2000
@@ -57,10 +57,10 @@ def read_metrics(path: Path) -> list[CurveGroup]:
     number.
     """
     found: dict[str, list[tuple[float, float]]] = {}
-    for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        values = json.loads(line)
-        where = f"{path.name} line {line_number}"
-        if "iteration" not in values:
+    for line_number, line in enumerate(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), 1):
+        where = f"{path} line {line_number}"
+        values = load_json(line, where)
+        if not isinstance(values, dict) or "iteration" not in values:
             raise ValueError(f"{where} has no iteration, which every line of training's metrics has.")
         for key, value in values.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -77,7 +77,7 @@ def read_metrics(path: Path) -> list[CurveGroup]:
 class HeldOutMetric(Record):
     """A metric per held-out prompt, with the same noise before and after."""
 
-    name: str
+    name: PlainText
     trained: bool
     """Whether it is part of the reward."""
     before: tuple[float | None, ...]
@@ -85,13 +85,13 @@ class HeldOutMetric(Record):
     after: tuple[float | None, ...]
 
 
-class HeldOut(Record):
+class HeldOut(VersionedRecord):
     """train/<row>/heldout.json: the paired check on prompts that no training saw."""
 
-    before: str
+    before: PlainText
     """A row as `after` is, or the file that training started from."""
-    after: str
-    prompts: tuple[str, ...]
+    after: PlainText
+    prompts: tuple[PlainText, ...]
     """Ids."""
     measures: tuple[HeldOutMetric, ...]
     """The reward and each checker."""

@@ -1,25 +1,25 @@
 """Provenance: what a report was made from, without host names, home paths, secrets or times."""
 
-import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
 from pydantic_core import to_jsonable_python
 
 from evaluation.code_state import code_state
-from evaluation.files import file_sha256
+from evaluation.files import file_sha256, load_json
+from evaluation.finished_run import FinishedRun
 from evaluation.prompts import count_prompts
 from evaluation.records import (
     Clip,
     ClipTiming,
     DimensionResult,
     Machine,
-    Prompt,
-    ScoresTable,
     TrainManifest,
+    VersionedRecord,
     WeightsManifest,
     read_json,
 )
@@ -29,6 +29,12 @@ RECORDED_PACKAGES = (
     "av", "diffusers", "jinja2", "matplotlib", "numpy", "opencv-python-headless", "peft", "pydantic",
     "safetensors", "scipy", "snakemake", "torch", "transformers",
 )  # fmt: skip
+
+
+class _OwnFiles(VersionedRecord):
+    """Weights of the user's own, as workflow/fetching/own_weights.py has proven them."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 def _version(package: str) -> str:
@@ -51,12 +57,6 @@ def _versions(software: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in software.items())
 
 
-def _scorer_versions(folder: Path) -> list[dict[str, str]]:
-    """What computed each dimension of a row, where its results say so."""
-    results = (read_json(DimensionResult, path) for path in sorted(folder.glob("*.result.json")))
-    return [result.versions for result in results if result.versions]
-
-
 def _joined(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
     """Every name with all its values."""
     found: dict[str, set[str]] = {}
@@ -69,20 +69,21 @@ def _joined(versions: Iterable[Mapping[str, str]]) -> dict[str, str]:
 def _described_sha256(root: Path, name: str) -> str | None:
     """Sha256 of a model file as the .json beside it says. None for a fetched one, which `fetched` has."""
     description = (root / name).with_suffix(".json")
-    return json.loads(description.read_text(encoding="utf-8"))["sha256"] if description.is_file() else None
+    described = load_json(description.read_bytes(), str(description)) if description.is_file() else {}
+    return described.get("sha256")
 
 
 def _json_if_there(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return load_json(path.read_bytes(), str(path)) if path.is_file() else {}
 
 
 def _clips_record(
-    results_dir: Path, row: str, clips: Sequence[Clip], timings: Sequence[ClipTiming]
+    results: Mapping[str, DimensionResult], clips: Sequence[Clip], timings: Sequence[ClipTiming]
 ) -> dict[str, Any]:
     """Of one row's clips: what they are, and where and with what they were made and scored."""
     return {
         "clips": len(clips),
-        "manifest_sha256": file_sha256(results_dir / "clips" / row / "manifest.jsonl"),
+        "manifest_sha256": next(result.inputs.manifest for result in results.values()),
         "noise": sorted({clip.noise for clip in clips}),
         "batch_size": sorted({clip.batch_size for clip in clips}),
         "weights_sha256": sorted({clip.weights_sha256 for clip in clips if clip.weights_sha256}),
@@ -91,7 +92,7 @@ def _clips_record(
         "devices": sorted({timing.device for timing in timings}),
         "attention": sorted({timing.attention for timing in timings if timing.attention}),
         "software": sorted({_versions(timing.software) for timing in timings if timing.software}),
-        "scorer": _joined(_scorer_versions(results_dir / "scores" / row)),
+        "scorer": _joined(result.versions for result in results.values()),
     }
 
 
@@ -100,15 +101,13 @@ def run_record(
     root: Path,
     results_dir: Path,
     scores_path: Path,
-    table: ScoresTable,
-    prompts: Sequence[Prompt],
-    manifests: Mapping[str, Sequence[Clip]],
+    run: FinishedRun,
     timings: Mapping[str, Sequence[ClipTiming]],
     config: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The record as plain JSON values. config: the suite's, for its codec, its text encoder and its seeds."""
-    code = code_state(root)
-    counts = count_prompts(prompts)
+    code, table = code_state(root), run.table
+    counts = count_prompts(run.prompts)
     weights, train = results_dir / "weights", results_dir / "train"
     scorer_files = _json_if_there(results_dir / "vbench" / "weights.json")
     record = {
@@ -119,7 +118,7 @@ def run_record(
         "packages": {name: _version(name) for name in RECORDED_PACKAGES},
         "processor": _processor(),
         "prompts": {
-            "sha256": file_sha256(results_dir / "prompts" / "prompts.jsonl"),
+            "sha256": table.inputs.prompts,
             "lines": counts.lines,
             "distinct": counts.prompts,
             "clips_per_row": counts.clips,
@@ -132,9 +131,7 @@ def run_record(
         },
         "model_files": {part: _described_sha256(root, config["model"][part]) for part in ("codec", "text")},
         "fetched": _json_if_there(results_dir / "fetch" / "resources.json"),
-        "scorer": _joined(
-            found for row in manifests for found in _scorer_versions(results_dir / "scores" / row)
-        ),
+        "scorer": _joined(result.versions for found in run.results.values() for result in found.values()),
         "scorer_files": {name: found["sha256"] for name, found in scorer_files.items()},
         "seeds": {
             "prompts": config["prompts"]["seed"] if config["benchmark"] == "toybox" else None,
@@ -151,7 +148,7 @@ def run_record(
             for path in sorted(weights.glob("*/*.json"))
         },
         "own_weights": {
-            path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+            path.parent.name: read_json(_OwnFiles, path).model_dump(mode="json")
             for path in sorted(weights.glob("own-files/*/record.json"))
         },
         "trained": {
@@ -162,8 +159,8 @@ def run_record(
             for path in sorted(train.glob("*/machine.json"))
         },
         "clips": {
-            row: _clips_record(results_dir, row, clips, timings.get(row, ()))
-            for row, clips in manifests.items()
+            row: _clips_record(run.results[row], clips, timings.get(row, ()))
+            for row, clips in run.manifests.items()
         },
     }
     cleaned: dict[str, Any] = scrub(to_jsonable_python(record), str(root))

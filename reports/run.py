@@ -3,15 +3,17 @@
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.chunks import ChunkTable
 from evaluation.dimensions import BoundsName
+from evaluation.finished_run import read_finished_run
 from evaluation.metrics import metrics
 from evaluation.records import (
+    UNKNOWN_NOISE,
     Clip,
     ClipTiming,
     DimensionResult,
@@ -33,6 +35,8 @@ from reports.provenance import run_record
 from reports.replay import Replay, read_replay
 from reports.speed import RowCost, Speed, row_cost, speed_of
 from reports.starts import Start, read_starts
+
+Beside = TypeVar("Beside", VarianceTable, ChunkTable)
 
 
 class ReportRow(Record):
@@ -128,18 +132,30 @@ class Run(Record):
         return self.settings.rows[row].label if row in self.settings.rows else row
 
 
-def prompt_scores(folder: Path, names: Sequence[str]) -> dict[str, dict[str, PromptScore]]:
-    """Scores of a row by dimension and prompt, from its <dimension>.result.json files; empty without any."""
-    found: dict[str, dict[str, PromptScore]] = {}
-    for name in names:
-        path = folder / f"{name}.result.json"
-        if path.is_file():
-            values: dict[str, list[float]] = {}
-            for clip in read_json(DimensionResult, path).clips:
-                values.setdefault(clip.prompt_id, []).append(clip.value)
-            found[name] = {
-                key: PromptScore(statistics.fmean(each), len(each)) for key, each in sorted(values.items())
-            }
+def prompt_scores(result: DimensionResult) -> dict[str, PromptScore]:
+    """A result's scores by prompt."""
+    values: dict[str, list[float]] = {}
+    for clip in result.clips:
+        values.setdefault(clip.prompt_id, []).append(clip.value)
+    return {key: PromptScore(statistics.fmean(each), len(each)) for key, each in sorted(values.items())}
+
+
+def read_timings(path: Path, clips: Sequence[Clip]) -> list[ClipTiming]:
+    """What each clip of a row cost, in the order of its manifest; nothing of imported clips, which nobody
+    timed. Raises ValueError naming the file if it is of other clips.
+    """
+    timings = read_jsonl(ClipTiming, path)
+    expected = [(clip.row, clip.clip_id) for clip in clips if clip.noise != UNKNOWN_NOISE]
+    if [(timing.row, timing.clip_id) for timing in timings] != expected:
+        raise ValueError(f"{path} is not of the {len(expected)} clips of the row's manifest; check again.")
+    return timings
+
+
+def _beside(kind: type[Beside], path: Path, table: ScoresTable) -> Beside | None:
+    """A table that was computed with the table of scores; None if it is not there."""
+    found = read_json(kind, path) if path.is_file() else None
+    if found is not None and (found.suite, found.inputs) != (table.suite, table.inputs):
+        raise ValueError(f"{path} was computed from other files than the scores beside it; aggregate again.")
     return found
 
 
@@ -154,11 +170,12 @@ def read_run(
 ) -> Run:
     """Read and check everything. Raises ValueError or FileNotFoundError naming the file that is wrong.
 
-    Manifests of rows that the table scores must be there. Where curves, filters, benchmarks or clips are
-    missing, their section says so. root: the repository; votes: files of voters; threads: for posters and
-    previews.
+    All that the table was computed from must be there (evaluation/finished_run.py). Where curves, benchmarks
+    or clips are missing, their section says so. root: the repository; votes: files of voters; threads: for
+    posters and previews.
     """
-    table = read_json(ScoresTable, scores)
+    run = read_finished_run(results_dir, scores)
+    table, prompts, manifests = run.table, run.prompts, run.manifests
     if table.suite != settings.suite:
         raise ValueError(
             f"{scores.name} is of suite {table.suite}, the report's settings of {settings.suite}; use one."
@@ -168,28 +185,35 @@ def read_run(
         raise ValueError(
             f"The report's settings name no row {', '.join(absent)}, which the scores hold; add it to rows."
         )
-    prompts = read_jsonl(Prompt, results_dir / "prompts" / "prompts.jsonl")
+    order = [row for row in settings.rows if row in {row.row for row in table.rows}]
+    if order != [row.row for row in table.rows]:
+        raise ValueError(
+            f"{scores.name} has its rows in the order {', '.join(row.row for row in table.rows)}, expected "
+            f"{', '.join(order)}; aggregate again."
+        )
     scored = [row.row for row in table.rows if row.dimensions]
     external = {row for row, found in settings.rows.items() if found.kind == "external"}
     known = metrics(settings.bounds, table.custom)
-    manifests = {row: read_jsonl(Clip, results_dir / "clips" / row / "manifest.jsonl") for row in scored}
     timed = {row: results_dir / "clips" / row / "timings.jsonl" for row in scored}
-    timings = {row: read_jsonl(ClipTiming, path) for row, path in timed.items() if path.is_file()}
+    timings = {row: read_timings(path, manifests[row]) for row, path in timed.items() if path.is_file()}
     curves = {row: results_dir / "train" / row / "metrics.jsonl" for row in settings.rows}
-    filtered = {row: results_dir / "filter" / f"{row}.json" for row in settings.rows}
     heldout = [results_dir / "train" / row / "heldout.json" for row in settings.rows]
-    variance, chunks = (scores.with_name(name) for name in ("variance.json", "chunks.json"))
+    variance = _beside(VarianceTable, scores.with_name("variance.json"), table)
+    chunks = _beside(ChunkTable, scores.with_name("chunks.json"), table)
     ranked = [row.row for row in table.rows if row.kind in RANKED_KINDS]
     speed = {
         row: speed_of(manifests[row], timings[row], whole=row in external) for row in timings if row in ranked
     }
-    by_prompt = {row: prompt_scores(results_dir / "scores" / row, list(known)) for row in scored}
+    by_prompt = {
+        row: {name: prompt_scores(run.results[row][name]) for name in known if name in run.results[row]}
+        for row in scored
+    }
     falling = [name for name, metric in known.items() if metric.scale < 0]
     budget = round(settings.clips_budget_mb * 1e6)
     return Run(
         provenance=run_record(
-            root=root, results_dir=results_dir, scores_path=scores, table=table, prompts=prompts,
-            manifests=manifests, timings=timings, config=settings.config,
+            root=root, results_dir=results_dir, scores_path=scores, run=run, timings=timings,
+            config=settings.config,
         ),
         starts=read_starts(results_dir),
         replay=read_replay(results_dir),
@@ -197,7 +221,7 @@ def read_run(
         settings=settings,
         table=table,
         prompts=prompts,
-        filters=[read_json(FilteredSet, path) for path in filtered.values() if path.is_file()],
+        filters=[run.filtered[row] for row in settings.rows if row in run.filtered],
         noises=tuple(sorted({clip.noise for row in ranked for clip in manifests.get(row, ())})),
         costs=[
             row_cost(settings.rows[row].label, found, whole=row in external)
@@ -208,8 +232,8 @@ def read_run(
         curves={row: read_metrics(path) for row, path in curves.items() if path.is_file()},
         heldout=tuple(read_heldout(path) for path in heldout if path.is_file()),
         stages=read_stages(results_dir),
-        variance=read_json(VarianceTable, variance) if variance.is_file() else None,
-        chunks=read_json(ChunkTable, chunks) if chunks.is_file() else None,
+        variance=variance,
+        chunks=chunks,
         speed={row: found for row, found in speed.items() if found is not None},
         gallery=embed(
             results_dir, prompts, manifests, by_prompt, budget, less_is_better=falling, threads=threads

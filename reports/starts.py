@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from evaluation.files import append_line, whole_lines
-from evaluation.records import Sha256, VersionedRecord, parse
+from evaluation.records import Sha256, VersionedRecord, log_line, parse_log_line
 from reports.cost import CostEstimate
 
 STARTS_FILE = "starts.jsonl"
@@ -34,10 +34,10 @@ class Start(VersionedRecord):
 def note_start(results_dir: Path, start: Start) -> None:
     """Add a line to starts.jsonl."""
     results_dir.mkdir(parents=True, exist_ok=True)
-    append_line(results_dir / STARTS_FILE, start.model_dump_json())
+    append_line(results_dir / STARTS_FILE, log_line(start))
 
 
 def read_starts(results_dir: Path) -> list[Start]:
     """Every start, oldest first; none in a folder made without Snakemake."""
     path = results_dir / STARTS_FILE
-    return [parse(Start, line, f"{path} line {n}") for n, line in enumerate(whole_lines(path), 1)]
+    return [parse_log_line(Start, line, f"{path} line {n}") for n, line in enumerate(whole_lines(path), 1)]

@@ -11,11 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.clip_reader import read_clip
 from evaluation.custom.declaration import read_declaration
-from evaluation.files import append_line, file_sha256, load_json, whole_lines, write_text
-from evaluation.records import Clip, ClipScore, CustomDimension, Prompt
+from evaluation.files import append_line, file_sha256, whole_lines, write_text
+from evaluation.records import (
+    Clip,
+    ClipId,
+    ClipScore,
+    CustomDimension,
+    Prompt,
+    Record,
+    Sha256,
+    log_line,
+    parse_log_line,
+)
 from evaluation.selection import ScoredPrompt
+from evaluation.verified_clips import read_verified_clip
 
 log = logging.getLogger("score")
 
@@ -46,6 +56,14 @@ def load_scorer(path: Path, custom: CustomDimension, *, resources: Path, device:
     return lambda clips, told: [module.score(*one) for one in zip(clips, told, strict=True)]
 
 
+class JournalValue(Record):
+    """What was found of a clip of these bytes: a line of a journal."""
+
+    clip_id: ClipId
+    sha256: Sha256
+    value: float
+
+
 class Journal:
     """Values of finished clips, a JSON line each, in a file that outlives a killed job.
 
@@ -55,31 +73,32 @@ class Journal:
     """
 
     def __init__(self, path: Path | None, key: str) -> None:
-        self.path, self.values = path, dict[str, tuple[str, float]]()
+        self.path, self.values = path, dict[str, JournalValue]()
         if path is None:
             return
         lines = whole_lines(path)
         if lines[:1] == [json.dumps({"key": key})]:
             for line in lines[1:]:
                 try:
-                    clip, sha256, value = load_json(line, str(path))
-                except (TypeError, ValueError):
-                    break  # no line of ours
-                self.values[clip] = (sha256, value)
-        held = [json.dumps([clip, *value]) for clip, value in self.values.items()]
+                    scored = parse_log_line(JournalValue, line, str(path))
+                except ValueError:
+                    break  # damaged
+                self.values[scored.clip_id] = scored
+        held = map(log_line, self.values.values())
         write_text(path, "".join(f"{line}\n" for line in (json.dumps({"key": key}), *held)))
 
     def known(self, clips: Sequence[Clip]) -> list[float] | None:
         """The values of a batch; None unless every one is there, of the same bytes."""
-        found = [self.values.get(clip.clip_id, ("", 0.0)) for clip in clips]
-        same = all(sha256 == clip.sha256 for clip, (sha256, _) in zip(clips, found, strict=True))
-        return [value for _, value in found] if same else None
+        found = [self.values[clip.clip_id] for clip in clips if clip.clip_id in self.values]
+        same = [scored.sha256 for scored in found] == [clip.sha256 for clip in clips]
+        return [scored.value for scored in found] if same else None
 
     def add(self, clips: Sequence[Clip], values: Sequence[float]) -> None:
         """Write down the values of a batch."""
         if self.path is not None:
             for clip, value in zip(clips, values, strict=True):
-                append_line(self.path, json.dumps([clip.clip_id, clip.sha256, value]))
+                scored = JournalValue(clip_id=clip.clip_id, sha256=clip.sha256, value=value)
+                append_line(self.path, log_line(scored))
 
 
 def checked_value(value: Any, custom: CustomDimension, clip: str) -> float:
@@ -148,7 +167,7 @@ def _scored(
         {"id": p.id, "prompt": p.prompt, "extended": p.extended, "facts": p.facts, "fps": clip.fps}
         for p, clip in together
     ]
-    frames = [read_clip(clips / clip.file).frames for _, clip in together]
+    frames = [read_verified_clip(clips, clip).frames for _, clip in together]
     names = ", ".join(clip.clip_id for _, clip in together)
     try:
         values = score(frames, told)

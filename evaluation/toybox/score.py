@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.clip_reader import read_clip
 from evaluation.command import Parser, command, run
 from evaluation.files import write_text
 from evaluation.records import ClipScore, DimensionResult, write_json
 from evaluation.selection import ScoredPrompt, read_row, select_clips
 from evaluation.toybox.perception import FrameScores
 from evaluation.toybox.render import PIXEL_FRAMES, SIZE, Frames
+from evaluation.verified_clips import read_verified_clip
 
 log = logging.getLogger("score")
 
@@ -94,7 +94,7 @@ def score_clips(
     for prompt, chosen in selected:
         for clip in chosen:
             name = clip.clip_id
-            found = score(shrink(read_clip(clips / clip.file).frames, name), prompt.facts)
+            found = score(shrink(read_verified_clip(clips, clip).frames, name), prompt.facts)
             values = tuple(None if v is None else checked(v, dimension, name) for v in found.frames)
             scores.append(
                 ClipScore(
@@ -111,7 +111,8 @@ def score_clips(
 def score_row(flags: argparse.Namespace, score: ClipScorer) -> None:
     """Score the row of the flags and write both result files. Raises ValueError or FileNotFoundError."""
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
-    scores = score_clips(flags.dimension, score, select_clips(flags.dimension, *inputs), flags.clips)
+    selected = select_clips(flags.dimension, inputs.prompts, inputs.manifest, inputs.kept)
+    scores = score_clips(flags.dimension, score, selected, flags.clips)
     if not scores:
         raise ValueError(
             f"The static filter kept no clip of row {flags.row} for {flags.dimension}; nothing can be scored."
@@ -123,6 +124,7 @@ def score_row(flags: argparse.Namespace, score: ClipScorer) -> None:
         suite=flags.suite,
         row=flags.row,
         dimension=flags.dimension,
+        inputs=inputs.sha256,
         kind="stand-in" if flags.dimension in STAND_INS else "exact",
         mean=mean,
         clips=tuple(scores),

@@ -1,37 +1,35 @@
 """What the official static filter found of all samples, joined; evaluation/static_filter.py then chooses."""
 
 from collections.abc import Sequence
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from evaluation.records import FilteredSet, Prompt, clip_id
+from evaluation.records import ClipId, FilteredSet, Inputs, Natural, NonNegative, Prompt, Record, clip_id
+from evaluation.selection import check_inputs
 from evaluation.static_filter import Judgement, filtered_set
 
 STATIC_LIMIT = 1.0
 """The largest `motion` of a static clip, in official limits (evaluation/vbench/README.md#static-filter)."""
 
 
-class JudgedClip(BaseModel):
+class JudgedClip(Record):
     """What the worker says of one clip (evaluation/vbench/worker/early_stop.py)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
     static: bool
-    motion: float
+    motion: NonNegative
     """In units of the official limits, at most 1 exactly if the clip is static."""
-    pairs: int
+    pairs: Natural
     """How many pairs of frames were looked at."""
 
 
-class FilterPart(BaseModel):
+class FilterPart(Record):
     """What one job of the static filter leaves."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
+    schema_version: Literal[1] = 1
     row: str
+    inputs: Inputs
     part: str
     """As <i>-of-<n>."""
-    found: dict[str, JudgedClip]
+    found: dict[ClipId, JudgedClip]
     """By clip id."""
     versions: dict[str, str]
     """What computed it, by name; the backend too."""
@@ -47,8 +45,12 @@ def join_filter(row: str, prompts: Sequence[Prompt], parts: Sequence[FilterPart]
     """Which samples of each prompt are scored; every value is kept, and a prompt that lacks static clips says
     how many.
 
-    Raises ValueError if the parts do not hold exactly the samples of all static prompts, each once.
+    Raises ValueError if the parts do not hold exactly the samples of all static prompts, each once, or were
+    judged from different files.
     """
+    for part in parts[1:]:
+        where = f"Part {part.part} of the static filter of row {row}"
+        check_inputs(where, part.inputs, parts[0].inputs, "filter")
     found: dict[str, JudgedClip] = {}
     for part in parts:
         if part.row != row or found.keys() & part.found.keys():
@@ -77,4 +79,4 @@ def join_filter(row: str, prompts: Sequence[Prompt], parts: Sequence[FilterPart]
         for prompt in prompts
         if prompt.keep is not None
     }
-    return filtered_set(row, prompts, judged, STATIC_LIMIT)
+    return filtered_set(row, parts[0].inputs, prompts, judged, STATIC_LIMIT)

@@ -7,27 +7,25 @@ A part is a contiguous run of prompts, so that joining the rows of all parts giv
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from evaluation.files import file_sha256
 from evaluation.prompts import is_safe_name
-from evaluation.records import Clip, Prompt
+from evaluation.records import Clip, Inputs, Prompt, Record
 from evaluation.selection import ScoredPrompt, select_clips
+from evaluation.verified_clips import verified_path
 
 SAMPLES_SEEN = 5
 """The package looks at indices 0 to 4 of a prompt."""
 
 
-class ScorePart(BaseModel):
+class ScorePart(Record):
     """What one scoring job leaves."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
+    schema_version: Literal[1] = 1
     suite: str
     row: str
     dimension: str
+    inputs: Inputs
     part: str
     """As <i>-of-<n>."""
     names: tuple[str, ...]
@@ -110,25 +108,10 @@ def link_clips(entries: Sequence[ScoredPrompt], clips: Path, folder: Path) -> No
     the manifest.
     """
     for name, clip in named_clips(entries):
-        source, target = verified_clip(clip, clips), folder / name
+        source, target = verified_path(clips, clip), folder / name
         if target.exists():
             raise ValueError(
                 f"{os.path.realpath(target)!r} stands where {name!r} should: two prompts share this name "
                 "here; put temporary files on a file system that tells upper from lower case."
             )
         target.symlink_to(source)
-
-
-def verified_clip(clip: Clip, clips: Path) -> Path:
-    """A clip's file, absolute. Raises FileNotFoundError, or ValueError if the manifest has another one."""
-    path = (clips / clip.file).resolve()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Clip {path} does not exist; rerun the sample stage, which makes the clips that are missing."
-        )
-    if file_sha256(path) != clip.sha256:
-        raise ValueError(
-            f"Clip {path} is not the file that was checked (its sha256 differs from the manifest's): it "
-            "was damaged or replaced; delete it and rerun, the sample stage makes it again."
-        )
-    return path

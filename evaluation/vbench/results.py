@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.records import ClipScore, DimensionResult
+from evaluation.records import ClipScore, DimensionResult, Inputs
 from evaluation.selection import ScoredPrompt
 from evaluation.vbench.plan import ScorePart, named_clips
 from evaluation.vbench.reduce import official_clip_value, official_score, several_process_score
@@ -83,6 +83,7 @@ def dimension_result(
     rows: Sequence[Mapping[str, Any]],
     entries: Sequence[ScoredPrompt],
     versions: Mapping[str, str],
+    inputs: Inputs,
 ) -> DimensionResult:
     """Our record: our ids, values as fractions, the package's mean. versions: of `joined_versions`."""
     by_name = dict(named_clips(entries))
@@ -103,6 +104,7 @@ def dimension_result(
         suite=suite,
         row=row,
         dimension=dimension,
+        inputs=inputs,
         kind="official",
         mean=mean,
         clips=tuple(scores),

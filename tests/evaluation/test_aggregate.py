@@ -7,21 +7,26 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluation.aggregate import AggregateSettings, aggregate, check_result, totals
+from evaluation.aggregate import AggregateSettings, check_result, totals
 from evaluation.dimensions import BY_NAME, DIMENSIONS, NAMES
+from evaluation.files import file_sha256
 from evaluation.metrics import metrics
 from evaluation.records import (
     ClipScore,
     DimensionResult,
     FilteredSet,
+    Inputs,
     Prompt,
     ScoresTable,
     clip_id,
     read_json,
+    write_json,
     write_jsonl,
 )
 from evaluation.results import csv_text, table_frame
+from evaluation.static_filter import filtered_set
 from evaluation.variance import VarianceTable
+from tests.evaluation.made_up import INPUTS, aggregate
 
 KNOWN = metrics("toybox")
 
@@ -120,7 +125,9 @@ def make_result(row: str, dimension: str, prompts: list[Prompt], value) -> Dimen
         for s in range(p.samples if p.keep is None else p.keep)
     )
     mean = sum(clip.value for clip in clips) / len(clips)
-    return DimensionResult(suite="toybox", row=row, dimension=dimension, kind="exact", mean=mean, clips=clips)
+    return DimensionResult(
+        inputs=INPUTS, suite="toybox", row=row, dimension=dimension, kind="exact", mean=mean, clips=clips
+    )
 
 
 def make_settings(
@@ -221,7 +228,7 @@ def test_results_with_wrong_clips_stop():
 
 
 def static_case(kept: dict[str, tuple[int, ...]], row: str = "a") -> FilteredSet:
-    return FilteredSet(row=row, threshold=0.5, filtered=(), kept=kept)
+    return FilteredSet(row=row, inputs=INPUTS, threshold=0.5, filtered=(), kept=kept)
 
 
 def static_result(row: str, values: dict[str, float]) -> DimensionResult:
@@ -231,7 +238,13 @@ def static_result(row: str, values: dict[str, float]) -> DimensionResult:
     )
     mean = sum(values.values()) / max(len(values), 1)
     return DimensionResult(
-        suite="toybox", row=row, dimension="temporal_flickering", kind="exact", mean=mean, clips=clips
+        inputs=INPUTS,
+        suite="toybox",
+        row=row,
+        dimension="temporal_flickering",
+        kind="exact",
+        mean=mean,
+        clips=clips,
     )
 
 
@@ -428,10 +441,15 @@ def test_script_writes_table_and_csv(tmp_path, monkeypatch, compared):
 
     prompts, results, table = compared
     write_jsonl(tmp_path / "prompts.jsonl", prompts)
-    paths = []
+    origin = Inputs(prompts=file_sha256(tmp_path / "prompts.jsonl"), manifest="0" * 64)
+    paths, filters = [], {}
+    for row in table.rows:
+        filters[row.row] = tmp_path / f"{row.row}.json"
+        write_json(filters[row.row], filtered_set(row.row, origin, prompts, {}, 0.5))
     for result in results:
+        inputs = origin.model_copy(update={"filtered": file_sha256(filters[result.row])})
         paths.append(tmp_path / f"{result.row}-{result.dimension}.json")
-        paths[-1].write_text(result.model_dump_json())
+        write_json(paths[-1], result.model_copy(update={"inputs": inputs}))
     settings = make_settings({"a": "native", "b": "native", "c": "native", "noise": "control"}).model_dump()
     flags = [
         "aggregate",
@@ -452,11 +470,15 @@ def test_script_writes_table_and_csv(tmp_path, monkeypatch, compared):
         "--chunks",
         str(tmp_path / "out/chunks.json"),
         "--filtered",
+        *map(str, filters.values()),
         "--results",
     ]
     monkeypatch.setattr("sys.argv", [*flags, *map(str, paths)])
     script.main()
-    assert read_json(ScoresTable, tmp_path / "out/scores.json") == table
+    written = read_json(ScoresTable, tmp_path / "out/scores.json")
+    assert written.inputs.prompts == origin.prompts
+    assert written.inputs.results["b"]["color"] == file_sha256(tmp_path / "b-color.json")
+    assert written.model_copy(update={"inputs": table.inputs}) == table
     lines = (tmp_path / "out/scores.csv").read_text().splitlines()
     assert len(lines) == 1 + 4 * 19
     assert csv_text(table_frame(table), None).splitlines() == lines

@@ -12,11 +12,11 @@ from evaluation.chunks import (
     chunk_frames,
     chunk_means,
     chunk_of,
-    chunk_table,
 )
 from evaluation.dimensions import DIMENSIONS
 from evaluation.records import ClipScore, DimensionResult, Prompt, clip_id
 from evaluation.results import chunks_frame
+from tests.evaluation.made_up import INPUTS, chunk_table
 
 QUALITY = tuple(d.name for d in DIMENSIONS if d.group == "quality")
 FRAMES = 81
@@ -50,7 +50,7 @@ def result(row: str, prompts: list[Prompt], frames, dimension: str = "imaging_qu
                 )
             )  # fmt: skip
     return DimensionResult(
-        suite="x", row=row, dimension=dimension, kind="exact", mean=0.5, clips=tuple(clips)
+        inputs=INPUTS, suite="x", row=row, dimension=dimension, kind="exact", mean=0.5, clips=tuple(clips)
     )
 
 

@@ -6,28 +6,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.aggregate import AggregateSettings, aggregate, check_result
-from evaluation.chunks import chunk_table
+from evaluation.aggregate import AggregateSettings, check_result
 from evaluation.clips import write_clip
 from evaluation.custom.declaration import custom_dimension, read_declaration
 from evaluation.custom.scoring import BatchScore, load_scorer
 from evaluation.dimensions import NAMES
+from evaluation.files import file_sha256
 from evaluation.metrics import metrics
 from evaluation.records import (
     Clip,
     ClipScore,
     CustomDimension,
     DimensionResult,
+    FilteredPrompt,
     FilteredSet,
+    Inputs,
     Prompt,
     clip_id,
     read_json,
+    read_jsonl,
     write_json,
     write_jsonl,
 )
+from evaluation.selection import hashes_of
 from evaluation.toybox.controls import control_frames
 from evaluation.toybox.suite import toybox_prompts
-from evaluation.variance import variance_table
+from tests.evaluation.made_up import INPUTS, aggregate, chunk_table, variance_table
 from workflow.scripts import score_custom
 
 EXAMPLE = Path(__file__).parents[2] / "evaluation" / "custom" / "colour_drift.py"
@@ -133,6 +137,16 @@ PROMPTS = [
 ]
 
 
+def origin(folder: Path) -> Inputs:
+    return hashes_of(folder / "prompts.jsonl", folder / "manifest.jsonl")
+
+
+def write_filter(folder: Path) -> None:
+    kept: dict[str, tuple[int, ...]] = {p.id: (0, 1) for p in PROMPTS}
+    outcome = FilteredSet(row="raven", inputs=origin(folder), threshold=1, filtered=(), kept=kept)
+    write_json(folder / "filter.json", outcome)
+
+
 def job(folder: Path, custom: CustomDimension) -> list[str]:
     """Flags of the scoring job of one row, on six little clips, clip n of brightness 20 n."""
     clips, digest = [], "0" * 64
@@ -146,7 +160,7 @@ def job(folder: Path, custom: CustomDimension) -> list[str]:
                 prompt_id=prompt.id,
                 sample=sample,
                 file=f"mp4/{name}.mp4",
-                sha256=digest,
+                sha256=file_sha256(folder / f"mp4/{name}.mp4"),
                 latents_sha256=None,
                 noise="x",
                 weights_sha256=None,
@@ -160,8 +174,7 @@ def job(folder: Path, custom: CustomDimension) -> list[str]:
         )
     write_jsonl(folder / "manifest.jsonl", clips)
     write_jsonl(folder / "prompts.jsonl", PROMPTS)
-    kept: dict[str, tuple[int, ...]] = {p.id: (0, 1) for p in PROMPTS}
-    write_json(folder / "filter.json", FilteredSet(row="raven", threshold=1, filtered=(), kept=kept))
+    write_filter(folder)
     return [
         "--suite",
         "toybox",
@@ -266,8 +279,11 @@ def test_a_killed_batch_goes_on_where_it_was(tmp_path: Path) -> None:
     calls.unlink()
     assert score_custom.main(flags) == 0
     assert not calls.exists(), "everything was known"
-    manifest = tmp_path / "manifest.jsonl"
-    manifest.write_text(manifest.read_text().replace("0" * 64, "1" * 64, 1))
+    write_clip(tmp_path / "mp4/p0-0.mp4", np.full((9, 32, 32, 3), 7, np.uint8), fps=16)
+    listed = read_jsonl(Clip, tmp_path / "manifest.jsonl")
+    changed = file_sha256(tmp_path / "mp4/p0-0.mp4")
+    write_jsonl(tmp_path / "manifest.jsonl", [listed[0].model_copy(update={"sha256": changed}), *listed[1:]])
+    write_filter(tmp_path)
     assert score_custom.main(flags) == 0
     assert calls.read_text().splitlines() == ["[0, 0, 1, 1] {16}"]
     assert score_custom.main([*flags, "--code", "other"]) == 0
@@ -291,11 +307,17 @@ def test_a_judge_may_see_what_the_filter_left_out(tmp_path: Path) -> None:
     """CLIPS "all": scored on every sample, which is what aggregate then asks for."""
     kept: dict[str, tuple[int, ...]] = {p.id: (0,) for p in PROMPTS}
     prompts = [p.model_copy(update={"keep": 1}) for p in PROMPTS]
-    filtered = FilteredSet(row="raven", threshold=1, filtered=(), kept=kept)
+    still = [
+        FilteredPrompt(prompt_id=p.id, motion=(0.5, 0.5), static=(True, True), kept=(0,), short=0)
+        for p in prompts
+    ]
     for text, count in ((GOOD, 3), (GOOD + '\nCLIPS = "all"\n', 6)):
         custom = declared(tmp_path, text)
         flags = job(tmp_path, custom)
         write_jsonl(tmp_path / "prompts.jsonl", prompts)
+        filtered = FilteredSet(
+            row="raven", inputs=origin(tmp_path), threshold=1, filtered=tuple(still), kept=kept
+        )
         write_json(tmp_path / "filter.json", filtered)
         assert score_custom.main(flags) == 0
         result = read_json(DimensionResult, tmp_path / "out.json")
@@ -362,7 +384,15 @@ def test_own_dimensions_are_in_every_table_and_change_no_other_number(tmp_path: 
         )
         mean = sum(clip.value for clip in clips) / len(clips)
         return DimensionResult.model_validate(
-            {"suite": "x", "row": row, "dimension": name, "kind": kind, "mean": mean, "clips": clips}
+            {
+                "suite": "x",
+                "row": row,
+                "dimension": name,
+                "inputs": INPUTS,
+                "kind": kind,
+                "mean": mean,
+                "clips": clips,
+            }
         )
 
     sixteen = [result(row, name, "exact", 1.0) for row in leads for name in NAMES]

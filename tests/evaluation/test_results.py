@@ -1,34 +1,50 @@
 """Scores as frames: what one call reads of a results folder, and what it refuses."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from evaluation.aggregate import AggregateSettings, aggregate
 from evaluation.chunks import ChunkCurve, ChunkTable
+from evaluation.files import file_sha256
 from evaluation.records import (
+    Clip,
     ClipScore,
     CustomDimension,
     DimensionResult,
-    FilteredPrompt,
-    FilteredSet,
     Interval,
     Prompt,
     ScoresTable,
+    TableInputs,
+    clip_file,
     clip_id,
     read_json,
     write_json,
     write_jsonl,
 )
 from evaluation.results import PAIR_COLUMNS, chunks_frame, csv_text, pairs_frame, read_scores, table_frame
+from evaluation.selection import hashes_of
+from evaluation.static_filter import Judgement, filtered_set
+from tests.damages import lie
+from tests.evaluation.made_up import FILES
 
 DRIFT = CustomDimension(
     name="drift", title="drift", unit="levels", worst=64.0, best=0.0, prompts="color", file="drift.py",
     sha256="0" * 64,
 )  # fmt: skip
 KEPT = {"p2": (0, 1), "p10": (0, 1), "still": (2,)}
+
+
+def clip(row: str, prompt: Prompt, sample: int) -> Clip:
+    name = clip_id(prompt.id, sample)
+    return Clip(
+        clip_id=name, row=row, prompt_id=prompt.id, sample=sample, file=clip_file(name), sha256="0" * 64,
+        latents_sha256=None, noise="n", weights_sha256=None, settings_sha256="0" * 64, batch_size=1,
+        pixel_frames=9, height=8, width=8, fps=8,
+    )  # fmt: skip
 
 
 def make_results(folder: Path, benchmark: str, rows: dict[str, float]) -> ScoresTable:
@@ -43,10 +59,16 @@ def make_results(folder: Path, benchmark: str, rows: dict[str, float]) -> Scores
         )
         for name in KEPT
     ]  # fmt: skip
-    still = FilteredPrompt(
-        prompt_id="still", motion=(9, 9, 0), static=(False, False, True), kept=(2,), short=0
-    )
-    filters = [FilteredSet(row=row, threshold=1, filtered=(still,), kept=KEPT) for row in rows]
+    listed = folder / "prompts/prompts.jsonl"
+    write_jsonl(listed, prompts)
+    filters, origins = [], {}
+    for row in rows:
+        manifest, kept = folder / f"clips/{row}/manifest.jsonl", folder / f"filter/{row}.json"
+        write_jsonl(manifest, [clip(row, p, s) for p in prompts for s in range(p.samples)])
+        judged = {"still": [Judgement(9, False), Judgement(9, False), Judgement(0, True)]}
+        filters.append(filtered_set(row, hashes_of(listed, manifest), prompts, judged, 1))
+        write_json(kept, filters[-1])
+        origins[row] = hashes_of(listed, manifest, kept)
     kind = {"toybox": "exact", "vbench": "official"}[benchmark]
     results = []
     for row, value in rows.items():
@@ -62,20 +84,25 @@ def make_results(folder: Path, benchmark: str, rows: dict[str, float]) -> Scores
             mean = sum(clip.value for clip in clips) / len(clips)
             results.append(
                 DimensionResult(
-                    suite="x", row=row, dimension=name, kind="custom" if name == "drift" else kind, mean=mean,
-                    clips=clips,
+                    suite="x", row=row, dimension=name, inputs=origins[row],
+                    kind="custom" if name == "drift" else kind, mean=mean, clips=clips,
                 )
             )  # fmt: skip
     settings = AggregateSettings(
         bounds=benchmark, dimensions=("color", "temporal_flickering"), draws=1000, seed=0, custom=(DRIFT,),
         rows={row: {"label": f"{row}, ours", "kind": "native"} for row in rows},
     )  # fmt: skip
-    table = aggregate("x", prompts, results, filters, settings)
-    write_jsonl(folder / "prompts/prompts.jsonl", prompts)
-    for kept in filters:
-        write_json(folder / f"filter/{kept.row}.json", kept)
+    hashes: dict[str, dict[str, str]] = {row: {} for row in rows}
     for result in results:
-        write_json(folder / f"scores/{result.row}/{result.dimension}.result.json", result)
+        path = folder / f"scores/{result.row}/{result.dimension}.result.json"
+        write_json(path, result)
+        hashes[result.row][result.dimension] = file_sha256(path)
+    inputs = TableInputs(
+        prompts=file_sha256(listed),
+        filtered={row: file_sha256(folder / f"filter/{row}.json") for row in rows},
+        results=hashes,
+    )
+    table = aggregate("x", prompts, results, filters, settings, inputs)
     write_json(folder / "aggregate/scores.json", table)
     return table
 
@@ -120,43 +147,89 @@ def test_a_part_of_a_suite_is_read_like_a_whole(tmp_path: Path) -> None:
     """The folder of a subset shares the whole run's files and has a table of its own."""
     table = make_results(tmp_path, "toybox", {"b": 0.5, "a": 0.25})
     part = tmp_path / "subsets/0123"
-    for name in ("prompts", "filter", "scores"):
+    for name in ("prompts", "clips", "filter", "scores"):
         part.mkdir(parents=True, exist_ok=True)
         (part / name).symlink_to(f"../../{name}")
     row = table.rows[1]
-    row = row.model_copy(update={"dimensions": {"color": row.dimensions["color"]}})
-    write_json(part / "aggregate/scores.json", table.model_copy(update={"rows": (row,)}))
+    row = row.model_copy(update={"dimensions": {"color": row.dimensions["color"]}, "ranks": {}})
+    inputs = table.inputs.model_copy(update={"results": {"a": {"color": table.inputs.results["a"]["color"]}}})
+    alone = table.model_copy(update={"rows": (row,), "pairs": (), "inputs": inputs})
+    write_json(part / "aggregate/scores.json", alone)
     found = read_scores(part)
     assert set(zip(found["row"], found["dimension"], strict=True)) == {("a", "color")}
 
 
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("aggregate/scores.json", None, "scores.json is missing.*build its report first"),
-        ("scores/a/color.result.json", None, "a/color.result.json is missing"),
-        ("filter/a.json", {"row": "b"}, "no static filter of row a says which"),
-        ("prompts/prompts.jsonl", None, "prompts.jsonl is missing"),
-        ("scores/a/color.result.json", {"row": "b"}, "is of suite x, row b, dimension color, expected x, a"),
-        ("scores/a/color.result.json", {"mean": 0.9}, "says its mean is 0.9, its 4 clips give"),
-        ("scores/a/color.result.json", {"clips": []}, "does not hold the expected clips: p10-0 is missing"),
-        ("scores/a/color.result.json", {"words": 1}, "not a valid DimensionResult record.*words"),
-        ("aggregate/scores.json", {"schema_version": 1}, "has schema_version 1, expected 3 of a ScoresTable"),
-    ],
-)  # fmt: skip
-def test_what_is_missing_or_wrong_is_one_sentence(
-    tmp_path: Path, name: str, change: dict[str, object] | None, message: str
-) -> None:
-    """Guards against a frame that silently lacks clips, or holds those of another row."""
-    make_results(tmp_path, "toybox", {"a": 0.25})
-    path = tmp_path / name
-    if change is None:
-        path.unlink()
-    else:
-        path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+def number(*keys: str | int) -> Callable[[dict[str, Any]], None]:
+    """Add one to the number at a place."""
+
+    def change(record: Any) -> None:
+        for key in keys[:-1]:
+            record = record[key]
+        record[keys[-1]] += 1
+
+    return change
+
+
+def moved(record: dict[str, Any]) -> None:
+    """Mean, low and high of a row's color by one point."""
+    for key in ("mean", "low", "high"):
+        record["rows"][0]["dimensions"]["color"]["raw"][key] += 1
+
+
+RESULT, SCORES = "scores/a/color.result.json", "aggregate/scores.json"
+LIES: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
+    "a mean": (SCORES, moved, "says of a, color: 26.5; the scores of the clips give 25.5"),
+    "a normalised mean": (
+        SCORES,
+        lambda r: r["rows"][0]["dimensions"]["color"].update(normalised={"mean": 9, "low": 1, "high": 10}),
+        "says of a, color: 9.0; the scores of the clips give",
+    ),
+    "a count": (SCORES, number("rows", 0, "dimensions", "color", "clips"), "says of a, color: .*5, 0"),
+    "a difference": (
+        SCORES,
+        lambda r: r["pairs"][0].update(difference={"mean": 1, "low": 0, "high": 2}),
+        "says of a minus b, temporal_flickering: 1.0; the scores of the clips give -",
+    ),
+    "ranks": (SCORES, lambda r: r["rows"][1].update(ranks={}), "says of b, ranks: {}"),
+    "a dimension gone": (SCORES, lambda r: r["rows"][0]["dimensions"].pop("drift"), "of a, dimensions"),
+    "an interval": (
+        SCORES,
+        lambda r: r["rows"][0]["dimensions"]["color"]["raw"].update(low=99),
+        "outside its interval 99",
+    ),
+    "a version": (SCORES, lambda r: r.update(schema_version=1), "has schema_version 1, expected 3 of a Scor"),
+    "no version": (SCORES, lambda r: r.pop("schema_version"), "has no schema_version, expected 3 of a Scor"),
+    "a version in quotes": (SCORES, lambda r: r.update(schema_version="3"), "expected 3 of a ScoresTable"),
+    "draws in quotes": (SCORES, lambda r: r.update(draws="1000"), "draws: Input should be a valid integer"),
+    "a score": (RESULT, number("clips", 0, "value"), "color.result.json is not the file that .*scores.json"),
+    "a result's row": (RESULT, lambda r: r.update(row="b"), "is not the file that"),
+    "a filter": ("filter/a.json", lambda r: r.update(threshold=2.0), "a.json is not the file that"),
+    "a prompt": ("prompts/prompts.jsonl", lambda r: r.update(prompt="x"), "prompts.jsonl is not the file"),
+    "a manifest": (
+        "clips/a/manifest.jsonl", lambda r: r.update(fps=9),
+        "outcome of row a was made from another file of the row's manifest",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_an_edit_of_any_file_is_one_sentence(tmp_path: Path, name: str) -> None:
+    """Guards against numbers that the clips' scores do not give, though file and checksum fit each other."""
+    file, change, message = LIES[name]
+    make_results(tmp_path, "toybox", {"a": 0.25, "b": 0.5})
+    read_scores(tmp_path)
+    lie(tmp_path / file, change)
+    with pytest.raises(ValueError, match=message) as caught:
         read_scores(tmp_path)
     assert str(caught.value).count("\n") == 0
+
+
+@pytest.mark.parametrize("name", [SCORES, RESULT, "filter/a.json", "prompts/prompts.jsonl"])
+def test_what_is_missing_is_one_sentence(tmp_path: Path, name: str) -> None:
+    make_results(tmp_path, "toybox", {"a": 0.25})
+    (tmp_path / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{Path(name).name} is missing.*build its report first"):
+        read_scores(tmp_path)
 
 
 def test_scores_made_after_the_table_are_noticed(tmp_path: Path) -> None:
@@ -165,8 +238,25 @@ def test_scores_made_after_the_table_are_noticed(tmp_path: Path) -> None:
     make_results(tmp_path / "now", "toybox", {"a": 0.26})
     table = read_json(ScoresTable, tmp_path / "then/aggregate/scores.json")
     write_json(tmp_path / "now/aggregate/scores.json", table)
-    with pytest.raises(ValueError, match="mean 28, the run's table says 1 with 27: it was scored"):
+    with pytest.raises(ValueError, match="made again since; build the table again"):
         read_scores(tmp_path / "now")
+
+
+def test_swapped_results_are_noticed(tmp_path: Path) -> None:
+    """Two rows' files in each other's place, though the table was told their hashes in that order."""
+    table = make_results(tmp_path, "toybox", {"a": 0.25, "b": 0.5})
+    one, other = (tmp_path / f"scores/{row}/color.result.json" for row in ("a", "b"))
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    with pytest.raises(ValueError, match="is not the file that"):
+        read_scores(tmp_path)
+    found = table.inputs.results
+    swapped = {row: {**found[row], "color": found[then]["color"]} for row, then in (("a", "b"), ("b", "a"))}
+    inputs = table.inputs.model_copy(update={"results": swapped})
+    write_json(tmp_path / "aggregate/scores.json", table.model_copy(update={"inputs": inputs}))
+    with pytest.raises(ValueError, match="is of suite x, row b, dimension color, expected x, a, color"):
+        read_scores(tmp_path)
 
 
 def test_frames_as_csv(tmp_path: Path) -> None:
@@ -183,7 +273,9 @@ def test_frames_as_csv(tmp_path: Path) -> None:
     curve = ChunkCurve(
         row="a", metric="color", chunks=(point, None), drift=point, p_value=0.5, holm=0.123456789, prompts=2
     )
-    chunks = ChunkTable(suite="x", pixel_frames=9, metrics=("color",), without=(), curves=(curve,), pairs=())
+    chunks = ChunkTable(
+        suite="x", inputs=FILES, pixel_frames=9, metrics=("color",), without=(), curves=(curve,), pairs=()
+    )
     assert csv_text(chunks_frame(chunks), None).splitlines() == [
         "row,metric,chunk,normalised,low,high,holm,prompts",
         "a,color,0,1.0000,0.0000,2.0000,,2",

@@ -5,6 +5,7 @@ import numpy as np
 from evaluation.records import Prompt
 from evaluation.static_filter import filter_prompt, filtered_set
 from evaluation.toybox.motion import STATIC_BELOW, judge_motion, motion
+from tests.evaluation.made_up import INPUTS
 
 
 def square(step: float) -> np.ndarray:
@@ -49,6 +50,6 @@ def test_prompts_without_keep_keep_all_samples() -> None:
         )
 
     judged = {"b": judge_motion([0.0, 9.0, 0.0, 0.0])}
-    outcome = filtered_set("truth", [prompt("a", 3, None), prompt("b", 4, 2)], judged, STATIC_BELOW)
+    outcome = filtered_set("truth", INPUTS, [prompt("a", 3, None), prompt("b", 4, 2)], judged, STATIC_BELOW)
     assert outcome.kept == {"a": (0, 1, 2), "b": (0, 2)}
     assert [entry.prompt_id for entry in outcome.filtered] == ["b"]

@@ -14,7 +14,10 @@ from evaluation.chunks import chunk_means
 from evaluation.clip_reader import read_clip
 from evaluation.clips import upscale, write_clip
 from evaluation.dimensions import NAMES
-from evaluation.records import Clip, DimensionResult, FilteredSet, Prompt, read_json, write_json, write_jsonl
+from evaluation.files import file_sha256
+from evaluation.records import Clip, DimensionResult, Prompt, read_json, read_jsonl, write_json, write_jsonl
+from evaluation.selection import hashes_of
+from evaluation.static_filter import Judgement, filtered_set
 from evaluation.toybox.controls import control_frames
 from evaluation.toybox.facts import ACTIONS, CAMERAS, make_facts, sample_facts
 from evaluation.toybox.perception import FrameScores
@@ -254,6 +257,10 @@ class Row(NamedTuple):
 def row(tmp_path: Path) -> Row:
     """Two prompts with two samples each, of which one prompt keeps a single sample, as files."""
     prompts = [p for p in PROMPTS if "dynamic_degree" in p.dimensions][:2] + PROMPTS[:1]
+    prompts = [
+        prompt.model_copy(update={"samples": 2, "keep": 1 if n == 1 else None})
+        for n, prompt in enumerate(prompts)
+    ]
     clips = []
     for prompt in prompts:
         for sample in range(2):
@@ -271,7 +278,7 @@ def row(tmp_path: Path) -> Row:
                     prompt_id=prompt.id,
                     sample=sample,
                     file=f"mp4/{name}.mp4",
-                    sha256="0" * 64,
+                    sha256=file_sha256(tmp_path / "mp4" / f"{name}.mp4"),
                     latents_sha256=None,
                     noise="portable:toybox",
                     weights_sha256=None,
@@ -285,8 +292,9 @@ def row(tmp_path: Path) -> Row:
             )
     write_jsonl(tmp_path / "prompts.jsonl", prompts)
     write_jsonl(tmp_path / "manifest.jsonl", clips)
-    kept = {prompts[0].id: (0, 1), prompts[1].id: (0,), prompts[2].id: (0, 1)}
-    write_json(tmp_path / "filter.json", FilteredSet(row="truth", threshold=0.5, filtered=(), kept=kept))
+    judged = {prompts[1].id: [Judgement(0.1, True), Judgement(0.1, True)]}
+    inputs = hashes_of(tmp_path / "prompts.jsonl", tmp_path / "manifest.jsonl")
+    write_json(tmp_path / "filter.json", filtered_set("truth", inputs, prompts, judged, 0.5))
     paths = {
         "prompts": "prompts.jsonl",
         "manifest": "manifest.jsonl",
@@ -332,12 +340,20 @@ def test_faults_never_become_numbers(row: Row) -> None:
     name = json.loads(row.manifest.read_text().splitlines()[0])["clip_id"]
     with pytest.raises(ValueError, match=f"score of clip {name} is nan"):
         score_row(flags, lambda frames, facts: FrameScores(float("nan")))
-    lines = row.manifest.read_text().splitlines(keepends=True)
-    row.manifest.write_text("".join(lines[1:]))
-    with pytest.raises(ValueError, match=f"lacks 1 of 3 clips.*{name}"):
+    whole = row.manifest.read_bytes()
+    write_jsonl(row.manifest, read_jsonl(Clip, row.manifest)[1:])
+    with pytest.raises(ValueError, match="was made from another file of the row's manifest"):
         score_row(flags, score)
-    row.manifest.write_text("".join(lines))
-    (row.clips / "mp4" / f"{name}.mp4").unlink()
+    row.manifest.write_bytes(whole)
+    one, other = (row.clips / "mp4" / f"{name.split('-')[0]}-{sample}.mp4" for sample in (0, 1))
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(ValueError, match=f"Clip {name} of row truth is not the file that was sampled"):
+        score_row(flags, score)
+    one.write_bytes(content[:-9])
+    with pytest.raises(ValueError, match=f"Clip {name} of row truth is not the file that was sampled"):
+        score_row(flags, score)
+    one.unlink()
     with pytest.raises(FileNotFoundError, match=f"1 of 3 clips.*{name}"):
         score_row(flags, score)
     with pytest.raises(ValueError, match="No prompt lists the dimension color_of_sound"):

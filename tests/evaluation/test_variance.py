@@ -5,7 +5,8 @@ import pytest
 
 from evaluation.metrics import metrics
 from evaluation.records import ClipScore, DimensionResult, clip_id
-from evaluation.variance import Components, components, seed_part, seed_share, variance_table
+from evaluation.variance import Components, components, seed_part, seed_share
+from tests.evaluation.made_up import INPUTS, variance_table
 
 
 def test_components_are_those_of_the_distribution():
@@ -60,7 +61,9 @@ def test_table_is_in_normalised_points():
         ClipScore(clip_id=clip_id(p, s), prompt_id=p, sample=s, value=v)
         for p, s, v in (("a", 0, 0.0), ("a", 1, 0.0), ("b", 0, 0.4111), ("b", 1, 0.4111))
     )
-    scene = DimensionResult(suite="x", row="r", dimension="scene", kind="exact", mean=0.20555, clips=clips)
+    scene = DimensionResult(
+        inputs=INPUTS, suite="x", row="r", dimension="scene", kind="exact", mean=0.20555, clips=clips
+    )
     lonely = scene.model_copy(update={"dimension": "color", "clips": clips[:2]})
     (cell,) = variance_table("x", [scene, lonely], metrics("vbench")).cells
     assert (cell.prompt_sd, cell.seed_sd, cell.seed_share) == pytest.approx((50 / 2**0.5, 0.0, 0.0))

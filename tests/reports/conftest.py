@@ -12,7 +12,7 @@ from tests.reports import synthetic
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results without clip files."""
     made = tmp_path_factory.mktemp("finished")
-    synthetic.make_results(made, embedded=0, keep_results=True)
+    synthetic.make_results(made, embedded=0)
     return made
 
 
@@ -28,9 +28,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     Its report was built by the script; the page stands beside the folder.
     """
     folder = tmp_path_factory.mktemp("toybox")
-    scores = synthetic.make_results(
-        folder, without=("rolling_forcing", "scene"), repeated=True, keep_results=True
-    )
+    scores = synthetic.make_results(folder, without=("rolling_forcing", "scene"), repeated=True)
     return folder, synthetic.run_script(folder, scores, synthetic.report_settings()).read_text(
         encoding="utf-8"
     )

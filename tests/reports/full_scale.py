@@ -26,11 +26,13 @@ from evaluation.records import (
     DimensionResult,
     FilteredPrompt,
     FilteredSet,
+    Inputs,
     Prompt,
     clip_id,
     write_json,
     write_jsonl,
 )
+from evaluation.selection import hashes_of
 from workflow.planning.licences import licences_of
 from workflow.planning.needs import standard_prompts
 from workflow.planning.suite import settings_in_use
@@ -99,11 +101,17 @@ def results(listed: list[Prompt], filters: dict[str, FilteredSet]) -> Iterator[D
             )
             mean = sum(clip.value for clip in clips) / len(clips)
             yield DimensionResult(
-                suite="vbench", row=row, dimension=name, kind="official", mean=mean, clips=clips
+                suite="vbench",
+                row=row,
+                dimension=name,
+                inputs=filters[row].inputs,
+                kind="official",
+                mean=mean,
+                clips=clips,
             )
 
 
-def filtered_set(row: str, listed: list[Prompt]) -> FilteredSet:
+def filtered_set(row: str, inputs: Inputs, listed: list[Prompt]) -> FilteredSet:
     """Every prompt of the filter finds its five static samples, at places that differ between rows."""
     own = np.random.default_rng([list(LEADS).index(row), 13])
     outcomes = []
@@ -124,7 +132,7 @@ def filtered_set(row: str, listed: list[Prompt]) -> FilteredSet:
             )
     kept_of = {outcome.prompt_id: outcome.kept for outcome in outcomes}
     all_kept = {prompt.id: kept_of.get(prompt.id, tuple(range(prompt.samples))) for prompt in listed}
-    return FilteredSet(row=row, threshold=0.5, filtered=tuple(outcomes), kept=all_kept)
+    return FilteredSet(row=row, inputs=inputs, threshold=0.5, filtered=tuple(outcomes), kept=all_kept)
 
 
 def aggregate_settings() -> dict[str, Any]:
@@ -209,14 +217,16 @@ def write_results(folder: Path) -> None:
     """Everything that the aggregate and report stages read."""
     listed = prompts()
     write_jsonl(folder / "prompts" / "prompts.jsonl", listed)
-    filters = {row: filtered_set(row, listed) for row in LEADS}
-    for row, found in filters.items():
-        write_json(folder / "filter" / f"{row}.json", found)
+    filters, origins = {}, {}
+    for row in LEADS:
         _write_clips(folder, row, listed)
+        files = (folder / "prompts/prompts.jsonl", folder / f"clips/{row}/manifest.jsonl")
+        filters[row] = filtered_set(row, hashes_of(*files), listed)
+        write_json(folder / "filter" / f"{row}.json", filters[row])
+        origins[row] = hashes_of(*files, folder / f"filter/{row}.json")
     for result in results(listed, filters):
         path = folder / "scores" / result.row / f"{result.dimension}.result.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(result.model_dump_json() + "\n", encoding="utf-8")
+        write_json(path, result.model_copy(update={"inputs": origins[result.row]}))
 
 
 def commands(folder: Path) -> dict[str, list[str]]:

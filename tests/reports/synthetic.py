@@ -12,6 +12,7 @@ from evaluation.aggregate import AggregateSettings, aggregate
 from evaluation.chunks import chunk_of, chunk_table
 from evaluation.clips import write_clip
 from evaluation.dimensions import NAMES
+from evaluation.files import file_sha256
 from evaluation.metrics import Metric, metrics
 from evaluation.records import (
     Clip,
@@ -22,6 +23,7 @@ from evaluation.records import (
     FilteredPrompt,
     FilteredSet,
     Prompt,
+    TableInputs,
     TrainManifest,
     WeightsManifest,
     clip_id,
@@ -29,8 +31,10 @@ from evaluation.records import (
     write_json,
     write_jsonl,
 )
+from evaluation.selection import hashes_of
 from evaluation.variance import variance_table
 from reports.cost import CostEstimate
+from reports.curves import HeldOut
 from reports.run import ReportSettings, Run, read_run
 from reports.starts import Start, note_start
 from workflow.planning.licences import licences_of
@@ -177,7 +181,8 @@ def _results(
                 mean = sum(clip.value for clip in clips) / len(clips)
                 results.append(
                     DimensionResult(
-                        suite="toybox", row=found.row, dimension=dimension, kind=kind, mean=mean, clips=clips
+                        suite="toybox", row=found.row, dimension=dimension, inputs=found.inputs, kind=kind,
+                        mean=mean, clips=clips,
                     )
                 )  # fmt: skip
     return results
@@ -302,7 +307,7 @@ def _write_training(folder: Path) -> None:
             "after": (0.6 + gain + noise[0] + 0.3 * noise[1]).tolist(),
         })  # fmt: skip
     record = {"before": "raven", "after": "cm_grpo", "prompts": names, "measures": measures}
-    (folder / "train" / "cm_grpo" / "heldout.json").write_text(json.dumps(record), encoding="utf-8")
+    write_json(folder / "train" / "cm_grpo" / "heldout.json", HeldOut.model_validate(record))
 
 
 def start() -> Start:
@@ -351,7 +356,6 @@ def make_results(
     size: int = 32,
     without: tuple[str, str] | None = None,
     repeated: bool = False,
-    keep_results: bool = False,
     custom: tuple[CustomDimension, ...] = (),
     **plan: Any,
 ) -> Path:
@@ -359,8 +363,7 @@ def make_results(
 
     embedded: prompts of each kind that have clip files of sample 0, the first of all of sample 1 too;
     without: (row, dimension) that was never scored; repeated: see prompts;
-    keep_results: whether scores/<row>/<dimension>.result.json are there too; custom: dimensions of the
-    user's; plan: further settings of aggregate.
+    custom: dimensions of the user's; plan: further settings of aggregate.
     """
     listed = prompts(repeated)
     write_jsonl(folder / "prompts" / "prompts.jsonl", listed)
@@ -373,9 +376,10 @@ def make_results(
             prompt_id="still_00", motion=motion, static=static, kept=kept, short=2 - len(kept)
         )
         all_kept = {p.id: kept if p.keep else tuple(range(p.samples)) for p in listed}
-        filters.append(FilteredSet(row=row, threshold=0.5, filtered=(outcome,), kept=all_kept))
-        write_json(folder / "filter" / f"{row}.json", filters[-1])
         _write_clips(folder, row, listed, embedded, frames, size)
+        inputs = hashes_of(folder / "prompts/prompts.jsonl", folder / f"clips/{row}/manifest.jsonl")
+        filters.append(FilteredSet(row=row, inputs=inputs, threshold=0.5, filtered=(outcome,), kept=all_kept))
+        write_json(folder / "filter" / f"{row}.json", filters[-1])
     _write_training(folder)
     _write_benchmarks(folder)
     note_start(folder, start())
@@ -384,11 +388,22 @@ def make_results(
     results = [
         result for result in _results(listed, filters, without, known) if result.dimension in planned.scored
     ]
-    for result in results if keep_results else ():
-        write_json(folder / "scores" / result.row / f"{result.dimension}.result.json", result)
-    write_json(scores, aggregate("toybox", listed, results, filters, planned))
-    write_json(scores.with_name("chunks.json"), chunk_table("toybox", listed, results, planned))
-    write_json(scores.with_name("variance.json"), variance_table("toybox", results, known))
+    hashes: dict[str, dict[str, str]] = {}
+    for result in results:
+        kept_set = file_sha256(folder / "filter" / f"{result.row}.json")
+        origin = next(kept.inputs for kept in filters if kept.row == result.row)
+        origin = origin.model_copy(update={"filtered": kept_set})
+        path = folder / "scores" / result.row / f"{result.dimension}.result.json"
+        write_json(path, result.model_copy(update={"inputs": origin}))
+        hashes.setdefault(result.row, {})[result.dimension] = file_sha256(path)
+    inputs = TableInputs(
+        prompts=file_sha256(folder / "prompts/prompts.jsonl"),
+        filtered={kept.row: file_sha256(folder / "filter" / f"{kept.row}.json") for kept in filters},
+        results=hashes,
+    )
+    write_json(scores, aggregate("toybox", listed, results, filters, planned, inputs))
+    write_json(scores.with_name("chunks.json"), chunk_table("toybox", listed, results, planned, inputs))
+    write_json(scores.with_name("variance.json"), variance_table("toybox", results, known, inputs))
     return scores
 
 

@@ -42,7 +42,7 @@ class Reports(NamedTuple):
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
     folder = tmp_path_factory.mktemp("toybox")
-    scores = synthetic.make_results(folder, frames=33, size=64, repeated=True, keep_results=True)
+    scores = synthetic.make_results(folder, frames=33, size=64, repeated=True)
     return Reports(run_script(folder, scores, synthetic.report_settings()), folder / "report.html")
 
 

@@ -100,7 +100,7 @@ def line(row: str, prompt: Prompt, digest: str, height: int = 1, width: int = 1)
         row=row,
         prompt_id=prompt.id,
         sample=0,
-        file="x",
+        file=f"mp4/{prompt.id}-0.mp4",
         sha256=digest,
         latents_sha256=None,
         noise="portable:x",

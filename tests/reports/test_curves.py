@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluation.records import with_checksum
 from reports.curves import compare_heldout, group_name, read_heldout, read_metrics
 
 
@@ -37,9 +38,8 @@ def test_a_fault_in_the_metrics_is_no_gap_in_the_curve(tmp_path: Path, fault: st
 
 def write_heldout(path: Path, measures: list[dict]) -> Path:
     prompts = [f"p{i}" for i in range(len(measures[0]["before"]))]
-    path.write_text(
-        json.dumps({"before": "raven", "after": "cm_grpo", "prompts": prompts, "measures": measures})
-    )
+    record = {"before": "raven", "after": "cm_grpo", "prompts": prompts, "measures": measures}
+    path.write_text(with_checksum(json.dumps({"schema_version": 1, **record})))
     return path
 
 

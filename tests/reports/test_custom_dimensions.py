@@ -32,7 +32,7 @@ CUSTOM = CustomDimension(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
     folder = tmp_path_factory.mktemp("toybox")
-    scores = synthetic.make_results(folder, embedded=0, custom=(CUSTOM,), keep_results=True)
+    scores = synthetic.make_results(folder, embedded=0, custom=(CUSTOM,))
     settings = parse(ReportSettings, json.dumps(synthetic.report_settings()), "settings")
     made = read_run(scores, folder, settings, Path(__file__).parents[2])
     return made, render_page(made)

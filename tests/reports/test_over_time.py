@@ -9,6 +9,7 @@ from evaluation.metrics import metrics
 from reports.page import render_section
 from reports.run import Run
 from reports.sections.over_time import looks, over_time
+from tests.evaluation.made_up import FILES
 from tests.reports import synthetic
 
 
@@ -50,7 +51,9 @@ def test_without_values_of_frames_the_section_says_so(finished_run: Run) -> None
     html = render_section(bare, "over_time")
     assert "one number a clip and none for its frames" in html
     assert "<table" not in html
-    empty = ChunkTable(suite="x", pixel_frames=0, metrics=(), without=("color",), curves=(), pairs=())
+    empty = ChunkTable(
+        suite="x", inputs=FILES, pixel_frames=0, metrics=(), without=("color",), curves=(), pairs=()
+    )
     assert over_time(empty, finished_run.table.rows, metrics("toybox"), 16) is None
 
 

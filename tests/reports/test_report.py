@@ -22,6 +22,7 @@ from evaluation.records import (
     TablePower,
     parse,
     read_json,
+    with_checksum,
     write_json,
 )
 from evaluation.variance import VarianceTable
@@ -269,7 +270,7 @@ def clip(name: str) -> Clip:
         row="a",
         prompt_id=name.split("-")[0],
         sample=0,
-        file="x",
+        file=f"mp4/{name}.mp4",
         sha256=synthetic.DIGEST,
         latents_sha256=None,
         noise="portable:x",
@@ -428,9 +429,8 @@ def test_exports_and_run_record(results: tuple[Path, str]) -> None:
 
 def test_same_inputs_give_the_same_record(results: tuple[Path, str]) -> None:
     """Guards against times and dictionary orders in run.json. The page is made from it alone, see below."""
-    assert run_of(results[0]).model_dump_json() + "\n" == (results[0] / "run.json").read_text(
-        encoding="utf-8"
-    )
+    found = with_checksum(run_of(results[0]).model_dump_json() + "\n")
+    assert found == (results[0] / "run.json").read_text(encoding="utf-8")
 
 
 def test_the_page_is_rebuilt_from_run_json_alone(
@@ -445,9 +445,12 @@ def test_the_page_is_rebuilt_from_run_json_alone(
     flags = ["--run", str(record), "--output", str(output)]
     assert rebuild.main(flags) == 0
     assert output.read_text(encoding="utf-8") == results[1]
-    record.write_text(text.replace('"schema_version":5', '"schema_version":4', 1), encoding="utf-8")
+    record.write_text(text.replace('"schema_version":5', '"schema_version":3', 1), encoding="utf-8")
     assert rebuild.main(flags) == 1
-    assert "run.json has schema_version 4, expected 5 of a Run record" in capsys.readouterr().err
+    assert "run.json has schema_version 3, expected 5 of a Run record" in capsys.readouterr().err
+    record.write_text(text.replace('"draws":1000', '"draws":2000', 1), encoding="utf-8")
+    assert rebuild.main(flags) == 1
+    assert "run.json is not what its checksum says: it was edited" in capsys.readouterr().err
 
 
 def test_the_schema_of_run_json_is_frozen() -> None:
@@ -479,13 +482,19 @@ def test_a_bare_run_leaves_sections_out_with_a_sentence(tmp_path: Path) -> None:
             update={
                 "dimensions": {name: row.dimensions[name] for name in keep}, "total": None, "quality": None,
                 "semantic": None, "incomplete": "2 of 16 dimensions scored",
+                "ranks": {name: found for name, found in row.ranks.items() if name in keep},
             }
         )
         for row in table.rows
     )  # fmt: skip
     pairs = tuple(pair for pair in table.pairs if pair.metric in keep)
-    write_json(scores, table.model_copy(update={"dimensions": keep, "rows": rows, "pairs": pairs}))
-    for name in ("train", "weights", "benchmarks", "filter"):
+    hashes = {row: {name: found[name] for name in keep} for row, found in table.inputs.results.items()}
+    inputs = table.inputs.model_copy(update={"results": hashes})
+    changed = {"dimensions": keep, "rows": rows, "pairs": pairs, "inputs": inputs}
+    write_json(scores, table.model_copy(update=changed))
+    for name in ("chunks", "variance"):
+        scores.with_name(f"{name}.json").unlink()
+    for name in ("train", "weights", "benchmarks"):
         for path in sorted((tmp_path / name).rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
     for path in tmp_path.glob("clips/*/timings.jsonl"):
@@ -497,7 +506,6 @@ def test_a_bare_run_leaves_sections_out_with_a_sentence(tmp_path: Path) -> None:
         "No clips are in this file",
         "No row was trained in this run",
         "holds no paired check",
-        "holds no static-filter records",
         "holds no timings",
         "holds no benchmark files",
     ):

@@ -9,6 +9,7 @@ from evaluation.records import Interval, PairedDifference, RowSummary, ScoresTab
 from reports.exports import latex, markdown
 from reports.sections.formula import formula
 from reports.tables import Pairs, main_table, power, shipped_line
+from tests.evaluation.made_up import FILES
 
 
 def table(totals: dict[str, float], different: set[frozenset[str]]) -> ScoresTable:
@@ -36,7 +37,14 @@ def table(totals: dict[str, float], different: set[frozenset[str]]) -> ScoresTab
     ranks = ranks_by_row(pairs, names)
     rows = tuple(row.model_copy(update={"ranks": ranks[row.row]}) for row in rows)
     return ScoresTable(
-        suite="toybox", benchmark="toybox", dimensions=NAMES, rows=rows, pairs=pairs, draws=2000, seed=0
+        suite="toybox",
+        inputs=FILES,
+        benchmark="toybox",
+        dimensions=NAMES,
+        rows=rows,
+        pairs=pairs,
+        draws=2000,
+        seed=0,
     )
 
 

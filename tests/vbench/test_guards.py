@@ -26,6 +26,7 @@ from evaluation.vbench.worker.early_stop import judge_flow, moves
 from evaluation.vbench.worker.job import check_files, error_message
 from evaluation.vbench.worker.runner import check_rows
 from evaluation.vbench.worker.watch import LoopWatch
+from tests.evaluation.made_up import INPUTS
 from workflow.external.baseline import row_clip
 from workflow.planning.resources import needed_resources, scorer_resources
 from workflow.planning.row_plan import reward_environment
@@ -287,7 +288,7 @@ def filter_part(static: dict[str, list[bool]], name: str = "0-of-1", backend: st
         for prompt_id, values in static.items()
         for i, one in enumerate(values)
     }
-    return FilterPart(row="mine", part=name, found=found, versions={"backend": backend})
+    return FilterPart(row="mine", inputs=INPUTS, part=name, found=found, versions={"backend": backend})
 
 
 def test_the_first_static_samples_in_numeric_order_are_kept() -> None:

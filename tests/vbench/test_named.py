@@ -6,7 +6,9 @@ import pytest
 
 from evaluation.clips import write_clip
 from evaluation.files import file_sha256
-from evaluation.records import Clip, FilteredSet, Prompt, write_json, write_jsonl
+from evaluation.records import Clip, Prompt, write_json, write_jsonl
+from evaluation.selection import hashes_of
+from evaluation.static_filter import Judgement, filtered_set
 from tests.vbench import tiny
 from workflow.scripts.vbench_named import main
 
@@ -29,10 +31,16 @@ def results(folder: Path, texts: dict[str, str]) -> Path:
                     width=32, fps=8,
                 )
             )  # fmt: skip
-    kept = {name: (0, 2) if name == "still" else (0, 1, 2) for name in texts}
-    write_jsonl(folder / "prompts/prompts.jsonl", prompts)
-    write_jsonl(folder / "clips/mine/manifest.jsonl", clips)
-    write_json(folder / "filter/mine.json", FilteredSet(row="mine", threshold=0.5, filtered=(), kept=kept))
+    judged = {
+        name: [Judgement(motion, motion < 0.5) for motion in (0.0, 1.0, 0.0)]
+        for name in texts
+        if name == "still"
+    }
+    listed, manifest = folder / "prompts/prompts.jsonl", folder / "clips/mine/manifest.jsonl"
+    write_jsonl(listed, prompts)
+    write_jsonl(manifest, clips)
+    kept = filtered_set("mine", hashes_of(listed, manifest), prompts, judged, 0.5)
+    write_json(folder / "filter/mine.json", kept)
     return folder
 
 
@@ -81,4 +89,4 @@ def test_a_damaged_clip_and_a_folder_of_somebody_s_are_refused(
     (tmp_path / "named/mine.txt").unlink()
     (folder / "clips/mine/mp4/bird-1.mp4").write_bytes(b"x")
     assert main(command) == 1
-    assert "is not the file that was checked" in capsys.readouterr().err
+    assert "is not the file that was sampled and checked" in capsys.readouterr().err

@@ -28,7 +28,6 @@ from evaluation.vbench.plan import (
     full_info,
     in_official_order,
     named_clips,
-    verified_clip,
 )
 from evaluation.vbench.reduce import (
     RULES,
@@ -43,6 +42,8 @@ from evaluation.vbench.results import (
     joined_versions,
     official_json,
 )
+from evaluation.verified_clips import verified_path
+from tests.evaluation.made_up import INPUTS
 
 GOLDEN = Path(__file__).parents[1] / "golden/vbench_official.json"
 ZERO = "0" * 64
@@ -63,7 +64,7 @@ def prompt(
 def clip(prompt_id: str, sample: int) -> Clip:
     return Clip(
         clip_id=clip_id(prompt_id, sample), row="mine", prompt_id=prompt_id, sample=sample,
-        file=f"{prompt_id}-{sample}.mp4",
+        file=f"mp4/{prompt_id}-{sample}.mp4",
         sha256=ZERO, latents_sha256=None, noise="none", weights_sha256=None, settings_sha256=ZERO,
         batch_size=1,
         pixel_frames=9, height=8, width=8, fps=8,
@@ -96,8 +97,8 @@ def part(
 ) -> ScorePart:
     names = tuple(names_of(entries))
     return ScorePart(
-        suite="s", row="mine", dimension="color", part=name, names=names, score=None, rows=tuple(rows),
-        versions={"backend": backend},
+        suite="s", row="mine", dimension="color", inputs=INPUTS, part=name, names=names, score=None,
+        rows=tuple(rows), versions={"backend": backend},
     )  # fmt: skip
 
 
@@ -203,11 +204,12 @@ def test_what_the_package_would_ignore_is_refused() -> None:
 
 def test_a_clip_that_was_replaced_is_refused(tmp_path: Path) -> None:
     """Guards against scores of a file that nobody checked."""
-    (tmp_path / "v0000-0.mp4").write_bytes(b"other")
-    with pytest.raises(ValueError, match="not the file that was checked"):
-        verified_clip(CLIPS[0], tmp_path)
+    (tmp_path / "mp4").mkdir()
+    (tmp_path / "mp4/v0000-0.mp4").write_bytes(b"other")
+    with pytest.raises(ValueError, match="Clip v0000-0 of row mine is not the file that was sampled"):
+        verified_path(tmp_path, CLIPS[0])
     with pytest.raises(FileNotFoundError, match="rerun the sample stage"):
-        verified_clip(CLIPS[1], tmp_path)
+        verified_path(tmp_path, CLIPS[1])
 
 
 @pytest.mark.parametrize("parts", [1, 2, 5])
@@ -252,7 +254,13 @@ def test_clips_that_color_leaves_out_are_named_and_only_there() -> None:
     rows = rows_of(entries)[1:]
     parts = [part(entries, rows)]
     result = dimension_result(
-        "s", "mine", "color", joined_rows(parts, entries, "color"), entries, joined_versions(parts)
+        "s",
+        "mine",
+        "color",
+        joined_rows(parts, entries, "color"),
+        entries,
+        joined_versions(parts),
+        INPUTS,
     )
     assert result.versions == parts[0].versions
     assert result.left_out == ("v0000-0",)
@@ -260,7 +268,7 @@ def test_clips_that_color_leaves_out_are_named_and_only_there() -> None:
     with pytest.raises(ValueError, match="only the official color does"):
         check_result(result.model_copy(update={"kind": "exact"}), PROMPTS, None, metrics("vbench")["color"])
     with pytest.raises(ValueError, match="could count no clip for color"):
-        dimension_result("s", "mine", "color", [], entries, {})
+        dimension_result("s", "mine", "color", [], entries, {}, INPUTS)
 
 
 def test_a_sum_is_rounded_after_every_addition() -> None:
@@ -284,9 +292,11 @@ def test_scores_of_several_processes_are_other_numbers() -> None:
     assert official_clip_value("imaging_quality", {"video_results": 50.0}) == 0.5
     entries = entries_of("color", PROMPTS[:1], CLIPS, KEPT)
     named = [row | {"video_path": f"a red thing 0-{i}.mp4"} for i, row in enumerate(rows)]
-    result = dimension_result("s", "mine", "appearance_style", named, entries, {})
+    result = dimension_result("s", "mine", "appearance_style", named, entries, {}, INPUTS)
     assert (result.mean, result.several_processes) == ((0.1 + 0.3 + 0.5) / 3, 0.4)
-    assert dimension_result("s", "mine", "temporal_style", named, entries, {}).several_processes is None
+    assert (
+        dimension_result("s", "mine", "temporal_style", named, entries, {}, INPUTS).several_processes is None
+    )
 
 
 def test_rows_of_real_runs_give_the_official_scores() -> None:
@@ -326,13 +336,14 @@ def test_joined_parts_of_real_rows_are_the_official_json(dimension: str, parts: 
         names = tuple(names_of(own))
         made.append(
             ScorePart(
-                suite="s", row="mine", dimension=dimension, part=f"{number}-of-{parts}", names=names,
+                suite="s", row="mine", dimension=dimension, inputs=INPUTS,
+                part=f"{number}-of-{parts}", names=names,
                 score=None,
                 rows=tuple(by_name[name] for name in names), versions={},
             )
         )  # fmt: skip
     joined = joined_rows(made, entries, dimension)
-    result = dimension_result("s", "mine", dimension, joined, entries, {})
+    result = dimension_result("s", "mine", dimension, joined, entries, {}, INPUTS)
     assert json.loads(official_json(dimension, result.mean, joined)) == {dimension: [score, rows]}
 
 
@@ -361,7 +372,7 @@ def test_values_of_frames_are_kept_for_our_record_and_left_out_of_the_official_f
     assert official_json("color", 0.5, noted) == official_json("color", 0.5, plain)
     for rows, expected in ((plain, None), (noted, (None, 0.5, 1.0))):
         result = dimension_result(
-            "s", "mine", "color", joined_rows([part(entries, rows)], entries, "color"), entries, {}
+            "s", "mine", "color", joined_rows([part(entries, rows)], entries, "color"), entries, {}, INPUTS
         )
         assert {clip.frame_values for clip in result.clips} == {expected}
 

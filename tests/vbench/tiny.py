@@ -15,7 +15,9 @@ import pytest
 from evaluation.clips import write_clip
 from evaluation.dimensions import NAMES
 from evaluation.files import file_sha256
-from evaluation.records import Clip, FilteredSet, Prompt, clip_id, write_json, write_jsonl
+from evaluation.records import Clip, Prompt, clip_id, write_json, write_jsonl
+from evaluation.selection import hashes_of
+from evaluation.static_filter import filtered_set
 from evaluation.vbench.scorers import OFFICIAL_SCORERS
 
 ROOT = Path(__file__).parents[2]
@@ -127,11 +129,11 @@ def make_run(
             if noise and index == chosen[-1]:
                 frames = np.random.default_rng(index).integers(0, 256, frames.shape, dtype=np.uint8)
             name = clip_id(prompt.id, sample)
-            path = folder / "clips" / f"{name}.mp4"
+            path = folder / "clips/mp4" / f"{name}.mp4"
             write_clip(path, frames, fps=8)
             manifest.append(
                 Clip(
-                    clip_id=name, row="mine", prompt_id=prompt.id, sample=sample, file=path.name,
+                    clip_id=name, row="mine", prompt_id=prompt.id, sample=sample, file=f"mp4/{path.name}",
                     sha256=file_sha256(path), latents_sha256=None, noise="none", weights_sha256=None,
                     settings_sha256=ZERO, batch_size=1, pixel_frames=len(frames), height=height, width=width,
                     fps=8,
@@ -139,8 +141,8 @@ def make_run(
             )  # fmt: skip
     write_jsonl(folder / "prompts.jsonl", records)
     write_jsonl(folder / "manifest.jsonl", manifest)
-    kept = {prompt.id: tuple(range(samples)) for prompt in records}
-    write_json(folder / "filter.json", FilteredSet(row="mine", threshold=1.0, filtered=(), kept=kept))
+    inputs = hashes_of(folder / "prompts.jsonl", folder / "manifest.jsonl")
+    write_json(folder / "filter.json", filtered_set("mine", inputs, records, {}, 1.0))
 
 
 def stamp_hash() -> str:
@@ -221,7 +223,7 @@ def run_official(folder: Path, *dimensions: str) -> dict[str, Any]:
         for sample in range(prompt.samples):
             link = videos / f"{prompt.prompt}-{sample}.mp4"
             if not link.is_symlink():
-                link.symlink_to(folder / "clips" / f"{clip_id(prompt.id, sample)}.mp4")
+                link.symlink_to(folder / "clips/mp4" / f"{clip_id(prompt.id, sample)}.mp4")
     subprocess.run(
         [PYTHON, "-c", OFFICIAL, videos, folder / "full_info.json", out, *dimensions],
         check=True, cwd=folder, env=environment() | offline(folder / "cache"), capture_output=True,

@@ -11,13 +11,14 @@ from evaluation.files import file_sha256
 from evaluation.records import (
     Clip,
     DimensionResult,
-    FilteredSet,
     read_json,
     read_jsonl,
     write_json,
     write_jsonl,
 )
+from evaluation.selection import hashes_of
 from evaluation.shards import samples_to_render
+from evaluation.static_filter import filtered_set
 from evaluation.toybox import score
 from evaluation.toybox.render import render
 from evaluation.toybox.suite import toybox_prompts
@@ -62,8 +63,8 @@ def make_row(folder: Path, row: str, num_shards: int = 1) -> list[Clip]:
 
 def scores(folder: Path, row: str, dimension: str) -> list[float]:
     """The row's scores, clip by clip."""
-    kept = {prompt.id: (0,) for prompt in PROMPTS}
-    write_json(folder / "f.json", FilteredSet(row=row, threshold=0.5, filtered=(), kept=kept))
+    inputs = hashes_of(folder / "prompts.jsonl", folder / row / "manifest.jsonl")
+    write_json(folder / "f.json", filtered_set(row, inputs, PROMPTS, {}, 0.5))
     flags = ["--suite", "tiny", "--row", row, "--dimension", dimension, "--clips", folder / row]
     flags += ["--prompts", folder / "prompts.jsonl", "--manifest", folder / row / "manifest.jsonl"]
     flags += ["--filtered", folder / "f.json", "--output", folder / "o.json", "--result", folder / "r.json"]

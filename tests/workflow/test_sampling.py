@@ -267,7 +267,7 @@ def test_check_names_every_fault_and_deletes_nothing(
     faults = check.wrong_clips("truth", tmp_path, listed, expected, shape)
     text = "\n".join(faults)
     assert len(faults) == 4, text
-    assert f"{clips[0].clip_id} of row truth: clip {tmp_path / clips[0].file} does not exist" in text
+    assert f"{clips[0].clip_id} of row truth is not there ({tmp_path / clips[0].file})" in text
     assert f"{clips[1].clip_id} of row truth is not the file that was sampled" in text
     assert f"{doubled.clip_id} of row truth shows the same frames as {clips[2].clip_id}" in text
     assert f"{clips[6].clip_id} of row truth is missing from the shards' manifests" in text

@@ -12,18 +12,18 @@ from evaluation.clip_reader import ClipError, read_clip
 from evaluation.clips import ClipShape, clip_errors
 from evaluation.code_state import this_commit
 from evaluation.files import canonical_sha256
-from evaluation.records import ClipTiming, Prompt, write_jsonl
+from evaluation.records import ClipTiming, Prompt, clip_file
 from evaluation.shards import Sample
 from workflow.sampling.shard import (
     JournalEntry,
     ShardJob,
     append_entry,
-    clip_file,
     clip_record,
     finished_clips,
     peak_mb,
     settings_from,
     timestamp,
+    write_journal,
 )
 
 SHOWN_ERRORS = 10
@@ -107,7 +107,7 @@ class ShardIntake:
         self.keys = {sample.clip_id: job.key(sample) for sample in samples}
         self.entries = finished_clips(job.folder, self.keys)
         self.journal = job.folder / "journal" / f"{job.shard}.jsonl"
-        write_jsonl(self.journal, self.entries.values())
+        write_journal(self.journal, self.entries.values())
 
     def missing(self) -> list[Sample]:
         """The samples whose clips are not in the row yet."""
@@ -120,7 +120,7 @@ class ShardIntake:
     def take(self, samples: Sequence[Sample], folder: Path, *, seconds: float, keep: bool = False) -> None:
         """Enter verified clips, `seconds` each, into row and journal. keep: copy the files, not move."""
         for sample in samples:
-            source, target = folder / f"{sample.clip_id}.mp4", self.job.folder / clip_file(sample)
+            source, target = folder / f"{sample.clip_id}.mp4", self.job.folder / clip_file(sample.clip_id)
             target.parent.mkdir(parents=True, exist_ok=True)
             if keep or source.is_symlink():  # what a link points to may go
                 part = target.with_name(f"{target.name}.{os.getpid()}.tmp")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from baselines.spec import ExternalBaseline
-from evaluation.records import write_json
+from evaluation.files import write_text
 from evaluation.shards import Sample
 from workflow.external.baseline import environment_prefix, missing_parts, verify_code
 from workflow.external.ingest import first_errors, verify_clips
@@ -130,7 +130,7 @@ def make_and_verify(
         (clips / f"{sample.clip_id}.mp4").unlink(missing_ok=True)
     suite, shape = job.settings["suite"], job.settings["clip"]
     wanted = make_work_list(samples, suite=suite, row=job.row, shard=job.shard, clip=shape, output=clips)
-    write_json(handed, wanted)
+    write_text(handed, wanted.model_dump_json(indent=1) + "\n")
     command = program.command(work_list=handed, output=clips, shard=job.shard)
     log.info("%s, %s: %d clips by %s", job.row, what, len(samples), shlex.join(command))
     started, limit = time.monotonic(), program.baseline.timeout_s

@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,13 +20,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evaluation.clips import ClipFrames, ClipShape, upscale, write_clip
 from evaluation.code_state import this_commit
 from evaluation.command import Parser, command
-from evaluation.files import append_line, canonical_sha256, file_sha256, whole_lines
-from evaluation.records import Clip, ClipTiming, Prompt, Sha256, read_jsonl, write_jsonl
+from evaluation.files import append_line, canonical_sha256, file_sha256, whole_lines, write_text
+from evaluation.records import (
+    Clip,
+    ClipTiming,
+    Prompt,
+    Record,
+    Sha256,
+    clip_file,
+    log_line,
+    parse_log_line,
+    read_jsonl,
+    write_jsonl,
+)
 from evaluation.shards import (
     Batch,
     Sample,
@@ -56,10 +66,8 @@ StartBatch = Callable[[Batch], Callable[[], list[MadeClip]]]
 """Starts a batch and returns a function that waits for its clips, one for each sample of the batch."""
 
 
-class JournalEntry(BaseModel):
-    """A finished clip."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+class JournalEntry(Record):
+    """A finished clip: a line of a journal, which has a checksum of its own."""
 
     key: Sha256
     """Digest of everything that the clip depends on."""
@@ -123,7 +131,7 @@ def make_shard(job: ShardJob, start_batch: StartBatch, only: Set[str] | None = N
     # A part of a shard has a journal of its own, so that it takes nothing from that of the whole.
     part = "" if only is None else f".{canonical_sha256(sorted(only))[:12]}"
     journal = job.folder / "journal" / f"{job.shard}{part}.jsonl"
-    write_jsonl(journal, finished.values())
+    write_journal(journal, finished.values())
     start, made = time.monotonic(), 0
     todo = [
         (batch, [s for s in batch.wanted if s.clip_id in keys and s.clip_id not in finished])
@@ -177,9 +185,9 @@ def finished_clips(folder: Path, keys: dict[str, str]) -> dict[str, JournalEntry
     for journal in sorted((folder / "journal").glob("*.jsonl")):
         for line in whole_lines(journal):
             try:
-                entry = JournalEntry.model_validate_json(line)
-            except ValidationError:
-                continue  # the line that was being written when its job was killed; its clip is made again
+                entry = parse_log_line(JournalEntry, line, str(journal))
+            except ValueError:
+                continue  # damaged, or being written when its job was killed; its clip is made again
             clip = entry.clip
             path = folder / clip.file
             if keys.get(clip.clip_id) == entry.key and path.is_file() and file_sha256(path) == clip.sha256:
@@ -190,7 +198,7 @@ def finished_clips(folder: Path, keys: dict[str, str]) -> dict[str, JournalEntry
 def _finish(job: ShardJob, sample: Sample, made: MadeClip, key: str) -> JournalEntry:
     started = time.perf_counter()
     write_clip(
-        job.folder / clip_file(sample),
+        job.folder / clip_file(sample.clip_id),
         upscale(made.frames, height=job.shape.height, width=job.shape.width),
         fps=job.shape.fps,
     )
@@ -215,11 +223,6 @@ def _finish(job: ShardJob, sample: Sample, made: MadeClip, key: str) -> JournalE
     return JournalEntry(key=key, clip=clip, timing=timing)
 
 
-def clip_file(sample: Sample) -> str:
-    """Where a sample's clip lies in its row's folder."""
-    return f"mp4/{sample.clip_id}.mp4"
-
-
 def clip_record(job: ShardJob, sample: Sample, *, pixel_frames: int, latents_sha256: str | None) -> Clip:
     """The manifest's line of a clip that lies in its place."""
     return Clip(
@@ -227,8 +230,8 @@ def clip_record(job: ShardJob, sample: Sample, *, pixel_frames: int, latents_sha
         row=job.row,
         prompt_id=sample.prompt.id,
         sample=sample.index,
-        file=clip_file(sample),
-        sha256=file_sha256(job.folder / clip_file(sample)),
+        file=clip_file(sample.clip_id),
+        sha256=file_sha256(job.folder / clip_file(sample.clip_id)),
         latents_sha256=latents_sha256,
         noise=job.noise,
         weights_sha256=job.weights_sha256,
@@ -261,7 +264,12 @@ def timestamp() -> str:
 
 def append_entry(journal: Path, entry: JournalEntry) -> None:
     """Note one more finished clip."""
-    append_line(journal, entry.model_dump_json())
+    append_line(journal, log_line(entry))
+
+
+def write_journal(journal: Path, entries: Iterable[JournalEntry]) -> None:
+    """Note finished clips in a journal of their own, in place of what it held."""
+    write_text(journal, "".join(f"{log_line(entry)}\n" for entry in entries))
 
 
 def shard_command(description: str | None, *flags: str) -> Parser:

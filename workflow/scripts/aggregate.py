@@ -12,8 +12,19 @@ from pathlib import Path
 from evaluation.aggregate import AggregateSettings, aggregate
 from evaluation.chunks import chunk_table
 from evaluation.command import command, run
-from evaluation.files import write_text
-from evaluation.records import DimensionResult, FilteredSet, Prompt, parse, read_json, read_jsonl, write_json
+from evaluation.files import file_sha256, write_text
+from evaluation.finished_run import check_origins
+from evaluation.records import (
+    DimensionResult,
+    FilteredSet,
+    Prompt,
+    Sha256,
+    TableInputs,
+    parse,
+    read_json,
+    read_jsonl,
+    write_json,
+)
 from evaluation.results import csv_text, table_frame
 from evaluation.variance import variance_table
 
@@ -26,9 +37,20 @@ def aggregate_rows(flags: argparse.Namespace) -> None:
     results = [read_json(DimensionResult, path) for path in flags.results]
     filtered = [read_json(FilteredSet, path) for path in flags.filtered]
     prompts = read_jsonl(Prompt, flags.prompts)
-    table = aggregate(flags.suite, prompts, results, filtered, settings)
-    write_json(flags.variance, variance_table(flags.suite, results, settings.known))
-    write_json(flags.chunks, chunk_table(flags.suite, prompts, results, settings))
+    by_row: dict[str, dict[str, DimensionResult]] = {}
+    hashes: dict[str, dict[str, Sha256]] = {}
+    for result, path in zip(results, flags.results, strict=True):
+        by_row.setdefault(result.row, {})[result.dimension] = result
+        hashes.setdefault(result.row, {})[result.dimension] = file_sha256(path)
+    inputs = TableInputs(
+        prompts=file_sha256(flags.prompts),
+        filtered={kept.row: file_sha256(path) for kept, path in zip(filtered, flags.filtered, strict=True)},
+        results=hashes,
+    )
+    table = aggregate(flags.suite, prompts, results, filtered, settings, inputs)
+    check_origins(prompts, {kept.row: kept for kept in filtered}, by_row, inputs, {})
+    write_json(flags.variance, variance_table(flags.suite, results, settings.known, inputs))
+    write_json(flags.chunks, chunk_table(flags.suite, prompts, results, settings, inputs))
     write_text(flags.csv, csv_text(table_frame(table), table.subset))
     write_json(flags.output, table)
     incomplete = ", ".join(row.row for row in table.rows if row.incomplete) or "none"

@@ -8,15 +8,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evaluation.clip_reader import read_clip
+from evaluation.clip_reader import ClipError
 from evaluation.clips import ClipShape, clip_errors, frames_sha256
 from evaluation.command import command, run
 from evaluation.degenerate import degenerate
-from evaluation.files import file_sha256
-from evaluation.records import Clip, ClipTiming, Prompt, read_jsonl, write_jsonl
+from evaluation.records import UNKNOWN_NOISE, Clip, ClipTiming, Prompt, read_jsonl, write_jsonl
 from evaluation.shards import samples_to_render
+from evaluation.verified_clips import read_verified_clip
 
 log = logging.getLogger("check")
+
+ONE_A_ROW = ("settings_sha256", "weights_sha256", "noise", "batch_size")
+"""What the clips of a row have in common."""
 
 
 def wrong_clips(
@@ -29,21 +32,21 @@ def wrong_clips(
     allow_degenerate: bool = False,
 ) -> list[str]:
     """One message per clip of the row that is missing, extra, changed, undecodable, wrong in shape, constant,
-    doubled, or holds no picture.
+    doubled, or holds no picture, and per line of its manifest that contradicts the suite or the others.
 
     allow_degenerate: near-black, flat and noise clips are logged and are no errors.
     """
-    errors = _completeness(row, clips, expected)
+    errors = [*_completeness(row, clips, expected), *_contradictions(row, clips, shape)]
     contents: dict[str, str] = {}
     for number, clip in enumerate(clips, 1):
         path, where = folder / clip.file, f"Clip {clip.clip_id} of row {row}"
         try:
-            if path.is_file() and file_sha256(path) != clip.sha256:
-                errors.append(f"{where} is not the file that was sampled (its sha256 differs): {path}.")
-                continue
-            decoded = read_clip(path, shape)
-        except (FileNotFoundError, ValueError) as error:
-            errors.append(f"{where}: {error}")
+            decoded = read_verified_clip(folder, clip)
+        except FileNotFoundError as error:
+            errors.append(str(error))
+            continue
+        except ValueError as error:
+            errors.append(f"{where}: {error}" if isinstance(error, ClipError) else str(error))
             continue
         found = [f"{where} {error}: {path}." for error in clip_errors(decoded, shape)]
         errors += found
@@ -72,6 +75,38 @@ def _completeness(row: str, clips: Sequence[Clip], expected: Sequence[str]) -> l
     return errors + [f"Clip {c.clip_id} is of row {c.row}, not of row {row}." for c in clips if c.row != row]
 
 
+def _contradictions(row: str, clips: Sequence[Clip], shape: ClipShape) -> list[str]:
+    """What a manifest says that cannot be true of one row of this suite."""
+    errors = []
+    for clip in clips:
+        said = ClipShape(pixel_frames=clip.pixel_frames, height=clip.height, width=clip.width, fps=clip.fps)
+        if said != shape:
+            errors.append(f"Clip {clip.clip_id} of row {row} is listed as {said}, the suite's are {shape}.")
+    for key in ONE_A_ROW:
+        values = Counter(getattr(clip, key) for clip in clips)
+        for value in [value for value, _ in values.most_common()][1:]:
+            other = next(clip for clip in clips if getattr(clip, key) == value)
+            errors.append(
+                f"Clip {other.clip_id} of row {row} has {key} {value}, expected "
+                f"{values.most_common(1)[0][0]} as of the row's other clips: they were made differently."
+            )
+    if len({clip.latents_sha256 is None for clip in clips}) > 1:
+        errors.append(f"Row {row} has clips with latents and clips without: they were made differently.")
+    return errors
+
+
+def _check_timings(row: str, clips: Sequence[Clip], timings: Sequence[ClipTiming]) -> None:
+    """Raise ValueError unless the timings are of exactly these clips; nobody timed imported ones."""
+    expected = Counter((row, clip.clip_id) for clip in clips if clip.noise != UNKNOWN_NOISE)
+    found = Counter((timing.row, timing.clip_id) for timing in timings)
+    if found != expected:
+        odd = sorted((found - expected) or (expected - found))[0]
+        raise ValueError(
+            f"The timings of row {row} are {found.total()}, of its clips {expected.total()} should have one; "
+            f"the first that is wrong is of clip {odd[1]} of row {odd[0]}; sample the row's shards again."
+        )
+
+
 def in_order(
     clips: Mapping[str, Clip], timings: Mapping[str, ClipTiming], expected: Sequence[str]
 ) -> tuple[list[Clip], list[ClipTiming]]:
@@ -86,7 +121,7 @@ def check_row(flags: argparse.Namespace) -> None:
     left_out = every - set(expected)
     listed = [clip for path in flags.manifests for clip in read_jsonl(Clip, path)]
     clips = [clip for clip in listed if clip.clip_id not in left_out]
-    timings = {timing.clip_id: timing for path in flags.timings for timing in read_jsonl(ClipTiming, path)}
+    timed = [timing for path in flags.timings for timing in read_jsonl(ClipTiming, path)]
     errors = wrong_clips(
         flags.row,
         flags.clips,
@@ -104,6 +139,8 @@ def check_row(flags: argparse.Namespace) -> None:
             "those again. Clips without a picture go on to scoring where the suite's `allow_degenerate` "
             "names the row."
         )
+    _check_timings(flags.row, listed, timed)
+    timings = {timing.clip_id: timing for timing in timed}
     ordered, ordered_timings = in_order({clip.clip_id: clip for clip in clips}, timings, expected)
     write_jsonl(flags.output_timings, ordered_timings)
     write_jsonl(flags.output, ordered)

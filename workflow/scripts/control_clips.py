@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.clip_controls import altered_frames, other_prompts
-from evaluation.clip_reader import read_clip
 from evaluation.clips import ClipShape, write_clip
 from evaluation.command import run
 from evaluation.files import canonical_sha256
 from evaluation.records import Clip, Prompt, clip_id, read_jsonl
 from evaluation.shards import Sample, samples_to_render
+from evaluation.verified_clips import read_verified_clip, verified_path
 from workflow.external.ingest import ShardIntake
 from workflow.external.work_list import shard_samples
 from workflow.sampling.shard import ShardJob, settings_from, shard_command, wanted_clips, write_shard
@@ -52,13 +52,16 @@ def sources(
     return {name: clips[source] for name, source in wanted.items()}
 
 
-def make_clip(kind: str, source: Path, target: Path, *, seed: str, shape: ClipShape) -> None:
-    """Write a control's clip. With shuffled captions it is the source's very file, which takes no room."""
+def make_clip(kind: str, folder: Path, clip: Clip, target: Path, *, seed: str) -> None:
+    """Write a control's clip from a clip of the row in `folder`. With shuffled captions it is that very file,
+    which takes no room.
+    """
     if kind != "shuffled_captions":
-        write_clip(target, altered_frames(kind, read_clip(source, shape).frames, seed), fps=shape.fps)
+        write_clip(target, altered_frames(kind, read_verified_clip(folder, clip).frames, seed), fps=clip.fps)
         return
+    source = verified_path(folder, clip)
     try:
-        os.link(source.resolve(), target)
+        os.link(source, target)
     except OSError:  # another file system, or one without hard links
         shutil.copyfile(source, target)
 
@@ -97,9 +100,9 @@ def make_controls(flags: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(dir=flags.clips, prefix="making.") as folder:
         for sample in missing:
             started = time.perf_counter()
-            source = flags.source.parent / job.made_from[sample.clip_id].file
-            target = Path(folder, f"{sample.clip_id}.mp4")
-            make_clip(kind, source, target, seed=f"{settings['of']}|{sample.clip_id}", shape=shape)
+            clip, target = job.made_from[sample.clip_id], Path(folder, f"{sample.clip_id}.mp4")
+            seed = f"{settings['of']}|{sample.clip_id}"
+            make_clip(kind, flags.source.parent, clip, target, seed=seed)
             intake.take([sample], Path(folder), seconds=time.perf_counter() - started)
     write_shard(intake.in_order(), flags.manifest, flags.timings)
 

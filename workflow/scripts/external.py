@@ -18,7 +18,7 @@ from typing import NoReturn
 from baselines.spec import ExternalBaseline, load_row
 from evaluation.command import add_flags, command, run
 from evaluation.files import canonical_sha256, write_text
-from evaluation.records import Prompt, read_jsonl, write_json
+from evaluation.records import Prompt, read_jsonl
 from evaluation.shards import Sample, samples_to_render
 from workflow.external.changed_files import remember
 from workflow.external.ingest import ShardIntake, external_job, first_errors, verify_clips
@@ -132,7 +132,8 @@ def write_work_list(flags: argparse.Namespace) -> None:
     samples = shard_samples(samples_to_render(read_jsonl(Prompt, flags.prompts)), flags.shard)
     flags.output_dir.mkdir(parents=True, exist_ok=True)
     names = {"suite": settings["suite"], "row": flags.row, "shard": flags.shard}
-    write_json(flags.output, make_work_list(samples, **names, clip=settings["clip"], output=flags.output_dir))
+    wanted = make_work_list(samples, **names, clip=settings["clip"], output=flags.output_dir)
+    write_text(flags.output, wanted.model_dump_json(indent=1) + "\n")
 
 
 def collect(flags: argparse.Namespace) -> None:

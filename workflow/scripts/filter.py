@@ -4,27 +4,23 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from evaluation.clip_reader import read_clip
 from evaluation.command import command, run
 from evaluation.records import Clip, Prompt, read_jsonl, write_json
+from evaluation.selection import filtered_clips, hashes_of
 from evaluation.static_filter import filtered_set
 from evaluation.toybox.motion import STATIC_BELOW, judge_motion, motion
+from evaluation.verified_clips import read_verified_clip
 
 
 def filter_row(flags: argparse.Namespace) -> None:
     prompts = read_jsonl(Prompt, flags.prompts)
-    clips = {(clip.prompt_id, clip.sample): clip for clip in read_jsonl(Clip, flags.manifest)}
+    wanted = filtered_clips(flags.row, prompts, read_jsonl(Clip, flags.manifest))
     judged = {
-        prompt.id: judge_motion(
-            [
-                motion(read_clip(flags.clips / clips[prompt.id, sample].file).frames)
-                for sample in range(prompt.samples)
-            ]
-        )
-        for prompt in prompts
-        if prompt.keep is not None
+        prompt.id: judge_motion([motion(read_verified_clip(flags.clips, clip).frames) for clip in clips])
+        for prompt, clips in wanted
     }
-    write_json(flags.output, filtered_set(flags.row, prompts, judged, STATIC_BELOW))
+    inputs = hashes_of(flags.prompts, flags.manifest)
+    write_json(flags.output, filtered_set(flags.row, inputs, prompts, judged, STATIC_BELOW))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.command import command, run
+from evaluation.files import file_sha256
 from evaluation.records import Prompt, read_json, read_jsonl, write_json
 from evaluation.vbench.filter_join import FilterPart, join_filter
 
@@ -13,6 +14,8 @@ from evaluation.vbench.filter_join import FilterPart, join_filter
 def write_filtered_set(flags: argparse.Namespace) -> None:
     """Write the FilteredSet of a row."""
     parts = [read_json(FilterPart, path) for path in flags.parts]
+    if parts[0].inputs.prompts != file_sha256(flags.prompts):
+        raise ValueError(f"Row {flags.row} was not filtered with {flags.prompts} as it is; filter again.")
     outcome = join_filter(flags.row, read_jsonl(Prompt, flags.prompts), parts)
     write_json(flags.output, outcome)
 

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from evaluation.command import run
-from evaluation.records import Clip, Prompt, clip_id, read_jsonl, write_json
+from evaluation.records import Clip, Prompt, read_jsonl, write_json
+from evaluation.selection import filtered_clips, hashes_of
 from evaluation.shards import parse_shard
 from evaluation.vbench.filter_join import FilterPart, static_prompts
-from evaluation.vbench.plan import verified_clip
 from evaluation.vbench.weights import CHECKPOINTS
+from evaluation.verified_clips import verified_path
 from workflow.scoring.vbench_process import part_command, run_worker, work_folder
 
 log = logging.getLogger("filter")
@@ -22,18 +23,19 @@ log = logging.getLogger("filter")
 def filter_part(flags: argparse.Namespace) -> None:
     """Write the FilterPart of one part."""
     prompts = static_prompts(read_jsonl(Prompt, flags.prompts), *parse_shard(flags.part))
-    clips = {clip.clip_id: clip for clip in read_jsonl(Clip, flags.manifest)}
-    names = [clip_id(prompt.id, sample) for prompt in prompts for sample in range(prompt.samples)]
+    wanted = filtered_clips(flags.row, prompts, read_jsonl(Clip, flags.manifest))
+    clips = [clip for _, chosen in wanted for clip in chosen]
     answer: dict[str, Any] = {"found": {}, "versions": {}}
-    if names:
+    if clips:
         job = {
             "dimension": "static filter",
             "files": CHECKPOINTS["raft"],
-            "clips": {name: str(verified_clip(clips[name], flags.clips)) for name in names},
+            "clips": {clip.clip_id: str(verified_path(flags.clips, clip)) for clip in clips},
         }
         with work_folder(flags.output) as work:
             answer = run_worker(flags, "evaluation.vbench.worker.static_filter", job, work)
-    part = FilterPart.model_validate(answer | {"row": flags.row, "part": flags.part})
+    inputs = hashes_of(flags.prompts, flags.manifest)
+    part = FilterPart.model_validate(answer | {"row": flags.row, "part": flags.part, "inputs": inputs})
     write_json(flags.output, part)
     log.info("%d of %d clips are static", sum(one.static for one in part.found.values()), len(part.found))
 

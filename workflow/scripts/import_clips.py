@@ -10,7 +10,7 @@ from pathlib import Path
 
 from evaluation.clips import ClipShape
 from evaluation.command import command, run
-from evaluation.records import Prompt, read_jsonl, write_jsonl
+from evaluation.records import UNKNOWN_NOISE, Prompt, clip_file, read_jsonl, write_jsonl
 from evaluation.shards import Sample, samples_to_render
 from workflow.external.archive import (
     bring_all,
@@ -23,7 +23,7 @@ from workflow.external.archive import (
 from workflow.external.changed_files import remember
 from workflow.external.ingest import external_job, first_errors, verify_clips
 from workflow.external.work_list import shard_samples
-from workflow.sampling.shard import clip_file, clip_record, settings_from
+from workflow.sampling.shard import clip_record, settings_from
 
 log = logging.getLogger("import")
 
@@ -55,10 +55,10 @@ def import_clips(flags: argparse.Namespace) -> None:
     log.info("%s: %d clips from %d files are verified", flags.row, len(samples), len(hashes))
     (flags.clips / "mp4").mkdir(parents=True, exist_ok=True)
     for sample in samples:
-        os.replace(private / f"{sample.clip_id}.mp4", flags.clips / clip_file(sample))
+        os.replace(private / f"{sample.clip_id}.mp4", flags.clips / clip_file(sample.clip_id))
     shutil.rmtree(private)
     for shard, manifest, timings in zip(flags.shards, flags.manifests, flags.timings, strict=True):
-        job = external_job(flags, shard, prompts, files={}, device="unknown", noise="unknown")
+        job = external_job(flags, shard, prompts, files={}, device="unknown", noise=UNKNOWN_NOISE)
         write_jsonl(timings, [])
         write_jsonl(
             manifest,

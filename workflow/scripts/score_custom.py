@@ -26,7 +26,10 @@ def score_custom_row(flags: argparse.Namespace) -> None:
     custom = parse(CustomDimension, flags.declaration, "--declaration")
     declared = read_declaration(flags.file)
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
-    selected = select_clips(custom.name, *inputs, prompts_of=custom.prompts, unfiltered=custom.clips == "all")
+    selected = select_clips(
+        custom.name, inputs.prompts, inputs.manifest, inputs.kept, custom.prompts,
+        unfiltered=custom.clips == "all",
+    )  # fmt: skip
     decided_by = [
         flags.declaration,
         flags.code,
@@ -40,8 +43,9 @@ def score_custom_row(flags: argparse.Namespace) -> None:
     scores = score_custom(custom, scorer, selected, flags.clips, batch=declared.batch, journal=journal)
     mean = math.fsum(one.value for one in scores) / max(len(scores), 1)
     result = DimensionResult(
-        suite=flags.suite, row=flags.row, dimension=custom.name, kind="custom", mean=mean, clips=tuple(scores)
-    )
+        suite=flags.suite, row=flags.row, dimension=custom.name, inputs=inputs.sha256, kind="custom",
+        mean=mean, clips=tuple(scores),
+    )  # fmt: skip
     write_json(flags.result, result)
     log.info("%s of %s: mean %.4f %s over %d clips", custom.name, flags.row, mean, custom.unit, len(scores))
 

@@ -21,7 +21,7 @@ from baselines.strict_yaml import parse_strict
 from evaluation.command import run
 from evaluation.dimensions import NAMES
 from evaluation.files import write_text
-from evaluation.records import Prompt
+from evaluation.records import SCHEMA_VERSION, Prompt, with_checksum
 from evaluation.toybox.checkers import check
 from evaluation.toybox.prompt_kinds import prompt_kind
 from evaluation.toybox.render import Frames
@@ -200,12 +200,13 @@ def score_heldout(flags: argparse.Namespace) -> None:
         for name in before
     ]
     record = {
+        "schema_version": SCHEMA_VERSION,
         "before": flags.before,
         "after": flags.train.name,
         "prompts": held_out.prompts,
         "measures": metrics,
     }
-    write_text(flags.output, json.dumps(record) + "\n")
+    write_text(flags.output, with_checksum(json.dumps(record) + "\n"))
     for name in ("reward", *sorted(settings.rewards)):
         log_change(name, before[name], after[name])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from evaluation.command import command, run
 from evaluation.files import write_text
 from evaluation.records import read_json, write_json
-from evaluation.selection import read_row
+from evaluation.selection import check_inputs, read_row
 from evaluation.vbench.plan import ScorePart, entries_of
 from evaluation.vbench.reduce import several_process_score
 from evaluation.vbench.results import dimension_result, joined_rows, joined_versions, official_json
@@ -20,10 +20,15 @@ log = logging.getLogger("score")
 def join_scores(flags: argparse.Namespace) -> None:
     """Write VBench's JSON and our DimensionResult."""
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
-    entries = entries_of(flags.dimension, *inputs)
+    entries = entries_of(flags.dimension, inputs.prompts, inputs.manifest, inputs.kept)
     parts = [read_json(ScorePart, path) for path in flags.parts]
+    for part in parts:
+        where = f"Part {part.part} of {flags.dimension} of row {flags.row}"
+        check_inputs(where, part.inputs, inputs.sha256, "score")
     rows = joined_rows(parts, entries, flags.dimension)
-    result = dimension_result(flags.suite, flags.row, flags.dimension, rows, entries, joined_versions(parts))
+    result = dimension_result(
+        flags.suite, flags.row, flags.dimension, rows, entries, joined_versions(parts), inputs.sha256
+    )
     write_text(flags.output, official_json(flags.dimension, result.mean, rows))
     write_json(flags.result, result)
     log.info(

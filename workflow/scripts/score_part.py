@@ -29,7 +29,7 @@ log = logging.getLogger("score")
 def score_part(flags: argparse.Namespace) -> None:
     """Write the ScorePart of one part."""
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
-    every = entries_of(flags.dimension, *inputs)
+    every = entries_of(flags.dimension, inputs.prompts, inputs.manifest, inputs.kept)
     if not every:
         raise ValueError(
             f"The static filter kept no clip of row {flags.row} for {flags.dimension}; nothing can be scored."
@@ -50,8 +50,8 @@ def score_part(flags: argparse.Namespace) -> None:
             }
             answer = run_worker(flags, "evaluation.vbench.worker.runner", job, work)
     part = ScorePart(
-        suite=flags.suite, row=flags.row, dimension=flags.dimension, part=flags.part, names=tuple(names),
-        score=answer["score"], rows=tuple(answer["rows"]), versions=answer["versions"],
+        suite=flags.suite, row=flags.row, dimension=flags.dimension, part=flags.part, inputs=inputs.sha256,
+        names=tuple(names), score=answer["score"], rows=tuple(answer["rows"]), versions=answer["versions"],
     )  # fmt: skip
     write_json(flags.output, part)
     log.info("%s of %s, part %s: %d clips", flags.dimension, flags.row, flags.part, len(names))

@@ -1,0 +1,201 @@
+"""The records of a finished run, each proven against those that it was computed from.
+
+Files are compared by their sha256 and told apart by what they say, never by their names. What the table of
+scores prints is computed again from the scores of the clips; intervals and p-values need the draws of the
+aggregate stage and are not.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from evaluation.aggregate import RANKED_KINDS, TOTALS, check_result, ranks_by_row, totals
+from evaluation.files import file_sha256
+from evaluation.metrics import Metric, metrics
+from evaluation.records import (
+    Clip,
+    DimensionResult,
+    FilteredSet,
+    Inputs,
+    Prompt,
+    ScoresTable,
+    Sha256,
+    TableInputs,
+    read_json,
+    read_jsonl,
+)
+from evaluation.selection import check_filtered, check_inputs
+
+AGAIN = "build the table again (the aggregate stage)"
+
+Results = Mapping[str, Mapping[str, DimensionResult]]
+"""By row and dimension."""
+PromptSums = Mapping[str, tuple[float, int]]
+"""By prompt: the sum of its shown raw clip values, and how many they are."""
+
+
+class FinishedRun(NamedTuple):
+    """A table of scores and what it was computed from, by row."""
+
+    table: ScoresTable
+    prompts: list[Prompt]
+    manifests: dict[str, list[Clip]]
+    filtered: dict[str, FilteredSet]
+    results: dict[str, dict[str, DimensionResult]]
+
+
+def read_finished_run(folder: Path, scores: Path | None = None) -> FinishedRun:
+    """Read and verify the records of a results folder. scores: its table, by default aggregate/scores.json.
+
+    Raises FileNotFoundError or ValueError naming the first file that is missing, was changed since, or does
+    not fit the others.
+    """
+    scores = scores or folder / "aggregate/scores.json"
+    table = read_json(ScoresTable, _there(scores))
+    known = metrics(table.benchmark, table.custom)
+
+    def verified(path: Path, sha256: Sha256) -> Path:
+        if file_sha256(_there(path)) != sha256:
+            raise ValueError(
+                f"{path} is not the file that {scores} was computed from: it was changed, replaced or made "
+                f"again since; {AGAIN}, or put the file back."
+            )
+        return path
+
+    inputs = table.inputs
+    prompts = read_jsonl(Prompt, verified(folder / "prompts/prompts.jsonl", inputs.prompts))
+    filtered = {
+        row: read_json(FilteredSet, verified(folder / f"filter/{row}.json", sha256))
+        for row, sha256 in inputs.filtered.items()
+    }
+    results: dict[str, dict[str, DimensionResult]] = {row.row: {} for row in table.rows}
+    for row, hashes in inputs.results.items():
+        for name, sha256 in hashes.items():
+            path = folder / f"scores/{row}/{name}.result.json"
+            result = read_json(DimensionResult, verified(path, sha256))
+            said, expected = (result.suite, result.row, result.dimension), (table.suite, row, name)
+            if said != expected or row not in results or name not in known:
+                raise ValueError(
+                    f"{path} is of suite {said[0]}, row {said[1]}, dimension {said[2]}, expected "
+                    f"{', '.join(expected)} of the table; put each file back into its own folder."
+                )
+            check_result(result, prompts, filtered.get(row), known[name])
+            results[row][name] = result
+    manifests = {}
+    sha256s = {}
+    for row, found in results.items():
+        if found:
+            path = _there(folder / f"clips/{row}/manifest.jsonl")
+            manifests[row], sha256s[row] = read_jsonl(Clip, path), file_sha256(path)
+    check_origins(prompts, filtered, results, inputs, sha256s)
+    check_table(table, results)
+    return FinishedRun(table, prompts, manifests, filtered, results)
+
+
+def check_origins(
+    prompts: Sequence[Prompt],
+    filtered: Mapping[str, FilteredSet],
+    results: Results,
+    inputs: TableInputs,
+    manifests: Mapping[str, Sha256],
+) -> None:
+    """Verify that all of a row was computed from one manifest, and from these prompts and static filters.
+
+    filtered: by row; inputs: sha256 of all these files; manifests: of the rows' manifests, where they are
+    known. Raises ValueError naming row, dimension and file.
+    """
+    if lost := [row for row, found in results.items() if found and row not in filtered]:
+        raise ValueError(f"Row {lost[0]} has results, but nothing that says what was filtered; filter again.")
+    for row, kept in filtered.items():
+        files = Inputs(prompts=inputs.prompts, manifest=manifests.get(row, kept.inputs.manifest))
+        check_filtered(kept, prompts, files)
+        files = files.model_copy(update={"filtered": inputs.filtered[row]})
+        for dimension, result in results.get(row, {}).items():
+            check_inputs(f"The {dimension} result of row {row}", result.inputs, files, "score")
+
+
+def check_table(table: ScoresTable, results: Results) -> None:
+    """Compute again what a table says of means, counts, totals, differences and ranks.
+
+    results: those that it was computed from, checked. Raises ValueError naming row, metric, what was found
+    and what was expected.
+    """
+    known = metrics(table.benchmark, table.custom)
+    sums: dict[str, dict[str, PromptSums]] = {}
+    total_means: dict[str, dict[str, float]] = {}
+    for row in table.rows:
+        scored = {name: result for name, result in results[row.row].items() if result.clips}
+        if row.dimensions.keys() != scored.keys():
+            _refuse(row.row, "dimensions", sorted(row.dimensions), sorted(scored))
+        sums[row.row] = {name: _prompt_sums(result, known[name]) for name, result in scored.items()}
+        for name, cell in row.dimensions.items():
+            raw, result = _mean(sums[row.row][name]), scored[name]
+            _same(row.row, name, cell.raw.mean, raw)
+            _same(row.row, name, cell.normalised.mean, known[name].normalise(raw))
+            counts = (cell.kind, cell.prompts, cell.clips, cell.left_out)
+            expected = (result.kind, len(sums[row.row][name]), len(result.clips), len(result.left_out))
+            if counts != expected:
+                _refuse(row.row, name, counts, expected)
+        if row.totals:
+            means = {name: np.asarray(cell.normalised.mean) for name, cell in row.dimensions.items()}
+            found = totals(means)._asdict()
+            total_means[row.row] = {name: float(value) for name, value in found.items()}
+            for name, total in row.totals.items():
+                _same(row.row, name, total.mean, total_means[row.row][name])
+    for pair in table.pairs:
+        where, metric = f"{pair.a} minus {pair.b}", pair.metric
+        if metric in TOTALS:
+            difference = total_means[pair.a][metric] - total_means[pair.b][metric]
+        else:
+            a, b = sums[pair.a][metric], sums[pair.b][metric]
+            common = a.keys() & b.keys()
+            first, second = (_mean({p: found[p] for p in found if p in common}) for found in (a, b))
+            difference = known[metric].scale * (first - second)
+            if pair.prompts != len(common):
+                _refuse(where, metric, pair.prompts, len(common))
+        _same(where, metric, pair.difference.mean, difference)
+        _same(where, metric, pair.corrected.mean, difference)
+    ranked = [row.row for row in table.rows if row.kind in RANKED_KINDS]
+    ranks = ranks_by_row([pair for pair in table.pairs if {pair.a, pair.b} <= {*ranked}], ranked)
+    for row in table.rows:
+        if row.ranks != ranks.get(row.row, {}):
+            _refuse(row.row, "ranks", _said(row.ranks), _said(ranks.get(row.row, {})))
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing, which every finished run has; name results/<suite>, or results/<suite>/"
+            "subsets/<id>, and build its report first."
+        )
+    return path
+
+
+def _prompt_sums(result: DimensionResult, metric: Metric) -> PromptSums:
+    values: dict[str, list[float]] = {}
+    for clip in result.clips:
+        values.setdefault(clip.prompt_id, []).append(metric.factor * clip.value)
+    return {prompt: (math.fsum(found), len(found)) for prompt, found in values.items()}
+
+
+def _mean(sums: PromptSums) -> float:
+    return math.fsum(total for total, _ in sums.values()) / sum(count for _, count in sums.values())
+
+
+def _same(where: str, metric: str, found: float, expected: float) -> None:
+    if not math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-9):
+        _refuse(where, metric, found, expected)
+
+
+def _refuse(where: str, what: str, found: object, expected: object) -> None:
+    raise ValueError(
+        f"The table of scores says of {where}, {what}: {found}; the scores of the clips give {expected}: it "
+        f"was edited or damaged; {AGAIN}."
+    )
+
+
+def _said(ranks: Mapping[str, object]) -> dict[str, str]:
+    return {metric: str(found) for metric, found in ranks.items()}
