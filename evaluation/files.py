@@ -30,6 +30,8 @@ ZIP_ERRORS = (
 """What zipfile raises for an archive that is damaged, encrypted, or packed in a way that it does not know."""
 DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of the text behind them, so that it reads as what it is not."""
+MAX_TEXT = 200
+"""Characters of a text that people read beside a row."""
 MAX_DIGITS = 300
 """Of a whole number in JSON, so that it can be a float."""
 
@@ -192,6 +194,24 @@ def control_character(text: str) -> str | None:
     and those that turn the direction of what follows. Joiners, marks and blanks of any script are text.
     """
     return next((c for c in text if category(c) in ("Cc", "Cs", "Zl", "Zp") or c in DIRECTIONS), None)
+
+
+def one_line(text: str) -> str:
+    """A text of others on one line: every run of blanks and control characters as one space."""
+    return " ".join("".join(" " if control_character(c) else c for c in text).split())
+
+
+def plain_text(text: str) -> str:
+    """A title, licence, citation or note as it is given.
+
+    Raises ValueError unless it has 1 to MAX_TEXT characters, something but blanks and nothing of
+    `control_character`.
+    """
+    if odd := control_character(text):
+        raise ValueError(f"it holds the control character {odd!r}; write it as one plain line")
+    if not text.strip() or len(text) > MAX_TEXT:
+        raise ValueError(f"it has {len(text.strip())} characters, expected 1 to {MAX_TEXT}; write it anew")
+    return text
 
 
 def append_line(path: Path, line: str) -> None:

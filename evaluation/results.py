@@ -28,6 +28,8 @@ PAIR_COLUMNS = (
     "a", "b", "metric", "difference", "low", "high", "corrected_low", "corrected_high", "p_value", "holm",
     "prompts", "detectable",
 )  # fmt: skip
+FORMULAS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+"""What begins a formula in a spreadsheet, in the wide forms of East Asian keyboards too."""
 CHUNK_COLUMNS = ("row", "metric", "chunk", "normalised", "low", "high", "holm", "prompts")
 
 
@@ -120,10 +122,17 @@ def chunks_frame(table: ChunkTable) -> pd.DataFrame:
 def csv_text(frame: pd.DataFrame, subset: str | None) -> str:
     """A frame as CSV, with four decimals, and six digits of p-values.
 
+    A text that a spreadsheet would take for a formula begins with an apostrophe.
     Of a subset run every line says what was left out, so that none can be taken for a whole run's.
     """
     p_values = [name for name in ("p_value", "holm") if name in frame]
     frame = frame.assign(**{n: frame[n].map("{:.6g}".format, na_action="ignore") for n in p_values})
     if subset is not None:
         frame = frame.assign(subset=subset)
+    frame = frame.map(_inert)
     return frame.to_csv(index=False, float_format="%.4f", lineterminator="\n")
+
+
+def _inert(cell: object) -> object:
+    """A cell that no spreadsheet computes: texts of FORMULAS, also behind blanks, are quoted."""
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip()[:1] in FORMULAS else cell

@@ -5,11 +5,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
+from reports.exports import latex_text
+
 REFERENCES = Path(__file__).parent / "references.bib"
 ROW_PREFIX = "row_"
 """Of the keys of baselines whose paper is not in the file. Their own citation, as given, is the entry."""
 _ENTRY = re.compile(r"^@\w+\{(\w+),\n(?:.*\n)*?\}$", re.MULTILINE)
 _ARXIV = re.compile(r"arXiv[: ]\s*(\d{4}\.\d{4,5})")
+BRACES = str.maketrans("{}", "()")
 _CITED = re.compile(r"\[@\w+(?:; @\w+)*\]")
 
 
@@ -38,14 +41,20 @@ def cited_keys(text: str) -> list[str]:
     return list(dict.fromkeys(key for group in _CITED.findall(text) for key in re.findall(r"@(\w+)", group)))
 
 
-def latex_citations(text: str, escape: Callable[[str], str]) -> str:
-    r"""The text with \citep{holm,wilson} in place of [@holm; @wilson]. escape: of what lies between."""
-    parts = re.split(rf"({_CITED.pattern})", text)
-    return "".join(
-        rf"\citep{{{','.join(cited_keys(part))}}}" if _CITED.fullmatch(part) else escape(part)
-        for part in parts
-        if part
-    )
+def with_citations(text: str, escape: Callable[[str], str], cite: Callable[[str], str] = str) -> str:
+    """The text, its citations such as [@holm; @wilson] through `cite`, what lies between through `escape`."""
+    found = []
+    for part in re.split(rf"({_CITED.pattern})", text):
+        before, after = (
+            (part[:1].isspace() * " ", part[-1:].isspace() * " ") if part.strip() else (part[:1], "")
+        )
+        found.append(cite(part) if _CITED.fullmatch(part) else f"{before}{escape(part.strip())}{after}")
+    return "".join(found)
+
+
+def latex_citation(citation: str) -> str:
+    r"""\citep{holm,wilson} for [@holm; @wilson]."""
+    return rf"\citep{{{','.join(cited_keys(citation))}}}"
 
 
 def bibtex(keys: Iterable[str], given: Mapping[str, str]) -> str:
@@ -58,12 +67,7 @@ def bibtex(keys: Iterable[str], given: Mapping[str, str]) -> str:
     for key in keys:
         if key in references:
             entries.append(references[key])
-        else:
-            entries.append(f"@misc{{{key},\n  note = {{{_plain(given[key.removeprefix(ROW_PREFIX)])}}},\n}}")
+        else:  # BibTeX counts braces, escaped or not
+            note = latex_text(given[key.removeprefix(ROW_PREFIX)].translate(BRACES)).strip()
+            entries.append(f"@misc{{{key},\n  note = {{{note}}},\n}}")
     return "\n\n".join(entries) + "\n" if entries else ""
-
-
-def _plain(text: str) -> str:
-    """A text inside a BibTeX field: braces would unbalance it, and LaTeX's own characters are escaped."""
-    text = " ".join(text.replace("\\", "/").replace("{", "(").replace("}", ")").split())
-    return re.sub(r"([&%$#_])", r"\\\1", text)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from evaluation.aggregate import RANKED_KINDS, TOTALS
 from evaluation.dimensions import DIMENSIONS, BoundsName
+from evaluation.files import control_character, one_line
 from evaluation.metrics import CUSTOM_GROUP
 from evaluation.records import Interval, RowSummary, ScoresTable
 from reports.tables import SUITE_KINDS, TOTAL_NAMES, MainLine, Mark, main_table, metric_marks, metric_value
@@ -15,15 +16,19 @@ _SPECIAL = {c: "\\" + c for c in "&%$#_{}"} | {
 }  # fmt: skip
 
 
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>|&$~^@#]|:(?=//)|(?<=www)\.|!(?=\[)", re.IGNORECASE)
+"""What begins markup, HTML, mathematics, a citation or a link in Markdown, Pandoc's and GitHub's too."""
+
+
 def latex_text(text: str) -> str:
     """LaTeX that prints any text. Control characters and line breaks become blanks."""
-    plain = re.sub(r"[\s\x00-\x1f\x7f]+", " ", text)
+    plain = re.sub(r"\s+", " ", "".join(" " if control_character(c) else c for c in text))
     return "".join(_SPECIAL.get(c, c) for c in plain)
 
 
 def markdown_text(text: str) -> str:
-    """Any text inside one Markdown cell."""
-    return " ".join(re.sub(r"([|\\`*_<>\[\]])", r"\\\1", text).split())
+    """Markdown, in a cell or within a line, that shows any text as it is."""
+    return _MARKDOWN.sub(r"\\\g<0>", one_line(text))
 
 
 def markdown_number(interval: Interval | None, mark: Mark) -> str:
@@ -59,8 +64,8 @@ def markdown(table: ScoresTable, bounds: BoundsName) -> str:
         lines.append(f"| {' | '.join(cells)} | {markdown_text(row.incomplete or '')} |")
     lines += [
         "",
-        f"Suite {table.suite}, {SUITE_KINDS[bounds]}; brackets: 95 % intervals over prompts, {table.draws} "
-        "draws. Bold: above every other row by the paired test with Holm's correction; underlined: below "
+        f"Suite {markdown_text(table.suite)}, {SUITE_KINDS[bounds]}; brackets: 95 % intervals over prompts, "
+        f"{table.draws} draws. Bold: above every other row by the paired test with Holm's correction; underlined: below "
         "that one alone. Ranks: all that these tests leave open.",
     ]
     return "\n".join(lines) + "\n"

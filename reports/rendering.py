@@ -4,8 +4,9 @@ from pathlib import Path
 
 import jinja2
 
+from evaluation.files import one_line
 from reports.exports import markdown_text
-from reports.words import and_joined, count_word, foreign, on_one_line
+from reports.words import and_joined, count_word, foreign
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGES = jinja2.Environment(
@@ -19,7 +20,7 @@ TEXTS.filters |= {
     "count": count_word,
     "counts": lambda numbers: and_joined([count_word(number) for number in numbers]),
     "foreign": foreign,
-    "on_one_line": on_one_line,
+    "one_line": one_line,
     "cell": markdown_text,
 }
 STYLE_SHEET = (TEMPLATES / "style.css").read_text(encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from evaluation.files import one_line
+
 COUNTS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
 )  # fmt: skip
@@ -17,11 +19,6 @@ def and_joined(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
-def on_one_line(text: str) -> str:
-    """Words of others without line breaks."""
-    return " ".join(text.split())
-
-
 def foreign(text: str) -> str:
-    """Words of others on one line, in which no citation begins."""
-    return on_one_line(text).replace("[@", "[ @")
+    """Words of others on one line, in which no citation and no heading begins."""
+    return one_line(text).replace("[@", "[ @").replace("##", "# #")

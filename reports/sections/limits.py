@@ -8,11 +8,11 @@ from typing import Any
 
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.dimensions import NAMES
+from evaluation.files import one_line
 from reports.cost import amount
 from reports.rendering import TEXTS
 from reports.run import Run
 from reports.view import View
-from reports.words import on_one_line
 
 
 def limits_section(view: View) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "settings": settings,
         "table": table,
         "suite_clip": config["clip"],
-        "note": on_one_line(settings.note or (only if len(table.dimensions) < len(NAMES) else "")),
+        "note": one_line(settings.note or (only if len(table.dimensions) < len(NAMES) else "")),
         "ranked": list(ranked),
         "of_kind": {
             kind: [found.label for found in ranked.values() if found.kind == kind]

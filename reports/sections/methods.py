@@ -11,9 +11,9 @@ from evaluation.aggregate import RANKED_KINDS
 from evaluation.dimensions import BY_NAME
 from evaluation.intervals import NEAR_END, SMALL
 from evaluation.prompts import count_prompts
-from reports.citations import baseline_key, bibtex, cited_keys, latex_citations
+from reports.citations import baseline_key, bibtex, cited_keys, latex_citation, with_citations
 from reports.cost import amount
-from reports.exports import latex_text
+from reports.exports import latex_text, markdown_text
 from reports.licences import networks_of
 from reports.rendering import TEXTS
 from reports.run import ReportRow, Run
@@ -50,13 +50,13 @@ def methods(run: Run) -> list[Paragraph]:
 
 def methods_markdown(run: Run) -> str:
     """The section as Pandoc Markdown."""
-    return "".join(f"**{title}.** {text}\n\n" for title, text in methods(run))
+    return "".join(f"**{title}.** {with_citations(text, markdown_text)}\n\n" for title, text in methods(run))
 
 
 def methods_latex(run: Run) -> str:
     r"""The section as LaTeX, with \citep; keys are those of `methods_bibtex`."""
     return "".join(
-        f"\\paragraph{{{latex_text(title)}.}} {latex_citations(text, latex_text)}\n\n"
+        f"\\paragraph{{{latex_text(title)}.}} {with_citations(text, latex_text, latex_citation)}\n\n"
         for title, text in methods(run)
     )
 

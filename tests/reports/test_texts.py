@@ -11,7 +11,14 @@ import pytest
 from baselines.spec import load_all
 from evaluation.records import ClipTiming, read_jsonl, write_jsonl
 from reports.beside import EXPORTS
-from reports.citations import baseline_key, bibtex, cited_keys, latex_citations, read_references
+from reports.citations import (
+    baseline_key,
+    bibtex,
+    cited_keys,
+    latex_citation,
+    read_references,
+    with_citations,
+)
 from reports.exports import dimensions_latex, latex, latex_text, markdown
 from reports.licences import NETWORKS, NOT_STATED, Licence
 from reports.page import render_section
@@ -212,7 +219,7 @@ def test_latex_text_prints_any_character() -> None:
     assert (
         latex_text("a\\b_{c}\n\x00d~^") == r"a\textbackslash{}b\_\{c\} d\textasciitilde{}\textasciicircum{}"
     )
-    assert latex_citations("a_b [@x_y; @z] c%", latex_text) == r"a\_b \citep{x_y,z} c\%"
+    assert with_citations("a_b [@x_y; @z] c%", latex_text, latex_citation) == r"a\_b \citep{x_y,z} c\%"
     assert cited_keys("no [x], [@a; @b] and [@a]") == ["a", "b"]
 
 

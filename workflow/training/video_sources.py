@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from evaluation.files import file_sha256, load_json, read_table, text_lines, utf8_text
+from evaluation.files import file_sha256, load_json, one_line, read_table, text_lines, utf8_text
 
 VIDEO, INFO, CAPTION = "raw_video", "info", "caption"
 """Columns of a parquet file: the video's bytes, a pickled dict with the caption, or the caption itself."""
@@ -177,11 +177,6 @@ def read_info(info: bytes, where: str) -> dict[Any, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{INFO} of {where} is {type(value).__name__}, expected a dict with {CAPTION}.")
     return value
-
-
-def one_line(caption: str) -> str:
-    """The text with every run of white space, line breaks too, as one space."""
-    return " ".join(caption.split())
 
 
 def _caption(value: Any, where: str) -> str:
