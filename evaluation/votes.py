@@ -131,7 +131,7 @@ class VoteSummary(Record):
     dimensions: tuple[DimensionVotes, ...]
 
 
-Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
+ClipScores = Mapping[str, Mapping[str, Mapping[str, float]]]
 """row -> dimension -> clip id -> normalised score."""
 
 
@@ -221,7 +221,7 @@ def read_ballots(
     return ballots
 
 
-def summarise(ballots: Sequence[Ballot], scores: Scores, order: Sequence[str] = ()) -> VoteSummary:
+def summarise(ballots: Sequence[Ballot], scores: ClipScores, order: Sequence[str] = ()) -> VoteSummary:
     """What the votes say together. order: names of dimensions, as they are listed."""
     cast = [(ballot.voter, vote) for ballot in ballots for vote in ballot.votes]
     clusters = Clusters(codes(voter for voter, _ in cast), codes(vote.prompt for _, vote in cast))
@@ -274,7 +274,7 @@ def _dimension_votes(
     pairs: Sequence[tuple[str, ...]],
     outcomes: np.ndarray,
     clusters: Clusters,
-    scores: Scores,
+    scores: ClipScores,
 ) -> DimensionVotes:
     values = []
     for vote, pair in zip(votes, pairs, strict=True):
@@ -294,7 +294,7 @@ def _dimension_votes(
     )
 
 
-def clip_scores(folder: Path, rows: Sequence[str], known: Mapping[str, Metric]) -> Scores:
+def clip_scores(folder: Path, rows: Sequence[str], known: Mapping[str, Metric]) -> ClipScores:
     """Normalised scores of clips. folder: of the run, results/<suite>."""
     return {
         row: {

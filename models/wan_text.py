@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from models.checkpoints.containers import (
@@ -286,7 +285,7 @@ class PromptEmbeddings:
             return None
         try:
             header, tensors = read_metadata(path), read_safetensors(path)
-        except SafetensorError as error:
+        except ValueError as error:
             log.warning("stored embedding %s of prompt %r cannot be read (%s); made again", path, text, error)
             return None
         found = (header.get("prompt"), header.get("encoder_sha256"), header.get("rows_sha256"))

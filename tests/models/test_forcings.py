@@ -290,8 +290,8 @@ def test_moving_average_follows_its_setting() -> None:
     [
         ({"forcing": "teacher"}, "forcing is 'teacher', allowed are training_time_test, teacher_forcing"),
         ({"forcing": "diffusion_forcing", "window": 2}, "window 2; leave both out"),
-        ({"ema": 1.0}, "ema is 1.0"),
-        ({"fake_updates": 0}, "fake_updates is 0"),
+        ({"ema": 1.0}, "'ema' is 1.0"),
+        ({"fake_updates": 0}, "'fake_updates' is 0"),
         ({"chunk_weighting": "ln_0"}, "'ln_0' is unknown"),
         ({"chunk_weighting": "ln_a_b"}, "'ln_a_b' is unknown"),
         ({"chunk_weighting": "mode_9"}, "strength -1 to 1.75"),

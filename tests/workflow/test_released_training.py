@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 CONFIG = WanConfig(
     dim=128, ffn_dim=64, num_layers=2, num_heads=1, freq_dim=32, text_dim=DIM, in_channels=4, out_channels=4
 )
-JOB = Job(torch.device("cpu"), ALONE, Execution(), lambda: False)
+JOB = Job(torch.device("cpu"), ALONE, Execution(), lambda: False, ())
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from workflow.training.job import Job, open_prompts
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "models/embedded"
-JOB = Job(torch.device("cpu"), ALONE, Execution(), lambda: False)
+JOB = Job(torch.device("cpu"), ALONE, Execution(), lambda: False, ())
 SHAPE = (21, 16, 8, 8)
 
 
