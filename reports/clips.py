@@ -3,7 +3,7 @@
 Posters come first, up to POSTER_SHARE of the budget: those of every dimension's and row's worst prompts, then
 those of all rows of prompt after prompt. Clips take the rest: sample 0 of all rows of prompt after prompt,
 then sample 1, and so on. Prompts come in turn from every set of dimensions, so that whatever fits shows every
-kind.
+kind; every second one at first is one on which the leading row and another differ most.
 """
 
 import base64
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from evaluation.dimensions import DIMENSIONS, QUALITY_SHARE, SEMANTIC_SHARE
+from evaluation.metrics import Metric
 from evaluation.records import Clip, Prompt, clip_id
 from evaluation.verified_clips import clip_bytes
 from reports.posters import PREVIEW_WIDTH, poster, preview
@@ -112,6 +114,39 @@ def interleaved(prompts: Sequence[Prompt]) -> list[Prompt]:
     return [found[turn] for turn in range(longest) for found in kinds.values() if turn < len(found)]
 
 
+def embed_order(prompts: Sequence[Prompt], widest: Sequence[str]) -> list[Prompt]:
+    """The widest prompts in turn with those of `interleaved`, then the rest of these; each once."""
+    by_id, others = {prompt.id: prompt for prompt in prompts}, interleaved(prompts)
+    turns = [each for name, other in zip(widest, others, strict=False) for each in (by_id[name], other)]
+    return list({prompt.id: prompt for prompt in [*turns, *others]}.values())
+
+
+def total_weights() -> dict[str, float]:
+    """How much each of the sixteen dimensions weighs in Total; 1 in all."""
+    shares = {"quality": QUALITY_SHARE, "semantic": SEMANTIC_SHARE}
+    within = {group: sum(d.weight for d in DIMENSIONS if d.group == group) for group in shares}
+    return {d.name: shares[d.group] * d.weight / within[d.group] / sum(shares.values()) for d in DIMENSIONS}
+
+
+def widest_prompts(rows: Sequence[str], scores: PromptScores, known: Mapping[str, Metric]) -> list[str]:
+    """Of the first row with each other one: the prompt on which their totals differ most, each once.
+
+    A prompt's total is the mean of its normalised dimensions as Total weighs them.
+    """
+    weights, found = total_weights(), []
+    for other in rows[1:]:
+        gaps: dict[str, list[tuple[float, float]]] = {}
+        one, two = scores.get(rows[0], {}), scores.get(other, {})
+        for name in one.keys() & two.keys() & weights.keys():
+            points = known[name].scale * known[name].factor
+            for prompt in one[name].keys() & two[name].keys():
+                gap = points * (one[name][prompt].mean - two[name][prompt].mean)
+                gaps.setdefault(prompt, []).append((weights[name], gap))
+        sizes = {p: abs(sum(w * x for w, x in each) / sum(w for w, _ in each)) for p, each in gaps.items()}
+        found += sorted(sizes, key=lambda prompt: (-sizes[prompt], prompt))[:1]
+    return list(dict.fromkeys(found))
+
+
 def poster_order(
     prompts: Sequence[Prompt], rows: Iterable[str], scores: PromptScores, less_is_better: Collection[str] = ()
 ) -> list[tuple[str, str]]:
@@ -168,17 +203,16 @@ def embed_posters(
     return posters, size
 
 
-def _in_order(prompts: Sequence[Prompt]) -> Iterator[tuple[int, Prompt]]:
+def _in_order(order: Sequence[Prompt]) -> Iterator[tuple[int, Prompt]]:
     """Sample 0 of every prompt, then sample 1 of those that have one, ..."""
-    order = interleaved(prompts)
-    for sample in range(max((prompt.samples for prompt in prompts), default=0)):
+    for sample in range(max((prompt.samples for prompt in order), default=0)):
         yield from ((sample, prompt) for prompt in order if sample < prompt.samples)
 
 
 def embed_clips(
     sources: StoredClips, prompts: Sequence[Prompt], budget: int, pool: ThreadPoolExecutor
 ) -> Embedded:
-    """Clips of prompt after prompt, all rows (but oversized ones) or none, until one prompt does not fit."""
+    """Clips of prompt after prompt, all rows (but oversized ones) or none, until one prompt is too much."""
     clips: dict[str, dict[str, dict[int, str]]] = {}
     oversize: set[str] = set()
     size = turn = 0
@@ -211,18 +245,19 @@ def embed(
     budget: int,
     *,
     less_is_better: Collection[str] = (),
+    widest: Sequence[str] = (),
     threads: int = 1,
 ) -> Gallery:
     """Posters and clips within `budget` bytes of base64, by the rule on top of this file.
 
-    manifests: row -> its clips; less_is_better: see poster_order. Raises ValueError naming the clip if a file
-    does not have the manifest's sha256.
+    manifests: row -> its clips; less_is_better: see poster_order; widest: see embed_order. Raises ValueError
+    naming the clip if a file does not have the manifest's sha256.
     """
     sources = find_stored_clips(results_dir, manifests)
     with ThreadPoolExecutor(threads) as pool:
         wanted = poster_order(prompts, manifests, scores, less_is_better)
         posters, posters_size = embed_posters(sources, wanted, round(budget * POSTER_SHARE), pool)
-        embedded = embed_clips(sources, prompts, budget - posters_size, pool)
+        embedded = embed_clips(sources, embed_order(prompts, widest), budget - posters_size, pool)
     having = {source.clip.prompt_id for found in sources.values() for source in found.values()}
     first = next((clip for clips in manifests.values() for clip in clips), None)
     missing = {

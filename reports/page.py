@@ -93,7 +93,9 @@ def render_page(run: Run) -> str:
     """The page of a run. The same record gives the same bytes; every text from outside is escaped."""
     view = view_of(run)
     index = browser_index(view)
-    with_clips = ["clips.js", "players.js", "browse.js"] if run.gallery.clips or index["scores"] else []
+    with_clips = (
+        ["clips.js", "players.js", "browse.js", "vote.js"] if run.gallery.clips or index["scores"] else []
+    )
     names = ["page.js", "tables.js", "copy.js", *with_clips]
     script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
     return _filled(

@@ -27,7 +27,7 @@ from evaluation.records import (
 )
 from evaluation.variance import VarianceTable
 from evaluation.votes import VoteSummary, votes_of_run
-from reports.clips import Gallery, PromptScore, embed
+from reports.clips import Gallery, PromptScore, embed, widest_prompts
 from reports.cost import MeasuredCost, StageCost, measure_cost, read_stages
 from reports.curves import CurveGroup, HeldOut, read_heldout, read_metrics
 from reports.licences import Licence
@@ -35,6 +35,7 @@ from reports.provenance import run_record
 from reports.replay import Replay, read_replay
 from reports.speed import RowCost, Speed, row_cost, speed_of
 from reports.starts import Start, read_starts
+from reports.tables import best_first
 
 Beside = TypeVar("Beside", VarianceTable, ChunkTable)
 
@@ -236,7 +237,8 @@ def read_run(
         chunks=chunks,
         speed={row: found for row, found in speed.items() if found is not None},
         gallery=embed(
-            results_dir, prompts, manifests, by_prompt, budget, less_is_better=falling, threads=threads
+            results_dir, prompts, manifests, by_prompt, budget, less_is_better=falling,
+            widest=widest_prompts(best_first(table, "total") or ranked, by_prompt, known), threads=threads,
         ),
         votes=votes_of_run(results_dir, votes) if votes else None,
     )  # fmt: skip

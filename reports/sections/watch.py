@@ -5,7 +5,8 @@ from typing import Any
 
 from evaluation.metrics import Metric
 from evaluation.records import Prompt
-from reports.clips import OVERSIZE_PROMPTS, WORST_PROMPTS, Gallery, PromptScores
+from evaluation.votes import FEW_VOTERS, run_id
+from reports.clips import OVERSIZE_PROMPTS, WORST_PROMPTS, Gallery, PromptScores, total_weights
 from reports.view import View
 
 
@@ -30,6 +31,16 @@ def browser_scores(
     return data
 
 
+def ballot_facts(view: View) -> dict[str, Any] | None:
+    """What a votes file says of the run. None with fewer than two rows that can be voted on."""
+    made = view.run.provenance["clips"]
+    clips = {row.row: made[row.row]["manifest_sha256"] for row in view.ranked if row.row in made}
+    suite = view.run.settings.suite
+    if sum(row in view.run.gallery.rows for row in clips) < 2:
+        return None
+    return {"suite": suite, "run": run_id(suite, clips), "clips": clips}
+
+
 def browser_index(view: View) -> dict[str, Any]:
     """Everything that the script needs to know, but for the clips and posters themselves."""
     run, gallery = view.run, view.run.gallery
@@ -45,6 +56,8 @@ def browser_index(view: View) -> dict[str, Any]:
         "absent": gallery.absent,
         "dimensions": {name: metric.title for name, metric in view.known.items() if name in scored},
         "scores": scored,
+        "weights": {name: round(weight, 6) for name, weight in total_weights().items() if name in scored},
+        "ballot": ballot_facts(view),
         "prompts": [
             {
                 "id": prompt.id,
@@ -79,6 +92,13 @@ def watch_section(view: View) -> dict[str, Any]:
     return {
         "gallery": run.gallery,
         "dimensions": list(view.known.values()),
+        "player_rows": [row for row in view.rows if run.scores.get(row.row) or row.row in run.gallery.rows],
+        "ballot": ballot_facts(view) is not None,
+        "votes": run.votes,
+        "few_voters": run.votes is not None and len(run.votes.voters) < FEW_VOTERS,
+        "no_strengths": run.votes is not None and all(row.strength is None for row in run.votes.rows),
+        "labels": {row.row: row.label for row in view.rows},
+        "titles": {name: metric.title for name, metric in view.known.items()},
         "clip_rows": [row for row in view.rows if run.scores.get(row.row)],
         "clip_counts": {name: len(found["prompts"]) for name, found in scored.items()},
         "shared_noise": len(run.noises) == 1 and run.noises[0].startswith("portable:"),

@@ -6,16 +6,14 @@
   const LENGTH = 10;
   let order = [], page = 0;
 
-  // Which controls an order needs; what it sorts by, lowest first (null last); what the list shows of it.
+  // What an order sorts by, lowest first (null last), and what the list shows of it. a, b: the two rows shown large.
   const orders = {
-    list: { needs: [], value: (prompt) => prompt, text: () => "" },
+    list: { value: (prompt) => prompt, text: () => "" },
     gap: {
-      needs: ["find-a-choice", "find-b-choice"],
       value: (prompt, a, b, name) => { const gap = clips.gap(prompt, a, b, name); return gap === null ? null : -Math.abs(gap); },
       text: (prompt, a, b, name) => { const gap = clips.gap(prompt, a, b, name); return gap === null ? "-" : clips.signed(gap); },
     },
     lowest: {
-      needs: ["find-a-choice"],
       value: (prompt, a, b, name) => clips.score(prompt, a, name),
       text: (prompt, a, b, name) => { const score = clips.score(prompt, a, name); return score === null ? "-" : score.toFixed(1); },
     },
@@ -24,14 +22,13 @@
     any: () => true, inside: (facts) => facts.clips, out: (facts) => facts.files && !facts.clips, none: (facts) => !facts.files,
   };
   const lines = data.prompts.map((facts) => (facts.id + " " + facts.prompt).toLowerCase());
-  const chosen = () => [part("find-a").value, part("find-b").value, part("find-dimension").value];
-  const describe = { list: "in list order", gap: "largest gap first", lowest: "lowest score first" };
+  const chosen = () => [part("row-a").value, part("row-b").value, part("find-dimension").value];
+  const describe = { list: "in list order", gap: "largest difference of the two rows first", lowest: "lowest score of the left row first" };
 
   const find = () => {
     const words = part("find-text").value.toLowerCase().split(/\s+/).filter(Boolean), name = part("find-dimension").value;
     const inside = name ? new Set(data.scores[name].prompts) : null, state = states[part("find-state").value];
-    const kind = part("find-order").value, { needs, value } = orders[kind];
-    for (const id of ["find-a-choice", "find-b-choice"]) part(id).hidden = !needs.includes(id);
+    const kind = part("find-order").value, { value } = orders[kind];
     const found = data.prompts
       .map((facts, prompt) => prompt)
       .filter((prompt) => (!inside || inside.has(prompt)) && state(data.prompts[prompt]) && words.every((word) => lines[prompt].includes(word)))
@@ -50,7 +47,7 @@
         make("small", { textContent: facts.id + (facts.clips ? "" : facts.files ? ", left out" : ", no clip files") }),
         make("b", { textContent: text(prompt, ...chosen()) }));
       if (prompt === players.current()) button.setAttribute("aria-current", "true");
-      button.addEventListener("click", () => { players.show(prompt); mark(prompt); });
+      button.addEventListener("click", () => go(prompt));
       button.dataset.prompt = prompt;
       return make("li", { value: first + 1 + order.slice(first, first + LENGTH).indexOf(prompt) }, button);
     }));
@@ -71,6 +68,45 @@
     page = Math.floor(next / LENGTH);
     players.show(order[next]);
     draw();
+    link();
+  };
+  const go = (prompt) => { players.show(prompt); mark(prompt); link(); };
+
+  // The address names what is shown, so that it can be sent: #prompt=...&a=...&b=...&sample=...
+  const link = () => {
+    const [a, b] = chosen(), facts = { prompt: data.prompts[players.current()].id, a, b };
+    if (part("sample").value !== "0") facts.sample = part("sample").value;
+    history.replaceState(null, "", "#" + new URLSearchParams(facts));
+  };
+  // The prompt on which the two rows differ most, of those that the page can play.
+  const widest = () => {
+    const [a, b] = chosen(), gaps = data.prompts.map((facts, prompt) => [clips.gap(prompt, a, b), prompt]);
+    gaps.sort(([x, one], [y, other]) => (x === null) - (y === null) || Math.abs(y) - Math.abs(x) || one - other);
+    const found = gaps.find(([, prompt]) => clips.playable(prompt, [a, b])) || gaps.find(([, prompt]) => clips.playable(prompt, [a]));
+    return found ? found[1] : 0;
+  };
+  // What the address asks for. Words that name nothing here are said, and the rest is shown.
+  const follow = () => {
+    const asked = new URLSearchParams(location.hash.slice(1)), unknown = [];
+    for (const [key, id] of [["a", "row-a"], ["b", "row-b"]]) {
+      if (!asked.has(key)) continue;
+      if ([...part(id).options].some((option) => option.value === asked.get(key))) part(id).value = asked.get(key);
+      else unknown.push("row " + asked.get(key));
+    }
+    let prompt = data.prompts.findIndex((facts) => facts.id === asked.get("prompt"));
+    if (asked.has("prompt") && prompt < 0) unknown.push("prompt " + asked.get("prompt"));
+    if (prompt < 0) prompt = widest();
+    find();
+    players.show(prompt);
+    mark(prompt);
+    const place = order.indexOf(prompt);
+    if (place >= 0) { page = Math.floor(place / LENGTH); draw(); }
+    if (asked.has("sample") && [...part("sample").options].some((option) => option.value === asked.get("sample"))) {
+      part("sample").value = asked.get("sample");
+      players.render();
+    }
+    part("link-state").textContent = unknown.length ? "The link names " + unknown.join(" and ") + ", which this report does not have." : "";
+    if (["prompt", "a", "b"].some((key) => asked.has(key))) part("player").scrollIntoView();
   };
 
   // The worst: by score of a row or of any row, or by what a row loses against another one.
@@ -98,8 +134,7 @@
         make("span", { textContent: clips.labels.get(each), dir: "auto" }),
         make("small", { textContent: facts.prompt, dir: "auto", className: "cut" }), make("small", { textContent: facts.id }));
       button.addEventListener("click", () => {
-        players.show(prompt);
-        mark(prompt);
+        go(prompt);
         part("player").scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
         part("player").focus({ preventScroll: true });
       });
@@ -109,15 +144,18 @@
   };
 
   part("find-text").addEventListener("input", find);
-  for (const id of ["find-dimension", "find-state", "find-order", "find-a", "find-b"]) part(id).addEventListener("change", find);
+  for (const id of ["find-dimension", "find-state", "find-order"]) part(id).addEventListener("change", find);
+  for (const id of ["row-a", "row-b"]) {
+    part(id).addEventListener("change", () => { find(); go(widest()); });
+    part(id).addEventListener("chosen", () => { find(); link(); });
+  }
+  part("sample").addEventListener("change", link);
+  addEventListener("hashchange", () => { if (/^#(prompt|a|b|sample)=/.test(location.hash)) follow(); });
   part("page-back").addEventListener("click", () => { page -= 1; draw(); });
   part("page-on").addEventListener("click", () => { page += 1; draw(); });
   part("previous").addEventListener("click", () => turn(-1));
   part("next").addEventListener("click", () => turn(1));
   for (const id of ["worst-kind", "worst-row", "worst-against", "worst-dimension"]) part(id).addEventListener("change", worst);
-  find();
-  const first = order.find((prompt) => data.prompts[prompt].clips);
-  players.show(first === undefined ? 0 : first);
-  mark(players.current());
+  follow();
   if (part("worst-dimension").options.length) worst();
 }

@@ -37,21 +37,42 @@ const clips = (() => {
     return place === undefined || !found ? null : found[place];
   };
   const dimensions = (prompt) => [...titles.keys()].filter((name) => places.get(name).has(prompt));
-  // Mean over the given dimensions (all of the prompt if none is given) of what `value` finds; null if it finds nothing.
+  // What `value` finds on the given dimension, or its mean over the prompt's dimensions as the total weighs them
+  // (custom ones count where there are no others); null if it finds nothing.
   const mean = (prompt, name, value) => {
-    const found = (name ? [name] : dimensions(prompt)).map(value).filter((each) => each !== null);
-    return found.length ? found.reduce((sum, each) => sum + each, 0) / found.length : null;
+    const names = name ? [name] : dimensions(prompt), weighed = !name && names.some((each) => data.weights[each]);
+    let sum = 0, weights = 0;
+    for (const each of names) {
+      const found = value(each), weight = weighed ? data.weights[each] || 0 : 1;
+      if (found !== null && weight) { sum += weight * found; weights += weight; }
+    }
+    return weights ? sum / weights : null;
   };
   const score = (prompt, row, name) => mean(prompt, name, (each) => points(each, row, prompt));
   const gap = (prompt, a, b, name) => mean(prompt, name, (each) => {
     const one = points(each, a, prompt), other = points(each, b, prompt);
     return one === null || other === null ? null : one - other;
   });
+  // Whether the page can play a clip of both rows of a prompt.
+  const playable = (prompt, rows) => {
+    const facts = data.prompts[prompt];
+    if (!facts.clips && !(folder && facts.files)) return false;
+    const inside = block(prompt);
+    return rows.every((row) => samples(inside, prompt).some((sample) => sources(inside, prompt, row, sample).length));
+  };
+  // One clock: whoever is late, or early, jumps to the first video's time.
+  const align = (videos) => {
+    const now = videos[0].currentTime, end = videos[0].duration;
+    for (const video of videos) {
+      const late = Math.abs(video.currentTime - now);
+      if (late > 0.12 && late < end - 0.2 && !video.seeking) video.currentTime = now;
+    }
+  };
   const signed = (value) => (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(1);
   const make = (name, facts, ...children) => {
     const element = Object.assign(document.createElement(name), facts);
     element.append(...children);
     return element;
   };
-  return { data, titles, labels, block, sources, samples, poster, points, dimensions, score, gap, signed, make };
+  return { data, folder, titles, labels, block, file, sources, samples, poster, points, dimensions, score, gap, playable, align, signed, make };
 })();

@@ -1,9 +1,9 @@
 "use strict";
-// One clock for all players of a prompt. Nothing plays before a button or key is pressed.
+// One clock for all players of a prompt: two rows large, the others small. Nothing plays before a button or key is pressed.
 const players = (() => {
   const { data, make } = clips;
   const part = (id) => document.getElementById(id);
-  const box = part("clips"), seek = part("seek"), play = part("play"), time = part("time"), sample = part("sample");
+  const one = part("row-a"), other = part("row-b"), seek = part("seek"), play = part("play"), time = part("time"), sample = part("sample");
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   let videos = [], prompt = -1, playing = false;
 
@@ -24,10 +24,11 @@ const players = (() => {
   const absent = (frame, text) => {
     frame.append(make("p", { className: "absent", textContent: text }));
   };
-  const player = (inside, row) => {
+  const player = (inside, row, large) => {
     const list = clips.sources(inside, prompt, row.row, Number(sample.value)), poster = clips.poster(inside, row.row);
     const frame = make("div", { className: "frame" });
     frame.style.aspectRatio = data.width + " / " + data.height;
+    if (large) part("pair").style.setProperty("--shape", data.width / data.height);
     if (poster && !list.length) frame.append(make("img", { src: poster, alt: "Middle frame of " + row.label }));
     if (!list.length) absent(frame, row.files && data.prompts[prompt].files ? "clip not in this file" : "no clip");
     else {
@@ -46,15 +47,36 @@ const players = (() => {
       videos.push(video);
       frame.append(video);
     }
-    return make("figure", {}, frame, make("figcaption", {}, make("strong", { textContent: row.label, dir: "auto" }), scores(row.row)));
+    const address = clips.file(prompt, row.row, Number(sample.value)), caption = make("figcaption", {}, make("strong", { textContent: row.label, dir: "auto" }));
+    if (address) {
+      // Opened as a file, a page may not download: the clip then opens in a tab of its own.
+      const link = make("a", { href: address, target: "_blank", download: row.row + "-" + address.split("/").pop(), textContent: "mp4" });
+      link.setAttribute("aria-label", "Download the clip of " + row.label);
+      caption.append(" ", link);
+    }
+    if (!large) {
+      const button = make("button", { type: "button", className: "swap", textContent: "Enlarge" });
+      button.setAttribute("aria-label", "Show " + row.label + " large, on the right");
+      button.addEventListener("click", () => { other.value = row.row; other.dispatchEvent(new CustomEvent("chosen", { bubbles: true })); render(); part("player").focus({ preventScroll: true }); });
+      caption.append(" ", button);
+    }
+    caption.append(scores(row.row));
+    return make("figure", {}, frame, caption);
   };
 
   const render = () => {
     pause();
-    const at = seek.value, inside = clips.block(prompt), shown = wanted();
+    const at = seek.value, inside = clips.block(prompt), shown = wanted(), pair = [...new Set([one.value, other.value])];
+    const rows = new Map(data.rows.map((row) => [row.row, row])), rest = data.rows.filter((row) => shown.has(row.row) && !pair.includes(row.row));
     videos = [];
-    box.replaceChildren(...data.rows.filter((row) => shown.has(row.row)).map((row) => player(inside, row)));
-    box.classList.toggle("pixels", data.width <= 128);
+    part("pair").replaceChildren(...pair.map((row) => player(inside, rows.get(row), true)));
+    part("others").replaceChildren(...rest.map((row) => player(inside, row, false)));
+    part("stills").replaceChildren(...data.rows.filter((row) => inside.posters[row.row]).map((row) => make("figure", {},
+      make("img", { src: clips.poster(inside, row.row), alt: "Middle frame of " + row.label }), make("figcaption", { textContent: row.label }))));
+    part("stills-text").textContent = data.prompts[prompt].prompt + " (" + data.prompts[prompt].id + ")";
+    const gap = pair.length > 1 ? clips.gap(prompt, ...pair) : null;
+    part("pair-gap").textContent = gap === null ? "" : clips.labels.get(pair[0]) + " minus " + clips.labels.get(pair[1]) + " on this prompt: " + clips.signed(gap) + " points.";
+    for (const box of [part("player"), part("stills")]) box.classList.toggle("pixels", data.width <= 128);
     for (const video of videos) video.playbackRate = Number(part("speed").value);
     seek.max = Math.max(0, frames() - 1);
     jump(Number(at));
@@ -86,12 +108,8 @@ const players = (() => {
   }
   const follow = () => {
     if (!playing || !videos.length) return;
-    const now = videos[0].currentTime, end = videos[0].duration;
     say(frameOf(videos[0]));
-    for (const video of videos) {
-      const late = Math.abs(video.currentTime - now);
-      if (late > 0.12 && late < end - 0.2 && !video.seeking) video.currentTime = now;
-    }
+    clips.align(videos);
     requestAnimationFrame(follow);
   };
   const toggle = () => {
@@ -116,10 +134,14 @@ const players = (() => {
   part("speed").addEventListener("change", () => {
     for (const video of videos) video.playbackRate = Number(part("speed").value);
   });
+  const whole = part("whole");
+  whole.hidden = !document.fullscreenEnabled;
+  whole.addEventListener("click", () => document.fullscreenElement ? document.exitFullscreen() : part("stage").requestFullscreen());
+  document.addEventListener("fullscreenchange", () => { whole.textContent = document.fullscreenElement ? "Leave full screen" : "Full screen"; });
   // Keys act while the focus is in this section, and not where a key already means something.
   const keys = {
     " ": toggle, k: toggle, ArrowRight: () => step(1), ".": () => step(1), ArrowLeft: () => step(-1), ",": () => step(-1),
-    Home: start, n: () => part("next").click(), p: () => part("previous").click(), "?": () => part("keys").togglePopover(),
+    Home: start, f: () => whole.click(), n: () => part("next").click(), p: () => part("previous").click(), "?": () => part("keys").togglePopover(),
   };
   part("watch").addEventListener("keydown", (event) => {
     const tag = event.target.tagName, own = tag === "INPUT" && event.target.type !== "checkbox" || tag === "SELECT";
@@ -128,5 +150,5 @@ const players = (() => {
     event.preventDefault();
     keys[event.key]();
   });
-  return { show, current: () => prompt };
+  return { show, render, pause, current: () => prompt };
 })();

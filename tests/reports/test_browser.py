@@ -17,6 +17,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pypdf import PdfReader
 
+from evaluation.records import parse, read_json
+from evaluation.votes import Ballot, votes_of_run
 from tests.reports import synthetic
 from tests.reports.synthetic import run_script
 
@@ -117,6 +119,12 @@ def videos_at(page: Page, frame: int) -> None:
 def ready(page: Page) -> None:
     """Wait until all rows have a player with pictures."""
     until(page, f"{VIDEOS}.length === {len(synthetic.ROWS)} && {VIDEOS}.every(v => v.readyState >= 2)")
+
+
+def in_list_order(page: Page) -> None:
+    """Show the first prompt of the list."""
+    page.locator("#find-order").select_option("list")
+    page.locator("#prompts button").first.click()
 
 
 def listed(page: Page) -> list[str]:
@@ -231,6 +239,7 @@ def test_players_play_step_and_change_prompt(tab: Tab) -> None:
     expect(page.locator("#time")).to_have_text("frame 4 of 33")
     page.locator("#back").click()
     videos_at(page, 2)
+    in_list_order(page)
     expect(page.locator("#prompt-text")).to_have_text(synthetic.INJECTION)
     page.locator("#next").click()
     expect(page.locator("#prompt-text")).to_have_text(" ".join(synthetic.HOSTILE.split()))
@@ -242,6 +251,7 @@ def test_keys(tab: Tab) -> None:
     field.
     """
     page = tab.page
+    in_list_order(page)
     page.locator("#player").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press(".")
@@ -276,6 +286,7 @@ def test_prompts_are_found_filtered_and_paged(tab: Tab) -> None:
     document.
     """
     page = tab.page
+    page.locator("#find-order").select_option("list")
     assert len(listed(page)) == 10
     expect(page.locator("#found")).to_have_text("40 of 40 prompts, in list order")
     page.locator("#page-on").click()
@@ -289,8 +300,9 @@ def test_prompts_are_found_filtered_and_paged(tab: Tab) -> None:
     assert listed(page) == ["move_00", "move_01"]
     page.locator("#find-state").select_option("out")
     assert listed(page) == []
+    shown = page.locator("#prompt-id").inner_text()
     page.locator("#next").click()
-    expect(page.locator("#prompt-id")).to_have_text("move_00")
+    expect(page.locator("#prompt-id")).to_have_text(shown)
 
 
 def test_prompts_are_sorted_by_what_rows_score(tab: Tab) -> None:
@@ -302,8 +314,8 @@ def test_prompts_are_sorted_by_what_rows_score(tab: Tab) -> None:
     gaps = [one - other for one, other in zip(points["raven"], points["longlive"], strict=True)]
     page.locator("#find-dimension").select_option("color")
     page.locator("#find-order").select_option("gap")
-    page.locator("#find-a").select_option("raven")
-    page.locator("#find-b").select_option("longlive")
+    page.locator("#row-a").select_option("raven")
+    page.locator("#row-b").select_option("longlive")
     wanted = sorted(zip(gaps, prompts, strict=True), key=lambda pair: -abs(pair[0]))
     assert [name.split(",")[0] for name in listed(page)] == [name for _, name in wanted]
     shown = [text.replace("\u2212", "-") for text in page.locator("#prompts b").all_text_contents()]
@@ -322,6 +334,7 @@ def test_rows_and_samples_are_chosen(tab: Tab) -> None:
     """
     page = tab.page
     expect(page.locator("#clips video")).to_have_count(7)
+    in_list_order(page)
     before = page.locator("#clips video").first.get_attribute("src")
     page.locator("#sample").select_option("1")
     expect(page.locator("#clips video")).to_have_count(7)
@@ -338,6 +351,7 @@ def test_rows_and_samples_are_chosen(tab: Tab) -> None:
 def test_the_worst_are_shown_with_pictures(tab: Tab) -> None:
     """Lowest scores of one row and of all, largest losses; a press leads to the players."""
     page = tab.page
+    page.locator("#worst-gallery > summary").click()
     page.locator("#worst-dimension").select_option("scene")
     expect(page.locator("#worst li")).to_have_count(10)
     expect(page.locator("#worst img")).to_have_count(2)
@@ -377,12 +391,180 @@ def test_the_page_beside_its_clips_plays_them(browser: Browser, reports: Reports
     bare = reports.beside.with_name("bare.html")
     bare.write_text(text.replace('"clips":{"', '"clips":{},"none":{"'), encoding="utf-8")
     tab = Tab(browser, bare)
+    tab.page.goto(f"{bare.as_uri()}#prompt=move_00")
+    tab.requests.clear()
+    tab.page.reload()
     ready(tab.page)
     tab.page.locator("#sample").select_option("1")
     ready(tab.page)
     assert {url.rsplit("/", 1)[1] for url in tab.loaded()} == {"move_00-0.mp4", "move_00-1.mp4"}
+    link = tab.page.get_by_role("link", name="Download the clip of Rolling Forcing")
+    assert (bare.parent / (link.get_attribute("href") or "")).is_file()
+    assert link.get_attribute("download") == "rolling_forcing-move_00-1.mp4"
     assert tab.errors == []
     tab.context.close()
+
+
+def test_it_opens_where_the_two_rows_differ_most(tab: Tab) -> None:
+    """The prompt, among those with clips, with the largest difference of the two rows' totals, recomputed
+    from the record with the weights of the formula; another choice of rows moves to its own.
+    """
+    page = tab.page
+    data = json.loads(page.locator("#clip-data").text_content() or "")
+    weights = {"temporal_flickering": 4 / 5 / 6.5, "subject_consistency": 4 / 5 / 6.5, "color": 1 / 5 / 9}
+    assert {name: data["weights"][name] for name in weights} == pytest.approx(weights, abs=1e-5)
+
+    def widest(a: str, b: str) -> str:
+        gaps: dict[int, list[tuple[float, float]]] = {}
+        for name, found in data["scores"].items():
+            for place, prompt in enumerate(found["prompts"]):
+                one, other = (found["points"].get(row, [None] * 99)[place] for row in (a, b))
+                if one is not None and other is not None and data["prompts"][prompt]["clips"]:
+                    gaps.setdefault(prompt, []).append((data["weights"][name], one - other))
+        sizes = {n: abs(sum(w * x for w, x in each) / sum(w for w, _ in each)) for n, each in gaps.items()}
+        return str(data["prompts"][max(sizes, key=sizes.__getitem__)]["id"])
+
+    expect(page.locator("#prompt-id")).to_have_text(widest("cm_grpo", "raven"))
+    page.locator("#row-a").select_option("longlive")
+    expect(page.locator("#prompt-id")).to_have_text(widest("longlive", "raven"))
+    page.locator("#row-b").select_option("noise")
+    expect(page.locator("#prompt-id")).to_have_text(widest("longlive", "noise"))
+    assert page.locator("#pair figcaption strong").all_text_contents() == ["LongLive recipe (toy)", "Noise"]
+    sizes = [page.locator(f"{box} video").first.bounding_box() for box in ("#pair", "#others")]
+    assert all(sizes) and sizes[0]["width"] > 3 * sizes[1]["width"]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_address_names_what_is_shown(browser: Browser, reports: Reports, width: int) -> None:
+    """A copied address opens the same prompt, rows and sample; it is kept true; unknown words are said."""
+    tab = Tab(browser, reports.alone, width)
+    page = tab.page
+    assert page.evaluate("location.hash") == ""
+    page.goto(f"{reports.alone.as_uri()}#prompt=move_00&a=longlive&b=truth&sample=1")
+    expect(page.locator("#prompt-id")).to_have_text("move_00")
+    assert [page.locator(f"#{name}").input_value() for name in ("row-a", "row-b", "sample")] == [
+        "longlive", "truth", "1",
+    ]  # fmt: skip
+    until(page, "document.getElementById('player').getBoundingClientRect().top < 300")
+    page.get_by_role("button", name="Show RAVEN recipe (toy) large, on the right").click()
+    assert page.evaluate("location.hash") == "#prompt=move_00&a=longlive&b=raven&sample=1"
+    page.locator("#find-text").fill("move_01")
+    page.locator("#prompts button").first.click()
+    assert page.evaluate("location.hash") == "#prompt=move_01&a=longlive&b=raven"
+    page.reload()
+    expect(page.locator("#prompt-id")).to_have_text("move_01")
+    page.goto(f"{reports.alone.as_uri()}#prompt=nothing&a=nobody&b=truth")
+    expect(page.locator("#link-state")).to_have_text(
+        "The link names row nobody and prompt nothing, which this report does not have."
+    )
+    assert page.locator("#row-b").input_value() == "truth"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.errors == []
+    tab.context.close()
+
+
+def test_the_two_fill_the_screen(tab: Tab) -> None:
+    """Full screen shows the two clips and their controls, by button and by key."""
+    page = tab.page
+    page.get_by_role("button", name="Full screen").click()
+    until(page, "document.fullscreenElement && document.fullscreenElement.id === 'stage'")
+    page.get_by_role("button", name="Leave full screen").click()
+    until(page, "!document.fullscreenElement")
+
+
+def test_stills_are_printed(tab: Tab) -> None:
+    """Paper shows a picture of every row for the prompt on screen, with its words."""
+    page = tab.page
+    page.emulate_media(media="print")
+    assert page.locator("#stills img").count() == len(synthetic.ROWS)
+    assert page.locator("#stills img").last.is_visible()
+    assert page.locator("#prompt-id").text_content() in page.locator("#stills-text").inner_text()
+
+
+def start_vote(page: Page, voter: str) -> None:
+    page.locator("#vote-voter").fill(voter)
+    page.keyboard.press("Enter")
+
+
+def answer(page: Page, key: str) -> None:
+    """Answer by key, once both clips are there."""
+    expect(page.locator("[data-answer=left]")).to_be_enabled()
+    page.keyboard.press(key)
+
+
+@pytest.mark.parametrize(("kind", "width"), [("alone", 1280), ("beside", 390)])
+def test_a_blind_vote(browser: Browser, reports: Reports, tmp_path: Path, kind: str, width: int) -> None:
+    """From #vote to the merged votes: no name is anywhere while voting, keys and buttons answer, answers
+    outlive a reload, and the exported file is one that the report takes.
+    """
+    tab = Tab(browser, getattr(reports, kind), width)
+    page = tab.page
+    page.goto(f"{getattr(reports, kind).as_uri()}#vote")
+    page.reload()
+    start_vote(page, "../x")
+    assert "nickname of letters" in page.locator("#vote-state").inner_text()
+    start_vote(page, "Ada L")
+    expect(page.locator("[data-answer=left]")).to_be_enabled()
+    secret = [*synthetic.ROWS, *(label for label, *_ in synthetic.ROWS.values()), "mp4"]
+    seen = page.evaluate(
+        "document.title + location.hash + document.body.innerText + document.getElementById('vote').outerHTML"
+    )
+    assert not [name for name in secret if name.lower() in seen.lower()]
+    painted = "c => { const d = c.getContext('2d'); return c.width > 1 && c.height > 1; }"
+    assert all(page.locator(f"#vote-{side}").evaluate(painted) for side in ("left", "right"))
+    for key in ("ArrowLeft", "ArrowDown", "ArrowRight"):
+        answer(page, key)
+    expect(page.locator("#vote-state")).to_contain_text("Question 4. 3 answers kept")
+    text = page.locator("#vote-prompt").inner_text()
+    page.keyboard.press("Backspace")
+    expect(page.locator("#vote-state")).to_contain_text("Question 3. 2 answers kept")
+    answer(page, "ArrowRight")
+    expect(page.locator("#vote-prompt")).to_have_text(text)
+    page.reload()
+    start_vote(page, "Ada L")
+    expect(page.locator("#vote-state")).to_contain_text("Question 4. 3 answers kept")
+    expect(page.locator("#vote-prompt")).to_have_text(text)
+    expect(page.locator("[data-answer=tie]")).to_be_enabled()
+    page.locator("[data-answer=tie]").click()
+    with page.expect_download() as download:
+        page.locator("#vote-export").click()
+    assert download.value.suggested_filename == "votes-toybox-Ada L.json"
+    path = tmp_path / "votes.json"
+    download.value.save_as(path)
+    page.keyboard.press("Escape")
+    expect(page.locator("#main")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    ballot = read_json(Ballot, path)
+    assert [vote.answer for vote in ballot.votes] == ["left", "tie", "right", "tie"]
+    assert len({(vote.prompt, vote.left, vote.right) for vote in ballot.votes}) == 4
+    assert votes_of_run(reports.beside.parent, [path]).votes == 4
+    assert tab.errors == []
+    tab.context.close()
+
+
+def test_sides_are_random_and_half_of_the_questions_are_shared(browser: Browser, reports: Reports) -> None:
+    """Two voters: question 1 and 3 are about the same clips for both, each pair comes on either side, and
+    no question comes twice.
+    """
+    found = []
+    for voter in ("ada", "bob"):
+        tab = Tab(browser, reports.alone)
+        tab.page.goto(f"{reports.alone.as_uri()}#vote")
+        tab.page.reload()
+        start_vote(tab.page, voter)
+        for _ in range(16):
+            answer(tab.page, "ArrowLeft")
+        kept = tab.page.evaluate("Object.entries(localStorage).map(([key, value]) => value)")
+        (ballot,) = [parse(Ballot, text, "the browser") for text in kept]
+        found.append(ballot.votes)
+        tab.context.close()
+    asked = [[(v.prompt, v.sample, frozenset((v.left, v.right))) for v in votes] for votes in found]
+    assert [len(set(each)) for each in asked] == [16, 16]
+    assert asked[0][0] == asked[1][0]
+    assert len(set(asked[0][::2]) & set(asked[1][::2])) >= 6
+    assert asked[0][1::2] != asked[1][1::2]
+    sides = [vote.left < vote.right for votes in found for vote in votes]
+    assert 4 < sum(sides) < 28
 
 
 def test_raw_and_normalised_switch(tab: Tab) -> None:

@@ -25,8 +25,10 @@ from reports.clips import (
     PromptScore,
     embed,
     embed_clips,
+    embed_order,
     find_stored_clips,
     poster_order,
+    widest_prompts,
 )
 from reports.page import beside_clips
 from reports.posters import PREVIEW_WIDTH, SIDE, poster, preview
@@ -217,3 +219,20 @@ def test_only_the_page_beside_its_clips_may_load_them() -> None:
         '<html lang="en" data-clips="clips"><meta content="img-src data:; media-src data: \'self\' file:; '
         "base-uri 'none'\">media-src data:;"
     )
+
+
+def test_the_widest_differences_take_turns_with_every_kind(folder: Path) -> None:
+    """A small budget holds the prompt that the page opens on, and does not show extremes alone."""
+    prompts, lines = synthetic.prompts(), manifests(folder)
+    names = [p.id for p in embed_order(prompts, ["still_01", "pair_01"])]
+    assert names[:5] == ["still_01", "move_00", "pair_01", "pair_00", "style_00"]
+    assert sorted(names) == sorted(p.id for p in prompts)
+    known = metrics("toybox")
+    scores = {
+        "a": {"color": {p.id: PromptScore(0.5, 1) for p in prompts}},
+        "b": {"color": {p.id: PromptScore(0.5 + n / 100, 1) for n, p in enumerate(prompts)}},
+        "c": {"color": {prompts[3].id: PromptScore(0.9, 1)}},
+    }
+    assert widest_prompts(["a", "b", "c"], scores, known) == [prompts[-1].id, prompts[3].id]
+    first = embed(folder, prompts, lines, {}, 10**9, widest=["style_01"])
+    assert next(iter(first.clips)) == "style_01"
