@@ -294,6 +294,7 @@ def _row_summary(
         row=row,
         label=shown_row.label,
         kind=shown_row.kind,
+        of=shown_row.of,
         dimensions=dimensions,
         incomplete=incomplete,
         total=total,
@@ -327,7 +328,7 @@ def _pairs(
     """Pairs of rows on every metric both have.
 
     Holm families: the 16 dimensions of one pair; its custom dimensions, so that adding one changes no other
-    p-value; and, for each of Total, Quality and Semantic, all pairs of rows.
+    p-value; and, for each of Total, Quality and Semantic, all pairs that are given.
     """
     found: list[PairedDifference] = []
     complete = [(a, b) for a, b in compared if all("total" in draws[row].normalised for row in (a, b))]
@@ -480,8 +481,8 @@ def aggregate(
     draws = {row: _row_draws(by_row[row], design, settings, prompts_of) for row in settings.rows}
     ranked = [row for row, name in settings.rows.items() if name.kind in RANKED_KINDS]
     rivals = list(itertools.combinations(ranked, 2))
-    controls = [(row, name.of) for row, name in settings.rows.items() if name.of is not None]
-    fewest = fewest_draws(len(ranked), len(controls), len(settings.custom))
+    controls = [row for row in settings.rows if row not in ranked]
+    fewest = fewest_draws(len(ranked), len(settings.custom))
     if settings.draws < fewest:
         raise ValueError(
             f"{settings.draws} bootstrap draws cannot show a difference at the 5 % level after Holm's "
@@ -492,7 +493,8 @@ def aggregate(
         [pair for pair in pairs if pair.metric == "total"], [draws[r].by_clip for r in ranked]
     )
     ranks = ranks_by_row(pairs, ranked)
-    pairs += _pairs(draws, controls, design, settings.known)
+    for control in controls:  # a family of its own each, so that no control changes a test of two models
+        pairs += _pairs(draws, [(row, control) for row in ranked], design, settings.known)
     summaries = []
     for row, found in given.items():
         empty = [name for name in found if name not in by_row[row]]

@@ -15,12 +15,12 @@ from evaluation.selection import serves
 CUSTOM_GROUP: Final = "custom"
 
 
-def fewest_draws(ranked: int, controls: int, custom: int) -> int:
+def fewest_draws(ranked: int, custom: int) -> int:
     """Bootstrap draws below which no test could be significant after Holm's correction: 40 for each test of
-    the largest family. ranked: rows that are compared with each other; controls: that are compared with the
-    row they are made from; custom: dimensions beside the sixteen.
+    the largest family. ranked: rows that are compared with each other, and each with every control; custom:
+    dimensions beside the sixteen.
     """
-    return 40 * max(math.comb(ranked, 2), controls, len(NAMES), custom)
+    return 40 * max(math.comb(ranked, 2), ranked, len(NAMES), custom)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

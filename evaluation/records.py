@@ -37,6 +37,9 @@ def plain(value: Any) -> Any:
     return value
 
 
+MOST_OTHERS = 0.1
+"""Share of a machine's cores that other programs may keep busy while seconds are measured."""
+
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=120)]
 ClipId = Annotated[str, Field(pattern=r"^[a-z0-9_]+-[0-9]+$", max_length=140)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -127,9 +130,26 @@ class Clip(VersionedRecord):
         return self
 
 
-class ClipTiming(VersionedRecord):
+class Load(Record):
+    """What ran on a machine while a clip's batch was made."""
+
+    cpu_s: NonNegative
+    """Processor seconds of this clip's part of its batch, over all threads of its job."""
+    others: Annotated[float, Field(ge=0, le=1)]
+    """Share of the machine's cores that other programs kept busy, in the mean."""
+    jobs: Natural
+    """Other jobs of this program on the machine."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether seconds measured here are those of the clip and not of its neighbours."""
+        return self.jobs == 0 and self.others <= MOST_OTHERS
+
+
+class ClipTiming(Record):
     """What a clip cost and where it was made; read by the report only."""
 
+    schema_version: Literal[2] = 2
     clip_id: ClipId
     row: Identifier
     sample_s: NonNegative
@@ -146,6 +166,8 @@ class ClipTiming(VersionedRecord):
     device: PlainText
     attention: PlainText | None
     """The attention kernel; None where no network of ours ran."""
+    load: Load | None
+    """None where another program made the clip."""
     commit: PlainText
     finished: PlainText
     software: dict[PlainText, PlainText] = {}
@@ -356,6 +378,8 @@ class RowSummary(Record):
     row: Identifier
     label: PlainText
     kind: RowKind
+    of: Identifier | None = None
+    """The row whose clips a control is made from."""
     dimensions: dict[Identifier, DimensionSummary]
     quality: Interval | None
     """None, as the other totals, unless every dimension of the suite is there."""
@@ -452,6 +476,8 @@ class ScoresTable(Record):
     """A sentence that says what a subset run leaves out; None of a whole run."""
     rows: tuple[RowSummary, ...]
     pairs: tuple[PairedDifference, ...]
+    """Any two models, then every model minus every control. The tests of one control are families of their
+    own."""
     power: TablePower | None = None
     """None where fewer than two rows have a total."""
     draws: Positive

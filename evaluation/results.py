@@ -25,8 +25,8 @@ TABLE_COLUMNS = (
     "high", "prompts", "clips", "first_rank", "last_rank",
 )  # fmt: skip
 PAIR_COLUMNS = (
-    "a", "b", "metric", "difference", "low", "high", "corrected_low", "corrected_high", "p_value", "holm",
-    "prompts", "detectable",
+    "a", "b", "family", "metric", "difference", "low", "high", "corrected_low", "corrected_high", "p_value",
+    "holm", "prompts", "detectable",
 )  # fmt: skip
 FORMULAS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 """What begins a formula in a spreadsheet, in the wide forms of East Asian keyboards too."""
@@ -96,10 +96,13 @@ def pairs_frame(table: ScoresTable) -> pd.DataFrame:
     """A line two rows and a metric: a minus b in normalised points, with p-values raw and after Holm.
 
     low, high: the interval of this pair alone; corrected_low, corrected_high: the one that goes with `holm`;
-    detectable: the smallest true difference that this test finds 80 times of 100.
+    detectable: the smallest true difference that this test finds 80 times of 100; family: the rows whose
+    tests Holm's correction takes together, `models` or `models against <control>`.
     """
+    controls = {row.row for row in table.rows if row.kind == "control"}
     lines = [
-        pair.model_dump()
+        {"family": f"models against {pair.b}" if pair.b in controls else "models"}
+        | pair.model_dump()
         | _cells(pair.corrected, "difference", "corrected_")
         | _cells(pair.difference, "difference")
         for pair in table.pairs

@@ -41,12 +41,10 @@ ON_GPU = ("train", "sample", "external", "filter", "score")
 WHOLE_ON_GPU = ("train", "score_heldout")
 """Jobs of one row that hold GPUs."""
 _PART = re.compile(r"\d+-of-\d+\.tsv$")
-FOLDERS = ("prompts", "embeddings", "train", "weights", "clips", "filter", "vbench", "scores", "aggregate")
-"""Folders that a run's disk is counted by: what stages made, without logs, benchmarks and reports."""
 
 
 class CostEstimate(Record):
-    """What a run from nothing was estimated to take when it was started. Start-up of jobs is the rest."""
+    """What a run from nothing was estimated to take at its start, each stage with its jobs' start-up."""
 
     unit: Literal["core", "GPU"]
     jobs: int
@@ -67,7 +65,7 @@ class MeasuredCost(Record):
     rows: dict[str, dict[Stage, Seconds]]
     """Seconds by row and stage."""
     disk_mb: dict[str, Seconds]
-    """By folder of the results."""
+    """By folder of the results, and of the report that is written last about what it holds of clips."""
     row_disk_mb: dict[str, Seconds]
     """Clips of a row."""
 
@@ -169,7 +167,7 @@ def measure_cost(
         unit=unit,
         seconds=stages,
         rows=by_row,
-        disk_mb={name: size_mb(path) for name in FOLDERS if (path := results_dir / name).is_dir()},
+        disk_mb={path.name: size_mb(path) for path in sorted(results_dir.iterdir()) if path.is_dir()},
         row_disk_mb={row: size_mb(path) for row in rows if (path := results_dir / "clips" / row).is_dir()},
     )
 

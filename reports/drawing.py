@@ -97,6 +97,32 @@ def draw_dots(axes: Axes, labels: Sequence[str], dots: Sequence[Dot | None], *, 
     axes.grid(axis="y", visible=False)
 
 
+def fit_to_models(axes: Axes, rows: Sequence[RowSummary], values: Sequence[Interval | None]) -> None:
+    """Scale a panel of draw_dots to its models, and to controls within half of what models span.
+
+    Other rows stand at the edge as their number, with an arrow.
+    """
+    placed = [
+        (n, row.kind in RANKED_KINDS, v) for n, (row, v) in enumerate(zip(rows, values, strict=True)) if v
+    ]
+    spans = [(v.low, v.high) for _, ranked, v in placed if ranked] or [(v.low, v.high) for *_, v in placed]
+    low, high = min(span[0] for span in spans), max(span[1] for span in spans)
+    reach = max(0.5 * (high - low), 0.5)
+    near = [v for *_, v in placed if low - reach <= v.mean <= high + reach]
+    left, right = min(v.low for v in near), max(v.high for v in near)
+    room = 0.05 * max(right - left, 0.5)
+    axes.set_xlim(left - room, right + room)
+    for place, _, value in placed:
+        if value not in near:
+            below = value.mean < left
+            text = f"\u25c2 {value.mean:.1f}" if below else f"{value.mean:.1f} \u25b8"
+            axes.annotate(
+                text, (0 if below else 1, place),
+                xycoords=("axes fraction", "data"), xytext=(2 if below else -2, 0), fontsize=8, color=MUTED,
+                textcoords="offset points", ha="left" if below else "right", va="center",
+            )  # fmt: skip
+
+
 def to_svg(figure: Figure, name: str, title: str, described: str) -> SvgFigure:
     """Inline SVG in page colours, with ids that begin with `name`. title, described: for screen readers."""
     buffer = io.StringIO()

@@ -65,8 +65,8 @@ def markdown(table: ScoresTable, bounds: BoundsName) -> str:
     lines += [
         "",
         f"Suite {markdown_text(table.suite)}, {SUITE_KINDS[bounds]}; brackets: 95 % intervals over prompts, "
-        f"{table.draws} draws. Bold: above every other row by the paired test with Holm's correction; underlined: below "
-        "that one alone. Ranks: all that these tests leave open.",
+        f"{table.draws} draws. Bold: above every other row by the paired test with Holm's correction; "
+        "underlined: below that one alone. Ranks: all that these tests leave open.",
     ]
     return "\n".join(lines) + "\n"
 

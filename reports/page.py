@@ -8,11 +8,12 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from reports.rendering import PAGES, STYLE_SHEET, TEMPLATES
 from reports.run import Run
 from reports.sections.audit import audit_section
+from reports.sections.controls import controls_section
 from reports.sections.cost import cost_section
 from reports.sections.dimensions import dimensions_section
 from reports.sections.formula import formula_section
@@ -29,23 +30,43 @@ from reports.sections.training import training_section
 from reports.sections.watch import browser_blocks, browser_index, watch_section
 from reports.view import View, view_of
 
-SECTIONS: dict[str, Callable[[View], dict[str, Any]]] = {
-    "scores": scores_section,
-    "dimensions": dimensions_section,
-    "over_time": over_time_section,
-    "statistics": statistics_section,
-    "watch": watch_section,
-    "training": training_section,
-    "audit": audit_section,
-    "static_filter": static_filter_section,
-    "cost": cost_section,
-    "formula": formula_section,
-    "limits": limits_section,
-    "methods": methods_section,
-    "licences": licences_section,
-    "provenance": provenance_section,
+
+class PagePart(NamedTuple):
+    """A part of the page."""
+
+    anchor: str
+    title: str
+    """In the bar of sections."""
+    heading: str
+    make: Callable[[View], dict[str, Any]]
+    """The data of its template; of a folded section with `inside`, one line of what is in it."""
+    folded: bool = True
+    printed: bool = True
+    """Whether print opens it."""
+
+
+SECTIONS: dict[str, PagePart] = {
+    "scores": PagePart("scores", "Scores", "Scores", scores_section, folded=False),
+    "controls": PagePart("controls", "Controls", "What the controls say", controls_section, folded=False),
+    "watch": PagePart("watch", "Clips", "Clips side by side", watch_section, folded=False),
+    "statistics": PagePart(
+        "statistics", "How sure it is", "How sure it is", statistics_section, folded=False
+    ),
+    "dimensions": PagePart("by-dimension", "Dimensions", "Dimensions", dimensions_section),
+    "over_time": PagePart("over-time", "Over time", "Quality over time", over_time_section),
+    "training": PagePart("training", "Training", "Training in this run", training_section),
+    "limits": PagePart("limits", "Limits", "Limits", limits_section),
+    "cost": PagePart("cost", "Time and memory", "Time and memory", cost_section),
+    "static_filter": PagePart(
+        "filter", "Static filter", "Static filter", static_filter_section, printed=False
+    ),
+    "audit": PagePart("audit", "Settings", "Same settings for all", audit_section, printed=False),
+    "formula": PagePart("formula", "The total", "How the total is built", formula_section),
+    "methods": PagePart("methods", "Methods text", "Methods text", methods_section, printed=False),
+    "licences": PagePart("licences", "Licences", "Licences", licences_section, printed=False),
+    "provenance": PagePart("provenance", "Provenance", "Provenance", provenance_section),
 }
-"""What makes the view data of each section, by the name of its template, in the order of the page."""
+"""By the name of its template, in the order of the page."""
 
 
 def content_policy(script: str) -> str:
@@ -84,9 +105,9 @@ def _filled(name: str, view: View, data: dict[str, Any]) -> str:
 
 
 def render_section(run: Run, name: str) -> str:
-    """The header, or one section of SECTIONS, as HTML."""
+    """The header, or one section of SECTIONS without its heading, as HTML."""
     view = view_of(run)
-    return _filled(name, view, (SECTIONS | {"header": header_section})[name](view))
+    return _filled(name, view, header_section(view) if name == "header" else SECTIONS[name].make(view))
 
 
 def render_page(run: Run) -> str:
@@ -97,6 +118,11 @@ def render_page(run: Run) -> str:
         ["clips.js", "players.js", "browse.js", "vote.js"] if run.gallery.clips or index["scores"] else []
     )
     names = ["page.js", "tables.js", "copy.js", *with_clips]
+    made = {name: section.make(view) for name, section in SECTIONS.items()}
+    sections = [
+        (section, made[name].get("inside"), _filled(name, view, made[name]))
+        for name, section in SECTIONS.items()
+    ]
     script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
     return _filled(
         "report",
@@ -106,7 +132,7 @@ def render_page(run: Run) -> str:
             "style": STYLE_SHEET,
             "script": script,
             "header": _filled("header", view, header_section(view)),
-            "sections": [_filled(name, view, section(view)) for name, section in SECTIONS.items()],
+            "sections": sections,
             "pairs_json": _inside_script(compared_pairs(view)),
             "clips_json": _inside_script(index),
             "clip_blocks": [

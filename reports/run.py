@@ -211,6 +211,12 @@ def read_run(
     }
     falling = [name for name, metric in known.items() if metric.scale < 0]
     budget = round(settings.clips_budget_mb * 1e6)
+    gallery = embed(
+        results_dir, prompts, manifests, by_prompt, budget, less_is_better=falling,
+        widest=widest_prompts(best_first(table, "total") or ranked, by_prompt, known), threads=threads,
+    )  # fmt: skip
+    measured = measure_cost(results_dir, tuple(settings.rows), settings.config, settings.gpus)
+    own_mb = 2 * (gallery.size + gallery.posters_size) / 1e6  # in report.html and in run.json
     return Run(
         provenance=run_record(
             root=root, results_dir=results_dir, scores_path=scores, run=run, timings=timings,
@@ -218,7 +224,7 @@ def read_run(
         ),
         starts=read_starts(results_dir),
         replay=read_replay(results_dir),
-        measured=measure_cost(results_dir, tuple(settings.rows), settings.config, settings.gpus),
+        measured=measured.model_copy(update={"disk_mb": measured.disk_mb | {"report": round(own_mb, 3)}}),
         settings=settings,
         table=table,
         prompts=prompts,
@@ -236,9 +242,6 @@ def read_run(
         variance=variance,
         chunks=chunks,
         speed={row: found for row, found in speed.items() if found is not None},
-        gallery=embed(
-            results_dir, prompts, manifests, by_prompt, budget, less_is_better=falling,
-            widest=widest_prompts(best_first(table, "total") or ranked, by_prompt, known), threads=threads,
-        ),
+        gallery=gallery,
         votes=votes_of_run(results_dir, votes) if votes else None,
     )  # fmt: skip

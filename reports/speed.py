@@ -1,7 +1,11 @@
-"""What a clip cost: timings of a row -> its speed for the main table and its line in the table of costs."""
+"""What a clip cost: timings of a row -> its speed for the main table and its line in the table of costs.
+
+Seconds on a wall clock say something of a row where a GPU took them, or where nothing else ran on the
+machine. Anywhere else the row's network calls and processor seconds stand for its speed.
+"""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from evaluation.records import Clip, ClipTiming
@@ -21,18 +25,33 @@ class Speed:
     peak_mb: float
     """MiB on the GPU, or of the process where there is no GPU."""
     on_gpu: bool
+    devices: tuple[str, ...]
+    alone: bool
+    """Whether all clips were made while nothing else ran on the machine."""
+    cpu_s: float | None
+    """Processor seconds of a clip. None where another program made it."""
     network_calls: float
     whole: bool
     """Another program made the clips: one time for all that it did, its network calls are unknown."""
 
+    @property
+    def timed(self) -> bool:
+        """Whether its seconds are those of the row and not of what ran beside it."""
+        return self.on_gpu or self.alone
+
 
 @dataclass(frozen=True, slots=True)
 class RowCost:
-    """Sampling cost of one row, in means over clips. whole: as in Speed; peak_mb: MiB of the process."""
+    """Sampling cost of one row, in means over clips. peak_mb: MiB of the process; others as in Speed."""
 
     label: str
     whole: bool
+    timed: bool
+    alone: bool
+    most_jobs: int
+    """Other jobs of this program on the machine, at most."""
     clips: int
+    cpu_s: float | None
     sample_s: float
     decode_s: float
     write_s: float
@@ -68,6 +87,9 @@ def speed_of(clips: Sequence[Clip], timings: Sequence[ClipTiming], *, whole: boo
         first_chunk_s=statistics.median(first) if first else None,
         peak_mb=max((t.peak_gpu_mb if on_gpu and t.peak_gpu_mb is not None else t.peak_mb) for t in timings),
         on_gpu=on_gpu,
+        devices=_devices(timings),
+        alone=_alone(timings),
+        cpu_s=_cpu_s(timings, statistics.median),
         network_calls=statistics.fmean(timing.network_calls for timing in timings),
         whole=whole,
     )
@@ -79,14 +101,31 @@ def row_cost(label: str, timings: Sequence[ClipTiming], *, whole: bool) -> RowCo
     return RowCost(
         label=label,
         whole=whole,
+        timed=_alone(timings) or all(t.peak_gpu_mb is not None for t in timings),
+        alone=_alone(timings),
+        most_jobs=max((t.load.jobs for t in timings if t.load is not None), default=0),
         clips=n,
+        cpu_s=_cpu_s(timings, statistics.fmean),
         sample_s=sum(t.sample_s for t in timings) / n,
         decode_s=sum(t.decode_s for t in timings) / n,
         write_s=sum(t.write_s for t in timings) / n,
         network_calls=sum(t.network_calls for t in timings) / n,
         peak_mb=max(t.peak_mb for t in timings),
-        devices=tuple(sorted({_device(t) for t in timings})),
+        devices=_devices(timings),
     )
+
+
+def _alone(timings: Sequence[ClipTiming]) -> bool:
+    return all(timing.load is not None and timing.load.alone for timing in timings)
+
+
+def _cpu_s(timings: Sequence[ClipTiming], middle: Callable[[list[float]], float]) -> float | None:
+    spent = [timing.load.cpu_s for timing in timings if timing.load is not None]
+    return middle(spent) if spent else None
+
+
+def _devices(timings: Sequence[ClipTiming]) -> tuple[str, ...]:
+    return tuple(sorted({_device(timing) for timing in timings}))
 
 
 def _device(timing: ClipTiming) -> str:

@@ -148,9 +148,9 @@ def _control_line(row: RowSummary, source: RowSummary | None, pairs: Pairs) -> M
 
 
 def control_sources(table: ScoresTable) -> dict[str, RowSummary]:
-    """The row that each control was made from, by control, where there is one: they were compared."""
+    """The row that each control was made from, by control, where there is one."""
     rows = {row.row: row for row in table.rows}
-    return {pair.a: rows[pair.b] for pair in table.pairs if rows[pair.a].kind not in RANKED_KINDS}
+    return {row.row: rows[row.of] for row in table.rows if row.of is not None}
 
 
 class Power(NamedTuple):
@@ -163,8 +163,8 @@ class Power(NamedTuple):
 
 def power(table: ScoresTable, metric: str) -> Power:
     """What the paired tests of one dimension or total say of the ranked rows."""
-    made = control_sources(table)
-    compared = [pair for pair in table.pairs if pair.metric == metric and pair.a not in made]
+    ranked = {row.row for row in table.rows if row.kind in RANKED_KINDS}
+    compared = [pair for pair in table.pairs if pair.metric == metric and {pair.a, pair.b} <= ranked]
     return Power(sum(pair.holm < LEVEL for pair in compared), len(compared))
 
 

@@ -26,8 +26,8 @@ class View:
     total_name: str
 
     @property
-    def has_controls(self) -> bool:
-        return any(row.kind == "control" for row in self.rows)
+    def controls(self) -> list[RowSummary]:
+        return [row for row in self.rows if row.kind == "control"]
 
 
 def view_of(run: Run) -> View:

@@ -14,6 +14,11 @@ def count_word(count: int) -> str:
     return COUNTS[count] if count < len(COUNTS) else f"{count:,}"
 
 
+def numbered(count: int, noun: str) -> str:
+    """`1 model` or `1,200 models`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def and_joined(items: Sequence[str]) -> str:
     """`a, b and c`."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

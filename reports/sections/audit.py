@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from evaluation.aggregate import RANKED_KINDS
 from reports.run import ReportSettings
 from reports.view import View
+from reports.words import numbered
 
 
 class AuditLine(NamedTuple):
@@ -41,4 +42,10 @@ def audit_section(view: View) -> dict[str, Any]:
     """What audit.html.j2 shows."""
     settings = view.run.settings
     audited = [row for row in settings.rows.values() if row.kind in RANKED_KINDS]
-    return {"audit": audit(settings), "audited": audited}
+    lines = audit(settings)
+    return {
+        "inside": f"{numbered(len(lines), 'setting')} of {numbered(len(audited), 'model')}, "
+        f"{sum(line.differs for line in lines)} of which differ.",
+        "audit": lines,
+        "audited": audited,
+    }

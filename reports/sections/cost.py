@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from evaluation.records import MOST_OTHERS
 from reports.cost import COST_STAGES, CostEstimate, MeasuredCost, Stage, amount, size
 from reports.drawing import MUTED, SvgFigure, panel_grid, row_colour, styled, to_svg
 from reports.run import Run
@@ -59,13 +60,15 @@ def cost_line(estimate: CostEstimate | None, measured: MeasuredCost) -> str | No
 
 @styled
 def cost_figure(view: View) -> SvgFigure | None:
-    """Total with its interval against seconds per clip. None if fewer than two rows have both."""
+    """Total with its interval against seconds per clip. None if fewer than two rows have both, if any row was
+    timed beside other work on a CPU, or not all on the same device.
+    """
     points = [
         (row, row.total, found.clip_s)
         for row in view.rows
         if row.total is not None and (found := view.run.speed.get(row.row)) and found.clip_s is not None
     ]
-    if len(points) < 2:
+    if len(points) < 2 or not all(found.timed for found in view.run.speed.values()) or _device(view) is None:
         return None
     figure, (axes,) = panel_grid(1, 1, (8.0, 4.2))
     for number, (row, total, seconds) in enumerate(sorted(points, key=lambda point: -point[1].mean), 1):
@@ -85,11 +88,18 @@ def cost_figure(view: View) -> SvgFigure | None:
     return to_svg(figure, "cost", title, "numbers in the table")
 
 
+def _device(view: View) -> str | None:
+    """The one device that all models ran on."""
+    devices = {device for found in view.run.speed.values() for device in found.devices}
+    return devices.pop() if len(devices) == 1 else None
+
+
 def cost_section(view: View) -> dict[str, Any]:
     """What cost.html.j2 shows."""
     run, measured = view.run, view.run.measured
     estimate = estimate_of(run)
     return {
+        "inside": cost_line(estimate, measured) or "What this run cost is not known.",
         "estimate": estimate,
         "measured": measured,
         "cost_line": cost_line(estimate, measured),
@@ -101,6 +111,8 @@ def cost_section(view: View) -> dict[str, Any]:
         ],
         "costs": run.costs,
         "stages": run.stages,
+        "most_others": MOST_OTHERS,
+        "cost_device": _device(view),
         "cost_figure": cost_figure(view),
         "amount": amount,
         "size": size,

@@ -1,14 +1,19 @@
 """Every dimension of every row, with its interval, and why a dimension has no score."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from evaluation.dimensions import NAMES, BoundsName
+from evaluation.metrics import Metric
 from evaluation.text_only_dimensions import ON_REQUEST, TEXT_ONLY
-from reports.drawing import SvgFigure, draw_dots, panel_grid, row_dot, styled, to_svg
+from reports.drawing import SvgFigure, draw_dots, fit_to_models, panel_grid, row_dot, styled, to_svg
 from reports.published import read_published
-from reports.tables import metric_marks, metric_value, power
+from reports.tables import Power, metric_marks, metric_value, power
 from reports.view import View
+from reports.words import numbered
+
+NEAR = 1.0
+"""Points from an end of the scale within which every model must lie for a dimension to be saturated."""
 
 JUDGE = "dynamic_judge"
 """Name of the custom dimension that published ratings stand beside (workflow/scoring/dynamic_judge.py)."""
@@ -39,32 +44,61 @@ def unscored_reasons(
     return reasons
 
 
-@styled
-def dimensions_figure(view: View) -> SvgFigure:
-    """A forest plot a dimension: the normalised scores of all rows with 95 % intervals.
+class Saturated(NamedTuple):
+    """A dimension that says little of the models, and the normalised scores between which they lie."""
 
-    All are on the scale 0..100 where a control shows its ends. Otherwise each has its own scale, since good
-    rows differ by few points.
+    title: str
+    low: float
+    high: float
+
+
+def saturated(view: View) -> dict[str, Saturated]:
+    """The dimensions on which every model stands at one end of the scale, by name."""
+    found = {}
+    for name, metric in view.known.items():
+        means = [value.mean for row in view.ranked if (value := metric_value(row, name)) is not None]
+        if means and (min(means) >= 100.0 - NEAR or max(means) <= NEAR):
+            found[name] = Saturated(metric.title, min(means), max(means))
+    return found
+
+
+@styled
+def dimensions_figure(view: View, shown: Sequence[Metric]) -> SvgFigure | None:
+    """A forest plot a dimension: the normalised scores of all rows with 95 % intervals. None without any.
+
+    Each has its own scale, since good rows differ by few points.
     """
-    rows, shown, trained = view.rows, list(view.known.values()), list(view.run.curves)
-    size = (12.5, -(-len(shown) // 4) * (0.62 + 0.19 * len(rows)))
-    figure, panels = panel_grid(len(shown), 4, size, sharey=True)
+    if not shown:
+        return None
+    rows, trained = view.rows, list(view.run.curves)
+    columns = min(4, len(shown))
+    size = (0.9 + 2.9 * columns, -(-len(shown) // columns) * (0.62 + 0.19 * len(rows)))
+    figure, panels = panel_grid(len(shown), columns, size, sharey=True)
     for axes, metric in zip(panels, shown, strict=True):
         values = [metric_value(row, metric.name) for row in rows]
         dots = [row_dot(row, value, trained) for row, value in zip(rows, values, strict=True)]
         draw_dots(axes, [row.label for row in rows], dots)
-        low = min((value.low for value in values if value is not None), default=0.0)
-        high = max((value.high for value in values if value is not None), default=100.0)
-        if view.has_controls or all(value is None for value in values):
-            axes.set_xlim(min(-2.0, low - 2), max(102.0, high + 2))
-        else:
-            room = max(0.08 * (high - low), 0.05)
-            axes.set_xlim(low - room, high + room)
+        fit_to_models(axes, rows, values)
         axes.set_title(
             f"{metric.title} ({', '.join(_kinds(view, metric.name)[:1]) or 'not scored'})", loc="left"
         )
     title = f"Normalised score of every row in {len(shown)} dimensions with 95 percent intervals"
     return to_svg(figure, "dimensions", title, "numbers in the table")
+
+
+def _inside(view: View, powers: Mapping[str, Power], full: int) -> str:
+    """One line: what the dimensions tell of the models."""
+    compared = {name: found for name, found in powers.items() if found.compared}
+    scored = f"{numbered(len(view.run.table.dimensions) + len(view.run.table.custom), 'dimension')} of "
+    text = scored + numbered(len(view.ranked), "model")
+    if compared:
+        best = max(compared, key=lambda name: compared[name].separated)
+        none = sum(found.separated == 0 for found in compared.values())
+        text += (
+            f": {view.known[best].title} tells most apart ({compared[best].separated} of "
+            f"{compared[best].compared} pairs), {none} tell none apart"
+        )
+    return text + (f"; {full} saturated." if full else ".")
 
 
 def _kinds(view: View, name: str) -> list[str]:
@@ -84,16 +118,22 @@ def dimensions_section(view: View) -> dict[str, Any]:
     """What dimensions.html.j2 shows."""
     settings, table = view.run.settings, view.run.table
     cells = [cell for row in view.rows for cell in row.dimensions.values()]
+    full = saturated(view)
+    shown = [metric for name, metric in view.known.items() if name not in full]
+    powers = {name: power(table, name) for name in view.known}
     return {
+        "inside": _inside(view, powers, len(full)),
         "dimensions": list(view.known.values()),
+        "saturated": full,
         "shipped": view.shipped,
         "reasons": unscored_reasons(settings.bounds, table.dimensions, settings.config, table.subset),
         "marks": metric_marks(table),
-        "power": {name: power(table, name) for name in view.known},
+        "power": powers,
         "kinds": {name: _kinds(view, name) for name in view.known},
         "published_judge": published_judge(view),
         "some_left_out": any(cell.left_out for cell in cells),
         "several_processes": any(cell.several_processes is not None for cell in cells),
-        "dimensions_figure": dimensions_figure(view),
-        "has_controls": view.has_controls,
+        "dimensions_figure": dimensions_figure(
+            view, [metric for metric in shown if any(metric.name in row.dimensions for row in view.rows)]
+        ),
     }

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from evaluation.dimensions import DIMENSIONS, BoundsName, Dimension
 from reports.view import View
+from reports.words import numbered
 
 GROUP_SHARES = {"quality": 80.0, "semantic": 20.0}
 
@@ -29,4 +30,9 @@ def formula(bounds: BoundsName) -> list[FormulaLine]:
 
 def formula_section(view: View) -> dict[str, Any]:
     """What formula.html.j2 shows."""
-    return {"formula": formula(view.run.settings.bounds)}
+    lines = formula(view.run.settings.bounds)
+    return {
+        "inside": f"{view.total_name} = (4 Quality + Semantic) / 5, from bounds and weights of "
+        f"{numbered(len(lines), 'dimension')}.",
+        "formula": lines,
+    }

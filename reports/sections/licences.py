@@ -4,6 +4,7 @@ from typing import Any
 
 from reports.licences import LICENCE_PARTS, Licence
 from reports.view import View
+from reports.words import numbered
 
 
 def licences_section(view: View) -> dict[str, Any]:
@@ -12,4 +13,9 @@ def licences_section(view: View) -> dict[str, Any]:
     for part, title in LICENCE_PARTS.items():
         if found := [line for line in view.run.settings.licences if line.part == part]:
             by_part[title] = found
-    return {"licences": by_part}
+    lines = [line for found in by_part.values() for line in found]
+    return {
+        "inside": f"{numbered(len(lines), 'part')}: {sum(bool(line.non_commercial) for line in lines)} "
+        f"non-commercial, {sum(line.stated == 'not stated' for line in lines)} not stated.",
+        "licences": by_part,
+    }

@@ -13,11 +13,16 @@ from reports.cost import amount
 from reports.rendering import TEXTS
 from reports.run import Run
 from reports.view import View
+from reports.words import numbered
 
 
 def limits_section(view: View) -> dict[str, Any]:
     """What limits.html.j2 shows."""
-    return {"not_comparable": not_comparable(view.run, published=view.run.settings.bounds == "vbench")}
+    reasons = not_comparable(view.run, published=view.run.settings.bounds == "vbench")
+    return {
+        "inside": f"{numbered(len(reasons), 'reason')} not to compare, and what the numbers do not say.",
+        "not_comparable": reasons,
+    }
 
 
 def not_comparable(run: Run, published: bool) -> list[str]:

@@ -21,7 +21,7 @@ from reports.sections.audit import flatten
 from reports.tables import TOTAL_NAMES
 from reports.verdict import verdict_of
 from reports.view import View
-from reports.words import count_word, foreign
+from reports.words import count_word, foreign, numbered
 
 TRAINING_LISTS = {
     "vidprom_motion_30725_v3_w95_action_subject.txt": (
@@ -75,8 +75,11 @@ def methods_bibtex(run: Run) -> str:
 def methods_section(view: View) -> dict[str, Any]:
     """What methods.html.j2 shows."""
     run = view.run
+    paragraphs, sources = methods(run), methods_keys(run)
     return {
-        "methods": methods(run),
+        "inside": f"{numbered(len(paragraphs), 'paragraph')} with {numbered(len(sources), 'source')}, to "
+        "copy as text, Markdown, LaTeX and BibTeX.",
+        "methods": paragraphs,
         "texts": [
             ("As Markdown (Pandoc)", "methods-markdown", methods_markdown(run)),
             ("As LaTeX (natbib)", "methods-latex", methods_latex(run)),

@@ -13,6 +13,7 @@ from evaluation.metrics import Metric
 from evaluation.records import PairedDifference, RowSummary
 from reports.drawing import DASHES, MUTED, PAGE, SERIES, SvgFigure, panel_grid, styled, to_svg
 from reports.view import View
+from reports.words import numbered
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 COLUMNS = 4
@@ -119,18 +120,27 @@ def summary_figure(table: ChunkTable, rows: Sequence[RowSummary], fps: int) -> S
     return to_svg(figure, "chunks", title, "drifts in the table")
 
 
+def flat(curves: Sequence[ChunkCurve], known: Mapping[str, Look]) -> bool:
+    """Whether no model's curve moves by as much as is printed, so that its panel would show nothing."""
+    moved = [[v.mean for v in c.chunks if v is not None] for c in curves if not known[c.row].control]
+    return bool(moved) and all(max(means) - min(means) < 0.1 for means in moved if means)
+
+
 @styled
 def chunks_figure(
     table: ChunkTable, rows: Sequence[RowSummary], titles: Mapping[str, str]
 ) -> SvgFigure | None:
-    """A panel for every dimension that is scored frame by frame. None without any."""
-    names = [name for name in table.metrics if name != SUMMARY]
+    """A panel for every dimension that is scored frame by frame and moves. None without any."""
+    known = looks(rows)
+    names = [
+        name for name in table.metrics if name != SUMMARY and not flat(_curves(table, name, rows), known)
+    ]
     if not names:
         return None
-    known = looks(rows)
     drawn = [row for row in rows if any(curve.row == row.row for curve in table.curves)]
-    size = (10.5, 2.0 * -(-len(names) // COLUMNS) + 0.22 * -(-len(drawn) // COLUMNS) + 0.1)
-    figure, panels = panel_grid(len(names), COLUMNS, size, sharex=True)
+    columns = min(COLUMNS, len(names))
+    size = (0.5 + 2.5 * columns, 2.0 * -(-len(names) // columns) + 0.22 * -(-len(drawn) // COLUMNS) + 0.1)
+    figure, panels = panel_grid(len(names), columns, size, sharex=True)
     for axes, name in zip(panels, names, strict=True):
         curves = _curves(table, name, rows)
         _draw(axes, curves, known, intervals=False)
@@ -154,6 +164,8 @@ class OverTime(NamedTuple):
     table: ChunkTable
     titles: dict[str, str]
     """Of every metric."""
+    still: list[str]
+    """Titles of dimensions without a panel: no model moves on them."""
     summary: SvgFigure | None
     panels: SvgFigure | None
     drifts: dict[str, dict[str, ChunkCurve]]
@@ -177,13 +189,31 @@ def over_time(
     compared = table.metrics[0]
     pairs = sorted((pair for pair in table.pairs if pair.metric == compared), key=lambda pair: pair.holm)
     summary, panels = summary_figure(table, rows, fps), chunks_figure(table, rows, titles)
-    return OverTime(table, titles, summary, panels, drifts, compared, pairs)
+    known_looks = looks(rows)
+    still = [titles[name] for name in table.metrics if flat(_curves(table, name, rows), known_looks)]
+    return OverTime(table, titles, still, summary, panels, drifts, compared, pairs)
+
+
+def _inside(found: OverTime | None, ranked: Sequence[RowSummary]) -> str:
+    """One line: how far the ranked rows drift by the compared metric."""
+    curves = [found.drifts.get(row.row, {}).get(found.compared) for row in ranked] if found else []
+    drifts = [curve for curve in curves if curve is not None and curve.drift is not None]
+    if found is None or not drifts:
+        return "No curve: the scorers gave one number a clip."
+    means = [curve.drift.mean for curve in drifts if curve.drift is not None]
+    changing = sum(curve.holm is not None and curve.holm < LEVEL for curve in drifts)
+    return (
+        f"From the first to the last chunk {found.titles[found.compared]} changes by {min(means):+z.1f} to "
+        f"{max(means):+z.1f} points; {changing} of {numbered(len(drifts), 'model')} differ from no change."
+    )
 
 
 def over_time_section(view: View) -> dict[str, Any]:
     """What over_time.html.j2 shows."""
+    found = over_time(view.run.chunks, view.rows, view.known, view.run.gallery.fps)
     return {
-        "over_time": over_time(view.run.chunks, view.rows, view.known, view.run.gallery.fps),
-        "has_controls": view.has_controls,
+        "inside": _inside(found, view.ranked),
+        "over_time": found,
+        "has_controls": bool(view.controls),
         "level": LEVEL,
     }

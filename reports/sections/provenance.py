@@ -7,6 +7,7 @@ from evaluation.prompts import count_prompts, unrendered_lines
 from reports.beside import exports_of
 from reports.replay import MEANING, ReplayedRow
 from reports.view import View
+from reports.words import numbered
 
 
 class ReplayLine(NamedTuple):
@@ -22,7 +23,13 @@ def provenance_section(view: View) -> dict[str, Any]:
     """What provenance.html.j2 shows."""
     run = view.run
     manifests = {row: found["manifest_sha256"] for row, found in run.provenance["clips"].items()}
+    replayed = [clip for row in (run.replay.rows if run.replay is not None else ()) for clip in row.clips]
+    equal = sum(clip.outcome == "bit-equal" for clip in replayed)
+    again = f"{equal} of {numbered(len(replayed), 'replayed clip')} bit-equal" if replayed else "not replayed"
+    dirty = " with uncommitted changes" if run.provenance["dirty"] else ""
     return {
+        "inside": f"Commit {run.provenance['commit'][:12]}{dirty}; hashes of prompts, weights, clips and "
+        f"scores of {numbered(len(manifests), 'row')}; {again}.",
         "provenance": run.provenance,
         "starts": run.starts,
         "counts": count_prompts(run.prompts),

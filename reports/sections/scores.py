@@ -1,28 +1,75 @@
 """The main table, published totals beside it, and the figure of totals."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from evaluation.aggregate import TOTALS
 from evaluation.intervals import LEVEL
 from evaluation.records import RowSummary
-from reports.drawing import SvgFigure, draw_dots, panel_grid, row_dot, styled, to_svg
+from reports.drawing import SvgFigure, draw_dots, fit_to_models, panel_grid, row_dot, styled, to_svg
 from reports.published import PublishedLine, read_published
+from reports.run import Run
 from reports.sections.cost import cost_line, estimate_of
+from reports.speed import Speed
 from reports.tables import metric_marks, metric_value
 from reports.view import View
+from reports.words import numbered
+
+
+class SpeedColumn(NamedTuple):
+    """One number of a row's speed in the main table."""
+
+    name: str
+    title: str
+    digits: int
+    less_is_better: bool
+    value: Callable[[Speed], float | None]
+
+
+def _on_gpu(value: Callable[[Speed], float | None]) -> Callable[[Speed], float | None]:
+    return lambda speed: value(speed) if speed.on_gpu else None
+
+
+CALLS = SpeedColumn(
+    "calls", "Network calls", 0, True, lambda speed: None if speed.whole else speed.network_calls
+)
+GPU_COLUMNS = (
+    SpeedColumn("fps", "FPS, network only", 1, False, _on_gpu(lambda speed: speed.fps)),
+    SpeedColumn("fps_decoded", "FPS with VAE", 1, False, _on_gpu(lambda speed: speed.fps_decoded)),
+    SpeedColumn("first", "First chunk, s", 2, True, _on_gpu(lambda speed: speed.first_chunk_s)),
+    SpeedColumn("memory", "Peak GPU memory, GiB", 1, True, _on_gpu(lambda speed: speed.peak_mb / 1024)),
+    CALLS,
+)  # fmt: skip
+CPU_COLUMNS = (CALLS, SpeedColumn("cpu", "Processor s per clip", 2, True, lambda speed: speed.cpu_s))
+
+
+def _most_others(run: Run) -> str:
+    """`up to 7 other jobs of this program`."""
+    most = max((cost.most_jobs for cost in run.costs), default=0)
+    return f"up to {numbered(most, 'other job')} of this program" if most else "not of this program"
 
 
 @styled
 def totals_figure(rows: Sequence[RowSummary], trained: Sequence[str], total_name: str) -> SvgFigure:
-    """Total, Quality and Semantic with 95 % intervals. trained: rows in the accent colour."""
+    """Total, Quality and Semantic with 95 % intervals, each on the scale of its models; controls that lie
+    further away than the models from each other are named at the edge. trained: rows in the accent colour.
+    """
     figure, panels = panel_grid(3, 3, (10.5, 1.0 + 0.24 * len(rows)), sharey=True)
     for axes, metric, title in zip(panels, TOTALS, (total_name, "Quality", "Semantic"), strict=True):
-        dots = [row_dot(row, metric_value(row, metric), trained) for row in rows]
+        values = [metric_value(row, metric) for row in rows]
+        dots = [row_dot(row, value, trained) for row, value in zip(rows, values, strict=True)]
         draw_dots(axes, [row.label for row in rows], dots)
+        fit_to_models(axes, rows, values)
         axes.set_title(title, loc="left")
     title = "Total, Quality and Semantic of every row with 95 percent intervals"
     return to_svg(figure, "totals", title, "numbers in the table")
+
+
+def _speed_columns(run: Run) -> tuple[SpeedColumn, ...]:
+    """GPU columns if any row ran on one; what does not depend on the machine's load on CPUs."""
+    if not run.speed:
+        return ()
+    return GPU_COLUMNS if any(found.on_gpu for found in run.speed.values()) else CPU_COLUMNS
 
 
 def scores_section(view: View) -> dict[str, Any]:
@@ -38,6 +85,10 @@ def scores_section(view: View) -> dict[str, Any]:
         "marks": metric_marks(run.table),
         "published": {row.row: published[row.row] for row in view.rows if row.row in published},
         "speed": run.speed,
+        "on_gpu": any(found.on_gpu for found in run.speed.values()),
+        "alone": all(found.alone for found in run.speed.values()),
+        "most_others": _most_others(run),
+        "speed_columns": _speed_columns(run),
         "cost_line": cost_line(estimate_of(run), run.measured),
         "totals_figure": totals_figure(complete, list(run.curves), view.total_name) if complete else None,
     }

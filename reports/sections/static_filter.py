@@ -4,13 +4,14 @@ from typing import Any
 
 from reports.drawing import MUTED, SvgFigure, panel_grid, series_style, styled, to_svg
 from reports.view import View
+from reports.words import numbered
 
 
 @styled
 def filter_figure(view: View) -> SvgFigure | None:
-    """How many prompts have at least n static samples, a line a row. None if nothing was filtered."""
+    """How many prompts have at least n static samples, a line a row. None unless rows differ in that."""
     found = [entry for entry in view.run.filters if entry.filtered]
-    if not found:
+    if len({tuple(sorted(sum(line.static) for line in entry.filtered)) for entry in found}) < 2:
         return None
     most = max(len(line.motion) for entry in found for line in entry.filtered)
     figure, (axes,) = panel_grid(1, 1, (8.0, 3.6))
@@ -33,4 +34,15 @@ def filter_figure(view: View) -> SvgFigure | None:
 
 def static_filter_section(view: View) -> dict[str, Any]:
     """What static_filter.html.j2 shows."""
-    return {"filters": view.run.filters, "filter_figure": filter_figure(view)}
+    filters = view.run.filters
+    samples = {sum(len(line.static) for line in entry.filtered) for entry in filters}
+    static = [sum(sum(line.static) for line in entry.filtered) for entry in filters]
+    short = sum(any(line.short for line in entry.filtered) for entry in filters)
+    return {
+        "inside": "No static-filter records."
+        if not filters
+        else f"{min(static)} to {max(static)} of {'/'.join(map(str, sorted(samples)))} samples of a row are "
+        f"static; {numbered(short, 'row')} had too few of some prompt.",
+        "filters": filters,
+        "filter_figure": filter_figure(view),
+    }

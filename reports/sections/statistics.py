@@ -9,7 +9,7 @@ from evaluation.intervals import LEVEL, NEAR_END, SMALL
 from evaluation.records import Needed
 from evaluation.variance import VarianceTable
 from reports.drawing import ACCENT, MUTED, SERIES, Dot, SvgFigure, draw_dots, panel_grid, styled, to_svg
-from reports.tables import control_sources, power
+from reports.tables import power
 from reports.view import View
 
 
@@ -142,7 +142,6 @@ def statistics_section(view: View) -> dict[str, Any]:
         "small": SMALL,
         "small_totals": any(0 < count < SMALL for count in fewest.values()),
         "near_end": NEAR_END,
-        "compared_rows": [row for row in view.ranked if row.dimensions],
+        "compared_rows": [row for row in (*view.ranked, *view.controls) if row.dimensions],
         "paired_figure": paired_figure(view),
-        "made_controls": control_sources(run.table),
     }

@@ -21,6 +21,22 @@ from reports.drawing import (
 from reports.run import Run
 from reports.sections.audit import flatten
 from reports.view import View
+from reports.words import and_joined, numbered
+
+
+def moving(groups: Sequence[CurveGroup]) -> list[CurveGroup]:
+    """The groups without their curves that never change, which a figure would show as empty panels."""
+    kept = [
+        CurveGroup(group.name, tuple(curve for curve in group.curves if len(set(curve.values)) > 1))
+        for group in groups
+    ]
+    return [group for group in kept if group.curves]
+
+
+def constants(groups: Sequence[CurveGroup]) -> list[str]:
+    """`student_lr 0.0001` of each curve that never changes."""
+    found = [curve for group in groups for curve in group.curves if len(set(curve.values)) == 1]
+    return [f"{curve.name} {curve.values[0]:.6g}" for curve in found]
 
 
 @styled
@@ -95,11 +111,22 @@ def training_section(view: View) -> dict[str, Any]:
     """What training.html.j2 shows."""
     run = view.run
     compared = [(record, compare_heldout(record)) for record in run.heldout]
+    last = {
+        row: max(step for group in groups for curve in group.curves for step in curve.steps)
+        for row, groups in run.curves.items()
+        if groups
+    }
+    steps = and_joined([f"{run.label(row)} ({numbered(round(step), 'step')})" for row, step in last.items()])
+    checked = [numbered(len(lines), "held-out metric") + " compared" for _, lines in compared if lines]
     return {
+        "inside": "; ".join([steps, *checked]) + "." if last else "No row was trained in this run.",
         "recipes": recipe_tables(run),
         "curves": {
-            row: curves_figure(row, run.label(row), groups) for row, groups in run.curves.items() if groups
+            row: curves_figure(row, run.label(row), moving(groups)) if moving(groups) else None
+            for row, groups in run.curves.items()
+            if groups
         },
+        "constants": {row: constants(groups) for row, groups in run.curves.items()},
         "checks": [
             HeldOutCheck(record, lines, heldout_figure(record.after, lines))
             for record, lines in compared

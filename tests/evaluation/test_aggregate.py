@@ -336,7 +336,7 @@ def test_pairs_share_their_draws(compared):
     """
     _, _, table = compared
     pairs = {(p.a, p.b, p.metric): p for p in table.pairs}
-    assert len(pairs) == 3 * 19
+    assert len(pairs) == (3 + 3) * 19  # of two models, and of a model and the control
     lead = pairs["a", "b", "total"]
     gap = float(totals({name: np.asarray(2.0 * scale(name)) for name in NAMES}).total)
     assert (lead.difference.low, lead.difference.high) == pytest.approx((-gap, -gap), abs=1e-6)
@@ -384,19 +384,26 @@ def test_what_a_run_could_have_shown(compared):
     assert alone.power is None
 
 
-def test_a_control_is_compared_with_the_row_it_is_made_from_and_with_no_other(compared):
-    """Guards a control that is ranked, and one whose tests make those of the ranked rows weaker."""
-    prompts, results, without = compared
-    settings = make_settings({"a": "native", "b": "native", "c": "native", "noise": "control"})
-    made = settings.rows["noise"].model_copy(update={"of": "a"})
-    settings = settings.model_copy(update={"rows": settings.rows | {"noise": made}})
-    table = aggregate("toybox", prompts, results, [], settings)
+def test_a_control_is_compared_with_every_model_and_changes_no_test_of_two(compared):
+    """Guards a control that is ranked, one whose tests make those of the models weaker, and two controls that
+    share a family.
+    """
+    prompts, results, table = compared
+    models = {"a": "native", "b": "native", "c": "native"}
+    without = aggregate(
+        "toybox", prompts, [r for r in results if r.row != "noise"], [], make_settings(models)
+    )
     assert table.pairs[: len(without.pairs)] == without.pairs
-    added = {pair.metric: pair for pair in table.pairs[len(without.pairs) :]}
-    assert {(pair.a, pair.b) for pair in added.values()} == {("noise", "a")}
-    assert added.keys() == {"total", "quality", "semantic", *NAMES}
-    assert added["color"].difference.mean == pytest.approx(-0.15 * 100 * scale("color"))
-    assert table.rows == without.rows
+    assert table.rows[:3] == without.rows
+    assert not table.rows[3].ranks
+    added = {(p.a, p.b, p.metric): p for p in table.pairs[len(without.pairs) :]}
+    assert set(added) == {(a, "noise", m) for a in models for m in ("total", "quality", "semantic", *NAMES)}
+    assert added["a", "noise", "color"].difference.mean == pytest.approx(0.15 * 100 * scale("color"))
+    assert added["a", "noise", "total"].holm == pytest.approx(3 * added["a", "noise", "total"].p_value)
+    twice = [*results, *(r.model_copy(update={"row": "more"}) for r in results if r.row == "noise")]
+    settings = make_settings(models | {"noise": "control", "more": "control"})
+    again = aggregate("toybox", prompts, twice, [], settings)
+    assert again.pairs[: len(table.pairs)] == table.pairs
 
 
 @pytest.mark.parametrize(("count", "method"), [(24, "student"), (80, "bootstrap")])

@@ -27,6 +27,7 @@ from evaluation.records import (
     FilteredPrompt,
     FilteredSet,
     Inputs,
+    Load,
     Prompt,
     clip_id,
     write_json,
@@ -205,6 +206,7 @@ def _write_clips(folder: Path, row: str, listed: list[Prompt]) -> None:
                     peak_gpu_mb=16_000.0,
                     device="NVIDIA H200",
                     attention="flash",
+                    load=Load(cpu_s=0.4, others=0.02, jobs=0),
                     commit="c" * 40,
                     finished="2026-01-01T00:00:00Z",
                 )

@@ -22,6 +22,7 @@ from evaluation.records import (
     DimensionResult,
     FilteredPrompt,
     FilteredSet,
+    Load,
     Prompt,
     TableInputs,
     TrainManifest,
@@ -248,6 +249,7 @@ def _write_clips(folder: Path, row: str, listed: list[Prompt], embedded: int, fr
                     peak_gpu_mb=None,
                     device="cpu",
                     attention=None,
+                    load=Load(cpu_s=0.55, others=0.4, jobs=2),
                     commit="c" * 40,
                     finished="2026-01-01T00:00:00Z",
                 )
@@ -419,7 +421,7 @@ def run_of(folder: Path, **changes: object) -> Run:
 
 def run_script(folder: Path, scores: Path, settings: dict[str, Any]) -> Path:
     """The rule's command line, in process; returns the file that stands alone, as reports/table.html does."""
-    copy = folder / "copy" / "table.html"
+    copy = folder.with_name(f"{folder.name}-copy") / "table.html"
     flags = ["--scores", str(scores), "--settings", json.dumps(settings), "--results-dir", str(folder)]
     assert report.main([*flags, "--output", str(folder / "report.html"), "--copy", str(copy)]) == 0
     return copy

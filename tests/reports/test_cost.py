@@ -47,7 +47,7 @@ def test_cores_are_counted_by_cpu_time(folder: Path) -> None:
     assert found.seconds == {"train": 180, "sample": 21, "score": 17, "rest": 0.5}
     assert found.rows == {"raven": {"train": 180, "sample": 21, "score": 17}}
     assert found.disk_mb["clips"] == found.row_disk_mb["raven"] == pytest.approx(1.5, abs=1e-3)
-    assert "logs" not in found.disk_mb
+    assert found.disk_mb["logs"] == pytest.approx(9.0, abs=1e-3)  # all of the folder
 
 
 def test_gpus_are_counted_by_wall_time_and_number(folder: Path) -> None:
@@ -78,11 +78,26 @@ def test_estimate_is_the_banners(folder: Path) -> None:
     assert lines[-1].measured == 218.5
 
 
+def test_estimated_and_measured_stages_hold_the_same_jobs() -> None:
+    """Guards against a start-up that is measured in one stage and estimated in another: with work that costs
+    nothing the estimate is jobs times their start-up, stage by stage, and on GPUs of jobs that hold one.
+    """
+    given = load_suite(ROOT, [], {})
+    idle = given.rates.model_copy(update={"train_s": 0, "clip_s": 0, "score_clip_s": 0, "job_s": 1.0})
+    suite = given.model_copy(update={"rates": idle})
+    found = estimated_cost(suite, planned_prompts(suite, ROOT))
+    rows = 14
+    assert found.seconds == {"train": 3, "sample": rows, "score": rows * 17, "rest": 3 + 2 + rows}
+    assert found.total_s == found.jobs
+    on_gpu = estimated_cost(suite.model_copy(update={"device": "cuda"}), planned_prompts(suite, ROOT))
+    assert on_gpu.jobs == found.jobs
+
+
 def test_sentence_of_the_main_table(folder: Path) -> None:
     """Units that a person reads; without a note of the start it says so; without benchmarks there is none."""
     measured = measure_cost(folder, (), {"device": "cpu"}, {})
     assert cost_line(synthetic.start().estimate, measured) == (
-        "This run took 3.6 core-minutes and 1.5 MB of disk, 1.5 MB of it clips; estimated at its start: "
+        "This run took 3.6 core-minutes and 10.5 MB of disk, 1.5 MB of it clips; estimated at its start: "
         "13.2 core-minutes and 20.0 MB of clips."
     )
     assert "no estimate was noted" in str(cost_line(None, measured))

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import statistics
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +18,7 @@ from evaluation.records import (
     Clip,
     ClipTiming,
     Interval,
+    Load,
     PairedDifference,
     ScoresTable,
     TablePower,
@@ -29,8 +31,9 @@ from evaluation.variance import VarianceTable
 from reports.page import beside_clips, render_page, render_section
 from reports.published import read_published
 from reports.run import ReportSettings, Run, read_run
+from reports.sections.controls import controls_figure, said_of_controls
 from reports.speed import speed_of
-from reports.tables import power
+from reports.view import view_of
 from tests.reports import synthetic
 from tests.reports.synthetic import run_of, run_script
 from workflow.scripts import rebuild
@@ -206,7 +209,11 @@ def test_statistics_are_said_in_words_and_numbers(results: tuple[Path, str]) -> 
     line = re.search(r"color 10 Student's t \d+ of 10 ([\d.]+) ([\d.]+) ([\d.]+) (\d+) %", text)
     assert line is not None
     pairs = read_json(ScoresTable, results[0] / "aggregate" / "scores.json").pairs
-    told = [pair.detectable for pair in pairs if pair.metric == "color" and pair.detectable is not None]
+    told = [
+        pair.detectable
+        for pair in pairs
+        if pair.metric == "color" and pair.detectable is not None and synthetic.ROWS[pair.b][1] == "native"
+    ]
     assert float(line.group(1)) == pytest.approx(statistics.median(told), abs=0.051)
     assert float(line.group(2)) == pytest.approx(middle, abs=0.051)
     assert "Any two rows, by Toybox-Total" in html
@@ -238,12 +245,26 @@ def test_what_smaller_differences_need_is_shown(results: tuple[Path, str]) -> No
     assert needed == [list(need.model_dump().values()) for need in pairs["raven", "cm_grpo"].needed]
 
 
-def test_speed_is_that_of_the_timings(results: tuple[Path, str]) -> None:
-    """9 pixel frames in 0.31 s of network and 0.01 s of decoding, 35 calls, 512 MiB of the process; no
-    stream, no first chunk.
+def test_speed_is_shown_only_where_it_means_something(finished_run: Run) -> None:
+    """Two jobs ran beside these clips on a CPU: calls and processor seconds in the main table, no second of a
+    clock, no frame rate and no figure anywhere. On a GPU seconds stand with the device's name, as measured.
     """
-    for row in ("raven", "rolling_forcing"):
-        assert row_text(results[1], row).split(" 29.0 28.1 - 0.5 process 35 ")[1]
+    rows = ("raven", "rolling_forcing")
+    html = render_section(finished_run, "scores")
+    assert all(" 35 0.55" in row_text(html, row) for row in rows)
+    assert "FPS" not in html
+    cost = render_section(finished_run, "cost")
+    text = " ".join(re.sub(r"<[^>]+>", " ", cost).split())
+    assert "RAVEN recipe (toy) 83 35 0.550 not measured alone: up to 2 other jobs 512 cpu" in text
+    assert "against the median time" not in cost
+    fast = {row: replace(found, on_gpu=True, devices=("H200",)) for row, found in finished_run.speed.items()}
+    gpu = finished_run.model_copy(update={"speed": fast})
+    shown = render_section(gpu, "scores")
+    assert " 29.0 28.1 H200, not alone - 0.5 35" in row_text(shown, "raven")
+    assert "up to 2 other jobs of this program" in shown
+    assert "against the median time of a clip, all on H200" in render_section(gpu, "cost")
+    mixed = fast | {"raven": replace(fast["raven"], devices=("A100",))}
+    assert "against the median" not in render_section(gpu.model_copy(update={"speed": mixed}), "cost")
 
 
 def test_speed_of_rows() -> None:
@@ -256,6 +277,13 @@ def test_speed_of_rows() -> None:
     assert found is not None
     assert (found.fps, found.fps_decoded, found.peak_mb, found.on_gpu) == (40.5, 27.0, 2048.0, True)
     assert found.first_chunk_s == 0.5
+    assert (found.cpu_s, found.alone, found.timed) == (0.4, True, True)
+    beside = [t.model_copy(update={"load": Load(cpu_s=0.4, others=0.02, jobs=1)}) for t in timings]
+    busy = [t.model_copy(update={"load": Load(cpu_s=0.4, others=0.11, jobs=0)}) for t in timings]
+    for load in (beside, busy):
+        slowed = speed_of(clips, load, whole=False)
+        assert slowed is not None
+        assert (slowed.alone, slowed.timed) == (False, True)  # a GPU's seconds stand
     other = speed_of(clips, timings, whole=True)
     assert other is not None
     assert (other.fps, other.fps_decoded) == (None, 27.0)
@@ -297,6 +325,7 @@ def timing(name: str, sample_s: float, decode_s: float) -> ClipTiming:
         peak_gpu_mb=2048,
         device="H200",
         attention="flash",
+        load=Load(cpu_s=0.4, others=0.02, jobs=0),
         commit="c",
         finished="t",
     )
@@ -346,43 +375,62 @@ def test_sections_hold_what_the_files_say(results: tuple[Path, str]) -> None:
     assert "train 1 181 181 326 900" in text  # benchmarks
     assert "aggregate 1 0.4 0.4 - -" in text  # too short to be measured
     assert "Rolling Forcing recipe (toy) 0.5 5 1 1 1" in text  # static filter: one short
-    assert "RAVEN recipe (toy) 83 0.310 0.010 0.020 35 512 cpu" in text
     assert "9.9" not in text.split("Stages")[1].split("How the total")[0]  # an earlier report's own cost
     assert "RAVEN recipe (toy) and RAVEN + CM-GRPO recipe (toy) trained in this run" in text
     assert "curves-raven" in html
-    assert "against the median time of a clip" in html
     assert "at least so many static samples" in html
     assert "8 of 8 prompts with clips" in text
 
 
 def test_a_control_stands_beside_the_row_it_is_made_from(finished_run: Run) -> None:
-    """Its difference is said in the main table and by dimension; what is said of ranked rows stays."""
-    said = Interval(mean=-31.5, low=-33.0, high=-30.0)
-    pairs = [
-        PairedDifference(
-            a="noise",
-            b="raven",
-            metric=metric,
-            difference=said,
-            corrected=said,
-            p_value=0.001,
-            holm=0.004,
-            prompts=40,
-        )
-        for metric in ("total", "color")
-    ]
+    """Its difference is said in the main table and by dimension."""
     table = finished_run.table
-    more = table.model_copy(update={"pairs": (*table.pairs, *pairs)})
-    run = finished_run.model_copy(update={"table": more})
+    rows = tuple(r.model_copy(update={"of": "raven"}) if r.row == "noise" else r for r in table.rows)
+    run = finished_run.model_copy(update={"table": table.model_copy(update={"rows": rows})})
     html = unescape(render_section(run, "scores"))
     assert "minus RAVEN recipe (toy), p" in row_text(html, "noise")
     assert "minus" not in row_text(html, "truth")
-    page = unescape(render_section(run, "statistics"))
+    page = unescape(render_section(run, "controls"))
     (columns,) = re.findall(r'<table class="wide" id="control-table">.*?</table>', page, flags=re.DOTALL)
     assert re.findall(r'scope="col">(.*?)<', columns) == ["Dimension", "Noise"]
-    assert columns.count("-31.5<small>-33.0 to -30.0</small>") == 1
-    assert "control-table" not in render_section(finished_run, "statistics")
-    assert power(more, "color") == power(table, "color")
+    pair = next(p for p in table.pairs if (p.a, p.b, p.metric) == ("raven", "noise", "color"))
+    assert f">{-pair.corrected.mean:+.1f}<small>" in columns
+    assert "control-table" not in render_section(finished_run, "controls")
+
+
+def with_control(run: Run, differences: dict[str, tuple[float, float]]) -> Run:
+    """The run with made-up tests of the models against the control noise: difference of totals, p."""
+    pairs = []
+    for pair in run.table.pairs:
+        if pair.b == "noise" and pair.metric == "total":
+            mean, p = differences[pair.a]
+            said = Interval(mean=mean, low=mean - 1, high=mean + 1)
+            pair = pair.model_copy(update={"difference": said, "corrected": said, "holm": p})
+        pairs.append(pair)
+    return run.model_copy(update={"table": run.table.model_copy(update={"pairs": tuple(pairs)})})
+
+
+@pytest.mark.parametrize(
+    ("signs", "said"),
+    [
+        ("+++++", "is below all 5 models"),
+        ("-----", "is above all 5 models"),
+        ("00000", "is not distinguishable from any of 5 models"),
+        ("--000", "is above 2 of 5 models and not distinguishable from 3"),
+        ("-00++", "is above 1 of 5 models, not distinguishable from 2 and below 2"),
+        ("0++++", "is not distinguishable from 1 of 5 models and below 4"),
+        ("----+", "is above 4 of 5 models and below 1"),
+    ],
+)
+def test_what_a_control_says_follows_from_its_tests(finished_run: Run, signs: str, said: str) -> None:
+    """Guards a sentence that counts a tie as an order, and a figure of a control that all models pass."""
+    models = [row for row, (_, kind, _) in synthetic.ROWS.items() if kind == "native"]
+    outcomes = {"+": (2.0, 0.01), "-": (-2.0, 0.01), "0": (0.5, 0.06)}
+    run = with_control(finished_run, {m: outcomes[s] for m, s in zip(models, signs, strict=True)})
+    view = view_of(run)
+    (noise,) = [one for one in said_of_controls(view) if one.row.row == "noise"]
+    assert str(noise.standing) == said
+    assert (controls_figure(view, [noise]) is None) == (len(set(signs)) == 1 and signs[0] != "0")
 
 
 def test_lines_that_are_not_rendered_are_listed(results: tuple[Path, str]) -> None:
@@ -424,7 +472,8 @@ def test_exports_and_run_record(results: tuple[Path, str]) -> None:
     latex = (folder / "table.tex").read_text(encoding="utf-8")
     assert "| - | Rolling Forcing recipe (toy) | native | - | - | - | 15 of 16" in markdown
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 1
-    assert len((folder / "pairs.csv").read_text(encoding="utf-8").splitlines()) == 1 + 6 * 19 + 4 * 15
+    pairs = (folder / "pairs.csv").read_text(encoding="utf-8").splitlines()
+    assert len(pairs) == 1 + (6 + 8) * 19 + (4 + 2) * 15  # one of five models has neither scene nor totals
     assert len((folder / "table.csv").read_text(encoding="utf-8").splitlines()) == 1 + 6 * 19 + 15
 
 

@@ -72,7 +72,7 @@ def test_the_cheaper_way_comes_first(bare: Path) -> None:
     ]
     times = [duration(estimated_cost(way, prompts).total_s) for way in (released, vbench)]
     assert first.index(times[0]) < first.index(times[1]) and "make fetch SUITE=vbench RELEASED=1" in first
-    assert "6,220 clips per row" in banner and "training 256.0 hours (11 days), sampling" in stages
+    assert "6,220 clips per row" in banner and "training 256.1 hours (11 days), sampling" in stages
     assert re.search(rf"{sizes[1] / 1000:.1f} GB of fetched files .* 67 GB of clips; .* GB are free", disk)
     assert "79 GB of checkpoints" in disk, "7 copies of 5.7 GB, two checkpoints"
     for jobs, alternative in ((JOBS - {("train", "raven")}, released), (JOBS, None)):

@@ -2,6 +2,10 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +25,7 @@ from tests.workflow.embedded import write_embedded
 from workflow.fetching.checksums import verified_sha256
 from workflow.planning.suite import control_settings, sampling_settings
 from workflow.planning.suite_file import load_suite
+from workflow.sampling.load import LoadMeter
 from workflow.sampling.setup import tracked_baseline
 from workflow.sampling.shard import MadeClip, ShardJob, make_shard
 from workflow.scripts import check, filter, render, sample
@@ -339,3 +344,25 @@ def test_an_edited_baseline_is_noticed() -> None:
     settings["cache"]["window"] = 6
     with pytest.raises(ValueError, match="changed in cache"):
         tracked_baseline(ROOT / "baselines/longlive.yaml", settings)
+
+
+def test_the_load_beside_a_batch_is_measured(tmp_path: Path) -> None:
+    """A busy neighbour and another job of ours are seen, own work is not counted as a neighbour's."""
+    meter = LoadMeter()
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+    own = meter.read(clips=2)
+    assert own.cpu_s == pytest.approx(0.15, abs=0.02)
+    spin = "import sys, time\nprint(flush=True)\nwhile True: pass"
+    command = [sys.executable, "-c", spin, "workflow.scripts.sample"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as job:
+        assert job.stdout is not None
+        job.stdout.readline()
+        meter = LoadMeter()
+        time.sleep(0.4)
+        found = meter.read(clips=1)
+        job.kill()
+    assert found.jobs >= 1
+    assert found.others > 0.5 / (os.cpu_count() or 1)
+    assert not found.alone

@@ -143,6 +143,7 @@ class ShardIntake:
             peak_gpu_mb=None,
             device=self.job.device,
             attention=None,
+            load=None,
             commit=this_commit(),
             finished=timestamp(),
         )

@@ -152,8 +152,7 @@ def _check_clips(suite: Suite, baselines: Baselines) -> None:
 def _check_draws(suite: Suite, baselines: Baselines) -> None:
     """Raises ValueError if titles are doubled, or no difference could be shown among so many rows."""
     rows = row_names(suite, baselines)
-    controls = sum((made := clip_control(row)) is not None and made.source in rows for row in suite.controls)
-    fewest = fewest_draws(len(suite.baselines), controls, len(suite.custom_dimensions))
+    fewest = fewest_draws(len(suite.baselines), len(suite.custom_dimensions))
     if suite.aggregate.draws < fewest:
         raise ValueError(
             f"aggregate.draws is {suite.aggregate.draws}, with which no difference among {len(rows)} rows "

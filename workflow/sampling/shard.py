@@ -28,6 +28,7 @@ from evaluation.files import append_line, canonical_sha256, file_sha256, whole_l
 from evaluation.records import (
     Clip,
     ClipTiming,
+    Load,
     Prompt,
     Record,
     Sha256,
@@ -45,6 +46,7 @@ from evaluation.shards import (
     samples_to_render,
     shard_batches,
 )
+from workflow.sampling.load import LoadMeter
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +156,9 @@ def make_shard(job: ShardJob, start_batch: StartBatch, only: Set[str] | None = N
     with ThreadPoolExecutor(max_workers=max(1, job.ahead)) as pool:
         try:
             for batch, missing in todo:
-                writing.append(pool.submit(_write_batch, job, batch, missing, start_batch(batch), keys))
+                meter = LoadMeter()
+                wait = start_batch(batch)
+                writing.append(pool.submit(_write_batch, job, batch, missing, wait, meter, keys))
                 while len(writing) > job.ahead:
                     note(writing.popleft().result())
         finally:
@@ -168,13 +172,15 @@ def _write_batch(
     batch: Batch,
     missing: Sequence[Sample],
     wait: Callable[[], list[MadeClip]],
+    meter: LoadMeter,
     keys: Mapping[str, str],
 ) -> list[JournalEntry]:
     """Wait for a batch and write those of its clips that are missing."""
     results = wait()
+    load = meter.read(len(batch.samples))
     assert len(results) == len(batch.samples), "one result per sample of the batch"
     made = dict(zip((sample.clip_id for sample in batch.wanted), results[: len(batch.wanted)], strict=True))
-    return [_finish(job, sample, made[sample.clip_id], keys[sample.clip_id]) for sample in missing]
+    return [_finish(job, sample, made[sample.clip_id], load, keys[sample.clip_id]) for sample in missing]
 
 
 def finished_clips(folder: Path, keys: dict[str, str]) -> dict[str, JournalEntry]:
@@ -195,7 +201,7 @@ def finished_clips(folder: Path, keys: dict[str, str]) -> dict[str, JournalEntry
     return finished
 
 
-def _finish(job: ShardJob, sample: Sample, made: MadeClip, key: str) -> JournalEntry:
+def _finish(job: ShardJob, sample: Sample, made: MadeClip, load: Load, key: str) -> JournalEntry:
     started = time.perf_counter()
     write_clip(
         job.folder / clip_file(sample.clip_id),
@@ -216,6 +222,7 @@ def _finish(job: ShardJob, sample: Sample, made: MadeClip, key: str) -> JournalE
         peak_gpu_mb=peak_gpu_mb(),
         device=job.device,
         attention=job.attention,
+        load=load,
         commit=this_commit(),
         finished=timestamp(),
         software=job.software,
