@@ -30,7 +30,7 @@
   addEventListener("load", open);  // the players above have their height by then
   const printed = [];
   addEventListener("beforeprint", () => {
-    printed.push(...document.querySelectorAll("details.fold[data-print]:not([open])"));
+    printed.push(...document.querySelectorAll("details[data-print]:not([open])"));
     for (const fold of printed) fold.open = true;
   });
   addEventListener("afterprint", () => {

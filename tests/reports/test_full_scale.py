@@ -56,10 +56,10 @@ def test_the_page_says_so(built: tuple[ScoresTable, str]) -> None:
     """The same verdict where people read it."""
     html = built[1]
     assert re.findall(r'<tr data-row="(\w+)" class="best"', html) == ["winner"]
-    assert "<strong>Winner</strong> is above every other ranked row: Total " in html
-    assert "Incomplete rows have no total and no rank: Unfinished." in html
+    assert re.search(r"<h1><em>Winner</em> leads by [\d.]+ points \[[\d., ]+\] over Tied [ab] ", html)
+    assert "Not ranked: Unfinished (15 of 16 dimensions scored; missing: scene)." in html
     assert re.search(r'data-row="unfinished".*?15 of 16 dimensions scored; missing: scene', html)
-    assert "They say nothing about the published models" not in html
+    assert "say nothing about the published models" not in html
 
 
 def test_intervals_hold_the_truth(built: tuple[ScoresTable, str]) -> None:
