@@ -4,10 +4,13 @@ from typing import Any, NamedTuple
 
 from evaluation.dimensions import NAMES
 from evaluation.intervals import LEVEL
+from reports.sections.controls import Said, said_of_controls
 from reports.tables import SUITE_KINDS, MainLine
 from reports.verdict import FEATURED, verdict_of
 from reports.view import View
 
+CEILING = "truth"
+"""The control that is meant to be above every model."""
 FEW_PROMPTS = 8
 FIRST_SCREEN = 10
 """Models on the first screen; FEATURED rows stand there in any case."""
@@ -94,6 +97,13 @@ def few_prompts(view: View) -> str | None:
     return f"Fewer than {FEW_PROMPTS} prompts, so that intervals and tests say little: {', '.join(few)}."
 
 
+def warning(view: View) -> Said | None:
+    """The control, other than the ceiling, that most models are not above; None if all are above all."""
+    found = [one for one in said_of_controls(view) if one.row.row != CEILING]
+    worst = max(found, key=lambda one: one.standing.compared - len(one.standing.below), default=None)
+    return worst if worst and len(worst.standing.below) < worst.standing.compared else None
+
+
 def header_section(view: View) -> dict[str, Any]:
     """What header.html.j2 shows."""
     run = view.run
@@ -104,6 +114,7 @@ def header_section(view: View) -> dict[str, Any]:
         "facts": facts(view),
         "cautions": cautions(view),
         "verdict": verdict_of(run.table),
+        "warning": warning(view),
         "lines": lines,
         "hidden": len(view.main.ranked) - len(lines),
         "tracks": placed,

@@ -142,6 +142,24 @@ def test_page_is_quiet_and_fits(browser: Browser, reports: Reports, width: int, 
     tab.context.close()
 
 
+@pytest.mark.parametrize(("width", "height"), [(1440, 800), (768, 1024), (390, 844)])
+def test_the_verdict_fits_one_screen(browser: Browser, reports: Reports, width: int, height: int) -> None:
+    """Headline, sentences and every line of models stand on the first screen; totals, ranks, figures and
+    differences are all visible there, and nothing is wider than it.
+    """
+    tab = Tab(browser, reports.alone, width)
+    for part in ("h1", ".lead", "#verdict-table tbody tr"):
+        for box in (found.bounding_box() for found in tab.page.locator(part).all()):
+            assert box is not None, part
+            assert box["y"] + box["height"] <= height, part
+            assert box["x"] >= 0, part
+            assert box["x"] + box["width"] <= width, part
+    for cell in ("total", "ranks", "plot", "gap"):
+        assert all(found.is_visible() for found in tab.page.locator(f"#verdict-table td.{cell}").all()), cell
+    assert tab.page.locator("#verdict-table td.plot circle").count() == 4
+    tab.context.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("opened", [False, True])
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])

@@ -38,10 +38,12 @@ class Again(NamedTuple):
     """All that the first screen may say."""
 
     total: dict[str, float]
-    """By label, as everything here."""
+    """Of models and controls, by label, as everything here."""
     ranks: dict[str, tuple[int, int]]
     pairs: dict[tuple[str, str], Pair]
     """In both directions."""
+    controls: dict[str, tuple[int, int, int]]
+    """Models that a control is above, not distinguishable from, below."""
     detectable: float | None
     prompts: int
     seeds: set[int]
@@ -81,7 +83,7 @@ def again(folder: Path) -> Again:
         weights[:, found] = drawn * n / (n - 1)
 
     total, draws, influence, fewest = {}, {}, {}, {}
-    for row in (row for row in table["rows"] if row["kind"] in ("native", "external", "import")):
+    for row in table["rows"]:
         files = {d.name: folder / "scores" / row["row"] / f"{d.name}.result.json" for d in DIMENSIONS}
         if row["incomplete"] or not all(path.is_file() for path in files.values()):
             continue
@@ -105,54 +107,72 @@ def again(folder: Path) -> Again:
         fewest[label] = min(counted)
 
     asked = sum(bool(set(p["dimensions"]) & set(table["dimensions"])) for p in prompts.values())
-    compared = list(itertools.combinations(total, 2))
     floor = 2 / 2 ** min(asked, 60)
-    p_values, errors = [], []
-    for a, b in compared:
-        difference = influence[a] - influence[b]
-        variances = {s: len(m) / (len(m) - 1) * ((difference[m] - difference[m].mean()) ** 2).sum()
-                     for s, m in members.items() if len(m) > 1}  # fmt: skip
-        variance = sum(variances.values())
-        df = variance**2 / sum(v**2 / (len(members[s]) - 1) for s, v in variances.items()) if variance else 1
-        errors.append((variance**0.5, max(1.0, min(df, asked - 1))))
-        if min(fewest[a], fewest[b]) < SMALL:
-            assert variance > 0, "no case here"
-            p = 2 * stats.t.sf(abs(total[a] - total[b]) / variance**0.5, errors[-1][1])
-        else:
-            drawn = draws[a] - draws[b]
-            p = 2 * (min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1) / (len(drawn) + 1)
-        p_values.append(float(min(1.0, max(p, floor))))
 
-    pairs: dict[tuple[str, str], Pair] = {}
-    for n, (a, b) in enumerate(compared):
-        mean, (se, df), adjusted = total[a] - total[b], errors[n], holm(p_values)[n]
-        if min(fewest[a], fewest[b]) < SMALL:
-            half = stats.t.ppf(1 - LEVEL / len(compared) / 2, df) * se
-            low, high = mean - half, mean + half
-        else:
-            tails = [50 * LEVEL / len(compared), 100 - 50 * LEVEL / len(compared)]
-            low, high = np.percentile(draws[a] - draws[b], tails)
-            df = 1e6
-        if adjusted >= LEVEL or mean < 0:
-            low, high = (min(low, 0), max(high, 0)) if adjusted >= LEVEL else (low, min(high, 0))
-        else:
-            low = max(low, 0)
-        level = faced_level(p_values, n)
-        critical = stats.t.ppf(1 - level / 2, df)
-        needed = optimize.brentq(lambda away, c=critical, f=df: stats.nct.sf(c, f, away) - 0.8, 0.01, 200)
-        found = needed * se if floor < level else None
-        pairs[a, b] = Pair(mean, low, high, adjusted, found)
-        pairs[b, a] = Pair(-mean, -high, -low, adjusted, found)
+    def tested(compared: list[tuple[str, str]]) -> dict[tuple[str, str], Pair]:
+        """One family of tests, in both directions."""
+        p_values, errors = [], []
+        for a, b in compared:
+            difference = influence[a] - influence[b]
+            variances = {s: len(m) / (len(m) - 1) * ((difference[m] - difference[m].mean()) ** 2).sum()
+                         for s, m in members.items() if len(m) > 1}  # fmt: skip
+            variance = sum(variances.values())
+            df = (
+                variance**2 / sum(v**2 / (len(members[s]) - 1) for s, v in variances.items())
+                if variance
+                else 1
+            )
+            errors.append((variance**0.5, max(1.0, min(df, asked - 1))))
+            if min(fewest[a], fewest[b]) < SMALL:
+                assert variance > 0, "no case here"
+                p = 2 * stats.t.sf(abs(total[a] - total[b]) / variance**0.5, errors[-1][1])
+            else:
+                drawn = draws[a] - draws[b]
+                p = 2 * (min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1) / (len(drawn) + 1)
+            p_values.append(float(min(1.0, max(p, floor))))
+
+        pairs: dict[tuple[str, str], Pair] = {}
+        for n, (a, b) in enumerate(compared):
+            mean, (se, df), adjusted = total[a] - total[b], errors[n], holm(p_values)[n]
+            if min(fewest[a], fewest[b]) < SMALL:
+                half = stats.t.ppf(1 - LEVEL / len(compared) / 2, df) * se
+                low, high = mean - half, mean + half
+            else:
+                tails = [50 * LEVEL / len(compared), 100 - 50 * LEVEL / len(compared)]
+                low, high = np.percentile(draws[a] - draws[b], tails)
+                df = 1e6
+            if adjusted >= LEVEL or mean < 0:
+                low, high = (min(low, 0), max(high, 0)) if adjusted >= LEVEL else (low, min(high, 0))
+            else:
+                low = max(low, 0)
+            level = faced_level(p_values, n)
+            critical = stats.t.ppf(1 - level / 2, df)
+            needed = optimize.brentq(lambda away, c=critical, f=df: stats.nct.sf(c, f, away) - 0.8, 0.01, 200)
+            found = needed * se if floor < level else None
+            pairs[a, b] = Pair(mean, low, high, adjusted, found)
+            pairs[b, a] = Pair(-mean, -high, -low, adjusted, found)
+        return pairs
+
+    kinds = {row["label"]: row["kind"] for row in table["rows"]}
+    models = [label for label in total if kinds[label] in ("native", "external", "import")]
+    compared = list(itertools.combinations(models, 2))
+    pairs, controls = tested(compared), {}
+    for control in (label for label in total if kinds[label] == "control"):
+        beside = tested([(model, control) for model in models])
+        apart = [beside[control, model] for model in models if beside[control, model].holm < LEVEL]
+        above = sum(pair.mean > 0 for pair in apart)
+        controls[control] = above, len(models) - len(apart), len(apart) - above
 
     def beaten(row: str, sign: int) -> int:
-        return sum(pairs[row, o].holm < LEVEL and sign * pairs[row, o].mean > 0 for o in total if o != row)
+        return sum(pairs[row, o].holm < LEVEL and sign * pairs[row, o].mean > 0 for o in models if o != row)
 
     told = [pairs[pair].detectable for pair in compared if pairs[pair].detectable is not None]
     starts = folder / "starts.jsonl"
     return Again(
         total=total,
-        ranks={row: (1 + beaten(row, -1), len(total) - beaten(row, 1)) for row in total},
+        ranks={row: (1 + beaten(row, -1), len(models) - beaten(row, 1)) for row in models},
         pairs=pairs,
+        controls=controls,
         detectable=float(np.median(told)) if told else None,
         prompts=len(prompts),
         seeds={p["keep"] or p["samples"] for p in prompts.values()},
@@ -183,11 +203,11 @@ def check_first_screen(folder: Path) -> None:
     """Every number of the page's header is one that follows from the clips."""
     html = (folder / "report.html").read_text(encoding="utf-8").split("<header>")[1].split("</header>")[0]
     found = again(folder)
-    names = "|".join(re.escape(label) for label in sorted(found.total, key=len, reverse=True))
+    names = "|".join(re.escape(label) for label in sorted(found.ranks, key=len, reverse=True))
 
     # The table: totals, ranks, and differences to the highest
     body = html.split('id="verdict-table"')[1].split("<tbody>")[1].split("</tbody>")[0]
-    order = sorted(found.total, key=lambda label: -found.total[label])
+    order = sorted(found.ranks, key=lambda label: -found.total[label])
     rows = [plain(row) for row in body.split("</tr>")[:-1]]
     assert len(rows) >= min(len(order), 10)
     for label, text in zip(order, rows, strict=False):
@@ -236,8 +256,22 @@ def check_first_screen(folder: Path) -> None:
                          r"(\d+) pairs)?\)", unread)  # fmt: skip
     assert smallest is not None
     assert float(smallest[1]) == pytest.approx(found.detectable, abs=0.00501)
-    assert int(smallest[2] or 1) == len(found.total) * (len(found.total) - 1) // 2
-    unread = unread.replace(smallest[0], "").split("Not ranked")[0]
+    assert int(smallest[2] or 1) == len(order) * (len(order) - 1) // 2
+    unread = re.sub(r"Not ranked: .*?\)\.", "", unread.replace(smallest[0], ""))
+
+    # The warning from the controls: the one that most models are not above, if there is one
+    standing = {c: (above, tied) for c, (above, tied, _) in found.controls.items() if c != "Rendered truth"}
+    worst = max((above + tied for above, tied in standing.values()), default=0)
+    warned = re.search(rf"Warning from the controls : (.*) \({NUMBER}\) is (.*)\.$", unread)
+    assert bool(warned) == bool(worst)
+    if warned:
+        above, tied = standing[warned[1]]
+        assert above + tied == worst
+        assert float(warned[2]) == pytest.approx(found.total[warned[1]], abs=0.00501)
+        counts = re.findall(r"(above|from|below)(?: all| any of| the only)? (\d+)", warned[3])
+        expected = {"above": above, "from": tied, "below": len(order) - above - tied}
+        assert {word: int(n) for word, n in counts} == {word: n for word, n in expected.items() if n}
+        unread = unread.replace(warned[0], "")
     for label in order:
         unread = unread.replace(label, "")
     assert not re.search(r"\d", unread), f"numbers that nobody computed again: {unread}"
@@ -251,15 +285,21 @@ def check_first_screen(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("per_kind", [10, 24])
-def test_numbers_of_a_synthetic_run(per_kind: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Student's t below 20 prompts in a dimension, the bootstrap above."""
+@pytest.mark.parametrize(
+    ("per_kind", "noise"), [(10, -0.45), (24, 0.09)], ids=["student, clear controls", "bootstrap, a warning"]
+)
+def test_numbers_of_a_synthetic_run(
+    per_kind: int, noise: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Student's t below 20 prompts in a dimension, else the bootstrap; a control below all models, or not."""
     monkeypatch.setattr(synthetic, "PER_KIND", per_kind)
+    monkeypatch.setitem(synthetic.ROWS, "noise", ("Noise", "control", noise))
     scores = synthetic.make_results(
         tmp_path, embedded=0, keep_results=True, without=("rolling_forcing", "scene")
     )
     synthetic.run_script(tmp_path, scores, synthetic.report_settings())
     check_first_screen(tmp_path)
+    assert ("Warning from the controls" in (tmp_path / "report.html").read_text()) == (noise > 0)
 
 
 @pytest.mark.slow
