@@ -5,17 +5,28 @@
         parser.add_argument("--draws", type=int, required=True)
         return run(parser, arguments, filter_row)
 
-An error that a user can mend is one message in the log and exit code 1, without a traceback.
+Whatever stops the work is one message and exit code 1. Its traceback is in the log: of a job in its own, of a
+command in `TRACEBACKS`.
 """
 
 import argparse
+import json
 import logging
+import os
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 log = logging.getLogger(__name__)
+
+_PROJECT = Path(__file__).resolve().parents[1]
+TRACEBACKS = Path(".snakemake/log/tracebacks.log")
+"""Where the traceback of a command that is no job goes, seen from the repository."""
+TRACEBACK_MARK = "  | "
+"""What a line of a traceback starts with in a job's log."""
 
 FLAGS: dict[str, dict[str, Any]] = {
     "suite": {"help": "name of the suite"},
@@ -85,15 +96,75 @@ def run(
     parser: argparse.ArgumentParser,
     arguments: Sequence[str] | None,
     work: Callable[[argparse.Namespace], object],
+    where: str = "",
 ) -> int:
-    """Parse, log and work. Returns the exit code: 0, or 1 if the work raised ValueError or OSError, whose
-    message is logged. Whatever else it raises is a bug of ours and keeps its traceback.
+    """Parse, log and work: the one end of every script. Returns the exit code: 0, or 1 if the work raised.
+
+    What is raised ends as one message: its own words of ValueError, OSError and ModuleNotFoundError, which a
+    user can mend; else what it was and where, since an input is not what it should be, or we have a bug.
+    where: as of `start_log`.
     """
     flags = parser.parse_args(arguments)
-    start_log()
+    start_log(where)
+    return ended(lambda: work(flags))
+
+
+def ended(work: Callable[[], object]) -> int:
+    """Work, and the exit code as of `run`."""
     try:
-        work(flags)
-    except (ValueError, OSError) as error:
-        log.error("%s", error)
+        work()
+    except KeyboardInterrupt:
+        log.error("Stopped.")
+        return 130
+    except Exception as error:  # here, and nowhere else
+        kept = keep_traceback(error)
+        log.error("%s", message_of(error) + ("" if is_expected(error) else f" The traceback is in {kept}."))
         return 1
     return 0
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether an error's own words are meant for the user."""
+    return isinstance(error, ValueError | OSError | ModuleNotFoundError) and bool(str(error))
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says to the user: a message without a traceback."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        what = error.strerror.lower()
+        return f"{error.filename}: {what}; check the path, its rights and the room on its disk."
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.doc[:60]!r} is no JSON ({error.msg} in line {error.lineno}); correct it."
+    if isinstance(error, UnicodeDecodeError):
+        return f"A file that begins with {error.object[:20]!r} is no UTF-8 text; save it so, or name another."
+    if is_expected(error):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(_PROJECT)] or frames
+    where = f" at {Path(ours[-1].filename).name} line {ours[-1].lineno}" if ours else ""
+    said = " ".join(str(error).split())
+    return (
+        f"Stopped by {type(error).__name__}{f' ({said[:300]})' if said else ''}{where}: an input is not what "
+        "it should be, or this is a bug of raven-bench."
+    )
+
+
+def keep_traceback(error: BaseException) -> Path:
+    """Write a traceback to the log, and say which: that of the job if standard error goes to one."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        job_log = Path(os.readlink("/proc/self/fd/2"))
+    except OSError:
+        job_log = Path()
+    if job_log.suffix == ".log":
+        sys.stderr.write("".join(f"{TRACEBACK_MARK}{line}\n" for line in text.splitlines()))
+        return job_log
+    for path in (_PROJECT / TRACEBACKS, Path(tempfile.gettempdir()) / f"raven-bench-{os.getuid()}.log"):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(f"{' '.join(sys.argv)}\n{text}\n")
+        except OSError:
+            continue
+        return path
+    return Path("no file, since none could be written")

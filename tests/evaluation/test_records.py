@@ -109,7 +109,8 @@ CLIP = Clip(
 )  # fmt: skip
 TIMING = records.ClipTiming(
     clip_id="p0001-1", row="mine", sample_s=0.5, decode_s=0.5, write_s=0.5, first_frames_s=None,
-    network_calls=0, peak_mb=1.0, peak_gpu_mb=None, device="cpu", attention=None, commit="c", finished="f",
+    network_calls=0, peak_mb=1.0, peak_gpu_mb=None, device="cpu", attention=None, load=None, commit="c",
+    finished="f",
 )  # fmt: skip
 JUDGED = FilteredPrompt(prompt_id="a", motion=(0, 2, 0), static=(True, False, True), kept=(0,), short=0)
 KEPT = FilteredSet(row="mine", inputs=INPUTS, threshold=1.0, filtered=(JUDGED,), kept={"a": (0,)})

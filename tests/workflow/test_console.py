@@ -14,6 +14,7 @@ import pytest
 from snakemake.settings.types import OutputSettings
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from evaluation.command import TRACEBACK_MARK
 from tests.workflow.test_progress import RECORDED, recorded
 from workflow.planning.console import (
     Board,
@@ -251,4 +252,8 @@ def test_the_answer_is_the_text_beside_the_report(tmp_path: Path) -> None:
     page = f"Report: reports/table.html; every clip plays in {tmp_path}/report.html"
     assert answer_of(tmp_path) == ["RAVEN leads.", "  group 1  RAVEN", page]
     assert last_lines(tmp_path / "nothing.log") == []
+    (tmp_path / "job.log").write_text(
+        f"begun\n{TRACEBACK_MARK}Traceback\n{TRACEBACK_MARK}  File\nwrong: so\n"
+    )
+    assert last_lines(tmp_path / "job.log") == ["begun", "wrong: so"]
     assert json.dumps(last_lines(tmp_path / "verdict.txt", 1)) == '["  group 1  RAVEN"]'

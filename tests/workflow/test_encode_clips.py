@@ -66,17 +66,16 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(output: Path, *arguments: str, rank: int = 0, size: int = 1) -> Path:
-    """The command itself, in this process, in parts of 2 clips, at the embedded suite's size."""
+    """The command, in parts of 2 clips, at the embedded suite's size. Raises SystemExit if it fails."""
     parser_arguments = ["--output", str(output), "--config", "workflow/config/toybox.yaml", "--shard", "2"]
-    old = sys.argv, dict(os.environ)
+    old = dict(os.environ)
     try:
-        sys.argv = ["encode_clips", *parser_arguments, *arguments]
         os.environ.update(RANK=str(rank), WORLD_SIZE=str(size))
-        encode_clips.main()
+        if encode_clips.main([*parser_arguments, *arguments]):
+            raise SystemExit(1)
     finally:
-        sys.argv = old[0]
         os.environ.clear()
-        os.environ.update(old[1])
+        os.environ.update(old)
     return output
 
 

@@ -20,6 +20,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import OutputSettingsLoggerInterface
 
+from evaluation.command import TRACEBACK_MARK
 from workflow.planning.progress import Pace, PlannedJob, about, clock
 
 if TYPE_CHECKING:
@@ -461,13 +462,14 @@ def job_name(known: Mapping[str, Any]) -> str:
 
 
 def last_lines(path: Path, count: int = LOG_LINES) -> list[str]:
-    """The end of a log; nothing if there is none."""
+    """The end of a log without tracebacks; nothing if there is none."""
     if not path.is_file():
         return []
     with path.open("rb") as stream:
         stream.seek(max(path.stat().st_size - 20_000, 0))
         text = stream.read().decode(errors="replace")
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
+    told = (line for line in text.splitlines() if line.strip() and not line.startswith(TRACEBACK_MARK))
+    return [line.rstrip() for line in told][-count:]
 
 
 def jobs_left(dag: Any) -> dict[int, PlannedJob]:

@@ -4,7 +4,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from evaluation.command import Parser, command, start_log
+from evaluation.command import Parser, command
 from evaluation.files import write_text
 from models.attention import kernel_name
 from models.config import WanConfig
@@ -101,16 +101,12 @@ def bench_parser(description: str | None, output: str) -> Parser:
     return parser
 
 
-def begin_benchmark(
-    parser: Parser, arguments: Sequence[str] | None = None
-) -> tuple[argparse.Namespace, torch.device]:
-    """Flags and device; the program ends with a message if the full size is wanted without a GPU."""
-    flags = parser.parse_args(arguments)
-    start_log()
+def benchmark_device(flags: argparse.Namespace) -> torch.device:
+    """The GPU, or the CPU for the tiny size. Raises ValueError if the full size is wanted without a GPU."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and flags.size == "full":
-        parser.error("there is no GPU here; the full size needs one. Try the code with --size tiny.")
-    return flags, device
+        raise ValueError("There is no GPU here; the full size needs one. Try the code with --size tiny.")
+    return device
 
 
 def store(flags: argparse.Namespace, device: torch.device, rate: float, figures: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ that changed and the reason, and the report shows both. `raven-bench replay` ren
 again and compares them, which is the honest way to find out whether the reason is true.
 """
 
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -60,4 +61,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -19,7 +19,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from evaluation.command import command, start_log
+from evaluation.command import command, run
 from evaluation.files import file_sha256, write_text, written_whole
 from models.checkpoints.containers import (
     open_safetensors,
@@ -221,7 +222,7 @@ def identity_of(source: ClipSource, form: ClipForm, codec: Path, shard: int) -> 
     ).hexdigest()
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = command(__doc__)
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--list", type=Path, help=".csv (with a header) or .jsonl with file and caption")
@@ -234,13 +235,9 @@ def main() -> None:
     parser.add_argument("--shard", type=int, default=32, help="clips written at once, and lost by a kill")
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), help="default: the suite's")
     parser.add_argument("--output", type=Path, required=True)
-    flags = parser.parse_args()
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    start_log(f"[{rank} of {size}] " if size > 1 else "")
-    try:
-        encode(flags, rank=rank, size=size)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        parser.exit(1, f"{error}\n")
+    where = f"[{rank} of {size}] " if size > 1 else ""
+    return run(parser, arguments, lambda flags: encode(flags, rank=rank, size=size), where)
 
 
 def encode(flags: argparse.Namespace, *, rank: int, size: int) -> None:
@@ -259,15 +256,15 @@ def encode(flags: argparse.Namespace, *, rank: int, size: int) -> None:
     codec = open_codec(path, device=device, dtype=torch.float32, autocast=device.type == "cuda")
     form = form_of(suite, codec, flags.seed)
     identity = identity_of(source, form, path, flags.shard)
-    run = Encoding(source=source, form=form, output=flags.output, identity=identity, shard=flags.shard)
-    if run.result.is_file():
-        check_identity(run, run.result)
-        log.info("%s is there already", run.result)
+    encoding = Encoding(source=source, form=form, output=flags.output, identity=identity, shard=flags.shard)
+    if encoding.result.is_file():
+        check_identity(encoding, encoding.result)
+        log.info("%s is there already", encoding.result)
         return
-    log.info("%d videos in %d parts", len(source), len(run.parts))
-    encode_parts(run, codec, device, rank=rank, size=size)
-    join_parts(run)
+    log.info("%d videos in %d parts", len(source), len(encoding.parts))
+    encode_parts(encoding, codec, device, rank=rank, size=size)
+    join_parts(encoding)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

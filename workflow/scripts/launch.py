@@ -8,10 +8,13 @@ debugs two processes on this node: debugpy waits for a client before any is star
 """
 
 import argparse
+import logging
 import os
 import socket
 import sys
+from collections.abc import Sequence
 
+from evaluation.command import command, run
 from models.training.launch import (
     count_gpus,
     devices_of,
@@ -21,6 +24,8 @@ from models.training.launch import (
     srun_command,
 )
 from models.training.preemption import EXIT_CODE, SIGNALS
+
+log = logging.getLogger("launch")
 
 
 def wait_for_debugger(port: int) -> None:
@@ -43,25 +48,28 @@ def wait_for_debugger(port: int) -> None:
     debugpy.wait_for_client()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = command(__doc__)
     parser.add_argument("--nodes", type=int, help="nodes of the job; more than 1 starts one launcher on each")
     parser.add_argument("--processes", type=int, help="processes of a node, one a GPU")
     parser.add_argument("module", help="e.g. workflow.scripts.train_raven")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to the module")
-    flags = parser.parse_args()
+    return run(parser, arguments, start)
+
+
+def start(flags: argparse.Namespace) -> None:
+    """Become the module, or start its processes and exit with their code. Raises ValueError for numbers that
+    do not fit, ModuleNotFoundError if a debugger is asked for that is not installed.
+    """
     module, arguments = flags.module, flags.arguments
     if flags.nodes is not None and flags.nodes > 1 and os.environ.get("D", "0") in ("", "0"):
-        command = srun_command(flags.nodes, flags.processes or 1, [module, *arguments], os.environ)
-        os.execvp(command[0], command)  # noqa: S606 (no shell)
+        words = srun_command(flags.nodes, flags.processes or 1, [module, *arguments], os.environ)
+        os.execvp(words[0], words)  # noqa: S606 (no shell)
     given = {"NNODES": flags.nodes, "N": flags.processes}
     environment = {**os.environ, **{name: str(value) for name, value in given.items() if value is not None}}
-    try:
-        launch = plan_launch(environment, count_gpus, has_address)
-        if launch.debug:
-            wait_for_debugger(launch.debug_port)
-    except (ValueError, ModuleNotFoundError) as error:
-        sys.exit(str(error))
+    launch = plan_launch(environment, count_gpus, has_address)
+    if launch.debug:
+        wait_for_debugger(launch.debug_port)
     if launch.nodes == 1 and launch.processes < (there := count_gpus()):  # others may be on the same machine
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(
             hold_devices(devices_of(os.environ, there), launch.processes)
@@ -73,17 +81,19 @@ def main() -> None:
     # torch takes seconds to import, which a single process does once, after the line above
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import parse_args, run
+    from torch.distributed.run import parse_args
+    from torch.distributed.run import run as start_processes
 
     try:
-        run(parse_args(launch.torchrun(module, arguments)))  # type: ignore[no-untyped-call]
+        start_processes(parse_args(launch.torchrun(module, arguments)))  # type: ignore[no-untyped-call]
     except SignalException as stopped:
         sys.exit(EXIT_CODE if stopped.sigval in SIGNALS else 1)
     except ChildFailedError as failed:
         codes = {failure.exitcode for failure in failed.failures.values()}
-        print(failed, file=sys.stderr)
+        count, ended = len(failed.failures), ", ".join(map(str, sorted(codes)))
+        log.error("%d processes failed with exit code %s; what they logged says why.", count, ended)
         sys.exit(EXIT_CODE if codes == {EXIT_CODE} else 1)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

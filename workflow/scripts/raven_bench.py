@@ -15,6 +15,8 @@ from typing import Annotated, NamedTuple, NoReturn
 
 import typer
 
+from evaluation.command import ended, start_log
+from workflow.planning.suite_file import read_mapping
 from workflow.planning.surroundings import settle_surroundings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -47,20 +49,18 @@ Released = Annotated[
 Only = Annotated[str | None, typer.Option(help="A part: 'rows=raven dimensions=color prompts=p1 samples=0'.")]
 
 
-def stop(message: str) -> NoReturn:
-    """End with one sentence."""
-    typer.echo(f"raven-bench: {message}", err=True)
-    raise SystemExit(2)
-
-
 def suite_file(suite: str) -> str:
     """The file of a suite, given by its name or as a file."""
     known = {path.stem: path for path in sorted((CHECKOUT / "workflow/config").glob("*.yaml"))}
     if suite in known:
         return str(known[suite].relative_to(CHECKOUT))
     if Path(suite).is_file():
-        return str(Path(suite).resolve())
-    stop(f"there is no suite {suite!r}; there are {', '.join(known)}, or name a file that ends in .yaml.")
+        path = Path(suite).resolve()
+        read_mapping(path, suite)  # Snakemake reads it first, and says less of what is no YAML
+        return str(path)
+    raise ValueError(
+        f"there is no suite {suite!r}; there are {', '.join(known)}, or name a file that ends in .yaml."
+    )
 
 
 def snakemake(
@@ -75,7 +75,9 @@ def snakemake(
     more = list(options or ())
     if more and not more[0].startswith("-"):
         if suite is not None:
-            stop(f"the suite is given twice, as {more[0]!r} and with --suite {suite}; give it once.")
+            raise ValueError(
+                f"the suite is given twice, as {more[0]!r} and with --suite {suite}; give it once."
+            )
         suite = more.pop(0)
     chosen = ["--configfile", suite_file(suite)] if suite is not None else []
     keys = [key for key in (only and f"only={only}", released and "weights=released") if key]
@@ -195,7 +197,7 @@ def script_arguments(given: Sequence[str], suite: str | None) -> list[str]:
     if "--suite" in more:
         at = more.index("--suite")
         if at + 1 == len(more):
-            stop("--suite needs a name.")
+            raise ValueError("--suite needs a name.")
         more[at : at + 2] = ["--config", suite_file(more[at + 1])]
     elif suite is not None and not {"--config", "--help", "-h"} & set(more):
         more += ["--config", suite_file(suite)]
@@ -313,11 +315,12 @@ add_forwarded(app, FORWARDED)
 add_forwarded(bench, BENCH_COMMANDS, "bench ")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and do what it says."""
     settle_surroundings(CHECKOUT)
-    app(prog_name="raven-bench")
+    start_log()
+    return ended(lambda: app(arguments, prog_name="raven-bench"))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

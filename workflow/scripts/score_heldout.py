@@ -221,7 +221,7 @@ def log_change(name: str, before: Sequence[float | None], after: Sequence[float 
     log.info(message, name, len(pairs), first.mean(), second.mean(), change.mean(), error)
 
 
-def parser() -> argparse.ArgumentParser:
+def heldout_parser() -> argparse.ArgumentParser:
     """Flags of this script."""
     flags = add_reward_flags(network_parser(__doc__))
     flags.add_argument(
@@ -232,5 +232,9 @@ def parser() -> argparse.ArgumentParser:
     return flags
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(heldout_parser(), arguments, score_heldout)
+
+
 if __name__ == "__main__":
-    sys.exit(run(parser(), None, score_heldout))
+    sys.exit(main())

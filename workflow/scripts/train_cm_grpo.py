@@ -124,5 +124,9 @@ def train_cm_grpo(flags: argparse.Namespace) -> None:
     run_to_end(recipe, settings, job, flags, facts, task.hashes, validation)
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(add_reward_flags(training_parser(__doc__)), arguments, train_cm_grpo)
+
+
 if __name__ == "__main__":
-    sys.exit(run(add_reward_flags(training_parser(__doc__)), None, train_cm_grpo))
+    sys.exit(main())

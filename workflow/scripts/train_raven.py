@@ -4,6 +4,7 @@ as teacher.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from baselines.strict_yaml import parse_strict
@@ -57,5 +58,9 @@ def train_raven(flags: argparse.Namespace) -> None:
     run_to_end(recipe, settings, job, flags, facts, validation=validation)
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(training_parser(__doc__), arguments, train_raven)
+
+
 if __name__ == "__main__":
-    sys.exit(run(training_parser(__doc__), None, train_raven))
+    sys.exit(main())

@@ -9,11 +9,12 @@ Legend: B clips of a batch, F latent frames, C channels, H, W latent size.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from itertools import product
@@ -26,6 +27,7 @@ from torch import Tensor
 from baselines.build import Precision, Sampler, build_sampler, dtypes_of
 from baselines.spec import Baseline, load_all
 from evaluation.clips import write_clip
+from evaluation.command import run
 from evaluation.records import Prompt
 from evaluation.shards import Batch, full_batches, samples_to_render
 from models.attention import kernel_name
@@ -40,8 +42,8 @@ from workflow.sampling.batches import BatchSampler, best_runner
 from workflow.sampling.benchmark import (
     SIZES,
     Size,
-    begin_benchmark,
     bench_parser,
+    benchmark_device,
     matrix_rate,
     median_time,
     store,
@@ -332,7 +334,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--precision", nargs="+", choices=get_args(Precision), default=["fast"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1])
     parser.add_argument("--no-graphs", action="store_true", help="plain calls instead of CUDA graphs")
-    flags, device = begin_benchmark(parser, arguments)
+    return run(parser, arguments, lambda flags: time_methods(flags, baselines))
+
+
+def time_methods(flags: argparse.Namespace, baselines: Mapping[str, Baseline]) -> None:
+    """Time every method that the flags ask for, and store the figures after each."""
+    device = benchmark_device(flags)
     size = SIZES[flags.size]
     machine = SharedParts(size, device)
     name, rate = device_name(device), machine.rate / 1e12
@@ -348,7 +355,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = {"graphs": graphs, "timings": [asdict(one) for one in timings]}
         store(flags, device, machine.rate, found)
     print(timing_table(timings))
-    return 0
 
 
 if __name__ == "__main__":

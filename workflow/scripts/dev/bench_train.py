@@ -9,9 +9,11 @@ are those of process 0.
 Legend: F latent frames, C channels, H, W latent size.
 """
 
+import argparse
 import itertools
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +22,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
+from evaluation.command import run
 from models.attention import interleaved_blocks
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import WanConfig
@@ -31,7 +34,7 @@ from models.training.raven import Raven
 from models.training.settings import CHUNKS, CmGrpoSettings, DmdSettings, OptimizerSettings
 from models.training.streams import Streams
 from models.wan import Wan, cast_parameters, init_weights
-from workflow.sampling.benchmark import SIZES, begin_benchmark, bench_parser, matrix_rate, median_time, store
+from workflow.sampling.benchmark import SIZES, bench_parser, benchmark_device, matrix_rate, median_time, store
 from workflow.sampling.machine import device_name
 from workflow.training.job import training_dtypes
 
@@ -278,14 +281,19 @@ def parts_table(parts: list[Part]) -> str:
     return "\n".join([header, *lines])
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = bench_parser(__doc__, "results/bench/train.json")
     parser.add_argument(
         "--teacher", choices=("14b", "student"), default="14b", help="size of RAVEN's teacher"
     )
     parts = ("passes", "cm_grpo", "raven")
     parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
-    flags, device = begin_benchmark(parser)
+    return run(parser, arguments, time_parts)
+
+
+def time_parts(flags: argparse.Namespace) -> None:
+    """Time every part that the flags ask for, and store the figures."""
+    device = benchmark_device(flags)
     processes = join(device)
     log.setLevel(logging.INFO if processes.rank == 0 else logging.WARNING)
     size = SIZES[flags.size]
@@ -320,4 +328,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

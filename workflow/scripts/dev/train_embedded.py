@@ -19,7 +19,7 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ from torch import Tensor
 from baselines.build import rollout_of
 from baselines.spec import load_baseline
 from baselines.strict_yaml import validate_strict
-from evaluation.command import command, start_log
+from evaluation.command import command, run
 from evaluation.files import file_sha256, write_text
 from evaluation.records import Prompt
 from evaluation.toybox.captions import VOCABULARY, caption, extended_caption
@@ -534,7 +534,7 @@ def write_facts(arguments: argparse.Namespace, name: str, began: float, facts: M
     write_text(Path(arguments.output) / f"{name}.json", json.dumps(whole, indent=1) + "\n")
 
 
-def parse_arguments() -> argparse.Namespace:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = command(__doc__)
     parser.add_argument("--stage", choices=STAGES, required=True)
     parser.add_argument("--work", required=True, help="folder for training data, shared by the stages")
@@ -552,13 +552,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--forcing-share", type=float, default=0.4, help="part of causal_init for part (a)")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--autocast", action="store_true", help="products in bfloat16 (base, causal_init)")
-    return parser.parse_args()
+    return run(parser, arguments, train_stage)
 
 
-def main() -> None:
+def train_stage(arguments: argparse.Namespace) -> None:
+    """Make the files of one stage."""
     began = time.monotonic()
-    start_log()
-    arguments = parse_arguments()
     output, device = Path(arguments.output), torch.device(arguments.device)
     output.mkdir(parents=True, exist_ok=True)
     Path(arguments.work).mkdir(parents=True, exist_ok=True)
@@ -589,4 +588,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
