@@ -7,7 +7,7 @@ tests support and no more.
 from typing import NamedTuple
 
 from evaluation.intervals import LEVEL
-from evaluation.records import Interval, RowSummary, ScoresTable, TablePower
+from evaluation.records import Interval, RowSummary, ScoresTable
 from reports.tables import TOTAL_NAMES, MainTable, Pairs, main_table
 from reports.words import and_joined, count_word
 
@@ -49,7 +49,7 @@ def verdict_of(table: ScoresTable) -> Verdict:
     """The verdict on the totals of a run."""
     main, pairs = main_table(table), Pairs(table.pairs)
     subject, claim, said = _headline(main, pairs, TOTAL_NAMES[table.benchmark])
-    others = [*_featured(main, pairs, said), *_detectable(main, table.power), *_unranked(main)]
+    others = [*_detectable(main, table, said), *_featured(main, pairs, said), *_unranked(main)]
     return Verdict(subject, claim, tuple(others))
 
 
@@ -121,14 +121,23 @@ def _featured(main: MainTable, pairs: Pairs, said: set[str]) -> list[str]:
     return found
 
 
-def _detectable(main: MainTable, power: TablePower | None) -> list[str]:
-    """What the run could have found at all."""
+def _detectable(main: MainTable, table: ScoresTable, said: set[str]) -> list[str]:
+    """What the run could have found at all: between the two rows of the headline, and between any two."""
     if len(main.ranked) < 2:
         return []
-    if power is None:
+    if (power := table.power) is None:
         return ["Nothing is known of the smallest detectable difference: too few prompts, or all alike."]
-    of = f", the median of {power.tests} pairs" if power.tests > 1 else ""
-    return [f"Smallest detectable difference: {power.detectable:.2f} points (80 % power{of})."]
+    these = [
+        f"{pair.detectable:.2f} points between these two"
+        for pair in table.pairs
+        if pair.metric == "total" and {pair.a, pair.b} == said and pair.detectable is not None
+    ]
+    any_two = (
+        f"{power.detectable:.2f}{'' if these else ' points'} between any two (median of {power.tests} pairs, "
+        f"{power.smallest:.2f} to {power.largest:.2f})"
+    )
+    parts = these if power.tests == 1 and these else [*these, any_two]
+    return [f"Smallest detectable difference (80 % power): {', '.join(parts)}."]
 
 
 def _unranked(main: MainTable) -> list[str]:

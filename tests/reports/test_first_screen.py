@@ -44,7 +44,6 @@ class Again(NamedTuple):
     """In both directions."""
     controls: dict[str, tuple[int, int, int]]
     """Models that a control is above, not distinguishable from, below."""
-    detectable: float | None
     prompts: int
     seeds: set[int]
     date: str | None
@@ -166,14 +165,12 @@ def again(folder: Path) -> Again:
     def beaten(row: str, sign: int) -> int:
         return sum(pairs[row, o].holm < LEVEL and sign * pairs[row, o].mean > 0 for o in models if o != row)
 
-    told = [pairs[pair].detectable for pair in compared if pairs[pair].detectable is not None]
     starts = folder / "starts.jsonl"
     return Again(
         total=total,
         ranks={row: (1 + beaten(row, -1), len(models) - beaten(row, 1)) for row in models},
         pairs=pairs,
         controls=controls,
-        detectable=float(np.median(told)) if told else None,
         prompts=len(prompts),
         seeds={p["keep"] or p["samples"] for p in prompts.values()},
         date=lines(starts)[-1]["started"][:10] if starts.is_file() else None,
@@ -234,7 +231,7 @@ def check_first_screen(folder: Path) -> None:
         (rf"({names}): rank [\d to]+, not distinguishable from ({names}) \({POINTS}, {P}\)",
          lambda m: (m[1], m[2], m[3:6], m[6])),
     ]  # fmt: skip
-    checked = 0
+    checked, headline = 0, ("", "")
     for form, parts in forms:
         for match in re.finditer(form, said):
             groups = (match[0], *match.groups())
@@ -243,6 +240,7 @@ def check_first_screen(folder: Path) -> None:
             assert ("leads" in match[0]) == all(
                 found.pairs[a, o].holm < LEVEL and found.pairs[a, o].mean > 0 for o in order if o != a
             ) or "rank" in match[0]
+            headline = headline if "rank" in match[0] else (a, b)
             unread, checked = unread.replace(match[0], ""), checked + 1
     for match in re.finditer(rf"({names}): rank [\d to]+, {POINTS} (above|below) ({names}) \({P}\)", said):
         a, *points, side, b, p = match.groups()
@@ -252,11 +250,17 @@ def check_first_screen(folder: Path) -> None:
         first, last = found.ranks[match[1]]
         assert (int(match[2]), int(match[3] or match[2])) == (first, last)
     assert checked >= 1
-    smallest = re.search(r"Smallest detectable difference: ([\d.]+) points \(80 % power(?:, the median of "
-                         r"(\d+) pairs)?\)", unread)  # fmt: skip
+    smallest = re.search(
+        r"Smallest detectable difference \(80 % power\): ([\d.]+) points between these two, ([\d.]+) between "
+        r"any two \(median of (\d+) pairs, ([\d.]+) to ([\d.]+)\)\.", unread
+    )  # fmt: skip
     assert smallest is not None
-    assert float(smallest[1]) == pytest.approx(found.detectable, abs=0.00501)
-    assert int(smallest[2] or 1) == len(order) * (len(order) - 1) // 2
+    these, median, count, least, most = map(float, smallest.groups())
+    told = [pair.detectable for pair in found.pairs.values() if pair.detectable is not None]
+    assert these == pytest.approx(found.pairs[headline].detectable, abs=0.00501)
+    assert median == pytest.approx(np.median(told), abs=0.00501)
+    assert (least, most) == pytest.approx((min(told), max(told)), abs=0.00501)
+    assert count == len(order) * (len(order) - 1) // 2
     unread = re.sub(r"Not ranked: .*?\)\.", "", unread.replace(smallest[0], ""))
 
     # The warning from the controls: the one that most models are not above, if there is one

@@ -156,19 +156,26 @@ def test_the_verdict_says_what_the_tests_support(name: str) -> None:
 
 
 def test_what_the_run_could_have_found_is_one_sentence() -> None:
-    """The median of the record, of how many pairs; where nothing is known, that; nothing of a single row."""
+    """Between the two of the headline, and the median and range of the table where it has more pairs; where
+    nothing is known, that; nothing of a single row.
+    """
     table = made_table({"a": 80.0, "b": 82.0}, "a:b")
     needed = (Needed(points=1.0, prompts=9, samples=None),)
-    for tests, more in ((1, ""), (36, ", the median of 36 pairs")):
+    pairs = tuple(pair.model_copy(update={"detectable": 0.756}) for pair in table.pairs)
+    whole = "1.23 between any two (median of 36 pairs, 1.00 to 3.00)"
+    for tests, known, said in (
+        (1, pairs, "0.76 points between these two"),
+        (36, pairs, f"0.76 points between these two, {whole}"),
+        (36, table.pairs, whole.replace("1.23", "1.23 points")),
+    ):
         power = TablePower(
             tests=tests, prompts=40, samples=2.0, smallest=1.0, detectable=1.234, largest=3.0, needed=needed
         )
-        said = verdict_of(table.model_copy(update={"power": power})).sentences
-        assert said[-1] == f"Smallest detectable difference: 1.23 points (80 % power{more})."
-    assert (
-        verdict_of(table).sentences[-1].startswith("Nothing is known of the smallest detectable difference")
-    )
-    assert len(verdict_of(made_table({"a": 80.0}, "")).sentences) == 1
+        found = verdict_of(table.model_copy(update={"power": power, "pairs": known})).others[0]
+        assert found == f"Smallest detectable difference (80 % power): {said}."
+    unknown = "Nothing is known of the smallest detectable difference: too few prompts, or all alike."
+    assert verdict_of(table).others[0] == unknown
+    assert verdict_of(made_table({"a": 80.0}, "")).others == ()
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
