@@ -30,7 +30,8 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_dcp
 from evaluation.files import file_sha256, load_json, write_text, written_whole
 
 WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.")
-PREFIXES = ("model.", "net.")
+PREFIXES = ("model.", "net.", "diffusion_model.", "transformer.")
+"""What wrappers of the network, and other trainers of LoRA, put before Wan's names."""
 GENERATORS = ("generator", "generator_ema", "generator_lora")
 CONTAINERS = (*GENERATORS, "model")
 LEVELS = (*GENERATORS, "critic")
@@ -466,8 +467,12 @@ def dcp_shapes(path: Path | str) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not (path / ".metadata").is_file():
+        endings = ("*.safetensors", "*.pt", "*.pth", "*.bin", ".metadata")
+        held = sorted({str(file) for name in endings for file in (*path.glob(name), *path.glob(f"*/{name}"))})
+        held = [name.removesuffix("/.metadata") for name in held]
         raise FileNotFoundError(
-            f"{path} has no .metadata, so it is no finished distributed checkpoint; train again or remove it."
+            f"{path} has no .metadata, so it is no finished distributed checkpoint; "
+            + (f"name what it holds itself: {some_of(held)}." if held else "name a file of weights.")
         )
     _check_metadata(path / ".metadata")
     entries = FileSystemReader(path).read_metadata().state_dict_metadata

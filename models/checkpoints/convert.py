@@ -24,6 +24,7 @@ from models.checkpoints.containers import (
     write_torch,
 )
 from models.checkpoints.lora import (
+    PREFIX,
     Header,
     adapter_names,
     adapter_state,
@@ -355,6 +356,12 @@ def _check_pairs(source: WeightsSource) -> None:
         if source.flavour == "bundle":
             fits = fits and layer == (up[0], down[1])
         if not fits:
+            if source.flavour == "bundle" and not layer and down and up:
+                raise ValueError(
+                    f"{source.where} adapts {stem.removeprefix(PREFIX)}, and the model beneath has no such "
+                    "layer (its layers are called blocks.0.self_attn.q and so on): rename the adapter's "
+                    "tensors, or name the model that it was trained on."
+                )
             weight = f", weight {layer or 'absent'}" if source.flavour == "bundle" else ""
             raise ValueError(
                 f"{source.where} has no adapter that fits its layer at {stem}: lora_A {down or 'absent'}, "

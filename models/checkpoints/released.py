@@ -73,6 +73,14 @@ NEEDS_ADAPTER = ("longlive_base.pt",)
 PROBES = ("head.head.weight", "patch_embedding.weight", "blocks.0.self_attn.q.weight")
 """Tensors that tell two trainings apart: every method trains all of them."""
 
+FOREIGN_ADAPTER = re.compile(
+    r"^(lora|lycoris)_|\.(lora_down|lora_up|lora_mid|lora\.down|lora\.up|alpha|dora_scale|diff|diff_b)(\.weight)?$"
+    r"|\.(hada|lokr|oft|boft|ia3|vera|glora)_"
+)
+"""Names of adapters by kohya, LyCORIS, DiffSynth and ComfyUI."""
+DIFFUSERS = re.compile(r"(^|\.)(attn[12]\.to_(q|k|v|out)|condition_embedder)\.")
+"""Names of Wan's layers in diffusers."""
+
 Contents = Literal["full", "bundle", "adapter", "other"]
 Role = Literal["student", "initialisation", "bidirectional"]
 
@@ -290,7 +298,19 @@ def _describe_adapter(adapter: Adapter, *, shapes_only: bool) -> DescribedState:
 
 
 def _described(path: Path | str, unwrapped: Unwrapped) -> DescribedState:
+    """Raises ValueError for names that only other programs use, which nothing here computes with."""
     state = _with_patch_axes(unwrapped.state)
+    if foreign := sorted(name for name in state if FOREIGN_ADAPTER.search(name)):
+        raise ValueError(
+            f"{path} is an adapter under another program's names, or of another kind than LoRA "
+            f"({some_of(foreign)}), expected pairs lora_A.weight and lora_B.weight as peft names them; save "
+            "it so with the program that made it, or merge it there and use the merged weights."
+        )
+    if foreign := sorted(name for name in state if DIFFUSERS.search(name)):
+        raise ValueError(
+            f"{path} has a transformer under the names of diffusers ({foreign[0]}), expected Wan's own; take "
+            "the file of the model's original repository."
+        )
     loras = {name: value for name, value in state.items() if ".lora_" in name}
     plain = {name.removeprefix(PREFIX).replace(".base_layer.", "."): value for name, value in state.items()}
     config = config_of(plain)

@@ -119,6 +119,86 @@ def test_adapters_that_are_not_whole(folder: Path, tmp_path: Path, name: str) ->
         refused(tmp_path / "lora.pt", "pass a number above 0", **{**options, "alpha": alpha})
 
 
+def kohya(state: State) -> State:
+    """One tensor a layer, down and up, with an alpha of its own."""
+    found: State = {}
+    for name, value in state.items():
+        layer, _, part = name.removeprefix("base_model.model.").partition(".lora_")
+        flat = "lora_unet_" + layer.replace(".", "_")
+        found[flat + (".lora_down.weight" if part[0] == "A" else ".lora_up.weight")] = value
+        found[f"{flat}.alpha"] = torch.tensor(1.0)
+    return found
+
+
+NAMES: dict[str, tuple[Callable[[State], State], str | None]] = {
+    "peft without its prefix": (lambda s: renamed(s, "base_model.model.", ""), None),
+    "DiffSynth, ComfyUI": (lambda s: renamed(s, "base_model.model.", "diffusion_model."), None),
+    "ComfyUI's checkpoints": (lambda s: renamed(s, "base_model.model.", "model.diffusion_model."), None),
+    "diffusers' pipelines": (lambda s: renamed(s, "base_model.model.", "transformer."), None),
+    "kohya": (kohya, r"under another program's names.*lora_unet_blocks_0"),
+    "down and up": (
+        lambda s: renamed(renamed(s, ".lora_A.", ".lora_down."), ".lora_B.", ".lora_up."),
+        "under another program's names",
+    ),
+    "an alpha a layer": (lambda s: {**s, f"{LAYER}.alpha": torch.tensor(1.0)}, "of another kind than LoRA"),
+    "a trained bias": (lambda s: {**s, f"{LAYER}.diff_b": torch.zeros(32)}, "of another kind than LoRA"),
+    "LoKr": (lambda s: {f"{LAYER}.lokr_w1": torch.zeros(2, 2)}, "of another kind than LoRA"),
+    "LoHa": (lambda s: {f"{LAYER}.hada_w1_a": torch.zeros(2, 2)}, "of another kind than LoRA"),
+    "diffusers' layers": (
+        lambda s: renamed(renamed(s, "base_model.model.", "transformer."), "self_attn.q", "attn1.to_q"),
+        "under the names of diffusers",
+    ),
+    "an unknown prefix": (
+        lambda s: renamed(s, "base_model.model.", "pipe.dit."),
+        r"adapts pipe\.dit\.blocks\.0.*, and the model beneath has no such layer",
+    ),
+}
+"""An adapter under the names that trainers give it: read, or refused with the reason."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_adapters_under_other_names(folder: Path, tmp_path: Path, name: str) -> None:
+    """Guards against "adapter and base belong to different models" of an adapter that fits."""
+    change, sentence = NAMES[name]
+    torch.manual_seed(0)
+    whole = adapter_state(add_lora(wan_of(1), LoraSettings(rank=2, alpha=2.0), seed=0).state_dict())
+    whole = {name: torch.randn_like(value) for name, value in whole.items()}
+    options: dict[str, Any] = {"flavour": "merged", "base": folder / "base.safetensors", "alpha": 2.0}
+    torch.save(change(whole), tmp_path / "lora.pt")
+    if sentence is not None:
+        refused(tmp_path / "lora.pt", sentence, **options)
+        return
+    torch.save(whole, tmp_path / "peft.pt")
+    for source in ("lora", "peft"):
+        convert_weights(tmp_path / f"{source}.pt", tmp_path / f"{source}_merged.safetensors", **options)
+    one, other = ((tmp_path / f"{source}_merged.safetensors").read_bytes() for source in ("lora", "peft"))
+    assert one == other
+
+
+FOLDERS = {
+    "peft": ["adapter_config.json", "adapter_model.safetensors"],
+    "diffusers": ["config.json", "diffusion_pytorch_model.safetensors"],
+    "a pipeline": ["model_index.json", "transformer/diffusion_pytorch_model.safetensors"],
+    "accelerate": ["model/pytorch_model.bin"],
+    "a trainer's run": ["global_step_50/.metadata", "global_step_50/__0_0.distcp"],
+    "nothing": [],
+}
+"""Folders that are given where weights belong, and what lies in them; the last is what is to be named."""
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_a_library_s_folder_is_told_which_file_to_name(tmp_path: Path, kind: str) -> None:
+    """Guards against "train again or remove it" of somebody's adapter."""
+    (tmp_path / "mine").mkdir()
+    for name in FOLDERS[kind]:
+        (tmp_path / "mine" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "mine" / name).write_text("{}")
+    with pytest.raises(FileNotFoundError, match="no finished distributed checkpoint; name") as caught:
+        convert_weights(tmp_path / "mine", tmp_path / "out.pt")
+    told = "a file of weights" if not FOLDERS[kind] else str(tmp_path / "mine" / FOLDERS[kind][-1])
+    assert told.removesuffix("/__0_0.distcp") in str(caught.value)
+
+
 def refused(source: Path, sentence: str, **options: Any) -> None:
     output = source.with_name("out.pt")
     with pytest.raises(ValueError, match=sentence) as caught:
