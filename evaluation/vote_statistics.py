@@ -126,7 +126,7 @@ def strength_intervals(strengths: Array, influence: Array, clusters: Clusters) -
     found = []
     for strength, values in zip(strengths, influence.T, strict=True):
         error = two_way_error(values, clusters)
-        ends = None if error is None else student_range(float(strength), error)
+        ends = None if error is None or error.se < 1e-9 else student_range(float(strength), error)
         found.append(ends and Interval(mean=float(strength), low=ends.low, high=ends.high))
     return found
 
@@ -186,7 +186,7 @@ def correlation_interval(differences: Array, answers: Array, clusters: Clusters)
         return None
     value, influence = found
     error = two_way_error(influence / (1 - value**2), clusters)
-    if error is None:
+    if error is None or error.se < 1e-9:  # as few votes as coefficients: no width would be the wrong one
         return None
     low, high = np.tanh(student_range(float(np.arctanh(value)), error))
     return Interval(mean=value, low=float(low), high=float(high))

@@ -198,6 +198,17 @@ def check_ballot(
         seen.add(question)
 
 
+def read_ballot(path: Path) -> Ballot:
+    """One votes file. Raises ValueError or FileNotFoundError, naming it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; name votes files that the report's page exported.")
+    try:
+        return read_json(Ballot, path)
+    except ValueError as error:
+        said = str(error).replace("remake it with its stage", "export it from the report's page again")
+        raise ValueError(said if str(path) in said else f"{path} is no votes file: {said}") from error
+
+
 def read_ballots(
     files: Sequence[Path], suite: str, clips: Mapping[str, str], prompts: Sequence[Prompt]
 ) -> list[Ballot]:
@@ -209,7 +220,7 @@ def read_ballots(
     found: dict[str, Path] = {}
     ballots = []
     for path in files:
-        ballot = read_json(Ballot, path)
+        ballot = read_ballot(path)
         check_ballot(ballot, str(path), suite, clips, samples)
         if ballot.voter in found:
             raise ValueError(

@@ -106,7 +106,9 @@
       players.render();
     }
     part("link-state").textContent = unknown.length ? "The link names " + unknown.join(" and ") + ", which this report does not have." : "";
-    if (["prompt", "a", "b"].some((key) => asked.has(key))) part("player").scrollIntoView();
+    if (!["prompt", "a", "b"].some((key) => asked.has(key))) return;
+    for (let up = part("player"); up; up = up.parentElement) if (up.tagName === "DETAILS") up.open = true;
+    part("player").scrollIntoView();
   };
 
   // The worst: by score of a row or of any row, or by what a row loses against another one.

@@ -173,8 +173,8 @@ if (document.getElementById("vote")) {
   part("vote-play").addEventListener("click", () => play(!playing));
   for (const button of answers) button.addEventListener("click", () => { box.focus(); answer(button.dataset.answer); });
   const keys = { ArrowLeft: () => answer("left"), ArrowRight: () => answer("right"), ArrowDown: () => answer("tie"), " ": () => play(!playing), Backspace: undo };
-  box.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+  document.addEventListener("keydown", (event) => {
+    if (box.hidden || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape") { close(); return; }
     const presses = event.key === " " && event.target.tagName === "BUTTON";
     if (part("vote-ask").hidden || !(event.key in keys) || presses || event.repeat) return;

@@ -77,13 +77,13 @@ def test_all_votes_for_one() -> None:
 
 
 def test_only_ties() -> None:
-    """Everything is 50 %, all strengths are equal, and the interval holds more than a point."""
+    """Everything is 50 %, the interval is wider than a point, and a strength that cannot have one is left out."""
     found = summary(ballot("ada", [vote("tie", n, right=row) for n in range(12) for row in "bc"]))
     assert found.ties == found.votes == 24
     for row in found.rows:
         assert row.won is not None and row.won.mean == 50
         assert row.won.low < 40 < 60 < row.won.high
-        assert row.strength is not None and row.strength.mean == pytest.approx(0)
+        assert row.strength is None
 
 
 def test_two_voters_who_disagree_on_everything() -> None:
@@ -115,6 +115,7 @@ def test_a_dimension_agrees_with_people() -> None:
     }
     votes = [vote("left", 0), vote("left", 1), vote("left", 2), vote("left", 3), vote("tie", 0, sample=1)]
     (color,) = summary(ballot("ada", votes), scores=scores).dimensions
+    assert color.correlation is not None and color.correlation.high > color.correlation.low
     assert color.votes == 3
     assert color.agrees is not None and color.agrees.mean == pytest.approx(50)
 
@@ -218,6 +219,17 @@ def test_wrong_votes_are_refused(tmp_path: Path, case: str) -> None:
     with pytest.raises(ValueError, match=says) as raised:
         read_ballots(paths, "toybox", CLIPS, PROMPTS)
     assert "0.json" in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"votes\n", b"\xff\xfe{", b"[]"])
+def test_what_is_no_votes_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Whatever somebody sends is one sentence with the file's name, and says what to do."""
+    path = tmp_path / "sent.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"sent\.json is (not a valid Ballot|no votes file)"):
+        read_ballots([path], "toybox", CLIPS, PROMPTS)
+    with pytest.raises(FileNotFoundError, match="name votes files"):
+        read_ballots([tmp_path / "none.json"], "toybox", CLIPS, PROMPTS)
 
 
 def test_a_voter_has_one_file(tmp_path: Path) -> None:

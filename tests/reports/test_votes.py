@@ -58,7 +58,7 @@ def test_the_command_merges_and_keeps_votes(
         (folder / name).symlink_to(finished / name)
     files = [str(write_ballot(finished, tmp_path, voter)) for voter in ("ada", "bob")]
     assert votes.main([*files, "--results", str(folder), "--json", str(tmp_path / "all.json")]) == 0
-    assert "8 votes of 2 voters (ada, bob) on 4 prompts, 2 of them ties." in capsys.readouterr().out
+    assert "Votes: 8 on 4 prompts, 2 of them ties. Voters: 2 (ada, bob)." in capsys.readouterr().out
     assert json.loads((tmp_path / "all.json").read_text())["votes"] == 8
     assert votes.main([files[0], "--results", str(folder), "--add"]) == 0
     assert votes.main([*files, "--results", str(folder), "--add"]) == 0

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from evaluation.command import command, run
 from evaluation.records import Interval, ScoresTable, read_json, write_json
-from evaluation.votes import Ballot, VoteSummary, votes_of_run
+from evaluation.votes import VoteSummary, read_ballot, votes_of_run
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -36,8 +36,8 @@ def votes_text(found: VoteSummary, table: ScoresTable) -> str:
     width = max((len(labels[row.row]) for row in found.rows), default=0)
     alpha = "not known" if found.alpha is None else f"{found.alpha:.2f}"
     lines = [
-        f"{found.votes} votes of {len(found.voters)} voters ({', '.join(found.voters)}) on {found.prompts} "
-        f"prompts, {found.ties} of them ties.",
+        f"Votes: {found.votes} on {found.prompts} prompts, {found.ties} of them ties. "
+        f"Voters: {len(found.voters)} ({', '.join(found.voters)}).",
         f"Agreement between voters (Krippendorff's alpha, {found.shared} questions answered by several): "
         f"{alpha}",
         "",
@@ -65,10 +65,10 @@ def votes_text(found: VoteSummary, table: ScoresTable) -> str:
 
 def merge_votes(flags: argparse.Namespace) -> None:
     """Check, merge and print; with --add, keep the files."""
-    folder = flags.results or RESULTS / read_json(Ballot, flags.votes[0]).suite
+    folder = flags.results or RESULTS / read_ballot(flags.votes[0]).suite
     given = {path.resolve() for path in flags.votes}
     kept = sorted((folder / "votes").glob("*.json")) if flags.add else []
-    targets = {path: folder / "votes" / f"{read_json(Ballot, path).voter}.json" for path in flags.votes}
+    targets = {path: folder / "votes" / f"{read_ballot(path).voter}.json" for path in flags.votes}
     # A file that is given again takes the place of the one that was kept of its voter.
     others = [path for path in kept if path not in targets.values() and path.resolve() not in given]
     found = votes_of_run(folder, [*flags.votes, *others])
@@ -80,7 +80,9 @@ def merge_votes(flags: argparse.Namespace) -> None:
             target.parent.mkdir(exist_ok=True)
             if path.resolve() != target.resolve():
                 shutil.copyfile(path, target)
-        print(f"\n{len(targets)} files are kept in {folder / 'votes'}; the next report shows them.")
+        print(
+            f"\nKept in {folder / 'votes'}: {len(targets)} of {len(targets) + len(others)}; the next report shows them."
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
