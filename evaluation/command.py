@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from evaluation.files import remove_leftovers
+
 log = logging.getLogger(__name__)
 
 _PROJECT = Path(__file__).resolve().parents[1]
@@ -49,6 +51,9 @@ FLAGS: dict[str, dict[str, Any]] = {
     "output": {"type": Path, "help": "file to write"},
 }
 """Required flags that several commands share, by name without dashes."""
+
+OUTPUTS = ("output", "output_dir", "clips", "manifest", "embeddings")
+"""Flags of files and folders that a command writes to."""
 
 RENAMED_FLAGS = {
     "--numerics": "--precision",
@@ -98,7 +103,8 @@ def run(
     work: Callable[[argparse.Namespace], object],
     where: str = "",
 ) -> int:
-    """Parse, log and work: the one end of every script. Returns the exit code: 0, or 1 if the work raised.
+    """Parse, log, remove what dead processes left unfinished where this one writes, and work: the one end of
+    every script. Returns the exit code: 0, or 1 if the work raised.
 
     What is raised ends as one message: its own words of ValueError, OSError and ModuleNotFoundError, which a
     user can mend; else what it was and where, since an input is not what it should be, or we have a bug.
@@ -106,6 +112,10 @@ def run(
     """
     flags = parser.parse_args(arguments)
     start_log(where)
+    given = vars(flags)
+    for path in {given[name] for name in OUTPUTS if isinstance(given.get(name), Path)}:
+        for left in remove_leftovers(path if path.is_dir() else path.parent):
+            log.info("removed %s, which a process that is gone left unfinished", left)
     return ended(lambda: work(flags))
 
 

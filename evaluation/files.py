@@ -12,11 +12,13 @@ import math
 import os
 import re
 import shutil
+import socket
 import struct
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import category
@@ -32,6 +34,10 @@ DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of the text behind them, so that it reads as what it is not."""
 MAX_TEXT = 200
 """Characters of a text that people read beside a row."""
+FORGOTTEN_S = 86400.0
+"""Age of a file of another host's process that nobody writes any more, in seconds."""
+_THIS_HOST = re.sub(r"\W", "_", socket.gethostname())[:20]
+_UNFINISHED = re.compile(r"\.(\w+)-(\d+)\.tmp$")
 MAX_DIGITS = 300
 """Of a whole number in JSON, so that it can be a float."""
 
@@ -48,6 +54,44 @@ def canonical_sha256(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def unfinished_name(name: str) -> str:
+    """What this process calls a file or folder while it makes it; `remove_leftovers` knows it by that."""
+    return f"{name}.{_THIS_HOST}-{os.getpid()}.tmp"
+
+
+def remove_leftovers(folder: Path) -> list[Path]:
+    """Remove what dead processes left unfinished in a folder and the folders in it, and return its paths.
+
+    A process is dead if it ran on this host and is gone, or on another and wrote nothing for a day. What may
+    not be removed, or is gone meanwhile, is passed over.
+    """
+    dead = [
+        path
+        for pattern in ("*.tmp", "*/*.tmp")
+        for path in folder.glob(pattern)
+        if (made := _UNFINISHED.search(path.name)) and _is_dead(path, made[1], made[2])
+    ]
+    for path in dead:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+    return [path for path in dead if not path.exists()]
+
+
+def _is_dead(path: Path, host: str, pid: str) -> bool:
+    try:
+        if host != _THIS_HOST:
+            return time.time() - path.lstat().st_mtime > FORGOTTEN_S
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, FileNotFoundError):
+        return True
+    except OSError:  # another user's
+        return False
+    return False
+
+
 @contextmanager
 def written_whole(path: Path | str) -> Iterator[Path]:
     """Hand out a path beside `path` to write to, and put what was written there in its place at the end.
@@ -57,7 +101,7 @@ def written_whole(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    unfinished = path.with_name(unfinished_name(path.name))
     try:
         yield unfinished
         os.replace(unfinished, path)

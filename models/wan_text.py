@@ -12,9 +12,7 @@ from __future__ import annotations
 import hashlib
 import html
 import logging
-import os
 import re
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -272,10 +270,7 @@ class PromptEmbeddings:
             "text_len": str(self.encoder.text_len),
             "rows_sha256": tensors_sha256(kept),
         }
-        # a name of its own: two nodes may run the same process id
-        temporary = self.folder / f"{uuid.uuid4().hex}.tmp.safetensors"
-        write_safetensors(temporary, kept, metadata=header)
-        os.replace(temporary, self.path(text))
+        write_safetensors(self.path(text), kept, metadata=header)
         return padded
 
     def _read(self, text: str) -> Tensor | None:

@@ -2,12 +2,24 @@
 read as it should be, or is one sentence with the file's name.
 """
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from evaluation.files import append_line, load_json, whole_lines
+from evaluation.command import command, run
+from evaluation.files import (
+    append_line,
+    load_json,
+    remove_leftovers,
+    unfinished_name,
+    whole_lines,
+    write_text,
+)
 from evaluation.prompt_lists import LIST_RULES, read_user_list
 from evaluation.records import Prompt, read_jsonl, write_jsonl
 from evaluation.shards import samples_to_render
@@ -16,6 +28,51 @@ from models.checkpoints.containers import read_container
 from tests.evaluation.strange_files import STRANGE_FILES, StrangeFile
 from workflow.external.archive import bring_all, match_names, zip_members
 from workflow.training.video_sources import ListedFiles
+
+ROOT = Path(__file__).parents[2]
+LEFT = {
+    "of a dead process": ("a.json.{here}-{dead}.tmp", 0, True),
+    "of a dead process, a folder": ("dcp.{here}-{dead}.tmp/part", 0, True),
+    "of a dead process, below": ("mp4/a.mp4.{here}-{dead}.tmp", 0, True),
+    "of a dead process, nameless": (".{here}-{dead}.tmp/a.mp4", 0, True),
+    "of this one": ("a.json.{here}-{alive}.tmp", 90_000, False),
+    "of another host": ("a.json.node_7-{dead}.tmp", 0, False),
+    "of another host, old": ("a.json.node_7-{dead}.tmp", 90_000, True),
+    "somebody's": ("backup.{dead}.tmp", 90_000, False),
+    "a training's": ("0000050.tmp", 90_000, False),
+    "finished": ("a.json", 90_000, False),
+}
+"""What may lie in a folder of results: name, age in seconds, whether it is removed."""
+
+
+@pytest.mark.parametrize(("name", "age_s", "goes"), LEFT.values(), ids=LEFT.keys())
+def test_what_dead_processes_left_is_removed(tmp_path: Path, name: str, age_s: float, goes: bool) -> None:
+    """Guards against a disk that fills with halves of files, and against removing what is being written."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    here = unfinished_name("").split("-")[0].removeprefix(".")
+    path = tmp_path / name.format(here=here, dead=ended.pid, alive=os.getpid())
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("half")
+    os.utime(path, (time.time() - age_s,) * 2)
+    left = path.parent if path.parent.name.endswith(".tmp") else path
+    assert remove_leftovers(tmp_path) == ([left] if goes else [])
+    assert path.exists() is not goes
+
+
+def test_a_command_removes_what_dead_processes_left_where_it_writes(tmp_path: Path) -> None:
+    """Killed while it writes, a stage leaves a part under another name; started again, it removes it."""
+    program = (
+        "import os, sys, signal; from evaluation.files import written_whole\n"
+        "with written_whole(sys.argv[1]) as part:\n"
+        "    part.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", program, tmp_path / "a.json"], cwd=ROOT, check=False)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".tmp"]
+    arguments = ["--output", str(tmp_path / "b.json")]
+    assert run(command("", "output"), arguments, lambda flags: write_text(flags.output, "whole")) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
+
 
 STRANGE_JSON = {
     "a key twice": (b'{"a": 1, "a": 2}', "'a' appears twice"),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from evaluation.clip_reader import ClipError, read_clip
 from evaluation.clips import ClipShape, clip_errors
 from evaluation.code_state import this_commit
-from evaluation.files import canonical_sha256
+from evaluation.files import canonical_sha256, unfinished_name
 from evaluation.records import ClipTiming, Prompt, clip_file
 from evaluation.shards import Sample
 from workflow.sampling.shard import (
@@ -123,7 +123,7 @@ class ShardIntake:
             source, target = folder / f"{sample.clip_id}.mp4", self.job.folder / clip_file(sample.clip_id)
             target.parent.mkdir(parents=True, exist_ok=True)
             if keep or source.is_symlink():  # what a link points to may go
-                part = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+                part = target.with_name(unfinished_name(target.name))
                 source = shutil.copyfile(source, part)
             os.replace(source, target)
             self._enter(sample, seconds)

@@ -14,7 +14,7 @@ from pathlib import Path
 from evaluation.clip_controls import altered_frames, other_prompts
 from evaluation.clips import ClipShape, write_clip
 from evaluation.command import run
-from evaluation.files import canonical_sha256
+from evaluation.files import canonical_sha256, unfinished_name
 from evaluation.records import Clip, Prompt, clip_id, read_jsonl
 from evaluation.shards import Sample, samples_to_render
 from evaluation.verified_clips import read_verified_clip, verified_path
@@ -97,7 +97,7 @@ def make_controls(flags: argparse.Namespace) -> None:
     missing = intake.missing()
     log.info("%s %s: %d of %d clips are left", flags.row, flags.shard, len(missing), len(samples))
     flags.clips.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=flags.clips, prefix="making.") as folder:
+    with tempfile.TemporaryDirectory(dir=flags.clips, suffix=unfinished_name("")) as folder:
         for sample in missing:
             started = time.perf_counter()
             clip, target = job.made_from[sample.clip_id], Path(folder, f"{sample.clip_id}.mp4")

@@ -29,6 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evaluation.files import remove_leftovers, unfinished_name
 from models.training.video_align import FILES, VideoAlign
 from models.wan_vae import WanVae
 from workflow.training.reward_names import (
@@ -85,8 +86,9 @@ class RewardWorker:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed,
             )  # fmt: skip
         self.pending = b""
+        remove_leftovers(SHARED_MEMORY)
         self.folder = tempfile.TemporaryDirectory(
-            prefix="raven-bench-", dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+            suffix=unfinished_name(""), dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
         )
         versions = self._answer("ready", start_s)
         log.info("rewards %s by %s", ", ".join(rewards), versions)
@@ -96,7 +98,7 @@ class RewardWorker:
         place = Path(self.folder.name)
         if shutil.disk_usage(place).free < frames.nbytes:  # containers often have 64 MB of shared memory
             self.folder.cleanup()
-            self.folder = tempfile.TemporaryDirectory(prefix="raven-bench-")
+            self.folder = tempfile.TemporaryDirectory(suffix=unfinished_name(""))
             place = Path(self.folder.name)
         path = place / "clip.raw"
         np.ascontiguousarray(frames).tofile(path)

@@ -11,6 +11,8 @@ import argparse
 import json
 import logging
 import os
+import re
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -153,7 +155,8 @@ def computed_by() -> dict[str, str]:
 
 
 def write_whole(path: Path, value: Any) -> None:
-    """Write JSON, whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    """Write JSON, whole or not at all; the stage knows by host and process what a dead one left."""
+    host = re.sub(r"\W", "_", socket.gethostname())[:20]
+    unfinished = path.with_name(f"{path.name}.{host}-{os.getpid()}.tmp")
     unfinished.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(unfinished, path)
