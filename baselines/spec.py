@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from baselines.strict_yaml import Section, read_strict, validate_strict
+from baselines.strict_yaml import PlainText, Section, read_strict, validate_strict
 from models.plan import chunk_sizes
 
 Dtype = Literal["bfloat16", "float32"]
@@ -271,7 +271,7 @@ class Baseline(Section):
     """One native baseline: everything that makes it differ from the others."""
 
     name: RowName
-    title: str
+    title: PlainText
     weights: Weights
     adapter: AdapterSettings | None
     schedule: AnySchedule
@@ -279,9 +279,9 @@ class Baseline(Section):
     cache: CacheSettings
     noise: NoiseSettings
     dtypes: DtypeSettings
-    licence: str
+    licence: PlainText
     """Of the released code and weights, as far as it is stated."""
-    citation: str
+    citation: PlainText
     kind: Literal["native"] = "native"
     """May be left out of the file."""
 
@@ -394,11 +394,11 @@ class Declared(Section):
     """
 
     steps: Count | None
-    noise: str | None
-    seeds: str | None
+    noise: PlainText | None
+    seeds: PlainText | None
     prompts: Literal["short", "extended"] | None
-    precision: str | None
-    encoder: str | None
+    precision: PlainText | None
+    encoder: PlainText | None
 
 
 class ExternalBaseline(Section):
@@ -414,7 +414,7 @@ class ExternalBaseline(Section):
 
     name: RowName
     kind: Literal["external"]
-    title: str
+    title: PlainText
     code: Code | None
     environment: Environment | None
     command: Annotated[tuple[str, ...], Field(min_length=1)] | None
@@ -423,8 +423,8 @@ class ExternalBaseline(Section):
     gpus: Annotated[int, Field(ge=0)]
     threads: Count
     declared: Declared
-    licence: str
-    citation: str
+    licence: PlainText
+    citation: PlainText
 
     @field_validator("command")
     @classmethod
@@ -495,11 +495,11 @@ class ImportBaseline(Section):
 
     name: RowName
     kind: Literal["import"]
-    title: str
+    title: PlainText
     clips: ImportedClips
     declared: Declared
-    licence: str
-    citation: str
+    licence: PlainText
+    citation: PlainText
 
 
 AnyBaseline = Baseline | ExternalBaseline | ImportBaseline

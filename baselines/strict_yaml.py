@@ -9,13 +9,17 @@ import math
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from evaluation.files import plain_text
 
 T = TypeVar("T")
 JsonSchema = dict[str, Any]
+PlainText = Annotated[str, AfterValidator(plain_text)]
+"""A title, licence, citation or note: one plain line of 1 to 200 characters."""
 
 
 class Section(BaseModel):

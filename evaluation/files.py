@@ -245,16 +245,18 @@ def one_line(text: str) -> str:
     return " ".join("".join(" " if control_character(c) else c for c in text).split())
 
 
-def plain_text(text: str) -> str:
-    """A title, licence, citation or note as it is given.
+def plain_text(text: str, *, where: str = "it") -> str:
+    """A title, licence, citation or note as it is given. where: its name, for messages.
 
     Raises ValueError unless it has 1 to MAX_TEXT characters, something but blanks and nothing of
     `control_character`.
     """
     if odd := control_character(text):
-        raise ValueError(f"it holds the control character {odd!r}; write it as one plain line")
+        raise ValueError(f"{where} holds the control character {odd!r}; write it as one plain line.")
     if not text.strip() or len(text) > MAX_TEXT:
-        raise ValueError(f"it has {len(text.strip())} characters, expected 1 to {MAX_TEXT}; write it anew")
+        raise ValueError(
+            f"{where} has {len(text.strip())} characters, expected 1 to {MAX_TEXT}; write it anew."
+        )
     return text
 
 

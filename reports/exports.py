@@ -13,6 +13,7 @@ from reports.tables import SUITE_KINDS, TOTAL_NAMES, MainLine, Mark, main_table,
 _SPECIAL = {c: "\\" + c for c in "&%$#_{}"} | {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "[": "{[}", "*": "{*}",  # behind the end of a line they belong to it
 }  # fmt: skip
 
 
@@ -75,7 +76,7 @@ def _booktabs(table: ScoresTable, head: Sequence[str], blocks: Sequence[Sequence
     """A tabular of blocks of lines of cells. Its comments say what a reader of the source needs to know."""
     lines = [
         r"% \usepackage{booktabs}; UTF-8",
-        f"% suite {table.suite}, {SUITE_KINDS[table.benchmark]}",
+        f"% suite {latex_text(table.suite)}, {SUITE_KINDS[table.benchmark]}",
         f"% indices: 95 % intervals over prompts, {table.draws} draws",
         "% bold: above every other row by the paired test with Holm's correction, 5 %; underlined: below "
         "that one alone",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from evaluation.dimensions import NAMES
+from evaluation.files import plain_text
 from evaluation.records import CustomDimension
 from evaluation.selection import ALL_PROMPTS
 
@@ -69,9 +70,11 @@ def read_declaration(path: Path) -> Declaration:
         raise ValueError(f"{path}: WORST is {shown}; give two different, finite numbers.")
     worst, best = map(float, ends)
     benchmarks = tuple(str(benchmark) for benchmark in values["BENCHMARKS"])
-    if not benchmarks or not values["TITLE"].strip() or not values["UNIT"].strip():
+    for name in ("TITLE", "UNIT"):
+        plain_text(values[name], where=f"{path}: {name}")
+    if not benchmarks:
         raise ValueError(
-            f"{path}: TITLE, UNIT or BENCHMARKS is empty; say what is measured, in which unit and where."
+            f"{path}: BENCHMARKS is empty; say in which benchmarks the dimension means something."
         )
     batch, clips = values["BATCH"], values["CLIPS"]
     if batch < 1 or clips not in ("kept", "all") or (function == "score" and batch != 1):

@@ -19,7 +19,7 @@ from reports.citations import (
     read_references,
     with_citations,
 )
-from reports.exports import dimensions_latex, latex, latex_text, markdown
+from reports.exports import dimensions_latex, latex, latex_text, markdown, markdown_text
 from reports.licences import NETWORKS, NOT_STATED, Licence
 from reports.page import render_section
 from reports.replay import Replay
@@ -35,7 +35,7 @@ from workflow.planning.licences import licences_of
 from workflow.planning.resources import scorer_resources
 
 ROOT = Path(__file__).parents[2]
-HOSTILE = r'50% \input{x} & $x_1^2$ #1 {~} <script> "q" | `a` [@evil] ' + "\n\x07 \\"
+ALL_AT_ONCE = r'50% \input{x} & $x_1^2$ #1 {~} <script> "q" | `a` [@evil] ' + "\n\x07 \\"
 
 
 @pytest.fixture
@@ -72,6 +72,7 @@ def balanced(text: str) -> None:
     outside = re.sub(r"\\citep\{[\w,]*\}", "", re.sub(r"\$[^$]*\$", "", plain))
     assert not set("$_^") & set(outside)
     known = {"begin", "end", "toprule", "midrule", "bottomrule", "mathbf", "underline", "paragraph", "citep"}
+    known |= {"multicolumn", "linewidth", "footnotesize"}
     assert {name for name in re.findall(r"\\([A-Za-z]+)", plain) if not name.startswith("text")} <= known
 
 
@@ -173,13 +174,13 @@ def test_subset_and_foreign_rows_are_said(finished: Path) -> None:
     """
     rows = synthetic.report_settings()["rows"]
     rows["longlive"] |= {"kind": "import", "settings": {"clips": "x"}, "citation": "Someone, Something, 2026"}
-    rows["longlive"] |= {"label": HOSTILE}
+    rows["longlive"] |= {"label": ALL_AT_ONCE}
+    imported = {"kind": "import", "label": ALL_AT_ONCE}
     found = run_of(finished, rows=rows, note="This run leaves the standard protocol: 4 prompts.")
     table = found.table.model_copy(
         update={
             "rows": tuple(
-                row.model_copy(update={"kind": "import", "label": HOSTILE}) if row.row == "longlive" else row
-                for row in found.table.rows
+                row.model_copy(update=imported) if row.row == "longlive" else row for row in found.table.rows
             )
         }
     )
@@ -349,7 +350,7 @@ def test_the_verdict_is_one(finished_run: Run) -> None:
     assert tuple(lines[1 : 1 + len(verdict.sentences)]) == verdict.sentences
     for sentence in verdict.sentences:
         assert sentence in page
-        assert sentence in methods_markdown(finished_run)
+        assert markdown_text(sentence) in methods_markdown(finished_run)
     assert lines[-1] in re.sub(r"<[^>]+>", "", render_section(finished_run, "scores"))
     main = main_table(finished_run.table)
     shown = lines[1 + len(verdict.sentences) :]

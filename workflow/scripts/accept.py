@@ -15,6 +15,7 @@ from pathlib import Path
 
 from evaluation.code_state import this_commit
 from evaluation.command import command, log, run
+from evaluation.files import plain_text
 from workflow.planning.acceptance import Acceptance, CodeBook, add_acceptance
 from workflow.planning.code_digest import GPU_ONLY
 from workflow.planning.suite_file import read_suite
@@ -31,8 +32,7 @@ def accept(flags: Namespace) -> None:
             f"no result of {flags.stage!r} in {results} was made by other code; stale are "
             f"{', '.join(stale) or 'none'}. Nothing was recorded."
         )
-    if not flags.because.strip():
-        raise ValueError("--because is empty; say why these results are what the new code would make.")
+    because = plain_text(flags.because.strip(), where="--because, why the new code would make the same,")
     found = stale[flags.stage]
     add_acceptance(
         results,
@@ -41,7 +41,7 @@ def accept(flags: Namespace) -> None:
             code=found.code,
             outputs=found.outputs,
             changed=found.changed,
-            because=flags.because.strip(),
+            because=because,
             accepted=datetime.now(UTC).isoformat(timespec="seconds"),
             commit=this_commit(),
         ),
