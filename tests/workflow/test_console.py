@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from snakemake.exceptions import InputFunctionException, WorkflowError
 from snakemake.settings.types import OutputSettings
 from snakemake_interface_logger_plugins.common import LogEvent
 
@@ -20,6 +21,7 @@ from workflow.planning.console import (
     Board,
     Console,
     CoreMeter,
+    PlainErrors,
     answer_of,
     is_wanted,
     jobs_left,
@@ -68,6 +70,22 @@ class FakeRun:
     @property
     def said(self) -> str:
         return self.stream.getvalue()
+
+
+def test_an_error_of_ours_is_its_own_words(caplog: pytest.LogCaptureFixture) -> None:
+    """Also one that Snakemake wrapped; what is Snakemake's own stays as it says it."""
+    logger = logging.getLogger("of snakemake")
+    logger.addFilter(PlainErrors())
+    ours, theirs = ValueError("this is wrong; mend it."), WorkflowError("theirs")
+    wrapped = InputFunctionException("x", wildcards={})
+    for error in (ours, theirs, wrapped):
+        try:
+            raise error from (ours if error is wrapped else None)
+        except Exception:
+            logger.error("ValueError in file x, line 3:", extra={"event": LogEvent.ERROR})
+    logger.error("another record")
+    kept = "ValueError in file x, line 3:"
+    assert caplog.messages == [str(ours), kept, str(ours), "another record"]
 
 
 def test_a_whole_run_is_told_in_sixty_lines() -> None:

@@ -3,7 +3,10 @@
 The table is wrong_settings.yaml beside this file.
 """
 
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +89,37 @@ def test_a_bomb_of_aliases_is_refused_at_once(project: Path) -> None:
     with pytest.raises(ValueError, match=r"tiny\.yaml: its aliases stand for more than 100,000"):
         read_everything(project, TINY)
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--config", "sampels=3"], "key 'sampels' is unknown"),
+        (["--config", "only=rows=ravn"], "only names the row 'ravn'"),
+        (["--config", "aggregate={draws: 100, seed: 0}"], "aggregate.draws is 100"),
+        (["--config", "device=cuda"], "sample, train need a GPU, but this machine has none"),
+        (["--config", "set=sample.batch=010"], "010 is 8 to YAML"),
+    ],
+)
+@pytest.mark.parametrize("way", [[], ["--dry-run"]], ids=["run", "dry run"])
+def test_snakemake_itself_says_one_sentence(
+    way: list[str], given: list[str], words: str, tmp_path: Path
+) -> None:
+    """Not where in our code it was noticed; a dry run goes on without a GPU, and says so."""
+    command = [sys.executable, "-m", "snakemake", "--nolock", "--profile", "local", "--configfile", TINY]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*command, *given, *way], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    said = done.stdout + done.stderr
+    assert words in said
+    assert "Traceback" not in said and "  File " not in said, said
+    if "device=cuda" not in given:
+        assert done.returncode == 1
+        assert [line for line in said.splitlines() if not line.startswith("Using profile")] == [
+            line for line in said.splitlines() if words in line
+        ]
 
 
 @pytest.mark.parametrize(

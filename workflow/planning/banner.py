@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
 from workflow.external.baseline import missing_parts
 from workflow.planning.cost import estimated_cost
+from workflow.planning.dry_run import GPU_RULES
 from workflow.planning.duration import duration
 from workflow.planning.needs import cheaper_way, counted_prompts, disk_line
 from workflow.planning.paths import check_weight_files, has_user_list
@@ -50,6 +52,26 @@ def missing_reward_environment(root: Path) -> str:
     return (
         f"there is no {REWARD_PYTHON}, in which most of CM-GRPO's rewards are computed; build it with "
         "envs/vbench/install.sh. Nothing was started."
+    )
+
+
+def missing_gpu(suite: Suite, jobs: Collection[tuple[str, str | None]]) -> str:
+    """One sentence if jobs of this machine need a GPU that it has not, or that its torch cannot use; else
+    empty.
+    """
+    needing = sorted({rule for rule, _ in jobs if rule in GPU_RULES})
+    if suite.device != "cuda" or not needing:
+        return ""
+    way = "run it where there are GPUs (--profile slurm, --profile gpus)"
+    if not count_gpus():
+        lack = f"this machine has none; {way}"
+    elif version("torch").endswith("+cpu"):
+        lack = f"torch {version('torch')} is a CPU build; run `make env TORCH=cuda`, or {way}"
+    else:
+        return ""
+    return (
+        f"The suite's device is cuda and {', '.join(needing)} need a GPU, but {lack}, or set `device: cpu`. "
+        "Nothing was started."
     )
 
 

@@ -20,7 +20,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import OutputSettingsLoggerInterface
 
-from evaluation.command import TRACEBACK_MARK
+from evaluation.command import TRACEBACK_MARK, is_expected, keep_traceback, message_of
 from workflow.planning.progress import Pace, PlannedJob, about, clock
 
 if TYPE_CHECKING:
@@ -508,6 +508,27 @@ def is_wanted(settings: Any) -> bool:
     if settings.verbose or settings.debug_dag or settings.printshellcmds or settings.log_handler_settings:
         return False
     return bool(settings.quiet) == bool(settings.dryrun)
+
+
+class PlainErrors(logging.Filter):
+    """Says what our own code raised while Snakemake read rules, planned or started, in its own words.
+
+    Snakemake would print lines of code beside it; they are in the log of tracebacks.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace the text of a record about an error of ours; every record is kept."""
+        error = sys.exc_info()[1]
+        if getattr(record, "event", None) == LogEvent.ERROR and error is not None:
+            while type(error).__module__.startswith("snakemake") and (
+                inner := error.__cause__ or error.__context__
+            ):
+                error = inner
+            if isinstance(error, Exception) and not type(error).__module__.startswith("snakemake"):
+                kept = keep_traceback(error)
+                more = "" if is_expected(error) else f" The traceback is in {kept}."
+                record.msg, record.args = f"{message_of(error)}{more}", ()
+        return True
 
 
 def take_over(console: Console, logger: logging.Logger) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snakemake.exceptions import WorkflowError  # type: ignore[import-untyped]
 from snakemake.logging import logger  # type: ignore[import-untyped]
 
 from evaluation.prompts import count_prompts
@@ -22,6 +21,7 @@ from workflow.planning.banner import (
     check_inputs,
     expected_prompts,
     missing_for_jobs,
+    missing_gpu,
     planned_prompts,
     run_needs,
     start_notices,
@@ -96,7 +96,7 @@ class RunEvents:
         jobs = self._jobs()
         if missing := self._missing(jobs):
             prompts = None if self.subset else expected_prompts(self.suite, self.root)
-            raise WorkflowError("\n".join([*self._needs(jobs, prompts), missing]))
+            raise ValueError("\n".join([*self._needs(jobs, prompts), missing]))
         prompts = chosen_prompts(planned_prompts(self.suite, self.root), self.subset)
         if not _replays(jobs):
             self._note_start(jobs, prompts)
@@ -179,7 +179,10 @@ class RunEvents:
 
     def _missing(self, jobs: set[tuple[str, str | None]]) -> str:
         released = self.replaced.get("weights") == RELEASED
-        return missing_for_jobs(self.root, self.suite, self.baselines, jobs, released=released)
+        files = missing_for_jobs(self.root, self.suite, self.baselines, jobs, released=released)
+        here = self.workflow.local_exec and "gpu" not in self.workflow.global_resources
+        gpu = missing_gpu(self.suite, jobs) if here else ""  # steps of --profile gpus may be on other nodes
+        return "\n".join(text for text in (gpu, files) if text)
 
     def _needs(self, jobs: set[tuple[str, str | None]], prompts: Sequence[Prompt] | None) -> list[str]:
         """What jobs need, a sentence each, the cheaper way first."""

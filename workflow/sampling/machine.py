@@ -15,13 +15,13 @@ DRIVER = Path("/proc/driver/nvidia/version")
 def choose_device(choice: DeviceChoice) -> torch.device:
     """The device for a suite's `device` key: cpu ignores a granted GPU, cuda needs one, auto may take one.
 
-    Raises RuntimeError if a GPU is wanted but this torch or this machine has none.
+    Raises ValueError if a GPU is wanted but this torch or this machine has none.
     """
     if choice == "cpu":
         return torch.device("cpu")
     granted = os.environ.get("CUDA_VISIBLE_DEVICES", "") or os.environ.get("SLURM_JOB_GPUS", "")
     if torch.version.cuda is None and (granted or choice == "cuda"):
-        raise RuntimeError(
+        raise ValueError(
             f"This job {'was granted the GPU ' + granted if granted else 'must run on a GPU'}, but the "
             f"installed torch {torch.__version__} is a CPU build; run `make env TORCH=cuda`, or set "
             "`device: cpu` in the suite's config."
@@ -29,7 +29,7 @@ def choose_device(choice: DeviceChoice) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     if choice == "cuda":
-        raise RuntimeError(
+        raise ValueError(
             "The suite's device is cuda, but torch finds no GPU here; ask for one (--profile slurm does), "
             "or set `device: cpu`."
         )
