@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from evaluation.dimensions import DIMENSIONS, NAMES, QUALITY_SHARE, SEMANTIC_SHARE, BoundsName
-from evaluation.estimates import Design, Estimate, make_design, mean_estimates
+from evaluation.estimates import Design, Estimate, make_design, mean_estimates, with_unseen
 from evaluation.intervals import LEVEL, Array, holm, holm_levels, rank_ranges
 from evaluation.metrics import CUSTOM_GROUP, Metric, fewest_draws, metrics
 from evaluation.power import detectable_difference, needs, table_power
@@ -187,7 +187,9 @@ class RowDraws(NamedTuple):
     """
 
 
-def total_estimates(normalised: Mapping[str, Estimate], prompts_of: Mapping[str, int]) -> dict[str, Estimate]:
+def total_estimates(
+    normalised: Mapping[str, Estimate], prompts_of: Mapping[str, int], design: Design
+) -> dict[str, Estimate]:
     """Quality, Semantic and Total of a row that has all dimensions, with their draws and influence values.
 
     prompts_of: how many prompts each total rests on.
@@ -197,8 +199,14 @@ def total_estimates(normalised: Mapping[str, Estimate], prompts_of: Mapping[str,
         for part in ("mean", "draws", "influence")
     )
     fewest = min(found.fewest for found in normalised.values())
+    weights = totals(dict(zip(normalised, np.eye(len(normalised)), strict=True)))._asdict()
     return {
-        name: Estimate(float(means[name]), draws[name], influence[name], prompts_of[name], fewest)
+        name: with_unseen(
+            Estimate(float(means[name]), draws[name], influence[name], prompts_of[name], fewest),
+            list(normalised.values()),
+            weights[name],
+            design,
+        )
         for name in TOTALS
     }
 
@@ -222,7 +230,7 @@ def _row_draws(
     normalised = {name: found.scaled(known[name].scale, known[name].low) for name, found in raw.items()}
     by_clip = np.empty((len(column), 0))
     if settings.totals and all(name in results for name in NAMES):
-        normalised |= total_estimates({name: normalised[name] for name in NAMES}, prompts_of)
+        normalised |= total_estimates({name: normalised[name] for name in NAMES}, prompts_of, design)
         by_clip = _by_clip(results, column, known)
     return RowDraws(
         dict(zip(names, sums, strict=True)), dict(zip(names, counts, strict=True)), raw, normalised, by_clip

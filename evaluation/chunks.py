@@ -166,7 +166,7 @@ def _drawn_row(
         shared = set.intersection(*(set(drawn[name]) for name in summarised))
         if shared:
             drawn[SUMMARY] = {
-                chunk: average([drawn[name][chunk] for name in summarised], served)
+                chunk: average([drawn[name][chunk] for name in summarised], served, design)
                 for chunk in sorted(shared)
             }
     return drawn

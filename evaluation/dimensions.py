@@ -30,7 +30,7 @@ class Dimension:
     vbench: Bounds
     toybox: Bounds
     lowest: float = 0.0
-    """Smallest raw value (fraction) that a correct scorer can return; the largest is 1 for all."""
+    """Smallest raw value (fraction) that VBench's scorer can return; toybox's is 0, and the largest 1."""
 
     @property
     def title(self) -> str:

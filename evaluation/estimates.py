@@ -16,12 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.intervals import (
+    ALIKE,
     LEVEL,
     NEAR_END,
+    NORMAL,
     SMALL,
     Array,
     Error,
+    Range,
     bootstrap_generator,
+    bounded_range,
     draw_weights,
     effective_trials,
     linear_error,
@@ -30,7 +34,6 @@ from evaluation.intervals import (
     resample_means,
     student_p_value,
     student_range,
-    wilson_range,
 )
 from evaluation.records import Interval
 
@@ -66,7 +69,9 @@ class Estimate(NamedTuple):
     fewest: int
     """Prompts of any one dimension in it, which decides between the bootstrap and Student's t."""
     ends: tuple[float, float] | None = None
-    """Of the scale, where clip values cannot leave it; None otherwise and for differences and totals."""
+    """Of the scale; None of differences."""
+    unseen: tuple[float, float] | None = None
+    """Of a sum of means, see with_unseen; None otherwise."""
 
     def scaled(self, scale: float, low: float = 0.0) -> Estimate:
         """scale (estimate - low)."""
@@ -90,18 +95,23 @@ class Estimate(NamedTuple):
         )
 
     def interval(self, design: Design) -> Interval:
-        """95 %: Wilson's near an end of the scale, Student's t below SMALL prompts, else percentiles."""
-        error = linear_error(self.influence, design.strata, self.prompts)
-        if self.ends is not None:
-            low, high = self.ends
-            width = high - low
-            share, known = (self.mean - low) / width, error._replace(se=error.se / width)
-            trials = effective_trials(share, known, self.prompts)
-            if trials * min(share, 1.0 - share) < NEAR_END:
-                found = wilson_range(share, known, trials)
-                return Interval(mean=self.mean, low=low + width * found.low, high=low + width * found.high)
-        mean, low, high = self._difference(design, LEVEL)
-        return Interval(mean=mean, low=low, high=high)
+        """95 %: bounded_range near an end of the scale or where the plain one would leave it; otherwise the
+        plain one, of a sum with what is unseen of its parts, and cut where the scale ends.
+        """
+        low, high = self.plain(design)
+        bottom, top = self.ends or (-math.inf, math.inf)
+        if self.unseen is not None:
+            below, above = (NORMAL * error for error in self.unseen)
+            low = max(self.mean - math.hypot(self.mean - low, below), min(bottom, self.mean))
+            high = min(self.mean + math.hypot(high - self.mean, above), max(top, self.mean))
+        elif self.ends is not None:
+            error = linear_error(self.influence, design.strata, self.prompts)
+            width = top - bottom
+            share, known = (self.mean - bottom) / width, error._replace(se=error.se / width)
+            inside = known.se >= ALIKE and bottom <= low and high <= top
+            if not inside or effective_trials(share, known) * min(share, 1.0 - share) < NEAR_END:
+                low, high = (bottom + width * end for end in bounded_range(share, known, self.prompts))
+        return Interval(mean=self.mean, low=low, high=high)
 
     def corrected(self, design: Design, tests: int, adjusted: float) -> Interval:
         """The interval of a difference beside a p-value that was corrected.
@@ -111,19 +121,19 @@ class Estimate(NamedTuple):
         adjusted: the p-value after Holm's correction, which is sharper. Where it parts the two, the interval
         ends at zero at the latest; where it does not, the interval holds zero.
         """
-        mean, low, high = self._difference(design, LEVEL / tests)
+        mean = self.mean
+        low, high = self.plain(design, LEVEL / tests)
         if adjusted >= LEVEL:
             return Interval(mean=mean, low=min(low, 0.0), high=max(high, 0.0))
         return Interval(
             mean=mean, low=max(low, 0.0) if mean > 0 else low, high=min(high, 0.0) if mean < 0 else high
         )
 
-    def _difference(self, design: Design, level: float) -> tuple[float, float, float]:
-        """Mean, low and high of an estimate without ends of its scale."""
+    def plain(self, design: Design, level: float = LEVEL) -> Range:
+        """Without regard to ends of the scale: percentiles of the draws, Student's t below SMALL prompts."""
         if self.fewest >= SMALL:
-            return self.mean, *percentile_range(self.draws, level)
-        error = linear_error(self.influence, design.strata, self.prompts)
-        return self.mean, *student_range(self.mean, error, level)
+            return percentile_range(self.draws, level)
+        return student_range(self.mean, linear_error(self.influence, design.strata, self.prompts), level)
 
     def tested_error(self, design: Design) -> Error:
         """Standard error, with the degrees of freedom of the test in use: endless for the bootstrap."""
@@ -138,15 +148,35 @@ class Estimate(NamedTuple):
         return paired_p_value(self.draws, self.prompts)
 
 
-def average(estimates: Sequence[Estimate], prompts: int) -> Estimate:
+def average(estimates: Sequence[Estimate], prompts: int, design: Design) -> Estimate:
     """The mean of several metrics, which rests on so many prompts in all."""
-    return Estimate(
+    found = Estimate(
         sum(found.mean for found in estimates) / len(estimates),
         np.mean([found.draws for found in estimates], axis=0),
         np.mean([found.influence for found in estimates], axis=0),
         prompts,
         min(found.fewest for found in estimates),
     )
+    return with_unseen(found, estimates, np.full(len(estimates), 1.0 / len(estimates)), design)
+
+
+def with_unseen(found: Estimate, parts: Sequence[Estimate], weights: Array, design: Design) -> Estimate:
+    """A weighted sum of means with the ends of its scale, and with its standard errors towards less and
+    towards more that draws and influence values do not show: those of parts whose prompts are all alike.
+
+    The share of the scale's prompts that is unlike the n seen has Jeffreys' posterior Beta(1/2, n + 1/2), and
+    lies at an end of the scale; parts add their squares. weights: [M], of the parts, all of which have ends.
+    """
+    ends, squares = np.zeros(2), np.zeros(2)
+    for weight, part in zip(weights, parts, strict=True):
+        assert part.ends is not None, "a mean of clips has the ends of their scale"
+        there = np.array(part.ends)
+        ends += weight * there
+        if linear_error(part.influence, design.strata, part.prompts).se < ALIKE * np.ptp(there):
+            mean_square = 0.75 / ((part.prompts + 1) * (part.prompts + 2))
+            squares += mean_square * (weight * (there - part.mean)) ** 2
+    below, above = (squares**0.5).tolist()
+    return found._replace(ends=(float(ends[0]), float(ends[1])), unseen=(below, above))
 
 
 def mean_estimates(

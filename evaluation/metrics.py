@@ -41,8 +41,6 @@ class Metric:
     lowest: float
     """Recorded value that a correct scorer can return at least."""
     highest: float
-    bounded: bool
-    """Whether lowest and highest are ends of the scale."""
     prompts: str
     """The dimension whose prompts it is scored on, or ALL_PROMPTS of evaluation/selection.py."""
     unfiltered: bool = False
@@ -54,9 +52,9 @@ class Metric:
         return 100.0 / (self.high - self.low)
 
     @property
-    def ends(self) -> tuple[float, float] | None:
-        """Ends of the scale of shown raw scores; None where values may leave it."""
-        return (self.factor * self.lowest, self.factor * self.highest) if self.bounded else None
+    def ends(self) -> tuple[float, float]:
+        """Ends of the scale of shown raw scores, which the benchmark's scorer cannot leave."""
+        return self.factor * self.lowest, self.factor * self.highest
 
     def normalise(self, shown: float) -> float:
         """Percent of the way from `low` to `high` of a shown raw score."""
@@ -73,7 +71,7 @@ def metrics(bounds: BoundsName, custom: Sequence[CustomDimension] = ()) -> dict[
         d.name: Metric(
             name=d.name, title=d.title, group=d.group, unit="%", factor=100.0, prompts=d.name,
             low=d.bounds(bounds).low, high=d.bounds(bounds).high,
-            lowest=d.lowest, highest=1.0, bounded=d.lowest == 0.0,
+            lowest=d.lowest if bounds == "vbench" else 0.0, highest=1.0,
         )
         for d in DIMENSIONS
     }  # fmt: skip
@@ -81,7 +79,7 @@ def metrics(bounds: BoundsName, custom: Sequence[CustomDimension] = ()) -> dict[
         d.name: Metric(
             name=d.name, title=d.title, group=CUSTOM_GROUP, unit=d.unit, factor=1.0, prompts=d.prompts,
             unfiltered=d.clips == "all", low=d.worst, high=d.best,
-            lowest=min(d.worst, d.best), highest=max(d.worst, d.best), bounded=True,
+            lowest=min(d.worst, d.best), highest=max(d.worst, d.best),
         )
         for d in custom
     }  # fmt: skip

@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from evaluation.intervals import Array, Error, effective_trials, student_range, wilson_range
+from evaluation.intervals import Array, Error, bounded_range, student_range
 from evaluation.records import Interval
 
 Codes = NDArray[np.intp]
@@ -67,16 +67,14 @@ def two_way_error(influence: Array, clusters: Clusters) -> Error | None:
 
 
 def share_interval(outcomes: Array, clusters: Clusters) -> Interval | None:
-    """A mean of outcomes of 0 to 1 [N] with Wilson's interval, in percent. None without two prompts."""
+    """A mean of outcomes of 0 to 1 [N] with its interval, in percent. None without two prompts."""
     if not len(outcomes):
         return None
     share = float(outcomes.mean())
     error = two_way_error((outcomes - share) / len(outcomes), clusters)
     if error is None:
         return None
-    prompts = len(np.unique(clusters.prompts))
-    trials = effective_trials(share, error, prompts) if error.se > 0.0 else float(prompts)
-    low, high = wilson_range(share, error, trials)
+    low, high = bounded_range(share, error, len(np.unique(clusters.prompts)))
     return Interval(mean=100 * share, low=100 * low, high=100 * high)
 
 

@@ -201,7 +201,7 @@ def _estimates(
     }
     if all(name in estimates for name in NAMES):
         sixteen = {name: estimates[name] for name in NAMES}
-        estimates |= total_estimates(sixteen, dict.fromkeys(TOTALS, len(design.prompts)))
+        estimates |= total_estimates(sixteen, dict.fromkeys(TOTALS, len(design.prompts)), design)
     return estimates
 
 

@@ -10,14 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import model_validator
 
+from evaluation.estimates import Design, Estimate, make_design, mean_estimates
 from evaluation.files import load_json
-from evaluation.intervals import (
-    bootstrap_generator,
-    draw_weights,
-    paired_p_value,
-    percentile_range,
-    resample_means,
-)
+from evaluation.intervals import holm
 from evaluation.records import Interval, PlainText, Record, VersionedRecord, read_json
 
 NO_CURVES = ("iteration", "elapsed_s")  # the second for people who look at a running job
@@ -107,14 +102,16 @@ class HeldOut(VersionedRecord):
 
 
 class HeldOutLine(NamedTuple):
-    """One metric: means before and after, and their paired difference with a 95 % interval over prompts."""
+    """One metric: means before and after, and their paired difference by the rules of the score table."""
 
     name: str
     trained: bool
     before: float
     after: float
     difference: Interval
-    p_value: float
+    """With the interval that goes with `holm`, see PairedDifference.corrected."""
+    holm: float
+    """P-value after Holm's correction over the metrics of the check."""
     prompts: int
 
 
@@ -125,22 +122,30 @@ def read_heldout(path: Path) -> HeldOut:
 
 def compare_heldout(record: HeldOut, seed: int = 0) -> list[HeldOutLine]:
     """One line per metric: what was trained on first, then what was held out, each in the record's order."""
-    lines = []
+    found: list[tuple[HeldOutMetric, Estimate, Estimate, Design]] = []
     for metric in record.measures:
         both = {
             prompt: (before, after)
             for prompt, before, after in zip(record.prompts, metric.before, metric.after, strict=True)
             if before is not None and after is not None
         }
-        if not both:
-            continue
-        order, weights = draw_weights(dict.fromkeys(both, 0), DRAWS, bootstrap_generator(seed))
-        before, after = np.array([both[prompt] for prompt in order]).T
-        drawn = resample_means(weights, (after - before)[None], np.ones((1, len(order))))[:, 0]
-        low, high = percentile_range(drawn)
-        difference = Interval(mean=float((after - before).mean()), low=low, high=high)
-        means, p_value = (float(before.mean()), float(after.mean())), paired_p_value(drawn, len(order))
-        lines.append(
-            HeldOutLine(metric.name, metric.trained, *means, difference, p_value, prompts=len(order))
+        if both:
+            design = make_design(dict.fromkeys(both, 0), DRAWS, seed)
+            values = np.array([both[prompt] for prompt in design.prompts]).T
+            before, after = mean_estimates(values, np.ones(values.shape), design)
+            found.append((metric, before, after, design))
+    changes = [after.minus(before) for _, before, after, _ in found]
+    adjusted = holm([change.p_value(design) for change, (*_, design) in zip(changes, found, strict=True)])
+    lines = [
+        HeldOutLine(
+            name=metric.name,
+            trained=metric.trained,
+            before=before.mean,
+            after=after.mean,
+            difference=change.corrected(design, len(found), p_value),
+            holm=p_value,
+            prompts=change.prompts,
         )
+        for (metric, before, after, design), change, p_value in zip(found, changes, adjusted, strict=True)
+    ]
     return sorted(lines, key=lambda line: not line.trained)

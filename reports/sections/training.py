@@ -5,6 +5,7 @@ check of each that CM-GRPO trained.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from evaluation.intervals import SMALL
 from reports.curves import CurveGroup, HeldOut, HeldOutLine, compare_heldout
 from reports.drawing import (
     ACCENT,
@@ -68,7 +69,7 @@ def heldout_figure(row: str, lines: Sequence[HeldOutLine]) -> SvgFigure:
     dots = [Dot(line.difference, ACCENT if line.trained else SERIES[0], line.trained) for line in lines]
     draw_dots(axes, names, dots, zero=True)
     axes.set_xlabel("after minus before, same prompts and noise", color=MUTED)
-    title = "Change of reward and checkers on held-out prompts with 95 percent intervals"
+    title = "Change of reward and checkers on held-out prompts with intervals corrected as the tests are"
     return to_svg(figure, f"heldout-{row}", title, "numbers in the table")
 
 
@@ -133,4 +134,5 @@ def training_section(view: View) -> dict[str, Any]:
             if lines
         ],
         "label": run.label,
+        "small": SMALL,
     }

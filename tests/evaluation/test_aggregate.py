@@ -168,7 +168,8 @@ def test_published_rows_through_the_whole_stage():
     (row,) = aggregate("toybox", prompts, results, [], make_settings({"longlive": "native"}, "vbench")).rows
     assert (row.total.mean, row.quality.mean, row.semantic.mean) == pytest.approx(printed, abs=0.02)
     assert row.dimensions["scene"].raw.mean == pytest.approx(58.79)
-    assert row.total.low == pytest.approx(row.total.mean)
+    assert all(cell.raw.low < cell.raw.mean < cell.raw.high for cell in row.dimensions.values())
+    assert row.total.low < row.total.mean < row.total.high, "12 equal prompts do not prove the others equal"
     assert row.incomplete is None
 
 

@@ -9,6 +9,7 @@ from scipy import stats
 from evaluation.intervals import (
     Error,
     bootstrap_generator,
+    bounded_range,
     draw_weights,
     effective_trials,
     holm,
@@ -20,7 +21,6 @@ from evaluation.intervals import (
     resample_means,
     student_p_value,
     student_range,
-    wilson_range,
 )
 
 
@@ -154,18 +154,40 @@ def test_small_samples_without_spread_prove_little():
     assert lonely.se == 0.0
 
 
-def test_near_an_end_the_interval_is_wilsons():
-    """Naive reference: scipy's Wilson interval of 58 passes in 60 independent trials; t and normal meet at
-    large df.
-    """
+def test_near_an_end_the_interval_is_the_wider_of_wilsons_and_jeffreys():
+    """Naive reference: scipy's of 58 passes in 60 independent trials; t and normal meet at large df."""
     share = 58 / 60
     error = Error((share * (1 - share) / 60) ** 0.5, 1e9)
-    trials = effective_trials(share, error, 60)
-    assert trials == pytest.approx(60)
-    other = stats.binomtest(58, 60).proportion_ci(method="wilson")
-    assert wilson_range(share, error, trials) == pytest.approx((other.low, other.high))
-    assert effective_trials(1.0, Error(0.0, 59), 60) == 60
-    assert wilson_range(1.0, Error(0.0, 1e9), 60) == pytest.approx((1 / (1 + 1.95996**2 / 60), 1.0), rel=1e-5)
+    assert effective_trials(share, error) == pytest.approx(60)
+    wilson = stats.binomtest(58, 60).proportion_ci(method="wilson")
+    jeffreys = stats.beta.ppf((0.025, 0.975), 58.5, 2.5)
+    assert wilson.low < jeffreys[0] < share < wilson.high < jeffreys[1]
+    assert bounded_range(share, error, 60) == pytest.approx((wilson.low, jeffreys[1]))
+    low, high = bounded_range(1 - share, error, 60)
+    assert (1 - high, 1 - low) == pytest.approx(bounded_range(share, error, 60))
+
+
+def test_prompts_that_are_all_alike_leave_room_for_others():
+    """By hand: of 24 prompts without a failure, 86 to 100 %; a third of them all, so much of the rest may be
+    0 or 1.
+    """
+    none = Error(0.0, 23)
+    low, high = bounded_range(1.0, none, 24)
+    assert (low, high) == pytest.approx((stats.binomtest(24, 24).proportion_ci(method="wilson").low, 1.0))
+    assert f"{100 * low:.0f} to {100 * high:.0f}" == "86 to 100"
+    third = bounded_range(1 / 3, none, 24)
+    assert third == pytest.approx((low / 3, low / 3 + (1 - low)))
+    assert bounded_range(0.0, none, 1) == pytest.approx((0.0, 0.793), abs=1e-3)
+
+
+@pytest.mark.parametrize("df", [1.0, 3.0, 60.0])
+@pytest.mark.parametrize("share", [0.0, 1e-6, 0.2, 0.5, 0.97, 1.0])
+@pytest.mark.parametrize("se", [0.0, 1e-12, 1e-4, 0.1, 0.5])
+def test_a_bounded_interval_stays_on_its_scale_and_holds_its_mean(share, se, df):
+    """Invariant, whatever the error: never without width."""
+    low, high = bounded_range(share, Error(se, df), 4)
+    assert 0.0 <= low <= share <= high <= 1.0
+    assert high > low
 
 
 def test_holm_against_its_definition():

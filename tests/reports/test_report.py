@@ -480,6 +480,19 @@ def test_same_inputs_give_the_same_record(results: tuple[Path, str]) -> None:
     assert found == (results[0] / "run.json").read_text(encoding="utf-8")
 
 
+def test_a_cell_without_variance_says_so(finished_run: Run) -> None:
+    """A perfect cell is not taken for a sure one: how many clips it rests on stands in it."""
+    row, *others = finished_run.table.rows
+    full = row.dimensions["color"].model_copy(
+        update={"raw": Interval(mean=100.0, low=86.2, high=100.0), "clips": 24}
+    )
+    full_row = row.model_copy(update={"dimensions": row.dimensions | {"color": full}})
+    table = finished_run.table.model_copy(update={"rows": (full_row, *others)})
+    page = render_section(finished_run.model_copy(update={"table": table}), "dimensions")
+    assert page.count("all 24 clips alike") == 1
+    assert "all 24 clips alike" not in render_section(finished_run, "dimensions")
+
+
 def test_the_page_is_rebuilt_from_run_json_alone(
     results: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
