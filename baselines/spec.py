@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from baselines.strict_yaml import PlainText, Section, read_strict, validate_strict
+from baselines.strict_yaml import PlainLine, Section, read_strict, validate_strict
 from models.plan import chunk_sizes
 
 Dtype = Literal["bfloat16", "float32"]
@@ -271,7 +271,7 @@ class Baseline(Section):
     """One native baseline: everything that makes it differ from the others."""
 
     name: RowName
-    title: PlainText
+    title: PlainLine
     weights: Weights
     adapter: AdapterSettings | None
     schedule: AnySchedule
@@ -279,9 +279,9 @@ class Baseline(Section):
     cache: CacheSettings
     noise: NoiseSettings
     dtypes: DtypeSettings
-    licence: PlainText
+    licence: PlainLine
     """Of the released code and weights, as far as it is stated."""
-    citation: PlainText
+    citation: PlainLine
     kind: Literal["native"] = "native"
     """May be left out of the file."""
 
@@ -394,11 +394,11 @@ class Declared(Section):
     """
 
     steps: Count | None
-    noise: PlainText | None
-    seeds: PlainText | None
+    noise: PlainLine | None
+    seeds: PlainLine | None
     prompts: Literal["short", "extended"] | None
-    precision: PlainText | None
-    encoder: PlainText | None
+    precision: PlainLine | None
+    encoder: PlainLine | None
 
 
 class ExternalBaseline(Section):
@@ -414,7 +414,7 @@ class ExternalBaseline(Section):
 
     name: RowName
     kind: Literal["external"]
-    title: PlainText
+    title: PlainLine
     code: Code | None
     environment: Environment | None
     command: Annotated[tuple[str, ...], Field(min_length=1)] | None
@@ -423,8 +423,8 @@ class ExternalBaseline(Section):
     gpus: Annotated[int, Field(ge=0)]
     threads: Count
     declared: Declared
-    licence: PlainText
-    citation: PlainText
+    licence: PlainLine
+    citation: PlainLine
 
     @field_validator("command")
     @classmethod
@@ -495,11 +495,11 @@ class ImportBaseline(Section):
 
     name: RowName
     kind: Literal["import"]
-    title: PlainText
+    title: PlainLine
     clips: ImportedClips
     declared: Declared
-    licence: PlainText
-    citation: PlainText
+    licence: PlainLine
+    citation: PlainLine
 
 
 AnyBaseline = Baseline | ExternalBaseline | ImportBaseline

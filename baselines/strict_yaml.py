@@ -18,7 +18,7 @@ from evaluation.files import plain_text
 
 T = TypeVar("T")
 JsonSchema = dict[str, Any]
-PlainText = Annotated[str, AfterValidator(plain_text)]
+PlainLine = Annotated[str, AfterValidator(plain_text)]
 """A title, licence, citation or note: one plain line of 1 to 200 characters."""
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.files import control_character, load_json, read_table, text_lines, utf8_text
-from evaluation.records import Prompt
+from evaluation.records import Prompt, plain
 from evaluation.text_only_dimensions import ON_REQUEST, TEXT_ONLY, VBENCH_FACTS
 from evaluation.toybox.captions import MAX_WORDS, VOCABULARY
 from evaluation.toybox.facts import check_facts
@@ -250,7 +250,7 @@ def _dimensions(value: Any, facts: Any, where: str, rules: ListRules) -> tuple[s
     if not isinstance(facts, dict):
         raise ValueError(f"{where}: facts is {facts!r}, expected an object; correct it.")
     try:
-        by_facts = rules.by_facts(facts) if facts else ()
+        by_facts = rules.by_facts(plain(facts)) if facts else ()
     except ValueError as error:
         raise ValueError(f"{where}: {str(error).rstrip('.')}; correct the facts.") from error
     if value is None:

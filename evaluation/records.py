@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from evaluation.files import load_json, text_lines, utf8_text, write_text
 
 SCHEMA_VERSION: Final = 1
-CHECKSUM = re.compile(r'\{"checksum":"([0-9a-f]{64})",')
+CHECKSUM = re.compile(r'\{\s*"checksum":\s*"([0-9a-f]{64})",')
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 

@@ -8,7 +8,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -62,8 +62,9 @@ class Vote(Record):
 
 
 class Ballot(VersionedRecord):
-    """The votes file of one voter."""
+    """The votes file of one voter, as a browser writes it."""
 
+    checksum_required: ClassVar = False
     suite: Identifier
     run: Sha256
     """See run_id."""

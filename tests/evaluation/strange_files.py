@@ -162,7 +162,12 @@ STRANGE_FILES = (
     StrangeFile(
         "facts with a line separator", "prompts.jsonl", prompt_line(facts={"scene": "a\u2028b"}), None
     ),
-    StrangeFile("facts with a next line", "prompts.jsonl", prompt_line(facts={"scene": "a\x85b"}), None),
+    StrangeFile(
+        "facts with a next line",
+        "prompts.jsonl",
+        prompt_line(facts={"scene": "a\x85b"}),
+        "holds the control character '\\x85'",
+    ),
     StrangeFile(
         "a carriage return ends lines", "prompts.jsonl", prompt_line() + b"\r\n", "line 2 cannot be read as"
     ),

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from pydantic import TypeAdapter, ValidationError
 
 from baselines.spec import Baseline, Declared, ExternalBaseline, ImportBaseline
-from baselines.strict_yaml import PlainText, Section, validate_strict
+from baselines.strict_yaml import PlainLine, Section, validate_strict
 from evaluation.custom.declaration import read_declaration
 from evaluation.files import control_character, plain_text
 from evaluation.results import FORMULAS, csv_text
@@ -33,7 +33,7 @@ from workflow.planning.suite import ReportPlan, Suite, TrainPlan
 class TitleAlone(Section):
     """A file with a title."""
 
-    title: PlainText
+    title: PlainLine
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from evaluation.records import (
 from reports.page import render_section
 from reports.run import Run
 from reports.verdict import p_text, verdict_of
+from tests.evaluation.made_up import FILES
 from tests.reports import synthetic
 
 Totals = dict[str, float | None]
@@ -63,8 +64,8 @@ def made_table(totals: Totals, different: str) -> ScoresTable:
         for row, value in totals.items()
     ]  # fmt: skip
     return ScoresTable(
-        suite="toybox", benchmark="toybox", dimensions=NAMES, rows=tuple(rows), pairs=tuple(pairs),
-        draws=2000, seed=0,
+        suite="toybox", inputs=FILES, benchmark="toybox", dimensions=NAMES, rows=tuple(rows),
+        pairs=tuple(pairs), draws=2000, seed=0,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.files import canonical_sha256
-from evaluation.records import CustomDimension, Prompt
+from evaluation.records import CustomDimension, Prompt, with_checksum
 from evaluation.selection import ALL_PROMPTS
 from workflow.planning.prompt_plan import keep_copy
 from workflow.planning.suite import Suite, clip_control
@@ -216,7 +216,7 @@ def make_subset_folder(results: Path, subset: Subset, listed: Callable[[], Seque
         shared += made
         kept = chosen_prompts(listed(), subset)
         lines = "".join(f"{prompt.model_dump_json()}\n" for prompt in kept)
-        keep_copy(lines.encode(), folder / "prompts/prompts.jsonl")
+        keep_copy(with_checksum(lines).encode(), folder / "prompts/prompts.jsonl")
     else:
         shared += ["prompts", "clips", "filter", "scores"]
     for name in shared:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, Field, model_validator
 
 from baselines.spec import Baseline, Count, Seed, unique
-from baselines.strict_yaml import PlainText, Section, validate_strict
+from baselines.strict_yaml import PlainLine, Section, validate_strict
 from models.training.settings import RECIPES, Execution, canonical
 from workflow.fetching.own_weights import OwnWeights
 
@@ -144,7 +144,7 @@ class TrainPlan(Section):
     settings: dict[str, Any] | None = None
     published: str | None = None
     baseline: Name | None = None
-    title: Annotated[PlainText, Field(max_length=80)] | None = None
+    title: Annotated[PlainLine, Field(max_length=80)] | None = None
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -199,7 +199,7 @@ class ReportPlan(Section):
 
     clips_budget_mb: NotNegative
     """Size of the clips inside the single file."""
-    note: PlainText | None
+    note: PlainLine | None
     """A sentence shown at its top."""
 
 
@@ -224,7 +224,7 @@ class Suite(Section):
     suite: Name
     benchmark: Literal["toybox", "vbench"]
     """Where prompts and scorers come from."""
-    label: PlainText
+    label: PlainLine
     """What the report says about the suite at its top."""
     device: Literal["cpu", "cuda", "auto"]
     baselines: Names

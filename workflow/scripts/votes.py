@@ -81,7 +81,8 @@ def merge_votes(flags: argparse.Namespace) -> None:
             if path.resolve() != target.resolve():
                 shutil.copyfile(path, target)
         print(
-            f"\nKept in {folder / 'votes'}: {len(targets)} of {len(targets) + len(others)}; the next report shows them."
+            f"\nKept in {folder / 'votes'}: {len(targets)} of {len(targets) + len(others)}; the next report "
+            "shows them."
         )
 
 
