@@ -24,8 +24,6 @@ from evaluation.records import (
     TrainManifest,
     WeightsManifest,
     read_json,
-    with_checksum,
-    without_checksum,
     write_json,
 )
 from models.checkpoints.containers import (
@@ -410,10 +408,10 @@ def test_the_stage_writes_what_it_always_wrote(runs: Path, tmp_path: Path) -> No
 
 
 def edited(path: Path, **changes: object) -> None:
-    """Change values of a JSON file, so that only what it says can show it."""
-    text, checksum = without_checksum(path.read_text())
-    changed = json.dumps({**json.loads(text), **changes})
-    path.write_text(changed if checksum is None else with_checksum(changed))
+    """Change values of a JSON file; of a record to one of earlier versions, which had no checksum."""
+    held = json.loads(path.read_text())
+    held.pop("checksum", None)
+    path.write_text(json.dumps({**held, **changes}))
 
 
 def flipped(path: Path) -> None:
@@ -441,6 +439,10 @@ TRAINED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no shard": (lambda row: (row / EMA / "__0_0.distcp").unlink(), "lacks models/student_ema/__0_0.distcp"),
     "no description": (lambda row: (row / EMA / ".metadata").unlink(), "lacks models/student_ema/.metadata"),
     "a file more": (lambda row: (row / EMA / "x").touch(), "has, beside what was written, models/student_"),
+    "no link": (
+        lambda row: (row / "checkpoint").unlink(),
+        "has no .metadata.* To mend it, remove .*train.json",
+    ),
     "another step's folder": (turned, "is of iteration 1, but .*train.json of 2"),
     "another step's shard": (
         lambda row: shutil.copy(row / "states/0000001/models/student_ema/__0_0.distcp", row / EMA),

@@ -44,10 +44,11 @@ def convert(train_dir: Path, settings_json: str, output: Path, base: Path | None
         settings = parse_strict(settings_json, DmdSettings, where="--settings")
     else:
         settings = parse_strict(settings_json, CmGrpoSettings, where="--settings")
+    record = train_dir / "train.json"
     if settings_sha256(settings) != manifest.settings_sha256:
         raise ValueError(
-            f"{train_dir / 'train.json'} is of a training with other settings than --settings; run the suite "
-            "again, which trains with these."
+            f"{record} is of a training with other settings than --settings; remove it and run again, which "
+            "trains with these."
         )
     if isinstance(settings, DmdSettings):
         return [write_flavour(output, "full", source, manifest)]
@@ -57,8 +58,8 @@ def convert(train_dir: Path, settings_json: str, output: Path, base: Path | None
         )
     if weights_sha256(base) != manifest.init_sha256:
         raise ValueError(
-            f"{base} is not what row {manifest.name} was trained on: {train_dir / 'train.json'} has another "
-            "sha256 of it; pass those weights with --base, or train the row on these."
+            f"{base} is not what row {manifest.name} was trained on: {record} has another sha256 of it; pass "
+            "those weights with --base, or remove that record and run again, which trains on these."
         )
     files = [
         write_flavour(output, "adapter", source, manifest, base),
