@@ -271,14 +271,14 @@ def _checkpoint(path: Path) -> Path | None:
     return next((f for f in (path, path / "checkpoint") if (f / "progress.json").is_file()), None)
 
 
-def _facts(checkpoint: Path, part: str) -> tuple[Header, int]:
+def _facts(checkpoint: Path, part: str) -> tuple[Header, int | None]:
     """What progress.json says of the model, and the iterations done, once that and the files of `part` are as
     they were written.
     """
-    path, said = checkpoint / "progress.json", verified_progress(checkpoint, part)
-    facts = json_mapping(said["facts"], f"facts in {path}")
+    path, said = checkpoint / "progress.json", verified_progress(checkpoint, part, earlier=True)
+    facts = json_mapping(said.get("facts"), f"facts in {path}")
     alpha = parse_alpha(facts["alpha"], f"alpha in {path}") if "alpha" in facts else None
-    return Header(parse_config(facts.get("config"), f"config in {path}"), alpha, None), said["iteration"]
+    return Header(parse_config(facts.get("config"), f"config in {path}"), alpha, None), said.get("iteration")
 
 
 def _student(checkpoint: Path, key: str | None) -> Path:

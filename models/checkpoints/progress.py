@@ -6,6 +6,7 @@ is an error.
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from evaluation.files import file_sha256
 from models.checkpoints.containers import json_mapping, some_of
+
+log = logging.getLogger(__name__)
 
 NAME = "progress.json"
 
@@ -24,21 +27,22 @@ def write_progress(folder: Path, *, iteration: int, identity: str, facts: Mappin
     (folder / NAME).write_text(text + "\n", encoding="utf-8")
 
 
-def verified_progress(folder: Path, part: str = "") -> dict[str, Any]:
+def verified_progress(folder: Path, part: str = "", *, earlier: bool = False) -> dict[str, Any]:
     """What progress.json of a checkpoint says, once every file below `folder`/`part` has the promised sha256.
 
-    Raises ValueError that names what differs.
+    earlier: take one of an earlier version too, which has no sha256 to hold it to, and say so. Raises
+    ValueError that names what differs.
     """
     path, advice = folder / NAME, "take another checkpoint"
     if not path.is_file():
         raise ValueError(f"{folder} has no {NAME}, so it is no whole checkpoint of a training run; {advice}.")
     said = json_mapping(path.read_bytes(), str(path))
     own = said.pop("sha256", None)
+    if earlier and own is None and "files" not in said:
+        log.warning("%s is of an earlier version, without sha256 of its files: they are not verified", path)
+        return said
     if own is None or "files" not in said:
-        raise ValueError(
-            f"{path} has no sha256 of its files, as an earlier version wrote it, so that they cannot be "
-            f"verified; {advice}, or convert a folder below models/ itself."
-        )
+        raise ValueError(f"{path} has no sha256 of its files, so that they cannot be verified; {advice}.")
     if own != _own_sha256(said):
         raise ValueError(f"{path} was changed: it no longer has the sha256 that it ends with; {advice}.")
     below = f"{part}/" if part else ""

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from evaluation.files import write_text
+from evaluation.files import remove_leftovers, write_text
 from models.checkpoints.containers import dcp_shapes, fill_from_dcp
 from models.checkpoints.progress import verified_progress, write_progress
 from models.training.distributed import Processes
@@ -96,7 +96,8 @@ class RunCheckpoints:
         if self.processes.rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             for unfinished in self.folder.glob("*.tmp"):
-                shutil.rmtree(unfinished)
+                shutil.rmtree(unfinished, ignore_errors=True)
+            remove_leftovers(self.run)
             try:
                 found = self._newest_whole()
             except ValueError as error:

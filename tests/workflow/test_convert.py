@@ -485,6 +485,28 @@ def test_a_conversion_holds_weights_to_the_record_of_their_training(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_training_of_an_earlier_version_is_held_to_its_tensors(
+    runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guards against 170 GPU-hours that an upgrade throws away; and against an edited alpha, which no hash of
+    theirs covers.
+    """
+    row, base = tmp_path / "cm_grpo", runs / "raven.safetensors"
+    shutil.copytree(runs / "cm_grpo", row, symlinks=True)
+    progress = row / "checkpoint/progress.json"
+    held = {name: json.loads(progress.read_text())[name] for name in ("iteration", "identity", "facts")}
+    progress.write_text(json.dumps(held))
+    convert_row(row, SETTINGS["cm_grpo"], tmp_path / "out", base)
+    assert "is of an earlier version, without sha256 of its files" in caplog.text
+    edited(progress, facts={**held["facts"], "alpha": 12.0})
+    with pytest.raises(ValueError, match=r"was trained with alpha 12\.0, --settings say 6\.0"):
+        convert_row(row, SETTINGS["cm_grpo"], tmp_path / "out", base)
+    edited(progress, facts=held["facts"])
+    shutil.copy(row / "states/0000001/models/student_ema/__0_0.distcp", row / EMA)
+    with pytest.raises(ValueError, match="holds tensors of sha256"):
+        convert_row(row, SETTINGS["cm_grpo"], tmp_path / "out", base)
+
+
 def test_an_adapter_is_converted_on_what_it_was_trained_on(runs: Path, tmp_path: Path) -> None:
     """A base of the same size would fit, and make another clip."""
     write_safetensors(tmp_path / "b.safetensors", wan_of(2).state_dict(), metadata=weights_header(CONFIG))

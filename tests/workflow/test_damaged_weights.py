@@ -216,7 +216,7 @@ def test_headers_and_facts_that_are_damaged(folder: Path, tmp_path: Path, header
     refused(tmp_path / "w.safetensors", r"config in the header of .*w.safetensors (is|cannot)")
     (tmp_path / "run/models").mkdir(parents=True)
     shutil.copytree(folder / "dcp", tmp_path / "run/models/student_ema")
-    for text, sentence in (("", "cannot be read as JSON"), ("{}", "has no sha256 of its files")):
+    for text, sentence in (("", "cannot be read as JSON"), ('{"files": {}}', "has no sha256 of its files")):
         (tmp_path / "run/progress.json").write_text(text)
         refused(tmp_path / "run", f"progress.json {sentence}")
     for facts in ({}, {"config": header}):

@@ -56,6 +56,11 @@ def convert(train_dir: Path, settings_json: str, output: Path, base: Path | None
         raise ValueError(
             f"Row {manifest.name} was trained as an adapter; pass the weights beneath it with --base."
         )
+    if source.alpha != settings.lora_alpha:
+        raise ValueError(
+            f"{source.where} was trained with alpha {source.alpha}, --settings say {settings.lora_alpha}; "
+            f"remove {record} and run again, which trains with these settings."
+        )
     if weights_sha256(base) != manifest.init_sha256:
         raise ValueError(
             f"{base} is not what row {manifest.name} was trained on: {record} has another sha256 of it; pass "
