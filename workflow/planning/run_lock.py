@@ -22,9 +22,9 @@ def release_dead_runs() -> list[str]:
     mine = Lock(RUNS / f"{socket.gethostname()}.{os.getpid()}.lock")
     mine.take()
     others = [Lock(path) for path in sorted(RUNS.glob("*.lock")) if path != mine.path]
-    if any(other.is_held for other in others):
-        return []
-    gone = [str(holder) for other in others if (holder := other.holder) is not None]
+    if living := [str(other.holder or "unknown") for other in others if other.is_held]:
+        return [f"Another run works in this folder ({'; '.join(living)}); what it makes, this one cannot."]
+    gone = [str(other.holder or "unknown") for other in others if other.note.exists()]
     left = [path for path in LOCKS.glob("*.lock") if path.is_file()]
     if left and not gone:
         return []
