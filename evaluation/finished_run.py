@@ -27,7 +27,7 @@ from evaluation.records import (
     read_json,
     read_jsonl,
 )
-from evaluation.selection import check_filtered, check_same_inputs
+from evaluation.selection import check_filtered, compare_inputs
 
 AGAIN = "build the table again (the aggregate stage)"
 
@@ -114,7 +114,7 @@ def check_origins(
         check_filtered(kept, prompts, files)
         files = files.model_copy(update={"filtered": inputs.filtered[row]})
         for dimension, result in results.get(row, {}).items():
-            check_same_inputs(f"The {dimension} result of row {row}", result.inputs, files, "score")
+            compare_inputs(f"The {dimension} result of row {row}", result.inputs, files, "score")
 
 
 def check_table(table: ScoresTable, results: Results) -> None:

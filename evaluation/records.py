@@ -312,6 +312,8 @@ class TrainManifest(CostlyRecord):
     """Over its tensors, in the order of their keys."""
     settings_sha256: Sha256
     init_sha256: Sha256
+    metrics_sha256: Sha256 | None = None
+    """Of metrics.jsonl; None of trainings of earlier versions."""
 
 
 class Machine(CostlyRecord):

@@ -60,7 +60,7 @@ def check_filtered(filtered: FilteredSet, prompts: Sequence[Prompt], inputs: Inp
     inputs: sha256 of the files as they are. Raises ValueError naming the row, and the file or the prompt.
     """
     where = f"The static filter's outcome of row {filtered.row}"
-    check_same_inputs(where, filtered.inputs, inputs, "filter")
+    compare_inputs(where, filtered.inputs, inputs, "filter")
     entries = {entry.prompt_id: entry for entry in filtered.filtered}
     still = [prompt.id for prompt in prompts if prompt.keep is not None]
     if list(filtered.kept) != [prompt.id for prompt in prompts] or list(entries) != still:
@@ -80,7 +80,7 @@ def check_filtered(filtered: FilteredSet, prompts: Sequence[Prompt], inputs: Inp
             )
 
 
-def check_same_inputs(where: str, found: Inputs, expected: Inputs, stage: str) -> None:
+def compare_inputs(where: str, found: Inputs, expected: Inputs, stage: str) -> None:
     """Verify that a record was computed from the files that are there. Raises ValueError naming the file.
 
     where: what the record is; stage: what to do again.

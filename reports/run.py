@@ -10,6 +10,7 @@ from pydantic import Field
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.chunks import ChunkTable
 from evaluation.dimensions import BoundsName
+from evaluation.files import file_sha256
 from evaluation.finished_run import read_finished_run
 from evaluation.metrics import metrics
 from evaluation.records import (
@@ -22,6 +23,7 @@ from evaluation.records import (
     Record,
     RowKind,
     ScoresTable,
+    TrainManifest,
     read_json,
     read_jsonl,
 )
@@ -152,6 +154,22 @@ def read_timings(path: Path, clips: Sequence[Clip]) -> list[ClipTiming]:
     return timings
 
 
+def curves_of(folder: Path) -> list[CurveGroup] | None:
+    """The curves of a finished training; None of a row that was not trained here. Raises ValueError naming
+    the file if training has written another one.
+    """
+    path, record = folder / "metrics.jsonl", folder / "train.json"
+    if not path.is_file():
+        return None
+    said = read_json(TrainManifest, record).metrics_sha256 if record.is_file() else None
+    if said is not None and said != file_sha256(path):
+        raise ValueError(
+            f"{path} is not the file that {record} is of: it was edited or damaged since training ended; put "
+            "it back, or remove it, and the report leaves the curves out."
+        )
+    return read_metrics(path)
+
+
 def _beside(kind: type[Beside], path: Path, table: ScoresTable) -> Beside | None:
     """A table that was computed with the table of scores; None if it is not there."""
     found = read_json(kind, path) if path.is_file() else None
@@ -197,7 +215,7 @@ def read_run(
     known = metrics(settings.bounds, table.custom)
     timed = {row: results_dir / "clips" / row / "timings.jsonl" for row in scored}
     timings = {row: read_timings(path, manifests[row]) for row, path in timed.items() if path.is_file()}
-    curves = {row: results_dir / "train" / row / "metrics.jsonl" for row in settings.rows}
+    curves = {row: curves_of(results_dir / "train" / row) for row in settings.rows}
     heldout = [results_dir / "train" / row / "heldout.json" for row in settings.rows]
     variance = _beside(VarianceTable, scores.with_name("variance.json"), table)
     chunks = _beside(ChunkTable, scores.with_name("chunks.json"), table)
@@ -236,7 +254,7 @@ def read_run(
             if found
         ],
         scores=by_prompt,
-        curves={row: read_metrics(path) for row, path in curves.items() if path.is_file()},
+        curves={row: found for row, found in curves.items() if found is not None},
         heldout=tuple(read_heldout(path) for path in heldout if path.is_file()),
         stages=read_stages(results_dir),
         variance=variance,

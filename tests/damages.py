@@ -77,35 +77,45 @@ DAMAGES = (
 
 
 class Kind(NamedTuple):
-    """A kind of intermediate file of the suite `tiny`: a file of its results folder, and its sibling."""
+    """A kind of intermediate file of the suite `tiny`: a file of its results folder, its sibling, and the
+    first stage that reads it.
+    """
 
     file: str
     sibling: str
+    stage: str
 
 
 KINDS = {
-    "prompts": Kind("prompts/prompts.jsonl", "clips/raven/manifest.jsonl"),
     "manifest of a shard": Kind(
-        "clips/raven/shards/0-of-1.manifest.jsonl", "clips/self_forcing/shards/0-of-1.manifest.jsonl"
+        "clips/raven/shards/0-of-1.manifest.jsonl", "clips/self_forcing/shards/0-of-1.manifest.jsonl", "check"
     ),
     "timings of a shard": Kind(
-        "clips/raven/shards/0-of-1.timings.jsonl", "clips/self_forcing/shards/0-of-1.timings.jsonl"
+        "clips/raven/shards/0-of-1.timings.jsonl", "clips/self_forcing/shards/0-of-1.timings.jsonl", "check"
     ),
-    "journal": Kind("clips/raven/journal/0-of-1.jsonl", "clips/self_forcing/journal/0-of-1.jsonl"),
-    "clip": Kind("clips/raven/mp4/move_00-0.mp4", "clips/raven/mp4/move_01-0.mp4"),
-    "clip, other row": Kind("clips/raven/mp4/move_00-0.mp4", "clips/self_forcing/mp4/move_00-0.mp4"),
-    "manifest": Kind("clips/raven/manifest.jsonl", "clips/self_forcing/manifest.jsonl"),
-    "timings": Kind("clips/raven/timings.jsonl", "clips/self_forcing/timings.jsonl"),
-    "filter": Kind("filter/raven.json", "filter/self_forcing.json"),
-    "result": Kind("scores/raven/color.result.json", "scores/self_forcing/color.result.json"),
-    "result, other dimension": Kind(
-        "scores/raven/color.result.json", "scores/raven/object_class.result.json"
+    "prompts": Kind("prompts/prompts.jsonl", "clips/raven/manifest.jsonl", "check"),
+    "clip": Kind("clips/raven/mp4/move_00-0.mp4", "clips/raven/mp4/move_01-0.mp4", "check"),
+    "clip of another row": Kind(
+        "clips/raven/mp4/move_00-0.mp4", "clips/self_forcing/mp4/move_00-0.mp4", "score"
     ),
-    "scores": Kind("aggregate/scores.json", "aggregate/variance.json"),
-    "variance": Kind("aggregate/variance.json", "aggregate/chunks.json"),
-    "chunks": Kind("aggregate/chunks.json", "aggregate/variance.json"),
-    "starts": Kind("starts.jsonl", "clips/raven/timings.jsonl"),
+    "manifest": Kind("clips/raven/manifest.jsonl", "clips/self_forcing/manifest.jsonl", "filter"),
+    "timings": Kind("clips/raven/timings.jsonl", "clips/self_forcing/timings.jsonl", "report"),
+    "filter": Kind("filter/raven.json", "filter/self_forcing.json", "score"),
+    "result": Kind("scores/raven/color.result.json", "scores/self_forcing/color.result.json", "aggregate"),
+    "result of another dimension": Kind(
+        "scores/raven/color.result.json", "scores/raven/object_class.result.json", "aggregate"
+    ),
+    "official scores": Kind("scores/raven/color.json", "scores/raven/object_class.json", "report"),
+    "scores": Kind("aggregate/scores.json", "aggregate/variance.json", "report"),
+    "variance": Kind("aggregate/variance.json", "aggregate/chunks.json", "report"),
+    "chunks": Kind("aggregate/chunks.json", "aggregate/variance.json", "report"),
+    "starts": Kind("starts.jsonl", "clips/raven/timings.jsonl", "report"),
+    "metrics": Kind("train/raven/metrics.jsonl", "starts.jsonl", "report"),
+    "record of a training": Kind("train/raven/train.json", "train/raven/machine.json", "report"),
+    "weights record": Kind("weights/raven/full.json", "train/raven/train.json", "report"),
+    "benchmark": Kind("benchmarks/score/raven/color.tsv", "benchmarks/prompts.tsv", "report"),
 }
+STAGES = ("check", "filter", "score", "aggregate", "report")
 
 
 def lie(path: Path, change: Callable[[dict[str, Any]], object], line: int = 0) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from evaluation.records import ClipId, FilteredSet, Inputs, Natural, NonNegative, Prompt, Record, clip_id
-from evaluation.selection import check_same_inputs
+from evaluation.selection import compare_inputs
 from evaluation.static_filter import Judgement, filtered_set
 
 STATIC_LIMIT = 1.0
@@ -50,7 +50,7 @@ def join_filter(row: str, prompts: Sequence[Prompt], parts: Sequence[FilterPart]
     """
     for part in parts[1:]:
         where = f"Part {part.part} of the static filter of row {row}"
-        check_same_inputs(where, part.inputs, parts[0].inputs, "filter")
+        compare_inputs(where, part.inputs, parts[0].inputs, "filter")
     found: dict[str, JudgedClip] = {}
     for part in parts:
         if part.row != row or found.keys() & part.found.keys():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from evaluation.aggregate import RANKED_KINDS, AggregateSettings, RowLabel, aggregate, ranks_by_row
+from evaluation.aggregate import RANKED_KINDS, AggregateSettings, RowLabel, ranks_by_row
 from evaluation.dimensions import DIMENSIONS, NAMES
 from evaluation.records import (
     ClipScore,
@@ -282,7 +282,13 @@ def simulated(world: World, seed: int) -> ScoresTable:
             mean = float(np.mean([clip.value for clip in clips]))
             results.append(
                 DimensionResult(
-                    suite="toybox", row=row, dimension=d.name, kind="exact", mean=mean, clips=clips
+                    suite="toybox",
+                    row=row,
+                    dimension=d.name,
+                    inputs=INPUTS,
+                    kind="exact",
+                    mean=mean,
+                    clips=clips,
                 )
             )
     rows = {row: RowLabel(label=row.upper(), kind="native") for row in world.leads}

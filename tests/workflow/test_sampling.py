@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import torch
 
 from evaluation.clips import ClipShape, write_clip
 from evaluation.files import file_sha256
-from evaluation.records import Clip, FilteredSet, Prompt, read_json, read_jsonl, write_jsonl
+from evaluation.records import Clip, ClipTiming, FilteredSet, Prompt, read_json, read_jsonl, write_jsonl
 from evaluation.shards import Batch
 from evaluation.toybox import score
 from evaluation.toybox.suite import toybox_prompts
@@ -281,6 +282,49 @@ def test_check_names_every_fault_and_deletes_nothing(
     assert check_row(monkeypatch, tmp_path, "truth", ["0-of-1"]) == 1
     assert not (tmp_path / "manifest.jsonl").exists()
     assert "delete the files named" in capsys.readouterr().err
+
+
+CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "frames": (
+        {"pixel_frames": 80},
+        "is listed as 80 frames of 128x128 at 16 per second, the suite",
+    ),
+    "rate": ({"fps": 8}, "is listed as 81 frames of 128x128 at 8 per second"),
+    "width": ({"width": 64}, "is listed as 81 frames of 64x128"),
+    "settings": ({"settings_sha256": "1" * 64}, "has settings_sha256 1111.*, expected .* as the others"),
+    "weights": ({"weights_sha256": "1" * 64}, "has weights_sha256 1111.*, expected None as the others"),
+    "noise": ({"noise": "portable:other"}, "has noise portable:other, expected rendered as the others"),
+    "batch": ({"batch_size": 9}, "has batch_size 9, expected"),
+    "latents": ({"latents_sha256": "1" * 64}, "clips with latents and clips without"),
+    "row": ({"row": "other"}, "is of row other, not of row truth"),
+    "content": ({"sha256": "1" * 64}, "is not the file that was sampled"),
+}
+
+
+def test_a_manifest_that_contradicts_itself_or_the_suite_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prompts: list[Prompt], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against clips of other settings, weights or shapes that are scored as the row's own, and against
+    seconds of other clips.
+    """
+    clips = run_row(monkeypatch, tmp_path, None, prompts, 1)[:3]
+    expected, shape = [clip.clip_id for clip in clips], ClipShape(**SUITE.clip.model_dump())
+    assert check.wrong_clips("truth", tmp_path, clips, expected, shape) == []
+    for name, (change, said) in CONTRADICTIONS.items():
+        listed = [*clips[:2], clips[2].model_copy(update=change)]
+        found = "\n".join(check.wrong_clips("truth", tmp_path, listed, expected, shape))
+        assert re.search(said, found), f"{name}: {found}"
+        assert clips[2].clip_id in found or name == "latents"
+    whole = read_jsonl(ClipTiming, tmp_path / "0-of-1.t")
+    for timings in (
+        whole[1:],
+        [],
+        [*whole, whole[0]],
+        [whole[0].model_copy(update={"row": "x"}), *whole[1:]],
+    ):
+        write_jsonl(tmp_path / "0-of-1.t", timings)
+        assert check_row(monkeypatch, tmp_path, "truth", ["0-of-1"]) == 1
+        assert f"The timings of row truth are {len(timings)}, of its clips" in capsys.readouterr().err
 
 
 def test_clips_without_a_picture_are_named_and_stop_the_row_unless_allowed(

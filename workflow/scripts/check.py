@@ -81,18 +81,25 @@ def _contradictions(row: str, clips: Sequence[Clip], shape: ClipShape) -> list[s
     for clip in clips:
         said = ClipShape(pixel_frames=clip.pixel_frames, height=clip.height, width=clip.width, fps=clip.fps)
         if said != shape:
-            errors.append(f"Clip {clip.clip_id} of row {row} is listed as {said}, the suite's are {shape}.")
+            errors.append(
+                f"Clip {clip.clip_id} of row {row} is listed as {_shown(said)}, the suite's are "
+                f"{_shown(shape)}."
+            )
     for key in ONE_A_ROW:
         values = Counter(getattr(clip, key) for clip in clips)
         for value in [value for value, _ in values.most_common()][1:]:
             other = next(clip for clip in clips if getattr(clip, key) == value)
             errors.append(
                 f"Clip {other.clip_id} of row {row} has {key} {value}, expected "
-                f"{values.most_common(1)[0][0]} as of the row's other clips: they were made differently."
+                f"{values.most_common(1)[0][0]} as the others: it was made differently."
             )
     if len({clip.latents_sha256 is None for clip in clips}) > 1:
         errors.append(f"Row {row} has clips with latents and clips without: they were made differently.")
     return errors
+
+
+def _shown(shape: ClipShape) -> str:
+    return f"{shape.pixel_frames} frames of {shape.width}x{shape.height} at {shape.fps} per second"
 
 
 def _check_timings(row: str, clips: Sequence[Clip], timings: Sequence[ClipTiming]) -> None:
@@ -122,6 +129,7 @@ def check_row(flags: argparse.Namespace) -> None:
     listed = [clip for path in flags.manifests for clip in read_jsonl(Clip, path)]
     clips = [clip for clip in listed if clip.clip_id not in left_out]
     timed = [timing for path in flags.timings for timing in read_jsonl(ClipTiming, path)]
+    _check_timings(flags.row, listed, timed)
     errors = wrong_clips(
         flags.row,
         flags.clips,
@@ -139,7 +147,6 @@ def check_row(flags: argparse.Namespace) -> None:
             "those again. Clips without a picture go on to scoring where the suite's `allow_degenerate` "
             "names the row."
         )
-    _check_timings(flags.row, listed, timed)
     timings = {timing.clip_id: timing for timing in timed}
     ordered, ordered_timings = in_order({clip.clip_id: clip for clip in clips}, timings, expected)
     write_jsonl(flags.output_timings, ordered_timings)

@@ -9,7 +9,7 @@ from pathlib import Path
 from evaluation.command import command, run
 from evaluation.files import write_text
 from evaluation.records import read_json, write_json
-from evaluation.selection import check_same_inputs, read_row
+from evaluation.selection import compare_inputs, read_row
 from evaluation.vbench.plan import ScorePart, entries_of
 from evaluation.vbench.reduce import several_process_score
 from evaluation.vbench.results import dimension_result, joined_rows, joined_versions, official_json
@@ -24,7 +24,7 @@ def join_scores(flags: argparse.Namespace) -> None:
     parts = [read_json(ScorePart, path) for path in flags.parts]
     for part in parts:
         where = f"Part {part.part} of {flags.dimension} of row {flags.row}"
-        check_same_inputs(where, part.inputs, inputs.sha256, "score")
+        compare_inputs(where, part.inputs, inputs.sha256, "score")
     rows = joined_rows(parts, entries, flags.dimension)
     result = dimension_result(
         flags.suite, flags.row, flags.dimension, rows, entries, joined_versions(parts), inputs.sha256

@@ -341,6 +341,7 @@ def write_manifest(flags: argparse.Namespace, settings: Any, step: int) -> None:
         tensors_sha256=tensors_sha256(read_dcp(flags.output / "checkpoint" / "models" / "student_ema")),
         settings_sha256=settings_sha256(settings),
         init_sha256=weights_sha256(flags.init),
+        metrics_sha256=file_sha256(flags.output / "metrics.jsonl"),
     )
     write_json((flags.output / "states").resolve().parent / "train.json", manifest)
     write_json(flags.output / "train.json", manifest)
