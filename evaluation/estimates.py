@@ -9,6 +9,7 @@ Axes: D draws, P prompts, M metrics.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -50,7 +51,17 @@ class Design(NamedTuple):
 
 
 def make_design(strata: Mapping[str, Hashable], draws: int, seed: int) -> Design:
-    """Draws for prompts in their strata, see draw_weights."""
+    """Draws for prompts in their strata, see draw_weights.
+
+    Strata of one prompt, whose spread cannot be known, are one stratum together; a single one joins the
+    smallest of the others. Otherwise their prompts would count as certain.
+    Source: collapsed strata, Cochran, Sampling Techniques, 5A.12.
+    """
+    sizes = Counter(strata.values())
+    by_size = sorted(sizes, key=lambda stratum: (sizes[stratum], repr(stratum)))
+    lonely = [stratum for stratum in by_size if sizes[stratum] == 1]
+    joined = dict.fromkeys(by_size[:2] if len(lonely) == 1 else lonely, by_size[0])
+    strata = {prompt: joined.get(stratum, stratum) for prompt, stratum in strata.items()}
     prompts, weights = draw_weights(strata, draws, bootstrap_generator(seed))
     numbers = {stratum: number for number, stratum in enumerate(sorted(set(strata.values()), key=repr))}
     return Design(prompts, weights, np.array([numbers[strata[prompt]] for prompt in prompts]))

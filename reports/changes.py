@@ -245,7 +245,7 @@ def score_changes(before: Run, after: Run) -> list[ScoreChange]:
             if name in one and name in other
         }
         old, new = (_estimates(scores, chosen, design, known) for scores in (one, other))
-        found |= {(row, metric): new[metric].minus(old[metric])._replace(ends=None) for metric in new}
+        found |= {(row, metric): new[metric].minus(old[metric]) for metric in new}
     families: dict[str, list[tuple[str, str]]] = {}
     for row, metric in found:
         family = f"row {row}{', custom' if metric not in NAMES else ''}"

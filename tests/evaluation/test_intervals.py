@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from evaluation.estimates import make_design, mean_estimates
 from evaluation.intervals import (
     Error,
     bootstrap_generator,
@@ -142,6 +143,19 @@ def test_small_samples_in_strata_are_welch():
     other = stats.ttest_ind(a, b, equal_var=False)
     assert error.df == pytest.approx(other.df)
     assert student_p_value(a.mean() - b.mean(), error, 18) == pytest.approx(other.pvalue)
+
+
+def test_a_prompt_of_a_kind_of_its_own_counts_like_any_other():
+    """Prompts that share their dimensions with no other: twelve of them are one sample of twelve, not twelve
+    certainties, of which any difference would be found; a single one joins the smallest kind.
+    """
+    values = np.random.default_rng(9).normal(0.3, 1.0, 12)
+    design = make_design({f"p{i:02d}": i for i in range(12)}, 100, 0)
+    (found,) = mean_estimates(values[None], np.ones((1, 12)), design)
+    assert found.p_value(design) == pytest.approx(stats.ttest_1samp(values, 0.0).pvalue)
+    sizes = {"a": 1, "b": 3, "c": 3, "d": 5}
+    design = make_design({f"{kind}{i}": kind for kind, n in sizes.items() for i in range(n)}, 100, 0)
+    assert np.bincount(design.strata).tolist() == [4, 3, 5]
 
 
 def test_small_samples_without_spread_prove_little():

@@ -27,7 +27,7 @@ from evaluation.records import (
 from reports.page import render_section
 from reports.run import Run
 from reports.verdict import p_text, verdict_of
-from tests.evaluation.made_up import FILES
+from tests.evaluation.made_up import FILES, INPUTS, aggregate
 from tests.reports import synthetic
 
 Totals = dict[str, float | None]
@@ -282,10 +282,10 @@ def simulated(world: World, seed: int) -> ScoresTable:
             mean = float(np.mean([clip.value for clip in clips]))
             results.append(
                 DimensionResult(
+                    inputs=INPUTS,
                     suite="toybox",
                     row=row,
                     dimension=d.name,
-                    inputs=INPUTS,
                     kind="exact",
                     mean=mean,
                     clips=clips,
