@@ -4,6 +4,7 @@ No torch here: Snakemake takes one while it reads the rules.
 """
 
 import atexit
+import errno
 import json
 import os
 import socket
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from evaluation.files import write_text
 
@@ -57,13 +58,10 @@ class Lock:
         """Whether a process holds it, this one or another."""
         if self.path.resolve() in _HELD:
             return True
-        lock = FileLock(self.path, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            return True
-        lock.release()
-        return False
+        lock = _acquired(self.path)
+        if lock is not None:
+            lock.release()
+        return lock is None
 
     def take(self) -> bool:
         """Hold it until this process ends; False if another process has it."""
@@ -71,10 +69,8 @@ class Lock:
         if path in _HELD:
             return True
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
+        lock = _acquired(path)
+        if lock is None:
             return False
         _HELD[path] = lock
         job = os.environ.get("SLURM_JOB_ID") or None
@@ -87,3 +83,21 @@ class Lock:
 
 _HELD: dict[Path, BaseFileLock] = {}
 """Locks of this process by their paths."""
+WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""What file systems answer that know no locks; there a file that names its process stands for one."""
+
+
+def _acquired(path: Path) -> BaseFileLock | None:
+    """The lock, now held; None if another process holds it. Any user may hold it, whose folder it is."""
+    lock: BaseFileLock = FileLock(path, timeout=0, mode=0o666)
+    try:
+        try:
+            lock.acquire()
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
+            lock = SoftFileLock(f"{path}.held", timeout=0)
+            lock.acquire()
+    except Timeout:
+        return None
+    return lock

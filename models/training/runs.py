@@ -37,9 +37,11 @@ def hold_folder(output: Path, wait_s: float | None = None) -> None:
     while not lock.take():
         other = lock.holder or "a process that left no note"
         if time.monotonic() >= until:
+            mark = lock.path.with_name(f"{lock.path.name}.held")  # where the file system has no locks
+            gone = f", or remove {mark} if it is gone" if mark.exists() else ""
             raise ValueError(
                 f"{output} is being trained into by {other}, and two at once would spoil each other's "
-                "checkpoints; wait for that process or end it, then start again, which goes on from there."
+                f"checkpoints; wait for it or end it{gone}. Started again, training goes on from there."
             )
         if left is not None:
             log.info("waiting up to %g s for %s, which trains into %s", wait_s, other, output)

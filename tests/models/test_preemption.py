@@ -2,6 +2,7 @@
 on bit for bit.
 """
 
+import fcntl
 import json
 import logging
 import os
@@ -289,20 +290,33 @@ time.sleep(60)
 """
 
 
+NO_LOCKS = """
+import errno, fcntl
+def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = flock
+"""
+"""A file system without locks, as NFS may be."""
+
+
+@pytest.mark.parametrize("system", ["", NO_LOCKS], ids=["locks", "no locks"])
 def test_two_processes_never_train_into_one_folder(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, system: str
 ) -> None:
     """The second is refused by a sentence that names host, process and job; killed, the first leaves nothing
     that holds others up.
     """
     caplog.set_level(logging.INFO)
-    command = [sys.executable, "-c", HOLDER, str(tmp_path / "training.lock")]
+    monkeypatch.setattr(fcntl, "flock", fcntl.flock)
+    exec(system, {})
+    command = [sys.executable, "-c", system + HOLDER, str(tmp_path / "training.lock")]
     environment = {**os.environ, "SLURM_JOB_ID": "4711"}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None and first.stdout.readline() == "held\n"
         named = rf"process {first.pid} on {re.escape(socket.gethostname())} \(Slurm job 4711\), since 20"
         with pytest.raises(ValueError, match=f"is being trained into by {named}"):
             hold_folder(tmp_path, wait_s=0)
+        assert (tmp_path / "training.lock.held").exists() is bool(system)
         monkeypatch.setattr("models.training.runs.WAIT_S", 0.0)
         with pytest.raises(ValueError, match="is being trained into"):
             open_run(tmp_path, "a", ALONE)

@@ -7,6 +7,7 @@ goes with its process and says whose it was.
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from models.locks import Lock
@@ -28,11 +29,9 @@ def release_dead_runs() -> list[str]:
     left = [path for path in LOCKS.glob("*.lock") if path.is_file()]
     if left and not gone:
         return []
-    for path in left:
-        path.unlink(missing_ok=True)
-    for other in others:
-        other.path.unlink(missing_ok=True)
-        other.note.unlink(missing_ok=True)
+    for path in (*left, *(path for other in others for path in (other.path, other.note))):
+        with suppress(OSError):  # removed meanwhile, or another user's
+            path.unlink()
     if not left:
         return []
     return [f"An earlier run here did not end by itself ({'; '.join(gone)}); its lock is removed."]
