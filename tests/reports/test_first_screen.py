@@ -298,9 +298,7 @@ def test_numbers_of_a_synthetic_run(
     """Student's t below 20 prompts in a dimension, else the bootstrap; a control below all models, or not."""
     monkeypatch.setattr(synthetic, "PER_KIND", per_kind)
     monkeypatch.setitem(synthetic.ROWS, "noise", ("Noise", "control", noise))
-    scores = synthetic.make_results(
-        tmp_path, embedded=0, keep_results=True, without=("rolling_forcing", "scene")
-    )
+    scores = synthetic.make_results(tmp_path, embedded=0, without=("rolling_forcing", "scene"))
     synthetic.run_script(tmp_path, scores, synthetic.report_settings())
     check_first_screen(tmp_path)
     assert ("Warning from the controls" in (tmp_path / "report.html").read_text()) == (noise > 0)
