@@ -117,10 +117,12 @@ def training_section(view: View) -> dict[str, Any]:
         for row, groups in run.curves.items()
         if groups
     }
-    steps = and_joined([f"{run.label(row)} ({numbered(round(step), 'step')})" for row, step in last.items()])
+    steps = [f"{run.label(row)} ({numbered(round(step), 'step')})" for row, step in last.items()]
     checked = [numbered(len(lines), "held-out metric") + " compared" for _, lines in compared if lines]
     return {
-        "inside": "; ".join([steps, *checked]) + "." if last else "No row was trained in this run.",
+        "inside": "; ".join([and_joined(steps), *checked]) + "."
+        if steps
+        else "No row was trained in this run.",
         "recipes": recipe_tables(run),
         "curves": {
             row: curves_figure(row, run.label(row), moving(groups)) if moving(groups) else None

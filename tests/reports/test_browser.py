@@ -258,7 +258,7 @@ def test_print_holds_every_section_and_cuts_nothing(tab: Tab, tmp_path: Path) ->
     tab.page.pdf(path=path, prefer_css_page_size=True)
     reader = PdfReader(path)
     text = " ".join(" ".join(page.extract_text() for page in reader.pages).split())
-    for heading in tab.page.locator("section h2").all_text_contents():
+    for heading in tab.page.locator("main > section > h2, summary > h2").all_text_contents():
         assert heading in text
     assert "Network calls" in text
     assert "Bidirectional base model" in text

@@ -28,7 +28,7 @@ from evaluation.records import (
     write_json,
 )
 from evaluation.variance import VarianceTable
-from reports.page import beside_clips, render_page, render_section
+from reports.page import SECTIONS, beside_clips, render_page, render_section
 from reports.published import read_published
 from reports.run import ReportSettings, Run, read_run
 from reports.sections.controls import controls_figure, said_of_controls
@@ -527,6 +527,13 @@ def run_schema() -> str:
         return [strip(item) for item in node] if isinstance(node, list) else node
 
     return json.dumps(strip(Run.model_json_schema()), indent=1, sort_keys=True) + "\n"
+
+
+def test_a_run_that_trained_nothing_says_so(finished_run: Run) -> None:
+    """As one on published weights: no curves, no held-out check."""
+    run = finished_run.model_copy(update={"curves": {}, "heldout": ()})
+    assert SECTIONS["training"].make(view_of(run))["inside"] == "No row was trained in this run."
+    assert "No row was trained" in render_section(run, "training")
 
 
 @pytest.mark.slow
