@@ -73,6 +73,11 @@ def again(folder: Path) -> Again:
     prompts = {p["id"]: p for p in lines(folder / "prompts" / "prompts.jsonl")}
     ids = sorted(prompts)
     strata = [(tuple(sorted(prompts[i]["dimensions"])), prompts[i]["keep"]) for i in ids]
+    size = sorted(set(strata), key=lambda stratum: (strata.count(stratum), repr(stratum)))
+    lonely = {stratum for stratum in size if strata.count(stratum) == 1}
+    if len(lonely) == 1:  # joins the smallest of the others; several are one stratum together
+        lonely |= set(size[1:2])
+    strata = [size[0] if stratum in lonely else stratum for stratum in strata]
     generator = np.random.Generator(np.random.Philox(key=table["seed"]))
     weights = np.ones((table["draws"], len(ids)))
     members = {s: [n for n, own in enumerate(strata) if own == s] for s in sorted(set(strata), key=repr)}
