@@ -6,13 +6,14 @@ import jinja2
 
 from evaluation.files import one_line
 from reports.exports import markdown_text
-from reports.words import and_joined, count_word, foreign
+from reports.words import and_joined, count_word, foreign, p_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
     trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
 )  # fmt: skip
+PAGES.filters["p_text"] = p_text
 TEXTS = PAGES.overlay(autoescape=False)
 """For Markdown. A page escapes these texts like any other."""
 TEXTS.filters |= {

@@ -3,7 +3,8 @@
 from reports.run import Run
 from reports.sections.cost import cost_line, estimate_of
 from reports.tables import SUITE_KINDS, MainLine, main_table
-from reports.verdict import p_text, points_text, verdict_of
+from reports.verdict import points_text, verdict_of
+from reports.words import p_text
 
 TOP_ROWS = 5
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from evaluation.intervals import LEVEL
 from evaluation.records import Interval, RowSummary, ScoresTable
 from reports.tables import TOTAL_NAMES, MainTable, Pairs, main_table
-from reports.words import and_joined, count_word
+from reports.words import and_joined, count_word, p_text
 
 FEATURED = ("raven", "cm_grpo")
 """Rows that get a sentence whatever their rank, the second beside the first, which it is trained from."""
@@ -31,13 +31,6 @@ class Verdict(NamedTuple):
     def sentences(self) -> tuple[str, ...]:
         """All of it."""
         return (self.headline, *self.others)
-
-
-def p_text(p_value: float) -> str:
-    """`p = 0.012`; never rounded up to the level of the tests, nor down to 0."""
-    if p_value < 0.001:
-        return "p < 0.001"
-    return "p < 0.05" if p_value < LEVEL <= round(p_value, 3) else f"p = {p_value:.3f}"
 
 
 def points_text(found: Interval) -> str:

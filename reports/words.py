@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from evaluation.files import one_line
+from evaluation.intervals import LEVEL
 
 COUNTS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -27,3 +28,10 @@ def and_joined(items: Sequence[str]) -> str:
 def foreign(text: str) -> str:
     """Words of others on one line, in which no citation and no heading begins."""
     return one_line(text).replace("[@", "[ @").replace("##", "# #")
+
+
+def p_text(p_value: float) -> str:
+    """`p = 0.012`; never rounded up to the level of the tests, nor down to 0."""
+    if p_value < 0.001:
+        return "p < 0.001"
+    return "p < 0.05" if p_value < LEVEL <= round(p_value, 3) else f"p = {p_value:.3f}"

@@ -26,7 +26,8 @@ from evaluation.records import (
 )
 from reports.page import render_section
 from reports.run import Run
-from reports.verdict import p_text, verdict_of
+from reports.verdict import verdict_of
+from reports.words import p_text
 from tests.evaluation.made_up import FILES, INPUTS, aggregate
 from tests.reports import synthetic
 
@@ -223,6 +224,20 @@ def test_the_first_screen_names_what_it_shows(finished_run: Run) -> None:
     tied = render_section(finished_run.model_copy(update={"table": table}), "header")
     assert tied.count('<small class="tie">tie</small>') == tied.count('<circle class="tie"') == 4
     assert "differs" not in re.sub(r'<p class="quiet".*', "", tied, flags=re.DOTALL)
+
+
+def test_a_long_table_shows_the_highest_and_ours(finished_run: Run) -> None:
+    """Ten of thirteen rows, and RAVEN at the end of them; the others are counted. One row needs no table."""
+    totals: Totals = {f"m{n}": 80.0 - n for n in range(12)} | {"raven": 50.0}
+    table = made_table(totals, " ".join(f"{row}:raven" for row in totals if row != "raven"))
+    html = render_section(finished_run.model_copy(update={"table": table}), "header")
+    shown = re.findall(r'<th scope="row">(\w+)</th>', html)
+    assert shown == [*(f"M{n}" for n in range(10)), "RAVEN"]
+    assert '2 more in <a href="#scores">' in html
+    assert "RAVEN: rank 13, 30.00 points [29.50, 30.50] below M0 (p = 0.001)." in html
+    for few in ({"a": 80.0}, {"a": None}):
+        alone = finished_run.model_copy(update={"table": made_table(few, "")})
+        assert "<table" not in render_section(alone, "header")
 
 
 class World(NamedTuple):
