@@ -32,6 +32,8 @@ _STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold", "axes.titlecolor": INK, "legend.frameon": False, "legend.fontsize": 8.0,
     "lines.linewidth": 1.4, "xtick.major.size": 0, "ytick.major.size": 0,
 }  # fmt: skip
+PANEL = 4.5
+"""Inches of a panel that a phone shows whole."""
 styled = matplotlib.rc_context(_STYLE)
 """Decorates a function that draws a figure."""
 
@@ -121,6 +123,27 @@ def fit_to_models(axes: Axes, rows: Sequence[RowSummary], values: Sequence[Inter
                 xycoords=("axes fraction", "data"), xytext=(2 if below else -2, 0), fontsize=8, color=MUTED,
                 textcoords="offset points", ha="left" if below else "right", va="center",
             )  # fmt: skip
+
+
+@styled
+def forest(
+    name: str,
+    title: str,
+    rows: Sequence[RowSummary],
+    dots: Sequence[Dot | None],
+    *,
+    xlabel: str = "",
+    zero: bool = False,
+    described: str = "numbers in the table",
+) -> SvgFigure:
+    """A panel of one dot a row. zero: differences, with a line at 0; otherwise on the scale of the models."""
+    figure, (axes,) = panel_grid(1, 1, (PANEL, 0.6 + 0.2 * len(rows) + (0.15 if xlabel else 0)))
+    draw_dots(axes, [row.label for row in rows], dots, zero=zero)
+    if not zero:
+        fit_to_models(axes, rows, [dot and dot.value for dot in dots])
+    axes.set_title(title, loc="left")
+    axes.set_xlabel(xlabel, color=MUTED, fontsize=8.5)
+    return to_svg(figure, name, f"{title} with 95 percent intervals", described)
 
 
 def to_svg(figure: Figure, name: str, title: str, described: str) -> SvgFigure:

@@ -6,7 +6,7 @@ import jinja2
 
 from evaluation.files import one_line
 from reports.exports import markdown_text
-from reports.words import and_joined, count_word, foreign, p_text
+from reports.words import and_joined, count_word, foreign, p_text, picture_size
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGES = jinja2.Environment(
@@ -14,6 +14,7 @@ PAGES = jinja2.Environment(
     trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
 )  # fmt: skip
 PAGES.filters["p_text"] = p_text
+PAGES.filters["picture_size"] = picture_size
 TEXTS = PAGES.overlay(autoescape=False)
 """For Markdown. A page escapes these texts like any other."""
 TEXTS.filters |= {

@@ -1,10 +1,13 @@
 """Small pieces of sentences that several sections of the report share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from evaluation.files import one_line
 from evaluation.intervals import LEVEL
 
+EMBEDDED_STRIDE = 4
+"""Pixels of a latent's side in the embedded world (models/embedded)."""
 COUNTS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
 )  # fmt: skip
@@ -18,6 +21,19 @@ def count_word(count: int) -> str:
 def numbered(count: int, noun: str) -> str:
     """`1 model` or `1,200 models`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def picture_size(config: Mapping[str, Any]) -> str:
+    """Of a suite's clips: `32 x 32 pixels, upscaled to 128 x 128`, or `832 x 480 pixels` as they are made.
+
+    config: the suite's configuration.
+    """
+    clip, model = config["clip"], config["model"]
+    shown = f"{clip['width']} x {clip['height']}"
+    made = f"{EMBEDDED_STRIDE * model['latent_width']} x {EMBEDDED_STRIDE * model['latent_height']}"
+    if config["benchmark"] != "toybox" or made == shown:
+        return f"{shown} pixels"
+    return f"{made} pixels, upscaled to {shown}"
 
 
 def and_joined(items: Sequence[str]) -> str:

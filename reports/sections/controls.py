@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from evaluation.aggregate import TOTALS
 from evaluation.intervals import LEVEL
 from evaluation.records import RowSummary
-from reports.drawing import MUTED, Dot, SvgFigure, draw_dots, panel_grid, row_colour, styled, to_svg
+from reports.drawing import Dot, SvgFigure, forest, row_colour
 from reports.tables import control_sources
 from reports.view import View
 from reports.words import numbered
@@ -80,27 +80,26 @@ def said_of_controls(view: View) -> list[Said]:
     )
 
 
-@styled
-def controls_figure(view: View, said: list[Said]) -> SvgFigure | None:
-    """Every model minus a control, a panel a control that is among the models. None if none is."""
-    shown = [one.row for one in said if one.standing.telling]
+def controls_figures(view: View, said: list[Said]) -> list[SvgFigure]:
+    """Every model minus a control, a panel a control that is among the models."""
     rows = [row for row in view.ranked if row.total is not None]
-    if not shown:
-        return None
-    columns = min(3, len(shown))
-    size = (2.2 + 2.9 * columns, (0.75 + 0.21 * len(rows)) * -(-len(shown) // columns))
-    figure, panels = panel_grid(len(shown), columns, size, sharey=True)
-    for axes, control in zip(panels, shown, strict=True):
-        dots = []
-        for row in rows:
-            pair = view.pairs.find(row.row, control.row, "total")
-            colour = row_colour(row, list(view.run.curves))
-            dots.append(pair and Dot(pair[0], colour, filled=pair[1] < LEVEL))
-        draw_dots(axes, [row.label for row in rows], dots, zero=True)
-        axes.set_title(f"minus: {control.label}", loc="left")
-    figure.supxlabel(f"points of {view.total_name}, model minus control", color=MUTED, fontsize=9)
-    described = "filled dots differ from the control, hollow ones do not; right of zero the model is above it"
-    return to_svg(figure, "controls", f"{view.total_name} of every model minus a control", described)
+    figures = []
+    for one in said:
+        if one.standing.telling:
+            dots = []
+            for row in rows:
+                pair = view.pairs.find(row.row, one.row.row, "total")
+                colour = row_colour(row, list(view.run.curves))
+                dots.append(pair and Dot(pair[0], colour, filled=pair[1] < LEVEL))
+            figures.append(
+                forest(
+                    f"control-{one.row.row.replace('_', '-')}", f"minus: {one.row.label}", rows, dots,
+                    xlabel=f"points of {view.total_name}, model minus control", zero=True,
+                    described="filled dots differ from the control, hollow ones do not; right of zero the "
+                    "model is above it",
+                )
+            )  # fmt: skip
+    return figures
 
 
 def controls_section(view: View) -> dict[str, Any]:
@@ -121,6 +120,6 @@ def controls_section(view: View) -> dict[str, Any]:
         },
         "titles": {"total": view.total_name, "quality": "Quality", "semantic": "Semantic"}
         | {name: metric.title for name, metric in view.known.items()},
-        "controls_figure": controls_figure(view, said),
+        "controls_figures": controls_figures(view, said),
         "made_controls": control_sources(view.run.table),
     }

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from evaluation.dimensions import NAMES, BoundsName
 from evaluation.metrics import Metric
 from evaluation.text_only_dimensions import ON_REQUEST, TEXT_ONLY
-from reports.drawing import SvgFigure, draw_dots, fit_to_models, panel_grid, row_dot, styled, to_svg
+from reports.drawing import SvgFigure, forest, row_dot
 from reports.published import read_published
 from reports.tables import Power, metric_marks, metric_value, power
 from reports.view import View
@@ -53,37 +53,28 @@ class Saturated(NamedTuple):
 
 
 def saturated(view: View) -> dict[str, Saturated]:
-    """The dimensions on which every model stands at one end of the scale, by name."""
+    """The dimensions on which every model stands at one end of the scale and none is told apart, by name."""
     found = {}
     for name, metric in view.known.items():
         means = [value.mean for row in view.ranked if (value := metric_value(row, name)) is not None]
-        if means and (min(means) >= 100.0 - NEAR or max(means) <= NEAR):
+        at_an_end = means and (min(means) >= 100.0 - NEAR or max(means) <= NEAR)
+        if at_an_end and power(view.run.table, name).separated == 0:
             found[name] = Saturated(metric.title, min(means), max(means))
     return found
 
 
-@styled
-def dimensions_figure(view: View, shown: Sequence[Metric]) -> SvgFigure | None:
-    """A forest plot a dimension: the normalised scores of all rows with 95 % intervals. None without any.
-
-    Each has its own scale, since good rows differ by few points.
-    """
-    if not shown:
-        return None
-    rows, trained = view.rows, list(view.run.curves)
-    columns = min(4, len(shown))
-    size = (0.9 + 2.9 * columns, -(-len(shown) // columns) * (0.62 + 0.19 * len(rows)))
-    figure, panels = panel_grid(len(shown), columns, size, sharey=True)
-    for axes, metric in zip(panels, shown, strict=True):
-        values = [metric_value(row, metric.name) for row in rows]
-        dots = [row_dot(row, value, trained) for row, value in zip(rows, values, strict=True)]
-        draw_dots(axes, [row.label for row in rows], dots)
-        fit_to_models(axes, rows, values)
-        axes.set_title(
-            f"{metric.title} ({', '.join(_kinds(view, metric.name)[:1]) or 'not scored'})", loc="left"
+def dimensions_figures(view: View, shown: Sequence[Metric]) -> list[SvgFigure]:
+    """The normalised scores of all rows with 95 % intervals, a panel a dimension, each on its own scale."""
+    trained = list(view.run.curves)
+    return [
+        forest(
+            f"dimension-{metric.name.replace('_', '-')}",
+            f"{metric.title} ({', '.join(_kinds(view, metric.name)[:1])})",
+            view.rows,
+            [row_dot(row, metric_value(row, metric.name), trained) for row in view.rows],
         )
-    title = f"Normalised score of every row in {len(shown)} dimensions with 95 percent intervals"
-    return to_svg(figure, "dimensions", title, "numbers in the table")
+        for metric in shown
+    ]
 
 
 def _inside(view: View, powers: Mapping[str, Power], full: int) -> str:
@@ -133,7 +124,7 @@ def dimensions_section(view: View) -> dict[str, Any]:
         "published_judge": published_judge(view),
         "some_left_out": any(cell.left_out for cell in cells),
         "several_processes": any(cell.several_processes is not None for cell in cells),
-        "dimensions_figure": dimensions_figure(
+        "dimensions_figures": dimensions_figures(
             view, [metric for metric in shown if any(metric.name in row.dimensions for row in view.rows)]
         ),
     }

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from evaluation.aggregate import TOTALS
 from evaluation.intervals import LEVEL
 from evaluation.records import RowSummary
-from reports.drawing import SvgFigure, draw_dots, fit_to_models, panel_grid, row_dot, styled, to_svg
+from reports.drawing import SvgFigure, forest, row_dot
 from reports.published import PublishedLine, read_published
 from reports.run import Run
 from reports.sections.cost import cost_line, estimate_of
@@ -49,20 +49,17 @@ def _most_others(run: Run) -> str:
     return f"up to {numbered(most, 'other job')} of this program" if most else "not of this program"
 
 
-@styled
-def totals_figure(rows: Sequence[RowSummary], trained: Sequence[str], total_name: str) -> SvgFigure:
-    """Total, Quality and Semantic with 95 % intervals, each on the scale of its models; controls that lie
-    further away than the models from each other are named at the edge. trained: rows in the accent colour.
+def totals_figures(rows: Sequence[RowSummary], trained: Sequence[str], total_name: str) -> list[SvgFigure]:
+    """Total, Quality and Semantic with 95 % intervals, each on the scale of its models. trained: rows in the
+    accent colour.
     """
-    figure, panels = panel_grid(3, 3, (10.5, 1.0 + 0.24 * len(rows)), sharey=True)
-    for axes, metric, title in zip(panels, TOTALS, (total_name, "Quality", "Semantic"), strict=True):
-        values = [metric_value(row, metric) for row in rows]
-        dots = [row_dot(row, value, trained) for row, value in zip(rows, values, strict=True)]
-        draw_dots(axes, [row.label for row in rows], dots)
-        fit_to_models(axes, rows, values)
-        axes.set_title(title, loc="left")
-    title = "Total, Quality and Semantic of every row with 95 percent intervals"
-    return to_svg(figure, "totals", title, "numbers in the table")
+    titles = dict(zip(TOTALS, (total_name, "Quality", "Semantic"), strict=True))
+    return [
+        forest(
+            f"totals-{name}", title, rows, [row_dot(row, metric_value(row, name), trained) for row in rows]
+        )
+        for name, title in titles.items()
+    ]
 
 
 def _speed_columns(run: Run) -> tuple[SpeedColumn, ...]:
@@ -90,5 +87,5 @@ def scores_section(view: View) -> dict[str, Any]:
         "most_others": _most_others(run),
         "speed_columns": _speed_columns(run),
         "cost_line": cost_line(estimate_of(run), run.measured),
-        "totals_figure": totals_figure(complete, list(run.curves), view.total_name) if complete else None,
+        "totals_figures": totals_figures(complete, list(run.curves), view.total_name) if complete else [],
     }

@@ -9,9 +9,13 @@ from reports.words import numbered
 
 @styled
 def filter_figure(view: View) -> SvgFigure | None:
-    """How many prompts have at least n static samples, a line a row. None unless rows differ in that."""
+    """How many prompts have at least n static samples, a line a row. None unless models differ in that."""
     found = [entry for entry in view.run.filters if entry.filtered]
-    if len({tuple(sorted(sum(line.static) for line in entry.filtered)) for entry in found}) < 2:
+    models = {row.row for row in view.ranked}
+    counts = {
+        tuple(sorted(sum(line.static) for line in entry.filtered)) for entry in found if entry.row in models
+    }
+    if len(counts) < 2:
         return None
     most = max(len(line.motion) for entry in found for line in entry.filtered)
     figure, (axes,) = panel_grid(1, 1, (8.0, 3.6))
@@ -35,14 +39,16 @@ def filter_figure(view: View) -> SvgFigure | None:
 def static_filter_section(view: View) -> dict[str, Any]:
     """What static_filter.html.j2 shows."""
     filters = view.run.filters
-    samples = {sum(len(line.static) for line in entry.filtered) for entry in filters}
-    static = [sum(sum(line.static) for line in entry.filtered) for entry in filters]
-    short = sum(any(line.short for line in entry.filtered) for entry in filters)
+    models = {row.row for row in view.ranked}
+    entries = [entry for entry in filters if entry.row in models and entry.filtered]
+    samples = [sum(len(line.static) for line in entry.filtered) for entry in entries]
+    static = [sum(sum(line.static) for line in entry.filtered) for entry in entries]
+    short = sum(any(line.short for line in entry.filtered) for entry in entries)
     return {
-        "inside": "No static-filter records."
-        if not filters
-        else f"{min(static)} to {max(static)} of {'/'.join(map(str, sorted(samples)))} samples of a row are "
-        f"static; {numbered(short, 'row')} had too few of some prompt.",
+        "inside": f"{min(static)} to {max(static)} of {max(samples)} samples of a model are static; "
+        f"{numbered(short, 'model')} had too few of some prompt."
+        if entries
+        else "No prompt of a model was filtered.",
         "filters": filters,
         "filter_figure": filter_figure(view),
     }

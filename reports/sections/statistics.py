@@ -8,7 +8,7 @@ from evaluation.aggregate import TOTALS
 from evaluation.intervals import LEVEL, NEAR_END, SMALL
 from evaluation.records import Needed
 from evaluation.variance import VarianceTable
-from reports.drawing import ACCENT, MUTED, SERIES, Dot, SvgFigure, draw_dots, panel_grid, styled, to_svg
+from reports.drawing import Dot, SvgFigure, forest, row_colour
 from reports.tables import power
 from reports.view import View
 
@@ -39,31 +39,29 @@ def deviations(variance: VarianceTable | None, rows: Sequence[str]) -> dict[str,
     return lines
 
 
-@styled
-def paired_figure(view: View) -> SvgFigure | None:
-    """Every ranked row minus the highest, paired. None with fewer than two ranked rows.
+def paired_figures(view: View) -> list[SvgFigure]:
+    """Every ranked row minus the highest, paired, by each total. None with fewer than two ranked rows.
 
     Filled: the two differ after Holm's correction; hollow: a tie.
     """
     if len(view.main.ranked) < 2:
-        return None
+        return []
     best, *others = (line.summary for line in view.main.ranked)
-    figure, panels = panel_grid(3, 3, (10.5, 1.2 + 0.24 * len(others)), sharey=True)
-    for axes, metric, title in zip(panels, TOTALS, (view.total_name, "Quality", "Semantic"), strict=True):
+    titles = dict(zip(TOTALS, (view.total_name, "Quality", "Semantic"), strict=True))
+    figures = []
+    for metric, title in titles.items():
         dots = []
         for row in others:
             found = view.pairs.find(row.row, best.row, metric)
-            colour = ACCENT if row.row in view.run.curves else SERIES[0]
+            colour = row_colour(row, list(view.run.curves))
             dots.append(found and Dot(found[0], colour, filled=found[1] < LEVEL))
-        draw_dots(axes, [row.label for row in others], dots, zero=True)
-        axes.set_title(title, loc="left")
-    figure.supxlabel(f"row minus {best.label}", color=MUTED, fontsize=9)
-    return to_svg(
-        figure,
-        "paired",
-        f"Paired differences from {best.label} with intervals corrected as the tests are",
-        "filled dots differ, hollow ones are ties; numbers in the table",
-    )
+        figures.append(
+            forest(
+                f"paired-{metric}", title, others, dots, zero=True, xlabel=f"row minus {best.label}",
+                described="filled dots differ, hollow ones are ties; numbers in the table",
+            )
+        )  # fmt: skip
+    return figures
 
 
 class PowerLine(NamedTuple):
@@ -143,5 +141,5 @@ def statistics_section(view: View) -> dict[str, Any]:
         "small_totals": any(0 < count < SMALL for count in fewest.values()),
         "near_end": NEAR_END,
         "compared_rows": [row for row in (*view.ranked, *view.controls) if row.dimensions],
-        "paired_figure": paired_figure(view),
+        "paired_figures": paired_figures(view),
     }

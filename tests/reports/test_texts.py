@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from baselines.spec import load_all
-from evaluation.records import ClipTiming, read_jsonl, write_jsonl
+from evaluation.records import ClipTiming, Interval, RowSummary, read_jsonl, write_jsonl
 from reports.beside import EXPORTS
 from reports.citations import (
     baseline_key,
@@ -24,11 +24,16 @@ from reports.licences import NETWORKS, NOT_STATED, Licence
 from reports.page import render_section
 from reports.replay import Replay
 from reports.run import Run
+from reports.sections.dimensions import saturated
 from reports.sections.limits import not_comparable
 from reports.sections.methods import methods_bibtex, methods_keys, methods_latex, methods_markdown
+from reports.sections.static_filter import filter_figure
+from reports.sections.training import constants, moving
 from reports.tables import main_table
 from reports.terminal import TOP_ROWS, terminal_text
 from reports.verdict import points_text, verdict_of
+from reports.view import View, view_of
+from reports.words import picture_size
 from tests.reports import full_scale, synthetic
 from tests.reports.synthetic import run_of
 from workflow.planning.licences import licences_of
@@ -364,3 +369,62 @@ def test_the_verdict_is_one(finished_run: Run) -> None:
     if len(main.ranked) > TOP_ROWS:
         more = f"  and {len(main.ranked) - TOP_ROWS} more, {len(main.controls)} controls beside them"
         assert shown[TOP_ROWS] == more
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "latents", "clip", "said"),
+    [
+        ("toybox", (8, 8), (128, 128), "32 x 32 pixels, upscaled to 128 x 128"),
+        ("toybox", (8, 8), (32, 32), "32 x 32 pixels"),
+        ("toybox", (4, 8), (64, 128), "16 x 32 pixels, upscaled to 64 x 128"),
+        ("vbench", (104, 60), (832, 480), "832 x 480 pixels"),
+    ],
+)
+def test_the_size_of_pictures_is_the_one_they_are_made_at(
+    benchmark: str, latents: tuple[int, int], clip: tuple[int, int], said: str
+) -> None:
+    """Guards against calling an enlarged picture by the size of its file. Width comes first."""
+    sizes = dict(zip(("latent_width", "latent_height"), latents, strict=True))
+    shown = dict(zip(("width", "height"), clip, strict=True))
+    assert picture_size({"benchmark": benchmark, "model": sizes, "clip": shown}) == said
+
+
+def with_scores(run: Run, dimension: str, mean: float) -> View:
+    """The run with every model at the same score of a dimension, and no pair of models told apart on it."""
+
+    def changed(row: RowSummary) -> RowSummary:
+        if row.kind == "control":
+            return row
+        value = Interval(mean=mean, low=mean, high=mean)
+        cell = row.dimensions[dimension].model_copy(update={"normalised": value})
+        return row.model_copy(update={"dimensions": row.dimensions | {dimension: cell}})
+
+    pairs = [
+        pair.model_copy(update={"holm": 1.0}) if pair.metric == dimension else pair
+        for pair in run.table.pairs
+    ]
+    rows = tuple(changed(row) for row in run.table.rows)
+    return view_of(
+        run.model_copy(update={"table": run.table.model_copy(update={"rows": rows, "pairs": tuple(pairs)})})
+    )
+
+
+def test_what_says_nothing_has_no_figure(finished_run: Run) -> None:
+    """A dimension at an end of the scale on which no model is told apart is named in one line; curves that
+    never change have no panel; the static filter has a figure only where models differ.
+    """
+    for mean, full in ((99.2, True), (0.4, True), (98.9, False)):
+        assert ("color" in saturated(with_scores(finished_run, "color", mean))) == full
+    page = render_section(with_scores(finished_run, "color", 99.2).run, "dimensions")
+    assert "color (99.2 to 99.2)" in page and 'id="dimension-color' not in page
+    groups = finished_run.curves["raven"]
+    assert [curve for group in moving(groups) for curve in group.curves if len(set(curve.values)) == 1] == []
+    assert constants(groups) == ["student_lr 0.0001"]
+    assert filter_figure(view_of(finished_run)) is not None
+    alike = [
+        f.model_copy(update={"filtered": finished_run.filters[0].filtered}) for f in finished_run.filters
+    ]
+    assert filter_figure(view_of(finished_run.model_copy(update={"filters": alike}))) is None
+    other = next(f.filtered for f in finished_run.filters if f.row == "rolling_forcing")
+    control = [f.model_copy(update={"filtered": other}) if f.row == "noise" else f for f in alike]
+    assert filter_figure(view_of(finished_run.model_copy(update={"filters": control}))) is None
