@@ -74,7 +74,8 @@ def share_interval(outcomes: Array, clusters: Clusters) -> Interval | None:
     error = two_way_error((outcomes - share) / len(outcomes), clusters)
     if error is None:
         return None
-    low, high = bounded_range(share, error, len(np.unique(clusters.prompts)))
+    prompts, voters = len(np.unique(clusters.prompts)), len(np.unique(clusters.voters))
+    low, high = bounded_range(share, error, prompts if voters == 1 else min(voters, prompts))
     return Interval(mean=100 * share, low=100 * low, high=100 * high)
 
 

@@ -62,7 +62,7 @@ class Vote(Record):
 
 
 class Ballot(VersionedRecord):
-    """The votes file of one voter, as a browser writes it."""
+    """The votes file of one voter. A browser that cannot hash (a page from plain http) writes no checksum."""
 
     checksum_required: ClassVar = False
     suite: Identifier
@@ -206,8 +206,9 @@ def read_ballot(path: Path) -> Ballot:
     try:
         return read_json(Ballot, path)
     except ValueError as error:
-        said = str(error).replace("remake it with its stage", "export it from the report's page again")
-        raise ValueError(said if str(path) in said else f"{path} is no votes file: {said}") from error
+        said = str(error).rsplit(";", 1)[0].rstrip(".").replace("its stage wrote it", "the page wrote it")
+        where = "" if str(path) in said else f"{path} is no votes file: "
+        raise ValueError(f"{where}{said}; export it from the report's page again.") from error
 
 
 def read_ballots(

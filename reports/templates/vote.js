@@ -132,8 +132,14 @@ if (document.getElementById("vote")) {
     box.focus();
     ask();
   };
-  const save_file = () => {
-    const url = URL.createObjectURL(new Blob([JSON.stringify(ballot, null, 1) + "\n"], { type: "application/json" }));
+  // The sha256 of the text stands before it, as in all records (evaluation/records.py, with_checksum).
+  const save_file = async () => {
+    let text = JSON.stringify(ballot, null, 1) + "\n";
+    if (crypto.subtle) {
+      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
+      text = '{"checksum":"' + [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("") + '",' + text.slice(1);
+    }
+    const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
     make("a", { href: url, download: "votes-" + suite + "-" + ballot.voter + ".json" }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10000);
     say(ballot.votes.length + " answers exported as votes-" + suite + "-" + ballot.voter + ".json; you can go on.");

@@ -65,19 +65,22 @@ def test_a_side_is_not_a_row() -> None:
 
 
 def test_all_votes_for_one() -> None:
-    """Wilson's interval of n of n, n / (n + z^2), is not of zero width, and no strength is made up."""
-    found = summary(ballot("ada", [vote("left", n) for n in range(12)]))
-    won = found.rows[0].won
-    z = 1.959964  # 97.5 % of the normal distribution
-    assert won is not None and (won.mean, won.high) == (100, 100)
-    assert won.low == pytest.approx(100 * 12 / (12 + z**2), abs=1e-4)
+    """Wilson's interval of n of n, n / (n + z^2), is not of zero width, and no strength is made up; of
+    several voters, it is that of so many voters.
+    """
+    votes = [vote("left", n) for n in range(12)]
+    found = summary(ballot("ada", votes))
+    for n, each in ((12, found), (3, summary(*(ballot(name, votes) for name in ("ada", "bob", "cy"))))):
+        won = each.rows[0].won
+        assert won is not None and (won.mean, won.high) == (100, pytest.approx(100))
+        assert won.low == pytest.approx(100 * n / (n + 1.959964**2), abs=1e-4)
     assert [row.row for row in found.rows] == ["a", "b"]
     assert [row.strength for row in found.rows] == [None, None]
     assert found.alpha is None
 
 
 def test_only_ties() -> None:
-    """Everything is 50 %, the interval has a width, and a strength that cannot have one is left out."""
+    """Everything is 50 %, with an interval wider than a point; a strength without one is left out."""
     found = summary(ballot("ada", [vote("tie", n, right=row) for n in range(12) for row in "bc"]))
     assert found.ties == found.votes == 24
     for row in found.rows:
@@ -226,8 +229,7 @@ def test_what_is_no_votes_file_is_refused(tmp_path: Path, content: bytes) -> Non
     """Whatever somebody sends is one sentence with the file's name, and says what to do."""
     path = tmp_path / "sent.json"
     path.write_bytes(content)
-    said = "is not a valid Ballot|is no votes file|has no schema_version|cannot be read|line 1 has a byte"
-    with pytest.raises(ValueError, match=rf"sent\.json ({said})"):
+    with pytest.raises(ValueError, match=r"sent\.json .*export it from the report's page again"):
         read_ballots([path], "toybox", CLIPS, PROMPTS)
     with pytest.raises(FileNotFoundError, match="name votes files"):
         read_ballots([tmp_path / "none.json"], "toybox", CLIPS, PROMPTS)

@@ -17,8 +17,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pypdf import PdfReader
 
-from evaluation.records import parse, read_json
-from evaluation.votes import Ballot, votes_of_run
+from evaluation.records import parse
+from evaluation.votes import Ballot, read_ballot, votes_of_run
 from tests.reports import synthetic
 from tests.reports.synthetic import run_script
 
@@ -583,7 +583,11 @@ def test_a_blind_vote(browser: Browser, reports: Reports, tmp_path: Path, kind: 
     page.keyboard.press("Escape")
     expect(page.locator("#main")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    ballot = read_json(Ballot, path)
+    ballot = read_ballot(path)
+    edited = tmp_path / "edited.json"
+    edited.write_text(path.read_text(encoding="utf-8").replace('"left",\n', '"tie",\n'), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"is not what its checksum says.*export it from"):
+        read_ballot(edited)
     assert [vote.answer for vote in ballot.votes] == ["left", "tie", "right", "tie"]
     assert len({(vote.prompt, vote.left, vote.right) for vote in ballot.votes}) == 4
     assert votes_of_run(reports.beside.parent, [path]).votes == 4
