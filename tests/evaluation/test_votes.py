@@ -80,7 +80,7 @@ def test_all_votes_for_one() -> None:
 
 
 def test_only_ties() -> None:
-    """Everything is 50 %, with an interval wider than a point; a strength without one is left out."""
+    """Everything is 50 %, the interval has a width, and a strength that cannot have one is left out."""
     found = summary(ballot("ada", [vote("tie", n, right=row) for n in range(12) for row in "bc"]))
     assert found.ties == found.votes == 24
     for row in found.rows:
