@@ -22,6 +22,7 @@ from evaluation.records import (
     Record,
     ScoresTable,
 )
+from evaluation.votes import Ballot
 from tests.damages import DAMAGES, Damage, lie
 from tests.evaluation.made_up import INPUTS
 
@@ -35,6 +36,7 @@ FROZEN = (
     records.WeightsManifest,
     records.TrainManifest,
     records.ScoresTable,
+    Ballot,
 )
 
 PROMPT = Prompt(

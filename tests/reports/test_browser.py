@@ -564,6 +564,8 @@ def test_a_blind_vote(browser: Browser, reports: Reports, tmp_path: Path, kind: 
     for key in ("ArrowLeft", "ArrowDown", "ArrowRight"):
         answer(page, key)
     expect(page.locator("#vote-state")).to_contain_text("Question 4. 3 answers kept")
+    faults = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    assert [fault["id"] for fault in faults if fault["impact"] in ("serious", "critical")] == []
     text = page.locator("#vote-prompt").inner_text()
     page.keyboard.press("Backspace")
     expect(page.locator("#vote-state")).to_contain_text("Question 3. 2 answers kept")
