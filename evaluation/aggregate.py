@@ -311,20 +311,19 @@ def _row_summary(
     )
 
 
-def _compare_dimension(
-    one: RowDraws, other: RowDraws, name: str, design: Design, scale: float
-) -> Estimate | None:
+def _compare_dimension(one: RowDraws, other: RowDraws, metric: Metric, design: Design) -> Estimate | None:
     """Normalised difference of two rows on the prompts that both have clips of; None if there is none."""
+    name = metric.name
     has, other_has = one.counts[name] > 0, other.counts[name] > 0
     common = has & other_has
     if not common.any():
         return None
     if np.array_equal(has, other_has):  # the rows' own draws are on these very prompts
-        return one.raw[name].minus(other.raw[name]).scaled(scale)
+        return one.raw[name].minus(other.raw[name]).scaled(metric.scale)
     sums = np.stack([one.sums[name], other.sums[name]]) * common
     counts = np.stack([one.counts[name], other.counts[name]]) * common
-    a, b = mean_estimates(sums, counts, design)
-    return a.minus(b).scaled(scale)
+    a, b = mean_estimates(sums, counts, design, [metric.ends] * 2)
+    return a.minus(b).scaled(metric.scale)
 
 
 def _pairs(
@@ -353,7 +352,7 @@ def _pairs(
         families: dict[bool, list[RowPair]] = {False: [], True: []}
         for name, metric in known.items():
             if name in draws[a].raw and name in draws[b].raw:
-                found_here = _compare_dimension(draws[a], draws[b], name, design, metric.scale)
+                found_here = _compare_dimension(draws[a], draws[b], metric, design)
                 if found_here is not None:
                     families[metric.group == CUSTOM_GROUP].append((a, b, name, found_here))
         found += [pair for family in families.values() for pair in holm_family(family, design)]

@@ -80,9 +80,9 @@ class Estimate(NamedTuple):
     fewest: int
     """Prompts of any one dimension in it, which decides between the bootstrap and Student's t."""
     ends: tuple[float, float] | None = None
-    """Of the scale; None of differences."""
+    """Of the scale, of a difference the largest that there can be. None where they are not known."""
     unseen: tuple[float, float] | None = None
-    """Of a sum of means, see with_unseen; None otherwise."""
+    """Of a sum of means, see with_unseen; 0 of a difference, None of a mean over clips."""
 
     def scaled(self, scale: float, low: float = 0.0) -> Estimate:
         """scale (estimate - low)."""
@@ -97,25 +97,33 @@ class Estimate(NamedTuple):
 
     def minus(self, other: Estimate) -> Estimate:
         """The paired difference on the prompts of this estimate."""
+        ends = None
+        if self.ends is not None and other.ends is not None:
+            ends = self.ends[0] - other.ends[1], self.ends[1] - other.ends[0]
         return Estimate(
             self.mean - other.mean,
             self.draws - other.draws,
             self.influence - other.influence,
             self.prompts,
             min(self.fewest, other.fewest),
+            ends,
+            unseen=(0.0, 0.0),
         )
 
     def interval(self, design: Design) -> Interval:
         """95 %: bounded_range near an end of the scale or where the plain one would leave it; otherwise the
-        plain one, of a sum with what is unseen of its parts, and cut where the scale ends.
+        plain one, of a sum with what is unseen of its parts. Sums and differences are cut where the scale
+        ends.
         """
         low, high = self.plain(design)
-        bottom, top = self.ends or (-math.inf, math.inf)
         if self.unseen is not None:
             below, above = (NORMAL * error for error in self.unseen)
-            low = max(self.mean - math.hypot(self.mean - low, below), min(bottom, self.mean))
-            high = min(self.mean + math.hypot(high - self.mean, above), max(top, self.mean))
+            low, high = self._cut(
+                self.mean - math.hypot(self.mean - low, below),
+                self.mean + math.hypot(high - self.mean, above),
+            )
         elif self.ends is not None:
+            bottom, top = self.ends
             error = linear_error(self.influence, design.strata, self.prompts)
             width = top - bottom
             share, known = (self.mean - bottom) / width, error._replace(se=error.se / width)
@@ -133,12 +141,17 @@ class Estimate(NamedTuple):
         ends at zero at the latest; where it does not, the interval holds zero.
         """
         mean = self.mean
-        low, high = self.plain(design, LEVEL / tests)
+        low, high = self._cut(*self.plain(design, LEVEL / tests))
         if adjusted >= LEVEL:
             return Interval(mean=mean, low=min(low, 0.0), high=max(high, 0.0))
         return Interval(
             mean=mean, low=max(low, 0.0) if mean > 0 else low, high=min(high, 0.0) if mean < 0 else high
         )
+
+    def _cut(self, low: float, high: float) -> Range:
+        """No part of an interval lies where the mean cannot be, but for rounding of the mean itself."""
+        bottom, top = self.ends or (-math.inf, math.inf)
+        return Range(max(low, min(bottom, self.mean)), min(high, max(top, self.mean)))
 
     def plain(self, design: Design, level: float = LEVEL) -> Range:
         """Without regard to ends of the scale: percentiles of the draws, Student's t below SMALL prompts."""

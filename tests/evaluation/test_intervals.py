@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluation.estimates import make_design, mean_estimates
+from evaluation.estimates import average, make_design, mean_estimates
 from evaluation.intervals import (
     Error,
     bootstrap_generator,
@@ -156,6 +156,24 @@ def test_a_prompt_of_a_kind_of_its_own_counts_like_any_other():
     sizes = {"a": 1, "b": 3, "c": 3, "d": 5}
     design = make_design({f"{kind}{i}": kind for kind, n in sizes.items() for i in range(n)}, 100, 0)
     assert np.bincount(design.strata).tolist() == [4, 3, 5]
+
+
+def test_no_difference_is_larger_than_its_scale():
+    """Guards -123 points of 100: Student's t of 4 prompts that pass or fail reaches beyond what can be. A
+    dimension where less is better too, and a difference of sums.
+    """
+    design = make_design({f"p{i}": 0 for i in range(4)}, 100, 0)
+    a, b = mean_estimates(np.array([[0, 0, 1, 0], [1, 1, 0, 1.0]]), np.ones((2, 4)), design, [(0.0, 1.0)] * 2)
+    for found, farthest in (
+        (a.minus(b).scaled(100.0), 100.0),
+        (b.scaled(-100.0, 1.0).minus(a.scaled(-100.0, 1.0)), 100.0),
+        (average([a, b], 4, design).minus(average([b, b], 4, design)), 1.0),
+    ):
+        low, high = found.plain(design, 0.01)
+        assert max(-low, high) > farthest
+        for interval in (found.interval(design), found.corrected(design, 5, 1.0)):
+            assert -farthest <= interval.low <= found.mean <= interval.high <= farthest
+        assert found.corrected(design, 5, 1.0).low == -farthest
 
 
 def test_small_samples_without_spread_prove_little():
