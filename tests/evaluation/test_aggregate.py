@@ -349,6 +349,23 @@ def test_pairs_share_their_draws(compared):
     assert rows["b"].total.low < rows["a"].total.high
 
 
+def test_more_samples_do_not_help_where_rows_share_their_seeds():
+    """A lead that depends on the prompt alone: the seeds of both rows cancel clip by clip, so that no number
+    of them finds what one does not.
+    """
+    prompts = make_prompts()
+    leads = {"a": lambda p: 0.0, "b": lambda p: 0.01 * np.sin(7.0 * p)}
+    results = [
+        make_result(row, n, prompts, lambda p, s, lead=lead: noisy(lead(p))(p, s))
+        for row, lead in leads.items()
+        for n in NAMES
+    ]
+    table = aggregate("toybox", prompts, results, [], make_settings(dict.fromkeys(leads, "native")))
+    (pair,) = [pair for pair in table.pairs if pair.metric == "total"]
+    assert 0.5 < pair.detectable < 1.0
+    assert [need.samples for need in pair.needed] == [None, None, 1]
+
+
 def test_what_a_run_could_have_shown(compared):
     """Rows that share all their noise: the pair that differs by it and nothing else tells nothing; Total
     alone has a plan, and only where there are two rows.

@@ -1,6 +1,7 @@
 """The constants behind Quality, Semantic and Total, as literals: no other test may be the only witness."""
 
 from evaluation.dimensions import DIMENSIONS
+from evaluation.metrics import metrics
 
 CONSTANTS = {
     # name: (VBench's minimum, maximum, weight, group; toybox's minimum, maximum), in percent
@@ -33,3 +34,11 @@ def test_every_bound_weight_and_group_is_the_published_one() -> None:
     }  # fmt: skip
     assert found == CONSTANTS
     assert list(found) == list(CONSTANTS), "the order of VBench's tables"
+
+
+def test_ends_of_the_scale_are_those_of_the_benchmarks_scorers() -> None:
+    """Guards intervals of 106 and -10 %: toybox's styles are shares of frames, VBench's are cosines."""
+    cosines = {"appearance_style", "temporal_style", "overall_consistency"}
+    for name, metric in metrics("vbench").items():
+        assert metric.ends == (-100.0 if name in cosines else 0.0, 100.0)
+    assert {metric.ends for metric in metrics("toybox").values()} == {(0.0, 100.0)}
