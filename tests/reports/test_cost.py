@@ -1,6 +1,5 @@
 """What a run cost, beside its estimate: sums of benchmark files and of file sizes, by closed form."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,8 @@ import pytest
 from reports.cost import amount, measure_cost
 from reports.sections.cost import cost_line, stage_lines
 from tests.reports import synthetic
-from workflow.planning.banner import estimated_cost, planned_prompts, start_banner
+from workflow.planning.banner import planned_prompts
+from workflow.planning.cost import estimated_cost, work_line
 from workflow.planning.suite_file import load_suite
 
 ROOT = Path(__file__).parents[2]
@@ -62,10 +62,7 @@ def test_estimate_is_the_banners(folder: Path) -> None:
     suite = load_suite(ROOT, [], {})
     prompts = planned_prompts(suite, ROOT)
     estimate = estimated_cost(suite, prompts)
-    banner = start_banner(suite, prompts)
-    assert f"{estimate.jobs} jobs" in banner
-    minutes = re.search(r"(\d+) minutes of one core", banner)
-    assert minutes and int(minutes[1]) == round(estimate.total_s / 60)
+    assert f"{estimate.jobs} jobs, {amount(estimate.total_s, 'core')}" in work_line(estimate, "From nothing")
     lines = stage_lines(estimate, measure_cost(folder, (), {"device": "cpu"}, {}))
     assert [line.title for line in lines] == [
         "Training",

@@ -256,7 +256,7 @@ def test_jobs_left_are_read_from_snakemakes_graph() -> None:
 
     a, b, c, d = (Key(name) for name in "abcd")
     dag = SimpleNamespace(
-        needrun_jobs=lambda: iter([b, c, d]),
+        needrun_jobs=lambda exclude_finished: iter([b, c, d]),
         jobid=lambda job: job.number,
         dependencies={b: {a: set()}, c: {a: set(), b: set()}, d: {}},
     )

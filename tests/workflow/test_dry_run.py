@@ -1,5 +1,7 @@
 """What a dry run says: causes in words, files by name, and cost."""
 
+import re
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +10,10 @@ import pytest
 
 from evaluation.files import write_text
 from workflow.planning.acceptance import CodeBook, StageCode
+from workflow.planning.banner import planned_prompts
+from workflow.planning.cost import estimated_cost, jobs_from_nothing, work_line
 from workflow.planning.dry_run import AGAIN, NOT_MADE, NeededJob, cause_of, needed_jobs, summary
+from workflow.planning.needs import counted_prompts
 from workflow.planning.suite_file import read_suite
 
 ROOT = Path(__file__).parents[2]
@@ -56,9 +61,12 @@ def test_the_screen() -> None:
     )
     jobs = [NeededJob("report", AGAIN), NeededJob("mine", AGAIN), *needed_jobs(dag, lambda old: [])]
     jobs += [NeededJob("sample", AGAIN), *[NeededJob("render", NOT_MADE)] * 2]
-    said = summary(suite, jobs, {"train": 300.0, "sample": 60.0}, clips=1000, details="More: --list")
-    assert said.splitlines() == [
-        "To do for suite toybox: 6 jobs, about 6.1 core-minutes, up to 120.0 MB of new clips.",
+    cost = estimated_cost(suite, planned_prompts(suite, ROOT), Counter(job.rule for job in jobs))
+    rates = suite.rates
+    minutes = (rates.train_s + 244 / suite.sample.shards * rates.clip_s + 6 * rates.job_s) / 60
+    first = work_line(cost, "To do, about 3 min on 2 cores")
+    assert summary(jobs, first, "More: --list").splitlines() == [
+        f"To do, about 3 min on 2 cores: 6 jobs, {minutes:.1f} core-minutes, up to 29.3 MB of new clips.",
         "  stage   jobs  why",
         "  train      1  not made yet",
         "  sample     3  not made yet (2)",
@@ -67,16 +75,37 @@ def test_the_screen() -> None:
         "  mine       1  what it is made from is made again",
         "More: --list",
     ]
-    unknown = summary(suite, jobs, {}, clips=0, details="")
-    assert "what they cost can be said when its prompts are here (raven-bench fetch)." in unknown
 
 
 def test_gpu_hours_are_those_of_jobs_that_hold_one() -> None:
     """Joining parts and checking clips hold none; a training holds what it was measured to take."""
     suite = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)
-    jobs = [NeededJob(rule, NOT_MADE) for rule in ("train", "sample", "check", "score")]
-    said = summary(suite, jobs, {"train": 1.0, "sample": 3600.0, "check": 9e9}, clips=10, details="")
-    assert f"about {suite.rates.train_s / 3600 + 1:.1f} GPU-hours" in said
+    prompts = counted_prompts(suite)
+    assert prompts is not None
+    jobs = {"train": 1, "sample": 2, "check": 7, "score": 9}
+    cost, rates = estimated_cost(suite, prompts, jobs), suite.rates
+    assert cost.seconds == {
+        "train": rates.train_s + rates.job_s,
+        "sample": pytest.approx(2 * (6220 / suite.sample.shards * rates.clip_s + rates.job_s)),
+        "score": 0,
+        "rest": 0,
+    }
+    assert f": 19 jobs, {cost.total_s / 3600:.1f} GPU-hours (training " in work_line(cost, "x")
+    whole = estimated_cost(suite, prompts)
+    assert whole == estimated_cost(suite, prompts, jobs_from_nothing(suite)), (
+        "one estimate, of all or of a part"
+    )
+
+
+def test_the_readme_says_the_gpu_hours_of_both_ways() -> None:
+    """The first line that a reader of the vbench suite sees is what the estimate says."""
+    suite = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)
+    released = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT, {"weights": "released"})
+    prompts = counted_prompts(suite)
+    assert prompts is not None
+    said = re.findall(r"# (\d+) GPU-hours[:,] (?:it )?trains", (ROOT / "README.md").read_text())
+    hours = [estimated_cost(way, prompts).total_s / 3600 for way in (released, suite)]
+    assert [int(number) for number in said] == [round(number) for number in hours]
 
 
 def test_files_that_changed_since_a_digest_are_named(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from baselines.spec import load_row
 from evaluation.prompts import count_prompts
+from reports.cost import amount
 from workflow.fetching.downloads import FetchSources, plan_listing
 from workflow.planning.banner import expected_prompts, missing_for_jobs, run_needs
 from workflow.planning.cost import estimated_cost
-from workflow.planning.duration import duration
 from workflow.planning.needs import files_of, released_alternative
 from workflow.planning.resources import missing_resources, needed_resources, scorer_resources
 from workflow.planning.suite import Suite
@@ -70,9 +70,9 @@ def test_the_cheaper_way_comes_first(bare: Path) -> None:
     assert [float(size) for size in re.findall(r"(\d+) GB of files", first)] == [
         round(size / 1000) for size in sizes
     ]
-    times = [duration(estimated_cost(way, prompts).total_s) for way in (released, vbench)]
+    times = [amount(estimated_cost(way, prompts).total_s, "GPU") for way in (released, vbench)]
     assert first.index(times[0]) < first.index(times[1]) and "make fetch SUITE=vbench RELEASED=1" in first
-    assert "6,220 clips per row" in banner and "training 256.1 hours (11 days), sampling" in stages
+    assert "6,220 clips per row" in banner and "(training 256.1 GPU-hours, sampling" in stages
     assert re.search(rf"{sizes[1] / 1000:.1f} GB of fetched files .* 67 GB of clips; .* GB are free", disk)
     assert "79 GB of checkpoints" in disk, "7 copies of 5.7 GB, two checkpoints"
     for jobs, alternative in ((JOBS - {("train", "raven")}, released), (JOBS, None)):
@@ -81,7 +81,8 @@ def test_the_cheaper_way_comes_first(bare: Path) -> None:
     assert len(alone) == 1 and f"{files_of(bare, vbench, scorer=False).needed / 1000:.1f} GB" in alone[0]
     toybox = suite("toybox")
     assert released_alternative(ROOT, [ROOT / "workflow/config/toybox.yaml"], {}) is None
-    assert len(run_needs(bare, toybox, expected_prompts(toybox, bare), JOBS, None)) == 1
+    assert len(run_needs(bare, toybox, expected_prompts(toybox, bare), JOBS, None)) == 2
+    assert len(run_needs(bare, toybox, expected_prompts(toybox, bare), JOBS, None, "")) == 1
 
 
 def test_one_screen_has_what_scoring_needs_too(bare: Path) -> None:

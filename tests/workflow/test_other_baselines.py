@@ -129,7 +129,7 @@ def test_the_start_banner_does_not_price_what_it_cannot_know(made: Path) -> None
     """Guards against an estimate that counts somebody's program, or clips that exist, as our own sampling."""
     banner = start_banner(others(made), listed(made))
     assert (
-        "4 baselines (0 trained here, 4 external or imported, whose own time is not counted below) and 0 "
+        "4 baselines (0 trained here, 4 external or imported, whose own time is not counted) and 0 "
         "controls" in banner
     )
 

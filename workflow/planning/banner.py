@@ -16,13 +16,10 @@ from evaluation.records import Prompt
 from evaluation.suite_prompts import NAMED_BY_PROMPT, suite_prompts
 from evaluation.text_only_dimensions import TEXT_ONLY_CONTROLS
 from models.training.launch import count_gpus, has_address, plan_launch
-from reports.cost import COST_STAGES
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
 from workflow.external.baseline import missing_parts
-from workflow.planning.cost import estimated_cost
-from workflow.planning.dry_run import GPU_RULES
-from workflow.planning.duration import duration
+from workflow.planning.cost import GPU_RULES, estimated_cost, work_line
 from workflow.planning.needs import cheaper_way, counted_prompts, disk_line
 from workflow.planning.paths import check_weight_files, has_user_list
 from workflow.planning.prompt_plan import prompt_stage_settings, protocol_note
@@ -213,20 +210,14 @@ def start_notices(suite: Suite, prompts: Sequence[Prompt], root: Path) -> list[s
 
 
 def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
-    """Prompts, clips and the estimated cost of a run from nothing; of GPUs by stage."""
-    counts, estimate = count_prompts(prompts), estimated_cost(suite, prompts)
+    """Prompts, rows, clips and dimensions of a run."""
+    counts = count_prompts(prompts)
     outside = sum(row not in suite.weights and row not in suite.train for row in suite.baselines)
-    elsewhere = f", {outside} external or imported, whose own time is not counted below" if outside else ""
-    stages = ", ".join(
-        f"{COST_STAGES[name].lower()} {duration(s)}" for name, s in estimate.seconds.items() if s
-    )
-    split = f" ({stages})" if estimate.unit == "GPU" else ""
+    elsewhere = f", {outside} external or imported, whose own time is not counted" if outside else ""
     return (
         f"Suite {suite.suite}: {counts}; {len(suite.baselines)} baselines ({len(suite.train)} trained "
         f"here{elsewhere}) and {len(suite.controls)} controls, {len(suite.rows) * counts.clips:,} clips, "
-        f"{len(suite.dimensions)} dimensions.\nFrom nothing about {estimate.jobs} jobs, "
-        f"{duration(estimate.total_s)} of one {estimate.unit}{split} and {estimate.disk_mb:,.0f} MB of disk; "
-        "a run that continues does only what is left."
+        f"{len(suite.dimensions)} dimensions."
     )
 
 
@@ -236,17 +227,22 @@ def run_needs(
     prompts: Sequence[Prompt] | None,
     jobs: Collection[tuple[str, str | None]],
     alternative: Suite | None,
+    work: str | None = None,
 ) -> list[str]:
-    """What a run needs, a sentence each: the cheaper way first if a row is still to be trained, then prompts,
-    clips, time and disk.
+    """What a run needs, a sentence each: the cheaper way first if a row is still to be trained, then prompts
+    and clips, what is to be done, and disk.
 
-    prompts: None where they cannot be counted yet. alternative: the suite without training.
+    prompts: None where they cannot be counted yet. alternative: the suite without training. work: what is to
+    be done at which cost; None for a run from nothing, empty where that is said elsewhere.
     """
     rules = {rule for rule, _ in jobs}
     clips_mb = estimated_cost(suite, prompts).disk_mb if prompts is not None else None
+    if work is None and prompts is not None:
+        work = work_line(estimated_cost(suite, prompts), "From nothing")
     return [
         *(cheaper_way(root, suite, alternative, prompts) if "train" in rules else ()),
         *([start_banner(suite, prompts)] if prompts is not None else ()),
+        *([work] if work else ()),
         *disk_line(root, suite, clips_mb, scorer="vbench_weights" in rules),
     ]
 

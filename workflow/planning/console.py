@@ -472,9 +472,12 @@ def last_lines(path: Path, count: int = LOG_LINES) -> list[str]:
     return [line.rstrip() for line in told][-count:]
 
 
-def jobs_left(dag: Any) -> dict[int, PlannedJob]:
-    """Every unfinished job of Snakemake's graph by its number, with the unfinished ones that it needs."""
-    left = list(dag.needrun_jobs())
+def jobs_left(dag: Any, *, finished: bool = False) -> dict[int, PlannedJob]:
+    """Every unfinished job of Snakemake's graph by its number, with the unfinished ones that it needs.
+
+    finished: take in those that have ended, as all have at the end of a dry run.
+    """
+    left = list(dag.needrun_jobs(exclude_finished=not finished))
     number = {job: dag.jobid(job) for job in left}
     return {
         number[job]: PlannedJob(

@@ -1,19 +1,15 @@
-"""What `raven-bench dry-run` says in one screen: jobs a stage, what made them needed, and their cost."""
+"""What `raven-bench dry-run` says in one screen: jobs a stage, and what made them needed."""
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
-from reports.cost import amount, size
 from workflow.planning.acceptance import SHOWN_CHANGES
 from workflow.planning.console import stage_of, stages_in_order
-from workflow.planning.suite import Suite
 
 CODE_DIGEST = re.compile(r"\W*(?:[0-9a-f]{16})+\W*")
 NOT_MADE, AGAIN = "not made yet", "what it is made from is made again"
-GPU_RULES = ("train", "score_heldout", "sample", "external", "score_part", "filter_part")
-"""Rules whose jobs hold a GPU where a suite runs on some."""
 
 
 class NeededJob(NamedTuple):
@@ -54,37 +50,13 @@ def needed_jobs(dag: Any, changed_since: Callable[[Iterable[str]], Sequence[str]
     return [NeededJob(job.rule.name, cause_of(dag.reason(job), changed_since)) for job in dag.needrun_jobs()]
 
 
-def job_seconds(suite: Suite, costs: Mapping[str, float], other: float, rule: str) -> float:
-    """Seconds of one core, or GPU, of a job. costs, other: expected wall seconds by rule."""
-    if suite.device == "cpu":
-        return costs.get(rule, other)
-    if rule == "train":
-        return suite.rates.train_s
-    return costs.get(rule, 0.0) if rule in GPU_RULES else 0.0
-
-
-def summary(
-    suite: Suite, jobs: Sequence[NeededJob], costs: Mapping[str, float], clips: int, details: str
-) -> str:
-    """The screen. costs: as in `job_seconds`; clips: of one row, 0 if they are
-    not known yet; details: how every job is listed."""
-    unit: Literal["core", "GPU"] = "core" if suite.device == "cpu" else "GPU"
-    seconds = sum(job_seconds(suite, costs, suite.rates.job_s, job.rule) for job in jobs)
-    made = {"import_clips": clips} | dict.fromkeys(
-        ("sample", "render", "external"), clips / suite.sample.shards
-    )
-    disk = sum(made.get(job.rule, 0.0) for job in jobs) * suite.rates.clip_mb
+def summary(jobs: Sequence[NeededJob], first: str, details: str) -> str:
+    """The screen. first: its first line, what is to be done at which cost; details: how jobs are listed."""
     stages: dict[str, Counter[str]] = {}
     for job in jobs:
         stages.setdefault(stage_of(job.rule), Counter())[job.cause] += 1
     width = max((len(name) for name in stages), default=0)
-    spent = f"about {amount(seconds, unit)}" if seconds >= 60 else f"under a {unit}-minute"
-    cost = f", {spent}" + (f", up to {size(disk)} of new clips" if disk else "")
-    lines = [
-        f"To do for suite {suite.suite}: {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}"
-        f"{cost if clips else '; what they cost can be said when its prompts are here (raven-bench fetch)'}.",
-        f"  {'stage':{width}}  jobs  why",
-    ]
+    lines = [first, f"  {'stage':{width}}  jobs  why"]
     for name in stages_in_order(stages):
         causes = stages[name].most_common()
         for place, (cause, count) in enumerate(causes):

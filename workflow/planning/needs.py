@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from evaluation.prompts import choose
 from evaluation.records import Prompt
+from reports.cost import amount
 from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.cost import estimated_cost
-from workflow.planning.duration import duration
 from workflow.planning.resources import Resource, is_whole, needed_resources, read_lock, scorer_resources
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 from workflow.planning.suite_file import RELEASED, load_suite
@@ -116,8 +116,8 @@ def cheaper_way(
     told = []
     for way in (released, suite):
         gigabytes = f"{files_of(root, way).needed / 1000:.0f} GB of files"
-        told.append(f"{gigabytes} and about {duration(estimated_cost(way, prompts).total_s)} of one GPU"
-                    if prompts else gigabytes)  # fmt: skip
+        cost = estimated_cost(way, prompts) if prompts else None
+        told.append(gigabytes if cost is None else f"{gigabytes} and about {amount(cost.total_s, cost.unit)}")
     return [
         f"Cheaper first: published weights train nothing and need {told[0]} (make fetch "
         f"SUITE={suite.suite} RELEASED=1, then --config weights=released). Training "

@@ -4,6 +4,7 @@ Snakemake's rules hand over what they know; nothing here decides what is made.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 
 from snakemake.logging import logger  # type: ignore[import-untyped]
 
-from evaluation.prompts import count_prompts
 from evaluation.records import Prompt
+from models.training.launch import count_gpus
 from reports.cost import read_stages
 from reports.starts import note_start
 from workflow.external.baseline import shape_notes
@@ -28,11 +29,12 @@ from workflow.planning.banner import (
     this_start,
 )
 from workflow.planning.console import Board, Console, answer_of, is_wanted, jobs_left, last_lines, take_over
+from workflow.planning.cost import estimated_cost, work_line
 from workflow.planning.dry_run import needed_jobs, summary
 from workflow.planning.missing_results import missing_warnings
 from workflow.planning.needs import released_alternative
 from workflow.planning.paths import Folders, has_user_list, prompt_list_copy
-from workflow.planning.progress import Pace, job_costs
+from workflow.planning.progress import Pace, about, job_costs
 from workflow.planning.prompt_plan import keep_copy
 from workflow.planning.row_plan import Baselines
 from workflow.planning.run_lock import release_dead_runs
@@ -101,12 +103,8 @@ class RunEvents:
         if not _replays(jobs):
             self._note_start(jobs, prompts)
         if is_wanted(self.workflow.output_settings):
-            local = self.workflow.local_exec
-            slots = self.workflow.cores if local else self.workflow.nodes
-            pace = Pace(self._seconds(prompts), self.suite.rates.job_s)
-            self.console.begin(
-                Board(lambda: jobs_left(self.workflow.dag), pace, slots), slots if local else 0
-            )
+            board = Board(lambda: jobs_left(self.workflow.dag), self._pace(prompts), self.slots)
+            self.console.begin(board, self.workflow.cores if self.workflow.local_exec else 0)
 
     def end(self, *, done: bool) -> None:
         """Say how the run ended, and what came out."""
@@ -127,7 +125,8 @@ class RunEvents:
             prompts = None if planned is None else chosen_prompts(planned, self.subset)
         else:
             prompts = expected_prompts(self.suite, self.root)
-        lines = ["", *self._needs(jobs, prompts), *([missing] if missing else []), ""]
+        work = "" if is_wanted(self.workflow.output_settings) else None  # the summary has said it
+        lines = ["", *self._needs(jobs, prompts, work), *([missing] if missing else []), ""]
         sys.stderr.write("\n".join(lines))
 
     def answer(self) -> list[str]:
@@ -144,11 +143,7 @@ class RunEvents:
         expected = expected_prompts(self.suite, self.root)
         prompts = [] if expected is None else chosen_prompts(expected, self.subset)
         return summary(
-            self.chosen,
-            needed_jobs(self.workflow.dag, self.code.changed_since),
-            self._seconds(prompts),
-            count_prompts(prompts).clips,
-            LIST_HINT,
+            needed_jobs(self.workflow.dag, self.code.changed_since), self._work(prompts), LIST_HINT
         )
 
     def _note_start(self, jobs: set[tuple[str, str | None]], prompts: Sequence[Prompt]) -> None:
@@ -184,14 +179,45 @@ class RunEvents:
         gpu = missing_gpu(self.suite, jobs) if here else ""  # steps of --profile gpus may be on other nodes
         return "\n".join(text for text in (gpu, files) if text)
 
-    def _needs(self, jobs: set[tuple[str, str | None]], prompts: Sequence[Prompt] | None) -> list[str]:
-        """What jobs need, a sentence each, the cheaper way first."""
+    def _needs(
+        self, jobs: set[tuple[str, str | None]], prompts: Sequence[Prompt] | None, work: str | None = None
+    ) -> list[str]:
+        """What jobs need, a sentence each, the cheaper way first. work: as of `run_needs`, None for all."""
         alternative = released_alternative(self.root, self.workflow.configfiles, self.replaced)
-        return run_needs(self.root, self.chosen, prompts, jobs, alternative)
+        said = self._work(prompts or []) if work is None else work
+        return run_needs(self.root, self.chosen, prompts, jobs, alternative, said)
 
-    def _seconds(self, prompts: Sequence[Prompt]) -> Mapping[str, float]:
-        """Of a job by rule, from the last run here or the suite's rates."""
-        return job_costs(self.chosen, prompts, read_stages(Path(self.folders.run)))
+    def _work(self, prompts: Sequence[Prompt]) -> str:
+        """One sentence: jobs that are left, how long they take here, and what they cost."""
+        every = self.workflow.dryrun
+        counts = Counter(job.rule.name for job in self.workflow.dag.needrun_jobs(exclude_finished=not every))
+        begin = f"To do for suite {self.suite.suite}"
+        if not prompts:
+            more = "what they cost can be said when its prompts are here (raven-bench fetch)"
+            return f"{begin}: {counts.total()} jobs; {more}."
+        left = jobs_left(self.workflow.dag, finished=every)
+        time = about(self._pace(prompts).time_left(left, {}, self.slots))
+        with_ = (
+            f"on {self.slots} cores"
+            if self.suite.device == "cpu" and self.workflow.local_exec
+            else (f"with {self.slots} jobs at once")
+        )
+        return work_line(estimated_cost(self.chosen, prompts, counts), f"{begin}, {time} {with_}")
+
+    @property
+    def slots(self) -> int:
+        """Jobs at once: of a cluster as many as were asked for, else as many as there are cores, or GPUs."""
+        if not self.workflow.local_exec:
+            return int(self.workflow.nodes)
+        if self.suite.device == "cpu":
+            return int(self.workflow.cores)
+        given = self.workflow.global_resources.get("gpu")
+        return min(int(self.workflow.cores), max(1, count_gpus() if given is None else int(given.value)))
+
+    def _pace(self, prompts: Sequence[Prompt]) -> Pace:
+        """Seconds of a job by rule, from the last run here or the suite's rates."""
+        costs = job_costs(self.chosen, prompts, read_stages(Path(self.folders.run)))
+        return Pace(costs, self.suite.rates.job_s)
 
 
 def _replays(jobs: set[tuple[str, str | None]]) -> bool:
