@@ -14,18 +14,22 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
 
+from evaluation.files import file_sha256, write_text
 from models.checkpoints.containers import write_safetensors
 from models.checkpoints.released import Release, check_released
 from models.config import WanConfig
 from models.wan import Wan
 from tests.models.test_released import sparse
+from workflow.external.changed_files import changes_note, remember_fetched, remembered
 from workflow.fetching.checkpoints import describe_checkpoints
+from workflow.fetching.checksums import verified_sha256
 from workflow.fetching.downloads import (
     FetchSources,
     Progress,
@@ -38,6 +42,8 @@ from workflow.fetching.downloads import (
 )
 from workflow.planning.banner import planned_prompts, start_banner
 from workflow.planning.cost import estimated_cost
+from workflow.planning.missing_clips import clip_warnings
+from workflow.planning.paths import folders_of, verified_folders
 from workflow.planning.resources import (
     INITIALISATION_SHA256,
     TRAINING_PROMPTS,
@@ -81,6 +87,42 @@ def test_the_vbench_suite_says_in_one_screen_what_is_missing(tmp_path: Path) -> 
         (tmp_path / "resources" / entry.path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "resources" / entry.path).touch()
     assert missing_resources(tmp_path, suite("vbench")) == ""
+
+
+def test_a_start_notices_a_fetched_file_that_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Size and time are compared, and the content only where they differ; the proof says when it was made,
+    and a job hashes what it opens, also where neither differs.
+    """
+    monkeypatch.chdir(tmp_path)
+    tiny = suite("tiny")
+    folders, (rows, _) = folders_of(tiny, None), verified_folders(tiny)
+    model = tmp_path / "resources/weights/x.pt"
+    write_text(model, "weights")
+    sha256 = file_sha256(model)
+    remember_fetched(rows, Path("resources"), {"weights/x.pt": sha256})
+    (facts,) = remembered(rows).values()
+    assert (facts.size, facts.sha256) == (7, sha256)
+    made = datetime.fromisoformat(facts.proven)
+    assert abs((datetime.now(UTC) - made).total_seconds()) < 60
+    opened = Path("resources/weights/x.pt")
+    assert verified_sha256(opened, {"weights/x.pt": sha256}) == sha256
+
+    def said() -> list[str]:
+        return [line for line in clip_warnings(folders, tiny, {}) if "Fetched" in line]
+
+    assert said() == [] and not changes_note(rows).exists()
+    os.utime(model, (1, 1))
+    assert said() == [] and not changes_note(rows).exists(), "touched"
+    kept = model.stat()
+    write_text(model, "WEIGHTS")
+    assert said() == ["Fetched files have changed (resources/weights/x.pt); they will be verified again."]
+    assert changes_note(rows).is_file()
+    os.utime(model, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert said() == [], "of the size and time that were proven, so that nothing differs for a start"
+    with pytest.raises(
+        ValueError, match=r"x\.pt has sha256 \w+, but \w+ when it was fetched; remove it and run"
+    ):
+        verified_sha256(opened, {"weights/x.pt": sha256})
 
 
 def test_every_fetched_path_of_the_config_is_a_resource() -> None:

@@ -1,14 +1,19 @@
-"""Notice that the external inputs of a row changed, by content, without hashing them at every start.
+"""Notice that files from outside changed, by content, without hashing them at every start.
 
-External inputs are imported clips and the weights of external baselines. They are large and lie where people
-keep them. What a row was made from is written down: size, time and sha256 of each file. A start compares
-sizes and times, and hashes only what differs there. A changed content goes into a note that is an input of
-the rule, as lost clips do (workflow/planning/missing_clips.py). A touched or copied file does not.
+Fetched files, imported clips, weights of external baselines and of the user's own are large and lie where
+people keep them. What was proven is written down: size, time of change and sha256 of each file, and when it
+was hashed. A start compares sizes and times, and hashes only what differs there. A changed content goes into
+a note that is an input of the rule, as lost clips do (workflow/planning/missing_clips.py). A touched or
+copied file does not.
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
 
 from evaluation.files import file_sha256, write_text
 
@@ -16,21 +21,55 @@ RECORD = "outside.json"
 NOTE = "outside.changed"
 
 
+class FileFacts(NamedTuple):
+    """What was proven of a file."""
+
+    size: int
+    """In bytes."""
+    changed_ns: int
+    """Time of its last change."""
+    sha256: str
+    proven: str = "unknown"
+    """When it was hashed, in UTC; records of earlier versions do not say."""
+
+
 def changes_note(row_folder: Path) -> Path:
     """Where changes of a row's external inputs are noted."""
     return row_folder / NOTE
 
 
-def remember(row_folder: Path, files: Sequence[Path]) -> dict[str, str]:
+def remember(
+    row_folder: Path, files: Sequence[Path], hashes: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Write down what the row is made from; returns sha256 by file name as given.
 
-    Hashes only what is new, or differs in size or time.
+    hashes: of files that were hashed just now. Hashes only what is new, or differs in size or time.
     """
+    known = {} if hashes else remembered(row_folder)
+    found = _look(files, known, hashes or {})
     record = row_folder / RECORD
-    known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-    found = _look(files, known)
     _write(record, found)
-    return {name: str(facts[2]) for name, facts in found.items()}
+    return {name: facts.sha256 for name, facts in found.items()}
+
+
+def remember_fetched(folder: Path, fetched: Path, hashes: Mapping[str, str]) -> None:
+    """Write down fetched files that were hashed just now. hashes: by path inside of `fetched`."""
+    named = {str(fetched / name): sha256 for name, sha256 in hashes.items()}
+    remember(folder, [Path(name) for name in named], named)
+
+
+def remembered(folder: Path) -> dict[str, FileFacts]:
+    """What was written down of each file, by its name; nothing if there is no record. Raises ValueError."""
+    record = folder / RECORD
+    if not record.is_file():
+        return {}
+    facts = TypeAdapter(dict[str, FileFacts])
+    try:
+        return facts.validate_json(record.read_bytes())
+    except ValidationError as error:
+        raise ValueError(
+            f"{record} is no record of proven files; delete it, and what it was about is proven again."
+        ) from error
 
 
 def note_changes(row_folder: Path, files: Sequence[Path]) -> list[str]:
@@ -41,11 +80,13 @@ def note_changes(row_folder: Path, files: Sequence[Path]) -> list[str]:
     """
     record, note = row_folder / RECORD, changes_note(row_folder)
     present = [path for path in files if path.is_file()]
-    if not record.is_file() or not present:
+    known = remembered(row_folder)
+    if not known or not present:
         return []
-    known = json.loads(record.read_text(encoding="utf-8"))
-    fresh = _look(present, known)
-    changed = [name for name, facts in fresh.items() if name not in known or known[name][2] != facts[2]]
+    fresh = _look(present, known, {})
+    changed = [
+        name for name, facts in fresh.items() if name not in known or known[name].sha256 != facts.sha256
+    ]
     changed += [name for name in known if name not in fresh]
     if not changed and fresh != known:
         _write(record, fresh)
@@ -53,22 +94,24 @@ def note_changes(row_folder: Path, files: Sequence[Path]) -> list[str]:
     if changed and not noted:
         with note.open("a", encoding="utf-8") as stream:
             stream.write(
-                f"{len(changed)} changed, first {changed[0]}: {fresh.get(changed[0], ['gone'])[-1]}\n"
+                f"{len(changed)} changed, first {changed[0]}: "
+                f"{fresh[changed[0]].sha256 if changed[0] in fresh else 'gone'}\n"
             )
     return changed
 
 
-FileFacts = list[int | str]
-"""Size in bytes, time of last change in ns, sha256."""
-
-
-def _look(files: Sequence[Path], known: Mapping[str, FileFacts]) -> dict[str, FileFacts]:
+def _look(
+    files: Sequence[Path], known: Mapping[str, FileFacts], hashes: Mapping[str, str]
+) -> dict[str, FileFacts]:
     found: dict[str, FileFacts] = {}
     for path in files:
         stat, old = path.stat(), known.get(str(path))
-        same = old is not None and old[:2] == [stat.st_size, stat.st_mtime_ns]
-        sha256 = old[2] if old is not None and same else file_sha256(path)
-        found[str(path)] = [stat.st_size, stat.st_mtime_ns, sha256]
+        if old is not None and (old.size, old.changed_ns) == (stat.st_size, stat.st_mtime_ns):
+            found[str(path)] = old
+            continue
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        sha256 = hashes.get(str(path)) or file_sha256(path)
+        found[str(path)] = FileFacts(stat.st_size, stat.st_mtime_ns, sha256, now)
     return found
 
 

@@ -20,15 +20,20 @@ def read_checksums(path: Path | None) -> dict[str, str]:
 def verified_sha256(path: Path, checksums: Mapping[str, str]) -> str:
     """Sha256 of a model file.
 
-    That of a fetched file is looked up in `checksums`. That of any other file is computed and compared with
-    the .json beside it, which is a manifest of `convert` or describes a shipped file. Raises
-    FileNotFoundError if one of them is missing, ValueError if the bytes are not the described ones.
+    It is computed, and compared with that of `checksums` for a fetched file, else with that of the .json
+    beside it, which is a manifest of `convert` or describes a shipped file. Raises FileNotFoundError if one
+    of them is missing, ValueError if the bytes are not the described ones.
     """
     if str(path).startswith(FETCHED_FOLDER):
         name = str(path).removeprefix(FETCHED_FOLDER)
         if name not in checksums or not path.exists():
             raise FileNotFoundError(f"{path} is not among the fetched and verified files; run `make fetch`.")
-        return checksums[name]
+        if (found := file_sha256(path)) != checksums[name]:
+            raise ValueError(
+                f"{path} has sha256 {found}, but {checksums[name]} when it was fetched; remove it and run "
+                "`make fetch` again."
+            )
+        return found
     description = path.with_suffix(".json")
     for needed in (path, description):
         if not needed.is_file():

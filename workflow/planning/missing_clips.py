@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from workflow.external.changed_files import note_changes
+from workflow.external.changed_files import note_changes, remembered
 from workflow.fetching.own_weights import proven_files
-from workflow.planning.paths import Folders, all_own_weights, own_folder
+from workflow.planning.paths import Folders, all_own_weights, own_folder, verified_folders
 from workflow.planning.row_plan import Baselines, external_inputs
 from workflow.planning.suite import Suite
 
@@ -62,6 +62,9 @@ def clip_warnings(folders: Folders, suite: Suite, baselines: Baselines) -> Itera
         parts = {Path(folder) / "clips" / row for folder in (folders.suite, folders.results)}
         if gone := [name for part in parts for name in note_missing_clips(part)]:
             yield f"{row}: {len(gone)} finished clips are gone ({some_names(gone)}); they will be made again."
+    for folder in verified_folders(suite):
+        if changed := note_changes(folder, [Path(name) for name in remembered(folder)]):
+            yield f"Fetched files have changed ({some_names(changed)}); they will be verified again."
     for name, own in all_own_weights(suite).items():
         folder = own_folder(suite, name)
         if changed := note_changes(folder, proven_files(folder / "record.json")):

@@ -33,9 +33,14 @@ def folders_of(suite: Suite, subset: Subset | None) -> Folders:
     return Folders(whole, own if subset.of_prompts else whole, own)
 
 
+def verified_folders(suite: Suite) -> tuple[Path, Path]:
+    """Where is written down what was verified of fetched files: those of rows, and those of the scorer."""
+    return Path(f"results/{suite.suite}/fetch"), Path(f"results/{suite.suite}/vbench")
+
+
 def fetched_checksums(suite: Suite) -> str:
     """The checksum record of fetched files, which the fetch stage writes."""
-    return f"results/{suite.suite}/fetch/resources.json"
+    return f"{verified_folders(suite)[0]}/resources.json"
 
 
 def prompt_list_copy(suite: Suite) -> str | None:

@@ -110,6 +110,12 @@ def changed_inputs(wildcards):
     return [str(note)] if note.is_file() else []
 
 
+def changed_fetched(folder):
+    """The note that fetched files changed since they were verified into this folder, if they ever did."""
+    note = changes_note(Path(FOLDERS.suite) / folder)
+    return [str(note)] if note.is_file() else []
+
+
 def changed_weights(wildcards):
     """The note that weights of the user's own changed since they were proven, if they ever did."""
     note = changes_note(own_folder(SUITE, wildcards.own))

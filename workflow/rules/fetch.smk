@@ -5,6 +5,8 @@ from workflow.planning.resources import needed_resources
 
 rule fetch:
     """Verify that every fetched file is here, unchanged, and what its YAML says. Uses no network."""
+    input:
+        changed=changed_fetched("fetch"),
     output:
         checksums="<suite>/fetch/resources.json",
         checkpoints="<suite>/fetch/checkpoints.json",

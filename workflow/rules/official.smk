@@ -55,6 +55,7 @@ rule vbench_weights:
     """Verify the scorer's fetched checkpoints and lay them out as VBench looks for them."""
     input:
         environment=ancient(VBENCH_BUILT),
+        changed=changed_fetched("vbench"),
     output:
         weights="<suite>/vbench/weights.json",
     log:

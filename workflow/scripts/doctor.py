@@ -21,9 +21,10 @@ from evaluation.clips import write_clip
 from evaluation.code_state import code_state
 from evaluation.command import command, run
 from evaluation.files import file_sha256
+from workflow.external.changed_files import remembered
 from workflow.planning.banner import expected_prompts, run_needs, start_notices
 from workflow.planning.needs import files_of, released_alternative
-from workflow.planning.paths import check_weight_files, own_weights, row_weights
+from workflow.planning.paths import check_weight_files, own_weights, row_weights, verified_folders
 from workflow.planning.resources import missing_resources
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 from workflow.planning.suite_file import RELEASED, read_suite
@@ -164,7 +165,9 @@ def check_fetched(suite: Suite, *, released: bool) -> DoctorCheck:
     """The first lines of what `make fetch` would list."""
     screen = missing_resources(Path.cwd(), suite, released=released)
     if not screen:
-        return DoctorCheck("ok", "fetched files", "nothing is missing")
+        proofs = [facts.proven for folder in verified_folders(suite) for facts in remembered(folder).values()]
+        proven = f"; {len(proofs)} hashed, the first {min(proofs)}" if proofs else ""
+        return DoctorCheck("ok", "fetched files", f"nothing is missing{proven}")
     first, *files, get, _ = screen.splitlines()
     more = [f"  and {len(files) - SHOWN_FILES} more"] if len(files) > SHOWN_FILES else []
     return DoctorCheck("MISSING", "fetched files", "\n".join([first, *files[:SHOWN_FILES], *more, get]))

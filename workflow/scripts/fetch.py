@@ -12,6 +12,7 @@ from pathlib import Path
 
 from evaluation.command import command, run
 from evaluation.files import write_text
+from workflow.external.changed_files import remember_fetched
 from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.fetching.downloads import Fetched, FetchSources, fetch, plan_listing, verify_present
 from workflow.planning.resources import (
@@ -86,6 +87,8 @@ def fetch_suite(flags: argparse.Namespace) -> None:
             log.info("%s: %s, %d tensors %s, level %s", path, *facts)
     if flags.output:
         hashes = {entry.path: fetched.hashes[entry.path] for entry in entries}
+        if not asked:
+            remember_fetched(flags.output.parent, folder, hashes)
         write_text(flags.output, json.dumps(hashes, indent=1) + "\n")
     log.info("%d files are present and verified", len(entries))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from evaluation.command import command, run
 from evaluation.files import write_text
 from evaluation.vbench.weights import SCORER_WEIGHTS, lay_out
+from workflow.external.changed_files import remember_fetched
 from workflow.fetching.downloads import verify_present
 from workflow.planning.resources import read_lock, scorer_resources
 from workflow.planning.suite_file import read_suite
@@ -24,7 +25,8 @@ def lay_out_weights(flags: argparse.Namespace) -> None:
     """Make the cache beside the output, and list in the output what is in it."""
     root, resources = Path.cwd(), Path("resources")
     entries = scorer_resources(root, read_suite(flags.config, root, flags.replace))
-    errors = list(verify_present(entries, resources, read_lock(resources)).errors)
+    found = verify_present(entries, resources, read_lock(resources))
+    errors = list(found.errors)
     errors += [
         f"resources/{entry.path} is missing; run `make fetch`."
         for entry in entries
@@ -41,6 +43,7 @@ def lay_out_weights(flags: argparse.Namespace) -> None:
             raise ValueError((done.stderr.strip().splitlines() or ["no reason given"])[-1])
 
     laid_out = lay_out(resources / SCORER_WEIGHTS, names, flags.output.parent / "cache", save_tensors)
+    remember_fetched(flags.output.parent, resources, found.hashes)
     write_text(flags.output, json.dumps(laid_out, indent=1) + "\n")
     log.info("%d files are verified and where VBench looks for them", len(laid_out))
 
