@@ -104,7 +104,7 @@ class RunEvents:
             self._note_start(jobs, prompts)
         if is_wanted(self.workflow.output_settings):
             board = Board(lambda: jobs_left(self.workflow.dag), self._pace(prompts), self.slots)
-            self.console.begin(board, self.workflow.cores if self.workflow.local_exec else 0)
+            self.console.begin(board, self.workflow.cores if self.local else 0)
 
     def end(self, *, done: bool) -> None:
         """Say how the run ended, and what came out."""
@@ -175,7 +175,7 @@ class RunEvents:
     def _missing(self, jobs: set[tuple[str, str | None]]) -> str:
         released = self.replaced.get("weights") == RELEASED
         files = missing_for_jobs(self.root, self.suite, self.baselines, jobs, released=released)
-        here = self.workflow.local_exec and "gpu" not in self.workflow.global_resources
+        here = self.local and self._given_gpus is None
         gpu = missing_gpu(self.suite, jobs) if here else ""  # steps of --profile gpus may be on other nodes
         return "\n".join(text for text in (gpu, files) if text)
 
@@ -199,20 +199,33 @@ class RunEvents:
         time = about(self._pace(prompts).time_left(left, {}, self.slots))
         with_ = (
             f"on {self.slots} cores"
-            if self.suite.device == "cpu" and self.workflow.local_exec
-            else (f"with {self.slots} jobs at once")
+            if self.suite.device == "cpu" and self.local
+            else (f"with {self.slots} {'job' if self.slots == 1 else 'jobs'} at once")
         )
         return work_line(estimated_cost(self.chosen, prompts, counts), f"{begin}, {time} {with_}")
 
     @property
+    def local(self) -> bool:
+        """Whether jobs run on this machine. A dry run does not say, but its number of jobs at once does."""
+        if self.workflow.dryrun:
+            return self.workflow.nodes is None
+        return bool(self.workflow.local_exec)
+
+    @property
     def slots(self) -> int:
         """Jobs at once: of a cluster as many as were asked for, else as many as there are cores, or GPUs."""
-        if not self.workflow.local_exec:
+        if not self.local:
             return int(self.workflow.nodes)
         if self.suite.device == "cpu":
             return int(self.workflow.cores)
+        given = self._given_gpus
+        return min(int(self.workflow.cores), max(1, count_gpus() if given is None else given))
+
+    @property
+    def _given_gpus(self) -> int | None:
+        """The limit of GPUs that this run was given (--profile gpus); None without one."""
         given = self.workflow.global_resources.get("gpu")
-        return min(int(self.workflow.cores), max(1, count_gpus() if given is None else int(given.value)))
+        return None if given is None or given.value is None else int(given.value)
 
     def _pace(self, prompts: Sequence[Prompt]) -> Pace:
         """Seconds of a job by rule, from the last run here or the suite's rates."""
