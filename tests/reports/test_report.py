@@ -32,6 +32,7 @@ from reports.page import SECTIONS, beside_clips, render_page, render_section
 from reports.published import read_published
 from reports.run import ReportSettings, Run, read_run
 from reports.sections.controls import controls_figures, said_of_controls
+from reports.sections.training import training_section
 from reports.speed import speed_of
 from reports.view import view_of
 from tests.reports import synthetic
@@ -377,6 +378,12 @@ def test_sections_hold_what_the_files_say(results: tuple[Path, str]) -> None:
     assert "curves-raven" in html
     assert "at least so many static samples" in html
     assert "8 of 8 prompts with clips" in text
+
+
+def test_a_run_without_training_says_so(finished_run: Run) -> None:
+    """Guards against a page that no suite of published weights or imports alone has."""
+    without = finished_run.model_copy(update={"curves": {}, "heldout": ()})
+    assert training_section(view_of(without))["inside"] == "No row was trained in this run."
 
 
 def test_a_control_stands_beside_the_row_it_is_made_from(finished_run: Run) -> None:
