@@ -202,7 +202,7 @@ LIES: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
     "a version in quotes": (SCORES, lambda r: r.update(schema_version="3"), "expected 3 of a ScoresTable"),
     "draws in quotes": (SCORES, lambda r: r.update(draws="1000"), "draws: Input should be a valid integer"),
     "a score": (RESULT, number("clips", 0, "value"), "color.result.json is not the file that .*scores.json"),
-    "a result's row": (RESULT, lambda r: r.update(row="b"), "is not the file that"),
+    "a result's row": (RESULT, lambda r: r.update(row="b"), "is of suite x, row b, .* expected x, a, color"),
     "a filter": ("filter/a.json", lambda r: r.update(threshold=2.0), "a.json is not the file that"),
     "a prompt": ("prompts/prompts.jsonl", lambda r: r.update(prompt="x"), "prompts.jsonl is not the file"),
     "a manifest": (
@@ -249,7 +249,7 @@ def test_swapped_results_are_noticed(tmp_path: Path) -> None:
     content = one.read_bytes()
     one.write_bytes(other.read_bytes())
     other.write_bytes(content)
-    with pytest.raises(ValueError, match="is not the file that"):
+    with pytest.raises(ValueError, match="is of suite x, row b, dimension color, expected x, a, color"):
         read_scores(tmp_path)
     found = table.inputs.results
     swapped = {row: {**found[row], "color": found[then]["color"]} for row, then in (("a", "b"), ("b", "a"))}
