@@ -287,6 +287,8 @@ class DimensionResult(Record):
     another average; None where it would print `mean`."""
     versions: dict[PlainText, PlainText] = {}
     """What computed it, by name, where another package did; several are joined by commas."""
+    official_sha256: Sha256 | None = None
+    """Of VBench's own JSON of the same scores, <dimension>.json beside it; None of a custom dimension."""
 
 
 class WeightsManifest(CostlyRecord):

@@ -7,6 +7,7 @@ or a score that is no number in 0..1 stops the job; nothing is skipped and nothi
 """
 
 import argparse
+import hashlib
 import importlib
 import json
 import logging
@@ -119,7 +120,8 @@ def score_row(flags: argparse.Namespace, score: ClipScorer) -> None:
         )
     mean = round(math.fsum(item.value for item in scores) / len(scores), 6)
     files = {clip.clip_id: clip.file for clip in inputs.manifest}
-    write_text(flags.output, official_form(flags.dimension, scores, files, mean))
+    official = official_form(flags.dimension, scores, files, mean)
+    write_text(flags.output, official)
     result = DimensionResult(
         suite=flags.suite,
         row=flags.row,
@@ -128,6 +130,7 @@ def score_row(flags: argparse.Namespace, score: ClipScorer) -> None:
         kind="stand-in" if flags.dimension in STAND_INS else "exact",
         mean=mean,
         clips=tuple(scores),
+        official_sha256=hashlib.sha256(official.encode()).hexdigest(),
     )
     write_json(flags.result, result)
     log.info("%s of %s: mean %.4f over %d clips", flags.dimension, flags.row, mean, len(scores))

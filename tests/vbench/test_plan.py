@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from evaluation.aggregate import check_result
 from evaluation.dimensions import DIMENSIONS, NAMES
+from evaluation.files import file_sha256, write_text
 from evaluation.metrics import metrics
-from evaluation.records import Clip, Prompt, clip_id
-from evaluation.selection import ScoredPrompt
+from evaluation.records import Clip, Prompt, clip_id, write_json
+from evaluation.selection import ScoredPrompt, compare_inputs
 from evaluation.vbench.leaderboard import ROWS, check_leaderboard, leaderboard_zip
 from evaluation.vbench.plan import (
     ScorePart,
@@ -477,10 +478,49 @@ def test_the_command_packs_and_checks(tmp_path: Path) -> None:
 
     for name, text in submission().items():
         (tmp_path / f"{name}.json").write_text(text)
-        (tmp_path / f"{name}.result.json").write_text("{}")
+    (tmp_path / "notes.json").write_text("{}")
     archive = tmp_path / "mine.zip"
     packed = [str(path) for path in sorted(tmp_path.glob("*.json"))]
     assert main(["--results", *packed, "--output", str(archive)]) == 0
     assert main(["--check", str(archive)]) == 0
     archive.write_bytes(archive.read_bytes()[:-40])
     assert main(["--check", str(archive)]) == 1
+
+
+def test_a_zip_is_of_one_row_and_of_unedited_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards a submission against a score that was edited with its rows, and another row's file."""
+    from workflow.scripts.leaderboard import main
+
+    def written(row: str) -> list[str]:
+        for name, text in submission().items():
+            path = tmp_path / row / f"{name}.json"
+            write_text(path, text)
+            made = dimension_result("s", row, "color", rows_of(color_entries()), color_entries(), {}, INPUTS)
+            of_this = {"dimension": name, "official_sha256": file_sha256(path)}
+            write_json(path.with_suffix(".result.json"), made.model_copy(update=of_this))
+        return [str(path) for path in sorted((tmp_path / row).glob("*.json"))]
+
+    mine, other = written("mine"), written("other")
+    zipped = ["--output", str(tmp_path / "x.zip"), "--results"]
+    assert main([*zipped, *mine]) == 0
+    assert main([*zipped, *mine[:2], *other[2:]]) == 1
+    assert "The results are of 2 rows" in capsys.readouterr().err
+    color, scene = tmp_path / "mine/color.json", tmp_path / "mine/scene.json"
+    color.write_text(color.read_text() + "\n")
+    assert main([*zipped, *mine]) == 1
+    assert "color.json is not the file that color.result.json was written with" in capsys.readouterr().err
+    color.write_text(submission()["color"])
+    scene.with_suffix(".result.json").write_bytes(color.with_suffix(".result.json").read_bytes())
+    assert main([*zipped, *mine]) == 1
+    assert "scene.json is not the file that" in capsys.readouterr().err
+
+
+def test_parts_of_other_files_are_not_joined() -> None:
+    """Guards a mean over clips, prompts or a filter of another day."""
+    compare_inputs("Part 0-of-1", INPUTS, INPUTS, "score")
+    for name, said in (("prompts", "prompts"), ("manifest", "row's manifest"), ("filtered", "static filter")):
+        other = INPUTS.model_copy(update={name: "1" * 64})
+        with pytest.raises(ValueError, match=f"Part 0-of-1 was made from another file of the {said}.*score"):
+            compare_inputs("Part 0-of-1", other, INPUTS, "score")

@@ -18,8 +18,9 @@ import numpy as np
 from evaluation.aggregate import totals
 from evaluation.command import command, run
 from evaluation.dimensions import NAMES
-from evaluation.files import load_json, utf8_text, written_whole
+from evaluation.files import file_sha256, load_json, utf8_text, written_whole
 from evaluation.metrics import metrics
+from evaluation.records import DimensionResult, read_json
 from evaluation.vbench.leaderboard import check_leaderboard, leaderboard_zip, official_scores
 
 log = logging.getLogger("leaderboard")
@@ -43,6 +44,26 @@ def totals_text(paths: Sequence[Path]) -> str:
     return "\n".join(lines)
 
 
+def refuse_others(paths: Sequence[Path]) -> None:
+    """Compare VBench's JSON of a row with the records beside them. Raises ValueError naming a file that was
+    edited, or is of another row or dimension than the others.
+    """
+    rows: dict[str, Path] = {}
+    for path in paths:
+        record = path.with_name(f"{path.stem}.result.json")
+        if record.is_file():
+            said = read_json(DimensionResult, record)
+            rows.setdefault(said.row, path)
+            if (said.dimension, said.official_sha256) != (path.stem, file_sha256(path)):
+                raise ValueError(
+                    f"{path} is not the file that {record.name} was written with: it was edited, swapped or "
+                    "damaged; score it again."
+                )
+    if len(rows) > 1:
+        found = ", ".join(f"{path} of {row}" for row, path in rows.items())
+        raise ValueError(f"The results are of {len(rows)} rows ({found}); give those of one row.")
+
+
 def pack_or_check(flags: argparse.Namespace) -> None:
     """Write the zip, print totals, or raise ValueError with everything that is wrong."""
     if (flags.output is None) != (flags.results is None) or [
@@ -57,6 +78,7 @@ def pack_or_check(flags: argparse.Namespace) -> None:
             raise ValueError("\n".join(f"{flags.check}: {error}" for error in errors))
         log.info("%s is complete", flags.check)
         return
+    refuse_others([path for path in flags.results if path.stem in NAMES])
     results = {
         path.stem: utf8_text(path.read_bytes(), str(path)) for path in flags.results if path.stem in NAMES
     }

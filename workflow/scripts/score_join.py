@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.command import command, run
-from evaluation.files import write_text
+from evaluation.files import file_sha256, write_text
 from evaluation.records import read_json, write_json
 from evaluation.selection import compare_inputs, read_row
 from evaluation.vbench.plan import ScorePart, entries_of
@@ -30,7 +30,7 @@ def join_scores(flags: argparse.Namespace) -> None:
         flags.suite, flags.row, flags.dimension, rows, entries, joined_versions(parts), inputs.sha256
     )
     write_text(flags.output, official_json(flags.dimension, result.mean, rows))
-    write_json(flags.result, result)
+    write_json(flags.result, result.model_copy(update={"official_sha256": file_sha256(flags.output)}))
     log.info(
         "%s of %s: %r over %d clips, %d left out; several official processes would have printed %r",
         flags.dimension,
