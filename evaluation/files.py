@@ -119,8 +119,8 @@ def write_text(path: Path | str, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8", newline="")
 
 
-def load_json(content: str | bytes, where: str) -> Any:
-    """The value of a JSON text, read strictly. where: the name of the text, for messages.
+def load_json(content: str | bytes, where: str, *, advice: str = "write it again") -> Any:
+    """The value of a JSON text, read strictly. where: the name of the text, advice: what to do, for messages.
 
     Raises ValueError with that name if the text is not UTF-8 or no JSON, holds a key twice in one object, a
     number that is not finite (NaN, 1e999) or has over MAX_DIGITS digits, or half a character (a lone
@@ -138,7 +138,7 @@ def load_json(content: str | bytes, where: str) -> Any:
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} cannot be read as JSON ({error}); write it again.") from error
+        raise ValueError(f"{where} cannot be read as JSON ({error}); {advice}.") from error
     return value
 
 

@@ -1,9 +1,9 @@
 """The prompts of a suite: its benchmark's list or the user's, with its sample counts and dimensions."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from evaluation.files import load_json, utf8_text
 from evaluation.prompt_lists import LIST_RULES, read_user_list
 from evaluation.prompts import choose, require_consistent, require_sha256, vbench_prompts
 from evaluation.records import Prompt
@@ -29,9 +29,9 @@ def suite_prompts(
     elif settings["benchmark"] == "vbench":
         files = {name: (resources / name).read_bytes() for name in VBENCH_LISTS}
         require_sha256(files, settings["sha256"])
-        full_info, short, extended = (files[name].decode("utf-8") for name in VBENCH_LISTS)
+        full_info, short, extended = (utf8_text(files[name], name) for name in VBENCH_LISTS)
         prompts = vbench_prompts(
-            json.loads(full_info),
+            load_json(full_info, VBENCH_LISTS[0]),
             _lines(short),
             _lines(extended),
             samples=settings["samples"],

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from evaluation.files import write_text
+from evaluation.files import load_json, write_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Lock:
     def holder(self) -> Holder | None:
         """Who holds it or left it; None where no note says so."""
         try:
-            return Holder(**json.loads(self.note.read_text(encoding="utf-8")))
+            return Holder(**load_json(self.note.read_bytes(), str(self.note)))
         except (OSError, ValueError, TypeError):
             return None
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from evaluation.files import load_json
 from models.checkpoints.containers import load_strict, read_metadata, read_safetensors, write_safetensors
 
 PADDING = 0
@@ -108,7 +109,9 @@ class ToyTextEncoder(nn.Module):
                 f"{path} holds no text encoder of the toybox (no vocabulary in its header); pass the one of "
                 "this suite."
             )
-        encoder = cls(json.loads(header["words"]), **json.loads(header["shape"]))
+        encoder = cls(
+            load_json(header["words"], f"words of {path}"), **load_json(header["shape"], f"shape of {path}")
+        )
         load_strict(
             encoder, {name: value.float() for name, value in read_safetensors(path).items()}, where=str(path)
         )

@@ -125,6 +125,43 @@ def test_only_tables_need_pandas() -> None:
     assert stages == {"workflow.scripts.aggregate", "workflow.scripts.report"}
 
 
+OPENERS = {
+    "json.load": "evaluation.files",
+    "json.loads": "evaluation.files",
+    "csv.reader": "evaluation.files",
+    "csv.DictReader": "evaluation.files",
+    "zipfile.ZipFile": "evaluation.files",
+    "safe_open": "models.checkpoints.containers",
+    "load_file": "models.checkpoints.containers",
+    "torch.load": "models.checkpoints.containers",
+    "pickle.load": "nowhere",
+    "pickle.loads": "nowhere",
+    "yaml.load": "baselines.strict_yaml",
+    "yaml.safe_load": "baselines.strict_yaml",
+}
+"""The one module that opens each format, by what libraries call it."""
+OPENED_APART = {
+    ("evaluation.vbench.leaderboard", "zipfile.ZipFile"): "writes one",
+    ("reports.cost", "csv.DictReader"): "a table of Snakemake's, whose damage it says with other advice",
+    ("reports.published", "yaml.safe_load"): "a file of its own package, which may not import baselines",
+}
+
+
+def test_each_format_is_opened_in_one_place() -> None:
+    """Guards against a file of strangers that ends in a traceback: openers give every fault the file's name.
+
+    Text is split into lines at line feeds alone (text_lines); splitlines is for what programs print.
+    """
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and not module.startswith(WORKER):
+                called = ast.unparse(node.func)
+                home = OPENERS.get(called, module)
+                assert home == module or (module, called) in OPENED_APART, f"{module} calls {called}"
+                split = called.endswith(".splitlines") and "read_text" in called and "errors=" not in called
+                assert not split, f"{module} line {node.lineno} splits a file by splitlines"
+
+
 def test_the_worker_stands_alone() -> None:
     """Guards against a worker that dies in VBench's environment, and a harness that needs that environment's
     packages.

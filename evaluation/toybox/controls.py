@@ -9,13 +9,13 @@ Every clip depends on the prompt list, the prompt and the sample only, and no tw
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from evaluation.files import load_json
 from evaluation.records import Prompt
 from evaluation.toybox.facts import Facts, facts_key
 from evaluation.toybox.render import PIXEL_FRAMES, SIZE, Frames, render
@@ -43,7 +43,7 @@ def _common_facts(a: Facts, b: Facts) -> int:
 def _derangement(keys: tuple[str, ...]) -> tuple[int, ...]:
     """For each set of facts, given by its key, the place of the one whose clip is shown instead."""
     never = 10**6
-    facts = [json.loads(key) for key in keys]
+    facts = [load_json(key, "facts") for key in keys]
     cost = np.array([[never if a == b else _common_facts(a, b) for b in facts] for a in facts])
     rows, columns = linear_sum_assignment(cost)
     if cost[rows, columns].max() >= never:

@@ -394,7 +394,7 @@ def _sort_metadata(path: Path) -> None:
     """Sort the string table of a .safetensors file in place: the library's order changes every time."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
+        header = load_json(file.read(size), str(path))
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
         ordered = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
         assert len(ordered) == size, "the same header in another order has another length"

@@ -7,7 +7,6 @@ disk, so whatever has such a name was complete, wherever the writer was killed; 
 aside and an older one taken. Any number of processes can read it.
 """
 
-import json
 import logging
 import os
 import shutil
@@ -20,7 +19,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from evaluation.files import remove_leftovers, write_text
+from evaluation.files import load_json, remove_leftovers, write_text
 from models.checkpoints.containers import dcp_shapes, fill_from_dcp
 from models.checkpoints.progress import verified_progress, write_progress
 from models.training.distributed import Processes
@@ -185,7 +184,7 @@ def keep_metrics(path: Path, done: int) -> None:
     torn = 0
     for line in filter(None, text.split("\n")):
         try:
-            iteration = json.loads(line)["iteration"] + 0
+            iteration = load_json(line, str(path))["iteration"] + 0
         except (ValueError, TypeError, KeyError):
             torn += 1
         else:

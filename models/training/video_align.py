@@ -17,7 +17,6 @@ trained with.
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from evaluation.files import load_json
 from models.checkpoints.containers import load_strict, read_container
 
 FILES = ("config.json", "tokenizer.json", "model.pth", "prompt_template.py")
@@ -190,7 +190,9 @@ class VideoAlign:
         parts = split_state(read_container(path), where=str(path))
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.add_special_tokens(list(REWARD_TOKENS))
-        config: Any = Qwen2VLConfig(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        config: Any = Qwen2VLConfig(
+            **load_json((folder / "config.json").read_bytes(), str(folder / "config.json"))
+        )
         embedded = parts.text.get(f"{PEFT}embed_tokens.weight")
         if embedded is None:
             raise ValueError(

@@ -160,7 +160,13 @@ STRANGE_FILES = (
         for name, (text, said) in TEXTS.items()
     ),
     StrangeFile(
-        "facts with a line separator", "prompts.jsonl", prompt_line(facts={"scene": "a\u2028b"}), None
+        "facts with a line separator",
+        "prompts.jsonl",
+        prompt_line(facts={"scene": "a\u2028b"}),
+        None,
+    ),
+    StrangeFile(
+        "facts with a next line", "prompts.jsonl", prompt_line(facts={"scene": "a\x85b"}), "character '\\x85'"
     ),
     StrangeFile(
         "facts with a next line",

@@ -86,7 +86,10 @@ def test_frames_go_over_and_scores_come_back(tmp_path: Path) -> None:
         ("time.sleep(60)", ("did not answer within 1 s",)),
         (READY + "sys.exit(7)", ("has ended", "exit code 7")),
         (READY + "sys.stdin.readline(); time.sleep(60)", ("did not answer within 1 s",)),
-        (READY + 'sys.stdin.readline(); print(\'{"scores": {"raft": NaN}}\', flush=True)', ("nan as raft",)),
+        (
+            READY + 'sys.stdin.readline(); print(\'{"scores": {"raft": NaN}}\', flush=True)',
+            ("NaN", "which is no JSON"),
+        ),
         (READY + "sys.stdin.readline(); print('{\"scores\": {}}', flush=True)", ("raft were asked for",)),
         (READY + 'sys.stdin.readline(); print(\'{"error": "too small"}\', flush=True)', ("too small",)),
     ],

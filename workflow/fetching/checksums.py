@@ -2,11 +2,10 @@
 have a description (.json) beside them. Planning imports this too, so nothing heavy is imported here.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from evaluation.files import file_sha256
+from evaluation.files import file_sha256, load_json
 
 FETCHED_FOLDER = "resources/"
 """Folder, relative to the repository, of the files that `make fetch` brings."""
@@ -14,7 +13,7 @@ FETCHED_FOLDER = "resources/"
 
 def read_checksums(path: Path | None) -> dict[str, str]:
     """Sha256 by path in `resources/`, as the fetch stage found it; empty for suites that fetch nothing."""
-    return {} if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
+    return {} if path is None else dict(load_json(path.read_bytes(), str(path)))
 
 
 def verified_sha256(path: Path, checksums: Mapping[str, str]) -> str:
@@ -40,7 +39,7 @@ def verified_sha256(path: Path, checksums: Mapping[str, str]) -> str:
             raise FileNotFoundError(
                 f"{needed} does not exist; shipped files are in the repository, others come from `convert`."
             )
-    expected = json.loads(description.read_text(encoding="utf-8")).get("sha256")
+    expected = load_json(description.read_bytes(), str(description)).get("sha256")
     found = file_sha256(path)
     if found != expected:
         raise ValueError(

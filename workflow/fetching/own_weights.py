@@ -5,13 +5,13 @@ rule `own_weights` hashes them, looks at what they hold and writes an `OwnRecord
 again. Planning reads this module too, so nothing heavy is imported here.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from baselines.strict_yaml import Section
+from evaluation.files import load_json
 from evaluation.records import Sha256, VersionedRecord, read_json
 
 ENDINGS = (".safetensors", ".safetensors.index.json", ".pt", ".pth", ".bin")
@@ -59,7 +59,7 @@ def weight_files_of(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file())
     if path.name.endswith(".safetensors.index.json"):
-        named = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
+        named = load_json(path.read_bytes(), str(path))["weight_map"].values()
         return [path, *(path.parent / name for name in sorted(set(named)))]
     return [path]
 

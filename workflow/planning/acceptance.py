@@ -7,13 +7,12 @@ older digest are
 kept: their rules then go on being told that digest, until the code changes again.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evaluation.files import whole_lines, write_text
+from evaluation.files import load_json, utf8_text, whole_lines, write_text
 from evaluation.records import Record, parse
 from workflow.planning.code_digest import digest_of, imported_here, stage_files
 from workflow.planning.missing_results import METADATA, output_records
@@ -149,7 +148,7 @@ class CodeBook:
         made: dict[tuple[str, str], dict[str, str]] = {}
         changes: dict[str, tuple[str, tuple[str, ...]]] = {}
         recorded = {
-            path.stem: StageCode.model_validate_json(path.read_text(encoding="utf-8"))
+            path.stem: parse(StageCode, utf8_text(path.read_bytes(), str(path)), str(path))
             for path in sorted((self.results / "code").glob("*.json"))
         }
         for output, digests in outputs_made(metadata, f"{self.results.as_posix()}/"):
@@ -181,10 +180,12 @@ class CodeBook:
         for digest in digests_in(" ".join(params)):
             if digest not in self._changed:
                 path = self.results / "code" / f"{digest}.json"
-                known = path.read_text(encoding="utf-8") if path.is_file() else None
-                self._changed[digest] = (
-                    () if known is None else self._changes(StageCode.model_validate_json(known))[1]
+                known = (
+                    parse(StageCode, utf8_text(path.read_bytes(), str(path)), str(path))
+                    if path.is_file()
+                    else None
                 )
+                self._changed[digest] = () if known is None else self._changes(known)[1]
             found |= set(self._changed[digest])
         return tuple(sorted(found))
 
@@ -207,7 +208,7 @@ def outputs_made(metadata: Path, prefix: str) -> Iterator[tuple[str, set[str]]]:
     for output, path in output_records(metadata, prefix):
         if not Path(output).exists():
             continue
-        params = json.loads(path.read_text(encoding="utf-8")).get("params") or []
+        params = load_json(path.read_bytes(), str(path)).get("params") or []
         yield output, digests_in(" ".join(params))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from baselines.spec import AnyBaseline, Baseline
 from evaluation.code_state import code_state
-from evaluation.files import file_sha256
+from evaluation.files import file_sha256, load_json
 from evaluation.metrics import fewest_draws
 from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
@@ -117,7 +117,7 @@ def _missing_parts(root: Path, baseline: AnyBaseline) -> list[str]:
 
 def planned_prompts(suite: Suite, root: Path = Path()) -> list[Prompt]:
     """The prompts that the suite's `prompts` stage will write. Raises ValueError as that stage does."""
-    settings = json.loads(json.dumps(prompt_stage_settings(root, suite)))
+    settings = load_json(json.dumps(prompt_stage_settings(root, suite)), "the settings of prompts")
     return suite_prompts(
         settings, root / "resources/prompts", root / suite.prompts.list if suite.prompts.list else None
     )

@@ -21,6 +21,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import OutputSettingsLoggerInterface
 
 from evaluation.command import TRACEBACK_MARK, is_expected, keep_traceback, message_of
+from evaluation.files import text_lines, utf8_text
 from workflow.planning.progress import Pace, PlannedJob, about, clock
 
 if TYPE_CHECKING:
@@ -499,7 +500,7 @@ def answer_of(run: Path) -> list[str]:
     """What a run ends with: its report, and the text that was written beside it."""
     text, page = run / "verdict.txt", run / "report.html"
     beside = f"; every clip plays in {page}" if page.is_file() else ""
-    said = text.read_text(encoding="utf-8").splitlines() if text.is_file() else []
+    said = text_lines(utf8_text(text.read_bytes(), str(text))) if text.is_file() else []
     return [*said, f"Report: reports/table.html{beside}"]
 
 

@@ -6,11 +6,11 @@ that makes the shard. Its content changed, so the shard and what follows from it
 makes only what is missing. This costs one folder listing per row, in the main process only.
 """
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from evaluation.files import load_json, text_lines, utf8_text
 from workflow.external.changed_files import note_changes, remembered
 from workflow.fetching.own_weights import proven_files
 from workflow.planning.paths import Folders, all_own_weights, own_folder, verified_folders
@@ -37,8 +37,8 @@ def note_missing_clips(row_folder: Path) -> list[str]:
     present = set(os.listdir(folder)) if manifests and folder.is_dir() else set()
     every: set[str] = set()
     for manifest in manifests:
-        lines = manifest.read_text(encoding="utf-8").splitlines()
-        names = [Path(json.loads(line)["file"]).name for line in lines]
+        lines = text_lines(utf8_text(manifest.read_bytes(), str(manifest)))
+        names = [Path(load_json(line, str(manifest))["file"]).name for line in lines]
         missing = [name for name in names if name not in present]
         every.update(missing)
         note = missing_note(manifest)

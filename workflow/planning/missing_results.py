@@ -7,12 +7,11 @@ runs again, and what it lacks is made first. Deleted clips are another matter: m
 """
 
 import base64
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evaluation.files import write_text
+from evaluation.files import load_json, write_text
 from workflow.planning.missing_clips import clip_warnings, some_names
 from workflow.planning.paths import Folders
 from workflow.planning.row_plan import Baselines
@@ -54,7 +53,7 @@ def missing_inputs(record: Path, suite: str, also: Mapping[str, str]) -> list[st
 
     also: files that were written beside the output, by an input that says that they were.
     """
-    made_from = json.loads(record.read_text(encoding="utf-8")).get("input") or []
+    made_from = load_json(record.read_bytes(), str(record)).get("input") or []
     # Notes and votes are not made by any job: one that is gone is no longer an input, which is all.
     ours = [name for name in made_from if name.startswith(f"{suite}/")]
     inside = [n for n in ours if not n.endswith(".gone") and Path(n).parent.name != "votes"]

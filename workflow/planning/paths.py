@@ -1,12 +1,12 @@
 """Where a suite's files lie, and what stands for a row's weights among the inputs of a rule."""
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from evaluation.files import load_json
 from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.fetching.own_weights import OwnWeights, fault_of
 from workflow.planning.subset import Subset
@@ -124,7 +124,7 @@ def _is_described(name: str) -> bool:
     if not name.endswith(".safetensors") or not beside.is_file():
         return False
     try:
-        held = json.loads(beside.read_text(encoding="utf-8"))
+        held = load_json(beside.read_bytes(), str(beside))
     except ValueError:
         return False
     return isinstance(held, dict) and isinstance(held.get("sha256"), str)
@@ -172,6 +172,10 @@ ROLES = {
 """What a file is for: words in the names of published ones, and in names of tensors of embedded ones."""
 
 
+MAX_HEADER = 100 << 20
+"""Bytes of the header of a .safetensors file, by its format."""
+
+
 def _check_role(key: str, role: str, file: str, root: Path) -> None:
     """Raises ValueError if a file is plainly for another role than its key: by the tensors in it, of a file
     that only `make fetch` brings by its name.
@@ -179,8 +183,11 @@ def _check_role(key: str, role: str, file: str, root: Path) -> None:
     path = root / file
     if path.suffix == ".safetensors" and path.is_file():
         with path.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            seen = list(json.loads(stream.read(size)))
+            size = min(int.from_bytes(stream.read(8), "little"), MAX_HEADER)
+            header = load_json(
+                stream.read(size), f"the header of {file} ({key})", advice="bring the file again"
+            )
+        seen = list(header) if isinstance(header, dict) else []
         of = [other for other, (_, tensor) in ROLES.items() if any(map(tensor.search, seen))]
     else:
         of = [other for other, (word, _) in ROLES.items() if word.search(path.name)]

@@ -1,11 +1,11 @@
 """What aggregation and report are told beside the results: names, kinds and settings of every row."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from baselines.spec import Baseline, ExternalBaseline
+from evaluation.files import load_json
 from evaluation.records import CustomDimension
 from reports.scrubbing import scrub
 from workflow.external.baseline import external_settings_in_use
@@ -110,7 +110,7 @@ def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Pat
             "label": "Bidirectional base model",
             "kind": "shipped",
             "settings": {},
-            "scores": json.loads(base.read_text(encoding="utf-8"))["suite_scores"],
+            "scores": load_json(base.read_bytes(), str(base))["suite_scores"],
             "scores_source": "models/embedded/base.json (same prompts, before mp4)",
         }
     notes = [note for note in (suite.report.note, protocol_note(root, suite)) if note is not None]

@@ -4,7 +4,6 @@ workflow/fetching/downloads.py.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from baselines.spec import load_baseline
 from baselines.strict_yaml import read_strict, validate_strict
 from evaluation.custom.declaration import read_declaration
+from evaluation.files import load_json
 from evaluation.records import Sha256
 from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
@@ -107,13 +107,8 @@ def read_lock(folder: Path) -> dict[str, Locked]:
     path = folder / "lock.json"
     if not path.is_file():
         return {}
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is no JSON ({error}); delete it and run `make fetch` again, which pins anew what is "
-            "there."
-        ) from error
+    again = "delete it and run `make fetch` again, which pins anew what is there"
+    held = load_json(path.read_bytes(), str(path), advice=again)
     bare = {"size": None, "origin": "", "revision": None}
     entries = {name: {"sha256": one, **bare} if isinstance(one, str) else one for name, one in held.items()}
     return validate_strict(entries, dict[str, Locked], where=str(path))
@@ -157,7 +152,7 @@ def needed_resources(root: Path, suite: Suite) -> list[Resource]:
     listed = listed_resources(root)
     needed = _in_groups(listed, suite, suite.resources) + _training_lists(listed, suite)
     rewarded = [row for row, plan in suite.train.items() if plan.rewards]
-    if rewards := {name for row in rewarded for name in json.loads(suite.train_settings(row))["rewards"]}:
+    if rewards := {name for row in rewarded for name in load_json(suite.train_settings(row), row)["rewards"]}:
         needed += _reward_resources(root, rewards)
     for row, path in suite.weights.items():
         if isinstance(path, str) and path.startswith(FETCHED_FOLDER):
@@ -217,7 +212,7 @@ def with_shards(root: Path, entries: Sequence[Resource]) -> list[Resource]:
         path = root / FETCHED_FOLDER / entry.path
         if entry.shards_mb and path.is_file():
             try:
-                names = sorted(set(json.loads(path.read_bytes())["weight_map"].values()))
+                names = sorted(set(load_json(path.read_bytes(), str(path))["weight_map"].values()))
                 found += [_shard(entry, name, len(names)) for name in names]
             except (ValueError, KeyError, AttributeError, TypeError) as error:
                 raise ValueError(

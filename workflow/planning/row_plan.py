@@ -1,12 +1,12 @@
 """What decides a row's clips, and which files of its own it has: external inputs, rules, training data."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from baselines.spec import AnyBaseline, Baseline, ExternalBaseline, ImportBaseline
 from evaluation.dimensions import NAMES
+from evaluation.files import load_json
 from workflow.external.archive import original_files
 from workflow.external.baseline import external_settings, import_settings, row_clip
 from workflow.planning.paths import fetched_checksums, own_record, weights_file
@@ -89,7 +89,7 @@ def external_minutes(baseline: ExternalBaseline) -> int:
 def heldout_rows(suite: Suite) -> list[str]:
     """Rows that CM-GRPO trains, whose held-out prompts are scored before and after."""
     rows = [row for row, plan in suite.train.items() if plan.recipe == "cm_grpo" and row in suite.rows]
-    return [row for row in rows if json.loads(suite.train_settings(row))["heldout"] > 0]
+    return [row for row in rows if load_json(suite.train_settings(row), row)["heldout"] > 0]
 
 
 def training_modules(suite: Suite, row: str) -> list[str]:
@@ -98,7 +98,7 @@ def training_modules(suite: Suite, row: str) -> list[str]:
     script = f"workflow.scripts.train_{plan.recipe}"
     if plan.recipe != "cm_grpo":
         return [script]
-    rewards = json.loads(suite.train_settings(row))["rewards"]
+    rewards = load_json(suite.train_settings(row), row)["rewards"]
     return [script, *reward_modules(rewards, real_clips=plan.rewards is not None)]
 
 

@@ -5,7 +5,6 @@ pandas; workflow/planning/suite_file.py reads it.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -14,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from baselines.spec import Baseline, Count, Seed, unique
 from baselines.strict_yaml import PlainLine, Section, validate_strict
+from evaluation.files import load_json
 from models.training.settings import RECIPES, Execution, canonical
 from workflow.fetching.own_weights import OwnWeights
 
@@ -322,7 +322,10 @@ class Suite(Section):
     def training_of(self, row: str) -> dict[str, Any]:
         """What decides a trained row's weights: its settings, and under `from` the files it starts from."""
         names = ("init", "teacher", "fake", "prompts", "data")
-        return {**json.loads(self.train_settings(row)), "from": self.train[row].model_dump(include={*names})}
+        return {
+            **load_json(self.train_settings(row), row),
+            "from": self.train[row].model_dump(include={*names}),
+        }
 
     def training_differences(self, row: str) -> dict[str, Any]:
         """A trained row's values of the settings that are not the same in all rows of its recipe, by dotted
@@ -357,7 +360,7 @@ class Suite(Section):
             section: Any = validate_strict(
                 self.section(plan.recipe) or {}, RECIPES[plan.recipe], where=plan.recipe
             )
-            other = own | dict(_leaves(json.loads(canonical(section))))
+            other = own | dict(_leaves(load_json(canonical(section), row)))
         differing = [key for key in (own | other) if own.get(key) != other.get(key)]
         return ", ".join(f"{key.removeprefix('from.')} {_in_words(own.get(key))}" for key in differing)
 

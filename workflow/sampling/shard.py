@@ -6,7 +6,6 @@ shard. So a killed job, or a run with another number of shards, goes on with the
 """
 
 import hashlib
-import json
 import logging
 import resource
 import sys
@@ -24,7 +23,7 @@ import numpy as np
 from evaluation.clips import ClipFrames, ClipShape, upscale, write_clip
 from evaluation.code_state import this_commit
 from evaluation.command import Parser, command
-from evaluation.files import append_line, canonical_sha256, file_sha256, whole_lines, write_text
+from evaluation.files import append_line, canonical_sha256, file_sha256, load_json, whole_lines, write_text
 from evaluation.records import (
     Clip,
     ClipTiming,
@@ -308,7 +307,7 @@ def write_shard(entries: Sequence[JournalEntry], manifest: Path, timings: Path) 
 
 def settings_from(text: str) -> dict[str, Any]:
     """Settings from the command line. Raises ValueError if they are not one JSON object."""
-    settings = json.loads(text)
+    settings = load_json(text, "--settings")
     if not isinstance(settings, dict):
         raise ValueError(f"--settings must be one JSON object, found {type(settings).__name__}.")
     return settings

@@ -6,7 +6,6 @@ Nothing here hashes gigabytes: sizes are compared, and hashes are verified when 
 (rule vbench_weights) before anything is scored.
 """
 
-import json
 import os
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ import numpy as np
 
 from evaluation.clips import ClipFrames, write_clip
 from evaluation.dimensions import NAMES
+from evaluation.files import load_json
 from evaluation.vbench.weights import CHECKPOINTS
 from workflow.planning.resources import fetch_command, read_lock, scorer_resources
 from workflow.planning.suite import Suite
@@ -80,7 +80,7 @@ def check_environment(suite: Suite, root: Path) -> list[DoctorCheck]:
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
             said = f"its environment does not work ({last}); delete {VENV} and run {INSTALL}"
             return [DoctorCheck("MISSING", "vbench", said)]
-        answer = json.loads(output.read_text(encoding="utf-8"))
+        answer = load_json(output.read_bytes(), "the answer of VBench's environment")
     return [
         judge_imports(answer, suite.dimensions),
         judge_torch(answer["torch"], suite, nvidia_driver()),
@@ -225,7 +225,7 @@ def check_laid_out(suite: Suite, root: Path) -> DoctorCheck:
     listed = root / "results" / suite.suite / "vbench" / "weights.json"
     if not listed.is_file():
         return DoctorCheck("note", what, "not laid out yet; the workflow does it before it filters or scores")
-    expected = json.loads(listed.read_text(encoding="utf-8"))
+    expected = load_json(listed.read_bytes(), str(listed))
     cache = listed.parent / "cache"
     wrong = [
         name

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.command import command
+from evaluation.files import load_json
 
 VENV = ".venvs/vbench"
 """VBench's environment, seen from the repository."""
@@ -80,7 +81,7 @@ def run_worker(flags: argparse.Namespace, module: str, job: dict[str, Any], work
             f"VBench's environment {venv} was built from another lock or installer than envs/vbench has now; "
             "run envs/vbench/install.sh."
         )
-    weights = json.loads(flags.weights.read_text(encoding="utf-8"))
+    weights = load_json(flags.weights.read_bytes(), str(flags.weights))
     told = job | {
         "cache": str(flags.weights.parent.resolve() / "cache"),
         "sizes": {name: entry["size"] for name, entry in weights.items()},
@@ -104,5 +105,5 @@ def run_worker(flags: argparse.Namespace, module: str, job: dict[str, Any], work
             "VBench's process failed, its last line says why. Nothing was written, parts that are done are "
             "kept."
         )
-    answer: dict[str, Any] = json.loads((work / "answer.json").read_text(encoding="utf-8"))
+    answer: dict[str, Any] = load_json((work / "answer.json").read_bytes(), "the answer of VBench's process")
     return answer

@@ -1,7 +1,6 @@
 """Check every clip of a row and merge its shards' manifests. Names each wrong clip, deletes nothing."""
 
 import argparse
-import json
 import logging
 import sys
 from collections import Counter
@@ -12,6 +11,7 @@ from evaluation.clip_reader import ClipError
 from evaluation.clips import ClipShape, clip_errors, frames_sha256
 from evaluation.command import command, run
 from evaluation.degenerate import degenerate
+from evaluation.files import load_json
 from evaluation.records import UNKNOWN_NOISE, Clip, ClipTiming, Prompt, read_jsonl, write_jsonl
 from evaluation.shards import samples_to_render
 from evaluation.verified_clips import read_verified_clip
@@ -135,7 +135,7 @@ def check_row(flags: argparse.Namespace) -> None:
         flags.clips,
         clips,
         expected,
-        ClipShape(**json.loads(flags.clip)),
+        ClipShape(**load_json(flags.clip, "--clip")),
         allow_degenerate=flags.allow_degenerate,
     )
     for error in errors:

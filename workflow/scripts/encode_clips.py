@@ -30,7 +30,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from evaluation.command import command, run
-from evaluation.files import file_sha256, write_text, written_whole
+from evaluation.files import file_sha256, load_json, write_text, written_whole
 from models.checkpoints.containers import (
     open_safetensors,
     read_library_weights,
@@ -148,9 +148,9 @@ def join_parts(run: Encoding) -> bool:
         for path in run.parts:
             check_identity(run, path)
             about = read_metadata(path)
-            own = json.loads(about["kept"])
+            own = load_json(about["kept"], str(path))
             kept += own
-            dropped += json.loads(about["dropped"])
+            dropped += load_json(about["dropped"], str(path))
             filled += [path] if own else []
         reasons = "; ".join(f"{one['name']} {one['reason']}" for one in dropped[:3])
         if not kept:

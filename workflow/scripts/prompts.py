@@ -1,13 +1,13 @@
 """Write a suite's prompt records."""
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.command import command, run
+from evaluation.files import load_json
 from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import write_jsonl
 from evaluation.suite_prompts import NAMED_BY_PROMPT, suite_prompts
@@ -16,7 +16,7 @@ log = logging.getLogger("prompts")
 
 
 def write_prompts(flags: argparse.Namespace) -> None:
-    settings = json.loads(flags.settings)
+    settings = load_json(flags.settings, "--settings")
     prompts = suite_prompts(settings, custom=flags.list)
     log.info("%s", count_prompts(prompts))
     for notice in list_notices(prompts, named_by_prompt=settings["benchmark"] in NAMED_BY_PROMPT):

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.command import command, run
-from evaluation.files import write_text
+from evaluation.files import load_json, write_text
 from evaluation.records import parse
 from reports.beside import exports_of
 from reports.page import beside_clips, render_page
@@ -35,7 +35,7 @@ log = logging.getLogger("report")
 def make_report(flags: argparse.Namespace) -> None:
     """Read, render, write; report.html last, so that it is there only when everything is."""
     root = Path(__file__).resolve().parents[2]
-    given = scrub(json.loads(flags.settings), str(root))
+    given = scrub(load_json(flags.settings, "--settings"), str(root))
     settings = parse(ReportSettings, json.dumps(given), "--settings")
     record = read_run(
         flags.scores, flags.results_dir, settings, root, votes=flags.votes, threads=flags.threads

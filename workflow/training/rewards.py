@@ -29,7 +29,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluation.files import remove_leftovers, unfinished_name
+from evaluation.files import load_json, remove_leftovers, unfinished_name
 from models.training.video_align import FILES, VideoAlign
 from models.wan_vae import WanVae
 from workflow.training.reward_names import (
@@ -135,7 +135,7 @@ class RewardWorker:
         """What the next line says under `key`. Raises ValueError for another, or if none comes in time."""
         line = self._line(seconds)
         try:
-            said = json.loads(line)
+            said = load_json(line, "its answer")
         except ValueError:
             raise self._error(f"answered {line[:100]!r}, which is no JSON") from None
         if not isinstance(said, dict) or key not in said:

@@ -25,7 +25,7 @@ import numpy as np
 
 from evaluation.clips import write_clip
 from evaluation.command import command, run
-from evaluation.files import write_text
+from evaluation.files import load_json, write_text
 from evaluation.vbench.leaderboard import ROWS
 from evaluation.vbench.plan import SAMPLES_SEEN
 from evaluation.vbench.scorers import OFFICIAL_SCORERS
@@ -147,7 +147,7 @@ def measure_backend(case: Case, backend: str, flags: argparse.Namespace, work: P
     started += ["--job", str(work / "job.json")]
     if subprocess.run(started, check=False, stdout=subprocess.DEVNULL, env=surroundings(flags)).returncode:
         raise RuntimeError(f"{case.name} failed with the {backend} backend; its last lines say why.")
-    answer: dict[str, Any] = json.loads((work / "answer.json").read_text(encoding="utf-8"))
+    answer: dict[str, Any] = load_json((work / "answer.json").read_bytes(), "answer.json")
     return answer
 
 

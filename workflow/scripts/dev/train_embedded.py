@@ -33,7 +33,7 @@ from baselines.build import rollout_of
 from baselines.spec import load_baseline
 from baselines.strict_yaml import validate_strict
 from evaluation.command import command, run
-from evaluation.files import file_sha256, write_text
+from evaluation.files import file_sha256, load_json, write_text
 from evaluation.records import Prompt
 from evaluation.toybox.captions import VOCABULARY, caption, extended_caption
 from evaluation.toybox.checkers import check_clips, means, start_workers
@@ -473,12 +473,12 @@ def source(arguments: argparse.Namespace, default: str) -> Path:
 def chosen_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Default settings of the stage with the keys of --settings put over them."""
     chosen = default_settings(arguments.stage, arguments.seed)
-    for part, changes in json.loads(arguments.settings).items():
+    for part, changes in load_json(arguments.settings, "--settings").items():
         if part not in chosen:
             raise ValueError(
                 f"--settings names the part {part!r}; stage {arguments.stage} has {', '.join(chosen)}."
             )
-        values = json.loads(canonical(chosen[part]))
+        values = load_json(canonical(chosen[part]), part)
         for key, value in changes.items():
             values[key] = {**values[key], **value} if isinstance(value, dict) else value
         chosen[part] = validate_strict(values, type(chosen[part]), where=f"--settings {part}")
