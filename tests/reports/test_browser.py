@@ -203,8 +203,8 @@ def test_a_link_into_a_folded_section_opens_it(browser: Browser, reports: Report
         until(tab.page, fold)
         expect(tab.page.locator("#cost-table")).to_be_in_viewport()
         tab.page.evaluate("document.querySelector('#cost > details').open = false")
+    tab.page.goto("about:blank")  # so that the address is opened anew
     tab.page.goto(f"{reports.alone.as_uri()}#exports")
-    tab.page.reload()
     until(tab.page, "document.querySelector('#provenance > details').open")
     expect(tab.page.locator("#exports")).to_be_in_viewport()
     tab.context.close()
