@@ -113,6 +113,8 @@ def test_a_suite_given_twice_is_refused(started: list[list[str]]) -> None:
     answer = CliRunner().invoke(app, ["report", "tiny", "--suite", "ci"])
     assert (answer.exit_code, started) == (1, [])
     assert "given twice, as 'tiny' and with --suite ci" in str(answer.exception)
+    answer = CliRunner().invoke(app, ["report", "tiny", "--configfile", "workflow/config/ci.yaml"])
+    assert "given twice, as 'tiny' and with --configfile" in str(answer.exception)
 
 
 @pytest.mark.parametrize(

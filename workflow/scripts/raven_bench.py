@@ -79,6 +79,8 @@ def snakemake(
                 f"the suite is given twice, as {more[0]!r} and with --suite {suite}; give it once."
             )
         suite = more.pop(0)
+    if suite is not None and {"--configfile", "--configfiles"} & {*more}:
+        raise ValueError(f"the suite is given twice, as {suite!r} and with --configfile; give it once.")
     chosen = ["--configfile", suite_file(suite)] if suite is not None else []
     keys = [key for key in (only and f"only={only}", released and "weights=released") if key]
     if keys and "--config" in more:  # Snakemake takes it once
