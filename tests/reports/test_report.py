@@ -35,9 +35,10 @@ from reports.sections.controls import controls_figures, said_of_controls
 from reports.sections.training import training_section
 from reports.speed import speed_of
 from reports.view import view_of
+from tests.damages import lie
 from tests.reports import synthetic
 from tests.reports.synthetic import run_of, run_script
-from workflow.scripts import rebuild
+from workflow.scripts import rebuild, report
 
 RUN_SCHEMA = Path(__file__).parents[1] / "golden" / "run_schema.json"
 VOID = {"meta", "link", "br", "input", "img", "path", "use", "rect", "circle", "line"}
@@ -518,6 +519,27 @@ def test_the_page_is_rebuilt_from_run_json_alone(
     record.write_text(text.replace('"draws":1000', '"draws":2000', 1), encoding="utf-8")
     assert rebuild.main(flags) == 1
     assert "run.json is not what its checksum says: it was edited" in capsys.readouterr().err
+
+
+def test_rows_in_another_order_stop_the_report(
+    results: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards the order in which rows are shown: it is the suite's, not what a file was edited to."""
+    scores = tmp_path / "scores.json"
+    scores.write_bytes((results[0] / "aggregate/scores.json").read_bytes())
+    flags = ["--settings", json.dumps(synthetic.report_settings()), "--results-dir", str(results[0])]
+    flags += [
+        "--scores",
+        str(scores),
+        "--output",
+        str(tmp_path / "r.html"),
+        "--copy",
+        str(tmp_path / "c.html"),
+    ]
+    lie(scores, lambda table: table["rows"].reverse())
+    assert report.main(flags) == 1
+    assert "scores.json has its rows in the order noise, truth, " in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_the_schema_of_run_json_is_frozen() -> None:
