@@ -119,8 +119,12 @@ def write_text(path: Path | str, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8", newline="")
 
 
-def load_json(content: str | bytes, where: str, *, advice: str = "write it again") -> Any:
-    """The value of a JSON text, read strictly. where: the name of the text, advice: what to do, for messages.
+def load_json(
+    content: str | bytes, where: str, *, advice: str = "write it again", numbers: bool = True
+) -> Any:
+    """The value of a JSON text, read strictly. where: the name of the text, advice: what to do, for messages;
+    numbers: whether to look at each, which takes most of the time and is not needed where a model of the
+    content does.
 
     Raises ValueError with that name if the text is not UTF-8 or no JSON, holds a key twice in one object, a
     number that is not finite (NaN, 1e999) or has over MAX_DIGITS digits, or half a character (a lone
@@ -131,8 +135,8 @@ def load_json(content: str | bytes, where: str, *, advice: str = "write it again
         value = json.loads(
             text,
             object_pairs_hook=_unique_keys,
-            parse_float=_finite,
-            parse_int=_whole,
+            parse_float=_finite if numbers else None,
+            parse_int=_whole if numbers else None,
             parse_constant=_no_number,
         )
         if "\\ud" in text.lower():

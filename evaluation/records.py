@@ -9,6 +9,7 @@ the report reads.
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,7 +25,11 @@ CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def plain(value: Any) -> Any:
-    """A value of JSON, unchanged. Raises ValueError if a text in it, or a key, holds a control character."""
+    """A value of JSON, unchanged. Raises ValueError if a text in it, or a key, holds a control character, or
+    if a number is not finite.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no finite number")
     texts = [value] if isinstance(value, str) else []
     if isinstance(value, dict):
         texts = [*value]
@@ -493,7 +498,7 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 def parse(kind: type[AnyRecord], text: str, where: str) -> AnyRecord:
     """A record from JSON text. Raises ValueError naming the place and its version or every wrong key."""
-    value = load_json(text, where)
+    value = load_json(text, where, numbers=False)
     version = kind.model_fields.get("schema_version")
     found = value.get("schema_version") if isinstance(value, dict) else None
     if version is not None and isinstance(value, dict) and (type(found), found) != (int, version.default):

@@ -92,12 +92,14 @@ def test_bad_records_are_named(tmp_path: Path) -> None:
         ({"id": "../etc"}, "id"),
         ({"prompt": "a\0b"}, "prompt: .*control character"),
         ({"facts": {"a": ["b\x85"]}}, "facts: .*control character"),
+        ({"facts": {"a": [0, {"b": 123456.5}]}}, "facts: inf is no finite number"),
         ({"schema_version": 2}, "has schema_version 2, expected 1"),
         ({"schema_version": True}, "has schema_version True, expected 1"),
         ({"schema_version": None}, "has no schema_version, expected 1"),
     ):
         records.write_jsonl(path, [PROMPT, PROMPT])
         lie(path, lambda record, change=change: record.update(change), line=1)
+        endless(path)
         with pytest.raises(ValueError, match=f"manifest.jsonl line 2 .*{expected}"):
             records.read_jsonl(Prompt, path)
     with pytest.raises(ValueError, match="finite"):
@@ -165,6 +167,12 @@ def test_a_damaged_file_is_never_read_as_another(tmp_path: Path, damage: Damage)
         path.write_bytes(content)
         with pytest.raises(ValueError, match=f"^{path} [^\n]*$"):
             read(Clip, path)
+
+
+def endless(path: Path) -> None:
+    """Put a number that no float is in the place of 123456.5."""
+    body, _ = records.without_checksum(path.read_text())
+    path.write_text(records.with_checksum(body.replace("123456.5", "1e999")))
 
 
 def write_one(path: Path, clips: list[Clip]) -> None:
