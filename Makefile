@@ -18,7 +18,7 @@ FLASH_ATTN ?=
 CHOSEN = $(if $(ONLY),--only "$(ONLY)") $(if $(RELEASED),--released)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help env report dry-run test test-vbench test-rewards check format doctor fetch bench-gpu bench-train bench-score lock clean distclean
+.PHONY: help env report dry-run test test-vbench test-rewards campaign check format doctor fetch bench-gpu bench-train bench-score lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-vbench: env ## build VBench's environment and test against the official pac
 
 test-rewards: test-vbench ## then train CM-GRPO with every reward, some of which are computed in that environment
 	python -m pytest tests/workflow/test_released_training.py::test_cm_grpo_is_rewarded_by_every_network
+
+campaign: env ## kill runs at random, damage files between stages, give strange ones: a table of what survived (FLAGS="--help": options)
+	@python -m tests.campaign $(FLAGS)
 
 check: env ## lint, format and types
 	ruff check .
