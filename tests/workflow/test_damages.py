@@ -24,6 +24,6 @@ def test_a_part_of_the_campaign_survives(finished: Finished) -> None:
     """Kills, and what no table holds: damages anywhere in a file, damaged strange files, joined strings."""
     counts = {"string": 10, "file": 200, "damage": 12, "kill": 2}
     wanted = [(kind, LISTED[kind] + number) for kind, count in counts.items() for number in range(count)]
-    outcomes = campaign(finished, wanted, seed=0)
+    outcomes = campaign(lambda: finished, wanted, seed=0)
     assert len(outcomes) == len(wanted)
     assert not [one.failed for one in outcomes if one.failed], table_of(outcomes, wanted)
