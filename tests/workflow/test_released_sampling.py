@@ -11,6 +11,7 @@ import torch
 from baselines.build import Precision, build_sampler, dtypes_of
 from baselines.released import release_of
 from baselines.spec import Baseline, load_all
+from evaluation.files import file_sha256
 from evaluation.records import Prompt
 from evaluation.shards import full_batches, samples_to_render
 from models.checkpoints.released import open_released
@@ -98,23 +99,26 @@ def test_hashes_come_from_the_record_and_cover_every_file(
     """Guards against clips that survive another adapter or tokenizer, and against unverified files."""
     monkeypatch.chdir(files.parents[1])
     root = Path("resources/weights")
-    checksums = {
-        "weights/wan/umt5.pth": "1" * 64,
-        "weights/wan/google/umt5-xxl/tokenizer.json": "2" * 64,
-        "weights/longlive/longlive_base.pt": "3" * 64,
-        "weights/longlive/lora.pt": "4" * 64,
-    }
-    text = text_sha256(root / "wan" / "umt5.pth", checksums)
-    assert text != text_sha256(
-        root / "wan" / "umt5.pth", checksums | {"weights/wan/google/umt5-xxl/tokenizer.json": "5" * 64}
-    )
     (root / "longlive").mkdir()
-    for name in ("longlive_base.pt", "lora.pt"):
-        (root / "longlive" / name).touch()
-    base = root / "longlive" / "longlive_base.pt"
-    whole = row_sha256(base, BASELINES["longlive"], checksums)
-    assert whole != row_sha256(
-        base, BASELINES["longlive"], checksums | {"weights/longlive/lora.pt": "6" * 64}
-    )
+    base, lora = root / "longlive/longlive_base.pt", root / "longlive/lora.pt"
+    umt5, tokenizer = root / "wan/umt5.pth", root / "wan/google/umt5-xxl/tokenizer.json"
+
+    def recorded() -> dict[str, str]:
+        return {
+            path.relative_to("resources").as_posix(): file_sha256(path)
+            for path in (umt5, tokenizer, base, lora)
+        }
+
+    for path in (base, lora):
+        path.touch()
+    checksums = recorded()
+    text, whole = text_sha256(umt5, checksums), row_sha256(base, BASELINES["longlive"], checksums)
+    for path in (tokenizer, lora):
+        path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ValueError, match="when it was fetched"):
+        text_sha256(umt5, checksums)
+    checksums = recorded()
+    assert text != text_sha256(umt5, checksums)
+    assert whole != row_sha256(base, BASELINES["longlive"], checksums)
     with pytest.raises(FileNotFoundError, match="make fetch"):
         row_sha256(root / "self_forcing" / "self_forcing_dmd.pt", BASELINES["self_forcing"], checksums)
