@@ -25,7 +25,8 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Timestep = Annotated[int, Field(ge=1, le=1000)]
 FileSha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-RowName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+ROW_NAME = r"^[a-z0-9_]+$"
+RowName = Annotated[str, Field(pattern=ROW_NAME)]
 
 SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "dtypes")
 """Sections of a native baseline's file that decide its clips."""

@@ -75,6 +75,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         ("doctor vbench", "doctor --config workflow/config/vbench.yaml"),
         ("accept sample --because x", "accept sample --because x --config workflow/config/toybox.yaml"),
         ("convert a b --flavour merged", "convert_weights a b --flavour merged"),
+        ("new-baseline mine --like raven", "baseline new mine --like raven"),
+        ("baseline check drafts/mine.yaml", "baseline check drafts/mine.yaml"),
         ("bench gpu --size tiny", "dev.bench_gpu --size tiny"),
     ],
 )

@@ -128,9 +128,22 @@ class Forwarded(NamedTuple):
     """Shown above the script's own help, where that has none."""
     suite: str | None = None
     """The suite that it is about if nothing else is said; None: it is about none."""
+    before: tuple[str, ...] = ()
+    """Arguments that come before what is given."""
 
 
 FORWARDED = {
+    "new-baseline": Forwarded(
+        "baseline",
+        "Write baselines/NAME.yaml with another row's numbers, every key explained.",
+        "raven-bench new-baseline mine --like self_forcing",
+        before=("new",),
+    ),
+    "baseline": Forwarded(
+        "baseline",
+        "Check a baseline's file: schedule, frames read, draws, network calls and cost.",
+        "raven-bench baseline check self_forcing\nraven-bench baseline check drafts/mine.yaml",
+    ),
     "compare": Forwarded("compare_runs", "What changed between two runs, from their run.json."),
     "votes": Forwarded("votes", "Merge the blind votes of several people, and say what they agree with."),
     "rebuild": Forwarded("rebuild", "Make a report again from its run.json, on any machine."),
@@ -209,7 +222,7 @@ def script_arguments(given: Sequence[str], suite: str | None) -> list[str]:
 def forward(command: Forwarded, name: str, given: Sequence[str]) -> int:
     """Run a script under its name here. Returns its exit code."""
     sys.argv[0] = f"raven-bench {name}"
-    arguments = list(given)
+    arguments = [*command.before, *given]
     if {"--help", "-h"} & set(arguments) and command.examples:
         typer.echo(f"examples:\n{textwrap.indent(command.examples, '  ')}\n")
     if name in ("doctor", "fetch") and arguments and not arguments[0].startswith("-"):
