@@ -83,6 +83,18 @@ SAID = {
 """Lines that must be printed of a row, in this order, each run of blanks as one: facts of
 baselines/methods.md and the sources that it names."""
 
+PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
+SHIPPED = [
+    (name, *cells)
+    for names, *cells in re.findall(
+        r"^\| ((?:`\w+` ?)+) \| ([\d.]+) \| (.*?) \| (.*?) \| (.*?) \| (\d+) \+ (\d+) \|$",
+        PAGE,
+        flags=re.MULTILINE,
+    )
+    for name in re.findall(r"`(\w+)`", names)
+]
+"""Row, paper, sampler, frames of a chunk, frames seen, denoising and context calls, as the page says."""
+
 CALLS = {
     **dict.fromkeys(("causal_rcm_c1_4step", "sgf_framewise"), (84, 20)),
     "causal_rcm_c1_2step": (44, 20),
@@ -94,7 +106,29 @@ CALLS = {
     "causal_forcing_long": (10, 6),
     "causal_rcm_c3_2step_noisy": (16, 1),
 }
-"""Denoising and context calls of a clip."""
+"""Denoising and context calls of a clip, as the methods' sources give them."""
+
+
+def test_the_page_names_every_row_once_and_tells_the_truth() -> None:
+    """Paper, chunk, window and calls of baselines/README.md are the files', and its links lead somewhere."""
+    assert sorted(name for name, *_ in SHIPPED) == sorted(BASELINES)
+    headings = (FOLDER / "methods.md").read_text(encoding="utf-8").splitlines()
+    anchors = {
+        re.sub(r"[^a-z0-9 -]", "", head[2:].strip(" #").lower()).replace(" ", "-")
+        for head in headings
+        if head[:2] == "##"
+    }
+    for name, paper, sampler, chunk, sees, denoising, context in SHIPPED:
+        row = BASELINES[name]
+        clip = described_clip(row)
+        assert f"arXiv:{paper}" in row.citation, name
+        assert set(re.findall(r"methods\.md#([\w-]+)", sampler)) <= anchors, name
+        assert chunk == ", then ".join(
+            map(str, [row.rollout.chunk] if isinstance(row.rollout.chunk, int) else row.rollout.chunk)
+        )
+        window = "all" if row.cache.window is None else f"{row.cache.window} with sink {row.cache.sink}"
+        assert sees.removesuffix(", averaged") == window, name
+        assert (clip.denoising, clip.context) == (int(denoising), int(context)), name
 
 
 @pytest.mark.parametrize("name", SAID)

@@ -31,6 +31,7 @@ from evaluation.variance import VarianceTable
 from reports.page import SECTIONS, beside_clips, render_page, render_section
 from reports.published import read_published
 from reports.run import ReportSettings, Run, read_run
+from reports.sections.audit import audit
 from reports.sections.controls import controls_figures, said_of_controls
 from reports.sections.training import training_section
 from reports.speed import speed_of
@@ -638,6 +639,32 @@ def test_audit_shows_only_settings_that_were_in_use() -> None:
     assert shown["noise"]["seed"] == baseline.noise.seed
     assert shown["dtypes"]["matmul"] == "bfloat16"
     assert "ema_dtype" in shown["cache"]
+
+
+def test_audit_says_in_words_what_a_row_of_2026_does() -> None:
+    """Lists for each chunk, sizes of chunks, noisy context and draws over the clip, beside a plain row."""
+    from baselines.spec import load_baseline
+
+    root = Path(__file__).parents[2]
+    names = ("causal_rcm_c3_2step_noisy", "one_forcing_ffe", "self_forcing")
+    rows = {
+        name: {
+            "label": name, "kind": "native", "licence": "-", "citation": "-",
+            "settings": load_baseline(root / f"baselines/{name}.yaml").sampled(),
+        }
+        for name in names
+    }  # fmt: skip
+    settings = parse(ReportSettings, json.dumps(synthetic.report_settings() | {"rows": rows}), "--settings")
+    shown = {line.key: line.values for line in audit(settings)}
+    levels = "chunk 0: 1600/1601, 15/16, 5/6, 5/8; then 1600/1601, 5/8"
+    assert shown["schedule.levels"] == (levels, "-", "-")
+    assert shown["schedule.steps"] == ("-", "chunk 0: 1000, 750, 500, 250; then 1000", "1000, 750, 500, 250")
+    assert shown["rollout.chunk"] == ("3", "chunk 0: 4; then 1", "3")
+    assert shown["rollout.context"] == ("noisy latents of the last step", *["clean latents, at t = 0"] * 2)
+    assert shown["noise.extent"] == ("a draw of the whole clip a step", *["a draw a chunk"] * 2)
+    seeds = ("seed + sample, the same for every prompt", *["seed + place in the list"] * 2)
+    assert shown["noise.seed_rule"] == seeds
+    assert not any("[" in value or "last_step" in value for values in shown.values() for value in values)
 
 
 if __name__ == "__main__":

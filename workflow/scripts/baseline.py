@@ -77,7 +77,8 @@ def say_meaning(flags: Namespace) -> None:
     print("\n".join(described(baseline, clip)))
     print(
         f"\ncost on the {PRICED} suite, by its rate of {suite.rates.clip_s:g} s a clip: {sampled} of "
-        f"sampling, {scored} of scoring\n  the network does {clip.flops / 1e12:,.0f} TFLOP a clip, {usual:.2f} times "
+        f"sampling, {scored} of scoring\n"
+        f"  the network does {clip.flops / 1e12:,.0f} TFLOP a clip, {usual:.2f} times "
         "self_forcing's, for which the rate was measured"
     )
 
