@@ -61,14 +61,15 @@ NOT_COMPARED = ("measured", "stages", "starts", "checksum")
 """Parts of run.json that say what the run cost, how large its files are, and when it was started: a log whose
 last line may be cut.
 """
-TIMES = ("costs", "speed")
-"""Parts that are other ones when clips are made again."""
+TIMES = ("costs", "speed", "metrics_sha256")
+"""Parts that are other ones when clips are made again, or a training is."""
 
 
 class Finished:
     """A finished run of the suite `tiny` in a copy of the project, which is made unless it is there.
 
     files: every file that a stage read or wrote. commands: stage, module and flags, in the stages' order.
+    made: what came out, as of `made`.
     """
 
     def __init__(self, project: Path) -> None:
@@ -96,13 +97,18 @@ class Finished:
             for path in self.folder.rglob("*")
             if path.is_file() and not {"states", "checkpoint"} & {*path.parts}
         }
+        self.made = made(project)
 
     @cached_property
     def right(self) -> Mapping[str, Any]:
         """What an undamaged run shows; all of its stages give the same again, here in one process."""
+        before = shown(self.project)
         code, said = self.run("check")
         assert code == 0, said
-        return shown(self.project)
+        after = shown(self.project)
+        odd = list(differences({**before, "provenance": after["provenance"]}, after))
+        assert not odd, f"{self.project} was made by other code than this; remove it: {odd[:9]}"
+        return after
 
     def run(self, first: str) -> tuple[int, str]:
         """Run a stage and all behind it in this process, until one fails; its exit code and what was said."""
@@ -138,9 +144,9 @@ def made(project: Path) -> Mapping[str, Any]:
 
 
 def differences(right: object, found: object, where: str = "") -> Iterator[str]:
-    """Where two JSON values differ, with both values."""
+    """Where two JSON values differ but for times, with both values."""
     if isinstance(right, Mapping) and isinstance(found, Mapping):
-        for key in sorted({*right, *found}):
+        for key in sorted({*right, *found} - {*TIMES}):
             yield from differences(right.get(key), found.get(key), f"{where}.{key}")
     elif isinstance(right, list) and isinstance(found, list) and len(right) == len(found):
         for number, (one, other) in enumerate(zip(right, found, strict=True)):
@@ -244,7 +250,8 @@ def file_trial(number: int, chance: random.Random, finished: Run, work: Path) ->
         clip = STRANGE[number - len(STRANGE_FILES)]
         take = test_clip_reader.test_a_strange_clip_is_taken_or_refused_with_its_reason
         return Trial(f"clip: {clip.name}", lambda: told(lambda: take(clip, work), clip.scored is not None))
-    damage = chance.choice([*DAMAGES, *(Damage(f"flip at {x:.6f}", flip(x)) for x in (chance.random(),) * 9)])
+    place = chance.random()
+    damage = chance.choice([*DAMAGES, *[Damage(f"flip at {place:.6f}", flip(place))] * 9])
     strange, other = chance.choice((STRANGE, STRANGE_FILES)), chance.choice(STRANGE_FILES).content
     one = chance.choice(strange)
     content, kind = (one.content, one.kind) if hasattr(one, "content") else (one.make(), "x.mp4")
@@ -337,7 +344,6 @@ def answer_to_kills(
 ) -> Answer:
     """Kill, give the same command until the run is done, and compare with the unbroken run."""
     finished.restore()
-    right = finished.right and made(finished.project)
     project = work / "project"
     shutil.copytree(finished.project, project, symlinks=True)
     for folder in FOLDERS[begin:]:
@@ -379,7 +385,7 @@ def answer_to_kills(
     finally:
         for process in psutil.wait_procs(seen, timeout=60)[1]:
             process.kill()
-    odd = list(differences(right, made(project)))
+    odd = list(differences(finished.made, made(project)))
     assert not odd, f"{len(odd)} differences: {'; '.join(odd[:9])}"
     return "identical" if hits else "nothing done"
 
