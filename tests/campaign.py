@@ -130,6 +130,8 @@ class Finished:
 def shown(project: Path) -> Mapping[str, Any]:
     """What the report is made from, without what the run cost."""
     record = json.loads((project / "results/tiny/run.json").read_text())
+    for key in ("commit", "dirty"):  # of the checkout, which somebody may edit meanwhile
+        del record["provenance"][key]
     return {key: value for key, value in record.items() if key not in NOT_COMPARED}
 
 
