@@ -359,7 +359,7 @@ def answer_to_kills(
         log = project / "said.txt"
         with start(project, log) as run:
             with suppress(subprocess.TimeoutExpired):
-                run.wait(timeout=part * spent)
+                run.wait(timeout=0.9 * part * spent)
             hits += run.poll() is None
             with suppress(psutil.NoSuchProcess):
                 everything = psutil.Process(run.pid).children(recursive=True)
