@@ -18,6 +18,7 @@ from baselines.spec import Baseline
 from models.checkpoints.lora import fold_adapters
 from models.config import DtypePolicy
 from models.noise import JointWindow, LatentShape, NoiseSource, SampleKey
+from models.plan import chunk_sizes
 from models.wan import Wan, cast_parameters, stored_dtype
 
 BuildNetwork = Callable[[DtypePolicy], Wan]
@@ -63,7 +64,7 @@ def measure_profiles(
     prompts "0", "1", ... One network is held at a time. Raises ValueError if a chunk is not among the clip's,
     or a result is not finite.
     """
-    last = latent_shape[0] // baseline.rollout.chunk - 1
+    last = len(chunk_sizes(baseline.rollout.chunk, latent_shape[0])) - 1
     if not all(0 <= chunk <= last for chunk in chunks):
         raise ValueError(
             f"Baseline {baseline.name} at {latent_shape[0]} latent frames has chunks 0..{last}, but "
