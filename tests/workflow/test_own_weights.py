@@ -79,12 +79,18 @@ def test_identity_is_the_sha256_of_a_file_or_of_all_that_decides(own: Path, tmp_
 
 
 def test_sampling_refuses_files_that_changed_since_they_were_proven(own: Path, tmp_path: Path) -> None:
+    """The file itself, and what may say its scale: peft's adapter_config.json beside it."""
     path = tmp_path / "mine.pt"
     shutil.copy(own / "base.pt", path)
     record = prove(own, tmp_path / "r.json", path=str(path), like=str(own / "like.safetensors"))
     assert verified_own(record) == record.sha256
+    changed = r"mine\.pt has sha256 .* when it was proven for this run; start"
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=changed):
+        verified_own(record)
+    (tmp_path / "adapter_config.json").unlink()
     torch.save(random_network(6).state_dict(), path)
-    with pytest.raises(ValueError, match=r"mine\.pt has sha256 .* when it was proven for this run; start"):
+    with pytest.raises(ValueError, match=changed):
         verified_own(record)
 
 

@@ -64,12 +64,20 @@ def weight_files_of(path: Path) -> list[Path]:
     return [path]
 
 
+def own_files_of(path: Path) -> list[Path]:
+    """All files that decide what weights of the user's own are: theirs, and peft's adapter_config.json beside
+    a file, which may say the scale of an adapter.
+    """
+    beside = path.parent / "adapter_config.json"
+    return [*weight_files_of(path), *([beside] if path.is_file() and beside.is_file() else [])]
+
+
 def proven_files(record: Path) -> list[Path]:
     """All files that a record proved and that are still there; none if there is no record."""
     if not record.is_file():
         return []
     paths = map(Path, read_json(OwnRecord, record).files)
-    return [file for path in paths if path.exists() for file in weight_files_of(path)]
+    return [file for path in paths if path.exists() for file in own_files_of(path)]
 
 
 def fault_of(path: Path) -> str:

@@ -11,7 +11,7 @@ from evaluation.files import canonical_sha256, file_sha256
 from evaluation.records import read_json
 from models.checkpoints.containers import weights_sha256
 from workflow.fetching.checksums import FETCHED_FOLDER, verified_sha256
-from workflow.fetching.own_weights import OwnRecord, OwnWeights, weight_files_of
+from workflow.fetching.own_weights import OwnRecord, OwnWeights, own_files_of, weight_files_of
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def own_sha256(path: Path) -> str:
     """Sha256 of a weight file of the user's own, see `OwnRecord.files`."""
     if path.is_dir():
         return weights_sha256(path)
-    files = weight_files_of(path)
+    files = own_files_of(path)
     if len(files) == 1:
         return file_sha256(path)
     return canonical_sha256({file.name: file_sha256(file) for file in files})

@@ -15,7 +15,7 @@ from evaluation.records import write_json
 from models.checkpoints.lora import is_native_checkpoint
 from models.checkpoints.open import base_said, check_model
 from workflow.external.changed_files import remember
-from workflow.fetching.own_weights import OwnRecord, OwnWeights, weight_files_of
+from workflow.fetching.own_weights import OwnRecord, OwnWeights, own_files_of
 from workflow.fetching.verified import own_identity, own_sha256
 
 log = logging.getLogger("own_weights")
@@ -41,7 +41,7 @@ def write_proof(flags: argparse.Namespace) -> None:
     record = prove(weights)
     for line in record.found:
         log.info("%s", line)
-    remember(flags.output.parent, [file for name in record.files for file in weight_files_of(Path(name))])
+    remember(flags.output.parent, [file for name in record.files for file in own_files_of(Path(name))])
     write_json(flags.output, record)
 
 
