@@ -379,7 +379,9 @@ def holm_family(
     p_values = [difference.p_value(design) for *_, difference in family]
     levels = holm_levels(p_values)
     errors = [difference.tested_error(design) for *_, difference in family]
-    seeds = [seed_part(clips, error.se**2) for clips, error in zip(by_clip or (), errors, strict=False)]
+    seeds = None
+    if by_clip is not None:
+        seeds = [seed_part(c, e.se**2) for c, e in zip(by_clip, errors, strict=True)]
     return [
         PairedDifference(
             a=a,
@@ -391,7 +393,7 @@ def holm_family(
             holm=adjusted,
             prompts=difference.prompts,
             detectable=detectable_difference(errors[i], difference.prompts, levels[i]),
-            needed=needs(errors[i], difference.prompts, levels[i], seeds[i]) if seeds else (),
+            needed=needs(errors[i], difference.prompts, levels[i], seeds[i]) if seeds is not None else (),
         )
         for i, ((a, b, metric, difference), p_value, adjusted) in enumerate(
             zip(family, p_values, holm(p_values), strict=True)
