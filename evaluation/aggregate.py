@@ -25,6 +25,7 @@ from evaluation.records import (
     DimensionSummary,
     FilteredSet,
     PairedDifference,
+    Positive,
     Prompt,
     RankRange,
     Record,
@@ -71,6 +72,8 @@ class AggregateSettings(Record):
     """What a subset run leaves out, as one sentence."""
     totals: bool = True
     """False of a run on some prompts or samples only, which has no total."""
+    seconds_of: Positive | None = None
+    """Pixel frames of a second, of a suite whose clips are long: its curves go by seconds."""
 
     @property
     def known(self) -> dict[str, Metric]:

@@ -3,7 +3,8 @@
 A chunk is CHUNK latent frames, what a causal model denoises together: the first holds pixel frames 0 to 8,
 every later one 12 more (the first latent frame is one pixel frame, each other STEP). A chunk's value is the
 mean over clips of the mean over the clip's frames in it; prompts are drawn again as for every other number of
-the table, with the same draws.
+the table, with the same draws. Long clips (AggregateSettings.seconds_of) have a
+curve over seconds instead, and their drift is that of the last five seconds against the first.
 """
 
 import itertools
@@ -36,11 +37,15 @@ CHUNK = 3
 """Latent frames of a chunk."""
 STEP = 4
 """Pixel frames of a latent frame, but for the first."""
+END_SECONDS = 5
+"""Of the windows at both ends whose difference is the drift of a long clip."""
 SUMMARY = "frame_quality"
 """Name of the curve that is the mean of the quality dimensions which are scored frame by frame."""
 
 ChunkEstimates = dict[int, Estimate]
-"""Normalised estimates of the chunks that have values, by number."""
+"""Normalised estimates of the chunks that have values, by number; behind them those of the windows at both
+ends of long clips.
+"""
 
 
 class ChunkCurve(Record):
@@ -49,9 +54,9 @@ class ChunkCurve(Record):
     row: Identifier
     metric: Identifier
     chunks: tuple[Interval | None, ...]
-    """None where no frame of the chunk has a value."""
+    """None where no frame of the chunk, or second, has a value."""
     drift: Interval | None
-    """Last chunk minus first, on the same prompts; None, as its p-values, with fewer than two chunks."""
+    """Last chunk, or window, minus first, on the same prompts; None, as its p-values, with one alone."""
     p_value: Probability | None
     holm: Probability | None
     """The p-value among the curves of the metric, ranked rows and controls apart."""
@@ -61,7 +66,7 @@ class ChunkCurve(Record):
 class ChunkTable(Record):
     """aggregate/chunks.json: curves of every row and metric."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     suite: PlainText
     inputs: TableInputs
     """As in ScoresTable."""
@@ -69,12 +74,19 @@ class ChunkTable(Record):
     """As in ScoresTable."""
     pixel_frames: Natural
     """Of a clip."""
+    seconds_of: Positive | None = None
+    """Pixel frames of a second, where the curves go by seconds and not by chunks."""
     metrics: tuple[Identifier, ...]
     without: tuple[Identifier, ...]
     """Dimensions of the run whose scorer gives no values of frames."""
     curves: tuple[ChunkCurve, ...]
     pairs: tuple[PairedDifference, ...]
     """Difference of two ranked rows' drifts on common prompts; Holm over the pairs of a metric."""
+
+    @property
+    def unit(self) -> str:
+        """What a point of a curve is."""
+        return "second" if self.seconds_of else "latent chunk"
 
 
 def chunk_of(pixel_frame: int) -> int:
@@ -88,21 +100,52 @@ def chunk_frames(chunk: int, pixel_frames: int) -> range:
     return range(max(0, first), min(pixel_frames, end))
 
 
-def chunk_means(values: Sequence[float | None]) -> list[float | None]:
-    """Mean of the frames of each chunk that have a value; None for a chunk without any. values: [T]."""
+class Bins(NamedTuple):
+    """What a curve's points are means of, in pixel frames."""
+
+    points: tuple[range, ...]
+    ends: tuple[range, range] | None
+    """The windows whose difference is the drift; None: the first and the last point that have values."""
+
+    @property
+    def all(self) -> tuple[range, ...]:
+        """The points, then the windows."""
+        return (*self.points, *(self.ends or ()))
+
+
+def curve_bins(pixel_frames: int, seconds_of: int | None = None) -> Bins:
+    """Chunks of a clip of so many frames, or its seconds of `seconds_of` frames, the last what is left.
+
+    Raises ValueError if seconds are asked for of a clip that is too short for two windows.
+    """
+    if seconds_of is None:
+        return Bins(tuple(chunk_frames(c, pixel_frames) for c in range(chunk_of(pixel_frames - 1) + 1)), None)
+    window = END_SECONDS * seconds_of
+    if pixel_frames < 2 * window:
+        raise ValueError(
+            f"Clips of {pixel_frames} frames are too short for two windows of {END_SECONDS} seconds "
+            f"at {seconds_of} frames a second; only suites of longer clips have curves by the second."
+        )
+    starts = range(0, pixel_frames, seconds_of)
+    points = tuple(range(start, min(start + seconds_of, pixel_frames)) for start in starts)
+    return Bins(points, (range(window), range(pixel_frames - window, pixel_frames)))
+
+
+def bin_means(values: Sequence[float | None], bins: Sequence[range]) -> list[float | None]:
+    """Mean of the frames of each bin that have a value; None for one without any. values: [T]."""
     means: list[float | None] = []
-    for chunk in range(chunk_of(len(values) - 1) + 1):
-        found = [v for f in chunk_frames(chunk, len(values)) if (v := values[f]) is not None]
-        # Rounded, so that equal frames give equal chunks however many there are.
+    for frames in bins:
+        found = [v for f in frames if (v := values[f]) is not None]
+        # Rounded, so that equal frames give equal means however many there are.
         means.append(round(math.fsum(found) / len(found), 9) if found else None)
     return means
 
 
 class RowCurve(NamedTuple):
-    """Chunks of one row and metric, [C, P]."""
+    """Bins of one row and metric, [C, P]."""
 
     sums: Array
-    """Sums of shown raw chunk values of a prompt's clips."""
+    """Sums of shown raw values of a prompt's clips in each bin."""
     counts: Array
     """How many they are."""
 
@@ -111,10 +154,12 @@ class RowCurve(NamedTuple):
         return np.asarray(self.counts.sum(axis=0) > 0, np.float64)
 
 
-def row_curve(result: DimensionResult, design: Design, factor: float) -> RowCurve | None:
-    """The chunks of a result's clips; None if its scorer gave no values of frames."""
+def row_curve(
+    result: DimensionResult, design: Design, factor: float, bins: Sequence[range]
+) -> RowCurve | None:
+    """The bins of a result's clips; None if its scorer gave no values of frames."""
     lines = [(clip.prompt_id, clip.frame_values) for clip in result.clips]
-    means = [(prompt, chunk_means(values)) for prompt, values in lines if values is not None]
+    means = [(prompt, bin_means(values, bins)) for prompt, values in lines if values is not None]
     if not means:
         return None
     column = {prompt: index for index, prompt in enumerate(design.prompts)}
@@ -127,8 +172,12 @@ def row_curve(result: DimensionResult, design: Design, factor: float) -> RowCurv
     return RowCurve(sums, counts)
 
 
-def _drift(chunks: ChunkEstimates) -> Estimate | None:
-    """Last chunk minus first; None if there is only one."""
+def _drift(chunks: ChunkEstimates, bins: Bins) -> Estimate | None:
+    """Last chunk, or window, minus first; None if there is only one."""
+    if bins.ends is not None:
+        chunks = {number: found for number, found in chunks.items() if number >= len(bins.points)}
+    if not chunks:
+        return None
     first, last = min(chunks), max(chunks)
     return chunks[last].minus(chunks[first]) if last > first else None
 
@@ -176,12 +225,12 @@ def _curves_of(
     drawn: Mapping[str, Mapping[str, ChunkEstimates]],
     metric: str,
     rows: Sequence[str],
-    chunks: int,
+    bins: Bins,
     design: Design,
 ) -> list[ChunkCurve]:
     """The curves of one metric, whose drifts are one family of tests."""
     shown = [row for row in rows if metric in drawn[row]]
-    drifts = {row: drift for row in shown if (drift := _drift(drawn[row][metric])) is not None}
+    drifts = {row: drift for row in shown if (drift := _drift(drawn[row][metric], bins)) is not None}
     p_values = [drift.p_value(design) for drift in drifts.values()]
     adjusted = dict(zip(drifts, zip(p_values, holm(p_values), strict=True), strict=True))
     curves = []
@@ -191,7 +240,9 @@ def _curves_of(
             ChunkCurve(
                 row=row,
                 metric=metric,
-                chunks=tuple(found[c].interval(design) if c in found else None for c in range(chunks)),
+                chunks=tuple(
+                    found[c].interval(design) if c in found else None for c in range(len(bins.points))
+                ),
                 drift=drifts[row].corrected(design, len(drifts), adjusted[row][1]) if row in drifts else None,
                 p_value=adjusted[row][0] if row in drifts else None,
                 holm=adjusted[row][1] if row in drifts else None,
@@ -207,6 +258,7 @@ def _pairs(
     rows: Sequence[str],
     known: Mapping[str, Metric],
     summarised: Sequence[str],
+    bins: Bins,
     design: Design,
 ) -> list[PairedDifference]:
     """Difference of drifts of any two rows, on the prompts that both have clips of."""
@@ -224,7 +276,7 @@ def _pairs(
             )
         for metric in one:
             if metric in other:
-                left, right = _drift(one[metric]), _drift(other[metric])
+                left, right = _drift(one[metric], bins), _drift(other[metric], bins)
                 if left is not None and right is not None:
                     families.setdefault(metric, []).append((a, b, metric, left.minus(right)))
     return [pair for family in families.values() for pair in holm_family(family, design)]
@@ -266,9 +318,10 @@ def chunk_table(
     lengths = row_lengths(results)
     counted = Counter(lengths[row] for row in settings.rows if row in lengths)
     frames = counted.most_common(1)[0][0] if counted else 0
+    bins = curve_bins(frames, settings.seconds_of) if frames else Bins((), None)
     for result in results:
         if lengths.get(result.row) == frames:
-            curve = row_curve(result, design, known[result.dimension].factor)
+            curve = row_curve(result, design, known[result.dimension].factor, bins.all)
             if curve is not None:
                 curves[result.row][result.dimension] = curve
     names = [name for name in known if any(name in found for found in curves.values())]
@@ -278,19 +331,19 @@ def chunk_table(
     shown = ([SUMMARY] if any(SUMMARY in found for found in drawn.values()) else []) + names
     ranked = [row for row, name in settings.rows.items() if name.kind in RANKED_KINDS]
     others = [row for row in settings.rows if row not in ranked]
-    chunks = chunk_of(frames - 1) + 1 if frames else 0
     return ChunkTable(
         suite=suite,
         inputs=inputs,
         subset=settings.subset,
         pixel_frames=frames,
+        seconds_of=settings.seconds_of,
         metrics=tuple(shown),
         without=tuple(name for name in known if name not in names),
         curves=tuple(
             curve
             for metric in shown
             for rows in (ranked, others)
-            for curve in _curves_of(drawn, metric, rows, chunks, design)
+            for curve in _curves_of(drawn, metric, rows, bins, design)
         ),
-        pairs=tuple(_pairs(curves, drawn, ranked, known, summarised, design)),
+        pairs=tuple(_pairs(curves, drawn, ranked, known, summarised, bins, design)),
     )

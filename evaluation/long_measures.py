@@ -117,38 +117,27 @@ def latent_flicker(change: Sequence[float] | Array) -> float | None:
     return float(found[np.concatenate([chunk, latent])].mean()) / within if within > 0 else None
 
 
-def period(features: Array, shortest: int = SHORTEST_PERIOD) -> tuple[int, float] | None:
-    """A loop's length in frames and by how much frames are more alike at it than on average, or None.
+def loop_length(features: Array, shortest: int = SHORTEST_PERIOD) -> int | None:
+    """After how many frames a clip repeats itself, or None if it does not, or does not move.
 
-    features: [T, D]. A loop is the lag of at least `shortest` and at most T/2 frames at which the mean cosine
-    of frames is largest, if that is above .9 and above both neighbours, and by more than rounding.
+    features: [T, D], of any kind. The mean over time is taken away first, since any two frames of a clip are
+    alike. Among lags of at least `shortest` and at most T / 2 frames it is the shortest with the largest mean
+    cosine, if that is above .9 and above its neighbours'. Motion that repeats is found as a loop is: compare
+    with a row of rendered truth.
     """
     if features.ndim != 2 or len(features) < 2 * shortest:
         raise ValueError(
             f"A loop is looked for in features of at least {2 * shortest} frames, [T, D]; found shape "
-            f"{features.shape}."
+            f"{features.shape}. The clip is too short for it."
         )
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    centred = features - features.mean(axis=0)
+    norms = np.linalg.norm(centred, axis=1, keepdims=True)
+    if float(norms.min()) <= 1e-6 * max(1.0, float(np.abs(features).max())):
+        return None  # a frame that is the mean of all has no direction: nothing moves
+    unit = centred / norms
     lags = np.arange(shortest - 1, len(unit) // 2 + 2)
     alike = np.asarray([float(np.einsum("td,td->t", unit[lag:], unit[:-lag]).mean()) for lag in lags])
-    inner = alike[1:-1]
     # Of equally good lags the shortest: a loop is also one of twice its length.
-    best = int(np.argmax(inner >= inner.max() - 1e-6)) + 1
-    excess = float(alike[best] - inner.mean())
-    if not (alike[best] > 0.9 and alike[best] - max(alike[best - 1], alike[best + 1]) > 1e-6):
-        return None
-    return int(lags[best]), excess
-
-
-def coherence(features: Array, lags: Sequence[int] = (2, 5, 10, 20, 50)) -> float:
-    """Mean over lags of the mean cosine of frames that far apart (Vchitect/VBench issue 206).
-
-    features: [T, D].
-    """
-    if features.ndim != 2 or len(features) <= max(lags):
-        raise ValueError(
-            f"Long coherence at {max(lags)} frames needs features of more frames, [T, D]; found shape "
-            f"{features.shape}."
-        )
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    return float(np.mean([np.einsum("td,td->t", unit[lag:], unit[:-lag]).mean() for lag in lags]))
+    best = int(np.argmax(alike[1:-1] >= alike[1:-1].max() - 1e-6)) + 1
+    stands_out = alike[best] - max(alike[best - 1], alike[best + 1]) > 1e-6
+    return int(lags[best]) if alike[best] > 0.9 and stands_out else None

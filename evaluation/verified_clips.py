@@ -4,10 +4,14 @@ A clip that was replaced, swapped, cut or damaged since is an error that names i
 """
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from evaluation.clip_reader import read_clip
-from evaluation.clips import ClipShape, DecodedClip
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.clip_reader import look_at_clip, read_clip, rgb_of, shown_frames
+from evaluation.clips import ClipShape, DecodedClip, shape_errors
 from evaluation.records import Clip
 
 
@@ -43,3 +47,17 @@ def read_verified_clip(clips: Path, clip: Clip) -> DecodedClip:
     """
     shape = ClipShape(pixel_frames=clip.pixel_frames, height=clip.height, width=clip.width, fps=clip.fps)
     return read_clip(clip_bytes(clips, clip), shape, f"{clip.clip_id} of row {clip.row}")
+
+
+def verified_frames(clips: Path, clip: Clip) -> Iterator[NDArray[np.uint8]]:
+    """The frames [H, W, 3] of a clip one after another, so that its length costs no memory.
+
+    Raises as `read_verified_clip` does.
+    """
+    content, name = clip_bytes(clips, clip), f"{clip.clip_id} of row {clip.row}"
+    look = look_at_clip(content, name)
+    shape = ClipShape(pixel_frames=clip.pixel_frames, height=clip.height, width=clip.width, fps=clip.fps)
+    if wrong := shape_errors(look.frames, look.height, look.width, look.rate, shape):
+        raise look.refuse(" and ".join(wrong))
+    for frame in shown_frames(content, look):
+        yield rgb_of(frame)

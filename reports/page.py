@@ -20,6 +20,7 @@ from reports.sections.formula import formula_section
 from reports.sections.header import header_section
 from reports.sections.licences import licences_section
 from reports.sections.limits import limits_section
+from reports.sections.long_clips import long_clips_section
 from reports.sections.methods import methods_section
 from reports.sections.over_time import over_time_section
 from reports.sections.provenance import provenance_section
@@ -43,6 +44,8 @@ class PagePart(NamedTuple):
     folded: bool = True
     printed: bool = True
     """Whether print opens it."""
+    shown: Callable[[Run], bool] = lambda _: True
+    """Whether a run has it at all."""
 
 
 SECTIONS: dict[str, PagePart] = {
@@ -53,6 +56,14 @@ SECTIONS: dict[str, PagePart] = {
         "statistics", "How sure it is", "How sure it is", statistics_section, folded=False
     ),
     "dimensions": PagePart("by-dimension", "Dimensions", "Dimensions", dimensions_section),
+    "long_clips": PagePart(
+        "long-clips",
+        "Long clips",
+        "After a minute",
+        long_clips_section,
+        folded=False,
+        shown=lambda run: run.long is not None,
+    ),
     "over_time": PagePart("over-time", "Over time", "Quality over time", over_time_section),
     "training": PagePart("training", "Training", "Training in this run", training_section),
     "limits": PagePart("limits", "Limits", "Limits", limits_section),
@@ -118,10 +129,11 @@ def render_page(run: Run) -> str:
         ["clips.js", "players.js", "browse.js", "vote.js"] if run.gallery.clips or index["scores"] else []
     )
     names = ["page.js", "tables.js", "copy.js", *with_clips]
-    made = {name: section.make(view) for name, section in SECTIONS.items()}
+    shown = {name: section for name, section in SECTIONS.items() if section.shown(run)}
+    made = {name: section.make(view) for name, section in shown.items()}
     sections = [
         (section, made[name].get("inside"), _filled(name, view, made[name]))
-        for name, section in SECTIONS.items()
+        for name, section in shown.items()
     ]
     script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
     return _filled(

@@ -12,6 +12,7 @@ from evaluation.chunks import ChunkTable
 from evaluation.dimensions import BoundsName
 from evaluation.files import file_sha256
 from evaluation.finished_run import read_finished_run
+from evaluation.long_table import LongTable
 from evaluation.metrics import metrics
 from evaluation.records import (
     UNKNOWN_NOISE,
@@ -39,7 +40,7 @@ from reports.speed import RowCost, Speed, row_cost, speed_of
 from reports.starts import Start, read_starts
 from reports.tables import best_first
 
-Beside = TypeVar("Beside", VarianceTable, ChunkTable)
+Beside = TypeVar("Beside", VarianceTable, ChunkTable, LongTable)
 
 
 class ReportRow(Record):
@@ -101,7 +102,7 @@ class Run(Record):
     A changed meaning gets a new schema_version.
     """
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     provenance: dict[str, Any]
     """Commit, packages and hashes, see reports.provenance."""
     starts: list[Start]
@@ -125,6 +126,8 @@ class Run(Record):
     stages: list[StageCost]
     variance: VarianceTable | None
     chunks: ChunkTable | None = None
+    long: LongTable | None = None
+    """Of suites of long clips."""
     speed: dict[str, Speed]
     gallery: Gallery
     votes: VoteSummary | None = None
@@ -259,6 +262,7 @@ def read_run(
         stages=read_stages(results_dir),
         variance=variance,
         chunks=chunks,
+        long=_beside(LongTable, scores.with_name("long.json"), table),
         speed={row: found for row, found in speed.items() if found is not None},
         gallery=gallery,
         votes=votes_of_run(results_dir, votes) if votes else None,

@@ -19,6 +19,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 COLUMNS = 4
 DODGE = 0.05  # chunks between the intervals of neighbouring rows, so that they can be told apart
 
+DENSE = 20
+"""Points of a curve from which on intervals are bands and not every point has a marker."""
+
 
 class Look(NamedTuple):
     """How a row is drawn. No two rows share colour, dash and marker, and no row is known by colour alone."""
@@ -55,13 +58,17 @@ def _draw(axes: Axes, curves: Sequence[ChunkCurve], known: Mapping[str, Look], *
     for place, curve in enumerate(curves):
         look = known[curve.row]
         points = [(chunk, found) for chunk, found in enumerate(curve.chunks) if found is not None]
-        shift = DODGE * (place - (len(curves) - 1) / 2) if intervals else 0.0
+        dense = len(curve.chunks) > DENSE
+        shift = DODGE * (place - (len(curves) - 1) / 2) if intervals and not dense else 0.0
         x = [chunk + shift for chunk, _ in points]
-        if intervals:
-            low, high = [v.low for _, v in points], [v.high for _, v in points]
+        low, high = [v.low for _, v in points], [v.high for _, v in points]
+        if intervals and dense:
+            axes.fill_between(x, low, high, color=look.colour, alpha=0.12, linewidth=0)
+        elif intervals:
             axes.vlines(x, low, high, color=look.colour, linewidth=0.8, alpha=0.7)
         axes.plot(
             x, [value.mean for _, value in points], **look.style, markersize=4 if intervals else 3,
+            markevery=10 if dense else 1,
             linewidth=1.0 if look.control else 1.4, zorder=1.5 if look.control else 2.0,
         )  # fmt: skip
 
@@ -83,7 +90,8 @@ def _zoom(axes: Axes, curves: Sequence[ChunkCurve], known: Mapping[str, Look]) -
     axes.set_ylim(min(means) - room, max(means) + room)
 
 
-def _legend(rows: Sequence[RowSummary], known: Mapping[str, Look]) -> list[Line2D]:
+def legend(rows: Sequence[RowSummary], known: Mapping[str, Look]) -> list[Line2D]:
+    """An entry for each row."""
     return [Line2D([], [], **known[row.row].style, markersize=4, label=row.label) for row in rows]
 
 
@@ -112,11 +120,12 @@ def summary_figure(table: ChunkTable, rows: Sequence[RowSummary], fps: int) -> S
     _draw(axes, ordered, known, intervals=True)
     _zoom(axes, ordered, known)
     chunks = range(len(ordered[0].chunks))
-    axes.set_xticks(chunks, [f"{c}\n{_seconds(c, table.pixel_frames, fps)}" for c in chunks])
+    if table.seconds_of is None:
+        axes.set_xticks(chunks, [f"{c}\n{_seconds(c, table.pixel_frames, fps)}" for c in chunks])
     axes.set_ylabel("mean of quality dimensions", color=MUTED)
-    axes.set_xlabel("latent chunk, and when it is seen", color=MUTED)
-    axes.legend(handles=_legend(drawn, known), loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    title = "Quality by latent chunk of every row with 95 percent intervals"
+    axes.set_xlabel("second" if table.seconds_of else "latent chunk, and when it is seen", color=MUTED)
+    axes.legend(handles=legend(drawn, known), loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    title = f"Quality by {table.unit} of every row with 95 percent intervals"
     return to_svg(figure, "chunks", title, "drifts in the table")
 
 
@@ -146,13 +155,14 @@ def chunks_figure(
         _draw(axes, curves, known, intervals=False)
         _zoom(axes, curves, known)
         axes.set_title(titles[name], loc="left")
-        axes.set_xticks(range(len(curves[0].chunks)), [str(chunk) for chunk in range(len(curves[0].chunks))])
+        if table.seconds_of is None:
+            axes.set_xticks(range(len(curves[0].chunks)), [str(c) for c in range(len(curves[0].chunks))])
         axes.xaxis.set_tick_params(labelbottom=True)
-    figure.legend(handles=_legend(drawn, known), loc="outside lower center", ncols=COLUMNS)
+    figure.legend(handles=legend(drawn, known), loc="outside lower center", ncols=COLUMNS)
     return to_svg(
         figure,
         "chunks-by-dimension",
-        "Normalised score by latent chunk of every row, a panel for each dimension that is scored "
+        f"Normalised score by {table.unit} of every row, a panel for each dimension that is scored "
         "frame by frame",
         "",
     )
@@ -176,13 +186,18 @@ class OverTime(NamedTuple):
     """By p-value."""
 
 
+def curve_titles(known: Mapping[str, Metric]) -> dict[str, str]:
+    """What the curves of each metric are called."""
+    return {SUMMARY: "mean of quality dimensions"} | {name: metric.title for name, metric in known.items()}
+
+
 def over_time(
     table: ChunkTable | None, rows: Sequence[RowSummary], known: Mapping[str, Metric], fps: int
 ) -> OverTime | None:
     """None if no scorer of the run gave values of frames. rows: in the order of the main table."""
     if table is None or not table.curves:
         return None
-    titles = {SUMMARY: "mean of quality dimensions"} | {name: metric.title for name, metric in known.items()}
+    titles = curve_titles(known)
     drifts: dict[str, dict[str, ChunkCurve]] = {}
     for curve in table.curves:
         drifts.setdefault(curve.row, {})[curve.metric] = curve
@@ -194,6 +209,10 @@ def over_time(
     return OverTime(table, titles, still, summary, panels, drifts, compared, pairs)
 
 
+def _window(table: ChunkTable) -> str:
+    return "five seconds" if table.seconds_of else "chunk"
+
+
 def _inside(found: OverTime | None, ranked: Sequence[RowSummary]) -> str:
     """One line: how far the ranked rows drift by the compared metric."""
     curves = [found.drifts.get(row.row, {}).get(found.compared) for row in ranked] if found else []
@@ -203,8 +222,9 @@ def _inside(found: OverTime | None, ranked: Sequence[RowSummary]) -> str:
     means = [curve.drift.mean for curve in drifts if curve.drift is not None]
     changing = sum(curve.holm is not None and curve.holm < LEVEL for curve in drifts)
     return (
-        f"From the first to the last chunk {found.titles[found.compared]} changes by {min(means):+z.1f} to "
-        f"{max(means):+z.1f} points; {changing} of {numbered(len(drifts), 'model')} differ from no change."
+        f"From the first to the last {_window(found.table)} {found.titles[found.compared]} changes by "
+        f"{min(means):+z.1f} to {max(means):+z.1f} points; {changing} of {numbered(len(drifts), 'model')} "
+        "differ from no change."
     )
 
 

@@ -9,9 +9,10 @@ from evaluation.aggregate import AggregateSettings, run_design
 from evaluation.chunks import (
     SUMMARY,
     ChunkCurve,
+    bin_means,
     chunk_frames,
-    chunk_means,
     chunk_of,
+    curve_bins,
 )
 from evaluation.dimensions import DIMENSIONS
 from evaluation.records import ClipScore, DimensionResult, Prompt, clip_id
@@ -84,11 +85,37 @@ def test_chunks_of_81_pixel_frames_are_the_seven_that_a_model_denoises() -> None
     assert list(chunk_frames(1, 14)) == [9, 10, 11, 12, 13], "a last chunk may be cut short"
 
 
-def test_chunk_means_take_the_frames_that_have_a_value() -> None:
+def test_bin_means_take_the_frames_that_have_a_value() -> None:
     values: list[float | None] = [None] * FRAMES
     values[4], values[8], values[9], values[80] = 0.2, 0.4, 0.7, 1.0
-    assert chunk_means(values) == [pytest.approx(0.3), 0.7, None, None, None, None, 1.0]
-    assert len(set(chunk_means([0.123457] * FRAMES))) == 1, "a flat clip is flat to the last bit"
+    chunks = curve_bins(FRAMES).points
+    assert bin_means(values, chunks) == [pytest.approx(0.3), 0.7, None, None, None, None, 1.0]
+    assert len(set(bin_means([0.123457] * FRAMES, chunks))) == 1, "a flat clip is flat to the last bit"
+
+
+def test_a_long_clip_goes_by_seconds_and_its_ends_are_five_of_them() -> None:
+    bins = curve_bins(957, 16)
+    assert [frame for second in bins.points for frame in second] == list(range(957))
+    assert {len(second) for second in bins.points[:-1]} == {16}
+    assert bins.ends == (range(80), range(877, 957))
+    with pytest.raises(ValueError, match="too short"):
+        curve_bins(159, 16)
+
+
+def test_the_drift_of_a_long_clip_is_of_its_windows_not_of_its_last_second() -> None:
+    """It falls by 20 points after 30 seconds and to nothing in its last frame, one of 80."""
+    prompts = make_prompts(12)
+    frames = np.where(np.arange(957) < 480, 0.8, 0.6)
+    frames[-1] = 0.0
+    one = result("falls", prompts, lambda *_: frames.tolist())
+    asked = settings({"falls": "native"}).model_copy(update={"seconds_of": 16})
+    curve = of(chunk_table("x", prompts, [one], asked), "falls", "imaging_quality")
+    assert curve.drift is not None
+    assert curve.drift.mean == pytest.approx(-20 - 60 / 80, abs=1e-6)
+    assert len(curve.chunks) == 60
+    assert curve.chunks[29] is not None
+    assert curve.chunks[30] is not None
+    assert (curve.chunks[29].mean, curve.chunks[30].mean) == (pytest.approx(80), pytest.approx(60))
 
 
 def drifting(seed: int, slope: float):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from evaluation.chunks import chunk_means
+from evaluation.chunks import bin_means, curve_bins
 from evaluation.clip_reader import read_clip
 from evaluation.clips import upscale, write_clip
 from evaluation.dimensions import NAMES
@@ -386,7 +386,7 @@ def test_scores_of_frames_are_those_of_the_clip(tmp_path: Path) -> None:
                 values = [value for value in found.frames if value is not None]
                 if name != "motion_smoothness":
                     assert np.mean(values) == pytest.approx(found.value, abs=1e-6)
-                chunks = chunk_means(found.frames)
+                chunks = bin_means(found.frames, curve_bins(len(found.frames)).points)
                 assert None not in chunks
                 if row == "truth":
                     seen.setdefault(name, []).append(chunks)
@@ -401,6 +401,6 @@ def test_a_clip_that_decays_does_so_in_the_right_chunk(tmp_path: Path) -> None:
     frames = control_frames("truth", PROMPTS, prompt, 0).copy()
     frames[45:] = control_frames("noise", PROMPTS, prompt, 0)[45:]
     found = SCORERS["imaging_quality"].score(through_mp4(frames, tmp_path), prompt.facts)
-    chunks = np.array(chunk_means(found.frames), np.float64)
+    chunks = np.array(bin_means(found.frames, curve_bins(len(found.frames)).points), np.float64)
     assert chunks[:4].min() > 0.9
     assert chunks[4:].max() < 0.2

@@ -462,7 +462,7 @@ def test_exports_and_run_record(results: tuple[Path, str]) -> None:
     folder, html = results
     assert (folder / "report.html").read_text(encoding="utf-8") == beside_clips(html)
     whole = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    assert whole["schema_version"] == 5
+    assert whole["schema_version"] == 6
     run = whole["provenance"]
     assert run["suite"] == "toybox"
     assert (run["prompts"]["lines"], run["prompts"]["distinct"]) == (43, 40)
@@ -514,9 +514,9 @@ def test_the_page_is_rebuilt_from_run_json_alone(
     flags = ["--run", str(record), "--output", str(output)]
     assert rebuild.main(flags) == 0
     assert output.read_text(encoding="utf-8") == results[1]
-    record.write_text(text.replace('"schema_version":5', '"schema_version":3', 1), encoding="utf-8")
+    record.write_text(text.replace('"schema_version":6', '"schema_version":3', 1), encoding="utf-8")
     assert rebuild.main(flags) == 1
-    assert "run.json has schema_version 3, expected 5 of a Run record" in capsys.readouterr().err
+    assert "run.json has schema_version 3, expected 6 of a Run record" in capsys.readouterr().err
     record.write_text(text.replace('"draws":1000', '"draws":2000', 1), encoding="utf-8")
     assert rebuild.main(flags) == 1
     assert "run.json is not what its checksum says: it was edited" in capsys.readouterr().err

@@ -34,6 +34,8 @@ STAGES = (
     "workflow.scripts.score_join",
     "evaluation.vbench.worker.runner",
     "evaluation.vbench.worker.reward_worker",
+    "workflow.scripts.measure_long",
+    "workflow.scripts.long_table",
     "workflow.scripts.aggregate",
     "workflow.scripts.report",
 )

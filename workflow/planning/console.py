@@ -37,7 +37,7 @@ RULES_OF_STAGE: dict[str, tuple[str, ...]] = {
     "check": ("check",),
     "filter": ("filter", "filter_part"),
     "score": ("score", "score_part", "score_custom"),
-    "aggregate": ("aggregate",),
+    "aggregate": ("measure_long", "aggregate", "long_table"),
     "report": ("report",),
 }
 """Stages in their order, with their rules. Any other rule is a stage of its own behind them."""

@@ -76,6 +76,7 @@ def aggregate_settings(
         "subset": subset.note if subset else None,
         "totals": not (subset and subset.of_prompts),
         **suite.aggregate.model_dump(),
+        **({"seconds_of": suite.clip.seconds_of} if suite.clip.seconds_of else {}),
     }
 
 

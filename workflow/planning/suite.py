@@ -72,6 +72,10 @@ class PromptSettings(Section):
         return self
 
 
+LONG_SECONDS = 10
+"""Clips that are longer have curves by the second (a minute has 80 chunks), and their pixels are measured."""
+
+
 class ClipSettings(Section):
     """What every clip must look like."""
 
@@ -79,6 +83,11 @@ class ClipSettings(Section):
     height: Pixels
     width: Pixels
     fps: Annotated[int, Field(ge=1, le=1000)]
+
+    @property
+    def seconds_of(self) -> int | None:
+        """Pixel frames of a second of long clips; None of short ones."""
+        return self.fps if self.pixel_frames > LONG_SECONDS * self.fps else None
 
 
 class SampleSettings(Section):

@@ -1,0 +1,140 @@
+"""A long clip seen once, frame by frame: series by second and measures of the pixels, never the whole clip.
+
+One frame and small copies of all are held at a time, so that memory does not grow with a minute's pixels.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.long_measures import (
+    border_jump,
+    end_drift,
+    latent_flicker,
+    loop_length,
+    motion_persistence,
+    second_means,
+)
+from evaluation.records import (
+    ClipId,
+    Identifier,
+    Inputs,
+    Natural,
+    NonNegative,
+    PlainText,
+    Positive,
+    Record,
+)
+
+BRIGHTNESS = np.array([0.299, 0.587, 0.114])
+"""Weights of red, green and blue in brightness (ITU-R BT.601)."""
+SMALL_COPY = 16
+"""Cells along each side of the copy in which loops are looked for."""
+
+PixelMeasure = Literal[
+    "motion_persistence",
+    "border_jump",
+    "latent_flicker",
+    "brightness_drift",
+    "saturation_drift",
+    "detail_drift",
+]
+MEASURES: tuple[PixelMeasure, ...] = get_args(PixelMeasure)
+PIXEL_SERIES = ("motion", "brightness", "saturation", "detail")
+"""What is drawn by second."""
+
+
+class LongClip(Record):
+    """What one clip's pixels say."""
+
+    clip_id: ClipId
+    prompt_id: Identifier
+    sample: Natural
+    seconds: dict[str, tuple[NonNegative, ...]]
+    """PIXEL_SERIES -> means by second. motion: mean absolute change from frame to frame; brightness; detail:
+    mean absolute Laplacian of brightness; all in levels of 255. saturation (HSV) as a fraction.
+    """
+    measures: dict[PixelMeasure, float | None]
+    """None where a ratio has nothing below its line. Drifts: last five seconds minus first."""
+    loop: Positive | None
+    """Pixel frames after which the clip repeats itself, if it does."""
+
+
+class LongRow(Record):
+    """What the pixels of a row's clips say."""
+
+    schema_version: Literal[1] = 1
+    suite: PlainText
+    row: Identifier
+    inputs: Inputs
+    fps: Positive
+    pixel_frames: Positive
+    clips: tuple[LongClip, ...]
+
+
+class PixelSeries:
+    """Series by frame of a clip whose frames come one at a time."""
+
+    def __init__(self) -> None:
+        self.motion: list[float] = []
+        self.brightness: list[float] = []
+        self.saturation: list[float] = []
+        self.detail: list[float] = []
+        self.copies: list[NDArray[np.float32]] = []
+        self._before: NDArray[np.uint8] | None = None
+
+    def add(self, frame: NDArray[np.uint8]) -> None:
+        """The next frame, uint8 [H, W, 3]."""
+        if self._before is not None:
+            change = np.maximum(frame, self._before) - np.minimum(frame, self._before)
+            self.motion.append(float(change.mean()))
+        self._before = frame
+        luma = frame @ BRIGHTNESS
+        high, low = frame.max(2).astype(np.float64), frame.min(2)
+        self.brightness.append(float(luma.mean()))
+        self.saturation.append(
+            float(np.divide(high - low, high, where=high > 0, out=np.zeros_like(high)).mean())
+        )
+        around = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:]
+        self.detail.append(float(np.abs(4 * luma[1:-1, 1:-1] - around).mean()))
+        self.copies.append(_small_copy(frame))
+
+
+def _small_copy(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Means over SMALL_COPY x SMALL_COPY cells, flat."""
+    rows, columns = (np.linspace(0, n, min(SMALL_COPY, n) + 1).astype(int) for n in frame.shape[:2])
+    sums = np.add.reduceat(np.add.reduceat(frame, rows[:-1], 0, np.float32), columns[:-1], 1, np.float32)
+    sums /= np.outer(np.diff(rows), np.diff(columns))[:, :, None]
+    return np.asarray(sums, np.float32).ravel()
+
+
+def pixel_series(frames: Iterable[NDArray[np.uint8]]) -> PixelSeries:
+    """All series of a clip. frames: uint8 [H, W, 3] each, at least 3 x 3 pixels."""
+    series = PixelSeries()
+    for frame in frames:
+        series.add(frame)
+    return series
+
+
+def clip_measures(series: PixelSeries, fps: int) -> tuple[dict[PixelMeasure, float | None], int | None]:
+    """Every measure, and the length of the clip's loop. Raises ValueError if the clip is too short."""
+    found: dict[PixelMeasure, float | None] = {
+        "motion_persistence": motion_persistence(series.motion, fps),
+        "border_jump": border_jump(series.motion),
+        "latent_flicker": latent_flicker(series.motion),
+        "brightness_drift": end_drift(series.brightness),
+        "saturation_drift": end_drift(series.saturation),
+        "detail_drift": end_drift(series.detail),
+    }
+    rounded = {name: None if value is None else round(value, 9) for name, value in found.items()}
+    return rounded, loop_length(np.asarray(series.copies, np.float64))
+
+
+def by_second(series: PixelSeries, fps: int) -> dict[str, tuple[float, ...]]:
+    """PIXEL_SERIES -> means by second."""
+    return {
+        name: tuple(value for value in second_means(getattr(series, name), fps) if value is not None)
+        for name in PIXEL_SERIES
+    }

@@ -1,0 +1,165 @@
+"""Measures of long clips -> a mean with its interval for every row, and paired differences of rows.
+
+Prompts are drawn again as for every other number of a run, with the same draws. A measure has no better and
+no worse end: 1 of a ratio and 0 of a drift mean no change. A clip without a value (nothing moved that could
+persist) is left out of its measure and counted.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from evaluation.aggregate import RANKED_KINDS, AggregateSettings, RowPair, holm_family, run_design
+from evaluation.estimates import Design, Estimate, mean_estimates
+from evaluation.intervals import Array
+from evaluation.long_series import MEASURES, PIXEL_SERIES, LongRow, PixelMeasure
+from evaluation.records import (
+    Identifier,
+    Interval,
+    Natural,
+    PairedDifference,
+    PlainText,
+    Positive,
+    Prompt,
+    Record,
+    Sha256,
+    TableInputs,
+)
+
+
+class LongCell(Record):
+    """One measure of one row, in the unit of evaluation/long_series.py."""
+
+    row: Identifier
+    measure: Identifier
+    value: Interval
+    clips: Positive
+    without: Natural
+    """Clips that have no value."""
+
+
+class LongCurve(Record):
+    """One series of one row: means over clips by second."""
+
+    row: Identifier
+    series: Identifier
+    seconds: tuple[float, ...]
+
+
+class LongTable(Record):
+    """aggregate/long.json: what the pixels of long clips say, by row."""
+
+    schema_version: Literal[1] = 1
+    suite: PlainText
+    inputs: TableInputs
+    """As in ScoresTable."""
+    measured: dict[Identifier, Sha256]
+    """Of each row's LongRow."""
+    fps: Positive
+    pixel_frames: Positive
+    cells: tuple[LongCell, ...]
+    curves: tuple[LongCurve, ...]
+    looping: dict[Identifier, tuple[Natural, Positive | None]]
+    """By row: how many clips repeat themselves, and after how many frames the middle one of them does."""
+    pairs: tuple[PairedDifference, ...]
+    """Of ranked rows, on prompts of which both have a value; Holm over the pairs of a measure."""
+
+
+def _sums(row: LongRow, measure: PixelMeasure, design: Design) -> tuple[Array, Array]:
+    """Sums and counts [P] of a measure's values by prompt."""
+    column = {prompt: index for index, prompt in enumerate(design.prompts)}
+    sums, counts = np.zeros((2, len(column)))
+    for clip in row.clips:
+        if (value := clip.measures[measure]) is not None:
+            sums[column[clip.prompt_id]] += value
+            counts[column[clip.prompt_id]] += 1
+    return sums, counts
+
+
+def _estimate(sums: Array, counts: Array, design: Design) -> Estimate | None:
+    return mean_estimates(sums[None], counts[None], design)[0] if counts.any() else None
+
+
+def _check(rows: Sequence[LongRow], settings: AggregateSettings, prompts: Sequence[Prompt]) -> None:
+    names, known = [row.row for row in rows], {prompt.id for prompt in prompts}
+    if len(set(names)) != len(names) or not set(names) <= set(settings.rows):
+        raise ValueError(
+            f"Measures of long clips are of the rows {', '.join(names)}, expected each of "
+            f"{', '.join(settings.rows)} at most once; measure again."
+        )
+    for row in rows:
+        if (row.fps, row.pixel_frames) != (rows[0].fps, rows[0].pixel_frames):
+            raise ValueError(
+                f"Clips of row {row.row} have {row.pixel_frames} frames at {row.fps} a second, those of "
+                f"{rows[0].row} {rows[0].pixel_frames} at {rows[0].fps}: their seconds differ."
+            )
+        for clip in row.clips:
+            if clip.prompt_id not in known:
+                raise ValueError(
+                    f"Row {row.row} measures clip {clip.clip_id}, whose prompt is none of this run."
+                )
+            if set(clip.measures) != set(MEASURES) or set(clip.seconds) != set(PIXEL_SERIES):
+                raise ValueError(f"Clip {clip.clip_id} of row {row.row} lacks measures; measure again.")
+
+
+def long_table(
+    suite: str,
+    prompts: Sequence[Prompt],
+    rows: Sequence[LongRow],
+    settings: AggregateSettings,
+    inputs: TableInputs,
+    measured: Mapping[str, Sha256],
+) -> LongTable:
+    """The table of all rows that were measured, at least one. measured: sha256 of their records.
+
+    Raises ValueError if they are of other prompts or rows, or differ in length or rate.
+    """
+    _check(rows, settings, prompts)
+    design = run_design(prompts, settings)
+    cells: list[LongCell] = []
+    pairs: list[PairedDifference] = []
+    by_row = {row.row: row for row in rows}
+    ordered = [by_row[name] for name in settings.rows if name in by_row]
+    ranked = [row for row in ordered if settings.rows[row.row].kind in RANKED_KINDS]
+    for measure in MEASURES:
+        found = {row.row: _sums(row, measure, design) for row in ordered}
+        for row in ordered:
+            sums, counts = found[row.row]
+            if (estimate := _estimate(sums, counts, design)) is not None:
+                clips = int(counts.sum())
+                cells.append(
+                    LongCell(
+                        row=row.row, measure=measure, value=estimate.interval(design), clips=clips,
+                        without=len(row.clips) - clips,
+                    )
+                )  # fmt: skip
+        family: list[RowPair] = []
+        for a, b in itertools.combinations([row.row for row in ranked], 2):
+            common = (found[a][1] > 0) & (found[b][1] > 0)
+            one, other = (_estimate(found[r][0] * common, found[r][1] * common, design) for r in (a, b))
+            if one is not None and other is not None:
+                family.append((a, b, measure, one.minus(other)))
+        pairs += holm_family(family, design)
+    return LongTable(
+        suite=suite,
+        inputs=inputs,
+        measured=dict(measured),
+        fps=rows[0].fps,
+        pixel_frames=rows[0].pixel_frames,
+        cells=tuple(cells),
+        curves=tuple(_curve(row, series) for row in ordered for series in PIXEL_SERIES),
+        looping={row.row: _loops(row) for row in ordered},
+        pairs=tuple(pairs),
+    )
+
+
+def _curve(row: LongRow, series: str) -> LongCurve:
+    seconds = np.asarray([clip.seconds[series] for clip in row.clips], np.float64).mean(axis=0)
+    return LongCurve(row=row.row, series=series, seconds=tuple(np.round(seconds, 6).tolist()))
+
+
+def _loops(row: LongRow) -> tuple[int, int | None]:
+    loops = sorted(clip.loop for clip in row.clips if clip.loop is not None)
+    return len(loops), loops[len(loops) // 2] if loops else None

@@ -1,0 +1,87 @@
+"""The section on long clips: the sentence that is quoted, and no praise for a picture that froze."""
+
+import re
+
+import numpy as np
+import pytest
+
+from evaluation.chunks import SUMMARY, ChunkTable
+from evaluation.dimensions import DIMENSIONS
+from evaluation.records import RowSummary
+from reports.page import render_page, render_section
+from reports.run import Run
+from reports.sections.long_clips import drift_headline, reduced_motion
+from tests.evaluation.made_up import chunk_table
+from tests.evaluation.test_chunks import make_prompts, result, settings
+from tests.evaluation.test_long_table import cell, made_up_row, table_of
+
+TITLES = {SUMMARY: "quality"}
+QUALITY = [d.name for d in DIMENSIONS if d.group == "quality"]
+
+
+def drifting_table(losses: dict[str, float]) -> ChunkTable:
+    """Rows whose imaging quality has fallen by so much, a fraction, since the middle of a minute."""
+    prompts, rng = make_prompts(24), np.random.default_rng(1)
+    noise = {row: rng.normal(0, 0.01, 24) for row in losses}
+
+    def frames(row: str, number: int) -> list[float]:
+        lost = losses[row] + noise[row][number]
+        return np.where(np.arange(957) < 480, 0.8, 0.8 - lost).tolist()
+
+    results = [result(row, prompts, lambda n, _, row=row: frames(row, n)) for row in losses]
+    asked = settings(dict.fromkeys(losses, "native")).model_copy(update={"seconds_of": 16})
+    return chunk_table("x", prompts, results, asked)
+
+
+def headline(losses: dict[str, float], reduced: set[str] = frozenset()) -> str:  # type: ignore[assignment]
+    ranked = [RowSummary.model_construct(row=row, label=row.upper()) for row in losses]
+    return drift_headline(drifting_table(losses), TITLES, ranked, reduced, 60)
+
+
+def test_who_lost_who_did_not_and_the_difference() -> None:
+    said = headline({"a": 0.1, "b": 0.2, "c": 0.0})
+    assert re.fullmatch(
+        r"After 60 seconds B has lost (19|20)\.\d+ points \[.*\] of quality, C nothing that shows "
+        r"\([+-]?0\.\d\); the difference is (19|20)\.\d points \(p = 0\.00\d\)\.",
+        said,
+    )
+
+
+def test_a_frozen_picture_is_never_the_one_that_holds() -> None:
+    assert "C nothing" in headline({"b": 0.2, "c": 0.0, "frozen": 0.0}, {"frozen"})
+    assert headline({"b": 0.2, "frozen": 0.0}, {"frozen"}).endswith(
+        "no model holds it with its motion alive."
+    )
+    table = table_of(made_up_row("lives", 0.9), made_up_row("dies", 0.7), made_up_row("still", None))
+    cells = {
+        row: {"motion_persistence": cell(table, row, "motion_persistence")} if row != "still" else {}
+        for row in ("lives", "dies", "still")
+    }
+    assert reduced_motion(cells) == {"dies", "still"}
+
+
+def test_without_a_loss_nothing_is_claimed() -> None:
+    assert headline({"a": 0.0, "b": 0.0}) == (
+        "After 60 seconds no model has lost quality beyond what chance explains."
+    )
+    assert "one number a clip" in drift_headline(None, TITLES, [], set(), 60)
+
+
+@pytest.fixture
+def long_run(finished_run: Run) -> Run:
+    """The synthetic run as if its clips were a minute long; the last ranked row stands still at the end."""
+    rows = [row.row for row in finished_run.table.rows]
+    persistence = dict.fromkeys(rows, 1.0) | {"rolling_forcing": 0.2}
+    table = table_of(*(made_up_row(row, persistence[row]) for row in rows), controls=("truth", "noise"))
+    return finished_run.model_copy(update={"long": table})
+
+
+def test_the_section_prints_the_table_and_marks_reduced_motion(long_run: Run) -> None:
+    html = render_section(long_run, "long_clips")
+    assert html.count("motion reduced") == 1
+    assert "0.20<small>" in html
+    assert 'id="long-clips"' in render_page(long_run)
+
+
+def test_a_run_of_short_clips_has_no_such_section(finished_run: Run) -> None:
+    assert 'id="long-clips"' not in render_page(finished_run)

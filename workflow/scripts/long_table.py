@@ -1,0 +1,51 @@
+"""Join what was measured of every row's long clips into aggregate/long.json.
+
+--settings is JSON of evaluation.aggregate.AggregateSettings, as the aggregate stage gets it.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.aggregate import AggregateSettings
+from evaluation.command import command, run
+from evaluation.files import file_sha256
+from evaluation.long_series import LongRow
+from evaluation.long_table import long_table
+from evaluation.records import Prompt, ScoresTable, parse, read_json, read_jsonl, write_json
+
+log = logging.getLogger("long_table")
+
+
+def join_rows(flags: argparse.Namespace) -> None:
+    settings = parse(AggregateSettings, flags.settings, "--settings")
+    scores = read_json(ScoresTable, flags.scores)
+    prompts_sha256 = file_sha256(flags.prompts)
+    rows = [read_json(LongRow, path) for path in flags.measured]
+    for row, path in zip(rows, flags.measured, strict=True):
+        if (row.suite, row.inputs.prompts) != (scores.suite, scores.inputs.prompts):
+            raise ValueError(
+                f"{path} was measured of other prompts than {flags.scores} is of; measure again."
+            )
+    if prompts_sha256 != scores.inputs.prompts:
+        raise ValueError(f"{flags.prompts} is not the file that {flags.scores} is of; aggregate again.")
+    hashes = {row.row: file_sha256(path) for row, path in zip(rows, flags.measured, strict=True)}
+    prompts = read_jsonl(Prompt, flags.prompts)
+    table = long_table(scores.suite, prompts, rows, settings, scores.inputs, hashes)
+    write_json(flags.output, table)
+    log.info("long clips of %d rows, %d pairs", len(rows), len(table.pairs))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = command(__doc__, "prompts", "settings", "output")
+    parser.add_argument("--scores", required=True, type=Path, help="aggregate/scores.json")
+    parser.add_argument(
+        "--measured", required=True, type=Path, nargs="+", help="long/<row>.json of every row"
+    )
+    return run(parser, arguments, join_rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
