@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
@@ -268,10 +267,11 @@ def complete_loading() -> Iterator[None]:
 
 
 def save_tensors(source: Path, target: Path) -> None:
-    """Write {"state_dict": tensors} of AMT's verified file whole. Raises FileNotFoundError, ValueError."""
-    unfinished = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    torch.save({"state_dict": read_state(source, key="state_dict")}, unfinished)
-    os.replace(unfinished, target)
+    """Write {"state_dict": tensors} of AMT's verified file; the cache is made anew if this is cut short.
+
+    Raises FileNotFoundError or ValueError.
+    """
+    torch.save({"state_dict": read_state(source, key="state_dict")}, target)
 
 
 def _existing(path: Path) -> None:
