@@ -26,13 +26,7 @@ from models.noise import (
     SampleKey,
     UpstreamNoise,
 )
-from models.plan import (
-    AbsolutePolicy,
-    AnchoredSinkPolicy,
-    CachePolicy,
-    SlotRelativePolicy,
-    chunk_sizes,
-)
+from models.plan import POLICIES, CachePolicy, chunk_sizes
 from models.rollout import Finished, Rollout, RolloutRecord, Runner, plain_runner
 from models.schedule import DTYPES, Schedule, build_schedule, level_schedule
 from models.wan import Wan, stored_dtype
@@ -88,13 +82,6 @@ def dtypes_of(baseline: Baseline, precision: Precision) -> Dtypes:
         codec_autocast=codec == "autocast",
         folded=not exact,
     )
-
-
-POLICIES: dict[str, type[AbsolutePolicy] | type[SlotRelativePolicy] | type[AnchoredSinkPolicy]] = {
-    "absolute": AbsolutePolicy,
-    "slot_relative": SlotRelativePolicy,
-    "anchored_sink": AnchoredSinkPolicy,
-}
 
 
 def build_policy(cache: CacheSettings, precision: Precision) -> CachePolicy:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from baselines.strict_yaml import PlainLine, Section, read_strict, validate_strict
-from models.plan import chunk_sizes
+from models.plan import POLICIES, POSITIONS, chunk_sizes
 
 Dtype = Literal["bfloat16", "float32"]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -189,7 +189,8 @@ def _check_lengths(key: str, lists: Sequence[Sequence[Any]]) -> None:
 
 class RolloutSettings(Section):
     """kind: which loop of models/rollout.py. chunk: frames denoised together (rolling: a block); or the sizes
-    of chunks 0, 1, ..., of which the last repeats. frames: of a whole clip.
+    of chunks 0, 1, ..., of which the last repeats. frames: of the clips that the network was trained on; how
+    long a suite's clips are is the suite's to say (`Baseline.at_length`).
 
     context: what later chunks see of a finished one: its clean latents at t = 0, or what its last denoising
     call left in the cache; the latter from chunk context_from on.
@@ -200,6 +201,16 @@ class RolloutSettings(Section):
     frames: Annotated[int, Field(ge=1, le=100_000)]
     context: Literal["clean", "last_step"] = "clean"
     context_from: Annotated[int, Field(ge=0)] = 0
+
+
+class MadeFor(Section):
+    """Which lengths the release is made for, where that is more than what it was trained on."""
+
+    frames: Count | None
+    """The longest clip in latent frames; None where nothing sets a limit."""
+    note: PlainLine
+    """What makes it so, as the report says it."""
+    source: PlainLine
 
 
 class AbsoluteCache(Section):
@@ -283,12 +294,50 @@ class Baseline(Section):
     licence: PlainLine
     """Of the released code and weights, as far as it is stated."""
     citation: PlainLine
+    made_for: MadeFor | None = None
+    """None: for clips of `rollout.frames`, and no longer ones."""
     kind: Literal["native"] = "native"
     """May be left out of the file."""
+
+    @property
+    def longest(self) -> int | None:
+        """Latent frames of the longest clip that it is made for, None without limit."""
+        return self.rollout.frames if self.made_for is None else self.made_for.frames
+
+    def is_stressed_at(self, frames: int) -> bool:
+        """Whether a clip of so many latent frames is longer than what it is made for."""
+        return self.longest is not None and frames > self.longest
+
+    def at_length(self, frames: int) -> Baseline:
+        """The same baseline for clips of so many latent frames.
+
+        Raises ValueError where chunks, blocks or cache do not fit that length.
+        """
+        rollout = self.rollout.model_copy(update={"frames": frames})
+        other = self.model_copy(update={"rollout": rollout})
+        other._check_parts()
+        cache = self.cache
+        policy = POLICIES[cache.policy](**cache.model_dump(exclude={"policy"}))
+        policy.num_slots(frames, max(chunk_sizes(rollout.chunk, frames)))
+        if cache.policy != "slot_relative" and frames > POSITIONS:
+            raise ValueError(
+                f"cache.policy {cache.policy} rotates keys at their absolute frame, of which there are "
+                f"{POSITIONS}; sample at most {POSITIONS} latent frames, or take a slot_relative policy."
+            )
+        return other
 
     @model_validator(mode="after")
     def check_that_parts_fit(self) -> Baseline:
         """Raises ValueError where two sections contradict each other."""
+        self._check_parts()
+        if self.made_for is not None and self.is_stressed_at(self.rollout.frames):
+            raise ValueError(
+                f"made_for.frames {self.longest} is less than rollout.frames {self.rollout.frames}, which it "
+                "was trained on; correct one of them"
+            )
+        return self
+
+    def _check_parts(self) -> None:
         rollout, lists = self.rollout, self.schedule.by_chunk
         frames, chunk, steps = rollout.frames, rollout.chunk, len(lists[-1])
         rolling, anchored = rollout.kind == "rolling", self.cache.policy == "anchored_sink"
@@ -333,7 +382,6 @@ class Baseline(Section):
                 f"cache.sink {self.cache.sink} must equal rollout.chunk {block}, since block 0 is the "
                 "sink; correct it"
             )
-        return self
 
     def sampled(self) -> dict[str, Any]:
         """The sections that decide its clips, as plain values. What is left out of the file at its default is

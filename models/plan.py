@@ -15,6 +15,9 @@ from typing import Literal
 
 KeyForm = Literal["rotated", "raw"]
 
+POSITIONS = 1024
+"""Rows of Wan's table of rotary positions: absolute positions cannot go past this many latent frames."""
+
 
 def chunk_sizes(chunk: int | Sequence[int], frames: int) -> tuple[int, ...]:
     """Frames of every chunk of a clip of `frames`: `chunk` is one size, or the sizes of chunks 0, 1, ..., of
@@ -306,6 +309,13 @@ class AnchoredSinkPolicy(CachePolicy):
         else:  # upstream's slice starts behind block 0: the context call goes without a sink
             history = cached(slot + sink - self.window, self.window - sink, None)
         return AttendPlan(frames, start, moves, None, write, (*history, own))
+
+
+POLICIES: dict[str, type[AbsolutePolicy] | type[SlotRelativePolicy] | type[AnchoredSinkPolicy]] = {
+    "absolute": AbsolutePolicy,
+    "slot_relative": SlotRelativePolicy,
+    "anchored_sink": AnchoredSinkPolicy,
+}
 
 
 def make_room(at: Planner, sink: int, keep: int | None) -> tuple[Move, ...]:

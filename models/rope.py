@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-POSITIONS = 1024  # rows of Wan's table: absolute-position methods cannot go past this latent frame
+from models.plan import POSITIONS
+
 THETA = 10000.0
 
 

@@ -55,6 +55,8 @@ class ReportRow(Record):
     scores_source: str | None = None
     licence: str | None = None
     citation: str | None = None
+    stress: str | None = None
+    """Of a row whose clips are longer than what it is made for: that length, as its label says it too."""
 
 
 class AcceptedResults(Record):

@@ -67,6 +67,7 @@ def _facts(run: Run) -> dict[str, Any]:
             for found in ranked.values()
             if (clip := found.settings.get("clip", config["clip"])) != config["clip"]
         ],
+        "stressed": [found.label for found in ranked.values() if found.stress is not None],
         "trained": [ranked[row].label for row in trained],
         "training_cost": amount(spent, run.measured.unit) if spent else None,
         "precisions": [

@@ -192,7 +192,10 @@ def sample_without_cache(sampler: Sampler, keys: Sequence[SampleKey], rule: Sees
     return done
 
 
-LONG = ("raven", "longlive", "reward_forcing", "rolling_forcing")  # methods that sample more than 21 frames
+LONG = (  # methods that sample more than 21 frames
+    "raven", "longlive", "reward_forcing", "rolling_forcing", "self_forcing_window21",
+    "self_forcing_window21_sink3", "longlive_infinity",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -294,7 +297,8 @@ def test_every_method_samples_its_own_clip(clip_of: Callable[[str, int], Tensor]
     that positions are counted in it.
     """
     clips = {name: clip_of(name, 21)[:1] for name in SAMPLERS}
-    same = {("causal_forcing_framewise", "sgf_framewise")}
+    windows = ("self_forcing_window21", "self_forcing_window21_sink3")
+    same = {("causal_forcing_framewise", "sgf_framewise"), windows, *(("causal_forcing", w) for w in windows)}
     for one in clips:
         for other in clips:
             if one < other:
@@ -311,7 +315,7 @@ def test_rows_that_share_a_sampler_are_those_that_say_so() -> None:
         ["causal_forcing_pp_1step", "one_forcing"],
         ["causal_rcm_c3_4step", "causal_rcm_scm_c3_4step"],
         ["cm_grpo", "raven"],
-        ["opsdv_longlive", "opsdv_self_forcing", "sgf"],
+        ["longlive_infinity", "opsdv_longlive", "opsdv_self_forcing", "sgf"],
     ]
 
 
@@ -543,6 +547,9 @@ def test_policies_are_those_of_the_plan_tables() -> None:
         **dict.fromkeys(BASELINES, everything),
         **dict.fromkeys(("raven", "cm_grpo"), AbsolutePolicy(denoise_writes=False, counting="history_only")),
         "longlive": AbsolutePolicy(window=12, sink=3, capacity=12),
+        "longlive_infinity": SlotRelativePolicy(window=12, sink=3),
+        "self_forcing_window21": AbsolutePolicy(window=21, capacity=21),
+        "self_forcing_window21_sink3": AbsolutePolicy(window=21, sink=3, capacity=21),
         "reward_forcing": SlotRelativePolicy(window=9, sink=3, alpha=0.999),
         **dict.fromkeys(
             ("rolling_forcing", "causal_forcing_long"), AnchoredSinkPolicy(window=21, sink=3, capacity=24)

@@ -14,6 +14,7 @@ from baselines.spec import (
     Baseline,
     DtypeSettings,
     LevelSettings,
+    MadeFor,
     NoiseSettings,
     RolloutSettings,
     ScheduleSettings,
@@ -102,7 +103,8 @@ CALLS = {
     "causal_rcm_c3_2step": (16, 6),
     **dict.fromkeys(("causal_rcm_c1_1step", "one_forcing"), (24, 20)),
     "one_forcing_ffe": (21, 17),
-    **dict.fromkeys(("sgf", "opsdv_longlive", "opsdv_self_forcing"), (28, 6)),
+    **dict.fromkeys(("sgf", "opsdv_longlive", "opsdv_self_forcing", "longlive_infinity"), (28, 6)),
+    **dict.fromkeys(("self_forcing_window21", "self_forcing_window21_sink3"), (28, 6)),
     "causal_forcing_long": (10, 6),
     "causal_rcm_c3_2step_noisy": (16, 1),
 }
@@ -171,6 +173,7 @@ def keys_of_every_section() -> set[str]:
         "cache": (AbsoluteCache, SlotRelativeCache, AnchoredSinkCache),
         "noise": (NoiseSettings,),
         "dtypes": (DtypeSettings,),
+        "made_for": (MadeFor,),
     }
     inside = {
         f"{top}.{key}" for top, kinds in sections.items() for kind in kinds for key in kind.model_fields

@@ -71,10 +71,12 @@ METHODS = {
     "opsdv_longlive": Facts(FOUR, adapters=False),
     "sgf_framewise": Facts(FOUR, chunk=1),
     "causal_forcing_long": Facts(FOUR),
+    "self_forcing_window21": Facts(FOUR),
+    "self_forcing_window21_sink3": Facts(FOUR),
 }  # fmt: skip
 TOLD_APART_BY_WEIGHTS = {
     "one_forcing": "causal_forcing_pp_1step",
-    "opsdv_self_forcing": "opsdv_longlive",
+    **dict.fromkeys(("opsdv_self_forcing", "longlive_infinity"), "opsdv_longlive"),
     **dict.fromkeys(("self_forcing_sid", "self_forcing_sid_v2", "self_forcing_gan"), "self_forcing"),
 }
 """Rows whose sampler is another's."""
@@ -232,7 +234,10 @@ def both(name: str) -> tuple[Wan, NaiveWan]:
     return cast_parameters(wan, dtypes.matmul).requires_grad_(False), naive
 
 
-LONG = ("raven", "longlive", "reward_forcing", "rolling_forcing")
+LONG = (
+    "raven", "longlive", "reward_forcing", "rolling_forcing", "self_forcing_window21",
+    "self_forcing_window21_sink3", "opsdv_longlive",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

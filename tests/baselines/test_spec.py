@@ -37,6 +37,21 @@ WEIGHTS = {  # baselines/methods.md#weights-of-each-method
         None,
     ),
     "self_forcing": ("gdhe17/Self-Forcing", "checkpoints/self_forcing_dmd.pt", "generator_ema", None),
+    **{
+        f"self_forcing_window21{sink}": (
+            "gdhe17/Self-Forcing",
+            "checkpoints/self_forcing_dmd.pt",
+            "generator_ema",
+            None,
+        )
+        for sink in ("", "_sink3")
+    },
+    "longlive_infinity": (
+        "Efficient-Large-Model/LongLive-1.3B",
+        "models/longlive_base.pt",
+        "generator",
+        "models/lora.pt",
+    ),
     "reward_forcing": ("JaydenLu666/Reward-Forcing-T2V-1.3B", "rewardforcing.pt", None, None),
     "causal_forcing": ("zhuhz22/Causal-Forcing", "chunkwise/causal_forcing.pt", "generator", None),
     "longlive": (
@@ -131,6 +146,9 @@ SAMPLING = {  # baselines/methods.md#sampling-settings: timesteps, policy, windo
         "CC BY-NC-SA 4.0",
     ),
     "self_forcing": (FOUR, "absolute", None, 0, "Apache-2.0"),
+    "self_forcing_window21": (FOUR, "absolute", 21, 0, "Apache-2.0"),
+    "self_forcing_window21_sink3": (FOUR, "absolute", 21, 3, "Apache-2.0"),
+    "longlive_infinity": (FOUR, "slot_relative", 12, 3, "Apache-2.0"),
     "reward_forcing": (FOUR, "slot_relative", 9, 3, "Apache-2.0"),
     "causal_forcing": (FOUR, "absolute", None, 0, "Apache-2.0"),
     "longlive": (FOUR, "absolute", 12, 3, "Apache-2.0"),
@@ -514,3 +532,30 @@ def test_a_command_and_its_code_go_together(tmp_path: Path) -> None:
     path.write_text(re.sub("code: .*", "code: null", path.read_text()))
     with pytest.raises(ValueError, match="environment is of no use without a command"):
         load_row(path)
+
+
+def test_a_length_is_refused_where_the_method_ends() -> None:
+    """Guards against a clip that is sampled past the cache, the table of positions or the chunks."""
+    assert BASELINES["longlive"].at_length(240).rollout.frames == 240
+    assert BASELINES["reward_forcing"].at_length(3000).rollout.frames == 3000
+    assert BASELINES["longlive"].at_length(21).sampled() == BASELINES["longlive"].sampled()
+    for row, frames, words in (
+        ("self_forcing", 24, "capacity is 21"),
+        ("longlive", 239, "not a multiple of chunk 3"),
+        ("raven", 1026, "sample at most 1024"),
+        ("rolling_forcing", 12, "as many blocks as steps"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            BASELINES[row].at_length(frames)
+
+
+def test_only_what_releases_state_counts_as_made_for_longer_clips() -> None:
+    """baselines/methods.md#beyond-the-trained-length; every other row is stressed from 24 frames on."""
+    stated = {"longlive": 960, "longlive_infinity": 1050, "reward_forcing": None, "rolling_forcing": 480}
+    stated["causal_forcing_long"] = 252
+    assert {name: one.longest for name, one in BASELINES.items()} == {
+        **dict.fromkeys(BASELINES, 21),
+        **stated,
+    }
+    assert [BASELINES["rolling_forcing"].is_stressed_at(frames) for frames in (480, 483)] == [False, True]
+    assert not BASELINES["reward_forcing"].is_stressed_at(100_000)

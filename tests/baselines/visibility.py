@@ -68,6 +68,17 @@ def sees_a_window(window: int, sink: int) -> SeesRule:
     return sees
 
 
+def sees_at_own_frames(window: int, sink: int) -> SeesRule:
+    """baselines/methods.md#beyond-the-trained-length: sink and newest frames, each at its own frame."""
+
+    def sees(start: int, frames: int, clean: bool) -> Sees:
+        end = start + frames - 1
+        keys = span(0, end) if end < window else span(0, sink - 1) + span(end - window + sink + 1, end)
+        return at_own_frames(keys, span(start, end))
+
+    return sees
+
+
 def sees_rolling_forcing(start: int, frames: int, clean: bool) -> Sees:
     """baselines/methods.md#rolling-forcing: clean blocks see up to 21 frames ending in themselves; a joint
     window sees sink, working frames, itself.
@@ -88,6 +99,10 @@ OWN_RULE: dict[str, SeesRule] = {
     "reward_forcing": sees_reward_forcing,
     "rolling_forcing": sees_rolling_forcing,
     "causal_forcing_long": sees_rolling_forcing,
-    **dict.fromkeys(("sgf", "opsdv_longlive", "opsdv_self_forcing"), sees_a_window(12, 3)),
+    **dict.fromkeys(
+        ("sgf", "opsdv_longlive", "opsdv_self_forcing", "longlive_infinity"), sees_a_window(12, 3)
+    ),
+    "self_forcing_window21": sees_at_own_frames(21, 0),
+    "self_forcing_window21_sink3": sees_at_own_frames(21, 3),
     "sgf_framewise": sees_a_window(21, 4),
 }

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from workflow.planning.banner import missing_reward_environment, this_start
+from baselines.spec import load_baseline
+from evaluation.files import canonical_sha256
+from workflow.planning.banner import check_inputs, missing_reward_environment, this_start
+from workflow.planning.report_plan import report_settings, row_names
 from workflow.planning.resources import needed_resources
 from workflow.planning.suite import sampling_settings
 from workflow.planning.suite_file import load_suite, nested_values, read_mapping, suite_from
@@ -237,3 +240,62 @@ def test_one_nested_key_is_replaced_and_checked(tmp_path: Path) -> None:
         command=["snakemake"], jobs=1,
     )  # fmt: skip
     assert start.replaced == {"device": "cpu", "prompts.samples": 3}
+
+
+DIGESTS = {
+    ("toybox", "raven"): "9ea991a213d897f3",
+    ("toybox", "longlive"): "89e6458091aeb7c9",
+    ("toybox", "reward_forcing"): "0e6020b1b0633f2f",
+    ("toybox", "rolling_forcing"): "f138bc3a7d91debd",
+    ("vbench", "raven"): "537e170c0eae9d6d",
+    ("vbench", "longlive"): "bf775afe75736667",
+    ("vbench", "reward_forcing"): "04b2f846b271c5aa",
+    ("vbench", "rolling_forcing"): "71ff3adfebab7f20",
+}
+LENGTHS = {81: 21, 249: 63, 477: 120, 957: 240, 3837: 960}
+
+
+def test_a_suite_states_the_length() -> None:
+    """1 + 4 (F - 1) pixel frames of F latent frames, whole or refused."""
+    clip = load_suite(ROOT, [ROOT / "workflow/config/toybox.yaml"], {}).clip
+    for pixel_frames, frames in LENGTHS.items():
+        assert clip.model_copy(update={"pixel_frames": pixel_frames}).latent_frames == frames
+        assert clip.seconds_of(frames) == pixel_frames / 16
+    with pytest.raises(ValueError, match=r"is 80, .* set it to 77 or 81\."):
+        _ = clip.model_copy(update={"pixel_frames": 80}).latent_frames
+
+
+def test_clips_of_81_frames_keep_their_digests() -> None:
+    """Settings of one row of each policy, as versions before lengths belonged to suites hashed them: a change
+    here samples 55,980 clips of the vbench suite again.
+    """
+    suites = [load_suite(ROOT, [ROOT / f"workflow/config/{name}.yaml"], {}) for name in ("toybox", "vbench")]
+    digests = {
+        (suite.suite, row): canonical_sha256(
+            sampling_settings(suite, load_baseline(ROOT / f"baselines/{row}.yaml"))
+        )[:16]
+        for suite in suites
+        for row in ("raven", "longlive", "reward_forcing", "rolling_forcing")
+    }
+    assert digests == DIGESTS
+
+
+def test_a_row_beyond_its_length_needs_stress_and_is_labelled() -> None:
+    """Guards against a long clip of a method that was never made for it, shown as if it were."""
+    values = toybox() | {"stress": True}
+    values["clip"]["pixel_frames"] = 249
+    rows = ["raven", "longlive", "rolling_forcing"]
+    values |= {"baselines": rows, "controls": ["truth"]}
+    values["weights"] = {row: values["weights"][row] for row in rows[1:]}
+    values["train"] = {"raven": values["train"]["raven"]}
+    baselines = {row: load_baseline(ROOT / f"baselines/{row}.yaml") for row in rows}
+    suite = suite_from(values, "x", ROOT)
+    check_inputs(suite, ROOT, baselines, "x")
+    labels = {row: found["label"] for row, found in row_names(suite, baselines).items()}
+    assert labels["raven"] == "RAVEN (stress: made for 5.1 s)"
+    assert "stress" not in labels["longlive"] + labels["rolling_forcing"]
+    found = report_settings(suite, suite, baselines, ROOT)["rows"]
+    assert {row for row, one in found.items() if one.get("stress")} == {"raven"}
+    assert found["raven"]["settings"]["rollout"]["frames"] == 63
+    with pytest.raises(ValueError, match=r"raven is made for 5\.1 s .*`stress: true`"):
+        check_inputs(suite.model_copy(update={"stress": False}), ROOT, baselines, "x")

@@ -19,6 +19,7 @@ from models.training.launch import count_gpus, has_address, plan_launch
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
 from workflow.external.baseline import missing_parts
+from workflow.planning.clip_length import check_length
 from workflow.planning.cost import GPU_RULES, estimated_cost, work_line
 from workflow.planning.needs import cheaper_way, counted_prompts, disk_line
 from workflow.planning.paths import check_weight_files, has_user_list
@@ -26,12 +27,9 @@ from workflow.planning.prompt_plan import prompt_stage_settings, protocol_note
 from workflow.planning.report_plan import row_names
 from workflow.planning.resources import custom_resources, missing_resources, needed_resources
 from workflow.planning.row_plan import Baselines, training_data
-from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite, clip_control
+from workflow.planning.suite import LATENT_STRIDE, OFFICIAL_BENCHMARKS, Suite, clip_control
 from workflow.planning.suite_file import SET, nested_values
 from workflow.training.reward_names import REWARD_PYTHON
-
-LATENT_STRIDE = 4
-"""Pixel frames of a latent frame behind the first, and the least pixels of a latent's side."""
 
 
 def gpu_slots(environment: Mapping[str, str]) -> int:
@@ -152,13 +150,7 @@ def _check_clips(suite: Suite, baselines: Baselines) -> None:
     for row, baseline in baselines.items():
         if not isinstance(baseline, Baseline):
             continue
-        made = LATENT_STRIDE * (baseline.rollout.frames - 1) + 1
-        if clip.pixel_frames != made:
-            raise ValueError(
-                f"clip.pixel_frames is {clip.pixel_frames}, but {row} makes {made} of the "
-                f"{baseline.rollout.frames} latent frames that baselines/{suite.baseline_of(row)}.yaml has "
-                "as rollout.frames; correct one of them."
-            )
+        check_length(suite, row, baseline)
         for side in ("height", "width"):
             pixels, latents = getattr(clip, side), getattr(model, f"latent_{side}")
             if pixels % (LATENT_STRIDE * latents) or pixels * model.latent_height != clip.height * latents:

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from baselines.spec import Baseline, ExternalBaseline
+from baselines.spec import AnyBaseline, Baseline, ExternalBaseline
 from evaluation.files import load_json
 from evaluation.records import CustomDimension
 from reports.scrubbing import scrub
 from workflow.external.baseline import external_settings_in_use
+from workflow.planning.clip_length import stress_label
 from workflow.planning.licences import licences_of
 from workflow.planning.prompt_plan import protocol_note
 from workflow.planning.row_plan import Baselines, clip_of_row
@@ -36,6 +37,8 @@ def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
         label = (title or baselines[row].title) + endings[baselines[row].kind]
         if title is None and (differing := suite.variant_name(row)):
             label = f"{label}, {differing}"
+        if (stress := _stress_of(suite, baselines[row])) is not None:
+            label = f"{label} ({stress})"
         names[row] = {"label": label, "kind": baselines[row].kind}
     names |= {row: {"label": _control_label(row, names), "kind": "control"} for row in suite.controls}
     rows_of: dict[str, str] = {}
@@ -50,6 +53,10 @@ def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
                 f"{where} would be called {name['label']!r} in the report, as {other} is; {mend}."
             )
     return names
+
+
+def _stress_of(suite: Suite, baseline: AnyBaseline) -> str | None:
+    return stress_label(suite, baseline) if isinstance(baseline, Baseline) else None
 
 
 def _control_label(row: str, names: Mapping[str, Mapping[str, Any]]) -> str:
@@ -76,7 +83,7 @@ def aggregate_settings(
         "subset": subset.note if subset else None,
         "totals": not (subset and subset.of_prompts),
         **suite.aggregate.model_dump(),
-        **({"seconds_of": suite.clip.seconds_of} if suite.clip.seconds_of else {}),
+        **({"seconds_of": suite.clip.long_fps} if suite.clip.long_fps else {}),
     }
 
 
@@ -97,6 +104,8 @@ def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Pat
     for row in chosen.baselines:
         baseline = baselines[row]
         rows[row] |= {"licence": baseline.licence, "citation": baseline.citation}
+        if (stress := _stress_of(suite, baseline)) is not None:
+            rows[row]["stress"] = stress
         if isinstance(baseline, Baseline):
             rows[row]["settings"] = settings_in_use(suite, baseline)
             if row in suite.train and (differing := suite.training_differences(row)):

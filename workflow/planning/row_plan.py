@@ -63,7 +63,7 @@ def included_rules(suite: Suite, baselines: Baselines, root: Path) -> list[str]:
     baselines/<row>/rules.smk. Raises ValueError if they must make a row's clips and are not there.
     """
     scoring = ["official"] if suite.benchmark in OFFICIAL_BENCHMARKS else ["filter", "score"]
-    long = ["long"] if suite.clip.seconds_of else []
+    long = ["long"] if suite.clip.long_fps else []
     files = [root / f"workflow/rules/{name}.smk" for name in [*scoring, *long]]
     for row, baseline in baselines.items():
         custom = root / "baselines" / row / "rules.smk"

@@ -20,6 +20,9 @@ from workflow.fetching.own_weights import OwnWeights
 OFFICIAL_BENCHMARKS = ("vbench",)
 """Benchmarks that the official VBench scores, in an environment of its own and in parts."""
 
+LATENT_STRIDE = 4
+"""Pixel frames of a latent frame behind the first, and the least pixels of a latent's side."""
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=60)]
 Names = Annotated[tuple[Name, ...], AfterValidator(unique)]
 Pixels = Annotated[int, Field(ge=1, le=16_384)]
@@ -85,9 +88,25 @@ class ClipSettings(Section):
     fps: Annotated[int, Field(ge=1, le=1000)]
 
     @property
-    def seconds_of(self) -> int | None:
-        """Pixel frames of a second of long clips; None of short ones."""
+    def long_fps(self) -> int | None:
+        """Frames a second of clips that are longer than LONG_SECONDS; None of others."""
         return self.fps if self.pixel_frames > LONG_SECONDS * self.fps else None
+
+    @property
+    def latent_frames(self) -> int:
+        """Latent frames of a clip. Raises ValueError for a number of pixel frames that they do not make."""
+        behind_the_first = self.pixel_frames - 1
+        if behind_the_first % LATENT_STRIDE:
+            low = self.pixel_frames - behind_the_first % LATENT_STRIDE
+            raise ValueError(
+                f"clip.pixel_frames is {self.pixel_frames}, but latent frames make 1 and then "
+                f"{LATENT_STRIDE} pixel frames each; set it to {low} or {low + LATENT_STRIDE}."
+            )
+        return behind_the_first // LATENT_STRIDE + 1
+
+    def seconds_of(self, latent_frames: int) -> float:
+        """How long a clip of so many latent frames plays."""
+        return (LATENT_STRIDE * (latent_frames - 1) + 1) / self.fps
 
 
 class SampleSettings(Section):
@@ -267,6 +286,8 @@ class Suite(Section):
     """Baselines of kind external whose code may run."""
     allow_degenerate: Names = ()
     """Rows of which near-black, flat and noise clips (evaluation/degenerate.py) are scored as they are."""
+    stress: bool = False
+    """Whether rows may be sampled beyond the length that they are made for; they are labelled everywhere."""
     noise_key: Name | None = None
     """First part of the key of every portable draw, and of every seed of a work list; null: the suite's name.
     Suites with one key and one list of prompts draw the same noise.
@@ -426,7 +447,7 @@ def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:
     """What decides a native row's clips, as plain values: no titles, licences and released weights."""
     return {
         **_common_settings(suite),
-        **baseline.sampled(),
+        **baseline.at_length(suite.clip.latent_frames).sampled(),
         "precision": suite.sample.precision,
         "latent_size": [suite.model.latent_height, suite.model.latent_width],
     }

@@ -11,7 +11,7 @@ rule report:
         scores="<run>/aggregate/scores.json",
         variance="<run>/aggregate/variance.json",
         chunks="<run>/aggregate/chunks.json",
-        long=["<run>/aggregate/long.json"] if SUITE.clip.seconds_of else [],
+        long=["<run>/aggregate/long.json"] if SUITE.clip.long_fps else [],
         prompts="<results>/prompts/prompts.jsonl",
         manifests=expand("<results>/clips/{row}/manifest.jsonl", row=CHOSEN.rows),
         timings=expand("<results>/clips/{row}/timings.jsonl", row=CHOSEN.rows),

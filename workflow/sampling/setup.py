@@ -30,8 +30,11 @@ AHEAD = 3
 
 
 def tracked_baseline(path: Path, settings: dict[str, Any]) -> Baseline:
-    """The baseline in a file. Raises ValueError if its sampling settings are not this job's."""
-    baseline = load_baseline(path)
+    """The baseline in a file, for clips of this job's length.
+
+    Raises ValueError if its sampling settings are not this job's.
+    """
+    baseline = load_baseline(path).at_length(settings["rollout"]["frames"])
     found = baseline.sampled()
     differing = [name for name in SAMPLED_SECTIONS if found[name] != settings[name]]
     if differing:
