@@ -40,6 +40,8 @@ from evaluation.variance import seed_part
 
 TOTALS: tuple[str, ...] = ("total", "quality", "semantic")
 RANKED_KINDS = ("native", "external", "import")
+NO_SUBSET_TOTAL = "no total on a subset of the prompts or samples"
+"""Why a row of a subset run that has every dimension has no totals."""
 
 
 RowPair = tuple[str, str, str, Estimate]
@@ -265,7 +267,7 @@ def _incomplete(scored: Sequence[str], empty: Sequence[str], settings: Aggregate
     """Why a row has no totals, if so. empty: dimensions of which no clip passed the static filter."""
     missing = [name for name in NAMES if name not in scored]
     if not missing:
-        return None if settings.totals else "no total on a subset of the prompts or samples"
+        return None if settings.totals else NO_SUBSET_TOTAL
     asked = settings.dimensions
     lost = [name for name in missing if name in asked and name not in empty]
     return (

@@ -29,6 +29,8 @@ NEAR_END = 30
 """Passes or failures, as if prompts were independent trials, below which bounded_range is used."""
 ALIKE = 1e-9
 """Standard errors below this part of the scale are rounding: no prompt differs from another."""
+ROUNDED = 1e-9
+"""Points below which two rows of a draw are equal."""
 
 
 class Range(NamedTuple):
@@ -100,10 +102,11 @@ def paired_p_value(differences: Array, prompts: int) -> float:
     """Two-sided p-value that a difference is zero, from its draws [D].
 
     Twice the smaller tail, with one added to count and draws, so it is never 0. It is never below
-    sign_test_floor either: one prompt shows nothing.
+    sign_test_floor either: one prompt shows nothing. A draw in which two rows are equal counts in both tails
+    on every machine: below ROUNDED points, what a difference is depends on the order of sums.
     """
     draws = int((~np.isnan(differences)).sum())
-    tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    tail = min(int((differences <= ROUNDED).sum()), int((differences >= -ROUNDED).sum()))
     return min(1.0, max(2.0 * (tail + 1) / (draws + 1), sign_test_floor(prompts)))
 
 

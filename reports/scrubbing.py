@@ -71,7 +71,11 @@ def _text(text: str, root: str, environment: Mapping[str, str]) -> str:
     for secret in secrets_of(environment):
         text = text.replace(secret, SCRUBBED)
     text = _ASSIGNED.sub(rf"\1{SCRUBBED}", text)
-    text = _IN_URL.sub(f"{SCRUBBED}@", _SHAPES.sub(SCRUBBED, text))
+    return scrub_paths(_IN_URL.sub(f"{SCRUBBED}@", _SHAPES.sub(SCRUBBED, text)), root, environment)
+
+
+def scrub_paths(text: str, root: str, environment: Mapping[str, str] = os.environ) -> str:
+    """A text in which the root is "." and home folders are "~"; nothing else of it changes."""
     home = environment.get("HOME", "")
     for path, short in ((root, "."), (home, "~")):
         if len(path) > 1:

@@ -142,6 +142,7 @@ OPENERS = {
 """The one module that opens each format, by what libraries call it."""
 OPENED_APART = {
     ("evaluation.vbench.leaderboard", "zipfile.ZipFile"): "writes one",
+    ("reports.bundle", "zipfile.ZipFile"): "writes one",
     ("reports.cost", "csv.DictReader"): "a table of Snakemake's, whose damage it says with other advice",
     ("reports.published", "yaml.safe_load"): "a file of its own package, which may not import baselines",
 }

@@ -4,9 +4,7 @@ A zip is a stranger's: no absolute names, no "..", no links, no doubles, no more
 Nothing heavy is imported; the Snakefile asks here for the files of a folder.
 """
 
-import re
 import shutil
-import stat
 import unicodedata
 import zipfile
 from collections import Counter
@@ -14,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from evaluation.archives import unsafe_member
 from evaluation.files import open_zip, zip_errors
 from evaluation.shards import Sample
 
@@ -84,7 +83,7 @@ def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
     if len(members) > MAX_MEMBERS:
         raise ValueError(f"{path} holds {len(members)} files, more than {MAX_MEMBERS}; pack only the clips.")
     for member in members:
-        if reason := _unsafe(member):
+        if reason := unsafe_member(member, max_mb=MAX_CLIP_MB, max_ratio=MAX_RATIO):
             raise ValueError(
                 f"{path}: member {member.filename[:200]!r} {reason}, so nothing of it was unpacked; make "
                 "the zip again."
@@ -110,28 +109,6 @@ def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
             "meant; keep one of each."
         )
     return {PurePosixPath(member.filename).name: member for member in clips}
-
-
-def _unsafe(member: zipfile.ZipInfo) -> str | None:
-    """What is wrong with a member of a zip, or None."""
-    # The name as stored: zipfile turns backslashes into slashes on Windows only, and cuts names at a null.
-    name = member.orig_filename
-    mode = member.external_attr >> 16
-    if name.startswith(("/", "\\")) or re.match(r"^[A-Za-z]:", name):
-        return "has an absolute name"
-    if ".." in re.split(r"[/\\]", name):
-        return 'has ".." in its name'
-    if "\\" in name or "\0" in name:
-        return "has a backslash or a null in its name"
-    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        return "is a link or a device"
-    if member.flag_bits & 1:
-        return "is encrypted"
-    if member.file_size > MAX_CLIP_MB * 2**20:
-        return f"unpacks to {member.file_size >> 20} MiB, more than {MAX_CLIP_MB}"
-    if member.file_size > 2**20 and member.file_size > MAX_RATIO * member.compress_size:
-        return f"unpacks to more than {MAX_RATIO} times its packed size"
-    return None
 
 
 def match_names(names: Sequence[str], samples: Sequence[Sample]) -> Match:

@@ -146,6 +146,8 @@ FORWARDED = {
     ),
     "compare": Forwarded("compare_runs", "What changed between two runs, from their run.json."),
     "votes": Forwarded("votes", "Merge the blind votes of several people, and say what they agree with."),
+    "bundle": Forwarded("bundle", "Pack a finished run for publication, with a hash of everything."),
+    "verify": Forwarded("verify", "Compute every number of a bundle again, offline."),
     "rebuild": Forwarded("rebuild", "Make a report again from its run.json, on any machine."),
     "convert": Forwarded(
         "convert_weights",
