@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 
 from evaluation.aggregate import NO_SUBSET_TOTAL, AggregateSettings, RowLabel, aggregate
 from evaluation.chunks import ChunkTable, chunk_table
+from evaluation.files import file_sha256
 from evaluation.finished_run import FinishedRun
+from evaluation.long_series import LongRow
+from evaluation.long_table import LongTable, long_table
 from evaluation.records import Record, ScoresTable, read_json
 from evaluation.variance import VarianceTable, variance_table
 
@@ -36,12 +39,13 @@ def settings_of_table(table: ScoresTable) -> AggregateSettings:
 
 
 def check_recomputed(folder: Path, run: FinishedRun) -> None:
-    """Compute scores.json, variance.json and chunks.json of a results folder again. run: what was read of it.
+    """Compute the tables in aggregate/ of a results folder again. run: what was read of it.
 
     Raises ValueError naming the file and the first number that differs, or FileNotFoundError.
     """
     table = run.table
-    settings = settings_of_table(table)
+    chunks = _table_of(ChunkTable, folder, "chunks")
+    settings = settings_of_table(table).model_copy(update={"seconds_of": chunks.seconds_of})
     results = [result for found in run.results.values() for result in found.values()]
     filtered = [run.filtered[row] for row in table.inputs.filtered]
     made = aggregate(table.suite, run.prompts, results, filtered, settings, table.inputs)
@@ -52,12 +56,28 @@ def check_recomputed(folder: Path, run: FinishedRun) -> None:
             variance_table(table.suite, results, settings.known, table.inputs),
         ),
         "chunks": (
-            _table_of(ChunkTable, folder, "chunks"),
+            chunks,
             chunk_table(table.suite, run.prompts, results, settings, table.inputs),
         ),
     }
     for name, (found, again) in read.items():
         _compare(f"aggregate/{name}.json", found, again)
+    if (folder / "aggregate/long.json").is_file():
+        _check_long(folder, run, settings)
+
+
+def _check_long(folder: Path, run: FinishedRun, settings: AggregateSettings) -> None:
+    """Compute long.json again from what was measured of the clips."""
+    found, files = _table_of(LongTable, folder, "long"), {}
+    for row, sha256 in found.measured.items():
+        path = folder / f"long/{row}.json"
+        if not path.is_file() or file_sha256(path) != sha256:
+            raise ValueError(f"long/{row}.json is not the file that aggregate/long.json was computed from.")
+        files[row] = read_json(LongRow, path)
+    inputs = run.table.inputs
+    rows = list(files.values())
+    made = long_table(run.table.suite, run.prompts, rows, settings, inputs, found.measured)
+    _compare("aggregate/long.json", found, made)
 
 
 def _table_of(kind: type[_Table], folder: Path, name: str) -> _Table:

@@ -38,7 +38,8 @@ TOLD = (
 )  # fmt: skip
 """What a run tells of itself, where it is there: no hash in other files proves these."""
 PROVEN = (
-    "aggregate/*.json", "aggregate/*.csv", "prompts/prompts.jsonl", "report.html", "run.json", "table.*",
+    "aggregate/*.json", "aggregate/*.csv", "long/*.json",
+    "prompts/prompts.jsonl", "report.html", "run.json", "table.*",
     "pairs.csv", "chunks.csv", "dimensions.tex", "methods.*", "verdict.txt", "citations.bib",
     "leaderboard/*.zip", "train/*/train.json", "train/*/metrics.jsonl", "train/*/heldout.json",
 )  # fmt: skip
