@@ -11,8 +11,6 @@ import argparse
 import json
 import logging
 import os
-import re
-import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +19,7 @@ from typing import Any
 
 from evaluation.vbench.worker.guard import forbid_network
 from evaluation.vbench.worker.watch import LoopWatch, is_out_of_memory
+from evaluation.vbench.worker.whole import whole_file
 
 log = logging.getLogger("vbench_job")
 
@@ -155,8 +154,6 @@ def computed_by() -> dict[str, str]:
 
 
 def write_whole(path: Path, value: Any) -> None:
-    """Write JSON, whole or not at all; the stage knows by host and process what a dead one left."""
-    host = re.sub(r"\W", "_", socket.gethostname())[:20]
-    unfinished = path.with_name(f"{path.name}.{host}-{os.getpid()}.tmp")
-    unfinished.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    """Write JSON, whole or not at all."""
+    with whole_file(path) as unfinished:
+        unfinished.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")

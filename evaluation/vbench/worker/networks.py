@@ -27,6 +27,8 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from torch import Tensor, nn
 
+from evaluation.vbench.worker.whole import whole_file
+
 log = logging.getLogger("vbench_job")
 
 NETWORK_FILES = {
@@ -267,11 +269,9 @@ def complete_loading() -> Iterator[None]:
 
 
 def save_tensors(source: Path, target: Path) -> None:
-    """Write {"state_dict": tensors} of AMT's verified file; the cache is made anew if this is cut short.
-
-    Raises FileNotFoundError or ValueError.
-    """
-    torch.save({"state_dict": read_state(source, key="state_dict")}, target)
+    """Write {"state_dict": tensors} of AMT's verified file whole. Raises FileNotFoundError, ValueError."""
+    with whole_file(target) as unfinished:
+        torch.save({"state_dict": read_state(source, key="state_dict")}, unfinished)
 
 
 def _existing(path: Path) -> None:
