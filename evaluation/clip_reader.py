@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from evaluation.clips import ClipShape, DecodedClip, shape_errors
@@ -165,9 +166,12 @@ def shown_frames(video: Path | bytes, look: ClipLook, *, threads: int = 1) -> It
         raise look.refuse(f"gives {count} of the {look.frames} frames it holds ({COPY_AGAIN})")
 
 
-def rgb_of(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """The pixels [H, W, 3] of a frame. One thread: the same bytes, and no pool of threads for each frame."""
-    return np.asarray(frame.to_ndarray(format="rgb24", threads=1), dtype=np.uint8)
+def rgb_of(frame: av.VideoFrame, converter: VideoReformatter) -> NDArray[np.uint8]:
+    """The pixels [H, W, 3] of a frame. One thread: the same bytes, and no pool of threads for each frame.
+
+    converter: one for all frames of a clip, since it prepares itself for their form at the first.
+    """
+    return np.asarray(converter.reformat(frame, format="rgb24", threads=1).to_ndarray(), dtype=np.uint8)
 
 
 def read_clip(video: Path | bytes, shape: ClipShape | None = None, name: str | None = None) -> DecodedClip:
@@ -188,10 +192,11 @@ def read_clip(video: Path | bytes, shape: ClipShape | None = None, name: str | N
             f"than {MAX_CLIP_GB} (cut it)"
         )
     frames = np.empty((look.frames, look.height, look.width, 3), np.uint8)
+    converter = VideoReformatter()
     for number, frame in enumerate(shown_frames(video, look)):
         if reason := _unscorable_pixels(frame):
             raise look.refuse(reason)
-        frames[number] = rgb_of(frame)
+        frames[number] = rgb_of(frame, converter)
     return DecodedClip(frames, float(look.rate))
 
 

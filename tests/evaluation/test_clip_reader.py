@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 
 from evaluation import clip_reader
 from evaluation.clip_reader import ClipError, look_at_clip, read_clip, rgb_of, shown_frames
@@ -42,8 +43,9 @@ def test_training_refuses_what_is_shown_otherwise_and_reads_more_kinds(strange: 
     data = strange.make()
 
     def count() -> int:
-        look = look_at_clip(data, "x")
-        return sum(rgb_of(frame).shape == (look.height, look.width, 3) for frame in shown_frames(data, look))
+        look, converter = look_at_clip(data, "x"), VideoReformatter()
+        form = (look.height, look.width, 3)
+        return sum(rgb_of(frame, converter).shape == form for frame in shown_frames(data, look))
 
     if strange.trained is None:
         assert count() > 0
@@ -181,3 +183,11 @@ def test_what_is_no_file_is_said(tmp_path: Path) -> None:
     ):
         with pytest.raises(ClipError, match=said):
             read_clip(path)
+
+
+def test_one_converter_gives_every_frame_the_pixels_of_its_own(tmp_path: Path) -> None:
+    """Guards against a state that one frame leaves behind for the next."""
+    write_clip(tmp_path / "x.mp4", np.stack(pictures(9, 48, 80)), fps=16)
+    look = look_at_clip(tmp_path / "x.mp4")
+    alone = [rgb_of(frame, VideoReformatter()) for frame in shown_frames(tmp_path / "x.mp4", look)]
+    assert np.array_equal(read_clip(tmp_path / "x.mp4").frames, np.stack(alone))

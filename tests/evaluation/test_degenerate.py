@@ -10,6 +10,7 @@ from evaluation.degenerate import (
     NOISE_IN_SPACE,
     NOISE_IN_TIME,
     degenerate,
+    grey_of,
     measure_picture,
 )
 from evaluation.toybox.controls import TOYBOX_CONTROLS, control_frames
@@ -68,6 +69,13 @@ def test_what_is_measured_has_closed_forms() -> None:
     assert measure_picture(one).in_time == 1.0
     turned = np.concatenate([halves(10, 30, 1), halves(30, 10, 1)] * 3)
     assert measure_picture(turned).in_time == pytest.approx(-1.0)
+
+
+def test_grey_is_the_mean_of_the_channels_bit_for_bit() -> None:
+    """Every sum of three bytes, white included, which no byte holds."""
+    low, middle, high = np.meshgrid(np.arange(0, 256, 5), np.arange(0, 256, 3), [0, 1, 127, 254, 255])
+    frame = np.stack([low, middle, high], axis=-1).reshape(-1, 5, 3).astype(np.uint8)
+    assert np.array_equal(grey_of(frame), frame.mean(axis=2, dtype=np.float32))
 
 
 def test_stars_at_night_are_a_picture() -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -95,9 +96,10 @@ def take_frames(clip: RawClip, form: ClipForm, identity: str) -> TakenFrames:
         look = look_at_clip(clip.video, clip.name)
         wanted = frame_numbers(look.frames, look.rate, form, identity)
         pixels, taken = torch.empty(len(wanted), 3, form.height, form.width), 0
+        converter = VideoReformatter()
         for number, frame in enumerate(shown_frames(clip.video, look, threads=0)):
             if number == wanted[taken]:
-                pixels[taken] = frame_to_pixels(rgb_of(frame), form)
+                pixels[taken] = frame_to_pixels(rgb_of(frame, converter), form)
                 taken += 1
             if taken == len(wanted):
                 break
