@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -304,7 +305,10 @@ def _constant_rate(
     for allowed in (Fraction(1), Fraction(1, 1000) / tick):
         for rate in rates:
             step = 1 / (rate * tick)
-            if all(abs(time - times[0] - i * step) <= min(allowed, step / 4) for i, time in enumerate(times)):
+            # in whole numbers, of one denominator: a film has thousands of frames
+            least, most = step.denominator, floor(min(allowed, step / 4) * step.denominator)
+            away = ((time - times[0]) * least - i * step.numerator for i, time in enumerate(times))
+            if all(-most <= one <= most for one in away):
                 return rate
     if not steps:
         raise ClipError(name, "does not say how many frames it shows a second")
