@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from evaluation.clip_reader import look_at_clip, read_clip, rgb_of, shown_frames
@@ -59,5 +60,6 @@ def verified_frames(clips: Path, clip: Clip) -> Iterator[NDArray[np.uint8]]:
     shape = ClipShape(pixel_frames=clip.pixel_frames, height=clip.height, width=clip.width, fps=clip.fps)
     if wrong := shape_errors(look.frames, look.height, look.width, look.rate, shape):
         raise look.refuse(" and ".join(wrong))
+    converter = VideoReformatter()
     for frame in shown_frames(content, look):
-        yield rgb_of(frame)
+        yield rgb_of(frame, converter)
