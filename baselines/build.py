@@ -168,14 +168,14 @@ class _Checked:
     shape: LatentShape
     dtype: torch.dtype
 
-    def initial(self) -> Tensor:
-        z = self.source.initial()
-        if tuple(z.shape[1:]) != self.shape:
-            raise ValueError(
-                f"The noise is for clips [F, C, H, W] = {list(z.shape[1:])}, but the sampler was built for "
-                f"{list(self.shape)}; make noise and latent_shape agree."
-            )
-        return self._in_latents_dtype(z)
+    def initial_pieces(self, sizes: Sequence[int]) -> Iterator[Tensor]:
+        for z in self.source.initial_pieces(sizes):
+            if tuple(z.shape[2:]) != self.shape[1:]:
+                raise ValueError(
+                    f"The noise is for latents [C, H, W] = {list(z.shape[2:])}, but the sampler was built "
+                    f"for {list(self.shape[1:])}; make noise and latent_shape agree."
+                )
+            yield self._in_latents_dtype(z)
 
     def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
         return self._in_latents_dtype(self.source.draw_renoise(chunk, step, frames, window))

@@ -6,10 +6,12 @@ same frames give the same bytes.
 
 import hashlib
 import platform
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import av
 import numpy as np
@@ -60,18 +62,47 @@ def upscale(frames: ClipFrames, *, height: int, width: int) -> ClipFrames:
     return frames.repeat(height // rows, axis=1).repeat(width // columns, axis=2)
 
 
+class ClipWriter:
+    """Writes an mp4 whole or not at all, as a context, from frames that come a few at a time."""
+
+    def __init__(self, path: Path, *, height: int, width: int, fps: int) -> None:
+        self.path, self.height, self.width, self.fps = path, height, width, fps
+        self.frames = 0
+        """How many were written."""
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            unfinished = opened.enter_context(written_whole(self.path))
+            self._container = opened.enter_context(av.open(str(unfinished), "w", format="mp4"))
+            options = {"crf": str(CRF), **X264}
+            self._stream = self._container.add_stream("libx264", rate=Fraction(self.fps), options=options)
+            self._stream.width, self._stream.height, self._stream.pix_fmt = self.width, self.height, "yuv420p"
+            self._stream.thread_count = 1
+            self._opened = opened.pop_all()
+        return self
+
+    def append(self, frames: ClipFrames) -> None:
+        """Add frames [t, H, W, 3] at the end."""
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            self._container.mux(self._stream.encode(picture))
+            self.frames += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._opened.__exit__(kind, error, trace)
+            return
+        with self._opened:
+            self._container.mux(self._stream.encode(None))
+
+
 def write_clip(path: Path, frames: ClipFrames, *, fps: int) -> None:
     """Write frames [T, H, W, 3] as an mp4, whole or not at all."""
     height, width = frames.shape[1:3]
-    with written_whole(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": str(CRF), **X264})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.thread_count = 1
-        for frame in frames:
-            container.mux(
-                stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
-            )
-        container.mux(stream.encode(None))
+    with ClipWriter(path, height=height, width=width, fps=fps) as writer:
+        writer.append(frames)
 
 
 def shape_errors(frames: int, height: int, width: int, fps: Fraction | float, shape: ClipShape) -> list[str]:

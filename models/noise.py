@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -36,13 +37,40 @@ class JointWindow(NamedTuple):
 class NoiseSource(Protocol):
     """Standard normals of one batch. A rollout asks in a fixed order, so sources may be plain generators."""
 
-    def initial(self) -> Tensor:
-        """[B, F, C, H, W]: where sampling starts. Asked once, first."""
+    def initial_pieces(self, sizes: Sequence[int]) -> Iterator[Tensor]:
+        """[B, f, C, H, W] for each f of `sizes`, in order: where sampling starts, together one whole clip.
+
+        Asked once, first. Raises ValueError if the sizes do not make up the clips that the noise is for.
+        """
         ...
 
     def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
         """[B, f, C, H, W] for `frames` frames of `chunk` after `step`; window: what they lie in."""
         ...
+
+
+class DrawnWhole(ABC):
+    """Noise whose first draw is one tensor for the whole clip, handed out in pieces."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def initial(self) -> Tensor:
+        """[B, F, C, H, W]."""
+
+    def initial_pieces(self, sizes: Sequence[int]) -> Iterator[Tensor]:
+        z = self.initial()
+        check_pieces(z.shape[1], sizes)
+        yield from z.split(list(sizes), dim=1)
+
+
+def check_pieces(frames: int, sizes: Sequence[int]) -> None:
+    """Raise ValueError unless pieces of these sizes make up a clip of `frames`."""
+    if sum(sizes) != frames:
+        raise ValueError(
+            f"The noise is for clips of {frames} latent frames, but {sum(sizes)} are sampled; make noise and "
+            "latent_shape agree."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +99,15 @@ class PortableNoise:
     dtype: torch.dtype = torch.float32
 
     def initial(self) -> Tensor:
-        return self._draw("initial", 0, self.shape[0])
+        """[B, F, C, H, W]: the whole first draw."""
+        return next(self.initial_pieces([self.shape[0]]))
+
+    def initial_pieces(self, sizes: Sequence[int]) -> Iterator[Tensor]:
+        """Piece after piece of one generator a sample, which gives the bits of one whole draw."""
+        check_pieces(self.shape[0], sizes)
+        draws = [portable_draws((self.suite, s.prompt_id, s.sample, "initial", 0)) for s in self.samples]
+        for frames in sizes:
+            yield self._on_device([normal(draw, (frames, *self.shape[1:])) for draw in draws])
 
     def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:  # noqa: ARG002
         if step >= 100:
@@ -82,18 +118,28 @@ class PortableNoise:
 
     def _draw(self, purpose: str, draw: int, frames: int) -> Tensor:
         shape = (frames, *self.shape[1:])
-        rows = [
-            portable_normal((self.suite, key.prompt_id, key.sample, purpose, draw), shape)
-            for key in self.samples
-        ]
+        names = [(self.suite, key.prompt_id, key.sample, purpose, draw) for key in self.samples]
+        return self._on_device([portable_normal(name, shape) for name in names])
+
+    def _on_device(self, rows: Sequence[np.ndarray]) -> Tensor:
         return upload(torch.from_numpy(np.stack(rows)), self.device).to(self.dtype)
 
 
 def portable_normal(name: Sequence[str | int], shape: Sequence[int]) -> np.ndarray:
     """float32 standard normals that depend on `name` and `shape` alone."""
+    return normal(portable_draws(name), shape)
+
+
+def portable_draws(name: Sequence[str | int]) -> np.random.Generator:
+    """The generator of what bears a name."""
     text = json.dumps(list(name), separators=(",", ":"))
     key = int.from_bytes(hashlib.sha256(text.encode("ascii")).digest()[:16], "big")
-    return np.random.Generator(np.random.Philox(key=key)).standard_normal(tuple(shape), dtype=np.float32)
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def normal(draws: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
+    """The next float32 standard normals of a generator."""
+    return draws.standard_normal(tuple(shape), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +166,7 @@ def lcg(seed: int) -> int:
     return (1103515245 * seed + 12345) % 2**31
 
 
-class UpstreamNoise:
+class UpstreamNoise(DrawnWhole):
     """Each method's own noise: per sample a torch generator, drawn in upstream's order, shapes and dtype.
 
     Equal to upstream bit for bit only on the same kind of device, since torch's normals differ between CPU
@@ -221,7 +267,7 @@ def _replay(draws: Sequence[Tensor]) -> Draw:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GeneratorNoise:
+class GeneratorNoise(DrawnWhole):
     """Plain draws of one generator in the order asked, on its device: [B, F, C, H, W] first, then
     [B, f, C, H, W] for every chunk or block that is re-noised.
     """
@@ -243,7 +289,7 @@ class GeneratorNoise:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensorNoise:
+class TensorNoise(DrawnWhole):
     """Noise given as tensors. start: [B, F, C, H, W]; draws: (chunk, step) -> [B, f, C, H, W] added after
     that step.
 

@@ -148,10 +148,14 @@ class Rollout:
 
         planner = self.policy.planner()
         if self.joint:
-            return rolling(network, self.schedule, planner, noise, chunk=self.even_chunk, grad_offset=grad_at)
+            return rolling(
+                network, self.schedule, planner, noise,
+                total=self.frames, chunk=self.even_chunk, grad_offset=grad_at,
+            )  # fmt: skip
         return chunked(
             network, self.schedules, planner, noise,
-            chunk=self.chunk, exit_step=grad_at, draw_last=self.draw_last, last_call_from=self.last_call_from,
+            total=self.frames, chunk=self.chunk, exit_step=grad_at, draw_last=self.draw_last,
+            last_call_from=self.last_call_from,
         )  # fmt: skip
 
 
@@ -161,6 +165,7 @@ def chunked(
     planner: Planner,
     noise: NoiseSource,
     *,
+    total: int,
     chunk: int | Sequence[int],
     exit_step: int | None = None,
     draw_last: bool = False,
@@ -169,19 +174,20 @@ def chunked(
     """Denoise one chunk after another, each given the clean chunks before it
     (baselines/methods.md#chunked-rollout).
 
-    schedules: of chunks 0, 1, ..., the last for all that follow (Causal Forcing++, Causal-rCM); the step
-    indices of a record count in its chunk's. chunk: latent frames, or those of chunks 0, 1, ..., of which the
-    last size repeats. exit_step: stop every chunk at this step index and let gradients into that call
-    alone; the history stays detached (self forcing). draw_last: also draw, and discard, noise after the last
-    step, as RAVEN's generator does. last_call_from: from this chunk on the cache keeps the keys and values of
-    a chunk's last denoising call, on its noisy latents, in place of a context pass (Causal-rCM's noisy
-    context). The last chunk gets no context pass, which nobody would read. Raises ValueError if the chunks do
-    not end with the clip, exit_step is no step, or is asked for where chunks differ in steps or context.
+    total: latent frames of the clip. schedules: of chunks 0, 1, ..., the last for all that follow (Causal
+    Forcing++, Causal-rCM); the step indices of a record count in its chunk's. chunk: latent frames, or
+    those of chunks 0, 1, ..., of which the last size repeats. exit_step: stop every chunk at this step
+    index and let gradients into that call alone; the history stays detached (self forcing). draw_last:
+    also draw, and discard, noise after the last step, as RAVEN's generator does. last_call_from: from
+    this chunk on the cache keeps the keys and values of a chunk's last denoising call, on its noisy
+    latents, in place of a context pass (Causal-rCM's noisy context). The last chunk gets no context pass,
+    which nobody would read. Raises ValueError if the chunks do not end with the clip, exit_step is no
+    step, or is asked for where chunks differ in steps or context.
     """
     each = [schedules] if isinstance(schedules, Schedule) else schedules
-    z = noise.initial()
-    total, last_step = z.shape[1], each[-1].num_steps - 1
+    last_step = each[-1].num_steps - 1
     sizes = chunk_sizes(chunk, total)
+    starts = noise.initial_pieces(sizes)
     if exit_step is not None and not 0 <= exit_step <= last_step:
         raise ValueError(
             f"Exit step {exit_step} is not one of the steps 0..{last_step}; choose one of these."
@@ -197,7 +203,7 @@ def chunked(
         stop = here.num_steps - 1 if exit_step is None else exit_step
         keeps_last = last_call_from is not None and c >= last_call_from
         window = JointWindow(total, start)
-        x = here.start(z[:, start : start + frames])
+        x = here.start(next(starts))
         for step in range(stop + 1):
             plan = planner.plan(start, frames, "context" if keeps_last and step == stop else "denoise")
             record = denoise(
@@ -223,20 +229,20 @@ def rolling(
     planner: Planner,
     noise: NoiseSource,
     *,
+    total: int,
     chunk: int,
     grad_offset: int | None = None,
 ) -> Iterator[RolloutRecord]:
     """Denoise up to S neighbouring blocks in one call, the oldest cleanest; each call finishes one block
     (baselines/methods.md#rolling-forcing).
 
-    chunk: latent frames of a block. Block j has step index w - j in window w. grad_offset: let gradients into
-    windows w = grad_offset mod S; their clean predictions cover every block exactly once (Rolling Forcing's
-    training). Context passes on a block that is not finished, and the one after the last block, would change
-    nothing and are skipped. Raises ValueError if the blocks do not divide the clip, are
-    fewer than S, or grad_offset is no step.
+    total: latent frames of the clip; chunk: of a block. Block j has step index w - j in window w.
+    grad_offset: let gradients into windows w = grad_offset mod S; their clean predictions cover every
+    block exactly once (Rolling Forcing's training). Context passes on a block that is not finished, and
+    the one after the last block, would change nothing and are skipped. Raises ValueError if the blocks do
+    not divide the clip, are fewer than S, or grad_offset is no step.
     """
-    z = noise.initial()
-    total, num_steps = z.shape[1], schedule.num_steps
+    num_steps = schedule.num_steps
     num_blocks = total // chunk
     if total % chunk or num_blocks < num_steps:
         raise ValueError(
@@ -248,10 +254,13 @@ def rolling(
         raise ValueError(
             f"Gradient offset {grad_offset} is not one of 0..{num_steps - 1}; choose one of these."
         )
-    noisy = dict(enumerate(torch.split(schedule.start(z), chunk, dim=1)))  # of each block not yet finished
+    starts = noise.initial_pieces([chunk] * num_blocks)
+    noisy: dict[int, Tensor] = {}  # of each block in the window
     for w in range(num_blocks + num_steps - 1):
         blocks = range(max(0, w - num_steps + 1), min(num_blocks - 1, w) + 1)
         start, frames = blocks[0] * chunk, len(blocks) * chunk
+        if w < num_blocks:
+            noisy[w] = schedule.start(next(starts))
         steps = tuple(w - j for j in blocks for _ in range(chunk))
         x = torch.cat([noisy[j] for j in blocks], dim=1)
         plan = planner.plan(start, frames, "denoise")
@@ -265,6 +274,7 @@ def rolling(
                 eps = noise.draw_renoise(j, step, chunk, JointWindow(frames, position * chunk))
                 noisy[j] = schedule.add_noise(clean[j], eps, step + 1)
         if w >= num_steps - 1:
+            del noisy[blocks[0]]
             yield Finished(start, record.x0[:, :chunk])
             if start + chunk < total:
                 yield context_pass(network, planner, clean[blocks[0]], start)

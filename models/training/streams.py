@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.noise import JointWindow, LatentShape
+from models.noise import DrawnWhole, JointWindow, LatentShape
 from models.schedule import training_timesteps
 
 
@@ -78,7 +78,7 @@ class Streams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StreamNoise:
+class StreamNoise(DrawnWhole):
     """The noise of one training rollout as a NoiseSource (models/noise.py), drawn from keyed streams.
 
     sharing: how many consecutive samples start from the same initial noise; later draws are their own.

@@ -17,7 +17,7 @@ from baselines.build import Precision, Sampler, build_sampler, dtypes_of
 from baselines.spec import Baseline
 from models.checkpoints.lora import fold_adapters
 from models.config import DtypePolicy
-from models.noise import JointWindow, LatentShape, NoiseSource, SampleKey
+from models.noise import DrawnWhole, JointWindow, LatentShape, NoiseSource, SampleKey
 from models.plan import chunk_sizes
 from models.wan import Wan, cast_parameters, stored_dtype
 
@@ -98,7 +98,7 @@ def measure_profiles(
 
 
 @dataclass(frozen=True, slots=True)
-class _Rounded:
+class _Rounded(DrawnWhole):
     """Portable noise rounded to the dtype `exact` keeps latents in, handed out in the sampler's own."""
 
     sampler: Sampler
@@ -114,7 +114,7 @@ class _Rounded:
         return noise.to(dtypes_of(self.baseline, "exact").latents).to(self.sampler.latents_dtype)
 
     def initial(self) -> Tensor:
-        return self._round(self._source.initial())
+        return self._round(self.sampler.portable_noise(self.suite, self.keys).initial())
 
     def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
         return self._round(self._source.draw_renoise(chunk, step, frames, window))

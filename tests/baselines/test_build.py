@@ -222,6 +222,24 @@ def test_sampler_equals_recomputation_without_cache(
         assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max(), f"chunk {number}"
 
 
+@pytest.mark.parametrize(
+    "name", ["raven", "longlive", "longlive_infinity", "reward_forcing", "self_forcing_window21_sink3"]
+)
+def test_a_long_clip_begins_with_the_short_one(wan: Wan, name: str) -> None:
+    """baselines/methods.md#beyond-the-trained-length, bit for bit: with one key of noise, what comes later
+    changes nothing.
+    """
+    short, long = (sample(sampler_of(wan, BASELINES[name], frames)) for frames in (21, 36))
+    assert torch.equal(long[:, :21], short)
+
+
+def test_a_long_rolling_clip_begins_with_all_but_the_last_blocks(wan: Wan) -> None:
+    """Its last S - 1 = 4 blocks are made in windows that the clip's end cuts short."""
+    short, long = (sample(sampler_of(wan, BASELINES["rolling_forcing"], frames)) for frames in (21, 36))
+    assert torch.equal(long[:, :9], short[:, :9])
+    assert not torch.equal(long[:, 9:12], short[:, 9:12])
+
+
 @pytest.mark.parametrize(("sink", "window"), [(0, None), (1, 2), (0, 1), (2, 1)])
 def test_replaying_a_rollout_through_the_interleaved_forward(wan: Wan, sink: int, window: int | None) -> None:
     """Recorded states and endpoints, fed to the training-time-test forward at each step, give the recorded

@@ -181,3 +181,15 @@ def test_plain_sources() -> None:
         given.draw_renoise(1, 0, 3, None)
     with pytest.raises(ValueError, match="has 3 frames for chunk 0"):
         given.draw_renoise(0, 0, 1, None)
+
+
+@pytest.mark.parametrize("sizes", [(3,) * 7, (1, 2, 18), (21,)])
+def test_a_first_draw_in_pieces_is_the_whole_draw(sizes: tuple[int, ...]) -> None:
+    """Guards against a long clip that begins otherwise than the short one, or than an earlier version's."""
+    noise = portable(A, B)
+    assert torch.equal(torch.cat(list(noise.initial_pieces(sizes)), dim=1), noise.initial())
+
+
+def test_pieces_must_make_up_the_clip() -> None:
+    with pytest.raises(ValueError, match="clips of 21 latent frames, but 20 are sampled"):
+        next(portable(A).initial_pieces([20]))

@@ -84,9 +84,11 @@ def test_both_loops_reach_the_target_of_a_perfect_network(batch: int) -> None:
 
         return network
 
-    done = latents(chunked(perfect(FOUR), FOUR, AbsolutePolicy().planner(), noise(batch), chunk=3))
+    done = latents(
+        chunked(perfect(FOUR), FOUR, AbsolutePolicy().planner(), noise(batch), total=SHAPE[0], chunk=3)
+    )
     torch.testing.assert_close(done, target, rtol=0, atol=1e-5)
-    done = latents(rolling(perfect(FIVE), FIVE, ROLLING.planner(), noise(batch), chunk=3))
+    done = latents(rolling(perfect(FIVE), FIVE, ROLLING.planner(), noise(batch), total=SHAPE[0], chunk=3))
     torch.testing.assert_close(done, target, rtol=0, atol=1e-5)
 
 
@@ -94,8 +96,8 @@ def test_rolling_equals_chunked_without_attention() -> None:
     """Invariant: blocks that do not see each other take the same steps with the same noise in either
     order.
     """
-    one = latents(chunked(contraction, FIVE, AbsolutePolicy().planner(), noise(2), chunk=3))
-    other = latents(rolling(contraction, FIVE, ROLLING.planner(), noise(2), chunk=3))
+    one = latents(chunked(contraction, FIVE, AbsolutePolicy().planner(), noise(2), total=SHAPE[0], chunk=3))
+    other = latents(rolling(contraction, FIVE, ROLLING.planner(), noise(2), total=SHAPE[0], chunk=3))
     torch.testing.assert_close(one, other, rtol=0, atol=0)
     assert one.shape == (2, *SHAPE)
 
@@ -114,7 +116,7 @@ def test_chunked_follows_the_written_algorithm() -> None:
                 s = torch.tensor(FOUR.steps[k + 1].sigma)
                 x = (1 - s) * x0 + s * source.draw_renoise(c, k, 3, None)
         expected.append(x0)
-    done = latents(chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), chunk=3))
+    done = latents(chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), total=SHAPE[0], chunk=3))
     torch.testing.assert_close(done, torch.cat(expected, dim=1), rtol=0, atol=0)
 
 
@@ -130,7 +132,7 @@ def test_rolling_windows_follow_the_table() -> None:
             return super().draw_renoise(chunk, step, frames, None)
 
     source = Counting(suite="test", samples=[SampleKey("p", 0)], shape=SHAPE)
-    records = list(rolling(contraction, FIVE, ROLLING.planner(), source, chunk=3))
+    records = list(rolling(contraction, FIVE, ROLLING.planner(), source, total=SHAPE[0], chunk=3))
     calls = [record for record in records if isinstance(record, Denoised)]
     assert [(call.start, call.start + call.frames - 1, call.steps[::3]) for call in calls] == [
         (0, 2, (0,)), (0, 5, (1, 0)), (0, 8, (2, 1, 0)), (0, 11, (3, 2, 1, 0)), (0, 14, (4, 3, 2, 1, 0)),
@@ -155,7 +157,7 @@ def test_rolling_windows_follow_the_table() -> None:
 
 def test_chunked_calls_and_context_passes() -> None:
     """7 * 4 + 6 = 34 forwards; nobody would read the context pass after the last chunk."""
-    records = chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), chunk=3)
+    records = chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), total=SHAPE[0], chunk=3)
     kinds = Counter(type(record).__name__ for record in records)
     assert kinds == {"Denoised": 28, "Finished": 7, "ContextPass": 6}
 
@@ -165,15 +167,17 @@ def test_the_first_chunk_may_have_steps_of_its_own() -> None:
     one; chunk 0 is that of a rollout with the first schedule alone, and without attention every later one
     that of a rollout with the other.
     """
-    records = list(chunked(contraction, (FIVE, FOUR), AbsolutePolicy().planner(), noise(), chunk=3))
+    records = list(
+        chunked(contraction, (FIVE, FOUR), AbsolutePolicy().planner(), noise(), total=SHAPE[0], chunk=3)
+    )
     calls = [record for record in records if isinstance(record, Denoised)]
     assert [call.step for call in calls] == [*range(5), *(list(range(4)) * 6)]
     done, first, other = (
         latents(found)
         for found in (
             records,
-            chunked(contraction, FIVE, AbsolutePolicy().planner(), noise(), chunk=3),
-            chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), chunk=3),
+            chunked(contraction, FIVE, AbsolutePolicy().planner(), noise(), total=SHAPE[0], chunk=3),
+            chunked(contraction, FOUR, AbsolutePolicy().planner(), noise(), total=SHAPE[0], chunk=3),
         )
     )
     assert torch.equal(done[:, :3], first[:, :3])
@@ -188,7 +192,7 @@ def test_states_chain_into_each_other() -> None:
     source = noise()
     calls = [
         r
-        for r in chunked(contraction, FOUR, AbsolutePolicy().planner(), source, chunk=3)
+        for r in chunked(contraction, FOUR, AbsolutePolicy().planner(), source, total=SHAPE[0], chunk=3)
         if isinstance(r, Denoised)
     ]
     for before, after in pairwise(calls):
@@ -235,7 +239,7 @@ def test_context_passes_nobody_reads_change_nothing(toy_wan: Callable[..., Wan])
             network(x0[:, :3], torch.zeros(1, 3), planner.plan(3 * a, 3, "context"))
         return out
 
-    ours = latents(rolling(wan_call(wan, 1, 24), FIVE, ROLLING.planner(), noise(), chunk=3))
+    ours = latents(rolling(wan_call(wan, 1, 24), FIVE, ROLLING.planner(), noise(), total=SHAPE[0], chunk=3))
     with torch.no_grad():
         assert torch.equal(ours, upstream_rolling(ROLLING.planner(), wan_call(wan, 1, 24)))
 
@@ -251,7 +255,11 @@ def test_exit_step_keeps_gradient_in_that_call_alone(toy_wan: Callable[..., Wan]
     wan = toy_wan(torch.float32).requires_grad_(True)
     source = GeneratorNoise(generator=torch.Generator().manual_seed(3), batch=2, shape=SHAPE)
     network = wan_call(wan, 2, 21)
-    records = list(chunked(network, FOUR, AbsolutePolicy().planner(), source, chunk=3, exit_step=exit_step))
+    records = list(
+        chunked(
+            network, FOUR, AbsolutePolicy().planner(), source, total=SHAPE[0], chunk=3, exit_step=exit_step
+        )
+    )
     calls = [record for record in records if isinstance(record, Denoised)]
     assert [call.step for call in calls] == list(range(exit_step + 1)) * 7
     assert [call.x0.requires_grad for call in calls] == [call.step == exit_step for call in calls]
@@ -276,7 +284,9 @@ def test_gradient_windows_cover_every_block_once(toy_wan: Callable[..., Wan], of
     """Rolling Forcing's training: windows w = offset mod S predict each block exactly once, with gradient."""
     wan = toy_wan(torch.float32).requires_grad_(True)
     source = GeneratorNoise(generator=torch.Generator().manual_seed(3), batch=1, shape=SHAPE)
-    records = rolling(wan_call(wan, 1, 24), FIVE, ROLLING.planner(), source, chunk=3, grad_offset=offset)
+    records = rolling(
+        wan_call(wan, 1, 24), FIVE, ROLLING.planner(), source, total=SHAPE[0], chunk=3, grad_offset=offset
+    )
     kept = [record for record in records if isinstance(record, Denoised) and record.x0.requires_grad]
     assert [frame for call in kept for frame in range(call.start, call.start + call.frames)] == list(
         range(21)
@@ -292,7 +302,9 @@ def test_gradient_mode_never_leaks_to_the_caller(toy_wan: Callable[..., Wan]) ->
     network = wan_call(toy_wan(torch.float32), 1, 21)
     for enabled in (True, False):
         with torch.set_grad_enabled(enabled):
-            for _ in chunked(network, FOUR, AbsolutePolicy().planner(), noise(), chunk=3, exit_step=1):
+            for _ in chunked(
+                network, FOUR, AbsolutePolicy().planner(), noise(), total=SHAPE[0], chunk=3, exit_step=1
+            ):
                 assert torch.is_grad_enabled() == enabled
 
 
@@ -300,16 +312,20 @@ def test_faults_are_sentences() -> None:
     """Settings that cannot work are refused before the first call."""
     planner = AbsolutePolicy().planner()
     with pytest.raises(ValueError, match="not a multiple of chunk 4"):
-        next(chunked(contraction, FOUR, planner, noise(), chunk=4))
+        next(chunked(contraction, FOUR, planner, noise(), total=SHAPE[0], chunk=4))
     with pytest.raises(ValueError, match=r"Exit step 4 is not one of the steps 0\.\.3"):
-        next(chunked(contraction, FOUR, planner, noise(), chunk=3, exit_step=4))
+        next(chunked(contraction, FOUR, planner, noise(), total=SHAPE[0], chunk=3, exit_step=4))
     with pytest.raises(ValueError, match="train a baseline whose chunks are alike"):
-        next(chunked(contraction, (FIVE, FOUR), planner, noise(), chunk=3, exit_step=1))
+        next(chunked(contraction, (FIVE, FOUR), planner, noise(), total=SHAPE[0], chunk=3, exit_step=1))
     with pytest.raises(ValueError, match="train a baseline whose chunks are alike"):
-        next(chunked(contraction, FOUR, planner, noise(), chunk=3, exit_step=1, last_call_from=0))
+        next(
+            chunked(
+                contraction, FOUR, planner, noise(), total=SHAPE[0], chunk=3, exit_step=1, last_call_from=0
+            )
+        )
     with pytest.raises(ValueError, match=r"not a multiple of chunk 3 after chunks of \[4\]"):
-        next(chunked(contraction, FOUR, planner, noise(), chunk=(4, 3)))
+        next(chunked(contraction, FOUR, planner, noise(), total=SHAPE[0], chunk=(4, 3)))
     with pytest.raises(ValueError, match="hold 3 blocks of 7"):
-        next(rolling(contraction, FIVE, ROLLING.planner(), noise(), chunk=7))
+        next(rolling(contraction, FIVE, ROLLING.planner(), noise(), total=SHAPE[0], chunk=7))
     with pytest.raises(ValueError, match="Gradient offset 5"):
-        next(rolling(contraction, FIVE, ROLLING.planner(), noise(), chunk=3, grad_offset=5))
+        next(rolling(contraction, FIVE, ROLLING.planner(), noise(), total=SHAPE[0], chunk=3, grad_offset=5))

@@ -5,6 +5,7 @@ a VAE's folder.
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,6 +25,7 @@ from tests.models.test_wan_vae import random_vae
 from tests.models.umt5_toys import DIM, wan_state, write_tokenizer
 from workflow.sampling.batches import BatchSampler
 from workflow.sampling.model_files import prompt_encoder, row_sha256, text_sha256
+from workflow.sampling.shard import Cost, Piece
 
 BASELINES = load_all(Path(__file__).parents[2] / "baselines")
 CONFIG = WanConfig(
@@ -74,21 +76,22 @@ def test_clips_are_the_parts_put_together(files: Path, tmp_path: Path, precision
     maker = BatchSampler(
         sampler=sampler, text=rows, codec=codec, noise="portable", suite="s", items={}, prompts=texts
     )
-    made = maker.start(full_batches(samples_to_render(PROMPTS), 2)[0])()
+    *pieces, cost = [wait() for wait in maker.start(full_batches(samples_to_render(PROMPTS), 2)[0])]
 
     direct = open_text(files / "wan" / "umt5.pth").encode(texts)
     noise = sampler.portable_noise("s", [SampleKey(prompt.id, 0) for prompt in PROMPTS])
     latents = torch.cat([chunk.latents for chunk in sampler.sample(direct, noise)], dim=1)
     frames = codec.decode_uint8(latents)
     assert latents.abs().sum() > 0
-    for number, clip in enumerate(made):
-        assert clip.frames.shape == (81, 16, 16, 3)
-        assert torch.equal(torch.from_numpy(clip.frames), frames[number])
-        assert clip.latents is not None
-        assert torch.equal(torch.from_numpy(clip.latents), latents[number].float())
-        assert clip.first_frames_s is not None
-        assert 0 < clip.first_frames_s < 2 * (clip.sample_s + clip.decode_s)
-        assert clip.network_calls == 34
+    assert isinstance(cost, Cost)
+    made = [piece for piece in pieces if isinstance(piece, Piece)]
+    assert [piece.frames.shape for piece in made] == [(2, n, 16, 16, 3) for n in (9, *[12] * 6)]
+    assert np.array_equal(np.concatenate([piece.frames for piece in made], axis=1), frames.numpy())
+    held = [piece.latents for piece in made if piece.latents is not None]
+    assert np.array_equal(np.concatenate(held, axis=1), latents.float().numpy())
+    assert cost.first_frames_s is not None
+    assert 0 < cost.first_frames_s < 2 * (cost.sample_s + cost.decode_s)
+    assert cost.network_calls == 34
     assert len(list((tmp_path / "embeddings").glob("*.safetensors"))) == 2
     assert rows.encoder is None  # type: ignore[attr-defined]
 

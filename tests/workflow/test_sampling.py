@@ -28,7 +28,7 @@ from workflow.planning.suite import control_settings, sampling_settings
 from workflow.planning.suite_file import load_suite
 from workflow.sampling.load import LoadMeter
 from workflow.sampling.setup import tracked_baseline
-from workflow.sampling.shard import MadeClip, ShardJob, make_shard
+from workflow.sampling.shard import BatchPieces, Cost, Piece, ShardJob, make_shard
 from workflow.scripts import check, filter, render, sample
 
 ROOT = Path(__file__).parents[2]
@@ -180,11 +180,11 @@ def test_an_interrupted_shard_goes_on_with_the_clips_it_has(tmp_path: Path, prom
     def job(code: str = "c", changed: Sequence[Prompt] = prompts) -> ShardJob:
         return truth_job(tmp_path, changed, settings={"a": 1}, depends_on={"code": code})
 
-    def make(batch: Any) -> Callable[[], list[MadeClip]]:
+    def make(batch: Any) -> BatchPieces:
         made.extend(s.clip_id for s in batch.wanted)
         if interrupted and len(made) == 4:
             raise KeyboardInterrupt
-        return partial(render.render_batch, "truth", prompts, batch)
+        return render.render_batch("truth", prompts, batch)
 
     interrupted = True
     with pytest.raises(KeyboardInterrupt):
@@ -225,19 +225,19 @@ def test_batches_started_ahead_change_nothing(tmp_path: Path, prompts: list[Prom
     def job(folder: str, ahead: int) -> ShardJob:
         return truth_job(tmp_path / folder, prompts, ahead=ahead)
 
-    def start(batch: Batch) -> Callable[[], list[MadeClip]]:
+    def start(batch: Batch) -> BatchPieces:
         number = len(started)
         started.append(number)
         if number == failing:
             raise RuntimeError("out of memory")
         assert number - len(waited) <= 3, "two batches wait while a third is started"
 
-        def wait() -> list[MadeClip]:
-            made = render.render_batch("truth", prompts, batch)
-            waited.append(number)
+        def wait(made: Piece | Cost) -> Piece | Cost:
+            if isinstance(made, Cost):
+                waited.append(number)
             return made
 
-        return wait
+        return (partial(wait, piece()) for piece in render.render_batch("truth", prompts, batch))
 
     failing = None
     alone = make_shard(job("alone", 0), start)

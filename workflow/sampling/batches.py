@@ -3,10 +3,9 @@
 Legend: B clips of a batch, F latent frames, C channels, H, W latent size, T pixel frames of h x w.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from models.rollout import Finished, Runner, plain_runner
 from models.transfer import upload
 from workflow.sampling.machine import Moments
 from workflow.sampling.model_files import PromptEncoder
-from workflow.sampling.shard import MadeClip
+from workflow.sampling.shard import BatchPieces, Cost, Piece
 
 
 def best_runner(device: torch.device) -> Runner:
@@ -55,11 +54,11 @@ class BatchSampler:
             return self.sampler.portable_noise(self.suite, [SampleKey(s.prompt.id, s.index) for s in samples])
         return self.sampler.upstream_noise([self.items[s.clip_id] for s in samples], self.sampler.device)
 
-    def start(self, batch: Batch) -> Callable[[], list[MadeClip]]:
-        """Give a batch to the device, which decodes each chunk as it is finished.
+    def start(self, batch: Batch) -> BatchPieces:
+        """Give a batch to the device chunk after chunk, decoding each as it is finished.
 
-        Returns a function that waits for the clips. It raises FloatingPointError, naming a clip whose latents
-        are not finite.
+        Yields functions that wait for a chunk's latents and frames, then one for what a clip cost. Nothing
+        but a chunk, the cache and the decoder's memory is kept.
         """
         if not self.encoded:
             self.text.prepare(self.prompts)
@@ -69,44 +68,37 @@ class BatchSampler:
         text = upload(
             self.text.rows([sample.prompt.extended for sample in batch.samples]), self.sampler.device
         )
-        stream, calls, latents, frames = self.codec.stream(), 0, [], []
+        stream, calls, chunks = self.codec.stream(), 0, 0
         for record in self.sampler.records(text, self.noise_of(batch.samples)):
             if isinstance(record, Finished):
                 moments.take()
                 done = record.latents.float()
-                latents.append(_to_host(done))
+                latents = _to_host(done)
                 wide = record.latents.dtype == torch.float64  # which no decoder takes
-                frames.append(_to_host(stream.push(done if wide else record.latents)))
+                frames = _to_host(stream.push(done if wide else record.latents))
                 moments.take()
+                chunks += 1
+                yield partial(_piece, moments, 2 * chunks, latents, frames)
             else:
                 calls += 1
-        return partial(_collect, batch, moments, latents, frames, calls)
+        yield partial(_cost, moments, len(batch.samples), chunks, calls)
 
 
 def _to_host(x: Tensor) -> Tensor:
-    """[B, T, ...] as [T, B, ...] on the host. From a GPU the values arrive later, in pinned memory."""
-    return x.transpose(0, 1).contiguous().to("cpu", non_blocking=True)
+    """[B, T, ...] on the host. From a GPU the values arrive later, in pinned memory."""
+    return x.contiguous().to("cpu", non_blocking=True)
 
 
-def _collect(
-    batch: Batch, moments: Moments, latents: list[Tensor], frames: list[Tensor], calls: int
-) -> list[MadeClip]:
-    """The clips of a batch whose chunks [T, B, ...] are on their way to the host.
+def _piece(moments: Moments, moment: int, latents: Tensor, frames: Tensor) -> Piece:
+    """A chunk that is on its way to the host until a moment."""
+    moments.wait(moment)
+    return Piece(frames.numpy(), latents.numpy())
 
-    moments: the start, then two a chunk, around its decoding.
-    """
-    moments.wait()
-    last = 2 * len(frames)
+
+def _cost(moments: Moments, clips: int, chunks: int, calls: int) -> Cost:
+    """What a clip of the batch cost. moments: the start, then two a chunk, around its decoding."""
+    last = 2 * chunks
+    moments.wait(last)
     decode_s = sum(moments.seconds(i - 1, i) for i in range(2, last + 1, 2))
-    sample_s, size = moments.seconds(0, last) - decode_s, len(batch.samples)
-    made = []
-    for i, sample in enumerate(batch.samples):
-        own = np.concatenate([part[:, i].numpy() for part in latents])
-        if not np.isfinite(own).all():
-            raise FloatingPointError(
-                f"The latents of clip {sample.clip_id} are not finite, so no clip was written; look at the "
-                "row's weights."
-            )
-        images = np.concatenate([part[:, i].numpy() for part in frames])
-        made.append(MadeClip(images, own, sample_s / size, decode_s / size, moments.seconds(0, 2), calls))
-    return made
+    sample_s = moments.seconds(0, last) - decode_s
+    return Cost(sample_s / clips, decode_s / clips, moments.seconds(0, 2), calls)

@@ -54,7 +54,7 @@ def software(device: torch.device) -> dict[str, str]:
 
 
 class Moments:
-    """Points in a device's work, in order, taken without waiting; call `wait` before times are read."""
+    """Points in a device's work, in order, taken without waiting; call `wait` before a time is read."""
 
     def __init__(self, device: torch.device) -> None:
         self.on_gpu = device.type == "cuda"
@@ -70,10 +70,10 @@ class Moments:
         event.record()
         self.events.append(event)
 
-    def wait(self) -> None:
-        """Wait until the device has reached the last point."""
-        if self.events:
-            self.events[-1].synchronize()
+    def wait(self, number: int) -> None:
+        """Wait until the device has reached a point, by its number from 0."""
+        if self.on_gpu:
+            self.events[number].synchronize()
 
     def seconds(self, first: int, last: int) -> float:
         """Seconds between two points, by their numbers from 0."""

@@ -11,16 +11,21 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from queue import Full, Queue
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from evaluation.clips import ClipFrames, ClipShape, upscale, write_clip
+from evaluation.clips import ClipShape, ClipWriter, upscale
 from evaluation.code_state import this_commit
 from evaluation.command import Parser, command
 from evaluation.files import append_line, canonical_sha256, file_sha256, load_json, whole_lines, write_text
@@ -50,21 +55,31 @@ from workflow.sampling.load import LoadMeter
 log = logging.getLogger(__name__)
 
 
-class MadeClip(NamedTuple):
-    """One clip as made, and what it cost (see evaluation.records.ClipTiming)."""
+class Piece(NamedTuple):
+    """The next part of every clip of a batch."""
 
-    frames: ClipFrames
-    """[T, h, w, 3] in uint8."""
-    latents: np.ndarray | None
-    """[F, C, H, W] in float32; None of a rendered clip."""
+    frames: NDArray[np.uint8]
+    """[B, t, h, w, 3]."""
+    latents: NDArray[np.float32] | None
+    """[B, f, C, H, W]; None of rendered clips."""
+
+
+class Cost(NamedTuple):
+    """What a clip of a batch cost (see evaluation.records.ClipTiming)."""
+
     sample_s: float
     decode_s: float
     first_frames_s: float | None
     network_calls: int
 
 
-StartBatch = Callable[[Batch], Callable[[], list[MadeClip]]]
-"""Starts a batch and returns a function that waits for its clips, one for each sample of the batch."""
+BatchPieces = Iterator[Callable[[], Piece | Cost]]
+"""A batch in the making: functions that wait for its pieces, in order, the last for what a clip cost."""
+
+StartBatch = Callable[[Batch], BatchPieces]
+
+QUEUED = 16
+"""Pieces that wait to be written while a GPU samples the next ones: two batches of short clips."""
 
 
 class JournalEntry(Record):
@@ -155,9 +170,12 @@ def make_shard(job: ShardJob, start_batch: StartBatch, only: Set[str] | None = N
     with ThreadPoolExecutor(max_workers=max(1, job.ahead)) as pool:
         try:
             for batch, missing in todo:
-                meter = LoadMeter()
-                wait = start_batch(batch)
-                writing.append(pool.submit(_write_batch, job, batch, missing, wait, meter, keys))
+                write = partial(_write_batch, job, batch, missing, LoadMeter(), keys)
+                pieces = start_batch(batch)
+                if not job.ahead:
+                    note(write(pieces))
+                    continue
+                writing.append(_hand_over(pool, pieces, write))
                 while len(writing) > job.ahead:
                     note(writing.popleft().result())
         finally:
@@ -166,20 +184,122 @@ def make_shard(job: ShardJob, start_batch: StartBatch, only: Set[str] | None = N
     return [finished[clip] for clip in keys]
 
 
+def _hand_over(
+    pool: ThreadPoolExecutor, pieces: BatchPieces, write: Callable[[BatchPieces], list[JournalEntry]]
+) -> Future[list[JournalEntry]]:
+    """Make the pieces here, in the thread that uses the device, and have them written by another.
+
+    What stops the one stops the other: nothing waits for pieces that will never come, or be taken.
+    """
+    queue: Queue[Callable[[], Piece | Cost] | None] = Queue(QUEUED)
+    future = pool.submit(write, iter(queue.get, None))
+
+    def put(piece: Callable[[], Piece | Cost] | None) -> None:
+        while not future.done():
+            try:
+                queue.put(piece, timeout=1)
+            except Full:
+                continue
+            return
+        future.result()  # raises what stopped the writing
+
+    try:
+        for piece in pieces:
+            put(piece)
+    except BaseException:
+        if not future.done():
+            queue.put(None)  # a batch that ends early is not written
+        raise
+    put(None)
+    return future
+
+
 def _write_batch(
     job: ShardJob,
     batch: Batch,
     missing: Sequence[Sample],
-    wait: Callable[[], list[MadeClip]],
     meter: LoadMeter,
     keys: Mapping[str, str],
+    pieces: BatchPieces,
 ) -> list[JournalEntry]:
-    """Wait for a batch and write those of its clips that are missing."""
-    results = wait()
+    """Wait for a batch, piece after piece, and write those of its clips that are missing."""
+    place = {sample.clip_id: number for number, sample in enumerate(batch.wanted)}
+    with ExitStack() as opened:
+        files = [opened.enter_context(_ClipFile(job, one, place[one.clip_id])) for one in missing]
+        cost: Cost | None = None
+        for wait in pieces:
+            made = wait()
+            if isinstance(made, Cost):
+                cost = made
+                break
+            for file in files:
+                file.append(made)
+        if cost is None:
+            raise RuntimeError(f"The batch of clip {batch.wanted[0].clip_id} ended before its last piece.")
     load = meter.read(len(batch.samples))
-    assert len(results) == len(batch.samples), "one result per sample of the batch"
-    made = dict(zip((sample.clip_id for sample in batch.wanted), results[: len(batch.wanted)], strict=True))
-    return [_finish(job, sample, made[sample.clip_id], load, keys[sample.clip_id]) for sample in missing]
+    return [file.entry(cost, load, keys[file.sample.clip_id]) for file in files]
+
+
+class _ClipFile:
+    """One clip of a batch while it is written, as a context, in the suite's size; its latents are hashed."""
+
+    def __init__(self, job: ShardJob, sample: Sample, place: int) -> None:
+        """place: of the clip in its batch."""
+        self.job, self.sample, self.place = job, sample, place
+        shape = job.shape
+        path = job.folder / clip_file(sample.clip_id)
+        self.writer = ClipWriter(path, height=shape.height, width=shape.width, fps=shape.fps)
+        self.latents: hashlib._Hash | None = None
+        self.seconds = 0.0
+
+    def __enter__(self) -> Self:
+        self.writer.__enter__()
+        return self
+
+    def append(self, piece: Piece) -> None:
+        """Raises FloatingPointError, naming the clip, if its latents are not finite."""
+        started, shape = time.perf_counter(), self.job.shape
+        if piece.latents is not None:
+            latents = np.ascontiguousarray(piece.latents[self.place])
+            if not np.isfinite(latents).all():
+                raise FloatingPointError(
+                    f"The latents of clip {self.sample.clip_id} are not finite, so no clip was written; look "
+                    "at the row's weights."
+                )
+            self.latents = self.latents or hashlib.sha256()
+            self.latents.update(latents.data)
+        self.writer.append(upscale(piece.frames[self.place], height=shape.height, width=shape.width))
+        self.seconds += time.perf_counter() - started
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        started = time.perf_counter()
+        self.writer.__exit__(kind, error, trace)
+        self.seconds += time.perf_counter() - started
+
+    def entry(self, cost: Cost, load: Load, key: str) -> JournalEntry:
+        """What is noted of the finished clip."""
+        job, latents = self.job, None if self.latents is None else self.latents.hexdigest()
+        clip = clip_record(job, self.sample, pixel_frames=self.writer.frames, latents_sha256=latents)
+        timing = ClipTiming(
+            clip_id=self.sample.clip_id,
+            row=job.row,
+            sample_s=round(cost.sample_s, 6),
+            decode_s=round(cost.decode_s, 6),
+            write_s=round(self.seconds, 6),
+            first_frames_s=None if cost.first_frames_s is None else round(cost.first_frames_s, 6),
+            network_calls=cost.network_calls,
+            peak_mb=peak_mb(resource.RUSAGE_SELF),
+            peak_gpu_mb=peak_gpu_mb(),
+            device=job.device,
+            attention=job.attention,
+            load=load,
+            commit=this_commit(),
+            finished=timestamp(),
+            software=job.software,
+        )
+        return JournalEntry(key=key, clip=clip, timing=timing)
 
 
 def finished_clips(folder: Path, keys: dict[str, str]) -> dict[str, JournalEntry]:
@@ -198,35 +318,6 @@ def finished_clips(folder: Path, keys: dict[str, str]) -> dict[str, JournalEntry
             if keys.get(clip.clip_id) == entry.key and path.is_file() and file_sha256(path) == clip.sha256:
                 finished[clip.clip_id] = entry
     return finished
-
-
-def _finish(job: ShardJob, sample: Sample, made: MadeClip, load: Load, key: str) -> JournalEntry:
-    started = time.perf_counter()
-    write_clip(
-        job.folder / clip_file(sample.clip_id),
-        upscale(made.frames, height=job.shape.height, width=job.shape.width),
-        fps=job.shape.fps,
-    )
-    latents = None if made.latents is None else hashlib.sha256(made.latents.tobytes()).hexdigest()
-    clip = clip_record(job, sample, pixel_frames=len(made.frames), latents_sha256=latents)
-    timing = ClipTiming(
-        clip_id=sample.clip_id,
-        row=job.row,
-        sample_s=round(made.sample_s, 6),
-        decode_s=round(made.decode_s, 6),
-        write_s=round(time.perf_counter() - started, 6),
-        first_frames_s=None if made.first_frames_s is None else round(made.first_frames_s, 6),
-        network_calls=made.network_calls,
-        peak_mb=peak_mb(resource.RUSAGE_SELF),
-        peak_gpu_mb=peak_gpu_mb(),
-        device=job.device,
-        attention=job.attention,
-        load=load,
-        commit=this_commit(),
-        finished=timestamp(),
-        software=job.software,
-    )
-    return JournalEntry(key=key, clip=clip, timing=timing)
 
 
 def clip_record(job: ShardJob, sample: Sample, *, pixel_frames: int, latents_sha256: str | None) -> Clip:

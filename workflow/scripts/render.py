@@ -6,13 +6,17 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
+
 from evaluation.clips import ClipShape
 from evaluation.command import run
 from evaluation.records import Prompt, read_jsonl
 from evaluation.shards import Batch
 from evaluation.toybox.controls import control_frames
 from workflow.sampling.shard import (
-    MadeClip,
+    BatchPieces,
+    Cost,
+    Piece,
     ShardJob,
     make_shard,
     settings_from,
@@ -22,14 +26,13 @@ from workflow.sampling.shard import (
 )
 
 
-def render_batch(control: str, prompts: Sequence[Prompt], batch: Batch) -> list[MadeClip]:
+def render_batch(control: str, prompts: Sequence[Prompt], batch: Batch) -> BatchPieces:
     """One rendered clip per sample of the batch."""
-    made = []
-    for sample in batch.samples:
-        started = time.perf_counter()
-        frames = control_frames(control, prompts, sample.prompt, sample.index)
-        made.append(MadeClip(frames, None, time.perf_counter() - started, 0.0, None, 0))
-    return made
+    started = time.perf_counter()
+    clips = [control_frames(control, prompts, sample.prompt, sample.index) for sample in batch.samples]
+    cost = Cost((time.perf_counter() - started) / len(clips), 0.0, None, 0)
+    yield partial(Piece, np.stack(clips), None)
+    yield lambda: cost
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,9 +57,7 @@ def render_shard(flags: argparse.Namespace) -> None:
         device="cpu",
     )
 
-    def start(batch: Batch) -> partial[list[MadeClip]]:
-        return partial(render_batch, settings["control"], prompts, batch)
-
+    start = partial(render_batch, settings["control"], prompts)
     entries = make_shard(job, start, wanted_clips(flags.prompts, flags.chosen))
     write_shard(entries, flags.manifest, flags.timings)
 

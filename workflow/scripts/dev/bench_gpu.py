@@ -34,7 +34,7 @@ from models.attention import kernel_name
 from models.config import WanConfig
 from models.flops import call_flops, text_flops
 from models.interfaces import Codec
-from models.noise import JointWindow, NoiseSource, SampleKey
+from models.noise import DrawnWhole, JointWindow, PortableNoise, SampleKey
 from models.plan import AttendPlan
 from models.rollout import Finished, NetworkCall, Runner, plain_runner
 from models.wan import Wan, cast_parameters, init_weights
@@ -50,6 +50,7 @@ from workflow.sampling.benchmark import (
     synchronized_time,
 )
 from workflow.sampling.machine import device_name
+from workflow.sampling.shard import Cost, Piece
 
 log = logging.getLogger("bench_gpu")
 
@@ -138,18 +139,18 @@ def time_method(
     network_s = statistics.median(sum(run) for run in runs)
     decode_s = median_time(lambda: codec.decode_uint8(latents), device, repeats=repeats)
     maker, work = whole_batches(sampler, codec, text)
-    frames = maker.start(work)()[0].frames
+    shape = made_frames(maker, work)[0]
     alone, first = [], []
     for _ in range(repeats):
         started = synchronized_time(device)
-        made = maker.start(work)()
+        first.append(made_frames(maker, work)[1].first_frames_s or 0.0)
         alone.append(synchronized_time(device) - started)
-        first.append(made[0].first_frames_s or 0.0)
     started = synchronized_time(device)
-    for wait in [maker.start(work) for _ in range(repeats + 1)]:
-        wait()
+    for batch_pieces in [list(maker.start(work)) for _ in range(repeats + 1)]:
+        for wait in batch_pieces:
+            wait()
     stream_s, together_s = (synchronized_time(device) - started) / (repeats + 1), statistics.median(alone)
-    pixels = batch * frames.shape[0]
+    pixels = batch * shape[0]
     return Timing(
         method=baseline.name,
         precision=precision,
@@ -164,7 +165,7 @@ def time_method(
         stream_s=stream_s,
         first_latents_s=chunks[0],
         first_pixels_s=statistics.median(first),
-        write_s=write_time(frames.shape),
+        write_s=write_time(shape),
         fps_network=pixels / network_s,
         fps_together=pixels / together_s,
         fps_stream=pixels / stream_s,
@@ -186,6 +187,14 @@ def random_network(baseline: Baseline, precision: Precision, config: WanConfig, 
 def clip(sampler: Sampler, text: Tensor) -> Tensor:
     """Latents [B, F, C, H, W] of one batch."""
     return torch.cat([chunk.latents for chunk in sampler.sample(text, noise_of(sampler, text))], dim=1)
+
+
+def made_frames(maker: BatchSampler, work: Batch) -> tuple[tuple[int, ...], Cost]:
+    """Shape [T, h, w, 3] of the clips of a batch that is made, and what one cost."""
+    made = [wait() for wait in maker.start(work)]
+    frames = [piece.frames for piece in made if isinstance(piece, Piece)]
+    (cost,) = (one for one in made if isinstance(one, Cost))
+    return (sum(one.shape[1] for one in frames), *frames[0].shape[2:]), cost
 
 
 @lru_cache
@@ -233,7 +242,7 @@ def whole_batches(sampler: Sampler, codec: Codec, text: Tensor) -> tuple[BatchSa
     return maker, batch
 
 
-def noise_of(sampler: Sampler, text: Tensor) -> NoiseSource:
+def noise_of(sampler: Sampler, text: Tensor) -> PortableNoise:
     return sampler.portable_noise("bench", [SampleKey("clip", i) for i in range(len(text))])
 
 
@@ -252,10 +261,10 @@ def chunk_times(sampler: Sampler, text: Tensor) -> list[float]:
     return seconds
 
 
-class PredrawnNoise:
+class PredrawnNoise(DrawnWhole):
     """Noise whose first draw is made beforehand; later ones are drawn when asked, as in sampling."""
 
-    def __init__(self, source: NoiseSource) -> None:
+    def __init__(self, source: PortableNoise) -> None:
         self.source, self.start = source, source.initial()
 
     def initial(self) -> Tensor:
