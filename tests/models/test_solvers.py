@@ -58,7 +58,7 @@ def test_a_straight_path_is_followed_exactly() -> None:
 
 
 def test_unipc_is_of_second_order() -> None:
-    """Guards its second order, a quarter of the error for half the step in the limit: v = -x has a closed-form end, x_0 e^(sigma_0)."""
+    """Half the step, a quarter of the error in the limit: v = -x ends at x_0 e^(sigma_0) in closed form."""
     errors = []
     for steps in (40, 80):
         solver = unipc_solver(steps, shift=1.0)
