@@ -29,7 +29,7 @@ from models.noise import (
 from models.plan import POLICIES, CachePolicy, chunk_sizes
 from models.rollout import Finished, Rollout, RolloutRecord, Runner, plain_runner
 from models.schedule import DTYPES, Schedule, build_schedule, level_schedule
-from models.wan import Wan, stored_dtype
+from models.wan import Wan, join_projections, stored_dtype
 
 Precision = Literal["exact", "fast", "float32"]
 """exact: the released code's precision and operations. fast: rotations in float32, fused operations, adapters
@@ -251,6 +251,9 @@ def build_sampler(
                 f"network has it in {parameter.dtype}; cast the network with cast_parameters after its "
                 "adapters are in place."
             )
+    frozen = not any(parameter.requires_grad for parameter in wan.parameters())
+    if wan.dtypes.fused and frozen and wan.patch_embedding.weight.is_cuda:
+        join_projections(wan)
     return Sampler(
         baseline=baseline,
         wan=wan,

@@ -80,6 +80,8 @@ class Tokens(Protocol):
 
     def normed_k(self, rope: Rotation | None = None) -> Tensor: ...
 
+    def stored(self, rope: Rotation, keys: Tensor, values: Tensor, *, rotate_keys: bool) -> Tensor: ...
+
 
 def attend_cached(
     cache: KVCache, plan: AttendPlan, layer: int, own: Tokens, *, rotation_at: RotationAt
@@ -92,12 +94,21 @@ def attend_cached(
     frames, tokens = plan.frames, cache.tokens_per_frame
     here, v = rotation_at(plan.q_rotary_start, frames), own.v
     own_k: dict[KeyForm, Tensor] = {}
-    for form in _own_forms(plan):
-        own_k[form] = own.normed_k(here if form == "rotated" else None).unflatten(1, (frames, tokens))
-    own_v = v.unflatten(1, (frames, tokens))
-    with torch.no_grad():
-        _update(keys, own_k[plan.write.form] if plan.write else None, plan)
-        _update(values, own_v, plan)
+    own_v, q = v.unflatten(1, (frames, tokens)), None
+    if not torch.is_grad_enabled() and _all_by_cache(plan):
+        assert plan.write is not None, "what is read from the cache alone was written there"
+        leaving = [_make_room(stored, plan) for stored in (keys, values)]
+        slots = slice(plan.write.slot, plan.write.slot + frames)
+        place_k, place_v = (stored[:, slots].flatten(1, 2) for stored in (keys, values))
+        q = own.stored(here, place_k, place_v, rotate_keys=plan.write.form == "rotated")
+        for stored, left in zip((keys, values), leaving, strict=True):
+            _absorb(stored, left, plan)
+    else:
+        for form in _own_forms(plan):
+            own_k[form] = own.normed_k(here if form == "rotated" else None).unflatten(1, (frames, tokens))
+        with torch.no_grad():
+            _update(keys, own_k[plan.write.form] if plan.write else None, plan)
+            _update(values, own_v, plan)
 
     def rotated(piece: Tensor, position: int | None) -> Tensor:
         if position is None:
@@ -127,7 +138,14 @@ def attend_cached(
     gathered = [piece for read in plan.reads for piece in gather(read)]
     read_k = torch.cat([piece[0] for piece in gathered], dim=1) if len(gathered) > 1 else gathered[0][0]
     read_v = torch.cat([piece[1] for piece in gathered], dim=1) if len(gathered) > 1 else gathered[0][1]
-    return attend(own.normed_q(here), read_k.flatten(1, 2), read_v.flatten(1, 2))
+    return attend(own.normed_q(here) if q is None else q, read_k.flatten(1, 2), read_v.flatten(1, 2))
+
+
+def _all_by_cache(plan: AttendPlan) -> bool:
+    """Whether a call writes all its frames and reads none of them but from the cache."""
+    write = plan.write
+    written = write is not None and (write.offset, write.length) == (0, plan.frames)
+    return written and all(read.source == "cache" for read in plan.reads)
 
 
 def _as_the_call(plan: AttendPlan, read: Read) -> bool:
@@ -161,14 +179,26 @@ def _split_at_write(read: Read, plan: AttendPlan, *, live: bool) -> list[tuple[i
 
 def _update(stored: Tensor, own: Tensor | None, plan: AttendPlan) -> None:
     """Carry out the plan on the keys or values stored in a layer; own: those of the call, if it writes."""
-    absorb, write = plan.absorb, plan.write
+    write, leaving = plan.write, _make_room(stored, plan)
+    if write is not None and own is not None:
+        source = own[:, write.offset : write.offset + write.length]
+        stored[:, write.slot : write.slot + write.length] = source
+    _absorb(stored, leaving, plan)
+
+
+def _make_room(stored: Tensor, plan: AttendPlan) -> Tensor | None:
+    """Carry out the plan's moves; returns what they drop if it is to be absorbed."""
+    absorb = plan.absorb
     leaving = None if absorb is None else stored[:, absorb.src : absorb.src + absorb.length].clone()
     for move in plan.moves:
         moved = stored[:, move.src : move.src + move.length].clone()
         stored[:, move.dst : move.dst + move.length] = moved
-    if write is not None and own is not None:
-        source = own[:, write.offset : write.offset + write.length]
-        stored[:, write.slot : write.slot + write.length] = source
+    return leaving
+
+
+def _absorb(stored: Tensor, leaving: Tensor | None, plan: AttendPlan) -> None:
+    """Blend what left into the sink, if the plan says so."""
+    absorb = plan.absorb
     if absorb is not None and leaving is not None:
         sink = slice(absorb.dst, absorb.dst + absorb.length)
         stored[:, sink] = blend(stored[:, sink], leaving, absorb.alpha, absorb.dtype)

@@ -138,6 +138,71 @@ def rms_norm_rotate(
     return (normed if rope is None else rotate(normed, rope)).to(x.dtype)
 
 
+def store_heads(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    weights: tuple[Tensor, Tensor],
+    eps: float,
+    rope: Rotation,
+    keys: Tensor,
+    values: Tensor,
+    *,
+    rotate_keys: bool,
+    fused: bool,
+) -> Tensor:
+    """Queries [B, T, N, D] of q [B, T, dim], normed and rotated; k, normed and rotated if asked, and v
+    [B, T, N, D] go to keys and values [B, T, N, D], which are parts of a cache. Without gradient.
+
+    weights: of the norms of queries and keys.
+    """
+    like = q.stride() == k.stride() == v.flatten(2).stride() and q.stride(2) == 1
+    dense = all(x[0].is_contiguous() for x in (keys, values)) and keys.stride() == values.stride()
+    if fused and in_kernels(q) and rope.cos.dtype == torch.float32 and like and dense:
+        from models.kernels import store_heads_cuda
+
+        q_heads, k_heads = (x.unflatten(-1, v.shape[2:]) for x in (q, k))
+        return store_heads_cuda(
+            q_heads, k_heads, v, weights, eps, rope, keys, values, rotate_keys=rotate_keys
+        )
+    size = v.shape[-1]
+    keys.copy_(rms_norm_rotate(k, weights[1], eps, size, rope if rotate_keys else None, fused=fused))
+    values.copy_(v)
+    return rms_norm_rotate(q, weights[0], eps, size, rope, fused=fused)
+
+
+def joined_linear(*layers: LinearLayer) -> tuple[Tensor, Tensor] | None:
+    """Weight and bias of several linear layers as one layer whose outputs follow one another; None unless
+    `join_linear` put them beside each other.
+    """
+    if any(type(layer) is not nn.Linear for layer in layers):
+        return None
+    wholes = []
+    for parts in ([layer.weight for layer in layers], [layer.bias for layer in layers]):
+        first, place = parts[0], parts[0].storage_offset()
+        for part in parts:
+            beside = part.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+            if not (beside and part.storage_offset() == place and part.is_contiguous()):
+                return None
+            place += part.numel()
+        shape = (sum(len(part) for part in parts), *first.shape[1:])
+        wholes.append(first.detach().as_strided(shape, first.stride()))
+    return wholes[0], wholes[1]
+
+
+def join_linear(*layers: LinearLayer) -> None:
+    """Put the weights of frozen linear layers of one input beside each other, values as they are, so that
+    one product gives the outputs of all (`joined_linear`). Layers with adapters stay as they are.
+    """
+    if any(type(layer) is not nn.Linear for layer in layers) or joined_linear(*layers) is not None:
+        return
+    for name in ("weight", "bias"):
+        parts = [getattr(layer, name) for layer in layers]
+        whole = torch.cat([part.data for part in parts])
+        for part, place in zip(parts, whole.split([len(part) for part in parts]), strict=True):
+            part.data = place
+
+
 def rotate(x: Tensor, by: Rotation) -> Tensor:
     """Rotate q or k [B, T, N, D]; pairs are (2i, 2i+1). Computed in the rotation's dtype, returned in x's.
 
@@ -165,34 +230,124 @@ def linear_gelu(layer: LinearLayer, gelu: nn.Module, x: Tensor, *, fused: bool) 
     return out
 
 
+class Room(NamedTuple):
+    """Where a causal convolution's input of a step of T frames goes. C channels, channels-last."""
+
+    now: Tensor
+    """[B, C, 2 + T, H, W], the two frames before this step in front; or with 3 taps [B, 3 C, T, H, W], which
+    holds for every frame the two before it and itself, side by side along C. The past is in place."""
+    later: Tensor
+    """The same for the next step: the last two frames are put where it has its past."""
+    taps: int
+    """1 or 3."""
+
+
 def add_norm_silu(
     x: Tensor,
     bias: Tensor,
     residual: Tensor | None,
     gamma: Tensor | None,
-    out: Tensor | None,
+    out: Room | None,
     *,
     keep_sum: bool,
 ) -> Tensor | None:
-    """out <- silu(rms_norm(x + bias + residual)), for the VAE's decoder. Returns the sum, in x's dtype, where
-    keep_sum asks for it.
+    """out <- silu(rms_norm(x + bias + residual)), for the VAE's decoder; the plain sum if gamma is None.
+    Returns the sum, in x's dtype, where keep_sum asks for it.
 
-    x, residual: [B, C, T, H, W], channels-last; bias, gamma: [C]; out: what `CausalConv.room` of
-    models/wan_decoder.py gives, in which every frame is written once, or three times. Without gamma and out,
-    there is only the sum. The norm divides by the length over C and multiplies by sqrt(C) gamma.
+    x, residual: [B, C, T, H, W], channels-last; bias, gamma: [C]; out: of `CausalConv.room` of
+    models/wan_decoder.py. The norm divides by the length over C and multiplies by sqrt(C) gamma.
     """
     if x.is_cuda:
         from models.kernels import add_norm_silu_cuda
 
         return add_norm_silu_cuda(x, bias, residual, gamma, out, keep_sum=keep_sum)
-    total = x.float() + bias.float()[:, None, None, None]
-    if residual is not None:
-        total = total + residual.float()
-    if gamma is not None and out is not None:
-        channels, frames = x.shape[1], x.shape[2]
-        normed = functional.normalize(total, dim=1) * (channels**0.5 * gamma.float()[:, None, None, None])
-        taps = out.shape[1] // channels
-        for later in range(min(taps, frames)):
-            place = out.narrow(1, (taps - 1 - later) * channels, channels)
-            place[:, :, later:] = functional.silu(normed[:, :, : frames - later])
+    total = _sum(x, bias, residual)
+    if out is not None:
+        _place(total if gamma is None else _norm_silu(total, gamma), out)
     return total.to(x.dtype) if keep_sum else None
+
+
+def _sum(x: Tensor, bias: Tensor, residual: Tensor | None) -> Tensor:
+    total = x.float() + bias.float()[:, None, None, None]
+    return total if residual is None else total + residual.float()
+
+
+def _norm_silu(total: Tensor, gamma: Tensor) -> Tensor:
+    length: float = total.shape[1] ** 0.5
+    return functional.silu(functional.normalize(total, dim=1) * (length * gamma.float()[:, None, None, None]))
+
+
+def _place(value: Tensor, out: Room) -> None:
+    """Write frames [B, C, T, H, W] into this step's buffer, and the last two into the next one's past."""
+    channels, frames = value.shape[1], value.shape[2]
+    now, later = out.now, out.later
+    if out.taps == 1:
+        now[:, :, 2:] = value
+        later[:, :, :2] = now[:, :, -2:]
+        return
+    for back in range(min(out.taps, frames)):
+        tap = out.taps - 1 - back
+        now[:, tap * channels : (tap + 1) * channels, back:] = value[:, :, : frames - back]
+    later[:, : 2 * channels, 0] = now[:, channels:, -1]
+    if later.shape[2] > 1:
+        later[:, :channels, 1] = now[:, 2 * channels :, -1]
+
+
+def norm_silu_products(
+    x: Tensor, bias: Tensor, residual: Tensor | None, gamma: Tensor, weight: Tensor, depth: int
+) -> Tensor:
+    """Products of silu(rms_norm(x + bias + residual)) [B, C, T, H, W] with the first `depth` columns of
+    `weight` [C, a power of two], every pixel for itself: [B, depth, T, H, W], contiguous; float16 for a
+    bfloat16 weight, which keeps more of their bits.
+    """
+    if x.is_cuda:
+        from models.kernels import norm_silu_products_cuda
+
+        return norm_silu_products_cuda(x, bias, residual, gamma, weight, depth, product_dtype(weight))
+    features = _norm_silu(_sum(x, bias, residual), gamma).to(weight.dtype)
+    products = torch.einsum("bcthw,ck->bkthw", features.float(), weight[:, :depth].float())
+    return products.to(product_dtype(weight)).contiguous()
+
+
+def product_dtype(weight: Tensor) -> torch.dtype:
+    """What the products of `norm_silu_products` are stored in."""
+    return torch.float16 if weight.dtype == torch.bfloat16 else weight.dtype
+
+
+def gather_taps(products: Tensor, before: Tensor | None, bias: Tensor) -> Tensor:
+    """Pixels [B, O, T, H, W] of a causal 3x3x3 convolution, in the bias' dtype, from products of its input
+    with every tap.
+
+    products: [B, 27 O, T, H, W], taps in the order of the kernel and O innermost; before: those of the step
+    before, None for none; bias: [O]. What lies outside of picture and clip counts as zero. One rounding.
+    """
+    if products.is_cuda:
+        from models.kernels import gather_taps_cuda
+
+        return gather_taps_cuda(products, before, bias)
+    batch, depth, frames, height, width = products.shape
+    past = products.new_zeros(batch, depth, 2, height, width)
+    if before is not None:
+        kept = before[:, :, -2:]
+        past[:, :, 2 - kept.shape[2] :] = kept
+    padded = functional.pad(torch.cat([past, products], dim=2).float(), (1, 1, 1, 1))
+    taps = padded.unflatten(1, (3, 3, 3, -1))
+    total = bias.float()[:, None, None, None].expand(batch, -1, frames, height, width)
+    for t in range(3):
+        for row in range(3):
+            for column in range(3):
+                own = taps[:, t, row, column]
+                total = total + own[:, :, t : t + frames, row : row + height, column : column + width]
+    return total.to(bias.dtype)
+
+
+def attend_one_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(D)) v of one head too wide for attention kernels, [B, T, D] each, D = 384 in the
+    VAE. Scores and softmax are in float32, the weights of v rounded to its dtype.
+    """
+    if not in_kernels(q) or q.dtype == torch.float32:
+        return functional.scaled_dot_product_attention(q, k, v)
+    from models.kernels import softmax_cuda
+
+    scores = torch.bmm(q, k.mT, out_dtype=torch.float32)
+    return torch.bmm(softmax_cuda(scores, q.shape[-1] ** -0.5, v.dtype), v)

@@ -15,35 +15,66 @@ PROGRAMS = 1056  # of a backward kernel, each over some rows: 8 for each of an H
 
 
 @triton.jit
-def _add_norm_silu(
-    x, bias, residual, gamma, total, out, rows, frame_rows, frames, out_stride, scale,
-    C: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, RESIDUAL: tl.constexpr, KEEP: tl.constexpr,
-    NORM: tl.constexpr, TAPS: tl.constexpr,
+def _sum_norm_silu(
+    x, bias, residual, gamma, at, c, mask, scale,
+    C: tl.constexpr, RESIDUAL: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
-    r = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    c = tl.arange(0, WIDTH)
-    inside = r < rows
-    mask = inside[:, None] & (c < C)[None, :]
-    at = r[:, None] * C + c[None, :]
+    """(x + bias + residual, its normed and activated form, or itself without a norm) of rows by channels."""
     value = tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
     value += tl.load(bias + c, mask=c < C, other=0.0).to(tl.float32)[None, :]
     if RESIDUAL:
         value += tl.load(residual + at, mask=mask, other=0.0).to(tl.float32)
     value = tl.where(mask, value, 0.0)
-    if KEEP:
-        tl.store(total + at, value.to(total.dtype.element_ty), mask=mask)
+    normed = value
     if NORM:
         length = tl.sqrt(tl.sum(value * value, axis=1))
         normed = value / tl.maximum(length, 1e-12)[:, None] * scale
         normed *= tl.load(gamma + c, mask=c < C, other=0.0).to(tl.float32)[None, :]
-        normed = (normed * tl.sigmoid(normed)).to(out.dtype.element_ty)
-        clip = r // (frame_rows * frames)
-        within = r - clip * (frame_rows * frames)
-        to = clip[:, None] * out_stride + within[:, None] * (TAPS * C) + c[None, :]
-        tl.store(out + to + (TAPS - 1) * C, normed, mask=mask)
-        for later in tl.static_range(1, TAPS):
-            shown = (within // frame_rows + later < frames)[:, None] & mask
-            tl.store(out + to + later * frame_rows * (TAPS * C) + (TAPS - 1 - later) * C, normed, mask=shown)
+        normed *= tl.sigmoid(normed)
+    return value, normed
+
+
+@triton.jit
+def _add_norm_silu(
+    x, bias, residual, gamma, total, now, later, rows, pixels, frames, later_frames, now_stride, later_stride,
+    scale,
+    C: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, RESIDUAL: tl.constexpr, KEEP: tl.constexpr,
+    NORM: tl.constexpr, TAPS: tl.constexpr, SINGLE: tl.constexpr,
+):  # fmt: skip
+    r = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    c = tl.arange(0, WIDTH)
+    mask = (r < rows)[:, None] & (c < C)[None, :]
+    at = r[:, None] * C + c[None, :]
+    value, normed = _sum_norm_silu(x, bias, residual, gamma, at, c, mask, scale, C, RESIDUAL, NORM)
+    if KEEP:
+        tl.store(total + at, value.to(total.dtype.element_ty), mask=mask)
+    if TAPS > 0:
+        shown = normed.to(now.dtype.element_ty)
+        clip = r // (pixels * frames)
+        within = r - clip * (pixels * frames)
+        back = frames - 1 - within // pixels  # 0 in the last frame
+        pixel = within - within // pixels * pixels
+        here = now + clip[:, None] * now_stride + c[None, :]
+        there = later + clip[:, None] * later_stride + c[None, :]
+    if TAPS == 1:  # frames one after another, behind two of the past
+        tl.store(here + (2 * pixels + within)[:, None] * C, shown, mask=mask)
+        past = mask & (back < 2)[:, None]
+        tl.store(there + ((1 - back) * pixels + pixel)[:, None] * C, shown, mask=past)
+        if SINGLE:
+            older = tl.load(here + (pixels + pixel)[:, None] * C, mask=mask)
+            tl.store(there + pixel[:, None] * C, older, mask=mask)
+    if TAPS == 3:  # for every frame the two before it and itself
+        depth: tl.constexpr = 3 * C
+        for tap in tl.static_range(0, 3):
+            own = mask & (back >= 2 - tap)[:, None]
+            tl.store(here + (within + (2 - tap) * pixels)[:, None] * depth + tap * C, shown, mask=own)
+        last, second = mask & (back == 0)[:, None], mask & (back == 1)[:, None]
+        tl.store(there + pixel[:, None] * depth + C, shown, mask=last)
+        tl.store(there + (pixels + pixel)[:, None] * depth, shown, mask=last & (later_frames > 1))
+        tl.store(there + pixel[:, None] * depth, shown, mask=second)
+        if SINGLE:
+            older = tl.load(here + pixel[:, None] * depth + C, mask=mask)
+            tl.store(there + pixel[:, None] * depth, older, mask=mask)
 
 
 def add_norm_silu_cuda(
@@ -51,38 +82,155 @@ def add_norm_silu_cuda(
     bias: Tensor,
     residual: Tensor | None,
     gamma: Tensor | None,
-    out: Tensor | None,
+    out: tuple[Tensor, Tensor, int] | None,
     *,
     keep_sum: bool,
 ) -> Tensor | None:
-    """`add_norm_silu` of models/fused.py on CUDA. Raises ValueError unless all is channels-last."""
+    """`add_norm_silu` of models/fused.py on CUDA; out: a `Room` of that module. Raises
+    ValueError unless all is channels-last.
+    """
     batch, channels, frames, height, width = x.shape
-    taps = 1 if out is None else out.shape[1] // channels
-    for name, value in (("x", x), ("residual", residual), ("out", out)):
+    now, later, taps = (x, x, 0) if out is None else out
+    _check_layout(True, x=x, residual=residual)
+    _check_layout(False, now=now, later=later)
+    total = x.new_empty(batch, *x.shape[2:], channels).permute(0, 4, 1, 2, 3) if keep_sum else None
+    rows, padded = batch * frames * height * width, triton.next_power_of_2(channels)
+    block = max(1, 2048 // padded)
+    _add_norm_silu[(triton.cdiv(rows, block),)](
+        x, bias, x if residual is None else residual, bias if gamma is None else gamma,
+        x if total is None else total, now, later, rows, height * width, frames, later.shape[2],
+        now.stride(0), later.stride(0), channels**0.5,
+        C=channels, WIDTH=padded, ROWS=block, RESIDUAL=residual is not None, KEEP=keep_sum,
+        NORM=gamma is not None, TAPS=taps, SINGLE=frames == 1,
+        num_warps=4,
+    )  # fmt: skip
+    return total
+
+
+def _check_layout(dense: bool, **values: Tensor | None) -> None:
+    """Raise ValueError unless all are channels-last; dense: clips one after another, too."""
+    for name, value in values.items():
         if value is None:
             continue
-        depth = value.shape[1]
-        inner = (1, height * width * depth, width * depth, depth)  # strides of C, T, H, W
+        depth, frames, height, width = value.shape[1:]
+        wanted = (1, height * width * depth, width * depth, depth)  # strides of C, T, H, W
+        apart = frames * height * width * depth if dense else value.stride(0)
         if any(
-            stride != wanted and size > 1
-            for stride, wanted, size in zip(value.stride()[1:], inner, value.shape[1:], strict=True)
+            stride != right and size > 1
+            for stride, right, size in zip(value.stride(), (apart, *wanted), value.shape, strict=True)
         ):
             raise ValueError(
                 f"{name} has strides {value.stride()}, expected channels-last; convert it first."
             )
-    total = x.new_empty(batch, *x.shape[2:], channels).permute(0, 4, 1, 2, 3) if keep_sum else None
-    rows, padded = batch * frames * height * width, triton.next_power_of_2(channels)
-    block = max(1, 4096 // padded)
-    _add_norm_silu[(triton.cdiv(rows, block),)](
-        x, bias, x if residual is None else residual, bias if gamma is None else gamma,
-        x if total is None else total,
-        x if out is None else out, rows, height * width, frames, 0 if out is None else out.stride(0),
-        channels**0.5,
-        C=channels, WIDTH=padded, ROWS=block, RESIDUAL=residual is not None, KEEP=keep_sum,
-        NORM=gamma is not None, TAPS=taps,
-        num_warps=8,
+
+
+@triton.jit
+def _norm_silu_products(
+    x, bias, residual, gamma, weight, out, rows, plane, scale, K,
+    C: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, DEPTH: tl.constexpr, RESIDUAL: tl.constexpr,
+):  # fmt: skip
+    r = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    c, k = tl.arange(0, WIDTH), tl.arange(0, DEPTH)
+    mask = (r < rows)[:, None] & (c < C)[None, :]
+    at = r[:, None] * C + c[None, :]
+    _, normed = _sum_norm_silu(x, bias, residual, gamma, at, c, mask, scale, C, RESIDUAL, True)
+    factor = tl.load(weight + c[:, None] * DEPTH + k[None, :], mask=(c < C)[:, None], other=0.0)
+    products = tl.dot(normed.to(factor.dtype), factor, input_precision="ieee")
+    clip = r // plane
+    to = (clip * K * plane + r - clip * plane)[:, None] + k[None, :].to(tl.int64) * plane
+    shown = (r < rows)[:, None] & (k < K)[None, :]
+    tl.store(out + to, products.to(out.dtype.element_ty), mask=shown)
+
+
+def norm_silu_products_cuda(
+    x: Tensor,
+    bias: Tensor,
+    residual: Tensor | None,
+    gamma: Tensor,
+    weight: Tensor,
+    depth: int,
+    dtype: torch.dtype,
+) -> Tensor:
+    """`norm_silu_products` of models/fused.py on CUDA, in `dtype`; weight: contiguous. Raises
+    ValueError unless x and residual are channels-last.
+    """
+    _check_layout(True, x=x, residual=residual)
+    batch, channels, frames, height, width = x.shape
+    plane = frames * height * width
+    products = torch.empty(batch, depth, *x.shape[2:], dtype=dtype, device=x.device)
+    rows, block = batch * plane, 64
+    _norm_silu_products[(triton.cdiv(rows, block),)](
+        x, bias, x if residual is None else residual, gamma, weight, products, rows, plane, channels**0.5,
+        depth,
+        C=channels, WIDTH=max(16, triton.next_power_of_2(channels)), ROWS=block,
+        DEPTH=weight.shape[1], RESIDUAL=residual is not None, num_warps=4,
     )  # fmt: skip
+    return products
+
+
+@triton.jit
+def _gather_taps(
+    products, before, bias, out, frames, before_frames, height, width,
+    OUT: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    pixels = (height * width).to(tl.int64)
+    p = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    clip, frame = tl.program_id(1).to(tl.int64) // frames, tl.program_id(1) % frames
+    for o in tl.static_range(OUT):
+        total = tl.zeros((BLOCK,), dtype=tl.float32) + tl.load(bias + o).to(tl.float32)
+        for t in tl.static_range(3):
+            source, first = frame + (t - 2), clip * 27 * OUT + t * 9 * OUT + o
+            if source >= 0:
+                taps = products + (first * frames + source) * pixels
+                total = _add_taps(total, taps, p, OUT * frames * pixels, height, width)
+            else:
+                if before_frames + source >= 0:
+                    taps = before + (first * before_frames + before_frames + source) * pixels
+                    total = _add_taps(total, taps, p, OUT * before_frames * pixels, height, width)
+        to = ((clip * frames + frame) * pixels + p) * OUT + o
+        tl.store(out + to, total.to(out.dtype.element_ty), mask=p < pixels)
+
+
+@triton.jit
+def _add_taps(total, taps, p, plane, height, width):
+    """Add the nine taps of a frame, whose pictures lie `plane` elements apart, at pixels p."""
+    row, column = p // width, p % width
+    for i in tl.static_range(3):
+        for j in tl.static_range(3):
+            y, z = row + (i - 1), column + (j - 1)
+            shown = (y >= 0) & (y < height) & (z >= 0) & (z < width)
+            value = taps + (3 * i + j) * plane + p + (i - 1) * width + (j - 1)
+            total += tl.load(value, mask=shown, other=0.0).to(tl.float32)
     return total
+
+
+def gather_taps_cuda(products: Tensor, before: Tensor | None, bias: Tensor) -> Tensor:
+    """`gather_taps` of models/fused.py on CUDA; products, before: contiguous. Channels-last."""
+    batch, _, frames, height, width = products.shape
+    channels = len(bias)
+    out = torch.empty(batch, frames, height, width, channels, dtype=bias.dtype, device=bias.device)
+    _gather_taps[(triton.cdiv(height * width, 512), batch * frames)](
+        products, products if before is None else before, bias, out, frames,
+        0 if before is None else before.shape[2], height, width, OUT=channels, BLOCK=512, num_warps=4,
+    )  # fmt: skip
+    return out.permute(0, 4, 1, 2, 3)
+
+
+@triton.jit
+def _softmax(x, out, length, scale, WIDTH: tl.constexpr):
+    row, place = tl.program_id(0).to(tl.int64), tl.arange(0, WIDTH)
+    value = tl.load(x + row * length + place, mask=place < length, other=float("-inf")) * scale
+    value = tl.exp(value - tl.max(value, axis=0))
+    value = value / tl.sum(value, axis=0)
+    tl.store(out + row * length + place, value.to(out.dtype.element_ty), mask=place < length)
+
+
+def softmax_cuda(x: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    """softmax(scale x), scale > 0, over the last axis of contiguous float32 values, rounded to `dtype`."""
+    out = torch.empty(x.shape, dtype=dtype, device=x.device)
+    length = x.shape[-1]
+    _softmax[(x.numel() // length,)](x, out, length, scale, WIDTH=triton.next_power_of_2(length), num_warps=8)
+    return out
 
 
 @triton.jit
@@ -271,6 +419,63 @@ def _norm_rotate(
         s = tl.load(sin + token * (D // 2) + pair, mask=pair < D // 2, other=0.0)[None, :]
         value = tl.reshape(tl.join(even * c - odd * s, even * s + odd * c), (HEADS, 2 * PAIRS))
     tl.store(out + row * (N * D) + at, value.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _store_heads(
+    q, k, v, q_weight, k_weight, cos, sin, q_out, k_out, v_out, tokens, batch_stride, token_stride,
+    stored_stride, eps,
+    N: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, PAIRS: tl.constexpr, ROTATE_KEYS: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    clip, token = row // tokens, row % tokens
+    head, pair, place = tl.arange(0, HEADS), tl.arange(0, PAIRS), tl.arange(0, 2 * PAIRS)
+    at = head[:, None] * D + place[None, :]
+    mask = (head < N)[:, None] & (place < D)[None, :]
+    source = clip * batch_stride + token * token_stride + at
+    query = tl.load(q + source, mask=mask, other=0.0).to(tl.float32)
+    key = tl.load(k + source, mask=mask, other=0.0).to(tl.float32)
+    value = tl.load(v + source, mask=mask, other=0.0)
+    c = tl.load(cos + token * (D // 2) + pair, mask=pair < D // 2, other=0.0)[None, :]
+    s = tl.load(sin + token * (D // 2) + pair, mask=pair < D // 2, other=0.0)[None, :]
+    query *= tl.rsqrt(tl.sum(query * query) / (N * D) + eps)
+    query *= tl.load(q_weight + at, mask=mask, other=0.0).to(tl.float32)
+    even, odd = tl.split(tl.reshape(query, (HEADS, PAIRS, 2)))
+    query = tl.reshape(tl.join(even * c - odd * s, even * s + odd * c), (HEADS, 2 * PAIRS))
+    key *= tl.rsqrt(tl.sum(key * key) / (N * D) + eps)
+    key *= tl.load(k_weight + at, mask=mask, other=0.0).to(tl.float32)
+    if ROTATE_KEYS:
+        even, odd = tl.split(tl.reshape(key, (HEADS, PAIRS, 2)))
+        key = tl.reshape(tl.join(even * c - odd * s, even * s + odd * c), (HEADS, 2 * PAIRS))
+    to = clip * stored_stride + token * (N * D) + at
+    tl.store(q_out + row * (N * D) + at, query.to(q_out.dtype.element_ty), mask=mask)
+    tl.store(k_out + to, key.to(k_out.dtype.element_ty), mask=mask)
+    tl.store(v_out + to, value.to(v_out.dtype.element_ty), mask=mask)
+
+
+def store_heads_cuda(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    weights: tuple[Tensor, Tensor],
+    eps: float,
+    rope: tuple[Tensor, Tensor],
+    keys: Tensor,
+    values: Tensor,
+    *,
+    rotate_keys: bool,
+) -> Tensor:
+    """`store_heads` of models/fused.py in one kernel. q, k, v: [B, T, N, D], of equal strides, a token's
+    heads in one piece; keys, values: [B, T, N, D], the tokens of a clip in one piece. Not differentiable.
+    """
+    batch, tokens, heads, size = q.shape
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    _store_heads[(batch * tokens,)](
+        q, k, v, *weights, *rope, out, keys, values, tokens, q.stride(0), q.stride(1), keys.stride(0), eps,
+        N=heads, D=size, HEADS=triton.next_power_of_2(heads), PAIRS=triton.next_power_of_2(size) // 2,
+        ROTATE_KEYS=rotate_keys, num_warps=4,
+    )  # fmt: skip
+    return out
 
 
 def norm_rotate_cuda(

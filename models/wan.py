@@ -37,11 +37,15 @@ from models.fused import (
     add_modulated_norm,
     apply_linear,
     embed_patches,
+    join_linear,
+    joined_linear,
     layer_norm,
     linear_gelu,
+    products_dtype,
     residual,
     rms_norm,
     rms_norm_rotate,
+    store_heads,
 )
 from models.plan import AttendPlan, merged_reads
 from models.rope import Rotation, rotation
@@ -336,7 +340,15 @@ class Attention(nn.Module):
         self.norm_k = RMSNorm(config.dim, config.eps, fused=dtypes.fused)
 
     def project(self, x: Tensor, num_queries: int) -> Projected:
-        """Projections of tokens x [B, T, dim]; q of the first `num_queries` alone."""
+        """Projections of tokens x [B, T, dim]; q of the first `num_queries` alone. One product where
+        `join_projections` made that possible and no gradient is wanted.
+        """
+        together = None if torch.is_grad_enabled() else joined_linear(self.q, self.k, self.v)
+        if together is not None and num_queries == x.shape[1]:
+            dtype = products_dtype(self.q, x.device)
+            weight, bias = (part.to(dtype) for part in together)
+            q, k, v = functional.linear(x.to(dtype), weight, bias).chunk(3, dim=-1)
+            return Projected(q, k, v.unflatten(-1, (self.num_heads, -1)), self.norm_q, self.norm_k)
         q = apply_linear(self.q, take_first(x, num_queries))
         k = apply_linear(self.k, x)
         v = apply_linear(self.v, x).unflatten(-1, (self.num_heads, -1))
@@ -403,6 +415,17 @@ class Projected(NamedTuple):
     norm_q: RMSNorm
     norm_k: RMSNorm
 
+    def stored(self, rope: Rotation, keys: Tensor, values: Tensor, *, rotate_keys: bool) -> Tensor:
+        """Queries [B, T, N, D], normed and rotated; keys, normed and rotated if asked, and values are written
+        to the given parts of a cache, [B, T, N, D] each. Without gradient.
+        """
+        norms, fused = (self.norm_q, self.norm_k), self.norm_q.fused
+        weights = norms[0].weight, norms[1].weight
+        return store_heads(
+            self.q, self.k, self.v, weights, norms[0].eps, rope, keys, values,
+            rotate_keys=rotate_keys, fused=fused,
+        )  # fmt: skip
+
     def normed_q(self, rope: Rotation | None = None) -> Tensor:
         """[B, query tokens, N, D], normed and, where a rotation is given, rotated; in q's dtype."""
         return self.norm_q.heads(self.q, self.v.shape[-1], rope)
@@ -428,6 +451,15 @@ def cast_parameters(wan: Wan, dtype: torch.dtype) -> Wan:
     for name, parameter in wan.named_parameters():
         parameter.data = parameter.data.to(stored_dtype(name, wan.dtypes, dtype))
     return wan
+
+
+def join_projections(wan: Wan) -> None:
+    """Let one product give queries, keys and values of every self-attention (models/fused.py `join_linear`).
+
+    The weights must be frozen and in place; their values and names stay.
+    """
+    for block in wan.blocks:
+        join_linear(block.self_attn.q, block.self_attn.k, block.self_attn.v)
 
 
 def init_weights(wan: Wan, generator: torch.Generator, *, zero_head: bool = True) -> None:

@@ -189,6 +189,29 @@ def test_norm_rotate(dtype: torch.dtype, turned: bool, normed: bool) -> None:
     near(found.cpu(), expected, dtype)
 
 
+@pytest.mark.parametrize("rotate_keys", [False, True])
+@pytest.mark.parametrize("together", [False, True])
+def test_store_heads(dtype: torch.dtype, together: bool, rotate_keys: bool) -> None:
+    """Guards against keys and values in the wrong slots, clips or tokens, and neighbours in the cache that
+    are overwritten; q, k and v of one product or of three.
+    """
+    from models.kernels import norm_rotate_cuda, store_heads_cuda
+
+    whole = normal(2, 24, 144, dtype=dtype, seed=0)
+    parts = [part if together else part.contiguous() for part in whole.chunk(3, dim=-1)]
+    q, k, v = (part.unflatten(-1, (3, 16)) for part in parts)
+    turn = rotation((5, 6), 3, 4, (4, 2, 2), torch.float32, torch.device(DEVICE))
+    weights = normal(48, dtype=torch.float32, seed=1), normal(48, dtype=torch.float32, seed=2)
+    caches = [normal(2, 60, 3, 16, dtype=dtype, seed=seed) for seed in (3, 4)]
+    expected = [cache.clone() for cache in caches]
+    expected[0][:, 12:36] = norm_rotate_cuda(k, weights[1], 1e-6, turn if rotate_keys else None, dtype)
+    expected[1][:, 12:36] = v
+    places = [cache[:, 12:36] for cache in caches]
+    found = store_heads_cuda(q, k, v, weights, 1e-6, turn, *places, rotate_keys=rotate_keys)
+    assert torch.equal(found, norm_rotate_cuda(q, weights[0], 1e-6, turn, dtype))
+    assert all(torch.equal(cache, wanted) for cache, wanted in zip(caches, expected, strict=True))
+
+
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_network_trains_as_in_plain_operations(
     dtype: torch.dtype, recompute: bool, monkeypatch: pytest.MonkeyPatch

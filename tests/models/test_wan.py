@@ -11,10 +11,10 @@ from torch import Tensor
 from models.attention import interleaved_blocks, interleaved_mask, interleaved_ranges
 from models.cache import KVCache, blend
 from models.config import DtypePolicy, WanConfig
-from models.fused import rotate
+from models.fused import joined_linear, rotate
 from models.plan import AttendPlan, Move, Read, Write
 from models.rope import Rotation, rotation
-from models.wan import Wan, cast_parameters
+from models.wan import Wan, cast_parameters, join_projections
 
 CHUNKS = (2, 2, 2, 2)
 FRAMES, CHANNELS, SIZE = 8, 4, 4
@@ -274,6 +274,27 @@ def test_raw_keys_rotated_at_read_equal_stored_rotated(toy_wan: Callable[..., Wa
         wan.cached(noisy[:, :2], t[:, :2], context, cache, first)
         results.append(wan.cached(noisy[:, 2:4], t[:, 2:4], context, cache, second))
     assert torch.allclose(*results, atol=1e-12, rtol=0)
+
+
+def test_one_product_for_queries_keys_and_values(toy_wan: Callable[..., Wan]) -> None:
+    """Guards against a part of the joined weights in another's place, names or values that joining changes,
+    and weights that lie elsewhere by now.
+    """
+    wan = toy_wan()
+    x, _, t, text = inputs()
+    names = {name: value.clone() for name, value in wan.state_dict().items()}
+    with torch.no_grad():
+        apart = wan(x, t, wan.embed_text(text))
+        join_projections(wan)
+        own = wan.blocks[0].self_attn
+        together = joined_linear(own.q, own.k, own.v)
+        assert together is not None
+        assert torch.equal(together[0], torch.cat([own.q.weight, own.k.weight, own.v.weight]))
+        assert torch.equal(together[1], torch.cat([own.q.bias, own.k.bias, own.v.bias]))
+        torch.testing.assert_close(wan(x, t, wan.embed_text(text)), apart, atol=1e-12, rtol=1e-12)
+        assert all(torch.equal(value, names[name]) for name, value in wan.state_dict().items())
+        own.k.weight.data = own.k.weight.clone()
+        assert joined_linear(own.q, own.k, own.v) is None
 
 
 def test_cache_moves_then_writes(toy_wan: Callable[..., Wan]) -> None:

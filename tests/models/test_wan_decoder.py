@@ -2,14 +2,26 @@
 another.
 """
 
+import importlib.util
+import os
+
 import pytest
 import torch
 from torch import Tensor
 
-from models.fused import add_norm_silu
-from models.wan_decoder import CausalConv, ConvWeights, FastDecoder, Prepared, enlarging_weight
+from models.fused import Room, add_norm_silu, attend_one_head, gather_taps, norm_silu_products
+from models.wan_decoder import CausalConv, ConvWeights, FastDecoder, Prepared, Spares, enlarging_weight
 
 diffusers = pytest.importorskip("diffusers")
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and importlib.util.find_spec("triton") is not None
+DEVICE = "cuda" if torch.cuda.is_available() and not INTERPRETED else "cpu"
+
+
+def IN_KERNELS(test):  # noqa: N802 (a decorator that reads as a mark)
+    """On a GPU, or on a CPU with TRITON_INTERPRET=1 where Triton is installed."""
+    skip = pytest.mark.skipif(DEVICE == "cpu" and not INTERPRETED, reason="needs a CUDA GPU")
+    return pytest.mark.gpu(skip(test))
 
 
 def random_vae(device: str = "cpu", dtype: torch.dtype = torch.float32):
@@ -61,14 +73,21 @@ def test_streams_share_weights_and_nothing_else() -> None:
 
 
 def test_three_taps_beside_each_other_are_the_same_convolution() -> None:
-    """Guards against taps in the wrong order, and history that only one of the two forms keeps."""
+    """Guards against taps in the wrong order, and a past that is lost or another's: steps are the whole
+    clip's convolution, and buffers go from one convolution to the next.
+    """
     conv = torch.nn.Conv3d(5, 7, 3)
-    forms = [CausalConv(ConvWeights(conv, taps=taps)) for taps in (False, True)]
-    for frames in (1, 1, 2, 4, 4, 2, 2, 1):
-        x = torch.randn(2, 5, frames, 6, 4)
-        for form in forms:
-            add_norm_silu(x, torch.zeros(5), None, torch.ones(5), form.room(2, frames, 6, 4), keep_sum=False)
-        torch.testing.assert_close(forms[1].run(), forms[0].run(), atol=1e-5, rtol=0)
+    for first, later in ((1, 1), (1, 2), (1, 4), (2, 2)):
+        spares = Spares()
+        forms = [CausalConv(ConvWeights(conv, taps=taps), spares, later) for taps in (False, True)]
+        clip = torch.randn(2, 5, first + 3 * later, 6, 4)
+        padded = torch.nn.functional.pad(clip, (0, 0, 0, 0, 2, 0))
+        whole = torch.nn.functional.conv3d(padded, conv.weight, padding=(0, 1, 1))
+        parts = zip(*(x.split([first, *[later] * 3], dim=2) for x in (clip, whole)), strict=True)
+        for x, expected in parts:
+            for form in forms:
+                add_norm_silu(x, torch.zeros(5), None, None, form.room(2, x.shape[2], 6, 4), keep_sum=False)
+                torch.testing.assert_close(form.run(), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("frames", [1, 3])
@@ -90,28 +109,89 @@ def test_enlarging_is_one_transposed_convolution() -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@IN_KERNELS
 @pytest.mark.parametrize("taps", [1, 3])
-@pytest.mark.parametrize("channels", [8, 96, 384])
-def test_the_kernel_equals_its_plain_form(channels: int, taps: int) -> None:
-    """Guards against wrong strides, masks, rows and frames at widths that are no power of two."""
-    shape = (2, channels, 3, 5, 7)
+@pytest.mark.parametrize("channels", [8, 24])
+@pytest.mark.parametrize(("frames", "later"), [(1, 1), (1, 4), (2, 2), (4, 4)])
+def test_the_kernel_equals_its_plain_form(channels: int, taps: int, frames: int, later: int) -> None:
+    """Guards against wrong strides, masks, rows and frames at widths that are no power of two, and a past
+    that is not what the next step sees.
+    """
+    from models.kernels import add_norm_silu_cuda
+
+    shape = (2, channels, frames, 5, 7)
     x, residual = (torch.randn(shape).to(memory_format=torch.channels_last_3d) for _ in range(2))
     bias, gamma = torch.randn(channels), torch.randn(channels)
-    plain = torch.zeros(2, taps * channels, 3 + 2 // taps, 5, 7).to(memory_format=torch.channels_last_3d)
-    kernel = plain.cuda()
-    first = plain.shape[2] - 3
-    kept = add_norm_silu(x, bias, residual, gamma, plain[:, :, first:], keep_sum=True)
-    found = add_norm_silu(
-        x.cuda(), bias.cuda(), residual.cuda(), gamma.cuda(), kernel[:, :, first:], keep_sum=True
-    )
-    assert kept is not None
-    assert found is not None
-    torch.testing.assert_close(found.cpu(), kept, atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(kernel.cpu(), plain, atol=1e-5, rtol=1e-5)
-    alone = add_norm_silu(x.cuda(), bias.cuda(), None, None, None, keep_sum=True)
-    torch.testing.assert_close(alone, (x + bias[:, None, None, None]).cuda(), atol=1e-6, rtol=1e-6)
+    past = 2 // taps
+    buffers = [
+        torch.randn(2, taps * channels, past + length, 5, 7).to(memory_format=torch.channels_last_3d)
+        for length in (frames, later)
+    ]
+    plain, kernel = Room(*buffers, taps), Room(*(buffer.to(DEVICE, copy=True) for buffer in buffers), taps)
+    for given in ((residual, gamma, plain), (None, None, plain), (residual, gamma, None), (None, None, None)):
+        on_device = [None if part is None else part.to(DEVICE) for part in (x, bias, *given[:2])]
+        kept = add_norm_silu(x, bias, *given, keep_sum=True)
+        found = add_norm_silu_cuda(*on_device, kernel if given[2] else None, keep_sum=True)  # type: ignore[arg-type]
+        assert kept is not None and found is not None
+        torch.testing.assert_close(found.cpu(), kept, atol=1e-6, rtol=1e-6)
+        for mine, wanted in zip(kernel[:2], plain[:2], strict=True):
+            torch.testing.assert_close(mine.cpu(), wanted, atol=1e-5, rtol=1e-5)
+
+
+@IN_KERNELS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_last_convolution_is_a_convolution(dtype: torch.dtype) -> None:
+    """Guards against taps in the wrong order, borders of pictures, clips and blocks of pixels, and a past of
+    one frame or of another clip: three steps equal one convolution of the whole clip.
+    """
+    from models.kernels import gather_taps_cuda, norm_silu_products_cuda
+
+    if INTERPRETED and dtype == torch.bfloat16:
+        pytest.skip("Triton's interpreter multiplies no bfloat16")
+    conv = torch.nn.Conv3d(24, 3, 3)
+    clip = torch.randn(2, 24, 9, 20, 30).to(memory_format=torch.channels_last_3d)
+    residual, bias, gamma = torch.randn_like(clip), torch.randn(24), torch.randn(24)
+    room = Room(torch.empty(2, 24, 11, 20, 30), torch.empty(2, 24, 3, 20, 30), 1)
+    room.now[:, :, :2] = 0
+    with torch.no_grad():
+        add_norm_silu(clip, bias, residual, gamma, room, keep_sum=False)
+        whole = torch.nn.functional.conv3d(room.now, conv.weight, conv.bias, padding=(0, 1, 1))
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
+    columns = Prepared(on_cuda=False).products(conv).detach().to(DEVICE, dtype)
+    own_bias = conv.bias.detach().to(DEVICE, torch.float32)
+    steps = zip(*(part.split([1, 4, 4], dim=2) for part in (clip, residual, whole)), strict=True)
+    before = plain_before = None
+    for own, more, expected in steps:
+        x, other = (part.contiguous(memory_format=torch.channels_last_3d) for part in (own, more))
+        given = (x.to(DEVICE, dtype), bias.to(DEVICE), other.to(DEVICE, dtype), gamma.to(DEVICE), columns)
+        stored = torch.float16 if dtype == torch.bfloat16 else dtype
+        products = norm_silu_products_cuda(*given, 81, stored)
+        found = gather_taps_cuda(products, before, own_bias)
+        torch.testing.assert_close(found.cpu(), expected, atol=tolerance, rtol=0)
+        plain_products = norm_silu_products(x, bias, other, gamma, columns.cpu().float(), 81)
+        plain = gather_taps(plain_products, plain_before, own_bias.cpu())
+        torch.testing.assert_close(plain, expected, atol=max(tolerance, 0.01), rtol=0)
+        before, plain_before = products, plain_products
+
+
+@IN_KERNELS
+def test_softmax_of_scores() -> None:
+    """Guards against a padded row that counts, and a scale applied after the maximum."""
+    from models.kernels import softmax_cuda
+
+    scores = 30 * torch.randn(2, 5, 77, device=DEVICE)
+    found = softmax_cuda(scores, 0.3, torch.float32)
+    torch.testing.assert_close(found, torch.softmax(0.3 * scores.double(), dim=-1).float(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_of_one_wide_head(dtype: torch.dtype) -> None:
+    """Guards against scores without their scale, on the device at hand."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    q, k, v = (torch.randn(2, 40, 384).to(device, dtype) for _ in range(3))
+    exact = torch.softmax(q.double() @ k.double().mT / 384**0.5, dim=-1) @ v.double()
+    gap = (attend_one_head(q, k, v).double() - exact).abs().max()
+    assert float(gap) <= (1e-5 if dtype == torch.float32 else 0.02)
 
 
 @pytest.mark.gpu
