@@ -28,6 +28,8 @@ def test_figures_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         assert timing["attention"] == facts["attention"] == "sdpa"
         assert timing["first_latents_s"] < timing["network_s"]
         assert timing["fps_stream"] * timing["stream_s"] == pytest.approx(81 * timing["batch"])
+        assert timing["fps_stage"] * timing["stage_s"] == pytest.approx(81 * timing["batch"])
+        assert timing["cpus"] >= 1
         assert timing["fps_network"] * timing["network_s"] == pytest.approx(81 * timing["batch"])
         assert timing["mfu"] * timing["network_s"] * facts["matrix_tflop_per_s"] == pytest.approx(
             timing["tflop"]

@@ -22,6 +22,7 @@ from workflow.planning.row_plan import (
     clip_settings,
     included_rules,
     rows_of_kind,
+    threads_to_sample,
     training_data,
     training_shape,
 )
@@ -125,6 +126,15 @@ def test_a_control_made_from_clips_is_known_by_its_name() -> None:
         chosen_suite(toybox, subset)
     vbench = suite("vbench", controls=["noise", "frozen_first_frame_of_raven"])
     assert vbench.rows[-2:] == ("noise", "frozen_first_frame_of_raven")
+
+
+def test_a_gpu_that_samples_has_cores_that_write() -> None:
+    """Guards against clips that one core writes more slowly than a GPU makes them, GPUs that no core is left
+    for, and jobs of a CPU suite that wait for cores they do not use.
+    """
+    assert threads_to_sample("cuda", None, None) == threads_to_sample("auto", 64, 8) == 4
+    assert [threads_to_sample("cuda", cores, 8) for cores in (16, 8, 2)] == [2, 1, 1]
+    assert threads_to_sample("cpu", 64, None) == 1
 
 
 def test_a_training_job_asks_for_gpus_of_one_node_or_for_nodes() -> None:

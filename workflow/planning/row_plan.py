@@ -136,6 +136,22 @@ def training_data(plan: TrainPlan) -> dict[str, str]:
     return {flag: name for flag, name in files.items() if name}
 
 
+GPU_CORES = 4
+"""Cores beside a GPU that samples: one feeds it, three write what it made."""
+
+
+def threads_to_sample(device: str, cores: int | None, gpus: int | None) -> int:
+    """Cores of a job that samples. cores: of this run on one machine, None where each job asks a scheduler
+    for its own; gpus: that these cores feed.
+
+    A CPU samples with one core a job, since shards use the others. With fewer than `GPU_CORES` a GPU, each
+    job takes its share, so that no GPU is left without one.
+    """
+    if device == "cpu":
+        return 1
+    return GPU_CORES if cores is None else max(1, min(GPU_CORES, cores // max(1, gpus or 1)))
+
+
 class JobShape(NamedTuple):
     """What a training job asks Slurm for, in the plugin's words; None is not asked for."""
 

@@ -22,7 +22,7 @@ from workflow.planning.missing_clips import missing_note
 from workflow.planning.missing_results import gone_note
 from workflow.planning.paths import baseline_file, folders_of, has_user_list, own_folder, prompt_list_copy
 from workflow.planning.run_events import RunEvents
-from workflow.planning.row_plan import clip_settings, included_rules, rows_of_kind
+from workflow.planning.row_plan import clip_settings, included_rules, rows_of_kind, threads_to_sample
 from workflow.planning.subset import choose_subset, chosen_suite
 from workflow.planning.suite_file import config_name, load_suite
 from workflow.planning.surroundings import settle_surroundings
@@ -36,6 +36,13 @@ if "gpu" in workflow.global_resources:
     ON_GPU = "python -m workflow.scripts.on_gpu "
     if workflow.global_resources["gpu"].value == 0:
         workflow.register_resource("gpu", gpu_slots(os.environ))
+
+
+def sampling_threads(wildcards):
+    """Cores of a job that samples (workflow/planning/row_plan.py): its share of what this run was given."""
+    gpus = workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else 1
+    return threads_to_sample(SUITE.device, workflow.resource_settings.cores, gpus)
+
 
 REPLACED = dict(workflow.config_settings.config)
 ONLY = REPLACED.pop("only", None)

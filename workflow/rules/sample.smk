@@ -33,6 +33,9 @@ rule sample:
         "<results>/benchmarks/sample/{row}/{shard}.tsv"
     wildcard_constraints:
         row=only_rows(NATIVE),
+    # On a GPU one thread feeds it and three write clips: each is encoded by one core, in about the time that the GPU
+    # takes for the next.
+    threads: sampling_threads
     params:
         # These four are params so that replay.smk can give others.
         shard="{shard}",

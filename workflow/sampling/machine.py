@@ -36,6 +36,12 @@ def choose_device(choice: DeviceChoice) -> torch.device:
     return torch.device("cpu")
 
 
+def usable_cores() -> int:
+    """Cores that this process may use: a scheduler gives a job some of a machine's."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def device_name(device: torch.device) -> str:
     """A GPU's model, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

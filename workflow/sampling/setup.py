@@ -5,6 +5,8 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from baselines.build import Precision, build_sampler, dtypes_of
 from baselines.spec import SAMPLED_SECTIONS, Baseline, load_baseline
 from evaluation.clips import ClipShape
@@ -16,7 +18,7 @@ from workflow.fetching.checksums import read_checksums, verified_sha256
 from workflow.fetching.own_weights import OwnRecord
 from workflow.fetching.verified import verified_own
 from workflow.sampling.batches import BatchSampler, best_runner
-from workflow.sampling.machine import choose_device, device_name, software
+from workflow.sampling.machine import choose_device, device_name, software, usable_cores
 from workflow.sampling.model_files import (
     open_network,
     prompt_encoder,
@@ -25,8 +27,16 @@ from workflow.sampling.model_files import (
 )
 from workflow.sampling.shard import ShardJob, settings_from
 
-AHEAD = 3
-"""Batches that wait to be written while a GPU samples the next ones, each by a thread of its own."""
+WRITERS = 8
+"""Threads that write clips beside a GPU, at most: a clip is encoded by one core, in 2 s or more, because the
+same frames must give the same bytes; a GPU makes one in 1.6 to 3 s."""
+
+
+def batches_ahead(device: torch.device) -> int:
+    """Batches that wait to be written while a GPU samples the next ones, each by a thread of its own: one a
+    core but that which feeds the GPU.
+    """
+    return 0 if device.type != "cuda" else max(1, min(WRITERS, usable_cores() - 1))
 
 
 def tracked_baseline(path: Path, settings: dict[str, Any]) -> Baseline:
@@ -112,6 +122,6 @@ def open_row(flags: argparse.Namespace, prompts: list[Prompt], only: Set[str] | 
         device=device_name(device),
         attention=kernel_name(device),
         software=software(device),
-        ahead=AHEAD if device.type == "cuda" else 0,
+        ahead=batches_ahead(device),
     )
     return OpenedRow(job, maker)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from baselines.build import Precision, Sampler, build_sampler, dtypes_of
 from baselines.spec import Baseline, load_all
-from evaluation.clips import write_clip
+from evaluation.clips import ClipShape, write_clip
 from evaluation.command import run
 from evaluation.records import Prompt
 from evaluation.shards import Batch, full_batches, samples_to_render
@@ -49,12 +49,15 @@ from workflow.sampling.benchmark import (
     store,
     synchronized_time,
 )
-from workflow.sampling.machine import device_name
-from workflow.sampling.shard import Cost, Piece
+from workflow.sampling.machine import device_name, usable_cores
+from workflow.sampling.setup import batches_ahead
+from workflow.sampling.shard import Cost, Piece, ShardJob, make_shard
 
 log = logging.getLogger("bench_gpu")
 
 CLIP_FPS = 16
+FAINT = 0.03
+"""Of the random last convolution of the VAE: pictures deviate from grey by about two of 255 levels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,17 +85,22 @@ class Timing:
     first_latents_s: float
     first_pixels_s: float
     """Until the first chunk's frames."""
+    stage_s: float
+    """The stage itself: from one batch's last file on disk to the next one's, with all that it writes."""
     write_s: float
-    """One clip's mp4, which threads write beside all that."""
+    """One clip's mp4 alone, on one core."""
+    cpus: int
+    """Cores that this process may use."""
     fps_network: float
-    """Pixel frames a second of all clips together; so too the next two."""
+    """Pixel frames a second of all clips together; so too the next three."""
     fps_together: float
     fps_stream: float
+    fps_stage: float
     tflop: float
     mfu: float
     """Share of the matrix rate that the network's counted operations reach."""
     peak_gib: float
-    """GPU memory."""
+    """GPU memory of network and decoder, without the text encoder."""
 
 
 def counting(runner: Runner, flops: list[float], tokens: int) -> Runner:
@@ -150,6 +158,9 @@ def time_method(
         for wait in batch_pieces:
             wait()
     stream_s, together_s = (synchronized_time(device) - started) / (repeats + 1), statistics.median(alone)
+    peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
+    batches = 2 * repeats + 4 if device.type == "cuda" else 2
+    stage_s = stage_time(maker, batch, shape, device, batches=batches)
     pixels = batch * shape[0]
     return Timing(
         method=baseline.name,
@@ -165,13 +176,16 @@ def time_method(
         stream_s=stream_s,
         first_latents_s=chunks[0],
         first_pixels_s=statistics.median(first),
+        stage_s=stage_s,
         write_s=write_time(shape),
+        cpus=usable_cores(),
         fps_network=pixels / network_s,
         fps_together=pixels / together_s,
         fps_stream=pixels / stream_s,
+        fps_stage=pixels / stage_s,
         tflop=operations / 1e12,
         mfu=operations / network_s / machine.rate,
-        peak_gib=torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0,
+        peak_gib=peak,
     )
 
 
@@ -195,6 +209,34 @@ def made_frames(maker: BatchSampler, work: Batch) -> tuple[tuple[int, ...], Cost
     frames = [piece.frames for piece in made if isinstance(piece, Piece)]
     (cost,) = (one for one in made if isinstance(one, Cost))
     return (sum(one.shape[1] for one in frames), *frames[0].shape[2:]), cost
+
+
+def stage_time(
+    maker: BatchSampler, batch: int, shape: tuple[int, ...], device: torch.device, *, batches: int
+) -> float:
+    """Seconds a batch of the `sample` stage's own loop with its files on disk, once the first is there."""
+    prompt = Prompt(
+        id="bench", prompt="bench", extended="bench", dimensions=("color",), samples=batch * batches, facts={}
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        job = ShardJob(
+            row="bench",
+            shard="0-of-1",
+            prompts=[prompt],
+            folder=Path(folder),
+            shape=ClipShape(pixel_frames=shape[0], height=shape[1], width=shape[2], fps=CLIP_FPS),
+            batch_size=batch,
+            noise="portable:bench",
+            weights_sha256=None,
+            settings={},
+            depends_on={},
+            whole_list=False,
+            device=device_name(device),
+            ahead=batches_ahead(device),
+        )
+        entries = make_shard(job, maker.start)
+        written = [(job.folder / entry.clip.file).stat().st_mtime_ns / 1e9 for entry in entries]
+    return (max(written) - max(written[:batch])) / (batches - 1)
 
 
 @lru_cache
@@ -308,7 +350,9 @@ class SharedParts:
 
 
 def random_codec(size: Size, device: torch.device, dtype: torch.dtype, *, fast: bool) -> Codec:
-    """A VAE of random weights."""
+    """A VAE of random weights, whose pictures are grey with faint noise: writing one of noise alone would
+    take a core four times as long as a real clip's.
+    """
     from diffusers import AutoencoderKLWan
 
     from models.wan_vae import WanVae
@@ -316,6 +360,8 @@ def random_codec(size: Size, device: torch.device, dtype: torch.dtype, *, fast: 
     make: Any = AutoencoderKLWan
     with torch.device(device):
         module = make(base_dim=size.vae_dim)
+    with torch.no_grad():
+        module.decoder.conv_out.weight.mul_(FAINT)
     return WanVae(torch.nn.Module.to(module, dtype=dtype), fast=fast)
 
 
@@ -323,12 +369,12 @@ def timing_table(timings: Sequence[Timing]) -> str:
     """The figures for people."""
     header = (
         f"{'method':<24} {'precision':<9} {'B':>2} {'calls':>5} {'text s':>7} {'DiT s':>7} {'VAE s':>7} "
-        f"{'both s':>7} {'in a row':>8} {'FPS DiT':>8} {'FPS':>7} {'1st lat':>8} {'1st pix':>8} "
-        f"{'write s':>8} {'MFU':>6} {'GiB':>6}"
+        f"{'both s':>7} {'in a row':>8} {'stage s':>7} {'FPS DiT':>8} {'FPS':>7} {'1st lat':>8} "
+        f"{'1st pix':>8} {'write s':>8} {'MFU':>6} {'GiB':>6}"
     )
     lines = [
         f"{t.method:<24} {t.precision:<9} {t.batch:>2} {t.network_calls:>5} {t.text_s:>7.3f} "
-        f"{t.network_s:>7.3f} {t.decode_s:>7.3f} {t.together_s:>7.3f} {t.stream_s:>8.3f} "
+        f"{t.network_s:>7.3f} {t.decode_s:>7.3f} {t.together_s:>7.3f} {t.stream_s:>8.3f} {t.stage_s:>7.3f} "
         f"{t.fps_network:>8.1f} {t.fps_stream:>7.1f} {t.first_latents_s:>8.3f} {t.first_pixels_s:>8.3f} "
         f"{t.write_s:>8.3f} {t.mfu:>6.1%} {t.peak_gib:>6.1f}"
         for t in timings
