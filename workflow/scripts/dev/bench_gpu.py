@@ -19,45 +19,39 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from baselines.build import Precision, Sampler, build_sampler, dtypes_of
+from baselines.build import Precision, Sampler, build_sampler
 from baselines.spec import Baseline, load_all
 from evaluation.clips import ClipShape, write_clip
 from evaluation.command import run
 from evaluation.records import Prompt
-from evaluation.shards import Batch, full_batches, samples_to_render
+from evaluation.shards import Batch
 from models.attention import kernel_name
-from models.config import WanConfig
 from models.flops import call_flops, text_flops
-from models.interfaces import Codec
 from models.noise import DrawnWhole, JointWindow, PortableNoise, SampleKey
 from models.plan import AttendPlan
 from models.rollout import Finished, NetworkCall, Runner, plain_runner
-from models.wan import Wan, cast_parameters, init_weights
+from models.wan import Wan
 from workflow.sampling.batches import BatchSampler, best_runner
 from workflow.sampling.benchmark import (
     SIZES,
     Size,
     bench_parser,
     benchmark_device,
-    matrix_rate,
     median_time,
     store,
     synchronized_time,
 )
+from workflow.sampling.benchmark_parts import CLIP_FPS, SharedParts, random_network, whole_batches
 from workflow.sampling.machine import device_name, usable_cores
 from workflow.sampling.setup import batches_ahead
 from workflow.sampling.shard import Cost, Piece, ShardJob, make_shard
 
 log = logging.getLogger("bench_gpu")
-
-CLIP_FPS = 16
-FAINT = 0.03
-"""Of the random last convolution of the VAE: pictures deviate from grey by about two of 255 levels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,15 +183,6 @@ def time_method(
     )
 
 
-def random_network(baseline: Baseline, precision: Precision, config: WanConfig, device: torch.device) -> Wan:
-    """A network of random weights, no layer at zero, in a precision."""
-    dtypes = dtypes_of(baseline, precision)
-    with torch.device(device):
-        wan = Wan(config, dtypes.network)
-    init_weights(wan, torch.Generator(device).manual_seed(0), zero_head=False)
-    return cast_parameters(wan, dtypes.matmul).requires_grad_(False).eval()
-
-
 def clip(sampler: Sampler, text: Tensor) -> Tensor:
     """Latents [B, F, C, H, W] of one batch."""
     return torch.cat([chunk.latents for chunk in sampler.sample(text, noise_of(sampler, text))], dim=1)
@@ -252,38 +237,6 @@ def write_time(shape: tuple[int, ...]) -> float:
         return median_time(lambda: write_clip(path, frames, fps=CLIP_FPS), torch.device("cpu"), repeats=1)
 
 
-class FixedEmbeddings:
-    """Prompt embeddings that are there already."""
-
-    def __init__(self, rows: Tensor) -> None:
-        self.given = rows
-
-    def rows(self, prompts: Sequence[str]) -> Tensor:
-        assert len(prompts) == len(self.given)
-        return self.given
-
-    def prepare(self, prompts: Sequence[str]) -> None:
-        """They are."""
-
-
-def whole_batches(sampler: Sampler, codec: Codec, text: Tensor) -> tuple[BatchSampler, Batch]:
-    """Sampling as the `sample` stage does it, and one full batch of work."""
-    prompt = Prompt(
-        id="bench", prompt="bench", extended="bench", dimensions=("color",), samples=len(text), facts={}
-    )
-    (batch,) = full_batches(samples_to_render([prompt]), len(text))
-    maker = BatchSampler(
-        sampler=sampler,
-        text=FixedEmbeddings(text.cpu()),
-        codec=codec,
-        noise="portable",
-        suite="bench",
-        items={},
-        prompts=[],
-    )
-    return maker, batch
-
-
 def noise_of(sampler: Sampler, text: Tensor) -> PortableNoise:
     return sampler.portable_noise("bench", [SampleKey("clip", i) for i in range(len(text))])
 
@@ -314,55 +267,6 @@ class PredrawnNoise(DrawnWhole):
 
     def draw_renoise(self, chunk: int, step: int, frames: int, window: JointWindow | None) -> Tensor:
         return self.source.draw_renoise(chunk, step, frames, window)
-
-
-class SharedParts:
-    """What all methods share, of random weights: matrix rate, a VAE a precision, a text encoder."""
-
-    def __init__(self, size: Size, device: torch.device) -> None:
-        self.size, self.device = size, device
-        self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        self.rate = matrix_rate(size.matrix, device, self.dtype)
-        self.codecs: dict[Precision, Codec] = {}
-        self.texts: dict[int, float] = {}
-
-    def codec(self, precision: Precision) -> Codec:
-        """The VAE of a precision."""
-        if precision not in self.codecs:
-            fast = precision == "fast" and self.device.type == "cuda"
-            self.codecs[precision] = random_codec(self.size, self.device, self.dtype, fast=fast)
-        return self.codecs[precision]
-
-    def text_s(self, batch: int) -> float:
-        """Seconds of umT5 for a batch of full prompts."""
-        if batch not in self.texts:
-            from transformers import UMT5Config, UMT5EncoderModel
-
-            with torch.device(self.device):
-                encoder = UMT5EncoderModel(UMT5Config(dropout_rate=0.0, **self.size.encoder))
-            torch.nn.Module.to(encoder, dtype=self.dtype)
-            ids = torch.randint(
-                self.size.encoder["vocab_size"], (batch, self.size.config.text_len), device=self.device
-            )
-            with torch.no_grad():
-                self.texts[batch] = median_time(lambda: encoder(input_ids=ids), self.device, repeats=3)
-        return self.texts[batch]
-
-
-def random_codec(size: Size, device: torch.device, dtype: torch.dtype, *, fast: bool) -> Codec:
-    """A VAE of random weights, whose pictures are grey with faint noise: writing one of noise alone would
-    take a core four times as long as a real clip's.
-    """
-    from diffusers import AutoencoderKLWan
-
-    from models.wan_vae import WanVae
-
-    make: Any = AutoencoderKLWan
-    with torch.device(device):
-        module = make(base_dim=size.vae_dim)
-    with torch.no_grad():
-        module.decoder.conv_out.weight.mul_(FAINT)
-    return WanVae(torch.nn.Module.to(module, dtype=dtype), fast=fast)
 
 
 def timing_table(timings: Sequence[Timing]) -> str:

@@ -25,9 +25,9 @@ from evaluation.command import run
 from models.rollout import plain_runner
 from workflow.sampling.batches import best_runner
 from workflow.sampling.benchmark import SIZES, bench_parser, benchmark_device, store, synchronized_time
+from workflow.sampling.benchmark_parts import CLIP_FPS, SharedParts, random_network, whole_batches
 from workflow.sampling.machine import device_name
 from workflow.sampling.shard import Cost, peak_gpu_mb, peak_mb
-from workflow.scripts.dev.bench_gpu import CLIP_FPS, SharedParts, random_network, whole_batches
 
 log = logging.getLogger("bench_long")
 
