@@ -529,13 +529,15 @@ class ImportedShape(Section):
 
 
 class ImportedClips(Section):
-    """path: a folder or a .zip of <clip_id>.mp4 or of VBench's <short prompt>-<i>.mp4, absolute or relative
-    to our root.
+    """path: a folder or a .zip of <clip_id>.mp4, of VBench's <short prompt>-<i>.mp4 or of files that begin
+    with a number, absolute or relative to our root.
 
+    numbered_by: the list of prompts, one a line, whose lines these numbers are; None for the suite's own.
     shape: of clips that are not what the suite asks of all others, None for the suite's.
     """
 
     path: Annotated[str, Field(min_length=1)]
+    numbered_by: Annotated[str, Field(min_length=1)] | None = None
     shape: ImportedShape | None = None
 
 

@@ -89,6 +89,16 @@ def check_leaderboard(content: bytes) -> list[str]:
     return errors + missing
 
 
+def passed_over(content: bytes) -> list[str]:
+    """Names in a zip that VBench's script does not read: what begins with "." or "__", what is no JSON, and
+    what lies deeper than one folder. Raises ValueError for what is no zip.
+    """
+    with open_zip(content, "it") as archive:
+        read = {m.filename for m in _json_members(archive) if len(PurePosixPath(m.filename).parts) <= 2}
+        names = {member.filename for member in archive.infolist() if not member.is_dir()}
+    return sorted(names - read)
+
+
 def official_scores(path: Path) -> dict[str, float]:
     """The score of each dimension (a fraction) in a zip, a folder or a file of VBench's results.
 
@@ -131,8 +141,14 @@ def _json_files(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _json_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The JSON files of a zip by name, without hidden ones and those that macOS adds."""
-    named = {member.filename: member for member in archive.infolist() if member.filename.endswith(".json")}
+    """The JSON files of a zip by name, without hidden ones and those that macOS adds. At the top VBench's
+    script reads what ends in `json`, with or without a dot.
+    """
+    named = {
+        member.filename: member
+        for member in archive.infolist()
+        if member.filename.endswith(".json" if "/" in member.filename else "json")
+    }
     return [named[name] for name in sorted(named) if not name.startswith((".", "__"))]
 
 

@@ -21,7 +21,7 @@ from evaluation.files import file_sha256, write_text
 from evaluation.metrics import metrics
 from evaluation.records import Clip, Prompt, clip_id, write_json
 from evaluation.selection import ScoredPrompt, compare_inputs
-from evaluation.vbench.leaderboard import ROWS, check_leaderboard, leaderboard_zip
+from evaluation.vbench.leaderboard import ROWS, check_leaderboard, leaderboard_zip, passed_over
 from evaluation.vbench.plan import (
     ScorePart,
     entries_of,
@@ -45,6 +45,7 @@ from evaluation.vbench.results import (
 )
 from evaluation.verified_clips import verified_path
 from tests.evaluation.made_up import INPUTS
+from workflow.scripts import leaderboard
 
 GOLDEN = Path(__file__).parents[1] / "golden/vbench_official.json"
 ZERO = "0" * 64
@@ -388,6 +389,32 @@ def test_the_leaderboard_s_zip_is_complete_and_reproducible() -> None:
     assert check_leaderboard(content) == []
     with pytest.raises(ValueError, match="scene is missing"):
         leaderboard_zip({name: text for name, text in results.items() if name != "scene"})
+
+
+def test_a_submission_is_read_as_the_official_script_reads_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By hand, as VBench's scripts/cal_final_score.py goes through a zip: a folder, what ends in json at the
+    top, nothing hidden, nothing deeper; and the command says so.
+    """
+    results = submission()
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for place, (name, text) in enumerate(results.items()):
+            archive.writestr(f"{name}json" if place == 0 else f"mine/{name}.json", text)
+        archive.writestr("__MACOSX/mine/._color.json", b"\0")
+        archive.writestr(".hidden.json", b"\0")
+        archive.writestr("mine/deeper/color.json", results["color"])
+        archive.writestr("readme.txt", b"hello")
+    content = path.read_bytes()
+    assert check_leaderboard(content) == []
+    assert passed_over(content) == [
+        ".hidden.json", "__MACOSX/mine/._color.json", "mine/deeper/color.json", "readme.txt"
+    ]  # fmt: skip
+    assert leaderboard.main(["--check", str(path)]) == 0
+    said = capsys.readouterr().err
+    assert "read as VBench's scripts/cal_final_score.py does" in said
+    assert "passed over: '.hidden.json', '__MACOSX/mine/._color.json', " in said
 
 
 def test_a_wrong_submission_is_named() -> None:

@@ -43,6 +43,7 @@ from workflow.external.baseline import (
     verify_code,
 )
 from workflow.external.changed_files import changes_note, note_changes, remember
+from workflow.external.numbered import lines_of_list
 from workflow.external.work_list import WorkList, seed_of
 from workflow.planning.banner import start_banner
 from workflow.planning.suite_file import suite_from
@@ -572,6 +573,48 @@ def test_size_limits_of_a_zip(
     monkeypatch.setattr(imports, limit, value)  # a number: gigabytes are not worth writing here
     with pytest.raises(ValueError, match=words):
         zip_members(path)
+
+
+def test_clips_are_named_by_a_line_of_a_list(made: Path) -> None:
+    """By hand: lines from 0 or from 1, samples in the order in which people count, a repeated line passed
+    over; names of ours and of VBench come first.
+    """
+    prompts = [p.model_copy(update={"samples": 2, "keep": None, "facts": {}}) for p in listed(made)[:3]]
+    samples = samples_to_render(prompts)
+    ids = [sample.clip_id for sample in samples]
+    from_0 = [f"prompt{line:04d}_seed{seed}.mp4" for line in range(3) for seed in (2, 10)]
+    found = match_names(sorted(from_0), samples)
+    assert found.files == dict(zip(ids, from_0, strict=True))
+    assert (found.missing, found.extra) == ([], [])
+    from_1 = [f"{line}-{k}.mp4" for line in (1, 2, 3) for k in (0, 1)]
+    assert match_names(from_1, samples).files == dict(zip(ids, from_1, strict=True))
+    lost = match_names([*from_1[:-1], "cat.mp4"], samples)
+    assert (lost.missing, lost.extra) == ([ids[-1]], ["cat.mp4"])
+    assert match_names(
+        from_1[:4], samples
+    ).missing  # from 1 or from 0? a list that is not whole is never taken
+    repeated = prompts[1].model_copy(update={"facts": {"lines": [0, 2]}})
+    first = prompts[0].model_copy(update={"facts": {"lines": [1]}})
+    again = samples_to_render([first, repeated])
+    names = [f"video_{line}_{k}.mp4" for line in range(3) for k in (0, 1)]
+    found = match_names(names, again)
+    assert (found.missing, found.extra) == ([], [])
+    assert [found.files[sample.clip_id] for sample in again] == [*names[2:4], *names[4:6]]
+    order = "\n".join([prompts[2].extended, prompts[0].prompt, prompts[1].prompt])
+    lines = lines_of_list(order.encode(), "order.txt", prompts)
+    found = match_names(from_0, samples, lines)
+    assert found.files[ids[0]] == from_0[2]
+    assert found.files[ids[4]] == from_0[0]
+    assert match_names([f"{name}.mp4" for name in ids], samples).naming == "<clip_id>.mp4"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(b"no such prompt\n", "order.txt line 1 is the text of no prompts"), (b"\xff", "no.* UTF-8|not UTF-8")],
+)
+def test_a_list_of_other_prompts_is_refused(made: Path, text: bytes, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        lines_of_list(text, "order.txt", listed(made))
 
 
 def test_names_that_do_not_say_which_clip(made: Path) -> None:

@@ -8,13 +8,20 @@ import shutil
 import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from evaluation.archives import unsafe_member
 from evaluation.files import open_zip, zip_errors
+from evaluation.records import Prompt
 from evaluation.shards import Sample
+from workflow.external.numbered import (
+    files_by_number,
+    lines_of_suite,
+    match_numbers,
+    unrendered_names,
+)
 
 MAX_CLIP_MB = 256
 MAX_ZIP_GB = 256
@@ -34,14 +41,19 @@ class Match(NamedTuple):
     extra: list[str]
     """Names of files that are no clip of the suite."""
     naming: str
-    """How the files were read: by clip id, or by VBench's names."""
+    """How the files were read: by clip id, by VBench's names, or by lines of a list."""
 
 
-def original_files(path: Path) -> list[Path]:
-    """The files that an import is made from: the zip itself, or the mp4 files directly in a folder."""
+def original_files(path: Path, numbered_by: str | None = None) -> list[Path]:
+    """The files that an import is made from: the zip itself, or the mp4 files directly in a folder; and the
+    list that they are numbered by.
+    """
+    clips = [path]
     if path.is_dir():
-        return sorted(file for file in path.iterdir() if is_clip_name(file.name) and file.is_file())
-    return [path]
+        clips = sorted(file for file in path.iterdir() if is_clip_name(file.name) and file.is_file())
+    if numbered_by and any(file.is_file() for file in clips):  # clips may go once they were taken in
+        clips.append(Path(numbered_by))
+    return clips
 
 
 def other_entries(path: Path) -> str | None:
@@ -111,15 +123,21 @@ def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
     return {PurePosixPath(member.filename).name: member for member in clips}
 
 
-def match_names(names: Sequence[str], samples: Sequence[Sample]) -> Match:
+def match_names(
+    names: Sequence[str], samples: Sequence[Sample], lines: Mapping[int, Prompt] | None = None
+) -> Match:
     """Which file is which clip, by the names that fit more files: `<clip_id>.mp4`, or VBench's
-    `<short prompt>-<sample>.mp4`.
+    `<short prompt>-<sample>.mp4`. Where none fits, or with `lines`, by a line's number (numbered.py).
 
+    lines: the prompt of each line of the list by which the files are numbered; None for the suite's own.
     Raises ValueError if VBench's way is used and two prompts of the suite have the same short text.
     """
     ours = {f"{sample.clip_id}.mp4": sample.clip_id for sample in samples}
     vbench = {_plain(f"{sample.prompt.prompt}-{sample.index}.mp4"): sample.clip_id for sample in samples}
-    by_text = sum(_plain(name) in vbench for name in names) > sum(_plain(name) in ours for name in names)
+    fitting = [sum(_plain(name) in known for name in names) for known in (ours, vbench)]
+    if lines is not None or (not any(fitting) and files_by_number(names)):
+        return _match_lines(names, samples, lines)
+    by_text = fitting[1] > fitting[0]
     if by_text and len(vbench) < len(samples):
         texts = Counter(sample.prompt.prompt for sample in samples if sample.index == 0)
         same = next(text for text, times in texts.items() if times > 1)
@@ -138,6 +156,17 @@ def match_names(names: Sequence[str], samples: Sequence[Sample]) -> Match:
             files[clip] = name
     missing = [sample.clip_id for sample in samples if sample.clip_id not in files]
     return Match(files, missing, extra, "<short prompt>-<sample>.mp4" if by_text else "<clip_id>.mp4")
+
+
+def _match_lines(
+    names: Sequence[str], samples: Sequence[Sample], lines: Mapping[int, Prompt] | None
+) -> Match:
+    if lines is None:
+        lines = lines_of_suite(list({sample.prompt.id: sample.prompt for sample in samples}.values()))
+    files, naming = match_numbers(names, samples, lines)
+    known = {*files.values(), *unrendered_names(names, lines)}
+    missing = [sample.clip_id for sample in samples if sample.clip_id not in files]
+    return Match(files, missing, [name for name in names if name not in known], naming)
 
 
 def samples_hint(match: Match, samples: Sequence[Sample]) -> str | None:

@@ -188,10 +188,12 @@ def missing_environment(root: Path, baseline: ExternalBaseline) -> str:
 def missing_parts(root: Path, baseline: ExternalBaseline | ImportBaseline) -> list[str]:
     """Everything a row needs that is not on this machine, one sentence each."""
     if isinstance(baseline, ImportBaseline):
-        path = root / baseline.clips.path
-        return (
-            [] if path.exists() else [f"Baseline {baseline.name}: {path} does not exist; correct clips.path."]
-        )
+        clips = {"path": baseline.clips.path, "numbered_by": baseline.clips.numbered_by}
+        return [
+            f"Baseline {baseline.name}: {root / name} does not exist; correct clips.{key}."
+            for key, name in clips.items()
+            if name is not None and not (root / name).exists()
+        ]
     absent = [
         f"Baseline {baseline.name}: {name}, listed under `files`, does not exist; bring it or correct the "
         "path."

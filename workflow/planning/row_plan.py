@@ -52,7 +52,7 @@ def external_inputs(baseline: AnyBaseline) -> list[Path]:
     baseline.
     """
     if isinstance(baseline, ImportBaseline):
-        return original_files(Path(baseline.clips.path))
+        return original_files(Path(baseline.clips.path), baseline.clips.numbered_by)
     return [Path(name) for name in baseline.files] if isinstance(baseline, ExternalBaseline) else []
 
 

@@ -19,6 +19,7 @@ rule import_clips:
     params:
         settings=lambda wc: row_settings(wc.row),
         source=lambda wc: BASELINES[wc.row].clips.path,
+        numbered_by=lambda wc: BASELINES[wc.row].clips.numbered_by or "",
         code=code_of("workflow.scripts.import_clips"),
         folder=f"{FOLDERS.suite}/clips/{{row}}",
         shards=SUITE.shards,
@@ -26,6 +27,7 @@ rule import_clips:
         "python -m workflow.scripts.import_clips"
         " --row {wildcards.row:q}"
         " --from {params.source:q}"
+        " --numbered-by {params.numbered_by:q}"
         " --prompts {input.prompts:q}"
         " --settings {params.settings:q}"
         " --clips {params.folder:q}"

@@ -22,6 +22,7 @@ from workflow.external.archive import (
 )
 from workflow.external.changed_files import remember
 from workflow.external.ingest import external_job, first_errors, verify_clips
+from workflow.external.numbered import lines_of_list
 from workflow.external.work_list import shard_samples
 from workflow.sampling.shard import clip_record, settings_from
 
@@ -31,6 +32,7 @@ log = logging.getLogger("import")
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = command(__doc__, "row", "prompts", "settings", "clips")
     parser.add_argument("--from", required=True, type=Path, dest="source", help="folder or zip of clips")
+    parser.add_argument("--numbered-by", default="", help="list of prompts whose lines the names count")
     parser.add_argument("--shards", required=True, nargs="+", help="<i>-of-<n> of every manifest")
     parser.add_argument("--manifests", required=True, nargs="+", type=Path)
     parser.add_argument("--timings", required=True, nargs="+", type=Path, help="empty: nothing is made here")
@@ -44,14 +46,14 @@ def import_clips(flags: argparse.Namespace) -> None:
     shape = ClipShape(**settings_from(flags.settings)["clip"])
     private = flags.clips / "incoming"
     shutil.rmtree(private, ignore_errors=True)
-    errors = stage_clips(flags.source, samples, shape, private)
+    errors = stage_clips(flags.source, samples, shape, private, flags.numbered_by)
     if errors:
         shutil.rmtree(private)
         raise ValueError(
             f"Row {flags.row}: {len(errors)} faults in {flags.source}, {len(samples)} clips expected: "
             f"{first_errors(errors)}. Nothing was imported."
         )
-    hashes = remember(flags.clips, original_files(flags.source))
+    hashes = remember(flags.clips, original_files(flags.source, flags.numbered_by))
     log.info("%s: %d clips from %d files are verified", flags.row, len(samples), len(hashes))
     (flags.clips / "mp4").mkdir(parents=True, exist_ok=True)
     for sample in samples:
@@ -69,15 +71,23 @@ def import_clips(flags: argparse.Namespace) -> None:
         )
 
 
-def stage_clips(path: Path, samples: Sequence[Sample], shape: ClipShape, folder: Path) -> list[str]:
+def stage_clips(
+    path: Path, samples: Sequence[Sample], shape: ClipShape, folder: Path, numbered_by: str = ""
+) -> list[str]:
     """Bring every clip of `path` to `folder`/<clip_id>.mp4; one phrase for each missing, extra or wrong clip.
 
+    numbered_by: a list of prompts, whose lines the names of files count; empty if they do not.
     Raises FileNotFoundError or ValueError if there is nothing to import, or a zip is not safe.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; correct clips.path or bring the clips there.")
     names = [file.name for file in original_files(path)] if path.is_dir() else list(zip_members(path))
-    match = match_names(names, samples)
+    lines = None
+    if numbered_by:
+        prompts = list({sample.prompt.id: sample.prompt for sample in samples}.values())
+        lines = lines_of_list(Path(numbered_by).read_bytes(), numbered_by, prompts)
+    match = match_names(names, samples, lines)
+    log.info("%s: files are read as %s", path, match.naming)
     errors = [f"{clip} is missing" for clip in match.missing]
     errors += [f"{name!r} is no clip of this suite" for name in match.extra]
     if match.missing and match.extra:

@@ -2,7 +2,7 @@
 any results. Uses no network.
 
 raven-bench leaderboard --results results/vbench/scores/raven/*.json --output raven.zip
-raven-bench leaderboard --check raven.zip
+raven-bench leaderboard --check raven.zip      # read as VBench's own script reads a zip
 raven-bench leaderboard --totals anybodys.zip results/vbench/scores/raven
 """
 
@@ -21,9 +21,10 @@ from evaluation.dimensions import NAMES
 from evaluation.files import file_sha256, load_json, utf8_text, written_whole
 from evaluation.metrics import metrics
 from evaluation.records import DimensionResult, read_json
-from evaluation.vbench.leaderboard import check_leaderboard, leaderboard_zip, official_scores
+from evaluation.vbench.leaderboard import check_leaderboard, leaderboard_zip, official_scores, passed_over
 
 log = logging.getLogger("leaderboard")
+SHOWN_NAMES_PASSED = 5
 
 
 def totals_text(paths: Sequence[Path]) -> str:
@@ -74,9 +75,16 @@ def pack_or_check(flags: argparse.Namespace) -> None:
         print(totals_text(flags.totals))
         return
     if flags.check is not None:
-        if errors := check_leaderboard(flags.check.read_bytes()):
+        content = flags.check.read_bytes()
+        if errors := check_leaderboard(content):
             raise ValueError("\n".join(f"{flags.check}: {error}" for error in errors))
-        log.info("%s is complete", flags.check)
+        others = [name[:80] for name in passed_over(content)]
+        more = f" and {len(others) - SHOWN_NAMES_PASSED} more" if len(others) > SHOWN_NAMES_PASSED else ""
+        log.info(
+            "%s is complete. It was read as VBench's scripts/cal_final_score.py does: JSON at the top and "
+            "one folder below, without names that begin with . or __; passed over: %s%s",
+            flags.check, ", ".join(map(repr, others[:SHOWN_NAMES_PASSED])) or "nothing", more,
+        )  # fmt: skip
         return
     refuse_others([path for path in flags.results if path.stem in NAMES])
     results = {
