@@ -148,6 +148,7 @@ FORWARDED = {
     "votes": Forwarded("votes", "Merge the blind votes of several people, and say what they agree with."),
     "bundle": Forwarded("bundle", "Pack a finished run for publication, with a hash of everything."),
     "verify": Forwarded("verify", "Compute every number of a bundle again, offline."),
+    "calibrate": Forwarded("calibrate", "Our scores of official clips beside the values of VBench's board."),
     "export": Forwarded("export", "Write a finished run in the schema of Every Eval Ever."),
     "rebuild": Forwarded("rebuild", "Make a report again from its run.json, on any machine."),
     "convert": Forwarded(
