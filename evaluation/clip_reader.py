@@ -12,7 +12,7 @@ from fractions import Fraction
 from itertools import pairwise
 from math import floor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -175,8 +175,16 @@ def rgb_of(frame: av.VideoFrame, converter: VideoReformatter) -> NDArray[np.uint
     return np.asarray(converter.reformat(frame, format="rgb24", threads=1).to_ndarray(), dtype=np.uint8)
 
 
-def read_clip(video: Path | bytes, shape: ClipShape | None = None, name: str | None = None) -> DecodedClip:
-    """Every frame of a clip, or of its bytes, that VBench's readers see as we do; one clip of memory at most.
+class OpenClip(NamedTuple):
+    """A clip that was looked at, whose frames are decoded as they are asked for."""
+
+    look: ClipLook
+    frames: Iterator[NDArray[np.uint8]]
+    """[H, W, 3] each, in order, once. Raises ClipError at a frame that readers would see differently."""
+
+
+def open_clip(video: Path | bytes, shape: ClipShape | None = None, name: str | None = None) -> OpenClip:
+    """A clip, or its bytes, that VBench's readers see as we do, with one frame in memory at a time.
 
     shape: what it must look like; another one is refused before anything is decoded. name: for messages, by
     default the path. Raises FileNotFoundError, or ClipError.
@@ -186,6 +194,20 @@ def read_clip(video: Path | bytes, shape: ClipShape | None = None, name: str | N
         raise look.refuse(reason)
     if shape and (wrong := shape_errors(look.frames, look.height, look.width, look.rate, shape)):
         raise look.refuse(" and ".join(wrong))
+
+    def frames() -> Iterator[NDArray[np.uint8]]:
+        converter = VideoReformatter()
+        for frame in shown_frames(video, look):
+            if reason := _unscorable_pixels(frame):
+                raise look.refuse(reason)
+            yield rgb_of(frame, converter)
+
+    return OpenClip(look, frames())
+
+
+def read_clip(video: Path | bytes, shape: ClipShape | None = None, name: str | None = None) -> DecodedClip:
+    """Every frame of a clip, as `open_clip` gives them; one clip of memory at most."""
+    look, shown = open_clip(video, shape, name)
     size = look.frames * look.height * look.width * 3
     if size > MAX_CLIP_GB * 2**30:
         raise look.refuse(
@@ -193,11 +215,8 @@ def read_clip(video: Path | bytes, shape: ClipShape | None = None, name: str | N
             f"than {MAX_CLIP_GB} (cut it)"
         )
     frames = np.empty((look.frames, look.height, look.width, 3), np.uint8)
-    converter = VideoReformatter()
-    for number, frame in enumerate(shown_frames(video, look)):
-        if reason := _unscorable_pixels(frame):
-            raise look.refuse(reason)
-        frames[number] = rgb_of(frame, converter)
+    for number, frame in enumerate(shown):
+        frames[number] = frame
     return DecodedClip(frames, float(look.rate))
 
 

@@ -4,15 +4,10 @@ A clip that was replaced, swapped, cut or damaged since is an error that names i
 """
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from av.video.reformatter import VideoReformatter
-from numpy.typing import NDArray
-
-from evaluation.clip_reader import look_at_clip, read_clip, rgb_of, shown_frames
-from evaluation.clips import ClipShape, DecodedClip, shape_errors
+from evaluation.clip_reader import OpenClip, open_clip, read_clip
+from evaluation.clips import ClipShape, DecodedClip
 from evaluation.records import Clip
 
 
@@ -42,24 +37,15 @@ def verified_path(clips: Path, clip: Clip) -> Path:
     return (clips / clip.file).resolve()
 
 
+def open_verified_clip(clips: Path, clip: Clip) -> OpenClip:
+    """As `read_verified_clip`, with one frame in memory at a time."""
+    shape = ClipShape(pixel_frames=clip.pixel_frames, height=clip.height, width=clip.width, fps=clip.fps)
+    return open_clip(clip_bytes(clips, clip), shape, f"{clip.clip_id} of row {clip.row}")
+
+
 def read_verified_clip(clips: Path, clip: Clip) -> DecodedClip:
     """A clip's frames, from the bytes that were compared. Raises as `clip_bytes` does, and ClipError if they
     are not of the shape that the manifest says.
     """
     shape = ClipShape(pixel_frames=clip.pixel_frames, height=clip.height, width=clip.width, fps=clip.fps)
     return read_clip(clip_bytes(clips, clip), shape, f"{clip.clip_id} of row {clip.row}")
-
-
-def verified_frames(clips: Path, clip: Clip) -> Iterator[NDArray[np.uint8]]:
-    """The frames [H, W, 3] of a clip one after another, so that its length costs no memory.
-
-    Raises as `read_verified_clip` does.
-    """
-    content, name = clip_bytes(clips, clip), f"{clip.clip_id} of row {clip.row}"
-    look = look_at_clip(content, name)
-    shape = ClipShape(pixel_frames=clip.pixel_frames, height=clip.height, width=clip.width, fps=clip.fps)
-    if wrong := shape_errors(look.frames, look.height, look.width, look.rate, shape):
-        raise look.refuse(" and ".join(wrong))
-    converter = VideoReformatter()
-    for frame in shown_frames(content, look):
-        yield rgb_of(frame, converter)

@@ -5,6 +5,12 @@ noise                    independent uniform pixels: the floor
 truth_shuffled_captions  another prompt's facts, rendered: what ignoring the caption is worth
 shuffled_frames          the truth with its pixel frames in random order: what time is worth
 frozen_first_frame       the truth's first pixel frame throughout: wins consistency, must lose dynamic degree
+
+Of long clips, with closed-form answers (evaluation/toybox/README.md#long-clips):
+frozen_after_window      the truth, which stops after its first 81 frames: no drift, and no motion either
+fade                     the truth, whose brightness falls evenly from 1 to 0.6
+loop                     the truth's first 84 frames again and again: a period of 84
+chunk_flicker            the truth, 8 levels brighter in every second chunk
 Every clip depends on the prompt list, the prompt and the sample only, and no two clips are equal.
 """
 
@@ -19,8 +25,14 @@ from evaluation.files import load_json
 from evaluation.records import Prompt
 from evaluation.toybox.facts import Facts, facts_key
 from evaluation.toybox.render import PIXEL_FRAMES, SIZE, Frames, render
+from evaluation.toybox.windows import STRIDE
 
 TOYBOX_CONTROLS = ("truth", "noise", "truth_shuffled_captions", "shuffled_frames", "frozen_first_frame")
+LONG_CONTROLS = ("frozen_after_window", "fade", "loop", "chunk_flicker")
+FADED = 0.6
+"""Brightness that is left at the end of `fade`."""
+FLICKER = 8
+"""Levels that `chunk_flicker` adds to even chunks."""
 
 
 def _generator(purpose: str, prompt: Prompt, sample: int) -> np.random.Generator:
@@ -63,23 +75,44 @@ def shuffled_prompts(prompts: Sequence[Prompt]) -> dict[str, Prompt]:
     return {prompt.id: prompts[place] for prompt, place in zip(prompts, order, strict=True)}
 
 
-def control_frames(name: str, prompts: Sequence[Prompt], prompt: Prompt, sample: int) -> Frames:
-    """The clip of a control row for one prompt and sample, uint8 [81, 32, 32, 3].
+def control_frames(
+    name: str, prompts: Sequence[Prompt], prompt: Prompt, sample: int, length: int = PIXEL_FRAMES
+) -> Frames:
+    """The clip of a control row for one prompt and sample, uint8 [length, 32, 32, 3].
 
-    prompts: the whole suite, in order. Raises ValueError for an unknown control.
+    prompts: the whole suite, in order. Raises ValueError for an unknown control, and for facts that make no
+    clip of that length.
     """
     if name == "noise":
-        shape = (PIXEL_FRAMES, SIZE, SIZE, 3)
+        shape = (length, SIZE, SIZE, 3)
         return _generator("noise", prompt, sample).integers(0, 256, shape, dtype=np.uint8)
     if name == "truth_shuffled_captions":
-        return render(shuffled_prompts(prompts)[prompt.id].facts, sample)
-    if name not in TOYBOX_CONTROLS:
+        return render(shuffled_prompts(prompts)[prompt.id].facts, sample, length)
+    if name not in TOYBOX_CONTROLS + LONG_CONTROLS:
         raise ValueError(
-            f"There is no toybox control called {name!r}; expected one of {', '.join(TOYBOX_CONTROLS)}."
+            f"There is no toybox control called {name!r}; expected one of "
+            f"{', '.join(TOYBOX_CONTROLS + LONG_CONTROLS)}."
         )
-    frames = render(prompt.facts, sample)
+    frames = render(prompt.facts, sample, length)
     if name == "shuffled_frames":
-        return frames[_generator("order", prompt, sample).permutation(PIXEL_FRAMES)]
+        return frames[_generator("order", prompt, sample).permutation(length)]
     if name == "frozen_first_frame":
-        return np.repeat(frames[:1], PIXEL_FRAMES, axis=0)
+        return np.repeat(frames[:1], length, axis=0)
+    if name in LONG_CONTROLS:
+        return altered_long(name, frames)
     return frames
+
+
+def altered_long(name: str, frames: Frames) -> Frames:
+    """One of LONG_CONTROLS, from the truth [T, 32, 32, 3]."""
+    place = np.arange(len(frames))
+    if name == "frozen_after_window":
+        return frames[np.minimum(place, PIXEL_FRAMES - 1)]
+    if name == "loop":
+        return frames[place % STRIDE]
+    if name == "fade":
+        light = np.linspace(1, FADED, len(frames), dtype=np.float32)[:, None, None, None]
+        return np.asarray((frames * light + np.float32(0.5)).astype(np.uint8))
+    chunk = -(-place // 4) // 3
+    added = np.where(chunk % 2 == 0, FLICKER, 0)[:, None, None, None]
+    return np.asarray(np.minimum(frames.astype(np.int16) + added, 255).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Facts -> clip: uint8 [81, 32, 32, 3], 16 frames a second. NumPy only, vectorised over pixel frames.
+"""Facts -> clip: uint8 [81, 32, 32, 3] (or longer), 16 a second. NumPy only, vectorised over pixel frames.
 
 T pixel frames, positions in pixels (x right, y down; pixel i covers i - 0.5 .. i + 0.5). Everything is drawn
 from signed distances, so edges are anti-aliased and motion is sub-pixel. The backgrounds are fixed, smooth
@@ -151,6 +151,11 @@ def shape_alpha(shape: str, x: Floats, y: Floats, scale: Floats | float = 1.0) -
     return np.asarray(np.clip(0.5 - distance * zoom, 0, 1), np.float32)
 
 
+def lasts_any_time(facts: Facts) -> bool:
+    """Whether a clip of these facts can be of any length: nothing moves, or it moves to and fro."""
+    return facts["motion"] == "still" and facts["camera"] in (FIXED, "shake") and facts["action"] != "walk"
+
+
 def person_alpha(action: str, x: float, phase: float, frames: NDArray[np.int64] | None = None) -> Floats:
     """Coverage of the stick figure, float32 [T, 32, 32]. x: its place; phase: part of the action's period."""
     t = (np.arange(PIXEL_FRAMES) if frames is None else frames).astype(np.float32)
@@ -218,9 +223,9 @@ def _jitter(facts: Facts, variation: int) -> NDArray[np.float64]:
     return np.frombuffer(digest[:20], "<u4") / 2.0**31 - 1.0
 
 
-def camera_path(camera: str, phase: float = 0.0) -> tuple[Floats, Floats, Floats]:
-    """Shift x, shift y (pixels of the world) and zoom of the camera by pixel frame, each float32 [81]."""
-    t = np.linspace(0, 1, PIXEL_FRAMES, dtype=np.float32)
+def camera_path(camera: str, phase: float = 0.0, frames: int = PIXEL_FRAMES) -> tuple[Floats, Floats, Floats]:
+    """Shift x, shift y (pixels of the world) and zoom of the camera by pixel frame, each float32 [frames]."""
+    t = np.linspace(0, 1, frames, dtype=np.float32)
     zero, one = np.zeros_like(t), np.ones_like(t)
     if camera == "pan_left":
         return -PAN * t, zero, one
@@ -231,7 +236,7 @@ def camera_path(camera: str, phase: float = 0.0) -> tuple[Floats, Floats, Floats
     if camera == "zoom_out":
         return zero, zero, (ZOOM ** (1 - t)).astype(np.float32)
     if camera == "shake":
-        turn = 2 * np.pi * (np.arange(PIXEL_FRAMES) / SHAKE_PERIOD + phase)
+        turn = 2 * np.pi * (np.arange(frames) / SHAKE_PERIOD + phase)
         return (
             (SHAKE * np.sin(turn)).astype(np.float32),
             (SHAKE * np.sin(2 * turn) * 0.6).astype(np.float32),
@@ -242,9 +247,9 @@ def camera_path(camera: str, phase: float = 0.0) -> tuple[Floats, Floats, Floats
     raise ValueError(f"Toybox has no camera move {camera!r}.")
 
 
-def _places(facts: Facts, jitter: NDArray[np.float64]) -> list[tuple[Floats, Floats]]:
-    """World centre of every shape in each pixel frame, [81] each."""
-    t = np.linspace(-0.5, 0.5, PIXEL_FRAMES, dtype=np.float32)
+def _places(facts: Facts, jitter: NDArray[np.float64], frames: int) -> list[tuple[Floats, Floats]]:
+    """World centre of every shape in each pixel frame, [frames] each."""
+    t = np.linspace(-0.5, 0.5, frames, dtype=np.float32)
     if facts["relation"] is not None:
         axis, sign = {"left": (0, -1), "right": (0, 1), "above": (1, -1), "below": (1, 1)}[facts["relation"]]
         places = []
@@ -268,12 +273,19 @@ def _places(facts: Facts, jitter: NDArray[np.float64]) -> list[tuple[Floats, Flo
     return [(np.full_like(t, CENTER + reach * jitter[0]), np.full_like(t, CENTER + reach * jitter[1]))]
 
 
-def render(facts: Facts, variation: int) -> Frames:
-    """The clip of these facts, uint8 [81, 32, 32, 3]; `variation` moves start places and phases only.
+def render(facts: Facts, variation: int, length: int = PIXEL_FRAMES) -> Frames:
+    """The clip of these facts, uint8 [length, 32, 32, 3]; `variation` moves start places and phases only.
 
-    Raises ValueError if the facts describe no clip of this world.
+    A longer clip begins with the shorter one. Raises ValueError if the facts describe no clip of this world,
+    or none of another length than PIXEL_FRAMES: what crosses the picture once has left it then.
     """
     check_facts(facts)
+    if length != PIXEL_FRAMES and not lasts_any_time(facts):
+        raise ValueError(
+            f"Facts with motion {facts['motion']!r}, camera {facts['camera']!r} and action "
+            f"{facts['action']!r} make clips of {PIXEL_FRAMES} frames, not of {length}; leave them out of a "
+            "suite of long clips."
+        )
     jitter = _jitter(facts, variation)
     image = background(facts["scene"], facts["style"])
     phase = float(0.5 + 0.5 * jitter[4])
@@ -281,18 +293,19 @@ def render(facts: Facts, variation: int) -> Frames:
     frames = slice(0, 1) if static else slice(None)
 
     if facts["camera"] == FIXED:
-        clip = np.repeat(image[None], 1 if static else PIXEL_FRAMES, axis=0)
+        clip = np.repeat(image[None], 1 if static else length, axis=0)
         shift_x = shift_y = np.zeros(len(clip), np.float32)
         zoom = np.ones(len(clip), np.float32)
     else:
-        shift_x, shift_y, zoom = camera_path(facts["camera"], phase)
+        shift_x, shift_y, zoom = camera_path(facts["camera"], phase, length)
         clip = moved_background(image, shift_x, shift_y, zoom)
 
     if facts["action"] is not None:
-        alphas = [person_alpha(facts["action"], float(CENTER + 2.0 * jitter[0]), 0.2 * phase)]
+        moments = np.arange(length)
+        alphas = [person_alpha(facts["action"], float(CENTER + 2.0 * jitter[0]), 0.2 * phase, moments)]
     else:
         alphas = []
-        for thing, (x, y) in zip(facts["objects"], _places(facts, jitter), strict=True):
+        for thing, (x, y) in zip(facts["objects"], _places(facts, jitter, length), strict=True):
             screen_x = (x[frames] - CENTER - shift_x) * zoom + CENTER
             screen_y = (y[frames] - CENTER - shift_y) * zoom + CENTER
             alphas.append(shape_alpha(thing["shape"], screen_x, screen_y, zoom))
@@ -300,4 +313,4 @@ def render(facts: Facts, variation: int) -> Frames:
         clip += alpha[..., None] * (object_color(thing["color"], facts["style"]) - clip)
 
     pixels = (clip + np.float32(0.5)).astype(np.uint8)
-    return np.repeat(pixels, PIXEL_FRAMES, axis=0) if static else pixels
+    return np.repeat(pixels, length, axis=0) if static else pixels

@@ -25,7 +25,8 @@ from evaluation.records import ClipScore, DimensionResult, write_json
 from evaluation.selection import ScoredPrompt, read_row, select_clips
 from evaluation.toybox.perception import FrameScores
 from evaluation.toybox.render import PIXEL_FRAMES, SIZE, Frames
-from evaluation.verified_clips import read_verified_clip
+from evaluation.toybox.windows import joined_scores, windows_of
+from evaluation.verified_clips import open_verified_clip
 
 log = logging.getLogger("score")
 
@@ -95,7 +96,16 @@ def score_clips(
     for prompt, chosen in selected:
         for clip in chosen:
             name = clip.clip_id
-            found = score(shrink(read_verified_clip(clips, clip).frames, name), prompt.facts)
+            if clip.pixel_frames < PIXEL_FRAMES:
+                raise ValueError(
+                    f"Clip {name} has {clip.pixel_frames} frames, expected at least {PIXEL_FRAMES}; set the "
+                    "suite's clip.pixel_frames to that or more."
+                )
+            windows = windows_of(open_verified_clip(clips, clip).frames)
+            found = joined_scores(
+                ((start, score(shrink(frames, name), prompt.facts)) for start, frames in windows),
+                clip.pixel_frames,
+            )
             values = tuple(None if v is None else checked(v, dimension, name) for v in found.frames)
             scores.append(
                 ClipScore(

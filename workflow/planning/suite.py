@@ -417,6 +417,10 @@ CONTROLS = {
     "truth_shuffled_captions": "Truth, captions shuffled",
     "shuffled_frames": "Truth, frames shuffled",
     "frozen_first_frame": "Truth, first frame frozen",
+    "frozen_after_window": "Truth, frozen after 81 frames",
+    "fade": "Truth, fading to 0.6",
+    "loop": "Truth, 84 frames again and again",
+    "chunk_flicker": "Truth, even chunks 8 levels brighter",
 }
 
 

@@ -9,7 +9,7 @@ from evaluation.command import command, run
 from evaluation.long_series import LongClip, LongRow, by_second, clip_measures, pixel_series
 from evaluation.records import Clip, read_jsonl, write_json
 from evaluation.selection import hashes_of
-from evaluation.verified_clips import verified_frames
+from evaluation.verified_clips import open_verified_clip
 
 log = logging.getLogger("measure_long")
 
@@ -20,7 +20,7 @@ def measure_row(flags: argparse.Namespace) -> None:
         raise ValueError(f"{flags.manifest} is not the manifest of row {flags.row}; check its clips again.")
     measured = []
     for clip in clips:
-        series = pixel_series(verified_frames(flags.clips, clip))
+        series = pixel_series(open_verified_clip(flags.clips, clip).frames)
         measures, loop = clip_measures(series, clip.fps)
         measured.append(
             LongClip(

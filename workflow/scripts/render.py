@@ -13,6 +13,7 @@ from evaluation.command import run
 from evaluation.records import Prompt, read_jsonl
 from evaluation.shards import Batch
 from evaluation.toybox.controls import control_frames
+from evaluation.toybox.render import PIXEL_FRAMES
 from workflow.sampling.shard import (
     BatchPieces,
     Cost,
@@ -26,10 +27,14 @@ from workflow.sampling.shard import (
 )
 
 
-def render_batch(control: str, prompts: Sequence[Prompt], batch: Batch) -> BatchPieces:
-    """One rendered clip per sample of the batch."""
+def render_batch(
+    control: str, prompts: Sequence[Prompt], batch: Batch, length: int = PIXEL_FRAMES
+) -> BatchPieces:
+    """One rendered clip of `length` frames per sample of the batch."""
     started = time.perf_counter()
-    clips = [control_frames(control, prompts, sample.prompt, sample.index) for sample in batch.samples]
+    clips = [
+        control_frames(control, prompts, sample.prompt, sample.index, length) for sample in batch.samples
+    ]
     cost = Cost((time.perf_counter() - started) / len(clips), 0.0, None, 0)
     yield partial(Piece, np.stack(clips), None)
     yield lambda: cost
@@ -57,7 +62,7 @@ def render_shard(flags: argparse.Namespace) -> None:
         device="cpu",
     )
 
-    start = partial(render_batch, settings["control"], prompts)
+    start = partial(render_batch, settings["control"], prompts, length=settings["clip"]["pixel_frames"])
     entries = make_shard(job, start, wanted_clips(flags.prompts, flags.chosen))
     write_shard(entries, flags.manifest, flags.timings)
 
