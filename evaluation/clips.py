@@ -6,6 +6,7 @@ same frames give the same bytes.
 
 import hashlib
 import platform
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -118,13 +119,42 @@ def shape_errors(frames: int, height: int, width: int, fps: Fraction | float, sh
     return errors
 
 
+class WatchedFrames:
+    """Frames on their way to somebody else, with what can be said of them when all have passed."""
+
+    def __init__(self, frames: Iterable[NDArray[np.uint8]], shape: tuple[int, int, int, int]) -> None:
+        """frames: [H, W, 3] each; shape: [T, H, W, 3] of all together."""
+        self._frames, self._digest = frames, hashlib.sha256(repr(shape).encode())
+        self.low, self.high = 255, 0
+        """Least and largest value of a pixel."""
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        for frame in self._frames:
+            self._digest.update(np.ascontiguousarray(frame).data)
+            self.low, self.high = min(self.low, int(frame.min())), max(self.high, int(frame.max()))
+            yield frame
+
+    @property
+    def sha256(self) -> str:
+        """As `frames_sha256` of all frames."""
+        return self._digest.hexdigest()
+
+    @property
+    def constant(self) -> str | None:
+        """What is wrong if every pixel of every frame is the same, as a phrase; else None."""
+        if self.low != self.high:
+            return None
+        return f"is constant (every pixel of every frame is {self.low})"
+
+
 def clip_errors(clip: DecodedClip, shape: ClipShape) -> list[str]:
     """What is wrong with a decoded clip, one phrase each; empty if nothing is."""
     frames, height, width = clip.frames.shape[:3]
     errors = shape_errors(frames, height, width, clip.fps, shape)
-    if clip.frames.min() == clip.frames.max():
-        errors.append(f"is constant (every pixel of every frame is {clip.frames.flat[0]})")
-    return errors
+    watched = WatchedFrames(clip.frames, clip.frames.shape)
+    for _ in watched:
+        pass
+    return [*errors, watched.constant] if watched.constant else errors
 
 
 def frames_sha256(frames: ClipFrames) -> str:

@@ -6,12 +6,11 @@ a spread of 8 and more, a likeness in space of 0.60 and more (0.53 of a random m
 and more; uniform noise has at most 0.03 and 0.02.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from evaluation.clips import ClipFrames
 
 DARK = 8.0
 """Near-black: no frame is brighter on average than so many levels, ..."""
@@ -40,12 +39,12 @@ class Picture(NamedTuple):
     """Correlation of successive frames, median pair; 1 of a single frame."""
 
 
-def measure_picture(frames: ClipFrames) -> Picture:
-    """Measure frames, uint8 [T, H, W, 3], one at a time."""
-    apart = max(1, frames.shape[1] // APART)
+def measure_picture(frames: Iterable[NDArray[np.uint8]]) -> Picture:
+    """Measure frames, uint8 [H, W, 3] each, one at a time."""
     means, variances, space, time = [], [], [], []
     before: tuple[np.ndarray, float] | None = None
     for frame in frames:
+        apart = max(1, frame.shape[0] // APART)
         grey = grey_of(frame)
         means.append(float(grey.mean()))
         grey -= means[-1]
@@ -61,7 +60,7 @@ def measure_picture(frames: ClipFrames) -> Picture:
     )
 
 
-def grey_of(frame: ClipFrames) -> NDArray[np.float32]:
+def grey_of(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The mean of the channels of a frame [H, W, 3], as float32 [H, W]: `frame.mean(axis=2)`, which takes
     eight times as long. Sums are whole numbers below 2**24, so both are exact up to the division.
     """
@@ -70,8 +69,11 @@ def grey_of(frame: ClipFrames) -> NDArray[np.float32]:
     return np.asarray(total.astype(np.float32) / np.float32(3), np.float32)
 
 
-def degenerate(frames: ClipFrames) -> str | None:
-    """What is wrong with a clip that holds no picture, as a phrase with values and limits; None of others."""
+def degenerate(frames: Iterable[NDArray[np.uint8]]) -> str | None:
+    """What is wrong with a clip that holds no picture, as a phrase with values and limits; None of others.
+
+    frames: uint8 [H, W, 3] each.
+    """
     found = measure_picture(frames)
     if found.brightest < DARK and found.spread < DARK_SPREAD:
         return (

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evaluation.clip_reader import ClipError
-from evaluation.clips import ClipShape, clip_errors, frames_sha256
+from evaluation.clips import ClipShape, WatchedFrames, shape_errors
 from evaluation.command import command, run
 from evaluation.degenerate import degenerate
 from evaluation.files import load_json
 from evaluation.records import UNKNOWN_NOISE, Clip, ClipTiming, Prompt, read_jsonl, write_jsonl
 from evaluation.shards import samples_to_render
-from evaluation.verified_clips import read_verified_clip
+from evaluation.verified_clips import open_verified_clip
 
 log = logging.getLogger("check")
 
@@ -41,23 +41,26 @@ def wrong_clips(
     for number, clip in enumerate(clips, 1):
         path, where = folder / clip.file, f"Clip {clip.clip_id} of row {row}"
         try:
-            decoded = read_verified_clip(folder, clip)
+            look, shown = open_verified_clip(folder, clip)
+            frames = WatchedFrames(shown, (look.frames, look.height, look.width, 3))
+            lack = degenerate(frames)
         except FileNotFoundError as error:
             errors.append(str(error))
             continue
         except ValueError as error:
             errors.append(f"{where}: {error}" if isinstance(error, ClipError) else str(error))
             continue
-        found = [f"{where} {error}: {path}." for error in clip_errors(decoded, shape)]
-        errors += found
+        said = shape_errors(look.frames, look.height, look.width, look.rate, shape)
+        said += [frames.constant] if frames.constant else []
+        errors += [f"{where} {error}: {path}." for error in said]
         # A constant clip is black or flat too: it is named once, and not allowed.
-        if not found and (lack := degenerate(decoded.frames)) is not None:
+        if not said and lack is not None:
             message = f"{where} (prompt {clip.prompt_id}, sample {clip.sample}) {lack}: {path}."
             if allow_degenerate:
                 log.info("%s It is allowed.", message)
             else:
                 errors.append(message)
-        content = frames_sha256(decoded.frames)
+        content = frames.sha256
         if content in contents:
             errors.append(f"{where} shows the same frames as {contents[content]}: {path}.")
         contents.setdefault(content, clip.clip_id)

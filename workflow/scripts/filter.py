@@ -9,14 +9,14 @@ from evaluation.records import Clip, Prompt, read_jsonl, write_json
 from evaluation.selection import filtered_clips, hashes_of
 from evaluation.static_filter import filtered_set
 from evaluation.toybox.motion import STATIC_BELOW, judge_motion, motion
-from evaluation.verified_clips import read_verified_clip
+from evaluation.verified_clips import open_verified_clip
 
 
 def filter_row(flags: argparse.Namespace) -> None:
     prompts = read_jsonl(Prompt, flags.prompts)
     wanted = filtered_clips(flags.row, prompts, read_jsonl(Clip, flags.manifest))
     judged = {
-        prompt.id: judge_motion([motion(read_verified_clip(flags.clips, clip).frames) for clip in clips])
+        prompt.id: judge_motion([motion(open_verified_clip(flags.clips, clip).frames) for clip in clips])
         for prompt, clips in wanted
     }
     inputs = hashes_of(flags.prompts, flags.manifest)
