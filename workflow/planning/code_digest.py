@@ -21,6 +21,10 @@ GPU_ONLY = ("models.kernels",)
 """Modules that no CPU ever imports, so that a suite on CPUs does not depend on them."""
 
 
+NORMALISED = frozenset({"type_comment", "kind", "returns", "annotation", "body", "orelse", "finalbody"})
+"""Fields of syntax trees of which not all counts: see `_field`."""
+
+
 class SourceFile(NamedTuple):
     """One module as far as stages depend on it."""
 
@@ -92,35 +96,41 @@ def digest_of(files: dict[str, str]) -> str:
 
 def meaning(source: str) -> str:
     """Digest of what a module does, from its text. Raises SyntaxError if it is no Python."""
-    return hashlib.sha256(b"\0".join(_tokens(ast.parse(source)))).hexdigest()
+    return _meaning(ast.parse(source))
 
 
-def _tokens(node: object) -> Iterator[bytes]:
-    """A syntax tree as a flat sequence: types, names and values, without what means nothing.
+def _meaning(tree: ast.AST) -> str:
+    words: list[str] = []
+    _add_words(tree, words)
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()
+
+
+def _add_words(node: object, words: list[str]) -> None:
+    """Add a syntax tree as a flat sequence: types, names and values, without what means nothing.
 
     Empty fields are left out, because later Pythons add some to known nodes.
     """
     if isinstance(node, ast.AST):
-        yield f"({type(node).__name__}".encode()
+        words.append(f"({type(node).__name__}")
         for field in node._fields:
-            value = _field(node, field)
-            if value is None or value == []:
-                continue
-            yield field.encode()
-            yield from _tokens(value)
-        yield b")"
+            value = node.__dict__.get(field)
+            if field in NORMALISED:
+                value = _field(node, field, value)
+            if value is not None and value != []:
+                words.append(field)
+                _add_words(value, words)
+        words.append(")")
     elif isinstance(node, list):
-        yield b"["
+        words.append("[")
         for item in node:
-            yield from _tokens(item)
-        yield b"]"
+            _add_words(item, words)
+        words.append("]")
     else:
-        yield f"{type(node).__name__} {node!r}".encode()
+        words.append(f"{type(node).__name__} {node!r}")
 
 
-def _field(node: ast.AST, field: str) -> object:
+def _field(node: ast.AST, field: str, value: object) -> object:
     """A field of a node, normalised: see `meaning`."""
-    value: object = node.__dict__.get(field)
     if field in ("type_comment", "kind") or (field == "returns" and isinstance(node, ast.FunctionDef)):
         return None
     if field == "annotation" and isinstance(node, ast.arg):
@@ -216,7 +226,7 @@ def _parsed(root: Path, path: Path, _mtime_ns: int, _size: int) -> SourceFile:
     parts = path.relative_to(root).with_suffix("").parts
     package = parts[:-1]
     imports = tuple(dict.fromkeys(_imported(root, tree, package)))
-    return SourceFile(hashlib.sha256(b"\0".join(_tokens(tree))).hexdigest(), imports)
+    return SourceFile(_meaning(tree), imports)
 
 
 def _imported(root: Path, tree: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
@@ -235,7 +245,7 @@ def _imported(root: Path, tree: ast.AST, package: tuple[str, ...]) -> Iterator[s
             yield from inner
             if _file_of(root, source) is not None or len(inner) < len(submodules):
                 yield source
-        else:
+        elif not isinstance(node, ast.expr):  # which hold no statement
             yield from _imported(root, node, package)
 
 
