@@ -15,8 +15,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from baselines.spec import Baseline, CacheSettings, LevelSettings
+from baselines.spec import Baseline, CacheSettings, LevelSettings, SolverSettings
 from models.config import DtypePolicy
+from models.full_sequence import FullSequence
 from models.noise import (
     DrawOrder,
     JointWindow,
@@ -29,6 +30,7 @@ from models.noise import (
 from models.plan import POLICIES, CachePolicy, chunk_sizes
 from models.rollout import Finished, Rollout, RolloutRecord, Runner, plain_runner
 from models.schedule import DTYPES, Schedule, build_schedule, level_schedule
+from models.solvers import euler_solver, unipc_solver
 from models.wan import Wan, join_projections, stored_dtype
 
 Precision = Literal["exact", "fast", "float32"]
@@ -99,7 +101,7 @@ class Sampler:
     baseline: Baseline
     wan: Wan
     latent_shape: LatentShape
-    rollout: Rollout
+    rollout: Rollout | FullSequence
     latents_dtype: torch.dtype
     runner: Runner
 
@@ -107,21 +109,31 @@ class Sampler:
     def device(self) -> torch.device:
         return self.wan.patch_embedding.weight.device
 
-    def sample(self, text: Tensor, noise: NoiseSource) -> Iterator[Finished]:
+    def sample(self, text: Tensor, noise: NoiseSource, negative: Tensor | None = None) -> Iterator[Finished]:
         """Final clean latents chunk by chunk, in order of frames. text: [B, L, text_dim]; one row per row
-        of the noise.
+        of the noise. negative: as `records` takes it.
         """
-        return (record for record in self.records(text, noise) if isinstance(record, Finished))
+        return (record for record in self.records(text, noise, negative) if isinstance(record, Finished))
 
-    def records(self, text: Tensor, noise: NoiseSource) -> Iterator[RolloutRecord]:
+    @property
+    def needs_negative(self) -> bool:
+        """Whether `records` needs the embedding of a negative prompt."""
+        return isinstance(self.rollout, FullSequence) and self.rollout.guided
+
+    def records(
+        self, text: Tensor, noise: NoiseSource, negative: Tensor | None = None
+    ) -> Iterator[RolloutRecord]:
         """Every network call as a record (models/rollout.py), without gradient: for timing and for comparing.
+
+        negative: embedding [1, L, text_dim] of the negative prompt where `needs_negative` says so.
 
         Raises ValueError if the noise is for clips of another size or of another dtype than the
         sampler's latents, or text and noise are of different batches.
         """
-        return self.rollout.run(
-            self.wan, text, _Checked(noise, self.latent_shape, self.latents_dtype), runner=self.runner
-        )
+        checked = _Checked(noise, self.latent_shape, self.latents_dtype)
+        if isinstance(self.rollout, FullSequence):
+            return self.rollout.run(self.wan, text, checked, negative=negative)
+        return self.rollout.run(self.wan, text, checked, runner=self.runner)
 
     def portable_noise(self, suite: str, samples: Sequence[SampleKey]) -> PortableNoise:
         """Noise that is the same on every machine and for every method; one row per sample."""
@@ -190,8 +202,13 @@ class _Checked:
 
 
 def schedules_of(baseline: Baseline) -> tuple[Schedule, ...]:
-    """The few-step schedules of a baseline's chunks 0, 1, ..., the last for all that follow."""
+    """The few-step schedules of a baseline's chunks 0, 1, ..., the last for all that follow.
+
+    Raises ValueError for a full rollout.
+    """
     s = baseline.schedule
+    if isinstance(s, SolverSettings):
+        raise _no_chunks(baseline)
     if isinstance(s, LevelSettings):
         fields = s.model_dump(exclude={"levels"})
         return tuple(level_schedule(levels, **fields) for levels in s.by_chunk)
@@ -202,19 +219,37 @@ def schedules_of(baseline: Baseline) -> tuple[Schedule, ...]:
 def rollout_of(baseline: Baseline, frames: int, precision: Precision) -> Rollout:
     """How a baseline samples clips of so many latent frames.
 
-    Raises ValueError if the clip is longer than the method's cache allows.
+    Raises ValueError if the clip is longer than the method's cache allows, or for a full rollout.
     """
+    if baseline.cache is None:
+        raise _no_chunks(baseline)
     policy, rollout = build_policy(baseline.cache, precision), baseline.rollout
-    policy.num_slots(frames, max(chunk_sizes(rollout.chunk, frames)))  # a clip the method cannot sample
+    policy.num_slots(frames, max(chunk_sizes(rollout.chunks, frames)))  # a clip the method cannot sample
     return Rollout(
         schedules=schedules_of(baseline),
         policy=policy,
-        chunk=rollout.chunk,
+        chunk=rollout.chunks,
         frames=frames,
         joint=rollout.kind == "rolling",
         draw_last=baseline.noise.draw_last,
         last_call_from=rollout.context_from if rollout.context == "last_step" else None,
     )
+
+
+def _no_chunks(baseline: Baseline) -> ValueError:
+    return ValueError(
+        f"Baseline {baseline.name} denoises all frames of a clip together, so it has no chunks, no cache and "
+        "nothing that training could take; name a baseline whose rollout.kind is chunked or rolling."
+    )
+
+
+def full_sequence_of(settings: SolverSettings, frames: int) -> FullSequence:
+    """How a bidirectional model samples clips of so many latent frames."""
+    if settings.first_level is None:
+        solver = unipc_solver(settings.steps, shift=settings.shift, order=settings.order or 2)
+    else:
+        solver = euler_solver(settings.steps, shift=settings.shift, first=settings.first_level)
+    return FullSequence(solver=solver, frames=frames, guidance=settings.guidance)
 
 
 def build_sampler(
@@ -258,7 +293,11 @@ def build_sampler(
         baseline=baseline,
         wan=wan,
         latent_shape=latent_shape,
-        rollout=rollout_of(baseline, latent_shape[0], precision),
+        rollout=(
+            full_sequence_of(baseline.schedule, latent_shape[0])
+            if isinstance(baseline.schedule, SolverSettings)
+            else rollout_of(baseline, latent_shape[0], precision)
+        ),
         latents_dtype=dtypes.latents,
         runner=runner,
     )

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from baselines.build import draw_order, rollout_of, schedules_of
-from baselines.spec import Baseline
+from baselines.build import draw_order, full_sequence_of, rollout_of, schedules_of
+from baselines.spec import Baseline, SolverSettings
 from models.config import WanConfig
-from models.flops import call_flops
+from models.flops import call_flops, frame_flops
 from models.noise import DrawOrder, LatentShape, UpstreamNoise
 from models.plan import AttendPlan
 from models.rollout import ContextPass, Denoised, Finished, NetworkCall
@@ -120,6 +120,8 @@ def described_clip(baseline: Baseline) -> DescribedClip:
     Raises ValueError where the rollout does: a cache without room, for example.
     """
     frames = baseline.rollout.frames
+    if isinstance(baseline.schedule, SolverSettings):
+        return _full_clip(baseline, baseline.schedule)
     rollout = rollout_of(baseline, frames, "exact")
     noise = _LoggedDraws(draw_order(baseline), (frames, CHANNELS, HEIGHT, WIDTH))
     plans: list[AttendPlan] = []
@@ -155,6 +157,26 @@ def described_clip(baseline: Baseline) -> DescribedClip:
     return DescribedClip(tuple(calls), tuple(noise.log))
 
 
+def _full_clip(baseline: Baseline, settings: SolverSettings) -> DescribedClip:
+    """Calls on the negative prompt count as calls of their own; there is no context pass."""
+    frames = baseline.rollout.frames
+    noise = _LoggedDraws(draw_order(baseline), (frames, CHANNELS, HEIGHT, WIDTH))
+    every, made = tuple(range(frames)), 0
+
+    def network(x: Tensor, t: Tensor, against: bool) -> Tensor:  # noqa: ARG001 (as every network call)
+        nonlocal made
+        made += 1
+        return torch.empty_like(x)
+
+    calls: list[DescribedCall] = []
+    flops = frame_flops(WanConfig(), frames, frames, TOKENS_PER_FRAME)
+    for record in full_sequence_of(settings, frames).denoised(network, noise):
+        if isinstance(record, Denoised):
+            call = DescribedCall(0, frames, record.steps, every, every, 0, (), flops)
+            calls += [call] * (made - len(calls))
+    return DescribedClip(tuple(calls), tuple(noise.log))
+
+
 def frame_ranges(frames: Sequence[int]) -> str:
     """`0-2, 6-14` of frames in order; a dash for none."""
     runs: list[list[int]] = []
@@ -178,13 +200,47 @@ def described(baseline: Baseline, clip: DescribedClip) -> list[str]:
         f"network calls of a clip: {clip.denoising} denoising"
         f"{' (joint windows)' if rollout.kind == 'rolling' else ''} + {clip.context} context",
         "",
-        *_call_lines(baseline, clip.calls),
+        *(
+            _solver_lines(baseline.schedule)
+            if isinstance(baseline.schedule, SolverSettings)
+            else _call_lines(baseline, clip.calls)
+        ),
         "",
         *_draw_lines(baseline, clip.draws),
     ]
 
 
+def _solver_lines(settings: SolverSettings) -> list[str]:
+    """What a full rollout is beside its levels."""
+    solver = "UniPC of order" if settings.solver == "unipc" else "Euler"
+    order = "" if settings.order is None else f" {settings.order}"
+    guided = settings.guidance != 1
+    return [
+        "  every call sees all frames of the clip at one noise level; there is no cache",
+        f"  {solver}{order}, {settings.steps} steps, "
+        + (
+            f"guidance {settings.guidance:g}: two calls a step, of the prompt and of "
+            f"{settings.negative}'s negative prompt"
+            if guided
+            else "no guidance: one call a step"
+        ),
+        "  nothing is shown before the last step, so the first frame comes when the clip is done",
+    ]
+
+
 def _schedule_lines(baseline: Baseline) -> list[str]:
+    if isinstance(baseline.schedule, SolverSettings):
+        solver = full_sequence_of(baseline.schedule, baseline.rollout.frames).solver
+        shown = [*range(min(4, solver.num_steps)), *range(max(4, solver.num_steps - 3), solver.num_steps)]
+        gap = ["..."] if solver.num_steps > 7 else []
+        told, levels = (
+            ", ".join([*texts[:4], *gap, *texts[4:]])
+            for texts in (
+                [f"{solver.timesteps[i]:.6g}" for i in shown],
+                [f"{solver.sigmas[i]:.6g}" for i in shown],
+            )
+        )
+        return [f"  all frames: {told} at {levels}"]
     schedules = schedules_of(baseline)
     lines = []
     for number, one in enumerate(schedules):

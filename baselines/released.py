@@ -16,6 +16,10 @@ def release_of(baseline: Baseline, weights: Path) -> Release:
     folders next to it. An adapter with the weights' own file name is inside them (a bundle).
     """
     folder = weights.parent
+    if baseline.rollout.kind == "full":  # it is the bidirectional model
+        return Release(
+            path=weights, key=baseline.weights.key, published_as=baseline.weights.file, role="bidirectional"
+        )
     repository = [
         other
         for other in load_all(Path(__file__).parent).values()

@@ -158,19 +158,66 @@ class LevelSettings(Section):
         return self
 
 
-TABLE, LEVELS = "steps of a table", "levels as given"
+class SolverSettings(Section):
+    """How a bidirectional model goes from noise to a clip, all frames at once (models/solvers.py).
+
+    order: of UniPC, null for Euler. first_level: where Euler begins, a number or a fraction such as
+    "1600/1601"; null for UniPC, whose grid is Wan's. guidance: 1 for none, with negative null. negative:
+    "wan", the negative prompt of Wan's own sampler.
+    """
+
+    solver: Literal["unipc", "euler"]
+    order: Annotated[int, Field(ge=1, le=2)] | None
+    steps: Annotated[int, Field(ge=1, le=1000)]
+    shift: Annotated[float, Field(gt=0, le=100)]
+    first_level: Level | None
+    guidance: Annotated[float, Field(ge=1, le=100)]
+    negative: Literal["wan"] | None
+
+    @property
+    def num_calls(self) -> int:
+        """Network calls of a clip: two a step with guidance."""
+        return self.steps * (1 if self.guidance == 1 else 2)
+
+    @model_validator(mode="after")
+    def check_that_parts_fit(self) -> SolverSettings:
+        """Raises ValueError where solver, order, first level, guidance and negative contradict each other."""
+        unipc = self.solver == "unipc"
+        if (self.order is None) == unipc or (self.first_level is None) != unipc:
+            raise ValueError(
+                f"solver {self.solver} has order {self.order} and first_level {self.first_level}; unipc "
+                "needs an order and null as first_level, euler null as order and a first_level"
+            )
+        if self.first_level is not None and not 0 < Fraction(self.first_level) <= 1:
+            raise ValueError(
+                f"first_level {self.first_level} does not lie above 0 and at most at 1; correct it"
+            )
+        if (self.guidance == 1) != (self.negative is None):
+            raise ValueError(
+                f"guidance {self.guidance:g} with negative {self.negative}; guidance 1 calls no negative "
+                "prompt, so set negative to null, and more than 1 needs one"
+            )
+        return self
+
+
+TABLE, LEVELS, SOLVER = "steps of a table", "levels as given", "a solver"
 
 
 def _schedule_kind(given: Any) -> str:
-    found = "levels" in given if isinstance(given, dict) else isinstance(given, LevelSettings)
-    return LEVELS if found else TABLE
+    for key, kind, tag in (("solver", SolverSettings, SOLVER), ("levels", LevelSettings, LEVELS)):
+        if key in given if isinstance(given, dict) else isinstance(given, kind):
+            return tag
+    return TABLE
 
 
 AnySchedule = Annotated[
-    Annotated[ScheduleSettings, Tag(TABLE)] | Annotated[LevelSettings, Tag(LEVELS)],
+    Annotated[ScheduleSettings, Tag(TABLE)]
+    | Annotated[LevelSettings, Tag(LEVELS)]
+    | Annotated[SolverSettings, Tag(SOLVER)],
     Discriminator(_schedule_kind),
 ]
-"""Noise levels by steps of a table, or given directly where the section has the key `levels`."""
+"""Noise levels by steps of a table, given directly where the section has the key `levels`, or of a solver
+where it has the key `solver`."""
 
 
 def _lists(given: Any) -> Any:
@@ -189,18 +236,44 @@ def _check_lengths(key: str, lists: Sequence[Sequence[Any]]) -> None:
 
 class RolloutSettings(Section):
     """kind: which loop of models/rollout.py. chunk: frames denoised together (rolling: a block); or the sizes
-    of chunks 0, 1, ..., of which the last repeats. frames: of the clips that the network was trained on; how
-    long a suite's clips are is the suite's to say (`Baseline.at_length`).
+    of chunks 0, 1, ..., of which the last repeats; left out of a full rollout, which denoises all frames
+    together. frames: of the clips that the network was trained on; how long a suite's clips are is the
+    suite's to say (`Baseline.at_length`).
 
     context: what later chunks see of a finished one: its clean latents at t = 0, or what its last denoising
     call left in the cache; the latter from chunk context_from on.
     """
 
-    kind: Literal["chunked", "rolling"]
-    chunk: Count | Annotated[tuple[Count, ...], Field(min_length=1)]
+    kind: Literal["chunked", "rolling", "full"]
+    chunk: Count | Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     frames: Annotated[int, Field(ge=1, le=100_000)]
     context: Literal["clean", "last_step"] = "clean"
     context_from: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def chunks(self) -> int | tuple[int, ...]:
+        """Frames denoised together, as `chunk`; all of a full rollout."""
+        return self.frames if self.chunk is None else self.chunk
+
+    @model_validator(mode="after")
+    def check_chunk(self) -> RolloutSettings:
+        """Raises ValueError for a chunk, or a context, where there are none, and for a missing chunk."""
+        full = self.kind == "full"
+        if full != (self.chunk is None):
+            raise ValueError(
+                f"kind {self.kind} with chunk {self.chunk}; "
+                + (
+                    "a full rollout denoises all frames together, so take chunk out"
+                    if full
+                    else "say how many latent frames are denoised together"
+                )
+            )
+        if full and (self.context != "clean" or self.context_from):
+            raise ValueError(
+                "kind full keeps nothing between chunks, so context and context_from do not go with it; take "
+                "them out"
+            )
+        return self
 
 
 class MadeFor(Section):
@@ -288,7 +361,8 @@ class Baseline(Section):
     adapter: AdapterSettings | None
     schedule: AnySchedule
     rollout: RolloutSettings
-    cache: CacheSettings
+    cache: CacheSettings | None
+    """None for a full rollout, which has none."""
     noise: NoiseSettings
     dtypes: DtypeSettings
     licence: PlainLine
@@ -317,11 +391,13 @@ class Baseline(Section):
         other = self.model_copy(update={"rollout": rollout})
         other._check_parts()
         cache = self.cache
-        policy = POLICIES[cache.policy](**cache.model_dump(exclude={"policy"}))
-        policy.num_slots(frames, max(chunk_sizes(rollout.chunk, frames)))
-        if cache.policy != "slot_relative" and frames > POSITIONS:
+        if cache is not None:
+            policy = POLICIES[cache.policy](**cache.model_dump(exclude={"policy"}))
+            policy.num_slots(frames, max(chunk_sizes(rollout.chunks, frames)))
+        if (cache is None or cache.policy != "slot_relative") and frames > POSITIONS:
+            found = "rollout.kind full" if cache is None else f"cache.policy {cache.policy}"
             raise ValueError(
-                f"cache.policy {cache.policy} rotates keys at their absolute frame, of which there are "
+                f"{found} rotates keys at their absolute frame, of which there are "
                 f"{POSITIONS}; sample at most {POSITIONS} latent frames, or take a slot_relative policy."
             )
         return other
@@ -338,8 +414,27 @@ class Baseline(Section):
         return self
 
     def _check_parts(self) -> None:
-        rollout, lists = self.rollout, self.schedule.by_chunk
-        frames, chunk, steps = rollout.frames, rollout.chunk, len(lists[-1])
+        rollout, schedule = self.rollout, self.schedule
+        full = (rollout.kind == "full", isinstance(schedule, SolverSettings), self.cache is None)
+        if any(full) and not all(full):
+            found = (
+                f"rollout.kind is {rollout.kind}",
+                f"schedule names {'a' if full[1] else 'no'} solver",
+                f"cache is {'null' if self.cache is None else self.cache.policy}",
+            )
+            raise ValueError(
+                f"{', '.join(found[:2])} and {found[2]}; a solver, guidance and cache null belong to "
+                "rollout.kind full, and no other kind has them"
+            )
+        if isinstance(schedule, SolverSettings) or self.cache is None:
+            if self.noise.extent != "chunk" or self.noise.draw_last:
+                raise ValueError(
+                    "rollout.kind full draws its first noise alone, so noise.extent is chunk and "
+                    "noise.draw_last false; correct them"
+                )
+            return
+        lists = schedule.by_chunk
+        frames, chunk, steps = rollout.frames, rollout.chunks, len(lists[-1])
         rolling, anchored = rollout.kind == "rolling", self.cache.policy == "anchored_sink"
         try:
             sizes = set(chunk_sizes(chunk, frames))

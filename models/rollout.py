@@ -33,6 +33,8 @@ class Denoised:
     x_t: Tensor
     v: Tensor
     x0: Tensor
+    calls: int = 1
+    """Network calls that it took: two with guidance."""
 
     @property
     def step(self) -> int:

@@ -19,6 +19,13 @@ from evaluation.files import load_json
 from models.checkpoints.containers import load_strict, read_metadata, read_safetensors, write_safetensors
 
 PADDING = 0
+WAN_NEGATIVE = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，"  # noqa: RUF001
+    "丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，"  # noqa: RUF001
+    "杂乱的背景，三条腿，背景人很多，倒着走"  # noqa: RUF001
+)
+"""The negative prompt of Wan2.1's own sampler (Wan-Video/Wan2.1:wan/configs/shared_config.py). The cleaning
+of prompts makes its commas ASCII."""
 WORD = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 
 

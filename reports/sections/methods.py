@@ -176,6 +176,8 @@ def _sampler(row: ReportRow) -> str:
     if row.kind == "import":
         return "clips made elsewhere and taken as they are"
     schedule, rollout = row.settings["schedule"], row.settings["rollout"]
+    if "solver" in schedule:
+        return _full_sequence(schedule, rollout["frames"])
     given = schedule.get("levels") or schedule["steps"]
     lists = given if isinstance(given[0], list) else [given]
     if schedule.get("first_chunk_steps"):
@@ -197,6 +199,17 @@ def _sampler(row: ReportRow) -> str:
         f"{count_word(len(steps))} denoising step{'' if len(steps) == 1 else 's'}{more} at {at}, {how} of "
         f"{', then '.join(map(count_word, sizes))} of {rollout['frames']} latent frames, "
         f"{_history(row.settings['cache'])}{context}"
+    )
+
+
+def _full_sequence(schedule: Mapping[str, Any], frames: int) -> str:
+    """How a bidirectional model samples."""
+    solver = {"unipc": "UniPC", "euler": "Euler"}[schedule["solver"]]
+    negative = {"wan": "Wan's own negative prompt", None: "no negative prompt"}
+    against = negative.get(schedule["negative"], schedule["negative"])
+    return (
+        f"{schedule['steps']} {solver} steps (shift {schedule['shift']:g}, guidance {schedule['guidance']:g} "
+        f"against {against}), all {frames} latent frames together, each attending to all others"
     )
 
 

@@ -19,6 +19,7 @@ from baselines.spec import (
     RolloutSettings,
     ScheduleSettings,
     SlotRelativeCache,
+    SolverSettings,
     Weights,
     load_all,
 )
@@ -125,10 +126,13 @@ def test_the_page_names_every_row_once_and_tells_the_truth() -> None:
         clip = described_clip(row)
         assert f"arXiv:{paper}" in row.citation, name
         assert set(re.findall(r"methods\.md#([\w-]+)", sampler)) <= anchors, name
-        assert chunk == ", then ".join(
-            map(str, [row.rollout.chunk] if isinstance(row.rollout.chunk, int) else row.rollout.chunk)
+        chunks = row.rollout.chunks
+        assert chunk == ", then ".join(map(str, [chunks] if isinstance(chunks, int) else chunks))
+        window = (
+            "all"
+            if row.cache is None or row.cache.window is None
+            else f"{row.cache.window} with sink {row.cache.sink}"
         )
-        window = "all" if row.cache.window is None else f"{row.cache.window} with sink {row.cache.sink}"
         assert sees.removesuffix(", averaged") == window, name
         assert (clip.denoising, clip.context) == (int(denoising), int(context)), name
 
@@ -168,7 +172,7 @@ def keys_of_every_section() -> set[str]:
     sections: dict[str, tuple[type[Section], ...]] = {
         "weights": (Weights,),
         "adapter": (AdapterSettings,),
-        "schedule": (ScheduleSettings, LevelSettings),
+        "schedule": (ScheduleSettings, LevelSettings, SolverSettings),
         "rollout": (RolloutSettings,),
         "cache": (AbsoluteCache, SlotRelativeCache, AnchoredSinkCache),
         "noise": (NoiseSettings,),

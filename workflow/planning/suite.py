@@ -472,7 +472,10 @@ def settings_in_use(suite: Suite, baseline: Baseline) -> dict[str, Any]:
         shown["noise"] = {"source": "upstream", **shown["noise"]}
     if suite.sample.precision == "float32":
         del shown["dtypes"]
+    if suite.sample.precision == "float32" and baseline.cache is not None:
         shown["cache"] = {key: value for key, value in shown["cache"].items() if key != "ema_dtype"}
+    if suite.benchmark == "toybox" and shown["schedule"].get("negative"):
+        shown["schedule"] = {**shown["schedule"], "negative": "the empty prompt"}
     return shown
 
 

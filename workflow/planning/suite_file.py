@@ -203,6 +203,11 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
                 f"{where}: baseline {row!r} must be in exactly one of `weights` (a file) and `train` "
                 f"(trained in the run), found in {'both' if row in suite.weights else 'neither'}."
             )
+        if row in suite.train and kind == "native" and load_baseline(root / file).rollout.kind == "full":
+            raise ValueError(
+                f"{where}: train.{row} would train {file}, whose rollout denoises all frames together; no "
+                "recipe trains that, so give the row a file in `weights`, or another `baseline`."
+            )
     for row in suite.allow_external:
         if row not in suite.baselines or kind_of(root / "baselines" / f"{row}.yaml") != "external":
             raise ValueError(

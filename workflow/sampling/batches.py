@@ -13,7 +13,7 @@ from baselines.build import Sampler
 from evaluation.shards import Batch, Sample
 from models.interfaces import Codec
 from models.noise import NoiseSource, SampleKey
-from models.rollout import Finished, Runner, plain_runner
+from models.rollout import Denoised, Finished, Runner, plain_runner
 from models.transfer import upload
 from workflow.sampling.machine import Moments
 from workflow.sampling.model_files import PromptEncoder
@@ -42,9 +42,13 @@ class BatchSampler:
         suite: str,
         items: Mapping[str, int],
         prompts: Sequence[str],
+        negative: str | None = None,
     ) -> None:
-        """prompts: all texts of the job; they are prepared before its first batch."""
+        """prompts: all texts of the job; they are prepared before its first batch. negative: the negative
+        prompt where the sampler needs one."""
         self.sampler, self.text, self.codec, self.prompts = sampler, text, codec, prompts
+        self.negative = negative
+        self.against: Tensor | None = None
         self.noise, self.suite, self.items = noise, suite, items
         self.encoded = False
 
@@ -61,7 +65,10 @@ class BatchSampler:
         but a chunk, the cache and the decoder's memory is kept.
         """
         if not self.encoded:
-            self.text.prepare(self.prompts)
+            own = [] if self.negative is None else [self.negative]
+            self.text.prepare([*self.prompts, *own])
+            if own:
+                self.against = upload(self.text.rows(own), self.sampler.device)
             self.encoded = True
         moments = Moments(self.sampler.device)
         moments.take()
@@ -69,7 +76,7 @@ class BatchSampler:
             self.text.rows([sample.prompt.extended for sample in batch.samples]), self.sampler.device
         )
         stream, calls, chunks = self.codec.stream(), 0, 0
-        for record in self.sampler.records(text, self.noise_of(batch.samples)):
+        for record in self.sampler.records(text, self.noise_of(batch.samples), self.against):
             if isinstance(record, Finished):
                 moments.take()
                 done = record.latents.float()
@@ -80,7 +87,7 @@ class BatchSampler:
                 chunks += 1
                 yield partial(_piece, moments, 2 * chunks, latents, frames)
             else:
-                calls += 1
+                calls += record.calls if isinstance(record, Denoised) else 1
         yield partial(_cost, moments, len(batch.samples), chunks, calls)
 
 

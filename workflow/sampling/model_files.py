@@ -13,10 +13,11 @@ from torch import Tensor
 
 from baselines.build import Dtypes
 from baselines.released import release_of
-from baselines.spec import Baseline
+from baselines.spec import Baseline, SolverSettings
 from evaluation.files import canonical_sha256
 from models.checkpoints.lora import fold_adapters, is_native_checkpoint
 from models.checkpoints.open import open_model
+from models.text import WAN_NEGATIVE
 from models.text_and_pixels import is_small_text, open_text, tokenizer_beside
 from models.wan import Wan, cast_parameters
 from workflow.fetching.checksums import verified_sha256
@@ -50,6 +51,17 @@ def text_sha256(path: Path, checksums: Mapping[str, str]) -> str:
     if is_small_text(path):
         return own
     return canonical_sha256([own, verified_sha256(tokenizer_beside(path) / "tokenizer.json", checksums)])
+
+
+def negative_prompt(baseline: Baseline, text: Path) -> str | None:
+    """The negative prompt of a row, None if it has none. text: file of its text encoder.
+
+    The toybox's encoder knows the words of its captions alone; it takes the empty prompt.
+    """
+    schedule = baseline.schedule
+    if not isinstance(schedule, SolverSettings) or schedule.negative is None:
+        return None
+    return "" if is_small_text(text) else WAN_NEGATIVE
 
 
 def open_network(

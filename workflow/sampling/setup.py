@@ -20,6 +20,7 @@ from workflow.fetching.verified import verified_own
 from workflow.sampling.batches import BatchSampler, best_runner
 from workflow.sampling.machine import choose_device, device_name, software, usable_cores
 from workflow.sampling.model_files import (
+    negative_prompt,
     open_network,
     prompt_encoder,
     row_sha256,
@@ -104,9 +105,11 @@ def open_row(flags: argparse.Namespace, prompts: list[Prompt], only: Set[str] | 
         noise=flags.noise,
         suite=settings["suite"],
         items=seed_offsets(baseline, prompts),
+        negative=negative_prompt(baseline, flags.text),
         prompts=list(dict.fromkeys(sample.prompt.extended for batch in made for sample in batch.samples)),
     )
     hashes = {"weights": weights, "codec": codec, "text": text}
+    against = {} if maker.negative is None else {"negative": maker.negative}
     job = ShardJob(
         row=flags.row,
         shard=flags.shard,
@@ -117,7 +120,7 @@ def open_row(flags: argparse.Namespace, prompts: list[Prompt], only: Set[str] | 
         noise=f"{flags.noise}:{settings['suite'] if flags.noise == 'portable' else baseline.noise.seed}",
         weights_sha256=weights,
         settings=settings,
-        depends_on={"code": flags.code, **hashes, "noise": flags.noise},
+        depends_on={"code": flags.code, **hashes, "noise": flags.noise, **against},
         whole_list=flags.noise == "upstream",
         device=device_name(device),
         attention=kernel_name(device),
