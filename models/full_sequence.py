@@ -32,6 +32,11 @@ class FullSequence:
     def guided(self) -> bool:
         return self.guidance != 1
 
+    @property
+    def num_calls(self) -> int:
+        """Network calls of a clip: two a step with guidance."""
+        return self.solver.num_steps * (2 if self.guided else 1)
+
     def run(
         self, wan: Wan, text: Tensor, noise: NoiseSource, *, negative: Tensor | None
     ) -> Iterator[RolloutRecord]:

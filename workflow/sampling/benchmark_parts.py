@@ -40,8 +40,8 @@ class FixedEmbeddings:
         self.given = rows
 
     def rows(self, prompts: Sequence[str]) -> Tensor:
-        assert len(prompts) == len(self.given)
-        return self.given
+        assert len(prompts) <= len(self.given)
+        return self.given[: len(prompts)]
 
     def prepare(self, prompts: Sequence[str]) -> None:
         """They are."""
@@ -61,6 +61,7 @@ def whole_batches(sampler: Sampler, codec: Codec, text: Tensor) -> tuple[BatchSa
         suite="bench",
         items={},
         prompts=[],
+        negative="bench" if sampler.needs_negative else None,
     )
     return maker, batch
 

@@ -31,7 +31,8 @@ from evaluation.command import run
 from evaluation.records import Prompt
 from evaluation.shards import Batch
 from models.attention import kernel_name
-from models.flops import call_flops, text_flops
+from models.flops import call_flops, frame_flops, text_flops
+from models.full_sequence import FullSequence
 from models.noise import DrawnWhole, JointWindow, PortableNoise, SampleKey
 from models.plan import AttendPlan
 from models.rollout import Finished, NetworkCall, Runner, plain_runner
@@ -130,7 +131,11 @@ def time_method(
     tokens = size.config.tokens_per_frame(*size.latent[2:])
     build = partial(build_sampler, baseline, wan, latent_shape=size.latent, precision=precision)
     runner = best_runner(device) if graphs else plain_runner
-    clip(build(runner=counting(runner, noted, tokens)), text)  # counts, and captures the graphs
+    first_sampler = build(runner=counting(runner, noted, tokens))
+    if isinstance(first_sampler.rollout, FullSequence):  # whose calls no runner makes
+        frames_flops = frame_flops(size.config, size.latent[0], size.latent[0], tokens)
+        noted += [frames_flops] * first_sampler.rollout.num_calls
+    clip(first_sampler, text)  # counts, and captures the graphs
     operations = batch * (sum(noted) + text_flops(size.config))
     sampler = build(runner=runner)
     latents = clip(sampler, text)  # the first that replays
@@ -185,7 +190,13 @@ def time_method(
 
 def clip(sampler: Sampler, text: Tensor) -> Tensor:
     """Latents [B, F, C, H, W] of one batch."""
-    return torch.cat([chunk.latents for chunk in sampler.sample(text, noise_of(sampler, text))], dim=1)
+    chunks = sampler.sample(text, noise_of(sampler, text), negative_of(sampler, text))
+    return torch.cat([chunk.latents for chunk in chunks], dim=1)
+
+
+def negative_of(sampler: Sampler, text: Tensor) -> Tensor | None:
+    """An embedding that stands for the negative prompt, where the method has one."""
+    return text[:1] if sampler.needs_negative else None
 
 
 def made_frames(maker: BatchSampler, work: Batch) -> tuple[tuple[int, ...], Cost]:
@@ -248,7 +259,7 @@ def chunk_times(sampler: Sampler, text: Tensor) -> list[float]:
     noise = PredrawnNoise(noise_of(sampler, text))
     last = synchronized_time(sampler.device)
     seconds = []
-    for record in sampler.records(text, noise):
+    for record in sampler.records(text, noise, negative_of(sampler, text)):
         if isinstance(record, Finished):
             moment = synchronized_time(sampler.device)
             seconds.append(moment - last)
