@@ -278,6 +278,13 @@ def build_sampler(
             f"Baseline {baseline.name} in precision {precision} needs {dtypes.network}, but the network "
             f"has {wan.dtypes}; build it with these."
         )
+    if (wan.memory is None) != (baseline.weights.memory is None):
+        two = "a second set of weights"
+        wants, has = (two, "none") if wan.memory is None else ("its weights", "a second set")
+        raise ValueError(
+            f"Baseline {baseline.name} makes context passes with {wants}, but the network has {has} for "
+            "them; open the file that its YAML names."
+        )
     for name, parameter in wan.named_parameters():  # peft makes float32 adapters on a bfloat16 network
         wanted = stored_dtype(name, wan.dtypes, dtypes.matmul)
         if parameter.dtype != wanted:

@@ -17,7 +17,7 @@ from models.config import WanConfig
 from models.flops import call_flops, frame_flops
 from models.noise import DrawOrder, LatentShape, UpstreamNoise
 from models.plan import AttendPlan
-from models.rollout import ContextPass, Denoised, Finished, NetworkCall
+from models.rollout import ContextPass, Denoised, Finished, NetworkCalls
 
 CHANNELS, HEIGHT, WIDTH = 16, 60, 104
 """Of the latents of a clip of 480 x 832 pixels."""
@@ -126,12 +126,12 @@ def described_clip(baseline: Baseline) -> DescribedClip:
     noise = _LoggedDraws(draw_order(baseline), (frames, CHANNELS, HEIGHT, WIDTH))
     plans: list[AttendPlan] = []
 
-    def without_network(*_: Any) -> NetworkCall:
+    def without_network(*_: Any) -> NetworkCalls:
         def call(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:  # noqa: ARG001 (as every network call)
             plans.append(plan)
             return torch.empty_like(x)
 
-        return call
+        return NetworkCalls(call, call)
 
     nothing: Any = None
     records = list(rollout.run(nothing, torch.empty(1, 1, 1), noise, runner=without_network))
@@ -198,7 +198,8 @@ def described(baseline: Baseline, clip: DescribedClip) -> list[str]:
         *_schedule_lines(baseline),
         "",
         f"network calls of a clip: {clip.denoising} denoising"
-        f"{' (joint windows)' if rollout.kind == 'rolling' else ''} + {clip.context} context",
+        f"{' (joint windows)' if rollout.kind == 'rolling' else ''} + {clip.context} context"
+        f"{', by a second set of weights' if baseline.weights.memory else ''}",
         "",
         *(
             _solver_lines(baseline.schedule)

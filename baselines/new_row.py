@@ -20,6 +20,7 @@ EXPLAINED = {
     "weights.sha256": "null: pinned at the first fetch",
     "weights.key": "dict level of the network; null: the file is the state dict, or its loader finds out",
     "weights.tensors": "how many a file must hold",
+    "weights.memory": "a second set for context passes: what its names have more, how many; null: none",
     "adapter": "a LoRA on top of the weights; null: none",
     "adapter.file": "path in the same repository",
     "adapter.sha256": "null: pinned at the first fetch",

@@ -5,7 +5,7 @@ and open.
 from pathlib import Path
 
 from baselines.spec import Baseline, load_all
-from models.checkpoints.released import Adapter, Release
+from models.checkpoints.released import Adapter, Memory, Release
 
 
 def release_of(baseline: Baseline, weights: Path) -> Release:
@@ -29,6 +29,7 @@ def release_of(baseline: Baseline, weights: Path) -> Release:
         path=weights,
         key=baseline.weights.key,
         adapter=adapter_of(baseline, folder),
+        memory=Memory(**memory.model_dump()) if (memory := baseline.weights.memory) else None,
         published_as=baseline.weights.file,
         not_these={
             "the bidirectional Wan2.1 model": folder.parent / "wan/diffusion_pytorch_model.safetensors",

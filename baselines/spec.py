@@ -29,7 +29,7 @@ ROW_NAME = r"^[a-z0-9_]+$"
 RowName = Annotated[str, Field(pattern=ROW_NAME)]
 
 SAMPLED_SECTIONS = ("schedule", "rollout", "cache", "noise", "dtypes")
-"""Sections of a native baseline's file that decide its clips."""
+"""Sections of a native baseline's file that decide its clips, beside its weights (`Baseline.sampled`)."""
 
 PLACEHOLDERS = ("work_list", "output", "shard", "gpus", "num_gpus", "code", "root")
 """What may stand in braces in the command of an external baseline; workflow/external/baseline.py fills them
@@ -54,12 +54,23 @@ def falling(steps: tuple[Any, ...]) -> tuple[Any, ...]:
     return steps
 
 
+class MemorySettings(Section):
+    """A second full set of weights in the same file, which makes the context passes (SGF+).
+
+    infix: what its names have before the last part of a module or parameter; without it they are those of the
+    first set. tensors: of this set.
+    """
+
+    infix: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*_$")]
+    tensors: Count
+
+
 class Weights(Section):
     """The released weights. key: dict level that holds them, None if the file is the state dict itself or its
     loader finds out.
 
     revision, sha256: what `fetch` pins and checks; None until a first fetch has shown them. tensors: names
-    that must be supplied.
+    that must be supplied. memory: None if context passes are made with the same weights.
     """
 
     repo: str
@@ -68,6 +79,7 @@ class Weights(Section):
     sha256: FileSha256 | None
     key: str | None
     tensors: Count
+    memory: MemorySettings | None = None
 
 
 class AdapterSettings(Section):
@@ -461,6 +473,18 @@ class Baseline(Section):
                 f"rollout.context_from {rollout.context_from} says from which chunk on rollout.context is "
                 "last_step, but it is clean; correct one of them"
             )
+        if self.weights.memory and (rolling or self.adapter or rollout.context != "clean"):
+            what = (
+                "rollout.kind rolling"
+                if rolling
+                else "an adapter"
+                if self.adapter
+                else "rollout.context last_step"
+            )
+            raise ValueError(
+                f"weights.memory does not go with {what}: its weights are full ones that make the "
+                "context passes of a chunked rollout; set memory to null or correct the other"
+            )
         if self.noise.extent == "clip" and (rolling or len(lists[0]) < max(map(len, lists))):
             raise ValueError(
                 "noise.extent clip needs rollout.kind chunked and a first chunk with the most steps, whose "
@@ -481,7 +505,10 @@ class Baseline(Section):
     def sampled(self) -> dict[str, Any]:
         """The sections that decide its clips, as plain values. What is left out of the file at its default is
         left out here, so that a new setting does not make the clips of older files stale."""
-        return self.model_dump(mode="json", include=set(SAMPLED_SECTIONS), exclude_defaults=True)
+        made = self.model_dump(mode="json", include=set(SAMPLED_SECTIONS), exclude_defaults=True)
+        if self.weights.memory:
+            made["memory"] = self.weights.memory.model_dump(mode="json")
+        return made
 
 
 class GitCode(Section):

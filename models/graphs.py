@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.cache import KVCache
 from models.plan import AttendPlan
-from models.rollout import NetworkCall
+from models.rollout import NetworkCalls
 from models.wan import TextKV, Wan
 
 
@@ -35,10 +35,12 @@ class _Bound:
     """A network and the prompts that its calls are for now, in memory that the graphs of those calls read."""
 
     wan: Wan
-    text: TextKV
+    texts: tuple[TextKV, ...]
+    """One for each of the network's sets of weights."""
     capacity: int
     cache: KVCache | None = None
-    calls: dict[tuple[AttendPlan, tuple[int, ...], torch.dtype], _Call] = field(default_factory=dict)
+    calls: dict[tuple[int, AttendPlan, tuple[int, ...], torch.dtype], _Call] = field(default_factory=dict)
+    """By the number of the set of weights, and what the call computes."""
 
 
 class GraphRunner:
@@ -52,30 +54,32 @@ class GraphRunner:
         self._bound: _Bound | None = None
         self._pool = torch.cuda.graph_pool_handle()
 
-    def __call__(self, wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
+    def __call__(self, wan: Wan, text: Tensor, capacity: int) -> NetworkCalls:
         """Network calls for prompt embeddings [B, L, text_dim] with a cache of `capacity` frames."""
         with torch.no_grad():
-            text_kv = wan.text_kv(wan.embed_text(text))
+            texts = tuple(one.text_kv(one.embed_text(text)) for one in wan.weight_sets)
         bound = self._bound
         if (
             bound is None
             or bound.wan is not wan
             or bound.capacity != capacity
-            or bound.text.keys[0].shape != text_kv.keys[0].shape
+            or bound.texts[0].keys[0].shape != texts[0].keys[0].shape
         ):
-            bound = self._bound = _Bound(wan, text_kv, capacity)
+            bound = self._bound = _Bound(wan, texts, capacity)
         else:
-            kept, new = (*bound.text.keys, *bound.text.values), (*text_kv.keys, *text_kv.values)
-            for old, value in zip(kept, new, strict=True):
-                old.copy_(value)
-        return partial(self._run, bound)
+            for kept, new in zip(bound.texts, texts, strict=True):
+                for old, value in zip((*kept.keys, *kept.values), (*new.keys, *new.values), strict=True):
+                    old.copy_(value)
+        return NetworkCalls(
+            denoise=partial(self._run, bound, 0), context=partial(self._run, bound, len(texts) - 1)
+        )
 
     @torch.no_grad()
-    def _run(self, bound: _Bound, x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
-        wan, text = bound.wan, bound.text
+    def _run(self, bound: _Bound, weight_set: int, x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
+        wan, text = bound.wan.weight_sets[weight_set], bound.texts[weight_set]
         if bound.cache is None:
             bound.cache = KVCache.for_calls(wan.config, x, bound.capacity, text.values[0].dtype)
-        key = (plan, tuple(x.shape), x.dtype)
+        key = (weight_set, plan, tuple(x.shape), x.dtype)
         if key not in bound.calls:
             v = wan.cached(x, t, text, bound.cache, plan)  # warms the kernels up, and is the answer
             # recorded without being run, so that the cache is left as it is

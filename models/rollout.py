@@ -8,6 +8,7 @@ channels, H, W latent size, L rows of a prompt's embedding; S steps.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,21 +62,35 @@ class Finished:
 
 RolloutRecord = Denoised | ContextPass | Finished
 
-Runner = Callable[[Wan, Tensor, int], NetworkCall]
+
+class NetworkCalls(NamedTuple):
+    """The calls of one rollout, on one cache."""
+
+    denoise: NetworkCall
+    context: NetworkCall
+    """Of context passes: the same, unless the network has other weights for them (`Wan.memory`)."""
+
+
+Runner = Callable[[Wan, Tensor, int], NetworkCalls]
 """(network, prompt embeddings [B, L, text_dim], cache capacity in frames) -> network calls on them."""
 
 
-def plain_runner(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
+def plain_runner(wan: Wan, text: Tensor, capacity: int) -> NetworkCalls:
     """Plain calls with a cache of their own, made at the first call, which shows a latent frame's size."""
-    text_kv = wan.text_kv(wan.embed_text(text))
     caches: list[KVCache] = []
 
-    def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
-        if not caches:
-            caches.append(KVCache.for_calls(wan.config, x, capacity, text_kv.values[0].dtype))
-        return wan.cached(x, t, text_kv, caches[0], plan)
+    def calls_of(one: Wan) -> NetworkCall:
+        text_kv = one.text_kv(one.embed_text(text))
 
-    return network
+        def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
+            if not caches:
+                caches.append(KVCache.for_calls(one.config, x, capacity, text_kv.values[0].dtype))
+            return one.cached(x, t, text_kv, caches[0], plan)
+
+        return network
+
+    made = [calls_of(one) for one in wan.weight_sets]
+    return NetworkCalls(denoise=made[0], context=made[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +153,7 @@ class Rollout:
         """
         capacity = self.policy.num_slots(self.frames, max(chunk_sizes(self.chunk, self.frames)))
         with torch.set_grad_enabled(grad_at is not None):
-            run = runner(wan, text, capacity)
+            calls = runner(wan, text, capacity)
 
         def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
             if x.shape[0] != text.shape[0]:
@@ -146,7 +161,7 @@ class Rollout:
                     f"The noise is for {x.shape[0]} clips, but there are prompt embeddings for "
                     f"{text.shape[0]}; make noise and text agree."
                 )
-            return run(x, t, plan)
+            return calls.denoise(x, t, plan)
 
         planner = self.policy.planner()
         if self.joint:
@@ -157,7 +172,7 @@ class Rollout:
         return chunked(
             network, self.schedules, planner, noise,
             total=self.frames, chunk=self.chunk, exit_step=grad_at, draw_last=self.draw_last,
-            last_call_from=self.last_call_from,
+            last_call_from=self.last_call_from, context=calls.context,
         )  # fmt: skip
 
 
@@ -172,6 +187,7 @@ def chunked(
     exit_step: int | None = None,
     draw_last: bool = False,
     last_call_from: int | None = None,
+    context: NetworkCall | None = None,
 ) -> Iterator[RolloutRecord]:
     """Denoise one chunk after another, each given the clean chunks before it
     (baselines/methods.md#chunked-rollout).
@@ -182,9 +198,10 @@ def chunked(
     index and let gradients into that call alone; the history stays detached (self forcing). draw_last:
     also draw, and discard, noise after the last step, as RAVEN's generator does. last_call_from: from
     this chunk on the cache keeps the keys and values of a chunk's last denoising call, on its noisy
-    latents, in place of a context pass (Causal-rCM's noisy context). The last chunk gets no context pass,
-    which nobody would read. Raises ValueError if the chunks do not end with the clip, exit_step is no
-    step, or is asked for where chunks differ in steps or context.
+    latents, in place of a context pass (Causal-rCM's noisy context). context: the call of context passes,
+    None for `network`. The last chunk gets no context pass, which nobody would read. Raises ValueError if
+    the chunks do not end with the clip, exit_step is no step, or is asked for where chunks differ in steps
+    or context.
     """
     each = [schedules] if isinstance(schedules, Schedule) else schedules
     last_step = each[-1].num_steps - 1
@@ -221,7 +238,7 @@ def chunked(
                 noise.draw_renoise(c, step, frames, window)
         yield Finished(start, made)
         if start + frames < total and not keeps_last:
-            yield context_pass(network, planner, made, start)
+            yield context_pass(context or network, planner, made, start)
         start += frames
 
 

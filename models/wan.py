@@ -62,11 +62,16 @@ class Wan(nn.Module):
 
     It has an effect where a gradient is wanted and no cache is written."""
 
+    memory: Wan | None
+    """A network of the same size with weights of its own, which makes the context passes in this one's place
+    (SGF+); None if this one makes them."""
+
     def __init__(self, config: WanConfig, dtypes: DtypePolicy | None = None) -> None:
         super().__init__()
         self.config = config
         self.dtypes = dtypes or DtypePolicy(rotary="float32")
         self.activation_checkpointing = False
+        self.memory = None
         dim = config.dim
         patch = (1, config.patch_height, config.patch_width)
         self.patch_embedding = nn.Conv3d(config.in_channels, dim, kernel_size=patch, stride=patch)
@@ -78,6 +83,11 @@ class Wan(nn.Module):
         self.blocks: Any = nn.ModuleList(WanBlock(config, self.dtypes) for _ in range(config.num_layers))
         self.head = Head(config, self.dtypes)
         self._rotations: dict[tuple[object, ...], Rotation] = {}  # kept for good: CUDA graphs read them
+
+    @property
+    def weight_sets(self) -> tuple[Wan, ...]:
+        """This network, and the one that makes its context passes if that is another."""
+        return (self,) if self.memory is None else (self, self.memory)
 
     # the four ways to call the network
 

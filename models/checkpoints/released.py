@@ -102,6 +102,16 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """A second full set of weights in the same file, for context passes (baselines/methods.md#sgf-plus)."""
+
+    infix: str
+    """What makes a name of the first set one of the second."""
+    tensors: int
+    """Number of tensors of the second set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """Where a model's released weights are, and what they must be."""
 
@@ -109,6 +119,7 @@ class Release:
     key: str | None
     """Dict level, None if the file decides."""
     adapter: Adapter | None = None
+    memory: Memory | None = None
     config: WanConfig = field(default_factory=WanConfig)
     """The size, Wan2.1-T2V-1.3B by default."""
     role: Role = "student"
@@ -177,9 +188,10 @@ def open_released(release: Release, dtypes: DtypePolicy | None = None) -> Wan:
     """The transformer of released weights, on the CPU, in the dtypes of the file; cast it with models/wan.py
     cast_parameters.
 
-    Parameters are the file's memory-mapped tensors, so that nothing is copied before it is cast or moved. An
-    adapter stays unfolded, as LongLive runs it (`fold_adapters` of models/checkpoints/lora.py folds it, a
-    rounding apart: baselines/methods.md#longlive). What was found is logged. Raises as `check_released`.
+    Parameters are the file's memory-mapped tensors, so that nothing is copied before it is cast or moved. A
+    second set of weights becomes the network's `memory`. An adapter stays unfolded, as LongLive runs it
+    (`fold_adapters` of models/checkpoints/lora.py folds it, a rounding apart:
+    baselines/methods.md#longlive). What was found is logged. Raises as `check_released`.
     """
     base, *top = _checked(release, shapes_only=False)
     for described in (base, *top):
@@ -188,7 +200,12 @@ def open_released(release: Release, dtypes: DtypePolicy | None = None) -> Wan:
         wan = Wan(release.config, dtypes)
     adapter = release.adapter
     if adapter is None:
-        load_strict(wan, base.state, where=base.found.path, assign=True)
+        state, *memory = _weight_sets(base, release.memory)
+        load_strict(wan, state, where=base.found.path, assign=True)
+        for second in memory:
+            with torch.device("meta"):
+                wan.memory = Wan(release.config, dtypes)
+            load_strict(wan.memory, second, where=base.found.path, assign=True)
         return wan
     bundle = bundle_state(base.state, top[0].state) if top else base.state
     where = " with ".join(described.found.path for described in (base, *top))
@@ -203,13 +220,38 @@ def _checked(release: Release, *, shapes_only: bool) -> list[DescribedState]:
         for name in (str(release.path), release.published_as or ""):
             _refuse_by_name(release.path, name, alone=adapter is None)
     base = read_released(release.path, release.key, shapes_only=shapes_only)
-    _check_full(base, release.config, bundle=adapter is not None and adapter.path is None)
+    bundle = adapter is not None and adapter.path is None
+    for state in _weight_sets(base, release.memory):
+        _check_full(base._replace(state=state), release.config, bundle=bundle)
     refuse_copies(release)
     if adapter is None:
         return [base]
     top = base if adapter.path is None else _describe_adapter(adapter, shapes_only=shapes_only)
     _check_adapter(top, adapter, release.config)
     return [base] if adapter.path is None else [base, top]
+
+
+def _weight_sets(base: DescribedState, memory: Memory | None) -> list[dict[str, Tensor]]:
+    """The state dict, or the two that a file with a second set holds, both with the names of the first.
+
+    Raises ValueError if the second set is not there, or has another number of tensors.
+    """
+    if memory is None:
+        return [base.state]
+    part = re.compile(rf"(^|\.){memory.infix}")
+    second = {
+        part.sub(r"\1", name, count=1): value for name, value in base.state.items() if part.search(name)
+    }
+    if len(second) != memory.tensors:
+        raise ValueError(
+            f"{base.found.path} has {len(second)} tensors of a second set of weights (names with "
+            f"{memory.infix}) among its {base.found.tensors}, expected {memory.tensors}; without them it "
+            "would be another method, so fetch the file that the baseline's YAML names."
+        )
+    return [
+        {name: value for name, value in base.state.items() if not part.search(name)},
+        _with_patch_axes(second),
+    ]
 
 
 def refuse_copies(release: Release) -> None:

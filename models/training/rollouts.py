@@ -77,14 +77,14 @@ def replay_cached(wan: Wan, noisy: Tensor, t: Tensor, text: Tensor, rollout: Rol
     are recomputed: the cache changes after each call.
     """
     chunk = rollout.even_chunk
-    network = plain_runner(wan, text, rollout.policy.num_slots(rollout.frames, chunk))
+    calls = plain_runner(wan, text, rollout.policy.num_slots(rollout.frames, chunk))
     planner, made = rollout.policy.planner(), []
     for start in range(0, rollout.frames, chunk):
         x = noisy[:, start : start + chunk]
         plan = planner.plan(start, chunk, "denoise")
-        made.append(to_x0(x, network(x, t[:, None].expand(-1, chunk), plan), t / 1000))
+        made.append(to_x0(x, calls.denoise(x, t[:, None].expand(-1, chunk), plan), t / 1000))
         if start + chunk < rollout.frames:
-            context_pass(network, planner, made[-1].detach(), start)
+            context_pass(calls.context, planner, made[-1].detach(), start)
     return torch.cat(made, dim=1)
 
 

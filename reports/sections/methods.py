@@ -199,6 +199,7 @@ def _sampler(row: ReportRow) -> str:
         f"{count_word(len(steps))} denoising step{'' if len(steps) == 1 else 's'}{more} at {at}, {how} of "
         f"{', then '.join(map(count_word, sizes))} of {rollout['frames']} latent frames, "
         f"{_history(row.settings['cache'])}{context}"
+        f"{', which a second set of weights writes' if row.settings.get('memory') else ''}"
     )
 
 

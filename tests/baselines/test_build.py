@@ -2,6 +2,7 @@
 teeth of its policy.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -75,7 +76,23 @@ def text(batch: int) -> Tensor:
     return torch.randn(2, 5, CONFIG.text_dim, generator=torch.Generator().manual_seed(9))[:batch]
 
 
+def with_memory(wan: Wan, seed: int | None = 5) -> Wan:
+    """The network with a second set of weights for context passes: its own, moved at random unless seed is
+    None.
+    """
+    both = copy.copy(wan)  # shares the first set
+    both._modules = dict(wan._modules)
+    both.memory = copy.deepcopy(wan)
+    if seed is not None:
+        draws = torch.Generator().manual_seed(seed)
+        for weight in both.memory.parameters():
+            weight.add_(0.1 * torch.randn(weight.shape, generator=draws))
+    return both
+
+
 def sampler_of(wan: Wan, baseline: Baseline, frames: int = 21) -> Sampler:
+    if baseline.weights.memory and wan.memory is None:
+        wan = with_memory(wan)
     return build_sampler(baseline, wan, latent_shape=(frames, CHANNELS, SIZE, SIZE), precision="float32")
 
 
@@ -120,6 +137,8 @@ def velocity_without_cache(
     Each chunk of history frames and x itself attends densely to the keys its rule names; keys are
     rotated and blended here.
     """
+    if wan.memory is not None:
+        return velocity_with_memory(wan, context, history, times, x, t, rule, sizes)
     start, frames = history.shape[1], x.shape[1]
     tokens = CONFIG.tokens_per_frame(SIZE, SIZE)
     firsts = [sum(sizes[:c]) for c in range(len(sizes))]
@@ -152,10 +171,63 @@ def velocity_without_cache(
     return wan._run(sequence, all_times, wan.text_kv(context), self_attend)[:, start:]
 
 
+def velocity_with_memory(
+    wan: Wan,
+    text: Tensor,
+    history: Tensor,
+    times: list[float],
+    x: Tensor,
+    t: Tensor,
+    rule: SeesRule,
+    sizes: Sequence[int],
+) -> Tensor:
+    """The same for two networks: the second makes the keys and values of all history from scratch, the first
+    attends to them and to its own. text: [B, L, text_dim], which both embed themselves.
+    """
+    assert wan.memory is not None
+    start, frames, grid = history.shape[1], x.shape[1], SIZE // 2
+    tokens = CONFIG.tokens_per_frame(SIZE, SIZE)
+    kept: list[tuple[Tensor, Tensor]] = []
+
+    def turn(k_BTND: Tensor, positions: list[int]) -> Tensor:
+        return rotate(k_BTND, rotation(positions, grid, grid, CONFIG.rotary_pairs, torch.float32, x.device))
+
+    def take(of_BTND: Tensor, ids: list[int]) -> Tensor:
+        return torch.cat([of_BTND[:, i * tokens : (i + 1) * tokens] for i in ids], dim=1)
+
+    def attended(q: Tensor, k: Tensor, v: Tensor, first: int, size: int, clean: bool) -> Tensor:
+        sees = rule(first, size, clean)
+        return attend(
+            turn(q, sees.query_positions), turn(take(k, sees.keys), sees.key_positions), take(v, sees.keys)
+        )
+
+    def write(_: int, here: Projected) -> Tensor:
+        kept.append((here.normed_k(), here.v))
+        q, pieces, first = here.normed_q(), [], 0
+        for size in sizes:
+            if first < start:
+                own = take(q, span(first, first + size - 1))
+                pieces.append(attended(own, *kept[-1], first, size, True))
+            first += size
+        return torch.cat(pieces, dim=1)
+
+    def read(layer: int, here: Projected) -> Tensor:
+        k, v = here.normed_k(), here.v
+        if kept:
+            k, v = torch.cat([kept[layer][0], k], dim=1), torch.cat([kept[layer][1], v], dim=1)
+        return attended(here.normed_q(), k, v, start, frames, False)
+
+    if start:
+        told = torch.tensor([times]).expand(x.shape[0], -1)
+        wan.memory._run(history, told, wan.memory.text_kv(wan.memory.embed_text(text)), write)
+    return wan._run(x, t, wan.text_kv(wan.embed_text(text)), read)
+
+
 def sample_without_cache(sampler: Sampler, keys: Sequence[SampleKey], rule: SeesRule) -> Tensor:
     """Both rollouts of baselines/methods.md, chunked and rolling, on `velocity_without_cache`."""
     schedules, noise = schedules_of(sampler.baseline), sampler.portable_noise("test", keys)
-    context, rollout = sampler.wan.embed_text(text(len(keys))), sampler.baseline.rollout
+    rollout, prompts = sampler.baseline.rollout, text(len(keys))
+    context = prompts if sampler.wan.memory else sampler.wan.embed_text(prompts)
     z = noise.initial()
     total, done = z.shape[1], z[:, :0]
     seen, times = done, list[float]()  # what later chunks are given
@@ -338,6 +410,25 @@ def test_rows_that_share_a_sampler_are_those_that_say_so() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["sgf_plus", "sgf_plus_framewise"])
+def test_two_equal_sets_of_weights_are_sgf(wan: Wan, name: str) -> None:
+    """baselines/methods.md#sgf-plus: bit for bit; other weights in context passes show from chunk 1 on."""
+    plain = sample(sampler_of(wan, BASELINES[name.replace("_plus", "")]))
+    assert torch.equal(sample(sampler_of(with_memory(wan, seed=None), BASELINES[name])), plain)
+    other = sample(sampler_of(wan, BASELINES[name]))
+    first = 1 if name.endswith("framewise") else 3
+    assert torch.equal(other[:, :first], plain[:, :first])  # no context yet
+    assert not torch.allclose(other[:, first:], plain[:, first:], atol=1e-2)
+
+
+def test_a_second_set_of_weights_is_neither_missed_nor_made_up(wan: Wan) -> None:
+    shape = (21, CHANNELS, SIZE, SIZE)
+    with pytest.raises(ValueError, match="with a second set of weights, but the network has none"):
+        build_sampler(BASELINES["sgf_plus"], wan, latent_shape=shape, precision="float32")
+    with pytest.raises(ValueError, match="with its weights, but the network has a second set"):
+        build_sampler(BASELINES["sgf"], with_memory(wan), latent_shape=shape, precision="float32")
+
+
 # -- batches, streams, draws
 # ------------------------------------------------------------------------------------------
 
@@ -389,6 +480,8 @@ def test_chunks_stream_in_order_and_final(wan: Wan, name: str) -> None:
         ("causal_forcing_pp_1step", 44),
         ("sgf", 34),
         ("sgf_framewise", 104),
+        ("sgf_plus", 34),
+        ("sgf_plus_framewise", 104),
         ("one_forcing_ffe", 38),
         ("causal_forcing_long", 16),
         ("causal_rcm_c1_4step", 104),
@@ -574,9 +667,10 @@ def test_policies_are_those_of_the_plan_tables() -> None:
             ("rolling_forcing", "causal_forcing_long"), AnchoredSinkPolicy(window=21, sink=3, capacity=24)
         ),
         **dict.fromkeys(
-            ("sgf", "opsdv_longlive", "opsdv_self_forcing"), SlotRelativePolicy(window=12, sink=3)
+            ("sgf", "sgf_plus", "opsdv_longlive", "opsdv_self_forcing"),
+            SlotRelativePolicy(window=12, sink=3),
         ),
-        "sgf_framewise": SlotRelativePolicy(window=21, sink=4),
+        **dict.fromkeys(("sgf_framewise", "sgf_plus_framewise"), SlotRelativePolicy(window=21, sink=4)),
         **{
             name: AbsolutePolicy(capacity=21, denoise_writes="noisy" in name)
             for name in BASELINES

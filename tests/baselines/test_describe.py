@@ -98,13 +98,15 @@ SHIPPED = [
 """Row, paper, sampler, frames of a chunk, frames seen, denoising and context calls, as the page says."""
 
 CALLS = {
-    **dict.fromkeys(("causal_rcm_c1_4step", "sgf_framewise"), (84, 20)),
+    **dict.fromkeys(("causal_rcm_c1_4step", "sgf_framewise", "sgf_plus_framewise"), (84, 20)),
     "causal_rcm_c1_2step": (44, 20),
     "causal_rcm_c3_4step": (28, 6),
     "causal_rcm_c3_2step": (16, 6),
     **dict.fromkeys(("causal_rcm_c1_1step", "one_forcing"), (24, 20)),
     "one_forcing_ffe": (21, 17),
-    **dict.fromkeys(("sgf", "opsdv_longlive", "opsdv_self_forcing", "longlive_infinity"), (28, 6)),
+    **dict.fromkeys(
+        ("sgf", "sgf_plus", "opsdv_longlive", "opsdv_self_forcing", "longlive_infinity"), (28, 6)
+    ),
     **dict.fromkeys(("self_forcing_window21", "self_forcing_window21_sink3"), (28, 6)),
     "causal_forcing_long": (10, 6),
     "causal_rcm_c3_2step_noisy": (16, 1),

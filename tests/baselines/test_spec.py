@@ -100,6 +100,13 @@ WEIGHTS = {  # baselines/methods.md#weights-of-each-method
     },
     "sgf": ("JunhaoZhuang/Self_Gradient_Forcing", "chunkwise/ar/model.pt", "generator_ema", None),
     "sgf_framewise": ("JunhaoZhuang/Self_Gradient_Forcing", "framewise/ar/model.pt", "generator_ema", None),
+    **{
+        row: ("ZihanSu/Self_Gradient_Forcing_Plus", file, "generator_ema", None)
+        for row, file in (
+            ("sgf_plus", "chunkwise/model.pt"),
+            ("sgf_plus_framewise", "framewise/model.pt"),
+        )
+    },
     **dict.fromkeys(
         ("one_forcing", "one_forcing_ffe"),
         ("JiaqiFeng/OneForcing", "checkpoints/one_forcing.pt", "generator", None),
@@ -168,6 +175,8 @@ SAMPLING = {  # baselines/methods.md#sampling-settings: timesteps, policy, windo
         ("sgf", "opsdv_longlive", "opsdv_self_forcing"), (FOUR, "slot_relative", 12, 3, "Apache-2.0")
     ),
     "sgf_framewise": (FOUR, "slot_relative", 21, 4, "Apache-2.0"),
+    "sgf_plus": (FOUR, "slot_relative", 12, 3, "code Apache-2.0; weights not stated"),
+    "sgf_plus_framewise": (FOUR, "slot_relative", 21, 4, "code Apache-2.0; weights not stated"),
     **dict.fromkeys(
         ("one_forcing", "one_forcing_ffe"),
         ((1000.0,), "absolute", None, 0, "code Apache-2.0; weights not stated"),
@@ -195,7 +204,14 @@ FIRST_CHUNK = {
 FRAME_WISE = ("causal_forcing_framewise", "causal_forcing_pp_2step", "causal_forcing_pp_1step")
 CHUNKS = {
     **dict.fromkeys(
-        (*FRAME_WISE, "sgf_framewise", "one_forcing", *(f"causal_rcm_c1_{n}step" for n in (4, 2, 1))), 1
+        (
+            *FRAME_WISE,
+            "sgf_framewise",
+            "sgf_plus_framewise",
+            "one_forcing",
+            *(f"causal_rcm_c1_{n}step" for n in (4, 2, 1)),
+        ),
+        1,
     ),
     "one_forcing_ffe": (4, 1),
 }
@@ -276,10 +292,12 @@ def test_five_of_six_differ_only_in_data() -> None:
 
 
 def test_files_are_flat() -> None:
-    """One level of nesting, so that a reader finds a key without following anything."""
+    """One level of nesting, so that a reader finds a key without following anything; but for a second set of
+    weights, which says all on its line.
+    """
     for path in FOLDER.glob("*.yaml"):
         for section in yaml.safe_load(path.read_text()).values():
-            inner = section.values() if isinstance(section, dict) else []
+            inner = [v for k, v in section.items() if k != "memory"] if isinstance(section, dict) else []
             assert not any(isinstance(value, dict) for value in inner), path
 
 
@@ -347,6 +365,7 @@ def test_a_broken_file_is_explained_in_one_sentence(
 
 
 ROLLING = "rollout.kind rolling has one list of steps, one size of block and clean context"
+TWICE = "  tensors: 825\n  memory: {infix: memory_, tensors: 825}\n"
 UNFIT = [
     ("rolling_forcing", "first_chunk_steps: null", "first_chunk_steps: [1000]", ROLLING),
     ("rolling_forcing", "steps: [1000, 800, 600, 400, 200]", "steps: [[1000, 800], [1000]]", ROLLING),
@@ -354,6 +373,17 @@ UNFIT = [
     ("rolling_forcing", "  frames: 21", "  frames: 21\n  context: last_step", ROLLING),
     ("rolling_forcing", "extent: window", "extent: clip", "noise.extent clip needs rollout.kind chunked"),
     ("reward_forcing", "  chunk: 3", "  chunk: [6, 3]", "does not go with cache.alpha 0.999"),
+    ("rolling_forcing", "  tensors: 825\n", TWICE, "weights.memory does not go with rollout.kind rolling"),
+    ("longlive", "  tensors: 825\n", TWICE, "weights.memory does not go with an adapter"),
+    ("sgf_plus", "  frames: 21", "  frames: 21\n  context: last_step", "with rollout.context last_step"),
+    ("sgf_plus", "infix: memory_", "infix: ''", "key 'weights.memory.infix' is ''"),
+    (
+        "sgf_plus",
+        "{infix: memory_, tensors: 825}",
+        "{infix: memory_}",
+        "key 'weights.memory.tensors' is missing",
+    ),
+    ("sgf_plus", "{infix: memory_, tensors: 825}", "other.pt", "key 'weights.memory' is 'other.pt'"),
     ("causal_forcing_pp_1step", "steps: [1000]", "steps: [[1000]]", "first_chunk_steps says nothing"),
     ("causal_forcing_pp_1step", "_steps: [1000, 750", "_steps: [750, 1000", "do not fall"),
     ("causal_rcm_c3_4step", '"5/8"]', '"5/6"]', "5/6, 5/6 do not fall"),

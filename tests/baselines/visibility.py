@@ -100,9 +100,9 @@ OWN_RULE: dict[str, SeesRule] = {
     "rolling_forcing": sees_rolling_forcing,
     "causal_forcing_long": sees_rolling_forcing,
     **dict.fromkeys(
-        ("sgf", "opsdv_longlive", "opsdv_self_forcing", "longlive_infinity"), sees_a_window(12, 3)
+        ("sgf", "sgf_plus", "opsdv_longlive", "opsdv_self_forcing", "longlive_infinity"), sees_a_window(12, 3)
     ),
     "self_forcing_window21": sees_at_own_frames(21, 0),
     "self_forcing_window21_sink3": sees_at_own_frames(21, 3),
-    "sgf_framewise": sees_a_window(21, 4),
+    **dict.fromkeys(("sgf_framewise", "sgf_plus_framewise"), sees_a_window(21, 4)),
 }

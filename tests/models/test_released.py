@@ -27,6 +27,7 @@ from models.checkpoints.lora import (
 from models.checkpoints.released import (
     WAN_14B,
     Adapter,
+    Memory,
     Release,
     check_released,
     config_of,
@@ -421,3 +422,43 @@ def test_parameters_train_and_keep_the_files_dtype(tmp_path: Path) -> None:
     )
     adapted = open_released(toy(path, adapter=adapter_of(saved(tmp_path, ADAPTER, "l.pt"))))
     assert {p.dtype for n, p in adapted.named_parameters() if ".lora_" in n} == {torch.float32}
+
+
+def second_name(name: str) -> str:
+    """baselines/methods.md#sgf-plus: the infix once, before a layer's last part or what stands on top."""
+    if not name.startswith("blocks."):
+        return f"memory_{name}"
+    stem, _, leaf = name.rpartition(".")
+    return f"{stem}.memory_{leaf}"
+
+
+def test_two_sets_of_weights_in_one_file(tmp_path: Path) -> None:
+    """Each is a whole network under the first one's names; a file of one set, or with a tensor less or more,
+    is refused, and so is one of two where one is expected.
+    """
+    other = {name: value + 0.25 for name, value in STATE.items()}
+    second = {second_name(name): value for name, value in other.items()}
+    both = {"generator_ema": {f"model._fsdp_wrapped_module.{n}": v for n, v in (STATE | second).items()}}
+    memory = Memory(infix="memory_", tensors=len(STATE))
+    path = saved(tmp_path, both)
+    release = toy(path, key="generator_ema", memory=memory)
+    wan = open_released(release)
+    assert wan.memory is not None and wan.memory.memory is None
+    for one, state in ((wan, STATE), (wan.memory, other)):
+        alone = wan_of(2)
+        alone.load_state_dict(state)
+        assert torch.equal(velocity(one), velocity(alone))
+    assert check_released(release)[0].tensors == 2 * len(STATE)
+    with pytest.raises(ValueError, match=f"{len(STATE)} unexpected"):
+        check_released(toy(path, key="generator_ema"))
+    for lacks in (second, {"memory_head.modulation"}, {"blocks.0.memory_modulation"}):
+        kept = {name: value for name, value in (STATE | second).items() if name not in lacks}
+        with pytest.raises(ValueError, match="tensors of a second set of weights") as raised:
+            check_released(toy(saved(tmp_path, kept, "less.pt"), memory=memory))
+        assert "\n" not in str(raised.value)
+    renamed = dict(STATE | second)
+    renamed["blocks.0.memory_modulated"] = renamed.pop("blocks.0.memory_modulation")
+    with pytest.raises(ValueError, match=r"1 missing .*1 unexpected"):
+        check_released(toy(saved(tmp_path, renamed, "renamed.pt"), memory=memory))
+    row = release_of(load_baseline(ROOT / "baselines/sgf_plus.yaml"), tmp_path / "weights/sgf_plus/model.pt")
+    assert row.memory == Memory(infix="memory_", tensors=825)

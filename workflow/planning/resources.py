@@ -123,7 +123,7 @@ def released_weights(root: Path, row: str) -> list[Resource]:
     """The released files of a baseline, as its YAML names them: weights, and the adapter if it has one."""
     baseline = load_baseline(root / "baselines" / f"{row}.yaml")
     weights = baseline.weights
-    files = [(weights.file, weights.sha256, RELEASED_MB)]
+    files = [(weights.file, weights.sha256, RELEASED_MB * (2 if weights.memory else 1))]
     if baseline.adapter is not None:
         files.append((baseline.adapter.file, baseline.adapter.sha256, ADAPTER_MB))
     return [

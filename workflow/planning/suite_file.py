@@ -208,6 +208,13 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
                 f"{where}: train.{row} would train {file}, whose rollout denoises all frames together; no "
                 "recipe trains that, so give the row a file in `weights`, or another `baseline`."
             )
+        released = str(suite.weights.get(row)).startswith(FETCHED_FOLDER)
+        if kind == "native" and not released and load_baseline(root / file).weights.memory:
+            raise ValueError(
+                f"{where}: baseline {row!r} makes its context passes with a second set of weights "
+                f"({file}: weights.memory), which only its released file has; name that file under "
+                f"{FETCHED_FOLDER} in `weights`, or take the row out."
+            )
     for row in suite.allow_external:
         if row not in suite.baselines or kind_of(root / "baselines" / f"{row}.yaml") != "external":
             raise ValueError(

@@ -47,7 +47,8 @@ def tracked_baseline(path: Path, settings: dict[str, Any]) -> Baseline:
     """
     baseline = load_baseline(path).at_length(settings["rollout"]["frames"])
     found = baseline.sampled()
-    differing = [name for name in SAMPLED_SECTIONS if found[name] != settings[name]]
+    names = (*SAMPLED_SECTIONS, "memory")
+    differing = [name for name in names if found.get(name) != settings.get(name)]
     if differing:
         raise ValueError(
             f"{path} changed in {', '.join(differing)} since this run was planned; start the run again."

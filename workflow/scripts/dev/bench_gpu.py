@@ -35,7 +35,7 @@ from models.flops import call_flops, frame_flops, text_flops
 from models.full_sequence import FullSequence
 from models.noise import DrawnWhole, JointWindow, PortableNoise, SampleKey
 from models.plan import AttendPlan
-from models.rollout import Finished, NetworkCall, Runner, plain_runner
+from models.rollout import Finished, NetworkCall, NetworkCalls, Runner, plain_runner
 from models.wan import Wan
 from workflow.sampling.batches import BatchSampler, best_runner
 from workflow.sampling.benchmark import (
@@ -101,14 +101,15 @@ class Timing:
 def counting(runner: Runner, flops: list[float], tokens: int) -> Runner:
     """The same calls, each of which also notes its operations."""
 
-    def run(wan: Wan, text: Tensor, capacity: int) -> NetworkCall:
-        network = runner(wan, text, capacity)
+    def run(wan: Wan, text: Tensor, capacity: int) -> NetworkCalls:
+        def counted(network: NetworkCall) -> NetworkCall:
+            def call(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
+                flops.append(call_flops(wan.config, plan, tokens))
+                return network(x, t, plan)
 
-        def call(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
-            flops.append(call_flops(wan.config, plan, tokens))
-            return network(x, t, plan)
+            return call
 
-        return call
+        return NetworkCalls(*map(counted, runner(wan, text, capacity)))
 
     return run
 
