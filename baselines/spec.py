@@ -655,12 +655,15 @@ class ImportedClips(Section):
     with a number, absolute or relative to our root.
 
     numbered_by: the list of prompts, one a line, whose lines these numbers are; None for the suite's own.
-    shape: of clips that are not what the suite asks of all others, None for the suite's.
+    shape: of clips that are not what the suite asks of all others, "any" for clips of which each may have its
+    own, None for the suite's. files: a JSON file with the name of each clip's file by clip id, for files
+    of other names and kinds (evaluation/scored_form.py); what it does not name is left alone.
     """
 
     path: Annotated[str, Field(min_length=1)]
     numbered_by: Annotated[str, Field(min_length=1)] | None = None
-    shape: ImportedShape | None = None
+    shape: ImportedShape | Literal["any"] | None = None
+    files: str | None = None
 
 
 class ImportBaseline(Section):

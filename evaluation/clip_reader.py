@@ -95,6 +95,12 @@ class ClipLook:
     rate: Fraction
     declared_rate: Fraction
 
+    @property
+    def shape(self) -> ClipShape:
+        """Its counts, size and rate; a rate that is a whole number is one."""
+        fps = int(self.rate) if self.rate.denominator == 1 else float(self.rate)
+        return ClipShape(pixel_frames=self.frames, height=self.height, width=self.width, fps=fps)
+
     def refuse(self, reason: str) -> ClipError:
         """The error that says `reason` of this clip."""
         return ClipError(self.name, reason)
@@ -190,7 +196,7 @@ def open_clip(video: Path | bytes, shape: ClipShape | None = None, name: str | N
     default the path. Raises FileNotFoundError, or ClipError.
     """
     look = look_at_clip(video, name)
-    if reason := _unscorable(look):
+    if reason := unscorable(look):
         raise look.refuse(reason)
     if shape and (wrong := shape_errors(look.frames, look.height, look.width, look.rate, shape)):
         raise look.refuse(" and ".join(wrong))
@@ -198,7 +204,7 @@ def open_clip(video: Path | bytes, shape: ClipShape | None = None, name: str | N
     def frames() -> Iterator[NDArray[np.uint8]]:
         converter = VideoReformatter()
         for frame in shown_frames(video, look):
-            if reason := _unscorable_pixels(frame):
+            if reason := unscorable_pixels(frame):
                 raise look.refuse(reason)
             yield rgb_of(frame, converter)
 
@@ -369,7 +375,7 @@ def _is_upright(matrix: bytes) -> bool:
     return bool(a > 0 and a == d and b == c == 0)
 
 
-def _unscorable(look: ClipLook) -> str | None:
+def unscorable(look: ClipLook) -> str | None:
     """Why VBench's readers would not see what we do, by the headers."""
     if look.container != MP4:
         return f"is {look.container}, expected an mp4 ({PLAYED_AGAIN})"
@@ -391,7 +397,7 @@ def _thinned(rate: Fraction) -> int:
     return max(1, round(float(rate) / 8))
 
 
-def _unscorable_pixels(frame: av.VideoFrame) -> str | None:
+def unscorable_pixels(frame: av.VideoFrame) -> str | None:
     """Why decord and OpenCV would give a frame other pixels than each other."""
     bits = max(part.bits for part in frame.format.components)
     if bits > 8:

@@ -39,7 +39,7 @@ class ClipShape:
     pixel_frames: int
     height: int
     width: int
-    fps: int
+    fps: float
 
 
 class DecodedClip(NamedTuple):
@@ -47,6 +47,13 @@ class DecodedClip(NamedTuple):
 
     frames: ClipFrames
     fps: float
+
+
+def shape_of(clip: DecodedClip) -> ClipShape:
+    """The shape that a clip has; a rate that is a whole number is one."""
+    frames, height, width = clip.frames.shape[:3]
+    fps = int(clip.fps) if clip.fps.is_integer() else clip.fps
+    return ClipShape(pixel_frames=frames, height=height, width=width, fps=fps)
 
 
 def upscale(frames: ClipFrames, *, height: int, width: int) -> ClipFrames:
@@ -66,7 +73,7 @@ def upscale(frames: ClipFrames, *, height: int, width: int) -> ClipFrames:
 class ClipWriter:
     """Writes an mp4 whole or not at all, as a context, from frames that come a few at a time."""
 
-    def __init__(self, path: Path, *, height: int, width: int, fps: int) -> None:
+    def __init__(self, path: Path, *, height: int, width: int, fps: float) -> None:
         self.path, self.height, self.width, self.fps = path, height, width, fps
         self.frames = 0
         """How many were written."""
@@ -75,8 +82,9 @@ class ClipWriter:
         with ExitStack() as opened:
             unfinished = opened.enter_context(written_whole(self.path))
             self._container = opened.enter_context(av.open(str(unfinished), "w", format="mp4"))
+            rate = Fraction(self.fps).limit_denominator(1001)
             options = {"crf": str(CRF), **X264}
-            self._stream = self._container.add_stream("libx264", rate=Fraction(self.fps), options=options)
+            self._stream = self._container.add_stream("libx264", rate=rate, options=options)
             self._stream.width, self._stream.height, self._stream.pix_fmt = self.width, self.height, "yuv420p"
             self._stream.thread_count = 1
             self._opened = opened.pop_all()
@@ -99,7 +107,7 @@ class ClipWriter:
             self._container.mux(self._stream.encode(None))
 
 
-def write_clip(path: Path, frames: ClipFrames, *, fps: int) -> None:
+def write_clip(path: Path, frames: ClipFrames, *, fps: float) -> None:
     """Write frames [T, H, W, 3] as an mp4, whole or not at all."""
     height, width = frames.shape[1:3]
     with ClipWriter(path, height=height, width=width, fps=fps) as writer:

@@ -52,6 +52,8 @@ PlainText = Annotated[str, AfterValidator(plain)]
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1, le=10**6)]
 """Of something that is there: pixels, frames, samples."""
+Rate = Annotated[int | float, Field(gt=0, le=10**6)]
+"""Frames per second; a whole number wherever it is one, so that it is written as one."""
 NonNegative = Annotated[float, Field(ge=0)]
 """Seconds, MiB and the like."""
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -122,7 +124,7 @@ class Clip(VersionedRecord):
     pixel_frames: Positive
     height: Positive
     width: Positive
-    fps: Positive
+    fps: Rate
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:

@@ -1,5 +1,7 @@
 """The prompts of a suite: its benchmark's list or the user's, with its sample counts and dimensions."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +42,39 @@ def suite_prompts(
         )
     else:
         prompts = [_recount(prompt, settings) for prompt in toybox_prompts(settings["seed"])]
+    if "counts" in settings:
+        prompts = prompts_with_clips(prompts, settings["counts"])
     chosen = choose(prompts, settings["dimensions"], settings["per_dimension"])
     require_consistent(chosen, settings["dimensions"], custom.name if custom else "the prompt list")
     return chosen
 
 
+def prompts_with_clips(prompts: Sequence[Prompt], counts: Mapping[str, int]) -> list[Prompt]:
+    """The prompts of which there are clips, with so many samples; no more are kept than there are.
+
+    Raises ValueError for an id that no prompt has.
+    """
+    if unknown := sorted(counts.keys() - {prompt.id for prompt in prompts}):
+        raise ValueError(
+            f"prompts.counts names {', '.join(unknown[:5])}, which are no prompts of the benchmark; take "
+            "them out."
+        )
+    return [
+        prompt.model_copy(
+            update={"samples": counts[prompt.id], "keep": prompt.keep and min(prompt.keep, counts[prompt.id])}
+        )
+        for prompt in prompts
+        if prompt.id in counts
+    ]
+
+
 def _listed_prompts(settings: dict[str, Any], path: Path) -> list[Prompt]:
     content = path.read_bytes()
     require_sha256({"list": content}, settings["sha256"])
-    prompts = read_user_list(content, path.name, LIST_RULES[settings["benchmark"]], settings["samples"])
+    rules = LIST_RULES[settings["benchmark"]]
+    if settings.get("scored_only"):
+        rules = replace(rules, words=None)
+    prompts = read_user_list(content, path.name, rules, settings["samples"])
     unscored = [p.id for p in prompts if not set(p.dimensions) & set(settings["dimensions"])]
     if unscored:
         raise ValueError(

@@ -62,7 +62,7 @@ class Gallery:
     posters_size: int
     preview: int | None
     """Width of the copies that stand for wider clips, None where there are none."""
-    fps: int
+    fps: float
     pixel_frames: int
     width: int
     height: int

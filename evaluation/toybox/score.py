@@ -17,16 +17,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from evaluation.command import Parser, command, run
 from evaluation.files import write_text
-from evaluation.records import ClipScore, DimensionResult, write_json
+from evaluation.records import UNKNOWN_NOISE, Clip, ClipScore, DimensionResult, write_json
 from evaluation.selection import ScoredPrompt, read_row, select_clips
 from evaluation.toybox.perception import FrameScores
 from evaluation.toybox.render import PIXEL_FRAMES, SIZE, Frames
 from evaluation.toybox.windows import joined_scores, windows_of
-from evaluation.verified_clips import open_verified_clip
+from evaluation.verified_clips import open_verified_clip, read_verified_clip
 
 log = logging.getLogger("score")
 
@@ -51,6 +52,24 @@ def shrink(frames: Frames, name: str) -> Frames:
     rows = sum((frames[:, part::step] for part in range(1, step)), frames[:, ::step].astype(np.uint16))
     total = sum((rows[:, :, part::step] for part in range(1, step)), rows[:, :, ::step].astype(np.uint32))
     return np.asarray((total + step * step // 2) // (step * step), np.uint8)
+
+
+def seen_as_toybox(frames: Frames) -> Frames:
+    """Frames [T, H, W, 3] of any clip as the checkers' uint8 [81, 32, 32, 3]: 81 of them, evenly spread and
+    repeated where there are fewer, stretched to a square by area.
+    """
+    places = np.linspace(0, len(frames) - 1, PIXEL_FRAMES).round().astype(int)
+    small = {
+        place: cv2.resize(frames[place], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        for place in np.unique(places).tolist()
+    }
+    return np.stack([small[place] for place in places.tolist()])
+
+
+def is_foreign(clip: Clip) -> bool:
+    """Whether a clip was made elsewhere and is not of a shape that `shrink` takes."""
+    fits = clip.pixel_frames == PIXEL_FRAMES and clip.height == clip.width and clip.height % SIZE == 0
+    return clip.noise == UNKNOWN_NOISE and not fits
 
 
 def checked(value: float, dimension: str, name: str) -> float:
@@ -92,20 +111,16 @@ def score_clips(
             f"{len(absent)} of {len(files)} clips that {dimension} needs are not in {clips}: "
             f"{', '.join(absent[:5])}; rerun the sample stage, which makes the clips that are missing."
         )
+    # the frames that a checker sees of a foreign clip are not those of the file
+    by_frame = not any(is_foreign(clip) for _, chosen in selected for clip in chosen)
     scores = []
     for prompt, chosen in selected:
         for clip in chosen:
             name = clip.clip_id
-            if clip.pixel_frames < PIXEL_FRAMES:
-                raise ValueError(
-                    f"Clip {name} has {clip.pixel_frames} frames, expected at least {PIXEL_FRAMES}; set the "
-                    "suite's clip.pixel_frames to that or more."
-                )
-            windows = windows_of(open_verified_clip(clips, clip).frames)
-            found = joined_scores(
-                ((start, score(shrink(frames, name), prompt.facts)) for start, frames in windows),
-                clip.pixel_frames,
-            )
+            if is_foreign(clip):
+                found = score(seen_as_toybox(read_verified_clip(clips, clip).frames), prompt.facts)
+            else:
+                found = _in_windows(score, clip, clips, prompt.facts)
             values = tuple(None if v is None else checked(v, dimension, name) for v in found.frames)
             scores.append(
                 ClipScore(
@@ -113,10 +128,23 @@ def score_clips(
                     prompt_id=clip.prompt_id,
                     sample=clip.sample,
                     value=checked(found.value, dimension, name),
-                    frame_values=values or None,
+                    frame_values=values if values and by_frame else None,
                 )
             )
     return scores
+
+
+def _in_windows(score: ClipScorer, clip: Clip, clips: Path, facts: dict[str, Any]) -> FrameScores:
+    """The score of a clip, window after window. Raises ValueError if it is shorter than one."""
+    if clip.pixel_frames < PIXEL_FRAMES:
+        raise ValueError(
+            f"Clip {clip.clip_id} has {clip.pixel_frames} frames, expected at least {PIXEL_FRAMES}; set the "
+            "suite's clip.pixel_frames to that or more."
+        )
+    windows = windows_of(open_verified_clip(clips, clip).frames)
+    return joined_scores(
+        ((start, score(shrink(frames, clip.clip_id), facts)) for start, frames in windows), clip.pixel_frames
+    )
 
 
 def score_row(flags: argparse.Namespace, score: ClipScorer) -> None:

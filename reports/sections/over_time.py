@@ -95,7 +95,7 @@ def legend(rows: Sequence[RowSummary], known: Mapping[str, Look]) -> list[Line2D
     return [Line2D([], [], **known[row.row].style, markersize=4, label=row.label) for row in rows]
 
 
-def _seconds(chunk: int, pixel_frames: int, fps: int) -> str:
+def _seconds(chunk: int, pixel_frames: int, fps: float) -> str:
     """From when to when a chunk is seen."""
     frames = chunk_frames(chunk, pixel_frames)
     return f"{frames.start / fps:.1f}-{frames.stop / fps:.1f} s"
@@ -108,7 +108,7 @@ def _curves(table: ChunkTable, metric: str, rows: Sequence[RowSummary]) -> list[
 
 
 @styled
-def summary_figure(table: ChunkTable, rows: Sequence[RowSummary], fps: int) -> SvgFigure | None:
+def summary_figure(table: ChunkTable, rows: Sequence[RowSummary], fps: float) -> SvgFigure | None:
     """The mean of the quality dimensions that are scored frame by frame. None without such a curve."""
     curves = {curve.row: curve for curve in _curves(table, SUMMARY, rows)}
     drawn = [row for row in rows if row.row in curves]
@@ -192,7 +192,7 @@ def curve_titles(known: Mapping[str, Metric]) -> dict[str, str]:
 
 
 def over_time(
-    table: ChunkTable | None, rows: Sequence[RowSummary], known: Mapping[str, Metric], fps: int
+    table: ChunkTable | None, rows: Sequence[RowSummary], known: Mapping[str, Metric], fps: float
 ) -> OverTime | None:
     """None if no scorer of the run gave values of frames. rows: in the order of the main table."""
     if table is None or not table.curves:

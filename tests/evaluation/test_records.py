@@ -119,7 +119,7 @@ TIMING = records.ClipTiming(
 JUDGED = FilteredPrompt(prompt_id="a", motion=(0, 2, 0), static=(True, False, True), kept=(0,), short=0)
 KEPT = FilteredSet(row="mine", inputs=INPUTS, threshold=1.0, filtered=(JUDGED,), kept={"a": (0,)})
 CONTRADICTIONS: dict[str, tuple[Record, dict[str, object], str]] = {
-    "fps of 0": (CLIP, {"fps": 0}, "fps: Input should be greater than or equal to 1"),
+    "fps of 0": (CLIP, {"fps": 0}, "fps: Input should be greater than 0"),
     "a size below 0": (CLIP, {"height": -8}, "height"),
     "a size of a machine word": (CLIP, {"width": 2**62}, "width"),
     "a file elsewhere": (CLIP, {"file": "../p0001-1.mp4"}, "file: String should match"),

@@ -8,7 +8,7 @@ import shutil
 import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -44,10 +44,14 @@ class Match(NamedTuple):
     """How the files were read: by clip id, by VBench's names, or by lines of a list."""
 
 
-def original_files(path: Path, numbered_by: str | None = None) -> list[Path]:
-    """The files that an import is made from: the zip itself, or the mp4 files directly in a folder; and the
-    list that they are numbered by.
+def original_files(
+    path: Path, names: Collection[str] | None = None, numbered_by: str | None = None
+) -> list[Path]:
+    """The files that an import is made from: the zip itself, or of a folder the named files, None for the mp4
+    files directly in it; and the list that they are numbered by.
     """
+    if path.is_dir() and names is not None:
+        return [path / name for name in sorted(names)]
     clips = [path]
     if path.is_dir():
         clips = sorted(file for file in path.iterdir() if is_clip_name(file.name) and file.is_file())
@@ -88,7 +92,7 @@ def is_clip_name(name: str) -> bool:
     return name.lower().endswith(".mp4") and not name.startswith(".")
 
 
-def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
+def zip_members(path: Path, is_clip: Callable[[str], bool] = is_clip_name) -> dict[str, zipfile.ZipInfo]:
     """The clips of a zip by file name without folders. Raises ValueError, naming an unsafe member."""
     with open_zip(path, str(path)) as archive:
         members = archive.infolist()
@@ -109,7 +113,7 @@ def zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
     clips = [
         m
         for m in members
-        if not m.is_dir() and is_clip_name(PurePosixPath(m.filename).name) and "__MACOSX" not in m.filename
+        if not m.is_dir() and is_clip(PurePosixPath(m.filename).name) and "__MACOSX" not in m.filename
     ]
     doubled = [
         name for name, times in Counter(PurePosixPath(m.filename).name for m in clips).items() if times > 1
@@ -208,7 +212,7 @@ def bring_all(path: Path, match: Match, folder: Path) -> None:
         for clip, name in match.files.items():
             shutil.copyfile(path / name, folder / f"{clip}.mp4")
         return
-    members = zip_members(path)
+    members = zip_members(path, set(match.files.values()).__contains__)
     _require_space(folder, sum(members[name].file_size for name in match.files.values()))
     with open_zip(path, str(path)) as archive:
         for clip, name in match.files.items():

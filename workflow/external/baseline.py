@@ -222,21 +222,28 @@ def external_settings(suite: Suite, baseline: ExternalBaseline, root: Path) -> d
 
 def import_settings(suite: Suite, baseline: ImportBaseline) -> dict[str, Any]:
     """What decides the clips of an imported row beside their files, as plain values."""
-    return {"suite": suite.keyed_by, "clip": row_clip(suite, baseline)}
+    listed = baseline.clips.files
+    named = {} if listed is None else {"files_sha256": file_sha256(Path(listed))}
+    return {"suite": suite.keyed_by, "clip": row_clip(suite, baseline), **named}
 
 
 def row_clip(suite: Suite, baseline: AnyBaseline | None) -> dict[str, int]:
-    """A row's clip shape: the suite's, or an imported row's own. baseline: None of a control row."""
+    """A row's clip shape: the suite's, or an imported row's own; empty where each clip may have its own.
+
+    baseline: None of a control row.
+    """
     own = baseline.clips.shape if isinstance(baseline, ImportBaseline) else None
+    if own == "any":
+        return {}
     return (suite.clip if own is None else own).model_dump()
 
 
 def shape_notes(suite: Suite, baselines: Iterable[AnyBaseline]) -> list[str]:
-    """A sentence for each imported row whose clips are of another shape than all others."""
+    """A sentence for each imported row whose clips are all of another shape than those of the suite."""
     notes = []
     for baseline in baselines:
         own = row_clip(suite, baseline)
-        if own != suite.clip.model_dump():
+        if own and own != suite.clip.model_dump():
             notes.append(
                 f"The clips of {baseline.title} have {_shape(own)}, those of the suite "
                 f"{_shape(suite.clip.model_dump())}: they are scored as they are, but differences of size, "
@@ -247,6 +254,8 @@ def shape_notes(suite: Suite, baselines: Iterable[AnyBaseline]) -> list[str]:
 
 
 def _shape(clip: Mapping[str, int]) -> str:
+    if not clip:
+        return "sizes, lengths or rates of their own"
     return (
         f"{clip['pixel_frames']} frames of {clip['width']}x{clip['height']} pixels at {clip['fps']} per "
         "second"

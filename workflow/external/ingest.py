@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evaluation.clip_reader import ClipError, read_clip
-from evaluation.clips import ClipShape, clip_errors
+from evaluation.clips import ClipShape, clip_errors, shape_of
 from evaluation.code_state import this_commit
 from evaluation.files import canonical_sha256, unfinished_name
 from evaluation.records import ClipTiming, Prompt, clip_file
@@ -37,10 +37,10 @@ class Verified(NamedTuple):
 
 
 def verify_clips(
-    folder: Path, samples: Iterable[Sample], shape: ClipShape, names: Mapping[str, str] | None = None
+    folder: Path, samples: Iterable[Sample], shape: ClipShape | None, names: Mapping[str, str] | None = None
 ) -> Verified:
     """Look at <clip_id>.mp4 of every sample in `folder`: do the scorer's readers see it, has it this shape,
-    is it not constant.
+    is it not constant. shape: None for clips of any shape.
 
     names: what messages call a clip's file, by clip id, if it had another name before.
     """
@@ -48,7 +48,8 @@ def verify_clips(
     for sample in samples:
         path = folder / f"{sample.clip_id}.mp4"
         try:
-            found = clip_errors(read_clip(path, shape), shape)
+            clip = read_clip(path, shape)
+            found = clip_errors(clip, shape or shape_of(clip))
         except FileNotFoundError:
             found = ["was not written"]
         except ClipError as error:
@@ -75,10 +76,12 @@ def external_job(
     files: Mapping[str, str],
     device: str,
     noise: str | None = None,
+    shape: ClipShape | None = None,
 ) -> ShardJob:
     """What a shard of clips made elsewhere depends on. Our own code is left out: it does not make them.
 
-    files: sha256 of the files that the program reads, its weights among them.
+    files: sha256 of the files that the program reads, its weights among them. shape: of the clips, where the
+    settings have none for all.
     """
     settings = settings_from(flags.settings)
     hashes = list(files.values())
@@ -88,7 +91,7 @@ def external_job(
         shard=shard,
         prompts=prompts,
         folder=flags.clips,
-        shape=ClipShape(**settings["clip"]),
+        shape=shape or ClipShape(**settings["clip"]),
         batch_size=1,
         noise=noise or f"external:{settings['suite']}",
         weights_sha256=weights,

@@ -194,10 +194,10 @@ def start_notices(suite: Suite, prompts: Sequence[Prompt], root: Path) -> list[s
     """What to know beside the counts, a sentence each: how the run leaves the standard protocol, lines that
     are not rendered, names that collide.
     """
-    note = protocol_note(root, suite)
+    note, named = protocol_note(root, suite), suite.benchmark in NAMED_BY_PROMPT
     return [
         *([note] if note else []),
-        *list_notices(prompts, named_by_prompt=suite.benchmark in NAMED_BY_PROMPT),
+        *([] if suite.prompts.scored_only else list_notices(prompts, named_by_prompt=named)),
     ]
 
 

@@ -61,7 +61,7 @@ def has_user_list(suite: Suite) -> bool:
 
 def baseline_file(suite: Suite, row: str) -> str:
     """The file that says how a row is sampled, seen from the repository."""
-    return f"baselines/{suite.baseline_of(row)}.yaml"
+    return f"{suite.row_files}/{suite.baseline_of(row)}.yaml"
 
 
 def row_weights(suite: Suite, row: str) -> str:

@@ -17,6 +17,9 @@ STANDARD: dict[str, dict[str, Any]] = {
 }
 """Prompt settings of each benchmark's standard protocol; VBench's list has no seed."""
 
+SAID_IF_SET = ("counts", "scored_only")
+"""Prompt settings that are left out where they say nothing."""
+
 WORDING = {
     "seed": "prompts drawn with seed {}",
     "per_dimension": "at most {} prompts per dimension",
@@ -38,8 +41,8 @@ def prompt_stage_settings(root: Path, suite: Suite) -> dict[str, Any]:
         "dimensions": list(suite.dimensions),
         "sha256": _list_sha256(root, prompts.list)
         if prompts.list is not None
-        else _benchmark_sha256(root, suite),
-        **prompts.model_dump(exclude={"list"}),
+        else benchmark_sha256(root, suite.benchmark),
+        **prompts.model_dump(exclude={"list", *(key for key in SAID_IF_SET if not getattr(prompts, key))}),
     }
 
 
@@ -64,6 +67,8 @@ def protocol_note(root: Path, suite: Suite) -> str | None:
         departures += [
             WORDING[key].format(value) for key, value in standard_dump.items() if value != standard[key]
         ]
+    if prompts.counts is not None:
+        departures.append(f"{len(prompts.counts)} of its prompts, as far as there are clips")
     if prompts.list is not None and prompts.per_dimension is not None:
         departures.append(WORDING["per_dimension"].format(prompts.per_dimension))
     if left_out := [name for name in NAMES if name not in suite.dimensions]:
@@ -88,8 +93,9 @@ def _list_sha256(root: Path, path: str) -> dict[str, str]:
     return {"list": hashlib.sha256((root / path).read_bytes()).hexdigest()}
 
 
-def _benchmark_sha256(root: Path, suite: Suite) -> dict[str, str]:
-    if suite.benchmark != "vbench":
+def benchmark_sha256(root: Path, benchmark: str) -> dict[str, str]:
+    """The sha256 of the files of a benchmark's own list, by name; empty of a list that is drawn."""
+    if benchmark != "vbench":
         return {}
     pinned = {
         e.path: e.sha256 for e in listed_resources(root) if e.group == "prompts" and e.sha256 is not None

@@ -81,7 +81,7 @@ def aggregate_settings(
         "rows": rows,
         "custom": [one.model_dump() for one in custom],
         "subset": subset.note if subset else None,
-        "totals": not (subset and subset.of_prompts),
+        "totals": suite.whole and not (subset and subset.of_prompts),
         **suite.aggregate.model_dump(),
         **({"seconds_of": suite.clip.long_fps} if suite.clip.long_fps else {}),
     }
@@ -123,7 +123,11 @@ def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Pat
             "scores": load_json(base.read_bytes(), str(base))["suite_scores"],
             "scores_source": "models/embedded/base.json (same prompts, before mp4)",
         }
-    notes = [note for note in (suite.report.note, protocol_note(root, suite)) if note is not None]
+    notes = [
+        note
+        for note in (suite.report.note, *suite.report.notes, protocol_note(root, suite))
+        if note is not None
+    ]
     return {
         "suite": suite.suite,
         "label": suite.label,
@@ -132,6 +136,6 @@ def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Pat
         "config": scrub(suite.model_dump(mode="json"), str(root)),
         "gpus": held_gpus(suite, baselines),
         "licences": [line.model_dump() for line in licences_of(root, suite, baselines)],
-        **suite.report.model_dump(),
+        **suite.report.model_dump(exclude={"notes"}),
         "note": " ".join(notes) or None,
     }

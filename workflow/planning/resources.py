@@ -293,7 +293,9 @@ def missing_resources(
 
 
 def fetch_command(suite: Suite, *, released: bool) -> str:
-    """What brings a suite's files."""
+    """What brings a suite's files; one that `raven-bench score` wrote lies beside the folder of its rows."""
+    if suite.row_files != "baselines":
+        return f"raven-bench fetch --suite {Path(suite.row_files).parent / 'suite.yaml'}"
     return f"make fetch SUITE={suite.suite}{' RELEASED=1' if released else ''}"
 
 

@@ -52,7 +52,9 @@ def external_inputs(baseline: AnyBaseline) -> list[Path]:
     baseline.
     """
     if isinstance(baseline, ImportBaseline):
-        return original_files(Path(baseline.clips.path), baseline.clips.numbered_by)
+        listed = baseline.clips.files
+        names = None if listed is None else load_json(Path(listed).read_bytes(), listed).values()
+        return original_files(Path(baseline.clips.path), names, baseline.clips.numbered_by)
     return [Path(name) for name in baseline.files] if isinstance(baseline, ExternalBaseline) else []
 
 

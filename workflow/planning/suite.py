@@ -46,6 +46,12 @@ class PromptSettings(Section):
     """Clips rendered of a still prompt (VBench: 25)."""
     static_keep: Count | None = None
     """Clips that the static filter keeps of a still prompt (VBench: 5)."""
+    counts: dict[Name, Count] | None = None
+    """How many clips there are of each prompt of the benchmark's list, by id, where clips made elsewhere are
+    not all of them; other prompts are left out, and no row has a total.
+    """
+    scored_only: bool = False
+    """Whether no model is given the texts of `list`, so that they need no words of the embedded world."""
 
     @model_validator(mode="after")
     def check_list(self) -> PromptSettings:
@@ -67,7 +73,9 @@ class PromptSettings(Section):
                     f"static_keep is {self.static_keep} and static_samples {self.static_samples}, but no "
                     "more clips are kept than rendered; lower the first or raise the second"
                 )
-        elif given := [key for key, value in benchmark.items() if value is not None]:
+        elif given := [
+            key for key, value in (benchmark | {"counts": self.counts}).items() if value is not None
+        ]:
             raise ValueError(
                 f"{', '.join(given)} mean nothing beside `list`, whose lines say how often each prompt is "
                 "rendered and kept; remove them"
@@ -229,6 +237,8 @@ class ReportPlan(Section):
     """Size of the clips inside the single file."""
     note: PlainLine | None
     """A sentence shown at its top."""
+    notes: tuple[Annotated[str, Field(min_length=1, max_length=4000)], ...] = ()
+    """What `raven-bench score` found, shown behind it."""
 
 
 class Rates(Section):
@@ -256,6 +266,8 @@ class Suite(Section):
     """What the report says about the suite at its top."""
     device: Literal["cpu", "cuda", "auto"]
     baselines: Names
+    row_files: Annotated[str, Field(min_length=1)] = "baselines"
+    """Folder of the baselines' files, seen from the repository."""
     controls: Names
     """Rendered ones (`CONTROLS`), and `<kind>_of_<baseline>`, made from its clips (`CLIP_CONTROLS`)."""
     dimensions: Annotated[Names, Field(min_length=1)]
@@ -311,6 +323,11 @@ class Suite(Section):
     def allows_degenerate(self, row: str) -> bool:
         """Whether clips without a picture may go on to scoring. Controls are what they are by design."""
         return row in self.controls or row in self.allow_degenerate
+
+    @property
+    def whole(self) -> bool:
+        """Whether every prompt and sample that the suite is about is rendered or there."""
+        return self.prompts.counts is None
 
     def weights_path(self, row: str) -> str:
         """Path of the weights of a row that is not trained in the run."""

@@ -19,6 +19,7 @@ from evaluation.text_only_dimensions import TEXT_ONLY, TEXT_ONLY_CONTROLS
 from models.training.data_parallel import split_batch
 from models.training.settings import RECIPES, DmdSettings
 from workflow.fetching.checksums import FETCHED_FOLDER
+from workflow.planning.paths import baseline_file
 from workflow.planning.recipe_presets import preset_settings, with_training_prompts
 from workflow.planning.suite import (
     CLIP_CONTROLS,
@@ -193,7 +194,7 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             "row once."
         )
     for row in suite.baselines:
-        file = f"baselines/{suite.baseline_of(row)}.yaml"
+        file = baseline_file(suite, row)
         if not (root / file).is_file():
             raise ValueError(f"{where}: baseline {row!r} has no file {file}; write it or take the row out.")
         kind = kind_of(root / file)
@@ -216,7 +217,7 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
                 f"{FETCHED_FOLDER} in `weights`, or take the row out."
             )
     for row in suite.allow_external:
-        if row not in suite.baselines or kind_of(root / "baselines" / f"{row}.yaml") != "external":
+        if row not in suite.baselines or kind_of(root / baseline_file(suite, row)) != "external":
             raise ValueError(
                 f"{where}: allow_external names {row!r}, which is no external baseline of this suite; take "
                 "it out, or add the row to `baselines`."

@@ -20,6 +20,7 @@ rule import_clips:
         settings=lambda wc: row_settings(wc.row),
         source=lambda wc: BASELINES[wc.row].clips.path,
         numbered_by=lambda wc: BASELINES[wc.row].clips.numbered_by or "",
+        files=lambda wc: ["--files", files] if (files := BASELINES[wc.row].clips.files) else [],
         code=code_of("workflow.scripts.import_clips"),
         folder=f"{FOLDERS.suite}/clips/{{row}}",
         shards=SUITE.shards,
@@ -28,6 +29,7 @@ rule import_clips:
         " --row {wildcards.row:q}"
         " --from {params.source:q}"
         " --numbered-by {params.numbered_by:q}"
+        " {params.files:q}"
         " --prompts {input.prompts:q}"
         " --settings {params.settings:q}"
         " --clips {params.folder:q}"

@@ -29,7 +29,10 @@ def random_network(baseline: Baseline, precision: Precision, config: WanConfig, 
     dtypes = dtypes_of(baseline, precision)
     with torch.device(device):
         wan = Wan(config, dtypes.network)
-    init_weights(wan, torch.Generator(device).manual_seed(0), zero_head=False)
+        if baseline.weights.memory is not None:
+            wan.memory = Wan(config, dtypes.network)
+    for seed, weights in enumerate(wan.weight_sets):
+        init_weights(weights, torch.Generator(device).manual_seed(seed), zero_head=False)
     return cast_parameters(wan, dtypes.matmul).requires_grad_(False).eval()
 
 

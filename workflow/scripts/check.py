@@ -27,13 +27,14 @@ def wrong_clips(
     folder: Path,
     clips: Sequence[Clip],
     expected: Sequence[str],
-    shape: ClipShape,
+    shape: ClipShape | None,
     *,
     allow_degenerate: bool = False,
 ) -> list[str]:
     """One message per clip of the row that is missing, extra, changed, undecodable, wrong in shape, constant,
     doubled, or holds no picture, and per line of its manifest that contradicts the suite or the others.
 
+    shape: of every clip; None where each may have its own, which is then that of its line.
     allow_degenerate: near-black, flat and noise clips are logged and are no errors.
     """
     errors = [*_completeness(row, clips, expected), *_contradictions(row, clips, shape)]
@@ -50,7 +51,7 @@ def wrong_clips(
         except ValueError as error:
             errors.append(f"{where}: {error}" if isinstance(error, ClipError) else str(error))
             continue
-        said = shape_errors(look.frames, look.height, look.width, look.rate, shape)
+        said = shape_errors(look.frames, look.height, look.width, look.rate, shape or _said(clip))
         said += [frames.constant] if frames.constant else []
         errors += [f"{where} {error}: {path}." for error in said]
         # A constant clip is black or flat too: it is named once, and not allowed.
@@ -78,14 +79,17 @@ def _completeness(row: str, clips: Sequence[Clip], expected: Sequence[str]) -> l
     return errors + [f"Clip {c.clip_id} is of row {c.row}, not of row {row}." for c in clips if c.row != row]
 
 
-def _contradictions(row: str, clips: Sequence[Clip], shape: ClipShape) -> list[str]:
+def _said(clip: Clip) -> ClipShape:
+    return ClipShape(pixel_frames=clip.pixel_frames, height=clip.height, width=clip.width, fps=clip.fps)
+
+
+def _contradictions(row: str, clips: Sequence[Clip], shape: ClipShape | None) -> list[str]:
     """What a manifest says that cannot be true of one row of this suite."""
     errors = []
     for clip in clips:
-        said = ClipShape(pixel_frames=clip.pixel_frames, height=clip.height, width=clip.width, fps=clip.fps)
-        if said != shape:
+        if shape is not None and _said(clip) != shape:
             errors.append(
-                f"Clip {clip.clip_id} of row {row} is listed as {_shown(said)}, the suite's are "
+                f"Clip {clip.clip_id} of row {row} is listed as {_shown(_said(clip))}, the suite's are "
                 f"{_shown(shape)}."
             )
     for key in ONE_A_ROW:
@@ -128,6 +132,7 @@ def check_row(flags: argparse.Namespace) -> None:
     """Write manifest and timings of the row. Raises ValueError if a clip is wrong."""
     every = {sample.clip_id for sample in samples_to_render(read_jsonl(Prompt, flags.prompts))}
     expected = [sample.clip_id for sample in samples_to_render(read_jsonl(Prompt, flags.chosen))]
+    shape = load_json(flags.clip, "--clip")
     left_out = every - set(expected)
     listed = [clip for path in flags.manifests for clip in read_jsonl(Clip, path)]
     clips = [clip for clip in listed if clip.clip_id not in left_out]
@@ -138,7 +143,7 @@ def check_row(flags: argparse.Namespace) -> None:
         flags.clips,
         clips,
         expected,
-        ClipShape(**load_json(flags.clip, "--clip")),
+        ClipShape(**shape) if shape else None,
         allow_degenerate=flags.allow_degenerate,
     )
     for error in errors:
@@ -161,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command(__doc__, "row", "prompts", "clips", "output")
     parser.add_argument("--manifests", required=True, type=Path, nargs="+", help="of every shard")
     parser.add_argument("--timings", required=True, type=Path, nargs="+", help="of every shard")
-    parser.add_argument("--clip", required=True, help="JSON of the clip's shape")
+    parser.add_argument("--clip", required=True, help="JSON of the clip's shape; {}: each its own")
     parser.add_argument(
         "--chosen", required=True, type=Path, help="the prompts of this run: all, or what a subset keeps"
     )

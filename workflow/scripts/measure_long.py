@@ -18,19 +18,20 @@ def measure_row(flags: argparse.Namespace) -> None:
     clips = read_jsonl(Clip, flags.manifest)
     if not clips or {clip.row for clip in clips} != {flags.row}:
         raise ValueError(f"{flags.manifest} is not the manifest of row {flags.row}; check its clips again.")
+    fps = max(1, round(clips[0].fps))  # a second of 29.97 frames is 30
     measured = []
     for clip in clips:
         series = pixel_series(open_verified_clip(flags.clips, clip).frames)
-        measures, loop = clip_measures(series, clip.fps)
+        measures, loop = clip_measures(series, fps)
         measured.append(
             LongClip(
                 clip_id=clip.clip_id, prompt_id=clip.prompt_id, sample=clip.sample,
-                seconds=by_second(series, clip.fps), measures=measures, loop=loop,
+                seconds=by_second(series, fps), measures=measures, loop=loop,
             )
         )  # fmt: skip
     inputs = hashes_of(flags.prompts, flags.manifest)
     found = LongRow(
-        suite=flags.suite, row=flags.row, inputs=inputs, fps=clips[0].fps,
+        suite=flags.suite, row=flags.row, inputs=inputs, fps=fps,
         pixel_frames=clips[0].pixel_frames, clips=tuple(measured),
     )  # fmt: skip
     write_json(flags.output, found)

@@ -133,6 +133,7 @@ class Forwarded(NamedTuple):
 
 
 FORWARDED = {
+    "score": Forwarded("score", "Score folders or zips of anybody's clips: a row each, one report."),
     "new-baseline": Forwarded(
         "baseline",
         "Write baselines/NAME.yaml with another row's numbers, every key explained.",
