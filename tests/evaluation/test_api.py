@@ -1,15 +1,21 @@
 """Scores from Python, as in a notebook."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from evaluation.api import ScoreFrames, paired_tests, score_folder, score_frames
+from evaluation.api import ScoreFrames, paired_tests, score_frames
 from evaluation.toybox.render import render
 from evaluation.toybox.suite import toybox_prompts
 from tests.evaluation.mixed_clips import make_mixed, pictures
+from tests.workflow.project import LEFT_OUT
+
+ROOT = Path(__file__).parents[2]
 
 TESTS = pd.DataFrame(
     [("a", "b", "color", 2.0, 1.0, 3.0, 0.5, 3.5)],
@@ -45,14 +51,30 @@ def test_frames_in_memory_score_by_their_captions() -> None:
         score_frames({"mine": {"x": np.zeros((3, 8, 8, 3))}})
 
 
+NOTEBOOK = """
+from evaluation.api import paired_tests, read_results, score_folder
+found = score_folder(
+    {ours!r}, {theirs!r}, output={output!r}, benchmark="toybox", dimensions=["imaging_quality"],
+    flags=["--cores", "2"],
+)
+assert len(found.clips) == 8
+assert paired_tests(found, "ours", "theirs")["difference"].tolist() == [0.0]
+assert read_results({output!r}).dimensions.equals(found.dimensions)
+try:
+    score_folder({ours!r}, output={output!r}, benchmark="toybox", dimensions=["colour"])
+except ValueError as error:
+    assert "names 'colour', expected some of" in str(error)
+"""
+
+
 @pytest.mark.slow
 def test_a_notebook_scores_two_folders_and_compares_them(tmp_path: Path) -> None:
-    """Guards the whole way from Python, without a suite file."""
-    make_mixed(tmp_path / "ours", 4)
-    make_mixed(tmp_path / "theirs", 4)
-    found = score_folder(
-        tmp_path / "ours", tmp_path / "theirs", output=tmp_path / "scores", benchmark="toybox",
-        dimensions=["imaging_quality"], flags=["--cores", "2"],
-    )  # fmt: skip
-    assert len(found.clips) == 8
-    assert paired_tests(found, "ours", "theirs")["difference"].tolist() == [0.0]
+    """Guards the whole way from Python, without a suite file, in a copy of the project."""
+    project = tmp_path / "project"
+    shutil.copytree(ROOT, project, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    places = {name: str(tmp_path / name) for name in ("ours", "theirs", "output")}
+    for name in ("ours", "theirs"):
+        make_mixed(tmp_path / name, 4)
+    command = [sys.executable, "-c", NOTEBOOK.format(**places)]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]

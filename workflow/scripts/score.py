@@ -31,7 +31,7 @@ DRY = {"-n", "--dry-run", "--dryrun"}
 
 
 class RunFailedError(ValueError):
-    """Snakemake, which has said why, did not say_scores."""
+    """Snakemake, which has said why, did not finish."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,7 +88,7 @@ def score(flags: argparse.Namespace, others: Sequence[str]) -> None:
     done = subprocess.run([sys.executable, "-m", "snakemake", *words], check=False)
     if done.returncode:
         raise RunFailedError(
-            f"The run did not say_scores (the reason is above); the same command goes on in {output}."
+            f"The run did not finish (the reason is above); the same command goes on in {output}."
         )
     if not DRY & {*others} and (output / "aggregate/scores.json").is_file():
         say_scores(output)
