@@ -16,6 +16,8 @@ from tests.evaluation.mixed_clips import make_mixed
 from tests.workflow.project import LEFT_OUT
 from workflow.external.clip_names import NamedClips, clips_by_name, id_of
 from workflow.external.score_plan import Asked, ScorePlan, plan_scoring
+from workflow.planning.resources import scorer_resources
+from workflow.planning.suite_file import read_suite
 
 ROOT = Path(__file__).parents[2]
 TOYBOX = toybox_prompts(20260701)
@@ -160,3 +162,14 @@ def test_twenty_mixed_clips_of_two_rows_are_scored_end_to_end(tmp_path: Path) ->
         assert len(lines) == 20 and isinstance(mean, float)
     again = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=580)
     assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_dimension_asks_for_its_own_checkpoints_and_all_for_every_one() -> None:
+    """Guards the download: 190 MB for imaging quality, not 9.5 GB, and all sixteen lack nothing."""
+    vbench = read_suite(ROOT / "workflow/config/vbench.yaml", ROOT)
+    scored = vbench.model_copy(update={"row_files": "elsewhere"})
+    every = {entry.path for entry in scorer_resources(ROOT, vbench)}
+    assert {entry.path for entry in scorer_resources(ROOT, scored)} == every
+    one = scored.model_copy(update={"dimensions": ("imaging_quality",)})
+    names = {Path(entry.path).name for entry in scorer_resources(ROOT, one)}
+    assert names == {"musiq_spaq_ckpt-358bb6af.pth", "models.zip"}

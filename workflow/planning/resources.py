@@ -15,6 +15,8 @@ from baselines.strict_yaml import read_strict, validate_strict
 from evaluation.custom.declaration import read_declaration
 from evaluation.files import load_json
 from evaluation.records import Sha256
+from evaluation.vbench.scorers import OFFICIAL_SCORERS
+from evaluation.vbench.weights import AMT_FILE, CHECKPOINTS, RAFT_ZIP, SCORER_WEIGHTS, place_of
 from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 from workflow.training.reward_names import REWARD_NETWORK_FILES, UNIFIED_REWARDS, UNIFIED_WEIGHTS
@@ -173,7 +175,20 @@ def scorer_resources(root: Path, suite: Suite) -> list[Resource]:
     """
     if suite.benchmark not in OFFICIAL_BENCHMARKS:
         return []
-    return _in_groups(listed_resources(root), suite, suite.scoring.resources)
+    entries = _in_groups(listed_resources(root), suite, suite.scoring.resources)
+    if suite.row_files == "baselines":
+        return entries
+    # anybody's clips: what these dimensions open, and RAFT, which the static filter has
+    wanted = {file for name in suite.dimensions for file in OFFICIAL_SCORERS[name].files}
+    made = {RAFT_ZIP: True, AMT_FILE: bool(wanted.intersection(CHECKPOINTS["amt"]))}
+    names = {entry.path: entry.path.removeprefix(f"{SCORER_WEIGHTS}/") for entry in entries}
+    beside = {file.rpartition("/")[0] for file in wanted if file.endswith(".py")}  # code of DINO's hub entry
+    return [
+        entry
+        for entry in entries
+        if made.get(names[entry.path], (place := place_of(names[entry.path]) or "") in wanted)
+        or (place.endswith(".py") and place.rpartition("/")[0] in beside)
+    ]
 
 
 def _training_lists(entries: Sequence[Resource], suite: Suite) -> list[Resource]:
