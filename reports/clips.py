@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from evaluation.dimensions import DIMENSIONS, QUALITY_SHARE, SEMANTIC_SHARE
 from evaluation.metrics import Metric
-from evaluation.records import Clip, Prompt, clip_id
+from evaluation.records import Clip, Prompt, Rate, clip_id
 from evaluation.verified_clips import clip_bytes
 from reports.posters import PREVIEW_WIDTH, poster, preview
 
@@ -62,7 +62,7 @@ class Gallery:
     posters_size: int
     preview: int | None
     """Width of the copies that stand for wider clips, None where there are none."""
-    fps: float
+    fps: Rate
     pixel_frames: int
     width: int
     height: int

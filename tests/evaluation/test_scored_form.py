@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 
 from evaluation.clip_reader import ClipError, look_at_clip, read_clip, rgb_of, shown_frames
 from evaluation.scored_form import to_scored_form
@@ -19,7 +20,7 @@ def test_every_kind_keeps_its_frames_size_and_rate(tmp_path: Path) -> None:
     kept = 0
     for path in make_mixed(tmp_path / "theirs", len(FORMS)):
         look = look_at_clip(path)
-        theirs = np.stack([rgb_of(frame) for frame in shown_frames(path, look)])
+        theirs = np.stack([rgb_of(frame, VideoReformatter()) for frame in shown_frames(path, look)])
         copy = tmp_path / f"{path.stem}.mp4"
         shutil.copyfile(path, copy)
         how = to_scored_form(copy)

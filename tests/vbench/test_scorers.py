@@ -15,7 +15,7 @@ from workflow.planning.suite_file import read_suite
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path("evaluation/vbench/worker")
-SHARED = {"guard.py", "job.py", "runner.py", "watch.py"}
+SHARED = {"guard.py", "job.py", "runner.py", "watch.py", "whole.py"}
 """What every dimension runs, so that a change there scores all of them again."""
 CLIP = ("aesthetic_quality", "background_consistency", "appearance_style")
 GRIT = ("object_class", "multiple_objects", "color", "spatial_relationship")

@@ -99,7 +99,9 @@ def test_fetch_brings_the_suite_and_what_its_external_baselines_need(started: li
 
 
 def test_a_wrong_suite_is_answered_with_the_right_ones(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no suite 'tiyn'; there are ablations, ablations_ci, ci, "):
+    with pytest.raises(
+        ValueError, match="there is no suite 'tiyn'; there are ablations, ablations_ci, calib"
+    ):
         suite_file("tiyn")
     with pytest.raises(ValueError, match=r"--suite needs a name\."):
         script_arguments(["--suite"], "toybox")

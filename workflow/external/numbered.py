@@ -10,7 +10,7 @@ from evaluation.files import text_lines, utf8_text
 from evaluation.records import Prompt
 from evaluation.shards import Sample
 
-NUMBERED = re.compile(r"(?:prompt|video|clip)?[-_]?([0-9]{1,6})(?:[-_ ].*)?\.mp4", re.IGNORECASE)
+LINE_NUMBER = re.compile(r"(?:prompt|video|clip)?[-_]?([0-9]{1,6})(?:[-_ ].*)?\.mp4", re.IGNORECASE)
 """A name that begins with a number, or with a word for a clip and a number."""
 
 
@@ -18,7 +18,7 @@ def files_by_number(names: Sequence[str]) -> dict[int, list[str]]:
     """Names of files by the number that they begin with, in the order in which people count: 2 before 10."""
     found: dict[int, list[str]] = {}
     for name in sorted(names, key=_counted):
-        if named := NUMBERED.fullmatch(name):
+        if named := LINE_NUMBER.fullmatch(name):
             found.setdefault(int(named[1]), []).append(name)
     return found
 
