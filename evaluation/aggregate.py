@@ -39,7 +39,7 @@ from evaluation.selection import expected_samples
 from evaluation.variance import seed_part
 
 TOTALS: tuple[str, ...] = ("total", "quality", "semantic")
-RANKED_KINDS = ("native", "external", "import")
+RANKED_KINDS = ("native", "external", "import", "results")
 NO_SUBSET_TOTAL = "no total on a subset of the prompts or samples"
 """Why a row of a subset run that has every dimension has no totals."""
 
@@ -227,7 +227,7 @@ def _row_draws(
     names = [name for name in known if name in results]
     sums, counts = np.zeros((len(names), len(column))), np.zeros((len(names), len(column)))
     for line, name in enumerate(names):
-        for clip in sorted(results[name].clips, key=lambda clip: clip.clip_id):
+        for clip in sorted(results[name].clips, key=lambda clip: (clip.prompt_id, clip.sample)):
             sums[line, column[clip.prompt_id]] += known[name].factor * clip.value
             counts[line, column[clip.prompt_id]] += 1
     ends = [known[name].ends for name in names]

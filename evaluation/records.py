@@ -61,7 +61,7 @@ ScorerKind = Literal["exact", "official", "stand-in", "custom"]
 """How a score was computed: from known facts, by VBench's own scorer, by a stand-in, or by a user's file."""
 UNKNOWN_NOISE = "unknown"
 """Of clips that were made elsewhere: nobody knows their random numbers, nor what they cost."""
-RowKind = Literal["native", "external", "import", "control", "shipped"]
+RowKind = Literal["native", "external", "import", "results", "control", "shipped"]
 
 
 class Record(BaseModel):
@@ -196,7 +196,7 @@ class FilteredPrompt(Record):
 
     prompt_id: Identifier
     motion: tuple[NonNegative, ...]
-    """By sample, in the benchmark's unit."""
+    """By sample, in the benchmark's unit; empty, as `static`, of somebody else's filter."""
     static: tuple[bool, ...]
     kept: tuple[Natural, ...]
     """Samples that are scored: the first static ones."""
@@ -207,6 +207,8 @@ class FilteredPrompt(Record):
     def _first_static(self) -> Self:
         if len(self.motion) != len(self.static):
             raise ValueError(f"{len(self.motion)} values of motion for {len(self.static)} samples")
+        if not self.static and list(self.kept) == sorted(set(self.kept)):
+            return self
         static = [sample for sample, still in enumerate(self.static) if still]
         if list(self.kept) != static[: len(self.kept) + self.short]:
             raise ValueError(
@@ -221,8 +223,10 @@ class FilteredSet(Record):
     schema_version: Literal[2] = 2
     row: Identifier
     inputs: Inputs
-    threshold: Annotated[float, Field(gt=0)]
-    """The motion between static samples and others."""
+    threshold: Annotated[float, Field(gt=0)] | None
+    """The motion between static samples and others. None of imported results: somebody else filtered them,
+    and the motion of their samples is not known.
+    """
     filtered: tuple[FilteredPrompt, ...]
     """The prompts with a `keep`."""
     kept: dict[Identifier, tuple[Natural, ...]]
@@ -233,7 +237,10 @@ class FilteredSet(Record):
         for entry in self.filtered:
             if self.kept.get(entry.prompt_id) != entry.kept:
                 raise ValueError(f"kept and filtered differ in the samples of {entry.prompt_id}")
+            if bool(entry.static) == (self.threshold is None):
+                raise ValueError(f"{entry.prompt_id} has values of motion, or none, against the threshold")
             for motion, static in zip(entry.motion, entry.static, strict=True):
+                assert self.threshold is not None, "there are values of motion with a threshold alone"
                 if (motion > self.threshold) if static else (motion < self.threshold):
                     raise ValueError(
                         f"a sample of {entry.prompt_id} moves by {motion} and is {'' if static else 'not '}"

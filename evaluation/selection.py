@@ -72,10 +72,11 @@ def check_filtered(filtered: FilteredSet, prompts: Sequence[Prompt], inputs: Inp
                 f"{where} keeps the samples {list(kept)} of {prompt.id}, which is no still prompt, expected "
                 f"all {prompt.samples}; filter again."
             )
+        judged = prompt.samples if entry is None or filtered.threshold is None else len(entry.static)
         wanted = (prompt.samples, prompt.keep)
-        if entry is not None and (len(entry.static), len(kept) + entry.short) != wanted:
+        if entry is not None and (judged, len(kept) + entry.short) != wanted:
             raise ValueError(
-                f"{where} keeps {len(kept)} of {len(entry.static)} samples of {prompt.id}, {entry.short} "
+                f"{where} keeps {len(kept)} of {judged} samples of {prompt.id}, {entry.short} "
                 f"short, expected {prompt.keep} of {prompt.samples}; filter again."
             )
 

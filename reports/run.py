@@ -1,7 +1,7 @@
 """One results folder -> the record that its report is built from, run.json. Reads files, writes none."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.chunks import ChunkTable
-from evaluation.dimensions import BoundsName
+from evaluation.dimensions import NAMES, BoundsName
 from evaluation.files import file_sha256
 from evaluation.finished_run import read_finished_run
 from evaluation.long_table import LongTable
@@ -121,6 +121,10 @@ class Run(Record):
     costs: list[RowCost]
     scores: dict[str, dict[str, dict[str, PromptScore]]]
     """By row, dimension and prompt."""
+    clip_values: dict[str, dict[str, dict[str, tuple[float | None, ...]]]] = Field(default={})
+    """By row, dimension and prompt: the values of its scored samples (FilteredSet.kept), None of one that the
+    scorer does not count. Custom dimensions are left out. Empty of records of earlier versions.
+    """
     curves: dict[str, list[CurveGroup]]
     """Training curves by row."""
     heldout: tuple[HeldOut, ...]
@@ -146,6 +150,16 @@ def prompt_scores(result: DimensionResult) -> dict[str, PromptScore]:
     for clip in result.clips:
         values.setdefault(clip.prompt_id, []).append(clip.value)
     return {key: PromptScore(statistics.fmean(each), len(each)) for key, each in sorted(values.items())}
+
+
+def clip_values(result: DimensionResult, kept: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Run.clip_values of a result. kept: samples by prompt id."""
+    values = {(clip.prompt_id, clip.sample): clip.value for clip in result.clips}
+    listed = dict.fromkeys(clip.rpartition("-")[0] for clip in result.left_out)
+    return {
+        prompt: tuple(values.get((prompt, sample)) for sample in kept[prompt])
+        for prompt in dict.fromkeys([*(prompt for prompt, _ in values), *listed])
+    }
 
 
 def read_timings(path: Path, clips: Sequence[Clip]) -> list[ClipTiming]:
@@ -259,6 +273,14 @@ def read_run(
             if found
         ],
         scores=by_prompt,
+        clip_values={
+            row: {
+                name: clip_values(result, run.filtered[row].kept)
+                for name, result in run.results[row].items()
+                if name in NAMES
+            }
+            for row in scored
+        },
         curves={row: found for row, found in curves.items() if found is not None},
         heldout=tuple(read_heldout(path) for path in heldout if path.is_file()),
         stages=read_stages(results_dir),

@@ -117,7 +117,9 @@ def _facts(run: Run) -> dict[str, Any]:
         "titles": [BY_NAME[name].title for name in table.dimensions],
         "stand_in": [BY_NAME[name].title for name in table.dimensions if name in stand_in],
         "networks": list(networks),
-        "thresholds": [f"{value:g}" for value in sorted({found.threshold for found in run.filters})],
+        "thresholds": [
+            f"{value:g}" for value in sorted({f.threshold for f in run.filters if f.threshold is not None})
+        ],
         "total_name": TOTAL_NAMES[run.settings.bounds],
         "few_prompts": min((cell.prompts for _, cell in cells), default=0) < SMALL,
         "small": SMALL,
@@ -175,6 +177,8 @@ def _sampler(row: ReportRow) -> str:
         return "clips made by programs of their own, whose declared settings were not checked"
     if row.kind == "import":
         return "clips made elsewhere and taken as they are"
+    if row.kind == "results":
+        return "scores computed elsewhere and imported, whose scorer and protocol are as declared"
     schedule, rollout = row.settings["schedule"], row.settings["rollout"]
     if "solver" in schedule:
         return _full_sequence(schedule, rollout["frames"])

@@ -10,7 +10,7 @@ from reports.words import numbered
 @styled
 def filter_figure(view: View) -> SvgFigure | None:
     """How many prompts have at least n static samples, a line a row. None unless models differ in that."""
-    found = [entry for entry in view.run.filters if entry.filtered]
+    found = [f for f in view.run.filters if f.filtered and f.threshold is not None]
     models = {row.row for row in view.ranked}
     counts = {
         tuple(sorted(sum(line.static) for line in entry.filtered)) for entry in found if entry.row in models
@@ -38,7 +38,7 @@ def filter_figure(view: View) -> SvgFigure | None:
 
 def static_filter_section(view: View) -> dict[str, Any]:
     """What static_filter.html.j2 shows."""
-    filters = view.run.filters
+    filters = [entry for entry in view.run.filters if entry.threshold is not None]
     models = {row.row for row in view.ranked}
     entries = [entry for entry in filters if entry.row in models and entry.filtered]
     samples = [sum(len(line.static) for line in entry.filtered) for entry in entries]
@@ -50,5 +50,6 @@ def static_filter_section(view: View) -> dict[str, Any]:
         if entries
         else "No prompt of a model was filtered.",
         "filters": filters,
+        "foreign": [view.run.label(f.row) for f in view.run.filters if f.threshold is None and f.filtered],
         "filter_figure": filter_figure(view),
     }

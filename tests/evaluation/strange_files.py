@@ -20,6 +20,8 @@ Kind = Literal[
     "videos.jsonl",
     "clips.zip",
     "board.zip",
+    "results.zip",
+    "results.json",
     "weights.safetensors",
     "weights.pt",
     "weights.safetensors.index.json",
@@ -107,6 +109,23 @@ def scored(score: object, value: object = 0.5, **changes: object) -> bytes:
         held["motion_smoothness"][0] = score
 
     return board(change)
+
+
+SCORED = ("a red thing-0.mp4", "a red thing-1.mp4", "fa\u00e7ade in rain-0.mp4", "fa\u00e7ade in rain-1.mp4")
+"""The four clips of somebody's results."""
+
+
+def results(
+    change: Callable[[list[dict[str, object]]], object] = lambda _: None,
+    *,
+    score: object = 0.5,
+    values: object = 0.5,
+    names: tuple[str, ...] = SCORED,
+) -> bytes:
+    """Somebody's results of motion smoothness. change: of its rows, in place of which it may return others."""
+    rows: list[dict[str, object]] = [{"video_path": name, "video_results": values} for name in names]
+    changed = change(rows)
+    return json.dumps({"motion_smoothness": [score, rows if changed is None else changed]}).encode()
 
 
 def safetensors(dtype: str = "F32", size: int = 4, held: int = 4, **header: object) -> bytes:
@@ -365,6 +384,88 @@ STRANGE_FILES = (
         "weights.safetensors.index.json",
         b'{"weight_map": {"x": "../y"}}',
         "names files outside",
+    ),
+    *(
+        StrangeFile(f"results: {name}", "results.json", data, said)
+        for name, (data, said) in {
+            "as VBench writes them": (results(), None),
+            "with folders of Windows": (results(names=tuple(f"D:\\v\\{n}" for n in SCORED)), None),
+            "with accents of macOS": (
+                results(names=tuple(unicodedata.normalize("NFD", n) for n in SCORED)),
+                None,
+            ),
+            "UTF-8 taken for Latin": (
+                results(names=tuple(n.encode().decode("latin-1") for n in SCORED)),
+                None,
+            ),
+            "of gifs": (results(names=tuple(n.replace(".mp4", ".gif") for n in SCORED)), None),
+            "a score beyond its dimension": (
+                results(score=50, values=50),
+                "a score that is 50, expected 0 to 1",
+            ),
+            "a value beyond its dimension": (
+                results(lambda rows: rows[1].update(video_results=-3)),
+                "'a red thing-1.mp4' a value that is -3, expected 0 to 1",
+            ),
+            "NaN": (results().replace(b"0.5", b"NaN"), "NaN is no number"),
+            "a value in quotes": (
+                results(lambda rows: rows[0].update(video_results="0.5")),
+                "is '0.5', expected a number",
+            ),
+            "a clip twice": (
+                results(lambda rows: [*rows, rows[2]]),
+                "motion_smoothness counts 'fa\u00e7ade in rain-0.mp4' twice",
+            ),
+            "a clip twice, under two names": (
+                results(lambda rows: [*rows[:3], {**rows[3], "video_path": "p1-0.mp4"}]),
+                "counts 'p1-0.mp4' twice",
+            ),
+            "a foreign path": (
+                results(lambda rows: rows[0].update(video_path="../../etc/passwd")),
+                "'../../etc/passwd', which is no name of VBench's form",
+            ),
+            "foreign prompts": (
+                results(names=tuple(f"/mnt/x/{n}" for n in (*SCORED, "a blue sky-0.mp4", "sea-1.mp4"))),
+                "scores 2 clips that are of none of its prompts here ('a blue sky-0.mp4', 'sea-1.mp4')",
+            ),
+            "a sample too many": (
+                results(names=(*SCORED, "a red thing-7.mp4")),
+                "scores 'a red thing-7.mp4', sample 7 of a prompt that has samples 0 to 1",
+            ),
+            "missing prompts": (
+                results(names=SCORED[:2]),
+                "lacks 2 of 4 clips ('fa\u00e7ade in rain-0.mp4', 'fa\u00e7ade in rain-1.mp4')",
+            ),
+            "a list": (b"[]", "holds a list, expected {"),
+            "a list of rows": (b'{"motion_smoothness": [{"video_path": "x-0.mp4"}]}', "is not [score, rows]"),
+            "a mean alone": (b'{"motion_smoothness": 0.5}', "is not [score, rows]"),
+            "no rows": (results(names=()), "has no rows"),
+            "a score of other rows": (results(score=0.51), "states the score 0.51, its 4 rows give 0.5;"),
+            "another dimension": (b'{"motion": [0.5, []]}', "'motion' is no dimension of VBench"),
+            "a row that is no object": (results(lambda _: [1]), "has a row without the text video_path"),
+            "a huge file": (b" " * ((64 << 20) + 1), "has 64 MiB, more than 64"),
+            "cut off": (results()[:-9], "cannot be read as JSON"),
+            "nothing of VBench": (b"{}", "holds no result of VBench"),
+        }.items()
+    ),
+    *(
+        StrangeFile(f"a zip of results: {name}", "results.zip", data, said)
+        for name, (data, said) in {
+            "two folders deep": (zipped(("a/b/x_eval_results.json", results())), None),
+            "its prompts beside it": (
+                zipped(("x_full_info.json", b"[]"), ("x_eval_results.json", results())),
+                None,
+            ),
+            "a dimension twice": (
+                zipped(("a_eval_results.json", results()), ("b_eval_results.json", results())),
+                "motion_smoothness stands in 'a_eval_results.json' already",
+            ),
+            "a bomb": (zipped(("a.json", bytes(65 << 20))), "has 65 MiB, more than 64"),
+            "a wrong checksum": (wrong_crc(results()), "Bad CRC-32"),
+            "encrypted": (encrypted(zipped(("a.json", results()))), "is encrypted"),
+            "no zip": (results(), "cannot be read as a zip"),
+            "clips": (zipped(("a red thing-0.mp4", b"x")), "holds no result of VBench"),
+        }.items()
     ),
     *(
         StrangeFile(f"VBench passes over {name}", "board.zip", data, None)

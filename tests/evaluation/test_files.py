@@ -20,6 +20,7 @@ from evaluation.files import (
     whole_lines,
     write_text,
 )
+from evaluation.imported_results import match_results, read_results
 from evaluation.prompt_lists import LIST_RULES, read_user_list
 from evaluation.records import Prompt, read_jsonl, write_jsonl
 from evaluation.shards import samples_to_render
@@ -139,6 +140,16 @@ def check_board(path: Path) -> None:
         raise ValueError(f"{path}: {errors[0]}.")
 
 
+def import_results(path: Path) -> None:
+    texts = {"p0": "fa\u00e7ade in rain", "p1": "a red thing"}
+    prompts = [
+        Prompt(id=i, prompt=t, extended="x", dimensions=("motion_smoothness",), samples=2, facts={})
+        for i, t in texts.items()
+    ]
+    found = match_results(read_results(path), prompts, ["motion_smoothness"])
+    assert [clip.clip_id for clip in found.clips["motion_smoothness"]] == ["p0-0", "p0-1", "p1-0", "p1-1"]
+
+
 def read_weights(path: Path) -> None:
     """Names, shapes and data, as fetching, sampling and training read them."""
     for shapes_only in (True, False):
@@ -150,6 +161,7 @@ READERS: dict[str, Callable[[Path], None]] = {
     "videos": read_videos,
     "clips": import_zip,
     "board": check_board,
+    "results": import_results,
     "weights": read_weights,
 }
 
