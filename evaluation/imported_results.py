@@ -4,8 +4,8 @@ reading.
 
 VBench names a clip `<short prompt>-<k>.mp4` and writes that name, with whatever folders, as `video_path`.
 Nothing is guessed: a name that is no clip of the prompts, a clip that is missing or comes twice, a value that
-the dimension cannot have, and a score that its own rows do not give are refused, each in a sentence that names
-it.
+the dimension cannot have, and a score that its own rows do not give are refused, each in a sentence that
+names it.
 """
 
 import hashlib
@@ -50,9 +50,9 @@ CUT_NAME = 100
 """Characters from which a name may be a prompt that was cut: some tools cut at 100, others at 180."""
 MISREAD_AS = ("cp1252", "latin-1", "cp437", "mac_roman")
 """What UTF-8 is taken for by those who write a cedilla as two characters."""
-SAME = {"rel_tol": 1e-6, "abs_tol": 1e-9}
+SAME_SCORE = {"rel_tol": 1e-6, "abs_tol": 1e-9}
 """How far a stated score may be from what its rows give: float32 sums of VBench."""
-SHOWN_CLIPS = 3
+CLIPS_IN_MESSAGE = 3
 
 
 class ForeignScore(NamedTuple):
@@ -104,7 +104,7 @@ class ForeignResults(NamedTuple):
     """Of a run.json: its prompts."""
 
 
-def read_results(path: Path | str, row: str | None = None) -> ForeignResults:
+def read_foreign_results(path: Path | str, row: str | None = None) -> ForeignResults:
     """The scores of every clip in somebody's results. row: which one of a run.json.
 
     Raises FileNotFoundError, or ValueError of one sentence naming the file, the dimension and the clip.
@@ -149,8 +149,8 @@ def _of_vbench(path: Path) -> ForeignResults:
         where = f"{path}: {origin}" if origin else str(path)
         if not isinstance(read, dict):
             raise ValueError(
-                f'{where} holds a {type(read).__name__}, expected {{"<dimension>": [score, rows]}} of VBench; '
-                "take it out, or keep VBench's own files."
+                f'{where} holds a {type(read).__name__}, expected {{"<dimension>": [score, rows]}} of '
+                "VBench; take it out, or keep VBench's own files."
             )
         for key, value in read.items():
             name = key.replace(" ", "_")
@@ -158,8 +158,8 @@ def _of_vbench(path: Path) -> ForeignResults:
                 raise ValueError(f"{where}: {key[:80]!r} is no dimension of VBench; take it out.")
             if name in found:
                 raise ValueError(
-                    f"{where}: {name} stands in {found[name].origin or 'it'} already; keep the results of one "
-                    "run."
+                    f"{where}: {name} stands in {found[name].origin or 'it'} already; keep the results of "
+                    "one run."
                 )
             found[name] = _dimension(name, value, where, origin)
     if not found:
@@ -236,8 +236,8 @@ def _dimension(name: str, value: Any, where: str, origin: str) -> ForeignDimensi
         path = row.get("video_path") if isinstance(row, dict) else None
         if not isinstance(path, str) or "video_results" not in row:
             raise ValueError(
-                f"{where} has a row without the text video_path or without video_results ({str(row)[:80]!r}); "
-                "keep VBench's own file."
+                f"{where} has a row without the text video_path or without video_results "
+                f"({str(row)[:80]!r}); keep VBench's own file."
             )
         parsed = parsed_name(path)
         if parsed is None:
@@ -259,7 +259,7 @@ def _dimension(name: str, value: Any, where: str, origin: str) -> ForeignDimensi
     if not scores:
         raise ValueError(f"{where} has no rows, so that no clip has a score; bring VBench's whole file.")
     averages = _averages(name, rows, [score.value for score in scores.values()])
-    if not any(math.isclose(stated, one, **SAME) for one in averages.values()):
+    if not any(math.isclose(stated, one, **SAME_SCORE) for one in averages.values()):
         raise ValueError(
             f"{where} states the score {stated!r}, its {len(rows)} rows give "
             f"{next(iter(averages.values()))!r}; the file was edited, or its rows are of another run."
@@ -338,7 +338,7 @@ def _of_run(path: Path, row: str | None) -> ForeignResults:
                 if score is not None
             ]
         mean = math.fsum(score.value for score in scores) / max(len(scores), 1)
-        if not scores or not math.isclose(100.0 * mean, cell.raw.mean, **SAME):
+        if not scores or not math.isclose(100.0 * mean, cell.raw.mean, **SAME_SCORE):
             raise ValueError(
                 f"{path} states the score {cell.raw.mean / 100!r} of {name} of row {chosen}, its clips give "
                 f"{mean!r}; build its report again."
@@ -437,8 +437,8 @@ def match_results(found: ForeignResults, prompts: Sequence[Prompt], wanted: Sequ
         if missing and name != "color":
             names = [f"{prompt.prompt}-{sample}.mp4" for prompt, sample in missing]
             raise ValueError(
-                f"{found.path}: {name} lacks {len(missing)} of {len(expected)} clips ({_shown(names)}); there "
-                "is no mean over the rest: bring whole results."
+                f"{found.path}: {name} lacks {len(missing)} of {len(expected)} clips ({_shown(names)}); "
+                "there is no mean over the rest: bring whole results."
             )
         left_out[name] = tuple(clip_id(prompt.id, sample) for prompt, sample in missing)
         clips[name] = tuple(
@@ -450,8 +450,8 @@ def match_results(found: ForeignResults, prompts: Sequence[Prompt], wanted: Sequ
 
 
 def _shown(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name[-120:]) for name in names[:SHOWN_CLIPS])
-    return shown + (f" and {len(names) - SHOWN_CLIPS} more" if len(names) > SHOWN_CLIPS else "")
+    shown = ", ".join(repr(name[-120:]) for name in names[:CLIPS_IN_MESSAGE])
+    return shown + (f" and {len(names) - CLIPS_IN_MESSAGE} more" if len(names) > CLIPS_IN_MESSAGE else "")
 
 
 def _kept(
@@ -546,8 +546,8 @@ def imported_results(
         mean = math.fsum(clip.value for clip in clips) / max(len(clips), 1)
         if abs(mean - dimension.mean) > 1e-6:
             raise ValueError(
-                f"{found.path}: {name} is {dimension.mean!r} as VBench averages its frames, and its clips give "
-                f"{mean!r}: the clips differ in length; import the clips themselves."
+                f"{found.path}: {name} is {dimension.mean!r} as VBench averages its frames, and its clips "
+                f"give {mean!r}: the clips differ in length; import the clips themselves."
             )
         results[name] = DimensionResult(
             suite=suite,

@@ -33,7 +33,7 @@ CEDILLA = "the fa\u00e7ade of a house, number 480"
 
 
 def prompts(share: int = 1) -> list[Prompt]:
-    """Prompts of the standard suite, or one of `share` of every run. One has a cedilla, one 208 characters."""
+    """Prompts of the standard suite, or one of `share` of every run. One has a cedilla, one is long."""
     made: list[Prompt] = []
     for count, dimensions in RUNS:
         for _ in range(max(count // share, 1) if share > 1 else count):
@@ -66,11 +66,10 @@ def manifest(row: str, listed: list[Prompt]) -> list[Clip]:
 
 def filtered(row: str, listed: list[Prompt], inputs: Inputs) -> FilteredSet:
     """Every fifth sample is static, of every tenth still prompt only four are."""
-    still = [p for p in listed if p.keep is not None]
-    judged = {
-        p.id: [Judgement(2.0 - (s % 5 == 2 and not (n % 10 == 9 and s > 20)), s % 5 == 2 and not (n % 10 == 9 and s > 20)) for s in range(25)]
-        for n, p in enumerate(still)
-    }  # fmt: skip
+    judged = {}
+    for n, prompt in enumerate(p for p in listed if p.keep is not None):
+        static = [s % 5 == 2 and not (n % 10 == 9 and s > 20) for s in range(25)]
+        judged[prompt.id] = [Judgement(2.0 - still, still) for still in static]
     return filtered_set(row, inputs, listed, judged, 1.5)
 
 

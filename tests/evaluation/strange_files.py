@@ -122,7 +122,7 @@ def results(
     values: object = 0.5,
     names: tuple[str, ...] = SCORED,
 ) -> bytes:
-    """Somebody's results of motion smoothness. change: of its rows, in place of which it may return others."""
+    """Somebody's results of motion smoothness. change: of its rows, or others in their place."""
     rows: list[dict[str, object]] = [{"video_path": name, "video_results": values} for name in names]
     changed = change(rows)
     return json.dumps({"motion_smoothness": [score, rows if changed is None else changed]}).encode()

@@ -20,7 +20,7 @@ from evaluation.files import (
     whole_lines,
     write_text,
 )
-from evaluation.imported_results import match_results, read_results
+from evaluation.imported_results import match_results, read_foreign_results
 from evaluation.prompt_lists import LIST_RULES, read_user_list
 from evaluation.records import Prompt, read_jsonl, write_jsonl
 from evaluation.shards import samples_to_render
@@ -146,7 +146,7 @@ def import_results(path: Path) -> None:
         Prompt(id=i, prompt=t, extended="x", dimensions=("motion_smoothness",), samples=2, facts={})
         for i, t in texts.items()
     ]
-    found = match_results(read_results(path), prompts, ["motion_smoothness"])
+    found = match_results(read_foreign_results(path), prompts, ["motion_smoothness"])
     assert [clip.clip_id for clip in found.clips["motion_smoothness"]] == ["p0-0", "p0-1", "p1-0", "p1-1"]
 
 

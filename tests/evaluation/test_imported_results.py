@@ -13,7 +13,7 @@ from evaluation.imported_results import (
     imported_results,
     match_results,
     parsed_name,
-    read_results,
+    read_foreign_results,
 )
 from evaluation.records import DimensionResult, FilteredSet, Inputs, Prompt, RowSummary
 from evaluation.vbench.plan import entries_of
@@ -39,7 +39,7 @@ def own_row(row: str, seed: int, shift: float) -> tuple[list[DimensionResult], F
 
 
 def imported_row(row: str, path: Path, listed: list[Prompt]) -> tuple[list[DimensionResult], FilteredSet]:
-    found = read_results(path)
+    found = read_foreign_results(path)
     matched = match_results(found, listed, NAMES)
     records = imported_results("s", row, found, matched, SCORED, "VBench 0.1.5")
     return list(records.values()), filtered_of(row, matched, listed, JUDGED)
@@ -119,7 +119,7 @@ def test_a_folder_is_read_as_the_zip_is(tmp_path: Path) -> None:
     for name, text in texts.items():
         (tmp_path / f"{name}_eval_results.json").write_text(text)
     (tmp_path / "x_full_info.json").write_text("[]")
-    found = read_results(tmp_path)
+    found = read_foreign_results(tmp_path)
     assert list(found.dimensions) == list(NAMES)
     matched = match_results(found, listed, NAMES)
     assert {name: len(clips) for name, clips in matched.clips.items()} == {
@@ -127,4 +127,4 @@ def test_a_folder_is_read_as_the_zip_is(tmp_path: Path) -> None:
     }
     (tmp_path / "scene_eval_results.json").unlink()
     with pytest.raises(ValueError, match=r"has no result of scene; it holds subject_consistency"):
-        match_results(read_results(tmp_path), listed, NAMES)
+        match_results(read_foreign_results(tmp_path), listed, NAMES)

@@ -145,7 +145,10 @@ FORWARDED = {
         "Check a baseline's file: schedule, frames read, draws, network calls and cost.",
         "raven-bench baseline check self_forcing\nraven-bench baseline check drafts/mine.yaml",
     ),
-    "compare": Forwarded("compare_runs", "What changed between two runs, from their run.json."),
+    "compare": Forwarded(
+        "compare_runs",
+        "What changed between two runs, from their run.json; or two sets of results, prompt by prompt.",
+    ),
     "votes": Forwarded("votes", "Merge the blind votes of several people, and say what they agree with."),
     "bundle": Forwarded("bundle", "Pack a finished run for publication, with a hash of everything."),
     "verify": Forwarded("verify", "Compute every number of a bundle again, offline."),
@@ -238,7 +241,8 @@ def forward(command: Forwarded, name: str, given: Sequence[str]) -> int:
     arguments = script_arguments(arguments, command.suite)
     if command.suite is not None or name.startswith("bench"):
         os.chdir(CHECKOUT)  # others are about files of the user's, seen from where he is
-    code = run_script(command.script, arguments)
+    files = name == "compare" and arguments and not arguments[0].startswith("-")
+    code = run_script("compare_results" if files else command.script, arguments)
     if name == "fetch" and not code and "--verify" not in arguments:
         plan = ["--plan"] if "--plan" in arguments else []
         code = run_script("fetch_external", ["--config", arguments[arguments.index("--config") + 1], *plan])
