@@ -70,7 +70,9 @@ def measure(folder: Path, row: str) -> int:
     )  # fmt: skip
 
 
-def test_a_row_that_freezes_is_told_from_one_that_moves(run_folder: Path) -> None:
+def test_a_row_that_freezes_is_told_from_one_that_moves(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for row in ("moves", "stops"):
         assert measure(run_folder, row) == 0
     measured = read_json(LongRow, run_folder / "long/stops.json")
@@ -92,6 +94,7 @@ def test_a_row_that_freezes_is_told_from_one_that_moves(run_folder: Path) -> Non
     flags = [
         "--scores", str(scores), "--prompts", str(prompts), "--settings", json.dumps(settings),
         "--output", str(run_folder / "aggregate/long.json"),
+        "--manifests", *(str(run_folder / f"clips/{row}/manifest.jsonl") for row in rows),
         "--measured", *(str(run_folder / f"long/{row}.json") for row in rows),
     ]  # fmt: skip
     assert long_table.main(flags) == 0
@@ -99,6 +102,9 @@ def test_a_row_that_freezes_is_told_from_one_that_moves(run_folder: Path) -> Non
     found = {one.row: one.value.mean for one in table.cells if one.measure == "motion_persistence"}
     assert found["moves"] == pytest.approx(1, abs=0.1)
     assert found["stops"] < 0.5
+    make_row(run_folder, "stops", freezes=False)  # sampled anew, and not measured again
+    assert long_table.main(flags) == 1
+    assert "long/stops.json was made from another file" in capsys.readouterr().err
     write_json(scores, made_up_scores(inputs.model_copy(update={"prompts": ZERO})))
     assert long_table.main(flags) == 1
 

@@ -32,6 +32,7 @@ rule long_table:
     input:
         scores="<run>/aggregate/scores.json",
         prompts="<results>/prompts/prompts.jsonl",
+        manifests=expand("<results>/clips/{row}/manifest.jsonl", row=CHOSEN.rows),
         measured=expand("<results>/long/{row}.json", row=CHOSEN.rows),
     output:
         table="<run>/aggregate/long.json",
@@ -47,6 +48,7 @@ rule long_table:
         "python -m workflow.scripts.long_table"
         " --scores {input.scores:q}"
         " --prompts {input.prompts:q}"
+        " --manifests {input.manifests:q}"
         " --measured {input.measured:q}"
         " --settings {params.settings:q}"
         " --output {output.table:q}"

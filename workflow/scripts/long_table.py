@@ -15,6 +15,7 @@ from evaluation.files import file_sha256
 from evaluation.long_series import LongRow
 from evaluation.long_table import long_table
 from evaluation.records import Prompt, ScoresTable, parse, read_json, read_jsonl, write_json
+from evaluation.selection import compare_inputs, hashes_of
 
 log = logging.getLogger("long_table")
 
@@ -22,15 +23,13 @@ log = logging.getLogger("long_table")
 def join_rows(flags: argparse.Namespace) -> None:
     settings = parse(AggregateSettings, flags.settings, "--settings")
     scores = read_json(ScoresTable, flags.scores)
-    prompts_sha256 = file_sha256(flags.prompts)
-    rows = [read_json(LongRow, path) for path in flags.measured]
-    for row, path in zip(rows, flags.measured, strict=True):
-        if (row.suite, row.inputs.prompts) != (scores.suite, scores.inputs.prompts):
-            raise ValueError(
-                f"{path} was measured of other prompts than {flags.scores} is of; measure again."
-            )
-    if prompts_sha256 != scores.inputs.prompts:
+    if file_sha256(flags.prompts) != scores.inputs.prompts:
         raise ValueError(f"{flags.prompts} is not the file that {flags.scores} is of; aggregate again.")
+    rows = [read_json(LongRow, path) for path in flags.measured]
+    for row, path, manifest in zip(rows, flags.measured, flags.manifests, strict=True):
+        if row.suite != scores.suite:
+            raise ValueError(f"{path} is of suite {row.suite}, {flags.scores} of {scores.suite}; use one.")
+        compare_inputs(str(path), row.inputs, hashes_of(flags.prompts, manifest), "measure")
     hashes = {row.row: file_sha256(path) for row, path in zip(rows, flags.measured, strict=True)}
     prompts = read_jsonl(Prompt, flags.prompts)
     table = long_table(scores.suite, prompts, rows, settings, scores.inputs, hashes)
@@ -41,8 +40,9 @@ def join_rows(flags: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = command(__doc__, "prompts", "settings", "output")
     parser.add_argument("--scores", required=True, type=Path, help="aggregate/scores.json")
+    parser.add_argument("--manifests", required=True, type=Path, nargs="+", help="of every row")
     parser.add_argument(
-        "--measured", required=True, type=Path, nargs="+", help="long/<row>.json of every row"
+        "--measured", required=True, type=Path, nargs="+", help="long/<row>.json of every row, in that order"
     )
     return run(parser, arguments, join_rows)
 
