@@ -39,6 +39,8 @@ STEP = 4
 """Pixel frames of a latent frame, but for the first."""
 END_SECONDS = 5
 """Of the windows at both ends whose difference is the drift of a long clip."""
+KNOWN_SHARE = 0.2
+"""Of a second's frames that must have a value, so that the curve does not end on a few."""
 SUMMARY = "frame_quality"
 """Name of the curve that is the mean of the quality dimensions which are scored frame by frame."""
 
@@ -131,13 +133,19 @@ def curve_bins(pixel_frames: int, seconds_of: int | None = None) -> Bins:
     return Bins(points, (range(window), range(pixel_frames - window, pixel_frames)))
 
 
-def bin_means(values: Sequence[float | None], bins: Sequence[range]) -> list[float | None]:
-    """Mean of the frames of each bin that have a value; None for one without any. values: [T]."""
+def bin_means(
+    values: Sequence[float | None], bins: Sequence[range], least: float = 0.0
+) -> list[float | None]:
+    """Mean of the frames of each bin that have a value; None for one without any, or with less than the share
+    `least` of its frames. values: [T].
+    """
     means: list[float | None] = []
     for frames in bins:
         found = [v for f in frames if (v := values[f]) is not None]
         # Rounded, so that equal frames give equal means however many there are.
-        means.append(round(math.fsum(found) / len(found), 9) if found else None)
+        means.append(
+            round(math.fsum(found) / len(found), 9) if found and len(found) >= least * len(frames) else None
+        )
     return means
 
 
@@ -154,12 +162,11 @@ class RowCurve(NamedTuple):
         return np.asarray(self.counts.sum(axis=0) > 0, np.float64)
 
 
-def row_curve(
-    result: DimensionResult, design: Design, factor: float, bins: Sequence[range]
-) -> RowCurve | None:
+def row_curve(result: DimensionResult, design: Design, factor: float, bins: Bins) -> RowCurve | None:
     """The bins of a result's clips; None if its scorer gave no values of frames."""
     lines = [(clip.prompt_id, clip.frame_values) for clip in result.clips]
-    means = [(prompt, bin_means(values, bins)) for prompt, values in lines if values is not None]
+    least = 0.0 if bins.ends is None else KNOWN_SHARE
+    means = [(prompt, bin_means(values, bins.all, least)) for prompt, values in lines if values is not None]
     if not means:
         return None
     column = {prompt: index for index, prompt in enumerate(design.prompts)}
@@ -321,7 +328,7 @@ def chunk_table(
     bins = curve_bins(frames, settings.seconds_of) if frames else Bins((), None)
     for result in results:
         if lengths.get(result.row) == frames:
-            curve = row_curve(result, design, known[result.dimension].factor, bins.all)
+            curve = row_curve(result, design, known[result.dimension].factor, bins)
             if curve is not None:
                 curves[result.row][result.dimension] = curve
     names = [name for name in known if any(name in found for found in curves.values())]

@@ -72,15 +72,15 @@ def slope(seconds: Sequence[float] | Array) -> float:
     return float(10 * (at @ found) / (at @ at))
 
 
-def motion_persistence(motion: Sequence[float] | Array, fps: int) -> float | None:
+def motion_persistence(motion: Sequence[float] | Array, fps: int, least: float = 0.0) -> float | None:
     """Mean motion of the last ten seconds over that of seconds 4 to 8 (Commit Forcing).
 
     motion: [T - 1], of each pair of neighbouring frames, any unit. 0 if nothing moves at the end, None if
-    nothing moves in seconds 4 to 8 either, since no ratio says anything then.
+    no more than `least` moves in seconds 4 to 8, since no ratio says anything then.
     """
     found = _series(motion, "Motion persistence", 10 * fps)
     early, late = float(found[4 * fps : 8 * fps].mean()), float(found[-10 * fps :].mean())
-    return late / early if early > 0 else None
+    return late / early if early > least else None
 
 
 def border_pairs(pixel_frames: int) -> tuple[Array, Array, Array]:
@@ -94,27 +94,27 @@ def border_pairs(pixel_frames: int) -> tuple[Array, Array, Array]:
     return pairs[chunk], pairs[latent & ~chunk], pairs[~latent]
 
 
-def border_jump(change: Sequence[float] | Array) -> float | None:
+def border_jump(change: Sequence[float] | Array, least: float = 0.0) -> float | None:
     """Mean change at chunk borders over that at the other latent borders; 1 is no jump.
 
-    None if nothing changes at the others. change: [T - 1], of each pair of neighbouring frames. All pairs
-    would be the wrong reference, since the decoder itself steps at every latent border.
+    change: [T - 1], of each pair of neighbouring frames. None if no more than `least` changes at the others.
+    All pairs would be the wrong reference, since the decoder itself steps at every latent border.
     """
     found = _series(change, "The jump at chunk borders", CHUNK_FRAMES)
     chunk, latent, _ = border_pairs(len(found) + 1)
     other = float(found[latent].mean())
-    return float(found[chunk].mean()) / other if other > 0 else None
+    return float(found[chunk].mean()) / other if other > least else None
 
 
-def latent_flicker(change: Sequence[float] | Array) -> float | None:
+def latent_flicker(change: Sequence[float] | Array, least: float = 0.0) -> float | None:
     """Mean change at latent borders, chunks' included, over that inside latent frames.
 
-    None if nothing changes inside. change: [T - 1].
+    None if no more than `least` changes inside. change: [T - 1].
     """
     found = _series(change, "Flicker at latent borders", CHUNK_FRAMES)
     chunk, latent, inside = border_pairs(len(found) + 1)
     within = float(found[inside].mean())
-    return float(found[np.concatenate([chunk, latent])].mean()) / within if within > 0 else None
+    return float(found[np.concatenate([chunk, latent])].mean()) / within if within > least else None
 
 
 def loop_length(features: Array, shortest: int = SHORTEST_PERIOD) -> int | None:

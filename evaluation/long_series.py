@@ -30,6 +30,8 @@ from evaluation.records import (
 
 BRIGHTNESS = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in brightness (ITU-R BT.601)."""
+LEAST_CHANGE = 0.1
+"""Levels of 255: with less below its line a ratio is one of the encoder's noise, and there is none."""
 SMALL_COPY = 16
 """Cells along each side of the copy in which loops are looked for."""
 
@@ -121,9 +123,9 @@ def pixel_series(frames: Iterable[NDArray[np.uint8]]) -> PixelSeries:
 def clip_measures(series: PixelSeries, fps: int) -> tuple[dict[PixelMeasure, float | None], int | None]:
     """Every measure, and the length of the clip's loop. Raises ValueError if the clip is too short."""
     found: dict[PixelMeasure, float | None] = {
-        "motion_persistence": motion_persistence(series.motion, fps),
-        "border_jump": border_jump(series.motion),
-        "latent_flicker": latent_flicker(series.motion),
+        "motion_persistence": motion_persistence(series.motion, fps, LEAST_CHANGE),
+        "border_jump": border_jump(series.motion, LEAST_CHANGE),
+        "latent_flicker": latent_flicker(series.motion, LEAST_CHANGE),
         "brightness_drift": end_drift(series.brightness),
         "saturation_drift": end_drift(series.saturation),
         "detail_drift": end_drift(series.detail),

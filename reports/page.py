@@ -59,7 +59,7 @@ SECTIONS: dict[str, PagePart] = {
     "long_clips": PagePart(
         "long-clips",
         "Long clips",
-        "After a minute",
+        "Long clips",
         long_clips_section,
         folded=False,
         shown=lambda run: run.long is not None,

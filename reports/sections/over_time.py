@@ -80,11 +80,13 @@ def _zoom(axes: Axes, curves: Sequence[ChunkCurve], known: Mapping[str, Look]) -
     """
     ranked = [curve for curve in curves if not known[curve.row].control]
     means = [v.mean for c in ranked or curves for v in c.chunks if v is not None]
+    if not means:
+        return
     low, high = min(means), max(means)
     reach = max(high - low, 1.0)
     for curve in curves:
         its = [v.mean for v in curve.chunks if v is not None]
-        if low - reach <= min(its) and max(its) <= high + reach:
+        if its and low - reach <= min(its) and max(its) <= high + reach:
             means += its
     room = max(0.12 * (max(means) - min(means)), 1.0)
     axes.set_ylim(min(means) - room, max(means) + room)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.chunks import ChunkTable
+from evaluation.long_table import LongTable
 from evaluation.records import Clip, DimensionResult, read_json, read_jsonl
 from tests.workflow.project import copy_project, snakemake
 
@@ -59,12 +60,17 @@ def test_long_clips_from_suite_to_report(tmp_path: Path) -> None:
     assert table.pixel_frames == FRAMES
     (flat,) = (c for c in table.curves if (c.row, c.metric) == ("truth", "human_action"))
     assert flat.drift is not None and flat.drift.mean == 0.0
-    assert [one is not None for one in flat.chunks] == [True] * 14 + [False]
+    assert table.seconds_of == 16
+    assert [one is not None for one in flat.chunks] == [True] * 10 + [False] * 2  # two windows end at 10.1 s
+    measured = read_json(LongTable, results / "aggregate/long.json")
+    jumps = {one.row: one.value.mean for one in measured.cells if one.measure == "border_jump"}
+    assert jumps["chunk_flicker"] > 2 * jumps["truth"]
     label = "Self Forcing, window 21 (stress: made for 5.1 s)"
     record = json.loads((results / "run.json").read_text())
     assert record["settings"]["rows"]["self_forcing_window21"]["label"] == label
     page = (results / "report.html").read_text()
     assert label in page and "Not made for this length" in page
+    assert 'id="long-clips"' in page and "After 11 seconds" in page
     exported = [path.read_text() for path in results.glob("*.csv")] + [done.stdout + done.stderr]
     assert any(label in text for text in exported)
     assert "LongLive 1.0 (stress" not in page
