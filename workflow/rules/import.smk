@@ -19,7 +19,9 @@ rule import_clips:
     params:
         settings=lambda wc: row_settings(wc.row),
         source=lambda wc: BASELINES[wc.row].clips.path,
-        numbered_by=lambda wc: BASELINES[wc.row].clips.numbered_by or "",
+        numbered_by=lambda wc: (
+            ["--numbered-by", named] if (named := BASELINES[wc.row].clips.numbered_by) else []
+        ),
         files=lambda wc: ["--files", files] if (files := BASELINES[wc.row].clips.files) else [],
         code=code_of("workflow.scripts.import_clips"),
         folder=f"{FOLDERS.suite}/clips/{{row}}",
@@ -28,7 +30,7 @@ rule import_clips:
         "python -m workflow.scripts.import_clips"
         " --row {wildcards.row:q}"
         " --from {params.source:q}"
-        " --numbered-by {params.numbered_by:q}"
+        " {params.numbered_by:q}"
         " {params.files:q}"
         " --prompts {input.prompts:q}"
         " --settings {params.settings:q}"
