@@ -21,10 +21,12 @@ CONFIG = WanConfig(
 
 
 def network_of(name: str) -> Callable[[DtypePolicy], Wan]:
-    """Random weights, the same at every call; adapters where the method has them."""
+    """Random weights, the same at every call; adapters and a second set where the method has them."""
 
     def build(dtypes: DtypePolicy) -> Wan:
         wan = Wan(CONFIG, dtypes)
+        if BASELINES[name].weights.memory is not None:
+            wan.memory = Wan(CONFIG, dtypes)
         generator = torch.Generator().manual_seed(0)
         init_weights(wan, generator, zero_head=False)
         if BASELINES[name].adapter is not None:
