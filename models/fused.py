@@ -213,8 +213,12 @@ def rotate(x: Tensor, by: Rotation) -> Tensor:
         from models.kernels import norm_rotate_cuda
 
         return norm_rotate_cuda(x, None, 0.0, by, x.dtype)
-    even, odd = x.to(by.cos.dtype).unflatten(-1, (-1, 2)).unbind(-1)
-    rotated = torch.stack((even * by.cos - odd * by.sin, even * by.sin + odd * by.cos), dim=-1)
+    pairs = x.to(by.cos.dtype).unflatten(-1, (-1, 2))
+    if x.is_cuda:  # whose complex product rounds once less
+        even, odd = pairs.unbind(-1)
+        rotated = torch.stack((even * by.cos - odd * by.sin, even * by.sin + odd * by.cos), dim=-1)
+    else:
+        rotated = torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(*by))
     return rotated.flatten(-2).to(x.dtype)
 
 
