@@ -207,7 +207,7 @@ def rotate(x: Tensor, by: Rotation) -> Tensor:
     """Rotate q or k [B, T, N, D]; pairs are (2i, 2i+1). Computed in the rotation's dtype, returned in x's.
 
     float64 tables give the bits of complex128 arithmetic (models/backbone.md#rotary-embedding). With float32
-    tables, on CUDA and without gradient, it is one kernel.
+    tables, on CUDA and without gradient, it is one kernel; on a CPU a complex product of the same bits.
     """
     if x.is_cuda and by.cos.dtype == torch.float32 and not torch.is_grad_enabled():
         from models.kernels import norm_rotate_cuda
@@ -218,7 +218,7 @@ def rotate(x: Tensor, by: Rotation) -> Tensor:
         even, odd = pairs.unbind(-1)
         rotated = torch.stack((even * by.cos - odd * by.sin, even * by.sin + odd * by.cos), dim=-1)
     else:
-        rotated = torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(*by))
+        rotated = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * torch.complex(*by))
     return rotated.flatten(-2).to(x.dtype)
 
 

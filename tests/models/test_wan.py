@@ -245,6 +245,27 @@ def test_rotary_closed_form() -> None:
         rotation((1024,), 1, 1, (22, 21, 21), torch.float64, torch.device("cpu"))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_complex_product_rotates_to_the_bits_of_the_products_spelled_out(dtype: torch.dtype) -> None:
+    """Forward and backward, of heads that do not lie beside each other."""
+    table = rotation(range(3, 6), 2, 2, (6, 5, 5), dtype, torch.device("cpu"))
+    x, weight = (draw(2, 12, 6, 32, seed=seed).to(torch.float32)[:, :, ::2] for seed in (3, 4))
+
+    def spelled(heads: Tensor) -> Tensor:
+        even, odd = heads.to(dtype).unflatten(-1, (-1, 2)).unbind(-1)
+        turned = (even * table.cos - odd * table.sin, even * table.sin + odd * table.cos)
+        return torch.stack(turned, dim=-1).flatten(-2).to(heads.dtype)
+
+    found = []
+    for turn in (lambda heads: rotate(heads, table), spelled):
+        heads = x.clone().requires_grad_()
+        turned = turn(heads)
+        (turned * weight).sum().backward()
+        found.append((turned.detach(), heads.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+
+
 def test_text_padding_is_visible(toy_wan: Callable[..., Wan]) -> None:
     """Zero rows appended by hand change nothing; dropping the padding does (it is never masked)."""
     wan = toy_wan()
