@@ -35,11 +35,12 @@ from evaluation.records import (
     TableInputs,
     clip_id,
 )
-from evaluation.selection import expected_samples
+from evaluation.selection import expected_samples, first_samples
 from evaluation.variance import seed_part
 
 TOTALS: tuple[str, ...] = ("total", "quality", "semantic")
 RANKED_KINDS = ("native", "external", "import", "results")
+MODEL_KINDS = (*RANKED_KINDS, "teacher")
 NO_SUBSET_TOTAL = "no total on a subset of the prompts or samples"
 """Why a row of a subset run that has every dimension has no totals."""
 
@@ -55,6 +56,8 @@ class RowLabel(Record):
     kind: RowKind
     of: str | None = None
     """The row whose clips a control is made from."""
+    samples: Positive | None = None
+    """Of each prompt the row has the first so many samples alone; None: all of them."""
 
 
 class AggregateSettings(Record):
@@ -124,6 +127,7 @@ def check_result(
     Raises ValueError naming row, dimension and clips.
     """
     where = f"The {result.dimension} result of row {result.row}"
+    prompts = first_samples(prompts, None if filtered is None else filtered.samples)
     if result.left_out and (result.kind, result.dimension) != ("official", "color"):
         raise ValueError(
             f"{where} leaves out {len(result.left_out)} clips, which only the official color does; score "
@@ -308,6 +312,7 @@ def _row_summary(
         label=shown_row.label,
         kind=shown_row.kind,
         of=shown_row.of,
+        samples=shown_row.samples,
         dimensions=dimensions,
         incomplete=incomplete,
         total=total,
@@ -329,6 +334,20 @@ def _compare_dimension(one: RowDraws, other: RowDraws, metric: Metric, design: D
     counts = np.stack([one.counts[name], other.counts[name]]) * common
     a, b = mean_estimates(sums, counts, design, [metric.ends] * 2)
     return a.minus(b).scaled(metric.scale)
+
+
+def on_samples(results: Mapping[str, DimensionResult], samples: int | None) -> dict[str, DimensionResult]:
+    """Results on the first `samples` of each prompt alone, those that have any; all of them where it is None.
+
+    Their `mean` stays that of all clips.
+    """
+    if samples is None:
+        return dict(results)
+    cut = {
+        name: result.model_copy(update={"clips": tuple(c for c in result.clips if c.sample < samples)})
+        for name, result in results.items()
+    }
+    return {name: result for name, result in cut.items() if result.clips}
 
 
 def _pairs(
@@ -442,6 +461,12 @@ def _by_row(
     by_row: dict[str, dict[str, DimensionResult]] = {row: {} for row in settings.rows}
     asked = list(settings.scored)
     kept = {entry.row: entry for entry in filtered}
+    for row, entry in kept.items():
+        if row in settings.rows and entry.samples != settings.rows[row].samples:
+            raise ValueError(
+                f"The static filter's outcome of row {row} is of {entry.samples or 'all'} samples of a "
+                f"prompt, expected {settings.rows[row].samples or 'all'}; filter again."
+            )
     kinds: dict[str, set[str]] = {}
     for result in results:
         where = f"The {result.dimension} result of row {result.row}"
@@ -508,7 +533,11 @@ def aggregate(
     )
     ranks = ranks_by_row(pairs, ranked)
     for control in controls:  # a family of its own each, so that no control changes a test of two models
-        pairs += _pairs(draws, [(row, control) for row in ranked], design, settings.known)
+        samples, beside = settings.rows[control].samples, draws
+        if samples is not None:
+            cut = {row: on_samples(by_row[row], samples) for row in [*ranked, control]}
+            beside = {row: _row_draws(found, design, settings, prompts_of) for row, found in cut.items()}
+        pairs += _pairs(beside, [(row, control) for row in ranked], design, settings.known)
     summaries = []
     for row, found in given.items():
         empty = [name for name in found if name not in by_row[row]]

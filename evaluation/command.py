@@ -49,8 +49,9 @@ FLAGS: dict[str, dict[str, Any]] = {
     "text": {"type": Path, "help": "file of the text encoder"},
     "config": {"type": Path, "help": "the suite's file"},
     "output": {"type": Path, "help": "file to write"},
+    "samples": {"type": int, "required": False, "help": "make the first so many of each prompt alone"},
 }
-"""Required flags that several commands share, by name without dashes."""
+"""Flags that several commands share, by name without dashes; required unless it says otherwise."""
 
 OUTPUTS = ("output", "output_dir", "clips", "manifest", "embeddings")
 """Flags of files and folders that a command writes to."""
@@ -76,7 +77,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def command(description: str | None, *flags: str) -> Parser:
-    """A parser with some of the shared `FLAGS`, all required. description: the module's docstring."""
+    """A parser with some of the shared `FLAGS`. description: the module's docstring."""
     parser = Parser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -85,9 +86,9 @@ def command(description: str | None, *flags: str) -> Parser:
 
 
 def add_flags(parser: argparse.ArgumentParser, *flags: str) -> None:
-    """Add some of the shared `FLAGS` to a parser, all required."""
+    """Add some of the shared `FLAGS` to a parser."""
     for flag in flags:
-        parser.add_argument(f"--{flag}", required=True, **FLAGS[flag])
+        parser.add_argument(f"--{flag}", **({"required": True} | FLAGS[flag]))
 
 
 def start_log(where: str = "", level: int = logging.INFO) -> None:

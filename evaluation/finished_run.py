@@ -7,12 +7,13 @@ aggregate stage and are not.
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.aggregate import RANKED_KINDS, TOTALS, check_result, ranks_by_row, totals
+from evaluation.aggregate import RANKED_KINDS, TOTALS, check_result, on_samples, ranks_by_row, totals
 from evaluation.files import file_sha256
 from evaluation.metrics import Metric, metrics
 from evaluation.records import (
@@ -125,36 +126,42 @@ def check_table(table: ScoresTable, results: Results) -> None:
     and what was expected.
     """
     known = metrics(table.benchmark, table.custom)
-    sums: dict[str, dict[str, PromptSums]] = {}
-    total_means: dict[str, dict[str, float]] = {}
+    samples = {row.row: row.samples for row in table.rows}
+
+    @cache
+    def sums_of(row: str, first: int | None) -> dict[str, PromptSums]:
+        scored = {name: result for name, result in results[row].items() if result.clips}
+        return {name: _prompt_sums(found, known[name]) for name, found in on_samples(scored, first).items()}
+
+    @cache
+    def totals_of(row: str, first: int | None) -> dict[str, float]:
+        means = {name: known[name].normalise(_mean(found)) for name, found in sums_of(row, first).items()}
+        found = totals({name: np.asarray(mean) for name, mean in means.items()})._asdict()
+        return {name: float(value) for name, value in found.items()}
+
     for row in table.rows:
-        scored = {name: result for name, result in results[row.row].items() if result.clips}
-        if row.dimensions.keys() != scored.keys():
-            _refuse(row.row, "dimensions", sorted(row.dimensions), sorted(scored))
-        sums[row.row] = {name: _prompt_sums(result, known[name]) for name, result in scored.items()}
+        sums = sums_of(row.row, None)
+        if row.dimensions.keys() != sums.keys():
+            _refuse(row.row, "dimensions", sorted(row.dimensions), sorted(sums))
         for name, cell in row.dimensions.items():
-            raw, result = _mean(sums[row.row][name]), scored[name]
+            raw, result = _mean(sums[name]), results[row.row][name]
             _same(row.row, name, cell.raw.mean, raw)
             _same(row.row, name, cell.normalised.mean, known[name].normalise(raw))
             counts = (cell.kind, cell.prompts, cell.clips, cell.left_out)
-            expected = (result.kind, len(sums[row.row][name]), len(result.clips), len(result.left_out))
+            expected = (result.kind, len(sums[name]), len(result.clips), len(result.left_out))
             if counts != expected:
                 _refuse(row.row, name, counts, expected)
-        if row.totals:
-            means = {name: np.asarray(cell.normalised.mean) for name, cell in row.dimensions.items()}
-            found = totals(means)._asdict()
-            total_means[row.row] = {name: float(value) for name, value in found.items()}
-            for name, total in row.totals.items():
-                _same(row.row, name, total.mean, total_means[row.row][name])
+        for name, total in row.totals.items():
+            _same(row.row, name, total.mean, totals_of(row.row, None)[name])
     for pair in table.pairs:
-        where, metric = f"{pair.a} minus {pair.b}", pair.metric
+        where, metric, first = f"{pair.a} minus {pair.b}", pair.metric, samples[pair.b]
         if metric in TOTALS:
-            difference = total_means[pair.a][metric] - total_means[pair.b][metric]
+            difference = totals_of(pair.a, first)[metric] - totals_of(pair.b, first)[metric]
         else:
-            a, b = sums[pair.a][metric], sums[pair.b][metric]
+            a, b = sums_of(pair.a, first)[metric], sums_of(pair.b, first)[metric]
             common = a.keys() & b.keys()
-            first, second = (_mean({p: found[p] for p in found if p in common}) for found in (a, b))
-            difference = known[metric].scale * (first - second)
+            one, other = (_mean({p: found[p] for p in found if p in common}) for found in (a, b))
+            difference = known[metric].scale * (one - other)
             if pair.prompts != len(common):
                 _refuse(where, metric, pair.prompts, len(common))
         _same(where, metric, pair.difference.mean, difference)

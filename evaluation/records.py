@@ -61,7 +61,8 @@ ScorerKind = Literal["exact", "official", "stand-in", "custom"]
 """How a score was computed: from known facts, by VBench's own scorer, by a stand-in, or by a user's file."""
 UNKNOWN_NOISE = "unknown"
 """Of clips that were made elsewhere: nobody knows their random numbers, nor what they cost."""
-RowKind = Literal["native", "external", "import", "results", "control", "shipped"]
+RowKind = Literal["native", "external", "import", "results", "teacher", "control", "shipped"]
+"""teacher: what the other native rows are distilled from; compared with each of them, and not ranked."""
 
 
 class Record(BaseModel):
@@ -231,6 +232,8 @@ class FilteredSet(Record):
     """The prompts with a `keep`."""
     kept: dict[Identifier, tuple[Natural, ...]]
     """Prompt id -> samples, for all prompts."""
+    samples: Positive | None = None
+    """Of each prompt the row has the first so many samples alone; None: all of them."""
 
     @model_validator(mode="after")
     def _one_outcome(self) -> Self:
@@ -398,6 +401,8 @@ class RowSummary(Record):
     kind: RowKind
     of: Identifier | None = None
     """The row whose clips a control is made from."""
+    samples: Positive | None = None
+    """As in FilteredSet. Its differences from other rows are on the samples that it has."""
     dimensions: dict[Identifier, DimensionSummary]
     quality: Interval | None
     """None, as the other totals, unless every dimension of the suite is there."""

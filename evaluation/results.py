@@ -97,9 +97,9 @@ def pairs_frame(table: ScoresTable) -> pd.DataFrame:
 
     low, high: the interval of this pair alone; corrected_low, corrected_high: the one that goes with `holm`;
     detectable: the smallest true difference that this test finds 80 times of 100; family: the rows whose
-    tests Holm's correction takes together, `models` or `models against <control>`.
+    tests Holm's correction takes together, `models` or `models against <row>`, of a control or teacher.
     """
-    controls = {row.row for row in table.rows if row.kind == "control"}
+    controls = {row.row for row in table.rows if row.kind in ("control", "teacher")}
     lines = [
         {"family": f"models against {pair.b}" if pair.b in controls else "models"}
         | pair.model_dump()

@@ -31,6 +31,24 @@ class RowInputs(NamedTuple):
     sha256: Inputs
 
 
+def first_samples(prompts: Sequence[Prompt], samples: int | None) -> list[Prompt]:
+    """The prompts as a row has them of which only the first `samples` of each are made; None: all of them.
+
+    Of a still prompt the static ones among these are kept, as many as the suite says.
+    """
+    if samples is None:
+        return list(prompts)
+    return [
+        prompt.model_copy(
+            update={
+                "samples": min(prompt.samples, samples),
+                "keep": None if prompt.keep is None else min(prompt.keep, samples),
+            }
+        )
+        for prompt in prompts
+    ]
+
+
 def hashes_of(prompts: Path, manifest: Path, filtered: Path | None = None) -> Inputs:
     """The sha256 of files that a record is computed from."""
     return Inputs(
@@ -51,7 +69,9 @@ def read_row(row: str, prompts: Path, manifest: Path, filtered: Path) -> RowInpu
             "files of one row."
         )
     check_filtered(kept, listed, hashes_of(prompts, manifest))
-    return RowInputs(listed, clips, kept.kept, hashes_of(prompts, manifest, filtered))
+    return RowInputs(
+        first_samples(listed, kept.samples), clips, kept.kept, hashes_of(prompts, manifest, filtered)
+    )
 
 
 def check_filtered(filtered: FilteredSet, prompts: Sequence[Prompt], inputs: Inputs) -> None:
@@ -61,6 +81,7 @@ def check_filtered(filtered: FilteredSet, prompts: Sequence[Prompt], inputs: Inp
     """
     where = f"The static filter's outcome of row {filtered.row}"
     compare_inputs(where, filtered.inputs, inputs, "filter")
+    prompts = first_samples(prompts, filtered.samples)
     entries = {entry.prompt_id: entry for entry in filtered.filtered}
     still = [prompt.id for prompt in prompts if prompt.keep is not None]
     if list(filtered.kept) != [prompt.id for prompt in prompts] or list(entries) != still:

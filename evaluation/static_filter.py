@@ -40,11 +40,12 @@ def filtered_set(
     prompts: Sequence[Prompt],
     judged: Mapping[str, Sequence[Judgement]],
     threshold: float,
+    samples: int | None = None,
 ) -> FilteredSet:
     """Which samples of each prompt are scored; logs how it went for every prompt with a `keep`.
 
     judged: prompt id -> its samples in order, for those prompts. threshold: the motion from which on they
-    were not static, for the record, as inputs are.
+    were not static, for the record, as inputs are. samples: see FilteredSet; prompts are the row's own.
     """
     filtered = tuple(filter_prompt(p.id, judged[p.id], p.keep) for p in prompts if p.keep is not None)
     for entry in filtered:
@@ -59,4 +60,6 @@ def filtered_set(
         )
     outcome = {entry.prompt_id: entry.kept for entry in filtered}
     kept = {p.id: outcome[p.id] if p.id in outcome else tuple(range(p.samples)) for p in prompts}
-    return FilteredSet(row=row, inputs=inputs, threshold=threshold, filtered=filtered, kept=kept)
+    return FilteredSet(
+        row=row, inputs=inputs, threshold=threshold, filtered=filtered, kept=kept, samples=samples
+    )

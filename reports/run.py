@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from evaluation.aggregate import RANKED_KINDS
+from evaluation.aggregate import MODEL_KINDS, RANKED_KINDS
 from evaluation.chunks import ChunkTable
 from evaluation.dimensions import NAMES, BoundsName
 from evaluation.files import file_sha256
@@ -239,8 +239,9 @@ def read_run(
     variance = _beside(VarianceTable, scores.with_name("variance.json"), table)
     chunks = _beside(ChunkTable, scores.with_name("chunks.json"), table)
     ranked = [row.row for row in table.rows if row.kind in RANKED_KINDS]
+    models = {row.row for row in table.rows if row.kind in MODEL_KINDS}
     speed = {
-        row: speed_of(manifests[row], timings[row], whole=row in external) for row in timings if row in ranked
+        row: speed_of(manifests[row], timings[row], whole=row in external) for row in timings if row in models
     }
     by_prompt = {
         row: {name: prompt_scores(run.results[row][name]) for name in known if name in run.results[row]}

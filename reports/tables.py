@@ -36,16 +36,17 @@ class MainLine(NamedTuple):
 
 
 class MainTable(NamedTuple):
-    """Ranked rows with the best first, then rows without a total, then controls in the run's order."""
+    """Ranked rows, the best first, rows without a total, then teachers and controls in the run's order."""
 
     ranked: list[MainLine]
     incomplete: list[MainLine]
+    teachers: list[MainLine]
     controls: list[MainLine]
 
     @property
     def lines(self) -> list[MainLine]:
         """All lines, in the order of the table."""
-        return [*self.ranked, *self.incomplete, *self.controls]
+        return [*self.ranked, *self.incomplete, *self.teachers, *self.controls]
 
 
 class ShippedLine(NamedTuple):
@@ -132,10 +133,9 @@ def main_table(table: ScoresTable) -> MainTable:
             for row in order
         ],
         incomplete=[MainLine(row) for row in compared if row.total is None],
+        teachers=[MainLine(row) for row in table.rows if row.kind == "teacher"],
         controls=[
-            _control_line(row, sources.get(row.row), pairs)
-            for row in table.rows
-            if row.kind not in RANKED_KINDS
+            _control_line(row, sources.get(row.row), pairs) for row in table.rows if row.kind == "control"
         ],
     )
 
@@ -151,6 +151,33 @@ def control_sources(table: ScoresTable) -> dict[str, RowSummary]:
     """The row that each control was made from, by control, where there is one."""
     rows = {row.row: row for row in table.rows}
     return {row.row: rows[row.of] for row in table.rows if row.of is not None}
+
+
+class StudentLine(NamedTuple):
+    """A native row against the teacher: what distillation cost it, by total, quality and semantic."""
+
+    student: RowSummary
+    teacher: RowSummary
+    minus: dict[str, tuple[Interval, float]]
+    """The row minus the teacher with the p-value after Holm's correction, by metric."""
+
+
+def distilled(main: MainTable, pairs: Pairs) -> list[StudentLine]:
+    """Every complete native row against every complete teacher, in the order of the table."""
+    return [
+        StudentLine(
+            line.summary,
+            teacher.summary,
+            {
+                name: found
+                for name in TOTALS
+                if (found := pairs.find(line.summary.row, teacher.summary.row, name)) is not None
+            },
+        )
+        for teacher in main.teachers
+        for line in main.ranked
+        if teacher.summary.total is not None and line.summary.kind == "native"
+    ]
 
 
 class Power(NamedTuple):

@@ -4,11 +4,13 @@ The page, the terminal and the methods text all show these sentences. They claim
 tests support and no more.
 """
 
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from evaluation.intervals import LEVEL
 from evaluation.records import Interval, RowSummary, ScoresTable
-from reports.tables import TOTAL_NAMES, MainTable, Pairs, main_table
+from reports.tables import TOTAL_NAMES, MainTable, Pairs, StudentLine, distilled, main_table
 from reports.words import and_joined, count_word, p_text
 
 FEATURED = ("raven", "cm_grpo")
@@ -42,7 +44,12 @@ def verdict_of(table: ScoresTable) -> Verdict:
     """The verdict on the totals of a run."""
     main, pairs = main_table(table), Pairs(table.pairs)
     subject, claim, said = _headline(main, pairs, TOTAL_NAMES[table.benchmark])
-    others = [*_detectable(main, table, said), *_featured(main, pairs, said), *_unranked(main)]
+    others = [
+        *_detectable(main, table, said),
+        *_featured(main, pairs, said),
+        *_distillation(distilled(main, pairs)),
+        *_unranked(main),
+    ]
     return Verdict(subject, claim, tuple(others))
 
 
@@ -111,6 +118,35 @@ def _featured(main: MainTable, pairs: Pairs, said: set[str]) -> list[str]:
             stands = _stands(pairs, line.summary, beside.summary)
             found.append(f"{line.summary.label}: rank {line.rank}, {stands}.")
         beside = line
+    return found
+
+
+def _distillation(lines: Sequence[StudentLine]) -> list[str]:
+    """What the rows lost against each teacher, which is not ranked among them."""
+    found = []
+    for teacher, group in itertools.groupby(lines, key=lambda line: line.teacher.label):
+        students = sorted(group, key=lambda line: -line.minus["total"][0].mean)
+        begin = "Cost of distillation:"
+        if len(students) == 1:
+            difference, p_value = students[0].minus["total"]
+            points = f"{points_text(difference)}, {p_text(p_value)}"
+            found.append(f"{begin} {students[0].student.label} minus its teacher {teacher}, {points}.")
+            continue
+        parted = [line for line in students if line.minus["total"][1] < LEVEL]
+        below = [line for line in parted if line.minus["total"][0].mean < 0]
+        above = [line.student.label for line in parted if line.minus["total"][0].mean > 0]
+        same = [line.student.label for line in students if line not in parted]
+        said = []
+        if below:
+            least, most = (-line.minus["total"][0].mean for line in (below[0], below[-1]))
+            to = "" if len(below) == 1 else f" to {most:z.2f} ({below[-1].student.label})"
+            said.append(
+                f"{count_word(len(below))} of {count_word(len(students))} models stand below it, by "
+                f"{least:z.2f} ({below[0].student.label}){to} points"
+            )
+        said += [f"not distinguishable from it: {and_joined(same)}"] if same else []
+        said += [f"above it: {and_joined(above)}"] if above else []
+        found.append(f"{begin} teacher {teacher}; {'; '.join(said)}.")
     return found
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from evaluation.aggregate import RANKED_KINDS
+from evaluation.aggregate import MODEL_KINDS
 from reports.run import ReportSettings
 from reports.view import View
 from reports.words import numbered
@@ -53,7 +53,7 @@ def flatten(value: Any, prefix: str = "") -> dict[str, str]:
 
 def audit(settings: ReportSettings) -> list[AuditLine]:
     """One line a setting. A setting that a row does not have is a dash."""
-    rows = [_in_words(row.settings) for row in settings.rows.values() if row.kind in RANKED_KINDS]
+    rows = [_in_words(row.settings) for row in settings.rows.values() if row.kind in MODEL_KINDS]
     keys = dict.fromkeys(key for row in rows for key in row)
     values = [(key, tuple(_value(row, key) for row in rows)) for key in keys]
     return [AuditLine(key, found, len(set(found)) > 1) for key, found in values]
@@ -77,7 +77,7 @@ def _value(row: Mapping[str, str], key: str) -> str:
 def audit_section(view: View) -> dict[str, Any]:
     """What audit.html.j2 shows."""
     settings = view.run.settings
-    audited = [row for row in settings.rows.values() if row.kind in RANKED_KINDS]
+    audited = [row for row in settings.rows.values() if row.kind in MODEL_KINDS]
     lines = audit(settings)
     return {
         "inside": f"{numbered(len(lines), 'setting')} of {numbered(len(audited), 'model')}, "

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from evaluation.aggregate import RANKED_KINDS
+from evaluation.aggregate import MODEL_KINDS
 from evaluation.dimensions import BY_NAME
 from evaluation.intervals import NEAR_END, SMALL
 from evaluation.prompts import count_prompts
@@ -94,7 +94,7 @@ def _facts(run: Run) -> dict[str, Any]:
     filtered = [prompt for prompt in run.prompts if prompt.keep is not None]
     samplers: dict[str, list[str]] = {}
     for name, row in run.settings.rows.items():
-        if row.kind in RANKED_KINDS:
+        if row.kind in MODEL_KINDS:
             cited = f" [@{baseline_key(name, row.citation)}]" if row.citation else ""
             samplers.setdefault(_sampler(row), []).append(f"{foreign(row.label)}{cited}")
     devices = {device for clips in record["clips"].values() for device in clips["devices"]}

@@ -11,7 +11,7 @@ from reports.published import PublishedLine, read_published
 from reports.run import Run
 from reports.sections.cost import cost_line, estimate_of
 from reports.speed import Speed
-from reports.tables import metric_marks, metric_value
+from reports.tables import distilled, metric_marks, metric_value
 from reports.view import View
 from reports.words import numbered
 
@@ -76,6 +76,7 @@ def scores_section(view: View) -> dict[str, Any]:
     published: dict[str, list[PublishedLine]] = read_published() if run.settings.bounds == "vbench" else {}
     return {
         "main": view.main,
+        "distilled": distilled(view.main, view.pairs),
         "shipped": view.shipped,
         "dimensions": list(view.known.values()),
         "level": LEVEL,

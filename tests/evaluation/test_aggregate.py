@@ -10,6 +10,7 @@ from scipy import stats
 from evaluation.aggregate import AggregateSettings, check_result, totals
 from evaluation.dimensions import BY_NAME, DIMENSIONS, NAMES
 from evaluation.files import file_sha256
+from evaluation.finished_run import check_table
 from evaluation.metrics import metrics
 from evaluation.records import (
     ClipScore,
@@ -24,7 +25,8 @@ from evaluation.records import (
     write_jsonl,
 )
 from evaluation.results import csv_text, table_frame
-from evaluation.static_filter import filtered_set
+from evaluation.selection import first_samples
+from evaluation.static_filter import Judgement, filtered_set
 from evaluation.variance import VarianceTable
 from tests.evaluation.made_up import INPUTS, aggregate
 
@@ -422,6 +424,52 @@ def test_a_control_is_compared_with_every_model_and_changes_no_test_of_two(compa
     settings = make_settings(models | {"noise": "control", "more": "control"})
     again = aggregate("toybox", prompts, twice, [], settings)
     assert again.pairs[: len(table.pairs)] == table.pairs
+
+
+def test_a_teacher_of_fewer_samples_is_compared_on_those_it_has(compared):
+    """The same as a run in which nobody has the others; and it changes nothing of the models. A still prompt
+    keeps its static ones among them. Guards a mean of two samples against one of another.
+    """
+    prompts, results, table = compared
+    prompts = [p.model_copy(update={"keep": 1}) if p.id == "p03" else p for p in prompts]
+    models, first = {"a": "native", "b": "native"}, first_samples(prompts, 1)
+    assert [(p.samples, p.keep) for p in first[2:4]] == [(1, None), (1, 1)]
+    seen = {p.id: [Judgement(0.0, True)] * p.samples for p in prompts if p.keep}
+    one = {p: found[:1] for p, found in seen.items()}
+    results = [r for r in results if r.row in models]
+    results = [change(r, [c for c in r.clips if (c.prompt_id, c.sample) != ("p03", 1)]) for r in results]
+    taught = [make_result("teacher", n, first, noisy(0.07)) for n in NAMES]
+    kept = [filtered_set(row, INPUTS, prompts, seen, 0.5) for row in models]
+    kept.append(filtered_set("teacher", INPUTS, first, one, 0.5, samples=1))
+    settings = make_settings({**models, "teacher": "teacher"})
+    rows = {**settings.rows, "teacher": settings.rows["teacher"].model_copy(update={"samples": 1})}
+    settings = settings.model_copy(update={"rows": rows})
+    table = aggregate("toybox", prompts, [*results, *taught], kept, settings)
+    alone = aggregate("toybox", prompts, results, kept[:2], make_settings(models))
+    assert table.rows[:2] == alone.rows and table.pairs[: len(alone.pairs)] == alone.pairs
+    assert not table.rows[2].ranks and table.rows[2].samples == 1
+    cut = [change(r, [c for c in r.clips if c.sample == 0]) for r in results]
+    short = [filtered_set(row, INPUTS, first, one, 0.5) for row in (*models, "teacher")]
+    naive = aggregate(
+        "toybox", first, [*cut, *taught], short, make_settings({**models, "teacher": "teacher"})
+    )
+    assert len(table.pairs) == 3 * 19
+
+    def against(of: ScoresTable) -> list[object]:
+        drop = {"detectable", "needed"}  # they know of how many samples a prompt has
+        return [p.model_dump(exclude=drop) for p in of.pairs if p.b == "teacher"]
+
+    assert against(table) == against(naive)
+    by_row = {row: {r.dimension: r for r in [*results, *taught] if r.row == row} for row in rows}
+    check_table(table, by_row)
+    with pytest.raises(ValueError, match="a minus teacher"):
+        check_table(table.model_copy(update={"rows": (*table.rows[:2], table.rows[2].model_copy(
+            update={"samples": None})
+        )}), by_row)  # fmt: skip
+    with pytest.raises(ValueError, match=r"row teacher is of 1 samples of a prompt, expected all"):
+        aggregate(
+            "toybox", prompts, [*results, *taught], kept, make_settings({**models, "teacher": "teacher"})
+        )
 
 
 @pytest.mark.parametrize(("count", "method"), [(24, "student"), (80, "bootstrap")])

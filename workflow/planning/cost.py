@@ -5,6 +5,7 @@ from typing import Literal
 
 from evaluation.prompts import count_prompts
 from evaluation.records import Prompt
+from evaluation.selection import first_samples
 from reports.cost import COST_STAGES, STAGE_OF, CostEstimate, Stage, amount, size
 from workflow.planning.row_plan import heldout_rows
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
@@ -47,7 +48,7 @@ def estimated_cost(
     of_a_shard = clips / suite.sample.shards
     seconds: dict[Stage, float] = {
         "train": todo.get("train", 0) * rates.train_s,
-        "sample": todo.get("sample", 0) * of_a_shard * rates.clip_s,
+        "sample": todo.get("sample", 0) * sampling_s(suite, prompts) / suite.sample.shards,
         "score": todo.get(scoring, 0) * scored * rates.score_clip_s / pieces,
         "rest": 0.0,
     }
@@ -62,6 +63,17 @@ def estimated_cost(
         seconds=seconds,
         disk_mb=(made + todo.get("import_clips", 0) * clips) * rates.clip_mb,
     )
+
+
+def sampling_s(suite: Suite, prompts: Sequence[Prompt]) -> float:
+    """Seconds of sampling a native row, as they are on average."""
+    rows = [row for row in suite.baselines if row in suite.weights or row in suite.train]
+    each = [
+        suite.rates.row_clip_s.get(row, suite.rates.clip_s)
+        * count_prompts(first_samples(prompts, suite.row_samples.get(row))).clips
+        for row in rows
+    ]
+    return sum(each) / max(len(each), 1)
 
 
 def work_line(cost: CostEstimate, begin: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from evaluation.records import Prompt
 from reports.cost import StageCost
+from workflow.planning.cost import sampling_s
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 
 PACE_WEIGHT_S = 60.0
@@ -44,9 +45,13 @@ def job_costs(suite: Suite, prompts: Sequence[Prompt], earlier: Sequence[StageCo
     rates = suite.rates
     clips = sum(prompt.samples for prompt in prompts)
     scored = sum((prompt.keep or prompt.samples) * len(prompt.dimensions) for prompt in prompts)
-    scoring, sampling = scored * rates.score_clip_s, clips * rates.clip_s / suite.sample.shards
+    scoring, sampling = scored * rates.score_clip_s, sampling_s(suite, prompts) / suite.sample.shards
     gpus = max((plan.nodes * plan.gpus for plan in suite.train.values()), default=1)
-    costs = {"train": rates.train_s / gpus, "sample": sampling, "render": RENDERED * sampling}
+    costs = {
+        "train": rates.train_s / gpus,
+        "sample": sampling,
+        "render": RENDERED * clips * rates.clip_s / suite.sample.shards,
+    }
     if suite.benchmark in OFFICIAL_BENCHMARKS:
         costs["score_part"] = scoring / sum(len(suite.score_parts(name)) for name in suite.dimensions)
     else:

@@ -12,7 +12,7 @@ from workflow.external.baseline import external_settings_in_use
 from workflow.planning.clip_length import stress_label
 from workflow.planning.licences import licences_of
 from workflow.planning.prompt_plan import protocol_note
-from workflow.planning.row_plan import Baselines, clip_of_row
+from workflow.planning.row_plan import Baselines, clip_of_row, teachers_of
 from workflow.planning.subset import Subset
 from workflow.planning.suite import (
     CLIP_CONTROLS,
@@ -40,6 +40,12 @@ def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
         if (stress := _stress_of(suite, baselines[row])) is not None:
             label = f"{label} ({stress})"
         names[row] = {"label": label, "kind": baselines[row].kind}
+        if row in teachers_of(suite, baselines):
+            names[row]["kind"] = "teacher"
+        if (samples := suite.row_samples.get(row)) is not None:
+            names[row]["label"] += (
+                f" (first {'sample' if samples == 1 else f'{samples} samples'} of each prompt)"
+            )
     names |= {row: {"label": _control_label(row, names), "kind": "control"} for row in suite.controls}
     rows_of: dict[str, str] = {}
     for row, name in names.items():
@@ -72,6 +78,9 @@ def aggregate_settings(
 ) -> dict[str, Any]:
     """Settings of the aggregation. suite: as far as this run goes."""
     rows = row_names(suite, baselines)
+    for row, samples in suite.row_samples.items():
+        if row in rows:
+            rows[row]["samples"] = samples
     for row in suite.controls:
         if (made := clip_control(row)) is not None and made.source in rows:
             rows[row]["of"] = made.source
@@ -115,7 +124,9 @@ def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Pat
     for row in chosen.controls:
         rows[row]["settings"] = {**control_settings(suite, row), "clip": clip_of_row(suite, baselines, row)}
     base = root / "models" / "embedded" / "base.json"
-    if suite.benchmark == "toybox" and base.is_file() and chosen is suite:
+    sampled = [suite.weights_path(row) for row in suite.baselines if row in suite.weights]
+    shown = str(base.relative_to(root).with_suffix(".safetensors")) in sampled
+    if suite.benchmark == "toybox" and base.is_file() and chosen is suite and not shown:
         rows["base"] = {
             "label": "Bidirectional base model",
             "kind": "shipped",

@@ -29,6 +29,13 @@ def rows_of_kind(baselines: Baselines, kind: str) -> list[str]:
     return [row for row, baseline in baselines.items() if baseline.kind == kind]
 
 
+def teachers_of(suite: Suite, baselines: Baselines) -> list[str]:
+    """Rows that denoise all frames together, where the suite has others, which are distilled from such."""
+    native = [row for row in suite.baselines if isinstance(baselines[row], Baseline)]
+    full = [row for row in native if baselines[row].rollout.kind == "full"]
+    return full if len(full) < len(native) else []
+
+
 def clip_settings(suite: Suite, baselines: Baselines, root: Path, row: str) -> dict[str, Any]:
     """What decides a row's clips, as plain values: its rule tracks them and its script receives them."""
     baseline = baselines.get(row)

@@ -248,6 +248,8 @@ class Rates(Section):
     """Seconds of training a row."""
     clip_s: NotNegative
     """Seconds of sampling a clip."""
+    row_clip_s: dict[Name, NotNegative] = Field(default_factory=dict)
+    """The same of rows that cost more, such as a teacher."""
     score_clip_s: NotNegative
     """Seconds of scoring a clip on one dimension."""
     job_s: NotNegative
@@ -298,6 +300,9 @@ class Suite(Section):
     """Baselines of kind external whose code may run."""
     allow_degenerate: Names = ()
     """Rows of which near-black, flat and noise clips (evaluation/degenerate.py) are scored as they are."""
+    row_samples: dict[Name, Count] = Field(default_factory=dict)
+    """Teachers of which only the first so many samples of each prompt are made; each is compared with the
+    other rows on these samples."""
     stress: bool = False
     """Whether rows may be sampled beyond the length that they are made for; they are labelled everywhere."""
     noise_key: Name | None = None

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from baselines.spec import kind_of, load_baseline
+from baselines.spec import Baseline, kind_of, load_baseline, load_row
 from baselines.strict_yaml import load_yaml, read_strict, validate_strict
 from evaluation.dimensions import NAMES
 from evaluation.text_only_dimensions import TEXT_ONLY, TEXT_ONLY_CONTROLS
@@ -204,7 +204,7 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
                 f"{where}: baseline {row!r} must be in exactly one of `weights` (a file) and `train` "
                 f"(trained in the run), found in {'both' if row in suite.weights else 'neither'}."
             )
-        if row in suite.train and kind == "native" and load_baseline(root / file).rollout.kind == "full":
+        if row in suite.train and _is_full(root / file):
             raise ValueError(
                 f"{where}: train.{row} would train {file}, whose rollout denoises all frames together; no "
                 "recipe trains that, so give the row a file in `weights`, or another `baseline`."
@@ -228,6 +228,17 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
                 f"{where}: allow_degenerate names {row!r}, which is no row of this suite; its rows are "
                 f"{', '.join(suite.rows)}."
             )
+    for row in suite.row_samples:
+        if row not in suite.baselines or not _is_full(root / baseline_file(suite, row)):
+            raise ValueError(
+                f"{where}: row_samples names {row!r}, which is no teacher of this suite (rollout.kind full); "
+                "all other rows have every sample, so take it out."
+            )
+        if suite.benchmark in OFFICIAL_BENCHMARKS or suite.sample.noise != "portable":
+            raise ValueError(
+                f"{where}: row_samples goes with portable noise and the checkers of the embedded world, "
+                f"found benchmark {suite.benchmark} and noise {suite.sample.noise}; take it out."
+            )
     for row in (*suite.weights, *suite.train):
         if row not in suite.baselines and not any(plan.init == row for plan in suite.train.values()):
             raise ValueError(
@@ -243,6 +254,12 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
                 f"({', '.join(NAMES)})."
             )
     return suite
+
+
+def _is_full(file: Path) -> bool:
+    """Whether a baseline's file is of a native row that denoises all frames together."""
+    row = load_row(file)
+    return isinstance(row, Baseline) and row.rollout.kind == "full"
 
 
 def _check_control(suite: Suite, row: str, where: str) -> None:

@@ -22,6 +22,7 @@ checkpoint check:
         clip=lambda wc: as_json(clip_of_row(SUITE, BASELINES, wc.row)),
         degenerate=lambda wc: ["--allow-degenerate"] if SUITE.allows_degenerate(wc.row) else [],
         code=code_of("workflow.scripts.check"),
+        samples=samples_of_row,
         folder=subpath(output.manifest, parent=True),
     shell:
         "python -m workflow.scripts.check"
@@ -32,6 +33,7 @@ checkpoint check:
         " --timings {input.timings:q}"
         " --clip {params.clip:q}"
         " --clips {params.folder:q}"
+        " {params.samples:q}"
         " {params.degenerate:q}"
         " --output {output.manifest:q}"
         " --output-timings {output.timings:q}"

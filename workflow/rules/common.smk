@@ -100,6 +100,12 @@ def row_settings(row):
     return as_json(clip_settings(SUITE, BASELINES, ROOT, row))
 
 
+def samples_of_row(wildcards):
+    """The flag of a row of which only the first samples of each prompt are made."""
+    row = wildcards.row
+    return [f"--samples={SUITE.row_samples[row]}"] if row in SUITE.row_samples else []
+
+
 def shards_folder(row):
     """Where a row's shards are listed. A subset takes in clips that were made elsewhere as a whole."""
     return f"{FOLDERS.suite if row in EXTERNAL + IMPORTED else FOLDERS.results}/clips/{row}/shards"

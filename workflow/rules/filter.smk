@@ -14,6 +14,7 @@ rule filter:
         "<results>/benchmarks/filter/{row}.tsv"
     params:
         code=code_of("workflow.scripts.filter"),
+        samples=samples_of_row,
         folder=subpath(input.manifest, parent=True),
     shell:
         "python -m workflow.scripts.filter"
@@ -21,5 +22,6 @@ rule filter:
         " --prompts {input.prompts:q}"
         " --manifest {input.manifest:q}"
         " --clips {params.folder:q}"
+        " {params.samples:q}"
         " --output {output.filtered:q}"
         " > {log:q} 2>&1"

@@ -54,6 +54,7 @@ rule sample:
         checksums=["--checksums", fetched_checksums(SUITE)] if SUITE.resources else [],
         device=SUITE.device,
         folder=subpath(output.manifest, ancestor=2),
+        samples=samples_of_row,
     shell:
         "{ON_GPU}python -m workflow.scripts.sample"
         " --row {wildcards.row:q}"
@@ -72,6 +73,7 @@ rule sample:
         " --embeddings {params.embeddings:q}"
         " {params.checksums:q}"
         " --device {params.device:q}"
+        " {params.samples:q}"
         " --clips {params.folder:q}"
         " --manifest {output.manifest:q}"
         " --timings {output.timings:q}"

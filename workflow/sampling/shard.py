@@ -42,6 +42,7 @@ from evaluation.records import (
     read_jsonl,
     write_jsonl,
 )
+from evaluation.selection import first_samples
 from evaluation.shards import (
     Batch,
     Sample,
@@ -375,11 +376,16 @@ def shard_command(description: str | None, *flags: str) -> Parser:
     return command(description, *shared, *flags)
 
 
-def wanted_clips(prompts: Path, chosen: Path, spread: int | None = None) -> frozenset[str] | None:
-    """Ids of the clips to make: of the chosen prompts, or `spread` many of them; None for all of the row."""
+def wanted_clips(
+    prompts: Path, chosen: Path, spread: int | None = None, first: int | None = None
+) -> frozenset[str] | None:
+    """Ids of the clips to make: of the chosen prompts, or `spread` many of them; None for all of the row.
+
+    first: as `first_samples` takes it.
+    """
     if spread is None and file_sha256(prompts) == file_sha256(chosen):
         return None
-    samples = samples_to_render(read_jsonl(Prompt, chosen))
+    samples = samples_to_render(first_samples(read_jsonl(Prompt, chosen), first))
     return frozenset(sample.clip_id for sample in (spread_out(samples, spread) if spread else samples))
 
 

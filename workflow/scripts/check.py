@@ -13,6 +13,7 @@ from evaluation.command import command, run
 from evaluation.degenerate import degenerate
 from evaluation.files import load_json
 from evaluation.records import UNKNOWN_NOISE, Clip, ClipTiming, Prompt, read_jsonl, write_jsonl
+from evaluation.selection import first_samples
 from evaluation.shards import samples_to_render
 from evaluation.verified_clips import open_verified_clip
 
@@ -130,8 +131,11 @@ def in_order(
 
 def check_row(flags: argparse.Namespace) -> None:
     """Write manifest and timings of the row. Raises ValueError if a clip is wrong."""
-    every = {sample.clip_id for sample in samples_to_render(read_jsonl(Prompt, flags.prompts))}
-    expected = [sample.clip_id for sample in samples_to_render(read_jsonl(Prompt, flags.chosen))]
+    listed_prompts, chosen = (
+        first_samples(read_jsonl(Prompt, path), flags.samples) for path in (flags.prompts, flags.chosen)
+    )
+    every = {sample.clip_id for sample in samples_to_render(listed_prompts)}
+    expected = [sample.clip_id for sample in samples_to_render(chosen)]
     shape = load_json(flags.clip, "--clip")
     left_out = every - set(expected)
     listed = [clip for path in flags.manifests for clip in read_jsonl(Clip, path)]
@@ -163,7 +167,7 @@ def check_row(flags: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = command(__doc__, "row", "prompts", "clips", "output")
+    parser = command(__doc__, "row", "prompts", "clips", "output", "samples")
     parser.add_argument("--manifests", required=True, type=Path, nargs="+", help="of every shard")
     parser.add_argument("--timings", required=True, type=Path, nargs="+", help="of every shard")
     parser.add_argument("--clip", required=True, help="JSON of the clip's shape; {}: each its own")
