@@ -248,9 +248,15 @@ def test_a_wrong_file_is_told_its_fault(
 
 
 def test_the_command_adds_the_cost(capsys: pytest.CaptureFixture[str]) -> None:
-    """Closed form: 6,220 clips of 2.4 s and 15 shards of a minute are 4.4 GPU-hours."""
-    assert script.main(["check", "one_forcing_ffe"]) == 0
-    said = capsys.readouterr().out
-    assert "by its rate of 2.4 s a clip: 4.4 GPU-hours of sampling" in said
+    """Closed form: 6,220 clips of 2.4 s and 15 shards of a minute are 4.4 GPU-hours; a teacher's are as many
+    times as long as its arithmetic is more, both calls of a guided step counted.
+    """
+    for row, said in (
+        ("self_forcing", ("4.4 GPU-hours of sampling", "34 calls a clip, 1.00 times")),
+        ("wan_teacher", ("123.7 GPU-hours of sampling", "in 100 calls a clip, 29.78 times")),
+    ):
+        assert script.main(["check", row]) == 0
+        out = capsys.readouterr().out
+        assert all(words in out for words in said)
     assert script.main(["check", "nothing"]) == 1
     assert "there is no baseline 'nothing'; there are causal_forcing, " in capsys.readouterr().err

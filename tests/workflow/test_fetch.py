@@ -37,6 +37,7 @@ from workflow.fetching.downloads import (
     fetch,
     git_blob_id,
     plan_fetch,
+    plan_listing,
     verify_file,
     verify_present,
 )
@@ -52,6 +53,8 @@ from workflow.planning.resources import (
     missing_resources,
     needed_resources,
     read_lock,
+    released_weights,
+    sizes_mb,
 )
 from workflow.planning.suite import Suite
 from workflow.planning.suite_file import load_suite
@@ -536,9 +539,26 @@ def test_offline_takes_the_hub_cache_and_opens_no_socket(
 def test_one_file_of_two_rows_is_brought_once(tmp_path: Path, hub: Hub) -> None:
     hub.files = {"org/model/a.bin": content_of(1)}
     twice = [entry_of("a.bin"), entry_of("a.bin", path="weights/other/a.bin")]
+    large = [entry.model_copy(update={"size_mb": 5000.0}) for entry in twice]
+    planned = plan_fetch(large, tmp_path, {}, hub.sources)
+    assert "about 5.0 GB (1 from network, 1 from resources)" in announce(planned, 2, tmp_path)
+    assert "2 files, 5.0 GB; 2 of them, 5.0 GB, are to be" in plan_listing(large, tmp_path, hub.sources)
     assert fetch(twice, tmp_path, hub.sources).errors == []
     assert [method for method, _, _ in hub.asked] == ["HEAD", "GET"]
     assert (tmp_path / "weights/other/a.bin").samefile(tmp_path / "weights/a.bin")
+
+
+def test_wans_file_is_counted_once_for_both_teachers(tmp_path: Path) -> None:
+    """The base model of the training group and two rows name it: 5.7 GB, not 17."""
+    wan = [e for e in listed_resources(ROOT) if e.file == "diffusion_pytorch_model.safetensors"][:1]
+    rows = [entry for row in ("wan_teacher", "wan_teacher_rcm") for entry in released_weights(ROOT, row)]
+    assert len({entry.path for entry in wan + rows}) == 3
+    sizes = sizes_mb(wan + rows)
+    assert list(sizes.values()) == [wan[0].size_mb, 0.0, 0.0]
+    (project := tmp_path / "project").mkdir()
+    suite = load_suite(ROOT, [ROOT / "workflow/config/teacher.yaml"], {})
+    total = sum(sizes_mb(needed := needed_resources(ROOT, suite)).values())
+    assert f"(about {total / 1000:.1f} GB)" in missing_resources(project, suite, needed=needed)
 
 
 def test_the_start_says_what_it_costs_and_stops_if_it_will_not_fit(tmp_path: Path, hub: Hub) -> None:

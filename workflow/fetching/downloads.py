@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 from evaluation.files import file_sha256, open_zip, write_text
 from evaluation.vbench.weights import SCORER_WEIGHTS
 from workflow.planning.duration import duration
-from workflow.planning.resources import INITIALISATION_SHA256, Locked, Resource, read_lock
+from workflow.planning.resources import INITIALISATION_SHA256, Locked, Resource, read_lock, sizes_mb
 
 INCOMING = ".incoming"
 LOCK = "lock.json"
@@ -62,6 +62,11 @@ class Planned(NamedTuple):
     source: Literal["resources", "mirror", "VBench's cache", "hub cache", "network", "nowhere"]
     local: Path | None
     """Where it lies already, None if it comes from the network."""
+
+    @property
+    def new_mb(self) -> float:
+        """What it adds to the disk: nothing where it is a link to the same file of another row."""
+        return 0.0 if self.source == "resources" else self.entry.whole_mb
 
 
 class Remote(NamedTuple):
@@ -298,12 +303,12 @@ def _revision(entry: Resource, lock: dict[str, Locked]) -> str | None:
 
 def announce(planned: Sequence[Planned], total: int, folder: Path) -> str:
     """What is about to be brought: files, GB, sources, free disk, and the time at an assumed rate."""
-    size = sum(plan.entry.whole_mb for plan in planned)
+    size = sum(plan.new_mb for plan in planned)
     network = sum(plan.entry.whole_mb for plan in planned if plan.source == "network")
     counts = Counter(plan.source for plan in planned)
     width = max(len(plan.entry.path) for plan in planned)
     lines = [
-        f"  {plan.entry.path:<{width}}  {plan.entry.whole_mb:>9,.1f} MB  {plan.source}: "
+        f"  {plan.entry.path:<{width}}  {plan.new_mb:>9,.1f} MB  {plan.source}: "
         f"{plan.local or plan.entry.origin}"
         for plan in planned
     ]
@@ -329,7 +334,11 @@ def plan_listing(entries: Sequence[Resource], folder: Path, sources: FetchSource
         else "here"
         for entry in entries
     }
-    sizes = {entry.path: entry.whole_mb if entry.path in planned else entry.size_mb for entry in entries}
+    once = sizes_mb(entries)
+    sizes = {
+        entry.path: once[entry.path] if entry.path in planned else min(once[entry.path], entry.size_mb)
+        for entry in entries
+    }
     path, licence = (
         max(map(len, column)) for column in zip(*((e.path, e.licence) for e in entries), strict=True)
     )
@@ -340,7 +349,7 @@ def plan_listing(entries: Sequence[Resource], folder: Path, sources: FetchSource
     licences: dict[str, list[float]] = {}
     for entry in entries:
         licences.setdefault(entry.licence, []).append(sizes[entry.path])
-    size = sum(plan.entry.whole_mb for plan in planned.values())
+    size = sum(plan.new_mb for plan in planned.values())
     network = sum(plan.entry.whole_mb for plan in planned.values() if plan.source == "network")
     lines += [
         f"{len(entries)} files, {sum(sizes.values()) / 1000:.1f} GB; {len(planned)} of them, "

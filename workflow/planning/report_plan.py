@@ -44,7 +44,7 @@ def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
             names[row]["kind"] = "teacher"
         if (samples := suite.row_samples.get(row)) is not None:
             names[row]["label"] += (
-                f" (first {'sample' if samples == 1 else f'{samples} samples'} of each prompt)"
+                f", first {'sample' if samples == 1 else f'{samples} samples'} of each prompt"
             )
     names |= {row: {"label": _control_label(row, names), "kind": "control"} for row in suite.controls}
     rows_of: dict[str, str] = {}

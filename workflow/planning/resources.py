@@ -259,6 +259,17 @@ def _in_groups(listed: Sequence[Resource], suite: Suite, groups: Sequence[str]) 
     return [entry for entry in listed if entry.group in groups]
 
 
+def sizes_mb(entries: Sequence[Resource]) -> dict[str, float]:
+    """What each file weighs, by path, with the shards that it names; nothing of one that several rows name,
+    but the first time: it is brought once, and the others are links to it (workflow/fetching/downloads.py).
+    """
+    sizes: dict[str, float] = {}
+    for origin in dict.fromkeys(entry.origin for entry in entries):
+        first, *links = (entry for entry in entries if entry.origin == origin)
+        sizes |= {first.path: first.whole_mb, **dict.fromkeys((link.path for link in links), 0.0)}
+    return sizes
+
+
 def missing_resources(
     root: Path,
     suite: Suite,
@@ -282,14 +293,15 @@ def missing_resources(
         return [(e, state) for e in entries if (state := _absence(root / "resources", e, lock))]
 
     missing, unscored = absent(needed), absent(scoring)
-    total = sum(entry.whole_mb for entry, _ in missing + unscored)
+    sizes = sizes_mb([entry for entry, _ in missing + unscored])
+    total = sum(sizes.values())
     if not missing and not unscored:
         return ""
     folded = [entry for entry, state in unscored if missing and state == NOT_THERE]
     listed = missing + [(entry, state) for entry, state in unscored if entry not in folded]
-    lines = [(e.path, e.whole_mb, f"{e.origin}{state}".rstrip()) for e, state in listed]
+    lines = [(e.path, sizes[e.path], f"{e.origin}{state}".rstrip()) for e, state in listed]
     if folded:
-        size = sum(entry.size_mb for entry in folded)
+        size = sum(sizes[entry.path] for entry in folded)
         lines.append((f"{SCORER_FOLDER} ({len(folded)} files)", size, "the official scorer's checkpoints"))
     width = max(len(path) for path, _, _ in lines)
     lines_of = [f"  {path:<{width}}  {size:>9,.1f} MB  {origin}" for path, size, origin in lines]
