@@ -1,9 +1,9 @@
 """What a baseline is: one flat YAML file, checked when read. Imports no torch (the Snakefile reads baselines
 while parsing).
 
-Three kinds: native (runs on our backbone), external (somebody's program makes the clips), import (the clips
-exist). baselines/README.md shows one of each. Frames are latent frames throughout. baselines/methods.md says
-where every number comes from.
+Four kinds: native (runs on our backbone), external (somebody's program makes the clips), import (the clips
+exist), results (their scores do). baselines/README.md shows one of each. Frames are latent frames throughout.
+baselines/methods.md says where every number comes from.
 """
 
 from __future__ import annotations
@@ -678,11 +678,42 @@ class ImportBaseline(Section):
     citation: PlainLine
 
 
-AnyBaseline = Baseline | ExternalBaseline | ImportBaseline
-KINDS: dict[str, type[Baseline] | type[ExternalBaseline] | type[ImportBaseline]] = {
+class ImportedScores(Section):
+    """path: a leaderboard's zip, a folder of VBench's `*_eval_results.json` (or one file of them), or a
+    run.json of ours, absolute or relative to our root.
+
+    row: which one of a run.json. sha256: of the file that is meant, None takes what is there. dimensions:
+    those that the row has, None for all of the suite. scorer, version, protocol: what computed the scores,
+    and of which clips (prompts that rendered, text that scored, static filter, samples), as declared.
+    """
+
+    path: Annotated[str, Field(min_length=1)]
+    row: RowName | None = None
+    sha256: FileSha256 | None = None
+    dimensions: Annotated[tuple[RowName, ...], Field(min_length=1), AfterValidator(unique)] | None = None
+    scorer: PlainLine
+    version: PlainLine
+    protocol: PlainLine
+
+
+class ResultsBaseline(Section):
+    """Scores that were computed elsewhere; there are no clips."""
+
+    name: RowName
+    kind: Literal["results"]
+    title: PlainLine
+    results: ImportedScores
+    declared: Declared
+    licence: PlainLine
+    citation: PlainLine
+
+
+AnyBaseline = Baseline | ExternalBaseline | ImportBaseline | ResultsBaseline
+KINDS: dict[str, type[AnyBaseline]] = {
     "native": Baseline,
     "external": ExternalBaseline,
     "import": ImportBaseline,
+    "results": ResultsBaseline,
 }
 
 

@@ -1,104 +1,184 @@
-"""Two sets of results, wherever they were computed, compared prompt by prompt: paired tests, no clip needed.
+"""Rows from results alone as one table: what all of them have, aggregated as a run's own rows are.
 
 Prompts are told apart by their text, or by the id that records of ours have; both need the same protocol,
 which no file states, so that it is the reader's to know.
 """
 
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
+from pydantic import BaseModel
 
-from evaluation.aggregate import TOTALS, holm_family, total_estimates
+from evaluation.aggregate import AggregateSettings, RowLabel, aggregate
 from evaluation.dimensions import NAMES
-from evaluation.estimates import Design, Estimate, make_design, mean_estimates
-from evaluation.imported_results import ForeignDimension, ForeignResults
-from evaluation.intervals import Array
-from evaluation.metrics import Metric, metrics
-from evaluation.records import PairedDifference
+from evaluation.finished_run import FinishedRun
+from evaluation.imported_results import (
+    ForeignResults,
+    PromptFinder,
+    filtered_of,
+    imported_results,
+    match_results,
+    part_of,
+)
+from evaluation.records import DimensionResult, FilteredSet, Inputs, Prompt, Sha256, TableInputs
 
 DRAWS, SEED = 20_000, 0
 """Of the bootstrap: as the vbench suite's."""
+SUITE = "compared"
+"""What such a table calls its suite."""
+FILTERED = "temporal_flickering"
+"""The dimension whose prompts VBench's static filter looks at."""
 
 
-class ComparedMetric(NamedTuple):
-    """One dimension, or a total, of both."""
+class CommonPrompts(NamedTuple):
+    """What several rows have scores of."""
 
-    metric: str
-    one: float
-    """In normalised points, over the prompts of both."""
-    other: float
-    test: PairedDifference
-    """One minus other."""
-    left: int
-    """Prompts of either that the other lacks, which are left out."""
+    prompts: list[Prompt]
+    """With the dimensions and samples that all rows have."""
+    dimensions: tuple[str, ...]
+    whole: bool
+    """Whether this is all that any row has scores of."""
+    passed: tuple[int, ...]
+    """By row: scores of other prompts and samples, which are left out."""
 
 
-def compare_results(one: ForeignResults, other: ForeignResults, draws: int = DRAWS) -> list[ComparedMetric]:
-    """Every dimension that both have, on the prompts of both, and totals where both have all sixteen whole.
+def common_prompts(rows: Sequence[ForeignResults]) -> CommonPrompts:
+    """The prompts that all rows have scores of, in the order of the first list that is known.
 
-    draws: of the bootstrap. Holm's correction is over the dimensions, and over the totals. Raises ValueError
-    if they are of two benchmarks, or share no dimension or no prompt.
+    A run.json knows its prompts; of other files they are the texts in the names of clips. Raises ValueError
+    if rows are of two benchmarks, or share no dimension or no prompt.
     """
-    if one.benchmark != other.benchmark:
-        raise ValueError(
-            f"{one.path} is scored by {one.benchmark}, {other.path} by {other.benchmark}; their numbers "
-            "cannot be compared."
-        )
-    known = metrics(one.benchmark)
-    names = [name for name in NAMES if name in one.dimensions and name in other.dimensions]
+    first = rows[0]
+    for other in rows[1:]:
+        if other.benchmark != first.benchmark:
+            raise ValueError(
+                f"{first.path} is scored by {first.benchmark}, {other.path} by {other.benchmark}; their "
+                "numbers cannot be compared."
+            )
+    names = [name for name in NAMES if all(name in row.dimensions for row in rows)]
     if not names:
+        held = ", ".join(f"{row.path} has {', '.join(row.dimensions)}" for row in rows)
+        raise ValueError(f"{held}: no dimension is in all.")
+    given = next((row.prompts for row in rows if row.prompts), ())
+    known = given or _named_prompts(first)
+    finder = PromptFinder(known)
+    seen = [_samples_seen(row, names, finder) for row in rows]
+    coloured = min(max((s for at in each if at[1] == "color" for s in each[at]), default=0) for each in seen)
+    prompts = []
+    for prompt in known:
+        shared = [n for n in prompt.dimensions if n in names and all((prompt.id, n) in each for each in seen)]
+        made = prompt.model_copy(update={"dimensions": tuple(shared)})
+        by_row = [[each[prompt.id, name] for name in shared] for each in seen]
+        if made.keep is None:
+            counts = [_without_gap(each[prompt.id, n]) for each in seen for n in shared if n != "color"]
+            samples = min(prompt.samples, *counts) if counts else coloured + 1
+            made = made.model_copy(update={"samples": samples})
+        elif not given:  # how many a filter of somebody's kept, and of how many, only the names say
+            kept = max((len(set().union(*found)) for found in by_row if found), default=1)
+            last = max((sample for found in by_row for samples in found for sample in samples), default=0)
+            made = made.model_copy(update={"samples": last + 1, "keep": kept})
+        if shared and made.samples:
+            prompts.append(made)
+    served = {name for prompt in prompts for name in prompt.dimensions}
+    if lost := next((name for name in names if name not in served), None):
         raise ValueError(
-            f"{one.path} has {', '.join(one.dimensions)}, {other.path} has {', '.join(other.dimensions)}: no "
-            "dimension is in both."
+            f"{' and '.join(row.path for row in rows)} share no prompt of {lost} (the first has "
+            f"{first.dimensions[lost].scores[0].text[:80]!r}); compare results of one list of prompts."
         )
-    texts = {name: [_by_prompt(found.dimensions[name]) for found in (one, other)] for name in names}
-    shared = {name: both[0].keys() & both[1].keys() for name, both in texts.items()}
-    if lost := next((name for name in names if not shared[name]), None):
-        raise ValueError(
-            f"{one.path} and {other.path} share no prompt of {lost} (the first has "
-            f"{next(iter(texts[lost][0]))[:80]!r}); compare results of one list of prompts."
+    passed = tuple(part_of(row, prompts)[1] for row in rows)
+    return CommonPrompts(prompts, tuple(names), not any(passed) and len(prompts) == len(known), passed)
+
+
+def _named_prompts(found: ForeignResults) -> tuple[Prompt, ...]:
+    """The prompts in the names of clips, in the order of VBench's dimensions."""
+    dimensions: dict[str, list[str]] = {}
+    samples: dict[str, int] = {}
+    for name, dimension in found.dimensions.items():
+        for score in dimension.scores:
+            text = unicodedata.normalize("NFC", score.text)
+            served = dimensions.setdefault(text, [])
+            served += [name] if name not in served else []
+            samples[text] = max(samples.get(text, 0), score.sample + 1)
+    return tuple(
+        Prompt(
+            id=f"p{number:04d}",
+            prompt=text,
+            extended=text,
+            dimensions=tuple(served),
+            samples=samples[text],
+            keep=samples[text] if FILTERED in served else None,
+            facts={},
         )
-    served: dict[str, list[str]] = {}
+        for number, (text, served) in enumerate(dimensions.items())
+    )
+
+
+SamplesSeen = Mapping[tuple[str, str], set[int]]
+"""Samples that a row has scores of, by prompt id and dimension."""
+
+
+def _samples_seen(row: ForeignResults, names: Sequence[str], finder: PromptFinder) -> SamplesSeen:
+    found: dict[tuple[str, str], set[int]] = {}
     for name in names:
-        for prompt in shared[name]:
-            served.setdefault(prompt, []).append(name)
-    design = make_design({prompt: tuple(dimensions) for prompt, dimensions in served.items()}, draws, SEED)
-    estimates = [
-        {name: _estimate(texts[name][side], shared[name], known[name], design) for name in names}
-        for side in (0, 1)
-    ]
-    left = {name: len(texts[name][0].keys() ^ texts[name][1].keys()) for name in names}
-    compared = _family(estimates[0], estimates[1], left, design)
-    if len(names) == len(NAMES) and not any(left.values()):
-        groups = {name: [n for n in names if name == "total" or known[n].group == name] for name in TOTALS}
-        counts = {name: len(set().union(*(shared[n] for n in found))) for name, found in groups.items()}
-        sides = [total_estimates(found, counts, design) for found in estimates]
-        compared = [*_family(sides[0], sides[1], dict.fromkeys(TOTALS, 0), design), *compared]
-    return compared
-
-
-def _by_prompt(dimension: ForeignDimension) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for score in dimension.scores:
-        found.setdefault(score.text, []).append(score.value)
+        for score in row.dimensions[name].scores:
+            prompt = finder.find(score)
+            if prompt is not None and name in prompt.dimensions:
+                found.setdefault((prompt.id, name), set()).add(score.sample)
     return found
 
 
-def _estimate(values: dict[str, list[float]], shared: set[str], metric: Metric, design: Design) -> Estimate:
-    sums: Array = np.zeros((1, len(design.prompts)))
-    counts: Array = np.zeros((1, len(design.prompts)))
-    for column, prompt in enumerate(design.prompts):
-        if prompt in shared:
-            sums[0, column] = metric.factor * sum(values[prompt])
-            counts[0, column] = len(values[prompt])
-    return mean_estimates(sums, counts, design, [metric.ends])[0].scaled(metric.scale, metric.low)
+def _without_gap(samples: set[int]) -> int:
+    """How many samples there are from 0 on."""
+    return next(n for n in range(len(samples) + 1) if n not in samples)
 
 
-def _family(
-    one: dict[str, Estimate], other: dict[str, Estimate], left: dict[str, int], design: Design
-) -> list[ComparedMetric]:
-    tests = holm_family([("one", "other", name, one[name].minus(other[name])) for name in one], design)
-    return [
-        ComparedMetric(test.metric, one[test.metric].mean, other[test.metric].mean, test, left[test.metric])
-        for test in tests
-    ]
+class ComparedResults(NamedTuple):
+    """Rows from results alone, as a finished run that lies nowhere."""
+
+    run: FinishedRun
+    common: CommonPrompts
+
+
+def compare_results(rows: Mapping[str, tuple[str, ForeignResults]], draws: int = DRAWS) -> ComparedResults:
+    """The table of rows from results alone: scores with intervals, and paired tests on what all have.
+
+    rows: label and results by the row's name. draws: of the bootstrap. Totals are there where all sixteen
+    dimensions are, and no row has scores of anything else. Raises ValueError as `common_prompts` and
+    `match_results` do.
+    """
+    common = common_prompts([found for _, found in rows.values()])
+    prompts, names = common.prompts, common.dimensions
+    listed = _sha256_of(prompts)
+    filters: dict[str, FilteredSet] = {}
+    results: dict[str, dict[str, DimensionResult]] = {}
+    for row, (_, found) in rows.items():
+        part, _ = part_of(found, prompts)
+        matched = match_results(part, prompts, names)
+        inputs = Inputs(prompts=listed, manifest=found.sha256)
+        filters[row] = filtered_of(row, matched, prompts, inputs)
+        inputs = inputs.model_copy(update={"filtered": _sha256_of([filters[row]])})
+        results[row] = imported_results(SUITE, row, part, matched, inputs, "another scorer")
+    settings = AggregateSettings(
+        bounds=next(iter(rows.values()))[1].benchmark,
+        dimensions=names,
+        draws=draws,
+        seed=SEED,
+        rows={row: RowLabel(label=label, kind="results") for row, (label, _) in rows.items()},
+        totals=common.whole,
+    )
+    hashes = TableInputs(
+        prompts=listed,
+        filtered={row: _sha256_of([found]) for row, found in filters.items()},
+        results={row: {n: _sha256_of([r]) for n, r in found.items()} for row, found in results.items()},
+    )
+    every = [result for found in results.values() for result in found.values()]
+    table = aggregate(SUITE, prompts, every, list(filters.values()), settings, hashes)
+    run = FinishedRun(table, prompts, {row: [] for row in rows}, filters, results, imported={})
+    return ComparedResults(run, common)
+
+
+def _sha256_of(records: Iterable[BaseModel]) -> Sha256:
+    text = "".join(record.model_dump_json() + "\n" for record in records)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -20,6 +20,7 @@ from evaluation.records import (
     Clip,
     DimensionResult,
     FilteredSet,
+    ImportedSource,
     Inputs,
     Prompt,
     ScoresTable,
@@ -44,8 +45,11 @@ class FinishedRun(NamedTuple):
     table: ScoresTable
     prompts: list[Prompt]
     manifests: dict[str, list[Clip]]
+    """Of a row of imported scores, which has no clips, empty."""
     filtered: dict[str, FilteredSet]
     results: dict[str, dict[str, DimensionResult]]
+    imported: dict[str, ImportedSource]
+    """Where the scores of rows without clips are from."""
 
 
 def read_finished_run(folder: Path, scores: Path | None = None) -> FinishedRun:
@@ -86,15 +90,32 @@ def read_finished_run(folder: Path, scores: Path | None = None) -> FinishedRun:
             verified(path, sha256)
             check_result(result, prompts, filtered.get(row), known[name])
             results[row][name] = result
-    manifests = {}
+    manifests: dict[str, list[Clip]] = {}
+    imported: dict[str, ImportedSource] = {}
     sha256s = {}
+    without_clips = {row.row for row in table.rows if row.kind == "results"}
     for row, found in results.items():
-        if found:
+        if found and row in without_clips:
+            path = _there(folder / f"imported/{row}.json")
+            manifests[row], imported[row] = [], read_json(ImportedSource, path)
+            _check_source(imported[row], row, table, path)
+        elif found:
             path = _there(folder / f"clips/{row}/manifest.jsonl")
-            manifests[row], sha256s[row] = read_jsonl(Clip, path), file_sha256(path)
+            manifests[row] = read_jsonl(Clip, path)
+        if found:
+            sha256s[row] = file_sha256(path)
     check_origins(prompts, filtered, results, inputs, sha256s)
     check_table(table, results)
-    return FinishedRun(table, prompts, manifests, filtered, results)
+    return FinishedRun(table, prompts, manifests, filtered, results, imported)
+
+
+def _check_source(source: ImportedSource, row: str, table: ScoresTable, path: Path) -> None:
+    """Raises ValueError if a source is of another row or benchmark than the one whose scores it is of."""
+    if (source.row, source.benchmark) != (row, table.benchmark):
+        raise ValueError(
+            f"{path} is of row {source.row} and the benchmark {source.benchmark}, expected {row} and "
+            f"{table.benchmark} of the table; import the row again."
+        )
 
 
 def check_origins(

@@ -119,6 +119,19 @@ def read_foreign_results(path: Path | str, row: str | None = None) -> ForeignRes
     return _of_vbench(path)
 
 
+def read_named_results(given: Path | str) -> ForeignResults:
+    """Results by their path, behind which `:row` may stand; of a results folder its run.json.
+
+    Raises as `read_foreign_results` does.
+    """
+    path, colon, row = str(given).rpartition(":")
+    chosen = Path(path), row
+    if not colon or Path(given).exists() or not chosen[0].exists():
+        chosen = Path(given), ""
+    place = chosen[0] / "run.json" if (chosen[0] / "run.json").is_file() else chosen[0]
+    return read_foreign_results(place, chosen[1] or None)
+
+
 def is_run(path: Path) -> bool:
     """Whether results are read as a run.json of ours: by the file's name or its first bytes."""
     if not path.is_file():
@@ -511,6 +524,35 @@ class PromptFinder:
         return self.cuts[text]
 
 
+def part_of(found: ForeignResults, prompts: Sequence[Prompt]) -> tuple[ForeignResults, int]:
+    """The scores of clips of these prompts and samples, and how many are of others."""
+    finder = PromptFinder(prompts)
+    dimensions: dict[str, ForeignDimension] = {}
+    for name, dimension in found.dimensions.items():
+        scores = tuple(
+            score
+            for score in dimension.scores
+            if (prompt := finder.find(score)) is not None
+            and name in prompt.dimensions
+            and score.sample < prompt.samples
+        )
+        if scores:
+            dimensions[name] = dimension._replace(scores=scores)
+    every, kept = (sum(len(d.scores) for d in of.values()) for of in (found.dimensions, dimensions))
+    return found._replace(dimensions=dimensions), every - kept
+
+
+def chosen_of(matched: MatchedResults, prompts: Sequence[Prompt]) -> MatchedResults:
+    """What is left of a row's scores in a run on some prompts, or on their first samples."""
+    kept = {p.id: matched.kept[p.id][: p.samples if p.keep is None else p.keep] for p in prompts}
+    names = {clip_id(prompt, sample) for prompt, samples in kept.items() for sample in samples}
+    return MatchedResults(
+        kept,
+        {name: tuple(c for c in clips if c.clip_id in names) for name, clips in matched.clips.items()},
+        {name: tuple(clip for clip in lost if clip in names) for name, lost in matched.left_out.items()},
+    )
+
+
 def filtered_of(row: str, matched: MatchedResults, prompts: Sequence[Prompt], inputs: Inputs) -> FilteredSet:
     """What somebody's static filter kept. How far each sample moves is not known."""
     return FilteredSet(
@@ -537,14 +579,16 @@ def imported_results(
 ) -> dict[str, DimensionResult]:
     """Our records of a row's scores, by dimension. scorer: what computed them, as declared.
 
-    Raises ValueError where a score is an average over frames of clips of different lengths, which the scores
-    of clips do not give.
+    matched: of all scores that were found, or of a part of them, whose mean is that of its clips. Raises
+    ValueError where a score is an average over frames of clips of different lengths, which the scores of
+    clips do not give.
     """
     results = {}
     for name, clips in matched.clips.items():
         dimension = found.dimensions[name]
+        whole = len(clips) == len(dimension.scores)
         mean = math.fsum(clip.value for clip in clips) / max(len(clips), 1)
-        if abs(mean - dimension.mean) > 1e-6:
+        if whole and abs(mean - dimension.mean) > 1e-6:
             raise ValueError(
                 f"{found.path}: {name} is {dimension.mean!r} as VBench averages its frames, and its clips "
                 f"give {mean!r}: the clips differ in length; import the clips themselves."
@@ -555,10 +599,10 @@ def imported_results(
             dimension=name,
             inputs=inputs,
             kind=dimension.kind,
-            mean=dimension.mean,
+            mean=dimension.mean if whole else mean,
             clips=clips,
             left_out=matched.left_out[name],
-            several_processes=dimension.several,
+            several_processes=dimension.several if whole else None,
             versions={"imported": f"{scorer}, as declared".replace(", ", "; ")},
         )
     return results

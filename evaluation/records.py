@@ -187,9 +187,28 @@ class Inputs(Record):
 
     prompts: Sha256
     manifest: Sha256
-    """Of the row's clips, whose own sha256 it holds."""
+    """Of the row's clips, whose own sha256 it holds; of imported scores their ImportedSource."""
     filtered: Sha256 | None = None
     """The row's FilteredSet; None of what the static filter itself computes."""
+
+
+class ImportedSource(VersionedRecord):
+    """Where the scores of a row without clips are from: imported/<row>.json, in the place of a manifest."""
+
+    row: Identifier
+    benchmark: Literal["toybox", "vbench"]
+    """Whose scores they are."""
+    sha256: Sha256
+    """Of the file; of a folder over the names and sha256 of what was read."""
+    of: Identifier | None = None
+    """The row of the run.json that was read."""
+    scorer: PlainText
+    """As declared, as version and protocol are."""
+    version: PlainText
+    protocol: PlainText
+    dimensions: tuple[Identifier, ...]
+    passed_over: Natural = 0
+    """Scores of clips that are of no prompt or sample of this run."""
 
 
 class FilteredPrompt(Record):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from evaluation.dimensions import NAMES
 from evaluation.files import load_json, utf8_text
 from evaluation.prompt_lists import LIST_RULES, read_user_list
 from evaluation.prompts import choose, require_consistent, require_sha256, vbench_prompts
@@ -74,6 +75,8 @@ def _listed_prompts(settings: dict[str, Any], path: Path) -> list[Prompt]:
     rules = LIST_RULES[settings["benchmark"]]
     if settings.get("scored_only"):
         rules = replace(rules, words=None)
+    if settings.get("imported"):  # nothing is scored here, so that nothing needs facts
+        rules = replace(rules, on_request=NAMES)
     prompts = read_user_list(content, path.name, rules, settings["samples"])
     unscored = [p.id for p in prompts if not set(p.dimensions) & set(settings["dimensions"])]
     if unscored:

@@ -143,11 +143,11 @@ def run_id(suite: str, clips: Mapping[str, str]) -> str:
 
 
 def manifest_digests(folder: Path, table: ScoresTable) -> dict[str, str]:
-    """Sha256 of the manifest of every row that is voted on: the ranked ones."""
+    """Sha256 of the manifest of every row that is voted on: the ranked ones that have clips."""
     return {
         row.row: file_sha256(folder / "clips" / row.row / "manifest.jsonl")
         for row in table.rows
-        if row.kind in RANKED_KINDS and row.dimensions
+        if row.kind in RANKED_KINDS and row.kind != "results" and row.dimensions
     }
 
 

@@ -41,7 +41,8 @@ PROVEN = (
     "aggregate/*.json", "aggregate/*.csv", "long/*.json",
     "prompts/prompts.jsonl", "report.html", "run.json", "table.*",
     "pairs.csv", "chunks.csv", "dimensions.tex", "methods.*", "verdict.txt", "citations.bib",
-    "leaderboard/*.zip", "train/*/train.json", "train/*/metrics.jsonl", "train/*/heldout.json",
+    "imported/*.json", "leaderboard/*.zip",
+    "train/*/train.json", "train/*/metrics.jsonl", "train/*/heldout.json",
 )  # fmt: skip
 """Beside the records of the rows, what `raven-bench verify` compares byte by byte or computes again."""
 MOST_MEMBERS = 2_000_000

@@ -2,7 +2,8 @@
 
 Source: the JSON schemas of the package every-eval-ever 0.3.0 (arXiv 2606.14516). Dimensions are VBench's raw
 fractions, totals and custom dimensions in their own unit; intervals are ours. `is_correct`, which the schema
-demands, says whether a score is the best that there can be. Controls are no models and are left out.
+demands, says whether a score is the best that there can be. Controls are no models and are left out, as are
+rows whose scores were imported, which others may have written down already.
 """
 
 import hashlib
@@ -38,7 +39,8 @@ def evaluation_files(run: Run, finished: FinishedRun, models: Mapping[str, str])
     models: names on the hub by row, such as mvp-lab/RAVEN; others are called raven-bench/<row>. Raises
     ValueError for a name that is no `<organisation>/<model>`, or a row that is not there.
     """
-    rows = [row for row in run.table.rows if row.kind in RANKED_KINDS and row.dimensions]
+    ranked = [row for row in run.table.rows if row.kind in RANKED_KINDS and row.dimensions]
+    rows = [row for row in ranked if row.kind != "results"]
     if unknown := models.keys() - {row.row for row in rows}:
         raise ValueError(
             f"There is no ranked row {sorted(unknown)[0]!r} with scores; there are "

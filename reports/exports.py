@@ -8,7 +8,7 @@ from evaluation.dimensions import DIMENSIONS, BoundsName
 from evaluation.files import control_character, one_line
 from evaluation.metrics import CUSTOM_GROUP
 from evaluation.records import Interval, RowSummary, ScoresTable
-from reports.tables import SUITE_KINDS, TOTAL_NAMES, MainLine, Mark, main_table, metric_marks, metric_value
+from reports.tables import TOTAL_NAMES, MainLine, Mark, main_table, metric_marks, metric_value, suite_kind
 
 _SPECIAL = {c: "\\" + c for c in "&%$#_{}"} | {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
@@ -65,7 +65,7 @@ def markdown(table: ScoresTable, bounds: BoundsName) -> str:
         lines.append(f"| {' | '.join(cells)} | {markdown_text(row.incomplete or '')} |")
     lines += [
         "",
-        f"Suite {markdown_text(table.suite)}, {SUITE_KINDS[bounds]}; brackets: 95 % intervals over prompts, "
+        f"Suite {markdown_text(table.suite)}, {suite_kind(table)}; brackets: 95 % intervals over prompts, "
         f"{table.draws} draws. Bold: above every other row by the paired test with Holm's correction; "
         "underlined: below that one alone. Ranks: all that these tests leave open.",
     ]
@@ -76,7 +76,7 @@ def _booktabs(table: ScoresTable, head: Sequence[str], blocks: Sequence[Sequence
     """A tabular of blocks of lines of cells. Its comments say what a reader of the source needs to know."""
     lines = [
         r"% \usepackage{booktabs}; UTF-8",
-        f"% suite {latex_text(table.suite)}, {SUITE_KINDS[table.benchmark]}",
+        f"% suite {latex_text(table.suite)}, {suite_kind(table)}",
         f"% indices: 95 % intervals over prompts, {table.draws} draws",
         "% bold: above every other row by the paired test with Holm's correction, 5 %; underlined: below "
         "that one alone",

@@ -162,6 +162,7 @@ def run_record(
             row: _clips_record(run.results[row], clips, timings.get(row, ()))
             for row, clips in run.manifests.items()
         },
+        "imported": {row: source.model_dump(mode="json") for row, source in run.imported.items()},
     }
     cleaned: dict[str, Any] = scrub(to_jsonable_python(record), str(root))
     return cleaned

@@ -12,13 +12,21 @@ from evaluation.metrics import Metric
 from evaluation.records import Interval, PairedDifference, RankRange, RowSummary, ScoresTable
 
 TOTAL_NAMES: dict[BoundsName, str] = {"toybox": "Toybox-Total", "vbench": "Total"}
-SUITE_KINDS: dict[BoundsName, str] = {
-    "toybox": "recipe (toy): tiny models, not the published checkpoints",
-    "vbench": "VBench protocol",
-}
-"""What kind of suite a run's numbers are of."""
+TOY_RECIPE = "recipe (toy): tiny models, not the published checkpoints"
 Mark = Literal["best", "second"] | None
 """best: above every other ranked row, so it may be bold; second: below the best alone, above all others."""
+
+
+def suite_kind(table: ScoresTable) -> str:
+    """What kind of suite a run's numbers are of, and whether any of them were computed elsewhere."""
+    kinds = {row.kind for row in table.rows if row.kind in RANKED_KINDS}
+    if table.benchmark == "vbench":
+        said = "VBench protocol"
+    else:
+        said = "toybox checkers, not VBench" if kinds - {"native"} else TOY_RECIPE
+    if "results" in kinds:
+        said += f", {'some ' if kinds - {'results'} else ''}scores imported as declared"
+    return said
 
 
 class MainLine(NamedTuple):

@@ -2,7 +2,7 @@
 
 from reports.run import Run
 from reports.sections.cost import cost_line, estimate_of
-from reports.tables import SUITE_KINDS, MainLine, main_table
+from reports.tables import MainLine, main_table, suite_kind
 from reports.verdict import points_text, verdict_of
 from reports.words import p_text
 
@@ -16,7 +16,7 @@ def terminal_text(run: Run) -> str:
     width = max((len(line.summary.label) for line in shown), default=0)
     more = len(main.ranked) - len(shown)
     lines = [
-        f"Suite {run.settings.suite}, {SUITE_KINDS[run.settings.bounds]}.",
+        f"Suite {run.settings.suite}, {suite_kind(run.table)}.",
         run.table.subset,
         *verdict_of(run.table).sentences,
         *(_row(line, width) for line in shown),

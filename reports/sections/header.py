@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from evaluation.dimensions import NAMES
 from evaluation.intervals import LEVEL
 from reports.sections.controls import Said, said_of_controls
-from reports.tables import SUITE_KINDS, MainLine
+from reports.tables import MainLine, suite_kind
 from reports.verdict import FEATURED, verdict_of
 from reports.view import View
 
@@ -110,7 +110,9 @@ def header_section(view: View) -> dict[str, Any]:
     lines = shown_lines(view)
     placed, zero = tracks(lines)
     return {
-        "badge": SUITE_KINDS[run.settings.bounds],
+        "badge": suite_kind(run.table),
+        "with_clips": [row.label for row in view.rows if row.kind != "results"],
+        "imported": [row.label for row in view.rows if row.kind == "results"],
         "facts": facts(view),
         "cautions": cautions(view),
         "verdict": verdict_of(run.table),

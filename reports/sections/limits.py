@@ -60,12 +60,17 @@ def _facts(run: Run) -> dict[str, Any]:
         "ranked": list(ranked),
         "of_kind": {
             kind: [found.label for found in ranked.values() if found.kind == kind]
-            for kind in ("external", "import")
+            for kind in ("external", "import", "results")
         },
         "other_shapes": [
             (found.label, clip)
             for found in ranked.values()
             if (clip := found.settings.get("clip", config["clip"])) != config["clip"]
+        ],
+        "imported": [
+            (found.label, run.provenance["imported"][row])
+            for row, found in ranked.items()
+            if row in run.provenance.get("imported", {})
         ],
         "stressed": [found.label for found in ranked.values() if found.stress is not None],
         "trained": [ranked[row].label for row in trained],

@@ -104,6 +104,7 @@ def _facts(run: Run) -> dict[str, Any]:
     return {
         "settings": run.settings,
         "table": table,
+        "with_clips": any(row.kind != "results" for row in table.rows),
         "provenance": record,
         "filters": run.filters,
         "counted": count_prompts(run.prompts),

@@ -34,7 +34,11 @@ def browser_scores(
 def ballot_facts(view: View) -> dict[str, Any] | None:
     """What a votes file says of the run. None with fewer than two rows that can be voted on."""
     made = view.run.provenance["clips"]
-    clips = {row.row: made[row.row]["manifest_sha256"] for row in view.ranked if row.row in made}
+    clips = {
+        row.row: made[row.row]["manifest_sha256"]
+        for row in view.ranked
+        if row.row in made and row.kind != "results"
+    }
     suite = view.run.settings.suite
     if sum(row in view.run.gallery.rows for row in clips) < 2:
         return None

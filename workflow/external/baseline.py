@@ -19,6 +19,7 @@ from baselines.spec import (
     ImportBaseline,
     LocalCode,
     PrefixEnvironment,
+    ResultsBaseline,
     UvEnvironment,
 )
 from evaluation.files import file_sha256
@@ -185,8 +186,12 @@ def missing_environment(root: Path, baseline: ExternalBaseline) -> str:
     )
 
 
-def missing_parts(root: Path, baseline: ExternalBaseline | ImportBaseline) -> list[str]:
+def missing_parts(root: Path, baseline: ExternalBaseline | ImportBaseline | ResultsBaseline) -> list[str]:
     """Everything a row needs that is not on this machine, one sentence each."""
+    if isinstance(baseline, ResultsBaseline):
+        path = root / baseline.results.path
+        lack = f"Baseline {baseline.name}: {path} does not exist; correct results.path."
+        return [] if path.exists() else [lack]
     if isinstance(baseline, ImportBaseline):
         clips = {"path": baseline.clips.path, "numbered_by": baseline.clips.numbered_by}
         return [
@@ -263,7 +268,7 @@ def _shape(clip: Mapping[str, int]) -> str:
 
 
 def external_settings_in_use(
-    suite: Suite, baseline: ExternalBaseline | ImportBaseline, root: Path
+    suite: Suite, baseline: ExternalBaseline | ImportBaseline | ResultsBaseline, root: Path
 ) -> dict[str, Any]:
     """What the report's audit shows of a row that we did not sample: what is known, declared and unknown."""
     declared = {
@@ -272,6 +277,11 @@ def external_settings_in_use(
     }
     if isinstance(baseline, ImportBaseline):
         return {**import_settings(suite, baseline), "clips": "made elsewhere", **declared}
+    if isinstance(baseline, ResultsBaseline):
+        scores = {
+            f"declared {key}": getattr(baseline.results, key) for key in ("scorer", "version", "protocol")
+        }
+        return {"scores": "computed elsewhere", "results": baseline.results.path, **scores, **declared}
     settings = external_settings(suite, baseline, root)
     if isinstance(baseline.code, GitCode):
         settings["code"] = {"repository": baseline.code.url, **settings["code"]}

@@ -85,17 +85,19 @@ def plan_scoring(asked: Asked, root: Path) -> ScorePlan:
     dimensions = [name for name in NAMES if any(name in prompt.dimensions for prompt in named.prompts)]
     suite = suite_name(asked.output)
     said = (*_mode_said(named, asked, dimensions, root), *_shapes_said(rows, shapes))
-    files = {asked.output / "names" / f"{row.name}.json": _json(named.files[row.name]) for row in rows}
+    files = {
+        asked.output / "names" / f"{row.name}.json": as_plain_yaml(named.files[row.name]) for row in rows
+    }
     listed = asked.output / "prompts.jsonl"
     if named.mode == "custom":
         files[listed] = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in _list_lines(named))
     common = Counter(shape for found in shapes.values() for shape in found.values()).most_common(1)[0][0]
     for row in rows:
-        files[asked.output / "rows" / f"{row.name}.yaml"] = _json(
+        files[asked.output / "rows" / f"{row.name}.yaml"] = as_plain_yaml(
             _row_file(row, asked, set(shapes[row.name].values()))
         )
     values = _suite_values(asked, suite, [row.name for row in rows], dimensions, named, common, said)
-    files[asked.output / "suite.yaml"] = f"# Written by raven-bench score.\n{_json(values)}"
+    files[asked.output / "suite.yaml"] = f"# Written by raven-bench score.\n{as_plain_yaml(values)}"
     return ScorePlan(suite, files, said)
 
 
@@ -421,30 +423,16 @@ def _suite_values(
     else:
         prompts |= {"list": str(asked.output / "prompts.jsonl"), "scored_only": True}
     official = asked.benchmark == "vbench"
-    return {
-        "suite": suite,
-        "benchmark": asked.benchmark,
+    return planned_suite(suite, asked.benchmark, rows, dimensions, prompts, asked.output) | {
         "label": f"Clips of others ({', '.join(rows)[:200]}), scored by raven-bench score.",
         "device": asked.device,
-        "baselines": list(rows),
-        "row_files": str(asked.output / "rows"),
-        "controls": [],
-        "dimensions": list(dimensions),
-        "prompts": prompts,
         "clip": {
             "pixel_frames": max(2, shape.pixel_frames),
             "height": shape.height,
             "width": shape.width,
             "fps": max(1, round(shape.fps)),
         },
-        "sample": {"batch": 1, "shards": 1, "noise": "portable", "precision": "float32"},
-        "model": {"codec": "none", "text": "none", "latent_height": 1, "latent_width": 1},
-        "weights": {},
-        "train": {},
-        "raven": None,
-        "cm_grpo": None,
         "scoring": {"resources": ["scorer"], "backend": asked.backend},
-        "aggregate": {"draws": 10_000, "seed": 0},
         "report": {"clips_budget_mb": 100, "note": None, "notes": list(said)},
         "rates": {
             "train_s": 0,
@@ -458,6 +446,34 @@ def _suite_values(
     }
 
 
-def _json(values: Any) -> str:
+def planned_suite(
+    suite: str, benchmark: str, rows: Sequence[str], dimensions: Sequence[str], prompts: Any, output: Path
+) -> dict[str, Any]:
+    """A suite's file that samples and trains nothing, whose rows are in files beside it."""
+    return {
+        "suite": suite,
+        "benchmark": benchmark,
+        "label": f"Scores of {', '.join(rows)[:200]}.",
+        "device": "cpu",
+        "baselines": list(rows),
+        "row_files": str(output / "rows"),
+        "controls": [],
+        "dimensions": list(dimensions),
+        "prompts": prompts,
+        "clip": {"pixel_frames": 81, "height": 480, "width": 832, "fps": 16},
+        "sample": {"batch": 1, "shards": 1, "noise": "portable", "precision": "float32"},
+        "model": {"codec": "none", "text": "none", "latent_height": 1, "latent_width": 1},
+        "weights": {},
+        "train": {},
+        "raven": None,
+        "cm_grpo": None,
+        "aggregate": {"draws": 10_000, "seed": 0},
+        "report": {"clips_budget_mb": 0, "note": None},
+        "rates": {"train_s": 0, "clip_s": 0, "score_clip_s": 0, "job_s": 2, "clip_mb": 0},
+        "resources": [],
+    }
+
+
+def as_plain_yaml(values: Any) -> str:
     """JSON, which is YAML too: names of others need no rules of quoting."""
     return json.dumps(values, indent=1, ensure_ascii=False) + "\n"

@@ -104,7 +104,13 @@ def missing_for_jobs(
     if rewarded and (error := missing_reward_environment(root)):
         return f"{', '.join(rewarded)}: {error}"
     made_elsewhere = ("external_contract", "external", "import_clips")
-    rows = sorted({row for rule, row in jobs if rule in made_elsewhere and row is not None})
+    rows = sorted(
+        {
+            row
+            for rule, row in jobs
+            if row is not None and (rule in made_elsewhere or rule.startswith("import_results_"))
+        }
+    )
     missing = [text for row in rows for text in _missing_parts(root, baselines[row])]
     return "\n".join([*missing, "Nothing was started."]) if missing else ""
 

@@ -36,7 +36,7 @@ RULES_OF_STAGE: dict[str, tuple[str, ...]] = {
     "sample": ("sample", "render", "external_contract", "external", "import_clips"),
     "check": ("check",),
     "filter": ("filter", "filter_part"),
-    "score": ("score", "score_part", "score_custom"),
+    "score": ("score", "score_part", "score_custom", "import_results"),
     "aggregate": ("measure_long", "aggregate", "long_table"),
     "report": ("report",),
 }
@@ -63,7 +63,7 @@ HIDDEN_ERRORS = ("Exiting because a job execution failed", "At least one job did
 
 def stage_of(rule: str) -> str:
     """The stage of a rule."""
-    return RULE_STAGE.get(rule, rule)
+    return RULE_STAGE.get("import_results" if rule.startswith("import_results_") else rule, rule)
 
 
 def stages_in_order(stages: Mapping[str, Any]) -> list[str]:

@@ -66,7 +66,11 @@ def licences_of(root: Path, suite: Suite, baselines: Mapping[str, AnyBaseline]) 
 def _row(suite: Suite, row: str, baseline: AnyBaseline) -> Licence:
     """A row's licence: that of the published release, and whether this run uses it."""
     if not isinstance(baseline, Baseline):
-        note = "its own program and weights" if baseline.kind == "external" else "clips made elsewhere"
+        note = {
+            "external": "its own program and weights",
+            "import": "clips made elsewhere",
+            "results": "scores computed elsewhere",
+        }[baseline.kind]
     elif row in suite.weights and str(suite.weights[row]).startswith(FETCHED_FOLDER):
         note = f"released weights, {baseline.weights.repo}"
     elif row in suite.train:

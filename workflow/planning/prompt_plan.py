@@ -17,7 +17,7 @@ STANDARD: dict[str, dict[str, Any]] = {
 }
 """Prompt settings of each benchmark's standard protocol; VBench's list has no seed."""
 
-SAID_IF_SET = ("counts", "scored_only")
+SAID_IF_SET = ("counts", "scored_only", "imported")
 """Prompt settings that are left out where they say nothing."""
 
 WORDING = {

@@ -30,7 +30,12 @@ def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
 
     Raises ValueError for a row with the label of another.
     """
-    endings = {"native": "", "external": " (external)", "import": " (imported)"}
+    endings = {
+        "native": "",
+        "external": " (external)",
+        "import": " (imported)",
+        "results": " (scores imported)",
+    }
     names: dict[str, dict[str, Any]] = {}
     for row in suite.baselines:
         title = suite.train[row].title if row in suite.train else None

@@ -1,12 +1,13 @@
 """What decides a row's clips, and which files of its own it has: external inputs, rules, training data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from baselines.spec import AnyBaseline, Baseline, ExternalBaseline, ImportBaseline
+from baselines.spec import AnyBaseline, Baseline, ExternalBaseline, ImportBaseline, ResultsBaseline
 from evaluation.dimensions import NAMES
 from evaluation.files import load_json
+from evaluation.imported_results import result_files
 from workflow.external.archive import original_files
 from workflow.external.baseline import external_settings, import_settings, row_clip
 from workflow.planning.paths import fetched_checksums, own_record, weights_file
@@ -25,7 +26,7 @@ Baselines = Mapping[str, AnyBaseline]
 
 
 def rows_of_kind(baselines: Baselines, kind: str) -> list[str]:
-    """The rows of baselines of one kind: native, external or import."""
+    """The rows of baselines of one kind: native, external, import or results."""
     return [row for row, baseline in baselines.items() if baseline.kind == kind]
 
 
@@ -45,7 +46,30 @@ def clip_settings(suite: Suite, baselines: Baselines, root: Path, row: str) -> d
         return sampling_settings(suite, baseline)
     if isinstance(baseline, ImportBaseline):
         return import_settings(suite, baseline)
+    if isinstance(baseline, ResultsBaseline):
+        return results_settings(suite, baseline, scored_metrics(suite, baselines, row))
     return external_settings(suite, baseline, root)
+
+
+def scored_metrics(suite: Suite, baselines: Baselines, row: str) -> list[str]:
+    """The dimensions that a row has scores of: all of the suite, the user's own too, or of imported scores
+    those that it has.
+    """
+    baseline = baselines.get(row)
+    if not isinstance(baseline, ResultsBaseline):
+        return [*suite.dimensions, *suite.custom_dimensions]
+    had = baseline.results.dimensions
+    return [name for name in suite.dimensions if had is None or name in had]
+
+
+def results_settings(suite: Suite, baseline: ResultsBaseline, dimensions: Sequence[str]) -> dict[str, Any]:
+    """What decides a row of imported scores beside its file, as plain values."""
+    return {
+        **baseline.results.model_dump(mode="json", exclude={"path", "dimensions"}),
+        "benchmark": suite.benchmark,
+        "dimensions": list(dimensions),
+        "common": suite.prompts.imported == "common",
+    }
 
 
 def clip_of_row(suite: Suite, baselines: Baselines, row: str) -> dict[str, int]:
@@ -62,6 +86,9 @@ def external_inputs(baseline: AnyBaseline) -> list[Path]:
         listed = baseline.clips.files
         names = None if listed is None else load_json(Path(listed).read_bytes(), listed).values()
         return original_files(Path(baseline.clips.path), names, baseline.clips.numbered_by)
+    if isinstance(baseline, ResultsBaseline):
+        place = Path(baseline.results.path)
+        return result_files(place) if place.exists() else []
     return [Path(name) for name in baseline.files] if isinstance(baseline, ExternalBaseline) else []
 
 

@@ -52,6 +52,10 @@ class PromptSettings(Section):
     """
     scored_only: bool = False
     """Whether no model is given the texts of `list`, so that they need no words of the embedded world."""
+    imported: Literal["all", "common"] | None = None
+    """Of a suite whose rows are all imported results, so that prompts of `list` need no facts: whether each
+    must have all of it, or scores of other prompts and samples are passed over, and no row has a total.
+    """
 
     @model_validator(mode="after")
     def check_list(self) -> PromptSettings:
@@ -332,7 +336,7 @@ class Suite(Section):
     @property
     def whole(self) -> bool:
         """Whether every prompt and sample that the suite is about is rendered or there."""
-        return self.prompts.counts is None
+        return self.prompts.counts is None and self.prompts.imported != "common"
 
     def weights_path(self, row: str) -> str:
         """Path of the weights of a row that is not trained in the run."""

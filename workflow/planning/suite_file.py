@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from baselines.spec import Baseline, kind_of, load_baseline, load_row
+from baselines.spec import AnyBaseline, Baseline, ResultsBaseline, kind_of, load_baseline, load_row
 from baselines.strict_yaml import load_yaml, read_strict, validate_strict
 from evaluation.dimensions import NAMES
 from evaluation.text_only_dimensions import TEXT_ONLY, TEXT_ONLY_CONTROLS
@@ -199,6 +199,13 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             raise ValueError(f"{where}: baseline {row!r} has no file {file}; write it or take the row out.")
         kind = kind_of(root / file)
         _check_kind(suite, row, kind, where)
+        if kind == "results":
+            _check_results(suite, row, load_row(root / file), f"{where}: {file}")
+        elif suite.prompts.imported is not None:
+            raise ValueError(
+                f"{where}: prompts.imported is for suites of imported results alone, and baseline {row!r} "
+                f"is of kind {kind}; take that key or the row out."
+            )
         if kind == "native" and (row in suite.weights) == (row in suite.train):
             raise ValueError(
                 f"{where}: baseline {row!r} must be in exactly one of `weights` (a file) and `train` "
@@ -339,6 +346,29 @@ def _released(values: Mapping[str, Any], where: str, root: Path) -> dict[str, An
             "take `weights` out of --config (RELEASED=1 out of make), or choose a suite such as vbench."
         )
     return {"weights": weights, "train": {}, "resources": groups}
+
+
+def _check_results(suite: Suite, row: str, baseline: AnyBaseline, where: str) -> None:
+    """Raises ValueError for dimensions that do not exist or are not the suite's, and for controls that would
+    be made from clips that there are not.
+    """
+    assert isinstance(baseline, ResultsBaseline), "its kind says so"
+    asked = baseline.results.dimensions or ()
+    if unknown := [name for name in asked if name not in NAMES]:
+        raise ValueError(
+            f"{where}: results.dimensions names {', '.join(unknown)}, expected some of {', '.join(NAMES)}."
+        )
+    if asked and not set(asked) & set(suite.dimensions):
+        raise ValueError(
+            f"{where}: results.dimensions has none of the suite's ({', '.join(suite.dimensions)}); take row "
+            f"{row} out."
+        )
+    made = [name for name in suite.controls if (control := clip_control(name)) and control.source == row]
+    if made:
+        raise ValueError(
+            f"{where}: control {made[0]!r} is made from clips of {row}, which has scores and no clips; take "
+            "the control out."
+        )
 
 
 def _check_kind(suite: Suite, row: str, kind: str, where: str) -> None:

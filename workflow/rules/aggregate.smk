@@ -8,11 +8,11 @@ rule aggregate:
     """Normalise, total and compare: intervals over prompts, paired tests; an incomplete row gets no total."""
     input:
         prompts="<results>/prompts/prompts.jsonl",
-        results=expand(
-            "<results>/scores/{row}/{dimension}.result.json",
-            row=CHOSEN.rows,
-            dimension=[*CHOSEN.dimensions, *CHOSEN.custom_dimensions],
-        ),
+        results=[
+            f"<results>/scores/{row}/{dimension}.result.json"
+            for row in CHOSEN.rows
+            for dimension in scored_metrics(CHOSEN, BASELINES, row)
+        ],
         filtered=expand("<results>/filter/{row}.json", row=CHOSEN.rows),
         gone=gone_note(f"{FOLDERS.run}/aggregate"),
     output:

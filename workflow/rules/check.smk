@@ -43,5 +43,5 @@ checkpoint check:
 rule clips:
     """Every row's clips, checked, without filter, scores and report."""
     input:
-        expand("<results>/clips/{row}/manifest.jsonl", row=CHOSEN.rows),
+        expand("<results>/clips/{row}/manifest.jsonl", row=WITH_CLIPS),
     localrule: True

@@ -22,7 +22,13 @@ from workflow.planning.missing_clips import missing_note
 from workflow.planning.missing_results import gone_note
 from workflow.planning.paths import baseline_file, folders_of, has_user_list, own_folder, prompt_list_copy
 from workflow.planning.run_events import RunEvents
-from workflow.planning.row_plan import clip_settings, included_rules, rows_of_kind, threads_to_sample
+from workflow.planning.row_plan import (
+    clip_settings,
+    included_rules,
+    rows_of_kind,
+    scored_metrics,
+    threads_to_sample,
+)
 from workflow.planning.subset import choose_subset, chosen_suite
 from workflow.planning.suite_file import config_name, load_suite
 from workflow.planning.surroundings import settle_surroundings
@@ -52,6 +58,7 @@ BASELINES = {row: load_row(ROOT / baseline_file(SUITE, row)) for row in SUITE.ba
 NATIVE = rows_of_kind(BASELINES, "native")
 EXTERNAL = rows_of_kind(BASELINES, "external")
 IMPORTED = rows_of_kind(BASELINES, "import")
+RESULTS = rows_of_kind(BASELINES, "results")
 CUSTOM = {custom.name: custom for custom in custom_dimensions(SUITE, ROOT)}
 
 # What this run is about: all of the suite, or the part that --config only="..." chooses.
@@ -64,6 +71,7 @@ SUBSET = choose_subset(
 )
 CHOSEN = chosen_suite(SUITE, SUBSET)
 FOLDERS = folders_of(SUITE, SUBSET)
+WITH_CLIPS = [row for row in CHOSEN.rows if row not in RESULTS]
 
 
 # Of a whole run all three are results/<suite> (workflow/planning/paths.py says what each is in a subset).
@@ -79,7 +87,7 @@ def only_rows(rows):
 
 
 wildcard_constraints:
-    row=only_rows(SUITE.rows),
+    row=only_rows([row for row in SUITE.rows if row not in RESULTS]),
     dimension="|".join(SUITE.dimensions),
     custom="|".join(SUITE.custom_dimensions) or "(?!)",
     shard=r"\d+-of-\d+",
@@ -93,6 +101,13 @@ def as_json(value):
 # code_of(modules, or functions of the wildcards that name them) is what jobs track of their code.
 CODE = CodeBook(ROOT, Path(FOLDERS.suite), GPU_ONLY if SUITE.device == "cpu" else ())
 code_of = CODE.code_of
+
+
+def imported_dimensions(row):
+    """The dimensions of which a row's scores are imported: those of the run, or of the suite where all is
+    shared.
+    """
+    return scored_metrics(CHOSEN if SUBSET and SUBSET.of_prompts else SUITE, BASELINES, row)
 
 
 def row_settings(row):

@@ -1,4 +1,7 @@
 # a folder or zip of finished clips -> mp4 files (undeclared) and the shards of a row as in sample.smk
+# somebody's scores -> imported/<row>.json, filter/<row>.json, scores/<row>/<dimension>.result.json
+from workflow.planning.row_plan import results_settings
+
 
 
 rule import_clips:
@@ -39,3 +42,51 @@ rule import_clips:
         " --manifests {output.manifests:q}"
         " --timings {output.timings:q}"
         " > {log:q} 2>&1"
+
+
+# A rule of its own for each row of results: rows may have different dimensions. Nothing of them is filtered,
+# checked or scored here, and there are no clips.
+for row_of_results in RESULTS:
+
+    rule:
+        name:
+            f"import_results_{row_of_results}"
+        input:
+            prompts="<suite>/prompts/prompts.jsonl",
+            chosen="<results>/prompts/prompts.jsonl",
+            changed=changed_inputs,
+        output:
+            source="<results>/imported/{row}.json",
+            filtered="<results>/filter/{row}.json",
+            results=expand(
+                "<results>/scores/{{row}}/{dimension}.result.json",
+                dimension=imported_dimensions(row_of_results),
+            ),
+        log:
+            "<results>/logs/import_results/{row}.log",
+        benchmark:
+            "<results>/benchmarks/import_results/{row}.tsv"
+        localrule: True
+        wildcard_constraints:
+            row=row_of_results,
+        params:
+            suite=SUITE.suite,
+            settings=lambda wc: as_json(
+                results_settings(SUITE, BASELINES[wc.row], imported_dimensions(wc.row))
+            ),
+            source=lambda wc: BASELINES[wc.row].results.path,
+            code=code_of("workflow.scripts.import_results"),
+            folder=f"{FOLDERS.suite}/clips/{{row}}",
+        shell:
+            "python -m workflow.scripts.import_results"
+            " --suite {params.suite:q}"
+            " --row {wildcards.row:q}"
+            " --from {params.source:q}"
+            " --prompts {input.prompts:q}"
+            " --chosen {input.chosen:q}"
+            " --settings {params.settings:q}"
+            " --remember {params.folder:q}"
+            " --output {output.source:q}"
+            " --filtered {output.filtered:q}"
+            " --results {output.results:q}"
+            " > {log:q} 2>&1"

@@ -32,8 +32,8 @@ rule long_table:
     input:
         scores="<run>/aggregate/scores.json",
         prompts="<results>/prompts/prompts.jsonl",
-        manifests=expand("<results>/clips/{row}/manifest.jsonl", row=CHOSEN.rows),
-        measured=expand("<results>/long/{row}.json", row=CHOSEN.rows),
+        manifests=expand("<results>/clips/{row}/manifest.jsonl", row=WITH_CLIPS),
+        measured=expand("<results>/long/{row}.json", row=WITH_CLIPS),
     output:
         table="<run>/aggregate/long.json",
     log:

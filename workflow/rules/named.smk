@@ -27,8 +27,8 @@ rule name_clips:
 
 
 for target, named_rows in {
-    "vbench_named": CHOSEN.rows,
-    **{f"vbench_named_of_{row}": [row] for row in CHOSEN.rows},
+    "vbench_named": WITH_CLIPS,
+    **{f"vbench_named_of_{row}": [row] for row in WITH_CLIPS},
 }.items():
 
     rule:

@@ -24,7 +24,7 @@ def whole_results(wildcards):
         raise ValueError(
             f"The leaderboard's zip holds whole results only. {SUBSET.note} Run it without `only`."
         )
-    return expand("<suite>/leaderboard/{row}.zip", row=SUITE.rows)
+    return expand("<suite>/leaderboard/{row}.zip", row=WITH_CLIPS)
 
 
 rule vbench_environment:

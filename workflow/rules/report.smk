@@ -13,8 +13,9 @@ rule report:
         chunks="<run>/aggregate/chunks.json",
         long=["<run>/aggregate/long.json"] if SUITE.clip.long_fps else [],
         prompts="<results>/prompts/prompts.jsonl",
-        manifests=expand("<results>/clips/{row}/manifest.jsonl", row=CHOSEN.rows),
-        timings=expand("<results>/clips/{row}/timings.jsonl", row=CHOSEN.rows),
+        manifests=expand("<results>/clips/{row}/manifest.jsonl", row=WITH_CLIPS),
+        timings=expand("<results>/clips/{row}/timings.jsonl", row=WITH_CLIPS),
+        imported=expand("<results>/imported/{row}.json", row=[row for row in RESULTS if row in CHOSEN.rows]),
         filtered=expand("<results>/filter/{row}.json", row=CHOSEN.rows),
         trained=expand(
             "<suite>/train/{row}/train.json", row=[row for row in SUITE.train if row in CHOSEN.rows]

@@ -13,8 +13,6 @@ VBench's JSON lie in --output; the same command goes on where it was stopped.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,14 +22,11 @@ from evaluation.dimensions import NAMES
 from evaluation.files import load_json, write_text
 from evaluation.records import Interval, ScoresTable, read_json
 from models.training.launch import count_gpus
-from workflow.external.score_plan import Asked, ScorePlan, plan_scoring
+from workflow.external.planned_run import own_and_other_flags, run_plan, write_plan
+from workflow.external.score_plan import Asked, plan_scoring
 
 _ROOT = Path(__file__).resolve().parents[2]
 DRY = {"-n", "--dry-run", "--dryrun"}
-
-
-class RunFailedError(ValueError):
-    """Snakemake, which has said why, did not finish."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,17 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU")
     parser.add_argument("--common", action="store_true", help="leave out clips that not every row has")
     given = list(sys.argv[1:] if arguments is None else arguments)
-    mine, others = split_flags(parser, given)
+    mine, others = own_and_other_flags(parser, given)
     return run(parser, mine, lambda flags: score(flags, others))
-
-
-def split_flags(parser: argparse.ArgumentParser, given: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Arguments of ours, and those of Snakemake: everything from its first flag on that is not ours."""
-    ours = {name for action in parser._actions for name in action.option_strings}
-    for place, word in enumerate(given):
-        if word.startswith("-") and word.split("=")[0] not in ours:
-            return list(given[:place]), list(given[place:])
-    return list(given), []
 
 
 def score(flags: argparse.Namespace, others: Sequence[str]) -> None:
@@ -77,41 +63,14 @@ def score(flags: argparse.Namespace, others: Sequence[str]) -> None:
         common=flags.common,
     )
     plan = plan_scoring(asked, _ROOT)
-    write_plan(plan, output)
+    write_plan(plan, output, _ROOT)
     for line in plan.said:
         print(line, flush=True)
     if official and device == "cpu":
         print("No GPU was found, so VBench's networks run on the CPU: minutes for each clip.", flush=True)
-    profile = [] if "--profile" in others else ["--profile", "local"]
-    words = ["reports/table.html", *profile, "--configfile", str(output / "suite.yaml"), *others]
-    os.chdir(_ROOT)
-    done = subprocess.run([sys.executable, "-m", "snakemake", *words], check=False)
-    if done.returncode:
-        raise RunFailedError(
-            f"The run did not finish (the reason is above); the same command goes on in {output}."
-        )
+    run_plan(output, _ROOT, others)
     if not DRY & {*others} and (output / "aggregate/scores.json").is_file():
         say_scores(output)
-
-
-def write_plan(plan: ScorePlan, output: Path) -> None:
-    """Write the suite and link its results to the output folder. A file that is the same is not touched.
-
-    Raises ValueError if the folder holds something else.
-    """
-    if output.is_dir() and any(output.iterdir()) and not (output / "suite.yaml").is_file():
-        raise ValueError(
-            f"{output} is not empty and holds no suite of raven-bench score; name a new folder as --output."
-        )
-    for path, text in plan.files.items():
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
-    link = _ROOT / "results" / plan.suite
-    link.parent.mkdir(exist_ok=True)
-    if link.is_symlink() and link.readlink() != output:
-        link.unlink()
-    if not link.is_symlink():
-        link.symlink_to(output, target_is_directory=True)
 
 
 def say_scores(output: Path) -> None:
