@@ -1,10 +1,11 @@
 """Scores from Python, as pandas DataFrames: score folders of clips, read what was scored, compare two rows.
 
-    from evaluation.api import paired_tests, read_results, score_folder
+    from evaluation.api import compare, paired_tests, read_results, score_folder
 
     found = score_folder("ours", "theirs.zip", output="scores", benchmark="toybox")
     found.dimensions.pivot(index="metric", columns="label", values="normalised")
     paired_tests(found, "ours", "theirs")
+    compare("ours_leaderboard.zip", "results/vbench/run.json:raven")
 
 Scoring runs the workflow in a process of its own, as `raven-bench score` does: it resumes, and this package
 imports nothing of it.
@@ -20,9 +21,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from evaluation.clips import ClipFrames
+from evaluation.compared_results import compare_results, named_rows
 from evaluation.dimensions import NAMES
-from evaluation.finished_run import read_finished_run
-from evaluation.results import pairs_frame, read_scores, table_frame
+from evaluation.finished_run import FinishedRun, read_finished_run
+from evaluation.imported_results import is_run, read_named_results, rows_of_run
+from evaluation.results import clips_frame, pairs_frame, table_frame
 from evaluation.text_only_dimensions import ON_REQUEST, TEXT_ONLY
 from evaluation.toybox.caption_facts import facts_of
 from evaluation.toybox.prompt_kinds import DIMENSIONS_OF_KIND, prompt_kind
@@ -72,12 +75,34 @@ def score_folder(
 
 
 def read_results(path: Path | str) -> ScoreFrames:
-    """The scores of a finished run: the --output of `raven-bench score`, results/<suite> or a subset's.
+    """The scores of a finished run, or somebody's results with intervals of ours.
 
-    Raises FileNotFoundError or ValueError as `evaluation.results.read_scores` does.
+    path: the --output of `raven-bench score`, results/<suite> or a subset's; or a leaderboard's zip, a folder
+    of VBench's `*_eval_results.json`, one file of them, or a run.json, all rows of it unless `:row` stands
+    behind. Raises FileNotFoundError or ValueError as `evaluation.results.read_scores` or
+    `evaluation.imported_results.read_foreign_results` does.
     """
-    table = read_finished_run(Path(path)).table
-    return ScoreFrames(read_scores(path), table_frame(table), pairs_frame(table))
+    if (Path(path) / "aggregate/scores.json").is_file():
+        return _frames(read_finished_run(Path(path)))
+    given = [str(path)]
+    if is_run(Path(path)):
+        given = [f"{path}:{row}" for row in rows_of_run(Path(path))]
+    return _frames(compare_results(named_rows([read_named_results(each) for each in given])).run)
+
+
+def compare(one: Path | str, other: Path | str) -> pd.DataFrame:
+    """The paired tests of two results, `one` minus `other` in normalised points, a line a metric.
+
+    Each as `read_results` takes it; a finished run or a run.json of several rows needs `:row` behind it. What
+    not both have is left out, and totals with it; both must be of one protocol, which no file states. Raises
+    ValueError, or FileNotFoundError, in one sentence.
+    """
+    rows = named_rows([read_named_results(given) for given in (one, other)])
+    return pairs_frame(compare_results(rows).run.table)
+
+
+def _frames(run: FinishedRun) -> ScoreFrames:
+    return ScoreFrames(clips_frame(run), table_frame(run.table), pairs_frame(run.table))
 
 
 def paired_tests(scores: ScoreFrames, one: str, other: str) -> pd.DataFrame:

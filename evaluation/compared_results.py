@@ -5,8 +5,11 @@ which no file states, so that it is the reader's to know.
 """
 
 import hashlib
+import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel
@@ -66,19 +69,18 @@ def common_prompts(rows: Sequence[ForeignResults]) -> CommonPrompts:
     finder = PromptFinder(known)
     seen = [_samples_seen(row, names, finder) for row in rows]
     coloured = min(max((s for at in each if at[1] == "color" for s in each[at]), default=0) for each in seen)
+    kept = max((len(found) for each in seen for at, found in each.items() if at[1] == FILTERED), default=1)
     prompts = []
     for prompt in known:
         shared = [n for n in prompt.dimensions if n in names and all((prompt.id, n) in each for each in seen)]
         made = prompt.model_copy(update={"dimensions": tuple(shared)})
-        by_row = [[each[prompt.id, name] for name in shared] for each in seen]
         if made.keep is None:
             counts = [_without_gap(each[prompt.id, n]) for each in seen for n in shared if n != "color"]
             samples = min(prompt.samples, *counts) if counts else coloured + 1
             made = made.model_copy(update={"samples": samples})
         elif not given:  # how many a filter of somebody's kept, and of how many, only the names say
-            kept = max((len(set().union(*found)) for found in by_row if found), default=1)
-            last = max((sample for found in by_row for samples in found for sample in samples), default=0)
-            made = made.model_copy(update={"samples": last + 1, "keep": kept})
+            last = max((sample for each in seen for n in shared for sample in each[prompt.id, n]), default=0)
+            made = made.model_copy(update={"samples": max(kept, last + 1), "keep": kept})
         if shared and made.samples:
             prompts.append(made)
     served = {name for prompt in prompts for name in prompt.dimensions}
@@ -134,6 +136,28 @@ def _without_gap(samples: set[int]) -> int:
     return next(n for n in range(len(samples) + 1) if n not in samples)
 
 
+NamedRows = Mapping[str, tuple[str, ForeignResults]]
+"""Label and results by the row's name."""
+
+
+def named_rows(found: Sequence[ForeignResults]) -> NamedRows:
+    """Label and results by the name of a row: the file's, with what tells it from others of the same name."""
+    titles = [_title(Path(one.path)) if one.row is None else one.label or one.row for one in found]
+    if len(set(titles)) < len(titles):
+        titles = [str(Path(one.path).resolve()) + (f":{one.row}" if one.row else "") for one in found]
+    doubled = Counter(titles)
+    titles = [f"{t}, {n}" if doubled[t] > 1 else t for n, t in enumerate(titles, 1)]
+    names = [re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:50] or "row" for title in titles]
+    if len(set(names)) < len(names):
+        names = [f"row_{number}" for number in range(1, len(names) + 1)]
+    return dict(zip(names, zip(titles, found, strict=True), strict=True))
+
+
+def _title(path: Path) -> str:
+    name = path.resolve().name if path.is_dir() else path.stem
+    return " ".join("".join(c if c.isprintable() else " " for c in name).split())[:100] or "row"
+
+
 class ComparedResults(NamedTuple):
     """Rows from results alone, as a finished run that lies nowhere."""
 
@@ -141,10 +165,10 @@ class ComparedResults(NamedTuple):
     common: CommonPrompts
 
 
-def compare_results(rows: Mapping[str, tuple[str, ForeignResults]], draws: int = DRAWS) -> ComparedResults:
+def compare_results(rows: NamedRows, draws: int = DRAWS) -> ComparedResults:
     """The table of rows from results alone: scores with intervals, and paired tests on what all have.
 
-    rows: label and results by the row's name. draws: of the bootstrap. Totals are there where all sixteen
+    draws: of the bootstrap. Totals are there where all sixteen
     dimensions are, and no row has scores of anything else. Raises ValueError as `common_prompts` and
     `match_results` do.
     """

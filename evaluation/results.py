@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from evaluation.chunks import ChunkTable
-from evaluation.finished_run import read_finished_run
+from evaluation.finished_run import FinishedRun, read_finished_run
 from evaluation.metrics import CUSTOM_GROUP, metrics
 from evaluation.records import Interval, RowSummary, ScoresTable
 
@@ -44,7 +44,11 @@ def read_scores(folder: Path | str) -> pd.DataFrame:
     Raises FileNotFoundError if a file of the run is missing, and ValueError if one is not what the run's
     table was made from, or does not hold exactly the clips that it should.
     """
-    run = read_finished_run(Path(folder))
+    return clips_frame(read_finished_run(Path(folder)))
+
+
+def clips_frame(run: FinishedRun) -> pd.DataFrame:
+    """The lines of `read_scores` of a run that was read."""
     place = {prompt.id: number for number, prompt in enumerate(run.prompts)}
     known = metrics(run.table.benchmark, run.table.custom)
     lines: list[tuple[Any, ...]] = []

@@ -1,40 +1,18 @@
 """Results of others -> a suite whose rows are these results alone: its file, rows and list of prompts."""
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evaluation.compared_results import DRAWS, SEED, CommonPrompts
+from evaluation.compared_results import DRAWS, SEED, CommonPrompts, NamedRows
 from evaluation.imported_results import ForeignResults
-from workflow.external.clip_names import id_of
 from workflow.external.score_plan import ScorePlan, as_plain_yaml, planned_suite, suite_name
 
 NOT_DECLARED = "not declared"
 
 
-def named_rows(found: Sequence[ForeignResults]) -> dict[str, tuple[str, ForeignResults]]:
-    """Label and results by the name of a row: the file's, with what tells it from others of the same name."""
-    titles = [_title(Path(one.path)) if one.row is None else one.label or one.row for one in found]
-    if len(set(titles)) < len(titles):
-        titles = [str(Path(one.path).resolve()) + (f":{one.row}" if one.row else "") for one in found]
-    doubled = Counter(titles)
-    titles = [f"{t}, {n}" if doubled[t] > 1 else t for n, t in enumerate(titles, 1)]
-    names = [id_of(title)[:50] or "row" for title in titles]
-    if len(set(names)) < len(names):
-        names = [f"row_{number}" for number in range(1, len(names) + 1)]
-    return dict(zip(names, zip(titles, found, strict=True), strict=True))
-
-
-def _title(path: Path) -> str:
-    name = path.resolve().name if path.is_dir() else path.stem
-    return " ".join("".join(c if c.isprintable() else " " for c in name).split())[:100] or "row"
-
-
-def plan_results(
-    rows: Mapping[str, tuple[str, ForeignResults]], common: CommonPrompts, output: Path
-) -> ScorePlan:
+def plan_results(rows: NamedRows, common: CommonPrompts, output: Path) -> ScorePlan:
     """The suite of these rows. rows: as `named_rows` has them; common: the prompts that all have."""
     first = next(found for _, found in rows.values())
     listed = output / "prompts.jsonl"

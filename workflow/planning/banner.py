@@ -212,9 +212,11 @@ def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
     counts = count_prompts(prompts)
     outside = sum(row not in suite.weights and row not in suite.train for row in suite.baselines)
     elsewhere = f", {outside} external or imported, whose own time is not counted" if outside else ""
+    alone = f", {len(suite.without_clips)} of scores alone" if suite.without_clips else ""
     return (
         f"Suite {suite.suite}: {counts}; {len(suite.baselines)} baselines ({len(suite.train)} trained "
-        f"here{elsewhere}) and {len(suite.controls)} controls, {len(suite.rows) * counts.clips:,} clips, "
+        f"here{elsewhere}{alone}) and {len(suite.controls)} controls, "
+        f"{len(suite.rows_with_clips) * counts.clips:,} clips, "
         f"{len(suite.dimensions)} dimensions."
     )
 

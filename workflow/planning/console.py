@@ -499,7 +499,8 @@ def known_threads(rule: Any) -> int:
 def answer_of(run: Path) -> list[str]:
     """What a run ends with: its report, and the text that was written beside it."""
     text, page = run / "verdict.txt", run / "report.html"
-    beside = f"; every clip plays in {page}" if page.is_file() else ""
+    alone = any(run.glob("imported/*.json")) and not any(run.glob("clips/*/manifest.jsonl"))
+    beside = f"; {'the same is' if alone else 'every clip plays in'} {page}" if page.is_file() else ""
     said = text_lines(utf8_text(text.read_bytes(), str(text))) if text.is_file() else []
     return [*said, f"Report: reports/table.html{beside}"]
 

@@ -16,15 +16,16 @@ GPU_RULES = ("train", "score_heldout", "sample", "external", "score_part", "filt
 
 def jobs_from_nothing(suite: Suite) -> dict[str, int]:
     """Jobs of a run from nothing, by rule; clips that are not sampled here count as rendered."""
-    rows, trained = len(suite.rows), len(suite.train)
+    rows, trained = len(suite.rows_with_clips), len(suite.train)
     natives = sum(row in suite.weights or row in suite.train for row in suite.baselines)
     jobs = {
         "prompts": 1, "aggregate": 1, "report": 1, "train": trained, "convert": trained,
         "score_heldout": len(heldout_rows(suite)), "check": rows, "filter": rows,
         "sample": natives * suite.sample.shards, "render": (rows - natives) * suite.sample.shards,
         "score": rows * len(suite.dimensions), "score_custom": rows * len(suite.custom_dimensions),
+        "import_results": len(suite.without_clips),
     }  # fmt: skip
-    if suite.benchmark in OFFICIAL_BENCHMARKS:
+    if suite.benchmark in OFFICIAL_BENCHMARKS and rows:
         jobs |= {"vbench_environment": 1, "vbench_weights": 1, "filter_part": rows * len(suite.filter_parts)}
         jobs["score_part"] = rows * sum(len(suite.score_parts(name)) for name in suite.dimensions)
     return jobs

@@ -59,10 +59,10 @@ def protocol_note(root: Path, suite: Suite) -> str | None:
     """
     prompts, standard = suite.prompts, STANDARD[suite.benchmark]
     departures = []
-    if prompts.list is not None:
+    if prompts.list is not None and prompts.imported is None:
         sha256 = _list_sha256(root, prompts.list)["list"]
         departures.append(f"the prompts are those of {Path(prompts.list).name} (sha256 {sha256[:12]})")
-    else:
+    elif prompts.list is None:
         standard_dump = prompts.model_dump(include=set(standard))
         departures += [
             WORDING[key].format(value) for key, value in standard_dump.items() if value != standard[key]

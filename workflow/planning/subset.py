@@ -192,6 +192,7 @@ def chosen_suite(suite: Suite, subset: Subset | None) -> Suite:
         update={
             "baselines": tuple(row for row in suite.baselines if row in subset.rows),
             "controls": tuple(row for row in suite.controls if row in subset.rows),
+            "without_clips": tuple(row for row in suite.without_clips if row in subset.rows),
             "dimensions": subset.dimensions,
             "custom_dimensions": {name: suite.custom_dimensions[name] for name in subset.custom},
         }

@@ -309,6 +309,8 @@ class Suite(Section):
     other rows on these samples."""
     stress: bool = False
     """Whether rows may be sampled beyond the length that they are made for; they are labelled everywhere."""
+    without_clips: Names = ()
+    """Baselines of kind results, as their files say: whoever reads the suite fills it in."""
     noise_key: Name | None = None
     """First part of the key of every portable draw, and of every seed of a work list; null: the suite's name.
     Suites with one key and one list of prompts draw the same noise.
@@ -323,6 +325,11 @@ class Suite(Section):
     def rows(self) -> tuple[str, ...]:
         """Lines of the table: baselines, then controls."""
         return self.baselines + self.controls
+
+    @property
+    def rows_with_clips(self) -> tuple[str, ...]:
+        """Rows whose clips are made or taken in."""
+        return tuple(row for row in self.rows if row not in self.without_clips)
 
     @property
     def shards(self) -> tuple[str, ...]:

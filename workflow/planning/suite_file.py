@@ -175,6 +175,10 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             raise ValueError(f"{where}: {error}") from None
     values = {**values, "train": _train_sections(values, where, root)}
     suite = validate_strict(dict(values), Suite, where=where)
+    if suite.without_clips:
+        raise ValueError(
+            f"{where}: without_clips is filled in from the baselines' files; take it out of the suite's."
+        )
     listed = suite.prompts.list
     if listed is not None and not listed.startswith(FETCHED_FOLDER) and not (root / listed).is_file():
         raise ValueError(
@@ -200,6 +204,7 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
         kind = kind_of(root / file)
         _check_kind(suite, row, kind, where)
         if kind == "results":
+            suite = suite.model_copy(update={"without_clips": (*suite.without_clips, row)})
             _check_results(suite, row, load_row(root / file), f"{where}: {file}")
         elif suite.prompts.imported is not None:
             raise ValueError(

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.command import command, run
-from evaluation.compared_results import ComparedResults, compare_results
+from evaluation.compared_results import ComparedResults, compare_results, named_rows
 from evaluation.files import write_text
 from evaluation.imported_results import read_named_results
 from evaluation.intervals import LEVEL
@@ -24,7 +24,7 @@ from evaluation.records import ScoresTable
 from evaluation.results import csv_text, pairs_frame
 from reports.words import p_text
 from workflow.external.planned_run import own_and_other_flags, run_plan, write_plan
-from workflow.external.results_plan import named_rows, plan_results
+from workflow.external.results_plan import plan_results
 
 _ROOT = Path(__file__).resolve().parents[2]
 

@@ -122,7 +122,7 @@ def check_machine() -> DoctorCheck:
 def check_disk(suite: Suite) -> DoctorCheck:
     """Free disk here, against what is still to be fetched."""
     free = shutil.disk_usage(".").free / 1e9
-    to_fetch = files_of(Path.cwd(), suite).missing / 1000
+    to_fetch = files_of(Path.cwd(), suite, scorer=bool(suite.rows_with_clips)).missing / 1000
     fetching = f", {to_fetch:.1f} GB are still to be fetched" if to_fetch else ""
     said = f"{free:.1f} GB free here{fetching}; results/{suite.suite} is the run's folder"
     return DoctorCheck("ok" if free > 2 + to_fetch else "note", "disk", said)
@@ -203,12 +203,13 @@ def doctor(flags: argparse.Namespace) -> None:
         check_fetched(suite, released=released),
         check_slurm(),
     ]
-    if suite.benchmark in OFFICIAL_BENCHMARKS:
+    if suite.benchmark in OFFICIAL_BENCHMARKS and suite.rows_with_clips:
         checks += check_scorer(suite, root, released=released)
     for check in checks:
         sys.stdout.write(f"{check.verdict:8}{check.what:17}{check.found}\n")
     prompts = expected_prompts(suite, root)
-    everything = [("train", row) for row in suite.train] + [("vbench_weights", None)]
+    everything: list[tuple[str, str | None]] = [("train", row) for row in suite.train]
+    everything += [("vbench_weights", None)] if suite.rows_with_clips else []
     alternative = released_alternative(root, [flags.config], flags.replace)
     notices = start_notices(suite, prompts, root) if prompts is not None else []
     for line in (*run_needs(root, suite, prompts, everything, alternative), *notices):
