@@ -561,13 +561,14 @@ Environment = Annotated[PrefixEnvironment | UvEnvironment | CondaEnvironment, Fi
 class Declared(Section):
     """What a baseline says about itself and we cannot check; None is shown as unknown in the report's audit.
 
-    steps: network evaluations per chunk. prompts: which of a prompt's two texts the model was given.
+    steps: network evaluations per chunk. prompts: which of a prompt's two texts the model was given, or that
+    it was another one; rows are compared only with rows that say the same.
     """
 
     steps: Count | None
     noise: PlainLine | None
     seeds: PlainLine | None
-    prompts: Literal["short", "extended"] | None
+    prompts: Literal["short", "extended", "other"] | None
     precision: PlainLine | None
     encoder: PlainLine | None
 

@@ -19,6 +19,7 @@ from evaluation.estimates import Design, Estimate, make_design, mean_estimates, 
 from evaluation.intervals import LEVEL, Array, holm, holm_levels, rank_ranges
 from evaluation.metrics import CUSTOM_GROUP, Metric, fewest_draws, metrics
 from evaluation.power import detectable_difference, needs, table_power
+from evaluation.protocol import protocol_groups, row_protocol
 from evaluation.records import (
     CustomDimension,
     DimensionResult,
@@ -27,6 +28,7 @@ from evaluation.records import (
     PairedDifference,
     Positive,
     Prompt,
+    Protocol,
     RankRange,
     Record,
     RowKind,
@@ -58,6 +60,8 @@ class RowLabel(Record):
     """The row whose clips a control is made from."""
     samples: Positive | None = None
     """Of each prompt the row has the first so many samples alone; None: all of them."""
+    protocol: Protocol | None = None
+    """What is said of it, see `row_protocol`; None of a control."""
 
 
 class AggregateSettings(Record):
@@ -89,6 +93,15 @@ class AggregateSettings(Record):
     def scored(self) -> dict[str, Metric]:
         """The metrics that this run was asked for."""
         return {n: m for n, m in self.known.items() if m.group == CUSTOM_GROUP or n in self.dimensions}
+
+    def protocols(self, prompts: Sequence[Prompt]) -> dict[str, Protocol | None]:
+        """The protocol of every row that is no control."""
+        long = self.seconds_of is not None
+        return {
+            row: row_protocol(found.protocol, prompts, long=long)
+            for row, found in self.rows.items()
+            if found.kind in RANKED_KINDS
+        }
 
 
 class Totals(NamedTuple):
@@ -425,6 +438,11 @@ def holm_family(
     ]
 
 
+def row_groups(rows: Sequence[RowSummary]) -> list[list[str]]:
+    """The rows of a table that are no controls, by protocol; those of the first group are ranked."""
+    return protocol_groups({row.row: row.protocol for row in rows if row.kind in RANKED_KINDS}) or [[]]
+
+
 def ranks_by_row(pairs: Sequence[PairedDifference], rows: Sequence[str]) -> dict[str, dict[str, RankRange]]:
     """The rank ranges of ranked rows, by row and metric. A row that a metric has no pair of has none."""
     found: dict[str, dict[str, RankRange]] = {row: {} for row in rows}
@@ -518,32 +536,36 @@ def aggregate(
         members = {dimension.name for dimension in DIMENSIONS if dimension.group == group}
         prompts_of[group] = sum(bool(members & served) for served in scored)
     draws = {row: _row_draws(by_row[row], design, settings, prompts_of) for row in settings.rows}
-    ranked = [row for row, name in settings.rows.items() if name.kind in RANKED_KINDS]
-    rivals = list(itertools.combinations(ranked, 2))
-    controls = [row for row in settings.rows if row not in ranked]
-    fewest = fewest_draws(len(ranked), len(settings.custom))
+    protocols = settings.protocols(prompts)
+    ranked, *apart = protocol_groups(protocols) or [[]]
+    controls = [row for row in settings.rows if row not in protocols]
+    fewest = fewest_draws(len(protocols), len(settings.custom))
     if settings.draws < fewest:
         raise ValueError(
             f"{settings.draws} bootstrap draws cannot show a difference at the 5 % level after Holm's "
             f"correction; set draws to at least {fewest}."
         )
-    pairs = _pairs(draws, rivals, design, settings.known)
+    pairs = _pairs(draws, list(itertools.combinations(ranked, 2)), design, settings.known)
     power = table_power(
         [pair for pair in pairs if pair.metric == "total"], [draws[r].by_clip for r in ranked]
     )
     ranks = ranks_by_row(pairs, ranked)
-    for control in controls:  # a family of its own each, so that no control changes a test of two models
+    # Families of their own, so that no row of another protocol and no control change a test of two models.
+    for group in apart:
+        pairs += _pairs(draws, list(itertools.combinations(group, 2)), design, settings.known)
+    for control in controls:
         samples, beside = settings.rows[control].samples, draws
         if samples is not None:
-            cut = {row: on_samples(by_row[row], samples) for row in [*ranked, control]}
+            cut = {row: on_samples(by_row[row], samples) for row in [*protocols, control]}
             beside = {row: _row_draws(found, design, settings, prompts_of) for row, found in cut.items()}
-        pairs += _pairs(beside, [(row, control) for row in ranked], design, settings.known)
+        pairs += _pairs(beside, [(row, control) for row in protocols], design, settings.known)
     summaries = []
     for row, found in given.items():
         empty = [name for name in found if name not in by_row[row]]
         incomplete = _incomplete(list(by_row[row]), empty, settings)
         summary = _row_summary(row, by_row[row], draws[row], design, settings, incomplete)
-        summaries.append(summary.model_copy(update={"ranks": ranks.get(row, {})}))
+        more = {"ranks": ranks.get(row, {}), "protocol": protocols.get(row)}
+        summaries.append(summary.model_copy(update=more))
     return ScoresTable(
         suite=suite,
         inputs=inputs,

@@ -19,6 +19,7 @@ from evaluation.aggregate import RANKED_KINDS, AggregateSettings, RowPair, holm_
 from evaluation.estimates import Design, Estimate, average, mean_estimates
 from evaluation.intervals import Array, holm
 from evaluation.metrics import Metric
+from evaluation.protocol import protocol_groups
 from evaluation.records import (
     DimensionResult,
     Identifier,
@@ -352,5 +353,9 @@ def chunk_table(
             for rows in (ranked, others)
             for curve in _curves_of(drawn, metric, rows, bins, design)
         ),
-        pairs=tuple(_pairs(curves, drawn, ranked, known, summarised, bins, design)),
+        pairs=tuple(
+            pair
+            for group in protocol_groups(settings.protocols(prompts))
+            for pair in _pairs(curves, drawn, group, known, summarised, bins, design)
+        ),
     )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.aggregate import RANKED_KINDS, TOTALS, check_result, on_samples, ranks_by_row, totals
+from evaluation.aggregate import TOTALS, check_result, on_samples, ranks_by_row, row_groups, totals
 from evaluation.files import file_sha256
 from evaluation.metrics import Metric, metrics
 from evaluation.records import (
@@ -187,7 +187,7 @@ def check_table(table: ScoresTable, results: Results) -> None:
                 _refuse(where, metric, pair.prompts, len(common))
         _same(where, metric, pair.difference.mean, difference)
         _same(where, metric, pair.corrected.mean, difference)
-    ranked = [row.row for row in table.rows if row.kind in RANKED_KINDS]
+    ranked = row_groups(table.rows)[0]
     ranks = ranks_by_row([pair for pair in table.pairs if {pair.a, pair.b} <= {*ranked}], ranked)
     for row in table.rows:
         if row.ranks != ranks.get(row.row, {}):

@@ -11,10 +11,11 @@ from typing import Literal
 
 import numpy as np
 
-from evaluation.aggregate import RANKED_KINDS, AggregateSettings, RowPair, holm_family, run_design
+from evaluation.aggregate import AggregateSettings, RowPair, holm_family, run_design
 from evaluation.estimates import Design, Estimate, mean_estimates
 from evaluation.intervals import Array
 from evaluation.long_series import MEASURES, PIXEL_SERIES, LongRow, PixelMeasure
+from evaluation.protocol import protocol_groups
 from evaluation.records import (
     Identifier,
     Interval,
@@ -122,7 +123,7 @@ def long_table(
     pairs: list[PairedDifference] = []
     by_row = {row.row: row for row in rows}
     ordered = [by_row[name] for name in settings.rows if name in by_row]
-    ranked = [row for row in ordered if settings.rows[row.row].kind in RANKED_KINDS]
+    groups = protocol_groups(settings.protocols(prompts))
     for measure in MEASURES:
         found = {row.row: _sums(row, measure, design) for row in ordered}
         for row in ordered:
@@ -135,13 +136,14 @@ def long_table(
                         without=len(row.clips) - clips,
                     )
                 )  # fmt: skip
-        family: list[RowPair] = []
-        for a, b in itertools.combinations([row.row for row in ranked], 2):
-            common = (found[a][1] > 0) & (found[b][1] > 0)
-            one, other = (_estimate(found[r][0] * common, found[r][1] * common, design) for r in (a, b))
-            if one is not None and other is not None:
-                family.append((a, b, measure, one.minus(other)))
-        pairs += holm_family(family, design)
+        for group in groups:
+            family: list[RowPair] = []
+            for a, b in itertools.combinations([row for row in group if row in found], 2):
+                common = (found[a][1] > 0) & (found[b][1] > 0)
+                one, other = (_estimate(found[r][0] * common, found[r][1] * common, design) for r in (a, b))
+                if one is not None and other is not None:
+                    family.append((a, b, measure, one.minus(other)))
+            pairs += holm_family(family, design)
     return LongTable(
         suite=suite,
         inputs=inputs,

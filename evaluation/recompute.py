@@ -15,6 +15,7 @@ from evaluation.files import file_sha256
 from evaluation.finished_run import FinishedRun
 from evaluation.long_series import LongRow
 from evaluation.long_table import LongTable, long_table
+from evaluation.protocol_moves import ProtocolMoves, protocol_moves
 from evaluation.records import Record, ScoresTable, read_json
 from evaluation.variance import VarianceTable, variance_table
 
@@ -31,7 +32,10 @@ def settings_of_table(table: ScoresTable) -> AggregateSettings:
         dimensions=table.dimensions,
         draws=table.draws,
         seed=table.seed,
-        rows={row.row: RowLabel(label=row.label, kind=row.kind, of=row.of) for row in table.rows},
+        rows={
+            row.row: RowLabel(label=row.label, kind=row.kind, of=row.of, protocol=row.protocol)
+            for row in table.rows
+        },
         custom=table.custom,
         subset=table.subset,
         totals=all(row.incomplete != NO_SUBSET_TOTAL for row in table.rows),
@@ -62,6 +66,9 @@ def check_recomputed(folder: Path, run: FinishedRun) -> None:
     }
     for name, (found, again) in read.items():
         _compare(f"aggregate/{name}.json", found, again)
+    if (folder / "aggregate/protocol_moves.json").is_file():
+        moves = protocol_moves(table.suite, run.prompts, results, filtered, settings, table.inputs)
+        _compare("aggregate/protocol_moves.json", _table_of(ProtocolMoves, folder, "protocol_moves"), moves)
     if (folder / "aggregate/long.json").is_file():
         _check_long(folder, run, settings)
 

@@ -412,6 +412,23 @@ class RankRange(Record):
         return str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
 
 
+class Protocol(Record):
+    """Under which rules numbers came about, beside prompts and weights: only numbers of one protocol may be
+    compared. None of a part is what nobody said. evaluation/protocol.py derives it and puts it into words.
+    """
+
+    prompts: Literal["short", "extended", "other"] | None = None
+    """The text that clips were rendered from."""
+    text: Literal["short", "extended"] | None = None
+    """The text that scorers read, where they read one."""
+    static_filter: bool | None = None
+    """Whether of the samples of still prompts only the first static ones are scored."""
+    samples: Positive | None = None
+    """Scored of a prompt. None also where prompts differ in it."""
+    length: Literal["standard", "long"] | None = None
+    """long: clips of more than ten seconds, which have a protocol of their own (VBench-Long)."""
+
+
 class RowSummary(Record):
     """One row of the table."""
 
@@ -431,6 +448,8 @@ class RowSummary(Record):
     """Why there are no totals."""
     ranks: dict[Identifier, RankRange] = {}
     """By metric, totals included; empty of a row that is not ranked."""
+    protocol: Protocol | None = None
+    """None of controls, which have a known answer under any, and of tables of earlier versions."""
 
     @property
     def totals(self) -> dict[str, Interval]:

@@ -17,12 +17,13 @@ import pandas as pd
 from evaluation.chunks import ChunkTable
 from evaluation.finished_run import FinishedRun, read_finished_run
 from evaluation.metrics import CUSTOM_GROUP, metrics
+from evaluation.protocol import protocol_tag
 from evaluation.records import Interval, RowSummary, ScoresTable
 
 CLIP_COLUMNS = ("row", "dimension", "prompt", "sample", "value", "unit", "normalised", "benchmark")
 TABLE_COLUMNS = (
     "row", "label", "row_kind", "metric", "scorer_kind", "raw", "raw_low", "raw_high", "normalised", "low",
-    "high", "prompts", "clips", "first_rank", "last_rank",
+    "high", "prompts", "clips", "first_rank", "last_rank", "protocol",
 )  # fmt: skip
 PAIR_COLUMNS = (
     "a", "b", "family", "metric", "difference", "low", "high", "corrected_low", "corrected_high", "p_value",
@@ -86,9 +87,12 @@ def _ranks(row: RowSummary, metric: str) -> dict[str, int]:
 
 
 def table_frame(table: ScoresTable) -> pd.DataFrame:
-    """A line a row and metric; totals have no raw scores, counts and kind of scorer, controls no ranks."""
+    """A line a row and metric. Totals have no raw scores, counts and kind of scorer, controls no ranks and no
+    protocol.
+    """
     lines = [
         {"row": row.row, "label": row.label, "row_kind": row.kind, **cells, **_ranks(row, cells["metric"])}
+        | ({} if row.protocol is None else {"protocol": protocol_tag(row.protocol)})
         for row in table.rows
         for cells in _row_cells(row)
     ]

@@ -62,7 +62,7 @@ def markdown(table: ScoresTable, bounds: BoundsName) -> str:
         row = line.summary
         values = [markdown_number(metric_value(row, m), marks[m].get(row.row)) for m in TOTALS]
         cells = [str(line.rank or "-"), markdown_text(row.label), row.kind, *values]
-        lines.append(f"| {' | '.join(cells)} | {markdown_text(row.incomplete or '')} |")
+        lines.append(f"| {' | '.join(cells)} | {markdown_text(line.unranked or row.incomplete or '')} |")
     lines += [
         "",
         f"Suite {markdown_text(table.suite)}, {suite_kind(table)}; brackets: 95 % intervals over prompts, "
@@ -103,7 +103,8 @@ def latex(table: ScoresTable, bounds: BoundsName) -> str:
         values = [latex_number(metric_value(row, m), marks[m].get(row.row)) for m in TOTALS]
         return [latex_text(row.label), *values, (str(line.rank or "--")).replace(" to ", "--")]
 
-    blocks = [[cells(line) for line in lines] for lines in ([*main.ranked, *main.incomplete], main.controls)]
+    parts = (main.ranked + main.incomplete, main.apart, main.controls)
+    blocks = [[cells(line) for line in lines] for lines in parts]
     return _booktabs(table, ["Method", TOTAL_NAMES[bounds], "Quality", "Semantic", "Rank"], blocks)
 
 

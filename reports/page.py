@@ -23,6 +23,7 @@ from reports.sections.limits import limits_section
 from reports.sections.long_clips import long_clips_section
 from reports.sections.methods import methods_section
 from reports.sections.over_time import over_time_section
+from reports.sections.protocol_moves import protocol_moves_section
 from reports.sections.provenance import provenance_section
 from reports.sections.scores import scores_section
 from reports.sections.static_filter import static_filter_section
@@ -66,6 +67,13 @@ SECTIONS: dict[str, PagePart] = {
     ),
     "over_time": PagePart("over-time", "Over time", "Quality over time", over_time_section),
     "training": PagePart("training", "Training", "Training in this run", training_section),
+    "protocol_moves": PagePart(
+        "protocol-moves",
+        "Protocol",
+        "What the protocol moves",
+        protocol_moves_section,
+        shown=lambda run: run.protocol_moves is not None,
+    ),
     "limits": PagePart("limits", "Limits", "Limits", limits_section),
     "cost": PagePart("cost", "Time and memory", "Time and memory", cost_section),
     "static_filter": PagePart(

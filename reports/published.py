@@ -8,7 +8,8 @@ from typing import Annotated, Literal, NamedTuple
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from evaluation.records import Record
+from evaluation.protocol import protocol_differences, protocol_tag
+from evaluation.records import Protocol, Record
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -20,6 +21,8 @@ class PublishedSource(Record, strict=True):
     title: str
     link: str
     protocol: str
+    stated: Protocol = Protocol()
+    """What of its protocol the source says, in the words that rows of a run have."""
     read: Literal["paper", "figure", "notes"]
     """In the paper's text, off its figure, or in reading notes that were not compared with the PDF."""
 
@@ -59,6 +62,15 @@ class PublishedLine(NamedTuple):
 
     source: PublishedSource
     totals: PublishedTotals
+
+    @property
+    def tag(self) -> str | None:
+        """The protocol in short; None where nothing of it is stated."""
+        return protocol_tag(self.source.stated) if self.source.stated != Protocol() else None
+
+    def unlike(self, measured: Protocol | None) -> list[str]:
+        """In what the stated protocol differs from that of a measured row."""
+        return protocol_differences(self.source.stated, measured, "here", stated=True)
 
 
 def read_published(path: Path = PUBLISHED) -> dict[str, list[PublishedLine]]:

@@ -14,6 +14,7 @@ from evaluation.files import file_sha256
 from evaluation.finished_run import read_finished_run
 from evaluation.long_table import LongTable
 from evaluation.metrics import metrics
+from evaluation.protocol_moves import ProtocolMoves
 from evaluation.records import (
     UNKNOWN_NOISE,
     Clip,
@@ -40,7 +41,7 @@ from reports.speed import RowCost, Speed, row_cost, speed_of
 from reports.starts import Start, read_starts
 from reports.tables import best_first
 
-Beside = TypeVar("Beside", VarianceTable, ChunkTable, LongTable)
+Beside = TypeVar("Beside", VarianceTable, ChunkTable, LongTable, ProtocolMoves)
 
 
 class ReportRow(Record):
@@ -134,6 +135,8 @@ class Run(Record):
     chunks: ChunkTable | None = None
     long: LongTable | None = None
     """Of suites of long clips."""
+    protocol_moves: ProtocolMoves | None = None
+    """None of records of earlier versions."""
     speed: dict[str, Speed]
     gallery: Gallery
     votes: VoteSummary | None = None
@@ -287,6 +290,7 @@ def read_run(
         stages=read_stages(results_dir),
         variance=variance,
         chunks=chunks,
+        protocol_moves=_beside(ProtocolMoves, scores.with_name("protocol_moves.json"), table),
         long=_beside(LongTable, scores.with_name("long.json"), table),
         speed={row: found for row, found in speed.items() if found is not None},
         gallery=gallery,

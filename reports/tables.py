@@ -5,10 +5,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from evaluation.aggregate import RANKED_KINDS, TOTALS, Totals, totals
+from evaluation.aggregate import RANKED_KINDS, TOTALS, Totals, row_groups, totals
 from evaluation.dimensions import NAMES, BoundsName
 from evaluation.intervals import LEVEL
 from evaluation.metrics import Metric
+from evaluation.protocol import protocol_differences
 from evaluation.records import Interval, PairedDifference, RankRange, RowSummary, ScoresTable
 
 TOTAL_NAMES: dict[BoundsName, str] = {"toybox": "Toybox-Total", "vbench": "Total"}
@@ -41,12 +42,18 @@ class MainLine(NamedTuple):
     p_value: float | None = None
     minus: str | None = None
     """Label of the row that a control is made from."""
+    unranked: str | None = None
+    """Why a model has no rank: another protocol, or no total."""
 
 
 class MainTable(NamedTuple):
-    """Ranked rows, the best first, rows without a total, then teachers and controls in the run's order."""
+    """Ranked rows, the best first, rows of other protocols, rows without a total, then teachers and controls
+    in the run's order.
+    """
 
     ranked: list[MainLine]
+    apart: list[MainLine]
+    """Of another protocol than the ranked rows, so that nothing was tested against them."""
     incomplete: list[MainLine]
     teachers: list[MainLine]
     controls: list[MainLine]
@@ -54,7 +61,7 @@ class MainTable(NamedTuple):
     @property
     def lines(self) -> list[MainLine]:
         """All lines, in the order of the table."""
-        return [*self.ranked, *self.incomplete, *self.teachers, *self.controls]
+        return [*self.ranked, *self.apart, *self.incomplete, *self.teachers, *self.controls]
 
 
 class ShippedLine(NamedTuple):
@@ -98,7 +105,8 @@ def metric_value(row: RowSummary, metric: str) -> Interval | None:
 
 def best_first(table: ScoresTable, metric: str) -> list[str]:
     """The ranked rows that have a metric, highest first."""
-    found = [(row.row, metric_value(row, metric)) for row in table.rows if row.kind in RANKED_KINDS]
+    ranked = row_groups(table.rows)[0]
+    found = [(row.row, metric_value(row, metric)) for row in table.rows if row.row in ranked]
     means = {row: value.mean for row, value in found if value is not None}
     return sorted(means, key=lambda row: -means[row])
 
@@ -124,7 +132,9 @@ def metric_marks(table: ScoresTable) -> dict[str, dict[str, Mark]]:
 def main_table(table: ScoresTable) -> MainTable:
     """Order by Total, with the ranks that the paired tests leave open to each row."""
     pairs = Pairs(table.pairs)
-    compared = [row for row in table.rows if row.kind in RANKED_KINDS]
+    group, *_ = row_groups(table.rows)
+    compared = [row for row in table.rows if row.row in group]
+    others = [row for row in table.rows if row.kind in RANKED_KINDS and row.row not in group]
     ranked = [(-row.total.mean, row.row, row) for row in compared if row.total is not None]
     order = [row for *_, row in sorted(ranked, key=lambda item: item[:2])]
     names = [row.row for row in order]
@@ -140,12 +150,18 @@ def main_table(table: ScoresTable) -> MainTable:
             )
             for row in order
         ],
-        incomplete=[MainLine(row) for row in compared if row.total is None],
+        apart=[MainLine(row, unranked=_another_protocol(row, compared[0])) for row in others],
+        incomplete=[MainLine(row, unranked=row.incomplete) for row in compared if row.total is None],
         teachers=[MainLine(row) for row in table.rows if row.kind == "teacher"],
         controls=[
             _control_line(row, sources.get(row.row), pairs) for row in table.rows if row.kind == "control"
         ],
     )
+
+
+def _another_protocol(row: RowSummary, ranked: RowSummary) -> str:
+    why = f"another protocol, {'; '.join(protocol_differences(row.protocol, ranked.protocol, 'ranked rows'))}"
+    return f"{why}; {row.incomplete}" if row.incomplete else why
 
 
 def _control_line(row: RowSummary, source: RowSummary | None, pairs: Pairs) -> MainLine:
@@ -198,7 +214,7 @@ class Power(NamedTuple):
 
 def power(table: ScoresTable, metric: str) -> Power:
     """What the paired tests of one dimension or total say of the ranked rows."""
-    ranked = {row.row for row in table.rows if row.kind in RANKED_KINDS}
+    ranked = set(row_groups(table.rows)[0])
     compared = [pair for pair in table.pairs if pair.metric == metric and {pair.a, pair.b} <= ranked]
     return Power(sum(pair.holm < LEVEL for pair in compared), len(compared))
 

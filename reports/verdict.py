@@ -170,10 +170,10 @@ def _detectable(main: MainTable, table: ScoresTable, said: set[str]) -> list[str
 
 
 def _unranked(main: MainTable) -> list[str]:
-    """The rows without a total, with the reason."""
+    """The rows without a total, or of another protocol, with the reason."""
     labels: dict[str | None, list[str]] = {}
-    for line in main.incomplete:
-        labels.setdefault(line.summary.incomplete, []).append(line.summary.label)
+    for line in (*main.apart, *main.incomplete):
+        labels.setdefault(line.unranked, []).append(line.summary.label)
     whole = len(labels) == 1 and not main.ranked and len(main.incomplete) > 2
     reasons = [
         f"{f'all {count_word(len(rows))} models' if whole else and_joined(rows)} ({why})"

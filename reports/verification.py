@@ -20,7 +20,7 @@ from reports.run import Run, read_run
 
 RECOMPUTED = (
     "table", "prompts", "filters", "noises", "costs", "scores", "curves", "heldout", "stages", "variance",
-    "chunks", "long", "speed", "starts", "replay", "votes",
+    "chunks", "long", "protocol_moves", "speed", "starts", "replay", "votes",
 )  # fmt: skip
 """Keys of run.json that follow from the other files. The rest is what the machine said of itself (provenance,
 disk), what a person chose (settings), and small copies of clips."""

@@ -109,6 +109,7 @@ KINDS = {
     "scores": Kind("aggregate/scores.json", "aggregate/variance.json", "report"),
     "variance": Kind("aggregate/variance.json", "aggregate/chunks.json", "report"),
     "chunks": Kind("aggregate/chunks.json", "aggregate/variance.json", "report"),
+    "protocol moves": Kind("aggregate/protocol_moves.json", "aggregate/chunks.json", "report"),
     "starts": Kind("starts.jsonl", "clips/raven/timings.jsonl", "report"),
     "metrics": Kind("train/raven/metrics.jsonl", "starts.jsonl", "report"),
     "record of a training": Kind("train/raven/train.json", "train/raven/machine.json", "report"),

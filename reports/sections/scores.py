@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from evaluation.aggregate import TOTALS
 from evaluation.intervals import LEVEL
+from evaluation.protocol import protocol_tag
 from evaluation.records import RowSummary
 from reports.drawing import SvgFigure, forest, row_dot
 from reports.published import PublishedLine, read_published
@@ -74,9 +75,14 @@ def scores_section(view: View) -> dict[str, Any]:
     run = view.run
     complete = [row for row in view.rows if row.total is not None]
     published: dict[str, list[PublishedLine]] = read_published() if run.settings.bounds == "vbench" else {}
+    tags = {row.row: protocol_tag(row.protocol) for row in view.ranked if row.protocol is not None}
     return {
         "main": view.main,
         "distilled": distilled(view.main, view.pairs),
+        "tags": tags,
+        "moves_shown": run.protocol_moves is not None,
+        "one_protocol": next(iter(tags.values())) if len({*tags.values()}) == 1 else None,
+        "protocols": {row.row: row.protocol for row in view.rows},
         "shipped": view.shipped,
         "dimensions": list(view.known.values()),
         "level": LEVEL,

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from evaluation.aggregate import TOTALS
+from evaluation.aggregate import TOTALS, row_groups
 from evaluation.intervals import LEVEL, NEAR_END, SMALL
 from evaluation.records import Needed
 from evaluation.variance import VarianceTable
@@ -111,7 +111,7 @@ def compared_pairs(view: View) -> dict[str, Any]:
 
 def detectable(view: View) -> dict[str, float]:
     """The smallest difference that is found with 80 %, by metric: the median over pairs of ranked rows."""
-    ranked = {row.row for row in view.ranked}
+    ranked = set(row_groups(view.run.table.rows)[0])
     found: dict[str, list[float]] = {}
     for pair in view.run.table.pairs:
         if pair.detectable is not None and {pair.a, pair.b} <= ranked:

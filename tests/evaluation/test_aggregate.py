@@ -542,6 +542,8 @@ def test_script_writes_table_and_csv(tmp_path, monkeypatch, compared):
         str(tmp_path / "out/variance.json"),
         "--chunks",
         str(tmp_path / "out/chunks.json"),
+        "--protocol-moves",
+        str(tmp_path / "out/protocol_moves.json"),
         "--filtered",
         *map(str, filters.values()),
         "--results",

@@ -265,7 +265,7 @@ def test_frames_as_csv(tmp_path: Path) -> None:
     head, first, *_ = csv_text(table_frame(table), None).splitlines()
     assert head.startswith("row,label,row_kind,metric,scorer_kind,raw,raw_low,")
     assert first.startswith('a,"a, ours",native,temporal_flickering,exact,27.0000,')
-    assert first.endswith(",1,1,1,2")
+    assert first.endswith(",1,1,1,2,")
     pair = csv_text(pairs_frame(table), 'only "a"').splitlines()
     assert pair[0] == ",".join((*PAIR_COLUMNS, "subset"))
     assert all(line.endswith(',"only ""a"""') for line in pair[1:])

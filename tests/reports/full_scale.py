@@ -242,6 +242,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
             "--filtered", *kept, "--settings", json.dumps(aggregate_settings()),
             "--output", str(aggregated / "scores.json"), "--csv", str(aggregated / "scores.csv"),
             "--variance", str(aggregated / "variance.json"), "--chunks", str(aggregated / "chunks.json"),
+            "--protocol-moves", str(aggregated / "protocol_moves.json"),
         ],
         "report": [
             "--scores", str(aggregated / "scores.json"), "--settings", json.dumps(report_settings()),

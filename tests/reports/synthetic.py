@@ -14,6 +14,7 @@ from evaluation.clips import write_clip
 from evaluation.dimensions import NAMES
 from evaluation.files import file_sha256
 from evaluation.metrics import Metric, metrics
+from evaluation.protocol_moves import protocol_moves
 from evaluation.records import (
     Clip,
     ClipScore,
@@ -190,7 +191,10 @@ def _results(
 
 
 def _plan(**more: Any) -> AggregateSettings:
-    rows = {row: {"label": label, "kind": kind} for row, (label, kind, _) in ROWS.items()}
+    rows: dict[str, Any] = {row: {"label": label, "kind": kind} for row, (label, kind, _) in ROWS.items()}
+    for row, (_, kind, _) in ROWS.items():
+        if kind == "native":
+            rows[row]["protocol"] = {"prompts": "extended", "text": "short"}
     settings = {"bounds": "toybox", "dimensions": NAMES, "draws": 1000, "seed": 0, "rows": rows}
     return AggregateSettings.model_validate(settings | more)
 
@@ -405,6 +409,8 @@ def make_results(
     )
     write_json(scores, aggregate("toybox", listed, results, filters, planned, inputs))
     write_json(scores.with_name("chunks.json"), chunk_table("toybox", listed, results, planned, inputs))
+    moves = protocol_moves("toybox", listed, results, filters, planned, inputs)
+    write_json(scores.with_name("protocol_moves.json"), moves)
     write_json(scores.with_name("variance.json"), variance_table("toybox", results, known, inputs))
     return scores
 

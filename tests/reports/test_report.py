@@ -589,7 +589,7 @@ def test_a_bare_run_leaves_sections_out_with_a_sentence(tmp_path: Path) -> None:
     inputs = table.inputs.model_copy(update={"results": hashes})
     changed = {"dimensions": keep, "rows": rows, "pairs": pairs, "inputs": inputs}
     write_json(scores, table.model_copy(update=changed))
-    for name in ("chunks", "variance"):
+    for name in ("chunks", "variance", "protocol_moves"):
         scores.with_name(f"{name}.json").unlink()
     for name in ("train", "weights", "benchmarks"):
         for path in sorted((tmp_path / name).rglob("*"), reverse=True):

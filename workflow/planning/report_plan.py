@@ -6,7 +6,7 @@ from typing import Any
 
 from baselines.spec import AnyBaseline, Baseline, ExternalBaseline
 from evaluation.files import load_json
-from evaluation.records import CustomDimension
+from evaluation.records import CustomDimension, Protocol
 from reports.scrubbing import scrub
 from workflow.external.baseline import external_settings_in_use
 from workflow.planning.clip_length import stress_label
@@ -78,6 +78,15 @@ def _control_label(row: str, names: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{of}, {CLIP_CONTROLS[made.kind]}"
 
 
+def declared_protocol(baseline: AnyBaseline) -> Protocol:
+    """What is known of a row's protocol before its prompts are: which text rendered and which one scores.
+
+    Networks of ours are given the extended text, others what they declare; scorers read the short one.
+    """
+    given = "extended" if isinstance(baseline, Baseline) else baseline.declared.prompts
+    return Protocol(prompts=given, text="short")
+
+
 def aggregate_settings(
     suite: Suite, baselines: Baselines, custom: Sequence[CustomDimension], subset: Subset | None
 ) -> dict[str, Any]:
@@ -86,6 +95,8 @@ def aggregate_settings(
     for row, samples in suite.row_samples.items():
         if row in rows:
             rows[row]["samples"] = samples
+    for row in suite.baselines:
+        rows[row]["protocol"] = declared_protocol(baselines[row]).model_dump()
     for row in suite.controls:
         if (made := clip_control(row)) is not None and made.source in rows:
             rows[row]["of"] = made.source

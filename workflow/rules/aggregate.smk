@@ -1,4 +1,4 @@
-# scores of every row and dimension -> aggregate/scores.{json,csv}, aggregate/{variance,chunks}.json
+# scores of every row and dimension -> aggregate/scores.{json,csv}, aggregate/{variance,chunks,protocol_moves}.json
 from workflow.planning.report_plan import aggregate_settings
 
 CUSTOM_CHOSEN = [CUSTOM[name] for name in CHOSEN.custom_dimensions]
@@ -20,6 +20,7 @@ rule aggregate:
         csv="<run>/aggregate/scores.csv",
         variance="<run>/aggregate/variance.json",
         chunks="<run>/aggregate/chunks.json",
+        protocol_moves="<run>/aggregate/protocol_moves.json",
     log:
         "<run>/logs/aggregate.log",
     benchmark:
@@ -40,4 +41,5 @@ rule aggregate:
         " --csv {output.csv:q}"
         " --variance {output.variance:q}"
         " --chunks {output.chunks:q}"
+        " --protocol-moves {output.protocol_moves:q}"
         " > {log:q} 2>&1"

@@ -11,6 +11,7 @@ rule report:
         scores="<run>/aggregate/scores.json",
         variance="<run>/aggregate/variance.json",
         chunks="<run>/aggregate/chunks.json",
+        protocol_moves="<run>/aggregate/protocol_moves.json",
         long=["<run>/aggregate/long.json"] if SUITE.clip.long_fps else [],
         prompts="<results>/prompts/prompts.jsonl",
         manifests=expand("<results>/clips/{row}/manifest.jsonl", row=WITH_CLIPS),

@@ -1,4 +1,5 @@
-"""Join every row's results into aggregate/scores.json, scores.csv, variance.json and chunks.json.
+"""Join every row's results into aggregate/scores.json, scores.csv and the tables beside it: variance.json,
+chunks.json and protocol_moves.json.
 
 --settings is JSON of evaluation.aggregate.AggregateSettings.
 """
@@ -14,6 +15,7 @@ from evaluation.chunks import chunk_table
 from evaluation.command import command, run
 from evaluation.files import file_sha256, write_text
 from evaluation.finished_run import check_origins
+from evaluation.protocol_moves import protocol_moves
 from evaluation.records import (
     DimensionResult,
     FilteredSet,
@@ -32,7 +34,7 @@ log = logging.getLogger("aggregate")
 
 
 def aggregate_rows(flags: argparse.Namespace) -> None:
-    """Write the four files, each whole or not at all."""
+    """Write the five files, each whole or not at all."""
     settings = parse(AggregateSettings, flags.settings, "--settings")
     results = [read_json(DimensionResult, path) for path in flags.results]
     filtered = [read_json(FilteredSet, path) for path in flags.filtered]
@@ -51,6 +53,8 @@ def aggregate_rows(flags: argparse.Namespace) -> None:
     check_origins(prompts, {kept.row: kept for kept in filtered}, by_row, inputs, {})
     write_json(flags.variance, variance_table(flags.suite, results, settings.known, inputs))
     write_json(flags.chunks, chunk_table(flags.suite, prompts, results, settings, inputs))
+    moves = protocol_moves(flags.suite, prompts, results, filtered, settings, inputs)
+    write_json(flags.protocol_moves, moves)
     write_text(flags.csv, csv_text(table_frame(table), table.subset))
     write_json(flags.output, table)
     incomplete = ", ".join(row.row for row in table.rows if row.incomplete) or "none"
@@ -64,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--csv", required=True, type=Path)
     parser.add_argument("--variance", required=True, type=Path)
     parser.add_argument("--chunks", required=True, type=Path)
+    parser.add_argument("--protocol-moves", required=True, type=Path)
     return run(parser, arguments, aggregate_rows)
 
 

@@ -4,8 +4,8 @@
 may be absent; its section then says so):
   prompts/prompts.jsonl, clips/<row>/manifest.jsonl of every scored row
   clips/<row>/timings.jsonl ?, clips/<row>/mp4/<prompt>-<sample>.mp4 ?
-  filter/<row>.json ?, scores/<row>/<dimension>.result.json ?, beside --scores: variance.json ?, chunks.json ?
-  and long.json ?
+  filter/<row>.json ?, scores/<row>/<dimension>.result.json ?, beside --scores: variance.json ?, chunks.json
+  ?, protocol_moves.json ? and long.json ?
   train/<row>/{metrics.jsonl ?, train.json ?, machine.json ?}, train/<row>/heldout.json ?
   weights/<row>/<flavour>.json ?, starts.jsonl ?, replay.json ?, fetch/resources.json ?, vbench/weights.json ?
   benchmarks/<rule>.tsv ?, benchmarks/<rule>/**/*.tsv ? (not the report's own)
