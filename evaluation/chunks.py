@@ -291,22 +291,13 @@ def _pairs(
 
 
 def row_lengths(results: Sequence[DimensionResult]) -> dict[str, int]:
-    """Pixel frames of the clips of each row that has values of them.
-
-    Raises ValueError if a row has clips of different lengths.
-    """
+    """Pixel frames of the clips of each row that has values of them, of rows whose clips are equally long."""
     found: dict[str, set[int]] = {}
     for result in results:
         for clip in result.clips:
             if clip.frame_values is not None:
                 found.setdefault(result.row, set()).add(len(clip.frame_values))
-    for row, lengths in found.items():
-        if len(lengths) > 1:
-            raise ValueError(
-                f"Values of pixel frames of row {row} come in lists of {sorted(lengths)}; clips of a row "
-                "are equally long. Score them again."
-            )
-    return {row: lengths.pop() for row, lengths in found.items()}
+    return {row: next(iter(lengths)) for row, lengths in found.items() if len(lengths) == 1}
 
 
 def chunk_table(
@@ -318,8 +309,8 @@ def chunk_table(
 ) -> ChunkTable:
     """Curves of every row and metric whose scorer gave values of frames, by the draws of the table of scores.
 
-    results: as `aggregate` has checked them, so that the clips of one are equally long. Rows of another
-    length than most have no curve: their chunks lie elsewhere in time. inputs: as of `aggregate`.
+    results: as `aggregate` has checked them. Rows whose clips differ in length, or from those of most rows,
+    have no curve: their chunks lie elsewhere in time. inputs: as of `aggregate`.
     """
     design, known = run_design(prompts, settings), settings.scored
     curves: dict[str, dict[str, RowCurve]] = {row: {} for row in settings.rows}

@@ -111,8 +111,10 @@ def score_clips(
             f"{len(absent)} of {len(files)} clips that {dimension} needs are not in {clips}: "
             f"{', '.join(absent[:5])}; rerun the sample stage, which makes the clips that are missing."
         )
-    # the frames that a checker sees of a foreign clip are not those of the file
-    by_frame = not any(is_foreign(clip) for _, chosen in selected for clip in chosen)
+    # the frames that a checker sees of a foreign clip are not those of the file, nor are those of other
+    # rates the same moments
+    every = [clip for _, chosen in selected for clip in chosen]
+    by_frame = not any(map(is_foreign, every)) and len({clip.fps for clip in every}) <= 1
     scores = []
     for prompt, chosen in selected:
         for clip in chosen:

@@ -1,10 +1,11 @@
 """Parts as the worker leaves them, joined: VBench's own JSON and our record."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.records import ClipScore, DimensionResult, Inputs
+from evaluation.records import Clip, ClipScore, DimensionResult, Inputs
 from evaluation.selection import ScoredPrompt
 from evaluation.vbench.plan import ScorePart, named_clips
 from evaluation.vbench.reduce import official_clip_value, official_score, several_process_score
@@ -85,8 +86,14 @@ def dimension_result(
     versions: Mapping[str, str],
     inputs: Inputs,
 ) -> DimensionResult:
-    """Our record: our ids, values as fractions, the package's mean. versions: of `joined_versions`."""
+    """Our record: our ids, values as fractions, the package's mean. versions: of `joined_versions`.
+
+    Where clips differ in length or rate, values of frames are left out, since they are of different moments,
+    and the mean counts every clip once: the package weighs clips by their frames in some dimensions, and its
+    own JSON alone has that. Raises ValueError for a clip with values of more or fewer frames than it has.
+    """
     by_name = dict(named_clips(entries))
+    together = len({(clip.pixel_frames, clip.fps) for clip in by_name.values()}) <= 1
     scored = [(by_name[values["video_path"]], values) for values in rows]
     scores = [
         ClipScore(
@@ -94,12 +101,14 @@ def dimension_result(
             prompt_id=clip.prompt_id,
             sample=clip.sample,
             value=official_clip_value(dimension, values),
-            frame_values=values.get(FRAME_VALUES),
+            frame_values=_frame_values(dimension, clip, values) if together else None,
         )
         for clip, values in scored
     ]
     counted = {score.clip_id for score in scores}
     mean, several = official_score(dimension, rows), several_process_score(dimension, rows)
+    if not together:
+        mean = math.fsum(score.value for score in scores) / len(scores)
     return DimensionResult(
         suite=suite,
         row=row,
@@ -112,3 +121,13 @@ def dimension_result(
         several_processes=several if abs(several - mean) > 1e-9 else None,
         versions=dict(versions),
     )
+
+
+def _frame_values(dimension: str, clip: Clip, values: Mapping[str, Any]) -> tuple[float | None, ...] | None:
+    found = values.get(FRAME_VALUES)
+    if found is not None and len(found) != clip.pixel_frames:
+        raise ValueError(
+            f"{dimension} of clip {clip.clip_id} has values of {len(found)} frames, expected "
+            f"{clip.pixel_frames}; score it again."
+        )
+    return found

@@ -370,13 +370,41 @@ def test_values_of_frames_are_kept_for_our_record_and_left_out_of_the_official_f
     """
     entries = color_entries()
     plain = rows_of(entries)
-    noted = [{**row, "frame_values": [None, 0.5, 1.0]} for row in plain]
+    noted = [{**row, "frame_values": [None, *([0.5] * 8)]} for row in plain]
     assert official_json("color", 0.5, noted) == official_json("color", 0.5, plain)
-    for rows, expected in ((plain, None), (noted, (None, 0.5, 1.0))):
+    for rows, expected in ((plain, None), (noted, (None, *([0.5] * 8)))):
         result = dimension_result(
             "s", "mine", "color", joined_rows([part(entries, rows)], entries, "color"), entries, {}, INPUTS
         )
         assert {clip.frame_values for clip in result.clips} == {expected}
+
+
+def test_clips_of_mixed_lengths_count_once_each_and_have_no_values_of_frames() -> None:
+    """By hand: a clip of 9 frames at 0.5 and one of 3 at 1.0. VBench's mean over pairs of frames is 0.6, ours
+    over clips 0.75, which the table's check takes; at equal lengths ours is VBench's. Values of another
+    number of frames than the clip has are refused.
+    """
+    one, other = clip("v0000", 0), clip("v0000", 1).model_copy(update={"pixel_frames": 3})
+    listed = [prompt(0, dimensions=("subject_consistency",))]
+    entries = entries_of("subject_consistency", listed, [one, other], KEPT)
+    rows = [
+        {"video_path": name, "video_results": value, "video_sim": value * pairs, "cnt_per_video": pairs,
+         "frame_values": [None, *([value] * pairs)]}
+        for name, value, pairs in zip(names_of(entries), (0.5, 1.0), (8, 2), strict=True)
+    ]  # fmt: skip
+    found = dimension_result("s", "mine", "subject_consistency", rows, entries, {}, INPUTS)
+    assert official_score("subject_consistency", rows) == 0.6
+    assert (found.mean, [c.frame_values for c in found.clips]) == (0.75, [None, None])
+    check_result(found, listed, None, metrics("vbench")["subject_consistency"])
+    alike = entries_of("subject_consistency", listed, [one, clip("v0000", 1)], KEPT)
+    with pytest.raises(ValueError, match="v0000-1 has values of 3 frames, expected 9"):
+        dimension_result("s", "mine", "subject_consistency", rows, alike, {}, INPUTS)
+    slower = entries_of(
+        "subject_consistency", listed, [one, clip("v0000", 1).model_copy(update={"fps": 4})], KEPT
+    )
+    rows[1]["frame_values"] = rows[0]["frame_values"]
+    found = dimension_result("s", "mine", "subject_consistency", rows, slower, {}, INPUTS)
+    assert [c.frame_values for c in found.clips] == [None, None]
 
 
 def test_the_leaderboard_s_zip_is_complete_and_reproducible() -> None:

@@ -11,7 +11,7 @@ from evaluation.files import file_sha256, write_text
 from evaluation.records import read_json, write_json
 from evaluation.selection import compare_inputs, read_row
 from evaluation.vbench.plan import ScorePart, entries_of
-from evaluation.vbench.reduce import several_process_score
+from evaluation.vbench.reduce import official_score, several_process_score
 from evaluation.vbench.results import dimension_result, joined_rows, joined_versions, official_json
 
 log = logging.getLogger("score")
@@ -29,7 +29,7 @@ def join_scores(flags: argparse.Namespace) -> None:
     result = dimension_result(
         flags.suite, flags.row, flags.dimension, rows, entries, joined_versions(parts), inputs.sha256
     )
-    write_text(flags.output, official_json(flags.dimension, result.mean, rows))
+    write_text(flags.output, official_json(flags.dimension, official_score(flags.dimension, rows), rows))
     write_json(flags.result, result.model_copy(update={"official_sha256": file_sha256(flags.output)}))
     log.info(
         "%s of %s: %r over %d clips, %d left out; several official processes would have printed %r",
