@@ -1,34 +1,49 @@
 """Twenty short videos as people keep them: mixed codecs, containers, sizes, lengths and rates."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 
-FORMS: tuple[tuple[str, str, str, int, int, int, Fraction], ...] = (
-    ("libx264", "mp4", "yuv420p", 64, 96, 25, Fraction(16)),
-    ("libx264", "mkv", "yuv420p", 72, 128, 30, Fraction(30000, 1001)),
-    ("libx264", "mov", "yuv444p", 128, 72, 20, Fraction(24)),
-    ("libx264", "avi", "yuv420p", 64, 64, 18, Fraction(25)),
-    ("libx265", "mp4", "yuv420p", 96, 96, 12, Fraction(8)),
-    ("libvpx-vp9", "webm", "yuv420p", 90, 160, 33, Fraction(30)),
-    ("libvpx-vp9", "mp4", "yuv420p", 80, 80, 17, Fraction(16)),
-    ("libvpx", "webm", "yuv420p", 66, 98, 21, Fraction(24000, 1001)),
-    ("mpeg4", "mp4", "yuv420p", 64, 112, 40, Fraction(12)),
-    ("mpeg4", "avi", "yuv420p", 112, 64, 16, Fraction(15)),
-    ("mjpeg", "avi", "yuvj420p", 64, 64, 22, Fraction(10)),
-    ("mjpeg", "mov", "yuvj422p", 100, 60, 26, Fraction(60)),
+
+class Form(NamedTuple):
+    """How a video is kept."""
+
+    codec: str
+    container: str
+    pixels: str
+    height: int
+    width: int
+    frames: int
+    rate: Fraction
+
+
+FORMS = (
+    Form("libx264", "mp4", "yuv420p", 64, 96, 25, Fraction(16)),
+    Form("libx264", "mkv", "yuv420p", 72, 128, 30, Fraction(30000, 1001)),
+    Form("libx264", "mov", "yuv444p", 128, 72, 20, Fraction(24)),
+    Form("libx264", "avi", "yuv420p", 64, 64, 18, Fraction(25)),
+    Form("libx265", "mp4", "yuv420p", 96, 96, 12, Fraction(8)),
+    Form("libvpx-vp9", "webm", "yuv420p", 90, 160, 33, Fraction(30)),
+    Form("libvpx-vp9", "mp4", "yuv420p", 80, 80, 17, Fraction(16)),
+    Form("libvpx", "webm", "yuv420p", 66, 98, 21, Fraction(24000, 1001)),
+    Form("mpeg4", "mp4", "yuv420p", 64, 112, 40, Fraction(12)),
+    Form("mpeg4", "avi", "yuv420p", 112, 64, 16, Fraction(15)),
+    Form("mjpeg", "avi", "yuvj420p", 64, 64, 22, Fraction(10)),
+    Form("mjpeg", "mov", "yuvj422p", 100, 60, 26, Fraction(60)),
 )
-"""codec, container, pixels, height, width, frames, frames a second."""
 
-
-def make_mixed(folder: Path, count: int = 20, names: str = "clip {}") -> list[Path]:
+def make_mixed(
+    folder: Path, count: int = 20, names: str = "clip {}", forms: Sequence[Form] = FORMS
+) -> list[Path]:
     """Write `count` videos into a folder; a form comes again with other pictures. Returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for number in range(count):
-        codec, container, pixels, height, width, frames, rate = FORMS[number % len(FORMS)]
+        codec, container, pixels, height, width, frames, rate = forms[number % len(forms)]
         path = folder / f"{names.format(number)}.{container}"
         write_video(path, codec, pixels, pictures(number, frames, height, width), rate)
         made.append(path)

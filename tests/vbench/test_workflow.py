@@ -14,8 +14,9 @@ import pytest
 
 from evaluation.clips import write_clip
 from evaluation.records import DimensionResult, FilteredSet, read_json
-from evaluation.vbench.weights import CHECKPOINTS
+from evaluation.vbench.weights import AMT_FILE, RAFT_ZIP
 from tests.vbench import tiny
+from tests.vbench.stand_in import lay_as_fetched, unpin
 from tests.workflow.project import LEFT_OUT, planned
 from workflow.scoring.vbench_process import VENV, environment_hash
 
@@ -60,12 +61,8 @@ licence: CC BY 4.0
 citation: "B. Author, Theirs, 2026"
 """
 
-FILES = {
-    "clip_model/ViT-B-32.pt": CHECKPOINTS["clip_b32"][0],
-    "amt_model/amt-s.pth": CHECKPOINTS["amt"][0],
-    "raft_model/models.zip": CHECKPOINTS["raft"][0],
-}
-"""Fetched files, by what the random cache has in their place."""
+FILES = ("clip_model/ViT-B-32.pt", AMT_FILE, RAFT_ZIP)
+"""What is fetched, below weights/vbench."""
 
 
 def make_project(folder: Path, cache: Path) -> None:
@@ -92,19 +89,9 @@ def make_project(folder: Path, cache: Path) -> None:
     entries = re.split(r"^(?=- path: )", listed, flags=re.MULTILINE)
     wanted = [e for e in entries if any(f"weights/vbench/{name}\n" in e for name in FILES)]
     assert len(wanted) == len(FILES)
-    kept = re.sub(r"sha256: .*", "sha256: null", "".join(wanted))
-    kept = re.sub(r"  members: .*\n", "", kept)
-    (folder / "workflow/resources.yaml").write_text(kept)
-    for name, source in FILES.items():
-        target = folder / "resources/weights/vbench" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if name.endswith(".zip"):
-            packed = cache / "models" / Path(source).name
-            packed.parent.mkdir(exist_ok=True)
-            shutil.copyfile(cache / source, packed)
-            shutil.make_archive(str(target.with_suffix("")), "zip", cache, "models")
-        else:
-            shutil.copyfile(cache / source, target)
+    (folder / "workflow/resources.yaml").write_text("".join(wanted))
+    unpin(folder)
+    lay_as_fetched(cache, folder / "resources", FILES)
     (folder / ".venvs").mkdir()
     (folder / ".venvs/vbench").symlink_to(tiny.PYTHON.parents[1])
 

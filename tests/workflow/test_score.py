@@ -5,14 +5,16 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from evaluation.records import ScoresTable, read_json
 from evaluation.toybox.caption_facts import facts_of
 from evaluation.toybox.suite import toybox_prompts
-from tests.evaluation.mixed_clips import make_mixed
+from tests.evaluation.mixed_clips import FORMS, make_mixed, pictures, write_video
 from tests.workflow.project import LEFT_OUT
 from workflow.external.clip_names import NamedClips, clips_by_name, id_of
 from workflow.external.score_plan import Asked, ScorePlan, plan_scoring
@@ -118,7 +120,33 @@ def test_wrong_inputs_are_one_sentence_before_any_job(tmp_path: Path) -> None:
     packed = tmp_path / "evil.zip"
     with zipfile.ZipFile(packed, "w") as archive:
         archive.write(first, "../a.mp4")
+    official = {"benchmark": "vbench"}
+    short = tmp_path / "short"
+    short.mkdir()
+    write_video(short / "two.mp4", "libx264", "yuv420p", pictures(0, 2, 128, 128), FORMS[0].rate)
+    listed = {
+        "latin.csv": "file,prompt\nclip 0.mp4,caf\xe9\n".encode("latin-1"),
+        "none.csv": b"file,prompt\n",
+        "odd.csv": b"file,prompt,mood\nclip 0.mp4,a red dog,sad\n",
+        "other.csv": b"file,prompt\nfilm.mp4,a red dog runs\n",
+        "slash.csv": b"file,prompt\nclip 0.mp4,a dog/cat\nclip 1.mkv,a cat\n",
+        "list.docx": b"PK\3\4",
+    }
+    for name, content in listed.items():
+        (tmp_path / name).write_bytes(content)
     cases = [
+        ((short,), official, "1 of 1 clips cannot be scored: two.mp4 has 2 frames, expected at least 3"),
+        (
+            (clips,),
+            official | {"dimensions": ["dynamic_degree"]},
+            r"2 clips have a side of less than 128 pixels \(first: clip 0.mp4 of mine, 96x64\).*RAFT.*take",
+        ),
+        ((clips,), {"prompts": tmp_path / "latin.csv"}, "latin.csv .*UTF-8"),
+        ((clips,), {"prompts": tmp_path / "none.csv"}, "none.csv"),
+        ((clips,), {"prompts": tmp_path / "odd.csv"}, "odd.csv line 1: beside `file`.*found mood"),
+        ((clips,), {"prompts": tmp_path / "other.csv"}, "none of its 2 files has the name of a prompt"),
+        ((clips,), {"prompts": tmp_path / "slash.csv"}, "cannot be a file name of VBench's form"),
+        ((clips,), {"prompts": tmp_path / "list.docx"}, "ends in .docx, expected one of .csv"),
         ((tmp_path / "none",), {}, "does not exist"),
         ((first,), {}, "neither a folder nor a .zip"),
         ((empty,), {}, "holds no video directly.*give one of those"),
@@ -133,6 +161,29 @@ def test_wrong_inputs_are_one_sentence_before_any_job(tmp_path: Path) -> None:
     for sources, more, said in cases:
         with pytest.raises((ValueError, OSError), match=said):
             asked(tmp_path, *sources, **more)  # type: ignore[arg-type]
+
+
+def test_clips_that_raft_cannot_see_have_no_dynamic_degree(tmp_path: Path) -> None:
+    """Guards the seven dimensions: frames under 128 pixels, of which RAFT gives no numbers, take one of them
+    away before any job, and it is said; clips of no common length are no suite of long clips.
+    """
+    clips, film = tmp_path / "mine", [np.zeros((32, 32, 3), np.uint8)]
+    make_mixed(clips, 2)
+    plan = asked(tmp_path, clips, benchmark="vbench")
+    suite = json.loads(plan.files[tmp_path / "out/suite.yaml"].partition("\n")[2])
+    assert len(suite["dimensions"]) == 6 and "dynamic_degree" not in suite["dimensions"]
+    (said,) = [line for line in plan.said if "left out" in line]
+    assert "Dynamic degree is left out: 2 clips have a side of less than 128 pixels" in said
+    long = tmp_path / "long"
+    long.mkdir()
+    for name, frames in (("a", 121), ("b", 121), ("c", 125)):
+        write_video(long / f"{name}.mp4", "libx264", "yuv420p", film * frames, Fraction(10))
+    for chosen, longest in (([], 100), (["c"], 121)):
+        for name in chosen:
+            (long / f"{name}.mp4").unlink()
+        plan = asked(tmp_path, long)
+        suite = json.loads(plan.files[tmp_path / "out/suite.yaml"].partition("\n")[2])
+        assert suite["clip"]["pixel_frames"] == longest
 
 
 @pytest.mark.slow

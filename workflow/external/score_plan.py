@@ -6,6 +6,7 @@ Everything is looked at before a job starts: names (workflow/external/clip_names
 import hashlib
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from evaluation.dimensions import NAMES
 from evaluation.files import load_json, open_zip, read_table, text_lines, utf8_text
 from evaluation.prompt_lists import LIST_READERS, LIST_RULES, read_user_list
 from evaluation.prompts import is_safe_name
-from evaluation.records import Prompt
+from evaluation.records import Prompt, clip_id
 from evaluation.suite_prompts import suite_prompts
 from evaluation.text_only_dimensions import TEXT_ONLY
 from evaluation.toybox.caption_facts import facts_of
@@ -27,8 +28,15 @@ from evaluation.vbench.plan import SAMPLES_SEEN
 from workflow.external.archive import zip_members
 from workflow.external.clip_names import NamedClips, clips_by_name, id_of, is_video_name, stem_of
 from workflow.planning.prompt_plan import STANDARD, benchmark_sha256
+from workflow.planning.suite import LONG_SECONDS
 
 NAMED_ERRORS = 5
+FEWEST_FRAMES = {"toybox": 1, "vbench": 3}
+"""Of a clip: motion smoothness predicts the frame between two others."""
+RAFT_SIDE = 128
+"""Pixels of a frame's smaller side below which RAFT, of dynamic degree and the static filter, gives no
+numbers.
+"""
 WITHOUT_TEXT = {name: (*dimensions, "temporal_flickering") for name, dimensions in TEXT_ONLY.items()}
 """What clips of which no prompt is known are scored on."""
 WITH_TEXT = {"toybox": WITHOUT_TEXT["toybox"], "vbench": (*WITHOUT_TEXT["vbench"], "overall_consistency")}
@@ -80,8 +88,11 @@ def plan_scoring(asked: Asked, root: Path) -> ScorePlan:
         most=SAMPLES_SEEN if asked.benchmark == "vbench" else None,
     )
     named = named._replace(prompts=tuple(what_texts_allow(named, asked.benchmark)))
+    fewest = FEWEST_FRAMES[asked.benchmark]
+    shapes = {row.name: look_at_row(row, named.files[row.name], fewest) for row in rows}
     named = named._replace(prompts=tuple(_within(named.prompts, asked.dimensions)))
-    shapes = {row.name: look_at_row(row, named.files[row.name]) for row in rows}
+    if asked.benchmark == "vbench":
+        named = _seen_by_raft(named, shapes, asked.dimensions)
     dimensions = [name for name in NAMES if any(name in prompt.dimensions for prompt in named.prompts)]
     suite = suite_name(asked.output)
     said = (*_mode_said(named, asked, dimensions, root), *_shapes_said(rows, shapes))
@@ -91,7 +102,12 @@ def plan_scoring(asked: Asked, root: Path) -> ScorePlan:
     listed = asked.output / "prompts.jsonl"
     if named.mode == "custom":
         files[listed] = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in _list_lines(named))
-    common = Counter(shape for found in shapes.values() for shape in found.values()).most_common(1)[0][0]
+    counted = Counter(shape for found in shapes.values() for shape in found.values())
+    common = counted.most_common(1)[0][0]
+    if len({(shape.pixel_frames, shape.fps) for shape in counted}) > 1:
+        # clips without seconds in common are no suite of long clips, whose curves go by seconds
+        longest = LONG_SECONDS * max(1, round(common.fps))
+        common = replace(common, pixel_frames=min(common.pixel_frames, longest))
     for row in rows:
         files[asked.output / "rows" / f"{row.name}.yaml"] = as_plain_yaml(
             _row_file(row, asked, set(shapes[row.name].values()))
@@ -254,8 +270,49 @@ def _within(prompts: Sequence[Prompt], asked: Sequence[str] | None) -> list[Prom
     return [prompt for prompt in kept if prompt.dimensions]
 
 
-def look_at_row(row: ScoredSource, files: Mapping[str, str]) -> dict[str, ClipShape]:
-    """The shape of every clip by its file's name. Raises ValueError naming the first that are no videos."""
+def _seen_by_raft(
+    named: NamedClips, shapes: Mapping[str, Mapping[str, ClipShape]], asked: Sequence[str] | None
+) -> NamedClips:
+    """The clips, without dynamic degree where RAFT cannot see one of its own.
+
+    Raises ValueError if that was asked for, or if the static filter cannot see one of a still prompt.
+    """
+
+    def unseen(prompts: Sequence[Prompt]) -> str:
+        """What to say of the clips of these prompts that are too small, empty if none is."""
+        ids = {clip_id(prompt.id, sample) for prompt in prompts for sample in range(prompt.samples)}
+        narrow = [
+            f"{name} of {row}, {_size((shape.width, shape.height))}"
+            for row, files in named.files.items()
+            for clip, name in files.items()
+            if clip in ids and min((shape := shapes[row][name]).width, shape.height) < RAFT_SIDE
+        ]
+        return (
+            f"{len(narrow)} clips have a side of less than {RAFT_SIDE} pixels (first: {narrow[0]}), of which "
+            "RAFT gives no numbers"
+            if narrow
+            else ""
+        )
+
+    if why := unseen([prompt for prompt in named.prompts if prompt.keep is not None]):
+        raise ValueError(f"{why}, so that the static filter cannot judge still prompts; take them out.")
+    if not (why := unseen([prompt for prompt in named.prompts if "dynamic_degree" in prompt.dimensions])):
+        return named
+    if asked is not None:
+        raise ValueError(f"{why}; take dynamic_degree out of --dimensions, or those clips out.")
+    kept = [
+        prompt.model_copy(update={"dimensions": tuple(d for d in prompt.dimensions if d != "dynamic_degree")})
+        for prompt in named.prompts
+    ]
+    note = f"Dynamic degree is left out: {why}."
+    return named._replace(prompts=tuple(kept), notes=(*named.notes, note))
+
+
+def look_at_row(row: ScoredSource, files: Mapping[str, str], fewest: int) -> dict[str, ClipShape]:
+    """The shape of every clip by its file's name. fewest: frames that a clip must have.
+
+    Raises ValueError naming the first that are no videos, or too short.
+    """
     shapes, errors = {}, []
     members = {} if row.path.is_dir() else zip_members(row.path, is_video_name)
     for name in sorted(files.values()):
@@ -267,6 +324,9 @@ def look_at_row(row: ScoredSource, files: Mapping[str, str]) -> dict[str, ClipSh
                     shapes[name] = look_at_clip(archive.read(members[name]), name).shape
         except ClipError as error:
             errors.append(f"{name} {error.reason}")
+        else:
+            if (frames := shapes[name].pixel_frames) < fewest:
+                errors.append(f"{name} has {frames} frames, expected at least {fewest}")
     if errors:
         more = f"; and {len(errors) - NAMED_ERRORS} more" if len(errors) > NAMED_ERRORS else ""
         raise ValueError(
@@ -313,7 +373,8 @@ def _mode_said(named: NamedClips, asked: Asked, dimensions: Sequence[str], root:
     elif not benchmark_prompts(asked.benchmark, root) and asked.prompts is None:
         notes.append(
             "VBench's own list of prompts is not here, so names were not compared with it: raven-bench fetch "
-            f"--suite {asked.output}/suite.yaml brings it, then give the same command again."
+            f"--suite {shlex.quote(str(asked.output / 'suite.yaml'))} brings it, then give the same command "
+            "again."
         )
     return [*notes, *named.notes]
 
@@ -423,6 +484,7 @@ def _suite_values(
     else:
         prompts |= {"list": str(asked.output / "prompts.jsonl"), "scored_only": True}
     official = asked.benchmark == "vbench"
+    score_s = 0.05 if not official else 0.5 if asked.device == "cuda" else 0.7 * shape.pixel_frames
     return planned_suite(suite, asked.benchmark, rows, dimensions, prompts, asked.output) | {
         "label": f"Clips of others ({', '.join(rows)[:200]}), scored by raven-bench score.",
         "device": asked.device,
@@ -437,7 +499,7 @@ def _suite_values(
         "rates": {
             "train_s": 0,
             "clip_s": 0,
-            "score_clip_s": 0.5 if official else 0.05,
+            "score_clip_s": score_s,
             "job_s": 2,
             "clip_mb": 1,
         },

@@ -4,6 +4,7 @@ workflow/fetching/downloads.py.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -307,14 +308,19 @@ def missing_resources(
     lines_of = [f"  {path:<{width}}  {size:>9,.1f} MB  {origin}" for path, size, origin in lines]
     also = f" and {len(scoring)} more for scoring" if scoring else ""
     less = "; without what only training needs: RELEASED=1" if suite.train else ""
+    options, instead = f"list alone: PLAN=1; from a folder: MIRROR=/path{less}", (
+        "The embedded suite needs none of this: snakemake --profile local reports/table.html"
+    )
+    if suite.row_files != "baselines":
+        options = "list alone: --plan; from a folder: --mirror /path"
+        instead = "Then give the same command again; --benchmark toybox needs none of this."
     return (
         f"Suite {suite.suite} needs {len(needed)} fetched files{also}, and "
         f"{len(missing) + len(unscored)} of them (about {total / 1000:.1f} GB) are not in resources/:\n"
         + "\n".join(lines_of)
         + (
             f"\nGet them, on a machine with network, with: {fetch_command(suite, released=released)}   "
-            f"(list alone: PLAN=1; from a folder: MIRROR=/path{less})\nNothing was started. "
-            "The embedded suite needs none of this: snakemake --profile local reports/table.html"
+            f"({options})\nNothing was started. {instead}"
         )
     )
 
@@ -322,7 +328,7 @@ def missing_resources(
 def fetch_command(suite: Suite, *, released: bool) -> str:
     """What brings a suite's files; one that `raven-bench score` wrote lies beside the folder of its rows."""
     if suite.row_files != "baselines":
-        return f"raven-bench fetch --suite {Path(suite.row_files).parent / 'suite.yaml'}"
+        return f"raven-bench fetch --suite {shlex.quote(str(Path(suite.row_files).parent / 'suite.yaml'))}"
     return f"make fetch SUITE={suite.suite}{' RELEASED=1' if released else ''}"
 
 
