@@ -13,20 +13,29 @@ from evaluation.protocol import protocol_differences
 from evaluation.records import Interval, PairedDifference, RankRange, RowSummary, ScoresTable
 
 TOTAL_NAMES: dict[BoundsName, str] = {"toybox": "Toybox-Total", "vbench": "Total"}
-TOY_RECIPE = "recipe (toy): tiny models, not the published checkpoints"
+SUITE_KINDS: dict[BoundsName, str] = {
+    "toybox": "recipe (toy): tiny models, not the published checkpoints",
+    "vbench": "VBench protocol",
+}
+"""What kind of suite a run's numbers are of."""
+FOREIGN_KINDS: dict[BoundsName, str] = {
+    "toybox": "toybox checkers on clips made elsewhere, not VBench",
+    "vbench": "VBench's scorers on clips made elsewhere, not its protocol",
+}
+"""The same where nothing but clips of others was scored, and not on the whole benchmark."""
 Mark = Literal["best", "second"] | None
 """best: above every other ranked row, so it may be bold; second: below the best alone, above all others."""
 
 
 def suite_kind(table: ScoresTable) -> str:
-    """What kind of suite a run's numbers are of, and whether any of them were computed elsewhere."""
-    kinds = {row.kind for row in table.rows if row.kind in RANKED_KINDS}
-    if table.benchmark == "vbench":
-        said = "VBench protocol"
-    else:
-        said = "toybox checkers, not VBench" if kinds - {"native"} else TOY_RECIPE
-    if "results" in kinds:
-        said += f", {'some ' if kinds - {'results'} else ''}scores imported as declared"
+    """What kind of suite a table's numbers are of, in words, and whether any were computed elsewhere."""
+    models = [row for row in table.rows if row.kind in RANKED_KINDS]
+    taken = [row for row in models if row.kind in ("import", "results")]
+    whole = table.benchmark == "vbench" and any(row.total is not None for row in taken)
+    said = (FOREIGN_KINDS if taken == models and not whole else SUITE_KINDS)[table.benchmark]
+    imported = [row for row in taken if row.kind == "results"]
+    if imported:
+        said += f", {'' if imported == models else 'some '}scores imported as declared"
     return said
 
 

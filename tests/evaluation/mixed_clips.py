@@ -36,6 +36,7 @@ FORMS = (
     Form("mjpeg", "mov", "yuvj422p", 100, 60, 26, Fraction(60)),
 )
 
+
 def make_mixed(
     folder: Path, count: int = 20, names: str = "clip {}", forms: Sequence[Form] = FORMS
 ) -> list[Path]:

@@ -37,7 +37,7 @@ PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project in which nothing is fetched; what a fetch would bring is in `mirror` beside it."""
+    """A copy of the project in which nothing is fetched; what a fetch would bring is `mirror` beside it."""
     folder = tmp_path_factory.mktemp("score")
     tiny.make_cache(folder, *CHECKPOINTS_WITHOUT_GRIT)
     project = folder / "project"
@@ -68,7 +68,9 @@ def score(project: Path, clips: Path, output: Path, *words: object) -> str:
     refused = raven_bench(project, *command)
     if refused.returncode:
         said = refused.stdout + refused.stderr
-        (brings,) = set(re.findall(r"^Get them.*with: raven-bench (fetch --suite \S+)   ", said, re.MULTILINE))
+        (brings,) = set(
+            re.findall(r"^Get them.*with: raven-bench (fetch --suite \S+)   ", said, re.MULTILINE)
+        )
         assert "Then give the same command again" in said
         fetched = raven_bench(project, *brings.split(), "--mirror", project.parent / "mirror")
         assert fetched.returncode == 0, fetched.stderr[-3000:]
@@ -117,7 +119,9 @@ def test_a_prompt_list_and_one_length_add_a_dimension_and_curves(project: Path, 
     clips = tmp_path / "clips"
     clips.mkdir()
     for number in range(3):
-        write_video(clips / f"{number}.mp4", "libx264", "yuv420p", pictures(number, 5, 128, 144), FORMS[0].rate)
+        write_video(
+            clips / f"{number}.mp4", "libx264", "yuv420p", pictures(number, 5, 128, 144), FORMS[0].rate
+        )
     listed = tmp_path / "list.csv"
     listed.write_text("file,prompt\n" + "".join(f"{n}.mp4,a person's cat number {n}\n" for n in range(3)))
     chosen = ("temporal_flickering", "imaging_quality", "overall_consistency")

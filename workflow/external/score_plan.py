@@ -37,6 +37,14 @@ RAFT_SIDE = 128
 """Pixels of a frame's smaller side below which RAFT, of dynamic degree and the static filter, gives no
 numbers.
 """
+MIXED_SEEN = {
+    "toybox": "The checkers see each as 81 frames of 32x32 pixels, so that speed changes with length.",
+    "vbench": "Each is scored as it is, so that size, length and rate are in its scores too: dynamic degree "
+    "looks at about 8 frames a second and its limit grows with the size, consistencies fall with length, "
+    "imaging quality follows size. Every clip counts once; the means in VBench's own JSON weigh clips by "
+    "their frames where VBench does.",
+}
+"""What clips of several sizes, lengths or rates mean for the scores."""
 WITHOUT_TEXT = {name: (*dimensions, "temporal_flickering") for name, dimensions in TEXT_ONLY.items()}
 """What clips of which no prompt is known are scored on."""
 WITH_TEXT = {"toybox": WITHOUT_TEXT["toybox"], "vbench": (*WITHOUT_TEXT["vbench"], "overall_consistency")}
@@ -95,7 +103,7 @@ def plan_scoring(asked: Asked, root: Path) -> ScorePlan:
         named = _seen_by_raft(named, shapes, asked.dimensions)
     dimensions = [name for name in NAMES if any(name in prompt.dimensions for prompt in named.prompts)]
     suite = suite_name(asked.output)
-    said = (*_mode_said(named, asked, dimensions, root), *_shapes_said(rows, shapes))
+    said = (*_mode_said(named, asked, dimensions, root), *_shapes_said(rows, shapes, asked.benchmark))
     files = {
         asked.output / "names" / f"{row.name}.json": as_plain_yaml(named.files[row.name]) for row in rows
     }
@@ -379,7 +387,9 @@ def _mode_said(named: NamedClips, asked: Asked, dimensions: Sequence[str], root:
     return [*notes, *named.notes]
 
 
-def _shapes_said(rows: Sequence[ScoredSource], shapes: Mapping[str, Mapping[str, ClipShape]]) -> list[str]:
+def _shapes_said(
+    rows: Sequence[ScoredSource], shapes: Mapping[str, Mapping[str, ClipShape]], benchmark: str
+) -> list[str]:
     every = Counter(shape for found in shapes.values() for shape in found.values())
     if len(every) == 1:
         return []
@@ -396,11 +406,7 @@ def _shapes_said(rows: Sequence[ScoredSource], shapes: Mapping[str, Mapping[str,
     ]
     mixed = [row.title for row in rows if len(set(shapes[row.name].values())) > 1]
     where = f" (mixed within {', '.join(mixed)})" if mixed else ""
-    return [
-        f"Not comparable by themselves: clips come in {', '.join(said)}{where}. Each is scored as it is, so "
-        "that size, length and rate are in its scores too: dynamic degree looks at about 8 frames a second "
-        "and its limit grows with the size, consistencies fall with length, imaging quality follows size."
-    ]
+    return [f"Not comparable by themselves: clips come in {', '.join(said)}{where}. {MIXED_SEEN[benchmark]}"]
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -308,8 +308,9 @@ def missing_resources(
     lines_of = [f"  {path:<{width}}  {size:>9,.1f} MB  {origin}" for path, size, origin in lines]
     also = f" and {len(scoring)} more for scoring" if scoring else ""
     less = "; without what only training needs: RELEASED=1" if suite.train else ""
-    options, instead = f"list alone: PLAN=1; from a folder: MIRROR=/path{less}", (
-        "The embedded suite needs none of this: snakemake --profile local reports/table.html"
+    options, instead = (
+        f"list alone: PLAN=1; from a folder: MIRROR=/path{less}",
+        ("The embedded suite needs none of this: snakemake --profile local reports/table.html"),
     )
     if suite.row_files != "baselines":
         options = "list alone: --plan; from a folder: --mirror /path"
