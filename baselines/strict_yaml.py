@@ -153,7 +153,12 @@ RENAMED_KEYS = {
 }
 """Keys of earlier versions, some with the section that they stood in, by the key that took their place."""
 
-REMOVED_KEYS = {"sources": "baselines/methods.md says where every number comes from"}
+REMOVED_KEYS = {
+    "sources": "baselines/methods.md says where every number comes from",
+    "clip_s": "sample_s took its place, which is of a second of video",
+    "score_clip_s": "score_s took its place, which is of a second of video",
+    "clip_mb": "video_mb took its place, which is of a second of video",
+}
 """Keys of earlier versions without a successor, and why they are gone."""
 
 

@@ -5,7 +5,8 @@
 A column that is there is filled in every line, except for `dimensions` and `keep`. In .csv and .tsv blanks
 around a cell are not part of it, a prompt with a comma is put in double quotes, and several dimensions are
 separated by semicolons.
-.txt: one prompt a line and nothing else; ids are p0000, p0001, ... in the file's order.
+.txt: one prompt a line and nothing else; ids are p0000, p0001, ... in the file's order. Since no line can ask
+for a dimension, its prompts are scored on all of the suite's that need no facts.
 """
 
 import re

@@ -77,6 +77,8 @@ def _listed_prompts(settings: dict[str, Any], path: Path) -> list[Prompt]:
         rules = replace(rules, words=None)
     if settings.get("imported"):  # nothing is scored here, so that nothing needs facts
         rules = replace(rules, on_request=NAMES)
+    if path.suffix.lower() == ".txt":
+        rules = replace(rules, free=(*rules.free, *rules.on_request))
     prompts = read_user_list(content, path.name, rules, settings["samples"])
     unscored = [p.id for p in prompts if not set(p.dimensions) & set(settings["dimensions"])]
     if unscored:

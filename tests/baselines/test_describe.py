@@ -253,6 +253,7 @@ def test_the_command_adds_the_cost(capsys: pytest.CaptureFixture[str]) -> None:
     """
     for row, said in (
         ("self_forcing", ("4.4 GPU-hours of sampling", "34 calls a clip, 1.00 times")),
+        ("one_forcing_ffe", ("by its rate of 0.474 s a second of video: 4.4 GPU-hours of sampling",)),
         ("wan_teacher", ("123.7 GPU-hours of sampling", "in 100 calls a clip, 29.78 times")),
     ):
         assert script.main(["check", row]) == 0

@@ -63,7 +63,7 @@ def test_the_screen() -> None:
     jobs += [NeededJob("sample", AGAIN), *[NeededJob("render", NOT_MADE)] * 2]
     cost = estimated_cost(suite, planned_prompts(suite, ROOT), Counter(job.rule for job in jobs))
     rates = suite.rates
-    minutes = (rates.train_s + 244 / suite.sample.shards * rates.clip_s + 6 * rates.job_s) / 60
+    minutes = (rates.train_s + 244 / suite.sample.shards * 81 / 16 * rates.sample_s + 6 * rates.job_s) / 60
     first = work_line(cost, "To do, about 3 min on 2 cores")
     assert summary(jobs, first, "More: --list").splitlines() == [
         f"To do, about 3 min on 2 cores: 6 jobs, {minutes:.1f} core-minutes, up to 29.3 MB of new clips.",
@@ -86,7 +86,7 @@ def test_gpu_hours_are_those_of_jobs_that_hold_one() -> None:
     cost, rates = estimated_cost(suite, prompts, jobs), suite.rates
     assert cost.seconds == {
         "train": rates.train_s + rates.job_s,
-        "sample": pytest.approx(2 * (6220 / suite.sample.shards * rates.clip_s + rates.job_s)),
+        "sample": pytest.approx(2 * (6220 / suite.sample.shards * 81 / 16 * rates.sample_s + rates.job_s)),
         "score": 0,
         "rest": 0,
     }

@@ -47,7 +47,7 @@ raven: null
 cm_grpo: null
 aggregate: {draws: 2000, seed: 0}
 report: {clips_budget_mb: 2, note: null}
-rates: {train_s: 5, clip_s: 0.1, score_clip_s: 0.02, job_s: 1.0, clip_mb: 0.01}
+rates: {train_s: 5, sample_s: 0.0198, score_s: 0.00395, job_s: 1.0, video_mb: 0.00198}
 resources: []
 """
 

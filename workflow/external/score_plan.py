@@ -490,7 +490,7 @@ def _suite_values(
     else:
         prompts |= {"list": str(asked.output / "prompts.jsonl"), "scored_only": True}
     official = asked.benchmark == "vbench"
-    score_s = 0.05 if not official else 0.5 if asked.device == "cuda" else 0.7 * shape.pixel_frames
+    score_s = 0.01 if not official else 0.1 if asked.device == "cuda" else 0.7 * shape.fps
     return planned_suite(suite, asked.benchmark, rows, dimensions, prompts, asked.output) | {
         "label": f"Clips of others ({', '.join(rows)[:200]}), scored by raven-bench score.",
         "device": asked.device,
@@ -504,10 +504,10 @@ def _suite_values(
         "report": {"clips_budget_mb": 100, "note": None, "notes": list(said)},
         "rates": {
             "train_s": 0,
-            "clip_s": 0,
-            "score_clip_s": score_s,
+            "sample_s": 0,
+            "score_s": score_s,
             "job_s": 2,
-            "clip_mb": 1,
+            "video_mb": 0.2,
         },
         "allow_degenerate": list(rows),  # strangers' clips are scored as they are; the log names these
         "resources": ["prompts"] if official and asked.prompts is None else [],
@@ -537,7 +537,7 @@ def planned_suite(
         "cm_grpo": None,
         "aggregate": {"draws": 10_000, "seed": 0},
         "report": {"clips_budget_mb": 0, "note": None},
-        "rates": {"train_s": 0, "clip_s": 0, "score_clip_s": 0, "job_s": 2, "clip_mb": 0},
+        "rates": {"train_s": 0, "sample_s": 0, "score_s": 0, "job_s": 2, "video_mb": 0},
         "resources": [],
     }
 

@@ -39,7 +39,7 @@ def estimated_cost(
     jobs: how many of each rule; None for a run from nothing. Starting a job is part of its stage, as it is of
     what is measured; on GPUs only jobs that hold one count.
     """
-    rates, clips = suite.rates, count_prompts(prompts).clips
+    rates, clips, video_s = suite.rates, count_prompts(prompts).clips, suite.clip.seconds
     todo = jobs_from_nothing(suite) if jobs is None else jobs
     unit: Literal["core", "GPU"] = "core" if suite.device == "cpu" else "GPU"
     scored = sum((p.keep or p.samples) * len(p.dimensions) for p in prompts)
@@ -50,7 +50,7 @@ def estimated_cost(
     seconds: dict[Stage, float] = {
         "train": todo.get("train", 0) * rates.train_s,
         "sample": todo.get("sample", 0) * sampling_s(suite, prompts) / suite.sample.shards,
-        "score": todo.get(scoring, 0) * scored * rates.score_clip_s / pieces,
+        "score": todo.get(scoring, 0) * scored * video_s * rates.score_s / pieces,
         "rest": 0.0,
     }
     for rule, count in todo.items():
@@ -62,7 +62,7 @@ def estimated_cost(
         unit=unit,
         jobs=sum(todo.values()),
         seconds=seconds,
-        disk_mb=(made + todo.get("import_clips", 0) * clips) * rates.clip_mb,
+        disk_mb=(made + todo.get("import_clips", 0) * clips) * video_s * rates.video_mb,
     )
 
 
@@ -70,7 +70,8 @@ def sampling_s(suite: Suite, prompts: Sequence[Prompt]) -> float:
     """Seconds of sampling a native row, as they are on average."""
     rows = [row for row in suite.baselines if row in suite.weights or row in suite.train]
     each = [
-        suite.rates.row_clip_s.get(row, suite.rates.clip_s)
+        suite.rates.row_sample_s.get(row, suite.rates.sample_s)
+        * suite.clip.seconds
         * count_prompts(first_samples(prompts, suite.row_samples.get(row))).clips
         for row in rows
     ]

@@ -64,11 +64,23 @@ def standard_prompts(samples: int, static_samples: int, static_keep: int) -> lis
     return made
 
 
+def listed_prompts(count: int, samples: int, dimensions: Sequence[str]) -> list[Prompt]:
+    """What stands for the first `count` lines of a list that is not here, each scored on all dimensions."""
+    texts = [f"line {line} of the list" for line in range(count)]
+    return [
+        Prompt(id=f"l{i:04d}", prompt=text, extended=text, dimensions=tuple(dimensions), samples=samples,
+               keep=None, facts={})
+        for i, text in enumerate(texts)
+    ]  # fmt: skip
+
+
 def counted_prompts(suite: Suite) -> list[Prompt] | None:
-    """What stands for a suite's prompts in an estimate while VBench's files are not here; None for other
-    lists, of which nothing is known then.
+    """What stands for a suite's prompts in an estimate while VBench's files, or the first lines of a list,
+    are not here; None for other lists, of which nothing is known then.
     """
     asked = suite.prompts
+    if asked.list is not None and asked.per_dimension is not None and asked.samples is not None:
+        return listed_prompts(asked.per_dimension, asked.samples, suite.dimensions)
     if suite.benchmark not in OFFICIAL_BENCHMARKS or asked.list is not None:
         return None
     given = asked.samples, asked.static_samples, asked.static_keep

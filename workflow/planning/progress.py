@@ -42,20 +42,20 @@ def job_costs(suite: Suite, prompts: Sequence[Prompt], earlier: Sequence[StageCo
 
     earlier: what jobs took when this suite last ran here, if it did; that is better than the suite's rates.
     """
-    rates = suite.rates
-    clips = sum(prompt.samples for prompt in prompts)
-    scored = sum((prompt.keep or prompt.samples) * len(prompt.dimensions) for prompt in prompts)
-    scoring, sampling = scored * rates.score_clip_s, sampling_s(suite, prompts) / suite.sample.shards
+    rates, video_s = suite.rates, suite.clip.seconds
+    video = video_s * sum(prompt.samples for prompt in prompts)
+    scored = video_s * sum((prompt.keep or prompt.samples) * len(prompt.dimensions) for prompt in prompts)
+    scoring, sampling = scored * rates.score_s, sampling_s(suite, prompts) / suite.sample.shards
     gpus = max((plan.nodes * plan.gpus for plan in suite.train.values()), default=1)
     costs = {
         "train": rates.train_s / gpus,
         "sample": sampling,
-        "render": RENDERED * clips * rates.clip_s / suite.sample.shards,
+        "render": RENDERED * video * rates.sample_s / suite.sample.shards,
     }
     if suite.benchmark in OFFICIAL_BENCHMARKS:
         costs["score_part"] = scoring / sum(len(suite.score_parts(name)) for name in suite.dimensions)
     else:
-        costs |= {rule: share * clips * rates.score_clip_s for rule, share in DECODED.items()}
+        costs |= {rule: share * video * rates.score_s for rule, share in DECODED.items()}
         costs["score"] = scoring / len(suite.dimensions)
     expected = {rule: seconds + rates.job_s for rule, seconds in costs.items()}
     return expected | {cost.rule: cost.wall_s / cost.jobs for cost in earlier if cost.rule in expected}

@@ -105,6 +105,11 @@ class ClipSettings(Section):
         return self.fps if self.pixel_frames > LONG_SECONDS * self.fps else None
 
     @property
+    def seconds(self) -> float:
+        """How long a clip plays."""
+        return self.pixel_frames / self.fps
+
+    @property
     def latent_frames(self) -> int:
         """Latent frames of a clip. Raises ValueError for a number of pixel frames that they do not make."""
         behind_the_first = self.pixel_frames - 1
@@ -250,16 +255,16 @@ class Rates(Section):
 
     train_s: NotNegative
     """Seconds of training a row."""
-    clip_s: NotNegative
-    """Seconds of sampling a clip."""
-    row_clip_s: dict[Name, NotNegative] = Field(default_factory=dict)
+    sample_s: NotNegative
+    """Seconds of sampling a second of video."""
+    row_sample_s: dict[Name, NotNegative] = Field(default_factory=dict)
     """The same of rows that cost more, such as a teacher."""
-    score_clip_s: NotNegative
-    """Seconds of scoring a clip on one dimension."""
+    score_s: NotNegative
+    """Seconds of scoring a second of video on one dimension."""
     job_s: NotNegative
     """Seconds of starting a job."""
-    clip_mb: NotNegative
-    """Size of a clip in MB."""
+    video_mb: NotNegative
+    """Size of a second of video in MB."""
 
 
 class Suite(Section):

@@ -71,7 +71,7 @@ def say_meaning(flags: Namespace) -> None:
         raise ValueError(f"{path}: {error}") from error
     suite = read_suite(_ROOT / f"workflow/config/{PRICED}.yaml", _ROOT)
     usual = clip.flops / described_clip(load_baseline(ROW_FILES / "self_forcing.yaml")).flops
-    rates = suite.rates.model_copy(update={"clip_s": suite.rates.clip_s * usual})
+    rates = suite.rates.model_copy(update={"sample_s": suite.rates.sample_s * usual})
     alone = {"baselines": (baseline.name,), "weights": {baseline.name: baseline.weights.file}, "train": {}}
     cost = estimated_cost(
         suite.model_copy(update=alone | {"rates": rates}), expected_prompts(suite, _ROOT) or ()
@@ -79,10 +79,10 @@ def say_meaning(flags: Namespace) -> None:
     sampled, scored = (amount(cost.seconds[stage], cost.unit) for stage in ("sample", "score"))
     print("\n".join(described(baseline, clip)))
     print(
-        f"\ncost on the {PRICED} suite, counted and not measured: {sampled} of sampling, "
-        f"{scored} of scoring\n"
+        f"\ncost on the {PRICED} suite, by its rate of {suite.rates.sample_s:g} s a second of video: "
+        f"{sampled} of sampling, {scored} of scoring\n"
         f"  the network does {clip.flops / 1e12:,.0f} TFLOP in {len(clip.calls)} calls a clip, "
-        f"{usual:.2f} times self_forcing's, which takes {suite.rates.clip_s:g} s"
+        f"{usual:.2f} times self_forcing's, for which the rate was measured"
     )
 
 
