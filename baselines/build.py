@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from baselines.spec import Baseline, CacheSettings, LevelSettings, SolverSettings
+from models.checkpoints.lora import fold_adapters
 from models.config import DtypePolicy
 from models.full_sequence import FullSequence
 from models.noise import (
@@ -28,15 +29,16 @@ from models.noise import (
     UpstreamNoise,
 )
 from models.plan import POLICIES, CachePolicy, chunk_sizes
+from models.quantise import is_quantised, quantise_network
 from models.rollout import Finished, Rollout, RolloutRecord, Runner, plain_runner
 from models.schedule import DTYPES, Schedule, build_schedule, level_schedule
 from models.solvers import euler_solver, unipc_solver
-from models.wan import Wan, join_projections, stored_dtype
+from models.wan import Wan, cast_parameters, join_projections, stored_dtype
 
-Precision = Literal["exact", "fast", "float32"]
+Precision = Literal["exact", "fast", "float32", "fp8", "fp8_linear", "fp8_attention"]
 """exact: the released code's precision and operations. fast: rotations in float32, fused operations, adapters
 folded into the weights (models/README.md#precision says what that costs). float32: everything in float32 (the
-embedded suite)."""
+embedded suite). fp8: fast, with linear layers and self-attention in e4m3 (models/fp8.py), or one of the two."""
 
 
 class Dtypes(NamedTuple):
@@ -67,7 +69,8 @@ def dtypes_of(baseline: Baseline, precision: Precision) -> Dtypes:
             codec_autocast=False,
             folded=False,
         )
-    exact = precision == "exact"
+    exact, linear = precision == "exact", precision in ("fp8", "fp8_linear")
+    attention = precision in ("fp8", "fp8_attention")
     # RAVEN's decoder keeps float32 weights (models/backbone.md#vae)
     codec = dtypes.codec or ("autocast" if dtypes.fp32_modules == "float32" else dtypes.matmul)
     if not exact:
@@ -78,12 +81,22 @@ def dtypes_of(baseline: Baseline, precision: Precision) -> Dtypes:
             rotary=dtypes.rotary if exact else "float32",
             fp32_modules=dtypes.fp32_modules,
             operators="plain" if exact else "fused",
+            linear="fp8" if linear else "parameters",
+            attention="fp8" if attention else "parameters",
         ),
         DTYPES[dtypes.latents],
         codec=torch.float32 if codec == "autocast" else DTYPES[codec],
         codec_autocast=codec == "autocast",
         folded=not exact,
     )
+
+
+def ready_network(wan: Wan, dtypes: Dtypes, device: torch.device) -> Wan:
+    """An opened network on the device, frozen, in the precision that `dtypes` says; built with its `network`."""
+    wan.eval().requires_grad_(False)
+    if dtypes.folded:
+        fold_adapters(wan)
+    return quantise_network(cast_parameters(wan, dtypes.matmul).to(device))
 
 
 def build_policy(cache: CacheSettings, precision: Precision) -> CachePolicy:
@@ -293,8 +306,13 @@ def build_sampler(
                 f"network has it in {parameter.dtype}; cast the network with cast_parameters after its "
                 "adapters are in place."
             )
+    if not is_quantised(wan):
+        raise ValueError(
+            f"Baseline {baseline.name} in precision {precision} computes in fp8, but the network's layers do not; "
+            "make it ready with ready_network of baselines/build.py."
+        )
     frozen = not any(parameter.requires_grad for parameter in wan.parameters())
-    if wan.dtypes.fused and frozen and wan.patch_embedding.weight.is_cuda:
+    if wan.dtypes.fused and wan.dtypes.linear != "fp8" and frozen and wan.patch_embedding.weight.is_cuda:
         join_projections(wan)
     return Sampler(
         baseline=baseline,

@@ -109,6 +109,22 @@ def best_kernel(capability: tuple[int, int]) -> Kernel:
     return Kernel("sdpa (cuDNN first)", _sdpa_by_priority)
 
 
+@lru_cache
+def fp8_kernel(capability: tuple[int, int]) -> Callable[..., Tensor]:
+    """FlashAttention 3 on e4m3 codes: (q, k, v, q_descale, k_descale, v_descale) -> [B, T, N, D] in bfloat16;
+    descales [B, N] are what a code stands for. Raises ValueError where it is not installed, not chosen, or not for
+    this GPU.
+    """
+    kernel = best_kernel(capability)
+    if not kernel.name.startswith("fa3"):
+        raise ValueError(
+            f"fp8 attention needs FlashAttention 3 on a GPU of compute capability 9.0, but this one of "
+            f"{capability[0]}.{capability[1]} would use {kernel.name}; install it (make env FLASH_ATTN=3), or take "
+            "precision fp8_linear."
+        )
+    return kernel.run
+
+
 def _flash(name: str, module: str) -> Attend:
     try:
         function = importlib.import_module(module).flash_attn_func
@@ -118,8 +134,8 @@ def _flash(name: str, module: str) -> Attend:
             f"for torch {torch.__version__}, remove it, or set {FORCED}=sdpa."
         ) from fault
 
-    def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        returned = function(q, k, v)  # some versions also return the softmax's log-sums
+    def run(q: Tensor, k: Tensor, v: Tensor, **descale: Tensor) -> Tensor:
+        returned = function(q, k, v, **descale)  # some versions also return the softmax's log-sums
         out: Tensor = returned[0] if isinstance(returned, tuple) else returned
         return out
 

@@ -11,7 +11,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from models.attention import attend
 from models.config import WanConfig
 from models.fused import rotate
 from models.plan import AttendPlan, KeyForm, Read
@@ -80,6 +79,12 @@ class Tokens(Protocol):
 
     def normed_k(self, rope: Rotation | None = None) -> Tensor: ...
 
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor: ...
+
+    def code_k(self, k: Tensor) -> Tensor: ...
+
+    def code_v(self) -> Tensor: ...
+
     def stored(self, rope: Rotation, keys: Tensor, values: Tensor, *, rotate_keys: bool) -> Tensor: ...
 
 
@@ -92,7 +97,8 @@ def attend_cached(
     """
     keys, values = cache.keys[layer], cache.values[layer]
     frames, tokens = plan.frames, cache.tokens_per_frame
-    here, v = rotation_at(plan.q_rotary_start, frames), own.v
+    here, codes = rotation_at(plan.q_rotary_start, frames), keys.dtype == torch.float8_e4m3fn
+    v = own.code_v() if codes and not _all_by_cache(plan) else own.v
     own_k: dict[KeyForm, Tensor] = {}
     own_v, q = v.unflatten(1, (frames, tokens)), None
     if not torch.is_grad_enabled() and _all_by_cache(plan):
@@ -105,7 +111,8 @@ def attend_cached(
             _absorb(stored, left, plan)
     else:
         for form in _own_forms(plan):
-            own_k[form] = own.normed_k(here if form == "rotated" else None).unflatten(1, (frames, tokens))
+            k = own.normed_k(here if form == "rotated" else None)
+            own_k[form] = (own.code_k(k) if codes else k).unflatten(1, (frames, tokens))
         with torch.no_grad():
             _update(keys, own_k[plan.write.form] if plan.write else None, plan)
             _update(values, own_v, plan)
@@ -113,6 +120,8 @@ def attend_cached(
     def rotated(piece: Tensor, position: int | None) -> Tensor:
         if position is None:
             return piece
+        if codes:
+            raise ValueError("A cache of codes holds rotated keys alone; give this plan one of numbers.")
         rotation = rotation_at(position, piece.shape[1])
         frames: Tensor = rotate(piece.flatten(1, 2), rotation).unflatten(1, (-1, tokens))
         return frames
@@ -138,7 +147,7 @@ def attend_cached(
     gathered = [piece for read in plan.reads for piece in gather(read)]
     read_k = torch.cat([piece[0] for piece in gathered], dim=1) if len(gathered) > 1 else gathered[0][0]
     read_v = torch.cat([piece[1] for piece in gathered], dim=1) if len(gathered) > 1 else gathered[0][1]
-    return attend(own.normed_q(here) if q is None else q, read_k.flatten(1, 2), read_v.flatten(1, 2))
+    return own.attend(own.normed_q(here) if q is None else q, read_k.flatten(1, 2), read_v.flatten(1, 2))
 
 
 def _all_by_cache(plan: AttendPlan) -> bool:

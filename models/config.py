@@ -80,6 +80,15 @@ class DtypePolicy:
     or faster equals that may round the last bit elsewhere ("fused")."""
     products: Literal["parameters", "bfloat16"] = "parameters"
     """dtype of matrix products: that of their weights, or bfloat16 by autocast on float32 weights."""
+    linear: Literal["parameters", "fp8"] = "parameters"
+    """Products of the blocks' large linear layers: as `products` says, or in e4m3 (models/fp8.py)."""
+    attention: Literal["parameters", "fp8"] = "parameters"
+    """The same of self-attention."""
+
+    @property
+    def uses_fp8(self) -> bool:
+        """Whether anything is computed in e4m3."""
+        return "fp8" in (self.linear, self.attention)
 
     @property
     def fused(self) -> bool:

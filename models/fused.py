@@ -15,10 +15,11 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.fp8 import Fp8Linear, HeadScales, QuantisedRows, quantise_heads, quantise_rows
 from models.rope import Rotation
 
 LinearLayer = Any
-"""nn.Linear, or the layer with an adapter that peft puts in its place."""
+"""nn.Linear, the layer with an adapter that peft puts in its place, or that of models/fp8.py."""
 
 
 class Residual(NamedTuple):
@@ -41,16 +42,22 @@ def in_kernels(x: Tensor) -> bool:
 
 
 def products_dtype(layer: LinearLayer, device: torch.device) -> torch.dtype:
-    """dtype of a layer's matrix product: its weights', or autocast's where that is on."""
+    """dtype of a layer's matrix product: its weights', or autocast's where that is on; of a layer in fp8 that
+    of its outputs.
+    """
+    if isinstance(layer, Fp8Linear):
+        return layer.dtype
     if torch.is_autocast_enabled(device.type):
         return torch.get_autocast_dtype(device.type)
     dtype: torch.dtype = layer.weight.dtype
     return dtype
 
 
-def apply_linear(layer: LinearLayer, x: Tensor) -> Tensor:
+def apply_linear(layer: LinearLayer, x: Tensor | QuantisedRows) -> Tensor:
     """A linear layer in the dtype of its product (the explicit form of autocast)."""
-    out: Tensor = layer(x.to(products_dtype(layer, x.device)))
+    fp8 = isinstance(layer, Fp8Linear)
+    assert fp8 or isinstance(x, Tensor), "only layers in fp8 take codes"
+    out: Tensor = layer(x if fp8 else x.to(products_dtype(layer, x.device)))
     return out
 
 
@@ -78,32 +85,38 @@ def residual(x: Tensor, update: Tensor, gate: Tensor, *, fused: bool) -> Residua
 
 def add_modulated_norm(
     stream: Residual, scale: Tensor, shift: Tensor, *, eps: float, fp32: bool, into: LinearLayer, fused: bool
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | QuantisedRows]:
     """(the stream's value, its LayerNorm times 1 + scale plus shift).
 
     scale, shift: [B, G, 1, dim]; fp32: see `layer_norm`; into: the layer that takes the result, which a
-    kernel writes in that layer's dtype.
+    kernel writes in that layer's dtype, or as codes for a layer in fp8.
     """
     if fused and in_kernels(stream.x):
-        from models.kernels import add_norm_cuda
-
-        dtype = products_dtype(into, stream.x.device)
-        return add_norm_cuda(*stream, scale, shift, eps=eps, one=True, dtype=dtype)
+        return _add_norm_in_kernel(stream, scale, shift, eps=eps, one=True, into=into)
     x = add_gated(*stream)
     return x, layer_norm(x, eps, fp32=fp32) * (1 + scale) + shift
 
 
 def add_affine_norm(
     stream: Residual, norm: nn.LayerNorm, *, into: LinearLayer, fused: bool
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | QuantisedRows]:
     """(the stream's value, its LayerNorm with parameters, in their dtype); into: see `add_modulated_norm`."""
     if fused and in_kernels(stream.x):
-        from models.kernels import add_norm_cuda
-
-        dtype = products_dtype(into, stream.x.device)
-        return add_norm_cuda(*stream, norm.weight, norm.bias, eps=norm.eps, one=False, dtype=dtype)
+        return _add_norm_in_kernel(stream, norm.weight, norm.bias, eps=norm.eps, one=False, into=into)
     x = add_gated(*stream)
     return x, norm(x.to(norm.weight.dtype))
+
+
+def _add_norm_in_kernel(
+    stream: Residual, scale: Tensor, shift: Tensor, *, eps: float, one: bool, into: LinearLayer
+) -> tuple[Tensor, Tensor | QuantisedRows]:
+    from models.kernels import add_norm_codes_cuda, add_norm_cuda
+
+    if isinstance(into, Fp8Linear):
+        value, codes, scales = add_norm_codes_cuda(*stream, scale, shift, eps=eps, one=one)
+        return value, QuantisedRows(codes, scales)
+    dtype = products_dtype(into, stream.x.device)
+    return add_norm_cuda(*stream, scale, shift, eps=eps, one=one, dtype=dtype)
 
 
 def layer_norm(x: Tensor, eps: float, *, fp32: bool) -> Tensor:
@@ -150,11 +163,12 @@ def store_heads(
     *,
     rotate_keys: bool,
     fused: bool,
+    scales: HeadScales | None = None,
 ) -> Tensor:
     """Queries [B, T, N, D] of q [B, T, dim], normed and rotated; k, normed and rotated if asked, and v
     [B, T, N, D] go to keys and values [B, T, N, D], which are parts of a cache. Without gradient.
 
-    weights: of the norms of queries and keys.
+    weights: of the norms of queries and keys. scales: makes all three codes (models/fp8.py).
     """
     like = q.stride() == k.stride() == v.flatten(2).stride() and q.stride(2) == 1
     dense = all(x[0].is_contiguous() for x in (keys, values)) and keys.stride() == values.stride()
@@ -163,12 +177,17 @@ def store_heads(
 
         q_heads, k_heads = (x.unflatten(-1, v.shape[2:]) for x in (q, k))
         return store_heads_cuda(
-            q_heads, k_heads, v, weights, eps, rope, keys, values, rotate_keys=rotate_keys
+            q_heads, k_heads, v, weights, eps, rope, keys, values, rotate_keys=rotate_keys, scales=scales
         )
     size = v.shape[-1]
-    keys.copy_(rms_norm_rotate(k, weights[1], eps, size, rope if rotate_keys else None, fused=fused))
-    values.copy_(v)
-    return rms_norm_rotate(q, weights[0], eps, size, rope, fused=fused)
+    queries = rms_norm_rotate(q, weights[0], eps, size, rope, fused=fused)
+    normed = rms_norm_rotate(k, weights[1], eps, size, rope if rotate_keys else None, fused=fused)
+    heads = (queries, normed, v)
+    if scales is not None:
+        heads = tuple(quantise_heads(x, scale) for x, scale in zip(heads, scales, strict=True))
+    keys.copy_(heads[1])
+    values.copy_(heads[2])
+    return heads[0]
 
 
 def joined_linear(*layers: LinearLayer) -> tuple[Tensor, Tensor] | None:
@@ -222,8 +241,15 @@ def rotate(x: Tensor, by: Rotation) -> Tensor:
     return rotated.flatten(-2).to(x.dtype)
 
 
-def linear_gelu(layer: LinearLayer, gelu: nn.Module, x: Tensor, *, fused: bool) -> Tensor:
-    """GELU of a linear layer; on CUDA, without adapter or gradient, part of the matrix product's kernel."""
+def linear_gelu(
+    layer: LinearLayer, gelu: nn.Module, x: Tensor | QuantisedRows, *, fused: bool
+) -> Tensor | QuantisedRows:
+    """GELU of a linear layer; on CUDA, without adapter or gradient, part of the matrix product's kernel. Of a
+    layer in fp8 it comes as codes.
+    """
+    if isinstance(layer, Fp8Linear):
+        return quantise_rows(layer(x), gelu=True)
+    assert isinstance(x, Tensor), "only layers in fp8 take codes"
     dtype, gradient = products_dtype(layer, x.device), torch.is_grad_enabled()
     bare = type(layer) is nn.Linear
     if fused and in_kernels(x) and bare and not gradient and dtype == torch.bfloat16:

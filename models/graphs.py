@@ -78,7 +78,7 @@ class GraphRunner:
     def _run(self, bound: _Bound, weight_set: int, x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
         wan, text = bound.wan.weight_sets[weight_set], bound.texts[weight_set]
         if bound.cache is None:
-            bound.cache = KVCache.for_calls(wan.config, x, bound.capacity, text.values[0].dtype)
+            bound.cache = wan.cache_for(x, plan, bound.capacity, text.values[0].dtype)
         key = (weight_set, plan, tuple(x.shape), x.dtype)
         if key not in bound.calls:
             v = wan.cached(x, t, text, bound.cache, plan)  # warms the kernels up, and is the answer

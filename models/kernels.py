@@ -235,8 +235,9 @@ def softmax_cuda(x: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
 
 @triton.jit
 def _add_norm(
-    x, update, gate, scale, shift, total, out, tokens, gate_stride, scale_stride, shift_stride, eps,
+    x, update, gate, scale, shift, total, out, codes_scale, tokens, gate_stride, scale_stride, shift_stride, eps,
     C: tl.constexpr, WIDTH: tl.constexpr, UPDATE: tl.constexpr, GATE: tl.constexpr, ONE: tl.constexpr,
+    CODES: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     frame = row // tokens
@@ -255,7 +256,110 @@ def _add_norm(
     normed = centred * tl.rsqrt(tl.sum(centred * centred, axis=0) / C + eps)
     factor = tl.load(scale + frame * scale_stride + c, mask=mask, other=0.0).to(tl.float32) + ONE
     normed = normed * factor + tl.load(shift + frame * shift_stride + c, mask=mask, other=0.0).to(tl.float32)
+    if CODES:
+        normed = _coded_row(normed, codes_scale + row)
     tl.store(out + row * C + c, normed.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _coded_row(row, scale):
+    """A row over the scale that makes its largest number 448, which is stored."""
+    one = tl.maximum(tl.max(tl.abs(row), axis=0), 1e-12) / 448.0
+    tl.store(scale, one)
+    return row / one
+
+
+@triton.jit
+def _quantise_rows(x, codes, scale, K: tl.constexpr, WIDTH: tl.constexpr, GELU: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    k = tl.arange(0, WIDTH)
+    value = tl.load(x + row * K + k, mask=k < K, other=0.0).to(tl.float32)
+    if GELU:  # 0.5 x (1 + tanh y) = x sigmoid(2 y)
+        value *= tl.sigmoid(1.5957691216057308 * (value + 0.044715 * value * value * value))
+    tl.store(codes + row * K + k, _coded_row(value, scale + row).to(codes.dtype.element_ty), mask=k < K)
+
+
+def quantise_rows_cuda(x: Tensor, *, gelu: bool) -> tuple[Tensor, Tensor]:
+    """`quantise_rows` of models/fp8.py on CUDA: codes of x's shape and their scales."""
+    x, width = x.contiguous(), x.shape[-1]
+    codes = torch.empty(x.shape, dtype=torch.float8_e4m3fn, device=x.device)
+    scale = torch.empty(x.shape[:-1], dtype=torch.float32, device=x.device)
+    padded = triton.next_power_of_2(width)
+    _quantise_rows[(scale.numel(),)](
+        x, codes, scale, K=width, WIDTH=padded, GELU=gelu, num_warps=4 if padded <= 2048 else 8
+    )
+    return codes, scale
+
+
+@triton.jit
+def _quantise_heads(
+    x, scale, codes, tokens, batch_stride, token_stride,
+    N: tl.constexpr, D: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, LIMIT: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    place = tl.arange(0, WIDTH)
+    clip, token = row // tokens, row % tokens
+    mask = (row < LIMIT)[:, None] & (place < N * D)[None, :]
+    at = (clip * batch_stride + token * token_stride)[:, None] + place[None, :]
+    one = tl.load(scale + place // D, mask=place < N * D, other=1.0)[None, :]
+    value = _in_range(tl.load(x + at, mask=mask, other=0.0).to(tl.float32) / one)
+    tl.store(codes + row[:, None] * (N * D) + place[None, :], value.to(codes.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _in_range(value):
+    """The value, or NaN where e4m3 has none: the conversion would clamp it, and hide the fault."""
+    return tl.where(tl.abs(value) <= 448.0, value, float("nan"))
+
+
+def quantise_heads_cuda(x: Tensor, scale: Tensor) -> Tensor:
+    """`quantise_heads` of models/fp8.py on CUDA."""
+    if x.stride(3) != 1 or x.stride(2) != x.shape[3]:
+        x = x.contiguous()
+    batch, tokens, heads, size = x.shape
+    codes = torch.empty(x.shape, dtype=torch.float8_e4m3fn, device=x.device)
+    _quantise_heads[(triton.cdiv(batch * tokens, 2),)](
+        x, scale, codes, tokens, x.stride(0), x.stride(1), N=heads, D=size,
+        WIDTH=triton.next_power_of_2(heads * size), ROWS=2, LIMIT=batch * tokens, num_warps=4,
+    )  # fmt: skip
+    return codes
+
+
+def add_norm_codes_cuda(
+    x: Tensor,
+    update: Tensor | None,
+    gate: Tensor | None,
+    scale: Tensor,
+    shift: Tensor,
+    *,
+    eps: float,
+    one: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`add_norm_cuda` whose norm comes as codes in e4m3 with a scale a row. Not differentiable."""
+    total, out, scales, *_ = _launch_add_norm(
+        x.contiguous(), update, gate, scale, shift, eps, one, torch.float8_e4m3fn
+    )
+    return total, out, scales
+
+
+def _launch_add_norm(x, update, gate, scale, shift, eps, one, dtype):
+    """The sum, its norm in `dtype`, scales of codes, and update, gate and scale as they were laid out."""
+    channels, codes = x.shape[-1], dtype == torch.float8_e4m3fn
+    gate, scale, shift = (_evenly_spaced(row) for row in (gate, scale, shift))
+    total, out = x, torch.empty(x.shape, dtype=dtype, device=x.device)
+    scales = torch.empty(x.shape[:-1], dtype=torch.float32, device=x.device) if codes else out
+    if update is not None:
+        update = update.contiguous()
+        wide = torch.promote_types(x.dtype, update.dtype if gate is None else gate.dtype)
+        total = torch.empty(x.shape, dtype=wide, device=x.device)
+    _add_norm[(x.numel() // channels,)](
+        x, x if update is None else update, x if gate is None else gate, scale, shift, total, out, scales, x.shape[2],
+        _frame_stride(gate), _frame_stride(scale), _frame_stride(shift), eps,
+        C=channels, WIDTH=triton.next_power_of_2(channels), UPDATE=update is not None,
+        GATE=gate is not None, ONE=int(one), CODES=codes,
+        num_warps=4,
+    )  # fmt: skip
+    return total, out, scales, update, gate, scale
 
 
 def add_norm_cuda(
@@ -285,20 +389,7 @@ class _AddNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, update, gate, scale, shift, eps, one, dtype):
-        channels, tokens = x.shape[-1], x.shape[2]
-        gate, scale, shift = (_evenly_spaced(row) for row in (gate, scale, shift))
-        total, out = x, torch.empty(x.shape, dtype=dtype, device=x.device)
-        if update is not None:
-            update = update.contiguous()
-            wide = torch.promote_types(x.dtype, update.dtype if gate is None else gate.dtype)
-            total = torch.empty(x.shape, dtype=wide, device=x.device)
-        _add_norm[(x.numel() // channels,)](
-            x, x if update is None else update, x if gate is None else gate, scale, shift, total, out, tokens,
-            _frame_stride(gate), _frame_stride(scale), _frame_stride(shift), eps,
-            C=channels, WIDTH=triton.next_power_of_2(channels), UPDATE=update is not None,
-            GATE=gate is not None, ONE=int(one),
-            num_warps=4,
-        )  # fmt: skip
+        total, out, _, update, gate, scale = _launch_add_norm(x, update, gate, scale, shift, eps, one, dtype)
         ctx.save_for_backward(total, None if gate is None else update, gate, scale)
         ctx.eps, ctx.one = eps, one
         ctx.dtypes = x.dtype, None if update is None else update.dtype, shift.dtype
@@ -423,9 +514,10 @@ def _norm_rotate(
 
 @triton.jit
 def _store_heads(
-    q, k, v, q_weight, k_weight, cos, sin, q_out, k_out, v_out, tokens, batch_stride, token_stride,
-    stored_stride, eps,
+    q, k, v, q_weight, k_weight, cos, sin, q_out, k_out, v_out, q_scale, k_scale, v_scale, tokens, batch_stride,
+    token_stride, stored_stride, eps,
     N: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, PAIRS: tl.constexpr, ROTATE_KEYS: tl.constexpr,
+    CODES: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     clip, token = row // tokens, row % tokens
@@ -447,6 +539,10 @@ def _store_heads(
     if ROTATE_KEYS:
         even, odd = tl.split(tl.reshape(key, (HEADS, PAIRS, 2)))
         key = tl.reshape(tl.join(even * c - odd * s, even * s + odd * c), (HEADS, 2 * PAIRS))
+    if CODES:
+        query = _in_range(query / tl.load(q_scale + head, mask=head < N, other=1.0)[:, None])
+        key = _in_range(key / tl.load(k_scale + head, mask=head < N, other=1.0)[:, None])
+        value = _in_range(value.to(tl.float32) / tl.load(v_scale + head, mask=head < N, other=1.0)[:, None])
     to = clip * stored_stride + token * (N * D) + at
     tl.store(q_out + row * (N * D) + at, query.to(q_out.dtype.element_ty), mask=mask)
     tl.store(k_out + to, key.to(k_out.dtype.element_ty), mask=mask)
@@ -464,16 +560,18 @@ def store_heads_cuda(
     values: Tensor,
     *,
     rotate_keys: bool,
+    scales: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> Tensor:
     """`store_heads` of models/fused.py in one kernel. q, k, v: [B, T, N, D], of equal strides, a token's
     heads in one piece; keys, values: [B, T, N, D], the tokens of a clip in one piece. Not differentiable.
     """
     batch, tokens, heads, size = q.shape
-    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    out = torch.empty(q.shape, dtype=q.dtype if scales is None else keys.dtype, device=q.device)
     _store_heads[(batch * tokens,)](
-        q, k, v, *weights, *rope, out, keys, values, tokens, q.stride(0), q.stride(1), keys.stride(0), eps,
+        q, k, v, *weights, *rope, out, keys, values, *((q, k, v) if scales is None else scales), tokens,
+        q.stride(0), q.stride(1), keys.stride(0), eps,
         N=heads, D=size, HEADS=triton.next_power_of_2(heads), PAIRS=triton.next_power_of_2(size) // 2,
-        ROTATE_KEYS=rotate_keys, num_warps=4,
+        ROTATE_KEYS=rotate_keys, CODES=scales is not None, num_warps=4,
     )  # fmt: skip
     return out
 

@@ -84,7 +84,7 @@ def plain_runner(wan: Wan, text: Tensor, capacity: int) -> NetworkCalls:
 
         def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
             if not caches:
-                caches.append(KVCache.for_calls(one.config, x, capacity, text_kv.values[0].dtype))
+                caches.append(one.cache_for(x, plan, capacity, text_kv.values[0].dtype))
             return one.cached(x, t, text_kv, caches[0], plan)
 
         return network

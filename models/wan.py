@@ -30,6 +30,7 @@ from models.attention import (
 )
 from models.cache import KVCache, attend_cached, check_plan
 from models.config import DtypePolicy, WanConfig
+from models.fp8 import E4M3, Fp8Linear, HeadScales, QuantisedRows, attend_heads, quantise_heads
 from models.fused import (
     Residual,
     add_affine_norm,
@@ -96,7 +97,7 @@ class Wan(nn.Module):
         rope = self._rotation(range(x.shape[1]), x)
 
         def self_attend(_: int, own: Projected) -> Tensor:
-            return attend(own.normed_q(rope), own.normed_k(rope), own.v)
+            return own.attend(own.normed_q(rope), own.normed_k(rope), own.v)
 
         return self._run(x, t, context, self_attend)
 
@@ -168,6 +169,13 @@ class Wan(nn.Module):
             return attend_cached(cache, plan, layer, own, rotation_at=rotation_at)
 
         return self._run(x, t, context, self_attend, writes_cache=True)
+
+    def cache_for(self, x: Tensor, plan: AttendPlan, capacity: int, dtype: torch.dtype) -> KVCache:
+        """A cache for calls on latents like x [B, f, C, H, W], of which this plan is the first: of `dtype`, or of
+        codes where attention is in fp8 and keys are stored as they are read.
+        """
+        codes = self.dtypes.attention == "fp8" and plan.write is not None and plan.write.form == "rotated"
+        return KVCache.for_calls(self.config, x, capacity, E4M3 if codes else dtype)
 
     # embeddings
 
@@ -348,28 +356,39 @@ class Attention(nn.Module):
         self.o = nn.Linear(config.dim, config.dim)
         self.norm_q = RMSNorm(config.dim, config.eps, fused=dtypes.fused)
         self.norm_k = RMSNorm(config.dim, config.eps, fused=dtypes.fused)
+        self.qkv: Fp8Linear | None = None
+        """q, k and v in fp8, one layer (`quantise_network` of models/fp8.py)."""
+        self.head_scales: HeadScales | None = None
+        """Of attention in fp8; None for attention in the dtype of q, k and v."""
 
-    def project(self, x: Tensor, num_queries: int) -> Projected:
+    def project(self, x: Tensor | QuantisedRows, num_queries: int) -> Projected:
         """Projections of tokens x [B, T, dim]; q of the first `num_queries` alone. One product where
         `join_projections` made that possible and no gradient is wanted.
         """
+        if self.qkv is not None:
+            q, k, v = self.qkv(x).chunk(3, dim=-1)
+            return self._projected(take_first(q, num_queries), k, v.unflatten(-1, (self.num_heads, -1)))
+        assert isinstance(x, Tensor), "only layers in fp8 take codes"
         together = None if torch.is_grad_enabled() else joined_linear(self.q, self.k, self.v)
         if together is not None and num_queries == x.shape[1]:
             dtype = products_dtype(self.q, x.device)
             weight, bias = (part.to(dtype) for part in together)
             q, k, v = functional.linear(x.to(dtype), weight, bias).chunk(3, dim=-1)
-            return Projected(q, k, v.unflatten(-1, (self.num_heads, -1)), self.norm_q, self.norm_k)
+            return self._projected(q, k, v.unflatten(-1, (self.num_heads, -1)))
         q = apply_linear(self.q, take_first(x, num_queries))
         k = apply_linear(self.k, x)
         v = apply_linear(self.v, x).unflatten(-1, (self.num_heads, -1))
-        return Projected(q, k, v, self.norm_q, self.norm_k)
+        return self._projected(q, k, v)
+
+    def _projected(self, q: Tensor, k: Tensor, v: Tensor) -> Projected:
+        return Projected(q, k, v, self.norm_q, self.norm_k, self.head_scales)
 
     def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normed keys and values [B, T, N, D] of tokens x [B, T, dim]."""
         k = self.norm_k.heads(apply_linear(self.k, x), self.head_size)
         return k, apply_linear(self.v, x).unflatten(-1, (self.num_heads, -1))
 
-    def attend_text(self, x: Tensor, text_kv: tuple[Tensor, Tensor]) -> Tensor:
+    def attend_text(self, x: Tensor | QuantisedRows, text_kv: tuple[Tensor, Tensor]) -> Tensor:
         """Cross-attention of tokens x [B, T, dim] to all rows of the embedded text, padding included."""
         q = self.norm_q.heads(apply_linear(self.q, x), self.head_size)
         return apply_linear(self.o, attend(q, *text_kv).flatten(2))
@@ -424,6 +443,8 @@ class Projected(NamedTuple):
     """[B, T, N, D]."""
     norm_q: RMSNorm
     norm_k: RMSNorm
+    scales: HeadScales | None
+    """Of attention in fp8."""
 
     def stored(self, rope: Rotation, keys: Tensor, values: Tensor, *, rotate_keys: bool) -> Tensor:
         """Queries [B, T, N, D], normed and rotated; keys, normed and rotated if asked, and values are written
@@ -433,8 +454,24 @@ class Projected(NamedTuple):
         weights = norms[0].weight, norms[1].weight
         return store_heads(
             self.q, self.k, self.v, weights, norms[0].eps, rope, keys, values,
-            rotate_keys=rotate_keys, fused=fused,
+            rotate_keys=rotate_keys, fused=fused, scales=self.scales if keys.dtype == E4M3 else None,
         )  # fmt: skip
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention [B, T, N, D] of queries to keys and values [B, T, N, D], in fp8 where this layer has scales;
+        they may be codes then.
+        """
+        return attend(q, k, v) if self.scales is None else attend_heads(q, k, v, self.scales, self.v.dtype)
+
+    def code_k(self, k: Tensor) -> Tensor:
+        """Keys [B, T, N, D] as a cache of codes holds them."""
+        assert self.scales is not None, "only attention in fp8 has codes"
+        return quantise_heads(k, self.scales.k)
+
+    def code_v(self) -> Tensor:
+        """Values [B, T, N, D] as a cache of codes holds them."""
+        assert self.scales is not None, "only attention in fp8 has codes"
+        return quantise_heads(self.v, self.scales.v)
 
     def normed_q(self, rope: Rotation | None = None) -> Tensor:
         """[B, query tokens, N, D], normed and, where a rotation is given, rotated; in q's dtype."""

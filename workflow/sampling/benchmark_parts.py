@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.build import Precision, Sampler, dtypes_of
+from baselines.build import Precision, Sampler, dtypes_of, ready_network
 from baselines.spec import Baseline
 from evaluation.records import Prompt
 from evaluation.shards import Batch, full_batches, samples_to_render
 from models.config import WanConfig
 from models.interfaces import Codec
-from models.wan import Wan, cast_parameters, init_weights
+from models.wan import Wan, init_weights
 from workflow.sampling.batches import BatchSampler
 from workflow.sampling.benchmark import Size, matrix_rate, median_time
 
@@ -33,7 +33,7 @@ def random_network(baseline: Baseline, precision: Precision, config: WanConfig, 
             wan.memory = Wan(config, dtypes.network)
     for seed, weights in enumerate(wan.weight_sets):
         init_weights(weights, torch.Generator(device).manual_seed(seed), zero_head=False)
-    return cast_parameters(wan, dtypes.matmul).requires_grad_(False).eval()
+    return ready_network(wan, dtypes, device)
 
 
 class FixedEmbeddings:

@@ -11,15 +11,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from baselines.build import Dtypes
+from baselines.build import Dtypes, ready_network
 from baselines.released import release_of
 from baselines.spec import Baseline, SolverSettings
 from evaluation.files import canonical_sha256
-from models.checkpoints.lora import fold_adapters, is_native_checkpoint
+from models.checkpoints.lora import is_native_checkpoint
 from models.checkpoints.open import open_model
 from models.text import WAN_NEGATIVE
 from models.text_and_pixels import is_small_text, open_text, tokenizer_beside
-from models.wan import Wan, cast_parameters
+from models.wan import Wan
 from workflow.fetching.checksums import verified_sha256
 from workflow.fetching.own_weights import OwnWeights
 
@@ -76,10 +76,7 @@ def open_network(
         wan = open_model(path, dtypes.network, release=release_of(baseline, path))
     else:
         wan = open_model(path, dtypes.network, **own.model_dump(exclude={"path"}))
-    wan.eval().requires_grad_(False)
-    if dtypes.folded:
-        fold_adapters(wan)
-    return cast_parameters(wan, dtypes.matmul).to(device)
+    return ready_network(wan, dtypes, device)
 
 
 class _SmallEncoder:
