@@ -37,8 +37,9 @@ from models.wan import Wan, cast_parameters, join_projections, stored_dtype
 
 Precision = Literal["exact", "fast", "float32", "fp8", "fp8_linear", "fp8_attention"]
 """exact: the released code's precision and operations. fast: rotations in float32, fused operations, adapters
-folded into the weights (models/README.md#precision says what that costs). float32: everything in float32 (the
-embedded suite). fp8: fast, with linear layers and self-attention in e4m3 (models/fp8.py), or one of the two."""
+folded into the weights (models/README.md#precision says what that costs). float32: everything in float32
+(the embedded suite). fp8: fast, with linear layers and self-attention in e4m3 (models/fp8.py), or one of the
+two."""
 
 
 class Dtypes(NamedTuple):
@@ -53,6 +54,8 @@ class Dtypes(NamedTuple):
     codec: torch.dtype
     """Of Wan's VAE, as `open_codec` of models/text_and_pixels.py takes it."""
     codec_autocast: bool
+    codec_fast: bool
+    """Whether Wan's VAE decodes by models/wan_decoder.py, where there is a GPU."""
     folded: bool
     """Whether adapters are folded into the weights first (`fold_adapters` of models/checkpoints/lora.py)."""
 
@@ -67,6 +70,7 @@ def dtypes_of(baseline: Baseline, precision: Precision) -> Dtypes:
             torch.float32,
             codec=torch.float32,
             codec_autocast=False,
+            codec_fast=False,
             folded=False,
         )
     exact, linear = precision == "exact", precision in ("fp8", "fp8_linear")
@@ -87,12 +91,16 @@ def dtypes_of(baseline: Baseline, precision: Precision) -> Dtypes:
         DTYPES[dtypes.latents],
         codec=torch.float32 if codec == "autocast" else DTYPES[codec],
         codec_autocast=codec == "autocast",
+        codec_fast=not exact,
         folded=not exact,
     )
 
 
 def ready_network(wan: Wan, dtypes: Dtypes, device: torch.device) -> Wan:
-    """An opened network on the device, frozen, in the precision that `dtypes` says; built with its `network`."""
+    """An opened network on the device, frozen, in the precision that `dtypes` says; built with its `network`.
+
+    Adapters stay active, or are folded into the weights where `dtypes` says so.
+    """
     wan.eval().requires_grad_(False)
     if dtypes.folded:
         fold_adapters(wan)
@@ -308,8 +316,8 @@ def build_sampler(
             )
     if not is_quantised(wan):
         raise ValueError(
-            f"Baseline {baseline.name} in precision {precision} computes in fp8, but the network's layers do not; "
-            "make it ready with ready_network of baselines/build.py."
+            f"Baseline {baseline.name} in precision {precision} computes in fp8, but the network's layers do "
+            "not; make it ready with ready_network of baselines/build.py."
         )
     frozen = not any(parameter.requires_grad for parameter in wan.parameters())
     if wan.dtypes.fused and wan.dtypes.linear != "fp8" and frozen and wan.patch_embedding.weight.is_cuda:

@@ -111,16 +111,16 @@ def best_kernel(capability: tuple[int, int]) -> Kernel:
 
 @lru_cache
 def fp8_kernel(capability: tuple[int, int]) -> Callable[..., Tensor]:
-    """FlashAttention 3 on e4m3 codes: (q, k, v, q_descale, k_descale, v_descale) -> [B, T, N, D] in bfloat16;
-    descales [B, N] are what a code stands for. Raises ValueError where it is not installed, not chosen, or not for
-    this GPU.
+    """FlashAttention 3 on e4m3 codes: (q, k, v, q_descale, k_descale, v_descale) -> [B, T, N, D] in
+    bfloat16; descales [B, N] are what a code stands for. Raises ValueError where it is not installed, not
+    chosen, or not for this GPU.
     """
     kernel = best_kernel(capability)
     if not kernel.name.startswith("fa3"):
         raise ValueError(
-            f"fp8 attention needs FlashAttention 3 on a GPU of compute capability 9.0, but this one of "
-            f"{capability[0]}.{capability[1]} would use {kernel.name}; install it (make env FLASH_ATTN=3), or take "
-            "precision fp8_linear."
+            "fp8 attention needs FlashAttention 3 on a GPU of compute capability 9.0, but this one of "
+            f"{capability[0]}.{capability[1]} would use {kernel.name}; install it (make env FLASH_ATTN=3) "
+            "or take precision fp8_linear."
         )
     return kernel.run
 

@@ -1,13 +1,13 @@
 """8-bit floating point (e4m3) products and self-attention of a frozen network: the precision `fp8`.
 
 Linear layers: a scale for every token and one for every output channel, dynamic on the side of the tokens.
-Attention: a scale a head for queries, keys and values, from the weights alone: RMS norm and Cauchy-Schwarz say
-what the numbers cannot exceed, so that nothing is calibrated, nothing saturates, and a clip does not depend on
-those beside it. e4m3 keeps 3 bits over a factor of 28,672 (2^-6 to 448), so that a scale that is too wide by two
-orders of magnitude costs nothing (models/backbone.md#fp8).
+Attention: a scale a head for queries, keys and values, from the weights alone: RMS norm and Cauchy-Schwarz
+say what the numbers cannot exceed, so that nothing is calibrated, nothing saturates, and a clip does not
+depend on those beside it. e4m3 keeps 3 bits over a factor of 28,672 (2^-6 to 448), so that a scale that is
+too wide by two orders of magnitude costs nothing (models/backbone.md#fp8).
 
-On Hopper the products are torch's and attention is FlashAttention 3; elsewhere the same codes are multiplied in
-float32, which shows what fp8 costs but is slow.
+On Hopper the products are torch's and attention is FlashAttention 3; elsewhere the same codes are multiplied
+in float32, which shows what fp8 costs but is slow.
 
 Legend: M tokens, K inputs, O outputs of a layer, B batch, T tokens of a clip, N heads, D head size.
 """
@@ -77,8 +77,8 @@ class Fp8Linear(nn.Module):
 
     @classmethod
     def joined(cls, *layers: Any) -> Fp8Linear:
-        """One layer that gives the outputs of linear layers of one input, one after another. Raises ValueError
-        for a layer that is no plain nn.Linear with a bias.
+        """One layer that gives the outputs of linear layers of one input, one after another. Raises
+        ValueError for a layer that is no plain nn.Linear with a bias.
         """
         for layer in layers:
             if type(layer) is not nn.Linear or layer.bias is None:
@@ -144,8 +144,8 @@ def attend_heads(q: Tensor, k: Tensor, v: Tensor, scales: HeadScales, dtype: tor
 
 
 def require_fp8(policy: DtypePolicy, device: torch.device) -> None:
-    """Raises ValueError, in one sentence, if a device cannot compute as the policy says; a CPU cannot, since a
-    reference is all that it has.
+    """Raises ValueError, in one sentence, if a device cannot compute as the policy says; a CPU cannot, since
+    a reference is all that it has.
     """
     if not policy.uses_fp8:
         return
@@ -153,8 +153,8 @@ def require_fp8(policy: DtypePolicy, device: torch.device) -> None:
     if capability is None or capability < (9, 0):
         has = "this job has a CPU" if capability is None else f"this GPU has {capability[0]}.{capability[1]}"
         raise ValueError(
-            f"Precision fp8 needs a GPU of compute capability 9.0 (Hopper) or more, but {has}; sample the row "
-            "there, or take its precision out of the suite's `variants`."
+            f"Precision fp8 needs a GPU of compute capability 9.0 (Hopper) or more, but {has}; sample the "
+            "row there, or take its precision out of the suite's `variants`."
         )
     if policy.attention == "fp8":
         fp8_kernel(capability)

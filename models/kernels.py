@@ -235,7 +235,8 @@ def softmax_cuda(x: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
 
 @triton.jit
 def _add_norm(
-    x, update, gate, scale, shift, total, out, codes_scale, tokens, gate_stride, scale_stride, shift_stride, eps,
+    x, update, gate, scale, shift, total, out, codes_scale, tokens, gate_stride, scale_stride, shift_stride,
+    eps,
     C: tl.constexpr, WIDTH: tl.constexpr, UPDATE: tl.constexpr, GATE: tl.constexpr, ONE: tl.constexpr,
     CODES: tl.constexpr,
 ):  # fmt: skip
@@ -353,8 +354,8 @@ def _launch_add_norm(x, update, gate, scale, shift, eps, one, dtype):
         wide = torch.promote_types(x.dtype, update.dtype if gate is None else gate.dtype)
         total = torch.empty(x.shape, dtype=wide, device=x.device)
     _add_norm[(x.numel() // channels,)](
-        x, x if update is None else update, x if gate is None else gate, scale, shift, total, out, scales, x.shape[2],
-        _frame_stride(gate), _frame_stride(scale), _frame_stride(shift), eps,
+        x, x if update is None else update, x if gate is None else gate, scale, shift, total, out, scales,
+        x.shape[2], _frame_stride(gate), _frame_stride(scale), _frame_stride(shift), eps,
         C=channels, WIDTH=triton.next_power_of_2(channels), UPDATE=update is not None,
         GATE=gate is not None, ONE=int(one), CODES=codes,
         num_warps=4,
@@ -514,8 +515,8 @@ def _norm_rotate(
 
 @triton.jit
 def _store_heads(
-    q, k, v, q_weight, k_weight, cos, sin, q_out, k_out, v_out, q_scale, k_scale, v_scale, tokens, batch_stride,
-    token_stride, stored_stride, eps,
+    q, k, v, q_weight, k_weight, cos, sin, q_out, k_out, v_out, q_scale, k_scale, v_scale, tokens,
+    batch_stride, token_stride, stored_stride, eps,
     N: tl.constexpr, D: tl.constexpr, HEADS: tl.constexpr, PAIRS: tl.constexpr, ROTATE_KEYS: tl.constexpr,
     CODES: tl.constexpr,
 ):  # fmt: skip

@@ -12,16 +12,16 @@ from models.fp8 import LARGEST, LEAST, Fp8Linear, HeadScales
 from models.wan import Wan
 
 MARGIN = 1.2
-"""Of the bounds of heads: modulations are looked at on a grid of times, and fp8 products may exceed exact ones
-by (1 + 2^-4)^2."""
+"""Of the bounds of heads: modulations are looked at on a grid of times, and fp8 products may exceed exact
+ones by (1 + 2^-4)^2."""
 LAYERS = ("self_attn.o", "cross_attn.q", "cross_attn.o", "ffn.0", "ffn.2")
-"""Linear layers of a block that compute in fp8, beside q, k and v of self-attention, which are one product. Those
-of a prompt's keys and values run once a clip and stay as they are, as do embeddings and head."""
+"""Linear layers of a block that compute in fp8, beside q, k and v of self-attention, which are one product.
+Those of a prompt's keys and values run once a clip and stay as they are, as do embeddings and head."""
 
 
 def quantise_network(wan: Wan) -> Wan:
-    """Turn a frozen network, cast and on its device, into what its `dtypes` say, in place; nothing happens where
-    they say nothing of fp8. Raises ValueError if it is quantised already, or a layer has an adapter.
+    """Turn a frozen network, cast and on its device, into what its `dtypes` say, in place; nothing happens
+    where they say nothing of fp8. Raises ValueError if it is quantised already, or a layer has an adapter.
     """
     policy = wan.dtypes
     if not policy.uses_fp8:
@@ -64,9 +64,9 @@ def _set_head_scales(wan: Wan) -> None:
 def head_bounds(block: Any, e0: Tensor) -> HeadScales:
     """What no query, key or value of a head exceeds at these times, [N] each.
 
-    e0: modulations [times, 6, dim] of the time embedding. An RMS norm leaves sqrt(dim) times its weight at most,
-    rotated or not. A LayerNorm's row is sqrt(dim) long, so v = W ((1 + scale) h + shift) + b stays below
-    sqrt(dim) |W (1 + scale)| + |W shift + b|, by Cauchy-Schwarz.
+    e0: modulations [times, 6, dim] of the time embedding. An RMS norm leaves sqrt(dim) times its weight at
+    most, rotated or not. A LayerNorm's row is sqrt(dim) long, so v = W ((1 + scale) h + shift) + b stays
+    below sqrt(dim) |W (1 + scale)| + |W shift + b|, by Cauchy-Schwarz.
     """
     own, heads = block.self_attn, block.self_attn.num_heads
     dim = e0.shape[-1]

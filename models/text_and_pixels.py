@@ -1,6 +1,7 @@
 """Text encoders and codecs, opened by what a file is: the toybox's, Wan's own, or a Diffusers folder."""
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -20,14 +21,20 @@ def open_codec(
     dtype: torch.dtype = torch.bfloat16,
     autocast: bool = False,
     fast: bool = False,
+    decoder: Literal["full", "tiny"] = "full",
 ) -> Codec:
     """The codec in a file or folder: our linear one (always float32), `Wan2.1_VAE.pth`, or a Diffusers `vae/`
     folder.
 
     dtype, autocast, fast: of Wan's VAE; bfloat16 for the baselines, float32 under autocast for RAVEN's
-    precision. Raises FileNotFoundError, ValueError naming what does not fit.
+    precision. decoder: "tiny" for the file of a small decoder (models/tiny_decoder.py) in place of a codec.
+    Raises FileNotFoundError, ValueError naming what does not fit.
     """
     path = _existing(path)
+    if decoder == "tiny":
+        from models.tiny_decoder import TinyDecoder
+
+        return TinyDecoder.load(path, device=device, dtype=dtype)
     if path.suffix == ".safetensors" and "first_basis" in _names(path):
         return LinearCodec.load(path).to(device)
     # only here, so that the toybox suite runs without diffusers

@@ -171,8 +171,8 @@ class Wan(nn.Module):
         return self._run(x, t, context, self_attend, writes_cache=True)
 
     def cache_for(self, x: Tensor, plan: AttendPlan, capacity: int, dtype: torch.dtype) -> KVCache:
-        """A cache for calls on latents like x [B, f, C, H, W], of which this plan is the first: of `dtype`, or of
-        codes where attention is in fp8 and keys are stored as they are read.
+        """A cache for calls on latents like x [B, f, C, H, W], of which this plan is the first: of `dtype`,
+        or of codes where attention is in fp8 and keys are stored as they are read.
         """
         codes = self.dtypes.attention == "fp8" and plan.write is not None and plan.write.form == "rotated"
         return KVCache.for_calls(self.config, x, capacity, E4M3 if codes else dtype)
@@ -458,8 +458,8 @@ class Projected(NamedTuple):
         )  # fmt: skip
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention [B, T, N, D] of queries to keys and values [B, T, N, D], in fp8 where this layer has scales;
-        they may be codes then.
+        """Attention [B, T, N, D] of queries to keys and values [B, T, N, D], in fp8 where this layer has
+        scales; they may be codes then.
         """
         return attend(q, k, v) if self.scales is None else attend_heads(q, k, v, self.scales, self.v.dtype)
 

@@ -150,6 +150,16 @@ def count_gpus() -> int:
     return listed.stdout.count("GPU ") if listed.returncode == 0 else 0
 
 
+def compute_capabilities() -> list[tuple[int, int]]:
+    """Compute capabilities of this machine's GPUs, as nvidia-smi lists them; none where it says nothing."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    listed = subprocess.run(query, capture_output=True, text=True, check=False)
+    found = re.findall(r"^(\d+)\.(\d+)$", listed.stdout, re.MULTILINE) if listed.returncode == 0 else []
+    return [(int(major), int(minor)) for major, minor in found]
+
+
 def has_address(host: str) -> bool:
     """Whether this node can look the host up."""
     try:

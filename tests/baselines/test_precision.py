@@ -10,7 +10,7 @@ from baselines.spec import load_all
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import DtypePolicy, WanConfig
 from models.wan import Wan, init_weights
-from tests.baselines.precision_costs import ALLOWED_RATIO, ProfileCosts, measure_profiles
+from workflow.sampling.precision_errors import measure_errors
 
 ALL = load_all(Path(__file__).parents[2] / "baselines")
 BASELINES = {name: row for name, row in ALL.items() if row.cache is not None}
@@ -40,9 +40,7 @@ def network_of(name: str) -> Callable[[DtypePolicy], Wan]:
     return build
 
 
-def costs_of(name: str) -> ProfileCosts:
-    text = torch.randn(1, 5, CONFIG.text_dim, generator=torch.Generator().manual_seed(9))
-    return measure_profiles(BASELINES[name], network_of(name), text, latent_shape=(21, 4, 4, 4))
+TEXT = torch.randn(1, 5, CONFIG.text_dim, generator=torch.Generator().manual_seed(9))
 
 
 @pytest.mark.slow
@@ -51,28 +49,36 @@ def test_fast_obeys_the_rule(name: str) -> None:
     """fast may be the default where it errs at most 1.5 times as much as exact after chunk 0 and chunk 6.
     Both errors are of bfloat16 size: above a float32 rounding, so that the runs do differ, and below a tenth.
     """
-    costs = costs_of(name)
-    assert set(costs.exact) == set(costs.fast) == {0, 6}
-    for errors in (costs.exact, costs.fast):
-        assert all(1e-4 < error < 0.1 for error in errors.values()), costs
-    assert costs.fast_is_allowed, costs.ratio
+    errors = measure_errors(
+        BASELINES[name], network_of(name), TEXT, latent_shape=(21, 4, 4, 4), precisions=("exact", "fast")
+    )
+    assert list(errors) == ["exact", "fast"]
+    for of in errors.values():
+        assert set(of) == {0, 6}
+        assert all(1e-4 < error < 0.1 for error in of.values()), errors
+    assert all(errors["fast"][chunk] <= 1.5 * errors["exact"][chunk] for chunk in (0, 6)), errors
 
 
-def test_the_rule_has_teeth() -> None:
-    """One chunk above 1.5 is enough to refuse fast."""
-    exact = {0: 0.01, 6: 0.02}
-    assert ProfileCosts(baseline="x", exact=exact, fast={0: 0.015, 6: 0.02}).fast_is_allowed
-    assert not ProfileCosts(baseline="x", exact=exact, fast={0: 0.0151, 6: 0.02}).fast_is_allowed
-    assert ALLOWED_RATIO == 1.5
+@pytest.mark.slow
+def test_fp8_errs_more_than_fast_and_less_than_a_quarter() -> None:
+    """The gate that anybody with weights can run, on random ones: each switch costs something."""
+    errors = measure_errors(
+        BASELINES["self_forcing"], network_of("self_forcing"), TEXT, latent_shape=(21, 4, 4, 4),
+        precisions=("fast", "fp8_linear", "fp8_attention", "fp8"),
+    )  # fmt: skip
+    for chunk in (0, 6):
+        assert errors["fast"][chunk] < min(errors[one][chunk] for one in ("fp8_linear", "fp8_attention"))
+        assert errors["fp8"][chunk] < 0.25
 
 
 def test_faults_are_sentences() -> None:
     """A chunk the clip does not have; a network whose output is not finite must not become a number."""
     text = torch.zeros(1, 5, CONFIG.text_dim)
     with pytest.raises(ValueError, match=r"has chunks 0\.\.6, but \[7\] are asked"):
-        measure_profiles(
-            BASELINES["raven"], network_of("raven"), text, latent_shape=(21, 4, 4, 4), chunks=[7]
-        )
+        measure_errors(
+            BASELINES["raven"], network_of("raven"), text, latent_shape=(21, 4, 4, 4), precisions=["fast"],
+            chunks=[7],
+        )  # fmt: skip
 
     def broken(dtypes: DtypePolicy) -> Wan:
         wan = network_of("raven")(dtypes)
@@ -80,4 +86,4 @@ def test_faults_are_sentences() -> None:
         return wan
 
     with pytest.raises(ValueError, match="the error of chunk 0 is nan"):
-        measure_profiles(BASELINES["raven"], broken, text, latent_shape=(21, 4, 4, 4))
+        measure_errors(BASELINES["raven"], broken, text, latent_shape=(21, 4, 4, 4), precisions=["exact"])

@@ -1,4 +1,4 @@
-"""fp8: what a code can be off by, products and attention against a naive reference, and who computes in it."""
+"""fp8: what a code is off by, products and attention against a naive reference, and who computes in it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +33,7 @@ CONFIG = WanConfig(
     dim=48, ffn_dim=96, num_layers=2, num_heads=3, freq_dim=32, text_dim=20, text_len=12,
     in_channels=4, out_channels=4,
 )  # fmt: skip
+CACHE_POLICIES = ["self_forcing", "raven", "longlive", "reward_forcing", "rolling_forcing", "sgf_plus"]
 FP8: tuple[Precision, ...] = ("fp8", "fp8_linear", "fp8_attention")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -100,7 +101,7 @@ def test_what_a_heads_scale_is_too_small_for_is_no_number() -> None:
 
 
 def test_a_linear_layer_equals_its_naive_reference() -> None:
-    """Codes times scales, multiplied in float64; and the sum of what both sides are off by bounds the error."""
+    """Codes times scales, multiplied in float64; what both sides are off by bounds the error."""
     layer, x = nn.Linear(64, 40), normal(2, 5, 64, seed=1)
     layer.requires_grad_(False)
     found = Fp8Linear.joined(layer)(x)
@@ -165,11 +166,9 @@ def clip_of(sampler: Sampler, batch: int = 1) -> Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["self_forcing", "raven", "longlive", "reward_forcing", "rolling_forcing", "sgf_plus"]
-)
+@pytest.mark.parametrize("name", CACHE_POLICIES)
 def test_every_cache_policy_samples_in_fp8(name: str) -> None:
-    """Each switch changes the clip, by what e4m3 is off by; both together by no more than twice the larger."""
+    """Each switch changes the clip, by what e4m3 is off by; both by no more than twice the larger."""
     fast = clip_of(network("fast", name)[1])
     errors = {
         precision: float((clip_of(network(precision, name)[1]) - fast).norm() / fast.norm())
@@ -181,8 +180,8 @@ def test_every_cache_policy_samples_in_fp8(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["self_forcing", "reward_forcing"])
 def test_a_cache_of_codes_is_as_good_as_one_of_numbers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Codes are kept where keys are stored as they are read, and nothing but the moment of rounding changes: a
-    number that is stored in bfloat16 first is rounded twice.
+    """Codes are kept where keys are stored as they are read, and nothing but the moment of rounding
+    changes: a number that is stored in bfloat16 first is rounded twice.
     """
     made: list[torch.dtype] = []
     original = KVCache.for_calls
@@ -313,7 +312,7 @@ def test_attention_is_that_of_the_reference() -> None:
 @on_hopper(fa3=True)
 @pytest.mark.parametrize("precision", FP8)
 def test_a_network_call_is_that_of_the_reference(precision: Precision) -> None:
-    """Fused kernels, joined products and a cache of codes against the same weights on the CPU: chunk 0, chunk 1."""
+    """Fused kernels, joined products and a cache of codes against the same weights on the CPU."""
     config = WanConfig(
         dim=512, ffn_dim=1024, num_layers=2, num_heads=4, freq_dim=32, text_dim=32, text_len=16,
         in_channels=4, out_channels=4,

@@ -15,7 +15,7 @@ from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
 from evaluation.suite_prompts import NAMED_BY_PROMPT, suite_prompts
 from evaluation.text_only_dimensions import TEXT_ONLY_CONTROLS
-from models.training.launch import count_gpus, has_address, plan_launch
+from models.training.launch import compute_capabilities, count_gpus, has_address, plan_launch
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
 from workflow.external.baseline import missing_parts
@@ -66,6 +66,25 @@ def missing_gpu(suite: Suite, jobs: Collection[tuple[str, str | None]]) -> str:
         return ""
     return (
         f"The suite's device is cuda and {', '.join(needing)} need a GPU, but {lack}, or set `device: cpu`. "
+        "Nothing was started."
+    )
+
+
+def missing_fp8(suite: Suite, jobs: Collection[tuple[str, str | None]]) -> str:
+    """One sentence if rows that are to be sampled on this machine compute in fp8, and its GPUs cannot; else
+    empty.
+    """
+    rows = sorted(
+        row
+        for rule, row in jobs
+        if rule == "sample" and row in suite.variants and suite.variants[row].precision is not None
+    )
+    least = min(compute_capabilities(), default=(9, 0))
+    if not rows or least >= (9, 0):
+        return ""
+    return (
+        f"{', '.join(rows)} compute in fp8, which needs GPUs of compute capability 9.0 (Hopper) or more, but "
+        f"this machine has {least[0]}.{least[1]}; run elsewhere, or take them out of the suite's `variants`. "
         "Nothing was started."
     )
 
@@ -210,7 +229,7 @@ def start_notices(suite: Suite, prompts: Sequence[Prompt], root: Path) -> list[s
 def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
     """Prompts, rows, clips and dimensions of a run."""
     counts = count_prompts(prompts)
-    outside = sum(row not in suite.weights and row not in suite.train for row in suite.baselines)
+    outside = sum(not suite.has_weights(row) for row in suite.baselines)
     elsewhere = f", {outside} external or imported, whose own time is not counted" if outside else ""
     alone = f", {len(suite.without_clips)} of scores alone" if suite.without_clips else ""
     return (

@@ -17,7 +17,7 @@ GPU_RULES = ("train", "score_heldout", "sample", "external", "score_part", "filt
 def jobs_from_nothing(suite: Suite) -> dict[str, int]:
     """Jobs of a run from nothing, by rule; clips that are not sampled here count as rendered."""
     rows, trained = len(suite.rows_with_clips), len(suite.train)
-    natives = sum(row in suite.weights or row in suite.train for row in suite.baselines)
+    natives = sum(suite.has_weights(row) for row in suite.baselines)
     jobs = {
         "prompts": 1, "aggregate": 1, "report": 1, "train": trained, "convert": trained,
         "score_heldout": len(heldout_rows(suite)), "check": rows, "filter": rows,
@@ -68,7 +68,7 @@ def estimated_cost(
 
 def sampling_s(suite: Suite, prompts: Sequence[Prompt]) -> float:
     """Seconds of sampling a native row, as they are on average."""
-    rows = [row for row in suite.baselines if row in suite.weights or row in suite.train]
+    rows = [row for row in suite.baselines if suite.has_weights(row)]
     each = [
         suite.rates.row_sample_s.get(row, suite.rates.sample_s)
         * suite.clip.seconds

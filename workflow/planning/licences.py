@@ -65,6 +65,7 @@ def licences_of(root: Path, suite: Suite, baselines: Mapping[str, AnyBaseline]) 
 
 def _row(suite: Suite, row: str, baseline: AnyBaseline) -> Licence:
     """A row's licence: that of the published release, and whether this run uses it."""
+    row = suite.original(row)
     if not isinstance(baseline, Baseline):
         note = {
             "external": "its own program and weights",

@@ -68,6 +68,7 @@ def row_weights(suite: Suite, row: str) -> str:
     """Name of a row's weights: the row itself where it is trained in the run or says more than a path, else
     its file.
     """
+    row = suite.original(row)
     held = row if row in suite.train else suite.weights[row]
     return held if isinstance(held, str) else row
 
@@ -154,7 +155,12 @@ def check_weight_files(suite: Suite, root: Path) -> None:
                 f"weights.{row} is {held}, which by its name is {other}'s; name the file of {row}, or write "
                 f"{{path: {held}}} if it is meant."
             )
-    decoded = (("codec", "codec", suite.model.codec), ("text", "text encoder", suite.model.text))
+    decoded: tuple[tuple[str, str, str], ...] = (
+        ("codec", "codec", suite.model.codec),
+        ("text", "text encoder", suite.model.text),
+    )
+    if suite.model.tiny_decoder is not None:
+        decoded += (("tiny_decoder", "codec", suite.model.tiny_decoder),)
     for key, role, file in decoded if named else ():  # rows of other programs need neither
         if not file.startswith(FETCHED_FOLDER) and not _is_described(str(root / file)):
             raise ValueError(

@@ -38,10 +38,13 @@ def row_names(suite: Suite, baselines: Baselines) -> dict[str, dict[str, Any]]:
     }
     names: dict[str, dict[str, Any]] = {}
     for row in suite.baselines:
-        title = suite.train[row].title if row in suite.train else None
+        original = suite.original(row)
+        title = suite.train[original].title if original in suite.train else None
         label = (title or baselines[row].title) + endings[baselines[row].kind]
-        if title is None and (differing := suite.variant_name(row)):
+        if title is None and (differing := suite.variant_name(original)):
             label = f"{label}, {differing}"
+        if row in suite.variants:
+            label = f"{label}, {suite.variants[row].label}"
         if (stress := _stress_of(suite, baselines[row])) is not None:
             label = f"{label} ({stress})"
         names[row] = {"label": label, "kind": baselines[row].kind}
@@ -132,7 +135,7 @@ def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Pat
         if (stress := _stress_of(suite, baseline)) is not None:
             rows[row]["stress"] = stress
         if isinstance(baseline, Baseline):
-            rows[row]["settings"] = settings_in_use(suite, baseline)
+            rows[row]["settings"] = settings_in_use(suite, baseline, row)
             if row in suite.train and (differing := suite.training_differences(row)):
                 rows[row]["settings"]["training"] = differing
         else:

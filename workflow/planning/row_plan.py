@@ -43,7 +43,7 @@ def clip_settings(suite: Suite, baselines: Baselines, root: Path, row: str) -> d
     if baseline is None:
         return {**control_settings(suite, row), "clip": clip_of_row(suite, baselines, row)}
     if isinstance(baseline, Baseline):
-        return sampling_settings(suite, baseline)
+        return sampling_settings(suite, baseline, row)
     if isinstance(baseline, ImportBaseline):
         return import_settings(suite, baseline)
     if isinstance(baseline, ResultsBaseline):

@@ -22,6 +22,7 @@ from workflow.planning.banner import (
     check_inputs,
     expected_prompts,
     missing_for_jobs,
+    missing_fp8,
     missing_gpu,
     planned_prompts,
     run_needs,
@@ -176,7 +177,9 @@ class RunEvents:
         released = self.replaced.get("weights") == RELEASED
         files = missing_for_jobs(self.root, self.suite, self.baselines, jobs, released=released)
         here = self.local and self._given_gpus is None
-        gpu = missing_gpu(self.suite, jobs) if here else ""  # steps of --profile gpus may be on other nodes
+        gpu = (
+            (missing_gpu(self.suite, jobs) or missing_fp8(self.suite, jobs)) if here else ""
+        )  # steps of --profile gpus may be on other nodes
         return "\n".join(text for text in (gpu, files) if text)
 
     def _needs(

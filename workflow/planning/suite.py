@@ -137,6 +137,35 @@ class SampleSettings(Section):
     precision: Literal["exact", "fast", "float32"]
 
 
+class VariantPlan(Section):
+    """A row that is sampled as another row of the suite, with its weights, but for one thing or two, which
+    its label and its settings say. None of these is ever a default.
+
+    baseline: that other row, a native one. precision: fp8 (linear layers and attention), or one of the two;
+    null for the suite's. decoder: tiny for `model.tiny_decoder` in place of the codec; null for the codec.
+    """
+
+    baseline: Name
+    precision: Literal["fp8", "fp8_linear", "fp8_attention"] | None = None
+    decoder: Literal["tiny"] | None = None
+
+    @model_validator(mode="after")
+    def check_that_it_differs(self) -> VariantPlan:
+        """Raises ValueError for a row that is the other one again."""
+        if self.precision is None and self.decoder is None:
+            raise ValueError(
+                f"it has neither a precision nor a decoder of its own, so it would be {self.baseline} again; "
+                "give one of them, or take it out"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        """What stands behind the title of the row that it varies."""
+        own = {"precision": self.precision, "decoder": self.decoder}
+        return ", ".join(f"{key}: {value}" for key, value in own.items() if value is not None)
+
+
 class ModelFiles(Section):
     """Files every native row needs beside its own weights, and the size of a latent frame."""
 
@@ -144,6 +173,8 @@ class ModelFiles(Section):
     """File of the codec, which turns latents into pixels."""
     text: str
     """File of the text encoder, which turns prompts into embeddings."""
+    tiny_decoder: str | None = None
+    """File of the small decoder that variants may ask for (models/tiny_decoder.py)."""
     latent_height: Pixels
     """In latent pixels."""
     latent_width: Pixels
@@ -293,6 +324,8 @@ class Suite(Section):
     `RELEASED` in the suite's file for the published ones of all rows.
     """
     train: dict[Name, TrainPlan]
+    variants: dict[Name, VariantPlan] = Field(default_factory=dict)
+    """Rows that are another row but for their precision or decoder; they share its weights and noise."""
     raven: dict[str, Any] | None
     """Settings of the recipe RAVEN."""
     cm_grpo: dict[str, Any] | None
@@ -350,6 +383,24 @@ class Suite(Section):
         """Whether every prompt and sample that the suite is about is rendered or there."""
         return self.prompts.counts is None and self.prompts.imported != "common"
 
+    def original(self, row: str) -> str:
+        """The row whose weights a row is sampled from: itself, but for variants."""
+        return self.variants[row].baseline if row in self.variants else row
+
+    def has_weights(self, row: str) -> bool:
+        """Whether a row is sampled here, from a file or from what is trained in the run."""
+        return self.original(row) in self.weights or self.original(row) in self.train
+
+    def codec_of(self, row: str) -> str:
+        """The file that turns a row's latents into pixels."""
+        tiny = row in self.variants and self.variants[row].decoder == "tiny"
+        return (self.model.tiny_decoder or "") if tiny else self.model.codec
+
+    def precision_of(self, row: str) -> str:
+        """The precision that a native row is sampled in."""
+        own = self.variants[row].precision if row in self.variants else None
+        return own or self.sample.precision
+
     def weights_path(self, row: str) -> str:
         """Path of the weights of a row that is not trained in the run."""
         held = self.weights[row]
@@ -385,6 +436,7 @@ class Suite(Section):
 
     def baseline_of(self, row: str) -> str:
         """The baseline whose file says how a row is sampled: the row itself, but for variants of another."""
+        row = self.original(row)
         return (self.train[row].baseline if row in self.train else None) or row
 
     def training_of(self, row: str) -> dict[str, Any]:
@@ -485,23 +537,28 @@ def clip_control(row: str) -> ClipControl | None:
     return ClipControl(kind, source) if of and source and kind in CLIP_CONTROLS else None
 
 
-def sampling_settings(suite: Suite, baseline: Baseline) -> dict[str, Any]:
-    """What decides a native row's clips, as plain values: no titles, licences and released weights."""
+def sampling_settings(suite: Suite, baseline: Baseline, row: str = "") -> dict[str, Any]:
+    """What decides a native row's clips, as plain values: no titles, licences and released weights.
+
+    row: where it may be a variant.
+    """
+    plan = suite.variants.get(row)
     return {
         **_common_settings(suite),
         **baseline.at_length(suite.clip.latent_frames).sampled(),
-        "precision": suite.sample.precision,
+        "precision": suite.precision_of(row),
         "latent_size": [suite.model.latent_height, suite.model.latent_width],
+        **({"decoder": plan.decoder} if plan is not None and plan.decoder else {}),
     }
 
 
-def settings_in_use(suite: Suite, baseline: Baseline) -> dict[str, Any]:
+def settings_in_use(suite: Suite, baseline: Baseline, row: str = "") -> dict[str, Any]:
     """What the report's audit shows of a native row: its sampling settings without those that the suite
     overrides.
 
     Portable noise replaces a method's own noise, and the float32 precision its dtypes.
     """
-    shown = {**sampling_settings(suite, baseline), "suite": suite.suite}
+    shown = {**sampling_settings(suite, baseline, row), "suite": suite.suite}
     if suite.sample.noise == "portable":
         shown["noise"] = {"source": "portable", "draw_last": baseline.noise.draw_last}
         if suite.noise_key is not None:

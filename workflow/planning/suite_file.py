@@ -203,6 +203,9 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             raise ValueError(f"{where}: baseline {row!r} has no file {file}; write it or take the row out.")
         kind = kind_of(root / file)
         _check_kind(suite, row, kind, where)
+        if row in suite.variants:
+            _check_variant(suite, row, kind, where)
+            continue
         if kind == "results":
             suite = suite.model_copy(update={"without_clips": (*suite.without_clips, row)})
             _check_results(suite, row, load_row(root / file), f"{where}: {file}")
@@ -250,6 +253,11 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             raise ValueError(
                 f"{where}: row_samples goes with portable noise and the checkers of the embedded world, "
                 f"found benchmark {suite.benchmark} and noise {suite.sample.noise}; take it out."
+            )
+    for row in suite.variants:
+        if row not in suite.baselines:
+            raise ValueError(
+                f"{where}: variants has {row!r}, which is no row; add it to `baselines` or take it out."
             )
     for row in (*suite.weights, *suite.train):
         if row not in suite.baselines and not any(plan.init == row for plan in suite.train.values()):
@@ -390,6 +398,36 @@ def _check_kind(suite: Suite, row: str, kind: str, where: str) -> None:
         raise ValueError(
             f"{where}: baseline {row!r} is of kind {kind}, which has no network of ours to load or train; "
             f"take it out of `{'weights' if row in suite.weights else 'train'}`."
+        )
+
+
+def _check_variant(suite: Suite, row: str, kind: str, where: str) -> None:
+    """Raises ValueError for a variant of what is no row, of another variant, or that cannot be made here."""
+    plan, other = suite.variants[row], suite.original(row)
+    if kind != "native" or other not in suite.baselines or other in suite.variants:
+        raise ValueError(
+            f"{where}: variants.{row}.baseline is {other!r}, expected another native row of `baselines`, "
+            "beside which it is shown; name one."
+        )
+    if row in suite.weights or row in suite.train:
+        raise ValueError(
+            f"{where}: {row!r} is a variant of {other!r}, whose weights it has; take it out of `weights` "
+            "and `train`."
+        )
+    if plan.precision is not None and suite.device == "cpu":
+        raise ValueError(
+            f"{where}: variants.{row}.precision is {plan.precision!r}, which needs a Hopper GPU, but device "
+            "is cpu; take it out, or set `device: cuda` on such a machine."
+        )
+    if plan.precision is not None and suite.sample.precision != "fast":
+        raise ValueError(
+            f"{where}: variants.{row}.precision is {plan.precision!r}, which is `fast` but for what it "
+            f"rounds, and sample.precision is {suite.sample.precision!r}; set that to fast."
+        )
+    if plan.decoder == "tiny" and suite.model.tiny_decoder is None:
+        raise ValueError(
+            f"{where}: variants.{row}.decoder is tiny, but model.tiny_decoder names no file; give one, such "
+            f"as {FETCHED_FOLDER}weights/tiny/taew2_1.pth."
         )
 
 

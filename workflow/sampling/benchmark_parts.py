@@ -76,15 +76,20 @@ class SharedParts:
         self.size, self.device = size, device
         self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self.rate = matrix_rate(size.matrix, device, self.dtype)
-        self.codecs: dict[Precision, Codec] = {}
+        self.codecs: dict[str, Codec] = {}
         self.texts: dict[int, float] = {}
 
-    def codec(self, precision: Precision) -> Codec:
-        """The VAE of a precision."""
-        if precision not in self.codecs:
-            fast = precision == "fast" and self.device.type == "cuda"
-            self.codecs[precision] = random_codec(self.size, self.device, self.dtype, fast=fast)
-        return self.codecs[precision]
+    def codec(self, precision: Precision, decoder: str = "full") -> Codec:
+        """The VAE of a precision, or the small decoder."""
+        fast = precision not in ("exact", "float32") and self.device.type == "cuda"
+        kind = "tiny" if decoder == "tiny" else "fast" if fast else "plain"
+        if kind not in self.codecs:
+            self.codecs[kind] = (
+                random_tiny(self.device, self.dtype)
+                if kind == "tiny"
+                else random_codec(self.size, self.device, self.dtype, fast=fast)
+            )
+        return self.codecs[kind]
 
     def text_s(self, batch: int) -> float:
         """Seconds of umT5 for a batch of full prompts."""
@@ -100,6 +105,19 @@ class SharedParts:
             with torch.no_grad():
                 self.texts[batch] = median_time(lambda: encoder(input_ids=ids), self.device, repeats=3)
         return self.texts[batch]
+
+
+def random_tiny(device: torch.device, dtype: torch.dtype) -> Codec:
+    """A small decoder of random weights; its pictures are grey with faint noise, as `random_codec`'s are."""
+    from models.tiny_decoder import TinyAutoencoder, TinyDecoder
+
+    with torch.device(device):
+        module = TinyAutoencoder()
+    with torch.no_grad():
+        last = module.decoder[-1]
+        last.weight.mul_(FAINT)  # type: ignore[operator,union-attr]
+        last.bias.fill_(0.5)  # type: ignore[operator,union-attr]
+    return TinyDecoder(torch.nn.Module.to(module, dtype=dtype), scaled=False)
 
 
 def random_codec(size: Size, device: torch.device, dtype: torch.dtype, *, fast: bool) -> Codec:

@@ -13,6 +13,7 @@ from evaluation.clips import ClipShape
 from evaluation.records import Prompt, read_json
 from evaluation.shards import full_batches, parse_shard, published_items, samples_to_render, shard_batches
 from models.attention import kernel_name
+from models.fp8 import require_fp8
 from models.text_and_pixels import open_codec
 from workflow.fetching.checksums import read_checksums, verified_sha256
 from workflow.fetching.own_weights import OwnRecord
@@ -81,6 +82,7 @@ def open_row(flags: argparse.Namespace, prompts: list[Prompt], only: Set[str] | 
     baseline = tracked_baseline(flags.baseline, settings)
     precision: Precision = settings["precision"]
     dtypes = dtypes_of(baseline, precision)
+    require_fp8(dtypes.network, device)
     checksums = read_checksums(flags.checksums)
     own = read_json(OwnRecord, flags.own) if flags.own else None
     weights = verified_own(own) if own else row_sha256(flags.weights, baseline, checksums)
@@ -101,7 +103,8 @@ def open_row(flags: argparse.Namespace, prompts: list[Prompt], only: Set[str] | 
             device=device,
             dtype=dtypes.codec,
             autocast=dtypes.codec_autocast,
-            fast=precision == "fast" and device.type == "cuda",
+            fast=dtypes.codec_fast and device.type == "cuda",
+            decoder=settings.get("decoder", "full"),
         ),
         noise=flags.noise,
         suite=settings["suite"],
@@ -124,7 +127,7 @@ def open_row(flags: argparse.Namespace, prompts: list[Prompt], only: Set[str] | 
         depends_on={"code": flags.code, **hashes, "noise": flags.noise, **against},
         whole_list=flags.noise == "upstream",
         device=device_name(device),
-        attention=kernel_name(device),
+        attention=kernel_name(device) + (", fp8" if dtypes.network.attention == "fp8" else ""),
         software=software(device),
         ahead=batches_ahead(device),
     )

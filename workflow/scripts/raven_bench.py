@@ -183,7 +183,14 @@ BENCH_COMMANDS = {
     "gpu": Forwarded(
         "dev.bench_gpu",
         "Sampling of every method at full size.",
-        "raven-bench bench gpu\nraven-bench bench gpu --size tiny --methods raven",
+        "raven-bench bench gpu\nraven-bench bench gpu --size tiny --methods raven\n"
+        "raven-bench bench gpu --suite frontier",
+    ),
+    "precision": Forwarded(
+        "dev.bench_precision",
+        "The error of a precision, fp8 among them, against float32 after chunk 0 and chunk 6.",
+        "raven-bench bench precision\nraven-bench bench precision --methods self_forcing "
+        "--weights self_forcing_dmd.pt --text models_t5_umt5-xxl-enc-bf16.pth",
     ),
     "train": Forwarded(
         "dev.bench_train",

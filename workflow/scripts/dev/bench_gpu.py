@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
-from typing import get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ from models.noise import DrawnWhole, JointWindow, PortableNoise, SampleKey
 from models.plan import AttendPlan
 from models.rollout import Finished, NetworkCall, NetworkCalls, Runner, plain_runner
 from models.wan import Wan
+from workflow.planning.suite_file import read_suite
 from workflow.sampling.batches import BatchSampler, best_runner
 from workflow.sampling.benchmark import (
     SIZES,
@@ -60,7 +61,10 @@ class Timing:
     """Median seconds of one batch, unless a field says something else."""
 
     method: str
+    """The baseline, or the row of a suite."""
     precision: str
+    decoder: str
+    """full: the VAE's; tiny: the small one."""
     attention: str
     """The attention kernel."""
     batch: int
@@ -123,9 +127,11 @@ def time_method(
     *,
     repeats: int,
     graphs: bool,
+    decoder: str = "full",
+    name: str | None = None,
 ) -> Timing:
-    """All figures of one method at one batch size."""
-    device, codec = machine.device, machine.codec(precision)
+    """All figures of one method at one batch size. name: None for the baseline's."""
+    device, codec = machine.device, machine.codec(precision, decoder)
     wan = random_network(baseline, precision, size.config, device)
     text = torch.randn(batch, size.config.text_len, size.config.text_dim, device=device)
     noted: list[float] = []
@@ -163,8 +169,9 @@ def time_method(
     stage_s = stage_time(maker, batch, shape, device, batches=batches)
     pixels = batch * shape[0]
     return Timing(
-        method=baseline.name,
+        method=name or baseline.name,
         precision=precision,
+        decoder=decoder,
         attention=kernel_name(device),
         batch=batch,
         network_calls=len(noted),
@@ -284,15 +291,15 @@ class PredrawnNoise(DrawnWhole):
 def timing_table(timings: Sequence[Timing]) -> str:
     """The figures for people."""
     header = (
-        f"{'method':<24} {'precision':<9} {'B':>2} {'calls':>5} {'text s':>7} {'DiT s':>7} {'VAE s':>7} "
-        f"{'both s':>7} {'in a row':>8} {'stage s':>7} {'FPS DiT':>8} {'FPS':>7} {'1st lat':>8} "
-        f"{'1st pix':>8} {'write s':>8} {'MFU':>6} {'GiB':>6}"
+        f"{'method':<28} {'precision':<13} {'decoder':<7} {'B':>2} {'calls':>5} {'text s':>7} {'DiT s':>7} "
+        f"{'VAE s':>7} {'both s':>7} {'in a row':>8} {'stage s':>7} {'FPS DiT':>8} {'FPS row':>8} {'FPS':>7} "
+        f"{'1st lat':>8} {'1st pix':>8} {'write s':>8} {'MFU':>6} {'GiB':>6}"
     )
     lines = [
-        f"{t.method:<24} {t.precision:<9} {t.batch:>2} {t.network_calls:>5} {t.text_s:>7.3f} "
+        f"{t.method:<28} {t.precision:<13} {t.decoder:<7} {t.batch:>2} {t.network_calls:>5} {t.text_s:>7.3f} "
         f"{t.network_s:>7.3f} {t.decode_s:>7.3f} {t.together_s:>7.3f} {t.stream_s:>8.3f} {t.stage_s:>7.3f} "
-        f"{t.fps_network:>8.1f} {t.fps_stream:>7.1f} {t.first_latents_s:>8.3f} {t.first_pixels_s:>8.3f} "
-        f"{t.write_s:>8.3f} {t.mfu:>6.1%} {t.peak_gib:>6.1f}"
+        f"{t.fps_network:>8.1f} {t.fps_stream:>8.1f} {t.fps_stage:>7.1f} {t.first_latents_s:>8.3f} "
+        f"{t.first_pixels_s:>8.3f} {t.write_s:>8.3f} {t.mfu:>6.1%} {t.peak_gib:>6.1f}"
         for t in timings
     ]
     return "\n".join([header, *lines])
@@ -303,9 +310,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = bench_parser(__doc__, "results/bench/gpu.json")
     parser.add_argument("--methods", nargs="+", choices=sorted(baselines), default=sorted(baselines))
     parser.add_argument("--precision", nargs="+", choices=get_args(Precision), default=["fast"])
+    parser.add_argument("--decoders", nargs="+", choices=("full", "tiny"), default=["full"])
+    parser.add_argument("--config", help="the native rows of a suite's file instead, as they are sampled")
     parser.add_argument("--batches", nargs="+", type=int, default=[1])
     parser.add_argument("--no-graphs", action="store_true", help="plain calls instead of CUDA graphs")
     return run(parser, arguments, lambda flags: time_methods(flags, baselines))
+
+
+class TimedRow(NamedTuple):
+    """What is sampled how."""
+
+    name: str
+    baseline: Baseline
+    precision: Precision
+    decoder: str
+
+
+def rows_to_time(flags: argparse.Namespace, baselines: Mapping[str, Baseline]) -> list[TimedRow]:
+    """Every native row of the suite that the flags name, or every method in every way that they ask for."""
+    if flags.config is None:
+        return [
+            TimedRow(method, baselines[method], precision, decoder)
+            for precision, decoder, method in product(flags.precision, flags.decoders, flags.methods)
+        ]
+    suite = read_suite(Path(flags.config), Path(__file__).parents[3])
+    found = []
+    for row in suite.baselines:
+        if suite.has_weights(row):
+            tiny = suite.codec_of(row) == suite.model.tiny_decoder
+            precision: Any = suite.precision_of(row)
+            method = baselines[suite.baseline_of(row)]
+            found.append(TimedRow(row, method, precision, "tiny" if tiny else "full"))
+    return found
 
 
 def time_methods(flags: argparse.Namespace, baselines: Mapping[str, Baseline]) -> None:
@@ -318,9 +354,11 @@ def time_methods(flags: argparse.Namespace, baselines: Mapping[str, Baseline]) -
     log.info("%s, torch %s, attention %s, %s matrix product %.1f TFLOP/s", name, *kernel)
     graphs = device.type == "cuda" and not flags.no_graphs
     timings: list[Timing] = []
-    for precision, method, batch in product(flags.precision, flags.methods, flags.batches):
-        baseline = baselines[method]
-        timing = time_method(baseline, precision, batch, size, machine, repeats=flags.repeats, graphs=graphs)
+    for row, batch in product(rows_to_time(flags, baselines), flags.batches):
+        timing = time_method(
+            row.baseline, row.precision, batch, size, machine,
+            repeats=flags.repeats, graphs=graphs, decoder=row.decoder, name=row.name,
+        )  # fmt: skip
         timings.append(timing)
         log.info("%s", timing_table([timing]).splitlines()[1])
         found = {"graphs": graphs, "timings": [asdict(one) for one in timings]}

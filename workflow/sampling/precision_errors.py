@@ -1,7 +1,4 @@
-"""What a precision costs: the error of `exact` and of `fast` against a float32 run.
-
-costs = measure_profiles(load_baseline("baselines/longlive.yaml"), build_network, text, latent_shape=(21, 16,
-60, 104)) costs.fast[6] / costs.exact[6], costs.fast_is_allowed
+"""What a precision costs: the error of its latents against a float32 run.
 
 All runs share weights, text and noise to the last bit: the reference computes in float32 on the weights and
 noise that `exact` has stored, so that what is measured is arithmetic alone. Legend: B batch, L text rows.
@@ -13,88 +10,64 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from baselines.build import Precision, Sampler, build_sampler, dtypes_of
+from baselines.build import Precision, Sampler, build_sampler, dtypes_of, ready_network
 from baselines.spec import Baseline
-from models.checkpoints.lora import fold_adapters
 from models.config import DtypePolicy
 from models.noise import DrawnWhole, JointWindow, LatentShape, NoiseSource, SampleKey
 from models.plan import chunk_sizes
-from models.wan import Wan, cast_parameters, stored_dtype
+from models.wan import Wan, stored_dtype
 
 BuildNetwork = Callable[[DtypePolicy], Wan]
-"""A new float32 network of these dtypes, the same weights every time, on the device to measure on
-(models/checkpoints/open.py open_model)."""
-
-ALLOWED_RATIO = 1.5
-"""fast is the default where its error is at most this many times that of exact."""
+"""A new float32 network of these dtypes, the same weights every time (`open_model` of
+models/checkpoints/open.py)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProfileCosts:
-    """Relative errors |precision - float32| / |float32| (Frobenius norms) of the latents of a chunk, by chunk
-    number."""
-
-    baseline: str
-    exact: dict[int, float]
-    fast: dict[int, float]
-
-    @property
-    def ratio(self) -> dict[int, float]:
-        """How many times the error of exact that of fast is, by chunk number."""
-        return {chunk: self.fast[chunk] / self.exact[chunk] for chunk in self.exact}
-
-    @property
-    def fast_is_allowed(self) -> bool:
-        """Whether fast may be the default."""
-        return all(ratio <= ALLOWED_RATIO for ratio in self.ratio.values())
-
-
-def measure_profiles(
+def measure_errors(
     baseline: Baseline,
     build_network: BuildNetwork,
     text: Tensor,
     *,
     latent_shape: LatentShape,
+    precisions: Sequence[Precision],
     chunks: Sequence[int] = (0, 6),
+    device: torch.device | None = None,
     suite: str = "precision",
-) -> ProfileCosts:
-    """Sample the same clips in float32, `exact` and `fast`, and compare the latents of these chunks.
+) -> dict[Precision, dict[int, float]]:
+    """Relative errors |precision - float32| / |float32| (Frobenius norms) of the latents of these chunks, by
+    precision and chunk number, of the same clips sampled in each.
 
     text: [B, L, text_dim], rounded to the weights' dtype by the network; B clips with portable noise of
-    prompts "0", "1", ... One network is held at a time. Raises ValueError if a chunk is not among the clip's,
-    or a result is not finite.
+    prompts "0", "1", ... device: None for the CPU. One network is held at a time. Raises ValueError if a
+    chunk is not among the clip's, or a result is not finite.
     """
-    last = len(chunk_sizes(baseline.rollout.chunk, latent_shape[0])) - 1
+    last = len(chunk_sizes(baseline.rollout.chunks, latent_shape[0])) - 1
     if not all(0 <= chunk <= last for chunk in chunks):
         raise ValueError(
             f"Baseline {baseline.name} at {latent_shape[0]} latent frames has chunks 0..{last}, but "
             f"{list(chunks)} are asked for; choose among them."
         )
     keys = [SampleKey(str(row), 0) for row in range(text.shape[0])]
-    matmul = dtypes_of(baseline, "exact").matmul
-    text = text.to(matmul)
+    text = text.to(dtypes_of(baseline, "exact").matmul)
 
     def latents(precision: Precision) -> list[Tensor]:
         dtypes = dtypes_of(baseline, precision)
         wan = build_network(dtypes.network)
         _round_to_stored(wan, baseline)
-        if dtypes.folded:
-            fold_adapters(wan)
-        cast_parameters(wan, dtypes.matmul).requires_grad_(False)
+        wan = ready_network(wan, dtypes, device or torch.device("cpu"))
         sampler = build_sampler(baseline, wan, latent_shape=latent_shape, precision=precision)
         noise = _Rounded(sampler, baseline, suite, keys)
-        finished = [chunk.latents for chunk in sampler.sample(text.to(sampler.device), noise)]
+        with torch.inference_mode():
+            finished = [chunk.latents for chunk in sampler.sample(text.to(sampler.device), noise)]
         return [finished[chunk].to("cpu", torch.float32) for chunk in chunks]
 
     reference = latents("float32")
-    errors = {
+    return {
         precision: {
             chunk: _relative_error(baseline.name, chunk, found, expected)
             for chunk, found, expected in zip(chunks, latents(precision), reference, strict=True)
         }
-        for precision in ("exact", "fast")
+        for precision in precisions
     }
-    return ProfileCosts(baseline=baseline.name, exact=errors["exact"], fast=errors["fast"])
 
 
 @dataclass(frozen=True, slots=True)
