@@ -197,6 +197,8 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             f"{where}: {', '.join(doubled)} is listed more than once among baselines and controls; list a "
             "row once."
         )
+    for row in suite.variants:
+        _check_variant(suite, row, where)
     for row in suite.baselines:
         file = baseline_file(suite, row)
         if not (root / file).is_file():
@@ -204,7 +206,6 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
         kind = kind_of(root / file)
         _check_kind(suite, row, kind, where)
         if row in suite.variants:
-            _check_variant(suite, row, kind, where)
             continue
         if kind == "results":
             suite = suite.model_copy(update={"without_clips": (*suite.without_clips, row)})
@@ -253,11 +254,6 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             raise ValueError(
                 f"{where}: row_samples goes with portable noise and the checkers of the embedded world, "
                 f"found benchmark {suite.benchmark} and noise {suite.sample.noise}; take it out."
-            )
-    for row in suite.variants:
-        if row not in suite.baselines:
-            raise ValueError(
-                f"{where}: variants has {row!r}, which is no row; add it to `baselines` or take it out."
             )
     for row in (*suite.weights, *suite.train):
         if row not in suite.baselines and not any(plan.init == row for plan in suite.train.values()):
@@ -401,10 +397,16 @@ def _check_kind(suite: Suite, row: str, kind: str, where: str) -> None:
         )
 
 
-def _check_variant(suite: Suite, row: str, kind: str, where: str) -> None:
-    """Raises ValueError for a variant of what is no row, of another variant, or that cannot be made here."""
+def _check_variant(suite: Suite, row: str, where: str) -> None:
+    """Raises ValueError for a variant that is no row, of what has no weights here, of another variant, or
+    that cannot be made here.
+    """
     plan, other = suite.variants[row], suite.original(row)
-    if kind != "native" or other not in suite.baselines or other in suite.variants:
+    if row not in suite.baselines:
+        raise ValueError(
+            f"{where}: variants has {row!r}, which is no row; add it to `baselines` or take it out."
+        )
+    if other not in suite.baselines or other in suite.variants or not suite.has_weights(other):
         raise ValueError(
             f"{where}: variants.{row}.baseline is {other!r}, expected another native row of `baselines`, "
             "beside which it is shown; name one."
