@@ -11,7 +11,7 @@ from evaluation.dimensions import NAMES
 from evaluation.files import one_line
 from reports.cost import amount
 from reports.rendering import TEXTS
-from reports.run import Run
+from reports.run import ReportRow, Run
 from reports.view import View
 from reports.words import numbered
 
@@ -29,6 +29,10 @@ def not_comparable(run: Run, published: bool) -> list[str]:
     """One sentence for each reason. published: whether published totals stand beside the measured ones."""
     text = TEXTS.get_template("not_comparable.md.j2").render(_facts(run), published=published)
     return [line for line in text.splitlines() if line]
+
+
+def _is_fp8(found: ReportRow) -> bool:
+    return str(found.settings.get("precision")).startswith("fp8")
 
 
 def _facts(run: Run) -> dict[str, Any]:
@@ -78,7 +82,11 @@ def _facts(run: Run) -> dict[str, Any]:
         "precisions": [
             (found.label, str(found.settings.get("precision")))
             for found in ranked.values()
-            if found.kind == "native"
+            if found.kind == "native" and not _is_fp8(found)
+        ],
+        "in_fp8": [found.label for found in ranked.values() if _is_fp8(found)],
+        "decoded_small": [
+            found.label for found in ranked.values() if found.settings.get("decoder") == "tiny"
         ],
         "shared_noise": len(run.noises) <= 1 and all(noise.startswith("portable:") for noise in run.noises),
         "devices": devices,

@@ -36,7 +36,7 @@ CALLS = SpeedColumn(
 )
 GPU_COLUMNS = (
     SpeedColumn("fps", "FPS, network only", 1, False, _on_gpu(lambda speed: speed.fps)),
-    SpeedColumn("fps_decoded", "FPS with VAE", 1, False, _on_gpu(lambda speed: speed.fps_decoded)),
+    SpeedColumn("fps_decoded", "FPS with decoder", 1, False, _on_gpu(lambda speed: speed.fps_decoded)),
     SpeedColumn("first", "First chunk, s", 2, True, _on_gpu(lambda speed: speed.first_chunk_s)),
     SpeedColumn("memory", "Peak GPU memory, GiB", 1, True, _on_gpu(lambda speed: speed.peak_mb / 1024)),
     CALLS,

@@ -84,9 +84,10 @@ class Timing:
     first_latents_s: float
     first_pixels_s: float
     """Until the first chunk's frames."""
-    stage_s: float
-    """The stage itself: from one batch's last file on disk to the next one's, with all that it writes."""
-    write_s: float
+    stage_s: float | None
+    """The stage itself: from one batch's last file on disk to the next one's, with all that it writes; None
+    where that was not asked for, as the next two."""
+    write_s: float | None
     """One clip's mp4 alone, on one core."""
     cpus: int
     """Cores that this process may use."""
@@ -94,7 +95,7 @@ class Timing:
     """Pixel frames a second of all clips together; so too the next three."""
     fps_together: float
     fps_stream: float
-    fps_stage: float
+    fps_stage: float | None
     tflop: float
     mfu: float
     """Share of the matrix rate that the network's counted operations reach."""
@@ -127,6 +128,7 @@ def time_method(
     *,
     repeats: int,
     graphs: bool,
+    stage: bool = True,
     decoder: str = "full",
     name: str | None = None,
 ) -> Timing:
@@ -166,7 +168,7 @@ def time_method(
     stream_s, together_s = (synchronized_time(device) - started) / (repeats + 1), statistics.median(alone)
     peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
     batches = 2 * repeats + 4 if device.type == "cuda" else 2
-    stage_s = stage_time(maker, batch, shape, device, batches=batches)
+    stage_s = stage_time(maker, batch, shape, device, batches=batches) if stage else None
     pixels = batch * shape[0]
     return Timing(
         method=name or baseline.name,
@@ -184,12 +186,12 @@ def time_method(
         first_latents_s=chunks[0],
         first_pixels_s=statistics.median(first),
         stage_s=stage_s,
-        write_s=write_time(shape),
+        write_s=write_time(shape) if stage else None,
         cpus=usable_cores(),
         fps_network=pixels / network_s,
         fps_together=pixels / together_s,
         fps_stream=pixels / stream_s,
-        fps_stage=pixels / stage_s,
+        fps_stage=None if stage_s is None else pixels / stage_s,
         tflop=operations / 1e12,
         mfu=operations / network_s / machine.rate,
         peak_gib=peak,
@@ -288,6 +290,10 @@ class PredrawnNoise(DrawnWhole):
         return self.source.draw_renoise(chunk, step, frames, window)
 
 
+def _or_dash(value: float | None, width: int, digits: int) -> str:
+    return f"{'-' if value is None else f'{value:.{digits}f}':>{width}}"
+
+
 def timing_table(timings: Sequence[Timing]) -> str:
     """The figures for people."""
     header = (
@@ -297,9 +303,9 @@ def timing_table(timings: Sequence[Timing]) -> str:
     )
     lines = [
         f"{t.method:<28} {t.precision:<13} {t.decoder:<7} {t.batch:>2} {t.network_calls:>5} {t.text_s:>7.3f} "
-        f"{t.network_s:>7.3f} {t.decode_s:>7.3f} {t.together_s:>7.3f} {t.stream_s:>8.3f} {t.stage_s:>7.3f} "
-        f"{t.fps_network:>8.1f} {t.fps_stream:>8.1f} {t.fps_stage:>7.1f} {t.first_latents_s:>8.3f} "
-        f"{t.first_pixels_s:>8.3f} {t.write_s:>8.3f} {t.mfu:>6.1%} {t.peak_gib:>6.1f}"
+        f"{t.network_s:>7.3f} {t.decode_s:>7.3f} {t.together_s:>7.3f} {t.stream_s:>8.3f} {_or_dash(t.stage_s, 7, 3)} "
+        f"{t.fps_network:>8.1f} {t.fps_stream:>8.1f} {_or_dash(t.fps_stage, 7, 1)} {t.first_latents_s:>8.3f} "
+        f"{t.first_pixels_s:>8.3f} {_or_dash(t.write_s, 8, 3)} {t.mfu:>6.1%} {t.peak_gib:>6.1f}"
         for t in timings
     ]
     return "\n".join([header, *lines])
@@ -313,6 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--decoders", nargs="+", choices=("full", "tiny"), default=["full"])
     parser.add_argument("--config", help="the native rows of a suite's file instead, as they are sampled")
     parser.add_argument("--batches", nargs="+", type=int, default=[1])
+    parser.add_argument("--loop-only", action="store_true", help="leave out the stage, which writes files")
     parser.add_argument("--no-graphs", action="store_true", help="plain calls instead of CUDA graphs")
     return run(parser, arguments, lambda flags: time_methods(flags, baselines))
 
@@ -357,7 +364,7 @@ def time_methods(flags: argparse.Namespace, baselines: Mapping[str, Baseline]) -
     for row, batch in product(rows_to_time(flags, baselines), flags.batches):
         timing = time_method(
             row.baseline, row.precision, batch, size, machine,
-            repeats=flags.repeats, graphs=graphs, decoder=row.decoder, name=row.name,
+            repeats=flags.repeats, graphs=graphs, stage=not flags.loop_only, decoder=row.decoder, name=row.name,
         )  # fmt: skip
         timings.append(timing)
         log.info("%s", timing_table([timing]).splitlines()[1])
