@@ -21,7 +21,7 @@ from torch import Tensor
 
 from models.checkpoints.lora import inner_wan
 from models.noise import LatentShape
-from models.rollout import Rollout
+from models.rollout import Rollout, Runner, plain_runner
 from models.schedule import EulerMaruyama, Transition, to_x0
 from models.training.chunk_weights import frame_weights
 from models.training.data_parallel import rows_of
@@ -142,9 +142,9 @@ class CmGrpo:
     policy: wrapped model. texts: prompt embeddings [T, L, text_dim], of which an iteration draws P without
     replacement. reward: scores clean latents of pool prompts. base: the bidirectional model, only where
     `kl.reference` asks for it; the other reference is the policy with its adapters off, not a second copy.
-    negative: prompt embeddings [1, L, text_dim] that base is guided away from, None where they are zeros. The
-    last transition is never trained. Raises ValueError if the pool is too small, base and settings do not
-    agree, or a process cannot deal its pairs into updates.
+    negative: prompt embeddings [1, L, text_dim] that base is guided away from, None where they are zeros.
+    runner: how rollouts call the policy. The last transition is never trained. Raises ValueError if the pool
+    is too small, base and settings do not agree, or a process cannot deal its pairs into updates.
     """
 
     def __init__(
@@ -159,6 +159,7 @@ class CmGrpo:
         *,
         base: Wan | None = None,
         negative: Tensor | None = None,
+        runner: Runner = plain_runner,
     ) -> None:
         if (base is not None) != needs_base(settings):
             raise ValueError(
@@ -178,7 +179,7 @@ class CmGrpo:
             )
         self.settings, self.streams, self.processes = settings, streams, processes
         self.texts, self.negative, self.reward, self.shape = texts, negative, reward, shape
-        self.wan, self.base, self.adapted = inner_wan(policy), base, policy
+        self.wan, self.base, self.adapted, self.runner = inner_wan(policy), base, policy, runner
         self.student = Trainee("student", policy, settings.optimizer, ema_decay=settings.ema)
         self.trainees = [self.student]
         self.rollout = policy_rollout(settings)
@@ -262,7 +263,8 @@ class CmGrpo:
             sharing=self.settings.group if self.settings.shared_noise else 1,
         )
         with gathered(self.wan):
-            return trajectory(self.rollout.run(self.wan, text, noise), self.rollout.num_steps)
+            records = self.rollout.run(self.wan, text, noise, runner=self.runner)
+            return trajectory(records, self.rollout.num_steps)
 
     def policy(self, rolled: Trajectory, pairs: Sequence[Pair], text: Tensor, gain: Tensor) -> PolicyTerms:
         """Policy loss, and KL if asked for, of pairs. rolled, text, gain: of this process' rollouts."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from models.noise import LatentShape
+from models.rollout import Runner, plain_runner
 from models.schedule import add_noise, to_x0
 from models.training.data_parallel import rows_of
 from models.training.distributed import ALONE, Processes, gathered
@@ -40,7 +41,8 @@ class Raven:
 
     texts: pool of prompt embeddings [P, L, text_dim]; negative: see `Scores`; shape: (F, C, H, W) of a clip.
     Every process rolls out and judges samples of its own. latents: real clips, one for each of the texts,
-    which are their captions, for the forcings that use them. Raises ValueError if such a forcing has none.
+    which are their captions, for the forcings that use them. runner: how rollouts call the student. Raises
+    ValueError if such a forcing has none.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class Raven:
         processes: Processes = ALONE,
         negative: Tensor | None = None,
         latents: Tensor | LatentPool | None = None,
+        *,
+        runner: Runner = plain_runner,
     ) -> None:
         held = 0 if latents is None else len(latents)
         if held != (len(texts) if settings.uses_data else 0):
@@ -64,7 +68,8 @@ class Raven:
                 "none."
             )
         self.settings, self.streams, self.processes = settings, streams, processes
-        self.texts, self.latents, self.shape, self.wan = texts, latents, shape, student
+        self.texts, self.latents, self.shape = texts, latents, shape
+        self.wan, self.runner = student, runner
         self.student = Trainee("student", student, settings.student, ema_decay=settings.ema)
         self.scores = Scores(fake, teacher, settings, streams, negative)
         self.trainees = [self.student, self.scores.fake]
@@ -95,7 +100,8 @@ class Raven:
         """All steps of all chunks of some samples, without gradient and without guidance."""
         noise = StreamNoise(streams=self.streams, iteration=iteration, samples=samples, shape=self.shape)
         with gathered(self.wan):
-            return trajectory(self.rollout.run(self.wan, text, noise), self.rollout.num_steps)
+            records = self.rollout.run(self.wan, text, noise, runner=self.runner)
+            return trajectory(records, self.rollout.num_steps)
 
     def predict(
         self, iteration: int, samples: range, rolled: Trajectory, text: Tensor, data: Tensor | None = None

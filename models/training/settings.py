@@ -345,13 +345,15 @@ class Execution:
     """How a run is carried out. Nothing of it changes the result, so it is no part of a recipe's settings.
 
     activation_checkpointing: keep of a block's activations only what attention gave, and compute the rest
-    again: a quarter of the memory, 6 % more time. keep: newest checkpoints that stay on disk. asynchronous:
-    train on while a checkpoint is written, from a copy of all weights in the host's memory. tensorboard,
-    wandb: send metrics there too; wandb names a project. validate_every: iterations between validation clips,
-    0 for none.
+    again: a quarter of the memory, 6 % more time. rollout_graphs: where one GPU trains, rollouts replay CUDA
+    graphs (models/graphs.py), whose cache is kept from one to the next. keep: newest checkpoints that stay on
+    disk. asynchronous: train on while a checkpoint is written, from a copy of all weights in the host's
+    memory. tensorboard, wandb: send metrics there too; wandb names a project. validate_every: iterations
+    between validation clips, 0 for none.
     """
 
     activation_checkpointing: bool = False
+    rollout_graphs: bool = True
     keep: int = 2
     asynchronous: bool = False
     tensorboard: bool = False

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.noise import DrawnWhole, JointWindow, LatentShape
 from models.schedule import training_timesteps
+from models.transfer import upload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,8 @@ class Streams:
             generator = self.generator(purpose, iteration, samples[0], *key, device=self.device)
             return torch.randn((len(samples), *shape), generator=generator, device=self.device)
         generators = (self.generator(purpose, iteration, one, *key) for one in samples)
-        return torch.stack([torch.randn(tuple(shape), generator=one) for one in generators]).to(self.device)
+        drawn = torch.stack([torch.randn(tuple(shape), generator=one) for one in generators])
+        return upload(drawn, self.device)
 
     def uniform(self, purpose: str, iteration: int, samples: Sequence[int], count: int = 1) -> Tensor:
         """[len(samples), count] numbers in [0, 1), float64, on the CPU."""

@@ -81,6 +81,7 @@ def validation_of(recipe: Raven, output: Path, codec: Path, *, every: int = 2) -
         student=recipe.student,
         network=recipe.wan,
         rollout=recipe.rollout,
+        runner=recipe.runner,
         texts=recipe.texts,
         shape=SHAPE,
         codec=codec,

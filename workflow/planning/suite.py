@@ -196,9 +196,9 @@ class TrainPlan(Section):
     (workflow/training/rewards.py), null for the embedded checkers.
 
     flavour: which of the files that `convert` writes is sampled; only CM-GRPO has others than "full". nodes,
-    gpus: nodes of the job, and GPUs (processes) of each. activation_checkpointing, keep, asynchronous,
-    tensorboard, wandb, validate_every: see `Execution` (models/training/settings.py). None of these changes
-    what comes out.
+    gpus: nodes of the job, and GPUs (processes) of each. activation_checkpointing, rollout_graphs, keep,
+    asynchronous, tensorboard, wandb, validate_every: see `Execution` (models/training/settings.py). None of
+    these changes what comes out.
     """
 
     recipe: Literal["raven", "cm_grpo"]
@@ -212,6 +212,7 @@ class TrainPlan(Section):
     nodes: Machines = 1
     gpus: Machines = 1
     activation_checkpointing: bool = False
+    rollout_graphs: bool = True
     keep: Count = 2
     asynchronous: bool = False
     tensorboard: bool = False

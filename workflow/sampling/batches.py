@@ -13,20 +13,11 @@ from baselines.build import Sampler
 from evaluation.shards import Batch, Sample
 from models.interfaces import Codec
 from models.noise import NoiseSource, SampleKey
-from models.rollout import Denoised, Finished, Runner, plain_runner
+from models.rollout import Denoised, Finished
 from models.transfer import upload
 from workflow.sampling.machine import Moments
 from workflow.sampling.model_files import PromptEncoder
 from workflow.sampling.shard import BatchPieces, Cost, Piece
-
-
-def best_runner(device: torch.device) -> Runner:
-    """How network calls are made: as CUDA graphs, or plainly where there is no CUDA. Bits are equal."""
-    if device.type != "cuda":
-        return plain_runner
-    from models.graphs import GraphRunner  # CUDA only
-
-    return GraphRunner()
 
 
 class BatchSampler:

@@ -14,11 +14,12 @@ from evaluation.records import Prompt, read_json
 from evaluation.shards import full_batches, parse_shard, published_items, samples_to_render, shard_batches
 from models.attention import kernel_name
 from models.fp8 import require_fp8
+from models.graphs import best_runner
 from models.text_and_pixels import open_codec
 from workflow.fetching.checksums import read_checksums, verified_sha256
 from workflow.fetching.own_weights import OwnRecord
 from workflow.fetching.verified import verified_own
-from workflow.sampling.batches import BatchSampler, best_runner
+from workflow.sampling.batches import BatchSampler
 from workflow.sampling.machine import choose_device, device_name, software, usable_cores
 from workflow.sampling.model_files import (
     negative_prompt,

@@ -33,6 +33,7 @@ from workflow.training.job import (
     open_prompts,
     place,
     prompt_embeddings,
+    rollout_runner,
     run_to_end,
     streams_of,
     training_parser,
@@ -114,6 +115,7 @@ def train_cm_grpo(flags: argparse.Namespace) -> None:
         job.processes,
         base=base,
         negative=task.negative,
+        runner=rollout_runner(job),
     )
     facts = {"recipe": flags.recipe, "config": config.to_dict(), "alpha": settings.lora_alpha}
     # as it will be sampled, whatever the rollouts of training are

@@ -19,6 +19,7 @@ from workflow.training.job import (
     open_for_training,
     open_prompts,
     place,
+    rollout_runner,
     run_to_end,
     streams_of,
     training_parser,
@@ -52,6 +53,7 @@ def train_raven(flags: argparse.Namespace) -> None:
         job.processes,
         texts.negative,
         clips,
+        runner=rollout_runner(job),
     )
     facts = {"recipe": flags.recipe, "config": student.config.to_dict()}
     validation = validation_of(flags, job, recipe, recipe.rollout)

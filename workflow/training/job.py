@@ -24,8 +24,9 @@ from models.checkpoints.containers import read_dcp, tensors_sha256, weights_sha2
 from models.checkpoints.open import open_model
 from models.checkpoints.released import Role
 from models.config import DtypePolicy
+from models.graphs import best_runner
 from models.noise import LatentShape
-from models.rollout import Rollout
+from models.rollout import Rollout, Runner, plain_runner
 from models.text import ToyTextEncoder
 from models.text_and_pixels import is_small_text, open_text, tokenizer_beside
 from models.training.clips import ClipFile, read_captions
@@ -76,6 +77,7 @@ class StudentRecipe(Protocol):
 
     student: Trainee
     wan: Wan
+    runner: Runner
     texts: Tensor | PromptPool
     shape: LatentShape
 
@@ -244,6 +246,14 @@ def place(wan: Wan, job: Job, *, trained: bool) -> Wan:
     return shard(wan, job.processes)
 
 
+def rollout_runner(job: Job) -> Runner:
+    """How rollouts without gradient call the network that is trained. Sharded weights lie elsewhere in every
+    rollout, where no graph would find them.
+    """
+    graphs = job.execution.rollout_graphs and job.processes.mesh is None
+    return best_runner(job.device) if graphs else plain_runner
+
+
 def validation_of(
     flags: argparse.Namespace, job: Job, recipe: StudentRecipe, rollout: Rollout
 ) -> ValidationClips | None:
@@ -256,6 +266,7 @@ def validation_of(
         student=recipe.student,
         network=recipe.wan,
         rollout=rollout,
+        runner=recipe.runner,
         texts=recipe.texts,
         shape=recipe.shape,
         codec=flags.codec,

@@ -16,7 +16,7 @@ from evaluation.clips import write_clip
 from evaluation.files import written_whole
 from models.interfaces import Codec
 from models.noise import LatentShape, PortableNoise, SampleKey
-from models.rollout import Rollout
+from models.rollout import Rollout, Runner
 from models.text_and_pixels import open_codec
 from models.training.distributed import Processes
 from models.training.loop import Trainee
@@ -36,11 +36,12 @@ class ValidationClips:
     """Clips <output>/validation/<iteration>/<place of the prompt>.mp4, with prompts.txt where prompts are
     texts.
 
-    See `Validation`. student: what is trained, `network` the transformer in it; rollout: how it is sampled;
-    texts: the pool of prompt embeddings that training draws from, of which `clips` evenly spaced ones are
-    taken; codec: file that is opened when clips are decoded. Each process samples some of the clips, one at a
-    time, so that they do not depend on how many processes there are; process 0 decodes and writes. Raises
-    ValueError if `every` is below 1.
+    See `Validation`. student: what is trained, `network` the transformer in it; rollout, runner: how it is
+    sampled, the runner being that of training, so that there is one cache and one set of graphs; texts: the
+    pool of prompt embeddings that training draws from, of which `clips` evenly spaced ones are taken; codec:
+    file that is opened when clips are decoded. Each process samples some of the clips, one at a time, so that
+    they do not depend on how many processes there are; process 0 decodes and writes. Raises ValueError if
+    `every` is below 1.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ValidationClips:
         student: Trainee,
         network: Wan,
         rollout: Rollout,
+        runner: Runner,
         texts: Tensor | PromptPool,
         shape: LatentShape,
         codec: Path,
@@ -61,8 +63,8 @@ class ValidationClips:
         if every < 1:
             raise ValueError(f"validation clips every {every} iterations are none; leave them out.")
         self.every, self.output, self.student, self.network = every, output, student, network
-        self.rollout, self.texts, self.shape, self.codec = rollout, texts, shape, codec
-        self.device, self.processes = device, processes
+        self.rollout, self.runner, self.texts = rollout, runner, texts
+        self.shape, self.codec, self.device, self.processes = shape, codec, device, processes
         self.places = evenly_spaced(len(texts), clips)
         if processes.rank == 0:
             self._open_codec()  # a file that is no codec stops the run before its first step
@@ -107,7 +109,8 @@ class ValidationClips:
             key = SampleKey(f"prompt_{place}", 0)
             noise = PortableNoise(suite="validation", samples=[key], shape=self.shape, device=self.device)
             text = self.texts[[place]].to(self.device, torch.float32)
-            made.append(endpoints(self.rollout.run(self.network, text, noise)).float().cpu())
+            records = self.rollout.run(self.network, text, noise, runner=self.runner)
+            made.append(endpoints(records).float().cpu())
         return self.processes.gather(torch.cat(made))[: len(self.places)]
 
     def _write(self, latents: Tensor, final: Path) -> None:

@@ -33,12 +33,13 @@ from evaluation.shards import Batch
 from models.attention import kernel_name
 from models.flops import call_flops, frame_flops, text_flops
 from models.full_sequence import FullSequence
+from models.graphs import best_runner
 from models.noise import DrawnWhole, JointWindow, PortableNoise, SampleKey
 from models.plan import AttendPlan
 from models.rollout import Finished, NetworkCall, NetworkCalls, Runner, plain_runner
 from models.wan import Wan
 from workflow.planning.suite_file import read_suite
-from workflow.sampling.batches import BatchSampler, best_runner
+from workflow.sampling.batches import BatchSampler
 from workflow.sampling.benchmark import (
     SIZES,
     Size,

@@ -22,8 +22,8 @@ from baselines.build import build_sampler
 from baselines.spec import Baseline, load_all
 from evaluation.clips import ClipWriter
 from evaluation.command import run
+from models.graphs import best_runner
 from models.rollout import plain_runner
-from workflow.sampling.batches import best_runner
 from workflow.sampling.benchmark import SIZES, bench_parser, benchmark_device, store, synchronized_time
 from workflow.sampling.benchmark_parts import CLIP_FPS, SharedParts, random_network, whole_batches
 from workflow.sampling.machine import device_name

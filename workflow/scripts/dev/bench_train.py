@@ -27,10 +27,13 @@ from models.attention import interleaved_blocks
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import WanConfig
 from models.flops import frame_flops, weight_flops
+from models.graphs import best_runner
+from models.rollout import plain_runner
 from models.training.cm_grpo import CmGrpo
 from models.training.distributed import Processes, join, leave, shard
 from models.training.flow_matching import guided_velocity
 from models.training.raven import Raven
+from models.training.rollouts import Trajectory
 from models.training.settings import CHUNKS, CmGrpoSettings, DmdSettings, OptimizerSettings
 from models.training.streams import Streams
 from models.wan import Wan, cast_parameters, init_weights
@@ -172,6 +175,28 @@ def time_forward_backward(bench: StepBench, wan: Wan, latent: Latent, text: Tens
     wan.zero_grad(set_to_none=True)
 
 
+def time_rollouts(
+    bench: StepBench, part: str, recipe: Raven | CmGrpo, samples: range, text: Tensor, flops: float
+) -> Trajectory:
+    """Rollouts by plain calls and, on a GPU that holds all weights, as CUDA graphs, with which the recipe
+    goes on. Raises ValueError if these are not the same bits.
+    """
+    plain, graphs = plain_runner, best_runner(bench.device)
+    recipe.runner = plain
+    bench.time(f"{part}, eager", lambda: recipe.roll_out(0, samples, text), flops)
+    rolled = recipe.roll_out(0, samples, text)
+    if graphs is plain or recipe.processes.mesh is not None:
+        return rolled
+    recipe.runner = graphs
+    bench.time(f"{part}, graphs", lambda: recipe.roll_out(0, samples, text), flops)
+    replayed = recipe.roll_out(0, samples, text)
+    if not torch.equal(rolled.states, replayed.states) or not torch.equal(rolled.x0, replayed.x0):
+        raise ValueError(
+            f"The {part} replayed as graphs is not the eager one; report this with the GPU's name."
+        )
+    return replayed
+
+
 def time_raven(
     bench: StepBench,
     student: Wan,
@@ -200,7 +225,7 @@ def time_raven(
     dense, packed = dense_flops(student.config, latent), packed_flops(student.config, latent)
     rollout = rollout_flops(student.config, latent, len(settings.timesteps))
     asked = dense_flops(teacher.config, latent)
-    rolled = recipe.roll_out(0, one, rows)
+    rolled = time_rollouts(bench, "rollout", recipe, one, rows, rollout)
     x, t = rolled.endpoints, torch.full((1,), 700.0, device=bench.device)
 
     def student_pass() -> None:
@@ -215,7 +240,6 @@ def time_raven(
         with torch.no_grad():
             guided_velocity(teacher, x, t, rows, settings.guidance)
 
-    bench.time("rollout", lambda: recipe.roll_out(0, one, rows), rollout)
     bench.time("student fwd+bwd", student_pass, TRAINED * packed, checkpointed=True)
     recipe.student.clear()
     gradients = [torch.randn_like(value) for value in recipe.student.parameters.values()]
@@ -252,16 +276,15 @@ def time_cm_grpo(
     )
     recipe.wan.activation_checkpointing = True
     samples, config = processes.split(settings.samples, settings.micro_batches)[0], recipe.wan.config
-    rolled, gain = recipe.roll_out(0, samples, rows), torch.ones(1, device=bench.device)
-    pairs = recipe.pairs(0, samples)
+    frame, steps = config.tokens_per_frame(*latent[2:]), len(settings.timesteps)
+    rolled_tokens = frame * ((steps + 1) * latent[0] - CHUNKS[-1])
+    made = rollout_flops(config, latent, steps) + rolled_tokens * adapter_flops(config)
+    rolled = time_rollouts(bench, "CM-GRPO rollout", recipe, samples, rows, made)
+    gain, pairs = torch.ones(1, device=bench.device), recipe.pairs(0, samples)
 
     def policy_pass() -> None:
         torch.autograd.backward(recipe.policy(rolled, pairs, rows, gain).loss)
 
-    frame, steps = config.tokens_per_frame(*latent[2:]), len(settings.timesteps)
-    rolled_tokens = frame * ((steps + 1) * latent[0] - CHUNKS[-1])
-    made = rollout_flops(config, latent, steps) + rolled_tokens * adapter_flops(config)
-    bench.time("CM-GRPO rollout", lambda: recipe.roll_out(0, samples, rows), made)
     # weights that are not trained need no gradients of their own
     tokens = frame * (2 * latent[0] - CHUNKS[-1])
     frozen = tokens * (weight_flops(config) - TRAINED * adapter_flops(config))
