@@ -727,9 +727,11 @@ def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str, precision: 
     from models.graphs import GraphRunner
 
     dtypes = dtypes_of(BASELINES[name], precision)
-    on_gpu = Wan(CONFIG, dtypes.network).cuda()
+    on_gpu = Wan(CONFIG, dtypes.network).requires_grad_(False)
     on_gpu.load_state_dict(wan.state_dict())
-    cast_parameters(on_gpu, dtypes.matmul).requires_grad_(False)
+    if BASELINES[name].weights.memory:
+        on_gpu = with_memory(on_gpu)
+    cast_parameters(on_gpu.cuda(), dtypes.matmul)
     plain, graphed = (
         build_sampler(
             BASELINES[name],

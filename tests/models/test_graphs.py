@@ -163,6 +163,7 @@ def test_validation_shares_the_cache_of_training(device: torch.device, tmp_path:
         assert isinstance(recipe, Raven)
         metrics = []
         validation = validation_of(recipe, tmp_path / name, codec)
+        validation.device = device
         for iteration in range(2):
             metrics.append(recipe.step(iteration, 0.0))
             validation.make(iteration + 1)
