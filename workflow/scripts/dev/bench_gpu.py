@@ -304,9 +304,9 @@ def timing_table(timings: Sequence[Timing]) -> str:
     )
     lines = [
         f"{t.method:<28} {t.precision:<13} {t.decoder:<7} {t.batch:>2} {t.network_calls:>5} {t.text_s:>7.3f} "
-        f"{t.network_s:>7.3f} {t.decode_s:>7.3f} {t.together_s:>7.3f} {t.stream_s:>8.3f} {_or_dash(t.stage_s, 7, 3)} "
-        f"{t.fps_network:>8.1f} {t.fps_stream:>8.1f} {_or_dash(t.fps_stage, 7, 1)} {t.first_latents_s:>8.3f} "
-        f"{t.first_pixels_s:>8.3f} {_or_dash(t.write_s, 8, 3)} {t.mfu:>6.1%} {t.peak_gib:>6.1f}"
+        f"{t.network_s:>7.3f} {t.decode_s:>7.3f} {t.together_s:>7.3f} {t.stream_s:>8.3f} "
+        f"{_or_dash(t.stage_s, 7, 3)} {t.fps_network:>8.1f} {t.fps_stream:>8.1f} {_or_dash(t.fps_stage, 7, 1)} "
+        f"{t.first_latents_s:>8.3f} {t.first_pixels_s:>8.3f} {_or_dash(t.write_s, 8, 3)} {t.mfu:>6.1%} {t.peak_gib:>6.1f}"
         for t in timings
     ]
     return "\n".join([header, *lines])
@@ -365,7 +365,8 @@ def time_methods(flags: argparse.Namespace, baselines: Mapping[str, Baseline]) -
     for row, batch in product(rows_to_time(flags, baselines), flags.batches):
         timing = time_method(
             row.baseline, row.precision, batch, size, machine,
-            repeats=flags.repeats, graphs=graphs, stage=not flags.loop_only, decoder=row.decoder, name=row.name,
+            repeats=flags.repeats, graphs=graphs, stage=not flags.loop_only, decoder=row.decoder,
+            name=row.name,
         )  # fmt: skip
         timings.append(timing)
         log.info("%s", timing_table([timing]).splitlines()[1])
