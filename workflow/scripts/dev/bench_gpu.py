@@ -305,8 +305,9 @@ def timing_table(timings: Sequence[Timing]) -> str:
     lines = [
         f"{t.method:<28} {t.precision:<13} {t.decoder:<7} {t.batch:>2} {t.network_calls:>5} {t.text_s:>7.3f} "
         f"{t.network_s:>7.3f} {t.decode_s:>7.3f} {t.together_s:>7.3f} {t.stream_s:>8.3f} "
-        f"{_or_dash(t.stage_s, 7, 3)} {t.fps_network:>8.1f} {t.fps_stream:>8.1f} {_or_dash(t.fps_stage, 7, 1)} "
-        f"{t.first_latents_s:>8.3f} {t.first_pixels_s:>8.3f} {_or_dash(t.write_s, 8, 3)} {t.mfu:>6.1%} {t.peak_gib:>6.1f}"
+        f"{_or_dash(t.stage_s, 7, 3)} {t.fps_network:>8.1f} {t.fps_stream:>8.1f} "
+        f"{_or_dash(t.fps_stage, 7, 1)} {t.first_latents_s:>8.3f} {t.first_pixels_s:>8.3f} "
+        f"{_or_dash(t.write_s, 8, 3)} {t.mfu:>6.1%} {t.peak_gib:>6.1f}"
         for t in timings
     ]
     return "\n".join([header, *lines])
