@@ -525,7 +525,9 @@ class PromptFinder:
 
 
 def part_of(found: ForeignResults, prompts: Sequence[Prompt]) -> tuple[ForeignResults, int]:
-    """The scores of clips of these prompts and samples, and how many are of others."""
+    """The scores of clips of these prompts and samples, and how many are of others. A dimension that is
+    not whole then has the mean of its clips.
+    """
     finder = PromptFinder(prompts)
     dimensions: dict[str, ForeignDimension] = {}
     for name, dimension in found.dimensions.items():
@@ -536,8 +538,11 @@ def part_of(found: ForeignResults, prompts: Sequence[Prompt]) -> tuple[ForeignRe
             and name in prompt.dimensions
             and score.sample < prompt.samples
         )
-        if scores:
-            dimensions[name] = dimension._replace(scores=scores)
+        if len(scores) == len(dimension.scores):
+            dimensions[name] = dimension
+        elif scores:
+            mean = math.fsum(score.value for score in scores) / len(scores)
+            dimensions[name] = dimension._replace(scores=scores, mean=mean, several=None)
     every, kept = (sum(len(d.scores) for d in of.values()) for of in (found.dimensions, dimensions))
     return found._replace(dimensions=dimensions), every - kept
 

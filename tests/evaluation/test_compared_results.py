@@ -1,13 +1,18 @@
 """Two sets of results compared without a clip: what the run's own table says, and what is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from evaluation.aggregate import AggregateSettings, RowLabel
-from evaluation.compared_results import compare_results
+from evaluation.api import compare, read_results
+from evaluation.compared_results import NamedRows, compare_results, named_rows
 from evaluation.dimensions import NAMES
 from evaluation.imported_results import read_foreign_results
+from evaluation.records import Prompt
+from evaluation.vbench.reduce import official_score
+from evaluation.vbench.results import official_json
 from tests.evaluation import standard_results as made
 from tests.evaluation.made_up import aggregate
 from tests.evaluation.test_imported_results import JUDGED, own_row
@@ -23,49 +28,83 @@ def zips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_differences_and_totals_are_those_of_a_table_of_both(zips: Path) -> None:
-    """Guards pairing, sign, normalisation and the totals' formula against the aggregation."""
-    found = {
-        line.metric: line
-        for line in compare_results(*(read_foreign_results(zips / f"{row}.zip") for row in "ab"), draws=640)
-    }
-    assert set(found) == {"total", "quality", "semantic", *NAMES}
-    rows = [own_row("a", 1, 0.03), own_row("b", 2, 0.0)]
+def read(zips: Path, *names: str) -> NamedRows:
+    return named_rows([read_foreign_results(zips / f"{name}.zip") for name in names])
+
+
+def test_a_comparison_of_two_zips_is_the_table_of_both_rows_to_the_last_digit(zips: Path) -> None:
+    """Guards pairing, sign, strata and totals: without VBench's list of prompts, from names alone."""
+    found = compare_results(read(zips, "a", "b"), draws=640)
+    assert found.common.whole and set(found.common.passed) == {0}
+    own = [own_row(row, seed, shift) for row, seed, shift in (("a", 1, 0.03), ("b", 2, 0.0))]
     settings = AggregateSettings(
-        bounds="vbench", dimensions=NAMES, draws=640, seed=7,
-        rows={"a": RowLabel(label="A", kind="native"), "b": RowLabel(label="B", kind="native")},
+        bounds="vbench", dimensions=NAMES, draws=640, seed=0,
+        rows={row: RowLabel(label=row, kind="results") for row in "ab"},
     )  # fmt: skip
-    results = [result for each, _, _ in rows for result in each]
-    table = aggregate("s", made.prompts(), results, [kept for _, kept, _ in rows], settings)
-    for pair in table.pairs:
-        assert found[pair.metric].test.difference.mean == pytest.approx(pair.difference.mean, abs=1e-9)
-    assert table.rows[0].total is not None
-    assert found["total"].one == pytest.approx(table.rows[0].total.mean, abs=1e-9)
-    assert found["total"].test.holm < 0.05 and found["total"].test.difference.mean > 0
+    results = [result for each, _, _ in own for result in each]
+    table = aggregate("s", in_order(found.common.prompts), results, [kept for _, kept, _ in own], settings)
+    for row, expected in zip(found.run.table.rows, table.rows, strict=True):
+        assert {n: c.normalised.mean for n, c in row.dimensions.items()} == pytest.approx(
+            {n: c.normalised.mean for n, c in expected.dimensions.items()}, abs=1e-12
+        )
+    assert [pair.metric for pair in found.run.table.pairs] == [pair.metric for pair in table.pairs]
+    for pair, expected in zip(found.run.table.pairs, table.pairs, strict=True):
+        assert pair.difference.mean == pytest.approx(expected.difference.mean, abs=1e-12)
+    total = found.run.table.pairs[0]
+    assert total.metric == "total" and total.holm < 0.05 and total.difference.mean > 0
+
+
+def in_order(common: list[Prompt]) -> list[Prompt]:
+    """The standard prompts in the order in which a zip names them."""
+    own = {prompt.prompt: prompt for prompt in made.prompts()}
+    return [own[prompt.prompt] for prompt in common]
 
 
 def test_a_file_compared_with_itself_differs_nowhere(zips: Path) -> None:
-    same = read_foreign_results(zips / "a.zip")
-    assert all(
-        line.test.difference.mean == 0 and line.test.holm == 1 and line.left == 0
-        for line in compare_results(same, same, draws=640)
-    )
+    pairs = compare_results(read(zips, "a", "a"), draws=640).run.table.pairs
+    assert all(pair.difference.mean == 0 and pair.holm == 1 for pair in pairs)
+
+
+def few(folder: Path, row: str, seed: int, share: int = 12) -> Path:
+    """A folder of VBench's own files, of a share of the prompts."""
+    listed = made.prompts(share)
+    (folder / row).mkdir()
+    for name, text in made.texts(made.results(row, listed, made.filtered(row, listed, JUDGED), seed)).items():
+        (folder / row / f"{name}_eval_results.json").write_text(text, encoding="utf-8")
+    return folder / row
+
+
+def test_what_not_every_row_has_is_left_out_and_there_are_no_totals(tmp_path: Path) -> None:
+    """Guards against a total, or a mean, over what happens to be there."""
+    first, second = few(tmp_path, "a", 1), few(tmp_path, "b", 2)
+    path = second / "scene_eval_results.json"
+    _, rows = json.loads(path.read_text())["scene"]
+    kept = [row for row in rows if "number 62" not in row["video_path"]][:-1]  # a prompt, and a sample
+    assert len(kept) == len(rows) - 5 - 1
+    path.write_text(official_json("scene", official_score("scene", kept), kept))
+    found = compare_results(named_rows([read_foreign_results(p) for p in (first, second)]), draws=640)
+    assert not found.common.whole and found.common.passed[0] > 0
+    assert {pair.metric for pair in found.run.table.pairs} == set(NAMES)
+    assert all(row.total is None and row.incomplete for row in found.run.table.rows)
+    counts = {len(found.run.results[row]["scene"].clips) for row in found.run.results}
+    assert counts == {len(kept)}, "of the prompt that lacks its last sample, the first four"
 
 
 def test_the_command_prints_a_table_and_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    listed, files = made.prompts(12), []
-    for row, seed in (("a", 1), ("b", 2)):
-        kept = made.filtered(row, listed, JUDGED)
-        files.append(tmp_path / row)
-        files[-1].mkdir()
-        for name, text in made.texts(made.results(row, listed, kept, seed, 0.0)).items():
-            (files[-1] / f"{name}_eval_results.json").write_text(text, encoding="utf-8")
+    files = [few(tmp_path, row, seed) for row, seed in (("a", 1), ("b", 2))]
     output = tmp_path / "compared.csv"
     assert script.main([*map(str, files), "--output", str(output)]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[3].split()[0] == "total" and printed[-1].endswith("(Holm's correction, 5 %).")
     lines = output.read_text(encoding="utf-8").splitlines()
-    assert lines[0].startswith("metric,first,second,difference") and len(lines) == 1 + 3 + len(NAMES)
+    assert lines[0].startswith("a,b,family,metric,difference") and len(lines) == 1 + 3 + len(NAMES)
+    frame = compare(*files)
+    assert frame["metric"].tolist() == [line.split(",")[3] for line in lines[1:]]
+    (one,) = read_results(files[0]).dimensions["row"].unique()
+    assert one == "a" and len(read_results(files[0]).clips) == sum(
+        len(json.loads(path.read_text())[path.name.removesuffix("_eval_results.json")][1])
+        for path in files[0].iterdir()
+    )
 
 
 @pytest.mark.parametrize(
