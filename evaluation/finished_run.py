@@ -24,11 +24,13 @@ from evaluation.records import (
     Inputs,
     Prompt,
     ScoresTable,
+    SecondScoring,
     Sha256,
     TableInputs,
     read_json,
     read_jsonl,
 )
+from evaluation.second_scores import seen_prompts
 from evaluation.selection import check_filtered, compare_inputs
 
 AGAIN = "build the table again (the aggregate stage)"
@@ -50,6 +52,8 @@ class FinishedRun(NamedTuple):
     results: dict[str, dict[str, DimensionResult]]
     imported: dict[str, ImportedSource]
     """Where the scores of rows without clips are from."""
+    second: list[DimensionResult]
+    """Second scorings of the clips, of all rows."""
 
 
 def read_finished_run(folder: Path, scores: Path | None = None) -> FinishedRun:
@@ -105,8 +109,15 @@ def read_finished_run(folder: Path, scores: Path | None = None) -> FinishedRun:
         if found:
             sha256s[row] = file_sha256(path)
     check_origins(prompts, filtered, results, inputs, sha256s)
+    second = [
+        read_json(DimensionResult, verified(folder / second_path(row, scoring, name), sha256))
+        for row, scorings in inputs.second.items()
+        for scoring, found in scorings.items()
+        for name, sha256 in found.items()
+    ]
+    check_second(second, prompts, filtered, known, inputs, sha256s)
     check_table(table, results)
-    return FinishedRun(table, prompts, manifests, filtered, results, imported)
+    return FinishedRun(table, prompts, manifests, filtered, results, imported, second)
 
 
 def _check_source(source: ImportedSource, row: str, table: ScoresTable, path: Path) -> None:
@@ -116,6 +127,43 @@ def _check_source(source: ImportedSource, row: str, table: ScoresTable, path: Pa
             f"{path} is of row {source.row} and the benchmark {source.benchmark}, expected {row} and "
             f"{table.benchmark} of the table; import the row again."
         )
+
+
+def second_path(row: str, second: SecondScoring | None, dimension: str) -> str:
+    """Where a second scoring lies in a results folder."""
+    return f"scores/{row}/second/{second}/{dimension}.result.json"
+
+
+def official_path(result: Path) -> Path:
+    """VBench's own JSON beside a result."""
+    return result.with_name(result.name.replace(".result.json", ".json"))
+
+
+def check_second(
+    second: Sequence[DimensionResult],
+    prompts: Sequence[Prompt],
+    filtered: Mapping[str, FilteredSet],
+    known: Mapping[str, Metric],
+    inputs: TableInputs,
+    manifests: Mapping[str, Sha256],
+) -> None:
+    """Verify that second scorings are of the clips that they should be of, and of the run's own files.
+
+    Arguments as of `check_origins`; known: every metric by name. Raises ValueError naming row and dimension.
+    """
+    for result in second:
+        where = f"The {result.dimension} result of row {result.row}, scored once more ({result.second})"
+        if result.dimension not in known or result.row not in filtered or result.second is None:
+            raise ValueError(f"{where}, is not part of this run; take it out of the inputs.")
+        seen = seen_prompts(result.second, prompts)
+        kept = filtered[result.row]
+        check_result(result, seen, kept, known[result.dimension])
+        files = Inputs(
+            prompts=inputs.prompts,
+            manifest=manifests.get(result.row, kept.inputs.manifest),
+            filtered=inputs.filtered[result.row],
+        )
+        compare_inputs(where, result.inputs, files, "score")
 
 
 def check_origins(

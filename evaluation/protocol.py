@@ -11,7 +11,7 @@ from evaluation.records import Prompt, Protocol
 
 _SAID: dict[str, Callable[[Any], str]] = {
     "prompts": lambda value: f"{value} prompts",
-    "text": lambda value: f"scored by the {value} text",
+    "text": lambda value: f"{value} text scored",
     "static_filter": lambda value: "static filter" if value else "no static filter",
     "samples": lambda value: f"{value} sample{'' if value == 1 else 's'}",
     "length": lambda value: "standard" if value == "standard" else "long clips",
@@ -48,10 +48,11 @@ def row_protocol(declared: Protocol | None, prompts: Sequence[Prompt], *, long: 
 
 
 def protocol_tag(protocol: Protocol) -> str:
-    """`extended prompts, scored by the short text, static filter, 5 samples, standard`; behind it what is not
-    known of prompts and text.
+    """`extended prompts, short text scored, static filter, 5 samples`; behind it what is not known of prompts
+    and text. Standard length is not said.
     """
     parts = protocol.model_dump()
+    parts["length"] = "long" if protocol.length == "long" else None
     said = [_SAID[key](value) for key, value in parts.items() if value is not None]
     lacking = [_ASKED[key] for key in ("prompts", "text") if parts[key] is None]
     unsaid = f"not stated: {', '.join(lacking)}" if lacking else ""

@@ -2,6 +2,7 @@
 protocol that needs no new clip, and the order of rows under it. Pure.
 
 Papers make these choices differently, mostly without saying so:
+- extended_text: where a scorer reads the prompt, it reads the extended one (`scoring.texts` of the suite).
 - unfiltered: of a still prompt the first samples are scored, as many as the static filter would keep.
 - first_sample: one sample of each prompt, of a still one the first that the filter kept.
 - several_processes: the averages that VBench prints where several processes share the clips
@@ -31,11 +32,16 @@ from evaluation.records import (
     PlainText,
     Prompt,
     Record,
+    SecondScoring,
     TableInputs,
+    clip_id,
 )
+from evaluation.second_scores import SECOND_DIMENSIONS
 from evaluation.selection import expected_samples
 
-Choice = Literal["as_run", "unfiltered", "first_sample", "several_processes", "missing_as_zero"]
+Choice = Literal[
+    "as_run", "extended_text", "unfiltered", "first_sample", "several_processes", "missing_as_zero"
+]
 AS_RUN: Final = "as_run"
 
 
@@ -87,6 +93,8 @@ class ScoredRow(NamedTuple):
     prompts: Sequence[Prompt]
     filtered: FilteredSet | None
     results: Mapping[str, DimensionResult]
+    second: Mapping[tuple[SecondScoring | None, str], DimensionResult]
+    """Second scorings, by what they are and dimension."""
 
 
 class MissingScoresError(ValueError):
@@ -100,19 +108,33 @@ def protocol_moves(
     filtered: Sequence[FilteredSet],
     settings: AggregateSettings,
     inputs: TableInputs,
+    second: Sequence[DimensionResult] = (),
 ) -> ProtocolMoves:
-    """The totals of every row under every choice. Arguments as of `aggregate`, which has checked them."""
+    """The totals of every row under every choice. Arguments as of `aggregate`, which has checked them.
+
+    second: what was scored once more.
+    """
     kept = {entry.row: entry for entry in filtered}
     protocols = settings.protocols(prompts)
     rows = [
-        ScoredRow(row, prompts, kept.get(row), {r.dimension: r for r in results if r.row == row and r.clips})
+        ScoredRow(
+            row,
+            prompts,
+            kept.get(row),
+            {r.dimension: r for r in results if r.row == row and r.clips},
+            {(r.second, r.dimension): r for r in second if r.row == row},
+        )
         for row in protocols
     ]
     ranked = (protocol_groups(protocols) or [[]])[0]
+    means_something = dict.fromkeys(CHOICES, True) | {
+        "extended_text": any(result.second == "extended_text" for result in second),
+        "unfiltered": any(prompt.keep is not None for prompt in prompts),
+    }
     as_run: dict[str, float] = {}
     tables: list[ChosenTable] = []
     for choice, mean_of in CHOICES.items():
-        if choice == "unfiltered" and all(prompt.keep is None for prompt in prompts):
+        if not means_something[choice]:
             continue
         chosen = [_chosen_totals(row, mean_of, settings) for row in rows]
         found = {r.row: r.total for r in chosen if r.total is not None and r.row in ranked}
@@ -178,22 +200,32 @@ def _as_run(row: ScoredRow, metric: Metric) -> float:
     return _mean(_result(row, metric).clips, metric)
 
 
+def _extended_text(row: ScoredRow, metric: Metric) -> float:
+    if metric.name not in SECOND_DIMENSIONS["vbench"]["extended_text"]:
+        return _as_run(row, metric)
+    if ("extended_text", metric.name) not in row.second:
+        raise MissingScoresError(f"{metric.title} was not scored by the extended text")
+    return _mean(row.second["extended_text", metric.name].clips, metric)
+
+
 def _unfiltered(row: ScoredRow, metric: Metric) -> float:
+    if ("unfiltered", metric.name) in row.second:
+        return _mean(row.second["unfiltered", metric.name].clips, metric)
     result = _result(row, metric)
     scores = {(clip.prompt_id, clip.sample): clip for clip in result.clips}
     left_out = {*result.left_out}
-    chosen, lacking = [], 0
+    chosen: list[ClipScore] = []
+    lacking = False
     for prompt in row.prompts:
         if metric.serves(prompt):
             first = range(prompt.samples)[: prompt.keep]
             there = [scores[prompt.id, sample] for sample in first if (prompt.id, sample) in scores]
             chosen += there
-            lacking += sum((prompt.id, s) not in scores and f"{prompt.id}-{s}" not in left_out for s in first)
+            lacking |= any(
+                (prompt.id, s) not in scores and clip_id(prompt.id, s) not in left_out for s in first
+            )
     if lacking:
-        clips = f"{lacking} clip{'' if lacking == 1 else 's'}"
-        raise MissingScoresError(
-            f"{metric.title} was not scored on {clips} that would count, which the static filter left out"
-        )
+        raise MissingScoresError(f"{metric.title} was not scored on clips that the static filter left out")
     return _mean(chosen, metric)
 
 
@@ -218,6 +250,7 @@ def _missing_as_zero(row: ScoredRow, metric: Metric) -> float:
 
 CHOICES: dict[Choice, Callable[[ScoredRow, Metric], float]] = {
     AS_RUN: _as_run,
+    "extended_text": _extended_text,
     "unfiltered": _unfiltered,
     "first_sample": _first_sample,
     "several_processes": _several_processes,

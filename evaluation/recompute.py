@@ -67,7 +67,9 @@ def check_recomputed(folder: Path, run: FinishedRun) -> None:
     for name, (found, again) in read.items():
         _compare(f"aggregate/{name}.json", found, again)
     if (folder / "aggregate/protocol_moves.json").is_file():
-        moves = protocol_moves(table.suite, run.prompts, results, filtered, settings, table.inputs)
+        moves = protocol_moves(
+            table.suite, run.prompts, results, filtered, settings, table.inputs, run.second
+        )
         _compare("aggregate/protocol_moves.json", _table_of(ProtocolMoves, folder, "protocol_moves"), moves)
     if (folder / "aggregate/long.json").is_file():
         _check_long(folder, run, settings)

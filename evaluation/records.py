@@ -61,6 +61,9 @@ ScorerKind = Literal["exact", "official", "stand-in", "custom"]
 """How a score was computed: from known facts, by VBench's own scorer, by a stand-in, or by a user's file."""
 UNKNOWN_NOISE = "unknown"
 """Of clips that were made elsewhere: nobody knows their random numbers, nor what they cost."""
+SecondScoring = Literal["extended_text", "unfiltered"]
+"""How clips may be scored once more (evaluation/second_scores.py): by the text that rendered, or without
+regard to the static filter."""
 RowKind = Literal["native", "external", "import", "results", "teacher", "control", "shipped"]
 """teacher: what the other native rows are distilled from; compared with each of them, and not ranked."""
 
@@ -323,6 +326,8 @@ class DimensionResult(Record):
     another average; None where it would print `mean`."""
     versions: dict[PlainText, PlainText] = {}
     """What computed it, by name, where another package did; several are joined by commas."""
+    second: SecondScoring | None = None
+    """None of the row's own scores."""
     official_sha256: Sha256 | None = None
     """Of VBench's own JSON of the same scores, <dimension>.json beside it; None of a custom dimension."""
 
@@ -519,6 +524,8 @@ class TableInputs(Record):
     """The FilteredSet of each row."""
     results: dict[Identifier, dict[Identifier, Sha256]]
     """Row -> dimension -> its DimensionResult."""
+    second: dict[Identifier, dict[SecondScoring, dict[Identifier, Sha256]]] = {}
+    """Row -> second scoring -> dimension -> its DimensionResult."""
 
 
 class ScoresTable(Record):

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 from evaluation.archives import unsafe_member
 from evaluation.code_state import code_state
 from evaluation.files import file_sha256, open_zip, text_lines, utf8_text, written_whole, zip_errors
-from evaluation.finished_run import FinishedRun
+from evaluation.finished_run import FinishedRun, official_path, second_path
 from evaluation.records import (
     PlainText,
     Record,
@@ -91,6 +91,9 @@ def bundle_files(folder: Path, run: FinishedRun) -> dict[str, Path]:
         scores = (folder / f"scores/{row}/{name}" for name in names)
         found |= {path.with_name(path.name + end) for path in scores for end in (".json", ".result.json")}
         found |= {folder / f"clips/{row}/{name}.jsonl" for name in ("manifest", "timings")}
+    for result in run.second:
+        path = folder / second_path(result.row, result.second, result.dimension)
+        found |= {path, official_path(path)}
     named = {path.relative_to(folder).as_posix(): path for path in found if path.is_file()}
     return dict(sorted(named.items()))
 

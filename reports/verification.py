@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from evaluation.code_state import code_state
 from evaluation.files import file_sha256, load_json, open_zip, utf8_text
-from evaluation.finished_run import FinishedRun, read_finished_run
+from evaluation.finished_run import FinishedRun, official_path, read_finished_run, second_path
 from evaluation.recompute import check_recomputed, first_difference
 from evaluation.records import DimensionResult, read_json
 from reports.beside import exports_of
@@ -93,12 +93,16 @@ def check_official_files(folder: Path, run: FinishedRun) -> None:
         for name, result in found.items():
             if result.official_sha256 is not None:
                 files.setdefault(row, {})[name] = _official_file(folder / f"scores/{row}/{name}.json", result)
+    for result in run.second:
+        if result.official_sha256 is not None:
+            path = folder / second_path(result.row, result.second, result.dimension)
+            _official_file(official_path(path), result)
     for path in sorted((folder / "leaderboard").glob("*.zip")):
         _check_leaderboard(path, files.get(path.stem, {}))
 
 
 def _official_file(path: Path, result: DimensionResult) -> bytes:
-    where = f"scores/{result.row}/{path.name}"
+    where = f"scores/{result.row}/{f'second/{result.second}/' if result.second else ''}{path.name}"
     if not path.is_file() or file_sha256(path) != result.official_sha256:
         raise ValueError(f"{where} is not the file of the record beside it, {path.stem}.result.json.")
     content = path.read_bytes()

@@ -23,6 +23,7 @@ import numpy as np
 from evaluation.command import Parser, command, run
 from evaluation.files import write_text
 from evaluation.records import UNKNOWN_NOISE, Clip, ClipScore, DimensionResult, write_json
+from evaluation.second_scores import add_second, seen_samples
 from evaluation.selection import ScoredPrompt, read_row, select_clips
 from evaluation.toybox.perception import FrameScores
 from evaluation.toybox.render import PIXEL_FRAMES, SIZE, Frames
@@ -152,7 +153,8 @@ def _in_windows(score: ClipScorer, clip: Clip, clips: Path, facts: dict[str, Any
 def score_row(flags: argparse.Namespace, score: ClipScorer) -> None:
     """Score the row of the flags and write both result files. Raises ValueError or FileNotFoundError."""
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
-    selected = select_clips(flags.dimension, inputs.prompts, inputs.manifest, inputs.kept)
+    kept = seen_samples(flags.second, inputs.prompts, inputs.kept)
+    selected = select_clips(flags.dimension, inputs.prompts, inputs.manifest, kept)
     scores = score_clips(flags.dimension, score, selected, flags.clips)
     if not scores:
         raise ValueError(
@@ -170,6 +172,7 @@ def score_row(flags: argparse.Namespace, score: ClipScorer) -> None:
         kind="stand-in" if flags.dimension in STAND_INS else "exact",
         mean=mean,
         clips=tuple(scores),
+        second=flags.second,
         official_sha256=hashlib.sha256(official.encode()).hexdigest(),
     )
     write_json(flags.result, result)
@@ -182,6 +185,7 @@ def flags_parser() -> Parser:
         __doc__, "suite", "row", "dimension", "prompts", "manifest", "filtered", "clips", "output"
     )
     parser.add_argument("--result", required=True, type=Path, help="our record of the scores")
+    add_second(parser)
     return parser
 
 

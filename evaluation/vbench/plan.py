@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evaluation.prompts import is_safe_name
-from evaluation.records import Clip, Inputs, Prompt, Record
+from evaluation.records import Clip, Inputs, Prompt, Record, SecondScoring
 from evaluation.selection import ScoredPrompt, select_clips
 from evaluation.verified_clips import verified_path
 
@@ -25,6 +25,7 @@ class ScorePart(Record):
     suite: str
     row: str
     dimension: str
+    second: SecondScoring | None = None
     inputs: Inputs
     part: str
     """As <i>-of-<n>."""
@@ -47,9 +48,11 @@ def named_clips(entries: Sequence[ScoredPrompt]) -> list[tuple[str, Clip]]:
     ]
 
 
-def full_info(dimension: str, prompt: Prompt) -> dict[str, Any]:
-    """A prompt as VBench_full_info.json has it."""
+def full_info(dimension: str, prompt: Prompt, second: SecondScoring | None = None) -> dict[str, Any]:
+    """A prompt as VBench_full_info.json has it; with the text that scores, where that is another one."""
     record: dict[str, Any] = {"prompt_en": prompt.prompt, "dimension": [dimension]}
+    if second == "extended_text":
+        record["prompt_scored"] = prompt.extended
     if dimension in prompt.facts:
         record["auxiliary_info"] = {dimension: prompt.facts[dimension]}
     return record

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.records import Clip, ClipScore, DimensionResult, Inputs
+from evaluation.records import Clip, ClipScore, DimensionResult, Inputs, SecondScoring
 from evaluation.selection import ScoredPrompt
 from evaluation.vbench.plan import ScorePart, named_clips
 from evaluation.vbench.reduce import official_clip_value, official_score, several_process_score
@@ -17,7 +17,10 @@ fraction, null where a frame has none. Their mean is the clip's value up to roun
 
 
 def joined_rows(
-    parts: Sequence[ScorePart], entries: Sequence[ScoredPrompt], dimension: str
+    parts: Sequence[ScorePart],
+    entries: Sequence[ScoredPrompt],
+    dimension: str,
+    second: SecondScoring | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of all parts in the order of one process.
 
@@ -27,8 +30,8 @@ def joined_rows(
     expected = [name for name, _ in named_clips(entries)]
     found = [name for part in parts for name in part.names]
     where = f"The parts of {dimension}"
-    runs = {(part.suite, part.row, part.dimension) for part in parts}
-    if len(runs) != 1 or next(iter(runs))[2] != dimension:
+    runs = {(part.suite, part.row, part.dimension, part.second or "") for part in parts}
+    if len(runs) != 1 or next(iter(runs))[2:] != (dimension, second or ""):
         raise ValueError(
             f"{where} are of {len(runs)} different runs or of another dimension ({sorted(runs)}); score "
             "them again."

@@ -5,9 +5,10 @@ The worker is told all of this in its job. A rule tracks what is said of its dim
 `modules`, so that a change to one dimension, here or in its functions, scores no other one again.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from evaluation.records import SecondScoring
 from evaluation.vbench.weights import CHECKPOINTS
 
 WORKER = "evaluation.vbench.worker"
@@ -52,6 +53,13 @@ class OfficialScorer:
         said = asdict(self) | {"files": list(self.files), "limits": list(self.limits)}
         del said["checkpoints"]
         return said
+
+
+def second_scorer(dimension: str, second: SecondScoring) -> OfficialScorer:
+    """How a dimension is scored once more."""
+    scorer = OFFICIAL_SCORERS[dimension]
+    by_text = second == "extended_text"
+    return replace(scorer, adapt="scorers.given_text.read_given_text") if by_text else scorer
 
 
 def _grit(**options: Any) -> OfficialScorer:

@@ -17,6 +17,11 @@ class ChoiceText(NamedTuple):
 
 CHOICE_TEXTS: dict[Choice, ChoiceText] = {
     "as_run": ChoiceText("As run", ""),
+    "extended_text": ChoiceText(
+        "Extended text scores",
+        "temporal style and overall consistency compare each clip with the extended prompt, of which their "
+        "network reads 32 tokens, and not with the short one.",
+    ),
     "unfiltered": ChoiceText(
         "No static filter",
         "of a prompt that asks for a static video the first samples are scored, as many as the filter would "
@@ -33,8 +38,8 @@ CHOICE_TEXTS: dict[Choice, ChoiceText] = {
     ),
     "missing_as_zero": ChoiceText(
         "Missing as zero",
-        "a dimension without a result has the raw score 0, as in VBench's own script; below the floor of its "
-        "scale that counts less than nothing.",
+        "a dimension without a result has the raw score 0, as in VBench's own script; where its floor lies "
+        "above 0 that counts as less than nothing.",
     ),
 }
 
@@ -54,11 +59,11 @@ class ChoiceColumn(NamedTuple):
 def choice_columns(view: View) -> list[ChoiceColumn]:
     """Every choice, as run first."""
     assert view.run.protocol_moves is not None, "the section is shown with its table alone"
-    found = []
+    found: list[ChoiceColumn] = []
     for table in view.run.protocol_moves.tables:
         missing: dict[str, list[str]] = {}
-        for row in table.rows:
-            if row.missing is not None:
+        for row in table.rows:  # what a row lacks as run too is said once
+            if row.missing is not None and (not found or found[0].rows[row.row].missing is None):
                 missing.setdefault(row.missing, []).append(view.run.label(row.row))
         places = {row: place for place, row in enumerate(table.order, 1)}
         found.append(
@@ -75,11 +80,11 @@ def _inside(columns: list[ChoiceColumn], total: str) -> str:
     if not others:
         return f"{count}."
     most = max(abs(move) for table in others for move in (table.lowest, table.highest) if move is not None)
-    swapped = max(table.swapped for table in others)
-    pairs = max(table.pairs for table in others)
+    worst = max(others, key=lambda table: table.swapped)
+    swaps = f"up to {worst.swapped} of {numbered(worst.pairs, 'pair')} of models change places"
     return (
-        f"{count}: {total} moves by up to {most:.2f} points, and up to {swapped} of "
-        f"{numbered(pairs, 'pair')} change places."
+        f"{count}: {total} moves by up to {most:.2f} points, and "
+        f"{swaps if worst.swapped else 'no two models change places'}."
     )
 
 
@@ -94,6 +99,7 @@ def protocol_moves_section(view: View) -> dict[str, Any]:
         "inside": _inside(columns, view.total_name),
         "columns": columns,
         "others": columns[1:],
+        "marked": any(column.table.swapped for column in columns),
         "models": view.ranked,
         "tags": tags,
     }

@@ -55,7 +55,7 @@ def test_prompts_without_an_extended_text_rendered_by_the_short_one() -> None:
 
 def test_a_protocol_in_words() -> None:
     """The tag says what is known, and of prompts and text also what is not."""
-    whole = "extended prompts, scored by the short text, static filter, 5 samples, standard"
+    whole = "extended prompts, short text scored, static filter, 5 samples"
     assert protocol_tag(STANDARD) == whole
     assert protocol_tag(Protocol(prompts="other", samples=1)) == (
         "other prompts, 1 sample (not stated: text that scored)"
@@ -148,5 +148,5 @@ def test_the_report_shows_other_protocols_apart(tables) -> None:
     assert f"Not ranked: D ({line.unranked})." in verdict.sentences
     assert f"| - | D | import | {line.summary.total.mean:.2f} [" in markdown(tables["alone"], "toybox")
     frame = table_frame(tables["alone"]).drop_duplicates("row").set_index("row")["protocol"]
-    assert frame["d"] == "short prompts, scored by the short text, no static filter, 2 samples, standard"
+    assert frame["d"] == "short prompts, short text scored, no static filter, 2 samples"
     assert frame.isna()["noise"]

@@ -6,6 +6,8 @@ import pytest
 
 from evaluation.aggregate import NO_SUBSET_TOTAL, AggregateSettings, RowLabel, aggregate
 from evaluation.dimensions import DIMENSIONS, NAMES
+from evaluation.finished_run import check_second
+from evaluation.metrics import metrics
 from evaluation.records import (
     ClipScore,
     DimensionResult,
@@ -15,6 +17,7 @@ from evaluation.records import (
     Protocol,
     clip_id,
 )
+from evaluation.second_scores import seen_prompts
 from tests.evaluation.made_up import FILES, INPUTS, protocol_moves
 
 SAMPLES, STILL_SAMPLES, KEEP = 3, 6, 2
@@ -141,8 +144,7 @@ def test_a_naive_reference_gives_every_choice() -> None:
             if (choice, row) == ("unfiltered", "b"):
                 assert found.total is None
                 assert found.missing == (
-                    "temporal flickering was not scored on 4 clips that would count, which the static filter "
-                    "left out"
+                    "temporal flickering was not scored on clips that the static filter left out"
                 )
             else:
                 assert found.total == pytest.approx(expected[choice, row], abs=1e-9)
@@ -220,3 +222,59 @@ def test_a_subset_has_no_totals_and_no_filter_no_choice() -> None:
     assert [table.choice for table in found.tables] == [
         "as_run", "first_sample", "several_processes", "missing_as_zero",
     ]  # fmt: skip
+
+
+def test_clips_scored_once_more_fill_their_columns() -> None:
+    """By the extended text two dimensions are others; without the filter the first samples count. Nothing of
+    both enters the other columns.
+    """
+    rows = {row: ((2, 5), lambda *_, v=v: v, {}) for row, v in {"a": 0.2, "b": 0.25}.items()}
+    before, (prompts, results, filters, settings) = made(rows)
+    texts = {"temporal_style": 0.3, "overall_consistency": 0.1}
+    second = [
+        result.model_copy(update={"second": "extended_text"})
+        for name, value in texts.items()
+        for result in results_of("a", prompts, (), lambda *_, v=value: v, names=[name])
+    ]
+    seen = seen_prompts("unfiltered", prompts)
+    assert [(p.samples, p.keep) for p in seen if p.id[0] == "s"] == [(KEEP, None)] * 2
+    second += [
+        result.model_copy(update={"second": "unfiltered"})
+        for row in "ab"
+        for result in results_of(row, seen, (), lambda *_: 0.7, names=["temporal_flickering"])
+    ]
+    found = protocol_moves("s", prompts, results, filters, settings, second=second)
+    tables = {table.choice: table for table in found.tables}
+    means = dict.fromkeys(NAMES, 0.2)
+    assert total_of(tables["extended_text"]).total == pytest.approx(naive_total(means | texts))
+    assert total_of(tables["extended_text"], "b").missing == (
+        "temporal style was not scored by the extended text; overall consistency was not scored by the "
+        "extended text"
+    )
+    unfiltered = naive_total(means | {"temporal_flickering": 0.7})
+    assert total_of(tables["unfiltered"]).total == pytest.approx(unfiltered)
+    assert "extended_text" not in before
+    for choice in ("as_run", "first_sample", "several_processes", "missing_as_zero"):
+        assert tables[choice] == before[choice]
+
+
+def test_second_scorings_are_of_the_clips_that_they_should_be_of() -> None:
+    """One that lacks a clip, has the filter's instead of the first, or is of other files is refused."""
+    prompts = listed()
+    kept = {"a": filter_of("a", prompts, (2, 5))}
+    seen = seen_prompts("unfiltered", prompts)
+    (right,) = results_of("a", seen, (), lambda *_: 0.7, names=["temporal_flickering"])
+    right = right.model_copy(update={"second": "unfiltered"})
+    files = FILES.model_copy(update={"filtered": {"a": INPUTS.filtered}})
+    known = metrics("vbench")
+    check_second([right], prompts, kept, known, files, {})
+    (filtered,) = results_of("a", prompts, (2, 5), lambda *_: 0.7, names=["temporal_flickering"])
+    for wrong, said in (
+        (right.model_copy(update={"clips": right.clips[1:]}), "s0-0 is missing"),
+        (filtered.model_copy(update={"second": "unfiltered"}), "s0-2 is not wanted"),
+        (right.model_copy(update={"row": "b"}), "not part of this run"),
+        (right.model_copy(update={"second": None}), "not part of this run"),
+        (right.model_copy(update={"inputs": INPUTS.model_copy(update={"manifest": "1" * 64})}), "manifest"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            check_second([wrong], prompts, kept, known, files, {})

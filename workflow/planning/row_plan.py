@@ -93,14 +93,16 @@ def external_inputs(baseline: AnyBaseline) -> list[Path]:
 
 
 def included_rules(suite: Suite, baselines: Baselines, root: Path) -> list[str]:
-    """Rule files that only some suites have: to filter and score, to measure long clips, and of baselines.
+    """Rule files that only some suites have: to filter and score, to score once more, to measure long clips,
+    and of baselines.
 
     The official VBench has an environment of its own and works in parts. A baseline's rules are in
     baselines/<row>/rules.smk. Raises ValueError if they must make a row's clips and are not there.
     """
     scoring = ["official"] if suite.benchmark in OFFICIAL_BENCHMARKS else ["filter", "score"]
     long = ["long"] if suite.clip.long_fps else []
-    files = [root / f"workflow/rules/{name}.smk" for name in [*scoring, *long]]
+    second = ["second"] if suite.second_scores else []
+    files = [root / f"workflow/rules/{name}.smk" for name in [*scoring, *second, *long]]
     for row, baseline in baselines.items():
         custom = root / "baselines" / row / "rules.smk"
         if custom.is_file():

@@ -14,6 +14,8 @@ from pydantic import AfterValidator, Field, model_validator
 from baselines.spec import Baseline, Count, Seed, unique
 from baselines.strict_yaml import PlainLine, Section, validate_strict
 from evaluation.files import load_json
+from evaluation.records import SecondScoring
+from evaluation.second_scores import SECOND_DIMENSIONS
 from models.training.settings import RECIPES, Execution, canonical
 from workflow.fetching.own_weights import OwnWeights
 
@@ -253,6 +255,16 @@ class ScoringPlan(Section):
     """Batches and early stops ("fast"), or the package as it is; equal up to the rounding of sums
     (evaluation/vbench/README.md).
     """
+    texts: Annotated[
+        tuple[Literal["short", "extended"], ...], Field(min_length=1), AfterValidator(unique)
+    ] = ("short",)
+    """Texts that score, where a scorer reads one. The short one makes every number of the table; with the
+    extended one clips are scored once more, for "What the protocol moves" alone.
+    """
+    unfiltered: bool = False
+    """Whether the first samples of still prompts are scored once more without regard to the static filter,
+    for the same section.
+    """
 
 
 class CustomPlan(Section):
@@ -378,6 +390,20 @@ class Suite(Section):
     def allows_degenerate(self, row: str) -> bool:
         """Whether clips without a picture may go on to scoring. Controls are what they are by design."""
         return row in self.controls or row in self.allow_degenerate
+
+    @property
+    def second_scores(self) -> dict[SecondScoring, tuple[str, ...]]:
+        """Which dimensions are scored once more, and otherwise in what."""
+        known = SECOND_DIMENSIONS[self.benchmark]
+        asked: dict[SecondScoring, bool] = {
+            "extended_text": "extended" in self.scoring.texts,
+            "unfiltered": self.scoring.unfiltered,
+        }
+        return {
+            second: tuple(name for name in known[second] if name in self.dimensions)
+            for second, wanted in asked.items()
+            if wanted
+        }
 
     @property
     def whole(self) -> bool:

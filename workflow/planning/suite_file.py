@@ -15,6 +15,7 @@ from typing import Any
 from baselines.spec import AnyBaseline, Baseline, ResultsBaseline, kind_of, load_baseline, load_row
 from baselines.strict_yaml import load_yaml, read_strict, validate_strict
 from evaluation.dimensions import NAMES
+from evaluation.second_scores import SECOND_DIMENSIONS
 from evaluation.text_only_dimensions import TEXT_ONLY, TEXT_ONLY_CONTROLS
 from models.training.data_parallel import split_batch
 from models.training.settings import RECIPES, DmdSettings
@@ -268,6 +269,21 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
             raise ValueError(
                 f"{where}: scoring.parts names {dimension!r}, which is no dimension of VBench "
                 f"({', '.join(NAMES)})."
+            )
+    if "short" not in suite.scoring.texts:
+        raise ValueError(
+            f"{where}: scoring.texts is {', '.join(suite.scoring.texts)}, but the short text makes every "
+            "number of the table and names the clips; give [short], or [short, extended] for both."
+        )
+    keys = {"extended_text": "texts names extended", "unfiltered": "unfiltered is true"}
+    for second, dimensions in suite.second_scores.items():
+        if not dimensions:
+            known = (
+                ", ".join(SECOND_DIMENSIONS[suite.benchmark][second]) or f"none of the {suite.benchmark}'s"
+            )
+            raise ValueError(
+                f"{where}: scoring.{keys[second]}, but no dimension of the suite is scored otherwise by it "
+                f"({known} would be); take it out, or add them."
             )
     return suite
 

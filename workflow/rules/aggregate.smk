@@ -14,6 +14,12 @@ rule aggregate:
             for dimension in scored_metrics(CHOSEN, BASELINES, row)
         ],
         filtered=expand("<results>/filter/{row}.json", row=CHOSEN.rows),
+        second=[
+            f"<results>/scores/{row}/second/{second}/{dimension}.result.json"
+            for second, dimensions in CHOSEN.second_scores.items()
+            for row in CHOSEN.baselines
+            for dimension in dimensions
+        ],
         gone=gone_note(f"{FOLDERS.run}/aggregate"),
     output:
         scores="<run>/aggregate/scores.json",
@@ -36,6 +42,7 @@ rule aggregate:
         " --prompts {input.prompts:q}"
         " --results {input.results:q}"
         " --filtered {input.filtered:q}"
+        " --second {input.second:q}"
         " --settings {params.settings:q}"
         " --output {output.scores:q}"
         " --csv {output.csv:q}"

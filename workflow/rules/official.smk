@@ -163,6 +163,7 @@ rule score_part:
         python=".venvs/vbench/bin/python",
         device=SUITE.device,
         backend=SUITE.scoring.backend,
+        second=[],
     shell:
         "{ON_GPU}python -m workflow.scripts.score_part"
         " --suite {params.suite:q}"
@@ -180,6 +181,7 @@ rule score_part:
         " --device {params.device:q}"
         " --threads {threads}"
         " --backend {params.backend:q}"
+        " {params.second:q}"
         " --output {output.part:q}"
         " > {log:q} 2>&1"
 
@@ -207,6 +209,7 @@ rule score:
     params:
         suite=SUITE.suite,
         code=code_of("workflow.scripts.score_join"),
+        second=[],
     shell:
         "python -m workflow.scripts.score_join"
         " --suite {params.suite:q}"
@@ -218,6 +221,7 @@ rule score:
         " --parts {input.parts:q}"
         " --output {output.official:q}"
         " --result {output.result:q}"
+        " {params.second:q}"
         " > {log:q} 2>&1"
 
 

@@ -18,6 +18,7 @@ rule score:
         suite=SUITE.suite,
         code=code_of("evaluation.toybox.score", lambda wc: [f"evaluation.toybox.scorers.{wc.dimension}"]),
         folder=subpath(input.manifest, parent=True),
+        second=[],
     shell:
         "python -m evaluation.toybox.score"
         " --suite {params.suite:q}"
@@ -29,4 +30,5 @@ rule score:
         " --clips {params.folder:q}"
         " --output {output.official:q}"
         " --result {output.result:q}"
+        " {params.second:q}"
         " > {log:q} 2>&1"

@@ -9,6 +9,7 @@ from pathlib import Path
 from evaluation.command import command, run
 from evaluation.files import file_sha256, write_text
 from evaluation.records import read_json, write_json
+from evaluation.second_scores import add_second, seen_samples
 from evaluation.selection import compare_inputs, read_row
 from evaluation.vbench.plan import ScorePart, entries_of
 from evaluation.vbench.reduce import official_score, several_process_score
@@ -20,17 +21,19 @@ log = logging.getLogger("score")
 def join_scores(flags: argparse.Namespace) -> None:
     """Write VBench's JSON and our DimensionResult."""
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
-    entries = entries_of(flags.dimension, inputs.prompts, inputs.manifest, inputs.kept)
+    kept = seen_samples(flags.second, inputs.prompts, inputs.kept)
+    entries = entries_of(flags.dimension, inputs.prompts, inputs.manifest, kept)
     parts = [read_json(ScorePart, path) for path in flags.parts]
     for part in parts:
         where = f"Part {part.part} of {flags.dimension} of row {flags.row}"
         compare_inputs(where, part.inputs, inputs.sha256, "score")
-    rows = joined_rows(parts, entries, flags.dimension)
+    rows = joined_rows(parts, entries, flags.dimension, flags.second)
     result = dimension_result(
         flags.suite, flags.row, flags.dimension, rows, entries, joined_versions(parts), inputs.sha256
     )
     write_text(flags.output, official_json(flags.dimension, official_score(flags.dimension, rows), rows))
-    write_json(flags.result, result.model_copy(update={"official_sha256": file_sha256(flags.output)}))
+    known = {"official_sha256": file_sha256(flags.output), "second": flags.second}
+    write_json(flags.result, result.model_copy(update=known))
     log.info(
         "%s of %s: %r over %d clips, %d left out; several official processes would have printed %r",
         flags.dimension,
@@ -46,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command(__doc__, "suite", "row", "dimension", "prompts", "manifest", "filtered", "output")
     parser.add_argument("--parts", required=True, type=Path, nargs="+", help="in order")
     parser.add_argument("--result", required=True, type=Path, help="where our DimensionResult goes")
+    add_second(parser)
     return run(parser, arguments, join_scores)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from evaluation.command import run
 from evaluation.records import write_json
+from evaluation.second_scores import add_second, seen_samples
 from evaluation.selection import read_row
 from evaluation.shards import parse_shard
 from evaluation.vbench.plan import (
@@ -29,7 +30,8 @@ log = logging.getLogger("score")
 def score_part(flags: argparse.Namespace) -> None:
     """Write the ScorePart of one part."""
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
-    every = entries_of(flags.dimension, inputs.prompts, inputs.manifest, inputs.kept)
+    kept = seen_samples(flags.second, inputs.prompts, inputs.kept)
+    every = entries_of(flags.dimension, inputs.prompts, inputs.manifest, kept)
     if not every:
         raise ValueError(
             f"The static filter kept no clip of row {flags.row} for {flags.dimension}; nothing can be scored."
@@ -44,14 +46,15 @@ def score_part(flags: argparse.Namespace) -> None:
             link_clips(entries, flags.clips, links)
             job = flags.scorer | {
                 "dimension": flags.dimension,
-                "entries": [full_info(flags.dimension, entry.prompt) for entry in entries],
+                "entries": [full_info(flags.dimension, entry.prompt, flags.second) for entry in entries],
                 "names": names,
                 "videos": str(links.resolve()),
             }
             answer = run_worker(flags, "evaluation.vbench.worker.runner", job, work)
     part = ScorePart(
-        suite=flags.suite, row=flags.row, dimension=flags.dimension, part=flags.part, inputs=inputs.sha256,
-        names=tuple(names), score=answer["score"], rows=tuple(answer["rows"]), versions=answer["versions"],
+        suite=flags.suite, row=flags.row, dimension=flags.dimension, second=flags.second, part=flags.part,
+        inputs=inputs.sha256, names=tuple(names), score=answer["score"], rows=tuple(answer["rows"]),
+        versions=answer["versions"],
     )  # fmt: skip
     write_json(flags.output, part)
     log.info("%s of %s, part %s: %d clips", flags.dimension, flags.row, flags.part, len(names))
@@ -62,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--scorer", required=True, type=json.loads, help="JSON of evaluation/vbench/scorers.py's as_job"
     )
+    add_second(parser)
     return run(parser, arguments, score_part)
 
 
