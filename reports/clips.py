@@ -63,7 +63,9 @@ class Gallery:
     preview: int | None
     """Width of the copies that stand for wider clips, None where there are none."""
     fps: Rate
+    """Of the first clip, as the sizes below."""
     pixel_frames: int
+    """0 where clips differ in length or rate, so that a player asks each for its own."""
     width: int
     height: int
 
@@ -260,6 +262,7 @@ def embed(
         embedded = embed_clips(sources, embed_order(prompts, widest), budget - posters_size, pool)
     having = {source.clip.prompt_id for found in sources.values() for source in found.values()}
     first = next((clip for clips in manifests.values() for clip in clips), None)
+    alike = len({(clip.pixel_frames, clip.fps) for clips in manifests.values() for clip in clips}) == 1
     missing = {
         row: tuple(c.clip_id for c in clips if c.prompt_id in having and c.clip_id not in sources[row])
         for row, clips in manifests.items()
@@ -277,7 +280,7 @@ def embed(
         posters_size=posters_size,
         preview=PREVIEW_WIDTH if wide else None,
         fps=first.fps if first else 16,
-        pixel_frames=first.pixel_frames if first else 0,
+        pixel_frames=first.pixel_frames if first and alike else 0,
         width=first.width if first else 1,
         height=first.height if first else 1,
     )

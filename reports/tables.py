@@ -27,15 +27,18 @@ Mark = Literal["best", "second"] | None
 """best: above every other ranked row, so it may be bold; second: below the best alone, above all others."""
 
 
+def is_made_here(table: ScoresTable) -> bool:
+    """Whether clips of a row were sampled in the run, or by a program that it started."""
+    return any(row.kind in ("native", "external", "teacher") for row in table.rows)
+
+
 def suite_kind(table: ScoresTable) -> str:
     """What kind of suite a table's numbers are of, in words, and whether any were computed elsewhere."""
-    models = [row for row in table.rows if row.kind in RANKED_KINDS]
-    taken = [row for row in models if row.kind in ("import", "results")]
-    whole = table.benchmark == "vbench" and any(row.total is not None for row in taken)
-    said = (FOREIGN_KINDS if taken == models and not whole else SUITE_KINDS)[table.benchmark]
-    imported = [row for row in taken if row.kind == "results"]
-    if imported:
-        said += f", {'' if imported == models else 'some '}scores imported as declared"
+    whole = table.benchmark == "vbench" and any(row.total is not None for row in table.rows)
+    said = (SUITE_KINDS if whole or is_made_here(table) else FOREIGN_KINDS)[table.benchmark]
+    models = [row.kind for row in table.rows if row.kind in RANKED_KINDS]
+    if "results" in models:
+        said += f", {'' if set(models) == {'results'} else 'some '}scores imported as declared"
     return said
 
 

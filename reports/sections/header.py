@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from evaluation.dimensions import NAMES
 from evaluation.intervals import LEVEL
 from reports.sections.controls import Said, said_of_controls
-from reports.tables import MainLine, suite_kind
+from reports.tables import MainLine, is_made_here, suite_kind
 from reports.verdict import FEATURED, verdict_of
 from reports.view import View
 
@@ -113,6 +113,7 @@ def header_section(view: View) -> dict[str, Any]:
         "badge": suite_kind(run.table),
         "with_clips": [row.label for row in view.rows if row.kind != "results"],
         "imported": [row.label for row in view.rows if row.kind == "results"],
+        "made_here": is_made_here(run.table),
         "facts": facts(view),
         "cautions": cautions(view),
         "verdict": verdict_of(run.table),

@@ -18,7 +18,7 @@ from reports.licences import networks_of
 from reports.rendering import TEXTS
 from reports.run import ReportRow, Run
 from reports.sections.audit import flatten
-from reports.tables import TOTAL_NAMES
+from reports.tables import TOTAL_NAMES, is_made_here
 from reports.verdict import verdict_of
 from reports.view import View
 from reports.words import count_word, foreign, numbered
@@ -105,6 +105,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "settings": run.settings,
         "table": table,
         "with_clips": any(row.kind != "results" for row in table.rows),
+        "made_here": is_made_here(table),
         "provenance": record,
         "filters": run.filters,
         "counted": count_prompts(run.prompts),

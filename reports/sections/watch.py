@@ -7,6 +7,7 @@ from evaluation.metrics import Metric
 from evaluation.records import Prompt
 from evaluation.votes import FEW_VOTERS, run_id
 from reports.clips import OVERSIZE_PROMPTS, WORST_PROMPTS, Gallery, PromptScores, total_weights
+from reports.tables import is_made_here
 from reports.view import View
 
 
@@ -95,6 +96,7 @@ def watch_section(view: View) -> dict[str, Any]:
     scored = browser_scores(run.prompts, run.scores, view.known)
     return {
         "gallery": run.gallery,
+        "made_here": is_made_here(run.table),
         "dimensions": list(view.known.values()),
         "player_rows": [row for row in view.rows if run.scores.get(row.row) or row.row in run.gallery.rows],
         "ballot": ballot_facts(view) is not None,

@@ -26,6 +26,7 @@ from evaluation.records import (
 )
 from reports.page import render_section
 from reports.run import Run
+from reports.terminal import terminal_text
 from reports.verdict import verdict_of
 from reports.words import p_text
 from tests.evaluation.made_up import FILES, INPUTS, aggregate
@@ -201,6 +202,23 @@ def test_p_values_are_never_rounded_over_the_level() -> None:
     assert [p_text(p) for p in (0.0, 0.001, 0.0496, 0.0494, 0.05, 1.0)] == [
         "p < 0.001", "p = 0.001", "p < 0.05", "p = 0.049", "p = 0.050", "p = 1.000",
     ]  # fmt: skip
+
+
+def test_clips_of_others_are_no_recipe_and_no_protocol(finished_run: Run) -> None:
+    """Guards raven-bench score: where every row is imported, no word says how clips were made or trained."""
+    rows = [
+        row.model_copy(update={"kind": "import", "total": None, "incomplete": "5 of 16", "ranks": {}})
+        for row in finished_run.table.rows
+        if row.kind in RANKED_KINDS
+    ]
+    table = finished_run.table.model_copy(update={"rows": tuple(rows), "pairs": ()})
+    settings = finished_run.settings.model_copy(update={"label": "Clips of others"})
+    run = finished_run.model_copy(update={"table": table, "settings": settings})
+    html = render_section(run, "header")
+    assert html.count("toybox checkers on clips made elsewhere") == 1
+    assert "No clip was made in this run" in html
+    assert not [word for word in ("tiny models", "trained", "recipe") if word in html]
+    assert "toybox checkers on clips made elsewhere" in terminal_text(run)
 
 
 def test_the_first_screen_names_what_it_shows(finished_run: Run) -> None:

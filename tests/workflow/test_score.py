@@ -203,6 +203,8 @@ def test_twenty_mixed_clips_of_two_rows_are_scored_end_to_end(tmp_path: Path) ->
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=580)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert "Custom mode" in done.stdout and "Not comparable by themselves" in done.stdout
+    page = (output / "report.html").read_text()
+    assert not [word for word in ("tiny models", "Shipped reference", "4 x 4 pixels") if word in page]
     table = read_json(ScoresTable, output / "aggregate/scores.json")
     one, two = table.rows
     assert [row.incomplete is not None for row in table.rows] == [True, True]

@@ -145,7 +145,8 @@ def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Pat
     base = root / "models" / "embedded" / "base.json"
     sampled = [suite.weights_path(row) for row in suite.baselines if row in suite.weights]
     shown = str(base.relative_to(root).with_suffix(".safetensors")) in sampled
-    if suite.benchmark == "toybox" and base.is_file() and chosen is suite and not shown:
+    native = any(isinstance(baseline, Baseline) for baseline in baselines.values())
+    if suite.benchmark == "toybox" and base.is_file() and chosen is suite and native and not shown:
         rows["base"] = {
             "label": "Bidirectional base model",
             "kind": "shipped",
