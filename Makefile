@@ -80,6 +80,8 @@ lock: ## remake the hashed locks of envs/ from their requirements.in (needs uv)
 		envs/main/requirements.in -o envs/main/requirements.lock
 	uv pip compile -q --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11 envs/vbench/requirements.in \
 		-o envs/vbench/requirements.lock
+	uv pip compile -q --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11 envs/vbench_long/requirements.in \
+		-o envs/vbench_long/requirements.lock
 	for version in 2 3; do uv pip compile -q --no-deps --generate-hashes --no-header --no-annotate --python-version 3.11 \
 		envs/main/flash-attn-$$version.in -o envs/main/flash-attn-$$version.lock; done
 

@@ -284,6 +284,10 @@ class ClipScore(Record):
     frame_values: tuple[float | None, ...] | None = None
     """[T], the same for each pixel frame, null where nothing was looked at; a value of two frames stands at
     the later one. None if the scorer does not work frame by frame."""
+    pieces: tuple[float, ...] | None = None
+    """Values of a long clip's pieces, as their scorer gave them; `value` is the mean of what they become."""
+    between: float | None = None
+    """Raw clip-to-clip consistency of a long clip, which is in the value of both consistencies."""
 
 
 class CustomDimension(Record):
@@ -309,7 +313,8 @@ class CustomDimension(Record):
 class DimensionResult(Record):
     """All scores of one row on one dimension."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[2, 3] = 3
+    """2: without what pieces of long clips have, as they all were."""
     suite: PlainText
     row: Identifier
     dimension: Identifier

@@ -33,12 +33,14 @@ STAGE_OF: dict[str, Stage] = {
     "external": "sample",
     "external_contract": "sample",
     "filter": "score",
+    "cut_pieces": "score",
+    "between_pieces": "score",
     "score": "score",
 }
 """Folders of benchmark files, which bear the names of rules, by stage. All others are the rest."""
 ON_GPU = ("train", "sample", "external", "filter", "score")
 """Rules whose parts and shards hold GPUs where a suite runs on some. Joining parts holds none."""
-WHOLE_ON_GPU = ("train", "score_heldout")
+WHOLE_ON_GPU = ("train", "score_heldout", "between_pieces")
 """Jobs of one row that hold GPUs."""
 _PART = re.compile(r"\d+-of-\d+\.tsv$")
 

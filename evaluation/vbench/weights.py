@@ -10,7 +10,7 @@ Standard library only: what runs in VBench's environment for tests reads the tab
 
 import shutil
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from evaluation.files import file_sha256, open_zip
 
@@ -23,6 +23,16 @@ BERT = "bert-base-uncased"
 BERT_REVISION = "86b5e0934494bd15c9632b12f734a8a67f723594"
 """Folder name of the snapshot in the hub's layout; the commit that workflow/resources.yaml asks for."""
 BERT_FOLDER = f"hf/hub/models--{BERT}/snapshots/{BERT_REVISION}"
+
+BETWEEN = "between"
+"""Folder of what measures clip-to-clip consistency of long clips, fetched and in the cache."""
+DREAMSIM_ZIP = f"{BETWEEN}/dreamsim_ensemble_checkpoint.zip"
+DREAMSIM = f"{BETWEEN}/dreamsim"
+BETWEEN_TABLES = {
+    "subject_consistency": f"{BETWEEN}/subject_mapping_table.yaml",
+    "background_consistency": f"{BETWEEN}/background_mapping_table.yaml",
+}
+"""VBench-Long's maps to the scale of values within a piece."""
 
 CHECKPOINTS = {
     "dino": (
@@ -55,8 +65,10 @@ CHECKPOINTS = {
 
 def place_of(name: str) -> str | None:
     """Where a fetched file (below weights/vbench/) belongs in the cache; None for those made anew."""
-    if name in (RAFT_ZIP, AMT_FILE):
+    if name in (RAFT_ZIP, AMT_FILE, DREAMSIM_ZIP):
         return None
+    if name.startswith(f"{BETWEEN}/"):
+        return name
     return f"{BERT_FOLDER}/{Path(name).name}" if name.startswith(f"{BERT}/") else f"vbench/{name}"
 
 
@@ -85,6 +97,12 @@ def lay_out(
     _, dino, dino_of_hub = (cache / name for name in CHECKPOINTS["dino"])
     if dino.exists():
         _link(dino, dino_of_hub)
+    if DREAMSIM_ZIP in listed:
+        _unpack_dreamsim(fetched / DREAMSIM_ZIP, cache / DREAMSIM)
+        if dino.exists():
+            _link(dino, cache / DREAMSIM / "checkpoints" / dino.name)
+            for code in (cache / CHECKPOINTS["dino"][0]).parent.glob("*.py"):
+                _link(code, cache / DREAMSIM / code.parent.name / code.name)
     if (cache / BERT_FOLDER / "config.json").exists():
         refs = (cache / BERT_FOLDER).parents[1] / "refs"
         refs.mkdir(exist_ok=True)
@@ -99,6 +117,23 @@ def lay_out(
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.symlink_to(source.resolve())
+
+
+def _unpack_dreamsim(archive: Path, target: Path) -> None:
+    """All files of DreamSim's zip. Raises ValueError for a name that leads out of the folder."""
+    with open_zip(archive, str(archive)) as opened:
+        for member in opened.infolist():
+            name = PurePosixPath(member.filename)
+            if name.is_absolute() or ".." in name.parts:
+                raise ValueError(
+                    f"{archive} holds {member.filename!r}, which leads out of its folder; delete the zip and "
+                    "run `make fetch`."
+                )
+            if not member.is_dir():
+                place = target / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with opened.open(member) as source, place.open("wb") as file:
+                    shutil.copyfileobj(source, file)
 
 
 def _unpack_raft(archive: Path, target: Path) -> None:

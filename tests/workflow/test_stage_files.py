@@ -30,6 +30,8 @@ STAGES = (
     "workflow.scripts.score_custom",
     "workflow.scripts.filter_part",
     "workflow.scripts.filter_join",
+    "workflow.scripts.cut_pieces",
+    "workflow.scripts.between_pieces",
     "workflow.scripts.score_part",
     "workflow.scripts.score_join",
     "evaluation.vbench.worker.runner",

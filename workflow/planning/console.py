@@ -36,7 +36,10 @@ RULES_OF_STAGE: dict[str, tuple[str, ...]] = {
     "sample": ("sample", "render", "external_contract", "external", "import_clips"),
     "check": ("check",),
     "filter": ("filter", "filter_part"),
-    "score": ("score", "score_part", "score_custom", "import_results"),
+    "score": (
+        "cut_pieces", "between_environment", "between_pieces", "score", "score_part", "score_custom",
+        "import_results",
+    ),
     "aggregate": ("measure_long", "aggregate", "long_table"),
     "report": ("report",),
 }

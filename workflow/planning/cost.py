@@ -10,7 +10,7 @@ from reports.cost import COST_STAGES, STAGE_OF, CostEstimate, Stage, amount, siz
 from workflow.planning.row_plan import heldout_rows
 from workflow.planning.suite import OFFICIAL_BENCHMARKS, Suite
 
-GPU_RULES = ("train", "score_heldout", "sample", "external", "score_part", "filter_part")
+GPU_RULES = ("train", "score_heldout", "sample", "external", "score_part", "filter_part", "between_pieces")
 """Rules whose jobs hold a GPU where a suite runs on some."""
 
 

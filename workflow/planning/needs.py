@@ -64,7 +64,7 @@ def standard_prompts(samples: int, static_samples: int, static_keep: int) -> lis
     return made
 
 
-def listed_prompts(count: int, samples: int, dimensions: Sequence[str]) -> list[Prompt]:
+def unfetched_lines(count: int, samples: int, dimensions: Sequence[str]) -> list[Prompt]:
     """What stands for the first `count` lines of a list that is not here, each scored on all dimensions."""
     texts = [f"line {line} of the list" for line in range(count)]
     return [
@@ -80,7 +80,7 @@ def counted_prompts(suite: Suite) -> list[Prompt] | None:
     """
     asked = suite.prompts
     if asked.list is not None and asked.per_dimension is not None and asked.samples is not None:
-        return listed_prompts(asked.per_dimension, asked.samples, suite.dimensions)
+        return unfetched_lines(asked.per_dimension, asked.samples, suite.dimensions)
     if suite.benchmark not in OFFICIAL_BENCHMARKS or asked.list is not None:
         return None
     given = asked.samples, asked.static_samples, asked.static_keep

@@ -99,8 +99,9 @@ def included_rules(suite: Suite, baselines: Baselines, root: Path) -> list[str]:
     The official VBench has an environment of its own and works in parts. A baseline's rules are in
     baselines/<row>/rules.smk. Raises ValueError if they must make a row's clips and are not there.
     """
-    scoring = ["official"] if suite.benchmark in OFFICIAL_BENCHMARKS else ["filter", "score"]
-    long = ["long"] if suite.clip.long_fps else []
+    official = suite.benchmark in OFFICIAL_BENCHMARKS
+    scoring = ["official"] if official else ["filter", "score"]
+    long = ["long", *(["pieces"] if official else [])] if suite.clip.long_fps else []
     second = ["second"] if suite.second_scores else []
     files = [root / f"workflow/rules/{name}.smk" for name in [*scoring, *second, *long]]
     for row, baseline in baselines.items():

@@ -251,6 +251,10 @@ class ScoringPlan(Section):
     """Jobs of the static filter."""
     threads: Machines = 4
     """Of one job."""
+    pieces: Literal["direct", "official"] = "direct"
+    """How the pieces of long clips are written: without loss, or encoded again as VBench-Long does, whose
+    numbers papers print (evaluation/vbench/README.md#long-videos).
+    """
     backend: Literal["fast", "official"] = "fast"
     """Batches and early stops ("fast"), or the package as it is; equal up to the rounding of sums
     (evaluation/vbench/README.md).

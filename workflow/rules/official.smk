@@ -2,6 +2,7 @@
 # The official VBench works in parts and in .venvs/vbench, which is built here when first needed.
 # That environment and the scorer's checkpoints are inputs of filter and score and of nothing else.
 from evaluation.dimensions import NAMES
+from evaluation.vbench.long_reduce import FUSED
 from evaluation.vbench.scorers import OFFICIAL_SCORERS
 from workflow.planning.resources import scorer_resources
 from workflow.scoring.vbench_process import environment_hash
@@ -11,11 +12,18 @@ VBENCH_HASH = environment_hash(ROOT)
 # lacks the second file, which four dimensions wait for.
 VBENCH_BUILT = f".venvs/vbench/built-{VBENCH_HASH[:12]}"
 VBENCH_WITH_DETECTRON2 = f"{VBENCH_BUILT}-detectron2"
+# Long clips are scored in pieces (rules/pieces.smk).
+LONG = SUITE.clip.long_fps is not None
 GRIT = {name for name, scorer in OFFICIAL_SCORERS.items() if "grit" in scorer.checkpoints}
 
 
 wildcard_constraints:
     part=r"\d+-of-\d+",
+
+
+def between_of(wildcards):
+    """What was measured between the pieces of long clips, for the dimensions that it is a part of."""
+    return [f"{FOLDERS.results}/between/{wildcards.row}.json"] if LONG and wildcards.dimension in FUSED else []
 
 
 def whole_results(wildcards):
@@ -147,6 +155,7 @@ rule score_part:
         filtered="<results>/filter/{row}.json",
         weights="<suite>/vbench/weights.json",
         environment=lambda wc: ancient(VBENCH_WITH_DETECTRON2 if wc.dimension in GRIT else VBENCH_BUILT),
+        pieces="<results>/pieces/{row}" if LONG else [],
     output:
         part="<results>/scores/{row}/{dimension}.parts/{part}.json",
     log:
@@ -160,6 +169,7 @@ rule score_part:
         scorer=lambda wc: as_json(OFFICIAL_SCORERS[wc.dimension].as_job()),
         environment=VBENCH_HASH,
         folder=subpath(input.manifest, parent=True),
+        pieces=lambda wc: [f"--pieces={FOLDERS.results}/pieces/{wc.row}"] if LONG else [],
         python=".venvs/vbench/bin/python",
         device=SUITE.device,
         backend=SUITE.scoring.backend,
@@ -175,6 +185,7 @@ rule score_part:
         " --manifest {input.manifest:q}"
         " --filtered {input.filtered:q}"
         " --clips {params.folder:q}"
+        " {params.pieces:q}"
         " --weights {input.weights:q}"
         " --python {params.python:q}"
         " --environment {params.environment:q}"
@@ -198,6 +209,7 @@ rule score:
             dimension=wc.dimension,
             part=SUITE.score_parts(wc.dimension),
         ),
+        between=between_of,
     output:
         official="<results>/scores/{row}/{dimension}.json",
         result="<results>/scores/{row}/{dimension}.result.json",
@@ -210,6 +222,7 @@ rule score:
         suite=SUITE.suite,
         code=code_of("workflow.scripts.score_join"),
         second=[],
+        long=lambda wc: ["--long"] * LONG + [f"--between={name}" for name in between_of(wc)],
     shell:
         "python -m workflow.scripts.score_join"
         " --suite {params.suite:q}"
@@ -219,6 +232,7 @@ rule score:
         " --manifest {input.manifest:q}"
         " --filtered {input.filtered:q}"
         " --parts {input.parts:q}"
+        " {params.long:q}"
         " --output {output.official:q}"
         " --result {output.result:q}"
         " {params.second:q}"

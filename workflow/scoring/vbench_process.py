@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -22,16 +22,28 @@ VENV = ".venvs/vbench"
 ENVIRONMENT_STAMP = "raven-bench.stamp"
 """File in it that says what it was made from."""
 MADE_FROM = ("envs/vbench/requirements.lock", "envs/vbench/install.sh")
+MADE_FROM_LONG = ("envs/vbench_long/requirements.lock", "envs/vbench_long/install.sh")
+"""Of the environment in which clip-to-clip consistency of long clips is measured, .venvs/vbench_long."""
 
 
-def environment_hash(root: Path) -> str:
-    """Sha256 of what VBench's environment is made from; its stamp begins with it."""
-    return sha256(b"".join((root / name).read_bytes() for name in MADE_FROM)).hexdigest()
+def environment_hash(root: Path, made_from: Sequence[str] = MADE_FROM) -> str:
+    """Sha256 of what a scorer's environment is made from; its stamp begins with it."""
+    return sha256(b"".join((root / name).read_bytes() for name in made_from)).hexdigest()
 
 
 def stamp_of(venv: Path) -> str:
     """The hash of what an environment says it was made from."""
     return (venv / ENVIRONMENT_STAMP).read_text(encoding="utf-8").split()[0]
+
+
+def add_scorer_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that every job in an environment of the scorer has."""
+    parser.add_argument("--weights", required=True, type=Path, help="weights.json, with the cache beside it")
+    parser.add_argument("--python", required=True, type=Path, help="of the environment")
+    parser.add_argument("--environment", required=True, help="hash that its stamp begins with")
+    parser.add_argument("--device", required=True, choices=("cpu", "cuda", "auto"))
+    parser.add_argument("--threads", required=True, type=int)
+    parser.add_argument("--backend", required=True, choices=("fast", "official"), help="what computes values")
 
 
 def part_command(description: str | None, *flags: str) -> argparse.ArgumentParser:
@@ -40,12 +52,7 @@ def part_command(description: str | None, *flags: str) -> argparse.ArgumentParse
     """
     parser = command(description, "row", "prompts", "manifest", "clips", "output", *flags)
     parser.add_argument("--part", required=True, help="<i>-of-<n>")
-    parser.add_argument("--weights", required=True, type=Path, help="weights.json, with the cache beside it")
-    parser.add_argument("--python", required=True, type=Path, help="of VBench's environment")
-    parser.add_argument("--environment", required=True, help="hash that its stamp begins with")
-    parser.add_argument("--device", required=True, choices=("cpu", "cuda", "auto"))
-    parser.add_argument("--threads", required=True, type=int)
-    parser.add_argument("--backend", required=True, choices=("fast", "official"), help="what computes values")
+    add_scorer_flags(parser)
     return parser
 
 
@@ -64,22 +71,23 @@ def work_folder(output: Path) -> Iterator[Path]:
 def run_worker(flags: argparse.Namespace, module: str, job: dict[str, Any], work: Path) -> dict[str, Any]:
     """The answer of a module of the worker, run with VBench's python from the repository's root.
 
-    flags: of `part_command`; they say what every job holds beside `job`. work: a folder for the two JSON
+    flags: of `add_scorer_flags`; they say what every job holds beside `job`. work: a folder for the two JSON
     files. What the process prints goes where this process prints.
 
     Raises FileNotFoundError or ValueError, one message each, if the environment is not there or is another
     one than flags.environment, or if the process fails.
     """
     venv = flags.python.parents[1]
+    installer = f"envs/{venv.name}/install.sh"
     if not flags.python.is_file() or not (venv / ENVIRONMENT_STAMP).is_file():
         raise FileNotFoundError(
             f"VBench's environment {venv} is not there, or its building was stopped; run "
-            "envs/vbench/install.sh on a machine that reaches a package registry."
+            f"{installer} on a machine that reaches a package registry."
         )
     if stamp_of(venv) != flags.environment:
         raise ValueError(
-            f"VBench's environment {venv} was built from another lock or installer than envs/vbench has now; "
-            "run envs/vbench/install.sh."
+            f"VBench's environment {venv} was built from another lock or installer than envs/{venv.name} has "
+            f"now; run {installer}."
         )
     weights = load_json(flags.weights.read_bytes(), str(flags.weights))
     told = job | {

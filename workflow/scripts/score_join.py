@@ -11,6 +11,8 @@ from evaluation.files import file_sha256, write_text
 from evaluation.records import read_json, write_json
 from evaluation.second_scores import add_second, seen_samples
 from evaluation.selection import compare_inputs, read_row
+from evaluation.vbench.long_results import BetweenResult, piece_result
+from evaluation.vbench.pieces import long_clips_of, piece_entries
 from evaluation.vbench.plan import ScorePart, entries_of
 from evaluation.vbench.reduce import official_score, several_process_score
 from evaluation.vbench.results import dimension_result, joined_rows, joined_versions, official_json
@@ -22,16 +24,34 @@ def join_scores(flags: argparse.Namespace) -> None:
     """Write VBench's JSON and our DimensionResult."""
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
     kept = seen_samples(flags.second, inputs.prompts, inputs.kept)
-    entries = entries_of(flags.dimension, inputs.prompts, inputs.manifest, kept)
+    clips = long_clips_of(flags.dimension, inputs.prompts, inputs.manifest, kept)
+    entries = (
+        piece_entries(flags.dimension, clips)
+        if flags.long
+        else entries_of(flags.dimension, inputs.prompts, inputs.manifest, kept)
+    )
     parts = [read_json(ScorePart, path) for path in flags.parts]
     for part in parts:
         where = f"Part {part.part} of {flags.dimension} of row {flags.row}"
         compare_inputs(where, part.inputs, inputs.sha256, "score")
     rows = joined_rows(parts, entries, flags.dimension, flags.second)
-    result = dimension_result(
-        flags.suite, flags.row, flags.dimension, rows, entries, joined_versions(parts), inputs.sha256
-    )
-    write_text(flags.output, official_json(flags.dimension, official_score(flags.dimension, rows), rows))
+    versions, score = joined_versions(parts), official_score(flags.dimension, rows)
+    if flags.long:
+        between = read_json(BetweenResult, flags.between) if flags.between else None
+        if between is not None:
+            where = f"What was measured between pieces of row {flags.row}"
+            compare_inputs(
+                where, between.inputs, inputs.sha256.model_copy(update={"filtered": None}), "measure"
+            )
+        result = piece_result(
+            flags.suite, flags.row, flags.dimension, rows, clips, between, versions, inputs.sha256
+        )
+        score = result.mean
+    else:
+        result = dimension_result(
+            flags.suite, flags.row, flags.dimension, rows, entries, versions, inputs.sha256
+        )
+    write_text(flags.output, official_json(flags.dimension, score, rows))
     known = {"official_sha256": file_sha256(flags.output), "second": flags.second}
     write_json(flags.result, result.model_copy(update=known))
     log.info(
@@ -50,6 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", required=True, type=Path, nargs="+", help="in order")
     parser.add_argument("--result", required=True, type=Path, help="where our DimensionResult goes")
     add_second(parser)
+    parser.add_argument("--long", action="store_true", help="the parts are of pieces of long clips")
+    parser.add_argument(
+        "--between", type=Path, help="what was measured between pieces, for both consistencies"
+    )
     return run(parser, arguments, join_scores)
 
 
