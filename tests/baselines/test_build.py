@@ -721,8 +721,8 @@ def test_faults_are_sentences(wan: Wan) -> None:
 @pytest.mark.parametrize("precision", ["exact", "fast", "float32"])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str, precision: Precision) -> None:
-    """Guards against stale inputs, a cache that a capture moved, and text of an earlier clip: equal bit for
-    bit, clip after clip.
+    """Guards against stale inputs, a cache that a capture moved, text of an earlier clip, and a graph of the
+    one set of weights in place of the other (SGF+): equal bit for bit, clip after clip.
     """
     from models.graphs import GraphRunner
 
@@ -732,6 +732,7 @@ def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str, precision: 
     if BASELINES[name].weights.memory:
         on_gpu = with_memory(on_gpu)
     cast_parameters(on_gpu.cuda(), dtypes.matmul)
+    graphs = GraphRunner()
     plain, graphed = (
         build_sampler(
             BASELINES[name],
@@ -740,7 +741,7 @@ def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str, precision: 
             precision=precision,
             runner=runner,
         )
-        for runner in (plain_runner, GraphRunner())
+        for runner in (plain_runner, graphs)
     )
     for number in range(3):
         key, rows = [SampleKey("clip", number)], text(2)[number % 2 :][:1].cuda()
@@ -749,3 +750,5 @@ def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str, precision: 
             for s in (plain, graphed)
         ]
         assert torch.equal(made[0], made[1])
+    assert graphs._bound is not None
+    assert {key[0] for key in graphs._bound.calls} == set(range(len(on_gpu.weight_sets)))

@@ -167,6 +167,7 @@ def test_the_teachers_are_the_published_settings() -> None:
     assert found == {
         "wan_teacher": ("unipc", 2, 50, 8.0, None, 6.0, "wan"),
         "wan_teacher_rcm": ("euler", None, 50, 3.0, "1600/1601", 5.0, "wan"),
+        "wan_teacher_guidance3": ("unipc", 2, 50, 5.0, None, 3.0, "wan"),
     }
 
 

@@ -28,7 +28,7 @@ BASELINES = load_all(FOLDER)
 
 WEIGHTS = {  # baselines/methods.md#weights-of-each-method
     **dict.fromkeys(
-        ("wan_teacher", "wan_teacher_rcm"),
+        ("wan_teacher", "wan_teacher_rcm", "wan_teacher_guidance3"),
         ("Wan-AI/Wan2.1-T2V-1.3B", "diffusion_pytorch_model.safetensors", None, None),
     ),
     "raven": ("mvp-lab/RAVEN", "raven_model.pt", None, None),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from baselines.released import release_of
-from baselines.spec import load_baseline
+from baselines.spec import Baseline, load_all, load_baseline
 from models.checkpoints.containers import unwrap, write_dcp, write_safetensors
 from models.checkpoints.lora import (
     BLOCK_LINEARS,
@@ -33,6 +33,7 @@ from models.checkpoints.released import (
     config_of,
     open_released,
     read_released,
+    refuse_copies,
 )
 from models.config import WanConfig
 from models.wan import Wan
@@ -411,6 +412,51 @@ def test_baselines_say_what_their_files_are(tmp_path: Path) -> None:
             load_baseline(ROOT / f"baselines/{row}.yaml"), tmp_path / "weights" / row / "model.pt"
         )
         assert release.adapter is None and release.config == WanConfig() and len(release.not_these) >= 2
+
+
+STUDENTS = [row for row in load_all(ROOT / "baselines").values() if row.rollout.kind != "full"]
+SIBLINGS = {
+    repo: rows
+    for repo in {row.weights.repo for row in STUDENTS}
+    if len({row.weights.file for row in (rows := [r for r in STUDENTS if r.weights.repo == repo])}) > 1
+}
+"""Rows of repositories that publish several students' files, which are alike in size and layout."""
+
+
+@pytest.mark.parametrize("repo", sorted(SIBLINGS))
+def test_the_file_of_a_sibling_is_told_apart(tmp_path: Path, repo: str) -> None:
+    """Every row of a repository with every other file of it under its own name, in the layouts that are
+    published. Guards against the two-step file in the four-step row, and against a refusal of what two rows
+    share. Names and sizes are equal, so nothing but the values of three tensors tells.
+    """
+    rows = SIBLINGS[repo]
+    files = dict.fromkeys(row.weights.file for row in rows)
+    states = {file: wan_of(seed).state_dict() for seed, file in enumerate(files, 10)}
+
+    def placed(row: Baseline, file: str) -> Path:
+        state = {n: v.bfloat16() for n, v in states[file].items()}
+        if repo == "worstcoder/rcm-Wan":
+            state = {f"net.{n}": v.flatten(1) if v.dim() == 5 else v for n, v in state.items()}
+        if row.weights.memory:
+            state |= {second_name(n): v + 1 for n, v in state.items()}
+        held: object = state if row.weights.key is None else {row.weights.key: state}
+        return saved(tmp_path / row.name, held, Path(row.weights.file).name)
+
+    for row in rows:
+        placed(row, row.weights.file)
+    for row in rows:
+        path = placed(row, row.weights.file)
+        refuse_copies(release := release_of(row, path))
+        for other in rows:
+            if other.weights.file == row.weights.file:
+                continue
+            placed(row, other.weights.file)
+            with pytest.raises(ValueError, match="holds the same tensors as") as raised:
+                refuse_copies(release)
+            twins = [one.title for one in rows if one.weights.file == other.weights.file]
+            said = str(raised.value)
+            assert str(path) in said and any(f"{title}'s file" in said for title in twins)
+        placed(row, row.weights.file)
 
 
 def test_parameters_train_and_keep_the_files_dtype(tmp_path: Path) -> None:

@@ -164,10 +164,12 @@ def test_a_subset_is_reported_as_one_with_its_rows_alone() -> None:
     assert subset and told["subset"] == subset.note
     assert list(report_settings(toybox, chosen, every, ROOT)["rows"]) == ["raven", "truth"]
     whole = report_settings(toybox, toybox, every, ROOT)["rows"]
-    assert "base" not in whole and whole["wan_teacher"]["kind"] == "teacher"
-    assert whole["wan_teacher"]["label"].endswith("(README setting), first sample of each prompt")
-    alone = toybox.model_copy(update={"baselines": ("wan_teacher",)})
-    assert row_names(alone, every)["wan_teacher"]["kind"] == "native", "nothing is distilled from it there"
+    assert "base" not in whole and whole["wan_teacher_guidance3"]["kind"] == "teacher"
+    assert whole["wan_teacher_guidance3"]["label"].endswith("(guidance 3), first sample of each prompt")
+    alone = toybox.model_copy(update={"baselines": ("wan_teacher_guidance3",)})
+    assert row_names(alone, every)["wan_teacher_guidance3"]["kind"] == "native", (
+        "nothing is distilled from it there"
+    )
     assert held_gpus(suite("vbench"), {}) == {"train/raven": 8, "train/cm_grpo": 8}
 
 
