@@ -32,6 +32,7 @@ FROZEN = (
     records.Clip,
     records.ClipTiming,
     records.FilteredSet,
+    records.ImportedSource,
     records.DimensionResult,
     records.WeightsManifest,
     records.TrainManifest,

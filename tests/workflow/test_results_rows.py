@@ -1,6 +1,7 @@
-"""Rows from results alone: through the DAG with their own row's numbers to the last digit, and what is refused."""
+"""Rows from results alone: their own row's numbers through the DAG, to the last digit, and what is refused."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,22 +12,35 @@ from typing import Any
 
 import pytest
 
-from evaluation.api import read_results
-from evaluation.compared_results import compare_results, named_rows
+from baselines.strict_yaml import load_yaml
+from evaluation.aggregate import AggregateSettings, RowLabel
+from evaluation.clips import upscale, write_clip
+from evaluation.compared_results import DRAWS, SEED, common_prompts, named_rows
 from evaluation.dimensions import NAMES
 from evaluation.finished_run import read_finished_run
 from evaluation.imported_results import read_foreign_results
-from evaluation.records import DimensionResult, FilteredSet, ImportedSource, ScoresTable, read_json, write_jsonl
-from tests.evaluation import standard_results as made
-from tests.evaluation.test_compared_results import few
-from tests.evaluation.test_imported_results import own_row
-from tests.workflow.project import copy_project, planned, replace_in, snakemake
-from evaluation.clips import upscale, write_clip
+from evaluation.records import (
+    DimensionResult,
+    FilteredSet,
+    ImportedSource,
+    ScoresTable,
+    read_json,
+    write_jsonl,
+)
 from evaluation.shards import samples_to_render
 from evaluation.toybox.render import render
+from evaluation.vbench.reduce import official_score
+from tests.evaluation import standard_results as made
+from tests.evaluation.made_up import aggregate
+from tests.evaluation.test_compared_results import few, in_order
+from tests.evaluation.test_imported_results import own_row
+from tests.workflow.project import copy_project, planned, snakemake
+from workflow.external.planned_run import write_plan
+from workflow.external.results_plan import plan_results
 from workflow.planning.banner import planned_prompts
 from workflow.planning.suite_file import read_suite, suite_from
-from workflow.scripts import bundle, compare_results as compare_script, doctor, import_results, verify
+from workflow.scripts import compare_results as compare_script
+from workflow.scripts import doctor, import_results, verify
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,7 +108,8 @@ def write_clips(project: Path) -> None:
 def numbers(table: ScoresTable, names: dict[str, str]) -> tuple[Any, ...]:
     """All that a table says in numbers, with its rows called otherwise."""
     rows = [
-        (names[r.row], r.dimensions, r.total, r.quality, r.semantic, r.incomplete, r.ranks) for r in table.rows
+        (names[r.row], r.dimensions, r.total, r.quality, r.semantic, r.incomplete, r.ranks)
+        for r in table.rows
     ]
     pairs = [pair.model_copy(update={"a": names[pair.a], "b": names[pair.b]}) for pair in table.pairs]
     return rows, pairs, table.power, table.draws
@@ -153,3 +168,253 @@ def test_a_run_json_comes_back_through_the_dag_with_every_number_of_its_run(tmp_
     changed = snakemake(project, "again")
     assert changed.returncode != 0 and "is not what its checksum says" in changed.stdout + changed.stderr
     assert read_json(ScoresTable, project / "results/again/aggregate/scores.json") == imported.table
+
+
+@pytest.mark.slow
+def test_two_leaderboard_zips_come_through_the_dag_with_the_numbers_of_their_rows(tmp_path: Path) -> None:
+    """Guards `raven-bench compare a.zip b.zip --output`: a whole standard suite, exported, whose report
+    has the rows' own scores, intervals and tests to the last digit, without VBench, its list or a clip.
+    """
+    project = tmp_path / "project"
+    copy_project(project, SUITE)
+    own: list[tuple[list[DimensionResult], FilteredSet]] = []
+    for row, seed, shift in (("a", 1, 0.03), ("b", 2, 0.0)):
+        results, kept, content = own_row(row, seed, shift)
+        own.append((results, kept))
+        (tmp_path / f"{row}.zip").write_bytes(content)
+    output = tmp_path / "compared"
+    command = [
+        sys.executable,
+        "-m",
+        "workflow.scripts.compare_results",
+        *(str(tmp_path / f"{r}.zip") for r in "ab"),
+    ]
+    done = subprocess.run(
+        [*command, "--output", str(output), "--cores", "2"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    run = read_finished_run(output)
+    settings = AggregateSettings(
+        bounds="vbench", dimensions=NAMES, draws=DRAWS, seed=SEED,
+        rows={row: RowLabel(label=f"{row} (scores imported)", kind="results") for row in "ab"},
+    )  # fmt: skip
+    listed = in_order(run.prompts)
+    expected = aggregate(
+        "s", listed, [r for each, _ in own for r in each], [kept for _, kept in own], settings
+    )
+    same = {row: row for row in "ab"}
+    assert numbers(run.table, same) == numbers(expected, same)
+    assert run.table.rows[0].total is not None and "leads by" in done.stderr + done.stdout
+    assert (output / "pairs.csv").is_file() and (output / "table.csv").is_file()
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert (
+        "VBench protocol, scores imported as declared" in page
+        and "toy" not in (output / "verdict.txt").read_text()
+    )
+    assert "There are no clips here" in page and "a (scores imported)" in page
+
+
+DIMENSION = "scene"
+
+
+def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    """A damage to one dimension's file. change: of its content, in place, or what takes its place."""
+
+    def damage(folder: Path) -> None:
+        path = folder / f"{DIMENSION}_eval_results.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        made = change(content)
+        path.write_text(json.dumps(content if made is None else made), encoding="utf-8")
+
+    return damage
+
+
+def of_rows(change: Callable[[list[dict[str, Any]]], Any]) -> Callable[[Path], None]:
+    return edited(lambda content: change(content[DIMENSION][1]))
+
+
+def text(written: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / f"{DIMENSION}_eval_results.json").write_text(written) and None
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "beyond its bounds": (
+        of_rows(lambda rows: rows[0].update(video_results=1.5)),
+        "a value that is 1.5, expected 0 to 1",
+    ),
+    "not a number": (text('{"scene": [0.5, [{"video_path": "x-0.mp4", "video_results": NaN}]]}'), "NaN"),
+    "a text for a number": (of_rows(lambda rows: rows[0].update(video_results="high")), "expected a number"),
+    "a clip twice": (of_rows(lambda rows: rows.append(dict(rows[0]))), "twice"),
+    "clips of others": (
+        of_rows(lambda rows: rows[0].update(video_path="C:\\their clips\\nobody-0.mp4")),
+        "('nobody-0.mp4')",
+    ),
+    "no name of a clip": (
+        of_rows(lambda rows: rows[0].update(video_path="clip_0007.mp4")),
+        "no name of VBench's form",
+    ),
+    "a missing prompt": (
+        edited(lambda c: c.update(scene=rescored(c["scene"][1][5:]))),
+        "lacks 5 of 35 clips",
+    ),
+    "a sample too many": (
+        of_rows(lambda rows: rows[0].update(video_path="a red thing, number 61-7.mp4")),
+        "sample 7 of a prompt that has samples 0 to 4",
+    ),
+    "another score than its rows give": (
+        edited(lambda c: c["scene"].__setitem__(0, 0.99)),
+        "states the score 0.99",
+    ),
+    "a list for a dictionary": (edited(lambda c: [c]), "holds a list"),
+    "a strange dimension": (
+        edited(lambda c: {"sharpness": c["scene"]}),
+        "'sharpness' is no dimension of VBench",
+    ),
+    "cut off": (lambda folder: cut(folder / "scene_eval_results.json"), "scene_eval_results.json"),
+    "huge": (
+        lambda folder: (folder / "scene_eval_results.json").write_bytes(b" " * (65 << 20)) and None,
+        "65 MiB",
+    ),
+    "a dimension that is not there": (
+        lambda folder: (folder / "scene_eval_results.json").unlink(),
+        "has no result of scene",
+    ),
+    "nothing at all": (
+        lambda folder: [path.unlink() for path in folder.iterdir()] and None,
+        "holds no result",
+    ),
+}
+"""What is done to a folder of VBench's own files, and what the one sentence must say."""
+
+
+def rescored(rows: list[dict[str, Any]]) -> list[Any]:
+    return [official_score(DIMENSION, rows), rows]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A row of every twelfth prompt, and the list of these."""
+    folder = tmp_path_factory.mktemp("whole")
+    few(folder, "theirs", 1)
+    write_jsonl(folder / "prompts.jsonl", made.prompts(12))
+    return folder
+
+
+def taken_in(source: Path, prompts: Path, output: Path, **settings: Any) -> int:
+    """The import rule's command."""
+    given = {
+        "row": None, "sha256": None, "benchmark": "vbench", "scorer": "VBench", "version": "0.1.5",
+        "protocol": "extended prompts", "dimensions": list(NAMES), "common": False,
+    } | settings  # fmt: skip
+    names = given["dimensions"]
+    flags = {
+        "suite": "s", "row": "theirs", "from": source, "prompts": prompts, "chosen": prompts,
+        "settings": json.dumps(given), "remember": output / "clips", "output": output / "source.json",
+        "filtered": output / "filter.json",
+    }  # fmt: skip
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    return import_results.main(
+        [*words, "--results", *(str(output / f"{name}.result.json") for name in names)]
+    )
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_file_is_refused_in_one_sentence_by_the_stage_and_by_the_command(
+    name: str, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against a fault that becomes a number: nothing is written."""
+    damage, said = DAMAGES[name]
+    shutil.copytree(whole / "theirs", tmp_path / "theirs")
+    damage(tmp_path / "theirs")
+    assert taken_in(tmp_path / "theirs", whole / "prompts.jsonl", tmp_path / "out") == 1
+    error = capsys.readouterr().err.strip()
+    assert said in error and "Traceback" not in error, error
+    assert len([line for line in error.splitlines() if "evaluation.command" in line]) == 1, error
+    assert not list(tmp_path.glob("out/*.json"))
+    if name not in COMPARED_ALL_THE_SAME:
+        assert compare_script.main([str(whole / "theirs"), str(tmp_path / "theirs")]) == 1
+        error = capsys.readouterr().err
+        assert said in error and "Traceback" not in error, error
+
+
+COMPARED_ALL_THE_SAME = (
+    "clips of others", "a missing prompt", "a sample too many", "a dimension that is not there",
+)  # fmt: skip
+"""What a comparison leaves out and says so, since there is no list of prompts that must be whole."""
+
+
+def test_what_is_taken_in_is_what_was_meant(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file by its sha256, the benchmark, the dimensions; where the scores are from is written down."""
+    source, prompts = whole / "theirs", whole / "prompts.jsonl"
+    assert taken_in(source, prompts, tmp_path / "a", dimensions=["color", "scene"]) == 0
+    record = read_json(ImportedSource, tmp_path / "a/source.json")
+    assert record.sha256 == read_foreign_results(source).sha256 and record.dimensions == ("color", "scene")
+    result = read_json(DimensionResult, tmp_path / "a/color.result.json")
+    assert result.left_out and result.versions == {"imported": "VBench 0.1.5; as declared"}
+    assert read_json(FilteredSet, tmp_path / "a/filter.json").inputs.manifest == result.inputs.manifest
+    capsys.readouterr()
+    for settings, said in (
+        ({"sha256": "0" * 64}, "expected 0000"),
+        ({"benchmark": "toybox"}, "holds scores of the vbench benchmark, the suite is of toybox"),
+        ({"row": "raven"}, "is no run.json"),
+    ):
+        assert taken_in(source, prompts, tmp_path / "b", **settings) == 1
+        assert said in capsys.readouterr().err
+    assert taken_in(tmp_path / "nothing.zip", prompts, tmp_path / "b") == 1
+    assert "does not exist; correct the path" in capsys.readouterr().err
+
+
+VALUES: list[tuple[dict[str, Any], str, str]] = [
+    ({"controls": ["noise_of_theirs"]}, "", "which has scores and no clips"),
+    ({"weights": {"theirs": "x.safetensors"}}, "", "is of kind results"),
+    ({"prompts": {"list": "p.csv", "per_dimension": None, "imported": "most"}}, "", "prompts.imported"),
+    ({"without_clips": ["theirs"]}, "", "without_clips is filled in"),
+    ({}, "  dimensions: [sharpness]\n", "results.dimensions names sharpness"),
+    ({}, "  dimensions: [scene]\n", "has none of the suite's"),
+    ({}, "  sha256: abc\n", "sha256"),
+    ({}, "  scorers: x\n", "scorers"),
+]
+
+
+@pytest.mark.parametrize(("values", "more", "said"), VALUES)
+def test_a_suite_with_a_row_of_results_is_checked_when_it_is_read(
+    tmp_path: Path, values: dict[str, Any], more: str, said: str
+) -> None:
+    read = load_yaml(SUITE.replace("[bright, dark]", "[theirs]"))
+    (tmp_path / "baselines").mkdir()
+    row = ROW % ("theirs", "Theirs", "theirs.zip", "null")
+    (tmp_path / "baselines/theirs.yaml").write_text(row)
+    (tmp_path / "p.csv").write_text("id,prompt\n")
+    suite = suite_from(read, "s.yaml", tmp_path)
+    assert suite.without_clips == ("theirs",) and not suite.rows_with_clips
+    (tmp_path / "baselines/theirs.yaml").write_text(row.replace("  scorer:", f"{more}  scorer:"))
+    with pytest.raises(ValueError, match=re.escape(said)):
+        suite_from(read | values, "s.yaml", tmp_path)
+
+
+def test_the_doctor_wants_no_scorer_for_results_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against gigabytes of checkpoints for a row that is scored already."""
+    monkeypatch.chdir(ROOT)
+    few(tmp_path, "theirs", 1)
+    rows = named_rows([read_foreign_results(tmp_path / "theirs")])
+    plan = plan_results(rows, common_prompts([found for _, found in rows.values()]), tmp_path / "out")
+    write_plan(plan, tmp_path / "out", tmp_path)
+    code = doctor.main(["--config", str(tmp_path / "out/suite.yaml")])
+    said = "".join(capsys.readouterr())
+    assert code == 0, said
+    assert (
+        "1 of scores alone" in said
+        and "vbench" not in said.lower().replace(str(tmp_path), "").split("suite")[0]
+    )

@@ -24,6 +24,7 @@ STAGES = (
     "workflow.scripts.control_clips",
     "workflow.scripts.external",
     "workflow.scripts.import_clips",
+    "workflow.scripts.import_results",
     "workflow.scripts.check",
     "workflow.scripts.filter",
     "evaluation.toybox.score",
