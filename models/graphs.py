@@ -12,7 +12,7 @@ Legend: B batch, f latent frames of a call, C channels, H, W latent size, L toke
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,8 +50,8 @@ class _Bound:
     cache: KVCache | None = None
     calls: dict[tuple[int, AttendPlan, tuple[int, ...], torch.dtype], _Call] = field(default_factory=dict)
     """By the number of the set of weights, and what the call computes."""
-    pool: tuple[int, int] | None = None
-    """The memory that all graphs share; a pool cannot be used again once its graphs are gone."""
+    pool: Any = None
+    """Handle of the memory that all graphs share. It cannot be used again once its graphs are gone."""
 
     def fits(self, wan: Wan, places: list[int], texts: tuple[TextKV, ...], capacity: int) -> bool:
         """Whether its graphs compute the calls of another rollout."""
