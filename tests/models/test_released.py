@@ -415,11 +415,10 @@ def test_baselines_say_what_their_files_are(tmp_path: Path) -> None:
 
 
 STUDENTS = [row for row in load_all(ROOT / "baselines").values() if row.rollout.kind != "full"]
-SIBLINGS = {
-    repo: rows
-    for repo in {row.weights.repo for row in STUDENTS}
-    if len({row.weights.file for row in (rows := [r for r in STUDENTS if r.weights.repo == repo])}) > 1
+BY_REPO = {
+    repo: [row for row in STUDENTS if row.weights.repo == repo] for repo in {s.weights.repo for s in STUDENTS}
 }
+SIBLINGS = {repo: rows for repo, rows in BY_REPO.items() if len({row.weights.file for row in rows}) > 1}
 """Rows of repositories that publish several students' files, which are alike in size and layout."""
 
 

@@ -1,4 +1,4 @@
-"""Rows from results alone: their own row's numbers through the DAG, to the last digit, and what is refused."""
+"""Rows from results alone: the numbers of their row through the DAG, to the last digit; what is refused."""
 
 import json
 import re

@@ -37,7 +37,12 @@ RULES_OF_STAGE: dict[str, tuple[str, ...]] = {
     "check": ("check",),
     "filter": ("filter", "filter_part"),
     "score": (
-        "cut_pieces", "between_environment", "between_pieces", "score", "score_part", "score_custom",
+        "cut_pieces",
+        "between_environment",
+        "between_pieces",
+        "score",
+        "score_part",
+        "score_custom",
         "import_results",
     ),
     "aggregate": ("measure_long", "aggregate", "long_table"),
