@@ -66,7 +66,7 @@ raven: null
 cm_grpo: null
 aggregate: {draws: 2000, seed: 0}
 report: {clips_budget_mb: 1, note: null}
-rates: {train_s: 20, clip_s: 0.25, score_clip_s: 0.02, job_s: 1.0, clip_mb: 0.04}
+rates: {train_s: 20, sample_s: 0.0494, score_s: 0.00395, job_s: 1.0, video_mb: 0.0079}
 resources: []
 """
 DECLARED = """\

@@ -13,6 +13,7 @@ from evaluation.files import file_sha256, load_json
 from evaluation.metrics import fewest_draws
 from evaluation.prompts import count_prompts, list_notices
 from evaluation.records import Prompt
+from evaluation.selection import first_samples
 from evaluation.suite_prompts import NAMED_BY_PROMPT, suite_prompts
 from evaluation.text_only_dimensions import TEXT_ONLY_CONTROLS
 from models.training.launch import compute_capabilities, count_gpus, has_address, plan_launch
@@ -232,11 +233,14 @@ def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
     outside = sum(not suite.has_weights(row) for row in suite.baselines)
     elsewhere = f", {outside} external or imported, whose own time is not counted" if outside else ""
     alone = f", {len(suite.without_clips)} of scores alone" if suite.without_clips else ""
+    clips = sum(
+        count_prompts(first_samples(prompts, suite.row_samples.get(row))).clips
+        for row in suite.rows_with_clips
+    )
     return (
         f"Suite {suite.suite}: {counts}; {len(suite.baselines)} baselines ({len(suite.train)} trained "
         f"here{elsewhere}{alone}) and {len(suite.controls)} controls, "
-        f"{len(suite.rows_with_clips) * counts.clips:,} clips, "
-        f"{len(suite.dimensions)} dimensions."
+        f"{clips:,} clips, {len(suite.dimensions)} dimensions."
     )
 
 

@@ -277,6 +277,11 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
         )
     keys = {"extended_text": "texts names extended", "unfiltered": "unfiltered is true"}
     for second, dimensions in suite.second_scores.items():
+        if suite.clip.long_fps:
+            raise ValueError(
+                f"{where}: scoring.{keys[second]}, but clips of {suite.clip.seconds:.0f} s are scored in "
+                "pieces, which are not scored once more; take it out."
+            )
         if not dimensions:
             known = (
                 ", ".join(SECOND_DIMENSIONS[suite.benchmark][second]) or f"none of the {suite.benchmark}'s"
