@@ -23,7 +23,7 @@ from evaluation.imported_results import (
     filtered_of,
     imported_results,
     match_results,
-    part_of,
+    results_part,
 )
 from evaluation.records import DimensionResult, FilteredSet, Inputs, Prompt, Sha256, TableInputs
 
@@ -89,7 +89,7 @@ def common_prompts(rows: Sequence[ForeignResults]) -> CommonPrompts:
             f"{' and '.join(row.path for row in rows)} share no prompt of {lost} (the first has "
             f"{first.dimensions[lost].scores[0].text[:80]!r}); compare results of one list of prompts."
         )
-    passed = tuple(part_of(row, prompts)[1] for row in rows)
+    passed = tuple(results_part(row, prompts)[1] for row in rows)
     return CommonPrompts(prompts, tuple(names), not any(passed) and len(prompts) == len(known), passed)
 
 
@@ -178,7 +178,7 @@ def compare_results(rows: NamedRows, draws: int = DRAWS) -> ComparedResults:
     filters: dict[str, FilteredSet] = {}
     results: dict[str, dict[str, DimensionResult]] = {}
     for row, (_, found) in rows.items():
-        part, _ = part_of(found, prompts)
+        part, _ = results_part(found, prompts)
         matched = match_results(part, prompts, names)
         inputs = Inputs(prompts=listed, manifest=found.sha256)
         filters[row] = filtered_of(row, matched, prompts, inputs)

@@ -524,7 +524,7 @@ class PromptFinder:
         return self.cuts[text]
 
 
-def part_of(found: ForeignResults, prompts: Sequence[Prompt]) -> tuple[ForeignResults, int]:
+def results_part(found: ForeignResults, prompts: Sequence[Prompt]) -> tuple[ForeignResults, int]:
     """The scores of clips of these prompts and samples, and how many are of others. A dimension that is
     not whole then has the mean of its clips.
     """

@@ -1,4 +1,4 @@
-"""Rows from results alone: the numbers of their row through the DAG, to the last digit; what is refused."""
+"""Rows from results alone: the numbers of their own rows through the DAG, and what is refused."""
 
 import json
 import re
@@ -15,7 +15,7 @@ import pytest
 from baselines.strict_yaml import load_yaml
 from evaluation.aggregate import AggregateSettings, RowLabel
 from evaluation.clips import upscale, write_clip
-from evaluation.compared_results import DRAWS, SEED, common_prompts, named_rows
+from evaluation.compared_results import DRAWS, SEED, common_prompts, compare_results, named_rows
 from evaluation.dimensions import NAMES
 from evaluation.finished_run import read_finished_run
 from evaluation.imported_results import read_foreign_results
@@ -32,7 +32,7 @@ from evaluation.toybox.render import render
 from evaluation.vbench.reduce import official_score
 from tests.evaluation import standard_results as made
 from tests.evaluation.made_up import aggregate
-from tests.evaluation.test_compared_results import few, in_order
+from tests.evaluation.test_compared_results import few
 from tests.evaluation.test_imported_results import own_row
 from tests.workflow.project import copy_project, planned, snakemake
 from workflow.external.planned_run import write_plan
@@ -182,40 +182,48 @@ def test_two_leaderboard_zips_come_through_the_dag_with_the_numbers_of_their_row
         results, kept, content = own_row(row, seed, shift)
         own.append((results, kept))
         (tmp_path / f"{row}.zip").write_bytes(content)
-    output = tmp_path / "compared"
+    rows = named_rows([read_foreign_results(tmp_path / f"{row}.zip") for row in "ab"])
+    listed, output = made.prompts(), tmp_path / "standard"
+    common = common_prompts([found for _, found in rows.values()])
+    write_plan(plan_results(rows, common._replace(prompts=listed), output), output, project)
     command = [
-        sys.executable,
-        "-m",
-        "workflow.scripts.compare_results",
-        *(str(tmp_path / f"{r}.zip") for r in "ab"),
+        "reports/table.html",
+        "--cores",
+        "2",
+        "--profile",
+        "local",
+        "--configfile",
+        f"{output}/suite.yaml",
     ]
-    done = subprocess.run(
-        [*command, "--output", str(output), "--cores", "2"],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    run = read_finished_run(output)
+    finished(project, ["snakemake", *command])
+    table = read_finished_run(output).table
     settings = AggregateSettings(
         bounds="vbench", dimensions=NAMES, draws=DRAWS, seed=SEED,
         rows={row: RowLabel(label=f"{row} (scores imported)", kind="results") for row in "ab"},
     )  # fmt: skip
-    listed = in_order(run.prompts)
-    expected = aggregate(
-        "s", listed, [r for each, _ in own for r in each], [kept for _, kept in own], settings
-    )
+    results = [result for each, _ in own for result in each]
+    expected = aggregate("s", listed, results, [kept for _, kept in own], settings)
     same = {row: row for row in "ab"}
-    assert numbers(run.table, same) == numbers(expected, same)
-    assert run.table.rows[0].total is not None and "leads by" in done.stderr + done.stdout
-    assert (output / "pairs.csv").is_file() and (output / "table.csv").is_file()
-    page = (output / "report.html").read_text(encoding="utf-8")
-    assert (
-        "VBench protocol, scores imported as declared" in page
-        and "toy" not in (output / "verdict.txt").read_text()
+    assert numbers(table, same) == numbers(expected, same) and table.rows[0].total is not None
+    output = tmp_path / "compared"
+    files = [str(tmp_path / f"{row}.zip") for row in "ab"]
+    said = finished(
+        project, ["workflow.scripts.compare_results", *files, "--output", str(output), "--cores", "2"]
     )
-    assert "There are no clips here" in page and "a (scores imported)" in page
+    run = read_finished_run(output)
+    assert numbers(run.table, same) == numbers(compare_results(rows).run.table, same)
+    assert "a (scores imported) leads by" in said and "VBench protocol, scores imported as declared" in said
+    assert (output / "pairs.csv").is_file() and (output / "table.csv").is_file()
+    assert "toy" not in (output / "verdict.txt").read_text()
+    assert "There are no clips here" in (output / "report.html").read_text(encoding="utf-8")
+
+
+def finished(project: Path, words: list[str]) -> str:
+    """What a module said that ended well."""
+    command = [sys.executable, "-m", *words]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
 
 
 DIMENSION = "scene"

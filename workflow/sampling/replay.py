@@ -25,7 +25,7 @@ def difference(one: ClipFrames, other: ClipFrames) -> tuple[int, float]:
     return int(gap.max()), 10.0 * float(np.log10(255.0**2 / mean_square))
 
 
-def compare(
+def compare_clip(
     then: Clip, stored: Path, device_then: str, now: Clip, made: Path, device_now: str
 ) -> ReplayedClip:
     """Compare a clip of the results with the same clip sampled again.

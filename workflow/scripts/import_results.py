@@ -18,9 +18,9 @@ from evaluation.imported_results import (
     filtered_of,
     imported_results,
     match_results,
-    part_of,
     read_foreign_results,
     result_files,
+    results_part,
 )
 from evaluation.records import ImportedSource, Inputs, Prompt, read_jsonl, write_json
 from workflow.external.changed_files import remember
@@ -45,7 +45,7 @@ def import_results(flags: argparse.Namespace) -> None:
     prompts, chosen = read_jsonl(Prompt, flags.prompts), read_jsonl(Prompt, flags.chosen)
     passed = 0
     if settings["common"]:
-        found, passed = part_of(found, prompts)
+        found, passed = results_part(found, prompts)
     matched = chosen_of(match_results(found, prompts, settings["dimensions"]), chosen)
     source = ImportedSource(
         row=flags.row,

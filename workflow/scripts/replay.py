@@ -16,7 +16,7 @@ from evaluation.command import command, run
 from evaluation.files import file_sha256
 from evaluation.records import Clip, ClipTiming, read_jsonl, write_json
 from reports.replay import Replay, ReplayedRow, replay_message
-from workflow.sampling.replay import compare
+from workflow.sampling.replay import compare_clip
 from workflow.sampling.shard import timestamp
 
 log = logging.getLogger("replay")
@@ -65,7 +65,7 @@ def replayed_row(row: str, results: Path, again: Path) -> ReplayedRow:
                 f"{manifest} does not list clip {clip.clip_id}; run the suite again, then replay it."
             )
         stored, made = results / then.file, again / clip.file
-        compared.append(compare(then, stored, timings[clip.clip_id].device, clip, made, timing.device))
+        compared.append(compare_clip(then, stored, timings[clip.clip_id].device, clip, made, timing.device))
         log.info("%s", replay_message(row, compared[-1]))
     first = timings[news[0].clip_id]
     return ReplayedRow(
