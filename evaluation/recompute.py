@@ -128,7 +128,14 @@ def first_difference(found: Any, expected: Any, where: str = "") -> str | None:
 
 def _name_of(entry: Any, number: int) -> str:
     if isinstance(entry, dict):
-        for keys in (("a", "b", "metric"), ("row", "metric"), ("row", "dimension"), ("row",), ("id",)):
+        for keys in (
+            ("a", "b", "metric"),
+            ("row", "metric"),
+            ("row", "dimension"),
+            ("row",),
+            ("choice",),
+            ("id",),
+        ):
             if all(isinstance(entry.get(key), str) for key in keys):
                 return " ".join(f"{key} {entry[key]}" if key == "row" else entry[key] for key in keys)
     return f"entry {number + 1}"

@@ -13,6 +13,7 @@ from evaluation.chunks import chunk_of, chunk_table
 from evaluation.clips import write_clip
 from evaluation.dimensions import NAMES
 from evaluation.files import file_sha256
+from evaluation.finished_run import second_path
 from evaluation.metrics import Metric, metrics
 from evaluation.protocol_moves import protocol_moves
 from evaluation.records import (
@@ -33,6 +34,7 @@ from evaluation.records import (
     write_json,
     write_jsonl,
 )
+from evaluation.second_scores import seen_prompts
 from evaluation.selection import hashes_of
 from evaluation.variance import variance_table
 from reports.cost import CostEstimate
@@ -188,6 +190,33 @@ def _results(
                     )
                 )  # fmt: skip
     return results
+
+
+def _second_scores(folder: Path, listed: list[Prompt], filters: list[FilteredSet]) -> list[DimensionResult]:
+    """Temporal flickering of every model without regard to the static filter."""
+    found = []
+    for kept in filters:
+        if ROWS[kept.row][1] != "control":
+            seen = [prompt for prompt in seen_prompts("unfiltered", listed) if prompt.id.startswith("still")]
+            clips = tuple(
+                ClipScore(
+                    clip_id=clip_id(p.id, s),
+                    prompt_id=p.id,
+                    sample=s,
+                    value=_value(kept.row, "temporal_flickering", p.id, s),
+                )
+                for p in seen
+                for s in range(p.samples)
+            )
+            sha256 = file_sha256(folder / "filter" / f"{kept.row}.json")
+            found.append(
+                DimensionResult(
+                    suite="toybox", row=kept.row, dimension="temporal_flickering", second="unfiltered",
+                    inputs=kept.inputs.model_copy(update={"filtered": sha256}), kind="exact",
+                    mean=sum(clip.value for clip in clips) / len(clips), clips=clips,
+                )
+            )  # fmt: skip
+    return found
 
 
 def _plan(**more: Any) -> AggregateSettings:
@@ -402,14 +431,27 @@ def make_results(
         path = folder / "scores" / result.row / f"{result.dimension}.result.json"
         write_json(path, result.model_copy(update={"inputs": origin}))
         hashes.setdefault(result.row, {})[result.dimension] = file_sha256(path)
+    second = _second_scores(folder, listed, filters) if "temporal_flickering" in planned.scored else []
+    for result in second:
+        write_json(folder / second_path(result.row, result.second, result.dimension), result)
     inputs = TableInputs(
         prompts=file_sha256(folder / "prompts/prompts.jsonl"),
+        second={
+            found.row: {
+                "unfiltered": {
+                    found.dimension: file_sha256(
+                        folder / second_path(found.row, found.second, found.dimension)
+                    )
+                }
+            }
+            for found in second
+        },
         filtered={kept.row: file_sha256(folder / "filter" / f"{kept.row}.json") for kept in filters},
         results=hashes,
     )
     write_json(scores, aggregate("toybox", listed, results, filters, planned, inputs))
     write_json(scores.with_name("chunks.json"), chunk_table("toybox", listed, results, planned, inputs))
-    moves = protocol_moves("toybox", listed, results, filters, planned, inputs)
+    moves = protocol_moves("toybox", listed, results, filters, planned, inputs, second)
     write_json(scores.with_name("protocol_moves.json"), moves)
     write_json(scores.with_name("variance.json"), variance_table("toybox", results, known, inputs))
     return scores

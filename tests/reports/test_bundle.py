@@ -68,6 +68,14 @@ def test_a_bundle_is_verified_by_a_stranger(
     assert "no clips inside" in said
 
 
+def edit_move(table: dict[str, Any]) -> None:
+    table["tables"][1]["rows"][0]["total"] += 0.01
+
+
+def edit_second(result: dict[str, Any]) -> None:
+    result["clips"][0]["value"] *= 0.99
+
+
 def edit_pair(key: str, change: Callable[[Any], Any]) -> Callable[[dict[str, Any]], None]:
     def edit(table: dict[str, Any]) -> None:
         least_sure = max(table["pairs"], key=lambda pair: pair["p_value"])
@@ -126,13 +134,23 @@ LIES = {
     "the order of rows": ("aggregate/scores.json", swap_rows, "aggregate/scores.json says pairs"),
     "the table's power": ("aggregate/scores.json", edit_power, "power, detectable: "),
     "a spread": ("aggregate/variance.json", edit_cell, "aggregate/variance.json says cells, row "),
+    "a total of another choice": (
+        "aggregate/protocol_moves.json",
+        edit_move,
+        "says tables, unfiltered, rows, row raven, total: ",
+    ),
+    "clips scored once more": (
+        "scores/raven/second/unfiltered/temporal_flickering.result.json",
+        edit_second,
+        "was changed, replaced",
+    ),
     "a curve": ("aggregate/chunks.json", edit_curve, "aggregate/chunks.json says curves, row "),
     "a prompt's score": ("run.json", edit_gallery_score, "run.json says scores, raven, color, move_00"),
     "seconds of a stage": ("run.json", edit_seconds, "run.json says stages"),
 }
 
 
-QUICK = ("an interval", "a p-value", "a prompt's score")
+QUICK = ("a total of another choice", "an interval", "a p-value", "a prompt's score")
 
 
 @pytest.mark.parametrize(
