@@ -278,3 +278,13 @@ def test_second_scorings_are_of_the_clips_that_they_should_be_of() -> None:
     ):
         with pytest.raises(ValueError, match=said):
             check_second([wrong], prompts, kept, known, files, {})
+
+
+def test_a_tie_that_breaks_is_no_change_of_places() -> None:
+    """`a` and `b` are equal as run, up to the order of sums, and differ by their first samples."""
+    order = {"a": (0.1, 0.2, 0.3), "b": (0.2, 0.1, 0.3)}
+    tables, _ = made({
+        row: ((0, 1), lambda name, p, s, v=values: v[s], {}) for row, values in order.items()
+    })  # fmt: skip
+    assert tables["first_sample"].order == ("b", "a")
+    assert (tables["first_sample"].pairs, tables["first_sample"].swapped) == (1, 0)
