@@ -17,6 +17,7 @@ from evaluation.records import (
     TableInputs,
     clip_id,
     read_json,
+    read_jsonl,
     write_json,
     write_jsonl,
 )
@@ -121,3 +122,15 @@ def test_a_replaced_clip_is_refused_by_name(run_folder: Path, capsys: pytest.Cap
     assert measure(run_folder, "moves") == 1
     assert "Clip p0-0 of row moves is not the file that was sampled" in capsys.readouterr().err
     assert not (run_folder / "long/moves.json").exists()
+
+
+def test_clips_of_several_lengths_have_no_seconds_in_common(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards measures by second against a row of imported clips, each of its own length or rate."""
+    path = run_folder / "clips/moves/manifest.jsonl"
+    first, second = read_jsonl(Clip, path)
+    write_jsonl(path, [first, second.model_copy(update={"fps": 8})])
+    assert measure(run_folder, "moves") == 1
+    said = capsys.readouterr().err
+    assert "Clips of moves have no seconds in common: 321 frames at 8 a second to 321 at 16" in said

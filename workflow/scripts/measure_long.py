@@ -18,6 +18,13 @@ def measure_row(flags: argparse.Namespace) -> None:
     clips = read_jsonl(Clip, flags.manifest)
     if not clips or {clip.row for clip in clips} != {flags.row}:
         raise ValueError(f"{flags.manifest} is not the manifest of row {flags.row}; check its clips again.")
+    if len(forms := {(clip.pixel_frames, clip.fps) for clip in clips}) > 1:
+        shortest, longest = min(forms), max(forms)
+        raise ValueError(
+            f"Clips of {flags.row} have no seconds in common: {shortest[0]} frames at {shortest[1]:g} a "
+            f"second to {longest[0]} at {longest[1]:g}, expected one length and rate; take the row out of "
+            "the suite, or score it by raven-bench score."
+        )
     fps = max(1, round(clips[0].fps))  # a second of 29.97 frames is 30
     measured = []
     for clip in clips:
