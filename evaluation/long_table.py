@@ -6,17 +6,20 @@ persist) is left out of its measure and counted.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
 from evaluation.aggregate import AggregateSettings, RowPair, holm_family, run_design
+from evaluation.dimensions import DIMENSIONS
 from evaluation.estimates import Design, Estimate, mean_estimates
 from evaluation.intervals import Array
-from evaluation.long_series import MEASURES, PIXEL_SERIES, LongRow, PixelMeasure
+from evaluation.long_series import MEASURES, PIXEL_SERIES, LongRow
+from evaluation.metrics import Metric
 from evaluation.protocol import protocol_groups
 from evaluation.records import (
+    DimensionResult,
     Identifier,
     Interval,
     Natural,
@@ -29,9 +32,17 @@ from evaluation.records import (
     TableInputs,
 )
 
+SEVEN_QUALITY = "quality"
+"""Quality of its seven dimensions, as papers on long videos print it: normalised, VBench's weights."""
+BETWEEN_MEASURES = {"subject_consistency": "between_subject", "background_consistency": "between_background"}
+"""Raw clip-to-clip consistency of the dimensions that it is in, in percent."""
+
+ClipValues = Iterable[tuple[str, float | None]]
+"""Prompt and value of every clip."""
+
 
 class LongCell(Record):
-    """One measure of one row, in the unit of evaluation/long_series.py."""
+    """One measure of one row: of its pixels, in the unit of evaluation/long_series.py, or of its scores."""
 
     row: Identifier
     measure: Identifier
@@ -68,14 +79,41 @@ class LongTable(Record):
     """Of ranked rows, on prompts of which both have a value; Holm over the pairs of a measure."""
 
 
-def _sums(row: LongRow, measure: PixelMeasure, design: Design) -> tuple[Array, Array]:
-    """Sums and counts [P] of a measure's values by prompt."""
+def score_measures(
+    results: Sequence[DimensionResult], known: Mapping[str, Metric]
+) -> dict[str, dict[str, list[tuple[str, float]]]]:
+    """What scores of pieces add, by measure and row: clip-to-clip consistency beside the fused score, and
+    quality where all its dimensions are there. Nothing of clips that were not scored in pieces.
+    """
+    found: dict[str, dict[str, list[tuple[str, float]]]] = {}
+    cut = [result for result in results if any(clip.pieces is not None for clip in result.clips)]
+    for result in cut:
+        values = [(clip.prompt_id, 100 * clip.between) for clip in result.clips if clip.between is not None]
+        if values:
+            found.setdefault(BETWEEN_MEASURES[result.dimension], {})[result.row] = values
+    weights = {one.name: one.weight for one in DIMENSIONS if one.group == "quality"}
+    for row in dict.fromkeys(result.row for result in cut):
+        scored = {one.dimension: one.clips for one in cut if one.row == row and one.dimension in weights}
+        if scored.keys() != weights.keys():
+            continue
+        sums: dict[tuple[str, int], float] = {}
+        for name, clips in scored.items():
+            for clip in clips:
+                value = known[name].normalise(known[name].factor * clip.value)
+                key = clip.prompt_id, clip.sample
+                sums[key] = sums.get(key, 0.0) + weights[name] * value / sum(weights.values())
+        found.setdefault(SEVEN_QUALITY, {})[row] = [(prompt, value) for (prompt, _), value in sums.items()]
+    return found
+
+
+def _sums(values: ClipValues, design: Design) -> tuple[Array, Array]:
+    """Sums and counts [P] of values by prompt."""
     column = {prompt: index for index, prompt in enumerate(design.prompts)}
     sums, counts = np.zeros((2, len(column)))
-    for clip in row.clips:
-        if (value := clip.measures[measure]) is not None:
-            sums[column[clip.prompt_id]] += value
-            counts[column[clip.prompt_id]] += 1
+    for prompt, value in values:
+        if value is not None:
+            sums[column[prompt]] += value
+            counts[column[prompt]] += 1
     return sums, counts
 
 
@@ -112,8 +150,10 @@ def long_table(
     settings: AggregateSettings,
     inputs: TableInputs,
     measured: Mapping[str, Sha256],
+    results: Sequence[DimensionResult] = (),
 ) -> LongTable:
-    """The table of all rows that were measured, at least one. measured: sha256 of their records.
+    """The table of all rows that were measured, at least one. measured: sha256 of their records; results: of
+    the run, of which those of pieces add their measures.
 
     Raises ValueError if they are of other prompts or rows, or differ in length or rate.
     """
@@ -124,8 +164,14 @@ def long_table(
     by_row = {row.row: row for row in rows}
     ordered = [by_row[name] for name in settings.rows if name in by_row]
     groups = protocol_groups(settings.protocols(prompts))
-    for measure in MEASURES:
-        found = {row.row: _sums(row, measure, design) for row in ordered}
+    of_pixels: dict[str, dict[str, ClipValues]] = {
+        measure: {
+            row.row: [(clip.prompt_id, clip.measures[measure]) for clip in row.clips] for row in ordered
+        }
+        for measure in MEASURES
+    }
+    for measure, values in (of_pixels | score_measures(results, settings.known)).items():
+        found = {row.row: _sums(values.get(row.row, ()), design) for row in ordered}
         for row in ordered:
             sums, counts = found[row.row]
             if (estimate := _estimate(sums, counts, design)) is not None:

@@ -85,7 +85,8 @@ def _check_long(folder: Path, run: FinishedRun, settings: AggregateSettings) -> 
         files[row] = read_json(LongRow, path)
     inputs = run.table.inputs
     rows = list(files.values())
-    made = long_table(run.table.suite, run.prompts, rows, settings, inputs, found.measured)
+    results = [result for found_of in run.results.values() for result in found_of.values()]
+    made = long_table(run.table.suite, run.prompts, rows, settings, inputs, found.measured, results)
     _compare("aggregate/long.json", found, made)
 
 

@@ -42,16 +42,37 @@ class PublishedTotals(Record, strict=True):
     note: str | None = None
 
 
+class PublishedLong(Record, strict=True):
+    """What one source prints of one method's long videos, in percent but for drifts, which are in points."""
+
+    source: str
+    seconds: Annotated[int, Field(gt=5)]
+    values: Annotated[
+        dict[
+            Literal[
+                "total", "quality", "semantic", "subject", "dynamic", "imaging", "drift", "c2c_subject",
+                "flow_persistence",
+            ],
+            Annotated[float, Field(ge=0, le=100)],
+        ],
+        Field(min_length=1),
+    ]  # fmt: skip
+    note: str | None = None
+
+
 class Published(Record, strict=True):
     """The whole of published.yaml."""
 
     sources: dict[str, PublishedSource]
     rows: dict[str, list[PublishedTotals]]
     """By the row's name, the target paper first."""
+    long: dict[str, list[PublishedLong]]
+    """Of long videos: never beside totals of five seconds."""
 
     @model_validator(mode="after")
     def _known_sources(self) -> Published:
-        used = {entry.source for entries in self.rows.values() for entry in entries}
+        every = [*self.rows.values(), *self.long.values()]
+        used = {entry.source for entries in every for entry in entries}
         if unknown := sorted(used - set(self.sources)):
             raise ValueError(f"sources {', '.join(unknown)} are not listed under `sources`")
         return self
@@ -73,8 +94,22 @@ class PublishedLine(NamedTuple):
         return protocol_differences(self.source.stated, measured, "here", stated=True)
 
 
-def read_published(path: Path = PUBLISHED) -> dict[str, list[PublishedLine]]:
-    """Lines by row name. Raises ValueError naming the file and what is wrong in it."""
+class PublishedLongLine(NamedTuple):
+    """A method's numbers of long videos in one source, ready to show."""
+
+    source: PublishedSource
+    found: PublishedLong
+
+
+class PublishedNumbers(NamedTuple):
+    """Lines by row name."""
+
+    totals: dict[str, list[PublishedLine]]
+    long: dict[str, list[PublishedLongLine]]
+
+
+def read_published(path: Path = PUBLISHED) -> PublishedNumbers:
+    """What papers print. Raises ValueError naming the file and what is wrong in it."""
     try:
         found = Published.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
@@ -82,7 +117,13 @@ def read_published(path: Path = PUBLISHED) -> dict[str, list[PublishedLine]]:
         raise ValueError(
             f"{path.name} is not a valid list of published numbers ({wrong}); correct it."
         ) from error
-    return {
-        row: [PublishedLine(found.sources[entry.source], entry) for entry in entries]
-        for row, entries in found.rows.items()
-    }
+    return PublishedNumbers(
+        {
+            row: [PublishedLine(found.sources[entry.source], entry) for entry in entries]
+            for row, entries in found.rows.items()
+        },
+        {
+            row: [PublishedLongLine(found.sources[entry.source], entry) for entry in entries]
+            for row, entries in found.long.items()
+        },
+    )

@@ -99,9 +99,9 @@ def _kinds(view: View, name: str) -> list[str]:
 
 def published_judge(view: View) -> dict[str, float]:
     """Published ratings of motion by row, where the run holds the same judge's; empty elsewhere."""
-    if JUDGE not in view.known or view.run.settings.bounds != "vbench":
+    if JUDGE not in view.known or view.run.settings.bounds != "vbench" or view.run.long is not None:
         return {}
-    first = {row: lines[0].totals.dynamic_judge for row, lines in read_published().items()}
+    first = {row: lines[0].totals.dynamic_judge for row, lines in read_published().totals.items()}
     return {row.row: value for row in view.rows if (value := first.get(row.row)) is not None}
 
 

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 from evaluation.chunks import ChunkTable
 from evaluation.intervals import LEVEL
-from evaluation.long_measures import REDUCED_MOTION
-from evaluation.long_series import PixelMeasure
-from evaluation.long_table import LongCell, LongTable
+from evaluation.long_measures import REDUCED_MOTION, relative_drift, slope
+from evaluation.long_table import BETWEEN_MEASURES, SEVEN_QUALITY, LongCell, LongTable
 from evaluation.records import Interval, PairedDifference, RowSummary
 from reports.drawing import MUTED, SvgFigure, panel_grid, styled, to_svg
+from reports.published import PublishedLongLine, read_published
 from reports.sections.over_time import curve_titles, legend, looks
 from reports.verdict import points_text
 from reports.view import View
@@ -19,11 +19,13 @@ from reports.words import p_text
 class Column(NamedTuple):
     """A measure as the table prints it."""
 
-    measure: PixelMeasure
+    measure: str
     title: str
     unit: str
     factor: float = 1.0
     signed: bool = True
+    fused: str | None = None
+    """The dimension whose score the measure is a part of; its score is shown beside it."""
 
     def text(self, value: float) -> str:
         """One number of it; a ratio that rounds to 1.00 and a drift that rounds to 0.0 have no sign."""
@@ -32,6 +34,16 @@ class Column(NamedTuple):
 
 
 LONG_COLUMNS = (
+    Column(SEVEN_QUALITY, "Quality", "its 7 dimensions, normalised", signed=False),
+    *(
+        Column(measure, title, f"% raw, {network}", signed=False, fused=dimension)
+        for (dimension, measure), title, network in zip(
+            BETWEEN_MEASURES.items(),
+            ("Subject, clip to clip", "Background, clip to clip"),
+            ("DINOv2", "DreamSim"),
+            strict=True,
+        )
+    ),
     Column("motion_persistence", "Motion that persists", "last 10 s / seconds 4 to 8", signed=False),
     Column("border_jump", "Jump at chunk borders", "over other latent borders", signed=False),
     Column("latent_flicker", "Flicker at latent borders", "over inside latent frames", signed=False),
@@ -39,6 +51,37 @@ LONG_COLUMNS = (
     Column("saturation_drift", "Saturation", "%, last 5 s minus first", 100.0),
     Column("detail_drift", "Detail", "levels, last 5 s minus first"),
 )
+
+
+DRIFT_METRIC = "imaging_quality"
+"""Whose drift papers print."""
+
+
+class DriftLine(NamedTuple):
+    """Drift of one row's curve over seconds, in points: one quantity by each published definition."""
+
+    label: str
+    ends: Interval
+    """Last five seconds minus first. Forcing-KV prints its negative, Rolling Forcing its absolute value."""
+    relative: float
+    """Last 15 percent of the seconds minus first (Helios)."""
+    slope: float
+    """Least squares over all seconds but the first, per ten seconds."""
+
+
+def drift_lines(chunks: ChunkTable | None, rows: Sequence[RowSummary]) -> tuple[str, list[DriftLine]]:
+    """The metric, and its lines: imaging quality where it has a curve, else the first curve of the run."""
+    if chunks is None or not chunks.metrics:
+        return "", []
+    metric = DRIFT_METRIC if DRIFT_METRIC in chunks.metrics else chunks.metrics[0]
+    curves = {curve.row: curve for curve in chunks.curves if curve.metric == metric}
+    lines = []
+    for row in rows:
+        curve = curves.get(row.row)
+        means = [] if curve is None else [second.mean for second in curve.chunks if second is not None]
+        if curve is not None and curve.drift is not None and len(means) >= 3:
+            lines.append(DriftLine(row.label, curve.drift, relative_drift(means), slope(means)))
+    return metric, lines
 
 
 class LongClips(NamedTuple):
@@ -54,6 +97,27 @@ class LongClips(NamedTuple):
     pairs: list[PairedDifference]
     """Of motion persistence, by p-value."""
     motion: SvgFigure | None
+    drift_of: str
+    """Title of the metric of `drifts`."""
+    drifts: list[DriftLine]
+    fused: dict[str, dict[str, float]]
+    """row -> measure -> score of the dimension that it is a part of, in percent."""
+    cost: dict[str, str]
+    """row -> what sampling a minute of video took."""
+    published: list[tuple[str, PublishedLongLine]]
+    """What papers print of rows of this run, by label; other lengths, prompts and windows."""
+
+
+def cost_per_minute(view: View, seconds: float) -> dict[str, str]:
+    """What sampling and decoding a minute of video took, of rows whose time is their own."""
+    said = {}
+    for row, speed in view.run.speed.items():
+        spent, unit = speed.cpu_s, "core-s"
+        if speed.timed:
+            spent, unit = speed.clip_s, "GPU-s" if speed.on_gpu else "s"
+        if spent is not None:
+            said[row] = f"{spent * 60 / seconds:.3g} {unit}"
+    return said
 
 
 def reduced_motion(cells: dict[str, dict[str, LongCell]]) -> set[str]:
@@ -138,14 +202,31 @@ def long_clips(view: View) -> LongClips | None:
         cells.setdefault(cell.row, {})[cell.measure] = cell
     seconds, reduced = round(table.pixel_frames / table.fps), reduced_motion(cells)
     pairs = sorted((p for p in table.pairs if p.metric == "motion_persistence"), key=lambda pair: pair.holm)
+    measured = {cell.measure for cell in table.cells}
+    of_scores = {SEVEN_QUALITY, *BETWEEN_MEASURES.values()}
+    columns = tuple(one for one in LONG_COLUMNS if one.measure in measured or one.measure not in of_scores)
+    metric, drifts = drift_lines(view.run.chunks, view.rows)
+    published = read_published().long if view.run.settings.bounds == "vbench" else {}
     return LongClips(
         table=table,
         headline=drift_headline(view.run.chunks, curve_titles(view.known), view.ranked, reduced, seconds),
-        columns=LONG_COLUMNS,
+        columns=columns,
         cells=cells,
         reduced=reduced,
         pairs=pairs,
         motion=motion_figure(table, view.rows),
+        drift_of=curve_titles(view.known).get(metric, metric),
+        drifts=drifts,
+        fused={
+            row.row: {
+                one.measure: row.dimensions[one.fused].raw.mean
+                for one in columns
+                if one.fused is not None and one.fused in row.dimensions
+            }
+            for row in view.rows
+        },
+        cost=cost_per_minute(view, table.pixel_frames / table.fps),
+        published=[(row.label, line) for row in view.rows for line in published.get(row.row, ())],
     )
 
 

@@ -74,8 +74,10 @@ def scores_section(view: View) -> dict[str, Any]:
     """What scores.html.j2 shows."""
     run = view.run
     complete = [row for row in view.rows if row.total is not None]
-    published: dict[str, list[PublishedLine]] = read_published() if run.settings.bounds == "vbench" else {}
     tags = {row.row: protocol_tag(row.protocol) for row in view.ranked if row.protocol is not None}
+    published: dict[str, list[PublishedLine]] = {}
+    if run.settings.bounds == "vbench" and run.long is None:  # totals of five seconds
+        published = read_published().totals
     return {
         "main": view.main,
         "distilled": distilled(view.main, view.pairs),

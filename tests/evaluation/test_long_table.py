@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluation.aggregate import AggregateSettings
+from evaluation.aggregate import AggregateSettings, RowLabel
+from evaluation.dimensions import DIMENSIONS
 from evaluation.long_series import (
     MEASURES,
     PIXEL_SERIES,
@@ -18,8 +19,9 @@ from evaluation.long_series import (
     clip_measures,
     pixel_series,
 )
-from evaluation.long_table import LongCell, LongTable, long_table
-from evaluation.records import Prompt, clip_id
+from evaluation.long_table import LongCell, LongTable, long_table, score_measures
+from evaluation.metrics import metrics
+from evaluation.records import ClipScore, DimensionResult, Prompt, clip_id
 from tests.evaluation.made_up import FILES, INPUTS
 
 FPS, FRAMES = 16, 477
@@ -165,3 +167,40 @@ def test_rows_of_other_lengths_or_prompts_are_refused() -> None:
     damaged = row.clips[0].model_copy(update={"measures": {"border_jump": 1.0}})
     with pytest.raises(ValueError, match="lacks measures"):
         table_of(row.model_copy(update={"clips": (damaged,)}))
+
+
+def test_scores_of_pieces_add_quality_and_what_is_between() -> None:
+    """Closed form: every dimension at its bounds' middle is 50 points, whatever the weights.
+    Consistency is raw. Scores of whole clips add nothing.
+    """
+    known = metrics("vbench")
+    quality = [d.name for d in DIMENSIONS if d.group == "quality"]
+
+    def scored(name: str, pieces: tuple[float, ...] | None) -> DimensionResult:
+        value = (known[name].low + 50 / known[name].scale) / known[name].factor
+        clips = [
+            ClipScore(
+                clip_id=clip_id(prompt.id, 0), prompt_id=prompt.id, sample=0, value=value, pieces=pieces,
+                between=0.25 * (i + 1) if name == "subject_consistency" else None,
+            )
+            for i, prompt in enumerate(PROMPTS[:2])
+        ]  # fmt: skip
+        return DimensionResult(
+            suite="x", row="a", dimension=name, inputs=INPUTS, kind="official", mean=value, clips=tuple(clips)
+        )
+
+    found = score_measures([scored(name, (0.5,)) for name in quality], known)
+    assert [value for _, value in found["quality"]["a"]] == pytest.approx([50, 50])
+    assert found["between_subject"] == {"a": [(PROMPTS[0].id, 25), (PROMPTS[1].id, 50)]}
+    assert found.keys() == {"quality", "between_subject"}
+    assert "quality" not in score_measures([scored(name, (0.5,)) for name in quality[1:]], known)
+    assert not score_measures([scored(name, None) for name in quality], known)
+    rows = [made_up_row("a", 1.0), made_up_row("b", 0.9)]
+    asked = AggregateSettings(
+        bounds="vbench", dimensions=tuple(quality), draws=200, seed=0,
+        rows={row.row: RowLabel(label=row.row, kind="native") for row in rows},
+    )  # fmt: skip
+    results = [scored(name, (0.5,)) for name in quality]
+    table = long_table("x", PROMPTS, rows, asked, FILES, {row.row: "0" * 64 for row in rows}, results)
+    assert cell(table, "a", "quality").value.mean == pytest.approx(50)
+    assert cell(table, "a", "between_subject").value.mean == pytest.approx(37.5)

@@ -10,7 +10,7 @@ from evaluation.dimensions import DIMENSIONS
 from evaluation.records import RowSummary
 from reports.page import render_page, render_section
 from reports.run import Run
-from reports.sections.long_clips import drift_headline, reduced_motion
+from reports.sections.long_clips import drift_headline, drift_lines, reduced_motion
 from tests.evaluation.made_up import chunk_table
 from tests.evaluation.test_chunks import make_prompts, result, settings
 from tests.evaluation.test_long_table import cell, made_up_row, table_of
@@ -85,3 +85,44 @@ def test_the_section_prints_the_table_and_marks_reduced_motion(long_run: Run) ->
 
 def test_a_run_of_short_clips_has_no_such_section(finished_run: Run) -> None:
     assert 'id="long-clips"' not in render_page(finished_run)
+
+
+def test_one_drift_by_every_published_definition() -> None:
+    """Closed form: a line that falls by a point a second, from the second on that no slope looks at."""
+    prompts = make_prompts(24)
+    falling = [0.8 - 0.01 * (t // 16) for t in range(960)]
+    results = [result("a", prompts, lambda *_: falling)]
+    asked = settings({"a": "native"}).model_copy(update={"seconds_of": 16})
+    metric, (line,) = drift_lines(
+        chunk_table("x", prompts, results, asked), [RowSummary.model_construct(row="a", label="A")]
+    )
+    assert metric == "imaging_quality"
+    slope = line.slope / 10
+    assert slope < 0
+    assert line.ends.mean == pytest.approx(55 * slope)
+    assert line.relative == pytest.approx(51 * slope), "nine seconds at each end"
+
+
+def test_clip_to_clip_stands_beside_what_it_becomes_and_papers_apart(long_run: Run) -> None:
+    """Guards against a flat map that hides twelve points, and totals of five seconds beside a minute."""
+    table = long_run.long
+    assert table is not None
+    measured = table.cells[0].model_copy(
+        update={"measure": "between_subject", "value": table.cells[0].value.model_copy(update={"mean": 74.2})}
+    )
+    long = long_run.model_copy(
+        update={
+            "long": table.model_copy(update={"cells": (*table.cells, measured)}),
+            "settings": long_run.settings.model_copy(update={"bounds": "vbench"}),
+        }
+    )
+    html = render_section(long, "long_clips")
+    row = next(row for row in long.table.rows if row.row == measured.row)
+    fused = row.dimensions["subject_consistency"].raw.mean
+    assert re.search(rf"74\.20<small>{fused:.2f} fused</small>", html)
+    assert "VBench-Long, 7 dimensions" in html and "clip to clip" not in render_section(
+        long_run, "long_clips"
+    )
+    assert "Not comparable with this run" in html and "published-long" not in render_section(
+        long_run, "long_clips"
+    )

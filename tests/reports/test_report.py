@@ -347,7 +347,7 @@ def test_published_totals_follow_the_formula() -> None:
     """Guards against a slip of the pen: Total = (4 Quality + Semantic) / 5 holds for every copied line within
     0.02.
     """
-    lines = [line.totals for found in read_published().values() for line in found]
+    lines = [line.totals for found in read_published().totals.values() for line in found]
     lines = [line for line in lines if line.quality is not None and line.semantic is not None]
     assert len(lines) >= 20
     for line in lines:

@@ -1,4 +1,5 @@
 # manifest + mp4 -> long/<row>.json -> aggregate/long.json: what pixels say (suites of long clips alone)
+from workflow.planning.suite import OFFICIAL_BENCHMARKS
 
 
 rule measure_long:
@@ -34,6 +35,11 @@ rule long_table:
         prompts="<results>/prompts/prompts.jsonl",
         manifests=expand("<results>/clips/{row}/manifest.jsonl", row=WITH_CLIPS),
         measured=expand("<results>/long/{row}.json", row=WITH_CLIPS),
+        results=(
+            expand("<results>/scores/{row}/{dimension}.result.json", row=WITH_CLIPS, dimension=CHOSEN.dimensions)
+            if SUITE.benchmark in OFFICIAL_BENCHMARKS
+            else []
+        ),
     output:
         table="<run>/aggregate/long.json",
     log:
@@ -50,6 +56,7 @@ rule long_table:
         " --prompts {input.prompts:q}"
         " --manifests {input.manifests:q}"
         " --measured {input.measured:q}"
+        " --results {input.results:q}"
         " --settings {params.settings:q}"
         " --output {output.table:q}"
         " > {log:q} 2>&1"

@@ -14,7 +14,7 @@ from evaluation.command import command, run
 from evaluation.files import file_sha256
 from evaluation.long_series import LongRow
 from evaluation.long_table import long_table
-from evaluation.records import Prompt, ScoresTable, parse, read_json, read_jsonl, write_json
+from evaluation.records import DimensionResult, Prompt, ScoresTable, parse, read_json, read_jsonl, write_json
 from evaluation.selection import compare_inputs, hashes_of
 
 log = logging.getLogger("long_table")
@@ -32,7 +32,11 @@ def join_rows(flags: argparse.Namespace) -> None:
         compare_inputs(str(path), row.inputs, hashes_of(flags.prompts, manifest), "measure")
     hashes = {row.row: file_sha256(path) for row, path in zip(rows, flags.measured, strict=True)}
     prompts = read_jsonl(Prompt, flags.prompts)
-    table = long_table(scores.suite, prompts, rows, settings, scores.inputs, hashes)
+    results = [read_json(DimensionResult, path) for path in flags.results]
+    for result, path in zip(results, flags.results, strict=True):
+        if scores.inputs.results.get(result.row, {}).get(result.dimension) != file_sha256(path):
+            raise ValueError(f"{path} is not the file that {flags.scores} is of; aggregate again.")
+    table = long_table(scores.suite, prompts, rows, settings, scores.inputs, hashes, results)
     write_json(flags.output, table)
     log.info("long clips of %d rows, %d pairs", len(rows), len(table.pairs))
 
@@ -44,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--measured", required=True, type=Path, nargs="+", help="long/<row>.json of every row, in that order"
     )
+    parser.add_argument("--results", type=Path, nargs="*", default=[], help="scores of pieces of every row")
     return run(parser, arguments, join_rows)
 
 
