@@ -10,13 +10,12 @@ Every clip depends on the row's clip, the list of prompts, prompt and sample onl
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from evaluation.clips import ClipFrames
 from evaluation.records import Prompt
 
 SPOT = 8
@@ -60,17 +59,30 @@ def other_prompts(prompts: Sequence[Prompt]) -> dict[str, str]:
     return {prompts[row].id: prompts[place].id for row, place in zip(rows, columns, strict=True)}
 
 
-def altered_frames(kind: str, frames: ClipFrames, seed: str) -> ClipFrames:
-    """The control's frames from those of a clip, uint8 [T, H, W, 3]. seed: a text that names the clip."""
+def altered_frames(kind: str, frames: Iterable[NDArray[np.uint8]], seed: str) -> Iterator[NDArray[np.uint8]]:
+    """The control's frames from those of a clip, uint8 [H, W, 3] each. seed: a text that names the clip.
+
+    One frame is in memory, but for shuffled ones, which all are.
+    """
+    if kind not in ("noise", "frozen_first_frame", "shuffled_frames"):
+        raise ValueError(f"{kind!r} makes no frames; expected noise, frozen_first_frame or shuffled_frames.")
+    return _altered(kind, iter(frames), seed)
+
+
+def _altered(kind: str, frames: Iterator[NDArray[np.uint8]], seed: str) -> Iterator[NDArray[np.uint8]]:
     digest = hashlib.sha256(f"{kind}|{seed}".encode()).digest()
     draw = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
     if kind == "frozen_first_frame":
-        return np.repeat(frames[:1], len(frames), axis=0)
-    if kind == "shuffled_frames":
-        return frames[draw.permutation(len(frames))]
-    if kind == "noise":
-        height, width = frames.shape[1:3]
-        spots = frames[:, ::SPOT, ::SPOT]
-        mixed = np.stack([draw.permutation(frame.reshape(-1, 3)) for frame in spots]).reshape(spots.shape)
-        return mixed.repeat(SPOT, axis=1).repeat(SPOT, axis=2)[:, :height, :width]
-    raise ValueError(f"{kind!r} makes no frames; expected noise, frozen_first_frame or shuffled_frames.")
+        first = next(frames)
+        yield first
+        for _ in frames:
+            yield first
+    elif kind == "shuffled_frames":
+        held = list(frames)
+        for place in draw.permutation(len(held)):
+            yield held[place]
+    else:
+        for frame in frames:
+            spots = frame[::SPOT, ::SPOT]
+            mixed = draw.permutation(spots.reshape(-1, 3)).reshape(spots.shape)
+            yield mixed.repeat(SPOT, axis=0).repeat(SPOT, axis=1)[: frame.shape[0], : frame.shape[1]]

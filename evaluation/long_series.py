@@ -6,6 +6,7 @@ One frame and small copies of all are held at a time, so that memory does not gr
 from collections.abc import Iterable
 from typing import Literal, get_args
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -90,26 +91,32 @@ class PixelSeries:
     def add(self, frame: NDArray[np.uint8]) -> None:
         """The next frame, uint8 [H, W, 3]."""
         if self._before is not None:
-            change = np.maximum(frame, self._before) - np.minimum(frame, self._before)
-            self.motion.append(float(change.mean()))
+            self.motion.append(cv2.norm(frame, self._before, cv2.NORM_L1) / frame.size)
         self._before = frame
-        luma = frame @ BRIGHTNESS
-        high, low = frame.max(2).astype(np.float64), frame.min(2)
-        self.brightness.append(float(luma.mean()))
-        self.saturation.append(
-            float(np.divide(high - low, high, where=high > 0, out=np.zeros_like(high)).mean())
-        )
-        around = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:]
-        self.detail.append(float(np.abs(4 * luma[1:-1, 1:-1] - around).mean()))
+        red, green, blue = cv2.split(frame)
+        high, low = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
+        self.brightness.append(float(BRIGHTNESS @ cv2.mean(frame)[:3]))
+        self.saturation.append(float(SATURATION[high, low].mean()))
+        luma = cv2.transform(frame.astype(np.float32), BRIGHTNESS[None].astype(np.float32))
+        edges = np.ascontiguousarray(cv2.Laplacian(luma, cv2.CV_32F, ksize=1)[1:-1, 1:-1])
+        self.detail.append(cv2.norm(edges, cv2.NORM_L1) / edges.size)
         self.copies.append(_small_copy(frame))
+
+
+def _saturations() -> NDArray[np.float64]:
+    """Saturation (HSV) by a pixel's largest and smallest value, [256, 256]; 0 of black."""
+    high, low = np.meshgrid(np.arange(256.0), np.arange(256.0), indexing="ij")
+    return np.divide(high - low, high, where=high > 0, out=np.zeros_like(high))
+
+
+SATURATION = _saturations()
 
 
 def _small_copy(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Means over SMALL_COPY x SMALL_COPY cells, flat."""
-    rows, columns = (np.linspace(0, n, min(SMALL_COPY, n) + 1).astype(int) for n in frame.shape[:2])
-    sums = np.add.reduceat(np.add.reduceat(frame, rows[:-1], 0, np.float32), columns[:-1], 1, np.float32)
-    sums /= np.outer(np.diff(rows), np.diff(columns))[:, :, None]
-    return np.asarray(sums, np.float32).ravel()
+    height, width = (min(SMALL_COPY, n) for n in frame.shape[:2])
+    small = cv2.resize(frame.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32).ravel()
 
 
 def pixel_series(frames: Iterable[NDArray[np.uint8]]) -> PixelSeries:

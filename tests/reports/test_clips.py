@@ -236,3 +236,14 @@ def test_the_widest_differences_take_turns_with_every_kind(folder: Path) -> None
     assert widest_prompts(["a", "b", "c"], scores, known) == [prompts[-1].id, prompts[3].id]
     first = embed(folder, prompts, lines, {}, 10**9, widest=["style_01"])
     assert next(iter(first.clips)) == "style_01"
+
+
+def test_the_poster_of_a_long_clip_shows_four_moments(tmp_path: Path) -> None:
+    """First frame, one third, two thirds, last: a clip that drifts shows it before it is played."""
+    levels = np.repeat([20, 90, 160, 230], 45).astype(np.uint8)
+    frames = np.broadcast_to(levels[:, None, None, None], (180, 64, 64, 3))
+    write_clip(tmp_path / "long.mp4", frames, fps=16)
+    image = np.asarray(Image.open(io.BytesIO(poster((tmp_path / "long.mp4").read_bytes()))).convert("L"))
+    assert image.shape == (128, 128)
+    quarters = [image[y : y + 64, x : x + 64].mean() for y in (0, 64) for x in (0, 64)]
+    assert quarters == pytest.approx([20, 90, 160, 230], abs=4)

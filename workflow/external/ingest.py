@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from evaluation.clip_reader import ClipError, read_clip
-from evaluation.clips import ClipShape, clip_errors, shape_of
+from evaluation.clip_reader import ClipError, open_clip
+from evaluation.clips import ClipShape, WatchedFrames
 from evaluation.code_state import this_commit
 from evaluation.files import canonical_sha256, unfinished_name
 from evaluation.records import ClipTiming, Prompt, clip_file
@@ -48,8 +48,11 @@ def verify_clips(
     for sample in samples:
         path = folder / f"{sample.clip_id}.mp4"
         try:
-            clip = read_clip(path, shape)
-            found = clip_errors(clip, shape or shape_of(clip))
+            look, frames = open_clip(path, shape)
+            watched = WatchedFrames(frames, (look.frames, look.height, look.width, 3))
+            for _ in watched:
+                pass
+            found = [watched.constant] if watched.constant else []
         except FileNotFoundError:
             found = ["was not written"]
         except ClipError as error:

@@ -1,28 +1,37 @@
 """How a clip that was sampled again compares with the one in the results. Pure but for reading clips."""
 
+import itertools
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from evaluation.clip_reader import read_clip
-from evaluation.clips import ClipFrames, frames_sha256
+from evaluation.clip_reader import open_clip
 from evaluation.files import file_sha256
 from evaluation.records import Clip
 from reports.replay import ReplayedClip
 
 
-def difference(one: ClipFrames, other: ClipFrames) -> tuple[int, float]:
-    """Largest absolute difference (0..255) of two clips [T, H, W, 3] that differ, and their PSNR in dB.
+def difference(one: Iterable[NDArray[np.uint8]], other: Iterable[NDArray[np.uint8]]) -> tuple[int, float]:
+    """Largest absolute difference (0..255) of two clips, and their PSNR in dB; 0 and infinity of equal ones.
 
-    Raises ValueError if they have different shapes.
+    one, other: frames [H, W, 3], of which one pair is held at a time. Raises ValueError if they differ in
+    number or shape.
     """
-    if one.shape != other.shape:
-        raise ValueError(
-            f"Clips of shapes {one.shape} and {other.shape} cannot be compared; they are of other settings."
-        )
-    gap = np.abs(one.astype(np.int16) - other.astype(np.int16))
-    mean_square = float(np.mean(np.square(gap, dtype=np.float64)))
-    return int(gap.max()), 10.0 * float(np.log10(255.0**2 / mean_square))
+    largest, squares, count = 0, 0, 0
+    for number, (a, b) in enumerate(itertools.zip_longest(one, other)):
+        if a is None or b is None or a.shape != b.shape:
+            shapes = [None if frame is None else frame.shape for frame in (a, b)]
+            raise ValueError(
+                f"Clips whose frames {number} have the shapes {shapes[0]} and {shapes[1]} cannot be "
+                "compared; they are of other settings."
+            )
+        gap = np.abs(a.astype(np.int16) - b.astype(np.int16))
+        largest, count = max(largest, int(gap.max())), count + gap.size
+        squares += int(np.square(gap, dtype=np.int64).sum())
+    return largest, 10.0 * math.log10(255.0**2 * count / squares) if squares else math.inf
 
 
 def compare_clip(
@@ -51,7 +60,5 @@ def compare_clip(
         return found("changed file")
     if (then.latents_sha256, then.sha256) == (now.latents_sha256, now.sha256):
         return found("bit-equal")
-    before, after = read_clip(stored).frames, read_clip(made).frames
-    if frames_sha256(before) == frames_sha256(after):
-        return found("same pictures")
-    return found("differs", *difference(before, after))
+    gap, psnr = difference(open_clip(stored).frames, open_clip(made).frames)
+    return found("differs", gap, psnr) if gap else found("same pictures")

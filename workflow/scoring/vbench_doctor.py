@@ -22,7 +22,14 @@ from evaluation.files import load_json
 from evaluation.vbench.weights import CHECKPOINTS
 from workflow.planning.resources import fetch_command, read_lock, scorer_resources
 from workflow.planning.suite import Suite
-from workflow.scoring.vbench_process import ENVIRONMENT_STAMP, VENV, environment_hash, stamp_of
+from workflow.scoring.vbench_process import (
+    ENVIRONMENT_STAMP,
+    MADE_FROM_LONG,
+    VENV,
+    VENV_LONG,
+    environment_hash,
+    stamp_of,
+)
 
 INSTALL = "envs/vbench/install.sh"
 CLIP_FRAMES, CLIP_FPS = 9, 16
@@ -48,7 +55,18 @@ class DoctorCheck(NamedTuple):
 def check_scorer(suite: Suite, root: Path, *, released: bool) -> list[DoctorCheck]:
     """Every line about the official scorer of a suite. released: whether `weights=released` was asked for."""
     checkpoints = check_checkpoints(suite, root, released=released)
-    return [*check_environment(suite, root), *checkpoints, check_scratch(suite, root)]
+    between = [check_between(root)] if suite.clip.long_fps else []
+    return [*check_environment(suite, root), *between, *checkpoints, check_scratch(suite, root)]
+
+
+def check_between(root: Path) -> DoctorCheck:
+    """Whether the environment of DINOv2 and DreamSim is built, which suites of long clips need too."""
+    venv = root / VENV_LONG
+    built = (venv / "bin/python").is_file() and (venv / ENVIRONMENT_STAMP).is_file()
+    if built and stamp_of(venv) == environment_hash(root, MADE_FROM_LONG):
+        return DoctorCheck("ok", "vbench long", f"{VENV_LONG} is built (DINOv2, DreamSim)")
+    said = f"{VENV_LONG} is {'of another lock' if built else 'not built'}; scoring builds it when it begins"
+    return DoctorCheck("note", "vbench long", said)
 
 
 def check_environment(suite: Suite, root: Path) -> list[DoctorCheck]:

@@ -23,7 +23,8 @@ ENVIRONMENT_STAMP = "raven-bench.stamp"
 """File in it that says what it was made from."""
 MADE_FROM = ("envs/vbench/requirements.lock", "envs/vbench/install.sh")
 MADE_FROM_LONG = ("envs/vbench_long/requirements.lock", "envs/vbench_long/install.sh")
-"""Of the environment in which clip-to-clip consistency of long clips is measured, .venvs/vbench_long."""
+"""Of the environment in which clip-to-clip consistency of long clips is measured."""
+VENV_LONG = ".venvs/vbench_long"
 
 
 def environment_hash(root: Path, made_from: Sequence[str] = MADE_FROM) -> str:

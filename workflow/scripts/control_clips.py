@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.clip_controls import altered_frames, other_prompts
-from evaluation.clips import ClipShape, write_clip
+from evaluation.clips import ClipShape, ClipWriter
 from evaluation.command import run
 from evaluation.files import canonical_sha256, unfinished_name
 from evaluation.records import Clip, Prompt, clip_id, read_jsonl
 from evaluation.shards import Sample, samples_to_render
-from evaluation.verified_clips import read_verified_clip, verified_path
+from evaluation.verified_clips import open_verified_clip, verified_path
 from workflow.external.ingest import ShardIntake
 from workflow.external.work_list import shard_samples
 from workflow.sampling.shard import ShardJob, settings_from, shard_command, wanted_clips, write_shard
@@ -57,7 +57,10 @@ def make_clip(kind: str, folder: Path, clip: Clip, target: Path, *, seed: str) -
     which takes no room.
     """
     if kind != "shuffled_captions":
-        write_clip(target, altered_frames(kind, read_verified_clip(folder, clip).frames, seed), fps=clip.fps)
+        frames = altered_frames(kind, open_verified_clip(folder, clip).frames, seed)
+        with ClipWriter(target, height=clip.height, width=clip.width, fps=clip.fps) as writer:
+            for frame in frames:
+                writer.append(frame[None])
         return
     source = verified_path(folder, clip)
     try:
