@@ -141,7 +141,8 @@ def _distillation(lines: Sequence[StudentLine]) -> list[str]:
             least, most = (-line.minus["total"][0].mean for line in (below[0], below[-1]))
             to = "" if len(below) == 1 else f" to {most:z.2f} ({below[-1].student.label})"
             said.append(
-                f"{count_word(len(below))} of {count_word(len(students))} models stand below it, by "
+                f"{count_word(len(below))} of {count_word(len(students))} models "
+                f"{'stands' if len(below) == 1 else 'stand'} below it, by "
                 f"{least:z.2f} ({below[0].student.label}){to} points"
             )
         said += [f"not distinguishable from it: {and_joined(same)}"] if same else []

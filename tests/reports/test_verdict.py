@@ -359,3 +359,30 @@ def test_the_verdict_is_true_in_simulated_runs(name: str) -> None:
         unranked = [sentence for sentence in verdict_of(table).others if "Not ranked" in sentence]
         assert unranked == [f"Not ranked: {x} (15 of 16 dimensions scored; missing: scene)." for x in absent]
     assert right >= 8
+
+
+TAUGHT: list[tuple[Totals, str, str]] = [
+    ({"a": 79.0, "t": 83.0}, "a:t", "A minus its teacher T, -4.00 points [-4.50, -3.50], p = 0.001."),
+    (
+        {"a": 79.0, "b": 81.0, "c": 82.9, "d": 84.0, "t": 83.0}, "a:t b:t d:t",
+        "teacher T; two of four models stand below it, by 2.00 (B) to 4.00 (A) points; not distinguishable "
+        "from it: C; above it: D.",
+    ),
+    ({"a": 79.0, "b": 81.0, "t": 83.0}, "a:t", "one of two models stands below it, by 4.00 (A) points; not"),
+    ({"a": 79.0, "b": 81.0, "t": 83.0}, "", "teacher T; not distinguishable from it: B and A."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "different", "sentence"), TAUGHT)
+def test_what_distillation_cost_is_one_sentence(rows: Totals, different: str, sentence: str) -> None:
+    """The teacher is named in it and nowhere else: it is neither ranked nor at the top."""
+    table = made_table(rows, different)
+    teacher = table.rows[-1].model_copy(update={"kind": "teacher", "ranks": {}})
+    table = table.model_copy(update={"rows": (*table.rows[:-1], teacher)})
+    said = verdict_of(table)
+    (cost,) = [one for one in said.others if one.startswith("Cost of distillation: ")]
+    assert sentence in cost
+    assert not any(" T " in one for one in said.sentences if one != cost)
+    incomplete = teacher.model_copy(update={"total": None, "incomplete": "15 of 16"})
+    table = table.model_copy(update={"rows": (*table.rows[:-1], incomplete)})
+    assert not [one for one in verdict_of(table).sentences if "distillation" in one]
