@@ -32,8 +32,8 @@ def rows_of_kind(baselines: Baselines, kind: str) -> list[str]:
 
 def teachers_of(suite: Suite, baselines: Baselines) -> list[str]:
     """Rows that denoise all frames together, where the suite has others, which are distilled from such."""
-    native = [row for row in suite.baselines if isinstance(baselines[row], Baseline)]
-    full = [row for row in native if baselines[row].rollout.kind == "full"]
+    native = {row: one for row in suite.baselines if isinstance(one := baselines[row], Baseline)}
+    full = [row for row, one in native.items() if one.rollout.kind == "full"]
     return full if len(full) < len(native) else []
 
 
