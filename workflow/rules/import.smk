@@ -3,7 +3,6 @@
 from workflow.planning.row_plan import results_settings
 
 
-
 rule import_clips:
     """Take in the finished clips of a row, all of them or none."""
     input:
@@ -66,9 +65,9 @@ for row_of_results in RESULTS:
             "<results>/logs/import_results/{row}.log",
         benchmark:
             "<results>/benchmarks/import_results/{row}.tsv"
-        localrule: True
         wildcard_constraints:
             row=row_of_results,
+        localrule: True
         params:
             suite=SUITE.suite,
             settings=lambda wc: as_json(
