@@ -135,7 +135,7 @@ def test_a_prompt_list_and_one_length_add_a_dimension_and_curves(project: Path, 
         assert {clip.frame_values is None for clip in result.clips} == {backend == "official"}
     for name in chosen:
         values = [[line["video_results"] for line in found[b][name][1]] for b in ("fast", "official")]
-        assert values[0] == pytest.approx(values[1], rel=1e-5)
+        assert values[0] == pytest.approx(values[1], rel=1e-4, abs=1e-6)
 
 
 def test_some_clips_of_vbench_s_own_names_are_standard_without_totals(project: Path, tmp_path: Path) -> None:
