@@ -158,7 +158,8 @@ def score_row(flags: argparse.Namespace, score: ClipScorer) -> None:
     scores = score_clips(flags.dimension, score, selected, flags.clips)
     if not scores:
         raise ValueError(
-            f"The static filter kept no clip of row {flags.row} for {flags.dimension}; nothing can be scored."
+            f"The static filter kept no clip of row {flags.row} for {flags.dimension}, so nothing can be "
+            "scored; leave the dimension out, or bring samples that stand still."
         )
     mean = round(math.fsum(item.value for item in scores) / len(scores), 6)
     files = {clip.clip_id: clip.file for clip in inputs.manifest}

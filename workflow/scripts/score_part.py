@@ -41,7 +41,8 @@ def score_part(flags: argparse.Namespace) -> None:
         every = cut_entries(flags.dimension, inputs, flags.pieces)
     if not every:
         raise ValueError(
-            f"The static filter kept no clip of row {flags.row} for {flags.dimension}; nothing can be scored."
+            f"The static filter kept no clip of row {flags.row} for {flags.dimension}, so nothing can be "
+            "scored; leave the dimension out, or bring samples that stand still."
         )
     entries = entries_of_part(every, *parse_shard(flags.part))
     names = [name for name, _ in named_clips(entries)]
