@@ -55,9 +55,10 @@ def products_dtype(layer: LinearLayer, device: torch.device) -> torch.dtype:
 
 def apply_linear(layer: LinearLayer, x: Tensor | QuantisedRows) -> Tensor:
     """A linear layer in the dtype of its product (the explicit form of autocast)."""
-    fp8 = isinstance(layer, Fp8Linear)
-    assert fp8 or isinstance(x, Tensor), "only layers in fp8 take codes"
-    out: Tensor = layer(x if fp8 else x.to(products_dtype(layer, x.device)))
+    if not isinstance(layer, Fp8Linear):
+        assert isinstance(x, Tensor), "only layers in fp8 take codes"
+        x = x.to(products_dtype(layer, x.device))
+    out: Tensor = layer(x)
     return out
 
 
@@ -182,12 +183,12 @@ def store_heads(
     size = v.shape[-1]
     queries = rms_norm_rotate(q, weights[0], eps, size, rope, fused=fused)
     normed = rms_norm_rotate(k, weights[1], eps, size, rope if rotate_keys else None, fused=fused)
-    heads = (queries, normed, v)
     if scales is not None:
-        heads = tuple(quantise_heads(x, scale) for x, scale in zip(heads, scales, strict=True))
-    keys.copy_(heads[1])
-    values.copy_(heads[2])
-    return heads[0]
+        queries, normed = quantise_heads(queries, scales.q), quantise_heads(normed, scales.k)
+        v = quantise_heads(v, scales.v)
+    keys.copy_(normed)
+    values.copy_(v)
+    return queries
 
 
 def joined_linear(*layers: LinearLayer) -> tuple[Tensor, Tensor] | None:

@@ -337,7 +337,9 @@ class WanBlock(nn.Module):
         """Keys and values of embedded text; a method of the block, so that FSDP gathers its weights."""
         return self.cross_attn.key_value(context)
 
-    def _modulated_norm(self, stream: Residual, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    def _modulated_norm(
+        self, stream: Residual, scale: Tensor, shift: Tensor
+    ) -> tuple[Tensor, Tensor | QuantisedRows]:
         into = self.self_attn.q  # its products have the dtype of all products of the block
         return add_modulated_norm(
             stream, scale, shift, eps=self.eps, fp32=self.fp32, into=into, fused=self.fused
