@@ -50,8 +50,9 @@ class MemoryBlock(nn.Module):
         """x: [B, T, C, H, W]; before: [B, 1, C, H, W], the last frame of the step before, None for zeros."""
         first = torch.zeros_like(x[:, :1]) if before is None else before
         shown = torch.cat([x, torch.cat([first, x[:, :-1]], dim=1)], dim=2)
-        out: Tensor = functional.relu(self.conv(_pictures(shown)) + _pictures(x))
-        return out.unflatten(0, x.shape[:2])
+        pictures = functional.relu(self.conv(_pictures(shown)) + _pictures(x))
+        out: Tensor = pictures.unflatten(0, x.shape[:2])
+        return out
 
 
 class TimeConv(nn.Module):
@@ -64,9 +65,10 @@ class TimeConv(nn.Module):
 
     def grown(self, x: Tensor) -> Tensor:
         """[B, T, C, H, W] -> [B, k T, C, H, W]."""
-        return rearrange(
+        out: Tensor = rearrange(
             self.conv(_pictures(x)), "(b t) (k c) h w -> b (t k) c h w", b=x.shape[0], c=x.shape[2]
         )
+        return out
 
 
 class TinyAutoencoder(nn.Module):
@@ -125,7 +127,7 @@ class TinyDecoder:
         weight = next(module.decoder.parameters())
         self.device, self.dtype = weight.device, weight.dtype
         if self.device.type == "cuda":
-            module.to(memory_format=torch.channels_last)
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         shape = (LATENT_CHANNELS, 1, 1)
         self.mean = torch.tensor(LATENT_MEAN if scaled else [0.0] * LATENT_CHANNELS, device=self.device).view(
             shape

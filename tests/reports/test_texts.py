@@ -211,6 +211,25 @@ def test_subset_and_foreign_rows_are_said(finished: Path) -> None:
     assert len(re.findall(r"(?<!\\)\|", cells[0])) == 8
 
 
+def test_what_is_computed_in_fp8_or_decoded_small_is_said(finished: Path) -> None:
+    """Among what is not to be compared, by label, and in the methods; of other runs nothing is said."""
+    given = synthetic.report_settings()
+    rows, config = given["rows"], given["config"]
+    rows["raven"]["settings"] |= {"precision": "fp8", "decoder": "tiny"}
+    config["variants"] = {"raven": {"baseline": "cm_grpo", "precision": "fp8", "decoder": "tiny"}}
+    config["model"]["tiny_decoder"] = "resources/weights/tiny/taew2_1.pth"
+    varied, plain = run_of(finished, rows=rows, config=config), run_of(finished)
+    reasons, methods = " ".join(not_comparable(varied, published=False)), methods_markdown(varied)
+    label = rows["raven"]["label"]
+    assert f"Precision: {label} computed in 8-bit floating point" in reasons
+    assert f"Decoder: frames of {label} are a small decoder's" in reasons
+    assert "different precision" not in reasons, "that is for last digits"
+    assert "multiply in 8-bit floating point" in methods
+    assert "taew2" in methods
+    same = " ".join(not_comparable(plain, published=False)) + methods_markdown(plain)
+    assert not re.search("8-bit|small decoder|decoder: tiny", same)
+
+
 def test_marks_and_groups_are_in_the_exports(run: Run) -> None:
     """What the page marks, LaTeX marks: the best total of the synthetic run is bold there, its group is 1."""
     text = latex(run.table, "toybox")

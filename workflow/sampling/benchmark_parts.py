@@ -115,8 +115,8 @@ def random_tiny(device: torch.device, dtype: torch.dtype) -> Codec:
         module = TinyAutoencoder()
     with torch.no_grad():
         last = module.decoder[-1]
-        last.weight.mul_(FAINT)  # type: ignore[operator,union-attr]
-        last.bias.fill_(0.5)  # type: ignore[operator,union-attr]
+        last.weight.mul_(FAINT)  # type: ignore[operator]
+        last.bias.fill_(0.5)  # type: ignore[operator]
     return TinyDecoder(torch.nn.Module.to(module, dtype=dtype), scaled=False)
 
 
