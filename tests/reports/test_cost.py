@@ -80,10 +80,12 @@ def test_estimated_and_measured_stages_hold_the_same_jobs() -> None:
     nothing the estimate is jobs times their start-up, stage by stage, and on GPUs of jobs that hold one.
     """
     given = load_suite(ROOT, [], {})
-    idle = given.rates.model_copy(update={"train_s": 0, "sample_s": 0, "score_s": 0, "job_s": 1.0})
+    idle = given.rates.model_copy(
+        update={"train_s": 0, "sample_s": 0, "row_sample_s": {}, "score_s": 0, "job_s": 1.0}
+    )
     suite = given.model_copy(update={"rates": idle})
     found = estimated_cost(suite, planned_prompts(suite, ROOT))
-    rows = 14
+    rows = 15
     assert found.seconds == {"train": 3, "sample": rows, "score": rows * 17, "rest": 3 + 2 + rows}
     assert found.total_s == found.jobs
     on_gpu = estimated_cost(suite.model_copy(update={"device": "cuda"}), planned_prompts(suite, ROOT))
