@@ -63,7 +63,9 @@ def test_the_screen() -> None:
     jobs += [NeededJob("sample", AGAIN), *[NeededJob("render", NOT_MADE)] * 2]
     cost = estimated_cost(suite, planned_prompts(suite, ROOT), Counter(job.rule for job in jobs))
     rates = suite.rates
-    minutes = (rates.train_s + 244 / suite.sample.shards * 81 / 16 * rates.sample_s + 6 * rates.job_s) / 60
+    of_teacher = rates.row_sample_s["wan_teacher_guidance3"]
+    sampling = (9 * 244 * rates.sample_s + 76 * of_teacher) / 10 * suite.clip.seconds
+    minutes = (rates.train_s + sampling / suite.sample.shards + 6 * rates.job_s) / 60
     first = work_line(cost, "To do, about 3 min on 2 cores")
     assert summary(jobs, first, "More: --list").splitlines() == [
         f"To do, about 3 min on 2 cores: 6 jobs, {minutes:.1f} core-minutes, up to 29.3 MB of new clips.",
