@@ -249,8 +249,8 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
         file = root / baseline_file(suite, row)
         if not file.is_file() or not _is_full(file):
             raise ValueError(
-                f"{where}: row_samples names {row!r}, which is no teacher (rollout.kind full); all other rows "
-                "have every sample, so take it out."
+                f"{where}: row_samples names {row!r}, which is no teacher (rollout.kind full); all other "
+                "rows have every sample, so take it out."
             )
         if suite.benchmark in OFFICIAL_BENCHMARKS or suite.sample.noise != "portable":
             raise ValueError(
