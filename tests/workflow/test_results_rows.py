@@ -171,6 +171,35 @@ def test_a_run_json_comes_back_through_the_dag_with_every_number_of_its_run(tmp_
 
 
 @pytest.mark.slow
+def test_a_row_of_results_stands_beside_rows_with_clips(tmp_path: Path) -> None:
+    """Guards a mixed suite: the tests of two rows are the same whether the second has clips or scores alone;
+    a control and a dimension of the user's are of the first alone.
+    """
+    project = tmp_path / "project"
+    copy_project(project, SUITE)
+    write_clips(project)
+    assert snakemake(project, "own").returncode == 0
+    (project / "baselines/theirs.yaml").write_text(ROW % ("theirs", "Theirs", "results/own/run.json", "dark"))
+    custom = "custom_dimensions: {colour_drift: {file: evaluation/custom/colour_drift.py}}\n"
+    mixed = SUITE.replace("suite: own", "suite: mixed").replace("[bright, dark]", "[bright, theirs]")
+    mixed = mixed.replace("controls: []", "controls: [frozen_first_frame_of_bright]").replace(
+        "prompts: {", f"{custom}prompts: {{"
+    )
+    (project / "workflow/config/mixed.yaml").write_text(mixed)
+    done = snakemake(project, "mixed")
+    assert done.returncode == 0, done.stderr[-3000:]
+    own, found = (read_finished_run(project / f"results/{name}") for name in ("own", "mixed"))
+    expected = [pair.model_copy(update={"b": "theirs"}) for pair in own.table.pairs]
+    assert [pair for pair in found.table.pairs if pair.b == "theirs"] == expected
+    rows = {row.row: row for row in found.table.rows}
+    assert "colour_drift" in rows["bright"].dimensions and "colour_drift" not in rows["theirs"].dimensions
+    assert not found.manifests["theirs"] and found.manifests["bright"]
+    page = (project / "results/mixed/report.html").read_text(encoding="utf-8")
+    assert "toybox checkers, not VBench, some scores imported as declared" in page
+    assert not planned(project, "mixed")
+
+
+@pytest.mark.slow
 def test_two_leaderboard_zips_come_through_the_dag_with_the_numbers_of_their_rows(tmp_path: Path) -> None:
     """Guards `raven-bench compare a.zip b.zip --output`: a whole standard suite, exported, whose report
     has the rows' own scores, intervals and tests to the last digit, without VBench, its list or a clip.
