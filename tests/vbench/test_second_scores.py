@@ -64,6 +64,37 @@ def test_what_a_job_says_of_the_text() -> None:
     assert set(second.modules) - set(own_scorer.modules) == {"evaluation.vbench.worker.scorers.given_text"}
 
 
+ADAPTED = """
+import importlib, json, sys
+from pathlib import Path
+from tests.vbench.random_cache import make_vocabulary
+from evaluation.vbench.worker.job import isolate_process
+cache = Path(sys.argv[1])
+isolate_process(cache)
+make_vocabulary(cache)
+from evaluation.vbench.worker.scorers.given_text import read_given_text
+for dimension in ("overall_consistency", "temporal_style"):
+    module = importlib.import_module(f"vbench.{dimension}")
+    read_given_text(module, None)
+    entry = {"prompt_en": "a", "prompt_scored": "b c", "dimension": [dimension], "video_list": ["a-0.mp4"]}
+    Path(cache, "info.json").write_text(json.dumps([entry]))
+    found = module.load_dimension_info(str(cache / "info.json"), dimension=dimension, lang="en")
+    assert found == (["a-0.mp4"], [{"prompt": "b c", "video_list": ["a-0.mp4"]}]), found
+    assert module.clip.tokenize(["long words " * 200]).shape == (1, 77)
+"""
+
+
+@tiny.needs_environment()
+@pytest.mark.vbench
+def test_the_package_s_modules_read_the_given_text(tmp_path: Path) -> None:
+    """Guards the names that the function replaces, without a network: text, files, tokens of a long text."""
+    done = subprocess.run(
+        [tiny.PYTHON, "-W", "ignore", "-c", ADAPTED, tmp_path],
+        check=False, cwd=tiny.ROOT, env=tiny.environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 @tiny.needs_environment()
 @pytest.mark.vbench
 def test_the_extended_text_scores_as_if_it_named_the_clips(tmp_path: Path) -> None:
