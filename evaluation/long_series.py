@@ -106,7 +106,7 @@ class PixelSeries:
 def _saturations() -> NDArray[np.float64]:
     """Saturation (HSV) by a pixel's largest and smallest value, [256, 256]; 0 of black."""
     high, low = np.meshgrid(np.arange(256.0), np.arange(256.0), indexing="ij")
-    return np.divide(high - low, high, where=high > 0, out=np.zeros_like(high))
+    return np.asarray(np.divide(high - low, high, where=high > 0, out=np.zeros_like(high)), np.float64)
 
 
 SATURATION = _saturations()

@@ -71,8 +71,8 @@ class Published(Record, strict=True):
 
     @model_validator(mode="after")
     def _known_sources(self) -> Published:
-        every = [*self.rows.values(), *self.long.values()]
-        used = {entry.source for entries in every for entry in entries}
+        used = {entry.source for entries in self.rows.values() for entry in entries}
+        used |= {entry.source for entries in self.long.values() for entry in entries}
         if unknown := sorted(used - set(self.sources)):
             raise ValueError(f"sources {', '.join(unknown)} are not listed under `sources`")
         return self
