@@ -26,7 +26,7 @@ def poster(content: bytes) -> bytes:
         count = stream.frames
         long = count > LONG_POSTER_S * float(stream.average_rate or 16)
         places = [round(part * (count - 1) / 3) for part in range(4)] if long else [count // 2]
-        images = []
+        images: list[Image.Image] = []
         for number, frame in enumerate(container.decode(stream)):
             if number == places[len(images)]:
                 images.append(Image.fromarray(frame.to_ndarray(format="rgb24")))

@@ -93,7 +93,8 @@ def cut_clip(clips: Path, clip: Clip, folder: Path, encoding: PieceEncoding) -> 
     look = look_at_clip(content, f"{clip.clip_id} of row {clip.row}")
     planned = planned_pieces(clip)
     last: deque[NDArray[np.uint8]] = deque(maxlen=len(planned[0][1]))
-    made, converter, form = [], VideoReformatter(), "rgb24"
+    made: list[Clip] = []
+    converter, form = VideoReformatter(), "rgb24"
     for number, frame in enumerate(shown_frames(content, look)):
         if number == 0 and encoding == "direct" and frame.format.name == "yuv420p" and frame.color_range != 2:
             form = "yuv420p"

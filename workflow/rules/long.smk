@@ -36,7 +36,11 @@ rule long_table:
         manifests=expand("<results>/clips/{row}/manifest.jsonl", row=WITH_CLIPS),
         measured=expand("<results>/long/{row}.json", row=WITH_CLIPS),
         results=(
-            expand("<results>/scores/{row}/{dimension}.result.json", row=WITH_CLIPS, dimension=CHOSEN.dimensions)
+            expand(
+                "<results>/scores/{row}/{dimension}.result.json",
+                row=WITH_CLIPS,
+                dimension=CHOSEN.dimensions,
+            )
             if SUITE.benchmark in OFFICIAL_BENCHMARKS
             else []
         ),

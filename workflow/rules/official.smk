@@ -23,7 +23,9 @@ wildcard_constraints:
 
 def between_of(wildcards):
     """What was measured between the pieces of long clips, for the dimensions that it is a part of."""
-    return [f"{FOLDERS.results}/between/{wildcards.row}.json"] if LONG and wildcards.dimension in FUSED else []
+    return (
+        [f"{FOLDERS.results}/between/{wildcards.row}.json"] if LONG and wildcards.dimension in FUSED else []
+    )
 
 
 def whole_results(wildcards):

@@ -47,9 +47,7 @@ rule between_environment:
         made_from=LONG_HASH,
         torch="" if SUITE.device == "auto" else f"--torch {SUITE.device}",
     shell:
-        "envs/vbench_long/install.sh"
-        " {params.torch}"
-        " > {log:q} 2>&1"
+        "envs/vbench_long/install.sh" " {params.torch}" " > {log:q} 2>&1"
 
 
 rule between_pieces:

@@ -105,7 +105,7 @@ def compare_videos(job: WorkerJob) -> dict[str, dict[str, dict[str, list[float]]
         "subject_consistency": open_dinov2(cache / DINOV2_FILE, device),
         "background_consistency": open_dreamsim(cache / DREAMSIM_FOLDER, device),
     }
-    answer = {}
+    answer: dict[str, dict[str, dict[str, list[float]]]] = {}
     for name, file in job["videos"].items():
         images = torch.from_numpy(np.load(file, allow_pickle=False)).permute(0, 3, 1, 2)
         answer[name] = {
