@@ -562,7 +562,8 @@ class Declared(Section):
     """What a baseline says about itself and we cannot check; None is shown as unknown in the report's audit.
 
     steps: network evaluations per chunk. prompts: which of a prompt's two texts the model was given, or that
-    it was another one; rows are compared only with rows that say the same.
+    it was another one; rows are compared only with rows that say the same. text: of scores computed elsewhere
+    alone, the text that scored; clips are scored here, by the short one.
     """
 
     steps: Count | None
@@ -571,6 +572,16 @@ class Declared(Section):
     prompts: Literal["short", "extended", "other"] | None
     precision: PlainLine | None
     encoder: PlainLine | None
+    text: Literal["short", "extended"] | None = None
+
+
+def _of_clips(declared: Declared) -> Declared:
+    if declared.text is not None:
+        raise ValueError("text is of scores computed elsewhere, but these clips are scored here; take it out")
+    return declared
+
+
+DeclaredClips = Annotated[Declared, AfterValidator(_of_clips)]
 
 
 class ExternalBaseline(Section):
@@ -594,7 +605,7 @@ class ExternalBaseline(Section):
     timeout_s: Count
     gpus: Annotated[int, Field(ge=0)]
     threads: Count
-    declared: Declared
+    declared: DeclaredClips
     licence: PlainLine
     citation: PlainLine
 
@@ -674,7 +685,7 @@ class ImportBaseline(Section):
     kind: Literal["import"]
     title: PlainLine
     clips: ImportedClips
-    declared: Declared
+    declared: DeclaredClips
     licence: PlainLine
     citation: PlainLine
 

@@ -16,7 +16,13 @@ from workflow.planning.paths import (
     weights_file,
     weights_record,
 )
-from workflow.planning.report_plan import aggregate_settings, held_gpus, report_settings, row_names
+from workflow.planning.report_plan import (
+    aggregate_settings,
+    declared_protocol,
+    held_gpus,
+    report_settings,
+    row_names,
+)
 from workflow.planning.row_plan import (
     Baselines,
     clip_settings,
@@ -200,3 +206,20 @@ def test_a_row_without_command_and_rules_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ruled.yaml").write_text(RULED)
     with pytest.raises(ValueError, match=r"baselines/ruled/rules\.smk does not exist"):
         included_rules(suite("toybox"), {"ruled": load_row(tmp_path / "ruled.yaml")}, tmp_path)
+
+
+def test_what_rows_declare_of_their_protocol(tmp_path: Path) -> None:
+    """Ours are given the extended text; others say which, and no text that scores clips which are scored
+    here.
+    """
+    from tests.workflow.other_baselines import RULED
+
+    ours = aggregate_settings(suite("toybox"), baselines(suite("toybox")), [], None)["rows"]["self_forcing"]
+    assert (ours["protocol"]["prompts"], ours["protocol"]["text"]) == ("extended", "short")
+    path = tmp_path / "ruled.yaml"
+    path.write_text(RULED.replace("prompts: null", "prompts: other"))
+    found = declared_protocol(load_row(path))
+    assert (found.prompts, found.text, found.static_filter) == ("other", "short", None)
+    path.write_text(RULED.replace("encoder: null", "encoder: null, text: short"))
+    with pytest.raises(ValueError, match="declared: text is of scores computed elsewhere"):
+        load_row(path)

@@ -273,7 +273,7 @@ def external_settings_in_use(
     """What the report's audit shows of a row that we did not sample: what is known, declared and unknown."""
     declared = {
         f"declared {name}": "unknown" if value is None else value
-        for name, value in baseline.declared.model_dump().items()
+        for name, value in baseline.declared.model_dump(exclude_unset=True).items()
     }
     if isinstance(baseline, ImportBaseline):
         return {**import_settings(suite, baseline), "clips": "made elsewhere", **declared}

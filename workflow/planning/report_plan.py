@@ -84,10 +84,13 @@ def _control_label(row: str, names: Mapping[str, Mapping[str, Any]]) -> str:
 def declared_protocol(baseline: AnyBaseline) -> Protocol:
     """What is known of a row's protocol before its prompts are: which text rendered and which one scores.
 
-    Networks of ours are given the extended text, others what they declare; scorers read the short one.
+    Networks of ours are given the extended text, others what they declare; scorers here read the short one.
     """
-    given = "extended" if isinstance(baseline, Baseline) else baseline.declared.prompts
-    return Protocol(prompts=given, text="short")
+    if isinstance(baseline, Baseline):
+        return Protocol(prompts="extended", text="short")
+    scored_here = baseline.kind in ("external", "import")
+    declared = baseline.declared
+    return Protocol(prompts=declared.prompts, text="short" if scored_here else declared.text)
 
 
 def aggregate_settings(

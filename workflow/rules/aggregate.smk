@@ -18,6 +18,7 @@ rule aggregate:
             f"<results>/scores/{row}/second/{second}/{dimension}.result.json"
             for second, dimensions in CHOSEN.second_scores.items()
             for row in CHOSEN.baselines
+            if BASELINES[row].kind != "results"
             for dimension in dimensions
         ],
         gone=gone_note(f"{FOLDERS.run}/aggregate"),
