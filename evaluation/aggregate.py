@@ -551,8 +551,8 @@ def aggregate(
     )
     ranks = ranks_by_row(pairs, ranked)
     # Families of their own, so that no row of another protocol and no control change a test of two models.
-    for group in apart:
-        pairs += _pairs(draws, list(itertools.combinations(group, 2)), design, settings.known)
+    for others in apart:
+        pairs += _pairs(draws, list(itertools.combinations(others, 2)), design, settings.known)
     for control in controls:
         samples, beside = settings.rows[control].samples, draws
         if samples is not None:

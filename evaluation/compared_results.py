@@ -199,7 +199,7 @@ def compare_results(rows: NamedRows, draws: int = DRAWS) -> ComparedResults:
     )
     every = [result for found in results.values() for result in found.values()]
     table = aggregate(SUITE, prompts, every, list(filters.values()), settings, hashes)
-    run = FinishedRun(table, prompts, {row: [] for row in rows}, filters, results, imported={})
+    run = FinishedRun(table, prompts, {row: [] for row in rows}, filters, results, imported={}, second=[])
     return ComparedResults(run, common)
 
 

@@ -246,8 +246,8 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
                 f"{', '.join(suite.rows)}."
             )
     for row in suite.row_samples:
-        file = root / baseline_file(suite, row)
-        if not file.is_file() or not _is_full(file):
+        teacher = root / baseline_file(suite, row)
+        if not teacher.is_file() or not _is_full(teacher):
             raise ValueError(
                 f"{where}: row_samples names {row!r}, which is no teacher (rollout.kind full); all other "
                 "rows have every sample, so take it out."
