@@ -539,7 +539,7 @@ BROKEN_KINDS = [
     (IMPORTED, "noise: null, ", "",
      "key 'declared.noise' is missing; allowed in 'declared' are steps, noise, seeds"),
     (IMPORTED, "prompts: null", "prompts: long",
-     "key 'declared.prompts' is 'long' but input should be 'short' or 'extended'"),
+     "key 'declared.prompts' is 'long' but input should be 'short', 'extended' or 'other'"),
 ]  # fmt: skip
 
 

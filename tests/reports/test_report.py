@@ -335,10 +335,10 @@ def test_published_file_is_strict(tmp_path: Path) -> None:
     """A misspelt key, or a number without its source, is one sentence."""
     wrong = tmp_path / "published.yaml"
     entry = "{source: x, total: 80.0, quality: 80.0, semantic: 80.0}"
-    wrong.write_text(f"sources: {{}}\nrows:\n  raven: [{entry}]\n")
+    wrong.write_text(f"sources: {{}}\nrows:\n  raven: [{entry}]\nlong: {{}}\n")
     with pytest.raises(ValueError, match="sources x are not listed"):
         read_published(wrong)
-    wrong.write_text("sources: {}\nrows: {}\nrow: {}\n")
+    wrong.write_text("sources: {}\nrows: {}\nlong: {}\nrow: {}\n")
     with pytest.raises(ValueError, match="row: Extra"):
         read_published(wrong)
 
