@@ -136,7 +136,7 @@ def test_decode_is_diffusers_decode(original: AutoencoderKLWan, vae: WanVae) -> 
     assert (theirs.abs() == 1).any() and (theirs.abs() < 0.9).any()
     frames = vae.decode_uint8(latents)
     assert frames.dtype == torch.uint8 and frames.shape == (2, 17, 16, 24, 3)
-    # truncated in float64; z / (1/std) and z * std differ in the last float32 bit, and convolutions' sums by CPU
+    # truncated in float64; z / (1/std) and z * std differ in the last float32 bit, sums by the CPU
     exact = (theirs.double() + 1) / 2 * 255
     ours = frames.permute(0, 4, 1, 2, 3).double()
     assert ((ours <= exact + 1e-2) & (ours > exact - 1 - 1e-2)).all()

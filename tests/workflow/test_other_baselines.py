@@ -759,7 +759,9 @@ def test_the_examples_of_the_page_can_be_copied(tmp_path: Path) -> None:
             name = text.split()[1]
             (tmp_path / f"{name}.yaml").write_text(text)
             kinds.append((name, load_row(tmp_path / f"{name}.yaml").kind))
-    assert kinds == [("streamer", "external"), ("theirs", "import"), ("theirs", "results"), ("steps", "external")]
+    assert kinds == [
+        ("streamer", "external"), ("theirs", "import"), ("theirs", "results"), ("steps", "external"),
+    ]  # fmt: skip
     assert [language for language, _ in blocks].count("json") == 1
     assert all(f"{{{name}}}" in page for name in PLACEHOLDERS)
 

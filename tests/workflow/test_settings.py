@@ -266,8 +266,8 @@ def test_a_suite_states_the_length() -> None:
 
 
 def test_clips_of_81_frames_keep_their_digests() -> None:
-    """Settings of one row of each policy, as versions before lengths belonged to suites hashed them (toybox: since
-    it samples sixteen clips at once): a change here samples 55,980 clips of the vbench suite again.
+    """Settings of one row of each policy, as versions before lengths belonged to suites hashed them (toybox:
+    since it samples sixteen clips at once). A change here samples 55,980 clips of the vbench suite again.
     """
     suites = [load_suite(ROOT, [ROOT / f"workflow/config/{name}.yaml"], {}) for name in ("toybox", "vbench")]
     digests = {
