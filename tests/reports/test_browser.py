@@ -187,7 +187,7 @@ def test_the_page_is_short_and_opens_fast(browser: Browser, reports: Reports) ->
     assert time.monotonic() - started < 2
     assert tab.page.evaluate("document.documentElement.scrollHeight") < 12 * 800
     lines = tab.page.locator("details.fold > summary > span").all_text_contents()
-    assert len(lines) == 11
+    assert len(lines) == 12
     assert all(len(line) < 200 and any(c.isdigit() for c in line) for line in lines)
     tab.context.close()
 

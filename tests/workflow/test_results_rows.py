@@ -87,7 +87,7 @@ results:
   version: "1"
   protocol: toybox prompts, static filter on
 """
-    + DECLARED
+    + DECLARED.replace("encoder: null", "encoder: null, text: short")
 )
 
 
@@ -195,7 +195,7 @@ def test_a_row_of_results_stands_beside_rows_with_clips(tmp_path: Path) -> None:
     assert "colour_drift" in rows["bright"].dimensions and "colour_drift" not in rows["theirs"].dimensions
     assert not found.manifests["theirs"] and found.manifests["bright"]
     page = (project / "results/mixed/report.html").read_text(encoding="utf-8")
-    assert "toybox checkers, not VBench, some scores imported as declared" in page
+    assert "toybox checkers on clips made elsewhere, not VBench, some scores imported as declared" in page
     assert not planned(project, "mixed")
 
 
