@@ -75,8 +75,7 @@ licence: CC BY 4.0
 citation: "B. Author, Theirs"
 """
 CLIPS = "name: %s\nkind: import\ntitle: Clips, %s\nclips: {path: elsewhere/%s}\n" + DECLARED
-ROW = (
-    """\
+ROW = """\
 name: %s
 kind: results
 title: %s
@@ -86,9 +85,7 @@ results:
   scorer: the toybox's checkers
   version: "1"
   protocol: toybox prompts, static filter on
-"""
-    + DECLARED.replace("encoder: null", "encoder: null, text: short")
-)
+""" + DECLARED.replace("encoder: null", "encoder: null, text: short")
 
 
 def write_clips(project: Path) -> None:
