@@ -10,6 +10,7 @@ Legend: B batch, T frames of a step at some level, C channels, H, W size at that
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -85,7 +86,7 @@ class TinyAutoencoder(nn.Module):
             encoder += [MemoryBlock(width) for _ in range(3)]
         self.encoder = nn.Sequential(*encoder, _conv(width, LATENT_CHANNELS))
         decoder: list[nn.Module] = [nn.Identity(), _conv(LATENT_CHANNELS, DECODER_WIDTHS[0]), nn.ReLU()]
-        for growth, wide, narrow in zip(DECODER_GROWTH, DECODER_WIDTHS, DECODER_WIDTHS[1:], strict=False):
+        for growth, (wide, narrow) in zip(DECODER_GROWTH, pairwise(DECODER_WIDTHS), strict=True):
             decoder += [MemoryBlock(wide) for _ in range(3)]
             decoder += [
                 nn.Upsample(scale_factor=2),
