@@ -1,4 +1,4 @@
-# manifest + mp4 -> pieces/<row> (gone when all is scored) -> between/<row>.json (long clips of the official scorer)
+# manifest + mp4 -> pieces/<row> (gone when all is scored) -> between/<row>.json, of long clips
 # Clip-to-clip consistency has an environment of its own, which is built here when first needed.
 from workflow.scoring.vbench_process import MADE_FROM_LONG
 

@@ -1,4 +1,4 @@
-# The same clips scored once more, for "What the protocol moves" alone -> scores/<row>/second/<second>/<dimension>.result.json
+# mp4, scored once more for "What the protocol moves" -> scores/<row>/second/<second>/<dimension>.result.json
 from evaluation.vbench.scorers import second_scorer
 from workflow.planning.suite import OFFICIAL_BENCHMARKS
 

@@ -24,12 +24,11 @@ def join_scores(flags: argparse.Namespace) -> None:
     """Write VBench's JSON and our DimensionResult."""
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
     kept = seen_samples(flags.second, inputs.prompts, inputs.kept)
-    clips = long_clips_of(flags.dimension, inputs.prompts, inputs.manifest, kept)
-    entries = (
-        piece_entries(flags.dimension, clips)
-        if flags.long
-        else entries_of(flags.dimension, inputs.prompts, inputs.manifest, kept)
-    )
+    if flags.long:
+        clips = long_clips_of(flags.dimension, inputs.prompts, inputs.manifest, kept)
+        entries = piece_entries(flags.dimension, clips)
+    else:
+        entries = entries_of(flags.dimension, inputs.prompts, inputs.manifest, kept)
     parts = [read_json(ScorePart, path) for path in flags.parts]
     for part in parts:
         where = f"Part {part.part} of {flags.dimension} of row {flags.row}"
