@@ -561,27 +561,34 @@ Environment = Annotated[PrefixEnvironment | UvEnvironment | CondaEnvironment, Fi
 class Declared(Section):
     """What a baseline says about itself and we cannot check; None is shown as unknown in the report's audit.
 
-    steps: network evaluations per chunk. prompts: which of a prompt's two texts the model was given, or that
-    it was another one; rows are compared only with rows that say the same. text: of scores computed elsewhere
-    alone, the text that scored; clips are scored here, by the short one.
+    steps: network evaluations per chunk.
     """
 
     steps: Count | None
     noise: PlainLine | None
     seeds: PlainLine | None
-    prompts: Literal["short", "extended", "other"] | None
     precision: PlainLine | None
     encoder: PlainLine | None
+
+
+class DeclaredClips(Declared):
+    """prompts: which of a prompt's two texts the model was given, or that it was another one; rows are
+    compared only with rows that say the same.
+    """
+
+    prompts: Literal["short", "extended", "other"] | None
+
+
+class DeclaredProtocol(Section):
+    """The protocol of scores computed elsewhere, as evaluation.records.Protocol has it. Of what is null or
+    left out nothing is known of prompts and text; filter, samples and length are then those of the suite.
+    """
+
+    prompts: Literal["short", "extended", "other"] | None = None
     text: Literal["short", "extended"] | None = None
-
-
-def _of_clips(declared: Declared) -> Declared:
-    if declared.text is not None:
-        raise ValueError("text is of scores computed elsewhere, but these clips are scored here; take it out")
-    return declared
-
-
-DeclaredClips = Annotated[Declared, AfterValidator(_of_clips)]
+    static_filter: bool | None = None
+    samples: Count | None = None
+    length: Literal["standard", "long"] | None = None
 
 
 class ExternalBaseline(Section):
@@ -695,8 +702,8 @@ class ImportedScores(Section):
     run.json of ours, absolute or relative to our root.
 
     row: which one of a run.json. sha256: of the file that is meant, None takes what is there. dimensions:
-    those that the row has, None for all of the suite. scorer, version, protocol: what computed the scores,
-    and of which clips (prompts that rendered, text that scored, static filter, samples), as declared.
+    those that the row has, None for all of the suite. scorer, version: what computed the scores, as
+    declared; protocol: of which clips.
     """
 
     path: Annotated[str, Field(min_length=1)]
@@ -705,7 +712,7 @@ class ImportedScores(Section):
     dimensions: Annotated[tuple[RowName, ...], Field(min_length=1), AfterValidator(unique)] | None = None
     scorer: PlainLine
     version: PlainLine
-    protocol: PlainLine
+    protocol: DeclaredProtocol
 
 
 class ResultsBaseline(Section):

@@ -94,7 +94,7 @@ def compare(one: Path | str, other: Path | str) -> pd.DataFrame:
     """The paired tests of two results, `one` minus `other` in normalised points, a line a metric.
 
     Each as `read_results` takes it; a finished run or a run.json of several rows needs `:row` behind it. What
-    not both have is left out, and totals with it; both must be of one protocol, which no file states. Raises
+    not both have is left out, and totals with it; two that state different protocols are refused. Raises
     ValueError, or FileNotFoundError, in one sentence.
     """
     rows = named_rows([read_named_results(given) for given in (one, other)])

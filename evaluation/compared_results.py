@@ -1,7 +1,7 @@
 """Rows from results alone as one table: what all of them have, aggregated as a run's own rows are.
 
-Prompts are told apart by their text, or by the id that records of ours have; both need the same protocol,
-which no file states, so that it is the reader's to know.
+Prompts are told apart by their text, or by the id that records of ours have. A run.json of ours states its
+protocol; files of VBench do not, so that there it is the reader's to know.
 """
 
 import hashlib
@@ -25,7 +25,16 @@ from evaluation.imported_results import (
     match_results,
     results_part,
 )
-from evaluation.records import DimensionResult, FilteredSet, Inputs, Prompt, Sha256, TableInputs
+from evaluation.protocol import agreed_protocol
+from evaluation.records import (
+    DimensionResult,
+    FilteredSet,
+    Inputs,
+    Prompt,
+    Protocol,
+    Sha256,
+    TableInputs,
+)
 
 DRAWS, SEED = 20_000, 0
 """Of the bootstrap: as the vbench suite's."""
@@ -45,15 +54,18 @@ class CommonPrompts(NamedTuple):
     """Whether this is all that any row has scores of."""
     passed: tuple[int, ...]
     """By row: scores of other prompts and samples, which are left out."""
+    protocol: Protocol
+    """What any row states of it; what nobody states is taken to be the same."""
 
 
 def common_prompts(rows: Sequence[ForeignResults]) -> CommonPrompts:
     """The prompts that all rows have scores of, in the order of the first list that is known.
 
     A run.json knows its prompts; of other files they are the texts in the names of clips. Raises ValueError
-    if rows are of two benchmarks, or share no dimension or no prompt.
+    if rows are of two benchmarks or of two protocols, or share no dimension or no prompt.
     """
     first = rows[0]
+    protocol = agreed_protocol({f"{r.path}:{r.row}" if r.row else r.path: r.protocol for r in rows})
     for other in rows[1:]:
         if other.benchmark != first.benchmark:
             raise ValueError(
@@ -90,7 +102,8 @@ def common_prompts(rows: Sequence[ForeignResults]) -> CommonPrompts:
             f"{first.dimensions[lost].scores[0].text[:80]!r}); compare results of one list of prompts."
         )
     passed = tuple(results_part(row, prompts)[1] for row in rows)
-    return CommonPrompts(prompts, tuple(names), not any(passed) and len(prompts) == len(known), passed)
+    whole = not any(passed) and len(prompts) == len(known)
+    return CommonPrompts(prompts, tuple(names), whole, passed, protocol)
 
 
 def _named_prompts(found: ForeignResults) -> tuple[Prompt, ...]:
@@ -189,7 +202,10 @@ def compare_results(rows: NamedRows, draws: int = DRAWS) -> ComparedResults:
         dimensions=names,
         draws=draws,
         seed=SEED,
-        rows={row: RowLabel(label=label, kind="results") for row, (label, _) in rows.items()},
+        rows={
+            row: RowLabel(label=label, kind="results", protocol=common.protocol)
+            for row, (label, _) in rows.items()
+        },
         totals=common.whole,
     )
     hashes = TableInputs(

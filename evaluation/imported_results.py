@@ -28,6 +28,7 @@ from evaluation.records import (
     FilteredSet,
     Inputs,
     Prompt,
+    Protocol,
     ScorerKind,
     ScoresTable,
     clip_id,
@@ -102,6 +103,8 @@ class ForeignResults(NamedTuple):
     """How the run called it."""
     prompts: tuple[Prompt, ...] = ()
     """Of a run.json: its prompts."""
+    protocol: Protocol | None = None
+    """Of a run.json: what its row states. Files of VBench state none."""
 
 
 def read_foreign_results(path: Path | str, row: str | None = None) -> ForeignResults:
@@ -361,8 +364,9 @@ def _of_run(path: Path, row: str | None) -> ForeignResults:
             name, f"row {chosen}", cell.raw.mean / 100.0, mean, several, cell.kind, tuple(scores)
         )
     return ForeignResults(
-        str(path), file_sha256(path), table.benchmark, _in_order(found), chosen, rows[chosen].label, prompts
-    )
+        str(path), file_sha256(path), table.benchmark, _in_order(found), chosen, rows[chosen].label, prompts,
+        rows[chosen].protocol,
+    )  # fmt: skip
 
 
 def rows_of_run(path: Path) -> list[str]:

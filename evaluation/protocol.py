@@ -54,7 +54,7 @@ def protocol_tag(protocol: Protocol) -> str:
     parts = protocol.model_dump()
     parts["length"] = "long" if protocol.length == "long" else None
     said = [_SAID[key](value) for key, value in parts.items() if value is not None]
-    lacking = [_ASKED[key] for key in ("prompts", "text") if parts[key] is None]
+    lacking = unstated(protocol)
     unsaid = f"not stated: {', '.join(lacking)}" if lacking else ""
     return f"{', '.join(said)}{f' ({unsaid})' if said and unsaid else unsaid}"
 
@@ -72,6 +72,30 @@ def protocol_differences(
         for key in _SAID
         if getattr(mine, key) != getattr(theirs, key) and not (stated and getattr(mine, key) is None)
     ]
+
+
+def agreed_protocol(stated: Mapping[str, Protocol | None]) -> Protocol:
+    """What any of several results states of prompts, text, filter and length. Samples are not in it: of a
+    comparison they are those that all have. stated: by path.
+
+    Raises ValueError if two of them contradict each other.
+    """
+    agreed: dict[str, tuple[str, Any]] = {}
+    for path, protocol in stated.items():
+        said = {} if protocol is None else protocol.model_dump(exclude={"samples"}, exclude_none=True)
+        for key, value in said.items():
+            first, known = agreed.setdefault(key, (path, value))
+            if known != value:
+                raise ValueError(
+                    f"{first} and {path} are of two protocols ({_SAID[key](known)}, {_SAID[key](value)}), "
+                    "whose numbers cannot be compared; take results of one protocol."
+                )
+    return Protocol(**{key: value for key, (_, value) in agreed.items()})
+
+
+def unstated(protocol: Protocol) -> list[str]:
+    """The parts of a protocol that numbers do not show and that nobody stated, in words."""
+    return [_ASKED[key] for key in ("prompts", "text") if getattr(protocol, key) is None]
 
 
 def _word(protocol: Protocol, key: str) -> str:

@@ -195,6 +195,23 @@ class Inputs(Record):
     """The row's FilteredSet; None of what the static filter itself computes."""
 
 
+class Protocol(Record):
+    """Under which rules numbers came about, beside prompts and weights: only numbers of one protocol may be
+    compared. None of a part is what nobody said. evaluation/protocol.py derives it and puts it into words.
+    """
+
+    prompts: Literal["short", "extended", "other"] | None = None
+    """The text that clips were rendered from."""
+    text: Literal["short", "extended"] | None = None
+    """The text that scorers read, where they read one."""
+    static_filter: bool | None = None
+    """Whether of the samples of still prompts only the first static ones are scored."""
+    samples: Positive | None = None
+    """Scored of a prompt. None also where prompts differ in it."""
+    length: Literal["standard", "long"] | None = None
+    """long: clips of more than ten seconds, which have a protocol of their own (VBench-Long)."""
+
+
 class ImportedSource(VersionedRecord):
     """Where the scores of a row without clips are from: imported/<row>.json, in the place of a manifest."""
 
@@ -208,7 +225,7 @@ class ImportedSource(VersionedRecord):
     scorer: PlainText
     """As declared, as version and protocol are."""
     version: PlainText
-    protocol: PlainText
+    protocol: Protocol
     dimensions: tuple[Identifier, ...]
     passed_over: Natural = 0
     """Scores of clips that are of no prompt or sample of this run."""
@@ -420,23 +437,6 @@ class RankRange(Record):
     def __str__(self) -> str:
         """`2` or `1 to 3`."""
         return str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
-
-
-class Protocol(Record):
-    """Under which rules numbers came about, beside prompts and weights: only numbers of one protocol may be
-    compared. None of a part is what nobody said. evaluation/protocol.py derives it and puts it into words.
-    """
-
-    prompts: Literal["short", "extended", "other"] | None = None
-    """The text that clips were rendered from."""
-    text: Literal["short", "extended"] | None = None
-    """The text that scorers read, where they read one."""
-    static_filter: bool | None = None
-    """Whether of the samples of still prompts only the first static ones are scored."""
-    samples: Positive | None = None
-    """Scored of a prompt. None also where prompts differ in it."""
-    length: Literal["standard", "long"] | None = None
-    """long: clips of more than ten seconds, which have a protocol of their own (VBench-Long)."""
 
 
 class RowSummary(Record):

@@ -13,6 +13,7 @@ from evaluation.code_state import code_state
 from evaluation.files import file_sha256, load_json
 from evaluation.finished_run import FinishedRun
 from evaluation.prompts import count_prompts
+from evaluation.protocol import protocol_tag
 from evaluation.records import (
     Clip,
     ClipTiming,
@@ -162,7 +163,10 @@ def run_record(
             row: _clips_record(run.results[row], clips, timings.get(row, ()))
             for row, clips in run.manifests.items()
         },
-        "imported": {row: source.model_dump(mode="json") for row, source in run.imported.items()},
+        "imported": {
+            row: source.model_dump(mode="json") | {"protocol": protocol_tag(source.protocol)}
+            for row, source in run.imported.items()
+        },
     }
     cleaned: dict[str, Any] = scrub(to_jsonable_python(record), str(root))
     return cleaned

@@ -10,7 +10,7 @@ from evaluation.api import compare, read_results
 from evaluation.compared_results import NamedRows, compare_results, named_rows
 from evaluation.dimensions import NAMES
 from evaluation.imported_results import read_foreign_results
-from evaluation.records import Prompt
+from evaluation.records import Prompt, Protocol
 from evaluation.vbench.reduce import official_score
 from evaluation.vbench.results import official_json
 from tests.evaluation import standard_results as made
@@ -90,12 +90,25 @@ def test_what_not_every_row_has_is_left_out_and_there_are_no_totals(tmp_path: Pa
     assert counts == {len(kept)}, "of the prompt that lacks its last sample, the first four"
 
 
+def test_what_one_file_states_of_its_protocol_holds_for_all(zips: Path) -> None:
+    """Guards rows of a comparison from standing apart because a zip states nothing, and from being compared
+    against what it states.
+    """
+    a, b = (read_foreign_results(zips / f"{name}.zip") for name in "ab")
+    stated = a._replace(protocol=Protocol(text="short", samples=3))
+    for row in compare_results(named_rows([stated, b]), draws=640).run.table.rows:
+        assert row.protocol is not None and row.protocol.text == "short"
+    with pytest.raises(ValueError, match=r"a\.zip and .*b\.zip are of two protocols \(short text scored, ext"):
+        compare_results(named_rows([stated, b._replace(protocol=Protocol(text="extended"))]), draws=640)
+
+
 def test_the_command_prints_a_table_and_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [few(tmp_path, row, seed) for row, seed in (("a", 1), ("b", 2))]
     output = tmp_path / "compared.csv"
     assert script.main([*map(str, files), "--output", str(output)]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[3].split()[0] == "total" and printed[-1].endswith("(Holm's correction, 5 %).")
+    assert printed[3].split()[0] == "total" and printed[-2].endswith("(Holm's correction, 5 %).")
+    assert printed[-1].endswith("no file states: prompts that rendered, text that scored.")
     lines = output.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("a,b,family,metric,difference") and len(lines) == 1 + 3 + len(NAMES)
     frame = compare(*files)

@@ -7,7 +7,14 @@ import pytest
 from evaluation.aggregate import RowLabel
 from evaluation.dimensions import NAMES
 from evaluation.finished_run import check_table
-from evaluation.protocol import protocol_differences, protocol_groups, protocol_tag, row_protocol
+from evaluation.protocol import (
+    agreed_protocol,
+    protocol_differences,
+    protocol_groups,
+    protocol_tag,
+    row_protocol,
+    unstated,
+)
 from evaluation.records import Prompt, Protocol
 from evaluation.results import table_frame
 from reports.exports import markdown
@@ -75,6 +82,25 @@ def test_the_largest_group_is_ranked_and_the_first_of_equals() -> None:
     assert protocol_groups({"a": short, "b": ASKED}) == [["a"], ["b"]]
     assert protocol_groups({"a": None, "b": None}) == [["a", "b"]]
     assert protocol_groups({}) == []
+
+
+def test_files_that_state_two_protocols_are_not_compared() -> None:
+    """What one file states holds for the others, and a contradiction is named; samples are cut to what all
+    have.
+    """
+    said = {"a": ASKED, "b.zip": None, "c": Protocol(static_filter=True, samples=4)}
+    agreed = agreed_protocol(said)
+    assert agreed == Protocol(prompts="extended", text="short", static_filter=True)
+    assert unstated(agreed) == [] and len(unstated(agreed_protocol({"b.zip": None}))) == 2
+    for part, value, words in (
+        ("prompts", "short", "extended prompts, short prompts"),
+        ("text", "extended", "short text scored, extended text scored"),
+        ("static_filter", False, "static filter, no static filter"),
+        ("length", "long", "standard, long clips"),
+    ):
+        other = STANDARD.model_copy(update={part: value})
+        with pytest.raises(ValueError, match=rf"^a and b are of two protocols \({words}\)"):
+            agreed_protocol({"a": STANDARD, "z": Protocol(), "b": other})
 
 
 @pytest.fixture(scope="module")

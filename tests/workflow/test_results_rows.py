@@ -84,8 +84,8 @@ results:
   row: %s
   scorer: the toybox's checkers
   version: "1"
-  protocol: toybox prompts, static filter on
-""" + DECLARED.replace("encoder: null", "encoder: null, text: short")
+  protocol: {prompts: extended, text: short}
+""" + DECLARED.replace(" prompts: extended,", "")
 
 
 def write_clips(project: Path) -> None:
@@ -346,7 +346,7 @@ def taken_in(source: Path, prompts: Path, output: Path, **settings: Any) -> int:
     """The import rule's command."""
     given = {
         "row": None, "sha256": None, "benchmark": "vbench", "scorer": "VBench", "version": "0.1.5",
-        "protocol": "extended prompts", "dimensions": list(NAMES), "common": False,
+        "protocol": {"prompts": "extended"}, "dimensions": list(NAMES), "common": False,
     } | settings  # fmt: skip
     names = given["dimensions"]
     flags = {

@@ -23,6 +23,8 @@ from baselines.spec import (
     UvEnvironment,
 )
 from evaluation.files import file_sha256
+from evaluation.protocol import protocol_tag
+from evaluation.records import Protocol
 from workflow.planning.suite import Suite
 
 MAX_FILES = 20_000
@@ -278,10 +280,13 @@ def external_settings_in_use(
     if isinstance(baseline, ImportBaseline):
         return {**import_settings(suite, baseline), "clips": "made elsewhere", **declared}
     if isinstance(baseline, ResultsBaseline):
+        found = baseline.results
         scores = {
-            f"declared {key}": getattr(baseline.results, key) for key in ("scorer", "version", "protocol")
+            "declared scorer": found.scorer,
+            "declared version": found.version,
+            "declared protocol": protocol_tag(Protocol(**found.protocol.model_dump())),
         }
-        return {"scores": "computed elsewhere", "results": baseline.results.path, **scores, **declared}
+        return {"scores": "computed elsewhere", "results": found.path, **scores, **declared}
     settings = external_settings(suite, baseline, root)
     if isinstance(baseline.code, GitCode):
         settings["code"] = {"repository": baseline.code.url, **settings["code"]}

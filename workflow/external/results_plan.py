@@ -7,6 +7,8 @@ from typing import Any
 
 from evaluation.compared_results import DRAWS, SEED, CommonPrompts, NamedRows
 from evaluation.imported_results import ForeignResults
+from evaluation.protocol import unstated
+from evaluation.records import Protocol
 from workflow.external.score_plan import ScorePlan, as_plain_yaml, planned_suite, suite_name
 
 NOT_DECLARED = "not declared"
@@ -17,16 +19,18 @@ def plan_results(rows: NamedRows, common: CommonPrompts, output: Path) -> ScoreP
     first = next(found for _, found in rows.values())
     listed = output / "prompts.jsonl"
     files = {
-        output / "rows" / f"{row}.yaml": as_plain_yaml(_row_file(row, label, found))
+        output / "rows" / f"{row}.yaml": as_plain_yaml(_row_file(row, label, found, common.protocol))
         for row, (label, found) in rows.items()
     }
     files[listed] = "".join(
         json.dumps(_line(prompt.model_dump(mode="json")), ensure_ascii=False) + "\n"
         for prompt in common.prompts
     )
-    said = [
-        "Protocols were not declared; compare these rows only if prompts, texts, samples and filter agree."
-    ]
+    said = []
+    if lacking := unstated(common.protocol):
+        said.append(
+            f"No file states the {' or the '.join(lacking)}; compare these rows only if they agree in that."
+        )
     if not common.whole:
         counts = ", ".join(
             f"{label} {count}" for (label, _), count in zip(rows.values(), common.passed, strict=True)
@@ -56,7 +60,7 @@ def _line(prompt: Mapping[str, Any]) -> dict[str, Any]:
     return kept | ({} if prompt["keep"] is None else {"keep": prompt["keep"]})
 
 
-def _row_file(row: str, label: str, found: ForeignResults) -> dict[str, Any]:
+def _row_file(row: str, label: str, found: ForeignResults, protocol: Protocol) -> dict[str, Any]:
     return {
         "name": row,
         "kind": "results",
@@ -67,9 +71,9 @@ def _row_file(row: str, label: str, found: ForeignResults) -> dict[str, Any]:
             "sha256": found.sha256,
             "scorer": "VBench" if found.benchmark == "vbench" else "the toybox's checkers",
             "version": NOT_DECLARED,
-            "protocol": NOT_DECLARED,
+            "protocol": protocol.model_dump(exclude_none=True),
         },
-        "declared": dict.fromkeys(("steps", "noise", "seeds", "prompts", "precision", "encoder")),
+        "declared": dict.fromkeys(("steps", "noise", "seeds", "precision", "encoder")),
         "licence": "not stated",
         "citation": "results given to raven-bench compare",
     }

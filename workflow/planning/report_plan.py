@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from baselines.spec import AnyBaseline, Baseline, ExternalBaseline
+from baselines.spec import AnyBaseline, Baseline, ExternalBaseline, ResultsBaseline
 from evaluation.files import load_json
 from evaluation.records import CustomDimension, Protocol
 from reports.scrubbing import scrub
@@ -88,9 +88,9 @@ def declared_protocol(baseline: AnyBaseline) -> Protocol:
     """
     if isinstance(baseline, Baseline):
         return Protocol(prompts="extended", text="short")
-    scored_here = baseline.kind in ("external", "import")
-    declared = baseline.declared
-    return Protocol(prompts=declared.prompts, text="short" if scored_here else declared.text)
+    if isinstance(baseline, ResultsBaseline):
+        return Protocol(**baseline.results.protocol.model_dump())
+    return Protocol(prompts=baseline.declared.prompts, text="short")
 
 
 def aggregate_settings(

@@ -5,9 +5,10 @@ raven-bench compare ours.zip theirs.zip
 raven-bench compare ours.zip theirs.zip another.zip --output compared        # the whole report, a row each
 raven-bench compare results/vbench/run.json:raven theirs/evaluation_results/ --output compared.csv
 
-Every score is recomputed from its rows, and a file that is damaged, edited or of other clips is refused. All
-must be of one protocol (prompts, samples, static filter): no file states it. With --output FOLDER the same
-pipeline makes report, run.json and tables there; flags that are not ours go to Snakemake.
+Every score is recomputed from its rows, and a file that is damaged, edited or of other clips is refused.
+Results of two protocols (prompts that rendered, text that scored, static filter, length) are refused too;
+only a run.json states its own, and what no file states is said. With --output FOLDER the same pipeline makes
+report, run.json and tables there; flags that are not ours go to Snakemake.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from evaluation.compared_results import ComparedResults, compare_results, named_
 from evaluation.files import write_text
 from evaluation.imported_results import read_named_results
 from evaluation.intervals import LEVEL
+from evaluation.protocol import unstated
 from evaluation.records import ScoresTable
 from evaluation.results import csv_text, pairs_frame
 from reports.words import p_text
@@ -40,6 +42,8 @@ def compared_text(found: ComparedResults) -> str:
             f"Second: {other.label}",
             *_pair_lines(table, first.row, other.row),
         ]
+    if lacking := unstated(found.common.protocol):
+        lines.append(f"Compare them only if they agree in what no file states: {', '.join(lacking)}.")
     if not found.common.whole:
         counts = zip(table.rows, found.common.passed, strict=True)
         left = ", ".join(f"{row.label} {count}" for row, count in counts)

@@ -22,7 +22,7 @@ from evaluation.imported_results import (
     result_files,
     results_part,
 )
-from evaluation.records import ImportedSource, Inputs, Prompt, read_jsonl, write_json
+from evaluation.records import ImportedSource, Inputs, Prompt, Protocol, read_jsonl, write_json
 from workflow.external.changed_files import remember
 
 log = logging.getLogger("import")
@@ -54,7 +54,7 @@ def import_results(flags: argparse.Namespace) -> None:
         of=found.row,
         scorer=settings["scorer"],
         version=settings["version"],
-        protocol=settings["protocol"],
+        protocol=Protocol(**settings["protocol"]),
         dimensions=tuple(settings["dimensions"]),
         passed_over=passed,
     )
