@@ -9,9 +9,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+. envs/python_and_torch.sh
 LOCK=envs/vbench/requirements.lock
-TORCH_VERSION=2.13.0
-TORCHVISION_VERSION=0.28.0 # the one made for that torch
 DETECTRON2_REPO=https://github.com/facebookresearch/detectron2
 DETECTRON2_COMMIT=a25898a09d6ee232767647e92c6177fb1c642369
 
@@ -30,25 +29,8 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
-if [ -z "$choice" ]; then
-  if command -v nvidia-smi >/dev/null 2>&1; then choice=cuda; else choice=cpu; fi
-fi
-case $choice in cpu | cuda) ;; *)
-  echo "--torch is '$choice', but must be cpu or cuda." >&2
-  exit 2
-  ;;
-esac
-
-fits() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
-python=
-for name in ${PYTHON:-python3.11 python3 python}; do
-  if fits "$name"; then python=$name && break; fi
-done
-if [ -z "$python" ]; then
-  echo "VBench needs Python 3.11 exactly (its tokenizers 0.13.3 has no wheel for newer ones) and ${PYTHON:-neither python3.11 nor python3}" \
-    "is one; set PYTHON=/path/to/python3.11." >&2
-  exit 2
-fi
+choose_torch --torch "$choice"
+choose_python "VBench needs Python 3.11 exactly (its tokenizers 0.13.3 has no wheel for newer ones)" 3.11 python3.11 python3 python
 
 # What detectron2 is built from. Its dimensions call none of its CUDA code, so one CPU build of its extension serves everywhere.
 source_of_detectron2() {
@@ -71,8 +53,8 @@ source_of_detectron2() {
   esac
 }
 built_from=$(source_of_detectron2)
-hash=$(cat "$LOCK" envs/vbench/install.sh | sha256sum | cut -d' ' -f1)
-base="$hash torch $TORCH_VERSION $choice $("$python" -c 'import platform; print(platform.python_version())') detectron2"
+hash=$(cat "$LOCK" envs/vbench/install.sh envs/python_and_torch.sh | sha256sum | cut -d' ' -f1)
+base="$hash torch $TORCH_VERSION $choice $python_version detectron2"
 want="$base $built_from"
 stamp=$venv/raven-bench.stamp
 if [ -x "$venv/bin/python" ] && [ -f "$stamp" ]; then
@@ -101,10 +83,9 @@ case $built_from in commit*)
   ;;
 esac
 
-echo "Building $venv ($choice build of torch $TORCH_VERSION); this takes minutes the first time." >&2
-rm -f "$stamp" "$venv"/built-*
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+rm -f "$venv"/built-*
+begin_environment "$venv" "$stamp"
+pip() { "$venv/bin/python" -m pip "$@"; }
 # First what the packages without wheels are built with: openai-clip's setup needs an old setuptools, which isolation would not give.
 first=$(mktemp)
 work=
@@ -114,12 +95,7 @@ pip install -qq --no-deps --require-hashes -r "$first"
 pip install -qq "torch==$TORCH_VERSION"
 pip install -qq --no-deps "torchvision==$TORCHVISION_VERSION"
 pip install -qq --no-deps --no-build-isolation --require-hashes -r "$LOCK"
-cuda=$("$venv/bin/python" -c 'import torch; print(torch.version.cuda or "")')
-if [ "$choice" = cuda ] && [ -z "$cuda" ]; then
-  echo "--torch cuda was asked for, but pip's configuration offers only a CPU build of torch $TORCH_VERSION; point pip at an index" \
-    "with CUDA builds (pip config set global.index-url ...)." >&2
-  exit 1
-fi
+require_build --torch "$venv"
 
 if [ "$detectron2" = none ]; then
   :

@@ -7,9 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+. envs/python_and_torch.sh
 LOCK=envs/vbench_long/requirements.lock
-TORCH_VERSION=2.13.0
-TORCHVISION_VERSION=0.28.0 # the one made for that torch
 
 venv=.venvs/vbench_long
 choice=
@@ -24,45 +23,23 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
-if [ -z "$choice" ]; then
-  if command -v nvidia-smi >/dev/null 2>&1; then choice=cuda; else choice=cpu; fi
-fi
-case $choice in cpu | cuda) ;; *)
-  echo "--torch is '$choice', but must be cpu or cuda." >&2
-  exit 2
-  ;;
-esac
+choose_torch --torch "$choice"
+choose_python "Python 3.11 or 3.12 is needed" 3.12 python3 python3.12 python3.11
 
-fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1; }
-python=
-for name in ${PYTHON:-python3 python3.12 python3.11}; do
-  if fits "$name"; then python=$name && break; fi
-done
-if [ -z "$python" ]; then
-  echo "Python 3.11 or 3.12 is needed and ${PYTHON:-neither python3, python3.12 nor python3.11} is one;" \
-    "set PYTHON=/path/to/python3.12." >&2
-  exit 2
-fi
-
-hash=$(cat "$LOCK" envs/vbench_long/install.sh | sha256sum | cut -d' ' -f1)
-want="$hash torch $TORCH_VERSION $choice $("$python" -c 'import platform; print(platform.python_version())')"
+hash=$(cat "$LOCK" envs/vbench_long/install.sh envs/python_and_torch.sh | sha256sum | cut -d' ' -f1)
+want="$hash torch $TORCH_VERSION $choice $python_version"
 stamp=$venv/raven-bench.stamp
 if [ -x "$venv/bin/python" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then
   touch "$venv/built-${hash:0:12}"
   exit 0
 fi
 
-echo "Building $venv ($choice build of torch $TORCH_VERSION); this takes minutes the first time." >&2
-rm -f "$stamp" "$venv"/built-*
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+rm -f "$venv"/built-*
+begin_environment "$venv" "$stamp"
+pip() { "$venv/bin/python" -m pip "$@"; }
 pip install -qq "torch==$TORCH_VERSION"
 pip install -qq --no-deps "torchvision==$TORCHVISION_VERSION"
 pip install -qq --no-deps --require-hashes -r "$LOCK"
-if [ "$choice" = cuda ] && [ -z "$("$venv/bin/python" -c 'import torch; print(torch.version.cuda or "")')" ]; then
-  echo "--torch cuda was asked for, but pip's configuration offers only a CPU build of torch $TORCH_VERSION; point pip at an index" \
-    "with CUDA builds (pip config set global.index-url ...)." >&2
-  exit 1
-fi
+require_build --torch "$venv"
 echo "$want" >"$stamp"
 touch "$venv/built-${hash:0:12}" # what Snakemake looks for: another lock or installer, another name

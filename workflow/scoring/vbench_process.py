@@ -21,8 +21,9 @@ VENV = ".venvs/vbench"
 
 ENVIRONMENT_STAMP = "raven-bench.stamp"
 """File in it that says what it was made from."""
-MADE_FROM = ("envs/vbench/requirements.lock", "envs/vbench/install.sh")
-MADE_FROM_LONG = ("envs/vbench_long/requirements.lock", "envs/vbench_long/install.sh")
+_SHARED = "envs/python_and_torch.sh"
+MADE_FROM = ("envs/vbench/requirements.lock", "envs/vbench/install.sh", _SHARED)
+MADE_FROM_LONG = ("envs/vbench_long/requirements.lock", "envs/vbench_long/install.sh", _SHARED)
 """Of the environment in which clip-to-clip consistency of long clips is measured."""
 VENV_LONG = ".venvs/vbench_long"
 
