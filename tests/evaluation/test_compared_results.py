@@ -98,7 +98,9 @@ def test_what_one_file_states_of_its_protocol_holds_for_all(zips: Path) -> None:
     stated = a._replace(protocol=Protocol(text="short", samples=3))
     for row in compare_results(named_rows([stated, b]), draws=640).run.table.rows:
         assert row.protocol is not None and row.protocol.text == "short"
-    with pytest.raises(ValueError, match=r"a\.zip and .*b\.zip are of two protocols \(short text scored, ext"):
+    with pytest.raises(
+        ValueError, match=r"a\.zip and .*b\.zip are of two protocols \(short text scored, ext"
+    ):
         compare_results(named_rows([stated, b._replace(protocol=Protocol(text="extended"))]), draws=640)
 
 

@@ -399,7 +399,9 @@ def test_what_compiles_detectron2_is_asked_for_first(compiler: str, said: str, t
     """One sentence with the way around it, before anything is installed; a wheel built before needs none."""
     shutil.copytree(ROOT / "envs", tmp_path / "envs")
     python = tmp_path / "python3.11"
-    python.write_text('#!/bin/sh\n[ "$1" = -c ] || exit 9\ncase $2 in *sysconfig*) echo headers ;; *) echo 3.11.9 ;; esac\n')
+    python.write_text(
+        '#!/bin/sh\n[ "$1" = -c ] || exit 9\ncase $2 in *sysconfig*) echo headers ;; *) echo 3.11.9 ;; esac\n'
+    )
     python.chmod(0o755)
 
     def install() -> subprocess.CompletedProcess[str]:
