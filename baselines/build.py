@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from baselines.spec import Baseline, CacheSettings, LevelSettings, SolverSettings
+from baselines.native import Baseline, CacheSettings, LevelSettings, SolverSettings
 from models.checkpoints.lora import fold_adapters
 from models.config import DtypePolicy
 from models.full_sequence import FullSequence

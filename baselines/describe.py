@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from baselines.build import draw_order, full_sequence_of, rollout_of, schedules_of
-from baselines.spec import Baseline, SolverSettings
+from baselines.native import Baseline, SolverSettings
 from models.config import WanConfig
 from models.flops import call_flops, frame_flops
 from models.noise import DrawOrder, LatentShape, UpstreamNoise

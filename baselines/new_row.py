@@ -6,7 +6,9 @@ from typing import Any
 
 import yaml
 
-from baselines.spec import ROW_NAME, Baseline, load_baseline
+from baselines.fields import ROW_NAME
+from baselines.native import Baseline
+from baselines.spec import load_baseline
 from baselines.strict_yaml import parse_strict
 
 EXPLAINED = {

@@ -4,7 +4,8 @@ and open.
 
 from pathlib import Path
 
-from baselines.spec import Baseline, load_all
+from baselines.native import Baseline
+from baselines.spec import load_all
 from models.checkpoints.released import Adapter, Memory, Release
 
 

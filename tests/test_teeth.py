@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from baselines.build import build_sampler
-from baselines.spec import Baseline, load_baseline
+from baselines.native import Baseline
+from baselines.spec import load_baseline
 from evaluation.records import Prompt
 from evaluation.toybox.scorers import color, imaging_quality, object_class, scene
 from evaluation.toybox.suite import toybox_prompts

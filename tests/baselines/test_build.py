@@ -21,7 +21,8 @@ from baselines.build import (
     dtypes_of,
     schedules_of,
 )
-from baselines.spec import Baseline, load_all
+from baselines.native import Baseline
+from baselines.spec import load_all
 from models.attention import attend
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import WanConfig

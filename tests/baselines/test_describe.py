@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from baselines.describe import described, described_clip, frame_ranges
-from baselines.new_row import EXPLAINED, new_row_text, write_new_row
-from baselines.spec import (
+from baselines.native import (
     AbsoluteCache,
     AdapterSettings,
     AnchoredSinkCache,
@@ -21,8 +20,9 @@ from baselines.spec import (
     SlotRelativeCache,
     SolverSettings,
     Weights,
-    load_all,
 )
+from baselines.new_row import EXPLAINED, new_row_text, write_new_row
+from baselines.spec import load_all
 from baselines.strict_yaml import Section, parse_strict
 from tests.baselines.visibility import OWN_RULE, sees_all
 from workflow.scripts import baseline as script

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from baselines.build import Sampler, build_sampler, rollout_of
 from baselines.describe import described_clip
+from baselines.native import Baseline, SolverSettings
 from baselines.released import release_of
-from baselines.spec import Baseline, SolverSettings, load_all, load_baseline
+from baselines.spec import load_all, load_baseline
 from models.config import DtypePolicy, WanConfig
 from models.noise import SampleKey
 from models.rollout import Denoised, Finished

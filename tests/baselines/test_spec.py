@@ -11,15 +11,9 @@ import torch
 import yaml
 
 from baselines.build import schedules_of
-from baselines.spec import (
-    Baseline,
-    ExternalBaseline,
-    GitCode,
-    ImportBaseline,
-    load_all,
-    load_baseline,
-    load_row,
-)
+from baselines.foreign import ExternalBaseline, GitCode, ImportBaseline
+from baselines.native import Baseline
+from baselines.spec import load_all, load_baseline, load_row
 from baselines.strict_yaml import parse_strict, read_strict
 from models.config import WanConfig
 

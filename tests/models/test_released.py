@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from baselines.native import Baseline
 from baselines.released import release_of
-from baselines.spec import Baseline, load_all, load_baseline
+from baselines.spec import load_all, load_baseline
 from models.checkpoints.containers import unwrap, write_dcp, write_safetensors
 from models.checkpoints.lora import (
     BLOCK_LINEARS,

@@ -12,7 +12,8 @@ import pytest
 from markdown_it import MarkdownIt
 from pydantic import TypeAdapter, ValidationError
 
-from baselines.spec import Baseline, Declared, ExternalBaseline, ImportBaseline
+from baselines.foreign import Declared, ExternalBaseline, ImportBaseline
+from baselines.native import Baseline
 from baselines.strict_yaml import PlainLine, Section, validate_strict
 from evaluation.custom.declaration import read_declaration
 from evaluation.files import control_character, plain_text

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from baselines.spec import PLACEHOLDERS, ExternalBaseline, ImportBaseline, load_row
+from baselines.foreign import PLACEHOLDERS, ExternalBaseline, ImportBaseline
+from baselines.spec import load_row
 from evaluation.clips import write_clip
 from evaluation.records import Clip, Prompt, read_jsonl, write_jsonl
 from evaluation.shards import samples_to_render

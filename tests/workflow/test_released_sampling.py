@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from baselines.build import Precision, build_sampler, dtypes_of
+from baselines.native import Baseline
 from baselines.released import release_of
-from baselines.spec import Baseline, load_all
+from baselines.spec import load_all
 from evaluation.files import file_sha256
 from evaluation.records import Prompt
 from evaluation.shards import full_batches, samples_to_render

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from baselines.spec import Baseline, load_baseline, load_row
+from baselines.native import Baseline
+from baselines.spec import load_baseline, load_row
 from evaluation.files import canonical_sha256
 from workflow.external.baseline import external_settings
 from workflow.planning.paths import baseline_file

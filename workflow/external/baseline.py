@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from baselines.spec import (
-    AnyBaseline,
+from baselines.foreign import (
     CondaEnvironment,
     ExternalBaseline,
     GitCode,
@@ -22,6 +21,7 @@ from baselines.spec import (
     ResultsBaseline,
     UvEnvironment,
 )
+from baselines.spec import AnyBaseline
 from evaluation.files import file_sha256
 from evaluation.protocol import protocol_tag
 from evaluation.records import Protocol

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from baselines.spec import ExternalBaseline
+from baselines.foreign import ExternalBaseline
 from evaluation.files import write_text
 from evaluation.shards import Sample
 from workflow.external.baseline import environment_prefix, missing_parts, verify_code

@@ -7,7 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from baselines.spec import AnyBaseline, Baseline
+from baselines.native import Baseline
+from baselines.spec import AnyBaseline
 from evaluation.code_state import code_state
 from evaluation.files import file_sha256, load_json
 from evaluation.metrics import fewest_draws

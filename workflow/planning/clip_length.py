@@ -1,6 +1,6 @@
 """How long a suite's clips are, and which rows are made for that: the label of those that are not."""
 
-from baselines.spec import Baseline
+from baselines.native import Baseline
 from workflow.planning.suite import Suite
 
 

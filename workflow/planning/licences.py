@@ -5,7 +5,8 @@ scorer's packages state.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from baselines.spec import AnyBaseline, Baseline
+from baselines.native import Baseline
+from baselines.spec import AnyBaseline
 from reports.licences import SCORER_PACKAGES, Licence, LicencePart, as_stated, networks_of
 from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.resources import (

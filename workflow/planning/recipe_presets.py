@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from baselines.spec import Count
+from baselines.fields import Count
 from baselines.strict_yaml import Section, read_strict
 
 FOLDER = "workflow/config/presets"

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from baselines.spec import AnyBaseline, Baseline, ExternalBaseline, ResultsBaseline
+from baselines.foreign import ExternalBaseline, ResultsBaseline
+from baselines.native import Baseline
+from baselines.spec import AnyBaseline
 from evaluation.files import load_json
 from evaluation.records import CustomDimension, Protocol
 from reports.scrubbing import scrub

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from baselines.spec import AnyBaseline, Baseline, ExternalBaseline, ImportBaseline, ResultsBaseline
+from baselines.foreign import ExternalBaseline, ImportBaseline, ResultsBaseline
+from baselines.native import Baseline
+from baselines.spec import AnyBaseline
 from evaluation.dimensions import NAMES
 from evaluation.files import load_json
 from evaluation.imported_results import result_files

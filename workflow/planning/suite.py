@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
 
-from baselines.spec import Baseline, Count, Seed, unique
+from baselines.fields import Count, Seed, unique
+from baselines.native import Baseline
 from baselines.strict_yaml import PlainLine, Section, validate_strict
 from evaluation.files import load_json
 from evaluation.records import SecondScoring

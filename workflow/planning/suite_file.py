@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from baselines.spec import AnyBaseline, Baseline, ResultsBaseline, kind_of, load_baseline, load_row
+from baselines.foreign import ResultsBaseline
+from baselines.native import Baseline
+from baselines.spec import AnyBaseline, kind_of, load_baseline, load_row
 from baselines.strict_yaml import load_yaml, read_strict, validate_strict
 from evaluation.dimensions import NAMES
 from evaluation.second_scores import SECOND_DIMENSIONS

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from baselines.build import Precision, Sampler, dtypes_of, ready_network
-from baselines.spec import Baseline
+from baselines.native import Baseline
 from evaluation.records import Prompt
 from evaluation.shards import Batch, full_batches, samples_to_render
 from models.config import WanConfig

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from baselines.build import Dtypes, ready_network
+from baselines.native import Baseline, SolverSettings
 from baselines.released import release_of
-from baselines.spec import Baseline, SolverSettings
 from evaluation.files import canonical_sha256
 from models.checkpoints.lora import is_native_checkpoint
 from models.checkpoints.open import open_model

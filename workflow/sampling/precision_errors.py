@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from baselines.build import Precision, Sampler, build_sampler, dtypes_of, ready_network
-from baselines.spec import Baseline
+from baselines.native import Baseline
 from models.config import DtypePolicy
 from models.noise import DrawnWhole, JointWindow, LatentShape, NoiseSource, SampleKey
 from models.plan import chunk_sizes

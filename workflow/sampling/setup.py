@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 
 from baselines.build import Precision, build_sampler, dtypes_of
-from baselines.spec import SAMPLED_SECTIONS, Baseline, load_baseline
+from baselines.native import SAMPLED_SECTIONS, Baseline
+from baselines.spec import load_baseline
 from evaluation.clips import ClipShape
 from evaluation.records import Prompt, read_json
 from evaluation.shards import full_batches, parse_shard, published_items, samples_to_render, shard_batches

@@ -10,8 +10,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from baselines.native import Baseline
 from baselines.new_row import write_new_row
-from baselines.spec import Baseline, load_baseline, load_row
+from baselines.spec import load_baseline, load_row
 from evaluation.command import command, run
 from reports.cost import amount
 from workflow.planning.banner import expected_prompts

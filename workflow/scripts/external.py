@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from baselines.spec import ExternalBaseline, load_row
+from baselines.foreign import ExternalBaseline
+from baselines.spec import load_row
 from evaluation.command import add_flags, command, run
 from evaluation.files import canonical_sha256, write_text
 from evaluation.records import Prompt, read_jsonl

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from baselines.spec import ExternalBaseline, GitCode, PrefixEnvironment, UvEnvironment, load_row
+from baselines.foreign import ExternalBaseline, GitCode, PrefixEnvironment, UvEnvironment
+from baselines.spec import load_row
 from evaluation.command import command, run
 from evaluation.files import write_text
 from workflow.external.baseline import (

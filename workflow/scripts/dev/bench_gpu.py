@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from baselines.build import Precision, Sampler, build_sampler
-from baselines.spec import Baseline, load_all
+from baselines.native import Baseline
+from baselines.spec import load_all
 from evaluation.clips import ClipShape, write_clip
 from evaluation.command import run
 from evaluation.records import Prompt

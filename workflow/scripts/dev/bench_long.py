@@ -19,7 +19,8 @@ from typing import Any
 import torch
 
 from baselines.build import build_sampler
-from baselines.spec import Baseline, load_all
+from baselines.native import Baseline
+from baselines.spec import load_all
 from evaluation.clips import ClipWriter
 from evaluation.command import run
 from models.graphs import best_runner

@@ -16,8 +16,9 @@ from typing import get_args
 import torch
 
 from baselines.build import Precision, dtypes_of
+from baselines.native import Baseline
 from baselines.released import release_of
-from baselines.spec import Baseline, load_all
+from baselines.spec import load_all
 from evaluation.command import run
 from models.checkpoints.open import open_model
 from models.config import DtypePolicy, WanConfig
