@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from workflow.planning.banner import planned_prompts
-from workflow.planning.progress import Pace, PlannedJob, about, clock, finish_time, job_costs
+from workflow.planning.job_share import job_share
+from workflow.planning.paths import folders_of
+from workflow.planning.progress import Pace, PlannedJob, RunningJob, about, clock, finish_time, job_costs
 from workflow.planning.suite_file import read_suite
 
 ROOT = Path(__file__).parents[2]
@@ -44,9 +46,17 @@ def recorded() -> tuple[dict[int, PlannedJob], dict[int, float]]:
 
 
 def replay(
-    jobs: dict[int, PlannedJob], took: dict[int, float], pace: Pace, cores: int, tick: float = 0.25
+    jobs: dict[int, PlannedJob],
+    took: dict[int, float],
+    pace: Pace,
+    cores: int,
+    tick: float = 0.25,
+    *,
+    shown: bool = False,
 ) -> Iterator[tuple[float, float]]:
-    """Time and estimate of the time left, every 20 ticks of a run that starts what it can, in order."""
+    """Time and estimate of the time left, every 20 ticks of a run that starts what it can, in order. shown:
+    whether trainings and samplings show what of them is done.
+    """
     left, running, now = dict(jobs), dict[int, float](), 0.0
     while left:
         for number, job in left.items():
@@ -58,10 +68,16 @@ def replay(
             pace.finished(jobs[number].rule, now - running.pop(number))
             del left[number]
         if now % (20 * tick) == 0 and left:
-            yield now, pace.time_left(left, {n: now - began for n, began in running.items()}, cores)
+            so_far = {}
+            for n, began in running.items():
+                seconds = now - began
+                so_far[n] = RunningJob(seconds)
+                if shown and jobs[n].rule in ("train", "sample", "render"):
+                    so_far[n] = RunningJob(seconds, seconds / took[n], 1 - seconds / took[n])
+            yield now, pace.time_left(left, so_far, cores)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pace() -> Pace:
     suite = read_suite(ROOT / "workflow/config/toybox.yaml", ROOT)
     students = tuple(
@@ -121,13 +137,72 @@ def test_ends_with_a_closed_form() -> None:
 
 def test_an_overdue_job_does_not_promise_an_end_in_no_time() -> None:
     pace = Pace({"train": 100.0}, 1.0)
-    assert pace.time_left({0: PlannedJob("train")}, {0: 0.0}, 1) == pytest.approx(100)
-    assert pace.time_left({0: PlannedJob("train")}, {0: 300.0}, 1) >= 0.05 * 300
+    assert pace.time_left({0: PlannedJob("train")}, {0: RunningJob(0.0)}, 1) == pytest.approx(100)
+    assert pace.time_left({0: PlannedJob("train")}, {0: RunningJob(300.0)}, 1) >= 0.05 * 300
     two = {number: PlannedJob("train") for number in range(2)}
-    assert pace.time_left(two, {0: 300.0}, 1) > 200, "the next one takes longer than expected, too"
+    assert pace.time_left(two, {0: RunningJob(300.0)}, 1) > 200, (
+        "the next one takes longer than expected, too"
+    )
 
 
 def test_times_in_words() -> None:
     assert [clock(s) for s in (0, 59.6, 3723)] == ["0:00", "1:00", "1:02:03"]
     said = ["under a minute", "about 12 min", "about 1.5 h", "about 3.0 days"]
     assert [about(s) for s in (59, 700, 5400, 3 * 86400)] == said
+
+
+def test_a_job_that_shows_how_far_it_is_corrects_what_was_expected() -> None:
+    """Guards against an estimate that believes the suite's rates until a long job is overdue: its own end is
+    in closed form, and jobs of other rules follow its pace.
+    """
+    pace = Pace({"train": 100.0, "sample": 100.0}, 1.0)
+    jobs = {0: PlannedJob("train"), 1: PlannedJob("sample", needs=(0,))}
+    alone = {0: jobs[0]}
+    tenth = RunningJob(40.0, made=0.1, left=0.9)
+    assert pace.time_left(alone, {0: tenth}, 1) == pytest.approx(360)
+    assert 360 + 100 < pace.time_left(jobs, {0: tenth}, 1) < 360 + 400
+    half = RunningJob(200.0, made=0.5, left=0.5)
+    assert pace.time_left(alone, {0: half}, 1) == pytest.approx(200)
+    resumed = RunningJob(10.0, made=0.1, left=0.4)
+    assert pace.time_left(alone, {0: resumed}, 1) == pytest.approx(40), "half was done before it began"
+    unseen = RunningJob(10.0, made=0.0, left=1.0)
+    assert pace.time_left(alone, {0: unseen}, 1) == pytest.approx(90), "nothing to go by yet"
+
+
+def test_a_machine_of_half_the_speed_is_found_out_within_a_minute(pace: Pace) -> None:
+    """Guards against 13 minutes left that become 27: the first training shows its iterations."""
+    jobs, took = recorded()
+    slow = {number: 2 * seconds for number, seconds in took.items()}
+    said = list(replay(jobs, slow, pace, cores=2, shown=True))
+    end = said[-1][0]
+    lowest = float("inf")
+    for now, left in said:
+        if now > 60:
+            assert left <= 1.2 * max(lowest, 30), f"at {now:.0f} s"
+            lowest = min(lowest, left)
+    late = [(now, left) for now, left in said if now > 300]
+    assert max(abs(left - (end - now)) for now, left in late) < 0.2 * end
+
+
+@pytest.mark.parametrize(
+    ("rule", "file", "whole"),
+    [
+        ("train", "results/toybox/train/raven/metrics.jsonl", 100),
+        ("sample", "results/toybox/clips/raven/journal/0-of-1.jsonl", 244),
+        ("render", "results/toybox/clips/raven/journal/0-of-1.jsonl", 244),
+    ],
+)
+def test_what_is_done_of_a_job_is_in_the_lines_that_it_writes(
+    rule: str, file: str, whole: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = read_suite(ROOT / "workflow/config/toybox.yaml", ROOT)
+    prompts = planned_prompts(suite, ROOT)
+    monkeypatch.chdir(tmp_path)
+    share = job_share(suite, folders_of(suite, None), prompts, rule, {"row": "raven", "shard": "0-of-1"})
+    assert share() == 0
+    Path(file).parent.mkdir(parents=True)
+    Path(file).write_text("{}\n" * (whole // 4))
+    assert share() == pytest.approx(0.25)
+    Path(file).write_text("{}\n" * (2 * whole))
+    assert share() == 1
+    assert job_share(suite, folders_of(suite, None), prompts, "score", {"row": "raven"})() is None

@@ -22,7 +22,8 @@ from snakemake_interface_logger_plugins.settings import OutputSettingsLoggerInte
 
 from evaluation.command import TRACEBACK_MARK, is_expected, keep_traceback, message_of
 from evaluation.files import text_lines, utf8_text
-from workflow.planning.progress import Pace, PlannedJob, about, clock
+from workflow.planning.job_share import JobShare
+from workflow.planning.progress import Pace, PlannedJob, RunningJob, about, clock
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -59,6 +60,8 @@ SHARE_STEP, SILENCE_S, LEAST_S = 0.05, 1800.0, 20.0
 """Without a terminal a line is due when this share of the time has gone by, or so many seconds, but never two
 within the last.
 """
+LOOK_S = 10.0
+"""What of a job is done is looked at as often."""
 PLAN_S = 3.0
 """The jobs that are left are counted at most this often."""
 CUT_OFF = ("Terminating processes on user request", "Will exit after finishing currently running jobs")
@@ -90,6 +93,24 @@ class Running:
     name: str
     """With its wildcards, as a reader looks for it."""
     began: float
+    share: JobShare
+    done: float | None = None
+    """The share of it that is done, None where nothing tells: as seen `looked` last."""
+    before: float = 1.0
+    """What of that a job that was killed had done."""
+    looked: float = float("-inf")
+
+    def so_far(self, now: float) -> RunningJob:
+        """What is known of it now."""
+        if now - self.looked >= LOOK_S:
+            self.looked, self.done = now, self.share()
+            self.before = min(self.before, self.done or 0.0)
+        seconds = now - self.began
+        return (
+            RunningJob(seconds)
+            if self.done is None
+            else RunningJob(seconds, self.done - self.before, 1.0 - self.done)
+        )
 
 
 @dataclass
@@ -145,6 +166,8 @@ class Board:
     """Every unfinished job by its number, now."""
     pace: Pace
     slots: int
+    share: Callable[[str, Mapping[str, str]], JobShare] = lambda *_: lambda: None
+    """How to see what is done of a job, by its rule and wildcards."""
     clock: Callable[[], float] = time.monotonic
     stages: dict[str, StageCount] = field(default_factory=dict)
     running: dict[int, Running] = field(default_factory=dict)
@@ -164,10 +187,11 @@ class Board:
         for job in self.jobs.values():
             self.stages.setdefault(stage_of(job.rule), StageCount()).left += 1
 
-    def started(self, number: int, rule: str, name: str) -> None:
+    def started(self, number: int, rule: str, wildcards: Mapping[str, str]) -> None:
         """A job begins, perhaps not for the first time."""
         now = self.clock()
-        self.running[number] = Running(rule, name, now)
+        self.running[number] = Running(rule, job_name(rule, wildcards), now, self.share(rule, wildcards))
+        self.running[number].so_far(now)
         self.failed.pop(number, None)
         stage = self.stages.setdefault(stage_of(rule), StageCount())
         if stage.began is None:
@@ -218,7 +242,7 @@ class Board:
                 for number, job in jobs.items()
                 if any(n in self.jobs and n not in jobs for n in job.needs)
             }
-        running = {number: now - job.began for number, job in dict(self.running).items() if number in jobs}
+        running = {number: job.so_far(now) for number, job in dict(self.running).items() if number in jobs}
         return self.pace.time_left(jobs, running, self.slots)
 
     def line(self, cores: str) -> str:
@@ -343,7 +367,7 @@ class Console(LogHandlerBase):
         known = vars(record)
         event = known.get("event")
         if event == LogEvent.JOB_INFO and self.board is not None:
-            self.board.started(known["jobid"], known["rule_name"], job_name(known))
+            self.board.started(known["jobid"], known["rule_name"], dict(known.get("wildcards") or {}))
         elif event == LogEvent.JOB_FINISHED and self.board is not None:
             stage = self.board.ended(known["job_id"])
             if stage is not None:
@@ -438,7 +462,8 @@ class Console(LogHandlerBase):
         now = self.board.clock()
         jobs = sorted(self.board.running.values(), key=lambda job: job.began)
         for job in jobs[:SHOWN_JOBS]:
-            page.add_row(Text(f"{clock(now - job.began):>12} {job.name}", "dim", no_wrap=True))
+            share = f", {job.done:.0%} done" if job.done else ""
+            page.add_row(Text(f"{clock(now - job.began):>12} {job.name}{share}", "dim", no_wrap=True))
         if len(jobs) > SHOWN_JOBS:
             page.add_row(Text(f"{'':12} and {len(jobs) - SHOWN_JOBS} more", "dim"))
         page.add_row(Text(self.board.line(self._busy()), "bold"))
@@ -465,9 +490,9 @@ class Console(LogHandlerBase):
         ]
 
 
-def job_name(known: Mapping[str, Any]) -> str:
+def job_name(rule: str, wildcards: Mapping[str, str]) -> str:
     """`score longlive color`: a job's rule and its wildcards."""
-    return " ".join([str(known["rule_name"]), *map(str, dict(known.get("wildcards") or {}).values())])
+    return " ".join([rule, *map(str, wildcards.values())])
 
 
 def last_lines(path: Path, count: int = LOG_LINES) -> list[str]:

@@ -7,6 +7,7 @@ suite's measured rates or from its last run here; what this run measures correct
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from evaluation.records import Prompt
 from reports.cost import StageCost
@@ -19,6 +20,8 @@ OTHERS = ""
 """Stands for every rule without expected seconds of its own."""
 RULE_WEIGHT = 6
 """So many jobs' worth what was expected of a rule stays beside what its jobs took: jobs of a rule differ."""
+SHARE_SHOWN = 0.02
+"""So much of a job must have been seen to be done before it says how long the whole takes."""
 OVERDUE = 1.05
 """A job that has run longer than expected is expected to take this much more than it has."""
 RENDERED = 0.4
@@ -35,6 +38,21 @@ class PlannedJob:
     threads: int = 1
     needs: tuple[int, ...] = ()
     """Numbers of the jobs that it waits for."""
+
+
+class RunningJob(NamedTuple):
+    """A job that runs. seconds: so far; made: the share of the whole that was done in them; left: the share
+    that is still to be done, None where nothing tells.
+    """
+
+    seconds: float
+    made: float = 0.0
+    left: float | None = None
+
+    @property
+    def whole(self) -> float | None:
+        """Seconds that all of it takes at its pace so far; None where that is not yet known."""
+        return self.seconds / self.made if self.left is not None and self.made >= SHARE_SHOWN else None
 
 
 def job_costs(suite: Suite, prompts: Sequence[Prompt], earlier: Sequence[StageCost] = ()) -> dict[str, float]:
@@ -78,16 +96,20 @@ class Pace:
         self._counts[rule] = self._counts.get(rule, 0) + 1
         self._spent[rule] = self._spent.get(rule, 0.0) + seconds
 
-    def seconds(self, running: Sequence[tuple[str, float]] = ()) -> dict[str, float]:
+    def seconds(self, running: Sequence[tuple[str, RunningJob]] = ()) -> dict[str, float]:
         """Seconds of a job by rule, and of OTHERS, as known by now.
 
-        running: rule and seconds so far. A job that is overdue counts as if it ended soon.
+        running: with their rules. A job counts by the share of it that is seen to be done; one that shows
+        nothing and is overdue as if it ended soon.
         """
-        counts, spent = dict(self._counts), dict(self._spent)
-        for rule, seconds in running:
-            if seconds > self.before(rule):
+        counts, spent = dict[str, float](self._counts), dict(self._spent)
+        for rule, job in running:
+            if job.whole is not None:
+                counts[rule] = counts.get(rule, 0) + job.made
+                spent[rule] = spent.get(rule, 0.0) + job.seconds
+            elif job.seconds > self.before(rule):
                 counts[rule] = counts.get(rule, 0) + 1
-                spent[rule] = spent.get(rule, 0.0) + OVERDUE * seconds
+                spent[rule] = spent.get(rule, 0.0) + OVERDUE * job.seconds
         planned = sum(counts[rule] * self.before(rule) for rule in counts)
         pace = (PACE_WEIGHT_S + sum(spent.values())) / (PACE_WEIGHT_S + planned)
         return {
@@ -96,19 +118,24 @@ class Pace:
             for rule in {*self._expected, *counts, OTHERS}
         }
 
-    def time_left(self, jobs: Mapping[int, PlannedJob], running: Mapping[int, float], slots: int) -> float:
+    def time_left(
+        self, jobs: Mapping[int, PlannedJob], running: Mapping[int, RunningJob], slots: int
+    ) -> float:
         """Seconds until all jobs have finished.
 
-        jobs: every unfinished one by number; running: seconds so far of those that run; slots: cores, or jobs
-        at once on a cluster.
+        jobs: every unfinished one by number; running: those that run; slots: cores, or jobs at once on a
+        cluster.
         """
-        by_rule = self.seconds([(jobs[number].rule, spent) for number, spent in running.items()])
+        by_rule = self.seconds([(jobs[number].rule, job) for number, job in running.items()])
         expected = {number: by_rule.get(job.rule, by_rule[OTHERS]) for number, job in jobs.items()}
-        ends = {
-            number: max(expected[number] - spent, (OVERDUE - 1) * max(spent, expected[number]))
-            for number, spent in running.items()
-        }
+        ends = {number: _left_of(job, expected[number]) for number, job in running.items()}
         return finish_time(jobs, expected, ends, slots)
+
+
+def _left_of(job: RunningJob, expected: float) -> float:
+    if job.whole is not None and job.left is not None:
+        return job.whole * job.left
+    return max(expected - job.seconds, (OVERDUE - 1) * max(job.seconds, expected))
 
 
 def finish_time(

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from workflow.planning.banner import (
 from workflow.planning.console import Board, Console, answer_of, is_wanted, jobs_left, last_lines, take_over
 from workflow.planning.cost import estimated_cost, work_line
 from workflow.planning.dry_run import needed_jobs, summary
+from workflow.planning.job_share import job_share
 from workflow.planning.missing_results import missing_warnings
 from workflow.planning.needs import released_alternative
 from workflow.planning.paths import Folders, has_user_list, prompt_list_copy
@@ -104,7 +106,8 @@ class RunEvents:
         if not _replays(jobs):
             self._note_start(jobs, prompts)
         if is_wanted(self.workflow.output_settings):
-            board = Board(lambda: jobs_left(self.workflow.dag), self._pace(prompts), self.slots)
+            share = partial(job_share, self.chosen, self.folders, prompts)
+            board = Board(lambda: jobs_left(self.workflow.dag), self._pace(prompts), self.slots, share)
             self.console.begin(board, self.workflow.cores if self.local else 0)
 
     def end(self, *, done: bool) -> None:
