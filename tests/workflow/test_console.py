@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import logging
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -149,14 +151,25 @@ def test_a_failure_shows_the_end_of_its_log(tmp_path: Path) -> None:
     ]
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """What Ctrl-C does is put back."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_a_user_who_stops_a_run_is_told_how_it_goes_on() -> None:
     """Guards against killed jobs that look like failures."""
     run = FakeRun({1: PlannedJob("train")}).begin()
     run.start(1)
     run.now = 3.0
     run.say("Terminating processes on user request, this might take some time.")
+    for _ in range(2):  # nor does a second Ctrl-C cut the end off, or show a traceback
+        signal.raise_signal(signal.SIGINT)
     run.fail(1)
-    assert run.said == "Stopping; jobs that run are ended.\n"
+    assert run.said == "Stopping; jobs that run are ended.\nStill ending the jobs that run.\n"
     for _ in range(3):
         run.say("Will exit after finishing currently running jobs (scheduler).")
     assert run.said.count("Stopping when the jobs that run have ended.") == 1

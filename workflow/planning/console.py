@@ -7,6 +7,7 @@ Bars on a terminal; elsewhere a line when a stage ends, or when some of the work
 
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -383,11 +384,11 @@ class Console(LogHandlerBase):
         text = record.getMessage().rstrip().lstrip("\n")
         if text.startswith(CUT_OFF):
             self.stopped = True
-            self._once(
-                "Stopping; jobs that run are ended."
-                if text.startswith(CUT_OFF[0])
-                else "Stopping when the jobs that run have ended."
-            )
+            at_once = text.startswith(CUT_OFF[0])
+            if at_once:
+                self._ignore_further_interrupts()
+            jobs = "; jobs that run are ended." if at_once else " when the jobs that run have ended."
+            self._once(f"Stopping{jobs}")
         elif text.startswith(NOTHING_LEFT):
             self.say("\n".join([text, *self.answer()]))
         elif text.startswith("Trying to restart job"):
@@ -400,6 +401,13 @@ class Console(LogHandlerBase):
             self._once(f"Warning: {text}", "yellow")
         elif record.pathname.endswith(OURS):
             self.say(text)
+
+    def _ignore_further_interrupts(self) -> None:
+        """A second Ctrl-C would cut off the end of a run, and Snakemake show its traceback; running jobs get
+        it all the same.
+        """
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, lambda *_: self._once("Still ending the jobs that run."))
 
     def _stage_ended(self, stage: str) -> None:
         assert self.board is not None, "a stage ends in a run"
