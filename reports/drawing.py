@@ -6,13 +6,17 @@ image is readable on a light screen, on a dark one and on paper.
 
 import io
 import re
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from typing import Any, NamedTuple
+from unicodedata import east_asian_width
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.records import Interval, RowSummary
@@ -32,6 +36,9 @@ _STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold", "axes.titlecolor": INK, "legend.frameon": False, "legend.fontsize": 8.0,
     "lines.linewidth": 1.4, "xtick.major.size": 0, "ytick.major.size": 0,
 }  # fmt: skip
+NAME_POINTS = 150.0
+"""So wide a row's name may be in a figure, in points."""
+_FONT = FontProperties(size=9.0)
 PANEL = 4.5
 """Inches of a panel that a phone shows whole."""
 styled = matplotlib.rc_context(_STYLE)
@@ -53,6 +60,43 @@ class Dot(NamedTuple):
     value: Interval
     colour: str
     filled: bool
+
+
+def plot_names(names: Sequence[str]) -> list[str]:
+    """Names of rows as a figure has room for them: cut behind a word, or in the middle where that would make
+    two of them alike, and numbered where even that does. The tables beside have the whole names.
+    """
+    cut = [_cut_behind_a_word(name) for name in names]
+    alike = Counter(cut)
+    cut = [
+        _cut_in_the_middle(name) if alike[short] > 1 else short
+        for name, short in zip(names, cut, strict=True)
+    ]
+    alike = Counter(cut)
+    return [f"{n}: {short}" if alike[short] > 1 else short for n, short in enumerate(cut, 1)]
+
+
+def _cut_behind_a_word(name: str) -> str:
+    if _points(name) <= NAME_POINTS:
+        return name
+    most = next(n for n in range(len(name), 0, -1) if _points(name[:n]) <= NAME_POINTS)
+    words = name[: most - 1].rsplit(" ", 1)[0].rstrip(" ,;:(-")
+    return f"{words}\u2026"
+
+
+def _cut_in_the_middle(name: str) -> str:
+    if _points(name) <= NAME_POINTS:
+        return name
+    ends = (f"{name[:n].rstrip()}\u2026{name[-n:].lstrip()}" for n in range(len(name) // 2, 0, -1))
+    return next(end for end in ends if _points(end) <= NAME_POINTS)
+
+
+def _points(name: str) -> float:
+    """Width of a name in a figure, in points; letters as wide as they are high are in no font of ours."""
+    wide = [letter for letter in name if east_asian_width(letter) in "WF"]
+    narrow = "".join(letter for letter in name if letter not in wide)
+    width, _, _ = text_to_path.get_text_width_height_descent(narrow, _FONT, ismath=False)
+    return float(width) + len(wide) * _FONT.get_size()
 
 
 def row_colour(row: RowSummary, trained: Sequence[str]) -> str:
@@ -95,7 +139,7 @@ def draw_dots(axes: Axes, labels: Sequence[str], dots: Sequence[Dot | None], *, 
             )
             axes.plot(value.mean, place, "o", markersize=4.5, markeredgecolor=colour, markerfacecolor=face)
     axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), plot_names(labels))
     axes.grid(axis="y", visible=False)
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from evaluation.aggregate import TOTALS
 from evaluation.intervals import LEVEL
 from evaluation.records import RowSummary
-from reports.drawing import Dot, SvgFigure, forest, row_colour
+from reports.drawing import Dot, SvgFigure, forest, plot_names, row_colour
 from reports.tables import control_sources
 from reports.view import View
 from reports.words import numbered
@@ -91,9 +91,10 @@ def controls_figures(view: View, said: list[Said]) -> list[SvgFigure]:
                 pair = view.pairs.find(row.row, one.row.row, "total")
                 colour = row_colour(row, list(view.run.curves))
                 dots.append(pair and Dot(pair[0], colour, filled=pair[1] < LEVEL))
+            (name,) = plot_names([one.row.label])
             figures.append(
                 forest(
-                    f"control-{one.row.row.replace('_', '-')}", f"minus: {one.row.label}", rows, dots,
+                    f"control-{one.row.row.replace('_', '-')}", f"minus: {name}", rows, dots,
                     xlabel=f"points of {view.total_name}, model minus control", zero=True,
                     described="filled dots differ from the control, hollow ones do not; right of zero the "
                     "model is above it",

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from evaluation.records import MOST_OTHERS
 from reports.cost import COST_STAGES, CostEstimate, MeasuredCost, Stage, amount, size
-from reports.drawing import MUTED, SvgFigure, panel_grid, row_colour, styled, to_svg
+from reports.drawing import MUTED, SvgFigure, panel_grid, plot_names, row_colour, styled, to_svg
 from reports.run import Run
 from reports.view import View
 
@@ -71,14 +71,16 @@ def cost_figure(view: View) -> SvgFigure | None:
     if len(points) < 2 or not all(found.timed for found in view.run.speed.values()) or _device(view) is None:
         return None
     figure, (axes,) = panel_grid(1, 1, (8.0, 4.2))
-    for number, (row, total, seconds) in enumerate(sorted(points, key=lambda point: -point[1].mean), 1):
+    points = sorted(points, key=lambda point: -point[1].mean)
+    names = plot_names([row.label for row, *_ in points])
+    for number, (name, (row, total, seconds)) in enumerate(zip(names, points, strict=True), 1):
         colour = row_colour(row, list(view.run.curves))
         axes.plot([seconds, seconds], [total.low, total.high], color=colour, linewidth=1.6)
         axes.plot(seconds, total.mean, "o", markersize=5, markeredgecolor=colour, markerfacecolor=colour)
         axes.annotate(
             str(number), (seconds, total.mean), xytext=(6, -3), textcoords="offset points", fontsize=8.5
         )
-        axes.plot([], [], " ", label=f"{number}  {row.label}")
+        axes.plot([], [], " ", label=f"{number}  {name}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=0, handletextpad=0)
     spent = [seconds for *_, seconds in points]
     axes.set_xlim(max(0.0, 0.9 * min(spent)), 1.08 * max(spent))

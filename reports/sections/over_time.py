@@ -11,7 +11,7 @@ from evaluation.chunks import SUMMARY, ChunkCurve, ChunkTable, chunk_frames
 from evaluation.intervals import LEVEL
 from evaluation.metrics import Metric
 from evaluation.records import PairedDifference, RowSummary
-from reports.drawing import DASHES, MUTED, PAGE, SERIES, SvgFigure, panel_grid, styled, to_svg
+from reports.drawing import DASHES, MUTED, PAGE, SERIES, SvgFigure, panel_grid, plot_names, styled, to_svg
 from reports.view import View
 from reports.words import numbered
 
@@ -94,7 +94,11 @@ def _zoom(axes: Axes, curves: Sequence[ChunkCurve], known: Mapping[str, Look]) -
 
 def legend(rows: Sequence[RowSummary], known: Mapping[str, Look]) -> list[Line2D]:
     """An entry for each row."""
-    return [Line2D([], [], **known[row.row].style, markersize=4, label=row.label) for row in rows]
+    names = plot_names([row.label for row in rows])
+    return [
+        Line2D([], [], **known[row.row].style, markersize=4, label=name)
+        for row, name in zip(rows, names, strict=True)
+    ]
 
 
 def _seconds(chunk: int, pixel_frames: int, fps: float) -> str:

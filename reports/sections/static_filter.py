@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from reports.drawing import MUTED, SvgFigure, panel_grid, series_style, styled, to_svg
+from reports.drawing import MUTED, SvgFigure, panel_grid, plot_names, series_style, styled, to_svg
 from reports.view import View
 from reports.words import numbered
 
@@ -19,10 +19,11 @@ def filter_figure(view: View) -> SvgFigure | None:
         return None
     most = max(len(line.motion) for entry in found for line in entry.filtered)
     figure, (axes,) = panel_grid(1, 1, (8.0, 3.6))
-    for index, entry in enumerate(found):
+    names = plot_names([view.run.label(entry.row) for entry in found])
+    for index, (name, entry) in enumerate(zip(names, found, strict=True)):
         static = [sum(line.static) for line in entry.filtered]
         prompts = [sum(count >= n for count in static) for n in range(most + 1)]
-        axes.plot(range(most + 1), prompts, label=view.run.label(entry.row), **series_style(index))
+        axes.plot(range(most + 1), prompts, label=name, **series_style(index))
     axes.set_xlim(0, most)
     axes.set_ylim(0, max(len(entry.filtered) for entry in found) * 1.04)
     axes.set_xlabel("static samples of a prompt, at least", color=MUTED)

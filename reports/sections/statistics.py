@@ -8,7 +8,7 @@ from evaluation.aggregate import TOTALS, row_groups
 from evaluation.intervals import LEVEL, NEAR_END, SMALL
 from evaluation.records import Needed
 from evaluation.variance import VarianceTable
-from reports.drawing import Dot, SvgFigure, forest, row_colour
+from reports.drawing import Dot, SvgFigure, forest, plot_names, row_colour
 from reports.tables import power
 from reports.view import View
 
@@ -48,7 +48,7 @@ def paired_figures(view: View) -> list[SvgFigure]:
         return []
     best, *others = (line.summary for line in view.main.ranked)
     titles = dict(zip(TOTALS, (view.total_name, "Quality", "Semantic"), strict=True))
-    figures = []
+    figures, (best_name,) = [], plot_names([best.label])
     for metric, title in titles.items():
         dots = []
         for row in others:
@@ -57,7 +57,7 @@ def paired_figures(view: View) -> list[SvgFigure]:
             dots.append(found and Dot(found[0], colour, filled=found[1] < LEVEL))
         figures.append(
             forest(
-                f"paired-{metric}", title, others, dots, zero=True, xlabel=f"row minus {best.label}",
+                f"paired-{metric}", title, others, dots, zero=True, xlabel=f"row minus {best_name}",
                 described="filled dots differ, hollow ones are ties; numbers in the table",
             )
         )  # fmt: skip
