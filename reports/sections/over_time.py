@@ -241,5 +241,6 @@ def over_time_section(view: View) -> dict[str, Any]:
         "inside": _inside(found, view.ranked),
         "over_time": found,
         "has_controls": bool(view.controls),
+        "has_teacher": bool(view.main.teachers),
         "level": LEVEL,
     }
