@@ -49,13 +49,6 @@ class DecodedClip(NamedTuple):
     fps: float
 
 
-def shape_of(clip: DecodedClip) -> ClipShape:
-    """The shape that a clip has; a rate that is a whole number is one."""
-    frames, height, width = clip.frames.shape[:3]
-    fps = int(clip.fps) if clip.fps.is_integer() else clip.fps
-    return ClipShape(pixel_frames=frames, height=height, width=width, fps=fps)
-
-
 def upscale(frames: ClipFrames, *, height: int, width: int) -> ClipFrames:
     """Nearest-neighbour enlargement of [T, h, w, 3] to [T, height, width, 3] by whole factors.
 
