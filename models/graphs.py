@@ -20,7 +20,8 @@ from torch import Tensor
 from models.cache import KVCache
 from models.plan import AttendPlan
 from models.rollout import NetworkCalls, Runner, plain_runner
-from models.wan import TextKV, Wan
+from models.wan import Wan
+from models.wan_layers import TextKV
 
 
 def best_runner(device: torch.device) -> Runner:

@@ -32,7 +32,8 @@ from models.plan import AbsolutePolicy, AnchoredSinkPolicy, SlotRelativePolicy, 
 from models.rollout import Denoised, Finished, plain_runner
 from models.rope import rotation
 from models.schedule import Schedule
-from models.wan import Projected, Wan, cast_parameters, init_weights
+from models.wan import Wan, cast_parameters, init_weights
+from models.wan_layers import Projected
 from tests.baselines.visibility import OWN_RULE, SeesRule, sees_all, span
 
 ALL = load_all(Path(__file__).parents[2] / "baselines")

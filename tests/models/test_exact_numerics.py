@@ -12,7 +12,8 @@ from torch.nn import functional
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import DtypePolicy, WanConfig
 from models.fused import Residual
-from models.wan import Projected, Wan, cast_parameters, init_weights
+from models.wan import Wan, cast_parameters, init_weights
+from models.wan_layers import Projected
 from tests.models.naive_wan import BF16, F32, NaiveWan, attention_by_definition, sdpa, turned
 
 SMALL = WanConfig(

@@ -14,7 +14,8 @@ from torch.nn import functional
 from models.config import DtypePolicy
 from models.fused import add_gated, rotate
 from models.rope import Rotation, rotation
-from models.wan import RMSNorm, Wan, init_weights
+from models.wan import Wan, init_weights
+from models.wan_layers import RMSNorm
 from tests.models.training_toys import CHUNKS, CONFIG, SHAPE
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and importlib.util.find_spec("triton") is not None
