@@ -3,9 +3,11 @@
 Metrics of neighbouring frames (flicker, smoothness) do not see a slow change; over a long rollout it is what
 a causal model suffers from (Vchitect/VBench#206). Compared are the mean and the standard deviation of each
 colour channel over pixel frames 0 to 8 and over the last 12, so that an object that moves through the image
-does not count.
+does not count. Of a clip of any length these 21 frames are held.
 """
 
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,16 @@ BENCHMARKS = ("toybox", "vbench")
 FIRST, LAST = 9, 12  # pixel frames of the first chunk and of every later one
 
 
-def score(frames: NDArray[np.uint8], prompt: dict[str, Any]) -> float:  # noqa: ARG001 one signature for all
+def score_parts(parts: Iterator[NDArray[np.uint8]], prompt: dict[str, Any]) -> float:  # noqa: ARG001 one form
     """Mean absolute change of channel means and standard deviations; 64 levels and more count as 64.
 
-    frames: uint8 [T, H, W, 3].
+    parts: the clip's frames in order, uint8 [t, H, W, 3] each.
     """
-    first, last = (part.reshape(-1, 3).astype(np.float64) for part in (frames[:FIRST], frames[-LAST:]))
+    opening: list[NDArray[np.uint8]] = []
+    ending: deque[NDArray[np.uint8]] = deque(maxlen=LAST)
+    for part in parts:
+        opening.extend(part[: FIRST - len(opening)])
+        ending.extend(part)
+    first, last = (np.stack(held).reshape(-1, 3).astype(np.float64) for held in (opening, ending))
     change = [np.abs(last.mean(0) - first.mean(0)).mean(), np.abs(last.std(0) - first.std(0)).mean()]
     return min(WORST, float(np.mean(change)))

@@ -1,12 +1,14 @@
 """Custom dimensions: a Python file with a function clip -> number, and what that number means.
 
 The file declares, as plain constants, TITLE, UNIT, WORST and BEST (raw values that normalise to 0 and to 100,
-in either order; no score may lie outside) and BENCHMARKS (where it means something), and defines
-score(frames, prompt); or, for a network, open_scorer(resources, device) and, if need be, RESOURCES (groups of
-workflow/resources.yaml), BATCH (clips scored at once) and CLIPS. It is read, not run, while the workflow is
-planned. It may import packages of the main environment; modules of this project only if it lies in one of its
-packages, where a change is noticed. evaluation/README.md says how to add one; colour_drift.py is an example,
-workflow/scoring/dynamic_judge.py one with a network.
+in either order; no score may lie outside) and BENCHMARKS (where it means something), and defines one of
+FORMS: score_parts(parts, prompt), to which a clip's frames come a few at a time, or score(frames, prompt),
+which has them all in memory; for a network, open_parts_scorer(resources, device) or open_scorer(resources,
+device) and, if need be, RESOURCES (groups of workflow/resources.yaml), BATCH (clips scored at once) and
+CLIPS. It is read, not run, while the workflow is planned. It may import packages of the main environment;
+modules of this project only if it lies in one of its packages, where a change is noticed.
+evaluation/README.md says how to add one; colour_drift.py is an example, workflow/scoring/dynamic_judge.py one
+with a network.
 """
 
 import ast
@@ -25,8 +27,13 @@ CONSTANTS = {"TITLE": str, "UNIT": str, "WORST": float, "BEST": float, "BENCHMAR
 OPTIONAL_CONSTANTS: dict[str, Any] = {"RESOURCES": (), "BATCH": 1, "CLIPS": "kept"}
 """Constants that a file may leave out, with what then holds."""
 KNOWN = CONSTANTS | {name: type(value) for name, value in OPTIONAL_CONSTANTS.items()}
-FORMS = {"score": 2, "open_scorer": 2}
-"""Functions of which a file has one, with the number of their arguments."""
+FORMS = {
+    "score": ("frames", "prompt"),
+    "score_parts": ("parts", "prompt"),
+    "open_scorer": ("resources", "device"),
+    "open_parts_scorer": ("resources", "device"),
+}
+"""Functions of which a file has one, with their arguments."""
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 PROJECT = ("models", "baselines", "evaluation", "reports", "workflow")
 TAKEN = (*NAMES, "total", "quality", "semantic", "frame_quality", ALL_PROMPTS)
@@ -51,6 +58,16 @@ class Declaration(NamedTuple):
     """Clips that are scored at once."""
     clips: Literal["kept", "all"]
     """Of a still prompt: the samples that the static filter kept, or all."""
+
+    @property
+    def opens(self) -> bool:
+        """Whether the function opens something once a job, such as a network."""
+        return self.function.startswith("open_")
+
+    @property
+    def by_parts(self) -> bool:
+        """Whether frames come a few at a time, and never all together."""
+        return self.function in ("score_parts", "open_parts_scorer")
 
 
 def read_declaration(path: Path) -> Declaration:
@@ -77,15 +94,16 @@ def read_declaration(path: Path) -> Declaration:
             f"{path}: BENCHMARKS is empty; say in which benchmarks the dimension means something."
         )
     batch, clips = values["BATCH"], values["CLIPS"]
-    if batch < 1 or clips not in ("kept", "all") or (function == "score" and batch != 1):
-        raise ValueError(
-            f"{path}: BATCH is {batch} and CLIPS {clips!r}; expected 1 or more (score() takes one clip at a "
-            "time), and kept or all."
-        )
-    return Declaration(
+    declared = Declaration(
         values["TITLE"], values["UNIT"], worst, best, benchmarks, hashlib.sha256(content).hexdigest(),
         function, tuple(map(str, values["RESOURCES"])), batch, clips,
     )  # fmt: skip
+    if batch < 1 or clips not in ("kept", "all") or (batch != 1 and not declared.opens):
+        raise ValueError(
+            f"{path}: BATCH is {batch} and CLIPS {clips!r}; expected 1 or more ({function}() takes one clip "
+            "at a time), and kept or all."
+        )
+    return declared
 
 
 def project_module(path: Path) -> str | None:
@@ -104,11 +122,12 @@ def _check_code(tree: ast.Module, path: Path) -> str:
         for node in tree.body
         if isinstance(node, ast.FunctionDef)
     }
-    found = [name for name, count in FORMS.items() if functions.get(name) == count]
+    found = [name for name, arguments in FORMS.items() if functions.get(name) == len(arguments)]
     if len(found) != 1:
+        forms = ", ".join(f"{name}({', '.join(arguments)})" for name, arguments in FORMS.items())
         raise ValueError(
-            f"{path} defines no function score(frames, prompt), or open_scorer(resources, device) in its "
-            "place; see evaluation/custom/colour_drift.py for the form."
+            f"{path} defines {' and '.join(found) or 'no function that scores'}; expected one of {forms}; "
+            "see evaluation/custom/colour_drift.py for the form."
         )
     for node in ast.walk(tree) if project_module(path) is None else ():
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evaluation.custom.declaration import read_declaration
+from evaluation.custom.parts import ClipParts
 from evaluation.files import append_line, file_sha256, whole_lines, write_text
 from evaluation.records import (
     Clip,
@@ -32,17 +32,25 @@ log = logging.getLogger("score")
 REFUSED_SHOWN = 5
 """Refused clips that an error names."""
 
-BatchScore = Callable[[Sequence[NDArray[np.uint8]], Sequence[dict[str, Any]]], Sequence[Any]]
-"""(frames [T, h, w, 3] of each clip, what is told of each) -> a number for each, or in the place of a clip
-that has none a ValueError that says why.
+BatchScore = Callable[[Sequence[Any], Sequence[dict[str, Any]]], Sequence[Any]]
+"""(each clip, what is told of each) -> a number for each, or in the place of a clip that has none a
+ValueError that says why.
 """
 
 
-def load_scorer(path: Path, custom: CustomDimension, *, resources: Path, device: str) -> BatchScore:
-    """The function of a file, which is run here, for batches of clips.
+class CustomScorer(NamedTuple):
+    """The function of a file, for batches of clips."""
+
+    score: BatchScore
+    by_parts: bool
+    """Whether it takes each clip as an iterator of its parts, and not as frames [T, h, w, 3]."""
+
+
+def load_scorer(path: Path, custom: CustomDimension, *, resources: Path, device: str) -> CustomScorer:
+    """The function of a file, which is run here.
 
     resources: folder of fetched files; device: the suite's. Raises ValueError if it is not the file that the
-    run was planned with, and whatever its open_scorer() raises.
+    run was planned with, and whatever its open_scorer() or open_parts_scorer() raises.
     """
     if file_sha256(path) != custom.sha256:
         raise ValueError(f"{path} changed since this run was planned; start the run again.")
@@ -50,10 +58,13 @@ def load_scorer(path: Path, custom: CustomDimension, *, resources: Path, device:
     assert spec is not None and spec.loader is not None, "a .py file that was parsed has a loader"  # noqa: PT018
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if read_declaration(path).function == "open_scorer":
-        opened: BatchScore = module.open_scorer(resources, device)
-        return opened
-    return lambda clips, told: [module.score(*one) for one in zip(clips, told, strict=True)]
+    declared = read_declaration(path)
+    function = getattr(module, declared.function)
+    if declared.opens:
+        return CustomScorer(function(resources, device), declared.by_parts)
+    return CustomScorer(
+        lambda clips, told: [function(*one) for one in zip(clips, told, strict=True)], declared.by_parts
+    )
 
 
 class JournalValue(Record):
@@ -107,14 +118,14 @@ def checked_value(value: Any, custom: CustomDimension, clip: str) -> float:
     if not isinstance(value, Real | np.number | np.bool_) or not low <= float(value) <= high:
         raise ValueError(
             f"{custom.file} gave clip {clip} the {custom.title} {value!r}, expected a number from {low:g} "
-            f"to {high:g} {custom.unit}; look at the clip, correct score(), or widen WORST and BEST."
+            f"to {high:g} {custom.unit}; look at the clip, correct the file, or widen WORST and BEST."
         )
     return round(float(value), 9)
 
 
 def score_custom(
     custom: CustomDimension,
-    score: BatchScore,
+    scorer: CustomScorer,
     selected: Sequence[ScoredPrompt],
     clips: Path,
     *,
@@ -135,7 +146,7 @@ def score_custom(
         named = [clip for _, clip in together]
         values: Sequence[Any] | None = journal.known(named)
         if values is None:
-            values = _scored(custom, score, together, clips)
+            values = _scored(custom, scorer, together, clips)
             bad = [
                 (clip, one) for clip, one in zip(named, values, strict=True) if isinstance(one, ValueError)
             ]
@@ -160,23 +171,35 @@ def score_custom(
 
 
 def _scored(
-    custom: CustomDimension, score: BatchScore, together: Sequence[tuple[Prompt, Clip]], clips: Path
+    custom: CustomDimension, scorer: CustomScorer, together: Sequence[tuple[Prompt, Clip]], clips: Path
 ) -> Sequence[Any]:
-    """What the file gives for some clips, one thing for each."""
+    """What the file gives for some clips, one thing for each, once all of their frames were found good."""
     told = [
-        {"id": p.id, "prompt": p.prompt, "extended": p.extended, "facts": p.facts, "fps": clip.fps}
+        {
+            "id": p.id, "prompt": p.prompt, "extended": p.extended, "facts": p.facts, "fps": clip.fps,
+            "frames": clip.pixel_frames,
+        }
         for p, clip in together
-    ]
-    frames = [read_verified_clip(clips, clip).frames for _, clip in together]
+    ]  # fmt: skip
+    parts = [ClipParts(clips, clip) for _, clip in together] if scorer.by_parts else []
+    given: list[Any] = [
+        (part for part in one) for one in parts
+    ]  # out of whose hands nothing of ours can come
+    if not scorer.by_parts:
+        given = [read_verified_clip(clips, clip).frames for _, clip in together]
     names = ", ".join(clip.clip_id for _, clip in together)
     try:
-        values = score(frames, told)
+        values = list(scorer.score(given, told))
     except Exception as error:
+        if unread := next((part.error for part in parts if part.error), None):
+            raise unread from None
         log.error("the function of %s raised", custom.file, exc_info=error)
         raise ValueError(
             f"{custom.file} failed on clip {names} of row {together[0][1].row} with {type(error).__name__}: "
             f"{error}; correct it."
         ) from error
+    for part in parts:
+        part.finish()
     if len(values) != len(together):
         raise ValueError(
             f"{custom.file} gave {len(values)} values for {len(together)} clips ({names}); give one for each."

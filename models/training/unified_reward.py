@@ -163,11 +163,13 @@ class UnifiedReward:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         return cls(network.eval().requires_grad_(False), tokenizer, read_question(folder / QUESTION))
 
-    def answers(self, clips: Sequence[Tensor], fps: float, prompts: Sequence[str]) -> list[str]:
+    def answers(self, clips: Sequence[Any], fps: float, prompts: Sequence[str]) -> list[str]:
         """The answer about each clip, bytes [T, h, w, 3] on any device; prompts: what each was made from.
 
-        Clips are asked about at once, so that a rounding may depend on the neighbours. Raises ValueError for
-        a clip of fewer than 2 frames, or a prompt that names a token of the question.
+        Of a clip only its length, its shape and the frames [sampled_frames(T, fps)] are asked for, so that
+        something else than a tensor may hold these alone. Clips are asked about at once, so that a rounding
+        may depend on the neighbours. Raises ValueError for a clip of fewer than 2 frames, or a prompt that
+        names a token of the question.
         """
         from transformers import GenerationConfig
 

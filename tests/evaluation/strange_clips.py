@@ -128,11 +128,11 @@ def shown_by(*matrix: int, film: bytes | None = None) -> bytes:
     return with_fields(film or plain(), b"tkhd", 40, ">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
 
 
-def damaged(film: bytes) -> bytes:
-    """40 bytes inverted in the middle of the coded frames."""
+def damaged(film: bytes, where: float = 0.5) -> bytes:
+    """40 bytes inverted in the middle of the coded frames, or behind another share of them."""
     data = bytearray(film)
     at = data.index(b"mdat")
-    at += int.from_bytes(data[at - 4 : at], "big") // 2
+    at += int(int.from_bytes(data[at - 4 : at], "big") * where)
     data[at : at + 40] = bytes(255 - byte for byte in data[at : at + 40])
     return bytes(data)
 

@@ -1,6 +1,7 @@
 """Custom dimensions: what a file must say, what may go wrong, and that nothing but them changes."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 
 from evaluation.aggregate import AggregateSettings, check_result
 from evaluation.clips import write_clip
+from evaluation.custom import colour_drift
 from evaluation.custom.declaration import custom_dimension, read_declaration
-from evaluation.custom.scoring import BatchScore, load_scorer
+from evaluation.custom.scoring import CustomScorer, load_scorer
+from evaluation.custom.scoring import score_custom as score_clips
 from evaluation.dimensions import NAMES
 from evaluation.files import file_sha256
 from evaluation.metrics import metrics
@@ -28,10 +31,11 @@ from evaluation.records import (
     write_json,
     write_jsonl,
 )
-from evaluation.selection import hashes_of
+from evaluation.selection import ScoredPrompt, hashes_of
 from evaluation.toybox.controls import control_frames
 from evaluation.toybox.suite import toybox_prompts
 from tests.evaluation.made_up import INPUTS, aggregate, chunk_table, variance_table
+from tests.evaluation.strange_clips import FINE, damaged, encoded
 from workflow.scripts import score_custom
 
 EXAMPLE = Path(__file__).parents[2] / "evaluation" / "custom" / "colour_drift.py"
@@ -62,13 +66,18 @@ ERRORS = {
     "two different, finite numbers": GOOD.replace("255.0", "0"),
     "WORST is 1{30} and BEST 255.0": GOOD.replace("WORST = 0", "WORST = " + "1" * 400),
     "WORST must be a plain constant": GOOD.replace("WORST = 0", "WORST = {[]: 0}"),
-    "defines no function score": GOOD.replace("def score", "def scored"),
+    r"defines no function that scores; expected one of score\(frames, prompt\), score_parts": GOOD.replace(
+        "def score", "def scored"
+    ),
+    "defines score and score_parts": GOOD + "\ndef score_parts(parts, prompt):\n    pass\n",
     "imports 'evaluation.toybox.facts' of this project": "from evaluation.toybox.facts import COLORS\n"
     + GOOD,
-    "BATCH is 2": GOOD + "\nBATCH = 2\n",
+    r"BATCH is 2 .* \(score\(\) takes one": GOOD + "\nBATCH = 2\n",
+    r"BATCH is 3 .* \(score_parts\(\) takes one": GOOD.replace("score(frames", "score_parts(parts")
+    + "\nBATCH = 3\n",
     "CLIPS 'some'": GOOD + "\nCLIPS = 'some'\n",
     "RESOURCES is 'x', expected a tuple": GOOD + "\nRESOURCES = 'x'\n",
-    "or open_scorer": GOOD + "\ndef open_scorer(resources, device):\n    pass\n",
+    "defines score and open_scorer": GOOD + "\ndef open_scorer(resources, device):\n    pass\n",
     "is no Python": GOOD + "\n)",
     "BENCHMARKS is empty": GOOD.replace('("toybox",)', "()"),
 }
@@ -120,7 +129,7 @@ def test_a_file_is_not_run_while_it_is_read(tmp_path: Path) -> None:
     assert read_declaration(path).best == 255.0
 
 
-def opened(path: Path, custom: CustomDimension) -> BatchScore:
+def opened(path: Path, custom: CustomDimension) -> CustomScorer:
     return load_scorer(path, custom, resources=path.parent, device="cpu")
 
 
@@ -339,10 +348,11 @@ def test_colour_drift_of_clips_with_a_known_answer(tmp_path: Path) -> None:
         "colour_drift", EXAMPLE, shown="colour_drift.py", prompts="all", benchmark="toybox", dimensions=NAMES
     )
     assert (custom.worst, custom.best) == (64, 0)
-    batched = opened(EXAMPLE, custom)
+    scorer = opened(EXAMPLE, custom)
+    assert scorer.by_parts
 
     def score(frames: np.ndarray, prompt: dict[str, object]) -> float:
-        return float(batched([frames], [prompt])[0])
+        return float(scorer.score([iter(np.split(frames, [16, 30, 31]))], [prompt])[0])
 
     prompts = toybox_prompts(0)
     for prompt in prompts[::15]:
@@ -357,6 +367,136 @@ def test_colour_drift_of_clips_with_a_known_answer(tmp_path: Path) -> None:
         score(np.concatenate([np.zeros((40, 8, 8, 3), np.uint8), np.full((41, 8, 8, 3), 255, np.uint8)]), {})
         == 64
     )
+
+
+@pytest.mark.parametrize("length", [1, 5, 9, 12, 20, 81, 250])
+def test_colour_drift_of_parts_is_that_of_the_whole_clip(length: int) -> None:
+    """To the last bit, in whatever parts the frames come: the first nine and the last twelve, or what there
+    is of them.
+    """
+    draw = np.random.default_rng(length)
+    frames = draw.integers(0, 256, (length, 6, 10, 3), dtype=np.uint8)
+    frames[: length // 2] //= 3
+    first, last = (part.reshape(-1, 3).astype(np.float64) for part in (frames[:9], frames[-12:]))
+    change = [np.abs(last.mean(0) - first.mean(0)).mean(), np.abs(last.std(0) - first.std(0)).mean()]
+    for size in (1, 4, 11, 16, 300):
+        parts = (frames[start : start + size] for start in range(0, length, size))
+        assert colour_drift.score_parts(parts, {}) == min(64.0, float(np.mean(change)))
+
+
+BY_PARTS = GOOD.replace("score(frames, prompt)", "score_parts(parts, prompt)")
+"""A file to which frames come in parts. What it returns is put in."""
+AS_IT_LIKES = {
+    "reads all": "return float(sum(int(part.sum()) for part in parts) / (prompt['frames'] * 32 * 32 * 3))",
+    "looks at nothing": "return 20.0",
+    "looks at the first part": "return float(next(parts).mean())",
+    "stops in the middle": "return [float(part.mean()) for part, _ in zip(parts, range(2))][-1]",
+    "closes them": "first = next(parts)\n    parts.close()\n    return float(first.mean())",
+    "keeps them": "KEPT.extend(parts)\n    return float(np.mean([part.mean() for part in KEPT]))",
+    "keeps the iterator": (
+        "KEPT.append(parts)\n    return 20.0 + len([part for one in KEPT[:-1] for part in one])"
+    ),
+    "writes into them": (
+        "for part in parts:\n        before = part.mean()\n        part[:] = 255\n    return float(before)"
+    ),
+    "reads to the end twice": "list(parts)\n    return 20.0 + len(list(parts))",
+    "passes over errors": ("try:\n        list(parts)\n    except Exception:\n        pass\n    return 20.0"),
+    "fails by itself at damage": (
+        "try:\n        list(parts)\n    except Exception:\n        raise KeyError('x')\n    return 20.0"
+    ),
+}
+
+
+def row_of_parts(folder: Path, body: str, *clips: bytes, frames: int = 40) -> list[str]:
+    """Flags of a job on some clips of one prompt, 20 levels bright, by a file whose function is `body`."""
+    text = BY_PARTS.replace("return float(frames.mean())", body).replace(
+        "TITLE", "import numpy as np\n\nKEPT = []\nTITLE", 1
+    )
+    flags = job(folder, declared(folder, text))
+    (listed, *_), prompt = read_jsonl(Clip, folder / "manifest.jsonl"), PROMPTS[1]
+    made = []
+    for sample, content in enumerate(clips):
+        (folder / f"mp4/{prompt.id}-{sample}.mp4").write_bytes(content)
+        digest = file_sha256(folder / f"mp4/{prompt.id}-{sample}.mp4")
+        changed = {"clip_id": clip_id(prompt.id, sample), "sample": sample, "sha256": digest}
+        shape = {"file": f"mp4/{prompt.id}-{sample}.mp4", "prompt_id": prompt.id, "pixel_frames": frames}
+        made.append(listed.model_copy(update=changed | shape))
+    write_jsonl(folder / "manifest.jsonl", made)
+    write_jsonl(folder / "prompts.jsonl", [prompt.model_copy(update={"samples": len(clips)})])
+    kept = {prompt.id: tuple(range(len(clips)))}
+    outcome = FilteredSet(row="raven", inputs=origin(folder), threshold=1, filtered=(), kept=kept)
+    write_json(folder / "filter.json", outcome)
+    return flags
+
+
+def grey_clip(folder: Path, frames: int = 40) -> bytes:
+    write_clip(folder / "grey.mp4", np.full((frames, 32, 32, 3), 20, np.uint8), fps=16)
+    return (folder / "grey.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("habit", AS_IT_LIKES)
+def test_whatever_a_function_does_with_its_parts_every_clip_is_verified(
+    habit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against a function that keeps, alters, closes or does not read its parts and so changes another
+    clip's score; and against one of a damaged clip, wherever the damage lies: behind what it has read, or in
+    what it passed over.
+    """
+    good = grey_clip(tmp_path)
+    flags = row_of_parts(tmp_path, AS_IT_LIKES[habit], good, good)
+    assert score_custom.main(flags) == 0
+    result = read_json(DimensionResult, tmp_path / "out.json")
+    assert [clip.value for clip in result.clips] == pytest.approx([20, 20], abs=2)
+    (tmp_path / "out.json").unlink()
+    capsys.readouterr()
+    film = encoded(count=40, size=(32, 32), options=FINE)
+    assert score_custom.main(row_of_parts(tmp_path, AS_IT_LIKES[habit], damaged(film, 0.9))) == 1
+    said = capsys.readouterr().err
+    assert "clip p1-0 of row raven" in said and "at frame" in said and "mine.py" not in said
+    (tmp_path / "mp4/p1-0.mp4").write_bytes(good)
+    assert score_custom.main(flags) == 1
+    assert "Clip p1-0 of row raven is not the file that was sampled" in capsys.readouterr().err
+    assert not (tmp_path / "out.json").exists()
+
+
+JUDGE_OF_PARTS = JUDGE.replace("open_scorer", "open_parts_scorer").replace(
+    "float(clip.mean()) for clip in clips", "float(np.mean([part.mean() for part in clip])) for clip in clips"
+)
+
+
+def test_a_network_gets_parts_of_a_batch(tmp_path: Path) -> None:
+    """The values of a file that is given whole clips; batches and journal are the same."""
+    found = []
+    for text in (JUDGE, JUDGE_OF_PARTS.replace("TITLE", "import numpy as np\n\nTITLE", 1)):
+        assert score_custom.main(job(tmp_path, declared(tmp_path, text))) == 0
+        found.append(read_json(DimensionResult, tmp_path / "out.json"))
+        assert (tmp_path / "calls").read_text().splitlines() == ["[0, 0, 1, 1] {16}", "[2, 2] {16}"]
+        (tmp_path / "calls").unlink()
+        (tmp_path / "out.journal.jsonl").unlink()
+    assert found[0] == found[1]
+
+
+def test_memory_does_not_grow_with_the_length_of_a_clip(tmp_path: Path) -> None:
+    """A clip of 957 frames needs what one of 120 needs, and its file: parts are held, and never the clip."""
+    custom = custom_dimension(
+        "colour_drift", EXAMPLE, shown="colour_drift.py", prompts="all", benchmark="toybox", dimensions=NAMES
+    )
+    scorer, frame = opened(EXAMPLE, custom), 64 * 64 * 3
+    peaks = {}
+    for length in (120, 957):
+        write_clip(tmp_path / "x.mp4", np.full((length, 64, 64, 3), 90, np.uint8), fps=16)
+        job(tmp_path, custom)
+        shape = {"pixel_frames": length, "height": 64, "width": 64, "file": "x.mp4"}
+        clip = read_jsonl(Clip, tmp_path / "manifest.jsonl")[0].model_copy(
+            update=shape | {"sha256": file_sha256(tmp_path / "x.mp4")}
+        )
+        tracemalloc.start()
+        (found,) = score_clips(custom, scorer, [ScoredPrompt(PROMPTS[0], [clip])], tmp_path)
+        peaks[length] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert found.value == 0.0
+    assert peaks[957] < peaks[120] + 20 * frame, peaks
+    assert peaks[957] < 957 * frame / 2, peaks
 
 
 def test_own_dimensions_are_in_every_table_and_change_no_other_number(tmp_path: Path) -> None:

@@ -6,17 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from evaluation.custom.declaration import custom_dimension, project_module
 from evaluation.dimensions import NAMES
 from evaluation.records import DimensionResult, read_json
+from models.training.video_align import sampled_frames
 from tests.evaluation.test_custom_dimensions import job
 from tests.models.unified_reward_toys import ANSWER, write_unified_reward
 from workflow.planning.custom_dimensions import dimension_modules, needs_gpu
 from workflow.planning.resources import custom_resources, missing_resources, needed_resources
 from workflow.planning.suite import Suite
 from workflow.planning.suite_file import load_suite
-from workflow.scoring.dynamic_judge import WEIGHTS
+from workflow.scoring.dynamic_judge import WEIGHTS, LookedAt
 from workflow.scripts import fetch, score_custom
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +52,18 @@ def test_the_judge_rates_every_clip_or_names_it(
         said = capsys.readouterr().err
         assert "refused 6 of 6 clips of row raven: p0-0 (UnifiedReward's answer has no one line" in said
         assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize(("length", "fps"), [(2, 16), (9, 16), (24, 16), (81, 16), (250, 16), (477, 24)])
+def test_the_judge_holds_what_it_looks_at(length: int, fps: int) -> None:
+    """In the place of all frames: as long, of the same shape, and the same where the judge looks."""
+    every = torch.randint(0, 256, (length, 4, 6, 3), dtype=torch.uint8)
+    for size in (1, 7, 16):
+        seen = LookedAt((part.numpy() for part in every.split(size)), length, fps)
+        assert len(seen) == len(every) and seen.shape == every.shape
+        places = sampled_frames(length, fps)
+        assert torch.equal(seen[places], every[places])
+        assert len(seen._held) == len(set(places))
 
 
 def test_its_code_counts_and_it_asks_for_a_gpu() -> None:

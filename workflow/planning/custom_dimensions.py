@@ -32,5 +32,4 @@ def dimension_modules(suite: Suite, root: Path, name: str) -> list[str]:
 
 def needs_gpu(suite: Suite, root: Path, name: str) -> bool:
     """Whether a job of a custom dimension asks for a GPU: where it opens a network, and not on CPUs."""
-    opened = read_declaration(root / suite.custom_dimensions[name].file).function == "open_scorer"
-    return opened and suite.device != "cpu"
+    return read_declaration(root / suite.custom_dimensions[name].file).opens and suite.device != "cpu"

@@ -37,8 +37,8 @@ def score_custom_row(flags: argparse.Namespace) -> None:
         declared.batch,
         read_checksums(flags.checksums),
     ]
-    opened = declared.function == "open_scorer"
-    journal = Journal(flags.result.with_suffix(".journal.jsonl") if opened else None, json.dumps(decided_by))
+    kept = flags.result.with_suffix(".journal.jsonl") if declared.opens else None
+    journal = Journal(kept, json.dumps(decided_by))
     scorer = load_scorer(flags.file, custom, resources=Path(FETCHED_FOLDER), device=flags.device)
     scores = score_custom(custom, scorer, selected, flags.clips, batch=declared.batch, journal=journal)
     mean = math.fsum(one.value for one in scores) / max(len(scores), 1)
