@@ -152,7 +152,7 @@ def score_frames(
                     f"{clip!r} of {row} is {frames.dtype} of shape {frames.shape}, expected uint8 "
                     "[T, H, W, 3] with at least 2 frames."
                 )
-            facts, seen = facts_of(clip), seen_as_toybox(frames)
+            facts, seen = facts_of(clip), seen_as_toybox(frames, len(frames))
             allowed = (
                 (*TEXT_ONLY["toybox"], *ON_REQUEST["toybox"])
                 if facts is None

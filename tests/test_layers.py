@@ -47,6 +47,7 @@ SHARED_NAMES = {
     "log": "the logger of its module",
     "score": "how a dimension's file scores a clip",
     "soft": "how a toybox scorer rewards a clip",
+    "score_later": "how a toybox scorer scores a window behind a long clip's first",
     **dict.fromkeys(("TITLE", "UNIT", "WORST", "BEST", "BENCHMARKS"), "what a custom dimension declares"),
 }
 """Names that are an interface, by what they mean in every module that defines them."""

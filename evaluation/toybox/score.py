@@ -13,9 +13,9 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ from evaluation.selection import ScoredPrompt, read_row, select_clips
 from evaluation.toybox.perception import FrameScores
 from evaluation.toybox.render import PIXEL_FRAMES, SIZE, Frames
 from evaluation.toybox.windows import joined_scores, windows_of
-from evaluation.verified_clips import open_verified_clip, read_verified_clip
+from evaluation.verified_clips import open_verified_clip
 
 log = logging.getLogger("score")
 
@@ -36,6 +36,21 @@ STAND_INS = ("aesthetic_quality",)
 """Dimensions without a ground truth in this world; all others are computed from known facts."""
 
 ClipScorer = Callable[[Frames, dict[str, Any]], FrameScores]
+
+
+class WindowScorers(NamedTuple):
+    """What scores the windows of a clip."""
+
+    first: ClipScorer
+    """Of the first 81 frames, which are all of a short clip."""
+    later: ClipScorer
+    """Of the windows behind them."""
+
+
+def scorers_of(dimension: str) -> WindowScorers:
+    """The scorers in the module of a dimension, which has one of its own for later windows or one for all."""
+    module = importlib.import_module(f"evaluation.toybox.scorers.{dimension}")
+    return WindowScorers(module.score, getattr(module, "score_later", module.score))
 
 
 def shrink(frames: Frames, name: str) -> Frames:
@@ -55,16 +70,18 @@ def shrink(frames: Frames, name: str) -> Frames:
     return np.asarray((total + step * step // 2) // (step * step), np.uint8)
 
 
-def seen_as_toybox(frames: Frames) -> Frames:
-    """Frames [T, H, W, 3] of any clip as the checkers' uint8 [81, 32, 32, 3]: 81 of them, evenly spread and
-    repeated where there are fewer, stretched to a square by area.
+def seen_as_toybox(frames: Iterable[Frames], count: int) -> Frames:
+    """Frames [H, W, 3] of any clip, `count` together, as the checkers' uint8 [81, 32, 32, 3]: 81 of them,
+    evenly spread and repeated where there are fewer, stretched to a square by area.
     """
-    places = np.linspace(0, len(frames) - 1, PIXEL_FRAMES).round().astype(int)
+    places = np.linspace(0, count - 1, PIXEL_FRAMES).round().astype(int).tolist()
+    wanted = set(places)
     small = {
-        place: cv2.resize(frames[place], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        for place in np.unique(places).tolist()
+        place: cv2.resize(frame, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        for place, frame in enumerate(frames)
+        if place in wanted
     }
-    return np.stack([small[place] for place in places.tolist()])
+    return np.stack([small[place] for place in places])
 
 
 def is_foreign(clip: Clip) -> bool:
@@ -99,7 +116,7 @@ def official_form(dimension: str, scores: Sequence[ClipScore], files: Mapping[st
 
 
 def score_clips(
-    dimension: str, score: ClipScorer, selected: Sequence[ScoredPrompt], clips: Path
+    dimension: str, scorers: WindowScorers, selected: Sequence[ScoredPrompt], clips: Path
 ) -> list[ClipScore]:
     """Score every clip from its decoded file.
 
@@ -121,9 +138,10 @@ def score_clips(
         for clip in chosen:
             name = clip.clip_id
             if is_foreign(clip):
-                found = score(seen_as_toybox(read_verified_clip(clips, clip).frames), prompt.facts)
+                frames = open_verified_clip(clips, clip).frames
+                found = scorers.first(seen_as_toybox(frames, clip.pixel_frames), prompt.facts)
             else:
-                found = _in_windows(score, clip, clips, prompt.facts)
+                found = _in_windows(scorers, clip, clips, prompt.facts)
             values = tuple(None if v is None else checked(v, dimension, name) for v in found.frames)
             scores.append(
                 ClipScore(
@@ -137,25 +155,26 @@ def score_clips(
     return scores
 
 
-def _in_windows(score: ClipScorer, clip: Clip, clips: Path, facts: dict[str, Any]) -> FrameScores:
+def _in_windows(scorers: WindowScorers, clip: Clip, clips: Path, facts: dict[str, Any]) -> FrameScores:
     """The score of a clip, window after window. Raises ValueError if it is shorter than one."""
     if clip.pixel_frames < PIXEL_FRAMES:
         raise ValueError(
             f"Clip {clip.clip_id} has {clip.pixel_frames} frames, expected at least {PIXEL_FRAMES}; set the "
             "suite's clip.pixel_frames to that or more."
         )
-    windows = windows_of(open_verified_clip(clips, clip).frames)
-    return joined_scores(
-        ((start, score(shrink(frames, clip.clip_id), facts)) for start, frames in windows), clip.pixel_frames
-    )
+    scores = []
+    for start, frames in windows_of(open_verified_clip(clips, clip).frames):
+        score = scorers.later if start else scorers.first
+        scores.append((start, score(shrink(frames, clip.clip_id), facts)))
+    return joined_scores(scores, clip.pixel_frames)
 
 
-def score_row(flags: argparse.Namespace, score: ClipScorer) -> None:
+def score_row(flags: argparse.Namespace, scorers: WindowScorers) -> None:
     """Score the row of the flags and write both result files. Raises ValueError or FileNotFoundError."""
     inputs = read_row(flags.row, flags.prompts, flags.manifest, flags.filtered)
     kept = seen_samples(flags.second, inputs.prompts, inputs.kept)
     selected = select_clips(flags.dimension, inputs.prompts, inputs.manifest, kept)
-    scores = score_clips(flags.dimension, score, selected, flags.clips)
+    scores = score_clips(flags.dimension, scorers, selected, flags.clips)
     if not scores:
         raise ValueError(
             f"The static filter kept no clip of row {flags.row} for {flags.dimension}, so nothing can be "
@@ -191,7 +210,7 @@ def flags_parser() -> Parser:
 
 
 def _score(flags: argparse.Namespace) -> None:
-    score_row(flags, importlib.import_module(f"evaluation.toybox.scorers.{flags.dimension}").score)
+    score_row(flags, scorers_of(flags.dimension))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

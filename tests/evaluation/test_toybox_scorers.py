@@ -22,7 +22,7 @@ from evaluation.toybox.controls import control_frames
 from evaluation.toybox.facts import ACTIONS, CAMERAS, make_facts, sample_facts
 from evaluation.toybox.perception import FrameScores
 from evaluation.toybox.render import Frames, render
-from evaluation.toybox.score import STAND_INS, checked, flags_parser, main, score_row, shrink
+from evaluation.toybox.score import STAND_INS, WindowScorers, checked, flags_parser, main, score_row, shrink
 from evaluation.toybox.scorers import color, human_action, temporal_style
 from evaluation.toybox.suite import toybox_prompts
 
@@ -335,11 +335,11 @@ def test_faults_never_become_numbers(row: Row) -> None:
     """Guards against a mean over what is left: a missing file, a missing line and a NaN stop with the clip's
     name.
     """
-    score = SCORERS["dynamic_degree"].score
+    score = WindowScorers(*[SCORERS["dynamic_degree"].score] * 2)
     flags = flags_parser().parse_args([*row.flags, "--dimension", "dynamic_degree"])
     name = json.loads(row.manifest.read_text().splitlines()[0])["clip_id"]
     with pytest.raises(ValueError, match=f"score of clip {name} is nan"):
-        score_row(flags, lambda frames, facts: FrameScores(float("nan")))
+        score_row(flags, WindowScorers(*[lambda frames, facts: FrameScores(float("nan"))] * 2))
     whole = row.manifest.read_bytes()
     write_jsonl(row.manifest, read_jsonl(Clip, row.manifest)[1:])
     with pytest.raises(ValueError, match="was made from another file of the row's manifest"):

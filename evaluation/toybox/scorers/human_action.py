@@ -4,7 +4,8 @@ Exact in this world; VBench asks a video classifier instead.
 """
 
 from evaluation.toybox.facts import ACTIONS, Facts
-from evaluation.toybox.perception import FrameScores, read_action, see
+from evaluation.toybox.lasting_actions import read_lasting_action
+from evaluation.toybox.perception import ActionReading, FrameScores, read_action, see
 from evaluation.toybox.render import Frames
 
 MIN_OVERLAP = 0.7  # mean Dice overlap; a shape in the figure's place has at most 0.5
@@ -12,7 +13,15 @@ MIN_OVERLAP = 0.7  # mean Dice overlap; a shape in the figure's place has at mos
 
 def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; facts of a person. 0 or 1."""
-    reading = read_action(see(frames))
+    return _named(read_action(see(frames)), facts)
+
+
+def score_later(frames: Frames, facts: Facts) -> FrameScores:
+    """As `score`, for a window behind a long clip's first."""
+    return _named(read_lasting_action(see(frames)), facts)
+
+
+def _named(reading: ActionReading, facts: Facts) -> FrameScores:
     best = int(reading.overlaps.argmax())
     acts = reading.overlaps[best] > reading.motionless and reading.overlaps[best] >= MIN_OVERLAP
     return FrameScores(float(acts and ACTIONS[best] == facts["action"]))

@@ -5,6 +5,8 @@ both objects,
 relation, scene. A style: style, scene. A camera move: camera, colour. A person: action, colour, scene.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from evaluation.toybox.facts import FIXED, PLAIN, Facts
@@ -33,12 +35,26 @@ def moves_as_named(frames: Frames, facts: Facts) -> FrameScores:
 
 def score(frames: Frames, facts: Facts) -> FrameScores:
     """frames uint8 [81, 32, 32, 3]; any facts. In 0..1."""
+    return _share(frames, facts, human_action.score)
+
+
+def score_later(frames: Frames, facts: Facts) -> FrameScores:
+    """As `score`, for a window behind a long clip's first."""
+    return _share(frames, facts, human_action.score_later)
+
+
+_Check = Callable[[Frames, Facts], FrameScores]
+
+
+def _share(frames: Frames, facts: Facts, acts: _Check) -> FrameScores:
+    """acts: checks what a person does."""
+    checks: list[_Check]
     if facts["style"] != PLAIN:
         checks = [appearance_style.score, scene.score]
     elif facts["camera"] != FIXED:
         checks = [temporal_style.score, color.score]
     elif facts["action"] is not None:
-        checks = [human_action.score, color.score, scene.score]
+        checks = [acts, color.score, scene.score]
     elif facts["relation"] is not None:
         checks = [multiple_objects.score, spatial_relationship.score, scene.score]
     else:
