@@ -23,6 +23,8 @@ from evaluation.imported_results import (
     filtered_of,
     imported_results,
     match_results,
+    named_source,
+    require_one_length,
     results_part,
 )
 from evaluation.protocol import agreed_protocol
@@ -62,10 +64,11 @@ def common_prompts(rows: Sequence[ForeignResults]) -> CommonPrompts:
     """The prompts that all rows have scores of, in the order of the first list that is known.
 
     A run.json knows its prompts; of other files they are the texts in the names of clips. Raises ValueError
-    if rows are of two benchmarks or of two protocols, or share no dimension or no prompt.
+    if rows are of two benchmarks, protocols or lengths, or share no dimension or no prompt.
     """
     first = rows[0]
-    protocol = agreed_protocol({f"{r.path}:{r.row}" if r.row else r.path: r.protocol for r in rows})
+    protocol = agreed_protocol({named_source(row): row.protocol for row in rows})
+    require_one_length({named_source(row): row.seconds for row in rows})
     for other in rows[1:]:
         if other.benchmark != first.benchmark:
             raise ValueError(

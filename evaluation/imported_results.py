@@ -47,6 +47,8 @@ MAX_RESULT_FILES = 1000
 MAX_RUN_MB = 1024
 """Of a run.json, whose clips and posters are inside."""
 CLIP_NAME = re.compile(r"(.+)-(\d{1,6})\.([A-Za-z0-9]{2,5})", re.DOTALL)
+PIECE_NAME = re.compile(r"-\d+(_\d{3}|_full)\.mp4$")
+"""End of the names that VBench-Long gives to pieces of a clip."""
 CUT_NAME = 100
 """Characters from which a name may be a prompt that was cut: some tools cut at 100, others at 180."""
 MISREAD_AS = ("cp1252", "latin-1", "cp437", "mac_roman")
@@ -105,6 +107,8 @@ class ForeignResults(NamedTuple):
     """Of a run.json: its prompts."""
     protocol: Protocol | None = None
     """Of a run.json: what its row states. Files of VBench state none."""
+    seconds: float | None = None
+    """Of a run.json of long clips: how long they play."""
 
 
 def read_foreign_results(path: Path | str, row: str | None = None) -> ForeignResults:
@@ -257,9 +261,10 @@ def _dimension(name: str, value: Any, where: str, origin: str) -> ForeignDimensi
             )
         parsed = parsed_name(path)
         if parsed is None:
+            pieces = "; of long clips a run.json is read, and no results of pieces"
             raise ValueError(
                 f"{where} scores {path[-120:]!r}, which is no name of VBench's form (<prompt>-<k>.mp4); it "
-                "cannot be matched to a prompt."
+                f"cannot be matched to a prompt{pieces if PIECE_NAME.search(path) else ''}."
             )
         result = row["video_results"]
         plain = float(result) if isinstance(result, bool) else result
@@ -365,8 +370,36 @@ def _of_run(path: Path, row: str | None) -> ForeignResults:
         )
     return ForeignResults(
         str(path), file_sha256(path), table.benchmark, _in_order(found), chosen, rows[chosen].label, prompts,
-        rows[chosen].protocol,
+        rows[chosen].protocol, _seconds(value.get("long"), path),
     )  # fmt: skip
+
+
+def _seconds(long: Any, path: Path) -> float | None:
+    """How long the clips of a run play, from what it says of long ones; None of a run without."""
+    if long is None:
+        return None
+    frames, fps = (long.get(key) if isinstance(long, dict) else None for key in ("pixel_frames", "fps"))
+    if not (isinstance(frames, int) and isinstance(fps, int) and 0 < fps <= frames < 1e9):
+        raise ValueError(f"{path}: long does not say how many frames its clips have; build its report again.")
+    return frames / fps
+
+
+def named_source(found: ForeignResults) -> str:
+    """The path of somebody's results as `read_named_results` takes it."""
+    return f"{found.path}:{found.row}" if found.row else found.path
+
+
+def require_one_length(seconds: Mapping[str, float | None]) -> None:
+    """Raise ValueError if two of several results are of long clips of two lengths. seconds: by source, None
+    where it is not known.
+    """
+    known = {source: length for source, length in seconds.items() if length is not None}
+    (first, length), *others = known.items() or [("", 0.0)]
+    if differing := next((one for one in others if abs(one[1] - length) > 0.5), None):
+        raise ValueError(
+            f"{first} is of clips of {length:.1f} s, {differing[0]} of clips of {differing[1]:.1f} s, whose "
+            "numbers cannot be compared; take results of one length."
+        )
 
 
 def rows_of_run(path: Path) -> list[str]:

@@ -104,6 +104,26 @@ def test_what_one_file_states_of_its_protocol_holds_for_all(zips: Path) -> None:
         compare_results(named_rows([stated, b._replace(protocol=Protocol(text="extended"))]), draws=640)
 
 
+def test_long_clips_are_compared_with_long_clips_of_their_length(zips: Path) -> None:
+    """Guards against half a minute beside a minute, both of the protocol of long clips, and against long
+    clips beside short ones.
+    """
+    a, b = (read_foreign_results(zips / f"{name}.zip") for name in "ab")
+    long = Protocol(length="long")
+    minute = a._replace(row="a", protocol=long, seconds=59.8125)
+    for other in (b._replace(protocol=long, seconds=59.8125), b._replace(protocol=long), b):
+        rows = compare_results(named_rows([minute, other]), draws=640).run.table.rows
+        assert [row.protocol.length for row in rows if row.protocol] == ["long", "long"]
+    half = b._replace(row="b", protocol=long, seconds=29.8125)
+    said = (
+        r"a\.zip:a is of clips of 59\.8 s, .*b\.zip:b of clips of 29\.8 s, whose numbers cannot be compared"
+    )
+    with pytest.raises(ValueError, match=said):
+        compare_results(named_rows([minute, half]), draws=640)
+    with pytest.raises(ValueError, match=r"two protocols \(long clips, standard\)"):
+        compare_results(named_rows([minute, b._replace(protocol=Protocol(length="standard"))]), draws=640)
+
+
 def test_the_command_prints_a_table_and_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [few(tmp_path, row, seed) for row, seed in (("a", 1), ("b", 2))]
     output = tmp_path / "compared.csv"
@@ -128,6 +148,10 @@ def test_the_command_prints_a_table_and_writes_it(tmp_path: Path, capsys: pytest
         (
             '{"scene": [0.5, [{"video_path": "nobody-0.mp4", "video_results": 0.5}]]}',
             "share no prompt of scene",
+        ),
+        (
+            '{"scene": [0.5, [{"video_path": "x-0_000.mp4", "video_results": 0.5}]]}',
+            "cannot be matched to a prompt; of long clips a run.json is read",
         ),
         ('{"scene": [0.9, [{"video_path": "x-0.mp4", "video_results": 0.5}]]}', "states the score 0.9"),
         ('{"scene": [0.5, [{"video_path": "x-0.mp4", "video_results": NaN}]]}', "NaN"),

@@ -1,14 +1,29 @@
 """A small suite of long clips from its file to the report: windows, curves, controls, the label of stress."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from baselines.build import build_sampler
+from baselines.spec import load_baseline
+from evaluation.api import compare
 from evaluation.chunks import ChunkTable
 from evaluation.long_table import LongTable
-from evaluation.records import Clip, DimensionResult, read_json, read_jsonl
+from evaluation.records import Clip, DimensionResult, ScoresTable, read_json, read_jsonl
+from models.checkpoints.open import open_model
+from models.codec import LinearCodec
+from models.noise import SampleKey
+from models.text import ToyTextEncoder
 from tests.workflow.project import copy_project, snakemake
+from tests.workflow.test_results_rows import finished
+from workflow.planning.suite_file import load_suite
+
+ROOT = Path(__file__).parents[2]
+EMBEDDED = ROOT / "models/embedded"
 
 FRAMES = 177
 """45 latent frames, 11 s: two windows."""
@@ -44,6 +59,40 @@ allow_degenerate: [longlive, self_forcing_window21]
 """
 
 
+ROWS = load_suite(ROOT, [ROOT / "workflow/config/toybox_long.yaml"], {})
+
+
+@pytest.mark.parametrize("row", ROWS.baselines)
+def test_a_shipped_students_long_clip_begins_with_its_short_one(row: str) -> None:
+    """Latents and pixels bit for bit, of the prompt, noise and codec of the suite; of a rolling row but for
+    the last blocks of the short clip. RAVEN is trained in the run, and stands here for any full history.
+    """
+    baseline = load_baseline(ROOT / f"baselines/{row}.yaml")
+    shipped = row in ROWS.weights
+    wan = open_model(ROOT / ROWS.weights_path(row) if shipped else EMBEDDED / "causal_init.safetensors")
+    codec = LinearCodec.load(EMBEDDED / "codec.safetensors")
+    text = ToyTextEncoder.load(EMBEDDED / "text.safetensors").encode(
+        ["this short clip shows one large bright blue person jumping up and down on the soft starry night"]
+    )
+    found = []
+    for frames in (21, 63):
+        sampler = build_sampler(
+            baseline.at_length(frames), wan, latent_shape=(frames, 16, 8, 8), precision="float32"
+        )
+        noise = sampler.portable_noise(ROWS.noise_key or "", [SampleKey("action_01", 0)])
+        with torch.inference_mode():
+            stream, made = codec.stream(), []
+            for chunk in sampler.sample(text, noise):
+                made.append((chunk.latents, stream.push(chunk.latents)))
+        found.append([torch.cat(parts, dim=1) for parts in zip(*made, strict=True)])
+    short, long = found
+    same = 9 if baseline.rollout.kind == "rolling" else 21
+    assert torch.equal(long[0][:, :same], short[0][:, :same])
+    assert torch.equal(long[1][:, : 4 * same - 3], short[1][:, : 4 * same - 3])
+    if same < 21:
+        assert not torch.equal(long[0][:, same : same + 3], short[0][:, same : same + 3])
+
+
 @pytest.mark.slow
 def test_long_clips_from_suite_to_report(tmp_path: Path) -> None:
     """Guards against a stage that knows 81 frames only, a lost label, a curve that ends too early."""
@@ -74,6 +123,65 @@ def test_long_clips_from_suite_to_report(tmp_path: Path) -> None:
     exported = [path.read_text() for path in results.glob("*.csv")] + [done.stdout + done.stderr]
     assert any(label in text for text in exported)
     assert "LongLive 1.0 (stress" not in page
+    check_results_without_clips(project, results, tmp_path)
+
+
+OTHERS = ("longlive", "self_forcing_window21")
+ROW = """
+name: theirs
+kind: results
+title: Theirs
+results:
+  path: %s
+  row: self_forcing_window21
+  scorer: checkers
+  version: "1"
+  protocol: {prompts: extended, text: short}
+declared: {steps: null, noise: null, seeds: null, precision: null, encoder: null}
+licence: MIT
+citation: Theirs
+"""
+
+
+def check_results_without_clips(project: Path, results: Path, folder: Path) -> None:
+    """The run.json of long clips as somebody's results: compared, reported and imported with the numbers of
+    the run; beside short clips, or long ones of another length, one sentence.
+    """
+    own = read_json(ScoresTable, results / "aggregate/scores.json")
+    expected = {
+        pair.metric: pair.difference.mean for pair in own.pairs if (pair.a, pair.b) == OTHERS and pair.prompts
+    }
+    files = [f"{results / 'run.json'}:{row}" for row in OTHERS]
+    found = compare(*files)
+    assert dict(zip(found["metric"], found["difference"], strict=True)) == pytest.approx(expected)
+    output = folder / "compared"
+    finished(project, ["workflow.scripts.compare_results", *files, "--output", str(output), "--cores", "2"])
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert "long clips" in page and "Self Forcing, window 21 (stress: made for 5.1 s)" in page
+    shutil.copy(results / "run.json", folder / "run.json")
+    (project / "baselines/theirs.yaml").write_text(ROW % (folder / "run.json"))
+    for name, changed in {
+        "long_mixed": CONFIG,
+        "long_short": CONFIG.replace(f"pixel_frames: {FRAMES}", "pixel_frames: 81"),
+        "long_other": CONFIG.replace(f"pixel_frames: {FRAMES}", "pixel_frames: 249"),
+    }.items():
+        made = changed.replace("suite: long_small", f"suite: {name}")
+        made = re.sub(r"baselines: \[.*\]", "baselines: [longlive, theirs]", made)
+        made = made.replace("  self_forcing_window21: models/embedded/self_forcing.safetensors\n", "")
+        made = made.replace("[longlive, self_forcing_window21]", "[longlive]")
+        (project / f"workflow/config/{name}.yaml").write_text(made)
+    done = snakemake(project, "long_mixed")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    mixed = read_json(ScoresTable, project / "results/long_mixed/aggregate/scores.json")
+    again = {p.metric: p.difference.mean for p in mixed.pairs if (p.a, p.b) == ("longlive", "theirs")}
+    assert again == pytest.approx(expected)
+    for name, said in (
+        ("long_short", "row theirs of this suite are of two protocols (long clips, standard)"),
+        ("long_other", "of clips of 11.1 s, row theirs of this suite of clips of 15.6 s"),
+    ):
+        done = snakemake(project, name)
+        text = done.stdout + done.stderr
+        assert done.returncode != 0 and said in text and "Traceback" not in text, text[-4000:]
 
 
 @pytest.mark.slow

@@ -71,6 +71,7 @@ def results_settings(suite: Suite, baseline: ResultsBaseline, dimensions: Sequen
         "benchmark": suite.benchmark,
         "dimensions": list(dimensions),
         "common": suite.prompts.imported == "common",
+        **({"seconds": suite.clip.seconds} if suite.clip.long_fps else {}),
     }
 
 

@@ -3,6 +3,8 @@
 --settings is JSON of workflow.planning.row_plan.results_settings. Reads --from (a leaderboard's zip, a folder
 of VBench's *_eval_results.json or a run.json); writes where they are from (--output), which samples were
 scored (--filtered) and the scores (--results, one file of each dimension, in the order of the settings).
+What a run.json states of its protocol and of the length of its clips must be what the row's file and the
+suite say.
 """
 
 import argparse
@@ -18,10 +20,13 @@ from evaluation.imported_results import (
     filtered_of,
     imported_results,
     match_results,
+    named_source,
     read_foreign_results,
+    require_one_length,
     result_files,
     results_part,
 )
+from evaluation.protocol import agreed_protocol
 from evaluation.records import ImportedSource, Inputs, Prompt, Protocol, read_jsonl, write_json
 from workflow.external.changed_files import remember
 
@@ -42,6 +47,13 @@ def import_results(flags: argparse.Namespace) -> None:
             f"{flags.source} holds scores of the {found.benchmark} benchmark, the suite is of "
             f"{settings['benchmark']}, whose scores are other numbers; take row {flags.row} out."
         )
+    suite, seconds = f"row {flags.row} of this suite", settings.get("seconds")
+    declared = Protocol(**settings["protocol"])
+    length = declared.length or ("standard" if seconds is None else "long")
+    agreed_protocol(
+        {named_source(found): found.protocol, suite: declared.model_copy(update={"length": length})}
+    )
+    require_one_length({named_source(found): found.seconds, suite: seconds})
     prompts, chosen = read_jsonl(Prompt, flags.prompts), read_jsonl(Prompt, flags.chosen)
     passed = 0
     if settings["common"]:
@@ -54,7 +66,7 @@ def import_results(flags: argparse.Namespace) -> None:
         of=found.row,
         scorer=settings["scorer"],
         version=settings["version"],
-        protocol=Protocol(**settings["protocol"]),
+        protocol=declared,
         dimensions=tuple(settings["dimensions"]),
         passed_over=passed,
     )
