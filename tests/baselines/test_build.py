@@ -297,22 +297,43 @@ def test_sampler_equals_recomputation_without_cache(
         assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max(), f"chunk {number}"
 
 
-@pytest.mark.parametrize(
-    "name", ["raven", "longlive", "longlive_infinity", "reward_forcing", "self_forcing_window21_sink3"]
-)
+def runs_at(name: str, frames: int) -> bool:
+    """Whether a row can sample clips of that length."""
+    try:
+        BASELINES[name].at_length(frames)
+    except ValueError:
+        return False
+    return True
+
+
+LONG_ROWS = [name for name in SAMPLERS if runs_at(name, 63)]
+
+
+@pytest.mark.parametrize("name", [name for name in LONG_ROWS if BASELINES[name].rollout.kind == "chunked"])
 def test_a_long_clip_begins_with_the_short_one(wan: Wan, name: str) -> None:
     """baselines/methods.md#beyond-the-trained-length, bit for bit: with one key of noise, what comes later
     changes nothing.
     """
-    short, long = (sample(sampler_of(wan, BASELINES[name], frames)) for frames in (21, 36))
+    short, long = (sample(sampler_of(wan, BASELINES[name], frames)) for frames in (21, 63))
     assert torch.equal(long[:, :21], short)
 
 
-def test_a_long_rolling_clip_begins_with_all_but_the_last_blocks(wan: Wan) -> None:
-    """Its last S - 1 = 4 blocks are made in windows that the clip's end cuts short."""
-    short, long = (sample(sampler_of(wan, BASELINES["rolling_forcing"], frames)) for frames in (21, 36))
-    assert torch.equal(long[:, :9], short[:, :9])
-    assert not torch.equal(long[:, 9:12], short[:, 9:12])
+@pytest.mark.parametrize("name", [name for name in LONG_ROWS if BASELINES[name].rollout.kind == "rolling"])
+def test_a_long_rolling_clip_begins_with_all_but_the_last_blocks(wan: Wan, name: str) -> None:
+    """Its last S - 1 blocks are made in windows that the clip's end cuts short."""
+    last = max(one.num_steps for one in schedules_of(BASELINES[name])) - 1
+    short, long = (sample(sampler_of(wan, BASELINES[name], frames)) for frames in (21, 63))
+    same = 21 - 3 * last
+    assert torch.equal(long[:, :same], short[:, :same])
+    assert not torch.equal(long[:, same : same + 3], short[:, same : same + 3])
+
+
+def test_every_row_that_goes_on_is_tried() -> None:
+    """Each row of the suites of long clips is one of those above, or samples as one of them does."""
+    tried = {str(BASELINES[name].sampled()) for name in LONG_ROWS}
+    listed = {"raven", "cm_grpo", "longlive", "longlive_infinity", "reward_forcing", "rolling_forcing"}
+    listed |= {"causal_forcing_long", "self_forcing_window21", "self_forcing_window21_sink3"}
+    assert {name for name in listed if str(BASELINES[name].sampled()) not in tried} == set()
 
 
 @pytest.mark.parametrize(("sink", "window"), [(0, None), (1, 2), (0, 1), (2, 1)])

@@ -567,12 +567,16 @@ def test_a_command_and_its_code_go_together(tmp_path: Path) -> None:
 def test_a_length_is_refused_where_the_method_ends() -> None:
     """Guards against a clip that is sampled past the cache, the table of positions or the chunks."""
     assert BASELINES["longlive"].at_length(240).rollout.frames == 240
+    assert BASELINES["longlive"].at_length(1023).rollout.frames == 1023
     assert BASELINES["reward_forcing"].at_length(3000).rollout.frames == 3000
     assert BASELINES["longlive"].at_length(21).sampled() == BASELINES["longlive"].sampled()
     for row, frames, words in (
         ("self_forcing", 24, "capacity is 21"),
         ("longlive", 239, "not a multiple of chunk 3"),
         ("raven", 1026, "sample at most 1024"),
+        ("longlive", 1026, "sample at most 1024"),
+        ("rolling_forcing", 1026, "sample at most 1024"),
+        ("self_forcing_window21_sink3", 1026, "sample at most 1024"),
         ("rolling_forcing", 12, "as many blocks as steps"),
     ):
         with pytest.raises(ValueError, match=words):

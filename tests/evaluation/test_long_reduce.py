@@ -76,6 +76,15 @@ def test_a_video_of_one_piece_keeps_the_pieces_value() -> None:
     assert long_score("subject_consistency", {"a": [0.7]}, {"a": SCALE(between_pieces([], []))}) == 0.7
 
 
+def test_a_name_with_an_underscore_keeps_its_half_between_pieces() -> None:
+    """Upstream looks a video up by its name up to the first underscore, and leaves that half out."""
+    values, between = [0.7, 0.9], SCALE(0.8)
+    plain, marked = (
+        long_score("subject_consistency", {name: values}, {name: between}) for name in ("a-0", "a_b_c-0")
+    )
+    assert plain == marked == pytest.approx(sum(value / 2 + between / 2 for value in values) / 2)
+
+
 @pytest.mark.parametrize(
     ("dimension", "pieces", "mapped"),
     [

@@ -248,6 +248,76 @@ def test_rolling_forcing_at_36_frames() -> None:
         assert context.query_rotary == frames((window[0], window[0] + 2))
 
 
+LONG = (36, 63, 240, 1023)
+"""Latent frames: of the tables above, of 15 and 60 seconds, and the most that positions reach."""
+WITH_WINDOW = {
+    # policy, window, sink, whether keys are rotated by their slots:
+    # baselines/methods.md#beyond-the-trained-length
+    "longlive": (LONGLIVE, 12, 3, False),
+    "longlive_infinity": (SlotRelativePolicy(window=12, sink=3), 12, 3, True),
+    "reward_forcing": (REWARD_FORCING, 9, 3, True),
+    "self_forcing_window21": (AbsolutePolicy(window=21), 21, 0, False),
+    "self_forcing_window21_sink3": (AbsolutePolicy(window=21, sink=3), 21, 3, False),
+}
+
+
+@pytest.mark.parametrize("total", LONG)
+@pytest.mark.parametrize("name", WITH_WINDOW)
+def test_a_window_moves_on_to_any_length(name: str, total: int) -> None:
+    """In closed form: the sink and the newest frames up to the window, positions of frames or of slots, and
+    the place where a chunk is written, which stays at the end of the cache.
+    """
+    policy, window, sink, by_slot = WITH_WINDOW[name]
+    assert policy.num_slots(total, 3) == window
+    planner = policy.planner()
+    for c, calls in enumerate(chunked(policy, total, steps=2)):
+        end = 3 * c + 2
+        newest = max(sink, end + 1 - (window - sink)) if end >= window else sink
+        keys = frames((0, sink - 1), (newest, end)) if end >= sink else frames((0, end))
+        positions = list(range(len(keys))) if by_slot else keys
+        for number, seen in enumerate(calls):
+            assert seen.keys == keys and seen.key_rotary == positions
+            assert seen.query_rotary == positions[-3:]
+            left = frames((newest - 3, newest - 1)) if name == "reward_forcing" and end >= window else []
+            assert seen.absorbed == (left if number == 0 else [])
+        for kind in ("denoise", "context"):
+            plan = planner.plan(3 * c, 3, kind)  # type: ignore[arg-type]
+            assert plan.write is not None and plan.write.slot == min(3 * c, window - 3)
+
+
+@pytest.mark.parametrize("total", LONG)
+def test_full_history_grows_to_any_length(total: int) -> None:
+    assert RAVEN.num_slots(total, 3) == total
+    for c, calls in enumerate(chunked(RAVEN, total, steps=1)):
+        for seen in calls:
+            assert seen.keys == seen.key_rotary == frames((0, 3 * c + 2))
+            assert seen.query_rotary == frames((3 * c, 3 * c + 2))
+
+
+@pytest.mark.parametrize("total", LONG)
+def test_rolling_windows_move_on_to_any_length(total: int) -> None:
+    """In closed form, of five blocks in the window: behind the sink as many finished frames as the window of
+    21 leaves room for, the sink placed right before them; a context pass reads the last 21 frames.
+    """
+    assert ROLLING_FORCING.num_slots(total, 3) == 24
+    blocks = total // 3
+    planner = ROLLING_FORCING.planner()
+    for w, (denoise, context) in enumerate(rolling(ROLLING_FORCING, total)):
+        first, last = max(0, w - 4), min(blocks - 1, w)
+        window = frames((3 * first, 3 * last + 2))
+        behind = frames((max(3, 3 * first - (21 - 3 - len(window))), 3 * first - 1)) if first else []
+        sink = frames((0, 2)) if first else []
+        before = (behind or window)[0] - 3
+        assert denoise.keys == sink + behind + window
+        assert denoise.key_rotary == [before + frame for frame in sink] + behind + window
+        assert denoise.query_rotary == window
+        assert context.keys == context.key_rotary == frames((max(0, 3 * first - 18), 3 * first + 2))
+        assert context.query_rotary == frames((3 * first, 3 * first + 2))
+        for size, kind in ((len(window), "denoise"), (3, "context")):
+            plan = planner.plan(3 * first, size, kind)  # type: ignore[arg-type]
+            assert plan.write is not None and plan.write.slot == min(3 * first, 21)
+
+
 def test_raven_window_counts_history_only() -> None:
     """models/backbone.md#cached-forward: chunk k sees the sink chunks and the last `window` clean chunks
     beside itself, in both kinds of call.

@@ -3,8 +3,10 @@ and memory that does not grow with the clip.
 """
 
 import hashlib
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,3 +141,28 @@ def test_memory_does_not_grow_with_the_clip(tmp_path: Path) -> None:
         for frames in (63, 240)
     ]  # fmt: skip
     assert peaks[1] - peaks[0] < 60, peaks
+
+
+@pytest.mark.slow
+def test_a_clip_that_is_killed_while_it_is_written_is_made_again(tmp_path: Path) -> None:
+    """SIGKILL once a part of a long clip is in its file: nothing of it counts, and the bytes are then those
+    of a clip that nothing stopped.
+    """
+
+    def command(folder: str) -> list[str]:
+        return [sys.executable, "-c", PEAK, "63", str(tmp_path / folder)]
+
+    def written() -> int:
+        return sum(path.stat().st_size for path in (tmp_path / "killed").rglob("*") if path.is_file())
+
+    with subprocess.Popen(command("killed"), cwd=ROOT, stdout=subprocess.DEVNULL) as job:
+        while job.poll() is None and written() < 20_000:
+            time.sleep(0.01)
+        job.kill()
+    assert job.returncode == -signal.SIGKILL, "it ended before a part was written"
+    assert not list((tmp_path / "killed/mp4").glob("p-0.mp4"))
+    for folder in ("killed", "unbroken"):
+        subprocess.run(command(folder), cwd=ROOT, capture_output=True, check=True)
+    found = [(tmp_path / folder / "mp4/p-0.mp4").read_bytes() for folder in ("killed", "unbroken")]
+    assert found[0] == found[1]
+    assert [path.name for path in (tmp_path / "killed/mp4").iterdir()] == ["p-0.mp4"]
