@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from evaluation.chunks import ChunkTable
+from evaluation.chunks import END_SECONDS, STEP, ChunkTable
 from evaluation.intervals import LEVEL
 from evaluation.long_measures import REDUCED_MOTION, relative_drift, slope
 from evaluation.long_table import BETWEEN_MEASURES, SEVEN_QUALITY, LongCell, LongTable
 from evaluation.records import Interval, PairedDifference, RowSummary
 from reports.drawing import MUTED, SvgFigure, panel_grid, styled, to_svg
 from reports.published import PublishedLongLine, read_published
+from reports.run import ReportRow
 from reports.sections.over_time import curve_titles, legend, looks
 from reports.verdict import points_text
 from reports.view import View
@@ -67,10 +68,40 @@ class DriftLine(NamedTuple):
     """Last 15 percent of the seconds minus first (Helios)."""
     slope: float
     """Least squares over all seconds but the first, per ten seconds."""
+    before_edge: float | None
+    """Five whole seconds before the last blocks of a rolling row, minus the first five; None of others."""
 
 
-def drift_lines(chunks: ChunkTable | None, rows: Sequence[RowSummary]) -> tuple[str, list[DriftLine]]:
-    """The metric, and its lines: imaging quality where it has a curve, else the first curve of the run."""
+def rolling_edges(rows: Mapping[str, ReportRow]) -> dict[str, int]:
+    """By rolling row, pixel frames of its last blocks, one fewer than its steps: they are denoised in windows
+    that the clip's end cuts short, and differ from all before them.
+    """
+    found = {}
+    for name, row in rows.items():
+        rollout = row.settings.get("rollout", {})
+        if rollout.get("kind") == "rolling":
+            found[name] = STEP * rollout["chunk"] * (len(row.settings["schedule"]["steps"]) - 1)
+    return found
+
+
+def drift_before(curve: Sequence[Interval | None], frames: int, fps: int) -> float | None:
+    """Mean of the last END_SECONDS whole seconds of the first `frames` frames, minus the first END_SECONDS;
+    None if one of them has no value.
+    """
+    whole = frames // fps
+    ends = [*curve[whole - END_SECONDS : whole], *curve[:END_SECONDS]]
+    means = [one.mean for one in ends if one is not None]
+    if len(means) < 2 * END_SECONDS:
+        return None
+    return (sum(means[:END_SECONDS]) - sum(means[END_SECONDS:])) / END_SECONDS
+
+
+def drift_lines(
+    chunks: ChunkTable | None, rows: Sequence[RowSummary], edges: Mapping[str, int]
+) -> tuple[str, list[DriftLine]]:
+    """The metric, and its lines: imaging quality where it has a curve, else the first curve of the run.
+    edges: as of `rolling_edges`.
+    """
     if chunks is None or not chunks.metrics:
         return "", []
     metric = DRIFT_METRIC if DRIFT_METRIC in chunks.metrics else chunks.metrics[0]
@@ -80,7 +111,10 @@ def drift_lines(chunks: ChunkTable | None, rows: Sequence[RowSummary]) -> tuple[
         curve = curves.get(row.row)
         means = [] if curve is None else [second.mean for second in curve.chunks if second is not None]
         if curve is not None and curve.drift is not None and len(means) >= 3:
-            lines.append(DriftLine(row.label, curve.drift, relative_drift(means), slope(means)))
+            before = None
+            if row.row in edges and chunks.seconds_of is not None:
+                before = drift_before(curve.chunks, chunks.pixel_frames - edges[row.row], chunks.seconds_of)
+            lines.append(DriftLine(row.label, curve.drift, relative_drift(means), slope(means), before))
     return metric, lines
 
 
@@ -205,7 +239,7 @@ def long_clips(view: View) -> LongClips | None:
     measured = {cell.measure for cell in table.cells}
     of_scores = {SEVEN_QUALITY, *BETWEEN_MEASURES.values()}
     columns = tuple(one for one in LONG_COLUMNS if one.measure in measured or one.measure not in of_scores)
-    metric, drifts = drift_lines(view.run.chunks, view.rows)
+    metric, drifts = drift_lines(view.run.chunks, view.rows, rolling_edges(view.run.settings.rows))
     published = read_published().long if view.run.settings.bounds == "vbench" else {}
     return LongClips(
         table=table,

@@ -9,8 +9,8 @@ from evaluation.chunks import SUMMARY, ChunkTable
 from evaluation.dimensions import DIMENSIONS
 from evaluation.records import RowSummary
 from reports.page import render_page, render_section
-from reports.run import Run
-from reports.sections.long_clips import drift_headline, drift_lines, reduced_motion
+from reports.run import ReportRow, Run
+from reports.sections.long_clips import drift_headline, drift_lines, reduced_motion, rolling_edges
 from tests.evaluation.made_up import chunk_table
 from tests.evaluation.test_chunks import make_prompts, result, settings
 from tests.evaluation.test_long_table import cell, made_up_row, table_of
@@ -94,13 +94,38 @@ def test_one_drift_by_every_published_definition() -> None:
     results = [result("a", prompts, lambda *_: falling)]
     asked = settings({"a": "native"}).model_copy(update={"seconds_of": 16})
     metric, (line,) = drift_lines(
-        chunk_table("x", prompts, results, asked), [RowSummary.model_construct(row="a", label="A")]
+        chunk_table("x", prompts, results, asked), [RowSummary.model_construct(row="a", label="A")], {}
     )
-    assert metric == "imaging_quality"
+    assert metric == "imaging_quality" and line.before_edge is None
     slope = line.slope / 10
     assert slope < 0
     assert line.ends.mean == pytest.approx(55 * slope)
     assert line.relative == pytest.approx(51 * slope), "nine seconds at each end"
+
+
+def test_the_last_blocks_of_a_rolling_row_are_told_apart() -> None:
+    """Closed form: a clip of 957 frames that is flat but for its last four blocks of 12 frames (baselines/
+    methods.md#beyond-the-trained-length) has lost nothing before them.
+    """
+    prompts, edge = make_prompts(24), 4 * 12
+    rows = {
+        name: ReportRow(
+            label=name,
+            kind="native",
+            settings={"rollout": {"kind": kind, "chunk": 3}, "schedule": {"steps": [5, 4, 3, 2, 1]}},
+        )
+        for name, kind in (("rolls", "rolling"), ("chunks", "chunked"))
+    }
+    assert rolling_edges(rows) == {"rolls": edge}
+    falls = [0.8 if t < 957 - edge else 0.7 for t in range(957)]
+    results = [result(name, prompts, lambda *_: falls) for name in rows]
+    table = chunk_table(
+        "x", prompts, results, settings(dict.fromkeys(rows, "native")).model_copy(update={"seconds_of": 16})
+    )
+    shown = [RowSummary.model_construct(row=name, label=name) for name in rows]
+    _, (rolls, chunks) = drift_lines(table, shown, rolling_edges(rows))
+    assert rolls.ends.mean == chunks.ends.mean < -1
+    assert rolls.before_edge == pytest.approx(0) and chunks.before_edge is None
 
 
 def test_clip_to_clip_stands_beside_what_it_becomes_and_papers_apart(long_run: Run) -> None:
