@@ -115,6 +115,16 @@ class Bins(NamedTuple):
         """The points, then the windows."""
         return (*self.points, *(self.ends or ()))
 
+    def within(self, frames: int) -> "Bins":
+        """With the later window at the end of so many first frames, where those behind them have no values;
+        at least behind the first window.
+        """
+        if self.ends is None:
+            return self
+        first, last = self.ends
+        end = min(last.stop, max(frames, first.stop + len(last)))
+        return self._replace(ends=(first, range(end - len(last), end)))
+
 
 def curve_bins(pixel_frames: int, seconds_of: int | None = None) -> Bins:
     """Chunks of a clip of so many frames, or its seconds of `seconds_of` frames, the last what is left.
@@ -163,10 +173,16 @@ class RowCurve(NamedTuple):
         return np.asarray(self.counts.sum(axis=0) > 0, np.float64)
 
 
+def _last_value(values: Sequence[float | None]) -> int:
+    """The last frame that has a value; -1 without any."""
+    return max((place for place, value in enumerate(values) if value is not None), default=-1)
+
+
 def row_curve(result: DimensionResult, design: Design, factor: float, bins: Bins) -> RowCurve | None:
     """The bins of a result's clips; None if its scorer gave no values of frames."""
     lines = [(clip.prompt_id, clip.frame_values) for clip in result.clips]
     least = 0.0 if bins.ends is None else KNOWN_SHARE
+    bins = bins.within(max((1 + _last_value(values) for _, values in lines if values is not None), default=0))
     means = [(prompt, bin_means(values, bins.all, least)) for prompt, values in lines if values is not None]
     if not means:
         return None

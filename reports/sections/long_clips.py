@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from evaluation.chunks import END_SECONDS, STEP, ChunkTable
+from evaluation.dimensions import DIMENSIONS
 from evaluation.intervals import LEVEL
 from evaluation.long_measures import REDUCED_MOTION, relative_drift, slope
 from evaluation.long_table import BETWEEN_MEASURES, SEVEN_QUALITY, LongCell, LongTable
@@ -58,6 +59,16 @@ DRIFT_METRIC = "imaging_quality"
 """Whose drift papers print."""
 
 
+def compared_metric(metrics: Sequence[str]) -> str:
+    """Which curve says whether quality is lost: the mean of several quality dimensions; overall consistency
+    where there are not several, since flicker alone stays perfect in a collapsed clip; else the first curve.
+    """
+    quality = {one.name for one in DIMENSIONS if one.group == "quality"}
+    if len(quality.intersection(metrics)) < 2 and "overall_consistency" in metrics:
+        return "overall_consistency"
+    return metrics[0]
+
+
 class DriftLine(NamedTuple):
     """Drift of one row's curve over seconds, in points: one quantity by each published definition."""
 
@@ -99,12 +110,12 @@ def drift_before(curve: Sequence[Interval | None], frames: int, fps: int) -> flo
 def drift_lines(
     chunks: ChunkTable | None, rows: Sequence[RowSummary], edges: Mapping[str, int]
 ) -> tuple[str, list[DriftLine]]:
-    """The metric, and its lines: imaging quality where it has a curve, else the first curve of the run.
+    """The metric, and its lines: imaging quality where it has a curve, else what the headline compares.
     edges: as of `rolling_edges`.
     """
     if chunks is None or not chunks.metrics:
         return "", []
-    metric = DRIFT_METRIC if DRIFT_METRIC in chunks.metrics else chunks.metrics[0]
+    metric = DRIFT_METRIC if DRIFT_METRIC in chunks.metrics else compared_metric(chunks.metrics)
     curves = {curve.row: curve for curve in chunks.curves if curve.metric == metric}
     lines = []
     for row in rows:
@@ -173,7 +184,7 @@ def drift_headline(
     """
     if table is None or not table.metrics:
         return "No drift of quality: the scorers of this run gave one number a clip."
-    compared, labels = table.metrics[0], {row.row: row.label for row in ranked}
+    compared, labels = compared_metric(table.metrics), {row.row: row.label for row in ranked}
     drifts = {
         curve.row: (curve.drift, curve.holm)
         for curve in table.curves

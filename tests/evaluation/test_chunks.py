@@ -235,3 +235,18 @@ def test_draws_are_those_of_the_table() -> None:
     prompts = make_prompts(24)
     one, other = (run_design(prompts, settings({"a": "native"})) for _ in range(2))
     assert np.array_equal(one.weights, other.weights)
+
+
+def test_a_drift_ends_where_values_do() -> None:
+    """Windows of the embedded world end 39 frames before a minute does, and every fourth frame is looked at:
+    the last five seconds that were scored count, not the few values of the clip's last five.
+    """
+    prompts = make_prompts(24)
+    seen = [(0.9 if t < 480 else 0.4) if t % 4 == 1 and t < 918 else None for t in range(957)]
+    asked = settings({"a": "native"}).model_copy(update={"seconds_of": 16})
+    table = chunk_table("x", prompts, [result("a", prompts, lambda *_: seen)], asked)
+    (curve,) = (one for one in table.curves if one.metric == "imaging_quality")
+    assert curve.drift is not None and curve.drift.mean < -10
+    bins = curve_bins(957, 16)
+    assert bins.within(918).ends == (range(80), range(838, 918)) and bins.within(957) == bins
+    assert bins.within(40).ends == (range(80), range(80, 160)) and curve_bins(81).within(9) == curve_bins(81)

@@ -10,7 +10,13 @@ from evaluation.dimensions import DIMENSIONS
 from evaluation.records import RowSummary
 from reports.page import render_page, render_section
 from reports.run import ReportRow, Run
-from reports.sections.long_clips import drift_headline, drift_lines, reduced_motion, rolling_edges
+from reports.sections.long_clips import (
+    compared_metric,
+    drift_headline,
+    drift_lines,
+    reduced_motion,
+    rolling_edges,
+)
 from tests.evaluation.made_up import chunk_table
 from tests.evaluation.test_chunks import make_prompts, result, settings
 from tests.evaluation.test_long_table import cell, made_up_row, table_of
@@ -45,6 +51,14 @@ def test_who_lost_who_did_not_and_the_difference() -> None:
         r"\([+-]?0\.\d\); the difference is (19|20)\.\d points \(p = 0\.00\d\)\.",
         said,
     )
+
+
+def test_flicker_alone_is_no_quality() -> None:
+    """Guards against "no model has lost" where the only quality dimension is one that a collapse keeps."""
+    assert compared_metric([SUMMARY, "temporal_flickering", "overall_consistency"]) == "overall_consistency"
+    assert compared_metric([SUMMARY, "temporal_flickering", "imaging_quality"]) == SUMMARY
+    assert compared_metric([SUMMARY, *QUALITY, "overall_consistency"]) == SUMMARY
+    assert compared_metric(["color"]) == "color"
 
 
 def test_a_frozen_picture_is_never_the_one_that_holds() -> None:
