@@ -167,7 +167,7 @@ def _check_columns(columns: Sequence[str], known: Sequence[str], where: str) -> 
         if column not in known:
             facts = "; `facts` needs .jsonl" if column == "facts" else ""
             raise ValueError(
-                f"{where}: column {column!r} is unknown; the columns are {', '.join(known)}{facts}; "
+                f"{where}: column {column[:40]!r} is unknown; the columns are {', '.join(known)}{facts}; "
                 "correct or remove it."
             )
     for column in REQUIRED:

@@ -1,6 +1,7 @@
 """`raven-bench score`: what names say, what is refused, and twenty strangers' clips end to end."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from evaluation.toybox.suite import toybox_prompts
 from tests.evaluation.mixed_clips import FORMS, make_mixed, pictures, write_video
 from tests.workflow.project import LEFT_OUT
 from workflow.external.clip_names import NamedClips, clips_by_name, id_of
-from workflow.external.score_plan import Asked, ScorePlan, plan_scoring
+from workflow.external.score_plan import Asked, ScorePlan, find_rows, plan_scoring
 from workflow.planning.resources import scorer_resources
 from workflow.planning.suite_file import read_suite
 
@@ -83,6 +84,30 @@ def test_ids_are_names_where_they_can_be_and_never_collide() -> None:
     assert all(0 < len(id_of(name)) <= 90 for name in names)
 
 
+def test_names_of_any_characters_are_clips_of_their_own(tmp_path: Path) -> None:
+    """Guards files and folders as people call them: a line feed, a character that turns the line or an emoji
+    in a clip's name, and two folders whose long names begin alike.
+    """
+    names = [
+        "a b",
+        "a\nb",
+        "a\tb",
+        'it\'s a "quote"',
+        "\U0001f3ac",
+        "three plain words\u202e",
+        "-rf",
+        "{row} $HOME",
+    ]
+    found = named([f"{name}.mp4" for name in names])
+    assert len(found.files["a"]) == len(names) == len(found.prompts)
+    assert all(name.removesuffix(".mp4") in names for name in found.files["a"].values())
+    folders = [tmp_path / ("long " * 20 + str(number)) for number in range(2)]
+    for folder in folders:
+        make_mixed(folder, 1)
+    rows = find_rows(folders)
+    assert len({row.name for row in rows}) == len({row.title for row in rows}) == 2
+
+
 def test_every_caption_of_the_embedded_world_gives_its_facts_back() -> None:
     """Guards the inverse of captions, by the suite's own."""
     assert all(facts_of(prompt.prompt.upper()) == prompt.facts for prompt in TOYBOX)
@@ -121,6 +146,9 @@ def test_wrong_inputs_are_one_sentence_before_any_job(tmp_path: Path) -> None:
     with zipfile.ZipFile(packed, "w") as archive:
         archive.write(first, "../a.mp4")
     official = {"benchmark": "vbench"}
+    latin = tmp_path / "latin"
+    latin.mkdir()
+    shutil.copy(first, os.fsencode(latin) + b"/caf\xe9.mp4")
     short = tmp_path / "short"
     short.mkdir()
     write_video(short / "two.mp4", "libx264", "yuv420p", pictures(0, 2, 128, 128), FORMS[0].rate)
@@ -151,6 +179,7 @@ def test_wrong_inputs_are_one_sentence_before_any_job(tmp_path: Path) -> None:
         ((first,), {}, "neither a folder nor a .zip"),
         ((empty,), {}, "holds no video directly.*give one of those"),
         ((bad,), {}, "1 of 1 clips cannot be scored: one.mp4 is a web page"),
+        ((latin,), {}, r"'caf\\xe9.mp4' is no UTF-8 text.*rename it"),
         ((twice,), {}, "differ in their endings alone"),
         ((packed,), {}, 'has ".." in its name'),
         ((clips, clips), {}, "given twice"),
@@ -193,8 +222,9 @@ def test_twenty_mixed_clips_of_two_rows_are_scored_end_to_end(tmp_path: Path) ->
     """
     project = tmp_path / "project"
     shutil.copytree(ROOT, project, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    clips, packed, output = tmp_path / "mine", tmp_path / "theirs.zip", tmp_path / "scores"
-    made = make_mixed(clips)
+    clips, packed = tmp_path / 'my {row}\'s "clips" $HOME\n\U0001f3ac', tmp_path / "theirs.zip"
+    output = tmp_path / "scores {row}'s"
+    made = [path.rename(path.with_stem(f"{path.stem} {{row}}'s\n$HOME")) for path in make_mixed(clips)]
     with zipfile.ZipFile(packed, "w") as archive:
         for path in made:
             archive.write(path, f"inside/{path.name}")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from evaluation.files import control_character
 from evaluation.prompts import is_safe_name
 from evaluation.records import Prompt, clip_id
 
@@ -116,10 +117,14 @@ def _from_names(stems: Sequence[str], dimensions: Sequence[str]) -> tuple[list[P
     """Prompts of clips without a list: the names themselves where all are texts."""
     distinct = sorted(set(stems))
     texts = {stem: (found["text"] if (found := NUMBERED.match(stem)) else stem) for stem in distinct}
-    if all(len(WORD_OF_NAME.findall(text)) >= 3 and is_safe_name(text, 1) for text in texts.values()):
+    if all(
+        len(WORD_OF_NAME.findall(text)) >= 3 and is_safe_name(text, 1) and control_character(text) is None
+        for text in texts.values()
+    ):
         ids = {text: id_of(text) for text in texts.values()}
         return [_prompt(ids[text], text, dimensions) for text in sorted(ids)], "the names of the files"
-    return [_prompt(id_of(stem), stem, dimensions) for stem in distinct], ""
+    ids = {stem: id_of(stem) for stem in distinct}
+    return [_prompt(ids[s], ids[s] if control_character(s) else s, dimensions) for s in distinct], ""
 
 
 def _prompt(name: str, text: str, dimensions: Sequence[str]) -> Prompt:
@@ -128,9 +133,11 @@ def _prompt(name: str, text: str, dimensions: Sequence[str]) -> Prompt:
     )
 
 
-def id_of(text: str) -> str:
-    """A prompt's id that is the name where it can be, and tells it from every other text."""
-    plain = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:LONGEST_ID]
+def id_of(text: str, longest: int = LONGEST_ID) -> str:
+    """An id that is the text where it can be, and tells it from every other: what is not kept, as beyond
+    `longest` characters, is in a hash behind.
+    """
+    plain = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:longest]
     if plain == text:
         return plain
     return f"{plain}_{hashlib.sha256(text.encode()).hexdigest()[:6]}".lstrip("_")

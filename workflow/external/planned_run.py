@@ -54,6 +54,5 @@ def run_plan(output: Path, root: Path, others: Sequence[str]) -> None:
     os.chdir(root)
     done = subprocess.run([sys.executable, "-m", "snakemake", *words], check=False)
     if done.returncode:
-        raise RunFailedError(
-            f"The run did not finish (the reason is above); the same command goes on in {output}."
-        )
+        reason = "the reason is above" if done.returncode > 0 else f"ended by signal {-done.returncode}"
+        raise RunFailedError(f"The run did not finish ({reason}); the same command goes on in {output}.")

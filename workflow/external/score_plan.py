@@ -5,6 +5,7 @@ Everything is looked at before a job starts: names (workflow/external/clip_names
 
 import hashlib
 import json
+import os
 import re
 import shlex
 from collections import Counter
@@ -31,6 +32,10 @@ from workflow.planning.prompt_plan import STANDARD, benchmark_sha256
 from workflow.planning.suite import LONG_SECONDS
 
 NAMED_ERRORS = 5
+LONGEST_ROW = 43
+"""Characters of a row's name in front of its hash."""
+LONGEST_TITLE = 100
+"""Characters beyond which the title is the row's name, which is no other row's."""
 FEWEST_FRAMES = {"toybox": 1, "vbench": 3}
 """Of a clip: motion smoothness predicts the frame between two others."""
 RAFT_SIDE = 128
@@ -146,14 +151,17 @@ def find_rows(sources: Sequence[Path]) -> list[ScoredSource]:
         titles = [str(path) for path in resolved]
     rows: list[ScoredSource] = []
     for path, title in zip(resolved, titles, strict=True):
-        name = id_of(title)[:50] or "row"
-        rows.append(ScoredSource(name, _plain(title) or name, path, videos_of(path)))
+        name = id_of(title, LONGEST_ROW) or "row"
+        shown = _plain(title)
+        rows.append(
+            ScoredSource(name, shown if 0 < len(shown) <= LONGEST_TITLE else name, path, videos_of(path))
+        )
     return rows
 
 
 def _plain(title: str) -> str:
-    """A title on one line of 100 characters, without any that cannot be printed."""
-    return " ".join("".join(c if c.isprintable() else " " for c in title).split())[:100]
+    """A title on one line, without characters that cannot be printed."""
+    return " ".join("".join(c if c.isprintable() else " " for c in title).split())
 
 
 def videos_of(path: Path) -> list[str]:
@@ -165,6 +173,11 @@ def videos_of(path: Path) -> list[str]:
         raise FileNotFoundError(f"{path} does not exist; give folders or zips of clips.")
     if path.is_dir():
         names = sorted(file.name for file in path.iterdir() if is_video_name(file.name))
+        if strange := [name for name in (*names, str(path)) if not _is_utf8(name)]:
+            raise ValueError(
+                f"{_readable(str(path))}: the name '{_readable(strange[0])}' is no UTF-8 text, so that "
+                "nothing can refer to it; rename it."
+            )
     elif path.suffix.lower() == ".zip":
         names = sorted(zip_members(path, is_video_name))
     else:
@@ -180,6 +193,16 @@ def videos_of(path: Path) -> list[str]:
             f"{path} holds several files called {same[0]!r} that differ in their endings alone; keep one."
         )
     return names
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether a name came from bytes that are UTF-8; of others Python keeps each byte as half a character."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _readable(name: str) -> str:
+    """A name that can be printed, bytes that are no UTF-8 as \\xe9."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _has_folders(path: Path) -> bool:

@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -94,8 +95,11 @@ wildcard_constraints:
 
 
 def as_json(value):
-    """Compact JSON in the order given, since that of rows means something."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    """Compact JSON in the order given, since that of rows means something. A brace in front of a word, which only
+    a text of somebody's can hold, is escaped: Snakemake would take the word for a wildcard.
+    """
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return re.sub(r"\{(?=\s*\w)", r"\\u007b", text)
 
 
 # code_of(modules, or functions of the wildcards that name them) is what jobs track of their code.
