@@ -60,7 +60,8 @@ def upscale(frames: ClipFrames, *, height: int, width: int) -> ClipFrames:
             f"frames of {columns}x{rows} pixels cannot be enlarged to {width}x{height} by whole factors; "
             "set the suite's clip size to a multiple of the model's."
         )
-    return frames.repeat(height // rows, axis=1).repeat(width // columns, axis=2)
+    # columns first: what is left to do on the larger array is to copy whole rows
+    return frames.repeat(width // columns, axis=2).repeat(height // rows, axis=1)
 
 
 class ClipWriter:

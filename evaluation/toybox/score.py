@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluation.command import Parser, command, run
 from evaluation.files import write_text
@@ -53,21 +54,22 @@ def scorers_of(dimension: str) -> WindowScorers:
     return WindowScorers(module.score, getattr(module, "score_later", module.score))
 
 
-def shrink(frames: Frames, name: str) -> Frames:
-    """Decoded frames averaged down to uint8 [81, 32, 32, 3].
+def shrink(frame: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    """A decoded frame averaged down to uint8 [32, 32, 3], halves up.
 
-    Raises ValueError naming the clip if frames are not square, not 81, or no multiple of 32 pixels.
+    Raises ValueError naming the clip if it is not square, or no multiple of 32 pixels.
     """
-    count, height, width = frames.shape[:3]
-    if count != PIXEL_FRAMES or height != width or height % SIZE:
+    height, width = frame.shape[:2]
+    if height != width or height % SIZE:
         raise ValueError(
-            f"Clip {name} has {count} frames of {width}x{height} pixels, expected {PIXEL_FRAMES} square "
-            f"frames whose side is a multiple of {SIZE}; delete it and rerun the sample stage."
+            f"Clip {name} has frames of {width}x{height} pixels, expected square ones whose side is a "
+            f"multiple of {SIZE}; delete it and rerun the sample stage."
         )
-    step = height // SIZE
-    rows = sum((frames[:, part::step] for part in range(1, step)), frames[:, ::step].astype(np.uint16))
-    total = sum((rows[:, :, part::step] for part in range(1, step)), rows[:, :, ::step].astype(np.uint32))
-    return np.asarray((total + step * step // 2) // (step * step), np.uint8)
+    pixels = (height // SIZE) ** 2
+    mean = cv2.resize(frame.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    # the quarter keeps what float32 rounds away from deciding about a half
+    half = np.float32((pixels // 2 + 0.25) / pixels)
+    return np.asarray(np.floor(mean + half), np.uint8)
 
 
 def seen_as_toybox(frames: Iterable[Frames], count: int) -> Frames:
@@ -162,10 +164,11 @@ def _in_windows(scorers: WindowScorers, clip: Clip, clips: Path, facts: dict[str
             f"Clip {clip.clip_id} has {clip.pixel_frames} frames, expected at least {PIXEL_FRAMES}; set the "
             "suite's clip.pixel_frames to that or more."
         )
-    scores = []
-    for start, frames in windows_of(open_verified_clip(clips, clip).frames):
-        score = scorers.later if start else scorers.first
-        scores.append((start, score(shrink(frames, clip.clip_id), facts)))
+    small = (shrink(frame, clip.clip_id) for frame in open_verified_clip(clips, clip).frames)
+    scores = [
+        (start, (scorers.later if start else scorers.first)(frames, facts))
+        for start, frames in windows_of(small)
+    ]
     return joined_scores(scores, clip.pixel_frames)
 
 
