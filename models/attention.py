@@ -44,7 +44,7 @@ KERNEL_OPERATORS = [
 
 
 MASK_TOKENS = 4096
-"""Up to this many tokens a boolean mask is cheaper than one attention call per chunk."""
+"""Up to this many tokens a boolean mask is cheaper on a GPU than one attention call per chunk."""
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """q [B, T, N, D], k [B, S, N, D], v [B, S, N, D] -> [B, T, N, D]."""
@@ -230,9 +230,10 @@ def interleaved_attention(
 ) -> Attend:
     """Attention of an interleaved sequence; its queries are the noisy tokens alone, or all.
 
-    One masked call where there are few tokens, else one dense call for each block.
+    One masked call where there are few tokens and the device is a GPU, else one dense call for each block: a
+    CPU computes what a mask hides, too.
     """
-    if interleaved_ranges(chunks, tokens_per_frame).end > MASK_TOKENS:
+    if device.type == "cpu" or interleaved_ranges(chunks, tokens_per_frame).end > MASK_TOKENS:
         return partial(
             attend_interleaved, chunks=chunks, tokens_per_frame=tokens_per_frame, sink=sink, window=window
         )
@@ -275,7 +276,7 @@ def concatenated(parts: Sequence[Tensor], which: Sequence[int]) -> Tensor:
 
 def block_causal_attention(chunks: Sequence[int], tokens_per_frame: int, *, device: torch.device) -> Attend:
     """Attention whose chunks see themselves and what is before; cut up as `interleaved_attention` is."""
-    if sum(chunks) * tokens_per_frame > MASK_TOKENS:
+    if device.type == "cpu" or sum(chunks) * tokens_per_frame > MASK_TOKENS:
         return partial(attend_block_causal, chunks=chunks, tokens_per_frame=tokens_per_frame)
     return partial(attend, mask=block_causal_mask(chunks, tokens_per_frame, device))
 

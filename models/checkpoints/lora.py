@@ -91,6 +91,7 @@ def add_lora(wan: Wan, settings: LoraSettings, *, seed: int) -> PeftModel:
             # inputs come in the products' dtype (models/fused.py apply_linear); peft would widen them for
             # autocast to narrow them again
             cast(Any, module).cast_input_dtype_enabled = False
+            cast(Any, module).is_fused = wan.dtypes.fused  # `adapted_weight` of models/fused.py
     return wrapped
 
 

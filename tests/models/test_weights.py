@@ -27,6 +27,7 @@ from models.checkpoints.open import open_model
 from models.checkpoints.released import read_released
 from models.codec import LinearCodec, fit_codec, psnr
 from models.config import WanConfig
+from models.fused import adapted_weight
 from models.text import ToyTextEncoder, vocabulary
 from models.training.loop import Trainee
 from models.training.settings import OptimizerSettings
@@ -42,6 +43,31 @@ def velocity(wan: Wan) -> torch.Tensor:
     x, text = normal(2, *SHAPE, dtype=torch.float32), normal(2, 4, 8, dtype=torch.float32)
     with torch.no_grad():
         return wan(x, torch.full((2, 8), 700.0), wan.embed_text(text))
+
+
+def test_a_weight_with_its_adapters_is_peft_s_layer() -> None:
+    """Against peft's own layers, which compute each adapter by itself: the same velocity and gradients.
+
+    alpha is not the rank, so a forgotten scale shows. Tolerance: float32 sums in another order.
+    """
+    found = []
+    for folded in (True, False):
+        policy = add_lora(wan_of(1), LoraSettings(rank=3, alpha=6.0), seed=0)
+        for number, value in enumerate(trainable(policy)):
+            value.data = 0.1 * normal(*value.shape, seed=number, dtype=torch.float32)
+        layers = [module for module in policy.modules() if hasattr(module, "is_fused")]
+        assert layers and all(adapted_weight(layer) is not None for layer in layers)
+        for layer in layers:
+            layer.is_fused = folded
+        wan = inner_wan(policy)
+        x, text = normal(2, *SHAPE, dtype=torch.float32), normal(2, 4, 8, dtype=torch.float32)
+        v = wan(x, torch.full((2, 8), 700.0), wan.embed_text(text))
+        torch.autograd.backward(v.square().mean())
+        found.append([v.detach(), *(one.grad for one in trainable(policy))])
+        with policy.disable_adapter():
+            assert all(adapted_weight(layer) is None for layer in layers)
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
 
 
 def test_adapter_flavours_are_one_model(tmp_path: Path) -> None:
