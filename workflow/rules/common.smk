@@ -32,7 +32,7 @@ from workflow.planning.row_plan import (
 )
 from workflow.planning.subset import choose_subset, chosen_suite
 from workflow.planning.suite_file import config_name, load_suite
-from workflow.planning.surroundings import settle_surroundings
+from workflow.planning.surroundings import keep_freed_memory, settle_surroundings
 
 settle_surroundings(ROOT)
 logger.addFilter(PlainErrors())
@@ -55,6 +55,8 @@ REPLACED = dict(workflow.config_settings.config)
 ONLY = REPLACED.pop("only", None)
 CONFIG = config_name(ROOT, workflow.configfiles)
 SUITE = load_suite(ROOT, workflow.configfiles, REPLACED)
+if SUITE.device == "cpu":
+    keep_freed_memory()
 BASELINES = {row: load_row(ROOT / baseline_file(SUITE, row)) for row in SUITE.baselines}
 NATIVE = rows_of_kind(BASELINES, "native")
 EXTERNAL = rows_of_kind(BASELINES, "external")
