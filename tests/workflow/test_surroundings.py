@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from tests.workflow.project import ROOT
-from workflow.planning.surroundings import OWN_HOME, settle_surroundings
+from workflow.planning.surroundings import OWN_HOME, keep_freed_memory, settle_surroundings
 
 
 @pytest.mark.parametrize("home", ["mine", "gone", None])
@@ -37,6 +37,16 @@ def test_a_home_and_a_name_are_there_afterwards(
     assert getpass.getuser() == str(os.getuid())
     assert "PYTHONSAFEPATH" not in os.environ
     assert os.environ["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
+
+
+def test_freed_memory_is_kept_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """glibc refuses a larger threshold for blocks of their own than 32 MiB; what is set already stays."""
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "4096")
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "")
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_")
+    keep_freed_memory()
+    assert os.environ["MALLOC_TRIM_THRESHOLD_"] == "4096"
+    assert int(os.environ["MALLOC_MMAP_THRESHOLD_"]) == 32 * 2**20
 
 
 def test_the_command_finds_packages_and_modules_under_a_safe_path(tmp_path: Path) -> None:
