@@ -165,7 +165,7 @@ def check_results_without_clips(project: Path, results: Path, folder: Path) -> N
         "long_short": CONFIG.replace(f"pixel_frames: {FRAMES}", "pixel_frames: 81"),
         "long_other": CONFIG.replace(f"pixel_frames: {FRAMES}", "pixel_frames: 249"),
     }.items():
-        made = changed.replace("suite: long_small", f"suite: {name}")
+        made = changed.replace("suite: long_small", f"suite: {name}\nnoise_key: long_small")
         made = re.sub(r"baselines: \[.*\]", "baselines: [longlive, theirs]", made)
         made = made.replace("  self_forcing_window21: models/embedded/self_forcing.safetensors\n", "")
         made = made.replace("[longlive, self_forcing_window21]", "[longlive]")
