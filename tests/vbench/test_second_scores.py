@@ -98,6 +98,7 @@ def test_the_package_s_modules_read_the_given_text(tmp_path: Path) -> None:
 @tiny.needs_environment()
 @pytest.mark.vbench
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_the_extended_text_scores_as_if_it_named_the_clips(tmp_path: Path) -> None:
     """To the last digit what one official process gives of the same clips under names of that text; a text of
     more than 77 tokens is cut as ViCLIP's own tokenizer cuts it.

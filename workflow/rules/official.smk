@@ -15,6 +15,7 @@ VBENCH_WITH_DETECTRON2 = f"{VBENCH_BUILT}-detectron2"
 # Long clips are scored in pieces (rules/pieces.smk).
 LONG = SUITE.clip.long_fps is not None
 GRIT = {name for name, scorer in OFFICIAL_SCORERS.items() if "grit" in scorer.checkpoints}
+DETECTRON2 = [SUITE.scoring.detectron2] if GRIT & set(SUITE.dimensions) else ["none"]
 
 
 wildcard_constraints:
@@ -51,12 +52,13 @@ rule vbench_environment:
     threads: 2
     params:
         made_from=VBENCH_HASH,
-        detectron2=((SUITE.scoring.detectron2 or "") if GRIT & set(SUITE.dimensions) else "none"),
+        # Without the flag, its repository: of an empty value Snakemake writes nothing, not even quotes.
+        detectron2=[word for source in DETECTRON2 if source for word in ("--detectron2", source)],
         torch="" if SUITE.device == "auto" else f"--torch {SUITE.device}",
     shell:
         "(envs/vbench/install.sh"
         " {params.torch}"
-        " --detectron2 {params.detectron2:q}"
+        " {params.detectron2:q}"
         " && touch {output:q})"
         " > {log:q} 2>&1"
 
