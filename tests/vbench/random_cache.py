@@ -266,6 +266,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "aesthetic": make_aesthetic,
     "musiq": make_musiq,
     "amt": make_amt,
+    "raft_still": lambda cache: make_raft(cache, 0.0),  # sees no motion anywhere
     "raft": make_raft,
     "raft_moving": lambda cache: make_raft(cache, MOVING),
     "umt": make_umt,
