@@ -18,6 +18,7 @@ venv=.venvs/vbench
 choice=
 detectron2=$DETECTRON2_REPO
 while [ $# -gt 0 ]; do
+  [ $# -ge 2 ] || { echo "envs/vbench/install.sh: $1 needs a value behind it." >&2 && exit 2; }
   case $1 in
   --torch) choice=$2 ;;
   --detectron2) detectron2=${2:-$DETECTRON2_REPO} ;;

@@ -13,6 +13,7 @@ LOCK=envs/vbench_long/requirements.lock
 venv=.venvs/vbench_long
 choice=
 while [ $# -gt 0 ]; do
+  [ $# -ge 2 ] || { echo "envs/vbench_long/install.sh: $1 needs a value behind it." >&2 && exit 2; }
   case $1 in
   --torch) choice=$2 ;;
   --venv) venv=$2 ;;

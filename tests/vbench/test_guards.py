@@ -380,11 +380,12 @@ def test_a_wrong_zip_is_named(tmp_path: Path) -> None:
         (["--detectron2", "."], "expected a25898a09d6ee232767647e92c6177fb1c642369"),
         (["--torch", "tpu"], "must be cpu or cuda"),
         (["--cuda", "12"], "not '--cuda'"),
+        (["--torch", "cpu", "--detectron2"], "--detectron2 needs a value"),
     ],
 )
 def test_the_installer_refuses_before_it_builds(flags: list[str], said: str, tmp_path: Path) -> None:
     """Guards against minutes of installing before a wrong path or commit is named."""
-    command = ["envs/vbench/install.sh", *flags, "--venv", str(tmp_path / "venv")]
+    command = ["envs/vbench/install.sh", "--venv", str(tmp_path / "venv"), *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode in (1, 2)
     assert said in done.stderr
