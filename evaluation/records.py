@@ -215,6 +215,7 @@ class Protocol(Record):
 class ImportedSource(VersionedRecord):
     """Where the scores of a row without clips are from: imported/<row>.json, in the place of a manifest."""
 
+    schema_version: Literal[2] = 2
     row: Identifier
     benchmark: Literal["toybox", "vbench"]
     """Whose scores they are."""

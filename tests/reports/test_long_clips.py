@@ -118,8 +118,8 @@ def test_one_drift_by_every_published_definition() -> None:
 
 
 def test_the_last_blocks_of_a_rolling_row_are_told_apart() -> None:
-    """Closed form: a clip of 957 frames that is flat but for its last four blocks of 12 frames (baselines/
-    methods.md#beyond-the-trained-length) has lost nothing before them.
+    """Closed form: a clip of 957 frames that is flat but for its last four blocks of 12 frames has lost
+    nothing before them (baselines/methods.md#beyond-the-trained-length).
     """
     prompts, edge = make_prompts(24), 4 * 12
     rows = {

@@ -35,7 +35,7 @@ CUDA13, CUDA12, CPU = "2.13.0 13.0 cp312", "2.13.0 12.8 cp312", "2.13.0+cpu none
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The installers beside an environment whose Python is a stand-in, and a CUDA toolkit that is one."""
-    shutil.copytree(ROOT / "envs/main", tmp_path / "envs/main")
+    shutil.copytree(ROOT / "envs", tmp_path / "envs")
     for name, text in ((".venv/bin/python", PYTHON), ("cuda/bin/nvcc", NVCC)):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(text)
