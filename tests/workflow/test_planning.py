@@ -221,5 +221,5 @@ def test_what_rows_declare_of_their_protocol(tmp_path: Path) -> None:
     found = declared_protocol(load_row(path))
     assert (found.prompts, found.text, found.static_filter) == ("other", "short", None)
     path.write_text(RULED.replace("encoder: null", "encoder: null, text: short"))
-    with pytest.raises(ValueError, match="key 'declared.text' is unknown"):
+    with pytest.raises(ValueError, match=r"key 'declared\.text' is unknown"):
         load_row(path)
