@@ -144,7 +144,7 @@ def test_a_run_json_comes_back_through_the_dag_with_every_number_of_its_run(tmp_
     assert imported.imported["theirs"].of == "dark"
     page = (project / "results/again/report.html").read_text(encoding="utf-8")
     assert "Theirs (scores imported)" in page and "recipe (toy)" not in page
-    assert "as declared, unchecked (toybox prompts, static filter on)" in page
+    assert "as declared, unchecked (extended prompts, short text scored)" in page
     assert not planned(project, "again")
     # a subset of prompts has the scores of its clips; a file that was changed is taken in again
     some = sorted({prompt.id for prompt in own.prompts})[0]
