@@ -1,5 +1,6 @@
 """`raven-bench score`: what names say, what is refused, and twenty strangers' clips end to end."""
 
+import argparse
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from evaluation.toybox.suite import toybox_prompts
 from tests.evaluation.mixed_clips import FORMS, make_mixed, pictures, write_video
 from tests.workflow.project import LEFT_OUT
 from workflow.external.clip_names import NamedClips, clips_by_name, id_of
+from workflow.external.planned_run import own_and_other_flags
 from workflow.external.score_plan import Asked, ScorePlan, find_rows, plan_scoring
 from workflow.planning.resources import scorer_resources
 from workflow.planning.suite_file import read_suite
@@ -106,6 +108,27 @@ def test_names_of_any_characters_are_clips_of_their_own(tmp_path: Path) -> None:
         make_mixed(folder, 1)
     rows = find_rows(folders)
     assert len({row.name for row in rows}) == len({row.title for row in rows}) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "mine"),
+    [
+        ("clips --prompts l.csv --cores 2", "clips --prompts l.csv"),
+        ("clips --cores 2 --prompts l.csv --dimensions a b", "clips --prompts l.csv --dimensions a b"),
+        ("clips --profile slurm -n --prompts=l.csv --jobs 3", "clips --prompts=l.csv"),
+        ("clips more", "clips more"),
+        ("-n", ""),
+    ],
+)
+def test_flags_of_snakemake_stand_anywhere(given: str, mine: str) -> None:
+    """Guards our flags behind one of Snakemake's, which were handed to it and refused."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("sources", nargs="*")
+    parser.add_argument("--prompts")
+    parser.add_argument("--dimensions", nargs="+")
+    ours, others = own_and_other_flags(parser, given.split())
+    assert ours == mine.split()
+    assert [word for word in given.split() if word not in ours] == others
 
 
 def test_every_caption_of_the_embedded_world_gives_its_facts_back() -> None:

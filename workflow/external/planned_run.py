@@ -16,12 +16,17 @@ class RunFailedError(ValueError):
 
 
 def own_and_other_flags(parser: argparse.ArgumentParser, given: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Arguments of ours, and those of Snakemake: everything from its first flag on that is not ours."""
+    """Arguments of ours, and those of Snakemake: each flag that is not ours with the words behind it, up to
+    the next one of ours.
+    """
     ours = {name for action in parser._actions for name in action.option_strings}
-    for place, word in enumerate(given):
-        if word.startswith("-") and word.split("=")[0] not in ours:
-            return list(given[:place]), list(given[place:])
-    return list(given), []
+    mine, others = list[str](), list[str]()
+    taken = mine
+    for word in given:
+        if word.startswith("-"):
+            taken = mine if word.split("=")[0] in ours else others
+        taken.append(word)
+    return mine, others
 
 
 def write_plan(plan: ScorePlan, output: Path, root: Path) -> None:
