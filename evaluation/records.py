@@ -212,7 +212,7 @@ class Protocol(Record):
     """long: clips of more than ten seconds, which have a protocol of their own (VBench-Long)."""
 
 
-class ImportedSource(VersionedRecord):
+class ImportedSource(Record):
     """Where the scores of a row without clips are from: imported/<row>.json, in the place of a manifest."""
 
     schema_version: Literal[2] = 2
