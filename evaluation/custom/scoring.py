@@ -182,9 +182,7 @@ def _scored(
         for p, clip in together
     ]  # fmt: skip
     parts = [ClipParts(clips, clip) for _, clip in together] if scorer.by_parts else []
-    given: list[Any] = [
-        (part for part in one) for one in parts
-    ]  # out of whose hands nothing of ours can come
+    given: list[Any] = [(part for part in one) for one in parts]  # generators, which show nothing of ours
     if not scorer.by_parts:
         given = [read_verified_clip(clips, clip).frames for _, clip in together]
     names = ", ".join(clip.clip_id for _, clip in together)

@@ -48,7 +48,8 @@ def paired_figures(view: View) -> list[SvgFigure]:
         return []
     best, *others = (line.summary for line in view.main.ranked)
     titles = dict(zip(TOTALS, (view.total_name, "Quality", "Semantic"), strict=True))
-    figures, (best_name,) = [], plot_names([best.label])
+    (best_name,) = plot_names([best.label])
+    figures = []
     for metric, title in titles.items():
         dots = []
         for row in others:
