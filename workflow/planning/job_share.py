@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from evaluation.prompts import count_prompts
 from evaluation.records import Prompt
+from evaluation.selection import first_samples
 from workflow.planning.paths import Folders
 from workflow.planning.suite import Suite
 
@@ -21,8 +23,7 @@ def job_share(
         path = Path(folders.suite, "train", row, "metrics.jsonl")
         return partial(_lines_of, path, suite.recipe_settings(row, "").iterations)
     if rule in ("sample", "render", "control_clips") and "shard" in wildcards:
-        most = suite.row_samples.get(row)
-        clips = sum(p.samples if most is None else min(p.samples, most) for p in prompts)
+        clips = count_prompts(first_samples(prompts, suite.row_samples.get(row))).clips
         journal = Path(folders.results, "clips", row, "journal", f"{wildcards['shard']}.jsonl")
         return partial(_lines_of, journal, clips / suite.sample.shards)
     return lambda: None
