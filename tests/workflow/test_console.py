@@ -65,8 +65,9 @@ class FakeRun:
         self.say("", event=LogEvent.JOB_FINISHED, job_id=number)
         self.jobs.pop(number)
 
-    def fail(self, number: int, *logs: Path) -> None:
+    def fail(self, number: int, *logs: Path, rule_msg: str | None = None, indent: bool = False) -> None:
         known = {"jobid": number, "rule_name": self.jobs[number].rule, "log": [str(path) for path in logs]}
+        known |= {"rule_msg": rule_msg, "indent": indent}
         self.say("Error in rule", logging.ERROR, event=LogEvent.JOB_ERROR, **known)
 
     @property
@@ -149,6 +150,27 @@ def test_a_failure_shows_the_end_of_its_log(tmp_path: Path) -> None:
         "1 job failed (sample longlive 0-of-1), 2 done, 1 not tried, after 0:12. Mend what the lines above "
         "name; the same command goes on from here."
     ]
+
+
+def test_a_job_that_never_began_is_told_in_the_cluster_s_words(tmp_path: Path) -> None:
+    """Guards against "It left no log" where Slurm wrote why: the node's disk is full, the Python is gone.
+
+    Also for the jobs of a group, whose errors name no log of the cluster's, and not for one that fails later.
+    """
+    cluster_log = tmp_path / "12.log"
+    cluster_log.write_text("srun: error: Unable to create step\n")
+    run = FakeRun({1: PlannedJob("train"), 2: PlannedJob("score"), 3: PlannedJob("check")}).begin()
+    for number in (1, 2, 3):
+        run.start(number)
+    said = "SLURM-job '12' failed, SLURM status is: 'FAILED'."
+    run.fail(1, tmp_path / "none.log", cluster_log, rule_msg=said)
+    end = f"; the end of {cluster_log}:\n    srun: error: Unable to create step\n"
+    assert f"train failed after 0:00{end}    {said}\n" in run.said
+    run.say("Error in group", logging.ERROR, event=LogEvent.GROUP_ERROR, aux_logs=[cluster_log])
+    run.fail(2, tmp_path / "none.log", indent=True)
+    assert f"score failed after 0:00{end}" in run.said
+    run.fail(3, tmp_path / "none.log")
+    assert "check failed after 0:00. It left no log.\n" in run.said
 
 
 @pytest.fixture

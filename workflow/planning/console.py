@@ -291,6 +291,8 @@ class Console(LogHandlerBase):
         self._live: Live | None = None
         self._over = threading.Event()
         self._said: set[str] = set()
+        self._group_logs: list[str] = []
+        """What the cluster wrote of the group of jobs that failed last."""
         self._told_at, self._told_share = float("-inf"), 0.0
 
     @property
@@ -373,7 +375,11 @@ class Console(LogHandlerBase):
             stage = self.board.ended(known["job_id"])
             if stage is not None:
                 self._stage_ended(stage)
-        elif event == LogEvent.JOB_ERROR:  # those of a group follow the group's own, one by one
+        elif event == LogEvent.GROUP_ERROR:
+            self._group_logs = [str(path) for path in known["aux_logs"]]
+        elif event == LogEvent.JOB_ERROR:
+            if not known.get("indent"):  # those of a group follow the group's own, one by one
+                self._group_logs = []
             self._failed(known)
         elif event == LogEvent.RUN_INFO and self.common_settings.dryrun:
             self._once(self.planned())
@@ -417,7 +423,9 @@ class Console(LogHandlerBase):
         self.say(f"{clock(self.board.elapsed):>8}  {stage} done: {jobs} in {clock(took)}", "green")
 
     def _failed(self, known: Mapping[str, Any]) -> None:
-        """Say which job failed, with the last lines of its log."""
+        """Say which job failed, with the last lines of its log, or of the cluster's where it never came to
+        write its own, and what the cluster said.
+        """
         if self.stopped:
             return
         number, name = known["jobid"], str(known["rule_name"])
@@ -428,9 +436,14 @@ class Console(LogHandlerBase):
             name = f"{name} failed after {clock(self.board.clock() - job.began)}"
         else:
             name = f"{name} failed"
-        lines = [line for path in logs[:1] for line in last_lines(Path(path))]
-        where = f"; the end of {logs[0]}:" if lines else ". It left no log."
-        self.say("\n".join([f"{name}{where}", *(f"    {line}" for line in lines)]), "red")
+        told = [f"    {known['rule_msg']}"] if known.get("rule_msg") else []
+        for path in [*logs, *self._group_logs]:
+            if lines := last_lines(Path(path)):
+                told = [f"{name}; the end of {path}:", *(f"    {line}" for line in lines), *told]
+                break
+        else:
+            told = [f"{name}. It left no log.", *told]
+        self.say("\n".join(told), "red")
 
     def _busy(self) -> str:
         return f"{self.cores.busy():.1f} of {self.width} cores busy" if self.cores is not None else ""
