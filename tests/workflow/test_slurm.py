@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.conftest import BARE_JOB_FAILS
 from tests.workflow.project import ROOT, copy_project, replace_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
@@ -65,9 +66,36 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
         assert answer.returncode == 0, f"{command}: {answer.stdout[-1000:]} {answer.stderr[-1000:]}"
         return answer.stdout
 
-    run("bash", TOOL, "start")
+    for attempt in (1, 2):
+        run("bash", TOOL, "start")
+        wrong = bare_job_fault(run, folder)
+        if not wrong:
+            break
+        run("bash", TOOL, "clean")
+        if attempt == 2:
+            pytest.skip(f"{BARE_JOB_FAILS}: {wrong}")
     yield run
     run("bash", TOOL, "clean")
+
+
+def bare_job_fault(run: Callable[..., str], folder: Path) -> str:
+    """What Slurm says of a job of nothing but a step, asked for as those of a stage are; "" if it ran."""
+    step = "env -u SLURM_CONF srun true"
+    job = ["--wait", "--partition=gpu", "--gpus=1", "--mem=1100", f"--output={folder}/%j.log"]
+    try:
+        run("sbatch", *job, f"--wrap={step}")
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        return f"{error}\n{slurm_says(run, folder)}"
+    return ""
+
+
+def slurm_says(run: Callable[..., str], folder: Path) -> str:
+    """State, reason and exit code of every job, and the end of the log of every daemon and bare job."""
+    wanted = ("JobId", "JobState", "Reason", "ExitCode", "WorkDir", "StdOut")
+    told = [", ".join(f"{key}={job.get(key)}" for key in wanted) for job in jobs(run)]
+    for log in sorted([*folder.glob("*.log"), *folder.glob("cluster/log/*.log")]):
+        told += [f"{log.name}:", *log.read_text(errors="replace").splitlines()[-15:]]
+    return "\n".join(told)
 
 
 def jobs(run: Callable[..., str]) -> list[dict[str, str]]:
