@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from evaluation.aggregate import AggregateSettings, RowLabel, aggregate
 from evaluation.dimensions import NAMES
+from evaluation.files import one_line
 from evaluation.finished_run import FinishedRun
 from evaluation.imported_results import (
     ForeignResults,
@@ -171,7 +172,7 @@ def named_rows(found: Sequence[ForeignResults]) -> NamedRows:
 
 def _title(path: Path) -> str:
     name = path.resolve().name if path.is_dir() else path.stem
-    return " ".join("".join(c if c.isprintable() else " " for c in name).split())[:100] or "row"
+    return one_line(name)[:100] or "row"
 
 
 class ComparedResults(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from evaluation.clip_reader import ClipError, look_at_clip
 from evaluation.clips import ClipShape
 from evaluation.dimensions import NAMES
-from evaluation.files import load_json, open_zip, read_table, text_lines, utf8_text
+from evaluation.files import load_json, one_line, open_zip, read_table, text_lines, utf8_text
 from evaluation.prompt_lists import LIST_READERS, LIST_RULES, read_user_list
 from evaluation.prompts import is_safe_name
 from evaluation.records import Prompt, clip_id
@@ -152,16 +152,11 @@ def find_rows(sources: Sequence[Path]) -> list[ScoredSource]:
     rows: list[ScoredSource] = []
     for path, title in zip(resolved, titles, strict=True):
         name = id_of(title, LONGEST_ROW) or "row"
-        shown = _plain(title)
+        shown = one_line(title)
         rows.append(
             ScoredSource(name, shown if 0 < len(shown) <= LONGEST_TITLE else name, path, videos_of(path))
         )
     return rows
-
-
-def _plain(title: str) -> str:
-    """A title on one line, without characters that cannot be printed."""
-    return " ".join("".join(c if c.isprintable() else " " for c in title).split())
 
 
 def videos_of(path: Path) -> list[str]:
