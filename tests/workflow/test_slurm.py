@@ -79,8 +79,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
 
 
 def bare_job_fault(run: Callable[..., str], folder: Path) -> str:
-    """What Slurm says of a job of nothing but a step, asked for as those of a stage are; "" if it ran."""
-    step = "env -u SLURM_CONF srun true"
+    """What Slurm says of a job that starts this Python in a step, asked for as those of a stage are; "" if it
+    ran.
+    """
+    step = f"env -u SLURM_CONF srun {sys.executable} -m snakemake --version"
     job = ["--wait", "--partition=gpu", "--gpus=1", "--mem=1100", f"--output={folder}/%j.log"]
     try:
         run("sbatch", *job, f"--wrap={step}")
