@@ -1,6 +1,7 @@
 # What all rules share: the suite, its baselines, the folders that paths start with. No job is defined here.
 # Only `from ... import` below: `import workflow.x` would hide Snakemake's own `workflow`.
 import atexit
+import gc
 import json
 import os
 import re
@@ -9,6 +10,9 @@ from pathlib import Path
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
+# Jobs and syntax trees live until the end: looking through them for garbage after every 700 new objects is a
+# tenth of a dry run.
+gc.set_threshold(100_000)
 
 from snakemake.logging import logger
 
