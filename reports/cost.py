@@ -1,7 +1,8 @@
 """What a run cost, measured, beside what was estimated at its start: job time by stage and row, and disk.
 
-Time is that of one job slot, a core or a GPU, as in the estimate: CPU seconds of a suite that runs on cores,
-else wall seconds times GPUs. Disk is in MB of 10^6 bytes.
+Time is that of one job slot, a core or a GPU, as in the estimate: wall seconds of a job times the slots that
+it held. Snakemake's benchmark files have processor time too, but as seen up to half a minute before a job's
+end, which leaves out most of many a job. Disk is in MB of 10^6 bytes.
 """
 
 import csv
@@ -39,7 +40,7 @@ STAGE_OF: dict[str, Stage] = {
 }
 """Folders of benchmark files, which bear the names of rules, by stage. All others are the rest."""
 ON_GPU = ("train", "sample", "external", "filter", "score")
-"""Rules whose parts and shards hold GPUs where a suite runs on some. Joining parts holds none."""
+"""Rules whose parts and shards hold GPUs where a suite runs on some. Joining parts holds none, but a core."""
 WHOLE_ON_GPU = ("train", "score_heldout", "between_pieces")
 """Jobs of one row that hold GPUs."""
 _PART = re.compile(r"\d+-of-\d+\.tsv$")
@@ -78,13 +79,12 @@ class MeasuredCost(Record):
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """All jobs of one rule. cpu_s, memory_mb (largest resident, MiB): None if they could not be measured."""
+    """All jobs of one rule. memory_mb: largest resident, MiB; None if no job was long enough to be seen."""
 
     rule: str
     jobs: int
     wall_s: float
     longest_s: float
-    cpu_s: float | None
     memory_mb: float | None
 
 
@@ -134,34 +134,31 @@ def read_stages(results_dir: Path) -> list[StageCost]:
     stages = []
     for rule, files in sorted(found.items()):
         walls = [seconds for file in files for seconds in file.wall_s]
-        cpu = [spent for file in files for spent in file.measured("cpu_time") if spent is not None]
         memory = [most for file in files for most in file.measured("max_rss") if most is not None]
         if walls:
-            spent = sum(cpu) if cpu else None
-            stages.append(
-                StageCost(rule, len(walls), sum(walls), max(walls), spent, max(memory, default=None))
-            )
+            stages.append(StageCost(rule, len(walls), sum(walls), max(walls), max(memory, default=None)))
     return stages
 
 
 def measure_cost(
-    results_dir: Path, rows: tuple[str, ...], config: Mapping[str, Any], gpus: Mapping[str, int]
+    results_dir: Path, rows: tuple[str, ...], config: Mapping[str, Any], slots: Mapping[str, int]
 ) -> MeasuredCost:
     """Sum the benchmark files and the sizes of what lies in the results folder.
 
-    config: the suite's, for its device. gpus: of jobs that hold another number than one, by "<rule>/<row>".
+    config: the suite's, for its device. slots: cores or GPUs of jobs that hold another number than one, by
+    "<rule>/<row>", or "<rule>" for every row.
     """
     unit: Literal["core", "GPU"] = "core" if config["device"] == "cpu" else "GPU"
     stages: dict[Stage, float] = {}
     by_row: dict[str, dict[Stage, float]] = {}
     for file in _benchmarks(results_dir):
-        if unit == "core":  # a job too short for CPU time counts with its wall time
-            spent = zip(file.measured("cpu_time"), file.wall_s, strict=True)
-            seconds = sum(wall if cpu is None else cpu for cpu, wall in spent)
-        elif file.rule in WHOLE_ON_GPU or (file.rule in ON_GPU and _PART.search(file.path.name)):
-            seconds = gpus.get(f"{file.rule}/{file.row}", 1) * sum(file.wall_s)
+        if file.rule in WHOLE_ON_GPU or (file.rule in ON_GPU and _PART.search(file.path.name)):
+            held = slots.get(f"{file.rule}/{file.row}", slots.get(file.rule, 1))
+        elif unit == "core":
+            held = 1
         else:
             continue
+        seconds = held * sum(file.wall_s)
         stage = STAGE_OF.get(file.rule, "rest")
         for sums in (stages, *([by_row.setdefault(file.row, {})] if file.row in rows else [])):
             sums[stage] = sums.get(stage, 0.0) + seconds

@@ -89,7 +89,7 @@ class ReportSettings(Record):
     rows: dict[str, ReportRow]
     config: dict[str, Any]
     """The suite's configuration as validated, with defaults filled in."""
-    gpus: dict[str, int] = Field(default={})
+    slots: dict[str, int] = Field(default={})
     """See reports.cost.measure_cost."""
     licences: list[Licence]
     """Of all that was used."""
@@ -256,7 +256,7 @@ def read_run(
         results_dir, prompts, manifests, by_prompt, budget, less_is_better=falling,
         widest=widest_prompts(best_first(table, "total") or ranked, by_prompt, known), threads=threads,
     )  # fmt: skip
-    measured = measure_cost(results_dir, tuple(settings.rows), settings.config, settings.gpus)
+    measured = measure_cost(results_dir, tuple(settings.rows), settings.config, settings.slots)
     own_mb = 2 * (gallery.size + gallery.posters_size) / 1e6  # in report.html and in run.json
     return Run(
         provenance=run_record(

@@ -19,7 +19,7 @@ from workflow.planning.paths import (
 from workflow.planning.report_plan import (
     aggregate_settings,
     declared_protocol,
-    held_gpus,
+    held_slots,
     report_settings,
     row_names,
 )
@@ -176,7 +176,10 @@ def test_a_subset_is_reported_as_one_with_its_rows_alone() -> None:
     assert row_names(alone, every)["wan_teacher_guidance3"]["kind"] == "native", (
         "nothing is distilled from it there"
     )
-    assert held_gpus(suite("vbench"), {}) == {"train/raven": 8, "train/cm_grpo": 8}
+    trained = {"train/raven": 8, "train/cm_grpo": 8}
+    assert held_slots(suite("vbench"), {}) == trained
+    on_cores = suite("vbench").model_copy(update={"device": "cpu"})
+    assert held_slots(on_cores, {}) == trained | {"score": on_cores.scoring.threads}
 
 
 def test_what_is_missing_is_said_for_the_jobs_that_need_it(tmp_path: Path) -> None:

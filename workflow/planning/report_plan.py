@@ -19,6 +19,7 @@ from workflow.planning.subset import Subset
 from workflow.planning.suite import (
     CLIP_CONTROLS,
     CONTROLS,
+    OFFICIAL_BENCHMARKS,
     Suite,
     clip_control,
     control_settings,
@@ -120,15 +121,16 @@ def aggregate_settings(
     }
 
 
-def held_gpus(suite: Suite, baselines: Baselines) -> dict[str, int]:
-    """GPUs of the jobs that may hold another number than one, by rule and row."""
-    trained = {f"train/{row}": plan.nodes * plan.gpus for row, plan in suite.train.items()}
-    external = {
-        f"external/{row}": baseline.gpus
-        for row, baseline in baselines.items()
-        if isinstance(baseline, ExternalBaseline)
-    }
-    return trained | external
+def held_slots(suite: Suite, baselines: Baselines) -> dict[str, int]:
+    """Cores or GPUs of the jobs that may hold another number than one (reports.cost.measure_cost)."""
+    on_cores = suite.device == "cpu"
+    held = {f"train/{row}": plan.nodes * plan.gpus for row, plan in suite.train.items()}
+    for row, baseline in baselines.items():
+        if isinstance(baseline, ExternalBaseline):
+            held[f"external/{row}"] = baseline.threads if on_cores else baseline.gpus
+    if on_cores and suite.benchmark in OFFICIAL_BENCHMARKS:
+        held["score"] = suite.scoring.threads
+    return held
 
 
 def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Path) -> dict[str, Any]:
@@ -170,7 +172,7 @@ def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Pat
         "bounds": suite.benchmark,
         "rows": rows,
         "config": scrub(suite.model_dump(mode="json"), str(root)),
-        "gpus": held_gpus(suite, baselines),
+        "slots": held_slots(suite, baselines),
         "licences": [line.model_dump() for line in licences_of(root, suite, baselines)],
         **suite.report.model_dump(exclude={"notes"}),
         "note": " ".join(notes) or None,
