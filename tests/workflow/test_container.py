@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,35 @@ def test_a_folder_that_does_not_fit_is_one_sentence(image: Path, tmp_path: Path)
     assert other.returncode == 1
     assert "has the code of another image (commit commit 1, this one is commit 2)" in other.stderr
     assert other.stderr.count("\n") == 1
+
+
+def test_an_interrupted_first_start_is_made_again(image: Path, tmp_path: Path) -> None:
+    """Guards against a folder with half of the code, of which the next start says that no image made it."""
+    bench = tmp_path / "bench"
+    bench.mkdir()
+    (bench / ".image-begun").touch()
+    (bench / "Snakefile").write_text("half")
+    assert started(image, bench).returncode == 0
+    assert (bench / "Snakefile").read_text() == "x\n" and not (bench / ".image-begun").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_a_folder_of_somebody_else_s_serves_where_everybody_may_write(image: Path) -> None:
+    """Guards against an end in tar, which would give the folder itself the time and rights of the image's."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        shutil.copytree(image, place / "image", symlinks=True)
+        shutil.copy(CONTAINER / "raven-bench", place)
+        (place / "bench").mkdir()
+        place.chmod(0o755)
+        (place / "bench").chmod(0o777)
+        places = {"RAVEN_BENCH_IMAGE": str(place / "image"), "RAVEN_BENCH": str(place / "bench")}
+        done = subprocess.run(
+            [place / "raven-bench"], env={**os.environ, **places}, user=65534, cwd=place,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert (place / "bench/Snakefile").read_text() == "x\n"
 
 
 def test_nothing_of_a_run_is_built_into_an_image() -> None:
