@@ -121,4 +121,3 @@ def test_sixteen_dimensions_and_totals_stand_beside_a_board(project: Path) -> No
     differences = (frame["ours"] - frame["board"]).to_numpy()
     assert frame["delta"].to_numpy() == pytest.approx(differences, abs=2 * LAST_DIGIT)
     assert all(name in said for name in NAMES)
-    assert frame.loc[["color", "object_class", "scene"], "ours"].min() > 0, "the detectors said something"
