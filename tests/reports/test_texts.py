@@ -144,7 +144,7 @@ def test_methods_say_what_the_run_did(run: Run, official: Run) -> None:
         "in float32 throughout",
         "Philox [@philox]",
         "No exact answer exists for aesthetic quality",
-        "6.3 core-minutes",
+        "3.5 core-minutes",
         "RAVEN recipe (toy) [@raven], RAVEN + CM-GRPO recipe (toy) [@raven] and Self",
         "five denoising steps at nominal timesteps 1000, 800, 600, 400, 200",
         "attention window 12 and sink 3",
