@@ -9,8 +9,11 @@ Every clip depends on the row's clip, the list of prompts, prompt and sample onl
 """
 
 import hashlib
+import math
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,17 +62,22 @@ def other_prompts(prompts: Sequence[Prompt]) -> dict[str, str]:
     return {prompts[row].id: prompts[place].id for row, place in zip(rows, columns, strict=True)}
 
 
-def altered_frames(kind: str, frames: Iterable[NDArray[np.uint8]], seed: str) -> Iterator[NDArray[np.uint8]]:
+def altered_frames(
+    kind: str, frames: Iterable[NDArray[np.uint8]], seed: str, scratch: Path | None = None
+) -> Iterator[NDArray[np.uint8]]:
     """The control's frames from those of a clip, uint8 [H, W, 3] each. seed: a text that names the clip.
 
-    One frame is in memory, but for shuffled ones, which all are.
+    One frame is in memory. Shuffled ones wait in a file without a name below `scratch`, by default where
+    temporary files go.
     """
     if kind not in ("noise", "frozen_first_frame", "shuffled_frames"):
         raise ValueError(f"{kind!r} makes no frames; expected noise, frozen_first_frame or shuffled_frames.")
-    return _altered(kind, iter(frames), seed)
+    return _altered(kind, iter(frames), seed, scratch)
 
 
-def _altered(kind: str, frames: Iterator[NDArray[np.uint8]], seed: str) -> Iterator[NDArray[np.uint8]]:
+def _altered(
+    kind: str, frames: Iterator[NDArray[np.uint8]], seed: str, scratch: Path | None
+) -> Iterator[NDArray[np.uint8]]:
     digest = hashlib.sha256(f"{kind}|{seed}".encode()).digest()
     draw = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
     if kind == "frozen_first_frame":
@@ -78,9 +86,15 @@ def _altered(kind: str, frames: Iterator[NDArray[np.uint8]], seed: str) -> Itera
         for _ in frames:
             yield first
     elif kind == "shuffled_frames":
-        held = list(frames)
-        for place in draw.permutation(len(held)):
-            yield held[place]
+        shapes = []
+        with tempfile.TemporaryFile(dir=scratch) as waiting:
+            for frame in frames:
+                waiting.write(frame.tobytes())
+                shapes.append(frame.shape)
+            size = math.prod(shapes[0])
+            for place in draw.permutation(len(shapes)):
+                waiting.seek(int(place) * size)
+                yield np.frombuffer(waiting.read(size), np.uint8).reshape(shapes[0])
     else:
         for frame in frames:
             spots = frame[::SPOT, ::SPOT]

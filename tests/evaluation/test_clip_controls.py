@@ -1,6 +1,8 @@
 """Controls made from a row's clips: what each kind does to frames, and whose clips a prompt is shown with."""
 
+import tracemalloc
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,6 +41,21 @@ def test_each_kind_does_one_thing_to_frames() -> None:
         assert not np.array_equal(again, other), "no two clips are shuffled alike"
     with pytest.raises(ValueError, match="'truth' makes no frames"):
         altered_frames("truth", frames, "a")
+
+
+@pytest.mark.parametrize("kind", ["noise", "frozen_first_frame", "shuffled_frames"])
+def test_a_long_clip_is_never_whole_in_memory(kind: str, tmp_path: Path) -> None:
+    """Guards against 1.1 GB for a minute at full size; what shuffled frames wait in is gone afterwards."""
+    frame_bytes, frames = 64 * 64 * 3, 400
+    tracemalloc.start()
+    made = altered_frames(
+        kind, (np.full((64, 64, 3), n % 251, np.uint8) for n in range(frames)), "a", tmp_path
+    )
+    count = sum(1 for _ in made)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == frames and peak < 40 * frame_bytes
+    assert not list(tmp_path.iterdir())
 
 
 def prompt(name: str, text: str, samples: int = 1, dimensions: tuple[str, ...] = ("color",)) -> Prompt:

@@ -57,7 +57,7 @@ def make_clip(kind: str, folder: Path, clip: Clip, target: Path, *, seed: str) -
     which takes no room.
     """
     if kind != "shuffled_captions":
-        frames = altered_frames(kind, open_verified_clip(folder, clip).frames, seed)
+        frames = altered_frames(kind, open_verified_clip(folder, clip).frames, seed, target.parent)
         with ClipWriter(target, height=clip.height, width=clip.width, fps=clip.fps) as writer:
             for frame in frames:
                 writer.append(frame[None])
