@@ -27,15 +27,19 @@ def folders_of(tree: str) -> set[str]:
     return {name.rstrip("/") for name in found}
 
 
-def tracked_folders() -> set[str]:
-    """Folders that git tracks files in."""
+def tracked_files() -> list[str]:
+    """Files that git tracks."""
     try:
-        listed = subprocess.run(
+        return subprocess.run(
             ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
         ).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no git here, which knows the folders")
-    return {str(parent) for name in listed for parent in [Path(name).parent] if str(parent) != "."}
+
+
+def tracked_folders() -> set[str]:
+    """Folders that git tracks files in."""
+    return {str(parent) for name in tracked_files() for parent in [Path(name).parent] if str(parent) != "."}
 
 
 def test_the_tree_of_the_readme_is_the_tree_of_folders() -> None:
@@ -51,7 +55,7 @@ def test_files_that_the_tree_names_exist() -> None:
     """Guards against a stranger's question that is answered with a file that is gone."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     tree = text.split("## Where things are")[1].split("```")[1]
-    names = {path.name for path in ROOT.rglob("*.py") if ".venv" not in path.parts}
+    names = {Path(name).name for name in tracked_files()}
     assert not [word for word in re.findall(r"\b\w+\.py\b", tree) if word not in names]
 
 
