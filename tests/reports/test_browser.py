@@ -80,11 +80,12 @@ class Tab:
             "console",
             lambda line: self.errors.append(line.text) if line.type in ("error", "warning") else None,
         )
-        self.page.goto(file.as_uri())
+        self.address = file.as_uri()
+        self.page.goto(self.address)
 
     def loaded(self) -> list[str]:
-        """Addresses of everything that was fetched after the page itself and is not inside it."""
-        return [url for url in self.requests[1:] if not url.startswith("data:")]
+        """Addresses of everything that was fetched beside the page itself and is not inside it."""
+        return [url for url in self.requests if not url.startswith(("data:", self.address))]
 
 
 @pytest.fixture

@@ -83,7 +83,14 @@ def bare_job_fault(run: Callable[..., str], folder: Path) -> str:
     ran.
     """
     step = f"env -u SLURM_CONF srun {sys.executable} -m snakemake --version"
-    job = ["--wait", "--partition=gpu", "--gpus=1", "--mem=1100", f"--output={folder}/%j.log"]
+    job = [
+        "--wait",
+        "--comment=bare",
+        "--partition=gpu",
+        "--gpus=1",
+        "--mem=1100",
+        f"--output={folder}/%j.log",
+    ]
     try:
         run("sbatch", *job, f"--wrap={step}")
     except (AssertionError, subprocess.TimeoutExpired) as error:
