@@ -436,7 +436,7 @@ class Console(LogHandlerBase):
             name = f"{name} failed after {clock(self.board.clock() - job.began)}"
         else:
             name = f"{name} failed"
-        told = [f"    {known['rule_msg']}"] if known.get("rule_msg") else []
+        told = [f"    {line.strip()}" for line in str(known.get("rule_msg") or "").splitlines()]
         for path in [*logs, *self._group_logs]:
             if lines := last_lines(Path(path)):
                 told = [f"{name}; the end of {path}:", *(f"    {line}" for line in lines), *told]
