@@ -85,7 +85,8 @@ class Tab:
 
     def loaded(self) -> list[str]:
         """Addresses of everything that was fetched beside the page itself and is not inside it."""
-        return [url for url in self.requests if not url.startswith(("data:", self.address))]
+        fetched = [url for url in self.requests if url.partition("#")[0] != self.address]
+        return [url for url in fetched if not url.startswith("data:")]
 
 
 @pytest.fixture
