@@ -248,13 +248,13 @@ def test_a_wrong_file_is_told_its_fault(
 
 
 def test_the_command_adds_the_cost(capsys: pytest.CaptureFixture[str]) -> None:
-    """Closed form: 6,220 clips of 2.4 s and 15 shards of a minute are 4.4 GPU-hours; another row has as
-    many times the time as it has times the arithmetic, both calls of a guided step counted.
+    """Closed form: 6,220 clips of 2.4 s and 15 shards of a minute are 4.4 GPU-hours; another row's network
+    takes as many times the time as it has times the arithmetic, both calls of a guided step counted.
     """
     for row, said in (
         ("self_forcing", ("4.4 GPU-hours of sampling", "34 calls a clip, 1.00 times")),
-        ("one_forcing_ffe", ("by its rate of 0.474 s a second of video: 2.2 GPU-hours of", "0.46 times")),
-        ("wan_teacher", ("123.7 GPU-hours of sampling", "in 100 calls a clip, 29.78 times")),
+        ("one_forcing_ffe", ("by its rate of 0.474 s a second of video: 2.8 GPU-hours of", "0.46 times")),
+        ("wan_teacher", ("90.3 GPU-hours of sampling", "in 100 calls a clip, 29.78 times")),
     ):
         assert script.main(["check", row]) == 0
         out = capsys.readouterr().out

@@ -143,13 +143,15 @@ def time_method(
     build = partial(build_sampler, baseline, wan, latent_shape=size.latent, precision=precision)
     runner = best_runner(device) if graphs else plain_runner
     first_sampler = build(runner=counting(runner, noted, tokens))
-    if isinstance(first_sampler.rollout, FullSequence):  # whose calls no runner makes
+    plain = isinstance(first_sampler.rollout, FullSequence)  # whose calls no runner makes, nor graphs
+    if plain:
         frames_flops = frame_flops(size.config, size.latent[0], size.latent[0], tokens)
         noted += [frames_flops] * first_sampler.rollout.num_calls
-    clip(first_sampler, text)  # counts, and captures the graphs
+    latents = clip(first_sampler, text)  # counts, and captures the graphs
     operations = batch * (sum(noted) + text_flops(size.config))
     sampler = build(runner=runner)
-    latents = clip(sampler, text)  # the first that replays
+    if not plain:
+        latents = clip(sampler, text)  # the first that replays
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     runs = [chunk_times(sampler, text) for _ in range(repeats)]
