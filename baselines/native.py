@@ -42,14 +42,16 @@ class Weights(Section):
     """The released weights. key: dict level that holds them, None if the file is the state dict itself or its
     loader finds out.
 
-    revision, sha256: what `fetch` pins and checks; None until a first fetch has shown them. tensors: names
-    that must be supplied. memory: None if context passes are made with the same weights.
+    revision, sha256: what `fetch` pins and checks; None until a first fetch has shown them. bytes: the
+    file's size where it is known, which a fetch asks for before the first byte. tensors: names that must be
+    supplied. memory: None if context passes are made with the same weights.
     """
 
     repo: str
     revision: str | None
     file: str
     sha256: FileSha256 | None
+    bytes: Annotated[int, Field(ge=1, le=10**13)] | None = None
     key: str | None
     tensors: Count
     memory: MemorySettings | None = None
@@ -114,7 +116,7 @@ class ScheduleSettings(Section):
             raise ValueError(
                 "steps has a list for each chunk, beside which first_chunk_steps says nothing; set it to null"
             )
-        _check_lengths("steps", _lists(self.steps))
+        _check_lengths("steps" if self.first_chunk_steps is None else "first_chunk_steps", self.by_chunk)
         return self
 
 
@@ -186,13 +188,35 @@ class SolverSettings(Section):
 
 
 TABLE, LEVELS, SOLVER = "steps of a table", "levels as given", "a solver"
+SCHEDULES = {
+    SOLVER: ("solver", SolverSettings),
+    LEVELS: ("levels", LevelSettings),
+    TABLE: ("steps", ScheduleSettings),
+}
+"""Key and section of each kind of schedule; the first whose key has a value says which one it is."""
 
 
 def _schedule_kind(given: Any) -> str:
-    for key, kind, tag in (("solver", SolverSettings, SOLVER), ("levels", LevelSettings, LEVELS)):
-        if key in given if isinstance(given, dict) else isinstance(given, kind):
+    for tag, (key, kind) in SCHEDULES.items():
+        if given.get(key) is not None if isinstance(given, dict) else isinstance(given, kind):
             return tag
     return TABLE
+
+
+def schedule_of_one_kind(given: Any) -> Any:
+    """A file's schedule without the keys of other kinds that are null. Raises ValueError, with a clause, if
+    others have a value.
+    """
+    if not isinstance(given, dict):
+        return given
+    key, kind = SCHEDULES[_schedule_kind(given)]
+    others = {name for _, other in SCHEDULES.values() for name in other.model_fields} - set(kind.model_fields)
+    if foreign := sorted(name for name in others if given.get(name) is not None):
+        raise ValueError(
+            f"schedule has {key} and {', '.join(foreign)}, which say the noise levels in two ways; "
+            "take one or the other out"
+        )
+    return {name: value for name, value in given.items() if name not in others}
 
 
 AnySchedule = Annotated[
@@ -355,6 +379,8 @@ class Baseline(Section):
     citation: PlainLine
     made_for: MadeFor | None = None
     """None: for clips of `rollout.frames`, and no longer ones."""
+    note: PlainLine | None = None
+    """What a reader of its settings must know beside them, as the report's audit says it."""
     kind: Literal["native"] = "native"
     """May be left out of the file."""
 
@@ -396,6 +422,12 @@ class Baseline(Section):
                 f"made_for.frames {self.longest} is less than rollout.frames {self.rollout.frames}, which it "
                 "was trained on; correct one of them"
             )
+        count = len(chunk_sizes(self.rollout.chunks, self.rollout.frames))
+        if self.rollout.context_from >= count:
+            raise ValueError(
+                f"rollout.context_from {self.rollout.context_from} is no chunk of a clip of {count}, which "
+                "are numbered from 0; correct it"
+            )
         return self
 
     def _check_parts(self) -> None:
@@ -416,6 +448,11 @@ class Baseline(Section):
                 raise ValueError(
                     "rollout.kind full draws its first noise alone, so noise.extent is chunk and "
                     "noise.draw_last false; correct them"
+                )
+            if self.adapter is not None or self.weights.memory is not None:
+                raise ValueError(
+                    "rollout.kind full samples one released set of weights as it is, so adapter and "
+                    "weights.memory do not go with it; set them to null"
                 )
             return
         lists = schedule.by_chunk
@@ -474,6 +511,27 @@ class Baseline(Section):
                 f"cache.sink {self.cache.sink} must equal rollout.chunk {block}, since block 0 is the "
                 "sink; correct it"
             )
+
+    @property
+    def untrained(self) -> str | None:
+        """What of its sampler no training recipe has, as a clause; None where recipes train such a row.
+
+        Recipes roll out equal chunks by one list of steps of a table, each seen as its clean latents.
+        """
+        rollout, schedule = self.rollout, self.schedule
+        if isinstance(schedule, SolverSettings):
+            return "rollout.kind full denoises all frames together"
+        if self.weights.memory is not None:
+            return "weights.memory makes the context passes with a second set of weights"
+        if isinstance(schedule, LevelSettings):
+            return "schedule.levels gives noise levels that are no steps of a table"
+        if len(schedule.by_chunk) > 1:
+            return "schedule gives several lists of steps, one a chunk"
+        if len(set(chunk_sizes(rollout.chunks, rollout.frames))) > 1:
+            return "rollout.chunk gives chunks of several sizes"
+        if rollout.context != "clean":
+            return "rollout.context last_step keeps noisy latents as context"
+        return None
 
     def sampled(self) -> dict[str, Any]:
         """The sections that decide its clips, as plain values. What is left out of the file at its default is

@@ -94,6 +94,8 @@ def new_row_text(name: str, like: Baseline) -> str:
     values |= {"name": name, "title": name.replace("_", " "), "licence": "not stated"}
     values["citation"] = f"not stated (sampled as {like.title})"
     values["weights"] |= {"revision": None, "sha256": None}
+    values["weights"].pop("bytes", None)
+    values.pop("note", None)
     if values["adapter"] is not None:
         values["adapter"]["sha256"] = None
     lines = [f"# The numbers of {like.name}, to be changed; then: raven-bench baseline check {name}"]

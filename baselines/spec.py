@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from baselines.foreign import ExternalBaseline, ImportBaseline, ResultsBaseline
-from baselines.native import Baseline
+from baselines.native import Baseline, schedule_of_one_kind
 from baselines.strict_yaml import read_strict, validate_strict
 
 AnyBaseline = Baseline | ExternalBaseline | ImportBaseline | ResultsBaseline
@@ -36,7 +36,13 @@ def load_row(path: Path | str) -> AnyBaseline:
     name differ.
     """
     values = read_strict(path, Any)
-    baseline = validate_strict(values, KINDS[_kind(values, path)], where=str(path))
+    kind = KINDS[_kind(values, path)]
+    if kind is Baseline and "schedule" in values:
+        try:
+            values = {**values, "schedule": schedule_of_one_kind(values["schedule"])}
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}.") from None
+    baseline = validate_strict(values, kind, where=str(path))
     if baseline.name != Path(path).stem:
         raise ValueError(
             f"{path}: key 'name' is {baseline.name!r} but the file is called {Path(path).name}; make them "

@@ -202,7 +202,7 @@ class UpstreamNoise(DrawnWhole):
         dtype: torch.dtype | None = None,
     ) -> UpstreamNoise:
         """One clip's draws as another implementation made them: in its order, shapes and layout
-        (models/README.md lists them).
+        (models/README.md lists them), with or without a leading axis for the one clip.
 
         Raises ValueError, when asked, for a draw that is missing or of another shape.
         """
@@ -256,14 +256,19 @@ def _replay(draws: Sequence[Tensor]) -> Draw:
                 f"The recording holds {len(draws)} draws but draw number {number + 1}, of shape "
                 f"{list(shape)}, is asked for; record the whole clip."
             )
-        if tuple(tensor.shape) != shape:
+        if _of_one_clip(tensor.shape) != _of_one_clip(shape):
             raise ValueError(
                 f"Draw number {number + 1} of the recording has shape {list(tensor.shape)} where "
                 f"{list(shape)} is asked for; record this method's own draws, in its order."
             )
-        return tensor
+        return tensor.reshape(shape)
 
     return draw
+
+
+def _of_one_clip(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without the axis that stands for the only clip: the same numbers in the same order."""
+    return tuple(shape[1:] if len(shape) == 5 and shape[0] == 1 else shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,6 +58,8 @@ class ReportRow(Record):
     citation: str | None = None
     stress: str | None = None
     """Of a row whose clips are longer than what it is made for: that length, as its label says it too."""
+    note: str | None = None
+    """What a reader must know beside its settings."""
 
 
 class AcceptedResults(Record):

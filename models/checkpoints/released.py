@@ -57,8 +57,8 @@ INITIALISATIONS = (
     "causal_cd.pt",
     "ar_diffusion.pt",
     "wan_causal_ode_checkpoint_model_*",
-    "*_[TD]F_Diffusion_c*",
-    "*_TF-[ds]CM_c*",
+    "*[TD]F_Diffusion_c*",
+    "*TF-[ds]CM_c*",
 )
 """Names of files and folders that hold a start of training in the format of a result
 (baselines/methods.md#files-that-are-not-results)."""

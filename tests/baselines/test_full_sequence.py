@@ -193,7 +193,8 @@ WRONG = [
     ("  first_level: null", "  first_level: 0.5", "solver unipc has order 2 and first_level 0.5"),
     ("solver: unipc", "solver: dpm", "key 'schedule.solver' is 'dpm'"),
     ("  steps: 50", "  steps: [1000, 500]", "key 'schedule.steps'"),
-    ("  shift: 8.0", "  shift: 8.0\n  warp: true", "key 'schedule.warp' is unknown"),
+    ("  shift: 8.0", "  shift: 8.0\n  warp: true", "schedule has solver and warp, which"),
+    ("  key: ", "  memory: {infix: memory_, tensors: 825}\n  key: ", "adapter and weights.memory do not"),
     ("  extent: chunk", "  extent: clip", "rollout.kind full draws its first noise alone"),
     ("  kind: full", "  kind: ful", "key 'rollout.kind' is 'ful'"),
 ]  # fmt: skip

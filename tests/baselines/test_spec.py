@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -169,11 +170,11 @@ SAMPLING = {  # baselines/methods.md#sampling-settings: timesteps, policy, windo
         ("sgf", "opsdv_longlive", "opsdv_self_forcing"), (FOUR, "slot_relative", 12, 3, "Apache-2.0")
     ),
     "sgf_framewise": (FOUR, "slot_relative", 21, 4, "Apache-2.0"),
-    "sgf_plus": (FOUR, "slot_relative", 12, 3, "code Apache-2.0; weights not stated"),
-    "sgf_plus_framewise": (FOUR, "slot_relative", 21, 4, "code Apache-2.0; weights not stated"),
+    "sgf_plus": (FOUR, "slot_relative", 12, 3, "code Apache-2.0; weights: not stated"),
+    "sgf_plus_framewise": (FOUR, "slot_relative", 21, 4, "code Apache-2.0; weights: not stated"),
     **dict.fromkeys(
         ("one_forcing", "one_forcing_ffe"),
-        ((1000.0,), "absolute", None, 0, "code Apache-2.0; weights not stated"),
+        ((1000.0,), "absolute", None, 0, "code Apache-2.0; weights: not stated"),
     ),
     **{
         f"causal_rcm_{row}": (told, "absolute", None, 0, "Apache-2.0")
@@ -320,7 +321,9 @@ BROKEN = [
     ("  chunk: 3", "  chunk: [4, 3]", "is not a multiple of chunk 3 after chunks of [4]"),
     ("steps: [1000, 750, 500, 250]", "steps: [1000, 750, 500, 750]", "1000, 750, 500, 750 do not fall"),
     ("steps: [1000, 750, 500, 250]", "steps: [[1000], [1000, 750]]", "steps has lists of [1, 2] entries"),
-    ("  shift: 5.0\n", "  shift: 5.0\n  levels: [1.0]\n", "key 'schedule.levels' is unknown"),
+    ("  shift: 5.0\n", "  shift: 5.0\n  levels: [1.0]\n",
+     "schedule has levels and shift, sigma, steps, warp, which say the noise levels"),
+    ("first_chunk_steps: null", "first_chunk_steps: [1000]", "first_chunk_steps has lists of [1, 4] entries"),
     ("  frames: 21", "  frames: 21\n  context_from: 1", "rollout.context_from 1 says from which chunk on"),
     ("  frames: 21", "  frames: 21\n  frames: 24", "key 'frames' appears twice (line"),
     ("  policy: absolute", "  policy: absolut",
@@ -361,7 +364,7 @@ def test_a_broken_file_is_explained_in_one_sentence(
 ROLLING = "rollout.kind rolling has one list of steps, one size of block and clean context"
 TWICE = "  tensors: 825\n  memory: {infix: memory_, tensors: 825}\n"
 UNFIT = [
-    ("rolling_forcing", "first_chunk_steps: null", "first_chunk_steps: [1000]", ROLLING),
+    ("rolling_forcing", "steps: null", "steps: [1000, 800, 600, 400, 200]", ROLLING),
     ("rolling_forcing", "steps: [1000, 800, 600, 400, 200]", "steps: [[1000, 800], [1000]]", ROLLING),
     ("rolling_forcing", "  chunk: 3", "  chunk: [6, 3]", ROLLING),
     ("rolling_forcing", "  frames: 21", "  frames: 21\n  context: last_step", ROLLING),
@@ -383,7 +386,13 @@ UNFIT = [
     ("causal_rcm_c3_4step", '"5/8"]', '"5/6"]', "5/6, 5/6 do not fall"),
     ("causal_rcm_c3_4step", '"5/8"]', '"5/0"]', "key 'schedule.levels.3' is '5/0' but"),
     ("causal_rcm_c3_4step", '["1600/1601"', '["8/5"', "do not lie above 0 and at most at 1"),
-    ("causal_rcm_c3_4step", "  x0_dtype", "  shift: 5.0\n  x0_dtype", "key 'schedule.shift' is unknown"),
+    (
+        "causal_rcm_c3_4step",
+        "  x0_dtype",
+        "  shift: 5.0\n  x0_dtype",
+        "schedule has levels and shift, which say",
+    ),
+    ("causal_rcm_c3_2step_noisy", "context_from: 1", "context_from: 7", "is no chunk of a clip of 7, which"),
 ]
 
 
@@ -593,3 +602,37 @@ def test_only_what_releases_state_counts_as_made_for_longer_clips() -> None:
     }
     assert [BASELINES["rolling_forcing"].is_stressed_at(frames) for frames in (480, 483)] == [False, True]
     assert not BASELINES["reward_forcing"].is_stressed_at(100_000)
+
+
+def test_null_keys_of_another_kind_of_schedule_are_none(tmp_path: Path) -> None:
+    """Levels beside the keys of a table at null, and the other way round, are the same file."""
+    for name, nulls in (
+        ("causal_rcm_c3_4step", ("steps", "first_chunk_steps", "shift", "warp", "sigma", "solver")),
+        ("longlive", ("levels", "solver", "negative")),
+    ):
+        path = tmp_path / f"{name}.yaml"
+        more = "".join(f"  {key}: null\n" for key in nulls)
+        text = (FOLDER / f"{name}.yaml").read_text()
+        path.write_text(text.replace("schedule:\n", f"schedule:\n{more}", 1))
+        assert load_baseline(path) == BASELINES[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "clause"),
+    [
+        ("raven", {}, None),
+        ("causal_forcing_framewise", {}, None),
+        ("wan_teacher", {}, "denoises all frames together"),
+        ("sgf_plus", {}, "a second set of weights"),
+        ("causal_rcm_c1_2step", {}, "no steps of a table"),
+        ("causal_forcing_pp_2step", {}, "several lists of steps"),
+        ("self_forcing", {"chunk": (4, 1)}, "chunks of several sizes"),
+        ("self_forcing", {"context": "last_step"}, "keeps noisy latents"),
+    ],
+)
+def test_what_no_recipe_trains_is_said(name: str, change: dict[str, Any], clause: str | None) -> None:
+    """Recipes roll out equal chunks by one list of steps, each seen as its clean latents."""
+    baseline = BASELINES[name]
+    rollout = baseline.rollout.model_copy(update=change)
+    found = baseline.model_copy(update={"rollout": rollout}).untrained
+    assert found is None if clause is None else clause in (found or "")

@@ -294,6 +294,19 @@ def test_a_file_is_fetched_proven_and_pinned(tmp_path: Path, hub: Hub) -> None:
     assert not (folder / "weights/a.bin").exists() and (folder / "weights/b.bin").exists()
 
 
+def test_a_file_of_another_size_is_not_brought(tmp_path: Path, hub: Hub) -> None:
+    """Guards against a sibling of the wanted file, whose hash nobody states, and against its gigabytes."""
+    hub.files = {"org/model/a.bin": content_of(1)}
+    (fault,) = fetch([entry_of("a.bin", bytes=99_999)], tmp_path, hub.sources).errors
+    assert "org/model : a.bin has 100,000 bytes, expected 99,999" in fault and "MIRROR" in fault
+    assert [method for method, *_ in hub.asked] == ["HEAD"] and list(tmp_path.rglob("*.bin")) == []
+    assert fetch([entry_of("a.bin", bytes=100_000)], tmp_path, hub.sources).errors == []
+    put(tmp_path / "mirror/org/model/b.bin", content_of(2))
+    mirrored = FetchSources(mirror=tmp_path / "mirror", offline=True)
+    (fault,) = fetch([entry_of("b.bin", bytes=5)], tmp_path, mirrored).errors
+    assert "has 100,000 bytes, expected 5" in fault and not (tmp_path / "weights/b.bin").exists()
+
+
 def test_a_fetch_goes_on_where_it_was_cut(tmp_path: Path, hub: Hub) -> None:
     """Guards against 11 GB that start again from zero: the partial file outlives the process and a Range
     request continues it.

@@ -160,16 +160,20 @@ def verify_file(entry: Resource, folder: Path, lock: dict[str, Locked]) -> Locke
             f"{name} was fetched from {known.origin}, but now {entry.origin} is asked for; {again}."
         )
     if known is not None and known.size is not None and entry.sha256 in (None, known.sha256):
-        size = path.stat().st_size
-        if size != known.size:
-            raise ValueError(
-                f"{name} has {size:,} bytes, expected {known.size:,}: it is truncated or another file; "
-                f"{again}."
-            )
+        _check_size(name, path.stat().st_size, known.size, again)
     return _verified(entry, path, name, known, again)
 
 
+def _check_size(name: str, found: int, expected: int, again: str) -> None:
+    if found != expected:
+        raise ValueError(
+            f"{name} has {found:,} bytes, expected {expected:,}: it is truncated or another file; {again}."
+        )
+
+
 def _verified(entry: Resource, path: Path, name: str, known: Locked | None, again: str) -> Locked:
+    if entry.bytes is not None:
+        _check_size(name, path.stat().st_size, entry.bytes, again)
     found = file_sha256(path)
     if found in INITIALISATION_SHA256 and entry.group == "weights":
         raise ValueError(
@@ -398,6 +402,9 @@ def fetch(entries: Sequence[Resource], folder: Path, sources: FetchSources | Non
                 planned.remove(plan)
                 if _no_network(error):
                     return fetched
+            except ValueError as error:
+                fetched.errors.append(str(error))
+                planned.remove(plan)
     progress = Progress(total=_check_disk(planned, remotes, folder))
     for plan in planned:
         path, started = plan.entry.path, time.monotonic()
@@ -474,7 +481,10 @@ def bring(
 
 
 def ask(entry: Resource, lock: dict[str, Locked], sources: FetchSources) -> Remote:
-    """What the server says of a file. For a plain url nothing is asked: those files are small."""
+    """What the server says of a file. For a plain url nothing is asked: those files are small.
+
+    Raises ValueError if it is of another size than the file that is wanted.
+    """
     if entry.url is not None:
         return Remote(entry.url, None, None, None, None)
     from huggingface_hub import get_hf_file_metadata, hf_hub_url  # only here: slow to import
@@ -483,6 +493,9 @@ def ask(entry: Resource, lock: dict[str, Locked], sources: FetchSources) -> Remo
     assert entry.file is not None, "a resource without url has a file"
     url = hf_hub_url(entry.repo, entry.file, revision=_revision(entry, lock), endpoint=sources.endpoint)
     said = get_hf_file_metadata(url, endpoint=sources.endpoint, retry_on_errors=False)
+    if entry.bytes is not None and said.size is not None:
+        elsewhere = f"nothing was brought; see what changed there, {_or_mirror(entry)}"
+        _check_size(f"{entry.repo} : {entry.file}", said.size, entry.bytes, elsewhere)
     sha256 = said.etag if said.etag is not None and re.fullmatch("[0-9a-f]{64}", said.etag) else None
     if said.commit_hash is not None:  # the very commit that was asked about, should the branch move meanwhile
         url = hf_hub_url(entry.repo, entry.file, revision=said.commit_hash, endpoint=sources.endpoint)

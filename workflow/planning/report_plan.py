@@ -11,6 +11,7 @@ from evaluation.files import load_json
 from evaluation.records import CustomDimension, Protocol
 from reports.scrubbing import scrub
 from workflow.external.baseline import external_settings_in_use
+from workflow.fetching.checksums import FETCHED_FOLDER
 from workflow.planning.clip_length import stress_label
 from workflow.planning.licences import licences_of
 from workflow.planning.prompt_plan import protocol_note
@@ -133,6 +134,14 @@ def held_slots(suite: Suite, baselines: Baselines) -> dict[str, int]:
     return held
 
 
+def _note_of(suite: Suite, baseline: Baseline, row: str) -> str | None:
+    """What the audit says of a native row beside its settings."""
+    notes = [baseline.note] if baseline.note else []
+    if str(suite.weights.get(row)).startswith(FETCHED_FOLDER) and baseline.weights.sha256 is None:
+        notes.append("The project knows no sha256 of its file: what was fetched first is pinned")
+    return ". ".join(notes) or None
+
+
 def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Path) -> dict[str, Any]:
     """Settings of the report. chosen: the suite as far as this run goes; `suite` itself in a whole run."""
     rows = row_names(chosen, baselines)
@@ -143,6 +152,7 @@ def report_settings(suite: Suite, chosen: Suite, baselines: Baselines, root: Pat
             rows[row]["stress"] = stress
         if isinstance(baseline, Baseline):
             rows[row]["settings"] = settings_in_use(suite, baseline, row)
+            rows[row]["note"] = _note_of(suite, baseline, row)
             if row in suite.train and (differing := suite.training_differences(row)):
                 rows[row]["settings"]["training"] = differing
         else:

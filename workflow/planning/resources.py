@@ -59,9 +59,9 @@ class Locked(BaseModel):
 class Resource(BaseModel):
     """One file under resources/. Either a url, or a file of a hub repository (revision None: its newest).
 
-    members: sha256 of files in it, where it is a zip. git_blob: its id in a git repository, which proves a
-    file whose sha256 nobody states. shards_mb: of a list of safetensors shards, what the files that it names
-    weigh together; they lie beside it and are needed too.
+    bytes: its size where it is known. members: sha256 of files in it, where it is a zip. git_blob: its id in
+    a git repository, which proves a file whose sha256 nobody states. shards_mb: of a list of safetensors
+    shards, what the files that it names weigh together; they lie beside it and are needed too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -73,6 +73,7 @@ class Resource(BaseModel):
     revision: str | None = None
     file: str | None = None
     sha256: Sha256 | None
+    bytes: int | None = None
     members: dict[str, Sha256] = {}
     git_blob: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
     size_mb: float
@@ -126,9 +127,10 @@ def released_weights(root: Path, row: str) -> list[Resource]:
     """The released files of a baseline, as its YAML names them: weights, and the adapter if it has one."""
     baseline = load_baseline(root / "baselines" / f"{row}.yaml")
     weights = baseline.weights
-    files = [(weights.file, weights.sha256, RELEASED_MB * (2 if weights.memory else 1))]
+    about_mb = RELEASED_MB * (2 if weights.memory else 1) if weights.bytes is None else weights.bytes / 1e6
+    files = [(weights.file, weights.sha256, weights.bytes, about_mb)]
     if baseline.adapter is not None:
-        files.append((baseline.adapter.file, baseline.adapter.sha256, ADAPTER_MB))
+        files.append((baseline.adapter.file, baseline.adapter.sha256, None, ADAPTER_MB))
     return [
         Resource(
             path=f"weights/{row}/{Path(file).name}",
@@ -137,10 +139,11 @@ def released_weights(root: Path, row: str) -> list[Resource]:
             revision=weights.revision,
             file=file,
             sha256=sha256,
+            bytes=size,
             size_mb=size_mb,
             licence=baseline.licence,
         )
-        for file, sha256, size_mb in files
+        for file, sha256, size, size_mb in files
     ]
 
 
@@ -244,7 +247,7 @@ def _shard(listed: Resource, name: str, count: int) -> Resource:
     values = listed.model_dump() | {
         "path": (Path(listed.path).parent / name).as_posix(),
         "file": (Path(listed.file).parent / name).as_posix(),
-        "sha256": None, "size_mb": listed.shards_mb / count, "shards_mb": 0.0,
+        "sha256": None, "bytes": None, "size_mb": listed.shards_mb / count, "shards_mb": 0.0,
     }  # fmt: skip
     return Resource.model_validate(values)
 

@@ -223,10 +223,10 @@ def suite_from(values: Mapping[str, Any], where: str, root: Path) -> Suite:
                 f"{where}: baseline {row!r} must be in exactly one of `weights` (a file) and `train` "
                 f"(trained in the run), found in {'both' if row in suite.weights else 'neither'}."
             )
-        if row in suite.train and _is_full(root / file):
+        if row in suite.train and (untrained := load_baseline(root / file).untrained):
             raise ValueError(
-                f"{where}: train.{row} would train {file}, whose rollout denoises all frames together; no "
-                "recipe trains that, so give the row a file in `weights`, or another `baseline`."
+                f"{where}: train.{row} would train {file}, where {untrained}; no recipe trains that, so give "
+                "the row a file in `weights`, or another `baseline`."
             )
         released = str(suite.weights.get(row)).startswith(FETCHED_FOLDER)
         if kind == "native" and not released and load_baseline(root / file).weights.memory:

@@ -29,7 +29,8 @@ def measure_errors(
     *,
     latent_shape: LatentShape,
     precisions: Sequence[Precision],
-    chunks: Sequence[int] = (0, 6),
+    chunks: Sequence[int] | None = None,
+    negative: Tensor | None = None,
     device: torch.device | None = None,
     suite: str = "precision",
 ) -> dict[Precision, dict[int, float]]:
@@ -37,17 +38,20 @@ def measure_errors(
     precision and chunk number, of the same clips sampled in each.
 
     text: [B, L, text_dim], rounded to the weights' dtype by the network; B clips with portable noise of
-    prompts "0", "1", ... device: None for the CPU. One network is held at a time. Raises ValueError if a
+    prompts "0", "1", ... chunks: None for the first and the last. negative: [1, L, text_dim] of a method
+    with guidance. device: None for the CPU. One network is held at a time. Raises ValueError if a
     chunk is not among the clip's, or a result is not finite.
     """
     last = len(chunk_sizes(baseline.rollout.chunks, latent_shape[0])) - 1
+    chunks = sorted({0, last}) if chunks is None else chunks
     if not all(0 <= chunk <= last for chunk in chunks):
         raise ValueError(
             f"Baseline {baseline.name} at {latent_shape[0]} latent frames has chunks 0..{last}, but "
             f"{list(chunks)} are asked for; choose among them."
         )
     keys = [SampleKey(str(row), 0) for row in range(text.shape[0])]
-    text = text.to(dtypes_of(baseline, "exact").matmul)
+    stored = dtypes_of(baseline, "exact").matmul
+    text, negative = text.to(stored), None if negative is None else negative.to(stored)
 
     def latents(precision: Precision) -> list[Tensor]:
         dtypes = dtypes_of(baseline, precision)
@@ -57,7 +61,8 @@ def measure_errors(
         sampler = build_sampler(baseline, wan, latent_shape=latent_shape, precision=precision)
         noise = _Rounded(sampler, baseline, suite, keys)
         with torch.inference_mode():
-            finished = [chunk.latents for chunk in sampler.sample(text.to(sampler.device), noise)]
+            against = None if negative is None else negative.to(sampler.device)
+            finished = [chunk.latents for chunk in sampler.sample(text.to(sampler.device), noise, against)]
         return [finished[chunk].to("cpu", torch.float32) for chunk in chunks]
 
     reference = latents("float32")

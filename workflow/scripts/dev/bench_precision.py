@@ -1,4 +1,4 @@
-"""What precisions cost a method: the error of its latents against a float32 run, after chunk 0 and chunk 6.
+"""What precisions cost a method: the error of its latents against a float32 run, chunk by chunk.
 
 With --weights and --text it is measured on real weights and prompts, otherwise on random ones, whose errors
 say nothing about pictures. Paired scores are a suite's to give: `variants` of workflow/config/frontier.yaml
@@ -23,6 +23,7 @@ from evaluation.command import run
 from models.checkpoints.open import open_model
 from models.config import DtypePolicy, WanConfig
 from models.fp8 import require_fp8
+from models.text import WAN_NEGATIVE
 from models.text_and_pixels import open_text
 from models.wan import Wan, init_weights
 from workflow.sampling.benchmark import SIZES, bench_parser, benchmark_device, matrix_rate, store
@@ -64,12 +65,14 @@ def measure_precisions(flags: argparse.Namespace, baselines: Mapping[str, Baseli
             generator = torch.Generator().manual_seed(9)
             text = torch.randn(1, size.config.text_len, size.config.text_dim, generator=generator)
             build = partial(random_weights, baseline, size.config, device)
+            against = torch.randn(1, *text.shape[1:], generator=generator)
         else:
-            text = open_text(flags.text, device=device).encode(flags.prompts).cpu()
+            encoder = open_text(flags.text, device=device)
+            text, against = (encoder.encode(prompts).cpu() for prompts in (flags.prompts, [WAN_NEGATIVE]))
             build = partial(open_model, flags.weights, release=release_of(baseline, flags.weights))
         errors = measure_errors(
             baseline, build, text, latent_shape=(size.latent[0], size.latent[1], height, width),
-            precisions=flags.precision, chunks=flags.chunks, device=device,
+            precisions=flags.precision, chunks=flags.chunks, negative=against, device=device,
         )  # fmt: skip
         for precision, by_chunk in errors.items():
             said = ", ".join(f"{error:.5f} after chunk {chunk}" for chunk, error in by_chunk.items())
@@ -82,9 +85,8 @@ def measure_precisions(flags: argparse.Namespace, baselines: Mapping[str, Baseli
 
 def main(arguments: Sequence[str] | None = None) -> int:
     baselines = load_all(Path(__file__).parents[3] / "baselines")
-    chunked = sorted(name for name, one in baselines.items() if one.cache is not None)
     parser = bench_parser(__doc__, "results/bench/precision.json")
-    parser.add_argument("--methods", nargs="+", choices=chunked, default=["self_forcing"])
+    parser.add_argument("--methods", nargs="+", choices=sorted(baselines), default=["self_forcing"])
     parser.add_argument(
         "--precision",
         nargs="+",
@@ -99,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--latent", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help="default: the size's"
     )
-    parser.add_argument("--chunks", nargs="+", type=int, default=[0, 6])
+    parser.add_argument("--chunks", nargs="+", type=int, help="default: the first and the last")
     return run(parser, arguments, lambda flags: measure_precisions(flags, baselines))
 
 
