@@ -188,7 +188,7 @@ class SolverSettings(Section):
 
 
 TABLE, LEVELS, SOLVER = "steps of a table", "levels as given", "a solver"
-SCHEDULES = {
+SCHEDULES: dict[str, tuple[str, type[Section]]] = {
     SOLVER: ("solver", SolverSettings),
     LEVELS: ("levels", LevelSettings),
     TABLE: ("steps", ScheduleSettings),

@@ -35,11 +35,11 @@ def load_row(path: Path | str) -> AnyBaseline:
     """A baseline of any kind from its YAML file. Raises ValueError, also when file name and
     name differ.
     """
-    values = read_strict(path, Any)
+    values: Any = read_strict(path, Any)
     kind = KINDS[_kind(values, path)]
     if kind is Baseline and "schedule" in values:
         try:
-            values = {**values, "schedule": schedule_of_one_kind(values["schedule"])}
+            values["schedule"] = schedule_of_one_kind(values["schedule"])
         except ValueError as error:
             raise ValueError(f"{path}: {error}.") from None
     baseline = validate_strict(values, kind, where=str(path))

@@ -20,7 +20,6 @@ from evaluation.intervals import (
     ALIKE,
     LEVEL,
     NEAR_END,
-    NORMAL,
     SMALL,
     Array,
     Error,
@@ -30,7 +29,9 @@ from evaluation.intervals import (
     draw_weights,
     effective_trials,
     linear_error,
+    normal_quantile,
     paired_p_value,
+    paired_range,
     percentile_range,
     resample_means,
     student_p_value,
@@ -82,7 +83,9 @@ class Estimate(NamedTuple):
     ends: tuple[float, float] | None = None
     """Of the scale, of a difference the largest that there can be. None where they are not known."""
     unseen: tuple[float, float] | None = None
-    """Of a sum of means, see with_unseen; 0 of a difference, None of a mean over clips."""
+    """Of a sum of means, or a difference of two, see with_unseen; None of a mean over clips."""
+    rows: tuple[Estimate, Estimate] | None = None
+    """The two that it is the difference of."""
 
     def scaled(self, scale: float, low: float = 0.0) -> Estimate:
         """scale (estimate - low)."""
@@ -90,16 +93,29 @@ class Estimate(NamedTuple):
         if self.ends is not None:
             a, b = (scale * (end - low) for end in self.ends)
             ends = (min(a, b), max(a, b))
-        draws = scale * (self.draws - low)
-        return self._replace(
-            mean=scale * (self.mean - low), draws=draws, influence=scale * self.influence, ends=ends
+        unseen = self.unseen
+        if unseen is not None:
+            below, above = unseen if scale > 0 else unseen[::-1]
+            unseen = abs(scale) * below, abs(scale) * above
+        return Estimate(
+            scale * (self.mean - low),
+            scale * (self.draws - low),
+            scale * self.influence,
+            self.prompts,
+            self.fewest,
+            ends,
+            unseen,
+            self.rows and (self.rows[0].scaled(scale), self.rows[1].scaled(scale)),
         )
 
     def minus(self, other: Estimate) -> Estimate:
         """The paired difference on the prompts of this estimate."""
-        ends = None
+        ends = unseen = None
         if self.ends is not None and other.ends is not None:
             ends = self.ends[0] - other.ends[1], self.ends[1] - other.ends[0]
+        if self.unseen is not None and other.unseen is not None:
+            (below, above), (other_below, other_above) = self.unseen, other.unseen
+            unseen = math.hypot(below, other_above), math.hypot(above, other_below)
         return Estimate(
             self.mean - other.mean,
             self.draws - other.draws,
@@ -107,41 +123,80 @@ class Estimate(NamedTuple):
             self.prompts,
             min(self.fewest, other.fewest),
             ends,
-            unseen=(0.0, 0.0),
+            unseen,
+            (self, other),
         )
 
     def interval(self, design: Design) -> Interval:
-        """95 %: bounded_range near an end of the scale or where the plain one would leave it; otherwise the
-        plain one, of a sum with what is unseen of its parts. Sums and differences are cut where the scale
-        ends.
-        """
-        low, high = self.plain(design)
-        if self.unseen is not None:
-            below, above = (NORMAL * error for error in self.unseen)
-            low, high = self._cut(
-                self.mean - math.hypot(self.mean - low, below),
-                self.mean + math.hypot(high - self.mean, above),
-            )
-        elif self.ends is not None:
-            bottom, top = self.ends
-            error = linear_error(self.influence, design.strata, self.prompts)
-            width = top - bottom
-            share, known = (self.mean - bottom) / width, error._replace(se=error.se / width)
-            inside = known.se >= ALIKE and bottom <= low and high <= top
-            if not inside or effective_trials(share, known) * min(share, 1.0 - share) < NEAR_END:
-                low, high = (bottom + width * end for end in bounded_range(share, known, self.prompts))
+        """The 95 % one of `range`."""
+        low, high = self.range(design)
         return Interval(mean=self.mean, low=low, high=high)
+
+    def range(self, design: Design, level: float = LEVEL) -> Range:
+        """What holds the truth but with probability `level`: the plain interval, of a sum with what is unseen
+        of its parts; of a mean bounded_range, and of a difference paired_range of both rows' intervals, where
+        a mean lies near an end of its scale or the plain one would leave it. Nothing lies beyond the scale.
+        Rows that are equal on every prompt, away from the ends, are taken for the same.
+        """
+        low, high = self.plain(design, level)
+        if self.ends is None:
+            return Range(low, high)
+        if self.unseen is not None:
+            below, above = (normal_quantile(level) * error for error in self.unseen)
+            low = self.mean - math.hypot(self.mean - low, below)
+            high = self.mean + math.hypot(high - self.mean, above)
+        elif self.rows is None:
+            if self._near_end(design, low, high):
+                return self._bounded(design, level)
+        elif any(row._near_end(design, *row.plain(design, level)) for row in self.rows):
+            if self._error(design).se < ALIKE:
+                return self._bounded(design, level)
+            low, high = self._of_both(design, level)
+        return self._cut(low, high)
+
+    def _of_both(self, design: Design, level: float) -> Range:
+        """Of a difference, from the intervals of its rows and how far these go together."""
+        assert self.rows is not None, "only of a difference"
+        variances = [
+            linear_error(found.influence, design.strata, found.prompts).se ** 2
+            for found in (*self.rows, self)
+        ]
+        both = 2 * math.sqrt(variances[0] * variances[1])
+        shared = (variances[0] + variances[1] - variances[2]) / both if both else 0.0
+        (one, of_one), (other, of_other) = ((row.mean, row.range(design, level)) for row in self.rows)
+        return paired_range(one, of_one, other, of_other, min(1.0, max(-1.0, shared)))
+
+    def _error(self, design: Design) -> Error:
+        """As of a scale of 0..1."""
+        assert self.ends is not None, "only of what has a scale"
+        error = linear_error(self.influence, design.strata, self.prompts)
+        return error._replace(se=error.se / (self.ends[1] - self.ends[0]))
+
+    def _near_end(self, design: Design, low: float, high: float) -> bool:
+        """Whether the plain interval of a mean is too narrow, or leaves the scale."""
+        assert self.ends is not None, "only of what has a scale"
+        (bottom, top), known = self.ends, self._error(design)
+        share = (self.mean - bottom) / (top - bottom)
+        inside = known.se >= ALIKE and bottom <= low and high <= top
+        return not inside or effective_trials(share, known) * min(share, 1.0 - share) < NEAR_END
+
+    def _bounded(self, design: Design, level: float) -> Range:
+        assert self.ends is not None, "only of what has a scale"
+        bottom, width = self.ends[0], self.ends[1] - self.ends[0]
+        share = (self.mean - bottom) / width
+        low, high = bounded_range(share, self._error(design), self.prompts, level)
+        return Range(bottom + width * low, bottom + width * high)
 
     def corrected(self, design: Design, tests: int, adjusted: float) -> Interval:
         """The interval of a difference beside a p-value that was corrected.
 
         tests: of the family, all of whose intervals are meant to hold their truths together 95 times of 100
-        (Bonferroni; 93 to 96 in the simulations of tests/evaluation/test_coverage.py).
+        (Bonferroni; 93 to 96 in the simulations of tests/evaluation/test_coverage.py, more near an end).
         adjusted: the p-value after Holm's correction, which is sharper. Where it parts the two, the interval
         ends at zero at the latest; where it does not, the interval holds zero.
         """
         mean = self.mean
-        low, high = self._cut(*self.plain(design, LEVEL / tests))
+        low, high = self.range(design, LEVEL / tests)
         if adjusted >= LEVEL:
             return Interval(mean=mean, low=min(low, 0.0), high=max(high, 0.0))
         return Interval(

@@ -11,6 +11,7 @@ prompts, 89 % at 72), and bounded_range takes their place.
 Axes: D draws, P prompts, M metrics (dimensions).
 """
 
+import math
 from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import NamedTuple
 
@@ -21,8 +22,6 @@ from scipy.special import betaincinv, ndtri, stdtr, stdtrit
 Array = NDArray[np.float64]
 LEVEL = 0.05
 """Of every test, after its correction."""
-NORMAL = float(ndtri(1.0 - LEVEL / 2))
-"""Standard errors in half of a 95 % interval."""
 SMALL = 20
 """Prompts below which Student's t is used instead of the bootstrap."""
 NEAR_END = 30
@@ -148,8 +147,13 @@ def effective_trials(share: float, error: Error) -> float:
     return share * (1.0 - share) / error.se**2
 
 
-def bounded_range(share: float, error: Error, prompts: int) -> Range:
-    """The 95 % interval of a mean of 0..1 that lies near an end of its scale.
+def normal_quantile(level: float) -> float:
+    """Standard errors in half of an interval that misses with probability `level`."""
+    return float(ndtri(1.0 - level / 2))
+
+
+def bounded_range(share: float, error: Error, prompts: int, level: float = LEVEL) -> Range:
+    """The interval of a mean of 0..1 that lies near an end of its scale, missed with probability `level`.
 
     The wider at each end of Wilson's interval, with t in the place of the normal quantile, and of Jeffreys'
     for as many trials as are worth the same with the normal quantile: each is too narrow alone, by up to 10
@@ -160,17 +164,35 @@ def bounded_range(share: float, error: Error, prompts: int) -> Range:
     Sources: Wilson (1927), JASA 22; Brown, Cai and DasGupta (2001), Statistical Science 16; effective numbers
     of trials: Korn and Graubard (1998), Survey Methodology 24.
     """
-    share = min(max(share, 0.0), 1.0)
+    share, z = min(max(share, 0.0), 1.0), normal_quantile(level)
     if error.se < ALIKE or share in (0.0, 1.0):
-        unseen = NORMAL**2 / (prompts + NORMAL**2)
+        unseen = z**2 / (prompts + z**2)
         return Range(share * (1.0 - unseen), share * (1.0 - unseen) + unseen)
-    trials, t = effective_trials(share, error), float(stdtrit(error.df, 0.975))
+    trials, t = effective_trials(share, error), float(stdtrit(error.df, 1.0 - level / 2))
     squared = t**2 / trials
     centre = (share + squared / 2) / (1 + squared)
     half = (squared * share * (1 - share) + squared**2 / 4) ** 0.5 / (1 + squared)
-    worth = trials * (NORMAL / t) ** 2
-    low, high = betaincinv(worth * share + 0.5, worth * (1 - share) + 0.5, (0.025, 0.975))
+    worth, tails = trials * (z / t) ** 2, (level / 2, 1.0 - level / 2)
+    low, high = betaincinv(worth * share + 0.5, worth * (1 - share) + 0.5, tails)
     return Range(min(centre - half, float(low), share), max(centre + half, float(high), share))
+
+
+def paired_range(mean: float, of: Range, other: float, of_other: Range, correlation: float) -> Range:
+    """The interval of a difference of two means from an interval of each, around them, of the same level.
+
+    Towards less, what the first may be less by and the other more by add up as two correlated errors do, and
+    the other way round. Where both intervals are those of a normal mean, so is this one.
+    Sources: Newcombe (1998), Statistics in Medicine 17, 2635 (method 10); Zou and Donner (2008), Statistics
+    in Medicine 27, 1693.
+    """
+
+    def joined(one: float, another: float) -> float:
+        return math.sqrt(max(0.0, one**2 - 2 * correlation * one * another + another**2))
+
+    return Range(
+        mean - other - joined(mean - of.low, of_other.high - other),
+        mean - other + joined(of.high - mean, other - of_other.low),
+    )
 
 
 def student_p_value(mean: float, error: Error, prompts: int) -> float:

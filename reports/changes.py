@@ -61,16 +61,13 @@ class ScoreChange(NamedTuple):
     """P-value, corrected over the dimensions of the row (custom ones apart), or over the rows for a total."""
     prompts: int
     """Common ones."""
+    moved: bool
+    """Whether anything changed on any common prompt."""
 
     @property
     def differs(self) -> bool:
         """Whether it differs by the paired test after Holm's correction, 5 %."""
         return self.holm < LEVEL
-
-    @property
-    def moved(self) -> bool:
-        """Whether anything changed on any common prompt."""
-        return (self.difference.mean, self.difference.low, self.difference.high) != (0.0, 0.0, 0.0)
 
 
 class Changes(NamedTuple):
@@ -255,5 +252,6 @@ def score_changes(before: Run, after: Run) -> list[ScoreChange]:
         adjusted = holm([found[key].p_value(design) for key in keys])
         for key, p_value in zip(keys, adjusted, strict=True):
             interval = found[key].corrected(design, len(keys), p_value)
-            changes[key] = ScoreChange(*key, interval, p_value, found[key].prompts)
+            moved = bool(found[key].mean or found[key].influence.any())
+            changes[key] = ScoreChange(*key, interval, p_value, found[key].prompts, moved)
     return [changes[key] for key in found]

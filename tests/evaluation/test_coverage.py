@@ -182,6 +182,80 @@ def test_a_test_of_nothing_is_no_worse_where_clips_pass_or_fail(case: str, promp
     assert np.mean(np.array(p_values) < 0.05) <= 0.085
 
 
+def apart(first: float, second: float, alike: float = 0.0) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """Two rows whose samples pass or fail, 2 of each prompt below 72 prompts, 5 from there. alike: the share
+    of a prompt, in both rows, in what decides it.
+    """
+
+    def draw(random: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        common, samples = random.normal(0, alike**0.5, shape), 2 if shape[1] < 72 else SAMPLES
+        chances = [norm.cdf((norm.ppf(often) + common) / (1 - alike) ** 0.5) for often in (first, second)]
+        a, b = (random.binomial(samples, chance) / samples for chance in chances)
+        return a, b
+
+    return draw
+
+
+DIFFERENCES: dict[str, tuple[Callable[..., tuple[np.ndarray, np.ndarray]], float]] = {
+    "99.5 less 99 % pass": (apart(0.995, 0.99), 0.005),
+    "99.5 less 97 % pass": (apart(0.995, 0.97), 0.025),
+    "98 less 98 % pass": (apart(0.98, 0.98), 0.0),
+    "98 less 95 % pass": (apart(0.98, 0.95), 0.03),
+    "98 less 95 % pass, hard prompts shared": (apart(0.98, 0.95, 0.5), 0.03),
+    "95 less 90 % pass": (apart(0.95, 0.90), 0.05),
+    "98 less 60 % pass": (apart(0.98, 0.60), 0.38),
+    "80 less 70 % pass": (apart(0.80, 0.70), 0.1),
+    "80 less 70 % pass, hard prompts shared": (apart(0.80, 0.70, 0.5), 0.1),
+    "nine in ten full, the others anything, twice": (
+        lambda random, shape: (some_fail(random, shape), some_fail(random, shape)),
+        0.0,
+    ),
+    "exponential tails, one twice as long": (
+        lambda random, shape: (skewed(random, shape), 2 * skewed(random, shape) - 1),
+        0.02,
+    ),
+}
+
+
+def difference_coverage(case: str, prompts: int, level: float = 0.05) -> tuple[float, float]:
+    """Percent of intervals of differences, and of plain ones, that hold the truth. None leaves the scale or
+    has no width.
+    """
+    draw, truth = DIFFERENCES[case]
+    design = one_stratum(prompts)
+    a, b = (
+        estimates(values, design, (0.0, 1.0))
+        for values in draw(np.random.default_rng(1), (SETS // 2, prompts))
+    )
+    found = [one.minus(other) for one, other in zip(a, b, strict=True)]
+    held = []
+    for ranges in ([one.range(design, level) for one in found], [one.plain(design, level) for one in found]):
+        held.append(100 * float(np.mean([low - 1e-9 <= truth <= high + 1e-9 for low, high in ranges])))
+    assert all(-1.0 <= low < high <= 1.0 for low, high in (one.range(design, level) for one in found))
+    return held[0], held[1]
+
+
+def difference_line(case: str) -> str:
+    """A line of the table in evaluation/README.md."""
+    measured = [difference_coverage(case, prompts) for prompts in PROMPTS]
+    of_sixteen = difference_coverage(case, 12, 0.05 / 16)[0]
+    return (
+        f"| {case} | {' | '.join(f'{held:.1f}' for held, _ in measured)} | {measured[0][1]:.1f} | "
+        f"{of_sixteen:.1f} |"
+    )
+
+
+@pytest.mark.parametrize("case", DIFFERENCES)
+def test_intervals_of_differences_cover_as_the_page_says(case: str) -> None:
+    """A true difference, on data that pass or fail and on saturated ones, alone and as one of sixteen; 1.5
+    points are 2 Monte-Carlo errors.
+    """
+    (said,) = [one for one in README.read_text().splitlines() if one.startswith(f"| {case} |")]
+    assert numbers(difference_line(case)) == pytest.approx(numbers(said), abs=1.5)
+    assert min(numbers(said)[:4]) >= 91.0
+    assert numbers(said)[-1] >= 98.5
+
+
 @pytest.mark.parametrize(("prompts", "tests"), [(12, 1), (12, 9), (40, 1), (93, 36)])
 def test_power_is_what_it_is_said_to_be(prompts: int, tests: int) -> None:
     """A true difference of the size that is called detectable is found 80 times of 100, and so is a smaller
@@ -299,7 +373,49 @@ def test_intervals_of_totals_near_an_end_cover_as_the_page_says(case: str) -> No
     assert numbers(said)[0] >= 93.0
 
 
+TOTAL_DIFFERENCES = {
+    "Totals, all dimensions 99.5 less 97 %": (99.5, 97.0),
+    "Totals, all dimensions 98 less 95 %": (98.0, 95.0),
+    "Totals, all dimensions 80 less 70 %": (80.0, 70.0),
+}
+
+
+def total_difference_coverage(case: str) -> tuple[float, float]:
+    """Percent of intervals of the difference of two totals, and of plain ones, that hold it: 12 prompts of
+    each block, 2 samples of each that pass or fail, what decides it half the prompt's and half the sample's.
+    """
+    random = np.random.default_rng(10)
+    design = make_design({f"{b:02d}_{i:03d}": b for b in range(len(BLOCKS)) for i in range(12)}, 500, 0)
+
+    def row(often: float) -> Iterator[dict[str, Estimate]]:
+        def scores(_: str, common: np.ndarray) -> np.ndarray:
+            sample = random.normal(0, 1, (2, *common.shape))
+            return 100.0 * ((common + sample) / 2**0.5 < norm.ppf(often / 100)).mean(axis=0)
+
+        return suites(random, design, SETS // 4, scores)
+
+    prompts_of, held = dict.fromkeys(TOTALS, len(design.prompts)), []
+    first, second = TOTAL_DIFFERENCES[case]
+    true = [float(totals(dict.fromkeys(NAMES, np.asarray(often))).total) for often in (first, second)]
+    for rows in zip(row(first), row(second), strict=True):
+        a, b = (total_estimates(one, prompts_of, design)["total"] for one in rows)
+        found = a.minus(b)
+        ranges = (found.range(design), found.plain(design))
+        held.append([low <= true[0] - true[1] <= high for low, high in ranges])
+    as_shown, plain = (100 * np.mean(held, axis=0)).tolist()
+    return as_shown, plain
+
+
+@pytest.mark.parametrize("case", TOTAL_DIFFERENCES)
+def test_intervals_of_differences_of_totals_cover_as_the_page_says(case: str) -> None:
+    (said,) = [one for one in README.read_text().splitlines() if one.startswith(f"| {case} |")]
+    assert total_difference_coverage(case) == pytest.approx(numbers(said), abs=2.0)
+    assert numbers(said)[0] >= 92.0
+
+
 if __name__ == "__main__":
-    print(*map(line, CASES), sep="\n")
+    print(*map(line, CASES), *map(difference_line, DIFFERENCES), sep="\n")
     for case in PASSES:
         print(f"| {case} | {' | '.join(map(str, passing_totals(case)['total']))} |")
+    for case in TOTAL_DIFFERENCES:
+        print(f"| {case} | {' | '.join(f'{held:.1f}' for held in total_difference_coverage(case))} |")

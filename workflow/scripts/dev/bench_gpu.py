@@ -143,14 +143,14 @@ def time_method(
     build = partial(build_sampler, baseline, wan, latent_shape=size.latent, precision=precision)
     runner = best_runner(device) if graphs else plain_runner
     first_sampler = build(runner=counting(runner, noted, tokens))
-    plain = isinstance(first_sampler.rollout, FullSequence)  # whose calls no runner makes, nor graphs
-    if plain:
+    full = first_sampler.rollout if isinstance(first_sampler.rollout, FullSequence) else None
+    if full is not None:  # no runner makes its calls, nor graphs of them
         frames_flops = frame_flops(size.config, size.latent[0], size.latent[0], tokens)
-        noted += [frames_flops] * first_sampler.rollout.num_calls
+        noted += [frames_flops] * full.num_calls
     latents = clip(first_sampler, text)  # counts, and captures the graphs
     operations = batch * (sum(noted) + text_flops(size.config))
     sampler = build(runner=runner)
-    if not plain:
+    if full is None:
         latents = clip(sampler, text)  # the first that replays
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
