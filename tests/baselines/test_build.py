@@ -28,6 +28,7 @@ from models.attention import attend
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
 from models.config import DtypePolicy, WanConfig
 from models.fused import rotate
+from models.graphs import GraphRunner
 from models.noise import GeneratorNoise, JointWindow, NoiseSource, SampleKey, TensorNoise
 from models.plan import (
     AbsolutePolicy,
@@ -825,6 +826,46 @@ def test_faults_are_sentences(wan: Wan) -> None:
         next(sampler.sample(text(1), larger.portable_noise("test", KEYS[:1])))
 
 
+def assert_replays_are_plain_calls(
+    wan: Wan, name: str, precision: Precision, graphs: GraphRunner, device: str, *, frames: int, clips: int
+) -> None:
+    """Clip after clip, each of its own prompt and noise, bit for bit, with every set of weights in use."""
+    dtypes = dtypes_of(BASELINES[name], precision)
+    network = Wan(CONFIG, dtypes.network).requires_grad_(False)
+    network.load_state_dict(wan.state_dict())
+    if BASELINES[name].weights.memory:
+        network = with_memory(network)
+    cast_parameters(network.to(device), dtypes.matmul)
+    plain, graphed = (
+        build_sampler(
+            BASELINES[name],
+            network,
+            latent_shape=(frames, CHANNELS, SIZE, SIZE),
+            precision=precision,
+            runner=runner,
+        )
+        for runner in (plain_runner, graphs)
+    )
+    for number in range(clips):
+        key, rows = [SampleKey("clip", number)], text(2)[number % 2 :][:1].to(device)
+        made = [
+            torch.cat([c.latents for c in s.sample(rows, s.portable_noise("test", key))], dim=1)
+            for s in (plain, graphed)
+        ]
+        assert torch.equal(made[0], made[1])
+    assert graphs._bound is not None
+    assert {key[0] for key in graphs._bound.calls} == set(range(len(network.weight_sets)))
+
+
+@pytest.mark.parametrize("name", ["sgf_plus", "causal_rcm_c3_2step_noisy", "one_forcing_ffe"])
+def test_kept_calls_are_plain_calls_without_a_gpu(wan: Wan, name: str) -> None:
+    """The runner's bookkeeping on a CPU, where nothing is captured: a second set of weights with prompts of
+    its own, calls that are not repeated at t = 0, chunks of two sizes.
+    """
+    graphs = GraphRunner(capture=False)
+    assert_replays_are_plain_calls(wan, name, "float32", graphs, "cpu", frames=15, clips=2)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("precision", ["exact", "fast", "float32"])
@@ -833,31 +874,4 @@ def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str, precision: 
     """Guards against stale inputs, a cache that a capture moved, text of an earlier clip, and a graph of the
     one set of weights in place of the other (SGF+): equal bit for bit, clip after clip.
     """
-    from models.graphs import GraphRunner
-
-    dtypes = dtypes_of(BASELINES[name], precision)
-    on_gpu = Wan(CONFIG, dtypes.network).requires_grad_(False)
-    on_gpu.load_state_dict(wan.state_dict())
-    if BASELINES[name].weights.memory:
-        on_gpu = with_memory(on_gpu)
-    cast_parameters(on_gpu.cuda(), dtypes.matmul)
-    graphs = GraphRunner()
-    plain, graphed = (
-        build_sampler(
-            BASELINES[name],
-            on_gpu,
-            latent_shape=(21, CHANNELS, SIZE, SIZE),
-            precision=precision,
-            runner=runner,
-        )
-        for runner in (plain_runner, graphs)
-    )
-    for number in range(3):
-        key, rows = [SampleKey("clip", number)], text(2)[number % 2 :][:1].cuda()
-        made = [
-            torch.cat([c.latents for c in s.sample(rows, s.portable_noise("test", key))], dim=1)
-            for s in (plain, graphed)
-        ]
-        assert torch.equal(made[0], made[1])
-    assert graphs._bound is not None
-    assert {key[0] for key in graphs._bound.calls} == set(range(len(on_gpu.weight_sets)))
+    assert_replays_are_plain_calls(wan, name, precision, GraphRunner(), "cuda", frames=21, clips=3)
