@@ -5,6 +5,7 @@ teeth of its policy.
 import copy
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,10 +26,19 @@ from baselines.native import Baseline
 from baselines.spec import load_all
 from models.attention import attend
 from models.checkpoints.lora import LoraSettings, add_lora, inner_wan
-from models.config import WanConfig
+from models.config import DtypePolicy, WanConfig
 from models.fused import rotate
+from models.graphs import GraphRunner
 from models.noise import GeneratorNoise, JointWindow, NoiseSource, SampleKey, TensorNoise
-from models.plan import AbsolutePolicy, AnchoredSinkPolicy, SlotRelativePolicy, chunk_sizes
+from models.plan import (
+    AbsolutePolicy,
+    AnchoredSinkPolicy,
+    AttendPlan,
+    Read,
+    SlotRelativePolicy,
+    Write,
+    chunk_sizes,
+)
 from models.rollout import Denoised, Finished, plain_runner
 from models.rope import rotation
 from models.schedule import Schedule
@@ -651,6 +661,83 @@ def test_every_method_takes_given_noise(wan: Wan, name: str) -> None:
         clip(sampler.recorded_noise([recording[0][:, :1], *recording[1:]]))
 
 
+# -- Causal-rCM from its draws to its latents
+# -------------------------------------------------------------------------
+
+
+ALL_LEVELS = (1600 / 1601, 15 / 16, 5 / 6, 5 / 8)
+
+
+class RcmFacts(NamedTuple):
+    """Frames of a chunk, levels of the chunks after the first, and whether these see noisy contexts."""
+
+    chunk: int
+    levels: tuple[float, ...] = ALL_LEVELS
+    noisy: bool = False
+
+
+RCM = {  # baselines/methods.md#causal-rcm
+    "causal_rcm_c1_4step": RcmFacts(1),
+    "causal_rcm_c1_2step": RcmFacts(1, (1600 / 1601, 5 / 6)),
+    "causal_rcm_c1_1step": RcmFacts(1, (1600 / 1601,)),
+    "causal_rcm_c3_4step": RcmFacts(3),
+    "causal_rcm_c3_2step": RcmFacts(3, (1600 / 1601, 5 / 6)),
+    "causal_rcm_c3_2step_noisy": RcmFacts(3, (1600 / 1601, 5 / 8), noisy=True),
+    "causal_rcm_scm_c3_4step": RcmFacts(3),
+}
+
+
+def rcm_by_hand(wan: Wan, rows: Tensor, facts: RcmFacts, frames: int, seed: int) -> Tensor:
+    """One clip: a generator, the levels and the arithmetic in float64 of its own, the cache's slots being
+    the clip's frames. It shares the network alone.
+    """
+    draws = torch.Generator().manual_seed(seed)
+    z, *eps = [
+        torch.randn(1, CHANNELS, frames, SIZE, SIZE, generator=draws).transpose(1, 2).double()
+        for _ in range(1 + len(ALL_LEVELS))
+    ]
+    network = plain_runner(wan, rows, frames).denoise
+    done = []
+    for start in range(0, frames, facts.chunk):
+        here = slice(start, start + facts.chunk)
+        history = (Read("cache", 0, start, None),) if start else ()
+        own = Read("self", 0, facts.chunk, start)
+        plan = AttendPlan(
+            facts.chunk, start, (), None, Write(start, facts.chunk, 0, "rotated"), (*history, own)
+        )
+        levels = facts.levels if start else ALL_LEVELS
+        x = levels[0] * z[:, here]
+        for k, (level, following) in enumerate(pairwise((*levels, 0.0))):
+            told = torch.tensor(1000 * level, dtype=torch.float64).bfloat16().float()
+            v = network(x.bfloat16(), told.expand(1, facts.chunk), plan).double()
+            x = (1 - following) * (x - level * v) + following * eps[k][:, here]
+        done.append(x)
+        if not start or not facts.noisy:
+            network(x.bfloat16(), torch.zeros(1, facts.chunk), plan)
+    return torch.cat(done, dim=1)
+
+
+@pytest.mark.parametrize("name", RCM)
+def test_causal_rcm_is_one_plain_loop(wan: Wan, name: str) -> None:
+    """baselines/methods.md#causal-rcm under `exact`, bit for bit: exact levels and rounded timesteps, the
+    start at T0 times the noise, one generator of whole draws of which a chunk takes its frames, float64
+    between calls, what the cache keeps. A float32 anywhere shows. `build_sampler` refuses a network of
+    another precision than this one's.
+    """
+    assert set(RCM) == {row for row in BASELINES if row.startswith("causal_rcm")}
+    exact = Wan(CONFIG, DtypePolicy(rotary="float32", fp32_modules="float32", operators="plain"))
+    exact.load_state_dict(wan.state_dict())
+    exact = cast_parameters(exact, torch.bfloat16).requires_grad_(False)
+    sampler = build_sampler(BASELINES[name], exact, latent_shape=(9, CHANNELS, SIZE, SIZE), precision="exact")
+    rows = text(1).bfloat16()
+    noise = sampler.upstream_noise([3], torch.device("cpu"))
+    made = torch.cat([chunk.latents for chunk in sampler.sample(rows, noise)], dim=1)
+    with torch.no_grad():
+        expected = rcm_by_hand(exact, rows, RCM[name], frames=9, seed=3)
+    assert made.dtype == torch.float64
+    assert torch.equal(made, expected)
+
+
 # -- precision
 # --------------------------------------------------------------------------------------------------------
 
@@ -739,6 +826,46 @@ def test_faults_are_sentences(wan: Wan) -> None:
         next(sampler.sample(text(1), larger.portable_noise("test", KEYS[:1])))
 
 
+def assert_replays_are_plain_calls(
+    wan: Wan, name: str, precision: Precision, graphs: GraphRunner, device: str, *, frames: int, clips: int
+) -> None:
+    """Clip after clip, each of its own prompt and noise, bit for bit, with every set of weights in use."""
+    dtypes = dtypes_of(BASELINES[name], precision)
+    network = Wan(CONFIG, dtypes.network).requires_grad_(False)
+    network.load_state_dict(wan.state_dict())
+    if BASELINES[name].weights.memory:
+        network = with_memory(network)
+    cast_parameters(network.to(device), dtypes.matmul)
+    plain, graphed = (
+        build_sampler(
+            BASELINES[name],
+            network,
+            latent_shape=(frames, CHANNELS, SIZE, SIZE),
+            precision=precision,
+            runner=runner,
+        )
+        for runner in (plain_runner, graphs)
+    )
+    for number in range(clips):
+        key, rows = [SampleKey("clip", number)], text(2)[number % 2 :][:1].to(device)
+        made = [
+            torch.cat([c.latents for c in s.sample(rows, s.portable_noise("test", key))], dim=1)
+            for s in (plain, graphed)
+        ]
+        assert torch.equal(made[0], made[1])
+    assert graphs._bound is not None
+    assert {key[0] for key in graphs._bound.calls} == set(range(len(network.weight_sets)))
+
+
+@pytest.mark.parametrize("name", ["sgf_plus", "causal_rcm_c3_2step_noisy", "one_forcing_ffe"])
+def test_kept_calls_are_plain_calls_without_a_gpu(wan: Wan, name: str) -> None:
+    """The runner's bookkeeping on a CPU, where nothing is captured: a second set of weights with prompts of
+    its own, calls that are not repeated at t = 0, chunks of two sizes.
+    """
+    graphs = GraphRunner(capture=False)
+    assert_replays_are_plain_calls(wan, name, "float32", graphs, "cpu", frames=15, clips=2)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("precision", ["exact", "fast", "float32"])
@@ -747,31 +874,4 @@ def test_graphs_replay_what_plain_calls_compute(wan: Wan, name: str, precision: 
     """Guards against stale inputs, a cache that a capture moved, text of an earlier clip, and a graph of the
     one set of weights in place of the other (SGF+): equal bit for bit, clip after clip.
     """
-    from models.graphs import GraphRunner
-
-    dtypes = dtypes_of(BASELINES[name], precision)
-    on_gpu = Wan(CONFIG, dtypes.network).requires_grad_(False)
-    on_gpu.load_state_dict(wan.state_dict())
-    if BASELINES[name].weights.memory:
-        on_gpu = with_memory(on_gpu)
-    cast_parameters(on_gpu.cuda(), dtypes.matmul)
-    graphs = GraphRunner()
-    plain, graphed = (
-        build_sampler(
-            BASELINES[name],
-            on_gpu,
-            latent_shape=(21, CHANNELS, SIZE, SIZE),
-            precision=precision,
-            runner=runner,
-        )
-        for runner in (plain_runner, graphs)
-    )
-    for number in range(3):
-        key, rows = [SampleKey("clip", number)], text(2)[number % 2 :][:1].cuda()
-        made = [
-            torch.cat([c.latents for c in s.sample(rows, s.portable_noise("test", key))], dim=1)
-            for s in (plain, graphed)
-        ]
-        assert torch.equal(made[0], made[1])
-    assert graphs._bound is not None
-    assert {key[0] for key in graphs._bound.calls} == set(range(len(on_gpu.weight_sets)))
+    assert_replays_are_plain_calls(wan, name, precision, GraphRunner(), "cuda", frames=21, clips=3)

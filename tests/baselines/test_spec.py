@@ -11,13 +11,14 @@ import pytest
 import torch
 import yaml
 
-from baselines.build import schedules_of
+from baselines.build import dtypes_of, schedules_of
 from baselines.foreign import ExternalBaseline, GitCode, ImportBaseline
 from baselines.native import Baseline
 from baselines.spec import load_all, load_baseline, load_row
 from baselines.strict_yaml import parse_strict, read_strict
 from models.config import WanConfig
 
+BF16, F32, F64 = torch.bfloat16, torch.float32, torch.float64
 FOLDER = Path(__file__).parents[2] / "baselines"
 BASELINES = load_all(FOLDER)
 
@@ -243,6 +244,49 @@ def test_sampling_settings_are_the_published_ones() -> None:
         first = [schedule.timesteps for schedule in schedules_of(baseline)[:-1]]
         assert first == ([FIRST_CHUNK[name]] if name in FIRST_CHUNK else []), name
         assert (baseline.rollout.chunk, baseline.rollout.frames) == (CHUNKS.get(name, 3), 21), name
+
+
+BF16_THROUGHOUT = (BF16, "float64", "parameters", BF16, BF16, False)
+RCM_NUMERICS = (BF16, "float32", "float32", F64, BF16, False)
+TEACHER_NUMERICS = (BF16, "float64", "float32", F32, F32, False)
+RAVEN_NUMERICS = (BF16, "float64", "float32", F32, F32, True)
+NUMERICS = {  # matmul, rotary, time path and norms, latents, codec, its autocast; of rows not all in bfloat16
+    **dict.fromkeys(("raven", "cm_grpo"), RAVEN_NUMERICS),
+    **dict.fromkeys(("wan_teacher", "wan_teacher_guidance3"), TEACHER_NUMERICS),
+    **dict.fromkeys(
+        (*(row for row in WEIGHTS if row.startswith("causal_rcm")), "wan_teacher_rcm"), RCM_NUMERICS
+    ),
+}
+FAMILY_DRAWS = (0, "index", "frame_major", "bfloat16", "same", "chunk", False)
+RCM_DRAWS = (0, "sample", "channel_major", "float32", "same", "clip", False)
+RAVEN_DRAWS = (20001019, "index", "channel_major", "float32", "forked", "chunk", True)
+DRAWS = {  # seed, what is added to it, layout, dtype, generators, extent, a draw after the last step
+    **dict.fromkeys(("raven", "cm_grpo"), RAVEN_DRAWS),
+    **dict.fromkeys(("rolling_forcing", "causal_forcing_long"), (*FAMILY_DRAWS[:5], "window", False)),
+    **dict.fromkeys((row for row in WEIGHTS if row.startswith("causal_rcm")), RCM_DRAWS),
+    **dict.fromkeys(
+        ("wan_teacher", "wan_teacher_guidance3"),
+        (0, "index", "channel_major", "float32", "same", "chunk", False),
+    ),
+    "wan_teacher_rcm": (*RCM_DRAWS[:5], "chunk", False),
+}
+
+
+def test_numerics_and_draws_are_the_published_ones() -> None:
+    """Golden: baselines/methods.md#noise, #causal-rcm, #wan-teacher and models/backbone.md#precision. Guards
+    a shipped file against an edit that no loop shows: the codec's precision, the seed of a sample, and the
+    rows that are sampled in float32 alone or not at all elsewhere.
+    """
+    for name, row in BASELINES.items():
+        exact, noise = dtypes_of(row, "exact"), row.noise
+        network = exact.network
+        found = (exact.matmul, network.rotary, network.fp32_modules, exact.latents)
+        assert (*found, exact.codec, exact.codec_autocast) == NUMERICS.get(name, BF16_THROUGHOUT), name
+        drawn = (noise.seed, noise.seed_rule, noise.layout, noise.dtype, noise.renoise_generator)
+        assert (*drawn, noise.extent, noise.draw_last) == DRAWS.get(name, FAMILY_DRAWS), name
+    for name in ("sgf", "sgf_framewise"):  # SGF+ differs in its second set of weights alone
+        plus = BASELINES[name.replace("sgf", "sgf_plus")].sampled()
+        assert plus == {**BASELINES[name].sampled(), "memory": plus["memory"]}
 
 
 def test_levels_are_told_rounded_and_used_exactly() -> None:

@@ -167,6 +167,31 @@ def test_rolling_draws_whole_windows() -> None:
         assert torch.equal(part[0], whole[3 * block : 3 * block + 3])
 
 
+@pytest.mark.parametrize("sizes", [(3,) * 7, (4, *[1] * 17), (1, *[4] * 5)])
+def test_every_chunk_takes_its_own_frames_of_one_draw_a_step(sizes: tuple[int, ...]) -> None:
+    """baselines/methods.md#causal-rcm, in closed form: draw k of the recording is 100 k + frame, draw 0 the
+    start, so the noise of chunk c after step k is 100 (k + 1) + its frames. Four draws are taken in all, each
+    of the whole clip, though later chunks take two steps; a fifth would be new.
+    """
+    frames = torch.arange(21.0)[:, None, None].expand(4, 21, 2, 2)
+    draws = [frames[None], *(100 * k + frames for k in (1, 2, 3))]
+    order = DrawOrder(
+        seed=0, layout="channel_major", dtype=torch.float32, renoise_generator="same", extent="clip"
+    )
+    noise = UpstreamNoise.recorded(order, draws, SHAPE)
+    assert noise.initial()[0, :, 0, 0, 0].tolist() == list(range(21))
+    start = 0
+    for c, size in enumerate(sizes):
+        for step in range(1 if c else 3):
+            found = noise.draw_renoise(c, step, size, JointWindow(21, start))
+            assert found.shape == (1, size, *SHAPE[1:])
+            expected = 100.0 * (step + 1) + torch.arange(start, start + size)
+            assert torch.equal(found, expected[None, :, None, None, None].expand_as(found)), (c, step)
+        start += size
+    with pytest.raises(ValueError, match="holds 4 draws but draw number 5"):
+        noise.draw_renoise(0, 3, sizes[0], JointWindow(21, 0))
+
+
 def test_plain_sources() -> None:
     """GeneratorNoise draws in the order asked; TensorNoise hands out what it was given and says what it
     lacks.

@@ -3,6 +3,7 @@ of tensors.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from models.plan import (
     AttendPlan,
     CachePolicy,
     SlotRelativePolicy,
+    chunk_sizes,
     merged_reads,
 )
 
@@ -75,14 +77,18 @@ class Slots:
         return Seen(keys, key_rotary, queries, absorbed)
 
 
-def chunked(policy: CachePolicy, total: int, chunk: int = 3, steps: int = 4) -> list[list[Seen]]:
+def chunked(
+    policy: CachePolicy, total: int, chunk: int | Sequence[int] = 3, steps: int = 4
+) -> list[list[Seen]]:
     """All calls of every chunk of a chunked rollout: `steps` denoise calls, then the context pass."""
-    planner, slots, chunks = policy.planner(), Slots(), []
-    for start in range(0, total, chunk):
-        calls = [slots.run(planner.plan(start, chunk, "denoise"), start, clean=False) for _ in range(steps)]
-        calls.append(slots.run(planner.plan(start, chunk, "context"), start, clean=True))
+    planner, slots, chunks, start = policy.planner(), Slots(), [], 0
+    sizes = chunk_sizes(chunk, total)
+    for size in sizes:
+        calls = [slots.run(planner.plan(start, size, "denoise"), start, clean=False) for _ in range(steps)]
+        calls.append(slots.run(planner.plan(start, size, "context"), start, clean=True))
         chunks.append(calls)
-        assert max(slots.held) < policy.num_slots(total, chunk), "num_slots is too small"
+        assert max(slots.held) < policy.num_slots(total, max(sizes)), "num_slots is too small"
+        start += size
     return chunks
 
 
@@ -124,6 +130,36 @@ def test_frame_wise_chunks_see_every_frame_so_far() -> None:
     """Chunks of one frame (Causal Forcing frame-wise) take the same planner."""
     for c, calls in enumerate(chunked(SELF_FORCING, 21, chunk=1)):
         assert all(seen.keys == frames((0, c)) for seen in calls)
+
+
+@pytest.mark.parametrize("policy", [SELF_FORCING, RAVEN], ids=["self_forcing", "raven"])
+@pytest.mark.parametrize(
+    ("chunk", "starts"),
+    [
+        ((4, 1), [0, *range(4, 21)]),
+        ((1, 4), [0, 1, 5, 9, 13, 17]),
+        ((3, 1), [0, *range(3, 21)]),
+        ((3,), [0, 3, 6, 9, 12, 15, 18]),
+    ],
+)
+def test_chunks_of_unequal_sizes(policy: CachePolicy, chunk: tuple[int, ...], starts: list[int]) -> None:
+    """Table: the last size repeats to the end of the clip; queries stand at the chunk's start and see
+    every frame up to its end, with and without writes of denoising calls. Guards against slots of a stride.
+    """
+    chunks = chunked(policy, 21, chunk)
+    assert [calls[0].query_rotary[0] for calls in chunks] == starts
+    for start, end, calls in zip(starts, [*starts[1:], 21], chunks, strict=True):
+        for seen in calls:
+            assert seen.keys == seen.key_rotary == frames((0, end - 1))
+            assert seen.query_rotary == frames((start, end - 1))
+
+
+def test_chunks_must_end_with_the_clip() -> None:
+    """4 + 3 n is never 21, and chunks that are longer than the clip are refused as well."""
+    with pytest.raises(ValueError, match=r"21 latent frames is not a multiple of chunk 3 after chunks of .4"):
+        chunk_sizes((4, 3), 21)
+    with pytest.raises(ValueError, match="3 latent frames is not a multiple of chunk 1"):
+        chunk_sizes((4, 1), 3)
 
 
 def test_longlive_table() -> None:

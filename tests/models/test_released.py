@@ -4,6 +4,7 @@ GPU second.
 
 import dataclasses
 import json
+import re
 import resource
 import struct
 from collections.abc import Callable, Mapping
@@ -115,6 +116,7 @@ CONTAINERS = {
     "generator and model": ({"generator": {"model": STATE}}, None, ("generator", "model")),
     "model": ({"model": COMPILED}, None, ("model",)),
     "flattened patch": (FLAT_PATCH, None, ()),
+    "Causal-rCM": ({f"net.{name}": value for name, value in FLAT_PATCH.items()}, None, ()),
 }
 
 
@@ -282,6 +284,11 @@ TRAPS: dict[str, tuple[Callable[[Path], Release], str]] = {
         r"1 missing \(head\.head\.bias\)"),
     "tensor too many": (lambda d: toy(saved(d, STATE | {"extra": torch.zeros(1)})),
         r"1 unexpected \(extra\)"),
+    "counters of training": (
+        lambda d: toy(saved(d, {f"net.{n}": v for n, v in FLAT_PATCH.items()}
+        | {"net.accum_video_sample_counter": torch.zeros(1)})),
+        r"1 unexpected \(accum_video_sample_counter\)",
+    ),
     "wrong shape": (
         lambda d: toy(saved(d, STATE | {"head.head.bias": torch.zeros(5)})),
         r"1 of another shape \(head.head.bias \(5,\) for \(16,\)\)",
@@ -331,6 +338,45 @@ def test_what_is_no_mix_up_is_not_refused(tmp_path: Path) -> None:
     open_released(
         toy(saved(tmp_path, STATE), not_these={"an initialisation": other, "absent": tmp_path / "none.pt"})
     )
+
+
+RCM = "Causal_rCM_Wan2.1_T2V_1.3B_480p"
+NO_STUDENTS = {
+    **dict.fromkeys(
+        (
+            f"{RCM}_TF_Diffusion_c1-1.pt",
+            f"{RCM}_TF_Diffusion_c3-3.pt",
+            f"{RCM}_DF_Diffusion_c1-1.pt",
+            f"{RCM}_DF_Diffusion_c3-3.pt",
+            f"{RCM}_TF-dCM_c1-1.pt",
+            f"{RCM}_TF-dCM_c3-3.pt",
+            f"{RCM}_TF-sCM_c3-3.pt",
+        ),
+        "an initialisation checkpoint",
+    ),
+    "rCM_Wan2.1_T2V_1.3B_480p.pt": "the bidirectional Wan model",
+}
+"""Files beside Causal-rCM's students: causal teachers, starts of training, the bidirectional model."""
+
+
+@pytest.mark.parametrize("name", NO_STUDENTS)
+def test_files_beside_the_students_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    """On disk and as published, the tensors being right (baselines/methods.md#files-that-are-not-results)."""
+    match = re.escape(f"is {NO_STUDENTS[name]} by its name ({name})")
+    for release in (toy(saved(tmp_path, STATE, name)), toy(saved(tmp_path, STATE), published_as=name)):
+        with pytest.raises(ValueError, match=match):
+            check_released(release)
+
+
+def test_no_rows_own_file_is_refused_by_name(tmp_path: Path) -> None:
+    """Guards against a pattern that takes a student for its start of training: the names differ by a part
+    ("TF-dCM_c3-3", "TF-dCM-init_SF-DMD_c3-3").
+    """
+    path = saved(tmp_path, STATE)
+    published = dict.fromkeys(row.weights.file for row in STUDENTS if row.adapter is None)
+    assert sum(name.startswith(RCM) for name in published) == 6
+    for name in published:
+        check_released(toy(path, published_as=name))
 
 
 def sparse(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Path:
@@ -391,6 +437,10 @@ def test_model_size_is_read_off_the_shapes() -> None:
     assert config_of(unwrap(STATE).state) is None
     read = config_of(STATE, num_heads=2)
     assert read == dataclasses.replace(CONFIG, text_len=512)
+    with torch.device("meta"):
+        real = Wan(WanConfig()).state_dict()
+        real["patch_embedding.weight"] = torch.empty(1536, 64)  # 16 channels, a patch of 2 x 2
+    assert config_of(real) == WanConfig()
     assert config_of({"a": torch.zeros(1)}) is None
 
 

@@ -16,6 +16,7 @@ from models.plan import AbsolutePolicy, AnchoredSinkPolicy, AttendPlan, Planner
 from models.rollout import ContextPass, Denoised, Finished, NetworkCall, RolloutRecord, chunked, rolling
 from models.schedule import Schedule, build_schedule
 from models.wan import Wan
+from tests.models.test_plan import Slots
 
 SHAPE = (21, 4, 4, 4)
 ROLLING = AnchoredSinkPolicy(window=21, sink=3, capacity=24)
@@ -183,6 +184,63 @@ def test_the_first_chunk_may_have_steps_of_its_own() -> None:
     assert torch.equal(done[:, :3], first[:, :3])
     assert torch.equal(done[:, 3:], other[:, 3:])
     assert not torch.equal(done[:, :3], other[:, :3])
+
+
+LAST_CALL_FROM = [None, 0, 1, 2]
+"""First chunk whose last denoising call stays in the cache, of the three in `three_chunks`."""
+
+
+def three_chunks(network: NetworkCall, last_call_from: int | None, *, writes: bool) -> list[RolloutRecord]:
+    """All records of nine frames in two steps."""
+    nine = PortableNoise(suite="test", samples=[SampleKey("p", 0)], shape=(9, *SHAPE[1:]))
+    planner = AbsolutePolicy(capacity=9, denoise_writes=writes).planner()
+    return list(
+        chunked(network, schedule(1000, 500), planner, nine, total=9, chunk=3, last_call_from=last_call_from)
+    )
+
+
+@pytest.mark.parametrize("writes", [True, False])
+@pytest.mark.parametrize("last_call_from", LAST_CALL_FROM)
+def test_where_keys_do_not_depend_on_the_latents_a_noisy_context_is_a_clean_one(
+    last_call_from: int | None, writes: bool
+) -> None:
+    """baselines/methods.md#causal-rcm: with a network that ignores x and t, and answers by the frames that it
+    reads alone, leaving the context pass out changes no bit; and it is left out from that chunk on, so that
+    2, 0, 1 and 2 passes remain, none after the last chunk. Guards against a chunk whose output is its noisy
+    state, a pass too many, and slots that nobody wrote or that were written over.
+    """
+
+    def by_frames_read() -> NetworkCall:
+        slots = Slots()
+
+        def network(x: Tensor, t: Tensor, plan: AttendPlan) -> Tensor:
+            return torch.full_like(x, sum(slots.run(plan, plan.q_rotary_start, clean=True).keys))
+
+        return network
+
+    found = three_chunks(by_frames_read(), last_call_from, writes=writes)
+    assert torch.equal(latents(found), latents(three_chunks(by_frames_read(), None, writes=True)))
+    passes = [record.start for record in found if isinstance(record, ContextPass)]
+    assert passes == {None: [0, 3], 0: [], 1: [0], 2: [0, 3]}[last_call_from]
+    assert sum(isinstance(record, Denoised) for record in found) == 3 * 2
+
+
+@pytest.mark.parametrize("last_call_from", LAST_CALL_FROM)
+def test_a_noisy_context_shows_in_the_next_chunk(
+    toy_wan: Callable[..., Wan], last_call_from: int | None
+) -> None:
+    """With a real network chunks up to last_call_from are those of clean contexts, all later ones differ;
+    whether denoising calls write makes no difference.
+    """
+    wan = toy_wan(torch.float32)
+    with torch.no_grad():
+        clean, noisy, other = (
+            latents(three_chunks(wan_call(wan, 1, 9), first, writes=writes)).split(3, dim=1)
+            for first, writes in ((None, True), (last_call_from, True), (last_call_from, False))
+        )
+    assert all(torch.equal(one, two) for one, two in zip(noisy, other, strict=True))
+    same = [torch.equal(one, two) for one, two in zip(clean, noisy, strict=True)]
+    assert same == [last_call_from is None or c <= last_call_from for c in range(3)]
 
 
 def test_states_chain_into_each_other() -> None:

@@ -1,8 +1,10 @@
 """umT5 from Wan's file and from a transformers folder, prompt cleaning, and embeddings kept on disk."""
 
+import hashlib
 import json
 import logging
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from models.checkpoints.containers import read_metadata
+from models.text import WAN_NEGATIVE
 from models.wan_text import PromptEmbeddings, WanTextEncoder, clean_prompt, open_tokenizer, to_transformers
 
 from .umt5_toys import BUCKETS, DIM, HEAD, HEADS, LAYERS, wan_state, write_tokenizer
@@ -230,6 +233,21 @@ def test_cleaning(raw: str, cleaned: str) -> None:
     blanks.
     """
     assert clean_prompt(raw) == cleaned
+
+
+def test_the_negative_prompt_is_wans() -> None:
+    """Golden, of the text in Wan-Video/Wan2.1:wan/configs/shared_config.py: 28 phrases between full-width
+    commas and no blank anywhere. Cleaning makes the commas ASCII and changes nothing else. One character more
+    or less is another teacher. Remake with hashlib.sha256(text.encode()).hexdigest().
+    """
+    phrases = WAN_NEGATIVE.split("\uff0c")
+    assert (len(WAN_NEGATIVE), len(phrases), phrases[0], phrases[-1]) == (137, 28, "色调艳丽", "倒着走")
+    assert (
+        hashlib.sha256(WAN_NEGATIVE.encode()).hexdigest()
+        == "ce96e0324e4b54ce4b6e867f669ca520952e1a34cc116543516b1897f0d3c47e"
+    )
+    assert clean_prompt(WAN_NEGATIVE) == ",".join(phrases)
+    assert not re.search(r"\s", WAN_NEGATIVE)
 
 
 def test_a_cut_prompt_is_said(encoder: WanTextEncoder, caplog: pytest.LogCaptureFixture) -> None:
