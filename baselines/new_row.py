@@ -20,6 +20,7 @@ EXPLAINED = {
     "weights.revision": "commit of the repository; null: the newest",
     "weights.file": "path in the repository",
     "weights.sha256": "null: pinned at the first fetch",
+    "weights.bytes": "the file's size; left out: not known",
     "weights.key": "dict level of the network; null: the file is the state dict, or its loader finds out",
     "weights.tensors": "how many a file must hold",
     "weights.memory": "a second set for context passes: what its names have more, how many; null: none",
@@ -81,6 +82,7 @@ EXPLAINED = {
     "made_for.source": "where that is stated",
     "licence": "of code and weights, as far as it is stated",
     "citation": "one line, as reports show it",
+    "note": "what reports say beside its settings",
 }
 """What every key of a native baseline's file means, by its dotted name."""
 
