@@ -217,15 +217,14 @@ DIFFERENCES: dict[str, tuple[Callable[..., tuple[np.ndarray, np.ndarray]], float
 }
 
 
-def difference_coverage(case: str, prompts: int, level: float = 0.05) -> tuple[float, float]:
+def difference_coverage(case: str, prompts: int, level: float = 0.05, *, sets: int) -> tuple[float, float]:
     """Percent of intervals of differences, and of plain ones, that hold the truth. None leaves the scale or
     has no width.
     """
     draw, truth = DIFFERENCES[case]
     design = one_stratum(prompts)
     a, b = (
-        estimates(values, design, (0.0, 1.0))
-        for values in draw(np.random.default_rng(1), (SETS // 2, prompts))
+        estimates(values, design, (0.0, 1.0)) for values in draw(np.random.default_rng(1), (sets, prompts))
     )
     found = [one.minus(other) for one, other in zip(a, b, strict=True)]
     held = []
@@ -235,10 +234,10 @@ def difference_coverage(case: str, prompts: int, level: float = 0.05) -> tuple[f
     return held[0], held[1]
 
 
-def difference_line(case: str) -> str:
+def difference_line(case: str, sets: int = SETS // 2) -> str:
     """A line of the table in evaluation/README.md."""
-    measured = [difference_coverage(case, prompts) for prompts in PROMPTS]
-    of_sixteen = difference_coverage(case, 12, 0.05 / 16)[0]
+    measured = [difference_coverage(case, prompts, sets=sets) for prompts in PROMPTS]
+    of_sixteen = difference_coverage(case, 12, 0.05 / 16, sets=sets)[0]
     return (
         f"| {case} | {' | '.join(f'{held:.1f}' for held, _ in measured)} | {measured[0][1]:.1f} | "
         f"{of_sixteen:.1f} |"
@@ -247,11 +246,11 @@ def difference_line(case: str) -> str:
 
 @pytest.mark.parametrize("case", DIFFERENCES)
 def test_intervals_of_differences_cover_as_the_page_says(case: str) -> None:
-    """A true difference, on data that pass or fail and on saturated ones, alone and as one of sixteen; 1.5
-    points are 2 Monte-Carlo errors.
+    """A true difference, on data that pass or fail and on saturated ones, alone and as one of sixteen. Half
+    as many sets as the page's: 4 points are 3 Monte-Carlo errors.
     """
     (said,) = [one for one in README.read_text().splitlines() if one.startswith(f"| {case} |")]
-    assert numbers(difference_line(case)) == pytest.approx(numbers(said), abs=1.5)
+    assert numbers(difference_line(case, SETS // 4)) == pytest.approx(numbers(said), abs=4.0)
     assert min(numbers(said)[:4]) >= 91.0
     assert numbers(said)[-1] >= 98.5
 
@@ -380,7 +379,7 @@ TOTAL_DIFFERENCES = {
 }
 
 
-def total_difference_coverage(case: str) -> tuple[float, float]:
+def total_difference_coverage(case: str, sets: int = SETS // 4) -> tuple[float, float]:
     """Percent of intervals of the difference of two totals, and of plain ones, that hold it: 12 prompts of
     each block, 2 samples of each that pass or fail, what decides it half the prompt's and half the sample's.
     """
@@ -392,7 +391,7 @@ def total_difference_coverage(case: str) -> tuple[float, float]:
             sample = random.normal(0, 1, (2, *common.shape))
             return 100.0 * ((common + sample) / 2**0.5 < norm.ppf(often / 100)).mean(axis=0)
 
-        return suites(random, design, SETS // 4, scores)
+        return suites(random, design, sets, scores)
 
     prompts_of, held = dict.fromkeys(TOTALS, len(design.prompts)), []
     first, second = TOTAL_DIFFERENCES[case]
@@ -409,7 +408,7 @@ def total_difference_coverage(case: str) -> tuple[float, float]:
 @pytest.mark.parametrize("case", TOTAL_DIFFERENCES)
 def test_intervals_of_differences_of_totals_cover_as_the_page_says(case: str) -> None:
     (said,) = [one for one in README.read_text().splitlines() if one.startswith(f"| {case} |")]
-    assert total_difference_coverage(case) == pytest.approx(numbers(said), abs=2.0)
+    assert total_difference_coverage(case, SETS // 8) == pytest.approx(numbers(said), abs=4.0)
     assert numbers(said)[0] >= 92.0
 
 
