@@ -215,9 +215,12 @@ class Estimate(NamedTuple):
         return student_range(self.mean, linear_error(self.influence, design.strata, self.prompts), level)
 
     def tested_error(self, design: Design) -> Error:
-        """Standard error, with the degrees of freedom of the test in use: endless for the bootstrap."""
-        error = linear_error(self.influence, design.strata, self.prompts)
-        return error._replace(df=math.inf) if self.fewest >= SMALL else error
+        """Standard error, of a sum with what is unseen of its parts, and the degrees of freedom of the test in
+        use: endless for the bootstrap.
+        """
+        se, df = linear_error(self.influence, design.strata, self.prompts)
+        unseen = 0.0 if self.unseen is None else max(self.unseen)
+        return Error(math.hypot(se, unseen), math.inf if self.fewest >= SMALL else df)
 
     def p_value(self, design: Design) -> float:
         """That the mean is zero; by the method of `interval`."""
