@@ -299,7 +299,9 @@ def test_jobs_left_are_read_from_snakemakes_graph() -> None:
 
 
 def test_the_answer_is_the_text_beside_the_report(tmp_path: Path) -> None:
-    assert answer_of(tmp_path) == ["Report: reports/table.html"]
+    """Guards against another suite's page that stands for a run which is gone."""
+    lacks = f"There is no report of this run: {tmp_path}/report.html is not there, and --forcerun report"
+    assert answer_of(tmp_path) == [f"{lacks} makes it."]
     (tmp_path / "verdict.txt").write_text("RAVEN leads.\n  group 1  RAVEN\n")
     (tmp_path / "report.html").touch()
     page = f"Report: reports/table.html; every clip plays in {tmp_path}/report.html"

@@ -294,6 +294,21 @@ def test_deleted_results_are_noticed(project: Path, deleted: str) -> None:
     assert planned(project, "matrix") == set()
 
 
+def test_a_page_alone_stands_for_no_run(project: Path) -> None:
+    """Guards against "Nothing to be done" where results and Snakemake's records were deleted together."""
+    kept = project / "kept.tmp"
+    kept.mkdir()
+    for name in ("results", ".snakemake"):
+        (project / name).rename(kept / name)
+    try:
+        assert planned(project, "matrix") >= made(*ROWS) | LAST
+    finally:
+        for name in ("results", ".snakemake"):
+            shutil.rmtree(project / name)
+            (kept / name).rename(project / name)
+    assert planned(project, "matrix") == set()
+
+
 def test_deleted_results_come_back_with_their_bytes_and_nothing_else_runs(project: Path) -> None:
     """Guards against weeks of training, and scoring anew, because weights or clips were deleted."""
     results = project / "results/matrix"

@@ -551,10 +551,15 @@ def known_threads(rule: Any) -> int:
 
 
 def answer_of(run: Path) -> list[str]:
-    """What a run ends with: its report, and the text that was written beside it."""
+    """What a run ends with: its report, and the text that was written beside it.
+
+    The page that is shown to others is named only where the run has one of its own.
+    """
     text, page = run / "verdict.txt", run / "report.html"
+    if not page.is_file():
+        return [f"There is no report of this run: {page} is not there, and --forcerun report makes it."]
     alone = any(run.glob("imported/*.json")) and not any(run.glob("clips/*/manifest.jsonl"))
-    beside = f"; {'the same is' if alone else 'every clip plays in'} {page}" if page.is_file() else ""
+    beside = f"; {'the same is' if alone else 'every clip plays in'} {page}"
     said = text_lines(utf8_text(text.read_bytes(), str(text))) if text.is_file() else []
     return [*said, f"Report: reports/table.html{beside}"]
 

@@ -3,7 +3,8 @@
 Snakemake makes what a job lacks only if that job has to run, so that a report which is there hides that the
 scores behind it were deleted. What a file was made from is in Snakemake's own record of it. If some of that
 is gone, the job that made the file gets a note, <job>.gone, as one more input. The note is new, so the job
-runs again, and what it lacks is made first. Deleted clips are another matter: missing_clips.py.
+runs again, and what it lacks is made first. Where the record is gone too, reports/table.html stands for a run
+only if that has made the very page. Deleted clips are another matter: missing_clips.py.
 """
 
 import base64
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evaluation.files import load_json, write_text
+from evaluation.files import load_json, utf8_text, write_text
 from workflow.planning.missing_clips import clip_warnings, some_names
 from workflow.planning.paths import Folders
 from workflow.planning.row_plan import Baselines
@@ -19,6 +20,8 @@ from workflow.planning.suite import Suite
 
 METADATA = Path(".snakemake/metadata")
 """Where Snakemake keeps what it knows of each output, seen from the working directory."""
+PAGE = Path("reports/table.html")
+"""The last report that was made, of whatever suite."""
 
 
 def output_records(metadata: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:
@@ -44,7 +47,7 @@ def watched_jobs(folders: Folders, rows: Sequence[str]) -> dict[str, str]:
     return {
         **{f"{folder}/check": f"{folder}/manifest.jsonl" for folder in sorted(checks)},
         f"{folders.run}/aggregate": f"{folders.run}/aggregate/scores.json",
-        f"{folders.run}/report": "reports/table.html",
+        f"{folders.run}/report": str(PAGE),
     }
 
 
@@ -69,16 +72,38 @@ def missing_warnings(folders: Folders, suite: Suite, baselines: Baselines) -> It
     yield from clip_warnings(folders, suite, baselines)
 
 
+def own_page_lacks(run: Path, page: Path = PAGE) -> str:
+    """Why the page is not the report of the run in this folder; nothing if it is."""
+    report = run / "report.html"
+    if missing := [str(path) for path in (run / "aggregate/scores.json", report) if not path.is_file()]:
+        return f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not there"
+    from reports.page import beside_clips  # only here: slow to import, and records say it mostly
+
+    texts = [utf8_text(path.read_bytes(), str(path)) for path in (page, report)]
+    try:
+        same = beside_clips(texts[0]) == texts[1]
+    except AssertionError:  # it is no page of ours
+        same = False
+    return "" if same else f"{report} is another page"
+
+
 def gone_warnings(folders: Folders, rows: Sequence[str], metadata: Path = METADATA) -> Iterator[str]:
     """Note what is gone, job by job; a warning for each that has anything."""
     records = dict(output_records(metadata))
     report = {f"{folders.run}/aggregate/scores.json": f"{folders.run}/report.html"}
     for job, output in watched_jobs(folders, rows).items():
         if output not in records:
+            if output == str(PAGE) and PAGE.is_file() and (why := own_page_lacks(Path(folders.run))):
+                _write_note(job, why)
+                yield f"{output} is there, but is not this run's: {why}. It will be made again."
             continue
         missing = missing_inputs(records[output], folders.suite, report if job.endswith("/report") else {})
         if missing:
-            # The time makes the note another one each time, also where a whole folder was deleted with it.
-            write_text(Path(f"{job}.gone"), f"{datetime.now(UTC).isoformat()} {' '.join(missing)}\n")
+            _write_note(job, " ".join(missing))
             count = "1 file is" if len(missing) == 1 else f"{len(missing)} files are"
             yield f"Behind {output} {count} gone ({some_names(missing)}); what is missing will be made again."
+
+
+def _write_note(job: str, why: str) -> None:
+    """The time makes the note another one each time, also where a whole folder was deleted with it."""
+    write_text(Path(f"{job}.gone"), f"{datetime.now(UTC).isoformat()} {why}\n")
