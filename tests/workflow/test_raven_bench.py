@@ -148,6 +148,26 @@ def test_every_command_has_an_example() -> None:
     assert all(name in listed for name in (*FORWARDED, *BENCH_COMMANDS, "leaderboard"))
 
 
+COMMANDS = [
+    "",
+    *("report", "dry-run", "replay", "leaderboard", "bench"),
+    *FORWARDED,
+    *(f"bench {name}" for name in BENCH_COMMANDS),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_all_that_help_does(
+    command: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The real scripts. Guards against a help that ends with an error, as that of fetch did."""
+    monkeypatch.chdir(ROOT)
+    answer = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="raven-bench")
+    assert answer.exit_code == 0, answer.output
+    assert not caplog.messages
+    assert "usage: raven-bench" in answer.output.replace("Usage", "usage")
+
+
 def test_a_script_shows_its_own_help_under_our_name(capsys: pytest.CaptureFixture[str]) -> None:
     """The real script, its exit code handed on."""
     answer = CliRunner().invoke(app, ["leaderboard", "--check", "no.zip", "--output", "x"])

@@ -238,7 +238,8 @@ def forward(command: Forwarded, name: str, given: Sequence[str]) -> int:
     """Run a script under its name here. Returns its exit code."""
     sys.argv[0] = f"raven-bench {name}"
     arguments = [*command.before, *given]
-    if {"--help", "-h"} & set(arguments) and command.examples:
+    asks_help = bool({"--help", "-h"} & set(arguments))
+    if asks_help and command.examples:
         typer.echo(f"examples:\n{textwrap.indent(command.examples, '  ')}\n")
     if name in ("doctor", "fetch") and arguments and not arguments[0].startswith("-"):
         arguments.insert(0, "--suite")
@@ -250,7 +251,7 @@ def forward(command: Forwarded, name: str, given: Sequence[str]) -> int:
         os.chdir(CHECKOUT)  # others are about files of the user's, seen from where he is
     files = name == "compare" and arguments and not arguments[0].startswith("-")
     code = run_script("compare_results" if files else command.script, arguments)
-    if name == "fetch" and not code and "--verify" not in arguments:
+    if name == "fetch" and not code and not asks_help and "--verify" not in arguments:
         plan = ["--plan"] if "--plan" in arguments else []
         code = run_script("fetch_external", ["--config", arguments[arguments.index("--config") + 1], *plan])
     return code
