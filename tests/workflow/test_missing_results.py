@@ -1,4 +1,4 @@
-"""What is gone is noticed without Snakemake's records too: a page must not stand for a run that is not there."""
+"""What is gone is noticed without Snakemake's records too: no page stands for a run that is not there."""
 
 from pathlib import Path
 

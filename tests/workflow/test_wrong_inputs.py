@@ -25,7 +25,7 @@ SCRIPTS = sorted(
 )
 CASES = read_strict(Path(__file__).with_name("wrong_inputs.yaml"), list[dict[str, Any]])
 FLAG = "--[a-z-]+"
-BECOME = ("launch", "on_gpu", "raven_bench", "dev.train_embedded")
+BECOME = ("launch", "on_gpu", "raven_bench", "start_snakemake", "dev.train_embedded")
 """Scripts that turn into another program, or train for as long as they are told."""
 
 

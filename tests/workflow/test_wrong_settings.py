@@ -122,6 +122,32 @@ def test_snakemake_itself_says_one_sentence(
         ]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("all --config nonsense", "(Unparsable value: 'nonsense')"),
+        (
+            "replay_of_nosuch",
+            "suite tiny has no row 'nosuch' whose clips are sampled here; it has raven, self_",
+        ),
+        (
+            "all --forcerun nosuch",
+            "No rule to produce nosuch; raven-bench report --list-rules names the rules.",
+        ),
+    ],
+)
+def test_what_snakemake_notices_late_is_one_sentence(given: str, says: str) -> None:
+    """Guards against its tracebacks, and "if you use input functions", where a command of ours starts it."""
+    command = [sys.executable, "-m", "workflow.scripts.start_snakemake", *given.split(), "--nolock"]
+    profile = ["--profile", "local", "--configfile", TINY, "--dry-run", "--quiet", "rules", "progress"]
+    done = subprocess.run([*command, *profile], cwd=ROOT, capture_output=True, text=True, check=False)
+    *warnings, said = (done.stdout + done.stderr).splitlines()
+    assert says in said
+    assert all(line.startswith("Warning: ") for line in warnings), warnings
+    assert done.returncode == 1
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -57,7 +57,7 @@ def run_plan(output: Path, root: Path, others: Sequence[str]) -> None:
     profile = [] if "--profile" in others else ["--profile", "local"]
     words = ["reports/table.html", *profile, "--configfile", str(output / "suite.yaml"), *others]
     os.chdir(root)
-    done = subprocess.run([sys.executable, "-m", "snakemake", *words], check=False)
+    done = subprocess.run([sys.executable, "-m", "workflow.scripts.start_snakemake", *words], check=False)
     if done.returncode:
         reason = "the reason is above" if done.returncode > 0 else f"ended by signal {-done.returncode}"
         raise RunFailedError(f"The run did not finish ({reason}); the same command goes on in {output}.")

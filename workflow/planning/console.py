@@ -592,7 +592,13 @@ class PlainErrors(logging.Filter):
                 kept = keep_traceback(error)
                 more = "" if is_expected(error) else f" The traceback is in {kept}."
                 record.msg, record.args = f"{message_of(error)}{more}", ()
+            elif type(error).__name__ == "MissingRuleException":
+                asked = str(error).strip().partition(" (if you use")[0]
+                record.msg, record.args = f"{asked}; raven-bench report --list-rules names the rules.", ()
         return True
+
+
+PLAIN_ERRORS = PlainErrors()
 
 
 def take_over(console: Console, logger: logging.Logger) -> None:

@@ -9,6 +9,7 @@ makes only what is missing. This costs one folder listing per row, in the main p
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from evaluation.files import load_json, text_lines, utf8_text
 from workflow.external.changed_files import note_changes, remembered
@@ -54,6 +55,12 @@ def require_clips(folders: Folders, rows: Sequence[str]) -> Sequence[str]:
         if not Path(folders.suite, "clips", row, "manifest.jsonl").is_file():
             raise ValueError(f"Row {row} has no finished clips; run the suite first, then replay it.")
     return rows
+
+
+def refuse_replay(row: str, rows: Sequence[str], suite: str) -> NoReturn:
+    """Raises ValueError for a row that is not among those that are sampled here, naming them."""
+    known = ", ".join(rows) or "none"
+    raise ValueError(f"suite {suite} has no row {row!r} whose clips are sampled here; it has {known}.")
 
 
 def clip_warnings(folders: Folders, suite: Suite, baselines: Baselines) -> Iterator[str]:

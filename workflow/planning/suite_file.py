@@ -51,22 +51,36 @@ def load_suite(root: Path, files: Sequence[str | Path], replaced: Mapping[str, A
     files: config files on the command line or in the profile (none: the embedded default); replaced:
     `--config` values. Raises ValueError that names file, key and allowed keys.
     """
-    if len(files) > 1:
-        raise ValueError(
-            f"{len(files)} config files were given ({', '.join(map(str, files))}), but a suite is exactly "
-            "one file; pass one --configfile, or copy the file and edit the copy."
-        )
-    where = config_name(root, files)
+    where = one_config_file(root, files)
     path = root / where
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"Config file {where} does not exist; the shipped ones are in workflow/config/."
-        )
     given = {key: _retyped(value) for key, value in replaced.items() if key != SET}
     values = read_mapping(path, where) | given
     for name, value in nested_values(replaced.get(SET)).items():
         _replace(values, name, value, where)
     return suite_from(values, where, root)
+
+
+def one_config_file(root: Path, files: Sequence[str | Path]) -> str:
+    """The name of the one file that was given, seen from the repository, or of the embedded suite's.
+
+    Raises ValueError if there are several, FileNotFoundError if it is not there.
+    """
+    if len(files) > 1:
+        raise ValueError(
+            f"{len(files)} config files were given ({', '.join(map(str, files))}), but a suite is exactly "
+            "one file; pass one --configfile, targets in front of it, or copy the file and edit the copy."
+        )
+    where = config_name(root, files)
+    if not (root / where).is_file():
+        raise FileNotFoundError(
+            f"Config file {where} does not exist; workflow/config/ has {', '.join(shipped_suites(root))}."
+        )
+    return where
+
+
+def shipped_suites(root: Path) -> dict[str, Path]:
+    """The suites of the repository by their names."""
+    return {path.stem: path for path in sorted((root / "workflow/config").glob("*.yaml"))}
 
 
 def nested_values(text: Any) -> dict[str, Any]:

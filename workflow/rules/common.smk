@@ -21,7 +21,7 @@ from workflow.external.changed_files import changes_note
 from workflow.planning.acceptance import CodeBook
 from workflow.planning.banner import gpu_slots, planned_prompts
 from workflow.planning.code_digest import GPU_ONLY
-from workflow.planning.console import PlainErrors
+from workflow.planning.console import PLAIN_ERRORS
 from workflow.planning.custom_dimensions import custom_dimensions
 from workflow.planning.missing_clips import missing_note
 from workflow.planning.missing_results import gone_note
@@ -39,7 +39,7 @@ from workflow.planning.suite_file import config_name, load_suite
 from workflow.planning.surroundings import keep_freed_memory, settle_surroundings
 
 settle_surroundings(ROOT)
-logger.addFilter(PlainErrors())
+logger.addFilter(PLAIN_ERRORS)
 
 # A limit of GPUs is one of this machine (--profile gpus): jobs then wait for a GPU of their own.
 ON_GPU = ""

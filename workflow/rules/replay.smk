@@ -2,7 +2,7 @@
 # The clips that are there are no input: a replay tests them and must not make them again. `snakemake replay`
 # asks for every native row, `snakemake replay_of_<row>` for one; both say whether clips come out bit-equal,
 # the same on this type of device, or not.
-from workflow.planning.missing_clips import require_clips
+from workflow.planning.missing_clips import refuse_replay, require_clips
 
 
 use rule sample as replay_row with:
@@ -45,3 +45,12 @@ for target, replayed_rows in {"replay": NATIVE, **{f"replay_of_{row}": [row] for
             " --results {params.results:q}"
             " --rows {params.rows:q}"
             " > {log:q} 2>&1"
+
+
+rule replay_of_another:
+    """Say which rows can be replayed, where another one is asked for."""
+    input:
+        lambda wc: refuse_replay(wc.other, NATIVE, SUITE.suite),
+    output:
+        "replay_of_{other}",
+    localrule: True

@@ -16,7 +16,7 @@ from typing import Annotated, NamedTuple, NoReturn
 import typer
 
 from evaluation.command import ended, start_log
-from workflow.planning.suite_file import read_mapping
+from workflow.planning.suite_file import read_mapping, shipped_suites
 from workflow.planning.surroundings import settle_surroundings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ Only = Annotated[str | None, typer.Option(help="A part: 'rows=raven dimensions=c
 
 def suite_file(suite: str) -> str:
     """The file of a suite, given by its name or as a file."""
-    known = {path.stem: path for path in sorted((CHECKOUT / "workflow/config").glob("*.yaml"))}
+    known = shipped_suites(CHECKOUT)
     if suite in known:
         return str(known[suite].relative_to(CHECKOUT))
     if Path(suite).is_file():
@@ -79,6 +79,11 @@ def snakemake(
                 f"the suite is given twice, as {more[0]!r} and with --suite {suite}; give it once."
             )
         suite = more.pop(0)
+        if more and not more[0].startswith("-"):
+            raise ValueError(
+                f"{more[0]!r} stands behind the suite {suite!r}; a command takes one suite, and behind it "
+                "options alone, since what it makes is fixed."
+            )
     if suite is not None and {"--configfile", "--configfiles"} & {*more}:
         raise ValueError(f"the suite is given twice, as {suite!r} and with --configfile; give it once.")
     chosen = ["--configfile", suite_file(suite)] if suite is not None else []
@@ -95,7 +100,7 @@ def snakemake(
 def start_snakemake(arguments: Sequence[str]) -> NoReturn:
     """Become Snakemake, in the repository."""
     os.chdir(CHECKOUT)
-    command = [sys.executable, "-m", "snakemake", *with_nested_keys(arguments)]
+    command = [sys.executable, "-m", "workflow.scripts.start_snakemake", *with_nested_keys(arguments)]
     os.execv(sys.executable, command)  # noqa: S606 (no shell)
 
 
