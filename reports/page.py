@@ -97,19 +97,6 @@ def content_policy(script: str) -> str:
     )
 
 
-def beside_clips(page: str) -> str:
-    """The page for a results folder: it also plays clips/<row>/mp4/<clip>.mp4 below its own folder.
-
-    page: as `render_page` makes it. The policy names file: because 'self' means nothing to some browsers when
-    a page is opened as a file.
-    """
-    strict, html = "media-src data:;", '<html lang="en">'
-    assert strict in page, "the page has no policy to change"
-    assert html in page, "the page has no root element to change"
-    page = page.replace(html, '<html lang="en" data-clips="clips">', 1)
-    return page.replace(strict, "media-src data: 'self' file:;", 1)
-
-
 def _inside_script(value: Any) -> str:
     """JSON that cannot end the <script> element it stands in."""
     return json.dumps(value, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")

@@ -15,7 +15,8 @@ from evaluation.finished_run import FinishedRun, official_path, read_finished_ru
 from evaluation.recompute import check_recomputed, first_difference
 from evaluation.records import DimensionResult, read_json
 from reports.beside import exports_of
-from reports.page import beside_clips, render_page
+from reports.clips_beside import beside_clips
+from reports.page import render_page
 from reports.run import Run, read_run
 
 RECOMPUTED = (

@@ -30,7 +30,7 @@ from reports.clips import (
     poster_order,
     widest_prompts,
 )
-from reports.page import beside_clips
+from reports.clips_beside import beside_clips
 from reports.posters import PREVIEW_WIDTH, SIDE, poster, preview
 from reports.run import ReportSettings, read_run
 from reports.sections.watch import browser_scores

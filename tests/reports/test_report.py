@@ -28,7 +28,8 @@ from evaluation.records import (
     write_json,
 )
 from evaluation.variance import VarianceTable
-from reports.page import SECTIONS, beside_clips, render_page, render_section
+from reports.clips_beside import beside_clips
+from reports.page import SECTIONS, render_page, render_section
 from reports.published import read_published
 from reports.run import ReportSettings, Run, read_run
 from reports.sections.audit import audit

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.page import beside_clips
+from reports.clips_beside import beside_clips
 from workflow.planning.missing_results import gone_warnings
 from workflow.planning.paths import Folders
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from evaluation.files import load_json, utf8_text, write_text
+from reports.clips_beside import beside_clips
 from workflow.planning.missing_clips import clip_warnings, some_names
 from workflow.planning.paths import Folders
 from workflow.planning.row_plan import Baselines
@@ -77,8 +78,6 @@ def own_page_lacks(run: Path, page: Path = PAGE) -> str:
     report = run / "report.html"
     if missing := [str(path) for path in (run / "aggregate/scores.json", report) if not path.is_file()]:
         return f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not there"
-    from reports.page import beside_clips  # only here: slow to import, and records say it mostly
-
     texts = [utf8_text(path.read_bytes(), str(path)) for path in (page, report)]
     try:
         same = beside_clips(texts[0]) == texts[1]

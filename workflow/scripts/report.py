@@ -26,7 +26,8 @@ from evaluation.command import command, run
 from evaluation.files import load_json, write_text
 from evaluation.records import parse
 from reports.beside import exports_of
-from reports.page import beside_clips, render_page
+from reports.clips_beside import beside_clips
+from reports.page import render_page
 from reports.run import ReportSettings, read_run
 from reports.scrubbing import scrub
 

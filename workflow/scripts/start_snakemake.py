@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_snakemake(arguments: list[str]) -> None:
     """Run it, and exit as it does. Raises ValueError for arguments that it does not take."""
     sys.argv = ["snakemake", *arguments]  # noted with the start of a run
-    parsed = parse(arguments)
-    check(parsed.args)
+    parsed = parsed_arguments(arguments)
+    check_arguments(parsed.args)
     try:
         done = cli.args_to_api(parsed.args, parsed.parser)
     except CliException as error:
@@ -50,7 +50,7 @@ def run_snakemake(arguments: list[str]) -> None:
     sys.exit(0 if done else 1)
 
 
-def parse(arguments: list[str]) -> Parsed:
+def parsed_arguments(arguments: list[str]) -> Parsed:
     """Arguments and profiles, read by Snakemake itself. Raises ValueError for what it does not take."""
     said = io.StringIO()
     try:
@@ -70,7 +70,7 @@ def wrong_options(said: str) -> str:
     return f"Snakemake's options are wrong: {' '.join(said.removeprefix('Error: ').split()).rstrip('.')}."
 
 
-def check(args: Any) -> None:
+def check_arguments(args: Any) -> None:
     """Refuse what Snakemake would stumble over before it reads our rules. Raises ValueError."""
     for name, value in (("jobs", args.jobs), ("cores", args.cores)):
         if isinstance(value, int) and value < 1:
