@@ -69,11 +69,11 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that names the new flag where an old one is given."""
 
     def error(self, message: str) -> NoReturn:
-        """Print usage and message, and exit with 2."""
+        """Print the message alone, and exit with 2: a usage of twenty lines hides it."""
         for old, new in RENAMED_FLAGS.items():
             if message.startswith("unrecognized arguments:") and old in message.split():
                 message = f"{old} is called {new} now; rename it"
-        super().error(message)
+        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def command(description: str | None, *flags: str) -> Parser:
@@ -89,6 +89,37 @@ def add_flags(parser: argparse.ArgumentParser, *flags: str) -> None:
     """Add some of the shared `FLAGS` to a parser."""
     for flag in flags:
         parser.add_argument(f"--{flag}", **({"required": True} | FLAGS[flag]))
+
+
+def add_suite(
+    parser: argparse.ArgumentParser, default: str, *, ahead: bool = False, released: bool = False
+) -> None:
+    """Add `--config`, and `--replace` where `released`: what rules give, and raven-bench puts in the place of
+    what people say. Its help shows that instead.
+
+    default: the suite that it takes if nothing is said. ahead: it takes a suite as its first word too.
+    """
+    hidden = parser.prog.startswith("raven-bench ")
+    if hidden:
+        said = f"a name in workflow/config, or a file (default: {default})"
+        if ahead:
+            parser.add_argument("named", nargs="?", metavar="SUITE", type=_not_ahead, help=said)
+        else:
+            parser.add_argument("--suite", metavar="SUITE", help=said)
+        if released:
+            parser.add_argument("--released", action="store_true", help="published weights, nothing trained")
+    parser.add_argument(
+        "--config", type=Path, required=True,
+        help=argparse.SUPPRESS if hidden else FLAGS["config"]["help"],
+    )  # fmt: skip
+    if released:
+        shown = argparse.SUPPRESS if hidden else "JSON of top-level keys to replace"
+        parser.add_argument("--replace", type=json.loads, default={}, help=shown)
+
+
+def _not_ahead(word: str) -> NoReturn:
+    """What raven-bench took for no suite, since it stands behind an option."""
+    raise argparse.ArgumentTypeError(f"{word!r} is taken for a suite in front of all options alone")
 
 
 def start_log(where: str = "", level: int = logging.INFO) -> None:

@@ -293,6 +293,19 @@ def test_the_form_is_the_suites() -> None:
 
 
 @pytest.mark.slow
+def test_processes_are_started_from_any_folder(videos: Path, whole: Path, tmp_path: Path) -> None:
+    """Guards against a second command to learn; each has a share, and the bytes are those of one process."""
+    command = [sys.executable, "-m", "workflow.scripts.encode_clips", "--processes", "2", "--shard", "2"]
+    given = ["--list", "captions.csv", "--config", "workflow/config/toybox.yaml", "--output", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, *given], cwd=videos, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "[0 of 2]" in done.stderr and "[1 of 2]" in done.stderr
+    assert (tmp_path / "latents.safetensors").read_bytes() == (whole / "latents.safetensors").read_bytes()
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on(videos: Path, tmp_path: Path) -> None:
     """kill -9 as soon as a part is there; what the next run adds makes the bytes of an unbroken one."""

@@ -78,6 +78,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         ("new-baseline mine --like raven", "baseline new mine --like raven"),
         ("baseline check drafts/mine.yaml", "baseline check drafts/mine.yaml"),
         ("bench gpu --size tiny", "dev.bench_gpu --size tiny"),
+        ("bench gpu --suite=frontier", "dev.bench_gpu --config workflow/config/frontier.yaml"),
     ],
 )
 def test_what_a_command_becomes(started: list[list[str]], typed: str, becomes: str) -> None:
@@ -166,6 +167,15 @@ def test_help_is_all_that_help_does(
     assert answer.exit_code == 0, answer.output
     assert not caplog.messages
     assert "usage: raven-bench" in answer.output.replace("Usage", "usage")
+    assert not [word for word in ("workflow.scripts", "compare_results.py") if word in answer.output]
+    options = answer.output.partition("usage: ")[2]
+    if command in ("doctor", "fetch", "accept"):  # --config is what we write in place of a suite's name
+        assert "SUITE" in options and "--config" not in options
+        assert ("--released" in options) == (command != "accept") and "--replace" not in options
+    if command == "compare":
+        assert "--before BEFORE" in options and "RESULTS [RESULTS ...]" in options
+    if command == "bench":
+        assert "raven-bench bench gpu --size tiny" in answer.output
 
 
 def test_a_script_shows_its_own_help_under_our_name(capsys: pytest.CaptureFixture[str]) -> None:

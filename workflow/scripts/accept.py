@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from evaluation.code_state import this_commit
-from evaluation.command import command, log, run
+from evaluation.command import add_suite, command, log, run
 from evaluation.files import plain_text
 from workflow.planning.acceptance import Acceptance, CodeBook, add_acceptance
 from workflow.planning.code_digest import GPU_ONLY
@@ -52,7 +52,8 @@ def accept(flags: Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = command(__doc__, "config")
+    parser = command(__doc__)
+    add_suite(parser, "toybox")
     parser.add_argument(
         "stage", help="script of the stage, as the log names it: sample, train_raven, check, ..."
     )

@@ -2,8 +2,6 @@
 
 raven-bench compare --before old/run.json --after new/run.json --output changes.html
 
-raven-bench compare ours.zip theirs.zip      (two sets of results alone: compare_results.py)
-
 Inputs: code, environment locks and packages, prompts, weights, scorer, settings, machines. Scores: after
 minus before of every row that both runs scored, on the prompts that both have, with Holm's correction. One
 sentence on standard output says how many of each differ. --output ends in .html for a page, .md for Markdown.

@@ -4,7 +4,6 @@ is.
 
 import argparse
 import importlib.util
-import json
 import os
 import platform
 import shutil
@@ -19,7 +18,7 @@ import numpy as np
 from evaluation.clip_reader import read_clip
 from evaluation.clips import write_clip
 from evaluation.code_state import code_state
-from evaluation.command import command, run
+from evaluation.command import add_suite, command, run
 from evaluation.files import file_sha256
 from workflow.external.changed_files import remembered
 from workflow.planning.banner import expected_prompts, run_needs, start_notices
@@ -219,8 +218,8 @@ def doctor(flags: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = command(__doc__, "config")
-    parser.add_argument("--replace", type=json.loads, default={}, help="JSON of top-level keys to replace")
+    parser = command(__doc__)
+    add_suite(parser, "toybox", ahead=True, released=True)
     return run(parser, arguments, doctor)
 
 

@@ -3,9 +3,8 @@ captions.
 
 examples:
   a folder of videos and a list (file,caption)   --list videos/captions.csv --output resources/data/mine
-  OpenVid's parquet files, on 8 GPUs of a node   python -m workflow.scripts.launch --processes 8
-  workflow.scripts.encode_clips
-                                                 --parquet openvid/*.parquet --output resources/data/openvid
+  OpenVid's parquet files, on 8 GPUs of a node   --processes 8 --parquet openvid/*.parquet
+                                                 --output resources/data/openvid
 
 Writes latents.safetensors (`data` of a trained row), captions.txt (its `prompts`, a line for each clip),
 clips.jsonl (where each clip came from) and dropped.jsonl (which videos were left out, and why). Frames per
@@ -23,7 +22,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from filelock import FileLock
@@ -235,9 +234,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shard", type=int, default=32, help="clips written at once, and lost by a kill")
     parser.add_argument("--device", choices=("cpu", "cuda", "auto"), help="default: the suite's")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--processes", type=int, default=1, help="that share the list, one a GPU, here")
+    given_arguments = list(sys.argv[1:] if arguments is None else arguments)
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     where = f"[{rank} of {size}] " if size > 1 else ""
-    return run(parser, arguments, lambda flags: encode(flags, rank=rank, size=size), where)
+
+    def work(flags: argparse.Namespace) -> None:
+        if flags.processes != 1 and "RANK" not in os.environ:
+            share_out(flags.processes, given_arguments)
+        encode(flags, rank=rank, size=size)
+
+    return run(parser, arguments, work, where)
+
+
+def share_out(processes: int, arguments: Sequence[str]) -> NoReturn:
+    """Become the launcher of so many processes of this, from wherever it is called."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    launcher = ["-m", "workflow.scripts.launch", "--processes", str(processes)]
+    command_line = [sys.executable, *launcher, "workflow.scripts.encode_clips", *arguments]
+    os.execv(sys.executable, command_line)  # noqa: S606 (no shell)
 
 
 def encode(flags: argparse.Namespace, *, rank: int, size: int) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.command import command, run
+from evaluation.command import add_suite, command, run
 from evaluation.files import write_text
 from workflow.external.changed_files import remember_fetched
 from workflow.fetching.checksums import FETCHED_FOLDER
@@ -29,8 +29,8 @@ log = logging.getLogger("fetch")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = command(__doc__, "config")
-    parser.add_argument("--replace", type=json.loads, default={}, help="JSON of top-level keys to replace")
+    parser = command(__doc__)
+    add_suite(parser, "vbench", ahead=True, released=True)
     parser.add_argument("--mirror", type=Path, help="folder to ask first: <repo>/<file>, or as resources/")
     parser.add_argument("--verify", action="store_true", help="no network: verify what is there")
     parser.add_argument(

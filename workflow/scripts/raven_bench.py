@@ -30,7 +30,11 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
 )
-bench = typer.Typer(help="Time this machine with random weights.", no_args_is_help=True)
+bench = typer.Typer(
+    help="Time this machine with random weights.\n\n"
+    "Example: raven-bench bench gpu --size tiny --methods raven",
+    no_args_is_help=True,
+)
 app.add_typer(bench, name="bench")
 
 Options = Annotated[
@@ -135,6 +139,8 @@ class Forwarded(NamedTuple):
     """The suite that it is about if nothing else is said; None: it is about none."""
     before: tuple[str, ...] = ()
     """Arguments that come before what is given."""
+    of_files: str = ""
+    """The script that takes its place where files come first, of which nothing else is said."""
 
 
 FORWARDED = {
@@ -153,6 +159,7 @@ FORWARDED = {
     "compare": Forwarded(
         "compare_runs",
         "What changed between two runs, from their run.json; or two sets of results, prompt by prompt.",
+        of_files="compare_results",
     ),
     "votes": Forwarded("votes", "Merge the blind votes of several people, and say what they agree with."),
     "bundle": Forwarded("bundle", "Pack a finished run for publication, with a hash of everything."),
@@ -228,7 +235,11 @@ def script_arguments(given: Sequence[str], suite: str | None) -> list[str]:
 
     suite: the one that a script is about if nothing else is said; None for one that is about no suite.
     """
-    more = list(given)
+    more = [
+        part
+        for word in given
+        for part in (("--suite", word.partition("=")[2]) if word.startswith("--suite=") else (word,))
+    ]
     if "--suite" in more:
         at = more.index("--suite")
         if at + 1 == len(more):
@@ -254,8 +265,11 @@ def forward(command: Forwarded, name: str, given: Sequence[str]) -> int:
     arguments = script_arguments(arguments, command.suite)
     if command.suite is not None or name.startswith("bench"):
         os.chdir(CHECKOUT)  # others are about files of the user's, seen from where he is
-    files = name == "compare" and arguments and not arguments[0].startswith("-")
-    code = run_script("compare_results" if files else command.script, arguments)
+    files = command.of_files and arguments and not arguments[0].startswith("-")
+    code = run_script(command.of_files if files else command.script, arguments)
+    if command.of_files and not files and asks_help:
+        typer.echo("\nor, of sets of results:\n")
+        code = code or run_script(command.of_files, arguments)
     if name == "fetch" and not code and not asks_help and "--verify" not in arguments:
         plan = ["--plan"] if "--plan" in arguments else []
         code = run_script("fetch_external", ["--config", arguments[arguments.index("--config") + 1], *plan])

@@ -322,7 +322,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--methods", nargs="+", choices=sorted(baselines), default=sorted(baselines))
     parser.add_argument("--precision", nargs="+", choices=get_args(Precision), default=["fast"])
     parser.add_argument("--decoders", nargs="+", choices=("full", "tiny"), default=["full"])
-    parser.add_argument("--config", help="the native rows of a suite's file instead, as they are sampled")
+    parser.add_argument(
+        "--config", metavar="FILE", help="the native rows of a suite instead (raven-bench: --suite NAME too)"
+    )
     parser.add_argument("--batches", nargs="+", type=int, default=[1])
     parser.add_argument("--loop-only", action="store_true", help="leave out the stage, which writes files")
     parser.add_argument("--no-graphs", action="store_true", help="plain calls instead of CUDA graphs")
