@@ -13,12 +13,13 @@ import argparse
 import json
 import logging
 import os
+import stat
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from evaluation.files import remove_leftovers
 
@@ -123,10 +124,20 @@ def _not_ahead(word: str) -> NoReturn:
 
 
 def start_log(where: str = "", level: int = logging.INFO) -> None:
-    """Log to standard error, an event a line. where: what stands behind the time, such as a rank."""
-    logging.basicConfig(
-        level=level, format=f"%(asctime)s {where}%(name)s %(message)s", stream=sys.stderr, force=True
-    )
+    """Log to standard error, an event a line: in a log file with time and module, to a person without.
+
+    where: what stands in front, such as a rank.
+    """
+    shown = f"%(asctime)s {where}%(name)s %(message)s" if _is_file(sys.stderr) else f"{where}%(message)s"
+    logging.basicConfig(level=level, format=shown, stream=sys.stderr, force=True)
+
+
+def _is_file(stream: TextIO) -> bool:
+    """Whether what is written is kept in a file, as of a job; a terminal and a pipe are read at once."""
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # it is no file at all
+        return False
 
 
 def run(

@@ -12,7 +12,6 @@ damaged strange files, hostile strings joined.
 
 import argparse
 import importlib
-import io
 import json
 import os
 import random
@@ -112,13 +111,14 @@ class Finished:
 
     def run(self, first: str) -> tuple[int, str]:
         """Run a stage and all behind it in this process, until one fails; its exit code and what was said."""
-        with chdir(self.project), redirect_stderr(io.StringIO()) as said:
-            for stage, module, flags in self.commands:
-                if STAGES.index(stage) >= STAGES.index(first):
-                    code = int(importlib.import_module(module).main(flags))
-                    if code:
-                        return code, said.getvalue()
-        return 0, said.getvalue()
+        code = 0
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as log:  # as jobs do, whose lines name a module
+            with chdir(self.project), redirect_stderr(log):
+                for stage, module, flags in self.commands:
+                    if STAGES.index(stage) >= STAGES.index(first) and not code:
+                        code = int(importlib.import_module(module).main(flags))
+            log.seek(0)
+            return code, log.read()
 
     def restore(self) -> None:
         """Undo the damage of the trial before."""
