@@ -515,6 +515,8 @@ def test_the_page_is_rebuilt_from_run_json_alone(
     flags = ["--run", str(record), "--output", str(output)]
     assert rebuild.main(flags) == 0
     assert output.read_text(encoding="utf-8") == results[1]
+    said = capsys.readouterr().out
+    assert re.fullmatch(rf"{output}: the report of suite toybox, \d+ rows, from {record}\n", said)
     record.write_text(text.replace('"schema_version":6', '"schema_version":3', 1), encoding="utf-8")
     assert rebuild.main(flags) == 1
     assert "run.json has schema_version 3, expected 6 of a Run record" in capsys.readouterr().err

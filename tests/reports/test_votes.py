@@ -63,6 +63,11 @@ def test_the_command_merges_and_keeps_votes(
     assert votes.main([files[0], "--results", str(folder), "--add"]) == 0
     assert votes.main([*files, "--results", str(folder), "--add"]) == 0
     assert sorted(path.name for path in (folder / "votes").iterdir()) == ["ada.json", "bob.json"]
+    empty = write_ballot(finished, tmp_path, "zoe", "")
+    capsys.readouterr()
+    assert votes.main([str(empty), "--results", str(folder)]) == 1  # guards against headings of nothing
+    said = capsys.readouterr()
+    assert said.out == "" and f"{empty}: no vote is in it; answer some pairs" in said.err
     wrong = write_ballot(finished, tmp_path, "eve", suite="tiny")
     capsys.readouterr()
     assert votes.main([files[0], str(wrong), "--results", str(folder)]) == 1

@@ -16,7 +16,10 @@ from reports.run import Run
 
 def rebuild(flags: argparse.Namespace) -> None:
     """Read the record and write the page whole."""
-    write_text(flags.output, render_page(read_json(Run, flags.run)))
+    run = read_json(Run, flags.run)
+    write_text(flags.output, render_page(run))
+    rows = len(run.table.rows)
+    print(f"{flags.output}: the report of suite {run.table.suite}, {rows} rows, from {flags.run}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

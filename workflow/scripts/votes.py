@@ -72,6 +72,9 @@ def merge_votes(flags: argparse.Namespace) -> None:
     # A file that is given again takes the place of the one that was kept of its voter.
     others = [path for path in kept if path not in targets.values() and path.resolve() not in given]
     found = votes_of_run(folder, [*flags.votes, *others])
+    if not found.votes:
+        files = " and ".join(map(str, flags.votes))
+        raise ValueError(f"{files}: no vote is in it; answer some pairs on the report's page, then export.")
     print(votes_text(found, read_json(ScoresTable, folder / "aggregate/scores.json")))
     if flags.json is not None:
         write_json(flags.json, found)
