@@ -70,6 +70,16 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             "leaderboard --unlock",
             "leaderboard --profile local --configfile workflow/config/vbench.yaml --unlock",
         ),
+        (
+            "leaderboard -n",
+            "leaderboard --profile local --configfile workflow/config/vbench.yaml -n --quiet rules progress",
+        ),
+        ("report --only rows=a -n -p", "reports/table.html --profile local -n -p --config only=rows=a"),
+        (
+            "replay tiny -n --row raven",
+            "replay_of_raven --profile local --configfile workflow/config/tiny.yaml -n"
+            " --quiet rules progress",
+        ),
         ("leaderboard --check a.zip", "leaderboard --check a.zip"),
         ("compare --before a --after b", "compare_runs --before a --after b"),
         ("doctor vbench", "doctor --config workflow/config/vbench.yaml"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evaluation.files import write_text
 from workflow.external.score_plan import ScorePlan
+from workflow.planning.snakemake_options import with_summary
 
 
 class RunFailedError(ValueError):
@@ -55,7 +56,13 @@ def run_plan(output: Path, root: Path, others: Sequence[str]) -> None:
     Raises RunFailedError.
     """
     profile = [] if "--profile" in others else ["--profile", "local"]
-    words = ["reports/table.html", *profile, "--configfile", str(output / "suite.yaml"), *others]
+    words = [
+        "reports/table.html",
+        *profile,
+        "--configfile",
+        str(output / "suite.yaml"),
+        *with_summary(others),
+    ]
     os.chdir(root)
     done = subprocess.run([sys.executable, "-m", "workflow.scripts.start_snakemake", *words], check=False)
     if done.returncode:

@@ -45,7 +45,7 @@ from workflow.planning.subset import Subset, chosen_prompts, chosen_suite, make_
 from workflow.planning.suite import Suite
 from workflow.planning.suite_file import RELEASED
 
-LIST_HINT = "Every job, its files and its reason: raven-bench dry-run --list, or make dry-run FLAGS=--list."
+LIST_HINT = "Every job, its files and its reason: raven-bench dry-run --list, or of other commands -n -p."
 
 
 @dataclass(slots=True, kw_only=True)

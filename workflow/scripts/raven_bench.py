@@ -16,6 +16,7 @@ from typing import Annotated, NamedTuple, NoReturn
 import typer
 
 from evaluation.command import ended, start_log
+from workflow.planning.snakemake_options import BRIEF, with_summary
 from workflow.planning.suite_file import read_mapping, shipped_suites
 from workflow.planning.surroundings import settle_surroundings
 
@@ -98,7 +99,7 @@ def snakemake(
     elif keys:
         more += ["--config", *keys]
     profiles = [word for name in profile or ["local"] for word in ("--profile", name)]
-    start_snakemake([*targets, *profiles, *chosen, *more])
+    start_snakemake([*targets, *profiles, *chosen, *with_summary(more)])
 
 
 def start_snakemake(arguments: Sequence[str]) -> NoReturn:
@@ -314,7 +315,7 @@ def dry_run(
       raven-bench dry-run
       raven-bench dry-run vbench --list
     """
-    brief = [] if every else ["--quiet", "rules", "progress"]
+    brief = [] if every else BRIEF
     snakemake(["reports/table.html", "--dry-run", *brief], options, suite, profile, only, released)
 
 
@@ -343,7 +344,7 @@ def leaderboard(context: typer.Context) -> None:
         examples = "raven-bench leaderboard --profile slurm        # Snakemake packs every row"
         raise typer.Exit(forward(Forwarded("leaderboard", "", examples), "leaderboard", given))
     profile = [] if "--profile" in given else ["--profile", "local", "--configfile", suite_file("vbench")]
-    start_snakemake(["leaderboard", *profile, *given])
+    start_snakemake(["leaderboard", *profile, *with_summary(given)])
 
 
 def forwarder(command: Forwarded, prefix: str) -> Callable[[typer.Context], None]:

@@ -24,9 +24,9 @@ from evaluation.records import Interval, ScoresTable, read_json
 from models.training.launch import count_gpus
 from workflow.external.planned_run import own_and_other_flags, run_plan, write_plan
 from workflow.external.score_plan import Asked, plan_scoring
+from workflow.planning.snakemake_options import DRY
 
 _ROOT = Path(__file__).resolve().parents[2]
-DRY = {"-n", "--dry-run", "--dryrun"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
