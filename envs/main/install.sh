@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Build .venv: torch through the user's own pip configuration, everything else from the hashed lock.
-# Puts the command raven-bench beside its Python. Costs seconds when nothing changed: a stamp holds the sha256 of the lock and the choice of torch.
+# Puts the commands raven-bench and snakemake beside its Python. Costs seconds when nothing changed: a stamp holds the sha256 of the lock and the choice of torch.
 # Usage: envs/main/install.sh [cpu|cuda] [3|2|build]
 #   cpu|cuda   default: cuda if an NVIDIA driver is present
 #   3|2|build  FlashAttention into it (envs/main/flash_attn.sh); default: as it is
@@ -22,12 +22,16 @@ with_flash() { if [ -n "$flash" ]; then envs/main/flash_attn.sh "$flash"; fi; }
 
 choose_python "Python 3.11 or 3.12 is needed" 3.12 python3 python3.12 python3.11
 
-command_line() { install -m 755 envs/main/raven-bench "$VENV/bin/raven-bench"; }
+command_line() {
+  for name in raven-bench snakemake; do
+    cmp -s "envs/main/$name" "$VENV/bin/$name" || install -m 755 "envs/main/$name" "$VENV/bin/$name"
+  done
+}
 
 stamp=$VENV/raven-bench.stamp
 want="$(sha256sum <"$LOCK" | cut -d' ' -f1) torch $TORCH_VERSION $choice $python_version"
 if [ -x "$VENV/bin/python" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then
-  cmp -s envs/main/raven-bench "$VENV/bin/raven-bench" || command_line
+  command_line
   with_flash
   exit
 fi

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,25 @@ def test_a_script_shows_its_own_help_under_our_name(capsys: pytest.CaptureFixtur
     assert answer.exit_code == 0
     assert "raven-bench leaderboard --profile slurm" in answer.output
     assert "usage: raven-bench leaderboard" in answer.output
+
+
+def test_snakemake_by_its_own_name_says_one_sentence_too(tmp_path: Path) -> None:
+    """In a checkout it is start_snakemake, elsewhere Snakemake itself; arguments arrive as they are."""
+    shutil.copy(ROOT / "envs/main/snakemake", tmp_path)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+
+    def called(where: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(tmp_path / "snakemake"), *arguments]
+        return subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+
+    last = called(ROOT, "--profile", "local", "--configfile", "workflow/config/tiny.yaml", "reports/a b")
+    assert last.returncode == 1
+    assert last.stderr.startswith("2 config files were given (workflow/config/tiny.yaml, reports/a b), but ")
+    assert len(last.stderr.splitlines()) == 1
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    assert called(tmp_path, "-n", "a b").stdout.splitlines() == ["-m", "snakemake", "-n", "a b"]
 
 
 def test_the_command_belongs_to_the_checkout_it_is_called_in(tmp_path: Path) -> None:

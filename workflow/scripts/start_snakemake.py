@@ -3,7 +3,8 @@ its code.
 
 python -m workflow.scripts.start_snakemake reports/table.html --profile local --configfile mine.yaml
 
-raven-bench becomes this. Jobs start Snakemake itself.
+raven-bench becomes this, and so does the environment's `snakemake` (envs/main/snakemake). Jobs start
+`python -m snakemake`, which is Snakemake itself.
 """
 
 import contextlib
@@ -76,7 +77,7 @@ def check_arguments(args: Any) -> None:
         if isinstance(value, int) and value < 1:
             raise ValueError(f"--{name} is {value}; give how many there may be at once, 1 or more.")
     root = Path.cwd()
-    if files := args.configfile:
+    if (files := args.configfile) and args.snakefile is None:
         where = one_config_file(root, files)
         read_mapping(root / where, where)
 
