@@ -277,9 +277,15 @@ def check_distillation(said: str, teacher: str, minus: dict[str, Pair]) -> None:
         assert (first, last) == (below[0][0], below[-1][0] if len(below) > 1 else None)
         assert float(least) == pytest.approx(-below[0][1], abs=0.00501)
         assert float(most or least) == pytest.approx(-below[-1][1], abs=0.00501)
-    for side, words in (("same", "not distinguishable from it: "), ("above", "above it: ")):
-        (listed,) = [part.removeprefix(words) for part in rest.split("; ") if part.startswith(words)] or [""]
-        assert set(re.split(", | and ", listed)) - {""} == set(sides[side])
+    beside = rest.split("; ")[1:]
+    for side, words in (("same", "not distinguishable from it"), ("above", "above it")):
+        models = [model for model, pair in sorted(minus.items(), key=lambda item: -item[1].mean)
+                  if model in sides[side]]  # fmt: skip
+        named = f"{words}: {' and '.join(models)}"
+        expected = named if len(models) <= 2 else f"{WORDS[len(models)]} models are {words}"
+        assert (expected in beside) == bool(models), said
+        beside = [part for part in beside if part != expected]
+    assert beside == []
 
 
 def check_label(said: str, found: Again, hidden: int, folder: Path) -> None:

@@ -370,19 +370,39 @@ TAUGHT: list[tuple[Totals, str, str]] = [
     ),
     ({"a": 79.0, "b": 81.0, "t": 83.0}, "a:t", "one of two models stands below it, by 4.00 (A) points; not"),
     ({"a": 79.0, "b": 81.0, "t": 83.0}, "", "teacher T; not distinguishable from it: B and A."),
+    (
+        {"a": 79.0, "b": 81.0, "c": 82.9, "d": 82.0, "t": 83.0}, "a:t",
+        "one of four models stands below it, by 4.00 (A) points; three models are not distinguishable from "
+        "it.",
+    ),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("rows", "different", "sentence"), TAUGHT)
 def test_what_distillation_cost_is_one_sentence(rows: Totals, different: str, sentence: str) -> None:
-    """The teacher is named in it and nowhere else: it is neither ranked nor at the top."""
+    """The teacher is named in it alone, without its settings: it is neither ranked nor at the top."""
     table = made_table(rows, different)
-    teacher = table.rows[-1].model_copy(update={"kind": "teacher", "ranks": {}})
+    label = "T, 50 steps, first sample of each prompt"
+    teacher = table.rows[-1].model_copy(update={"kind": "teacher", "ranks": {}, "label": label})
     table = table.model_copy(update={"rows": (*table.rows[:-1], teacher)})
     said = verdict_of(table)
     (cost,) = [one for one in said.others if one.startswith("Cost of distillation: ")]
     assert sentence in cost
-    assert not any(" T " in one for one in said.sentences if one != cost)
+    assert not any("T, 50" in one for one in said.sentences)
     incomplete = teacher.model_copy(update={"total": None, "incomplete": "15 of 16"})
     table = table.model_copy(update={"rows": (*table.rows[:-1], incomplete)})
     assert not [one for one in verdict_of(table).sentences if "distillation" in one]
+
+
+def test_teachers_that_are_called_alike_are_told_apart() -> None:
+    """Guards against one name for two: those of one size differ in what stands behind their comma."""
+    table = made_table({"a": 79.0, "t": 83.0, "u": 84.0}, "a:t a:u")
+    labels = {"t": "T, 50 steps", "u": "T, 100 steps"}
+    rows = [
+        row.model_copy(update={"kind": "teacher", "ranks": {}, "label": labels[row.row]})
+        if row.row in labels
+        else row
+        for row in table.rows
+    ]
+    said = " ".join(verdict_of(table.model_copy(update={"rows": tuple(rows)})).others)
+    assert all(f"A minus its teacher {label}, " in said for label in labels.values())
