@@ -70,6 +70,10 @@ class Said(NamedTuple):
     row: RowSummary
     standing: Standing
 
+    def __str__(self) -> str:
+        """`Noise (55.06) is above 1 of 4 models and below 3`."""
+        return f"{self.row.label} ({self.row.totals['total'].mean:.2f}) {self.standing}"
+
 
 def said_of_controls(view: View) -> list[Said]:
     """Every control that has a total beside models that have one, the highest first."""

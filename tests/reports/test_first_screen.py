@@ -409,6 +409,9 @@ def check_first_screen(folder: Path, commits: set[str]) -> None:
         expected = {"above": above, "from": tied, "below": len(order) - above - tied}
         assert {word: int(n) for word, n in counts} == {word: n for word, n in expected.items() if n}
         unread = unread.replace(warned[0], "")
+    terminal = (folder / "verdict.txt").read_text(encoding="utf-8").splitlines()
+    told = [line for line in terminal if line.startswith("Warning")]
+    assert told == ([warned[0].replace(" :", ":")] if warned else [])
     for label in order:
         unread = unread.replace(label, "")
     assert not re.search(r"\d", unread), f"numbers that nobody computed again: {unread}"
