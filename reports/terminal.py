@@ -2,13 +2,14 @@
 table, what it cost.
 """
 
+from evaluation.words import numbered
 from reports.run import Run
 from reports.sections.cost import cost_line, estimate_of
 from reports.sections.header import warning
 from reports.tables import MainLine, suite_kind
 from reports.verdict import points_text, verdict_of
 from reports.view import view_of
-from reports.words import numbered, p_text
+from reports.words import p_text
 
 TOP_ROWS = 5
 

@@ -18,11 +18,6 @@ def count_word(count: int) -> str:
     return COUNTS[count] if count < len(COUNTS) else f"{count:,}"
 
 
-def numbered(count: int, noun: str) -> str:
-    """`1 model` or `1,200 models`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def picture_size(config: Mapping[str, Any]) -> str:
     """Of a suite's clips: `32 x 32 pixels, upscaled to 128 x 128`, or `832 x 480 pixels` as they are made.
 

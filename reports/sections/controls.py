@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 from evaluation.aggregate import TOTALS
 from evaluation.intervals import LEVEL
 from evaluation.records import RowSummary
+from evaluation.words import numbered
 from reports.drawing import Dot, SvgFigure, forest, plot_names, row_colour
 from reports.tables import control_sources
 from reports.view import View
-from reports.words import numbered
 
 
 class Standing(NamedTuple):

@@ -4,10 +4,10 @@ import json
 from typing import Any, NamedTuple
 
 from evaluation.prompts import count_prompts, unrendered_lines
+from evaluation.words import numbered
 from reports.beside import exports_of
 from reports.replay import MEANING, ReplayedRow
 from reports.view import View
-from reports.words import numbered
 
 
 class ReplayLine(NamedTuple):

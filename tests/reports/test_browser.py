@@ -6,6 +6,7 @@ Chromium is Debian's; Playwright brings none of its own here.
 
 import itertools
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -703,6 +704,8 @@ def test_two_rows_are_compared_in_both_directions(browser: Browser, reports: Rep
     assert total()[:5] == ["Toybox-Total", f"{-pair[3]:+.2f}", f"{-pair[5]:+.1f}", "to", f"{-pair[4]:+.1f}"]
     needed = page.locator("#pair-power")
     expect(needed).to_contain_text(f"would need {data['needed']['raven longlive'][0][1]:,} prompts or ")
+    assert page.evaluate("[numbered(1, 'seed'), numbered(1200, 'seed')]") == ["1 seed", "1,200 seeds"]
+    assert re.findall(r"\b1 \w+s\b", needed.inner_text()) == []
     other.select_option("longlive")
     expect(needed).to_be_empty()
     expect(page.locator("#compare-table tbody")).to_have_text("Choose two different rows.")
