@@ -18,6 +18,13 @@ def count_word(count: int) -> str:
     return COUNTS[count] if count < len(COUNTS) else f"{count:,}"
 
 
+def commit_text(provenance: Mapping[str, Any], digits: int) -> str:
+    """`commit 0906d9e with changes`; of an unpacked archive, `not a git checkout`."""
+    if provenance["dirty"] is None:
+        return str(provenance["commit"])
+    return f"commit {provenance['commit'][:digits]}{' with changes' if provenance['dirty'] else ''}"
+
+
 def picture_size(config: Mapping[str, Any]) -> str:
     """Of a suite's clips: `32 x 32 pixels, upscaled to 128 x 128`, or `832 x 480 pixels` as they are made.
 

@@ -26,6 +26,7 @@ from evaluation.records import (
 )
 from reports.page import render_section
 from reports.run import Run
+from reports.sections.methods import methods_markdown
 from reports.terminal import terminal_text
 from reports.verdict import verdict_of
 from reports.words import p_text
@@ -242,6 +243,21 @@ def test_the_first_screen_names_what_it_shows(finished_run: Run) -> None:
     tied = render_section(finished_run.model_copy(update={"table": table}), "header")
     assert tied.count('<small class="tie">tie</small>') == tied.count('<circle class="tie"') == 4
     assert "differs" not in re.sub(r'<p class="quiet".*', "", tied, flags=re.DOTALL)
+
+
+def test_the_first_screen_says_how_long_clips_are_and_which_code_made_them(finished_run: Run) -> None:
+    """Guards against "81 frames" of a minute of video, and "commit not a g" of an unpacked archive."""
+    config = finished_run.settings.config
+    minute = config | {"clip": config["clip"] | {"pixel_frames": 957}}
+    settings = finished_run.settings.model_copy(update={"config": minute})
+    archive = finished_run.provenance | {"commit": "not a git checkout", "dirty": None}
+    run = finished_run.model_copy(update={"settings": settings, "provenance": archive})
+    html = render_section(run, "header")
+    assert "Procedural videos of 957 frames of" in html
+    assert "2026-01-01 &middot; not a git checkout &middot; 5 models" in html
+    assert "raven-bench (not a git checkout), with" in methods_markdown(run)
+    official = run.model_copy(update={"settings": settings.model_copy(update={"bounds": "vbench"})})
+    assert "They last 957 frames at 16 fps (59.81 s). Only" in render_section(official, "header")
 
 
 def test_a_long_table_shows_the_highest_and_ours(finished_run: Run) -> None:
