@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from evaluation.records import Prompt
+from evaluation.words import numbered
 
 NAME_BYTES = 255
 """Longest file name of common file systems."""
@@ -28,8 +29,9 @@ class PromptCounts:
     """Per row."""
 
     def __str__(self) -> str:
-        asked = f" (of {self.samples:,} samples asked for)" if self.samples != self.clips else ""
-        return f"{self.lines} lines, {self.prompts} distinct prompts, {self.clips:,} clips per row{asked}"
+        asked = f" (of {numbered(self.samples, 'sample')} asked for)" if self.samples != self.clips else ""
+        lines, prompts = numbered(self.lines, "line"), numbered(self.prompts, "distinct prompt")
+        return f"{lines}, {prompts}, {numbered(self.clips, 'clip')} per row{asked}"
 
 
 def count_prompts(prompts: Sequence[Prompt]) -> PromptCounts:

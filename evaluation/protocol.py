@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evaluation.records import Prompt, Protocol
+from evaluation.words import numbered
 
 _SAID: dict[str, Callable[[Any], str]] = {
     "prompts": lambda value: f"{value} prompts",
     "text": lambda value: f"{value} text scored",
     "static_filter": lambda value: "static filter" if value else "no static filter",
-    "samples": lambda value: f"{value} sample{'' if value == 1 else 's'}",
+    "samples": lambda value: numbered(value, "sample"),
     "length": lambda value: "standard" if value == "standard" else "long clips",
 }
 _ASKED = {

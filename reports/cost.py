@@ -43,6 +43,13 @@ ON_GPU = ("train", "sample", "external", "filter", "score")
 """Rules whose parts and shards hold GPUs where a suite runs on some. Joining parts holds none, but a core."""
 WHOLE_ON_GPU = ("train", "score_heldout", "between_pieces")
 """Jobs of one row that hold GPUs."""
+UNSEEN = (None, "", "-", "NA")
+LOOSE_FILES = "files beside these"
+WRITTEN_LAST = (
+    "report.html", "run.json", "table.csv", "pairs.csv", "chunks.csv", "table.md", "table.tex",
+    "dimensions.tex", "methods.md", "methods.tex", "verdict.txt", "citations.bib",
+)  # fmt: skip
+"""By the report, which cannot know their sizes: what an earlier one left is not counted."""
 _PART = re.compile(r"\d+-of-\d+\.tsv$")
 
 
@@ -68,7 +75,9 @@ class MeasuredCost(Record):
     rows: dict[str, dict[Stage, Seconds]]
     """Seconds by row and stage."""
     disk_mb: dict[str, Seconds]
-    """By folder of the results, and of the report that is written last about what it holds of clips."""
+    """By folder of the results, of LOOSE_FILES, and of the report that is written last about what it holds of
+    clips.
+    """
     row_disk_mb: dict[str, Seconds]
     """Clips of a row."""
 
@@ -100,10 +109,11 @@ class _Benchmark(NamedTuple):
     def wall_s(self) -> list[float]:
         return [self._number(line.get("s")) for line in self.lines]
 
-    def measured(self, column: str) -> list[float | None]:
-        """A column's numbers. Snakemake writes NA or - for jobs that were too short to be measured."""
-        texts = [line.get(column) for line in self.lines]
-        return [None if text in (None, "", "-", "NA") else self._number(text) for text in texts]
+    @property
+    def memory_mb(self) -> list[float]:
+        """Without jobs that were too short to be measured, for which Snakemake writes NA or -."""
+        texts = (line.get("max_rss") for line in self.lines)
+        return [self._number(text) for text in texts if text not in UNSEEN]
 
     def _number(self, text: str | None) -> float:
         if text is None or not re.fullmatch(r"[0-9]+(\.[0-9]+)?(e[-+]?[0-9]{1,2})?", text):
@@ -134,7 +144,7 @@ def read_stages(results_dir: Path) -> list[StageCost]:
     stages = []
     for rule, files in sorted(found.items()):
         walls = [seconds for file in files for seconds in file.wall_s]
-        memory = [most for file in files for most in file.measured("max_rss") if most is not None]
+        memory = [most for file in files for most in file.memory_mb]
         if walls:
             stages.append(StageCost(rule, len(walls), sum(walls), max(walls), max(memory, default=None)))
     return stages
@@ -166,9 +176,17 @@ def measure_cost(
         unit=unit,
         seconds=stages,
         rows=by_row,
-        disk_mb={path.name: size_mb(path) for path in sorted(results_dir.iterdir()) if path.is_dir()},
+        disk_mb=_disk_mb(results_dir),
         row_disk_mb={row: size_mb(path) for row in rows if (path := results_dir / "clips" / row).is_dir()},
     )
+
+
+def _disk_mb(results_dir: Path) -> dict[str, float]:
+    """Sizes by folder, and of the files beside the folders."""
+    entries = sorted(results_dir.iterdir())
+    files = [path for path in entries if not path.is_dir() and path.name not in WRITTEN_LAST]
+    found = {path.name: size_mb(path) for path in entries if path.is_dir()}
+    return found | {LOOSE_FILES: round(sum(path.lstat().st_size for path in files) / 1e6, 3)}
 
 
 def size_mb(folder: Path) -> float:

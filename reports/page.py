@@ -123,7 +123,7 @@ def render_page(run: Run) -> str:
     with_clips = (
         ["clips.js", "players.js", "browse.js", "vote.js"] if run.gallery.clips or index["scores"] else []
     )
-    names = ["page.js", "tables.js", "copy.js", *with_clips]
+    names = ["words.js", "page.js", "tables.js", "copy.js", *with_clips]
     shown = {name: section for name, section in SECTIONS.items() if section.shown(run)}
     made = {name: section.make(view) for name, section in shown.items()}
     sections = [

@@ -5,6 +5,7 @@ from pathlib import Path
 import jinja2
 
 from evaluation.files import one_line
+from evaluation.words import numbered
 from reports.exports import markdown_text
 from reports.words import and_joined, count_word, foreign, p_text, picture_size
 
@@ -14,6 +15,7 @@ PAGES = jinja2.Environment(
     trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
 )  # fmt: skip
 PAGES.filters["p_text"] = p_text
+PAGES.filters["numbered"] = numbered
 PAGES.filters["picture_size"] = picture_size
 TEXTS = PAGES.overlay(autoescape=False)
 """For Markdown. A page escapes these texts like any other."""

@@ -1,9 +1,14 @@
-"""What a terminal shows of a finished run: its verdict, the first rows of the main table, what it cost."""
+"""What a terminal shows of a finished run: its verdict, what its controls warn of, the first rows of the main
+table, what it cost.
+"""
 
+from evaluation.words import numbered
 from reports.run import Run
 from reports.sections.cost import cost_line, estimate_of
-from reports.tables import MainLine, main_table, suite_kind
+from reports.sections.header import warning
+from reports.tables import MainLine, suite_kind
 from reports.verdict import points_text, verdict_of
+from reports.view import view_of
 from reports.words import p_text
 
 TOP_ROWS = 5
@@ -11,7 +16,8 @@ TOP_ROWS = 5
 
 def terminal_text(run: Run) -> str:
     """A few lines of plain text."""
-    main = main_table(run.table)
+    view = view_of(run)
+    main, warned = view.main, warning(view)
     shown = main.ranked[:TOP_ROWS]
     width = max((len(line.summary.label) for line in shown), default=0)
     more = len(main.ranked) - len(shown)
@@ -19,8 +25,9 @@ def terminal_text(run: Run) -> str:
         f"Suite {run.settings.suite}, {suite_kind(run.table)}.",
         run.table.subset,
         *verdict_of(run.table).sentences,
+        warned and f"Warning from the controls: {warned}.",
         *(_row(line, width) for line in shown),
-        f"  and {more} more, {len(main.controls)} controls beside them" if more > 0 else None,
+        f"  and {more} more, {numbered(len(main.controls), 'control')} beside them" if more > 0 else None,
         cost_line(estimate_of(run), run.measured),
     ]
     return "\n".join(line for line in lines if line) + "\n"

@@ -122,9 +122,14 @@ def _featured(main: MainTable, pairs: Pairs, said: set[str]) -> list[str]:
 
 
 def _distillation(lines: Sequence[StudentLine]) -> list[str]:
-    """What the rows lost against each teacher, which is not ranked among them."""
+    """What the rows lost against each teacher, which is not ranked among them. It is named without its
+    settings, which its label in the tables has, unless several are called alike without them.
+    """
     found = []
-    for teacher, group in itertools.groupby(lines, key=lambda line: line.teacher.label):
+    names = list(dict.fromkeys(line.teacher.label for line in lines))
+    shorter = {name.partition(",")[0] for name in names}
+    for label, group in itertools.groupby(lines, key=lambda line: line.teacher.label):
+        teacher = label.partition(",")[0] if len(shorter) == len(names) else label
         students = sorted(group, key=lambda line: -line.minus["total"][0].mean)
         begin = "Cost of distillation:"
         if len(students) == 1:
@@ -145,10 +150,17 @@ def _distillation(lines: Sequence[StudentLine]) -> list[str]:
                 f"{'stands' if len(below) == 1 else 'stand'} below it, by "
                 f"{least:z.2f} ({below[0].student.label}){to} points"
             )
-        said += [f"not distinguishable from it: {and_joined(same)}"] if same else []
-        said += [f"above it: {and_joined(above)}"] if above else []
+        said += [_of_few(same, "not distinguishable from it")] if same else []
+        said += [_of_few(above, "above it")] if above else []
         found.append(f"{begin} teacher {teacher}; {'; '.join(said)}.")
     return found
+
+
+def _of_few(labels: Sequence[str], what: str) -> str:
+    """One or two models by name, of more how many they are: all must fit on a phone's first screen."""
+    if len(labels) <= 2:
+        return f"{what}: {and_joined(labels)}"
+    return f"{count_word(len(labels))} models are {what}"
 
 
 def _detectable(main: MainTable, table: ScoresTable, said: set[str]) -> list[str]:

@@ -18,9 +18,11 @@ def count_word(count: int) -> str:
     return COUNTS[count] if count < len(COUNTS) else f"{count:,}"
 
 
-def numbered(count: int, noun: str) -> str:
-    """`1 model` or `1,200 models`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def commit_text(provenance: Mapping[str, Any], digits: int) -> str:
+    """`commit 0906d9e with changes`; of an unpacked archive, `not a git checkout`."""
+    if provenance["dirty"] is None:
+        return str(provenance["commit"])
+    return f"commit {provenance['commit'][:digits]}{' with changes' if provenance['dirty'] else ''}"
 
 
 def picture_size(config: Mapping[str, Any]) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from evaluation.aggregate import MODEL_KINDS
+from evaluation.words import numbered
 from reports.run import ReportSettings
 from reports.view import View
-from reports.words import numbered
 
 
 class AuditLine(NamedTuple):

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 from evaluation.aggregate import TOTALS
 from evaluation.intervals import LEVEL
 from evaluation.records import RowSummary
+from evaluation.words import numbered
 from reports.drawing import Dot, SvgFigure, forest, plot_names, row_colour
 from reports.tables import control_sources
 from reports.view import View
-from reports.words import numbered
 
 
 class Standing(NamedTuple):
@@ -69,6 +69,10 @@ class Said(NamedTuple):
 
     row: RowSummary
     standing: Standing
+
+    def __str__(self) -> str:
+        """`Noise (55.06) is above 1 of 4 models and below 3`."""
+        return f"{self.row.label} ({self.row.totals['total'].mean:.2f}) {self.standing}"
 
 
 def said_of_controls(view: View) -> list[Said]:

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 from evaluation.dimensions import NAMES, BoundsName
 from evaluation.metrics import Metric
 from evaluation.text_only_dimensions import ON_REQUEST, TEXT_ONLY
+from evaluation.words import numbered
 from reports.drawing import SvgFigure, forest, row_dot
 from reports.published import read_published
 from reports.tables import Power, metric_marks, metric_value, power
 from reports.view import View
-from reports.words import numbered
 
 NEAR = 1.0
 """Points from an end of the scale within which every model must lie for a dimension to be saturated."""
@@ -84,11 +84,13 @@ def _inside(view: View, powers: Mapping[str, Power], full: int) -> str:
     text = scored + numbered(len(view.ranked), "model")
     if compared:
         best = max(compared, key=lambda name: compared[name].separated)
+        separated, pairs = compared[best].separated, numbered(compared[best].compared, "pair")
         none = sum(found.separated == 0 for found in compared.values())
-        text += (
-            f": {view.known[best].title} tells most apart ({compared[best].separated} of "
-            f"{compared[best].compared} pairs), {none} tell none apart"
-        )
+        if separated:
+            text += f": {view.known[best].title} tells most apart ({separated} of {pairs}), "
+            text += f"{none} {'tells' if none == 1 else 'tell'} none apart"
+        else:
+            text += f": none tells any of {pairs} apart"
     return text + (f"; {full} saturated." if full else ".")
 
 

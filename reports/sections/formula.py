@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 
 from evaluation.dimensions import DIMENSIONS, BoundsName, Dimension
+from evaluation.words import numbered
 from reports.view import View
-from reports.words import numbered
 
 GROUP_SHARES = {"quality": 80.0, "semantic": 20.0}
 

@@ -8,6 +8,7 @@ from reports.sections.controls import Said, said_of_controls
 from reports.tables import MainLine, is_made_here, suite_kind
 from reports.verdict import FEATURED, verdict_of
 from reports.view import View
+from reports.words import commit_text
 
 CEILING = "truth"
 """The control that is meant to be above every model."""
@@ -29,7 +30,8 @@ class RunFacts(NamedTuple):
     """What a run compared, for one line of small print."""
 
     date: str | None
-    commit: str
+    code: str
+    """`commit 0906d9e`."""
     models: int
     prompts: int
     seeds: str
@@ -42,7 +44,7 @@ def facts(view: View) -> RunFacts:
     seeds = sorted({prompt.keep or prompt.samples for prompt in run.prompts})
     return RunFacts(
         date=run.starts[-1].started[:10] if run.starts else None,
-        commit=run.provenance["commit"][:7] + (" with changes" if run.provenance["dirty"] else ""),
+        code=commit_text(run.provenance, 7),
         models=len(view.ranked),
         prompts=len(run.prompts),
         seeds=" or ".join(map(str, seeds)),

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from evaluation.words import numbered
 from reports.licences import LICENCE_PARTS, Licence
 from reports.view import View
-from reports.words import numbered
 
 
 def licences_section(view: View) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any
 from evaluation.aggregate import RANKED_KINDS
 from evaluation.dimensions import NAMES
 from evaluation.files import one_line
+from evaluation.words import numbered
 from reports.cost import amount
 from reports.rendering import TEXTS
 from reports.run import ReportRow, Run
 from reports.view import View
-from reports.words import numbered
 
 
 def limits_section(view: View) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from evaluation.aggregate import MODEL_KINDS
 from evaluation.dimensions import BY_NAME
 from evaluation.intervals import NEAR_END, SMALL
 from evaluation.prompts import count_prompts
+from evaluation.words import numbered
 from reports.citations import baseline_key, bibtex, cited_keys, latex_citation, with_citations
 from reports.cost import amount
 from reports.exports import latex_text, markdown_text
@@ -21,7 +22,7 @@ from reports.sections.audit import flatten
 from reports.tables import TOTAL_NAMES, is_made_here
 from reports.verdict import verdict_of
 from reports.view import View
-from reports.words import count_word, foreign, numbered
+from reports.words import count_word, foreign
 
 TRAINING_LISTS = {
     "vidprom_motion_30725_v3_w95_action_subject.txt": (

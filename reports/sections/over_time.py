@@ -11,9 +11,9 @@ from evaluation.chunks import SUMMARY, ChunkCurve, ChunkTable, chunk_frames
 from evaluation.intervals import LEVEL
 from evaluation.metrics import Metric
 from evaluation.records import PairedDifference, RowSummary
+from evaluation.words import numbered
 from reports.drawing import DASHES, MUTED, PAGE, SERIES, SvgFigure, panel_grid, plot_names, styled, to_svg
 from reports.view import View
-from reports.words import numbered
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 COLUMNS = 4

@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 from evaluation.protocol import protocol_tag
 from evaluation.protocol_moves import AS_RUN, Choice, ChosenTable, ChosenTotals
+from evaluation.words import numbered
 from reports.view import View
-from reports.words import count_word, numbered
+from reports.words import count_word
 
 
 class ChoiceText(NamedTuple):

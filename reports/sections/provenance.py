@@ -4,10 +4,11 @@ import json
 from typing import Any, NamedTuple
 
 from evaluation.prompts import count_prompts, unrendered_lines
+from evaluation.words import numbered
 from reports.beside import exports_of
 from reports.replay import MEANING, ReplayedRow
 from reports.view import View
-from reports.words import numbered
+from reports.words import commit_text
 
 
 class ReplayLine(NamedTuple):
@@ -26,10 +27,10 @@ def provenance_section(view: View) -> dict[str, Any]:
     replayed = [clip for row in (run.replay.rows if run.replay is not None else ()) for clip in row.clips]
     equal = sum(clip.outcome == "bit-equal" for clip in replayed)
     again = f"{equal} of {numbered(len(replayed), 'replayed clip')} bit-equal" if replayed else "not replayed"
-    dirty = " with uncommitted changes" if run.provenance["dirty"] else ""
+    code = commit_text(run.provenance, 12)
     return {
-        "inside": f"Commit {run.provenance['commit'][:12]}{dirty}; hashes of prompts, weights, clips and "
-        f"scores of {numbered(len(manifests), 'row')}; {again}.",
+        "inside": f"{code[0].upper()}{code[1:]}; hashes of prompts, weights, clips and scores of "
+        f"{numbered(len(manifests), 'row')}; {again}.",
         "provenance": run.provenance,
         "starts": run.starts,
         "counts": count_prompts(run.prompts),

@@ -7,6 +7,7 @@ from evaluation.aggregate import TOTALS
 from evaluation.intervals import LEVEL
 from evaluation.protocol import protocol_tag
 from evaluation.records import RowSummary
+from evaluation.words import numbered
 from reports.drawing import SvgFigure, forest, row_dot
 from reports.published import PublishedLine, read_published
 from reports.run import Run
@@ -14,7 +15,6 @@ from reports.sections.cost import cost_line, estimate_of
 from reports.speed import Speed
 from reports.tables import distilled, metric_marks, metric_value
 from reports.view import View
-from reports.words import numbered
 
 
 class SpeedColumn(NamedTuple):

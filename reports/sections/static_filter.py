@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from evaluation.words import numbered
 from reports.drawing import MUTED, SvgFigure, panel_grid, plot_names, series_style, styled, to_svg
 from reports.view import View
-from reports.words import numbered
 
 
 @styled

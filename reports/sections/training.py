@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from evaluation.intervals import SMALL
+from evaluation.words import numbered
 from reports.curves import CurveGroup, HeldOut, HeldOutLine, compare_heldout
 from reports.drawing import (
     ACCENT,
@@ -22,7 +23,7 @@ from reports.drawing import (
 from reports.run import Run
 from reports.sections.audit import flatten
 from reports.view import View
-from reports.words import and_joined, numbered
+from reports.words import and_joined
 
 
 def moving(groups: Sequence[CurveGroup]) -> list[CurveGroup]:

@@ -36,7 +36,7 @@
     found.sort(([a, one], [b, other]) => (a === null) - (b === null) || a - b || one - other);
     order = found.map(([, prompt]) => prompt);
     page = 0;
-    part("found").textContent = order.length + " of " + data.prompts.length + " prompts, " + describe[kind];
+    part("found").textContent = order.length + " of " + numbered(data.prompts.length, "prompt") + ", " + describe[kind];
     draw();
   };
   const draw = () => {

@@ -77,9 +77,9 @@ if (document.getElementById("pair-a")) {
       return row;
     }));
     const needed = data.needed[one.value + " " + other.value] || data.needed[other.value + " " + one.value] || [];
-    const amount = (count, of) => (count === null ? "no number of " : count.toLocaleString("en") + " ") + of;
+    const amount = (count, noun) => count === null ? "no number of " + noun + "s" : numbered(count, noun);
     document.getElementById("pair-power").textContent = needed.map(([points, prompts, seeds]) => "A difference of "
-      + points + (points === 1 ? " point" : " points") + " of " + data.metrics.total + " would need " + amount(prompts, "prompts") + " or " + amount(seeds, "seeds a prompt") + ".").join(" ");
+      + numbered(points, "point") + " of " + data.metrics.total + " would need " + amount(prompts, "prompt") + " or " + amount(seeds, "seed") + " a prompt.").join(" ");
     if (!lines.length) {
       const row = body.insertRow(), cell = row.insertCell();
       cell.colSpan = 6;

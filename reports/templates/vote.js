@@ -82,7 +82,7 @@ if (document.getElementById("vote")) {
     question = given || waiting.pop() || next();
     part("vote-ask").hidden = !question;
     part("vote-undo").disabled = !ballot.votes.length;
-    const count = ballot.votes.length + (ballot.votes.length === 1 ? " answer" : " answers") + (store ? " kept in this browser." : ". This browser keeps nothing: export before you close it.");
+    const count = numbered(ballot.votes.length, "answer") + (store ? " kept in this browser." : ". This browser keeps nothing: export before you close it.");
     if (!question) { part("vote-ask").hidden = false; say("No more questions. " + count); for (const button of answers) button.disabled = true; return; }
     say("Question " + (ballot.votes.length + 1) + ". " + count);
     part("vote-prompt").textContent = data.prompts[question.place].prompt;
@@ -142,7 +142,7 @@ if (document.getElementById("vote")) {
     const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
     make("a", { href: url, download: "votes-" + suite + "-" + ballot.voter + ".json" }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10000);
-    say(ballot.votes.length + " answers exported as votes-" + suite + "-" + ballot.voter + ".json; you can go on.");
+    say(numbered(ballot.votes.length, "answer") + " exported as votes-" + suite + "-" + ballot.voter + ".json; you can go on.");
   };
   const open = () => {
     if (!box.hidden) return;

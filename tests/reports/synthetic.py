@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from baselines.spec import load_baseline
 from evaluation.aggregate import AggregateSettings, aggregate
@@ -35,7 +36,7 @@ from evaluation.records import (
     write_jsonl,
 )
 from evaluation.second_scores import seen_prompts
-from evaluation.selection import hashes_of
+from evaluation.selection import first_samples, hashes_of
 from evaluation.variance import variance_table
 from reports.cost import CostEstimate
 from reports.curves import HeldOut
@@ -61,6 +62,21 @@ ROWS = {
     "truth": ("Rendered truth", "control", 0.38),
     "noise": ("Noise", "control", -0.45),
 }
+SAMPLES: dict[str, int] = {}
+"""Rows of which only the first so many samples of each prompt are there."""
+NINE_MODELS = {
+    "raven": ("RAVEN", 0.12),
+    "cm_grpo": ("RAVEN + CM-GRPO", 0.15),
+    "causvid": ("CausVid (3-step)", -0.25),
+    "causvid_4step": ("CausVid (4-step)", -0.28),
+    "self_forcing": ("Self Forcing", 0.10),
+    "reward_forcing": ("Reward Forcing", 0.155),
+    "causal_forcing": ("Causal Forcing (chunk-wise)", 0.152),
+    "longlive": ("LongLive 1.0", 0.02),
+    "rolling_forcing": ("Rolling Forcing", -0.05),
+}
+"""Those of the toybox suite, as it calls them: none leads, so that much is to be said."""
+TEACHER = ("Wan2.1 1.3B, 50 steps (guidance 3), first sample of each prompt", "teacher")
 KINDS = {
     "move": NAMES[:2] + NAMES[3:8] + ("color", "scene", "overall_consistency"),
     "pair": ("multiple_objects", "spatial_relationship", "overall_consistency"),
@@ -113,11 +129,11 @@ def report_settings() -> dict[str, Any]:
     baselines = {
         row: load_baseline(ROOT / f"baselines/{row}.yaml")
         for row, (_, kind, _) in ROWS.items()
-        if kind == "native"
+        if kind != "control"
     }
     for row, (label, kind, _) in ROWS.items():
         rows[row] = {"label": label, "kind": kind}
-        if kind == "native":
+        if kind != "control":
             baseline = baselines[row]
             rows[row] |= {
                 "settings": settings_in_use(SUITE, baseline),
@@ -133,11 +149,25 @@ def report_settings() -> dict[str, Any]:
         "scores": dict.fromkeys(NAMES, 0.8),
         "scores_source": "models/embedded/base.json",
     }
+    in_suite = {row: baseline for row, baseline in baselines.items() if row in SUITE.baselines}
     return {
         "suite": "toybox", "label": "Toybox suite: tiny models in a procedural world", "bounds": "toybox",
         "clips_budget_mb": 12, "rows": rows, "config": SUITE.model_dump(mode="json"),
-        "licences": [line.model_dump() for line in licences_of(ROOT, SUITE, baselines)],
+        "licences": [line.model_dump() for line in licences_of(ROOT, SUITE, in_suite)],
     }  # fmt: skip
+
+
+def add_models(patch: pytest.MonkeyPatch, *others: str) -> None:
+    """NINE_MODELS, and `others` below all of them."""
+    below = {row: (f"Another model {n}", -0.3 - 0.02 * n) for n, row in enumerate(others, 1)}
+    for row, (label, lead) in (NINE_MODELS | below).items():
+        patch.setitem(ROWS, row, (label, "native", lead))
+
+
+def add_teacher(patch: pytest.MonkeyPatch, lead: float) -> None:
+    """The toybox suite's teacher, as good as a row of that lead, with one sample of each prompt."""
+    patch.setitem(ROWS, "wan_teacher_guidance3", (*TEACHER, lead))
+    patch.setitem(SAMPLES, "wan_teacher_guidance3", 1)
 
 
 def _value(row: str, dimension: str, prompt: str, sample: int) -> float:
@@ -197,7 +227,8 @@ def _second_scores(folder: Path, listed: list[Prompt], filters: list[FilteredSet
     found = []
     for kept in filters:
         if ROWS[kept.row][1] != "control":
-            seen = [prompt for prompt in seen_prompts("unfiltered", listed) if prompt.id.startswith("still")]
+            shown = first_samples(listed, kept.samples)
+            seen = [prompt for prompt in seen_prompts("unfiltered", shown) if prompt.id.startswith("still")]
             clips = tuple(
                 ClipScore(
                     clip_id=clip_id(p.id, s),
@@ -222,7 +253,8 @@ def _second_scores(folder: Path, listed: list[Prompt], filters: list[FilteredSet
 def _plan(**more: Any) -> AggregateSettings:
     rows: dict[str, Any] = {row: {"label": label, "kind": kind} for row, (label, kind, _) in ROWS.items()}
     for row, (_, kind, _) in ROWS.items():
-        if kind == "native":
+        rows[row]["samples"] = SAMPLES.get(row)
+        if kind != "control":
             rows[row]["protocol"] = {"prompts": "extended", "text": "short"}
     settings = {"bounds": "toybox", "dimensions": NAMES, "draws": 1000, "seed": 0, "rows": rows}
     return AggregateSettings.model_validate(settings | more)
@@ -240,7 +272,7 @@ def picture(row: str, prompt: str, frames: int, size: int) -> np.ndarray:
 
 
 def _write_clips(folder: Path, row: str, listed: list[Prompt], embedded: int, frames: int, size: int) -> None:
-    native = ROWS[row][1] == "native"
+    native = ROWS[row][1] != "control"
     clips, timings = [], []
     for n, prompt in enumerate(listed):
         for sample in range(prompt.samples):
@@ -405,15 +437,23 @@ def make_results(
     filters = []
     for row in ROWS:
         motion = (0.1, 0.9, 0.2, 1.4, 0.3) if row != "rolling_forcing" else (0.8, 0.9, 0.2, 1.4, 0.9)
+        shown = first_samples(listed, SAMPLES.get(row))
+        (wanted,) = (prompt for prompt in shown if prompt.keep is not None)
+        motion = motion[: wanted.samples]
         static = tuple(value < 0.5 for value in motion)
-        kept = tuple(i for i, still in enumerate(static) if still)[:2]
+        kept = tuple(i for i, still in enumerate(static) if still)[: wanted.keep]
         outcome = FilteredPrompt(
-            prompt_id="still_00", motion=motion, static=static, kept=kept, short=2 - len(kept)
+            prompt_id=wanted.id, motion=motion, static=static, kept=kept, short=(wanted.keep or 0) - len(kept)
         )
-        all_kept = {p.id: kept if p.keep else tuple(range(p.samples)) for p in listed}
-        _write_clips(folder, row, listed, embedded, frames, size)
+        all_kept = {p.id: kept if p.keep else tuple(range(p.samples)) for p in shown}
+        _write_clips(folder, row, shown, embedded, frames, size)
         inputs = hashes_of(folder / "prompts/prompts.jsonl", folder / f"clips/{row}/manifest.jsonl")
-        filters.append(FilteredSet(row=row, inputs=inputs, threshold=0.5, filtered=(outcome,), kept=all_kept))
+        filters.append(
+            FilteredSet(
+                row=row, inputs=inputs, threshold=0.5, filtered=(outcome,), kept=all_kept,
+                samples=SAMPLES.get(row),
+            )
+        )  # fmt: skip
         write_json(folder / "filter" / f"{row}.json", filters[-1])
     _write_training(folder)
     _write_benchmarks(folder)

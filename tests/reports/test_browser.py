@@ -6,6 +6,7 @@ Chromium is Debian's; Playwright brings none of its own here.
 
 import itertools
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -144,12 +145,35 @@ def test_page_is_quiet_and_fits(browser: Browser, reports: Reports, width: int, 
     tab.context.close()
 
 
+@pytest.fixture(scope="module")
+def longest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with all that the toybox suite's first screen can have to say: nine models none of which leads,
+    RAVEN and CM-GRPO apart from the top, a teacher, a warning from the controls.
+    """
+    folder = tmp_path_factory.mktemp("longest")
+    with pytest.MonkeyPatch.context() as patch:
+        synthetic.add_models(patch)
+        synthetic.add_teacher(patch, 0.15)
+        patch.setitem(synthetic.ROWS, "noise", ("Truth, first frame frozen", "control", 0.0))
+        scores = synthetic.make_results(folder, embedded=0, draws=2500)
+        return run_script(folder, scores, synthetic.report_settings())
+
+
 @pytest.mark.parametrize(("width", "height"), [(1440, 800), (768, 1024), (390, 844)])
-def test_the_verdict_fits_one_screen(browser: Browser, reports: Reports, width: int, height: int) -> None:
+def test_the_verdict_fits_one_screen(browser: Browser, longest: Path, width: int, height: int) -> None:
     """Headline, sentences and every line of models stand on the first screen; totals, ranks, figures and
     differences are all visible there, and nothing is wider than it.
     """
-    tab = Tab(browser, reports.alone, width)
+    tab = Tab(browser, longest, width)
+    said = tab.page.locator("header").inner_text()
+    for sentence in (
+        "No model leads:",
+        "RAVEN: rank",
+        "RAVEN + CM-GRPO: rank",
+        "Cost of dist",
+        "Warning from",
+    ):
+        assert sentence in said
     for part in ("h1", ".lead", "#verdict-table tbody tr"):
         for box in (found.bounding_box() for found in tab.page.locator(part).all()):
             assert box is not None, part
@@ -158,7 +182,7 @@ def test_the_verdict_fits_one_screen(browser: Browser, reports: Reports, width: 
             assert box["x"] + box["width"] <= width, part
     for cell in ("total", "ranks", "plot", "gap"):
         assert all(found.is_visible() for found in tab.page.locator(f"#verdict-table td.{cell}").all()), cell
-    assert tab.page.locator("#verdict-table td.plot circle").count() == 4
+    assert tab.page.locator("#verdict-table td.plot circle").count() == 8
     tab.context.close()
 
 
@@ -680,6 +704,8 @@ def test_two_rows_are_compared_in_both_directions(browser: Browser, reports: Rep
     assert total()[:5] == ["Toybox-Total", f"{-pair[3]:+.2f}", f"{-pair[5]:+.1f}", "to", f"{-pair[4]:+.1f}"]
     needed = page.locator("#pair-power")
     expect(needed).to_contain_text(f"would need {data['needed']['raven longlive'][0][1]:,} prompts or ")
+    assert page.evaluate("[numbered(1, 'seed'), numbered(1200, 'seed')]") == ["1 seed", "1,200 seeds"]
+    assert re.findall(r"\b1 \w+s\b", needed.inner_text()) == []
     other.select_option("longlive")
     expect(needed).to_be_empty()
     expect(page.locator("#compare-table tbody")).to_have_text("Choose two different rows.")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.cost import amount, measure_cost
+from reports.cost import LOOSE_FILES, WRITTEN_LAST, amount, measure_cost
 from reports.sections.cost import cost_line, stage_lines
 from tests.reports import synthetic
 from workflow.planning.banner import planned_prompts
@@ -36,6 +36,9 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "clips/raven/mp4/b.mp4").symlink_to("a.mp4")
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/x.log").write_bytes(bytes(9_000_000))
+    (tmp_path / "starts.jsonl").write_bytes(bytes(250_000))
+    for name in WRITTEN_LAST:
+        (tmp_path / name).write_bytes(bytes(7_000_000))
     return tmp_path
 
 
@@ -50,6 +53,8 @@ def test_cores_are_counted_by_wall_time_and_number(folder: Path) -> None:
     assert found.rows == {"raven": {"train": 800, "sample": 11, "score": 35}}
     assert found.disk_mb["clips"] == found.row_disk_mb["raven"] == pytest.approx(1.5, abs=1e-3)
     assert found.disk_mb["logs"] == pytest.approx(9.0, abs=1e-3)  # all of the folder
+    assert found.disk_mb[LOOSE_FILES] == pytest.approx(0.25, abs=1e-3)  # without the report's own
+    assert sum(found.disk_mb.values()) == pytest.approx(10.75, abs=0.01)
 
 
 def test_gpus_are_counted_by_wall_time_and_number(folder: Path) -> None:
@@ -98,7 +103,7 @@ def test_sentence_of_the_main_table(folder: Path) -> None:
     """Units that a person reads; without a note of the start it says so; without benchmarks there is none."""
     measured = measure_cost(folder, (), {"device": "cpu"}, {})
     assert cost_line(synthetic.start().estimate, measured) == (
-        "This run took 2.1 core-minutes and 10.5 MB of disk, 1.5 MB of it clips; estimated at its start: "
+        "This run took 2.1 core-minutes and 10.8 MB of disk, 1.5 MB of it clips; estimated at its start: "
         "13.2 core-minutes and 20.0 MB of clips."
     )
     assert "no estimate was noted" in str(cost_line(None, measured))

@@ -29,6 +29,7 @@ from evaluation.records import (
 )
 from evaluation.variance import VarianceTable
 from reports.clips_beside import beside_clips
+from reports.cost import WRITTEN_LAST
 from reports.page import SECTIONS, render_page, render_section
 from reports.published import read_published
 from reports.run import ReportSettings, Run, read_run
@@ -488,6 +489,12 @@ def test_same_inputs_give_the_same_record(results: tuple[Path, str]) -> None:
     """Guards against times and dictionary orders in run.json. The page is made from it alone, see below."""
     found = with_checksum(run_of(results[0]).model_dump_json() + "\n")
     assert found == (results[0] / "run.json").read_text(encoding="utf-8")
+
+
+def test_files_of_the_report_are_those_that_its_cost_leaves_out(results: tuple[Path, str]) -> None:
+    """Guards against a disk that grows from one report to the next."""
+    files = {path.name for path in results[0].iterdir() if path.is_file()}
+    assert files - {"starts.jsonl"} == set(WRITTEN_LAST)
 
 
 def test_a_cell_without_variance_says_so(finished_run: Run) -> None:

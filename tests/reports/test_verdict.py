@@ -26,6 +26,7 @@ from evaluation.records import (
 )
 from reports.page import render_section
 from reports.run import Run
+from reports.sections.methods import methods_markdown
 from reports.terminal import terminal_text
 from reports.verdict import verdict_of
 from reports.words import p_text
@@ -244,6 +245,21 @@ def test_the_first_screen_names_what_it_shows(finished_run: Run) -> None:
     assert "differs" not in re.sub(r'<p class="quiet".*', "", tied, flags=re.DOTALL)
 
 
+def test_the_first_screen_says_how_long_clips_are_and_which_code_made_them(finished_run: Run) -> None:
+    """Guards against "81 frames" of a minute of video, and "commit not a g" of an unpacked archive."""
+    config = finished_run.settings.config
+    minute = config | {"clip": config["clip"] | {"pixel_frames": 957}}
+    settings = finished_run.settings.model_copy(update={"config": minute})
+    archive = finished_run.provenance | {"commit": "not a git checkout", "dirty": None}
+    run = finished_run.model_copy(update={"settings": settings, "provenance": archive})
+    html = render_section(run, "header")
+    assert "Procedural videos of 957 frames of" in html
+    assert "2026-01-01 &middot; not a git checkout &middot; 5 models" in html
+    assert "raven-bench (not a git checkout), with" in methods_markdown(run)
+    official = run.model_copy(update={"settings": settings.model_copy(update={"bounds": "vbench"})})
+    assert "They last 957 frames at 16 fps (59.81 s). Only" in render_section(official, "header")
+
+
 def test_a_long_table_shows_the_highest_and_ours(finished_run: Run) -> None:
     """Ten of thirteen rows, and RAVEN at the end of them; the others are counted. One row needs no table."""
     totals: Totals = {f"m{n}": 80.0 - n for n in range(12)} | {"raven": 50.0}
@@ -370,19 +386,39 @@ TAUGHT: list[tuple[Totals, str, str]] = [
     ),
     ({"a": 79.0, "b": 81.0, "t": 83.0}, "a:t", "one of two models stands below it, by 4.00 (A) points; not"),
     ({"a": 79.0, "b": 81.0, "t": 83.0}, "", "teacher T; not distinguishable from it: B and A."),
+    (
+        {"a": 79.0, "b": 81.0, "c": 82.9, "d": 82.0, "t": 83.0}, "a:t",
+        "one of four models stands below it, by 4.00 (A) points; three models are not distinguishable from "
+        "it.",
+    ),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("rows", "different", "sentence"), TAUGHT)
 def test_what_distillation_cost_is_one_sentence(rows: Totals, different: str, sentence: str) -> None:
-    """The teacher is named in it and nowhere else: it is neither ranked nor at the top."""
+    """The teacher is named in it alone, without its settings: it is neither ranked nor at the top."""
     table = made_table(rows, different)
-    teacher = table.rows[-1].model_copy(update={"kind": "teacher", "ranks": {}})
+    label = "T, 50 steps, first sample of each prompt"
+    teacher = table.rows[-1].model_copy(update={"kind": "teacher", "ranks": {}, "label": label})
     table = table.model_copy(update={"rows": (*table.rows[:-1], teacher)})
     said = verdict_of(table)
     (cost,) = [one for one in said.others if one.startswith("Cost of distillation: ")]
     assert sentence in cost
-    assert not any(" T " in one for one in said.sentences if one != cost)
+    assert not any("T, 50" in one for one in said.sentences)
     incomplete = teacher.model_copy(update={"total": None, "incomplete": "15 of 16"})
     table = table.model_copy(update={"rows": (*table.rows[:-1], incomplete)})
     assert not [one for one in verdict_of(table).sentences if "distillation" in one]
+
+
+def test_teachers_that_are_called_alike_are_told_apart() -> None:
+    """Guards against one name for two: those of one size differ in what stands behind their comma."""
+    table = made_table({"a": 79.0, "t": 83.0, "u": 84.0}, "a:t a:u")
+    labels = {"t": "T, 50 steps", "u": "T, 100 steps"}
+    rows = [
+        row.model_copy(update={"kind": "teacher", "ranks": {}, "label": labels[row.row]})
+        if row.row in labels
+        else row
+        for row in table.rows
+    ]
+    said = " ".join(verdict_of(table.model_copy(update={"rows": tuple(rows)})).others)
+    assert all(f"A minus its teacher {label}, " in said for label in labels.values())

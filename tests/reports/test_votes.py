@@ -8,8 +8,11 @@ import pytest
 
 from evaluation.files import file_sha256
 from evaluation.votes import run_id
-from reports.page import render_section
-from reports.run import read_run
+from reports.page import render_page, render_section
+from reports.run import Run, read_run
+from reports.sections.limits import not_comparable
+from reports.sections.methods import methods_markdown
+from reports.terminal import terminal_text
 from tests.reports import synthetic
 from tests.reports.synthetic import ROOT, settings_of
 from workflow.scripts import votes
@@ -19,7 +22,8 @@ RANKED = [row for row, (_, kind, _) in synthetic.ROWS.items() if kind == "native
 
 def write_ballot(finished: Path, folder: Path, voter: str, answers: str = "llrt", **changes: object) -> Path:
     """A votes file on the first two rows: left, right or tie, an answer a prompt."""
-    clips = {row: file_sha256(finished / f"clips/{row}/manifest.jsonl") for row in RANKED}
+    rows = [row for row in RANKED if row in synthetic.ROWS]
+    clips = {row: file_sha256(finished / f"clips/{row}/manifest.jsonl") for row in rows}
     cast = [
         {"prompt": f"move_{n:02d}", "sample": 0, "left": RANKED[0], "right": RANKED[1], "seconds": 1.5,
          "answer": {"l": "left", "r": "right", "t": "tie"}[answer]}
@@ -58,7 +62,7 @@ def test_the_command_merges_and_keeps_votes(
         (folder / name).symlink_to(finished / name)
     files = [str(write_ballot(finished, tmp_path, voter)) for voter in ("ada", "bob")]
     assert votes.main([*files, "--results", str(folder), "--json", str(tmp_path / "all.json")]) == 0
-    assert "Votes: 8 on 4 prompts, 2 of them ties. Voters: 2 (ada, bob)." in capsys.readouterr().out
+    assert "Votes: 8 on 4 prompts, 2 ties among them. Voters: 2 (ada, bob)." in capsys.readouterr().out
     assert json.loads((tmp_path / "all.json").read_text())["votes"] == 8
     assert votes.main([files[0], "--results", str(folder), "--add"]) == 0
     assert votes.main([*files, "--results", str(folder), "--add"]) == 0
@@ -75,3 +79,41 @@ def test_the_command_merges_and_keeps_votes(
     assert len(said) == 1 and "votes on suite tiny, expected toybox" in said[0]
     assert votes.main([files[0], "--results", str(tmp_path / "nowhere")]) == 1
     assert "build its report first" in capsys.readouterr().err
+
+
+def test_one_of_a_thing_is_no_plural(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against "1 pairs" and "1 ties": two models, one control, one voter's tie, in every text."""
+    few = {row: synthetic.ROWS[row] for row in ("raven", "cm_grpo", "truth")}
+    monkeypatch.setattr(synthetic, "ROWS", few)
+    scores = synthetic.make_results(tmp_path)
+    files = [write_ballot(tmp_path, tmp_path, "ada", "t")]
+    run = read_run(scores, tmp_path, settings_of(), ROOT, votes=files)
+    texts = [
+        render_page(run),
+        methods_markdown(run),
+        terminal_text(run),
+        *not_comparable(run, published=True),
+        votes.votes_text(run.votes, run.table) if run.votes else "",
+    ]
+    assert "1 blind vote of 1 voter (ada) on 1 prompt; 1 tie counts half" in texts[0]
+    for text in texts:
+        shown = re.sub(r"<(script|style).*?</\1>|<[^>]+>", " ", text, flags=re.DOTALL)
+        assert re.findall(r"(?<![\w.,-])1 [a-z]*[a-rt-z]s\b.{0,20}", shown) == []
+
+
+def test_dimensions_that_tell_nothing_are_not_ranked_by_what_they_tell(finished_run: Run) -> None:
+    """Guards against "subject consistency tells most apart (0 of 36 pairs)"."""
+    said = [
+        re.findall(r"<summary>.*?<span>(\d+ dimensions of .*?)</span>", render_page(run))
+        for run in (
+            finished_run,
+            finished_run.model_copy(update={"table": finished_run.table.model_copy(update={"pairs": tuple(
+                pair.model_copy(update={"holm": 1.0}) for pair in finished_run.table.pairs
+            )})}),
+        )
+    ]  # fmt: skip
+    (first,) = said[0]
+    assert re.match(
+        r"16 dimensions of 5 models: .* tells most apart \([1-9]\d* of 10 pairs\), \d+ tell", first
+    )
+    assert said[1] == ["16 dimensions of 5 models: none tells any of 10 pairs apart."]

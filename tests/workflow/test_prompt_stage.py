@@ -79,6 +79,13 @@ def test_a_list_takes_the_dimensions_that_need_no_facts(tmp_path: Path) -> None:
         ("cross", 1, mine.dimensions),
     ]
     assert "3 lines, 3 distinct prompts, 4 clips per row" in start_banner(mine, prompts)
+    weights = {"causvid": "models/embedded/causvid.safetensors"}
+    chosen = mine.model_copy(update={"baselines": ("causvid",), "controls": (), "weights": weights})
+    assert "raven" in chosen.train
+    assert start_banner(chosen, prompts[1:2]).endswith(
+        ": 1 line, 1 distinct prompt, 1 clip per row; 1 baseline (0 trained here) and 0 controls, 1 clip, "
+        f"{len(mine.dimensions)} dimensions."
+    ), "trained are those of the chosen rows"
     first, second = start_notices(mine, prompts, ROOT)
     assert "mine.csv (sha256 " in first
     assert "4 of 16 dimensions" in first

@@ -17,6 +17,7 @@ from evaluation.records import Prompt
 from evaluation.selection import first_samples
 from evaluation.suite_prompts import NAMED_BY_PROMPT, suite_prompts
 from evaluation.text_only_dimensions import TEXT_ONLY_CONTROLS
+from evaluation.words import numbered
 from models.training.launch import compute_capabilities, count_gpus, has_address, plan_launch
 from reports.scrubbing import scrub, scrub_command
 from reports.starts import Start
@@ -231,6 +232,7 @@ def start_notices(suite: Suite, prompts: Sequence[Prompt], root: Path) -> list[s
 def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
     """Prompts, rows, clips and dimensions of a run."""
     counts = count_prompts(prompts)
+    trained = sum(row in suite.train for row in suite.baselines)
     outside = sum(not suite.has_weights(row) for row in suite.baselines)
     elsewhere = f", {outside} external or imported, whose own time is not counted" if outside else ""
     alone = f", {len(suite.without_clips)} of scores alone" if suite.without_clips else ""
@@ -239,9 +241,9 @@ def start_banner(suite: Suite, prompts: Sequence[Prompt]) -> str:
         for row in suite.rows_with_clips
     )
     return (
-        f"Suite {suite.suite}: {counts}; {len(suite.baselines)} baselines ({len(suite.train)} trained "
-        f"here{elsewhere}{alone}) and {len(suite.controls)} controls, "
-        f"{clips:,} clips, {len(suite.dimensions)} dimensions."
+        f"Suite {suite.suite}: {counts}; {numbered(len(suite.baselines), 'baseline')} ({trained} trained "
+        f"here{elsewhere}{alone}) and {numbered(len(suite.controls), 'control')}, "
+        f"{numbered(clips, 'clip')}, {numbered(len(suite.dimensions), 'dimension')}."
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from snakemake.logging import logger  # type: ignore[import-untyped]
 
 from evaluation.records import Prompt
+from evaluation.words import numbered
 from models.training.launch import count_gpus
 from reports.cost import read_stages
 from reports.starts import note_start
@@ -200,7 +201,7 @@ class RunEvents:
         begin = f"To do for suite {self.suite.suite}"
         if not prompts:
             more = "what they cost can be said when its prompts are here (raven-bench fetch)"
-            return f"{begin}: {counts.total()} jobs; {more}."
+            return f"{begin}: {numbered(counts.total(), 'job')}; {more}."
         left = jobs_left(self.workflow.dag, finished=every)
         time = about(self._pace(prompts).time_left(left, {}, self.slots))
         with_ = (

@@ -19,6 +19,7 @@ from pathlib import Path
 from evaluation.command import command, run
 from evaluation.records import Interval, ScoresTable, read_json, write_json
 from evaluation.votes import VoteSummary, read_ballot, votes_of_run
+from evaluation.words import numbered
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -36,26 +37,29 @@ def votes_text(found: VoteSummary, table: ScoresTable) -> str:
     width = max((len(labels[row.row]) for row in found.rows), default=0)
     alpha = "not known" if found.alpha is None else f"{found.alpha:.2f}"
     lines = [
-        f"Votes: {found.votes} on {found.prompts} prompts, {found.ties} of them ties. "
+        f"Votes: {found.votes} on {numbered(found.prompts, 'prompt')}, {numbered(found.ties, 'tie')} among "
+        "them. "
         f"Voters: {len(found.voters)} ({', '.join(found.voters)}).",
-        f"Agreement between voters (Krippendorff's alpha, {found.shared} questions answered by several): "
-        f"{alpha}",
+        f"Agreement between voters (Krippendorff's alpha, {numbered(found.shared, 'question')} answered by "
+        f"several): {alpha}",
         "",
         "Won, % (ties as half), 95 % intervals over voters and prompts; Bradley-Terry strength, log-odds",
         *(
-            f"  {labels[row.row]:{width}}  {cell(row.won, 0):16} {cell(row.strength, 2):22} {row.votes} votes"
+            f"  {labels[row.row]:{width}}  {cell(row.won, 0):16} {cell(row.strength, 2):22} "
+            f"{numbered(row.votes, 'vote')}"
             for row in found.rows
         ),
         "",
         "Pairs, % for the first",
         *(
-            f"  {labels[pair.a]} over {labels[pair.b]}: {cell(pair.won, 0)}, {pair.votes} votes"
+            f"  {labels[pair.a]} over {labels[pair.b]}: {cell(pair.won, 0)}, {numbered(pair.votes, 'vote')}"
             for pair in found.pairs
         ),
         "",
         "Dimensions: % of decided votes with the sign of the scores; rank correlation",
         *(
-            f"  {one.dimension:24} {cell(one.agrees, 0):16} {cell(one.correlation, 2):22} {one.votes} votes"
+            f"  {one.dimension:24} {cell(one.agrees, 0):16} {cell(one.correlation, 2):22} "
+            f"{numbered(one.votes, 'vote')}"
             for one in found.dimensions
             if one.votes
         ),
