@@ -44,7 +44,9 @@ def hostile_runs(finished: Path) -> list[tuple[list[str], Run]]:
     rows = synthetic.report_settings()["rows"]
     for first in range(0, len(texts), len(rows)):
         own = dict(zip(rows, (texts[first:] + texts)[: len(rows)], strict=True))
-        kinds = {name: {"label": text, "citation": text, "licence": text} for name, text in own.items()}
+        kinds = {
+            name: dict.fromkeys(("label", "citation", "licence", "note"), text) for name, text in own.items()
+        }
         some = next(iter(own.values()))
         found = run_of(finished, rows={n: row | kinds[n] for n, row in rows.items()}, note=some, label=some)
         lines = [row.model_copy(update={"label": own.get(row.row, row.label)}) for row in found.table.rows]

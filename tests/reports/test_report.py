@@ -651,6 +651,15 @@ def test_audit_shows_only_settings_that_were_in_use() -> None:
     assert "ema_dtype" in shown["cache"]
 
 
+def test_the_audit_has_the_notes_of_rows(finished_run: Run) -> None:
+    """What its settings alone do not say, once, under its label."""
+    noted = {"raven": finished_run.settings.rows["raven"].model_copy(update={"note": "Window 12 is ours"})}
+    settings = finished_run.settings.model_copy(update={"rows": finished_run.settings.rows | noted})
+    html = render_section(finished_run.model_copy(update={"settings": settings}), "audit")
+    assert html.count(f"{noted['raven'].label}: Window 12 is ours.") == 1
+    assert "Window 12" not in render_section(finished_run, "audit")
+
+
 def test_audit_says_in_words_what_a_row_of_2026_does() -> None:
     """Lists for each chunk, sizes of chunks, noisy context and draws over the clip, beside a plain row."""
     from baselines.spec import load_baseline

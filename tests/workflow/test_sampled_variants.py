@@ -101,6 +101,9 @@ def test_every_table_says_what_a_row_is(frontier: Suite) -> None:
     assert rows["causal_rcm_c3_2step_fp8_tiny"]["settings"]["precision"] == "fp8"
     assert rows["causal_rcm_c3_2step_fp8_tiny"]["settings"]["decoder"] == "tiny"
     assert "decoder" not in rows["causal_rcm_c3_2step"]["settings"]
+    for row in ("causal_rcm_c3_2step", "causal_rcm_c3_2step_fp8_tiny"):
+        assert "not the released precision" in rows[row]["note"]
+        assert "The project knows no sha256 of its file" in rows[row]["note"]
 
 
 def test_variants_bring_no_files_but_the_small_decoder(frontier: Suite) -> None:

@@ -137,7 +137,7 @@ def held_slots(suite: Suite, baselines: Baselines) -> dict[str, int]:
 def _note_of(suite: Suite, baseline: Baseline, row: str) -> str | None:
     """What the audit says of a native row beside its settings."""
     notes = [baseline.note] if baseline.note else []
-    if str(suite.weights.get(row)).startswith(FETCHED_FOLDER) and baseline.weights.sha256 is None:
+    if str(suite.weights.get(suite.original(row))).startswith(FETCHED_FOLDER) and not baseline.weights.sha256:
         notes.append("The project knows no sha256 of its file: what was fetched first is pinned")
     return ". ".join(notes) or None
 
