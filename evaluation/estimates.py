@@ -133,21 +133,18 @@ class Estimate(NamedTuple):
         a mean lies near an end of its scale or the plain one would leave it. Nothing lies beyond the scale.
         Rows that are equal on every prompt, away from the ends, are taken for the same.
         """
-        low, high = self.plain(design, level)
         if self.ends is None:
-            return Range(low, high)
+            return self.plain(design, level)
         if self.unseen is not None:
+            low, high = self.plain(design, level)
             below, above = (normal_quantile(level) * error for error in self.unseen)
             low = self.mean - math.hypot(self.mean - low, below)
-            high = self.mean + math.hypot(high - self.mean, above)
-        elif self.rows is None:
-            if self._near_end(design, low, high):
-                return self._bounded(design, level)
-        elif any(row._near_end(design, *row.plain(design, level)) for row in self.rows):
-            if self._error(design).se < ALIKE:
-                return self._bounded(design, level)
-            low, high = self._of_both(design, level)
-        return self._cut(low, high)
+            return self._cut(low, self.mean + math.hypot(high - self.mean, above))
+        if not any(found._near_end(design, level) for found in self.rows or (self,)):
+            return self._cut(*self.plain(design, level))
+        if self.rows is None or self._error(design).se < ALIKE:
+            return self._bounded(design, level)
+        return self._cut(*self._of_both(design, level))
 
     def _of_both(self, design: Design, level: float) -> Range:
         """Of a difference, from the intervals of its rows and how far these go together."""
@@ -167,13 +164,15 @@ class Estimate(NamedTuple):
         error = linear_error(self.influence, design.strata, self.prompts)
         return error._replace(se=error.se / (self.ends[1] - self.ends[0]))
 
-    def _near_end(self, design: Design, low: float, high: float) -> bool:
+    def _near_end(self, design: Design, level: float) -> bool:
         """Whether the plain interval of a mean is too narrow, or leaves the scale."""
         assert self.ends is not None, "only of what has a scale"
         (bottom, top), known = self.ends, self._error(design)
         share = (self.mean - bottom) / (top - bottom)
-        inside = known.se >= ALIKE and bottom <= low and high <= top
-        return not inside or effective_trials(share, known) * min(share, 1.0 - share) < NEAR_END
+        if known.se < ALIKE or effective_trials(share, known) * min(share, 1.0 - share) < NEAR_END:
+            return True
+        low, high = self.plain(design, level)
+        return low < bottom or high > top
 
     def _bounded(self, design: Design, level: float) -> Range:
         assert self.ends is not None, "only of what has a scale"
