@@ -653,6 +653,8 @@ def test_every_method_takes_given_noise(wan: Wan, name: str) -> None:
     generators = {seed: torch.Generator().manual_seed(seed) for _, _, seed in log.draws}
     recording = [torch.randn(d.shape, dtype=d.dtype, generator=generators[d.seed]) for d in log.draws]
     assert torch.equal(clip(sampler.recorded_noise(recording)), upstream)
+    other_axes = [draw[0] if draw.dim() == 5 else draw[None] for draw in recording]
+    assert torch.equal(clip(sampler.recorded_noise(other_axes)), upstream)
     with pytest.raises(
         ValueError, match=f"holds {len(recording) - 1} draws but draw number {len(recording)}"
     ):
