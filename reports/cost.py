@@ -43,7 +43,7 @@ ON_GPU = ("train", "sample", "external", "filter", "score")
 """Rules whose parts and shards hold GPUs where a suite runs on some. Joining parts holds none, but a core."""
 WHOLE_ON_GPU = ("train", "score_heldout", "between_pieces")
 """Jobs of one row that hold GPUs."""
-UNSEEN = (None, "", "-", "NA")
+UNMEASURED = (None, "", "-", "NA")
 LOOSE_FILES = "files beside these"
 WRITTEN_LAST = (
     "report.html", "run.json", "table.csv", "pairs.csv", "chunks.csv", "table.md", "table.tex",
@@ -113,7 +113,7 @@ class _Benchmark(NamedTuple):
     def memory_mb(self) -> list[float]:
         """Without jobs that were too short to be measured, for which Snakemake writes NA or -."""
         texts = (line.get("max_rss") for line in self.lines)
-        return [self._number(text) for text in texts if text not in UNSEEN]
+        return [self._number(text) for text in texts if text not in UNMEASURED]
 
     def _number(self, text: str | None) -> float:
         if text is None or not re.fullmatch(r"[0-9]+(\.[0-9]+)?(e[-+]?[0-9]{1,2})?", text):

@@ -82,8 +82,8 @@ TOLD_APART_BY_WEIGHTS = {
 }
 """Rows whose sampler is another's."""
 IN_FLOAT32_ONLY = {name for name in BASELINES if name.startswith(("causal_rcm", "sgf_plus"))}
-"""Rows whose released roundings are not ours (baselines/methods.md#causal-rcm), and those of two sets of
-weights, which round as SGF's; test_build.py has them."""
+"""Rows whose released roundings are not ours (baselines/methods.md#causal-rcm; test_causal_rcm.py has ours),
+and those of two sets of weights, which round as SGF's; test_build.py has them."""
 
 
 class NaiveSampler:

@@ -406,8 +406,8 @@ def total_difference_coverage(case: str, sets: int = SETS // 4) -> float:
 
 @pytest.mark.parametrize("case", TOTAL_DIFFERENCES)
 def test_intervals_of_differences_of_totals_cover_as_the_page_says(case: str) -> None:
-    (said,) = [one for one in README.read_text().splitlines() if one.startswith(f"| {case} |")]
     """They go with the tests of totals, and do not know what saturated dimensions leave unseen."""
+    (said,) = [one for one in README.read_text().splitlines() if one.startswith(f"| {case} |")]
     assert total_difference_coverage(case, SETS // 8) == pytest.approx(numbers(said)[0], abs=5.0)
 
 

@@ -10,16 +10,17 @@ from pathlib import Path
 from evaluation.command import command, run
 from evaluation.files import write_text
 from evaluation.records import read_json
+from evaluation.words import numbered
 from reports.page import render_page
 from reports.run import Run
 
 
 def rebuild(flags: argparse.Namespace) -> None:
     """Read the record and write the page whole."""
-    run = read_json(Run, flags.run)
-    write_text(flags.output, render_page(run))
-    rows = len(run.table.rows)
-    print(f"{flags.output}: the report of suite {run.table.suite}, {rows} rows, from {flags.run}")
+    finished = read_json(Run, flags.run)
+    write_text(flags.output, render_page(finished))
+    rows = numbered(len(finished.table.rows), "row")
+    print(f"{flags.output}: the report of suite {finished.table.suite}, {rows}, from {flags.run}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
